@@ -1,0 +1,128 @@
+"""`python -m lab --dir DIR`: a lab that stays until it is told to end."""
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import resource
+import secrets
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+from aiohttp import web
+
+from lab.config import DEFAULT_ADDRESSES, LabConfig, generated, load, shipped
+from lab.control import control_app
+from lab.errors import ConfigRefused, Refusal
+from lab.running import Lab, write_private
+from lab.sockets import bound_socket
+
+_IDLE_CHECK_SECONDS = 5.0
+
+
+def main() -> int:
+    """Starts a lab, prints one line of JSON when every node listens, and waits for SIGTERM or SIGINT."""
+    arguments = _parser().parse_args()
+    folder = Path(arguments.dir).resolve()
+    try:
+        with _alone(folder):
+            _allow_many_sockets()
+            asyncio.run(_serve(Lab(_configuration(arguments), folder)))
+    except (ConfigRefused, Refusal) as error:
+        print(f"lab: {error}", file=sys.stderr)  # noqa: T201 - a program's message
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m lab", description="Simulated Windows servers on loopback.")
+    parser.add_argument("--dir", required=True, help="where its files go; kept between starts")
+    parser.add_argument("--config", help="a lab file (YAML); see lab/config.py")
+    parser.add_argument("--nodes", type=int, help="make up that many nodes")
+    parser.add_argument("--address", default=DEFAULT_ADDRESSES, help="range that made-up nodes take addresses from")
+    parser.add_argument("--disk", choices=("folder", "memory"), help="where the servers' disks are")
+    parser.add_argument("--edition", help="the product's edition: 8.0, 8.5 or 9.1")
+    return parser
+
+
+def _configuration(arguments: argparse.Namespace) -> LabConfig:
+    if arguments.config:
+        config = load(Path(arguments.config))
+    elif arguments.nodes:
+        config = generated(arguments.nodes, arguments.address)
+    else:
+        config = shipped()
+    changes = {name: getattr(arguments, name) for name in ("disk", "edition") if getattr(arguments, name)}
+    try:
+        return LabConfig.model_validate(config.model_dump() | changes)
+    except ValueError as error:
+        raise ConfigRefused(str(error)) from error
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "lab.lock", os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise ConfigRefused(f"another lab runs in {folder}; stop it, or give another --dir") from None
+    finally:
+        os.close(descriptor)
+
+
+def _allow_many_sockets() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _serve(lab: Lab) -> None:
+    started = time.monotonic()
+    end = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end.set)
+    try:
+        await lab.start()
+        async with _controlled(lab) as control:
+            ready = {
+                "ready": True,
+                "dir": str(lab.folder),
+                "cluster": str(lab.cluster_file),
+                "control": control,
+                "nodes": [node.machine.name for node in lab.nodes.values()],
+                "seconds": round(time.monotonic() - started, 3),
+            }
+            print(json.dumps(ready), flush=True)  # noqa: T201 - this program's output
+            while not end.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(end.wait(), _IDLE_CHECK_SECONDS)
+                lab.end_idle_shells()
+    finally:
+        await lab.stop()
+
+
+@contextlib.asynccontextmanager
+async def _controlled(lab: Lab) -> AsyncIterator[str]:
+    token = secrets.token_urlsafe(24)
+    runner = web.AppRunner(control_app(lab, token), access_log=None, handle_signals=False)
+    await runner.setup()
+    listener = bound_socket("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    await web.SockSite(runner, listener).start()
+    write_private(lab.folder / "lab.json", lab.describe(url, token))
+    try:
+        yield url
+    finally:
+        lab.forget()
+        await runner.cleanup()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

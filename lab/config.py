@@ -1,0 +1,188 @@
+"""What a lab consists of: read from YAML, taken from the shipped cluster file, or made up for N nodes."""
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+from importlib.resources import files
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from lab.ektron import DEFAULT_CONNECTION, DEFAULT_SITE, Edition
+from lab.errors import ConfigRefused
+from lab.faults import Faults
+
+__all__ = [
+    "DEFAULT_ADDRESSES",
+    "FIRST_ADDRESS",
+    "LabConfig",
+    "NodeConfig",
+    "generated",
+    "load",
+    "shipped",
+    "shipped_cluster",
+]
+
+DEFAULT_ADDRESSES = "127.0.77.0/24"
+FIRST_ADDRESS = 11
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,14}$")]
+Word = Annotated[str, StringConstraints(pattern=r"^[^\s:\\]+$", max_length=64)]
+SitePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]:\\[^/*?\"<>|\x00-\x1f]*$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NodeConfig(_Part):
+    """One simulated server. What is null is as for the whole lab.
+
+    Attributes:
+        address: a loopback address of its own.
+        password: its own password, for a node that refuses the common one.
+        build: another build of the product. patch: same versions, other bytes.
+        faults: what is wrong with it from the start.
+    """
+
+    name: Name
+    address: str
+    role: Literal["staging", "production"] = "staging"
+    pool: Word = "staging"
+    edition: str | None = None
+    site_path: SitePath | None = None
+    user: Word | None = None
+    password: str | None = None
+    disk: Literal["folder", "memory"] | None = None
+    connection: str | None = None
+    build: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+\.\d+$")] | None = None
+    patch: str = ""
+    precompiled: bool = False
+    faults: Faults = Faults()
+
+    @field_validator("address")
+    @classmethod
+    def _loopback(cls, address: str) -> str:
+        if not ipaddress.IPv4Address(address).is_loopback:
+            raise ValueError("must be a loopback address, such as 127.0.77.11: the lab is for this machine alone")
+        return address
+
+
+class LabConfig(_Part):
+    """A lab: its nodes and what they have in common.
+
+    Attributes:
+        configured: whether the origin's Security Configurator was run, so that it has the six files.
+        service_seconds: how long the product's services take to start, and to stop.
+    """
+
+    nodes: Annotated[tuple[NodeConfig, ...], Field(min_length=1, max_length=5000)]
+    origin: Name
+    edition: str = "8.0"
+    site_path: SitePath = DEFAULT_SITE
+    user: Word = "esync"
+    port: Annotated[int, Field(ge=1, le=65535)] = 5986
+    disk: Literal["folder", "memory"] = "folder"
+    connection: str = DEFAULT_CONNECTION
+    configured: bool = True
+    service_seconds: Annotated[float, Field(ge=0, le=600)] = 0.0
+
+    @field_validator("edition")
+    @classmethod
+    def _known(cls, edition: str) -> str:
+        Edition.of(edition)
+        return edition
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        for what, values in (
+            ("named", [n.name.upper() for n in self.nodes]),
+            ("addressed", [n.address for n in self.nodes]),
+        ):
+            if twice := sorted(_twice(values)):
+                raise ValueError(f"nodes {what} alike: {', '.join(twice)}")
+        if self.origin.upper() not in {node.name.upper() for node in self.nodes}:
+            raise ValueError(f"the origin {self.origin} is none of the nodes")
+        return self
+
+
+def _twice(values: Iterable[str]) -> set[str]:
+    seen: set[str] = set()
+    return {value for value in values if value in seen or seen.add(value)}  # type: ignore[func-returns-value]
+
+
+def load(path: Path) -> LabConfig:
+    """Reads a lab's YAML.
+
+    Raises:
+        ConfigRefused: it cannot be read, with every place that is wrong.
+    """
+    try:
+        data = YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
+    except (OSError, UnicodeError, YAMLError) as error:
+        raise ConfigRefused(f"{path} cannot be read: {error}") from error
+    return _validated(data, str(path))
+
+
+def _validated(data: object, source: str) -> LabConfig:
+    try:
+        return LabConfig.model_validate(data)
+    except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        raise ConfigRefused(f"{source}: {'; '.join(wrong)}") from error
+
+
+def shipped_cluster() -> str:
+    """The text of the shipped cluster file, the example of the README."""
+    return (files("lab") / "cluster.yaml").read_text("utf-8")
+
+
+def shipped() -> LabConfig:
+    """The lab that fits the shipped cluster file."""
+    cluster: dict[str, Any] = YAML(typ="safe", pure=True).load(shipped_cluster())
+    return _validated(
+        {
+            "edition": cluster["edition"],
+            "origin": cluster["origin"],
+            "site_path": cluster["site"]["path"],
+            "user": cluster["connection"]["user"],
+            "port": cluster["connection"]["port"],
+            "nodes": [
+                {"name": n["name"], "address": n["host"], "role": n["role"], "pool": n["pool"]}
+                for n in cluster["nodes"]
+            ],
+        },
+        "the shipped cluster file",
+    )
+
+
+def generated(count: int, addresses: str = DEFAULT_ADDRESSES) -> LabConfig:
+    """A lab of N nodes, half staging and half production, from one range of addresses and onwards.
+
+    Raises:
+        ConfigRefused: the range is none, or not of this machine.
+    """
+    try:
+        network = ipaddress.IPv4Network(addresses, strict=False)
+    except ValueError as error:
+        raise ConfigRefused(f"--address: {error}; give a range such as {DEFAULT_ADDRESSES}") from error
+    staging = max(1, count // 2)
+    width = len(str(count))
+    nodes = []
+    for index, address in enumerate(islice(_hosts(network), count)):
+        role, number = ("staging", index + 1) if index < staging else ("production", index + 1 - staging)
+        name = f"{role[0].upper()}{number:0{width}}"
+        nodes.append({"name": name, "address": address, "role": role, "pool": role})
+    return _validated({"origin": nodes[0]["name"] if nodes else "S1", "nodes": nodes}, f"--nodes {count}")
+
+
+def _hosts(network: ipaddress.IPv4Network) -> Iterator[str]:
+    """Addresses from the eleventh of the range, past its end if need be, without those that end in 0 or 255."""
+    number = int(network.network_address) + FIRST_ADDRESS
+    while True:
+        if number % 256 not in {0, 255}:
+            yield str(ipaddress.IPv4Address(number))
+        number += 1

@@ -1,0 +1,134 @@
+"""The simulated host: what cmd.exe on a simulated machine does with a command line."""
+
+import asyncio
+import base64
+import re
+from collections.abc import AsyncIterator
+
+from lab.agent import Agent
+from lab.errors import Refusal
+from lab.faults import Condition
+from lab.machine import Machine
+from lab.messages import Fields
+from lab.shells import CommandLine, Streams
+
+__all__ = ["Console"]
+
+_LONGEST_LINE = 8191
+_ENCODED = re.compile(r"[-/](?:e|ec|enc|encodedcommand)\s+(\S+)", re.IGNORECASE)
+_DIED = -1
+_NO_SCRIPT = 4
+
+
+class _Died(Exception):
+    """The PowerShell process is killed here."""
+
+
+class Console:
+    """Runs `hostname`, and `powershell -EncodedCommand ...` as the agent. Nothing else is installed."""
+
+    def __init__(self, machine: Machine, condition: Condition) -> None:
+        self._machine = machine
+        self._condition = condition
+
+    async def run(self, line: CommandLine, streams: Streams) -> int:
+        """Runs a command line and gives its exit status."""
+        if len(line.text) > _LONGEST_LINE and not line.skip_cmd_shell:
+            streams.write(b"The command line is too long.\r\n", "stderr")
+            return 1
+        program, _, arguments = line.text.strip().partition(" ")
+        match program.strip('"').rpartition("\\")[2].lower().removesuffix(".exe"):
+            case "hostname" if not arguments.strip():
+                streams.write(f"{self._machine.name}\r\n".encode())
+                return 0
+            case "powershell":
+                return await self._powershell(arguments, streams)
+        message = (
+            f"'{program}' is not recognized as an internal or external command,\r\noperable program or batch file.\r\n"
+        )
+        streams.write(message.encode("ascii", "replace"), "stderr")
+        return 1
+
+    async def _powershell(self, arguments: str, streams: Streams) -> int:
+        if not _is_encoded_script(arguments):
+            streams.write(b"Cannot process the command because the encoded command is not valid.\r\n", "stderr")
+            return 1
+        self._condition.counters.powershell_starts += 1
+        await asyncio.sleep(self._condition.faults.powershell_start_ms / 1000)
+        if self._condition.faults.stdin_swallowed:
+            while await streams.read():
+                pass
+            return _NO_SCRIPT
+        agent = Agent(self._machine, self)
+        try:
+            return await _converse(agent, _lines(streams), streams)
+        except _Died:
+            return _DIED
+        finally:
+            agent.close()
+
+    def before(self, agent: Agent, fields: Fields) -> None:
+        """Counts an operation, and kills the process where the faults say so."""
+        self._condition.counters.operations[fields.op] += 1
+        left = self._condition.operations_left
+        if left is None:
+            return
+        if left == 0:
+            self._condition.operations_left = None
+            _leave_half(agent, fields)
+            raise _Died
+        self._condition.operations_left = left - 1
+
+
+async def _converse(agent: Agent, lines: AsyncIterator[bytes], streams: Streams) -> int:
+    """The first line is the script, which a simulated machine need not read; each further one is a request."""
+    script = await anext(lines, None)
+    if script is None:
+        return _NO_SCRIPT
+    try:
+        base64.b64decode(script, validate=True)
+    except ValueError:
+        streams.write(b"The first line is not a script in base64.\r\n", "stderr")
+        return 1
+    async for line in lines:
+        reply = await agent.reply(line.decode("ascii", "replace"))
+        streams.write(reply.text.encode() + b"\n")
+        if reply.last:
+            break
+    return 0
+
+
+async def _lines(streams: Streams) -> AsyncIterator[bytes]:
+    """Lines of stdin as they become whole, blank ones left out; what lacks its end counts at the end of input."""
+    parts: list[bytes] = []
+    while data := await streams.read():
+        *whole, rest = data.split(b"\n")
+        for end in whole:
+            if line := b"".join((*parts, end)).strip():
+                yield line
+            parts.clear()
+        if rest:
+            parts.append(rest)
+    if line := b"".join(parts).strip():
+        yield line
+
+
+def _is_encoded_script(arguments: str) -> bool:
+    found = _ENCODED.search(arguments)
+    if not found:
+        return False
+    try:
+        return bool(base64.b64decode(found[1].strip('"'), validate=True).decode("utf-16-le"))
+    except ValueError:
+        return False
+
+
+def _leave_half(agent: Agent, fields: Fields) -> None:
+    """What a process killed inside a write leaves behind."""
+    if fields.op != "write":
+        return
+    try:
+        path, data = fields.path(), fields.data("data")
+        agent.machine.disk.put(path.parent.child(f"{path.name}.esync-{agent.pid}.tmp"), data[: len(data) // 2])
+    except Refusal:
+        return

@@ -1,0 +1,144 @@
+"""A disk in a real folder: `<root>/C/inetpub/...`. A person can look at it with ls, and it outlives the lab."""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lab.disk import Disk, Entry
+from lab.errors import Refusal, Slug
+from lab.paths import WindowsPath, fold
+
+__all__ = ["FolderDisk"]
+
+_WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+
+
+@contextmanager
+def _windows_errors(path: WindowsPath) -> Iterator[None]:
+    """The one place where this system's errors become the machine's."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise Refusal(Slug.NOT_FOUND, "there is no such file or folder", path.text) from error
+    except PermissionError as error:
+        raise Refusal(Slug.ACCESS_DENIED, "access is denied", path.text) from error
+    except OSError as error:
+        slug = Slug.INVALID if error.errno in {errno.ENAMETOOLONG, errno.EINVAL} else Slug.FAILED
+        raise Refusal(slug, error.strerror or "the disk refused", path.text) from error
+    except UnicodeError as error:
+        raise Refusal(Slug.INVALID, "this name cannot be kept on this disk", path.text) from error
+
+
+class FolderDisk(Disk):
+    """Windows names over a Linux folder: looked up ignoring case, kept as first written.
+
+    Args:
+        root: the folder that holds one folder per drive, `C` and so on.
+        drives: the drives to make.
+    """
+
+    def __init__(self, root: Path, drives: tuple[str, ...] = ("C:",)) -> None:
+        super().__init__()
+        self.root = root
+        for drive in drives:
+            (root / drive[0].upper()).mkdir(parents=True, exist_ok=True)
+
+    def real(self, path: WindowsPath) -> Path | None:
+        """Where it lies on this system, or None when there is nothing."""
+        here = f"{self.root}/{path.drive[0]}"
+        with _windows_errors(path):
+            for part, key in zip(path.parts, path.key, strict=True):
+                found = _look_up(here, part, key)
+                if found is None:
+                    return None
+                here = found
+            return Path(here) if path.parts or self._has_drive(path.drive) else None
+
+    def stat(self, path: WindowsPath) -> Entry | None:
+        """What lies there, or None."""
+        real = self.real(path)
+        if real is None:
+            return None
+        with _windows_errors(path):
+            return _entry(real.name if path.parts else "", real.stat(follow_symlinks=False))
+
+    def _has_drive(self, drive: str) -> bool:
+        return (self.root / drive[0]).is_dir()
+
+    def _there(self, path: WindowsPath) -> Path:
+        real = self.real(path)
+        if real is None:
+            raise Refusal(Slug.NOT_FOUND, "it is gone", path.text)
+        return real
+
+    def _children(self, path: WindowsPath) -> list[Entry]:
+        with _windows_errors(path), os.scandir(self._there(path)) as found:
+            return [_entry(item.name, item.stat(follow_symlinks=False)) for item in found]
+
+    def _bytes(self, path: WindowsPath) -> bytes:
+        with _windows_errors(path):
+            return self._there(path).read_bytes()
+
+    def _put(self, path: WindowsPath, data: bytes) -> None:
+        with _windows_errors(path):
+            target = self.real(path) or self._there(path.parent) / path.name
+            # The temporary name is no longer than any other: a name of 255 bytes must not fail because of it.
+            temporary = target.with_name(f".lab-{os.getpid()}.tmp")
+            temporary.write_bytes(data)
+            _stamp(temporary, self.now())
+            temporary.replace(target)
+
+    def _append(self, path: WindowsPath, data: bytes) -> None:
+        with _windows_errors(path):
+            target = self.real(path) or self._there(path.parent) / path.name
+            with target.open("ab") as file:
+                file.write(data)
+            _stamp(target, self.now())
+
+    def _make_folder(self, path: WindowsPath) -> None:
+        with _windows_errors(path):
+            (self._there(path.parent) / path.name).mkdir()
+
+    def _delete(self, path: WindowsPath) -> None:
+        with _windows_errors(path):
+            real = self._there(path)
+            real.rmdir() if real.is_dir() else real.unlink()
+
+    def _set_mtime(self, path: WindowsPath, mtime: int) -> None:
+        with _windows_errors(path):
+            _stamp(self._there(path), mtime)
+
+    def _set_readonly(self, path: WindowsPath, *, readonly: bool) -> None:
+        with _windows_errors(path):
+            real = self._there(path)
+            mode = real.stat().st_mode
+            real.chmod(mode & ~_WRITE if readonly else mode | stat.S_IWUSR)
+
+
+def _look_up(folder: str, part: str, key: str) -> str | None:
+    exact = f"{folder}/{part}"
+    if os.path.lexists(exact):
+        return exact
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - plain text is several times faster than Path objects here
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return next((f"{folder}/{name}" for name in names if fold(name) == key), None)
+
+
+def _entry(name: str, found: os.stat_result) -> Entry:
+    folder = stat.S_ISDIR(found.st_mode)
+    return Entry(
+        name,
+        folder=folder,
+        size=0 if folder else found.st_size,
+        mtime=found.st_mtime_ns,
+        readonly=not folder and not found.st_mode & stat.S_IWUSR,
+    )
+
+
+def _stamp(path: Path, nanoseconds: int) -> None:
+    os.utime(path, ns=(nanoseconds, nanoseconds))

@@ -1,0 +1,183 @@
+"""One node of the lab: a machine with the product, its WinRM server, and what is wrong with it."""
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.config import LabConfig, NodeConfig
+from lab.console import Console
+from lab.disk import Disk
+from lab.ektron import Edition, Installation, Options, install
+from lab.faults import Condition, Faults
+from lab.folder_disk import FolderDisk
+from lab.logon import Account
+from lab.machine import Machine, Quotas
+from lab.memory_disk import MemoryDisk
+from lab.messages import as_time
+from lab.paths import WindowsPath
+from lab.server import WinrmServer
+from lab.services import StartType
+from lab.sockets import LoopbackNetwork
+
+__all__ = ["Node", "build_node"]
+
+_PLENTY = 10**12
+
+
+@dataclass
+class Node:
+    """A node, whole. Made by `build_node`; `start` makes it answer."""
+
+    config: NodeConfig
+    machine: Machine
+    network: LoopbackNetwork
+    installation: Installation
+    account: Account
+    server: WinrmServer
+    condition: Condition
+    tls: ssl.SSLContext
+    port: int
+
+    async def start(self) -> None:
+        """Boots: the faults of the configuration, the services, then WinRM.
+
+        Raises:
+            ConfigRefused: its address is taken.
+            Refusal: a fault names a file that is not there.
+        """
+        await self.apply(self.config.faults)
+        service = self.installation.service
+        if service.start_type is StartType.AUTO:
+            service.request_start()
+
+    async def stop(self) -> None:
+        """Ends everything on it."""
+        self.server.shells.end_all()
+        await self.server.close()
+        self.installation.service.die()
+        self.account.close()
+
+    async def apply(self, faults: Faults) -> None:
+        """Makes exactly these faults hold from now on.
+
+        Raises:
+            Refusal: a fault names a file that is not there; nothing was changed.
+        """
+        readonly = [self._existing(text) for text in faults.readonly]
+        locked = [WindowsPath.of(text) for text in faults.locked]
+        self._apply_to_files(readonly, locked)
+        self.condition.set(faults)
+        self.machine.clock.skew = faults.clock_skew
+        self.machine.disk.free = _PLENTY if faults.disk_free is None else faults.disk_free
+        quota = faults.shell_quota
+        self.machine.quotas.shells_per_user = Quotas().shells_per_user if quota is None else quota
+        self._apply_to_service(faults)
+        self._apply_to_wire(faults)
+        if faults.away or faults.refuse_connections:
+            await self.server.close()
+        else:
+            await self.server.open(self.port, self.tls)
+
+    def _existing(self, text: str) -> WindowsPath:
+        path = WindowsPath.of(text)
+        self.machine.disk.check_file(path)
+        return path
+
+    def _apply_to_files(self, readonly: list[WindowsPath], locked: list[WindowsPath]) -> None:
+        disk, before = self.machine.disk, self.condition.faults
+        for text in before.readonly:
+            path = WindowsPath.of(text)
+            if disk.stat(path):
+                disk.set_readonly(path, readonly=False)
+        for text in before.locked:
+            disk.unlock(WindowsPath.of(text))
+        for path in readonly:
+            disk.set_readonly(path)
+        for path in locked:
+            disk.lock(path)
+
+    def _apply_to_service(self, faults: Faults) -> None:
+        service, wrong = self.installation.service, faults.service
+        service.start_seconds, service.stop_seconds = wrong.start_seconds, wrong.stop_seconds
+        service.never_stops, service.never_starts = wrong.never_stops, wrong.never_starts
+        service.dies_on_start = wrong.dies_on_start
+        service.start_type = StartType.DISABLED if wrong.disabled else StartType.AUTO
+
+    def _apply_to_wire(self, faults: Faults) -> None:
+        self.network.set_away(self.machine.address, away=faults.away)
+        name = self.machine.name
+        kept = {pair for pair in self.network.cut if pair[0] != name}
+        self.network.cut = kept | {(name, other) for other in faults.cut}
+
+    def report(self) -> dict[str, object]:
+        """What happened on it and how it stands, for JSON; nothing secret."""
+        service, counters = self.installation.service, self.condition.counters
+        return {
+            "name": self.machine.name,
+            "address": self.machine.address,
+            "faults": self.condition.faults.model_dump(mode="json", exclude_defaults=True),
+            "logons_tried": counters.logons_tried,
+            "logons_refused": counters.logons_refused,
+            "round_trips": counters.round_trips,
+            "shells_opened": counters.shells_opened,
+            "shells_open": len(self.server.shells),
+            "powershell_starts": counters.powershell_starts,
+            "bytes_received": counters.bytes_received,
+            "bytes_sent": counters.bytes_sent,
+            "actions": dict(counters.actions),
+            "operations": dict(counters.operations),
+            "service": {
+                "state": service.state().value,
+                "started": as_time(service.started) if service.started else None,
+                "starts": service.count("start"),
+                "stops": service.count("stop"),
+                "deaths": service.count("died"),
+                "history": [[what, as_time(when)] for what, when in service.history],
+            },
+        }
+
+
+def build_node(
+    lab: LabConfig, config: NodeConfig, folder: Path, password: str, tls: ssl.SSLContext, network: LoopbackNetwork
+) -> Node:
+    """Puts a node together on its disk; what lies there already stays.
+
+    Args:
+        lab: what the nodes have in common.
+        config: this node.
+        folder: the lab's; a node with a folder disk has `<folder>/<name>/C`.
+        password: the common one.
+        tls: with a certificate for its address.
+        network: the lab's wire.
+    """
+    machine = Machine(config.name, _disk(lab, config, folder), address=config.address, network=network)
+    installation = install(machine, Edition.of(config.edition or lab.edition), _options(lab, config))
+    condition = Condition()
+    account = Account(config.user or lab.user, config.password or password, config.name)
+    return Node(
+        config=config,
+        machine=machine,
+        network=network,
+        installation=installation,
+        account=account,
+        server=WinrmServer(machine, Console(machine, condition), account, condition),
+        condition=condition,
+        tls=tls,
+        port=lab.port,
+    )
+
+
+def _disk(lab: LabConfig, config: NodeConfig, folder: Path) -> Disk:
+    if (config.disk or lab.disk) == "memory":
+        return MemoryDisk()
+    return FolderDisk(folder / config.name)
+
+
+def _options(lab: LabConfig, config: NodeConfig) -> Options:
+    return Options(
+        site_path=config.site_path or lab.site_path,
+        connection=config.connection or lab.connection,
+        build=config.build or "",
+        precompiled=config.precompiled,
+        patch=config.patch,
+    )

@@ -1,0 +1,1 @@
+"""When: which nodes, in which order, and what happens after; the ways in."""

@@ -1,0 +1,113 @@
+"""What a run looks like while it goes on, folded from its events. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from workers.records import Event, RunRecord, Status
+
+__all__ = ["COLUMNS", "Board"]
+
+#: (kind of stage, step) -> heading: the columns of the grid, in order.
+COLUMNS: Mapping[tuple[str, str], str] = {
+    ("look", "install_check"): "look",
+    ("wave", "install_check"): "check",
+    ("wave", "config_edit"): "config",
+    ("wave", "cert_copy"): "certs",
+    ("wave", "service_restart"): "restart",
+    ("verify", "install_check"): "verify",
+}
+_ENDS = {status for status in Status if status.ends_node}
+
+
+class Board:
+    """The state of a run for those who watch. Events may come twice or late; the last one of a cell stands.
+
+    Attributes:
+        record: the run as it stood at the last look.
+        nodes: name -> pool, in the order of the cluster file.
+        cells: (node, column) -> status; None while the step runs.
+        said: node -> what was said when it ended, for those that took no further part.
+        left: node -> the turn they ended in.
+    """
+
+    def __init__(self, record: RunRecord) -> None:
+        self.record = record
+        self.nodes: dict[str, str] = {node["name"]: node["pool"] for node in record.spec["nodes"]}
+        self.cells: dict[tuple[str, tuple[str, str]], Status | None] = {}
+        self.said: dict[str, str] = {}
+        self.left: dict[str, str] = {}
+        self._stages: dict[str, str] = {}
+        self._waves: dict[str, str] = {}
+        self._outcomes: dict[str, Status] = {}
+        self._busy: dict[str, None] = {}
+
+    def take(self, record: RunRecord, events: Iterable[Event]) -> None:
+        """Takes in what is new."""
+        self.record = record
+        for turn in record.turns:
+            self._stages[turn.name] = turn.stage
+            if turn.stage == "wave":
+                self._waves |= dict.fromkeys(turn.nodes, turn.name)
+        for event in events:
+            if event.kind == "step.started":
+                self.cells[event.node, self._column(event)] = None
+                self._busy[event.node] = None
+            elif event.kind == "step.ended":
+                self._ended(event)
+
+    def wave(self, node: str) -> str:
+        """The wave a node was in so far; empty when it was in none."""
+        return self._waves.get(node, "")
+
+    def running(self) -> list[str]:
+        """Nodes that a step runs on, those that began first at the front."""
+        return list(self._busy)
+
+    def outcome(self, node: str) -> Status | None:
+        """What the run came to on a node so far; None while there is nothing to say."""
+        return self._outcomes.get(node)
+
+    def counts(self) -> dict[Status, int]:
+        """Nodes by outcome so far, in the order of the enumeration."""
+        counted = Counter(self._outcomes.values())
+        return {status: counted[status] for status in Status if counted[status]}
+
+    def lost(self, turn: str) -> dict[Status, int]:
+        """Nodes that ended in that turn without having been finished, by how."""
+        counted = Counter(self._outcomes[node] for node, where in self.left.items() if where == turn)
+        return {status: counted[status] for status in Status if counted[status]}
+
+    def done(self, nodes: Iterable[str], turn: str) -> int:
+        """How many of these nodes have ended their last step of a turn."""
+        named = next((t for t in self.record.turns if t.name == turn), None)
+        if named is None:
+            return 0
+        column = (_kind(named.stage), named.steps[-1])
+        return sum(1 for node in nodes if self.cells.get((node, column)) is not None or node in self.said)
+
+    def seconds(self, at: datetime) -> float:
+        """Since the run was asked for, until it ended or `at`."""
+        return ((self.record.ended or at) - self.record.created).total_seconds()
+
+    def _ended(self, event: Event) -> None:
+        """The first end of a node stands; a change is not undone by a later step that had nothing to do."""
+        node, status = event.node, Status(event.status)
+        self.cells[node, self._column(event)] = status
+        self._busy.pop(node, None)
+        before = self._outcomes.get(node)
+        if node in self.said:
+            return
+        if status in _ENDS:
+            self.left[node] = event.turn
+            self.said[node] = f"{event.step}: {event.message}" if event.message else event.step
+        elif before is Status.CHANGED or (self._column(event)[0] == "look" and self.record.kind != "verify"):
+            return  # having been looked at says nothing yet
+        self._outcomes[node] = status
+
+    def _column(self, event: Event) -> tuple[str, str]:
+        return (_kind(self._stages.get(event.turn, event.turn.partition("-")[0])), event.step)
+
+
+def _kind(stage: str) -> str:
+    return stage if stage in {"wave", "verify"} else "look"

@@ -1,0 +1,144 @@
+"""Processes that we start and end: each in its own session, with its own log, secrets in its environment only."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from workers.errors import EsyncError
+
+__all__ = ["Child", "Shield", "end_orphan", "environment", "started_at"]
+
+#: Variables of the operator's shell that would change what the children do behind our back.
+_NOT_INHERITED = ("CELERY_", "FLOWER_")
+
+
+def environment(own: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a child: this process's, without what would misguide Celery or Flower, and `own`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
+    return {**kept, "PYTHONUNBUFFERED": "1", **own}
+
+
+class Child:
+    """One process of ours, ended by its id. Ctrl-C in the terminal does not reach it: we end it in order.
+
+    Args:
+        name: for messages.
+        arguments: of the Python interpreter; nothing secret, everybody on the machine can read them.
+        folder: its working directory. Not the operator's: Python would import modules from there.
+        log: its output, readable by its owner only.
+        own: variables it gets besides ours.
+    """
+
+    def __init__(
+        self, name: str, arguments: Sequence[str], *, folder: Path, log: Path, own: Mapping[str, str] | None = None
+    ) -> None:
+        self.name = name
+        self.log = log
+        self._arguments = [sys.executable, *arguments]
+        self._folder = folder
+        self._own = dict(own or {})
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process id; 0 when it was not started."""
+        return self._process.pid if self._process else 0
+
+    @property
+    def ended(self) -> int | None:
+        """Its exit status; None while it runs."""
+        return self._process.poll() if self._process else None
+
+    def start(self) -> Self:
+        """Starts it, also again after it has ended."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
+                self._arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                env=environment(self._own),
+                start_new_session=True,
+            )
+        return self
+
+    def stop(self, patience: float = 20.0) -> None:
+        """Asks it to end, waits `patience` seconds, then ends it; it is gone afterwards."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def broke(self) -> EsyncError:
+        """What to raise when it has ended by itself."""
+        said = f"the {self.name} ended with status {self.ended}" if self.ended is not None else f"no {self.name}"
+        return EsyncError(said, remedy=f"its log says why: {self.log}", file=str(self.log))
+
+    def __enter__(self) -> Self:
+        return self if self._process else self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def started_at(pid: int) -> str:
+    """When a process started, as the kernel counts; with the id it names a process for ever. Empty when unknown."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+    except OSError:
+        return ""
+    return text.rpartition(")")[2].split()[19]
+
+
+def end_orphan(pid: int, started: str, patience: float = 10.0) -> bool:
+    """Ends a process that an earlier command of ours left behind when it was killed; says whether there was one.
+
+    Only the very process is ended: the kernel may have given its id to another since.
+    """
+    if not started or started_at(pid) != started:
+        return False
+    until = time.monotonic() + patience
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGTERM)
+        while started_at(pid) == started and time.monotonic() < until:
+            time.sleep(0.05)
+        if started_at(pid) == started:
+            os.kill(pid, signal.SIGKILL)
+    return True
+
+
+class Shield:
+    """Once it is up, Ctrl-C and SIGTERM are ignored until the `with` block it belongs to has been left."""
+
+    def __init__(self) -> None:
+        self._before: dict[signal.Signals, Any] = {}
+
+    def up(self) -> None:
+        """Ignores both from now on. Only the main thread can; elsewhere nobody is interrupted anyway."""
+        if threading.current_thread() is threading.main_thread() and not self._before:
+            self._before = {one: signal.signal(one, signal.SIG_IGN) for one in (signal.SIGINT, signal.SIGTERM)}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,106 @@
+"""Pushes runs on that nobody pushes any more. The chord is the fast path; this is the guarantee.
+
+Celery on Redis loses a message now and then, and a killed worker takes its steps with it. Nothing is lost here,
+because the run store knows what each node has done: whoever has no outcome and no living lease is sent again.
+"""
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from pipelines.decide import View
+from pipelines.engine import Engine
+from pipelines.rollout import LOCK_TTL, begin, join_and_verify, publish
+from tasks.cluster import Cluster
+from tasks.runner import CANCEL
+from workers.errors import EsyncError
+from workers.logs import logger
+from workers.records import Event, RunRecord, RunState, now
+
+__all__ = ["Reconciler", "push_on"]
+
+log = logger(__name__)
+
+
+def push_on(engine: Engine, run_id: str) -> str:
+    """Looks at one run and does what is due; says what that was (empty: nothing).
+
+    Raises:
+        EsyncError: the store does not answer, or the run is unknown.
+    """
+    record = engine.store.run(run_id)
+    if record.state is RunState.CONCLUDED:
+        return ""
+    if record.kind != "verify":
+        engine.store.lock_cluster(record.cluster, run_id, LOCK_TTL)
+    _mind_the_deadline(engine, record)
+    turn = record.turn
+    stalled = engine.store.progress(run_id) > engine.settings.stall_after
+    if turn is None:
+        return _begun(engine, run_id) if stalled else ""
+    unfinished = View(record, engine.store, engine.material(record)).unfinished(turn)
+    if not unfinished:
+        join_and_verify(engine, run_id, turn.name)
+        return "joined"
+    if not stalled or engine.store.leases(run_id):
+        return ""
+    message = f"{len(unfinished)} nodes had gone silent"
+    engine.store.note(run_id, Event(kind="turn.pushed_on", turn=turn.name, message=message))
+    publish(engine, record, [node for node in turn.nodes if node in unfinished])
+    return message
+
+
+def _begun(engine: Engine, run_id: str) -> str:
+    begin(engine, run_id)
+    return "begun"
+
+
+def _mind_the_deadline(engine: Engine, record: RunRecord) -> None:
+    bound = Cluster.model_validate(record.spec).policy.deadlines.run
+    if (now() - record.created).total_seconds() > bound and CANCEL not in engine.store.flags(record.id):
+        engine.store.flag(record.id, CANCEL, f"the run took longer than its deadline of {bound:.0f} s")
+
+
+class Reconciler:
+    """A thread that pushes all active runs on, while this process is the elected one.
+
+    Args:
+        engine: whose runs.
+        holder: this process, uniquely.
+        upkeep: done in every round, elected or not: what this process has to look after itself.
+    """
+
+    def __init__(self, engine: Engine, holder: str, upkeep: Callable[[], object] = lambda: None) -> None:
+        self._engine = engine
+        self._upkeep = upkeep
+        self._holder = holder
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="esync-reconciler", daemon=True)
+
+    def start(self) -> None:
+        """Begins looking."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops looking."""
+        self._stop.set()
+        self._thread.join(timeout=5)
+
+    def look(self) -> None:
+        """One round over all active runs."""
+        every = self._engine.settings.reconcile_every
+        if not self._engine.store.elect("reconciler", self._holder, every * 3):
+            return
+        for run_id in self._engine.store.active():
+            with suppress(EsyncError):
+                did = push_on(self._engine, run_id)
+                if did:
+                    log.info("reconciler", run=run_id, did=did)
+
+    def _loop(self) -> None:
+        while not self._stop.wait(self._engine.settings.reconcile_every):
+            try:
+                self._upkeep()
+                self.look()
+            except Exception as error:  # noqa: BLE001 - the guarantee must outlive any single failure
+                log.warning("the reconciler could not look", error=type(error).__name__)

@@ -1,0 +1,162 @@
+"""The main path of a run. Read STAGES first; the rest of the file is how one stage leads to the next.
+
+A stage takes its nodes, sends each of them through its steps in parallel (a Celery chord: one chain per node, one
+join), and decides by the run store what comes next. It takes turns until it has no nodes left; then the next stage
+begins. Messages carry ids only; the join is idempotent and is also called by the errback and the reconciler.
+"""
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from celery import chain, chord
+from celery.canvas import Signature
+
+from pipelines import decide
+from pipelines.decide import Go, Stop, View
+from pipelines.engine import Engine
+from tasks.step import CERT_COPY, CONFIG_EDIT, INSTALL_CHECK, SERVICE_RESTART
+from workers.celery_app import CONTROL_QUEUE, NODES_QUEUE
+from workers.logs import logger
+from workers.records import Event, RunRecord, RunState, Turn, Verdict, now
+
+__all__ = ["STAGES", "Stage", "begin", "join_and_verify", "publish", "stages_of"]
+
+log = logger(__name__)
+
+LOCK_TTL = 120.0  #: seconds a cluster stays locked by a run that nobody pushes on any more
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of a run: who, what, and what then."""
+
+    name: str
+    nodes: Callable[[View], Sequence[str]]  #: for the next turn; nobody ends the stage
+    steps: tuple[str, ...]
+    then: Callable[[View], Go | Stop]
+
+
+#: The life of a run. Each line: its name, its nodes, its steps on each node, and the decision at the join.
+STAGES: tuple[Stage, ...] = (
+    Stage("canary", decide.one_per_account, (INSTALL_CHECK,), decide.logon_accepted),
+    Stage("observe", decide.not_yet_seen, (INSTALL_CHECK,), decide.fit_and_planned),
+    Stage("wave", decide.next_wave, (INSTALL_CHECK, CONFIG_EDIT, CERT_COPY, SERVICE_RESTART), decide.within_budget),
+    Stage("verify", decide.all_reached, (INSTALL_CHECK,), decide.invariants_hold),
+)
+
+#: A run that only looks.
+LOOKING: tuple[Stage, ...] = (STAGES[0], Stage("verify", decide.all_reached, (INSTALL_CHECK,), decide.invariants_hold))
+
+
+def stages_of(record: RunRecord) -> tuple[Stage, ...]:
+    """The stages this kind of run goes through."""
+    return LOOKING if record.kind == "verify" else STAGES
+
+
+def begin(engine: Engine, run_id: str) -> None:
+    """Starts a run: takes the cluster for itself and opens the first turn. Calling it again changes nothing."""
+    record = engine.store.run(run_id)
+    if record.turns or record.state is RunState.CONCLUDED:
+        return
+    holder = None
+    if record.kind != "verify":
+        holder = engine.store.lock_cluster(record.cluster, run_id, LOCK_TTL)
+    if holder is not None:
+        summary = f"run {holder} works on cluster {record.cluster}; wait for it, or cancel it"
+        _conclude(engine, record, Stop(Verdict.LOCKED, summary))
+        return
+    engine.store.note(run_id, Event(kind="run.started", message=f"{record.kind} of {record.cluster}"))
+    _go_on(engine, record, joined=())
+
+
+def join_and_verify(engine: Engine, run_id: str, turn_name: str) -> None:
+    """Decides what comes after a turn. Any number of callers, any number of times: one of them wins.
+
+    Does nothing while a node of the turn has no outcome for its last step: the reconciler will see to it.
+    """
+    record = engine.store.run(run_id)
+    turn = record.turn
+    if record.state is RunState.CONCLUDED or turn is None or turn.name != turn_name:
+        return
+    view = View(record, engine.store, engine.material(record))
+    if view.unfinished(turn):
+        log.info("join came early", run=run_id, turn=turn_name)
+        return
+    stage = next(stage for stage in stages_of(record) if stage.name == turn.stage)
+    decision = decide.cancelled(view) or stage.then(view)
+    if isinstance(decision, Stop):
+        _conclude(engine, record, decision)
+    else:
+        fingerprint = decision.plan_fingerprint or record.plan_fingerprint
+        planned = record.model_copy(update={"plan_fingerprint": fingerprint})
+        _go_on(engine, planned, joined=(*record.joined, turn_name))
+
+
+def publish(engine: Engine, record: RunRecord, nodes: Sequence[str]) -> None:
+    """Sends the current turn's steps for these nodes: one chain a node, and the join as the chord's body.
+
+    Every task id follows from run, turn, node and step, so that a chord published twice joins once.
+    """
+    turn = record.turn
+    if turn is None:
+        return
+    header = [chain(*(_step(engine, record.id, turn.name, step, node) for step in turn.steps)) for node in nodes]
+    body = _join(engine, record.id, turn.name)
+    body.on_error(_join(engine, record.id, turn.name))
+    group_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"esync/{record.id}/{turn.name}"))
+    chord(header, app=engine.app, task_id=group_id)(body)
+
+
+def _step(engine: Engine, run_id: str, turn: str, step: str, node: str) -> Signature:
+    task_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"esync/{run_id}/{turn}/{step}/{node}"))
+    signature = engine.app.signature(f"esync.{step}", args=(run_id, turn, node), immutable=True)
+    return signature.set(task_id=task_id, queue=NODES_QUEUE)
+
+
+def _join(engine: Engine, run_id: str, turn: str) -> Signature:
+    signature = engine.app.signature("esync.join_and_verify", args=(run_id, turn), immutable=True)
+    return signature.set(queue=CONTROL_QUEUE)
+
+
+def _go_on(engine: Engine, record: RunRecord, joined: tuple[str, ...]) -> None:
+    """Opens the next turn: of the current stage while it has nodes, else of the next stage that has some."""
+    view = View(record, engine.store, engine.material(record))
+    turn = _next_turn(view)
+    if turn is None:
+        _conclude(engine, record, decide.invariants_hold(view))
+        return
+    update = {"state": RunState.RUNNING, "joined": joined, "turns": (*record.turns, turn)}
+    saved = engine.store.save(record.model_copy(update=update))
+    if saved is None:
+        return
+    engine.store.note(record.id, Event(kind="turn.opened", turn=turn.name, message=f"{len(turn.nodes)} nodes"))
+    publish(engine, saved, turn.nodes)
+
+
+def _next_turn(view: View) -> Turn | None:
+    stages, turns, current = stages_of(view.record), view.record.turns, view.record.turn
+    first = [stage.name for stage in stages].index(current.stage) if current else 0
+    for stage in stages[first:]:
+        nodes = stage.nodes(view)
+        if nodes:
+            number = 1 + sum(1 for turn in turns if turn.stage == stage.name)
+            name = f"{stage.name}-{number}" if number > 1 or stage.name == "wave" else stage.name
+            return Turn(name=name, stage=stage.name, steps=stage.steps, nodes=tuple(nodes))
+    return None
+
+
+def _conclude(engine: Engine, record: RunRecord, stop: Stop) -> None:
+    """Writes the verdict, once, and lets the cluster go."""
+    update = {
+        "state": RunState.CONCLUDED,
+        "verdict": stop.verdict,
+        "summary": stop.summary,
+        "ended": now(),
+        "joined": (*record.joined, *((record.turn.name,) if record.turn else ())),
+    }
+    if engine.store.save(record.model_copy(update=update)) is None:
+        return
+    if stop.verdict is not Verdict.LOCKED:
+        engine.store.unlock_cluster(record.cluster, record.id)
+    engine.store.note(record.id, Event(kind="run.concluded", status=stop.verdict, message=stop.summary))

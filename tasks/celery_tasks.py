@@ -1,0 +1,59 @@
+"""The Celery shells around the steps: explicit names, ids as arguments, and nothing else."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from celery import Celery
+from celery.exceptions import Reject
+
+from tasks.cert_copy import cert_copy
+from tasks.config_edit import config_edit
+from tasks.install_check import install_check
+from tasks.runner import NodeBusy, StepRunner
+from tasks.service_restart import service_restart
+from tasks.step import CERT_COPY, CONFIG_EDIT, INSTALL_CHECK, SERVICE_RESTART, Step
+from workers.errors import RunUnknown, StoreUnavailable
+from workers.logs import bound, logger
+
+__all__ = ["STEPS", "register_steps"]
+
+log = logger(__name__)
+
+#: Every step there is, by the name it has everywhere.
+STEPS: Mapping[str, Step] = {
+    INSTALL_CHECK: install_check,
+    CONFIG_EDIT: config_edit,
+    CERT_COPY: cert_copy,
+    SERVICE_RESTART: service_restart,
+}
+
+
+def register_steps(app: Celery, runner: Callable[[], StepRunner]) -> None:
+    """Registers a task `esync.<step>` for each step.
+
+    Args:
+        app: the application that serves them.
+        runner: gives the process's one runner; asked at each message, so that it may be made late.
+    """
+    for step in STEPS:
+        _register(app, runner, step)
+
+
+def _register(app: Celery, runner: Callable[[], StepRunner], step: str) -> None:
+    @app.task(name=f"esync.{step}", bind=True)  # type: ignore[untyped-decorator]
+    def shell(task: Any, run: str, turn: str, node: str) -> dict[str, str]:  # noqa: ANN401 - Celery's task has no type
+        """Runs the step on the node; the result is a bell, the record lies in the run store."""
+        try:
+            with bound(run=run, turn=turn, node=node, step=step):
+                outcome = runner().run(run, turn, node, step, say=lambda phase: task.send_event(f"task-{phase}"))
+        except NodeBusy as busy:
+            # Back to the end of the queue: the chord stays intact, and nobody's thread is held.
+            raise Reject(str(busy), requeue=True) from None
+        except RunUnknown:
+            return {"run": run, "node": node, "step": step, "status": "forgotten"}
+        except StoreUnavailable as error:
+            log.warning("the run store does not answer; the step goes back to the queue", error=str(error))
+            time.sleep(1)
+            raise Reject("run store unavailable", requeue=True) from None
+        return {"run": run, "node": node, "step": step, "status": outcome.status.value}

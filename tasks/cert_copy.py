@@ -1,0 +1,103 @@
+"""The step `cert_copy`: six files, sent once, become 6 x N files in every folder the procedure names."""
+
+from dataclasses import dataclass
+
+from tasks.config_edit import backup_folder, family_of
+from tasks.ektron.certificates import CLIENT_KINDS, Family, node_of
+from tasks.ektron.editions import Layout
+from tasks.observe import planned_layout
+from tasks.step import Done, Work
+from workers.errors import AgentFailed, NodeRefused
+from workers.records import Change
+from workers.winrm import agent as ops
+from workers.winrm.agent import Op, Reply
+
+__all__ = ["cert_copy"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """One folder and the names that have to be in it, each with its kind."""
+
+    folder: str
+    files: dict[str, str]
+
+
+def cert_copy(work: Work) -> Done:
+    """Puts the family where each part of the product looks for it; equal files are left alone.
+
+    Raises:
+        NodeRefused: a target folder is not there.
+        AccessDenied: a file or folder may not be written.
+    """
+    work.say("observing")
+    family = family_of(work)
+    layout = planned_layout(work)
+    strays = () if work.is_origin else _strays(work, layout)
+    targets = _targets(work, layout, family)
+    work.say("applying")
+    replies = _spread(work, family, targets, strays)
+    work.say("looking")
+    changes = _changes(targets, strays, replies)
+    total = sum(len(target.files) for target in targets)
+    return Done(changes=changes, message=f"{total} files in {len(targets)} folders")
+
+
+def _targets(work: Work, layout: Layout, family: Family) -> list[_Target]:
+    """Procedure steps 5 to 10 and its second part, steps 3 to 10 and 17."""
+    own = family.files_for(work.node.name)
+    clients = family.files_for(work.node.name, CLIENT_KINDS)
+    everybody = {name: kind for node in work.cluster.node_names for name, kind in family.files_for(node).items()}
+    targets = [_Target(layout.service_folder, everybody), _Target(layout.site, clients)]
+    if work.is_origin:
+        targets.append(_Target(layout.configurator_folder, everybody))
+    else:
+        targets.append(_Target(layout.staging_folder, own))
+    return targets
+
+
+def _strays(work: Work, layout: Layout) -> tuple[str, ...]:
+    """Other nodes' security files in the staging folder; there must be none (procedure, second part, step 10)."""
+    (reply,) = work.session.ask(
+        [ops.list_folder(layout.staging_folder)], deadline=work.deadline, keep_going=True, cancelled=work.cancelled
+    )
+    if not reply.ok:
+        return ()
+    named = [(entry["name"], node_of(entry["name"])) for entry in reply["entries"] if entry["kind"] == "file"]
+    foreign = [name for name, of in named if of and of[0].upper() != work.node.name.upper()]
+    return tuple(f"{layout.staging_folder}\\{name}" for name in foreign)
+
+
+def _spread(work: Work, family: Family, targets: list[_Target], strays: tuple[str, ...]) -> list[Reply]:
+    """One exchange for all folders. Only the staging folder is ours to make; the others come with the product."""
+    backup = backup_folder(work)
+    requests: list[Op] = []
+    if not work.is_origin:
+        requests.append(ops.mkdir(targets[-1].folder))
+    requests += [ops.remove(path, backup=backup) for path in strays]
+    first = len(requests)
+    requests += [ops.spread(target.folder, family.blobs, target.files, backup=backup) for target in targets]
+    try:
+        return work.session.ask(requests, deadline=work.deadline)[first:]
+    except AgentFailed as error:
+        if error.reason != "not_found":
+            raise
+        raise NodeRefused(
+            f"{work.node.name}: a folder the certificates belong in is missing: {error.message}",
+            file=error.file,
+            remedy="check the installation and the paths in the cluster file, then retry",
+        ) from error
+
+
+def _changes(targets: list[_Target], strays: tuple[str, ...], replies: list[Reply]) -> tuple[Change, ...]:
+    changes = [Change(what="removed: belongs to another server", file=path) for path in strays]
+    for target, reply in zip(targets, replies, strict=True):
+        written = len(reply["written"])
+        if written + reply["unchanged"] != len(target.files):
+            raise AgentFailed("the node says less than it was asked to write", file=target.folder)
+        if written:
+            changes.append(
+                Change(what="certificate files", file=target.folder, before=f"{reply['unchanged']} right",
+                       after=f"{written} written of {len(target.files)}")
+            )  # fmt: skip
+    return tuple(changes)

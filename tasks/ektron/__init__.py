@@ -1,0 +1,1 @@
+"""What the product is: pure knowledge of Ektron, without any IO."""

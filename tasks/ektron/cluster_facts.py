@@ -1,0 +1,78 @@
+"""What was seen of a whole cluster: the input of the invariants."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from tasks.ektron.certificates import CLIENT_CER, KINDS
+from tasks.ektron.facts import NodeFacts
+
+__all__ = ["ClusterFacts"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterFacts:
+    """All nodes, the facts of those that were seen, and why the others were not.
+
+    Attributes:
+        nodes: names of all nodes, in the cluster file's order.
+        origin: the node whose family all carry.
+        seen: node -> facts.
+        reasons: node -> why there are no facts of it.
+        family: kind -> SHA-256 of the family this run handed out; empty when it handed out none.
+        family_thumbprint: SHA-256 of that family's client certificate; empty when unknown.
+    """
+
+    nodes: tuple[str, ...]
+    origin: str
+    seen: Mapping[str, NodeFacts]
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    family: Mapping[str, str] = field(default_factory=dict)
+    family_thumbprint: str = ""
+
+    @cached_property
+    def facts(self) -> dict[str, NodeFacts]:
+        """Facts of the nodes that were seen, in the cluster's order."""
+        return {name: facts for name in self.nodes if (facts := self.of(name)) is not None}
+
+    @cached_property
+    def unseen(self) -> tuple[str, ...]:
+        """Nodes nothing is known about."""
+        return tuple(name for name in self.nodes if name not in self.facts)
+
+    @cached_property
+    def _folded(self) -> dict[str, NodeFacts]:
+        return {name.casefold(): facts for name, facts in self.seen.items()}
+
+    @cached_property
+    def hashes(self) -> Mapping[str, str]:
+        """SHA-256 by kind that all family files should have: of the run, else what the origin carries; or empty."""
+        if self.family:
+            return self.family
+        origin = self.of(self.origin)
+        if origin is None:
+            return {}
+        own = {kind: origin.service_family[kind].value(origin.node) for kind in KINDS if kind in origin.service_family}
+        return origin.origin_family or {kind: value for kind, value in own.items() if value}
+
+    @cached_property
+    def thumbprint(self) -> str:
+        """SHA-256 of the client certificate that all keys should hold; empty when nobody knows."""
+        if self.family_thumbprint:
+            return self.family_thumbprint
+        origin = self.of(self.origin)
+        if origin is not None and origin.client is not None:
+            return origin.client.thumbprint
+        return self.hashes.get(CLIENT_CER, "")
+
+    def of(self, node: str) -> NodeFacts | None:
+        """Facts of a node, if it was seen; case does not count."""
+        return self._folded.get(node.casefold())
+
+    def is_origin(self, facts: NodeFacts) -> bool:
+        """Whether these are the origin's facts."""
+        return facts.node.casefold() == self.origin.casefold()
+
+    def why_unseen(self, node: str) -> str:
+        """Why there are no facts of a node, for people."""
+        return f"not seen: {self.reasons.get(node) or 'no reason is known'}"

@@ -1,0 +1,208 @@
+"""Where each edition of the product keeps its files, and what its Windows service is called.
+
+The plural trap: the service is `EktronWindowsServices30`, its folder `EktronWindowsService30` (ektron-facts 1.1).
+"""
+
+import re
+from pathlib import PureWindowsPath
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.ektron.refusals import EditionUnknown
+
+__all__ = ["SYNC_PORT", "Edition", "Layout", "edition_of", "executable_of", "lay_out", "program_roots"]
+
+SYNC_PORT = 8732  #: all eSync traffic; fixed by the product (ektron-facts 3.5)
+
+_BINARIES = (  # compared between nodes by size, version and hash (ektron-facts 1.3)
+    "Ektron.ASM.AssetConfig.dll",
+    "Ektron.FileSync.Common.dll",
+    "Ektron.FileSync.Framework.dll",
+    "Ektron.Sync.Communication.dll",
+    "Ektron.Sync.SyncServices.dll",
+)
+_KNOWN = {"8.0", "8.5", "8.6", "8.7", "9.0", "9.1", "9.2", "9.3"}
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Edition(_Value):
+    """A generation of the product (ektron-facts 1.1, 1.2)."""
+
+    cms: str  #: `major.minor`
+    service: str  #: generation of the Windows service, `3.0` or `4.0`
+    service_name: str  #: plural: EktronWindowsServices30
+    service_display: str
+    service_folder_name: str  #: singular: EktronWindowsService30
+    service_exe: str
+    service_config_name: str
+    product_folder_name: str  #: CMS400v80
+    ews_subfolder: str  #: below EWSUpdates
+
+    @property
+    def binaries(self) -> tuple[str, ...]:
+        """Names in the service folder that must be equal on all nodes (ektron-facts 1.3)."""
+        return (self.service_exe, *_BINARIES)
+
+
+class Layout(_Value):
+    """Absolute paths of one node, as the product has them."""
+
+    site: str  #: also the web root, where the client files lie (ektron-facts 3.4)
+    asset_config: str
+    web_config: str
+    precompiled_marker: str  #: in the site root only; the one below Workarea says nothing (ektron-facts 2.7)
+    site_binary: str
+    service_folder: str
+    service_exe: str
+    service_config: str
+    data_config: str  #: generated daily, never edited (ektron-facts 2.4)
+    sitedb_config: str
+    binaries: tuple[str, ...]
+    product_folder: str
+    configurator_folder: str  #: where the Security Configurator leaves the six files (procedure step 5)
+    ews_config: str  #: the EWSUpdates copy of the service's config (procedure step 12)
+    service_name: str
+    staging_folder: str  #: `Ektron Security Certificates` (procedure, second part, step 7)
+    service_key: str  #: registry key whose value ImagePath says where the service lives (ektron-facts 1.3)
+
+
+def edition_of(text: str) -> Edition:
+    """The edition of a CMS version: `8.0`, `8.50` (as ek_cmsversion writes it), `9.1.0.184`.
+
+    Raises:
+        EditionUnknown: no edition of the product that we know has that version.
+    """
+    match = re.match(r"\s*(\d+)\.(\d)0?(?!\d)", text)
+    cms = f"{match[1]}.{match[2]}" if match else ""
+    if cms not in _KNOWN:
+        raise EditionUnknown(
+            f"{text!r} is no edition this program knows", remedy=f"use one of {', '.join(sorted(_KNOWN))}"
+        )
+    service = "3.0" if cms == "8.0" else "4.0"
+    digits = service.replace(".", "")
+    exe = f"Ektron.ASM.EktronServices{digits}.exe"
+    return Edition(
+        cms=cms,
+        service=service,
+        service_name=f"EktronWindowsServices{digits}",
+        service_display=f"Ektron Windows Services {service}",
+        service_folder_name=f"EktronWindowsService{digits}",
+        service_exe=exe,
+        service_config_name=f"{exe}.config",
+        product_folder_name=f"CMS400v{cms.replace('.', '')}",
+        ews_subfolder=service,
+    )
+
+
+def program_roots(edition: Edition, system_drive: str = "C:") -> tuple[str, ...]:
+    """Where an install may lie, likeliest first (ektron-facts 1.2)."""
+    plain, x86 = rf"{system_drive}\Program Files", rf"{system_drive}\Program Files (x86)"
+    return (plain, x86) if edition.service == "3.0" else (x86, plain)
+
+
+def executable_of(image_path: str, system_drive: str = "C:") -> str:
+    r"""The program in a service's ImagePath, without quotes and arguments.
+
+    Knows quoted and unquoted paths with blanks, the prefix `\??\` and the variables Windows itself uses there.
+
+    Raises:
+        EditionUnknown: there is no absolute path to an .exe in it.
+    """
+    text = image_path.strip().removeprefix("\\??\\")
+    for variable, value in _variables(system_drive):
+        text = re.sub(f"%{re.escape(variable)}%", value.replace("\\", r"\\"), text, flags=re.IGNORECASE)
+    match = re.match(r'"([^"]+)"|(.+?\.exe)(?=\s|$)', text, re.IGNORECASE)
+    program = (match[1] or match[2]).strip() if match else ""
+    if not re.match(r"[A-Za-z]:\\", program):
+        raise EditionUnknown(
+            f"the service's ImagePath {image_path[:200]!r} names no program",
+            remedy="repair the service's registration, or give site.service_folder in the cluster file",
+        )
+    return program
+
+
+def lay_out(
+    edition: Edition,
+    *,
+    site_path: str,
+    system_drive: str = "C:",
+    image_path: str | None = None,
+    service_folder: str | None = None,
+    product_folder: str | None = None,
+    program_files: str | None = None,
+) -> Layout:
+    """Where everything lies on one node. An explicit folder wins over ImagePath, ImagePath over the default.
+
+    Args:
+        edition: the product's generation.
+        site_path: absolute path of the site root.
+        system_drive: such as `C:`.
+        image_path: the service's ImagePath, as the node's registry has it.
+        service_folder: explicit, from the cluster file.
+        product_folder: explicit, from the cluster file; otherwise the service folder's neighbour.
+        program_files: explicit root for a node without a service; otherwise the first of `program_roots`.
+
+    Raises:
+        EditionUnknown: ImagePath leads to no Ektron service, or the site is where certificates would be public.
+    """
+    site = PureWindowsPath(site_path)
+    exe = _service_exe(edition, system_drive, image_path, service_folder, program_files)
+    service = exe.parent
+    product = PureWindowsPath(product_folder) if product_folder else service.parent / edition.product_folder_name
+    staging = PureWindowsPath(f"{system_drive}\\") / "Ektron Security Certificates"
+    if staging.is_relative_to(site):
+        raise EditionUnknown(
+            f"{staging} would lie below the site {site} and be public", remedy="move the site into a folder of its own"
+        )
+    return Layout(
+        site=str(site),
+        asset_config=str(site / "AssetManagement.config"),
+        web_config=str(site / "web.config"),
+        precompiled_marker=str(site / "PrecompiledApp.config"),
+        site_binary=str(site / "bin" / "Ektron.Cms.Common.dll"),
+        service_folder=str(service),
+        service_exe=str(exe),
+        service_config=f"{exe}.config",
+        data_config=str(service / "data.config"),
+        sitedb_config=str(service / "sitedb.config"),
+        binaries=(str(exe), *(str(service / name) for name in _BINARIES)),
+        product_folder=str(product),
+        configurator_folder=str(product / "Utilities" / "Software" / "SecurityConfigurator"),
+        ews_config=str(product / "Utilities" / "EWSUpdates" / edition.ews_subfolder / edition.service_config_name),
+        service_name=edition.service_name,
+        staging_folder=str(staging),
+        service_key=rf"HKLM\SYSTEM\CurrentControlSet\Services\{edition.service_name}",
+    )
+
+
+def _service_exe(
+    edition: Edition,
+    system_drive: str,
+    image_path: str | None,
+    service_folder: str | None,
+    program_files: str | None,
+) -> PureWindowsPath:
+    if service_folder:
+        return PureWindowsPath(service_folder) / edition.service_exe
+    if not image_path:
+        root = PureWindowsPath(program_files or program_roots(edition, system_drive)[0])
+        return root / "Ektron" / edition.service_folder_name / edition.service_exe
+    exe = PureWindowsPath(executable_of(image_path, system_drive))
+    if exe.name.casefold() != edition.service_exe.casefold():
+        raise EditionUnknown(
+            f"the service {edition.service_name} runs {exe.name}, not {edition.service_exe}",
+            remedy="check `edition` in the cluster file, or give site.service_folder",
+        )
+    return exe
+
+
+def _variables(system_drive: str) -> tuple[tuple[str, str], ...]:
+    return (
+        ("ProgramFiles(x86)", rf"{system_drive}\Program Files (x86)"),
+        ("ProgramW6432", rf"{system_drive}\Program Files"),
+        ("ProgramFiles", rf"{system_drive}\Program Files"),
+        ("SystemDrive", system_drive),
+    )

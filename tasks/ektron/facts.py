@@ -1,0 +1,232 @@
+"""What was seen on one node, as one value. Everything the rules decide on is in here, and nothing secret.
+
+Where a thing exists once per node of the cluster (a key, a family file), the fact holds what most have and who
+differs, so that its size does not grow with the cluster.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+__all__ = [
+    "AssetFacts",
+    "BinaryFacts",
+    "CertificateFacts",
+    "EndpointFact",
+    "Fact",
+    "FileFacts",
+    "NodeFacts",
+    "ProbeFacts",
+    "ServiceConfigFacts",
+    "ServiceFacts",
+    "Spread",
+    "WebFacts",
+]
+
+
+class Fact(BaseModel):
+    """A frozen observation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileFacts(Fact):
+    """One file on the node. `problem` says why its content could not be understood, for an operator."""
+
+    path: str
+    exists: bool = False
+    size: int = 0
+    mtime: AwareDatetime | None = None
+    hash: str = ""  #: SHA-256, hex
+    readonly: bool = False
+    problem: str = ""
+
+
+class Spread(Fact):
+    """A thing that each node of the cluster should have under its own name: what most have, and who differs."""
+
+    common: str = ""  #: the value (a hash) that most of those present have; empty when none is present
+    differing: dict[str, str] = {}  #: node -> value, where it is not the common one
+    missing: tuple[str, ...] = ()  #: nodes that have none
+    unexpected: tuple[str, ...] = ()  #: entries under a name that is no node of the cluster
+    duplicated: tuple[str, ...] = ()  #: nodes whose name stands there more than once
+
+    @classmethod
+    def of(
+        cls,
+        values: Mapping[str, str],
+        nodes: Iterable[str],
+        *,
+        duplicated: Iterable[str] = (),
+    ) -> Self:
+        """Compresses name -> value against the cluster's node names. Case of names does not count.
+
+        Args:
+            values: what is there, under whatever spelling of the name.
+            nodes: the names there should be.
+            duplicated: names seen more than once.
+        """
+        wanted = {name.upper(): name for name in nodes}
+        present = {wanted[n.upper()]: v for n, v in values.items() if n.upper() in wanted}
+        common = Counter(present.values()).most_common(1)[0][0] if present else ""
+        return cls(
+            common=common,
+            differing={n: v for n, v in present.items() if v != common},
+            missing=tuple(n for n in wanted.values() if n not in present),
+            unexpected=tuple(sorted(n for n in values if n.upper() not in wanted)),
+            duplicated=tuple(sorted(duplicated)),
+        )
+
+    def value(self, node: str) -> str | None:
+        """What stands under that node's name, or None."""
+        if node in self.missing or not self.common:
+            return None
+        return self.differing.get(node, self.common)
+
+    def others(self, wanted: str, nodes: Iterable[str]) -> tuple[str, ...]:
+        """Those of the nodes that have something, but not the wanted value."""
+        if self.common == wanted:
+            return tuple(self.differing)
+        absent = {*self.missing, *(node for node, value in self.differing.items() if value == wanted)}
+        return tuple(node for node in nodes if node not in absent) if self.common else ()
+
+
+class CertificateFacts(Fact):
+    """The public part of a certificate."""
+
+    thumbprint: str  #: SHA-256 of the DER, hex
+    subject: str
+    not_before: AwareDatetime
+    not_after: AwareDatetime
+    key_bits: int
+    signature: str  #: hash of the signature, `md5`, `sha1`, `sha256`
+
+
+class AssetFacts(Fact):
+    """`AssetManagement.config` (ektron-facts 2.1)."""
+
+    file: FileFacts
+    load_balanced: str | None = None
+    user_domain: str | None = None
+    storage_location: str | None = None
+
+
+class ServiceConfigFacts(Fact):
+    """The Windows service's `exe.config` (ektron-facts 2.2)."""
+
+    file: FileFacts
+    load_balanced: str | None = None
+    library_load_balanced: str | None = None
+    load_bal_server_count: str | None = None
+    install_version: str | None = None
+    keys: Spread = Spread()  #: publickCertKeys: SHA-256 of the decoded encodedValue, per node
+    keys_present: bool = False  #: whether the element publickCertKeys is there at all
+    server_certificates: tuple[str, ...] = ()  #: services/*/@serverCertificate, each distinct value
+
+
+class EndpointFact(Fact):
+    """One `add` of `ektron.serviceModel/endPoints` in web.config."""
+
+    contract: str
+    client_certificate: str | None = None
+
+
+class WebFacts(Fact):
+    """`web.config` (ektron-facts 2.3)."""
+
+    file: FileFacts
+    endpoints: tuple[EndpointFact, ...] = ()
+    encoded_value: str | None = None  #: SHA-256 of the decoded certificate; empty text when the value is empty
+    ws_path: str | None = None
+    site_path: str | None = None
+    builds: dict[str, str] = {}  #: ek_buildNumber, ek_InstallBuild, ek_ServicePack, ek_cmsversion, ek_PatchUpdate
+    connection_digest: str | None = None  #: keyed digest of Ektron.DbConnection; the string itself never leaves
+    esync_enabled: str | None = None
+
+
+class BinaryFacts(Fact):
+    """One program file: version alone hides patches (ektron-facts 1.3), so size and hash too."""
+
+    name: str
+    version: str | None = None
+    size: int = 0
+    hash: str = ""
+
+
+class ServiceFacts(Fact):
+    """The Windows service (ektron-facts 1.1). Times are the node's, in UTC."""
+
+    name: str
+    installed: bool = False
+    state: str = ""
+    start_type: str = ""
+    pid: int = 0
+    started: AwareDatetime | None = None
+    image_path: str = ""
+    dependents: tuple[str, ...] = ()
+
+
+class ProbeFacts(Fact):
+    """What answered when asked from this node."""
+
+    listening_8732: bool | None = None  #: this node's own sync port
+    reach_8732: dict[str, bool] = {}  #: other node -> whether this node reaches its sync port
+    ws_status: int | None = None  #: HTTP status of WSPath on this node; 0 when nothing answered
+
+
+class NodeFacts(Fact):
+    """Everything seen on one node at one time."""
+
+    node: str
+    computer: str = ""  #: the name the machine gives itself
+    observed_at: AwareDatetime  #: our clock
+    clock: AwareDatetime  #: the node's clock
+    skew: float = 0.0  #: seconds the node is ahead of us
+    program_data: str = r"C:\ProgramData"
+    system_drive: str = "C:"
+    service_folder: str = ""
+    configurator_folder: str = ""  #: on the origin, where the Security Configurator leaves its files
+    service: ServiceFacts
+    binaries: tuple[BinaryFacts, ...] = ()
+    asset: AssetFacts
+    service_config: ServiceConfigFacts
+    web: WebFacts
+    ews: ServiceConfigFacts | None = None  #: the EWSUpdates copy, on the origin
+    precompiled: bool = False
+    site_exists: bool = True
+    origin_family: dict[str, str] = {}  #: on the origin: family file kind -> hash, as the Security Configurator left it
+    origin_problem: str = ""  #: why those six do not make a family
+    client: CertificateFacts | None = None  #: of this node's own SyncClient.cer in the service folder
+    server: CertificateFacts | None = None
+    service_family: dict[str, Spread] = {}  #: kind (`SyncClient.pfx`, ...) -> hashes in the service folder
+    configurator_family: dict[str, Spread] = {}  #: the same in the configurator's folder, on the origin
+    web_root_family: dict[str, str] = {}  #: this node's SyncClient files in the site root: kind -> hash
+    staging_files: tuple[str, ...] | None = None  #: names in `Ektron Security Certificates`; None: no folder
+    staging_family: dict[str, str] = {}  #: kind -> hash of this node's own files there
+    newest_input: AwareDatetime | None = None  #: latest change of anything the service reads when it starts
+    newest_input_path: str = ""
+    leftovers: tuple[str, ...] = ()  #: temporary files of ours
+    probes: ProbeFacts = ProbeFacts()
+
+    @property
+    def restart_owed(self) -> bool:
+        """The service runs, and started before something it reads was last changed (ektron-facts 6, row 30)."""
+        started, changed = self.service.started, self.newest_input
+        return self.service.state == "running" and started is not None and changed is not None and started <= changed
+
+    def comparable(self) -> dict[str, Any]:
+        """What a plan is based on, as data: no times, and nothing that only the clock or the network decides."""
+        volatile: dict[str, Any] = dict.fromkeys(
+            ("observed_at", "clock", "skew", "probes", "newest_input", "newest_input_path"), True
+        )
+        volatile |= {part: {"file": {"mtime"}} for part in ("asset", "service_config", "web", "ews")}
+        volatile |= {"service": {"pid", "started", "state"}}
+        return self.model_dump(mode="json", exclude=volatile)
+
+    def fingerprint(self) -> str:
+        """Digest of `comparable`."""
+        return hashlib.sha256(json.dumps(self.comparable(), sort_keys=True).encode()).hexdigest()

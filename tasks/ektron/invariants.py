@@ -1,0 +1,38 @@
+"""Everything that has to hold for a cluster to be joined, and the judgement over all of it."""
+
+from tasks.ektron.cluster_facts import ClusterFacts
+from tasks.ektron.findings import Finding, Findings, Invariant, Severity, Verdict, ordered
+from tasks.ektron.rules_config import CONFIG_RULES
+from tasks.ektron.rules_family import FAMILY_RULES
+from tasks.ektron.rules_install import INSTALL_RULES
+from tasks.ektron.rules_service import SERVICE_RULES
+
+__all__ = [
+    "INVARIANTS",
+    "ClusterFacts",
+    "Finding",
+    "Findings",
+    "Invariant",
+    "Severity",
+    "Verdict",
+    "judge",
+    "judge_prerequisites",
+]
+
+INVARIANTS: tuple[Invariant, ...] = (*INSTALL_RULES, *CONFIG_RULES, *FAMILY_RULES, *SERVICE_RULES)
+
+
+def judge(cluster: ClusterFacts) -> Findings:
+    """Every invariant, decided by what was seen."""
+    return ordered(invariant.judge(cluster) for invariant in INVARIANTS)
+
+
+def judge_prerequisites(cluster: ClusterFacts, *, origin_family_needed: bool = True) -> Findings:
+    """The invariants that are decided before anything is written.
+
+    Args:
+        cluster: what was seen.
+        origin_family_needed: False where a missing family is made by us, or has a gate of its own.
+    """
+    chosen = (i for i in INVARIANTS if i.prerequisite and (origin_family_needed or i.id != "family.origin-present"))
+    return ordered(invariant.judge(cluster) for invariant in chosen)

@@ -1,0 +1,75 @@
+"""The step `install_check`: looks at a node. What the look is for depends on the stage of the run.
+
+Before a plan it gathers facts; in a wave it confirms that the plan still fits; at the end it gathers the evidence.
+"""
+
+from tasks.ektron.certificates import generate_family
+from tasks.ektron.facts import NodeFacts
+from tasks.material import OBSERVED, VERIFIED
+from tasks.observe import observe
+from tasks.step import Done, Work
+from workers.errors import NodeRefused, Stale
+
+__all__ = ["install_check"]
+
+
+def install_check(work: Work) -> Done:
+    """Observes the node.
+
+    Raises:
+        NodeRefused: something the other steps need is missing or cannot be understood.
+        Stale: in a wave, the node is not as it was when the plan was made.
+    """
+    work.say("observing")
+    stage = work.turn.stage
+    facts, family = observe(work, probes=stage == "verify")
+    if stage == "verify":
+        work.material.keep_facts(VERIFIED, facts)
+        return Done(message="looked at everything")
+    if stage == "wave":
+        return _confirmed(work, facts)
+    work.material.keep_facts(OBSERVED, facts)
+    if work.is_origin:
+        if family is None and work.cluster.policy.generate_certificates:
+            family = generate_family(work.node.name)
+        if family is not None:
+            work.material.keep_family(family)
+    _require_usable(facts)
+    return Done(message=f"service {facts.service.state}, build {facts.web.builds.get('ek_buildNumber', 'unknown')}")
+
+
+def _confirmed(work: Work, facts: NodeFacts) -> Done:
+    """The node is still what the plan was made for. A step that was interrupted may have changed it: that is ours."""
+    planned = work.material.facts(OBSERVED, work.node.name)
+    if planned is None or planned.fingerprint() == facts.fingerprint():
+        return Done(message="as planned")
+    raise Stale(
+        f"{work.node.name} changed since the plan was made: {', '.join(_different(planned, facts))}",
+        remedy="look at what else changes this server, then run again",
+    )
+
+
+def _different(planned: NodeFacts, facts: NodeFacts) -> list[str]:
+    """Names of what differs, for people."""
+    before, after = planned.comparable(), facts.comparable()
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+def _require_usable(facts: NodeFacts) -> None:
+    """What every later step needs of a node, checked before anything is written anywhere."""
+    node = facts.node
+    if not facts.service.installed:
+        raise NodeRefused(
+            f"{node}: the Windows service {facts.service.name} is not installed",
+            remedy="install the same version as on the other servers (procedure: min site), or correct `edition`",
+        )
+    for part in (facts.asset, facts.service_config, facts.web):
+        if not part.file.exists:
+            remedy = "install the site, or correct `site` in the cluster file"
+            raise NodeRefused(f"{node}: a configuration file is missing", file=part.file.path, remedy=remedy)
+        if part.file.problem:
+            raise NodeRefused(
+                f"{node}: the file cannot be used: {part.file.problem}",
+                file=part.file.path,
+                remedy="repair the file on the server, then run again",
+            )

@@ -1,0 +1,375 @@
+"""Looks at one node and says what is there, as `NodeFacts`. Reads only; one exchange, a second where paths surprise."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+from tasks.cluster import Cluster
+from tasks.ektron.certificates import CLIENT_KINDS, KINDS, Family, describe_certificate, node_of
+from tasks.ektron.config_readers import read_asset, read_service, read_web
+from tasks.ektron.editions import SYNC_PORT, Layout, edition_of, lay_out
+from tasks.ektron.facts import (
+    AssetFacts,
+    BinaryFacts,
+    CertificateFacts,
+    FileFacts,
+    NodeFacts,
+    ProbeFacts,
+    ServiceConfigFacts,
+    ServiceFacts,
+    Spread,
+    WebFacts,
+)
+from tasks.ektron.refusals import Refused
+from tasks.material import OBSERVED
+from tasks.step import Work
+from workers.errors import AgentFailed
+from workers.records import now
+from workers.winrm import agent as ops
+from workers.winrm.agent import Op, Reply
+
+__all__ = ["NEIGHBOURS", "folder_limit", "layout_of", "observe", "origin_files", "planned_layout", "service_name"]
+
+NEIGHBOURS = 32  #: nodes each node tries to reach; in larger clusters the next ones in the file's order, cyclically
+CONFIG_LIMIT = 16 * 2**20
+
+Replies = Mapping[str, Reply]
+F = TypeVar("F")
+
+
+def layout_of(cluster: Cluster, image_path: str | None, system_drive: str = "C:") -> Layout:
+    """Where the product lies on a node; explicit paths of the cluster file win (ektron-facts 1.2, 1.3)."""
+    return lay_out(
+        edition_of(cluster.edition),
+        site_path=cluster.site.path,
+        system_drive=system_drive,
+        image_path=image_path,
+        service_folder=cluster.site.service_folder,
+        product_folder=cluster.site.product_folder,
+    )
+
+
+def planned_layout(work: Work) -> Layout:
+    """Where the product lies on a node, by what the plan saw there."""
+    facts = work.material.facts(OBSERVED, work.node.name)
+    image_path = facts.service.image_path if facts else None
+    return layout_of(work.cluster, image_path, work.session.hello().system_drive)
+
+
+def folder_limit(cluster: Cluster) -> int:
+    """Entries a folder of the product may have: six a node, and plenty besides."""
+    return 10_000 + len(KINDS) * len(cluster.nodes)
+
+
+def service_name(cluster: Cluster) -> str:
+    """The Windows service of the cluster's edition (ektron-facts 1.1)."""
+    return edition_of(cluster.edition).service_name
+
+
+def observe(work: Work, *, probes: bool = False) -> tuple[NodeFacts, Family | None]:
+    """Everything the rules need from this node; on the origin also the family the configurator left there.
+
+    Args:
+        work: the node and the session with it.
+        probes: also ask for the sync port here and on the neighbours, and for the site's web service.
+
+    Raises:
+        EsyncError: the conversation broke, or the service's registry key cannot be read.
+    """
+    guess = layout_of(work.cluster, None)
+    answers = _ask(work, guess, probes=probes)
+    image_path = str(answers["image_path"]["value"]) if answers["image_path"].ok else None
+    hello = work.session.hello()
+    layout = layout_of(work.cluster, image_path, hello.system_drive)
+    if layout != guess:
+        answers = _ask(work, layout, probes=probes)
+    family, problem = _collected(work, answers) if work.is_origin else (None, "")
+    facts = _facts(work, layout, answers, family, problem)
+    if probes:
+        facts = facts.model_copy(update={"probes": _probes(work, facts.web.ws_path, answers)})
+    return facts, family
+
+
+def origin_files(folder: str, node: str) -> dict[str, str]:
+    """Kind -> path of the six files the Security Configurator leaves (procedure step 6)."""
+    return {kind: f"{folder}\\{node}_{kind}" for kind in KINDS}
+
+
+def _ask(work: Work, layout: Layout, *, probes: bool) -> dict[str, Reply]:
+    questions = _questions(work, layout)
+    if probes:
+        questions |= {f"reach {name}": ops.tcp(host, SYNC_PORT, timeout=3) for name, host in _neighbours(work).items()}
+        questions["listening"] = ops.tcp(work.node.host, SYNC_PORT, timeout=3)
+    replies = work.session.ask(
+        list(questions.values()), deadline=work.deadline, keep_going=True, cancelled=work.cancelled
+    )
+    return dict(zip(questions, replies, strict=True))
+
+
+def _questions(work: Work, layout: Layout) -> dict[str, Op]:
+    """What is asked of the node, by name."""
+    own = work.node.name
+    questions = {
+        "clock": ops.clock(),
+        "image_path": ops.registry(layout.service_key, "ImagePath"),
+        "service": ops.service(service_name(work.cluster)),
+        "asset": ops.read(layout.asset_config, limit=CONFIG_LIMIT),
+        "service_config": ops.read(layout.service_config, limit=CONFIG_LIMIT),
+        "web": ops.read(layout.web_config, limit=CONFIG_LIMIT),
+        "asset stat": ops.stat(layout.asset_config),
+        "service_config stat": ops.stat(layout.service_config),
+        "web stat": ops.stat(layout.web_config),
+        "site": ops.stat(layout.site),
+        "precompiled": ops.stat(layout.precompiled_marker),
+        "service folder": ops.list_folder(layout.service_folder, hashes=True, limit=folder_limit(work.cluster)),
+        "client": ops.read(f"{layout.service_folder}\\{own}_SyncClient.cer"),
+        "server": ops.read(f"{layout.service_folder}\\{own}_SyncServer.cer"),
+        "staging": ops.list_folder(layout.staging_folder, hashes=True),
+    }
+    questions |= {f"version {path}": ops.version(path) for path in (*layout.binaries, layout.site_binary)}
+    questions |= {f"web root {kind}": ops.stat(f"{layout.site}\\{own}_{kind}", hashes=True) for kind in CLIENT_KINDS}
+    if work.is_origin:
+        questions["ews"] = ops.read(layout.ews_config, limit=CONFIG_LIMIT)
+        questions["configurator"] = ops.list_folder(
+            layout.configurator_folder, hashes=True, limit=folder_limit(work.cluster)
+        )
+        sources = origin_files(layout.configurator_folder, own)
+        questions |= {f"origin {kind}": ops.read(path) for kind, path in sources.items()}
+    return questions
+
+
+def _neighbours(work: Work) -> dict[str, str]:
+    names = list(work.cluster.node_names)
+    here = names.index(work.node.name)
+    following = (names[here + 1 :] + names[:here])[:NEIGHBOURS]
+    return {name: work.cluster.node(name).host for name in following}
+
+
+def _collected(work: Work, answers: Replies) -> tuple[Family | None, str]:
+    """The origin's six files as a family, or why they are none."""
+    files = {f"{work.node.name}_{kind}": answers[f"origin {kind}"] for kind in KINDS}
+    present = {name: ops.data_of(reply) for name, reply in files.items() if reply.ok}
+    if not present:
+        return None, "no certificate files are in the Security Configurator's folder"
+    try:
+        return Family.collect(work.node.name, present), ""
+    except Refused as refusal:
+        return None, str(refusal)
+
+
+def _facts(work: Work, layout: Layout, answers: Replies, family: Family | None, problem: str) -> NodeFacts:
+    seen, clock = now(), _time(answers["clock"]["now"]) or now()
+    hello = work.session.hello()
+    newest, newest_path = _newest_input(layout, answers)
+    return NodeFacts(
+        node=work.node.name,
+        computer=hello.computer,
+        observed_at=seen,
+        clock=clock,
+        skew=round((clock - seen).total_seconds(), 1),
+        program_data=hello.program_data,
+        system_drive=hello.system_drive,
+        service_folder=layout.service_folder,
+        service=_service(service_name(work.cluster), answers),
+        binaries=tuple(_binary(path, answers[f"version {path}"]) for path in (*layout.binaries, layout.site_binary)),
+        asset=_asset(layout, answers),
+        service_config=_service_config(work, layout.service_config, answers, "service_config"),
+        web=_web(work, layout, answers),
+        ews=_service_config(work, layout.ews_config, answers, "ews") if work.is_origin else None,
+        precompiled=_exists(answers["precompiled"]),
+        site_exists=_exists(answers["site"]),
+        origin_family=dict(family.hashes) if family else {},
+        origin_problem=problem,
+        client=_certificate(answers["client"]),
+        server=_certificate(answers["server"]),
+        service_family=_spreads(work, answers["service folder"]),
+        configurator_folder=layout.configurator_folder if work.is_origin else "",
+        configurator_family=_spreads(work, answers["configurator"]) if work.is_origin else {},
+        web_root_family=_own_hashes(answers, "web root "),
+        staging_files=_names(answers["staging"]),
+        staging_family=_own_of(work, answers["staging"]),
+        newest_input=newest,
+        newest_input_path=newest_path,
+        leftovers=_leftovers(layout, answers),
+    )
+
+
+def _time(value: object) -> datetime | None:
+    return ops.time_of(str(value)) if value else None
+
+
+def _exists(reply: Reply) -> bool:
+    return reply.ok and bool(reply["exists"])
+
+
+def _file(path: str, answers: Replies, name: str, problem: str = "") -> FileFacts:
+    content, stat = answers[name], answers.get(f"{name} stat")
+    if not content.ok:
+        return FileFacts(path=path, exists=content.error != "not_found", problem=problem or content.message)
+    readonly = stat is not None and stat.ok and bool(stat.get("readonly", False))
+    return FileFacts(
+        path=path,
+        exists=True,
+        size=content["size"],
+        mtime=_time(content["mtime"]),
+        hash=content["hash"],
+        readonly=readonly,
+        problem=problem,
+    )
+
+
+def _understood(answers: Replies, name: str, reader: Callable[[bytes], F]) -> tuple[F | None, str]:
+    """What the reader makes of a file, or why it cannot."""
+    if not answers[name].ok:
+        return None, ""
+    try:
+        return reader(ops.data_of(answers[name])), ""
+    except Refused as refusal:
+        return None, str(refusal)
+
+
+def _asset(layout: Layout, answers: Replies) -> AssetFacts:
+    read, problem = _understood(answers, "asset", read_asset)
+    file = _file(layout.asset_config, answers, "asset", problem)
+    if read is None:
+        return AssetFacts(file=file)
+    return AssetFacts(
+        file=file,
+        load_balanced=read.load_balanced,
+        user_domain=read.user_domain,
+        storage_location=read.storage_location,
+    )
+
+
+def _service_config(work: Work, path: str, answers: Replies, name: str) -> ServiceConfigFacts:
+    read, problem = _understood(answers, name, read_service)
+    file = _file(path, answers, name, problem)
+    if read is None:
+        return ServiceConfigFacts(file=file)
+    return ServiceConfigFacts(
+        file=file,
+        load_balanced=read.load_balanced,
+        library_load_balanced=read.library_load_balanced,
+        load_bal_server_count=read.load_bal_server_count,
+        install_version=read.install_version,
+        keys=Spread.of(read.key_thumbprints, work.cluster.node_names, duplicated=read.duplicated_keys),
+        keys_present=read.keys_present,
+        server_certificates=read.server_certificates,
+    )
+
+
+def _web(work: Work, layout: Layout, answers: Replies) -> WebFacts:
+    read, problem = _understood(answers, "web", lambda data: read_web(data, work.material.digest))
+    file = _file(layout.web_config, answers, "web", problem)
+    if read is None:
+        return WebFacts(file=file)
+    return WebFacts(
+        file=file,
+        endpoints=read.endpoints,
+        encoded_value=read.encoded_value,
+        ws_path=read.ws_path,
+        site_path=read.site_path,
+        builds=read.builds,
+        connection_digest=read.connection_digest,
+        esync_enabled=read.esync_enabled,
+    )
+
+
+def _service(name: str, answers: Replies) -> ServiceFacts:
+    reply = answers["service"]
+    if not reply.ok:
+        if reply.error == "not_found":
+            return ServiceFacts(name=name)
+        raise AgentFailed(f"the service {name} cannot be asked: {reply.message}")
+    return ServiceFacts(
+        name=name,
+        installed=True,
+        state=reply["state"],
+        start_type=reply["start_type"],
+        pid=reply["pid"],
+        started=_time(reply.get("started")),
+        image_path=reply["image_path"],
+        dependents=tuple(reply["dependents"]),
+    )
+
+
+def _binary(path: str, reply: Reply) -> BinaryFacts:
+    name = path.rpartition("\\")[2]
+    if not reply.ok:
+        return BinaryFacts(name=name)
+    return BinaryFacts(name=name, version=reply["version"], size=reply["size"], hash=reply["hash"])
+
+
+def _certificate(reply: Reply) -> CertificateFacts | None:
+    if not reply.ok:
+        return None
+    try:
+        return describe_certificate(ops.data_of(reply))
+    except Refused:
+        return None
+
+
+def _entries(reply: Reply) -> list[dict[str, Any]]:
+    return list(reply["entries"]) if reply.ok else []
+
+
+def _names(reply: Reply) -> tuple[str, ...] | None:
+    if not reply.ok:
+        return None
+    return tuple(entry["name"] for entry in reply["entries"])
+
+
+def _spreads(work: Work, reply: Reply) -> dict[str, Spread]:
+    """Per kind of family file, what lies in a folder for each node."""
+    found: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
+    for entry in _entries(reply):
+        named = node_of(entry["name"])
+        if named:
+            found[named[1]][named[0]] = entry.get("hash", "")
+    return {kind: Spread.of(hashes, work.cluster.node_names) for kind, hashes in found.items()}
+
+
+def _own_hashes(answers: Replies, prefix: str) -> dict[str, str]:
+    replies = {name.removeprefix(prefix): reply for name, reply in answers.items() if name.startswith(prefix)}
+    return {kind: reply["hash"] for kind, reply in replies.items() if _exists(reply) and reply.get("hash")}
+
+
+def _own_of(work: Work, reply: Reply) -> dict[str, str]:
+    names = {f"{work.node.name}_{kind}".upper(): kind for kind in KINDS}
+    hashes = {names.get(entry["name"].upper()): entry.get("hash", "") for entry in _entries(reply)}
+    return {kind: value for kind, value in hashes.items() if kind}
+
+
+def _newest_input(layout: Layout, answers: Replies) -> tuple[datetime | None, str]:
+    """The latest change of anything the service reads when it starts: its two configurations, the certificates."""
+    times: dict[str, datetime] = {}
+    for name, path in (("asset", layout.asset_config), ("service_config", layout.service_config)):
+        reply = answers[name]
+        if reply.ok and (changed := _time(reply["mtime"])):
+            times[path] = changed
+    for entry in _entries(answers["service folder"]):
+        if node_of(entry["name"]) and (changed := _time(entry["mtime"])):
+            times[f"{layout.service_folder}\\{entry['name']}"] = changed
+    if not times:
+        return None, ""
+    path = max(times, key=lambda path: times[path])
+    return times[path], path
+
+
+def _leftovers(layout: Layout, answers: Replies) -> tuple[str, ...]:
+    names = [f"{layout.service_folder}\\{name}" for name in _names(answers["service folder"]) or ()]
+    names += [f"{layout.staging_folder}\\{name}" for name in _names(answers["staging"]) or ()]
+    return tuple(name for name in names if ".esync-" in name and name.endswith(".tmp"))
+
+
+def _probes(work: Work, ws_path: str | None, answers: Replies) -> ProbeFacts:
+    status: int | None = None
+    if ws_path:
+        (reply,) = work.session.ask([ops.http(ws_path, timeout=10)], deadline=30, keep_going=True)
+        status = reply["status"] if reply.ok else 0
+    reached = {name: answers[f"reach {name}"] for name in _neighbours(work)}
+    return ProbeFacts(
+        listening_8732=bool(answers["listening"].ok and answers["listening"]["reachable"]),
+        reach_8732={name: bool(reply.ok and reply["reachable"]) for name, reply in reached.items()},
+        ws_status=status,
+    )

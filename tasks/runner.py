@@ -1,0 +1,294 @@
+"""Runs one step on one node: the one place that catches exceptions and turns them into outcomes."""
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from tasks.cluster import Cluster
+from tasks.ektron.refusals import Refused
+from tasks.lease import LeaseKeeper
+from tasks.material import Material
+from tasks.step import Done, Step, Work
+from workers.errors import (
+    Cancelled,
+    Conflict,
+    EsyncError,
+    LogonRefused,
+    NodeRefused,
+    Recovery,
+    StoreUnavailable,
+    Unreachable,
+)
+from workers.logs import logger
+from workers.records import Endpoint, Event, RunRecord, Status, StepOutcome, Turn, now
+
+if TYPE_CHECKING:
+    from workers.store import RunStore
+    from workers.vault import Vault
+    from workers.winrm.pool import SessionPool
+    from workers.winrm.session import Session
+
+__all__ = ["CANCEL", "NodeBusy", "StepRunner", "account"]
+
+CANCEL = "cancel"  #: the run's flag that asks every step to stop
+ATTEMPTS = 3  #: sessions tried for one step when the conversation breaks
+
+log = logger(__name__)
+
+
+class NodeBusy(Exception):
+    """Somebody else works on this node now, or the run works on as many nodes as it may: come back later."""
+
+
+def account(endpoint: Endpoint) -> str:
+    """A short name for who logs on with what, so that one refusal can spare the account everywhere."""
+    return hashlib.sha256(f"{endpoint.user}\0{endpoint.secret}".encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One step of one node, as named by the message."""
+
+    record: RunRecord
+    cluster: Cluster
+    turn: Turn
+    node: str
+    step: str
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        return (self.record.id, self.turn.name, self.node, self.step)
+
+
+class StepRunner:
+    """Runs steps by name.
+
+    Args:
+        steps: the steps there are.
+        store: the truth about the run.
+        vault: secrets and sealed material.
+        sessions: conversations with nodes, kept open between steps.
+        leases: this process's claims.
+        patience: seconds to wait for a node that is busy before giving the message back.
+    """
+
+    def __init__(
+        self,
+        steps: Mapping[str, Step],
+        *,
+        store: "RunStore",
+        vault: "Vault",
+        sessions: "SessionPool",
+        leases: LeaseKeeper,
+        patience: float = 2.0,
+    ) -> None:
+        self._steps = steps
+        self._store = store
+        self._vault = vault
+        self._sessions = sessions
+        self._leases = leases
+        self._patience = patience
+        self._specs: dict[str, Cluster] = {}
+        self._guard = threading.Lock()
+
+    def run(
+        self, run_id: str, turn: str, node: str, step: str, say: Callable[[str], None] = lambda _: None
+    ) -> StepOutcome:
+        """Runs the step once and records what came of it; a recorded outcome is returned, not repeated.
+
+        Raises:
+            NodeBusy: somebody else works on this node.
+            StoreUnavailable: the outcome could not be recorded.
+            RunUnknown: there is no such run.
+        """
+        recorded = self._store.outcome(run_id, turn, node, step)
+        if recorded is not None:
+            return recorded
+        job = self._job(run_id, turn, node, step)
+        until = time.monotonic() + self._patience
+        while True:
+            with self._leases.held(run_id, node, limit=job.cluster.policy.concurrency) as fence:
+                if fence is not None:
+                    return self._decided(job, fence, say)
+            recorded = self._store.outcome(run_id, turn, node, step)
+            if recorded is not None:
+                return recorded
+            if time.monotonic() > until:
+                raise NodeBusy(node)
+            time.sleep(0.1)
+
+    def _job(self, run_id: str, turn: str, node: str, step: str) -> _Job:
+        record = self._store.run(run_id)
+        named = next(t for t in record.turns if t.name == turn)
+        with self._guard:
+            if len(self._specs) > 32:  # noqa: PLR2004 - runs come and go; a worker lives for months
+                self._specs.clear()
+            cluster = self._specs.get(run_id) or Cluster.model_validate(record.spec)
+            self._specs[run_id] = cluster
+        return _Job(record, cluster, named, node, step)
+
+    def _decided(self, job: _Job, fence: int, say: Callable[[str], None]) -> StepOutcome:
+        """Under the lease: look once more whether there is anything to do, do it, record it."""
+        recorded = self._store.outcome(*job.key)
+        if recorded is not None:
+            return recorded
+        started = now()
+        outcome = self._reason_not_to(job, started) or self._tried(job, started, say)
+        try:
+            standing = self._store.record(outcome, fence)
+        except Conflict:
+            # Our lease lapsed and another took the node: what that one sees and records is what counts.
+            raise NodeBusy(job.node) from None
+        self._store.note(
+            job.record.id,
+            Event(
+                kind="step.ended",
+                turn=job.turn.name,
+                node=job.node,
+                step=job.step,
+                status=standing.status,
+                message=standing.message,
+            ),
+        )
+        return standing
+
+    def _reason_not_to(self, job: _Job, started: datetime) -> StepOutcome | None:
+        """An earlier step that ended the node, a cancelled run, or an account that was refused elsewhere."""
+        earlier = job.turn.steps[: job.turn.steps.index(job.step)]
+        for name in earlier:
+            before = self._store.outcome(job.record.id, job.turn.name, job.node, name)
+            if before is not None and before.status.ends_node:
+                status = Status.CANCELLED if before.status is Status.CANCELLED else Status.SKIPPED
+                return self._outcome(job, started, status, message=f"not tried: {name} {before.status}")
+        flags = self._store.flags(job.record.id)
+        if CANCEL in flags:
+            return self._outcome(job, started, Status.CANCELLED, message=f"cancelled: {flags[CANCEL]}")
+        refused_at = flags.get("refused:" + account(job.cluster.endpoint(job.node)), job.node)
+        if refused_at != job.node:
+            why = f"not tried: the same account was refused at {refused_at}; trying on could lock it"
+            return self._outcome(job, started, Status.SKIPPED, slug=LogonRefused.slug, message=why)
+        return None
+
+    def _tried(self, job: _Job, started: datetime, say: Callable[[str], None]) -> StepOutcome:
+        tally = _Tally()
+        self._store.note(job.record.id, Event(kind="step.started", turn=job.turn.name, node=job.node, step=job.step))
+        try:
+            done = self._attempted(job, say, tally)
+        except Unreachable as error:
+            return self._ended_by(job, started, Status.UNREACHABLE, error, tally)
+        except Cancelled as error:
+            return self._ended_by(job, started, Status.CANCELLED, error, tally)
+        except StoreUnavailable:
+            raise
+        except EsyncError as error:
+            if isinstance(error, LogonRefused):
+                self._store.flag(job.record.id, "refused:" + account(job.cluster.endpoint(job.node)), job.node)
+            return self._ended_by(job, started, Status.FAILED, error, tally)
+        except Exception as error:
+            log.exception("step broke", run=job.record.id, node=job.node, step=job.step)
+            broke = EsyncError(f"internal error in {job.step}: {type(error).__name__}", remedy="see the worker's log")
+            return self._ended_by(job, started, Status.FAILED, broke, tally)
+        status = Status.CHANGED if done.changes else Status.UNCHANGED
+        return self._outcome(job, started, status, tally=tally, message=done.message).model_copy(
+            update={"changes": done.changes}
+        )
+
+    def _attempted(self, job: _Job, say: Callable[[str], None], tally: "_Tally") -> Done:
+        """The step, again in a new session when the conversation broke: it observes first, so that is safe."""
+        endpoint = job.cluster.endpoint(job.node)
+        for attempt in Retrying(
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_random_exponential(multiplier=0.2, max=3),
+            retry=retry_if_exception(lambda e: isinstance(e, EsyncError) and e.recovery is Recovery.REOPEN),
+            reraise=True,
+        ):
+            with (
+                attempt,
+                self._sessions.session(
+                    endpoint, lambda: self._vault.reveal(endpoint.secret), cancelled=lambda: self._cancelled(job)
+                ) as session,
+            ):
+                tally.attempts = attempt.retry_state.attempt_number
+                before = session.counters
+                # A session opened for this step has counted its own opening; a kept one starts from where it stood.
+                base = (0, 0) if session.fresh else (before.round_trips, before.shells)
+                try:
+                    return _refusals_mapped(self._steps[job.step], self._work(job, session, say, tally.attempts == 1))
+                finally:
+                    after = session.counters
+                    tally.round_trips += after.round_trips - base[0]
+                    tally.shells += after.shells - base[1]
+        raise AssertionError("unreachable: Retrying returns or raises")
+
+    def _work(self, job: _Job, session: "Session", say: Callable[[str], None], first: bool) -> Work:  # noqa: FBT001 - one caller
+        return Work(
+            run=job.record.id,
+            turn=job.turn,
+            node=job.cluster.node(job.node),
+            cluster=job.cluster,
+            session=session,
+            material=Material(self._store, self._vault, job.record.id),
+            cancelled=lambda: self._cancelled(job),
+            say=say,
+            first_try=first,
+        )
+
+    def _cancelled(self, job: _Job) -> bool:
+        return CANCEL in self._store.flags(job.record.id)
+
+    def _ended_by(
+        self, job: _Job, started: datetime, status: Status, error: EsyncError, tally: "_Tally"
+    ) -> StepOutcome:
+        return self._outcome(job, started, status, slug=error.slug, message=error.message, tally=tally).model_copy(
+            update={"file": error.file, "remedy": error.remedy}
+        )
+
+    def _outcome(
+        self,
+        job: _Job,
+        started: datetime,
+        status: Status,
+        *,
+        slug: str = "",
+        message: str = "",
+        tally: "_Tally | None" = None,
+    ) -> StepOutcome:
+        tally = tally or _Tally()
+        return StepOutcome(
+            run=job.record.id,
+            turn=job.turn.name,
+            node=job.node,
+            step=job.step,
+            status=status,
+            slug=slug,
+            message=message,
+            started=started,
+            ended=now(),
+            attempt=tally.attempts,
+            worker=self._leases.holder,
+            round_trips=tally.round_trips,
+            shells=tally.shells,
+        )
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What a step cost, over its attempts."""
+
+    attempts: int = 1
+    round_trips: int = 0
+    shells: int = 0
+
+
+def _refusals_mapped(step: Step, work: Work) -> Done:
+    """The border to the pure knowledge: its refusals become ours."""
+    try:
+        return step(work)
+    except Refused as refusal:
+        raise NodeRefused(str(refusal), remedy=refusal.remedy, file=getattr(refusal, "file", "")) from refusal

@@ -1,0 +1,67 @@
+"""What all tests share: a clean environment, and a real Valkey on loopback for those that ask.
+
+A missing server skips on a laptop, with the reason, and fails where CI is set.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from redis import Redis
+
+from workers.embedded import EmbeddedBroker, find_server
+from workers.errors import InputRefused
+from workers.settings import Secret, load_settings
+from workers.store import RedisStore, connect
+
+
+def absent(reason: str) -> NoReturn:
+    """Skips the test on a laptop, fails it in CI: there, nothing may be missing."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _scrubbed() -> Iterator[None]:
+    """No ESYNC_* variable of the developer's shell reaches any test, session fixtures included."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("ESYNC_")]:
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _fresh_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Each test reads its own settings and never writes to the developer's state folder."""
+    monkeypatch.setenv("ESYNC_STATE", str(tmp_path / "state"))
+    load_settings.cache_clear()
+    yield
+    load_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secret]:
+    """A real server of this session: loopback, password, AOF."""
+    try:
+        find_server()
+    except InputRefused as error:
+        absent(f"{error}; {error.remedy}")
+    with EmbeddedBroker(tmp_path_factory.mktemp("valkey")) as broker:
+        yield broker.url
+
+
+@pytest.fixture
+def valkey(valkey_url: Secret) -> Iterator[Redis]:
+    """A client of the session's server, emptied."""
+    with connect(valkey_url) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def redis_store(valkey: Redis) -> RedisStore:
+    """The shared run store, empty."""
+    return RedisStore(valkey)

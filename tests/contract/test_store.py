@@ -1,0 +1,432 @@
+"""One contract, held by both run stores."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from workers.errors import Conflict, InputRefused, RunUnknown
+from workers.records import Change, Event, RunRecord, RunState, Status, StepOutcome, Turn, Verdict, now
+from workers.store import MemoryStore, RunStore
+
+BRIEF = 0.05  #: seconds; a lease that lapses at once
+
+
+@pytest.fixture(params=["memory", "redis"])
+def store(request: pytest.FixtureRequest) -> RunStore:
+    """Both adapters, empty."""
+    if request.param == "memory":
+        return MemoryStore()
+    found: RunStore = request.getfixturevalue("redis_store")
+    return found
+
+
+def a_run(name: str = "r1", **more: object) -> RunRecord:
+    """A run on cluster `shop`."""
+    values: dict[str, object] = {"id": name, "cluster": "shop", "spec": {"name": "shop", "nodes": ["S1", "S2"]}}
+    return RunRecord.model_validate(values | more)
+
+
+def an_outcome(node: str = "S1", step: str = "config_edit", turn: str = "wave-1", **more: object) -> StepOutcome:
+    """A changed step of run r1."""
+    values: dict[str, object] = {
+        "run": "r1",
+        "turn": turn,
+        "node": node,
+        "step": step,
+        "status": Status.CHANGED,
+        "started": now(),
+        "ended": now(),
+    }
+    return StepOutcome.model_validate(values | more)
+
+
+def at_once(calls: int, ask: Callable[[int], object]) -> list[object]:
+    """The answers to `calls` calls that start together, each in a thread of its own."""
+    ready = threading.Barrier(calls)
+
+    def call(number: int) -> object:
+        ready.wait()
+        return ask(number)
+
+    with ThreadPoolExecutor(calls) as pool:
+        return list(pool.map(call, range(calls)))
+
+
+class TestRuns:
+    """Runs and their transitions."""
+
+    def test_a_run_comes_back_as_it_was(self, store: RunStore) -> None:
+        """Every field of a record survives the store."""
+        record = a_run(
+            turns=(Turn(name="wave-1", stage="apply", steps=("config_edit",), nodes=("S1",)),),
+            joined=("observe",),
+            verdict=Verdict.JOINED,
+            summary="größer \u2028 than ASCII",
+            who="ops",
+            key="k",
+            ended=now(),
+        )
+        store.create(record)
+        assert record == store.run("r1")
+
+    def test_an_unknown_run_is_an_error(self, store: RunStore) -> None:
+        """Reading a run that does not exist says so, with its id."""
+        with pytest.raises(RunUnknown, match="r9"):
+            store.run("r9")
+
+    def test_one_key_is_one_run(self, store: RunStore) -> None:
+        """The same non-empty key on a cluster gives the first run."""
+        store.create(a_run("r1", key="deploy-7"))
+        assert "r1" == store.create(a_run("r2", key="deploy-7")).id
+        assert ("r1",) == tuple(run.id for run in store.runs())
+
+    def test_keys_of_different_clusters_are_different(self, store: RunStore) -> None:
+        """An idempotency key counts within its cluster."""
+        store.create(a_run("r1", key="k"))
+        assert "r2" == store.create(a_run("r2", cluster="blog", key="k")).id
+
+    def test_no_key_is_no_key(self, store: RunStore) -> None:
+        """Runs without a key are all different."""
+        store.create(a_run("r1"))
+        assert "r2" == store.create(a_run("r2")).id
+
+    def test_the_same_id_twice_is_one_run(self, store: RunStore) -> None:
+        """A creation sent twice because its reply was lost changes nothing."""
+        first = store.create(a_run("r1", who="ops"))
+        assert first == store.create(a_run("r1", who="someone else"))
+
+    def test_creating_at_once_with_one_key_makes_one_run(self, store: RunStore) -> None:
+        """Of many simultaneous creations with one key, all get the same run."""
+        names = at_once(8, lambda number: store.create(a_run(f"r{number}", key="k")).id)
+        assert 1 == len(set(names))
+        assert 1 == len(store.runs())
+
+    def test_runs_are_newest_first(self, store: RunStore) -> None:
+        """The list begins with the newest and ends at the limit."""
+        for number in range(5):
+            store.create(a_run(f"r{number}"))
+        assert ("r4", "r3") == tuple(run.id for run in store.runs(limit=2))
+        assert () == store.runs(limit=0)
+
+    def test_saving_counts_the_version(self, store: RunStore) -> None:
+        """A save returns, and leaves, the record with its version one higher."""
+        record = store.create(a_run())
+        saved = store.save(record.model_copy(update={"state": RunState.RUNNING}))
+        assert saved is not None
+        assert (1, RunState.RUNNING) == (saved.version, saved.state)
+        assert saved == store.run("r1")
+
+    def test_the_slower_writer_loses(self, store: RunStore) -> None:
+        """A save of a version that is no longer the newest is refused and changes nothing."""
+        record = store.create(a_run())
+        first = store.save(record.model_copy(update={"summary": "first"}))
+        assert store.save(record.model_copy(update={"summary": "second"})) is None
+        assert first == store.run("r1")
+
+    def test_a_transition_is_won_by_one(self, store: RunStore) -> None:
+        """Of many identical saves at once exactly one succeeds, so a join is decided once."""
+        record = store.create(a_run())
+        answers = at_once(8, lambda _: store.save(record.model_copy(update={"joined": ("observe",)})))
+        assert 1 == sum(answer is not None for answer in answers)
+
+    def test_saving_an_unknown_run_is_an_error(self, store: RunStore) -> None:
+        """A run that was never created, or was forgotten, cannot be saved."""
+        with pytest.raises(RunUnknown):
+            store.save(a_run())
+
+    def test_the_active_index_follows_the_state(self, store: RunStore) -> None:
+        """A run is active from its creation until it is saved as concluded."""
+        store.create(a_run("r2"))
+        record = store.create(a_run("r1"))
+        assert ("r1", "r2") == store.active()
+        store.save(record.model_copy(update={"state": RunState.CONCLUDED}))
+        assert ("r2",) == store.active()
+
+    def test_forgetting_leaves_nothing(self, store: RunStore) -> None:
+        """Nothing of a forgotten run remains: record, history, documents, leases, key, lock."""
+        store.create(a_run(key="k"))
+        store.record(an_outcome(), 0)
+        store.note("r1", Event(kind="run.started"))
+        store.put("r1", "facts", "S1", "{}")
+        store.claim("r1", "S1", "w1", 60)
+        store.flag("r1", "cancel")
+        store.lock_cluster("shop", "r1", 60)
+        store.forget("r1")
+        assert ((), (), (), ()) == (store.runs(), store.active(), store.outcomes("r1"), store.events("r1"))
+        assert ({}, {}, {}) == (store.documents("r1", "facts"), store.leases("r1"), store.flags("r1"))
+        assert store.lock_cluster("shop", "r2", 60) is None
+        assert "r3" == store.create(a_run("r3", key="k")).id
+
+    def test_forgetting_touches_no_other_run(self, store: RunStore) -> None:
+        """Another run, and a lock another run holds, stay as they are."""
+        store.create(a_run("r1"))
+        store.create(a_run("r2"))
+        store.lock_cluster("shop", "r2", 60)
+        store.forget("r1")
+        store.forget("r1")
+        assert "r2" == store.run("r2").id
+        assert "r2" == store.lock_cluster("shop", "r3", 60)
+
+    @pytest.mark.parametrize(
+        "write",
+        [
+            lambda store: store.record(an_outcome(), 0),
+            lambda store: store.note("r1", Event(kind="run.started")),
+            lambda store: store.put("r1", "facts", "S1", "{}"),
+            lambda store: store.claim("r1", "S1", "w1", 60),
+            lambda store: store.flag("r1", "cancel"),
+            lambda store: store.progress("r1"),
+        ],
+        ids=["record", "note", "put", "claim", "flag", "progress"],
+    )
+    def test_a_late_writer_does_not_bring_a_run_back(
+        self, store: RunStore, write: Callable[[RunStore], object]
+    ) -> None:
+        """Writing to a forgotten run is an error, and it stays forgotten."""
+        store.create(a_run())
+        store.forget("r1")
+        with pytest.raises(RunUnknown):
+            write(store)
+        assert () == store.runs()
+
+    def test_progress_is_the_time_since_the_last_sign_of_life(self, store: RunStore) -> None:
+        """Any outcome, event, claim, renewal or save starts the count again; a raised flag does not."""
+        record = store.create(a_run())
+        store.claim("r1", "S1", "w1", 60)
+        for sign in (
+            lambda: store.record(an_outcome(), 1),
+            lambda: store.note("r1", Event(kind="run.started")),
+            lambda: store.renew("r1", "S1", "w1", 60),
+            lambda: store.claim("r1", "S2", "w1", 60),
+            lambda: store.save(record),
+        ):
+            time.sleep(0.03)
+            store.flag("r1", "pause")
+            assert store.progress("r1") >= 0.02
+            sign()
+            assert store.progress("r1") < 0.02
+
+    def test_flags_go_up_and_down(self, store: RunStore) -> None:
+        """A flag has a value, and an empty value takes it down."""
+        store.create(a_run())
+        store.flag("r1", "cancel")
+        store.flag("r1", "logon_refused", "S1")
+        assert {"cancel": "1", "logon_refused": "S1"} == store.flags("r1")
+        store.flag("r1", "cancel", "")
+        assert {"logon_refused": "S1"} == store.flags("r1")
+
+
+class TestHistory:
+    """Outcomes, events and documents."""
+
+    def test_an_outcome_comes_back_as_it_was(self, store: RunStore) -> None:
+        """Every field of an outcome survives the store."""
+        outcome = an_outcome(changes=(Change(what="key", before="0", after="1"),), message="ünï", round_trips=3)
+        store.create(a_run())
+        assert outcome == store.record(outcome, 0)
+        assert outcome == store.outcome("r1", "wave-1", "S1", "config_edit")
+        assert (outcome,) == store.outcomes("r1")
+
+    def test_the_first_outcome_stands(self, store: RunStore) -> None:
+        """A second outcome of the same step is not kept; the first one is returned."""
+        store.create(a_run())
+        first = store.record(an_outcome(message="first"), 0)
+        assert first == store.record(an_outcome(message="second", status=Status.FAILED), 0)
+        assert (first,) == store.outcomes("r1")
+
+    def test_no_outcome_yet_is_none(self, store: RunStore) -> None:
+        """A step that has not ended has no outcome."""
+        store.create(a_run())
+        assert store.outcome("r1", "wave-1", "S1", "config_edit") is None
+
+    def test_a_holder_who_slept_cannot_record(self, store: RunStore) -> None:
+        """After a node has changed hands, the fence of its former holder is refused and nothing is kept."""
+        store.create(a_run())
+        old = store.claim("r1", "S1", "w1", BRIEF)
+        time.sleep(2 * BRIEF)
+        new = store.claim("r1", "S1", "w2", 60)
+        assert (1, 2) == (old, new)
+        with pytest.raises(Conflict, match="S1"):
+            store.record(an_outcome(), 1)
+        assert () == store.outcomes("r1")
+        store.record(an_outcome(), 2)
+
+    def test_a_late_holder_gets_the_outcome_that_stands(self, store: RunStore) -> None:
+        """Where an outcome stands already, a late writer is told it, whatever its fence."""
+        store.create(a_run())
+        store.claim("r1", "S1", "w1", BRIEF)
+        time.sleep(2 * BRIEF)
+        store.claim("r1", "S1", "w2", 60)
+        standing = store.record(an_outcome(message="theirs"), 2)
+        assert standing == store.record(an_outcome(message="ours"), 1)
+
+    def test_outcomes_of_a_turn_are_apart(self, store: RunStore) -> None:
+        """Asking for a turn gives that turn's outcomes only, in the order the steps ended."""
+        store.create(a_run())
+        start = now()
+        late = an_outcome("S1", started=start, ended=start + timedelta(seconds=2))
+        early = an_outcome("S2", started=start, ended=start + timedelta(seconds=1))
+        other = an_outcome("S1", turn="wave", started=start, ended=start)
+        for outcome in (late, early, other):
+            store.record(outcome, 0)
+        assert (early, late) == store.outcomes("r1", "wave-1")
+        assert (other, early, late) == store.outcomes("r1")
+
+    def test_events_get_rising_ids(self, store: RunStore) -> None:
+        """Events come back in order with the ids they were given, and reading goes on after an id."""
+        store.create(a_run())
+        noted = [store.note("r1", Event(kind="step.ended", node=f"S{number}")) for number in range(5)]
+        assert tuple(noted) == store.events("r1")
+        assert tuple(noted[2:4]) == store.events("r1", after=noted[1].id, limit=2)
+        assert () == store.events("r1", after=noted[-1].id)
+        assert () == store.events("r1", limit=0)
+
+    def test_events_of_runs_are_apart(self, store: RunStore) -> None:
+        """A run has its own history."""
+        store.create(a_run("r1"))
+        store.create(a_run("r2"))
+        store.note("r1", Event(kind="run.started"))
+        assert () == store.events("r2")
+
+    @pytest.mark.parametrize("after", ["x", "-", "1-", "1-2-3", "$", "+", "(1-1", "1" * 30, "\u0661-\u0661"])
+    def test_what_is_no_event_id_is_refused(self, store: RunStore, after: str) -> None:
+        """An id that no event can have is the caller's error, not the store's."""
+        store.create(a_run())
+        with pytest.raises(InputRefused):
+            store.events("r1", after=after)
+
+    def test_documents_are_kept_by_kind_and_name(self, store: RunStore) -> None:
+        """The last text under a kind and name stands."""
+        store.create(a_run())
+        store.put("r1", "facts", "S1", "{}")
+        store.put("r1", "facts", "S1", '{"a": "ü"}')
+        store.put("r1", "facts", "S2", "")
+        store.put("r1", "plan", "S1", "p")
+        assert {"S1": '{"a": "ü"}', "S2": ""} == store.documents("r1", "facts")
+        assert "p" == store.document("r1", "plan", "S1")
+        assert store.document("r1", "plan", "S2") is None
+        assert {} == store.documents("r1", "findings")
+
+
+class TestHolds:
+    """Leases, the cluster lock and the leader."""
+
+    def test_a_node_has_one_holder(self, store: RunStore) -> None:
+        """A second holder is turned away until the first releases; then the fence is higher."""
+        store.create(a_run())
+        assert 1 == store.claim("r1", "S1", "w1", 60)
+        assert store.claim("r1", "S1", "w2", 60) is None
+        store.release("r1", "S1", "w2")
+        assert {"S1": "w1"} == store.leases("r1")
+        store.release("r1", "S1", "w1")
+        assert {} == store.leases("r1")
+        assert 2 == store.claim("r1", "S1", "w2", 60)
+
+    def test_the_same_holder_claims_again(self, store: RunStore) -> None:
+        """A claim by its holder renews it and keeps its fence."""
+        store.create(a_run())
+        assert 1 == store.claim("r1", "S1", "w1", BRIEF)
+        assert 1 == store.claim("r1", "S1", "w1", 60)
+        time.sleep(2 * BRIEF)
+        assert {"S1": "w1"} == store.leases("r1")
+
+    def test_one_of_many_claims_wins(self, store: RunStore) -> None:
+        """Of many simultaneous claims exactly one gets the node."""
+        store.create(a_run())
+        fences = at_once(8, lambda number: store.claim("r1", "S1", f"w{number}", 60))
+        assert [1] == [fence for fence in fences if fence is not None]
+
+    def test_a_lease_lapses(self, store: RunStore) -> None:
+        """A lease that is not renewed is not live any more, and the next holder gets a higher fence."""
+        store.create(a_run())
+        store.claim("r1", "S1", "w1", BRIEF)
+        time.sleep(2 * BRIEF)
+        assert {} == store.leases("r1")
+        assert 2 == store.claim("r1", "S1", "w2", 60)
+        assert not store.renew("r1", "S1", "w1", 60)
+
+    def test_a_lapsed_lease_nobody_took_can_be_renewed(self, store: RunStore) -> None:
+        """Its fence is still the newest, so its holder may go on."""
+        store.create(a_run())
+        store.claim("r1", "S1", "w1", BRIEF)
+        time.sleep(2 * BRIEF)
+        assert store.renew("r1", "S1", "w1", 60)
+        assert {"S1": "w1"} == store.leases("r1")
+
+    def test_what_was_never_claimed_cannot_be_renewed(self, store: RunStore) -> None:
+        """Neither a free node, nor one of an unknown run, nor a released one."""
+        store.create(a_run())
+        store.claim("r1", "S2", "w1", 60)
+        store.release("r1", "S2", "w1")
+        assert [False] * 3 == [
+            store.renew(run, node, "w1", 60) for run, node in [("r1", "S1"), ("r9", "S1"), ("r1", "S2")]
+        ]
+
+    def test_nodes_of_different_runs_are_apart(self, store: RunStore) -> None:
+        """A lease belongs to a node of one run."""
+        store.create(a_run("r1"))
+        store.create(a_run("r2"))
+        store.claim("r1", "S1", "w1", 60)
+        assert 1 == store.claim("r2", "S1", "w2", 60)
+
+    def test_a_cluster_has_one_run(self, store: RunStore) -> None:
+        """The lock names the run that holds it to all others, until it is given back by that run."""
+        assert store.lock_cluster("shop", "r1", 60) is None
+        assert store.lock_cluster("shop", "r1", 60) is None
+        assert "r1" == store.lock_cluster("shop", "r2", 60)
+        store.unlock_cluster("shop", "r2")
+        assert "r1" == store.lock_cluster("shop", "r2", 60)
+        store.unlock_cluster("shop", "r1")
+        assert store.lock_cluster("shop", "r2", 60) is None
+
+    def test_a_cluster_lock_lapses(self, store: RunStore) -> None:
+        """A run that no longer renews loses the cluster."""
+        store.lock_cluster("shop", "r1", BRIEF)
+        time.sleep(2 * BRIEF)
+        assert store.lock_cluster("shop", "r2", 60) is None
+
+    def test_one_leads(self, store: RunStore) -> None:
+        """The first to ask leads until it stops asking."""
+        assert store.elect("reconciler", "w1", BRIEF)
+        assert not store.elect("reconciler", "w2", 60)
+        assert store.elect("reconciler", "w1", BRIEF)
+        time.sleep(2 * BRIEF)
+        assert store.elect("reconciler", "w2", 60)
+        assert store.elect("janitor", "w1", 60)
+
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(name=text, document=text, holder=text.filter(bool), message=text, node=text.filter(bool))
+def test_any_text_survives(store: RunStore, name: str, document: str, holder: str, message: str, node: str) -> None:
+    """Names, holders, messages and documents come back byte for byte, whatever characters they hold."""
+    store.create(a_run())
+    store.put("r1", "facts", name, document)
+    store.claim("r1", node, holder, 60)
+    store.record(an_outcome(node, message=message), 99)
+    try:
+        assert document == store.document("r1", "facts", name)
+        assert {node: holder} == store.leases("r1")
+        found = store.outcome("r1", "wave-1", node, "config_edit")
+        assert found is not None
+        assert (node, message) == (found.node, found.message)
+    finally:
+        store.forget("r1")
+
+
+def test_a_run_holds_no_more_nodes_than_its_limit(store: RunStore) -> None:
+    """A claim beyond the limit is refused until one of the held nodes is given back; renewing counts nothing."""
+    run = store.create(a_run()).id
+    assert [1, 1] == [store.claim(run, node, "w1", 30, limit=2) for node in ("A", "B")]
+    assert store.claim(run, "C", "w2", 30, limit=2) is None
+    assert store.claim(run, "A", "w1", 30, limit=2) == 1
+    store.release(run, "B", "w1")
+    assert store.claim(run, "C", "w2", 30, limit=2) == 1

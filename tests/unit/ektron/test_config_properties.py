@@ -1,0 +1,170 @@
+"""For any configuration and any nodes: nothing outside the edited values moves, and a second edit is empty."""
+
+import re
+import time
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.ektron.config_editors import edit_asset, edit_service
+from tasks.ektron.config_readers import read_service
+from tasks.ektron.refusals import ConfigRefused
+
+VALUE = "TkVX"
+NODE = st.from_regex(r"[A-Z0-9][A-Z0-9_-]{0,8}", fullmatch=True)
+BLANKS = st.sampled_from(["", " ", "  ", "\t", "\n", "\r\n    ", "\n\n"])
+COMMENT = st.text(alphabet="ab <>/='\"&\u00e9\n", max_size=20).map(lambda text: f"<!--{text}x-->")
+WORD = st.text(alphabet="ab<>&\"'=/ \u00e9", max_size=12)
+ENCODINGS = [
+    ("", b"", "utf-8"),
+    ('<?xml version="1.0" encoding="utf-8"?>', b"\xef\xbb\xbf", "utf-8"),
+    ("<?xml version='1.0' encoding='utf-16'?>", b"\xff\xfe", "utf-16-le"),
+    ("<?xml version='1.0' encoding='utf-16'?>", b"\xfe\xff", "utf-16-be"),
+    ('<?xml version="1.0" encoding="windows-1252" standalone="yes"?>', b"", "cp1252"),
+    ('<?xml version="1.0" encoding="iso-8859-1"?>', b"", "latin-1"),
+]
+
+
+def written(value: str, quote: str) -> str:
+    """A value as an attribute holds it."""
+    escaped = value.replace("&", "&amp;").replace("<", "&lt;")
+    return quote + escaped.replace(quote, "&quot;" if quote == '"' else "&apos;") + quote
+
+
+@dataclass
+class Generated:
+    """A configuration with what is known about it."""
+
+    data: bytes
+    bom: bytes
+    codec: str
+    flag: str
+    values: dict[str, str]  #: key -> its value in the file
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> Generated:
+    """A service configuration, right or wrong, in some style."""
+    declaration, bom, codec = draw(st.sampled_from(ENCODINGS))
+    quote = draw(st.sampled_from("\"'"))
+    eol = draw(st.sampled_from(["\n", "\r\n"]))
+    step = draw(st.sampled_from(["  ", "    ", "\t", ""]))
+    end = draw(st.sampled_from([" />", "/>", "></add>"]))
+    nodes = draw(st.lists(NODE, unique=True, max_size=6))
+    values = {f"{node}_SyncClient.cer": draw(st.sampled_from([VALUE, "T0xE", ""])) for node in nodes}
+    flag = draw(st.sampled_from(["0", "1", "", "true"]))
+
+    def line(depth: int, text: str) -> str:
+        between = draw(st.one_of(st.just(""), COMMENT.map(lambda c: step * depth + c + eol), st.just(eol)))
+        return f"{between}{step * depth}{text}{draw(st.sampled_from(['', ' ', '<!-- here -->']))}{eol}"
+
+    def add(key: str, name: str, value: str) -> str:
+        return f"<add key={quote}{key}{quote} {name}={written(value, quote)}{end}"
+
+    body = line(1, "<appSettings>")
+    body += line(2, add("Other", "value", draw(WORD)))
+    body += line(2, add("LoadBalanced", "value", flag))
+    body += line(1, "</appSettings>") + line(1, "<ektron.serviceModel>") + line(2, "<publickCertKeys>")
+    body += line(3, add("Stranger.cer", "encodedValue", "QQ=="))
+    body += "".join(line(3, add(key, "encodedValue", value)) for key, value in values.items())
+    body += line(2, "</publickCertKeys>") + line(1, "</ektron.serviceModel>")
+    head = declaration + draw(BLANKS) if declaration else ""
+    text = f"{head}<configuration>{eol}{body}</configuration>{draw(BLANKS)}"
+    return Generated(bom + text.encode(codec), bom, codec, flag, values)
+
+
+def undone(generated: Generated, output: bytes, absent: list[str]) -> bytes:
+    """The output with every change taken back, by patterns that know nothing of the editor."""
+    assert output.startswith(generated.bom)
+    text = output[len(generated.bom) :].decode(generated.codec)
+    for key in absent:
+        new = rf"\s*<add key=(['\"]){re.escape(key)}\1 encodedValue=\1{VALUE}\1 ?(?:/>|></add>)"
+        text, count = re.subn(new, "", text)
+        assert count == 1
+    for key, value in generated.values.items():
+        text = re.sub(rf"(<add key=(['\"]){re.escape(key)}\2 encodedValue=\2){VALUE}", rf"\g<1>{value}", text)
+    text = re.sub(r"(<add key=(['\"])LoadBalanced\2 value=\2)1", rf"\g<1>{generated.flag}", text)
+    return generated.bom + text.encode(generated.codec)
+
+
+@settings(max_examples=300, deadline=None)
+@given(configs(), st.lists(NODE, unique=True, max_size=8), st.data())
+def test_nothing_else_moves(generated: Generated, others: list[str], data: st.DataObject) -> None:
+    """Taking the edits back gives the input byte for byte, and a second edit changes nothing."""
+    known = list(generated.values)
+    chosen = data.draw(st.lists(st.sampled_from(known), unique=True)) if known else []
+    wanted = dict.fromkeys([*chosen, *(f"{node}_SyncClient.cer" for node in others)], VALUE)
+    absent = [key for key in wanted if key not in generated.values]
+    edit = edit_service(generated.data, keys=wanted, server_certificate="X_SyncServer.pfx")
+    untouched = Generated(
+        generated.data,
+        generated.bom,
+        generated.codec,
+        generated.flag,
+        {key: value for key, value in generated.values.items() if key in wanted},
+    )
+    assert undone(untouched, edit.data, absent) == generated.data
+    again = edit_service(edit.data, keys=wanted, server_certificate="X_SyncServer.pfx")
+    assert again.changes == ()
+    assert again.data == edit.data
+
+
+@settings(max_examples=100, deadline=None)
+@given(configs(), st.lists(NODE, unique=True, min_size=1, max_size=8))
+def test_what_is_written_is_read(generated: Generated, nodes: list[str]) -> None:
+    """After an edit the reader sees the flag and one key with the right value for every node."""
+    keys = {f"{node}_SyncClient.cer": VALUE for node in nodes}
+    edit = edit_service(generated.data, keys=keys, server_certificate="X_SyncServer.pfx")
+    seen = read_service(edit.data)
+    assert seen.load_balanced == "1"
+    assert len({seen.key_thumbprints[node] for node in nodes}) == 1
+    assert seen.duplicated_keys == ()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(st.binary(max_size=200), configs().map(lambda c: c.data)), st.data())
+def test_damaged_files_are_refused_or_edited(original: bytes, data: st.DataObject) -> None:
+    """Any damage to a file ends in an edit that is stable, or in a refusal; never in another error."""
+    place = data.draw(st.integers(0, len(original)))
+    damaged = original[:place] + data.draw(st.binary(max_size=4)) + original[place + data.draw(st.integers(0, 3)) :]
+    for edit in (edit_asset, lambda d: edit_service(d, keys={"A_SyncClient.cer": VALUE}, server_certificate="A")):
+        try:
+            once = edit(damaged)
+        except ConfigRefused as refusal:
+            assert refusal.message
+            assert refusal.remedy
+        else:
+            assert edit(once.data).changes == ()
+
+
+@pytest.mark.parametrize("where", ["absent", "wrong"])
+def test_a_thousand_keys_in_fifty_milliseconds(where: str) -> None:
+    """Keys of 1,000 nodes go into one configuration in less than 50 ms of processor time, added or replaced."""
+    value = "TUlJ" * 230
+    keys = {f"WEB{i:04}_SyncClient.cer": value for i in range(1000)}
+    empty = (
+        b"<configuration><appSettings/><ektron.serviceModel><publickCertKeys/></ektron.serviceModel></configuration>"
+    )
+    data = empty
+    if where == "wrong":
+        data = edit_service(empty, keys=dict.fromkeys(keys, "QUJD" * 230), server_certificate="A").data
+    timings = []
+    for _ in range(3):
+        started = time.process_time()
+        edit = edit_service(data, keys=keys, server_certificate="A")
+        timings.append(time.process_time() - started)
+    assert edit.changes
+    assert min(timings) < 0.05
+
+
+def test_hostile_sizes_end_quickly() -> None:
+    """Unclosed quotes, comments and very long names are refused in linear time."""
+    started = time.process_time()
+    for hostile in (b"<a " + b"b='" * 200_000, b"<!--" * 200_000, b"<" + b"a" * 2_000_000, b"<?x " * 200_000):
+        with pytest.raises(ConfigRefused):
+            edit_asset(hostile)
+    with pytest.raises(ConfigRefused, match="limit"):
+        edit_asset(b"<a/>" + b" " * (16 * 2**20))
+    assert time.process_time() - started < 5

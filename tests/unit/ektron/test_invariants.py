@@ -1,0 +1,371 @@
+"""One fact of a joined cluster is broken at a time: exactly the right rules must notice, and name the node."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from tasks.ektron.certificates import KINDS
+from tasks.ektron.cluster_facts import ClusterFacts
+from tasks.ektron.facts import NodeFacts, Spread
+from tasks.ektron.findings import Severity, Verdict
+from tasks.ektron.invariants import INVARIANTS, Findings, judge, judge_prerequisites
+from tests.unit.ektron.joined import (
+    FOUR,
+    HASHES,
+    NOW,
+    STARTED,
+    THUMBPRINT,
+    broken,
+    certificate,
+    changed,
+    joined_cluster,
+    joined_node,
+)
+
+DESIGNED = [
+    "version.same-build",
+    "version.service-newer-or-equal",
+    "site.same-path",
+    "site.precompiled-all-or-none",
+    "database.same-connection-string",
+    "config.asset-load-balanced",
+    "config.service-load-balanced",
+    "config.web-endpoints",
+    "config.encoded-value-agrees",
+    "keys.complete",
+    "keys.match-cer",
+    "keys.no-duplicates",
+    "keys.ewsupdates-agrees",
+    "family.complete",
+    "family.identical-across-nodes",
+    "family.web-root-copy",
+    "family.staging-folder-clean",
+    "family.server-certificate-is-own",
+    "family.expiry",
+    "family.weak-key",
+    "service.running",
+    "service.started-after-last-change",
+    "service.listening-8732",
+    "network.reach-8732-all-pairs",
+    "site.wspath-answers",
+    "clock.skew-below-300s",
+    "leftovers.none",
+]
+
+
+def spread(facts: NodeFacts, kind: str, **values: str | None) -> dict[str, Spread]:
+    """The service folder's files with some of one kind changed; None takes one away."""
+    present = dict.fromkeys(FOUR, HASHES[kind]) | values
+    return {**facts.service_family, kind: Spread.of({n: v for n, v in present.items() if v is not None}, FOUR)}
+
+
+def keys(**values: str | None) -> Spread:
+    """The cluster's keys with some changed; None takes one away."""
+    present: dict[str, str | None] = {**dict.fromkeys(FOUR, THUMBPRINT), **values}
+    return Spread.of({name: value for name, value in present.items() if value is not None}, FOUR)
+
+
+def field(**fields: object) -> Callable[[NodeFacts], NodeFacts]:
+    """A breakage that replaces fields."""
+    return lambda facts: changed(facts, **fields)
+
+
+def endpoints(*certificates: str | None) -> list[dict[str, str | None]]:
+    """Endpoints with these client certificates."""
+    return [{"contract": f"c{i}", "client_certificate": name} for i, name in enumerate(certificates)]
+
+
+BROKEN_EXE = [{"name": "Ektron.ASM.EktronServices30.exe", "version": "8.0.1.87", "size": 6, "hash": "be" * 32}]
+OLD_EXE = [{"name": "Ektron.ASM.EktronServices30.exe", "version": "3.0.0.0", "size": 5, "hash": "bb" * 32}]
+SIX = [f"P1_{kind}" for kind in KINDS]
+
+# name: (node, what breaks, the rules that must be refuted)
+BREAKAGES: dict[str, tuple[str, Callable[[NodeFacts], NodeFacts], set[str]]] = {
+    "another machine answers": ("P1", field(computer="WEB7"), {"node.is-itself"}),
+    "service pack differs": ("P1", field(web__builds__ek_ServicePack="SP2"), {"version.same-build"}),
+    "site build differs": (
+        "P1",
+        field(web__builds__ek_buildNumber="8.0.1.090"),
+        {"version.same-build", "version.service-newer-or-equal"},
+    ),
+    "patched program of the same version": ("P1", field(binaries=BROKEN_EXE), {"version.same-build"}),
+    "program missing": ("P2", field(binaries=[]), {"version.same-build"}),
+    "service older than site": (
+        "P1",
+        field(service_config__install_version="8.0.0.001"),
+        {"version.service-newer-or-equal"},
+    ),
+    "site elsewhere": ("P1", field(web__file__path=r"D:\web\site\web.config"), {"site.same-path"}),
+    "site folder gone": ("P1", field(site_exists=False), {"config.files-usable"}),
+    "precompiled alone": ("P1", field(precompiled=True), {"site.precompiled-all-or-none"}),
+    "another database": ("P2", field(web__connection_digest="ee" * 32), {"database.same-connection-string"}),
+    "asset flag 0": ("P1", field(asset__load_balanced="0"), {"config.asset-load-balanced"}),
+    "asset flag true": ("P1", field(asset__load_balanced="true"), {"config.asset-load-balanced"}),
+    "asset flag gone": ("P1", field(asset__load_balanced=None), {"config.asset-load-balanced"}),
+    "service flag 0": ("S2", field(service_config__load_balanced="0"), {"config.service-load-balanced"}),
+    "read-only config": ("S2", field(asset__file__readonly=True), {"config.files-usable"}),
+    "broken config": ("S2", field(web__file__problem="not well-formed"), {"config.files-usable"}),
+    "factory endpoints": (
+        "P1",
+        field(web__endpoints=endpoints("EktronSyncClient.pfx", "EktronSyncClient.pfx")),
+        {"config.web-endpoints"},
+    ),
+    "one endpoint of another node": (
+        "P1",
+        field(web__endpoints=endpoints("P1_SyncClient.pfx", "S1_SyncClient.pfx")),
+        {"config.web-endpoints"},
+    ),
+    "no endpoints": ("P1", field(web__endpoints=[]), {"config.web-endpoints"}),
+    "encoded value of another family": ("P1", field(web__encoded_value="00" * 32), {"config.encoded-value-agrees"}),
+    "encoded value empty": ("P1", field(web__encoded_value=""), {"config.encoded-value-agrees"}),
+    "key missing": ("P1", field(service_config__keys=keys(S2=None)), {"keys.complete"}),
+    "no keys element": (
+        "P1",
+        field(service_config__keys=keys(**dict.fromkeys(FOUR)), service_config__keys_present=False),
+        {"keys.complete"},
+    ),
+    "key of another certificate": ("P1", field(service_config__keys=keys(S2="00" * 32)), {"keys.match-cer"}),
+    "all keys of another family": (
+        "P1",
+        field(service_config__keys=keys(**dict.fromkeys(FOUR, "00" * 32))),
+        {"keys.match-cer"},
+    ),
+    "key twice": (
+        "P1",
+        field(service_config__keys=keys().model_copy(update={"duplicated": ("S2",)})),
+        {"keys.no-duplicates"},
+    ),
+    "EWSUpdates key missing": ("S1", field(ews__keys=keys(P2=None)), {"keys.ewsupdates-agrees"}),
+    "EWSUpdates key wrong": ("S1", field(ews__keys=keys(P2="00" * 32)), {"keys.ewsupdates-agrees"}),
+    "server certificate of another node": (
+        "P1",
+        field(service_config__server_certificates=["S1_SyncServer.pfx"]),
+        {"family.server-certificate-is-own"},
+    ),
+    "a family file gone": (
+        "P1",
+        lambda f: changed(f, service_family=spread(f, "SyncClient.pvk", S2=None)),
+        {"family.complete"},
+    ),
+    "one byte of a family file": (
+        "P1",
+        lambda f: changed(f, service_family=spread(f, "SyncClient.pfx", S2="00" * 32)),
+        {"family.identical-across-nodes"},
+    ),
+    "a whole other family": (
+        "P1",
+        lambda f: changed(f, service_family=spread(f, "SyncServer.cer", **dict.fromkeys(FOUR, "00" * 32))),
+        {"family.identical-across-nodes"},
+    ),
+    "configurator folder incomplete": (
+        "S1",
+        lambda f: changed(f, configurator_family=spread(f, "SyncClient.cer", P2=None)),
+        {"family.complete"},
+    ),
+    "origin lost its family": ("S1", field(origin_family={}), {"family.origin-present"}),
+    "web root file gone": ("P1", field(web_root_family={}), {"family.web-root-copy"}),
+    "web root file of another family": (
+        "P1",
+        field(**{"web_root_family__SyncClient.cer": "00" * 32}),
+        {"family.web-root-copy"},
+    ),
+    "stray in the staging folder": (
+        "P1",
+        field(staging_files=[*SIX, "S1_SyncClient.pfx"]),
+        {"family.staging-folder-clean"},
+    ),
+    "staging folder missing": ("P1", field(staging_files=None), {"family.staging-folder-clean"}),
+    "staging file of another family": (
+        "P1",
+        field(**{"staging_family__SyncServer.pfx": "00" * 32}),
+        {"family.staging-folder-clean"},
+    ),
+    "certificate expired": ("P1", field(client=certificate(not_after=NOW - timedelta(days=1))), {"family.expiry"}),
+    "certificate expires soon": ("P1", field(server=certificate(not_after=NOW + timedelta(days=9))), {"family.expiry"}),
+    "short key": ("P1", field(client=certificate(key_bits=1024)), {"family.weak-key"}),
+    "md5": ("P1", field(client=certificate(signature="md5")), {"family.weak-key"}),
+    "service stopped": ("P1", field(service__state="stopped"), {"service.running"}),
+    "service not installed": (
+        "P1",
+        field(service__installed=False, service__state=""),
+        {"service.installed", "service.running"},
+    ),
+    "service manual": ("P1", field(service__start_type="manual"), {"service.starts-by-itself"}),
+    "restart owed": (
+        "P1",
+        field(newest_input=STARTED + timedelta(seconds=1)),
+        {"service.started-after-last-change"},
+    ),
+    "not listening": ("P1", field(probes__listening_8732=False), {"service.listening-8732"}),
+    "way blocked": ("P1", field(probes__reach_8732__S1=False), {"network.reach-8732-all-pairs"}),
+    "web service fails": ("P1", field(probes__ws_status=500), {"site.wspath-answers"}),
+    "web service silent": ("P1", field(probes__ws_status=0), {"site.wspath-answers"}),
+    "clock five minutes ahead": ("P1", field(skew=301), {"clock.skew-below-300s", "clock.skew-below-60s"}),
+    "clock a minute behind": ("P1", field(skew=-61), {"clock.skew-below-60s"}),
+    "leftover": ("P1", field(leftovers=[r"C:\x.esync-5.tmp"]), {"leftovers.none"}),
+    "library count": (
+        "P1",
+        field(service_config__library_load_balanced="1", service_config__load_bal_server_count="3"),
+        {"config.library-server-count"},
+    ),
+    "eSync switched off": ("P1", field(web__esync_enabled="false"), {"config.esync-enabled"}),
+}
+
+
+def refuted(findings: Findings) -> dict[str, tuple[str, ...]]:
+    """Ids of what was refuted, with the counter-examples."""
+    return {f.invariant: f.nodes for f in findings.findings if f.verdict is Verdict.REFUTED}
+
+
+def test_every_designed_rule_is_there_once() -> None:
+    """The ids of the design all exist, and none stands twice."""
+    ids = [invariant.id for invariant in INVARIANTS]
+    assert len(set(ids)) == len(ids)
+    assert set(DESIGNED) <= set(ids)
+
+
+def test_a_joined_cluster_proves_everything() -> None:
+    """Nothing is refuted and nothing unknown when all is as it should be."""
+    findings = judge(joined_cluster())
+    assert {f.invariant: f.evidence for f in findings.findings if f.verdict is not Verdict.PROVEN} == {}
+
+
+@pytest.mark.parametrize("name", BREAKAGES)
+def test_one_breakage_refutes_exactly_its_rules(name: str) -> None:
+    """Each single broken fact is found by its own rules alone, which name the node."""
+    node, breakage, expected = BREAKAGES[name]
+    found = refuted(judge(broken(node, breakage)))
+    assert found == dict.fromkeys(expected, (node,))
+
+
+@pytest.mark.parametrize("name", BREAKAGES)
+def test_every_refutation_says_why_and_what_to_do(name: str) -> None:
+    """A refuted finding has evidence with the node's name, and a remedy."""
+    node, breakage, _ = BREAKAGES[name]
+    findings = judge(broken(node, breakage))
+    for finding in findings.findings:
+        if finding.verdict is Verdict.REFUTED:
+            assert node in finding.evidence
+            assert finding.remedy
+
+
+def test_a_silent_node_leaves_rules_open() -> None:
+    """A node nobody saw makes what needs all nodes unknown, with its reason, and refutes nothing."""
+    whole = joined_cluster()
+    cluster = ClusterFacts(
+        nodes=FOUR,
+        origin="S1",
+        seen={name: facts for name, facts in whole.seen.items() if name != "P2"},
+        reasons={"P2": "no answer in 10 s"},
+        family=HASHES,
+        family_thumbprint=THUMBPRINT,
+    )
+    findings = judge(cluster)
+    assert refuted(findings) == {}
+    finding = findings.of("config.asset-load-balanced")
+    assert finding.verdict is Verdict.UNKNOWN
+    assert finding.nodes == ("P2",)
+    assert "no answer in 10 s" in finding.evidence
+
+
+def test_a_counter_example_outweighs_a_silent_node() -> None:
+    """What one node refutes stays refuted when another is silent."""
+    whole = broken("P1", field(asset__load_balanced="0"))
+    seen = {name: facts for name, facts in whole.seen.items() if name != "P2"}
+    findings = judge(ClusterFacts(nodes=FOUR, origin="S1", seen=seen, family=HASHES, family_thumbprint=THUMBPRINT))
+    assert findings.of("config.asset-load-balanced").nodes == ("P1",)
+    assert findings.of("config.asset-load-balanced").verdict is Verdict.REFUTED
+
+
+def test_a_port_nobody_reaches_names_its_owner() -> None:
+    """When no node reaches P2, P2 is the counter-example and not the others."""
+    cluster = joined_cluster()
+    for source in ("S1", "S2", "P1"):
+        cluster = broken(source, field(probes__reach_8732__P2=False), cluster)
+    assert refuted(judge(cluster)) == {"network.reach-8732-all-pairs": ("P2",)}
+
+
+def test_what_was_not_tried_is_unknown() -> None:
+    """Without probes the network rules are unknown, never proven."""
+    cluster = joined_cluster()
+    for node in FOUR:
+        cluster = broken(node, field(probes={}), cluster)
+    findings = judge(cluster)
+    unknown = {f.invariant for f in findings.findings if f.verdict is Verdict.UNKNOWN}
+    assert unknown == {"service.listening-8732", "network.reach-8732-all-pairs", "site.wspath-answers"}
+
+
+def test_in_a_draw_the_origin_is_right() -> None:
+    """Two nodes against two: those that differ from the origin are the counter-examples."""
+    cluster = broken("P1", field(precompiled=True))
+    cluster = broken("P2", field(precompiled=True), cluster)
+    assert refuted(judge(cluster)) == {"site.precompiled-all-or-none": ("P1", "P2")}
+
+
+def test_prerequisites_need_no_probe_and_no_family() -> None:
+    """An untouched cluster is fit: none of the rules asked before writing looks at what the run will write."""
+    cluster = joined_cluster()
+    for node in FOUR:
+        cluster = broken(
+            node,
+            field(
+                asset__load_balanced="0",
+                service_config__load_balanced="0",
+                service_config__keys={},
+                web__encoded_value="",
+                service_family={},
+                web_root_family={},
+                staging_files=None,
+                client=None,
+                server=None,
+                probes={},
+                origin_family={},
+            ),
+            cluster,
+        )
+    assert refuted(judge_prerequisites(cluster, origin_family_needed=False)) == {}
+    assert refuted(judge_prerequisites(cluster)) == {"family.origin-present": ("S1",)}
+
+
+def test_without_a_family_of_the_run_the_origin_is_the_measure() -> None:
+    """`verify` alone compares everything with what the origin carries."""
+    whole = joined_cluster()
+    cluster = ClusterFacts(nodes=FOUR, origin="S1", seen=whole.seen)
+    assert refuted(judge(cluster)) == {}
+    assert refuted(judge(broken("P1", field(web__encoded_value="00" * 32), cluster))) == {
+        "config.encoded-value-agrees": ("P1",)
+    }
+
+
+def test_findings_survive_json() -> None:
+    """Findings are data: JSON there and back is the same value."""
+    findings = judge(broken("P1", field(asset__load_balanced="0")))
+    assert Findings.model_validate_json(findings.model_dump_json()) == findings
+    assert findings.findings[0].invariant == "config.asset-load-balanced"
+    assert [f.invariant for f in findings.refuted_errors] == ["config.asset-load-balanced"]
+
+
+def test_warnings_are_not_errors() -> None:
+    """A weak certificate does not refute the cluster."""
+    findings = judge(broken("P1", field(client=certificate(key_bits=1024))))
+    assert findings.refuted_errors == ()
+    assert [f.severity for f in findings.refuted_warnings] == [Severity.WARNING]
+
+
+def test_a_service_file_version_of_its_generation_says_nothing() -> None:
+    """FileVersion 3.0.0.0 is not taken for a build older than the site's; the answer is unknown."""
+    cluster = broken("P1", field(service_config__install_version=None, binaries=OLD_EXE))
+    assert judge(cluster).of("version.service-newer-or-equal").verdict is Verdict.UNKNOWN
+
+
+def test_a_thousand_nodes_are_judged_in_two_seconds() -> None:
+    """All rules over 1,000 nodes take less than two seconds."""
+    names = tuple(f"WEB{i}" for i in range(1000))
+    template = joined_node("WEB0", names, origin=True)
+    seen = {name: template.model_copy(update={"node": name, "computer": name}) for name in names}
+    cluster = ClusterFacts(nodes=names, origin="WEB0", seen=seen, family=HASHES, family_thumbprint=THUMBPRINT)
+    started = time.process_time()
+    judge(cluster)
+    assert time.process_time() - started < 2

@@ -1,0 +1,337 @@
+"""The lab's own implementation of the agent's protocol."""
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lab.agent import Agent
+from lab.binaries import program_file
+from lab.machine import Machine
+from lab.memory_disk import MemoryDisk
+from lab.paths import WindowsPath
+from lab.services import ServiceState, StartType
+
+BACKUP = "C:\\ProgramData\\esync-rollout\\r1"
+
+
+def digest(data: bytes) -> str:
+    """Lower-case SHA-256."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def b64(data: bytes) -> str:
+    """Bytes as the protocol carries them."""
+    return base64.b64encode(data).decode()
+
+
+class Bench:
+    """A bare machine with its agent."""
+
+    def __init__(self) -> None:
+        self.disk = MemoryDisk()
+        self.machine = Machine.bare("N1", self.disk)
+        self.agent = Agent(self.machine)
+
+    def do(self, op: str, **fields: object) -> dict[str, Any]:
+        """One operation's result."""
+        return self.ask({"v": 1, "id": "7", "ops": [{"op": op, **fields}]})["results"][0]  # type: ignore[no-any-return]
+
+    def ask(self, request: object) -> dict[str, Any]:
+        """One reply."""
+        return json.loads(self.agent.answer(json.dumps(request)))  # type: ignore[no-any-return]
+
+    def put(self, path: str, data: bytes) -> None:
+        """A file on the machine, with its folders."""
+        where = WindowsPath.of(path)
+        self.disk.make_folder(where.parent)
+        self.disk.put(where, data)
+
+    def read(self, path: str) -> bytes:
+        """A file of the machine."""
+        return self.disk.read(WindowsPath.of(path))
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """A fresh machine."""
+    return Bench()
+
+
+def test_results_stop_at_the_first_failure(bench: Bench) -> None:
+    """Without keep_going the list ends with the failure; with it every operation has a result."""
+    ops = [{"op": "clock"}, {"op": "read", "path": "C:\\x"}, {"op": "clock"}]
+    stopped = bench.ask({"v": 1, "id": "1", "ops": ops})["results"]
+    going = bench.ask({"v": 1, "id": "1", "ops": ops, "keep_going": True})["results"]
+    assert ([True, False], [True, False, True]) == ([r["ok"] for r in stopped], [r["ok"] for r in going])
+    assert {"ok": False, "error": "not_found", "path": "C:\\x"} == {k: stopped[1][k] for k in ("ok", "error", "path")}
+
+
+@pytest.mark.parametrize(
+    ("line", "known"),
+    [
+        ("nonsense", None),
+        ("[]", None),
+        ('{"v":1,"ops":[]}', None),
+        ('{"v":1,"id":7,"ops":[]}', None),
+        ('{"v":2,"id":"a","ops":[]}', "a"),
+        ('{"v":true,"id":"a","ops":[]}', "a"),
+        ('{"id":"a","ops":[]}', "a"),
+        ('{"v":1,"id":"a"}', "a"),
+        ('{"v":1,"id":"a","ops":[{"path":"C:\\\\x"}]}', "a"),
+        ('{"v":1,"id":"a","ops":["clock"]}', "a"),
+        ('{"v":1,"id":"a","ops":[],"x":NaN}', None),
+    ],
+)
+def test_a_line_that_is_no_request_is_invalid(bench: Bench, line: str, known: str | None) -> None:
+    """The reply carries the id where it could be seen."""
+    reply = json.loads(bench.agent.answer(line))
+    assert (known, "invalid") == (reply["id"], reply["results"][0]["error"])
+
+
+@given(st.text())
+def test_no_line_brings_the_agent_down(line: str) -> None:
+    """Whatever arrives, one ASCII line of JSON goes back."""
+    reply = Bench().agent.answer(line)
+    assert reply.isascii()
+    assert "\n" not in reply
+    assert json.loads(reply)["v"] == 1
+
+
+def test_a_stop_request_is_answered_with_no_results(bench: Bench) -> None:
+    """The reply to stop is empty."""
+    assert {"v": 1, "id": "x", "results": []} == bench.ask({"v": 1, "id": "x", "stop": True})
+
+
+@pytest.mark.parametrize(
+    ("op", "fields"),
+    [
+        ("format", {}),
+        ("read", {}),
+        ("read", {"path": 7}),
+        ("read", {"path": "C:\\x", "limit": True}),
+        ("read", {"path": "C:\\x", "limit": -1}),
+        ("stat", {"path": "C:\\x", "hash": "yes"}),
+        ("write", {"path": "C:\\x", "data": "?", "expect": "any"}),
+        ("write", {"path": "C:\\x", "data": "", "expect": "perhaps"}),
+        ("write", {"path": "C:\\x", "data": "", "expect": "any", "backup": "relative"}),
+        ("spread", {"folder": "C:\\", "blobs": {}, "files": {"a": "1"}}),
+        ("spread", {"folder": "C:\\", "blobs": {"1": ""}, "files": {"a\\b": "1"}}),
+        ("service", {"name": "x", "action": "query", "deadline": "soon"}),
+        ("registry", {"key": "SOFTWARE\\x", "name": "y"}),
+        ("tcp", {"host": "x", "port": 70000}),
+        ("http", {"url": "https://x/"}),
+        ("run", {"program": "hostname.exe"}),
+    ],
+)
+def test_a_wrong_operation_is_invalid(bench: Bench, op: str, fields: dict[str, object]) -> None:
+    """Unknown operations, and fields that are missing or of the wrong type."""
+    bench.machine.install_service("x", "X", "C:\\x.exe")
+    assert "invalid" == bench.do(op, **fields)["error"]
+
+
+def test_hello_tells_who_the_machine_is(bench: Bench) -> None:
+    """Name, version and drives."""
+    said = bench.do("hello")
+    assert ("N1", 1, "FullLanguage", ["C:"]) == (
+        said["computer"],
+        said["agent"],
+        said["language_mode"],
+        [drive["name"] for drive in said["drives"]],
+    )
+
+
+def test_stat_and_list_describe_what_is_there(bench: Bench) -> None:
+    """Kinds, sizes and hashes; nothing there is said, not failed."""
+    bench.put("C:\\d\\b.txt", b"abc")
+    bench.put("C:\\d\\A.txt", b"")
+    assert {"ok": True, "exists": False} == bench.do("stat", path="C:\\no")
+    entry = bench.do("stat", path="c:\\D\\B.TXT", hash=True)
+    assert ("file", 3, digest(b"abc"), False) == (entry["kind"], entry["size"], entry["hash"], entry["readonly"])
+    listed = bench.do("list", path="C:\\d", limit=1)
+    assert (["A.txt"], True) == ([e["name"] for e in listed["entries"]], listed["truncated"])
+    assert "invalid" == bench.do("list", path="C:\\d\\b.txt")["error"]
+
+
+def test_read_gives_bytes_up_to_the_limit(bench: Bench) -> None:
+    """Larger files are refused, folders too."""
+    bench.put("C:\\x", b"\x00\xff")
+    said = bench.do("read", path="C:\\x", limit=2)
+    assert (b64(b"\x00\xff"), 2, digest(b"\x00\xff")) == (said["data"], said["size"], said["hash"])
+    assert ["invalid"] * 2 == [bench.do("read", path=p, limit=1)["error"] for p in ("C:\\x", "C:\\")]
+
+
+def test_write_makes_replaces_and_leaves_alone(bench: Bench) -> None:
+    """Absent, then expected hash, then equal content."""
+    made = bench.do("write", path="C:\\x", data=b64(b"1"), expect="absent")
+    replaced = bench.do("write", path="C:\\x", data=b64(b"2"), expect=digest(b"1"))
+    equal = bench.do("write", path="C:\\x", data=b64(b"2"), expect="absent")
+    assert [(True, None), (True, digest(b"1")), (False, digest(b"2"))] == [
+        (result["changed"], result["before"]) for result in (made, replaced, equal)
+    ]
+    assert b"2" == bench.read("C:\\x")
+
+
+@pytest.mark.parametrize("expect", ["absent", digest(b"other")])
+def test_write_refuses_what_it_did_not_expect(bench: Bench, expect: str) -> None:
+    """A conflict writes nothing, no backup either."""
+    bench.put("C:\\x", b"old")
+    assert "conflict" == bench.do("write", path="C:\\x", data=b64(b"new"), expect=expect, backup=BACKUP)["error"]
+    assert (b"old", None) == (bench.read("C:\\x"), bench.disk.stat(WindowsPath.of(BACKUP)))
+
+
+def test_write_keeps_the_old_bytes_and_says_so_first(bench: Bench) -> None:
+    """Backups count upwards, and the manifest has a line for each change."""
+    bench.put("C:\\x", b"one")
+    first = bench.do("write", path="C:\\x", data=b64(b"two"), expect="any", backup=BACKUP)
+    bench.do("write", path="C:\\x", data=b64(b"three"), expect="any", backup=BACKUP)
+    bench.do("write", path="C:\\y", data=b64(b"new"), expect="any", backup=BACKUP)
+    lines = [json.loads(line) for line in bench.read(f"{BACKUP}\\manifest.jsonl").splitlines()]
+    assert f"{BACKUP}\\files\\1" == first["backup"]
+    assert (b"one", b"two") == (bench.read(f"{BACKUP}\\files\\1"), bench.read(f"{BACKUP}\\files\\2"))
+    assert [("C:\\x", digest(b"one"), "files\\1"), ("C:\\x", digest(b"two"), "files\\2"), ("C:\\y", None, None)] == [
+        (line["path"], line["before"], line["kept"]) for line in lines
+    ]
+
+
+def test_write_names_what_stands_in_the_way(bench: Bench) -> None:
+    """Read-only, locked, no folder, a folder."""
+    bench.put("C:\\ro", b"")
+    bench.put("C:\\busy", b"")
+    bench.disk.set_readonly(WindowsPath.of("C:\\ro"))
+    bench.disk.lock(WindowsPath.of("C:\\busy"))
+    wrong = [
+        bench.do("write", path=path, data=b64(b"x"), expect="any")["error"]
+        for path in ("C:\\ro", "C:\\busy", "C:\\no\\x", "C:\\")
+    ]
+    assert ["access_denied", "busy", "not_found", "invalid"] == wrong
+
+
+def test_write_removes_temporary_files_of_dead_agents(bench: Bench) -> None:
+    """One of a living process stays."""
+    bench.put("C:\\x.esync-99999.tmp", b"half")
+    bench.put(f"C:\\y.esync-{bench.agent.pid}.tmp", b"half")
+    bench.do("write", path="C:\\x", data=b64(b"x"), expect="any")
+    assert {"x", f"y.esync-{bench.agent.pid}.tmp"} == set(bench.disk.names(WindowsPath.of("C:\\")))
+
+
+def test_spread_writes_what_differs(bench: Bench) -> None:
+    """Six names of two blobs: equal files stay untouched."""
+    bench.put("C:\\d\\b.cer", b"B")
+    files = {"a.cer": "1", "B.CER": "2", "c.cer": "1"}
+    said = bench.do("spread", folder="C:\\d", blobs={"1": b64(b"A"), "2": b64(b"B")}, files=files)
+    assert (["a.cer", "c.cer"], 1) == (said["written"], said["unchanged"])
+    assert (b"A", b"B", b"A") == tuple(bench.read(f"C:\\d\\{name}") for name in files)
+
+
+def test_spread_writes_nothing_when_one_file_cannot_be(bench: Bench) -> None:
+    """Everything is looked at before the first byte."""
+    bench.put("C:\\d\\z.cer", b"old")
+    bench.disk.set_readonly(WindowsPath.of("C:\\d\\z.cer"))
+    said = bench.do("spread", folder="C:\\d", blobs={"1": b64(b"A")}, files={"a.cer": "1", "z.cer": "1"})
+    assert ("access_denied", ["z.cer"]) == (said["error"], bench.disk.names(WindowsPath.of("C:\\d")))
+
+
+def test_mkdir_and_remove_may_be_repeated(bench: Bench) -> None:
+    """The second time nothing changes; both leave lines in the manifest."""
+    changed = [bench.do("mkdir", path="C:\\a\\b", backup=BACKUP)["changed"] for _ in range(2)]
+    removed = [bench.do("remove", path="C:\\a\\b", backup=BACKUP)["changed"] for _ in range(2)]
+    lines = [json.loads(line) for line in bench.read(f"{BACKUP}\\manifest.jsonl").splitlines()]
+    assert ([True, False], [True, False]) == (changed, removed)
+    assert [(None, "folder"), (None, "folder"), ("folder", None)] == [(line["before"], line["after"]) for line in lines]
+
+
+def test_a_folder_that_holds_something_is_not_removed(bench: Bench) -> None:
+    """It fails and stays."""
+    bench.put("C:\\d\\x", b"")
+    assert "failed" == bench.do("remove", path="C:\\d")["error"]
+
+
+def test_touch_sets_the_time_to_now(bench: Bench) -> None:
+    """By the machine's own clock."""
+    bench.put("C:\\x", b"")
+    bench.machine.clock.skew = 400
+    before = bench.do("clock")["now"]
+    touched = bench.do("touch", path="C:\\x")["mtime"]
+    assert before <= touched == bench.do("stat", path="C:\\x")["mtime"]
+
+
+def test_version_and_registry_are_found(bench: Bench) -> None:
+    """A program's version, none for other files, and a registry value in any case."""
+    bench.put("C:\\x.dll", program_file("x.dll", "8.0.1.87", 9000))
+    bench.put("C:\\y.txt", b"FileVersion")
+    bench.machine.install_service("Svc", "Service", '"C:\\x.exe"')
+    assert ["8.0.1.87", None] == [bench.do("version", path=p)["version"] for p in ("C:\\x.dll", "C:\\y.txt")]
+    key = "hklm\\system\\CurrentControlSet\\services\\SVC"
+    assert '"C:\\x.exe"' == bench.do("registry", key=key, name="imagepath")["value"]
+    assert "not_found" == bench.do("registry", key=key, name="other")["error"]
+
+
+def test_a_service_is_started_and_stopped_once(bench: Bench) -> None:
+    """The second time nothing changes."""
+    bench.machine.install_service("Svc", "Service", "C:\\x.exe")
+    said = [bench.do("service", name="svc", action=action) for action in ("start", "start", "stop", "stop", "query")]
+    assert [True, False, True, False, False] == [result["changed"] for result in said]
+    assert ["running", "running", "stopped", "stopped", "stopped"] == [result["state"] for result in said]
+    assert (True, 0, None) == (said[0]["pid"] > 0, said[2]["pid"], said[2]["started"])
+
+
+def test_a_service_that_hangs_times_out(bench: Bench) -> None:
+    """The message names the state seen."""
+    service = bench.machine.install_service("Svc", "Service", "C:\\x.exe")
+    service.request_start()
+    service.never_stops = True
+    service.stop_seconds = 0.01
+    said = bench.do("service", name="Svc", action="stop", deadline=0.05)
+    assert ("timeout", True) == (said["error"], "stop_pending" in said["message"])
+
+
+def test_a_service_waits_for_its_pending_states(bench: Bench) -> None:
+    """Slow is not wrong while the deadline allows it."""
+    service = bench.machine.install_service("Svc", "Service", "C:\\x.exe")
+    service.start_seconds = 0.05
+    assert "running" == bench.do("service", name="Svc", action="start", deadline=5)["state"]
+
+
+def test_services_that_cannot_start_say_why(bench: Bench) -> None:
+    """Disabled, dying, unknown."""
+    service = bench.machine.install_service("Svc", "Service", "C:\\x.exe")
+    service.dies_on_start = True
+    dying = bench.do("service", name="Svc", action="start")
+    service.start_type = StartType.DISABLED
+    disabled = bench.do("service", name="Svc", action="start")
+    unknown = bench.do("service", name="Other", action="start")
+    assert ["failed", "failed", "not_found"] == [said["error"] for said in (dying, disabled, unknown)]
+    assert "disabled" in disabled["message"]
+
+
+def test_running_dependents_keep_a_service_from_stopping(bench: Bench) -> None:
+    """They are named, and nothing is stopped."""
+    service = bench.machine.install_service("Svc", "Service", "C:\\x.exe")
+    other = bench.machine.install_service("Dep", "Dependent", "C:\\y.exe", depends_on=("svc",))
+    service.request_start()
+    other.request_start()
+    said = bench.do("service", name="Svc", action="stop")
+    assert ("failed", True) == (said["error"], "Dep" in said["message"])
+    assert ServiceState.RUNNING is service.state()
+    other.request_stop()
+    assert bench.do("service", name="Svc", action="stop")["changed"]
+
+
+def test_programs_are_found_or_not(bench: Bench) -> None:
+    """The name is printed, what is missing is not found, the rest cannot run here."""
+    bench.put("C:\\tool.exe", b"MZ")
+    said = bench.do("run", program="C:\\Windows\\System32\\hostname.exe")
+    assert (0, "N1\r\n") == (said["exit"], said["stdout"])
+    assert ["not_found", "failed"] == [bench.do("run", program=p)["error"] for p in ("C:\\no.exe", "C:\\tool.exe")]
+
+
+def test_nothing_outside_this_host_is_asked(bench: Bench) -> None:
+    """Names nobody has and addresses elsewhere are unreachable at once."""
+    outside = [bench.do("tcp", host=host, port=80) for host in ("example.org", "192.0.2.1", "127.0.0.1")]
+    assert [False, False] == [said["reachable"] for said in outside[:2]]
+    assert "failed" == bench.do("http", url="http://192.0.2.1/")["error"]

@@ -1,0 +1,187 @@
+"""One contract for every kind of disk."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lab.disk import Disk
+from lab.errors import Refusal, Slug
+from lab.folder_disk import FolderDisk
+from lab.memory_disk import MemoryDisk
+from lab.paths import WindowsPath
+
+A = WindowsPath.of("C:\\a.txt")
+ROOT = WindowsPath.of("C:\\")
+
+
+@pytest.fixture(params=["folder", "memory"])
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Disk:
+    """A disk of each kind."""
+    return FolderDisk(tmp_path / "N1") if request.param == "folder" else MemoryDisk()
+
+
+def refused(action: Callable[[], object]) -> Slug:
+    """The slug with which an action is refused."""
+    with pytest.raises(Refusal) as caught:
+        action()
+    return caught.value.slug
+
+
+def test_an_untouched_drive_is_an_empty_folder(disk: Disk) -> None:
+    """The root exists, is a folder and holds nothing."""
+    entry = disk.stat(ROOT)
+    assert entry
+    assert (True, []) == (entry.folder, disk.entries(ROOT))
+
+
+def test_a_file_reads_back_under_any_case(disk: Disk) -> None:
+    """What was put is read back, whatever the case of the name."""
+    disk.make_folder(WindowsPath.of("C:\\Program Files\\X"))
+    disk.put(WindowsPath.of("C:\\Program Files\\x\\Web.Config"), b"abc")
+    assert b"abc" == disk.read(WindowsPath.of("c:\\PROGRAM FILES\\X\\WEB.CONFIG"))
+
+
+def test_replacing_keeps_the_name_as_first_written(disk: Disk) -> None:
+    """The name's case stays when a file is replaced under another."""
+    disk.put(A, b"1")
+    disk.put(WindowsPath.of("C:\\A.TXT"), b"2")
+    assert [("a.txt", 1)] == [(entry.name, entry.size) for entry in disk.entries(ROOT)]
+    assert b"2" == disk.read(A)
+
+
+def test_entries_are_sorted_ordinal_ignoring_case(disk: Disk) -> None:
+    """Order is that of the folded names: an underscore comes after the letters."""
+    for name in ("b.txt", "A.txt", "_x", "Z", "a-1"):
+        disk.put(ROOT.child(name), b"")
+    assert ["a-1", "A.txt", "b.txt", "Z", "_x"] == [entry.name for entry in disk.entries(ROOT)]
+
+
+def test_times_come_from_the_machines_clock(disk: Disk) -> None:
+    """A change is stamped with the disk's clock; a touch sets it, a replacement sets it anew."""
+    disk.now = lambda: 1_500_000_000_000_000_000
+    disk.put(A, b"")
+    assert 1_500_000_000_000_000_000 == disk.entries(ROOT)[0].mtime
+    assert 1_600_000_000_000_000_000 == disk.touch(A, 1_600_000_000_000_000_000)
+    assert 1_600_000_000_000_000_000 == disk.entries(ROOT)[0].mtime
+    disk.put(A, b"x")
+    assert 1_500_000_000_000_000_000 == disk.entries(ROOT)[0].mtime
+
+
+def test_appending_makes_and_grows_a_file(disk: Disk) -> None:
+    """Two appends leave both pieces, in order."""
+    disk.append(A, b"one\n")
+    disk.append(A, b"two\n")
+    assert b"one\ntwo\n" == disk.read(A)
+
+
+def test_what_is_missing_is_not_found(disk: Disk) -> None:
+    """Reading, removing and listing nothing, and putting into no folder."""
+    gone = WindowsPath.of("C:\\no\\file")
+    assert disk.stat(gone) is None
+    actions = (
+        lambda: disk.read(gone),
+        lambda: disk.remove(gone),
+        lambda: disk.entries(gone),
+        lambda: disk.put(gone, b""),
+    )
+    assert [Slug.NOT_FOUND] * 4 == [refused(action) for action in actions]
+    assert Slug.NOT_FOUND == refused(lambda: disk.make_folder(WindowsPath.of("Q:\\a")))
+
+
+def test_a_file_is_no_folder_and_a_folder_no_file(disk: Disk) -> None:
+    """Each use of one as the other is invalid."""
+    folder = ROOT.child("d")
+    disk.make_folder(folder)
+    disk.put(A, b"")
+    actions = (
+        lambda: disk.read(folder),
+        lambda: disk.put(folder, b""),
+        lambda: disk.entries(A),
+        lambda: disk.put(A.child("x"), b""),
+        lambda: disk.make_folder(A),
+        lambda: disk.make_folder(A.below("b\\c")),
+    )
+    assert [Slug.INVALID] * 6 == [refused(action) for action in actions]
+    assert disk.stat(A.child("x")) is None
+
+
+def test_a_read_only_file_is_read_and_not_changed(disk: Disk) -> None:
+    """Put, append, touch and remove are denied and leave the bytes alone."""
+    disk.put(A, b"old")
+    disk.set_readonly(A)
+    actions = (lambda: disk.put(A, b"n"), lambda: disk.append(A, b"n"), lambda: disk.touch(A), lambda: disk.remove(A))
+    assert [Slug.ACCESS_DENIED] * 4 == [refused(action) for action in actions]
+    assert b"old" == disk.read(A)
+    assert disk.entries(ROOT)[0].readonly
+    disk.set_readonly(A, readonly=False)
+    disk.put(A, b"new")
+    assert b"new" == disk.read(A)
+
+
+def test_a_file_open_elsewhere_is_busy_until_let_go(disk: Disk) -> None:
+    """Neither read nor written while locked; as before afterwards."""
+    disk.put(A, b"old")
+    disk.lock(WindowsPath.of("C:\\A.TXT"))
+    actions = (lambda: disk.read(A), lambda: disk.put(A, b"n"), lambda: disk.remove(A))
+    assert [Slug.BUSY] * 3 == [refused(action) for action in actions]
+    disk.unlock(A)
+    assert b"old" == disk.read(A)
+
+
+def test_only_empty_folders_are_removed(disk: Disk) -> None:
+    """A folder that holds something stays; the drive stays anyway."""
+    disk.make_folder(ROOT.below("d\\e"))
+    assert Slug.FAILED == refused(lambda: disk.remove(ROOT.child("d")))
+    disk.remove(ROOT.below("d\\e"))
+    disk.remove(ROOT.child("D"))
+    assert [] == disk.entries(ROOT)
+    assert Slug.INVALID == refused(lambda: disk.remove(ROOT))
+
+
+def test_missing_folders_are_told_outermost_first(disk: Disk) -> None:
+    """Nothing is told of those that exist."""
+    disk.make_folder(ROOT.child("a"))
+    missing = disk.missing_folders(ROOT.below("A\\b\\c"))
+    assert ["C:\\A\\b", "C:\\A\\b\\c"] == [folder.text for folder in missing]
+    disk.make_folder(ROOT.below("a\\b\\c"))
+    assert [] == disk.missing_folders(ROOT.below("a\\b\\c"))
+
+
+def test_a_full_drive_refuses_and_keeps_the_old_bytes(disk: Disk) -> None:
+    """What does not fit fails; removing makes room."""
+    disk.free = 10
+    disk.put(A, b"12345")
+    assert Slug.FAILED == refused(lambda: disk.put(ROOT.child("b"), b"123456"))
+    assert Slug.FAILED == refused(lambda: disk.put(A, b"x" * 11))
+    disk.put(A, b"x" * 10)
+    assert 0 == disk.free
+    disk.remove(A)
+    assert 10 == disk.free
+
+
+def test_a_folder_disk_is_looked_at_with_ordinary_tools(tmp_path: Path) -> None:
+    """The bytes lie where ls finds them, and what others put there is seen."""
+    disk = FolderDisk(tmp_path)
+    disk.make_folder(WindowsPath.of("C:\\inetpub\\wwwroot"))
+    disk.put(WindowsPath.of("C:\\INETPUB\\wwwroot\\a.txt"), b"x")
+    assert b"x" == (tmp_path / "C/inetpub/wwwroot/a.txt").read_bytes()
+    (tmp_path / "C/inetpub/B.txt").write_bytes(b"y")
+    assert b"y" == disk.read(WindowsPath.of("C:\\inetpub\\b.TXT"))
+    assert ["a.txt"] == [file.name for file in (tmp_path / "C/inetpub/wwwroot").iterdir()]
+
+
+def test_a_folder_disk_outlives_its_object(tmp_path: Path) -> None:
+    """A second disk on the same folder has the files, with their times and attributes."""
+    first = FolderDisk(tmp_path)
+    first.put(A, b"x")
+    first.set_readonly(A)
+    assert first.stat(A) == FolderDisk(tmp_path).stat(A)
+
+
+def test_equal_bytes_in_memory_lie_there_once() -> None:
+    """A blob under many names costs its memory once."""
+    disk, blob = MemoryDisk(), b"family" * 100
+    for number in range(50):
+        disk.put(ROOT.child(f"{number}.pfx"), blob)
+    assert {id(blob)} == {id(disk.read(ROOT.child(f"{number}.pfx"))) for number in range(50)}

@@ -1,0 +1,234 @@
+"""Runs as the commands would summarise them, made up: for reports and the live view."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from pydantic import BaseModel
+
+from pipelines.report_rows import Summary
+from tasks.cluster import Cluster, Connection, Node, Role, Site
+from tasks.ektron.findings import Finding, Findings, Severity, ordered
+from tasks.ektron.findings import Verdict as Found
+from workers.records import Change, Event, Record, RunRecord, RunState, Status, StepOutcome, Turn, Verdict
+
+T0 = datetime(2026, 11, 23, 19, 15, tzinfo=UTC)
+WAVE_STEPS = ("install_check", "config_edit", "cert_copy", "service_restart")
+FILE = r"C:\inetpub\wwwroot\shop\AssetManagement.config"
+READ_ONLY = "the file is read-only"
+REMEDY = "clear the read-only attribute, then run the rollout again"
+
+
+class Result(Record):
+    """What a run came to on one node."""
+
+    node: str
+    status: Status
+    reason: str = ""
+    file: str = ""
+    remedy: str = ""
+    slug: str = ""
+    step: str = ""
+
+
+class Plan(BaseModel):
+    """What was planned."""
+
+    totals: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A run with everything about it."""
+
+    record: RunRecord
+    cluster: Cluster
+    outcomes: tuple[StepOutcome, ...]
+    findings: Findings | None
+    plan: Plan | None
+    nodes: tuple[Result, ...]
+    events: tuple[Event, ...] = ()
+
+
+def cluster_of(staging: int = 2, production: int = 2) -> Cluster:
+    """A cluster with that many nodes."""
+    roles = [(f"S{i}", Role.STAGING, "staging") for i in range(1, staging + 1)]
+    roles += [(f"P{i}", Role.PRODUCTION, "live") for i in range(1, production + 1)]
+    return Cluster(
+        name="shop",
+        edition="8.5",
+        origin="S1",
+        site=Site(path=r"C:\inetpub\wwwroot\shop"),
+        connection=Connection(user=r"CORP\svc-esync", secret="env:ESYNC_SHOP_PASSWORD"),
+        nodes=tuple(Node(name=n, host=f"{n.lower()}.example.net", role=r, pool=p) for n, r, p in roles),
+    )
+
+
+def sample(
+    cluster: Cluster | None = None,
+    *,
+    failed: Sequence[str] = (),
+    unreachable: Sequence[str] = (),
+    verdict: Verdict | None = None,
+    reason: str = "join the second production pool <before> Friday",
+) -> Sample:
+    """A rollout that is over. Nodes in `failed` have a read-only file; those in `unreachable` never answered."""
+    cluster = cluster or cluster_of()
+    if verdict is None:
+        verdict = Verdict.FAILED if failed else Verdict.UNREACHABLE if unreachable else Verdict.JOINED
+    reached = [n for n in cluster.node_names if n not in unreachable]
+    pools = [[n for n in reached if n.startswith(first)] for first in "SP"]
+    turns = [
+        Turn(name="canary", stage="canary", steps=("install_check",), nodes=("S1",)),
+        Turn(name="observe", stage="observe", steps=("install_check",), nodes=cluster.node_names[1:]),
+        *(Turn(name=f"wave-{i + 1}", stage="wave", steps=WAVE_STEPS, nodes=tuple(p)) for i, p in enumerate(pools)),
+        Turn(name="verify", stage="verify", steps=("install_check",), nodes=tuple(reached)),
+    ]
+    record = RunRecord(
+        id="20261123-191500-shop-7f3a2c",
+        cluster="shop",
+        spec=cluster.model_dump(mode="json"),
+        state=RunState.CONCLUDED,
+        turns=tuple(turns),
+        joined=tuple(t.name for t in turns),
+        verdict=verdict,
+        summary=_sentence(cluster, failed, unreachable),
+        plan_fingerprint="9f" * 32,
+        created=T0,
+        ended=T0 + timedelta(seconds=48.2),
+        who="mkeller",
+        origin_host="ops-1",
+        reason=reason,
+    )
+    outcomes = [o for i, turn in enumerate(turns) for o in _turn_outcomes(record, turn, i, failed, unreachable)]
+    return Sample(
+        record=record,
+        cluster=cluster,
+        outcomes=tuple(outcomes),
+        findings=_findings(failed),
+        plan=Plan(totals=f"{len(reached) * 7} changes on {len(reached)} of {len(reached)} nodes"),
+        nodes=tuple(_result(n, outcomes) for n in cluster.node_names),
+        events=tuple(_events(record, outcomes)),
+    )
+
+
+def as_summary(made: Sample) -> Summary:
+    """The sample as what `build` takes: checks that it has the shape."""
+    return made
+
+
+def _sentence(cluster: Cluster, failed: Sequence[str], unreachable: Sequence[str]) -> str:
+    if failed:
+        return f"{len(failed)} of {len(cluster.nodes)} nodes failed"
+    return f"{len(unreachable)} nodes did not answer" if unreachable else f"all {len(cluster.nodes)} nodes are joined"
+
+
+def _turn_outcomes(
+    record: RunRecord, turn: Turn, index: int, failed: Sequence[str], unreachable: Sequence[str]
+) -> list[StepOutcome]:
+    found = []
+    for place, node in enumerate(turn.nodes):
+        at = T0 + timedelta(seconds=9.3 * index + 0.7 + 0.05 * (place % 8))
+        broken = False
+        for step in turn.steps:
+            took = timedelta(seconds={"service_restart": 6.1, "cert_copy": 1.2}.get(step, 0.4) + place % 3 * 0.11)
+            found.append(_outcome(record, turn, node, step, (at, at + took), failed, unreachable, broken=broken))
+            broken = broken or found[-1].status.ends_node
+            at += took
+    return found
+
+
+def _outcome(  # noqa: PLR0913 - a table of a made-up run
+    record: RunRecord,
+    turn: Turn,
+    node: str,
+    step: str,
+    times: tuple[datetime, datetime],
+    failed: Sequence[str],
+    unreachable: Sequence[str],
+    *,
+    broken: bool,
+) -> StepOutcome:
+    plain = StepOutcome(
+        run=record.id, turn=turn.name, node=node, step=step, status=Status.UNCHANGED, started=times[0], ended=times[1],
+        round_trips=4, shells=int(step == "install_check"), message="as it should be",
+    )  # fmt: skip
+    if broken:
+        return plain.model_copy(update={"status": Status.SKIPPED, "message": "not tried: config_edit failed"})
+    if node in unreachable:
+        told = {
+            "status": Status.UNREACHABLE, "slug": "unreachable", "message": f"{node.lower()}.example.net:5986 refused",
+            "remedy": f"check that {node} runs and that its WinRM listener does",
+        }  # fmt: skip
+        return plain.model_copy(update=told)
+    if node in failed and step == "config_edit":
+        told = {
+            "status": Status.FAILED, "slug": "access_denied", "message": f"{READ_ONLY} on {node}", "file": FILE,
+            "remedy": REMEDY,
+        }  # fmt: skip
+        return plain.model_copy(update=told)
+    if turn.stage == "wave" and step != "install_check":
+        return plain.model_copy(update={"status": Status.CHANGED, "changes": _changes(step), "message": "done"})
+    return plain
+
+
+def _changes(step: str) -> tuple[Change, ...]:
+    if step == "service_restart":
+        what = "service EktronWindowsServices40 restarted"
+        return (Change(what=what, before="process 612, started 04:11:02", after="process 4188, started 19:15:31"),)
+    if step == "cert_copy":
+        folder = r"C:\Program Files (x86)\Ektron\EktronWindowsService40"
+        return (Change(what="24 certificate files of 4 nodes written", file=folder, before="", after="6 contents"),)
+    return (
+        Change(what="LoadBalanced", file=FILE, before="0", after="1"),
+        Change(
+            what="publickCertKeys of S2",
+            file=r"C:\Program Files (x86)\Ektron\EktronWindowsService40\Ektron.ASM.EktronServices40.exe.config",
+            before="",
+            after="sha256 4be1...77c0 <script>alert(1)</script>",
+        ),
+    )
+
+
+def _result(node: str, outcomes: Sequence[StepOutcome]) -> Result:
+    own = [o for o in outcomes if o.node == node]
+    ended = next((o for o in own if o.status.ends_node), None)
+    if ended is not None:
+        return Result(
+            node=node, status=ended.status, reason=ended.message, file=ended.file, remedy=ended.remedy,
+            slug=ended.slug, step=ended.step,
+        )  # fmt: skip
+    return Result(node=node, status=Status.CHANGED if any(o.changes for o in own) else Status.UNCHANGED)
+
+
+def _findings(failed: Sequence[str]) -> Findings:
+    names = ["version.same-build", "site.same-path", "keys.complete", "family.complete", "service.running"]
+    said = "Something holds on every node."
+    found = [Finding(invariant=n, verdict=Found.PROVEN, evidence="on all nodes", statement=said) for n in names]
+    if failed:
+        evidence = f"{', '.join(failed)}: LoadBalanced is 0"
+        told = Finding(
+            invariant="config.asset-load-balanced", statement="AssetManagement.config says LoadBalanced on every node.",
+            verdict=Found.REFUTED, nodes=tuple(failed), evidence=evidence, remedy=REMEDY,
+        )  # fmt: skip
+        found.append(told)
+    weak = Finding(invariant="family.weak-key", verdict=Found.REFUTED, severity=Severity.WARNING, evidence="1024 bits")
+    found += [weak, Finding(invariant="site.wspath-answers", verdict=Found.UNKNOWN, evidence="no answer in 10 s")]
+    return ordered(found)
+
+
+def _events(record: RunRecord, outcomes: Sequence[StepOutcome]) -> list[Event]:
+    found = [Event(kind="run.started", at=T0, message="rollout of shop")]
+    for turn in record.turns:
+        of_turn = [o for o in outcomes if o.turn == turn.name]
+        found.append(
+            Event(kind="turn.opened", at=of_turn[0].started, turn=turn.name, message=f"{len(turn.nodes)} nodes")
+        )
+        for o in of_turn:
+            told = {"turn": o.turn, "node": o.node, "step": o.step}
+            found.append(Event(kind="step.started", at=o.started, **told))
+            found.append(Event(kind="step.ended", at=o.ended, status=o.status, message=o.message, **told))
+    ended = record.ended or T0
+    found.append(Event(kind="run.concluded", at=ended, status=record.verdict or "", message=record.summary))
+    ordered = sorted(found, key=lambda e: e.at)
+    return [e.model_copy(update={"id": f"{n}-0"}) for n, e in enumerate(ordered, 1)]

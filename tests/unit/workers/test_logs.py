@@ -1,0 +1,134 @@
+"""Logs: what a line carries, and what it never shows."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers import logs
+from workers.errors import InputRefused
+from workers.settings import Secret
+
+PLANTED = 'Pl4nted "Pass\\w0rd" ü'
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    """Logging of the test process is as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+    logs._hidden.clear()
+
+
+def written(*, as_json: bool = True) -> io.StringIO:
+    """A configured stream."""
+    stream = io.StringIO()
+    logs.configure("INFO", as_json=as_json, stream=stream)
+    return stream
+
+
+def lines(stream: io.StringIO) -> list[dict[str, object]]:
+    """Its lines, read as JSON."""
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_carries_run_and_node() -> None:
+    """Inside `bound` each line has the run, node and step, outside none."""
+    stream = written()
+    with logs.bound(run="r1", node="S1", step="config_edit"):
+        logs.logger("esync.test").info("written", files=3)
+    logs.logger("esync.test").info("idle")
+    inside, outside = lines(stream)
+    assert {"run": "r1", "node": "S1", "step": "config_edit", "files": 3, "event": "written"}.items() <= inside.items()
+    assert {"level": "info", "logger": "esync.test"}.items() <= inside.items()
+    assert "run" not in outside
+
+
+def test_other_libraries_lines_are_the_same() -> None:
+    """A record of the standard library comes out as one JSON line with the bound values and its extras."""
+    stream = written()
+    with logs.bound(run="r1"):
+        logging.getLogger("celery.worker").warning("lost %s", "connection", extra={"tries": 2})
+    assert {"event": "lost connection", "run": "r1", "tries": 2, "level": "warning"}.items() <= lines(stream)[0].items()
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_hidden_value_never_shows(*, as_json: bool) -> None:
+    """Not in the event, not in data, not in a repr, not in a traceback, in neither format."""
+    stream = written(as_json=as_json)
+    logs.hide(Secret(PLANTED))
+    log = logs.logger("esync.test")
+    said_aloud = f"password is {PLANTED}"
+    log.info(said_aloud, data={"inner": [PLANTED]}, secret=Secret(PLANTED), error=ValueError(PLANTED))
+    logging.getLogger("lib").info("sent %r", PLANTED)
+    log.error("failed", exc_info=RuntimeError(PLANTED))
+    said = stream.getvalue()
+    assert "Pl4nted" not in said
+    assert "RuntimeError" in said
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_password_in_a_url_never_shows(*, as_json: bool) -> None:
+    """User and host of a URL stay readable, the password does not."""
+    stream = written(as_json=as_json)
+    logs.logger("esync.test").info("connecting", url="redis://ops:hunter2@db.example:6379/0")
+    logs.logger("esync.test").info("connecting to rediss://:hunter2@db.example/0")
+    said = stream.getvalue()
+    assert "hunter2" not in said
+    assert "redis://ops:***@db.example:6379/0" in said
+
+
+def test_a_traceback_shows_no_local_variables() -> None:
+    """The line for people has the traceback without the values of variables."""
+    stream = written(as_json=False)
+
+    def fail(password: str) -> None:
+        raise RuntimeError(f"{len(password)} characters")
+
+    try:
+        fail("eulav-l4col"[::-1])
+    except RuntimeError:
+        logs.logger("esync.test").exception("failed")
+    assert "loc4l-value" not in stream.getvalue()
+
+
+@given(st.text(min_size=logs.SHORTEST, max_size=30), st.text(max_size=20))
+def test_scrubbing_removes_any_value(value: str, around: str) -> None:
+    """A hidden value is gone from a JSON line, whatever characters it has, unless it is part of the mask."""
+    logs._hidden.clear()
+    logs.hide(Secret(value))
+    scrubbed = logs.scrubbed(json.dumps({"event": value}))
+    logs._hidden.clear()
+    assert {"event": "***"} == json.loads(scrubbed) or value in '{"event": "***"}'
+    assert around == logs.scrubbed(around) or "://" in around
+
+
+def test_short_values_are_left_alone() -> None:
+    """Masking one to three characters would garble every line."""
+    logs.hide(Secret("e"))
+    assert "event" == logs.scrubbed("event")
+
+
+def test_debug_does_not_wake_libraries_that_tell_whole_messages() -> None:
+    """At DEBUG our own lines appear, those of the message library do not."""
+    stream = io.StringIO()
+    logs.configure("debug", as_json=True, stream=stream)
+    logging.getLogger("kombu.transport").debug("body: ...")
+    logs.logger("esync.test").debug("ours")
+    assert ["ours"] == [line["event"] for line in lines(stream)]
+
+
+def test_an_unknown_level_is_refused() -> None:
+    """The message names the variable."""
+    with pytest.raises(InputRefused) as caught:
+        logs.configure("LOUD")
+    assert "ESYNC_LOG_LEVEL" in caught.value.remedy

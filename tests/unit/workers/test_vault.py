@@ -1,0 +1,205 @@
+"""The vault: references, sealed material, fingerprints."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.errors import InputRefused, SecretUnavailable
+from workers.records import RunRecord
+from workers.settings import Secret
+from workers.store import MemoryStore
+from workers.vault import KIND, Vault, new_seal_key
+
+PLANTED = "Pl4nted-Passw0rd"
+
+
+def a_store() -> MemoryStore:
+    """A store with run r1."""
+    store = MemoryStore()
+    store.create(RunRecord(id="r1", cluster="shop", spec={}))
+    return store
+
+
+@pytest.fixture
+def vault() -> Vault:
+    """A vault with a key and a run r1."""
+    return Vault(a_store(), new_seal_key())
+
+
+class TestReveal:
+    """References become secrets."""
+
+    def test_a_variable_is_revealed(self, vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+        """env:NAME is the variable's value, exactly."""
+        monkeypatch.setenv("SHOP_PASSWORD", f" {PLANTED}\n")
+        assert f" {PLANTED}\n" == vault.reveal("env:SHOP_PASSWORD").reveal()
+
+    @pytest.mark.parametrize(
+        ("content", "secret"),
+        [
+            (b"abc\n", "abc"),
+            (b"abc\r\n", "abc"),
+            (b"abc\n\n", "abc\n"),
+            (b"abc", "abc"),
+            (b" a b ", " a b "),
+            (b"\xef\xbb\xbfabc\n", "abc"),
+            ("pässword\n".encode(), "pässword"),
+        ],
+    )
+    def test_a_file_is_revealed_without_its_last_line_ending(
+        self, vault: Vault, tmp_path: Path, content: bytes, secret: str
+    ) -> None:
+        """file:PATH is the file's text; one line ending and a byte order mark do not count."""
+        (tmp_path / "pw").write_bytes(content)
+        assert secret == vault.reveal(f"file:{tmp_path}/pw").reveal()
+
+    def test_a_relative_path_starts_at_the_base(self, vault: Vault, tmp_path: Path) -> None:
+        """A path in a cluster file is relative to that file's folder."""
+        (tmp_path / "secrets").mkdir()
+        (tmp_path / "secrets" / "pw").write_text("abc\n")
+        assert "abc" == vault.reveal("file:secrets/pw", tmp_path).reveal()
+
+    def test_a_file_that_others_can_read_is_pointed_out(
+        self, vault: Vault, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A secret file readable by its group or everyone is used, with a warning; a private one without."""
+        file = tmp_path / "pw"
+        file.write_text(PLANTED)
+        file.chmod(0o640)
+        with caplog.at_level(logging.WARNING):
+            vault.reveal(f"file:{file}")
+        assert "chmod 600" in caplog.text
+        assert PLANTED not in caplog.text
+        caplog.clear()
+        file.chmod(0o600)
+        vault.reveal(f"file:{file}")
+        assert "" == caplog.text
+
+    @pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe" + PLANTED.encode(), b"x" * 70000])
+    def test_a_file_without_a_usable_secret_is_an_error(self, vault: Vault, tmp_path: Path, content: bytes) -> None:
+        """An empty, binary or huge file is refused; the message names the reference and not the content."""
+        (tmp_path / "pw").write_bytes(content)
+        with pytest.raises(SecretUnavailable, match="file:pw") as caught:
+            vault.reveal("file:pw", tmp_path)
+        assert PLANTED not in str(caught.value)
+
+    @pytest.mark.parametrize("reference", ["env:NOT_SET_ANYWHERE", "file:/nowhere/pw", "file:/"])
+    def test_a_reference_that_leads_nowhere_is_named(self, vault: Vault, reference: str) -> None:
+        """A missing variable, file, or a folder is an error with the reference and a remedy."""
+        with pytest.raises(SecretUnavailable, match=reference) as caught:
+            vault.reveal(reference)
+        assert caught.value.remedy
+
+    def test_an_empty_variable_is_no_secret(self, vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An empty variable is a mistake, not an empty password."""
+        monkeypatch.setenv("SHOP_PASSWORD", "")
+        with pytest.raises(SecretUnavailable, match="empty"):
+            vault.reveal("env:SHOP_PASSWORD")
+
+    @pytest.mark.parametrize("reference", [PLANTED, f"plain:{PLANTED}", "env:", "file:", ""])
+    def test_a_secret_in_place_of_its_reference_is_not_repeated(self, vault: Vault, reference: str) -> None:
+        """Text that is no reference may be the password itself: the message does not have it."""
+        with pytest.raises(SecretUnavailable) as caught:
+            vault.reveal(reference)
+        assert PLANTED not in f"{caught.value!r} {caught.value.remedy}"
+
+    def test_whoever_masks_the_log_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each revealed secret is handed to the listener."""
+        told: list[Secret] = []
+        monkeypatch.setenv("SHOP_PASSWORD", PLANTED)
+        Vault(a_store(), None, told.append).reveal("env:SHOP_PASSWORD")
+        assert [Secret(PLANTED)] == told
+
+
+class TestSeal:
+    """Certificate material in the store."""
+
+    @given(data=st.binary(max_size=4096))
+    def test_what_was_sealed_comes_back(self, data: bytes) -> None:
+        """Any bytes survive."""
+        vault = Vault(a_store(), new_seal_key())
+        vault.seal("r1", "family", data)
+        assert data == vault.unseal("r1", "family")
+
+    def test_the_store_sees_nothing(self) -> None:
+        """What is stored holds neither the data nor its base64."""
+        store = a_store()
+        Vault(store, new_seal_key()).seal("r1", "family", PLANTED.encode())
+        (text,) = store.documents("r1", KIND).values()
+        assert PLANTED not in text
+        assert PLANTED.encode() not in Fernet.generate_key() + text.encode()
+        assert "UGw0bnRlZC" not in text
+
+    def test_another_key_cannot_open_it(self) -> None:
+        """The wrong key is the operator's error, with the remedy."""
+        store = a_store()
+        Vault(store, new_seal_key()).seal("r1", "family", b"x")
+        with pytest.raises(InputRefused, match="ESYNC_SEAL_KEY"):
+            Vault(store, new_seal_key()).unseal("r1", "family")
+
+    def test_keys_can_change(self) -> None:
+        """With NEW,OLD the new key seals and both open."""
+        store, old, new = a_store(), new_seal_key(), new_seal_key()
+        Vault(store, old).seal("r1", "family", b"before")
+        both = Vault(store, Secret(f"{new.reveal()}, {old.reveal()}"))
+        assert b"before" == both.unseal("r1", "family")
+        both.seal("r1", "family", b"after")
+        assert b"after" == Vault(store, new).unseal("r1", "family")
+
+    def test_a_blob_cannot_take_the_place_of_another(self) -> None:
+        """Sealed text copied to another name or run is refused, although its key is right."""
+        store, key = a_store(), new_seal_key()
+        store.create(RunRecord(id="r2", cluster="shop", spec={}))
+        vault = Vault(store, key)
+        vault.seal("r1", "family", b"x")
+        text = store.document("r1", KIND, "family") or ""
+        for run, name in [("r1", "other"), ("r2", "family")]:
+            store.put(run, KIND, name, text)
+            with pytest.raises(InputRefused):
+                vault.unseal(run, name)
+
+    @pytest.mark.parametrize("text", ["", "not fernet", "größe", json.dumps({"a": 1})])
+    def test_what_is_not_sealed_text_is_refused(self, text: str) -> None:
+        """Anything else found in its place cannot be opened."""
+        store = a_store()
+        store.put("r1", KIND, "family", text)
+        with pytest.raises(InputRefused):
+            Vault(store, new_seal_key()).unseal("r1", "family")
+
+    def test_nothing_sealed_is_an_error(self, vault: Vault) -> None:
+        """Asking for what was never sealed names the run and the name."""
+        with pytest.raises(SecretUnavailable, match=r"r1.*family"):
+            vault.unseal("r1", "family")
+
+    def test_without_a_key_nothing_can_be_sealed(self) -> None:
+        """The error names the variable to set."""
+        vault = Vault(a_store(), None)
+        for ask in (lambda: vault.seal("r1", "family", b""), lambda: vault.digest("x")):
+            with pytest.raises(SecretUnavailable) as caught:
+                ask()
+            assert "ESYNC_SEAL_KEY" in caught.value.remedy
+
+    @pytest.mark.parametrize("key", ["x", PLANTED, "a" * 44, "ä" * 44, f"{Fernet.generate_key().decode()},{PLANTED}"])
+    def test_what_is_no_key_is_refused(self, key: str) -> None:
+        """A setting that is not a Fernet key is refused without repeating it."""
+        with pytest.raises(InputRefused, match="ESYNC_SEAL_KEY") as caught:
+            Vault(a_store(), Secret(key))
+        assert PLANTED not in f"{caught.value!r}{caught.value.__cause__!r}"
+
+
+class TestDigest:
+    """Fingerprints of connection strings."""
+
+    def test_equal_texts_have_equal_fingerprints(self) -> None:
+        """Workers with the same key agree; different texts and different keys differ."""
+        key, other = new_seal_key(), new_seal_key()
+        first = Vault(a_store(), key).digest("server=db;password=x")
+        assert first == Vault(a_store(), key).digest("server=db;password=x")
+        assert first != Vault(a_store(), key).digest("server=db;password=y")
+        assert first != Vault(a_store(), other).digest("server=db;password=x")
+        assert 64 == len(first)

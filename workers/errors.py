@@ -1,0 +1,202 @@
+"""The one tree of errors. An error is data first: a slug, where it happened, and what to do.
+
+EsyncError
+|-- InputRefused            the cluster file, a setting or an argument is wrong; nothing was touched
+|-- SecretUnavailable       a secret reference leads nowhere
+|-- StoreUnavailable        the run store or broker does not answer
+|-- RunUnknown              no such run
+|-- ClusterLocked           another run works on this cluster
+|-- Cancelled               an operator asked the run to stop
+`-- NodeError               something about one node
+    |-- Unreachable         no connection; nothing ran
+    |-- LogonRefused        the node answered and refused the credentials
+    |-- AccessDenied        logged on, but not allowed to do this
+    |-- Conflict            a file is not what it was when we looked
+    |-- Stale               the node changed since the plan was made
+    |-- SessionLost         the conversation broke; observe again in a new one
+    |-- DeadlineExceeded    a wait of ours ended
+    |-- NodeRefused         the node is not fit: missing file, wrong build, uneditable configuration
+    `-- AgentFailed         the agent on the node reported a failure
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import ClassVar
+
+__all__ = [
+    "AccessDenied",
+    "AgentFailed",
+    "Cancelled",
+    "ClusterLocked",
+    "Conflict",
+    "DeadlineExceeded",
+    "EsyncError",
+    "InputRefused",
+    "LogonRefused",
+    "NodeError",
+    "NodeRefused",
+    "Recovery",
+    "RunUnknown",
+    "SecretUnavailable",
+    "SessionLost",
+    "Stale",
+    "StoreUnavailable",
+    "Unreachable",
+    "in_file",
+]
+
+
+class Recovery(StrEnum):
+    """What the caller may do next."""
+
+    RETRY = "retry"  #: nothing ran; the same request may be sent again
+    REOPEN = "reopen"  #: something may have run; open a new session and observe again
+    GIVE_UP = "give_up"  #: trying again without a person changes nothing
+
+
+class EsyncError(Exception):
+    """Something went wrong that an operator can read about.
+
+    Attributes:
+        slug: stable identifier, the same in JSON, logs and documentation.
+        message: what happened, one sentence, without secrets.
+        remedy: what to do about it, one sentence; may be empty.
+        file: the file concerned, on the node or here; may be empty.
+    """
+
+    slug: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 1
+    recovery: ClassVar[Recovery] = Recovery.GIVE_UP
+
+    def __init__(self, message: str, *, remedy: str = "", file: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+        self.file = file
+
+    def __str__(self) -> str:
+        where = f" ({self.file})" if self.file and self.file not in self.message else ""
+        return f"{self.message}{where}"
+
+
+class InputRefused(EsyncError):
+    """The cluster file, a setting or an argument is wrong; nothing was touched."""
+
+    slug = "input_refused"
+
+
+class SecretUnavailable(EsyncError):
+    """A secret reference leads nowhere: the variable, file or key is missing."""
+
+    slug = "secret_unavailable"
+
+
+class StoreUnavailable(EsyncError):
+    """The run store or the broker does not answer."""
+
+    slug = "store_unavailable"
+    recovery = Recovery.RETRY
+
+
+class RunUnknown(EsyncError):
+    """The run store holds no run of that id."""
+
+    slug = "run_unknown"
+
+
+class ClusterLocked(EsyncError):
+    """Another run works on this cluster."""
+
+    slug = "cluster_locked"
+    exit_code = 7
+
+
+class Cancelled(EsyncError):
+    """An operator asked the run to stop."""
+
+    slug = "cancelled"
+    exit_code = 130
+
+
+class NodeError(EsyncError):
+    """Something about one node."""
+
+    slug = "node_error"
+    exit_code = 2
+
+
+class Unreachable(NodeError):
+    """No connection to the node; nothing ran there."""
+
+    slug = "unreachable"
+    exit_code = 4
+    recovery = Recovery.RETRY
+
+
+class LogonRefused(NodeError):
+    """The node answered and refused the credentials. Never tried again by itself: accounts get locked."""
+
+    slug = "logon_refused"
+
+
+class AccessDenied(NodeError):
+    """Logged on, but the account may not do this, or the file is read-only."""
+
+    slug = "access_denied"
+
+
+class Conflict(NodeError):
+    """A file is not what it was when we looked; nothing was written."""
+
+    slug = "conflict"
+    recovery = Recovery.REOPEN
+
+
+class Stale(NodeError):
+    """The node changed since the plan was made; nothing was written."""
+
+    slug = "stale"
+
+
+class SessionLost(NodeError):
+    """The conversation with the node broke; what was asked may or may not have happened."""
+
+    slug = "session_lost"
+    recovery = Recovery.REOPEN
+
+
+class DeadlineExceeded(NodeError):
+    """A wait of ours ended before the node was done."""
+
+    slug = "timeout"
+
+
+class NodeRefused(NodeError):
+    """The node is not fit for the step: a missing file, a wrong build, a configuration we will not edit."""
+
+    slug = "node_refused"
+
+
+class AgentFailed(NodeError):
+    """The agent on the node reported a failure.
+
+    Attributes:
+        reason: the agent's own word for it: `not_found`, `invalid` or `failed` (docs/agent-protocol.md).
+    """
+
+    slug = "agent_failed"
+
+    def __init__(self, message: str, *, remedy: str = "", file: str = "", reason: str = "failed") -> None:
+        super().__init__(message, remedy=remedy, file=file)
+        self.reason = reason
+
+
+@contextmanager
+def in_file(path: str) -> Iterator[None]:
+    """Names the file in any EsyncError that passes and names none yet."""
+    try:
+        yield
+    except EsyncError as error:
+        error.file = error.file or path
+        raise

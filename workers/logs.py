@@ -1,0 +1,119 @@
+"""Logs: one line an event on stderr, JSON or for people, with run, node and step where they are known.
+
+Secrets never get here; they are masked here all the same: passwords in URLs, and the values given to `hide`.
+"""
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TextIO
+
+import structlog
+from structlog.contextvars import bound_contextvars
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from workers.errors import InputRefused
+from workers.settings import Secret
+
+__all__ = ["bound", "configure", "hide", "logger", "scrubbed"]
+
+MASK = "***"
+SHORTEST = 4  #: characters; masking shorter values would only garble the log
+_URL_PASSWORD = re.compile(r"(?P<before>[a-z][a-z0-9+.-]*://[^\s/:@\"']*:)[^\s/@\"']+(?=@)", re.IGNORECASE)
+# Libraries that tell whole messages, headers or requests at DEBUG.
+_TALKATIVE = ("amqp", "kombu", "urllib3", "requests_ntlm", "spnego", "winrm", "asyncio")
+_hidden: set[str] = set()
+
+
+def hide(secret: Secret) -> None:
+    """Masks this value in all lines of this process from now on, also in the form JSON or repr give it."""
+    value = secret.reveal()
+    if len(value) >= SHORTEST:
+        for form in (value, repr(value)[1:-1]):
+            _hidden.update({form, json.dumps(form)[1:-1], json.dumps(form, ensure_ascii=False)[1:-1]})
+
+
+def scrubbed(line: str) -> str:
+    """The line without passwords in URLs and without hidden values."""
+    for value in sorted(_hidden, key=len, reverse=True):
+        line = line.replace(value, MASK)
+    return _URL_PASSWORD.sub(rf"\g<before>{MASK}", line)
+
+
+def bound(*, run: str = "", turn: str = "", node: str = "", step: str = "") -> AbstractContextManager[object]:
+    """Every line of this thread, inside the `with`, carries these."""
+    given = {"run": run, "turn": turn, "node": node, "step": step}
+    return bound_contextvars(**{name: value for name, value in given.items() if value})
+
+
+def logger(name: str) -> structlog.stdlib.BoundLogger:
+    """A logger for one module: an event in words, and its data as keywords."""
+    found: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return found
+
+
+def _then_scrub(render: Callable[[WrappedLogger, str, EventDict], str | bytes]) -> Processor:
+    """The last thing that happens to a line: nothing rendered after it, no traceback nor repr, escapes the mask."""
+
+    def scrub(log: WrappedLogger, method: str, event: EventDict) -> str:
+        rendered = render(log, method, event)
+        return scrubbed(rendered if isinstance(rendered, str) else rendered.decode())
+
+    return scrub
+
+
+def _renderer(stream: TextIO, *, as_json: bool) -> tuple[Processor, ...]:
+    if as_json:
+        return (structlog.processors.format_exc_info, _then_scrub(structlog.processors.JSONRenderer()))
+    # A plain traceback: the pretty one shows local variables.
+    console = structlog.dev.ConsoleRenderer(
+        colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
+    )
+    return (_then_scrub(console),)
+
+
+def configure(level: str = "INFO", *, as_json: bool | None = None, stream: TextIO | None = None) -> None:
+    """Sets up all logging of this process: ours and every library's.
+
+    Args:
+        level: a name such as `INFO`.
+        as_json: one JSON object a line; by default when the stream is no terminal.
+        stream: stderr by default; stdout is for data.
+
+    Raises:
+        InputRefused: there is no such level.
+    """
+    out = stream or sys.stderr
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise InputRefused(
+            f"there is no log level {level[:20]!r}", remedy="set ESYNC_LOG_LEVEL to DEBUG, INFO or WARNING"
+        )
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    final = _renderer(out, as_json=not out.isatty() if as_json is None else as_json)
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(number)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(max(number, logging.INFO))

@@ -1,0 +1,209 @@
+"""Frozen values that travel between processes: as JSON in the run store, never as arguments of a task.
+
+No word of the product here: a step happens on a node, and what it means is the business of `tasks`.
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+__all__ = [
+    "Change",
+    "Endpoint",
+    "Event",
+    "Record",
+    "RunRecord",
+    "RunState",
+    "Status",
+    "StepOutcome",
+    "Transport",
+    "Turn",
+    "Verdict",
+    "now",
+]
+
+
+def now() -> datetime:
+    """The time here, with its zone."""
+    return datetime.now(UTC)
+
+
+class Record(BaseModel):
+    """A frozen value; unknown fields are refused, JSON both ways."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def to_json(self) -> str:
+        """Compact JSON that `model_validate_json` reads back."""
+        return self.model_dump_json(exclude_defaults=True)
+
+
+class Transport(StrEnum):
+    """How a session proves who it is. All of them over https."""
+
+    NTLM = "ntlm"
+    BASIC = "basic"
+    KERBEROS = "kerberos"
+    CREDSSP = "credssp"
+    CERTIFICATE = "certificate"
+
+
+class Endpoint(Record):
+    """Where one node listens for WinRM and as whom we log on.
+
+    `secret` is a reference (`env:NAME`, `file:/path`), never the secret. Times are seconds.
+    """
+
+    node: str
+    host: str
+    port: int = 5986
+    transport: Transport = Transport.NTLM
+    user: str
+    secret: str
+    ca_file: str | None = None
+    connect_timeout: float = 10.0
+
+
+class Status(StrEnum):
+    """What a step did to a node."""
+
+    UNCHANGED = "unchanged"
+    CHANGED = "changed"
+    WOULD_CHANGE = "would_change"
+    FAILED = "failed"
+    UNREACHABLE = "unreachable"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+    @property
+    def ends_node(self) -> bool:
+        """Whether the node takes no further step of this run after this."""
+        return self in {Status.FAILED, Status.UNREACHABLE, Status.SKIPPED, Status.CANCELLED}
+
+
+class Change(Record):
+    """One thing that was, or would be, different: a value in a file, a file, a service.
+
+    `before` and `after` are for people: shortened, and never secret.
+    """
+
+    what: str
+    file: str = ""
+    before: str = ""
+    after: str = ""
+
+
+class StepOutcome(Record):
+    """What one step did to one node in one turn of a run."""
+
+    run: str
+    turn: str
+    node: str
+    step: str
+    status: Status
+    slug: str = ""  #: of the error, when there was one
+    message: str = ""
+    file: str = ""
+    remedy: str = ""
+    changes: tuple[Change, ...] = ()
+    started: AwareDatetime
+    ended: AwareDatetime
+    attempt: int = 1
+    worker: str = ""
+    round_trips: int = 0
+    shells: int = 0  #: PowerShell processes started for this step
+
+    @property
+    def seconds(self) -> float:
+        """How long the step took."""
+        return (self.ended - self.started).total_seconds()
+
+
+class Turn(Record):
+    """One fan-out of a run: these steps, in order, on each of these nodes, then one join."""
+
+    name: str  #: `canary`, `observe`, `wave-1`, `verify`
+    stage: str
+    steps: tuple[str, ...]
+    nodes: tuple[str, ...]
+
+
+class RunState(StrEnum):
+    """Where a run is in its life."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    CONCLUDED = "concluded"
+
+
+class Verdict(StrEnum):
+    """How a run ended. The exit code of the command follows from it."""
+
+    JOINED = "joined"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    UNREACHABLE = "unreachable"
+    REFUTED = "refuted"
+    INCONCLUSIVE = "inconclusive"
+    CANCELLED = "cancelled"
+    LOCKED = "locked"
+
+    @property
+    def exit_code(self) -> int:
+        """The exit status an operator's script sees (design: 0 to 7, 130)."""
+        return {
+            Verdict.JOINED: 0,
+            Verdict.FAILED: 2,
+            Verdict.STOPPED: 3,
+            Verdict.UNREACHABLE: 4,
+            Verdict.REFUTED: 5,
+            Verdict.INCONCLUSIVE: 6,
+            Verdict.LOCKED: 7,
+            Verdict.CANCELLED: 130,
+        }[self]
+
+
+class RunRecord(Record):
+    """One run: what it works on, where it stands, how it ended.
+
+    `version` counts the writes: a transition names the version it read and loses against a newer one.
+    `spec` is the cluster as data, secret references and not secrets.
+    """
+
+    id: str
+    kind: str = "rollout"  #: `rollout` changes nodes, `verify` only looks
+    cluster: str
+    spec: dict[str, Any]
+    state: RunState = RunState.CREATED
+    version: int = 0
+    turns: tuple[Turn, ...] = ()  #: those opened so far; the last one is current
+    joined: tuple[str, ...] = ()  #: names of the turns whose join has been decided
+    verdict: Verdict | None = None
+    summary: str = ""  #: one sentence for people, set with the verdict
+    plan_fingerprint: str = ""
+    created: AwareDatetime = Field(default_factory=now)
+    ended: AwareDatetime | None = None
+    who: str = ""
+    origin_host: str = ""  #: the machine the run was asked for from
+    reason: str = ""
+    key: str = ""  #: idempotency key: the same key twice is one run
+
+    @property
+    def turn(self) -> Turn | None:
+        """The current turn."""
+        return self.turns[-1] if self.turns else None
+
+
+class Event(Record):
+    """One line of a run's history, in the order it happened. `id` is given by the store."""
+
+    id: str = ""
+    at: AwareDatetime = Field(default_factory=now)
+    kind: Annotated[str, Field(pattern=r"^[a-z]+(\.[a-z_]+)*$")]  #: `run.started`, `step.ended`
+    turn: str = ""
+    node: str = ""
+    step: str = ""
+    status: str = ""
+    message: str = ""

@@ -1,0 +1,177 @@
+"""The port: what the rest of the product may ask of a run store.
+
+Two adapters keep this contract, held by one suite (tests/contract/test_store.py): `RedisStore` for everything that
+spans processes, `MemoryStore` for one process.
+
+Words. A *lease* says who works on a node and until when; it carries a *fence*, a number that grows each time the node
+changes hands, so that a holder who slept through the end of his lease cannot record anything any more. The *active
+index* holds the runs that are not concluded. All times are seconds.
+
+Errors, the same everywhere: `StoreUnavailable` when the store does not answer; `RunUnknown` when anything is written to
+a run that does not exist or was forgotten (a late writer cannot bring a forgotten run back). Reading the history,
+documents, flags or leases of such a run gives nothing.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Protocol
+
+from workers.errors import InputRefused
+from workers.records import Event, RunRecord, StepOutcome
+
+__all__ = ["EVENT_CAP", "RunStore", "event_position", "in_order"]
+
+EVENT_CAP = 20_000  #: events kept of one run at least: 1,000 nodes with five steps, begun and ended, twice over
+
+
+def in_order(outcomes: Iterable[StepOutcome]) -> tuple[StepOutcome, ...]:
+    """The outcomes in the order the steps ended."""
+    return tuple(sorted(outcomes, key=lambda kept: (kept.ended, kept.turn, kept.node, kept.step)))
+
+
+def event_position(event_id: str) -> tuple[int, int]:
+    """The place of an event in its run; the empty id is before all of them.
+
+    Raises:
+        InputRefused: that is not an event id (they come from outside: `Last-Event-ID`).
+    """
+    match = re.fullmatch(r"([0-9]{1,19})(?:-([0-9]{1,19}))?", event_id or "0-0", re.ASCII)
+    if match is None:
+        raise InputRefused(
+            f"{event_id[:40]!r} is not an event id", remedy="use an id that an event of this run carries"
+        )
+    return int(match[1]), int(match[2] or 0)
+
+
+class _Runs(Protocol):
+    """Runs and their transitions."""
+
+    def create(self, record: RunRecord) -> RunRecord:
+        """Keeps a new run, atomically. The run that stands is returned.
+
+        The same non-empty (cluster, key) twice gives the first run; so does the same id.
+        """
+
+    def run(self, run_id: str) -> RunRecord:
+        """The run as it stands. One small read when it has not changed since this process last read it.
+
+        Raises:
+            RunUnknown: there is none.
+        """
+
+    def runs(self, limit: int = 20) -> tuple[RunRecord, ...]:
+        """The newest runs, newest first."""
+
+    def active(self) -> tuple[str, ...]:
+        """Ids of the runs that are not concluded, sorted."""
+
+    def save(self, record: RunRecord) -> RunRecord | None:
+        """Replaces a run if nobody else has since `record.version`.
+
+        Returns:
+            The record as it now stands, its version one higher; None when another was faster: read again and decide
+            again.
+
+        Raises:
+            RunUnknown: there is none.
+        """
+
+    def forget(self, run_id: str) -> None:
+        """Removes everything of a run, its cluster lock included. Nothing happens when there is none."""
+
+    def progress(self, run_id: str) -> float:
+        """Seconds since anything of the run was saved, recorded, noted or put, or a lease of it claimed or renewed.
+
+        Raises:
+            RunUnknown: there is none.
+        """
+
+    def flag(self, run_id: str, name: str, value: str = "1") -> None:
+        """Raises a flag such as `cancel` or `pause`; an empty value takes it down. Flags are read between steps."""
+
+    def flags(self, run_id: str) -> dict[str, str]:
+        """The flags that are up."""
+
+
+class _History(Protocol):
+    """What happened in a run."""
+
+    def record(self, outcome: StepOutcome, fence: int) -> StepOutcome:
+        """Keeps an outcome. The first one of a (run, turn, node, step) stands for ever, and is returned.
+
+        Args:
+            outcome: what the step did.
+            fence: the number the claim on the node gave; nodes never claimed take 0.
+
+        Raises:
+            Conflict: the node has changed hands since that claim and no outcome stands yet; nothing was kept.
+        """
+
+    def outcome(self, run_id: str, turn: str, node: str, step: str) -> StepOutcome | None:
+        """The outcome that stands, if there is one."""
+
+    def outcomes(self, run_id: str, turn: str | None = None) -> tuple[StepOutcome, ...]:
+        """All outcomes of a run or of one turn, in the order the steps ended."""
+
+    def note(self, run_id: str, event: Event) -> Event:
+        """Appends to the run's history and gives the event its id. The oldest go when there are very many.
+
+        A reply lost on the way can put the same event in twice.
+        """
+
+    def events(self, run_id: str, after: str = "", limit: int = 1000) -> tuple[Event, ...]:
+        """Events after the one with id `after` (from the beginning when empty), oldest first.
+
+        Raises:
+            InputRefused: `after` is not an event id.
+        """
+
+    def put(self, run_id: str, kind: str, name: str, document: str) -> None:
+        """Keeps a small text document (facts, plan, findings) under a kind and a name; the last one stands."""
+
+    def document(self, run_id: str, kind: str, name: str) -> str | None:
+        """One document."""
+
+    def documents(self, run_id: str, kind: str) -> dict[str, str]:
+        """All documents of a kind, by name."""
+
+
+class _Holds(Protocol):
+    """Who works on what, until when."""
+
+    def claim(self, run_id: str, node: str, holder: str, ttl: float, *, limit: int = 0) -> int | None:
+        """Takes the lease on a node for `ttl` seconds.
+
+        Args:
+            run_id: the run.
+            node: the node.
+            holder: who takes it.
+            ttl: seconds.
+            limit: at most this many nodes of the run may be held at a time; 0 is no limit.
+
+        Returns:
+            The fence. The same holder claiming again renews and keeps its fence. None: another holds it,
+            or as many nodes are held as may be.
+        """
+
+    def renew(self, run_id: str, node: str, holder: str, ttl: float) -> bool:
+        """Prolongs a lease. False: it was released, or another took it after it lapsed; stop at the next safe point."""
+
+    def release(self, run_id: str, node: str, holder: str) -> None:
+        """Gives a lease back. Nothing happens when another holds it."""
+
+    def leases(self, run_id: str) -> dict[str, str]:
+        """Node -> holder of the leases that have not lapsed."""
+
+    def lock_cluster(self, cluster: str, run_id: str, ttl: float) -> str | None:
+        """Takes or renews the lock on a cluster for `ttl` seconds: None; or the id of the run that holds it."""
+
+    def unlock_cluster(self, cluster: str, run_id: str) -> None:
+        """Gives the lock back. Nothing happens when another run holds it."""
+
+    def elect(self, name: str, holder: str, ttl: float) -> bool:
+        """Whether `holder` leads for the next `ttl` seconds: the first to ask does, until it stops asking."""
+
+
+class RunStore(_Runs, _History, _Holds, Protocol):
+    """Everything about runs, as the one truth that all processes share."""

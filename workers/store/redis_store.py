@@ -1,0 +1,272 @@
+"""The run store in Redis or Valkey: every transition is one small script on the server.
+
+Durability: with `appendfsync everysec` (what our own server and compose file use) an acknowledged write survives the
+death of the server process, and all but the last second survives the death of its machine. That is enough: a lost
+outcome makes its step run again, which observes before it acts. docs/decisions has the numbers of the alternative.
+"""
+
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
+from threading import Lock
+from typing import Any, TypeVar, cast
+
+from redis import Redis
+from redis.commands.core import Script
+from typing_extensions import override
+
+from workers.connection import patiently
+from workers.errors import Conflict, RunUnknown
+from workers.records import Event, RunRecord, RunState, StepOutcome
+from workers.store.port import EVENT_CAP, RunStore, event_position, in_order
+
+__all__ = ["RedisStore"]
+
+T = TypeVar("T")
+
+REMEMBERED_RUNS = 32  #: records this process keeps parsed, so that reading a run again costs one small request
+
+
+@cache
+def _source(name: str) -> str:
+    folder = files("workers.store") / "lua"
+    return "\n".join((folder / f"{part}.lua").read_text("ascii") for part in ("prelude", name))
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _place(*words: str) -> str:
+    """A field of a hash made of several words; the separator is in no name of ours."""
+    return "\x1f".join(words)
+
+
+def _active(record: RunRecord) -> str:
+    return "0" if record.state is RunState.CONCLUDED else "1"
+
+
+class RedisStore(RunStore):
+    """A RunStore that all processes share.
+
+    Args:
+        client: from `connect`; shared by all threads.
+        prefix: of every key.
+        patience: seconds to go on asking a server that does not answer.
+    """
+
+    def __init__(self, client: Redis, prefix: str = "esync:", patience: float = 10.0) -> None:
+        self._redis = client
+        self._prefix = prefix
+        self._patience = patience
+        self._scripts: dict[str, Script] = {}
+        self._remembered: OrderedDict[str, tuple[str, RunRecord]] = OrderedDict()
+        self._lock = Lock()
+
+    # Keys, and the two ways to ask
+
+    def _key(self, *words: str) -> str:
+        return self._prefix + ":".join(words)
+
+    def _of(self, run_id: str, *words: str) -> str:
+        return self._key("run", run_id, *words)
+
+    def _ask(self, ask: Callable[[Redis], Any]) -> Any:  # noqa: ANN401 - what the server answers is typed by the caller
+        return patiently(lambda: ask(self._redis), self._patience)
+
+    def _call(self, name: str, keys: list[str], *arguments: str | int) -> Any:  # noqa: ANN401 - the same
+        script = self._scripts.get(name)
+        if script is None:
+            script = self._scripts[name] = self._redis.register_script(_source(name))
+        return patiently(lambda: script(keys=keys, args=arguments), self._patience)
+
+    def _write(self, run_id: str, name: str, keys: list[str], *arguments: str | int) -> Any:  # noqa: ANN401 - the same
+        """Calls a script that answers nothing when there is no such run."""
+        answer = self._call(name, [self._of(run_id), *keys], *arguments)
+        if answer is None:
+            raise RunUnknown(f"there is no run {run_id}")
+        return answer
+
+    # Runs
+
+    @override
+    def create(self, record: RunRecord) -> RunRecord:
+        stored = record.model_copy(update={"version": 0})
+        keys = [self._of(record.id), self._key("runs"), self._key("active"), self._key("sequence")]
+        if record.key:
+            keys.append(self._key("key", record.cluster, record.key))
+        arguments = (record.id, uuid.uuid4().hex, stored.to_json(), record.cluster, _active(record), self._of(""))
+        standing = self._call("create", keys, *arguments)
+        return stored if standing is None else RunRecord.model_validate_json(standing)
+
+    @override
+    def run(self, run_id: str) -> RunRecord:
+        # The token names one write. A record is large (1,000 nodes: the cluster as data), a token is not.
+        token = self._ask(lambda redis: redis.hget(self._of(run_id), "token"))
+        with self._lock:
+            known = self._remembered.get(run_id)
+            if known and known[0] == token:
+                self._remembered.move_to_end(run_id)
+                return known[1]
+        return self._read_run(run_id)
+
+    def _read_run(self, run_id: str) -> RunRecord:
+        token, text = self._ask(lambda redis: redis.hmget(self._of(run_id), ["token", "record"]))
+        if text is None:
+            raise RunUnknown(f"there is no run {run_id}")
+        return self._remember(token, RunRecord.model_validate_json(text))
+
+    def _remember(self, token: str, record: RunRecord) -> RunRecord:
+        with self._lock:
+            self._remembered[record.id] = (token, record)
+            self._remembered.move_to_end(record.id)
+            while len(self._remembered) > REMEMBERED_RUNS:
+                self._remembered.popitem(last=False)
+        return record
+
+    @override
+    def runs(self, limit: int = 20) -> tuple[RunRecord, ...]:
+        if limit < 1:
+            return ()
+        names = self._ask(lambda redis: redis.zrevrange(self._key("runs"), 0, limit - 1))
+        texts = self._pipe(lambda pipe: [pipe.hget(self._of(name), "record") for name in names])
+        return tuple(RunRecord.model_validate_json(text) for text in texts if text is not None)
+
+    def _pipe(self, fill: Callable[[Redis], object]) -> list[Any]:
+        """Sends what `fill` asks of a pipeline in one go."""
+
+        def ask(redis: Redis) -> list[Any]:
+            pipe = redis.pipeline(transaction=False)
+            fill(pipe)
+            return pipe.execute()
+
+        return cast("list[Any]", self._ask(ask))
+
+    @override
+    def active(self) -> tuple[str, ...]:
+        return tuple(sorted(self._ask(lambda redis: redis.smembers(self._key("active")))))
+
+    @override
+    def save(self, record: RunRecord) -> RunRecord | None:
+        stored = record.model_copy(update={"version": record.version + 1})
+        token = uuid.uuid4().hex
+        keys = [self._of(record.id), self._key("active")]
+        kept = self._call("save", keys, record.id, record.version, token, stored.to_json(), _active(record))
+        if kept == -1:
+            raise RunUnknown(f"there is no run {record.id}")
+        return self._remember(token, stored) if kept else None
+
+    @override
+    def forget(self, run_id: str) -> None:
+        own = [self._of(run_id, part) for part in ("index", "leases", "fences", "events", "flags")]
+        keys = [self._of(run_id), self._key("runs"), self._key("active"), *own]
+        self._call("forget", keys, run_id, self._key("lock", ""))
+        with self._lock:
+            self._remembered.pop(run_id, None)
+
+    @override
+    def progress(self, run_id: str) -> float:
+        pulse, (seconds, micros) = self._pipe(lambda pipe: (pipe.hget(self._of(run_id), "pulse"), pipe.time()))
+        if pulse is None:
+            raise RunUnknown(f"there is no run {run_id}")
+        age: float = seconds + micros / 1e6 - int(pulse) / 1e3
+        return max(0.0, age)
+
+    @override
+    def flag(self, run_id: str, name: str, value: str = "1") -> None:
+        self._write(run_id, "flag", [self._of(run_id, "flags")], name, value)
+
+    @override
+    def flags(self, run_id: str) -> dict[str, str]:
+        return dict(self._ask(lambda redis: redis.hgetall(self._of(run_id, "flags"))))
+
+    # History
+
+    @override
+    def record(self, outcome: StepOutcome, fence: int) -> StepOutcome:
+        place = _place(outcome.node, outcome.step)
+        keys = [self._of(outcome.run, *words) for words in (("outcomes", outcome.turn), ("fences",), ("index",))]
+        answer = self._write(outcome.run, "record", keys, place, outcome.node, fence, outcome.to_json())
+        if answer[0] == "late":
+            raise Conflict(f"another worker has taken over node {outcome.node}")
+        return outcome if answer[0] == "kept" else StepOutcome.model_validate_json(answer[1])
+
+    @override
+    def outcome(self, run_id: str, turn: str, node: str, step: str) -> StepOutcome | None:
+        text = self._ask(lambda redis: redis.hget(self._of(run_id, "outcomes", turn), _place(node, step)))
+        return None if text is None else StepOutcome.model_validate_json(text)
+
+    @override
+    def outcomes(self, run_id: str, turn: str | None = None) -> tuple[StepOutcome, ...]:
+        if turn is None:
+            every = self._ask(lambda redis: redis.smembers(self._of(run_id, "index")))
+            keys = [key for key in every if key.startswith(self._of(run_id, "outcomes", ""))]
+        else:
+            keys = [self._of(run_id, "outcomes", turn)]
+        texts = self._pipe(lambda pipe: [pipe.hvals(key) for key in keys])
+        return in_order(StepOutcome.model_validate_json(text) for values in texts for text in values)
+
+    @override
+    def note(self, run_id: str, event: Event) -> Event:
+        text = event.model_copy(update={"id": ""}).to_json()
+        event_id = self._write(run_id, "note", [self._of(run_id, "events")], EVENT_CAP, text)
+        return event.model_copy(update={"id": event_id})
+
+    @override
+    def events(self, run_id: str, after: str = "", limit: int = 1000) -> tuple[Event, ...]:
+        start = "({}-{}".format(*event_position(after)) if after else "-"
+        if limit < 1:
+            return ()
+        entries = self._ask(lambda redis: redis.xrange(self._of(run_id, "events"), min=start, count=limit))
+        return tuple(
+            Event.model_validate_json(fields["event"]).model_copy(update={"id": event_id})
+            for event_id, fields in entries
+        )
+
+    @override
+    def put(self, run_id: str, kind: str, name: str, document: str) -> None:
+        self._write(run_id, "put", [self._of(run_id, "documents", kind), self._of(run_id, "index")], name, document)
+
+    @override
+    def document(self, run_id: str, kind: str, name: str) -> str | None:
+        return cast("str | None", self._ask(lambda redis: redis.hget(self._of(run_id, "documents", kind), name)))
+
+    @override
+    def documents(self, run_id: str, kind: str) -> dict[str, str]:
+        return dict(self._ask(lambda redis: redis.hgetall(self._of(run_id, "documents", kind))))
+
+    # Leases and locks
+
+    @override
+    def claim(self, run_id: str, node: str, holder: str, ttl: float, *, limit: int = 0) -> int | None:
+        keys = [self._of(run_id, "leases"), self._of(run_id, "fences")]
+        return self._write(run_id, "claim", keys, node, holder, _milliseconds(ttl), limit) or None
+
+    @override
+    def renew(self, run_id: str, node: str, holder: str, ttl: float) -> bool:
+        keys = [self._of(run_id), self._of(run_id, "leases")]
+        return bool(self._call("renew", keys, node, holder, _milliseconds(ttl)))
+
+    @override
+    def release(self, run_id: str, node: str, holder: str) -> None:
+        self._call("release", [self._of(run_id, "leases")], node, holder)
+
+    @override
+    def leases(self, run_id: str) -> dict[str, str]:
+        flat = self._call("leases", [self._of(run_id, "leases")])
+        return dict(zip(flat[::2], flat[1::2], strict=True))
+
+    @override
+    def lock_cluster(self, cluster: str, run_id: str, ttl: float) -> str | None:
+        holder = self._call("hold", [self._key("lock", cluster)], run_id, _milliseconds(ttl))
+        return None if holder == run_id else cast("str", holder)
+
+    @override
+    def unlock_cluster(self, cluster: str, run_id: str) -> None:
+        self._call("unhold", [self._key("lock", cluster)], run_id)
+
+    @override
+    def elect(self, name: str, holder: str, ttl: float) -> bool:
+        return bool(self._call("hold", [self._key("leader", name)], holder, _milliseconds(ttl)) == holder)

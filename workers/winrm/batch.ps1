@@ -1,0 +1,8 @@
+# Batch: the same for a PowerShell that takes all of stdin itself, to its end, and hands the lines over as a whole.
+$ProgressPreference = 'SilentlyContinue'
+if ($ExecutionContext.SessionState.LanguageMode -ne 'FullLanguage') { exit 3 }
+$Received = New-Object Collections.Queue
+foreach ($line in $input) { $Received.Enqueue([string]$line) }
+if (-not $Received.Count) { exit 4 }
+. ([ScriptBlock]::Create([Text.Encoding]::UTF8.GetString([Convert]::FromBase64String($Received.Dequeue()))))
+exit 0

@@ -1,0 +1,8 @@
+# Conversation: reads the agent from the first line of stdin and runs it; it reads its requests from there as they come.
+$ProgressPreference = 'SilentlyContinue'
+if ($ExecutionContext.SessionState.LanguageMode -ne 'FullLanguage') { exit 3 }
+$line = [Console]::In.ReadLine()
+if (-not $line) { exit 4 }
+$Received = $null
+. ([ScriptBlock]::Create([Text.Encoding]::UTF8.GetString([Convert]::FromBase64String($line))))
+exit 0

@@ -1,0 +1,130 @@
+"""The channel to a child process of ours: the same agent on a PowerShell of this machine, or behind any runner."""
+
+import contextlib
+import os
+import selectors
+import shlex
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+
+from workers.errors import SessionLost, Unreachable
+from workers.winrm.channel import Chunk, Counters
+
+__all__ = ["LocalChannel", "pwsh"]
+
+TURN = 1.0  #: seconds of one wait for output
+PATIENCE = 5.0  #: seconds a child may take to end by itself
+PIECE = 65_536
+
+
+def pwsh(program: str) -> Callable[[str], Sequence[str]]:
+    """Runs the node's command line with this PowerShell instead of the one it names."""
+    return lambda command: [program, *shlex.split(command)[1:]]
+
+
+class LocalChannel:
+    """Runs command lines as child processes in a session of their own.
+
+    Args:
+        arguments: what to execute for a command line.
+    """
+
+    def __init__(self, arguments: Callable[[str], Sequence[str]]) -> None:
+        self._arguments = arguments
+        self._child: subprocess.Popen[bytes] | None = None
+        self._ready = selectors.DefaultSelector()
+        self._turns = 0
+        self._starts = 0
+        self._sent = 0
+        self._received = 0
+
+    @property
+    def counters(self) -> Counters:
+        """What it has cost so far; a write or a wait counts as a round trip."""
+        return Counters(self._turns, self._starts, self._sent, self._received)
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id."""
+        return self._child.pid if self._child else None
+
+    def start(self, command: str, *, within: float) -> None:
+        """Starts the child."""
+        del within
+        arguments = list(self._arguments(command))
+        try:
+            self._child = subprocess.Popen(  # noqa: S603 - the program was chosen by who made this channel
+                arguments,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise Unreachable(f"{arguments[0]} cannot be started: {error.strerror}") from error
+        self._starts += 1
+        for stream in (self._child.stdout, self._child.stderr):
+            if stream:
+                self._ready.register(stream, selectors.EVENT_READ)
+
+    def send(self, data: bytes, *, end: bool = False, within: float) -> None:
+        """Writes to the child."""
+        del within
+        child = self._alive()
+        self._turns += 1
+        self._sent += len(data)
+        if child.stdin is None:
+            raise SessionLost("the child takes no input")
+        try:
+            child.stdin.write(data)
+            child.stdin.flush()
+            if end:
+                child.stdin.close()
+        except OSError as error:
+            raise SessionLost(f"the child closed its input: {error.strerror}") from error
+
+    def receive(self, *, within: float) -> Chunk:
+        """Waits one turn for output."""
+        child = self._alive()
+        self._turns += 1
+        streams = {child.stdout: b"", child.stderr: b""}
+        for key, _ in self._ready.select(max(0.0, min(TURN, within))):
+            data = os.read(key.fd, PIECE)
+            for stream in streams:
+                if stream is key.fileobj:
+                    streams[stream] = data
+            if not data:
+                self._ready.unregister(key.fileobj)
+        self._received += sum(map(len, streams.values()))
+        status = child.wait() if not self._ready.get_map() else None
+        return Chunk(streams[child.stdout], streams[child.stderr], status)
+
+    def stop(self) -> None:
+        """Closes the child's stdin, waits a little, then kills it with everything it started."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        self._ready.close()
+        self._ready = selectors.DefaultSelector()
+        with contextlib.suppress(OSError):
+            if child.stdin:
+                child.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(PATIENCE)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        for stream in (child.stdout, child.stderr):
+            if stream:
+                stream.close()
+
+    def close(self) -> None:
+        """Ends the child."""
+        self.stop()
+        self._ready.close()
+
+    def _alive(self) -> subprocess.Popen[bytes]:
+        if self._child is None:
+            raise SessionLost("no child runs")
+        return self._child

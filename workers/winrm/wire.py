@@ -1,0 +1,109 @@
+"""The words on the wire between us and the agent: command line, script line, requests, replies. No input or output."""
+
+import base64
+import json
+import re
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from workers.errors import SessionLost
+from workers.winrm.agent import Op
+
+__all__ = ["COMMAND_LIMIT", "ReplyReader", "command_line", "encoded_request", "readable", "script_line"]
+
+VERSION = 1
+COMMAND_LIMIT = 8191 - len("cmd.exe /c ")  #: characters; cmd.exe takes no longer line, and fails silently
+REPLY_LIMIT = 64 * 2**20  #: bytes of output without the end of a line
+_POWERSHELL = "powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -EncodedCommand"
+_TAGS = re.compile(r"<[^>]*>|_x[0-9A-F]{4}_|#< CLIXML|\x1b\[[0-9;]*m")
+
+
+@cache
+def command_line(*, batch: bool = False) -> str:
+    """What starts the agent on a node: PowerShell with a fixed bootstrap, nothing that varies and nothing secret.
+
+    Raises:
+        ValueError: the bootstrap has grown too long for cmd.exe.
+    """
+    bootstrap = _packaged("batch.ps1" if batch else "bootstrap.ps1")
+    line = f"{_POWERSHELL} {base64.b64encode(bootstrap.encode('utf-16-le')).decode()}"
+    if len(line) > COMMAND_LIMIT:
+        raise ValueError(f"the bootstrap makes a command line of {len(line)} characters; cmd.exe takes {COMMAND_LIMIT}")
+    return line
+
+
+@cache
+def script_line() -> bytes:
+    """The first line of stdin: the agent itself."""
+    return base64.b64encode(_packaged("agent.ps1").encode("ascii")) + b"\n"
+
+
+def _packaged(name: str) -> str:
+    """A script of the package without its comments and indentation, which no node needs to be sent."""
+    lines = (line.strip() for line in (files("workers.winrm") / name).read_text("ascii").splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("#"))
+
+
+def encoded_request(request_id: str, ops: Sequence[Op], *, keep_going: bool) -> bytes:
+    """One request as its line, ASCII."""
+    request: dict[str, Any] = {"v": VERSION, "id": request_id, "ops": [op.as_json() for op in ops]}
+    if keep_going:
+        request["keep_going"] = True
+    return json.dumps(request, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+class ReplyReader:
+    """Finds the replies in what a node prints; anything else is noise and skipped."""
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+        self._scanned = 0
+
+    def clear(self) -> None:
+        """Forgets a line that was begun: the process that printed it is gone."""
+        self._pending.clear()
+        self._scanned = 0
+
+    def feed(self, data: bytes, request_id: str) -> list[dict[str, Any]] | None:
+        """Takes output; gives the results of the request once its reply is complete, before that None.
+
+        Raises:
+            SessionLost: a line without end, or a reply that is none.
+        """
+        self._pending += data
+        while (end := self._pending.find(b"\n", self._scanned)) >= 0:
+            line = bytes(self._pending[:end])
+            del self._pending[: end + 1]
+            self._scanned = 0
+            results = _results(line, request_id)
+            if results is not None:
+                return results
+        self._scanned = len(self._pending)
+        if self._scanned > REPLY_LIMIT:
+            raise SessionLost(f"the node printed {self._scanned} bytes without the end of a line")
+        return None
+
+
+def _results(line: bytes, request_id: str) -> list[dict[str, Any]] | None:
+    """The results in a line, if it is the reply to that request."""
+    if not line.lstrip(b"\xef\xbb\xbf \t").startswith(b"{"):
+        return None
+    try:
+        reply = json.loads(line.decode("utf-8-sig"))
+    except ValueError:
+        return None
+    if not isinstance(reply, dict) or reply.get("id") != request_id:
+        return None
+    results = reply.get("results")
+    if reply.get("v") != VERSION or not isinstance(results, list) or not all(isinstance(r, dict) for r in results):
+        raise SessionLost("the agent on the node answered in another version of the protocol")
+    return results
+
+
+def readable(stderr: bytes) -> str:
+    """The end of what PowerShell says on stderr, as one short line for people."""
+    text = _TAGS.sub(" ", stderr.decode("utf-8", "replace"))
+    plain = "".join(char if char.isprintable() else " " for char in text)
+    return " ".join(plain.split())[-300:]
