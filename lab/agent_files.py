@@ -29,6 +29,7 @@ class _Backup:
         self._machine = machine
         self._folder = fields.folder_or_none("backup")
         self._kept = -1
+        self._made = False
 
     def record(self, path: WindowsPath, before: str | None, after: str | None) -> str | None:
         """Keeps the old bytes, if there were any, writes the line, and gives the kept file's path."""
@@ -42,7 +43,9 @@ class _Backup:
             "after": after,
             "kept": f"files\\{kept.name}" if kept else None,
         }
-        self._machine.disk.make_folder(self._folder)
+        if not self._made:
+            self._machine.disk.make_folder(self._folder)
+            self._made = True
         text = json.dumps(line, separators=(",", ":")) + "\n"
         self._machine.disk.append(self._folder.child("manifest.jsonl"), text.encode())
         return kept.text if kept else None

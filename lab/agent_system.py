@@ -52,15 +52,15 @@ def _clock(machine: Machine, fields: Fields) -> Result:
 
 
 async def _service(machine: Machine, fields: Fields) -> Result:
-    service = machine.services.get(fields.text("name"))
-    action, deadline = fields.text("action", "query"), fields.seconds("deadline", 60)
+    name, action, deadline = fields.text("name"), fields.text("action", "query"), fields.seconds("deadline", 60)
+    if action not in {"query", "stop", "start"}:
+        raise Refusal(Slug.INVALID, "service: action must be query, stop or start")
+    service = machine.services.get(name)
     changed = False
     if action == "stop":
         changed = await machine.services.stop(service, deadline)
     elif action == "start":
         changed = await machine.services.start(service, deadline)
-    elif action != "query":
-        raise Refusal(Slug.INVALID, "service: action must be query, stop or start")
     return {**_seen(machine, service), "changed": changed}
 
 

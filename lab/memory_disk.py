@@ -35,7 +35,10 @@ class MemoryDisk(Disk):
 
     def __init__(self, drives: tuple[str, ...] = ("C:",)) -> None:
         super().__init__()
-        self._drives = {drive.upper(): _Folder("", self.now()) for drive in drives}
+        # Folders by their whole path: thousands of files lie in few of them, so a look-up takes two steps.
+        self._folders: dict[str, dict[tuple[str, ...], _Folder]] = {
+            drive.upper(): {(): _Folder("", self.now())} for drive in drives
+        }
 
     def stat(self, path: WindowsPath) -> Entry | None:
         """What lies there, or None."""
@@ -43,18 +46,16 @@ class MemoryDisk(Disk):
         return node.entry() if node else None
 
     def _find(self, path: WindowsPath) -> "_File | _Folder | None":
-        node: _File | _Folder | None = self._drives.get(path.drive)
-        for key in path.key:
-            if not isinstance(node, _Folder):
-                return None
-            node = node.children.get(key)
-        return node
+        folders = self._folders.get(path.drive)
+        if folders is None:
+            return None
+        if not path.key:
+            return folders[()]
+        parent = folders.get(path.key[:-1])
+        return parent and parent.children.get(path.key[-1])
 
     def _folder(self, path: WindowsPath) -> _Folder:
-        node = self._find(path)
-        if not isinstance(node, _Folder):
-            raise TypeError(f"{path} was checked to be a folder and is none")
-        return node
+        return self._folders[path.drive][path.key]
 
     def _at(self, path: WindowsPath) -> _File:
         node = self._find(path)
@@ -88,12 +89,14 @@ class MemoryDisk(Disk):
 
     def _make_folder(self, path: WindowsPath) -> None:
         parent, stamp = self._folder(path.parent), self.now()
-        parent.children[sys.intern(path.key[-1])] = _Folder(path.name, stamp)
+        made = _Folder(path.name, stamp)
+        parent.children[sys.intern(path.key[-1])] = self._folders[path.drive][path.key] = made
         parent.mtime = stamp
 
     def _delete(self, path: WindowsPath) -> None:
         parent = self._folder(path.parent)
         del parent.children[path.key[-1]]
+        self._folders[path.drive].pop(path.key, None)
         parent.mtime = self.now()
 
     def _set_mtime(self, path: WindowsPath, mtime: int) -> None:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from lab.errors import Refusal, Slug
 from lab.paths import WindowsPath
@@ -174,4 +175,9 @@ def encode_reply(request_id: object, results: list[dict[str, object]]) -> str:
 def as_time(nanoseconds: int) -> str:
     """UTC text with seven fraction digits, the grain of Windows."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 100:07d}Z"
+    return f"{_second(seconds)}.{rest // 100:07d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from workers.errors import EsyncError
 
@@ -26,6 +26,10 @@ def environment(own: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "PYTHONUNBUFFERED": "1", **own}
 
 
+def _private(path: Path, how: int) -> IO[bytes]:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600), "ab")
+
+
 class Child:
     """One process of ours, ended by its id. Ctrl-C in the terminal does not reach it: we end it in order.
 
@@ -33,18 +37,27 @@ class Child:
         name: for messages.
         arguments: of the Python interpreter; nothing secret, everybody on the machine can read them.
         folder: its working directory. Not the operator's: Python would import modules from there.
-        log: its output, readable by its owner only.
+        log: what it says, readable by its owner only.
         own: variables it gets besides ours.
+        output: where its stdout goes instead of into the log; emptied at each start.
     """
 
     def __init__(
-        self, name: str, arguments: Sequence[str], *, folder: Path, log: Path, own: Mapping[str, str] | None = None
+        self,
+        name: str,
+        arguments: Sequence[str],
+        *,
+        folder: Path,
+        log: Path,
+        own: Mapping[str, str] | None = None,
+        output: Path | None = None,
     ) -> None:
         self.name = name
         self.log = log
         self._arguments = [sys.executable, *arguments]
         self._folder = folder
         self._own = dict(own or {})
+        self._output = output
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -60,11 +73,13 @@ class Child:
     def start(self) -> Self:
         """Starts it, also again after it has ended."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
+        with contextlib.ExitStack() as files:
+            log = files.enter_context(_private(self.log, os.O_APPEND))
+            output = files.enter_context(_private(self._output, os.O_TRUNC)) if self._output else log
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
                 self._arguments,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=output,
                 stderr=log,
                 cwd=self._folder,
                 env=environment(self._own),

@@ -40,7 +40,7 @@ class Tone:
 
 
 TONES: Mapping[Verdict, Tone] = {
-    Verdict.JOINED: Tone("good", "Joined", "Every invariant of the cluster is proven.", "bold green"),
+    Verdict.JOINED: Tone("good", "Joined", "Everything that must hold is proven.", "bold green"),
     Verdict.FAILED: Tone("bad", "Failed", "Some nodes failed; it says which, why, and what to do.", "bold red"),
     Verdict.STOPPED: Tone("warn", "Stopped", "The run ended early; what it did not reach is untouched.", "bold yellow"),
     Verdict.UNREACHABLE: Tone("warn", "Unreachable", "Nodes that did not answer are missing.", "bold yellow"),

@@ -18,7 +18,7 @@ from pipelines.report_rows import (
     Summary,
     TurnRow,
 )
-from tasks.ektron.findings import Finding
+from tasks.ektron.findings import Finding, Severity, Verdict
 from workers.records import RunRecord, Status, StepOutcome, Turn, now
 
 __all__ = ["WORST_FIRST", "build", "name_ranges"]
@@ -62,7 +62,7 @@ def build(summary: Summary) -> Report:
         plan_fingerprint=record.plan_fingerprint,
         totals=_totals(rows),
         causes=_causes(rows, summary.nodes),
-        findings=tuple(map(_finding_row, summary.findings.findings)) if summary.findings else (),
+        findings=tuple(_finding_row(f, len(rows)) for f in summary.findings.findings) if summary.findings else (),
         turns=tuple(_turn_row(record, turn, summary.outcomes) for turn in record.turns),
         timings=_timings(summary.outcomes),
         nodes=rows,
@@ -182,9 +182,11 @@ def _masked(text: str, row: NodeRow) -> str:
     return text
 
 
-def _finding_row(finding: Finding) -> FindingRow:
+def _finding_row(finding: Finding, nodes: int) -> FindingRow:
     """They come ordered: refuted, unknown, proven; errors before warnings."""
+    mild = finding.verdict is Verdict.REFUTED and finding.severity is Severity.WARNING
     return FindingRow(
+        label="warning" if mild else finding.verdict.value,
         invariant=finding.invariant,
         statement=finding.statement,
         verdict=finding.verdict.value,
@@ -192,7 +194,7 @@ def _finding_row(finding: Finding) -> FindingRow:
         evidence=finding.evidence,
         remedy=finding.remedy,
         nodes=finding.nodes,
-        ranges=name_ranges(finding.nodes),
+        ranges=f"all {nodes} nodes" if len(finding.nodes) == nodes > 1 else name_ranges(finding.nodes),
     )
 
 

@@ -141,8 +141,12 @@ class Cause(Record):
 
 
 class FindingRow(Record):
-    """One statement about the whole cluster and how it came out; `nodes` are the counter-examples."""
+    """One statement about the whole cluster and how it came out; `nodes` are the counter-examples.
 
+    `label` is what people read: a refuted statement that does not keep the cluster from syncing is a `warning`.
+    """
+
+    label: Literal["proven", "refuted", "unknown", "warning"]
     invariant: str
     statement: str
     verdict: Literal["proven", "refuted", "unknown"]
@@ -150,7 +154,7 @@ class FindingRow(Record):
     evidence: str
     remedy: str
     nodes: tuple[str, ...]
-    ranges: str
+    ranges: str  #: the same, for people: `P1..P40`, or `all 4 nodes`
 
 
 class TurnRow(Record):

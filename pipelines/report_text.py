@@ -7,14 +7,14 @@ from datetime import UTC
 from pipelines.marks import printable
 from pipelines.report_rows import Cause, FindingRow, Report
 
-__all__ = ["cause_lines", "duration", "to_text", "totals_line", "verdict_line"]
+__all__ = ["cause_lines", "duration", "finding_lines", "to_text", "totals_line", "verdict_line"]
 
 _WIDTH = 100
 
 
 def to_text(report: Report) -> str:
     """The whole report, ASCII apart from what the operator wrote, ended by a line break."""
-    parts = [list(_head(report)), list(_turn_lines(report)), list(_finding_lines(report)), list(cause_lines(report))]
+    parts = [list(_head(report)), list(_turn_lines(report)), list(finding_lines(report)), list(cause_lines(report))]
     parts.append([totals_line(report), verdict_line(report)])
     return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
 
@@ -81,7 +81,8 @@ def _turn_lines(report: Report) -> Iterator[str]:
         yield f"  {turn.turn:<{width}}  {turn.nodes:>5} nodes  {duration(turn.seconds):>12}  {counts}"
 
 
-def _finding_lines(report: Report) -> Iterator[str]:
+def finding_lines(report: Report) -> Iterator[str]:
+    """What is refuted or unknown about the cluster, and how much is proven."""
     for finding in report.findings:
         if finding.verdict != "proven":
             yield from _finding(finding)
@@ -92,7 +93,7 @@ def _finding_lines(report: Report) -> Iterator[str]:
 
 def _finding(finding: FindingRow) -> Iterator[str]:
     where = f" on {finding.ranges}" if finding.ranges else ""
-    yield f"{finding.verdict} {finding.invariant} ({finding.severity}){where}"
+    yield f"{finding.label}: {finding.invariant}{where}"
     if finding.statement:
         yield from _wrapped(finding.statement)
     if finding.evidence:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["CANCEL", "NodeBusy", "StepRunner", "account"]
 
 CANCEL = "cancel"  #: the run's flag that asks every step to stop
+FLAGS_FOR = 1.0  #: seconds a look at the run's flags is good for
 ATTEMPTS = 3  #: sessions tried for one step when the conversation breaks
 
 log = logger(__name__)
@@ -95,6 +96,7 @@ class StepRunner:
         self._leases = leases
         self._patience = patience
         self._specs: dict[str, Cluster] = {}
+        self._flags: dict[str, tuple[float, bool]] = {}
         self._guard = threading.Lock()
 
     def run(
@@ -129,6 +131,7 @@ class StepRunner:
         with self._guard:
             if len(self._specs) > 32:  # noqa: PLR2004 - runs come and go; a worker lives for months
                 self._specs.clear()
+                self._flags.clear()
             cluster = self._specs.get(run_id) or Cluster.model_validate(record.spec)
             self._specs[run_id] = cluster
         return _Job(record, cluster, named, node, step)
@@ -160,8 +163,9 @@ class StepRunner:
 
     def _reason_not_to(self, job: _Job, started: datetime) -> StepOutcome | None:
         """An earlier step that ended the node, a cancelled run, or an account that was refused elsewhere."""
-        earlier = job.turn.steps[: job.turn.steps.index(job.step)]
-        for name in earlier:
+        position = job.turn.steps.index(job.step)
+        if position:
+            name = job.turn.steps[position - 1]
             before = self._store.outcome(job.record.id, job.turn.name, job.node, name)
             if before is not None and before.status.ends_node:
                 status = Status.CANCELLED if before.status is Status.CANCELLED else Status.SKIPPED
@@ -240,7 +244,14 @@ class StepRunner:
         )
 
     def _cancelled(self, job: _Job) -> bool:
-        return CANCEL in self._store.flags(job.record.id)
+        """Asked at every turn of every wait; read from the store once a second at most."""
+        with self._guard:
+            read, flagged = self._flags.get(job.record.id, (0.0, False))
+        if time.monotonic() - read > FLAGS_FOR:
+            flagged = CANCEL in self._store.flags(job.record.id)
+            with self._guard:
+                self._flags[job.record.id] = (time.monotonic(), flagged)
+        return flagged
 
     def _ended_by(
         self, job: _Job, started: datetime, status: Status, error: EsyncError, tally: "_Tally"

@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     pkcs12,
 )
-from cryptography.utils import CryptographyDeprecationWarning
 
 from tasks.ektron.facts import CertificateFacts
 from tasks.ektron.pvk import is_pvk, read_pvk
@@ -175,12 +174,12 @@ def _certificate(data: bytes) -> x509.Certificate:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Old makecert wrote negative serial numbers; the library warns on each and reads them nevertheless.
+    """Old makecert wrote negative serial numbers, Windows writes BER; the library warns of both and reads them.
 
     Python's warning filters belong to the whole process, hence the lock.
     """
     with _quiet, warnings.catch_warnings():
-        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        warnings.simplefilter("ignore", UserWarning)
         yield
 
 

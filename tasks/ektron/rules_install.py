@@ -31,7 +31,7 @@ def _files_usable(_: ClusterFacts, facts: NodeFacts) -> Judged:
         return Wrong("the site folder is missing")
     for part in (facts.asset, facts.service_config, facts.web):
         file = part.file
-        problem = file.problem or ("" if file.exists else "missing") or ("read-only" if file.readonly else "")
+        problem = file.problem or ("" if file.exists else "missing")
         if problem:
             return Wrong(f"{file.path}: {problem}")
     return None
@@ -167,8 +167,8 @@ INSTALL_RULES = (
     ),
     Invariant(
         id="config.files-usable",
-        statement="The three configuration files are there, readable as XML, and writable.",
-        remedy="restore the file from a backup or another server, or take off its read-only attribute",
+        statement="The three configuration files are there, and readable as XML.",
+        remedy="restore the file from a backup or another server",
         source="procedure, prerequisites; ektron-facts 2",
         decide=each_node(_files_usable),
         prerequisite=True,

@@ -1,18 +1,17 @@
-"""A whole esync for a test: lab, broker and worker as real processes, and a way to break the lab."""
+"""A whole esync for a test: labs, a broker and a worker as real processes."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lab.remote import LabProcess, running_lab, spare_addresses
 from pipelines import commands
 from pipelines.commands import RunSummary
 from pipelines.engine import Engine, connect_engine
@@ -23,6 +22,8 @@ from workers.records import RunRecord, RunState, StepOutcome
 from workers.settings import Secret, Settings
 from workers.vault import new_seal_key
 
+__all__ = ["FOUR", "SITE", "Rig", "cluster_of", "four_servers", "on_disk", "rig_at", "steps_of"]
+
 #: Short times, so that a test of a recovery takes seconds.
 QUICK = {
     "ESYNC_LEASE": "2",
@@ -30,102 +31,64 @@ QUICK = {
     "ESYNC_RECONCILE_EVERY": "0.5",
     "ESYNC_CONCURRENCY": "8",
 }
-
-
-@dataclass
-class LabProcess:
-    """A running lab and its control."""
-
-    folder: Path
-    process: subprocess.Popen[str]
-    control: str
-    token: str
-
-    @property
-    def cluster_file(self) -> Path:
-        """The cluster file the lab wrote."""
-        return self.folder / "cluster.yaml"
-
-    def disk(self, node: str, path: str) -> Path:
-        r"""Where a node's `C:\...` lies on this machine."""
-        return self.folder / node / "C" / Path(*path.split("\\")[1:])
-
-    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
-        """One request to the lab's control."""
-        request = urllib.request.Request(  # noqa: S310 - the lab's own address
-            self.control + path,
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {self.token}"},
-        )
-        with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310 - the lab's own address
-            return json.load(answer)
-
-    def break_node(self, node: str, **faults: object) -> None:
-        """Makes exactly these faults hold on a node; none heals it."""
-        self.ask("PUT", f"/nodes/{node}/faults", faults)
-
-    def node(self, node: str) -> Any:  # noqa: ANN401 - JSON
-        """Counters and service history of a node."""
-        return self.ask("GET", f"/nodes/{node}")
+FOUR = ("S1", "S2", "P1", "P2")
+SITE = r"C:\inetpub\wwwroot\CMS400"
 
 
 @contextmanager
-def lab_process(folder: Path, *arguments: str) -> Iterator[LabProcess]:
-    """Starts `python -m lab` and ends it."""
-    log = folder.with_suffix(".log").open("w")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lab", "--dir", str(folder), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=log,
-        text=True,
-    )
-    try:
-        line = process.stdout.readline() if process.stdout else ""
-        if not line:
-            raise RuntimeError(f"the lab did not start: {Path(log.name).read_text()}")
-        ready = json.loads(line)
-        token = json.loads((folder / "lab.json").read_text())["token"]
-        yield LabProcess(folder, process, ready["control"], token)
-    finally:
-        _end(process)
-        if process.stdout:
-            process.stdout.close()
-        log.close()
+def four_servers(folder: Path, nodes: str = "", lab: str = "", edition: str = "8.0") -> Iterator[LabProcess]:
+    """The servers S1, S2, P1, P2 at addresses of their own, untouched.
+
+    Args:
+        folder: the lab's.
+        nodes: YAML put to the entry of P1: what is different there, `build: 8.0.1.99`.
+        lab: YAML put to the lab itself.
+        edition: of the product.
+    """
+    base = spare_addresses().rpartition(".")[0]
+    entries = [
+        f"  - {{name: {name}, address: {base}.{11 + place}, role: {role}, pool: {role}"
+        f"{', ' + nodes if nodes and name == 'P1' else ''}}}"
+        for place, (name, role) in enumerate(
+            (("S1", "staging"), ("S2", "staging"), ("P1", "production"), ("P2", "production"))
+        )
+    ]
+    folder.mkdir(parents=True)
+    config = folder / "lab.yaml"
+    config.write_text(f"origin: S1\nedition: '{edition}'\n{lab}\nnodes:\n" + "\n".join(entries) + "\n")
+    with running_lab(folder, "--config", str(config)) as running:
+        yield running
 
 
-def _end(process: subprocess.Popen[str]) -> None:
-    process.terminate()
-    try:
-        process.wait(15)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(5)
+def cluster_of(lab: LabProcess, **policy: object) -> Cluster:
+    """The lab's cluster, with some of its policy changed."""
+    cluster = load_cluster(lab.cluster)
+    data = cluster.model_dump()
+    data["policy"] |= policy
+    return Cluster.model_validate(data)
+
+
+def on_disk(lab: LabProcess, node: str, path: str) -> Path:
+    r"""Where a node's `C:\...` lies on this machine."""
+    return lab.disk(node).joinpath(*path.split("\\")[1:])
 
 
 @dataclass
 class Rig:
-    """Lab, broker, worker, and the engine to ask them with."""
+    """A broker, a worker, and the engine to ask them with."""
 
-    lab: LabProcess
     engine: Engine
     environment: dict[str, str]
     folder: Path
-    worker: subprocess.Popen[str] | None = None
-    stack: ExitStack = field(default_factory=ExitStack)
+    worker: subprocess.Popen[bytes] | None = None
+    _stack: ExitStack = field(default_factory=ExitStack)
 
     def start_worker(self) -> None:
         """Starts a worker process; its log lies in `worker.log`."""
-        log = self.stack.enter_context((self.folder / "worker.log").open("a"))
-        self.worker = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "pipelines.worker", "worker", "--pool", "threads"]
-            + ["--concurrency", self.environment["ESYNC_CONCURRENCY"], "-E"]
-            + ["-Q", "esync.v1.control,esync.v1.nodes"],
-            env={**os.environ, **self.environment},
-            stdout=log,
-            stderr=log,
-            text=True,
-        )
+        log = self._stack.enter_context((self.folder / "worker.log").open("ab"))
+        command = [sys.executable, "-m", "celery", "-A", "pipelines.worker", "worker", "--pool", "threads", "-E"]
+        command += ["--concurrency", self.environment["ESYNC_CONCURRENCY"]]
+        self.worker = subprocess.Popen(command, env={**os.environ, **self.environment}, stdout=log, stderr=log)
 
     def kill_worker(self) -> None:
         """Ends the worker as a power cut would."""
@@ -136,27 +99,30 @@ class Rig:
     def end_worker(self) -> None:
         """Ends the worker as an operator would."""
         if self.worker and self.worker.poll() is None:
-            _end(self.worker)
+            self.worker.terminate()
+            try:
+                self.worker.wait(15)
+            except subprocess.TimeoutExpired:
+                self.kill_worker()
 
-    def cluster(self) -> Cluster:
-        """The lab's cluster."""
-        return load_cluster(self.lab.cluster_file)
+    def log(self) -> str:
+        """What the workers logged."""
+        return (self.folder / "worker.log").read_text()
 
-    def start(self, cluster: Cluster | None = None, **more: Any) -> RunRecord:  # noqa: ANN401 - passed on
+    def start(self, cluster: Cluster, **more: Any) -> RunRecord:  # noqa: ANN401 - passed on
         """Starts a run."""
-        return commands.start(self.engine, cluster or self.cluster(), **more)
+        return commands.start(self.engine, cluster, **more)
 
     def finished(self, run_id: str, timeout: float = 60) -> RunSummary:
         """Waits for the verdict."""
         until = time.monotonic() + timeout
         while self.engine.store.run(run_id).state is not RunState.CONCLUDED:
             if time.monotonic() > until:
-                log = (self.folder / "worker.log").read_text()[-3000:]
-                raise TimeoutError(f"no verdict after {timeout} s: {self.engine.store.run(run_id)}\n{log}")
+                raise TimeoutError(f"no verdict after {timeout} s\n{self.log()[-3000:]}")
             time.sleep(0.05)
         return commands.summary(self.engine, run_id)
 
-    def rollout(self, cluster: Cluster | None = None, **more: Any) -> RunSummary:  # noqa: ANN401 - passed on
+    def rollout(self, cluster: Cluster, **more: Any) -> RunSummary:  # noqa: ANN401 - passed on
         """Starts a run and waits for the verdict."""
         return self.finished(self.start(cluster, **more).id)
 
@@ -167,12 +133,10 @@ def steps_of(summary: RunSummary, node: str) -> dict[str, StepOutcome]:
 
 
 @contextmanager
-def rig_at(folder: Path, *lab_arguments: str, worker: bool = True, **environment: str) -> Iterator[Rig]:
+def rig_at(folder: Path, *, worker: bool = True, **environment: str) -> Iterator[Rig]:
     """Everything started, everything ended."""
     with ExitStack() as stack:
-        lab = stack.enter_context(lab_process(folder / "lab", *lab_arguments))
-        broker = EmbeddedBroker(folder / "broker")
-        stack.enter_context(broker)
+        broker = stack.enter_context(EmbeddedBroker(folder / "broker"))
         key = new_seal_key()
         env = {
             **QUICK,
@@ -182,7 +146,7 @@ def rig_at(folder: Path, *lab_arguments: str, worker: bool = True, **environment
             **environment,
         }
         settings = Settings(broker_url=Secret(broker.url.reveal()), seal_key=key, state=folder / "state")
-        rig = Rig(lab, connect_engine(settings), env, folder, stack=stack)
+        rig = Rig(connect_engine(settings), env, folder, _stack=stack)
         stack.callback(rig.end_worker)
         if worker:
             rig.start_worker()

@@ -1,4 +1,4 @@
-"""An app with the product's configuration and a few tasks, loaded by the worker processes of test_celery_app.py."""
+"""An app with the product's configuration and a few tasks, loaded by the worker processes of test_worker_process.py."""
 
 import time
 
@@ -22,7 +22,8 @@ def say(place: str, words: str | int) -> None:
 
 @app.task(name="sample.step")  # type: ignore[untyped-decorator]  # celery has no types
 def step(number: int, seconds: float) -> int:
-    """Takes a while, and says that it ended."""
+    """Takes a while, and says when it begins and ends."""
+    say("began", f"step {number}")
     time.sleep(seconds)
     say("ended", f"step {number}")
     return number

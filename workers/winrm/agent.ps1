@@ -950,9 +950,12 @@ ${function:Get-Results} = {
 }
 
 # In batch the bootstrap already has all lines.
+$Waiting = $null
+if (Test-Path -LiteralPath 'variable:Received') { $Waiting = $Received }
+
 ${function:Read-Line} = {
-    if ($null -eq $Received) { return [Console]::In.ReadLine() }
-    if ($Received.Count) { return $Received.Dequeue() }
+    if ($null -eq $Waiting) { return [Console]::In.ReadLine() }
+    if ($Waiting.Count) { return $Waiting.Dequeue() }
     return $null
 }
 

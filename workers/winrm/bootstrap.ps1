@@ -3,6 +3,5 @@ $ProgressPreference = 'SilentlyContinue'
 if ($ExecutionContext.SessionState.LanguageMode -ne 'FullLanguage') { exit 3 }
 $line = [Console]::In.ReadLine()
 if (-not $line) { exit 4 }
-$Received = $null
 . ([ScriptBlock]::Create([Text.Encoding]::UTF8.GetString([Convert]::FromBase64String($line))))
 exit 0

@@ -1,6 +1,5 @@
 """The seam under a session: something that runs one command line at a time, with three streams, somewhere else."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 

@@ -137,7 +137,7 @@ def _tls(error: Exception, at: Endpoint, phase: Phase) -> EsyncError | None:
             return Unreachable(message, remedy="use the name in the certificate as `host`, or issue a new certificate")
         if "expired" in why or "not yet valid" in why:
             return Unreachable(f"{_where(at)}: {why}", remedy="renew the certificate of the WinRM listener")
-        message = f"{_where(at)} shows a TLS certificate that {trusted} does not vouch for: {why}"
+        message = f"{_where(at)} shows a TLS certificate not vouched for by {trusted}: {why}"
         return Unreachable(
             message, remedy="set `ca_file` to the authority that issued the WinRM listener's certificate"
         )

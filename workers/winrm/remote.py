@@ -5,11 +5,11 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Mapping
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_after_delay, wait_random_exponential
 from winrm.exceptions import WinRMOperationTimeoutError
 from winrm.protocol import Protocol as WinRMProtocol
@@ -87,28 +87,28 @@ class WinRMChannel:
     def _protocol(self, secret: Secret) -> WinRMProtocol:
         at = self._endpoint
         host = f"[{at.host}]" if ":" in at.host else at.host
+        pem = self._pem_in_memory(secret) if at.transport is Transport.CERTIFICATE else None
         return WinRMProtocol(
             endpoint=f"https://{host}:{at.port}/wsman",
             transport=at.transport.value,
             username=at.user,
-            ca_trust_path=at.ca_file,
+            password=None if pem else secret.reveal(),
+            cert_pem=pem,
+            cert_key_pem=pem,
+            ca_trust_path=at.ca_file or DEFAULT_CA_BUNDLE_PATH,
             server_cert_validation="validate",
             read_timeout_sec=STARTING + GRACE,
             operation_timeout_sec=TURN,
             message_encryption="auto",
             send_cbt=True,
             proxy=None,
-            **self._proof(secret),
         )
 
-    def _proof(self, secret: Secret) -> Mapping[str, str]:
-        """What we log on with. OpenSSL reads keys from files only: one in memory, that no disk ever sees."""
-        if self._endpoint.transport is not Transport.CERTIFICATE:
-            return {"password": secret.reveal()}
+    def _pem_in_memory(self, secret: Secret) -> str:
+        """OpenSSL reads certificate and key from files only: from one in memory, that no disk ever sees."""
         self._pem = os.memfd_create("client", os.MFD_CLOEXEC)
         os.write(self._pem, secret.reveal().encode())
-        path = f"/proc/self/fd/{self._pem}"
-        return {"cert_pem": path, "cert_key_pem": path}
+        return f"/proc/self/fd/{self._pem}"
 
     def _limit_to_us(self, protocol: WinRMProtocol) -> None:
         """No proxies, no .netrc and no certificate bundles from the environment."""

@@ -168,9 +168,7 @@ class AgentSession:
             results = self._answer(request_id, wait, first=self._begin(line, wait))
             if results is None:
                 self.way, self._running = "batch", False
-                results = self._answer(request_id, wait, first=self._begin(line, wait))
-            if results is None:
-                raise NodeRefused(f"{self._node}: PowerShell there does not get its input")
+                results = self._answer(request_id, wait, first=self._begin(line, wait)) or []
         except BaseException as error:
             self._lost = str(error) or type(error).__name__
             raise
@@ -222,6 +220,8 @@ class AgentSession:
         if first and status == _RESTRICTED:
             why = "PowerShell there runs in a restricted language mode (AppLocker, WDAC)"
             return NodeRefused(f"{self._node}: {why}", remedy="allow this account's scripts full language mode")
+        if first and status == _NOTHING_READ:
+            return NodeRefused(f"{self._node}: PowerShell there does not get its input", remedy="try `winrs` by hand")
         said = readable(self._stderr) if first else ""
         return SessionLost(f"{self._node}: PowerShell ended with status {status} before it answered. {said}".rstrip())
 

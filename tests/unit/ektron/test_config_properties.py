@@ -2,13 +2,14 @@
 
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.ektron.config_editors import edit_asset, edit_service
+from tasks.ektron.config_editors import Edit, edit_asset, edit_service
 from tasks.ektron.config_readers import read_service
 from tasks.ektron.refusals import ConfigRefused
 
@@ -130,13 +131,20 @@ def test_damaged_files_are_refused_or_edited(original: bytes, data: st.DataObjec
     place = data.draw(st.integers(0, len(original)))
     damaged = original[:place] + data.draw(st.binary(max_size=4)) + original[place + data.draw(st.integers(0, 3)) :]
     for edit in (edit_asset, lambda d: edit_service(d, keys={"A_SyncClient.cer": VALUE}, server_certificate="A")):
-        try:
-            once = edit(damaged)
-        except ConfigRefused as refusal:
-            assert refusal.message
-            assert refusal.remedy
+        once = outcome(edit, damaged)
+        if isinstance(once, ConfigRefused):
+            assert once.message
+            assert once.remedy
         else:
             assert edit(once.data).changes == ()
+
+
+def outcome(edit: Callable[[bytes], Edit], data: bytes) -> Edit | ConfigRefused:
+    """The edit, or the refusal as a value."""
+    try:
+        return edit(data)
+    except ConfigRefused as refusal:
+        return refusal
 
 
 @pytest.mark.parametrize("where", ["absent", "wrong"])

@@ -105,7 +105,6 @@ BREAKAGES: dict[str, tuple[str, Callable[[NodeFacts], NodeFacts], set[str]]] = {
     "asset flag true": ("P1", field(asset__load_balanced="true"), {"config.asset-load-balanced"}),
     "asset flag gone": ("P1", field(asset__load_balanced=None), {"config.asset-load-balanced"}),
     "service flag 0": ("S2", field(service_config__load_balanced="0"), {"config.service-load-balanced"}),
-    "read-only config": ("S2", field(asset__file__readonly=True), {"config.files-usable"}),
     "broken config": ("S2", field(web__file__problem="not well-formed"), {"config.files-usable"}),
     "factory endpoints": (
         "P1",

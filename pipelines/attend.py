@@ -1,0 +1,89 @@
+"""Starting a run, watching it, and saying how it ended: what `rollout`, `verify`, `status` and `demo` share."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from pipelines import commands
+from pipelines.live import feed_of, follow
+from pipelines.marks import TONES, UNDER_WAY, printable
+from pipelines.report import build
+from pipelines.report_html import to_html
+from pipelines.report_rows import Report
+from pipelines.report_text import cause_lines, finding_lines, totals_line, verdict_line
+from pipelines.services import Running
+from tasks.cluster import Cluster
+from workers.errors import InputRefused
+from workers.records import RunRecord, Verdict
+
+__all__ = ["attend", "conclude", "say", "watch", "write_report"]
+
+
+def say(people: Console, text: str, style: str = "") -> None:
+    """Tells people a line or several. Never markup: what a node said must not be able to style our output."""
+    for line in text.splitlines():
+        people.print(Text(printable(line), style=style), soft_wrap=True)
+
+
+def attend(
+    services: Running, cluster: Cluster, people: Console, *, kind: str = "rollout", reason: str = "", key: str = ""
+) -> Report:
+    """Starts a run and stays with it to its end.
+
+    Raises:
+        KeyboardInterrupt: the operator left; people were told what that means for the run.
+    """
+    record = commands.start(services.engine, cluster, kind=kind, reason=reason, key=key)
+    say(people, f"run {record.id}")
+    return watch(services, record, people)
+
+
+def watch(services: Running, record: RunRecord, people: Console) -> Report:
+    """Follows a run to its end, then says how it came out."""
+    try:
+        follow(feed_of(services.engine.store, record.id), people)
+    except KeyboardInterrupt:
+        say(people, _left(services, record.id), "yellow")
+        raise
+    report = build(commands.summary(services.engine, record.id))
+    conclude(report, people)
+    return report
+
+
+def _left(services: Running, run_id: str) -> str:
+    if services.own:
+        return (
+            "\nthe worker stops with this command; nodes finish the step they are in, and nothing is half-done.\n"
+            f"`esync up` brings a worker back and the run goes on; watch it: esync status {run_id} --follow"
+        )
+    return f"\nyou left; the run goes on.\nwatch it: esync status {run_id} --follow; stop it: esync cancel {run_id}"
+
+
+def conclude(report: Report, people: Console) -> None:
+    """What is known about the cluster, failures by cause with their remedies, totals, and the verdict as last line."""
+    tone = TONES[Verdict(report.verdict)] if report.verdict else UNDER_WAY
+    for lines in (finding_lines(report), cause_lines(report)):
+        told = "\n".join(lines)
+        if told:
+            say(people, f"\n{told}")
+    say(people, f"\n{totals_line(report)}")
+    say(people, verdict_line(report), tone.colour)
+
+
+def write_report(report: Report, folder: Path) -> Path:
+    """Writes the report as HTML and JSON; returns the HTML file.
+
+    Raises:
+        InputRefused: the folder cannot be written to.
+    """
+    page = folder / f"esync-report-{report.run}.html"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        page.write_text(to_html(report), "utf-8")
+        page.with_suffix(".json").write_text(report.model_dump_json(indent=2) + "\n", "utf-8")
+    except OSError as error:
+        raise InputRefused(
+            f"the report cannot be written: {error.strerror}", remedy="name another folder", file=str(page)
+        ) from None
+    return page

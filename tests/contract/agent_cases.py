@@ -1,0 +1,122 @@
+r"""The case files of the agent's protocol: read, filled in for a machine, compared.
+
+A case is one JSON file in `tests/cases/agent`:
+
+    description   one sentence
+    given         folders, files {path: content}, readonly, hidden, locked [paths], services [..], values [..]
+    request       one request; or `line`, the raw text of one
+    reply         what it must answer; fields not named may be anything
+    again         what the same request must answer the second time
+    then          files {path: content, or null for nothing}, folders [..], manifest {folder, lines}, names {folder: [..]}
+    platforms     {platform: {reason, ...}}: the same parts where a platform differs, or `skip: true`
+
+Content is {"text": ..}, {"base64": ..}, {"hex": ..} or {"size": n} (that many bytes). Paths are below `C:\case`, which
+stands for a folder of the machine. In a reply {"$is": "time"} and its like stand for a kind of value.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["CASES", "Case", "Json", "content_of", "differences", "manifest_differences"]
+
+Json = Any
+ROOT = "C:\\case"
+FOLDER = Path(__file__).parent.parent / "cases" / "agent"
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,7})?Z")
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case, as its file says."""
+
+    name: str
+    body: dict[str, Json]
+
+    def on(self, platform: str) -> dict[str, Json]:
+        """The case as it is on one platform."""
+        return {**self.body, **self.body.get("platforms", {}).get(platform, {})}
+
+
+def _load() -> list[Case]:
+    return [Case(path.stem, json.loads(path.read_text("ascii"))) for path in sorted(FOLDER.glob("*.json"))]
+
+
+CASES = _load()
+
+
+def content_of(content: dict[str, Json]) -> bytes:
+    """The bytes that a content means."""
+    match content:
+        case {"text": str(text)}:
+            return text.encode("utf-8")
+        case {"base64": str(text)}:
+            return base64.b64decode(text)
+        case {"hex": str(text)}:
+            return bytes.fromhex(text)
+        case {"size": int(size)}:
+            return (b"0123456789abcdef" * (size // 16 + 1))[:size]
+    raise ValueError(f"no content: {content}")
+
+
+_KINDS: dict[str, Callable[[Json], bool]] = {
+    "anything": lambda _: True,
+    "time": lambda value: isinstance(value, str) and bool(_TIME.fullmatch(value)),
+    "time or null": lambda value: value is None or (isinstance(value, str) and bool(_TIME.fullmatch(value))),
+    "hash": lambda value: isinstance(value, str) and bool(_HASH.fullmatch(value)),
+    "text": lambda value: isinstance(value, str) and bool(value),
+    "bool": lambda value: isinstance(value, bool),
+    "whole": lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
+    "pid": lambda value: isinstance(value, int) and value > 0,
+    "list": lambda value: isinstance(value, list),
+}
+
+
+def _matcher(wanted: dict[str, Json]) -> Callable[[Json], bool] | None:
+    match wanted:
+        case {"$is": str(kind)}:
+            return _KINDS[kind]
+        case {"$hash_of": content}:
+            return lambda value: bool(value == hashlib.sha256(content_of(content)).hexdigest())
+        case {"$bytes": content}:
+            return lambda value: bool(value == base64.b64encode(content_of(content)).decode())
+        case {"$matches": str(pattern)}:
+            return lambda value: isinstance(value, str) and bool(re.search(pattern, value))
+        case {"$length": int(length)}:
+            return lambda value: len(value) == length
+    return None
+
+
+def differences(wanted: Json, found: Json, place: str = "reply") -> list[str]:
+    """Where what was found is not what was wanted; empty when it is."""
+    if isinstance(wanted, dict):
+        matcher = _matcher(wanted)
+        if matcher is not None:
+            return [] if matcher(found) else [f"{place}: wanted {wanted}, found {_short(found)}"]
+        if not isinstance(found, dict):
+            return [f"{place}: wanted an object, found {_short(found)}"]
+        missing = [f"{place} lacks {key}" for key in wanted.keys() - found.keys()]
+        return missing + [line for key in wanted.keys() & found.keys()
+                          for line in differences(wanted[key], found[key], f"{place}.{key}")]  # fmt: skip
+    if isinstance(wanted, list):
+        if not isinstance(found, list) or len(found) != len(wanted):
+            return [f"{place}: wanted {len(wanted)} items, found {_short(found)}"]
+        pairs = enumerate(zip(wanted, found, strict=True))
+        return [line for i, (one, other) in pairs for line in differences(one, other, f"{place}[{i}]")]
+    same = type(wanted) is type(found) and wanted == found
+    return [] if same else [f"{place}: wanted {wanted!r}, found {_short(found)}"]
+
+
+def manifest_differences(wanted: list[Json], text: bytes) -> list[str]:
+    """Where the lines of a backup's manifest are not as wanted."""
+    return differences(wanted, [json.loads(line) for line in text.decode("ascii").splitlines()], "manifest")
+
+
+def _short(value: Json) -> str:
+    return repr(value)[:300]

@@ -1,0 +1,264 @@
+r"""What the agent's cases run on: one small class for each implementation of the protocol.
+
+Each lays out what a case is given, passes one raw line in and gives the raw line that comes back, and looks at the
+machine afterwards without asking the agent.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from tests.contract.agent_cases import ROOT, Json, content_of
+from workers.winrm.local import LocalChannel, pwsh
+from workers.winrm.wire import command_line, script_line
+
+__all__ = ["LabMachine", "LinuxMachine", "Machine", "WineMachine"]
+
+_ANSWER = 60.0
+
+
+class Machine(Protocol):
+    """One implementation, on a machine that cases are laid out on."""
+
+    platform: str
+
+    def lay_out(self, given: Json) -> None:
+        """Makes a fresh `C:\\case` with what a case is given."""
+
+    def ask(self, line: str) -> str:
+        """Passes one line to the agent; gives the line that comes back."""
+
+    def local(self, value: Json) -> Json:
+        """A request, a reply or a path as this machine writes paths."""
+
+    def look(self, path: str) -> bytes | str | None:
+        """What lies there: bytes of a file, `folder`, or None."""
+
+    def names(self, path: str) -> list[str]:
+        """The names in a folder, sorted."""
+
+    def clear(self) -> None:
+        """Lets go of what the case held."""
+
+    def close(self) -> None:
+        """Ends it."""
+
+
+def translated(value: Json, path: Callable[[str], str]) -> Json:
+    r"""Every text that is a path below `C:\\case`, rewritten; keys of files as well."""
+    if isinstance(value, str):
+        return path(value) if value.startswith("C:\\") else value
+    if isinstance(value, list):
+        return [translated(item, path) for item in value]
+    if isinstance(value, dict):
+        return {translated(key, path): translated(item, path) for key, item in value.items()}
+    return value
+
+
+class _Talk:
+    """One PowerShell that answers line after line."""
+
+    def __init__(self, arguments: Callable[[str], Sequence[str]]) -> None:
+        self._channel = LocalChannel(arguments)
+        self._channel.start(command_line(), within=_ANSWER)
+        self._channel.send(script_line(), within=_ANSWER)
+        self._pending = b""
+
+    def ask(self, line: str) -> str:
+        self._channel.send(line.encode("ascii") + b"\n", within=_ANSWER)
+        while b"\n" not in self._pending:
+            chunk = self._channel.receive(within=_ANSWER)
+            self._pending += chunk.stdout
+            if chunk.exit_status is not None:
+                raise RuntimeError(f"PowerShell ended with {chunk.exit_status} {chunk.stderr!r}")
+        answer, _, self._pending = self._pending.partition(b"\n")
+        return answer.decode("ascii").rstrip("\r")
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+class _OnRealDisk:
+    """Lays out and looks through this machine's own file system."""
+
+    def __init__(self, folder: Path, talk: _Talk) -> None:
+        self._folder = folder
+        self._talk = talk
+        self._held: list[int] = []
+
+    def real(self, path: str) -> Path:
+        """Where a path of a case lies here."""
+        return self._folder.joinpath(*path.removeprefix(ROOT).strip("\\").split("\\"))
+
+    def lay_out(self, given: Json) -> None:
+        self.clear()
+        self._folder.mkdir()
+        for path in given.get("folders", []):
+            self.real(path).mkdir(parents=True, exist_ok=True)
+        for path, content in given.get("files", {}).items():
+            self.real(path).parent.mkdir(parents=True, exist_ok=True)
+            self.real(path).write_bytes(content_of(content))
+        for path in given.get("readonly", []):
+            self.real(path).chmod(0o444)
+        for path in given.get("locked", []):
+            self._held.append(os.open(self.real(path), os.O_RDWR))
+            fcntl.flock(self._held[-1], fcntl.LOCK_EX)
+
+    def ask(self, line: str) -> str:
+        return self._talk.ask(line)
+
+    def look(self, path: str) -> bytes | str | None:
+        real = self.real(path)
+        if real.is_dir():
+            return "folder"
+        return real.read_bytes() if real.exists() else None
+
+    def names(self, path: str) -> list[str]:
+        return sorted(os.listdir(self.real(path)))
+
+    def clear(self) -> None:
+        while self._held:
+            os.close(self._held.pop())
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def close(self) -> None:
+        self._talk.close()
+        self.clear()
+
+
+class LinuxMachine(_OnRealDisk):
+    """PowerShell on this machine: the agent's own script, paths with `/`."""
+
+    platform = "linux"
+
+    def __init__(self, program: str) -> None:
+        self._home = tempfile.TemporaryDirectory(prefix="agent-")
+        super().__init__(Path(self._home.name) / "case", _Talk(pwsh(program)))
+
+    def local(self, value: Json) -> Json:
+        return translated(value, self._path)
+
+    def _path(self, text: str) -> str:
+        return str(self._folder) + text.removeprefix(ROOT).replace("\\", "/") if text.startswith(ROOT) else text
+
+    def close(self) -> None:
+        super().close()
+        self._home.cleanup()
+
+
+class WineMachine(_OnRealDisk):
+    """PowerShell for Windows on a nearly-Windows machine: the agent's own script, Windows' own paths and services."""
+
+    platform = "windows"
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+        self._home = tempfile.TemporaryDirectory(prefix="wine-", ignore_cleanup_errors=True)
+        self._node = Path(self._home.name) / "node"
+        subprocess.run([program, "create", str(self._node)], check=True, capture_output=True)
+        talk = _Talk(lambda command: [program, "exec", str(self._node), command])
+        super().__init__(self._node / "drive_c" / "case", talk)
+
+    def local(self, value: Json) -> Json:
+        return value
+
+    def lay_out(self, given: Json) -> None:
+        super().lay_out({**given, "locked": []})
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
+        subprocess.run([self._program, "stop", str(self._node)], check=False, capture_output=True)
+        self._home.cleanup()
+
+
+class LabMachine:
+    """The lab's own agent, in this process, on a simulated machine."""
+
+    platform = "lab"
+
+    def __init__(self) -> None:
+        self._lay_bare()
+
+    def _lay_bare(self) -> None:
+        # Late, so that the other implementations are tested where the lab is not installed.
+        from lab.agent import Agent  # noqa: PLC0415
+        from lab.machine import Machine as Simulated  # noqa: PLC0415
+        from lab.memory_disk import MemoryDisk  # noqa: PLC0415
+        from lab.paths import WindowsPath  # noqa: PLC0415
+
+        self._path: Callable[[str], Any] = WindowsPath.of
+        self._machine = Simulated.bare("N1", MemoryDisk())
+        self._agent = Agent(self._machine)
+
+    def lay_out(self, given: Json) -> None:
+        self._lay_bare()
+        disk = self._machine.disk
+        disk.make_folder(self._path(ROOT))
+        for path in given.get("folders", []):
+            disk.make_folder(self._path(path))
+        for path, content in given.get("files", {}).items():
+            disk.make_folder(self._path(path).parent)
+            disk.put(self._path(path), content_of(content))
+        for path in given.get("readonly", []):
+            disk.set_readonly(self._path(path))
+        for path in given.get("locked", []):
+            disk.lock(self._path(path))
+        for value in given.get("values", []):
+            self._machine.set_value(value["key"], value["name"], value["value"])
+        for service in given.get("services", []):
+            self._install(service)
+
+    def _install(self, given: Json) -> None:
+        from lab.services import StartType  # noqa: PLC0415 - see above
+
+        service = self._machine.install_service(
+            given["name"], given["display"], given["image_path"], depends_on=tuple(given.get("depends_on", ()))
+        )
+        for name in ("start_seconds", "stop_seconds", "never_stops", "never_starts", "dies_on_start"):
+            if name in given:
+                setattr(service, name, given[name])
+        if given.get("running"):
+            delay, service.start_seconds = service.start_seconds, 0.0
+            service.request_start()
+            service.start_seconds = delay
+        if given.get("disabled"):
+            service.start_type = StartType.DISABLED
+
+    def ask(self, line: str) -> str:
+        return self._agent.answer(line)
+
+    def local(self, value: Json) -> Json:
+        return value
+
+    def look(self, path: str) -> bytes | str | None:
+        entry = self._machine.disk.stat(self._path(path))
+        if entry is None:
+            return None
+        return "folder" if entry.folder else bytes(self._machine.disk.read(self._path(path)))
+
+    def names(self, path: str) -> list[str]:
+        return sorted(self._machine.disk.names(self._path(path)))
+
+    def clear(self) -> None:
+        return
+
+    def close(self) -> None:
+        self._agent.close()
+
+
+def found_on_path(*names: str) -> str:
+    """The first of these programs that is on PATH; empty when none is."""
+    return next(filter(None, map(shutil.which, names)), "")
+
+
+def plain(text: str) -> bool:
+    """Whether a line is ASCII without control characters, as everything on the wire has to be."""
+    return bool(re.fullmatch(r"[\x20-\x7e]*", text))

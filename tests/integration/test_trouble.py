@@ -1,0 +1,196 @@
+"""What goes wrong on one node stays on that node, is said clearly, and leaves no half-written file."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.remote import LabProcess
+from pipelines import commands
+from tasks.cluster import Cluster
+from tests.integration.rig import FOUR, SITE, Rig, cluster_of, four_servers, on_disk, rig_at, steps_of
+from tests.integration.test_rollout import SERVICE, assert_joined, nothing_half_written
+from workers.records import Status, Verdict
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[LabProcess]:
+    """Four untouched servers."""
+    with four_servers(tmp_path / "lab") as running:
+        yield running
+
+
+def disks(lab: LabProcess, *nodes: str) -> dict[str, bytes]:
+    """Every file of some nodes."""
+    return {str(path): path.read_bytes() for node in nodes for path in lab.disk(node).rglob("*") if path.is_file()}
+
+
+def test_one_node_with_a_wrong_password(rig: Rig, lab: LabProcess, tmp_path: Path) -> None:
+    """It fails after one logon and is untouched; the others get everything; the exit code says nodes failed."""
+    (tmp_path / "wrong").write_text("not the password\n")
+    (tmp_path / "wrong").chmod(0o600)
+    data = cluster_of(lab).model_dump()
+    data["nodes"][2]["connection"] = {"secret": f"file:{tmp_path / 'wrong'}"}
+    before = disks(lab, "P1")
+    done = rig.rollout(Cluster.model_validate(data))
+    assert done.record.verdict is Verdict.FAILED
+    result = {node.node: node for node in done.nodes}
+    assert (result["P1"].status, result["P1"].slug) == (Status.FAILED, "logon_refused")
+    assert "P1" in result["P1"].reason
+    assert result["P1"].remedy
+    assert lab.report("P1")["logons_refused"] == 1
+    assert before == disks(lab, "P1")
+    assert {Status.CHANGED} == {result[node].status for node in ("S1", "S2", "P2")}
+    nothing_half_written(lab)
+
+
+def test_a_wrong_password_everywhere_costs_one_logon(rig: Rig, lab: LabProcess, tmp_path: Path) -> None:
+    """The canary's refusal ends the run: no other node sees a logon, nothing is written."""
+    (tmp_path / "wrong").write_text("not the password\n")
+    (tmp_path / "wrong").chmod(0o600)
+    data = cluster_of(lab).model_dump()
+    data["connection"]["secret"] = f"file:{tmp_path / 'wrong'}"
+    before = disks(lab, *FOUR)
+    done = rig.rollout(Cluster.model_validate(data))
+    assert done.record.verdict is Verdict.FAILED
+    assert {"S1": 1, "S2": 0, "P1": 0, "P2": 0} == {node: lab.report(node)["logons_refused"] for node in FOUR}
+    assert {"S2": 0, "P1": 0, "P2": 0} == {node: lab.report(node)["logons_tried"] for node in FOUR[1:]}
+    assert before == disks(lab, *FOUR)
+
+
+def test_one_node_that_refuses_connections(rig: Rig, lab: LabProcess) -> None:
+    """It is unreachable, with host and port in the message; the others are done; exit code 4; later it is healed."""
+    lab.break_node("P2", refuse_connections=True)
+    done = rig.rollout(cluster_of(lab))
+    assert (done.record.verdict, Verdict.UNREACHABLE.exit_code) == (Verdict.UNREACHABLE, 4)
+    result = {node.node: node for node in done.nodes}
+    assert result["P2"].status is Status.UNREACHABLE
+    assert "5986" in result["P2"].reason
+    assert {Status.CHANGED} == {result[node].status for node in ("S1", "S2", "P1")}
+    lab.heal("P2")
+    assert rig.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
+    assert_joined(lab, SERVICE, "30")
+
+
+def test_one_node_with_another_build(rig: Rig, tmp_path: Path) -> None:
+    """The prerequisite is refuted before anything is written, naming the node and both builds; exit code 5."""
+    with four_servers(tmp_path / "lab", nodes="build: 8.0.1.99") as lab:
+        before = disks(lab, *FOUR)
+        done = rig.rollout(cluster_of(lab))
+        assert (done.record.verdict, Verdict.REFUTED.exit_code) == (Verdict.REFUTED, 5)
+        assert "version.same-build" in done.record.summary
+        assert "P1" in done.record.summary
+        assert "8.0.1.99" in done.record.summary
+        assert before == disks(lab, *FOUR)
+        assert {Status.SKIPPED} == {node.status for node in done.nodes}
+
+
+def test_one_node_with_a_read_only_configuration(rig: Rig, lab: LabProcess) -> None:
+    """The step fails before it writes anything on that node, naming file and remedy; the others are done."""
+    path = rf"{SITE}\web.config"
+    lab.break_node("S2", readonly=[path])
+    before = disks(lab, "S2")
+    done = rig.rollout(cluster_of(lab))
+    assert done.record.verdict is Verdict.FAILED
+    failed = steps_of(done, "S2")["config_edit"]
+    assert (failed.status, failed.slug, failed.file) == (Status.FAILED, "access_denied", path)
+    assert "S2" in failed.message
+    assert "read-only" in failed.remedy
+    assert {Status.SKIPPED} == {steps_of(done, "S2")[step].status for step in ("cert_copy", "service_restart")}
+    assert before == disks(lab, "S2")
+    nothing_half_written(lab)
+    lab.heal("S2")
+    assert rig.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
+
+
+def test_a_service_that_never_stops(rig: Rig, lab: LabProcess) -> None:
+    """The step ends at its deadline with a remedy; a later run owes the restart and does it."""
+    lab.break_node("P1", service={"never_stops": True})
+    deadlines = cluster_of(lab).policy.deadlines.model_copy(update={"service": 1.5}).model_dump()
+    done = rig.rollout(cluster_of(lab, deadlines=deadlines))
+    assert done.record.verdict is Verdict.FAILED
+    failed = steps_of(done, "P1")["service_restart"]
+    assert (failed.status, failed.slug) == (Status.FAILED, "timeout")
+    assert failed.remedy
+    lab.heal("P1")
+    healed = rig.rollout(cluster_of(lab))
+    assert healed.record.verdict is Verdict.JOINED
+    assert {"P1"} == {o.node for o in healed.outcomes if o.status is Status.CHANGED}
+
+
+def test_too_many_failures_stop_the_run_after_the_wave(rig: Rig, lab: LabProcess) -> None:
+    """With a budget of none, a failure in staging keeps production untouched; exit code 3."""
+    lab.break_node("S2", readonly=[rf"{SITE}\web.config"])
+    before = disks(lab, "P1", "P2")
+    done = rig.rollout(cluster_of(lab, max_failed=0))
+    assert (done.record.verdict, Verdict.STOPPED.exit_code) == (Verdict.STOPPED, 3)
+    assert before == disks(lab, "P1", "P2")
+
+
+def test_a_cancelled_run_ends_between_steps(rig: Rig, lab: LabProcess) -> None:
+    """Cancel leaves every file whole, ends the run with its own verdict, and lets the cluster go."""
+    for node in FOUR:
+        lab.break_node(node, latency_ms=60)
+    run = rig.start(cluster_of(lab)).id
+    while not any(o.step == "config_edit" for o in rig.engine.store.outcomes(run)):
+        time.sleep(0.02)
+    commands.cancel(rig.engine, run, "the change window is over")
+    done = rig.finished(run)
+    assert (done.record.verdict, Verdict.CANCELLED.exit_code) == (Verdict.CANCELLED, 130)
+    assert "change window" in done.record.summary
+    nothing_half_written(lab)
+    for node in FOUR:
+        lab.heal(node)
+    assert rig.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
+
+
+def test_a_second_run_on_the_same_cluster_is_refused(rig: Rig, lab: LabProcess) -> None:
+    """While a run works on a cluster another ends at once with the first one's id; exit code 7."""
+    for node in FOUR:
+        lab.break_node(node, latency_ms=60)
+    first = rig.start(cluster_of(lab)).id
+    while rig.engine.store.run(first).turn is None:
+        time.sleep(0.02)
+    second = rig.rollout(cluster_of(lab))
+    assert (second.record.verdict, Verdict.LOCKED.exit_code) == (Verdict.LOCKED, 7)
+    assert first in second.record.summary
+    assert rig.finished(first).record.verdict is Verdict.JOINED
+
+
+def test_a_killed_worker_loses_nothing(tmp_path: Path, lab: LabProcess) -> None:
+    """Kill -9 in mid-run, then a new worker: the run ends joined, and no service was restarted twice."""
+    with rig_at(tmp_path / "rig") as rig:
+        for node in FOUR:
+            lab.break_node(node, latency_ms=40)
+        run = rig.start(cluster_of(lab)).id
+        while not any(o.step == "cert_copy" for o in rig.engine.store.outcomes(run)):
+            time.sleep(0.02)
+        rig.kill_worker()
+        killed = time.monotonic()
+        rig.start_worker()
+        done = rig.finished(run)
+        assert done.record.verdict is Verdict.JOINED, done.record.summary
+        assert time.monotonic() - killed < 30
+        assert {1} == {lab.report(node)["service"]["stops"] for node in FOUR}
+        assert_joined(lab, SERVICE, "30")
+
+
+def test_a_lost_chord_is_joined_by_the_reconciler(tmp_path: Path, lab: LabProcess) -> None:
+    """The broker forgets every message in mid-run; the run store knows enough to end the run."""
+    with rig_at(tmp_path / "rig") as rig:
+        for node in FOUR:
+            lab.break_node(node, latency_ms=40)
+        run = rig.start(cluster_of(lab)).id
+        while not any(o.step == "config_edit" for o in rig.engine.store.outcomes(run)):
+            time.sleep(0.02)
+        rig.kill_worker()
+        with rig.engine.app.connection_for_write() as connection:
+            client = connection.default_channel.client
+            keys = [key for key in client.keys("*") if not key.startswith(b"esync:")]
+            client.delete(*keys)
+        rig.start_worker()
+        assert rig.finished(run).record.verdict is Verdict.JOINED
+        assert_joined(lab, SERVICE, "30")
