@@ -52,6 +52,8 @@ def watch(services: Running, record: RunRecord, people: Console) -> Report:
 
 
 def _left(services: Running, run_id: str) -> str:
+    if services.own == "demo":
+        return "\nending the demo"
     if services.own:
         return (
             "\nthe worker stops with this command; nodes finish the step they are in, and nothing is half-done.\n"

@@ -13,11 +13,14 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from workers.errors import EsyncError
+from workers.logs import scrubbed
 
 __all__ = ["Child", "Shield", "end_orphan", "environment", "started_at"]
 
 #: Variables of the operator's shell that would change what the children do behind our back.
 _NOT_INHERITED = ("CELERY_", "FLOWER_")
+
+_LAST_WORDS = 2000  #: bytes of a log that are looked at for the reason of an end
 
 
 def environment(own: Mapping[str, str]) -> dict[str, str]:
@@ -99,9 +102,19 @@ class Child:
             self._process.wait()
 
     def broke(self) -> EsyncError:
-        """What to raise when it has ended by itself."""
-        said = f"the {self.name} ended with status {self.ended}" if self.ended is not None else f"no {self.name}"
-        return EsyncError(said, remedy=f"its log says why: {self.log}", file=str(self.log))
+        """What to raise when it has ended by itself, or does not get ready: with the last thing it said."""
+        how = "did not get ready" if self.ended is None else f"ended with status {self.ended}"
+        said = self._last_words()
+        return EsyncError(
+            f"the {self.name} {how}" + (f": {said}" if said else ""), remedy="see its log", file=str(self.log)
+        )
+
+    def _last_words(self) -> str:
+        """The last line of its log, masked as logs are."""
+        with contextlib.suppress(OSError):
+            lines = self.log.read_bytes()[-_LAST_WORDS:].decode("utf-8", "replace").splitlines()
+            return next((scrubbed(line.strip()) for line in reversed(lines) if line.strip()), "")
+        return ""
 
     def __enter__(self) -> Self:
         return self if self._process else self.start()

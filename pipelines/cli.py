@@ -143,7 +143,7 @@ def status(
     with looking(load_settings()) as engine:
         record = _run_named(engine, run)
         if follow and record.state is not RunState.CONCLUDED:
-            shown = watch(Running(engine, own=False), record, _people())
+            shown = watch(Running(engine), record, _people())
         else:
             shown = _report_of(engine, record)
             if not as_json:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+import socket
 import tempfile
 import threading
 import time
@@ -22,6 +23,7 @@ from workers.settings import Settings
 
 __all__ = ["demo", "lab", "up"]
 
+WINRM_PORT = 5986
 LAB_START = 60.0  #: seconds until a lab of a few hundred nodes listens
 
 
@@ -107,7 +109,7 @@ def demo(settings: Settings, people: Console, *, keep: bool = False) -> Report:
 def _demo_in(folder: Path, settings: Settings, people: Console) -> Report:
     own = settings.model_copy(update={"state": folder / "state", "broker_url": None, "store_url": None})
     say(people, "starting four simulated Windows servers, a broker, a worker and Flower ...")
-    with _lab(folder / "lab", {}) as (ready, _):
+    with _lab(folder / "lab", _addresses()) as (ready, _):
         with working(own, lambda text: say(people, text), kind="demo", flower=True) as services:
             if services.flower:
                 _show_flower(services.flower, people)
@@ -115,6 +117,22 @@ def _demo_in(folder: Path, settings: Settings, people: Console) -> Report:
         page = write_report(report, _writable(Path.cwd()))
     say(people, f"report: {page}")
     return report
+
+
+def _addresses() -> dict[str, str]:
+    """Options for a lab that disturbs no other: the shipped four servers, or four made up where nobody is."""
+    if _is_free("127.0.77"):
+        return {}
+    spare = next((base for base in (f"127.0.{n}" for n in range(78, 250)) if _is_free(base)), "127.0.78")
+    return {"nodes": "4", "address": f"{spare}.0/24"}
+
+
+def _is_free(base: str) -> bool:
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((f"{base}.11", WINRM_PORT))
+        return True
+    return False
 
 
 def _show_flower(flower: FlowerAccess, people: Console) -> None:

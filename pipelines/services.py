@@ -49,11 +49,11 @@ class Running:
     """What a command may use while it runs.
 
     Attributes:
-        own: whether the worker is ours and ends with this command.
+        own: the command (`rollout`, `demo`, ...) whose end is the worker's end; empty when the worker stays.
     """
 
     engine: Engine
-    own: bool
+    own: str = ""
     flower: FlowerAccess | None = None
     logs: Path | None = None
 
@@ -89,11 +89,11 @@ def working(settings: Settings, say: Say, *, kind: str = "rollout", flower: bool
         EsyncError: the worker does not start.
     """
     if settings.broker_url is not None and kind not in {"up", "demo"}:
-        yield Running(connect_engine(settings), own=False)
+        yield Running(connect_engine(settings))
         return
     shared = running(_broker_folder(settings)) if kind != "up" and who_runs(settings.state) == "up" else None
     if shared is not None:
-        yield Running(connect_engine(_with(settings, shared, _seal_key(settings))), own=False)
+        yield Running(connect_engine(_with(settings, shared, _seal_key(settings))))
         return
     with alone(settings.state, kind), _own_services(settings, say, kind=kind, flower=flower) as services:
         yield services
@@ -118,7 +118,7 @@ def _own_services(settings: Settings, say: Say, *, kind: str, flower: bool) -> I
             if access:
                 _wait(children[1], lambda: _serves(access.url))
             supervisor.watch()
-            yield Running(engine, own=True, flower=access, logs=settings.state / "logs")
+            yield Running(engine, own=kind, flower=access, logs=settings.state / "logs")
         finally:
             # What is ended must be ended wholly: a second Ctrl-C would leave processes behind.
             shield.up()

@@ -37,7 +37,6 @@ def cert_copy(work: Work) -> Done:
     targets = _targets(work, layout, family)
     work.say("applying")
     replies = _spread(work, family, targets, strays)
-    work.say("looking")
     changes = _changes(targets, strays, replies)
     total = sum(len(target.files) for target in targets)
     return Done(changes=changes, message=f"{total} files in {len(targets)} folders")

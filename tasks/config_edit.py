@@ -125,7 +125,6 @@ def _written(work: Work, layout: Layout, needed: list[_Edited]) -> list[Reply]:
     if layout.asset_config in paths and layout.web_config not in paths:
         # The section is declared restartOnExternalChanges="false" (ektron-facts 2.1): the site must be recycled.
         requests.append(ops.touch(layout.web_config))
-    work.say("looking")
     return work.session.ask(requests, deadline=work.deadline)[len(needed) : 2 * len(needed)]
 
 

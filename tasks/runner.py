@@ -109,9 +109,6 @@ class StepRunner:
             StoreUnavailable: the outcome could not be recorded.
             RunUnknown: there is no such run.
         """
-        recorded = self._store.outcome(run_id, turn, node, step)
-        if recorded is not None:
-            return recorded
         job = self._job(run_id, turn, node, step)
         until = time.monotonic() + self._patience
         while True:

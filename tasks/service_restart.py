@@ -35,7 +35,6 @@ def service_restart(work: Work) -> Done:
         return Done(message=f"not owed: started {service['started']}, last change {newest}")
     work.say("applying")
     after = _restarted(work, name, service)
-    work.say("looking")
     _wait_until_listening(work, name)
     before = f"process {service['pid']}, started {service['started']}" if service["pid"] else service["state"]
     change = Change(

@@ -26,7 +26,7 @@ class Work:
     Attributes:
         turn: the turn of the run this belongs to; its stage says what an `install_check` is for.
         cancelled: whether an operator asked to stop; asked at every turn of a wait that may be left.
-        say: names the phase for those who watch (`observing`, `applying`, `looking`).
+        say: names the phase for those who watch (`observing`, `applying`).
         first_try: whether an earlier attempt of this very step may already have changed the node.
     """
 

@@ -11,11 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
-from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, pkcs12
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from tasks.ektron.certificate_files import (
     der_of,
@@ -26,6 +24,7 @@ from tasks.ektron.certificate_files import (
     key_of_pvk,
     thumbprint,
 )
+from tasks.ektron.certificate_making import blank_pfx, self_signed
 from tasks.ektron.facts import CertificateFacts
 from tasks.ektron.pvk import write_pvk
 from tasks.ektron.refusals import CertificateRefused
@@ -199,47 +198,11 @@ def generate_family(
     blobs: dict[str, bytes] = {}
     for side in ("SyncClient", "SyncServer"):
         key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
-        certificate = _self_signed(key, subject, start, end, digest or hashes.SHA256())
-        blobs[f"{side}.pfx"] = _blank_pfx(key, certificate)
+        certificate = self_signed(key, subject, start, end, digest or hashes.SHA256())
+        blobs[f"{side}.pfx"] = blank_pfx(key, certificate)
         blobs[f"{side}.pvk"] = write_pvk(key)
         blobs[f"{side}.cer"] = certificate.public_bytes(Encoding.DER)
     return Family.collect(node, {f"{node}_{kind}": data for kind, data in blobs.items()})
-
-
-def _self_signed(
-    key: rsa.RSAPrivateKey,
-    subject: str,
-    start: datetime,
-    end: datetime,
-    digest: hashes.SHA256 | hashes.SHA384 | hashes.SHA512,
-) -> x509.Certificate:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
-    return (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start)
-        .not_valid_after(end)
-        .sign(key, digest)
-    )
-
-
-def _blank_pfx(key: rsa.RSAPrivateKey, certificate: x509.Certificate) -> bytes:
-    r"""A PFX with a blank password that every Windows opens: triple DES and SHA-1, as its own wizard writes.
-
-    The library refuses an empty password with these algorithms. A single `\0` derives the same keys: PKCS #12
-    repeats the password's UTF-16 text with its closing zero to fill a block, all zeros in both cases.
-    """
-    profile = (
-        PrivateFormat.PKCS12.encryption_builder()
-        .kdf_rounds(2000)
-        .key_cert_algorithm(pkcs12.PBES.PBESv1SHA1And3KeyTripleDESCBC)
-        .hmac_hash(hashes.SHA1())  # noqa: S303 - the only MAC that Windows before 10 reads
-        .build(b"\0")
-    )
-    return pkcs12.serialize_key_and_certificates(None, key, certificate, None, profile)
 
 
 def _one_pair(node: str, side: str, blobs: Mapping[str, bytes], passwords: tuple[str, ...]) -> rsa.RSAPublicNumbers:

@@ -148,21 +148,11 @@ def lay_out(
     Raises:
         EditionUnknown: ImagePath leads to no Ektron service, or the site is where certificates would be public.
     """
-    site = PureWindowsPath(site_path)
     exe = _service_exe(edition, system_drive, image_path, service_folder, program_files)
     service = exe.parent
     product = PureWindowsPath(product_folder) if product_folder else service.parent / edition.product_folder_name
-    staging = PureWindowsPath(f"{system_drive}\\") / "Ektron Security Certificates"
-    if staging.is_relative_to(site):
-        raise EditionUnknown(
-            f"{staging} would lie below the site {site} and be public", remedy="move the site into a folder of its own"
-        )
     return Layout(
-        site=str(site),
-        asset_config=str(site / "AssetManagement.config"),
-        web_config=str(site / "web.config"),
-        precompiled_marker=str(site / "PrecompiledApp.config"),
-        site_binary=str(site / "bin" / "Ektron.Cms.Common.dll"),
+        **_site_files(PureWindowsPath(site_path)),
         service_folder=str(service),
         service_exe=str(exe),
         service_config=f"{exe}.config",
@@ -172,10 +162,31 @@ def lay_out(
         product_folder=str(product),
         configurator_folder=str(product / "Utilities" / "Software" / "SecurityConfigurator"),
         ews_config=str(product / "Utilities" / "EWSUpdates" / edition.ews_subfolder / edition.service_config_name),
-        service_name=edition.service_name,
-        staging_folder=str(staging),
+        staging_folder=_staging_folder(system_drive, site_path),
         service_key=rf"HKLM\SYSTEM\CurrentControlSet\Services\{edition.service_name}",
+        service_name=edition.service_name,
     )
+
+
+def _site_files(site: PureWindowsPath) -> dict[str, str]:
+    return {
+        "site": str(site),
+        "asset_config": str(site / "AssetManagement.config"),
+        "web_config": str(site / "web.config"),
+        "precompiled_marker": str(site / "PrecompiledApp.config"),
+        "site_binary": str(site / "bin" / "Ektron.Cms.Common.dll"),
+    }
+
+
+def _staging_folder(system_drive: str, site_path: str) -> str:
+    """Off the root of the system drive, and never where the web server serves files."""
+    staging = PureWindowsPath(f"{system_drive}\\") / "Ektron Security Certificates"
+    if staging.is_relative_to(PureWindowsPath(site_path)):
+        raise EditionUnknown(
+            f"{staging} would lie below the site {site_path} and be public",
+            remedy="move the site into a folder of its own",
+        )
+    return str(staging)
 
 
 def _service_exe(

@@ -1,8 +1,10 @@
 """Statements about a whole cluster, and what was found about them. Three answers: proven, refuted, unknown."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from pydantic import Field
 
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts import Fact, NodeFacts
@@ -60,11 +62,11 @@ Judged = Wrong | Unsure | None  #: None: it holds
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A verdict with its evidence; `nodes` are the counter-examples, or those nothing is known about."""
+    """A verdict with its evidence; `reasons` has the counter-examples, or those nothing is known about, and why."""
 
     verdict: Verdict
     evidence: str
-    nodes: tuple[str, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,14 +98,21 @@ class Invariant:
             severity=self.severity,
             verdict=decision.verdict,
             evidence=decision.evidence,
-            nodes=decision.nodes,
+            nodes=tuple(decision.reasons),
+            reasons=dict(decision.reasons),
             remedy="" if decision.verdict is Verdict.PROVEN else self.remedy,
             source=self.source,
         )
 
 
 class Finding(Fact):
-    """What was found about one invariant."""
+    """What was found about one invariant.
+
+    Attributes:
+        evidence: one sentence for people, shortened in large clusters.
+        nodes: the counter-examples, or those nothing is known about.
+        reasons: node -> why it is one of them, never shortened.
+    """
 
     invariant: str
     statement: str = ""
@@ -111,6 +120,7 @@ class Finding(Fact):
     verdict: Verdict
     evidence: str = ""
     nodes: tuple[str, ...] = ()
+    reasons: dict[str, str] = Field(default_factory=dict)
     remedy: str = ""
     source: str = ""
 
@@ -172,16 +182,11 @@ def only_origin(check: Callable[[ClusterFacts, NodeFacts], Judged]) -> Callable[
 
     def decide(cluster: ClusterFacts) -> Decision:
         facts = cluster.of(cluster.origin)
-        if facts is None:
-            return Decision(
-                Verdict.UNKNOWN, f"{cluster.origin}: {cluster.why_unseen(cluster.origin)}", (cluster.origin,)
-            )
-        answer = check(cluster, facts)
-        if isinstance(answer, Wrong):
-            return Decision(Verdict.REFUTED, f"{facts.node}: {answer.why}", (facts.node,))
-        if isinstance(answer, Unsure):
-            return Decision(Verdict.UNKNOWN, f"{facts.node}: {answer.why}", (facts.node,))
-        return Decision(Verdict.PROVEN, f"on the origin {facts.node}")
+        answer = Unsure(cluster.why_unseen(cluster.origin)) if facts is None else check(cluster, facts)
+        if answer is None:
+            return Decision(Verdict.PROVEN, f"on the origin {cluster.origin}")
+        verdict = Verdict.REFUTED if isinstance(answer, Wrong) else Verdict.UNKNOWN
+        return Decision(verdict, f"{cluster.origin}: {answer.why}", {cluster.origin: answer.why})
 
     return decide
 
@@ -208,10 +213,10 @@ def all_agree(what: str, value: Callable[[NodeFacts], str | None]) -> Callable[[
 def decided(cluster: ClusterFacts, wrong: Mapping[str, str], unsure: Mapping[str, str]) -> Decision:
     """One verdict out of what is wrong and what is unsure on each node."""
     if wrong:
-        return Decision(Verdict.REFUTED, sentence(wrong), tuple(wrong))
+        return Decision(Verdict.REFUTED, sentence(wrong), wrong)
     open_questions = {**unsure, **{node: cluster.why_unseen(node) for node in cluster.unseen}}
     if open_questions:
-        return Decision(Verdict.UNKNOWN, sentence(open_questions), tuple(open_questions))
+        return Decision(Verdict.UNKNOWN, sentence(open_questions), open_questions)
     return Decision(Verdict.PROVEN, f"on all {len(cluster.nodes)} nodes")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts import NodeFacts, ServiceConfigFacts
-from tasks.ektron.findings import Invariant, Judged, Severity, Unsure, Wrong, each_node, only_origin
+from tasks.ektron.findings import Invariant, Judged, Severity, Unsure, Wrong, all_agree, each_node, only_origin
 from tasks.ektron.wording import named
 
 __all__ = ["CONFIG_RULES"]
@@ -101,10 +101,9 @@ def _server_certificate(_: ClusterFacts, facts: NodeFacts) -> Judged:
     return Wrong(f"services name {named(foreign)} instead of {own}") if foreign else None
 
 
-def _esync_enabled(_: ClusterFacts, facts: NodeFacts) -> Judged:
-    if facts.web.esync_enabled is None:
-        return None
-    return None if facts.web.esync_enabled.casefold() == "true" else Wrong("eSyncEnabled is switched off")
+def _esync_enabled(facts: NodeFacts) -> str | None:
+    """It switches the syncing of single folders and pages only (ektron-facts 2.3), so off is no mistake."""
+    return (facts.web.esync_enabled or "not set").casefold()
 
 
 def _same(value: str | None, wanted: str) -> bool:
@@ -150,11 +149,11 @@ CONFIG_RULES = (
         severity=Severity.WARNING,
     ),
     Invariant(
-        id="config.esync-enabled",
-        statement="eSyncEnabled is not switched off in web.config.",
-        remedy="set eSyncEnabled to true, if syncing single folders and pages is wanted",
+        id="config.esync-enabled-alike",
+        statement="eSyncEnabled is the same on all nodes.",
+        remedy="set eSyncEnabled to the same value in every web.config; it offers syncing of single folders and pages",
         source="ektron-facts 2.3; 6, row 45",
-        decide=each_node(_esync_enabled),
+        decide=all_agree("eSyncEnabled", _esync_enabled),
         severity=Severity.WARNING,
     ),
     Invariant(

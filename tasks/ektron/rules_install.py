@@ -5,7 +5,18 @@ from collections import Counter
 
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts import BinaryFacts, NodeFacts
-from tasks.ektron.findings import Decision, Invariant, Judged, Severity, Unsure, Wrong, all_agree, decided, each_node
+from tasks.ektron.findings import (
+    Decision,
+    Invariant,
+    Judged,
+    Severity,
+    Unsure,
+    Verdict,
+    Wrong,
+    all_agree,
+    decided,
+    each_node,
+)
 
 __all__ = ["INSTALL_RULES"]
 
@@ -40,7 +51,7 @@ def _files_usable(_: ClusterFacts, facts: NodeFacts) -> Judged:
 def _same_build(cluster: ClusterFacts) -> Decision:
     """Site build, service pack and update, then every program file by version, size and hash."""
     builds = all_agree("site build", _site_build)(cluster)
-    if builds.verdict == "refuted":
+    if builds.verdict is Verdict.REFUTED:
         return builds
     names = dict.fromkeys(binary.name for facts in cluster.facts.values() for binary in facts.binaries)
     wrong: dict[str, str] = {}

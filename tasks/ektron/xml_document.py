@@ -180,7 +180,7 @@ def _element(match: re.Match[str], index: int, parent: Element | None) -> Elemen
 
 def _meaning(raw: str) -> str:
     """An attribute's value from what stands between its quotes: white space normalised, references resolved."""
-    if not raw.isprintable():
+    if "\n" in raw or "\r" in raw or "\t" in raw:
         raw = raw.replace("\r\n", " ").translate(_WHITE)
     return _REFERENCE.sub(_resolved, raw) if "&" in raw else raw
 

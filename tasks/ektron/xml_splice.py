@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 from lxml import etree
 
@@ -30,8 +31,7 @@ class New:
     children: "Sequence[New]" = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Splice:
+class _Splice(NamedTuple):
     start: int
     end: int
     text: str
@@ -217,18 +217,20 @@ def _grow(parent: etree._Element, new: New) -> None:
 
 
 def _shape(tree: etree._Element) -> tuple[list[object], list[object]]:
-    """What a tree means: its elements with attributes, and apart from them its text, comments and instructions."""
+    """What a tree means: its elements with attributes, and apart from them its text, comments and instructions.
+
+    Document order and the number of children say where each element is.
+    """
     elements: list[object] = []
     others: list[object] = []
-    for event, node in etree.iterwalk(tree, events=("start", "end", "comment", "pi")):
-        if event == "start":
-            elements.append((node.tag, node.items()))
+    for node in tree.iter():
+        text, tail = node.text, node.tail
+        if isinstance(node.tag, str):
+            elements.append((node.tag, node.items(), len(node)))
+            if text and not text.isspace():
+                others.append(text.strip())
         else:
-            elements.append(None)
-        text = node.text if event == "start" else node.tail
-        if text and not text.isspace():
-            others.append(text.strip())
-        if event in ("comment", "pi"):
-            elements.pop()
-            others.append((event, node.text))
+            others.append((node.tag, text))
+        if tail and not tail.isspace():
+            others.append(tail.strip())
     return elements, others

@@ -4,12 +4,10 @@ Each lays out what a case is given, passes one raw line in and gives the raw lin
 machine afterwards without asking the agent.
 """
 
-import contextlib
 import fcntl
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +17,7 @@ from tests.contract.agent_cases import ROOT, Json, content_of
 from workers.winrm.local import LocalChannel, pwsh
 from workers.winrm.wire import command_line, script_line
 
-__all__ = ["LabMachine", "LinuxMachine", "Machine", "WineMachine"]
+__all__ = ["LabMachine", "LinuxMachine", "Machine", "RealDisk", "Talk", "found_on_path", "plain"]
 
 _ANSWER = 60.0
 
@@ -62,7 +60,7 @@ def translated(value: Json, path: Callable[[str], str]) -> Json:
     return value
 
 
-class _Talk:
+class Talk:
     """One PowerShell that answers line after line."""
 
     def __init__(self, arguments: Callable[[str], Sequence[str]]) -> None:
@@ -85,10 +83,10 @@ class _Talk:
         self._channel.close()
 
 
-class _OnRealDisk:
+class RealDisk:
     """Lays out and looks through this machine's own file system."""
 
-    def __init__(self, folder: Path, talk: _Talk) -> None:
+    def __init__(self, folder: Path, talk: Talk) -> None:
         self._folder = folder
         self._talk = talk
         self._held: list[int] = []
@@ -133,14 +131,14 @@ class _OnRealDisk:
         self.clear()
 
 
-class LinuxMachine(_OnRealDisk):
+class LinuxMachine(RealDisk):
     """PowerShell on this machine: the agent's own script, paths with `/`."""
 
     platform = "linux"
 
     def __init__(self, program: str) -> None:
         self._home = tempfile.TemporaryDirectory(prefix="agent-")
-        super().__init__(Path(self._home.name) / "case", _Talk(pwsh(program)))
+        super().__init__(Path(self._home.name) / "case", Talk(pwsh(program)))
 
     def local(self, value: Json) -> Json:
         return translated(value, self._path)
@@ -150,32 +148,6 @@ class LinuxMachine(_OnRealDisk):
 
     def close(self) -> None:
         super().close()
-        self._home.cleanup()
-
-
-class WineMachine(_OnRealDisk):
-    """PowerShell for Windows on a nearly-Windows machine: the agent's own script, Windows' own paths and services."""
-
-    platform = "windows"
-
-    def __init__(self, program: str) -> None:
-        self._program = program
-        self._home = tempfile.TemporaryDirectory(prefix="wine-", ignore_cleanup_errors=True)
-        self._node = Path(self._home.name) / "node"
-        subprocess.run([program, "create", str(self._node)], check=True, capture_output=True)
-        talk = _Talk(lambda command: [program, "exec", str(self._node), command])
-        super().__init__(self._node / "drive_c" / "case", talk)
-
-    def local(self, value: Json) -> Json:
-        return value
-
-    def lay_out(self, given: Json) -> None:
-        super().lay_out({**given, "locked": []})
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            super().close()
-        subprocess.run([self._program, "stop", str(self._node)], check=False, capture_output=True)
         self._home.cleanup()
 
 

@@ -342,6 +342,20 @@ class TestHolds:
         fences = at_once(8, lambda number: store.claim("r1", "S1", f"w{number}", 60))
         assert [1] == [fence for fence in fences if fence is not None]
 
+    def test_only_as_many_nodes_are_held_as_may_be(self, store: RunStore) -> None:
+        """At the limit the next claim is turned away; its holders still renew, and a lapsed lease does not count."""
+        store.create(a_run())
+        assert [1, 1, None] == [store.claim("r1", node, "w1", 60, limit=2) for node in ("S1", "S2", "S3")]
+        assert 1 == store.claim("r1", "S1", "w1", BRIEF, limit=2)
+        time.sleep(2 * BRIEF)
+        assert 1 == store.claim("r1", "S3", "w1", 60, limit=2)
+
+    def test_the_limit_holds_for_claims_at_once(self, store: RunStore) -> None:
+        """Of many simultaneous claims on different nodes no more succeed than may."""
+        store.create(a_run())
+        fences = at_once(8, lambda number: store.claim("r1", f"S{number}", "w1", 60, limit=3))
+        assert [1, 1, 1] == [fence for fence in fences if fence is not None]
+
     def test_a_lease_lapses(self, store: RunStore) -> None:
         """A lease that is not renewed is not live any more, and the next holder gets a higher fence."""
         store.create(a_run())

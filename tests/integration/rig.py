@@ -80,6 +80,7 @@ class Rig:
     engine: Engine
     environment: dict[str, str]
     folder: Path
+    broker_pid: int
     worker: subprocess.Popen[bytes] | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
 
@@ -89,6 +90,13 @@ class Rig:
         command = [sys.executable, "-m", "celery", "-A", "pipelines.worker", "worker", "--pool", "threads", "-E"]
         command += ["--concurrency", self.environment["ESYNC_CONCURRENCY"]]
         self.worker = subprocess.Popen(command, env={**os.environ, **self.environment}, stdout=log, stderr=log)
+
+    def wait_for_worker(self, timeout: float = 20) -> None:
+        """Waits until the worker answers."""
+        until = time.monotonic() + timeout
+        while not self.engine.app.control.ping(timeout=0.3):
+            if time.monotonic() > until:
+                raise TimeoutError(f"the worker does not answer\n{self.log()[-3000:]}")
 
     def kill_worker(self) -> None:
         """Ends the worker as a power cut would."""
@@ -146,7 +154,7 @@ def rig_at(folder: Path, *, worker: bool = True, **environment: str) -> Iterator
             **environment,
         }
         settings = Settings(broker_url=Secret(broker.url.reveal()), seal_key=key, state=folder / "state")
-        rig = Rig(connect_engine(settings), env, folder, _stack=stack)
+        rig = Rig(connect_engine(settings), env, folder, broker.pid, _stack=stack)
         stack.callback(rig.end_worker)
         if worker:
             rig.start_worker()

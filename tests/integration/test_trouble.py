@@ -9,7 +9,7 @@ import pytest
 from lab.remote import LabProcess
 from pipelines import commands
 from tasks.cluster import Cluster
-from tests.integration.rig import FOUR, SITE, Rig, cluster_of, four_servers, on_disk, rig_at, steps_of
+from tests.integration.rig import FOUR, SITE, Rig, cluster_of, four_servers, rig_at, steps_of
 from tests.integration.test_rollout import SERVICE, assert_joined, nothing_half_written
 from workers.records import Status, Verdict
 

@@ -670,9 +670,9 @@ ${function:Invoke-Http} = {
     $request.KeepAlive = $false
     $request.Timeout = $request.ReadWriteTimeout = [Math]::Max(1, [int]($timeout * 1000))
     $response = Get-Response $request
-    $stream = $response.GetResponseStream()
-    try { $body = Get-StreamHead $stream $limit } finally { $response.Close() }
-    return @{ status = [int]$response.StatusCode; body = [Convert]::ToBase64String($body) }
+    $status = [int]$response.StatusCode
+    try { $body = Get-StreamHead ($response.GetResponseStream()) $limit } finally { $response.Close() }
+    return @{ status = $status; body = [Convert]::ToBase64String($body) }
 }
 
 ${function:Get-Response} = {

@@ -1,0 +1,78 @@
+"""A small web site on loopback, for the operations `tcp` and `http`."""
+
+import base64
+import re
+import socket
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
+
+from tests.contract.agent_cases import Json, content_of
+
+__all__ = ["AgentSite"]
+
+_PAGES = {
+    "/hello": (200, b"hello"),
+    "/missing": (404, b"missing"),
+    "/broken": (500, b"broken"),
+    "/moved": (302, b""),
+    "/big": (200, content_of({"size": 100_000})),
+    "/slow": (200, b"late"),
+}
+_SIZE = re.compile(r"@SIZE:(\d+)@")
+
+
+class _Page(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        """Answers with the page of that path."""
+        status, body = _PAGES.get(self.path, (404, b"missing"))
+        if self.path == "/slow":
+            time.sleep(3)
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Location", "/hello")
+        self.end_headers()
+        try:
+            self.wfile.write(body)
+        except OSError:
+            return
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class calls it so
+        """Says nothing."""
+
+
+class AgentSite:
+    """Listens while it is entered; `filled` puts its ports, and large contents, into a case."""
+
+    def __init__(self) -> None:
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Page)
+        self._server.daemon_threads = True
+        self._closed = socket.socket()
+        self._closed.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets it, nobody answers
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._closed.close()
+
+    def filled(self, value: Json) -> Json:
+        """The value with what stands for a port or for large data filled in."""
+        if isinstance(value, dict):
+            return {key: self.filled(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.filled(item) for item in value]
+        if not isinstance(value, str):
+            return value
+        ports = {"@PORT@": self._server.server_port, "@CLOSED@": self._closed.getsockname()[1]}
+        if value in ports:
+            return ports[value]
+        if size := _SIZE.fullmatch(value):
+            return base64.b64encode(content_of({"size": int(size[1])})).decode()
+        for name, port in ports.items():
+            value = value.replace(name, str(port))
+        return value

@@ -1,0 +1,123 @@
+r"""PowerShell for Windows on a nearly-Windows machine: the agent's own script, Windows' own paths, registry and services."""
+
+import base64
+import contextlib
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.contract.agent_cases import Json
+from tests.contract.agent_machines import RealDisk, Talk
+
+__all__ = ["WineMachine"]
+
+_HOLD = (
+    "$held = [IO.File]::Open('{}', 'Open', 'ReadWrite', 'None'); [Console]::Out.WriteLine(1); [Console]::In.ReadLine()"
+)
+#: What the simulated machine's services do, as the practice service is told to.
+_BEHAVIOUR = {
+    "start_seconds": lambda seconds: f"start_ms={int(seconds * 1000)}",
+    "stop_seconds": lambda seconds: f"stop_ms={int(seconds * 1000)}",
+    "never_stops": lambda _: "stop=ignore",
+    "dies_on_start": lambda _: "start_ms=5000\nexit_after_ms=200",
+}
+
+
+class WineMachine(RealDisk):
+    """A nearly-Windows machine with one PowerShell that answers all cases.
+
+    Args:
+        program: what makes such machines and runs commands on them.
+    """
+
+    platform = "windows"
+
+    def __init__(self, program: str) -> None:
+        self._home = tempfile.TemporaryDirectory(prefix="wine-", ignore_cleanup_errors=True)
+        self._node = Path(self._home.name) / "node"
+        self._program = program
+        subprocess.run([program, "create", str(self._node)], check=True, capture_output=True)
+        self._drive = self._node / "drive_c"
+        self._services: list[str] = []
+        self._holders: list[subprocess.Popen[bytes]] = []
+        super().__init__(self._drive / "case", Talk(self._command))
+
+    def _command(self, line: str) -> list[str]:
+        # .NET under Wine dies in its garbage collector while it keeps code either writable or executable.
+        return ["env", "DOTNET_EnableWriteXorExecute=0", self._program, "exec", str(self._node), line]
+
+    def _run(self, line: str) -> None:
+        subprocess.run(self._command(line), check=False, capture_output=True, timeout=60)
+
+    def local(self, value: Json) -> Json:
+        """As it is: these are Windows' own paths."""
+        return value
+
+    def lay_out(self, given: Json) -> None:
+        """Makes `C:\\case`, and registry values and services as given."""
+        super().lay_out({**given, "locked": []})
+        for path in given.get("locked", []):
+            self._hold(path)
+        if given.get("values"):
+            self._set_values(given["values"])
+        for service in given.get("services", []):
+            self._install(service)
+
+    def _hold(self, path: str) -> None:
+        encoded = base64.b64encode(_HOLD.format(path).encode("utf-16-le")).decode()
+        holder = subprocess.Popen(
+            self._command(f"powershell.exe -NoProfile -EncodedCommand {encoded}"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        if holder.stdout:
+            holder.stdout.readline()
+        self._holders.append(holder)
+
+    def _set_values(self, values: list[Json]) -> None:
+        lines = ["Windows Registry Editor Version 5.00", ""]
+        for value in values:
+            text = value["value"].replace("\\", "\\\\").replace('"', '\\"')
+            key = value["key"].replace("HKLM", "HKEY_LOCAL_MACHINE")
+            lines += [f"[{key}]", f'"{value["name"]}"="{text}"', ""]
+        (self._drive / "values.reg").write_text("\r\n".join(lines), "utf-16")
+        self._run("reg.exe import C:\\values.reg")
+
+    def _install(self, given: Json) -> None:
+        name, program = given["name"], given["image_path"].strip('"')
+        settings = [tell(given[what]) for what, tell in _BEHAVIOUR.items() if given.get(what)]
+        place = self._drive.joinpath(*program.removeprefix("C:\\").split("\\"))
+        subprocess.run(
+            [self._program, "service", str(self._node), name, given["display"], program],
+            check=True,
+            capture_output=True,
+        )
+        self._services.append(name)
+        place.with_suffix(".ini").write_text("\n".join(["[service]", *settings, ""]))
+        if given.get("depends_on"):
+            self._run(f"sc.exe config {name} depend= {'/'.join(given['depends_on'])}")
+        if given.get("disabled"):
+            self._run(f"sc.exe config {name} start= disabled")
+        if given.get("running"):
+            self._run(f"powershell.exe -NoProfile -Command Start-Service {name}")
+
+    def clear(self) -> None:
+        """Lets go of files, and takes the services away again."""
+        for holder in self._holders:
+            holder.communicate(b"\n", timeout=60)
+        self._holders.clear()
+        for name in reversed(self._services):
+            for settings in self._drive.glob("svc*/*.ini"):
+                settings.write_text("[service]\n")
+            self._run(f"powershell.exe -NoProfile -Command Stop-Service {name} -Force")
+            self._run(f"sc.exe delete {name}")
+        self._services.clear()
+        super().clear()
+
+    def close(self) -> None:
+        """Ends every process of the machine."""
+        with contextlib.suppress(OSError):
+            super().close()
+        subprocess.run([self._program, "stop", str(self._node)], check=False, capture_output=True)
+        self._home.cleanup()

@@ -1,0 +1,96 @@
+"""A planted password, connection string and private key are found nowhere but where they belong."""
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.remote import LabProcess
+from pipelines import commands
+from pipelines.report import build
+from tests.integration.rig import FOUR, Rig, cluster_of, four_servers, on_disk, rig_at
+from tests.integration.test_rollout import SERVICE
+
+pytestmark = pytest.mark.integration
+
+PLANTED = "Tr0ub4dor-planted-in-the-connection-string"
+CONNECTION = f"Server=db1;Database=cms;User Id=ektron;Password={PLANTED};"
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Iterator[tuple[Rig, LabProcess]]:
+    """A lab whose connection string we know, and a rig of its own."""
+    with (
+        four_servers(tmp_path / "lab", lab=f"connection: '{CONNECTION}'") as lab,
+        rig_at(tmp_path / "rig", ESYNC_LOG_LEVEL="DEBUG") as rig,
+    ):
+        yield rig, lab
+
+
+def needles(lab: LabProcess) -> dict[str, bytes]:
+    """What must not be found: as it is, and as base64 would carry it."""
+    pvk = on_disk(lab, "S1", rf"{SERVICE}\S1_SyncClient.pvk").read_bytes()
+    pfx = on_disk(lab, "S1", rf"{SERVICE}\S1_SyncClient.pfx").read_bytes()
+    return {
+        "password": lab.password.encode(),
+        "connection string": PLANTED.encode(),
+        "private key": pvk[200:230],
+        "private key in base64": base64.b64encode(pvk)[300:340],
+        "pfx in base64": base64.b64encode(pfx)[300:340],
+    }
+
+
+def everything_in(rig: Rig) -> dict[str, bytes]:
+    """Every key and value of the broker's server."""
+    found: dict[str, bytes] = {}
+    with rig.engine.app.connection_for_write() as connection:
+        client = connection.default_channel.client
+        for key in client.keys("*"):
+            found[key.decode(errors="replace")] = key + b"\n" + (client.dump(key) or b"") + _values(client, key)
+    return found
+
+
+def _values(client: object, key: bytes) -> bytes:
+    """A key's content, uncompressed, whatever its type."""
+    readers = {
+        b"string": lambda: client.get(key),  # type: ignore[attr-defined]
+        b"hash": lambda: client.hgetall(key),  # type: ignore[attr-defined]
+        b"list": lambda: client.lrange(key, 0, -1),  # type: ignore[attr-defined]
+        b"set": lambda: client.smembers(key),  # type: ignore[attr-defined]
+        b"zset": lambda: client.zrange(key, 0, -1),  # type: ignore[attr-defined]
+        b"stream": lambda: client.xrange(key),  # type: ignore[attr-defined]
+    }
+    kind = client.type(key)  # type: ignore[attr-defined]
+    return repr(readers[kind]()).encode()
+
+
+def test_no_secret_is_found_anywhere(planted: tuple[Rig, LabProcess]) -> None:
+    """Not in any Redis key, log, process list, outcome or report; the family lies sealed."""
+    rig, lab = planted
+    run = rig.start(cluster_of(lab)).id
+    processes = b""
+    while rig.engine.store.run(run).state != "concluded":
+        processes += b"".join(path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
+    done = rig.finished(run)
+    assert done.record.verdict == "joined"
+    places = everything_in(rig) | {
+        "worker log": rig.log().encode(),
+        "process list": processes,
+        "report": build(done).model_dump_json().encode(),
+        "status": repr(commands.status(rig.engine, run)).encode(),
+    }
+    assert any("sealed" in place for place in places)
+    found = [(what, place) for what, needle in needles(lab).items() for place, text in places.items() if needle in text]
+    assert [] == found
+
+
+def test_the_search_can_find_something(planted: tuple[Rig, LabProcess]) -> None:
+    """The needles are really on the nodes: a search that finds nothing anywhere would prove nothing."""
+    _, lab = planted
+    (web,) = {
+        on_disk(lab, node, r"C:\inetpub\wwwroot\CMS400\web.config").read_bytes().count(PLANTED.encode())
+        for node in FOUR
+    }
+    assert web == 1
+    assert lab.password in (lab.folder / "password").read_text()

@@ -1,0 +1,217 @@
+"""Broker, worker and Flower as the commands start and end them: nothing secret in view, nothing left behind."""
+
+import base64
+import contextlib
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from pipelines.machine import who_runs
+from pipelines.services import FlowerAccess, looking, working
+from workers.errors import InputRefused
+from workers.settings import Settings
+
+pytestmark = pytest.mark.integration
+
+ESYNC = [sys.executable, "-c", "from pipelines.cli import main; main()"]
+FAST = 40.0
+
+
+def _processes(folder: Path) -> list[psutil.Process]:
+    """Processes whose working directory lies in that folder: all that a command starts, and nothing else."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.cwd().startswith(str(folder)) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def _until(true: Callable[[], object], seconds: float = FAST) -> None:
+    limit = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < limit, "waited for too long"
+        time.sleep(0.05)
+
+
+def _settings(tmp_path: Path) -> Settings:
+    return Settings(state=tmp_path / "state")
+
+
+def _quiet(_: str) -> None:
+    """Nobody listens."""
+
+
+def _get(flower: FlowerAccess, path: str, *, method: str = "GET", known: bool = True) -> int:
+    connection = http.client.HTTPConnection(urlsplit(flower.url).netloc, timeout=10)
+    token = base64.b64encode(f"{flower.user}:{flower.password.reveal()}".encode()).decode()
+    with contextlib.closing(connection):
+        connection.request(method, path, headers={"Authorization": f"Basic {token}"} if known else {})
+        return connection.getresponse().status
+
+
+def test_all_services_start_work_and_end(tmp_path: Path) -> None:
+    """A worker takes messages, Flower asks for its password and only shows; afterwards nothing is left but files."""
+    settings = _settings(tmp_path)
+    with working(settings, _quiet, kind="up", flower=True) as services:
+        assert services.flower is not None
+        assert len(services.engine.app.control.ping(timeout=2, limit=1)) == 1
+        assert [401, 200] == [_get(services.flower, "/workers", known=known) for known in (False, True)]
+        assert _get(services.flower, "/api/worker/shutdown/x", method="POST") == 403
+        secrets = [services.flower.password.reveal(), (settings.state / "seal.key").read_text()]
+        secrets.append(str(services.engine.app.conf.broker_url).split("@")[0].rpartition(":")[2])
+        running = _processes(tmp_path)
+        assert len(running) == 3
+        for process in running:
+            assert not [secret for secret in secrets if secret in " ".join(process.cmdline())]
+        assert who_runs(settings.state) == "up"
+    assert _processes(tmp_path) == []
+    assert who_runs(settings.state) == ""
+    private = [settings.state, *(settings.state / name for name in ("seal.key", "flower.password"))]
+    assert [oct(path.stat().st_mode & 0o077) for path in private] == ["0o0"] * 3
+    logs = "".join(path.read_text("utf-8", "replace") for path in (settings.state / "logs").iterdir())
+    assert not [secret for secret in secrets if secret in logs]
+
+
+def test_an_error_in_between_leaves_nothing(tmp_path: Path) -> None:
+    """Whatever happens while the services run, they are ended."""
+    with pytest.raises(ZeroDivisionError), working(_settings(tmp_path), _quiet):
+        raise ZeroDivisionError
+    assert _processes(tmp_path) == []
+
+
+def test_a_worker_that_dies_is_started_again(tmp_path: Path) -> None:
+    """A killed worker is replaced, and people are told."""
+    told: list[str] = []
+    with working(_settings(tmp_path), told.append) as services:
+        worker = next(process for process in _processes(tmp_path) if "celery" in " ".join(process.cmdline()))
+        worker.kill()
+        _until(lambda: any("starting it again" in text for text in told))
+        _until(lambda: services.engine.app.control.ping(timeout=0.5, limit=1))
+    assert "the worker ended with status -9" in told[0]
+    assert _processes(tmp_path) == []
+
+
+def test_one_command_at_a_time_runs_services_but_anyone_may_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a command with services of its own, another is refused with advice, and looking works."""
+    monkeypatch.setattr("pipelines.machine.LOCK_PATIENCE", 0.1)
+    settings = _settings(tmp_path)
+    with working(settings, _quiet):
+        with looking(settings) as engine:
+            assert engine.store.runs() == ()
+        with pytest.raises(InputRefused, match=r"another esync command \(rollout\)"), working(settings, _quiet):
+            pass
+    with looking(settings) as engine:
+        assert engine.store.runs() == ()
+    assert _processes(tmp_path) == []
+
+
+@contextlib.contextmanager
+def _started(tmp_path: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    own = {**os.environ, "ESYNC_STATE": str(tmp_path / "state"), "TMPDIR": str(tmp_path)}
+    process = subprocess.Popen(
+        [*ESYNC, *arguments],
+        env=own, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.communicate(timeout=FAST)
+
+
+def _run(tmp_path: Path, *arguments: str) -> tuple[int, str, str]:
+    with _started(tmp_path, *arguments) as process:
+        out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+
+
+def test_up_serves_other_commands_until_it_is_interrupted(tmp_path: Path) -> None:
+    """`esync up` says where things are; other commands use it; Ctrl-C ends all of it with exit 0."""
+    with _started(tmp_path, "up") as up:
+        _until(lambda: who_runs(tmp_path / "state") == "up")
+        lines = iter(up.stderr or ())
+        assert next(line for line in lines if line.startswith("Flower: http://127.0.0.1:"))
+        assert next(lines) == f"password file: {tmp_path}/state/flower.password\n"
+        assert _run(tmp_path, "runs")[0] == 0
+        with working(_settings(tmp_path), _quiet) as services:
+            assert services.own == ""
+        assert len(_processes(tmp_path / "state")) == 3
+        up.send_signal(signal.SIGINT)
+        assert up.wait(FAST) == 0
+    assert _processes(tmp_path) == []
+
+
+def test_what_a_killed_command_left_is_ended_by_the_next(tmp_path: Path) -> None:
+    """After `kill -9` of `esync up` its worker, Flower and broker are taken care of by the next command."""
+    with _started(tmp_path, "up") as up:
+        _until(lambda: who_runs(tmp_path / "state") == "up")
+        _until(lambda: len(_processes(tmp_path / "state")) == 3)
+        orphans = {process.pid for process in _processes(tmp_path / "state")}
+        up.kill()
+        up.wait(FAST)
+    with working(_settings(tmp_path), _quiet):
+        left = orphans & {process.pid for process in _processes(tmp_path)}
+        assert len(left) <= 1, "the broker may be kept, worker and Flower may not"
+    assert _processes(tmp_path) == []
+
+
+def test_demo_ends_joined_and_clean(tmp_path: Path) -> None:
+    """`esync demo` exits 0, writes its report, prints data on stdout only, and removes everything else."""
+    status, out, err = _run(tmp_path, "demo", "--json")
+    assert (status, json.loads(out)["verdict"]) == (0, "joined"), err
+    assert "watch it in Flower, too: http://127.0.0.1:" in err
+    password = err.partition(" password ")[2].split()[0]
+    assert password not in out
+    page = next(tmp_path.glob("esync-report-*.html"))
+    assert password not in page.read_text("utf-8")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [page.name, page.with_suffix(".json").name]
+    assert _processes(tmp_path) == []
+
+
+def test_demo_that_is_interrupted_is_clean(tmp_path: Path) -> None:
+    """Ctrl-C in the middle of the demo, twice: exit 130, no process and no folder left."""
+    with _started(tmp_path, "demo") as demo:
+        assert demo.stderr is not None
+        assert next(line for line in demo.stderr if line.startswith("run "))
+        demo.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        demo.send_signal(signal.SIGINT)
+        demo.communicate(timeout=FAST)
+        assert demo.returncode == 130
+    assert _processes(tmp_path) == []
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+def test_lab_stays_until_it_is_ended(tmp_path: Path) -> None:
+    """`esync lab` prints one JSON object once all servers listen, and takes them with it when it ends."""
+    with _started(tmp_path, "lab", "--dir", str(tmp_path / "lab"), "--nodes", "2", "--json") as lab:
+        assert lab.stdout is not None
+        text = ""
+        while not text.endswith("}\n"):
+            text += lab.stdout.readline()
+        assert len(json.loads(text)["nodes"]) == 2
+        lab.terminate()
+        assert lab.wait(FAST) == 143
+    assert _processes(tmp_path) == []
+
+
+def test_lab_that_cannot_start_says_why(tmp_path: Path) -> None:
+    """What the lab complains about is what the operator reads."""
+    status, out, err = _run(tmp_path, "lab", "--dir", str(tmp_path / "lab"), "--config", str(tmp_path / "none.yaml"))
+    assert (status, out) == (1, "")
+    assert "error: the lab ended with status 1: lab: " in err
+    assert "none.yaml cannot be read" in err

@@ -1,0 +1,111 @@
+"""Another program starts a run by a message, as the README shows it."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.remote import LabProcess
+from tests.integration.rig import FOUR, Rig, four_servers, rig_at
+from workers.records import Verdict
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+
+#: Put before the README's lines: the other program has none of our packages.
+ALONE = """
+import json, os, sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"pipelines", "tasks", "workers", "lab"}:
+            raise ImportError(name)
+sys.meta_path.insert(0, Refuse())
+BROKER_URL = os.environ["BROKER_URL"]
+"""
+SHOW = "\nprint(json.dumps({'run': run, 'status': status}))\n"
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[LabProcess]:
+    """Four untouched servers."""
+    with four_servers(tmp_path / "lab") as running:
+        yield running
+
+
+@pytest.fixture
+def listening(tmp_path: Path, lab: LabProcess) -> Iterator[Rig]:
+    """A worker that knows the lab's cluster by the README's name."""
+    folder = tmp_path / "clusters"
+    folder.mkdir()
+    for name in ("ca.pem", "password"):
+        (folder / name).symlink_to(lab.folder / name)
+    (folder / "four-servers.yaml").write_text(lab.cluster.read_text().replace("name: lab", "name: four-servers", 1))
+    with rig_at(tmp_path / "rig", ESYNC_CLUSTERS=str(folder)) as rig:
+        yield rig
+
+
+def other_program(rig: Rig, code: str) -> dict[str, object]:
+    """Runs code in a process that has Celery and the broker's address, nothing of ours."""
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE + code + SHOW],
+        env={"BROKER_URL": rig.environment["ESYNC_BROKER_URL"], "PATH": "/usr/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def readme_lines() -> str:
+    """The dozen lines of the README."""
+    block = re.search(r"```python\n(from celery import.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert block is not None
+    assert len(block[1].splitlines()) <= 14
+    return block[1]
+
+
+def test_the_lines_of_the_readme_start_a_run(listening: Rig, lab: LabProcess) -> None:
+    """A program without our package starts a run by name, gets its id and reads its status; the run ends joined."""
+    answer = other_program(listening, readme_lines())
+    run = str(answer["run"])
+    done = listening.finished(run)
+    assert done.record.verdict is Verdict.JOINED
+    assert (done.record.key, done.record.reason) == ("change-4711", "new server P2")
+    status = answer["status"]
+    assert isinstance(status, dict)
+    assert status["run"] == run
+    assert {1} == {lab.report(node)["service"]["stops"] for node in FOUR}
+
+
+def test_the_same_key_twice_is_one_run(listening: Rig) -> None:
+    """Asking again with the same key gives the first run's id and starts nothing."""
+    first, second = (str(other_program(listening, readme_lines())["run"]) for _ in range(2))
+    assert first == second
+    listening.finished(first)
+    assert [first] == [record.id for record in listening.engine.store.runs()]
+
+
+@pytest.mark.parametrize("name", ["no-such-cluster", "../lab/cluster", "/etc/passwd"])
+def test_a_cluster_nobody_knows_is_refused(listening: Rig, name: str) -> None:
+    """A name that is no file of the worker's folder gives an error as data, not a traceback."""
+    code = (
+        readme_lines()
+        .replace('"four-servers"', repr(name))
+        .replace('["run"]', "")
+        .replace('kwargs={"run": run}', 'kwargs={"run": "none"}')
+    )
+    code = re.sub(r"^print.*$", "", code, flags=re.MULTILINE)
+    answer = other_program(listening, code)
+    refused, unknown = answer["run"], answer["status"]
+    assert isinstance(refused, dict)
+    assert refused["error"] == "input_refused"
+    assert isinstance(unknown, dict)
+    assert unknown["error"] == "run_unknown"

@@ -1,0 +1,32 @@
+"""The service's generated files are read, in whatever tags they come."""
+
+import pytest
+
+from tasks.ektron.config_generated import GeneratedSite, read_generated
+from tasks.ektron.refusals import ConfigRefused
+
+SITEDB = rb"""<?xml version="1.0"?>
+<configuration><siteDbStrings>
+  <add name="site" connectionString="server=db" sitepath="/" physicalpath="C:\inetpub\wwwroot\site" active="true"/>
+  <other Name="two" CONNECTIONSTRING="server=x" />
+</siteDbStrings></configuration>"""
+
+
+def test_sites_are_listed_with_digests() -> None:
+    """Each entry with a connection string is a site; the string itself is digested."""
+    assert read_generated(SITEDB, lambda text: f"{len(text)}") == (
+        GeneratedSite(
+            name="site",
+            site_path="/",
+            physical_path=r"C:\inetpub\wwwroot\site",
+            active="true",
+            connection_digest="9",
+        ),
+        GeneratedSite(name="two", connection_digest="8"),
+    )
+
+
+def test_a_broken_file_is_refused() -> None:
+    """Not well-formed is a refusal, as everywhere."""
+    with pytest.raises(ConfigRefused):
+        read_generated(SITEDB[:50], str)
