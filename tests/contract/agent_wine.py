@@ -2,8 +2,12 @@ r"""PowerShell for Windows on a nearly-Windows machine: the agent's own script, 
 
 import base64
 import contextlib
+import re
+import shutil
 import subprocess
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 from tests.contract.agent_cases import Json
@@ -19,7 +23,7 @@ _BEHAVIOUR = {
     "start_seconds": lambda seconds: f"start_ms={int(seconds * 1000)}",
     "stop_seconds": lambda seconds: f"stop_ms={int(seconds * 1000)}",
     "never_stops": lambda _: "stop=ignore",
-    "dies_on_start": lambda _: "start_ms=5000\nexit_after_ms=200",
+    "dies_on_start": lambda _: "start_ms=9000",
 }
 
 
@@ -38,6 +42,8 @@ class WineMachine(RealDisk):
         self._program = program
         subprocess.run([program, "create", str(self._node)], check=True, capture_output=True)
         self._drive = self._node / "drive_c"
+        subprocess.run([program, "service", str(self._node), "Template", "Template", "C:\\practice.exe"], check=True)
+        self._practice = self._drive / "practice.exe"
         self._services: list[str] = []
         self._holders: list[subprocess.Popen[bytes]] = []
         super().__init__(self._drive / "case", Talk(self._command))
@@ -88,32 +94,52 @@ class WineMachine(RealDisk):
         name, program = given["name"], given["image_path"].strip('"')
         settings = [tell(given[what]) for what, tell in _BEHAVIOUR.items() if given.get(what)]
         place = self._drive.joinpath(*program.removeprefix("C:\\").split("\\"))
-        subprocess.run(
-            [self._program, "service", str(self._node), name, given["display"], program],
-            check=True,
-            capture_output=True,
-        )
-        self._services.append(name)
+        place.parent.mkdir(exist_ok=True)
+        shutil.copyfile(self._practice, place)
         place.with_suffix(".ini").write_text("\n".join(["[service]", *settings, ""]))
-        if given.get("depends_on"):
-            self._run(f"sc.exe config {name} depend= {'/'.join(given['depends_on'])}")
-        if given.get("disabled"):
-            self._run(f"sc.exe config {name} start= disabled")
-        if given.get("running"):
-            self._run(f"powershell.exe -NoProfile -Command Start-Service {name}")
+        place.with_suffix(".log").unlink(missing_ok=True)
+        start_type = "Disabled" if given.get("disabled") else "Automatic"
+        needs = "".join(f" -DependsOn {other}" for other in given.get("depends_on", ()))
+        self._services.append(name)
+        self._powershell(
+            f"New-Service {name} -DisplayName '{given['display']}' -BinaryPathName '{given['image_path']}' "
+            f"-StartupType {start_type}{needs} | Out-Null"
+            + (f"; Start-Service {name}" if given.get("running") else "")
+        )
+        if given.get("dies_on_start"):
+            threading.Thread(target=self._kill_when_started, args=[place.with_suffix(".log")], daemon=True).start()
+
+    def _kill_when_started(self, log: Path) -> None:
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            found = re.search(r" starting pid=(\d+)", log.read_text() if log.exists() else "")
+            if found:
+                self._run(f"taskkill.exe /F /PID {found[1]}")
+                return
+            time.sleep(0.05)
+
+    def _powershell(self, script: str) -> None:
+        encoded = base64.b64encode(script.encode("utf-16-le")).decode()
+        self._run(f"powershell.exe -NoProfile -NonInteractive -EncodedCommand {encoded}")
 
     def clear(self) -> None:
         """Lets go of files, and takes the services away again."""
         for holder in self._holders:
             holder.communicate(b"\n", timeout=60)
         self._holders.clear()
-        for name in reversed(self._services):
-            for settings in self._drive.glob("svc*/*.ini"):
-                settings.write_text("[service]\n")
-            self._run(f"powershell.exe -NoProfile -Command Stop-Service {name} -Force")
-            self._run(f"sc.exe delete {name}")
-        self._services.clear()
+        if self._services:
+            self._take_services_away()
         super().clear()
+
+    def _take_services_away(self) -> None:
+        """Kills their processes, which works for those too that never stop."""
+        names = ",".join(reversed(self._services))
+        self._powershell(
+            f"foreach ($n in '{names}'.Split(',')) {{ "
+            "$id = (Get-CimInstance Win32_Service -Filter \"Name='$n'\").ProcessId; "
+            "if ($id) { Stop-Process -Id $id -Force; Start-Sleep -Milliseconds 300 }; sc.exe delete $n }"
+        )
+        self._services.clear()
 
     def close(self) -> None:
         """Ends every process of the machine."""

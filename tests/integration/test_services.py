@@ -96,7 +96,7 @@ def test_a_worker_that_dies_is_started_again(tmp_path: Path) -> None:
     with working(_settings(tmp_path), told.append) as services:
         worker = next(process for process in _processes(tmp_path) if "celery" in " ".join(process.cmdline()))
         worker.kill()
-        _until(lambda: any("starting it again" in text for text in told))
+        _until(lambda: any("is started again" in text for text in told))
         _until(lambda: services.engine.app.control.ping(timeout=0.5, limit=1))
     assert "the worker ended with status -9" in told[0]
     assert _processes(tmp_path) == []

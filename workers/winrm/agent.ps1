@@ -55,6 +55,13 @@ ${function:Get-Slug} = {
         'NotSupportedException' { return 'invalid' }
         'IOException' { if ($BusyCodes -contains $Cause.HResult) { return 'busy' } }
     }
+    if ($Cause -is [InvalidOperationException] -and $Cause.InnerException) { $Cause = $Cause.InnerException }
+    if ($Cause -is [ComponentModel.Win32Exception] -and $OnWindows) {
+        switch ($Cause.NativeErrorCode) {
+            5 { return 'access_denied' }
+            1060 { return 'not_found' }
+        }
+    }
     return 'failed'
 }
 
@@ -433,9 +440,13 @@ ${function:Set-File} = {
     if ((Get-HashOfFile $Path) -ne $Hash) { Stop-Operation 'failed' 'the file does not hold what was just written' -Path $Path }
 }
 
+# The file keeps its attributes, and its name as it is on the disk: Replace would take the one it is given.
 ${function:Move-IntoPlace} = {
     param([string]$Temporary, [string]$Path, $Existing)
-    if ($OnWindows) { [IO.File]::SetAttributes($Temporary, $Existing.Attributes) }
+    if ($OnWindows) {
+        [IO.File]::SetAttributes($Temporary, $Existing.Attributes)
+        foreach ($same in [IO.Directory]::GetFiles($Existing.DirectoryName, $Existing.Name)) { if ($same -eq $Path) { $Path = $same } }
+    }
     foreach ($pause in 100, 200, 400, 0) {
         try { return [IO.File]::Replace($Temporary, $Path, [NullString]::Value, $true) }
         catch {
@@ -723,7 +734,10 @@ ${function:Get-StartTime} = {
 
 ${function:Get-RunningDependent} = {
     param($Controller)
-    foreach ($other in $Controller.DependentServices) { if ($other.Status -ne 'Stopped') { $other.ServiceName } }
+    foreach ($other in $Controller.DependentServices) {
+        if ($other.Status -ne 'Stopped') { $other.ServiceName }
+        $other.Dispose()
+    }
 }
 
 ${function:Get-ServiceFact} = {

@@ -46,7 +46,7 @@ def test_the_shipped_lab_has_two_pools_of_two() -> None:
 def test_the_shipped_cluster_file_is_one_the_product_takes() -> None:
     """Nothing in it is unknown to the schema."""
     cluster = Cluster.model_validate(YAML(typ="safe").load(shipped_cluster()))
-    assert ("demo", "S1", 4) == (cluster.name, cluster.origin, len(cluster.nodes))
+    assert ("four-servers", "S1", 4) == (cluster.name, cluster.origin, len(cluster.nodes))
 
 
 def test_a_lab_file_is_read_strictly(tmp_path: Path) -> None:

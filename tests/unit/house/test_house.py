@@ -1,0 +1,154 @@
+"""The house itself: what the documents promise, what the wheel holds, what the containers run."""
+
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipelines.engine import CONTROL_TASKS
+from pipelines.rollout import STAGES
+from tasks.celery_tasks import STEPS
+from tasks.cluster import Cluster
+from workers import errors
+from workers.celery_app import CONTROL_QUEUE, NODES_QUEUE
+from workers.errors import EsyncError
+from workers.records import Verdict
+
+ROOT = Path(__file__).parents[3]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_readme_shows_the_stages() -> None:
+    """The table of the README has the stages of the code, in order, with their steps."""
+    rows = re.findall(r"^\| `(\w+)` \|[^|]*\| ([^|]*) \|", README, re.MULTILINE)
+    assert [(stage.name, list(stage.steps)) for stage in STAGES] == [
+        (name, re.findall(r"`(\w+)`", steps)) for name, steps in rows
+    ]
+
+
+def test_every_step_of_a_stage_is_registered() -> None:
+    """A step nobody serves would hang its chord for ever."""
+    assert {step for stage in STAGES for step in stage.steps} <= STEPS.keys()
+
+
+def test_the_readme_shows_every_exit_code() -> None:
+    """Each verdict's exit code has a line."""
+    shown = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
+    assert {verdict.exit_code for verdict in Verdict} | {1} == shown
+
+
+def test_the_readme_walks_through_the_shipped_cluster_file() -> None:
+    """The excerpt in the README and lab/cluster.yaml describe the same cluster."""
+    block = re.search(r"```yaml\n(.*?)```", README, re.DOTALL)
+    assert block is not None
+    yaml = YAML(typ="safe")
+    excerpt = Cluster.model_validate(yaml.load(block[1]))
+    shipped = Cluster.model_validate(yaml.load((ROOT / "lab" / "cluster.yaml").read_text()))
+    assert excerpt == shipped.model_copy(update={"policy": excerpt.policy})
+
+
+@pytest.mark.parametrize("document", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md")), ids=str)
+def test_links_between_documents_lead_somewhere(document: Path) -> None:
+    """Every relative link names a file that is there."""
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text())
+    assert [] == [link for link in links if not (document.parent / link).exists()]
+
+
+def test_the_source_map_names_files_that_are_there() -> None:
+    """Every file of the source map exists."""
+    text = (ROOT / "docs" / "source-map.md").read_text()
+    names = re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE)
+    paths = [path for cell in names for path in re.findall(r"`((?:pipelines|tasks|workers|lab)/[^`*]+)`", cell)]
+    assert paths
+    assert [] == [path for path in paths if not (ROOT / path).exists()]
+
+
+def test_the_error_tree_is_drawn_whole() -> None:
+    """Slugs are unique, every error says what it is, and the drawing at the top of the module has them all."""
+    found: list[type[EsyncError]] = []
+    waiting = [EsyncError]
+    while waiting:
+        one = waiting.pop()
+        found.append(one)
+        waiting += [child for child in one.__subclasses__() if child.__module__ == errors.__name__]
+    assert len({one.slug for one in found}) == len(found)
+    assert all(one.__doc__ for one in found)
+    drawn = set(re.findall(r"[|`]-- (\w+)", errors.__doc__ or "")) | {"EsyncError"}
+    assert {one.__name__ for one in found} == drawn
+
+
+def test_the_wheel_has_what_it_needs(tmp_path: Path) -> None:
+    """Built from the sources, the wheel holds every module and data file of the packages, and no test."""
+    source = tmp_path / "source"
+    packages = ("pipelines", "tasks", "workers", "lab")
+    for package in packages:
+        shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(source)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    wanted = {
+        str(path.relative_to(ROOT))
+        for package in packages
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert set() == wanted - inside
+    assert {name.split("/")[0] for name in inside if ".dist-info" not in name} == set(packages)
+
+
+class TestContainers:
+    """docker/ as far as it can be judged without an engine."""
+
+    compose = YAML(typ="safe").load((ROOT / "docker" / "compose.yaml").read_text())
+    dockerfile = (ROOT / "docker" / "Dockerfile").read_text()
+
+    def test_the_services_are_there(self) -> None:
+        """Broker, worker, window, lab, and the one-shot that rolls out."""
+        assert {"redis", "worker", "flower", "lab", "rollout"} == self.compose["services"].keys()
+
+    def test_no_secret_is_in_a_command_or_in_the_file(self) -> None:
+        """Passwords come from the environment file and go in by environment or stdin, never as arguments."""
+        for name, service in self.compose["services"].items():
+            command = " ".join(service["command"])
+            assert "${ESYNC" not in command, name
+        assert not re.search(r"(?i)password[:=] *[^$\s{]", (ROOT / "docker" / "env.example").read_text())
+
+    def test_ports_are_on_loopback(self) -> None:
+        """Nothing but Flower is published, and that on loopback only."""
+        ports = [port for service in self.compose["services"].values() for port in service.get("ports", [])]
+        assert ["127.0.0.1:5555:5555"] == ports
+
+    def test_the_broker_keeps_what_it_is_told(self) -> None:
+        """Append-only file, no eviction, a password."""
+        command = " ".join(self.compose["services"]["redis"]["command"])
+        assert all(word in command for word in ("appendonly yes", "maxmemory-policy noeviction", "requirepass"))
+
+    def test_the_worker_serves_both_queues(self) -> None:
+        """A queue nobody serves is a run that never ends."""
+        command = self.compose["services"]["worker"]["command"]
+        assert {NODES_QUEUE, CONTROL_QUEUE} == set(command[command.index("-Q") + 1].split(","))
+
+    def test_the_image_is_unprivileged_and_built_in_two_stages(self) -> None:
+        """A build stage, then a plain user."""
+        assert self.dockerfile.count("\nFROM ") == 2
+        assert re.search(r"^USER esync$", self.dockerfile, re.MULTILINE)
+        assert all(service.get("user") != "root" for service in self.compose["services"].values())
+
+    def test_the_image_copies_what_exists(self) -> None:
+        """Every source of a COPY is in the repository."""
+        sources = re.findall(r"^COPY (?!--from)(.+) \S+$", self.dockerfile, re.MULTILINE)
+        assert [] == [name for line in sources for name in line.split() if not (ROOT / name).exists()]
+
+
+def test_control_tasks_are_served() -> None:
+    """Every task that is routed to the control queue is one of the worker's."""
+    source = (ROOT / "pipelines" / "worker.py").read_text()
+    assert set(CONTROL_TASKS) == set(re.findall(r'name="(esync\.\w+)"', source))
