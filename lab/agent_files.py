@@ -72,6 +72,14 @@ def _described(disk: Disk, path: WindowsPath, entry: Entry, *, hashed: bool) -> 
     return result
 
 
+def _listed(disk: Disk, path: WindowsPath, entry: Entry, *, hashed: bool) -> Result:
+    """As described; a file that cannot be read goes without its hash."""
+    try:
+        return _described(disk, path, entry, hashed=hashed)
+    except Refusal:
+        return _described(disk, path, entry, hashed=False)
+
+
 def _stat(machine: Machine, fields: Fields) -> Result:
     path, hashed = fields.path(), fields.flag("hash")
     entry = machine.disk.stat(path)
@@ -90,7 +98,7 @@ def _list(machine: Machine, fields: Fields) -> Result:
     entries = machine.disk.entries(path)
     return {
         "entries": [
-            {"name": entry.name, **_described(machine.disk, path.child(entry.name), entry, hashed=hashed)}
+            {"name": entry.name, **_listed(machine.disk, path.child(entry.name), entry, hashed=hashed)}
             for entry in entries[:limit]
         ],
         "truncated": len(entries) > limit,

@@ -11,6 +11,7 @@ from lab.machine import Machine
 from lab.messages import Fields, as_time
 from lab.paths import WindowsPath
 from lab.services import Service, ServiceState
+from lab.winrm_tool import asks_for_config, config_text
 
 __all__ = ["SYSTEM_OPERATIONS", "WAITING_OPERATIONS"]
 
@@ -104,6 +105,8 @@ def _simulated(machine: Machine, program: WindowsPath, args: list[str]) -> str:
     name = program.name.lower()
     if name == "hostname.exe" and not args:
         return f"{machine.name}\r\n"
+    if asks_for_config(name, args):
+        return config_text(machine)
     entry = machine.disk.stat(program)
     if entry is None:
         raise Refusal(Slug.NOT_FOUND, "there is no such program", program.text)

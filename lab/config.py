@@ -1,6 +1,7 @@
 """What a lab consists of: read from YAML, taken from the shipped cluster file, or made up for N nodes."""
 
 import ipaddress
+import shutil
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from itertools import islice
@@ -20,6 +21,7 @@ __all__ = [
     "FIRST_ADDRESS",
     "LabConfig",
     "NodeConfig",
+    "ProcessConfig",
     "generated",
     "load",
     "shipped",
@@ -38,13 +40,41 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class ProcessConfig(_Part):
+    """A machine whose commands are real processes (`lab.process`).
+
+    Attributes:
+        runner: program and first arguments that run one command line, given as the last argument, on the machine.
+        drive: the folder here that is the machine's drive C:; the product's files are laid out there.
+    """
+
+    runner: Annotated[tuple[str, ...], Field(min_length=1)]
+    drive: Path
+
+    @field_validator("runner")
+    @classmethod
+    def _startable(cls, runner: tuple[str, ...]) -> tuple[str, ...]:
+        if not shutil.which(runner[0]):
+            raise ValueError(f"{runner[0]} is no program on this machine; put it on PATH, or give its path")
+        return runner
+
+    @field_validator("drive")
+    @classmethod
+    def _there(cls, drive: Path) -> Path:
+        if not drive.is_dir():
+            raise ValueError(f"{drive} is no folder; make the machine before the lab")
+        return drive
+
+
 class NodeConfig(_Part):
-    """One simulated server. What is null is as for the whole lab.
+    """One server, simulated unless `process` says otherwise. What is null is as for the whole lab.
 
     Attributes:
         address: a loopback address of its own.
         password: its own password, for a node that refuses the common one.
         build: another build of the product. patch: same versions, other bytes.
+        ws_path: address of the site's web service; the node's own name at port 80 unless given.
+        process: makes it a machine of real processes; of the faults, those of files and wire hold there.
         faults: what is wrong with it from the start.
     """
 
@@ -61,6 +91,8 @@ class NodeConfig(_Part):
     build: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+\.\d+$")] | None = None
     patch: str = ""
     precompiled: bool = False
+    ws_path: Annotated[str, StringConstraints(pattern=r"^http://\S+$")] | None = None
+    process: ProcessConfig | None = None
     faults: Faults = Faults()
 
     @field_validator("address")

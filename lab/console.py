@@ -37,7 +37,7 @@ class Console:
             streams.write(b"The command line is too long.\r\n", "stderr")
             return 1
         program, _, arguments = line.text.strip().partition(" ")
-        match program.strip('"').rpartition("\\")[2].lower().removesuffix(".exe"):
+        match line.program:
             case "hostname" if not arguments.strip():
                 streams.write(f"{self._machine.name}\r\n".encode())
                 return 0
@@ -55,7 +55,7 @@ class Console:
             return 1
         self._condition.counters.powershell_starts += 1
         await asyncio.sleep(self._condition.faults.powershell_start_ms / 1000)
-        if self._condition.faults.stdin_swallowed:
+        if self._condition.faults.stdin_swallowed and "$input" not in _encoded_script(arguments).lower():
             while await streams.read():
                 pass
             return _NO_SCRIPT
@@ -114,13 +114,18 @@ async def _lines(streams: Streams) -> AsyncIterator[bytes]:
 
 
 def _is_encoded_script(arguments: str) -> bool:
+    return bool(_encoded_script(arguments))
+
+
+def _encoded_script(arguments: str) -> str:
+    """The text after `-EncodedCommand`; empty when there is none, or none that can be read."""
     found = _ENCODED.search(arguments)
     if not found:
-        return False
+        return ""
     try:
-        return bool(base64.b64decode(found[1].strip('"'), validate=True).decode("utf-16-le"))
+        return base64.b64decode(found[1].strip('"'), validate=True).decode("utf-16-le")
     except ValueError:
-        return False
+        return ""
 
 
 def _leave_half(agent: Agent, fields: Fields) -> None:

@@ -8,7 +8,7 @@ Every request carries `Authorization: Bearer <token>` (from `lab.json`).
 | `GET /nodes`, `GET /nodes/S1` | counters, service history, present faults |
 | `PUT /nodes/S1/faults` | makes exactly these faults hold (`lab.faults.Faults`, JSON); `{}` heals |
 | `PATCH /nodes/S1/faults` | changes only the faults named |
-| `POST /nodes/S1/agent` | does a request of the agent's protocol on the machine, without WinRM |
+| `POST /nodes/S1/agent` | does a request of the agent's protocol on a simulated machine, without WinRM |
 | `POST /nodes/S1/configurator` | runs the Security Configurator there |
 """
 
@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from lab.agent import Agent
 from lab.ektron import run_configurator
-from lab.errors import Refusal
+from lab.errors import Refusal, Slug
 from lab.faults import Faults
 from lab.node import Node
 from lab.running import Lab
@@ -105,7 +105,10 @@ async def _patch_faults(request: web.Request) -> web.Response:
 
 
 async def _agent(request: web.Request) -> web.Response:
-    agent = Agent(_named(request).machine)
+    node = _named(request)
+    if node.service is None:
+        raise Refusal(Slug.INVALID, f"{node.machine.name} is a real machine: its agent answers over WinRM")
+    agent = Agent(node.machine)
     try:
         reply = await agent.reply(await request.text())
     finally:
@@ -115,5 +118,5 @@ async def _agent(request: web.Request) -> web.Response:
 
 async def _configurator(request: web.Request) -> web.Response:
     node = _named(request)
-    run_configurator(node.installation)
+    run_configurator(node.product)
     return web.json_response(node.report())

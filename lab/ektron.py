@@ -11,7 +11,17 @@ from lab.machine import Machine
 from lab.paths import WindowsPath
 from lab.services import Service
 
-__all__ = ["DEFAULT_CONNECTION", "DEFAULT_SITE", "Edition", "Installation", "Options", "install", "run_configurator"]
+__all__ = [
+    "DEFAULT_CONNECTION",
+    "DEFAULT_SITE",
+    "Edition",
+    "Installation",
+    "Options",
+    "Product",
+    "install",
+    "lay_out",
+    "run_configurator",
+]
 
 DEFAULT_SITE = r"C:\inetpub\wwwroot\CMS400"
 DEFAULT_CONNECTION = "server=SQL01;database=CMS400Production;Integrated Security=FALSE;user=cms400;pwd=Pla1n-Conn3ct-Pw"
@@ -106,6 +116,7 @@ class Options:
         site_path: the site's folder. connection: its connection string, a secret.
         build: another build than the edition's usual one. precompiled: whether the site is.
         patch: changes the bytes of the service's libraries but not their version, as a hot fix does.
+        ws_path: address of the site's web service; the machine's own name at port 80 unless given.
     """
 
     site_path: str = DEFAULT_SITE
@@ -113,16 +124,16 @@ class Options:
     build: str = ""
     precompiled: bool = False
     patch: str = ""
+    ws_path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Installation:
-    """The product on one machine."""
+class Product:
+    """The product's files on one machine."""
 
     machine: Machine
     edition: Edition
     site: WindowsPath
-    service: Service
 
     @property
     def service_folder(self) -> WindowsPath:
@@ -130,12 +141,24 @@ class Installation:
         return self.edition.service_folder
 
 
-def install(machine: Machine, edition: Edition, options: Options | None = None) -> Installation:
-    """Puts the product on a machine: files (unless they are there already), registry, site and a stopped service."""
+@dataclass(frozen=True, slots=True)
+class Installation(Product):
+    """The product on a simulated machine, where it also runs."""
+
+    service: Service
+
+
+def lay_out(machine: Machine, edition: Edition, options: Options | None = None) -> Product:
+    """Puts the product's files on a machine, unless they are there already."""
     options = options or Options()
-    site = WindowsPath.of(options.site_path)
     if machine.disk.stat(edition.service_config) is None:
-        _lay_out(machine, _files(machine.name, edition, options))
+        _put_all(machine, _files(machine.name, edition, options))
+    return Product(machine, edition, WindowsPath.of(options.site_path))
+
+
+def install(machine: Machine, edition: Edition, options: Options | None = None) -> Installation:
+    """Puts the product on a simulated machine: files, registry, site and a stopped service."""
+    site = lay_out(machine, edition, options).site
     machine.network.serve(machine.address, 80, EktronSite(machine, site))
     service = machine.install_service(
         edition.service_name,
@@ -146,20 +169,20 @@ def install(machine: Machine, edition: Edition, options: Options | None = None) 
     return Installation(machine, edition, site, service)
 
 
-def run_configurator(installation: Installation, family: Family | None = None) -> Family:
+def run_configurator(product: Product, family: Family | None = None) -> Family:
     """What "Generate Certificates" of the Security Configurator is known to do (ektron-facts 3.3, rows marked P).
 
     Six files appear in its folder, and the machine's public key in the EWSUpdates copy of the service's configuration.
     What it does beyond that is inferred only, so it is left to the rollout.
     """
     family = family or make_family()
-    machine, edition = installation.machine, installation.edition
+    machine, edition = product.machine, product.edition
     name = machine.name
     files = {edition.configurator_folder.child(file): data for file, data in family.files(name)}
     values = _values(name, edition, Options())
     keys = {f"{name}_SyncClient.cer": family.client.encoded}
     files[edition.updates_config] = texts.service_config(values, keys)
-    _lay_out(machine, files)
+    _put_all(machine, files)
     return family
 
 
@@ -175,10 +198,11 @@ def _values(node: str, edition: Edition, options: Options) -> texts.Values:
         cms_version=f"{edition.cms}0",
         connection=options.connection,
         fourth_endpoint=edition.cms.startswith("9."),
+        ws_path=options.ws_path or f"http://{node}/WorkArea/ServerControlWS.asmx",
     )
 
 
-def _lay_out(machine: Machine, files: dict[WindowsPath, bytes]) -> None:
+def _put_all(machine: Machine, files: dict[WindowsPath, bytes]) -> None:
     """Writes files as if it had happened a while ago."""
     stamp = machine.clock.now() - _INSTALLED_DAYS_AGO * _DAY
     disk, real_now = machine.disk, machine.disk.now

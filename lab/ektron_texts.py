@@ -20,7 +20,8 @@ class Values:
     Attributes:
         node: the machine's name. site_path: the site's folder. generation: `30` or `40`. assembly: `3.0.0.0`...
         build, install_build, service_pack, cms_version: as web.config names them (ektron-facts 1.3).
-        connection: the connection string, a secret. fourth_endpoint: whether there is the one of 9.1.
+        connection: the connection string, a secret. ws_path: address of the site's web service.
+        fourth_endpoint: whether there is the one of 9.1.
     """
 
     node: str
@@ -32,6 +33,7 @@ class Values:
     service_pack: str
     cms_version: str
     connection: str
+    ws_path: str
     fourth_endpoint: bool = False
 
 
@@ -180,7 +182,7 @@ $endpoints    </endPoints>
     <add key="ek_cmsversion" value="$cms_version" />
     <!-- forces restaging after a sync -->
     <add key="ek_ForceReInit" value="false" />
-    <add key="WSPath" value="http://$node/WorkArea/ServerControlWS.asmx" />
+    <add key="WSPath" value="$ws_path" />
     <add key="encodedValue" value="" />
     <add key="ek_PageSize" value="50" /><add key="ek_LinkManagement" value="true" />
   </appSettings>

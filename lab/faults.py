@@ -14,6 +14,18 @@ Seconds = Annotated[float, Field(ge=0, le=3600)]
 Times = Annotated[int, Field(ge=0)]
 
 
+_SIMULATED = {
+    "away",
+    "locked",
+    "clock_skew",
+    "disk_free",
+    "stdin_swallowed",
+    "dies_after_operations",
+    "service",
+    "cut",
+}
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -58,7 +70,8 @@ class Faults(_Part):
         readonly, locked: paths of files that are read-only, or open in another process.
         clock_skew: seconds the node's clock is ahead.
         disk_free: bytes left on its disk; null is plenty.
-        stdin_swallowed: PowerShell takes all of stdin until its end and answers nothing.
+        stdin_swallowed: PowerShell takes all of stdin until its end, and only a script that asks for it that way
+            (`$input`) gets to see it.
         dies_after_operations: the PowerShell process ends when this many more operations are done, without a reply;
             if the next operation was a write, half of it lies in a temporary file. Happens once.
         service: how the product's service misbehaves.
@@ -84,6 +97,10 @@ class Faults(_Part):
     dies_after_operations: Times | None = None
     service: ServiceFaults = ServiceFaults()
     cut: tuple[str, ...] = ()
+
+    def of_simulated_machines(self) -> list[str]:
+        """Those of the present faults that only a simulated machine can have; the others are of wire and files."""
+        return sorted(_SIMULATED & self.model_dump(exclude_defaults=True).keys())
 
 
 @dataclass

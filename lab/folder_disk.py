@@ -38,24 +38,33 @@ class FolderDisk(Disk):
     Args:
         root: the folder that holds one folder per drive, `C` and so on.
         drives: the drives to make.
+        drive_c: a folder that is there already and is drive C: wherever it lies.
     """
 
-    def __init__(self, root: Path, drives: tuple[str, ...] = ("C:",)) -> None:
+    def __init__(self, root: Path, drives: tuple[str, ...] = ("C:",), *, drive_c: Path | None = None) -> None:
         super().__init__()
-        self.root = root
-        for drive in drives:
-            (root / drive[0].upper()).mkdir(parents=True, exist_ok=True)
+        self._folders = {drive[0].upper(): root / drive[0].upper() for drive in drives}
+        if drive_c:
+            self._folders["C"] = drive_c
+        for folder in self._folders.values():
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def folder(self, drive: str = "C:") -> Path:
+        """The folder that is a drive."""
+        return self._folders[drive[0].upper()]
 
     def real(self, path: WindowsPath) -> Path | None:
         """Where it lies on this system, or None when there is nothing."""
-        here = f"{self.root}/{path.drive[0]}"
+        if path.drive[0] not in self._folders:
+            return None
+        here = str(self._folders[path.drive[0]])
         with _windows_errors(path):
             for part, key in zip(path.parts, path.key, strict=True):
                 found = _look_up(here, part, key)
                 if found is None:
                     return None
                 here = found
-            return Path(here) if path.parts or self._has_drive(path.drive) else None
+            return Path(here)
 
     def stat(self, path: WindowsPath) -> Entry | None:
         """What lies there, or None."""
@@ -64,9 +73,6 @@ class FolderDisk(Disk):
             return None
         with _windows_errors(path):
             return _entry(real.name if path.parts else "", real.stat(follow_symlinks=False))
-
-    def _has_drive(self, drive: str) -> bool:
-        return (self.root / drive[0]).is_dir()
 
     def _there(self, path: WindowsPath) -> Path:
         real = self.real(path)

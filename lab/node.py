@@ -7,7 +7,8 @@ from pathlib import Path
 from lab.config import LabConfig, NodeConfig
 from lab.console import Console
 from lab.disk import Disk
-from lab.ektron import Edition, Installation, Options, install
+from lab.ektron import Edition, Options, Product, install, lay_out
+from lab.errors import Refusal, Slug
 from lab.faults import Condition, Faults
 from lab.folder_disk import FolderDisk
 from lab.logon import Account
@@ -15,8 +16,10 @@ from lab.machine import Machine, Quotas
 from lab.memory_disk import MemoryDisk
 from lab.messages import as_time
 from lab.paths import WindowsPath
+from lab.process import ProcessHost
 from lab.server import WinrmServer
-from lab.services import StartType
+from lab.services import Service, StartType
+from lab.shells import Host
 from lab.sockets import LoopbackNetwork
 
 __all__ = ["Node", "build_node"]
@@ -26,12 +29,18 @@ _PLENTY = 10**12
 
 @dataclass
 class Node:
-    """A node, whole. Made by `build_node`; `start` makes it answer."""
+    """A node, whole. Made by `build_node`; `start` makes it answer.
+
+    Attributes:
+        product: the product's files there.
+        service: the simulated service; None on a machine of real processes, which has its own or none.
+    """
 
     config: NodeConfig
     machine: Machine
     network: LoopbackNetwork
-    installation: Installation
+    product: Product
+    service: Service | None
     account: Account
     server: WinrmServer
     condition: Condition
@@ -46,23 +55,29 @@ class Node:
             Refusal: a fault names a file that is not there.
         """
         await self.apply(self.config.faults)
-        service = self.installation.service
-        if service.start_type is StartType.AUTO:
-            service.request_start()
+        if self.service and self.service.start_type is StartType.AUTO:
+            self.service.request_start()
 
     async def stop(self) -> None:
         """Ends everything on it."""
         self.server.shells.end_all()
+        await self.server.shells.ended()
         await self.server.close()
-        self.installation.service.die()
+        if self.service:
+            self.service.die()
         self.account.close()
 
     async def apply(self, faults: Faults) -> None:
         """Makes exactly these faults hold from now on.
 
         Raises:
-            Refusal: a fault names a file that is not there; nothing was changed.
+            Refusal: a fault names a file that is not there, or cannot be played on this kind of machine; nothing was
+                changed.
         """
+        if self.service is None and (unplayable := faults.of_simulated_machines()):
+            raise Refusal(
+                Slug.INVALID, f"{self.machine.name} is a real machine: {', '.join(unplayable)} cannot be played"
+            )
         readonly = [self._existing(text) for text in faults.readonly]
         locked = [WindowsPath.of(text) for text in faults.locked]
         self._apply_to_files(readonly, locked)
@@ -97,7 +112,9 @@ class Node:
             disk.lock(path)
 
     def _apply_to_service(self, faults: Faults) -> None:
-        service, wrong = self.installation.service, faults.service
+        service, wrong = self.service, faults.service
+        if service is None:
+            return
         service.start_seconds, service.stop_seconds = wrong.start_seconds, wrong.stop_seconds
         service.never_stops, service.never_starts = wrong.never_stops, wrong.never_starts
         service.dies_on_start = wrong.dies_on_start
@@ -111,7 +128,7 @@ class Node:
 
     def report(self) -> dict[str, object]:
         """What happened on it and how it stands, for JSON; nothing secret."""
-        service, counters = self.installation.service, self.condition.counters
+        counters = self.condition.counters
         return {
             "name": self.machine.name,
             "address": self.machine.address,
@@ -126,15 +143,19 @@ class Node:
             "bytes_sent": counters.bytes_sent,
             "actions": dict(counters.actions),
             "operations": dict(counters.operations),
-            "service": {
-                "state": service.state().value,
-                "started": as_time(service.started) if service.started else None,
-                "starts": service.count("start"),
-                "stops": service.count("stop"),
-                "deaths": service.count("died"),
-                "history": [[what, as_time(when)] for what, when in service.history],
-            },
+            "service": _service_report(self.service) if self.service else None,
         }
+
+
+def _service_report(service: Service) -> dict[str, object]:
+    return {
+        "state": service.state().value,
+        "started": as_time(service.started) if service.started else None,
+        "starts": service.count("start"),
+        "stops": service.count("stop"),
+        "deaths": service.count("died"),
+        "history": [[what, as_time(when)] for what, when in service.history],
+    }
 
 
 def build_node(
@@ -151,23 +172,40 @@ def build_node(
         network: the lab's wire.
     """
     machine = Machine(config.name, _disk(lab, config, folder), address=config.address, network=network)
-    installation = install(machine, Edition.of(config.edition or lab.edition), _options(lab, config))
+    product, service = _product(machine, Edition.of(config.edition or lab.edition), lab, config)
     condition = Condition()
     account = Account(config.user or lab.user, config.password or password, config.name)
     return Node(
         config=config,
         machine=machine,
         network=network,
-        installation=installation,
+        product=product,
+        service=service,
         account=account,
-        server=WinrmServer(machine, Console(machine, condition), account, condition),
+        server=WinrmServer(machine, _host(machine, config, condition), account, condition),
         condition=condition,
         tls=tls,
         port=lab.port,
     )
 
 
+def _product(machine: Machine, edition: Edition, lab: LabConfig, config: NodeConfig) -> tuple[Product, Service | None]:
+    options = _options(lab, config)
+    if config.process:
+        return lay_out(machine, edition, options), None
+    installed = install(machine, edition, options)
+    return installed, installed.service
+
+
+def _host(machine: Machine, config: NodeConfig, condition: Condition) -> Host:
+    if config.process:
+        return ProcessHost(config.process.runner, condition)
+    return Console(machine, condition)
+
+
 def _disk(lab: LabConfig, config: NodeConfig, folder: Path) -> Disk:
+    if config.process:
+        return FolderDisk(folder / config.name, drive_c=config.process.drive)
     if (config.disk or lab.disk) == "memory":
         return MemoryDisk()
     return FolderDisk(folder / config.name)
@@ -180,4 +218,5 @@ def _options(lab: LabConfig, config: NodeConfig) -> Options:
         build=config.build or "",
         precompiled=config.precompiled,
         patch=config.patch,
+        ws_path=config.ws_path or "",
     )

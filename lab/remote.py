@@ -97,10 +97,10 @@ class LabProcess:
         Raises:
             LabError: its disk is in memory.
         """
-        root = self.nodes[node]["disk"]
-        if not root:
+        folder = self.nodes[node]["disk"]
+        if not folder:
             raise LabError(f"the disk of {node} is in memory; ask its agent")
-        return Path(root) / "C"
+        return Path(folder)
 
     def totals(self) -> dict[str, Any]:
         """CPU seconds, memory and counters of the whole lab."""

@@ -13,6 +13,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from lab.certificates import Authority
 from lab.config import LabConfig, shipped, shipped_cluster
 from lab.ektron import run_configurator
+from lab.folder_disk import FolderDisk
 from lab.node import Node, build_node
 from lab.paths import fold
 from lab.sockets import LoopbackNetwork
@@ -84,11 +85,10 @@ class Lab:
 
     def _configure_origin(self) -> None:
         origin = self.nodes[fold(self.config.origin)]
-        installation = origin.installation
-        folder = installation.edition.configurator_folder
+        folder = origin.product.edition.configurator_folder
         done = any("_SyncClient." in name for name in origin.machine.disk.names(folder))
         if self.config.configured and not done:
-            run_configurator(installation)
+            run_configurator(origin.product)
 
     def _cluster(self) -> str:
         """The shipped text for the shipped lab, verbatim; otherwise one made up."""
@@ -117,7 +117,7 @@ class Lab:
             },
             text,
         )
-        return f"# Made by the lab for {len(config.nodes)} simulated servers.\n{text.getvalue()}"
+        return f"# Made by the lab for {len(config.nodes)} servers.\n{text.getvalue()}"
 
     def _is_shipped(self) -> bool:
         ours, theirs = self.config, shipped()
@@ -137,18 +137,20 @@ class Lab:
                 node.machine.name: {
                     "address": node.machine.address,
                     "port": node.port,
-                    "disk": self._disk_of(node),
+                    "disk": _drive_of(node),
                 }
                 for node in self.nodes.values()
             },
         }
         return json.dumps(value, indent=2) + "\n"
 
-    def _disk_of(self, node: Node) -> str | None:
-        root = getattr(node.machine.disk, "root", None)
-        return str(root) if root else None
-
     def forget(self) -> None:
         """Removes `lab.json`: nobody is there any more."""
         with contextlib.suppress(FileNotFoundError):
             (self.folder / "lab.json").unlink()
+
+
+def _drive_of(node: Node) -> str | None:
+    """The folder that is its drive C:, or None when that is in memory."""
+    disk = node.machine.disk
+    return str(disk.folder()) if isinstance(disk, FolderDisk) else None

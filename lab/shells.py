@@ -1,7 +1,7 @@
 """Remote shells of one machine: what runs in them, what waits to be received, and when they end.
 
 A *host* is a kind of machine behind the WS-Management server: whatever can run one command line with three streams
-and an exit status. `lab.console.Console` is the simulated one; real processes fit the same hole.
+and an exit status. `lab.console.Console` is the simulated one, `lab.process.ProcessHost` starts real processes.
 """
 
 import asyncio
@@ -38,6 +38,12 @@ class CommandLine:
     def text(self) -> str:
         """One line, as cmd.exe sees it."""
         return " ".join((self.command, *self.arguments))
+
+    @property
+    def program(self) -> str:
+        """The first word's last name, in lower case and without `.exe`: `powershell`."""
+        first = self.text.strip().partition(" ")[0]
+        return first.strip('"').rpartition("\\")[2].lower().removesuffix(".exe")
 
 
 class Streams:
@@ -133,6 +139,7 @@ class Shells:
         self._host = host
         self._quotas = quotas
         self._shells: dict[str, _Shell] = {}
+        self._tasks: set[asyncio.Task[int]] = set()
 
     def __len__(self) -> int:
         return len(self._shells)
@@ -166,6 +173,8 @@ class Shells:
         command = _Command(_new_id(), Streams())
         command.task = asyncio.create_task(self._host.run(line, command.streams))
         command.task.add_done_callback(lambda _: command.streams.changed.set())
+        self._tasks.add(command.task)
+        command.task.add_done_callback(self._tasks.discard)
         shell.commands[command.id] = command
         return command.id
 
@@ -240,6 +249,10 @@ class Shells:
         """Closes every shell, as a restart of the WinRM service does."""
         for shell in list(self._shells.values()):
             self._close(shell)
+
+    async def ended(self) -> None:
+        """Waits until every command that was started has ended; those that were told to need a moment for it."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _close(self, shell: _Shell) -> None:
         self._shells.pop(shell.id, None)

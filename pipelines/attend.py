@@ -8,10 +8,11 @@ from rich.text import Text
 from pipelines import commands
 from pipelines.live import feed_of, follow
 from pipelines.marks import TONES, UNDER_WAY, printable
+from pipelines.plan_file import SavedPlan
 from pipelines.report import build
 from pipelines.report_html import to_html
 from pipelines.report_rows import Report
-from pipelines.report_text import cause_lines, finding_lines, totals_line, verdict_line
+from pipelines.report_text import attestation_lines, cause_lines, finding_lines, totals_line, verdict_line
 from pipelines.services import Running
 from tasks.cluster import Cluster
 from workers.errors import InputRefused
@@ -27,14 +28,21 @@ def say(people: Console, text: str, style: str = "") -> None:
 
 
 def attend(
-    services: Running, cluster: Cluster, people: Console, *, kind: str = "rollout", reason: str = "", key: str = ""
+    services: Running,
+    cluster: Cluster,
+    people: Console,
+    *,
+    kind: str = "rollout",
+    reason: str = "",
+    key: str = "",
+    plan: SavedPlan | None = None,
 ) -> Report:
     """Starts a run and stays with it to its end.
 
     Raises:
         KeyboardInterrupt: the operator left; people were told what that means for the run.
     """
-    record = commands.start(services.engine, cluster, kind=kind, reason=reason, key=key)
+    record = commands.start(services.engine, cluster, plan=plan, kind=kind, reason=reason, key=key)
     say(people, f"run {record.id}")
     return watch(services, record, people)
 
@@ -65,7 +73,8 @@ def _left(services: Running, run_id: str) -> str:
 def conclude(report: Report, people: Console) -> None:
     """What is known about the cluster, failures by cause with their remedies, totals, and the verdict as last line."""
     tone = TONES[Verdict(report.verdict)] if report.verdict else UNDER_WAY
-    for lines in (finding_lines(report), cause_lines(report)):
+    asked = attestation_lines(report) if report.kind in {"verify", "doctor"} else iter(())
+    for lines in (finding_lines(report), asked, difference_lines(report), cause_lines(report)):
         told = "\n".join(lines)
         if told:
             say(people, f"\n{told}")

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from workers.records import Event, RunRecord, Status
 
-__all__ = ["COLUMNS", "Board"]
+__all__ = ["COLUMNS", "Board", "columns_of"]
 
 #: (kind of stage, step) -> heading: the columns of the grid, in order.
 COLUMNS: Mapping[tuple[str, str], str] = {
@@ -17,7 +17,22 @@ COLUMNS: Mapping[tuple[str, str], str] = {
     ("wave", "service_restart"): "restart",
     ("verify", "install_check"): "verify",
 }
+_UNDOING: Mapping[str, Mapping[tuple[str, str], str]] = {
+    "rollback": {
+        ("look", "rollback_check"): "look",
+        ("rollback", "rollback"): "restore",
+        ("verify", "rollback_check"): "verify",
+    },
+    "cleanup": {("cleanup", "cleanup"): "clean"},
+}
 _ENDS = {status for status in Status if status.ends_node}
+
+
+def columns_of(kind: str) -> Mapping[tuple[str, str], str]:
+    """The columns that a kind of run can fill."""
+    if kind in {"verify", "doctor"}:
+        return {column: heading for column, heading in COLUMNS.items() if column[0] != "wave"}
+    return _UNDOING.get(kind, COLUMNS)
 
 
 class Board:
@@ -83,7 +98,7 @@ class Board:
         named = next((t for t in self.record.turns if t.name == turn), None)
         if named is None:
             return 0
-        column = (_kind(named.stage), named.steps[-1])
+        column = (_kind(named.stage, named.steps[-1]), named.steps[-1])
         return sum(1 for node in nodes if self.cells.get((node, column)) is not None or node in self.said)
 
     def seconds(self, at: datetime) -> float:
@@ -101,13 +116,15 @@ class Board:
         if status in _ENDS:
             self.left[node] = event.turn
             self.said[node] = f"{event.step}: {event.message}" if event.message else event.step
-        elif before is Status.CHANGED or (self._column(event)[0] == "look" and self.record.kind != "verify"):
+        elif before is Status.CHANGED or (self._column(event)[0] == "look" and self.record.kind not in {"verify", "doctor"}):
             return  # having been looked at says nothing yet
         self._outcomes[node] = status
 
     def _column(self, event: Event) -> tuple[str, str]:
-        return (_kind(self._stages.get(event.turn, event.turn.partition("-")[0])), event.step)
+        return (_kind(self._stages.get(event.turn, event.turn.partition("-")[0]), event.step), event.step)
 
 
-def _kind(stage: str) -> str:
+def _kind(stage: str, step: str) -> str:
+    if step in _UNDOING:
+        return step
     return stage if stage in {"wave", "verify"} else "look"

@@ -9,19 +9,37 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.ektron.invariants import Findings
+from pydantic import Field
 
-from pipelines.decide import FINDINGS, View
 from pipelines.engine import Engine
 from pipelines.inventory import load_cluster
 from pipelines.plan import Plan
+from pipelines.plan_file import SavedPlan
+from pipelines.view import FINDINGS, PLAN, View
 from tasks.cluster import Cluster
-from tasks.runner import CANCEL
+from tasks.ektron.certificates import Family
+from tasks.ektron.findings import Findings
+from tasks.material import OBSERVED, PLANNED
+from tasks.step import CLEANUP, ROLLBACK
 from workers.celery_app import CONTROL_QUEUE
 from workers.errors import InputRefused
-from workers.records import Event, Record, RunRecord, RunState, Status, StepOutcome, now
+from workers.records import Record, RunRecord, Status, StepOutcome, now
 
-__all__ = ["NodeResult", "RunSummary", "cancel", "start", "start_by_name", "status", "summary"]
+__all__ = [
+    "Asked",
+    "NodeResult",
+    "RunSummary",
+    "saved_plan",
+    "start",
+    "start_by_name",
+    "status",
+    "summary",
+    "summary_of",
+    "user",
+]
+
+
+_UNDOING = frozenset({ROLLBACK, CLEANUP})  #: steps that change nodes outside of waves
 
 
 class NodeResult(Record):
@@ -48,41 +66,89 @@ class RunSummary:
     nodes: tuple[NodeResult, ...]
 
 
+class Asked(Record):
+    """Who asks for a run, from where, why, and what is special about it.
+
+    Attributes:
+        kind: see `RunRecord.kind`.
+        who: the person or program; this user when empty.
+        origin_host: the machine asked from; this one when empty.
+        reason: why, for the record.
+        key: idempotency key; the same key for the same cluster twice is one run.
+        parent: the run that this one retries or undoes.
+        only: the nodes it may change; all when empty.
+        options: see `RunRecord.options`.
+    """
+
+    kind: str = "rollout"
+    who: str = Field(default_factory=lambda: user())  # noqa: PLW0108 - defined below
+    origin_host: str = Field(default_factory=socket.gethostname)
+    reason: str = ""
+    key: str = ""
+    parent: str = ""
+    only: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
 def start(
     engine: Engine,
     cluster: Cluster,
     *,
-    kind: str = "rollout",
-    who: str = "",
-    origin_host: str = "",
-    reason: str = "",
-    key: str = "",
+    plan: SavedPlan | None = None,
+    family: Family | None = None,
+    **asked: Any,  # noqa: ANN401 - Asked checks them
 ) -> RunRecord:
     """Creates a run and asks the workers to begin it.
 
     Args:
         engine: where.
         cluster: on what; kept in the run as data.
-        kind: `rollout`, or `verify` to only look.
-        who: the person or program that asks; this user when empty.
-        origin_host: the machine asked from; this one when empty.
-        reason: why, for the record.
-        key: idempotency key; the same key for the same cluster twice is one run.
+        plan: a saved plan that is to be applied exactly.
+        family: a certificate family to hand out, whatever the origin has by now.
+        asked: the fields of `Asked`.
     """
     wanted = RunRecord(
         id=_new_id(cluster.name),
-        kind=kind,
         cluster=cluster.name,
         spec=cluster.model_dump(mode="json"),
-        who=who or _user(),
-        origin_host=origin_host or socket.gethostname(),
-        reason=reason,
-        key=key,
+        plan_fingerprint=plan.fingerprint if plan else "",
+        **Asked(**asked).model_dump(),
     )
     record = engine.store.create(wanted)
-    if record.id == wanted.id:
-        engine.app.send_task("esync.begin", args=(record.id,), queue=CONTROL_QUEUE, ignore_result=True)
+    if record.id != wanted.id:
+        return record
+    if plan is not None:
+        _hand_over(engine, record, plan)
+    if family is not None:
+        engine.material(record).keep_family(family)
+    engine.app.send_task("esync.begin", args=(record.id,), queue=CONTROL_QUEUE, ignore_result=True)
     return record
+
+
+def _hand_over(engine: Engine, record: RunRecord, saved: SavedPlan) -> None:
+    """Gives a run the plan it has to apply, and what that plan was made from."""
+    engine.store.put(record.id, PLAN, PLAN, saved.plan.to_json())
+    for node, facts in saved.facts.items():
+        engine.store.put(record.id, PLANNED, node, facts.model_dump_json(exclude_defaults=True))
+
+
+def saved_plan(engine: Engine, run_id: str) -> SavedPlan:
+    """The plan of a run as a value that can be written to a file.
+
+    Raises:
+        InputRefused: the run made no plan.
+    """
+    known = summary(engine, run_id)
+    if known.plan is None:
+        raise InputRefused(f"run {run_id} made no plan: {known.record.summary or 'it is not that far'}")
+    facts = engine.material(known.record).all_facts(OBSERVED)
+    return SavedPlan(
+        run=run_id,
+        spec=known.cluster,
+        plan=known.plan,
+        fingerprint=known.plan.fingerprint,
+        facts={part.node: facts[part.node] for part in known.plan.nodes},
+    )
 
 
 def start_by_name(engine: Engine, cluster: str, *, key: str = "", reason: str = "", who: str = "") -> RunRecord:
@@ -103,18 +169,6 @@ def start_by_name(engine: Engine, cluster: str, *, key: str = "", reason: str = 
     raise InputRefused(f"no cluster file is named {cluster!r}; known: {known}")
 
 
-def cancel(engine: Engine, run_id: str, why: str) -> None:
-    """Asks a run to stop at the next safe point; nodes in the middle of a step finish it.
-
-    Raises:
-        RunUnknown: there is no such run.
-    """
-    record = engine.store.run(run_id)
-    if record.state is not RunState.CONCLUDED:
-        engine.store.flag(run_id, CANCEL, why or f"by {_user()}")
-        engine.store.note(run_id, Event(kind="run.cancel_asked", message=why))
-
-
 def summary(engine: Engine, run_id: str) -> RunSummary:
     """Everything about a run, as it stands now.
 
@@ -122,10 +176,15 @@ def summary(engine: Engine, run_id: str) -> RunSummary:
         RunUnknown: there is no such run.
     """
     record = engine.store.run(run_id)
-    view = View(record, engine.store, engine.material(record))
-    text = engine.store.document(run_id, FINDINGS, "verify") or engine.store.document(run_id, FINDINGS, "assess")
+    return summary_of(View(record, engine.store, engine.material(record)))
+
+
+def summary_of(view: View) -> RunSummary:
+    """Everything about a run, as a store has it."""
+    run_id = view.record.id
+    text = view.store.document(run_id, FINDINGS, "verify") or view.store.document(run_id, FINDINGS, "assess")
     return RunSummary(
-        record=record,
+        record=view.record,
         cluster=view.cluster,
         outcomes=view.outcomes,
         findings=Findings.model_validate_json(text) if text else None,
@@ -161,11 +220,13 @@ def _result(view: View, node: str) -> NodeResult:
             node=node, status=ended.status, reason=ended.message, file=ended.file, remedy=ended.remedy,
             slug=ended.slug, step=ended.step,
         )  # fmt: skip
-    waves = [o for o in view.outcomes if o.node == node and o.turn.startswith("wave")]
+    waves = [o for o in view.outcomes if o.node == node and (o.turn.startswith("wave") or o.step in _UNDOING)]
     if any(o.status is Status.CHANGED for o in waves):
         return NodeResult(node=node, status=Status.CHANGED)
-    if waves or view.record.kind == "verify":
+    if waves or view.record.kind in {"verify", "doctor"}:
         return NodeResult(node=node, status=Status.UNCHANGED)
+    if view.record.only and node not in view.record.only:
+        return NodeResult(node=node, status=Status.SKIPPED, reason="this run was not asked to change it")
     reason = view.record.summary or "not its turn yet"
     return NodeResult(node=node, status=Status.SKIPPED, reason=reason)
 
@@ -175,7 +236,8 @@ def _new_id(cluster: str) -> str:
     return f"{now():%Y%m%d-%H%M%S}-{cluster[:32].lower()}-{secrets.token_hex(3)}"
 
 
-def _user() -> str:
+def user() -> str:
+    """Who runs this process."""
     with suppress(OSError, KeyError):
         return getpass.getuser()
     return "unknown"

@@ -2,113 +2,43 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 
 from pipelines.plan import Plan, make_plan
 from pipelines.verdict import cluster_facts, verdict_of
+from pipelines.view import FINDINGS, PLAN, Go, Stop, View
 from tasks.cluster import Cluster
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts import NodeFacts
 from tasks.ektron.invariants import judge, judge_prerequisites
-from tasks.material import OBSERVED, VERIFIED, Material
+from tasks.install_check import differing
+from tasks.material import OBSERVED, PLANNED, VERIFIED
 from tasks.runner import CANCEL, account
 from workers.errors import LogonRefused
-from workers.records import RunRecord, Status, StepOutcome, Turn, Verdict
-from workers.store import RunStore
+from workers.records import Status, Verdict
 
 __all__ = [
-    "FINDINGS",
-    "PLAN",
-    "Go",
-    "Stop",
-    "View",
     "all_reached",
     "cancelled",
     "fit_and_planned",
+    "gate",
     "invariants_hold",
     "logon_accepted",
     "next_wave",
     "not_yet_seen",
     "one_per_account",
+    "plan_shown",
+    "whole",
     "within_budget",
 ]
 
-PLAN = "plan"  #: document kind
-FINDINGS = "findings"  #: document kind
 CANARIES = 5  #: nodes tried one after the other while none answers at all
 
 
-@dataclass(frozen=True, slots=True)
-class Go:
-    """The run goes on."""
-
-    plan_fingerprint: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """The run ends here."""
-
-    verdict: Verdict
-    summary: str
-
-
-@dataclass(frozen=True)
-class View:
-    """A run as the store has it now."""
-
-    record: RunRecord
-    store: RunStore
-    material: Material
-    cluster: Cluster = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "cluster", Cluster.model_validate(self.record.spec))
-
-    @cached_property
-    def outcomes(self) -> tuple[StepOutcome, ...]:
-        """All outcomes so far."""
-        return self.store.outcomes(self.record.id)
-
-    @cached_property
-    def plan(self) -> Plan | None:
-        """The run's plan, once it is made."""
-        document = self.store.document(self.record.id, PLAN, PLAN)
-        return Plan.model_validate_json(document) if document else None
-
-    def of_stage(self, stage: str) -> dict[str, StepOutcome]:
-        """The last outcome of each node in the turns of a stage."""
-        turns = {turn.name for turn in self.record.turns if turn.stage == stage}
-        ordered = sorted((o for o in self.outcomes if o.turn in turns), key=lambda o: o.ended)
-        return {outcome.node: outcome for outcome in ordered}
-
-    def unfinished(self, turn: Turn) -> dict[str, int]:
-        """Nodes of a turn that lack an outcome, and how many of its steps they have."""
-        counts = dict.fromkeys(turn.nodes, 0)
-        for outcome in self.outcomes:
-            if outcome.turn == turn.name and outcome.node in counts:
-                counts[outcome.node] += 1
-        return {node: count for node, count in counts.items() if count < len(turn.steps)}
-
-    def in_stage(self, stage: str) -> set[str]:
-        """Nodes that had their turn in a stage."""
-        return {node for turn in self.record.turns if turn.stage == stage for node in turn.nodes}
-
-    def ended(self) -> dict[str, StepOutcome]:
-        """Nodes that take no further part, with the outcome that ended them (the first one that did)."""
-        ended: dict[str, StepOutcome] = {}
-        for outcome in sorted(self.outcomes, key=lambda o: o.ended):
-            if outcome.status.ends_node:
-                ended.setdefault(outcome.node, outcome)
-        return ended
-
-
-def one_per_account(view: View) -> Sequence[str]:
+def one_per_account(view: View, among: Sequence[str] = ()) -> Sequence[str]:
     """One node for each account that nobody has answered yet; the origin goes first. Wrong passwords cost one logon."""
     tried = view.of_stage("canary")
     by_account: dict[str, list[str]] = {}
-    names = sorted(view.cluster.node_names, key=lambda name: not view.cluster.is_origin(name))
+    names = sorted(among or view.cluster.node_names, key=lambda name: not view.cluster.is_origin(name))
     for name in names:
         by_account.setdefault(account(view.cluster.endpoint(name)), []).append(name)
     silent = {node for node, outcome in tried.items() if outcome.status is Status.UNREACHABLE}
@@ -139,26 +69,82 @@ def not_yet_seen(view: View) -> Sequence[str]:
 
 
 def fit_and_planned(view: View) -> Go | Stop:
-    """Assesses the cluster before anything is written, then makes the plan."""
-    cluster, ended = view.cluster, view.ended()
-    facts = {n: f for n, f in view.material.all_facts(OBSERVED).items() if n not in ended}
-    silent = [node for node, outcome in ended.items() if outcome.status is Status.UNREACHABLE]
-    if silent and cluster.policy.unreachable == "stop":
-        return Stop(Verdict.UNREACHABLE, f"{', '.join(silent)} did not answer and the policy wants every node")
-    if cluster.node(cluster.origin).name not in facts:
-        return _without_origin(view)
-    findings = judge_prerequisites(_whole(view, facts), origin_family_needed=False)
-    view.store.put(view.record.id, FINDINGS, "assess", findings.model_dump_json())
-    refuted = findings.refuted_errors
-    if refuted:
-        first = refuted[0]
-        return Stop(Verdict.REFUTED, f"{first.invariant}: {first.evidence} Nothing was written. {first.remedy}".strip())
-    family = view.material.family()
+    """Assesses the cluster before anything is written, then makes the plan, or checks that a saved one still fits."""
+    ended = view.ended()
+    facts = {node: seen for node, seen in view.material.all_facts(OBSERVED).items() if node not in ended}
+    family = view.material.family_digests()
+    unfit = _unfit(view, facts)
+    if unfit is not None:
+        return unfit
     if family is None:
-        return Stop(Verdict.STOPPED, _gate(cluster, facts[cluster.node(cluster.origin).name]))
-    plan = make_plan(cluster, facts, family)
+        return Stop(Verdict.STOPPED, gate(view.cluster, facts[view.cluster.node(view.cluster.origin).name]))
+    plan = _restricted(view, make_plan(view.cluster, facts, family))
+    if view.record.plan_fingerprint:
+        return _still_fits(view, plan)
     view.store.put(view.record.id, PLAN, PLAN, plan.to_json())
     return Go(plan.fingerprint)
+
+
+def _unfit(view: View, facts: Mapping[str, NodeFacts]) -> Stop | None:
+    """Why nothing may be written: silent nodes the policy wants, no origin, a prerequisite that does not hold."""
+    silent = [node for node, outcome in view.ended().items() if outcome.status is Status.UNREACHABLE]
+    if silent and view.cluster.policy.unreachable == "stop":
+        return Stop(Verdict.UNREACHABLE, f"{', '.join(silent)} did not answer and the policy wants every node")
+    if view.cluster.node(view.cluster.origin).name not in facts:
+        return _without_origin(view)
+    findings = judge_prerequisites(whole(view, facts), origin_family_needed=False)
+    view.store.put(view.record.id, FINDINGS, "assess", findings.model_dump_json())
+    for finding in findings.refuted_errors:
+        summary = f"{finding.invariant}: {finding.evidence} Nothing was written. {finding.remedy}"
+        return Stop(Verdict.REFUTED, summary.strip())
+    return None
+
+
+def _still_fits(view: View, plan: Plan) -> Go | Stop:
+    stale = _stale(view, plan)
+    if stale and view.cluster.policy.stale == "stop":
+        return Stop(Verdict.STALE, f"the plan is stale, nothing was written: {'; '.join(stale)}. Make a new plan")
+    return Go()
+
+
+def plan_shown(view: View) -> Stop:
+    """A run that plans ends where a rollout would begin to write."""
+    decision = fit_and_planned(view)
+    if isinstance(decision, Stop):
+        return decision
+    fresh = View(view.record, view.store, view.material)
+    if fresh.plan is None or fresh.plan.empty:
+        return Stop(Verdict.NOTHING_TO_DO, fresh.plan.totals if fresh.plan else "no node was seen")
+    return Stop(Verdict.CHANGES_PENDING, fresh.plan.totals)
+
+
+def _restricted(view: View, plan: Plan) -> Plan:
+    """Without the nodes that this run must leave alone: a retry takes only some."""
+    only = set(view.record.only)
+    if not only:
+        return plan
+    waves = tuple(tuple(node for node in wave if node in only) for wave in plan.waves)
+    return plan.model_copy(
+        update={
+            "nodes": tuple(node for node in plan.nodes if node.node in only),
+            "waves": tuple(wave for wave in waves if wave),
+        }
+    )
+
+
+def _stale(view: View, now: Plan) -> list[str]:
+    """Which nodes of a saved plan look otherwise now, and in what."""
+    if not view.record.plan_fingerprint or view.plan is None:
+        return []
+    if view.plan.family != now.family:
+        return [f"the certificate family on {view.cluster.origin} is another one"]
+    found = []
+    for part in view.plan.nodes:
+        seen, planned = view.material.facts(OBSERVED, part.node), view.material.facts(PLANNED, part.node)
+        if seen is None or planned is None or seen.fingerprint() == part.fingerprint:
+            continue
+        found.append(f"{part.node} changed in {', '.join(differing(planned, seen)) or 'its facts'}")
+    return found
 
 
 def next_wave(view: View) -> Sequence[str]:
@@ -193,7 +179,7 @@ def all_reached(view: View) -> Sequence[str]:
 def invariants_hold(view: View) -> Stop:
     """The verdict over the whole cluster, by every invariant."""
     facts = view.material.all_facts(VERIFIED)
-    findings = judge(_whole(view, facts))
+    findings = judge(whole(view, facts))
     view.store.put(view.record.id, FINDINGS, "verify", findings.model_dump_json())
     return Stop(*verdict_of(view.cluster.node_names, view.ended(), findings))
 
@@ -204,9 +190,10 @@ def cancelled(view: View) -> Stop | None:
     return None if why is None else Stop(Verdict.CANCELLED, f"cancelled: {why}")
 
 
-def _whole(view: View, facts: Mapping[str, NodeFacts]) -> ClusterFacts:
+def whole(view: View, facts: Mapping[str, NodeFacts]) -> ClusterFacts:
+    """What was seen of the cluster, with why the others were not, as the rules want it."""
     reasons = {node: outcome.message for node, outcome in view.ended().items()}
-    return cluster_facts(view.cluster, facts, reasons, view.material.family())
+    return cluster_facts(view.cluster, facts, reasons, view.material.family_digests())
 
 
 def _without_origin(view: View) -> Stop:
@@ -221,11 +208,12 @@ def _without_origin(view: View) -> Stop:
     )
 
 
-def _gate(cluster: Cluster, origin: NodeFacts) -> str:
+def gate(cluster: Cluster, origin: NodeFacts) -> str:
     """What a person has to do first: the Security Configurator has no command line (ektron-facts 3.3)."""
     menu = f"Start > All programs > Ektron > CMS400 v{cluster.edition.replace('.', '')[:2]} > Utilities"
     return (
-        f"{origin.node} has no certificate family: {origin.origin_problem or 'no files were found'}. Nothing was written. "
+        f"{origin.node} has no certificate family: {origin.origin_problem or 'no files were found'}. "
+        "Nothing was written. "
         f"On {origin.node} open {menu} > Security Configurator, choose Generate Certificates, click OK, then run again "
         "(or set policy.generate_certificates)"
     )

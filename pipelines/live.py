@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.board import COLUMNS, Board
+from pipelines.board import Board, columns_of
 from pipelines.marks import MARKS, TONES, UNDER_WAY, printable
 from workers.errors import StoreUnavailable
 from workers.records import Event, RunRecord, RunState, Status, now
@@ -173,18 +173,14 @@ def _grid(board: Board, console: Console, nodes: list[str]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bright_black", show_edge=False)
     for heading in ("node", "pool", "wave"):
         table.add_column(heading, no_wrap=True)
-    columns = [column for column in COLUMNS if _has_column(board, column)]
-    for column in columns:
-        table.add_column(COLUMNS[column], justify="center", no_wrap=True)
+    columns = columns_of(board.record.kind)
+    for heading in columns.values():
+        table.add_column(heading, justify="center", no_wrap=True)
     table.add_column("", no_wrap=True, overflow="ellipsis", ratio=1)
     for node in nodes:
         cells = [_cell(board, console, node, column) for column in columns]
         table.add_row(Text(node), Text(board.nodes[node]), Text(board.wave(node)), *cells, _remark(board, node))
     return table
-
-
-def _has_column(board: Board, column: tuple[str, str]) -> bool:
-    return board.record.kind != "verify" or column[0] != "wave"
 
 
 def _cell(board: Board, console: Console, node: str, column: tuple[str, str]) -> Text:

@@ -47,6 +47,16 @@ TONES: Mapping[Verdict, Tone] = {
     Verdict.REFUTED: Tone("bad", "Refuted", "A statement that must hold is shown not to.", "bold red"),
     Verdict.INCONCLUSIVE: Tone("warn", "Inconclusive", "Something could not be found out.", "yellow"),
     Verdict.CANCELLED: Tone("warn", "Cancelled", "An operator stopped the run between two steps.", "bold yellow"),
+    Verdict.STALE: Tone(
+        "warn", "Stale", "The cluster is not what the plan was made for; nothing was done.", "bold yellow"
+    ),
+    Verdict.CHANGES_PENDING: Tone(
+        "good", "Changes pending", "The plan shows what a rollout would change.", "bold cyan"
+    ),
+    Verdict.NOTHING_TO_DO: Tone("good", "Nothing to do", "Every node is as it should be.", "bold green"),
+    Verdict.READY: Tone("good", "Ready", "Nothing stands in the way of a rollout.", "bold green"),
+    Verdict.RESTORED: Tone("good", "Restored", "Every file is byte for byte what it was before the run.", "bold green"),
+    Verdict.CLEAN: Tone("good", "Clean", "What was to be removed from the nodes is gone.", "bold green"),
     Verdict.LOCKED: Tone("warn", "Locked", "Another run works on this cluster; this one did nothing.", "bold yellow"),
 }
 UNDER_WAY = Tone("busy", "Under way", "The run has not ended; this is how it stands.", "bold blue")

@@ -4,14 +4,17 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 
-from tasks.ektron.wanted import differences, restart_reason
-
 from tasks.cluster import Cluster, Role
-from tasks.ektron.certificates import Family
-from tasks.ektron.facts import NodeFacts
+from tasks.ektron.certificates import CLIENT_KINDS, KINDS
+from tasks.ektron.facts import NodeFacts, Spread
+from tasks.ektron.wanted import differences, restart_reason
+from tasks.material import FamilyDigests
 from workers.records import Change, Record
 
-__all__ = ["NodePlan", "Plan", "make_plan", "waves_of"]
+__all__ = ["NodePlan", "Plan", "make_plan", "waves_of", "worst_case"]
+
+
+_ALWAYS = 18  #: logon and shell, two looks before, one for the certificates' folders and one to copy, one after
 
 
 class NodePlan(Record):
@@ -20,7 +23,15 @@ class NodePlan(Record):
     node: str
     changes: tuple[Change, ...] = ()
     restart: str = ""  #: why the service has to be restarted; empty when it does not
+    files: int = 0  #: certificate files to write
+    bytes: int = 0  #: what they have together
     fingerprint: str  #: of what was seen on the node
+
+    @property
+    def messages(self) -> int:
+        """WinRM messages a healthy connection needs for this node, its session and the final look included."""
+        edits = 4 if any(change.file.casefold().endswith(".config") for change in self.changes) else 2
+        return _ALWAYS + edits + (6 if self.restart else 2)
 
     @property
     def empty(self) -> bool:
@@ -50,6 +61,10 @@ class Plan(Record):
         """The part of one node, if it is in the plan."""
         return next((part for part in self.nodes if part.node == node), None)
 
+    def wave_of(self, node: str) -> int:
+        """The number of the wave a node goes in, from 1; 0 when in none."""
+        return next((number for number, wave in enumerate(self.waves, 1) if node in wave), 0)
+
     @property
     def totals(self) -> str:
         """One line for people."""
@@ -58,10 +73,14 @@ class Plan(Record):
             return f"nothing to do: all {len(self.nodes)} nodes are as they should be"
         restarts = sum(1 for node in busy if node.restart)
         changes = sum(len(node.changes) for node in busy)
-        return f"{changes} changes on {len(busy)} of {len(self.nodes)} nodes, {restarts} service restarts"
+        files, size = sum(node.files for node in busy), sum(node.bytes for node in busy)
+        return (
+            f"{changes} changes on {len(busy)} of {len(self.nodes)} nodes, {files} files of {size / 1000:.1f} kB, "
+            f"{restarts} service restarts, about {sum(node.messages for node in busy)} messages"
+        )
 
 
-def make_plan(cluster: Cluster, facts: Mapping[str, NodeFacts], family: Family) -> Plan:
+def make_plan(cluster: Cluster, facts: Mapping[str, NodeFacts], family: FamilyDigests) -> Plan:
     """The plan for the nodes that were seen.
 
     Args:
@@ -78,18 +97,48 @@ def make_plan(cluster: Cluster, facts: Mapping[str, NodeFacts], family: Family) 
     )
 
 
-def _node_plan(cluster: Cluster, facts: NodeFacts, family: Family) -> NodePlan:
+def _node_plan(cluster: Cluster, facts: NodeFacts, family: FamilyDigests) -> NodePlan:
     needed = differences(
         facts, nodes=cluster.node_names, is_origin=cluster.is_origin(facts.node), hashes=family.hashes,
         thumbprint=family.thumbprint,
     )  # fmt: skip
     changes = tuple(Change(what=d.what, file=d.file, before=d.before, after=d.after) for d in needed)
+    copies = _copies(cluster, facts, family)
     return NodePlan(
         node=facts.node,
         changes=changes,
+        files=len(copies),
+        bytes=sum(family.sizes[kind] for kind in copies),
         restart=restart_reason(facts, needed),
         fingerprint=facts.fingerprint(),
     )
+
+
+def _copies(cluster: Cluster, facts: NodeFacts, family: FamilyDigests) -> list[str]:
+    """The kind of each file that has to be written, once per file."""
+    folders = [facts.service_family, *([facts.configurator_family] if cluster.is_origin(facts.node) else [])]
+    kinds = [
+        kind
+        for folder in folders
+        for kind, wanted in family.hashes.items()
+        for node in cluster.node_names
+        if folder.get(kind, Spread()).value(node) != wanted
+    ]
+    own: list[tuple[Mapping[str, str], Sequence[str]]] = [(facts.web_root_family, CLIENT_KINDS)]
+    if not cluster.is_origin(facts.node):
+        own.append((facts.staging_family, KINDS))
+    return kinds + [kind for there, wanted in own for kind in wanted if there.get(kind) != family.hashes[kind]]
+
+
+def worst_case(cluster: Cluster, waves: Sequence[Sequence[str]]) -> float:
+    """Seconds a run could take at most: every deadline and every try of every step used up, in every wave."""
+    policy = cluster.policy
+    tries, bounds = policy.retries.most, policy.deadlines
+    look = tries * (bounds.connect + bounds.step + policy.retries.longest)
+    restart = tries * (bounds.connect + 3 * bounds.service + bounds.step + policy.retries.longest)
+    rounds = [math.ceil(len(wave) / policy.concurrency) for wave in waves]
+    everybody = math.ceil(len(cluster.nodes) / policy.concurrency)
+    return min(bounds.run, look * (1 + 2 * everybody) + sum(rounds) * (3 * look + restart))
 
 
 def waves_of(cluster: Cluster, names: Sequence[str]) -> tuple[tuple[str, ...], ...]:

@@ -23,6 +23,7 @@ _WORD = "1 to 64 letters, digits, '.', '_' and '-', the first a letter or digit"
 _WINDOWS_PATH = r"an absolute Windows path such as C:\inetpub\wwwroot\site"
 _REFERENCE = "env:NAME or file:PATH; the secret itself stands in no cluster file"
 _TRANSPORT = "ntlm, basic, kerberos, credssp, certificate"
+_TRIES = "a whole number from 1 to 20, the first try included"
 _SECONDS = "seconds, more than 0, at most 86400"
 
 #: What may stand under a key, by its path without indices.
@@ -42,11 +43,18 @@ ALLOWED: Mapping[str, str] = {
     "policy.waves": 'pools, all, or sizes such as [1, 5, "25%", "100%"]',
     "policy.max_failed": "a whole number from 0, or null for a third of the cluster",
     "policy.unreachable": "continue, stop",
+    "policy.stale": "stop, continue",
     "policy.generate_certificates": "true, false",
+    "policy.keep_backups_days": "a whole number from 0 to 3650",
     "policy.deadlines.connect": _SECONDS,
     "policy.deadlines.step": _SECONDS,
     "policy.deadlines.service": _SECONDS,
     "policy.deadlines.run": _SECONDS,
+    "policy.retries.unreachable": _TRIES,
+    "policy.retries.session_lost": _TRIES,
+    "policy.retries.conflict": _TRIES,
+    "policy.retries.backoff": "seconds from 0 to 60",
+    "policy.retries.longest": "seconds from 0 to 600",
     "nodes": "1 to 5000 nodes, each with name, host, role and pool",
     "nodes.name": _NETBIOS,
     "nodes.host": "a host name or an IP address, without scheme or port",

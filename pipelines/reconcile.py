@@ -8,11 +8,11 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from pipelines.decide import View
 from pipelines.engine import Engine
-from pipelines.rollout import LOCK_TTL, begin, join_and_verify, publish
+from pipelines.rollout import LOCK_TTL, LOOKING, begin, join_and_verify, publish
+from pipelines.view import View
 from tasks.cluster import Cluster
-from tasks.runner import CANCEL
+from tasks.runner import CANCEL, PAUSE
 from workers.errors import EsyncError
 from workers.logs import logger
 from workers.records import Event, RunRecord, RunState, now
@@ -31,8 +31,10 @@ def push_on(engine: Engine, run_id: str) -> str:
     record = engine.store.run(run_id)
     if record.state is RunState.CONCLUDED:
         return ""
-    if record.kind != "verify":
+    if record.kind not in LOOKING:
         engine.store.lock_cluster(record.cluster, run_id, LOCK_TTL)
+    if PAUSE in engine.store.flags(run_id):
+        return ""
     _mind_the_deadline(engine, record)
     turn = record.turn
     stalled = engine.store.progress(run_id) > engine.settings.stall_after

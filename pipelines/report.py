@@ -18,6 +18,8 @@ from pipelines.report_rows import (
     Summary,
     TurnRow,
 )
+from tasks.cluster import Cluster, Role
+from tasks.ektron.attestations import Attestation, attestations
 from tasks.ektron.findings import Finding, Severity, Verdict
 from workers.records import RunRecord, Status, StepOutcome, Turn, now
 
@@ -34,6 +36,7 @@ WORST_FIRST = (
     Status.UNCHANGED,
 )
 _FINE = {Status.UNCHANGED, Status.CHANGED, Status.WOULD_CHANGE}
+_ASKING = {"rollout", "verify", "doctor"}  #: kinds of runs that judge the whole cluster
 _NUMBERED = re.compile(r"(.*?)(\d+)")
 
 
@@ -66,7 +69,14 @@ def build(summary: Summary) -> Report:
         turns=tuple(_turn_row(record, turn, summary.outcomes) for turn in record.turns),
         timings=_timings(summary.outcomes),
         nodes=rows,
+        attestations=_attestations(cluster) if record.kind in _ASKING else (),
     )
+
+
+def _attestations(cluster: Cluster) -> tuple[Attestation, ...]:
+    """What only a person can answer about a cluster of this shape."""
+    staging = sum(1 for node in cluster.nodes if node.role is Role.STAGING)
+    return attestations(nodes=len(cluster.nodes), staging=staging, production=len(cluster.nodes) - staging)
 
 
 def name_ranges(names: Iterable[str]) -> str:
@@ -195,6 +205,8 @@ def _finding_row(finding: Finding, nodes: int) -> FindingRow:
         remedy=finding.remedy,
         nodes=finding.nodes,
         ranges=f"all {nodes} nodes" if len(finding.nodes) == nodes > 1 else name_ranges(finding.nodes),
+        reasons=finding.reasons,
+        source=finding.source,
     )
 
 

@@ -6,9 +6,10 @@ The JSON of `Report` is what programs read (docs/report-schema.json).
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
 from tasks.cluster import Cluster
+from tasks.ektron.attestations import Attestation
 from tasks.ektron.findings import Findings
 from workers.records import Change, Record, RunRecord, Status, StepOutcome
 
@@ -155,6 +156,8 @@ class FindingRow(Record):
     remedy: str
     nodes: tuple[str, ...]
     ranges: str  #: the same, for people: `P1..P40`, or `all 4 nodes`
+    reasons: dict[str, str] = Field(default_factory=dict)  #: node -> why it is one of them, never shortened
+    source: str = ""  #: where the statement comes from
 
 
 class TurnRow(Record):
@@ -209,3 +212,4 @@ class Report(Record):
     turns: tuple[TurnRow, ...]
     timings: tuple[StepTiming, ...]
     nodes: tuple[NodeRow, ...]
+    attestations: tuple[Attestation, ...] = ()  #: what only a person can answer

@@ -6,15 +6,22 @@ from datetime import UTC
 
 from pipelines.marks import printable
 from pipelines.report_rows import Cause, FindingRow, Report
+from tasks.undo import CHANGED_SINCE
 
-__all__ = ["cause_lines", "duration", "finding_lines", "to_text", "totals_line", "verdict_line"]
+__all__ = ["attestation_lines", "cause_lines", "difference_lines", "duration", "finding_lines", "to_text", "totals_line", "verdict_line"]
 
 _WIDTH = 100
 
 
 def to_text(report: Report) -> str:
     """The whole report, ASCII apart from what the operator wrote, ended by a line break."""
-    parts = [list(_head(report)), list(_turn_lines(report)), list(finding_lines(report)), list(cause_lines(report))]
+    parts = [
+        list(_head(report)),
+        list(_turn_lines(report)),
+        list(finding_lines(report)),
+        list(attestation_lines(report)),
+    ]
+    parts += [list(difference_lines(report)), list(cause_lines(report))]
     parts.append([totals_line(report), verdict_line(report)])
     return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
 
@@ -41,6 +48,21 @@ def cause_lines(report: Report) -> Iterator[str]:
             yield from _wrapped(f"file: {cause.file}")
         if cause.remedy:
             yield from _wrapped(f"do: {cause.remedy}")
+
+
+def difference_lines(report: Report) -> Iterator[str]:
+    """What somebody changed after a run that was to be taken back: `-` is there now, `+` was there before the run."""
+    for node in report.nodes:
+        file = ""
+        for change in node.changes:
+            if not change.what.startswith(CHANGED_SINCE):
+                continue
+            if change.file != file:
+                file = change.file
+                yield f"{node.node}  {file}"
+            yield f"  {change.what}"
+            yield from (f"  - {printable(line)}" for line in change.before.splitlines())
+            yield from (f"  + {printable(line)}" for line in change.after.splitlines())
 
 
 def duration(seconds: float) -> str:
@@ -91,11 +113,21 @@ def finding_lines(report: Report) -> Iterator[str]:
         yield f"{proven} of {len(report.findings)} invariants proven"
 
 
+def attestation_lines(report: Report) -> Iterator[str]:
+    """The questions that no program can answer, each with why it matters."""
+    if report.attestations:
+        yield "a person has to answer:"
+    for asked in report.attestations:
+        when = f" [{asked.when}]" if asked.when != "once" else ""
+        yield from _wrapped(f"{asked.id}: {asked.question}{when}")
+
+
 def _finding(finding: FindingRow) -> Iterator[str]:
     where = f" on {finding.ranges}" if finding.ranges else ""
     yield f"{finding.label}: {finding.invariant}{where}"
     if finding.statement:
-        yield from _wrapped(finding.statement)
+        holds = "not known whether this holds" if finding.verdict == "unknown" else "does not hold"
+        yield from _wrapped(f"{holds}: {finding.statement}")
     if finding.evidence:
         yield from _wrapped(finding.evidence)
     if finding.remedy:

@@ -6,21 +6,41 @@ begins. Messages carry ids only; the join is idempotent and is also called by th
 """
 
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from celery import chain, chord
 from celery.canvas import Signature
 
-from pipelines import decide
-from pipelines.decide import Go, Stop, View
+from pipelines import decide, decide_rollback, readiness
 from pipelines.engine import Engine
-from tasks.step import CERT_COPY, CONFIG_EDIT, INSTALL_CHECK, SERVICE_RESTART
+from pipelines.evidence import conclusion, evidence_of
+from pipelines.view import Go, Stop, View
+from tasks.step import (
+    CERT_COPY,
+    CLEANUP,
+    CONFIG_EDIT,
+    INSTALL_CHECK,
+    ROLLBACK,
+    ROLLBACK_CHECK,
+    SERVICE_RESTART,
+)
 from workers.celery_app import CONTROL_QUEUE, NODES_QUEUE
 from workers.logs import logger
 from workers.records import Event, RunRecord, RunState, Turn, Verdict, now
 
-__all__ = ["STAGES", "Stage", "begin", "join_and_verify", "publish", "stages_of"]
+__all__ = [
+    "KINDS",
+    "LOOKING",
+    "STAGES",
+    "Stage",
+    "begin",
+    "decided",
+    "following",
+    "join_and_verify",
+    "publish",
+    "stages_of",
+]
 
 log = logger(__name__)
 
@@ -45,13 +65,37 @@ STAGES: tuple[Stage, ...] = (
     Stage("verify", decide.all_reached, (INSTALL_CHECK,), decide.invariants_hold),
 )
 
-#: A run that only looks.
-LOOKING: tuple[Stage, ...] = (STAGES[0], Stage("verify", decide.all_reached, (INSTALL_CHECK,), decide.invariants_hold))
+CANARY, OBSERVE, _, VERIFY = STAGES
+
+#: The life of a run that takes another one back.
+ROLLBACK_STAGES: tuple[Stage, ...] = (
+    Stage("canary", decide_rollback.canaries, (ROLLBACK_CHECK,), decide.logon_accepted),
+    Stage("observe", decide_rollback.others, (ROLLBACK_CHECK,), decide_rollback.go_on),
+    Stage("rollback", decide_rollback.to_restore, (ROLLBACK,), decide_rollback.go_on),
+    Stage("verify", decide_rollback.to_compare, (ROLLBACK_CHECK,), decide_rollback.all_restored),
+)
+#: The life of a run that removes what runs left on the nodes.
+CLEANUP_STAGES: tuple[Stage, ...] = (
+    Stage("canary", decide_rollback.canaries, (CLEANUP,), decide.logon_accepted),
+    Stage("cleanup", decide_rollback.others, (CLEANUP,), decide_rollback.all_clean),
+)
+
+#: Other kinds of runs take some of the same stages, or decide differently at the end.
+KINDS: Mapping[str, tuple[Stage, ...]] = {
+    "rollout": STAGES,
+    "verify": (CANARY, VERIFY),
+    "plan": (CANARY, replace(OBSERVE, then=decide.plan_shown)),
+    "doctor": (CANARY, Stage("doctor", readiness.everybody_answering, (INSTALL_CHECK,), readiness.ready)),
+    "rollback": ROLLBACK_STAGES,
+    "cleanup": CLEANUP_STAGES,
+}
+#: Kinds that change nothing and need not have the cluster for themselves.
+LOOKING = frozenset({"verify", "plan", "doctor"})
 
 
 def stages_of(record: RunRecord) -> tuple[Stage, ...]:
     """The stages this kind of run goes through."""
-    return LOOKING if record.kind == "verify" else STAGES
+    return KINDS[record.kind]
 
 
 def begin(engine: Engine, run_id: str) -> None:
@@ -60,7 +104,7 @@ def begin(engine: Engine, run_id: str) -> None:
     if record.turns or record.state is RunState.CONCLUDED:
         return
     holder = None
-    if record.kind != "verify":
+    if record.kind not in LOOKING:
         holder = engine.store.lock_cluster(record.cluster, run_id, LOCK_TTL)
     if holder is not None:
         summary = f"run {holder} works on cluster {record.cluster}; wait for it, or cancel it"
@@ -73,24 +117,29 @@ def begin(engine: Engine, run_id: str) -> None:
 def join_and_verify(engine: Engine, run_id: str, turn_name: str) -> None:
     """Decides what comes after a turn. Any number of callers, any number of times: one of them wins.
 
-    Does nothing while a node of the turn has no outcome for its last step: the reconciler will see to it.
+    Does nothing while a node of the turn has no outcome for its last step, or the run is paused: the reconciler will
+    see to it.
     """
     record = engine.store.run(run_id)
     turn = record.turn
     if record.state is RunState.CONCLUDED or turn is None or turn.name != turn_name:
         return
     view = View(record, engine.store, engine.material(record))
-    if view.unfinished(turn):
-        log.info("join came early", run=run_id, turn=turn_name)
+    if view.unfinished(turn) or view.paused:
+        log.info("not the time to join", run=run_id, turn=turn_name)
         return
-    stage = next(stage for stage in stages_of(record) if stage.name == turn.stage)
-    decision = decide.cancelled(view) or stage.then(view)
+    decision = decide.cancelled(view) or decided(view, turn)
     if isinstance(decision, Stop):
         _conclude(engine, record, decision)
     else:
         fingerprint = decision.plan_fingerprint or record.plan_fingerprint
         planned = record.model_copy(update={"plan_fingerprint": fingerprint})
         _go_on(engine, planned, joined=(*record.joined, turn_name))
+
+
+def decided(view: View, turn: Turn) -> Go | Stop:
+    """What the evidence says at the end of a turn: by the store alone, so that anybody comes to the same."""
+    return next(stage for stage in stages_of(view.record) if stage.name == turn.stage).then(view)
 
 
 def publish(engine: Engine, record: RunRecord, nodes: Sequence[str]) -> None:
@@ -121,42 +170,52 @@ def _join(engine: Engine, run_id: str, turn: str) -> Signature:
 
 def _go_on(engine: Engine, record: RunRecord, joined: tuple[str, ...]) -> None:
     """Opens the next turn: of the current stage while it has nodes, else of the next stage that has some."""
-    view = View(record, engine.store, engine.material(record))
-    turn = _next_turn(view)
-    if turn is None:
-        _conclude(engine, record, decide.invariants_hold(view))
+    turn = following(View(record, engine.store, engine.material(record)))
+    if isinstance(turn, Stop):
+        _conclude(engine, record, turn)
         return
     update = {"state": RunState.RUNNING, "joined": joined, "turns": (*record.turns, turn)}
-    saved = engine.store.save(record.model_copy(update=update))
+    events = [Event(kind="turn.opened", turn=turn.name, message=f"{len(turn.nodes)} nodes")]
+    if record.plan_fingerprint and record.turn and record.turn.stage == OBSERVE.name:
+        events.insert(0, Event(kind="run.planned", digest=record.plan_fingerprint))
+    saved = engine.store.save(record.model_copy(update=update), *events)
     if saved is None:
         return
-    engine.store.note(record.id, Event(kind="turn.opened", turn=turn.name, message=f"{len(turn.nodes)} nodes"))
     publish(engine, saved, turn.nodes)
 
 
-def _next_turn(view: View) -> Turn | None:
+def following(view: View) -> Turn | Stop:
+    """The next turn. A stage that has nobody from the start still decides: there may be nothing to go on to."""
     stages, turns, current = stages_of(view.record), view.record.turns, view.record.turn
     first = [stage.name for stage in stages].index(current.stage) if current else 0
     for stage in stages[first:]:
         nodes = stage.nodes(view)
+        number = 1 + sum(1 for turn in turns if turn.stage == stage.name)
         if nodes:
-            number = 1 + sum(1 for turn in turns if turn.stage == stage.name)
             name = f"{stage.name}-{number}" if number > 1 or stage.name == "wave" else stage.name
             return Turn(name=name, stage=stage.name, steps=stage.steps, nodes=tuple(nodes))
-    return None
+        decision = stage.then(view) if number == 1 else Go()
+        if isinstance(decision, Stop):
+            return decision
+    raise AssertionError(f"the last stage of a {view.record.kind} always decides to stop")
 
 
 def _conclude(engine: Engine, record: RunRecord, stop: Stop) -> None:
     """Writes the verdict, once, and lets the cluster go."""
+    ended = now()
     update = {
         "state": RunState.CONCLUDED,
         "verdict": stop.verdict,
         "summary": stop.summary,
-        "ended": now(),
+        "ended": ended,
         "joined": (*record.joined, *((record.turn.name,) if record.turn else ())),
     }
-    if engine.store.save(record.model_copy(update=update)) is None:
+    concluded = record.model_copy(update=update)
+    rests_on = conclusion(concluded, evidence_of(engine.store, record.id))
+    event = Event(kind="run.concluded", at=ended, status=stop.verdict, message=stop.summary, digest=rests_on)
+    if engine.store.save(concluded, event) is None:
         return
+    # In the log too: whoever rewrites the store's history cannot rewrite this.
+    log.info("run concluded", run=record.id, verdict=stop.verdict.value, chain=engine.store.chain(record.id).head)
     if stop.verdict is not Verdict.LOCKED:
         engine.store.unlock_cluster(record.cluster, record.id)
-    engine.store.note(record.id, Event(kind="run.concluded", status=stop.verdict, message=stop.summary))

@@ -3,17 +3,17 @@
 from collections.abc import Mapping, Sequence
 
 from tasks.cluster import Cluster
-from tasks.ektron.certificates import Family
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts import NodeFacts
 from tasks.ektron.findings import Finding, Findings
+from tasks.material import FamilyDigests
 from workers.records import Status, StepOutcome, Verdict
 
 __all__ = ["cluster_facts", "verdict_of"]
 
 
 def cluster_facts(
-    cluster: Cluster, facts: Mapping[str, NodeFacts], reasons: Mapping[str, str], family: Family | None
+    cluster: Cluster, facts: Mapping[str, NodeFacts], reasons: Mapping[str, str], family: FamilyDigests | None
 ) -> ClusterFacts:
     """What was seen of the cluster, as the rules want it.
 
@@ -33,9 +33,7 @@ def cluster_facts(
     )
 
 
-def verdict_of(
-    nodes: Sequence[str], ended: Mapping[str, StepOutcome], findings: Findings
-) -> tuple[Verdict, str]:
+def verdict_of(nodes: Sequence[str], ended: Mapping[str, StepOutcome], findings: Findings) -> tuple[Verdict, str]:
     """The verdict and one sentence for people.
 
     Failed nodes weigh most, then refuted invariants, then nodes that did not answer, then what nobody knows.

@@ -8,11 +8,23 @@ from celery import Celery
 from celery.exceptions import Reject
 
 from tasks.cert_copy import cert_copy
+from tasks.cleanup import cleanup
 from tasks.config_edit import config_edit
 from tasks.install_check import install_check
+from tasks.rollback import rollback
+from tasks.rollback_check import rollback_check
 from tasks.runner import NodeBusy, StepRunner
 from tasks.service_restart import service_restart
-from tasks.step import CERT_COPY, CONFIG_EDIT, INSTALL_CHECK, SERVICE_RESTART, Step
+from tasks.step import (
+    CERT_COPY,
+    CLEANUP,
+    CONFIG_EDIT,
+    INSTALL_CHECK,
+    ROLLBACK,
+    ROLLBACK_CHECK,
+    SERVICE_RESTART,
+    Step,
+)
 from workers.errors import RunUnknown, StoreUnavailable
 from workers.logs import bound, logger
 
@@ -26,6 +38,9 @@ STEPS: Mapping[str, Step] = {
     CONFIG_EDIT: config_edit,
     CERT_COPY: cert_copy,
     SERVICE_RESTART: service_restart,
+    ROLLBACK_CHECK: rollback_check,
+    ROLLBACK: rollback,
+    CLEANUP: cleanup,
 }
 
 

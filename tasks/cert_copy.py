@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tasks.config_edit import backup_folder, family_of
-from tasks.ektron.certificates import CLIENT_KINDS, Family, node_of
+from tasks.ektron.certificates import CLIENT_KINDS, Family, strays
 from tasks.ektron.editions import Layout
 from tasks.observe import planned_layout
 from tasks.step import Done, Work
@@ -33,11 +33,11 @@ def cert_copy(work: Work) -> Done:
     work.say("observing")
     family = family_of(work)
     layout = planned_layout(work)
-    strays = () if work.is_origin else _strays(work, layout)
+    foreign = () if work.is_origin else _strays(work, layout)
     targets = _targets(work, layout, family)
     work.say("applying")
-    replies = _spread(work, family, targets, strays)
-    changes = _changes(targets, strays, replies)
+    replies = _spread(work, family, targets, foreign)
+    changes = _changes(targets, foreign, replies)
     total = sum(len(target.files) for target in targets)
     return Done(changes=changes, message=f"{total} files in {len(targets)} folders")
 
@@ -56,24 +56,23 @@ def _targets(work: Work, layout: Layout, family: Family) -> list[_Target]:
 
 
 def _strays(work: Work, layout: Layout) -> tuple[str, ...]:
-    """Other nodes' security files in the staging folder; there must be none (procedure, second part, step 10)."""
+    """Security files in the staging folder beside this node's own six (procedure, second part, step 10)."""
     (reply,) = work.session.ask(
         [ops.list_folder(layout.staging_folder)], deadline=work.deadline, keep_going=True, cancelled=work.cancelled
     )
     if not reply.ok:
         return ()
-    named = [(entry["name"], node_of(entry["name"])) for entry in reply["entries"] if entry["kind"] == "file"]
-    foreign = [name for name, of in named if of and of[0].upper() != work.node.name.upper()]
-    return tuple(f"{layout.staging_folder}\\{name}" for name in foreign)
+    names = [entry["name"] for entry in reply["entries"] if entry["kind"] == "file"]
+    return tuple(f"{layout.staging_folder}\\{name}" for name in strays(work.node.name, names))
 
 
-def _spread(work: Work, family: Family, targets: list[_Target], strays: tuple[str, ...]) -> list[Reply]:
+def _spread(work: Work, family: Family, targets: list[_Target], foreign: tuple[str, ...]) -> list[Reply]:
     """One exchange for all folders. Only the staging folder is ours to make; the others come with the product."""
     backup = backup_folder(work)
     requests: list[Op] = []
     if not work.is_origin:
-        requests.append(ops.mkdir(targets[-1].folder))
-    requests += [ops.remove(path, backup=backup) for path in strays]
+        requests.append(ops.mkdir(targets[-1].folder, backup=backup))
+    requests += [ops.remove(path, backup=backup) for path in foreign]
     first = len(requests)
     requests += [ops.spread(target.folder, family.blobs, target.files, backup=backup) for target in targets]
     try:
@@ -88,8 +87,8 @@ def _spread(work: Work, family: Family, targets: list[_Target], strays: tuple[st
         ) from error
 
 
-def _changes(targets: list[_Target], strays: tuple[str, ...], replies: list[Reply]) -> tuple[Change, ...]:
-    changes = [Change(what="removed: belongs to another server", file=path) for path in strays]
+def _changes(targets: list[_Target], foreign: tuple[str, ...], replies: list[Reply]) -> tuple[Change, ...]:
+    changes = [Change(what="removed: not one of this server's own six", file=path) for path in foreign]
     for target, reply in zip(targets, replies, strict=True):
         written = len(reply["written"])
         if written + reply["unchanged"] != len(target.files):

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 from workers.records import Endpoint, Transport
 
-__all__ = ["Cluster", "Connection", "Deadlines", "Node", "Policy", "Role", "Site"]
+__all__ = ["Cluster", "Connection", "Deadlines", "Node", "Policy", "Retries", "Role", "Site"]
 
 # A NetBIOS name may start with a digit and hold hyphens (ektron-facts 2.3); 15 characters at most.
 NodeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,14}$")]
@@ -81,6 +81,34 @@ class Deadlines(_Part):
     run: Seconds = 7200
 
 
+class Retries(_Part):
+    """How often a step is tried, by what went wrong; nothing else is ever tried twice. Owned by one layer.
+
+    Attributes:
+        unreachable: no connection.
+        session_lost: the conversation broke; the step observes again in a new one.
+        conflict: a file changed or was held under our hands.
+        backoff: seconds before the second try, doubled each time and jittered.
+        longest: seconds between two tries at most.
+    """
+
+    unreachable: Annotated[int, Field(ge=1, le=20)] = 3
+    session_lost: Annotated[int, Field(ge=1, le=20)] = 3
+    conflict: Annotated[int, Field(ge=1, le=20)] = 3
+    backoff: Annotated[float, Field(ge=0, le=60)] = 0.2
+    longest: Annotated[float, Field(ge=0, le=600)] = 3.0
+
+    def attempts(self, slug: str) -> int:
+        """How many tries an error of that slug is worth, the first one included."""
+        worth = {"unreachable": self.unreachable, "session_lost": self.session_lost, "conflict": self.conflict}
+        return worth.get(slug, 1)
+
+    @property
+    def most(self) -> int:
+        """The most tries any class has."""
+        return max(self.unreachable, self.session_lost, self.conflict)
+
+
 class Policy(_Part):
     """How a run goes about it.
 
@@ -90,16 +118,22 @@ class Policy(_Part):
         max_failed: a run stops after a wave in which more nodes than this have failed so far; null is a third
             of the cluster.
         unreachable: `continue` without the nodes that do not answer, or `stop` before anything is written.
+        stale: when a saved plan no longer fits a node, `stop` before anything is written, or `continue` without it.
+        keep_backups_days: how long the nodes keep what runs replaced; `cleanup` removes what is older.
         generate_certificates: make a family where the origin has none, instead of stopping at the gate.
         deadlines: bounds in seconds.
+        retries: how often what is tried again.
     """
 
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 50
     waves: Literal["pools", "all"] | tuple[int | str, ...] = "pools"
     max_failed: Annotated[int, Field(ge=0)] | None = None
     unreachable: Literal["continue", "stop"] = "continue"
+    stale: Literal["stop", "continue"] = "stop"
     generate_certificates: bool = False
+    keep_backups_days: Annotated[int, Field(ge=0, le=3650)] = 30
     deadlines: Deadlines = Deadlines()
+    retries: Retries = Retries()
 
     @field_validator("waves")
     @classmethod

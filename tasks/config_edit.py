@@ -6,6 +6,7 @@ before every edit is known to be possible.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import PureWindowsPath
 
 from tasks.ektron.certificates import Family
 from tasks.ektron.config_editors import Edit, edit_asset, edit_ews, edit_service, edit_web
@@ -18,7 +19,7 @@ from workers.records import Change
 from workers.winrm import agent as ops
 from workers.winrm.agent import Op, Reply
 
-__all__ = ["backup_folder", "config_edit", "family_of"]
+__all__ = ["backup_folder", "backups_folder", "config_edit", "family_of"]
 
 Editor = Callable[[bytes], Edit]
 
@@ -45,12 +46,13 @@ def config_edit(work: Work) -> Done:
     editors = _editors(work, layout, family_of(work))
     edited = _read_and_edited(work, editors)
     needed = [one for one in edited if one.edit.changes]
+    warned = _warnings(edited)
     if not needed:
-        return Done(message="all values are as they should be")
+        return Done(message=f"all values are as they should be{warned}")
     work.say("applying")
     written = _written(work, layout, needed)
     _compared(needed, written)
-    return Done(changes=tuple(_changes(needed)), message=f"{len(needed)} files edited")
+    return Done(changes=tuple(_changes(needed)), message=f"{len(needed)} files edited{warned}")
 
 
 def family_of(work: Work) -> Family:
@@ -65,9 +67,14 @@ def family_of(work: Work) -> Family:
     return family
 
 
-def backup_folder(work: Work) -> str:
-    """Where this run keeps what it replaces on the node."""
-    return f"{work.session.hello().program_data}\\esync-rollout\\{work.run}"
+def backup_folder(work: Work, run: str = "") -> str:
+    """Where a run keeps what it replaces on the node; this one when empty."""
+    return f"{backups_folder(work)}\\{run or work.run}"
+
+
+def backups_folder(work: Work) -> str:
+    """The one folder on the node that is ours."""
+    return f"{work.session.hello().program_data}\\esync-rollout"
 
 
 def _editors(work: Work, layout: Layout, family: Family) -> dict[str, Editor]:
@@ -132,6 +139,12 @@ def _compared(needed: list[_Edited], hashes: list[Reply]) -> None:
     for one, reply in zip(needed, hashes, strict=True):
         if reply["hash"] != ops.digest(one.edit.data):
             raise Conflict("the file is not what was just written; something else writes it too", file=one.path)
+
+
+def _warnings(edited: list[_Edited]) -> str:
+    """What an editor could do and a person should still look at, each with its file."""
+    told = [f"{PureWindowsPath(one.path).name}: {warning}" for one in edited for warning in one.edit.warnings]
+    return f"; look at this: {'; '.join(told)}" if told else ""
 
 
 def _changes(needed: list[_Edited]) -> list[Change]:

@@ -7,10 +7,11 @@ from tasks.ektron.certificates import generate_family
 from tasks.ektron.facts import NodeFacts
 from tasks.material import OBSERVED, VERIFIED
 from tasks.observe import observe
+from tasks.observe_readiness import readiness
 from tasks.step import Done, Work
 from workers.errors import NodeRefused, Stale
 
-__all__ = ["install_check"]
+__all__ = ["differing", "install_check"]
 
 
 def install_check(work: Work) -> Done:
@@ -26,10 +27,12 @@ def install_check(work: Work) -> Done:
     if stage == "verify":
         work.material.keep_facts(VERIFIED, facts)
         return Done(message="looked at everything")
+    if stage == "doctor":
+        return _examined(work, facts)
     if stage == "wave":
         return _confirmed(work, facts)
     work.material.keep_facts(OBSERVED, facts)
-    if work.is_origin:
+    if work.is_origin and work.material.family() is None:
         if family is None and work.cluster.policy.generate_certificates:
             family = generate_family(work.node.name)
         if family is not None:
@@ -38,21 +41,39 @@ def install_check(work: Work) -> Done:
     return Done(message=f"service {facts.service.state}, build {facts.web.builds.get('ek_buildNumber', 'unknown')}")
 
 
+def _examined(work: Work, facts: NodeFacts) -> Done:
+    """A look before anything is set up. What is missing is for the rules to say, of all nodes at once."""
+    whole = readiness(work, facts)
+    work.material.keep_facts(OBSERVED, whole)
+    seen = whole.system
+    told = f"PowerShell {seen.powershell} {seen.edition}, {seen.os}" if seen else "looked at"
+    return Done(message=f"{told}; service {facts.service.state or 'not installed'}")
+
+
 def _confirmed(work: Work, facts: NodeFacts) -> Done:
     """The node is still what the plan was made for. A step that was interrupted may have changed it: that is ours."""
-    planned = work.material.facts(OBSERVED, work.node.name)
+    planned = work.material.planned(work.node.name)
     if planned is None or planned.fingerprint() == facts.fingerprint():
         return Done(message="as planned")
     raise Stale(
-        f"{work.node.name} changed since the plan was made: {', '.join(_different(planned, facts))}",
+        f"{work.node.name} changed since the plan was made: {', '.join(differing(planned, facts))}",
         remedy="look at what else changes this server, then run again",
     )
 
 
-def _different(planned: NodeFacts, facts: NodeFacts) -> list[str]:
-    """Names of what differs, for people."""
+def differing(planned: NodeFacts, facts: NodeFacts) -> list[str]:
+    """Names of what differs between two looks at a node, for people: `service_config.keys`."""
     before, after = planned.comparable(), facts.comparable()
-    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    found = []
+    for name in sorted(before.keys() | after.keys()):
+        one, other = before.get(name), after.get(name)
+        if one == other:
+            continue
+        if isinstance(one, dict) and isinstance(other, dict):
+            found += [f"{name}.{key}" for key in sorted(one.keys() | other.keys()) if one.get(key) != other.get(key)]
+        else:
+            found.append(name)
+    return found
 
 
 def _require_usable(facts: NodeFacts) -> None:

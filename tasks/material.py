@@ -6,16 +6,33 @@ from typing import TYPE_CHECKING
 
 from tasks.ektron.certificates import Family
 from tasks.ektron.facts import NodeFacts
+from workers.records import Record, StepOutcome
 
 if TYPE_CHECKING:
     from workers.store import RunStore
     from workers.vault import Vault
 
-__all__ = ["OBSERVED", "VERIFIED", "Material"]
+__all__ = ["DIGESTS", "OBSERVED", "PLANNED", "VERIFIED", "FamilyDigests", "Material"]
 
 OBSERVED = "observed"  #: document kind: facts the plan is made from
+PLANNED = "planned"  #: document kind: facts a plan was made from that was saved before this run
 VERIFIED = "verified"  #: document kind: facts the verdict is made from
+DIGESTS = "family"  #: document kind: what may be known of the family
 FAMILY = "family"
+
+
+class FamilyDigests(Record):
+    """What may be known of a certificate family: enough to judge by, nothing to keep secret."""
+
+    hashes: dict[str, str]  #: kind -> SHA-256 of the file, hex
+    sizes: dict[str, int]  #: kind -> bytes
+    thumbprint: str  #: SHA-256 of the client certificate, hex
+
+    @classmethod
+    def of(cls, family: Family) -> "FamilyDigests":
+        """Those of a family."""
+        sizes = {kind: len(data) for kind, data in family.blobs.items()}
+        return cls(hashes=family.hashes, sizes=sizes, thumbprint=family.thumbprint)
 
 
 class Material:
@@ -26,6 +43,18 @@ class Material:
         self._vault = vault
         self._run = run_id
 
+    def of(self, run_id: str) -> "Material":
+        """Another run's shelf."""
+        return Material(self._store, self._vault, run_id)
+
+    def outcomes(self, node: str) -> tuple[StepOutcome, ...]:
+        """What the run's steps did to a node so far."""
+        return tuple(outcome for outcome in self._store.outcomes(self._run) if outcome.node == node)
+
+    def going_on(self) -> frozenset[str]:
+        """Ids of all runs, of any cluster, that have not ended."""
+        return frozenset(self._store.active())
+
     def keep_facts(self, kind: str, facts: NodeFacts) -> None:
         """Stores what was seen on a node; a second look replaces the first."""
         self._store.put(self._run, kind, facts.node, facts.model_dump_json(exclude_defaults=True))
@@ -35,13 +64,19 @@ class Material:
         document = self._store.document(self._run, kind, node)
         return NodeFacts.model_validate_json(document) if document else None
 
+    def planned(self, node: str) -> NodeFacts | None:
+        """What the plan believes of a node: what a saved plan saw, else what this run saw."""
+        return self.facts(PLANNED, node) or self.facts(OBSERVED, node)
+
     def all_facts(self, kind: str) -> dict[str, NodeFacts]:
         """What was seen, per node."""
         documents = self._store.documents(self._run, kind)
         return {node: NodeFacts.model_validate_json(text) for node, text in documents.items()}
 
     def keep_family(self, family: Family) -> None:
-        """Seals the six files; private keys never lie in the store in clear."""
+        """Seals the six files; private keys never lie in the store in clear, their digests do."""
+        # First the digests: a family that is sealed is not looked for again.
+        self._store.put(self._run, DIGESTS, FAMILY, FamilyDigests.of(family).to_json())
         blobs = {kind: base64.b64encode(data).decode() for kind, data in family.blobs.items()}
         self._vault.seal(self._run, FAMILY, json.dumps(blobs).encode())
 
@@ -51,6 +86,11 @@ class Material:
             return None
         blobs = json.loads(self._vault.unseal(self._run, FAMILY))
         return Family(blobs={kind: base64.b64decode(text) for kind, text in blobs.items()})
+
+    def family_digests(self) -> FamilyDigests | None:
+        """What everybody may know of that family; needs no seal key."""
+        document = self._store.document(self._run, DIGESTS, FAMILY)
+        return FamilyDigests.model_validate_json(document) if document else None
 
     def digest(self, text: str) -> str:
         """A keyed digest, for comparing secrets without keeping them."""

@@ -22,6 +22,8 @@ from tasks.ektron.facts import (
 )
 from tasks.ektron.refusals import Refused
 from tasks.material import OBSERVED
+from tasks.observe_generated import generated_facts, generated_questions
+from tasks.observe_readiness import system_facts
 from tasks.step import Work
 from workers.errors import AgentFailed
 from workers.records import now
@@ -126,6 +128,7 @@ def _questions(work: Work, layout: Layout) -> dict[str, Op]:
         "server": ops.read(f"{layout.service_folder}\\{own}_SyncServer.cer"),
         "staging": ops.list_folder(layout.staging_folder, hashes=True),
     }
+    questions |= generated_questions(layout, CONFIG_LIMIT)
     questions |= {f"version {path}": ops.version(path) for path in (*layout.binaries, layout.site_binary)}
     questions |= {f"web root {kind}": ops.stat(f"{layout.site}\\{own}_{kind}", hashes=True) for kind in CLIENT_KINDS}
     if work.is_origin:
@@ -191,6 +194,8 @@ def _facts(work: Work, layout: Layout, answers: Replies, family: Family | None, 
         newest_input=newest,
         newest_input_path=newest_path,
         leftovers=_leftovers(layout, answers),
+        generated=generated_facts(layout, answers, work.material.digest),
+        system=system_facts(hello),
     )
 
 
@@ -272,6 +277,7 @@ def _web(work: Work, layout: Layout, answers: Replies) -> WebFacts:
         builds=read.builds,
         connection_digest=read.connection_digest,
         esync_enabled=read.esync_enabled,
+        pass_through_disabled=read.pass_through_disabled,
     )
 
 
@@ -314,9 +320,10 @@ def _entries(reply: Reply) -> list[dict[str, Any]]:
 
 
 def _names(reply: Reply) -> tuple[str, ...] | None:
+    """Names of the files in a folder; None when there is no folder."""
     if not reply.ok:
         return None
-    return tuple(entry["name"] for entry in reply["entries"])
+    return tuple(entry["name"] for entry in reply["entries"] if entry["kind"] == "file")
 
 
 def _spreads(work: Work, reply: Reply) -> dict[str, Spread]:

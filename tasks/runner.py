@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
-from tasks.cluster import Cluster
+from tasks.cluster import Cluster, Retries
 from tasks.ektron.refusals import Refused
 from tasks.lease import LeaseKeeper
 from tasks.material import Material
@@ -21,7 +21,6 @@ from workers.errors import (
     EsyncError,
     LogonRefused,
     NodeRefused,
-    Recovery,
     StoreUnavailable,
     Unreachable,
 )
@@ -34,11 +33,13 @@ if TYPE_CHECKING:
     from workers.winrm.pool import SessionPool
     from workers.winrm.session import Session
 
-__all__ = ["CANCEL", "NodeBusy", "StepRunner", "account"]
+__all__ = ["CANCEL", "PAUSE", "NodeBusy", "StepRunner", "account"]
 
 CANCEL = "cancel"  #: the run's flag that asks every step to stop
+PAUSE = "pause"  #: the run's flag that lets no step begin
+OPEN_DEADLINE = 60.0  #: seconds for a session to be ready, where the policy's step is longer
+PAUSED_FOR = 0.5  #: seconds between two looks of a message at a paused run
 FLAGS_FOR = 1.0  #: seconds a look at the run's flags is good for
-ATTEMPTS = 3  #: sessions tried for one step when the conversation breaks
 
 log = logger(__name__)
 
@@ -141,22 +142,10 @@ class StepRunner:
         started = now()
         outcome = self._reason_not_to(job, started) or self._tried(job, started, say)
         try:
-            standing = self._store.record(outcome, fence)
+            return self._store.record(outcome, fence)
         except Conflict:
             # Our lease lapsed and another took the node: what that one sees and records is what counts.
             raise NodeBusy(job.node) from None
-        self._store.note(
-            job.record.id,
-            Event(
-                kind="step.ended",
-                turn=job.turn.name,
-                node=job.node,
-                step=job.step,
-                status=standing.status,
-                message=standing.message,
-            ),
-        )
-        return standing
 
     def _reason_not_to(self, job: _Job, started: datetime) -> StepOutcome | None:
         """An earlier step that ended the node, a cancelled run, or an account that was refused elsewhere."""
@@ -170,6 +159,10 @@ class StepRunner:
         flags = self._store.flags(job.record.id)
         if CANCEL in flags:
             return self._outcome(job, started, Status.CANCELLED, message=f"cancelled: {flags[CANCEL]}")
+        if PAUSE in flags:
+            # Back to the queue, a little later: nothing begins, nobody's thread is held, the chord stays whole.
+            time.sleep(PAUSED_FOR)
+            raise NodeBusy(f"{job.node}: the run is paused")
         refused_at = flags.get("refused:" + account(job.cluster.endpoint(job.node)), job.node)
         if refused_at != job.node:
             why = f"not tried: the same account was refused at {refused_at}; trying on could lock it"
@@ -195,6 +188,9 @@ class StepRunner:
             log.exception("step broke", run=job.record.id, node=job.node, step=job.step)
             broke = EsyncError(f"internal error in {job.step}: {type(error).__name__}", remedy="see the worker's log")
             return self._ended_by(job, started, Status.FAILED, broke, tally)
+        if done.failed is not None:
+            ended = self._ended_by(job, started, Status.FAILED, done.failed, tally)
+            return ended.model_copy(update={"changes": done.changes})
         status = Status.CHANGED if done.changes else Status.UNCHANGED
         return self._outcome(job, started, status, tally=tally, message=done.message).model_copy(
             update={"changes": done.changes}
@@ -203,12 +199,8 @@ class StepRunner:
     def _attempted(self, job: _Job, say: Callable[[str], None], tally: "_Tally") -> Done:
         """The step, again in a new session when the conversation broke: it observes first, so that is safe."""
         endpoint = job.cluster.endpoint(job.node)
-        for attempt in Retrying(
-            stop=stop_after_attempt(ATTEMPTS),
-            wait=wait_random_exponential(multiplier=0.2, max=3),
-            retry=retry_if_exception(lambda e: isinstance(e, EsyncError) and e.recovery is Recovery.REOPEN),
-            reraise=True,
-        ):
+        bound = min(OPEN_DEADLINE, job.cluster.policy.deadlines.step)
+        for attempt in _retrying(job.cluster.policy.retries):
             with (
                 attempt,
                 self._sessions.session(
@@ -238,6 +230,8 @@ class StepRunner:
             cancelled=lambda: self._cancelled(job),
             say=say,
             first_try=first,
+            parent=job.record.parent,
+            options=job.record.options,
         )
 
     def _cancelled(self, job: _Job) -> bool:
@@ -283,6 +277,21 @@ class StepRunner:
             round_trips=tally.round_trips,
             shells=tally.shells,
         )
+
+
+def _retrying(retries: Retries) -> Retrying:
+    """The one place that tries again: the step observes first, so that is safe after any failure."""
+
+    def spent(state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        return not isinstance(error, EsyncError) or state.attempt_number >= retries.attempts(error.slug)
+
+    return Retrying(
+        stop=spent,
+        wait=wait_random_exponential(multiplier=retries.backoff, max=retries.longest),
+        retry=retry_if_exception(lambda error: isinstance(error, EsyncError)),
+        reraise=True,
+    )
 
 
 @dataclass(slots=True)

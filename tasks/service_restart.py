@@ -16,7 +16,7 @@ from workers.records import Change
 from workers.winrm import agent as ops
 from workers.winrm.agent import Op, Reply
 
-__all__ = ["service_restart"]
+__all__ = ["reads", "restarted_if_owed", "service_restart", "stopped"]
 
 
 def service_restart(work: Work) -> Done:
@@ -27,7 +27,25 @@ def service_restart(work: Work) -> Done:
         AgentFailed: the service cannot be started, or ends again.
     """
     work.say("observing")
-    layout = planned_layout(work)
+    return restarted_if_owed(work, planned_layout(work))
+
+
+def reads(layout: Layout, path: str) -> bool:
+    """Whether the service reads this file when it starts: its two configurations and the certificates beside it."""
+    if path.casefold() in {layout.asset_config.casefold(), layout.service_config.casefold()}:
+        return True
+    folder, _, name = path.rpartition("\\")
+    return folder.casefold() == layout.service_folder.casefold() and node_of(name) is not None
+
+
+def restarted_if_owed(work: Work, layout: Layout, *, until_listening: bool = True) -> Done:
+    """Restarts by the node's evidence; raises as `service_restart` does.
+
+    Args:
+        work: the node.
+        layout: where the product lies on it.
+        until_listening: wait for the sync port too; a service that was never configured may have none.
+    """
     name = service_name(work.cluster)
     service, newest, path = _look(work, layout)
     reason = _reason(service, newest, path)
@@ -35,7 +53,8 @@ def service_restart(work: Work) -> Done:
         return Done(message=f"not owed: started {service['started']}, last change {newest}")
     work.say("applying")
     after = _restarted(work, name, service)
-    _wait_until_listening(work, name)
+    if until_listening:
+        _wait_until_listening(work, name)
     before = f"process {service['pid']}, started {service['started']}" if service["pid"] else service["state"]
     change = Change(
         what=f"service {name} restarted",
@@ -58,7 +77,8 @@ def _look(work: Work, layout: Layout) -> tuple[Reply, datetime | None, str]:
         cancelled=work.cancelled,
     )
     times = {layout.asset_config: asset.get("mtime"), layout.service_config: config.get("mtime")}
-    times |= {f"{layout.service_folder}\\{e['name']}": e["mtime"] for e in folder["entries"] if node_of(e["name"])}
+    inside = {f"{layout.service_folder}\\{entry['name']}": entry["mtime"] for entry in folder["entries"]}
+    times |= {path: changed for path, changed in inside.items() if reads(layout, path)}
     known = {path: ops.time_of(text) for path, text in times.items() if text}
     if not known:
         return service, None, ""
@@ -76,6 +96,23 @@ def _reason(service: Reply, newest: datetime | None, path: str) -> str:
     if ops.time_of(started) <= newest:
         return f"restart owed: {path} changed after the service started"
     return ""
+
+
+def stopped(work: Work) -> Done:
+    """Stops the service, and first those that depend on it, where it runs.
+
+    Raises:
+        DeadlineExceeded: it does not stop in time.
+    """
+    name, bound = service_name(work.cluster), work.cluster.policy.deadlines.service
+    (service,) = work.session.ask([ops.service(name)], deadline=work.deadline, cancelled=work.cancelled)
+    if service["state"] == "stopped":
+        return Done(message="it is stopped, as it was before")
+    names = [*service["dependents"], name]
+    requests = [ops.service(one, action="stop", deadline=bound) for one in names]
+    work.session.ask(requests, deadline=bound * len(requests) + 30)
+    changes = tuple(Change(what=f"service {one} stopped", before="running", after="stopped") for one in names)
+    return Done(changes=changes, message="it was stopped before the run")
 
 
 def _restarted(work: Work, own: str, service: Reply) -> Reply:

@@ -6,17 +6,32 @@ from typing import TYPE_CHECKING
 
 from tasks.cluster import Cluster, Node
 from tasks.material import Material
+from workers.errors import NodeError
 from workers.records import Change, Turn
 
 if TYPE_CHECKING:
     from workers.winrm.session import Session
 
-__all__ = ["CERT_COPY", "CONFIG_EDIT", "INSTALL_CHECK", "SERVICE_RESTART", "Done", "Step", "Work"]
+__all__ = [
+    "CERT_COPY",
+    "CLEANUP",
+    "CONFIG_EDIT",
+    "INSTALL_CHECK",
+    "ROLLBACK",
+    "ROLLBACK_CHECK",
+    "SERVICE_RESTART",
+    "Done",
+    "Step",
+    "Work",
+]
 
 INSTALL_CHECK = "install_check"
 CONFIG_EDIT = "config_edit"
 CERT_COPY = "cert_copy"
 SERVICE_RESTART = "service_restart"
+ROLLBACK_CHECK = "rollback_check"
+ROLLBACK = "rollback"
+CLEANUP = "cleanup"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +43,8 @@ class Work:
         cancelled: whether an operator asked to stop; asked at every turn of a wait that may be left.
         say: names the phase for those who watch (`observing`, `applying`).
         first_try: whether an earlier attempt of this very step may already have changed the node.
+        parent: the run that this one undoes.
+        options: what was asked for besides: see `RunRecord.options`.
     """
 
     run: str
@@ -39,6 +56,8 @@ class Work:
     cancelled: Callable[[], bool]
     say: Callable[[str], None]
     first_try: bool = True
+    parent: str = ""
+    options: tuple[str, ...] = ()
 
     @property
     def is_origin(self) -> bool:
@@ -53,10 +72,14 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """What a step did. No changes is `unchanged`; `message` says why there was nothing to do, or what was done."""
+    """What a step did. No changes is `unchanged`; `message` says why there was nothing to do, or what was done.
+
+    `failed` is for a step that has something to show besides its error: `changes` are then what it would not do.
+    """
 
     changes: tuple[Change, ...] = ()
     message: str = ""
+    failed: NodeError | None = None
 
 
 Step = Callable[[Work], Done]

@@ -7,6 +7,7 @@ EsyncError
 |-- RunUnknown              no such run
 |-- ClusterLocked           another run works on this cluster
 |-- Cancelled               an operator asked the run to stop
+|-- BundleRefused           a bundle is damaged, was changed, or does not bear out what it says
 `-- NodeError               something about one node
     |-- Unreachable         no connection; nothing ran
     |-- LogonRefused        the node answered and refused the credentials
@@ -27,6 +28,7 @@ from typing import ClassVar
 __all__ = [
     "AccessDenied",
     "AgentFailed",
+    "BundleRefused",
     "Cancelled",
     "ClusterLocked",
     "Conflict",
@@ -117,6 +119,13 @@ class Cancelled(EsyncError):
 
     slug = "cancelled"
     exit_code = 130
+
+
+class BundleRefused(EsyncError):
+    """A bundle is damaged, was changed, or its evidence does not bear out what it says."""
+
+    slug = "bundle_refused"
+    exit_code = 5
 
 
 class NodeError(EsyncError):

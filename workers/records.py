@@ -149,6 +149,12 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
     CANCELLED = "cancelled"
     LOCKED = "locked"
+    STALE = "stale"  #: the cluster is not what the plan was made for
+    CHANGES_PENDING = "changes_pending"  #: of a plan
+    NOTHING_TO_DO = "nothing_to_do"  #: of a plan
+    READY = "ready"  #: of a look before the first rollout
+    RESTORED = "restored"  #: of a rollback: every byte is as it was
+    CLEAN = "clean"  #: of a cleanup: what had to go is gone
 
     @property
     def exit_code(self) -> int:
@@ -161,6 +167,12 @@ class Verdict(StrEnum):
             Verdict.REFUTED: 5,
             Verdict.INCONCLUSIVE: 6,
             Verdict.LOCKED: 7,
+            Verdict.STALE: 7,
+            Verdict.CHANGES_PENDING: 2,
+            Verdict.NOTHING_TO_DO: 0,
+            Verdict.READY: 0,
+            Verdict.RESTORED: 0,
+            Verdict.CLEAN: 0,
             Verdict.CANCELLED: 130,
         }[self]
 
@@ -173,7 +185,7 @@ class RunRecord(Record):
     """
 
     id: str
-    kind: str = "rollout"  #: `rollout` changes nodes, `verify` only looks
+    kind: str = "rollout"  #: `rollout`, `rollback` and `cleanup` change nodes, `plan` and `verify` only look
     cluster: str
     spec: dict[str, Any]
     state: RunState = RunState.CREATED
@@ -188,6 +200,9 @@ class RunRecord(Record):
     who: str = ""
     origin_host: str = ""  #: the machine the run was asked for from
     reason: str = ""
+    parent: str = ""  #: the run this one retries or undoes
+    only: tuple[str, ...] = ()  #: the nodes that may be changed; all when empty
+    options: tuple[str, ...] = ()  #: asked for besides: `force` (rollback), `all` (cleanup)
     key: str = ""  #: idempotency key: the same key twice is one run
 
     @property
@@ -197,7 +212,7 @@ class RunRecord(Record):
 
 
 class Event(Record):
-    """One line of a run's history, in the order it happened. `id` is given by the store."""
+    """One line of a run's history, in the order it happened. `id` and `chain` are given by the store."""
 
     id: str = ""
     at: AwareDatetime = Field(default_factory=now)
@@ -207,3 +222,5 @@ class Event(Record):
     step: str = ""
     status: str = ""
     message: str = ""
+    digest: str = ""  #: of what the event stands for: the run as asked for, an outcome, the plan, the conclusion
+    chain: str = ""  #: the link to all events before it (workers/store/chain.py)

@@ -5,20 +5,10 @@ A manual edit would vanish; what is wrong in them is corrected in web.config (ek
 
 from collections.abc import Callable
 
-from tasks.ektron.facts import Fact
+from tasks.ektron.facts import GeneratedSite
 from tasks.ektron.xml_document import Element, XmlDocument
 
-__all__ = ["GeneratedSite", "read_generated"]
-
-
-class GeneratedSite(Fact):
-    """One site as the service knows it. Attributes are looked up in any case; an absent one is None."""
-
-    name: str | None = None
-    site_path: str | None = None
-    physical_path: str | None = None
-    active: str | None = None
-    connection_digest: str | None = None  #: comparable with that of web.config
+__all__ = ["GeneratedSite", "read_batch_size", "read_generated"]
 
 
 def read_generated(data: bytes, digest: Callable[[str], str]) -> tuple[GeneratedSite, ...]:
@@ -35,6 +25,16 @@ def read_generated(data: bytes, digest: Callable[[str], str]) -> tuple[Generated
     """
     entries = (_folded(element) for element in XmlDocument.of(data).elements)
     return tuple(_site(entry, digest) for entry in entries if entry.get("connectionstring"))
+
+
+def read_batch_size(data: bytes) -> str | None:
+    """`batchsize` of DbSync.config, which has to be the same on all servers (ektron-facts 2.4; 6, row 22).
+
+    Raises:
+        ConfigRefused: not well-formed, or beyond the limits.
+    """
+    named = (element for element in XmlDocument.of(data).elements if element.name.casefold() == "databaseruntime")
+    return next((_folded(element).get("batchsize") for element in named), None)
 
 
 def _folded(element: Element) -> dict[str, str]:

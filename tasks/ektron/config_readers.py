@@ -60,6 +60,7 @@ class WebValues(Fact):
     builds: dict[str, str] = Field(default_factory=dict)
     connection_digest: str | None = None
     esync_enabled: str | None = None
+    pass_through_disabled: str | None = None
     includes: tuple[str, ...] = ()
 
 
@@ -131,6 +132,7 @@ def read_web(data: bytes, digest: Callable[[str], str]) -> WebValues:
         builds={name: value for name in _BUILDS if (value := settings.last(name, "value")) is not None},
         connection_digest=_connection_digest(document, digest),
         esync_enabled=switches.last("eSyncEnabled", "value"),
+        pass_through_disabled=settings.last("ek_DisableAssetLoadBalancePassThrough", "value"),
         includes=(*includes, *(included_files(section) if section else ())),
     )
 

@@ -60,6 +60,8 @@ class Layout(_Value):
     service_config: str
     data_config: str  #: generated daily, never edited (ektron-facts 2.4)
     sitedb_config: str
+    dbsync_config: str  #: batch size (ektron-facts 2.4)
+    status_folder: str  #: run-time sync status, EktSyncStatus in the site root (ektron-facts 1.2)
     binaries: tuple[str, ...]
     product_folder: str
     configurator_folder: str  #: where the Security Configurator leaves the six files (procedure step 5)
@@ -158,6 +160,7 @@ def lay_out(
         service_config=f"{exe}.config",
         data_config=str(service / "data.config"),
         sitedb_config=str(service / "sitedb.config"),
+        dbsync_config=str(service / "DbSync.config"),
         binaries=(str(exe), *(str(service / name) for name in _BINARIES)),
         product_folder=str(product),
         configurator_folder=str(product / "Utilities" / "Software" / "SecurityConfigurator"),
@@ -174,6 +177,7 @@ def _site_files(site: PureWindowsPath) -> dict[str, str]:
         "asset_config": str(site / "AssetManagement.config"),
         "web_config": str(site / "web.config"),
         "precompiled_marker": str(site / "PrecompiledApp.config"),
+        "status_folder": str(site / "EktSyncStatus"),
         "site_binary": str(site / "bin" / "Ektron.Cms.Common.dll"),
     }
 

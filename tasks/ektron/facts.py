@@ -19,11 +19,16 @@ __all__ = [
     "EndpointFact",
     "Fact",
     "FileFacts",
+    "GeneratedFacts",
+    "GeneratedFile",
+    "GeneratedSite",
     "NodeFacts",
     "ProbeFacts",
+    "ReadinessFacts",
     "ServiceConfigFacts",
     "ServiceFacts",
     "Spread",
+    "SystemFacts",
     "WebFacts",
 ]
 
@@ -146,6 +151,65 @@ class WebFacts(Fact):
     builds: dict[str, str] = {}  #: ek_buildNumber, ek_InstallBuild, ek_ServicePack, ek_cmsversion, ek_PatchUpdate
     connection_digest: str | None = None  #: keyed digest of Ektron.DbConnection; the string itself never leaves
     esync_enabled: str | None = None
+    pass_through_disabled: str | None = None  #: ek_DisableAssetLoadBalancePassThrough
+
+
+class GeneratedSite(Fact):
+    """One site as the service knows it. Attributes are looked up in any case; an absent one is None."""
+
+    name: str | None = None
+    site_path: str | None = None
+    physical_path: str | None = None
+    active: str | None = None
+    connection_digest: str | None = None  #: comparable with that of web.config
+
+
+class GeneratedFile(Fact):
+    """sitedb.config or data.config: what the service made of web.config (ektron-facts 2.4)."""
+
+    path: str
+    exists: bool = False
+    problem: str = ""
+    sites: tuple[GeneratedSite, ...] = ()
+
+
+class GeneratedFacts(Fact):
+    """What the product writes by itself beside what is configured. Read, never edited (ektron-facts 2.4)."""
+
+    sitedb: GeneratedFile | None = None
+    data: GeneratedFile | None = None
+    batch_size: str | None = None  #: of DbSync.config (ektron-facts 6, row 22)
+    status_files: int = 0  #: below EktSyncStatus in the site root
+    oldest_status: AwareDatetime | None = None
+
+
+class SystemFacts(Fact):
+    """What the node says of itself when greeted. Bytes are free on each drive."""
+
+    powershell: str
+    edition: str
+    language_mode: str
+    clr: str = ""
+    os: str = ""
+    admin: bool
+    code_page: int = 0
+    free: dict[str, int] = {}
+
+
+class ReadinessFacts(Fact):
+    """What only matters before anything is set up: limits of WinRM, and who else writes the same files.
+
+    Attributes:
+        limits: WinRM's settings by name, as `winrm get winrm/config` prints them; empty when they cannot be read.
+        limits_problem: why they cannot.
+        rivals: programs that keep files of a server as they want them, each with the sign it was known by.
+        rivals_problem: what could not be looked at.
+    """
+
+    limits: dict[str, str] = {}
+    limits_problem: str = ""
+    rivals: tuple[str, ...] = ()
+    rivals_problem: str = ""
 
 
 class BinaryFacts(Fact):
@@ -211,6 +275,9 @@ class NodeFacts(Fact):
     newest_input_path: str = ""
     leftovers: tuple[str, ...] = ()  #: temporary files of ours
     probes: ProbeFacts = ProbeFacts()
+    generated: GeneratedFacts = GeneratedFacts()
+    system: SystemFacts | None = None
+    readiness: ReadinessFacts | None = None  #: None: was not asked
 
     @property
     def restart_owed(self) -> bool:
@@ -221,8 +288,9 @@ class NodeFacts(Fact):
     def comparable(self) -> dict[str, Any]:
         """What a plan is based on, as data: no times, and nothing that only the clock or the network decides."""
         volatile: dict[str, Any] = dict.fromkeys(
-            ("observed_at", "clock", "skew", "probes", "newest_input", "newest_input_path"), True
+            ("observed_at", "clock", "skew", "probes", "newest_input", "newest_input_path", "generated", "system"), True
         )
+        volatile |= {"readiness": True}
         volatile |= {part: {"file": {"mtime"}} for part in ("asset", "service_config", "web", "ews")}
         volatile |= {"service": {"pid", "started", "state"}}
         return self.model_dump(mode="json", exclude=volatile)

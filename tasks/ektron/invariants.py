@@ -4,7 +4,9 @@ from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.findings import Finding, Findings, Invariant, Severity, Verdict, ordered
 from tasks.ektron.rules_config import CONFIG_RULES
 from tasks.ektron.rules_family import FAMILY_RULES
+from tasks.ektron.rules_generated import GENERATED_RULES
 from tasks.ektron.rules_install import INSTALL_RULES
+from tasks.ektron.rules_readiness import READINESS_RULES
 from tasks.ektron.rules_service import SERVICE_RULES
 
 __all__ = [
@@ -17,9 +19,18 @@ __all__ = [
     "Verdict",
     "judge",
     "judge_prerequisites",
+    "judge_readiness",
 ]
 
-INVARIANTS: tuple[Invariant, ...] = (*INSTALL_RULES, *CONFIG_RULES, *FAMILY_RULES, *SERVICE_RULES)
+INVARIANTS: tuple[Invariant, ...] = (
+    *INSTALL_RULES,
+    *CONFIG_RULES,
+    *FAMILY_RULES,
+    *SERVICE_RULES,
+    *GENERATED_RULES,
+)
+#: Warnings that are worth hearing before the first rollout already.
+_EARLY = {"clock.skew-below-60s", *(rule.id for rule in GENERATED_RULES)}
 
 
 def judge(cluster: ClusterFacts) -> Findings:
@@ -36,3 +47,9 @@ def judge_prerequisites(cluster: ClusterFacts, *, origin_family_needed: bool = T
     """
     chosen = (i for i in INVARIANTS if i.prerequisite and (origin_family_needed or i.id != "family.origin-present"))
     return ordered(invariant.judge(cluster) for invariant in chosen)
+
+
+def judge_readiness(cluster: ClusterFacts) -> Findings:
+    """What can be said before anything is set up: the prerequisites, and what a rollout needs of the machines."""
+    early = (i for i in INVARIANTS if i.prerequisite or i.id in _EARLY)
+    return ordered(invariant.judge(cluster) for invariant in (*early, *READINESS_RULES))

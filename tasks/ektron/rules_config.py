@@ -3,8 +3,19 @@
 from collections.abc import Sequence
 
 from tasks.ektron.cluster_facts import ClusterFacts
-from tasks.ektron.facts import NodeFacts, ServiceConfigFacts
-from tasks.ektron.findings import Invariant, Judged, Severity, Unsure, Wrong, all_agree, each_node, only_origin
+from tasks.ektron.facts import FileFacts, NodeFacts, ServiceConfigFacts
+from tasks.ektron.findings import (
+    Decision,
+    Invariant,
+    Judged,
+    Severity,
+    Unsure,
+    Verdict,
+    Wrong,
+    all_agree,
+    each_node,
+    only_origin,
+)
 from tasks.ektron.wording import named
 
 __all__ = ["CONFIG_RULES"]
@@ -14,16 +25,21 @@ _FACTORY_CLIENT = "EktronSyncClient.pfx"
 
 
 def _asset_flag(_: ClusterFacts, facts: NodeFacts) -> Judged:
-    return _flag(facts.asset.load_balanced, facts.asset.file.exists)
+    return _unread(facts.asset.file) or _flag(facts.asset.load_balanced)
 
 
 def _service_flag(_: ClusterFacts, facts: NodeFacts) -> Judged:
-    return _flag(facts.service_config.load_balanced, facts.service_config.file.exists)
+    return _unread(facts.service_config.file) or _flag(facts.service_config.load_balanced)
 
 
-def _flag(value: str | None, file_exists: bool) -> Judged:  # noqa: FBT001 - two callers above
-    if not file_exists:
-        return Wrong("the file is missing")
+def _unread(file: FileFacts) -> Unsure | None:
+    """What a file says is not known while it cannot be read: that is the cause, and another rule's."""
+    if not file.exists:
+        return Unsure(f"{file.path} is missing")
+    return Unsure(f"{file.path} cannot be read: {file.problem}") if file.problem else None
+
+
+def _flag(value: str | None) -> Judged:
     return None if value == _ON else Wrong("LoadBalanced is not set" if value is None else f"LoadBalanced is {value!r}")
 
 
@@ -37,7 +53,7 @@ def _library_count(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
 
 def _web_endpoints(_: ClusterFacts, facts: NodeFacts) -> Judged:
     if not facts.web.endpoints:
-        return Wrong("web.config has no eSync endpoints")
+        return _unread(facts.web.file) or Wrong("web.config has no eSync endpoints")
     own = f"{facts.node}_SyncClient.pfx"
     foreign = sorted(
         {e.client_certificate or "none" for e in facts.web.endpoints if not _same(e.client_certificate, own)}
@@ -52,7 +68,7 @@ def _encoded_value(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
     """The site's value is the certificate under this node's key and in its `.cer` (ektron-facts 3.2)."""
     wanted = cluster.thumbprint or (facts.client.thumbprint if facts.client else "")
     if not facts.web.encoded_value:
-        return Wrong("encodedValue in web.config is empty or missing")
+        return _unread(facts.web.file) or Wrong("encodedValue in web.config is empty or missing")
     if not wanted:
         return Unsure("the certificate it should hold is not known")
     return None if facts.web.encoded_value == wanted else Wrong("encodedValue in web.config is another certificate")
@@ -64,7 +80,7 @@ def _keys_complete(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
 
 def _missing_keys(config: ServiceConfigFacts, nodes: Sequence[str]) -> Judged:
     if not config.keys_present:
-        return Wrong("the element publickCertKeys is missing")
+        return _unread(config.file) or Wrong("the element publickCertKeys is missing")
     missing = tuple(node for node in nodes if node in set(config.keys.missing))
     return Wrong(f"no key for {named(missing)}") if missing else None
 
@@ -87,12 +103,21 @@ def _no_duplicates(_: ClusterFacts, facts: NodeFacts) -> Judged:
 
 
 def _ews_agrees(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
-    ews = facts.ews
-    if ews is None or not ews.file.exists:
-        return Unsure("there is no EWSUpdates copy of the service's configuration")
-    if ews.file.problem:
-        return Wrong(f"{ews.file.path}: {ews.file.problem}")
-    return _missing_keys(ews, cluster.nodes) or _wrong_keys(cluster, ews)
+    if facts.ews is None:
+        return Unsure("the EWSUpdates copy of the service's configuration was not looked at")
+    if facts.ews.file.problem:
+        return Wrong(f"{facts.ews.file.path}: {facts.ews.file.problem}")
+    return _missing_keys(facts.ews, cluster.nodes) or _wrong_keys(cluster, facts.ews)
+
+
+def _ews(cluster: ClusterFacts) -> Decision:
+    """Some builds ship without the copy; then no old keys can come from there (ektron-facts 9)."""
+    facts = cluster.of(cluster.origin)
+    if facts is not None and facts.ews is not None and not facts.ews.file.exists:
+        return Decision(
+            Verdict.PROVEN, f"there is no EWSUpdates copy on {cluster.origin}; the live configuration is what counts"
+        )
+    return only_origin(_ews_agrees)(cluster)
 
 
 def _server_certificate(_: ClusterFacts, facts: NodeFacts) -> Judged:
@@ -103,6 +128,8 @@ def _server_certificate(_: ClusterFacts, facts: NodeFacts) -> Judged:
 
 def _esync_enabled(facts: NodeFacts) -> str | None:
     """It switches the syncing of single folders and pages only (ektron-facts 2.3), so off is no mistake."""
+    if _unread(facts.web.file):
+        return None
     return (facts.web.esync_enabled or "not set").casefold()
 
 
@@ -179,10 +206,10 @@ CONFIG_RULES = (
     ),
     Invariant(
         id="keys.ewsupdates-agrees",
-        statement="The EWSUpdates copy on the origin has the same keys.",
+        statement="The EWSUpdates copy on the origin, where there is one, has the same keys.",
         remedy="run a rollout, so that the next service update does not bring old keys back",
         source="procedure steps 12-25",
-        decide=only_origin(_ews_agrees),
+        decide=_ews,
     ),
     Invariant(
         id="family.server-certificate-is-own",

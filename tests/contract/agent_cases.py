@@ -7,7 +7,7 @@ A case is one JSON file in `tests/cases/agent`:
     request       one request; or `line`, the raw text of one
     reply         what it must answer; fields not named may be anything
     again         what the same request must answer the second time
-    then          files {path: content, or null for nothing}, folders [..], manifest {folder, lines}, names {folder: [..]}
+    then          files {path: content, or null}, folders [..], names {folder: [..]}, manifest {folder: [lines]}
     platforms     {platform: {reason, ...}}: the same parts where a platform differs, or `skip: true`
 
 Content is {"text": ..}, {"base64": ..}, {"hex": ..} or {"size": n} (that many bytes). Paths are below `C:\case`, which

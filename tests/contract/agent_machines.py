@@ -28,7 +28,7 @@ class Machine(Protocol):
     platform: str
 
     def lay_out(self, given: Json) -> None:
-        """Makes a fresh `C:\\case` with what a case is given."""
+        r"""Makes a fresh `C:\case` with what a case is given."""
 
     def ask(self, line: str) -> str:
         """Passes one line to the agent; gives the line that comes back."""
@@ -70,6 +70,7 @@ class Talk:
         self._pending = b""
 
     def ask(self, line: str) -> str:
+        """Passes one line; gives the next that is printed."""
         self._channel.send(line.encode("ascii") + b"\n", within=_ANSWER)
         while b"\n" not in self._pending:
             chunk = self._channel.receive(within=_ANSWER)
@@ -80,6 +81,7 @@ class Talk:
         return answer.decode("ascii").rstrip("\r")
 
     def close(self) -> None:
+        """Ends it."""
         self._channel.close()
 
 
@@ -96,6 +98,7 @@ class RealDisk:
         return self._folder.joinpath(*path.removeprefix(ROOT).strip("\\").split("\\"))
 
     def lay_out(self, given: Json) -> None:
+        """Makes files and folders, and holds those that are to be held."""
         self.clear()
         self._folder.mkdir()
         for path in given.get("folders", []):
@@ -110,23 +113,28 @@ class RealDisk:
             fcntl.flock(self._held[-1], fcntl.LOCK_EX)
 
     def ask(self, line: str) -> str:
+        """Passes one line to the agent."""
         return self._talk.ask(line)
 
     def look(self, path: str) -> bytes | str | None:
+        """What lies there."""
         real = self.real(path)
         if real.is_dir():
             return "folder"
         return real.read_bytes() if real.exists() else None
 
     def names(self, path: str) -> list[str]:
-        return sorted(os.listdir(self.real(path)))
+        """The names in a folder."""
+        return sorted(entry.name for entry in self.real(path).iterdir())
 
     def clear(self) -> None:
+        """Lets go of what is held, and removes the folder."""
         while self._held:
             os.close(self._held.pop())
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def close(self) -> None:
+        """Ends PowerShell."""
         self._talk.close()
         self.clear()
 
@@ -141,12 +149,14 @@ class LinuxMachine(RealDisk):
         super().__init__(Path(self._home.name) / "case", Talk(pwsh(program)))
 
     def local(self, value: Json) -> Json:
+        """With `/`, below the folder that stands for the drive."""
         return translated(value, self._path)
 
     def _path(self, text: str) -> str:
         return str(self._folder) + text.removeprefix(ROOT).replace("\\", "/") if text.startswith(ROOT) else text
 
     def close(self) -> None:
+        """Ends PowerShell and removes all."""
         super().close()
         self._home.cleanup()
 
@@ -171,6 +181,7 @@ class LabMachine:
         self._agent = Agent(self._machine)
 
     def lay_out(self, given: Json) -> None:
+        """Makes a new machine with what is given."""
         self._lay_bare()
         disk = self._machine.disk
         disk.make_folder(self._path(ROOT))
@@ -205,24 +216,30 @@ class LabMachine:
             service.start_type = StartType.DISABLED
 
     def ask(self, line: str) -> str:
+        """Passes one line to the agent."""
         return self._agent.answer(line)
 
     def local(self, value: Json) -> Json:
+        """As it is."""
         return value
 
     def look(self, path: str) -> bytes | str | None:
+        """What lies there."""
         entry = self._machine.disk.stat(self._path(path))
         if entry is None:
             return None
         return "folder" if entry.folder else bytes(self._machine.disk.read(self._path(path)))
 
     def names(self, path: str) -> list[str]:
+        """The names in a folder."""
         return sorted(self._machine.disk.names(self._path(path)))
 
     def clear(self) -> None:
+        """Nothing: each case has a machine of its own."""
         return
 
     def close(self) -> None:
+        """Ends the agent."""
         self._agent.close()
 
 

@@ -1,4 +1,4 @@
-r"""PowerShell for Windows on a nearly-Windows machine: the agent's own script, Windows' own paths, registry and services."""
+"""PowerShell for Windows on a nearly-Windows machine: Windows' own paths, registry and services."""
 
 import base64
 import contextlib
@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.contract.agent_cases import Json
@@ -19,7 +20,7 @@ _HOLD = (
     "$held = [IO.File]::Open('{}', 'Open', 'ReadWrite', 'None'); [Console]::Out.WriteLine(1); [Console]::In.ReadLine()"
 )
 #: What the simulated machine's services do, as the practice service is told to.
-_BEHAVIOUR = {
+_BEHAVIOUR: dict[str, Callable[[float], str]] = {
     "start_seconds": lambda seconds: f"start_ms={int(seconds * 1000)}",
     "stop_seconds": lambda seconds: f"stop_ms={int(seconds * 1000)}",
     "never_stops": lambda _: "stop=ignore",
@@ -34,7 +35,7 @@ class WineMachine(RealDisk):
         program: what makes such machines and runs commands on them.
     """
 
-    platform = "windows"
+    platform = "wine"
 
     def __init__(self, program: str) -> None:
         self._home = tempfile.TemporaryDirectory(prefix="wine-", ignore_cleanup_errors=True)
@@ -60,7 +61,7 @@ class WineMachine(RealDisk):
         return value
 
     def lay_out(self, given: Json) -> None:
-        """Makes `C:\\case`, and registry values and services as given."""
+        r"""Makes `C:\case`, and registry values and services as given."""
         super().lay_out({**given, "locked": []})
         for path in given.get("locked", []):
             self._hold(path)
@@ -103,8 +104,7 @@ class WineMachine(RealDisk):
         self._services.append(name)
         self._powershell(
             f"New-Service {name} -DisplayName '{given['display']}' -BinaryPathName '{given['image_path']}' "
-            f"-StartupType {start_type}{needs} | Out-Null"
-            + (f"; Start-Service {name}" if given.get("running") else "")
+            f"-StartupType {start_type}{needs} | Out-Null" + (f"; Start-Service {name}" if given.get("running") else "")
         )
         if given.get("dies_on_start"):
             threading.Thread(target=self._kill_when_started, args=[place.with_suffix(".log")], daemon=True).start()

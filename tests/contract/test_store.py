@@ -282,7 +282,7 @@ class TestHistory:
         """Events come back in order with the ids they were given, and reading goes on after an id."""
         store.create(a_run())
         noted = [store.note("r1", Event(kind="step.ended", node=f"S{number}")) for number in range(5)]
-        assert tuple(noted) == store.events("r1")
+        assert tuple(noted) == store.events("r1")[1:]
         assert tuple(noted[2:4]) == store.events("r1", after=noted[1].id, limit=2)
         assert () == store.events("r1", after=noted[-1].id)
         assert () == store.events("r1", limit=0)
@@ -292,7 +292,7 @@ class TestHistory:
         store.create(a_run("r1"))
         store.create(a_run("r2"))
         store.note("r1", Event(kind="run.started"))
-        assert () == store.events("r2")
+        assert ["run.created"] == [event.kind for event in store.events("r2")]
 
     @pytest.mark.parametrize("after", ["x", "-", "1-", "1-2-3", "$", "+", "(1-1", "1" * 30, "\u0661-\u0661"])
     def test_what_is_no_event_id_is_refused(self, store: RunStore, after: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab.remote import LabProcess
-from pipelines import commands
+from pipelines import steer
 from tasks.cluster import Cluster
 from tests.integration.rig import FOUR, SITE, Rig, cluster_of, four_servers, rig_at, steps_of
 from tests.integration.test_rollout import SERVICE, assert_joined, nothing_half_written
@@ -137,7 +137,7 @@ def test_a_cancelled_run_ends_between_steps(rig: Rig, lab: LabProcess) -> None:
     run = rig.start(cluster_of(lab)).id
     while not any(o.step == "config_edit" for o in rig.engine.store.outcomes(run)):
         time.sleep(0.02)
-    commands.cancel(rig.engine, run, "the change window is over")
+    steer.cancel(rig.engine, run, "the change window is over")
     done = rig.finished(run)
     assert (done.record.verdict, Verdict.CANCELLED.exit_code) == (Verdict.CANCELLED, 130)
     assert "change window" in done.record.summary

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from workers.errors import Conflict, RunUnknown
 from workers.records import Event, RunRecord, RunState, StepOutcome
+from workers.store.chain import Chain, asked, ended, linked
 from workers.store.port import EVENT_CAP, RunStore, event_position, in_order
 
 __all__ = ["MemoryStore"]
@@ -26,7 +27,19 @@ class _Kept:
     leases: dict[str, tuple[float, str]] = field(default_factory=dict)
     documents: dict[str, dict[str, str]] = field(default_factory=dict)
     flags: dict[str, str] = field(default_factory=dict)
-    events: deque[Event] = field(default_factory=lambda: deque(maxlen=EVENT_CAP))
+    events: deque[Event] = field(default_factory=deque)
+    chain: Chain = field(default_factory=Chain)
+
+    def note(self, event: Event) -> Event:
+        """Appends one event to the history and to its chain; beyond the cap the oldest goes."""
+        count = self.chain.count + 1
+        noted = linked(self.chain.head, event.model_copy(update={"id": f"{count}-0"}))
+        self.events.append(noted)
+        self.chain = self.chain.model_copy(update={"count": count, "head": noted.chain})
+        while len(self.events) > EVENT_CAP:
+            gone = self.events.popleft()
+            self.chain = self.chain.model_copy(update={"dropped": self.chain.dropped + 1, "root": gone.chain})
+        return noted
 
 
 class MemoryStore(RunStore):
@@ -38,7 +51,6 @@ class MemoryStore(RunStore):
         self._runs: dict[str, _Kept] = {}
         self._keys: dict[tuple[str, str], str] = {}
         self._holds: dict[tuple[str, str], tuple[float, str]] = {}
-        self._count = 0
 
     def _kept(self, run_id: str, *, beat: bool = False) -> _Kept:
         kept = self._runs.get(run_id)
@@ -56,6 +68,7 @@ class MemoryStore(RunStore):
                 return self._runs[first].record
             stored = record.model_copy(update={"version": 0})
             self._runs[record.id] = _Kept(stored, self._clock())
+            self._runs[record.id].note(asked(stored))
             if record.key:
                 self._keys[record.cluster, record.key] = record.id
             return stored
@@ -79,12 +92,14 @@ class MemoryStore(RunStore):
             )
 
     @override
-    def save(self, record: RunRecord) -> RunRecord | None:
+    def save(self, record: RunRecord, *events: Event) -> RunRecord | None:
         with self._lock:
             kept = self._kept(record.id)
             if kept.record.version != record.version:
                 return None
             kept.record = record.model_copy(update={"version": record.version + 1})
+            for event in events:
+                kept.note(event)
             kept.pulse = self._clock()
             return kept.record
 
@@ -125,6 +140,7 @@ class MemoryStore(RunStore):
             if fence < kept.fences.get(outcome.node, 0):
                 raise Conflict(f"another worker has taken over node {outcome.node}")
             kept.outcomes[place] = outcome
+            kept.note(ended(outcome))
             kept.pulse = self._clock()
             return outcome
 
@@ -144,11 +160,7 @@ class MemoryStore(RunStore):
     @override
     def note(self, run_id: str, event: Event) -> Event:
         with self._lock:
-            kept = self._kept(run_id, beat=True)
-            self._count += 1
-            noted = event.model_copy(update={"id": f"{self._count}-0"})
-            kept.events.append(noted)
-            return noted
+            return self._kept(run_id, beat=True).note(event)
 
     @override
     def events(self, run_id: str, after: str = "", limit: int = 1000) -> tuple[Event, ...]:
@@ -157,6 +169,11 @@ class MemoryStore(RunStore):
             kept = self._runs.get(run_id)
             later = [event for event in kept.events if event_position(event.id) > start] if kept else []
             return tuple(later[: max(0, limit)])
+
+    @override
+    def chain(self, run_id: str) -> Chain:
+        with self._lock:
+            return self._runs[run_id].chain if run_id in self._runs else Chain()
 
     @override
     def put(self, run_id: str, kind: str, name: str, document: str) -> None:

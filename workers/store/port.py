@@ -12,12 +12,11 @@ a run that does not exist or was forgotten (a late writer cannot bring a forgott
 documents, flags or leases of such a run gives nothing.
 """
 
-import re
 from collections.abc import Iterable
 from typing import Protocol
 
-from workers.errors import InputRefused
 from workers.records import Event, RunRecord, StepOutcome
+from workers.store.chain import Chain, event_position
 
 __all__ = ["EVENT_CAP", "RunStore", "event_position", "in_order"]
 
@@ -29,25 +28,11 @@ def in_order(outcomes: Iterable[StepOutcome]) -> tuple[StepOutcome, ...]:
     return tuple(sorted(outcomes, key=lambda kept: (kept.ended, kept.turn, kept.node, kept.step)))
 
 
-def event_position(event_id: str) -> tuple[int, int]:
-    """The place of an event in its run; the empty id is before all of them.
-
-    Raises:
-        InputRefused: that is not an event id (they come from outside: `Last-Event-ID`).
-    """
-    match = re.fullmatch(r"([0-9]{1,19})(?:-([0-9]{1,19}))?", event_id or "0-0", re.ASCII)
-    if match is None:
-        raise InputRefused(
-            f"{event_id[:40]!r} is not an event id", remedy="use an id that an event of this run carries"
-        )
-    return int(match[1]), int(match[2] or 0)
-
-
 class _Runs(Protocol):
     """Runs and their transitions."""
 
     def create(self, record: RunRecord) -> RunRecord:
-        """Keeps a new run, atomically. The run that stands is returned.
+        """Keeps a new run and notes `run.created`, atomically. The run that stands is returned.
 
         The same non-empty (cluster, key) twice gives the first run; so does the same id.
         """
@@ -65,8 +50,8 @@ class _Runs(Protocol):
     def active(self) -> tuple[str, ...]:
         """Ids of the runs that are not concluded, sorted."""
 
-    def save(self, record: RunRecord) -> RunRecord | None:
-        """Replaces a run if nobody else has since `record.version`.
+    def save(self, record: RunRecord, *events: Event) -> RunRecord | None:
+        """Replaces a run if nobody else has since `record.version`; only then, and in one go, notes the events.
 
         Returns:
             The record as it now stands, its version one higher; None when another was faster: read again and decide
@@ -97,7 +82,9 @@ class _History(Protocol):
     """What happened in a run."""
 
     def record(self, outcome: StepOutcome, fence: int) -> StepOutcome:
-        """Keeps an outcome. The first one of a (run, turn, node, step) stands for ever, and is returned.
+        """Keeps an outcome and notes `step.ended` with its digest, in one go.
+
+        The first one of a (run, turn, node, step) stands for ever, and is returned.
 
         Args:
             outcome: what the step did.
@@ -114,7 +101,7 @@ class _History(Protocol):
         """All outcomes of a run or of one turn, in the order the steps ended."""
 
     def note(self, run_id: str, event: Event) -> Event:
-        """Appends to the run's history and gives the event its id. The oldest go when there are very many.
+        """Appends to the run's history; gives the event its id and its link. The oldest go when there are very many.
 
         A reply lost on the way can put the same event in twice.
         """
@@ -125,6 +112,9 @@ class _History(Protocol):
         Raises:
             InputRefused: `after` is not an event id.
         """
+
+    def chain(self, run_id: str) -> Chain:
+        """Where the history begins and ends, for telling whether it is whole."""
 
     def put(self, run_id: str, kind: str, name: str, document: str) -> None:
         """Keeps a small text document (facts, plan, findings) under a kind and a name; the last one stands."""

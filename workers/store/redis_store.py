@@ -20,19 +20,22 @@ from typing_extensions import override
 from workers.connection import patiently
 from workers.errors import Conflict, RunUnknown
 from workers.records import Event, RunRecord, RunState, StepOutcome
+from workers.store.chain import Chain, asked, bared, digest_of, ended
 from workers.store.port import EVENT_CAP, RunStore, event_position, in_order
 
 __all__ = ["RedisStore"]
 
 T = TypeVar("T")
 
+CHAINED = frozenset({"create", "note", "record", "save"})  #: scripts that add to a run's history
 REMEMBERED_RUNS = 32  #: records this process keeps parsed, so that reading a run again costs one small request
 
 
 @cache
 def _source(name: str) -> str:
     folder = files("workers.store") / "lua"
-    return "\n".join((folder / f"{part}.lua").read_text("ascii") for part in ("prelude", name))
+    parts = ("prelude", "chain", name) if name in CHAINED else ("prelude", name)
+    return "\n".join((folder / f"{part}.lua").read_text("ascii") for part in parts)
 
 
 def _milliseconds(seconds: float) -> int:
@@ -42,6 +45,12 @@ def _milliseconds(seconds: float) -> int:
 def _place(*words: str) -> str:
     """A field of a hash made of several words; the separator is in no name of ours."""
     return "\x1f".join(words)
+
+
+def _noting(*events: Event) -> list[str | int]:
+    """The arguments of a script that notes these events."""
+    bare = [bared(event) for event in events]
+    return [EVENT_CAP, *(text for event in bare for text in (digest_of(event), event.to_json()))]
 
 
 def _active(record: RunRecord) -> str:
@@ -95,10 +104,11 @@ class RedisStore(RunStore):
     def create(self, record: RunRecord) -> RunRecord:
         stored = record.model_copy(update={"version": 0})
         keys = [self._of(record.id), self._key("runs"), self._key("active"), self._key("sequence")]
+        keys.append(self._of(record.id, "events"))
         if record.key:
             keys.append(self._key("key", record.cluster, record.key))
         arguments = (record.id, uuid.uuid4().hex, stored.to_json(), record.cluster, _active(record), self._of(""))
-        standing = self._call("create", keys, *arguments)
+        standing = self._call("create", keys, *arguments, *_noting(asked(stored)))
         return stored if standing is None else RunRecord.model_validate_json(standing)
 
     @override
@@ -149,11 +159,12 @@ class RedisStore(RunStore):
         return tuple(sorted(self._ask(lambda redis: redis.smembers(self._key("active")))))
 
     @override
-    def save(self, record: RunRecord) -> RunRecord | None:
+    def save(self, record: RunRecord, *events: Event) -> RunRecord | None:
         stored = record.model_copy(update={"version": record.version + 1})
         token = uuid.uuid4().hex
-        keys = [self._of(record.id), self._key("active")]
-        kept = self._call("save", keys, record.id, record.version, token, stored.to_json(), _active(record))
+        keys = [self._of(record.id), self._key("active"), self._of(record.id, "events")]
+        written = (record.id, record.version, token, stored.to_json(), _active(record))
+        kept = self._call("save", keys, *written, *_noting(*events))
         if kept == -1:
             raise RunUnknown(f"there is no run {record.id}")
         return self._remember(token, stored) if kept else None
@@ -187,8 +198,10 @@ class RedisStore(RunStore):
     @override
     def record(self, outcome: StepOutcome, fence: int) -> StepOutcome:
         place = _place(outcome.node, outcome.step)
-        keys = [self._of(outcome.run, *words) for words in (("outcomes", outcome.turn), ("fences",), ("index",))]
-        answer = self._write(outcome.run, "record", keys, place, outcome.node, fence, outcome.to_json())
+        parts = (("outcomes", outcome.turn), ("fences",), ("index",), ("events",))
+        keys = [self._of(outcome.run, *words) for words in parts]
+        written = (place, outcome.node, fence, outcome.to_json())
+        answer = self._write(outcome.run, "record", keys, *written, *_noting(ended(outcome)))
         if answer[0] == "late":
             raise Conflict(f"another worker has taken over node {outcome.node}")
         return outcome if answer[0] == "kept" else StepOutcome.model_validate_json(answer[1])
@@ -210,9 +223,8 @@ class RedisStore(RunStore):
 
     @override
     def note(self, run_id: str, event: Event) -> Event:
-        text = event.model_copy(update={"id": ""}).to_json()
-        event_id = self._write(run_id, "note", [self._of(run_id, "events")], EVENT_CAP, text)
-        return event.model_copy(update={"id": event_id})
+        event_id, chain = self._write(run_id, "note", [self._of(run_id, "events")], *_noting(event))
+        return event.model_copy(update={"id": event_id, "chain": chain})
 
     @override
     def events(self, run_id: str, after: str = "", limit: int = 1000) -> tuple[Event, ...]:
@@ -221,9 +233,15 @@ class RedisStore(RunStore):
             return ()
         entries = self._ask(lambda redis: redis.xrange(self._of(run_id, "events"), min=start, count=limit))
         return tuple(
-            Event.model_validate_json(fields["event"]).model_copy(update={"id": event_id})
+            Event.model_validate_json(fields["event"]).model_copy(update={"id": event_id, "chain": fields["chain"]})
             for event_id, fields in entries
         )
+
+    @override
+    def chain(self, run_id: str) -> Chain:
+        names = ("count", "dropped", "root", "head")
+        values = self._ask(lambda redis: redis.hmget(self._of(run_id), names))
+        return Chain.model_validate({name: value for name, value in zip(names, values, strict=True) if value})
 
     @override
     def put(self, run_id: str, kind: str, name: str, document: str) -> None:

@@ -1,6 +1,8 @@
 # The agent of esync-rollout: answers requests about this machine, one JSON line each. docs/agent-protocol.md, version 1.
 # Runs on Windows PowerShell 3.0 to 5.1 (.NET 4.5) and PowerShell 7. The bootstrap has read this text from stdin; the
 # requests follow there, so no child may inherit it and this text must not name the automatic variable for piped data.
+# Functions are assigned, not declared: on declarations PSScriptAnalyzer's rule about overwritten built-in commands ends
+# the whole lint where the recordings of its default PowerShell are not installed.
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
 [void][Reflection.Assembly]::Load(
@@ -56,12 +58,7 @@ ${function:Get-Slug} = {
         'IOException' { if ($BusyCodes -contains $Cause.HResult) { return 'busy' } }
     }
     if ($Cause -is [InvalidOperationException] -and $Cause.InnerException) { $Cause = $Cause.InnerException }
-    if ($Cause -is [ComponentModel.Win32Exception] -and $OnWindows) {
-        switch ($Cause.NativeErrorCode) {
-            5 { return 'access_denied' }
-            1060 { return 'not_found' }
-        }
-    }
+    if ($Cause -is [ComponentModel.Win32Exception] -and $OnWindows -and $Cause.NativeErrorCode -eq 5) { return 'access_denied' }
     return 'failed'
 }
 
@@ -305,6 +302,13 @@ ${function:Invoke-Stat} = {
     return $result
 }
 
+# A log that its service holds open is no reason to see nothing of the folder: its entry goes without a hash.
+${function:Add-HashIfReadable} = {
+    param($Described, [string]$Path)
+    try { $Described['hash'] = Get-HashOfFile $Path }
+    catch { if ('busy', 'access_denied', 'not_found' -notcontains (Get-Slug (Get-Cause $_.Exception))) { throw } }
+}
+
 ${function:Invoke-List} = {
     param($Fields)
     $path = Get-Path $Fields
@@ -312,12 +316,14 @@ ${function:Invoke-List} = {
     $limit = Get-Field $Fields 'limit' -Kind 'whole' -Default 10000
     $found = (Get-Folder $path).GetFileSystemInfos()
     $names = [string[]]@(foreach ($entry in $found) { $entry.Name })
-    [Array]::Sort($names, $found, [StringComparer]::OrdinalIgnoreCase)
+    # As IComparer: the generic overload would be handed a converted copy, and sort that.
+    [Array]::Sort([Array]$names, [Array]$found, [Collections.IComparer][StringComparer]::OrdinalIgnoreCase)
     $entries = New-Object Collections.Generic.List[object]
     foreach ($entry in $found) {
         if ($entries.Count -ge $limit) { break }
-        $described = Get-Description $entry $hashed
+        $described = Get-Description $entry $false
         $described['name'] = $entry.Name
+        if ($hashed -and $entry -is [IO.FileInfo]) { Add-HashIfReadable $described $entry.FullName }
         $entries.Add($described)
     }
     return @{ entries = $entries; truncated = $found.Length -gt $limit }
@@ -715,9 +721,12 @@ ${function:Get-Controller} = {
     param([string]$Name)
     if (-not $OnWindows) { Stop-Operation 'not_found' 'this system has no Windows services' }
     [void][Reflection.Assembly]::Load('System.ServiceProcess, Version=4.0.0.0, Culture=neutral, PublicKeyToken=b03f5f7f11d50a3a')
-    $controller = New-Object ServiceProcess.ServiceController $Name
-    [void]$controller.Status
-    return $controller
+    # Asked by name alone, the class also takes display names, and PowerShell hides what a property throws.
+    foreach ($one in [ServiceProcess.ServiceController]::GetServices()) {
+        if ($one.ServiceName -eq $Name) { return $one }
+        $one.Dispose()
+    }
+    Stop-Operation 'not_found' "there is no service named $Name"
 }
 
 ${function:Get-ServiceRow} = {
@@ -973,11 +982,14 @@ ${function:Read-Line} = {
     return $null
 }
 
+# In one piece: the console's own writer cuts what it is given into pieces of 256 characters, each a message on the wire.
+$Out = [Console]::OpenStandardOutput()
 while ($null -ne ($line = Read-Line)) {
     if ($line.Trim() -eq '') { continue }
     $request = Read-Request $line
     $results = Get-Results $request
-    [Console]::Out.Write((ConvertTo-JsonLine @{ v = $ProtocolVersion; id = $request.id; results = $results }) + "`n")
-    [Console]::Out.Flush()
+    $answer = $Ascii.GetBytes((ConvertTo-JsonLine @{ v = $ProtocolVersion; id = $request.id; results = $results }) + "`n")
+    $Out.Write($answer, 0, $answer.Length)
+    $Out.Flush()
     if ($request.stop) { break }
 }

@@ -118,10 +118,10 @@ class SessionPool:
         session = place.session
         if session is None:
             return
+        place.way = "batch" if session.way == "batch" else place.way
         if session.usable:
             session.fresh = False
             place.since = time.monotonic()
-            place.way = "batch" if session.way == "batch" else place.way
             return
         place.session = None
         session.close()

@@ -25,7 +25,7 @@ __all__ = ["WinRMChannel"]
 TURN = 5  #: seconds one Receive waits on the node; how long a cancel may go unnoticed
 STARTING = 60  #: seconds Create and Command may take on a busy server
 GRACE = 15  #: seconds an answer may come later than the node promised
-CLOSING = 5  #: seconds a goodbye may take; the shell's idle time does it otherwise
+CLOSING = 2  #: seconds a goodbye may take; the shell's idle time does it otherwise
 IDLE = "PT180S"  #: the node ends a shell that we have forgotten
 COMMANDS_PER_SHELL = 12  #: WinRS never gives slots back; the smallest quota known is 15
 CODE_PAGE_UTF8 = 65001
@@ -174,7 +174,7 @@ class WinRMChannel:
         """Signals the command to end."""
         if not self._command:
             return
-        self._allow(CLOSING)
+        self._allow(CLOSING, grace=1)
         with contextlib.suppress(EsyncError), mapped(self._endpoint, Phase.TALKING):
             self._winrm.cleanup_command(self._shell, self._command)
         self._command = ""
@@ -191,12 +191,12 @@ class WinRMChannel:
     def _delete_shell(self) -> None:
         if not self._shell:
             return
-        self._allow(CLOSING)
+        self._allow(CLOSING, grace=1)
         with contextlib.suppress(EsyncError), mapped(self._endpoint, Phase.TALKING):
             self._winrm.close_shell(self._shell, close_session=False)
         self._shell = ""
 
-    def _allow(self, seconds: float) -> None:
+    def _allow(self, seconds: float, grace: float = GRACE) -> None:
         """The node gets whole seconds to answer in; we wait for it a little longer than that."""
         self._winrm.operation_timeout_sec = max(1, math.ceil(seconds))
-        self._adapter.read_timeout = self._winrm.operation_timeout_sec + GRACE
+        self._adapter.read_timeout = self._winrm.operation_timeout_sec + grace

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from tasks.ektron.certificates import KINDS
 from tasks.ektron.facts import NodeFacts, Spread
-from tests.unit.ektron.joined import FOUR, HASHES, NOW, STARTED, THUMBPRINT, certificate, changed
+from tests.unit.ektron.joined import FOUR, HASHES, NOW, SITE, STARTED, THUMBPRINT, certificate, changed
 
 __all__ = ["BREAKAGES", "OLD_EXE", "field"]
 
@@ -52,10 +52,40 @@ BREAKAGES: dict[str, tuple[str, Callable[[NodeFacts], NodeFacts], set[str]]] = {
         field(service_config__install_version="8.0.0.001"),
         {"version.service-newer-or-equal"},
     ),
-    "site elsewhere": ("P1", field(web__file__path=r"D:\web\site\web.config"), {"site.same-path"}),
+    "site elsewhere": (
+        "P1",
+        field(web__file__path=r"D:\web\site\web.config"),
+        {"site.same-path", "config.generated-agrees"},
+    ),
     "site folder gone": ("P1", field(site_exists=False), {"config.files-usable"}),
     "precompiled alone": ("P1", field(precompiled=True), {"site.precompiled-all-or-none"}),
-    "another database": ("P2", field(web__connection_digest="ee" * 32), {"database.same-connection-string"}),
+    "another database": (
+        "P2",
+        field(web__connection_digest="ee" * 32),
+        {"database.same-connection-string", "config.generated-agrees"},
+    ),
+    "sitedb of another database": (
+        "P2",
+        field(generated__sitedb__sites=[{"physical_path": SITE, "connection_digest": "ee" * 32}]),
+        {"config.generated-agrees"},
+    ),
+    "sitedb of another folder": (
+        "P2",
+        field(generated__sitedb__sites=[{"physical_path": r"D:\old", "connection_digest": "dd" * 32}]),
+        {"config.generated-agrees"},
+    ),
+    "data.config of another database": (
+        "P2",
+        field(generated__data__sites=[{"connection_digest": "ee" * 32}]),
+        {"config.generated-agrees"},
+    ),
+    "another batch size": ("S2", field(generated__batch_size="1000"), {"config.batchsize-alike"}),
+    "stale status files": (
+        "P1",
+        field(generated__status_files=3, generated__oldest_status=NOW - timedelta(days=2)),
+        {"sync.no-stale-status"},
+    ),
+    "assets are not passed through": ("P1", field(web__pass_through_disabled="True"), {"config.asset-pass-through"}),
     "asset flag 0": ("P1", field(asset__load_balanced="0"), {"config.asset-load-balanced"}),
     "asset flag true": ("P1", field(asset__load_balanced="true"), {"config.asset-load-balanced"}),
     "asset flag gone": ("P1", field(asset__load_balanced=None), {"config.asset-load-balanced"}),

@@ -11,11 +11,16 @@ from tasks.ektron.facts import (
     CertificateFacts,
     EndpointFact,
     FileFacts,
+    GeneratedFacts,
+    GeneratedFile,
+    GeneratedSite,
     NodeFacts,
     ProbeFacts,
+    ReadinessFacts,
     ServiceConfigFacts,
     ServiceFacts,
     Spread,
+    SystemFacts,
     WebFacts,
 )
 
@@ -60,6 +65,11 @@ def service_config(path: str, nodes: tuple[str, ...]) -> ServiceConfigFacts:
         keys=Spread.of(dict.fromkeys(nodes, THUMBPRINT), nodes),
         keys_present=True,
     )
+
+
+def generated_site(folder: str | None) -> GeneratedSite:
+    """The site as the service knows it."""
+    return GeneratedSite(name="site", physical_path=folder, connection_digest="dd" * 32)
 
 
 def joined_node(name: str, nodes: tuple[str, ...] = FOUR, *, origin: bool = False) -> NodeFacts:
@@ -109,6 +119,15 @@ def joined_node(name: str, nodes: tuple[str, ...] = FOUR, *, origin: bool = Fals
         newest_input=CHANGED,
         newest_input_path=rf"{SITE}\AssetManagement.config",
         probes=ProbeFacts(listening_8732=True, reach_8732=dict.fromkeys(others, True), ws_status=200),
+        generated=GeneratedFacts(
+            sitedb=GeneratedFile(path=rf"{SERVICE}\sitedb.config", exists=True, sites=(generated_site(SITE),)),
+            data=GeneratedFile(path=rf"{SERVICE}\data.config", exists=True, sites=(generated_site(None),)),
+            batch_size="100",
+        ),
+        system=SystemFacts(
+            powershell="5.1.17763.1", edition="Desktop", language_mode="FullLanguage", admin=True, free={"C:": 2**34}
+        ),
+        readiness=ReadinessFacts(limits={"MaxShellsPerUser": "30", "MaxMemoryPerShellMB": "1024"}),
     )
 
 

@@ -34,6 +34,7 @@ def test_the_cause_of_every_breakage_is_found(name: str) -> None:
     assert explanation.cause.invariant == causes[0]
     assert explanation.because
     assert list(explanation.consequences) == causes[1:]
+    assert {note.partition(":")[0] for note in explanation.notes} == expected - ERRORS
 
 
 @pytest.mark.parametrize("node", FOUR)

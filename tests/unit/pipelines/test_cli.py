@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import cli
+from pipelines import cli, console
 from pipelines.cli import app, run
 from pipelines.report import build
 from pipelines.report_rows import Report
@@ -19,7 +19,25 @@ from workers.records import Verdict
 
 CASES = Path(__file__).parents[2] / "cases" / "cluster"
 PLANTED = "pl4nted-Passw0rd"
-VERBS = {"check", "rollout", "verify", "status", "runs", "report", "cancel", "up", "lab", "demo"}
+VERBS = {
+    "check",
+    "rollout",
+    "verify",
+    "status",
+    "runs",
+    "report",
+    "cancel",
+    "up",
+    "lab",
+    "demo",
+    "plan",
+    "retry",
+    "pause",
+    "resume",
+    "doctor",
+    "explain",
+    "propagate",
+}
 CLUSTER = """\
 name: shop
 edition: 8.5
@@ -159,7 +177,7 @@ def test_every_verdict_has_its_exit_code_in_every_mode(
 ) -> None:
     """Rollout and verify exit by the verdict, with and without --json, and --json prints the report and only that."""
     monkeypatch.setenv("ESYNC_BROKER_URL", "redis://:x@127.0.0.1:1/0")
-    monkeypatch.setattr(cli, "attend", lambda *_, **__: build(sample(verdict=verdict)))
+    monkeypatch.setattr(console, "attend", lambda *_, **__: build(sample(verdict=verdict)))
     assert verdict.exit_code == run([verb, cluster, *options])
     told = capsys.readouterr()
     assert "cluster shop (edition 8.5, origin S1), 1 node" in told.err
@@ -174,7 +192,7 @@ def test_reports_are_written_where_asked(
 ) -> None:
     """--report makes the folder and puts a page and its data there; a place that cannot be is refused."""
     monkeypatch.setenv("ESYNC_BROKER_URL", "redis://:x@127.0.0.1:1/0")
-    monkeypatch.setattr(cli, "attend", lambda *_, **__: build(sample()))
+    monkeypatch.setattr(console, "attend", lambda *_, **__: build(sample()))
     assert run(["rollout", cluster, "--report", str(tmp_path / "a" / "b")]) == 0
     assert sorted(f.suffix for f in (tmp_path / "a" / "b").iterdir()) == [".html", ".json"]
     (tmp_path / "file").write_text("")

@@ -5,18 +5,23 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
+from celery import Celery
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipelines import live
+from pipelines import attend, live
 from pipelines.board import COLUMNS, Board
+from pipelines.engine import Engine
 from pipelines.live import Glance, draw, feed_of, follow, line
 from pipelines.report import build
+from pipelines.services import Running
 from tests.unit.pipelines.sample_run import Sample, cluster_of, sample
 from workers.errors import RunUnknown, StoreUnavailable
 from workers.records import Event, RunRecord, RunState, Status
+from workers.settings import Settings
 from workers.store import MemoryStore
+from workers.vault import Vault
 
 
 class Replay:
@@ -173,8 +178,28 @@ def test_feed_reads_a_store() -> None:
     store.create(made.record)
     first = store.note(made.record.id, made.events[0])
     feed = feed_of(store, made.record.id)
-    assert feed("").events == (first,)
+    assert feed("").events[-1] == first
     assert feed(first.id).events == ()
     assert isinstance(feed("").record, RunRecord)
     with pytest.raises(RunUnknown):
         feed_of(store, "no-such-run")("")
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"), [("", "you left; the run goes on"), ("rollout", "the worker stops with this command")]
+)
+def test_leaving_says_what_becomes_of_the_run(own: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C says whether the run goes on, and how to watch it; the command ends as interrupted."""
+
+    def interrupted(*_: object) -> RunRecord:
+        raise KeyboardInterrupt
+
+    made, (console, screen) = sample(), _console()
+    store = MemoryStore()
+    store.create(made.record)
+    engine = Engine(Settings(), store, Vault(store, None), Celery())
+    monkeypatch.setattr(attend, "follow", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        attend.watch(Running(engine, own), made.record, console)
+    assert expected in screen.getvalue()
+    assert f"esync status {made.record.id} --follow" in screen.getvalue()

@@ -1,16 +1,17 @@
--- KEYS run, runs, active, sequence, and the idempotency key of a run that has one
--- ARGV id, token, record, cluster, active ('1' or '0'), prefix of run keys
+-- KEYS run, runs, active, sequence, events, and the idempotency key of a run that has one
+-- ARGV id, token, record, cluster, active ('1' or '0'), prefix of run keys, cap, digest and event of its creation
 -- Returns the record that stands when it is another one, otherwise false.
-local first = KEYS[5] and redis.call('GET', KEYS[5])
+local first = KEYS[6] and redis.call('GET', KEYS[6])
 local standing = redis.call('HGET', first and ARGV[6] .. first or KEYS[1], 'record')
 standing = standing or redis.call('HGET', KEYS[1], 'record')
 if standing then return standing end
 redis.call('HSET', KEYS[1], 'version', '0', 'token', ARGV[2], 'record', ARGV[3], 'cluster', ARGV[4])
-if KEYS[5] then
-  redis.call('SET', KEYS[5], ARGV[1])
-  redis.call('HSET', KEYS[1], 'key', KEYS[5])
+if KEYS[6] then
+  redis.call('SET', KEYS[6], ARGV[1])
+  redis.call('HSET', KEYS[1], 'key', KEYS[6])
 end
 redis.call('ZADD', KEYS[2], redis.call('INCR', KEYS[4]), ARGV[1])
 if ARGV[5] == '1' then redis.call('SADD', KEYS[3], ARGV[1]) end
+append(KEYS[1], KEYS[5], ARGV[7], ARGV[8], ARGV[9])
 beat(KEYS[1])
 return false

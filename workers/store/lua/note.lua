@@ -1,4 +1,4 @@
--- KEYS run, events; ARGV cap, event. Returns the event's id, or false: no such run.
+-- KEYS run, events; ARGV cap, digest, event. Returns the event's id and link, or false: no such run.
 if missing(KEYS[1]) then return false end
 beat(KEYS[1])
-return redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[2])
+return append(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3])

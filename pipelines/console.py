@@ -1,0 +1,139 @@
+"""What all commands share: their arguments, where they write, and how they end."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from pipelines import commands
+from pipelines.attend import attend, say, write_report
+from pipelines.engine import Engine
+from pipelines.plan_file import SavedPlan
+from pipelines.report import build
+from pipelines.report_rows import Report
+from pipelines.services import working
+from tasks.cluster import Cluster
+from workers.errors import RunUnknown
+from workers.records import RunRecord
+from workers.settings import load_settings
+
+__all__ = [
+    "AsJson",
+    "ClusterFile",
+    "Ended",
+    "Key",
+    "Reason",
+    "ReportFolder",
+    "RolloutFile",
+    "RunId",
+    "Yes",
+    "confirm",
+    "data",
+    "described",
+    "people_console",
+    "pretty",
+    "report_of",
+    "run_named",
+    "run_on",
+    "status_of",
+]
+
+ClusterFile = Annotated[Path, typer.Argument(metavar="FILE", help="The cluster file (YAML).", show_default=False)]
+RolloutFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The cluster file (YAML), or a saved plan.", show_default=False)
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or `last`.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else there.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the record.")]
+Key = Annotated[str, typer.Option("--key", metavar="TEXT", help="Idempotency key: the same key twice is one run.")]
+ReportFolder = Annotated[
+    Path | None, typer.Option("--report", metavar="DIR", help="Write the report (HTML, JSON) into this folder.")
+]
+
+
+class Ended(Exception):
+    """A command is over, with this exit status. Not an error."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def confirm(*, yes: bool) -> None:
+    """Asks whether to go on, where there is somebody to ask; anything but yes ends the command."""
+    if not yes and sys.stdin.isatty() and sys.stderr.isatty() and not typer.confirm("go on?", err=True):
+        raise Ended(130)
+
+
+def run_on(
+    cluster: Cluster,
+    kind: str,
+    *,
+    reason: str = "",
+    key: str = "",
+    folder: Path | None = None,
+    as_json: bool = False,
+    plan: SavedPlan | None = None,
+) -> NoReturn:
+    """Starts a run, stays with it to its end, and ends the command with its exit status."""
+    people = people_console()
+    with working(load_settings(), lambda text: say(people, text), kind=kind) as services:
+        shown = attend(services, cluster, people, kind=kind, reason=reason, key=key, plan=plan)
+    if folder is not None:
+        say(people, f"report: {write_report(shown, folder)}")
+    if as_json:
+        typer.echo(pretty(shown), nl=False)
+    raise Ended(status_of(shown))
+
+
+def people_console() -> Console:
+    """Made when needed: stderr may have been replaced since this module was imported."""
+    return Console(stderr=True, highlight=False)
+
+
+def data(value: object) -> None:
+    """Writes JSON to stdout."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def pretty(shown: Report) -> str:
+    """A report as JSON for people who read JSON."""
+    return shown.model_dump_json(indent=2) + "\n"
+
+
+def status_of(shown: Report) -> int:
+    """The exit status of a report."""
+    return 6 if shown.exit_code is None else shown.exit_code  # not concluded: inconclusive
+
+
+def described(cluster: Cluster) -> str:
+    """A cluster in one line."""
+    pools: dict[str, int] = {}
+    for node in cluster.nodes:
+        pools[node.pool] = pools.get(node.pool, 0) + 1
+    listed = ", ".join(f"{count} in {pool}" for pool, count in pools.items())
+    count = "1 node" if len(cluster.nodes) == 1 else f"{len(cluster.nodes)} nodes"
+    return f"{cluster.name} (edition {cluster.edition}, origin {cluster.origin}), {count}: {listed}"
+
+
+def run_named(engine: Engine, name: str) -> RunRecord:
+    """The run of that id, or the newest for `last`.
+
+    Raises:
+        RunUnknown: there is none.
+    """
+    if name != "last":
+        return engine.store.run(name)
+    newest = engine.store.runs(1)
+    if not newest:
+        raise RunUnknown("there is no run yet", remedy="start one: esync rollout FILE")
+    return newest[0]
+
+
+def report_of(engine: Engine, record: RunRecord) -> Report:
+    """What is known of a run."""
+    return build(commands.summary(engine, record.id))

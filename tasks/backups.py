@@ -1,0 +1,96 @@
+"""What a run left on a node for its own undoing, and how the node stands to it now. Reads only."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from tasks.config_edit import backup_folder
+from tasks.observe import CONFIG_LIMIT
+from tasks.step import Work
+from tasks.undo import FOLDER, Action, Deed, Seen, Trace, Undo, read_manifest, traces_of, undo
+from workers.errors import NodeRefused
+from workers.winrm import agent as ops
+from workers.winrm.agent import Op, Reply
+
+__all__ = ["BATCH", "FORCE", "MANIFEST_LIMIT", "assessed", "in_batches", "kept_bytes", "left_traces"]
+
+FORCE = "force"  #: the option that lets a rollback overwrite what changed since
+BATCH = 500  #: operations in one request
+MANIFEST_LIMIT = 64 * 2**20  #: bytes; 5,000 nodes leave 60,000 lines of 300 bytes on the origin
+
+
+def left_traces(work: Work) -> tuple[Trace, ...] | None:
+    """What the run to be undone did on this node; None when it left no manifest.
+
+    Raises:
+        NodeRefused: the manifest cannot be understood.
+        NodeError: it cannot be read.
+    """
+    path = f"{backup_folder(work, work.parent)}\\manifest.jsonl"
+    (manifest,) = work.session.ask([ops.read(path, limit=MANIFEST_LIMIT)], deadline=work.deadline, keep_going=True)
+    if not manifest.ok:
+        if manifest.error == "not_found":
+            return None
+        raise ops.error_of(manifest, work.node.name)
+    return traces_of(read_manifest(ops.data_of(manifest)))
+
+
+def assessed(work: Work, traces: Sequence[Trace], *, force: bool = False) -> Undo:
+    """Looks at every path of a run and says what undoing it takes.
+
+    Raises:
+        NodeError: a file cannot be looked at.
+    """
+    states = _looked(work, {trace.path: ops.stat(trace.path, hashes=True) for trace in traces})
+    found = {path: Seen(_state(reply)) for path, reply in states.items()}
+    made = [trace.path for trace in traces if trace.before is None and found[trace.path].state == FOLDER]
+    held = _looked(work, {path: ops.list_folder(path) for path in made})
+    found |= {path: Seen(FOLDER, tuple(one["name"] for one in reply["entries"])) for path, reply in held.items()}
+    return undo(traces, found, force=force)
+
+
+def kept_bytes(work: Work, actions: Iterable[Action]) -> dict[str, bytes]:
+    """Hash -> bytes of everything that is to be restored; equal files are read once.
+
+    Raises:
+        NodeRefused: a backup is gone, or is not what the manifest says.
+    """
+    folder = backup_folder(work, work.parent)
+    wanted = {a.before: f"{folder}\\{a.kept}" for a in actions if a.deed is Deed.RESTORE and a.before}
+    kept: dict[str, bytes] = {}
+    for digest, reply in zip(wanted, in_batches(work, [_whole(path) for path in wanted.values()]), strict=True):
+        data = ops.data_of(reply) if reply.ok else b""
+        if not reply.ok or ops.digest(data) != digest:
+            why = "gone" if reply.error == "not_found" else reply.message or "not what the manifest says"
+            raise NodeRefused(
+                f"{work.node.name}: a backup of run {work.parent} cannot be used ({why}), nothing was restored",
+                file=wanted[digest],
+                remedy="restore this node from your own backup; nothing of it was changed now",
+            )
+        kept[digest] = data
+    return kept
+
+
+def in_batches(work: Work, requests: Sequence[Op], *, keep_going: bool = True) -> list[Reply]:
+    """Asks for many things in several exchanges, so that none grows with the cluster."""
+    replies: list[Reply] = []
+    for start in range(0, len(requests), BATCH):
+        batch = requests[start : start + BATCH]
+        replies += work.session.ask(batch, deadline=work.deadline, keep_going=keep_going)
+    return replies
+
+
+def _whole(path: str) -> Op:
+    return ops.read(path, limit=CONFIG_LIMIT)
+
+
+def _looked(work: Work, questions: Mapping[str, Op]) -> dict[str, Reply]:
+    replies = dict(zip(questions, in_batches(work, list(questions.values())), strict=True))
+    for reply in replies.values():
+        if not reply.ok:
+            raise ops.error_of(reply, work.node.name)
+    return replies
+
+
+def _state(reply: Reply) -> str | None:
+    if not reply["exists"]:
+        return None
+    return FOLDER if reply["kind"] == FOLDER else str(reply["hash"])

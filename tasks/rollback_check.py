@@ -1,0 +1,73 @@
+"""The step `rollback_check`: looks at what a run left on a node, before anything is restored and again at the end."""
+
+from tasks.backups import assessed, left_traces
+from tasks.material import OBSERVED
+from tasks.observe import observe
+from tasks.step import CERT_COPY, CONFIG_EDIT, ROLLBACK, Done, Work
+from tasks.undo import Deed, Undo
+from workers.errors import Conflict, NodeRefused
+from workers.records import Status
+
+__all__ = ["nothing_left", "rollback_check"]
+
+_WRITE = frozenset({CONFIG_EDIT, CERT_COPY, ROLLBACK})
+
+
+def rollback_check(work: Work) -> Done:
+    """Before: notes how the node stands, and says what restoring would take. After: compares with before the run.
+
+    Raises:
+        NodeRefused: the run changed files here and its backups are gone, or cannot be understood.
+        Conflict: afterwards, something is not byte for byte what it was before the run.
+    """
+    work.say("observing")
+    if work.turn.stage == "verify":
+        return _compared(work)
+    facts, _ = observe(work)
+    # What a rollback of this rollback needs: the service's state, and where it lies.
+    work.material.keep_facts(OBSERVED, facts)
+    traces = left_traces(work)
+    if traces is None:
+        return nothing_left(work)
+    return Done(message=_described(assessed(work, traces)))
+
+
+def nothing_left(work: Work) -> Done:
+    """A node without a manifest: fine where the run changed no file.
+
+    Raises:
+        NodeRefused: it changed some, so its backups were removed since.
+    """
+    done = work.material.of(work.parent).outcomes(work.node.name)
+    if any(outcome.status is Status.CHANGED and outcome.step in _WRITE for outcome in done):
+        raise NodeRefused(
+            f"{work.node.name}: run {work.parent} changed files here, and its backups are gone",
+            remedy="restore this node from your own backup (`esync cleanup` removes ours when they expire)",
+        )
+    return Done(message=f"nothing to do: run {work.parent} changed no file here")
+
+
+def _compared(work: Work) -> Done:
+    traces = left_traces(work)
+    if traces is None:
+        return nothing_left(work)
+    found = assessed(work, traces)
+    wrong = [action.path for action in found.actions] + [dispute.path for dispute in found.disputes]
+    if wrong:
+        raise Conflict(
+            f"{work.node.name}: {len(wrong)} files are not what they were before run {work.parent}",
+            file=wrong[0],
+            remedy="find out what else writes them, then roll back again",
+        )
+    besides = f"; holding other files and therefore still there: {', '.join(found.left)}" if found.left else ""
+    return Done(message=f"{found.right} paths are byte for byte what they were{besides}")
+
+
+def _described(found: Undo) -> str:
+    if found.complete:
+        return "everything is as it was before the run"
+    counts = {deed: sum(1 for action in found.actions if action.deed is deed) for deed in Deed}
+    parts = [f"{count} to {deed}" for deed, count in counts.items() if count]
+    if found.disputes:
+        parts.append(f"{len(found.disputes)} changed since the run")
+    return ", ".join(parts)

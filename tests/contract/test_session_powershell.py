@@ -1,0 +1,166 @@
+"""The session and the agent's own script over a real PowerShell on this machine."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from workers.errors import Cancelled, SessionLost
+from workers.winrm import agent as ops
+from workers.winrm.agent import digest
+from workers.winrm.local import LocalChannel, pwsh
+from workers.winrm.session import AgentSession, Way
+from workers.winrm.wire import command_line, script_line
+
+pytestmark = pytest.mark.powershell
+
+
+@pytest.fixture(scope="module")
+def program() -> str:
+    """A PowerShell of this machine."""
+    found = shutil.which("pwsh")
+    return found or pytest.skip("no pwsh on PATH: the session is tried on a real PowerShell where there is one")
+
+
+def opened(program: str, way: Way = "auto") -> tuple[AgentSession, LocalChannel]:
+    """A session and the process under it."""
+    channel = LocalChannel(pwsh(program))
+    return AgentSession(channel, "here", way=way), channel
+
+
+@pytest.fixture
+def session(program: str) -> Iterator[AgentSession]:
+    """A conversation."""
+    session, _ = opened(program)
+    yield session
+    session.close()
+
+
+def test_a_thousand_requests_are_answered_by_one_process(session: AgentSession, tmp_path: Path) -> None:
+    """One start; each answer belongs to its request."""
+    names = [str(tmp_path / f"n{number}") for number in range(1000)]
+    for name in names[::2]:
+        Path(name).touch()
+    there = [session.ask([ops.stat(name)], deadline=30)[0]["exists"] for name in names]
+    assert [number % 2 == 0 for number in range(1000)] == there
+    assert ("conversation", 1) == (session.way, session.counters.shells)
+
+
+@pytest.mark.parametrize("way", ["auto", "conversation", "batch"])
+def test_both_ways_do_the_same(program: str, way: Way, tmp_path: Path) -> None:
+    """Text that is not ASCII goes both ways."""
+    session, channel = opened(program, way)
+    path = str(tmp_path / "gr\u00fc\u00dfe \u4f60.txt")
+    session.ask([ops.write(path, b"1", expect=ops.ABSENT)], deadline=60)
+    (reply,) = session.ask([ops.list_folder(str(tmp_path))], deadline=60)
+    session.close()
+    assert [Path(path).name] == [entry["name"] for entry in reply["entries"]]
+    assert (2 if way == "batch" else 1) == channel.counters.shells
+
+
+def test_a_large_reply_comes_whole(session: AgentSession, tmp_path: Path) -> None:
+    """More than 150 KB, which WinRM sends in pieces."""
+    data = os.urandom(1_000_000)
+    (tmp_path / "big").write_bytes(data)
+    (reply,) = session.ask([ops.read(str(tmp_path / "big"))], deadline=60)
+    assert digest(data) == digest(ops.data_of(reply))
+
+
+def test_six_blobs_become_eighteen_hundred_files_in_seconds(session: AgentSession, tmp_path: Path) -> None:
+    """The join of 300 servers; the second time nothing is written."""
+    blobs = {f"k{kind}": os.urandom(1500) for kind in range(6)}
+    files = {f"HOST{host:03d}_{kind}": kind for host in range(300) for kind in blobs}
+    spread = ops.spread(str(tmp_path), blobs, files)
+    started = time.monotonic()
+    (first,) = session.ask([spread], deadline=120)
+    (again,) = session.ask([spread], deadline=120)
+    (listed,) = session.ask([ops.list_folder(str(tmp_path), hashes=True)], deadline=120)
+    assert time.monotonic() - started < 60
+    assert (1800, 0, 1800) == (len(first["written"]), len(again["written"]), len(listed["entries"]))
+
+
+def test_a_listing_of_ten_thousand_stops_at_its_limit(session: AgentSession, tmp_path: Path) -> None:
+    """And says that there are more."""
+    for number in range(10_001):
+        (tmp_path / f"{number:05d}").touch()
+    (reply,) = session.ask([ops.list_folder(str(tmp_path))], deadline=120)
+    assert (10_000, True, "00000") == (len(reply["entries"]), reply["truncated"], reply["entries"][0]["name"])
+
+
+def test_a_cancelled_wait_ends_powershell_and_what_it_started(program: str) -> None:
+    """Closing the session leaves no process of ours."""
+    session, channel = opened(program)
+    session.hello()
+    pid = channel.pid
+    started = time.monotonic()
+    with pytest.raises(Cancelled):
+        session.ask([ops.run("/bin/sleep", ["97"])], deadline=60, cancelled=lambda: time.monotonic() - started > 0.5)
+    session.close()
+    assert time.monotonic() - started < 20
+    group = [one for one in psutil.process_iter(["status"]) if one.pid and os.getpgid(one.pid) == pid]
+    assert [] == [one for one in group if one.info["status"] != psutil.STATUS_ZOMBIE]
+
+
+def test_killing_powershell_in_mid_write_leaves_old_or_new_and_no_strays(program: str, tmp_path: Path) -> None:
+    """At whatever moment it dies: never a mixture, and the next write clears up."""
+    path, old, new = tmp_path / "web.config", b"o" * 400_000, b"n" * 400_000
+    for pause in (0.1, 0.2, 0.35, 0.5, 0.8, 1.2):
+        path.write_bytes(old)
+        session, channel = opened(program, "conversation")
+        session.hello()
+        pid = channel.pid
+        assert pid is not None
+        writes = [ops.write(str(path), data, expect=ops.ANY) for _ in range(40) for data in (new, old)]
+        killer = subprocess.Popen(["/bin/sh", "-c", f"sleep {pause}; kill -9 {pid}"])
+        with pytest.raises(SessionLost):
+            _for_ever(session, writes)
+        killer.wait()
+        session.close()
+        assert path.read_bytes() in {old, new}
+    session, _ = opened(program)
+    session.ask([ops.write(str(path), b"last", expect=ops.ANY)], deadline=60)
+    session.close()
+    assert ["web.config"] == os.listdir(tmp_path)  # noqa: PTH208 - names are what is asked
+    assert b"last" == path.read_bytes()
+
+
+def _for_ever(session: AgentSession, writes: list[ops.Op]) -> None:
+    while True:
+        session.ask(writes, deadline=60)
+
+
+def test_a_reader_never_sees_half_a_file(session: AgentSession, tmp_path: Path) -> None:
+    """Every look finds all of the old bytes or all of the new ones."""
+    path, contents = tmp_path / "keys.config", (b"a" * 300_000, b"b" * 200_000)
+    path.write_bytes(contents[0])
+    writes = [ops.write(str(path), data, expect=ops.ANY) for _ in range(20) for data in contents]
+    with ThreadPoolExecutor(1) as thread:
+        writing = thread.submit(session.ask, writes, deadline=60)
+        seen = {digest(path.read_bytes())}
+        while not writing.done():
+            seen.add(digest(path.read_bytes()))
+    assert all(reply["changed"] for reply in writing.result()[1:])
+    assert seen <= {digest(data) for data in contents}
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "lines"),
+    [
+        (b"", 4, 0),
+        (script_line(), 0, 0),
+        (script_line() + b'{"v":1,"id":"a","stop":true}\n{"v":1,"id":"b","ops":[]}\n', 0, 1),
+        (script_line() + b'{"v":1,"id":"a","ops":[]}\n{"v":1,"id":"b","ops":[]}', 0, 2),
+        (script_line() + b'\n  \n{"v":1,"id":"a","ops":[{"op":"clo', 0, 1),
+    ],
+    ids=["nothing", "no-request", "stop", "no-last-line-end", "cut-off"],
+)
+def test_the_end_of_input_ends_powershell(program: str, sent: bytes, status: int, lines: int) -> None:
+    """Whatever was asked before it is answered; a connection that breaks leaves nothing running."""
+    done = subprocess.run(pwsh(program)(command_line()), input=sent, capture_output=True, check=False, timeout=60)
+    assert (status, lines) == (done.returncode, len(done.stdout.splitlines()))

@@ -1,0 +1,379 @@
+"""A joined cluster, broken in one place at a time: verify names rule and node, explain finds the cause, healing heals.
+
+Everything is broken on the servers themselves, their disks, services, clocks and network, never in our facts.
+"""
+
+import base64
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lab.remote import LabProcess
+from tasks.ektron.certificates import generate_family
+from tasks.ektron.explain import ORDER, Answer, explain
+from tasks.ektron.findings import Findings
+from tasks.ektron.findings import Verdict as Judged
+from tests.integration.rig import SITE, Rig, cluster_of, four_servers, on_disk
+from tests.integration.test_rollout import SERVICE
+from workers.records import Verdict
+
+pytestmark = pytest.mark.integration
+
+CONFIG = rf"{SERVICE}\Ektron.ASM.EktronServices30.exe.config"
+ASSET, WEB = rf"{SITE}\AssetManagement.config", rf"{SITE}\web.config"
+STAGING = r"C:\Ektron Security Certificates"
+UTILITIES = r"C:\Program Files\Ektron\CMS400v80\Utilities"
+EWS = rf"{UTILITIES}\EWSUpdates\3.0\Ektron.ASM.EktronServices30.exe.config"
+CONFIGURATOR = rf"{UTILITIES}\Software\SecurityConfigurator"
+ALWAYS = {"family.expiry", "family.weak-key"}  #: the lab's family is of the product's own profile
+STRANGER = generate_family("X1").encoded_value.encode()
+
+Break = Callable[[LabProcess, str], AbstractContextManager[None]]
+
+
+@contextmanager
+def restored(*files: Path) -> Iterator[None]:
+    """Puts files back as they were, times included; what was not there is taken away again."""
+    before = {file: (file.read_bytes(), file.stat()) if file.exists() else None for file in files}
+    try:
+        yield
+    finally:
+        for file, was in before.items():
+            if was is None:
+                file.unlink(missing_ok=True)
+            else:
+                file.write_bytes(was[0])
+                os.utime(file, ns=(was[1].st_atime_ns, was[1].st_mtime_ns))
+
+
+def edit(path: str, pattern: bytes, new: bytes, *, touched: bool = False) -> Break:
+    """A file's bytes changed in one place; its time stays unless `touched`, so that one fact alone breaks."""
+
+    @contextmanager
+    def broken(lab: LabProcess, node: str) -> Iterator[None]:
+        file = on_disk(lab, node, path)
+        with restored(file):
+            stat = file.stat()
+            data = file.read_bytes()
+            changed = re.sub(pattern.replace(b"NODE", node.encode()), new, data, count=1)
+            assert changed != data
+            file.write_bytes(changed)
+            if not touched:
+                os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+            yield
+
+    return broken
+
+
+def flip(path: str) -> Break:
+    """One byte of a file changed, its time kept."""
+
+    @contextmanager
+    def broken(lab: LabProcess, node: str) -> Iterator[None]:
+        file = on_disk(lab, node, path.replace("NODE", node))
+        with restored(file):
+            stat, data = file.stat(), bytearray(file.read_bytes())
+            data[-1] ^= 1
+            file.write_bytes(data)
+            os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+            yield
+
+    return broken
+
+
+def gone(path: str) -> Break:
+    """A file taken away."""
+
+    @contextmanager
+    def broken(lab: LabProcess, node: str) -> Iterator[None]:
+        file = on_disk(lab, node, path.replace("NODE", node))
+        with restored(file):
+            file.unlink()
+            yield
+
+    return broken
+
+
+def there(path: str, content: bytes = b"", *, days_old: int = 0) -> Break:
+    """A file that should not be there."""
+
+    @contextmanager
+    def broken(lab: LabProcess, node: str) -> Iterator[None]:
+        file = on_disk(lab, node, path.replace("NODE", node))
+        assert not file.exists()
+        file.parent.mkdir(exist_ok=True)
+        with restored(file):
+            file.write_bytes(content)
+            when = time.time() - days_old * 86400
+            os.utime(file, (when, when))
+            yield
+
+    return broken
+
+
+def touched(path: str) -> Break:
+    """A file written again with the same bytes, after the service started."""
+
+    @contextmanager
+    def broken(lab: LabProcess, node: str) -> Iterator[None]:
+        file = on_disk(lab, node, path)
+        with restored(file):
+            os.utime(file)
+            yield
+
+    return broken
+
+
+def fault(**faults: object) -> Break:
+    """Something that is wrong with the machine."""
+
+    @contextmanager
+    def broken(lab: LabProcess, node: str) -> Iterator[None]:
+        lab.break_node(node, **faults)
+        try:
+            yield
+        finally:
+            lab.heal(node)
+
+    return broken
+
+
+@contextmanager
+def stopped(lab: LabProcess, node: str) -> Iterator[None]:
+    """The service stopped by hand."""
+    service = {"op": "service", "name": "EktronWindowsServices30"}
+    lab.agent(node, {**service, "action": "stop"})
+    try:
+        yield
+    finally:
+        assert lab.agent(node, {**service, "action": "start"})[0]["ok"]
+
+
+def both(*breaks: Break) -> Break:
+    """Several at once."""
+
+    @contextmanager
+    def broken(lab: LabProcess, node: str) -> Iterator[None]:
+        with ExitStack() as stack:
+            for one in breaks:
+                stack.enter_context(one(lab, node))
+            yield
+
+    return broken
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is broken where, and the rules that must be refuted, the cause first."""
+
+    node: str
+    broken: Break
+    refuted: tuple[str, ...]
+
+
+def case(broken: Break, *refuted: str, node: str = "P1") -> Case:
+    """A row of the table."""
+    return Case(node, broken, refuted)
+
+
+OTHER_KEY = rb'(S2_SyncClient\.cer" encodedValue=")[^"]+'
+CASES = {
+    "asset flag": case(edit(ASSET, rb'LoadBalanced="1" S', b'LoadBalanced="0" S'), "config.asset-load-balanced"),
+    "asset flag spelt otherwise": case(
+        edit(ASSET, rb'LoadBalanced="1" S', b'LoadBalanced="true" S'), "config.asset-load-balanced"
+    ),
+    "asset file gone": case(gone(ASSET), "config.files-usable", "site.wspath-answers"),
+    "service flag": case(
+        edit(CONFIG, rb'key="LoadBalanced" value="1"/>', b'key="LoadBalanced" value="0"/>'),
+        "config.service-load-balanced",
+        node="S2",
+    ),
+    "service flag, written just now": case(
+        edit(CONFIG, rb'key="LoadBalanced" value="1"/>', b'key="LoadBalanced" value="0"/>', touched=True),
+        "config.service-load-balanced",
+        "service.started-after-last-change",
+    ),
+    "key of another certificate": case(edit(CONFIG, OTHER_KEY, rb"\1" + STRANGER), "keys.match-cer"),
+    "own key of another certificate": case(
+        edit(CONFIG, rb'(NODE_SyncClient\.cer" encodedValue=")[^"]+', rb"\1" + STRANGER), "keys.match-cer"
+    ),
+    "key that is no base64": case(edit(CONFIG, OTHER_KEY, rb"\1????"), "keys.match-cer"),
+    "key gone": case(edit(CONFIG, rb'<add key="S2_SyncClient\.cer"[^>]*>', b""), "keys.complete"),
+    "key commented out": case(
+        edit(CONFIG, rb'(<add key="S2_SyncClient\.cer"[^>]*>)', rb"<!-- \1 -->"), "keys.complete", node="P2"
+    ),
+    "key twice": case(
+        edit(
+            CONFIG,
+            rb'<add key="S2_SyncClient',
+            b'<add key="S2_SyncClient.cer" encodedValue="TkVX"/><add key="S2_SyncClient',
+        ),
+        "keys.no-duplicates",
+    ),
+    "EWSUpdates key gone": case(
+        edit(EWS, rb'<add key="P2_SyncClient\.cer"[^>]*>', b""), "keys.ewsupdates-agrees", node="S1"
+    ),
+    "EWSUpdates key of another certificate": case(
+        edit(EWS, rb'(P2_SyncClient\.cer" encodedValue=")[^"]+', rb"\1" + STRANGER), "keys.ewsupdates-agrees", node="S1"
+    ),
+    "no EWSUpdates copy": case(gone(EWS), node="S1"),
+    "server certificate of another host": case(
+        edit(CONFIG, rb'serverCertificate="NODE_', b'serverCertificate="S1_'), "family.server-certificate-is-own"
+    ),
+    "one byte of a family file": case(flip(rf"{SERVICE}\S2_SyncClient.pfx"), "family.identical-across-nodes"),
+    "one byte of its own certificate": case(flip(rf"{SERVICE}\NODE_SyncServer.cer"), "family.identical-across-nodes"),
+    "family file gone": case(gone(rf"{SERVICE}\S2_SyncClient.pvk"), "family.complete"),
+    "renamed copy gone from the configurator's folder": case(
+        gone(rf"{CONFIGURATOR}\P2_SyncClient.cer"), "family.complete", node="S1"
+    ),
+    "origin's own file gone from the configurator's folder": case(
+        gone(rf"{CONFIGURATOR}\S1_SyncClient.pvk"), "family.origin-present", "family.complete", node="S1"
+    ),
+    "web root file gone": case(gone(rf"{SITE}\NODE_SyncClient.pvk"), "family.web-root-copy"),
+    "one byte of a web root file": case(flip(rf"{SITE}\NODE_SyncClient.pfx"), "family.web-root-copy"),
+    "another server's file in the staging folder": case(
+        there(rf"{STAGING}\S1_SyncClient.pfx"), "family.staging-folder-clean"
+    ),
+    "a certificate of nobody in the staging folder": case(there(rf"{STAGING}\old.cer"), "family.staging-folder-clean"),
+    "staging file gone": case(gone(rf"{STAGING}\NODE_SyncServer.cer"), "family.staging-folder-clean"),
+    "one byte of a staging file": case(flip(rf"{STAGING}\NODE_SyncServer.pvk"), "family.staging-folder-clean"),
+    "one endpoint of the factory": case(
+        edit(WEB, rb'clientCertificate="NODE_SyncClient', b'clientCertificate="EktronSyncClient'),
+        "config.web-endpoints",
+    ),
+    "one endpoint of another host": case(
+        edit(WEB, rb'clientCertificate="NODE_', b'clientCertificate="S1_'), "config.web-endpoints", node="P2"
+    ),
+    "encodedValue empty": case(edit(WEB, rb'(key="encodedValue" value=")[^"]+', rb"\1"), "config.encoded-value-agrees"),
+    "encodedValue of another certificate": case(
+        edit(WEB, rb'(key="encodedValue" value=")[^"]+', rb"\1" + STRANGER), "config.encoded-value-agrees"
+    ),
+    "web.config cut off": case(edit(WEB, rb"</configuration>", b""), "config.files-usable"),
+    "service configuration cut off": case(edit(CONFIG, rb"</configuration>", b""), "config.files-usable"),
+    "another database": case(
+        edit(WEB, rb"database=CMS400Production", b"database=CMS400Test"),
+        "database.same-connection-string",
+        "config.generated-agrees",
+        node="P2",
+    ),
+    "another password of the database": case(
+        edit(WEB, rb"pwd=[^;&\"]+", b"pwd=other"), "database.same-connection-string", "config.generated-agrees"
+    ),
+    "sitedb.config left behind": case(
+        edit(rf"{SERVICE}\sitedb.config", rb"database=CMS400Production", b"database=CMS400Old"),
+        "config.generated-agrees",
+    ),
+    "WSPath leads nowhere": case(edit(WEB, rb"ServerControlWS\.asmx", b"Gone.asmx"), "site.wspath-answers"),
+    "another build": case(
+        edit(WEB, rb'(key="ek_buildNumber" value=")[^"]+', rb"\g<1>8.0.1.99"),
+        "version.same-build",
+        "version.service-newer-or-equal",
+    ),
+    "another service pack": case(
+        edit(WEB, rb'(key="ek_ServicePack" value=")[^"]+', rb"\1SP9"), "version.same-build", node="S2"
+    ),
+    "a library patched": case(flip(rf"{SERVICE}\Ektron.Sync.Communication.dll"), "version.same-build"),
+    "a library gone": case(gone(rf"{SERVICE}\Ektron.FileSync.Common.dll"), "version.same-build"),
+    "precompiled alone": case(
+        there(rf"{SITE}\PrecompiledApp.config", b'<precompiledApp version="2"/>'), "site.precompiled-all-or-none"
+    ),
+    "configuration touched after the start": case(touched(CONFIG), "service.started-after-last-change"),
+    "certificate copied after the start": case(
+        touched(rf"{SERVICE}\S1_SyncServer.cer"), "service.started-after-last-change", node="S2"
+    ),
+    "asset configuration touched after the start": case(touched(ASSET), "service.started-after-last-change"),
+    "service stopped": case(
+        stopped, "service.running", "service.listening-8732", "network.reach-8732-all-pairs", node="P2"
+    ),
+    "service disabled": case(fault(service={"disabled": True}), "service.starts-by-itself"),
+    "clock six minutes ahead": case(fault(clock_skew=360), "clock.skew-below-300s", "clock.skew-below-60s"),
+    "clock two minutes behind": case(fault(clock_skew=-120), "clock.skew-below-60s"),
+    "way to a neighbour blocked": case(fault(cut=["S2"]), "network.reach-8732-all-pairs"),
+    "temporary file left": case(there(rf"{SERVICE}\x.config.esync-77.tmp"), "leftovers.none"),
+    "library balancing for one server": case(
+        edit(CONFIG, rb'(key="LibraryLoadBalanced"   value=")0', rb"\g<1>1"), "config.library-server-count"
+    ),
+    "eSync switched on alone": case(
+        edit(WEB, rb'(key="eSyncEnabled" value=")false', rb"\1true"), "config.esync-enabled-alike"
+    ),
+    "another batch size": case(
+        there(rf"{SERVICE}\DbSync.config", b'<config><DatabaseRuntime batchsize="9"/></config>'),
+        "config.batchsize-alike",
+    ),
+    "status of an old sync": case(there(rf"{SITE}\EktSyncStatus\status.xml", days_old=3), "sync.no-stale-status"),
+    "assets not passed through": case(
+        edit(
+            WEB,
+            rb'<add key="ek_PageSize"',
+            b'<add key="ek_DisableAssetLoadBalancePassThrough" value="true"/><add key="ek_PageSize"',
+        ),
+        "config.asset-pass-through",
+    ),
+    "two things at once": case(
+        both(edit(CONFIG, OTHER_KEY, rb"\1" + STRANGER), edit(ASSET, rb'LoadBalanced="1" S', b'LoadBalanced="0" S')),
+        "keys.match-cer",
+        "config.asset-load-balanced",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def joined(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabProcess]:
+    """Four servers, joined once for the whole table."""
+    with four_servers(tmp_path_factory.mktemp("joined") / "lab") as lab:
+        assert rig.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
+        yield lab
+
+
+def looked_at(rig: Rig, lab: LabProcess) -> tuple[Verdict | None, Findings]:
+    """What a verify run finds."""
+    seen = rig.rollout(cluster_of(lab), kind="verify")
+    assert seen.findings is not None
+    return seen.record.verdict, seen.findings
+
+
+def refuted(findings: Findings) -> dict[str, tuple[str, ...]]:
+    """What is refuted beyond what always is, with the counter-examples."""
+    found = {f.invariant: f.nodes for f in findings.findings if f.verdict is Judged.REFUTED}
+    return {invariant: nodes for invariant, nodes in found.items() if invariant not in ALWAYS}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_breakage(rig: Rig, joined: LabProcess, name: str) -> None:
+    """Exactly the rules of the table are refuted, on that node; explain stops at the first of them."""
+    one = CASES[name]
+    with one.broken(joined, one.node):
+        verdict, findings = looked_at(rig, joined)
+    assert dict.fromkeys(one.refuted, (one.node,)) == refuted(findings)
+    answer = explain(one.node, findings)
+    causes = [invariant for invariant in one.refuted if invariant in ORDER]
+    if causes:
+        assert (Verdict.REFUTED, Answer.CAUSE) == (verdict, answer.answer)
+        assert answer.cause is not None
+        assert causes[0] == answer.cause.invariant
+        assert answer.because
+        assert explain("S1" if one.node != "S1" else "S2", findings).answer is Answer.ELSEWHERE
+    else:
+        assert (Verdict.JOINED, Answer.JOINED) == (verdict, answer.answer)
+        assert set(one.refuted) <= {note.partition(":")[0] for note in answer.notes}
+    assert STRANGER.decode() not in findings.model_dump_json()
+
+
+def test_healed_it_is_joined_again(rig: Rig, joined: LabProcess) -> None:
+    """After all of the table nothing is refuted: each breakage was the only one."""
+    verdict, findings = looked_at(rig, joined)
+    assert (Verdict.JOINED, {}) == (verdict, refuted(findings))
+    assert base64.b64decode(STRANGER)
+
+
+def test_the_table_is_long_enough() -> None:
+    """At least 25 single facts are broken, and most kinds of rules that can keep a node from being joined."""
+    assert len(CASES) >= 25
+    covered = {invariant for one in CASES.values() for invariant in one.refuted}
+    assert set(ORDER) - covered == {"node.is-itself", "service.installed", "site.same-path"}

@@ -1,0 +1,128 @@
+"""The bundle of a real run: checked offline by the command alone, without secrets, and telling what was changed."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.remote import LabProcess
+from pipelines.archive import pack, unpack
+from pipelines.bundle import EVENTS, bundle_of, write_bundle
+from pipelines.bundle_check import check
+from tests.integration.rig import Rig, cluster_of, four_servers, rig_at
+from tests.integration.test_secrets import CONNECTION, needles
+from tests.unit.pipelines.bundled_run import forged
+from workers.errors import BundleRefused
+from workers.records import Event, Verdict
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Rig, LabProcess]]:
+    """A lab whose connection string we know, and a rig of its own."""
+    folder = tmp_path_factory.mktemp("bundle")
+    with four_servers(folder / "lab", lab=f"connection: '{CONNECTION}'") as lab, rig_at(folder / "rig") as rig:
+        yield rig, lab
+
+
+@pytest.fixture(scope="module")
+def bundle(planted: tuple[Rig, LabProcess]) -> Path:
+    """The bundle of a rollout over four untouched servers."""
+    rig, lab = planted
+    done = rig.rollout(cluster_of(lab), reason="quarterly audit", who="ops")
+    assert done.record.verdict is Verdict.JOINED, done.record.summary
+    path = rig.folder / "run.zip"
+    write_bundle(rig.engine, done.record.id, path)
+    return path
+
+
+def checked(path: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """`esync report --check` in a process that knows of no broker, key or state folder."""
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("ESYNC_")}
+    command = [sys.executable, "-c", "from pipelines.cli import main; main()", "report", "--check", str(path), *more]
+    return subprocess.run(command, env=bare, cwd=path.parent, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_bundle_is_checked_offline(bundle: Path) -> None:
+    """Without any ESYNC_* variable the check holds: history, outcomes, plan, every decision and the verdict."""
+    found = checked(bundle)
+    assert (0, "") == (found.returncode, found.stderr)
+    assert 7 == found.stdout.count("holds: ")
+    assert "creation by ops" in found.stdout
+    assert "lead to the verdict joined" in found.stdout
+    assert "joined" == json.loads(checked(bundle, "--format", "json").stdout)["verdict"]
+
+
+def test_the_command_writes_the_same_bundle(planted: tuple[Rig, LabProcess], bundle: Path, tmp_path: Path) -> None:
+    """`esync report --bundle` writes what the store has, byte for byte the same each time, and names the head."""
+    rig, _ = planted
+    again = tmp_path / "again.zip"
+    command = [sys.executable, "-c", "from pipelines.cli import main; main()", "report", "--bundle", str(again)]
+    told = subprocess.run(
+        command, env={**os.environ, **rig.environment}, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert bundle.read_bytes() == again.read_bytes()
+    assert check(unpack(again.read_bytes())).chain_head in told.stderr
+
+
+def test_the_log_has_the_head(planted: tuple[Rig, LabProcess], bundle: Path) -> None:
+    """The worker logged the head when the run was concluded: a place that the store's writer cannot rewrite."""
+    rig, _ = planted
+    lines = unpack(bundle.read_bytes())[EVENTS].splitlines()
+    (concluded,) = [event for event in map(Event.model_validate_json, lines) if event.kind == "run.concluded"]
+    assert concluded.chain in rig.log()
+
+
+def test_every_outcome_is_in_the_history(bundle: Path) -> None:
+    """Each step of each node has its event, and the plan its own, before anything was written."""
+    events = [Event.model_validate_json(line) for line in unpack(bundle.read_bytes())[EVENTS].splitlines()]
+    kinds = [event.kind for event in events]
+    assert "run.created" == kinds[0]
+    assert kinds.count("step.ended") == 24  # one look each before and after, four steps in the wave
+    assert kinds.index("run.planned") < min(i for i, e in enumerate(events) if e.turn.startswith("wave"))
+
+
+def test_no_secret_is_in_a_bundle(planted: tuple[Rig, LabProcess], bundle: Path) -> None:
+    """Password, connection string and private keys are in none of its members."""
+    _, lab = planted
+    members = unpack(bundle.read_bytes())
+    found = [(what, name) for what, needle in needles(lab).items() for name, data in members.items() if needle in data]
+    assert [] == found
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("outcomes.json", b"S2", b"P2"),
+        ("facts/verified/P1.json", b"running", b"stopped"),
+        ("events.jsonl", b"ops", b"spo"),
+    ],
+)
+def test_what_was_changed_is_named(bundle: Path, tmp_path: Path, name: str, old: bytes, new: bytes) -> None:
+    """The command exits 5 and names the member; with the manifest put right too, it is told all the same."""
+    members = unpack(bundle.read_bytes())
+    assert old in members[name]
+    changed = {name: members[name].replace(old, new, 1)}
+    tampered = tmp_path / "tampered.zip"
+    tampered.write_bytes(pack({**members, **changed}))
+    found = checked(tampered)
+    assert (5, "") == (found.returncode, found.stdout)
+    assert f"{name} was changed" in found.stderr
+    with pytest.raises(BundleRefused):
+        check(forged(members, **changed))
+
+
+def test_a_run_that_found_something_refuted_holds_too(planted: tuple[Rig, LabProcess], bundle: Path) -> None:
+    """A verify run after somebody changed a key: its verdict follows from its facts as well."""
+    rig, lab = planted
+    assert bundle.exists()
+    config = next(lab.disk("P2").rglob("AssetManagement.config"))
+    config.write_bytes(config.read_bytes().replace(b'LoadBalanced="1"', b'LoadBalanced="0"'))
+    done = rig.rollout(cluster_of(lab), kind="verify")
+    held = check(bundle_of(rig.engine.store, done))
+    assert ("refuted", done.record.id) == (held.verdict, held.run)

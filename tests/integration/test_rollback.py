@@ -1,0 +1,340 @@
+"""A run taken back: every byte of every server as it was, judged by comparing disks, and nothing lost on the way."""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.remote import LabProcess
+from pipelines import undoing
+from pipelines.commands import RunSummary
+from pipelines.report import build
+from pipelines.report_html import to_html
+from pipelines.report_text import to_text
+from tests.integration.rig import FOUR, SITE, Rig, cluster_of, four_servers, on_disk, rig_at
+from tests.integration.test_rollout import SERVICE, assert_joined, nothing_half_written
+from workers.errors import InputRefused, RunUnknown
+from workers.records import Status, StepOutcome, Verdict
+
+pytestmark = pytest.mark.integration
+
+OURS = "ProgramData/esync-rollout"
+WEB = rf"{SITE}\web.config"
+CONFIG = rf"{SERVICE}\Ektron.ASM.EktronServices30.exe.config"
+STAGING = r"C:\Ektron Security Certificates"
+
+Disk = dict[str, bytes | None]
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[LabProcess]:
+    """Four untouched servers."""
+    with four_servers(tmp_path / "lab") as running:
+        yield running
+
+
+def disk_of(lab: LabProcess, node: str) -> Disk:
+    """Every file with its bytes and every folder of a node, but for our own below ProgramData."""
+    root = lab.disk(node)
+    paths = {path.relative_to(root).as_posix(): path for path in root.rglob("*")}
+    kept = {name: path for name, path in paths.items() if not f"{name}/".startswith(f"{OURS}/")}
+    return {name: path.read_bytes() if path.is_file() else None for name, path in kept.items() if name != "ProgramData"}
+
+
+def disks(lab: LabProcess, *nodes: str) -> dict[str, Disk]:
+    """The disks of some nodes; of all when none is named."""
+    return {node: disk_of(lab, node) for node in nodes or FOUR}
+
+
+def states(lab: LabProcess) -> dict[str, str]:
+    """The state of each node's service."""
+    return {node: lab.report(node)["service"]["state"] for node in FOUR}
+
+
+def rolled_back(rig: Rig, run: str, *nodes: str, force: bool = False) -> RunSummary:
+    """Takes a run back and waits for the verdict."""
+    return rig.finished(undoing.rollback(rig.engine, run, nodes, force=force, reason="test").id)
+
+
+def outcome_of(done: RunSummary, node: str) -> StepOutcome:
+    """What the step `rollback` came to on a node."""
+    (outcome,) = [o for o in done.outcomes if (o.node, o.step) == (node, "rollback")]
+    return outcome
+
+
+@pytest.mark.parametrize("edition", ["8.0", "9.1"])
+def test_every_byte_is_as_before(rig: Rig, tmp_path: Path, edition: str) -> None:
+    """After a rollout and its rollback, each disk holds the same files and folders with the same bytes."""
+    with four_servers(tmp_path / "lab", edition=edition) as lab:
+        before, ran = disks(lab), states(lab)
+        run = rig.rollout(cluster_of(lab))
+        assert run.record.verdict is Verdict.JOINED, run.record.summary
+        assert before != disks(lab)
+        starts = {node: lab.report(node)["service"]["starts"] for node in FOUR}
+        undone = rolled_back(rig, run.record.id)
+        assert undone.record.verdict is Verdict.RESTORED, undone.record.summary
+        assert (undone.record.kind, undone.record.parent) == ("rollback", run.record.id)
+        assert before == disks(lab)
+        assert ran == states(lab)
+        assert {node: count + 1 for node, count in starts.items()} == {
+            node: lab.report(node)["service"]["starts"] for node in FOUR
+        }
+        assert {Status.CHANGED} == {node.status for node in undone.nodes}
+        nothing_half_written(lab)
+
+
+def test_a_stopped_service_is_stopped_again(rig: Rig, lab: LabProcess) -> None:
+    """A service that was stopped before the run, and that the run started, is stopped by the rollback."""
+    name = "EktronWindowsServices30"
+    lab.agent("P1", {"op": "service", "name": name, "action": "stop"})
+    ran = states(lab)
+    assert ran["P1"] == "stopped"
+    run = rig.rollout(cluster_of(lab))
+    assert states(lab)["P1"] == "running"
+    assert rolled_back(rig, run.record.id).record.verdict is Verdict.RESTORED
+    assert ran == states(lab)
+
+
+def test_one_node_alone(rig: Rig, lab: LabProcess) -> None:
+    """Only the node that was named is restored; the others keep everything, and the report says why."""
+    before = disks(lab, "P1")
+    run = rig.rollout(cluster_of(lab))
+    others = disks(lab, "S1", "S2", "P2")
+    logons = {node: lab.report(node)["logons_tried"] for node in ("S1", "S2", "P2")}
+    undone = rolled_back(rig, run.record.id, "p1")
+    assert undone.record.verdict is Verdict.RESTORED
+    assert before == disks(lab, "P1")
+    assert others == disks(lab, "S1", "S2", "P2")
+    assert logons == {node: lab.report(node)["logons_tried"] for node in ("S1", "S2", "P2")}
+    result = {node.node: node for node in undone.nodes}
+    assert (result["P1"].status, result["S1"].status) == (Status.CHANGED, Status.SKIPPED)
+    assert "not asked" in result["S1"].reason
+
+
+def test_a_run_with_a_failed_node(rig: Rig, lab: LabProcess) -> None:
+    """The node on which the run failed half-way is restored like the others, to the last byte."""
+    before = disks(lab)
+    lab.break_node("S2", dies_after_operations=34)
+    lab.break_node("P2", readonly=[WEB])
+    run = rig.rollout(cluster_of(lab, retries={"session_lost": 1}))
+    assert run.record.verdict is Verdict.FAILED
+    assert {"S2", "P2"} == {node.node for node in run.nodes if node.status is Status.FAILED}
+    for node in ("S2", "P2"):
+        lab.heal(node)
+    assert before["S1"] != disk_of(lab, "S1")
+    undone = rolled_back(rig, run.record.id)
+    assert undone.record.verdict is Verdict.RESTORED, undone.record.summary
+    assert before == {node: {k: v for k, v in disk.items() if ".esync-" not in k} for node, disk in disks(lab).items()}
+    assert "changed no file" in outcome_of(undone, "P2").message
+
+
+def test_a_file_changed_since_is_a_conflict(rig: Rig, lab: LabProcess) -> None:
+    """Nothing of that node is restored and the difference is shown without secrets; with force it is restored."""
+    before = disks(lab)
+    run = rig.rollout(cluster_of(lab))
+    web = on_disk(lab, "P1", WEB)
+    secret = b"server=db1;database=cms;uid=sa;pwd=Hunter2-planted"
+    text = re.sub(rb'connectionString="server=[^"]*"', b'connectionString="' + secret + b'"', web.read_bytes(), count=2)
+    text = text.replace(b'key="ek_PageSize" value="50"', b'key="ek_PageSize" value="75"')
+    assert secret in text
+    web.write_bytes(text)
+    changed = disks(lab, "P1")
+
+    undone = rolled_back(rig, run.record.id)
+    assert (undone.record.verdict, Verdict.FAILED.exit_code) == (Verdict.FAILED, 2)
+    assert changed == disks(lab, "P1")
+    assert {node: before[node] for node in ("S1", "S2", "P2")} == disks(lab, "S1", "S2", "P2")
+    conflict = outcome_of(undone, "P1")
+    assert (conflict.status, conflict.slug, conflict.file) == (Status.FAILED, "conflict", WEB)
+    assert "--force" in conflict.remedy
+    shown = "\n".join(f"{change.what}|{change.file}|{change.before}|{change.after}" for change in conflict.changes)
+    assert 'value="75"' in shown
+    assert 'value="50"' in shown
+    assert "[hidden " in shown
+    report = build(undone)
+    for leak in (b"planted", b"uid=sa", b"server="):
+        for output in (shown, to_html(report), to_text(report), report.model_dump_json(), rig.log()):
+            assert leak.decode() not in output
+
+    forced = rolled_back(rig, run.record.id, force=True)
+    assert forced.record.verdict is Verdict.RESTORED, forced.record.summary
+    assert before == disks(lab)
+
+
+def test_files_removed_or_put_there_since_are_conflicts_too(rig: Rig, lab: LabProcess) -> None:
+    """A replaced file that is gone and a created one with other bytes stop the node; a created one that is gone not."""
+    before = disks(lab)
+    run = rig.rollout(cluster_of(lab))
+    on_disk(lab, "S2", CONFIG).unlink()
+    on_disk(lab, "P1", rf"{SERVICE}\S1_SyncClient.pfx").write_bytes(b"another key")
+    on_disk(lab, "P2", rf"{SERVICE}\S1_SyncClient.pfx").unlink()
+    undone = rolled_back(rig, run.record.id)
+    assert {"S2": "conflict", "P1": "conflict"} == {node.node: node.slug for node in undone.nodes if node.slug}
+    assert "another key" not in build(undone).model_dump_json()
+    assert rolled_back(rig, run.record.id, force=True).record.verdict is Verdict.RESTORED
+    assert before == disks(lab)
+
+
+def test_a_folder_that_others_use_by_now_stays(rig: Rig, lab: LabProcess) -> None:
+    """What somebody put into a folder the run made is left alone, with its folder."""
+    before = disks(lab, "P1")
+    run = rig.rollout(cluster_of(lab))
+    on_disk(lab, "P1", rf"{STAGING}\notes.txt").write_text("do not lose me")
+    assert rolled_back(rig, run.record.id).record.verdict is Verdict.RESTORED
+    name = STAGING.split("\\")[1]
+    assert before["P1"] | {name: None, f"{name}/notes.txt": b"do not lose me"} == disk_of(lab, "P1")
+
+
+def test_twice_and_back_again(rig: Rig, lab: LabProcess) -> None:
+    """A second rollback finds nothing to do and restarts nothing; the rollback of a rollback joins the cluster again."""
+    before = disks(lab)
+    run = rig.rollout(cluster_of(lab))
+    joined = disks(lab)
+    undone = rolled_back(rig, run.record.id)
+    starts = {node: lab.report(node)["service"]["starts"] for node in FOUR}
+    again = rolled_back(rig, run.record.id)
+    assert again.record.verdict is Verdict.RESTORED
+    assert {Status.UNCHANGED} == {outcome.status for outcome in again.outcomes}
+    assert starts == {node: lab.report(node)["service"]["starts"] for node in FOUR}
+    assert before == disks(lab)
+
+    redone = rolled_back(rig, undone.record.id)
+    assert redone.record.verdict is Verdict.RESTORED, redone.record.summary
+    assert joined == disks(lab)
+    assert_joined(lab, SERVICE, "30")
+    assert rolled_back(rig, redone.record.id).record.verdict is Verdict.RESTORED
+    assert before == disks(lab)
+
+
+def test_an_earlier_run_is_not_taken_back_over_a_later_one(rig: Rig, lab: LabProcess) -> None:
+    """What a later run changed is a conflict; taken back newest first, both go."""
+    before = disks(lab)
+    first = rig.rollout(cluster_of(lab))
+    config = on_disk(lab, "P2", CONFIG)
+    broken = re.sub(rb'(S2_SyncClient.cer" encodedValue=")....', rb"\1AAAA", config.read_bytes())
+    joined = config.read_bytes()
+    config.write_bytes(broken)
+    later = rig.rollout(cluster_of(lab))
+    assert joined == config.read_bytes()
+    # Mended to the very bytes of the first run: whoever wrote them, nothing is lost by restoring.
+    assert rolled_back(rig, later.record.id).record.verdict is Verdict.RESTORED
+    assert broken == config.read_bytes()
+    assert outcome_of(rolled_back(rig, first.record.id), "P2").slug == "conflict"
+    config.write_bytes(joined)
+    assert rolled_back(rig, first.record.id).record.verdict is Verdict.RESTORED
+    assert before == disks(lab)
+
+
+def test_an_interrupted_rollback_goes_on(tmp_path: Path, lab: LabProcess) -> None:
+    """Kill -9 while nodes are being restored, then a new worker: the same run ends with every byte restored."""
+    with rig_at(tmp_path / "rig") as rig:
+        before = disks(lab)
+        run = rig.rollout(cluster_of(lab)).record.id
+        for node in FOUR:
+            lab.break_node(node, latency_ms=60)
+        undone = undoing.rollback(rig.engine, run).id
+        while not any(o.step == "rollback_check" for o in rig.engine.store.outcomes(undone)):
+            time.sleep(0.02)
+        until = time.monotonic() + 20
+        while before == disks(lab) or "P2" not in rig.engine.store.leases(undone):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+            if any(turn.stage == "rollback" for turn in rig.engine.store.run(undone).turns):
+                break
+        rig.kill_worker()
+        rig.start_worker()
+        done = rig.finished(undone)
+        assert done.record.verdict is Verdict.RESTORED, done.record.summary
+        assert before == disks(lab)
+
+
+@pytest.mark.parametrize("operations", [6, 20, 33, 45])
+def test_a_connection_that_breaks_while_restoring(rig: Rig, lab: LabProcess, operations: int) -> None:
+    """PowerShell dies in the middle: the step looks again in a new session and restores the rest."""
+    before = disks(lab)
+    run = rig.rollout(cluster_of(lab))
+    lab.break_node("P1", dies_after_operations=operations)
+    undone = rolled_back(rig, run.record.id)
+    lab.heal("P1")
+    assert undone.record.verdict is Verdict.RESTORED, undone.record.summary
+    assert before == {node: {k: v for k, v in disk.items() if ".esync-" not in k} for node, disk in disks(lab).items()}
+
+
+def test_refusals_say_why(rig: Rig, lab: LabProcess) -> None:
+    """Unknown runs, runs that wrote nothing, runs that go on, and nodes the run never wrote to are refused."""
+    with pytest.raises(RunUnknown):
+        undoing.rollback(rig.engine, "no-such-run")
+    looked = rig.rollout(cluster_of(lab), kind="verify")
+    with pytest.raises(InputRefused, match="nothing to roll back.*verify"):
+        undoing.rollback(rig.engine, looked.record.id)
+    run = rig.rollout(cluster_of(lab))
+    with pytest.raises(InputRefused, match="wrote nothing on P9"):
+        undoing.rollback(rig.engine, run.record.id, ["P1", "P9"])
+    empty = rig.rollout(cluster_of(lab))
+    with pytest.raises(InputRefused, match="plan of run .* was empty"):
+        undoing.rollback(rig.engine, empty.record.id)
+    for node in FOUR:
+        lab.break_node(node, latency_ms=60)
+    going = rig.start(cluster_of(lab))
+    with pytest.raises(InputRefused, match="still goes on"):
+        undoing.rollback(rig.engine, going.id)
+    locked = rolled_back(rig, run.record.id)
+    assert locked.record.verdict is Verdict.LOCKED
+    rig.finished(going.id)
+
+
+def test_a_wrong_password_costs_one_logon(rig: Rig, lab: LabProcess) -> None:
+    """The canary's refusal ends a rollback before anything is written."""
+    run = rig.rollout(cluster_of(lab))
+    joined = disks(lab)
+    lab.break_node("S1", refuse_logons=True)
+    tried = {node: lab.report(node)["logons_tried"] for node in FOUR}
+    rig.kill_worker()  # and with it the sessions it holds open
+    rig.start_worker()
+    undone = rolled_back(rig, run.record.id)
+    assert undone.record.verdict is Verdict.FAILED
+    assert joined == disks(lab)
+    assert {node: tried[node] for node in FOUR[1:]} == {node: lab.report(node)["logons_tried"] for node in FOUR[1:]}
+
+
+def test_cleanup_keeps_what_is_not_expired(rig: Rig, lab: LabProcess) -> None:
+    """By default nothing young is removed; with no days to keep everything goes, and rollback says that it is gone."""
+    run = rig.rollout(cluster_of(lab))
+    kept = rig.finished(undoing.cleanup(rig.engine, cluster_of(lab)).id)
+    assert kept.record.verdict is Verdict.CLEAN
+    assert {Status.UNCHANGED} == {outcome.status for outcome in kept.outcomes}
+    joined = disks(lab)
+    on_disk(lab, "P1", rf"{SITE}\web.config.esync-99999.tmp").write_bytes(b"half")
+    gone = rig.finished(undoing.cleanup(rig.engine, cluster_of(lab), everything=True).id)
+    assert gone.record.verdict is Verdict.CLEAN, gone.record.summary
+    assert {Status.CHANGED} == {node.status for node in gone.nodes}
+    for node in FOUR:
+        assert not (lab.disk(node) / OURS).exists()
+    assert joined == disks(lab)
+    undone = rolled_back(rig, run.record.id)
+    assert undone.record.verdict is Verdict.FAILED
+    assert "backups are gone" in undone.record.summary
+    assert joined == disks(lab)
+
+
+def test_cleanup_by_age_and_what_is_not_ours(rig: Rig, lab: LabProcess) -> None:
+    """Expired backups go, young ones stay; a stranger's file in our folder is named and not touched."""
+    run = rig.rollout(cluster_of(lab)).record.id
+    old = lab.disk("P1") / OURS / "20200101-000000-old-aaaaaa"
+    shutil.copytree(lab.disk("P1") / OURS / run, old)
+    os.utime(old / "manifest.jsonl", (1.6e9, 1.6e9))
+    done = rig.finished(undoing.cleanup(rig.engine, cluster_of(lab)).id)
+    assert done.record.verdict is Verdict.CLEAN
+    assert {"P1"} == {node.node for node in done.nodes if node.status is Status.CHANGED}
+    assert not old.exists()
+    assert (lab.disk("P1") / OURS / run / "manifest.jsonl").exists()
+    stranger = lab.disk("P1") / OURS / run / "mine.txt"
+    stranger.write_text("not ours")
+    stays = rig.finished(undoing.cleanup(rig.engine, cluster_of(lab), everything=True).id)
+    assert stays.record.verdict is Verdict.FAILED
+    assert "mine.txt" in stays.record.summary
+    assert stranger.read_text() == "not ours"

@@ -1,0 +1,323 @@
+"""The WinRM session against the lab, over https: what it costs, and what each trouble becomes."""
+
+import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from lab.remote import LabProcess, running_lab, spare_addresses
+from workers.errors import (
+    AccessDenied,
+    Cancelled,
+    DeadlineExceeded,
+    EsyncError,
+    InputRefused,
+    LogonRefused,
+    NodeRefused,
+    Recovery,
+    SessionLost,
+    Unreachable,
+)
+from workers.records import Endpoint, Transport
+from workers.settings import Secret
+from workers.winrm import agent as ops
+from workers.winrm.pool import SessionPool
+from workers.winrm.session import AgentSession, open_session
+
+pytestmark = pytest.mark.integration
+NODE = "S1"
+PLANTED = "planted-Secret-7391"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabProcess]:
+    """Two nodes."""
+    with running_lab(tmp_path_factory.mktemp("lab"), "--nodes", "2", "--address", spare_addresses()) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _healed(lab: LabProcess) -> Iterator[None]:
+    yield
+    lab.heal(NODE)
+
+
+def endpoint(lab: LabProcess, **different: object) -> Endpoint:
+    """Where the node listens."""
+    known: dict[str, object] = {
+        "node": NODE,
+        "host": lab.nodes[NODE]["address"],
+        "user": "esync",
+        "secret": "env:PASSWORD",
+        "ca_file": str(lab.ca_file),
+        "connect_timeout": 2.0,
+    }
+    return Endpoint.model_validate(known | different)
+
+
+@contextmanager
+def opened(
+    lab: LabProcess, *, password: str = "", patience: float = 20.0, **different: object
+) -> Iterator[AgentSession]:
+    """A session with the node."""
+    secret = Secret(password or lab.password)
+    session = open_session(endpoint(lab, **different), secret, deadline=10, patience=patience)
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+def counted(lab: LabProcess, what: str) -> int:
+    """A counter of the node."""
+    return int(lab.report(NODE)[what])
+
+
+@pytest.mark.parametrize(("transport", "logon"), [(Transport.BASIC, 0), (Transport.NTLM, 2)])
+def test_opening_and_five_asks_cost_one_powershell_and_two_trips_an_ask(
+    lab: LabProcess, transport: Transport, logon: int
+) -> None:
+    """Shell, command, and a send and a receive for each ask; the greeting rides with the first."""
+    starts, trips = counted(lab, "powershell_starts"), counted(lab, "round_trips")
+    with opened(lab, transport=transport) as session:
+        for _ in range(5):
+            assert session.ask([ops.clock()], deadline=10)[0].ok
+        counters = session.counters
+        assert NODE == session.hello().computer
+    assert (logon + 2 + 2 * 5, 1) == (counters.round_trips, counters.shells)
+    assert 1 == counted(lab, "powershell_starts") - starts
+    assert counters.round_trips + 2 == counted(lab, "round_trips") - trips
+
+
+@pytest.mark.parametrize("transport", [Transport.BASIC, Transport.NTLM])
+def test_a_wrong_password_is_tried_once(lab: LabProcess, transport: Transport) -> None:
+    """Accounts get locked; the message names user, node and place, and not the password."""
+    before = counted(lab, "logons_tried")
+    with pytest.raises(LogonRefused, match=rf"S1 \(127.*:5986\) refused the logon of esync by {transport}") as caught:
+        open_session(endpoint(lab, transport=transport), Secret(PLANTED))
+    assert 1 == counted(lab, "logons_tried") - before
+    assert Recovery.GIVE_UP is caught.value.recovery
+    assert PLANTED not in f"{caught.value!r} {caught.value.remedy}"
+
+
+def test_an_authority_that_did_not_issue_the_certificate_is_named(lab: LabProcess, tmp_path: Path) -> None:
+    """Nothing is sent to a node that cannot prove who it is."""
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(other)
+    before = counted(lab, "round_trips")
+    with pytest.raises(Unreachable, match=f"not vouched for by {other}") as caught, opened(lab, ca_file=str(other)):
+        pass
+    assert "ca_file" in caught.value.remedy
+    assert before == counted(lab, "round_trips")
+    with pytest.raises(Unreachable, match="authorities of this system"), opened(lab, ca_file=None):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("different", "kind", "says"),
+    [
+        ({"port": 1}, Unreachable, "refuses connections"),
+        ({"host": "no-such-host.invalid"}, Unreachable, "host name that cannot be resolved"),
+        ({"ca_file": "/no/such.pem"}, InputRefused, "CA file /no/such.pem does not exist"),
+        ({"ca_file": __file__}, InputRefused, "holds no certificates"),
+        ({"transport": "kerberos"}, InputRefused, "kerberos"),
+        ({"transport": "certificate"}, InputRefused, "no PEM of certificate and key"),
+    ],
+    ids=lambda value: next(iter(value.values())) if isinstance(value, dict) else "",
+)
+def test_a_wrong_endpoint_says_what_is_wrong_with_it(
+    lab: LabProcess, different: dict[str, Any], kind: type[EsyncError], says: str
+) -> None:
+    """Before any logon."""
+    before = counted(lab, "logons_tried")
+    with pytest.raises(kind, match=says) as caught, opened(lab, **different):
+        pass
+    assert caught.value.remedy
+    assert before == counted(lab, "logons_tried")
+
+
+@contextmanager
+def listener(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A port on loopback that treats each connection so."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_accepted, args=[server, serve], daemon=True).start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+
+
+def _accepted(server: socket.socket, serve: Callable[[socket.socket], None]) -> None:
+    with suppress(OSError):
+        while True:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                serve(connection)
+
+
+def test_a_certificate_for_another_name_is_told_apart(lab: LabProcess, tmp_path: Path) -> None:
+    """The authority is right, the name is not."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("other.example").configure_cert(context)
+    with (
+        listener(lambda one: context.wrap_socket(one, server_side=True).close()) as port,
+        pytest.raises(Unreachable, match="for another name"),
+        opened(lab, host="127.0.0.1", port=port, ca_file=str(tmp_path / "ca.pem")),
+    ):
+        pass
+
+
+def test_a_port_that_speaks_no_tls_is_told_apart(lab: LabProcess) -> None:
+    """The http port, usually."""
+
+    def plain(one: socket.socket) -> None:
+        one.recv(1000)
+        one.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with (
+        listener(plain) as port,
+        pytest.raises(Unreachable, match="does not speak TLS") as caught,
+        opened(lab, host="127.0.0.1", port=port),
+    ):
+        pass
+    assert "5986, not 5985" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("faults", "kind", "says"),
+    [
+        ({"http_errors": {"status": 503, "times": 99}}, Unreachable, "too busy"),
+        ({"http_errors": {"status": 500, "times": 99}}, NodeRefused, "HTTP status 500"),
+        ({"deny_access": True}, AccessDenied, "may not use WinRM"),
+        ({"shell_quota": 0}, NodeRefused, r"limit of WinRM: .*\(0\)"),
+        ({"refuse_logons": True}, LogonRefused, "refused the logon"),
+        ({"refuse_connections": True}, Unreachable, "refuses connections"),
+        ({"lose_requests": 1}, Unreachable, "closed the connection"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_node_that_takes_no_session_says_why(
+    lab: LabProcess, faults: dict[str, object], kind: type[EsyncError], says: str
+) -> None:
+    """Each trouble before the first request is an error of its own, with a remedy."""
+    lab.break_node(NODE, **faults)
+    with pytest.raises(kind, match=says) as caught, opened(lab):
+        pass
+    assert caught.value.remedy
+
+
+def test_a_service_that_is_busy_for_a_moment_is_tried_again(lab: LabProcess) -> None:
+    """Nothing had run, so that is safe."""
+    lab.break_node(NODE, http_errors={"status": 503, "times": 2})
+    with opened(lab) as session:
+        assert session.ask([ops.clock()], deadline=10)[0].ok
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        {"reset_replies": 1},
+        {"lose_requests": 1},
+        {"http_errors": {"status": 400, "times": 1}},
+        {"away": True},
+        {"dies_after_operations": 0},
+    ],
+    ids=lambda value: next(iter(value)),
+)
+def test_any_doubt_in_mid_conversation_ends_the_session(lab: LabProcess, faults: dict[str, object]) -> None:
+    """What was asked may have happened: observe again in a new session."""
+    with opened(lab) as session:
+        session.hello()
+        lab.break_node(NODE, **faults)
+        with pytest.raises(SessionLost) as caught:
+            session.ask([ops.clock()], deadline=10)
+        lab.heal(NODE)
+        assert (Recovery.REOPEN, False) == (caught.value.recovery, session.usable)
+    with opened(lab) as again:
+        assert again.ask([ops.clock()], deadline=10)[0].ok
+
+
+def test_a_shell_the_node_no_longer_knows_ends_the_session(lab: LabProcess) -> None:
+    """As after a restart of WinRM: another session deletes the shell under us."""
+    with opened(lab) as session:
+        session.hello()
+        other = session._channel._winrm  # type: ignore[attr-defined]
+        other.close_shell(session._channel._shell, close_session=False)  # type: ignore[attr-defined]
+        with pytest.raises(SessionLost, match="no longer knows our shell"):
+            session.ask([ops.clock()], deadline=10)
+
+
+def test_receives_that_time_out_are_turns_and_no_errors(lab: LabProcess) -> None:
+    """WinRM ends each wait after a few seconds; ours goes on."""
+    with opened(lab) as session:
+        session.hello()
+        lab.break_node(NODE, receive_timeouts=3)
+        assert session.ask([ops.clock()], deadline=10)[0].ok
+
+
+@pytest.mark.parametrize("stop", ["deadline", "cancel"])
+def test_a_wait_ends_by_its_deadline_or_by_a_cancel(lab: LabProcess, stop: str) -> None:
+    """Both while the node is still at it; the shell is gone afterwards."""
+    lab.break_node(NODE, service={"never_starts": True, "stop_seconds": 0})
+    service = "EktronWindowsServices30"
+    with opened(lab) as session:
+        session.hello()
+        request = [ops.service(service, action="stop"), ops.service(service, action="start", deadline=50)]
+        started = time.monotonic()
+        if stop == "deadline":
+            with pytest.raises(DeadlineExceeded):
+                session.ask(request, deadline=1)
+        else:
+            with pytest.raises(Cancelled):
+                session.ask(request, deadline=50, cancelled=lambda: time.monotonic() - started > 0.2)
+        assert time.monotonic() - started < 7
+    assert 0 == lab.report(NODE)["shells_open"]
+
+
+def test_a_powershell_that_swallows_its_input_is_asked_by_batch(lab: LabProcess) -> None:
+    """Without anyone's help; and the session says so."""
+    lab.break_node(NODE, stdin_swallowed=True)
+    with opened(lab, patience=0.5) as session:
+        session.ask([ops.clock()], deadline=20)
+        (reply,) = session.ask([ops.stat("C:\\inetpub")], deadline=20)
+    assert (True, "batch") == (reply["exists"], session.way)
+
+
+def test_nothing_secret_is_logged(lab: LabProcess, caplog: pytest.LogCaptureFixture) -> None:
+    """Not even where somebody turned debugging on: no password, no script, no data."""
+    caplog.set_level(logging.DEBUG)
+    with opened(lab) as session:
+        session.ask([ops.write("C:\\planted.txt", PLANTED.encode(), expect=ops.ANY)], deadline=10)
+        session.ask([ops.remove("C:\\planted.txt")], deadline=10)
+    text = caplog.text
+    assert lab.password not in text
+    assert "NTLMSSP" not in text
+    assert ops.write("x", PLANTED.encode(), expect=ops.ANY).fields["data"] not in text
+
+
+def test_the_pool_keeps_one_shell_for_many_threads(lab: LabProcess) -> None:
+    """One PowerShell serves them one after the other, and goes when the pool is closed."""
+    before = counted(lab, "powershell_starts")
+    pool = SessionPool(partial(open_session, attempts=1))
+
+    def use(_: int) -> bool:
+        with pool.session(endpoint(lab), lambda: Secret(lab.password)) as session:
+            return session.ask([ops.clock()], deadline=20)[0].ok
+
+    with ThreadPoolExecutor(6) as threads:
+        assert all(threads.map(use, range(24)))
+    assert 1 == counted(lab, "powershell_starts") - before
+    pool.close()
+    assert 0 == lab.report(NODE)["shells_open"]

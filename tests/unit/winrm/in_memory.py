@@ -1,0 +1,107 @@
+"""A channel whose far end is the lab's own agent, in this process: sessions and pools without a wire."""
+
+import asyncio
+import json
+from collections import deque
+from dataclasses import dataclass, field
+
+from lab.agent import Agent
+from lab.machine import Machine
+from lab.memory_disk import MemoryDisk
+from workers.errors import SessionLost
+from workers.winrm.channel import Chunk, Counters
+from workers.winrm.wire import command_line
+
+__all__ = ["MachineChannel"]
+
+
+@dataclass
+class MachineChannel:
+    """Runs the lab's agent for a session.
+
+    Attributes:
+        delays: PowerShell sees its input only when it has ended. swallows: the same, and then the conversation's
+            bootstrap finds nothing, batch's does. mute: it never answers.
+        noise: printed before each reply. dies: its exit status instead of the next reply. piece: bytes of a turn.
+        commands: the command lines that were started. sent: bytes of input by command.
+    """
+
+    delays: bool = False
+    swallows: bool = False
+    mute: bool = False
+    noise: bytes = b""
+    dies: int | None = None
+    stderr: bytes = b""
+    piece: int = 10_000_000
+    commands: list[str] = field(default_factory=list)
+    sent: list[int] = field(default_factory=list)
+    turns: int = 0
+    closed: int = 0
+
+    def __post_init__(self) -> None:
+        self._agent = Agent(Machine.bare("N1", MemoryDisk()))
+        self._stop_now()
+
+    def _stop_now(self) -> None:
+        self._input = b""
+        self._lines = 0
+        self._output: deque[bytes] = deque()
+        self._status: int | None = None
+
+    @property
+    def counters(self) -> Counters:
+        """A start counts as a shell, a send and a receive as a round trip."""
+        return Counters(self.turns, len(self.commands), sum(self.sent), 0)
+
+    def start(self, command: str, *, within: float) -> None:
+        """Notes it."""
+        assert within > 0
+        self._stop_now()
+        self.commands.append(command)
+        self.sent.append(0)
+
+    def send(self, data: bytes, *, end: bool = False, within: float) -> None:
+        """Answers whole lines, unless it is told to misbehave."""
+        assert within > 0
+        if not self.commands:
+            raise SessionLost("nothing runs")
+        self.turns += 1
+        self.sent[-1] += len(data)
+        self._input += data
+        if self.mute or ((self.delays or self.swallows) and not end):
+            return
+        if self.swallows and self.commands[-1] == command_line():
+            self._status = 4
+            return
+        *lines, self._input = self._input.split(b"\n")
+        for line in lines:
+            self._answer(line.decode())
+        if end and self._status is None:
+            self._status = 0
+
+    def _answer(self, line: str) -> None:
+        self._lines += 1
+        if self._lines == 1:
+            return
+        if self.dies is not None:
+            self._status = self.dies
+            return
+        text = asyncio.run(self._agent.reply(line)).text
+        self._output.append(self.noise + json.dumps(json.loads(text)).encode() + b"\r\n")
+
+    def receive(self, *, within: float) -> Chunk:
+        """Gives what there is."""
+        assert within > 0
+        self.turns += 1
+        data = b"".join(self._output)
+        self._output = deque([data[self.piece :]])
+        done = self._status if not data[self.piece :] else None
+        return Chunk(data[: self.piece], self.stderr, done)
+
+    def stop(self) -> None:
+        """Forgets the command."""
+        self._stop_now()
+
+    def close(self) -> None:
+        """Notes it."""
+        self.closed += 1

@@ -1,0 +1,128 @@
+"""The operations and replies of the agent as values."""
+
+import base64
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.errors import AccessDenied, AgentFailed, Conflict, DeadlineExceeded, NodeError
+from workers.winrm import agent as ops
+from workers.winrm.agent import Op, Reply
+
+
+def reply(**fields: Any) -> Reply:  # noqa: ANN401 - JSON
+    """A reply to a read."""
+    return Reply(ops.read("C:\\a"), fields)
+
+
+@pytest.mark.parametrize(
+    ("op", "wanted"),
+    [
+        (ops.hello(), {"op": "hello"}),
+        (ops.stat("C:\\a", hashes=True), {"op": "stat", "path": "C:\\a", "hash": True}),
+        (ops.list_folder("C:\\a", limit=5), {"op": "list", "path": "C:\\a", "hash": False, "limit": 5}),
+        (ops.read("C:\\a", limit=9), {"op": "read", "path": "C:\\a", "limit": 9}),
+        (ops.hash_of("C:\\a"), {"op": "hash", "path": "C:\\a"}),
+        (
+            ops.write("C:\\a", b"x", expect=ops.ABSENT),
+            {"op": "write", "path": "C:\\a", "data": "eA==", "expect": "absent", "backup": None},
+        ),
+        (
+            ops.spread("C:\\f", {"k": b"x"}, {"n": "k"}, backup="C:\\b"),
+            {"op": "spread", "folder": "C:\\f", "blobs": {"k": "eA=="}, "files": {"n": "k"}, "backup": "C:\\b"},
+        ),
+        (ops.mkdir("C:\\a"), {"op": "mkdir", "path": "C:\\a", "backup": None}),
+        (ops.remove("C:\\a", backup="C:\\b"), {"op": "remove", "path": "C:\\a", "backup": "C:\\b"}),
+        (ops.service("S", action="stop"), {"op": "service", "name": "S", "action": "stop", "deadline": 60}),
+        (ops.version("C:\\a"), {"op": "version", "path": "C:\\a"}),
+        (ops.registry("HKLM\\X", "v"), {"op": "registry", "key": "HKLM\\X", "name": "v"}),
+        (ops.tcp("h", 80), {"op": "tcp", "host": "h", "port": 80, "timeout": 5}),
+        (ops.http("http://h/"), {"op": "http", "url": "http://h/", "timeout": 10, "limit": 65536}),
+        (ops.clock(), {"op": "clock"}),
+        (ops.touch("C:\\a"), {"op": "touch", "path": "C:\\a"}),
+        (ops.run("C:\\p", ["x"]), {"op": "run", "program": "C:\\p", "args": ["x"], "deadline": 60}),
+    ],
+    ids=lambda value: value.name if isinstance(value, Op) else "",
+)
+def test_each_operation_travels_as_the_protocol_says(op: Op, wanted: dict[str, Any]) -> None:
+    """A builder gives exactly the fields of docs/agent-protocol.md."""
+    assert wanted == op.as_json()
+
+
+def test_an_operation_shows_its_target_and_nothing_it_carries() -> None:
+    """What is written may be a private key: neither `repr` nor `str` hold it."""
+    op = ops.write("C:\\a.pvk", b"planted-secret", expect=ops.ANY)
+    shown = f"{op!r} {op} {Reply(op, {'ok': True})!r}"
+    assert "C:\\a.pvk" in str(op)
+    assert "planted" not in shown
+    assert base64.b64encode(b"planted-secret").decode() not in shown
+
+
+@given(st.binary(max_size=300))
+def test_bytes_survive_the_way_there_and_back(data: bytes) -> None:
+    """What `write` encodes, `data_of` decodes."""
+    sent = json.loads(json.dumps(ops.write("C:\\a", data, expect=ops.ANY).as_json()))
+    assert data == ops.data_of(reply(ok=True, data=sent["data"]))
+
+
+def test_a_reply_gives_its_fields_and_says_what_is_missing() -> None:
+    """Fields are read by name; a missing one is the agent's failure, in the agent's own words if it has any."""
+    good, bad = reply(ok=True, hash="h"), reply(ok=False, error="not_found", message="gone", path="C:\\a")
+    assert ("h", None, True, False) == (good["hash"], good.get("x"), "hash" in good, "x" in good)
+    assert (False, "not_found", "gone", "C:\\a") == (bad.ok, bad.error, bad.message, bad.path)
+    with pytest.raises(AgentFailed, match="lacks 'size'"):
+        good["size"]
+    with pytest.raises(AgentFailed, match="gone") as caught:
+        bad["hash"]
+    assert ("not_found", "C:\\a") == (caught.value.reason, caught.value.file)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ("conflict", Conflict),
+        ("busy", Conflict),
+        ("access_denied", AccessDenied),
+        ("timeout", DeadlineExceeded),
+        ("not_found", AgentFailed),
+        ("invalid", AgentFailed),
+        ("failed", AgentFailed),
+        ("a word of a later agent", AgentFailed),
+    ],
+)
+def test_each_word_of_the_agent_is_one_of_our_errors(error: str, kind: type[NodeError]) -> None:
+    """The error names node, operation and file."""
+    found = ops.error_of(reply(ok=False, error=error, message="why", path="C:\\a"), "S1")
+    assert kind is type(found)
+    assert ("S1: read C:\\a: why", "C:\\a") == (found.message, found.file)
+
+
+@pytest.mark.parametrize(
+    ("text", "microsecond"),
+    [("2026-11-23T18:30:00.1234567Z", 123456), ("2026-11-23T18:30:00Z", 0), ("2026-11-23T18:30:00.5Z", 500000)],
+)
+def test_times_are_read_with_any_number_of_digits(text: str, microsecond: int) -> None:
+    """0 to 7 digits; what is finer than a microsecond is cut."""
+    assert datetime(2026, 11, 23, 18, 30, 0, microsecond, UTC) == ops.time_of(text)
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2026-11-23"[:4], None])
+def test_what_is_no_time_is_the_agents_failure(text: Any) -> None:  # noqa: ANN401 - what a reply may hold
+    """No exception of the parser escapes."""
+    with pytest.raises(AgentFailed):
+        ops.time_of(text)
+
+
+def test_what_is_not_base64_is_the_agents_failure() -> None:
+    """No exception of the decoder escapes."""
+    with pytest.raises(AgentFailed, match="not base64"):
+        ops.data_of(reply(ok=True, data="*"))
+
+
+def test_a_digest_is_what_the_agent_calls_a_hash() -> None:
+    """SHA-256, lower-case hex."""
+    assert "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" == ops.digest(b"")

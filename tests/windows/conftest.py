@@ -1,0 +1,38 @@
+"""Three nearly-Windows machines for all tests of this folder, one worker and broker for those that leave them alone."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.rig import Rig, rig_at
+from tests.windows.machines import Farm, farm_at
+
+_MISSING = "put wine-node on PATH and install Debian's packages wine and wine64 (docs/testing.md)"
+
+
+def _need_machines() -> None:
+    if not shutil.which("wine-node"):
+        pytest.skip(_MISSING)
+    if not (shutil.which("wine64") or shutil.which("wine") or Path("/usr/lib/wine/wine64").exists()):
+        if os.environ.get("CI"):
+            pytest.fail(_MISSING)
+        pytest.skip(_MISSING)
+
+
+@pytest.fixture(scope="session")
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    """Switched on, each with the product's files and a running service."""
+    _need_machines()
+    with farm_at(tmp_path_factory.mktemp("farm")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def rig(farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """A broker and a worker process with short times."""
+    del farm  # skips first
+    with rig_at(tmp_path_factory.mktemp("rig")) as started:
+        yield started

@@ -1,0 +1,246 @@
+"""Nearly-Windows machines for the rollout: made, switched on, given the product and a service, looked at from here.
+
+Whatever is particular to the command runner stands in this file. See docs/testing.md for what the runner must do.
+"""
+
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import psutil
+
+from lab.remote import LabProcess, running_lab, spare_addresses
+
+__all__ = ["EXE", "NAMES", "SERVICE", "Farm", "WindowsMachine", "farm_at", "runner_on"]
+
+NAMES = ("S1", "S2", "P1")
+SERVICE = r"C:\Program Files\Ektron\EktronWindowsService30"
+EXE = "Ektron.ASM.EktronServices30"
+_NAME, _DISPLAY = "EktronWindowsServices30", "Ektron Windows Services 3.0"
+_WEB_PORT = 8080
+_PARTS = (
+    r"C:\Program Files\Ektron",
+    r"C:\inetpub",
+    r"C:\Ektron Security Certificates",
+    r"C:\ProgramData\esync-rollout",
+)
+_EVENT = re.compile(r"^(\S+) ([\w-]+) pid=(\d+)", re.MULTILINE)
+
+
+def runner_on(folder: Path) -> list[str]:
+    """What runs a command line on the machine in a folder, as its last argument."""
+    # .NET under Wine dies in its garbage collector while it keeps code either writable or executable.
+    return ["env", "DOTNET_EnableWriteXorExecute=0", "wine-node", "exec", str(folder)]
+
+
+@dataclass
+class WindowsMachine:
+    """One machine.
+
+    Attributes:
+        folder: the machine's. address: its own on loopback.
+    """
+
+    name: str
+    folder: Path
+    address: str
+    role: str
+    _on: subprocess.Popen[bytes] | None = None
+    _untouched: dict[Path, tuple[bytes, float]] = field(default_factory=dict)
+
+    @property
+    def drive(self) -> Path:
+        """Its drive C:."""
+        return self.folder / "drive_c"
+
+    def at(self, path: str) -> Path:
+        r"""Where `C:\...` lies here."""
+        return self.drive.joinpath(*path.split("\\")[1:])
+
+    def create(self) -> None:
+        """Makes it and switches it on: it runs until `remove`, and knows its name."""
+        subprocess.run(["wine-node", "create", str(self.folder)], check=True, capture_output=True)
+        # Like any such machine it ends, services and all, with the last program that somebody started on it.
+        self._on = subprocess.Popen(
+            [*runner_on(self.folder), "cmd.exe /q /k"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._wait_until_on(self._on)
+        self.run(
+            r"reg.exe add HKLM\System\CurrentControlSet\Control\ComputerName\ActiveComputerName "
+            rf"/v ComputerName /d {self.name} /f"
+        )
+
+    def _wait_until_on(self, prompt: subprocess.Popen[bytes]) -> None:
+        if prompt.stdin and prompt.stdout:
+            prompt.stdin.write(b"echo it is on\r\n")
+            prompt.stdin.flush()
+            while b"it is on" not in (line := prompt.stdout.readline()):
+                assert line, f"{self.name} cannot be switched on"
+
+    def run(self, line: str) -> None:
+        """Runs a command line on it."""
+        # Without pipes: a program that the first use of something starts there would hold them open.
+        nowhere = subprocess.DEVNULL
+        subprocess.run(
+            [*runner_on(self.folder), line], check=True, stdin=nowhere, stdout=nowhere, stderr=nowhere, timeout=60
+        )
+
+    def install_service(self) -> None:
+        """Puts the practice service in the place of the product's, running, and remembers this state as untouched."""
+        program = rf"{SERVICE}\{EXE}.exe"
+        subprocess.run(
+            ["wine-node", "service", str(self.folder), _NAME, _DISPLAY, program], check=True, capture_output=True
+        )
+        self.behave()
+        self.run(f"net.exe start {_NAME}")
+        self._wait_until_logged("running")
+        for path in self.files():
+            self._untouched[path] = (path.read_bytes(), path.stat().st_mtime)
+
+    def _wait_until_logged(self, event: str) -> None:
+        until = time.monotonic() + 20
+        while not self.events() or self.events()[-1][1] != event:
+            assert time.monotonic() < until, f"the service of {self.name} is not {event}"
+            time.sleep(0.02)
+
+    def behave(self, **settings: object) -> None:
+        """How the service behaves from now on: `stop="ignore"`, `stop_ms=500`. It reads this at each event."""
+        known = {"address": self.address, "port": 8732, "start_ms": 100, "stop_ms": 100} | settings
+        lines = ["[service]", *(f"{name}={value}" for name, value in known.items()), ""]
+        self.at(rf"{SERVICE}\{EXE}.ini").write_text("\r\n".join(lines))
+
+    def repair_service(self) -> None:
+        """What an administrator does about a service that hangs: ends its process; afterwards it is stopped."""
+        self.behave()
+        for process in self.processes(f"{EXE}.exe"):
+            process.kill()
+        # Windows calls a service stopped as soon as its process is gone; here that takes another start and stop.
+        self.run(f"net.exe start {_NAME}")
+        self._wait_until_logged("running")
+        self.run(f"net.exe stop {_NAME}")
+        self._wait_until_logged("stopped")
+
+    def events(self) -> list[tuple[str, str, int]]:
+        """What the service wrote of itself: time, event, process id."""
+        log = self.at(rf"{SERVICE}\{EXE}.log")
+        text = log.read_text() if log.exists() else ""
+        return [(found[1], found[2], int(found[3])) for found in _EVENT.finditer(text)]
+
+    def starts(self) -> int:
+        """How often the service started."""
+        return sum(event == "running" for _, event, _ in self.events())
+
+    def restore(self) -> None:
+        """Makes it untouched again: every file of the product as it was; service and its log go on."""
+        for path in self.files():
+            if path not in self._untouched:
+                path.unlink()
+        for path, (data, stamp) in self._untouched.items():
+            if not path.exists() or path.stat().st_mtime != stamp:
+                path.write_bytes(data)
+                os.utime(path, (stamp, stamp))
+
+    def files(self) -> Iterator[Path]:
+        """What the product and a rollout put there; neither the service's log nor how it is told to behave."""
+        for part in _PARTS:
+            yield from (p for p in self.at(part).rglob("*") if p.is_file() and p.suffix not in {".log", ".ini"})
+
+    def processes(self, name: str = "") -> list[psutil.Process]:
+        """What runs on it at present, as this system sees it; only programs with that in their command line."""
+        return [process for process in psutil.process_iter() if self._owns(process, name)]
+
+    def _owns(self, process: psutil.Process, name: str) -> bool:
+        try:
+            ours = process.environ().get("WINEPREFIX") == str(self.folder)
+            return ours and name in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return False
+
+    def remove(self) -> None:
+        """Ends every process on it."""
+        subprocess.run(["wine-node", "stop", str(self.folder)], check=False, capture_output=True)
+        if self._on:
+            self._on.communicate(timeout=10)
+
+
+class _WebService(BaseHTTPRequestHandler):
+    """Stands for the site's web service: answers whoever asks."""
+
+    def do_GET(self) -> None:
+        """200, as long as somebody asks for the web service."""
+        self.send_response(200 if self.path.lower().endswith("/servercontrolws.asmx") else 404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class calls it so
+        """Says nothing."""
+
+
+@contextmanager
+def _web_site(address: str) -> Iterator[None]:
+    with ThreadingHTTPServer((address, _WEB_PORT), _WebService) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield
+        server.shutdown()
+
+
+@dataclass(frozen=True)
+class Farm:
+    """Three machines behind one lab's WinRM."""
+
+    lab: LabProcess
+    machines: dict[str, WindowsMachine]
+
+    def __iter__(self) -> Iterator[WindowsMachine]:
+        return iter(self.machines.values())
+
+    def starts(self) -> dict[str, int]:
+        """How often each machine's service started so far."""
+        return {machine.name: machine.starts() for machine in self}
+
+
+@contextmanager
+def farm_at(folder: Path) -> Iterator[Farm]:
+    """Everything made and switched on, everything ended."""
+    base = spare_addresses().rpartition(".")[0]
+    machines = {
+        name: WindowsMachine(name, folder / name, f"{base}.{11 + place}", "production" if name == "P1" else "staging")
+        for place, name in enumerate(NAMES)
+    }
+    with ExitStack() as stack:
+        for machine in machines.values():
+            stack.callback(machine.remove)
+            machine.create()
+            stack.enter_context(_web_site(machine.address))
+        (folder / "lab.yaml").write_text(_lab_file(machines.values()))
+        lab = stack.enter_context(running_lab(folder / "lab", "--config", str(folder / "lab.yaml")))
+        for machine in machines.values():
+            machine.install_service()
+        yield Farm(lab, machines)
+
+
+def _lab_file(machines: Iterable[WindowsMachine]) -> str:
+    nodes = [
+        {
+            "name": machine.name,
+            "address": machine.address,
+            "role": machine.role,
+            "pool": machine.role,
+            "ws_path": f"http://{machine.address}:{_WEB_PORT}/WorkArea/ServerControlWS.asmx",
+            "process": {"runner": runner_on(machine.folder), "drive": str(machine.drive)},
+        }
+        for machine in machines
+    ]
+    return json.dumps({"origin": NAMES[0], "edition": "8.0", "nodes": nodes})  # YAML is a superset of JSON

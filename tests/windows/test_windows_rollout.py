@@ -1,0 +1,160 @@
+"""The rollout on nearly-Windows machines, judged by looking at disks and service logs from here."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.commands import RunSummary
+from tasks.cluster import Cluster
+from tests.integration.rig import Rig, cluster_of, rig_at, steps_of
+from tests.windows.judge import FAMILY, half_written, not_joined
+from tests.windows.machines import EXE, NAMES, SERVICE, Farm, WindowsMachine
+from workers.records import Status, Verdict
+
+pytestmark = [pytest.mark.windows, pytest.mark.integration]
+
+_PATIENCE = 120.0
+
+
+def rolled_out(rig: Rig, cluster: Cluster) -> RunSummary:
+    """A whole run."""
+    return rig.finished(rig.start(cluster).id, _PATIENCE)
+
+
+@pytest.fixture
+def joined(farm: Farm, rig: Rig) -> Farm:
+    """The machines as a rollout leaves them."""
+    if not_joined(farm):
+        rolled_out(rig, cluster_of(farm.lab))
+    assert [] == not_joined(farm)
+    return farm
+
+
+@pytest.fixture
+def untouched(farm: Farm) -> Farm:
+    """The machines as they were installed."""
+    for machine in farm:
+        machine.restore()
+    return farm
+
+
+@pytest.fixture
+def hung(farm: Farm) -> Iterator[WindowsMachine]:
+    """P1, whose service does not stop when it is asked to."""
+    machine = farm.machines["P1"]
+    machine.behave(stop="ignore")
+    yield machine
+    machine.behave()
+
+
+def test_untouched_machines_end_joined(untouched: Farm, rig: Rig) -> None:
+    """One run joins them: one PowerShell start and one restart a machine; what was replaced is kept."""
+    starts = untouched.starts()
+    before = {machine.name: untouched.lab.report(machine.name) for machine in untouched}
+    done = rolled_out(rig, cluster_of(untouched.lab))
+    assert (Verdict.JOINED, []) == (done.record.verdict, not_joined(untouched)), done.record.summary
+    assert [] == half_written(untouched)
+    assert {name: count + 1 for name, count in starts.items()} == untouched.starts()
+    for machine in untouched:
+        after = untouched.lab.report(machine.name)
+        assert after["powershell_starts"] - before[machine.name]["powershell_starts"] <= 1
+        assert after["round_trips"] - before[machine.name]["round_trips"] <= 30
+        kept = machine.at(rf"C:\ProgramData\esync-rollout\{done.record.id}\manifest.jsonl")
+        assert "web.config" in kept.read_text()
+
+
+def test_a_second_run_changes_and_restarts_nothing(joined: Farm, rig: Rig) -> None:
+    """Every step says unchanged, no file of the product is written, and no service's log shows another start."""
+    starts, stamps = joined.starts(), written(joined)
+    done = rolled_out(rig, cluster_of(joined.lab))
+    assert (Verdict.JOINED, {Status.UNCHANGED}) == (done.record.verdict, {o.status for o in done.outcomes})
+    assert (starts, stamps) == (joined.starts(), written(joined))
+
+
+def written(farm: Farm) -> dict[str, float]:
+    """When each file of the product was last written."""
+    files = (path for machine in farm for path in machine.files())
+    return {str(path): path.stat().st_mtime for path in files}
+
+
+def test_one_changed_key_is_mended_on_that_machine_alone(joined: Farm, rig: Rig) -> None:
+    """Exactly that one is written to, and restarted once."""
+    config = joined.machines["S2"].at(rf"{SERVICE}\{EXE}.exe.config")
+    config.write_bytes(re.sub(rb'(P1_SyncClient.cer" encodedValue=")....', rb"\1AAAA", config.read_bytes()))
+    assert not_joined(joined)
+    starts = joined.starts()
+    done = rolled_out(rig, cluster_of(joined.lab))
+    assert (Verdict.JOINED, []) == (done.record.verdict, not_joined(joined))
+    assert {"S2"} == {o.node for o in done.outcomes if o.status is Status.CHANGED}
+    assert starts | {"S2": starts["S2"] + 1} == joined.starts()
+
+
+def test_a_service_that_never_stops(untouched: Farm, hung: WindowsMachine, rig: Rig) -> None:
+    """The step fails at its deadline and says so, the others are done; repaired, a later run heals that one alone."""
+    starts = untouched.starts()
+    cluster = cluster_of(untouched.lab)
+    short = cluster.policy.deadlines.model_copy(update={"service": 3.0}).model_dump()
+    done = rolled_out(rig, cluster_of(untouched.lab, deadlines=short))
+    failed = steps_of(done, hung.name)["service_restart"]
+    assert (Verdict.FAILED, Status.FAILED, "timeout") == (done.record.verdict, failed.status, failed.slug)
+    assert "stop_pending after 3" in failed.message
+    assert hung.name in failed.remedy
+    assert all(problem.startswith(f"{hung.name}: ") for problem in not_joined(untouched))
+    assert {"S1": starts["S1"] + 1, "S2": starts["S2"] + 1, "P1": starts["P1"]} == untouched.starts()
+
+    hung.repair_service()
+    starts = untouched.starts()
+    healed = rolled_out(rig, cluster)
+    assert (Verdict.JOINED, []) == (healed.record.verdict, not_joined(untouched)), healed.record.summary
+    assert {hung.name} == {o.node for o in healed.outcomes if o.status is Status.CHANGED}
+    assert starts | {hung.name: starts[hung.name] + 1} == untouched.starts()
+
+
+def test_powershell_killed_in_the_middle_of_cert_copy(untouched: Farm, rig: Rig) -> None:
+    """Whatever it had written is whole; the same run heals it, and the service is restarted once."""
+    machine, starts = untouched.machines["P1"], untouched.starts()
+    run = rig.start(cluster_of(untouched.lab)).id
+    there = killed_while_it_copies(machine, run)
+    assert 0 < len(there) < len(NAMES) * len(FAMILY)
+    done = rig.finished(run, _PATIENCE)
+    assert (Verdict.JOINED, []) == (done.record.verdict, not_joined(untouched)), done.record.summary
+    assert [] == half_written(untouched)
+    assert {name: count + 1 for name, count in starts.items()} == untouched.starts()
+
+
+def killed_while_it_copies(machine: WindowsMachine, run: str) -> list[Path]:
+    """Kills PowerShell as soon as some files of the family lie in the service's folder; gives those that then do."""
+    folder, backup = machine.at(SERVICE), machine.at(rf"C:\ProgramData\esync-rollout\{run}")
+    wait_until(backup.exists)  # config_edit has begun
+    victims = [process.pid for process in machine.processes("pwsh.exe")]
+    wait_until(lambda: len(list(folder.glob("*_Sync*"))) >= 3, pause=0)
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    return [path for path in folder.glob("*_Sync*") if ".esync-" not in path.name]
+
+
+def wait_until(look: Callable[[], bool], pause: float = 0.01) -> None:
+    """Looks until it is so."""
+    until = time.monotonic() + _PATIENCE
+    while not look():
+        assert time.monotonic() < until
+        time.sleep(pause)
+
+
+def test_the_worker_killed_in_the_middle(untouched: Farm, tmp_path: Path) -> None:
+    """A new worker ends the run; no service is restarted twice."""
+    starts = untouched.starts()
+    with rig_at(tmp_path / "rig") as rig:
+        run = rig.start(cluster_of(untouched.lab)).id
+        wait_until(lambda: any(o.step == "cert_copy" for o in rig.engine.store.outcomes(run)))
+        rig.kill_worker()
+        rig.start_worker()
+        done = rig.finished(run, _PATIENCE)
+    assert (Verdict.JOINED, []) == (done.record.verdict, not_joined(untouched)), done.record.summary
+    assert [] == half_written(untouched)
+    assert {name: count + 1 for name, count in starts.items()} == untouched.starts()
