@@ -12,7 +12,14 @@ from pipelines.plan_file import SavedPlan
 from pipelines.report import build
 from pipelines.report_html import to_html
 from pipelines.report_rows import Report
-from pipelines.report_text import attestation_lines, cause_lines, finding_lines, totals_line, verdict_line
+from pipelines.report_text import (
+    attestation_lines,
+    cause_lines,
+    difference_lines,
+    finding_lines,
+    totals_line,
+    verdict_line,
+)
 from pipelines.services import Running
 from tasks.cluster import Cluster
 from workers.errors import InputRefused

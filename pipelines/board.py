@@ -116,7 +116,9 @@ class Board:
         if status in _ENDS:
             self.left[node] = event.turn
             self.said[node] = f"{event.step}: {event.message}" if event.message else event.step
-        elif before is Status.CHANGED or (self._column(event)[0] == "look" and self.record.kind not in {"verify", "doctor"}):
+        elif before is Status.CHANGED or (
+            self._column(event)[0] == "look" and self.record.kind not in {"verify", "doctor"}
+        ):
             return  # having been looked at says nothing yet
         self._outcomes[node] = status
 

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 from rich.console import Console
 
-from pipelines import cli_bundle, cli_knowledge, cli_steer, commands, one_machine
+from pipelines import cli_bundle, cli_knowledge, cli_steer, cli_undo, commands, one_machine
 from pipelines.attend import conclude, say, watch
 from pipelines.console import (
     AsJson,
@@ -242,7 +242,7 @@ def demo(
     raise Ended(status_of(shown))
 
 
-for verb in (*cli_steer.VERBS, *cli_knowledge.VERBS):
+for verb in (*cli_steer.VERBS, *cli_undo.VERBS, *cli_knowledge.VERBS):
     app.command()(verb)
 app.add_typer(cli_knowledge.certs, name="certs")
 

@@ -15,7 +15,13 @@ from workers.records import Verdict
 __all__ = ["to_html"]
 
 #: stage -> heading of its columns in the grid
-STAGES: Mapping[str, str] = {"look": "look", "wave": "wave", "verify": "verify"}
+STAGES: Mapping[str, str] = {
+    "look": "look",
+    "wave": "wave",
+    "rollback": "restore",
+    "cleanup": "clean",
+    "verify": "verify",
+}
 
 
 def to_html(report: Report) -> str:
@@ -50,7 +56,7 @@ def _columns(report: Report) -> list[tuple[str, list[str]]]:
 
 
 def _column_stage(stage: str) -> str:
-    return stage if stage in {"wave", "verify"} else "look"
+    return stage if stage in STAGES else "look"
 
 
 def _cell(node: NodeRow, stage: str, step: str) -> StepRow | None:

@@ -8,7 +8,16 @@ from pipelines.marks import printable
 from pipelines.report_rows import Cause, FindingRow, Report
 from tasks.undo import CHANGED_SINCE
 
-__all__ = ["attestation_lines", "cause_lines", "difference_lines", "duration", "finding_lines", "to_text", "totals_line", "verdict_line"]
+__all__ = [
+    "attestation_lines",
+    "cause_lines",
+    "difference_lines",
+    "duration",
+    "finding_lines",
+    "to_text",
+    "totals_line",
+    "verdict_line",
+]
 
 _WIDTH = 100
 

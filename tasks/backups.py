@@ -1,8 +1,10 @@
 """What a run left on a node for its own undoing, and how the node stands to it now. Reads only."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from tasks.config_edit import backup_folder
+from tasks.ektron.editions import Layout
 from tasks.observe import CONFIG_LIMIT
 from tasks.step import Work
 from tasks.undo import FOLDER, Action, Deed, Seen, Trace, Undo, read_manifest, traces_of, undo
@@ -10,10 +12,12 @@ from workers.errors import NodeRefused
 from workers.winrm import agent as ops
 from workers.winrm.agent import Op, Reply
 
-__all__ = ["BATCH", "FORCE", "MANIFEST_LIMIT", "assessed", "in_batches", "kept_bytes", "left_traces"]
+__all__ = ["BATCH", "FORCE", "MANIFEST_LIMIT", "assessed", "in_batches", "kept_bytes", "left_traces", "temporary_files"]
 
 FORCE = "force"  #: the option that lets a rollback overwrite what changed since
 BATCH = 500  #: operations in one request
+_ENTRIES = 1_000_000
+_TEMPORARY = re.compile(r"\.esync-\d+\.tmp$", re.IGNORECASE)
 MANIFEST_LIMIT = 64 * 2**20  #: bytes; 5,000 nodes leave 60,000 lines of 300 bytes on the origin
 
 
@@ -76,6 +80,25 @@ def in_batches(work: Work, requests: Sequence[Op], *, keep_going: bool = True) -
         batch = requests[start : start + BATCH]
         replies += work.session.ask(batch, deadline=work.deadline, keep_going=keep_going)
     return replies
+
+
+def temporary_files(work: Work, layout: Layout) -> tuple[str, ...]:
+    """What an agent that was killed in the middle of a write left in the folders we write to.
+
+    Raises:
+        NodeError: such a folder cannot be looked into.
+    """
+    ews = layout.ews_config.rpartition("\\")[0]
+    folders = (layout.site, layout.service_folder, layout.staging_folder, layout.configurator_folder, ews)
+    found = []
+    for folder, reply in zip(
+        folders, in_batches(work, [ops.list_folder(one, limit=_ENTRIES) for one in folders]), strict=True
+    ):
+        if not reply.ok and reply.error != "not_found":
+            raise ops.error_of(reply, work.node.name)
+        names = [entry["name"] for entry in reply.get("entries", ()) if entry["kind"] == "file"]
+        found += [f"{folder}\\{name}" for name in names if _TEMPORARY.search(name)]
+    return tuple(found)
 
 
 def _whole(path: str) -> Op:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from tasks.backups import in_batches
+from tasks.backups import in_batches, temporary_files
 from tasks.config_edit import backups_folder
 from tasks.ektron.editions import Layout
 from tasks.observe import layout_of
@@ -24,7 +24,6 @@ __all__ = ["ALL", "cleanup"]
 
 ALL = "all"  #: the option that removes every backup, expired or not
 _ENTRIES = 1_000_000
-_TEMPORARY = re.compile(r"\.esync-\d+\.tmp$", re.IGNORECASE)
 _KEPT = re.compile(r"[1-9][0-9]*")
 _MANIFEST = "manifest.jsonl"
 
@@ -70,7 +69,7 @@ def cleanup(work: Work) -> Done:
     going_on = work.material.going_on() - {work.run}
     oldest = now - timedelta(days=work.cluster.policy.keep_backups_days)
     due = [run for run in runs if run.name not in going_on and (ALL in work.options or run.is_due(oldest))]
-    temporary = _temporary(work, layout)
+    temporary = temporary_files(work, layout)
     if due or temporary:
         work.say("applying")
         _removed(work, [*temporary, *(part for run in due for part in run.parts)])
@@ -115,19 +114,6 @@ def _run(path: str, entry: Mapping[str, Any], inside: Entries, files: Entries, *
     )
 
 
-def _temporary(work: Work, layout: Layout) -> list[str]:
-    """Temporary files that an agent which was killed left in the folders we write to."""
-    ews = layout.ews_config.rpartition("\\")[0]
-    folders = (layout.site, layout.service_folder, layout.staging_folder, layout.configurator_folder, ews)
-    replies = in_batches(work, [_list(folder) for folder in folders])
-    return [
-        f"{folder}\\{entry['name']}"
-        for folder, reply in zip(folders, replies, strict=True)
-        for entry in _entries(work, reply)
-        if entry["kind"] == "file" and _TEMPORARY.search(entry["name"])
-    ]
-
-
 def _removed(work: Work, paths: Iterable[str]) -> None:
     root = backups_folder(work)
     replies = in_batches(work, [ops.remove(path) for path in paths])
@@ -140,7 +126,7 @@ def _removed(work: Work, paths: Iterable[str]) -> None:
 
 def _proven(work: Work, layout: Layout, due: Iterable[_Run]) -> bool:
     """Looks again: nothing that was due is there. Gives whether our folder is gone altogether."""
-    still = _temporary(work, layout)
+    still = list(temporary_files(work, layout))
     (top,) = work.session.ask([_list(backups_folder(work))], deadline=work.deadline, keep_going=True)
     names = {entry["name"] for entry in _entries(work, top)}
     for run in due:

@@ -6,7 +6,7 @@ operator said so. What is written and removed is backed up under this run's own 
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from tasks.backups import FORCE, assessed, in_batches, kept_bytes, left_traces
+from tasks.backups import FORCE, assessed, in_batches, kept_bytes, left_traces, temporary_files
 from tasks.config_edit import backup_folder
 from tasks.disputes import shown
 from tasks.ektron.certificates import node_of
@@ -46,10 +46,12 @@ def rollback(work: Work) -> Done:
         return _refused(work, found)
     overwritten = shown(work, assessed(work, traces).disputes) if forced else ()
     layout = planned_layout(work)
-    if found.actions:
-        _apply(work, layout, found.actions)
+    temporary = temporary_files(work, layout)
+    if found.actions or temporary:
+        _apply(work, layout, found.actions, temporary)
     service = _service_as_before(work, layout)
-    changes = (*overwritten, *_changes(found), *service.changes)
+    halves = [Change(what="temporary file removed", file=path) for path in temporary]
+    changes = (*overwritten, *_changes(found), *halves, *service.changes)
     return Done(changes=changes, message=_message(found, service.message))
 
 
@@ -64,12 +66,16 @@ def _refused(work: Work, found: Undo) -> Done:
     return Done(changes=shown(work, found.disputes), failed=error)
 
 
-def _apply(work: Work, layout: Layout, actions: Sequence[Action]) -> None:
-    """In the order given, each only on what was just seen."""
+def _apply(work: Work, layout: Layout, actions: Sequence[Action], temporary: Sequence[str]) -> None:
+    """In the order given, each only on what was just seen; before it the half-written files of killed agents go."""
     kept = kept_bytes(work, actions)
     work.say("applying")
     backup = backup_folder(work)
-    requests = [*_evidence(layout, actions), *(_operation(action, kept, backup) for action in actions)]
+    requests = [
+        *map(ops.remove, temporary),
+        *_evidence(layout, actions),
+        *(_operation(action, kept, backup) for action in actions),
+    ]
     in_batches(work, requests, keep_going=False)
 
 

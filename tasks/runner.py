@@ -204,7 +204,10 @@ class StepRunner:
             with (
                 attempt,
                 self._sessions.session(
-                    endpoint, lambda: self._vault.reveal(endpoint.secret), cancelled=lambda: self._cancelled(job)
+                    endpoint,
+                    lambda: self._vault.reveal(endpoint.secret),
+                    deadline=bound,
+                    cancelled=lambda: self._cancelled(job),
                 ) as session,
             ):
                 tally.attempts = attempt.retry_state.attempt_number

@@ -21,6 +21,9 @@ from tasks.ektron.refusals import CertificateRefused
 __all__ = ["Inspected", "inspect"]
 
 
+_SEQUENCE = b"\x30"  #: what any DER begins with
+
+
 class Inspected(Fact):
     """A certificate file.
 
@@ -67,6 +70,10 @@ def inspect(name: str, data: bytes, now: datetime, *, passwords: tuple[str, ...]
     except CertificateRefused:
         if named and named[1].endswith(".cer"):
             raise
+        if data and not data.startswith(_SEQUENCE):
+            raise CertificateRefused(
+                "this is no certificate, no .pfx and no .pvk file", remedy="copy the file again from the origin"
+            ) from None
         key, certificate = key_of_pfx(data, passwords)
         return _inspected("key and certificate (.pfx)", name, key.public_key(), certificate, now)
     wrapped = " (PEM text)" if der_of(data) != data else " (.cer)"

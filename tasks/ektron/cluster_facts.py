@@ -7,7 +7,9 @@ from functools import cached_property
 from tasks.ektron.certificates import CLIENT_CER, KINDS
 from tasks.ektron.facts import NodeFacts
 
-__all__ = ["ClusterFacts"]
+__all__ = ["NOT_SEEN", "ClusterFacts"]
+
+NOT_SEEN = "not seen: "  #: how the reason begins for a node nothing is known about
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,4 +77,4 @@ class ClusterFacts:
 
     def why_unseen(self, node: str) -> str:
         """Why there are no facts of a node, for people."""
-        return f"not seen: {self.reasons.get(node) or 'no reason is known'}"
+        return f"{NOT_SEEN}{self.reasons.get(node) or 'no reason is known'}"

@@ -6,6 +6,7 @@ also does not listen, and nobody reaches it.
 
 from enum import StrEnum
 
+from tasks.ektron.cluster_facts import NOT_SEEN
 from tasks.ektron.facts import Fact
 from tasks.ektron.findings import Finding, Findings, Severity, Verdict
 
@@ -84,6 +85,17 @@ def explain(node: str, findings: Findings) -> Explanation:
     errors = _walked(findings)
     notes = tuple(f"{f.invariant}: {f.reasons[node]}" for f in findings.refuted_warnings if node in f.reasons)
     own = [f for f in errors if f.verdict is Verdict.REFUTED and node in f.reasons]
+    unseen = [f for f in errors if f.reasons.get(node, "").startswith(NOT_SEEN)]
+    if unseen:
+        # What its neighbours say of a silent node is a consequence: whatever silences it comes first.
+        return Explanation(
+            node=node,
+            answer=Answer.UNKNOWN,
+            cause=unseen[0],
+            because=unseen[0].reasons[node],
+            consequences=tuple(f.invariant for f in own),
+            notes=notes,
+        )
     if own:
         before = errors[: errors.index(own[0])]
         return Explanation(

@@ -13,6 +13,8 @@ from typing import Any
 
 from lab.remote import LabProcess, running_lab, spare_addresses
 from pipelines import commands
+from pipelines.bundle import bundle_of
+from pipelines.bundle_check import check
 from pipelines.commands import RunSummary
 from pipelines.engine import Engine, connect_engine
 from pipelines.inventory import load_cluster
@@ -128,7 +130,9 @@ class Rig:
             if time.monotonic() > until:
                 raise TimeoutError(f"no verdict after {timeout} s\n{self.log()[-3000:]}")
             time.sleep(0.05)
-        return commands.summary(self.engine, run_id)
+        known = commands.summary(self.engine, run_id)
+        check(bundle_of(self.engine.store, known))  # however a run ends, its evidence leads to its verdict
+        return known
 
     def rollout(self, cluster: Cluster, **more: Any) -> RunSummary:  # noqa: ANN401 - passed on
         """Starts a run and waits for the verdict."""

@@ -19,7 +19,7 @@ from tasks.ektron.certificates import generate_family
 from tasks.ektron.explain import ORDER, Answer, explain
 from tasks.ektron.findings import Findings
 from tasks.ektron.findings import Verdict as Judged
-from tests.integration.rig import SITE, Rig, cluster_of, four_servers, on_disk
+from tests.integration.rig import SITE, Rig, cluster_of, four_servers, on_disk, steps_of
 from tests.integration.test_rollout import SERVICE
 from workers.records import Verdict
 
@@ -363,6 +363,22 @@ def test_one_breakage(rig: Rig, joined: LabProcess, name: str) -> None:
         assert (Verdict.JOINED, Answer.JOINED) == (verdict, answer.answer)
         assert set(one.refuted) <= {note.partition(":")[0] for note in answer.notes}
     assert STRANGER.decode() not in findings.model_dump_json()
+
+
+def test_a_rollout_mends_what_plan_and_step_see_alike(rig: Rig, joined: LabProcess) -> None:
+    """A certificate of nobody in the staging folder is removed, a copy is kept; an editor's warning is told."""
+    stray = on_disk(joined, "P2", rf"{STAGING}\old.cer")
+    stray.write_bytes(b"somebody's")
+    asset = on_disk(joined, "P2", ASSET)
+    asset.write_bytes(asset.read_bytes().replace(b'LoadBalanced="1" S', b'LoadBalanced="0" S'))
+    done = rig.rollout(cluster_of(joined))
+    assert done.record.verdict is Verdict.JOINED, done.record.summary
+    assert not stray.exists()
+    kept = on_disk(joined, "P2", rf"C:\ProgramData\esync-rollout\{done.record.id}\files")
+    assert b"somebody's" in {file.read_bytes() for file in kept.iterdir()}
+    message = steps_of(done, "P2")["config_edit"].message
+    assert message.startswith("1 files edited; look at this: web.config: ")
+    assert "Application.config" in message
 
 
 def test_healed_it_is_joined_again(rig: Rig, joined: LabProcess) -> None:

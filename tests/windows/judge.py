@@ -2,7 +2,7 @@
 
 import base64
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -27,16 +27,17 @@ def not_joined(farm: Farm) -> list[str]:
 
 def half_written(farm: Farm) -> list[str]:
     """Temporary files of ours, configurations that are no XML, and family files that hold something of their own."""
+    files = [path for machine in farm for path in machine.files()]
+    found = [path for path in files if ".esync-" in path.name or (path.suffix == ".config" and not _is_xml(path))]
+    return sorted(map(str, [*found, *_other_certificates(farm, files)]))
+
+
+def _other_certificates(farm: Farm, files: Iterable[Path]) -> Iterator[Path]:
     right = {kind: _family_file(farm, kind) for kind in FAMILY}
-    found = []
-    for machine in farm:
-        for path in machine.drive.rglob("*"):
-            if ".esync-" in path.name or (path.suffix == ".config" and not _is_xml(path)):
-                found.append(str(path))
-            kind = path.name.partition("_")[2]
-            if kind in right and path.read_bytes() != right[kind]:
-                found.append(str(path))
-    return found
+    for path in files:
+        kind = path.name.partition("_")[2]
+        if kind in right and path.read_bytes() != right[kind]:
+            yield path
 
 
 def _family_file(farm: Farm, kind: str) -> bytes:

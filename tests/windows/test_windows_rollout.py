@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,19 +62,27 @@ def test_untouched_machines_end_joined(untouched: Farm, rig: Rig) -> None:
     assert [] == half_written(untouched)
     assert {name: count + 1 for name, count in starts.items()} == untouched.starts()
     for machine in untouched:
-        after = untouched.lab.report(machine.name)
-        assert after["powershell_starts"] - before[machine.name]["powershell_starts"] <= 1
-        assert after["round_trips"] - before[machine.name]["round_trips"] <= 30
+        cost = since(before[machine.name], untouched.lab.report(machine.name))
+        assert cost["powershell_starts"] <= 1  # none where a test before this one left a session open
+        assert cost["round_trips"] <= 30
         kept = machine.at(rf"C:\ProgramData\esync-rollout\{done.record.id}\manifest.jsonl")
         assert "web.config" in kept.read_text()
+
+
+def since(before: dict[str, Any], after: dict[str, Any]) -> dict[str, int]:
+    """What a machine's WinRM counted in between."""
+    return {name: after[name] - before[name] for name in ("powershell_starts", "round_trips")}
 
 
 def test_a_second_run_changes_and_restarts_nothing(joined: Farm, rig: Rig) -> None:
     """Every step says unchanged, no file of the product is written, and no service's log shows another start."""
     starts, stamps = joined.starts(), written(joined)
+    before = {machine.name: joined.lab.report(machine.name) for machine in joined}
     done = rolled_out(rig, cluster_of(joined.lab))
     assert (Verdict.JOINED, {Status.UNCHANGED}) == (done.record.verdict, {o.status for o in done.outcomes})
     assert (starts, stamps) == (joined.starts(), written(joined))
+    costs = [since(before[machine.name], joined.lab.report(machine.name)) for machine in joined]
+    assert max(cost["round_trips"] for cost in costs) <= 16
 
 
 def written(farm: Farm) -> dict[str, float]:
@@ -121,6 +130,7 @@ def test_powershell_killed_in_the_middle_of_cert_copy(untouched: Farm, rig: Rig)
     run = rig.start(cluster_of(untouched.lab)).id
     there = killed_while_it_copies(machine, run)
     assert 0 < len(there) < len(NAMES) * len(FAMILY)
+    assert [] == [path for path in half_written(untouched) if ".esync-" not in path]
     done = rig.finished(run, _PATIENCE)
     assert (Verdict.JOINED, []) == (done.record.verdict, not_joined(untouched)), done.record.summary
     assert [] == half_written(untouched)
