@@ -6,10 +6,12 @@ import re
 from collections.abc import AsyncIterator
 
 from lab.agent import Agent
+from lab.agent_files import FILE_OPERATIONS
 from lab.errors import Refusal
 from lab.faults import Condition
 from lab.machine import Machine
 from lab.messages import Fields
+from lab.paths import WindowsPath
 from lab.shells import CommandLine, Streams
 
 __all__ = ["Console"]
@@ -129,11 +131,25 @@ def _encoded_script(arguments: str) -> str:
 
 
 def _leave_half(agent: Agent, fields: Fields) -> None:
-    """What a process killed inside a write leaves behind."""
-    if fields.op != "write":
-        return
+    """What a process killed inside a write or a spread leaves behind: whole files so far, and one that is not whole."""
     try:
-        path, data = fields.path(), fields.data("data")
-        agent.machine.disk.put(path.parent.child(f"{path.name}.esync-{agent.pid}.tmp"), data[: len(data) // 2])
+        if fields.op == "write":
+            _leave_temporary(agent, fields.path(), fields.data("data"))
+        elif fields.op == "spread":
+            _leave_half_spread(agent, fields)
     except Refusal:
         return
+
+
+def _leave_half_spread(agent: Agent, fields: Fields) -> None:
+    files, blobs = fields.names("files"), fields.blobs("blobs")
+    names = list(files)
+    done, rest = names[: len(names) // 2], names[len(names) // 2 :]
+    FILE_OPERATIONS["spread"](agent.machine, fields.replaced(files={name: files[name] for name in done}))
+    if rest:
+        _leave_temporary(agent, fields.path("folder").child(rest[0]), blobs[files[rest[0]]])
+
+
+def _leave_temporary(agent: Agent, path: WindowsPath, data: bytes) -> None:
+    place = path.parent.child(f"{path.name}.esync-{agent.pid}.tmp")
+    agent.machine.disk.put(place, data[: len(data) // 2])

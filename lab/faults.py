@@ -73,7 +73,8 @@ class Faults(_Part):
         stdin_swallowed: PowerShell takes all of stdin until its end, and only a script that asks for it that way
             (`$input`) gets to see it.
         dies_after_operations: the PowerShell process ends when this many more operations are done, without a reply;
-            if the next operation was a write, half of it lies in a temporary file. Happens once.
+            if the next operation was a write, half of it lies in a temporary file; of a spread half the files are there
+            as well. Happens once.
         service: how the product's service misbehaves.
         cut: names of nodes this one cannot reach.
     """

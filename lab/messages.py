@@ -36,6 +36,10 @@ class Fields:
         """Which operation it is."""
         return str(self._values["op"])
 
+    def replaced(self, **values: object) -> "Fields":
+        """The same operation with some fields changed."""
+        return Fields({**self._values, **values})
+
     def place(self) -> str | None:
         """The file or folder it is about, as written, or None."""
         return next((v for n in ("path", "folder", "program") if isinstance(v := self._values.get(n), str)), None)

@@ -5,6 +5,7 @@ import json
 import re
 import secrets
 import socket
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -183,13 +184,14 @@ def summary_of(view: View) -> RunSummary:
     """Everything about a run, as a store has it."""
     run_id = view.record.id
     text = view.store.document(run_id, FINDINGS, "verify") or view.store.document(run_id, FINDINGS, "assess")
+    ended, of_node = view.ended(), _by_node(view.outcomes)
     return RunSummary(
         record=view.record,
         cluster=view.cluster,
         outcomes=view.outcomes,
         findings=Findings.model_validate_json(text) if text else None,
         plan=view.plan,
-        nodes=tuple(_result(view, node) for node in view.cluster.node_names),
+        nodes=tuple(_result(view, node, ended.get(node), of_node.get(node, ())) for node in view.cluster.node_names),
     )
 
 
@@ -212,15 +214,21 @@ def status(engine: Engine, run_id: str) -> dict[str, Any]:
     }
 
 
-def _result(view: View, node: str) -> NodeResult:
+def _by_node(outcomes: Iterable[StepOutcome]) -> dict[str, list[StepOutcome]]:
+    of_node: dict[str, list[StepOutcome]] = {}
+    for outcome in outcomes:
+        of_node.setdefault(outcome.node, []).append(outcome)
+    return of_node
+
+
+def _result(view: View, node: str, ended: StepOutcome | None, outcomes: Iterable[StepOutcome]) -> NodeResult:
     """The outcome that ended the node; else whether any step changed it; else why nothing was done."""
-    ended = view.ended().get(node)
     if ended is not None:
         return NodeResult(
             node=node, status=ended.status, reason=ended.message, file=ended.file, remedy=ended.remedy,
             slug=ended.slug, step=ended.step,
         )  # fmt: skip
-    waves = [o for o in view.outcomes if o.node == node and (o.turn.startswith("wave") or o.step in _UNDOING)]
+    waves = [o for o in outcomes if o.turn.startswith("wave") or o.step in _UNDOING]
     if any(o.status is Status.CHANGED for o in waves):
         return NodeResult(node=node, status=Status.CHANGED)
     if waves or view.record.kind in {"verify", "doctor"}:

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from pipelines.decide import one_per_account
+from pipelines.verdict import those
 from pipelines.view import Go, Stop, View
-from workers.records import Status, StepOutcome, Verdict
+from workers.records import Status, Verdict
 
 __all__ = ["all_clean", "all_restored", "canaries", "chosen", "go_on", "others", "to_compare", "to_restore"]
 
@@ -69,18 +70,13 @@ def all_clean(view: View) -> Stop:
 
 def _bad(view: View) -> Stop | None:
     """Failed nodes weigh more than silent ones."""
-    ended = {name: outcome for name, outcome in view.ended().items() if name in chosen(view)}
-    failed = [name for name, outcome in ended.items() if outcome.status is not Status.UNREACHABLE]
-    rest = len(chosen(view)) - len(ended)
+    ended, names = view.ended(), chosen(view)
+    out = [name for name in names if name in ended]
+    failed = [name for name in out if ended[name].status is not Status.UNREACHABLE]
+    besides = f"{len(names) - len(out)} of {len(names)} are done"
     if failed:
-        return Stop(Verdict.FAILED, f"{_what(failed, ended)}; {rest} of {len(chosen(view))} are done")
-    if ended:
-        return Stop(Verdict.UNREACHABLE, f"{', '.join(ended)} did not answer; {rest} of {len(chosen(view))} are done")
-    return None
-
-
-def _what(failed: Sequence[str], ended: dict[str, StepOutcome]) -> str:
-    return f"{', '.join(failed[:8])}: {ended[failed[0]].message}"
+        return Stop(Verdict.FAILED, f"{those(failed)} failed: {ended[failed[0]].message}; {besides}")
+    return Stop(Verdict.UNREACHABLE, f"{those(out)} did not answer; {besides}") if out else None
 
 
 def _nodes(count: int) -> str:

@@ -117,17 +117,26 @@ def _node_plan(cluster: Cluster, facts: NodeFacts, family: FamilyDigests) -> Nod
 def _copies(cluster: Cluster, facts: NodeFacts, family: FamilyDigests) -> list[str]:
     """The kind of each file that has to be written, once per file."""
     folders = [facts.service_family, *([facts.configurator_family] if cluster.is_origin(facts.node) else [])]
+    nodes = len(cluster.nodes)
     kinds = [
         kind
         for folder in folders
         for kind, wanted in family.hashes.items()
-        for node in cluster.node_names
-        if folder.get(kind, Spread()).value(node) != wanted
+        for _ in range(_lacking(folder.get(kind), wanted, nodes))
     ]
     own: list[tuple[Mapping[str, str], Sequence[str]]] = [(facts.web_root_family, CLIENT_KINDS)]
     if not cluster.is_origin(facts.node):
         own.append((facts.staging_family, KINDS))
     return kinds + [kind for there, wanted in own for kind in wanted if there.get(kind) != family.hashes[kind]]
+
+
+def _lacking(spread: Spread | None, wanted: str, nodes: int) -> int:
+    """How many nodes' names do not have the wanted file; counted from what differs, as it is asked for N nodes."""
+    if spread is None or not spread.common:
+        return nodes
+    if spread.common == wanted:
+        return len(spread.missing) + len(spread.differing)
+    return nodes - sum(1 for value in spread.differing.values() if value == wanted)
 
 
 def worst_case(cluster: Cluster, waves: Sequence[Sequence[str]]) -> float:

@@ -18,8 +18,8 @@ __all__ = ["to_html"]
 STAGES: Mapping[str, str] = {
     "look": "look",
     "wave": "wave",
-    "rollback": "restore",
-    "cleanup": "clean",
+    "rollback": "rollback",
+    "cleanup": "cleanup",
     "verify": "verify",
 }
 

@@ -156,8 +156,6 @@ class FindingRow(Record):
     remedy: str
     nodes: tuple[str, ...]
     ranges: str  #: the same, for people: `P1..P40`, or `all 4 nodes`
-    reasons: dict[str, str] = {}  #: node -> why it is one of them, never shortened
-    source: str = ""  #: where the statement comes from
     reasons: dict[str, str] = Field(default_factory=dict)  #: node -> why it is one of them, never shortened
     source: str = ""  #: where the statement comes from
 

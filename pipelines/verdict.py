@@ -9,7 +9,7 @@ from tasks.ektron.findings import Finding, Findings
 from tasks.material import FamilyDigests
 from workers.records import Status, StepOutcome, Verdict
 
-__all__ = ["cluster_facts", "verdict_of"]
+__all__ = ["cluster_facts", "those", "verdict_of"]
 
 
 def cluster_facts(
@@ -46,12 +46,12 @@ def verdict_of(nodes: Sequence[str], ended: Mapping[str, StepOutcome], findings:
     failed = [node for node, outcome in ended.items() if outcome.status is not Status.UNREACHABLE]
     silent = [node for node in ended if node not in failed]
     if failed:
-        return Verdict.FAILED, f"{_those(failed)} failed: {ended[failed[0]].message}"
+        return Verdict.FAILED, f"{those(failed)} failed: {ended[failed[0]].message}"
     refuted = [finding for finding in findings.refuted_errors if not set(finding.nodes) <= set(silent)]
     if refuted:
         return Verdict.REFUTED, _refuted(refuted)
     if silent:
-        return Verdict.UNREACHABLE, f"{_those(silent)} did not answer; the other {len(nodes) - len(silent)} are done"
+        return Verdict.UNREACHABLE, f"{those(silent)} did not answer; the other {len(nodes) - len(silent)} are done"
     unknown = findings.unknown_errors
     if unknown:
         return Verdict.INCONCLUSIVE, f"{unknown[0].invariant} could not be decided: {unknown[0].evidence}"
@@ -60,7 +60,8 @@ def verdict_of(nodes: Sequence[str], ended: Mapping[str, StepOutcome], findings:
     return Verdict.JOINED, f"all {len(nodes)} nodes are joined, no invariant is refuted{besides}"
 
 
-def _those(nodes: Sequence[str]) -> str:
+def those(nodes: Sequence[str]) -> str:
+    """Names for a sentence: eight at most, and how many more."""
     shown = ", ".join(nodes[:8])
     return shown if len(nodes) <= 8 else f"{shown} and {len(nodes) - 8} more"  # noqa: PLR2004 - a line has an end
 

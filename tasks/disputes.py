@@ -52,7 +52,7 @@ def _compared(plain: Change, now: Reply, then: Reply) -> Iterator[Change]:
         yield plain.model_copy(update={"what": f"{CHANGED_SINCE}, only in line ends, blanks or encoding"})
     for hunk in found:
         yield Change(
-            what=f"{CHANGED_SINCE}: line {hunk.line}",
+            what=f"{CHANGED_SINCE}; restoring would change line {hunk.line}",
             file=plain.file,
             before="\n".join(hunk.first),
             after="\n".join(hunk.second),

@@ -56,9 +56,9 @@ def rollback(work: Work) -> Done:
 
 
 def _refused(work: Work, found: Undo) -> Done:
-    count = len(found.disputes)
+    count = "one file was" if len(found.disputes) == 1 else f"{len(found.disputes)} files were"
     error = Conflict(
-        f"{work.node.name}: {count} files were changed after run {work.parent}, so nothing was restored here",
+        f"{work.node.name}: {count} changed after run {work.parent}, so nothing was restored here",
         file=found.disputes[0].path,
         remedy="if a later run changed them, roll that one back first; otherwise look at the differences in the "
         "report, then use --force",

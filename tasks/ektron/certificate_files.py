@@ -165,11 +165,19 @@ def _certificate(data: bytes) -> x509.Certificate:
     der = der_of(data)
     with _silence():
         try:
-            return x509.load_der_x509_certificate(der)
+            certificate = x509.load_der_x509_certificate(der)
+            # The library parses these when asked only; what is damaged in them is to be found here, not later.
+            certificate.public_key()
+            _ = (
+                certificate.subject.rfc4514_string(),
+                certificate.not_valid_before_utc,
+                certificate.not_valid_after_utc,
+            )
         except (ValueError, TypeError, UnsupportedAlgorithm):
             raise CertificateRefused(
                 "this is no certificate, or it is cut short", remedy="copy the file again from the origin"
             ) from None
+        return certificate
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`esync doctor` before anything is set up, and `esync explain` afterwards: real commands on real (simulated) servers."""
+"""`esync doctor`: before anything is set up; each thing that stands in the way is said with its remedy."""
 
 import json
 from collections.abc import Iterator

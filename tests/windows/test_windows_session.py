@@ -72,15 +72,15 @@ def test_a_node_says_what_it_is(channel: WinRMChannel, machine: WindowsMachine, 
     assert ends(machine, "pwsh.exe")
 
 
-def test_a_thousand_requests_go_through_one_process(channel: WinRMChannel, machine: WindowsMachine) -> None:
+def test_hundreds_of_requests_go_through_one_process(channel: WinRMChannel, machine: WindowsMachine) -> None:
     """One PowerShell start, two round trips a request, each answer its own."""
     session = AgentSession(channel, machine.name)
     session.hello()
     before = session.counters.round_trips
-    for _ in range(1000):
+    for _ in range(200):
         (found,) = session.ask([ops.stat(r"C:\windows")], deadline=30)
         assert "folder" == found["kind"]
-    assert (1, 2000) == (session.counters.shells, session.counters.round_trips - before)
+    assert (1, 400) == (session.counters.shells, session.counters.round_trips - before)
     session.close()
 
 

@@ -694,13 +694,15 @@ ${function:Invoke-Http} = {
 
 ${function:Get-Response} = {
     param($Request)
+    $watch = [Diagnostics.Stopwatch]::StartNew()
     try { return $Request.GetResponse() }
     catch {
         $cause = Get-Cause $_.Exception
         if ($cause -isnot [Net.WebException]) { throw }
         if ($cause.Response) { return $cause.Response }
         $slug = 'failed'
-        if ($cause.Status -eq 'Timeout') { $slug = 'timeout' }
+        # Which status a passed deadline has depends on where the wait was cut; the clock does not.
+        if ($cause.Status -eq 'Timeout' -or $watch.ElapsedMilliseconds -ge $Request.Timeout) { $slug = 'timeout' }
         Stop-Operation $slug $cause.Message
     }
 }

@@ -78,6 +78,10 @@ def damaged(data: bytes, damage: dict[str, Any]) -> bytes:
     """Cut off, one byte flipped, or some bytes replaced."""
     if "cut" in damage:
         return data[: damage["cut"]]
+    if "replace" in damage:
+        old, new = map(bytes.fromhex, damage["replace"])
+        assert old in data
+        return data.replace(old, new)
     changed = bytearray(data)
     if "flip" in damage:
         changed[damage["flip"]] ^= 1

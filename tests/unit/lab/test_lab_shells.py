@@ -281,6 +281,20 @@ def test_powershell_dies_between_two_operations() -> None:
     assert {"d", "x"} == set(talk.machine.disk.names(ROOT))
 
 
+def test_powershell_dies_in_the_middle_of_a_spread() -> None:
+    """Half of the files are there and whole, the next one is half a temporary file, the rest is not."""
+    talk = Talk(Faults(dies_after_operations=0))
+    blobs = {"a": base64.b64encode(b"0123456789").decode()}
+    spread: dict[str, object] = {"op": "spread", "folder": "C:\\", "blobs": blobs, "files": dict.fromkeys("wxyz", "a")}
+    assert (-1, [], "") == asyncio.run(talk.run(SCRIPT, request("1", spread)))
+    left = {entry.name: entry.size for entry in talk.machine.disk.entries(ROOT)}
+    temporary = next(name for name in left if name.startswith("y.esync-"))
+    assert {"w": 10, "x": 10, temporary: 5} == left
+    talk.streams = Streams()
+    assert (0, ["2"], "") == asyncio.run(talk.run(SCRIPT, request("2", spread)))
+    assert set("wxyz") == set(talk.machine.disk.names(ROOT))
+
+
 @pytest.mark.parametrize(
     ("line", "status", "said"),
     [

@@ -32,6 +32,8 @@ VERBS = {
     "demo",
     "plan",
     "retry",
+    "rollback",
+    "cleanup",
     "pause",
     "resume",
     "doctor",
