@@ -170,14 +170,18 @@ def _join(engine: Engine, run_id: str, turn: str) -> Signature:
 
 def _go_on(engine: Engine, record: RunRecord, joined: tuple[str, ...]) -> None:
     """Opens the next turn: of the current stage while it has nodes, else of the next stage that has some."""
-    turn = following(View(record, engine.store, engine.material(record)))
+    view = View(record, engine.store, engine.material(record))
+    turn = following(view)
     if isinstance(turn, Stop):
         _conclude(engine, record, turn)
         return
-    update = {"state": RunState.RUNNING, "joined": joined, "turns": (*record.turns, turn)}
+    # Where the canary has seen everybody, the plan is made on the way to the next turn and not at a join.
+    plan = record.plan_fingerprint or (view.plan.fingerprint if view.plan else "")
+    update = {"state": RunState.RUNNING, "joined": joined, "turns": (*record.turns, turn), "plan_fingerprint": plan}
     events = [Event(kind="turn.opened", turn=turn.name, message=f"{len(turn.nodes)} nodes")]
-    if record.plan_fingerprint and record.turn and record.turn.stage == OBSERVE.name:
-        events.insert(0, Event(kind="run.planned", digest=record.plan_fingerprint))
+    looked = {CANARY.name, OBSERVE.name}
+    if plan and record.turn and record.turn.stage in looked and turn.stage not in looked:
+        events.insert(0, Event(kind="run.planned", digest=plan))
     saved = engine.store.save(record.model_copy(update=update), *events)
     if saved is None:
         return

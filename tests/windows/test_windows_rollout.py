@@ -17,7 +17,7 @@ from tests.windows.judge import FAMILY, half_written, not_joined
 from tests.windows.machines import EXE, NAMES, SERVICE, Farm, WindowsMachine
 from workers.records import Status, Verdict
 
-pytestmark = [pytest.mark.windows, pytest.mark.integration]
+pytestmark = [pytest.mark.windows, pytest.mark.integration, pytest.mark.timeout(400)]
 
 _PATIENCE = 120.0
 

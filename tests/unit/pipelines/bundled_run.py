@@ -1,6 +1,6 @@
 """Runs decided by the real rules in a store of this process, from made-up looks at nodes; and their bundles."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 from celery import Celery
@@ -21,11 +21,12 @@ from workers.vault import Vault
 Look = Callable[[NodeFacts], NodeFacts]  #: what is different about a node
 
 
-def the_cluster() -> Cluster:
-    """S1 and S2, P1 and P2."""
+def the_cluster(names: Sequence[str] = FOUR) -> Cluster:
+    """S1 and S2, P1 and P2; or only some of them."""
     nodes = [
         {"name": name, "host": f"{name.lower()}.example.net", "role": role, "pool": role}
         for name, role in zip(FOUR, ("staging", "staging", "production", "production"), strict=True)
+        if name in names
     ]
     return Cluster.model_validate(
         {
@@ -48,6 +49,8 @@ class MadeUpRun:
         after: the same, when the run looks at the end.
         ends: (node, step) -> how the step ends, where it does not end well.
         cancel_in: the turn in which an operator cancels.
+        locked: another run holds the cluster.
+        names: of the nodes.
     """
 
     def __init__(
@@ -59,14 +62,16 @@ class MadeUpRun:
         ends: Mapping[tuple[str, str], Status] | None = None,
         cancel_in: str = "",
         locked: bool = False,
+        names: tuple[str, ...] = FOUR,
     ) -> None:
         self.store = MemoryStore()
         app = Celery(broker="memory://", backend="cache+memory://")
         self.engine = Engine(Settings(), self.store, Vault(self.store, None), app)
         self._looks = {OBSERVED: before or {}, VERIFIED: after or {}}
         self._ends = ends or {}
+        self._names = names
         started = commands.start(
-            self.engine, the_cluster(), kind=kind, who="ops", origin_host="desk-7", reason="new servers"
+            self.engine, the_cluster(names), kind=kind, who="ops", origin_host="desk-7", reason="new servers"
         )
         self.id = started.id
         self.store.put(self.id, DIGESTS, DIGESTS, self._family().to_json())
@@ -109,7 +114,7 @@ class MadeUpRun:
     def _look(self, turn: Turn, node: str) -> None:
         kind = VERIFIED if turn.stage == "verify" else OBSERVED
         if turn.stage != "wave":
-            facts = joined_node(node, origin=node == "S1")
+            facts = joined_node(node, self._names, origin=node == "S1")
             if node in self._looks[kind]:
                 facts = self._looks[kind][node](facts)
             self.store.put(self.id, kind, node, facts.model_dump_json(exclude_defaults=True))

@@ -34,6 +34,7 @@ RUNS: dict[str, Callable[[], MadeUpRun]] = {
     "unreachable": lambda: MadeUpRun(ends={("P2", "install_check"): Status.UNREACHABLE}),
     "origin silent": lambda: MadeUpRun(ends={("S1", "install_check"): Status.UNREACHABLE}),
     "cancelled": lambda: MadeUpRun(cancel_in="wave-1"),
+    "one node": lambda: MadeUpRun(names=("S1",)),
     "locked": lambda: MadeUpRun(locked=True),
 }
 
@@ -56,6 +57,16 @@ def test_every_kind_of_run_holds(name: str) -> None:
     held = check(unpack(pack(made.bundle())))
     assert (made.id, made.record.verdict, made.store.chain(made.id).head) == (held.run, held.verdict, held.chain_head)
     assert any("lead to the verdict" in sentence for sentence in held.checked)
+
+
+@pytest.mark.parametrize("names", [("S1",), ("S1", "S2", "P1", "P2")])
+def test_the_plan_is_noted_before_the_first_wave(names: tuple[str, ...]) -> None:
+    """Also where the canary was all there was to look at: the run has the plan's fingerprint, and one event says so."""
+    made = MadeUpRun(names=names)
+    kinds = [event.kind for event in made.store.events(made.id)]
+    (planned,) = [event for event in made.store.events(made.id) if event.kind == "run.planned"]
+    assert made.record.plan_fingerprint == planned.digest != ""
+    assert "turn.opened" == kinds[kinds.index("run.planned") + 1]
 
 
 def test_the_same_run_gives_the_same_bytes() -> None:
