@@ -239,13 +239,14 @@ class _Wait:
         return time.monotonic() - self._started
 
     def left(self) -> float:
-        return self._deadline - self.passed()
+        """Never none: the deadline may pass between two looks at the clock, and `check` is what ends the wait."""
+        return max(self._deadline - self.passed(), 0.001)
 
     def check(self) -> None:
         """Raises Cancelled or DeadlineExceeded when it is time to stop waiting."""
         if self._cancelled():
             raise Cancelled(f"stopped waiting for {self._node}: the run was cancelled")
-        if self.left() <= 0:
+        if self.passed() >= self._deadline:
             raise DeadlineExceeded(
                 f"{self._node} did not answer within {self._deadline:g} s",
                 remedy="see what the server is busy with; the next run looks at it anew",

@@ -1,0 +1,28 @@
+"""A real Windows host to try things on, where the environment names one. See docs/testing.md."""
+
+import os
+
+from workers.records import Endpoint, Transport
+from workers.settings import Secret
+
+__all__ = ["MISSING", "REQUIRED", "host_from_environment"]
+
+REQUIRED = ("WINDOWS_TEST_HOST", "WINDOWS_TEST_USER", "WINDOWS_TEST_PASSWORD")
+MISSING = f"set {', '.join(REQUIRED)} to try this on a real Windows host (docs/testing.md)"
+
+
+def host_from_environment() -> tuple[Endpoint, Secret] | None:
+    """Where the host listens, and the password; None where no host is named."""
+    given = {name: os.environ.get(name, "") for name in REQUIRED}
+    if not all(given.values()):
+        return None
+    endpoint = Endpoint(
+        node=given["WINDOWS_TEST_HOST"],
+        host=given["WINDOWS_TEST_HOST"],
+        port=int(os.environ.get("WINDOWS_TEST_PORT", "5986")),
+        transport=Transport(os.environ.get("WINDOWS_TEST_TRANSPORT", "ntlm")),
+        user=given["WINDOWS_TEST_USER"],
+        secret="env:WINDOWS_TEST_PASSWORD",
+        ca_file=os.environ.get("WINDOWS_TEST_CA_FILE"),
+    )
+    return endpoint, Secret(given["WINDOWS_TEST_PASSWORD"])

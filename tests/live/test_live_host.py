@@ -1,0 +1,70 @@
+"""The session and the agent on a real Windows host. Writes below one folder of its own and takes it away again."""
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.live.host import MISSING, host_from_environment
+from workers.records import Endpoint
+from workers.settings import Secret
+from workers.winrm import agent as ops
+from workers.winrm.agent import digest
+from workers.winrm.session import AgentSession, Way, open_session
+
+ROOT = rf"C:\ProgramData\esync-rollout\test-{os.getpid()}"
+FILE = ROOT + "\\gr\u00fc\u00dfe [1] $x.txt"
+
+
+@pytest.fixture(scope="module")
+def host() -> tuple[Endpoint, Secret]:
+    """The host that the environment names."""
+    return host_from_environment() or pytest.skip(MISSING)
+
+
+@pytest.fixture(params=["conversation", "batch"])
+def session(request: pytest.FixtureRequest, host: tuple[Endpoint, Secret]) -> Iterator[AgentSession]:
+    """Open in either way, with a folder to write to."""
+    way: Way = request.param
+    opened = open_session(*host, way=way)
+    opened.ask([ops.mkdir(ROOT)], deadline=60)
+    yield opened
+    opened.ask([ops.remove(FILE), ops.remove(ROOT)], deadline=60)
+    opened.close()
+
+
+def test_it_says_what_it_is(session: AgentSession) -> None:
+    """A PowerShell that we support, in full language, with a clock that is ours."""
+    hello = session.hello()
+    (clock,) = session.ask([ops.clock()], deadline=60)
+    assert (1, "FullLanguage") == (hello.agent, hello.language_mode)
+    assert int(hello.powershell.split(".")[0]) >= 3
+    assert abs(ops.time_of(clock["now"]).timestamp() - time.time()) < 300
+
+
+def test_a_file_is_written_replaced_and_read(session: AgentSession) -> None:
+    """Bytes unchanged, a wrong expectation refused, nothing left beside it."""
+    small, large = b"\x00\xff\r\n", bytes(range(256)) * 1000
+    made, same, replaced, read, beside = session.ask(
+        [
+            ops.write(FILE, small, expect=ops.ABSENT),
+            ops.write(FILE, small, expect=ops.ABSENT),
+            ops.write(FILE, large, expect=digest(small)),
+            ops.read(FILE),
+            ops.list_folder(ROOT),
+        ],
+        deadline=60,
+    )
+    assert (True, False, True) == (made["changed"], same["changed"], replaced["changed"])
+    assert large == ops.data_of(read)
+    assert [FILE.rpartition("\\")[2]] == [entry["name"] for entry in beside["entries"]]
+    (refused,) = session.ask([ops.write(FILE, b"x", expect=digest(small))], deadline=60, keep_going=True)
+    assert "conflict" == refused.error
+
+
+def test_a_service_is_seen(session: AgentSession) -> None:
+    """The remote procedure calls of Windows run everywhere; a service that is not there is not found."""
+    there, absent = session.ask([ops.service("RpcSs"), ops.service("NoSuchService")], deadline=60, keep_going=True)
+    assert ("running", True) == (there["state"], there["pid"] > 0)
+    assert "not_found" == absent.error
