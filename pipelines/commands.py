@@ -233,6 +233,9 @@ def _result(view: View, node: str, ended: StepOutcome | None, outcomes: Iterable
         return NodeResult(node=node, status=Status.CHANGED)
     if waves or view.record.kind in {"verify", "doctor"}:
         return NodeResult(node=node, status=Status.UNCHANGED)
+    part = view.plan.of(node) if view.record.kind == "plan" and view.plan else None
+    if part is not None:
+        return NodeResult(node=node, status=Status.UNCHANGED if part.empty else Status.WOULD_CHANGE)
     if view.record.only and node not in view.record.only:
         return NodeResult(node=node, status=Status.SKIPPED, reason="this run was not asked to change it")
     reason = view.record.summary or "not its turn yet"

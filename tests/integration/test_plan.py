@@ -43,6 +43,7 @@ def test_a_plan_writes_nothing(rig: Rig, lab: LabProcess) -> None:
     made = rig.rollout(cluster_of(lab), kind="plan")
     assert (made.record.verdict, Verdict.CHANGES_PENDING.exit_code) == (Verdict.CHANGES_PENDING, 2)
     assert before == disks(lab, *FOUR)
+    assert {Status.WOULD_CHANGE} == {node.status for node in made.nodes}
     assert made.plan is not None
     text = "\n".join(plan_lines(made.cluster, made.plan))
     for word in ("LoadBalanced", "publickCertKeys", "clientCertificate", "encodedValue", "restart:", "worst case"):

@@ -72,6 +72,20 @@ def generated_site(folder: str | None) -> GeneratedSite:
     return GeneratedSite(name="site", physical_path=folder, connection_digest="dd" * 32)
 
 
+def _web(name: str) -> WebFacts:
+    """The site's configuration, all endpoints with the node's own certificate."""
+    return WebFacts(
+        file=file(rf"{SITE}\web.config"),
+        endpoints=tuple(EndpointFact(contract=c, client_certificate=f"{name}_SyncClient.pfx") for c in "abc"),
+        encoded_value=THUMBPRINT,
+        ws_path="http://localhost/Workarea/ServerControlWS.asmx",
+        site_path="/",
+        builds={"ek_buildNumber": "8.0.1.087", "ek_ServicePack": "SP1"},
+        connection_digest="dd" * 32,
+        esync_enabled="true",
+    )
+
+
 def joined_node(name: str, nodes: tuple[str, ...] = FOUR, *, origin: bool = False) -> NodeFacts:
     """A node that needs nothing."""
     spreads = {kind: Spread.of(dict.fromkeys(nodes, HASHES[kind]), nodes) for kind in KINDS}
@@ -97,16 +111,7 @@ def joined_node(name: str, nodes: tuple[str, ...] = FOUR, *, origin: bool = Fals
         binaries=(BinaryFacts(name=EXE, version="8.0.1.87", size=5, hash="bb" * 32),),
         asset=AssetFacts(file=file(rf"{SITE}\AssetManagement.config"), load_balanced="1"),
         service_config=config.model_copy(update={"server_certificates": (own_server,)}),
-        web=WebFacts(
-            file=file(rf"{SITE}\web.config"),
-            endpoints=tuple(EndpointFact(contract=c, client_certificate=f"{name}_SyncClient.pfx") for c in "abc"),
-            encoded_value=THUMBPRINT,
-            ws_path="http://localhost/Workarea/ServerControlWS.asmx",
-            site_path="/",
-            builds={"ek_buildNumber": "8.0.1.087", "ek_ServicePack": "SP1"},
-            connection_digest="dd" * 32,
-            esync_enabled="true",
-        ),
+        web=_web(name),
         ews=service_config(rf"{EWS}\{EXE}.config", nodes) if origin else None,
         origin_family=HASHES if origin else {},
         client=certificate(),
