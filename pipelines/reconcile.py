@@ -11,11 +11,10 @@ from contextlib import suppress
 from pipelines.engine import Engine
 from pipelines.rollout import LOCK_TTL, LOOKING, begin, join_and_verify, publish
 from pipelines.view import View
-from tasks.cluster import Cluster
 from tasks.runner import CANCEL, PAUSE
 from workers.errors import EsyncError
 from workers.logs import logger
-from workers.records import Event, RunRecord, RunState, now
+from workers.records import Event, RunState, now
 
 __all__ = ["Reconciler", "push_on"]
 
@@ -33,14 +32,17 @@ def push_on(engine: Engine, run_id: str) -> str:
         return ""
     if record.kind not in LOOKING:
         engine.store.lock_cluster(record.cluster, run_id, LOCK_TTL)
-    if PAUSE in engine.store.flags(run_id):
+    flags = engine.store.flags(run_id)
+    if PAUSE in flags:
         return ""
-    _mind_the_deadline(engine, record)
+    view = View(record, engine.store, engine.material(record))
+    if CANCEL not in flags:
+        _mind_the_deadline(engine, view)
     turn = record.turn
     stalled = engine.store.progress(run_id) > engine.settings.stall_after
     if turn is None:
         return _begun(engine, run_id) if stalled else ""
-    unfinished = View(record, engine.store, engine.material(record)).unfinished(turn)
+    unfinished = view.unfinished(turn)
     if not unfinished:
         join_and_verify(engine, run_id, turn.name)
         return "joined"
@@ -57,10 +59,10 @@ def _begun(engine: Engine, run_id: str) -> str:
     return "begun"
 
 
-def _mind_the_deadline(engine: Engine, record: RunRecord) -> None:
-    bound = Cluster.model_validate(record.spec).policy.deadlines.run
-    if (now() - record.created).total_seconds() > bound and CANCEL not in engine.store.flags(record.id):
-        engine.store.flag(record.id, CANCEL, f"the run took longer than its deadline of {bound:.0f} s")
+def _mind_the_deadline(engine: Engine, view: View) -> None:
+    bound = view.cluster.policy.deadlines.run
+    if (now() - view.record.created).total_seconds() > bound:
+        engine.store.flag(view.record.id, CANCEL, f"the run took longer than its deadline of {bound:.0f} s")
 
 
 class Reconciler:

@@ -215,14 +215,14 @@ class StepRunner:
                 # A session opened for this step has counted its own opening; a kept one starts from where it stood.
                 base = (0, 0) if session.fresh else (before.round_trips, before.shells)
                 try:
-                    return _refusals_mapped(self._steps[job.step], self._work(job, session, say, tally.attempts == 1))
+                    return _refusals_mapped(self._steps[job.step], self._work(job, session, say))
                 finally:
                     after = session.counters
                     tally.round_trips += after.round_trips - base[0]
                     tally.shells += after.shells - base[1]
         raise AssertionError("unreachable: Retrying returns or raises")
 
-    def _work(self, job: _Job, session: "Session", say: Callable[[str], None], first: bool) -> Work:  # noqa: FBT001 - one caller
+    def _work(self, job: _Job, session: "Session", say: Callable[[str], None]) -> Work:
         return Work(
             run=job.record.id,
             turn=job.turn,
@@ -232,7 +232,6 @@ class StepRunner:
             material=Material(self._store, self._vault, job.record.id),
             cancelled=lambda: self._cancelled(job),
             say=say,
-            first_try=first,
             parent=job.record.parent,
             options=job.record.options,
         )

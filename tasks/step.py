@@ -42,7 +42,6 @@ class Work:
         turn: the turn of the run this belongs to; its stage says what an `install_check` is for.
         cancelled: whether an operator asked to stop; asked at every turn of a wait that may be left.
         say: names the phase for those who watch (`observing`, `applying`).
-        first_try: whether an earlier attempt of this very step may already have changed the node.
         parent: the run that this one undoes.
         options: what was asked for besides: see `RunRecord.options`.
     """
@@ -55,7 +54,6 @@ class Work:
     material: Material
     cancelled: Callable[[], bool]
     say: Callable[[str], None]
-    first_try: bool = True
     parent: str = ""
     options: tuple[str, ...] = ()
 

@@ -123,6 +123,14 @@ class Rig:
         """Starts a run."""
         return commands.start(self.engine, cluster, **more)
 
+    def wait_for_step(self, run_id: str, step: str, timeout: float = 60) -> None:
+        """Waits until some node has an outcome of that step."""
+        until = time.monotonic() + timeout
+        while not any(outcome.step == step for outcome in self.engine.store.outcomes(run_id)):
+            if time.monotonic() > until:
+                raise TimeoutError(f"no {step} after {timeout} s\n{self.log()[-3000:]}")
+            time.sleep(0.02)
+
     def finished(self, run_id: str, timeout: float = 60) -> RunSummary:
         """Waits for the verdict."""
         until = time.monotonic() + timeout

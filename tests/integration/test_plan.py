@@ -151,8 +151,7 @@ def test_a_paused_run_begins_nothing_and_then_goes_on(rig: Rig, lab: LabProcess)
     for node in FOUR:
         lab.break_node(node, latency_ms=60)
     run = rig.start(cluster_of(lab)).id
-    while not any(o.step == "config_edit" for o in rig.engine.store.outcomes(run)):
-        time.sleep(0.02)
+    rig.wait_for_step(run, "config_edit")
     steer.pause(rig.engine, run, "a person wants to look")
     time.sleep(2)
     standing = len(rig.engine.store.outcomes(run))

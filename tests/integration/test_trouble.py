@@ -135,8 +135,7 @@ def test_a_cancelled_run_ends_between_steps(rig: Rig, lab: LabProcess) -> None:
     for node in FOUR:
         lab.break_node(node, latency_ms=60)
     run = rig.start(cluster_of(lab)).id
-    while not any(o.step == "config_edit" for o in rig.engine.store.outcomes(run)):
-        time.sleep(0.02)
+    rig.wait_for_step(run, "config_edit")
     steer.cancel(rig.engine, run, "the change window is over")
     done = rig.finished(run)
     assert (done.record.verdict, Verdict.CANCELLED.exit_code) == (Verdict.CANCELLED, 130)
@@ -166,8 +165,7 @@ def test_a_killed_worker_loses_nothing(tmp_path: Path, lab: LabProcess) -> None:
         for node in FOUR:
             lab.break_node(node, latency_ms=40)
         run = rig.start(cluster_of(lab)).id
-        while not any(o.step == "cert_copy" for o in rig.engine.store.outcomes(run)):
-            time.sleep(0.02)
+        rig.wait_for_step(run, "cert_copy")
         rig.kill_worker()
         killed = time.monotonic()
         rig.start_worker()
@@ -184,8 +182,7 @@ def test_a_lost_chord_is_joined_by_the_reconciler(tmp_path: Path, lab: LabProces
         for node in FOUR:
             lab.break_node(node, latency_ms=40)
         run = rig.start(cluster_of(lab)).id
-        while not any(o.step == "config_edit" for o in rig.engine.store.outcomes(run)):
-            time.sleep(0.02)
+        rig.wait_for_step(run, "config_edit")
         rig.kill_worker()
         with rig.engine.app.connection_for_write() as connection:
             client = connection.default_channel.client
