@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lab.agent_files import FILE_OPERATIONS, Result
+from lab.agent_guard import Guard
 from lab.agent_system import SYSTEM_OPERATIONS, WAITING_OPERATIONS
 from lab.errors import Refusal, Slug
 from lab.machine import Machine
@@ -22,10 +23,13 @@ class Reply:
 
 
 class Watch(Protocol):
-    """Is told of each operation before it is done; may raise to end the agent there."""
+    """Is told of each operation before and after it is done; may raise to end the agent there."""
 
-    def before(self, agent: "Agent", fields: Fields) -> None:
+    async def before(self, agent: "Agent", fields: Fields) -> None:
         """An operation is about to be done."""
+
+    async def after(self, agent: "Agent", fields: Fields) -> None:
+        """An operation has been done, and nobody knows of it yet."""
 
 
 class Agent:
@@ -60,20 +64,36 @@ class Agent:
         return Reply(encode_reply(request.id, results), last=request.stop)
 
     async def _results(self, request: Request) -> list[Result]:
+        try:
+            guard = Guard.of(request.fields)
+        except Refusal as refusal:
+            return [failure(refusal)]
         results: list[Result] = []
         for fields in request.ops:
             if self._watch:
-                self._watch.before(self, fields)
-            results.append(await self._result(fields))
+                await self._watch.before(self, fields)
+            results.append(await self._result(fields, guard))
+            if self._watch:
+                await self._watch.after(self, fields)
             if not results[-1]["ok"] and not request.keep_going:
                 break
         return results
 
-    async def _result(self, fields: Fields) -> Result:
+    async def _result(self, fields: Fields, guard: Guard) -> Result:
         try:
-            return {"ok": True, **await self._do(fields)}
+            return {"ok": True, **await self._guarded(fields, guard)}
         except Refusal as refusal:
             return failure(refusal, fields.place())
+
+    async def _guarded(self, fields: Fields, guard: Guard) -> Result:
+        fence = await guard.admit(self.machine, fields)
+        if fence is None:
+            return await self._do(fields)
+        self.machine.disk.lock(fence)
+        try:
+            return await self._do(fields)
+        finally:
+            self.machine.disk.unlock(fence)
 
     async def _do(self, fields: Fields) -> Result:
         if at_once := FILE_OPERATIONS.get(fields.op) or SYSTEM_OPERATIONS.get(fields.op):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lab.agent_guard import refuse_link
 from lab.disk import Disk, Entry, sha256
 from lab.errors import Refusal, Slug
 from lab.machine import Machine
@@ -183,6 +184,8 @@ def _spread(machine: Machine, fields: Fields) -> Result:
 
 
 def _compare(disk: Disk, path: WindowsPath, data: bytes) -> _Unequal | None:
+    if (entry := disk.stat(path)) and entry.link:
+        raise refuse_link(path, folder=entry.folder)
     before = _current(disk, path)
     if before == sha256(data):
         return None
@@ -200,11 +203,18 @@ def _mkdir(machine: Machine, fields: Fields) -> Result:
 
 
 def _remove(machine: Machine, fields: Fields) -> Result:
-    path, backup = fields.path(), _Backup(machine, fields)
-    if machine.disk.stat(path) is None:
+    path, expect, backup = fields.path(), fields.text("expect", "any").lower(), _Backup(machine, fields)
+    if not re.fullmatch(r"any|folder|[0-9a-f]{64}", expect):
+        raise Refusal(Slug.INVALID, "remove: expect must be a hash, folder or any")
+    entry = machine.disk.stat(path)
+    if entry is None:
         return {"changed": False}
-    entry = machine.disk.check_remove(path)
+    if not path.parts:
+        raise Refusal(Slug.INVALID, "a drive is not removed", path.text)
     before = _FOLDER if entry.folder else sha256(machine.disk.read(path))
+    if expect not in {"any", before}:
+        raise Refusal(Slug.CONFLICT, "what is there is not what was expected", path.text)
+    machine.disk.check_remove(path)
     backup.record(path, before, None)
     machine.disk.remove(path)
     return {"changed": True}

@@ -11,7 +11,7 @@ from lab.machine import Machine
 from lab.messages import Fields, as_time
 from lab.paths import WindowsPath
 from lab.services import Service, ServiceState
-from lab.winrm_tool import asks_for_config, config_text
+from lab.winrm_tool import asks_for_config, config_text, quotas_by_name
 
 __all__ = ["SYSTEM_OPERATIONS", "WAITING_OPERATIONS"]
 
@@ -35,6 +35,7 @@ def _hello(machine: Machine, fields: Fields) -> Result:
         "program_data": facts.program_data,
         "system_drive": facts.system_drive,
         "drives": [{"name": drive, "free": machine.disk.free} for drive in facts.drives],
+        "winrm": quotas_by_name(machine),
     }
 
 

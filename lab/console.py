@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 from lab.agent import Agent
 from lab.agent_files import FILE_OPERATIONS
+from lab.condition import Condition
 from lab.errors import Refusal
-from lab.faults import Condition
 from lab.machine import Machine
 from lab.messages import Fields
 from lab.paths import WindowsPath
@@ -69,17 +69,23 @@ class Console:
         finally:
             agent.close()
 
-    def before(self, agent: Agent, fields: Fields) -> None:
+    async def before(self, agent: Agent, fields: Fields) -> None:
         """Counts an operation, and kills the process where the faults say so."""
         self._condition.counters.operations[fields.op] += 1
-        left = self._condition.operations_left
-        if left is None:
-            return
-        if left == 0:
-            self._condition.operations_left = None
+        await self._condition.reached(fields.op, fields.about())
+        await self._condition.work()
+        if self._condition.dies():
             _leave_half(agent, fields)
             raise _Died
-        self._condition.operations_left = left - 1
+
+    async def after(self, agent: Agent, fields: Fields) -> None:
+        """Faults that begin here hold before the reply is on its way, death included."""
+        del agent
+        if not await self._condition.reached(fields.op, fields.about(), after=True):
+            return
+        await self._condition.work()
+        if self._condition.faults.dies_after_operations == 0 and self._condition.dies():
+            raise _Died
 
 
 async def _converse(agent: Agent, lines: AsyncIterator[bytes], streams: Streams) -> int:
@@ -143,11 +149,13 @@ def _leave_half(agent: Agent, fields: Fields) -> None:
 
 def _leave_half_spread(agent: Agent, fields: Fields) -> None:
     files, blobs = fields.names("files"), fields.blobs("blobs")
-    names = list(files)
+    folder, disk = fields.path("folder"), agent.machine.disk
+    # Equal files are skipped; none of them is ever half-written.
+    names = [n for n in files if not disk.stat(folder.child(n)) or disk.read(folder.child(n)) != blobs[files[n]]]
     done, rest = names[: len(names) // 2], names[len(names) // 2 :]
     FILE_OPERATIONS["spread"](agent.machine, fields.replaced(files={name: files[name] for name in done}))
     if rest:
-        _leave_temporary(agent, fields.path("folder").child(rest[0]), blobs[files[rest[0]]])
+        _leave_temporary(agent, folder.child(rest[0]), blobs[files[rest[0]]])
 
 
 def _leave_temporary(agent: Agent, path: WindowsPath, data: bytes) -> None:

@@ -8,6 +8,7 @@ Every request carries `Authorization: Bearer <token>` (from `lab.json`).
 | `GET /nodes`, `GET /nodes/S1` | counters, service history, present faults |
 | `PUT /nodes/S1/faults` | makes exactly these faults hold (`lab.faults.Faults`, JSON); `{}` heals |
 | `PATCH /nodes/S1/faults` | changes only the faults named |
+| `GET /nodes/S1/operations` | the latest operations of the agent and messages of WinRM, in order |
 | `POST /nodes/S1/agent` | does a request of the agent's protocol on a simulated machine, without WinRM |
 | `POST /nodes/S1/configurator` | runs the Security Configurator there |
 """
@@ -18,6 +19,7 @@ import resource
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 
 from aiohttp import web
 from pydantic import ValidationError
@@ -53,6 +55,7 @@ def control_app(lab: Lab, token: str) -> web.Application:
     app.router.add_get("/lab", _lab)
     app.router.add_get("/nodes", _nodes)
     app.router.add_get("/nodes/{name}", _node)
+    app.router.add_get("/nodes/{name}/operations", _operations)
     app.router.add_put("/nodes/{name}/faults", _put_faults)
     app.router.add_patch("/nodes/{name}/faults", _patch_faults)
     app.router.add_post("/nodes/{name}/agent", _agent)
@@ -89,6 +92,10 @@ async def _nodes(request: web.Request) -> web.Response:
 
 async def _node(request: web.Request) -> web.Response:
     return web.json_response(_named(request).report())
+
+
+async def _operations(request: web.Request) -> web.Response:
+    return web.json_response([asdict(seen) for seen in _named(request).condition.counters.latest])
 
 
 async def _put_faults(request: web.Request) -> web.Response:

@@ -27,13 +27,14 @@ def sha256(data: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file or folder as it stands. `mtime` is nanoseconds since 1970, UTC."""
+    """A file or folder as it stands. `mtime` is nanoseconds since 1970, UTC; a `link` shows what it leads to."""
 
     name: str
     folder: bool
     size: int
     mtime: int
     readonly: bool = False
+    link: bool = False
 
 
 class Disk(ABC):
@@ -159,6 +160,21 @@ class Disk(ABC):
         stamp = self.now() if mtime is None else mtime
         self._set_mtime(path, stamp)
         return stamp
+
+    @abstractmethod
+    def _link(self, path: WindowsPath, target: WindowsPath) -> None: ...
+
+    def link(self, path: WindowsPath, target: WindowsPath) -> None:
+        """Makes a junction to a folder, or a link to a file, that is there.
+
+        Raises:
+            Refusal: `not_found` without its folder or the target, `invalid` where something stands already.
+        """
+        self._existing(target)
+        if self.stat(path):
+            raise Refusal(Slug.INVALID, "something of that name stands there", path.text)
+        self.check_folder(path.parent)
+        self._link(path, target)
 
     def set_readonly(self, path: WindowsPath, *, readonly: bool = True) -> None:
         """Sets or clears a file's read-only attribute.

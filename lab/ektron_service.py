@@ -13,7 +13,6 @@ Decided from ektron-facts, where they are silent said here:
 
 import base64
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
@@ -182,19 +181,17 @@ def _setting(root: etree._Element, key: str) -> str | None:
 def _client_keys(root: etree._Element) -> dict[str, str]:
     """Key -> SHA-256 of the certificate; a key twice with different values is what .NET refuses (ektron-facts 2.2)."""
     found: dict[str, str] = {}
-    for key, value in _keys(root):
-        if found.setdefault(key, value) != value:
+    for item in root.iterfind("ektron.serviceModel/publickCertKeys/*"):
+        key, value = item.get("key"), item.get("encodedValue")
+        if item.tag == "clear":
+            found.clear()
+        elif not key:
+            raise _Broken("an entry of publickCertKeys has no key")
+        elif item.tag == "remove":
+            found.pop(key, None)
+        elif value is not None and found.setdefault(key, value) != value:
             raise _Broken(f"the key {key} stands there twice with different values")
     return {key: _fingerprint(value) for key, value in found.items()}
-
-
-def _keys(root: etree._Element) -> Iterator[tuple[str, str]]:
-    for item in root.iterfind("ektron.serviceModel/publickCertKeys/add"):
-        key, value = item.get("key"), item.get("encodedValue")
-        if not key:
-            raise _Broken("an entry of publickCertKeys has no key")
-        if value is not None:
-            yield key, value
 
 
 @lru_cache(maxsize=1024)

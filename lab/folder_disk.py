@@ -72,7 +72,7 @@ class FolderDisk(Disk):
         if real is None:
             return None
         with _windows_errors(path):
-            return _entry(real.name if path.parts else "", real.stat(follow_symlinks=False))
+            return _entry(real.name if path.parts else "", real)
 
     def _there(self, path: WindowsPath) -> Path:
         real = self.real(path)
@@ -82,7 +82,7 @@ class FolderDisk(Disk):
 
     def _children(self, path: WindowsPath) -> list[Entry]:
         with _windows_errors(path), os.scandir(self._there(path)) as found:
-            return [_entry(item.name, item.stat(follow_symlinks=False)) for item in found]
+            return [_entry(item.name, item) for item in found]
 
     def _bytes(self, path: WindowsPath) -> bytes:
         with _windows_errors(path):
@@ -111,7 +111,11 @@ class FolderDisk(Disk):
     def _delete(self, path: WindowsPath) -> None:
         with _windows_errors(path):
             real = self._there(path)
-            real.rmdir() if real.is_dir() else real.unlink()
+            real.rmdir() if real.is_dir() and not real.is_symlink() else real.unlink()
+
+    def _link(self, path: WindowsPath, target: WindowsPath) -> None:
+        with _windows_errors(path):
+            (self._there(path.parent) / path.name).symlink_to(self._there(target))
 
     def _set_mtime(self, path: WindowsPath, mtime: int) -> None:
         with _windows_errors(path):
@@ -135,7 +139,12 @@ def _look_up(folder: str, part: str, key: str) -> str | None:
     return next((f"{folder}/{name}" for name in names if fold(name) == key), None)
 
 
-def _entry(name: str, found: os.stat_result) -> Entry:
+def _entry(name: str, place: "Path | os.DirEntry[str]") -> Entry:
+    link = place.is_symlink()
+    try:
+        found = place.stat(follow_symlinks=link)
+    except FileNotFoundError:
+        found = place.stat(follow_symlinks=False)
     folder = stat.S_ISDIR(found.st_mode)
     return Entry(
         name,
@@ -143,6 +152,7 @@ def _entry(name: str, found: os.stat_result) -> Entry:
         size=0 if folder else found.st_size,
         mtime=found.st_mtime_ns,
         readonly=not folder and not found.st_mode & stat.S_IWUSR,
+        link=link,
     )
 
 

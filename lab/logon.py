@@ -13,7 +13,7 @@ import spnego
 from spnego._ntlm_raw.crypto import ntowfv1
 from spnego.exceptions import SpnegoError
 
-from lab.faults import Counters
+from lab.condition import Counters
 
 __all__ = ["Account", "Connection", "Verdict"]
 

@@ -39,7 +39,8 @@ class Quotas:
     Attributes:
         shells_per_user: shells open at a time. operations_per_shell: commands a shell takes in its life.
         processes_per_shell: commands running in a shell at a time. idle_seconds: after which a shell is ended.
-        envelope_bytes: largest message; larger ones are refused.
+        envelope_bytes: largest message; larger ones are refused. users: accounts with shells at a time.
+        memory_megabytes: of a shell and all that runs in it.
     """
 
     shells_per_user: int = 30
@@ -47,6 +48,8 @@ class Quotas:
     operations_per_shell: int = 1500
     idle_seconds: float = 7200.0
     envelope_bytes: int = 512_000
+    users: int = 10
+    memory_megabytes: int = 1024
 
 
 @dataclass(frozen=True, slots=True)

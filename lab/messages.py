@@ -13,6 +13,7 @@ from lab.paths import WindowsPath
 __all__ = ["Fields", "Request", "Unreadable", "as_time", "encode_reply", "failure"]
 
 _VERSION = 1
+_LARGEST = 2**63 - 1
 _MISSING = object()
 
 
@@ -44,6 +45,11 @@ class Fields:
         """The file or folder it is about, as written, or None."""
         return next((v for n in ("path", "folder", "program") if isinstance(v := self._values.get(n), str)), None)
 
+    def about(self) -> str:
+        """What it is about, as written: a place, a service, a registry key, a host; else empty."""
+        names = ("key", "name", "host", "url")
+        return self.place() or next((v for n in names if isinstance(v := self._values.get(n), str)), "")
+
     def _get(self, name: str, default: object) -> object:
         value = self._values.get(name, default)
         if value is _MISSING:
@@ -68,6 +74,23 @@ class Fields:
         """A path, or None when the field is missing or null."""
         return None if self._get(name, None) is None else self.path(name)
 
+    def has(self, name: str) -> bool:
+        """Whether the field is there and not null."""
+        return self._values.get(name) is not None
+
+    def asks_for(self, name: str, *texts: str) -> bool:
+        """Whether the field is one of these texts."""
+        return self._values.get(name) in texts
+
+    def object_or_none(self, name: str) -> "Fields | None":
+        """Fields within the field, or None when it is missing or null."""
+        value = self._get(name, None)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise self._wrong(name, "an object")
+        return Fields({**value, "op": name})
+
     def flag(self, name: str) -> bool:
         """True or false; false when missing."""
         value = self._get(name, default=False)
@@ -76,9 +99,9 @@ class Fields:
         return value
 
     def whole(self, name: str, default: object = _MISSING, *, least: int = 0) -> int:
-        """A whole number of at least `least`."""
+        """A whole number of at least `least`, in 64 bits."""
         value = self._get(name, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _LARGEST:
             raise self._wrong(name, f"a whole number from {least}")
         return value
 
@@ -120,10 +143,11 @@ class Fields:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One line that could be read."""
+    """One line that could be read. `fields` are its own, for what else it holds."""
 
     id: object
     ops: tuple[Fields, ...]
+    fields: Fields
     keep_going: bool = False
     stop: bool = False
 
@@ -145,9 +169,10 @@ class Request:
             raise Unreadable(None, "the request has no id")
         if type(value.get("v")) is not int or value["v"] != _VERSION:
             raise Unreadable(request_id, "the request is of another version than 1")
+        fields = Fields({**value, "op": "request"})
         if value.get("stop") is True:
-            return cls(request_id, (), stop=True)
-        return cls(request_id, _operations(request_id, value.get("ops")), value.get("keep_going") is True)
+            return cls(request_id, (), fields, stop=True)
+        return cls(request_id, _operations(request_id, value.get("ops")), fields, value.get("keep_going") is True)
 
 
 def _no_number(text: str) -> None:

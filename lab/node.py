@@ -1,15 +1,18 @@
 """One node of the lab: a machine with the product, its WinRM server, and what is wrong with it."""
 
+import asyncio
 import ssl
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from lab.condition import Condition
 from lab.config import LabConfig, NodeConfig
 from lab.console import Console
 from lab.disk import Disk
 from lab.ektron import Edition, Options, Product, install, lay_out
 from lab.errors import Refusal, Slug
-from lab.faults import Condition, Faults
+from lab.faults import Faults, Later
 from lab.folder_disk import FolderDisk
 from lab.logon import Account
 from lab.machine import Machine, Quotas
@@ -46,6 +49,7 @@ class Node:
     condition: Condition
     tls: ssl.SSLContext
     port: int
+    _timers: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def start(self) -> None:
         """Boots: the faults of the configuration, the services, then WinRM.
@@ -54,15 +58,18 @@ class Node:
             ConfigRefused: its address is taken.
             Refusal: a fault names a file that is not there.
         """
+        self.condition.begin = self.begin
         await self.apply(self.config.faults)
         if self.service and self.service.start_type is StartType.AUTO:
             self.service.request_start()
 
     async def stop(self) -> None:
         """Ends everything on it."""
+        self._forget_timers()
         self.server.shells.end_all()
         await self.server.shells.ended()
         await self.server.close()
+        await self.server.closed()
         if self.service:
             self.service.die()
         self.account.close()
@@ -79,32 +86,76 @@ class Node:
                 Slug.INVALID, f"{self.machine.name} is a real machine: {', '.join(unplayable)} cannot be played"
             )
         readonly = [self._existing(text) for text in faults.readonly]
-        locked = [WindowsPath.of(text) for text in faults.locked]
-        self._apply_to_files(readonly, locked)
+        self._forget_timers()
+        was = self.condition.faults
         self.condition.set(faults)
+        await self._hold(was, readonly)
+
+    async def begin(self, later: Later) -> None:
+        """Makes the faults of a moment that has come hold, for as long as it says.
+
+        Raises:
+            Refusal: a fault names a file that is not there.
+        """
+        was = self.condition.faults
+        await self._change(was.with_those_of(later.faults), later.faults.model_fields_set)
+        if later.seconds is None:
+            return
+        ending = asyncio.create_task(self._ended(was, later, later.seconds))
+        self._timers.add(ending)
+        ending.add_done_callback(self._timers.discard)
+
+    async def _ended(self, was: Faults, later: Later, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        healthy = {name: getattr(was, name) for name in later.faults.model_fields_set}
+        await self._change(self.condition.faults.model_copy(update=healthy), healthy.keys())
+
+    def _forget_timers(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+
+    async def _change(self, faults: Faults, names: Iterable[str]) -> None:
+        readonly = [self._existing(text) for text in faults.readonly]
+        was = self.condition.faults
+        self.condition.change(faults, frozenset(names))
+        await self._hold(was, readonly)
+
+    async def _hold(self, was: Faults, readonly: list[WindowsPath]) -> None:
+        """Makes the present faults true of machine, service and wire."""
+        faults = self.condition.faults
+        self._apply_to_files(was, readonly, [WindowsPath.of(text) for text in faults.locked])
         self.machine.clock.skew = faults.clock_skew
         self.machine.disk.free = _PLENTY if faults.disk_free is None else faults.disk_free
         quota = faults.shell_quota
         self.machine.quotas.shells_per_user = Quotas().shells_per_user if quota is None else quota
         self._apply_to_service(faults)
         self._apply_to_wire(faults)
-        if faults.away or faults.refuse_connections:
+        self._apply_to_power(was, faults)
+        if faults.unreachable:
             await self.server.close()
         else:
             await self.server.open(self.port, self.tls)
+
+    def _apply_to_power(self, was: Faults, faults: Faults) -> None:
+        if faults.power_cut and not was.power_cut:
+            self.server.shells.end_all()
+            if self.service:
+                self.service.die()
+        if was.power_cut and not faults.power_cut and self.service and self.service.start_type is StartType.AUTO:
+            self.service.request_start()
 
     def _existing(self, text: str) -> WindowsPath:
         path = WindowsPath.of(text)
         self.machine.disk.check_file(path)
         return path
 
-    def _apply_to_files(self, readonly: list[WindowsPath], locked: list[WindowsPath]) -> None:
-        disk, before = self.machine.disk, self.condition.faults
-        for text in before.readonly:
+    def _apply_to_files(self, was: Faults, readonly: list[WindowsPath], locked: list[WindowsPath]) -> None:
+        disk = self.machine.disk
+        for text in was.readonly:
             path = WindowsPath.of(text)
             if disk.stat(path):
                 disk.set_readonly(path, readonly=False)
-        for text in before.locked:
+        for text in was.locked:
             disk.unlock(WindowsPath.of(text))
         for path in readonly:
             disk.set_readonly(path)
@@ -121,7 +172,7 @@ class Node:
         service.start_type = StartType.DISABLED if wrong.disabled else StartType.AUTO
 
     def _apply_to_wire(self, faults: Faults) -> None:
-        self.network.set_away(self.machine.address, away=faults.away)
+        self.network.set_away(self.machine.address, away=faults.away or faults.power_cut)
         name = self.machine.name
         kept = {pair for pair in self.network.cut if pair[0] != name}
         self.network.cut = kept | {(name, other) for other in faults.cut}
@@ -133,6 +184,7 @@ class Node:
             "name": self.machine.name,
             "address": self.machine.address,
             "faults": self.condition.faults.model_dump(mode="json", exclude_defaults=True),
+            "begun": self.condition.begun,
             "logons_tried": counters.logons_tried,
             "logons_refused": counters.logons_refused,
             "round_trips": counters.round_trips,

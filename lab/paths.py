@@ -1,7 +1,7 @@
 """Windows paths as the agent's protocol allows them: a drive, backslashes, nothing clever."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Self
@@ -93,6 +93,16 @@ class WindowsPath:
         if why := plain_name(name):
             raise Refusal(Slug.INVALID, f"{name!r} is no file name: {why}", self.text)
         return type(self)(self.drive, (*self.parts, name), (*self.key, fold(name)))
+
+    def is_below(self, folder: "WindowsPath") -> bool:
+        """Whether it lies in that folder, at whatever depth."""
+        depth = len(folder.key)
+        return self.drive == folder.drive and len(self.key) > depth and self.key[:depth] == folder.key
+
+    def way(self, depth: int = 0) -> Iterator[Self]:
+        """What is passed on the way down to it, itself the last; not the first `depth` names."""
+        for end in range(depth + 1, len(self.key) + 1):
+            yield type(self)(self.drive, self.parts[:end], self.key[:end])
 
     def below(self, relative: str) -> Self:
         r"""What lies under it along a relative path such as `a\b`."""

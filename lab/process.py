@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
-from lab.faults import Condition
+from lab.condition import Condition
 from lab.shells import CommandLine, Streams
 
 __all__ = ["ProcessHost"]

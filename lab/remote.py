@@ -110,6 +110,10 @@ class LabProcess:
         """Counters, service history and present faults of a node."""
         return dict(self._ask("GET", f"/nodes/{node}"))
 
+    def operations(self, node: str) -> list[dict[str, Any]]:
+        """The latest operations of the agent and messages of WinRM there, in order (`lab.condition.Seen`)."""
+        return list(self._ask("GET", f"/nodes/{node}/operations"))
+
     def break_node(self, node: str, **faults: object) -> dict[str, Any]:
         """Makes exactly these faults hold (`lab.faults.Faults`)."""
         return dict(self._ask("PUT", f"/nodes/{node}/faults", faults))

@@ -8,6 +8,7 @@ import asyncio
 import time
 import uuid
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -190,8 +191,18 @@ class Shells:
                 raise Fault.invalid("only stdin takes input")
             self._command(shell, chunk.command).streams.feed(chunk.data, end=chunk.end)
 
-    async def receive(self, owner: str, shell_id: str, command_id: str, timeout: float, limit: int) -> Output:  # noqa: ASYNC109
+    async def receive(
+        self,
+        owner: str,
+        shell_id: str,
+        command_id: str,
+        timeout: float,  # noqa: ASYNC109
+        limit: int,
+        late: Callable[[], bool] = lambda: False,
+    ) -> Output:
         """Waits for output or the end, at most `timeout` seconds; gives at most about `limit` bytes.
+
+        Once there is something, `late` is asked whether it came too late nevertheless; it then waits for the next one.
 
         Raises:
             Fault: unknown shell or command, another Receive waits, or nothing came in time.
@@ -213,6 +224,8 @@ class Shells:
             shell.used = time.monotonic()
         if shell.id not in self._shells:
             raise Fault.unknown_shell(shell.id)
+        if late():
+            raise Fault.timed_out()
         chunks = _take(command.streams.output, limit)
         return Output(chunks, None if command.streams.output else command.exit_code())
 

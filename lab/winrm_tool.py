@@ -1,8 +1,8 @@
-"""What `winrm get winrm/config` prints on a simulated machine: its quotas, in the shape of the real tool."""
+"""WinRM's quotas on a simulated machine: by name, and as `winrm get winrm/config` prints them."""
 
 from lab.machine import Machine
 
-__all__ = ["asks_for_config", "config_text"]
+__all__ = ["asks_for_config", "config_text", "quotas_by_name"]
 
 
 def asks_for_config(program: str, args: list[str]) -> bool:
@@ -10,23 +10,46 @@ def asks_for_config(program: str, args: list[str]) -> bool:
     return program.lower() == "cscript.exe" and [arg.lower() for arg in args[-2:]] == ["get", "winrm/config"]
 
 
+def _envelope(machine: Machine) -> dict[str, str]:
+    return {"MaxEnvelopeSizekb": str(machine.quotas.envelope_bytes // 1024), "MaxTimeoutms": "60000"}
+
+
+def _service(machine: Machine) -> dict[str, str]:
+    return {"MaxConcurrentOperationsPerUser": str(machine.quotas.operations_per_shell)}
+
+
+def _shells(machine: Machine) -> dict[str, str]:
+    quotas = machine.quotas
+    return {
+        "IdleTimeout": str(int(quotas.idle_seconds * 1000)),
+        "MaxConcurrentUsers": str(quotas.users),
+        "MaxProcessesPerShell": str(quotas.processes_per_shell),
+        "MaxMemoryPerShellMB": str(quotas.memory_megabytes),
+        "MaxShellsPerUser": str(quotas.shells_per_user),
+    }
+
+
+def quotas_by_name(machine: Machine) -> dict[str, str]:
+    """All that is known of them."""
+    return {**_envelope(machine), **_service(machine), **_shells(machine)}
+
+
 def config_text(machine: Machine) -> str:
     """The settings, in sections by indentation."""
-    quotas = machine.quotas
     lines = [
         "Config",
-        f"    MaxEnvelopeSizekb = {quotas.envelope_bytes // 1024}",
-        "    MaxTimeoutms = 60000",
+        *_listed(_envelope(machine), 4),
         "    Client",
         "        AllowUnencrypted = false",
         "    Service",
-        f"        MaxConcurrentOperationsPerUser = {quotas.operations_per_shell}",
+        *_listed(_service(machine), 8),
         '        AllowUnencrypted = false [Source="GPO"]',
         "    Winrs",
         "        AllowRemoteShellAccess = true",
-        f"        IdleTimeout = {int(quotas.idle_seconds * 1000)}",
-        f"        MaxProcessesPerShell = {quotas.processes_per_shell}",
-        "        MaxMemoryPerShellMB = 1024",
-        f"        MaxShellsPerUser = {quotas.shells_per_user}",
+        *_listed(_shells(machine), 8),
     ]
     return "\r\n".join(lines) + "\r\n"
+
+
+def _listed(settings: dict[str, str], indent: int) -> list[str]:
+    return [f"{'':{indent}}{name} = {value}" for name, value in settings.items()]

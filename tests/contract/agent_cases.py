@@ -3,15 +3,18 @@ r"""The case files of the agent's protocol: read, filled in for a machine, compa
 A case is one JSON file in `tests/cases/agent`:
 
     description   one sentence
-    given         folders, files {path: content}, readonly, hidden, locked [paths], services [..], values [..]
+    given         folders, files {path: content}, many {folder: count}, links {path: target}, readonly, hidden,
+                  locked [paths], services [..], values [..]
     request       one request; or `line`, the raw text of one
     reply         what it must answer; fields not named may be anything
     again         what the same request must answer the second time
-    then          files {path: content, or null}, folders [..], names {folder: [..]}, manifest {folder: [lines]}
+    then          files {path: content, or null}, folders [..], names {folder: [..]}, manifest {folder: [lines]},
+                  hidden [paths], where files have such an attribute
     platforms     {platform: {reason, ...}}: the same parts where a platform differs, or `skip: true`
 
 Content is {"text": ..}, {"base64": ..}, {"hex": ..} or {"size": n} (that many bytes). Paths are below `C:\case`, which
-stands for a folder of the machine. In a reply {"$is": "time"} and its like stand for a kind of value.
+stands for a folder of the machine. In a reply {"$is": "time"} and its like stand for a kind of value; {"$first": "pid"}
+gives a value a name, {"$same": "pid"} and {"$other": "pid"} are that value again, or another.
 """
 
 import base64
@@ -26,7 +29,6 @@ from typing import Any
 __all__ = ["CASES", "Case", "Json", "content_of", "differences", "manifest_differences"]
 
 Json = Any
-ROOT = "C:\\case"
 FOLDER = Path(__file__).parent.parent / "cases" / "agent"
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,7})?Z")
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -38,10 +40,17 @@ class Case:
 
     name: str
     body: dict[str, Json]
+    root: str = "C:\\case"
 
     def on(self, platform: str) -> dict[str, Json]:
         """The case as it is on one platform."""
         return {**self.body, **self.body.get("platforms", {}).get(platform, {})}
+
+    def apart(self, number: int) -> "Case":
+        """The same case with a folder, services and their programs of its own, to lie beside others."""
+        text = re.sub(r"(?i)(C:\\+)(case|svc\d?)(?=[\\\"])", rf"\g<1>\g<2>{number}", json.dumps(self.body))
+        text = re.sub(r"(?i)(Esync ?Practice|EsyncNeeds|EsyncCase)", rf"\g<1>{number}", text)
+        return Case(self.name, json.loads(text), f"{self.root}{number}")
 
 
 def _load() -> list[Case]:
@@ -93,22 +102,35 @@ def _matcher(wanted: dict[str, Json]) -> Callable[[Json], bool] | None:
     return None
 
 
-def differences(wanted: Json, found: Json, place: str = "reply") -> list[str]:
+def _remembered(wanted: dict[str, Json], named: dict[str, Json]) -> Callable[[Json], bool] | None:
+    """What a value is by another one of the same reply."""
+    match wanted:
+        case {"$first": str(name)}:
+            return lambda value: named.setdefault(name, value) is value
+        case {"$same": str(name)}:
+            return lambda value: bool(value == named[name])
+        case {"$other": str(name)}:
+            return lambda value: bool(value and value != named[name])
+    return None
+
+
+def differences(wanted: Json, found: Json, place: str = "reply", named: dict[str, Json] | None = None) -> list[str]:
     """Where what was found is not what was wanted; empty when it is."""
+    named = {} if named is None else named
     if isinstance(wanted, dict):
-        matcher = _matcher(wanted)
+        matcher = _matcher(wanted) or _remembered(wanted, named)
         if matcher is not None:
             return [] if matcher(found) else [f"{place}: wanted {wanted}, found {_short(found)}"]
         if not isinstance(found, dict):
             return [f"{place}: wanted an object, found {_short(found)}"]
         missing = [f"{place} lacks {key}" for key in wanted.keys() - found.keys()]
         return missing + [line for key in wanted.keys() & found.keys()
-                          for line in differences(wanted[key], found[key], f"{place}.{key}")]  # fmt: skip
+                          for line in differences(wanted[key], found[key], f"{place}.{key}", named)]  # fmt: skip
     if isinstance(wanted, list):
         if not isinstance(found, list) or len(found) != len(wanted):
             return [f"{place}: wanted {len(wanted)} items, found {_short(found)}"]
         pairs = enumerate(zip(wanted, found, strict=True))
-        return [line for i, (one, other) in pairs for line in differences(one, other, f"{place}[{i}]")]
+        return [line for i, (one, other) in pairs for line in differences(one, other, f"{place}[{i}]", named)]
     same = type(wanted) is type(found) and wanted == found
     return [] if same else [f"{place}: wanted {wanted!r}, found {_short(found)}"]
 

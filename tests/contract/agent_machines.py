@@ -8,12 +8,13 @@ import fcntl
 import os
 import re
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.contract.agent_cases import ROOT, Json, content_of
+from tests.contract.agent_cases import Json, content_of
 from workers.winrm.local import LocalChannel, pwsh
 from workers.winrm.wire import command_line, script_line
 
@@ -27,8 +28,8 @@ class Machine(Protocol):
 
     platform: str
 
-    def lay_out(self, given: Json) -> None:
-        r"""Makes a fresh `C:\case` with what a case is given."""
+    def lay_out(self, given: Json, root: str) -> None:
+        """Makes a fresh folder with what a case is given, beside those that are there."""
 
     def ask(self, line: str) -> str:
         """Passes one line to the agent; gives the line that comes back."""
@@ -42,17 +43,20 @@ class Machine(Protocol):
     def names(self, path: str) -> list[str]:
         """The names in a folder, sorted."""
 
+    def hidden(self, path: str) -> bool | None:
+        """Whether a file has the attribute; None where there is none of that kind."""
+
     def clear(self) -> None:
-        """Lets go of what the case held."""
+        """Lets go of what the cases held, and takes away what was laid out."""
 
     def close(self) -> None:
         """Ends it."""
 
 
 def translated(value: Json, path: Callable[[str], str]) -> Json:
-    r"""Every text that is a path below `C:\\case`, rewritten; keys of files as well."""
+    """Every text as the machine has it, those that are keys as well."""
     if isinstance(value, str):
-        return path(value) if value.startswith("C:\\") else value
+        return path(value)
     if isinstance(value, list):
         return [translated(item, path) for item in value]
     if isinstance(value, dict):
@@ -61,12 +65,19 @@ def translated(value: Json, path: Callable[[str], str]) -> Json:
 
 
 class Talk:
-    """One PowerShell that answers line after line."""
+    """One PowerShell that answers line after line.
 
-    def __init__(self, arguments: Callable[[str], Sequence[str]]) -> None:
+    Args:
+        arguments: what to execute for a command line.
+        command: the command line. first: what it is sent at once. Both are the agent's unless told.
+    """
+
+    def __init__(
+        self, arguments: Callable[[str], Sequence[str]], command: str = command_line(), first: bytes = script_line()
+    ) -> None:
         self._channel = LocalChannel(arguments)
-        self._channel.start(command_line(), within=_ANSWER)
-        self._channel.send(script_line(), within=_ANSWER)
+        self._channel.start(command, within=_ANSWER)
+        self._channel.send(first, within=_ANSWER)
         self._pending = b""
 
     def ask(self, line: str) -> str:
@@ -88,24 +99,32 @@ class Talk:
 class RealDisk:
     """Lays out and looks through this machine's own file system."""
 
-    def __init__(self, folder: Path, talk: Talk) -> None:
-        self._folder = folder
-        self._talk = talk
+    def __init__(self, drive: Path, arguments: Callable[[str], Sequence[str]]) -> None:
+        self._drive = drive
+        self._arguments = arguments
+        self._talk = Talk(arguments)
         self._held: list[int] = []
+        self._made: list[Path] = []
 
     def real(self, path: str) -> Path:
         """Where a path of a case lies here."""
-        return self._folder.joinpath(*path.removeprefix(ROOT).strip("\\").split("\\"))
+        return self._drive.joinpath(*path.removeprefix("C:\\").split("\\"))
 
-    def lay_out(self, given: Json) -> None:
+    def lay_out(self, given: Json, root: str) -> None:
         """Makes files and folders, and holds those that are to be held."""
-        self.clear()
-        self._folder.mkdir()
+        self._made.append(self.real(root))
+        self._made[-1].mkdir()
         for path in given.get("folders", []):
             self.real(path).mkdir(parents=True, exist_ok=True)
         for path, content in given.get("files", {}).items():
             self.real(path).parent.mkdir(parents=True, exist_ok=True)
             self.real(path).write_bytes(content_of(content))
+        for path, count in given.get("many", {}).items():
+            self.real(path).mkdir()
+            for number in range(count):
+                (self.real(path) / f"{number:05d}").touch()
+        for path, target in given.get("links", {}).items():
+            self.real(path).symlink_to(self.real(target))
         for path in given.get("readonly", []):
             self.real(path).chmod(0o444)
         for path in given.get("locked", []):
@@ -115,6 +134,13 @@ class RealDisk:
     def ask(self, line: str) -> str:
         """Passes one line to the agent."""
         return self._talk.ask(line)
+
+    def ask_at_once(self, lines: Sequence[str]) -> list[str]:
+        """Passes all lines and the end of input to a new agent in batch."""
+        given = script_line() + "".join(f"{line}\n" for line in lines).encode("ascii")
+        command = self._arguments(command_line(batch=True))
+        done = subprocess.run(command, input=given, capture_output=True, check=True, timeout=4 * _ANSWER)
+        return done.stdout.decode("ascii").splitlines()
 
     def look(self, path: str) -> bytes | str | None:
         """What lies there."""
@@ -127,11 +153,17 @@ class RealDisk:
         """The names in a folder."""
         return sorted(entry.name for entry in self.real(path).iterdir())
 
+    def hidden(self, path: str) -> bool | None:
+        """Linux hides files by their names only."""
+        del path
+        return None
+
     def clear(self) -> None:
         """Lets go of what is held, and removes the folder."""
         while self._held:
             os.close(self._held.pop())
-        shutil.rmtree(self._folder, ignore_errors=True)
+        while self._made:
+            shutil.rmtree(self._made.pop(), ignore_errors=True)
 
     def close(self) -> None:
         """Ends PowerShell."""
@@ -146,14 +178,14 @@ class LinuxMachine(RealDisk):
 
     def __init__(self, program: str) -> None:
         self._home = tempfile.TemporaryDirectory(prefix="agent-")
-        super().__init__(Path(self._home.name) / "case", Talk(pwsh(program)))
+        super().__init__(Path(self._home.name), pwsh(program))
 
     def local(self, value: Json) -> Json:
         """With `/`, below the folder that stands for the drive."""
         return translated(value, self._path)
 
     def _path(self, text: str) -> str:
-        return str(self._folder) + text.removeprefix(ROOT).replace("\\", "/") if text.startswith(ROOT) else text
+        return f"{self._drive}{text[2:]}".replace("\\", "/") if text.startswith("C:\\case") else text
 
     def close(self) -> None:
         """Ends PowerShell and removes all."""
@@ -180,16 +212,22 @@ class LabMachine:
         self._machine = Simulated.bare("N1", MemoryDisk())
         self._agent = Agent(self._machine)
 
-    def lay_out(self, given: Json) -> None:
+    def lay_out(self, given: Json, root: str) -> None:
         """Makes a new machine with what is given."""
         self._lay_bare()
         disk = self._machine.disk
-        disk.make_folder(self._path(ROOT))
+        disk.make_folder(self._path(root))
         for path in given.get("folders", []):
             disk.make_folder(self._path(path))
         for path, content in given.get("files", {}).items():
             disk.make_folder(self._path(path).parent)
             disk.put(self._path(path), content_of(content))
+        for path, count in given.get("many", {}).items():
+            disk.make_folder(self._path(path))
+            for number in range(count):
+                disk.put(self._path(f"{path}\\{number:05d}"), b"")
+        for path, target in given.get("links", {}).items():
+            disk.link(self._path(path), self._path(target))
         for path in given.get("readonly", []):
             disk.set_readonly(self._path(path))
         for path in given.get("locked", []):
@@ -214,6 +252,8 @@ class LabMachine:
             service.start_seconds = delay
         if given.get("disabled"):
             service.start_type = StartType.DISABLED
+        if given.get("died"):
+            service.die()
 
     def ask(self, line: str) -> str:
         """Passes one line to the agent."""
@@ -233,6 +273,11 @@ class LabMachine:
     def names(self, path: str) -> list[str]:
         """The names in a folder."""
         return sorted(self._machine.disk.names(self._path(path)))
+
+    def hidden(self, path: str) -> bool | None:
+        """The simulated machine has no attributes besides read-only."""
+        del path
+        return None
 
     def clear(self) -> None:
         """Nothing: each case has a machine of its own."""

@@ -10,7 +10,7 @@ from typing import Self
 
 from tests.contract.agent_cases import Json, content_of
 
-__all__ = ["AgentSite"]
+__all__ = ["ANSWERS", "LATE", "AgentSite", "filled"]
 
 _PAGES = {
     "/hello": (200, b"hello"),
@@ -20,6 +20,14 @@ _PAGES = {
     "/big": (200, content_of({"size": 100_000})),
     "/slow": (200, b"late"),
 }
+LATE = 3  #: seconds until `/slow` answers
+#: The same pages as they travel, for a site that another machine plays.
+ANSWERS = {
+    path: f"HTTP/1.1 {status} x\r\nContent-Length: {len(body)}\r\nLocation: /hello\r\n".encode()
+    + b"Connection: close\r\n\r\n"
+    + body
+    for path, (status, body) in _PAGES.items()
+}
 _SIZE = re.compile(r"@SIZE:(\d+)@")
 
 
@@ -28,7 +36,7 @@ class _Page(BaseHTTPRequestHandler):
         """Answers with the page of that path."""
         status, body = _PAGES.get(self.path, (404, b"missing"))
         if self.path == "/slow":
-            time.sleep(3)
+            time.sleep(LATE)
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Location", "/hello")
@@ -62,17 +70,22 @@ class AgentSite:
 
     def filled(self, value: Json) -> Json:
         """The value with what stands for a port or for large data filled in."""
-        if isinstance(value, dict):
-            return {key: self.filled(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self.filled(item) for item in value]
-        if not isinstance(value, str):
-            return value
-        ports = {"@PORT@": self._server.server_port, "@CLOSED@": self._closed.getsockname()[1]}
-        if value in ports:
-            return ports[value]
-        if size := _SIZE.fullmatch(value):
-            return base64.b64encode(content_of({"size": int(size[1])})).decode()
-        for name, port in ports.items():
-            value = value.replace(name, str(port))
+        return filled(value, self._server.server_port, self._closed.getsockname()[1])
+
+
+def filled(value: Json, port: int, closed: int) -> Json:
+    """The value with these ports, where somebody listens and where nobody does, and with large data."""
+    if isinstance(value, dict):
+        return {key: filled(item, port, closed) for key, item in value.items()}
+    if isinstance(value, list):
+        return [filled(item, port, closed) for item in value]
+    if not isinstance(value, str):
         return value
+    ports = {"@PORT@": port, "@CLOSED@": closed}
+    if value in ports:
+        return ports[value]
+    if size := _SIZE.fullmatch(value):
+        return base64.b64encode(content_of({"size": int(size[1])})).decode()
+    for name, number in ports.items():
+        value = value.replace(name, str(number))
+    return value

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import os
 import re
 import shutil
 import subprocess
@@ -16,9 +17,17 @@ from tests.contract.agent_machines import RealDisk, Talk
 
 __all__ = ["WineMachine"]
 
-_HOLD = (
-    "$held = [IO.File]::Open('{}', 'Open', 'ReadWrite', 'None'); [Console]::Out.WriteLine(1); [Console]::In.ReadLine()"
-)
+#: A PowerShell that runs one line of base64 after the other and says `done`, or what went wrong.
+_HANDS = """
+$ProgressPreference = 'SilentlyContinue'
+$ErrorActionPreference = 'Stop'
+$held = New-Object Collections.Generic.List[object]
+while ($line = [Console]::In.ReadLine()) {
+    $text = [Text.Encoding]::UTF8.GetString([Convert]::FromBase64String($line))
+    try { $null = . ([scriptblock]::Create($text)); $said = 'done' } catch { $said = "$_" -replace '[^ -~]', ' ' }
+    [Console]::Out.Write($said + "`n")
+}
+"""
 #: What the simulated machine's services do, as the practice service is told to.
 _BEHAVIOUR: dict[str, Callable[[float], str]] = {
     "start_seconds": lambda seconds: f"start_ms={int(seconds * 1000)}",
@@ -26,6 +35,15 @@ _BEHAVIOUR: dict[str, Callable[[float], str]] = {
     "never_stops": lambda _: "stop=ignore",
     "dies_on_start": lambda _: "start_ms=9000",
 }
+
+
+_ATTRIBUTES = "user.DOSATTRIB"
+
+
+def _program(image_path: str) -> str:
+    """The program of an image path, without quotes and arguments."""
+    found = re.match(r'"([^"]+)"|(\S+)', image_path)
+    return (found[1] or found[2]) if found else image_path
 
 
 class WineMachine(RealDisk):
@@ -42,12 +60,12 @@ class WineMachine(RealDisk):
         self._node = Path(self._home.name) / "node"
         self._program = program
         subprocess.run([program, "create", str(self._node)], check=True, capture_output=True)
-        self._drive = self._node / "drive_c"
         subprocess.run([program, "service", str(self._node), "Template", "Template", "C:\\practice.exe"], check=True)
-        self._practice = self._drive / "practice.exe"
+        self._practice = self._node / "drive_c" / "practice.exe"
         self._services: list[str] = []
-        self._holders: list[subprocess.Popen[bytes]] = []
-        super().__init__(self._drive / "case", Talk(self._command))
+        encoded = base64.b64encode(_HANDS.encode("utf-16-le")).decode()
+        self._hands = Talk(self._command, f"powershell.exe -NoProfile -NonInteractive -EncodedCommand {encoded}", b"")
+        super().__init__(self._node / "drive_c", self._command)
 
     def _command(self, line: str) -> list[str]:
         # .NET under Wine dies in its garbage collector while it keeps code either writable or executable.
@@ -56,43 +74,31 @@ class WineMachine(RealDisk):
     def _run(self, line: str) -> None:
         subprocess.run(self._command(line), check=False, capture_output=True, timeout=60)
 
+    def _powershell(self, script: str) -> None:
+        """Has something done on the machine that the agent is not asked for."""
+        said = self._hands.ask(base64.b64encode(script.encode()).decode())
+        if said != "done":
+            raise RuntimeError(f"the machine was not laid out: {said}")
+
     def local(self, value: Json) -> Json:
         """As it is: these are Windows' own paths."""
         return value
 
-    def lay_out(self, given: Json) -> None:
-        r"""Makes `C:\case`, and registry values and services as given."""
-        super().lay_out({**given, "locked": []})
+    def lay_out(self, given: Json, root: str) -> None:
+        """Makes the folder, and registry values and services as given."""
+        super().lay_out({**given, "locked": []}, root)
+        for path in given.get("hidden", []):
+            os.setxattr(self.real(path), _ATTRIBUTES, b"0x22")
         for path in given.get("locked", []):
-            self._hold(path)
-        if given.get("values"):
-            self._set_values(given["values"])
+            self._powershell(f"$held.Add([IO.File]::Open('{path}', 'Open', 'ReadWrite', 'None'))")
+        for value in given.get("values", []):
+            key = value["key"].replace("HKLM", "HKEY_LOCAL_MACHINE")
+            self._powershell(f"[Microsoft.Win32.Registry]::SetValue('{key}', '{value['name']}', '{value['value']}')")
         for service in given.get("services", []):
             self._install(service)
 
-    def _hold(self, path: str) -> None:
-        encoded = base64.b64encode(_HOLD.format(path).encode("utf-16-le")).decode()
-        holder = subprocess.Popen(
-            self._command(f"powershell.exe -NoProfile -EncodedCommand {encoded}"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        if holder.stdout:
-            holder.stdout.readline()
-        self._holders.append(holder)
-
-    def _set_values(self, values: list[Json]) -> None:
-        lines = ["Windows Registry Editor Version 5.00", ""]
-        for value in values:
-            text = value["value"].replace("\\", "\\\\").replace('"', '\\"')
-            key = value["key"].replace("HKLM", "HKEY_LOCAL_MACHINE")
-            lines += [f"[{key}]", f'"{value["name"]}"="{text}"', ""]
-        (self._drive / "values.reg").write_text("\r\n".join(lines), "utf-16")
-        self._run("reg.exe import C:\\values.reg")
-
     def _install(self, given: Json) -> None:
-        name, program = given["name"], given["image_path"].strip('"')
+        name, program = given["name"], _program(given["image_path"])
         settings = [tell(given[what]) for what, tell in _BEHAVIOUR.items() if given.get(what)]
         place = self._drive.joinpath(*program.removeprefix("C:\\").split("\\"))
         place.parent.mkdir(exist_ok=True)
@@ -104,7 +110,13 @@ class WineMachine(RealDisk):
         self._services.append(name)
         self._powershell(
             f"New-Service {name} -DisplayName '{given['display']}' -BinaryPathName '{given['image_path']}' "
-            f"-StartupType {start_type}{needs} | Out-Null" + (f"; Start-Service {name}" if given.get("running") else "")
+            f"-StartupType {start_type}{needs}"
+            + (f"; Start-Service {name}" if given.get("running") else "")
+            + (
+                f"; Stop-Process -Force -Id (Get-CimInstance Win32_Service -Filter \"Name='{name}'\").ProcessId"
+                if given.get("died")
+                else ""
+            )
         )
         if given.get("dies_on_start"):
             threading.Thread(target=self._kill_when_started, args=[place.with_suffix(".log")], daemon=True).start()
@@ -118,15 +130,14 @@ class WineMachine(RealDisk):
                 return
             time.sleep(0.05)
 
-    def _powershell(self, script: str) -> None:
-        encoded = base64.b64encode(script.encode("utf-16-le")).decode()
-        self._run(f"powershell.exe -NoProfile -NonInteractive -EncodedCommand {encoded}")
+    def hidden(self, path: str) -> bool | None:
+        """As Wine keeps it."""
+        real = self.real(path)
+        return _ATTRIBUTES in os.listxattr(real) and bool(int(os.getxattr(real, _ATTRIBUTES), 16) & 2)
 
     def clear(self) -> None:
         """Lets go of files, and takes the services away again."""
-        for holder in self._holders:
-            holder.communicate(b"\n", timeout=60)
-        self._holders.clear()
+        self._powershell("foreach ($one in $held) { $one.Dispose() }; $held.Clear()")
         if self._services:
             self._take_services_away()
         super().clear()
@@ -135,15 +146,17 @@ class WineMachine(RealDisk):
         """Kills their processes, which works for those too that never stop."""
         names = ",".join(reversed(self._services))
         self._powershell(
-            f"foreach ($n in '{names}'.Split(',')) {{ "
-            "$id = (Get-CimInstance Win32_Service -Filter \"Name='$n'\").ProcessId; "
-            "if ($id) { Stop-Process -Id $id -Force; Start-Sleep -Milliseconds 300 }; sc.exe delete $n }"
+            f"$names = '{names}'.Split(','); $ids = foreach ($n in $names) {{ "
+            "(Get-CimInstance Win32_Service -Filter \"Name='$n'\").ProcessId }; $ids = @($ids | Where-Object { $_ }); "
+            "if ($ids) { Stop-Process -Id $ids -Force -ErrorAction SilentlyContinue; Start-Sleep -Milliseconds 300 }; "
+            "foreach ($n in $names) { sc.exe delete $n }"
         )
         self._services.clear()
 
     def close(self) -> None:
         """Ends every process of the machine."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, RuntimeError):
             super().close()
+        self._hands.close()
         subprocess.run([self._program, "stop", str(self._node)], check=False, capture_output=True)
         self._home.cleanup()

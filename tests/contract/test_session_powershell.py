@@ -1,8 +1,11 @@
 """The session and the agent's own script over a real PowerShell on this machine."""
 
+import base64
+import json
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from workers.errors import Cancelled, SessionLost
+from workers.errors import Cancelled, Conflict, SessionLost
 from workers.winrm import agent as ops
 from workers.winrm.agent import digest
 from workers.winrm.local import LocalChannel, pwsh
@@ -164,3 +167,82 @@ def test_the_end_of_input_ends_powershell(program: str, sent: bytes, status: int
     """Whatever was asked before it is answered; a connection that breaks leaves nothing running."""
     done = subprocess.run(pwsh(program)(command_line()), input=sent, capture_output=True, check=False, timeout=60)
     assert (status, lines) == (done.returncode, len(done.stdout.splitlines()))
+
+
+def test_a_late_writer_is_refused_and_a_newer_one_goes_on(program: str, session: AgentSession, tmp_path: Path) -> None:
+    """Two agents at once: from the newer one's first change on, the older one changes nothing."""
+    other, _ = opened(program)
+    path, fence = str(tmp_path / "web.config"), str(tmp_path / "fence" / "writer")
+    older, newer = (ops.Guard(number, fence, (str(tmp_path),)) for number in (3, 4))
+    session.ask([ops.write(path, b"3", expect=ops.ANY)], deadline=60, guard=older)
+    other.ask([ops.write(path, b"4", expect=ops.ANY)], deadline=60, guard=newer)
+    with pytest.raises(Conflict, match=r"newer writer \(4\).*\(3\) came too late") as caught:
+        session.ask([ops.write(path, b"late", expect=ops.ANY)], deadline=60, guard=older)
+    assert (fence, b"4") == (caught.value.file, Path(path).read_bytes())
+    other.ask([ops.write(path, b"5", expect=digest(b"4"))], deadline=60, guard=newer)
+    other.close()
+
+
+def test_two_agents_behind_one_fence_never_change_files_at_once(
+    program: str, session: AgentSession, tmp_path: Path
+) -> None:
+    """Each finds what the last one left: no write is lost between a look and a change, no one fails."""
+    other, _ = opened(program)
+    guard = ops.Guard(3, str(tmp_path / "fence"), (str(tmp_path),))
+    backup = str(tmp_path / "kept")
+
+    def write(one: AgentSession, name: str) -> list[ops.Reply]:
+        writes = [
+            ops.write(str(tmp_path / "shared"), f"{name}{at}".encode(), expect=ops.ANY, backup=backup)
+            for at in range(60)
+        ]
+        return one.ask(writes, deadline=120, guard=guard)
+
+    with ThreadPoolExecutor(2) as threads:
+        results = list(threads.map(write, (session, other), ("a", "b")))
+    other.close()
+    lines = [json.loads(line) for line in (tmp_path / "kept" / "manifest.jsonl").read_text("ascii").splitlines()]
+    assert [60, 60] == [sum(reply["changed"] for reply in replies) for replies in results]
+    assert [None, *(line["after"] for line in lines[:-1])] == [line["before"] for line in lines]
+    assert 120 == len(lines)
+
+
+_CONFIG = """<cfg:Config xmlns:cfg="http://schemas.microsoft.com/wbem/wsman/1/config">
+<cfg:MaxEnvelopeSizekb>500</cfg:MaxEnvelopeSizekb><cfg:MaxTimeoutms>60000</cfg:MaxTimeoutms>
+<cfg:Client><cfg:NetworkDelayms>5000</cfg:NetworkDelayms></cfg:Client>
+<cfg:Service><cfg:MaxConcurrentOperationsPerUser>1500</cfg:MaxConcurrentOperationsPerUser></cfg:Service>
+<cfg:Winrs><cfg:IdleTimeout Source="GPO"> 7200000 </cfg:IdleTimeout><cfg:MaxShellsPerUser>30</cfg:MaxShellsPerUser>
+<cfg:MaxMemoryPerShellMB>1024</cfg:MaxMemoryPerShellMB></cfg:Winrs></cfg:Config>"""
+_QUOTAS = {
+    "MaxEnvelopeSizekb": "500",
+    "MaxTimeoutms": "60000",
+    "MaxConcurrentOperationsPerUser": "1500",
+    "IdleTimeout": "7200000",
+    "MaxShellsPerUser": "30",
+    "MaxMemoryPerShellMB": "1024",
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "wanted"),
+    [
+        (_CONFIG, _QUOTAS),
+        ('<!DOCTYPE a [<!ENTITY b "1">]><a><MaxShellsPerUser>&b;</MaxShellsPerUser></a>', "refused"),
+        ("<a/>", None),
+        ("no XML", "refused"),
+    ],
+    ids=["config", "entities", "nothing-known", "no-xml"],
+)
+def test_the_quotas_are_read_from_winrms_configuration(program: str, config: str, wanted: object) -> None:
+    """As the service gives it, by the names that matter; what could expand is refused."""
+    script = base64.b64decode(script_line()).decode("ascii")
+    call = f"""
+try {{ $said = ConvertTo-JsonLine (ConvertFrom-WinrmConfig '{config}') }} catch {{ $said = '"refused"' }}
+[Console]::Out.Write($said)"""
+    with tempfile.NamedTemporaryFile("w", suffix=".ps1") as file:
+        file.write(script + call)
+        file.flush()
+        done = subprocess.run(
+            [program, "-NoProfile", "-File", file.name], input=b"", capture_output=True, check=True, timeout=60
+        )
+    assert wanted == json.loads(done.stdout)

@@ -46,6 +46,13 @@ def an_outcome(node: str = "S1", step: str = "config_edit", turn: str = "wave-1"
     return StepOutcome.model_validate(values | more)
 
 
+def claimed(store: RunStore, run: str, node: str, holder: str, ttl: float = 60) -> int:
+    """The fence of a claim that must succeed."""
+    fence = store.claim(run, node, holder, ttl)
+    assert fence is not None
+    return fence
+
+
 def at_once(calls: int, ask: Callable[[int], object]) -> list[object]:
     """The answers to `calls` calls that start together, each in a thread of its own."""
     ready = threading.Barrier(calls)
@@ -198,9 +205,9 @@ class TestRuns:
     def test_progress_is_the_time_since_the_last_sign_of_life(self, store: RunStore) -> None:
         """Any outcome, event, claim, renewal or save starts the count again; a raised flag does not."""
         record = store.create(a_run())
-        store.claim("r1", "S1", "w1", 60)
+        fence = claimed(store, "r1", "S1", "w1")
         for sign in (
-            lambda: store.record(an_outcome(), 1),
+            lambda: store.record(an_outcome(), fence),
             lambda: store.note("r1", Event(kind="run.started")),
             lambda: store.renew("r1", "S1", "w1", 60),
             lambda: store.claim("r1", "S2", "w1", 60),
@@ -251,20 +258,22 @@ class TestHistory:
         old = store.claim("r1", "S1", "w1", BRIEF)
         time.sleep(2 * BRIEF)
         new = store.claim("r1", "S1", "w2", 60)
-        assert (1, 2) == (old, new)
+        assert old is not None
+        assert new is not None
+        assert new > old
         with pytest.raises(Conflict, match="S1"):
-            store.record(an_outcome(), 1)
+            store.record(an_outcome(), old)
         assert () == store.outcomes("r1")
-        store.record(an_outcome(), 2)
+        store.record(an_outcome(), new)
 
     def test_a_late_holder_gets_the_outcome_that_stands(self, store: RunStore) -> None:
         """Where an outcome stands already, a late writer is told it, whatever its fence."""
         store.create(a_run())
         store.claim("r1", "S1", "w1", BRIEF)
         time.sleep(2 * BRIEF)
-        store.claim("r1", "S1", "w2", 60)
-        standing = store.record(an_outcome(message="theirs"), 2)
-        assert standing == store.record(an_outcome(message="ours"), 1)
+        newest = claimed(store, "r1", "S1", "w2")
+        standing = store.record(an_outcome(message="theirs"), newest)
+        assert standing == store.record(an_outcome(message="ours"), newest - 1)
 
     def test_outcomes_of_a_turn_are_apart(self, store: RunStore) -> None:
         """Asking for a turn gives that turn's outcomes only, in the order the steps ended."""
@@ -320,19 +329,28 @@ class TestHolds:
     def test_a_node_has_one_holder(self, store: RunStore) -> None:
         """A second holder is turned away until the first releases; then the fence is higher."""
         store.create(a_run())
-        assert 1 == store.claim("r1", "S1", "w1", 60)
+        first = claimed(store, "r1", "S1", "w1")
         assert store.claim("r1", "S1", "w2", 60) is None
         store.release("r1", "S1", "w2")
         assert {"S1": "w1"} == store.leases("r1")
         store.release("r1", "S1", "w1")
         assert {} == store.leases("r1")
-        assert 2 == store.claim("r1", "S1", "w2", 60)
+        assert claimed(store, "r1", "S1", "w2") > first
+
+    def test_fences_grow_from_run_to_run(self, store: RunStore) -> None:
+        """A later run's claim on a node has a higher fence, and none is below the time in milliseconds."""
+        store.create(a_run("r1"))
+        store.create(a_run("r2"))
+        before = time.time() * 1000
+        first = claimed(store, "r1", "S1", "w1")
+        time.sleep(0.002)
+        assert before - 1 <= first < claimed(store, "r2", "S1", "w1")
 
     def test_the_same_holder_claims_again(self, store: RunStore) -> None:
         """A claim by its holder renews it and keeps its fence."""
         store.create(a_run())
-        assert 1 == store.claim("r1", "S1", "w1", BRIEF)
-        assert 1 == store.claim("r1", "S1", "w1", 60)
+        first = store.claim("r1", "S1", "w1", BRIEF)
+        assert first == claimed(store, "r1", "S1", "w1")
         time.sleep(2 * BRIEF)
         assert {"S1": "w1"} == store.leases("r1")
 
@@ -340,29 +358,30 @@ class TestHolds:
         """Of many simultaneous claims exactly one gets the node."""
         store.create(a_run())
         fences = at_once(8, lambda number: store.claim("r1", "S1", f"w{number}", 60))
-        assert [1] == [fence for fence in fences if fence is not None]
+        assert 7 == fences.count(None)
 
     def test_only_as_many_nodes_are_held_as_may_be(self, store: RunStore) -> None:
         """At the limit the next claim is turned away; its holders still renew, and a lapsed lease does not count."""
         store.create(a_run())
-        assert [1, 1, None] == [store.claim("r1", node, "w1", 60, limit=2) for node in ("S1", "S2", "S3")]
-        assert 1 == store.claim("r1", "S1", "w1", BRIEF, limit=2)
+        first, _, third = (store.claim("r1", node, "w1", 60, limit=2) for node in ("S1", "S2", "S3"))
+        assert third is None
+        assert first == store.claim("r1", "S1", "w1", BRIEF, limit=2)
         time.sleep(2 * BRIEF)
-        assert 1 == store.claim("r1", "S3", "w1", 60, limit=2)
+        assert store.claim("r1", "S3", "w1", 60, limit=2) is not None
 
     def test_the_limit_holds_for_claims_at_once(self, store: RunStore) -> None:
         """Of many simultaneous claims on different nodes no more succeed than may."""
         store.create(a_run())
         fences = at_once(8, lambda number: store.claim("r1", f"S{number}", "w1", 60, limit=3))
-        assert [1, 1, 1] == [fence for fence in fences if fence is not None]
+        assert 5 == fences.count(None)
 
     def test_a_lease_lapses(self, store: RunStore) -> None:
         """A lease that is not renewed is not live any more, and the next holder gets a higher fence."""
         store.create(a_run())
-        store.claim("r1", "S1", "w1", BRIEF)
+        first = claimed(store, "r1", "S1", "w1", BRIEF)
         time.sleep(2 * BRIEF)
         assert {} == store.leases("r1")
-        assert 2 == store.claim("r1", "S1", "w2", 60)
+        assert claimed(store, "r1", "S1", "w2") > first
         assert not store.renew("r1", "S1", "w1", 60)
 
     def test_a_lapsed_lease_nobody_took_can_be_renewed(self, store: RunStore) -> None:
@@ -387,7 +406,7 @@ class TestHolds:
         store.create(a_run("r1"))
         store.create(a_run("r2"))
         store.claim("r1", "S1", "w1", 60)
-        assert 1 == store.claim("r2", "S1", "w2", 60)
+        assert store.claim("r2", "S1", "w2", 60) is not None
 
     def test_a_cluster_has_one_run(self, store: RunStore) -> None:
         """The lock names the run that holds it to all others, until it is given back by that run."""
@@ -424,8 +443,7 @@ def test_any_text_survives(store: RunStore, name: str, document: str, holder: st
     """Names, holders, messages and documents come back byte for byte, whatever characters they hold."""
     store.create(a_run())
     store.put("r1", "facts", name, document)
-    store.claim("r1", node, holder, 60)
-    store.record(an_outcome(node, message=message), 99)
+    store.record(an_outcome(node, message=message), claimed(store, "r1", node, holder))
     try:
         assert document == store.document("r1", "facts", name)
         assert {node: holder} == store.leases("r1")
@@ -439,8 +457,8 @@ def test_any_text_survives(store: RunStore, name: str, document: str, holder: st
 def test_a_run_holds_no_more_nodes_than_its_limit(store: RunStore) -> None:
     """A claim beyond the limit is refused until one of the held nodes is given back; renewing counts nothing."""
     run = store.create(a_run()).id
-    assert [1, 1] == [store.claim(run, node, "w1", 30, limit=2) for node in ("A", "B")]
+    first, _ = (store.claim(run, node, "w1", 30, limit=2) for node in ("A", "B"))
     assert store.claim(run, "C", "w2", 30, limit=2) is None
-    assert store.claim(run, "A", "w1", 30, limit=2) == 1
+    assert first == store.claim(run, "A", "w1", 30, limit=2)
     store.release(run, "B", "w1")
-    assert store.claim(run, "C", "w2", 30, limit=2) == 1
+    assert store.claim(run, "C", "w2", 30, limit=2) is not None

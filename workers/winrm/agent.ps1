@@ -22,6 +22,9 @@ $ForbiddenInName = New-Object regex '[\x00-\x1f<>:"/\\|?*]'
 $DeviceName = New-Object regex ('\A(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9\u00b9\u00b2\u00b3])\s*(\..*)?\z', $RegexCase)
 $StrayName = New-Object regex ('\.esync-(\d+)\.tmp\z', $RegexCase)
 $Required = New-Object object
+# Seen in the present request: paths that are well formed, folders that are no junction.
+$SoundPaths = New-Object 'Collections.Generic.HashSet[string]'
+$PlainFolders = New-Object 'Collections.Generic.HashSet[string]'
 
 # ---- failures are values -------------------------------------------------------------------------------------------
 
@@ -132,6 +135,7 @@ ${function:Add-Json} = {
     if ($null -eq $Value) { [void]$Out.Append('null') }
     elseif ($Value -is [string]) { [void]$Out.Append((Get-Quoted $Value)) }
     elseif ($Value -is [bool]) { [void]$Out.Append($Value.ToString().ToLowerInvariant()) }
+    elseif ($Value -is [Text.StringBuilder]) { [void]$Out.Append($Value.ToString()) }  # JSON already
     elseif ($Value -is [Collections.IDictionary]) {
         $before = '{'
         foreach ($key in $Value.Keys) {
@@ -162,9 +166,10 @@ ${function:ConvertTo-JsonLine} = {
     return $out.ToString()
 }
 
+$TimeFormat = "yyyy-MM-dd'T'HH:mm:ss.fffffff'Z'"
 ${function:Get-TimeText} = {
     param([DateTime]$Time)
-    return $Time.ToUniversalTime().ToString("yyyy-MM-dd'T'HH:mm:ss.fffffff'Z'", $Invariant)
+    return $Time.ToUniversalTime().ToString($TimeFormat, $Invariant)
 }
 
 # ---- fields of an operation ----------------------------------------------------------------------------------------
@@ -174,6 +179,7 @@ ${function:Test-Kind} = {
     switch ($Kind) {
         'text' { return $Value -is [string] }
         'flag' { return $Value -is [bool] }
+        'object' { return $Value -is [Collections.IDictionary] }
         'whole' { return $Value -is [long] -and $Value -ge 0 }
         'seconds' { return ($Value -is [long] -or $Value -is [double]) -and $Value -ge 0 }
         'texts' { return $Value -is [Collections.Generic.List[object]] -and -not @($Value | Where-Object { $_ -isnot [string] }) }
@@ -217,17 +223,24 @@ ${function:Get-Path} = {
     param($Fields, [string]$Name = 'path', $Default = $Required)
     $path = Get-Field $Fields $Name -Kind 'text' -Default $Default
     if ($null -eq $path) { return $null }
+    Assert-Path $path
+    return $path
+}
+
+${function:Assert-Path} = {
+    param([string]$Path)
+    if ($SoundPaths.Contains($Path)) { return }
     $root = '/'
     if ($OnWindows) { $root = '[A-Za-z]:\\' }
-    if ($path -notmatch "\A$root") { Stop-Operation 'invalid' 'the path is not absolute with a drive and backslashes' -Path $path }
-    $rest = $path.Substring($Matches[0].Length)
+    if ($Path -notmatch "\A$root") { Stop-Operation 'invalid' 'the path is not absolute with a drive and backslashes' -Path $Path }
+    $rest = $Path.Substring($Matches[0].Length)
     if ($rest -ne '') {
         foreach ($segment in $rest.Split($Separator)) {
             $fault = Get-NameFault $segment
-            if ($fault) { Stop-Operation 'invalid' "the path holds $fault" -Path $path }
+            if ($fault) { Stop-Operation 'invalid' "the path holds $fault" -Path $Path }
         }
     }
-    return $path
+    [void]$SoundPaths.Add($Path)
 }
 
 # ---- files ---------------------------------------------------------------------------------------------------------
@@ -303,9 +316,9 @@ ${function:Invoke-Stat} = {
 }
 
 # A log that its service holds open is no reason to see nothing of the folder: its entry goes without a hash.
-${function:Add-HashIfReadable} = {
-    param($Described, [string]$Path)
-    try { $Described['hash'] = Get-HashOfFile $Path }
+${function:Get-HashIfReadable} = {
+    param([string]$Path)
+    try { return Get-HashOfFile $Path }
     catch { if ('busy', 'access_denied', 'not_found' -notcontains (Get-Slug (Get-Cause $_.Exception))) { throw } }
 }
 
@@ -318,15 +331,25 @@ ${function:Invoke-List} = {
     $names = [string[]]@(foreach ($entry in $found) { $entry.Name })
     # As IComparer: the generic overload would be handed a converted copy, and sort that.
     [Array]::Sort([Array]$names, [Array]$found, [Collections.IComparer][StringComparer]::OrdinalIgnoreCase)
-    $entries = New-Object Collections.Generic.List[object]
-    foreach ($entry in $found) {
-        if ($entries.Count -ge $limit) { break }
-        $described = Get-Description $entry $false
-        $described['name'] = $entry.Name
-        if ($hashed -and $entry -is [IO.FileInfo]) { Add-HashIfReadable $described $entry.FullName }
-        $entries.Add($described)
+    # Ten thousand entries as values, written as JSON afterwards, would take several times as long.
+    $entries = New-Object Text.StringBuilder '['
+    $count = [Math]::Min($found.Length, $limit)
+    for ($at = 0; $at -lt $count; $at++) {
+        $entry = $found[$at]
+        $kind, $size, $hash = 'folder', 0, $null
+        if ($entry -is [IO.FileInfo]) {
+            $kind, $size = 'file', [long]$entry.Length
+            if ($hashed) { $hash = Get-HashIfReadable $entry.FullName }
+        }
+        if ($at) { [void]$entries.Append(',') }
+        $name = $names[$at]
+        if ($PlainText.IsMatch($name)) { $name = """$name""" } else { $name = Get-Quoted $name }
+        $time = $entry.LastWriteTimeUtc.ToString($TimeFormat, $Invariant)
+        [void]$entries.Append("{""name"":$name,""kind"":""$kind"",""size"":$size,""mtime"":""$time""")
+        if ($hash) { [void]$entries.Append(",""hash"":""$hash""") }
+        [void]$entries.Append('}')
     }
-    return @{ entries = $entries; truncated = $found.Length -gt $limit }
+    return @{ entries = $entries.Append(']'); truncated = $found.Length -gt $limit }
 }
 
 ${function:Invoke-Read} = {
@@ -354,8 +377,9 @@ ${function:Invoke-Hash} = {
 # ---- backup: the old file is kept and a line says so, before anything changes --------------------------------------
 
 # What lies here holds keys and connection strings, and everyone may read below ProgramData: so not this folder.
-${function:Protect-Folder} = {
+${function:New-ProtectedFolder} = {
     param([string]$Folder)
+    [void][IO.Directory]::CreateDirectory($Folder)
     if (-not $OnWindows) { return }
     $user = [Security.Principal.WindowsIdentity]::GetCurrent().User.Value
     $rules = New-Object Security.AccessControl.DirectorySecurity
@@ -372,10 +396,7 @@ ${function:Get-Backup} = {
 
 ${function:Open-Backup} = {
     param($Backup)
-    if ($null -eq (Get-Entry $Backup.folder)) {
-        [void][IO.Directory]::CreateDirectory($Backup.folder)
-        Protect-Folder $Backup.folder
-    }
+    if ($null -eq (Get-Entry $Backup.folder)) { New-ProtectedFolder $Backup.folder }
     [void][IO.Directory]::CreateDirectory($Backup.files)
     $Backup.next = 1
     foreach ($file in [IO.Directory]::GetFiles($Backup.files)) {
@@ -407,6 +428,171 @@ ${function:Add-Backup} = {
     return $place
 }
 
+# ---- guard: where a request may change something, and whether its writer is still the one ---------------------------
+
+# The operations that change files, and which of their fields says where.
+$Changing = @{ write = 'path'; spread = 'folder'; mkdir = 'path'; remove = 'path'; touch = 'path' }
+
+${function:Read-Guard} = {
+    param($Map)
+    $guard = @{ fence = $null; folders = $null }
+    if (-not $Map.ContainsKey('guard') -or $null -eq $Map['guard']) { return $guard }
+    $Map['op'] = 'request'
+    $given = Get-Field $Map 'guard' -Kind 'object'
+    $given['op'] = 'guard'
+    $guard.folders = Get-Field $given 'folders' -Kind 'texts' -Default $null
+    foreach ($folder in $guard.folders) { Assert-Path $folder }
+    $fence = Get-Field $given 'fence' -Kind 'object' -Default $null
+    if ($null -ne $fence) {
+        $fence['op'] = 'guard.fence'
+        $number = Get-Field $fence 'number' -Kind 'whole'
+        $guard.fence = @{ file = Get-Path $fence 'file'; number = $number; wait = Get-Field $fence 'wait' -Kind 'seconds' -Default 30 }
+    }
+    return $guard
+}
+
+# How many characters of the path are the longest of the folders that it lies in; -1 when it lies in none.
+${function:Measure-Folder} = {
+    param([string]$Path, $Folders)
+    $longest = -1
+    foreach ($folder in $Folders) {
+        $length = $folder.TrimEnd($Separator).Length
+        if ($length -le $longest -or $Path.Length -lt $length) { continue }
+        if (-not $Names.Equals($Path.Substring(0, $length), $folder.Substring(0, $length))) { continue }
+        if ($Path.Length -eq $length -or $Path[$length] -eq $Separator) { $longest = $length }
+    }
+    return $longest
+}
+
+# Deduplicated files carry a reparse point too and are files like any other. The tag of what stands for another file has the
+# bit 0x20000000; .NET 4.5 shows no tags, so the system's tool is asked. No answer counts as a link.
+${function:Test-Link} = {
+    param([string]$Path)
+    if (-not $OnWindows) { return $true }
+    $process = Start-Program "$env:SystemRoot\System32\fsutil.exe" ('reparsepoint', 'query', $Path)
+    $outputs = @((New-Output $process.StandardOutput), (New-Output $process.StandardError))
+    if (-not (Wait-Program $process $outputs -Deadline 10)) {
+        Stop-Tree $process
+        return $true
+    }
+    if ($outputs[0].text.ToString() -notmatch '0x[0-9a-f]{8}') { return $true }
+    return [bool]([Convert]::ToUInt32($Matches[0], 16) -band 0x20000000)
+}
+
+# A file that is a link would be replaced, or be written to where it leads, as the system likes; neither is what was asked.
+${function:Assert-NoLink} = {
+    param([string]$Path, [IO.FileAttributes]$Attributes)
+    if (-not ($Attributes -band [IO.FileAttributes]::ReparsePoint)) { return }
+    if ($Attributes -band [IO.FileAttributes]::Directory) { Stop-Operation 'invalid' 'the path leaves its folder through a junction' -Path $Path }
+    if (Test-Link $Path) { Stop-Operation 'invalid' 'the path leaves its folder through a link' -Path $Path }
+}
+
+# Nothing on the way down to the path leads elsewhere; what is above the folder it starts from may.
+${function:Assert-Way} = {
+    param([string]$Path, [int]$From)
+    $end = $From
+    if ($end -lt 0) { $end = $Path.IndexOf($Separator) }
+    $last = $Path.LastIndexOf($Separator)
+    if ($last -gt $end -and $PlainFolders.Contains($Path.Substring(0, $last))) { $end = $last }
+    while ($end -lt $Path.Length) {
+        $end = $Path.IndexOf($Separator, $end + 1)
+        if ($end -lt 0) { $end = $Path.Length }
+        $place = $Path.Substring(0, $end)
+        if ($PlainFolders.Contains($place)) { continue }
+        if (-not ([IO.Directory]::Exists($place) -or [IO.File]::Exists($place))) { return }
+        $attributes = [IO.File]::GetAttributes($place)
+        Assert-NoLink $place $attributes
+        if ($attributes -band [IO.FileAttributes]::Directory) { [void]$PlainFolders.Add($place) }
+    }
+}
+
+${function:Assert-Target} = {
+    param([string]$Path, $Folders)
+    if ($null -eq $Folders) { return Assert-Way $Path (-1) }
+    $from = Measure-Folder $Path $Folders
+    if ($from -lt 0) { Stop-Operation 'invalid' 'the path lies in none of the folders of the guard' -Path $Path }
+    Assert-Way $Path $from
+}
+
+# Held for itself by whoever changes files; the system lets go of it when the process ends, in whatever way.
+${function:Open-Fence} = {
+    param($Fence)
+    $file = $Fence.file
+    if ([IO.Directory]::Exists($file)) { Stop-Operation 'invalid' 'a folder stands where the fence file is wanted' -Path $file }
+    $clock = [Diagnostics.Stopwatch]::StartNew()
+    while ($true) {
+        try {
+            $folder = [IO.Path]::GetDirectoryName($file)
+            if ((Get-MissingFolder $folder).Count) { New-ProtectedFolder $folder }
+            return [IO.File]::Open($file, 'OpenOrCreate', 'ReadWrite', 'None')
+        }
+        catch {
+            $cause = Get-Cause $_.Exception
+            $slug = Get-Slug $cause
+            if ($cause.Data.Contains('slug')) { throw }
+            if ($slug -ne 'busy') { Stop-Operation $slug $cause.Message -Path $file }
+            if ($clock.Elapsed.TotalSeconds -ge $Fence.wait) { Stop-Operation 'busy' "another writer has held the fence for $($Fence.wait) s" -Path $file }
+        }
+        [Threading.Thread]::Sleep(50)
+    }
+}
+
+# One number of a fixed length, written by one call inside one sector: a reader finds the old one or the new one. A file that
+# was just made, or whose bytes a power cut took, is of a writer that had changed nothing yet.
+${function:Set-Fence} = {
+    param($Stream, $Fence)
+    $bytes = New-Object byte[] 22
+    $count = $Stream.Read($bytes, 0, $bytes.Length)
+    $text = $Ascii.GetString($bytes, 0, $count).Trim([char[]](0, 10, 13, 32))
+    $seen = [long]-1
+    if ($count -eq $bytes.Length -or ($text -ne '' -and -not [long]::TryParse($text, 'None', $Invariant, [ref]$seen))) {
+        Stop-Operation 'failed' 'the fence file holds something else than a number; see what wrote it' -Path $Fence.file
+    }
+    if ($seen -gt $Fence.number) {
+        Stop-Operation 'conflict' "a newer writer ($seen) has taken this node: this request ($($Fence.number)) came too late" -Path $Fence.file
+    }
+    if ($seen -eq $Fence.number) { return }
+    $line = $Ascii.GetBytes($Fence.number.ToString('D20', $Invariant) + "`n")
+    $Stream.Position = 0
+    $Stream.Write($line, 0, $line.Length)
+    $Stream.Flush($true)
+}
+
+${function:Enter-Fence} = {
+    param($Fence)
+    $stream = Open-Fence $Fence
+    try { Set-Fence $stream $Fence }
+    catch {
+        $stream.Dispose()
+        throw
+    }
+    return $stream
+}
+
+# What is held while the operation runs, or null.
+${function:Enter-Guard} = {
+    param($Fields, $Guard)
+    $fence = $Guard.fence
+    if ($Changing.ContainsKey($Fields['op'])) {
+        $path = Get-Path $Fields $Changing[$Fields['op']]
+        Assert-Target $path $Guard.folders
+        if ($Fields.ContainsKey('backup') -and $null -ne $Fields['backup']) {
+            $backup = Get-Path $Fields 'backup'
+            Assert-Target $backup $Guard.folders
+            foreach ($name in 'files', 'manifest.jsonl') { Assert-Way "$backup$Separator$name" $backup.Length }
+        }
+        if ($null -eq $fence) { return $null }
+        if ($Names.Equals($path, $fence.file)) { Stop-Operation 'invalid' 'the fence file is not changed behind its own fence' -Path $path }
+        Assert-Way $fence.file (Measure-Folder $fence.file $Guard.folders)
+        return Enter-Fence $fence
+    }
+    if ($fence -and $Fields['op'] -eq 'service' -and $Fields.ContainsKey('action') -and 'stop', 'start' -ccontains $Fields['action']) {
+        Assert-Way $fence.file (Measure-Folder $fence.file $Guard.folders)
+        (Enter-Fence $fence).Dispose()
+    }
+    return $null
+}
+
 # ---- changing files ------------------------------------------------------------------------------------------------
 
 ${function:Test-Alive} = {
@@ -430,7 +616,7 @@ ${function:Set-File} = {
     param([string]$Path, [byte[]]$Bytes, [string]$Hash, $Existing)
     $temporary = "$Path.esync-$PID.tmp"
     try {
-        $stream = [IO.File]::Open($temporary, 'Create', 'Write', 'None')
+        $stream = [IO.File]::Open($temporary, 'CreateNew', 'Write', 'None')
         try {
             $stream.Write($Bytes, 0, $Bytes.Length)
             $stream.Flush($true)
@@ -495,6 +681,7 @@ ${function:Get-Unequal} = {
         $entry = $null
         $before = $null
         if ($present.TryGetValue($name, [ref]$entry)) {
+            Assert-NoLink $path $entry.Attributes
             if ($entry -is [IO.DirectoryInfo]) { Stop-Operation 'invalid' 'a file is wanted and this is a folder' -Path $path }
             $before = Get-HashOfFile $path
             if ($before -eq $blob.hash) { continue }
@@ -529,18 +716,25 @@ ${function:Invoke-Spread} = {
     return @{ written = @(foreach ($one in $unequal) { $one.name }); unchanged = $files.Count - $unequal.Count }
 }
 
+# The folders that it takes to have this one, outermost first.
+${function:Get-MissingFolder} = {
+    param([string]$Path)
+    $missing = New-Object Collections.Generic.Stack[string]
+    $folder = $Path
+    while (-not [IO.Directory]::Exists($folder)) {
+        if ($null -ne (Get-Entry $folder)) { Stop-Operation 'invalid' 'a file of that name stands there' -Path $folder }
+        $missing.Push($folder)
+        $folder = [IO.Path]::GetDirectoryName($folder)
+        if (-not $folder) { Stop-Operation 'not_found' 'there is no such drive' -Path $Path }
+    }
+    return , $missing
+}
+
 ${function:Invoke-Mkdir} = {
     param($Fields)
     $path = Get-Path $Fields
     $backup = Get-Backup $Fields
-    $missing = New-Object Collections.Generic.Stack[string]
-    $folder = $path
-    while ($null -eq ($entry = Get-Entry $folder)) {
-        $missing.Push($folder)
-        $folder = [IO.Path]::GetDirectoryName($folder)
-        if (-not $folder) { Stop-Operation 'not_found' 'there is no such drive' -Path $path }
-    }
-    if ($entry -is [IO.FileInfo]) { Stop-Operation 'invalid' 'a file of that name stands there' -Path $folder }
+    $missing = Get-MissingFolder $path
     foreach ($folder in $missing) {
         [void](Add-Backup $backup $folder -Before $null -After 'folder')
         [void][IO.Directory]::CreateDirectory($folder)
@@ -551,18 +745,18 @@ ${function:Invoke-Mkdir} = {
 ${function:Invoke-Remove} = {
     param($Fields)
     $path = Get-Path $Fields
+    $expect = Get-Field $Fields 'expect' -Kind 'text' -Default 'any'
     $backup = Get-Backup $Fields
+    if ($expect -cnotmatch '\A(folder|any|[0-9a-fA-F]{64})\z') { Stop-Operation 'invalid' 'expect must be a hash, folder or any' -Path $path }
     $entry = Get-Entry $path
     if ($null -eq $entry) { return @{ changed = $false } }
-    if ($entry -is [IO.DirectoryInfo]) {
-        if ($null -eq $entry.Parent) { Stop-Operation 'invalid' 'a drive is not removed' -Path $path }
-        if ($entry.GetFileSystemInfos().Length) { Stop-Operation 'failed' 'the folder is not empty' -Path $path }
-        [void](Add-Backup $backup $path -Before 'folder' -After $null)
-    }
-    else {
-        if (Test-ReadOnly $entry) { Stop-Operation 'access_denied' 'the file is read-only' -Path $path }
-        [void](Add-Backup $backup $path -Before (Get-HashOfFile $path) -After $null)
-    }
+    $before = 'folder'
+    if ($entry -is [IO.FileInfo]) { $before = Get-HashOfFile $path }
+    elseif ($null -eq $entry.Parent) { Stop-Operation 'invalid' 'a drive is not removed' -Path $path }
+    if ($expect -ne 'any' -and $expect -ne $before) { Stop-Operation 'conflict' 'what is there is not what was expected' -Path $path }
+    if (Test-ReadOnly $entry) { Stop-Operation 'access_denied' 'the file is read-only' -Path $path }
+    if ($before -eq 'folder' -and $entry.GetFileSystemInfos().Length) { Stop-Operation 'failed' 'the folder is not empty' -Path $path }
+    [void](Add-Backup $backup $path -Before $before -After $null)
     $entry.Delete()
     return @{ changed = $true }
 }
@@ -635,8 +829,39 @@ ${function:Invoke-Hello} = {
         language_mode = $ExecutionContext.SessionState.LanguageMode.ToString(); clr = [Environment]::Version.ToString()
         os = Get-SystemName; computer = [Environment]::MachineName; admin = Test-Administrator
         code_page = [Console]::OutputEncoding.CodePage; drives = $drives; system_drive = "$env:SystemDrive"
-        program_data = [Environment]::GetFolderPath('CommonApplicationData')
+        program_data = [Environment]::GetFolderPath('CommonApplicationData'); winrm = Get-WinrmQuota
     }
+}
+
+$Quotas = @(
+    'IdleTimeout', 'MaxConcurrentOperations', 'MaxConcurrentOperationsPerUser', 'MaxConcurrentUsers', 'MaxConnections'
+    'MaxEnvelopeSizekb', 'MaxMemoryPerShellMB', 'MaxProcessesPerShell', 'MaxShellRunTime', 'MaxShellsPerUser', 'MaxTimeoutms')
+
+# A node whose quotas cannot be read is greeted all the same.
+${function:Get-WinrmQuota} = {
+    if (-not $OnWindows) { return $null }
+    try {
+        $wsman = New-Object -ComObject WSMan.Automation
+        $session = $wsman.GetType().InvokeMember('CreateSession', 'InvokeMethod', $null, $wsman, $null)
+        $session.Timeout = 5000
+        return ConvertFrom-WinrmConfig $session.Get('winrm/config')
+    }
+    catch { return $null }
+}
+
+${function:ConvertFrom-WinrmConfig} = {
+    param([string]$Text)
+    $settings = New-Object Xml.XmlReaderSettings
+    $settings.DtdProcessing = 'Prohibit'
+    $settings.XmlResolver = $null
+    $document = New-Object Xml.XmlDocument
+    $document.Load([Xml.XmlReader]::Create((New-Object IO.StringReader $Text), $settings))
+    $found = @{}
+    foreach ($element in $document.GetElementsByTagName('*')) {
+        if ($Quotas -ccontains $element.LocalName) { $found[$element.LocalName] = $element.InnerText.Trim() }
+    }
+    if ($found.Count) { return $found }
+    return $null
 }
 
 ${function:Get-Edition} = {
@@ -913,7 +1138,7 @@ $Operations = @{
 
 ${function:Read-Request} = {
     param([string]$Line)
-    $request = @{ id = $null; fault = ''; stop = $false; going = $false; ops = @() }
+    $request = @{ id = $null; fault = ''; stop = $false; going = $false; ops = @(); guard = $null }
     try { $map = ConvertFrom-JsonLine $Line }
     catch {
         $request.fault = 'the line is not a JSON object'
@@ -933,6 +1158,10 @@ ${function:Read-Request} = {
     elseif (-not $request.stop) {
         if ($map.ContainsKey('ops')) { $request.ops = $map['ops'] }
         $request.fault = Get-OpsFault $map.ContainsKey('ops') $request.ops
+        if (-not $request.fault) {
+            try { $request.guard = Read-Guard $map }
+            catch { $request.fault = (Get-Cause $_.Exception).Message }
+        }
     }
     return $request
 }
@@ -949,24 +1178,29 @@ ${function:Get-OpsFault} = {
 }
 
 ${function:Get-Result} = {
-    param($Fields)
+    param($Fields, $Guard)
+    $held = $null
     try {
         $name = $Fields['op']
         if ($Operations.Keys -cnotcontains $name) { Stop-Operation 'invalid' "there is no operation $name" }
+        $held = Enter-Guard $Fields $Guard
         $result = @(& $Operations[$name] $Fields)[-1]
         $result['ok'] = $true
         return $result
     }
     catch { return Get-FailedResult $_.Exception $Fields }
+    finally { if ($null -ne $held) { $held.Dispose() } }
 }
 
 ${function:Get-Results} = {
     param($Request)
     $results = New-Object Collections.Generic.List[object]
+    $SoundPaths.Clear()
+    $PlainFolders.Clear()
     if ($Request.fault) { $results.Add(@{ ok = $false; error = 'invalid'; message = $Request.fault }) }
     else {
         foreach ($fields in $Request.ops) {
-            $result = Get-Result $fields
+            $result = Get-Result $fields $Request.guard
             $results.Add($result)
             if (-not ($result['ok'] -or $Request.going)) { break }
         }

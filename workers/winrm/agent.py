@@ -19,6 +19,7 @@ __all__ = [
     "ABSENT",
     "ANY",
     "Drive",
+    "Guard",
     "Hello",
     "Op",
     "Reply",
@@ -47,8 +48,9 @@ __all__ = [
 ]
 
 ABSENT = "absent"  #: `write` only where no file is
-ANY = "any"  #: `write` whatever is there
+ANY = "any"  #: `write` or `remove` whatever is there
 
+_CHANGING = frozenset({"write", "spread", "mkdir", "remove", "touch"})
 READ_LIMIT = 4_194_304
 LIST_LIMIT = 10_000
 
@@ -72,8 +74,32 @@ class Op:
                 return str(self.fields[key])
         return ""
 
+    @property
+    def changes(self) -> bool:
+        """Whether it changes the node, so that a guard is about it; running a program is judged by who runs it."""
+        return self.name in _CHANGING or (self.name == "service" and self.fields.get("action", "query") != "query")
+
     def __str__(self) -> str:
         return f"{self.name} {self.target}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What the operations of a request that change something are held to by the node itself.
+
+    Attributes:
+        fence: this writer's number; where the node has seen a larger one, nothing changes and the result is a conflict.
+        file: where the node keeps the largest number it has seen; its folder is made when missing.
+        folders: changes go to these folders or below, and through no junction on the way down from them.
+    """
+
+    fence: int
+    file: str
+    folders: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The guard as it travels."""
+        return {"fence": {"file": self.file, "number": self.fence}, "folders": list(self.folders)}
 
 
 def hello() -> Op:
@@ -117,9 +143,9 @@ def mkdir(path: str, *, backup: str | None = None) -> Op:
     return Op("mkdir", {"path": path, "backup": backup})
 
 
-def remove(path: str, *, backup: str | None = None) -> Op:
-    """Removes a file or an empty folder; nothing there is fine."""
-    return Op("remove", {"path": path, "backup": backup})
+def remove(path: str, *, expect: str = ANY, backup: str | None = None) -> Op:
+    """Removes a file if its hash is `expect` (or `ANY`), or an empty folder (`ANY`); nothing there is fine."""
+    return Op("remove", {"path": path, "expect": expect, "backup": backup})
 
 
 def service(name: str, *, action: Literal["query", "stop", "start"] = "query", deadline: float = 60) -> Op:
@@ -222,7 +248,11 @@ class Drive:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """What a node says of itself first."""
+    """What a node says of itself first.
+
+    Attributes:
+        winrm: WinRM's quotas by the names of its configuration, as it writes them; empty when they cannot be read.
+    """
 
     agent: int
     powershell: str
@@ -236,13 +266,15 @@ class Hello:
     program_data: str
     system_drive: str
     drives: tuple[Drive, ...] = ()
+    winrm: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         rights = "administrator" if self.admin else "no administrator"
         free = ", ".join(f"{drive.name} {drive.free // 2**20} MiB free" for drive in self.drives)
+        quotas = ", ".join(f"{name} {self.winrm[name]}" for name in sorted(self.winrm))
         return (
             f"{self.computer}, {self.os}, PowerShell {self.powershell} {self.edition} {self.language_mode}, "
-            f".NET {self.clr}, code page {self.code_page}, {rights}, {free}"
+            f".NET {self.clr}, code page {self.code_page}, {rights}, {free}, WinRM {quotas or 'quotas not readable'}"
         )
 
 
@@ -266,6 +298,7 @@ def hello_of(reply: Reply) -> Hello:
         program_data=str(reply["program_data"]),
         system_drive=str(reply["system_drive"]),
         drives=drives,
+        winrm={str(name): str(value) for name, value in (reply.get("winrm") or {}).items()},
     )
 
 

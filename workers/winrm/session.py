@@ -8,13 +8,14 @@ nothing, and then a new one is asked. From there on it is batch.
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from workers.errors import Cancelled, DeadlineExceeded, NodeRefused, SessionLost
 from workers.records import Endpoint
 from workers.settings import Secret
 from workers.winrm import agent
-from workers.winrm.agent import Hello, Op, Reply
+from workers.winrm.agent import Guard, Hello, Op, Reply
 from workers.winrm.channel import Channel, Counters, never
 from workers.winrm.remote import WinRMChannel
 from workers.winrm.wire import ReplyReader, command_line, encoded_request, readable, script_line
@@ -44,12 +45,17 @@ class Session(Protocol):
     def way(self) -> Way:
         """How it talks now; `auto` is settled by the first answer."""
 
+    @property
+    def greeting(self) -> Hello | None:
+        """What the node has said of itself so far; None before its first answer. Asks nobody."""
+
     def ask(
         self,
         ops: Sequence[Op],
         *,
         deadline: float,
         keep_going: bool = False,
+        guard: Guard | None = None,
         cancelled: Callable[[], bool] = never,
     ) -> list[Reply]:
         """Has the operations done, in order.
@@ -58,6 +64,7 @@ class Session(Protocol):
             ops: what to do.
             deadline: seconds from now for all of it.
             keep_going: do all of them, giving failures in their places, instead of raising at the first.
+            guard: what the node holds those of them to that change something.
             cancelled: asked at every turn of the wait.
 
         Raises:
@@ -103,6 +110,11 @@ class AgentSession:
         return self._channel.counters
 
     @property
+    def greeting(self) -> Hello | None:
+        """What the node has said of itself so far; also when what was asked besides failed."""
+        return self._hello
+
+    @property
     def usable(self) -> bool:
         """Whether it may be asked again."""
         return not self._lost
@@ -122,16 +134,15 @@ class AgentSession:
         *,
         deadline: float,
         keep_going: bool = False,
+        guard: Guard | None = None,
         cancelled: Callable[[], bool] = never,
     ) -> list[Reply]:
         """Has the operations done, in order; see `Session`."""
         greeted = self._hello is not None
         asked = list(ops) if greeted else [agent.hello(), *ops]
         wait = _Wait(self._node, deadline, cancelled)
-        replies = self._replies(asked, wait, keep_going=keep_going)
-        if not greeted:
-            self._hello = agent.hello_of(replies.pop(0))
-        return replies
+        replies = self._replies(_Request(asked, keep_going, guard), wait)
+        return replies if greeted else replies[1:]
 
     def hello(self) -> Hello:
         """What the node says of itself."""
@@ -146,9 +157,12 @@ class AgentSession:
         self._lost = self._lost or "it is closed"
         self._channel.close()
 
-    def _replies(self, ops: list[Op], wait: "_Wait", *, keep_going: bool) -> list[Reply]:
-        results = self._exchange(ops, wait, keep_going=keep_going)
+    def _replies(self, request: "_Request", wait: "_Wait") -> list[Reply]:
+        ops, keep_going = request.ops, request.keep_going
+        results = self._exchange(request, wait)
         replies = [Reply(op, result) for op, result in zip(ops, results, strict=False)]
+        if self._hello is None and replies and replies[0].ok:
+            self._hello = agent.hello_of(replies[0])
         failed = next((reply for reply in replies if not reply.ok), None)
         if failed is not None and (not keep_going or len(replies) < len(ops)):
             raise agent.error_of(failed, self._node)
@@ -157,13 +171,13 @@ class AgentSession:
             raise SessionLost(f"{self._node} gave {len(results)} results for {len(ops)} operations")
         return replies
 
-    def _exchange(self, ops: list[Op], wait: "_Wait", *, keep_going: bool) -> list[dict[str, object]]:
+    def _exchange(self, request: "_Request", wait: "_Wait") -> list[dict[str, object]]:
         """One request, one reply. Any way out but the reply leaves the session of no more use."""
         if self._lost:
             raise SessionLost(f"the session with {self._node} is of no more use: {self._lost}")
         self._asked += 1
         request_id = str(self._asked)
-        line = encoded_request(request_id, ops, keep_going=keep_going)
+        line = encoded_request(request_id, request.ops, keep_going=request.keep_going, guard=request.guard)
         try:
             results = self._answer(request_id, wait, first=self._begin(line, wait))
             if results is None:
@@ -224,6 +238,13 @@ class AgentSession:
             return NodeRefused(f"{self._node}: PowerShell there does not get its input", remedy="try `winrs` by hand")
         said = readable(self._stderr) if first else ""
         return SessionLost(f"{self._node}: PowerShell ended with status {status} before it answered. {said}".rstrip())
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    ops: list[Op]
+    keep_going: bool
+    guard: Guard | None
 
 
 class _Wait:

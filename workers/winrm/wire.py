@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from workers.errors import SessionLost
-from workers.winrm.agent import Op
+from workers.winrm.agent import Guard, Op
 
 __all__ = ["COMMAND_LIMIT", "ReplyReader", "command_line", "encoded_request", "readable", "script_line"]
 
@@ -46,11 +46,13 @@ def _packaged(name: str) -> str:
     return "\n".join(line for line in lines if line and not line.startswith("#"))
 
 
-def encoded_request(request_id: str, ops: Sequence[Op], *, keep_going: bool) -> bytes:
-    """One request as its line, ASCII."""
+def encoded_request(request_id: str, ops: Sequence[Op], *, keep_going: bool, guard: Guard | None = None) -> bytes:
+    """One request as its line, ASCII. The guard goes along when there is something for it to guard."""
     request: dict[str, Any] = {"v": VERSION, "id": request_id, "ops": [op.as_json() for op in ops]}
     if keep_going:
         request["keep_going"] = True
+    if guard is not None and any(op.changes for op in ops):
+        request["guard"] = guard.as_json()
     return json.dumps(request, separators=(",", ":")).encode("ascii") + b"\n"
 
 

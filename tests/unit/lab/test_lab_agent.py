@@ -1,5 +1,6 @@
 """The lab's own implementation of the agent's protocol."""
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -335,3 +336,37 @@ def test_nothing_outside_this_host_is_asked(bench: Bench) -> None:
     outside = [bench.do("tcp", host=host, port=80) for host in ("example.org", "192.0.2.1", "127.0.0.1")]
     assert [False, False] == [said["reachable"] for said in outside[:2]]
     assert "failed" == bench.do("http", url="http://192.0.2.1/")["error"]
+
+
+def test_a_fence_is_waited_for_until_another_process_lets_go(bench: Bench) -> None:
+    """A change waits; it is done once the file is free."""
+    fence = WindowsPath.of("C:\\f\\writer")
+    bench.put(fence.text, b"")
+    bench.disk.lock(fence)
+    touch = {"op": "mkdir", "path": "C:\\d"}
+    line = json.dumps({"v": 1, "id": "1", "guard": {"fence": {"file": fence.text, "number": 3}}, "ops": [touch]})
+
+    async def asked() -> tuple[bool, str]:
+        asking = asyncio.ensure_future(bench.agent.reply(line))
+        await asyncio.sleep(0.15)
+        waited = not asking.done()
+        bench.disk.unlock(fence)
+        return waited, (await asking).text
+
+    waited, text = asyncio.run(asked())
+    assert waited
+    assert json.loads(text)["results"][0]["changed"]
+    assert b"00000000000000000003\n" == bench.read(fence.text)
+    assert [] == bench.disk.names(WindowsPath.of("C:\\d"))
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=12))
+def test_whatever_the_order_only_ever_newer_writers_change_a_node(numbers: list[int]) -> None:
+    """A write succeeds exactly when no larger number came before it."""
+    bench = Bench()
+    for at, number in enumerate(numbers):
+        write = {"op": "write", "path": "C:\\a", "data": "eA==" if at % 2 else "eQ==", "expect": "any"}
+        guard = {"fence": {"file": "C:\\f\\writer", "number": number}}
+        (result,) = bench.ask({"v": 1, "id": "1", "ops": [write], "guard": guard})["results"]
+        assert (number >= max(numbers[: at + 1])) == result["ok"]
+    assert max(numbers) == int(bench.read("C:\\f\\writer"))

@@ -185,3 +185,43 @@ def test_equal_bytes_in_memory_lie_there_once() -> None:
     for number in range(50):
         disk.put(ROOT.child(f"{number}.pfx"), blob)
     assert {id(blob)} == {id(disk.read(ROOT.child(f"{number}.pfx"))) for number in range(50)}
+
+
+def test_a_link_shows_what_it_leads_to_and_is_passed_through(disk: Disk) -> None:
+    """A junction lists, reads and takes files as its folder does; its own entry says that it is one."""
+    real, junction = ROOT.child("real"), ROOT.child("j")
+    disk.make_folder(real.child("in"))
+    disk.link(junction, real)
+    disk.put(junction.below("IN\\a"), b"x")
+    disk.make_folder(junction.child("new"))
+    disk.append(junction.child("log"), b"1")
+    entry = disk.stat(junction)
+    assert entry
+    assert ("j", True, True) == (entry.name, entry.folder, entry.link)
+    assert b"x" == disk.read(real.below("in\\a"))
+    assert ["in", "log", "new"] == [one.name for one in disk.entries(junction)] == sorted(disk.names(real))
+    assert [("j", True), ("real", False)] == [(one.name, one.link) for one in disk.entries(ROOT)]
+
+
+def test_a_link_to_a_file_is_read_through_and_removed_by_itself(disk: Disk) -> None:
+    """What it leads to stays."""
+    disk.put(A, b"abc")
+    link = ROOT.child("l")
+    disk.link(link, A)
+    entry = disk.stat(link)
+    assert entry
+    assert (False, True, 3, b"abc") == (entry.folder, entry.link, entry.size, disk.read(link))
+    disk.remove(link)
+    assert ["a.txt"] == disk.names(ROOT)
+    disk.link(link, A)
+    disk.remove(A)
+    dangling = disk.stat(link)
+    assert dangling
+    assert dangling.link
+
+
+def test_a_link_needs_a_free_name_and_something_to_lead_to(disk: Disk) -> None:
+    """As the system refuses it."""
+    disk.put(A, b"")
+    assert Slug.NOT_FOUND == refused(lambda: disk.link(ROOT.child("l"), ROOT.child("gone")))
+    assert Slug.INVALID == refused(lambda: disk.link(A, A))

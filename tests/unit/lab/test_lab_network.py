@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.condition import Condition, Counters
 from lab.errors import Refusal
-from lab.faults import Condition, Counters, Faults
+from lab.faults import Faults
 from lab.logon import Account, Connection
 from lab.network import Network, Page
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.faults import Condition, Faults
+from lab.condition import Condition
+from lab.faults import Faults
 from lab.machine import Quotas
 from lab.process import ProcessHost
 from lab.shells import CommandLine, Shells, Streams

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from lab.condition import Condition
 from lab.console import Console
-from lab.faults import Condition, Faults
+from lab.faults import Faults
 from lab.machine import Machine, Quotas
 from lab.memory_disk import MemoryDisk
 from lab.paths import WindowsPath

@@ -36,7 +36,10 @@ def reply(**fields: Any) -> Reply:  # noqa: ANN401 - JSON
             {"op": "spread", "folder": "C:\\f", "blobs": {"k": "eA=="}, "files": {"n": "k"}, "backup": "C:\\b"},
         ),
         (ops.mkdir("C:\\a"), {"op": "mkdir", "path": "C:\\a", "backup": None}),
-        (ops.remove("C:\\a", backup="C:\\b"), {"op": "remove", "path": "C:\\a", "backup": "C:\\b"}),
+        (
+            ops.remove("C:\\a", backup="C:\\b"),
+            {"op": "remove", "path": "C:\\a", "expect": "any", "backup": "C:\\b"},
+        ),
         (ops.service("S", action="stop"), {"op": "service", "name": "S", "action": "stop", "deadline": 60}),
         (ops.version("C:\\a"), {"op": "version", "path": "C:\\a"}),
         (ops.registry("HKLM\\X", "v"), {"op": "registry", "key": "HKLM\\X", "name": "v"}),
@@ -126,3 +129,70 @@ def test_what_is_not_base64_is_the_agents_failure() -> None:
 def test_a_digest_is_what_the_agent_calls_a_hash() -> None:
     """SHA-256, lower-case hex."""
     assert "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" == ops.digest(b"")
+
+
+@pytest.mark.parametrize(
+    ("op", "changes"),
+    [
+        (ops.write("C:\\a", b"", expect=ops.ANY), True),
+        (ops.spread("C:\\a", {}, {}), True),
+        (ops.mkdir("C:\\a"), True),
+        (ops.remove("C:\\a"), True),
+        (ops.touch("C:\\a"), True),
+        (ops.service("S", action="stop"), True),
+        (ops.service("S", action="start"), True),
+        (ops.service("S"), False),
+        (Op("service", {"name": "S"}), False),
+        (ops.read("C:\\a"), False),
+        (ops.stat("C:\\a"), False),
+        (ops.run("C:\\p"), False),
+        (ops.hello(), False),
+    ],
+    ids=str,
+)
+def test_an_operation_says_whether_it_changes_the_node(op: Op, changes: bool) -> None:  # noqa: FBT001 - a parameter
+    """Files and services; a program is not judged."""
+    assert changes == op.changes
+
+
+def test_a_guard_travels_as_the_protocol_says() -> None:
+    """The fence and the folders."""
+    guard = ops.Guard(7, "C:\\f", ("C:\\a", "D:\\b"))
+    assert {"fence": {"file": "C:\\f", "number": 7}, "folders": ["C:\\a", "D:\\b"]} == guard.as_json()
+
+
+def test_a_late_writers_conflict_says_who_was_newer() -> None:
+    """In the node's own words, with the fence file."""
+    said = "a newer writer (8) has taken this node: this request (7) came too late"
+    found = ops.error_of(reply(ok=False, error="conflict", message=said, path="C:\\f"), "S1")
+    assert (Conflict, f"S1: read C:\\a: {said}", "C:\\f") == (type(found), found.message, found.file)
+
+
+@pytest.mark.parametrize(
+    ("winrm", "wanted", "shown"),
+    [
+        ({"MaxShellsPerUser": "30", "IdleTimeout": "7200000"}, None, "WinRM IdleTimeout 7200000, MaxShellsPerUser 30"),
+        (None, {}, "WinRM quotas not readable"),
+    ],
+)
+def test_a_greeting_shows_the_quotas_where_they_can_be_read(winrm: Any, wanted: Any, shown: str) -> None:  # noqa: ANN401 - JSON
+    """Every report of a failure shows them."""
+    said = {
+        "ok": True,
+        "agent": 1,
+        "powershell": "5.1.1",
+        "edition": "Desktop",
+        "language_mode": "FullLanguage",
+        "clr": "4.0",
+        "os": "Windows",
+        "computer": "S1",
+        "admin": True,
+        "code_page": 437,
+        "program_data": "C:\\ProgramData",
+        "system_drive": "C:",
+        "drives": [],
+    }
+    hello = ops.hello_of(Reply(ops.hello(), {**said, "winrm": winrm}))
+    assert (winrm or wanted) == hello.winrm
+    assert str(hello).endswith(shown)
+    assert {} == ops.hello_of(Reply(ops.hello(), said)).winrm

@@ -98,3 +98,13 @@ def test_what_powershell_says_on_stderr_becomes_one_short_line() -> None:
     assert len(line) <= 300
     assert "<" not in line
     assert "Access denied" in readable(said[:90] + b"</S></Objs>")
+
+
+def test_a_guard_travels_where_something_changes_and_nowhere_else() -> None:
+    """A request that only looks is no longer for it."""
+    guard = ops.Guard(7, "C:\\f", ("C:\\a",))
+    changing = json.loads(encoded_request("1", [ops.clock(), ops.touch("C:\\a\\b")], keep_going=False, guard=guard))
+    looking = json.loads(encoded_request("1", [ops.clock(), ops.service("S")], keep_going=False, guard=guard))
+    unguarded = json.loads(encoded_request("1", [ops.touch("C:\\a\\b")], keep_going=False))
+    assert guard.as_json() == changing["guard"]
+    assert ("guard" in looking, "guard" in unguarded) == (False, False)

@@ -1,0 +1,320 @@
+r"""The agent's cases on a Windows host over the product's own WinRM, below one folder and one registry key of ours.
+
+Where a case says `C:\case`, the host has `C:\ProgramData\esync-agent-cases\<token>\<n>\case`, another for each case.
+Services and registry values have names of their own as well.
+"""
+
+import base64
+import re
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from tests.contract.agent_cases import Json, content_of
+from tests.contract.agent_machines import translated
+from tests.contract.agent_site import ANSWERS, LATE, filled
+from workers.records import Endpoint
+from workers.settings import Secret
+from workers.winrm.channel import Channel
+from workers.winrm.remote import WinRMChannel
+from workers.winrm.session import PIECE, AgentSession
+from workers.winrm.wire import command_line, script_line
+
+__all__ = ["HostMachine", "HostSite"]
+
+ALL = r"C:\ProgramData\esync-agent-cases"
+KEY = r"SOFTWARE\EsyncAgentCases"
+_ANSWER = 120.0
+_FORGOTTEN = 100.0  #: seconds after which a shell may soon be ended by the host, 180 s after its last use
+_SERVICES_KEY = re.compile(r"(?i)SYSTEM\\CurrentControlSet\\Services(?=\\EsyncCase)")
+_OURS = re.compile(r"(?i)(?:Esync ?Practice|EsyncNeeds|EsyncCase)\d*")
+_PLACE = re.compile(r"(?i)C:(\\(?:case|svc\d?)\d*)(?=[\\\"]|$)")
+_RAW_PLACE = re.compile(r"(?i)C:\\(\\case\d*)(?=[\\\"])")
+#: What a case wants of a service, as the practice service is told to.
+_BEHAVIOUR = {"start_seconds": "start_ms={:.0f}", "stop_seconds": "stop_ms={:.0f}"}
+
+
+def _send(channel: Channel, data: bytes, *, end: bool = False) -> None:
+    """In pieces that a server takes."""
+    for start in range(0, len(data), PIECE):
+        last = start + PIECE >= len(data)
+        channel.send(data[start : start + PIECE], end=end and last, within=_ANSWER)
+
+
+class _Lines:
+    """The lines that a PowerShell on the host prints, noise left out."""
+
+    def __init__(self, channel: Channel, marks: bytes) -> None:
+        self._channel = channel
+        self._marks = marks
+        self._pending = bytearray()
+
+    def next(self) -> str:
+        """The next one that begins with one of the marks."""
+        until = time.monotonic() + _ANSWER
+        while time.monotonic() < until:
+            while (end := self._pending.find(b"\n")) >= 0:
+                line = bytes(self._pending[:end]).rstrip(b"\r").removeprefix(b"\xef\xbb\xbf")
+                del self._pending[: end + 1]
+                if line[:1] in self._marks and line:
+                    return line.decode("ascii")
+            chunk = self._channel.receive(within=_ANSWER)
+            self._pending += chunk.stdout
+            if chunk.exit_status is not None and b"\n" not in self._pending:
+                raise RuntimeError(f"PowerShell ended with {chunk.exit_status}: {chunk.stderr!r}")
+        raise RuntimeError(f"no answer from PowerShell in {_ANSWER:g} s")
+
+
+class _Hands:
+    """A PowerShell of ours on the host that is no agent: lays out, looks, takes away."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._lines = _Lines(channel, b"+-")
+        script = (Path(__file__).parent / "agent_hands.ps1").read_bytes()
+        channel.start(command_line(), within=_ANSWER)
+        _send(channel, base64.b64encode(script) + b"\n")
+
+    def do(self, *statements: str) -> str:
+        """Has PowerShell run the statements; gives what the last one gave, as text.
+
+        Raises:
+            RuntimeError: one of them failed.
+        """
+        _send(self._channel, base64.b64encode("\n".join(["$null", *statements]).encode()) + b"\n")
+        answer = self._lines.next()
+        said = base64.b64decode(answer[1:]).decode()
+        if answer[0] == "-":
+            raise RuntimeError(f"the host could not be laid out or looked at: {said}")
+        return said
+
+    def close(self) -> None:
+        """Ends it."""
+        self._channel.close()
+
+
+def _text(value: str) -> str:
+    """A text as PowerShell reads it, whatever it holds."""
+    return f"(ConvertFrom-Base64 '{base64.b64encode(value.encode()).decode()}')"
+
+
+class HostMachine:
+    """A Windows host, with the agent in a session of the product's.
+
+    Args:
+        endpoint, secret: where and as whom.
+        practice: the practice service's program there (docs/testing.md); without one, no case has a service.
+    """
+
+    def __init__(self, endpoint: Endpoint, secret: Secret, practice: str = "") -> None:
+        self._endpoint = endpoint
+        self._secret = secret
+        self._practice = practice
+        self._token = secrets.token_hex(4)
+        self._case = 0
+        self._home = f"{ALL}\\{self._token}"
+        self._links: list[str] = []
+        self._services: list[str] = []
+        self._begin()
+        self._hands = _Hands(WinRMChannel(endpoint, secret))
+        self._hands.do(f"[IO.Directory]::CreateDirectory({_text(self._home)})")
+        self.platform = "wine" if self._says("Test-Path HKCU:\\Software\\Wine") else "windows"
+        self._makes_links = self._can_link()
+
+    def _begin(self) -> None:
+        """Opens the product's session; from its greeting on, lines of any kind go to the same PowerShell."""
+        self._channel = WinRMChannel(self._endpoint, self._secret)
+        self._session = AgentSession(self._channel, self._endpoint.node, way="conversation")
+        self._session.hello()
+        self._lines = _Lines(self._channel, b"{")
+        self._asked = time.monotonic()
+
+    def _says(self, condition: str) -> bool:
+        return self._hands.do(condition) == "True"
+
+    def _can_link(self) -> bool:
+        link, target = _text(f"{self._home}\\link"), _text(self._home)
+        try:
+            self._hands.do(f"New-Link {link} {target}", f"Remove-Link {link}")
+        except RuntimeError:
+            return False
+        return True
+
+    def lacks(self, wanted: Json) -> str:
+        """Why a case cannot be laid out here, in a sentence; empty when it can."""
+        given = wanted.get("given", {})
+        if given.get("services") and not self._practice:
+            return "no WINDOWS_TEST_SERVICE_PROGRAM: a service of the host's own is never stopped (docs/testing.md)"
+        if given.get("links") and not self._makes_links:
+            return "nothing on this host makes a junction or a link"
+        return ""
+
+    def local(self, value: Json) -> Json:
+        """With the folder, the key and the names that stand for the case's."""
+        return translated(value, self._local)
+
+    def _local(self, text: str) -> str:
+        text = _PLACE.sub(lambda found: self._home + f"\\{self._case}" + found[1], text)
+        text = _SERVICES_KEY.sub(lambda _: f"{KEY}\\{self._token}", text)
+        return _OURS.sub(lambda found: f"{found[0]}_{self._token}_{self._case}", text)
+
+    def lay_out(self, given: Json, root: str) -> None:
+        """Makes what a case is given, in one go; services one by one."""
+        here = self.local(given)
+        self._links += here.get("links", {})
+        self._hands.do(f"[IO.Directory]::CreateDirectory({_text(self._local(root))})", *_statements(here))
+        for service in here.get("services", []):
+            self._install(service)
+
+    def _install(self, given: Json) -> None:
+        name, image = given["name"], given["image_path"]
+        found = re.match(r'"([^"]+)"|(.+?\.exe)', image)
+        program = (found[1] or found[2]) if found else image
+        stem = program.removesuffix(".exe")
+        needs = "".join(f" -DependsOn {other}" for other in given.get("depends_on", ()))
+        start_type = "Disabled" if given.get("disabled") else "Manual" if given.get("manual") else "Automatic"
+        self._hands.do(
+            f"[IO.Directory]::CreateDirectory([IO.Path]::GetDirectoryName({_text(program)}))",
+            f"[IO.File]::Copy({_text(self._practice)}, {_text(program)}, $true)",
+            f"[IO.File]::WriteAllText({_text(f'{stem}.ini')}, {_text(_behaviour(given))})",
+            f"$null = New-Service {name} -DisplayName {_text(given['display'])} -BinaryPathName {_text(image)}"
+            f" -StartupType {start_type}{needs}",
+        )
+        self._services.append(name)  # from here on it is ours to take away
+        self._hands.do(
+            *([f"Start-Service {name}"] if given.get("running") else []),
+            *([f"Stop-Process -Force -Id (Get-ProcessOf {name})"] if given.get("died") else []),
+            *([f"Start-Killer {_text(f'{stem}.log')}"] if given.get("dies_on_start") else []),
+        )
+
+    def ask(self, line: str) -> str:
+        """Passes one line to the agent of the session, as it is but for the place."""
+        if time.monotonic() - self._asked > _FORGOTTEN:
+            self._session.close()
+            self._begin()
+        self._asked = time.monotonic()
+        _send(self._channel, self._raw(line))
+        return self._lines.next()
+
+    def ask_at_once(self, lines: Sequence[str]) -> list[str]:
+        """Passes all lines and the end of input to a new agent in batch."""
+        with closing(WinRMChannel(self._endpoint, self._secret)) as channel:
+            channel.start(command_line(batch=True), within=_ANSWER)
+            _send(channel, script_line() + b"".join(map(self._raw, lines)), end=True)
+            answers = _Lines(channel, b"{")
+            return [answers.next() for _ in lines]
+
+    def _raw(self, line: str) -> bytes:
+        home = self._home.replace("\\", "\\\\") + f"\\\\{self._case}\\"
+        return _RAW_PLACE.sub(lambda found: home + found[1], line).encode("ascii") + b"\n"
+
+    def look(self, path: str) -> bytes | str | None:
+        """What lies there."""
+        said = self._hands.do(f"Get-Look {_text(self._local(path))}")
+        return {"folder": "folder", "nothing": None}[said] if said in {"folder", "nothing"} else base64.b64decode(said)
+
+    def names(self, path: str) -> list[str]:
+        """The names in a folder."""
+        entries = f"[IO.Directory]::GetFileSystemEntries({_text(self._local(path))})"
+        return sorted(name.rpartition("\\")[2] for name in self._hands.do(f"{entries} -join '|'").split("|") if name)
+
+    def hidden(self, path: str) -> bool | None:
+        """Whether a file has the attribute."""
+        return self._says(f"([IO.File]::GetAttributes({_text(self._local(path))}) -band 2) -ne 0")
+
+    def clear(self) -> None:
+        """Lets go of files, takes services and links away; the next case has another folder."""
+        links = [f"Remove-Link {_text(path)}" for path in self._links]
+        services = [f"Remove-OurService {name}" for name in reversed(self._services)]
+        self._links.clear()
+        self._services.clear()
+        place = _text(f"{self._home}\\{self._case}")
+        self._hands.do(
+            "Clear-Held", *services, *links,
+            f"if (Test-Path -LiteralPath {place}) {{ Remove-Item -LiteralPath {place} -Recurse -Force }}",
+        )  # fmt: skip
+        self._case += 1
+
+    def leftovers(self) -> str:
+        """What there still is of ours, in a line; empty after `clear` and before `close` but for the empty folder."""
+        return self._hands.do(
+            f"$files = [IO.Directory]::GetFileSystemEntries({_text(self._home)})",
+            f"$services = Get-Service -Name '*_{self._token}_*' | ForEach-Object {{ $_.Name }}",
+            "@($files) + @($services) -join '|'",
+        )
+
+    @contextmanager
+    def site(self) -> Iterator["HostSite"]:
+        """What `tcp` and `http` find on the host itself."""
+        yield HostSite(self._hands.do(_site_statement()))
+
+    def close(self) -> None:
+        """Takes away all that was made, and ends both PowerShells.
+
+        Raises:
+            RuntimeError: something of ours could not be taken away.
+        """
+        self._session.close()
+        hive, key = "[Microsoft.Win32.Registry]::LocalMachine", f"{KEY}\\{self._token}"
+        try:
+            self._hands.do(
+                f"Remove-Item -LiteralPath {_text(self._home)} -Recurse -Force",
+                f"$others = [IO.Directory]::GetFileSystemEntries({_text(ALL)})",
+                f"if (-not $others) {{ [IO.Directory]::Delete({_text(ALL)}) }}",
+                f"{hive}.DeleteSubKeyTree({_text(key)}, $false)",
+                f"$key = {hive}.OpenSubKey({_text(KEY)})",
+                "$empty = $key -and -not $key.SubKeyCount",
+                "if ($key) { $key.Dispose() }",
+                f"if ($empty) {{ {hive}.DeleteSubKey({_text(KEY)}) }}",
+            )
+        finally:
+            self._hands.close()
+
+
+class HostSite:
+    """The ports of a site on the host, filled into cases."""
+
+    def __init__(self, ports: str) -> None:
+        self._open, self._closed = map(int, ports.split())
+
+    def filled(self, value: Json) -> Json:
+        """The value with what stands for a port or for large data filled in."""
+        return filled(value, self._open, self._closed)
+
+
+def _statements(given: Json) -> Iterable[str]:
+    """PowerShell that makes folders, files, links, attributes, values, and holds files."""
+    for path in given.get("folders", []):
+        yield f"$null = [IO.Directory]::CreateDirectory({_text(path)})"
+    for path, content in given.get("files", {}).items():
+        yield f"Write-Bytes {_text(path)} '{base64.b64encode(content_of(content)).decode()}'"
+    for path, count in given.get("many", {}).items():
+        yield f"$null = [IO.Directory]::CreateDirectory({_text(path)})"
+        yield f"0..{count - 1} | ForEach-Object {{ [IO.File]::Create({_text(path)} + ('\\{{0:d5}}' -f $_)).Dispose() }}"
+    for path, target in given.get("links", {}).items():
+        yield f"New-Link {_text(path)} {_text(target)}"
+    for attribute in ("readonly", "hidden"):
+        yield from (f"Add-Attribute {_text(path)} '{attribute}'" for path in given.get(attribute, []))
+    yield from (f"Add-Held {_text(path)}" for path in given.get("locked", []))
+    for value in given.get("values", []):
+        key = value["key"].replace("HKLM", "HKEY_LOCAL_MACHINE")
+        yield f"[Microsoft.Win32.Registry]::SetValue({_text(key)}, {_text(value['name'])}, {_text(value['value'])})"
+
+
+def _behaviour(given: Json) -> str:
+    """How the practice service is to behave, as the file beside its program says it."""
+    lines = [line.format(given[what] * 1000) for what, line in _BEHAVIOUR.items() if given.get(what)]
+    lines += ["stop=ignore"] if given.get("never_stops") else []
+    lines += ["start_ms=9000"] if given.get("dies_on_start") else []
+    return "\r\n".join(["[service]", *lines, ""])
+
+
+def _site_statement() -> str:
+    answers = "; ".join(
+        f"'{path}' = @{{ Wait = {LATE if path == '/slow' else 0}; "
+        f"Bytes = [Convert]::FromBase64String('{base64.b64encode(answer).decode()}') }}"
+        for path, answer in ANSWERS.items()
+    )
+    return f"Start-Site @{{ {answers} }}"
