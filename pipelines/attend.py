@@ -1,5 +1,6 @@
 """Starting a run, watching it, and saying how it ended: what `rollout`, `verify`, `status` and `demo` share."""
 
+import textwrap
 from pathlib import Path
 
 from rich.console import Console
@@ -14,9 +15,11 @@ from pipelines.report_html import to_html
 from pipelines.report_rows import Report
 from pipelines.report_text import (
     attestation_lines,
+    batch_lines,
     cause_lines,
     difference_lines,
     finding_lines,
+    stand_lines,
     totals_line,
     verdict_line,
 )
@@ -27,11 +30,25 @@ from workers.records import RunRecord, Verdict
 
 __all__ = ["attend", "conclude", "say", "watch", "write_report"]
 
+_NARROW = 40  #: columns below which nothing is indented further
+
 
 def say(people: Console, text: str, style: str = "") -> None:
     """Tells people a line or several. Never markup: what a node said must not be able to style our output."""
     for line in text.splitlines():
-        people.print(Text(printable(line), style=style), soft_wrap=True)
+        for part in _fitted(printable(line), people):
+            people.print(Text(part, style=style), soft_wrap=True)
+
+
+def _fitted(line: str, people: Console) -> list[str]:
+    """On a terminal a line is broken between words, and what follows is indented; elsewhere lines stay whole."""
+    if not people.is_terminal or len(line) <= people.width:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip()))
+    deeper = indent + "  " if people.width > _NARROW else indent
+    return textwrap.wrap(
+        line, people.width, subsequent_indent=deeper, break_long_words=False, break_on_hyphens=False
+    ) or [line]
 
 
 def attend(
@@ -72,16 +89,17 @@ def _left(services: Running, run_id: str) -> str:
     if services.own:
         return (
             "\nthe worker stops with this command; nodes finish the step they are in, and nothing is half-done.\n"
-            f"`esync up` brings a worker back and the run goes on; watch it: esync status {run_id} --follow"
+            f"a new worker goes on with the run: esync watch {run_id}"
         )
-    return f"\nyou left; the run goes on.\nwatch it: esync status {run_id} --follow; stop it: esync cancel {run_id}"
+    return f"\nyou left; the run goes on.\nwatch it: esync watch {run_id}; stop it: esync cancel {run_id}"
 
 
 def conclude(report: Report, people: Console) -> None:
     """What is known about the cluster, failures by cause with their remedies, totals, and the verdict as last line."""
     tone = TONES[Verdict(report.verdict)] if report.verdict else UNDER_WAY
     asked = attestation_lines(report) if report.kind in {"verify", "doctor"} else iter(())
-    for lines in (finding_lines(report), asked, difference_lines(report), cause_lines(report)):
+    ends = (cause_lines(report), stand_lines(report), batch_lines(report))
+    for lines in (finding_lines(report), asked, difference_lines(report), *ends):
         told = "\n".join(lines)
         if told:
             say(people, f"\n{told}")

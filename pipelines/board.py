@@ -115,7 +115,8 @@ class Board:
             return
         if status in _ENDS:
             self.left[node] = event.turn
-            self.said[node] = f"{event.step}: {event.message}" if event.message else event.step
+            kind = f" ({event.failure})" if event.failure not in {"", event.status, "failed"} else ""
+            self.said[node] = f"{event.step}{kind}: {event.message}" if event.message else f"{event.step}{kind}"
         elif before is Status.CHANGED or (
             self._column(event)[0] == "look" and self.record.kind not in {"verify", "doctor"}
         ):

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 from rich.console import Console
 
-from pipelines import cli_bundle, cli_knowledge, cli_steer, cli_undo, commands, one_machine
+from pipelines import cli_bundle, cli_knowledge, cli_steer, cli_undo, commands, lab_faults, one_machine
 from pipelines.attend import conclude, say, watch
 from pipelines.console import (
     AsJson,
@@ -35,10 +35,12 @@ from pipelines.console import (
     status_of,
 )
 from pipelines.inventory import ClusterRefused, load_cluster
+from pipelines.marks import printable
 from pipelines.plan_file import is_plan, load_plan
 from pipelines.report_html import to_html
-from pipelines.report_text import duration, to_text
+from pipelines.report_text import PARENT, duration, to_text
 from pipelines.services import Running, looking
+from pipelines.status import row_of
 from workers.errors import EsyncError, InputRefused
 from workers.logs import configure
 from workers.records import RunRecord, RunState, now
@@ -115,14 +117,14 @@ def rollout(
     report: ReportFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set eSync up on every node of a cluster, and prove it. With a saved plan: exactly that."""
+    """Set eSync up on every node, and prove it: shows the plan, asks, applies. With a saved plan: exactly that."""
     saved = load_plan(file) if is_plan(file) else None
     cluster = saved.spec if saved else load_cluster(file)
     say(people_console(), f"rollout of cluster {described(cluster)}")
     if saved:
         say(people_console(), f"exactly the plan of {saved.made:%Y-%m-%d %H:%M} UTC: {saved.plan.totals}")
-    confirm(yes=yes)
-    run_on(cluster, "rollout", reason=reason, key=key, folder=report, as_json=as_json, plan=saved)
+        confirm(yes=yes)
+    run_on(cluster, "rollout", yes=yes, reason=reason, key=key, folder=report, as_json=as_json, plan=saved)
 
 
 @app.command()
@@ -149,8 +151,13 @@ def status(
             shown = report_of(engine, record)
             if not as_json:
                 conclude(shown, Console(highlight=False))
-        if as_json:
-            data(commands.status(engine, record.id))
+        stands = commands.status(engine, record.id)
+    if as_json:
+        data(stands.model_dump(mode="json"))
+    elif stands.paused:
+        say(Console(highlight=False), f"PAUSED: {stands.paused}; go on: esync resume {stands.run}", "yellow")
+    elif stands.cancelling:
+        say(Console(highlight=False), f"asked to stop: {stands.cancelling}", "yellow")
     raise Ended(status_of(shown) if follow else 0)
 
 
@@ -162,12 +169,13 @@ def runs(
     with looking(load_settings()) as engine:
         records = engine.store.runs(limit)
     if as_json:
-        data([_row(record) for record in records])
+        data([row_of(record).model_dump(mode="json") for record in records])
         return
+    width = max((len(record.id) for record in records), default=0)
     for record in records:
         took = duration(((record.ended or now()) - record.created).total_seconds())
         state = record.verdict.value if record.verdict else record.state.value
-        typer.echo(f"{record.id}  {record.kind:<8} {state:<12} {took:>12}  {record.who}: {record.reason or '-'}")
+        typer.echo(f"{record.id:<{width}}  {record.kind:<8}  {state:<15}  {took:>11}  {_asked(record)}")
     if not records:
         say(people_console(), "no runs yet")
 
@@ -212,16 +220,26 @@ def up() -> None:
 
 
 @app.command()
-def lab(
+def lab(  # noqa: PLR0913 - a command's options
     *,
     folder: Annotated[Path, typer.Option("--dir", help="Where its files go; kept between starts.")] = Path(".lab"),
     nodes: Annotated[int | None, typer.Option(min=1, max=5000, help="Make up that many nodes.")] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="A lab file (YAML).")] = None,
     edition: Annotated[str, typer.Option(help="The product's edition: 8.0, 8.5 or 9.1.")] = "",
     address: Annotated[str, typer.Option(metavar="RANGE", help="Loopback addresses for made-up nodes.")] = "",
+    fault: Annotated[
+        list[str] | None, typer.Option(metavar="NODE:FAULT", help="Break a node of the lab that runs; may be repeated.")
+    ] = None,
+    heal: Annotated[
+        list[str] | None, typer.Option(metavar="NODE", help="Heal a node of the lab that runs, or `all`.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run simulated Windows servers until Ctrl-C."""
+    """Run simulated Windows servers until Ctrl-C; or break and heal those that run."""
+    if fault or heal:
+        held = lab_faults.change(folder, heal or (), fault or ())
+        data(held) if as_json else say(people_console(), lab_faults.sentence(held))
+        return
     given = {"nodes": nodes, "config": config and config.resolve(), "edition": edition, "address": address}
     options = {name: str(value) for name, value in given.items() if value}
     for ready in one_machine.lab(folder, options, people_console()):
@@ -247,10 +265,11 @@ for verb in (*cli_steer.VERBS, *cli_undo.VERBS, *cli_knowledge.VERBS):
 app.add_typer(cli_knowledge.certs, name="certs")
 
 
-def _row(record: RunRecord) -> dict[str, object]:
-    kept = {"id", "kind", "cluster", "state", "verdict", "summary", "created", "ended", "who", "origin_host", "reason"}
-    row = record.model_dump(mode="json", include=kept)
-    return {"run": row.pop("id"), **row, "exit_code": record.verdict.exit_code if record.verdict else None}
+def _asked(record: RunRecord) -> str:
+    """By whom, why, and what for."""
+    why = f": {record.reason}" if record.reason else ""
+    what = f" [{PARENT.get(record.kind, 'after')} {record.parent}]" if record.parent else ""
+    return printable(f"{record.who or '?'}{why}{what}")
 
 
 def _terminated(number: int, frame: object) -> NoReturn:

@@ -24,7 +24,7 @@ def save_bundle(run: str, path: Path) -> None:
     """
     with looking(load_settings()) as engine:
         manifest = write_bundle(engine, run_named(engine, run).id, path)
-    say(people_console(), f"bundle: {path}, {len(manifest.members)} members")
+    say(people_console(), f"bundle: {path}, {len(manifest.members) + 1} members")
     say(people_console(), f"head of the chain: {manifest.chain_head}; kept elsewhere, it shows that this is the one")
 
 

@@ -1,4 +1,4 @@
-"""The verbs that plan a run and steer it: plan, retry, pause, resume, cancel. Thin."""
+"""The verbs that plan a run and steer it: plan, watch, retry, pause, resume, cancel. Thin."""
 
 import os
 from collections.abc import Callable
@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from pipelines import commands, steer
-from pipelines.attend import attend, say, watch, write_report
+from pipelines.attend import attend, say, write_report
+from pipelines.attend import watch as to_its_end
 from pipelines.console import (
     AsJson,
     ClusterFile,
@@ -20,20 +22,27 @@ from pipelines.console import (
     confirm,
     data,
     described,
+    goes_on,
+    is_planned,
     people_console,
     pretty,
     run_named,
     status_of,
 )
 from pipelines.inventory import load_cluster
+from pipelines.machine import who_runs
 from pipelines.plan_file import SavedPlan
 from pipelines.plan_text import plan_lines
-from pipelines.services import looking, working
+from pipelines.report_rows import Report
+from pipelines.services import Running, looking, working
+from tasks.runner import PAUSE
 from workers.errors import InputRefused
-from workers.records import RunState
+from workers.records import RunRecord, Verdict
 from workers.settings import load_settings
 
 __all__ = ["VERBS"]
+
+GOING_ON = "run that goes on"  #: what `last` is to verbs that steer one
 
 
 def plan(
@@ -45,19 +54,19 @@ def plan(
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show what a rollout would change, node by node. Exit 0: nothing; 2: changes."""
+    """Show what a rollout would change, node by node. Exit 0: nothing; 2: changes; others: there is no plan."""
     cluster = load_cluster(file)
     people = people_console()
     say(people, f"plan for cluster {described(cluster)}")
     with working(load_settings(), lambda text: say(people, text), kind="plan") as services:
         shown = attend(services, cluster, people, kind="plan", reason=reason)
-        if shown.verdict not in {"changes_pending", "nothing_to_do"}:
-            raise Ended(status_of(shown))
+        if not is_planned(shown):
+            raise Ended(_without_plan(shown, as_json=as_json))
         saved = commands.saved_plan(services.engine, shown.run)
     if as_json:
         data(saved.model_dump(mode="json"))
     else:
-        typer.echo("\n".join(plan_lines(cluster, saved.plan)))
+        say(Console(highlight=False), "\n".join(plan_lines(cluster, saved.plan)))
     if output is not None:
         _save(saved, output)
         say(people, f"apply exactly this: esync rollout {output}")
@@ -80,13 +89,31 @@ def retry(  # noqa: PLR0913 - a command's options
     which = {name for name, wanted in chosen.items() if wanted} or steer.RETRIABLE
     people = people_console()
     with working(load_settings(), lambda text: say(people, text), kind="rollout") as services:
-        parent = run_named(services.engine, run)
-        confirm(yes=yes)
-        record = steer.retry(services.engine, parent.id, which, reason=reason)
-        say(people, f"run {record.id} takes up {', '.join(record.only)} of {parent.id}")
-        shown = watch(services, record, people)
+        parent = run_named(services.engine, run, _is_rollout, "rollout")
+        shown = _first_its_end(services, parent, people)
+        if shown is None or steer.unfinished(services.engine, parent.id):
+            confirm(yes=yes)
+            record = steer.retry(services.engine, parent.id, which, reason=reason)
+            say(people, f"run {record.id} takes up {', '.join(record.only)} of {parent.id}")
+            shown = to_its_end(services, record, people)
     if report is not None:
         say(people, f"report: {write_report(shown, report)}")
+    if as_json:
+        typer.echo(pretty(shown), nl=False)
+    raise Ended(status_of(shown))
+
+
+def watch(run: RunId = "last", *, as_json: AsJson = False) -> None:
+    """Stay with a run until it ends; exit by its verdict. Where its worker went with its command, bring one back."""
+    people, settings = people_console(), load_settings()
+    with looking(settings) as engine:
+        record = run_named(engine, run)
+        orphan = goes_on(record) and not settings.broker_url and not who_runs(settings.state)
+        shown = None if orphan else to_its_end(Running(engine), record, people)
+    if shown is None:
+        with working(settings, lambda text: say(people, text), kind="watch") as services:
+            say(people, f"the worker of run {record.id} is gone; a new one goes on with it in less than a minute")
+            shown = to_its_end(services, record, people)
     if as_json:
         typer.echo(pretty(shown), nl=False)
     raise Ended(status_of(shown))
@@ -95,7 +122,7 @@ def retry(  # noqa: PLR0913 - a command's options
 def pause(run: RunId, *, reason: Reason = "") -> None:
     """Let no further step of a run begin. Steps in the middle end."""
     with looking(load_settings()) as engine:
-        record = run_named(engine, run)
+        record = run_named(engine, run, goes_on, GOING_ON)
         steer.pause(engine, record.id, reason)
     say(people_console(), f"run {record.id} is paused; go on: esync resume {record.id}")
 
@@ -103,7 +130,7 @@ def pause(run: RunId, *, reason: Reason = "") -> None:
 def resume(run: RunId) -> None:
     """Let a paused run go on."""
     with looking(load_settings()) as engine:
-        record = run_named(engine, run)
+        record = run_named(engine, run, goes_on, GOING_ON)
         steer.resume(engine, record.id)
     say(people_console(), f"run {record.id} goes on")
 
@@ -111,10 +138,29 @@ def resume(run: RunId) -> None:
 def cancel(run: RunId, *, reason: Reason = "") -> None:
     """Ask a run to stop at the next safe point. Nodes finish the step they are in."""
     with looking(load_settings()) as engine:
-        record = run_named(engine, run)
+        record = run_named(engine, run, goes_on, GOING_ON)
         steer.cancel(engine, record.id, reason)
-    over = record.state is RunState.CONCLUDED
-    say(people_console(), f"run {record.id} has ended already" if over else f"run {record.id} was asked to stop")
+    asked = f"run {record.id} was asked to stop; see its end: esync watch {record.id}"
+    say(people_console(), asked if goes_on(record) else f"run {record.id} has ended already: {record.verdict}")
+
+
+def _is_rollout(record: RunRecord) -> bool:
+    return record.kind == "rollout"
+
+
+def _first_its_end(services: Running, parent: RunRecord, people: Console) -> Report | None:
+    """A run whose worker went with its command is brought to its end, by the worker of this command."""
+    if not services.own or not goes_on(parent) or PAUSE in services.engine.store.flags(parent.id):
+        return None
+    say(people, f"the worker of run {parent.id} is gone; first a new one brings it to its end")
+    return to_its_end(services, parent, people)
+
+
+def _without_plan(shown: Report, *, as_json: bool) -> int:
+    """There is no plan, and why. Not 2, which says that changes are pending."""
+    if as_json:
+        data({"error": "no_plan", "message": shown.summary, "file": "", "remedy": "", "run": shown.run})
+    return Verdict.INCONCLUSIVE.exit_code if shown.verdict == Verdict.FAILED else status_of(shown)
 
 
 def _save(saved: SavedPlan, output: Path) -> None:
@@ -128,4 +174,4 @@ def _save(saved: SavedPlan, output: Path) -> None:
 
 
 #: In the order `esync --help` shows them.
-VERBS: tuple[Callable[..., Any], ...] = (plan, retry, pause, resume, cancel)
+VERBS: tuple[Callable[..., Any], ...] = (plan, watch, retry, pause, resume, cancel)

@@ -46,7 +46,7 @@ def rollback(  # noqa: PLR0913 - a command's options
     """Take a run back: bytes, names and service state as they were before it. Proves it by comparing every file."""
     people = people_console()
     with working(load_settings(), lambda text: say(people, text), kind="rollback") as services:
-        parent = run_named(services.engine, run)
+        parent = run_named(services.engine, run, undoing.wrote, "run that wrote to a node")
         on = f"on {', '.join(node)}" if node else "on every node it wrote to"
         say(people, f"rollback of run {parent.id} ({parent.kind} of {parent.cluster}), {on}{_forced(force=force)}")
         confirm(yes=yes)

@@ -1,11 +1,9 @@
 """The use cases that all ways in share: the command line, messages from other programs, and what comes later."""
 
 import getpass
-import json
 import re
 import secrets
 import socket
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,19 +14,20 @@ from pipelines.engine import Engine
 from pipelines.inventory import load_cluster
 from pipelines.plan import Plan
 from pipelines.plan_file import SavedPlan
+from pipelines.results import NodeResult, results
+from pipelines.status import RunStatus
 from pipelines.view import FINDINGS, PLAN, View
 from tasks.cluster import Cluster
 from tasks.ektron.certificates import Family
 from tasks.ektron.findings import Findings
 from tasks.material import OBSERVED, PLANNED
-from tasks.step import CLEANUP, ROLLBACK
+from tasks.runner import CANCEL, PAUSE
 from workers.celery_app import CONTROL_QUEUE
 from workers.errors import InputRefused
-from workers.records import Record, RunRecord, Status, StepOutcome, now
+from workers.records import Record, RunRecord, StepOutcome, now
 
 __all__ = [
     "Asked",
-    "NodeResult",
     "RunSummary",
     "saved_plan",
     "start",
@@ -38,21 +37,6 @@ __all__ = [
     "summary_of",
     "user",
 ]
-
-
-_UNDOING = frozenset({ROLLBACK, CLEANUP})  #: steps that change nodes outside of waves
-
-
-class NodeResult(Record):
-    """What a run means for one node: computed from its outcomes, never stored."""
-
-    node: str
-    status: Status
-    reason: str = ""
-    file: str = ""
-    remedy: str = ""
-    slug: str = ""
-    step: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,62 +168,40 @@ def summary_of(view: View) -> RunSummary:
     """Everything about a run, as a store has it."""
     run_id = view.record.id
     text = view.store.document(run_id, FINDINGS, "verify") or view.store.document(run_id, FINDINGS, "assess")
-    ended, of_node = view.ended(), _by_node(view.outcomes)
     return RunSummary(
         record=view.record,
         cluster=view.cluster,
         outcomes=view.outcomes,
         findings=Findings.model_validate_json(text) if text else None,
         plan=view.plan,
-        nodes=tuple(_result(view, node, ended.get(node), of_node.get(node, ())) for node in view.cluster.node_names),
+        nodes=results(view),
     )
 
 
-def status(engine: Engine, run_id: str) -> dict[str, Any]:
-    """Where a run stands, for a program: small, JSON, the same keys always."""
+def status(engine: Engine, run_id: str) -> RunStatus:
+    """Where a run stands, for a program.
+
+    Raises:
+        RunUnknown: there is no such run.
+    """
     known = summary(engine, run_id)
     record = known.record
     ended = record.ended or now()
-    return {
-        "run": record.id,
-        "cluster": record.cluster,
-        "kind": record.kind,
-        "state": record.state.value,
-        "turn": record.turn.name if record.turn else "",
-        "verdict": record.verdict.value if record.verdict else None,
-        "exit_code": record.verdict.exit_code if record.verdict else None,
-        "summary": record.summary,
-        "seconds": round((ended - record.created).total_seconds(), 1),
-        "nodes": {result.node: json.loads(result.to_json()) for result in known.nodes},
-    }
-
-
-def _by_node(outcomes: Iterable[StepOutcome]) -> dict[str, list[StepOutcome]]:
-    of_node: dict[str, list[StepOutcome]] = {}
-    for outcome in outcomes:
-        of_node.setdefault(outcome.node, []).append(outcome)
-    return of_node
-
-
-def _result(view: View, node: str, ended: StepOutcome | None, outcomes: Iterable[StepOutcome]) -> NodeResult:
-    """The outcome that ended the node; else whether any step changed it; else why nothing was done."""
-    if ended is not None:
-        return NodeResult(
-            node=node, status=ended.status, reason=ended.message, file=ended.file, remedy=ended.remedy,
-            slug=ended.slug, step=ended.step,
-        )  # fmt: skip
-    waves = [o for o in outcomes if o.turn.startswith("wave") or o.step in _UNDOING]
-    if any(o.status is Status.CHANGED for o in waves):
-        return NodeResult(node=node, status=Status.CHANGED)
-    if waves or view.record.kind in {"verify", "doctor"}:
-        return NodeResult(node=node, status=Status.UNCHANGED)
-    part = view.plan.of(node) if view.record.kind == "plan" and view.plan else None
-    if part is not None:
-        return NodeResult(node=node, status=Status.UNCHANGED if part.empty else Status.WOULD_CHANGE)
-    if view.record.only and node not in view.record.only:
-        return NodeResult(node=node, status=Status.SKIPPED, reason="this run was not asked to change it")
-    reason = view.record.summary or "not its turn yet"
-    return NodeResult(node=node, status=Status.SKIPPED, reason=reason)
+    flags = {} if record.ended else engine.store.flags(run_id)
+    return RunStatus(
+        run=record.id,
+        cluster=record.cluster,
+        kind=record.kind,
+        state=record.state,
+        turn=record.turn.name if record.turn else "",
+        verdict=record.verdict,
+        exit_code=record.verdict.exit_code if record.verdict else None,
+        summary=record.summary,
+        paused="" if CANCEL in flags else flags.get(PAUSE, ""),
+        cancelling=flags.get(CANCEL, ""),
+        seconds=round((ended - record.created).total_seconds(), 1),
+        nodes={result.node: result for result in known.nodes},
+    )
 
 
 def _new_id(cluster: str) -> str:

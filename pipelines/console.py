@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -12,12 +13,13 @@ from pipelines import commands
 from pipelines.attend import attend, say, write_report
 from pipelines.engine import Engine
 from pipelines.plan_file import SavedPlan
+from pipelines.plan_text import plan_lines
 from pipelines.report import build
 from pipelines.report_rows import Report
-from pipelines.services import working
+from pipelines.services import Running, working
 from tasks.cluster import Cluster
 from workers.errors import RunUnknown
-from workers.records import RunRecord
+from workers.records import RunRecord, RunState, Verdict
 from workers.settings import load_settings
 
 __all__ = [
@@ -30,9 +32,12 @@ __all__ = [
     "RolloutFile",
     "RunId",
     "Yes",
+    "asks",
     "confirm",
     "data",
     "described",
+    "goes_on",
+    "is_planned",
     "people_console",
     "pretty",
     "report_of",
@@ -41,11 +46,13 @@ __all__ = [
     "status_of",
 ]
 
+RECENT = 200  #: runs among which `last` is looked for
+
 ClusterFile = Annotated[Path, typer.Argument(metavar="FILE", help="The cluster file (YAML).", show_default=False)]
 RolloutFile = Annotated[
     Path, typer.Argument(metavar="FILE", help="The cluster file (YAML), or a saved plan.", show_default=False)
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Nobody is asked without a terminal.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or `last`.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else there.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the record.")]
@@ -65,29 +72,62 @@ class Ended(Exception):
 
 def confirm(*, yes: bool) -> None:
     """Asks whether to go on, where there is somebody to ask; anything but yes ends the command."""
-    if not yes and sys.stdin.isatty() and sys.stderr.isatty() and not typer.confirm("go on?", err=True):
+    try:
+        agreed = not asks(yes=yes) or typer.confirm("go on?", err=True)
+    except typer.Abort:  # Ctrl-C, or the end of input
+        agreed = False
+    if not agreed:
+        say(people_console(), "nothing was changed")
         raise Ended(130)
 
 
-def run_on(
+def asks(*, yes: bool) -> bool:
+    """Whether there is somebody to ask, and a question."""
+    return not yes and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def run_on(  # noqa: PLR0913 - what commands share
     cluster: Cluster,
     kind: str,
     *,
+    yes: bool = True,
     reason: str = "",
     key: str = "",
     folder: Path | None = None,
     as_json: bool = False,
     plan: SavedPlan | None = None,
 ) -> NoReturn:
-    """Starts a run, stays with it to its end, and ends the command with its exit status."""
+    """Starts a run, stays with it to its end, and ends the command with its exit status.
+
+    Where there is somebody to ask, and neither `yes` nor a plan is given, the plan is made and shown first.
+    """
     people = people_console()
     with working(load_settings(), lambda text: say(people, text), kind=kind) as services:
+        if plan is None and asks(yes=yes):
+            plan = _agreed(services, cluster, people, reason)
         shown = attend(services, cluster, people, kind=kind, reason=reason, key=key, plan=plan)
     if folder is not None:
         say(people, f"report: {write_report(shown, folder)}")
     if as_json:
         typer.echo(pretty(shown), nl=False)
     raise Ended(status_of(shown))
+
+
+def _agreed(services: Running, cluster: Cluster, people: Console, reason: str) -> SavedPlan:
+    """The plan as it was shown to somebody who said yes to it."""
+    say(people, "first the plan; nothing is written before you agree")
+    planned = attend(services, cluster, people, kind="plan", reason=reason)
+    if not is_planned(planned):
+        raise Ended(status_of(planned))
+    saved = commands.saved_plan(services.engine, planned.run)
+    say(people, "\n" + "\n".join(plan_lines(cluster, saved.plan)))
+    confirm(yes=saved.plan.empty)
+    return saved
+
+
+def is_planned(shown: Report) -> bool:
+    """Whether a run that plans came to a plan."""
+    return shown.verdict in {Verdict.CHANGES_PENDING, Verdict.NOTHING_TO_DO}
 
 
 def people_console() -> Console:
@@ -120,18 +160,34 @@ def described(cluster: Cluster) -> str:
     return f"{cluster.name} (edition {cluster.edition}, origin {cluster.origin}), {count}: {listed}"
 
 
-def run_named(engine: Engine, name: str) -> RunRecord:
-    """The run of that id, or the newest for `last`.
+def run_named(
+    engine: Engine, name: str, fits: Callable[[RunRecord], bool] = lambda _: True, what: str = "run"
+) -> RunRecord:
+    """The run of that id; or the newest for `last`, never one that was refused because another had the cluster.
+
+    Args:
+        engine: where.
+        name: an id, or `last`.
+        fits: which runs `last` may mean; one that is named by its id need not fit.
+        what: a word for those.
 
     Raises:
         RunUnknown: there is none.
     """
     if name != "last":
         return engine.store.run(name)
-    newest = engine.store.runs(1)
+    newest = engine.store.runs(RECENT)
     if not newest:
         raise RunUnknown("there is no run yet", remedy="start one: esync rollout FILE")
-    return newest[0]
+    found = next((record for record in newest if record.verdict is not Verdict.LOCKED and fits(record)), None)
+    if found is None:
+        raise RunUnknown(f"none of the newest {len(newest)} runs is a {what}", remedy="see them: esync runs")
+    return found
+
+
+def goes_on(record: RunRecord) -> bool:
+    """Whether a run has not ended."""
+    return record.state is not RunState.CONCLUDED
 
 
 def report_of(engine: Engine, record: RunRecord) -> Report:

@@ -87,7 +87,9 @@ def _outcome(seen: RunSummary, node: str) -> str:
         return ""
     remedy = f"; do: {result.remedy}" if result.remedy else ""
     step = f" in {result.step}" if result.step else ""
-    return f"that run's outcome here: {result.status.value}{step}: {result.reason}{remedy}"
+    kind = f" ({result.failure.value})" if result.failure and result.failure.value != result.status.value else ""
+    about = f"; the node says of itself: {result.about}" if result.about else ""
+    return f"that run's outcome here: {result.status.value}{kind}{step}: {result.reason}{remedy}{about}"
 
 
 def _some(names: dict[str, str]) -> str:

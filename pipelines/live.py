@@ -28,6 +28,8 @@ UNTAKEN = 15.0  #: seconds after which a run that no worker has begun is worth a
 WHOLE_GRID = 30  #: nodes shown each in a row; more are summed up by wave
 LISTED = 12  #: of the busy and the failed, when summed up
 _FEED_LIMIT = 5000
+_NAME = 15  #: letters of a name that are shown; a node's has no more
+_REMARK = 8  #: letters for what is said of a node, however narrow the terminal
 _SPINNER = "\u280b\u2819\u2839\u2838\u283c\u2834\u2826\u2827\u2807\u280f"
 
 
@@ -111,7 +113,10 @@ def line(record: RunRecord, event: Event) -> str:
     words = [word for word in (event.turn, event.node, event.step) if word]
     if event.kind not in {"step.ended", "step.started"}:
         words.append(event.kind.replace(".", " ").replace("_", " "))
-    status = f"{event.status}: " if event.status and event.message else event.status
+    status = event.status
+    if event.failure not in {"", event.status}:
+        status += f" ({event.failure})"
+    status += ": " if event.status and event.message else ""
     seconds = (event.at - record.created).total_seconds()
     return printable(f"{max(0.0, seconds):7.1f} s  {'  '.join(words)}  {status}{event.message}".rstrip())
 
@@ -171,16 +176,33 @@ def _headline(board: Board, console: Console) -> Text:
 
 def _grid(board: Board, console: Console, nodes: list[str]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bright_black", show_edge=False)
-    for heading in ("node", "pool", "wave"):
-        table.add_column(heading, no_wrap=True)
     columns = columns_of(board.record.kind)
+    steps = sum(len(heading) + 2 for heading in columns.values())
+    widths = _widths(board, nodes, console.width - steps - _REMARK)
+    for heading, width in widths.items():
+        table.add_column(heading, no_wrap=True, width=width, overflow="ellipsis")
     for heading in columns.values():
-        table.add_column(heading, justify="center", no_wrap=True)
-    table.add_column("", no_wrap=True, overflow="ellipsis", ratio=1)
+        table.add_column(heading, justify="center", no_wrap=True, width=len(heading))
+    taken = steps + sum(width + 2 for width in widths.values())
+    table.add_column("", no_wrap=True, overflow="ellipsis", width=max(_REMARK, console.width - taken))
     for node in nodes:
         cells = [_cell(board, console, node, column) for column in columns]
-        table.add_row(Text(node), Text(board.nodes[node]), Text(board.wave(node)), *cells, _remark(board, node))
+        named = {"node": node, "pool": board.nodes[node], "wave": board.wave(node)}
+        table.add_row(*(Text(named[heading]) for heading in widths), *cells, _remark(board, node))
     return table
+
+
+def _widths(board: Board, nodes: list[str], room: int) -> dict[str, int]:
+    """Of the columns that name a node: what is said of it must not squeeze them. Short of room, the last go."""
+    texts = {
+        "node": nodes,
+        "pool": [board.nodes[node] for node in nodes],
+        "wave": [board.wave(node) for node in nodes],
+    }
+    widths = {heading: min(_NAME, max(map(len, [heading, *held]))) for heading, held in texts.items()}
+    while len(widths) > 1 and sum(width + 2 for width in widths.values()) > room:
+        widths.popitem()
+    return widths
 
 
 def _cell(board: Board, console: Console, node: str, column: tuple[str, str]) -> Text:

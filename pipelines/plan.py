@@ -70,13 +70,15 @@ class Plan(Record):
         """One line for people."""
         busy = [node for node in self.nodes if not node.empty]
         if not busy:
-            return f"nothing to do: all {len(self.nodes)} nodes are as they should be"
+            all_of_them = "the node is as it" if len(self.nodes) == 1 else f"all {len(self.nodes)} nodes are as they"
+            return f"nothing to do: {all_of_them} should be"
         restarts = sum(1 for node in busy if node.restart)
         changes = sum(len(node.changes) for node in busy)
         files, size = sum(node.files for node in busy), sum(node.bytes for node in busy)
         return (
-            f"{changes} changes on {len(busy)} of {len(self.nodes)} nodes, {files} files of {size / 1000:.1f} kB, "
-            f"{restarts} service restarts, about {sum(node.messages for node in busy)} messages"
+            f"{_counted(changes, 'change')} on {len(busy)} of {_counted(len(self.nodes), 'node')}, "
+            f"{_counted(files, 'file')} of {size / 1000:.1f} kB to copy, {_counted(restarts, 'service restart')}, "
+            f"about {sum(node.messages for node in busy)} messages"
         )
 
 
@@ -95,6 +97,10 @@ def make_plan(cluster: Cluster, facts: Mapping[str, NodeFacts], family: FamilyDi
         waves=waves_of(cluster, names),
         family=dict(family.hashes),
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _node_plan(cluster: Cluster, facts: NodeFacts, family: FamilyDigests) -> NodePlan:

@@ -1,5 +1,6 @@
 """A plan as a file: what was seen, what would be done, and on what cluster. Holds no secret, only references."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -35,7 +36,7 @@ def is_plan(path: Path) -> bool:
     """Whether a file looks like a saved plan rather than a cluster file; one that cannot be read does not."""
     try:
         with path.open("rb") as file:
-            return file.read(64).lstrip().startswith(b'{"esync_plan"')
+            return bool(re.match(rb'\s*\{\s*"esync_plan"', file.read(64)))
     except OSError:
         return False
 

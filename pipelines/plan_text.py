@@ -20,7 +20,7 @@ def plan_lines(cluster: Cluster, plan: Plan) -> list[str]:
         groups.setdefault((_shape(part), _masked(part.restart, part.node), part.files), []).append(part)
     for (_, restart, files), members in groups.items():
         lines += _group(plan, members, restart, files)
-    return [*lines, f"plan: {plan.totals}", *_forecast(cluster, plan)]
+    return [*lines, *_forecast(cluster, plan), f"plan: {plan.totals}"]
 
 
 def _group(plan: Plan, members: Sequence[NodePlan], restart: str, files: int) -> list[str]:
@@ -34,7 +34,8 @@ def _group(plan: Plan, members: Sequence[NodePlan], restart: str, files: int) ->
         lines.append(f"  {file}")
         lines += [f"    ~ {what}: {_value(before)} -> {_value(after)}" for what, f, before, after in shape if f == file]
     if files:
-        lines.append(f"  {files} certificate files, {members[0].bytes / 1000:.1f} kB on each node")
+        noun, where = "file" if files == 1 else "files", " on each node" if len(members) > 1 else ""
+        lines.append(f"  copy: {files} certificate {noun}, {members[0].bytes / 1000:.1f} kB{where}")
     if restart:
         lines.append(f"  restart: {restart}")
     return [*lines, ""]

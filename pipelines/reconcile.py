@@ -14,7 +14,7 @@ from pipelines.view import View
 from tasks.runner import CANCEL, PAUSE
 from workers.errors import EsyncError
 from workers.logs import logger
-from workers.records import Event, RunState, now
+from workers.records import Event, RunRecord, RunState, now
 
 __all__ = ["Reconciler", "push_on"]
 
@@ -30,10 +30,8 @@ def push_on(engine: Engine, run_id: str) -> str:
     record = engine.store.run(run_id)
     if record.state is RunState.CONCLUDED:
         return ""
-    if record.kind not in LOOKING:
-        engine.store.lock_cluster(record.cluster, run_id, LOCK_TTL)
     flags = engine.store.flags(run_id)
-    if PAUSE in flags:
+    if _held_by_another(engine, record) or PAUSE in flags:
         return ""
     view = View(record, engine.store, engine.material(record))
     if CANCEL not in flags:
@@ -52,6 +50,13 @@ def push_on(engine: Engine, run_id: str) -> str:
     engine.store.note(run_id, Event(kind="turn.pushed_on", turn=turn.name, message=message))
     publish(engine, record, [node for node in turn.nodes if node in unfinished])
     return message
+
+
+def _held_by_another(engine: Engine, record: RunRecord) -> bool:
+    """Renews the lock. Another run may have taken it over while nobody pushed this one on: then that one goes first."""
+    if record.kind in LOOKING:
+        return False
+    return engine.store.lock_cluster(record.cluster, record.id, LOCK_TTL) is not None
 
 
 def _begun(engine: Engine, run_id: str) -> str:

@@ -13,14 +13,17 @@ from pipelines.report_rows import (
     NodeRow,
     Report,
     Result,
+    StandRow,
     StepRow,
     StepTiming,
     Summary,
     TurnRow,
 )
+from pipelines.standing import STANDINGS, Standing
 from tasks.cluster import Cluster, Role
 from tasks.ektron.attestations import Attestation, attestations
 from tasks.ektron.findings import Finding, Severity, Verdict
+from workers.errors import Failure
 from workers.records import RunRecord, Status, StepOutcome, Turn, now
 
 __all__ = ["WORST_FIRST", "build", "name_ranges"]
@@ -58,6 +61,7 @@ def build(summary: Summary) -> Report:
         who=record.who,
         origin_host=record.origin_host,
         reason=record.reason,
+        parent=record.parent,
         created=record.created,
         ended=record.ended,
         seconds=round((ended - record.created).total_seconds(), 3),
@@ -65,6 +69,7 @@ def build(summary: Summary) -> Report:
         plan_fingerprint=record.plan_fingerprint,
         totals=_totals(rows),
         causes=_causes(rows, summary.nodes),
+        stands=_stands(rows),
         findings=tuple(_finding_row(f, len(rows)) for f in summary.findings.findings) if summary.findings else (),
         turns=tuple(_turn_row(record, turn, summary.outcomes) for turn in record.turns),
         timings=_timings(summary.outcomes),
@@ -117,12 +122,17 @@ def _node_rows(summary: Summary) -> tuple[NodeRow, ...]:
             wave=next((o.turn for o in of_node.get(result.node, ()) if stages.get(o.turn) == "wave"), ""),
             status=result.status,
             slug=result.slug,
+            failure=result.failure,
             reason=result.reason,
             file=result.file,
             remedy=result.remedy,
             steps=tuple(_step_row(o, stages) for o in of_node.get(result.node, ())),
             changes=tuple(change for o in of_node.get(result.node, ()) for change in o.changes),
             seconds=round(sum(o.seconds for o in of_node.get(result.node, ())), 3),
+            about=result.about,
+            by_batch=result.by_batch,
+            standing=result.standing,
+            now=result.now,
         )
         for result in summary.nodes
     )
@@ -135,6 +145,7 @@ def _step_row(outcome: StepOutcome, stages: Mapping[str, str]) -> StepRow:
         step=outcome.step,
         status=outcome.status,
         slug=outcome.slug,
+        failure=outcome.failure,
         message=outcome.message,
         seconds=round(outcome.seconds, 3),
         attempt=outcome.attempt,
@@ -160,6 +171,7 @@ def _causes(rows: Iterable[NodeRow], results: Iterable[Result]) -> tuple[Cause, 
             key = (
                 row.status.value,
                 row.slug,
+                row.failure or "",
                 step,
                 *(_masked(text, row) for text in (row.reason, row.remedy, row.file)),
             )
@@ -169,20 +181,38 @@ def _causes(rows: Iterable[NodeRow], results: Iterable[Result]) -> tuple[Cause, 
 
 
 def _cause(key: tuple[str, ...], members: Sequence[NodeRow]) -> Cause:
-    status, slug, step, *texts = key
+    status, slug, failure, step, *texts = key
     if len(members) == 1:
         texts = [members[0].reason, members[0].remedy, members[0].file]
     names = tuple(row.node for row in members)
     return Cause(
         status=Status(status),
         slug=slug,
+        failure=Failure(failure) if failure else None,
         step=step,
         message=texts[0],
         remedy=texts[1],
         file=texts[2],
         nodes=names,
         ranges=name_ranges(names),
+        about={row.node: row.about for row in members if row.about},
     )
+
+
+def _stands(rows: Iterable[NodeRow]) -> tuple[StandRow, ...]:
+    """Nodes of which the same is true, the worst first."""
+    groups: dict[tuple[Standing, str], list[NodeRow]] = {}
+    for row in rows:
+        if row.standing is not None:
+            groups.setdefault((row.standing, _masked(row.now, row)), []).append(row)
+    found = [_stand_row(standing, text, members) for (standing, text), members in groups.items()]
+    return tuple(sorted(found, key=lambda row: STANDINGS.index(row.standing)))
+
+
+def _stand_row(standing: Standing, text: str, members: Sequence[NodeRow]) -> StandRow:
+    names = tuple(row.node for row in members)
+    said = members[0].now if len(members) == 1 else text
+    return StandRow(standing=standing, now=said, nodes=names, ranges=name_ranges(names))
 
 
 def _masked(text: str, row: NodeRow) -> str:

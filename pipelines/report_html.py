@@ -8,8 +8,10 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 
 from pipelines.marks import MARKS, TONES, UNDER_WAY
+from pipelines.report import name_ranges
+from pipelines.report_findings import before_the_run, consequences
 from pipelines.report_rows import NodeRow, Report, StepRow
-from pipelines.report_text import duration
+from pipelines.report_text import PARENT, batch_lines, duration
 from workers.records import Verdict
 
 __all__ = ["to_html"]
@@ -30,8 +32,13 @@ def to_html(report: Report) -> str:
     return _template().render(
         report=report,
         tone=tone,
+        consequences=consequences(report),
+        early=before_the_run(report),
+        said=report.summary.removeprefix(f"{report.verdict}: "),
         columns=_columns(report),
         groups=_groups(report),
+        parent=PARENT.get(report.kind, "after").capitalize(),
+        batch=" ".join(line.strip() for line in list(batch_lines(report))[1:]),
         changed=[node for node in report.nodes if node.changes],
         bars=_bars(report),
     )
@@ -41,6 +48,7 @@ def to_html(report: Report) -> str:
 def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["duration"] = duration
+    environment.filters["ranges"] = name_ranges
     environment.globals["marks"] = MARKS
     environment.globals["cell"] = _cell
     return environment.from_string(files("pipelines").joinpath("report.html").read_text("utf-8"))

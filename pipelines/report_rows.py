@@ -8,9 +8,11 @@ from typing import Literal, Protocol
 
 from pydantic import AwareDatetime, Field
 
+from pipelines.standing import Standing
 from tasks.cluster import Cluster
 from tasks.ektron.attestations import Attestation
 from tasks.ektron.findings import Findings
+from workers.errors import Failure
 from workers.records import Change, Record, RunRecord, Status, StepOutcome
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "Planned",
     "Report",
     "Result",
+    "StandRow",
     "StepRow",
     "StepTiming",
     "Summary",
@@ -51,6 +54,10 @@ class Result(Protocol):
         """Of the error that ended it."""
 
     @property
+    def failure(self) -> Failure | None:
+        """The class of that error."""
+
+    @property
     def reason(self) -> str:
         """What that error said."""
 
@@ -65,6 +72,22 @@ class Result(Protocol):
     @property
     def step(self) -> str:
         """The step that ended it."""
+
+    @property
+    def about(self) -> str:
+        """What the node had said of itself when it failed."""
+
+    @property
+    def by_batch(self) -> bool:
+        """Whether PowerShell there had to be started for every request."""
+
+    @property
+    def standing(self) -> Standing | None:
+        """What is true of the node now; None of a run that only looks."""
+
+    @property
+    def now(self) -> str:
+        """The same in a sentence."""
 
 
 class Summary(Protocol):
@@ -103,6 +126,7 @@ class StepRow(Record):
     step: str
     status: Status
     slug: str = ""
+    failure: Failure | None = None  #: the class of the error; None unless it failed
     message: str = ""
     seconds: float
     attempt: int = 1
@@ -111,7 +135,13 @@ class StepRow(Record):
 
 
 class NodeRow(Record):
-    """One node: what the run came to there, and every step on the way."""
+    """One node: what the run came to there, and every step on the way.
+
+    `failure` is the class of what ended it. `about` is what the node had said of itself when it failed: PowerShell,
+    .NET, administrator or not, code page, free space, WinRM's quotas. `by_batch`: PowerShell there had to be started
+    for every request. `standing` is what is true of the node now, and `now` the same in a sentence; a run that only
+    looks has neither.
+    """
 
     node: str
     role: str
@@ -120,25 +150,51 @@ class NodeRow(Record):
     wave: str = ""  #: the turn that changed it, `wave-1`; empty when it was in none
     status: Status
     slug: str = ""
+    failure: Failure | None = None
     reason: str = ""
     file: str = ""
     remedy: str = ""
     steps: tuple[StepRow, ...] = ()
     changes: tuple[Change, ...] = ()
     seconds: float = 0.0  #: in steps
+    about: str = ""
+    by_batch: bool = False
+    standing: Standing | None = None
+    now: str = ""
 
 
 class Cause(Record):
-    """Nodes that came to the same end for the same reason; `<node>` stands for each one's own name."""
+    """Nodes that came to the same end for the same reason; `<node>` stands for each one's own name.
+
+    `about` is what those of them that failed had said of themselves, by node.
+    """
 
     status: Status
     slug: str
+    failure: Failure | None
     step: str
     message: str
     remedy: str
     file: str
     nodes: tuple[str, ...]
     ranges: str  #: the same nodes, runs of numbers shortened: `P1..P40, S2`
+    about: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """`failed: refused (access_denied)`; each word once."""
+        kind = f": {self.failure.value}" if self.failure and self.failure.value != self.status.value else ""
+        slug = f" ({self.slug})" if self.slug and self.slug not in {self.status.value, self.failure} else ""
+        return f"{self.status.value.replace('_', ' ')}{kind}{slug}"
+
+
+class StandRow(Record):
+    """Nodes of which the same is true now; `<node>` stands for each one's own name."""
+
+    standing: Standing
+    now: str
+    nodes: tuple[str, ...]
+    ranges: str
 
 
 class FindingRow(Record):
@@ -186,7 +242,7 @@ class StepTiming(Record):
 
 
 class Report(Record):
-    """Everything about one run. `version` is that of this shape."""
+    """Everything about one run. `version` is that of this shape; `parent` is the run this one retries or undoes."""
 
     version: Literal[1] = 1
     run: str
@@ -201,6 +257,7 @@ class Report(Record):
     who: str
     origin_host: str
     reason: str
+    parent: str = ""
     created: AwareDatetime
     ended: AwareDatetime | None
     seconds: float
@@ -208,6 +265,7 @@ class Report(Record):
     plan_fingerprint: str
     totals: dict[str, int]  #: status -> nodes, worst first
     causes: tuple[Cause, ...]
+    stands: tuple[StandRow, ...] = ()  #: what is true of each node now, those that are not done first
     findings: tuple[FindingRow, ...]
     turns: tuple[TurnRow, ...]
     timings: tuple[StepTiming, ...]

@@ -5,21 +5,31 @@ from collections.abc import Iterator
 from datetime import UTC
 
 from pipelines.marks import printable
-from pipelines.report_rows import Cause, FindingRow, Report
+from pipelines.report import name_ranges
+from pipelines.report_findings import Consequence, before_the_run, consequences
+from pipelines.report_rows import FindingRow, Report
+from pipelines.standing import Standing
 from tasks.undo import CHANGED_SINCE
+from workers.records import Verdict
 
 __all__ = [
     "attestation_lines",
+    "batch_lines",
     "cause_lines",
     "difference_lines",
     "duration",
     "finding_lines",
+    "stand_lines",
     "to_text",
     "totals_line",
     "verdict_line",
 ]
 
+PARENT = {"rollout": "retries", "rollback": "undoes"}  #: what a kind of run does to the one it names as parent
 _WIDTH = 100
+_SHOWN = 8  #: nodes of one cause that are quoted
+_SAYS_ALL = {Verdict.JOINED, Verdict.RESTORED, Verdict.CLEAN}
+_WELL = {Standing.DONE, Standing.RIGHT}
 
 
 def to_text(report: Report) -> str:
@@ -31,6 +41,7 @@ def to_text(report: Report) -> str:
         list(attestation_lines(report)),
     ]
     parts += [list(difference_lines(report)), list(cause_lines(report))]
+    parts += [list(stand_lines(report)), list(batch_lines(report))]
     parts.append([totals_line(report), verdict_line(report)])
     return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
 
@@ -38,25 +49,52 @@ def to_text(report: Report) -> str:
 def verdict_line(report: Report) -> str:
     """One line that says how the run ended."""
     ended = (report.verdict or report.state).upper()
-    sentence = f": {printable(report.summary)}" if report.summary else ""
+    said = report.summary.removeprefix(f"{report.verdict}: ")
+    sentence = f": {printable(said)}" if said else ""
     return f"{ended}{sentence} [{report.kind} {report.run}, {duration(report.seconds)}]"
 
 
 def totals_line(report: Report) -> str:
     """How many nodes came to what, worst first."""
     counts = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in report.totals.items())
-    return f"{len(report.nodes)} nodes: {counts}"
+    return f"{len(report.nodes)} {'node' if len(report.nodes) == 1 else 'nodes'}: {counts}"
 
 
 def cause_lines(report: Report) -> Iterator[str]:
     """Failures grouped by cause, each with its nodes and its remedy."""
-    for cause in report.causes:
-        yield f"{_title(cause)} on {cause.ranges}"
-        yield from _wrapped(cause.message or "no reason was given")
+    for number, cause in enumerate(report.causes):
+        if number:
+            yield ""
+        yield f"{cause.title}{f' in {cause.step}' if cause.step else ''} on {cause.ranges}"
+        yield from _wrapped(cause.message.removeprefix(f"{cause.status.value}: ") or "no reason was given")
         if cause.file and cause.file not in cause.message:
             yield from _wrapped(f"file: {cause.file}")
         if cause.remedy:
             yield from _wrapped(f"do: {cause.remedy}")
+        for node, about in list(cause.about.items())[:_SHOWN]:
+            yield from _wrapped(f"{node} says of itself: {about}")
+        if len(cause.about) > _SHOWN:
+            yield f"  (what {len(cause.about) - _SHOWN} more say of themselves is in the JSON report)"
+
+
+def stand_lines(report: Report) -> Iterator[str]:
+    """What is true of each node now; nothing of a run whose verdict says it, or after which everybody is done."""
+    if report.verdict not in _SAYS_ALL and any(row.standing not in _WELL for row in report.stands):
+        yield "how the nodes stand now:" if report.verdict else "how the nodes stand at this moment:"
+        for row in report.stands:
+            yield from _wrapped(f"{row.ranges}: {row.now}")
+
+
+def batch_lines(report: Report) -> Iterator[str]:
+    """The nodes whose PowerShell had to be started for every request, and what that cost."""
+    nodes = [node for node in report.nodes if node.by_batch]
+    if nodes:
+        starts = sum(step.shells for node in nodes for step in node.steps)
+        yield f"spoken to by batch: {name_ranges(node.node for node in nodes)}"
+        yield from _wrapped(
+            "PowerShell there gets its input only when it ends, so that every request took a PowerShell of its own: "
+            f"{starts} starts in this run, where one for each node is usual. It takes longer; nothing has to be done."
+        )
 
 
 def difference_lines(report: Report) -> Iterator[str]:
@@ -84,12 +122,6 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"  # noqa: PLR2004
 
 
-def _title(cause: Cause) -> str:
-    """`failed (access_denied) in config_edit`."""
-    slug = f" ({cause.slug})" if cause.slug and cause.slug != cause.status else ""
-    return f"{cause.status.value}{slug}" + (f" in {cause.step}" if cause.step else "")
-
-
 def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(printable(text), _WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
 
@@ -101,6 +133,8 @@ def _head(report: Report) -> Iterator[str]:
     yield f"  by       {report.who or '?'} on {report.origin_host or '?'}"
     if report.reason:
         yield f"  reason   {printable(report.reason)}"
+    if report.parent:
+        yield f"  {PARENT.get(report.kind, 'after'):<8} run {report.parent}"
     if report.plan:
         yield f"  plan     {report.plan}"
 
@@ -109,17 +143,18 @@ def _turn_lines(report: Report) -> Iterator[str]:
     width = max((len(turn.turn) for turn in report.turns), default=0)
     for turn in report.turns:
         counts = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in turn.statuses.items())
-        yield f"  {turn.turn:<{width}}  {turn.nodes:>5} nodes  {duration(turn.seconds):>12}  {counts}"
+        nodes = "node " if turn.nodes == 1 else "nodes"
+        yield f"  {turn.turn:<{width}}  {turn.nodes:>5} {nodes}  {duration(turn.seconds):>12}  {counts}"
 
 
 def finding_lines(report: Report) -> Iterator[str]:
     """What is refuted or unknown about the cluster, and how much is proven."""
-    for finding in report.findings:
-        if finding.verdict != "proven":
-            yield from _finding(finding)
+    for one in consequences(report):
+        yield from _trail(one) if one.several else _finding(one.first)
     proven = sum(1 for finding in report.findings if finding.verdict == "proven")
     if report.findings:
-        yield f"{proven} of {len(report.findings)} invariants proven"
+        when = " (seen before anything was changed)" if before_the_run(report) else ""
+        yield f"{proven} of {len(report.findings)} invariants proven{when}"
 
 
 def attestation_lines(report: Report) -> Iterator[str]:
@@ -129,6 +164,11 @@ def attestation_lines(report: Report) -> Iterator[str]:
     for asked in report.attestations:
         when = f" [{asked.when}]" if asked.when != "once" else ""
         yield from _wrapped(f"{asked.id}: {asked.question}{when}")
+
+
+def _trail(one: Consequence) -> Iterator[str]:
+    yield f"{one.first.label} on {one.first.ranges}: {one.sentence}"
+    yield from _wrapped(", ".join(finding.invariant for finding in one.findings))
 
 
 def _finding(finding: FindingRow) -> Iterator[str]:

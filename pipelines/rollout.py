@@ -7,6 +7,7 @@ begins. Messages carry ids only; the join is idempotent and is also called by th
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from celery import chain, chord
@@ -26,6 +27,7 @@ from tasks.step import (
     SERVICE_RESTART,
 )
 from workers.celery_app import CONTROL_QUEUE, NODES_QUEUE
+from workers.errors import RunUnknown
 from workers.logs import logger
 from workers.records import Event, RunRecord, RunState, Turn, Verdict, now
 
@@ -37,9 +39,11 @@ __all__ = [
     "begin",
     "decided",
     "following",
+    "introduced",
     "join_and_verify",
     "publish",
     "stages_of",
+    "steering",
 ]
 
 log = logger(__name__)
@@ -107,11 +111,29 @@ def begin(engine: Engine, run_id: str) -> None:
     if record.kind not in LOOKING:
         holder = engine.store.lock_cluster(record.cluster, run_id, LOCK_TTL)
     if holder is not None:
-        summary = f"run {holder} works on cluster {record.cluster}; wait for it, or cancel it"
-        _conclude(engine, record, Stop(Verdict.LOCKED, summary))
+        _conclude(engine, record, Stop(Verdict.LOCKED, _held(engine, record, holder)))
         return
     engine.store.note(run_id, Event(kind="run.started", message=f"{record.kind} of {record.cluster}"))
     _go_on(engine, record, joined=())
+
+
+def _held(engine: Engine, record: RunRecord, holder: str) -> str:
+    """Who has the cluster, since when, and what to do."""
+    named = f"run {holder}"
+    with suppress(RunUnknown):
+        named = introduced(engine.store.run(holder))
+    return f"{named} works on cluster {record.cluster}; {steering(holder)}"
+
+
+def introduced(record: RunRecord) -> str:
+    """A run by its id, with what it is, whose, from where and since when."""
+    asked = f"{record.kind} by {record.who or '?'} on {record.origin_host or '?'}"
+    return f"run {record.id} ({asked}, since {record.created:%Y-%m-%d %H:%M:%S} UTC)"
+
+
+def steering(run_id: str) -> str:
+    """What to do about a run that is in the way."""
+    return f"see its end: esync watch {run_id}; or stop it: esync cancel {run_id}"
 
 
 def join_and_verify(engine: Engine, run_id: str, turn_name: str) -> None:
@@ -181,7 +203,8 @@ def _go_on(engine: Engine, record: RunRecord, joined: tuple[str, ...]) -> None:
     events = [Event(kind="turn.opened", turn=turn.name, message=f"{len(turn.nodes)} nodes")]
     looked = {CANARY.name, OBSERVE.name}
     if plan and record.turn and record.turn.stage in looked and turn.stage not in looked:
-        events.insert(0, Event(kind="run.planned", digest=plan))
+        totals = view.plan.totals if view.plan else ""
+        events.insert(0, Event(kind="run.planned", digest=plan, message=totals))
     saved = engine.store.save(record.model_copy(update=update), *events)
     if saved is None:
         return

@@ -19,7 +19,9 @@ from pathlib import Path
 from pipelines.children import Child, Shield
 from pipelines.engine import Engine, connect_engine
 from pipelines.machine import alone, forget, kept, private, remember, who_runs
+from pipelines.rollout import LOOKING, introduced, steering
 from workers.embedded import EmbeddedBroker, running
+from workers.errors import ClusterLocked, RunUnknown, StoreUnavailable
 from workers.settings import Secret, Settings
 from workers.vault import new_seal_key
 
@@ -85,6 +87,7 @@ def working(settings: Settings, say: Say, *, kind: str = "rollout", flower: bool
         flower: start Flower too, when the services are ours.
 
     Raises:
+        ClusterLocked: a run of another command works here, with services that end with that command.
         InputRefused: another command runs its own services here.
         EsyncError: the worker does not start.
     """
@@ -95,8 +98,24 @@ def working(settings: Settings, say: Say, *, kind: str = "rollout", flower: bool
     if shared is not None:
         yield Running(connect_engine(_with(settings, shared, _seal_key(settings))))
         return
+    _name_who_works_here(settings)
     with alone(settings.state, kind), _own_services(settings, say, kind=kind, flower=flower) as services:
         yield services
+
+
+def _name_who_works_here(settings: Settings) -> None:
+    """A run that changes nodes may take long: whoever comes beside it is told at once, not after a wait."""
+    found = running(_broker_folder(settings)) if who_runs(settings.state) not in {"", "up"} else None
+    if found is None:
+        return
+    with contextlib.suppress(StoreUnavailable, RunUnknown):  # it has just ended
+        store = connect_engine(_with(settings, found, _seal_key(settings))).store
+        busy = [store.run(run_id) for run_id in store.active()]
+        changing = [record for record in busy if record.kind not in LOOKING]
+        if changing:
+            first = changing[0]
+            remedy = f"{steering(first.id)}; `esync up` lets any number of commands work beside each other"
+            raise ClusterLocked(f"{introduced(first)} works on cluster {first.cluster}", remedy=remedy)
 
 
 @contextlib.contextmanager

@@ -1,15 +1,18 @@
 """Steering a run: pause, resume and cancel while it goes on, retry when it has ended."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from itertools import islice
 from typing import Any
 
-from pipelines.commands import NodeResult, start, summary, user
+from pipelines.commands import RunSummary, start, summary, user
 from pipelines.engine import Engine
+from pipelines.results import NodeResult
 from tasks.runner import CANCEL, PAUSE
-from workers.errors import InputRefused
+from workers.errors import InputRefused, RunUnknown
 from workers.records import Event, RunRecord, RunState, Status
 
-__all__ = ["RETRIABLE", "cancel", "pause", "resume", "retry"]
+__all__ = ["RETRIABLE", "cancel", "pause", "resume", "retry", "unfinished"]
 
 #: What a retry may take up.
 RETRIABLE = frozenset({"failed", "unreachable", "not_started"})
@@ -31,19 +34,56 @@ def retry(engine: Engine, run_id: str, which: Collection[str] = RETRIABLE, **ask
     known = summary(engine, run_id)
     parent = known.record
     if parent.kind != "rollout":
-        raise InputRefused(f"run {run_id} is a {parent.kind}; only a rollout can be retried")
+        raise InputRefused(f"run {run_id} is a {parent.kind}; only a rollout can be retried", remedy=_again(parent))
     if parent.state is not RunState.CONCLUDED:
-        raise InputRefused(f"run {run_id} still goes on", remedy=f"wait for it, or cancel it: esync cancel {run_id}")
-    eligible = {result.node: left for result in known.nodes if (left := _left(result)) in which}
+        raise InputRefused(
+            f"run {run_id} still goes on",
+            remedy=f"see its end: esync watch {run_id}; or stop it: esync cancel {run_id}",
+        )
+    left = _left(engine, known)
+    eligible = tuple(node for node, kind in left.items() if kind in which)
     if not eligible:
-        states = ", ".join(f"{result.node} {_left(result) or result.status}" for result in known.nodes[:12])
-        raise InputRefused(f"nothing of run {run_id} can be retried as {', '.join(sorted(which))}: {states}")
+        raise _nothing(run_id, left, which)
     family = engine.material(parent).family()
-    return start(engine, known.cluster, parent=run_id, only=tuple(eligible), family=family, **asked)
+    return start(engine, known.cluster, parent=run_id, only=eligible, family=family, **asked)
 
 
-def _left(result: NodeResult) -> str:
-    """What a node is to a retry; empty when it is done."""
+def unfinished(engine: Engine, run_id: str) -> dict[str, str]:
+    """The nodes that a run, and those it retries, left: `failed`, `unreachable` or `not_started`.
+
+    Raises:
+        RunUnknown: there is no such run.
+    """
+    return {node: kind for node, kind in _left(engine, summary(engine, run_id)).items() if kind}
+
+
+def _left(engine: Engine, known: RunSummary) -> dict[str, str]:
+    """What each node is to a retry; empty when it is done. A node that a retry was to leave alone is as before it."""
+    left = {result.node: _kind(result) for result in known.nodes if _asked(known.record, result.node)}
+    if known.record.parent and len(left) < len(known.nodes):
+        with suppress(RunUnknown):  # too old to be kept: what it left is not known any more
+            left = _left(engine, summary(engine, known.record.parent)) | left
+    return left
+
+
+def _asked(record: RunRecord, node: str) -> bool:
+    return not record.only or node in record.only
+
+
+def _nothing(run_id: str, left: Mapping[str, str], which: Collection[str]) -> InputRefused:
+    other = ", ".join(f"{node} {kind.replace('_', ' ')}" for node, kind in islice(left.items(), 12) if kind)
+    if not other:
+        return InputRefused(
+            f"nothing of run {run_id} is left: no node failed, was unreachable or was not started",
+            remedy="look whether all is well: esync verify FILE",
+        )
+    options = ", ".join(f"--{kind.replace('_', '-')}" for kind in sorted({kind for kind in left.values() if kind}))
+    chosen = " or ".join(kind.replace("_", " ") for kind in sorted(which))
+    return InputRefused(f"no node of run {run_id} is {chosen}; left are {other}", remedy=f"choose {options}, or all")
+
+
+def _kind(result: NodeResult) -> str:
+    """What a node's result is to a retry; empty when it is done."""
     if result.status is Status.UNREACHABLE:
         return "unreachable"
     if result.status is Status.FAILED:
@@ -71,6 +111,11 @@ def resume(engine: Engine, run_id: str) -> None:
     _steer(engine, run_id, PAUSE, "")
 
 
+def _again(record: RunRecord) -> str:
+    same = {"rollback": f"ask for it again: esync rollback {record.parent}", "cleanup": "ask for it again"}
+    return same.get(record.kind, "name a rollout; see them: esync runs")
+
+
 def _steer(engine: Engine, run_id: str, flag: str, value: str) -> None:
     record = engine.store.run(run_id)
     if record.state is RunState.CONCLUDED:
@@ -80,8 +125,8 @@ def _steer(engine: Engine, run_id: str, flag: str, value: str) -> None:
     engine.store.note(run_id, Event(kind=f"run.{word}_asked", message=value))
 
 
-def cancel(engine: Engine, run_id: str, why: str) -> None:
-    """Asks a run to stop at the next safe point; nodes in the middle of a step finish it.
+def cancel(engine: Engine, run_id: str, why: str = "") -> None:
+    """Asks a run to stop at the next safe point; nodes in the middle of a step finish it. An ended run is left alone.
 
     Raises:
         RunUnknown: there is no such run.

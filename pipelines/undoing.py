@@ -10,9 +10,9 @@ from tasks.cleanup import ALL
 from tasks.cluster import Cluster
 from tasks.step import CERT_COPY, CONFIG_EDIT, ROLLBACK
 from workers.errors import InputRefused
-from workers.records import RunRecord, RunState
+from workers.records import RunRecord, RunState, Turn
 
-__all__ = ["cleanup", "rollback"]
+__all__ = ["cleanup", "rollback", "wrote"]
 
 _WRITING = frozenset({CONFIG_EDIT, CERT_COPY, ROLLBACK})
 
@@ -40,7 +40,10 @@ def rollback(
     """
     known = summary(engine, run_id)
     if known.record.state is not RunState.CONCLUDED:
-        raise InputRefused(f"run {run_id} still goes on", remedy=f"wait for it, or cancel it: esync cancel {run_id}")
+        raise InputRefused(
+            f"run {run_id} still goes on",
+            remedy=f"see its end: esync watch {run_id}; or stop it: esync cancel {run_id}",
+        )
     written = _written(known)
     wanted = {name.upper() for name in nodes}
     unknown = wanted - {name.upper() for name in written}
@@ -59,8 +62,7 @@ def _written(known: RunSummary) -> tuple[str, ...]:
     A worker may die between a change and its record, so that what counts is what the run set out to do.
     """
     record = known.record
-    turns = [turn for turn in record.turns if _WRITING.intersection(turn.steps)]
-    names = {node for turn in turns for node in turn.nodes}
+    names = {node for turn in record.turns if _writes(turn) for node in turn.nodes}
     if known.plan is not None and known.plan.empty:
         raise InputRefused(f"there is nothing to roll back: the plan of run {record.id} was empty")
     if not names:
@@ -68,6 +70,15 @@ def _written(known: RunSummary) -> tuple[str, ...]:
             f"there is nothing to roll back: run {record.id} ({record.kind}) wrote to no node: {record.summary}"
         )
     return tuple(name for name in known.cluster.node_names if name in names)
+
+
+def wrote(record: RunRecord) -> bool:
+    """Whether a run set out to write to a node."""
+    return any(_writes(turn) for turn in record.turns)
+
+
+def _writes(turn: Turn) -> bool:
+    return bool(_WRITING.intersection(turn.steps))
 
 
 def cleanup(engine: Engine, cluster: Cluster, *, everything: bool = False, **asked: Any) -> RunRecord:  # noqa: ANN401 - Asked checks them

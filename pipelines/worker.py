@@ -86,7 +86,7 @@ def rollout_task(cluster: str, key: str = "", reason: str = "", who: str = "") -
 def status_task(run: str) -> dict[str, Any]:
     """Where a run stands, as data; or `{"error": slug, "message": ...}`."""
     try:
-        return commands.status(engine, run)
+        return commands.status(engine, run).model_dump(mode="json")
     except EsyncError as error:
         return {"error": error.slug, "message": str(error)}
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from workers.errors import Failure
 from workers.records import Endpoint, Transport
 
 __all__ = ["Cluster", "Connection", "Deadlines", "Node", "Policy", "Retries", "Role", "Site"]
@@ -21,6 +22,7 @@ Host = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"
 WindowsPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]:\\[^/*?\"<>|\x00-\x1f]*$")]
 SecretReference = Annotated[str, StringConstraints(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$")]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
+Tries = Annotated[int, Field(ge=1, le=20)]
 
 
 class _Part(BaseModel):
@@ -82,31 +84,44 @@ class Deadlines(_Part):
 
 
 class Retries(_Part):
-    """How often a step is tried, by what went wrong; nothing else is ever tried twice. Owned by one layer.
+    """How often a step is tried, by the class of its failure (workers/errors.py). Owned by one layer.
+
+    What was refused and what is stale is tried once, whatever stands here: accounts get locked, and a stale plan stays
+    stale.
 
     Attributes:
-        unreachable: no connection.
-        session_lost: the conversation broke; the step observes again in a new one.
+        unreachable: no connection, or it broke; the step observes again in a new session.
         conflict: a file changed or was held under our hands.
+        timeout: a wait ended before the node was done.
+        failed: anything else.
         backoff: seconds before the second try, doubled each time and jittered.
         longest: seconds between two tries at most.
     """
 
-    unreachable: Annotated[int, Field(ge=1, le=20)] = 3
-    session_lost: Annotated[int, Field(ge=1, le=20)] = 3
-    conflict: Annotated[int, Field(ge=1, le=20)] = 3
+    unreachable: Tries = 3
+    conflict: Tries = 3
+    timeout: Tries = 1
+    failed: Tries = 1
     backoff: Annotated[float, Field(ge=0, le=60)] = 0.2
     longest: Annotated[float, Field(ge=0, le=600)] = 3.0
 
-    def attempts(self, slug: str) -> int:
-        """How many tries an error of that slug is worth, the first one included."""
-        worth = {"unreachable": self.unreachable, "session_lost": self.session_lost, "conflict": self.conflict}
-        return worth.get(slug, 1)
+    def attempts(self, failure: Failure | None) -> int:
+        """How many tries a failure of that class is worth, the first one included."""
+        return self._worth.get(failure, 1)
 
     @property
     def most(self) -> int:
         """The most tries any class has."""
-        return max(self.unreachable, self.session_lost, self.conflict)
+        return max(self._worth.values())
+
+    @property
+    def _worth(self) -> dict[Failure | None, int]:
+        return {
+            Failure.UNREACHABLE: self.unreachable,
+            Failure.CONFLICT: self.conflict,
+            Failure.TIMEOUT: self.timeout,
+            Failure.FAILED: self.failed,
+        }
 
 
 class Policy(_Part):
@@ -122,7 +137,7 @@ class Policy(_Part):
         keep_backups_days: how long the nodes keep what runs replaced; `cleanup` removes what is older.
         generate_certificates: make a family where the origin has none, instead of stopping at the gate.
         deadlines: bounds in seconds.
-        retries: how often what is tried again.
+        retries: how often a step is tried, by the class of its failure.
     """
 
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 50

@@ -4,7 +4,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from tasks.cluster import Cluster, Retries
 from tasks.ektron.refusals import Refused
 from tasks.lease import LeaseKeeper
 from tasks.material import Material
-from tasks.step import Done, Step, Work
+from tasks.step import APPLYING, Done, Step, Work
 from workers.errors import (
     Cancelled,
     Conflict,
@@ -40,6 +40,8 @@ PAUSE = "pause"  #: the run's flag that lets no step begin
 OPEN_DEADLINE = 60.0  #: seconds for a session to be ready, where the policy's step is longer
 PAUSED_FOR = 0.5  #: seconds between two looks of a message at a paused run
 FLAGS_FOR = 1.0  #: seconds a look at the run's flags is good for
+_LINE = 1000  #: characters that a node may say of itself
+_REMEDY = "put right on the server what the message says, then retry this run"
 
 log = logger(__name__)
 
@@ -62,6 +64,7 @@ class _Job:
     turn: Turn
     node: str
     step: str
+    fence: int = 0  #: of our claim on the node
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -115,7 +118,7 @@ class StepRunner:
         while True:
             with self._leases.held(run_id, node, limit=job.cluster.policy.concurrency) as fence:
                 if fence is not None:
-                    return self._decided(job, fence, say)
+                    return self._decided(replace(job, fence=fence), say)
             recorded = self._store.outcome(run_id, turn, node, step)
             if recorded is not None:
                 return recorded
@@ -134,7 +137,7 @@ class StepRunner:
             self._specs[run_id] = cluster
         return _Job(record, cluster, named, node, step)
 
-    def _decided(self, job: _Job, fence: int, say: Callable[[str], None]) -> StepOutcome:
+    def _decided(self, job: _Job, say: Callable[[str], None]) -> StepOutcome:
         """Under the lease: look once more whether there is anything to do, do it, record it."""
         recorded = self._store.outcome(*job.key)
         if recorded is not None:
@@ -142,7 +145,7 @@ class StepRunner:
         started = now()
         outcome = self._reason_not_to(job, started) or self._tried(job, started, say)
         try:
-            return self._store.record(outcome, fence)
+            return self._store.record(outcome, job.fence)
         except Conflict:
             # Our lease lapsed and another took the node: what that one sees and records is what counts.
             raise NodeBusy(job.node) from None
@@ -173,7 +176,7 @@ class StepRunner:
         tally = _Tally()
         self._store.note(job.record.id, Event(kind="step.started", turn=job.turn.name, node=job.node, step=job.step))
         try:
-            done = self._attempted(job, say, tally)
+            done = self._attempted(job, tally.listening(say), tally)
         except Unreachable as error:
             return self._ended_by(job, started, Status.UNREACHABLE, error, tally)
         except Cancelled as error:
@@ -191,8 +194,9 @@ class StepRunner:
         if done.failed is not None:
             ended = self._ended_by(job, started, Status.FAILED, done.failed, tally)
             return ended.model_copy(update={"changes": done.changes})
-        status = Status.CHANGED if done.changes else Status.UNCHANGED
-        return self._outcome(job, started, status, tally=tally, message=done.message).model_copy(
+        status = Status.CHANGED if done.changes or tally.earlier else Status.UNCHANGED
+        besides = "; an earlier try had changed this node before its connection broke" if tally.earlier else ""
+        return self._outcome(job, started, status, tally=tally, message=done.message + besides).model_copy(
             update={"changes": done.changes}
         )
 
@@ -210,16 +214,14 @@ class StepRunner:
                     cancelled=lambda: self._cancelled(job),
                 ) as session,
             ):
-                tally.attempts = attempt.retry_state.attempt_number
+                tally.attempts, tally.earlier = attempt.retry_state.attempt_number, tally.touched
                 before = session.counters
                 # A session opened for this step has counted its own opening; a kept one starts from where it stood.
                 base = (0, 0) if session.fresh else (before.round_trips, before.shells)
                 try:
                     return _refusals_mapped(self._steps[job.step], self._work(job, session, say))
                 finally:
-                    after = session.counters
-                    tally.round_trips += after.round_trips - base[0]
-                    tally.shells += after.shells - base[1]
+                    tally.take(session, base)
         raise AssertionError("unreachable: Retrying returns or raises")
 
     def _work(self, job: _Job, session: "Session", say: Callable[[str], None]) -> Work:
@@ -234,6 +236,7 @@ class StepRunner:
             say=say,
             parent=job.record.parent,
             options=job.record.options,
+            fence=job.fence,
         )
 
     def _cancelled(self, job: _Job) -> bool:
@@ -250,7 +253,13 @@ class StepRunner:
         self, job: _Job, started: datetime, status: Status, error: EsyncError, tally: "_Tally"
     ) -> StepOutcome:
         return self._outcome(job, started, status, slug=error.slug, message=error.message, tally=tally).model_copy(
-            update={"file": error.file, "remedy": error.remedy}
+            update={
+                "failure": error.failure,
+                "file": error.file,
+                "remedy": error.remedy or (_REMEDY if error.failure else ""),
+                "touched": tally.touched,
+                "about": tally.about if error.failure else "",
+            }
         )
 
     def _outcome(
@@ -278,6 +287,7 @@ class StepRunner:
             worker=self._leases.holder,
             round_trips=tally.round_trips,
             shells=tally.shells,
+            way=tally.way,
         )
 
 
@@ -286,7 +296,7 @@ def _retrying(retries: Retries) -> Retrying:
 
     def spent(state: RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
-        return not isinstance(error, EsyncError) or state.attempt_number >= retries.attempts(error.slug)
+        return not isinstance(error, EsyncError) or state.attempt_number >= retries.attempts(error.failure)
 
     return Retrying(
         stop=spent,
@@ -298,11 +308,35 @@ def _retrying(retries: Retries) -> Retrying:
 
 @dataclass(slots=True)
 class _Tally:
-    """What a step cost, over its attempts."""
+    """What a step cost and what was heard of the node, over its attempts."""
 
     attempts: int = 1
     round_trips: int = 0
     shells: int = 0
+    touched: bool = False  #: whether a step said that it began to change the node
+    earlier: bool = False  #: whether it had, in an attempt before this one: whose work it then finds done
+    about: str = ""
+    way: str = ""
+    phase: str = ""
+
+    def listening(self, say: Callable[[str], None]) -> Callable[[str], None]:
+        """`say`, heard; what is said again is not passed on."""
+
+        def said(phase: str) -> None:
+            self.touched = self.touched or phase == APPLYING
+            if phase != self.phase:
+                say(phase)
+            self.phase = phase
+
+        return said
+
+    def take(self, session: "Session", base: tuple[int, int]) -> None:
+        """What an attempt cost beyond `base`, and what the node said of itself in it, if it did."""
+        after = session.counters
+        self.round_trips += after.round_trips - base[0]
+        self.shells += after.shells - base[1]
+        self.way = session.way if session.way != "auto" else self.way
+        self.about = str(session.greeting or self.about)[:_LINE]
 
 
 def _refusals_mapped(step: Step, work: Work) -> Done:

@@ -1,6 +1,6 @@
 """The shape of a step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -8,11 +8,13 @@ from tasks.cluster import Cluster, Node
 from tasks.material import Material
 from workers.errors import NodeError
 from workers.records import Change, Turn
+from workers.winrm.agent import Guard, Op, Reply
 
 if TYPE_CHECKING:
     from workers.winrm.session import Session
 
 __all__ = [
+    "APPLYING",
     "CERT_COPY",
     "CLEANUP",
     "CONFIG_EDIT",
@@ -23,6 +25,7 @@ __all__ = [
     "Done",
     "Step",
     "Work",
+    "own_folder",
 ]
 
 INSTALL_CHECK = "install_check"
@@ -33,12 +36,20 @@ ROLLBACK_CHECK = "rollback_check"
 ROLLBACK = "rollback"
 CLEANUP = "cleanup"
 
+APPLYING = "applying"  #: said before a step first changes a node: what ends the step from then on leaves it touched
+
+
+def own_folder(program_data: str) -> str:
+    """The one folder on a node that is ours."""
+    return f"{program_data}\\esync-rollout"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """What a step gets: one node of one run, and an open session with it.
 
     Attributes:
+        fence: the number of our claim on this node; there, a change with a lower one than the newest is refused.
         turn: the turn of the run this belongs to; its stage says what an `install_check` is for.
         cancelled: whether an operator asked to stop; asked at every turn of a wait that may be left.
         say: names the phase for those who watch (`observing`, `applying`).
@@ -56,6 +67,7 @@ class Work:
     say: Callable[[str], None]
     parent: str = ""
     options: tuple[str, ...] = ()
+    fence: int = 0
 
     @property
     def is_origin(self) -> bool:
@@ -66,6 +78,40 @@ class Work:
     def deadline(self) -> float:
         """Seconds one exchange with the node may take."""
         return self.cluster.policy.deadlines.step
+
+    @property
+    def own_folder(self) -> str:
+        """The one folder on the node that is ours."""
+        return own_folder(self.session.hello().program_data)
+
+    @property
+    def fence_file(self) -> str:
+        """Where the node keeps the number of its newest writer."""
+        return f"{self.own_folder}\\fence"
+
+    def backup_folder(self, run: str = "") -> str:
+        """Where a run keeps what it replaces on the node; this one when empty."""
+        return f"{self.own_folder}\\{run or self.run}"
+
+    def change(
+        self, ops: Sequence[Op], *, folders: Sequence[str], deadline: float = 0, keep_going: bool = False
+    ) -> list[Reply]:
+        """Has something changed on the node, as `Session.ask` does; never waits less than asked, so no cancelling.
+
+        Args:
+            ops: what to do.
+            folders: of the product, that may be written to besides our own.
+            deadline: seconds for all of it; that of a step when 0.
+            keep_going: go on behind a failure.
+
+        Raises:
+            Conflict: a newer writer has taken this node, or a file is not what was expected.
+            NodeError: as `Session.ask`.
+        """
+        self.say(APPLYING)
+        allowed = (*folders, self.session.hello().program_data)
+        guard = Guard(fence=self.fence, file=self.fence_file, folders=allowed)
+        return self.session.ask(ops, deadline=deadline or self.deadline, keep_going=keep_going, guard=guard)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

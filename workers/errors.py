@@ -1,21 +1,23 @@
 """The one tree of errors. An error is data first: a slug, where it happened, and what to do.
 
+In brackets the failure class (`Failure`) a step ends with that is ended by the error; `failed` where none is given.
+
 EsyncError
 |-- InputRefused            the cluster file, a setting or an argument is wrong; nothing was touched
 |-- SecretUnavailable       a secret reference leads nowhere
 |-- StoreUnavailable        the run store or broker does not answer
 |-- RunUnknown              no such run
 |-- ClusterLocked           another run works on this cluster
-|-- Cancelled               an operator asked the run to stop
+|-- Cancelled               an operator asked the run to stop [no failure]
 |-- BundleRefused           a bundle is damaged, was changed, or does not bear out what it says
 `-- NodeError               something about one node
-    |-- Unreachable         no connection; nothing ran
-    |-- LogonRefused        the node answered and refused the credentials
-    |-- AccessDenied        logged on, but not allowed to do this
-    |-- Conflict            a file is not what it was when we looked
-    |-- Stale               the node changed since the plan was made
-    |-- SessionLost         the conversation broke; observe again in a new one
-    |-- DeadlineExceeded    a wait of ours ended
+    |-- Unreachable         no connection; nothing ran [unreachable]
+    |-- LogonRefused        the node answered and refused the credentials [refused]
+    |-- AccessDenied        logged on, but not allowed to do this [refused]
+    |-- Conflict            a file is not what it was when we looked [conflict]
+    |-- Stale               the node changed since the plan was made [stale]
+    |-- SessionLost         the conversation broke; observe again in a new one [unreachable]
+    |-- DeadlineExceeded    a wait of ours ended [timeout]
     |-- NodeRefused         the node is not fit: missing file, wrong build, uneditable configuration
     `-- AgentFailed         the agent on the node reported a failure
 """
@@ -34,6 +36,7 @@ __all__ = [
     "Conflict",
     "DeadlineExceeded",
     "EsyncError",
+    "Failure",
     "InputRefused",
     "LogonRefused",
     "NodeError",
@@ -49,6 +52,17 @@ __all__ = [
 ]
 
 
+class Failure(StrEnum):
+    """Why a step failed, as a class: what whoever runs the cluster looks at first, and what retries are counted by."""
+
+    UNREACHABLE = "unreachable"  #: no connection, or one that broke and could not be taken up again
+    REFUSED = "refused"  #: the node refused the logon, or the access to something; tried once, accounts get locked
+    STALE = "stale"  #: the node is not what the plan was made for; tried once, it takes a new plan
+    CONFLICT = "conflict"  #: a file changed, or was held open, under our hands
+    TIMEOUT = "timeout"  #: a wait of ours ended before the node was done
+    FAILED = "failed"  #: anything else: the node is not fit, or says that it could not do it
+
+
 class Recovery(StrEnum):
     """What the caller may do next."""
 
@@ -62,6 +76,7 @@ class EsyncError(Exception):
 
     Attributes:
         slug: stable identifier, the same in JSON, logs and documentation.
+        failure: the class of a step's failure that this error ends it with; None for what is no failure.
         message: what happened, one sentence, without secrets.
         remedy: what to do about it, one sentence; may be empty.
         file: the file concerned, on the node or here; may be empty.
@@ -70,6 +85,7 @@ class EsyncError(Exception):
     slug: ClassVar[str] = "error"
     exit_code: ClassVar[int] = 1
     recovery: ClassVar[Recovery] = Recovery.GIVE_UP
+    failure: ClassVar[Failure | None] = Failure.FAILED
 
     def __init__(self, message: str, *, remedy: str = "", file: str = "") -> None:
         super().__init__(message)
@@ -118,6 +134,7 @@ class Cancelled(EsyncError):
     """An operator asked the run to stop."""
 
     slug = "cancelled"
+    failure = None
     exit_code = 130
 
 
@@ -139,6 +156,7 @@ class Unreachable(NodeError):
     """No connection to the node; nothing ran there."""
 
     slug = "unreachable"
+    failure = Failure.UNREACHABLE
     exit_code = 4
     recovery = Recovery.RETRY
 
@@ -147,18 +165,21 @@ class LogonRefused(NodeError):
     """The node answered and refused the credentials. Never tried again by itself: accounts get locked."""
 
     slug = "logon_refused"
+    failure = Failure.REFUSED
 
 
 class AccessDenied(NodeError):
     """Logged on, but the account may not do this, or the file is read-only."""
 
     slug = "access_denied"
+    failure = Failure.REFUSED
 
 
 class Conflict(NodeError):
     """A file is not what it was when we looked; nothing was written."""
 
     slug = "conflict"
+    failure = Failure.CONFLICT
     recovery = Recovery.REOPEN
 
 
@@ -166,12 +187,14 @@ class Stale(NodeError):
     """The node changed since the plan was made; nothing was written."""
 
     slug = "stale"
+    failure = Failure.STALE
 
 
 class SessionLost(NodeError):
     """The conversation with the node broke; what was asked may or may not have happened."""
 
     slug = "session_lost"
+    failure = Failure.UNREACHABLE
     recovery = Recovery.REOPEN
 
 
@@ -179,6 +202,7 @@ class DeadlineExceeded(NodeError):
     """A wait of ours ended before the node was done."""
 
     slug = "timeout"
+    failure = Failure.TIMEOUT
 
 
 class NodeRefused(NodeError):

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from workers.errors import Failure
+
 __all__ = [
     "Change",
     "Endpoint",
@@ -96,14 +98,24 @@ class Change(Record):
 
 
 class StepOutcome(Record):
-    """What one step did to one node in one turn of a run."""
+    """What one step did to one node in one turn of a run.
+
+    Attributes:
+        slug: of the error, when there was one.
+        failure: the class of that error; None unless the step failed.
+        touched: whether the step, which failed or was cancelled, had begun to change the node.
+        about: what the node had said of itself, in one line, where the step failed after it had.
+        way: how PowerShell was spoken to: `conversation`, or `batch` (a PowerShell for each request).
+        shells: PowerShell processes started for this step.
+    """
 
     run: str
     turn: str
     node: str
     step: str
     status: Status
-    slug: str = ""  #: of the error, when there was one
+    slug: str = ""
+    failure: Failure | None = None
     message: str = ""
     file: str = ""
     remedy: str = ""
@@ -113,7 +125,10 @@ class StepOutcome(Record):
     attempt: int = 1
     worker: str = ""
     round_trips: int = 0
-    shells: int = 0  #: PowerShell processes started for this step
+    shells: int = 0
+    touched: bool = False
+    about: str = ""
+    way: str = ""
 
     @property
     def seconds(self) -> float:
@@ -221,6 +236,7 @@ class Event(Record):
     node: str = ""
     step: str = ""
     status: str = ""
+    failure: str = ""  #: of a step that failed: the class of it
     message: str = ""
     digest: str = ""  #: of what the event stands for: the run as asked for, an outcome, the plan, the conclusion
     chain: str = ""  #: the link to all events before it (workers/store/chain.py)

@@ -131,6 +131,7 @@ def ended(outcome: StepOutcome) -> Event:
         node=outcome.node,
         step=outcome.step,
         status=outcome.status,
+        failure=outcome.failure or "",
         message=outcome.message,
         digest=digest_of(outcome),
     )

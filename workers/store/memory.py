@@ -202,7 +202,7 @@ class MemoryStore(RunStore):
             if holds is None:
                 if limit and sum(1 for until, _ in kept.leases.values() if until > self._clock()) >= limit:
                     return None
-                kept.fences[node] = kept.fences.get(node, 0) + 1
+                kept.fences[node] = max(kept.fences.get(node, 0) + 1, int(time.time() * 1000))
             kept.leases[node] = (self._clock() + ttl, holder)
             kept.pulse = self._clock()
             return kept.fences[node]

@@ -4,8 +4,10 @@ Two adapters keep this contract, held by one suite (tests/contract/test_store.py
 spans processes, `MemoryStore` for one process.
 
 Words. A *lease* says who works on a node and until when; it carries a *fence*, a number that grows each time the node
-changes hands, so that a holder who slept through the end of his lease cannot record anything any more. The *active
-index* holds the runs that are not concluded. All times are seconds.
+changes hands, in this run or from one run to the next, so that a holder who slept through the end of his lease can
+neither record anything any more nor change the node. It is not below the time in milliseconds: a store that was lost
+and made anew gives higher fences than the one before. The *active index* holds the runs that are not concluded. All
+times are seconds.
 
 Errors, the same everywhere: `StoreUnavailable` when the store does not answer; `RunUnknown` when anything is written to
 a run that does not exist or was forgotten (a late writer cannot bring a forgotten run back). Reading the history,

@@ -7,15 +7,21 @@ from datetime import UTC, datetime, timedelta
 from pydantic import BaseModel
 
 from pipelines.report_rows import Summary
+from pipelines.standing import Standing
 from tasks.cluster import Cluster, Connection, Node, Role, Site
 from tasks.ektron.findings import Finding, Findings, Severity, ordered
 from tasks.ektron.findings import Verdict as Found
+from workers.errors import Failure
 from workers.records import Change, Event, Record, RunRecord, RunState, Status, StepOutcome, Turn, Verdict
 
 T0 = datetime(2026, 11, 23, 19, 15, tzinfo=UTC)
 WAVE_STEPS = ("install_check", "config_edit", "cert_copy", "service_restart")
 FILE = r"C:\inetpub\wwwroot\shop\AssetManagement.config"
 READ_ONLY = "the file is read-only"
+ABOUT = (
+    "P2, Microsoft Windows NT 6.3.9600.0, PowerShell 4.0 Desktop FullLanguage, .NET 4.0.30319.42000, code page 850, "
+    "administrator, C: 20480 MiB free, WinRM MaxMemoryPerShellMB 1024, MaxShellsPerUser 30"
+)
 REMEDY = "clear the read-only attribute, then run the rollout again"
 
 
@@ -28,7 +34,12 @@ class Result(Record):
     file: str = ""
     remedy: str = ""
     slug: str = ""
+    failure: Failure | None = None
     step: str = ""
+    about: str = ""
+    by_batch: bool = False
+    standing: Standing | None = None
+    now: str = ""
 
 
 class Plan(BaseModel):
@@ -157,14 +168,15 @@ def _outcome(  # noqa: PLR0913 - a table of a made-up run
         return plain.model_copy(update={"status": Status.SKIPPED, "message": "not tried: config_edit failed"})
     if node in unreachable:
         told = {
-            "status": Status.UNREACHABLE, "slug": "unreachable", "message": f"{node.lower()}.example.net:5986 refused",
+            "status": Status.UNREACHABLE, "slug": "unreachable", "failure": Failure.UNREACHABLE,
+            "message": f"{node.lower()}.example.net:5986 refused",
             "remedy": f"check that {node} runs and that its WinRM listener does",
         }  # fmt: skip
         return plain.model_copy(update=told)
     if node in failed and step == "config_edit":
         told = {
             "status": Status.FAILED, "slug": "access_denied", "message": f"{READ_ONLY} on {node}", "file": FILE,
-            "remedy": REMEDY,
+            "remedy": REMEDY, "failure": Failure.REFUSED, "about": ABOUT,
         }  # fmt: skip
         return plain.model_copy(update=told)
     if turn.stage == "wave" and step != "install_check":
@@ -196,9 +208,13 @@ def _result(node: str, outcomes: Sequence[StepOutcome]) -> Result:
     if ended is not None:
         return Result(
             node=node, status=ended.status, reason=ended.message, file=ended.file, remedy=ended.remedy,
-            slug=ended.slug, step=ended.step,
+            slug=ended.slug, step=ended.step, failure=ended.failure, about=ended.about,
+            standing=Standing.UNTOUCHED, now="untouched: this run changed nothing here",
         )  # fmt: skip
-    return Result(node=node, status=Status.CHANGED if any(o.changes for o in own) else Status.UNCHANGED)
+    changed = Result(
+        node=node, status=Status.CHANGED, standing=Standing.DONE, now="done: everything the plan asked for"
+    )
+    return changed if any(o.changes for o in own) else Result(node=node, status=Status.UNCHANGED)
 
 
 def _findings(failed: Sequence[str]) -> Findings:
@@ -227,7 +243,11 @@ def _events(record: RunRecord, outcomes: Sequence[StepOutcome]) -> list[Event]:
         for o in of_turn:
             told = {"turn": o.turn, "node": o.node, "step": o.step}
             found.append(Event(kind="step.started", at=o.started, **told))
-            found.append(Event(kind="step.ended", at=o.ended, status=o.status, message=o.message, **told))
+            found.append(
+                Event(
+                    kind="step.ended", at=o.ended, status=o.status, failure=o.failure or "", message=o.message, **told
+                )
+            )
     ended = record.ended or T0
     found.append(Event(kind="run.concluded", at=ended, status=record.verdict or "", message=record.summary))
     ordered = sorted(found, key=lambda e: e.at)

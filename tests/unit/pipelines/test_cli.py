@@ -24,6 +24,7 @@ VERBS = {
     "rollout",
     "verify",
     "status",
+    "watch",
     "runs",
     "report",
     "cancel",

@@ -72,7 +72,9 @@ def test_without_a_terminal_each_event_is_a_line() -> None:
     lines = screen.getvalue().splitlines()
     assert len([e for e in made.events if e.kind != "step.started"]) == len(lines)
     assert lines[0] == "    0.0 s  run started  rollout of shop"
-    assert any(text.endswith("s  wave-2  P2  config_edit  failed: the file is read-only on P2") for text in lines)
+    assert any(
+        text.endswith("s  wave-2  P2  config_edit  failed (refused): the file is read-only on P2") for text in lines
+    )
     assert lines[-1] == "   48.2 s  run concluded  failed: 1 of 4 nodes failed"
 
 
@@ -128,6 +130,26 @@ def test_the_grid_of_a_moment() -> None:
     assert s1[:6] == ["S1", "staging", "wave-1", "=", "=", "~"]
     assert s1[6] in set(r"-\|/")
     assert s1[7:] == [".", ".", "changed"]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_what_is_said_of_a_node_squeezes_nothing_else(width: int) -> None:
+    """However long the words of a failure are, names, waves and headings stand whole, and no line is wrapped."""
+    made = sample(failed=["P2"])
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=width, height=40, color_system=None)
+    board = Board(made.record)
+    long = [e.model_copy(update={"message": e.message * 9}) if e.status == "failed" else e for e in made.events]
+    board.take(made.record, long)
+    console.print(draw(board, console))
+    lines = screen.getvalue().splitlines()
+    assert ["node", "pool", "wave", *COLUMNS.values()] == lines[1].split()
+    assert [
+        ["S1", "staging", "wave-1"],
+        ["S2", "staging", "wave-1"],
+        ["P1", "live", "wave-2"],
+        ["P2", "live", "wave-2"],
+    ] == [text.split()[:3] for text in lines[2:]]
 
 
 @pytest.mark.parametrize(("nodes", "height"), [(40, 50), (12, 14)])
@@ -202,4 +224,4 @@ def test_leaving_says_what_becomes_of_the_run(own: str, expected: str, monkeypat
     with pytest.raises(KeyboardInterrupt):
         attend.watch(Running(engine, own), made.record, console)
     assert expected in screen.getvalue()
-    assert f"esync status {made.record.id} --follow" in screen.getvalue()
+    assert f"esync watch {made.record.id}" in screen.getvalue()

@@ -1,8 +1,7 @@
 """Reports: what they say, in which order, in three shapes."""
 
-import json
 import re
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,20 +12,15 @@ from pipelines.marks import MARKS, TONES
 from pipelines.report import build, name_ranges
 from pipelines.report_html import to_html
 from pipelines.report_rows import Report
-from pipelines.report_text import duration, to_text
+from pipelines.report_text import duration, finding_lines, to_text
+from tasks.ektron.findings import Finding, ordered
+from tasks.ektron.findings import Verdict as Found
 from tests.unit.pipelines.sample_run import REMEDY, Sample, cluster_of, sample
 from workers.records import Status, Verdict
-
-SCHEMA = Path(__file__).parents[3] / "docs" / "report-schema.json"
 
 
 def _page(made: Sample) -> html.HtmlElement:
     return html.fromstring(to_html(build(made)))
-
-
-def test_documented_schema_is_the_real_one() -> None:
-    """docs/report-schema.json is what the JSON report follows."""
-    assert Report.model_json_schema(mode="serialization") == json.loads(SCHEMA.read_text("utf-8"))
 
 
 def test_json_is_read_back() -> None:
@@ -75,9 +69,15 @@ def test_text_ends_with_failures_totals_and_verdict() -> None:
         "refuted: config.asset",
         "warning: family.weak-key",
         "unknown: site",
-        "failed (access_denied) in config_edit",
+        "failed: refused (access_denied) in config_edit on P2",
     ]
-    order += [f"do: {REMEDY}\nunreachable", "4 nodes: 1 failed, 1 unreachable, 2 changed\nFAILED: 1 of 4 nodes failed"]
+    order += [
+        f"do: {REMEDY}\n  P2 says of itself: P2, Microsoft",
+        "administrator",
+        "\n\nunreachable in",
+        "how the nodes stand now:",
+    ]
+    order += ["4 nodes: 1 failed, 1 unreachable, 2 changed\nFAILED: 1 of 4 nodes failed"]
     positions = [text.index(part) for part in order]
     assert sorted(positions) == positions
     assert text.endswith("[rollout 20261123-191500-shop-7f3a2c, 48.2 s]\n")
@@ -137,6 +137,39 @@ def test_findings_are_ordered_and_proven_ones_folded() -> None:
     pills = page.xpath("//h2[contains(., 'known about')]/following-sibling::section//h3/span[1]/text()")
     assert ["refuted", "warning", "unknown"] == pills
     assert len(page.xpath("//details[contains(summary, 'invariants proven')]//tr")) == 5
+
+
+def _finding(invariant: str, verdict: Found, node: str, **more: str) -> Finding:
+    return Finding(invariant=invariant, verdict=verdict, nodes=(node,), evidence=more.pop("evidence", "seen"), **more)
+
+
+def test_what_follows_from_one_failure_is_told_as_one_thing() -> None:
+    """A silent node's unknowns, and what a rollout puts right on a failed one, are one entry each; the rest whole."""
+    silent, heals = "S2: not seen", "run a rollout, or do it by hand"
+    found = [
+        _finding("config.one", Found.REFUTED, "P2", remedy=heals),
+        _finding("config.two", Found.REFUTED, "P2", remedy="run a rollout"),
+        _finding("clock.skew", Found.REFUTED, "P2", remedy="set the clock"),
+        _finding("keys.one", Found.REFUTED, "P1", remedy=heals),
+        _finding("keys.two", Found.REFUTED, "P1", remedy=heals),
+        _finding("disk.one", Found.UNKNOWN, "S2", evidence=silent),
+        _finding("disk.two", Found.UNKNOWN, "S2", evidence=silent),
+        _finding("disk.own", Found.UNKNOWN, "S2", evidence="S2: no answer in 10 s"),
+    ]
+    report = build(replace(sample(failed=["P2"], unreachable=["S2"]), findings=ordered(found)))
+    told = "\n".join(finding_lines(report))
+    assert "refuted on P2: 2 things are not as they must be; a rollout that gets through puts them right" in told
+    assert "\n  config.one, config.two\n" in told
+    assert f"unknown on S2: 2 things are not known ({silent})\n  disk.one, disk.two\n" in told
+    for alone in (
+        "refuted: clock.skew on P2",
+        "refuted: keys.one on P1",
+        "refuted: keys.two on P1",
+        "unknown: disk.own on S2",
+    ):
+        assert alone in told
+    page = to_html(report)
+    assert all(finding.invariant in page for finding in found)
 
 
 def test_changes_of_each_node_are_listed() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.undo import FOLDER, Deed, Line, Seen, Undo, read_manifest, traces_of, undo
+from tasks.undo import FOLDER, Deed, Line, Seen, Undo, outside, read_manifest, traces_of, undo
 from workers.errors import NodeRefused
 
 CASES = Path(__file__).parents[2] / "cases" / "undo"
@@ -219,3 +219,20 @@ def test_a_line_that_is_none_is_refused(line: str) -> None:
     """A state that is no hash, a backup outside the run's own files, a missing path: nothing is guessed."""
     with pytest.raises(NodeRefused, match="line 1 of the run's manifest"):
         read_manifest(line.encode() + b"\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        (r"C:\site\web.config", True),
+        (r"c:\SITE\Web.config", True),
+        (r"C:\site", True),
+        (r"C:\site2\web.config", False),
+        (r"C:\Windows\System32\drivers\etc\hosts", False),
+        (r"D:\site\web.config", False),
+    ],
+)
+def test_a_manifest_leads_nowhere_else(path: str, *, allowed: bool) -> None:
+    """Whatever a manifest names, only paths in the folders that runs write to are ever undone."""
+    traces = traces_of([Line(path, None, "a" * 64)])
+    assert (() if allowed else (path,)) == outside(traces, [r"C:\site", r"C:\service"])

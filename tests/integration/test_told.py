@@ -1,0 +1,139 @@
+"""What an operator is told, held against what is true: failure classes, the node's own words, how each node stands."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from lab.remote import LabProcess
+from pipelines import commands, steer
+from pipelines.bundle import OUTCOMES, bundle_of
+from pipelines.commands import RunSummary
+from pipelines.report import build
+from pipelines.report_html import to_html
+from pipelines.report_text import to_text
+from pipelines.schemas import schema
+from pipelines.standing import Standing
+from tests.integration.rig import FOUR, SITE, Rig, cluster_of, four_servers, on_disk, steps_of
+from tests.integration.test_trouble import disks
+from workers.errors import Failure
+from workers.records import Status, Verdict
+
+pytestmark = pytest.mark.integration
+
+WEB = rf"{SITE}\web.config"
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[LabProcess]:
+    """Four untouched servers."""
+    with four_servers(tmp_path / "lab") as running:
+        yield running
+
+
+def text_of(done: RunSummary) -> str:
+    """The report for people, in one line: where it was wrapped does not matter."""
+    return " ".join(to_text(build(done)).split())
+
+
+def test_failures_are_told_by_class_with_what_the_node_said(rig: Rig, lab: LabProcess) -> None:
+    """A refused access, a silent node and a node that only batch reaches: all is told, in every shape."""
+    lab.break_node("S2", readonly=[WEB])
+    lab.break_node("P2", refuse_connections=True)
+    lab.break_node("P1", stdin_swallowed=True)
+    done = rig.rollout(cluster_of(lab))
+    result = {node.node: node for node in done.nodes}
+    assert (Status.FAILED, Failure.REFUSED, "access_denied") == (
+        result["S2"].status, result["S2"].failure, result["S2"].slug,
+    )  # fmt: skip
+    assert (Status.UNREACHABLE, Failure.UNREACHABLE) == (result["P2"].status, result["P2"].failure)
+    assert ("", True) == (result["P2"].about, "S2, Microsoft Windows" in result["S2"].about)
+    assert (Status.CHANGED, True, {"P1"}) == (
+        result["P1"].status, result["P1"].by_batch, {node.node for node in done.nodes if node.by_batch},
+    )  # fmt: skip
+    _by_batch_is_told(lab, done)
+    text = text_of(done)
+    assert "failed: refused (access_denied) in config_edit on S2" in text
+    assert "unreachable in install_check on P2" in text
+    assert f"S2 says of itself: {result['S2'].about}" in text
+    page = to_html(build(done))
+    assert "What the node says of itself" in page
+    assert "class <b>refused</b>" in page
+    report = json.loads(build(done).model_dump_json())
+    Draft202012Validator(schema("report")).validate(report)
+    Draft202012Validator(schema("status")).validate(commands.status(rig.engine, done.record.id).model_dump(mode="json"))
+    rows = {row["node"]: row for row in report["nodes"]}
+    assert ("refused", result["S2"].about) == (rows["S2"]["failure"], rows["S2"]["about"])
+    outcomes = json.loads(bundle_of(rig.engine.store, done)[OUTCOMES])
+    assert {"refused", "unreachable"} == {outcome["failure"] for outcome in outcomes if "failure" in outcome}
+    assert ["refused"] == [e.failure for e in rig.engine.store.events(done.record.id) if e.node == "S2" and e.failure]
+
+
+def _by_batch_is_told(lab: LabProcess, done: RunSummary) -> None:
+    """P1 was spoken to by batch without anybody's help, and it is said what that cost, as the lab counted it."""
+    starts = sum(o.shells for o in done.outcomes if o.node == "P1")
+    assert starts == lab.report("P1")["powershell_starts"]
+    assert starts > lab.report("S1")["powershell_starts"]
+    assert {"batch"} == {o.way for o in done.outcomes if o.node == "P1"}
+    text = text_of(done)
+    assert "spoken to by batch: P1 PowerShell there gets its input only when it ends" in text
+    assert f"{starts} starts in this run" in text
+    assert "<h2>Spoken to by batch</h2>" in to_html(build(done))
+    told = json.loads(build(done).model_dump_json())["nodes"]
+    assert {"S1": False, "S2": False, "P1": True, "P2": False} == {row["node"]: row["by_batch"] for row in told}
+
+
+def test_a_real_plan_follows_its_schema(rig: Rig, lab: LabProcess) -> None:
+    """What `esync plan --json` prints and `-o` saves is what docs/plan-schema.json says."""
+    planned = rig.finished(rig.start(cluster_of(lab), kind="plan").id)
+    saved = commands.saved_plan(rig.engine, planned.record.id)
+    assert not saved.plan.empty
+    Draft202012Validator(schema("plan")).validate(json.loads(saved.model_dump_json()))
+
+
+def test_a_retry_names_the_run_it_takes_up(rig: Rig, lab: LabProcess) -> None:
+    """Who asked, from where, why and after which run stand in the text and in the JSON."""
+    lab.break_node("P2", refuse_connections=True)
+    first = rig.rollout(cluster_of(lab))
+    lab.heal("P2")
+    record = steer.retry(rig.engine, first.record.id, reason="P2 is back", who="mkeller", origin_host="ops-1")
+    done = rig.finished(record.id)
+    assert done.record.verdict is Verdict.JOINED
+    told = json.loads(build(done).model_dump_json())
+    assert (first.record.id, "mkeller", "ops-1", "P2 is back") == (
+        told["parent"], told["who"], told["origin_host"], told["reason"],
+    )  # fmt: skip
+    text = text_of(done)
+    assert f"by mkeller on ops-1 reason P2 is back retries run {first.record.id}" in text
+    assert first.record.id in to_html(build(done))
+    assert "how the nodes stand" not in text  # everybody is done, or was not to be changed: the verdict says it
+
+
+def test_after_a_cancel_each_node_is_told_as_its_disk_is(rig: Rig, lab: LabProcess) -> None:
+    """What the report says of each node agrees with the bytes on its disk; a retry takes up what was left."""
+    for node in FOUR:
+        lab.break_node(node, latency_ms=60)
+    before = {node: disks(lab, node) for node in FOUR}
+    run = rig.start(cluster_of(lab)).id
+    rig.wait_for_step(run, "config_edit")
+    steer.cancel(rig.engine, run, "the change window is over")
+    done = rig.finished(run)
+    stands = {node.node: node.standing for node in done.nodes}
+    assert {Standing.UNTOUCHED} == {stands["P1"], stands["P2"]}
+    for node, standing in stands.items():
+        assert (standing is Standing.UNTOUCHED) == (before[node] == disks(lab, node)), (node, standing)
+        config = on_disk(lab, node, rf"{SITE}\AssetManagement.config")
+        steps = steps_of(done, node)
+        edited = "config_edit" in steps and steps["config_edit"].status is Status.CHANGED
+        assert edited == (before[node][str(config)] != config.read_bytes()), (node, standing)
+    text = text_of(done)
+    assert "how the nodes stand now:" in text
+    assert all(node.now in text for node in done.nodes)
+    for node in FOUR:
+        lab.heal(node)
+    again = rig.finished(steer.retry(rig.engine, run).id)
+    assert again.record.verdict is Verdict.JOINED
+    status = commands.status(rig.engine, again.record.id)
+    assert {Standing.DONE, Standing.RIGHT} >= {node.standing for node in status.nodes.values()}

@@ -1,0 +1,57 @@
+"""`esync lab --fault` and `--heal` against a real lab's control interface."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.remote import LabProcess, running_lab, spare_addresses
+from pipelines import lab_faults
+from pipelines.cli import run
+from workers.errors import InputRefused
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabProcess]:
+    """Two simulated servers, in memory."""
+    folder = tmp_path_factory.mktemp("lab")
+    with running_lab(folder, "--nodes", "2", "--disk", "memory", "--address", spare_addresses()) as running:
+        yield running
+
+
+def test_a_node_is_broken_and_healed(lab: LabProcess, capsys: pytest.CaptureFixture[str]) -> None:
+    """Faults add up, by name or with a value, nested ones by a dot; healing takes all of a node away."""
+    faults = ["--fault", "P1:away", "--fault", "S1:latency_ms=40", "--fault", "S1:service.never_stops"]
+    assert run(["lab", "--dir", str(lab.folder), *faults, "--json"]) == 0
+    held = json.loads(capsys.readouterr().out)
+    assert held == {"P1": {"away": True}, "S1": {"latency_ms": 40, "service": {"never_stops": True}}}
+    assert lab_faults.change(lab.folder, ["P1"], []) == {"S1": held["S1"]}
+    assert run(["lab", "--dir", str(lab.folder), "--heal", "all"]) == 0
+    assert capsys.readouterr().err == "every node is well\n"
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("P1", "is no fault"),
+        (":away", "is no fault"),
+        ("P1:", "is no fault"),
+        ("P9:away", "no such node"),
+        ("P1:nonsense", "Extra inputs"),
+        ("P1:latency_ms=soon", "valid integer"),
+    ],
+)
+def test_what_is_no_fault_is_refused(fault: str, reason: str, lab: LabProcess) -> None:
+    """Another node, another fault, a value of another kind: one line, and nothing is broken."""
+    with pytest.raises(InputRefused, match=reason) as why:
+        lab_faults.change(lab.folder, [], [fault])
+    assert "\n" not in str(why.value)
+    assert lab_faults.change(lab.folder, [], []) == {}
+
+
+def test_where_no_lab_runs_one_is_told_so(tmp_path: Path) -> None:
+    """No folder, or one that a lab has left."""
+    with pytest.raises(InputRefused, match="no lab runs in that folder") as why:
+        lab_faults.change(tmp_path, ["all"], [])
+    assert why.value.remedy.endswith(f"esync lab --dir {tmp_path}")

@@ -1,0 +1,106 @@
+"""Every error of the tree has one failure class, and retries are counted by it."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.cluster import Retries
+from workers import errors
+from workers.errors import (
+    AccessDenied,
+    AgentFailed,
+    BundleRefused,
+    Cancelled,
+    ClusterLocked,
+    Conflict,
+    DeadlineExceeded,
+    EsyncError,
+    Failure,
+    InputRefused,
+    LogonRefused,
+    NodeError,
+    NodeRefused,
+    RunUnknown,
+    SecretUnavailable,
+    SessionLost,
+    Stale,
+    StoreUnavailable,
+    Unreachable,
+)
+
+#: The whole tree, leaves and branches.
+CLASSES: dict[type[EsyncError], Failure | None] = {
+    EsyncError: Failure.FAILED,
+    InputRefused: Failure.FAILED,
+    SecretUnavailable: Failure.FAILED,
+    StoreUnavailable: Failure.FAILED,
+    RunUnknown: Failure.FAILED,
+    ClusterLocked: Failure.FAILED,
+    BundleRefused: Failure.FAILED,
+    Cancelled: None,
+    NodeError: Failure.FAILED,
+    Unreachable: Failure.UNREACHABLE,
+    SessionLost: Failure.UNREACHABLE,
+    LogonRefused: Failure.REFUSED,
+    AccessDenied: Failure.REFUSED,
+    Conflict: Failure.CONFLICT,
+    Stale: Failure.STALE,
+    DeadlineExceeded: Failure.TIMEOUT,
+    NodeRefused: Failure.FAILED,
+    AgentFailed: Failure.FAILED,
+}
+
+
+def _tree(root: type[EsyncError]) -> Iterator[type[EsyncError]]:
+    yield root
+    for child in root.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from _tree(child)
+
+
+def test_every_error_has_one_class() -> None:
+    """The tree is covered whole; only what an operator wished for is no failure."""
+    assert CLASSES == {error: error.failure for error in _tree(EsyncError)}
+
+
+def test_every_class_has_an_error() -> None:
+    """No class is a word that nothing can come to."""
+    assert set(Failure) == {failure for failure in CLASSES.values() if failure}
+
+
+def test_the_drawing_names_the_classes() -> None:
+    """Beside each error that has another class than `failed`, the drawn tree says which."""
+    drawn = {line.split()[1]: line for line in (errors.__doc__ or "").splitlines() if "-- " in line}
+    for error, failure in CLASSES.items():
+        if error.__name__ in drawn:
+            marked = "" if failure is Failure.FAILED else f"[{failure or 'no failure'}]"
+            assert drawn[error.__name__].endswith(marked)
+            assert bool(marked) == drawn[error.__name__].endswith("]")
+
+
+def test_the_operators_page_names_every_class_with_its_tries() -> None:
+    """docs/operating.md has a line for each class, with the tries the policy gives it by itself."""
+    page = (Path(__file__).parents[3] / "docs" / "operating.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| (\d+)(, always)? \|", page, re.MULTILINE)
+    hopeless = (Failure.REFUSED, Failure.STALE)
+    assert [(f.value, str(Retries().attempts(f)), ", always" if f in hopeless else "") for f in Failure] == rows
+
+
+@given(st.builds(Retries))
+def test_retries_are_counted_by_class(retries: Retries) -> None:
+    """The policy's word for a class is the class's own; what was refused or is stale is tried once."""
+    for failure in Failure:
+        assert getattr(retries, failure.value, 1) == retries.attempts(failure)
+    assert {1} == {retries.attempts(failure) for failure in (Failure.REFUSED, Failure.STALE, None)}
+    assert retries.most == max(retries.attempts(failure) for failure in Failure)
+
+
+@pytest.mark.parametrize("never", ["refused", "stale", "session_lost"])
+def test_no_policy_can_ask_for_more_of_what_is_hopeless(never: str) -> None:
+    """There is no key by which a refused logon would be tried again."""
+    with pytest.raises(ValueError, match=never):
+        Retries.model_validate({never: 2})
