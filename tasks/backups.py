@@ -1,18 +1,27 @@
 """What a run left on a node for its own undoing, and how the node stands to it now. Reads only."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from tasks.config_edit import backup_folder
 from tasks.ektron.editions import Layout
-from tasks.observe import CONFIG_LIMIT
+from tasks.observe import CONFIG_LIMIT, planned_layout
 from tasks.step import Work
-from tasks.undo import FOLDER, Action, Deed, Seen, Trace, Undo, read_manifest, traces_of, undo
+from tasks.undo import FOLDER, Action, Deed, Seen, Trace, Undo, outside, read_manifest, traces_of, undo
 from workers.errors import NodeRefused
 from workers.winrm import agent as ops
 from workers.winrm.agent import Op, Reply
 
-__all__ = ["BATCH", "FORCE", "MANIFEST_LIMIT", "assessed", "in_batches", "kept_bytes", "left_traces", "temporary_files"]
+__all__ = [
+    "BATCH",
+    "FORCE",
+    "MANIFEST_LIMIT",
+    "assessed",
+    "changed_in_batches",
+    "in_batches",
+    "kept_bytes",
+    "left_traces",
+    "temporary_files",
+]
 
 FORCE = "force"  #: the option that lets a rollback overwrite what changed since
 BATCH = 500  #: operations in one request
@@ -25,16 +34,24 @@ def left_traces(work: Work) -> tuple[Trace, ...] | None:
     """What the run to be undone did on this node; None when it left no manifest.
 
     Raises:
-        NodeRefused: the manifest cannot be understood.
+        NodeRefused: the manifest cannot be understood, or names paths where no run writes.
         NodeError: it cannot be read.
     """
-    path = f"{backup_folder(work, work.parent)}\\manifest.jsonl"
+    path = f"{work.backup_folder(work.parent)}\\manifest.jsonl"
     (manifest,) = work.session.ask([ops.read(path, limit=MANIFEST_LIMIT)], deadline=work.deadline, keep_going=True)
     if not manifest.ok:
         if manifest.error == "not_found":
             return None
         raise ops.error_of(manifest, work.node.name)
-    return traces_of(read_manifest(ops.data_of(manifest)))
+    traces = traces_of(read_manifest(ops.data_of(manifest)))
+    foreign = outside(traces, planned_layout(work).written_folders)
+    if foreign:
+        raise NodeRefused(
+            f"{work.node.name}: the manifest of run {work.parent} names files where no run writes; none was restored",
+            file=foreign[0],
+            remedy=f"somebody wrote into {path}, or the product was moved since; restore this node by hand",
+        )
+    return traces
 
 
 def assessed(work: Work, traces: Sequence[Trace], *, force: bool = False) -> Undo:
@@ -57,7 +74,7 @@ def kept_bytes(work: Work, actions: Iterable[Action]) -> dict[str, bytes]:
     Raises:
         NodeRefused: a backup is gone, or is not what the manifest says.
     """
-    folder = backup_folder(work, work.parent)
+    folder = work.backup_folder(work.parent)
     wanted = {a.before: f"{folder}\\{a.kept}" for a in actions if a.deed is Deed.RESTORE and a.before}
     kept: dict[str, bytes] = {}
     for digest, reply in zip(wanted, in_batches(work, [_whole(path) for path in wanted.values()]), strict=True):
@@ -73,13 +90,25 @@ def kept_bytes(work: Work, actions: Iterable[Action]) -> dict[str, bytes]:
     return kept
 
 
-def in_batches(work: Work, requests: Sequence[Op], *, keep_going: bool = True) -> list[Reply]:
+def in_batches(work: Work, requests: Sequence[Op]) -> list[Reply]:
     """Asks for many things in several exchanges, so that none grows with the cluster."""
     replies: list[Reply] = []
-    for start in range(0, len(requests), BATCH):
-        batch = requests[start : start + BATCH]
-        replies += work.session.ask(batch, deadline=work.deadline, keep_going=keep_going)
+    for batch in batched(requests):
+        replies += work.session.ask(batch, deadline=work.deadline, keep_going=True)
     return replies
+
+
+def changed_in_batches(work: Work, layout: Layout, requests: Sequence[Op], *, keep_going: bool = False) -> list[Reply]:
+    """Changes many things in several exchanges, below the folders we write to and nowhere else."""
+    replies: list[Reply] = []
+    for batch in batched(requests):
+        replies += work.change(batch, folders=layout.written_folders, keep_going=keep_going)
+    return replies
+
+
+def batched(requests: Sequence[Op]) -> Iterator[Sequence[Op]]:
+    """The requests in pieces of `BATCH`."""
+    return (requests[start : start + BATCH] for start in range(0, len(requests), BATCH))
 
 
 def temporary_files(work: Work, layout: Layout) -> tuple[str, ...]:
@@ -88,8 +117,7 @@ def temporary_files(work: Work, layout: Layout) -> tuple[str, ...]:
     Raises:
         NodeError: such a folder cannot be looked into.
     """
-    ews = layout.ews_config.rpartition("\\")[0]
-    folders = (layout.site, layout.service_folder, layout.staging_folder, layout.configurator_folder, ews)
+    folders = layout.written_folders
     found = []
     for folder, reply in zip(
         folders, in_batches(work, [ops.list_folder(one, limit=_ENTRIES) for one in folders]), strict=True

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from tasks.backups import in_batches, temporary_files
-from tasks.config_edit import backups_folder
+from tasks import stopped_dependents
+from tasks.backups import changed_in_batches, in_batches, temporary_files
 from tasks.ektron.editions import Layout
 from tasks.observe import layout_of
 from tasks.step import Done, Work
@@ -26,6 +26,8 @@ ALL = "all"  #: the option that removes every backup, expired or not
 _ENTRIES = 1_000_000
 _KEPT = re.compile(r"[1-9][0-9]*")
 _MANIFEST = "manifest.jsonl"
+_FENCE = "fence"
+_OURS = {_FENCE, stopped_dependents.FILE}
 
 Entries = tuple[Mapping[str, Any], ...]
 
@@ -72,7 +74,7 @@ def cleanup(work: Work) -> Done:
     temporary = temporary_files(work, layout)
     if due or temporary:
         work.say("applying")
-        _removed(work, [*temporary, *(part for run in due for part in run.parts)])
+        _removed(work, layout, [*temporary, *(part for run in due for part in run.parts)])
     bare = _proven(work, layout, due)
     return Done(changes=tuple(_changes(due, temporary)), message=_message(len(runs) - len(due), bare=bare))
 
@@ -87,7 +89,7 @@ def _layout(work: Work) -> Layout:
 
 def _runs(work: Work) -> tuple[list[_Run], datetime]:
     """The runs that left something here, and the node's time."""
-    root = backups_folder(work)
+    root = work.own_folder
     clock, top = work.session.ask([ops.clock(), _list(root)], deadline=work.deadline, keep_going=True)
     now = ops.time_of(clock["now"])
     folders = [entry for entry in _entries(work, top) if entry["kind"] == "folder"]
@@ -114,26 +116,37 @@ def _run(path: str, entry: Mapping[str, Any], inside: Entries, files: Entries, *
     )
 
 
-def _removed(work: Work, paths: Iterable[str]) -> None:
-    root = backups_folder(work)
-    replies = in_batches(work, [ops.remove(path) for path in paths])
+def _removed(work: Work, layout: Layout, paths: Iterable[str]) -> None:
+    replies = changed_in_batches(work, layout, [ops.remove(path) for path in paths], keep_going=True)
     # A folder that still holds something is judged by the second look, which can name what it holds.
     for reply in replies:
         if not reply.ok and reply.error not in {"not_found", "failed"}:
             raise ops.error_of(reply, work.node.name)
-    work.session.ask([ops.remove(root)], deadline=work.deadline, keep_going=True)
+    _removed_if_bare(work)
+
+
+def _removed_if_bare(work: Work) -> None:
+    """Our folder, when nothing is left in it but the fence. That one goes last, and so without its own protection."""
+    (top,) = work.session.ask([_list(work.own_folder)], deadline=work.deadline, keep_going=True)
+    if {entry["name"] for entry in _entries(work, top)} <= {_FENCE}:
+        last = [ops.remove(work.fence_file), ops.remove(work.own_folder)]
+        work.session.ask(last, deadline=work.deadline, keep_going=True)
 
 
 def _proven(work: Work, layout: Layout, due: Iterable[_Run]) -> bool:
     """Looks again: nothing that was due is there. Gives whether our folder is gone altogether."""
     still = list(temporary_files(work, layout))
-    (top,) = work.session.ask([_list(backups_folder(work))], deadline=work.deadline, keep_going=True)
+    (top,) = work.session.ask([_list(work.own_folder)], deadline=work.deadline, keep_going=True)
     names = {entry["name"] for entry in _entries(work, top)}
     for run in due:
         if run.name in names:
             (inside,) = work.session.ask([_list(run.folder)], deadline=work.deadline, keep_going=True)
             still += [f"{run.folder}\\{entry['name']}" for entry in _entries(work, inside)] or [run.folder]
-    foreign = [f"{backups_folder(work)}\\{e['name']}" for e in _entries(work, top) if e["kind"] != "folder"]
+    foreign = [
+        f"{work.own_folder}\\{e['name']}"
+        for e in _entries(work, top)
+        if e["kind"] != "folder" and e["name"] not in _OURS
+    ]
     still += foreign if ALL in work.options else []
     if still:
         raise NodeRefused(

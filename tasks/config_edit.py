@@ -6,11 +6,14 @@ before every edit is known to be possible.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PureWindowsPath
 
 from tasks.ektron.certificates import Family
 from tasks.ektron.config_editors import Edit, edit_asset, edit_ews, edit_service, edit_web
 from tasks.ektron.editions import Layout
+from tasks.ektron.refusals import Refused
+from tasks.ektron.wanted import RECYCLED
 from tasks.material import OBSERVED
 from tasks.observe import CONFIG_LIMIT, planned_layout
 from tasks.step import Done, Work
@@ -19,7 +22,7 @@ from workers.records import Change
 from workers.winrm import agent as ops
 from workers.winrm.agent import Op, Reply
 
-__all__ = ["backup_folder", "backups_folder", "config_edit", "family_of"]
+__all__ = ["config_edit", "editors", "family_of", "tried"]
 
 Editor = Callable[[bytes], Edit]
 
@@ -30,6 +33,7 @@ class _Edited:
 
     path: str
     before: str
+    changed: datetime  #: by the node's clock
     edit: Edit
 
 
@@ -43,16 +47,18 @@ def config_edit(work: Work) -> Done:
     """
     work.say("observing")
     layout = planned_layout(work)
-    editors = _editors(work, layout, family_of(work))
-    edited = _read_and_edited(work, editors)
+    wanted = editors(work, layout, family_of(work))
+    edited = _read_and_edited(work, wanted)
     needed = [one for one in edited if one.edit.changes]
+    recycled = _recycling(layout, edited)
     warned = _warnings(edited)
-    if not needed:
+    if not needed and not recycled:
         return Done(message=f"all values are as they should be{warned}")
     work.say("applying")
-    written = _written(work, layout, needed)
+    work.material.keep_right(work.node.name, right=False)
+    written = _written(work, layout, needed, recycled)
     _compared(needed, written)
-    return Done(changes=tuple(_changes(needed)), message=f"{len(needed)} files edited{warned}")
+    return Done(changes=(*_changes(needed), *recycled), message=f"{_told(needed, recycled)}{warned}")
 
 
 def family_of(work: Work) -> Family:
@@ -67,21 +73,11 @@ def family_of(work: Work) -> Family:
     return family
 
 
-def backup_folder(work: Work, run: str = "") -> str:
-    """Where a run keeps what it replaces on the node; this one when empty."""
-    return f"{backups_folder(work)}\\{run or work.run}"
-
-
-def backups_folder(work: Work) -> str:
-    """The one folder on the node that is ours."""
-    return f"{work.session.hello().program_data}\\esync-rollout"
-
-
-def _editors(work: Work, layout: Layout, family: Family) -> dict[str, Editor]:
+def editors(work: Work, layout: Layout, family: Family) -> dict[str, Editor]:
     """Which editor goes over which file of this node."""
     own = work.node.name
     keys = {f"{name}_SyncClient.cer": family.encoded_value for name in work.cluster.node_names}
-    editors: dict[str, Editor] = {
+    found: dict[str, Editor] = {
         layout.asset_config: edit_asset,
         layout.service_config: lambda data: edit_service(data, keys=keys, server_certificate=f"{own}_SyncServer.pfx"),
         layout.web_config: lambda data: edit_web(
@@ -89,8 +85,8 @@ def _editors(work: Work, layout: Layout, family: Family) -> dict[str, Editor]:
         ),
     }
     if work.is_origin and _has_ews_copy(work):
-        editors[layout.ews_config] = lambda data: edit_ews(data, keys=keys)
-    return editors
+        found[layout.ews_config] = lambda data: edit_ews(data, keys=keys)
+    return found
 
 
 def _has_ews_copy(work: Work) -> bool:
@@ -99,40 +95,66 @@ def _has_ews_copy(work: Work) -> bool:
     return facts is not None and facts.ews is not None and facts.ews.file.exists
 
 
-def _read_and_edited(work: Work, editors: Mapping[str, Editor]) -> list[_Edited]:
+def tried(work: Work, path: str, editor: Editor, data: bytes) -> Edit:
+    """The edit of a file's bytes, here and not on the node.
+
+    Raises:
+        NodeRefused: the file cannot be edited without touching what is not ours.
+    """
+    try:
+        return editor(data)
+    except Refused as refusal:
+        why = f"{work.node.name}: the file cannot be edited: {refusal}"
+        raise NodeRefused(why, file=path, remedy=refusal.remedy) from refusal
+
+
+def _read_and_edited(work: Work, wanted: Mapping[str, Editor]) -> list[_Edited]:
     """Reads all files in one exchange and edits them here."""
-    reads = [ops.read(path, limit=CONFIG_LIMIT) for path in editors]
-    stats = [ops.stat(path) for path in editors]
+    reads = [ops.read(path, limit=CONFIG_LIMIT) for path in wanted]
+    stats = [ops.stat(path) for path in wanted]
     replies = work.session.ask([*reads, *stats], deadline=work.deadline, cancelled=work.cancelled)
     contents, states = replies[: len(reads)], replies[len(reads) :]
     edited = []
-    for (path, editor), content, state in zip(editors.items(), contents, states, strict=True):
+    for (path, editor), content, state in zip(wanted.items(), contents, states, strict=True):
         with in_file(path):
             edited.append(_edited(work, path, editor, content, state))
     return edited
 
 
 def _edited(work: Work, path: str, editor: Editor, content: Reply, state: Reply) -> _Edited:
-    edit = editor(ops.data_of(content))
+    edit = tried(work, path, editor, ops.data_of(content))
     if edit.changes and state["readonly"]:
         raise AccessDenied(
             f"{work.node.name}: the file is read-only, nothing was written on this node",
             file=path,
             remedy="take the read-only attribute off the file (attrib -r), then retry",
         )
-    return _Edited(path, content["hash"], edit)
+    return _Edited(path, content["hash"], ops.time_of(content["mtime"]), edit)
 
 
-def _written(work: Work, layout: Layout, needed: list[_Edited]) -> list[Reply]:
+def _told(needed: list[_Edited], recycled: tuple[Change, ...]) -> str:
+    parts = [f"{len(needed)} files edited"] if needed else []
+    return ", ".join([*parts, *([RECYCLED] if recycled else [])])
+
+
+def _recycling(layout: Layout, edited: list[_Edited]) -> tuple[Change, ...]:
+    """web.config has to be younger than the asset configuration, which the site reads only when it is recycled.
+
+    The section is declared restartOnExternalChanges="false" (ektron-facts 2.1).
+    """
+    asset, web = (next(one for one in edited if one.path == path) for path in (layout.asset_config, layout.web_config))
+    if web.edit.changes or not (asset.edit.changes or web.changed < asset.changed):
+        return ()
+    return (Change(what=RECYCLED, file=web.path, before="older than AssetManagement.config", after="touched"),)
+
+
+def _written(work: Work, layout: Layout, needed: list[_Edited], recycled: tuple[Change, ...]) -> list[Reply]:
     """Writes in one exchange; each file only if it still is what was read. Then reads the hashes back."""
-    backup = backup_folder(work)
-    paths = {one.path for one in needed}
+    backup = work.backup_folder()
     requests: list[Op] = [ops.write(one.path, one.edit.data, expect=one.before, backup=backup) for one in needed]
     requests += [ops.hash_of(one.path) for one in needed]
-    if layout.asset_config in paths and layout.web_config not in paths:
-        # The section is declared restartOnExternalChanges="false" (ektron-facts 2.1): the site must be recycled.
-        requests.append(ops.touch(layout.web_config))
-    return work.session.ask(requests, deadline=work.deadline)[len(needed) : 2 * len(needed)]
+    requests += [ops.touch(change.file) for change in recycled]
+    return work.change(requests, folders=layout.written_folders)[len(needed) : 2 * len(needed)]
 
 
 def _compared(needed: list[_Edited], hashes: list[Reply]) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 from tasks.backups import in_batches
-from tasks.config_edit import backup_folder
 from tasks.ektron.redacted import hunks
 from tasks.ektron.refusals import ConfigRefused
 from tasks.observe import CONFIG_LIMIT
@@ -34,7 +33,7 @@ def _of(work: Work, dispute: Dispute) -> Iterator[Change]:
     if not (_is_file(dispute.found) and _is_file(dispute.before) and dispute.path.casefold().endswith(".config")):
         yield plain
         return
-    paths = (dispute.path, f"{backup_folder(work, work.parent)}\\{dispute.kept}")
+    paths = (dispute.path, f"{work.backup_folder(work.parent)}\\{dispute.kept}")
     now, then = in_batches(work, [ops.read(path, limit=CONFIG_LIMIT) for path in paths])
     yield from _compared(plain, now, then)
 

@@ -3,10 +3,14 @@
 Before a plan it gathers facts; in a wave it confirms that the plan still fits; at the end it gathers the evidence.
 """
 
+from collections.abc import Mapping
+
+from tasks.config_edit import editors, tried
 from tasks.ektron.certificates import generate_family
 from tasks.ektron.facts import NodeFacts
+from tasks.ektron.wanted import differences, restart_reason
 from tasks.material import OBSERVED, VERIFIED
-from tasks.observe import observe
+from tasks.observe import observe, planned_layout
 from tasks.observe_readiness import readiness
 from tasks.step import Done, Work
 from workers.errors import NodeRefused, Stale
@@ -23,7 +27,8 @@ def install_check(work: Work) -> Done:
     """
     work.say("observing")
     stage = work.turn.stage
-    facts, family = observe(work, probes=stage == "verify")
+    look = observe(work, probes=stage == "verify")
+    facts, family = look.facts, look.family
     if stage == "verify":
         work.material.keep_facts(VERIFIED, facts)
         return Done(message="looked at everything")
@@ -38,6 +43,7 @@ def install_check(work: Work) -> Done:
         if family is not None:
             work.material.keep_family(family)
     _require_usable(facts)
+    _require_editable(work, look.contents)
     return Done(message=f"service {facts.service.state}, build {facts.web.builds.get('ek_buildNumber', 'unknown')}")
 
 
@@ -54,11 +60,28 @@ def _confirmed(work: Work, facts: NodeFacts) -> Done:
     """The node is still what the plan was made for. A step that was interrupted may have changed it: that is ours."""
     planned = work.material.planned(work.node.name)
     if planned is None or planned.fingerprint() == facts.fingerprint():
-        return Done(message="as planned")
+        right = _needs_nothing(work, facts)
+        work.material.keep_right(work.node.name, right=right)
+        return Done(message="as planned: it needs nothing" if right else "as planned")
     raise Stale(
         f"{work.node.name} changed since the plan was made: {', '.join(differing(planned, facts))}",
         remedy="look at what else changes this server, then run again",
     )
+
+
+def _needs_nothing(work: Work, facts: NodeFacts) -> bool:
+    """What the planner would say of the node as it was just seen; then no later step has to look again."""
+    family = work.material.family_digests()
+    if family is None:
+        return False
+    needed = differences(
+        facts,
+        nodes=work.cluster.node_names,
+        is_origin=work.is_origin,
+        hashes=family.hashes,
+        thumbprint=family.thumbprint,
+    )
+    return not needed and not restart_reason(facts, needed) and facts.service.state == "running"
 
 
 def differing(planned: NodeFacts, facts: NodeFacts) -> list[str]:
@@ -74,6 +97,20 @@ def differing(planned: NodeFacts, facts: NodeFacts) -> list[str]:
         else:
             found.append(name)
     return found
+
+
+def _require_editable(work: Work, contents: Mapping[str, bytes]) -> None:
+    """Tries the edits on what was read, so that a plan promises nothing that a rollout would refuse.
+
+    Raises:
+        NodeRefused: a file cannot be edited; nothing was written anywhere.
+    """
+    family = work.material.family()
+    if family is None:
+        return
+    for path, edit in editors(work, planned_layout(work), family).items():
+        if path in contents:
+            tried(work, path, edit, contents[path])
 
 
 def _require_usable(facts: NodeFacts) -> None:

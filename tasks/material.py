@@ -17,6 +17,7 @@ __all__ = ["DIGESTS", "OBSERVED", "PLANNED", "VERIFIED", "FamilyDigests", "Mater
 OBSERVED = "observed"  #: document kind: facts the plan is made from
 PLANNED = "planned"  #: document kind: facts a plan was made from that was saved before this run
 VERIFIED = "verified"  #: document kind: facts the verdict is made from
+RIGHT = "right"  #: document kind: nodes that a wave's check found to need nothing
 DIGESTS = "family"  #: document kind: what may be known of the family
 FAMILY = "family"
 
@@ -67,6 +68,14 @@ class Material:
     def planned(self, node: str) -> NodeFacts | None:
         """What the plan believes of a node: what a saved plan saw, else what this run saw."""
         return self.facts(PLANNED, node) or self.facts(OBSERVED, node)
+
+    def keep_right(self, node: str, *, right: bool) -> None:
+        """Notes whether a node needs nothing, as it was just seen; taken back before anything is changed."""
+        self._store.put(self._run, RIGHT, node, "1" if right else "")
+
+    def is_right(self, node: str) -> bool:
+        """Whether the wave's check found that this node needs nothing, and nothing was changed since."""
+        return bool(self._store.document(self._run, RIGHT, node))
 
     def all_facts(self, kind: str) -> dict[str, NodeFacts]:
         """What was seen, per node."""

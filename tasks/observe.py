@@ -1,42 +1,33 @@
 """Looks at one node and says what is there, as `NodeFacts`. Reads only; one exchange, a second where paths surprise."""
 
-from collections.abc import Callable, Mapping
-from datetime import datetime
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from tasks.cluster import Cluster
-from tasks.ektron.certificates import CLIENT_KINDS, KINDS, Family, describe_certificate, node_of
-from tasks.ektron.config_readers import read_asset, read_service, read_web
+from tasks.ektron.certificates import CLIENT_KINDS, KINDS, Family
 from tasks.ektron.editions import SYNC_PORT, Layout, edition_of, lay_out
-from tasks.ektron.facts import (
-    AssetFacts,
-    BinaryFacts,
-    CertificateFacts,
-    FileFacts,
-    NodeFacts,
-    ProbeFacts,
-    ServiceConfigFacts,
-    ServiceFacts,
-    Spread,
-    WebFacts,
-)
-from tasks.ektron.refusals import Refused
+from tasks.ektron.facts import NodeFacts, ProbeFacts
 from tasks.material import OBSERVED
-from tasks.observe_generated import generated_facts, generated_questions
-from tasks.observe_readiness import system_facts
-from tasks.step import Work
-from workers.errors import AgentFailed
-from workers.records import now
+from tasks.observe_generated import generated_questions
+from tasks.observed import Replies, collected, contents_of, facts_of
+from tasks.step import Work, own_folder
+from tasks.stopped_dependents import question
 from workers.winrm import agent as ops
 from workers.winrm.agent import Op, Reply
 
-__all__ = ["NEIGHBOURS", "folder_limit", "layout_of", "observe", "origin_files", "planned_layout", "service_name"]
+__all__ = [
+    "NEIGHBOURS",
+    "Look",
+    "folder_limit",
+    "layout_of",
+    "observe",
+    "origin_files",
+    "planned_layout",
+    "service_name",
+]
 
 NEIGHBOURS = 32  #: nodes each node tries to reach; in larger clusters the next ones in the file's order, cyclically
 CONFIG_LIMIT = 16 * 2**20
-
-Replies = Mapping[str, Reply]
-F = TypeVar("F")
 
 
 def layout_of(cluster: Cluster, image_path: str | None, system_drive: str = "C:") -> Layout:
@@ -53,9 +44,19 @@ def layout_of(cluster: Cluster, image_path: str | None, system_drive: str = "C:"
 
 def planned_layout(work: Work) -> Layout:
     """Where the product lies on a node, by what the plan saw there."""
+    return _layout_seen(work) or layout_of(work.cluster, None, work.session.hello().system_drive)
+
+
+def _layout_seen(work: Work) -> Layout | None:
+    """By what this run has seen there before; None when it has not looked yet."""
     facts = work.material.facts(OBSERVED, work.node.name)
-    image_path = facts.service.image_path if facts else None
-    return layout_of(work.cluster, image_path, work.session.hello().system_drive)
+    return layout_of(work.cluster, facts.service.image_path, facts.system_drive) if facts else None
+
+
+def _own_folder_seen(work: Work) -> str:
+    """Where our folder is on the node, or most likely is before the node was greeted."""
+    facts = work.material.facts(OBSERVED, work.node.name)
+    return own_folder(facts.program_data if facts else r"C:\ProgramData")
 
 
 def folder_limit(cluster: Cluster) -> int:
@@ -68,7 +69,16 @@ def service_name(cluster: Cluster) -> str:
     return edition_of(cluster.edition).service_name
 
 
-def observe(work: Work, *, probes: bool = False) -> tuple[NodeFacts, Family | None]:
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen: facts; on the origin the family; path -> bytes of the configuration files."""
+
+    facts: NodeFacts
+    family: Family | None
+    contents: Mapping[str, bytes]
+
+
+def observe(work: Work, *, probes: bool = False) -> Look:
     """Everything the rules need from this node; on the origin also the family the configurator left there.
 
     Args:
@@ -76,20 +86,36 @@ def observe(work: Work, *, probes: bool = False) -> tuple[NodeFacts, Family | No
         probes: also ask for the sync port here and on the neighbours, and for the site's web service.
 
     Raises:
-        EsyncError: the conversation broke, or the service's registry key cannot be read.
+        EsyncError: the conversation broke, or a file is held open, or the service's registry key cannot be read.
     """
-    guess = layout_of(work.cluster, None)
-    answers = _ask(work, guess, probes=probes)
+    guess, own = _layout_seen(work) or layout_of(work.cluster, None), _own_folder_seen(work)
+    answers = _ask(work, guess, own, probes=probes)
     image_path = str(answers["image_path"]["value"]) if answers["image_path"].ok else None
     hello = work.session.hello()
     layout = layout_of(work.cluster, image_path, hello.system_drive)
-    if layout != guess:
-        answers = _ask(work, layout, probes=probes)
-    family, problem = _collected(work, answers) if work.is_origin else (None, "")
-    facts = _facts(work, layout, answers, family, problem)
+    if layout != guess or own != work.own_folder:
+        answers = _ask(work, layout, work.own_folder, probes=probes)
+    _require_readable(work, answers)
+    family, problem = collected(work, answers) if work.is_origin else (None, "")
+    facts = facts_of(work, layout, answers, family, problem)
     if probes:
         facts = facts.model_copy(update={"probes": _probes(work, facts.web.ws_path, answers)})
-    return facts, family
+    return Look(facts, family, contents_of(layout, answers))
+
+
+def _require_readable(work: Work, answers: Replies) -> None:
+    """What another process holds open for a moment is not taken for changed or missing: the step looks again.
+
+    Nor is a family that may not be read taken for none, for which another one would be made.
+
+    Raises:
+        Conflict: a file is held open.
+        NodeError: a file of the origin's family cannot be read.
+    """
+    for name, reply in answers.items():
+        unreadable = name.startswith("origin ") and reply.error not in {"", "not_found"}
+        if unreadable or reply.error == "busy":
+            raise ops.error_of(reply, work.node.name)
 
 
 def origin_files(folder: str, node: str) -> dict[str, str]:
@@ -97,11 +123,14 @@ def origin_files(folder: str, node: str) -> dict[str, str]:
     return {kind: f"{folder}\\{node}_{kind}" for kind in KINDS}
 
 
-def _ask(work: Work, layout: Layout, *, probes: bool) -> dict[str, Reply]:
-    questions = _questions(work, layout)
+def _ask(work: Work, layout: Layout, own_folder: str, *, probes: bool) -> dict[str, Reply]:
+    questions = _questions(work, layout) | {"left stopped": question(own_folder)}
     if probes:
         questions |= {f"reach {name}": ops.tcp(host, SYNC_PORT, timeout=3) for name, host in _neighbours(work).items()}
         questions["listening"] = ops.tcp(work.node.host, SYNC_PORT, timeout=3)
+        seen = work.material.facts(OBSERVED, work.node.name)
+        if seen and seen.web.ws_path:
+            questions["site answers"] = _site_question(seen.web.ws_path)
     replies = work.session.ask(
         list(questions.values()), deadline=work.deadline, keep_going=True, cancelled=work.cancelled
     )
@@ -148,232 +177,17 @@ def _neighbours(work: Work) -> dict[str, str]:
     return {name: work.cluster.node(name).host for name in following}
 
 
-def _collected(work: Work, answers: Replies) -> tuple[Family | None, str]:
-    """The origin's six files as a family, or why they are none."""
-    files = {f"{work.node.name}_{kind}": answers[f"origin {kind}"] for kind in KINDS}
-    present = {name: ops.data_of(reply) for name, reply in files.items() if reply.ok}
-    if not present:
-        return None, "no certificate files are in the Security Configurator's folder"
-    try:
-        return Family.collect(work.node.name, present), ""
-    except Refused as refusal:
-        return None, str(refusal)
-
-
-def _facts(work: Work, layout: Layout, answers: Replies, family: Family | None, problem: str) -> NodeFacts:
-    seen, clock = now(), _time(answers["clock"]["now"]) or now()
-    hello = work.session.hello()
-    newest, newest_path = _newest_input(layout, answers)
-    return NodeFacts(
-        node=work.node.name,
-        computer=hello.computer,
-        observed_at=seen,
-        clock=clock,
-        skew=round((clock - seen).total_seconds(), 1),
-        program_data=hello.program_data,
-        system_drive=hello.system_drive,
-        service_folder=layout.service_folder,
-        service=_service(service_name(work.cluster), answers),
-        binaries=tuple(_binary(path, answers[f"version {path}"]) for path in (*layout.binaries, layout.site_binary)),
-        asset=_asset(layout, answers),
-        service_config=_service_config(work, layout.service_config, answers, "service_config"),
-        web=_web(work, layout, answers),
-        ews=_service_config(work, layout.ews_config, answers, "ews") if work.is_origin else None,
-        precompiled=_exists(answers["precompiled"]),
-        site_exists=_exists(answers["site"]),
-        origin_family=dict(family.hashes) if family else {},
-        origin_problem=problem,
-        client=_certificate(answers["client"]),
-        server=_certificate(answers["server"]),
-        service_family=_spreads(work, answers["service folder"]),
-        configurator_folder=layout.configurator_folder if work.is_origin else "",
-        configurator_family=_spreads(work, answers["configurator"]) if work.is_origin else {},
-        web_root_family=_own_hashes(answers, "web root "),
-        staging_files=_names(answers["staging"]),
-        staging_family=_own_of(work, answers["staging"]),
-        newest_input=newest,
-        newest_input_path=newest_path,
-        leftovers=_leftovers(layout, answers),
-        generated=generated_facts(layout, answers, work.material.digest),
-        system=system_facts(hello),
-    )
-
-
-def _time(value: object) -> datetime | None:
-    return ops.time_of(str(value)) if value else None
-
-
-def _exists(reply: Reply) -> bool:
-    return reply.ok and bool(reply["exists"])
-
-
-def _file(path: str, answers: Replies, name: str, problem: str = "") -> FileFacts:
-    content, stat = answers[name], answers.get(f"{name} stat")
-    if not content.ok:
-        return FileFacts(path=path, exists=content.error != "not_found", problem=problem or content.message)
-    readonly = stat is not None and stat.ok and bool(stat.get("readonly", False))
-    return FileFacts(
-        path=path,
-        exists=True,
-        size=content["size"],
-        mtime=_time(content["mtime"]),
-        hash=content["hash"],
-        readonly=readonly,
-        problem=problem,
-    )
-
-
-def _understood(answers: Replies, name: str, reader: Callable[[bytes], F]) -> tuple[F | None, str]:
-    """What the reader makes of a file, or why it cannot."""
-    if not answers[name].ok:
-        return None, ""
-    try:
-        return reader(ops.data_of(answers[name])), ""
-    except Refused as refusal:
-        return None, str(refusal)
-
-
-def _asset(layout: Layout, answers: Replies) -> AssetFacts:
-    read, problem = _understood(answers, "asset", read_asset)
-    file = _file(layout.asset_config, answers, "asset", problem)
-    if read is None:
-        return AssetFacts(file=file)
-    return AssetFacts(
-        file=file,
-        load_balanced=read.load_balanced,
-        user_domain=read.user_domain,
-        storage_location=read.storage_location,
-    )
-
-
-def _service_config(work: Work, path: str, answers: Replies, name: str) -> ServiceConfigFacts:
-    read, problem = _understood(answers, name, read_service)
-    file = _file(path, answers, name, problem)
-    if read is None:
-        return ServiceConfigFacts(file=file)
-    return ServiceConfigFacts(
-        file=file,
-        load_balanced=read.load_balanced,
-        library_load_balanced=read.library_load_balanced,
-        load_bal_server_count=read.load_bal_server_count,
-        install_version=read.install_version,
-        keys=Spread.of(read.key_thumbprints, work.cluster.node_names, duplicated=read.duplicated_keys),
-        keys_present=read.keys_present,
-        server_certificates=read.server_certificates,
-    )
-
-
-def _web(work: Work, layout: Layout, answers: Replies) -> WebFacts:
-    read, problem = _understood(answers, "web", lambda data: read_web(data, work.material.digest))
-    file = _file(layout.web_config, answers, "web", problem)
-    if read is None:
-        return WebFacts(file=file)
-    return WebFacts(
-        file=file,
-        endpoints=read.endpoints,
-        encoded_value=read.encoded_value,
-        ws_path=read.ws_path,
-        site_path=read.site_path,
-        builds=read.builds,
-        connection_digest=read.connection_digest,
-        esync_enabled=read.esync_enabled,
-        pass_through_disabled=read.pass_through_disabled,
-    )
-
-
-def _service(name: str, answers: Replies) -> ServiceFacts:
-    reply = answers["service"]
-    if not reply.ok:
-        if reply.error == "not_found":
-            return ServiceFacts(name=name)
-        raise AgentFailed(f"the service {name} cannot be asked: {reply.message}")
-    return ServiceFacts(
-        name=name,
-        installed=True,
-        state=reply["state"],
-        start_type=reply["start_type"],
-        pid=reply["pid"],
-        started=_time(reply.get("started")),
-        image_path=reply["image_path"],
-        dependents=tuple(reply["dependents"]),
-    )
-
-
-def _binary(path: str, reply: Reply) -> BinaryFacts:
-    name = path.rpartition("\\")[2]
-    if not reply.ok:
-        return BinaryFacts(name=name)
-    return BinaryFacts(name=name, version=reply["version"], size=reply["size"], hash=reply["hash"])
-
-
-def _certificate(reply: Reply) -> CertificateFacts | None:
-    if not reply.ok:
-        return None
-    try:
-        return describe_certificate(ops.data_of(reply))
-    except Refused:
-        return None
-
-
-def _entries(reply: Reply) -> list[dict[str, Any]]:
-    return list(reply["entries"]) if reply.ok else []
-
-
-def _names(reply: Reply) -> tuple[str, ...] | None:
-    """Names of the files in a folder; None when there is no folder."""
-    if not reply.ok:
-        return None
-    return tuple(entry["name"] for entry in reply["entries"] if entry["kind"] == "file")
-
-
-def _spreads(work: Work, reply: Reply) -> dict[str, Spread]:
-    """Per kind of family file, what lies in a folder for each node."""
-    found: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
-    for entry in _entries(reply):
-        named = node_of(entry["name"])
-        if named:
-            found[named[1]][named[0]] = entry.get("hash", "")
-    return {kind: Spread.of(hashes, work.cluster.node_names) for kind, hashes in found.items()}
-
-
-def _own_hashes(answers: Replies, prefix: str) -> dict[str, str]:
-    replies = {name.removeprefix(prefix): reply for name, reply in answers.items() if name.startswith(prefix)}
-    return {kind: reply["hash"] for kind, reply in replies.items() if _exists(reply) and reply.get("hash")}
-
-
-def _own_of(work: Work, reply: Reply) -> dict[str, str]:
-    names = {f"{work.node.name}_{kind}".upper(): kind for kind in KINDS}
-    hashes = {names.get(entry["name"].upper()): entry.get("hash", "") for entry in _entries(reply)}
-    return {kind: value for kind, value in hashes.items() if kind}
-
-
-def _newest_input(layout: Layout, answers: Replies) -> tuple[datetime | None, str]:
-    """The latest change of anything the service reads when it starts: its two configurations, the certificates."""
-    times: dict[str, datetime] = {}
-    for name, path in (("asset", layout.asset_config), ("service_config", layout.service_config)):
-        reply = answers[name]
-        if reply.ok and (changed := _time(reply["mtime"])):
-            times[path] = changed
-    for entry in _entries(answers["service folder"]):
-        if node_of(entry["name"]) and (changed := _time(entry["mtime"])):
-            times[f"{layout.service_folder}\\{entry['name']}"] = changed
-    if not times:
-        return None, ""
-    path = max(times, key=lambda path: times[path])
-    return times[path], path
-
-
-def _leftovers(layout: Layout, answers: Replies) -> tuple[str, ...]:
-    names = [f"{layout.service_folder}\\{name}" for name in _names(answers["service folder"]) or ()]
-    names += [f"{layout.staging_folder}\\{name}" for name in _names(answers["staging"]) or ()]
-    return tuple(name for name in names if ".esync-" in name and name.endswith(".tmp"))
+def _site_question(ws_path: str) -> Op:
+    return ops.http(ws_path, timeout=10)
 
 
 def _probes(work: Work, ws_path: str | None, answers: Replies) -> ProbeFacts:
     status: int | None = None
     if ws_path:
-        (reply,) = work.session.ask([ops.http(ws_path, timeout=10)], deadline=30, keep_going=True)
-        status = reply["status"] if reply.ok else 0
+        site = answers.get("site answers")
+        if site is None or site.op != _site_question(ws_path):
+            (site,) = work.session.ask([_site_question(ws_path)], deadline=work.deadline, keep_going=True)
+        status = site["status"] if site.ok else 0
     reached = {name: answers[f"reach {name}"] for name in _neighbours(work)}
     return ProbeFacts(
         listening_8732=bool(answers["listening"].ok and answers["listening"]["reachable"]),

@@ -6,8 +6,7 @@ operator said so. What is written and removed is backed up under this run's own 
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from tasks.backups import FORCE, assessed, in_batches, kept_bytes, left_traces, temporary_files
-from tasks.config_edit import backup_folder
+from tasks.backups import FORCE, assessed, changed_in_batches, kept_bytes, left_traces, temporary_files
 from tasks.disputes import shown
 from tasks.ektron.certificates import node_of
 from tasks.ektron.editions import Layout
@@ -70,13 +69,13 @@ def _apply(work: Work, layout: Layout, actions: Sequence[Action], temporary: Seq
     """In the order given, each only on what was just seen; before it the half-written files of killed agents go."""
     kept = kept_bytes(work, actions)
     work.say("applying")
-    backup = backup_folder(work)
+    backup = work.backup_folder()
     requests = [
         *map(ops.remove, temporary),
         *_evidence(layout, actions),
         *(_operation(action, kept, backup) for action in actions),
     ]
-    in_batches(work, requests, keep_going=False)
+    changed_in_batches(work, layout, requests)
 
 
 def _operation(action: Action, kept: Mapping[str, bytes], backup: str) -> Op:

@@ -23,7 +23,7 @@ def rollback_check(work: Work) -> Done:
     work.say("observing")
     if work.turn.stage == "verify":
         return _compared(work)
-    facts, _ = observe(work)
+    facts = observe(work).facts
     # What a rollback of this rollback needs: the service's state, and where it lies.
     work.material.keep_facts(OBSERVED, facts)
     traces = left_traces(work)

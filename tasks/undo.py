@@ -22,6 +22,7 @@ __all__ = [
     "Seen",
     "Trace",
     "Undo",
+    "outside",
     "read_manifest",
     "traces_of",
     "undo",
@@ -180,6 +181,16 @@ def traces_of(lines: Iterable[Line]) -> tuple[Trace, ...]:
         firsts.setdefault(key, line)
         states.setdefault(key, set()).add(line.after)
     return tuple(Trace(first.path, first.before, first.kept, frozenset(states[key])) for key, first in firsts.items())
+
+
+def outside(traces: Iterable[Trace], folders: Iterable[str]) -> tuple[str, ...]:
+    """Paths of a manifest that lie in none of these folders: no run of ours wrote there, whatever the manifest says."""
+    allowed = tuple(folder.casefold() for folder in folders)
+    return tuple(
+        trace.path
+        for trace in traces
+        if not any(trace.path.casefold() == one or trace.path.casefold().startswith(f"{one}\\") for one in allowed)
+    )
 
 
 def undo(traces: Iterable[Trace], seen: Mapping[str, Seen], *, force: bool = False) -> Undo:

@@ -70,6 +70,12 @@ class Layout(_Value):
     staging_folder: str  #: `Ektron Security Certificates` (procedure, second part, step 7)
     service_key: str  #: registry key whose value ImagePath says where the service lives (ektron-facts 1.3)
 
+    @property
+    def written_folders(self) -> tuple[str, ...]:
+        """The folders that files are written to (design: what is written to a node)."""
+        ews = str(PureWindowsPath(self.ews_config).parent)
+        return (self.site, self.service_folder, self.staging_folder, self.configurator_folder, ews)
+
 
 def edition_of(text: str) -> Edition:
     """The edition of a CMS version: `8.0`, `8.50` (as ek_cmsversion writes it), `9.1.0.184`.

@@ -232,6 +232,12 @@ class ServiceFacts(Fact):
     started: AwareDatetime | None = None
     image_path: str = ""
     dependents: tuple[str, ...] = ()
+    left_stopped: tuple[str, ...] = ()  #: stopped with it by a run that did not get to start them again
+
+    @property
+    def is_up(self) -> bool:
+        """It runs, or will in a moment."""
+        return self.state in {"running", "start_pending"}
 
 
 class ProbeFacts(Fact):
@@ -281,9 +287,9 @@ class NodeFacts(Fact):
 
     @property
     def restart_owed(self) -> bool:
-        """The service runs, and started before something it reads was last changed (ektron-facts 6, row 30)."""
+        """The service is up, and started before something it reads was last changed (ektron-facts 6, row 30)."""
         started, changed = self.service.started, self.newest_input
-        return self.service.state == "running" and started is not None and changed is not None and started <= changed
+        return self.service.is_up and started is not None and changed is not None and started <= changed
 
     def comparable(self) -> dict[str, Any]:
         """What a plan is based on, as data: no times, and nothing that only the clock or the network decides."""
@@ -292,7 +298,7 @@ class NodeFacts(Fact):
         )
         volatile |= {"readiness": True}
         volatile |= {part: {"file": {"mtime"}} for part in ("asset", "service_config", "web", "ews")}
-        volatile |= {"service": {"pid", "started", "state"}}
+        volatile |= {"service": {"pid", "started", "state", "left_stopped"}}
         return self.model_dump(mode="json", exclude=volatile)
 
     def fingerprint(self) -> str:

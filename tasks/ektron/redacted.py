@@ -38,8 +38,8 @@ _HARMLESS = re.compile(
 _OPAQUE = re.compile(r"[A-Za-z0-9+/=_-]{24,}")
 _PAIRS = re.compile(r"=[^;]*;|(pwd|password|user id|uid)\s*=|://[^/]*@", re.IGNORECASE)
 _BETWEEN = re.compile(
-    r"<!--(?P<comment>(?:(?!-->).)*+)-->|<!\[CDATA\[(?P<cdata>(?:(?!\]\]>).)*+)\]\]>|<\?(?:(?!\?>).)*+\?>"
-    r"|<(?:[^>\"'!]++|\"[^\"]*+\"|'[^']*+')++>|(?P<text>[^<]++)",
+    r"<!--(?P<comment>.*?)-->|<!\[CDATA\[(?P<cdata>.*?)\]\]>|<\?.*?\?>"
+    r"|<[^>\"'!]*(?:(?:\"[^\"]*\"|'[^']*')[^>\"'!]*)*>|(?P<text>[^<]+)",
     re.DOTALL,
 )
 _PLAIN_COMMENT = re.compile(r"[\s\w,.;:()&#'-]*")

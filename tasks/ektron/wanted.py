@@ -6,9 +6,10 @@ from tasks.ektron.certificates import CLIENT_KINDS, KINDS, strays
 from tasks.ektron.facts import Fact, NodeFacts, ServiceConfigFacts, Spread
 from tasks.ektron.wording import named
 
-__all__ = ["Difference", "differences", "restart_reason"]
+__all__ = ["RECYCLED", "Difference", "differences", "restart_reason"]
 
-_RUNNING = "running"
+
+RECYCLED = "the site is recycled"  #: what touching web.config does
 
 
 class Difference(Fact):
@@ -48,19 +49,43 @@ def differences(
         found += _origin_files(facts, nodes, hashes, thumbprint)
     else:
         found += _staging_files(facts, hashes)
-    return tuple(found)
+    return (*found, *_recycling(facts, found))
 
 
 def restart_reason(facts: NodeFacts, needed: Sequence[Difference]) -> str:
     """Why the service has to be started again; empty when it does not (ektron-facts 6, row 30)."""
     inputs = [difference for difference in needed if difference.read_at_start]
-    if facts.service.state != _RUNNING:
+    if not facts.service.is_up:
         return f"the service is {facts.service.state or 'not installed'}"
     if inputs:
-        return f"the service reads what changes when it starts: {inputs[0].what}"
+        more = f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""
+        return f"the service reads what changes when it starts: {inputs[0].what} in {_name(inputs[0].file)}{more}"
     if facts.restart_owed:
-        return f"it started {facts.service.started}, before {facts.newest_input_path} changed {facts.newest_input}"
+        return (
+            f"owed: it started {facts.service.started}, before {facts.newest_input_path} changed {facts.newest_input}"
+        )
+    if facts.service.left_stopped:
+        return f"{', '.join(facts.service.left_stopped)} was stopped with it and not started again"
     return ""
+
+
+def _recycling(facts: NodeFacts, found: Sequence[Difference]) -> Iterator[Difference]:
+    """The site reads its asset configuration only when it is recycled: web.config has to be the younger of the two.
+
+    The section is declared restartOnExternalChanges="false" (ektron-facts 2.1).
+    """
+    asset, web = facts.asset.file, facts.web.file
+    changes = {difference.file for difference in found}
+    older = asset.mtime is not None and web.mtime is not None and web.mtime < asset.mtime
+    if web.path not in changes and (older or asset.path in changes):
+        yield Difference(
+            what=RECYCLED, file=web.path, before="older than AssetManagement.config", after="touched",
+            read_at_start=False,
+        )  # fmt: skip
+
+
+def _name(path: str) -> str:
+    return path.rpartition("\\")[2]
 
 
 def _flags(facts: NodeFacts) -> Iterator[Difference]:

@@ -16,14 +16,15 @@ __all__ = ["Attribute", "Element", "XmlDocument", "parsed"]
 
 _MAX_DEPTH = 100
 
-_PROLOG = re.compile(r"(?:\s++|<!--(?:(?!-->).)*+-->|<\?(?:(?!\?>).)*+\?>)*+", re.DOTALL)
+# No possessive quantifiers and no atomic groups here: the `re` of Python 3.11.0 to 3.11.2 finds too little with them.
+_PROLOG = re.compile(r"(?:\s+|<!--.*?-->|<\?.*?\?>)*", re.DOTALL)
 _TAG = re.compile(
     r"<(?:"
-    r"!--(?:(?!-->).)*+-->"
-    r"|!\[CDATA\[(?:(?!\]\]>).)*+\]\]>"
-    r"|\?(?:(?!\?>).)*+\?>"
-    r"|/(?P<close>[^\s>]+)\s*+>"
-    r"|(?P<open>[^\s/>!?]+)(?P<rest>(?:[^>\"']++|\"[^\"]*+\"|'[^']*+')*+)>"
+    r"!--.*?-->"
+    r"|!\[CDATA\[.*?\]\]>"
+    r"|\?.*?\?>"
+    r"|/(?P<close>[^\s>]+)\s*>"
+    r"|(?P<open>[^\s/>!?]+)(?P<rest>[^>\"']*(?:(?:\"[^\"]*\"|'[^']*')[^>\"']*)*)>"
     r")",
     re.DOTALL,
 )

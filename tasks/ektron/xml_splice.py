@@ -18,7 +18,7 @@ _ESCAPED = {
     '"': str.maketrans({**_ESCAPES, '"': "&quot;"}),
     "'": str.maketrans({**_ESCAPES, "'": "&apos;"}),
 }
-_REST_OF_LINE = re.compile(r"(?:[ \t]*+<!--(?:(?!-->)[^\r\n])*+-->)*+[ \t]*+(?=[\r\n])")
+_REST_OF_LINE = re.compile(r"(?:[ \t]*<!--(?:(?!-->)[^\r\n])*-->)*[ \t]*(?=[\r\n])")
 _FIRST_END_OF_LINE = re.compile(r"\r\n|\n|\r")
 
 

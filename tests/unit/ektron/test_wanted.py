@@ -7,7 +7,7 @@ import pytest
 
 from tasks.ektron.certificates import KINDS
 from tasks.ektron.facts import NodeFacts, Spread
-from tasks.ektron.wanted import Difference, differences, restart_reason
+from tasks.ektron.wanted import RECYCLED, Difference, differences, restart_reason
 from tests.unit.ektron.joined import (
     CONFIGURATOR,
     FOUR,
@@ -44,7 +44,10 @@ CASES: dict[str, tuple[str, Callable[[NodeFacts], NodeFacts], list[tuple[str, st
     "asset flag": (
         "P1",
         field(asset__load_balanced="0"),
-        [("DocumentManagerData/@LoadBalanced", rf"{SITE}\AssetManagement.config", "0")],
+        [
+            ("DocumentManagerData/@LoadBalanced", rf"{SITE}\AssetManagement.config", "0"),
+            ("the site is recycled", rf"{SITE}\web.config", "older than AssetManagement.config"),
+        ],
         True,
     ),
     "service flag": ("P1", field(service_config__load_balanced=None), [("appSettings/LoadBalanced", CONFIG, "")], True),
@@ -163,7 +166,7 @@ def test_the_ews_copy_is_wanted_on_the_origin_only_where_there_is_one() -> None:
     [
         (field(service__state="stopped"), "the service is stopped"),
         (field(service__state=""), "the service is not installed"),
-        (field(newest_input=STARTED + timedelta(seconds=1)), "it started"),
+        (field(newest_input=STARTED + timedelta(seconds=1)), "owed: it started"),
     ],
 )
 def test_a_restart_is_owed_by_evidence(change: Callable[[NodeFacts], NodeFacts], words: str) -> None:
@@ -185,5 +188,14 @@ def test_differences_do_not_grow_with_the_cluster() -> None:
         asset__load_balanced="0",
     )
     found = differences(facts, nodes=names, is_origin=True, hashes=HASHES, thumbprint=THUMBPRINT)
-    assert len(found) == 5
+    assert len(found) == 6
     assert max(len(d.before) for d in found) < 100
+
+
+@pytest.mark.parametrize(("asset", "web", "owed"), [(1, 2, False), (2, 2, False), (3, 2, True)])
+def test_a_recycle_is_owed_by_evidence(asset: int, web: int, *, owed: bool) -> None:
+    """Where the asset configuration is younger than web.config the site has not read it, whoever was interrupted."""
+    asset_changed, web_changed = (STARTED - timedelta(minutes=5 - minutes) for minutes in (asset, web))
+    node = changed(joined_node("P1"), asset__file__mtime=asset_changed, web__file__mtime=web_changed)
+    found = needed(node)
+    assert ([RECYCLED] if owed else []) == [difference.what for difference in found]
