@@ -205,5 +205,5 @@ def test_explain_tells_what_failed(lab: LabProcess, capsys: pytest.CaptureFixtur
     capsys.readouterr()
     assert run(["explain", "S2"]) == 5
     told = " ".join(capsys.readouterr().out.split())
-    assert "that run's outcome here: failed in config_edit" in told
+    assert "that run's outcome here: failed (refused) in config_edit" in told
     assert "attrib -r" in told

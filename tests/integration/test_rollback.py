@@ -122,7 +122,7 @@ def test_a_run_with_a_failed_node(rig: Rig, lab: LabProcess) -> None:
     before = disks(lab)
     lab.break_node("S2", dies_after_operations=34)
     lab.break_node("P2", readonly=[WEB])
-    run = rig.rollout(cluster_of(lab, retries={"session_lost": 1}))
+    run = rig.rollout(cluster_of(lab, retries={"unreachable": 1}))
     assert run.record.verdict is Verdict.FAILED
     assert {"S2", "P2"} == {node.node for node in run.nodes if node.status is Status.FAILED}
     for node in ("S2", "P2"):
@@ -280,7 +280,7 @@ def test_wherever_the_connection_breaks(rig: Rig, lab: LabProcess) -> None:
 def test_given_up_half_way_and_rolled_back_again(rig: Rig, lab: LabProcess) -> None:
     """Without any retry a rollback that breaks off says so; the next one, a new run, finishes it and restarts."""
     before = disks(lab)
-    once = cluster_of(lab, retries={"session_lost": 1, "conflict": 1})
+    once = cluster_of(lab, retries={"unreachable": 1, "conflict": 1})
     for point in (125, 140, 162, 166):
         run = rig.rollout(once).record.id
         starts = lab.report("P1")["service"]["starts"]

@@ -5,7 +5,7 @@ import os
 from workers.records import Endpoint, Transport
 from workers.settings import Secret
 
-__all__ = ["MISSING", "REQUIRED", "host_from_environment"]
+__all__ = ["MISSING", "REQUIRED", "host_from_environment", "practice_from_environment"]
 
 REQUIRED = ("WINDOWS_TEST_HOST", "WINDOWS_TEST_USER", "WINDOWS_TEST_PASSWORD")
 MISSING = f"set {', '.join(REQUIRED)} to try this on a real Windows host (docs/testing.md)"
@@ -26,3 +26,8 @@ def host_from_environment() -> tuple[Endpoint, Secret] | None:
         ca_file=os.environ.get("WINDOWS_TEST_CA_FILE"),
     )
     return endpoint, Secret(given["WINDOWS_TEST_PASSWORD"])
+
+
+def practice_from_environment() -> str:
+    """Where the practice service's program lies on the host; empty where there is none."""
+    return os.environ.get("WINDOWS_TEST_SERVICE_PROGRAM", "")

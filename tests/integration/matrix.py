@@ -1,0 +1,270 @@
+"""The fault matrix as data: which faults there are, at which points of a run, and which of all cells are played when.
+
+Nothing here is picked by hand but the faults. The points are what a clean run was seen to do on a node.
+"""
+
+import hashlib
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "FAULTS",
+    "ORIGIN",
+    "Cell",
+    "Fault",
+    "Point",
+    "Points",
+    "Round",
+    "every_cell",
+    "points_of",
+    "rounds",
+    "sample",
+]
+
+ORIGIN = "O1"
+
+FOR_GOOD = 1_000_000  #: occurrences; nobody lives to see the last one
+MESSAGES = frozenset({"Create", "Command", "Send"})  #: how many Receives there are is a matter of time
+WRITING = frozenset({"config_edit", "cert_copy", "service_restart"})
+_BY_NUMBER = frozenset({"tcp", "http"})  #: what these are about differs from node to node
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way in which a node goes wrong.
+
+    Attributes:
+        kind: what it is called where the matrix is asked for.
+        name: with how it comes and whether it passes.
+        begins: faults of the lab (`lab.faults.Faults`); `FILE` stands for the file an operation is about.
+        seconds: until it passes; None is never, unless it counts down.
+        long: whether a run has to sit out a deadline because of it.
+    """
+
+    kind: str
+    name: str
+    begins: Mapping[str, Any]
+    seconds: float | None = None
+    long: bool = False
+
+
+FILE = "{file}"
+
+#: In the order of the kinds that were asked for.
+FAULTS = (
+    Fault("connection refused", "refused for a while", {"refuse_connections": True, "operation_ms": 40}, 0.25),
+    Fault("connection refused", "refused for good", {"refuse_connections": True}),
+    Fault("reset in mid-reply", "one reply reset", {"reset_replies": 1}),
+    Fault("reset in mid-reply", "every reply reset", {"reset_replies": FOR_GOOD}),
+    Fault("reset in mid-reply", "one request lost", {"lose_requests": 1}),
+    Fault("401", "401 for a while", {"refuse_logons": True}, 0.3),
+    Fault("401", "401 for good", {"refuse_logons": True}),
+    Fault("500", "500 once", {"http_errors": {"status": 500, "times": 1}}),
+    Fault("500", "500 for good", {"http_errors": {"status": 500, "times": FOR_GOOD}}),
+    Fault("503", "503 once", {"http_errors": {"status": 503, "times": 1}}),
+    Fault("503", "503 for good", {"http_errors": {"status": 503, "times": FOR_GOOD}}),
+    Fault("operation timeout", "two receives time out", {"receive_timeouts": 2}),
+    Fault("operation timeout", "hangs for a while", {"hangs": True}, 0.8),
+    Fault("operation timeout", "hangs for good", {"hangs": True}, long=True),
+    Fault("quota", "one operation refused", {"refuse_operations": 1}),
+    Fault("quota", "quota used up", {"refuse_operations": FOR_GOOD, "shell_quota": 0}),
+    Fault("slow", "slow", {"latency_ms": 100, "operation_ms": 10}),
+    Fault("slow", "too slow", {"latency_ms": 1500}, 6.0, long=True),
+    Fault("disk full", "disk full", {"disk_free": 0}),
+    Fault("disk full", "disk nearly full", {"disk_free": 30_000}),
+    Fault("disk full", "disk full for a while", {"disk_free": 0}, 0.3),
+    Fault("file locked", "locked for a while", {"locked": [FILE]}, 0.2),
+    Fault("file locked", "locked for good", {"locked": [FILE]}),
+    Fault("process killed", "killed", {"dies_after_operations": 0}),
+    Fault("service stuck in STOP_PENDING", "stops late", {"service": {"stop_seconds": 0.6}}),
+    Fault("service stuck in STOP_PENDING", "never stops", {"service": {"never_stops": True}}),
+    Fault("node gone and back", "gone and back", {"away": True, "operation_ms": 60}, 0.4),
+    Fault("node gone and back", "gone for good", {"away": True, "operation_ms": 60}),
+    Fault("node gone and back", "power cut", {"power_cut": True}, 0.4),
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of time in a run, on one node: when something is about to be done, or has just been done.
+
+    Attributes:
+        turn, step: of the run.
+        operation, target: of the agent, or a message of WinRM; `{node}` stands for the node's name.
+        nth: the how manieth of those since the run began.
+        after: once it is done and before anybody hears of it.
+        file: what a lock locks: the file it is about, or the next one that a step will touch.
+    """
+
+    turn: str
+    step: str
+    operation: str
+    target: str
+    nth: int
+    after: bool = False
+    file: str = field(default="", compare=False)
+
+    @property
+    def stage(self) -> str:
+        """Looking before anything is written, writing, or looking at the end."""
+        return "wave" if self.turn.startswith("wave") else "verify" if self.turn == "verify" else "observe"
+
+    def __str__(self) -> str:
+        when = "after" if self.after else "before"
+        what = f"{self.operation} {self.target}".rstrip()
+        return f"{when} {what} #{self.nth} in {self.turn}/{self.step}"
+
+    def moment(self, node: str) -> dict[str, Any]:
+        """The same for the lab (`lab.faults.Moment`)."""
+        target = self.target.replace("{node}", node)
+        return {"operation": self.operation, "target": target, "nth": self.nth, "after": self.after}
+
+
+Points = tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A fault at a point."""
+
+    fault: Fault
+    point: Point
+
+    def __str__(self) -> str:
+        return f"[{self.fault.name}] {self.point}"
+
+    @property
+    def needs_worn(self) -> bool:
+        """Whether it takes a server that had been set up before: only there is a file to be removed, or replaced."""
+        return self.point.operation == "remove" or (self.point.operation == "spread" and "locked" in self.fault.begins)
+
+    def later(self, node: str) -> dict[str, Any]:
+        """What the lab is told (`lab.faults.Later`)."""
+        begins = dict(self.fault.begins)
+        if begins.get("locked"):
+            begins["locked"] = [self.point.file.replace("{node}", node)]
+        return {"at": self.point.moment(node), "faults": begins, "seconds": self.fault.seconds}
+
+
+def points_of(seen: Iterable[tuple[str, str, str, str]], node: str) -> Points:
+    """What a clean run did on a node, as points.
+
+    Args:
+        seen: turn, step, operation and target, in order.
+        node: whose name stands in the targets.
+    """
+    counted: dict[tuple[str, str], int] = {}
+    found: list[Point] = []
+    for turn, step, operation, text in seen:
+        target = "" if operation in _BY_NUMBER else text.replace(node, "{node}")
+        counted[operation, target] = counted.get((operation, target), 0) + 1
+        if operation[:1].isupper() and operation not in MESSAGES:
+            continue
+        point = Point(turn, step, operation, target, counted[operation, target], file=_file(operation, target))
+        if found and (point.operation, point.step, point.turn) == _what(found[-1]) and operation in _BY_NUMBER:
+            continue  # one neighbour is like another
+        found.append(point)
+    following = r"C:\inetpub\wwwroot\CMS400\web.config"
+    whole: list[Point] = []
+    for point in reversed(found):
+        following = point.file or following
+        whole.append(Point(**{**vars(point), "file": following}))
+    return tuple(reversed(whole))
+
+
+def _what(point: Point) -> tuple[str, str, str]:
+    return point.operation, point.step, point.turn
+
+
+def _file(operation: str, target: str) -> str:
+    if operation == "spread":
+        return rf"{target}\{{node}}_SyncClient.pvk"
+    return target if operation in {"read", "write", "hash", "version", "touch", "remove"} else ""
+
+
+def every_cell(points: Points, faults: Sequence[Fault] = FAULTS) -> tuple[Cell, ...]:
+    """The whole product: each fault before each operation, and after it where a step writes."""
+    moments = [*points, *(Point(**{**vars(p), "after": True}) for p in points if p.step in WRITING)]
+    return tuple(Cell(fault, point) for point in moments for fault in faults)
+
+
+def sample(cells: Sequence[Cell], *, seed: str) -> tuple[Cell, ...]:
+    """Cells in which every fault meets every step, every kind of fault every turn, and every operation a fault.
+
+    Operations of a step that writes meet two faults each, before and after they are done. The same seed gives the same
+    cells.
+    """
+    ordered = sorted(cells, key=lambda cell: hashlib.sha256(f"{seed} {cell}".encode()).digest())
+    wanted: Counter[tuple[str, ...]] = Counter()
+    for cell in ordered:
+        for meeting in _meetings(cell):
+            wanted[meeting] = 2 if meeting[0] == "operation" and cell.point.step in WRITING else 1
+    chosen: list[Cell] = []
+    for gain in (3, 2, 1):
+        for cell in ordered:
+            unmet = [meeting for meeting in _meetings(cell) if wanted[meeting]]
+            if len(unmet) >= gain and cell not in chosen:
+                wanted.subtract(unmet)
+                chosen.append(cell)
+    return tuple(chosen)
+
+
+def _meetings(cell: Cell) -> tuple[tuple[str, ...], ...]:
+    fault, point = cell.fault, cell.point
+    return (
+        ("fault", fault.name, point.step),
+        ("kind", fault.kind, point.turn, point.step),
+        ("operation", point.step, point.operation, point.target, str(point.after)),
+    )
+
+
+@dataclass(frozen=True)
+class Round:
+    """Cells that are played at the same time, each on a node of its own; a node without one stays healthy.
+
+    Attributes:
+        retried: whether the run is retried before it is taken back.
+    """
+
+    number: int
+    cells: Mapping[str, Cell]
+    retried: bool
+
+
+def rounds(origin: Sequence[Cell], others: Sequence[Cell], nodes: Sequence[str], worn: Sequence[str]) -> list[Round]:
+    """Every cell once.
+
+    What ends a run for all, because it befalls the origin before anything was written, is played alone; cells that
+    sit out a deadline are played together.
+
+    Args:
+        origin: cells of the origin.
+        others: cells of any other node.
+        nodes: those others.
+        worn: those of them that had been set up before.
+    """
+    found: list[dict[str, Cell]] = [{ORIGIN: cell} for cell in origin if cell.point.stage == "observe"]
+    for stage in ("observe", "wave", "verify"):
+        of_origin = deque(cell for cell in origin if cell.point.stage == stage != "observe")
+        waiting = sorted((cell for cell in others if cell.point.stage == stage), key=lambda cell: cell.fault.long)
+        while waiting or of_origin:
+            cells, waiting = _dealt(waiting, nodes, worn)
+            if of_origin:
+                cells[ORIGIN] = of_origin.popleft()
+            found.append(cells)
+    return [Round(number, cells, retried=number % 2 == 0) for number, cells in enumerate(found, 1)]
+
+
+def _dealt(waiting: list[Cell], nodes: Sequence[str], worn: Sequence[str]) -> tuple[dict[str, Cell], list[Cell]]:
+    """As many cells as there are nodes, in their order; a cell that needs a worn node waits for one."""
+    free, dealt, left = list(nodes), {}, []
+    for cell in waiting:
+        fitting = [node for node in free if node in worn or not cell.needs_worn]
+        if not fitting:
+            left.append(cell)
+            continue
+        free.remove(fitting[0])
+        dealt[fitting[0]] = cell
+    return dealt, left

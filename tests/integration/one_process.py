@@ -1,0 +1,282 @@
+"""A whole esync and its servers in one process: what matters is real, what only carries it is not there.
+
+Real: the lab's machines with product and agent, sessions, steps, the runner, leases, pipelines, Celery's canvas (run on
+the spot) and the shipped in-memory store. Not there: sockets, logons, a broker, worker processes. So a test can kill
+PowerShell or the worker at every single point, and look at everything a machine did.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from typing import Any, cast
+
+import pytest
+from celery import Celery
+from typing_extensions import override
+
+from lab.network import Network
+from pipelines import commands
+from pipelines.commands import RunSummary
+from pipelines.engine import Engine
+from pipelines.reconcile import push_on
+from pipelines.rollout import begin, join_and_verify
+from tasks.celery_tasks import STEPS, register_steps
+from tasks.cluster import Cluster
+from tasks.ektron.certificates import Family
+from tasks.lease import LeaseKeeper
+from tasks.runner import StepRunner
+from tests.integration.simulated_servers import Server, ServerChannel
+from workers.records import Endpoint, RunRecord, RunState, StepOutcome
+from workers.settings import Secret, Settings
+from workers.store import MemoryStore, RunStore
+from workers.vault import Vault, new_seal_key
+from workers.winrm.agent import Op, Reply
+from workers.winrm.pool import SessionPool
+from workers.winrm.session import AgentSession, Way
+
+__all__ = ["PASSWORD", "Esync", "Life", "WorkerDied", "families_known"]
+
+PASSWORD = "ONE_PROCESS_PASSWORD"  # the variable's name
+LEASE = 600.0  #: seconds; nothing is renewed while a test runs
+WRITES = frozenset(
+    {"save", "flag", "record", "note", "put", "claim", "renew", "release", "lock_cluster", "unlock_cluster"}
+)
+
+
+class WorkerDied(BaseException):
+    """The worker process ends here, as by kill -9: nothing after this has any effect."""
+
+
+class Life:
+    """The life of one worker process: the moments at which it could die, and the one at which it does.
+
+    A moment is just before it asks a node something or writes to the store: whether it dies right after one of them
+    or right before the next, nobody could tell the difference afterwards.
+
+    Args:
+        dies_at: number of that moment, from 0; None: it lives on.
+    """
+
+    def __init__(self, dies_at: int | None = None) -> None:
+        self.moments: list[str] = []
+        self.died_at = 0  #: nanoseconds since 1970; 0: it lives
+        self._dies_at = dies_at
+
+    def moment(self, what: str) -> None:
+        """It could die here."""
+        self.go_on()
+        if len(self.moments) == self._dies_at:
+            self.died_at = time.time_ns()
+            raise WorkerDied(what)
+        self.moments.append(what)
+
+    def go_on(self) -> None:
+        """What a dead process would do does not happen."""
+        if self.died_at:
+            raise WorkerDied("it is dead")
+
+
+class _StoreOfOne:
+    """The run store, as one worker process reaches it."""
+
+    def __init__(self, store: RunStore, life: Life) -> None:
+        self._store = store
+        self._life = life
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._store, name)
+
+        def call(*args: Any, **named: Any) -> Any:  # noqa: ANN401 - passed through
+            self._life.go_on()
+            if name not in WRITES:
+                return method(*args, **named)
+            self._life.moment(f"store.{name}")
+            return method(*args, **named)
+
+        return call
+
+
+class _SessionOfOne(AgentSession):
+    """A session, as one worker process has it."""
+
+    life = Life()
+
+    @override
+    def ask(self, ops: Sequence[Op], **named: Any) -> list[Reply]:
+        self.life.moment(", ".join(op.name for op in ops))
+        return super().ask(ops, **named)
+
+    @override
+    def close(self) -> None:
+        if not self.life.died_at:  # the node is not told of a death; its PowerShell waits for input until it is idle
+            super().close()
+
+
+class _OnTheSpot(Celery):  # type: ignore[misc] # celery has no types
+    """An app whose messages are acted on where they are sent."""
+
+    def send_task(self, name: str, args: Sequence[str] = (), **_: object) -> None:
+        """Runs the task."""
+        self.tasks[name].apply(args)
+
+
+class _Crew:
+    """The worker processes of an esync: one that lives on, and those that are sent to a node to die there."""
+
+    def __init__(self, hire: Callable[[Life], StepRunner]) -> None:
+        self._hire = hire
+        self._steady = hire(Life())
+        self._doomed: dict[str, tuple[Life, StepRunner]] = {}
+
+    def send(self, node: str, life: Life) -> None:
+        """The steps of this node's wave are done by a worker with that life; once it is over, by the other."""
+        self._doomed[node] = (life, self._hire(life))
+
+    def run(self, run: str, turn: str, node: str, step: str, say: Callable[[str], None]) -> StepOutcome:
+        """As `StepRunner.run`, by whoever does this node's steps now."""
+        life, runner = self._doomed.get(node, (Life(), self._steady))
+        chosen = self._steady if life.died_at or not turn.startswith("wave") else runner
+        return chosen.run(run, turn, node, step, say)
+
+
+class Esync:
+    """A cluster of simulated servers and an esync to work on it.
+
+    Attributes:
+        servers: by name.
+        store: everything about its runs.
+        passed: seconds that have gone by without anybody waiting.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        os.environ[PASSWORD] = "nobody logs on"
+        self.cluster = cluster
+        self.loop = asyncio.new_event_loop()
+        self.servers = _installed(cluster)
+        self.passed = 0.0
+        self.store = MemoryStore(lambda: time.monotonic() + self.passed)
+        settings = Settings(broker_url=Secret("memory://"), seal_key=new_seal_key())
+        self.engine = Engine(settings, self.store, Vault(self.store, settings.seal_key), _app())
+        self._leases: list[LeaseKeeper] = []
+        self.crew = _Crew(self._worker)
+        _alive.append(self)
+
+    def _worker(self, life: Life) -> StepRunner:
+        """A worker process, with sessions and claims of its own."""
+        store = cast("RunStore", _StoreOfOne(self.store, life))
+
+        def opened(endpoint: Endpoint, secret: Secret, *, deadline: float, way: Way) -> AgentSession:
+            del secret
+            life.go_on()
+            session = _SessionOfOne(ServerChannel(self.servers[endpoint.node], self.loop), endpoint.node, way=way)
+            session.life = life
+            session.open(deadline=deadline)
+            return session
+
+        leases = LeaseKeeper(store, f"worker-{len(self._leases)}", LEASE)
+        self._leases.append(leases)
+        vault = Vault(store, self.engine.settings.seal_key)
+        return StepRunner(STEPS, store=store, vault=vault, sessions=SessionPool(opened), leases=leases, patience=0)
+
+    def rollout(self, **asked: Any) -> RunSummary:  # noqa: ANN401 - passed on
+        """A run from beginning to end."""
+        return self.ended(commands.start(self.engine, self.cluster, **asked))
+
+    def knows(self, run: str) -> bool:
+        """Whether that is one of its runs."""
+        return any(record.id == run for record in self.store.runs(1000))
+
+    def ended(self, record: RunRecord) -> RunSummary:
+        """What came of a run."""
+        known = commands.summary(self.engine, record.id)
+        assert known.record.state is RunState.CONCLUDED
+        return known
+
+    def wave_of(self, run: str, node: str) -> None:
+        """The steps of one node of the wave that is on, as another worker does them beside the others."""
+        turn = self.store.run(run).turn
+        assert turn is not None
+        for step in turn.steps:
+            self.crew.run(run, turn.name, node, step, lambda _: None)
+
+    def go_on(self, run: str) -> RunSummary:
+        """What the reconciler does once a dead worker's claims have lapsed, as often as it takes."""
+        while self.store.run(run).state is not RunState.CONCLUDED:
+            self.passed += 2 * LEASE
+            with suppress(WorkerDied):
+                push_on(self.engine, run)
+        return self.ended(self.store.run(run))
+
+    def close(self) -> None:
+        """Lets everything go."""
+        _alive.remove(self)
+        for leases in self._leases:
+            leases.close()
+        waiting = asyncio.all_tasks(self.loop)
+        for task in waiting:
+            task.cancel()
+        if waiting:
+            self.loop.run_until_complete(asyncio.wait(waiting))
+        self.loop.close()
+
+
+@contextmanager
+def families_known() -> Iterator[None]:
+    """Whether the same six files are a family is found out once: their keys are most of what a run costs here."""
+    known: dict[tuple[object, ...], Family] = {}
+    collect = Family.collect
+
+    def collected(node: str, files: Mapping[str, bytes]) -> Family:
+        key = (node, *sorted(files.items()))
+        known[key] = known.get(key) or collect(node, files)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Family, "collect", collected)
+        yield
+
+
+def _installed(cluster: Cluster) -> dict[str, Server]:
+    """The cluster's servers as their installer left them; on the origin a person has made the certificates."""
+    network, servers = Network(), {}
+    for node in cluster.nodes:
+        server = servers[node.name] = Server(node.name, node.host, network)
+        server.install(cluster.edition, cluster.site.path)
+    servers[cluster.node(cluster.origin).name].configure()
+    return servers
+
+
+_alive: list[Esync] = []  #: an app's tasks are registered once; each message says by its run whose it is
+
+
+@cache
+def _app() -> Celery:
+    """The one app of this process, with the product's own tasks."""
+    app = _OnTheSpot("one-process", broker="memory://", backend="cache+memory://")
+    app.conf.task_always_eager = True
+    register_steps(app, lambda: cast("StepRunner", _Crews()))
+
+    @app.task(name="esync.join_and_verify", bind=True)  # type: ignore[untyped-decorator]
+    def join(_task: object, run: str, turn: str) -> None:
+        join_and_verify(_of(run).engine, run, turn)
+
+    @app.task(name="esync.begin", bind=True)  # type: ignore[untyped-decorator]
+    def first(_task: object, run: str) -> None:
+        begin(_of(run).engine, run)
+
+    return app
+
+
+class _Crews:
+    """The runner of a message: that of the esync whose run it is."""
+
+    def run(self, run: str, turn: str, node: str, step: str, say: Callable[[str], None]) -> StepOutcome:
+        """As `StepRunner.run`."""
+        return _of(run).crew.run(run, turn, node, step, say)
+
+
+def _of(run: str) -> Esync:
+    return next(esync for esync in _alive if esync.knows(run))

@@ -1,0 +1,310 @@
+"""Deaths between the first edit and the restart, and what a machine itself says of restarts afterwards.
+
+Where one can die is learnt from a run in which nobody does: every deed of the machine (each file that is put in place,
+each line of the manifest, each request to the service), every operation of its agent, and every moment at which a
+worker asks the node or writes to the run store.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import cast
+
+from typing_extensions import override
+
+from lab.ektron_service import EktronService
+from lab.faults import Faults
+from lab.paths import WindowsPath
+from lab.services import ServiceState
+from pipelines import steer
+from pipelines.commands import RunSummary
+from tasks.cluster import Cluster
+from tasks.runner import NodeBusy
+from tests.integration.one_process import PASSWORD, Esync, Life, WorkerDied
+from tests.integration.simulated_servers import Deed, PowerShellDied, Server
+from workers.errors import InputRefused
+from workers.records import RunRecord, RunState, Status, StepOutcome, Verdict
+
+__all__ = [
+    "BEGINNINGS",
+    "DEPENDENT",
+    "SITE",
+    "Boundaries",
+    "Healing",
+    "a_later_run",
+    "a_retry",
+    "agent_dies",
+    "begun",
+    "dependents_run",
+    "esync_of",
+    "first_run",
+    "histories",
+    "it_goes_on",
+    "judged",
+    "learnt",
+    "machine_dies",
+    "told",
+    "worker_dies",
+]
+
+SITE = r"C:\inetpub\wwwroot\CMS400"
+DEPENDENT = "EktronNeedsIt"  #: a service that needs the product's
+WHY = re.compile(r"restart owed: \S.* changed after the service started|the service was \w+")
+Healing = Callable[[Esync, str], RunSummary]
+
+
+@contextmanager
+def esync_of(edition: str, nodes: int = 2, **policy: object) -> Iterator[Esync]:
+    """Untouched servers, the first of them the origin; nothing waits between two tries."""
+    cluster = Cluster.model_validate(
+        {
+            "name": "deaths",
+            "edition": edition,
+            "origin": "S1",
+            "site": {"path": SITE},
+            "connection": {"user": "esync", "secret": f"env:{PASSWORD}"},
+            "policy": {"waves": "all", "max_failed": nodes, "deadlines": {"service": 10}, **policy},
+            "nodes": [
+                {"name": f"S{n}", "host": f"10.7.0.{n}", "role": "staging", "pool": "all"} for n in range(1, nodes + 1)
+            ],
+        }
+    )
+    esync = Esync(cluster)
+    try:
+        yield esync
+    finally:
+        esync.close()
+
+
+# -- how a cluster can be before the run in which somebody dies ----------------------------------------------------
+
+
+def _untouched(esync: Esync) -> None:
+    """Nothing was done yet."""
+    del esync
+
+
+def _stopped(esync: Esync) -> None:
+    """Nothing was done yet, and somebody has stopped the services."""
+    for server in esync.servers.values():
+        server.service.request_stop()
+
+
+def _joined(esync: Esync) -> None:
+    assert esync.rollout().record.verdict is Verdict.JOINED
+
+
+def _certificate_gone(esync: Esync) -> None:
+    """Joined; then one certificate file went missing everywhere: nothing is to be edited, something to be copied."""
+    _joined(esync)
+    for server in esync.servers.values():
+        server.disk.remove(server.product.service_folder.child("S2_SyncServer.cer"))
+
+
+def _flag_reset(esync: Esync) -> None:
+    """Joined; then the asset configuration was set back everywhere: one file is to be edited, nothing to be copied."""
+    _joined(esync)
+    for server in esync.servers.values():
+        path = server.product.site.child("AssetManagement.config")
+        server.disk.put(path, server.disk.read(path).replace(b'LoadBalanced="1" S', b'LoadBalanced="0" S'))
+
+
+def _only_owed(esync: Esync) -> None:
+    """Joined; then a configuration was written again with the same bytes: nothing but the restart is owed."""
+    _joined(esync)
+    for server in esync.servers.values():
+        server.disk.touch(server.product.edition.service_config)
+
+
+BEGINNINGS: dict[str, Callable[[Esync], None]] = {
+    "untouched": _untouched,
+    "stopped": _stopped,
+    "certificate gone": _certificate_gone,
+    "flag reset": _flag_reset,
+    "only owed": _only_owed,
+}
+
+
+def dependents_run(esync: Esync) -> None:
+    """On each machine there is another service that needs the product's, and runs."""
+    for server in esync.servers.values():
+        needs = (server.service.name,)
+        server.install_service(DEPENDENT, DEPENDENT, r"C:\needs.exe", depends_on=needs).request_start()
+
+
+# -- where one can die ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Boundaries:
+    """Of one node: how many deeds its machine does, which operations and which moments of its worker come between."""
+
+    deeds: range
+    operations: range
+    moments: range
+
+
+class _Noting(Life):
+    """A life that goes on, and notes how far the machine was at each moment."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__()
+        self._server = server
+        self.deeds: list[int] = []
+        self.operations: list[int] = []
+
+    @override
+    def moment(self, what: str) -> None:
+        super().moment(what)
+        self.deeds.append(len(self._server.journal))
+        self.operations.append(self._server.condition.counters.operations.total())
+
+    def boundaries(self) -> Boundaries:
+        """From the exchange that writes first to the end of the last step."""
+        first = max(place for place, done in enumerate(self.deeds) if not done)
+        operations = range(self.operations[first], self.operations[-1])
+        return Boundaries(range(self.deeds[-1]), operations, range(first, len(self.moments)))
+
+
+def learnt(esync: Esync) -> dict[str, Boundaries]:
+    """Lets a run happen in which nobody dies; gives the boundaries of each node."""
+    lives = {name: _Noting(server) for name, server in esync.servers.items()}
+    begun(esync)
+    for name, life in lives.items():
+        esync.crew.send(name, life)
+    _joined(esync)
+    return {name: life.boundaries() for name, life in lives.items()}
+
+
+def begun(esync: Esync) -> None:
+    """What has been is past: journals and counters begin anew."""
+    for server in esync.servers.values():
+        server.journal.clear()
+        server.condition.counters.operations.clear()
+
+
+class _Death:
+    """PowerShell dies on a machine before its deed of that number, or before that deed, in the middle of a write."""
+
+    def __init__(self, server: Server, fatal: int | Deed) -> None:
+        self._server = server
+        self._fatal = fatal
+        self._done = 0
+        self.died_at = 0
+
+    def __call__(self, deed: Deed) -> None:
+        """Counts a deed."""
+        if self._fatal not in {self._done, deed}:
+            self._done += 1
+            return
+        self._server.watch = lambda _: None
+        self.died_at = self._server.clock.now()
+        self._leave_half(deed)
+        raise PowerShellDied
+
+    def _leave_half(self, deed: Deed) -> None:
+        path = WindowsPath.of(deed.target) if deed.what == "put" else None
+        if path and "ProgramData" not in path.parts:
+            place = path.parent.child(f"{path.name}.esync-{max(self._server.processes)}.tmp")
+            self._server.storage.leave(place, b"half of it")
+
+
+# -- dying, and what comes after -----------------------------------------------------------------------------------
+
+
+def worker_dies(esync: Esync, node: str, number: int) -> Callable[[], int]:
+    """The worker process of that node ends at its moment of that number; gives what says when it did."""
+    life = Life(number)
+    esync.crew.send(node, life)
+    return lambda: life.died_at
+
+
+def machine_dies(esync: Esync, node: str, fatal: int | Deed) -> Callable[[], int]:
+    """PowerShell on that node ends before the machine's deed of that number, or before that deed."""
+    death = esync.servers[node].watch = _Death(esync.servers[node], fatal)
+    esync.crew.send(node, Life())
+    return lambda: death.died_at
+
+
+def agent_dies(esync: Esync, node: str, number: int) -> Callable[[], int]:
+    """PowerShell on that node ends before its operation of that number, as the lab's own fault has it."""
+    esync.servers[node].condition.set(Faults(dies_after_operations=number))
+    esync.crew.send(node, Life())
+    return lambda: 0
+
+
+def first_run(esync: Esync, nodes: Iterable[str]) -> RunRecord:
+    """A run in which whoever has to die dies, on all of these nodes."""
+    with suppress(WorkerDied):
+        esync.rollout()
+    (record,) = esync.store.runs(1)
+    for node in nodes:
+        if record.state is not RunState.CONCLUDED:
+            with suppress(WorkerDied, NodeBusy):
+                esync.wave_of(record.id, node)
+    return record
+
+
+def it_goes_on(esync: Esync, run: str) -> RunSummary:
+    """Other workers take the run up where it lies."""
+    return esync.go_on(run)
+
+
+def a_later_run(esync: Esync, run: str) -> RunSummary:
+    """Nobody takes it up; it is called off, and another run is asked for."""
+    steer.cancel(esync.engine, run, "its worker is dead")
+    esync.go_on(run)
+    return esync.rollout()
+
+
+def a_retry(esync: Esync, run: str) -> RunSummary:
+    """It is called off unless it has ended, and retried; where it left nothing to retry, there is a later run."""
+    steer.cancel(esync.engine, run, "its worker is dead")
+    esync.go_on(run)
+    with suppress(InputRefused):
+        return esync.ended(steer.retry(esync.engine, run))
+    return esync.rollout()
+
+
+# -- what the machine says -----------------------------------------------------------------------------------------
+
+
+def last_change(server: Server) -> int:
+    """When anything the service reads at its start was last changed, nanoseconds by the machine's clock."""
+    folder = server.product.service_folder
+    names = [name for name in server.disk.names(folder) if "_Sync" in name and ".esync-" not in name]
+    paths = [folder.child(name) for name in names]
+    paths += [server.product.edition.service_config, server.product.site.child("AssetManagement.config")]
+    return max(entry.mtime for path in paths if (entry := server.disk.stat(path)))
+
+
+def judged(server: Server, cluster: Cluster) -> int:
+    """Holds a machine to one start since the last change, with all that was changed loaded; gives when that was."""
+    changed = last_change(server)
+    starts = [when for what, when in server.service.history if what == "start" and when > changed]
+    assert (1, ServiceState.RUNNING) == (len(starts), server.service.state()), server.service.history
+    assert starts[0] == server.service.started
+    loaded = cast("EktronService", server.service.program).loaded
+    assert loaded is not None
+    assert ("1", "1") == (loaded.load_balanced, loaded.asset_load_balanced)
+    assert {f"{name}_SyncClient.cer" for name in cluster.node_names} <= loaded.clients.keys()
+    assert [] == [name for name in server.disk.names(server.product.service_folder) if ".esync-" in name]
+    return starts[0]
+
+
+def histories(esync: Esync) -> dict[str, list[tuple[str, int]]]:
+    """What each machine's service did, and when."""
+    return {name: list(server.service.history) for name, server in esync.servers.items()}
+
+
+def told(outcome: StepOutcome, started: int, died_at: int) -> None:
+    """The step that started the service since somebody died says why; another says that nothing is owed."""
+    if outcome.ended.timestamp() * 1e9 < died_at:
+        return
+    if started > died_at:
+        assert outcome.status is Status.CHANGED
+        assert WHY.fullmatch(outcome.message), outcome.message
+    else:
+        others = {change.what for change in outcome.changes} - {f"service {DEPENDENT} started"}
+        assert ("not owed", set()) == (outcome.message[:8], others)

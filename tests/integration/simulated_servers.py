@@ -1,0 +1,232 @@
+"""Simulated servers in the test's own process: every deed of a machine is seen, and may be where PowerShell dies."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+from typing_extensions import override
+
+from lab.condition import Condition
+from lab.console import Console
+from lab.ektron import Edition, Installation, Options, install, run_configurator
+from lab.family import Family, make_family
+from lab.machine import Machine
+from lab.memory_disk import MemoryDisk
+from lab.network import Network
+from lab.paths import WindowsPath
+from lab.services import Program, Service
+from lab.shells import CommandLine, Streams
+from workers.winrm.channel import Chunk, Counters
+
+__all__ = ["Deed", "PowerShellDied", "Server", "ServerChannel", "family"]
+
+_KILLED = -1
+
+
+class PowerShellDied(Exception):
+    """The agent's process on the node is killed here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """One thing a machine does to its disk or its service: `put`, `append`, `delete`, `stop`, ..., and to what."""
+
+    what: str
+    target: str
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.target}"
+
+
+class _WatchedDisk(MemoryDisk):
+    """A disk that tells of each change before it is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.about_to: Callable[[Deed], None] = lambda _: None
+
+    @override
+    def _put(self, path: WindowsPath, data: bytes) -> None:
+        self.about_to(Deed("put", path.text))
+        super()._put(path, data)
+
+    @override
+    def _append(self, path: WindowsPath, data: bytes) -> None:
+        self.about_to(Deed("append", path.text))
+        super()._append(path, data)
+
+    @override
+    def _make_folder(self, path: WindowsPath) -> None:
+        self.about_to(Deed("make", path.text))
+        super()._make_folder(path)
+
+    @override
+    def _delete(self, path: WindowsPath) -> None:
+        self.about_to(Deed("delete", path.text))
+        super()._delete(path)
+
+    @override
+    def _set_mtime(self, path: WindowsPath, mtime: int) -> None:
+        self.about_to(Deed("touch", path.text))
+        super()._set_mtime(path, mtime)
+
+    @override
+    def _set_readonly(self, path: WindowsPath, *, readonly: bool) -> None:
+        self.about_to(Deed("attribute", path.text))
+        super()._set_readonly(path, readonly=readonly)
+
+    def leave(self, path: WindowsPath, data: bytes) -> None:
+        """Adds bytes to a file without telling, at a time that changes nothing for the service."""
+        super()._append(path, data)
+
+
+def _nobody(deed: Deed) -> None:
+    """Nobody is told."""
+    del deed
+
+
+class _WatchedService(Service):
+    """A service that tells before and after it is asked to change."""
+
+    about_to: Callable[[Deed], None] = staticmethod(_nobody)
+
+    @override
+    def request_start(self) -> None:
+        self.about_to(Deed("start", self.name))
+        super().request_start()
+        self.about_to(Deed("start asked", self.name))
+
+    @override
+    def request_stop(self) -> None:
+        self.about_to(Deed("stop", self.name))
+        super().request_stop()
+        self.about_to(Deed("stop asked", self.name))
+
+
+class Server(Machine):
+    """A simulated machine with the product on it that keeps a journal of its deeds.
+
+    Attributes:
+        product: its files and its service, once installed.
+        journal: every deed since the journal was last cleared.
+        watch: told of each deed before it is done; raises `PowerShellDied` to end the agent's process there.
+    """
+
+    product: Installation
+
+    def __init__(self, name: str, address: str, network: Network) -> None:
+        self.storage = _WatchedDisk()
+        super().__init__(name, self.storage, address=address, network=network)
+        self.journal: list[Deed] = []
+        self.watch: Callable[[Deed], None] = _nobody
+        self.condition = Condition()
+        self.console = Console(self, self.condition)
+        self.storage.about_to = self._about_to
+
+    def _about_to(self, deed: Deed) -> None:
+        self.watch(deed)
+        self.journal.append(deed)
+
+    def install(self, edition: str, site: str) -> None:
+        """Puts the product there, and starts its service."""
+        self.product = install(self, Edition.of(edition), Options(site_path=site))
+        self.product.service.request_start()
+
+    def configure(self, number: int = 0) -> None:
+        """What a person does who clicks "Generate Certificates" there."""
+        run_configurator(self.product, family(number))
+
+    @property
+    def service(self) -> Service:
+        """The product's."""
+        return self.product.service
+
+    @override
+    def install_service(
+        self,
+        name: str,
+        display: str,
+        image_path: str,
+        *,
+        program: Program | None = None,
+        depends_on: tuple[str, ...] = (),
+    ) -> Service:
+        super().install_service(name, display, image_path)
+        clock, pid = self.clock.now, self.new_pid
+        service = _WatchedService(name, display, image_path, clock, pid, program=program, depends_on=depends_on)
+        service.about_to = self._about_to
+        return self.services.add(service)
+
+
+class ServerChannel:
+    """Runs PowerShell on a server for a session: its turns happen while the session waits, in the same thread."""
+
+    def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
+        self._server = server
+        self._loop = loop
+        self._streams = Streams()
+        self._running: asyncio.Task[int] | None = None
+        self._turns = self._starts = 0
+
+    @property
+    def counters(self) -> Counters:
+        """A send and a receive count as a round trip each."""
+        return Counters(self._turns, self._starts, 0, 0)
+
+    def start(self, command: str, *, within: float) -> None:
+        """Starts a command line."""
+        del within
+        self._starts += 1
+        self._streams = Streams()
+        self._running = self._loop.create_task(self._server.console.run(CommandLine(command), self._streams))
+        self._running.add_done_callback(lambda _: self._streams.changed.set())
+
+    def send(self, data: bytes, *, end: bool = False, within: float) -> None:
+        """Gives it input."""
+        del within
+        self._turns += 1
+        self._streams.feed(data, end=end)
+
+    def receive(self, *, within: float) -> Chunk:
+        """Lets the server work until there is output, or the command has ended."""
+        self._turns += 1
+        self._loop.run_until_complete(self._worked(within))
+        data = b"".join(chunk.data for chunk in self._streams.output)
+        self._streams.output.clear()
+        return Chunk(data, b"", self._status())
+
+    async def _worked(self, within: float) -> None:
+        streams, running = self._streams, self._running
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while not streams.output and running and not running.done():
+                    streams.changed.clear()
+                    await streams.changed.wait()
+
+    def _status(self) -> int | None:
+        running = self._running
+        if running is None or not running.done():
+            return None
+        if isinstance(running.exception(), PowerShellDied):
+            return _KILLED
+        return running.result()
+
+    def stop(self) -> None:
+        """Ends the command."""
+        if self._running and not self._running.done():
+            self._running.cancel()
+            self._loop.run_until_complete(asyncio.wait([self._running]))
+        self._running = None
+
+    def close(self) -> None:
+        """Ends the command."""
+        self.stop()
+
+
+@cache
+def family(number: int = 0) -> Family:
+    """A certificate family, the same for the same number: its keys take a while to make."""
+    del number
+    return make_family()

@@ -1,0 +1,209 @@
+"""One planner: what a plan says is what a run does, on clusters that hypothesis makes up.
+
+Judged by the machines' own journals: every file put in place, every folder made, every request to the service.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, note, settings
+
+from lab.remote import LabProcess
+from pipelines import commands
+from pipelines.commands import RunSummary
+from pipelines.plan import NodePlan, Plan
+from tests.integration.generated_clusters import REFUSED, Shape, made, shapes
+from tests.integration.one_process import Esync, families_known
+from tests.integration.rig import FOUR, Rig, cluster_of, four_servers, on_disk, steps_of
+from tests.integration.simulated_servers import Deed, Server
+from tests.integration.test_rollout import SERVICE
+from workers.records import Change, Status, Verdict
+
+EXAMPLES = int(os.environ.get("GENERATED_CLUSTERS", "50"))
+BEYOND = {"keys.no-duplicates"}  #: refuted of what a run does not take away: a person has to
+CHANGING = ("write", "spread", "mkdir", "remove", "touch")
+SITE = r"C:\inetpub\wwwroot\CMS400"
+OURS = "c:\\programdata\\esync-rollout"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick() -> Iterator[None]:
+    with families_known():
+        yield
+
+
+@pytest.mark.timeout(max(180, 4 * EXAMPLES))
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],  # to explain takes minutes here
+)
+@given(shape=shapes())
+def test_what_is_planned_is_done_and_then_nothing(shape: Shape) -> None:
+    """Planning writes nothing; a run does what the plan says on each node, no more; then the plan is empty."""
+    plan_is_apply(shape)
+
+
+def plan_is_apply(shape: Shape) -> None:
+    """Plans, applies, plans again, and applies nothing."""
+    esync = made(shape)
+    try:
+        planned = esync.rollout(kind="plan")
+        assert {} == deeds_of(esync)
+        if planned.record.verdict not in {Verdict.CHANGES_PENDING, Verdict.NOTHING_TO_DO}:
+            note(f"no plan: {planned.record.summary}")
+            assert planned.record.verdict is esync.rollout().record.verdict
+            assert {} == deeds_of(esync)
+            return
+        assert planned.plan is not None
+        applied_as_planned(esync, planned.plan, esync.rollout())
+        nothing_is_left(esync)
+    finally:
+        esync.close()
+
+
+def applied_as_planned(esync: Esync, plan: Plan, done: RunSummary) -> None:
+    """What the run says, and what each machine's journal says, is what the plan said."""
+    assert stands(done), done.record.summary
+    assert plan == done.plan
+    for part in plan.nodes:
+        server, steps = esync.servers[part.node], steps_of(done, part.node)
+        said = [change for outcome in steps.values() for change in outcome.changes]
+        assert {promised(change) for change in part.changes} == {kept(change) for change in said} - {"restart"}
+        assert bool(part.restart) == ("restart" in {kept(change) for change in said})
+        machine_did(server, part)
+    for server in esync.servers.values():
+        server.journal.clear()
+
+
+def stands(done: RunSummary) -> bool:
+    """Whether it ended joined, or with nothing refuted that no run changes."""
+    refuted = {finding.invariant for finding in done.findings.refuted_errors} if done.findings else set()
+    return done.record.verdict is (Verdict.REFUTED if refuted else Verdict.JOINED) and refuted <= BEYOND
+
+
+def machine_did(server: Server, part: NodePlan) -> None:
+    """The files that were put in place are those announced, and the service was started as often as announced."""
+    deeds = [deed for deed in server.journal if not deed.target.casefold().startswith(OURS)]
+    if part.empty:
+        assert [] == server.journal
+    asked = [deed.what for deed in deeds if deed.what in {"start", "stop"}]
+    assert bool(part.restart) == ("start" in asked)
+    assert len(asked) == len(set(asked)), "at most one stop and one start"
+    files = [deed for deed in deeds if deed.what in {"put", "delete", "touch"}]
+    assert part.files == sum(1 for deed in files if deed.what == "put" and "_Sync" in deed.target)
+    assert set() == {deed.target.casefold() for deed in files} - announced(part, files)
+
+
+def announced(part: NodePlan, files: Iterable[Deed]) -> set[str]:
+    """Those of the files that are named in the plan, or lie in a folder that is."""
+    places = {change.file.casefold() for change in part.changes}
+    found = {deed.target.casefold() for deed in files}
+    recycled = {path for path in found if path.endswith("web.config") and any(_is_asset(place) for place in places)}
+    return recycled | {path for path in found if path in places or path.rpartition("\\")[0] in places}
+
+
+def _is_asset(path: str) -> bool:
+    """A change of this file has the site recycled, by touching its web.config."""
+    return path.endswith("assetmanagement.config")
+
+
+def nothing_is_left(esync: Esync) -> None:
+    """The next plan is empty, and a run on top of it changes no file, no time, and no service."""
+    started = {name: (server.service.pid, server.service.started) for name, server in esync.servers.items()}
+    again = esync.rollout(kind="plan")
+    assert (Verdict.NOTHING_TO_DO, {}) == (again.record.verdict, deeds_of(esync)), again.plan
+    assert again.record.summary.startswith("nothing to do")
+    done = esync.rollout()
+    assert (True, {}) == (stands(done), deeds_of(esync)), done.record.summary
+    assert {Status.UNCHANGED} == {node.status for node in done.nodes}
+    assert started == {name: (server.service.pid, server.service.started) for name, server in esync.servers.items()}
+
+
+def deeds_of(esync: Esync) -> dict[str, list[Deed]]:
+    """What the machines did to their disks and services, where they did something."""
+    return {name: list(server.journal) for name, server in esync.servers.items() if server.journal}
+
+
+def promised(change: Change) -> str:
+    """What a plan's change is about, in the words that outcomes have too."""
+    if change.what.startswith("publickCertKeys"):
+        return f"{change.what} {change.file}"
+    if "_Sync" in change.what or not change.file.casefold().endswith(".config"):
+        return f"files {change.file}" if change.after != "removed" else f"removed from {change.file}"
+    return f"{re.sub(r' [(].*', '', change.what)} {change.file}"
+
+
+def kept(change: Change) -> str:
+    """What an outcome's change was about, in the words that plans have too."""
+    what = change.what.removeprefix("ektron.serviceModel/")
+    if what.startswith("service "):
+        return "restart"
+    if what == "publickCertKeys":
+        return f"{what}: {'values' if change.after == _FAMILYS else 'entries'} {change.file}"
+    if what == "certificate files":
+        return f"files {change.file}"
+    if what.startswith("removed"):
+        return f"removed from {change.file.rpartition(chr(92))[0]}"
+    return f"{re.sub('/.*/@', '/@', what)} {change.file}"
+
+
+_FAMILYS = "the family's certificate"
+
+
+def looked_at(lab: LabProcess, node: str) -> dict[str, tuple[int, bytes]]:
+    """Every file and folder of a node's disk, with its time."""
+    paths = lab.disk(node).rglob("*")
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"") for path in paths}
+
+
+@pytest.mark.integration
+def test_over_a_real_wire_a_node_whose_plan_is_empty_is_left_alone(rig: Rig, tmp_path: Path) -> None:
+    """Real sessions, workers and store: not a byte and not a time changes there, nothing that changes is even asked."""
+    with four_servers(tmp_path / "lab") as lab:
+        assert rig.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
+        on_disk(lab, "S2", rf"{SERVICE}\P1_SyncClient.pvk").unlink()
+        lab.agent("P2", {"op": "service", "name": "EktronWindowsServices30", "action": "stop"})
+        made_plan = rig.rollout(cluster_of(lab), kind="plan")
+        saved = commands.saved_plan(rig.engine, made_plan.record.id)
+        assert ["S1", "P1"] == [part.node for part in saved.plan.nodes if part.empty]
+        disks = {node: looked_at(lab, node) for node in ("S1", "P1")}
+        reports = {node: lab.report(node) for node in disks}
+        done = rig.rollout(saved.spec, plan=saved)
+        assert done.record.verdict is Verdict.JOINED
+        restarted = {node for node in FOUR if steps_of(done, node)["service_restart"].changes}
+        assert {"S2", "P2"} == restarted == {part.node for part in saved.plan.nodes if part.restart}
+        for node, report in reports.items():
+            assert disks[node] == looked_at(lab, node)
+            assert report["service"] == lab.report(node)["service"]
+            asked = {name: lab.report(node)["operations"].get(name, 0) for name in CHANGING}
+            assert asked == {name: report["operations"].get(name, 0) for name in CHANGING}
+        assert rig.rollout(cluster_of(lab), kind="plan").record.verdict is Verdict.NOTHING_TO_DO
+
+
+def test_a_plan_says_that_the_site_is_recycled() -> None:
+    """Where only the asset configuration changes, web.config is touched, and the plan says so."""
+    esync = made(Shape("8.0", SITE, ("S1",), 0, "all", joined=True, wounds=(("asset flag 0",),)))
+    try:
+        plan = esync.rollout(kind="plan").plan
+        assert plan is not None
+        assert rf"{SITE}\web.config" in {change.file for change in plan.nodes[0].changes}
+    finally:
+        esync.close()
+
+
+@pytest.mark.parametrize("wound", sorted(REFUSED))
+def test_a_plan_foresees_what_cannot_be_edited(wound: str) -> None:
+    """Where a rollout would refuse to edit a file, planning says so too, instead of that all is well or will be."""
+    esync = made(Shape("8.0", SITE, ("S1", "P1"), 0, "all", joined=True, wounds=((), (wound,))))
+    try:
+        planned = esync.rollout(kind="plan")
+        assert Verdict.FAILED is esync.rollout().record.verdict
+        assert {} == deeds_of(esync), "nothing was written before it was refused"
+        assert Status.FAILED is next(node.status for node in planned.nodes if node.node == "P1")
+    finally:
+        esync.close()

@@ -1,0 +1,83 @@
+"""The README's walk, line by line, as somebody who pastes it."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lab.remote import spare_addresses
+
+pytestmark = pytest.mark.integration
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+BIN = Path(sys.executable).parent
+ACTIVATE = ". .venv/bin/activate"
+PATIENCE = 60.0
+
+
+def walk() -> list[list[str]]:
+    """The walk's blocks of lines: the first is for the first terminal, the others for the second."""
+    text = README[README.index("## The walk") : README.index("## What a run does")]
+    blocks = re.findall(r"(?:^    .*\n)+", re.sub(r"```yaml.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return [[line.removeprefix("    ") for line in block.splitlines()] for block in blocks]
+
+
+def expected(line: str) -> int:
+    """The exit status that the line's comment promises; 0 when it promises none."""
+    promised = re.search(r"#.*Exit (\d+)", line)
+    return int(promised[1]) if promised else 0
+
+
+@contextmanager
+def terminal(folder: Path, environment: dict[str, str], ready: str, *command: str) -> Iterator[None]:
+    """A command that stays, in a terminal of its own; given once it has said that it is ready."""
+    log = folder / f"{command[0]}.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [str(BIN / "esync"), *command], cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        until = time.monotonic() + PATIENCE
+        while ready not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+@pytest.mark.timeout(600)
+def test_every_line_does_what_its_comment_says(tmp_path: Path) -> None:
+    """Plan, rollout, failure, retry, rollback, pause, cancel and the record: every exit status is the promised one."""
+    first, *rest = walk()
+    assert first[-1] == "esync lab --dir .lab"
+    lines = [line for block in rest for line in block if line != ACTIVATE]
+    assert {"plan", "rollout", "verify", "retry", "rollback", "pause", "resume", "cancel", "cleanup"} <= {
+        line.split()[1] for line in lines if line.startswith("esync ")
+    }
+    script = "\n".join(f'{line}\necho "exit $? of {number}" >&3' for number, line in enumerate(lines))
+    environment = {**os.environ, "HOME": str(tmp_path), "PATH": f"{BIN}:{os.environ['PATH']}"}
+    environment = {name: value for name, value in environment.items() if not name.startswith(("ESYNC_", "XDG_"))}
+    lab = ("lab", "--dir", ".lab", "--nodes", "4", "--address", spare_addresses())
+    with (
+        terminal(tmp_path, environment, "simulated servers run", *lab),
+        terminal(tmp_path, environment, "Ctrl-C ends them", "up"),
+    ):
+        done = subprocess.run(
+            ["bash", "-c", f"exec 3>statuses; {script}"],
+            cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    statuses = [
+        int(status) for status in re.findall(r"^exit (\d+) of", (tmp_path / "statuses").read_text(), re.MULTILINE)
+    ]
+    came = dict(zip(lines, statuses, strict=True))
+    assert {line: expected(line) for line in lines} == came, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr

@@ -1,0 +1,186 @@
+"""No crash loses a restart: whoever dies between edit and restart, the service starts once more, and it is said why.
+
+What is judged is the machine: when its service started, how often since the last change, and what it then loaded. The
+same over a real wire and with real workers is in test_restart_owed_for_real.py.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from tests.integration.one_process import Esync, families_known
+from tests.integration.restart_deaths import (
+    BEGINNINGS,
+    DEPENDENT,
+    SITE,
+    Boundaries,
+    Healing,
+    a_later_run,
+    a_retry,
+    agent_dies,
+    begun,
+    dependents_run,
+    esync_of,
+    first_run,
+    histories,
+    it_goes_on,
+    judged,
+    learnt,
+    machine_dies,
+    told,
+    worker_dies,
+)
+from tests.integration.rig import steps_of
+from tests.integration.simulated_servers import Deed
+from workers.records import Verdict
+
+ONE_TRY = {"unreachable": 1, "backoff": 0}
+NEW_TRY = {"unreachable": 3, "backoff": 0}
+
+
+@dataclass(frozen=True)
+class Way:
+    """Who dies, at which of the boundaries, and what heals it: by turns one of these, with so many tries."""
+
+    dies: Callable[[Esync, str, int], Callable[[], int]]
+    boundaries: Callable[[Boundaries], Sequence[int]]
+    healing: Sequence[tuple[Healing, dict[str, int]]]
+
+
+WAYS = {
+    "worker": Way(
+        worker_dies, lambda b: b.moments, [(it_goes_on, NEW_TRY), (a_later_run, NEW_TRY), (a_retry, NEW_TRY)]
+    ),
+    "machine": Way(
+        machine_dies, lambda b: b.deeds, [(it_goes_on, NEW_TRY), (a_later_run, ONE_TRY), (a_retry, ONE_TRY)]
+    ),
+    "agent": Way(agent_dies, lambda b: b.operations, [(a_later_run, ONE_TRY), (a_retry, ONE_TRY)]),
+}
+
+#: How it was before, the edition, who dies, and how many boundaries there are at least on both nodes together.
+CASES = [
+    ("untouched", "8.0", "worker", 24),
+    ("untouched", "8.0", "machine", 110),
+    ("untouched", "8.0", "agent", 30),
+    ("stopped", "8.5", "worker", 24),
+    ("certificate gone", "8.5", "worker", 16),
+    ("certificate gone", "8.5", "machine", 12),
+    ("flag reset", "8.0", "worker", 20),
+    ("flag reset", "8.0", "machine", 16),
+    ("only owed", "8.5", "worker", 16),
+    ("only owed", "8.5", "machine", 8),
+]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick() -> Iterator[None]:
+    with families_known():
+        yield
+
+
+@pytest.mark.parametrize(("beginning", "edition", "who", "least"), CASES)
+def test_a_death_at_every_boundary(
+    beginning: str, edition: str, who: str, least: int, record_property: Callable[[str, object], None]
+) -> None:
+    """At each boundary that a clean run has: healed, started once since the last change, told why; then nothing."""
+    way = WAYS[who]
+    with esync_of(edition) as esync:
+        BEGINNINGS[beginning](esync)
+        known = {node: way.boundaries(found) for node, found in learnt(esync).items()}
+    count = sum(map(len, known.values()))
+    record_property("boundaries", count)
+    assert count >= least
+    for place in range(max(map(len, known.values()))):
+        numbers = {node: numbers[place] for node, numbers in known.items() if place < len(numbers)}
+        heal, retries = way.healing[place % len(way.healing)]
+        with esync_of(edition, retries=retries) as esync:
+            BEGINNINGS[beginning](esync)
+            begun(esync)
+            healed_once(esync, way, numbers, heal)
+            nothing_more(esync)
+    print(f"restart owed: {count} boundaries, {beginning}, {edition}, the {who} dies")  # noqa: T201 - asked for
+
+
+def healed_once(esync: Esync, way: Way, numbers: dict[str, int], heal: Healing) -> None:
+    """Somebody dies on each of these nodes; what comes after starts each service once, or finds that done."""
+    died = {node: way.dies(esync, node, number) for node, number in numbers.items()}
+    first = first_run(esync, numbers)
+    over = time.time_ns()
+    healed = heal(esync, first.id)
+    assert healed.record.verdict is Verdict.JOINED, healed.record.summary
+    for node, server in esync.servers.items():
+        started = judged(server, esync.cluster)
+        if node in died and (steps := steps_of(healed, node)):
+            told(steps["service_restart"], started, died[node]() or over)
+
+
+def nothing_more(esync: Esync) -> None:
+    """Yet another run restarts nothing, and changes nothing at all."""
+    begun(esync)
+    before = histories(esync)
+    assert esync.rollout().record.verdict is Verdict.JOINED
+    assert (before, {}) == (histories(esync), {n: s.journal for n, s in esync.servers.items() if s.journal})
+
+
+@pytest.mark.parametrize("what", ["stop", "stop asked", "start", "start asked"])
+def test_a_death_while_the_service_is_pending(what: str) -> None:
+    """PowerShell dies before or after it asks a slow service to stop or to start: it is started once all the same."""
+    with esync_of("8.0", retries=ONE_TRY) as esync:
+        BEGINNINGS["only owed"](esync)
+        begun(esync)
+        for server in esync.servers.values():
+            server.service.start_seconds = server.service.stop_seconds = 0.25
+        healed_once(esync, dying_before("S2", Deed(what, esync.servers["S2"].service.name)), {"S2": 0}, a_retry)
+        nothing_more(esync)
+
+
+def dying_before(node: str, deed: Deed) -> Way:
+    """PowerShell dies before that deed of the node."""
+
+    def dies(esync: Esync, _node: str, _number: int) -> Callable[[], int]:
+        return machine_dies(esync, node, deed)
+
+    return Way(dies, lambda _: (), [])
+
+
+BETWEEN = [
+    Deed("stop asked", DEPENDENT),
+    *(Deed(what, "EktronWindowsServices30") for what in ("stop", "stop asked", "start", "start asked")),
+    Deed("start", DEPENDENT),
+]
+
+
+@pytest.mark.parametrize("heal", [it_goes_on, a_retry])
+@pytest.mark.parametrize(
+    "deed",
+    [
+        Deed("stop", DEPENDENT),
+        *BETWEEN,
+        Deed("start asked", DEPENDENT),
+    ],
+    ids=str,
+)
+def test_a_death_between_a_service_and_those_that_depend_on_it(deed: Deed, heal: Healing) -> None:
+    """What a run stopped besides runs again in the end, wherever PowerShell died between stop and start."""
+    with esync_of("8.0", retries=NEW_TRY if heal is it_goes_on else ONE_TRY) as esync:
+        dependents_run(esync)
+        BEGINNINGS["only owed"](esync)
+        begun(esync)
+        healed_once(esync, dying_before("S2", deed), {"S2": 0}, heal)
+        assert {"running"} == {service.state().value for service in esync.servers["S2"].services}
+        nothing_more(esync)
+
+
+def test_a_recycle_is_not_lost_either() -> None:
+    """The site reads its asset configuration when web.config changes: that comes after it, wherever PowerShell dies."""
+    with esync_of("8.0", retries=ONE_TRY) as esync:
+        BEGINNINGS["flag reset"](esync)
+        begun(esync)
+        healed_once(esync, dying_before("S2", Deed("touch", rf"{SITE}\web.config")), {"S2": 0}, a_retry)
+        server = esync.servers["S2"]
+        asset, web = (server.disk.stat(server.product.site.child(n)) for n in ("AssetManagement.config", "web.config"))
+        assert asset is not None
+        assert web is not None
+        assert asset.mtime < web.mtime

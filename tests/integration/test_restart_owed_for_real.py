@@ -1,0 +1,120 @@
+"""Restart owed over a real wire, with real worker processes and a real store: the same as in test_restart_owed.py."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from lab.remote import LabProcess, spare_addresses
+from pipelines import steer
+from tests.integration.restart_deaths import SITE, WHY
+from tests.integration.rig import FOUR, Rig, cluster_of, four_servers, rig_at, steps_of
+from tests.integration.test_rollout import SERVICE, assert_joined
+from workers.records import Status, Verdict
+
+pytestmark = pytest.mark.integration
+
+CONFIG = rf"{SERVICE}\Ektron.ASM.EktronServices30.exe.config"
+
+
+def many_servers(folder: Path, count: int) -> LabProcess:
+    """Untouched servers with their disks in memory."""
+    return LabProcess.start(folder, "--nodes", str(count), "--disk", "memory", "--address", spare_addresses())
+
+
+def changed_at(lab: LabProcess, node: str) -> datetime:
+    """When anything the service reads at its start was last changed there."""
+    folder, *files = lab.agent(
+        node,
+        {"op": "list", "path": SERVICE},
+        {"op": "stat", "path": CONFIG},
+        {"op": "stat", "path": rf"{SITE}\AssetManagement.config"},
+    )
+    inputs = [entry for entry in folder["entries"] if "_Sync" in entry["name"]]
+    return max(datetime.fromisoformat(one["mtime"]) for one in (*inputs, *files))
+
+
+def starts_since(lab: LabProcess, node: str) -> int:
+    """How often its service was started since then."""
+    changed = changed_at(lab, node)
+    history = lab.report(node)["service"]["history"]
+    return sum(1 for what, when in history if what == "start" and datetime.fromisoformat(when) > changed)
+
+
+def boundaries(rig: Rig, folder: Path) -> range:
+    """How many operations a node's agent has done before its first write, and before it is looked at for the last time.
+
+    Seen in a run in which nobody dies, on a node that is not the origin.
+    """
+    lab = many_servers(folder, 2)
+    try:
+        assert rig.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
+        done = [seen["operation"] for seen in lab.operations("P1") if seen["operation"].islower()]
+    finally:
+        lab.stop()
+    return range(done.index("write"), len(done) - done[::-1].index("clock") - 1)
+
+
+def test_powershell_dies_before_every_operation(
+    rig: Rig, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """One run in which each node loses its PowerShell at another operation; a retry restarts each service once."""
+    points = boundaries(rig, tmp_path / "clean")
+    assert len(points) >= 12
+    record_property("boundaries", len(points))
+    lab = many_servers(tmp_path / "lab", len(points) + 1)
+    try:
+        cluster = cluster_of(lab, waves="all", max_failed=len(points), retries={"unreachable": 1})
+        dying = dict(zip([name for name in cluster.node_names if name != cluster.origin], points, strict=True))
+        for node, operations in dying.items():
+            lab.break_node(node, dies_after_operations=operations)
+        first = rig.rollout(cluster)
+        assert set(dying) == {node.node for node in first.nodes if node.slug == "session_lost"}
+        before = {node: lab.report(node)["service"]["starts"] for node in dying}
+        healed = rig.finished(steer.retry(rig.engine, first.record.id).id)
+        assert healed.record.verdict is Verdict.JOINED, healed.record.summary
+        for node, starts in before.items():
+            outcome = steps_of(healed, node)["service_restart"]
+            again = lab.report(node)["service"]["starts"] - starts
+            assert (1, again == 1) == (starts_since(lab, node), outcome.status is Status.CHANGED)
+            assert again == 0 or WHY.fullmatch(outcome.message), outcome.message
+        history = {node: lab.report(node)["service"]["history"] for node in dying}
+        assert {Status.UNCHANGED} == {node.status for node in rig.rollout(cluster).nodes}
+        assert history == {node: lab.report(node)["service"]["history"] for node in dying}
+    finally:
+        lab.stop()
+    print(f"restart owed: {len(points)} boundaries on the wire")  # noqa: T201 - asked for
+
+
+def until(lab: LabProcess, node: str, happened: Callable[[dict[str, int]], bool]) -> None:
+    """Waits for something that a machine counts."""
+    end = time.monotonic() + 30
+    while not happened({**lab.report(node)["operations"], "stops": lab.report(node)["service"]["stops"]}):
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_workers_die_between_edit_and_restart(tmp_path: Path) -> None:
+    """Kill -9 after the edit, after the copy and between stop and start: the run ends joined, each restarted once."""
+    with rig_at(tmp_path / "rig") as rig, four_servers(tmp_path / "lab") as lab:
+        for node in FOUR:
+            lab.break_node(node, latency_ms=30, service={"start_seconds": 0.4})
+        run = rig.start(cluster_of(lab)).id
+        for node, happened in (
+            ("S1", lambda done: done.get("write", 0) > 0),
+            ("S2", lambda done: done.get("spread", 0) > 0),
+            ("P1", lambda done: done["stops"] > 0),
+        ):
+            until(lab, node, happened)
+            rig.kill_worker()
+            rig.start_worker()
+        done = rig.finished(run)
+        assert done.record.verdict is Verdict.JOINED, done.record.summary
+        assert {1} == {starts_since(lab, node) for node in FOUR}
+        assert {1} == {lab.report(node)["service"]["stops"] for node in FOUR}
+        assert_joined(lab, SERVICE, "30")
+        history = {node: lab.report(node)["service"]["history"] for node in FOUR}
+        assert {Status.UNCHANGED} == {node.status for node in rig.rollout(cluster_of(lab)).nodes}
+        assert history == {node: lab.report(node)["service"]["history"] for node in FOUR}
