@@ -133,8 +133,9 @@ def _edited(work: Work, path: str, editor: Editor, content: Reply, state: Reply)
 
 
 def _told(needed: list[_Edited], recycled: tuple[Change, ...]) -> str:
-    parts = [f"{len(needed)} files edited"] if needed else []
-    return ", ".join([*parts, *([RECYCLED] if recycled else [])])
+    count = "one file" if len(needed) == 1 else f"{len(needed)} files"
+    parts = [f"{count} edited"] if needed else []
+    return ", ".join([*parts, *(change.what for change in recycled)])
 
 
 def _recycling(layout: Layout, edited: list[_Edited]) -> tuple[Change, ...]:

@@ -132,7 +132,7 @@ def test_a_retry_can_choose(rig: Rig, lab: LabProcess) -> None:
     first = rig.rollout(cluster_of(lab))
     lab.heal("P2")
     assert steer.retry(rig.engine, first.record.id, {"unreachable"}).only == ("P2",)
-    with pytest.raises(InputRefused, match="nothing of run"):
+    with pytest.raises(InputRefused, match="no node of run"):
         steer.retry(rig.engine, first.record.id, {"not_started"})
     rig.finished(rig.engine.store.runs(1)[0].id)
 
