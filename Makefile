@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.installed
 
-.PHONY: demo test check format lint types contracts bench clean install
+.PHONY: demo test matrix check format lint types contracts bench clean install
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -19,6 +19,9 @@ demo: $(STAMP)  ## four simulated servers, from untouched to joined
 
 test: $(STAMP)  ## the whole suite
 	$(BIN)/pytest -n 2 --dist loadfile
+
+matrix: $(STAMP)  ## every fault at every point of a rollout; takes an hour, `tail -f matrix.log` tells how far it is
+	FAULT_MATRIX=all FAULT_MATRIX_LOG=matrix.log $(BIN)/pytest -n 0 tests/integration/test_fault_matrix.py
 
 format: $(STAMP)
 	$(BIN)/ruff format .

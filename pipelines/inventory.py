@@ -102,10 +102,12 @@ class _Check:
             )
         self._files()
         cluster, errors = self._validated()
-        self.problems.extend(explain(self.file, self.document, errors))
+        self.problems.extend(explain(self.file, self.document, [error for error in errors if error["loc"]]))
         self._names()
         self._hosts()
         self._pools()
+        if not self.problems:  # what the schema says of the whole file, the three above say of a line
+            self.problems.extend(explain(self.file, self.document, errors))
         if cluster is None or self.problems:
             found = self.problems or [Problem(file=self.file, line=1, message=_plain_words(errors))]
             raise ClusterRefused(self.file, tuple(sorted(found, key=lambda p: (p.line, p.column))))

@@ -24,6 +24,14 @@ def absent(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints what tests measured (`record_property("measured", ...)`), wherever they ran."""
+    reports = [report for group in terminalreporter.stats.values() for report in group]
+    told = [value for report in reports for name, value in getattr(report, "user_properties", ()) if name == "measured"]
+    for line in dict.fromkeys(told):
+        terminalreporter.write_line(str(line))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _scrubbed() -> Iterator[None]:
     """No ESYNC_* variable of the developer's shell reaches any test, session fixtures included."""

@@ -4,6 +4,7 @@ Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
 $Utf8 = New-Object Text.UTF8Encoding
 $Held = New-Object 'Collections.Generic.List[IDisposable]'
+$Beside = New-Object 'Collections.Generic.List[IDisposable]'
 $Out = [Console]::OpenStandardOutput()
 
 ${function:ConvertFrom-Base64} = { param([string]$Base64) return $Utf8.GetString([Convert]::FromBase64String($Base64)) }
@@ -12,6 +13,12 @@ ${function:Write-Bytes} = {
     param([string]$Path, [string]$Base64)
     $null = [IO.Directory]::CreateDirectory([IO.Path]::GetDirectoryName($Path))
     [IO.File]::WriteAllBytes($Path, [Convert]::FromBase64String($Base64))
+}
+
+${function:Write-Many} = {
+    param([string]$Folder, [int]$Count)
+    $null = [IO.Directory]::CreateDirectory($Folder)
+    foreach ($number in 1..$Count) { [IO.File]::Create(('{0}\{1:d5}' -f $Folder, ($number - 1))).Dispose() }
 }
 
 ${function:Add-Attribute} = {
@@ -32,6 +39,13 @@ ${function:New-Link} = {
 ${function:Remove-Link} = {
     param([string]$Path)
     if ([IO.Directory]::Exists($Path)) { [IO.Directory]::Delete($Path) } else { [IO.File]::Delete($Path) }
+}
+
+# The quick way fails at read-only files. Links are gone by then: not every PowerShell stops at them.
+${function:Remove-Tree} = {
+    param([string]$Path)
+    if (-not [IO.Directory]::Exists($Path)) { return }
+    try { [IO.Directory]::Delete($Path, $true) } catch { Remove-Item -LiteralPath $Path -Recurse -Force }
 }
 
 ${function:Get-Look} = {
@@ -69,7 +83,7 @@ $Serve = {
             while ($reader.ReadLine()) { continue }
             $path = ($asked + '  ').Split(' ')[1]
             if ($Answers.ContainsKey($path)) {
-                Start-Sleep -Seconds $Answers[$path].Wait
+                [Threading.Thread]::Sleep(1000 * $Answers[$path].Wait)
                 $bytes = $Answers[$path].Bytes
                 $stream.Write($bytes, 0, $bytes.Length)
             }
@@ -83,12 +97,12 @@ $Serve = {
 $KillStarting = {
     param($Log)
     foreach ($turn in 1..600) {
-        Start-Sleep -Milliseconds 50
+        [Threading.Thread]::Sleep(50)
         if (-not [IO.File]::Exists($Log)) { continue }
         $said = New-Object IO.StreamReader (New-Object IO.FileStream $Log, 'Open', 'Read', 'ReadWrite')
         try { $found = [regex]::Match($said.ReadToEnd(), ' starting pid=(\d+)') } finally { $said.Dispose() }
         if ($found.Success) {
-            Stop-Process -Id $found.Groups[1].Value -Force
+            [Diagnostics.Process]::GetProcessById($found.Groups[1].Value).Kill()
             return
         }
     }
@@ -96,8 +110,11 @@ $KillStarting = {
 
 ${function:Start-Beside} = {
     param([scriptblock]$Script, [object[]]$Arguments)
-    $shell = [PowerShell]::Create().AddScript($Script.ToString())
+    # The other way to begin loads every module there is, before the script runs.
+    $state = [Management.Automation.Runspaces.InitialSessionState]::CreateDefault2()
+    $shell = [PowerShell]::Create($state).AddScript($Script.ToString())
     foreach ($argument in $Arguments) { $shell = $shell.AddArgument($argument) }
+    $Beside.Add($shell)
     $null = $shell.BeginInvoke()
 }
 

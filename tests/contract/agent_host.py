@@ -83,7 +83,7 @@ class _Hands:
         Raises:
             RuntimeError: one of them failed.
         """
-        _send(self._channel, base64.b64encode("\n".join(["$null", *statements]).encode()) + b"\n")
+        _send(self._channel, base64.b64encode("\n".join(["$null = 0", *statements]).encode()) + b"\n")
         answer = self._lines.next()
         said = base64.b64decode(answer[1:]).decode()
         if answer[0] == "-":
@@ -231,10 +231,7 @@ class HostMachine:
         self._links.clear()
         self._services.clear()
         place = _text(f"{self._home}\\{self._case}")
-        self._hands.do(
-            "Clear-Held", *services, *links,
-            f"if (Test-Path -LiteralPath {place}) {{ Remove-Item -LiteralPath {place} -Recurse -Force }}",
-        )  # fmt: skip
+        self._hands.do("Clear-Held", *services, *links, f"Remove-Tree {place}")
         self._case += 1
 
     def leftovers(self) -> str:
@@ -260,7 +257,7 @@ class HostMachine:
         hive, key = "[Microsoft.Win32.Registry]::LocalMachine", f"{KEY}\\{self._token}"
         try:
             self._hands.do(
-                f"Remove-Item -LiteralPath {_text(self._home)} -Recurse -Force",
+                f"Remove-Tree {_text(self._home)}",
                 f"$others = [IO.Directory]::GetFileSystemEntries({_text(ALL)})",
                 f"if (-not $others) {{ [IO.Directory]::Delete({_text(ALL)}) }}",
                 f"{hive}.DeleteSubKeyTree({_text(key)}, $false)",
@@ -291,8 +288,7 @@ def _statements(given: Json) -> Iterable[str]:
     for path, content in given.get("files", {}).items():
         yield f"Write-Bytes {_text(path)} '{base64.b64encode(content_of(content)).decode()}'"
     for path, count in given.get("many", {}).items():
-        yield f"$null = [IO.Directory]::CreateDirectory({_text(path)})"
-        yield f"0..{count - 1} | ForEach-Object {{ [IO.File]::Create({_text(path)} + ('\\{{0:d5}}' -f $_)).Dispose() }}"
+        yield f"Write-Many {_text(path)} {count}"
     for path, target in given.get("links", {}).items():
         yield f"New-Link {_text(path)} {_text(target)}"
     for attribute in ("readonly", "hidden"):

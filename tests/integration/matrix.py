@@ -233,7 +233,9 @@ class Round:
     retried: bool
 
 
-def rounds(origin: Sequence[Cell], others: Sequence[Cell], nodes: Sequence[str], worn: Sequence[str]) -> list[Round]:
+def rounds(
+    origin: Sequence[Cell], others: Sequence[Cell], nodes: Sequence[str], worn: Sequence[str], *, spare: bool = False
+) -> list[Round]:
     """Every cell once.
 
     What ends a run for all, because it befalls the origin before anything was written, is played alone; cells that
@@ -244,12 +246,13 @@ def rounds(origin: Sequence[Cell], others: Sequence[Cell], nodes: Sequence[str],
         others: cells of any other node.
         nodes: those others.
         worn: those of them that had been set up before.
+        spare: leave out cells of the origin for which there would have to be more rounds.
     """
     found: list[dict[str, Cell]] = [{ORIGIN: cell} for cell in origin if cell.point.stage == "observe"]
     for stage in ("observe", "wave", "verify"):
         of_origin = deque(cell for cell in origin if cell.point.stage == stage != "observe")
         waiting = sorted((cell for cell in others if cell.point.stage == stage), key=lambda cell: cell.fault.long)
-        while waiting or of_origin:
+        while waiting or (of_origin and not spare):
             cells, waiting = _dealt(waiting, nodes, worn)
             if of_origin:
                 cells[ORIGIN] = of_origin.popleft()

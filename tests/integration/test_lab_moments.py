@@ -1,0 +1,140 @@
+"""Faults that begin at a moment, over the wire: what a client sees, what was done, and how it passes."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from winrm.exceptions import AuthenticationError, WinRMOperationTimeoutError, WinRMTransportError, WSManFaultError
+
+from lab.remote import LabProcess, running_lab, spare_addresses
+from tests.integration.test_lab_winrm import client, powershell
+
+pytestmark = pytest.mark.integration
+
+MKDIR = {"op": "mkdir", "path": r"C:\made"}
+
+
+@pytest.fixture
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabProcess]:
+    """One node."""
+    with running_lab(tmp_path_factory.mktemp("lab"), "--nodes", "1", "--address", spare_addresses()) as running:
+        yield running
+
+
+class Gone(Exception):
+    """PowerShell ended without an answer."""
+
+
+def talking(lab: LabProcess) -> Callable[..., list[dict[str, Any]]]:
+    """How to ask a PowerShell there."""
+    protocol = client(lab)
+    shell = protocol.open_shell()
+    command = powershell(protocol, shell)
+
+    def request(*ops: dict[str, Any]) -> list[dict[str, Any]]:
+        line = json.dumps({"v": 1, "id": "1", "ops": ops}).encode() + b"\n"
+        protocol.send_command_input(shell, command, line)
+        out, ended = b"", False
+        while not out.endswith(b"\n"):
+            if ended:
+                raise Gone
+            said, _, _, ended = protocol.get_command_output_raw(shell, command)
+            out += said
+        return list(json.loads(out)["results"])
+
+    return request
+
+
+def begins(lab: LabProcess, *, after: bool = False, seconds: float | None = None, **faults: object) -> None:
+    """Faults that begin with the making of a folder."""
+    at = {"operation": "mkdir", "target": r"c:\MADE", "after": after}
+    lab.break_node("S1", later=[{"at": at, "faults": faults, "seconds": seconds}])
+
+
+def made(lab: LabProcess) -> bool:
+    """Whether the folder is there."""
+    return (lab.disk("S1") / "made").is_dir()
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_before_and_after(lab: LabProcess, *, after: bool) -> None:
+    """The process ends without a reply; what was to be done is done or not, as the moment says."""
+    request = talking(lab)
+    begins(lab, after=after, dies_after_operations=0)
+    with pytest.raises(Gone):
+        request(MKDIR)
+    assert (after, 1) == (made(lab), lab.report("S1")["begun"])
+
+
+@pytest.mark.parametrize(
+    ("faults", "seen"),
+    [
+        ({"refuse_connections": True}, OSError),
+        ({"away": True}, OSError),
+        ({"reset_replies": 1}, OSError),
+        ({"http_errors": {"status": 500, "times": 1}}, WinRMTransportError),
+        ({"http_errors": {"status": 503, "times": 1}}, WinRMTransportError),
+        ({"refuse_logons": True}, AuthenticationError),
+        ({"refuse_operations": 1}, WSManFaultError),
+        ({"receive_timeouts": 1}, WinRMOperationTimeoutError),
+    ],
+)
+def test_the_wire_breaks_under_a_reply(lab: LabProcess, faults: dict[str, Any], seen: type[Exception]) -> None:
+    """The message that is under way when it begins is the one that fails; what was asked is done."""
+    request = talking(lab)
+    begins(lab, **faults)
+    with pytest.raises(seen):
+        request(MKDIR)
+    assert made(lab)
+
+
+def test_it_passes_by_itself(lab: LabProcess) -> None:
+    """After its seconds the node is as it was, and answers."""
+    request = talking(lab)
+    begins(lab, seconds=0.2, away=True)
+    with pytest.raises(OSError, match=r"Connection|Remote"):
+        request(MKDIR)
+    until = time.monotonic() + 10
+    while lab.report("S1")["faults"].get("away"):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    request = talking(lab)
+    assert [{"ok": True, "changed": False}] == request(MKDIR)
+
+
+def test_a_node_that_hangs_goes_on_when_it_is_healed(lab: LabProcess) -> None:
+    """No reply while it hangs; the operation is done afterwards."""
+    request = talking(lab)
+    begins(lab, hangs=True)
+    with pytest.raises(WinRMOperationTimeoutError):
+        request(MKDIR)
+    assert not made(lab)
+    lab.heal("S1")
+    until = time.monotonic() + 10
+    while not made(lab):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_a_power_cut_ends_what_runs(lab: LabProcess) -> None:
+    """The operation is not done, the shell is gone, and the service starts by itself when the power is back."""
+    request = talking(lab)
+    starts = lab.report("S1")["service"]["starts"]
+    begins(lab, power_cut=True)
+    with pytest.raises(OSError, match=r"Connection|Remote"):
+        request(MKDIR)
+    report = lab.report("S1")
+    assert (False, 0, "stopped") == (made(lab), report["shells_open"], report["service"]["state"])
+    lab.heal("S1")
+    assert ("running", starts + 1) == tuple(lab.report("S1")["service"][what] for what in ("state", "starts"))
+
+
+def test_what_was_done_can_be_read_back(lab: LabProcess) -> None:
+    """The agent's operations and the messages that carried them, in order."""
+    request = talking(lab)
+    request(MKDIR, {"op": "clock"})
+    seen = [(one["operation"], one["target"]) for one in lab.operations("S1")]
+    asked = [one for one in seen if one[0] != "Receive"]
+    assert [("Create", ""), ("Command", ""), ("Send", ""), ("Send", ""), ("mkdir", r"C:\made"), ("clock", "")] == asked

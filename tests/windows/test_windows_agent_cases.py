@@ -1,0 +1,56 @@
+"""The agent's cases as they run on a real Windows host: over WinRM and TLS, here to a nearly-Windows machine.
+
+A choice of them, as all take three minutes; `WINDOWS_TEST_ALL_CASES=1` runs all.
+"""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.integration.rig import cluster_of
+from tests.windows.machines import EXE, SERVICE, Farm
+
+pytestmark = [pytest.mark.windows, pytest.mark.integration, pytest.mark.timeout(900)]
+
+#: One or more of each operation, of each way to be laid out, and the lines that are no request.
+_CHOICE = (
+    "host-envelope or host-hello or host-clock or host-http or host-tcp or held or readonly or hidden or host-registry "
+    "or host-service-query or host-service-stop or host-run or host-touch or host-version "
+    "or host-write-backup or host-write-large or host-spread-some or host-mkdir or host-remove or host-path-odd "
+    "or host-path-longer or host-list-kinds or host-guard-fence-newer or host-guard-folders-outside or as_it_was_found"
+)
+
+
+def test_the_cases_pass_on_a_host_that_the_variables_name(farm: Farm) -> None:
+    """In another pytest that knows no more than the variables; afterwards nothing of it is left on the machine."""
+    machine = farm.machines["S2"]
+    endpoint = cluster_of(farm.lab).endpoint(machine.name)
+    given = {
+        "WINDOWS_TEST_HOST": endpoint.host,
+        "WINDOWS_TEST_PORT": str(endpoint.port),
+        "WINDOWS_TEST_USER": endpoint.user,
+        "WINDOWS_TEST_PASSWORD": farm.lab.password,
+        "WINDOWS_TEST_TRANSPORT": endpoint.transport.value,
+        "WINDOWS_TEST_CA_FILE": str(farm.lab.ca_file),
+        "WINDOWS_TEST_SERVICE_PROGRAM": rf"{SERVICE}\{EXE}.exe",
+    }
+    whole = os.environ.get("WINDOWS_TEST_ALL_CASES")
+    chosen = "[host or left_as_it_was_found or test_live" if whole else f"({_CHOICE}) and not (pwsh or wine or lab)"
+    command = [sys.executable, "-m", "pytest", "tests/contract/test_agent_protocol.py", "tests/live", "-q", "-n", "0"]
+    done = subprocess.run(
+        [*command, "-p", "no:cacheprovider", "-k", chosen],
+        env={**os.environ, **given},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = done.stdout[-4000:]
+    assert 0 == done.returncode, said
+    passed = re.search(r"(\d+) passed", said)
+    assert passed
+    assert int(passed[1]) >= (200 if whole else 50), said
+    assert [] == list(machine.at(r"C:\ProgramData").glob("esync-agent-cases"))
+    assert not machine.processes("needs.exe") + machine.processes("practice.exe")
