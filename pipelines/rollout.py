@@ -228,7 +228,7 @@ def following(view: View) -> Turn | Stop:
 
 
 def _conclude(engine: Engine, record: RunRecord, stop: Stop) -> None:
-    """Writes the verdict, once, and lets the cluster go."""
+    """Writes the verdict, once; with it the store lets the cluster go."""
     ended = now()
     update = {
         "state": RunState.CONCLUDED,
@@ -244,5 +244,3 @@ def _conclude(engine: Engine, record: RunRecord, stop: Stop) -> None:
         return
     # In the log too: whoever rewrites the store's history cannot rewrite this.
     log.info("run concluded", run=record.id, verdict=stop.verdict.value, chain=engine.store.chain(record.id).head)
-    if stop.verdict is not Verdict.LOCKED:
-        engine.store.unlock_cluster(record.cluster, record.id)

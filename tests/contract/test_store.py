@@ -46,6 +46,11 @@ def an_outcome(node: str = "S1", step: str = "config_edit", turn: str = "wave-1"
     return StepOutcome.model_validate(values | more)
 
 
+def conclude(store: RunStore, run: str) -> None:
+    """Ends a run."""
+    assert store.save(store.run(run).model_copy(update={"state": RunState.CONCLUDED})) is not None
+
+
 def claimed(store: RunStore, run: str, node: str, holder: str, ttl: float = 60) -> int:
     """The fence of a claim that must succeed."""
     fence = store.claim(run, node, holder, ttl)
@@ -167,6 +172,7 @@ class TestRuns:
         store.forget("r1")
         assert ((), (), (), ()) == (store.runs(), store.active(), store.outcomes("r1"), store.events("r1"))
         assert ({}, {}, {}) == (store.documents("r1", "facts"), store.leases("r1"), store.flags("r1"))
+        store.create(a_run("r2"))
         assert store.lock_cluster("shop", "r2", 60) is None
         assert "r3" == store.create(a_run("r3", key="k")).id
 
@@ -409,17 +415,32 @@ class TestHolds:
         assert store.claim("r2", "S1", "w2", 60) is not None
 
     def test_a_cluster_has_one_run(self, store: RunStore) -> None:
-        """The lock names the run that holds it to all others, until it is given back by that run."""
+        """The lock names the run that holds it to all others, until that run is concluded."""
+        for name in ("r1", "r2", "r3"):
+            store.create(a_run(name))
         assert store.lock_cluster("shop", "r1", 60) is None
         assert store.lock_cluster("shop", "r1", 60) is None
         assert "r1" == store.lock_cluster("shop", "r2", 60)
-        store.unlock_cluster("shop", "r2")
+        conclude(store, "r3")
         assert "r1" == store.lock_cluster("shop", "r2", 60)
-        store.unlock_cluster("shop", "r1")
+        conclude(store, "r1")
         assert store.lock_cluster("shop", "r2", 60) is None
+        assert "r2" == store.lock_cluster("shop", "r1", 60)
+
+    @pytest.mark.parametrize("late", ["concluded", "unknown"])
+    def test_what_has_ended_takes_no_cluster(self, store: RunStore, late: str) -> None:
+        """A renewal by somebody who read the run before its end leaves the cluster free for the next run."""
+        for name in ("concluded", "next"):
+            store.create(a_run(name))
+        store.lock_cluster("shop", "concluded", 60)
+        conclude(store, "concluded")
+        assert store.lock_cluster("shop", late, 60) is None
+        assert store.lock_cluster("shop", "next", 60) is None
 
     def test_a_cluster_lock_lapses(self, store: RunStore) -> None:
         """A run that no longer renews loses the cluster."""
+        store.create(a_run("r1"))
+        store.create(a_run("r2"))
         store.lock_cluster("shop", "r1", BRIEF)
         time.sleep(2 * BRIEF)
         assert store.lock_cluster("shop", "r2", 60) is None

@@ -41,9 +41,7 @@ __all__ = ["PASSWORD", "Esync", "Life", "WorkerDied", "families_known"]
 
 PASSWORD = "ONE_PROCESS_PASSWORD"  # the variable's name
 LEASE = 600.0  #: seconds; nothing is renewed while a test runs
-WRITES = frozenset(
-    {"save", "flag", "record", "note", "put", "claim", "renew", "release", "lock_cluster", "unlock_cluster"}
-)
+WRITES = frozenset({"save", "flag", "record", "note", "put", "claim", "renew", "release", "lock_cluster"})
 
 
 class WorkerDied(BaseException):

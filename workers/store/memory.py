@@ -101,6 +101,8 @@ class MemoryStore(RunStore):
             for event in events:
                 kept.note(event)
             kept.pulse = self._clock()
+            if kept.record.state is RunState.CONCLUDED:
+                self._unlock(kept.record.cluster, record.id)
             return kept.record
 
     @override
@@ -110,7 +112,7 @@ class MemoryStore(RunStore):
             if kept is None:
                 return
             self._keys = {key: run for key, run in self._keys.items() if run != run_id}
-            self.unlock_cluster(kept.record.cluster, run_id)
+            self._unlock(kept.record.cluster, run_id)
 
     @override
     def progress(self, run_id: str) -> float:
@@ -241,14 +243,15 @@ class MemoryStore(RunStore):
 
     @override
     def lock_cluster(self, cluster: str, run_id: str, ttl: float) -> str | None:
-        holder = self._hold("cluster", cluster, run_id, ttl)
-        return None if holder == run_id else holder
-
-    @override
-    def unlock_cluster(self, cluster: str, run_id: str) -> None:
         with self._lock:
-            if self._holds.get(("cluster", cluster), (0.0, ""))[1] == run_id:
-                del self._holds["cluster", cluster]
+            holder = self._hold("cluster", cluster, run_id, ttl)
+            if run_id not in self.active():
+                self._unlock(cluster, run_id)
+            return None if holder == run_id else holder
+
+    def _unlock(self, cluster: str, run_id: str) -> None:
+        if self._holds.get(("cluster", cluster), (0.0, ""))[1] == run_id:
+            del self._holds["cluster", cluster]
 
     @override
     def elect(self, name: str, holder: str, ttl: float) -> bool:

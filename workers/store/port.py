@@ -156,10 +156,10 @@ class _Holds(Protocol):
         """Node -> holder of the leases that have not lapsed."""
 
     def lock_cluster(self, cluster: str, run_id: str, ttl: float) -> str | None:
-        """Takes or renews the lock on a cluster for `ttl` seconds: None; or the id of the run that holds it."""
+        """Takes or renews the lock on a cluster for `ttl` seconds: None; or the id of the other run that holds it.
 
-    def unlock_cluster(self, cluster: str, run_id: str) -> None:
-        """Gives the lock back. Nothing happens when another run holds it."""
+        A run that is concluded or unknown takes nothing. Saving a run as concluded gives its lock back.
+        """
 
     def elect(self, name: str, holder: str, ttl: float) -> bool:
         """Whether `holder` leads for the next `ttl` seconds: the first to ask does, until it stops asking."""

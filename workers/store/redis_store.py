@@ -163,6 +163,7 @@ class RedisStore(RunStore):
         stored = record.model_copy(update={"version": record.version + 1})
         token = uuid.uuid4().hex
         keys = [self._of(record.id), self._key("active"), self._of(record.id, "events")]
+        keys.append(self._key("lock", record.cluster))
         written = (record.id, record.version, token, stored.to_json(), _active(record))
         kept = self._call("save", keys, *written, *_noting(*events))
         if kept == -1:
@@ -278,12 +279,8 @@ class RedisStore(RunStore):
 
     @override
     def lock_cluster(self, cluster: str, run_id: str, ttl: float) -> str | None:
-        holder = self._call("hold", [self._key("lock", cluster)], run_id, _milliseconds(ttl))
-        return None if holder == run_id else cast("str", holder)
-
-    @override
-    def unlock_cluster(self, cluster: str, run_id: str) -> None:
-        self._call("unhold", [self._key("lock", cluster)], run_id)
+        keys = [self._key("lock", cluster), self._key("active")]
+        return cast("str | None", self._call("lock", keys, run_id, _milliseconds(ttl)))
 
     @override
     def elect(self, name: str, holder: str, ttl: float) -> bool:

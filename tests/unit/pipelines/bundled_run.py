@@ -76,6 +76,7 @@ class MadeUpRun:
         self.id = started.id
         self.store.put(self.id, DIGESTS, DIGESTS, self._family().to_json())
         if locked:
+            self.store.create(RunRecord(id="another-run", cluster="shop", spec={}))
             self.store.lock_cluster("shop", "another-run", 60)
         rollout.begin(self.engine, self.id)
         while self.record.state is not RunState.CONCLUDED:

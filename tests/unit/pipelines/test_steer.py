@@ -140,7 +140,7 @@ def test_a_second_run_is_told_who_has_the_cluster(engine: Engine) -> None:
 def test_a_run_whose_lock_lapsed_waits_for_the_one_that_took_it(engine: Engine) -> None:
     """Two runs never work on one cluster: what was forgotten is pushed on only when the other has ended."""
     fresh(engine, "forgotten")
-    engine.store.lock_cluster("shop", "other", LOCK_TTL)
+    engine.store.lock_cluster("shop", fresh(engine, "other").id, LOCK_TTL)
     patient = Engine(Settings(stall_after=0.01), engine.store, engine.vault, engine.app)
     assert push_on(patient, "forgotten") == ""
     assert engine.store.run("forgotten").state is RunState.CREATED

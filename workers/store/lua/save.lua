@@ -1,4 +1,4 @@
--- KEYS run, active, events
+-- KEYS run, active, events, lock of its cluster
 -- ARGV id, version read, token of this write, record, active ('1' or '0'), cap, then digest and event of what to note
 -- Returns 1 kept, 0 another was faster, -1 no such run.
 local stands = redis.call('HMGET', KEYS[1], 'version', 'token')
@@ -7,7 +7,12 @@ if not stands[1] then return -1 end
 if stands[2] == ARGV[3] then return 1 end
 if stands[1] ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], 'version', whole(stands[1] + 1), 'token', ARGV[3], 'record', ARGV[4])
-if ARGV[5] == '1' then redis.call('SADD', KEYS[2], ARGV[1]) else redis.call('SREM', KEYS[2], ARGV[1]) end
+if ARGV[5] == '1' then
+  redis.call('SADD', KEYS[2], ARGV[1])
+else
+  redis.call('SREM', KEYS[2], ARGV[1])
+  if redis.call('GET', KEYS[4]) == ARGV[1] then redis.call('DEL', KEYS[4]) end
+end
 for i = 7, #ARGV, 2 do append(KEYS[1], KEYS[3], ARGV[6], ARGV[i], ARGV[i + 1]) end
 beat(KEYS[1])
 return 1
