@@ -18,6 +18,7 @@ from pipelines.report import build
 from pipelines.report_rows import Report
 from pipelines.services import Running, working
 from tasks.cluster import Cluster
+from tasks.ektron.wording import counted
 from workers.errors import RunUnknown
 from workers.records import RunRecord, RunState, Verdict
 from workers.settings import load_settings
@@ -156,7 +157,7 @@ def described(cluster: Cluster) -> str:
     for node in cluster.nodes:
         pools[node.pool] = pools.get(node.pool, 0) + 1
     listed = ", ".join(f"{count} in {pool}" for pool, count in pools.items())
-    count = "1 node" if len(cluster.nodes) == 1 else f"{len(cluster.nodes)} nodes"
+    count = counted(len(cluster.nodes), "node")
     return f"{cluster.name} (edition {cluster.edition}, origin {cluster.origin}), {count}: {listed}"
 
 

@@ -10,6 +10,7 @@ from tasks.cluster import Cluster
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts import NodeFacts
 from tasks.ektron.invariants import judge, judge_prerequisites
+from tasks.ektron.wording import counted
 from tasks.install_check import differing
 from tasks.material import OBSERVED, PLANNED, VERIFIED
 from tasks.runner import CANCEL, account
@@ -165,7 +166,7 @@ def within_budget(view: View) -> Go | Stop:
         allowed = max(1, math.floor(len(view.cluster.nodes) / 3))
     if len(failed) > allowed and next_wave(view):
         names = ", ".join(failed)
-        return Stop(Verdict.STOPPED, f"{len(failed)} nodes failed ({names}), the policy allows {allowed}")
+        return Stop(Verdict.STOPPED, f"{counted(len(failed), 'node')} failed ({names}), the policy allows {allowed}")
     return Go()
 
 

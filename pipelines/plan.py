@@ -8,6 +8,7 @@ from tasks.cluster import Cluster, Role
 from tasks.ektron.certificates import CLIENT_KINDS, KINDS
 from tasks.ektron.facts import NodeFacts, Spread
 from tasks.ektron.wanted import differences, restart_reason
+from tasks.ektron.wording import all_are, counted
 from tasks.material import FamilyDigests
 from workers.records import Change, Record
 
@@ -70,14 +71,14 @@ class Plan(Record):
         """One line for people."""
         busy = [node for node in self.nodes if not node.empty]
         if not busy:
-            all_of_them = "the node is as it" if len(self.nodes) == 1 else f"all {len(self.nodes)} nodes are as they"
-            return f"nothing to do: {all_of_them} should be"
+            they = "it" if len(self.nodes) == 1 else "they"
+            return f"nothing to do: {all_are(len(self.nodes))} as {they} should be"
         restarts = sum(1 for node in busy if node.restart)
         changes = sum(len(node.changes) for node in busy)
         files, size = sum(node.files for node in busy), sum(node.bytes for node in busy)
         return (
-            f"{_counted(changes, 'change')} on {len(busy)} of {_counted(len(self.nodes), 'node')}, "
-            f"{_counted(files, 'file')} of {size / 1000:.1f} kB to copy, {_counted(restarts, 'service restart')}, "
+            f"{counted(changes, 'change')} on {len(busy)} of {counted(len(self.nodes), 'node')}, "
+            f"{counted(files, 'file')} of {size / 1000:.1f} kB to copy, {counted(restarts, 'service restart')}, "
             f"about {sum(node.messages for node in busy)} messages"
         )
 
@@ -97,10 +98,6 @@ def make_plan(cluster: Cluster, facts: Mapping[str, NodeFacts], family: FamilyDi
         waves=waves_of(cluster, names),
         family=dict(family.hashes),
     )
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _node_plan(cluster: Cluster, facts: NodeFacts, family: FamilyDigests) -> NodePlan:

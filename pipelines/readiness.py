@@ -6,6 +6,7 @@ from pipelines.decide import gate, whole
 from pipelines.view import FINDINGS, Stop, View
 from tasks.ektron.findings import Finding, Findings
 from tasks.ektron.invariants import judge_readiness
+from tasks.ektron.wording import all_are, counted
 from tasks.material import OBSERVED
 from workers.errors import LogonRefused
 from workers.records import Status, StepOutcome, Verdict
@@ -44,8 +45,8 @@ def ready(view: View) -> Stop:
     if unknown:
         return Stop(Verdict.INCONCLUSIVE, f"{unknown[0].invariant} could not be decided: {unknown[0].evidence}")
     warnings = len(findings.refuted_warnings)
-    besides = f"; {warnings} warnings" if warnings else ""
-    return Stop(Verdict.READY, f"all {len(view.cluster.nodes)} nodes are ready for a rollout{besides}")
+    besides = f"; {counted(warnings, 'warning')}" if warnings else ""
+    return Stop(Verdict.READY, f"{all_are(len(view.cluster.nodes))} ready for a rollout{besides}")
 
 
 def _judged(view: View) -> Findings:

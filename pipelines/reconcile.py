@@ -11,6 +11,7 @@ from contextlib import suppress
 from pipelines.engine import Engine
 from pipelines.rollout import LOCK_TTL, LOOKING, begin, join_and_verify, publish
 from pipelines.view import View
+from tasks.ektron.wording import counted
 from tasks.runner import CANCEL, PAUSE
 from workers.errors import EsyncError
 from workers.logs import logger
@@ -46,7 +47,7 @@ def push_on(engine: Engine, run_id: str) -> str:
         return "joined"
     if not stalled or engine.store.leases(run_id):
         return ""
-    message = f"{len(unfinished)} nodes had gone silent"
+    message = f"{counted(len(unfinished), 'node')} had gone silent"
     engine.store.note(run_id, Event(kind="turn.pushed_on", turn=turn.name, message=message))
     publish(engine, record, [node for node in turn.nodes if node in unfinished])
     return message

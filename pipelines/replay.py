@@ -7,6 +7,7 @@ from pipelines import decide
 from pipelines.evidence import Evidence
 from pipelines.rollout import decided, following
 from pipelines.view import FINDINGS, PLAN, Go, Stop, View
+from tasks.ektron.wording import counted
 from tasks.material import PLANNED, Material
 from tasks.runner import CANCEL
 from workers.errors import BundleRefused
@@ -100,4 +101,4 @@ class _Again:
 def _named(step: Turn | Stop) -> str:
     if isinstance(step, Stop):
         return f"the verdict {step.verdict.value}"
-    return f"the turn {step.name} of {len(step.nodes)} nodes"
+    return f"the turn {step.name} of {counted(len(step.nodes), 'node')}"

@@ -9,6 +9,7 @@ from pipelines.report import name_ranges
 from pipelines.report_findings import Consequence, before_the_run, consequences
 from pipelines.report_rows import FindingRow, Report
 from pipelines.standing import Standing
+from tasks.ektron.wording import counted
 from tasks.undo import CHANGED_SINCE
 from workers.records import Verdict
 
@@ -57,7 +58,7 @@ def verdict_line(report: Report) -> str:
 def totals_line(report: Report) -> str:
     """How many nodes came to what, worst first."""
     counts = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in report.totals.items())
-    return f"{len(report.nodes)} {'node' if len(report.nodes) == 1 else 'nodes'}: {counts}"
+    return f"{counted(len(report.nodes), 'node')}: {counts}"
 
 
 def cause_lines(report: Report) -> Iterator[str]:

@@ -88,7 +88,7 @@ def _came_to(known: _Known, node: str) -> NodeResult:
     waves = [o for o in outcomes if o.turn.startswith("wave") or o.step in {ROLLBACK, CLEANUP}]
     if any(o.status is Status.CHANGED for o in waves):
         return NodeResult(node=node, status=Status.CHANGED)
-    if waves or record.kind in {"verify", "doctor"}:
+    if waves or (outcomes and record.kind in {"verify", "doctor"}):
         return NodeResult(node=node, status=Status.UNCHANGED)
     part = known.needed.get(node) if record.kind == "plan" else None
     if part is not None:

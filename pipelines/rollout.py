@@ -17,6 +17,7 @@ from pipelines import decide, decide_rollback, readiness
 from pipelines.engine import Engine
 from pipelines.evidence import conclusion, evidence_of
 from pipelines.view import Go, Stop, View
+from tasks.ektron.wording import counted
 from tasks.step import (
     CERT_COPY,
     CLEANUP,
@@ -200,7 +201,7 @@ def _go_on(engine: Engine, record: RunRecord, joined: tuple[str, ...]) -> None:
     # Where the canary has seen everybody, the plan is made on the way to the next turn and not at a join.
     plan = record.plan_fingerprint or (view.plan.fingerprint if view.plan else "")
     update = {"state": RunState.RUNNING, "joined": joined, "turns": (*record.turns, turn), "plan_fingerprint": plan}
-    events = [Event(kind="turn.opened", turn=turn.name, message=f"{len(turn.nodes)} nodes")]
+    events = [Event(kind="turn.opened", turn=turn.name, message=counted(len(turn.nodes), "node"))]
     looked = {CANARY.name, OBSERVE.name}
     if plan and record.turn and record.turn.stage in looked and turn.stage not in looked:
         totals = view.plan.totals if view.plan else ""

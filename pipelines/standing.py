@@ -67,7 +67,8 @@ def stand(
     """
     changed = any(outcome.status is Status.CHANGED or outcome.touched for outcome in outcomes.values())
     if missing is not None:
-        return _as_seen(missing, changed=changed)
+        refused = not any(outcome.status is Status.CHANGED for outcome in outcomes.values())
+        return _as_seen(missing, changed=changed and not (refused and _all_of(needed, missing)))
     broken = next((step for step in steps if step in outcomes and outcomes[step].touched), "")
     if broken:
         return _broken_off(broken)
@@ -96,6 +97,11 @@ def _as_seen(missing: NodePlan, *, changed: bool) -> Stand:
         Standing.PARTLY,
         f"partly changed, every file whole: {count} still missing, the first is {first.what} in {first.file}",
     )
+
+
+def _all_of(needed: NodePlan | None, missing: NodePlan) -> bool:
+    """Whether nothing of what was wanted is there: a step that began was refused the very first file."""
+    return needed is not None and (needed.changes, needed.files) == (missing.changes, missing.files)
 
 
 def _broken_off(step: str) -> Stand:

@@ -6,6 +6,7 @@ from tasks.cluster import Cluster
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts import NodeFacts
 from tasks.ektron.findings import Finding, Findings
+from tasks.ektron.wording import all_are, counted
 from tasks.material import FamilyDigests
 from workers.records import Status, StepOutcome, Verdict
 
@@ -56,8 +57,8 @@ def verdict_of(nodes: Sequence[str], ended: Mapping[str, StepOutcome], findings:
     if unknown:
         return Verdict.INCONCLUSIVE, f"{unknown[0].invariant} could not be decided: {unknown[0].evidence}"
     warnings = findings.refuted_warnings
-    besides = f"; {len(warnings)} warnings" if warnings else ""
-    return Verdict.JOINED, f"all {len(nodes)} nodes are joined, no invariant is refuted{besides}"
+    besides = f"; {counted(len(warnings), 'warning')}" if warnings else ""
+    return Verdict.JOINED, f"{all_are(len(nodes))} joined, no invariant is refuted{besides}"
 
 
 def those(nodes: Sequence[str]) -> str:

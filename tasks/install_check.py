@@ -9,6 +9,7 @@ from tasks.config_edit import editors, tried
 from tasks.ektron.certificates import generate_family
 from tasks.ektron.facts import NodeFacts
 from tasks.ektron.wanted import differences, restart_reason
+from tasks.ektron.wording import changed_parts
 from tasks.material import OBSERVED, VERIFIED
 from tasks.observe import observe, planned_layout
 from tasks.observe_readiness import readiness
@@ -85,18 +86,8 @@ def _needs_nothing(work: Work, facts: NodeFacts) -> bool:
 
 
 def differing(planned: NodeFacts, facts: NodeFacts) -> list[str]:
-    """Names of what differs between two looks at a node, for people: `service_config.keys`."""
-    before, after = planned.comparable(), facts.comparable()
-    found = []
-    for name in sorted(before.keys() | after.keys()):
-        one, other = before.get(name), after.get(name)
-        if one == other:
-            continue
-        if isinstance(one, dict) and isinstance(other, dict):
-            found += [f"{name}.{key}" for key in sorted(one.keys() | other.keys()) if one.get(key) != other.get(key)]
-        else:
-            found.append(name)
-    return found
+    """What differs between two looks at a node, for people."""
+    return changed_parts(planned.comparable(), facts.comparable())
 
 
 def _require_editable(work: Work, contents: Mapping[str, bytes]) -> None:

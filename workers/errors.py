@@ -41,7 +41,6 @@ __all__ = [
     "LogonRefused",
     "NodeError",
     "NodeRefused",
-    "Recovery",
     "RunUnknown",
     "SecretUnavailable",
     "SessionLost",
@@ -63,14 +62,6 @@ class Failure(StrEnum):
     FAILED = "failed"  #: anything else: the node is not fit, or says that it could not do it
 
 
-class Recovery(StrEnum):
-    """What the caller may do next."""
-
-    RETRY = "retry"  #: nothing ran; the same request may be sent again
-    REOPEN = "reopen"  #: something may have run; open a new session and observe again
-    GIVE_UP = "give_up"  #: trying again without a person changes nothing
-
-
 class EsyncError(Exception):
     """Something went wrong that an operator can read about.
 
@@ -84,7 +75,6 @@ class EsyncError(Exception):
 
     slug: ClassVar[str] = "error"
     exit_code: ClassVar[int] = 1
-    recovery: ClassVar[Recovery] = Recovery.GIVE_UP
     failure: ClassVar[Failure | None] = Failure.FAILED
 
     def __init__(self, message: str, *, remedy: str = "", file: str = "") -> None:
@@ -114,7 +104,6 @@ class StoreUnavailable(EsyncError):
     """The run store or the broker does not answer."""
 
     slug = "store_unavailable"
-    recovery = Recovery.RETRY
 
 
 class RunUnknown(EsyncError):
@@ -158,7 +147,6 @@ class Unreachable(NodeError):
     slug = "unreachable"
     failure = Failure.UNREACHABLE
     exit_code = 4
-    recovery = Recovery.RETRY
 
 
 class LogonRefused(NodeError):
@@ -180,7 +168,6 @@ class Conflict(NodeError):
 
     slug = "conflict"
     failure = Failure.CONFLICT
-    recovery = Recovery.REOPEN
 
 
 class Stale(NodeError):
@@ -195,7 +182,6 @@ class SessionLost(NodeError):
 
     slug = "session_lost"
     failure = Failure.UNREACHABLE
-    recovery = Recovery.REOPEN
 
 
 class DeadlineExceeded(NodeError):

@@ -24,7 +24,6 @@ from workers.errors import (
     InputRefused,
     LogonRefused,
     NodeRefused,
-    Recovery,
     SessionLost,
     Unreachable,
 )
@@ -106,7 +105,6 @@ def test_a_wrong_password_is_tried_once(lab: LabProcess, transport: Transport) -
     with pytest.raises(LogonRefused, match=rf"S1 \(127.*:5986\) refused the logon of esync by {transport}") as caught:
         open_session(endpoint(lab, transport=transport), Secret(PLANTED))
     assert 1 == counted(lab, "logons_tried") - before
-    assert Recovery.GIVE_UP is caught.value.recovery
     assert PLANTED not in f"{caught.value!r} {caught.value.remedy}"
 
 
@@ -241,10 +239,10 @@ def test_any_doubt_in_mid_conversation_ends_the_session(lab: LabProcess, faults:
     with opened(lab) as session:
         session.hello()
         lab.break_node(NODE, **faults)
-        with pytest.raises(SessionLost) as caught:
+        with pytest.raises(SessionLost):
             session.ask([ops.clock()], deadline=10)
         lab.heal(NODE)
-        assert (Recovery.REOPEN, False) == (caught.value.recovery, session.usable)
+        assert not session.usable
     with opened(lab) as again:
         assert again.ask([ops.clock()], deadline=10)[0].ok
 

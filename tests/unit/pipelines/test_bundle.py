@@ -203,7 +203,7 @@ def test_a_forged_verdict_does_not_follow() -> None:
 
 def test_a_relinked_history_alone_holds_but_has_another_head() -> None:
     """What a chain cannot tell by itself, its head does: it is another one."""
-    held = check(relinked(MEMBERS, lambda e: e.model_copy(update={"message": e.message.replace("1 nodes", "one")})))
+    held = check(relinked(MEMBERS, lambda e: e.model_copy(update={"message": e.message.replace("1 node", "one")})))
     assert held.chain_head != check(MEMBERS).chain_head
 
 

@@ -92,7 +92,7 @@ def test_nothing_is_said_that_the_steps_did_not_do(way: tuple[End, ...], needed:
 def test_a_look_beats_what_the_steps_said(missing: NodePlan, way: tuple[End, ...]) -> None:
     """Where the node was looked at after all steps, that decides what is true of it."""
     changed = any(status is Status.CHANGED or touched for status, touched in way)
-    now = _stand(way, needed=_plan(changes=True, restart=True), missing=missing)
+    now = _stand(way, missing=missing)
     if missing.empty:
         assert now.standing is (Standing.DONE if changed else Standing.RIGHT)
     elif not missing.changes:
@@ -100,6 +100,16 @@ def test_a_look_beats_what_the_steps_said(missing: NodePlan, way: tuple[End, ...
         assert missing.restart in now.sentence
     else:
         assert now.standing is (Standing.PARTLY if changed else Standing.UNTOUCHED)
+
+
+def test_a_step_that_was_refused_its_first_file_changed_nothing() -> None:
+    """Where all that was wanted is still missing and no step says that it changed anything, the node is untouched."""
+    wanted = _plan(changes=True, restart=True)
+    assert Standing.UNTOUCHED is _stand([(Status.FAILED, True)], needed=wanted, missing=wanted).standing
+    fewer = wanted.model_copy(update={"changes": (*wanted.changes, Change(what="encodedValue", file="web.config"))})
+    assert Standing.PARTLY is _stand([(Status.FAILED, True)], needed=fewer, missing=wanted).standing
+    taken_back = [(Status.CHANGED, False), (Status.FAILED, True)]
+    assert Standing.PARTLY is _stand(taken_back, needed=wanted, missing=wanted).standing
 
 
 @pytest.mark.parametrize("length", [0, 1, 2])
@@ -179,6 +189,14 @@ def test_a_failed_node_is_judged_by_the_last_look() -> None:
     left = MadeUpRun(before=everybody, after={"P1": _needing}, ends={("P1", "cert_copy"): Status.FAILED})
     assert Standing.PARTLY is _results(left)["P1"].standing
     assert "LoadBalanced" in _results(left)["P1"].now
+
+
+@pytest.mark.parametrize("kind", ["verify", "doctor"])
+def test_a_node_that_nobody_looked_at_is_not_said_to_be_unchanged(kind: str) -> None:
+    """A run that was cancelled before it came to a node has skipped it, with the reason."""
+    results = _results(MadeUpRun(kind, cancel_in="canary"))
+    assert (Status.UNCHANGED, Status.SKIPPED) == (results["S1"].status, results["P2"].status)
+    assert "wrong window" in results["P2"].reason
 
 
 @pytest.mark.parametrize("kind", ["plan", "verify", "doctor"])
