@@ -10,7 +10,7 @@ from tasks.cluster import Cluster
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts import NodeFacts
 from tasks.ektron.invariants import judge, judge_prerequisites
-from tasks.ektron.wording import counted
+from tasks.ektron.wording import counted, named
 from tasks.install_check import differing
 from tasks.material import OBSERVED, PLANNED, VERIFIED
 from tasks.runner import CANCEL, account
@@ -139,13 +139,12 @@ def _stale(view: View, now: Plan) -> list[str]:
         return []
     if view.plan.family != now.family:
         return [f"the certificate family on {view.cluster.origin} is another one"]
-    found = []
+    found: dict[str, list[str]] = {}
     for part in view.plan.nodes:
         seen, planned = view.material.facts(OBSERVED, part.node), view.material.facts(PLANNED, part.node)
-        if seen is None or planned is None or seen.fingerprint() == part.fingerprint:
-            continue
-        found.append(f"{part.node} changed in {', '.join(differing(planned, seen)) or 'its facts'}")
-    return found
+        if seen is not None and planned is not None and seen.fingerprint() != part.fingerprint:
+            found.setdefault(named(differing(planned, seen)) or "its facts", []).append(part.node)
+    return [f"{named(nodes)} changed in {what}" for what, nodes in found.items()]
 
 
 def next_wave(view: View) -> Sequence[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pipelines.decide import one_per_account
-from pipelines.verdict import those
+from pipelines.verdict import failures, those
 from pipelines.view import Go, Stop, View
 from workers.records import Status, Verdict
 
@@ -75,7 +75,7 @@ def _bad(view: View) -> Stop | None:
     failed = [name for name in out if ended[name].status is not Status.UNREACHABLE]
     besides = f"{len(names) - len(out)} of {len(names)} are done"
     if failed:
-        return Stop(Verdict.FAILED, f"{those(failed)} failed: {ended[failed[0]].message}; {besides}")
+        return Stop(Verdict.FAILED, f"{failures(failed, ended)}; {besides}")
     return Stop(Verdict.UNREACHABLE, f"{those(out)} did not answer; {besides}") if out else None
 
 

@@ -11,7 +11,7 @@ from pipelines.report_rows import FindingRow, Report
 from pipelines.standing import Standing
 from tasks.ektron.wording import counted
 from tasks.undo import CHANGED_SINCE
-from workers.records import Verdict
+from workers.records import Status, Verdict
 
 __all__ = [
     "attestation_lines",
@@ -62,8 +62,9 @@ def totals_line(report: Report) -> str:
 
 
 def cause_lines(report: Report) -> Iterator[str]:
-    """Failures grouped by cause, each with its nodes and its remedy."""
-    for number, cause in enumerate(report.causes):
+    """Failures grouped by cause, each with its nodes and its remedy; who was only not come to, the stands tell."""
+    told = [cause for cause in report.causes if cause.slug or cause.status is not Status.SKIPPED or not report.stands]
+    for number, cause in enumerate(told):
         if number:
             yield ""
         yield f"{cause.title}{f' in {cause.step}' if cause.step else ''} on {cause.ranges}"

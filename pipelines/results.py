@@ -95,7 +95,8 @@ def _came_to(known: _Known, node: str) -> NodeResult:
         return NodeResult(node=node, status=Status.UNCHANGED if part.empty else Status.WOULD_CHANGE)
     if record.only and node not in record.only:
         return NodeResult(node=node, status=Status.SKIPPED, reason="this run was not asked to change it")
-    return NodeResult(node=node, status=Status.SKIPPED, reason=record.summary or "not its turn yet")
+    before = f"the run ended before its turn: {record.verdict.value}" if record.verdict else "not its turn yet"
+    return NodeResult(node=node, status=Status.SKIPPED, reason=before)
 
 
 def _stand(known: _Known, node: str) -> Stand:

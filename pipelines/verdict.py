@@ -10,7 +10,7 @@ from tasks.ektron.wording import all_are, counted
 from tasks.material import FamilyDigests
 from workers.records import Status, StepOutcome, Verdict
 
-__all__ = ["cluster_facts", "those", "verdict_of"]
+__all__ = ["cluster_facts", "failures", "those", "verdict_of"]
 
 
 def cluster_facts(
@@ -47,7 +47,7 @@ def verdict_of(nodes: Sequence[str], ended: Mapping[str, StepOutcome], findings:
     failed = [node for node, outcome in ended.items() if outcome.status is not Status.UNREACHABLE]
     silent = [node for node in ended if node not in failed]
     if failed:
-        return Verdict.FAILED, f"{those(failed)} failed: {ended[failed[0]].message}"
+        return Verdict.FAILED, failures(failed, ended)
     refuted = [finding for finding in findings.refuted_errors if not set(finding.nodes) <= set(silent)]
     if refuted:
         return Verdict.REFUTED, _refuted(refuted)
@@ -65,6 +65,12 @@ def those(nodes: Sequence[str]) -> str:
     """Names for a sentence: eight at most, and how many more."""
     shown = ", ".join(nodes[:8])
     return shown if len(nodes) <= 8 else f"{shown} and {len(nodes) - 8} more"  # noqa: PLR2004 - a line has an end
+
+
+def failures(failed: Sequence[str], ended: Mapping[str, StepOutcome]) -> str:
+    """Who failed, and what the first of them said; its name stands there once."""
+    message = ended[failed[0]].message
+    return f"{those(failed)} failed: {message.removeprefix(f'{failed[0]}: ') if len(failed) == 1 else message}"
 
 
 def _refuted(refuted: Sequence[Finding]) -> str:

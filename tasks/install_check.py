@@ -9,7 +9,7 @@ from tasks.config_edit import editors, tried
 from tasks.ektron.certificates import generate_family
 from tasks.ektron.facts import NodeFacts
 from tasks.ektron.wanted import differences, restart_reason
-from tasks.ektron.wording import changed_parts
+from tasks.ektron.wording import changed_parts, named
 from tasks.material import OBSERVED, VERIFIED
 from tasks.observe import observe, planned_layout
 from tasks.observe_readiness import readiness
@@ -65,7 +65,7 @@ def _confirmed(work: Work, facts: NodeFacts) -> Done:
         work.material.keep_right(work.node.name, right=right)
         return Done(message="as planned: it needs nothing" if right else "as planned")
     raise Stale(
-        f"{work.node.name} changed since the plan was made: {', '.join(differing(planned, facts))}",
+        f"{work.node.name} changed since the plan was made: {named(differing(planned, facts))}",
         remedy="look at what else changes this server, then run again",
     )
 

@@ -7,33 +7,34 @@ from tasks.ektron.certificates import CLIENT_CER, node_of
 
 __all__ = ["all_are", "changed_parts", "counted", "key_names", "named", "shortened"]
 
-#: What each part of a look at a node (`NodeFacts`) is called by people.
+#: What each part of a look at a node (`NodeFacts`) is called by people; what they would look at first comes first.
 PARTS: Mapping[str, str] = {
     "asset": "AssetManagement.config",
-    "binaries": "the program files",
-    "client": "the node's SyncClient.cer",
-    "computer": "the machine's name",
-    "configurator_family": "the certificates in the Security Configurator's folder",
-    "configurator_folder": "the Security Configurator's folder",
-    "ews": "the EWSUpdates copy",
-    "leftovers": "temporary files of an earlier run",
-    "node": "the node's name",
-    "origin_family": "the origin's own certificates",
-    "origin_problem": "the origin's own certificates",
-    "precompiled": "whether the site is precompiled",
-    "program_data": "the folder ProgramData",
-    "server": "the node's SyncServer.cer",
-    "service": "the Windows service",
     "service_config": "the service's configuration",
+    "web": "web.config",
+    "ews": "the EWSUpdates copy",
+    "service": "the Windows service",
+    "binaries": "the program files",
     "service_family": "the certificates in the service's folder",
-    "service_folder": "the service's folder",
-    "site_exists": "whether the site is there",
+    "web_root_family": "the certificates in the site's root",
     "staging_family": "the certificates in the staging folder",
     "staging_files": "the files in the staging folder",
+    "origin_family": "the origin's own certificates",
+    "origin_problem": "what is wrong with the origin's certificates",
+    "configurator_family": "the certificates in the Security Configurator's folder",
+    "client": "the node's SyncClient.cer",
+    "server": "the node's SyncServer.cer",
+    "site_exists": "whether the site is there",
+    "precompiled": "whether the site is precompiled",
+    "service_folder": "where the service lies",
+    "configurator_folder": "where the Security Configurator lies",
+    "computer": "the machine's name",
+    "program_data": "where ProgramData lies",
     "system_drive": "the system drive",
-    "web": "web.config",
-    "web_root_family": "the certificates in the site's root",
+    "leftovers": "temporary files of an earlier run",
+    "node": "the node's name",
 }
+_WITH_VALUES = frozenset({"asset", "service_config", "web", "ews", "service"})
 _VALUES = {
     "builds": "build numbers",
     "connection_digest": "the database connection",
@@ -66,8 +67,10 @@ def all_are(nodes: int) -> str:
 
 def changed_parts(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """What differs between two looks at a node (`NodeFacts.comparable`): `web.config (endpoints)`."""
-    names = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
-    return [f"{PARTS[name]}{_values(before.get(name), after.get(name))}" for name in names]
+    names = [name for name in PARTS if before.get(name) != after.get(name)]
+    return [
+        f"{PARTS[name]}{_values(before.get(name), after.get(name)) if name in _WITH_VALUES else ''}" for name in names
+    ]
 
 
 def _values(before: object, after: object) -> str:
@@ -78,11 +81,11 @@ def _values(before: object, after: object) -> str:
     return f" ({', '.join(told)})" if told else " (none of the values that are read)" if "file" in names else ""
 
 
-def named(nodes: Sequence[str]) -> str:
-    """Names for a sentence: `S1, S2 and 3 more`."""
-    if len(nodes) <= _NAMES:
-        return ", ".join(nodes)
-    return f"{', '.join(nodes[:_NAMES])} and {len(nodes) - _NAMES} more"
+def named(names: Sequence[str]) -> str:
+    """Names for a sentence, of nodes or other things: `S1, S2 and 3 more`."""
+    if len(names) <= _NAMES:
+        return ", ".join(names)
+    return f"{', '.join(names[:_NAMES])} and {len(names) - _NAMES} more"
 
 
 def key_names(keys: Sequence[str]) -> str:

@@ -8,12 +8,13 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import psutil
 
@@ -212,27 +213,34 @@ class Farm:
 
 
 @contextmanager
-def farm_at(folder: Path) -> Iterator[Farm]:
-    """Everything made and switched on, everything ended."""
+def farm_at(folder: Path, names: Sequence[str] = NAMES, *, simulated: int = 0) -> Iterator[Farm]:
+    """Everything made and switched on, everything ended.
+
+    Args:
+        folder: where all of it lies.
+        names: of the machines.
+        simulated: how many simulated servers stand beside them; the first of those is then the origin.
+    """
     base = spare_addresses().rpartition(".")[0]
     machines = {
         name: WindowsMachine(name, folder / name, f"{base}.{11 + place}", "production" if name == "P1" else "staging")
-        for place, name in enumerate(NAMES)
+        for place, name in enumerate(names)
     }
+    beside = {f"N{number:03}": f"{base}.{100 + number}" for number in range(1, simulated + 1)}
     with ExitStack() as stack:
         for machine in machines.values():
             stack.callback(machine.remove)
             machine.create()
             stack.enter_context(_web_site(machine.address))
-        (folder / "lab.yaml").write_text(_lab_file(machines.values()))
+        (folder / "lab.yaml").write_text(_lab_file(machines.values(), beside))
         lab = stack.enter_context(running_lab(folder / "lab", "--config", str(folder / "lab.yaml")))
         for machine in machines.values():
             machine.install_service()
         yield Farm(lab, machines)
 
 
-def _lab_file(machines: Iterable[WindowsMachine]) -> str:
-    nodes = [
+def _lab_file(machines: Iterable[WindowsMachine], simulated: Mapping[str, str]) -> str:
+    nodes: list[dict[str, Any]] = [
         {
             "name": machine.name,
             "address": machine.address,
@@ -243,4 +251,8 @@ def _lab_file(machines: Iterable[WindowsMachine]) -> str:
         }
         for machine in machines
     ]
-    return json.dumps({"origin": NAMES[0], "edition": "8.0", "nodes": nodes})  # YAML is a superset of JSON
+    nodes += [
+        {"name": name, "address": address, "role": "staging", "pool": "staging"} for name, address in simulated.items()
+    ]
+    origin = next(iter(simulated), nodes[0]["name"])
+    return json.dumps({"origin": origin, "edition": "8.0", "nodes": nodes})  # YAML is a superset of JSON

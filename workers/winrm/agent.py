@@ -270,7 +270,7 @@ class Hello:
 
     def __str__(self) -> str:
         rights = "administrator" if self.admin else "no administrator"
-        free = ", ".join(f"{drive.name} {drive.free // 2**20} MiB free" for drive in self.drives)
+        free = ", ".join(f"{drive.name} {drive.free // 2**20} MiB free when greeted" for drive in self.drives)
         quotas = ", ".join(f"{name} {self.winrm[name]}" for name in sorted(self.winrm))
         return (
             f"{self.computer}, {self.os}, PowerShell {self.powershell} {self.edition} {self.language_mode}, "
