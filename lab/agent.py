@@ -61,7 +61,7 @@ class Agent:
         except Unreadable as error:
             return Reply(encode_reply(error.id, [failure(Refusal(Slug.INVALID, error.message))]))
         results = [] if request.stop else await self._results(request)
-        return Reply(encode_reply(request.id, results), last=request.stop)
+        return Reply(encode_reply(request.id, results, packs=request.packs), last=request.stop)
 
     async def _results(self, request: Request) -> list[Result]:
         try:

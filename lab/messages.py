@@ -1,6 +1,7 @@
 """Requests of the agent's protocol as the lab reads them, and replies as it writes them."""
 
 import base64
+import gzip
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from lab.paths import WindowsPath
 __all__ = ["Fields", "Request", "Unreadable", "as_time", "encode_reply", "failure"]
 
 _VERSION = 1
+_PACKED_FROM = 8000
 _LARGEST = 2**63 - 1
 _MISSING = object()
 
@@ -150,6 +152,7 @@ class Request:
     fields: Fields
     keep_going: bool = False
     stop: bool = False
+    packs: bool = False  #: whether a large reply may come packed
 
     @classmethod
     def of(cls, line: str) -> "Request":
@@ -172,7 +175,9 @@ class Request:
         fields = Fields({**value, "op": "request"})
         if value.get("stop") is True:
             return cls(request_id, (), fields, stop=True)
-        return cls(request_id, _operations(request_id, value.get("ops")), fields, value.get("keep_going") is True)
+        operations = _operations(request_id, value.get("ops"))
+        going, packs = value.get("keep_going") is True, value.get("gzip") is True
+        return cls(request_id, operations, fields, keep_going=going, packs=packs)
 
 
 def _no_number(text: str) -> None:
@@ -196,9 +201,13 @@ def failure(refusal: Refusal, place: str | None = None) -> dict[str, object]:
     return result
 
 
-def encode_reply(request_id: object, results: list[dict[str, object]]) -> str:
-    """One line of ASCII, without its end."""
-    return json.dumps({"v": _VERSION, "id": request_id, "results": results}, separators=(",", ":"))
+def encode_reply(request_id: object, results: list[dict[str, object]], *, packs: bool = False) -> str:
+    """One line of ASCII, without its end; a large one packed where that is allowed."""
+    text, name = json.dumps(results, separators=(",", ":")), "results"
+    if packs and len(text) >= _PACKED_FROM:
+        packed = base64.b64encode(gzip.compress(text.encode("ascii"), compresslevel=1)).decode("ascii")
+        text, name = f'"{packed}"', "gzip"
+    return f'{{"v":{_VERSION},"id":{json.dumps(request_id)},"{name}":{text}}}'
 
 
 def as_time(nanoseconds: int) -> str:

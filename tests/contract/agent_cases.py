@@ -13,8 +13,9 @@ A case is one JSON file in `tests/cases/agent`:
     platforms     {platform: {reason, ...}}: the same parts where a platform differs, or `skip: true`
 
 Content is {"text": ..}, {"base64": ..}, {"hex": ..} or {"size": n} (that many bytes). Paths are below `C:\case`, which
-stands for a folder of the machine. In a reply {"$is": "time"} and its like stand for a kind of value; {"$first": "pid"}
-gives a value a name, {"$same": "pid"} and {"$other": "pid"} are that value again, or another.
+stands for a folder of the machine. In a reply {"$is": "time"} and its like stand for a kind of value, {"$is": "absent"}
+for a field that is not there; {"$first": "pid"} gives a value a name, {"$same": "pid"} and {"$other": "pid"} are that
+value again, or another.
 """
 
 import base64
@@ -30,6 +31,7 @@ __all__ = ["CASES", "Case", "Json", "content_of", "differences", "manifest_diffe
 
 Json = Any
 FOLDER = Path(__file__).parent.parent / "cases" / "agent"
+ABSENT = {"$is": "absent"}
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,7})?Z")
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -123,8 +125,10 @@ def differences(wanted: Json, found: Json, place: str = "reply", named: dict[str
             return [] if matcher(found) else [f"{place}: wanted {wanted}, found {_short(found)}"]
         if not isinstance(found, dict):
             return [f"{place}: wanted an object, found {_short(found)}"]
-        missing = [f"{place} lacks {key}" for key in wanted.keys() - found.keys()]
-        return missing + [line for key in wanted.keys() & found.keys()
+        unwanted = {key for key, value in wanted.items() if value == ABSENT}
+        missing = [f"{place} lacks {key}" for key in wanted.keys() - found.keys() - unwanted]
+        missing += [f"{place} has {key}" for key in unwanted & found.keys()]
+        return missing + [line for key in (wanted.keys() & found.keys()) - unwanted
                           for line in differences(wanted[key], found[key], f"{place}.{key}", named)]  # fmt: skip
     if isinstance(wanted, list):
         if not isinstance(found, list) or len(found) != len(wanted):

@@ -1,5 +1,7 @@
 """One set of case files, run by every implementation of the agent's protocol there is on this machine."""
 
+import base64
+import gzip
 import json
 from collections.abc import Iterator
 
@@ -12,6 +14,7 @@ from tests.contract.agent_site import AgentSite
 from tests.contract.agent_wine import WineMachine
 from tests.live.host import MISSING, host_from_environment, practice_from_environment
 
+PACKED_FROM = 8000  #: characters of results from which a reply comes packed where that is allowed
 _POWERSHELL = "no pwsh on PATH: PowerShell 7 for Linux runs the agent's script here"
 _WINE = "no wine-node and wine on PATH: a nearly-Windows machine runs the agent's script there"
 
@@ -148,6 +151,10 @@ def _replies(wanted: dict[str, Json]) -> list[Json]:
 def _answer_differences(machine: Machine, reply: Json, text: str) -> list[str]:
     assert plain(text), "the wire stays ASCII"
     found = json.loads(text)
+    if "gzip" in found:
+        unpacked = gzip.decompress(base64.b64decode(found["gzip"], validate=True))
+        assert len(unpacked) >= PACKED_FROM > len(text), "packed, and no smaller for it"
+        found["results"] = json.loads(unpacked)
     return differences(machine.local(reply), found) + _shape_differences(found)
 
 

@@ -1138,7 +1138,7 @@ $Operations = @{
 
 ${function:Read-Request} = {
     param([string]$Line)
-    $request = @{ id = $null; fault = ''; stop = $false; going = $false; ops = @(); guard = $null }
+    $request = @{ id = $null; fault = ''; stop = $false; going = $false; ops = @(); guard = $null; gzip = $false }
     try { $map = ConvertFrom-JsonLine $Line }
     catch {
         $request.fault = 'the line is not a JSON object'
@@ -1151,6 +1151,7 @@ ${function:Read-Request} = {
     $request.id = $map['id']
     $request.stop = $map.ContainsKey('stop') -and $map['stop'] -is [bool] -and $map['stop']
     $request.going = $map.ContainsKey('keep_going') -and $map['keep_going'] -is [bool] -and $map['keep_going']
+    $request.gzip = $map.ContainsKey('gzip') -and $map['gzip'] -is [bool] -and $map['gzip']
     if (-not $map.ContainsKey('v') -or $map['v'] -isnot [long] -or $map['v'] -ne $ProtocolVersion) {
         $request.fault = "the request is of another version than $ProtocolVersion"
         $request.stop = $false
@@ -1208,6 +1209,29 @@ ${function:Get-Results} = {
     return , $results
 }
 
+# Names and hashes of a large cluster's files are much alike, and the wire carries all of it in base64 once more.
+$PackedFrom = 8000
+${function:Get-Packed} = {
+    param([string]$Text)
+    $store = New-Object IO.MemoryStream
+    $pack = New-Object IO.Compression.GZipStream $store, ([IO.Compression.CompressionMode]::Compress)
+    $bytes = $Ascii.GetBytes($Text)
+    $pack.Write($bytes, 0, $bytes.Length)
+    $pack.Dispose()
+    return [Convert]::ToBase64String($store.ToArray())
+}
+
+${function:Get-Answer} = {
+    param($Request, $Results)
+    $text = ConvertTo-JsonLine $Results
+    $name = 'results'
+    if ($Request.gzip -and $text.Length -ge $PackedFrom) {
+        $text = ConvertTo-JsonLine (Get-Packed $text)
+        $name = 'gzip'
+    }
+    return '{"v":' + $ProtocolVersion + ',"id":' + (ConvertTo-JsonLine $Request.id) + ',"' + $name + '":' + $text + '}'
+}
+
 # In batch the bootstrap already has all lines.
 $Waiting = $null
 if (Test-Path -LiteralPath 'variable:Received') { $Waiting = $Received }
@@ -1224,7 +1248,7 @@ while ($null -ne ($line = Read-Line)) {
     if ($line.Trim() -eq '') { continue }
     $request = Read-Request $line
     $results = Get-Results $request
-    $answer = $Ascii.GetBytes((ConvertTo-JsonLine @{ v = $ProtocolVersion; id = $request.id; results = $results }) + "`n")
+    $answer = $Ascii.GetBytes((Get-Answer $request $results) + "`n")
     $Out.Write($answer, 0, $answer.Length)
     $Out.Flush()
     if ($request.stop) { break }

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import zlib
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -17,6 +18,7 @@ VERSION = 1
 COMMAND_LIMIT = 8191 - len("cmd.exe /c ")  #: characters; cmd.exe takes no longer line, and fails silently
 REPLY_LIMIT = 64 * 2**20  #: bytes of output without the end of a line
 _POWERSHELL = "powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -EncodedCommand"
+_GZIP = 16 + zlib.MAX_WBITS  #: what zlib calls that format
 _TAGS = re.compile(r"<[^>]*>|_x[0-9A-F]{4}_|#< CLIXML|\x1b\[[0-9;]*m")
 
 
@@ -48,7 +50,7 @@ def _packaged(name: str) -> str:
 
 def encoded_request(request_id: str, ops: Sequence[Op], *, keep_going: bool, guard: Guard | None = None) -> bytes:
     """One request as its line, ASCII. The guard goes along when there is something for it to guard."""
-    request: dict[str, Any] = {"v": VERSION, "id": request_id, "ops": [op.as_json() for op in ops]}
+    request: dict[str, Any] = {"v": VERSION, "id": request_id, "gzip": True, "ops": [op.as_json() for op in ops]}
     if keep_going:
         request["keep_going"] = True
     if guard is not None and any(op.changes for op in ops):
@@ -98,10 +100,20 @@ def _results(line: bytes, request_id: str) -> list[dict[str, Any]] | None:
         return None
     if not isinstance(reply, dict) or reply.get("id") != request_id:
         return None
-    results = reply.get("results")
+    results = _unpacked(reply["gzip"]) if "gzip" in reply else reply.get("results")
     if reply.get("v") != VERSION or not isinstance(results, list) or not all(isinstance(r, dict) for r in results):
         raise SessionLost("the agent on the node answered in another version of the protocol")
     return results
+
+
+def _unpacked(packed: object) -> object:
+    """The results of a reply that came packed; nothing where they cannot be had, or are larger than any reply."""
+    try:
+        unpacking = zlib.decompressobj(wbits=_GZIP)
+        text = unpacking.decompress(base64.b64decode(str(packed), validate=True), REPLY_LIMIT)
+        return json.loads(text) if unpacking.eof else None
+    except (ValueError, zlib.error):
+        return None
 
 
 def readable(stderr: bytes) -> str:

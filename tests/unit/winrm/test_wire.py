@@ -1,6 +1,7 @@
 """What travels between us and the agent."""
 
 import base64
+import gzip
 import json
 import re
 from importlib.resources import files
@@ -76,6 +77,36 @@ def test_a_reply_is_found_however_it_is_cut_and_whatever_is_around_it(cuts: list
     for start, end in pairwise(edges):
         found = reader.feed(stream[start:end], "2") or found
     assert [{"ok": True, "n": 2}] == found
+
+
+def packed_line(text: bytes) -> bytes:
+    """A reply whose results come packed."""
+    return json.dumps({"v": 1, "id": "1", "gzip": base64.b64encode(gzip.compress(text)).decode()}).encode() + b"\n"
+
+
+@given(st.lists(st.dictionaries(st.text(), st.text() | st.integers() | st.none())))
+def test_a_packed_reply_is_the_same_reply(results: list[dict[str, object]]) -> None:
+    """Whatever is in it."""
+    assert results == ReplyReader().feed(packed_line(json.dumps(results).encode()), "1")
+
+
+@given(st.data())
+def test_a_damaged_packed_reply_ends_the_session(data: st.DataObject) -> None:
+    """Cut short, or with a byte changed, it is never taken for another reply."""
+    results = [{"ok": True, "text": "x" * 50}]
+    packed = gzip.compress(json.dumps(results).encode())
+    place = data.draw(st.integers(10, len(packed) - 1))  # before that lies what names the format and the time
+    other = data.draw(st.sampled_from([b"", bytes([packed[place] ^ 255]) + packed[place + 1 :]]))
+    line = json.dumps({"v": 1, "id": "1", "gzip": base64.b64encode(packed[:place] + other).decode()}).encode()
+    with pytest.raises(SessionLost, match="version"):
+        ReplyReader().feed(line + b"\n", "1")
+
+
+def test_a_reply_that_unpacks_without_end_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small line cannot fill our memory either."""
+    monkeypatch.setattr("workers.winrm.wire.REPLY_LIMIT", 1000)
+    with pytest.raises(SessionLost, match="version"):
+        ReplyReader().feed(packed_line(b"[" + b" " * 1000 + b"]"), "1")
 
 
 def test_a_reply_of_another_version_ends_the_session() -> None:
