@@ -117,8 +117,9 @@ def line(record: RunRecord, event: Event) -> str:
     if event.failure not in {"", event.status}:
         status += f" ({event.failure})"
     status += ": " if event.status and event.message else ""
+    said = event.message.removeprefix(f"{event.status}: ")
     seconds = (event.at - record.created).total_seconds()
-    return printable(f"{max(0.0, seconds):7.1f} s  {'  '.join(words)}  {status}{event.message}".rstrip())
+    return printable(f"{max(0.0, seconds):7.1f} s  {'  '.join(words)}  {status}{said}".rstrip())
 
 
 def _print(console: Console, text: str) -> None:
