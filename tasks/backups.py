@@ -20,6 +20,7 @@ __all__ = [
     "in_batches",
     "kept_bytes",
     "left_traces",
+    "noted_anything",
     "temporary_files",
 ]
 
@@ -52,6 +53,16 @@ def left_traces(work: Work) -> tuple[Trace, ...] | None:
             remedy=f"somebody wrote into {path}, or the product was moved since; restore this node by hand",
         )
     return traces
+
+
+def noted_anything(work: Work) -> bool:
+    """Whether this run has noted on the node that it replaces something; it does so before it replaces it.
+
+    Raises:
+        NodeError: that cannot be looked at.
+    """
+    (manifest,) = work.session.ask([ops.stat(f"{work.backup_folder()}\\manifest.jsonl")], deadline=work.deadline)
+    return bool(manifest["exists"])
 
 
 def assessed(work: Work, traces: Sequence[Trace], *, force: bool = False) -> Undo:

@@ -1,16 +1,15 @@
 """The step `rollback_check`: looks at what a run left on a node, before anything is restored and again at the end."""
 
 from tasks.backups import assessed, left_traces
+from tasks.ektron.wanted import RECYCLED
 from tasks.material import OBSERVED
 from tasks.observe import observe
-from tasks.step import CERT_COPY, CONFIG_EDIT, ROLLBACK, Done, Work
+from tasks.step import KEEPING, Done, Work
 from tasks.undo import Deed, Undo
 from workers.errors import Conflict, NodeRefused
-from workers.records import Status
+from workers.records import Status, StepOutcome
 
 __all__ = ["nothing_left", "rollback_check"]
-
-_WRITE = frozenset({CONFIG_EDIT, CERT_COPY, ROLLBACK})
 
 
 def rollback_check(work: Work) -> Done:
@@ -38,8 +37,7 @@ def nothing_left(work: Work) -> Done:
     Raises:
         NodeRefused: it changed some, so its backups were removed since.
     """
-    done = work.material.of(work.parent).outcomes(work.node.name)
-    if any(outcome.status is Status.CHANGED and outcome.step in _WRITE for outcome in done):
+    if any(map(_wrote, work.material.of(work.parent).outcomes(work.node.name))):
         raise NodeRefused(
             f"{work.node.name}: run {work.parent} changed files here, and its backups are gone",
             remedy="restore this node from your own backup (`esync cleanup` removes ours when they expire)",
@@ -71,3 +69,10 @@ def _described(found: Undo) -> str:
     if found.disputes:
         parts.append(f"{len(found.disputes)} changed since the run")
     return ", ".join(parts)
+
+
+def _wrote(outcome: StepOutcome) -> bool:
+    """Whether a step replaced anything it keeps; a site that was only recycled has the bytes it had."""
+    if outcome.status is not Status.CHANGED or outcome.step not in KEEPING:
+        return False
+    return not outcome.changes or any(change.what != RECYCLED for change in outcome.changes)

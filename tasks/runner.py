@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
+from tasks.backups import noted_anything
 from tasks.cluster import Cluster, Retries
 from tasks.ektron.refusals import Refused
 from tasks.lease import LeaseKeeper
 from tasks.material import Material
-from tasks.step import APPLYING, Done, Step, Work
+from tasks.step import APPLYING, KEEPING, Done, Step, Work
 from workers.errors import (
     Cancelled,
     Conflict,
@@ -218,8 +219,12 @@ class StepRunner:
                 before = session.counters
                 # A session opened for this step has counted its own opening; a kept one starts from where it stood.
                 base = (0, 0) if session.fresh else (before.round_trips, before.shells)
+                work = self._work(job, session, say)
                 try:
-                    return _refusals_mapped(self._steps[job.step], self._work(job, session, say))
+                    done = _refusals_mapped(self._steps[job.step], work)
+                    if tally.earlier and not done.changes and job.step in KEEPING:
+                        tally.earlier = noted_anything(work)
+                    return done
                 finally:
                     tally.take(session, base)
         raise AssertionError("unreachable: Retrying returns or raises")

@@ -19,6 +19,7 @@ __all__ = [
     "CLEANUP",
     "CONFIG_EDIT",
     "INSTALL_CHECK",
+    "KEEPING",
     "ROLLBACK",
     "ROLLBACK_CHECK",
     "SERVICE_RESTART",
@@ -35,6 +36,8 @@ SERVICE_RESTART = "service_restart"
 ROLLBACK_CHECK = "rollback_check"
 ROLLBACK = "rollback"
 CLEANUP = "cleanup"
+
+KEEPING = frozenset({CONFIG_EDIT, CERT_COPY, ROLLBACK})  #: steps that keep what they replace, and note it before
 
 APPLYING = "applying"  #: said before a step first changes a node: what ends the step from then on leaves it touched
 

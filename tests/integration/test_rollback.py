@@ -15,7 +15,7 @@ from pipelines.commands import RunSummary
 from pipelines.report import build
 from pipelines.report_html import to_html
 from pipelines.report_text import to_text
-from tests.integration.rig import FOUR, SITE, Rig, cluster_of, four_servers, on_disk, rig_at
+from tests.integration.rig import FOUR, SITE, Rig, cluster_of, four_servers, on_disk, rig_at, steps_of
 from tests.integration.test_rollout import SERVICE, assert_joined, nothing_half_written
 from workers.errors import InputRefused, RunUnknown
 from workers.records import RunState, Status, StepOutcome, Verdict
@@ -27,7 +27,8 @@ WEB = rf"{SITE}\web.config"
 CONFIG = rf"{SERVICE}\Ektron.ASM.EktronServices30.exe.config"
 STAGING = r"C:\Ektron Security Certificates"
 
-DEATHS = (88, 172, 6)  #: operations of P1 until PowerShell dies: its rollback step begins at 85 and ends at 171
+#: Operations of a node until PowerShell dies: its rollback step begins at 85 and ends at 171.
+DEATHS = range(88, 172, 6)
 
 Disk = dict[str, bytes | None]
 
@@ -263,37 +264,69 @@ def newest_input(lab: LabProcess, node: str) -> float:
 def test_wherever_the_connection_breaks(rig: Rig, lab: LabProcess) -> None:
     """PowerShell dies at points all over the restoring: the step looks again in a new session and does the rest."""
     before, hit = disks(lab), 0
-    for point in range(*DEATHS):
+    for first in range(0, len(DEATHS), len(FOUR) - 1):
+        dying = dict(zip(FOUR[1:], DEATHS[first:], strict=False))
         run = rig.rollout(cluster_of(lab))
         assert run.record.verdict is Verdict.JOINED, run.record.summary
-        lab.break_node("P1", dies_after_operations=point)
+        for node, point in dying.items():
+            lab.break_node(node, dies_after_operations=point)
         undone = rolled_back(rig, run.record.id)
-        lab.heal("P1")
-        hit += outcome_of(undone, "P1").attempt > 1
-        assert undone.record.verdict is Verdict.RESTORED, f"{point}: {undone.record.summary}"
-        assert before == disks(lab), point
-        starts = lab.report("P1")["service"]["history"]
-        assert datetime.fromisoformat(starts[-1][1]).timestamp() > newest_input(lab, "P1"), point
-    assert hit >= len(range(*DEATHS)) - 3
+        hit += sum(outcome_of(undone, node).attempt > 1 for node in dying)
+        assert undone.record.verdict is Verdict.RESTORED, f"{dying}: {undone.record.summary}"
+        assert before == disks(lab), dying
+        for node in dying:
+            lab.heal(node)
+            starts = lab.report(node)["service"]["history"]
+            assert datetime.fromisoformat(starts[-1][1]).timestamp() > newest_input(lab, node), dying
+    assert hit >= len(DEATHS) - 3
 
 
 def test_given_up_half_way_and_rolled_back_again(rig: Rig, lab: LabProcess) -> None:
     """Without any retry a rollback that breaks off says so; the next one, a new run, finishes it and restarts."""
     before = disks(lab)
-    once = cluster_of(lab, retries={"unreachable": 1, "conflict": 1})
-    for point in (125, 140, 162, 166):
+    once = cluster_of(lab, retries={"unreachable": 1, "conflict": 1}, max_failed=3)
+    for dying in ({"S2": 125, "P1": 140, "P2": 162}, {"P1": 166}):
         run = rig.rollout(once).record.id
-        starts = lab.report("P1")["service"]["starts"]
-        lab.break_node("P1", dies_after_operations=point)
+        starts = {node: lab.report(node)["service"]["starts"] for node in dying}
+        for node, point in dying.items():
+            lab.break_node(node, dies_after_operations=point)
         broken = rolled_back(rig, run)
-        assert broken.record.verdict is Verdict.FAILED, point
-        lab.heal("P1")
+        assert broken.record.verdict is Verdict.FAILED, dying
+        assert set(dying) == {node.node for node in broken.nodes if node.status is Status.FAILED}
+        for node in dying:
+            lab.heal(node)
         mended = rolled_back(rig, run)
         assert mended.record.verdict is Verdict.RESTORED, mended.record.summary
-        assert before == disks(lab), point
-        assert lab.report("P1")["service"]["starts"] > starts
-        started = lab.report("P1")["service"]["started"]
-        assert datetime.fromisoformat(started).timestamp() > newest_input(lab, "P1"), point
+        assert before == disks(lab), dying
+        for node in dying:
+            service = lab.report(node)["service"]
+            assert service["starts"] > starts[node]
+            assert datetime.fromisoformat(service["started"]).timestamp() > newest_input(lab, node), dying
+
+
+def test_a_run_that_only_recycled_the_site(rig: Rig, lab: LabProcess) -> None:
+    """It replaced no byte and kept none, so that taking it back has nothing to do and is no loss of backups."""
+    rig.rollout(cluster_of(lab))
+    asset = on_disk(lab, "P1", rf"{SITE}\AssetManagement.config")
+    os.utime(asset, (newer := asset.stat().st_mtime + 1, newer))
+    before = disks(lab)
+    run = rig.rollout(cluster_of(lab))
+    assert {"config_edit", "service_restart"} == {o.step for o in run.outcomes if o.status is Status.CHANGED}
+    assert Verdict.RESTORED is rolled_back(rig, run.record.id).record.verdict
+    assert before == disks(lab)
+
+
+def test_a_try_that_broke_before_it_changed_anything(rig: Rig, lab: LabProcess) -> None:
+    """A step that asked for what was there already, and lost its connection, has changed nothing and kept nothing."""
+    rig.rollout(cluster_of(lab))
+    certificate = on_disk(lab, "P1", rf"{SERVICE}\P1_SyncClient.cer")
+    os.utime(certificate, (newer := certificate.stat().st_mtime + 1, newer))  # a restart is owed, and nothing else
+    at = {"operation": "spread", "target": SERVICE, "nth": 1, "after": False}
+    lab.break_node("P1", later=[{"at": at, "faults": {"dies_after_operations": 0}}])
+    run = rig.rollout(cluster_of(lab))
+    copied = steps_of(run, "P1")["cert_copy"]
+    assert (2, Status.UNCHANGED) == (copied.attempt, copied.status)
+    assert Verdict.RESTORED is rolled_back(rig, run.record.id).record.verdict
 
 
 def test_refusals_say_why(rig: Rig, lab: LabProcess) -> None:
