@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lab.disk import Disk, Entry
@@ -59,6 +59,9 @@ class FolderDisk(Disk):
             return None
         here = str(self._folders[path.drive[0]])
         with _windows_errors(path):
+            # Nearly always everything is spelt as it was written first: one look instead of one a folder.
+            if os.path.lexists(whole := "/".join((here, *path.parts))):
+                return Path(whole)
             for part, key in zip(path.parts, path.key, strict=True):
                 found = _look_up(here, part, key)
                 if found is None:
@@ -72,7 +75,7 @@ class FolderDisk(Disk):
         if real is None:
             return None
         with _windows_errors(path):
-            return _entry(real.name if path.parts else "", real)
+            return _entry(real.name if path.parts else "", str(real))
 
     def _there(self, path: WindowsPath) -> Path:
         real = self.real(path)
@@ -82,7 +85,7 @@ class FolderDisk(Disk):
 
     def _children(self, path: WindowsPath) -> list[Entry]:
         with _windows_errors(path), os.scandir(self._there(path)) as found:
-            return [_entry(item.name, item) for item in found]
+            return [_entry(item.name, item.path) for item in found]
 
     def _bytes(self, path: WindowsPath) -> bytes:
         with _windows_errors(path):
@@ -139,12 +142,11 @@ def _look_up(folder: str, part: str, key: str) -> str | None:
     return next((f"{folder}/{name}" for name in names if fold(name) == key), None)
 
 
-def _entry(name: str, place: "Path | os.DirEntry[str]") -> Entry:
-    link = place.is_symlink()
-    try:
-        found = place.stat(follow_symlinks=link)
-    except FileNotFoundError:
-        found = place.stat(follow_symlinks=False)
+def _entry(name: str, place: str) -> Entry:
+    found = os.lstat(place)
+    if link := stat.S_ISLNK(found.st_mode):
+        with suppress(FileNotFoundError):
+            found = os.stat(place)  # noqa: PTH116 - plain text is several times faster than Path objects here
     folder = stat.S_ISDIR(found.st_mode)
     return Entry(
         name,

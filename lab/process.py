@@ -57,13 +57,7 @@ class ProcessHost:
             _kill_marked(mark)
 
     async def _run(self, line: CommandLine, streams: Streams, mark: str) -> int:
-        transport, child = await asyncio.get_running_loop().subprocess_exec(
-            lambda: _Child(streams),
-            *self._runner,
-            line.text,
-            env={**os.environ, _MARK: mark},
-            start_new_session=True,
-        )
+        transport, child = await self._started(line, streams, mark)
         stdin = cast("asyncio.WriteTransport", transport.get_pipe_transport(0))
         feeding = asyncio.create_task(_feed(stdin, streams))
         try:
@@ -77,6 +71,28 @@ class ProcessHost:
                 await _end_group(transport.get_pid(), child)
             finally:
                 transport.close()
+
+    async def _started(
+        self, line: CommandLine, streams: Streams, mark: str
+    ) -> tuple[asyncio.SubprocessTransport, "_Child"]:
+        """Starts the process, in one go: cancelled half-way, asyncio would leave pipes open that nobody knows."""
+        starting = asyncio.ensure_future(
+            asyncio.get_running_loop().subprocess_exec(
+                lambda: _Child(streams),
+                *self._runner,
+                line.text,
+                env={**os.environ, _MARK: mark},
+                start_new_session=True,
+            )
+        )
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            with contextlib.suppress(OSError):
+                transport, child = await starting
+                transport.close()
+                await _within(_TERM_SECONDS, child.exited)
+            raise
 
 
 class _Child(asyncio.SubprocessProtocol):
@@ -129,6 +145,7 @@ async def _end_group(pid: int, child: _Child) -> None:
     finally:
         # Also when this wait is cancelled in its turn.
         _signal_group(pid, signal.SIGKILL)
+    await _within(_TERM_SECONDS, child.exited)
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

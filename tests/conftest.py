@@ -24,6 +24,37 @@ def absent(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+#: The files that take longest, the longest first: begun last, they would keep one process busy while the others are done.
+LONGEST = (
+    "windows/test_windows_rollout.py",
+    "integration/test_fault_matrix.py",
+    "contract/test_agent_protocol.py",
+    "integration/test_readme_walk.py",
+    "windows/test_windows_agent_cases.py",
+    "contract/test_session_powershell.py",
+    "integration/test_rollback.py",
+    "integration/test_services.py",
+    "integration/test_restart_owed.py",
+    "windows/test_windows_session.py",
+    "integration/test_plan.py",
+    "integration/test_trouble.py",
+    "integration/test_told.py",
+    "integration/test_restart_owed_for_real.py",
+    "contract/test_agent_killed.py",
+    "integration/test_breakages.py",
+    "unit/winrm/test_scripts.py",
+    "integration/test_worker_process.py",
+    "integration/test_rollout.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests of the longest files first; with `--no-loadscope-reorder` that is how they are dealt out."""
+    here = Path(__file__).parent
+    place = {here / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(LONGEST)))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Prints what tests measured (`record_property("measured", ...)`), wherever they ran."""
     reports = [report for group in terminalreporter.stats.values() for report in group]

@@ -159,7 +159,7 @@ def _lab(folder: Path, nodes: int) -> Iterator[LabProcess]:
 def _wear(lab: LabProcess, names: Sequence[str]) -> None:
     """Every second server was set up years ago, with other certificates: files are replaced there, not only made."""
     for node in names[2::2]:
-        old = generate_family(node)
+        old = generate_family(node, bits=1024)
         for kind, data in old.blobs.items():
             on_disk(lab, node, rf"{SERVICE}\{node}_{kind}").write_bytes(data)
         staging = on_disk(lab, node, STAGING)

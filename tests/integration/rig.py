@@ -137,7 +137,7 @@ class Rig:
         while self.engine.store.run(run_id).state is not RunState.CONCLUDED:
             if time.monotonic() > until:
                 raise TimeoutError(f"no verdict after {timeout} s\n{self.log()[-3000:]}")
-            time.sleep(0.05)
+            time.sleep(0.1)
         known = commands.summary(self.engine, run_id)
         check(bundle_of(self.engine.store, known))  # however a run ends, its evidence leads to its verdict
         return known

@@ -1,7 +1,7 @@
 """Every fault at every point of a rollout: untouched, fully changed, or said precisely and healed; then taken back.
 
 The points are what a clean run was seen to do, so that nobody has to think of them. Here a sample of all cells is
-played in which every fault meets every step and every operation meets faults; `make matrix` plays all of them.
+played in which every kind of fault meets every step and every operation meets faults; `make exhaustive` plays all.
 """
 
 import os
@@ -18,14 +18,14 @@ from tests.integration.matrix import FAULTS, ORIGIN, Cell, Points, Round, every_
 from tests.integration.matrix_bench import Bench, bench_of
 from tests.integration.matrix_play import Played, play
 from tests.integration.rig import Rig, cluster_of, four_servers, rig_at
+from tests.sampling import EXHAUSTIVE
 from workers.records import Verdict
 
-ALL = os.environ.get("FAULT_MATRIX") == "all"
 LOG = os.environ.get("FAULT_MATRIX_LOG", "")  #: a file that tells how far it is
 SEED = os.environ.get("FAULT_MATRIX_SEED", "1")
 LANES, NODES = 2, 10
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(6 * 3600 if ALL else 400)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(6 * 3600 if EXHAUSTIVE else 400)]
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,8 @@ def test_every_cell(benches: tuple[Bench, ...], record_property: Callable[[str, 
     bench = benches[0]
     origin, others = bench.points[ORIGIN], bench.points[bench.worn[0]]
     everything = every_cell(others)
-    chosen = everything if ALL else sample(everything, seed=SEED)
-    planned = rounds(_of_the_origin(origin, others), chosen, bench.others, bench.worn, spare=not ALL)
+    chosen = everything if EXHAUSTIVE else sample(everything, seed=SEED)
+    planned = rounds(_of_the_origin(origin, others), chosen, bench.others, bench.worn, spare=not EXHAUSTIVE)
     begun = time.monotonic()
     played = _all_played(benches, planned)
     cells = sum(len(this.cells) for this in planned)
@@ -75,9 +75,9 @@ def _of_the_origin(origin: Points, others: Points) -> tuple[Cell, ...]:
     """A sample always. What ends the run for everybody is played alone, so that of those there are few."""
     known = {(point.step, point.operation, point.target) for point in others}
     own = [point for point in origin if (point.step, point.operation, point.target) not in known]
-    chosen = sample(every_cell(origin if ALL else tuple(own)), seed=SEED)
+    chosen = sample(every_cell(origin if EXHAUSTIVE else tuple(own)), seed=SEED)
     early = [cell for cell in chosen if cell.point.stage == "observe"]
-    return (*(cell for cell in chosen if cell.point.stage != "observe"), *(early if ALL else early[:3]))
+    return (*(cell for cell in chosen if cell.point.stage != "observe"), *(early if EXHAUSTIVE else early[:3]))
 
 
 def _all_played(benches: tuple[Bench, ...], planned: list[Round]) -> list[Played]:

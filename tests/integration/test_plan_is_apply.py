@@ -20,9 +20,10 @@ from tests.integration.one_process import Esync, families_known
 from tests.integration.rig import FOUR, Rig, cluster_of, four_servers, on_disk, steps_of
 from tests.integration.simulated_servers import Deed, Server
 from tests.integration.test_rollout import SERVICE
+from tests.sampling import examples
 from workers.records import Change, Status, Verdict
 
-EXAMPLES = int(os.environ.get("GENERATED_CLUSTERS", "50"))
+EXAMPLES = int(os.environ.get("GENERATED_CLUSTERS", examples(whole=50, sample=20)))
 BEYOND = {"keys.no-duplicates"}  #: refuted of what a run does not take away: a person has to
 CHANGING = ("write", "spread", "mkdir", "remove", "touch")
 SITE = r"C:\inetpub\wwwroot\CMS400"

@@ -93,7 +93,7 @@ def until(lab: LabProcess, node: str, happened: Callable[[dict[str, int]], bool]
     end = time.monotonic() + 30
     while not happened({**lab.report(node)["operations"], "stops": lab.report(node)["service"]["stops"]}):
         assert time.monotonic() < end
-        time.sleep(0.005)
+        time.sleep(0.02)
 
 
 def test_workers_die_between_edit_and_restart(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -243,6 +244,7 @@ def test_an_interrupted_rollback_goes_on(tmp_path: Path, lab: LabProcess) -> Non
         undone = undoing.rollback(rig.engine, run).id
         while joined == disks(lab):
             assert rig.engine.store.run(undone).state is not RunState.CONCLUDED
+            time.sleep(0.02)
         rig.kill_worker()
         assert "verify" not in {turn.stage for turn in rig.engine.store.run(undone).turns}
         rig.start_worker()

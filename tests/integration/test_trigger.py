@@ -30,22 +30,21 @@ BROKER_URL = os.environ["BROKER_URL"]
 SHOW = "\nprint(json.dumps({'run': run, 'status': status}))\n"
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[LabProcess]:
-    """Four untouched servers."""
-    with four_servers(tmp_path / "lab") as running:
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabProcess]:
+    """Four servers, untouched until the first run."""
+    with four_servers(tmp_path_factory.mktemp("servers") / "lab") as running:
         yield running
 
 
-@pytest.fixture
-def listening(tmp_path: Path, lab: LabProcess) -> Iterator[Rig]:
+@pytest.fixture(scope="module")
+def listening(tmp_path_factory: pytest.TempPathFactory, lab: LabProcess) -> Iterator[Rig]:
     """A worker that knows the lab's cluster by the README's name."""
-    folder = tmp_path / "clusters"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("clusters")
     for name in ("ca.pem", "password"):
         (folder / name).symlink_to(lab.folder / name)
     (folder / "four-servers.yaml").write_text(lab.cluster.read_text().replace("name: lab", "name: four-servers", 1))
-    with rig_at(tmp_path / "rig", ESYNC_CLUSTERS=str(folder)) as rig:
+    with rig_at(tmp_path_factory.mktemp("rig"), ESYNC_CLUSTERS=str(folder)) as rig:
         yield rig
 
 
@@ -87,10 +86,12 @@ def test_the_lines_of_the_readme_start_a_run(listening: Rig, lab: LabProcess) ->
 
 def test_the_same_key_twice_is_one_run(listening: Rig) -> None:
     """Asking again with the same key gives the first run's id and starts nothing."""
-    first, second = (str(other_program(listening, readme_lines())["run"]) for _ in range(2))
+    before = {record.id for record in listening.engine.store.runs()}
+    lines = readme_lines().replace("change-4711", "change-4712")
+    first, second = (str(other_program(listening, lines)["run"]) for _ in range(2))
     assert first == second
     listening.finished(first)
-    assert [first] == [record.id for record in listening.engine.store.runs()]
+    assert {first} == {record.id for record in listening.engine.store.runs()} - before
 
 
 @pytest.mark.parametrize("name", ["no-such-cluster", "../lab/cluster", "/etc/passwd"])
