@@ -24,7 +24,7 @@ def absent(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-#: The files that take longest, the longest first: begun last, they would keep one process busy while the others are done.
+#: The files that take longest, the longest first: begun last, they would keep one process busy after all others.
 LONGEST = (
     "windows/test_windows_rollout.py",
     "integration/test_fault_matrix.py",

@@ -191,10 +191,10 @@ def every_cell(points: Points, faults: Sequence[Fault] = FAULTS) -> tuple[Cell, 
 
 
 def sample(cells: Sequence[Cell], *, seed: str) -> tuple[Cell, ...]:
-    """Cells in which every fault meets writing and looking, every kind of fault each step of each turn, and every
-    operation a fault.
+    """Cells in which every fault meets writing and looking, and every kind of fault each step of each turn.
 
-    Operations of a step that writes meet one before and one after they are done. The same seed gives the same cells.
+    Every operation meets a fault; those of a step that writes meet one before and one after they are done. The same
+    seed gives the same cells.
     """
     ordered = sorted(cells, key=lambda cell: hashlib.sha256(f"{seed} {cell}".encode()).digest())
     wanted: Counter[tuple[str, ...]] = Counter()
