@@ -90,7 +90,7 @@ def test_rivals_are_found(rig: Rig, lab: LabProcess) -> None:
     put(lab, "P1", rf"{TASKS}\Defrag", "<Task><Command>defrag</Command></Task>".encode("utf-16"))
     done = examined(rig, lab)
     assert done.record.verdict is Verdict.READY
-    assert "1 warnings" in done.record.summary
+    assert "1 warning" in done.record.summary
     assert done.findings is not None
     reasons = done.findings.of("node.competing-managers").reasons
     assert {"S1", "S2", "P1"} == set(reasons)
