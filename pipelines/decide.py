@@ -143,7 +143,7 @@ def _stale(view: View, now: Plan) -> list[str]:
     for part in view.plan.nodes:
         seen, planned = view.material.facts(OBSERVED, part.node), view.material.facts(PLANNED, part.node)
         if seen is not None and planned is not None and seen.fingerprint() != part.fingerprint:
-            found.setdefault(named(differing(planned, seen)) or "its facts", []).append(part.node)
+            found.setdefault(differing(planned, seen) or "its facts", []).append(part.node)
     return [f"{named(nodes)} changed in {what}" for what, nodes in found.items()]
 
 

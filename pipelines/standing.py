@@ -65,10 +65,10 @@ def stand(
         needed: what the plan wanted there, when there was one.
         missing: what a look at the node after all steps says is still to do, when there was one. It beats everything.
     """
-    changed = any(outcome.status is Status.CHANGED or outcome.touched for outcome in outcomes.values())
+    said = any(outcome.status is Status.CHANGED for outcome in outcomes.values())
+    begun = any(outcome.touched for outcome in outcomes.values())
     if missing is not None:
-        refused = not any(outcome.status is Status.CHANGED for outcome in outcomes.values())
-        return _as_seen(missing, changed=changed and not (refused and _all_of(needed, missing)))
+        return _as_seen(missing, changed=said or (begun and not _all_of(needed, missing)))
     broken = next((step for step in steps if step in outcomes and outcomes[step].touched), "")
     if broken:
         return _broken_off(broken)
@@ -76,7 +76,7 @@ def stand(
     waiting = [step for step in left if step not in outcomes]
     if waiting:
         return Stand(Standing.UNDER_WAY, f"under way: {waiting[0]} runs, or waits for its turn")
-    if not changed:
+    if not (said or begun):
         return _unchanged(needed, seen=bool(steps) and not left)
     return _changed(steps, left, needed)
 

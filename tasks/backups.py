@@ -14,6 +14,7 @@ from workers.winrm.agent import Op, Reply
 __all__ = [
     "BATCH",
     "FORCE",
+    "MANIFEST",
     "MANIFEST_LIMIT",
     "assessed",
     "changed_in_batches",
@@ -28,6 +29,7 @@ FORCE = "force"  #: the option that lets a rollback overwrite what changed since
 BATCH = 500  #: operations in one request
 _ENTRIES = 1_000_000
 _TEMPORARY = re.compile(r"\.esync-\d+\.tmp$", re.IGNORECASE)
+MANIFEST = "manifest.jsonl"  #: in a run's folder on a node
 MANIFEST_LIMIT = 64 * 2**20  #: bytes; 5,000 nodes leave 60,000 lines of 300 bytes on the origin
 
 
@@ -38,7 +40,7 @@ def left_traces(work: Work) -> tuple[Trace, ...] | None:
         NodeRefused: the manifest cannot be understood, or names paths where no run writes.
         NodeError: it cannot be read.
     """
-    path = f"{work.backup_folder(work.parent)}\\manifest.jsonl"
+    path = f"{work.backup_folder(work.parent)}\\{MANIFEST}"
     (manifest,) = work.session.ask([ops.read(path, limit=MANIFEST_LIMIT)], deadline=work.deadline, keep_going=True)
     if not manifest.ok:
         if manifest.error == "not_found":
@@ -61,7 +63,7 @@ def noted_anything(work: Work) -> bool:
     Raises:
         NodeError: that cannot be looked at.
     """
-    (manifest,) = work.session.ask([ops.stat(f"{work.backup_folder()}\\manifest.jsonl")], deadline=work.deadline)
+    (manifest,) = work.session.ask([ops.stat(f"{work.backup_folder()}\\{MANIFEST}")], deadline=work.deadline)
     return bool(manifest["exists"])
 
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tasks import stopped_dependents
-from tasks.backups import changed_in_batches, in_batches, temporary_files
+from tasks.backups import MANIFEST, changed_in_batches, in_batches, temporary_files
 from tasks.ektron.editions import Layout
 from tasks.observe import layout_of
 from tasks.step import Done, Work
@@ -25,7 +25,6 @@ __all__ = ["ALL", "cleanup"]
 ALL = "all"  #: the option that removes every backup, expired or not
 _ENTRIES = 1_000_000
 _KEPT = re.compile(r"[1-9][0-9]*")
-_MANIFEST = "manifest.jsonl"
 _FENCE = "fence"
 _OURS = {_FENCE, stopped_dependents.FILE}
 
@@ -54,7 +53,7 @@ class _Run:
         if self.files_folder:
             files.append(f"{self.folder}\\files")
         if self.manifest:
-            files.append(f"{self.folder}\\{_MANIFEST}")
+            files.append(f"{self.folder}\\{MANIFEST}")
         return (*files, self.folder)
 
 
@@ -104,7 +103,7 @@ def _runs(work: Work) -> tuple[list[_Run], datetime]:
 
 def _run(path: str, entry: Mapping[str, Any], inside: Entries, files: Entries, *, files_folder: bool) -> _Run:
     # The manifest tells when the run last wrote; a folder's own time changes when a cleanup is interrupted.
-    manifest = [one for one in inside if one["name"].casefold() == _MANIFEST]
+    manifest = [one for one in inside if one["name"].casefold() == MANIFEST]
     times = [ops.time_of(one["mtime"]) for one in manifest or (entry, *inside, *files)]
     return _Run(
         name=entry["name"],

@@ -65,7 +65,7 @@ def _confirmed(work: Work, facts: NodeFacts) -> Done:
         work.material.keep_right(work.node.name, right=right)
         return Done(message="as planned: it needs nothing" if right else "as planned")
     raise Stale(
-        f"{work.node.name} changed since the plan was made: {named(differing(planned, facts))}",
+        f"{work.node.name} changed since the plan was made: {differing(planned, facts)}",
         remedy="look at what else changes this server, then run again",
     )
 
@@ -85,9 +85,9 @@ def _needs_nothing(work: Work, facts: NodeFacts) -> bool:
     return not needed and not restart_reason(facts, needed) and facts.service.state == "running"
 
 
-def differing(planned: NodeFacts, facts: NodeFacts) -> list[str]:
-    """What differs between two looks at a node, for people."""
-    return changed_parts(planned.comparable(), facts.comparable())
+def differing(planned: NodeFacts, facts: NodeFacts) -> str:
+    """What differs between two looks at a node, in a sentence's words."""
+    return named(changed_parts(planned.comparable(), facts.comparable()))
 
 
 def _require_editable(work: Work, contents: Mapping[str, bytes]) -> None:

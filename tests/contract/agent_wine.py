@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.contract.agent_cases import Json
 from tests.contract.agent_machines import RealDisk, Talk
+from tests.windows.machines import runner_on
 
 __all__ = ["WineMachine"]
 
@@ -68,12 +69,7 @@ class WineMachine(RealDisk):
         super().__init__(self._node / "drive_c", self._command)
 
     def _command(self, line: str) -> list[str]:
-        # .NET under Wine dies in its garbage collector while it keeps code either writable or executable.
-        # And what is compiled once and for all costs half of what is compiled again while it runs.
-        return [
-            "env", "DOTNET_EnableWriteXorExecute=0", "DOTNET_TieredCompilation=0",
-            self._program, "exec", str(self._node), line,
-        ]  # fmt: skip
+        return [*runner_on(self._node), line]
 
     def _run(self, line: str) -> None:
         subprocess.run(self._command(line), check=False, capture_output=True, timeout=60)

@@ -4,7 +4,7 @@ Nothing here is picked by hand but the faults. The points are what a clean run w
 """
 
 import hashlib
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -197,16 +197,13 @@ def sample(cells: Sequence[Cell], *, seed: str) -> tuple[Cell, ...]:
     seed gives the same cells.
     """
     ordered = sorted(cells, key=lambda cell: hashlib.sha256(f"{seed} {cell}".encode()).digest())
-    wanted: Counter[tuple[str, ...]] = Counter()
-    for cell in ordered:
-        for meeting in _meetings(cell):
-            wanted[meeting] = 1
+    unmet = {meeting for cell in ordered for meeting in _meetings(cell)}
     chosen: list[Cell] = []
     for gain in (3, 2, 1):
         for cell in ordered:
-            unmet = [meeting for meeting in _meetings(cell) if wanted[meeting]]
-            if len(unmet) >= gain and cell not in chosen:
-                wanted.subtract(unmet)
+            met = unmet.intersection(_meetings(cell))
+            if len(met) >= gain:
+                unmet -= met
                 chosen.append(cell)
     return tuple(chosen)
 

@@ -244,9 +244,8 @@ class MemoryStore(RunStore):
     @override
     def lock_cluster(self, cluster: str, run_id: str, ttl: float) -> str | None:
         with self._lock:
-            holder = self._hold("cluster", cluster, run_id, ttl)
-            if run_id not in self.active():
-                self._unlock(cluster, run_id)
+            # Whoever has ended takes it for no time at all, and so is told who else has it.
+            holder = self._hold("cluster", cluster, run_id, ttl if run_id in self.active() else 0.0)
             return None if holder == run_id else holder
 
     def _unlock(self, cluster: str, run_id: str) -> None:
