@@ -4,7 +4,7 @@ import os
 import socket
 import uuid
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from celery import Celery
@@ -21,7 +21,6 @@ from workers.errors import EsyncError
 from workers.logs import configure
 from workers.settings import load_settings
 from workers.winrm.pool import SessionPool
-from workers.winrm.session import open_session
 
 __all__ = ["app"]
 
@@ -46,8 +45,7 @@ class _Process:
 def process() -> _Process:
     """The one set of this process, made at its first message."""
     holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
-    # Trying again is the runner's business, by the run's own policy: two layers would multiply.
-    sessions = SessionPool(partial(open_session, attempts=1), idle=IDLE)
+    sessions = SessionPool(idle=IDLE)
     leases = LeaseKeeper(engine.store, holder, engine.settings.lease)
     runner = StepRunner(STEPS, store=engine.store, vault=engine.vault, sessions=sessions, leases=leases)
     return _Process(sessions, leases, runner, Reconciler(engine, holder, upkeep=sessions.reap))

@@ -17,7 +17,7 @@ from tests.contract.agent_machines import translated
 from tests.contract.agent_site import ANSWERS, LATE, filled
 from workers.records import Endpoint
 from workers.settings import Secret
-from workers.winrm.channel import Channel
+from workers.winrm.channel import Channel, Limit
 from workers.winrm.remote import WinRMChannel
 from workers.winrm.session import PIECE, AgentSession
 from workers.winrm.wire import command_line, script_line
@@ -40,7 +40,7 @@ def _send(channel: Channel, data: bytes, *, end: bool = False) -> None:
     """In pieces that a server takes."""
     for start in range(0, len(data), PIECE):
         last = start + PIECE >= len(data)
-        channel.send(data[start : start + PIECE], end=end and last, within=_ANSWER)
+        channel.send(data[start : start + PIECE], Limit("node", _ANSWER), end=end and last)
 
 
 class _Lines:
@@ -60,7 +60,7 @@ class _Lines:
                 del self._pending[: end + 1]
                 if line[:1] in self._marks and line:
                     return line.decode("ascii")
-            chunk = self._channel.receive(within=_ANSWER)
+            chunk = self._channel.receive(Limit("node", _ANSWER))
             self._pending += chunk.stdout
             if chunk.exit_status is not None and b"\n" not in self._pending:
                 raise RuntimeError(f"PowerShell ended with {chunk.exit_status}: {chunk.stderr!r}")
@@ -74,7 +74,7 @@ class _Hands:
         self._channel = channel
         self._lines = _Lines(channel, b"+-")
         script = (Path(__file__).parent / "agent_hands.ps1").read_bytes()
-        channel.start(command_line(), within=_ANSWER)
+        channel.start(command_line(), Limit("node", _ANSWER))
         _send(channel, base64.b64encode(script) + b"\n")
 
     def do(self, *statements: str) -> str:
@@ -201,7 +201,7 @@ class HostMachine:
     def ask_at_once(self, lines: Sequence[str]) -> list[str]:
         """Passes all lines and the end of input to a new agent in batch."""
         with closing(WinRMChannel(self._endpoint, self._secret)) as channel:
-            channel.start(command_line(batch=True), within=_ANSWER)
+            channel.start(command_line(batch=True), Limit("node", _ANSWER))
             _send(channel, script_line() + b"".join(map(self._raw, lines)), end=True)
             answers = _Lines(channel, b"{")
             return [answers.next() for _ in lines]

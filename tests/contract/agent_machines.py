@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tests.contract.agent_cases import Json, content_of
+from workers.winrm.channel import Limit
 from workers.winrm.local import LocalChannel, pwsh
 from workers.winrm.wire import command_line, script_line
 
@@ -76,15 +77,15 @@ class Talk:
         self, arguments: Callable[[str], Sequence[str]], command: str = command_line(), first: bytes = script_line()
     ) -> None:
         self._channel = LocalChannel(arguments)
-        self._channel.start(command, within=_ANSWER)
-        self._channel.send(first, within=_ANSWER)
+        self._channel.start(command, Limit("node", _ANSWER))
+        self._channel.send(first, Limit("node", _ANSWER))
         self._pending = b""
 
     def ask(self, line: str) -> str:
         """Passes one line; gives the next that is printed."""
-        self._channel.send(line.encode("ascii") + b"\n", within=_ANSWER)
+        self._channel.send(line.encode("ascii") + b"\n", Limit("node", _ANSWER))
         while b"\n" not in self._pending:
-            chunk = self._channel.receive(within=_ANSWER)
+            chunk = self._channel.receive(Limit("node", _ANSWER))
             self._pending += chunk.stdout
             if chunk.exit_status is not None:
                 raise RuntimeError(f"PowerShell ended with {chunk.exit_status} {chunk.stderr!r}")

@@ -166,8 +166,10 @@ class Esync:
         """A worker process, with sessions and claims of its own."""
         store = cast("RunStore", _StoreOfOne(self.store, life))
 
-        def opened(endpoint: Endpoint, secret: Secret, *, deadline: float, way: Way) -> AgentSession:
-            del secret
+        def opened(
+            endpoint: Endpoint, secret: Secret, *, deadline: float, way: Way, cancelled: Callable[[], bool]
+        ) -> AgentSession:
+            del secret, cancelled
             life.go_on()
             session = _SessionOfOne(ServerChannel(self.servers[endpoint.node], self.loop), endpoint.node, way=way)
             session.life = life

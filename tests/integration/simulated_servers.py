@@ -18,7 +18,7 @@ from lab.network import Network
 from lab.paths import WindowsPath
 from lab.services import Program, Service
 from lab.shells import CommandLine, Streams
-from workers.winrm.channel import Chunk, Counters
+from workers.winrm.channel import TURN, Chunk, Counters, Limit
 
 __all__ = ["Deed", "PowerShellDied", "Server", "ServerChannel", "family"]
 
@@ -175,24 +175,24 @@ class ServerChannel:
         """A send and a receive count as a round trip each."""
         return Counters(self._turns, self._starts, 0, 0)
 
-    def start(self, command: str, *, within: float) -> None:
+    def start(self, command: str, limit: Limit) -> None:
         """Starts a command line."""
-        del within
+        del limit
         self._starts += 1
         self._streams = Streams()
         self._running = self._loop.create_task(self._server.console.run(CommandLine(command), self._streams))
         self._running.add_done_callback(lambda _: self._streams.changed.set())
 
-    def send(self, data: bytes, *, end: bool = False, within: float) -> None:
+    def send(self, data: bytes, limit: Limit, *, end: bool = False) -> None:
         """Gives it input."""
-        del within
+        del limit
         self._turns += 1
         self._streams.feed(data, end=end)
 
-    def receive(self, *, within: float) -> Chunk:
+    def receive(self, limit: Limit, *, turn: float = TURN) -> Chunk:
         """Lets the server work until there is output, or the command has ended."""
         self._turns += 1
-        self._loop.run_until_complete(self._worked(within))
+        self._loop.run_until_complete(self._worked(min(turn, limit.left)))
         data = b"".join(chunk.data for chunk in self._streams.output)
         self._streams.output.clear()
         return Chunk(data, b"", self._status())

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from lab.remote import LabProcess, running_lab, spare_addresses
 from workers.errors import NodeError, Unreachable
 from workers.records import Endpoint
 from workers.settings import Secret
+from workers.winrm.channel import Limit
 from workers.winrm.remote import WinRMChannel
 
 pytestmark = pytest.mark.integration
@@ -54,18 +56,18 @@ def channel(lab: LabProcess) -> Iterator[WinRMChannel]:
     opened.close()
 
 
-def channel_to(lab: LabProcess, node: str, attempts: int = 1) -> WinRMChannel:
+def channel_to(lab: LabProcess, node: str) -> WinRMChannel:
     """As a worker opens it."""
     address = str(lab.nodes[node]["address"])
     endpoint = Endpoint(node=node, host=address, user="esync", secret="env:X", ca_file=str(lab.ca_file))
-    return WinRMChannel(endpoint, Secret(lab.password), attempts=attempts)
+    return WinRMChannel(endpoint, Secret(lab.password))
 
 
 def everything(channel: WinRMChannel) -> tuple[bytes, bytes, int]:
     """Receives until the command is done."""
     out, err = b"", b""
     while True:
-        chunk = channel.receive(within=10)
+        chunk = channel.receive(Limit("node", 10))
         out, err = out + chunk.stdout, err + chunk.stderr
         if chunk.exit_status is not None:
             return out, err, chunk.exit_status
@@ -91,16 +93,18 @@ def ends(pid: int, seconds: float = 3) -> bool:
 
 def test_a_command_is_a_process_with_three_streams_and_a_status(channel: WinRMChannel) -> None:
     """Half a megabyte there and back, errors apart, the status at the end."""
-    channel.start("cat; echo wrong >&2; exit 7", within=5)
+    channel.start("cat; echo wrong >&2; exit 7", Limit("node", 5))
     data = bytes(range(256)) * 2000
-    channel.send(data[:200_000], within=5)
-    channel.send(data[200_000:], end=True, within=5)
+    channel.send(data[:200_000], Limit("node", 5))
+    channel.send(data[200_000:], Limit("node", 5), end=True)
     assert (data, b"wrong\n", 7) == everything(channel)
 
 
 def test_closing_the_session_ends_the_process(channel: WinRMChannel, tmp_path: Path) -> None:
     """And what it started in a session of its own, within seconds."""
-    channel.start(f"echo $$ > {tmp_path}/pid; setsid sh -c 'echo $$ > {tmp_path}/left; exec sleep 600'", within=5)
+    channel.start(
+        f"echo $$ > {tmp_path}/pid; setsid sh -c 'echo $$ > {tmp_path}/left; exec sleep 600'", Limit("node", 5)
+    )
     pids = [pid_in(tmp_path / name) for name in ("pid", "left")]
     channel.close()
     assert [True, True] == [ends(pid) for pid in pids]
@@ -111,15 +115,15 @@ def test_faults_of_the_wire_hold_as_on_a_simulated_machine(lab: LabProcess) -> N
     lab.break_node("P1", latency_ms=300)
     slow = channel_to(lab, "P1")
     started = time.monotonic()
-    slow.start("true", within=5)
+    slow.start("true", Limit("node", 5))
     assert time.monotonic() - started > 0.6
     slow.close()
     lab.break_node("P1", shell_quota=0)
-    with pytest.raises(NodeError):
-        channel_to(lab, "P1").start("true", within=5)
+    with closing(channel_to(lab, "P1")) as refused, pytest.raises(NodeError):
+        refused.start("true", Limit("node", 5))
     lab.break_node("P1", refuse_connections=True)
-    with pytest.raises(Unreachable):
-        channel_to(lab, "P1").start("true", within=5)
+    with closing(channel_to(lab, "P1")) as away, pytest.raises(Unreachable):
+        away.start("true", Limit("node", 5))
 
 
 def test_what_only_a_simulated_machine_can_play_is_refused(lab: LabProcess) -> None:
@@ -158,7 +162,7 @@ def test_both_kinds_answer_in_one_lab(lab: LabProcess, channel: WinRMChannel) ->
     """The cluster file names both; each runs `hostname` its own way."""
     simulated = channel_to(lab, "S1")
     for opened in (simulated, channel):
-        opened.start("hostname", within=5)
+        opened.start("hostname", Limit("node", 5))
     assert (b"S1\r\n", b"", 0) == everything(simulated)
     assert 0 == everything(channel)[2]
     simulated.close()

@@ -11,6 +11,7 @@ from workers.errors import Cancelled
 from workers.settings import Secret
 from workers.winrm import agent as ops
 from workers.winrm import remote
+from workers.winrm.channel import Limit
 from workers.winrm.remote import WinRMChannel
 from workers.winrm.session import AgentSession, Way
 from workers.winrm.wire import command_line, script_line
@@ -102,7 +103,7 @@ def closed(channel: WinRMChannel) -> None:
 
 def input_ended(channel: WinRMChannel) -> None:
     """The end of input, and no other word."""
-    channel.send(b"", end=True, within=10)
+    channel.send(b"", Limit("node", 10), end=True)
 
 
 @pytest.mark.parametrize("way_out", [closed, input_ended])
@@ -110,8 +111,8 @@ def test_powershell_ends_with_the_session(
     channel: WinRMChannel, machine: WindowsMachine, way_out: Callable[[WinRMChannel], None]
 ) -> None:
     """Within seconds, while it waits for a request."""
-    channel.start(command_line(), within=30)
-    channel.send(script_line(), within=30)
+    channel.start(command_line(), Limit("node", 30))
+    channel.send(script_line(), Limit("node", 30))
     assert begins(machine, "pwsh.exe")
     way_out(channel)
     assert ends(machine, "pwsh.exe")
@@ -123,8 +124,8 @@ def test_a_shell_that_is_forgotten_ends(
 ) -> None:
     """Nobody says goodbye: the node's idle time does it."""
     monkeypatch.setattr(remote, "IDLE", "PT2S")
-    channel.start(command_line(), within=30)
-    channel.send(script_line(), within=30)
+    channel.start(command_line(), Limit("node", 30))
+    channel.send(script_line(), Limit("node", 30))
     assert begins(machine, "pwsh.exe")
     assert ends(machine, "pwsh.exe", 2 + _IDLE_CHECK + SECONDS)
     channel.close()

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from pydantic import ConfigDict, Field, NonNegativeInt, ValidationError
+
 from workers.errors import AccessDenied, AgentFailed, Conflict, DeadlineExceeded, NodeError
+from workers.records import Record
 
 __all__ = [
     "ABSENT",
@@ -238,16 +241,20 @@ class Reply(Mapping[str, Any]):
         return f"Reply({self.op}: {'ok' if self.ok else self.error})"
 
 
-@dataclass(frozen=True, slots=True)
-class Drive:
+class _Said(Record):
+    """What a node says; fields that nobody knows are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
+
+
+class Drive(_Said):
     """A fixed drive of a node; `free` in bytes."""
 
     name: str
-    free: int
+    free: NonNegativeInt
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(_Said):
     """What a node says of itself first.
 
     Attributes:
@@ -266,7 +273,7 @@ class Hello:
     program_data: str
     system_drive: str
     drives: tuple[Drive, ...] = ()
-    winrm: Mapping[str, str] = field(default_factory=dict)
+    winrm: Mapping[str, str] = Field(default_factory=dict)
 
     def __str__(self) -> str:
         rights = "administrator" if self.admin else "no administrator"
@@ -282,24 +289,14 @@ def hello_of(reply: Reply) -> Hello:
     """A node's own words as a value.
 
     Raises:
-        AgentFailed: a field is missing.
+        AgentFailed: a field is missing, or is of another type.
     """
-    drives = tuple(Drive(str(one["name"]), int(one["free"])) for one in reply.get("drives", ()))
-    return Hello(
-        agent=int(reply["agent"]),
-        powershell=str(reply["powershell"]),
-        edition=str(reply["edition"]),
-        language_mode=str(reply["language_mode"]),
-        clr=str(reply["clr"]),
-        os=str(reply["os"]),
-        computer=str(reply["computer"]),
-        admin=bool(reply["admin"]),
-        code_page=int(reply["code_page"]),
-        program_data=str(reply["program_data"]),
-        system_drive=str(reply["system_drive"]),
-        drives=drives,
-        winrm={str(name): str(value) for name, value in (reply.get("winrm") or {}).items()},
-    )
+    said = {name: value for name, value in reply.items() if value is not None}
+    try:
+        return Hello.model_validate(said)
+    except ValidationError as error:
+        wrong = ", ".join(sorted({str(one["loc"][0]) for one in error.errors()}))
+        raise AgentFailed(f"the reply to {reply.op} has no usable {wrong}", reason=reply.error or "failed") from None
 
 
 def data_of(reply: Reply, name: str = "data") -> bytes:

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 
 from workers.errors import SessionLost, Unreachable
-from workers.winrm.channel import Chunk, Counters
+from workers.winrm.channel import Chunk, Counters, Limit
 
 __all__ = ["LocalChannel", "pwsh"]
 
@@ -49,9 +49,9 @@ class LocalChannel:
         """The child's process id."""
         return self._child.pid if self._child else None
 
-    def start(self, command: str, *, within: float) -> None:
+    def start(self, command: str, limit: Limit) -> None:
         """Starts the child."""
-        del within
+        del limit
         arguments = list(self._arguments(command))
         try:
             self._child = subprocess.Popen(  # noqa: S603 - the program was chosen by who made this channel
@@ -68,9 +68,9 @@ class LocalChannel:
             if stream:
                 self._ready.register(stream, selectors.EVENT_READ)
 
-    def send(self, data: bytes, *, end: bool = False, within: float) -> None:
+    def send(self, data: bytes, limit: Limit, *, end: bool = False) -> None:
         """Writes to the child."""
-        del within
+        del limit
         child = self._alive()
         self._turns += 1
         self._sent += len(data)
@@ -84,12 +84,12 @@ class LocalChannel:
         except OSError as error:
             raise SessionLost(f"the child closed its input: {error.strerror}") from error
 
-    def receive(self, *, within: float) -> Chunk:
+    def receive(self, limit: Limit, *, turn: float = TURN) -> Chunk:
         """Waits one turn for output."""
         child = self._alive()
         self._turns += 1
         streams = {child.stdout: b"", child.stderr: b""}
-        for key, _ in self._ready.select(max(0.0, min(TURN, within))):
+        for key, _ in self._ready.select(min(TURN, turn, limit.left)):
             data = os.read(key.fd, PIECE)
             for stream in streams:
                 if stream is key.fileobj:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -10,11 +11,13 @@ from typing import Protocol
 from workers.errors import Cancelled, DeadlineExceeded, EsyncError, SessionLost
 from workers.records import Endpoint
 from workers.settings import Secret
-from workers.winrm.channel import never
+from workers.winrm.channel import Limit, never
 from workers.winrm.session import AgentSession, Way, open_session
 
 __all__ = ["SessionPool"]
 
+MOST = 500  #: sessions kept open, where nobody says otherwise
+CLOSERS = 16  #: sessions closed at a time: a node that does not answer takes seconds
 IDLE = 60.0  #: seconds; below the idle time of the shells themselves
 OPEN_DEADLINE = 60.0  #: seconds until PowerShell must have been started
 LOOK = 0.25  #: seconds between two looks whether a wait for a busy node is cancelled
@@ -23,7 +26,9 @@ LOOK = 0.25  #: seconds between two looks whether a wait for a busy node is canc
 class Opener(Protocol):
     """Opens a session; see `open_session`."""
 
-    def __call__(self, endpoint: Endpoint, secret: Secret, *, deadline: float, way: Way) -> AgentSession:
+    def __call__(
+        self, endpoint: Endpoint, secret: Secret, *, deadline: float, way: Way, cancelled: Callable[[], bool]
+    ) -> AgentSession:
         """Logs on and starts PowerShell."""
 
 
@@ -43,11 +48,13 @@ class SessionPool:
     Args:
         opener: opens a session.
         idle: seconds after which `reap` closes a session that nobody used.
+        most: sessions that may be open at a time; beyond that the longest idle ones are closed. Each is an open file.
     """
 
-    def __init__(self, opener: Opener = open_session, *, idle: float = IDLE) -> None:
+    def __init__(self, opener: Opener = open_session, *, idle: float = IDLE, most: int = MOST) -> None:
         self._open = opener
         self._idle = idle
+        self._most = most
         self._places: dict[Endpoint, _Place] = {}
         self._guard = threading.Lock()
 
@@ -66,18 +73,23 @@ class SessionPool:
             endpoint: where and as whom.
             secret: the password, or what gives it; asked only when a session has to be opened.
             deadline: seconds for getting a session that is ready to be asked.
-            cancelled: asked while waiting for another thread.
+            cancelled: asked while waiting for another thread, or for the node.
 
         Raises:
             Cancelled: an operator asked to stop.
-            DeadlineExceeded: another thread kept the session too long.
+            DeadlineExceeded: another thread kept the session too long, or the node took too long.
             EsyncError: no session can be opened; see `open_session`.
         """
         place = self._place(endpoint)
-        _wait_for(place.lock, endpoint.node, deadline, cancelled)
+        limit = Limit(endpoint.node, deadline, cancelled)
+        while not place.lock.acquire(timeout=LOOK):
+            limit.check()
         try:
-            session = place.session or self._opened(place, endpoint, secret, deadline)
-            place.session = session
+            if place.session is None:
+                self._make_room()
+                revealed = secret if isinstance(secret, Secret) else secret()
+                place.session = self._open(endpoint, revealed, deadline=limit.left, way=place.way, cancelled=cancelled)
+            session = place.session
             with _doubt_noticed(place):
                 yield session
         finally:
@@ -86,31 +98,41 @@ class SessionPool:
 
     def reap(self) -> int:
         """Closes sessions that have been idle for long enough; gives how many."""
-        with self._guard:
-            places = list(self._places.items())
-        return sum(self._reaped(endpoint, place, self._idle) for endpoint, place in places)
+        return self._reaped(self._idle)
 
     def close(self) -> None:
         """Closes every session that is not in use."""
+        self._reaped(0.0)
+
+    def _reaped(self, idle: float) -> int:
+        """Closes what has been idle for so long, several at a time."""
+        now = time.monotonic()
+        due = [place for place in self._open_places() if now - place.since >= idle]
+        if not due:
+            return 0
+        with ThreadPoolExecutor(min(CLOSERS, len(due)), "esync-close") as closers:
+            return sum(closers.map(_closed, due))
+
+    def _make_room(self) -> None:
+        """Closes the longest idle session where one more would be too many; those in use are not touched."""
+        places = self._open_places()
+        excess = len(places) + 1 - self._most
+        for place in sorted(places, key=lambda place: place.since) if excess > 0 else ():
+            excess -= _closed(place)
+            if not excess:
+                return
+
+    def _open_places(self) -> list[_Place]:
         with self._guard:
-            places = list(self._places.items())
-        for endpoint, place in places:
-            self._reaped(endpoint, place, 0.0)
+            return [place for place in self._places.values() if place.session is not None]
 
     def __len__(self) -> int:
         """How many sessions are open."""
-        with self._guard:
-            return sum(place.session is not None for place in self._places.values())
+        return len(self._open_places())
 
     def _place(self, endpoint: Endpoint) -> _Place:
         with self._guard:
             return self._places.setdefault(endpoint, _Place())
-
-    def _opened(
-        self, place: _Place, endpoint: Endpoint, secret: Secret | Callable[[], Secret], deadline: float
-    ) -> AgentSession:
-        revealed = secret if isinstance(secret, Secret) else secret()
-        return self._open(endpoint, revealed, deadline=deadline, way=place.way)
 
     @staticmethod
     def _settle(place: _Place) -> None:
@@ -126,20 +148,18 @@ class SessionPool:
         place.session = None
         session.close()
 
-    @staticmethod
-    def _reaped(endpoint: Endpoint, place: _Place, idle: float) -> bool:
-        del endpoint
-        if not place.lock.acquire(blocking=False):
-            return False
-        try:
-            session = place.session
-            if session is None or time.monotonic() - place.since < idle:
-                return False
-            place.session = None
+
+def _closed(place: _Place) -> bool:
+    """Closes a place's session, unless somebody uses it."""
+    if not place.lock.acquire(blocking=False):
+        return False
+    try:
+        session, place.session = place.session, None
+        if session is not None:
             session.close()
-            return True
-        finally:
-            place.lock.release()
+        return session is not None
+    finally:
+        place.lock.release()
 
 
 @contextmanager
@@ -152,12 +172,3 @@ def _doubt_noticed(place: _Place) -> Iterator[None]:
         if doubtful and place.session is not None:
             place.session.close()
         raise
-
-
-def _wait_for(lock: threading.Lock, node: str, deadline: float, cancelled: Callable[[], bool]) -> None:
-    until = time.monotonic() + deadline
-    while not lock.acquire(timeout=LOOK):
-        if cancelled():
-            raise Cancelled(f"stopped waiting for {node}: the run was cancelled")
-        if time.monotonic() > until:
-            raise DeadlineExceeded(f"{node}: its session was in use for {deadline:g} s")

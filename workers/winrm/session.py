@@ -6,17 +6,16 @@ the very same process, so that nothing is asked twice: either that process answe
 nothing, and then a new one is asked. From there on it is batch.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from workers.errors import Cancelled, DeadlineExceeded, NodeRefused, SessionLost
+from workers.errors import NodeRefused, SessionLost
 from workers.records import Endpoint
 from workers.settings import Secret
 from workers.winrm import agent
 from workers.winrm.agent import Guard, Hello, Op, Reply
-from workers.winrm.channel import Channel, Counters, never
+from workers.winrm.channel import TURN, Channel, Counters, Limit, never
 from workers.winrm.remote import WinRMChannel
 from workers.winrm.wire import ReplyReader, command_line, encoded_request, readable, script_line
 
@@ -119,14 +118,15 @@ class AgentSession:
         """Whether it may be asked again."""
         return not self._lost
 
-    def open(self, *, deadline: float) -> None:
+    def open(self, *, deadline: float, cancelled: Callable[[], bool] = never) -> None:
         """Logs on and starts PowerShell, before anything is asked.
 
         Raises:
             Unreachable, LogonRefused, NodeError: it cannot be opened.
+            Cancelled: an operator asked to stop.
         """
         if not self._running:
-            self._start(deadline)
+            self._start(Limit(self._node, deadline, cancelled))
 
     def ask(
         self,
@@ -140,8 +140,8 @@ class AgentSession:
         """Has the operations done, in order; see `Session`."""
         greeted = self._hello is not None
         asked = list(ops) if greeted else [agent.hello(), *ops]
-        wait = _Wait(self._node, deadline, cancelled)
-        replies = self._replies(_Request(asked, keep_going, guard), wait)
+        limit = Limit(self._node, deadline, cancelled)
+        replies = self._replies(_Request(asked, keep_going, guard), limit)
         return replies if greeted else replies[1:]
 
     def hello(self) -> Hello:
@@ -157,9 +157,9 @@ class AgentSession:
         self._lost = self._lost or "it is closed"
         self._channel.close()
 
-    def _replies(self, request: "_Request", wait: "_Wait") -> list[Reply]:
+    def _replies(self, request: "_Request", limit: Limit) -> list[Reply]:
         ops, keep_going = request.ops, request.keep_going
-        results = self._exchange(request, wait)
+        results = self._exchange(request, limit)
         replies = [Reply(op, result) for op, result in zip(ops, results, strict=False)]
         if self._hello is None and replies and replies[0].ok:
             self._hello = agent.hello_of(replies[0])
@@ -171,7 +171,7 @@ class AgentSession:
             raise SessionLost(f"{self._node} gave {len(results)} results for {len(ops)} operations")
         return replies
 
-    def _exchange(self, request: "_Request", wait: "_Wait") -> list[dict[str, object]]:
+    def _exchange(self, request: "_Request", limit: Limit) -> list[dict[str, object]]:
         """One request, one reply. Any way out but the reply leaves the session of no more use."""
         if self._lost:
             raise SessionLost(f"the session with {self._node} is of no more use: {self._lost}")
@@ -179,10 +179,10 @@ class AgentSession:
         request_id = str(self._asked)
         line = encoded_request(request_id, request.ops, keep_going=request.keep_going, guard=request.guard)
         try:
-            results = self._answer(request_id, wait, first=self._begin(line, wait))
+            results = self._answer(request_id, limit, first=self._begin(line, limit))
             if results is None:
                 self.way, self._running = "batch", False
-                results = self._answer(request_id, wait, first=self._begin(line, wait)) or []
+                results = self._answer(request_id, limit, first=self._begin(line, limit)) or []
         except BaseException as error:
             self._lost = str(error) or type(error).__name__
             raise
@@ -191,31 +191,31 @@ class AgentSession:
             self._running = False
         return results
 
-    def _begin(self, line: bytes, wait: "_Wait") -> bool:
+    def _begin(self, line: bytes, limit: Limit) -> bool:
         """Sends the request; says whether this is the first that a PowerShell gets."""
         first = self._asked == 1 or not self._running
         if not self._running:
-            self._start(wait.left())
+            self._start(limit)
         data = script_line() + line if first else line
         for start in range(0, len(data), PIECE):
             end = start + PIECE >= len(data) and self.way == "batch"
-            self._channel.send(data[start : start + PIECE], end=end, within=wait.left())
+            self._channel.send(data[start : start + PIECE], limit, end=end)
         return first
 
-    def _start(self, within: float) -> None:
+    def _start(self, limit: Limit) -> None:
         self._channel.stop()
         self._reader.clear()
         self._stderr = b""
-        self._channel.start(command_line(batch=self.way == "batch"), within=within)
+        self._channel.start(command_line(batch=self.way == "batch"), limit)
         self._running = True
 
-    def _answer(self, request_id: str, wait: "_Wait", *, first: bool) -> list[dict[str, object]] | None:
+    def _answer(self, request_id: str, limit: Limit, *, first: bool) -> list[dict[str, object]] | None:
         """Waits for the reply; None when PowerShell ended and had read nothing, in a session that may try batch."""
         auto = first and self.way == "auto"
         silent = auto
         while True:
-            wait.check()
-            chunk = self._channel.receive(within=min(wait.left(), self._patience) if silent else wait.left())
+            limit.check()
+            chunk = self._channel.receive(limit, turn=min(TURN, self._patience) if silent else TURN)
             self._stderr = (self._stderr + chunk.stderr)[-4096:]
             results = self._reader.feed(chunk.stdout, request_id)
             if results is not None:
@@ -225,8 +225,8 @@ class AgentSession:
                 return None
             if chunk.exit_status is not None:
                 raise self._ended(chunk.exit_status, first=first)
-            if silent and wait.passed() >= self._patience:
-                self._channel.send(b"", end=True, within=wait.left())
+            if silent and limit.passed >= self._patience:
+                self._channel.send(b"", limit, end=True)
                 self.way, silent = "batch", False
 
     def _ended(self, status: int, *, first: bool) -> Exception:
@@ -247,33 +247,6 @@ class _Request:
     guard: Guard | None
 
 
-class _Wait:
-    """The clock of one exchange."""
-
-    def __init__(self, node: str, deadline: float, cancelled: Callable[[], bool]) -> None:
-        self._node = node
-        self._deadline = deadline
-        self._cancelled = cancelled
-        self._started = time.monotonic()
-
-    def passed(self) -> float:
-        return time.monotonic() - self._started
-
-    def left(self) -> float:
-        """Never none: the deadline may pass between two looks at the clock, and `check` is what ends the wait."""
-        return max(self._deadline - self.passed(), 0.001)
-
-    def check(self) -> None:
-        """Raises Cancelled or DeadlineExceeded when it is time to stop waiting."""
-        if self._cancelled():
-            raise Cancelled(f"stopped waiting for {self._node}: the run was cancelled")
-        if self.passed() >= self._deadline:
-            raise DeadlineExceeded(
-                f"{self._node} did not answer within {self._deadline:g} s",
-                remedy="see what the server is busy with; the next run looks at it anew",
-            )
-
-
 def open_session(
     endpoint: Endpoint,
     secret: Secret,
@@ -281,7 +254,7 @@ def open_session(
     deadline: float = 60.0,
     way: Way = "auto",
     patience: float = PATIENCE,
-    attempts: int = 3,
+    cancelled: Callable[[], bool] = never,
 ) -> AgentSession:
     """Logs on to a node and starts PowerShell there.
 
@@ -291,18 +264,19 @@ def open_session(
         deadline: seconds until PowerShell must have been started.
         way: `auto`, or one way only.
         patience: seconds until `auto` falls back to batch.
-        attempts: how often a connection is tried. A refused logon is never tried again.
+        cancelled: asked while waiting.
 
     Raises:
         Unreachable: no connection, or a TLS certificate that is not trusted.
         LogonRefused: the node refused the credentials.
         NodeError: it takes no shell: a quota, no rights.
+        Cancelled: an operator asked to stop.
         InputRefused: the endpoint cannot be used: no such CA file, a logon method that is not installed.
     """
-    channel = WinRMChannel(endpoint, secret, attempts=attempts)
+    channel = WinRMChannel(endpoint, secret)
     session = AgentSession(channel, endpoint.node, way=way, patience=patience)
     try:
-        session.open(deadline=deadline)
+        session.open(deadline=deadline, cancelled=cancelled)
     except BaseException:
         session.close()
         raise

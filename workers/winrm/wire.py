@@ -10,15 +10,22 @@ from importlib.resources import files
 from typing import Any
 
 from workers.errors import SessionLost
+from workers.texts import cleaned
 from workers.winrm.agent import Guard, Op
 
 __all__ = ["COMMAND_LIMIT", "ReplyReader", "command_line", "encoded_request", "readable", "script_line"]
 
 VERSION = 1
 COMMAND_LIMIT = 8191 - len("cmd.exe /c ")  #: characters; cmd.exe takes no longer line, and fails silently
-REPLY_LIMIT = 64 * 2**20  #: bytes of output without the end of a line
+REPLY_LIMIT = 12 * 2**20  #: bytes of one reply, and of what it unpacks to: two of the largest files that are read
+PRINTED_LIMIT = 65_536  #: characters of what a program on the node printed
 _POWERSHELL = "powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -EncodedCommand"
 _GZIP = 16 + zlib.MAX_WBITS  #: what zlib calls that format
+_BLANK = b"\xef\xbb\xbf \t"  #: what may stand before a reply
+_MARKS = (b",", b"[", b"{", b":")  #: no value of JSON is without one of them before it
+_MEMBERS = 400_000  #: of those in one reply: 10,000 entries of a folder have 100,000
+_BYTES = frozenset({"data", "body"})  #: fields that hold bytes, in base64
+_PRINTED = frozenset({"stdout", "stderr"})  #: fields that hold what a program printed
 _TAGS = re.compile(r"<[^>]*>|_x[0-9A-F]{4}_|#< CLIXML|\x1b\[[0-9;]*m")
 
 
@@ -73,8 +80,10 @@ class ReplyReader:
     def feed(self, data: bytes, request_id: str) -> list[dict[str, Any]] | None:
         """Takes output; gives the results of the request once its reply is complete, before that None.
 
+        Texts in the results are cleaned: see `workers.texts`.
+
         Raises:
-            SessionLost: a line without end, or a reply that is none.
+            SessionLost: a line without end, or a reply that is none, or one that is larger than any reply.
         """
         self._pending += data
         while (end := self._pending.find(b"\n", self._scanned)) >= 0:
@@ -92,10 +101,10 @@ class ReplyReader:
 
 def _results(line: bytes, request_id: str) -> list[dict[str, Any]] | None:
     """The results in a line, if it is the reply to that request."""
-    if not line.lstrip(b"\xef\xbb\xbf \t").startswith(b"{"):
+    if not line.lstrip(_BLANK).startswith(b"{"):
         return None
     try:
-        reply = json.loads(line.decode("utf-8-sig"))
+        reply = _parsed(line.lstrip(_BLANK))
     except ValueError:
         return None
     if not isinstance(reply, dict) or reply.get("id") != request_id:
@@ -103,7 +112,26 @@ def _results(line: bytes, request_id: str) -> list[dict[str, Any]] | None:
     results = _unpacked(reply["gzip"]) if "gzip" in reply else reply.get("results")
     if reply.get("v") != VERSION or not isinstance(results, list) or not all(isinstance(r, dict) for r in results):
         raise SessionLost("the agent on the node answered in another version of the protocol")
-    return results
+    return [{cleaned(name): _cleaned(name, value) for name, value in result.items()} for result in results]
+
+
+def _parsed(text: bytes) -> Any:  # noqa: ANN401 - JSON
+    """JSON that is worth its memory.
+
+    Raises:
+        SessionLost: it would take far more memory than any reply: small things cost the most.
+        ValueError: it is no JSON.
+    """
+    if sum(text.count(mark) for mark in _MARKS) > _MEMBERS:
+        raise SessionLost("the node answered with far more values than any reply has")
+    try:
+        return json.loads(text.decode("ascii"), parse_constant=_no_number)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number")
 
 
 def _unpacked(packed: object) -> object:
@@ -111,13 +139,30 @@ def _unpacked(packed: object) -> object:
     try:
         unpacking = zlib.decompressobj(wbits=_GZIP)
         text = unpacking.decompress(base64.b64decode(str(packed), validate=True), REPLY_LIMIT)
-        return json.loads(text) if unpacking.eof else None
+        return _parsed(text) if unpacking.eof else None
     except (ValueError, zlib.error):
         return None
+
+
+def _cleaned(name: str, value: Any) -> Any:  # noqa: ANN401 - JSON
+    """A value of a result with every text in it fit to be shown; bytes in base64 stay whole."""
+    if isinstance(value, str):
+        return value if name in _BYTES and value.isascii() and value.isprintable() else _text(name, value)
+    if isinstance(value, list):
+        return [_cleaned("", item) for item in value]
+    if isinstance(value, dict):
+        return {cleaned(key): _cleaned(key, item) for key, item in value.items()}
+    return value
+
+
+def _text(name: str, value: str) -> str:
+    """What a program printed keeps its lines; every other text is one line."""
+    if name not in _PRINTED:
+        return cleaned(value)
+    return "\n".join(cleaned(line) for line in value[:PRINTED_LIMIT].split("\n"))
 
 
 def readable(stderr: bytes) -> str:
     """The end of what PowerShell says on stderr, as one short line for people."""
     text = _TAGS.sub(" ", stderr.decode("utf-8", "replace"))
-    plain = "".join(char if char.isprintable() else " " for char in text)
-    return " ".join(plain.split())[-300:]
+    return " ".join(cleaned(text, 2 * len(text) + 1).split())[-300:]

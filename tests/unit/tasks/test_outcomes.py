@@ -47,9 +47,11 @@ class Node:
     gone_after: int = 99
     opened: list[MachineChannel] = field(default_factory=list)
 
-    def __call__(self, endpoint: Endpoint, secret: Secret, *, deadline: float, way: Way) -> AgentSession:
+    def __call__(
+        self, endpoint: Endpoint, secret: Secret, *, deadline: float, way: Way, cancelled: Callable[[], bool]
+    ) -> AgentSession:
         """As `open_session`."""
-        assert (SECRET, True) == (secret, deadline > 0)
+        assert (SECRET, True, False) == (secret, deadline > 0, cancelled())
         if len(self.opened) >= self.gone_after:
             raise Unreachable(f"{endpoint.node} refused the connection")
         self.opened.append(MachineChannel(delays=self.delays))

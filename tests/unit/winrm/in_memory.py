@@ -9,7 +9,7 @@ from lab.agent import Agent
 from lab.machine import Machine
 from lab.memory_disk import MemoryDisk
 from workers.errors import SessionLost
-from workers.winrm.channel import Chunk, Counters
+from workers.winrm.channel import TURN, Chunk, Counters, Limit
 from workers.winrm.wire import command_line
 
 __all__ = ["MachineChannel"]
@@ -53,16 +53,16 @@ class MachineChannel:
         """A start counts as a shell, a send and a receive as a round trip."""
         return Counters(self.turns, len(self.commands), sum(self.sent), 0)
 
-    def start(self, command: str, *, within: float) -> None:
+    def start(self, command: str, limit: Limit) -> None:
         """Notes it."""
-        assert within > 0
+        assert limit.left > 0
         self._stop_now()
         self.commands.append(command)
         self.sent.append(0)
 
-    def send(self, data: bytes, *, end: bool = False, within: float) -> None:
+    def send(self, data: bytes, limit: Limit, *, end: bool = False) -> None:
         """Answers whole lines, unless it is told to misbehave."""
-        assert within > 0
+        assert limit.left > 0
         if not self.commands:
             raise SessionLost("nothing runs")
         self.turns += 1
@@ -89,9 +89,9 @@ class MachineChannel:
         text = asyncio.run(self._agent.reply(line)).text
         self._output.append(self.noise + json.dumps(json.loads(text)).encode() + b"\r\n")
 
-    def receive(self, *, within: float) -> Chunk:
+    def receive(self, limit: Limit, *, turn: float = TURN) -> Chunk:
         """Gives what there is."""
-        assert within > 0
+        assert min(limit.left, turn) > 0
         self.turns += 1
         data = b"".join(self._output)
         self._output = deque([data[self.piece :]])

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -32,9 +33,11 @@ class Opener:
     delays: bool = False
     refuse: EsyncError | None = None
 
-    def __call__(self, endpoint: Endpoint, secret: Secret, *, deadline: float, way: Way) -> AgentSession:
+    def __call__(
+        self, endpoint: Endpoint, secret: Secret, *, deadline: float, way: Way, cancelled: Callable[[], bool]
+    ) -> AgentSession:
         """As `open_session`."""
-        assert (SECRET, True) == (secret, deadline > 0)
+        assert (SECRET, True, False) == (secret, deadline > 0, cancelled())
         if self.refuse:
             raise self.refuse
         self.channels.append(MachineChannel(delays=self.delays))
@@ -129,7 +132,7 @@ def test_waiting_for_a_node_can_be_cancelled_and_has_an_end() -> None:
     with pool.session(endpoint(), SECRET):
         with pytest.raises(Cancelled), pool.session(endpoint(), SECRET, cancelled=lambda: True):
             pass
-        with pytest.raises(DeadlineExceeded, match="in use"), pool.session(endpoint(), SECRET, deadline=0.1):
+        with pytest.raises(DeadlineExceeded, match="did not answer within"), pool.session(endpoint(), SECRET, deadline=0.1):
             pass
     with pool.session(endpoint(), SECRET) as session:
         assert session.usable
