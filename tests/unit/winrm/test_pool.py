@@ -132,7 +132,10 @@ def test_waiting_for_a_node_can_be_cancelled_and_has_an_end() -> None:
     with pool.session(endpoint(), SECRET):
         with pytest.raises(Cancelled), pool.session(endpoint(), SECRET, cancelled=lambda: True):
             pass
-        with pytest.raises(DeadlineExceeded, match="did not answer within"), pool.session(endpoint(), SECRET, deadline=0.1):
+        with (
+            pytest.raises(DeadlineExceeded, match="did not answer within"),
+            pool.session(endpoint(), SECRET, deadline=0.1),
+        ):
             pass
     with pool.session(endpoint(), SECRET) as session:
         assert session.usable
