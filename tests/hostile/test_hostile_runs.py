@@ -1,0 +1,126 @@
+"""A run with nodes that attack: the others are changed as if those were away, and everything ends in time."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.remote import LabProcess
+from pipelines import steer
+from tasks.cluster import Cluster
+from tests.hostile.node import PASSWORD, Asked, HostileNode, http
+from tests.integration.rig import Rig, cluster_of, four_servers, rig_at
+from tests.integration.test_rollout import nothing_half_written
+from workers.records import Status, Verdict
+
+pytestmark = pytest.mark.integration
+STEP = 4.0  #: seconds a step may take
+RUN = 40.0  #: seconds a run may take
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """A broker and a worker."""
+    with rig_at(tmp_path_factory.mktemp("rig")) as running:
+        running.wait_for_worker()
+        yield running
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[LabProcess]:
+    """Four untouched servers."""
+    with four_servers(tmp_path / "lab") as running:
+        yield running
+
+
+def _always(what: str, data: Callable[[HostileNode, Asked], Iterator[bytes]]) -> Callable[[HostileNode], None]:
+    def arm(node: HostileNode) -> None:
+        node.play = lambda asked: data(node, asked) if asked.what == what else None
+
+    return arm
+
+
+def _said(text: str) -> Callable[[HostileNode], None]:
+    def twist(reply: dict[str, Any]) -> bytes:
+        results = [{**one, "ok": False, "error": "failed", "message": text, "path": text} for one in reply["results"]]
+        return json.dumps({**reply, "results": results}).encode() + b"\n"
+
+    def arm(node: HostileNode) -> None:
+        node.twist = twist
+
+    return arm
+
+
+ATTACKS: dict[str, Callable[[HostileNode], None]] = {
+    "A1": _always("connect", lambda node, _: node.silently()),
+    "A2": _always("Receive", lambda node, asked: node.slowly(asked.healthy)),
+    "A3": _always("Create", lambda node, asked: node.slowly(asked.healthy)),
+    "A4": _always("Receive", lambda node, _: node.endlessly(b"HTTP/1.1 200 X\r\n\r\n", b"<a/>" * 9999)),
+    "A5": _said("half \ud800\x1b]0;title\x07 and\nJOINED: all"),
+    "A6": _said("x" * 3_000_000),
+    "A7": _always("Create", lambda *_: iter([http(b"", 307, Location="http://127.0.0.1:1/wsman")])),
+}
+
+
+def with_attackers(lab: LabProcess, nodes: dict[str, HostileNode], folder: Path) -> Cluster:
+    """The lab's cluster with the attackers in its production pool."""
+    (folder / "hostile").write_text(PASSWORD)
+    (folder / "hostile").chmod(0o600)
+    data = cluster_of(lab, max_failed=len(nodes), deadlines={"step": STEP, "run": RUN}, retries={}).model_dump()
+    data["nodes"] = list(data["nodes"])
+    for name, node in nodes.items():
+        at = node.endpoint
+        own = {"secret": f"file:{folder / 'hostile'}", "ca_file": at.ca_file, "port": at.port}
+        data["nodes"].append({**data["nodes"][-1], "name": name, "host": at.host, "connection": own})
+    return Cluster.model_validate(data)
+
+
+@pytest.fixture
+def attackers(tmp_path: Path) -> Iterator[dict[str, HostileNode]]:
+    """One for each attack."""
+    with ExitStack() as stack:
+        started = {}
+        for name, arm in ATTACKS.items():
+            (tmp_path / name).mkdir()
+            started[name] = stack.enter_context(HostileNode(tmp_path / name))
+            arm(started[name])
+        yield started
+
+
+def test_nodes_that_attack_harm_no_other(
+    rig: Rig, lab: LabProcess, attackers: dict[str, HostileNode], tmp_path: Path
+) -> None:
+    """All at once: each is failed or unreachable with a clean sentence, and the four others get everything."""
+    started = time.monotonic()
+    done = rig.rollout(with_attackers(lab, attackers, tmp_path))
+    assert time.monotonic() - started < RUN
+    assert done.record.verdict is Verdict.FAILED
+    ended = {node.node: node for node in done.nodes}
+    assert {Status.CHANGED} == {ended[name].status for name in ("S1", "S2", "P1", "P2")}
+    assert {ended[name].status for name in ATTACKS} <= {Status.FAILED, Status.UNREACHABLE}
+    for outcome in done.outcomes:
+        assert outcome.message.isprintable()
+        assert len(outcome.message) < 3000
+    nothing_half_written(lab)
+
+
+def test_a_cancel_ends_a_run_that_a_node_holds(
+    rig: Rig, lab: LabProcess, attackers: dict[str, HostileNode], tmp_path: Path
+) -> None:
+    """Within seconds, although the step's deadline is far away; the cluster is free again."""
+    cluster = with_attackers(lab, {"A2": attackers["A2"]}, tmp_path)
+    patient = {"deadlines": {"step": 300, "run": 600}}
+    slow = cluster.model_copy(update={"policy": type(cluster.policy)(**(cluster.policy.model_dump() | patient))})
+    run = rig.start(slow)
+    until = time.monotonic() + 30
+    while not attackers["A2"].seen.get("Receive") and time.monotonic() < until:
+        time.sleep(0.05)
+    steer.cancel(rig.engine, run.id)
+    asked = time.monotonic()
+    assert rig.finished(run.id, timeout=15).record.verdict is Verdict.CANCELLED
+    assert time.monotonic() - asked < 10
+    assert rig.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
