@@ -211,7 +211,7 @@ def test_store_that_does_not_answer_is_named_without_its_password(
     monkeypatch.setattr("workers.store.redis_store.RedisStore.__init__.__defaults__", ("esync:", 0.1))
     assert run(["runs"]) == 1
     told = capsys.readouterr().err
-    assert "the run store cannot be reached" in told
+    assert "the run store at 127.0.0.1:1 (ESYNC_BROKER_URL) cannot be reached" in told
     assert PLANTED not in told
 
 
