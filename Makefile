@@ -5,15 +5,27 @@ BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.installed
 SAMPLED = $(shell grep -rl "from tests.sampling import" tests)
 
-.PHONY: demo test exhaustive check format lint types contracts bench clean install
+PIP     = $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
+LOCK    = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+          --no-emit-index-url --no-emit-find-links $(UPGRADE) pyproject.toml
 
-$(STAMP): pyproject.toml
+.PHONY: demo test exhaustive check format lint types contracts bench clean install lock upgrade
+
+# Exactly the packages of the lock file, each checked by its hash; then the project itself, built with one of them.
+$(STAMP): pyproject.toml docker/locked-dev.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade "pip>=25"
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	$(PIP) --require-hashes --requirement docker/locked-dev.txt
+	$(PIP) --no-build-isolation --editable .
 	touch $@
 
 install: $(STAMP)
+
+lock: $(STAMP)  ## writes the lock files anew, after a change of the dependencies in pyproject.toml
+	$(LOCK) --extra dev --output-file docker/locked-dev.txt
+	$(LOCK) --extra image --constraint docker/locked-dev.txt --output-file docker/locked-image.txt
+
+upgrade: UPGRADE = --upgrade
+upgrade: lock  ## the same, with the newest versions that pyproject.toml allows
 
 demo: $(STAMP)  ## four simulated servers, from untouched to joined
 	$(BIN)/esync demo

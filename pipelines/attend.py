@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pipelines import commands
-from pipelines.live import feed_of, follow
+from pipelines.live import Glance, feed_of, follow
 from pipelines.marks import TONES, UNDER_WAY, printable
 from pipelines.plan_file import SavedPlan
 from pipelines.report import build
@@ -25,10 +25,11 @@ from pipelines.report_text import (
 )
 from pipelines.services import Running
 from tasks.cluster import Cluster
-from workers.errors import InputRefused
+from workers.errors import ServiceLost
+from workers.private import make_folder, write_private
 from workers.records import RunRecord, Verdict
 
-__all__ = ["attend", "conclude", "say", "watch", "write_report"]
+__all__ = ["attend", "conclude", "look_on", "say", "watch", "write_report"]
 
 _NARROW = 40  #: columns below which nothing is indented further
 
@@ -72,15 +73,38 @@ def attend(
 
 
 def watch(services: Running, record: RunRecord, people: Console) -> Report:
-    """Follows a run to its end, then says how it came out."""
+    """Follows a run to its end, then says how it came out.
+
+    Raises:
+        ServiceLost: what works on it died again and again; the run is unfinished.
+    """
     try:
-        follow(feed_of(services.engine.store, record.id), people)
+        look_on(services, record, people)
     except KeyboardInterrupt:
         say(people, _left(services, record.id), "yellow")
         raise
     report = build(commands.summary(services.engine, record.id))
     conclude(report, people)
     return report
+
+
+def look_on(services: Running, record: RunRecord, people: Console) -> None:
+    """Shows a run until it is concluded, as long as somebody can work on it.
+
+    Raises:
+        ServiceLost: what works on it died again and again; the run is unfinished.
+    """
+    look = feed_of(services.engine.store, record.id)
+
+    def feed(after: str) -> Glance:
+        services.check()
+        return look(after)
+
+    try:
+        follow(feed, people)
+    except ServiceLost as error:
+        error.remedy += f"; run {record.id} is unfinished, go on with it then: esync watch {record.id}"
+        raise
 
 
 def _left(services: Running, run_id: str) -> str:
@@ -111,15 +135,9 @@ def write_report(report: Report, folder: Path) -> Path:
     """Writes the report as HTML and JSON; returns the HTML file.
 
     Raises:
-        InputRefused: the folder cannot be written to.
+        FileTrouble: the folder cannot be written to.
     """
-    page = folder / f"esync-report-{report.run}.html"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        page.write_text(to_html(report), "utf-8")
-        page.with_suffix(".json").write_text(report.model_dump_json(indent=2) + "\n", "utf-8")
-    except OSError as error:
-        raise InputRefused(
-            f"the report cannot be written: {error.strerror}", remedy="name another folder", file=str(page)
-        ) from None
+    page = make_folder(folder) / f"esync-report-{report.run}.html"
+    write_private(page, to_html(report))
+    write_private(page.with_suffix(".json"), report.model_dump_json(indent=2) + "\n")
     return page

@@ -22,6 +22,7 @@ from pipelines.report_html import to_html
 from pipelines.view import FINDINGS, PLAN
 from tasks.material import DIGESTS
 from workers.errors import InputRefused
+from workers.private import write_private
 from workers.records import Record, RunRecord, RunState, StepOutcome
 from workers.store import RunStore
 from workers.store.chain import Chain, digest_of
@@ -96,14 +97,12 @@ def write_bundle(engine: Engine, run_id: str, path: Path) -> Manifest:
     """Writes the bundle of a run that has ended.
 
     Raises:
-        InputRefused: the run goes on, or the file cannot be written.
+        InputRefused: the run goes on.
+        FileTrouble: the file cannot be written.
         RunUnknown: there is no such run.
     """
     members = bundle_of(engine.store, summary(engine, run_id))
-    try:
-        path.write_bytes(pack(members))
-    except OSError as error:
-        raise InputRefused(f"the bundle cannot be written: {error.strerror}", file=str(path)) from None
+    write_private(path, pack(members))
     return Manifest.model_validate_json(members[MANIFEST])
 
 

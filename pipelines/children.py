@@ -10,12 +10,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from workers.errors import EsyncError
 from workers.logs import scrubbed
+from workers.private import end_process, make_folder, open_private, start_process, undisturbed
 
-__all__ = ["Child", "Shield", "end_orphan", "environment", "started_at"]
+__all__ = ["Child", "Shield", "end_orphan", "environment", "in_words", "started_at"]
 
 #: Variables of the operator's shell that would change what the children do behind our back.
 _NOT_INHERITED = ("CELERY_", "FLOWER_")
@@ -29,8 +30,14 @@ def environment(own: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "PYTHONUNBUFFERED": "1", **own}
 
 
-def _private(path: Path, how: int) -> IO[bytes]:
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600), "ab")
+def in_words(status: int | None) -> str:
+    """How a process ended. None: it was not ours to wait for, nobody knows."""
+    if status is None:
+        return "ended"
+    if status < 0:
+        with contextlib.suppress(ValueError):
+            return f"was ended by {signal.Signals(-status).name}"
+    return f"ended with status {status}"
 
 
 class Child:
@@ -73,43 +80,42 @@ class Child:
         """Its exit status; None while it runs."""
         return self._process.poll() if self._process else None
 
+    @property
+    def alive(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self.ended is None
+
     def start(self) -> Self:
-        """Starts it, also again after it has ended."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+        """Starts it, also again after it has ended.
+
+        Raises:
+            FileTrouble: its log cannot be written, or its folder is gone.
+        """
+        make_folder(self.log.parent)
         with contextlib.ExitStack() as files:
-            log = files.enter_context(_private(self.log, os.O_APPEND))
-            output = files.enter_context(_private(self._output, os.O_TRUNC)) if self._output else log
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
-                self._arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=log,
-                cwd=self._folder,
-                env=environment(self._own),
-                start_new_session=True,
-            )
+            log = files.enter_context(open_private(self.log, os.O_APPEND))
+            output = files.enter_context(open_private(self._output, os.O_TRUNC)) if self._output else log
+            with undisturbed():
+                self._process = start_process(
+                    self._arguments, folder=self._folder, log=log, output=output, environment=environment(self._own)
+                )
         return self
 
     def stop(self, patience: float = 20.0) -> None:
         """Asks it to end, waits `patience` seconds, then ends it; it is gone afterwards."""
         if self._process is None:
             return
-        self._process.terminate()
-        try:
-            self._process.wait(patience)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end_process(self._process, patience)
 
     def broke(self) -> EsyncError:
         """What to raise when it has ended by itself, or does not get ready: with the last thing it said."""
-        how = "did not get ready" if self.ended is None else f"ended with status {self.ended}"
-        said = self._last_words()
+        how = "did not get ready" if self.alive else in_words(self.ended)
+        said = self.last_words()
         return EsyncError(
             f"the {self.name} {how}" + (f": {said}" if said else ""), remedy="see its log", file=str(self.log)
         )
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
         """The last line of its log, masked as logs are."""
         with contextlib.suppress(OSError):
             lines = self.log.read_bytes()[-_LAST_WORDS:].decode("utf-8", "replace").splitlines()
@@ -144,6 +150,7 @@ def end_orphan(pid: int, started: str, patience: float = 10.0) -> bool:
     until = time.monotonic() + patience
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGCONT)  # one that is stopped would not hear it
         while started_at(pid) == started and time.monotonic() < until:
             time.sleep(0.05)
         if started_at(pid) == started:

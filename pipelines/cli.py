@@ -36,13 +36,15 @@ from pipelines.console import (
 )
 from pipelines.inventory import ClusterRefused, load_cluster
 from pipelines.marks import printable
+from pipelines.output import BundleFile, OutputFile, end_streams, outlive_readers
 from pipelines.plan_file import is_plan, load_plan
 from pipelines.report_html import to_html
 from pipelines.report_text import PARENT, duration, to_text
 from pipelines.services import Running, looking
 from pipelines.status import row_of
-from workers.errors import EsyncError, InputRefused
+from workers.errors import EsyncError
 from workers.logs import configure
+from workers.private import FILE_ERRORS, as_trouble, write_private
 from workers.records import RunRecord, RunState, now
 from workers.settings import load_settings
 
@@ -62,7 +64,13 @@ def main() -> NoReturn:
     for name in ("SIGTERM", "SIGHUP"):
         with contextlib.suppress(AttributeError, ValueError):  # Windows has no SIGHUP
             signal.signal(getattr(signal, name), _terminated)
-    sys.exit(run(sys.argv[1:]))
+    outlive_readers()
+    try:
+        sys.exit(run(sys.argv[1:]))
+    except KeyboardInterrupt:  # while it was ending
+        sys.exit(130)
+    finally:
+        end_streams()
 
 
 def run(arguments: list[str]) -> int:
@@ -76,7 +84,7 @@ def run(arguments: list[str]) -> int:
     except SystemExit as stopped:
         return _by_typer(stopped.code)
     except Exception as error:  # noqa: BLE001 - the one border: people get a sentence, not a traceback
-        return _broken(error)
+        return _broken(error, as_json="--json" in arguments)
     return 0
 
 
@@ -185,10 +193,8 @@ def report(
     run: RunId = "last",
     *,
     form: Annotated[Literal["text", "json", "html"], typer.Option("--format", help="What to write.")] = "text",
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Instead of stdout.")] = None,
-    bundle: Annotated[
-        Path | None, typer.Option("--bundle", metavar="FILE", help="Write all there is about the run as one archive.")
-    ] = None,
+    output: OutputFile = None,
+    bundle: BundleFile = None,
     checked: Annotated[
         Path | None, typer.Option("--check", metavar="FILE", help="Check such an archive; asks nobody. Exit 0 or 5.")
     ] = None,
@@ -206,10 +212,7 @@ def report(
     if output is None:
         typer.echo(text, nl=False)
         return
-    try:
-        output.write_text(text, "utf-8")
-    except OSError as error:
-        raise InputRefused(f"the report cannot be written: {error.strerror}", file=str(output)) from None
+    write_private(output, text)
     say(people_console(), f"report: {output}")
 
 
@@ -289,12 +292,15 @@ def _refused(error: EsyncError, *, as_json: bool) -> int:
     if error.remedy:
         say(people, f"  do: {error.remedy}")
     if as_json:
-        data({"error": error.slug, "message": error.message, "file": error.file, "remedy": error.remedy})
+        with contextlib.suppress(OSError):  # a full disk behind stdout may be the very error
+            data({"error": error.slug, "message": error.message, "file": error.file, "remedy": error.remedy})
     _trace(error)
     return error.exit_code
 
 
-def _broken(error: Exception) -> int:
+def _broken(error: Exception, *, as_json: bool) -> int:
+    if isinstance(error, OSError) and error.errno in FILE_ERRORS:
+        return _refused(as_trouble(error), as_json=as_json)
     say(people_console(), f"internal error: {type(error).__name__}", "bold red")
     say(people_console(), "  do: run it again with ESYNC_DEBUG=1 to see where, and report that")
     _trace(error)

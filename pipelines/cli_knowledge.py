@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from pipelines import commands
-from pipelines.attend import say
+from pipelines.attend import look_on, say
 from pipelines.cli_certs import certs
 from pipelines.console import (
     AsJson,
@@ -23,7 +23,6 @@ from pipelines.console import (
 from pipelines.explaining import Told, is_file, newest_look, told
 from pipelines.inventory import load_cluster
 from pipelines.knowledge_text import explanation_lines, propagation_lines
-from pipelines.live import feed_of, follow
 from pipelines.services import looking, working
 from tasks.cluster import Role
 from tasks.ektron.propagation import Direction, Sync
@@ -107,7 +106,7 @@ def _looked_at(node: str, file: Path) -> Told:
     people = people_console()
     with working(load_settings(), lambda text: say(people, text), kind="verify") as services:
         record = commands.start(services.engine, cluster, kind="verify", reason=f"explain {node}")
-        follow(feed_of(services.engine.store, record.id), people)
+        look_on(services, record, people)
         return told(services.engine, record.id, node)
 
 

@@ -1,8 +1,6 @@
 """The verbs that plan a run and steer it: plan, watch, retry, pause, resume, cancel. Thin."""
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -31,12 +29,12 @@ from pipelines.console import (
 )
 from pipelines.inventory import load_cluster
 from pipelines.machine import who_runs
-from pipelines.plan_file import SavedPlan
+from pipelines.output import OutputFile
 from pipelines.plan_text import plan_lines
 from pipelines.report_rows import Report
 from pipelines.services import Running, looking, working
 from tasks.runner import PAUSE
-from workers.errors import InputRefused
+from workers.private import write_private
 from workers.records import RunRecord, Verdict
 from workers.settings import load_settings
 
@@ -48,9 +46,7 @@ GOING_ON = "run that goes on"  #: what `last` is to verbs that steer one
 def plan(
     file: ClusterFile,
     *,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Save it, for `esync rollout FILE`.")
-    ] = None,
+    output: OutputFile = None,
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
@@ -63,12 +59,13 @@ def plan(
         if not is_planned(shown):
             raise Ended(_without_plan(shown, as_json=as_json))
         saved = commands.saved_plan(services.engine, shown.run)
+    if output is not None:
+        write_private(output, saved.model_dump_json() + "\n")
     if as_json:
         data(saved.model_dump(mode="json"))
     else:
         say(Console(highlight=False), "\n".join(plan_lines(cluster, saved.plan)))
     if output is not None:
-        _save(saved, output)
         say(people, f"apply exactly this: esync rollout {output}")
     raise Ended(status_of(shown))
 
@@ -161,16 +158,6 @@ def _without_plan(shown: Report, *, as_json: bool) -> int:
     if as_json:
         data({"error": "no_plan", "message": shown.summary, "file": "", "remedy": "", "run": shown.run})
     return Verdict.INCONCLUSIVE.exit_code if shown.verdict == Verdict.FAILED else status_of(shown)
-
-
-def _save(saved: SavedPlan, output: Path) -> None:
-    """Whole or not at all: written beside, then moved into place."""
-    fresh = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        fresh.write_text(saved.model_dump_json() + "\n", "utf-8")
-        fresh.replace(output)
-    except OSError as error:
-        raise InputRefused(f"the plan cannot be written: {error.strerror}", file=str(output)) from None
 
 
 #: In the order `esync --help` shows them.

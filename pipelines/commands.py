@@ -22,7 +22,6 @@ from tasks.ektron.certificates import Family
 from tasks.ektron.findings import Findings
 from tasks.material import OBSERVED, PLANNED
 from tasks.runner import CANCEL, PAUSE
-from workers.celery_app import CONTROL_QUEUE
 from workers.errors import InputRefused
 from workers.records import Record, RunRecord, StepOutcome, now
 
@@ -91,7 +90,11 @@ def start(
         plan: a saved plan that is to be applied exactly.
         family: a certificate family to hand out, whatever the origin has by now.
         asked: the fields of `Asked`.
+
+    Raises:
+        StoreUnavailable: the broker does not answer; no run was created, unless the message names one.
     """
+    engine.reach_broker()
     wanted = RunRecord(
         id=_new_id(cluster.name),
         cluster=cluster.name,
@@ -106,7 +109,7 @@ def start(
         _hand_over(engine, record, plan)
     if family is not None:
         engine.material(record).keep_family(family)
-    engine.app.send_task("esync.begin", args=(record.id,), queue=CONTROL_QUEUE, ignore_result=True)
+    engine.ask_to_begin(record.id)
     return record
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from pipelines import commands
 from pipelines.attend import attend, say, write_report
 from pipelines.engine import Engine
+from pipelines.output import ReportFolder
 from pipelines.plan_file import SavedPlan
 from pipelines.plan_text import plan_lines
 from pipelines.report import build
@@ -58,9 +59,6 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or `last`
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else there.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the record.")]
 Key = Annotated[str, typer.Option("--key", metavar="TEXT", help="Idempotency key: the same key twice is one run.")]
-ReportFolder = Annotated[
-    Path | None, typer.Option("--report", metavar="DIR", help="Write the report (HTML, JSON) into this folder.")
-]
 
 
 class Ended(Exception):

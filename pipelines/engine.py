@@ -3,9 +3,14 @@
 from dataclasses import dataclass
 
 from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from tasks.material import Material
-from workers.celery_app import make_app
+from workers.broker_url import BROKER, STORE
+from workers.celery_app import CONTROL_QUEUE, make_app
+from workers.connection import patiently
+from workers.errors import StoreUnavailable
 from workers.logs import hide
 from workers.records import RunRecord
 from workers.settings import Settings
@@ -16,6 +21,8 @@ __all__ = ["Engine", "connect_engine"]
 
 #: Never behind a node: starting, joining and answering take milliseconds.
 CONTROL_TASKS = ("esync.begin", "esync.join_and_verify", "esync.rollout", "esync.status")
+
+REACH = 5.0  #: seconds a broker has to answer before a run is created
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,30 @@ class Engine:
         """What the steps of a run left behind."""
         return Material(self.store, self.vault, record.id)
 
+    def reach_broker(self) -> None:
+        """Asks the broker for a sign of life where the run store is another server: that one says nothing about it.
+
+        Raises:
+            StoreUnavailable: it does not answer.
+        """
+        if self.settings.store_url and self.settings.broker_url:
+            with connect(self.settings.broker_url, BROKER) as client:
+                patiently(client.ping, REACH)
+
+    def ask_to_begin(self, run_id: str) -> None:
+        """Sends the message that begins a run.
+
+        Raises:
+            StoreUnavailable: it was not sent. The run exists all the same, and any worker finds it.
+        """
+        try:
+            self.app.send_task("esync.begin", args=(run_id,), queue=CONTROL_QUEUE, ignore_result=True)
+        except (OperationalError, RedisError) as error:
+            raise StoreUnavailable(
+                f"run {run_id} is kept, but the broker took no message that begins it: {type(error).__name__}",
+                remedy=f"a worker that reaches the broker begins it by itself; to prevent that: esync cancel {run_id}",
+            ) from error
+
 
 def connect_engine(settings: Settings) -> Engine:
     """Puts the four together from settings; connects lazily.
@@ -38,6 +69,6 @@ def connect_engine(settings: Settings) -> Engine:
     Raises:
         InputRefused: no broker is configured.
     """
-    store = RedisStore(connect(settings.store()))
+    store = RedisStore(connect(settings.store(), STORE if settings.store_url else BROKER))
     vault = Vault(store, settings.seal_key, on_reveal=hide)
     return Engine(settings=settings, store=store, vault=vault, app=make_app(settings, CONTROL_TASKS))

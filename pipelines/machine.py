@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.children import Child, end_orphan, started_at
-from workers.errors import EsyncError, InputRefused
+from workers.errors import EsyncError, FileTrouble, InputRefused
+from workers.private import as_trouble, make_folder, open_private, write_private
 from workers.settings import Secret
 
 __all__ = ["alone", "forget", "kept", "private", "remember", "who_runs"]
@@ -22,7 +23,7 @@ LOCK_PATIENCE = 10.0  #: seconds to wait for another command that is about to en
 def alone(state: Path, kind: str) -> Iterator[None]:
     """One command at a time runs services from a state folder; what a killed one left behind is ended first."""
     private(state)
-    with (state / "services.lock").open("w") as lock:
+    with open_private(state / "services.lock", 0) as lock:
         until = time.monotonic() + LOCK_PATIENCE
         while not _taken(lock.fileno()):
             if time.monotonic() > until:
@@ -49,7 +50,7 @@ def remember(state: Path, kind: str, children: Sequence[Child]) -> None:
     """Writes down which command runs services here, and the processes it started."""
     known = {"kind": kind, "pid": os.getpid(), "started": started_at(os.getpid())}
     known["children"] = [{"pid": child.pid, "started": started_at(child.pid)} for child in children]
-    (state / "services.json").write_text(json.dumps(known), "utf-8")
+    write_private(state / "services.json", json.dumps(known))
 
 
 def _remembered(state: Path) -> dict[str, Any]:
@@ -83,30 +84,30 @@ def forget(state: Path) -> None:
 
 def kept(file: Path, make: Callable[[], str]) -> Secret:
     """A secret of this machine, made when first asked for, readable by its owner only."""
-    private(file.parent)
-    with (
-        contextlib.suppress(FileExistsError),
-        os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new,
-    ):
-        new.write(make())
-    value = file.read_text("utf-8").strip()
+    make_folder(file.parent)
+    with contextlib.suppress(FileExistsError), open_private(file, os.O_EXCL) as new:
+        try:
+            new.write(make().encode())
+        except OSError as error:
+            file.unlink()
+            raise as_trouble(error, file, "written") from error
+    try:
+        value = file.read_text("utf-8").strip()
+    except OSError as error:
+        raise as_trouble(error, file, "read") from error
     if not value:
         raise EsyncError("a secret of this machine is empty", remedy="remove the file; it is made anew", file=str(file))
     return Secret(value)
 
 
-def private(folder: Path) -> Path:
-    """The folder, made when missing, for its owner only.
+def private(state: Path) -> Path:
+    """The state folder, made when missing, for its owner only.
 
     Raises:
-        InputRefused: it cannot be made.
+        FileTrouble: it cannot be made.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise InputRefused(
-            f"the state folder cannot be made: {error.strerror}",
-            remedy="set ESYNC_STATE to a folder you may write to",
-            file=str(folder),
-        ) from None
-    return folder
+        return make_folder(state)
+    except FileTrouble as error:
+        error.remedy = "set ESYNC_STATE to a folder you may write to"
+        raise

@@ -5,7 +5,6 @@ import json
 import shutil
 import socket
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from pipelines.inventory import load_cluster
 from pipelines.report_rows import Report
 from pipelines.services import FlowerAccess, working
 from workers.errors import InputRefused
+from workers.private import make_folder
 from workers.settings import Settings
 
 __all__ = ["demo", "lab", "up"]
@@ -41,7 +41,9 @@ def up(settings: Settings, people: Console) -> None:
             say(people, f"password file: {services.flower.password_file}")
         say(people, "every esync command on this machine uses them now; Ctrl-C ends them", "bold")
         with contextlib.suppress(KeyboardInterrupt):
-            threading.Event().wait()
+            while True:
+                services.check()
+                time.sleep(0.3)
         say(people, "\nending")
 
 
@@ -62,11 +64,7 @@ def lab(folder: Path, options: Mapping[str, str], people: Console) -> Iterator[d
 
 @contextlib.contextmanager
 def _lab(folder: Path, options: Mapping[str, str]) -> Iterator[tuple[dict[str, Any], Child]]:
-    folder = folder.resolve()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputRefused(f"the lab's folder cannot be made: {error.strerror}", file=str(folder)) from None
+    folder = make_folder(folder.resolve())
     given = [part for name, value in options.items() for part in (f"--{name}", value)]
     arguments = ["-m", "lab", "--dir", str(folder), *given]
     with Child("lab", arguments, folder=folder, log=folder / "lab.log", output=folder / "lab.ready") as child:

@@ -5,12 +5,12 @@ machine; a broker and a worker of our own, for as long as this command lives.
 """
 
 import contextlib
+import http
 import http.client
 import importlib.util
 import os
 import secrets
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from pipelines.children import Child, Shield
 from pipelines.engine import Engine, connect_engine
 from pipelines.machine import alone, forget, kept, private, remember, who_runs
 from pipelines.rollout import LOOKING, introduced, steering
+from pipelines.supervisor import Supervisor
 from workers.embedded import EmbeddedBroker, running
 from workers.errors import ClusterLocked, RunUnknown, StoreUnavailable
 from workers.settings import Secret, Settings
@@ -29,9 +30,7 @@ __all__ = ["FlowerAccess", "Running", "looking", "working"]
 
 START_TIMEOUT = 60.0  #: seconds until a worker or Flower answers
 DRAIN = 30.0  #: seconds a worker has to finish the steps it is in
-FLOWER_TASKS = 20_000  #: kept in Flower's memory: four steps on 1,000 nodes, five times over
-_CALM = 30.0  #: seconds after which a worker that died before counts as well again
-_LONGEST_PAUSE = 10.0
+FLOWER = "Flower"
 
 Say = Callable[[str], None]
 
@@ -46,18 +45,24 @@ class FlowerAccess:
     password_file: Path
 
 
+def _nothing_to_check() -> None:
+    """Services of somebody else are looked after by somebody else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Running:
     """What a command may use while it runs.
 
     Attributes:
         own: the command (`rollout`, `demo`, ...) whose end is the worker's end; empty when the worker stays.
+        check: raises ServiceLost when a service of this command died again and again. To be called while waiting.
     """
 
     engine: Engine
     own: str = ""
     flower: FlowerAccess | None = None
     logs: Path | None = None
+    check: Callable[[], None] = _nothing_to_check
 
 
 @contextlib.contextmanager
@@ -130,17 +135,29 @@ def _own_services(settings: Settings, say: Say, *, kind: str, flower: bool) -> I
             engine = connect_engine(_with(settings, broker.url, key))
             stack.callback(engine.app.close)
             access, children = _children(settings, broker.url, key, say, flower=flower)
-            supervisor = _Supervisor(children, say, lambda: remember(settings.state, kind, children))
-            stack.callback(supervisor.stop)
-            supervisor.start()
-            _wait(children[0], lambda: _answers(engine))
+            supervisor = _start(stack, broker, children, say, lambda: remember(settings.state, kind, children))
+            _wait(supervisor, children[0], lambda: _answers(engine))
             if access:
-                _wait(children[1], lambda: _serves(access.url))
-            supervisor.watch()
-            yield Running(engine, own=kind, flower=access, logs=settings.state / "logs")
+                _wait(supervisor, children[1], lambda: _serves(access.url))
+            yield Running(engine, own=kind, flower=access, logs=settings.state / "logs", check=supervisor.check)
         finally:
             # What is ended must be ended wholly: a second Ctrl-C would leave processes behind.
             shield.up()
+
+
+def _start(
+    stack: contextlib.ExitStack, broker: EmbeddedBroker, children: list[Child], say: Say, started: Callable[[], None]
+) -> Supervisor:
+    """Starts the children and looks after them and the broker until the stack is left, which ends them."""
+    for child in children:
+        stack.callback(child.stop, DRAIN)
+        child.start()
+        started()
+    supervisor = Supervisor([broker, *children], say, started, spared=[FLOWER])
+    supervisor.is_ready(broker)
+    stack.callback(supervisor.stop)
+    supervisor.start()
+    return supervisor
 
 
 def _children(
@@ -154,52 +171,6 @@ def _children(
         return None, [worker]
     access, window = _flower(settings, url)
     return access, [worker, window]
-
-
-class _Supervisor:
-    """Starts children again when they die. Celery's worker ends itself when its broker was away for too long."""
-
-    def __init__(self, children: list[Child], say: Say, started: Callable[[], None]) -> None:
-        self._children = children
-        self._say = say
-        self._started = started
-        self._end = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Starts all of them."""
-        for child in self._children:
-            child.start()
-            self._started()
-
-    def watch(self) -> None:
-        """Begins to look after them."""
-        self._thread = threading.Thread(target=self._loop, name="esync-supervisor", daemon=True)
-        self._thread.start()
-
-    def _loop(self) -> None:
-        pause, begun = 0.5, dict.fromkeys(self._children, time.monotonic())
-        while not self._end.wait(0.3):
-            for child in self._children:
-                if child.ended is None:
-                    continue
-                self._say(
-                    f"the {child.name} ended with status {child.ended} and is started again; its log: {child.log}"
-                )
-                pause = 0.5 if time.monotonic() - begun[child] > _CALM else min(_LONGEST_PAUSE, pause * 2)
-                if self._end.wait(pause):
-                    return
-                child.start()
-                begun[child] = time.monotonic()
-                self._started()
-
-    def stop(self) -> None:
-        """Ends all of them, the last one first. None is started again meanwhile."""
-        self._end.set()
-        if self._thread is not None:
-            self._thread.join()
-        for child in reversed(self._children):
-            child.stop(DRAIN)
 
 
 def _worker(settings: Settings, url: Secret, key: Secret) -> Child:
@@ -223,16 +194,11 @@ def _flower(settings: Settings, url: Secret) -> tuple[FlowerAccess, Child]:
         "FLOWER_ADDRESS": "127.0.0.1",
         "FLOWER_PORT": str(port),
         "FLOWER_BASIC_AUTH": f"esync:{password.reveal()}",
-        "FLOWER_READ_ONLY": "true",
-        "FLOWER_MAX_TASKS": str(FLOWER_TASKS),
-        "FLOWER_PERSISTENT": "false",
     }
     # No seal key: Flower has no business with what is sealed.
     own |= _environment(settings, url, None)
     log = settings.state / "logs" / "flower.log"
-    child = Child(
-        "Flower", ["-m", "celery", "-A", "pipelines.worker", "flower"], folder=settings.state, log=log, own=own
-    )
+    child = Child(FLOWER, ["-m", "pipelines.flower_window"], folder=settings.state, log=log, own=own)
     return FlowerAccess(f"http://127.0.0.1:{port}/", "esync", password, file), child
 
 
@@ -245,12 +211,14 @@ def _environment(settings: Settings, url: Secret, key: Secret | None) -> dict[st
     return own | ({"ESYNC_SEAL_KEY": key.reveal()} if key else {})
 
 
-def _wait(child: Child, ready: Callable[[], bool]) -> None:
+def _wait(supervisor: Supervisor, child: Child, ready: Callable[[], bool]) -> None:
     until = time.monotonic() + START_TIMEOUT
     while not ready():
-        if child.ended is not None or time.monotonic() > until:
+        supervisor.check()
+        if time.monotonic() > until:
             raise child.broke()
         time.sleep(0.05)
+    supervisor.is_ready(child)
 
 
 def _answers(engine: Engine) -> bool:
@@ -262,7 +230,7 @@ def _serves(url: str) -> bool:
     connection = http.client.HTTPConnection(url.removeprefix("http://").rstrip("/"), timeout=1)
     with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
         connection.request("GET", "/healthcheck")
-        return connection.getresponse().status < 500  # noqa: PLR2004 - it answers
+        return connection.getresponse().status == http.HTTPStatus.UNAUTHORIZED  # as it should: without a password
     return False
 
 

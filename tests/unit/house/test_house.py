@@ -5,11 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 from typing import TypeGuard
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 from pipelines.engine import CONTROL_TASKS
@@ -22,6 +25,9 @@ from workers.errors import EsyncError
 from workers.records import Verdict
 
 ROOT = Path(__file__).parents[3]
+_LOCKED = re.compile(
+    r"(?P<name>[a-z0-9-]+)==(?P<version>[^\s;]+)(?: ; [^\\\n/:]+)?(?: \\\n    --hash=sha256:[0-9a-f]{64})+\n"
+)
 README = (ROOT / "README.md").read_text()
 
 
@@ -140,14 +146,63 @@ class TestContainers:
 
     def test_the_image_is_unprivileged_and_built_in_two_stages(self) -> None:
         """A build stage, then a plain user."""
-        assert self.dockerfile.count("\nFROM ") == 2
+        assert self.dockerfile.count("\nFROM ${PYTHON_IMAGE}") == self.dockerfile.count("\nFROM ") == 2
         assert re.search(r"^USER esync$", self.dockerfile, re.MULTILINE)
         assert all(service.get("user") != "root" for service in self.compose["services"].values())
+
+    def test_images_are_pinned_by_digest(self) -> None:
+        """What is not built here is named by tag and digest, each in one place."""
+        images = [service["image"] for service in self.compose["services"].values() if "build" not in service]
+        images += re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", self.dockerfile, re.MULTILINE)
+        assert len(images) == 2
+        assert [] == [image for image in images if not re.fullmatch(r"[\w/]+:[\w.-]+@sha256:[0-9a-f]{64}", image)]
+
+    def test_each_service_gets_what_it_needs(self) -> None:
+        """Only those that open sealed material get the seal key, and only Flower its password."""
+        given = {name: set(service.get("environment", {})) for name, service in self.compose["services"].items()}
+        assert {"worker", "rollout"} == {name for name, names in given.items() if "ESYNC_SEAL_KEY" in names}
+        assert {"flower"} == {name for name, names in given.items() if "FLOWER_BASIC_AUTH" in names}
+        assert {"ESYNC_BROKER_URL", "FLOWER_PORT", "FLOWER_BASIC_AUTH"} == given["flower"]
+        assert set() == given["lab"]
+
+    def test_no_service_may_more_than_it_must(self) -> None:
+        """Read-only, without capabilities, without ways to more rights."""
+        for name, service in self.compose["services"].items():
+            assert (True, ["ALL"]) == (service["read_only"], service["cap_drop"]), name
+            assert ["no-new-privileges:true"] == service["security_opt"], name
 
     def test_the_image_copies_what_exists(self) -> None:
         """Every source of a COPY is in the repository."""
         sources = re.findall(r"^COPY (?!--from)(.+) \S+$", self.dockerfile, re.MULTILINE)
         assert [] == [name for line in sources for name in line.split() if not (ROOT / name).exists()]
+
+
+@pytest.mark.parametrize(("file", "extra"), [("locked-dev.txt", "dev"), ("locked-image.txt", "image")])
+def test_the_lock_files_agree_with_the_project(file: str, extra: str) -> None:
+    """Every direct dependency is locked within its range, each package has hashes, and nothing names a host."""
+    text = (ROOT / "docker" / file).read_text()
+    entries = list(_LOCKED.finditer(text))
+    assert text == "".join(entry[0] for entry in entries)
+    locked = {entry["name"]: entry["version"] for entry in entries}
+    wanted = _requirements(extra)
+    assert len(wanted) > 18
+    assert [] == [
+        str(one) for one in wanted if not one.specifier.contains(locked.get(canonicalize_name(one.name), "0"))
+    ]
+    assert {"setuptools"} <= locked.keys()
+
+
+def _requirements(extra: str) -> list[Requirement]:
+    """What the project asks for with that extra, extras of its own resolved."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    found, waiting = [], [*project["dependencies"], *project["optional-dependencies"][extra]]
+    while waiting:
+        one = Requirement(waiting.pop())
+        if one.name == project["name"]:
+            waiting += [text for own in one.extras for text in project["optional-dependencies"][own]]
+        else:
+            found.append(one)
+    return found
 
 
 def test_control_tasks_are_served() -> None:

@@ -1,50 +1,23 @@
 """The border to Redis: which URLs we take, how long we ask, what an error means."""
 
+import contextlib
 import socket
+import ssl
 import threading
 import time
 
 import pytest
+import trustme
 from redis import Redis
 from redis.exceptions import ConnectionError as NoConnection
 
-from workers.connection import connect, patiently, verified
-from workers.errors import InputRefused, StoreUnavailable
+from workers.connection import connect, patiently
+from workers.errors import StoreUnavailable
 from workers.records import Event, RunRecord
 from workers.settings import Secret
 from workers.store import RedisStore
 
 PLANTED = "Pl4nted-Passw0rd"
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        f"amqp://:{PLANTED}@h/0",
-        f"unix://:{PLANTED}@/tmp/s",
-        f"{PLANTED}",
-        "",
-        f"rediss://:{PLANTED}@h/0?ssl_cert_reqs=none",
-        f"rediss://:{PLANTED}@h/0?ssl_cert_reqs=optional",
-        f"rediss://:{PLANTED}@h/0?ssl_check_hostname=False",
-        f"redis://:{PLANTED}@h:port/0",
-    ],
-)
-def test_an_unusable_url_is_refused(url: str) -> None:
-    """Another scheme, an unverified certificate or an unreadable URL is refused without showing the password."""
-    with pytest.raises(InputRefused) as caught:
-        connect(Secret(url))
-    assert PLANTED not in f"{caught.value!r}{caught.value.remedy}"
-
-
-def test_tls_is_always_verified() -> None:
-    """Over rediss the certificate is required by name, other options stay."""
-    url = verified(Secret("rediss://:p%40ss@h:6380/2?ssl_ca_certs=/etc/ca.pem")).reveal()
-    assert "rediss://:p%40ss@h:6380/2?ssl_ca_certs=%2Fetc%2Fca.pem&ssl_cert_reqs=required" == url
-    pool = connect(Secret(url)).connection_pool
-    assert ("required", "/etc/ca.pem", "p@ss") == tuple(
-        pool.connection_kwargs[name] for name in ("ssl_cert_reqs", "ssl_ca_certs", "password")
-    )
 
 
 def test_nobody_there_is_said_soon() -> None:
@@ -57,6 +30,56 @@ def test_nobody_there_is_said_soon() -> None:
             store.run("r1")
     assert 0.2 < time.monotonic() - start < 3
     assert PLANTED not in f"{caught.value!r}{caught.value.remedy}{caught.value.__cause__!r}"
+
+
+def test_who_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that cannot be reached is named by host and port, and by the setting where there is one."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+        monkeypatch.setenv("ESYNC_STORE_URL", "set")
+        for variable, named in (("ESYNC_STORE_URL", f"{address} (ESYNC_STORE_URL)"), ("ESYNC_BROKER_URL", address)):
+            with pytest.raises(StoreUnavailable) as caught:
+                patiently(connect(Secret(f"redis://:{PLANTED}@{address}/0"), variable).ping, 0.1)
+            assert f"the run store at {named} cannot be reached" == caught.value.message
+
+
+def test_a_server_that_says_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that takes the connection and never answers is named, too."""
+    monkeypatch.setattr("workers.connection.ANSWER_TIMEOUT", 0.2)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(StoreUnavailable, match="does not answer in time") as caught:
+            patiently(connect(Secret(f"redis://:{PLANTED}@{address}/0")).ping, 0.1)
+    assert address in caught.value.message
+
+
+def test_a_server_whose_certificate_is_not_verified_is_said() -> None:
+    """Over rediss to a server with a certificate of nobody we know, the message is about that."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def shake_hands() -> None:
+            taken, _ = listening.accept()
+            with taken, contextlib.suppress(OSError):
+                context.wrap_socket(taken, server_side=True)
+
+        server = threading.Thread(target=shake_hands)
+        server.start()
+        url = Secret(f"rediss://:{PLANTED}@127.0.0.1:{listening.getsockname()[1]}/0")
+        with pytest.raises(StoreUnavailable, match=r"\(TLS\) cannot be reached over TLS: .*certificate") as caught:
+            patiently(connect(url).ping, 0)
+        server.join()
+    assert "ssl_ca_certs" in caught.value.remedy
+
+
+def test_a_database_that_is_not_there_is_said(valkey_url: Secret) -> None:
+    """A database beyond the server's last is a sentence about the URL."""
+    with pytest.raises(StoreUnavailable, match="has no database of that number"):
+        patiently(connect(Secret(valkey_url.reveal().removesuffix("/0") + "/99999")).ping, 0.1)
 
 
 def test_a_wrong_password_is_said_at_once(valkey_url: Secret) -> None:
