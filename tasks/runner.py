@@ -233,12 +233,12 @@ class StepRunner:
         raise AssertionError("unreachable: Retrying returns or raises")
 
     def _bounded(self, job: _Job, session: "Session", budget: Budget, tally: "_Tally") -> "Session":
-        return BudgetedSession(
-            session,
-            budget,
-            touched=lambda: tally.touched,
-            overtaken=lambda: self._store.outcome(*job.key) is not None,
-        )
+        return BudgetedSession(session, budget, touched=lambda: tally.touched, overtaken=lambda: self._given_up(job))
+
+    def _given_up(self, job: _Job) -> bool:
+        """Whether this step has an outcome that no worker recorded: what another worker did, the node itself knows."""
+        stands = self._store.outcome(*job.key)
+        return stands is not None and not stands.worker
 
     def _work(self, job: _Job, session: "Session", say: Callable[[str], None]) -> Work:
         return Work(
