@@ -33,7 +33,8 @@ from pipelines.output import OutputFile
 from pipelines.plan_text import plan_lines
 from pipelines.report_rows import Report
 from pipelines.services import Running, looking, working
-from tasks.runner import PAUSE
+from tasks.steering import Steering
+from workers.errors import InputRefused
 from workers.private import write_private
 from workers.records import RunRecord, Verdict
 from workers.settings import load_settings
@@ -147,7 +148,7 @@ def _is_rollout(record: RunRecord) -> bool:
 
 def _first_its_end(services: Running, parent: RunRecord, people: Console) -> Report | None:
     """A run whose worker went with its command is brought to its end, by the worker of this command."""
-    if not services.own or not goes_on(parent) or PAUSE in services.engine.store.flags(parent.id):
+    if not services.own or not goes_on(parent) or Steering.of(services.engine.store.flags(parent.id)).paused:
         return None
     say(people, f"the worker of run {parent.id} is gone; first a new one brings it to its end")
     return to_its_end(services, parent, people)

@@ -21,7 +21,7 @@ from tasks.cluster import Cluster
 from tasks.ektron.certificates import Family
 from tasks.ektron.findings import Findings
 from tasks.material import OBSERVED, PLANNED
-from tasks.runner import CANCEL, PAUSE
+from tasks.steering import Steering
 from workers.errors import InputRefused
 from workers.records import Record, RunRecord, StepOutcome, now
 
@@ -190,7 +190,7 @@ def status(engine: Engine, run_id: str) -> RunStatus:
     known = summary(engine, run_id)
     record = known.record
     ended = record.ended or now()
-    flags = {} if record.ended else engine.store.flags(run_id)
+    steering = Steering.of({} if record.ended else engine.store.flags(run_id))
     return RunStatus(
         run=record.id,
         cluster=record.cluster,
@@ -200,8 +200,8 @@ def status(engine: Engine, run_id: str) -> RunStatus:
         verdict=record.verdict,
         exit_code=record.verdict.exit_code if record.verdict else None,
         summary=record.summary,
-        paused="" if CANCEL in flags else flags.get(PAUSE, ""),
-        cancelling=flags.get(CANCEL, ""),
+        paused=steering.paused,
+        cancelling=steering.cancelled,
         seconds=round((ended - record.created).total_seconds(), 1),
         nodes={result.node: result for result in known.nodes},
     )

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from pipelines.abandon import ABANDONED
 from pipelines.plan import Plan, make_plan
-from pipelines.verdict import cluster_facts, verdict_of
+from pipelines.verdict import cluster_facts, those, verdict_of
 from pipelines.view import FINDINGS, PLAN, Go, Stop, View
 from tasks.cluster import Cluster
 from tasks.ektron.cluster_facts import ClusterFacts
@@ -12,8 +13,8 @@ from tasks.ektron.facts import NodeFacts
 from tasks.ektron.invariants import judge, judge_prerequisites
 from tasks.ektron.wording import counted, named
 from tasks.install_check import differing
+from tasks.logons import account
 from tasks.material import OBSERVED, PLANNED, VERIFIED
-from tasks.runner import CANCEL, account
 from workers.errors import LogonRefused
 from workers.records import Status, Verdict
 
@@ -27,7 +28,9 @@ __all__ = [
     "next_wave",
     "not_yet_seen",
     "one_per_account",
+    "out_of_reach",
     "plan_shown",
+    "refused_too_often",
     "whole",
     "within_budget",
 ]
@@ -52,7 +55,7 @@ def one_per_account(view: View, among: Sequence[str] = ()) -> Sequence[str]:
 
 
 def logon_accepted(view: View) -> Go | Stop:
-    """Stops when the origin's account was refused, or when nobody answers; nothing was written so far."""
+    """Stops when nobody has accepted the origin's account, or when nobody answers; nothing was written so far."""
     tried = view.of_stage("canary")
     origin_account = account(view.cluster.endpoint(view.cluster.origin))
     for node, outcome in tried.items():
@@ -63,6 +66,23 @@ def logon_accepted(view: View) -> Go | Stop:
     return Go()
 
 
+def refused_too_often(view: View) -> Stop | None:
+    """Stops when nodes were left out because an account that is right elsewhere was refused as often as it may be."""
+    said = [outcome for outcome in view.outcomes if outcome.slug == LogonRefused.slug]
+    skipped = {outcome.node for outcome in said if outcome.status is Status.SKIPPED}
+    right = {account(view.cluster.endpoint(o.node)) for o in view.outcomes if not o.status.ends_node}
+    for name in sorted(right & {account(view.cluster.endpoint(node)) for node in skipped}):
+        mine = {outcome.node for outcome in said if account(view.cluster.endpoint(outcome.node)) == name}
+        refused = those(sorted(mine - skipped))
+        user = view.cluster.endpoint(min(mine)).user
+        return Stop(
+            Verdict.STOPPED,
+            f"{user} was refused at {refused}, as often as policy.max_refused allows (accounts get locked); "
+            f"not tried: {those(sorted(mine & skipped))}",
+        )
+    return None
+
+
 def not_yet_seen(view: View) -> Sequence[str]:
     """Everybody the canary did not look at."""
     seen = view.in_stage("canary") | view.in_stage("observe")
@@ -71,6 +91,9 @@ def not_yet_seen(view: View) -> Sequence[str]:
 
 def fit_and_planned(view: View) -> Go | Stop:
     """Assesses the cluster before anything is written, then makes the plan, or checks that a saved one still fits."""
+    locking = refused_too_often(view)
+    if locking is not None:
+        return locking
     ended = view.ended()
     facts = {node: seen for node, seen in view.material.all_facts(OBSERVED).items() if node not in ended}
     family = view.material.family_digests()
@@ -171,9 +194,14 @@ def within_budget(view: View) -> Go | Stop:
 
 def all_reached(view: View) -> Sequence[str]:
     """Everybody who answered at some time: a node that failed is looked at too, its state matters most."""
-    seen = view.in_stage("verify")
-    refused = {n for n, o in view.ended().items() if o.status is Status.UNREACHABLE or o.slug == LogonRefused.slug}
-    return [name for name in view.cluster.node_names if name not in seen and name not in refused]
+    gone = view.in_stage("verify") | out_of_reach(view)
+    return [name for name in view.cluster.node_names if name not in gone]
+
+
+def out_of_reach(view: View) -> set[str]:
+    """Nodes that cannot be looked at: they do not answer, take no logon, or somebody is still stuck in them."""
+    slugs = {LogonRefused.slug, ABANDONED}
+    return {n for n, o in view.ended().items() if o.status is Status.UNREACHABLE or o.slug in slugs}
 
 
 def invariants_hold(view: View) -> Stop:
@@ -186,8 +214,8 @@ def invariants_hold(view: View) -> Stop:
 
 def cancelled(view: View) -> Stop | None:
     """Stops a run that an operator asked to stop."""
-    why = view.store.flags(view.record.id).get(CANCEL)
-    return None if why is None else Stop(Verdict.CANCELLED, f"cancelled: {why}")
+    why = view.steering.cancelled
+    return Stop(Verdict.CANCELLED, f"cancelled: {why}") if why else None
 
 
 def whole(view: View, facts: Mapping[str, NodeFacts]) -> ClusterFacts:

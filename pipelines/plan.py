@@ -143,14 +143,11 @@ def _lacking(spread: Spread | None, wanted: str, nodes: int) -> int:
 
 
 def worst_case(cluster: Cluster, waves: Sequence[Sequence[str]]) -> float:
-    """Seconds a run could take at most: every deadline and every try of every step used up, in every wave."""
-    policy = cluster.policy
-    tries, bounds = policy.retries.most, policy.deadlines
-    look = tries * (bounds.connect + bounds.step + policy.retries.longest)
-    restart = tries * (bounds.connect + 3 * bounds.service + bounds.step + policy.retries.longest)
-    rounds = [math.ceil(len(wave) / policy.concurrency) for wave in waves]
-    everybody = math.ceil(len(cluster.nodes) / policy.concurrency)
-    return min(bounds.run, look * (1 + 2 * everybody) + sum(rounds) * (3 * look + restart))
+    """Seconds a run could take at most: the deadline of every step used up, in every wave."""
+    step, concurrency = cluster.policy.deadlines.step, cluster.policy.concurrency
+    rounds = sum(math.ceil(len(wave) / concurrency) for wave in waves)
+    everybody = math.ceil(len(cluster.nodes) / concurrency)
+    return min(cluster.policy.deadlines.run, step * (1 + 2 * everybody + 4 * rounds))
 
 
 def waves_of(cluster: Cluster, names: Sequence[str]) -> tuple[tuple[str, ...], ...]:

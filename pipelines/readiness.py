@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from pipelines.decide import gate, whole
+from pipelines.decide import gate, out_of_reach, whole
+from pipelines.verdict import failures
 from pipelines.view import FINDINGS, Stop, View
 from tasks.ektron.findings import Finding, Findings
 from tasks.ektron.invariants import judge_readiness
 from tasks.ektron.wording import all_are, counted
 from tasks.material import OBSERVED
-from workers.errors import LogonRefused
 from workers.records import Status, StepOutcome, Verdict
 
 __all__ = ["everybody_answering", "ready"]
@@ -18,9 +18,8 @@ _FAMILY = "family.origin-present"
 
 def everybody_answering(view: View) -> Sequence[str]:
     """All nodes but those that the canary could not log on to; a node that is not fit is looked at too."""
-    seen = view.in_stage("doctor")
-    lost = {n for n, o in view.ended().items() if o.status is Status.UNREACHABLE or o.slug == LogonRefused.slug}
-    return [name for name in view.cluster.node_names if name not in seen and name not in lost]
+    gone = view.in_stage("doctor") | out_of_reach(view)
+    return [name for name in view.cluster.node_names if name not in gone]
 
 
 def ready(view: View) -> Stop:
@@ -30,7 +29,7 @@ def ready(view: View) -> Stop:
     lost = _lost(view)
     failed = [node for node, outcome in lost.items() if outcome.status is not Status.UNREACHABLE]
     if failed:
-        return Stop(Verdict.FAILED, f"{', '.join(failed)} could not be looked at: {lost[failed[0]].message}")
+        return Stop(Verdict.FAILED, failures(failed, lost, "could not be looked at"))
     in_the_way = [finding for finding in findings.refuted_errors if finding.invariant != _FAMILY]
     if in_the_way:
         return Stop(

@@ -1,29 +1,47 @@
-"""Pushes runs on that nobody pushes any more. The chord is the fast path; this is the guarantee.
+"""Pushes runs on that nobody pushes any more, and ends what does not end.
 
-Celery on Redis loses a message now and then, and a killed worker takes its steps with it. Nothing is lost here,
-because the run store knows what each node has done: whoever has no outcome and no living lease is sent again.
+The chord is the fast path; this is the guarantee. Celery on Redis loses a message now and then, and a killed worker
+takes its steps with it. Nothing is lost here, because the run store knows what each node has done: whoever has no
+outcome and no living lease is sent again. A node whose step outlasts its deadline, or the run's, gets its outcome from
+here, and the run goes on without it.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from pipelines.abandon import Ending, end
 from pipelines.engine import Engine
 from pipelines.rollout import LOCK_TTL, LOOKING, begin, join_and_verify, publish
 from pipelines.view import View
+from pipelines.watching import SPENT, Watch
 from tasks.ektron.wording import counted
-from tasks.runner import CANCEL, PAUSE
+from tasks.steering import CANCEL, RESUMED, Steering
 from workers.errors import EsyncError
 from workers.logs import logger
 from workers.records import Event, RunRecord, RunState, now
 
-__all__ = ["Reconciler", "push_on"]
+__all__ = ["Reconciler", "push_on", "take_up"]
+
+GRACE = 3.0  #: seconds beyond a deadline for a step that ends by itself
+SOON = 1.0  #: seconds between two looks while something is about to end
 
 log = logger(__name__)
 
 
-def push_on(engine: Engine, run_id: str) -> str:
+def take_up(engine: Engine, run_id: str) -> None:
+    """Begins a run that lies in the store, or looks at once at one that was steered."""
+    begin(engine, run_id)
+    push_on(engine, run_id)
+
+
+def push_on(engine: Engine, run_id: str, watch: Watch | None = None) -> str:
     """Looks at one run and does what is due; says what that was (empty: nothing).
+
+    Args:
+        engine: where.
+        run_id: the run.
+        watch: what the observer has measured so far; deadlines are minded only by one who measures.
 
     Raises:
         EsyncError: the store does not answer, or the run is unknown.
@@ -32,25 +50,68 @@ def push_on(engine: Engine, run_id: str) -> str:
     if record.state is RunState.CONCLUDED:
         return ""
     flags = engine.store.flags(run_id)
-    if _held_by_another(engine, record) or PAUSE in flags:
-        return ""
     view = View(record, engine.store, engine.material(record))
-    if CANCEL not in flags:
-        _mind_the_deadline(engine, view)
-    turn = record.turn
-    stalled = engine.store.progress(run_id) > engine.settings.stall_after
+    spent = _mind_the_deadline(view, flags, watch) if watch else 0.0
+    held_by_another = _held_by_another(engine, record)
+    steering = view.steering
+    if steering.cancelled:
+        return _wound_up(engine, view, steering.cancelled, watch, spent)
+    if held_by_another:
+        return ""
+    if watch:
+        view = _without_the_stuck(engine, view, watch)
+    return "" if steering.paused else _pushed_on(engine, view, resumed=RESUMED in flags)
+
+
+def _pushed_on(engine: Engine, view: View, *, resumed: bool) -> str:
+    """What is missing is sent again: at once after a pause, else when nothing has moved for a while."""
+    record, turn = view.record, view.record.turn
+    if resumed:
+        engine.store.flag(record.id, RESUMED, "")
+    stalled = engine.store.progress(record.id) > engine.settings.stall_after
     if turn is None:
-        return _begun(engine, run_id) if stalled else ""
+        return _begun(engine, record.id) if stalled or resumed else ""
     unfinished = view.unfinished(turn)
     if not unfinished:
-        join_and_verify(engine, run_id, turn.name)
+        join_and_verify(engine, record.id, turn.name)
         return "joined"
-    if not stalled or engine.store.leases(run_id):
+    held = engine.store.leases(record.id)
+    if not resumed and (held or not stalled):
         return ""
-    message = f"{counted(len(unfinished), 'node')} had gone silent"
-    engine.store.note(run_id, Event(kind="turn.pushed_on", turn=turn.name, message=message))
-    publish(engine, record, [node for node in turn.nodes if node in unfinished])
+    # After a pause a node that is held goes on by itself: its next message is sent when its step has ended.
+    missing = [node for node in turn.nodes if node in unfinished and node not in held]
+    message = f"{counted(len(missing), 'node')} {'go on' if resumed else 'had gone silent'}"
+    engine.store.note(record.id, Event(kind="turn.pushed_on", turn=turn.name, message=message))
+    if missing:
+        publish(engine, record, missing)
     return message
+
+
+def _wound_up(engine: Engine, view: View, why: str, watch: Watch | None, spent: float) -> str:
+    """Ends a cancelled run: what has not begun at once, what is in the middle when it ends or takes too long."""
+    if view.record.turn is None:
+        begin(engine, view.record.id)
+        view = _anew(engine, view)
+    turn = view.record.turn
+    if turn is None:
+        return "begun"
+    held, unfinished = engine.store.leases(view.record.id), view.unfinished(turn)
+    end(view, turn, [node for node in unfinished if node not in held], Ending.cancelled(why))
+    busy = [node for node in unfinished if node in held]
+    if watch:
+        watch.within(SOON)
+        bounds, waited = view.cluster.policy.deadlines, watch.cancelled(view.record.id)
+        if waited > bounds.cancel or spent > bounds.run + GRACE:
+            end(view, turn, busy, Ending.too_late(why))
+            busy = []
+    if busy:
+        return ""
+    join_and_verify(engine, view.record.id, turn.name)
+    return "cancelled"
+
+
+def _anew(engine: Engine, view: View) -> View:
+    return View(engine.store.run(view.record.id), engine.store, view.material)
 
 
 def _held_by_another(engine: Engine, record: RunRecord) -> bool:
@@ -65,10 +126,36 @@ def _begun(engine: Engine, run_id: str) -> str:
     return "begun"
 
 
-def _mind_the_deadline(engine: Engine, view: View) -> None:
+def _mind_the_deadline(view: View, flags: Mapping[str, str], watch: Watch) -> float:
+    """Counts the seconds a run has gone on, and cancels it when it took more than it may."""
+    run, steering = view.record.id, Steering.of(flags)
+    age = (now() - view.record.created).total_seconds()
+    spent = watch.spent(run, flags, age, going=not steering.paused)
+    if steering.paused:
+        return spent
+    view.store.flag(run, SPENT, f"{spent:.1f}")
     bound = view.cluster.policy.deadlines.run
-    if (now() - view.record.created).total_seconds() > bound:
-        engine.store.flag(view.record.id, CANCEL, f"the run took longer than its deadline of {bound:.0f} s")
+    if spent >= bound and not steering.cancelled:
+        view.store.flag(run, CANCEL, f"the run took longer than its deadline of {bound:g} s")
+    watch.within(bound - spent if spent < bound else SOON)
+    return spent
+
+
+def _without_the_stuck(engine: Engine, view: View, watch: Watch) -> View:
+    """Ends the steps whose time is up although they do not end: their thread waits for something for ever."""
+    turn = view.record.turn
+    if turn is None:
+        return view
+    held, bound = engine.store.leases(view.record.id), view.cluster.policy.deadlines.step + GRACE
+    busy = {node: count for node, count in view.unfinished(turn).items() if node in held}
+    since = watch.held(view.record.id, busy)
+    stuck = [node for node, seconds in since.items() if seconds >= bound]
+    if not stuck:
+        for seconds in since.values():
+            watch.within(bound - seconds)
+        return view
+    end(view, turn, stuck, Ending.stuck(view.cluster.policy.deadlines.step))
+    return _anew(engine, view)
 
 
 class Reconciler:
@@ -84,6 +171,7 @@ class Reconciler:
         self._engine = engine
         self._upkeep = upkeep
         self._holder = holder
+        self._watch = Watch(engine.settings.reconcile_every)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="esync-reconciler", daemon=True)
 
@@ -100,15 +188,18 @@ class Reconciler:
         """One round over all active runs."""
         every = self._engine.settings.reconcile_every
         if not self._engine.store.elect("reconciler", self._holder, every * 3):
+            self._watch.only(())
             return
-        for run_id in self._engine.store.active():
+        active = self._engine.store.active()
+        self._watch.only(active)
+        for run_id in active:
             with suppress(EsyncError):
-                did = push_on(self._engine, run_id)
+                did = push_on(self._engine, run_id, self._watch)
                 if did:
                     log.info("reconciler", run=run_id, did=did)
 
     def _loop(self) -> None:
-        while not self._stop.wait(self._engine.settings.reconcile_every):
+        while not self._stop.wait(min(self._watch.due, self._engine.settings.reconcile_every)):
             try:
                 self._upkeep()
                 self.look()

@@ -9,7 +9,7 @@ from pipelines.rollout import decided, following
 from pipelines.view import FINDINGS, PLAN, Go, Stop, View
 from tasks.ektron.wording import counted
 from tasks.material import PLANNED, Material
-from tasks.runner import CANCEL
+from tasks.steering import CANCEL
 from workers.errors import BundleRefused
 from workers.records import RunRecord, RunState, StepOutcome, Turn, Verdict
 from workers.store import MemoryStore

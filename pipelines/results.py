@@ -1,17 +1,16 @@
 """What a run means for each node: computed from its outcomes, never stored. Pure but for reading the store."""
 
+from pipelines.abandon import CHANGING
 from pipelines.plan import NodePlan, make_plan
 from pipelines.rollout import LOOKING
 from pipelines.standing import Stand, Standing, stand
 from pipelines.view import View
 from tasks.material import VERIFIED
-from tasks.step import CERT_COPY, CLEANUP, CONFIG_EDIT, ROLLBACK, SERVICE_RESTART
+from tasks.step import CLEANUP, ROLLBACK
 from workers.errors import Failure
 from workers.records import Record, Status, StepOutcome
 
 __all__ = ["NodeResult", "results"]
-
-_CHANGING = frozenset({CONFIG_EDIT, CERT_COPY, SERVICE_RESTART, ROLLBACK, CLEANUP})
 
 
 class NodeResult(Record):
@@ -55,7 +54,7 @@ class _Known:
         self.ended = view.ended()
         self.needed = {part.node: part for part in view.plan.nodes} if view.plan else {}
         #: the one turn that changes a node, if it had it
-        self.turns = {n: turn for turn in view.record.turns if _CHANGING.intersection(turn.steps) for n in turn.nodes}
+        self.turns = {n: turn for turn in view.record.turns if CHANGING.intersection(turn.steps) for n in turn.nodes}
         self._view = view
         self._family = view.material.family_digests()
 
@@ -103,6 +102,6 @@ def _stand(known: _Known, node: str) -> Stand:
     if known.record.only and node not in known.record.only:
         return Stand(Standing.UNTOUCHED, "untouched: this run was not asked to change it")
     turn = known.turns.get(node)
-    steps = tuple(step for step in turn.steps if step in _CHANGING) if turn else ()
+    steps = tuple(step for step in turn.steps if step in CHANGING) if turn else ()
     mine = {o.step: o for o in known.outcomes.get(node, ()) if turn and o.turn == turn.name}
     return stand(steps, mine, needed=known.needed.get(node), missing=known.missing(node))

@@ -140,15 +140,15 @@ def steering(run_id: str) -> str:
 def join_and_verify(engine: Engine, run_id: str, turn_name: str) -> None:
     """Decides what comes after a turn. Any number of callers, any number of times: one of them wins.
 
-    Does nothing while a node of the turn has no outcome for its last step, or the run is paused: the reconciler will
-    see to it.
+    Does nothing while a node of the turn has no outcome for its last step, or the run is paused: whoever resumes it,
+    and the reconciler, will see to it.
     """
     record = engine.store.run(run_id)
     turn = record.turn
     if record.state is RunState.CONCLUDED or turn is None or turn.name != turn_name:
         return
     view = View(record, engine.store, engine.material(record))
-    if view.unfinished(turn) or view.paused:
+    if view.unfinished(turn) or view.steering.paused:
         log.info("not the time to join", run=run_id, turn=turn_name)
         return
     decision = decide.cancelled(view) or decided(view, turn)
@@ -168,7 +168,9 @@ def decided(view: View, turn: Turn) -> Go | Stop:
 def publish(engine: Engine, record: RunRecord, nodes: Sequence[str]) -> None:
     """Sends the current turn's steps for these nodes: one chain a node, and the join as the chord's body.
 
-    Every task id follows from run, turn, node and step, so that a chord published twice joins once.
+    A step's task id follows from run, turn, node and step. The chord's own id does not: Celery remembers for minutes
+    that a chord of an id has joined, and would ring no second time for a turn that is sent again. Joining twice does
+    nothing.
     """
     turn = record.turn
     if turn is None:
@@ -176,8 +178,7 @@ def publish(engine: Engine, record: RunRecord, nodes: Sequence[str]) -> None:
     header = [chain(*(_step(engine, record.id, turn.name, step, node) for step in turn.steps)) for node in nodes]
     body = _join(engine, record.id, turn.name)
     body.on_error(_join(engine, record.id, turn.name))
-    group_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"esync/{record.id}/{turn.name}"))
-    chord(header, app=engine.app, task_id=group_id)(body)
+    chord(header, app=engine.app, task_id=str(uuid.uuid4()))(body)
 
 
 def _step(engine: Engine, run_id: str, turn: str, step: str, node: str) -> Signature:
@@ -207,9 +208,8 @@ def _go_on(engine: Engine, record: RunRecord, joined: tuple[str, ...]) -> None:
         totals = view.plan.totals if view.plan else ""
         events.insert(0, Event(kind="run.planned", digest=plan, message=totals))
     saved = engine.store.save(record.model_copy(update=update), *events)
-    if saved is None:
-        return
-    publish(engine, saved, turn.nodes)
+    if saved is not None and not view.steering.paused:
+        publish(engine, saved, turn.nodes)
 
 
 def following(view: View) -> Turn | Stop:

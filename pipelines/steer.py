@@ -8,7 +8,8 @@ from typing import Any
 from pipelines.commands import RunSummary, start, summary, user
 from pipelines.engine import Engine
 from pipelines.results import NodeResult
-from tasks.runner import CANCEL, PAUSE
+from tasks.steering import CANCEL, PAUSE, RESUMED, Steering
+from workers.celery_app import CONTROL_QUEUE
 from workers.errors import InputRefused, RunUnknown
 from workers.records import Event, RunRecord, RunState, Status
 
@@ -95,20 +96,28 @@ def pause(engine: Engine, run_id: str, why: str = "") -> None:
     """Lets no further step begin; steps in the middle end.
 
     Raises:
-        InputRefused: the run has ended.
+        InputRefused: the run has ended, or is being cancelled.
         RunUnknown: there is no such run.
     """
-    _steer(engine, run_id, PAUSE, why or f"by {user()}")
+    _still_steered(engine, run_id)
+    value = why or f"by {user()}"
+    engine.store.flag(run_id, PAUSE, value)
+    engine.store.note(run_id, Event(kind="run.pause_asked", message=value))
 
 
 def resume(engine: Engine, run_id: str) -> None:
-    """Lets a paused run go on.
+    """Lets a paused run go on, now.
 
     Raises:
-        InputRefused: the run has ended.
+        InputRefused: the run has ended, or is being cancelled.
         RunUnknown: there is no such run.
     """
-    _steer(engine, run_id, PAUSE, "")
+    if _still_steered(engine, run_id).paused:
+        # In this order: should this process end in between, the run is paused or goes on, and never just lies there.
+        engine.store.flag(run_id, RESUMED)
+        engine.store.flag(run_id, PAUSE, "")
+    engine.store.note(run_id, Event(kind="run.resume_asked"))
+    _look_now(engine, run_id)
 
 
 def _again(record: RunRecord) -> str:
@@ -116,17 +125,24 @@ def _again(record: RunRecord) -> str:
     return same.get(record.kind, "name a rollout; see them: esync runs")
 
 
-def _steer(engine: Engine, run_id: str, flag: str, value: str) -> None:
+def _still_steered(engine: Engine, run_id: str) -> Steering:
+    """What a run is told so far, where it can be told anything else."""
     record = engine.store.run(run_id)
     if record.state is RunState.CONCLUDED:
         raise InputRefused(f"run {run_id} has ended: {record.verdict}")
-    engine.store.flag(run_id, flag, value)
-    word = flag if value else "resume"
-    engine.store.note(run_id, Event(kind=f"run.{word}_asked", message=value))
+    steering = Steering.of(engine.store.flags(run_id))
+    if steering.cancelled:
+        raise InputRefused(
+            f"run {run_id} is being cancelled ({steering.cancelled}); that cannot be taken back",
+            remedy=f"see its end: esync watch {run_id}; then take up what is left: esync retry {run_id}",
+        )
+    return steering
 
 
 def cancel(engine: Engine, run_id: str, why: str = "") -> None:
     """Asks a run to stop at the next safe point; nodes in the middle of a step finish it. An ended run is left alone.
+
+    A paused run is cancelled as well.
 
     Raises:
         RunUnknown: there is no such run.
@@ -135,3 +151,9 @@ def cancel(engine: Engine, run_id: str, why: str = "") -> None:
     if record.state is not RunState.CONCLUDED:
         engine.store.flag(run_id, CANCEL, why or f"by {user()}")
         engine.store.note(run_id, Event(kind="run.cancel_asked", message=why))
+        _look_now(engine, run_id)
+
+
+def _look_now(engine: Engine, run_id: str) -> None:
+    """Has some worker look at the run at once; should the message get lost, the reconciler sees the flags."""
+    engine.app.send_task("esync.begin", args=(run_id,), queue=CONTROL_QUEUE, ignore_result=True)

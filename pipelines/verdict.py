@@ -67,10 +67,22 @@ def those(nodes: Sequence[str]) -> str:
     return shown if len(nodes) <= 8 else f"{shown} and {len(nodes) - 8} more"  # noqa: PLR2004 - a line has an end
 
 
-def failures(failed: Sequence[str], ended: Mapping[str, StepOutcome]) -> str:
-    """Who failed, and what the first of them said; its name stands there once."""
+def failures(out: Sequence[str], ended: Mapping[str, StepOutcome], what: str = "failed") -> str:
+    """Who failed, what the first of them said (its name stands there once), and who was not tried because of that.
+
+    Args:
+        out: nodes that failed, or that were left out.
+        ended: what ended them.
+        what: what is said of those that failed.
+    """
+    untried = [node for node in out if ended[node].status is Status.SKIPPED]
+    failed = [node for node in out if node not in untried]
+    if not failed:
+        return f"{those(untried)}: {ended[untried[0]].message}"
     message = ended[failed[0]].message
-    return f"{those(failed)} failed: {message.removeprefix(f'{failed[0]}: ') if len(failed) == 1 else message}"
+    message = message.removeprefix(f"{failed[0]}: ") if len(failed) == 1 else message
+    besides = f"; not tried: {those(untried)}" if untried else ""
+    return f"{those(failed)} {what}: {message}{besides}"
 
 
 def _refuted(refuted: Sequence[Finding]) -> str:

@@ -6,7 +6,7 @@ from functools import cached_property
 from pipelines.plan import Plan
 from tasks.cluster import Cluster
 from tasks.material import Material
-from tasks.runner import CANCEL, PAUSE
+from tasks.steering import Steering
 from workers.records import RunRecord, StepOutcome, Turn, Verdict
 from workers.store import RunStore
 
@@ -55,10 +55,9 @@ class View:
         return Plan.model_validate_json(document) if document else None
 
     @property
-    def paused(self) -> bool:
-        """Whether an operator lets nothing begin for now."""
-        flags = self.store.flags(self.record.id)
-        return PAUSE in flags and CANCEL not in flags
+    def steering(self) -> Steering:
+        """What operators ask of it now."""
+        return Steering.of(self.store.flags(self.record.id))
 
     def of_stage(self, stage: str) -> dict[str, StepOutcome]:
         """The last outcome of each node in the turns of a stage."""

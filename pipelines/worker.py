@@ -12,8 +12,8 @@ from celery.signals import worker_ready, worker_shutdown
 
 from pipelines import commands
 from pipelines.engine import Engine, connect_engine
-from pipelines.reconcile import Reconciler
-from pipelines.rollout import begin, join_and_verify
+from pipelines.reconcile import Reconciler, take_up
+from pipelines.rollout import join_and_verify
 from tasks.celery_tasks import STEPS, register_steps
 from tasks.lease import LeaseKeeper
 from tasks.runner import StepRunner
@@ -63,8 +63,8 @@ def join_task(_task: Any, run: str, turn: str) -> None:  # noqa: ANN401 - Celery
 
 @app.task(name="esync.begin", bind=True)  # type: ignore[untyped-decorator]
 def begin_task(_task: Any, run: str) -> None:  # noqa: ANN401 - Celery's task has no type
-    """Starts a run that lies in the store."""
-    begin(engine, run)
+    """Starts a run that lies in the store, or looks at once at one that was steered."""
+    take_up(engine, run)
 
 
 @app.task(name="esync.rollout")  # type: ignore[untyped-decorator]

@@ -13,7 +13,7 @@ from tasks.config_edit import config_edit
 from tasks.install_check import install_check
 from tasks.rollback import rollback
 from tasks.rollback_check import rollback_check
-from tasks.runner import NodeBusy, StepRunner
+from tasks.runner import NodeBusy, NotNow, StepRunner
 from tasks.service_restart import service_restart
 from tasks.step import (
     CERT_COPY,
@@ -65,6 +65,9 @@ def _register(app: Celery, runner: Callable[[], StepRunner], step: str) -> None:
         except NodeBusy as busy:
             # Back to the end of the queue: the chord stays intact, and nobody's thread is held.
             raise Reject(str(busy), requeue=True) from None
+        except NotNow:
+            # Not back to the queue, where it would go round and round: whoever resumes the run sends it again.
+            return {"run": run, "node": node, "step": step, "status": "not_now"}
         except RunUnknown:
             return {"run": run, "node": node, "step": step, "status": "forgotten"}
         except StoreUnavailable as error:

@@ -75,12 +75,21 @@ class Site(_Part):
 
 
 class Deadlines(_Part):
-    """Bounds in seconds, each measured by us."""
+    """Bounds in seconds, each measured by us.
+
+    Attributes:
+        connect: until a node takes a connection.
+        step: one step on one node, with all its tries, asks and waits.
+        service: until a service has stopped or started.
+        run: all of a run; while it is paused its clock stands still.
+        cancel: how long a cancelled run waits for steps that are in the middle of something.
+    """
 
     connect: Seconds = 10
     step: Seconds = 300
     service: Seconds = 90
     run: Seconds = 7200
+    cancel: Seconds = 30
 
 
 class Retries(_Part):
@@ -110,11 +119,6 @@ class Retries(_Part):
         return self._worth.get(failure, 1)
 
     @property
-    def most(self) -> int:
-        """The most tries any class has."""
-        return max(self._worth.values())
-
-    @property
     def _worth(self) -> dict[Failure | None, int]:
         return {
             Failure.UNREACHABLE: self.unreachable,
@@ -132,6 +136,10 @@ class Policy(_Part):
         waves: `pools` (one wave a pool, staging first), `all`, or sizes such as `[1, 5, "25%", "100%"]`.
         max_failed: a run stops after a wave in which more nodes than this have failed so far; null is a third
             of the cluster.
+        max_refused: refused logons that an account may collect in one run; then no node that has not accepted it
+            before is tried any more, and the run stops (accounts get locked). No more nodes than this log on with an
+            account for the first time at a time. The first refusal is always the last when no node has accepted the
+            account; 0 counts as 1.
         unreachable: `continue` without the nodes that do not answer, or `stop` before anything is written.
         stale: when a saved plan no longer fits a node, `stop` before anything is written, or `continue` without it.
         keep_backups_days: how long the nodes keep what runs replaced; `cleanup` removes what is older.
@@ -143,6 +151,7 @@ class Policy(_Part):
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 50
     waves: Literal["pools", "all"] | tuple[int | str, ...] = "pools"
     max_failed: Annotated[int, Field(ge=0)] | None = None
+    max_refused: Annotated[int, Field(ge=0, le=1000)] = 2
     unreachable: Literal["continue", "stop"] = "continue"
     stale: Literal["stop", "continue"] = "stop"
     generate_certificates: bool = False

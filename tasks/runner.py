@@ -1,6 +1,5 @@
 """Runs one step on one node: the one place that catches exceptions and turns them into outcomes."""
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -11,22 +10,24 @@ from typing import TYPE_CHECKING
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from tasks.backups import noted_anything
+from tasks.budget import Budget, BudgetedSession
 from tasks.cluster import Cluster, Retries
 from tasks.ektron.refusals import Refused
 from tasks.lease import LeaseKeeper
+from tasks.logons import Logons, NoPlace, NotTried
 from tasks.material import Material
+from tasks.steering import Steering
 from tasks.step import APPLYING, KEEPING, Done, Step, Work
 from workers.errors import (
     Cancelled,
     Conflict,
     EsyncError,
-    LogonRefused,
     NodeRefused,
     StoreUnavailable,
     Unreachable,
 )
 from workers.logs import logger
-from workers.records import Endpoint, Event, RunRecord, Status, StepOutcome, Turn, now
+from workers.records import Event, RunRecord, Status, StepOutcome, Turn, now
 
 if TYPE_CHECKING:
     from workers.store import RunStore
@@ -34,12 +35,9 @@ if TYPE_CHECKING:
     from workers.winrm.pool import SessionPool
     from workers.winrm.session import Session
 
-__all__ = ["CANCEL", "PAUSE", "NodeBusy", "StepRunner", "account"]
+__all__ = ["NodeBusy", "NotNow", "StepRunner"]
 
-CANCEL = "cancel"  #: the run's flag that asks every step to stop
-PAUSE = "pause"  #: the run's flag that lets no step begin
 OPEN_DEADLINE = 60.0  #: seconds for a session to be ready, where the policy's step is longer
-PAUSED_FOR = 0.5  #: seconds between two looks of a message at a paused run
 FLAGS_FOR = 1.0  #: seconds a look at the run's flags is good for
 _LINE = 1000  #: characters that a node may say of itself
 _REMEDY = "put right on the server what the message says, then retry this run"
@@ -51,9 +49,11 @@ class NodeBusy(Exception):
     """Somebody else works on this node now, or the run works on as many nodes as it may: come back later."""
 
 
-def account(endpoint: Endpoint) -> str:
-    """A short name for who logs on with what, so that one refusal can spare the account everywhere."""
-    return hashlib.sha256(f"{endpoint.user}\0{endpoint.secret}".encode()).hexdigest()[:12]
+class NotNow(Exception):
+    """The message has nothing to do: the run is paused, or the step before this one has not been done.
+
+    It is not to come back. Whoever lets the run go on sends again what has no outcome.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,7 @@ class _Job:
     node: str
     step: str
     fence: int = 0  #: of our claim on the node
+    before: StepOutcome | None = None  #: what the step before this one came to
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -100,6 +101,7 @@ class StepRunner:
         self._sessions = sessions
         self._leases = leases
         self._patience = patience
+        self._logons = Logons(store, leases.holder, patience)
         self._specs: dict[str, Cluster] = {}
         self._flags: dict[str, tuple[float, bool]] = {}
         self._guard = threading.Lock()
@@ -111,10 +113,11 @@ class StepRunner:
 
         Raises:
             NodeBusy: somebody else works on this node.
+            NotNow: the run is paused, or it is not this step's turn.
             StoreUnavailable: the outcome could not be recorded.
             RunUnknown: there is no such run.
         """
-        job = self._job(run_id, turn, node, step)
+        job = self._due(self._job(run_id, turn, node, step))
         until = time.monotonic() + self._patience
         while True:
             with self._leases.held(run_id, node, limit=job.cluster.policy.concurrency) as fence:
@@ -138,6 +141,19 @@ class StepRunner:
             self._specs[run_id] = cluster
         return _Job(record, cluster, named, node, step)
 
+    def _due(self, job: _Job) -> _Job:
+        """Whether the step may begin, asked before anything is held: a message that has to wait holds up nobody."""
+        if Steering.of(self._store.flags(job.record.id)).paused:
+            raise NotNow(f"{job.node}: the run is paused")
+        position = job.turn.steps.index(job.step)
+        if not position:
+            return job
+        earlier = job.turn.steps[position - 1]
+        before = self._store.outcome(job.record.id, job.turn.name, job.node, earlier)
+        if before is None:
+            raise NotNow(f"{job.node}: {earlier} has not been done")
+        return replace(job, before=before)
+
     def _decided(self, job: _Job, say: Callable[[str], None]) -> StepOutcome:
         """Under the lease: look once more whether there is anything to do, do it, record it."""
         recorded = self._store.outcome(*job.key)
@@ -152,25 +168,14 @@ class StepRunner:
             raise NodeBusy(job.node) from None
 
     def _reason_not_to(self, job: _Job, started: datetime) -> StepOutcome | None:
-        """An earlier step that ended the node, a cancelled run, or an account that was refused elsewhere."""
-        position = job.turn.steps.index(job.step)
-        if position:
-            name = job.turn.steps[position - 1]
-            before = self._store.outcome(job.record.id, job.turn.name, job.node, name)
-            if before is not None and before.status.ends_node:
-                status = Status.CANCELLED if before.status is Status.CANCELLED else Status.SKIPPED
-                return self._outcome(job, started, status, message=f"not tried: {name} {before.status}")
-        flags = self._store.flags(job.record.id)
-        if CANCEL in flags:
-            return self._outcome(job, started, Status.CANCELLED, message=f"cancelled: {flags[CANCEL]}")
-        if PAUSE in flags:
-            # Back to the queue, a little later: nothing begins, nobody's thread is held, the chord stays whole.
-            time.sleep(PAUSED_FOR)
-            raise NodeBusy(f"{job.node}: the run is paused")
-        refused_at = flags.get("refused:" + account(job.cluster.endpoint(job.node)), job.node)
-        if refused_at != job.node:
-            why = f"not tried: the same account was refused at {refused_at}; trying on could lock it"
-            return self._outcome(job, started, Status.SKIPPED, slug=LogonRefused.slug, message=why)
+        """An earlier step that ended the node, or a cancelled run."""
+        before = job.before
+        if before is not None and before.status.ends_node:
+            status = Status.CANCELLED if before.status is Status.CANCELLED else Status.SKIPPED
+            return self._outcome(job, started, status, message=f"not tried: {before.step} {before.status}")
+        steering = Steering.of(self._store.flags(job.record.id))
+        if steering.cancelled:
+            return self._outcome(job, started, Status.CANCELLED, message=f"cancelled: {steering.cancelled}")
         return None
 
     def _tried(self, job: _Job, started: datetime, say: Callable[[str], None]) -> StepOutcome:
@@ -178,16 +183,12 @@ class StepRunner:
         self._store.note(job.record.id, Event(kind="step.started", turn=job.turn.name, node=job.node, step=job.step))
         try:
             done = self._attempted(job, tally.listening(say), tally)
-        except Unreachable as error:
-            return self._ended_by(job, started, Status.UNREACHABLE, error, tally)
-        except Cancelled as error:
-            return self._ended_by(job, started, Status.CANCELLED, error, tally)
+        except NoPlace as busy:
+            raise NodeBusy(str(busy)) from None
         except StoreUnavailable:
             raise
         except EsyncError as error:
-            if isinstance(error, LogonRefused):
-                self._store.flag(job.record.id, "refused:" + account(job.cluster.endpoint(job.node)), job.node)
-            return self._ended_by(job, started, Status.FAILED, error, tally)
+            return self._ended_by(job, started, _status_of(error), error, tally)
         except Exception as error:
             log.exception("step broke", run=job.record.id, node=job.node, step=job.step)
             broke = EsyncError(f"internal error in {job.step}: {type(error).__name__}", remedy="see the worker's log")
@@ -203,23 +204,25 @@ class StepRunner:
 
     def _attempted(self, job: _Job, say: Callable[[str], None], tally: "_Tally") -> Done:
         """The step, again in a new session when the conversation broke: it observes first, so that is safe."""
-        endpoint = job.cluster.endpoint(job.node)
-        bound = min(OPEN_DEADLINE, job.cluster.policy.deadlines.step)
-        for attempt in _retrying(job.cluster.policy.retries):
+        endpoint, policy = job.cluster.endpoint(job.node), job.cluster.policy
+        budget = Budget(job.node, policy.deadlines.step, lambda: self._cancelled(job))
+        for attempt in _retrying(policy.retries, budget):
             with (
                 attempt,
+                self._logons.of(job.record.id, endpoint, policy.max_refused) as logon,
                 self._sessions.session(
                     endpoint,
-                    lambda: self._vault.reveal(endpoint.secret),
-                    deadline=bound,
-                    cancelled=lambda: self._cancelled(job),
+                    lambda: logon.let_on(lambda: self._vault.reveal(endpoint.secret)),
+                    deadline=min(OPEN_DEADLINE, budget.left),
+                    cancelled=budget.cancelled,
                 ) as session,
             ):
+                logon.accepted()
                 tally.attempts, tally.earlier = attempt.retry_state.attempt_number, tally.touched
                 before = session.counters
                 # A session opened for this step has counted its own opening; a kept one starts from where it stood.
                 base = (0, 0) if session.fresh else (before.round_trips, before.shells)
-                work = self._work(job, session, say)
+                work = self._work(job, self._bounded(job, session, budget, tally), say)
                 try:
                     done = _refusals_mapped(self._steps[job.step], work)
                     if tally.earlier and not done.changes and job.step in KEEPING:
@@ -228,6 +231,14 @@ class StepRunner:
                 finally:
                     tally.take(session, base)
         raise AssertionError("unreachable: Retrying returns or raises")
+
+    def _bounded(self, job: _Job, session: "Session", budget: Budget, tally: "_Tally") -> "Session":
+        return BudgetedSession(session, budget, touched=lambda: tally.touched, overtaken=lambda: self._given_up(job))
+
+    def _given_up(self, job: _Job) -> bool:
+        """Whether this step has an outcome that no worker recorded: what another worker did, the node itself knows."""
+        stands = self._store.outcome(*job.key)
+        return stands is not None and not stands.worker
 
     def _work(self, job: _Job, session: "Session", say: Callable[[str], None]) -> Work:
         return Work(
@@ -249,7 +260,7 @@ class StepRunner:
         with self._guard:
             read, flagged = self._flags.get(job.record.id, (0.0, False))
         if time.monotonic() - read > FLAGS_FOR:
-            flagged = CANCEL in self._store.flags(job.record.id)
+            flagged = bool(Steering.of(self._store.flags(job.record.id)).cancelled)
             with self._guard:
                 self._flags[job.record.id] = (time.monotonic(), flagged)
         return flagged
@@ -296,17 +307,25 @@ class StepRunner:
         )
 
 
-def _retrying(retries: Retries) -> Retrying:
+def _status_of(error: EsyncError) -> Status:
+    """What a step comes to that this error ends."""
+    ends = {Unreachable: Status.UNREACHABLE, Cancelled: Status.CANCELLED, NotTried: Status.SKIPPED}
+    return ends.get(type(error), Status.FAILED)
+
+
+def _retrying(retries: Retries, budget: Budget) -> Retrying:
     """The one place that tries again: the step observes first, so that is safe after any failure."""
 
     def spent(state: RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
-        return not isinstance(error, EsyncError) or state.attempt_number >= retries.attempts(error.failure)
+        worth = retries.attempts(error.failure) if isinstance(error, EsyncError) else 0
+        return state.attempt_number >= worth or state.upcoming_sleep >= budget.left
 
     return Retrying(
         stop=spent,
         wait=wait_random_exponential(multiplier=retries.backoff, max=retries.longest),
         retry=retry_if_exception(lambda error: isinstance(error, EsyncError)),
+        sleep=budget.sleep,
         reraise=True,
     )
 

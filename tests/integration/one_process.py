@@ -21,8 +21,8 @@ from lab.network import Network
 from pipelines import commands
 from pipelines.commands import RunSummary
 from pipelines.engine import Engine
-from pipelines.reconcile import push_on
-from pipelines.rollout import begin, join_and_verify
+from pipelines.reconcile import push_on, take_up
+from pipelines.rollout import join_and_verify
 from tasks.celery_tasks import STEPS, register_steps
 from tasks.cluster import Cluster
 from tasks.ektron.certificates import Family
@@ -265,7 +265,7 @@ def _app() -> Celery:
 
     @app.task(name="esync.begin", bind=True)  # type: ignore[untyped-decorator]
     def first(_task: object, run: str) -> None:
-        begin(_of(run).engine, run)
+        take_up(_of(run).engine, run)
 
     return app
 

@@ -11,7 +11,7 @@ from pipelines.engine import Engine
 from tasks.cluster import Cluster
 from tasks.ektron.facts import NodeFacts
 from tasks.material import DIGESTS, OBSERVED, VERIFIED, FamilyDigests
-from tasks.runner import CANCEL
+from tasks.steering import CANCEL
 from tests.unit.ektron.joined import FOUR, HASHES, NOW, THUMBPRINT, joined_node
 from workers.records import Change, RunRecord, RunState, Status, StepOutcome, Turn
 from workers.settings import Settings

@@ -1,0 +1,272 @@
+"""A broker, workers and nodes in one process, of which every move is made by a test: for what steering has to hold.
+
+Real: the rules, the runner, the reconciler, the store of one process, Celery's canvas. Made up: messages lie in a list
+until somebody takes one; a worker is a thread that stops wherever it asks its node something, until it is let go on.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from celery import Celery
+
+from pipelines.engine import Engine
+from tasks.lease import LeaseKeeper
+from tasks.material import DIGESTS, OBSERVED, VERIFIED, FamilyDigests
+from tasks.runner import NodeBusy, NotNow, StepRunner
+from tasks.step import CERT_COPY, CONFIG_EDIT, INSTALL_CHECK, SERVICE_RESTART, Done, Step, Work
+from tests.unit.ektron.joined import FOUR, HASHES, THUMBPRINT, joined_node
+from workers.records import Change, Endpoint, RunState
+from workers.settings import Settings
+from workers.store import MemoryStore, RunStore
+from workers.vault import Vault
+from workers.winrm.agent import Guard, Hello, Op, Reply
+from workers.winrm.channel import Counters
+from workers.winrm.pool import SessionPool
+from workers.winrm.session import AgentSession
+
+__all__ = ["LEASE", "PASSWORD", "Message", "Messages", "Site", "Worker"]
+
+LEASE = 60.0
+PASSWORD = "STEERED_PASSWORD"  # the variable's name
+_PATIENCE = 20.0  #: seconds a thread of this process may take from one stop to the next
+
+
+@dataclass(frozen=True)
+class Message:
+    """A task somebody asked for, and the tasks behind it in its chain."""
+
+    name: str
+    args: tuple[str, ...]
+    then: tuple[Any, ...] = ()
+
+    def next(self) -> "Message | None":
+        """The one that Celery sends when this one has been done."""
+        if not self.then:
+            return None
+        *rest, first = self.then
+        return Message(first["task"], tuple(first["args"]), tuple(rest))
+
+
+class Messages(Celery):  # type: ignore[misc] # celery has no types
+    """An app whose messages lie where they are sent."""
+
+    def __init__(self) -> None:
+        super().__init__("steered", broker="memory://", backend="cache+memory://")
+        self.waiting: list[Message] = []
+
+    def send_task(self, name: str, args: Sequence[str] = (), *_: object, **options: Any) -> None:  # noqa: ANN401 - as Celery
+        """Puts it to the others."""
+        self.waiting.append(Message(name, tuple(args), tuple(options.get("chain") or ())))
+
+
+class WorkerDied(BaseException):
+    """Kill -9."""
+
+
+class Worker:
+    """One worker process with one message. It stops at every request to its node.
+
+    Attributes:
+        asking: `read` or `change` while it stands still; empty when it has ended.
+        back: the message is to go back to the queue.
+    """
+
+    def __init__(self, site: "Site", number: int, message: Message) -> None:
+        self.message = message
+        self.asking = ""
+        self.back = False
+        self.died = False
+        self._site = site
+        self._go = threading.Semaphore(0)
+        self._stopped = threading.Semaphore(0)
+        store = cast("RunStore", _StoreOf(site.store, self))
+        self.leases = LeaseKeeper(store, f"worker-{number}", LEASE)
+        pool = SessionPool(lambda endpoint, *_, **__: cast("AgentSession", _Session(self, site, endpoint)))
+        self._runner = StepRunner(
+            _STEPS, store=store, vault=Vault(store, None), sessions=pool, leases=self.leases, patience=0
+        )
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+        self._wait()
+
+    def go_on(self) -> None:
+        """Its node answers; it comes to its next request, or to its end."""
+        self._go.release()
+        self._wait()
+
+    def die(self) -> None:
+        """Kill -9: nothing it does from here on has any effect."""
+        self.died = True
+        self.go_on()
+
+    def stop(self, asking: str) -> None:
+        """Called on its own thread: it asks its node something."""
+        self.asking = asking
+        self._stopped.release()
+        assert self._go.acquire(timeout=_PATIENCE)
+        if self.died:
+            raise WorkerDied
+
+    def _wait(self) -> None:
+        assert self._stopped.acquire(timeout=_PATIENCE)
+
+    def _work(self) -> None:
+        run, turn, node = self.message.args
+        try:
+            self._runner.run(run, turn, node, self.message.name.removeprefix("esync."))
+        except NodeBusy:
+            self.back = True
+        except NotNow:
+            pass
+        except WorkerDied:
+            pass
+        finally:
+            self.asking = ""
+            self.leases.close()
+            self._stopped.release()
+
+
+class _StoreOf:
+    """The store, as one worker reaches it."""
+
+    def __init__(self, store: RunStore, worker: Worker) -> None:
+        self._store = store
+        self._worker = worker
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._store, name)
+
+        def call(*args: Any, **named: Any) -> Any:  # noqa: ANN401 - passed through
+            if self._worker.died:
+                raise WorkerDied
+            return method(*args, **named)
+
+        return call
+
+
+class _Session:
+    """A conversation with a node that answers when the test lets it."""
+
+    usable, fresh, way, greeting = True, True, "conversation", None
+    counters = Counters()
+
+    def __init__(self, worker: Worker, site: "Site", endpoint: Endpoint) -> None:
+        self._worker = worker
+        self._site = site
+        self._node = endpoint.node
+
+    def ask(
+        self, ops: Sequence[Op], *, deadline: float, guard: Guard | None = None, **_: object
+    ) -> list[Reply]:  # as AgentSession
+        """A change takes place when it is asked for, whenever its answer comes."""
+        assert deadline > 0
+        assert not ops
+        if guard is not None:
+            self._site.changed(self._worker.message, guard.fence)
+        self._worker.stop("read" if guard is None else "change")
+        return []
+
+    def hello(self) -> Hello:
+        raise AssertionError("nobody asks")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@dataclass
+class Site:
+    """The store, the messages, the nodes, and what was done to them.
+
+    Attributes:
+        passed: seconds that have gone by.
+        changes: run, node, step of every change, in order.
+        wrong: what must not have happened.
+    """
+
+    passed: float = 0.0
+    changes: list[tuple[str, str, str]] = field(default_factory=list)
+    fences: dict[str, int] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+    workers: list[Worker] = field(default_factory=list)
+    started: int = 0
+
+    def __post_init__(self) -> None:
+        self.store = MemoryStore(self.clock)
+        self.app = Messages()
+        self.engine = Engine(Settings(stall_after=15, reconcile_every=5), self.store, Vault(self.store, None), self.app)
+
+    def clock(self) -> float:
+        """Seconds."""
+        return 1000.0 + self.passed
+
+    def pass_by(self, seconds: float) -> None:
+        """Time goes by; those workers that live renew their claims."""
+        for _ in range(int(seconds // (LEASE / 3)) + 1):
+            self.passed += seconds / (int(seconds // (LEASE / 3)) + 1)
+            for worker in self.workers:
+                if worker.asking and not worker.died:
+                    run, _, node = worker.message.args
+                    self.store.renew(run, node, worker.leases.holder, LEASE)
+
+    def take(self, message: Message) -> None:
+        """A worker takes a message, up to its first request; what it was done with goes on as Celery would."""
+        self.app.waiting.remove(message)
+        self.started += 1
+        worker = Worker(self, self.started, message)
+        self.workers.append(worker)
+        self._done(worker)
+
+    def go_on(self, worker: Worker) -> None:
+        """A node answers."""
+        worker.go_on()
+        self._done(worker)
+
+    def kill(self, worker: Worker) -> None:
+        """The worker's process is gone; its message comes back when the broker finds out, or never."""
+        worker.die()
+        self.workers.remove(worker)
+
+    def changed(self, message: Message, fence: int) -> None:
+        """A node is changed: called on the thread of the worker that asks for it."""
+        run, _, node = message.args
+        if fence < self.fences.get(node, 0):
+            return
+        self.fences[node] = fence
+        self.changes.append((run, node, message.name))
+        if self.store.run(run).state is RunState.CONCLUDED:
+            self.wrong.append(f"{node} was changed by {message.name} after run {run} had ended")
+
+    def _done(self, worker: Worker) -> None:
+        if worker.asking:
+            return
+        self.workers.remove(worker)
+        following = worker.message if worker.back else worker.message.next()
+        if following is not None:
+            self.app.waiting.append(following)
+
+
+def _looked(work: Work) -> Done:
+    work.session.ask([], deadline=5)
+    facts = joined_node(work.node.name, FOUR, origin=work.is_origin)
+    document = facts.model_dump_json(exclude_defaults=True)
+    work.material._store.put(work.run, VERIFIED if work.turn.stage == "verify" else OBSERVED, work.node.name, document)
+    family = FamilyDigests(hashes=HASHES, sizes=dict.fromkeys(HASHES, 900), thumbprint=THUMBPRINT)
+    work.material._store.put(work.run, DIGESTS, DIGESTS, family.to_json())
+    return Done()
+
+
+def _changed(work: Work) -> Done:
+    work.session.ask([], deadline=5)
+    work.say("applying")
+    work.session.ask([], deadline=5, guard=Guard(fence=work.fence, file="", folders=()))
+    return Done(changes=(Change(what="something"),))
+
+
+_STEPS: dict[str, Step] = {
+    INSTALL_CHECK: _looked,
+    CONFIG_EDIT: _changed,
+    CERT_COPY: _changed,
+    SERVICE_RESTART: _changed,
+}

@@ -1,0 +1,228 @@
+"""Pause, cancel, resume, retry, another run, killed workers, lost messages, stuck nodes and time, in every order."""
+
+import os
+from contextlib import suppress
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from pipelines import commands, steer
+from pipelines.bundle import bundle_of
+from pipelines.bundle_check import check
+from pipelines.reconcile import push_on, take_up
+from pipelines.rollout import join_and_verify
+from pipelines.watching import Watch
+from tasks.cluster import Cluster
+from tasks.steering import Steering
+from tests.sampling import examples
+from tests.unit.pipelines.bundled_run import the_cluster
+from tests.unit.pipelines.steered_workers import PASSWORD, Message, Site, Worker
+from workers.errors import InputRefused
+from workers.records import RunRecord, RunState, Status, Verdict
+
+STEP, RUN, CANCEL = 100, 1000, 30
+
+
+def a_cluster() -> Cluster:
+    """Four servers in two pools."""
+    data = the_cluster().model_dump()
+    data["connection"]["secret"] = f"env:{PASSWORD}"
+    data["policy"]["deadlines"] |= {"step": STEP, "run": RUN, "cancel": CANCEL}
+    return Cluster.model_validate(data)
+
+
+class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
+    """At most one run has the cluster; whatever happens, every run ends, and lets the cluster go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        os.environ[PASSWORD] = "nobody logs on"
+        self.site = Site()
+        self.engine = self.site.engine
+        self.watch = Watch(5, self.site.clock)
+        self.runs: list[str] = []
+        self.cancelled: set[str] = set()
+
+    @initialize()
+    def a_run(self) -> None:
+        """A rollout is asked for."""
+        self.runs.append(commands.start(self.engine, a_cluster()).id)
+
+    # -- what operators do
+
+    @rule(place=st.integers(0, 3))
+    def pause(self, place: int) -> None:
+        """A pause is refused by runs that have ended or are being cancelled, and changes nothing there."""
+        run = self.runs[place % len(self.runs)]
+        refused = self.ended(run) or run in self.cancelled
+        try:
+            steer.pause(self.engine, run)
+        except InputRefused:
+            assert refused
+        else:
+            assert not refused
+
+    @rule(place=st.integers(0, 3))
+    def resume(self, place: int) -> None:
+        """To go on takes no cancel back."""
+        run = self.runs[place % len(self.runs)]
+        with suppress(InputRefused):
+            steer.resume(self.engine, run)
+        assert self.ended(run) or not Steering.of(self.engine.store.flags(run)).paused
+
+    @rule(place=st.integers(0, 3))
+    def cancel(self, place: int) -> None:
+        """A cancel is for good."""
+        run = self.runs[place % len(self.runs)]
+        steer.cancel(self.engine, run)
+        if not self.ended(run):
+            self.cancelled.add(run)
+
+    @precondition(lambda self: len(self.runs) < 4)
+    @rule(place=st.integers(0, 3))
+    def retry(self, place: int) -> None:
+        """Only what has ended can be retried."""
+        run = self.runs[place % len(self.runs)]
+        with suppress(InputRefused):
+            self.runs.append(steer.retry(self.engine, run).id)
+            assert self.ended(run)
+
+    @precondition(lambda self: len(self.runs) < 4)
+    @rule()
+    def another(self) -> None:
+        """Somebody else wants the same cluster."""
+        self.a_run()
+
+    # -- what the broker, workers and nodes do
+
+    @precondition(lambda self: self.site.app.waiting)
+    @rule(place=st.integers(0, 30))
+    def take(self, place: int) -> None:
+        """A worker takes a message."""
+        waiting = self.site.app.waiting
+        self.taken(waiting[place % len(waiting)])
+
+    @precondition(lambda self: self.site.app.waiting)
+    @rule(count=st.integers(1, 12))
+    def take_many(self, count: int) -> None:
+        """A worker that nothing is wrong with does what there is to do."""
+        for _ in range(count):
+            if self.site.app.waiting:
+                self.taken(self.site.app.waiting[0])
+            while self.site.workers:
+                self.site.go_on(self.site.workers[0])
+
+    @precondition(lambda self: self.site.app.waiting)
+    @rule(place=st.integers(0, 30))
+    def lose(self, place: int) -> None:
+        """A message is lost."""
+        del self.site.app.waiting[place % len(self.site.app.waiting)]
+
+    @precondition(lambda self: self.site.app.waiting)
+    @rule(place=st.integers(0, 30))
+    def twice(self, place: int) -> None:
+        """A message is delivered twice."""
+        self.site.app.waiting.append(self.site.app.waiting[place % len(self.site.app.waiting)])
+
+    @precondition(lambda self: self.site.workers)
+    @rule(place=st.integers(0, 8))
+    def answer(self, place: int) -> None:
+        """A node answers."""
+        self.site.go_on(self.one_worker(place))
+
+    @precondition(lambda self: self.site.workers)
+    @rule(place=st.integers(0, 8))
+    def kill(self, place: int) -> None:
+        """A worker is killed."""
+        self.site.kill(self.one_worker(place))
+
+    @rule()
+    def bell(self) -> None:
+        """A chord rings, at whatever time."""
+        for run in self.runs:
+            turn = self.engine.store.run(run).turn
+            if turn is not None:
+                join_and_verify(self.engine, run, turn.name)
+
+    @rule(seconds=st.sampled_from([1, 20, 70, 110, 400]))
+    def wait(self, seconds: float) -> None:
+        """Time goes by."""
+        self.site.pass_by(seconds)
+
+    @rule()
+    def look(self) -> None:
+        """The reconciler looks."""
+        self.watch.only(self.engine.store.active())
+        for run in self.runs:  # not in the order of their ids, which are made up by chance
+            push_on(self.engine, run, self.watch)
+
+    @rule()
+    def elect(self) -> None:
+        """Another reconciler is elected, which has measured nothing so far."""
+        self.watch = Watch(5, self.site.clock)
+
+    # -- what has to hold
+
+    @invariant()
+    def nothing_is_wrong(self) -> None:
+        """No node is changed after its run has ended, and no two runs are in the middle of changing the cluster."""
+        assert not self.site.wrong
+        begun = [run for run in self.runs if not self.ended(run) and self.engine.store.run(run).turns]
+        holders = [run for run in begun if self.engine.store.lock_cluster("shop", run, 120) is None]
+        assert len(holders) <= 1
+
+    def teardown(self) -> None:
+        """Nobody does anything any more, and stuck nodes stay stuck: looks alone end every run that is cancelled."""
+        for run in self.runs:
+            steer.cancel(self.engine, run, "the end")
+        for _ in range(4):
+            self.look()
+            self.site.pass_by(CANCEL / 2 + 1)
+        for run in self.runs:
+            self.judged(run)
+        assert self.engine.store.active() == ()
+        probe = self.engine.store.create(RunRecord(id="probe", cluster="shop", spec={}))
+        assert self.engine.store.lock_cluster("shop", probe.id, 1) is None
+        before = {run: self.engine.store.outcomes(run) for run in self.runs}
+        while self.site.workers:
+            self.site.go_on(self.site.workers[0])
+        self.nothing_is_wrong()
+        assert before == {run: self.engine.store.outcomes(run) for run in self.runs}
+
+    def judged(self, run: str) -> None:
+        """It has ended; each node has a result with a reason; its evidence leads to its verdict."""
+        known = commands.summary(self.engine, run)
+        assert known.record.state is RunState.CONCLUDED, (run, known.record.turn, self.engine.store.flags(run))
+        if known.record.verdict is Verdict.CANCELLED:
+            assert run in self.cancelled or "the end" in known.record.summary or "deadline" in known.record.summary
+        assert all(node.reason for node in known.nodes if node.status in {Status.SKIPPED, Status.CANCELLED})
+        check(bundle_of(self.engine.store, known))
+
+    def ended(self, run: str) -> bool:
+        """Whether it has."""
+        return self.engine.store.run(run).state is RunState.CONCLUDED
+
+    def taken(self, message: Message) -> None:
+        """A worker acts on a message."""
+        if message.name == "esync.begin":
+            self.site.app.waiting.remove(message)
+            take_up(self.engine, message.args[0])
+        elif message.name == "esync.join_and_verify":
+            self.site.app.waiting.remove(message)
+            join_and_verify(self.engine, *message.args)
+        else:
+            self.site.take(message)
+
+    def one_worker(self, place: int) -> Worker:
+        """Some worker that waits for its node."""
+        return self.site.workers[place % len(self.site.workers)]
+
+
+TestSteering = Steering_.TestCase
+TestSteering.settings = settings(
+    max_examples=examples(1000, 60),
+    stateful_step_count=60,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
