@@ -8,6 +8,7 @@ from tasks.material import Material
 from workers.celery_app import make_app
 from workers.logs import hide
 from workers.records import RunRecord
+from workers.seal import Seal
 from workers.settings import Settings
 from workers.store import RedisStore, RunStore, connect
 from workers.vault import Vault
@@ -38,6 +39,6 @@ def connect_engine(settings: Settings) -> Engine:
     Raises:
         InputRefused: no broker is configured.
     """
-    store = RedisStore(connect(settings.store()))
+    store = RedisStore(connect(settings.store()), Seal(settings.seal_key))
     vault = Vault(store, settings.seal_key, on_reveal=hide)
     return Engine(settings=settings, store=store, vault=vault, app=make_app(settings, CONTROL_TASKS))

@@ -7,6 +7,7 @@ EsyncError
 |-- SecretUnavailable       a secret reference leads nowhere
 |-- StoreUnavailable        the run store or broker does not answer
 |-- RunUnknown              no such run
+|-- RecordRefused           what the store has of one run was not written by this installation, or cannot be read
 |-- ClusterLocked           another run works on this cluster
 |-- Cancelled               an operator asked the run to stop [no failure]
 |-- BundleRefused           a bundle is damaged, was changed, or does not bear out what it says
@@ -41,6 +42,7 @@ __all__ = [
     "LogonRefused",
     "NodeError",
     "NodeRefused",
+    "RecordRefused",
     "RunUnknown",
     "SecretUnavailable",
     "SessionLost",
@@ -110,6 +112,23 @@ class RunUnknown(EsyncError):
     """The run store holds no run of that id."""
 
     slug = "run_unknown"
+
+
+class RecordRefused(EsyncError):
+    """What the run store has of one run was not written by this installation, or cannot be read.
+
+    That run is left alone; it harms no other.
+
+    Attributes:
+        run: its id.
+    """
+
+    slug = "record_refused"
+
+    def __init__(self, run: str, message: str) -> None:
+        remedy = "start a new run; give every worker and command the same ESYNC_SEAL_KEY, after a change as NEW,OLD"
+        super().__init__(message, remedy=remedy)
+        self.run = run
 
 
 class ClusterLocked(EsyncError):
