@@ -13,11 +13,13 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_e
 from tasks.backups import noted_anything
 from tasks.cluster import Cluster, Retries
 from tasks.ektron.refusals import Refused
+from tasks.fence import Fence
 from tasks.lease import LeaseKeeper
 from tasks.material import Material
 from tasks.step import APPLYING, KEEPING, Done, Step, Work
 from workers.errors import (
     Cancelled,
+    ClusterLocked,
     Conflict,
     EsyncError,
     LogonRefused,
@@ -65,7 +67,7 @@ class _Job:
     turn: Turn
     node: str
     step: str
-    fence: int = 0  #: of our claim on the node
+    claim: int = 0  #: the number of our claim on the node
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -117,9 +119,9 @@ class StepRunner:
         job = self._job(run_id, turn, node, step)
         until = time.monotonic() + self._patience
         while True:
-            with self._leases.held(run_id, node, limit=job.cluster.policy.concurrency) as fence:
-                if fence is not None:
-                    return self._decided(replace(job, fence=fence), say)
+            with self._leases.held(run_id, node, limit=job.cluster.policy.concurrency) as claim:
+                if claim is not None:
+                    return self._decided(replace(job, claim=claim), say)
             recorded = self._store.outcome(run_id, turn, node, step)
             if recorded is not None:
                 return recorded
@@ -146,7 +148,7 @@ class StepRunner:
         started = now()
         outcome = self._reason_not_to(job, started) or self._tried(job, started, say)
         try:
-            return self._store.record(outcome, job.fence)
+            return self._store.record(outcome, job.claim)
         except Conflict:
             # Our lease lapsed and another took the node: what that one sees and records is what counts.
             raise NodeBusy(job.node) from None
@@ -184,6 +186,9 @@ class StepRunner:
             return self._ended_by(job, started, Status.CANCELLED, error, tally)
         except StoreUnavailable:
             raise
+        except ClusterLocked as error:
+            # Another run took the cluster over while nobody pushed this one on: that one goes first.
+            raise NodeBusy(str(error)) from None
         except EsyncError as error:
             if isinstance(error, LogonRefused):
                 self._store.flag(job.record.id, "refused:" + account(job.cluster.endpoint(job.node)), job.node)
@@ -205,6 +210,7 @@ class StepRunner:
         """The step, again in a new session when the conversation broke: it observes first, so that is safe."""
         endpoint = job.cluster.endpoint(job.node)
         bound = min(OPEN_DEADLINE, job.cluster.policy.deadlines.step)
+        fence = Fence(self._store, job.record.id, job.node, job.claim)
         for attempt in _retrying(job.cluster.policy.retries):
             with (
                 attempt,
@@ -219,7 +225,7 @@ class StepRunner:
                 before = session.counters
                 # A session opened for this step has counted its own opening; a kept one starts from where it stood.
                 base = (0, 0) if session.fresh else (before.round_trips, before.shells)
-                work = self._work(job, session, say)
+                work = self._work(job, session, say, fence)
                 try:
                     done = _refusals_mapped(self._steps[job.step], work)
                     if tally.earlier and not done.changes and job.step in KEEPING:
@@ -229,7 +235,7 @@ class StepRunner:
                     tally.take(session, base)
         raise AssertionError("unreachable: Retrying returns or raises")
 
-    def _work(self, job: _Job, session: "Session", say: Callable[[str], None]) -> Work:
+    def _work(self, job: _Job, session: "Session", say: Callable[[str], None], fence: Fence) -> Work:
         return Work(
             run=job.record.id,
             turn=job.turn,
@@ -241,7 +247,7 @@ class StepRunner:
             say=say,
             parent=job.record.parent,
             options=job.record.options,
-            fence=job.fence,
+            fence=fence,
         )
 
     def _cancelled(self, job: _Job) -> bool:

@@ -510,17 +510,35 @@ class TestHolds:
     def test_a_run_has_one_number_on_a_node(self, store: RunStore, clock: Clock) -> None:
         """It is above what the node has seen of others, never sinks, and is for the newest claim alone."""
         store.create(a_run())
+        store.lock_cluster("shop", "r1", 60)
         first = claimed(store, "r1", "S1", "w1", BRIEF)
-        assert store.number("r1", "S1", first) is None
+        assert 0 == store.number("r1", "S1", first)
         assert 8 == store.number("r1", "S1", first, seen=7)
         assert 8 == store.number("r1", "S1", first, seen=3) == store.number("r1", "S1", first)
         large = 2**62
         assert large + 1 == store.number("r1", "S1", first, seen=large)
+        assert 1 == store.number("r1", "S2", claimed(store, "r1", "S2", "w1"), seen=0)
         lapse(store, clock)
         second = claimed(store, "r1", "S1", "w2")
-        assert large + 1 == store.number("r1", "S1", second)
         with pytest.raises(Conflict, match="S1"):
             store.number("r1", "S1", first)
+        assert store.number("r1", "S1", second, seen=9) > 9
+
+    def test_a_number_is_never_given_to_two_runs(self, store: RunStore) -> None:
+        """A later run's number is larger than any given before, also where no node has seen it."""
+        for run, wanted in (("r1", 6), ("r2", 7), ("r3", 8)):
+            store.create(a_run(run))
+            store.lock_cluster("shop", run, 60)
+            fence = claimed(store, run, "S1", "w1")
+            assert (0, wanted) == (store.number(run, "S1", fence), store.number(run, "S1", fence, seen=5))
+            conclude(store, run)
+
+    def test_who_only_looks_has_no_number(self, store: RunStore) -> None:
+        """A run that never took its cluster claims nodes, and may not change them."""
+        store.create(a_run())
+        fence = claimed(store, "r1", "S1", "w1")
+        with pytest.raises(ClusterLocked, match="r1"):
+            store.number("r1", "S1", fence, seen=5)
 
     def test_one_leads(self, store: RunStore, clock: Clock) -> None:
         """The first to ask leads until others have seen it stop asking."""

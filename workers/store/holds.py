@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from threading import Lock
 
-__all__ = ["Watch", "hold", "holder_of"]
+__all__ = ["Watch", "hold", "holder_of", "next_number"]
 
 _HOLD = re.compile(r"([0-9a-f]{16}) ([0-9]{1,9}) (.*)", re.DOTALL)
 REMEMBERED = 20_000  #: what one process watches at a time: the leases of some runs of thousands of nodes
@@ -27,6 +27,20 @@ def holder_of(text: str) -> str | None:
     """Who holds it; None for what is no hold."""
     match = _HOLD.fullmatch(text)
     return match[3] if match else None
+
+
+def next_number(given: int, whose: str, run_id: str, seen: int | None) -> int:
+    """The number of a run on a node (`RunStore.number`); 0 when it has none and none can be told yet.
+
+    Args:
+        given: the last number that was given out for the node, 0 for none.
+        whose: the run that it was given to.
+        run_id: who asks.
+        seen: the largest number that the node has seen of any other run, or None.
+    """
+    if whose == run_id and (seen is None or given > seen):
+        return given
+    return 0 if seen is None else max(seen, given) + 1
 
 
 class Watch:

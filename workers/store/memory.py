@@ -12,7 +12,7 @@ from typing_extensions import override
 from workers.errors import ClusterLocked, Conflict, RecordRefused, RunUnknown
 from workers.records import Event, RunRecord, RunState, StepOutcome
 from workers.store.chain import Chain, asked, ended, linked
-from workers.store.holds import Watch, hold, holder_of
+from workers.store.holds import Watch, hold, holder_of, next_number
 from workers.store.port import EVENT_CAP, RunStore, event_position, in_order, overlook
 
 __all__ = ["MemoryStore"]
@@ -27,7 +27,6 @@ class _Kept:
     locked: bool = False
     outcomes: dict[tuple[str, str, str], StepOutcome] = field(default_factory=dict)
     fences: dict[str, int] = field(default_factory=dict)
-    numbers: dict[str, int] = field(default_factory=dict)
     leases: dict[str, str] = field(default_factory=dict)
     documents: dict[str, dict[str, str]] = field(default_factory=dict)
     flags: dict[str, str] = field(default_factory=dict)
@@ -54,6 +53,7 @@ class _Shared:
         self.runs: dict[str, _Kept] = {}
         self.keys: dict[tuple[str, str], str] = {}
         self.holds: dict[tuple[str, str], str] = {}
+        self.numbers: dict[tuple[str, str], tuple[int, str]] = {}
         self.pulses = itertools.count(1)
 
 
@@ -267,16 +267,18 @@ class MemoryStore(RunStore):
         return {node for node, text in held if self._watch.lapsed(f"lease {run_id} {node}", text)}
 
     @override
-    def number(self, run_id: str, node: str, fence: int, seen: int | None = None) -> int | None:
+    def number(self, run_id: str, node: str, fence: int, seen: int | None = None) -> int:
         with self._lock:
             kept = self._kept(run_id)
             if kept.fences.get(node) != fence:
                 raise Conflict(f"another worker has taken over node {node}")
-            if self._astray(kept):
-                raise ClusterLocked(f"run {run_id} has its cluster {kept.record.cluster} no more")
-            if seen is not None:
-                kept.numbers[node] = max(kept.numbers.get(node, 0), seen + 1)
-            return kept.numbers.get(node)
+            if holder_of(self._holds.get(("cluster", kept.record.cluster), "")) != run_id:
+                raise ClusterLocked(f"run {run_id} does not have its cluster for itself")
+            place = (kept.record.cluster, node)
+            number = next_number(*self._shared.numbers.get(place, (0, "")), run_id, seen)
+            if number:
+                self._shared.numbers[place] = (number, run_id)
+            return number
 
     def _astray(self, kept: _Kept) -> bool:
         held = holder_of(self._holds.get(("cluster", kept.record.cluster), ""))

@@ -172,22 +172,22 @@ class Holds(Protocol):
     def reap(self, run_id: str) -> tuple[str, ...]:
         """Takes away the leases that this process has seen lapse, and names their nodes, sorted."""
 
-    def number(self, run_id: str, node: str, fence: int, seen: int | None = None) -> int | None:
-        """The run's number on a node, for the one who holds its newest fence.
+    def number(self, run_id: str, node: str, fence: int, seen: int | None = None) -> int:
+        """The run's number on a node, for the one who holds its newest fence while the run has its cluster.
 
         Args:
             run_id: the run.
             node: the node.
             fence: what the claim gave.
             seen: the largest number that the node has seen of any other run, looked up after the claim. The number is
-                made larger where it is not. None: as it is.
+                larger than that, and than every number that was given to another run before. None: as it is.
 
         Returns:
-            The number; None when the run has none there yet.
+            The number; 0 when the run has none there yet, or another run was given one since.
 
         Raises:
             Conflict: the node has changed hands since that claim.
-            ClusterLocked: the run had taken its cluster and has it no more.
+            ClusterLocked: the run does not have its cluster, or has it no more.
         """
 
     def lock_cluster(self, cluster: str, run_id: str, ttl: float) -> str | None:

@@ -1,5 +1,6 @@
 """Who works on what, in a Redis or Valkey: leases, the numbers of runs on nodes, cluster locks, leadership."""
 
+import re
 from collections.abc import Callable
 
 from redis import Redis
@@ -7,7 +8,7 @@ from typing_extensions import override
 
 from workers.errors import ClusterLocked, Conflict
 from workers.store.border import of_a_run
-from workers.store.holds import hold, holder_of
+from workers.store.holds import hold, holder_of, next_number
 from workers.store.port import Holds
 from workers.store.redis_asking import Asking
 
@@ -15,6 +16,14 @@ __all__ = ["RedisHolds"]
 
 LOOK_EVERY = 1.0  #: seconds between two looks at all leases of a run that holds as many nodes as it may
 WAITED_FOR = 64  #: runs whose last look is remembered
+
+
+_GIVEN = re.compile(r"([0-9]{1,18}) (.+)", re.DOTALL)  #: a number and its run; a larger one is no number of ours
+
+
+def _given(text: str) -> tuple[int, str]:
+    match = _GIVEN.fullmatch(text)
+    return (int(match[1]), match[2]) if match else (0, "")
 
 
 class RedisHolds(Asking, Holds):
@@ -83,20 +92,22 @@ class RedisHolds(Asking, Holds):
 
     @override
     @of_a_run
-    def number(self, run_id: str, node: str, fence: int, seen: int | None = None) -> int | None:
-        known = self._number(run_id, node, fence)
-        if seen is None or (known is not None and known > seen):
-            return known
-        return self._number(run_id, node, fence, str(seen + 1))
+    def number(self, run_id: str, node: str, fence: int, seen: int | None = None) -> int:
+        # Whoever has the cluster between the two calls is the only one who may make the second.
+        given, whose = _given(self._number(run_id, node, fence))
+        number = next_number(given, whose, run_id, seen)
+        if number and (number, run_id) != (given, whose):
+            self._number(run_id, node, fence, f"{number} {run_id}")
+        return number
 
-    def _number(self, run_id: str, node: str, fence: int, number: str = "") -> int | None:
-        keys = [self._of(run_id, "fences"), self._of(run_id, "numbers")]
-        answer = self._write(run_id, "number", keys, run_id, node, fence, number, self._key("lock", ""))
+    def _number(self, run_id: str, node: str, fence: int, noted: str = "") -> str:
+        arguments = (run_id, node, fence, noted, self._key("lock", ""), self._key("numbers", ""))
+        answer: str = self._write(run_id, "number", [self._of(run_id, "fences")], *arguments)
         if answer == "late":
             raise Conflict(f"another worker has taken over node {node}")
         if answer == "astray":
-            raise ClusterLocked(f"run {run_id} has its cluster no more: another run took it over")
-        return int(answer) if answer else None
+            raise ClusterLocked(f"run {run_id} does not have its cluster for itself")
+        return answer
 
     @override
     def lock_cluster(self, cluster: str, run_id: str, ttl: float) -> str | None:

@@ -168,7 +168,7 @@ class RedisStore(RedisHolds, RunStore):
     @override
     @of_a_run
     def forget(self, run_id: str) -> None:
-        own = [self._of(run_id, part) for part in ("index", "leases", "fences", "numbers", "events", "flags")]
+        own = [self._of(run_id, part) for part in ("index", "leases", "fences", "events", "flags")]
         keys = [self._of(run_id), self._key("runs"), self._key("active"), *own]
         self._call("forget", keys, run_id, self._key("lock", ""))
         with self._lock:
