@@ -16,42 +16,75 @@ from lab.paths import WindowsPath
 __all__ = ["Fence", "Guard", "refuse_link"]
 
 _CHANGING = {"write": "path", "spread": "folder", "mkdir": "path", "remove": "path", "touch": "path"}
-_LENGTH = 21
+_LENGTH = 97
 _LARGEST = 2**63 - 1
+_LARGEST_CLAIM = 10**10 - 1
+_RUN = re.compile(r"[A-Za-z0-9._-]{0,64}")
+_LINE = re.compile(rb"([0-9]{1,20})(?: ([0-9]{1,10}) ([A-Za-z0-9._-]{1,64}))?")
 _PAUSE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
+class Writer:
+    """Who changes a machine: the number of a run there, and a claim of that run.
+
+    Attributes:
+        run: empty for one that says no more than its number.
+    """
+
+    number: int
+    claim: int = 0
+    run: str = ""
+
+    def yields_to(self, seen: "Writer") -> bool:
+        """Whether the one whom the machine has seen is newer, or another one of the same number."""
+        same = self.number == seen.number
+        return seen.number > self.number or (same and (seen.run != self.run or seen.claim > self.claim))
+
+    def line(self) -> bytes:
+        """What the fence file holds of it."""
+        more = f" {self.claim:010d} {self.run}" if self.run else ""
+        return f"{self.number:020d}{more}".ljust(_LENGTH - 1).encode() + b"\n"
+
+    def __str__(self) -> str:
+        return f"{self.number}, claim {self.claim} of run {self.run}" if self.run else f"{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
 class Fence:
-    """A writer's number, and the file that keeps the largest one that the machine has seen.
+    """A writer, and the file that keeps the newest one that the machine has seen.
 
     Attributes:
         wait: seconds to wait for another process that holds the file.
     """
 
     file: WindowsPath
-    number: int
+    writer: Writer
     wait: float
 
     @classmethod
     def of(cls, fields: Fields) -> Self:
         """Reads it; refuses `invalid`."""
-        return cls(fields.path("file"), fields.whole("number"), fields.seconds("wait", 30))
+        run, claim = fields.text("run", ""), fields.whole("claim", 0)
+        if not _RUN.fullmatch(run) or claim > _LARGEST_CLAIM:
+            raise Refusal(Slug.INVALID, "guard.fence: run has up to 64 plain characters, claim 10 digits at most")
+        writer = Writer(fields.whole("number"), claim if run else 0, run)
+        return cls(fields.path("file"), writer, fields.seconds("wait", 30))
 
     async def enter(self, disk: Disk) -> None:
         """Makes this writer the one, unless a newer one is.
 
         Raises:
             Refusal: `conflict` when it came too late, `busy` while another process holds the file, `failed` when the
-                file holds something else than a number, or as a disk refuses.
+                file holds something else than a writer, or as a disk refuses.
         """
         await self._wait(disk)
         seen = self._seen(disk)
-        if seen > self.number:
-            why = f"a newer writer ({seen}) has taken this node: this request ({self.number}) came too late"
+        if self.writer.yields_to(seen):
+            why = f"a newer writer ({seen}) has taken this node: this request ({self.writer}) came too late"
             raise Refusal(Slug.CONFLICT, why, self.file.text)
-        if seen < self.number:
-            disk.put(self.file, f"{self.number:0{_LENGTH - 1}d}\n".encode())
+        if seen != self.writer:
+            disk.put(self.file, self.writer.line())
 
     async def _wait(self, disk: Disk) -> None:
         disk.make_folder(self.file.parent)
@@ -69,14 +102,17 @@ class Fence:
             else:
                 return
 
-    def _seen(self, disk: Disk) -> int:
-        """The number in the file; less than any number where there is none yet."""
+    def _seen(self, disk: Disk) -> Writer:
+        """The writer in the file; older than any other where there is none yet."""
         data = disk.read(self.file) if disk.stat(self.file) else b""
         text = data.strip(b"\0\r\n ")
-        if len(data) > _LENGTH or not re.fullmatch(rb"\d*", text) or int(text or b"0") > _LARGEST:
+        if not text and len(data) <= _LENGTH:
+            return Writer(-1)
+        match = _LINE.fullmatch(text)
+        if len(data) > _LENGTH or match is None or int(match[1]) > _LARGEST:
             why = "the fence file holds something else than a number; see what wrote it"
             raise Refusal(Slug.FAILED, why, self.file.text)
-        return int(text) if text else -1
+        return Writer(int(match[1]), int(match[2] or b"0"), (match[3] or b"").decode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,6 @@ from pipelines.plan_text import plan_lines
 from pipelines.report_rows import Report
 from pipelines.services import Running, looking, working
 from tasks.steering import Steering
-from workers.errors import InputRefused
 from workers.private import write_private
 from workers.records import RunRecord, Verdict
 from workers.settings import load_settings

@@ -13,6 +13,7 @@ from workers.connection import patiently
 from workers.errors import StoreUnavailable
 from workers.logs import hide
 from workers.records import RunRecord
+from workers.seal import Seal
 from workers.settings import Settings
 from workers.store import RedisStore, RunStore, connect
 from workers.vault import Vault
@@ -69,6 +70,7 @@ def connect_engine(settings: Settings) -> Engine:
     Raises:
         InputRefused: no broker is configured.
     """
-    store = RedisStore(connect(settings.store(), STORE if settings.store_url else BROKER))
+    client = connect(settings.store(), STORE if settings.store_url else BROKER)
+    store = RedisStore(client, Seal(settings.seal_key))
     vault = Vault(store, settings.seal_key, on_reveal=hide)
     return Engine(settings=settings, store=store, vault=vault, app=make_app(settings, CONTROL_TASKS))

@@ -13,6 +13,7 @@ from typing import Any
 from tasks import stopped_dependents
 from tasks.backups import MANIFEST, changed_in_batches, in_batches, temporary_files
 from tasks.ektron.editions import Layout
+from tasks.fence import FENCE_FILE
 from tasks.observe import layout_of
 from tasks.step import Done, Work
 from workers.errors import NodeRefused
@@ -25,8 +26,7 @@ __all__ = ["ALL", "cleanup"]
 ALL = "all"  #: the option that removes every backup, expired or not
 _ENTRIES = 1_000_000
 _KEPT = re.compile(r"[1-9][0-9]*")
-_FENCE = "fence"
-_OURS = {_FENCE, stopped_dependents.FILE}
+_OURS = {FENCE_FILE, stopped_dependents.FILE}
 
 Entries = tuple[Mapping[str, Any], ...]
 
@@ -127,7 +127,7 @@ def _removed(work: Work, layout: Layout, paths: Iterable[str]) -> None:
 def _removed_if_bare(work: Work) -> None:
     """Our folder, when nothing is left in it but the fence. That one goes last, and so without its own protection."""
     (top,) = work.session.ask([_list(work.own_folder)], deadline=work.deadline, keep_going=True)
-    if {entry["name"] for entry in _entries(work, top)} <= {_FENCE}:
+    if {entry["name"] for entry in _entries(work, top)} <= {FENCE_FILE}:
         last = [ops.remove(work.fence_file), ops.remove(work.own_folder)]
         work.session.ask(last, deadline=work.deadline, keep_going=True)
 

@@ -15,6 +15,7 @@ from tasks.observe import observe, planned_layout
 from tasks.observe_readiness import readiness
 from tasks.step import Done, Work
 from workers.errors import NodeRefused, Stale
+from workers.winrm.agent import writer_of
 
 __all__ = ["differing", "install_check"]
 
@@ -38,6 +39,7 @@ def install_check(work: Work) -> Done:
     if stage == "wave":
         return _confirmed(work, facts)
     work.material.keep_facts(OBSERVED, facts)
+    work.fence.looked(lambda: writer_of(look.fence))
     if work.is_origin and work.material.family() is None:
         if family is None and work.cluster.policy.generate_certificates:
             family = generate_family(work.node.name)

@@ -7,6 +7,7 @@ from tasks.cluster import Cluster
 from tasks.ektron.certificates import CLIENT_KINDS, KINDS, Family
 from tasks.ektron.editions import SYNC_PORT, Layout, edition_of, lay_out
 from tasks.ektron.facts import NodeFacts, ProbeFacts
+from tasks.fence import FENCE_FILE
 from tasks.material import OBSERVED
 from tasks.observe_generated import generated_questions
 from tasks.observed import Replies, collected, contents_of, facts_of
@@ -71,11 +72,12 @@ def service_name(cluster: Cluster) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen: facts; on the origin the family; path -> bytes of the configuration files."""
+    """What was seen: facts; on the origin the family; path -> bytes of the configuration files; the fence file."""
 
     facts: NodeFacts
     family: Family | None
     contents: Mapping[str, bytes]
+    fence: Reply
 
 
 def observe(work: Work, *, probes: bool = False) -> Look:
@@ -100,7 +102,7 @@ def observe(work: Work, *, probes: bool = False) -> Look:
     facts = facts_of(work, layout, answers, family, problem)
     if probes:
         facts = facts.model_copy(update={"probes": _probes(work, facts.web.ws_path, answers)})
-    return Look(facts, family, contents_of(layout, answers))
+    return Look(facts, family, contents_of(layout, answers), answers[FENCE_FILE])
 
 
 def _require_readable(work: Work, answers: Replies) -> None:
@@ -114,7 +116,7 @@ def _require_readable(work: Work, answers: Replies) -> None:
     """
     for name, reply in answers.items():
         unreadable = name.startswith("origin ") and reply.error not in {"", "not_found"}
-        if unreadable or reply.error == "busy":
+        if unreadable or (reply.error == "busy" and name != FENCE_FILE):
             raise ops.error_of(reply, work.node.name)
 
 
@@ -125,6 +127,7 @@ def origin_files(folder: str, node: str) -> dict[str, str]:
 
 def _ask(work: Work, layout: Layout, own_folder: str, *, probes: bool) -> dict[str, Reply]:
     questions = _questions(work, layout) | {"left stopped": question(own_folder)}
+    questions[FENCE_FILE] = ops.read(f"{own_folder}\\{FENCE_FILE}")
     if probes:
         questions |= {f"reach {name}": ops.tcp(host, SYNC_PORT, timeout=3) for name, host in _neighbours(work).items()}
         questions["listening"] = ops.tcp(work.node.host, SYNC_PORT, timeout=3)

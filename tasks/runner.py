@@ -13,6 +13,7 @@ from tasks.backups import noted_anything
 from tasks.budget import Budget, BudgetedSession
 from tasks.cluster import Cluster, Retries
 from tasks.ektron.refusals import Refused
+from tasks.fence import Fence
 from tasks.lease import LeaseKeeper
 from tasks.logons import Logons, NoPlace, NotTried
 from tasks.material import Material
@@ -20,6 +21,7 @@ from tasks.steering import Steering
 from tasks.step import APPLYING, KEEPING, Done, Step, Work
 from workers.errors import (
     Cancelled,
+    ClusterLocked,
     Conflict,
     EsyncError,
     NodeRefused,
@@ -65,7 +67,7 @@ class _Job:
     turn: Turn
     node: str
     step: str
-    fence: int = 0  #: of our claim on the node
+    claim: int = 0  #: the number of our claim on the node
     before: StepOutcome | None = None  #: what the step before this one came to
 
     @property
@@ -120,9 +122,9 @@ class StepRunner:
         job = self._due(self._job(run_id, turn, node, step))
         until = time.monotonic() + self._patience
         while True:
-            with self._leases.held(run_id, node, limit=job.cluster.policy.concurrency) as fence:
-                if fence is not None:
-                    return self._decided(replace(job, fence=fence), say)
+            with self._leases.held(run_id, node, limit=job.cluster.policy.concurrency) as claim:
+                if claim is not None:
+                    return self._decided(replace(job, claim=claim), say)
             recorded = self._store.outcome(run_id, turn, node, step)
             if recorded is not None:
                 return recorded
@@ -162,7 +164,7 @@ class StepRunner:
         started = now()
         outcome = self._reason_not_to(job, started) or self._tried(job, started, say)
         try:
-            return self._store.record(outcome, job.fence)
+            return self._store.record(outcome, job.claim)
         except Conflict:
             # Our lease lapsed and another took the node: what that one sees and records is what counts.
             raise NodeBusy(job.node) from None
@@ -187,6 +189,9 @@ class StepRunner:
             raise NodeBusy(str(busy)) from None
         except StoreUnavailable:
             raise
+        except ClusterLocked as error:
+            # Another run took the cluster over while nobody pushed this one on: that one goes first.
+            raise NodeBusy(str(error)) from None
         except EsyncError as error:
             return self._ended_by(job, started, _status_of(error), error, tally)
         except Exception as error:
@@ -206,6 +211,7 @@ class StepRunner:
         """The step, again in a new session when the conversation broke: it observes first, so that is safe."""
         endpoint, policy = job.cluster.endpoint(job.node), job.cluster.policy
         budget = Budget(job.node, policy.deadlines.step, lambda: self._cancelled(job))
+        fence = Fence(self._store, job.record.id, job.node, job.claim)
         for attempt in _retrying(policy.retries, budget):
             with (
                 attempt,
@@ -222,7 +228,7 @@ class StepRunner:
                 before = session.counters
                 # A session opened for this step has counted its own opening; a kept one starts from where it stood.
                 base = (0, 0) if session.fresh else (before.round_trips, before.shells)
-                work = self._work(job, self._bounded(job, session, budget, tally), say)
+                work = self._work(job, self._bounded(job, session, budget, tally), say, fence)
                 try:
                     done = _refusals_mapped(self._steps[job.step], work)
                     if tally.earlier and not done.changes and job.step in KEEPING:
@@ -240,7 +246,7 @@ class StepRunner:
         stands = self._store.outcome(*job.key)
         return stands is not None and not stands.worker
 
-    def _work(self, job: _Job, session: "Session", say: Callable[[str], None]) -> Work:
+    def _work(self, job: _Job, session: "Session", say: Callable[[str], None], fence: Fence) -> Work:
         return Work(
             run=job.record.id,
             turn=job.turn,
@@ -252,7 +258,7 @@ class StepRunner:
             say=say,
             parent=job.record.parent,
             options=job.record.options,
-            fence=job.fence,
+            fence=fence,
         )
 
     def _cancelled(self, job: _Job) -> bool:

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks.cluster import Cluster, Node
+from tasks.fence import FENCE_FILE, Fence, freeing
 from tasks.material import Material
-from workers.errors import NodeError
+from workers.errors import AgentFailed, NodeError
 from workers.records import Change, Turn
-from workers.winrm.agent import Guard, Op, Reply
+from workers.winrm import agent
+from workers.winrm.agent import Op, Reply, Writer
 
 if TYPE_CHECKING:
     from workers.winrm.session import Session
@@ -52,7 +54,7 @@ class Work:
     """What a step gets: one node of one run, and an open session with it.
 
     Attributes:
-        fence: the number of our claim on this node; there, a change with a lower one than the newest is refused.
+        fence: our claim on this node: there, a change of an earlier one, or of an earlier run, is refused.
         turn: the turn of the run this belongs to; its stage says what an `install_check` is for.
         cancelled: whether an operator asked to stop; asked at every turn of a wait that may be left.
         say: names the phase for those who watch (`observing`, `applying`).
@@ -68,9 +70,9 @@ class Work:
     material: Material
     cancelled: Callable[[], bool]
     say: Callable[[str], None]
+    fence: Fence
     parent: str = ""
     options: tuple[str, ...] = ()
-    fence: int = 0
 
     @property
     def is_origin(self) -> bool:
@@ -89,8 +91,8 @@ class Work:
 
     @property
     def fence_file(self) -> str:
-        """Where the node keeps the number of its newest writer."""
-        return f"{self.own_folder}\\fence"
+        """Where the node keeps its newest writer."""
+        return f"{self.own_folder}\\{FENCE_FILE}"
 
     def backup_folder(self, run: str = "") -> str:
         """Where a run keeps what it replaces on the node; this one when empty."""
@@ -109,12 +111,31 @@ class Work:
 
         Raises:
             Conflict: a newer writer has taken this node, or a file is not what was expected.
+            ClusterLocked: another run has taken over the cluster.
             NodeError: as `Session.ask`.
         """
-        self.say(APPLYING)
-        allowed = (*folders, self.session.hello().program_data)
-        guard = Guard(fence=self.fence, file=self.fence_file, folders=allowed)
-        return self.session.ask(ops, deadline=deadline or self.deadline, keep_going=keep_going, guard=guard)
+        file, allowed = self.fence_file, (*folders, self.session.hello().program_data)
+        try:
+            guard = self.fence.guard(file, allowed, self._newest_writer)
+            self.say(APPLYING)
+            replies = self.session.ask(ops, deadline=deadline or self.deadline, keep_going=keep_going, guard=guard)
+        except NodeError as error:
+            self._minded(error.file, error)
+            raise
+        for reply in replies:
+            self._minded(reply.path)
+        return replies
+
+    def _newest_writer(self) -> Writer:
+        look = [agent.read(self.fence_file)]
+        return agent.writer_of(*self.session.ask(look, deadline=self.deadline, keep_going=True))
+
+    def _minded(self, path: str, error: NodeError | None = None) -> None:
+        """What failed at the fence itself, and so was not done."""
+        if path == self.fence_file:
+            self.fence.lost()
+        if path == self.fence_file and isinstance(error, AgentFailed):
+            error.remedy = freeing(self.node.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

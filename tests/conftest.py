@@ -13,8 +13,10 @@ from redis import Redis
 
 from workers.embedded import EmbeddedBroker, find_server
 from workers.errors import InputRefused
+from workers.seal import Seal
 from workers.settings import Secret, load_settings
 from workers.store import RedisStore, connect
+from workers.vault import new_seal_key
 
 
 def absent(reason: str) -> NoReturn:
@@ -100,7 +102,28 @@ def valkey(valkey_url: Secret) -> Iterator[Redis]:
         yield client
 
 
+class Clock:
+    """A monotonic clock that a test moves on."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def __call__(self) -> float:
+        """Its time, in seconds."""
+        return self.time
+
+    def passes(self, seconds: float) -> None:
+        """So many seconds later."""
+        self.time += seconds
+
+
 @pytest.fixture
-def redis_store(valkey: Redis) -> RedisStore:
+def clock() -> Clock:
+    """What the stores of this test measure time by."""
+    return Clock()
+
+
+@pytest.fixture
+def redis_store(valkey: Redis, clock: Clock) -> RedisStore:
     """The shared run store, empty."""
-    return RedisStore(valkey)
+    return RedisStore(valkey, Seal(new_seal_key()), clock=clock)

@@ -9,6 +9,7 @@ EsyncError
 |-- ServiceLost             a worker or broker that we started died again and again
 |-- StoreUnavailable        the run store or broker does not answer
 |-- RunUnknown              no such run
+|-- RecordRefused           what the store has of one run was not written by this installation, or cannot be read
 |-- ClusterLocked           another run works on this cluster
 |-- Cancelled               an operator asked the run to stop [no failure]
 |-- BundleRefused           a bundle is damaged, was changed, or does not bear out what it says
@@ -44,6 +45,7 @@ __all__ = [
     "LogonRefused",
     "NodeError",
     "NodeRefused",
+    "RecordRefused",
     "RunUnknown",
     "SecretUnavailable",
     "ServiceLost",
@@ -126,6 +128,23 @@ class RunUnknown(EsyncError):
     """The run store holds no run of that id."""
 
     slug = "run_unknown"
+
+
+class RecordRefused(EsyncError):
+    """What the run store has of one run was not written by this installation, or cannot be read.
+
+    That run is left alone; it harms no other.
+
+    Attributes:
+        run: its id.
+    """
+
+    slug = "record_refused"
+
+    def __init__(self, run: str, message: str) -> None:
+        remedy = "start a new run; give every worker and command the same ESYNC_SEAL_KEY, after a change as NEW,OLD"
+        super().__init__(message, remedy=remedy)
+        self.run = run
 
 
 class ClusterLocked(EsyncError):

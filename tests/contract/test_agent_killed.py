@@ -85,7 +85,7 @@ def _check(folder: Path, before: bytes | None) -> None:
     now = path.read_bytes() if path.exists() else None
     assert now in {before, NEW}
     fence = folder.parent / f"{folder.name}-fence" / "writer"
-    assert not fence.exists() or fence.read_bytes() in {b"", b"%020d\n" % 7}
+    assert not fence.exists() or fence.read_bytes() in {b"", b"%020d" % 7 + b" " * 76 + b"\n"}
     if now == NEW:
         (line,) = [json.loads(line) for line in (kept / "manifest.jsonl").read_text("ascii").splitlines()]
         assert (str(path), ops.digest(NEW)) == (line["path"], line["after"])

@@ -1,7 +1,6 @@
 """One contract, held by both run stores."""
 
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -10,18 +9,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from workers.errors import Conflict, InputRefused, RunUnknown
+from tests.conftest import Clock
+from workers.errors import ClusterLocked, Conflict, InputRefused, RunUnknown
 from workers.records import Change, Event, RunRecord, RunState, Status, StepOutcome, Turn, Verdict, now
 from workers.store import MemoryStore, RunStore
 
-BRIEF = 0.05  #: seconds; a lease that lapses at once
+BRIEF = 2.0  #: seconds of a lease that is about to lapse
 
 
 @pytest.fixture(params=["memory", "redis"])
-def store(request: pytest.FixtureRequest) -> RunStore:
+def store(request: pytest.FixtureRequest, clock: Clock) -> RunStore:
     """Both adapters, empty."""
     if request.param == "memory":
-        return MemoryStore()
+        return MemoryStore(clock)
     found: RunStore = request.getfixturevalue("redis_store")
     return found
 
@@ -56,6 +56,12 @@ def claimed(store: RunStore, run: str, node: str, holder: str, ttl: float = 60) 
     fence = store.claim(run, node, holder, ttl)
     assert fence is not None
     return fence
+
+
+def lapse(store: RunStore, clock: Clock) -> None:
+    """The leases of r1 that nobody renews are seen now, and are still as they were when their time is over."""
+    store.leases("r1")
+    clock.passes(BRIEF)
 
 
 def at_once(calls: int, ask: Callable[[int], object]) -> list[object]:
@@ -195,8 +201,9 @@ class TestRuns:
             lambda store: store.claim("r1", "S1", "w1", 60),
             lambda store: store.flag("r1", "cancel"),
             lambda store: store.progress("r1"),
+            lambda store: store.number("r1", "S1", 1),
         ],
-        ids=["record", "note", "put", "claim", "flag", "progress"],
+        ids=["record", "note", "put", "claim", "flag", "progress", "number"],
     )
     def test_a_late_writer_does_not_bring_a_run_back(
         self, store: RunStore, write: Callable[[RunStore], object]
@@ -208,22 +215,24 @@ class TestRuns:
             write(store)
         assert () == store.runs()
 
-    def test_progress_is_the_time_since_the_last_sign_of_life(self, store: RunStore) -> None:
-        """Any outcome, event, claim, renewal or save starts the count again; a raised flag does not."""
+    def test_progress_is_the_time_since_the_last_sign_of_life(self, store: RunStore, clock: Clock) -> None:
+        """Any outcome, event, document, claim, renewal or save starts the count again; a raised flag does not."""
         record = store.create(a_run())
         fence = claimed(store, "r1", "S1", "w1")
         for sign in (
             lambda: store.record(an_outcome(), fence),
             lambda: store.note("r1", Event(kind="run.started")),
+            lambda: store.put("r1", "facts", "S1", "{}"),
             lambda: store.renew("r1", "S1", "w1", 60),
             lambda: store.claim("r1", "S2", "w1", 60),
             lambda: store.save(record),
         ):
-            time.sleep(0.03)
+            assert 0 == store.progress("r1")
+            clock.passes(7)
             store.flag("r1", "pause")
-            assert store.progress("r1") >= 0.02
+            assert 7 == store.progress("r1")
             sign()
-            assert store.progress("r1") < 0.02
+            assert 0 == store.progress("r1")
 
     def test_flags_go_up_and_down(self, store: RunStore) -> None:
         """A flag has a value, and an empty value takes it down."""
@@ -258,25 +267,23 @@ class TestHistory:
         store.create(a_run())
         assert store.outcome("r1", "wave-1", "S1", "config_edit") is None
 
-    def test_a_holder_who_slept_cannot_record(self, store: RunStore) -> None:
+    def test_a_holder_who_slept_cannot_record(self, store: RunStore, clock: Clock) -> None:
         """After a node has changed hands, the fence of its former holder is refused and nothing is kept."""
         store.create(a_run())
-        old = store.claim("r1", "S1", "w1", BRIEF)
-        time.sleep(2 * BRIEF)
-        new = store.claim("r1", "S1", "w2", 60)
-        assert old is not None
-        assert new is not None
+        old = claimed(store, "r1", "S1", "w1", BRIEF)
+        lapse(store, clock)
+        new = claimed(store, "r1", "S1", "w2")
         assert new > old
         with pytest.raises(Conflict, match="S1"):
             store.record(an_outcome(), old)
         assert () == store.outcomes("r1")
         store.record(an_outcome(), new)
 
-    def test_a_late_holder_gets_the_outcome_that_stands(self, store: RunStore) -> None:
+    def test_a_late_holder_gets_the_outcome_that_stands(self, store: RunStore, clock: Clock) -> None:
         """Where an outcome stands already, a late writer is told it, whatever its fence."""
         store.create(a_run())
         store.claim("r1", "S1", "w1", BRIEF)
-        time.sleep(2 * BRIEF)
+        lapse(store, clock)
         newest = claimed(store, "r1", "S1", "w2")
         standing = store.record(an_outcome(message="theirs"), newest)
         assert standing == store.record(an_outcome(message="ours"), newest - 1)
@@ -343,21 +350,21 @@ class TestHolds:
         assert {} == store.leases("r1")
         assert claimed(store, "r1", "S1", "w2") > first
 
-    def test_fences_grow_from_run_to_run(self, store: RunStore) -> None:
-        """A later run's claim on a node has a higher fence, and none is below the time in milliseconds."""
-        store.create(a_run("r1"))
-        store.create(a_run("r2"))
-        before = time.time() * 1000
-        first = claimed(store, "r1", "S1", "w1")
-        time.sleep(0.002)
-        assert before - 1 <= first < claimed(store, "r2", "S1", "w1")
+    def test_fences_count_the_claims_of_a_run(self, store: RunStore) -> None:
+        """A fence needs no clock: it is the number of times the node has changed hands in this run."""
+        for run in ("r1", "r2"):
+            store.create(a_run(run))
+        for count in (1, 2, 3):
+            assert count == claimed(store, "r1", "S1", "w1")
+            store.release("r1", "S1", "w1")
+        assert (1, 1) == (claimed(store, "r1", "S2", "w1"), claimed(store, "r2", "S1", "w1"))
 
-    def test_the_same_holder_claims_again(self, store: RunStore) -> None:
+    def test_the_same_holder_claims_again(self, store: RunStore, clock: Clock) -> None:
         """A claim by its holder renews it and keeps its fence."""
         store.create(a_run())
         first = store.claim("r1", "S1", "w1", BRIEF)
+        lapse(store, clock)
         assert first == claimed(store, "r1", "S1", "w1")
-        time.sleep(2 * BRIEF)
         assert {"S1": "w1"} == store.leases("r1")
 
     def test_one_of_many_claims_wins(self, store: RunStore) -> None:
@@ -366,13 +373,13 @@ class TestHolds:
         fences = at_once(8, lambda number: store.claim("r1", "S1", f"w{number}", 60))
         assert 7 == fences.count(None)
 
-    def test_only_as_many_nodes_are_held_as_may_be(self, store: RunStore) -> None:
+    def test_only_as_many_nodes_are_held_as_may_be(self, store: RunStore, clock: Clock) -> None:
         """At the limit the next claim is turned away; its holders still renew, and a lapsed lease does not count."""
         store.create(a_run())
         first, _, third = (store.claim("r1", node, "w1", 60, limit=2) for node in ("S1", "S2", "S3"))
         assert third is None
         assert first == store.claim("r1", "S1", "w1", BRIEF, limit=2)
-        time.sleep(2 * BRIEF)
+        lapse(store, clock)
         assert store.claim("r1", "S3", "w1", 60, limit=2) is not None
 
     def test_the_limit_holds_for_claims_at_once(self, store: RunStore) -> None:
@@ -381,20 +388,55 @@ class TestHolds:
         fences = at_once(8, lambda number: store.claim("r1", f"S{number}", "w1", 60, limit=3))
         assert 5 == fences.count(None)
 
-    def test_a_lease_lapses(self, store: RunStore) -> None:
-        """A lease that is not renewed is not live any more, and the next holder gets a higher fence."""
+    def test_a_lease_lapses(self, store: RunStore, clock: Clock) -> None:
+        """A lease that was seen without a renewal for as long as it lasts is not live, and the next fence is higher."""
         store.create(a_run())
         first = claimed(store, "r1", "S1", "w1", BRIEF)
-        time.sleep(2 * BRIEF)
+        lapse(store, clock)
         assert {} == store.leases("r1")
         assert claimed(store, "r1", "S1", "w2") > first
         assert not store.renew("r1", "S1", "w1", 60)
 
-    def test_a_lapsed_lease_nobody_took_can_be_renewed(self, store: RunStore) -> None:
+    def test_who_looks_for_the_first_time_knows_nothing_yet(self, store: RunStore, clock: Clock) -> None:
+        """A lease is live until it has been seen for its whole length, however long it lay there before."""
+        store.create(a_run())
+        store.claim("r1", "S1", "w1", BRIEF)
+        clock.passes(1000)
+        assert store.claim("r1", "S1", "w2", 60) is None
+        clock.passes(BRIEF * 0.9)
+        assert store.claim("r1", "S1", "w2", 60) is None
+        clock.passes(BRIEF * 0.2)
+        assert store.claim("r1", "S1", "w2", 60)
+
+    def test_a_renewal_begins_anew(self, store: RunStore, clock: Clock) -> None:
+        """Who renews in time is never taken for dead."""
+        store.create(a_run())
+        store.claim("r1", "S1", "w1", BRIEF)
+        for _ in range(5):
+            lapse(store, clock)
+            store.renew("r1", "S1", "w1", BRIEF)
+            assert {"S1": "w1"} == store.leases("r1")
+            assert store.claim("r1", "S1", "w2", 60) is None
+
+    def test_what_lapsed_is_taken_away_once(self, store: RunStore, clock: Clock) -> None:
+        """Reaping names the nodes whose holder has gone silent, once, and leaves the others."""
+        store.create(a_run())
+        for node, ttl in (("S1", BRIEF), ("S2", BRIEF), ("S3", 60)):
+            store.claim("r1", node, "w1", ttl)
+        assert () == store.reap("r1")
+        lapse(store, clock)
+        store.renew("r1", "S2", "w1", BRIEF)
+        assert ("S1",) == store.reap("r1")
+        assert () == store.reap("r1")
+        assert {"S2": "w1", "S3": "w1"} == store.leases("r1")
+        assert not store.renew("r1", "S1", "w1", 60)
+        assert () == store.reap("r9")
+
+    def test_a_lapsed_lease_nobody_took_can_be_renewed(self, store: RunStore, clock: Clock) -> None:
         """Its fence is still the newest, so its holder may go on."""
         store.create(a_run())
         store.claim("r1", "S1", "w1", BRIEF)
-        time.sleep(2 * BRIEF)
+        lapse(store, clock)
         assert store.renew("r1", "S1", "w1", 60)
         assert {"S1": "w1"} == store.leases("r1")
 
@@ -437,20 +479,76 @@ class TestHolds:
         assert store.lock_cluster("shop", late, 60) is None
         assert store.lock_cluster("shop", "next", 60) is None
 
-    def test_a_cluster_lock_lapses(self, store: RunStore) -> None:
-        """A run that no longer renews loses the cluster."""
+    def test_a_cluster_lock_lapses(self, store: RunStore, clock: Clock) -> None:
+        """A run that no longer renews loses the cluster to whoever has seen that for as long as the lock lasts."""
         store.create(a_run("r1"))
         store.create(a_run("r2"))
         store.lock_cluster("shop", "r1", BRIEF)
-        time.sleep(2 * BRIEF)
+        clock.passes(1000)
+        assert "r1" == store.lock_cluster("shop", "r2", 60)
+        clock.passes(BRIEF)
         assert store.lock_cluster("shop", "r2", 60) is None
 
-    def test_one_leads(self, store: RunStore) -> None:
-        """The first to ask leads until it stops asking."""
+    def test_who_lost_the_cluster_gets_no_node_of_it(self, store: RunStore, clock: Clock) -> None:
+        """A run that had taken its cluster and lost it is given no claim and no number until it has it back."""
+        for run in ("r1", "r2"):
+            store.create(a_run(run))
+        store.lock_cluster("shop", "r1", BRIEF)
+        fence = claimed(store, "r1", "S1", "w1")
+        assert 6 == store.number("r1", "S1", fence, seen=5)
+        store.lock_cluster("shop", "r2", BRIEF)
+        clock.passes(BRIEF)
+        assert store.lock_cluster("shop", "r2", 60) is None
+        assert store.claim("r1", "S2", "w1", 60) is None
+        with pytest.raises(ClusterLocked, match="r1"):
+            store.number("r1", "S1", fence)
+        assert store.claim("r2", "S2", "w1", 60)
+        conclude(store, "r2")
+        assert store.lock_cluster("shop", "r1", 60) is None
+        assert store.claim("r1", "S2", "w1", 60)
+
+    def test_a_run_has_one_number_on_a_node(self, store: RunStore, clock: Clock) -> None:
+        """It is above what the node has seen of others, never sinks, and is for the newest claim alone."""
+        store.create(a_run())
+        store.lock_cluster("shop", "r1", 60)
+        first = claimed(store, "r1", "S1", "w1", BRIEF)
+        assert 0 == store.number("r1", "S1", first)
+        assert 8 == store.number("r1", "S1", first, seen=7)
+        assert 8 == store.number("r1", "S1", first, seen=3) == store.number("r1", "S1", first)
+        large = 2**62
+        assert large + 1 == store.number("r1", "S1", first, seen=large)
+        assert 1 == store.number("r1", "S2", claimed(store, "r1", "S2", "w1"), seen=0)
+        lapse(store, clock)
+        second = claimed(store, "r1", "S1", "w2")
+        with pytest.raises(Conflict, match="S1"):
+            store.number("r1", "S1", first)
+        assert store.number("r1", "S1", second, seen=9) > 9
+
+    def test_a_number_is_never_given_to_two_runs(self, store: RunStore) -> None:
+        """A later run's number is larger than any given before, also where no node has seen it."""
+        for run, wanted in (("r1", 6), ("r2", 7), ("r3", 8)):
+            store.create(a_run(run))
+            store.lock_cluster("shop", run, 60)
+            fence = claimed(store, run, "S1", "w1")
+            assert (0, wanted) == (store.number(run, "S1", fence), store.number(run, "S1", fence, seen=5))
+            conclude(store, run)
+
+    def test_who_only_looks_has_no_number(self, store: RunStore) -> None:
+        """A run that never took its cluster claims nodes, and may not change them."""
+        store.create(a_run())
+        fence = claimed(store, "r1", "S1", "w1")
+        with pytest.raises(ClusterLocked, match="r1"):
+            store.number("r1", "S1", fence, seen=5)
+
+    def test_one_leads(self, store: RunStore, clock: Clock) -> None:
+        """The first to ask leads until others have seen it stop asking."""
         assert store.elect("reconciler", "w1", BRIEF)
         assert not store.elect("reconciler", "w2", 60)
+        clock.passes(BRIEF * 0.6)
         assert store.elect("reconciler", "w1", BRIEF)
-        time.sleep(2 * BRIEF)
+        clock.passes(BRIEF * 0.6)
+        assert not store.elect("reconciler", "w2", 60)
+        clock.passes(BRIEF)
         assert store.elect("reconciler", "w2", 60)
         assert store.elect("janitor", "w1", 60)
 

@@ -41,7 +41,9 @@ __all__ = ["PASSWORD", "Esync", "Life", "WorkerDied", "families_known"]
 
 PASSWORD = "ONE_PROCESS_PASSWORD"  # the variable's name
 LEASE = 600.0  #: seconds; nothing is renewed while a test runs
-WRITES = frozenset({"save", "flag", "record", "note", "put", "claim", "renew", "release", "lock_cluster"})
+WRITES = frozenset(
+    {"save", "flag", "record", "note", "put", "claim", "renew", "release", "reap", "number", "lock_cluster"}
+)
 
 
 class WorkerDied(BaseException):

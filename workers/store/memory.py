@@ -1,5 +1,6 @@
 """The run store of one process: for tests, and for looking at a cluster without a broker."""
 
+import itertools
 import threading
 import time
 from collections import deque
@@ -8,10 +9,11 @@ from dataclasses import dataclass, field
 
 from typing_extensions import override
 
-from workers.errors import Conflict, RunUnknown
+from workers.errors import ClusterLocked, Conflict, RecordRefused, RunUnknown
 from workers.records import Event, RunRecord, RunState, StepOutcome
 from workers.store.chain import Chain, asked, ended, linked
-from workers.store.port import EVENT_CAP, RunStore, event_position, in_order
+from workers.store.holds import Watch, hold, holder_of, next_number
+from workers.store.port import EVENT_CAP, RunStore, event_position, in_order, overlook
 
 __all__ = ["MemoryStore"]
 
@@ -21,10 +23,11 @@ class _Kept:
     """Everything of one run."""
 
     record: RunRecord
-    pulse: float
+    pulse: int = 0
+    locked: bool = False
     outcomes: dict[tuple[str, str, str], StepOutcome] = field(default_factory=dict)
     fences: dict[str, int] = field(default_factory=dict)
-    leases: dict[str, tuple[float, str]] = field(default_factory=dict)
+    leases: dict[str, str] = field(default_factory=dict)
     documents: dict[str, dict[str, str]] = field(default_factory=dict)
     flags: dict[str, str] = field(default_factory=dict)
     events: deque[Event] = field(default_factory=deque)
@@ -42,22 +45,39 @@ class _Kept:
         return noted
 
 
-class MemoryStore(RunStore):
-    """A RunStore that ends with its process. `clock` counts seconds."""
+class _Shared:
+    """Everything of a store that ends with its process."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._lock = threading.RLock()
-        self._runs: dict[str, _Kept] = {}
-        self._keys: dict[tuple[str, str], str] = {}
-        self._holds: dict[tuple[str, str], tuple[float, str]] = {}
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.runs: dict[str, _Kept] = {}
+        self.keys: dict[tuple[str, str], str] = {}
+        self.holds: dict[tuple[str, str], str] = {}
+        self.numbers: dict[tuple[str, str], tuple[int, str]] = {}
+        self.pulses = itertools.count(1)
+
+
+class MemoryStore(RunStore):
+    """A RunStore that ends with its process.
+
+    Args:
+        clock: seconds that only go forwards.
+        beside: another one, whose runs this shares as one process shares them with another.
+    """
+
+    _shared: _Shared
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, beside: "MemoryStore | None" = None) -> None:
+        shared = beside._shared if beside else _Shared()  # noqa: SLF001 - of its own kind
+        self._shared, self._watch = shared, Watch(clock)
+        self._lock, self._runs, self._keys, self._holds = shared.lock, shared.runs, shared.keys, shared.holds
 
     def _kept(self, run_id: str, *, beat: bool = False) -> _Kept:
         kept = self._runs.get(run_id)
         if kept is None:
             raise RunUnknown(f"there is no run {run_id}")
         if beat:
-            kept.pulse = self._clock()
+            kept.pulse = next(self._shared.pulses)
         return kept
 
     @override
@@ -67,7 +87,7 @@ class MemoryStore(RunStore):
             if first in self._runs:
                 return self._runs[first].record
             stored = record.model_copy(update={"version": 0})
-            self._runs[record.id] = _Kept(stored, self._clock())
+            self._runs[record.id] = _Kept(stored, next(self._shared.pulses))
             self._runs[record.id].note(asked(stored))
             if record.key:
                 self._keys[record.cluster, record.key] = record.id
@@ -79,7 +99,8 @@ class MemoryStore(RunStore):
             return self._kept(run_id).record
 
     @override
-    def runs(self, limit: int = 20) -> tuple[RunRecord, ...]:
+    def runs(self, limit: int = 20, refused: Callable[[RecordRefused], None] = overlook) -> tuple[RunRecord, ...]:
+        del refused  # who reads one's own memory finds what one wrote
         with self._lock:
             newest = list(self._runs.values())[::-1]
             return tuple(kept.record for kept in newest[: max(0, limit)])
@@ -100,7 +121,7 @@ class MemoryStore(RunStore):
             kept.record = record.model_copy(update={"version": record.version + 1})
             for event in events:
                 kept.note(event)
-            kept.pulse = self._clock()
+            self._kept(record.id, beat=True)
             if kept.record.state is RunState.CONCLUDED:
                 self._unlock(kept.record.cluster, record.id)
             return kept.record
@@ -111,13 +132,14 @@ class MemoryStore(RunStore):
             kept = self._runs.pop(run_id, None)
             if kept is None:
                 return
-            self._keys = {key: run for key, run in self._keys.items() if run != run_id}
+            for key in [key for key, run in self._keys.items() if run == run_id]:
+                del self._keys[key]
             self._unlock(kept.record.cluster, run_id)
 
     @override
     def progress(self, run_id: str) -> float:
         with self._lock:
-            return self._clock() - self._kept(run_id).pulse
+            return self._watch.unchanged(f"pulse {run_id}", str(self._kept(run_id).pulse))
 
     @override
     def flag(self, run_id: str, name: str, value: str = "1") -> None:
@@ -143,7 +165,7 @@ class MemoryStore(RunStore):
                 raise Conflict(f"another worker has taken over node {outcome.node}")
             kept.outcomes[place] = outcome
             kept.note(ended(outcome))
-            kept.pulse = self._clock()
+            self._kept(outcome.run, beat=True)
             return outcome
 
     @override
@@ -196,62 +218,96 @@ class MemoryStore(RunStore):
     def claim(self, run_id: str, node: str, holder: str, ttl: float, *, limit: int = 0) -> int | None:
         with self._lock:
             kept = self._kept(run_id)
-            ends, holds = kept.leases.get(node, (0.0, None))
-            if holds is not None and holds != holder:
-                if ends > self._clock():
+            if self._astray(kept):
+                return None
+            standing = holder_of(kept.leases.get(node, ""))
+            if standing != holder:
+                live = self.leases(run_id)
+                if node in live or (limit and len(live) >= limit):
                     return None
-                holds = None
-            if holds is None:
-                if limit and sum(1 for until, _ in kept.leases.values() if until > self._clock()) >= limit:
-                    return None
-                kept.fences[node] = max(kept.fences.get(node, 0) + 1, int(time.time() * 1000))
-            kept.leases[node] = (self._clock() + ttl, holder)
-            kept.pulse = self._clock()
+                kept.fences[node] = kept.fences.get(node, 0) + 1
+            kept.leases[node] = hold(holder, ttl)
+            self._kept(run_id, beat=True)
             return kept.fences[node]
 
     @override
     def renew(self, run_id: str, node: str, holder: str, ttl: float) -> bool:
         with self._lock:
             kept = self._runs.get(run_id)
-            if kept is None or kept.leases.get(node, (0.0, None))[1] != holder:
+            if kept is None or holder_of(kept.leases.get(node, "")) != holder:
                 return False
-            kept.leases[node] = (self._clock() + ttl, holder)
-            kept.pulse = self._clock()
+            kept.leases[node] = hold(holder, ttl)
+            self._kept(run_id, beat=True)
             return True
 
     @override
     def release(self, run_id: str, node: str, holder: str) -> None:
         with self._lock:
             kept = self._runs.get(run_id)
-            if kept and kept.leases.get(node, (0.0, None))[1] == holder:
+            if kept and holder_of(kept.leases.get(node, "")) == holder:
                 del kept.leases[node]
 
     @override
     def leases(self, run_id: str) -> dict[str, str]:
         with self._lock:
-            kept = self._runs.get(run_id)
-            held = kept.leases.items() if kept else ()
-            return {node: holder for node, (ends, holder) in held if ends > self._clock()}
+            gone = self._lapsed(run_id)
+            held = self._runs[run_id].leases if run_id in self._runs else {}
+            return {node: holder_of(text) or "" for node, text in held.items() if node not in gone}
 
-    def _hold(self, kind: str, name: str, holder: str, ttl: float) -> str:
+    @override
+    def reap(self, run_id: str) -> tuple[str, ...]:
         with self._lock:
-            ends, holds = self._holds.get((kind, name), (0.0, holder))
-            if holds != holder and ends > self._clock():
-                return holds
-            self._holds[kind, name] = (self._clock() + ttl, holder)
-            return holder
+            gone = self._lapsed(run_id)
+            for node in gone:
+                del self._runs[run_id].leases[node]
+            return tuple(sorted(gone))
+
+    def _lapsed(self, run_id: str) -> set[str]:
+        held = self._runs[run_id].leases.items() if run_id in self._runs else ()
+        return {node for node, text in held if self._watch.lapsed(f"lease {run_id} {node}", text)}
+
+    @override
+    def number(self, run_id: str, node: str, fence: int, seen: int | None = None) -> int:
+        with self._lock:
+            kept = self._kept(run_id)
+            if kept.fences.get(node) != fence:
+                raise Conflict(f"another worker has taken over node {node}")
+            if holder_of(self._holds.get(("cluster", kept.record.cluster), "")) != run_id:
+                raise ClusterLocked(f"run {run_id} does not have its cluster for itself")
+            place = (kept.record.cluster, node)
+            number = next_number(*self._shared.numbers.get(place, (0, "")), run_id, seen)
+            if number:
+                self._shared.numbers[place] = (number, run_id)
+            return number
+
+    def _astray(self, kept: _Kept) -> bool:
+        held = holder_of(self._holds.get(("cluster", kept.record.cluster), ""))
+        return kept.locked and held != kept.record.id
+
+    def _other(self, kind: str, name: str, holder: str) -> str | None:
+        """Who else holds it, as far as this process has seen."""
+        standing = self._holds.get((kind, name), "")
+        if holder_of(standing) == holder or self._watch.lapsed(f"{kind} {name}", standing):
+            return None
+        return holder_of(standing)
 
     @override
     def lock_cluster(self, cluster: str, run_id: str, ttl: float) -> str | None:
         with self._lock:
-            # Whoever has ended takes it for no time at all, and so is told who else has it.
-            holder = self._hold("cluster", cluster, run_id, ttl if run_id in self.active() else 0.0)
-            return None if holder == run_id else holder
+            other = self._other("cluster", cluster, run_id)
+            if other is None and run_id in self.active():
+                self._holds["cluster", cluster] = hold(run_id, ttl)
+                self._runs[run_id].locked = True
+            return other
 
     def _unlock(self, cluster: str, run_id: str) -> None:
-        if self._holds.get(("cluster", cluster), (0.0, ""))[1] == run_id:
+        if holder_of(self._holds.get(("cluster", cluster), "")) == run_id:
             del self._holds["cluster", cluster]
 
     @override
     def elect(self, name: str, holder: str, ttl: float) -> bool:
-        return self._hold("leader", name, holder, ttl) == holder
+        with self._lock:
+            if self._other("leader", name, holder) is not None:
+                return False
+            self._holds["leader", name] = hold(holder, ttl)
+            return True

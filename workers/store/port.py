@@ -3,24 +3,29 @@
 Two adapters keep this contract, held by one suite (tests/contract/test_store.py): `RedisStore` for everything that
 spans processes, `MemoryStore` for one process.
 
-Words. A *lease* says who works on a node and until when; it carries a *fence*, a number that grows each time the node
-changes hands, in this run or from one run to the next, so that a holder who slept through the end of his lease can
-neither record anything any more nor change the node. It is not below the time in milliseconds: a store that was lost
-and made anew gives higher fences than the one before. The *active index* holds the runs that are not concluded. All
-times are seconds.
+Words. A *lease* says who works on a node of a run; it carries a *fence*, a count of the node's claims in that run, so
+that a holder who slept through the end of his lease can record nothing any more. The *number* of a run on a node is
+what the node itself knows a run's writers by (docs/agent-protocol.md): one more than it had seen when the run first
+took it. The *active index* holds the runs that are not concluded.
+
+No clock but the observer's. A lease, a cluster's lock and a leadership have no end that is written anywhere: a store,
+as one process has it, takes them for lapsed when it has itself seen them without a renewal for as long as they last, on
+its own monotonic clock. Who looks for the first time knows nothing yet. All times are seconds.
 
 Errors, the same everywhere: `StoreUnavailable` when the store does not answer; `RunUnknown` when anything is written to
-a run that does not exist or was forgotten (a late writer cannot bring a forgotten run back). Reading the history,
-documents, flags or leases of such a run gives nothing.
+a run that does not exist or was forgotten (a late writer cannot bring a forgotten run back); `RecordRefused` when what
+is there of a run was not written by this installation or cannot be read. Reading the history, documents, flags or
+leases of a run that does not exist gives nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from workers.errors import RecordRefused
 from workers.records import Event, RunRecord, StepOutcome
 from workers.store.chain import Chain, event_position
 
-__all__ = ["EVENT_CAP", "RunStore", "event_position", "in_order"]
+__all__ = ["EVENT_CAP", "Holds", "RunStore", "event_position", "in_order", "overlook"]
 
 EVENT_CAP = 20_000  #: events kept of one run at least: 1,000 nodes with five steps, begun and ended, twice over
 
@@ -28,6 +33,11 @@ EVENT_CAP = 20_000  #: events kept of one run at least: 1,000 nodes with five st
 def in_order(outcomes: Iterable[StepOutcome]) -> tuple[StepOutcome, ...]:
     """The outcomes in the order the steps ended."""
     return tuple(sorted(outcomes, key=lambda kept: (kept.ended, kept.turn, kept.node, kept.step)))
+
+
+def overlook(refused: RecordRefused) -> None:
+    """Says nothing of a run that cannot be read."""
+    del refused
 
 
 class _Runs(Protocol):
@@ -44,10 +54,11 @@ class _Runs(Protocol):
 
         Raises:
             RunUnknown: there is none.
+            RecordRefused: it was not written by this installation, or cannot be read.
         """
 
-    def runs(self, limit: int = 20) -> tuple[RunRecord, ...]:
-        """The newest runs, newest first."""
+    def runs(self, limit: int = 20, refused: Callable[[RecordRefused], None] = overlook) -> tuple[RunRecord, ...]:
+        """The newest runs, newest first; `refused` is told of each that cannot be read."""
 
     def active(self) -> tuple[str, ...]:
         """Ids of the runs that are not concluded, sorted."""
@@ -67,7 +78,9 @@ class _Runs(Protocol):
         """Removes everything of a run, its cluster lock included. Nothing happens when there is none."""
 
     def progress(self, run_id: str) -> float:
-        """Seconds since anything of the run was saved, recorded, noted or put, or a lease of it claimed or renewed.
+        """Seconds for which this process has seen nothing of the run: nothing saved, recorded, noted or put, no claim.
+
+        It looks each time it is asked; the first time it has seen nothing yet, and says 0.
 
         Raises:
             RunUnknown: there is none.
@@ -128,11 +141,11 @@ class _History(Protocol):
         """All documents of a kind, by name."""
 
 
-class _Holds(Protocol):
-    """Who works on what, until when."""
+class Holds(Protocol):
+    """Who works on what."""
 
     def claim(self, run_id: str, node: str, holder: str, ttl: float, *, limit: int = 0) -> int | None:
-        """Takes the lease on a node for `ttl` seconds.
+        """Takes the lease on a node; it outlives its last renewal by `ttl` seconds.
 
         Args:
             run_id: the run.
@@ -142,8 +155,9 @@ class _Holds(Protocol):
             limit: at most this many nodes of the run may be held at a time; 0 is no limit.
 
         Returns:
-            The fence. The same holder claiming again renews and keeps its fence. None: another holds it,
-            or as many nodes are held as may be.
+            The fence: how many times the node has changed hands in this run. The same holder claiming again renews and
+            keeps its fence. None: another holds it, as many nodes are held as may be, or the run had taken its cluster
+            and has it no more.
         """
 
     def renew(self, run_id: str, node: str, holder: str, ttl: float) -> bool:
@@ -153,7 +167,28 @@ class _Holds(Protocol):
         """Gives a lease back. Nothing happens when another holds it."""
 
     def leases(self, run_id: str) -> dict[str, str]:
-        """Node -> holder of the leases that have not lapsed."""
+        """Node -> holder of the leases that have not lapsed, as far as this process has seen."""
+
+    def reap(self, run_id: str) -> tuple[str, ...]:
+        """Takes away the leases that this process has seen lapse, and names their nodes, sorted."""
+
+    def number(self, run_id: str, node: str, fence: int, seen: int | None = None) -> int:
+        """The run's number on a node, for the one who holds its newest fence while the run has its cluster.
+
+        Args:
+            run_id: the run.
+            node: the node.
+            fence: what the claim gave.
+            seen: the largest number that the node has seen of any other run, looked up after the claim. The number is
+                larger than that, and than every number that was given to another run before. None: as it is.
+
+        Returns:
+            The number; 0 when the run has none there yet, or another run was given one since.
+
+        Raises:
+            Conflict: the node has changed hands since that claim.
+            ClusterLocked: the run does not have its cluster, or has it no more.
+        """
 
     def lock_cluster(self, cluster: str, run_id: str, ttl: float) -> str | None:
         """Takes or renews the lock on a cluster for `ttl` seconds: None; or the id of the other run that holds it.
@@ -165,5 +200,5 @@ class _Holds(Protocol):
         """Whether `holder` leads for the next `ttl` seconds: the first to ask does, until it stops asking."""
 
 
-class RunStore(_Runs, _History, _Holds, Protocol):
+class RunStore(_Runs, _History, Holds, Protocol):
     """Everything about runs, as the one truth that all processes share."""

@@ -445,8 +445,12 @@ ${function:Read-Guard} = {
     $fence = Get-Field $given 'fence' -Kind 'object' -Default $null
     if ($null -ne $fence) {
         $fence['op'] = 'guard.fence'
-        $number = Get-Field $fence 'number' -Kind 'whole'
-        $guard.fence = @{ file = Get-Path $fence 'file'; number = $number; wait = Get-Field $fence 'wait' -Kind 'seconds' -Default 30 }
+        $guard.fence = @{
+            file = Get-Path $fence 'file'; number = Get-Field $fence 'number' -Kind 'whole'; run = Get-Field $fence 'run' -Kind 'text' -Default ''
+            claim = Get-Field $fence 'claim' -Kind 'whole' -Default 0; wait = Get-Field $fence 'wait' -Kind 'seconds' -Default 30
+        }
+        if ($guard.fence.run -notmatch '\A[A-Za-z0-9._-]{0,64}\z') { Stop-Operation 'invalid' 'guard.fence: the field run must be up to 64 plain characters' }
+        if ($guard.fence.claim -gt 9999999999) { Stop-Operation 'invalid' 'guard.fence: the field claim must have 10 digits at most' }
     }
     return $guard
 }
@@ -537,22 +541,44 @@ ${function:Open-Fence} = {
     }
 }
 
-# One number of a fixed length, written by one call inside one sector: a reader finds the old one or the new one. A file that
-# was just made, or whose bytes a power cut took, is of a writer that had changed nothing yet.
-${function:Set-Fence} = {
-    param($Stream, $Fence)
-    $bytes = New-Object byte[] 22
+# The newest writer that a fence file tells of. One that was just made, or whose bytes a power cut took, is of a writer that had
+# changed nothing yet; one of an older agent tells of no run.
+${function:Read-Fence} = {
+    param($Stream, [string]$File)
+    $bytes = New-Object byte[] 98
     $count = $Stream.Read($bytes, 0, $bytes.Length)
     $text = $Ascii.GetString($bytes, 0, $count).Trim([char[]](0, 10, 13, 32))
-    $seen = [long]-1
-    if ($count -eq $bytes.Length -or ($text -ne '' -and -not [long]::TryParse($text, 'None', $Invariant, [ref]$seen))) {
-        Stop-Operation 'failed' 'the fence file holds something else than a number; see what wrote it' -Path $Fence.file
+    $seen = @{ number = [long]-1; claim = [long]0; run = '' }
+    if ($count -lt $bytes.Length -and $text -eq '') { return $seen }
+    $number = [long]0
+    $known = $count -lt $bytes.Length -and $text -match '\A([0-9]{1,20})(?: ([0-9]{1,10}) ([A-Za-z0-9._-]{1,64}))?\z'
+    if (-not $known -or -not [long]::TryParse($Matches[1], 'None', $Invariant, [ref]$number)) {
+        Stop-Operation 'failed' 'the fence file holds something else than a number; see what wrote it' -Path $File
     }
-    if ($seen -gt $Fence.number) {
-        Stop-Operation 'conflict' "a newer writer ($seen) has taken this node: this request ($($Fence.number)) came too late" -Path $Fence.file
+    $seen.number = $number
+    if ($Matches[3]) { $seen.claim, $seen.run = [long]$Matches[2], $Matches[3] }
+    return $seen
+}
+
+${function:Get-Writer} = {
+    param($Fence)
+    if ($Fence.run -eq '') { return "$($Fence.number)" }
+    return "$($Fence.number), claim $($Fence.claim) of run $($Fence.run)"
+}
+
+# One line of a fixed length, written by one call inside one sector: a reader finds the old one or the new one.
+${function:Set-Fence} = {
+    param($Stream, $Fence)
+    $seen = Read-Fence $Stream $Fence.file
+    $same = $seen.number -eq $Fence.number
+    if ($seen.number -gt $Fence.number -or ($same -and ($seen.run -cne $Fence.run -or $seen.claim -gt $Fence.claim))) {
+        $writers = "a newer writer ($(Get-Writer $seen)) has taken this node: this request ($(Get-Writer $Fence))"
+        Stop-Operation 'conflict' "$writers came too late" -Path $Fence.file
     }
-    if ($seen -eq $Fence.number) { return }
-    $line = $Ascii.GetBytes($Fence.number.ToString('D20', $Invariant) + "`n")
+    if ($same -and ($seen.claim -eq $Fence.claim -or $Fence.run -eq '')) { return }
+    $writer = ''
+    if ($Fence.run -ne '') { $writer = ' ' + $Fence.claim.ToString('D10', $Invariant) + ' ' + $Fence.run }
+    $line = $Ascii.GetBytes(($Fence.number.ToString('D20', $Invariant) + $writer).PadRight(96) + "`n")
     $Stream.Position = 0
     $Stream.Write($line, 0, $line.Length)
     $Stream.Flush($true)

@@ -8,6 +8,7 @@ ops.data_of(config), ops.time_of(clock["now"])
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,11 +22,13 @@ from workers.records import Record
 __all__ = [
     "ABSENT",
     "ANY",
+    "LARGEST_NUMBER",
     "Drive",
     "Guard",
     "Hello",
     "Op",
     "Reply",
+    "Writer",
     "clock",
     "data_of",
     "digest",
@@ -48,12 +51,15 @@ __all__ = [
     "touch",
     "version",
     "write",
+    "writer_of",
 ]
 
 ABSENT = "absent"  #: `write` only where no file is
 ANY = "any"  #: `write` or `remove` whatever is there
 
 _CHANGING = frozenset({"write", "spread", "mkdir", "remove", "touch"})
+LARGEST_NUMBER = 2**63 - 1  #: that a fence file can hold
+_WRITER = re.compile(rb"([0-9]{1,20})(?: [0-9]{1,10} ([A-Za-z0-9._-]{1,64}))?")
 READ_LIMIT = 4_194_304
 LIST_LIMIT = 10_000
 
@@ -91,18 +97,32 @@ class Guard:
     """What the operations of a request that change something are held to by the node itself.
 
     Attributes:
-        fence: this writer's number; where the node has seen a larger one, nothing changes and the result is a conflict.
-        file: where the node keeps the largest number it has seen; its folder is made when missing.
+        fence: the number of this writer's run there; where the node has seen a larger one, or this one of another
+            run, nothing changes and the result is a conflict.
+        file: where the node keeps the newest writer it has seen; its folder is made when missing.
         folders: changes go to these folders or below, and through no junction on the way down from them.
+        run: this writer's run; empty for a writer that says no more than its number.
+        claim: of that run on the node; a later one wins.
     """
 
     fence: int
     file: str
     folders: tuple[str, ...]
+    run: str = ""
+    claim: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The guard as it travels."""
-        return {"fence": {"file": self.file, "number": self.fence}, "folders": list(self.folders)}
+        who = {"run": self.run, "claim": self.claim} if self.run else {}
+        return {"fence": {"file": self.file, "number": self.fence, **who}, "folders": list(self.folders)}
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """The newest writer that a node has seen: a run's number, and the run; none is named where an older agent wrote."""
+
+    number: int
+    run: str = ""
 
 
 def hello() -> Op:
@@ -309,6 +329,26 @@ def data_of(reply: Reply, name: str = "data") -> bytes:
         return base64.b64decode(reply[name], validate=True)
     except (binascii.Error, TypeError, ValueError):
         raise AgentFailed(f"{reply.op}: the bytes in the reply are not base64", file=reply.path) from None
+
+
+def writer_of(reply: Reply) -> Writer:
+    """The newest writer by the fence file that was read; number 0 of no run when there is none yet.
+
+    Raises:
+        AgentFailed: the file holds something else.
+        NodeError: it cannot be read.
+    """
+    if reply.error == "not_found":
+        return Writer(0)
+    if not reply.ok:
+        raise error_of(reply, "the fence file")
+    text = data_of(reply).strip(b"\0\r\n ")
+    match = _WRITER.fullmatch(text)
+    if match is None or int(match[1]) > LARGEST_NUMBER:
+        if not text:
+            return Writer(0)
+        raise AgentFailed("the fence file holds something else than a number", file=reply.path)
+    return Writer(int(match[1]), (match[2] or b"").decode())
 
 
 def time_of(text: str) -> datetime:

@@ -159,6 +159,40 @@ def test_a_guard_travels_as_the_protocol_says() -> None:
     """The fence and the folders."""
     guard = ops.Guard(7, "C:\\f", ("C:\\a", "D:\\b"))
     assert {"fence": {"file": "C:\\f", "number": 7}, "folders": ["C:\\a", "D:\\b"]} == guard.as_json()
+    named = ops.Guard(7, "C:\\f", (), run="r1", claim=3)
+    assert {"file": "C:\\f", "number": 7, "run": "r1", "claim": 3} == named.as_json()["fence"]
+
+
+@pytest.mark.parametrize(
+    ("content", "number", "run"),
+    [
+        (b"", 0, ""),
+        (b"\0" * 97, 0, ""),
+        (b"00000000001795659908\n", 1795659908, ""),
+        (b"7\r\n", 7, ""),
+        (b"00000000000000000007 0000000002 20261123-shop-7f3a".ljust(96) + b"\n", 7, "20261123-shop-7f3a"),
+        (b"%020d" % (2**63 - 1), 2**63 - 1, ""),
+    ],
+)
+def test_a_fence_file_says_who_was_the_newest_writer(content: bytes, number: int, run: str) -> None:
+    """Also one that an older agent, or a person, left; nobody where it has no content yet."""
+    data = base64.b64encode(content).decode()
+    assert ops.Writer(number, run) == ops.writer_of(reply(ok=True, data=data))
+
+
+def test_no_fence_file_is_no_writer_yet() -> None:
+    """Any number may come."""
+    assert ops.Writer(0) == ops.writer_of(reply(ok=False, error="not_found", message="there is no such file"))
+
+
+@pytest.mark.parametrize(
+    "content", [b"x", b"7 8", b"7\n8", b"7 1 a b", b"-1", b"%d" % 2**63, b"9" * 30, b"7 1 " + b"r" * 65]
+)
+def test_what_is_no_fence_file_is_refused(content: bytes) -> None:
+    """Nobody knows who the last writer was."""
+    data = base64.b64encode(content).decode()
+    with pytest.raises(AgentFailed, match="something else"):
+        ops.writer_of(reply(ok=True, data=data, path="C:\\f"))
 
 
 def test_a_late_writers_conflict_says_who_was_newer() -> None:

@@ -14,17 +14,22 @@ from redis.exceptions import ConnectionError as NoConnection
 from workers.connection import connect, patiently
 from workers.errors import StoreUnavailable
 from workers.records import Event, RunRecord
+from workers.seal import Seal
 from workers.settings import Secret
 from workers.store import RedisStore
+from workers.vault import new_seal_key
 
 PLANTED = "Pl4nted-Passw0rd"
+SEAL = Seal(new_seal_key())
 
 
 def test_nobody_there_is_said_soon() -> None:
     """A refused connection is StoreUnavailable after the patience has run out, not before and not much later."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        store = RedisStore(connect(Secret(f"redis://:{PLANTED}@127.0.0.1:{closed.getsockname()[1]}/0")), patience=0.4)
+        store = RedisStore(
+            connect(Secret(f"redis://:{PLANTED}@127.0.0.1:{closed.getsockname()[1]}/0")), SEAL, patience=0.4
+        )
         start = time.monotonic()
         with pytest.raises(StoreUnavailable, match="cannot be reached") as caught:
             store.run("r1")
@@ -87,13 +92,13 @@ def test_a_wrong_password_is_said_at_once(valkey_url: Secret) -> None:
     wrong = valkey_url.reveal().replace("redis://:", "redis://:not")
     start = time.monotonic()
     with pytest.raises(StoreUnavailable, match="refuses the password"):
-        RedisStore(connect(Secret(wrong)), patience=30).runs()
+        RedisStore(connect(Secret(wrong)), SEAL, patience=30).runs()
     assert time.monotonic() - start < 5
 
 
 def test_a_full_server_is_said(valkey: Redis) -> None:
     """A server out of memory is StoreUnavailable with the remedy."""
-    store = RedisStore(valkey)
+    store = RedisStore(valkey, SEAL)
     store.create(RunRecord(id="r1", cluster="shop", spec={}))
     valkey.config_set("maxmemory", "1")
     try:
@@ -106,7 +111,7 @@ def test_a_full_server_is_said(valkey: Redis) -> None:
 
 def test_broken_connections_are_not_noticed(valkey: Redis, valkey_url: Secret) -> None:
     """When the server closes our connections between two requests, the next request just works."""
-    store = RedisStore(connect(valkey_url))
+    store = RedisStore(connect(valkey_url), SEAL)
     store.create(RunRecord(id="r1", cluster="shop", spec={}))
     for _ in range(5):
         valkey.client_kill_filter(_type="normal", skipme=True)
@@ -116,7 +121,7 @@ def test_broken_connections_are_not_noticed(valkey: Redis, valkey_url: Secret) -
 
 def test_scripts_come_back_after_the_server_lost_them(valkey: Redis) -> None:
     """A server that has forgotten our scripts is given them again."""
-    store = RedisStore(valkey)
+    store = RedisStore(valkey, SEAL)
     store.create(RunRecord(id="r1", cluster="shop", spec={}))
     valkey.script_flush()
     assert store.save(store.run("r1"))
@@ -124,7 +129,7 @@ def test_scripts_come_back_after_the_server_lost_them(valkey: Redis) -> None:
 
 def test_a_save_whose_reply_was_lost_has_won(valkey: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same write sent again after a lost reply is not mistaken for a slower writer."""
-    store = RedisStore(valkey)
+    store = RedisStore(valkey, SEAL)
     record = store.create(RunRecord(id="r1", cluster="shop", spec={}))
     store.save(record)
     script = store._scripts["save"]
@@ -168,7 +173,7 @@ def test_many_threads_share_a_client(valkey_url: Secret) -> None:
 def test_the_history_has_a_cap(valkey: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond its cap a run's history loses its oldest events, never the newest."""
     monkeypatch.setattr("workers.store.redis_store.EVENT_CAP", 200)
-    store = RedisStore(valkey)
+    store = RedisStore(valkey, SEAL)
     store.create(RunRecord(id="r1", cluster="shop", spec={}))
     for number in range(450):
         store.note("r1", Event(kind="step.ended", message=str(number)))

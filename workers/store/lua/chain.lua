@@ -54,6 +54,12 @@ local function link(before, digest, milliseconds, sequence)
   return table.concat(hex)
 end
 
+-- Only to name events, so that people see when they happened; nothing is decided by it.
+local function now()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
 -- Appends one event to the history and to its chain; beyond the cap the oldest goes, and its link is kept as the root.
 -- Returns id and link.
 local function append(run, events, cap, digest, event)

@@ -1,14 +1,23 @@
--- KEYS run, leases, fences; ARGV node, holder, milliseconds, limit (0: none)
--- Returns the fence, 0 when another holds the node or the limit is reached, or false: no such run.
+-- KEYS run, leases, fences
+-- ARGV id, node, holder, hold, limit (0: none), prefix of locks, then node and hold of each lease the asker saw lapse
+-- Returns {fence}; {0, 'astray'}, {0, 'held', hold} or {0, 'full'}; or false: no such run.
 if missing(KEYS[1]) then return false end
-local ends, holder = lease(KEYS[2], ARGV[1])
-if holder ~= ARGV[2] then
-  if ends > now() then return 0 end
-  if tonumber(ARGV[4]) > 0 and live(KEYS[2]) >= tonumber(ARGV[4]) then return 0 end
-  -- From the clock, so that it grows from run to run as well, and goes on growing when this store is lost and made anew.
-  local before = tonumber(redis.call('HGET', KEYS[3], ARGV[1]) or '0')
-  redis.call('HSET', KEYS[3], ARGV[1], whole(math.max(before + 1, now())))
+if astray(KEYS[1], ARGV[1], ARGV[6]) then return { 0, 'astray' } end
+local lapsed = {}
+for i = 7, #ARGV, 2 do lapsed[ARGV[i]] = ARGV[i + 1] end
+local hold = redis.call('HGET', KEYS[2], ARGV[2])
+if holder_of(hold) ~= ARGV[3] then
+  if holder_of(hold) and lapsed[ARGV[2]] ~= hold then return { 0, 'held', hold } end
+  local limit, count = tonumber(ARGV[5]), 0
+  if limit > 0 then
+    local held = redis.call('HGETALL', KEYS[2])
+    for i = 1, #held, 2 do
+      if held[i] ~= ARGV[2] and holder_of(held[i + 1]) and lapsed[held[i]] ~= held[i + 1] then count = count + 1 end
+    end
+    if count >= limit then return { 0, 'full' } end
+  end
+  redis.call('HINCRBY', KEYS[3], ARGV[2], 1)
 end
-hold(KEYS[2], ARGV[1], ARGV[2], ARGV[3])
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
 beat(KEYS[1])
-return tonumber(redis.call('HGET', KEYS[3], ARGV[1]))
+return { tonumber(redis.call('HGET', KEYS[3], ARGV[2])) }

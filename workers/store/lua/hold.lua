@@ -1,5 +1,6 @@
--- KEYS lock; ARGV holder, milliseconds. Returns who holds it afterwards.
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return holder end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return ARGV[1]
+-- KEYS lock; ARGV holder, hold, the hold that the asker saw lapse (''). Returns the hold that stands when it is another's.
+local standing = redis.pcall('GET', KEYS[1])
+local holder = holder_of(standing)
+if holder and holder ~= ARGV[1] and standing ~= ARGV[3] then return standing end
+redis.call('SET', KEYS[1], ARGV[2])
+return false

@@ -1,38 +1,26 @@
--- Put before each script. The server's clock is the only one: workers' clocks differ.
-local function now()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
-
+-- Put before each script. No script asks for the time but to name an event (chain.lua): the server's clock may be wrong.
 local function whole(number)
   return string.format('%.0f', number)
 end
 
+-- A sign of life: those who watch a run see that this has changed.
 local function beat(run)
-  redis.call('HSET', run, 'pulse', whole(now()))
+  redis.pcall('HINCRBY', run, 'pulse', 1)
 end
 
 local function missing(run)
   return redis.call('EXISTS', run) == 0
 end
 
--- When a lease ends (0 when there is none), and who holds it (nil when nobody does).
-local function lease(leases, node)
-  local held = redis.call('HGET', leases, node)
-  if not held then return 0, nil end
-  local ends, holder = string.match(held, '^(%d+) (.*)$')
-  return tonumber(ends), holder
+-- Who a hold belongs to (workers/store/holds.py); nil for none, and for anything else that stands in its place.
+local function holder_of(hold)
+  if type(hold) ~= 'string' then return nil end
+  return string.match(hold, '^%x+ %d+ (.*)$')
 end
 
-local function hold(leases, node, holder, milliseconds)
-  redis.call('HSET', leases, node, whole(now() + milliseconds) .. ' ' .. holder)
-end
-
--- How many leases have not lapsed.
-local function live(leases)
-  local time, count = now(), 0
-  for _, held in ipairs(redis.call('HVALS', leases)) do
-    if tonumber(string.match(held, '^%d+')) > time then count = count + 1 end
-  end
-  return count
+-- Whether a run that had taken its cluster for itself does not have it any more.
+local function astray(run, id, locks)
+  local known = redis.call('HMGET', run, 'locked', 'cluster')
+  if not known[1] or not known[2] then return false end
+  return holder_of(redis.pcall('GET', locks .. known[2])) ~= id
 end

@@ -11,7 +11,7 @@ if ARGV[5] == '1' then
   redis.call('SADD', KEYS[2], ARGV[1])
 else
   redis.call('SREM', KEYS[2], ARGV[1])
-  if redis.call('GET', KEYS[4]) == ARGV[1] then redis.call('DEL', KEYS[4]) end
+  if holder_of(redis.pcall('GET', KEYS[4])) == ARGV[1] then redis.call('DEL', KEYS[4]) end
 end
 for i = 7, #ARGV, 2 do append(KEYS[1], KEYS[3], ARGV[6], ARGV[i], ARGV[i + 1]) end
 beat(KEYS[1])

@@ -1,0 +1,262 @@
+"""Who may change a node: claims, cluster locks and the node's own fence, in any order, by no clock."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+
+from lab.agent import Agent
+from lab.machine import Machine
+from lab.memory_disk import MemoryDisk
+from lab.paths import WindowsPath
+from tasks.fence import Fence
+from tests.conftest import Clock
+from workers.errors import AgentFailed, ClusterLocked, Conflict, NodeRefused
+from workers.records import RunRecord, RunState
+from workers.store import MemoryStore
+from workers.winrm import agent as ops
+from workers.winrm.agent import Guard, Op, Reply, Writer
+
+FILE = "C:\\ProgramData\\esync-rollout\\fence"
+TTL = 10.0
+
+
+class Node:
+    """A node with the lab's agent."""
+
+    def __init__(self) -> None:
+        self.disk = MemoryDisk()
+        self._agent = Agent(Machine.bare("P1", self.disk))
+        self._written = 0
+
+    def ask(self, op: Op, guard: Guard | None = None) -> Reply:
+        """One operation."""
+        request: dict[str, Any] = {"v": 1, "id": "1", "ops": [op.as_json()]}
+        line = json.dumps(request | ({"guard": guard.as_json()} if guard else {}))
+        (result,) = json.loads(self._agent.answer(line))["results"]
+        return Reply(op, result)
+
+    def newest(self) -> Writer:
+        """By its fence file."""
+        return ops.writer_of(self.ask(ops.read(FILE)))
+
+    def changed(self, guard: Guard) -> Reply:
+        """A change behind a guard."""
+        self._written += 1
+        return self.ask(ops.write("C:\\a", b"%d" % self._written, expect=ops.ANY), guard)
+
+    def holds(self, content: bytes) -> None:
+        """Puts something into the fence file."""
+        file = WindowsPath.of(FILE)
+        self.disk.make_folder(file.parent)
+        self.disk.put(file, content)
+
+
+def a_store(clock: Clock, *runs: str) -> MemoryStore:
+    """A store with these runs of one cluster."""
+    store = MemoryStore(clock)
+    for run in runs:
+        store.create(RunRecord(id=run, cluster="shop", spec={}))
+    return store
+
+
+def a_fence(store: MemoryStore, run: str, worker: str) -> Fence:
+    """A claim on P1 that must succeed."""
+    claim = store.claim(run, "P1", worker, TTL)
+    assert claim is not None
+    return Fence(store, run, "P1", claim)
+
+
+def guard_of(fence: Fence, node: Node) -> Guard:
+    """What the next change is held to."""
+    return fence.guard(FILE, ("C:\\",), node.newest)
+
+
+def test_a_claim_that_was_overtaken_loses_on_the_node_at_once(clock: Clock) -> None:
+    """The worker that slept had asked before; the newer one neither waits nor tries twice."""
+    store, node = a_store(clock, "r1"), Node()
+    store.lock_cluster("shop", "r1", TTL)
+    sleeper = guard_of(a_fence(store, "r1", "w1"), node)
+    assert node.changed(sleeper).ok
+    store.leases("r1")
+    clock.passes(TTL)
+    assert node.changed(guard_of(a_fence(store, "r1", "w2"), node)).ok
+    refused = node.changed(sleeper)
+    assert ("conflict", FILE) == (refused.error, refused.path)
+
+
+@pytest.mark.parametrize("wrote", [True, False])
+def test_a_run_that_lost_its_cluster_loses_on_the_node(wrote: bool, clock: Clock) -> None:  # noqa: FBT001 - a parameter
+    """Whether it had changed the node before or not, once the next run has."""
+    store, node = a_store(clock, "r1", "r2"), Node()
+    store.lock_cluster("shop", "r1", TTL)
+    fence = a_fence(store, "r1", "w1")
+    sleeper = guard_of(fence, node)
+    if wrote:
+        assert node.changed(sleeper).ok
+    store.lock_cluster("shop", "r2", TTL)
+    clock.passes(TTL)
+    assert store.lock_cluster("shop", "r2", TTL) is None
+    assert node.changed(guard_of(a_fence(store, "r2", "w2"), node)).ok
+    assert "conflict" == node.changed(sleeper).error
+    fence.lost()
+    with pytest.raises(ClusterLocked):
+        guard_of(fence, node)
+
+
+def test_runs_of_two_stores_take_turns_on_one_node(clock: Clock) -> None:
+    """A broker that was replaced by an empty one, whatever its clock says: its runs come after those of the first."""
+    node = Node()
+    for run in ("r1", "r2", "r3"):
+        store = a_store(clock, run)
+        store.lock_cluster("shop", run, TTL)
+        assert node.changed(guard_of(a_fence(store, run, "w1"), node)).ok
+    assert Writer(3, "r3") == node.newest()
+
+
+def test_two_stores_at_once_never_both_have_a_node(clock: Clock) -> None:
+    """Both saw the same writer: the first to change the node has it, the other one is told and may come after it."""
+    node, stores = Node(), {run: a_store(clock, run) for run in ("r1", "r2")}
+    fences = {}
+    for run, store in stores.items():
+        store.lock_cluster("shop", run, TTL)
+        fences[run] = a_fence(store, run, "w1")
+    first, second = (guard_of(fence, node) for fence in fences.values())
+    assert node.changed(first).ok
+    assert "conflict" == node.changed(second).error
+    fences["r2"].lost()
+    assert node.changed(guard_of(fences["r2"], node)).ok
+    assert "conflict" == node.changed(first).error
+
+
+@pytest.mark.parametrize("content", [b"%020d\n" % 1795659908000, b"%020d\n" % (2**63 - 2), b"7\r\n", b"", b"\0" * 21])
+def test_what_an_older_agent_left_is_gone_on_from(content: bytes, clock: Clock) -> None:
+    """A time in milliseconds of whatever clock, a number of a person, nothing yet: the next number is one more."""
+    store, node = a_store(clock, "r1"), Node()
+    store.lock_cluster("shop", "r1", TTL)
+    node.holds(content)
+    before = node.newest().number
+    assert node.changed(guard_of(a_fence(store, "r1", "w1"), node)).ok
+    assert Writer(before + 1, "r1") == node.newest()
+
+
+def test_a_node_that_can_take_no_further_writer_names_the_verb(clock: Clock) -> None:
+    """The largest number is an understandable refusal; so is what is no number at all."""
+    store, node = a_store(clock, "r1"), Node()
+    store.lock_cluster("shop", "r1", TTL)
+    node.holds(b"%020d\n" % (2**63 - 1))
+    with pytest.raises(NodeRefused, match="P1: its fence file holds the largest number") as caught:
+        guard_of(a_fence(store, "r1", "w1"), node)
+    assert "esync cleanup --fence P1" in caught.value.remedy
+    node.holds(b"99999999999999999999\n")
+    with pytest.raises(AgentFailed, match="something else than a number"):
+        guard_of(a_fence(store, "r1", "w1"), node)
+
+
+def test_a_look_that_cannot_be_understood_harms_nobody_who_only_looks(clock: Clock) -> None:
+    """A plan beside a rollout takes no number; a spoilt fence file is for the change to refuse."""
+    store, node = a_store(clock, "r1"), Node()
+    fence = a_fence(store, "r1", "w1")
+    fence.looked(node.newest)
+    store.lock_cluster("shop", "r1", TTL)
+    node.holds(b"spoilt")
+    fence.looked(node.newest)
+    with pytest.raises(AgentFailed):
+        guard_of(fence, node)
+
+
+@dataclass
+class Worker:
+    """One that claimed the node, and perhaps asked already."""
+
+    run: str
+    claim: int
+    fence: Fence
+    guard: Guard | None = None
+    tenure: int = 0
+
+
+class Writers(RuleBasedStateMachine):
+    """Two runs that take the cluster from each other, any number of workers, each asleep for as long as it likes.
+
+    Whoever asked while his run had the cluster counts as of that tenure. The node's changes never go back to an earlier
+    tenure or, within a run, to an earlier claim.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock, self.node, self.tenure = Clock(), Node(), 0
+        self.store = a_store(self.clock, "r1", "r2")
+        self.has, self.workers = "", list[Worker]()
+        self.newest = (0, 0)
+        self.takes("r1")
+
+    @rule(run=st.sampled_from(["r1", "r2"]))
+    def takes(self, run: str) -> None:
+        """A run gets the cluster: the other one was not pushed on for long."""
+        self.store.lock_cluster("shop", run, TTL)
+        self.clock.passes(TTL)
+        assert self.store.lock_cluster("shop", run, TTL) is None
+        if self.has != run:
+            self.has, self.tenure = run, self.tenure + 1
+
+    @rule(run=st.sampled_from(["r1", "r2"]))
+    def claims(self, run: str) -> None:
+        """A new worker of a run: the one before went silent."""
+        self.store.leases(run)
+        self.clock.passes(TTL)
+        claim = self.store.claim(run, "P1", f"w{len(self.workers)}", TTL)
+        assert (claim is None) == (self.has != run and self._was(run))
+        if claim is not None:
+            self.workers.append(Worker(run, claim, Fence(self.store, run, "P1", claim)))
+
+    def _was(self, run: str) -> bool:
+        return run == "r1" or self.tenure > 1
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data())
+    def asks(self, data: st.DataObject) -> None:
+        """A worker is about to change the node."""
+        worker = data.draw(st.sampled_from(self.workers))
+        newest = max(one.claim for one in self.workers if one.run == worker.run)
+        known = worker.guard
+        try:
+            worker.guard = guard_of(worker.fence, self.node)
+        except (Conflict, ClusterLocked):
+            assert worker.claim < newest or self.has != worker.run
+            return
+        if known is None:
+            assert (worker.claim, worker.run) == (newest, self.has)
+            worker.tenure = self.tenure
+
+    @precondition(lambda self: any(worker.guard for worker in self.workers))
+    @rule(data=st.data())
+    def changes(self, data: st.DataObject) -> None:
+        """A worker changes the node, however long ago it asked."""
+        worker = data.draw(st.sampled_from([one for one in self.workers if one.guard]))
+        assert worker.guard is not None
+        if not self.node.changed(worker.guard).ok:
+            worker.guard = None
+            worker.fence.lost()
+            return
+        assert (worker.tenure, worker.claim) >= self.newest or worker.tenure > self.newest[0]
+        self.newest = (worker.tenure, worker.claim)
+
+
+TestWriters = Writers.TestCase
+TestWriters.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_the_end_of_a_run_gives_its_cluster_back(clock: Clock) -> None:
+    """A late worker of a run that has ended gets no number, though nobody else has the cluster."""
+    store, node = a_store(clock, "r1"), Node()
+    store.lock_cluster("shop", "r1", TTL)
+    fence = a_fence(store, "r1", "w1")
+    store.save(store.run("r1").model_copy(update={"state": RunState.CONCLUDED}))
+    with pytest.raises(ClusterLocked):
+        guard_of(fence, node)
+    assert store.claim("r1", "P1", "w1", TTL) is None

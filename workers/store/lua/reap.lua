@@ -1,0 +1,9 @@
+-- KEYS leases; ARGV node and hold of each lease the asker saw lapse. Returns the nodes whose lease was still that one.
+local gone = {}
+for i = 1, #ARGV, 2 do
+  if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then
+    redis.call('HDEL', KEYS[1], ARGV[i])
+    gone[#gone + 1] = ARGV[i]
+  end
+end
+return gone
