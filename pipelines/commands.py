@@ -91,7 +91,12 @@ def start(
         plan: a saved plan that is to be applied exactly.
         family: a certificate family to hand out, whatever the origin has by now.
         asked: the fields of `Asked`.
+
+    Raises:
+        InputRefused: the saved plan was not made with the seal key of this engine.
     """
+    if plan is not None:
+        plan.require_made_by(engine.vault)
     wanted = RunRecord(
         id=_new_id(cluster.name),
         cluster=cluster.name,
@@ -133,7 +138,7 @@ def saved_plan(engine: Engine, run_id: str) -> SavedPlan:
         plan=known.plan,
         fingerprint=known.plan.fingerprint,
         facts={part.node: facts[part.node] for part in known.plan.nodes},
-    )
+    ).sealed(engine.vault)
 
 
 def start_by_name(engine: Engine, cluster: str, *, key: str = "", reason: str = "", who: str = "") -> RunRecord:

@@ -4,6 +4,8 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 
+from pydantic import field_validator
+
 from tasks.cluster import Cluster, Role
 from tasks.ektron.certificates import CLIENT_KINDS, KINDS
 from tasks.ektron.facts import NodeFacts, Spread
@@ -47,6 +49,12 @@ class Plan(Record):
     nodes: tuple[NodePlan, ...]
     waves: tuple[tuple[str, ...], ...]
     family: dict[str, str]  #: kind -> hash of the certificate files that will be everywhere
+
+    @field_validator("family")
+    @classmethod
+    def _in_one_order(cls, family: dict[str, str]) -> dict[str, str]:
+        """A plan that is read from a file with its keys in another order is the same plan."""
+        return {kind: family[kind] for kind in (*KINDS, *sorted(family.keys() - set(KINDS))) if kind in family}
 
     @property
     def empty(self) -> bool:
