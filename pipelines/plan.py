@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import field_validator
 
 from tasks.cluster import Cluster, Role
+from tasks.config_edit import WRITABLE, read_only
 from tasks.ektron.certificates import CLIENT_KINDS, KINDS
 from tasks.ektron.facts import NodeFacts, Spread
 from tasks.ektron.wanted import differences, restart_reason
@@ -14,7 +15,7 @@ from tasks.ektron.wording import all_are, counted
 from tasks.material import FamilyDigests
 from workers.records import Change, Record
 
-__all__ = ["NodePlan", "Plan", "make_plan", "waves_of", "worst_case"]
+__all__ = ["NodePlan", "Plan", "make_plan", "unwritable", "waves_of", "worst_case"]
 
 
 _ALWAYS = 18  #: logon and shell, two looks before, one for the certificates' folders and one to copy, one after
@@ -106,6 +107,16 @@ def make_plan(cluster: Cluster, facts: Mapping[str, NodeFacts], family: FamilyDi
         waves=waves_of(cluster, names),
         family=dict(family.hashes),
     )
+
+
+def unwritable(plan: Plan, facts: Mapping[str, NodeFacts]) -> str:
+    """The first file that the plan would change and that is read-only, for people; empty when there is none."""
+    for part in plan.nodes:
+        changed = {change.file for change in part.changes}
+        for path in facts[part.node].readonly_configurations:
+            if path in changed:
+                return f"{read_only(part.node)} ({path}); {WRITABLE}"
+    return ""
 
 
 def _node_plan(cluster: Cluster, facts: NodeFacts, family: FamilyDigests) -> NodePlan:
