@@ -24,6 +24,7 @@ from pipelines.console import (
     is_planned,
     people_console,
     pretty,
+    require_consent,
     run_named,
     status_of,
 )
@@ -82,6 +83,7 @@ def retry(  # noqa: PLR0913 - a command's options
     as_json: AsJson = False,
 ) -> None:
     """Take up what a run left, on those nodes only and with the same certificates. All three kinds by default."""
+    require_consent(yes=yes)
     chosen = {"failed": failed, "unreachable": unreachable, "not_started": not_started}
     which = {name for name, wanted in chosen.items() if wanted} or steer.RETRIABLE
     people = people_console()

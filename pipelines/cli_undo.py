@@ -21,6 +21,7 @@ from pipelines.console import (
     described,
     people_console,
     pretty,
+    require_consent,
     run_named,
     status_of,
 )
@@ -44,6 +45,7 @@ def rollback(  # noqa: PLR0913 - a command's options
     as_json: AsJson = False,
 ) -> None:
     """Take a run back: bytes, names and service state as they were before it. Proves it by comparing every file."""
+    require_consent(yes=yes)
     people = people_console()
     with working(load_settings(), lambda text: say(people, text), kind="rollback") as services:
         parent = run_named(services.engine, run, undoing.wrote, "run that wrote to a node")

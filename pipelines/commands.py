@@ -92,8 +92,11 @@ def start(
         asked: the fields of `Asked`.
 
     Raises:
+        InputRefused: the saved plan was not made with the seal key of this engine.
         StoreUnavailable: the broker does not answer; no run was created, unless the message names one.
     """
+    if plan is not None:
+        plan.require_made_by(engine.vault)
     engine.reach_broker()
     wanted = RunRecord(
         id=_new_id(cluster.name),
@@ -136,7 +139,7 @@ def saved_plan(engine: Engine, run_id: str) -> SavedPlan:
         plan=known.plan,
         fingerprint=known.plan.fingerprint,
         facts={part.node: facts[part.node] for part in known.plan.nodes},
-    )
+    ).sealed(engine.vault)
 
 
 def start_by_name(engine: Engine, cluster: str, *, key: str = "", reason: str = "", who: str = "") -> RunRecord:

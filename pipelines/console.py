@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 from rich.console import Console
@@ -20,7 +20,7 @@ from pipelines.report_rows import Report
 from pipelines.services import Running, working
 from tasks.cluster import Cluster
 from tasks.ektron.wording import counted
-from workers.errors import RunUnknown
+from workers.errors import InputRefused, RunUnknown
 from workers.records import RunRecord, RunState, Verdict
 from workers.settings import load_settings
 
@@ -34,7 +34,6 @@ __all__ = [
     "RolloutFile",
     "RunId",
     "Yes",
-    "asks",
     "confirm",
     "data",
     "described",
@@ -43,6 +42,7 @@ __all__ = [
     "people_console",
     "pretty",
     "report_of",
+    "require_consent",
     "run_named",
     "run_on",
     "status_of",
@@ -54,7 +54,7 @@ ClusterFile = Annotated[Path, typer.Argument(metavar="FILE", help="The cluster f
 RolloutFile = Annotated[
     Path, typer.Argument(metavar="FILE", help="The cluster file (YAML), or a saved plan.", show_default=False)
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Nobody is asked without a terminal.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Needed where there is no terminal.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or `last`.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else there.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the record.")]
@@ -70,9 +70,14 @@ class Ended(Exception):
 
 
 def confirm(*, yes: bool) -> None:
-    """Asks whether to go on, where there is somebody to ask; anything but yes ends the command."""
+    """Asks whether to go on; anything but yes ends the command.
+
+    Raises:
+        InputRefused: there is nobody to ask.
+    """
+    require_consent(yes=yes)
     try:
-        agreed = not asks(yes=yes) or typer.confirm("go on?", err=True)
+        agreed = yes or typer.confirm("go on?", err=True)
     except typer.Abort:  # Ctrl-C, or the end of input
         agreed = False
     if not agreed:
@@ -80,9 +85,22 @@ def confirm(*, yes: bool) -> None:
         raise Ended(130)
 
 
-def asks(*, yes: bool) -> bool:
-    """Whether there is somebody to ask, and a question."""
-    return not yes and sys.stdin.isatty() and sys.stderr.isatty()
+def require_consent(*, yes: bool) -> None:
+    """For commands that write: either somebody agreed beforehand, or there is somebody to ask. Nothing was begun yet.
+
+    Raises:
+        InputRefused: neither.
+    """
+    if not yes and not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
+        raise InputRefused(
+            "this command changes servers, and there is no terminal to ask on; nothing was changed",
+            remedy="agree beforehand: give the option -y (--yes)",
+        )
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """Whether a person is there. A stream that was closed before we started is None."""
+    return stream is not None and not stream.closed and stream.isatty()
 
 
 def run_on(  # noqa: PLR0913 - what commands share
@@ -98,11 +116,17 @@ def run_on(  # noqa: PLR0913 - what commands share
 ) -> NoReturn:
     """Starts a run, stays with it to its end, and ends the command with its exit status.
 
-    Where there is somebody to ask, and neither `yes` nor a plan is given, the plan is made and shown first.
+    Where neither `yes` nor a plan is given, the plan is made and shown first, and somebody has to agree to it.
+
+    Raises:
+        InputRefused: there is nobody to ask.
     """
     people = people_console()
+    asks = plan is None and not yes
+    if asks:
+        require_consent(yes=False)
     with working(load_settings(), lambda text: say(people, text), kind=kind) as services:
-        if plan is None and asks(yes=yes):
+        if asks:
             plan = _agreed(services, cluster, people, reason)
         shown = attend(services, cluster, people, kind=kind, reason=reason, key=key, plan=plan)
     if folder is not None:

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from pipelines.abandon import ABANDONED
-from pipelines.plan import Plan, make_plan
-from pipelines.verdict import cluster_facts, those, verdict_of
+from pipelines.plan import Plan, make_plan, unwritable
+from pipelines.verdict import cluster_facts, failures, those, verdict_of
 from pipelines.view import FINDINGS, PLAN, Go, Stop, View
 from tasks.cluster import Cluster
 from tasks.ektron.cluster_facts import ClusterFacts
@@ -15,7 +15,7 @@ from tasks.ektron.wording import counted, named
 from tasks.install_check import differing
 from tasks.logons import account
 from tasks.material import OBSERVED, PLANNED, VERIFIED
-from workers.errors import LogonRefused
+from workers.errors import AccessDenied, LogonRefused, NodeRefused
 from workers.records import Status, Verdict
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "within_budget",
 ]
 
+_UNFIT = frozenset({NodeRefused.slug, AccessDenied.slug})  #: a later step would be refused, too: found before writing
 CANARIES = 5  #: nodes tried one after the other while none answers at all
 
 
@@ -103,6 +104,8 @@ def fit_and_planned(view: View) -> Go | Stop:
     if family is None:
         return Stop(Verdict.STOPPED, gate(view.cluster, facts[view.cluster.node(view.cluster.origin).name]))
     plan = _restricted(view, make_plan(view.cluster, facts, family))
+    if why := unwritable(plan, facts):
+        return Stop(Verdict.FAILED, f"{why}. Nothing was written anywhere")
     if view.record.plan_fingerprint:
         return _still_fits(view, plan)
     view.store.put(view.record.id, PLAN, PLAN, plan.to_json())
@@ -116,6 +119,9 @@ def _unfit(view: View, facts: Mapping[str, NodeFacts]) -> Stop | None:
         return Stop(Verdict.UNREACHABLE, f"{', '.join(silent)} did not answer and the policy wants every node")
     if view.cluster.node(view.cluster.origin).name not in facts:
         return _without_origin(view)
+    refused = {n: o for n, o in view.ended().items() if o.slug in _UNFIT and n in (view.record.only or (n,))}
+    if refused:
+        return Stop(Verdict.FAILED, f"{failures(list(refused), refused)}. Nothing was written anywhere")
     findings = judge_prerequisites(whole(view, facts), origin_family_needed=False)
     view.store.put(view.record.id, FINDINGS, "assess", findings.model_dump_json())
     for finding in findings.refuted_errors:

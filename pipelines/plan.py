@@ -4,7 +4,10 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 
+from pydantic import field_validator
+
 from tasks.cluster import Cluster, Role
+from tasks.config_edit import WRITABLE, read_only
 from tasks.ektron.certificates import CLIENT_KINDS, KINDS
 from tasks.ektron.facts import NodeFacts, Spread
 from tasks.ektron.wanted import differences, restart_reason
@@ -12,7 +15,7 @@ from tasks.ektron.wording import all_are, counted
 from tasks.material import FamilyDigests
 from workers.records import Change, Record
 
-__all__ = ["NodePlan", "Plan", "make_plan", "waves_of", "worst_case"]
+__all__ = ["NodePlan", "Plan", "make_plan", "unwritable", "waves_of", "worst_case"]
 
 
 _ALWAYS = 18  #: logon and shell, two looks before, one for the certificates' folders and one to copy, one after
@@ -47,6 +50,12 @@ class Plan(Record):
     nodes: tuple[NodePlan, ...]
     waves: tuple[tuple[str, ...], ...]
     family: dict[str, str]  #: kind -> hash of the certificate files that will be everywhere
+
+    @field_validator("family")
+    @classmethod
+    def _in_one_order(cls, family: dict[str, str]) -> dict[str, str]:
+        """A plan that is read from a file with its keys in another order is the same plan."""
+        return {kind: family[kind] for kind in (*KINDS, *sorted(family.keys() - set(KINDS))) if kind in family}
 
     @property
     def empty(self) -> bool:
@@ -98,6 +107,16 @@ def make_plan(cluster: Cluster, facts: Mapping[str, NodeFacts], family: FamilyDi
         waves=waves_of(cluster, names),
         family=dict(family.hashes),
     )
+
+
+def unwritable(plan: Plan, facts: Mapping[str, NodeFacts]) -> str:
+    """The first file that the plan would change and that is read-only, for people; empty when there is none."""
+    for part in plan.nodes:
+        changed = {change.file for change in part.changes}
+        for path in facts[part.node].readonly_configurations:
+            if path in changed:
+                return f"{read_only(part.node)} ({path}); {WRITABLE}"
+    return ""
 
 
 def _node_plan(cluster: Cluster, facts: NodeFacts, family: FamilyDigests) -> NodePlan:

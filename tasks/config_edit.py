@@ -22,8 +22,9 @@ from workers.records import Change
 from workers.winrm import agent as ops
 from workers.winrm.agent import Op, Reply
 
-__all__ = ["config_edit", "editors", "family_of", "tried"]
+__all__ = ["WRITABLE", "config_edit", "editors", "family_of", "read_only", "tried"]
 
+WRITABLE = "take the read-only attribute off the file (attrib -r), then retry"
 Editor = Callable[[bytes], Edit]
 
 
@@ -47,7 +48,7 @@ def config_edit(work: Work) -> Done:
     """
     work.say("observing")
     layout = planned_layout(work)
-    wanted = editors(work, layout, family_of(work))
+    wanted = editors(work, layout, family_of(work).encoded_value)
     edited = _read_and_edited(work, wanted)
     needed = [one for one in edited if one.edit.changes]
     recycled = _recycling(layout, edited)
@@ -73,15 +74,15 @@ def family_of(work: Work) -> Family:
     return family
 
 
-def editors(work: Work, layout: Layout, family: Family) -> dict[str, Editor]:
-    """Which editor goes over which file of this node."""
+def editors(work: Work, layout: Layout, encoded_value: str) -> dict[str, Editor]:
+    """Which editor goes over which file of this node; `encoded_value` is that of the family's client certificate."""
     own = work.node.name
-    keys = {f"{name}_SyncClient.cer": family.encoded_value for name in work.cluster.node_names}
+    keys = {f"{name}_SyncClient.cer": encoded_value for name in work.cluster.node_names}
     found: dict[str, Editor] = {
         layout.asset_config: edit_asset,
         layout.service_config: lambda data: edit_service(data, keys=keys, server_certificate=f"{own}_SyncServer.pfx"),
         layout.web_config: lambda data: edit_web(
-            data, client_certificate=f"{own}_SyncClient.pfx", encoded_value=family.encoded_value
+            data, client_certificate=f"{own}_SyncClient.pfx", encoded_value=encoded_value
         ),
     }
     if work.is_origin and _has_ews_copy(work):
@@ -95,17 +96,26 @@ def _has_ews_copy(work: Work) -> bool:
     return facts is not None and facts.ews is not None and facts.ews.file.exists
 
 
-def tried(work: Work, path: str, editor: Editor, data: bytes) -> Edit:
-    """The edit of a file's bytes, here and not on the node.
+def tried(work: Work, path: str, editor: Editor, data: bytes, *, readonly: bool) -> Edit:
+    """The edit of a file's bytes, here and not on the node: by the plan to know that it can be done, then to do it.
 
     Raises:
         NodeRefused: the file cannot be edited without touching what is not ours.
+        AccessDenied: it would have to be edited, and is read-only.
     """
     try:
-        return editor(data)
+        edit = editor(data)
     except Refused as refusal:
         why = f"{work.node.name}: the file cannot be edited: {refusal}"
         raise NodeRefused(why, file=path, remedy=refusal.remedy) from refusal
+    if edit.changes and readonly:
+        raise AccessDenied(read_only(work.node.name), file=path, remedy=WRITABLE)
+    return edit
+
+
+def read_only(node: str) -> str:
+    """What is said where a file that has to be changed is read-only."""
+    return f"{node}: the file is read-only, nothing was written on this node"
 
 
 def _read_and_edited(work: Work, wanted: Mapping[str, Editor]) -> list[_Edited]:
@@ -122,13 +132,7 @@ def _read_and_edited(work: Work, wanted: Mapping[str, Editor]) -> list[_Edited]:
 
 
 def _edited(work: Work, path: str, editor: Editor, content: Reply, state: Reply) -> _Edited:
-    edit = tried(work, path, editor, ops.data_of(content))
-    if edit.changes and state["readonly"]:
-        raise AccessDenied(
-            f"{work.node.name}: the file is read-only, nothing was written on this node",
-            file=path,
-            remedy="take the read-only attribute off the file (attrib -r), then retry",
-        )
+    edit = tried(work, path, editor, ops.data_of(content), readonly=bool(state["readonly"]))
     return _Edited(path, content["hash"], ops.time_of(content["mtime"]), edit)
 
 

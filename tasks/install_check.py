@@ -19,12 +19,15 @@ from workers.winrm.agent import writer_of
 
 __all__ = ["differing", "install_check"]
 
+_ANY_CERTIFICATE = "TUlJQw=="  #: as good as any other to find out whether a file can be edited
+
 
 def install_check(work: Work) -> Done:
     """Observes the node.
 
     Raises:
-        NodeRefused: something the other steps need is missing or cannot be understood.
+        NodeRefused: something the other steps need is missing, or cannot be understood or edited.
+        AccessDenied: a file that has to be edited is read-only.
         Stale: in a wave, the node is not as it was when the plan was made.
     """
     work.say("observing")
@@ -46,7 +49,7 @@ def install_check(work: Work) -> Done:
         if family is not None:
             work.material.keep_family(family)
     _require_usable(facts)
-    _require_editable(work, look.contents)
+    _require_editable(work, facts, look.contents)
     return Done(message=f"service {facts.service.state}, build {facts.web.builds.get('ek_buildNumber', 'unknown')}")
 
 
@@ -92,18 +95,23 @@ def differing(planned: NodeFacts, facts: NodeFacts) -> str:
     return named(changed_parts(planned.comparable(), facts.comparable()))
 
 
-def _require_editable(work: Work, contents: Mapping[str, bytes]) -> None:
+def _require_editable(work: Work, facts: NodeFacts, contents: Mapping[str, bytes]) -> None:
     """Tries the edits on what was read, so that a plan promises nothing that a rollout would refuse.
+
+    Whether an edit is possible does not depend on the value that is put in: where the family is not known yet, because
+    the origin is looked at beside this node, any certificate does. Whether one is needed does, so what is read-only is
+    then for the plan to see.
 
     Raises:
         NodeRefused: a file cannot be edited; nothing was written anywhere.
+        AccessDenied: one that has to be edited is read-only.
     """
     family = work.material.family()
-    if family is None:
-        return
-    for path, edit in editors(work, planned_layout(work), family).items():
+    value = family.encoded_value if family else _ANY_CERTIFICATE
+    readonly = facts.readonly_configurations if family else ()
+    for path, edit in editors(work, planned_layout(work), value).items():
         if path in contents:
-            tried(work, path, edit, contents[path])
+            tried(work, path, edit, contents[path], readonly=path in readonly)
 
 
 def _require_usable(facts: NodeFacts) -> None:
@@ -114,13 +122,14 @@ def _require_usable(facts: NodeFacts) -> None:
             f"{node}: the Windows service {facts.service.name} is not installed",
             remedy="install the same version as on the other servers (procedure: min site), or correct `edition`",
         )
-    for part in (facts.asset, facts.service_config, facts.web):
-        if not part.file.exists:
+    copies = [facts.ews.file] if facts.ews is not None and facts.ews.file.exists else []
+    for file in (facts.asset.file, facts.service_config.file, facts.web.file, *copies):
+        if not file.exists:
             remedy = "install the site, or correct `site` in the cluster file"
-            raise NodeRefused(f"{node}: a configuration file is missing", file=part.file.path, remedy=remedy)
-        if part.file.problem:
+            raise NodeRefused(f"{node}: a configuration file is missing", file=file.path, remedy=remedy)
+        if file.problem:
             raise NodeRefused(
-                f"{node}: the file cannot be used: {part.file.problem}",
-                file=part.file.path,
+                f"{node}: the file cannot be used: {file.problem}",
+                file=file.path,
                 remedy="repair the file on the server, then run again",
             )

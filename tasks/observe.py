@@ -165,6 +165,7 @@ def _questions(work: Work, layout: Layout) -> dict[str, Op]:
     questions |= {f"web root {kind}": ops.stat(f"{layout.site}\\{own}_{kind}", hashes=True) for kind in CLIENT_KINDS}
     if work.is_origin:
         questions["ews"] = ops.read(layout.ews_config, limit=CONFIG_LIMIT)
+        questions["ews stat"] = ops.stat(layout.ews_config)
         questions["configurator"] = ops.list_folder(
             layout.configurator_folder, hashes=True, limit=folder_limit(work.cluster)
         )

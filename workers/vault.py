@@ -77,6 +77,7 @@ class Vault:
         self._on_reveal = on_reveal
         self._seal = _seal_of(keys) if keys else None
         self._digest_key = _derived(keys[0]) if keys else b""
+        self._mac_keys = tuple(_derived(key, b"esync mac v1") for key in keys)
 
     def reveal(self, reference: str, base: Path | None = None) -> Secret:
         """The secret that a reference names.
@@ -142,6 +143,30 @@ class Vault:
         self._sealer()
         return hmac.new(self._digest_key, text.encode(), hashlib.sha256).hexdigest()
 
+    @property
+    def can_seal(self) -> bool:
+        """Whether there is a seal key."""
+        return self._seal is not None
+
+    def mac(self, text: str) -> str:
+        """A code that only holders of the seal key can make of a text (HMAC-SHA-256, hex), under a key of its own.
+
+        Raises:
+            SecretUnavailable: there is no seal key.
+        """
+        self._sealer()
+        return _mac(self._mac_keys[0], text)
+
+    def is_mac(self, text: str, code: str) -> bool:
+        """Whether the code was made of that text, with the first seal key or an older one.
+
+        Raises:
+            SecretUnavailable: there is no seal key.
+        """
+        self._sealer()
+        given = code.encode("utf-8", "replace")
+        return any(hmac.compare_digest(_mac(key, text).encode(), given) for key in self._mac_keys)
+
     def _sealer(self) -> MultiFernet:
         if self._seal is None:
             raise SecretUnavailable(
@@ -155,9 +180,13 @@ def _label(run_id: str, name: str) -> bytes:
     return json.dumps([run_id, name]).encode("ascii") + b"\n"
 
 
-def _derived(key: str) -> bytes:
-    """A key of its own for fingerprints: one key, one use."""
-    return HKDF(SHA256(), 32, salt=None, info=b"esync digest v1").derive(base64.urlsafe_b64decode(key))
+def _derived(key: str, use: bytes = b"esync digest v1") -> bytes:
+    """A key of its own for fingerprints, and another for codes: one key, one use."""
+    return HKDF(SHA256(), 32, salt=None, info=use).derive(base64.urlsafe_b64decode(key))
+
+
+def _mac(key: bytes, text: str) -> str:
+    return hmac.new(key, text.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
 
 
 def _from_environment(reference: str, name: str) -> Secret:

@@ -7,11 +7,10 @@ import re
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -21,12 +20,15 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from tasks.ektron.facts import CertificateFacts
+from tasks.ektron.pfx import arranged
 from tasks.ektron.pvk import is_pvk, read_pvk
 from tasks.ektron.refusals import CertificateRefused
 
 __all__ = ["der_of", "describe_certificate", "encode", "key_of_cer", "key_of_pfx", "key_of_pvk", "thumbprint"]
 
 _MAX_FILE = 1 << 20
+_MAX_KEY_FILE = 8_192  #: bytes; a key of 8,192 bits has 6,400 as text, and larger ones take very long to be checked
+_MAX_BITS = 16_384  #: of a public key
 _PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----([A-Za-z0-9+/=\s]*)-----END \1-----")
 _SIGNATURES = {  # by name where the library knows no hash object for it any more
     "1.2.840.113549.1.1.4": "md5",
@@ -38,6 +40,7 @@ _SIGNATURES = {  # by name where the library knows no hash object for it any mor
     "1.3.14.3.2.29": "sha1",
 }
 _PEM_START = b"-----BEGIN "
+_NO_CERTIFICATE, _COPY = "this is no certificate, or it is cut short", "copy the file again from the origin"
 _quiet: Final = threading.Lock()
 
 
@@ -48,17 +51,17 @@ def describe_certificate(data: bytes) -> CertificateFacts:
         CertificateRefused: it is no certificate.
     """
     certificate = _certificate(data)
-    key = certificate.public_key()
-    return CertificateFacts(
-        thumbprint=hashlib.sha256(der_of(data)).hexdigest(),
-        subject=certificate.subject.rfc4514_string(),
-        not_before=certificate.not_valid_before_utc,
-        not_after=certificate.not_valid_after_utc,
-        key_bits=key.key_size if isinstance(key, RSAPublicKey) else 0,
-        signature=_SIGNATURES.get(
-            certificate.signature_algorithm_oid.dotted_string, certificate.signature_algorithm_oid.dotted_string
-        ),
-    )
+    with _library(_NO_CERTIFICATE, _COPY):
+        key = certificate.public_key()
+        oid = certificate.signature_algorithm_oid.dotted_string
+        return CertificateFacts(
+            thumbprint=hashlib.sha256(der_of(data)).hexdigest(),
+            subject=certificate.subject.rfc4514_string(),
+            not_before=certificate.not_valid_before_utc,
+            not_after=certificate.not_valid_after_utc,
+            key_bits=key.key_size if isinstance(key, RSAPublicKey) else 0,
+            signature=_SIGNATURES.get(oid, oid),
+        )
 
 
 def encode(der: bytes) -> str:
@@ -117,14 +120,10 @@ def key_of_pvk(data: bytes, password: str | None = None) -> RSAPrivateKey:
     Raises:
         CertificateRefused: no such key is in it, or the password is wrong.
     """
-    _bounded(data, ".pvk file")
-    if is_pvk(data):
-        return read_pvk(data, password)
+    _bounded(data, ".pvk file", _MAX_KEY_FILE)
     load = load_pem_private_key if _PEM_START in data else load_der_private_key
-    try:
-        key = load(data, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise CertificateRefused("this is no .pvk file", remedy="export the family again") from None
+    with _library("this is no .pvk file", "export the family again"):
+        key = read_pvk(data, password) if is_pvk(data) else load(data, None)
     if not isinstance(key, RSAPrivateKey):
         raise CertificateRefused("the private key is no RSA key", remedy="eSync uses RSA; export the family again")
     return key
@@ -137,8 +136,7 @@ def key_of_pfx(data: bytes, passwords: tuple[str, ...] = ()) -> tuple[RSAPrivate
         CertificateRefused: no password opens it, or key or certificate is missing.
     """
     _bounded(data, ".pfx file")
-    for attempt in _attempts(data, passwords):
-        key, certificate = attempt
+    for key, certificate in _attempts(data, passwords):
         if not isinstance(key, RSAPrivateKey) or certificate is None:
             raise CertificateRefused(
                 "the .pfx file lacks its private key or certificate", remedy="export the family again"
@@ -153,31 +151,45 @@ def _attempts(data: bytes, passwords: tuple[str, ...]) -> Iterator[tuple[object,
     for password in ("", *passwords):
         if "\0" in password:
             continue  # the library panics on a zero byte
-        with _silence():
-            try:
-                key, certificate, _ = pkcs12.load_key_and_certificates(data, password.encode())
-            except (ValueError, TypeError, UnsupportedAlgorithm):
-                continue
-        yield key, certificate.public_bytes(Encoding.DER) if certificate else None
+        file = arranged(data, password)
+        if file is None:
+            continue
+        found: list[tuple[object, bytes | None]] = []
+        with suppress(CertificateRefused), _library("no password opens it"):
+            key, certificate, _ = pkcs12.load_key_and_certificates(file, password.encode())
+            found = [(key, certificate.public_bytes(Encoding.DER) if certificate else None)]
+        yield from found
 
 
 def _certificate(data: bytes) -> x509.Certificate:
+    """Read whole: the library parses some parts when asked only; what is damaged in them is to be found here."""
     der = der_of(data)
-    with _silence():
-        try:
-            certificate = x509.load_der_x509_certificate(der)
-            # The library parses these when asked only; what is damaged in them is to be found here, not later.
-            certificate.public_key()
-            _ = (
-                certificate.subject.rfc4514_string(),
-                certificate.not_valid_before_utc,
-                certificate.not_valid_after_utc,
-            )
-        except (ValueError, TypeError, UnsupportedAlgorithm):
-            raise CertificateRefused(
-                "this is no certificate, or it is cut short", remedy="copy the file again from the origin"
-            ) from None
-        return certificate
+    with _library(_NO_CERTIFICATE, _COPY):
+        certificate = x509.load_der_x509_certificate(der)
+        key = certificate.public_key()
+        _ = certificate.subject.rfc4514_string(), certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if isinstance(key, RSAPublicKey) and key.key_size > _MAX_BITS:
+        raise CertificateRefused(f"the certificate has a key of {key.key_size:,} bits, too many for one", remedy=_COPY)
+    return certificate
+
+
+@contextmanager
+def _library(refusal: str, remedy: str = "") -> Iterator[None]:
+    """The one border to the library that parses: whatever it makes of the bytes of others, we say it in a sentence.
+
+    Raises:
+        CertificateRefused: it raised something, which may be nearly anything: errors of its own that share no parent,
+            wrong dates and versions, panics of its other half, which Python takes for no exception at all.
+    """
+    try:
+        with _silence():
+            yield
+    except CertificateRefused:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise CertificateRefused(refusal, remedy=remedy) from None
 
 
 @contextmanager
@@ -199,8 +211,8 @@ def _rsa_public(key: object) -> RSAPublicKey:
     return key
 
 
-def _bounded(data: bytes, what: str) -> None:
+def _bounded(data: bytes, what: str, most: int = _MAX_FILE) -> None:
     if not data:
         raise CertificateRefused(f"the {what} is empty", remedy="copy the file again")
-    if len(data) > _MAX_FILE:
+    if len(data) > most:
         raise CertificateRefused(f"the {what} has {len(data)} bytes, too many for one", remedy="copy the file again")

@@ -93,7 +93,7 @@ def _inspected(
         what=what,
         node=named[0] if named else "",
         certificate=facts,
-        key=hashlib.sha256(str(public.public_numbers().n).encode()).hexdigest()[:16],
+        key=hashlib.sha256(f"{public.public_numbers().n:x}".encode()).hexdigest()[:16],
         key_bits=public.key_size,
         private="key" in what,
         encoded_value=encode(certificate) if certificate else "",

@@ -291,6 +291,12 @@ class NodeFacts(Fact):
         started, changed = self.service.started, self.newest_input
         return self.service.is_up and started is not None and changed is not None and started <= changed
 
+    @property
+    def readonly_configurations(self) -> tuple[str, ...]:
+        """Paths of the configuration files that cannot be written as they are."""
+        parts = (self.asset, self.service_config, self.web, self.ews)
+        return tuple(part.file.path for part in parts if part is not None and part.file.readonly)
+
     def comparable(self) -> dict[str, Any]:
         """What a plan is based on, as data: no times, and nothing that only the clock or the network decides."""
         volatile: dict[str, Any] = dict.fromkeys(

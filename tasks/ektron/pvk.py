@@ -25,7 +25,7 @@ _BLOB_HEADER = struct.Struct("<BBHI")
 _PUBLIC = struct.Struct("<4sII")
 _PRIVATE_BLOB, _BLOB_VERSION = 7, 2
 _EXCHANGE, _SIGNATURE = (1, 0x0000A400), (2, 0x00002400)  # key type in the file, algorithm in the blob
-_MAX_BITS = 16384
+_MAX_BITS = 8192  #: to check whether the numbers of a longer key are primes takes very long
 _MAX_SALT = 1024
 
 

@@ -200,10 +200,12 @@ def test_explain_refuses_what_it_cannot_answer(rig: Rig, lab: LabProcess, capsys
 @pytest.mark.usefixtures("commands_use")
 def test_explain_tells_what_failed(lab: LabProcess, capsys: pytest.CaptureFixture[str]) -> None:
     """A node on which a step failed: the cause is what is wrong there, and the step's own words stand beside it."""
-    lab.break_node("S2", readonly=[rf"{SITE}\web.config"])
+    old = rf"{SITE}\S2_SyncClient.cer"
+    on_disk(lab, "S2", old).write_bytes(b"of another family")
+    lab.break_node("S2", readonly=[old])
     assert run(["rollout", str(lab.cluster), "--yes"]) == 2
     capsys.readouterr()
     assert run(["explain", "S2"]) == 5
     told = " ".join(capsys.readouterr().out.split())
-    assert "that run's outcome here: failed (refused) in config_edit" in told
-    assert "attrib -r" in told
+    assert "that run's outcome here: failed (refused) in cert_copy" in told
+    assert "take the read-only attribute off the file" in told

@@ -110,7 +110,7 @@ def test_an_edited_plan_is_refused(rig: Rig, lab: LabProcess) -> None:
 
 def test_a_retry_takes_what_failed_and_nothing_else(rig: Rig, lab: LabProcess) -> None:
     """Only the failed and the silent node go again, with the parent's certificates; the whole cluster is verified."""
-    lab.break_node("S2", readonly=[WEB])
+    lab.break_node("S2", disk_free=0)
     lab.break_node("P2", refuse_connections=True)
     first = rig.rollout(cluster_of(lab))
     assert first.record.verdict is Verdict.FAILED
@@ -127,7 +127,7 @@ def test_a_retry_takes_what_failed_and_nothing_else(rig: Rig, lab: LabProcess) -
 
 def test_a_retry_can_choose(rig: Rig, lab: LabProcess) -> None:
     """Asked for the unreachable only, it leaves the failed alone; asked for nothing eligible, it says why not."""
-    lab.break_node("S2", readonly=[WEB])
+    lab.break_node("S2", disk_free=0)
     lab.break_node("P2", refuse_connections=True)
     first = rig.rollout(cluster_of(lab))
     lab.heal("P2")

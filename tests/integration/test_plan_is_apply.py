@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import HealthCheck, Phase, example, given, note, settings
 
 from lab.remote import LabProcess
 from pipelines import commands
@@ -44,6 +44,14 @@ def _quick() -> Iterator[None]:
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],  # to explain takes minutes here
 )
 @given(shape=shapes())
+@example(
+    shape=Shape("8.0", SITE, ("S1", "0", "00"), 0, "pools", joined=True, wounds=((), (), ("key twice", "key empty")))
+)
+@example(
+    shape=Shape(
+        "8.0", SITE, ("S1", "0", "00"), 0, (1,), joined=True, wounds=(("asset flag 0",), (), ("key twice", "key empty"))
+    )
+)
 def test_what_is_planned_is_done_and_then_nothing(shape: Shape) -> None:
     """Planning writes nothing; a run does what the plan says on each node, no more; then the plan is empty."""
     plan_is_apply(shape)
@@ -197,13 +205,17 @@ def test_a_plan_says_that_the_site_is_recycled() -> None:
         esync.close()
 
 
+@pytest.mark.parametrize("elsewhere", [(), ("asset flag 0",)])
 @pytest.mark.parametrize("wound", sorted(REFUSED))
-def test_a_plan_foresees_what_cannot_be_edited(wound: str) -> None:
-    """Where a rollout would refuse to edit a file, planning says so too, instead of that all is well or will be."""
-    esync = made(Shape("8.0", SITE, ("S1", "P1"), 0, "all", joined=True, wounds=((), (wound,))))
+def test_a_plan_foresees_what_cannot_be_edited(wound: str, elsewhere: tuple[str, ...]) -> None:
+    """Where a rollout would refuse to edit a file, planning refuses, and the rollout writes nothing on any server."""
+    esync = made(Shape("8.0", SITE, ("S1", "P1"), 0, "all", joined=True, wounds=(elsewhere, (wound,))))
     try:
-        planned = esync.rollout(kind="plan")
-        assert Verdict.FAILED is esync.rollout().record.verdict
+        planned, done = esync.rollout(kind="plan"), esync.rollout()
+        assert [Verdict.FAILED] * 2 == [planned.record.verdict, done.record.verdict]
+        assert planned.record.summary == done.record.summary
+        assert "Nothing was written anywhere" in planned.record.summary
+        assert "P1" in planned.record.summary
         assert {} == deeds_of(esync), "nothing was written before it was refused"
         assert Status.FAILED is next(node.status for node in planned.nodes if node.node == "P1")
     finally:

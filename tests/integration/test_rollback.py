@@ -123,7 +123,7 @@ def test_a_run_with_a_failed_node(rig: Rig, lab: LabProcess) -> None:
     """The node on which the run failed half-way is restored like the others, to the last byte."""
     before = disks(lab)
     lab.break_node("S2", dies_after_operations=34)
-    lab.break_node("P2", readonly=[WEB])
+    lab.break_node("P2", disk_free=0)
     run = rig.rollout(cluster_of(lab, retries={"unreachable": 1}))
     assert run.record.verdict is Verdict.FAILED
     assert {"S2", "P2"} == {node.node for node in run.nodes if node.status is Status.FAILED}

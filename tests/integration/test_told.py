@@ -23,8 +23,6 @@ from workers.records import Status, Verdict
 
 pytestmark = pytest.mark.integration
 
-WEB = rf"{SITE}\web.config"
-
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[LabProcess]:
@@ -40,7 +38,9 @@ def text_of(done: RunSummary) -> str:
 
 def test_failures_are_told_by_class_with_what_the_node_said(rig: Rig, lab: LabProcess) -> None:
     """A refused access, a silent node and a node that only batch reaches: all is told, in every shape."""
-    lab.break_node("S2", readonly=[WEB])
+    old = rf"{SITE}\S2_SyncClient.cer"
+    on_disk(lab, "S2", old).write_bytes(b"of another family")
+    lab.break_node("S2", readonly=[old])
     lab.break_node("P2", refuse_connections=True)
     lab.break_node("P1", stdin_swallowed=True)
     done = rig.rollout(cluster_of(lab))
@@ -55,7 +55,7 @@ def test_failures_are_told_by_class_with_what_the_node_said(rig: Rig, lab: LabPr
     )  # fmt: skip
     _by_batch_is_told(lab, done)
     text = text_of(done)
-    assert "failed: refused (access_denied) in config_edit on S2" in text
+    assert "failed: refused (access_denied) in cert_copy on S2" in text
     assert "unreachable in install_check on P2" in text
     assert f"S2 says of itself: {result['S2'].about}" in text
     page = to_html(build(done))

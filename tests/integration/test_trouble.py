@@ -89,19 +89,19 @@ def test_one_node_with_another_build(rig: Rig, tmp_path: Path) -> None:
 
 
 def test_one_node_with_a_read_only_configuration(rig: Rig, lab: LabProcess) -> None:
-    """The step fails before it writes anything on that node, naming file and remedy; the others are done."""
+    """Planning finds it and names file and remedy; a rollout refuses, too, before anything is written anywhere."""
     path = rf"{SITE}\web.config"
     lab.break_node("S2", readonly=[path])
-    before = disks(lab, "S2")
-    done = rig.rollout(cluster_of(lab))
-    assert done.record.verdict is Verdict.FAILED
-    failed = steps_of(done, "S2")["config_edit"]
-    assert (failed.status, failed.slug, failed.file) == (Status.FAILED, "access_denied", path)
-    assert "S2" in failed.message
-    assert "read-only" in failed.remedy
-    assert {Status.SKIPPED} == {steps_of(done, "S2")[step].status for step in ("cert_copy", "service_restart")}
-    assert before == disks(lab, "S2")
-    nothing_half_written(lab)
+    before = disks(lab, *FOUR)
+    for kind in ("plan", "rollout"):
+        done = rig.rollout(cluster_of(lab), kind=kind)
+        assert done.record.verdict is Verdict.FAILED
+        assert "Nothing was written anywhere" in done.record.summary
+        failed = next(outcome for outcome in done.outcomes if outcome.node == "S2")
+        assert (failed.status, failed.slug, failed.file) == (Status.FAILED, "access_denied", path)
+        assert "S2" in failed.message
+        assert "read-only" in failed.remedy
+        assert before == disks(lab, *FOUR)
     lab.heal("S2")
     assert rig.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
 
@@ -123,7 +123,7 @@ def test_a_service_that_never_stops(rig: Rig, lab: LabProcess) -> None:
 
 def test_too_many_failures_stop_the_run_after_the_wave(rig: Rig, lab: LabProcess) -> None:
     """With a budget of none, a failure in staging keeps production untouched; exit code 3."""
-    lab.break_node("S2", readonly=[rf"{SITE}\web.config"])
+    lab.break_node("S2", disk_free=0)
     before = disks(lab, "P1", "P2")
     done = rig.rollout(cluster_of(lab, max_failed=0))
     assert (done.record.verdict, Verdict.STOPPED.exit_code) == (Verdict.STOPPED, 3)

@@ -181,7 +181,7 @@ def test_every_verdict_has_its_exit_code_in_every_mode(
     """Rollout and verify exit by the verdict, with and without --json, and --json prints the report and only that."""
     monkeypatch.setenv("ESYNC_BROKER_URL", "redis://:x@127.0.0.1:1/0")
     monkeypatch.setattr(console, "attend", lambda *_, **__: build(sample(verdict=verdict)))
-    assert verdict.exit_code == run([verb, cluster, *options])
+    assert verdict.exit_code == run([verb, cluster, *options, *(["-y"] if verb == "rollout" else [])])
     told = capsys.readouterr()
     assert "cluster shop (edition 8.5, origin S1), 1 node" in told.err
     if options:
@@ -196,10 +196,10 @@ def test_reports_are_written_where_asked(
     """--report makes the folder and puts a page and its data there; a place that cannot be is refused."""
     monkeypatch.setenv("ESYNC_BROKER_URL", "redis://:x@127.0.0.1:1/0")
     monkeypatch.setattr(console, "attend", lambda *_, **__: build(sample()))
-    assert run(["rollout", cluster, "--report", str(tmp_path / "a" / "b")]) == 0
+    assert run(["rollout", "-y", cluster, "--report", str(tmp_path / "a" / "b")]) == 0
     assert sorted(f.suffix for f in (tmp_path / "a" / "b").iterdir()) == [".html", ".json"]
     (tmp_path / "file").write_text("")
-    assert run(["rollout", cluster, "--report", str(tmp_path / "file")]) == 1
+    assert run(["rollout", "-y", cluster, "--report", str(tmp_path / "file")]) == 1
     assert f"{tmp_path / 'file'} cannot be made: Not a directory" in capsys.readouterr().err
 
 
