@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from workers.winrm.pool import SessionPool
     from workers.winrm.session import Session
 
-__all__ = ["CANCEL", "PAUSE", "NodeBusy", "StepRunner", "account"]
+__all__ = ["CANCEL", "PAUSE", "NodeBusy", "NotAsked", "StepRunner", "account"]
 
 CANCEL = "cancel"  #: the run's flag that asks every step to stop
 PAUSE = "pause"  #: the run's flag that lets no step begin
@@ -45,6 +45,10 @@ _LINE = 1000  #: characters that a node may say of itself
 _REMEDY = "put right on the server what the message says, then retry this run"
 
 log = logger(__name__)
+
+
+class NotAsked(Exception):
+    """The run has no such step: nobody of ours sent this."""
 
 
 class NodeBusy(Exception):
@@ -113,6 +117,7 @@ class StepRunner:
             NodeBusy: somebody else works on this node.
             StoreUnavailable: the outcome could not be recorded.
             RunUnknown: there is no such run.
+            NotAsked: the run has no such step.
         """
         job = self._job(run_id, turn, node, step)
         until = time.monotonic() + self._patience
@@ -129,7 +134,9 @@ class StepRunner:
 
     def _job(self, run_id: str, turn: str, node: str, step: str) -> _Job:
         record = self._store.run(run_id)
-        named = next(t for t in record.turns if t.name == turn)
+        named = next((t for t in record.turns if t.name == turn and node in t.nodes and step in t.steps), None)
+        if named is None:
+            raise NotAsked(f"run {run_id} has no {step} for {node} in a turn {turn}")
         with self._guard:
             if len(self._specs) > 32:  # noqa: PLR2004 - runs come and go; a worker lives for months
                 self._specs.clear()

@@ -21,6 +21,7 @@ _WORD = re.compile(r"[\x21-\x7e]{1,255}")
 _BODY_ENCODINGS = frozenset({None, "base64", "utf-8"})
 _CHARSETS = frozenset({None, "utf-8", "us-ascii", "ascii"})
 _KINDS = frozenset({None, "group", "chain", "chord", "map", "starmap", "chunks"})
+_SHOWN = 1024  #: characters of a text that is only shown
 _DEEPEST = 20  #: levels of a signature in a signature
 
 
@@ -69,7 +70,7 @@ def opened(item: bytes) -> dict[str, Any]:
     _checked(message["properties"], _PROPERTIES, "property ")
     _checked(message["properties"].get("delivery_info") or {}, _DELIVERY, "delivery_info ")
     _triple(_parsed(_body(message), "the body"))
-    known = {name: value for name, value in message["headers"].items() if name in _HEADERS}
+    known = {name: _plain(value) for name, value in message["headers"].items() if name in _HEADERS}
     return {**message, "headers": known}
 
 
@@ -137,9 +138,16 @@ def _word(value: object) -> bool:
     return value is None or value == "" or _is_word(value)
 
 
-def _shown(value: object) -> bool:
+def _text(value: object) -> bool:
     """Text that is only shown."""
-    return value is None or (isinstance(value, str) and len(value) <= 4096 and value.isprintable())  # noqa: PLR2004
+    return value is None or isinstance(value, str)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Text as it may be shown: arguments as their sender shows them have line feeds and what not in them."""
+    if not isinstance(value, str) or (value.isprintable() and len(value) <= _SHOWN):
+        return value
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in value[:_SHOWN])
 
 
 def _flag(value: object) -> bool:
@@ -173,15 +181,13 @@ def _limits(value: object) -> bool:
 def _signature(value: object, depth: int = 0) -> bool:
     if not isinstance(value, dict) or depth > _DEEPEST:
         return False
-    options = value.get("options") or {}
-    kwargs = value.get("kwargs") or {}
-    if not (isinstance(options, dict) and isinstance(kwargs, dict)):
+    args, kwargs, options = value.get("args", []), value.get("kwargs", {}), value.get("options", {})
+    if not (isinstance(args, list) and isinstance(kwargs, dict) and isinstance(options, dict)):
         return False
     inside = [kwargs[name] for name in ("tasks", "header") if isinstance(kwargs.get(name), list)]
     linked = [options[name] for name in ("link", "link_error", "chain") if options.get(name)]
     return (
         _is_word(value.get("task"))
-        and isinstance(value.get("args") or [], list)
         and value.get("subtask_type") in _KINDS
         and all(_signatures(some, depth + 1) for some in (*inside, *linked))
         and (not options.get("chord") or _signature(options["chord"], depth + 1))
@@ -226,9 +232,9 @@ _HEADERS: Mapping[str, Callable[[Any], bool]] = {
     "timelimit": _limits,
     "root_id": _word,
     "parent_id": _word,
-    "argsrepr": _shown,
-    "kwargsrepr": _shown,
-    "origin": _shown,
+    "argsrepr": _text,
+    "kwargsrepr": _text,
+    "origin": _text,
     "ignore_result": _flag,
     "replaced_task_nesting": _count,
     "redelivered": _flag,

@@ -16,7 +16,6 @@ from time import time
 from typing import Any
 from uuid import uuid4
 
-from kombu.message import Message as AnyMessage
 from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
@@ -69,7 +68,7 @@ class Hands:
             self._owed.pop(tag, None)
 
 
-class QoS(redis.QoS):  # type: ignore[misc] # kombu gives no types
+class QoS(redis.QoS):
     """Acknowledges by the tag, whichever connection the message came over; never raises for want of one."""
 
     @property
@@ -82,7 +81,7 @@ class QoS(redis.QoS):  # type: ignore[misc] # kombu gives no types
         """Counts what is worked on from earlier connections, too."""
         return not self.prefetch_count or len(self.hands.held) < self.prefetch_count
 
-    def append(self, message: AnyMessage, delivery_tag: str) -> None:
+    def append(self, message: "Message", delivery_tag: str) -> None:
         """Notes a message as taken, with the queue it came from and not with what it says of itself."""
         with self.channel.conn_or_acquire() as client, client.pipeline() as pipe:
             pipe.zadd(self.unacked_index_key, {delivery_tag: time()})
@@ -144,13 +143,13 @@ class QoS(redis.QoS):  # type: ignore[misc] # kombu gives no types
         self._delivered.clear()
 
 
-def _way_back(message: AnyMessage) -> tuple[str, str]:
+def _way_back(message: "Message") -> tuple[str, str]:
     """Exchange and routing key for putting it back: the queue itself, where the border has noted it."""
     info = message.delivery_info
     return ("", info["queue"]) if "queue" in info else (info["exchange"], info["routing_key"])
 
 
-class Message(virtual.Message):  # type: ignore[misc] # kombu gives no types
+class Message(virtual.Message):
     """A message that may be told twice that it is done."""
 
     def ack_log_error(self, *args: Any, **more: Any) -> None:  # noqa: ANN401 - passed on
@@ -185,19 +184,19 @@ class UrgentFirst:
             self._queues.append(last)
 
 
-class Channel(redis.Channel):  # type: ignore[misc] # kombu gives no types
+class Channel(redis.Channel):
     """Opens messages by the border's rules, and lets a lost connection go quietly."""
 
     QoS = QoS
-    Message = Message
+    Message: type[virtual.Message] = Message
     hands = Hands()
     border = Border()
-    from_transport_options = (*redis.Channel.from_transport_options, "hands", "border")
+    from_transport_options: tuple[str, ...] = (*redis.Channel.from_transport_options, "hands", "border")  # type: ignore[assignment] # longer than kombu's
 
     def give_up(self) -> None:
         """The connection is gone: nothing can be read, restored or deleted over it any more."""
         self.do_restore = False
-        self._in_poll = None
+        self._in_poll = False
         self.auto_delete_queues.clear()
 
     def _get_pool(self, asynchronous: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 - kombu's signature
@@ -226,7 +225,7 @@ class Channel(redis.Channel):  # type: ignore[misc] # kombu gives no types
             self._take(queue, reply[1])
             return True
         finally:
-            self._in_poll = None
+            self._in_poll = False
             self._flush_brpop_reauth()
 
     def _take(self, queue: str, item: bytes) -> None:
@@ -277,7 +276,7 @@ class Channel(redis.Channel):  # type: ignore[misc] # kombu gives no types
         if tag:
             self.qos.ack(tag)
 
-    def refuse_message(self, message: Message, reason: str) -> None:
+    def refuse_message(self, message: Any, reason: str) -> None:  # noqa: ANN401 - kombu's and ours
         """The same for a message that was let in, and that Celery cannot use."""
         queue = message.delivery_info.get("queue", "")
         self.refuse(queue, dumps(message._raw).encode(), reason, message.delivery_tag)  # noqa: SLF001 - kombu's name
@@ -293,7 +292,7 @@ class Channel(redis.Channel):  # type: ignore[misc] # kombu gives no types
             return True
 
 
-class Transport(redis.Transport):  # type: ignore[misc] # kombu gives no types
+class Transport(redis.Transport):
     """Kombu's for Redis, with our channel."""
 
     Channel = Channel
@@ -310,7 +309,6 @@ class Transport(redis.Transport):  # type: ignore[misc] # kombu gives no types
         """The connection is gone."""
         for channel in [*self.channels, *self._avail_channels]:
             channel.give_up()
-        self.cycle.close()
+        self.cycle.close()  # type: ignore[union-attr] # Redis has one
         if self._forget_ticks:
             self._forget_ticks()
-

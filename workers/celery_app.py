@@ -50,7 +50,7 @@ def _queues() -> tuple[Any, ...]:
 
 def _queue(name: str) -> Any:  # noqa: ANN401 - kombu gives no types
     # Named as Celery names them for a caller who knows only the queue's name.
-    return Queue(name, Exchange(name, type="direct"), routing_key=name)  # type: ignore[no-untyped-call]
+    return Queue(name, Exchange(name, type="direct"), routing_key=name)
 
 
 def _content() -> dict[str, Any]:
@@ -78,7 +78,9 @@ def _delivery(control: Iterable[str]) -> dict[str, Any]:
         "task_default_routing_key": NODES_QUEUE,
         # A misspelt queue is an error at once, not a queue that nobody reads.
         "task_create_missing_queues": False,
-        "task_routes": [{START_TASK: {"queue": STARTS_QUEUE}, **{pattern: {"queue": CONTROL_QUEUE} for pattern in control}}],
+        "task_routes": [
+            {pattern: {"queue": CONTROL_QUEUE} for pattern in control} | {START_TASK: {"queue": STARTS_QUEUE}}
+        ],
         # A step is acknowledged when it has ended: those of a worker that died come back.
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,  # a killed child of a prefork pool; threads have none

@@ -1,10 +1,11 @@
 """Celery's consumer, made to outlive what comes in: a connection that breaks, a message that nobody can use."""
 
+import warnings
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from celery.exceptions import NotRegistered
+from celery.exceptions import CPendingDeprecationWarning, NotRegistered
 from celery.utils.objects import Bunch
 from celery.worker import loops
 from celery.worker.consumer import Consumer as CeleryConsumer
@@ -19,6 +20,8 @@ __all__ = ["Consumer", "Request"]
 _AGAIN = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 5}
 
 log = logger(__name__)
+# Said at each lost connection about a setting that we have made explicitly.
+warnings.filterwarnings("ignore", message=r"\s*In Celery 5\.1 we introduced", category=CPendingDeprecationWarning)
 
 
 class Request(CeleryRequest):  # type: ignore[misc] # celery has no types
@@ -36,10 +39,17 @@ class Request(CeleryRequest):  # type: ignore[misc] # celery has no types
 class Consumer(CeleryConsumer):  # type: ignore[misc] # celery has no types
     """Reconnects whatever broke, and is done with every message, whatever it is."""
 
+    connection: Any
+
     def __init__(self, *args: Any, worker_options: dict[str, Any] | None = None, **more: Any) -> None:  # noqa: ANN401 - passed on
         # Neither serves us: no clocks, no revoked tasks to learn from others. They cost a second at each connection.
         alone = {"without_mingle": True, "without_gossip": True}
         super().__init__(*args, worker_options={**(worker_options or {}), **alone}, **more)
+        queues = self.app.amqp.queues
+        # A queue whose messages are moved to another is read together with that one, whatever `-Q` says.
+        for (queue, _), moved in self.app.conf.broker_transport_options["border"].moves.items():
+            if queue in queues.consume_from:
+                queues.select_add(queues[moved])
 
     def loop(self, consumer: CeleryConsumer, *args: Any) -> None:  # noqa: ANN401 - passed on
         """Celery's loop; what it does not expect ends the connection and not the worker."""
@@ -78,8 +88,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc] # celery has no types
         del body, exc
         name, id_ = message.headers["task"], message.headers["id"]
         self._refuse(message, f"no task is named {name!r}")
-        asked = Bunch(name=name, chord=None, root_id=None, errbacks=None)
-        asked.update(correlation_id=message.properties.get("correlation_id"), reply_to=None)
+        asked = Bunch(name=name, chord=None, root_id=None, errbacks=None, correlation_id=id_, reply_to=None)
         with suppress(Exception):
             self.app.backend.mark_as_failure(id_, NotRegistered(name), request=asked)
 

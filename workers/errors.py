@@ -8,6 +8,7 @@ EsyncError
 |-- StoreUnavailable        the run store or broker does not answer
 |-- RunUnknown              no such run
 |-- ClusterLocked           another run works on this cluster
+|-- TooManyRuns             as many runs are going on as may
 |-- Cancelled               an operator asked the run to stop [no failure]
 |-- BundleRefused           a bundle is damaged, was changed, or does not bear out what it says
 `-- NodeError               something about one node
@@ -46,6 +47,7 @@ __all__ = [
     "SessionLost",
     "Stale",
     "StoreUnavailable",
+    "TooManyRuns",
     "Unreachable",
     "in_file",
 ]
@@ -117,6 +119,12 @@ class ClusterLocked(EsyncError):
 
     slug = "cluster_locked"
     exit_code = 7
+
+
+class TooManyRuns(EsyncError):
+    """As many runs are going on as may; nothing was started."""
+
+    slug = "too_many_runs"
 
 
 class Cancelled(EsyncError):

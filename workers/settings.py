@@ -75,6 +75,7 @@ class Settings(BaseSettings):
         clusters: folder of cluster files that other programs may start runs of, by name.
         concurrency: nodes one worker process works on at a time.
         lease: how long a node stays claimed by a worker that has gone silent.
+        max_active: runs that may be going on at a time; one more is refused.
         stall_after: how long a run may show no progress before the reconciler pushes it on.
     """
 
@@ -86,6 +87,7 @@ class Settings(BaseSettings):
     state: Folder = _default_state()
     clusters: Folder | None = None
     concurrency: int = 32
+    max_active: int = 200
     lease: float = 20.0
     stall_after: float = 15.0
     reconcile_every: float = 5.0

@@ -112,6 +112,10 @@ class RedisStore(RunStore):
         return stored if standing is None else RunRecord.model_validate_json(standing)
 
     @override
+    def keyed(self, cluster: str, key: str) -> str:
+        return str(self._ask(lambda redis: redis.get(self._key("key", cluster, key))) or "")
+
+    @override
     def run(self, run_id: str) -> RunRecord:
         # The token names one write. A record is large (1,000 nodes: the cluster as data), a token is not.
         token = self._ask(lambda redis: redis.hget(self._of(run_id), "token"))
