@@ -4,12 +4,16 @@ import getpass
 import re
 import secrets
 import socket
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
+from pipelines.admission import cluster_free, room
 from pipelines.engine import Engine
 from pipelines.inventory import load_cluster
 from pipelines.plan import Plan
@@ -36,6 +40,9 @@ __all__ = [
     "summary_of",
     "user",
 ]
+
+
+_STARTING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,7 @@ def start(
 
     Raises:
         InputRefused: the saved plan was not made with the seal key of this engine.
+        TooManyRuns: as many are going on as may. Asking again for a run that stands gives that run all the same.
         StoreUnavailable: the broker does not answer; no run was created, unless the message names one.
     """
     if plan is not None:
@@ -105,6 +113,10 @@ def start(
         plan_fingerprint=plan.fingerprint if plan else "",
         **Asked(**asked).model_dump(),
     )
+    standing = wanted.key and engine.store.keyed(wanted.cluster, wanted.key)
+    if standing:
+        return engine.store.run(standing)
+    room(engine)
     record = engine.store.create(wanted)
     if record.id != wanted.id:
         return record
@@ -147,6 +159,8 @@ def start_by_name(engine: Engine, cluster: str, *, key: str = "", reason: str = 
 
     Raises:
         InputRefused: no folder is configured, the name is no plain name, or there is no such file.
+        ClusterLocked: a run works on that cluster; no second one is made that could only say so.
+        TooManyRuns: see `start`.
     """
     folder = engine.settings.clusters
     if folder is None:
@@ -155,9 +169,29 @@ def start_by_name(engine: Engine, cluster: str, *, key: str = "", reason: str = 
         raise InputRefused(f"{cluster[:64]!r} is not the name of a cluster")
     for path in (folder / f"{cluster}.yaml", folder / f"{cluster}.yml"):
         if path.is_file():
-            return start(engine, load_cluster(path), key=key, reason=reason, who=who or "message")
+            return _start_free(engine, _loaded(path), key=key, reason=reason, who=who or "message")
     known = ", ".join(sorted(path.stem for path in folder.glob("*.y*ml"))) or "none"
     raise InputRefused(f"no cluster file is named {cluster!r}; known: {known}")
+
+
+def _start_free(engine: Engine, cluster: Cluster, **asked: Any) -> RunRecord:  # noqa: ANN401 - Asked checks them
+    # One after the other: of many triggers for one cluster, those after the first shall see its run.
+    with _STARTING:
+        if not (asked["key"] and engine.store.keyed(cluster.name, asked["key"])):
+            cluster_free(engine, cluster.name)
+        return start(engine, cluster, **asked)
+
+
+def _loaded(path: Path) -> Cluster:
+    """The cluster of a file, read again when the file has changed."""
+    state = path.stat()
+    return _read(path, state.st_mtime_ns, state.st_size, state.st_ino)
+
+
+@lru_cache(maxsize=256)
+def _read(path: Path, *state: int) -> Cluster:
+    del state
+    return load_cluster(path)
 
 
 def summary(engine: Engine, run_id: str) -> RunSummary:

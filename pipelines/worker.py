@@ -2,13 +2,17 @@
 
 import os
 import socket
+import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
 from celery import Celery
-from celery.signals import worker_ready, worker_shutdown
+from celery.exceptions import Reject
+from celery.signals import worker_init, worker_ready, worker_shutdown
+from pydantic import ConfigDict, Field, ValidationError, validate_call
 
 from pipelines import commands
 from pipelines.engine import Engine, connect_engine
@@ -17,8 +21,9 @@ from pipelines.rollout import join_and_verify
 from tasks.celery_tasks import STEPS, register_steps
 from tasks.lease import LeaseKeeper
 from tasks.runner import StepRunner
-from workers.errors import EsyncError
-from workers.logs import configure
+from workers.errors import EsyncError, InputRefused, RunUnknown, StoreUnavailable
+from workers.logs import configure, logger
+from workers.open_files import raised, room_for
 from workers.settings import load_settings
 from workers.winrm.pool import SessionPool
 
@@ -26,6 +31,7 @@ __all__ = ["app"]
 
 IDLE = 150.0  #: seconds a session waits for its node's next step; Windows may close shells idle for 180 s
 
+log = logger(__name__)
 configure(load_settings().log_level)
 engine: Engine = connect_engine(load_settings())
 app: Celery = engine.app
@@ -45,7 +51,8 @@ class _Process:
 def process() -> _Process:
     """The one set of this process, made at its first message."""
     holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
-    sessions = SessionPool(idle=IDLE)
+    room = room_for(app.conf.worker_concurrency, raised())
+    sessions = SessionPool(idle=IDLE, most=room.sessions)
     leases = LeaseKeeper(engine.store, holder, engine.settings.lease)
     runner = StepRunner(STEPS, store=engine.store, vault=engine.vault, sessions=sessions, leases=leases)
     return _Process(sessions, leases, runner, Reconciler(engine, holder, upkeep=sessions.reap))
@@ -54,39 +61,98 @@ def process() -> _Process:
 register_steps(app, lambda: process().runner)
 
 
+Text = Annotated[str, Field(max_length=2000)]
+Id = Annotated[str, Field(max_length=200)]
+_typed = validate_call(config=ConfigDict(strict=True))
+
+
+def _pushed(push: Callable[..., None], *args: object, **kwargs: object) -> None:
+    """Pushes a run on; without the store, the message waits for it in its queue."""
+    try:
+        push(*args, **kwargs)
+    except ValidationError as error:
+        log.warning("refused", message=_complaint(error))
+    except RunUnknown as error:
+        log.info("nothing to do", message=str(error))
+    except StoreUnavailable as error:
+        log.warning("the run store does not answer; the message goes back to its queue", error=str(error))
+        time.sleep(1)
+        raise Reject("run store unavailable", requeue=True) from None
+
+
+def _answered(answer: Callable[..., dict[str, Any]], *args: object, **kwargs: object) -> dict[str, Any]:
+    """The answer; or `{"error": slug, "message": ...}`, whatever was asked."""
+    try:
+        return answer(*args, **kwargs)
+    except ValidationError as error:
+        return {"error": InputRefused.slug, "message": _complaint(error)}
+    except EsyncError as error:
+        return {"error": error.slug, "message": str(error)}
+    except Exception as error:
+        log.exception("a question could not be answered")
+        return {"error": EsyncError.slug, "message": f"internal error: {type(error).__name__}; see the worker's log"}
+
+
+def _complaint(error: ValidationError) -> str:
+    """What is wrong with the arguments, without what they were."""
+    return "; ".join(f"argument {str(e['loc'][0])[:40]!r}: {e['msg']}" for e in error.errors(include_input=False)[:5])
+
+
 # Bound tasks: an errback that takes two arguments would be called inline as an old-style errback.
 @app.task(name="esync.join_and_verify", bind=True)  # type: ignore[untyped-decorator]
-def join_task(_task: Any, run: str, turn: str) -> None:  # noqa: ANN401 - Celery's task has no type
-    """The body of every chord, and its errback."""
-    join_and_verify(engine, run, turn)
+def join_task(_task: Any, *args: object, **kwargs: object) -> None:  # noqa: ANN401 - Celery's task has no type
+    """The body of every chord, and its errback: `run`, `turn`."""
+    _pushed(_join, *args, **kwargs)
 
 
 @app.task(name="esync.begin", bind=True)  # type: ignore[untyped-decorator]
-def begin_task(_task: Any, run: str) -> None:  # noqa: ANN401 - Celery's task has no type
-    """Starts a run that lies in the store, or looks at once at one that was steered."""
-    take_up(engine, run)
+def begin_task(_task: Any, *args: object, **kwargs: object) -> None:  # noqa: ANN401 - Celery's task has no type
+    """Starts a run that lies in the store, or looks at once at one that was steered: `run`."""
+    _pushed(_begin, *args, **kwargs)
 
 
 @app.task(name="esync.rollout")  # type: ignore[untyped-decorator]
-def rollout_task(cluster: str, key: str = "", reason: str = "", who: str = "") -> dict[str, str]:
+def rollout_task(*args: object, **kwargs: object) -> dict[str, Any]:
     """The way in for other programs: starts a run of a cluster that this worker knows by name.
+
+    Takes `cluster`, and if you like `key`, `reason`, `who`.
 
     Returns:
         `{"run": id}`, the same for the same key; or `{"error": slug, "message": ...}`.
     """
-    try:
-        return {"run": commands.start_by_name(engine, cluster, key=key, reason=reason, who=who).id}
-    except EsyncError as error:
-        return {"error": error.slug, "message": str(error)}
+    return _answered(_rollout, *args, **kwargs)
 
 
 @app.task(name="esync.status")  # type: ignore[untyped-decorator]
-def status_task(run: str) -> dict[str, Any]:
-    """Where a run stands, as data; or `{"error": slug, "message": ...}`."""
-    try:
-        return commands.status(engine, run).model_dump(mode="json")
-    except EsyncError as error:
-        return {"error": error.slug, "message": str(error)}
+def status_task(*args: object, **kwargs: object) -> dict[str, Any]:
+    """Where a run (`run`) stands, as data; or `{"error": slug, "message": ...}`."""
+    return _answered(_status, *args, **kwargs)
+
+
+@_typed
+def _join(run: Id, turn: Id) -> None:
+    join_and_verify(engine, run, turn)
+
+
+@_typed
+def _begin(run: Id) -> None:
+    take_up(engine, run)
+
+
+@_typed
+def _rollout(cluster: Id, key: Id = "", reason: Text = "", who: Id = "") -> dict[str, Any]:
+    return {"run": commands.start_by_name(engine, cluster, key=key, reason=reason, who=who).id}
+
+
+@_typed
+def _status(run: Id) -> dict[str, Any]:
+    return commands.status(engine, run).model_dump(mode="json")
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]
+def _within_the_limit(sender: Any, **_: object) -> None:  # noqa: ANN401 - Celery's worker has no type
+    """No more threads than there may be open files for: a worker without files hangs, and says nothing."""
+    sender.concurrency = app.conf.worker_concurrency = room_for(sender.concurrency, raised()).threads
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]

@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from celery import Celery
 from celery.exceptions import Reject
+from pydantic import ConfigDict, Field, ValidationError, validate_call
 
 from tasks.cert_copy import cert_copy
 from tasks.cleanup import cleanup
@@ -13,7 +14,7 @@ from tasks.config_edit import config_edit
 from tasks.install_check import install_check
 from tasks.rollback import rollback
 from tasks.rollback_check import rollback_check
-from tasks.runner import NodeBusy, NotNow, StepRunner
+from tasks.runner import NodeBusy, NotAsked, NotNow, StepRunner
 from tasks.service_restart import service_restart
 from tasks.step import (
     CERT_COPY,
@@ -31,6 +32,7 @@ from workers.logs import bound, logger
 __all__ = ["STEPS", "register_steps"]
 
 log = logger(__name__)
+Id = Annotated[str, Field(max_length=200)]
 
 #: Every step there is, by the name it has everywhere.
 STEPS: Mapping[str, Step] = {
@@ -57,21 +59,45 @@ def register_steps(app: Celery, runner: Callable[[], StepRunner]) -> None:
 
 def _register(app: Celery, runner: Callable[[], StepRunner], step: str) -> None:
     @app.task(name=f"esync.{step}", bind=True)  # type: ignore[untyped-decorator]
-    def shell(task: Any, run: str, turn: str, node: str) -> dict[str, str]:  # noqa: ANN401 - Celery's task has no type
-        """Runs the step on the node; the result is a bell, the record lies in the run store."""
+    def shell(task: Any, *args: Any, **kwargs: Any) -> dict[str, str]:  # noqa: ANN401 - Celery's task has no type
+        """Runs the step on the node (`run`, `turn`, `node`); the result is a bell, the record lies in the run store."""
         try:
-            with bound(run=run, turn=turn, node=node, step=step):
-                outcome = runner().run(run, turn, node, step, say=lambda phase: task.send_event(f"task-{phase}"))
-        except NodeBusy as busy:
-            # Back to the end of the queue: the chord stays intact, and nobody's thread is held.
-            raise Reject(str(busy), requeue=True) from None
-        except NotNow:
-            # Not back to the queue, where it would go round and round: whoever resumes the run sends it again.
-            return {"run": run, "node": node, "step": step, "status": "not_now"}
-        except RunUnknown:
-            return {"run": run, "node": node, "step": step, "status": "forgotten"}
-        except StoreUnavailable as error:
-            log.warning("the run store does not answer; the step goes back to the queue", error=str(error))
-            time.sleep(1)
-            raise Reject("run store unavailable", requeue=True) from None
-        return {"run": run, "node": node, "step": step, "status": outcome.status.value}
+            run, turn, node = _named(*args, **kwargs)
+        except ValidationError as error:
+            return {"step": step, "status": "refused", "message": f"{error.error_count()} arguments are wrong"}
+        with bound(run=run, turn=turn, node=node, step=step):
+            return {"run": run, "node": node, "step": step, "status": _ran(runner(), task, run, turn, node, step)}
+
+
+@validate_call(config=ConfigDict(strict=True))
+def _named(run: Id, turn: Id, node: Id) -> tuple[str, str, str]:
+    return run, turn, node
+
+
+def _ran(runner: StepRunner, task: Any, run: str, turn: str, node: str, step: str) -> str:  # noqa: ANN401 - Celery's task; a step's names
+    """The outcome's status; or why there is none."""
+    try:
+        return runner.run(run, turn, node, step, say=lambda phase: _told(task, phase)).status.value
+    except NodeBusy as busy:
+        # Back to the end of the queue: the chord stays intact, and nobody's thread is held.
+        raise Reject(str(busy), requeue=True) from None
+    except NotNow:
+        # Not back to the queue, where it would go round and round: whoever resumes the run sends it again.
+        return "not_now"
+    except RunUnknown:
+        return "forgotten"
+    except NotAsked as error:
+        log.warning("refused", reason=str(error))
+        return "refused"
+    except StoreUnavailable as error:
+        log.warning("the run store does not answer; the step goes back to the queue", error=str(error))
+        time.sleep(1)
+        raise Reject("run store unavailable", requeue=True) from None
+
+
+def _told(task: Any, phase: str) -> None:  # noqa: ANN401 - Celery's task has no type
+    """Tells Flower. Not at any price: a window must not hold up a step, nor make it fail."""
+    try:
+        task.send_event(f"task-{phase}", retry=False)
+    except Exception as error:  # noqa: BLE001 - of whatever library
+        log.debug("Flower was not told", phase=phase, error=type(error).__name__)

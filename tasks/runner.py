@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from workers.winrm.pool import SessionPool
     from workers.winrm.session import Session
 
-__all__ = ["NodeBusy", "NotNow", "StepRunner"]
+__all__ = ["NodeBusy", "NotAsked", "NotNow", "StepRunner"]
 
 OPEN_DEADLINE = 60.0  #: seconds for a session to be ready, where the policy's step is longer
 FLAGS_FOR = 1.0  #: seconds a look at the run's flags is good for
@@ -45,6 +45,10 @@ _LINE = 1000  #: characters that a node may say of itself
 _REMEDY = "put right on the server what the message says, then retry this run"
 
 log = logger(__name__)
+
+
+class NotAsked(Exception):
+    """The run has no such step: nobody of ours sent this."""
 
 
 class NodeBusy(Exception):
@@ -118,6 +122,7 @@ class StepRunner:
             NotNow: the run is paused, or it is not this step's turn.
             StoreUnavailable: the outcome could not be recorded.
             RunUnknown: there is no such run.
+            NotAsked: the run has no such step.
         """
         job = self._due(self._job(run_id, turn, node, step))
         until = time.monotonic() + self._patience
@@ -134,7 +139,9 @@ class StepRunner:
 
     def _job(self, run_id: str, turn: str, node: str, step: str) -> _Job:
         record = self._store.run(run_id)
-        named = next(t for t in record.turns if t.name == turn)
+        named = next((t for t in record.turns if t.name == turn and node in t.nodes and step in t.steps), None)
+        if named is None:
+            raise NotAsked(f"run {run_id} has no {step} for {node} in a turn {turn}")
         with self._guard:
             if len(self._specs) > 32:  # noqa: PLR2004 - runs come and go; a worker lives for months
                 self._specs.clear()

@@ -11,17 +11,23 @@ from typing import Any
 
 from celery import Celery, signals
 from kombu.entity import Exchange, Queue
+from kombu.transport import TRANSPORT_ALIASES
 
+from workers.border import Border
+from workers.broker import Hands, Transport, UrgentFirst
 from workers.connection import verified
+from workers.consumer import Consumer
 from workers.errors import InputRefused
 from workers.settings import Settings
 
-__all__ = ["CONTROL_QUEUE", "NODES_QUEUE", "make_app"]
+__all__ = ["CONTROL_QUEUE", "NODES_QUEUE", "STARTS_QUEUE", "START_TASK", "make_app"]
 
 # The version is in the queue's name: a worker of an older release throws away a task it does not know, and the chord
 # of that task never ends. Different releases with different tasks use different queues.
 NODES_QUEUE = "esync.v1.nodes"  #: steps on nodes
-CONTROL_QUEUE = "esync.v1.control"  #: starting, joining, reconciling: taken before any waiting step
+CONTROL_QUEUE = "esync.v1.control"  #: questions, beginning and joining: taken before anything that waits elsewhere
+STARTS_QUEUE = "esync.v1.starts"  #: other programs' starts; any number of them, and no question waits for them
+START_TASK = "esync.rollout"  #: what other programs start a run with; sent to the control queue, it is moved
 
 _KEEP = timedelta(days=7)  #: longer than any run, paused over a weekend or not: when a chord's keys expire, it hangs
 # Rides out a restart of the server: a 6 s outage then costs 6 s, and no step runs twice. Celery's own three tries
@@ -29,14 +35,22 @@ _KEEP = timedelta(days=7)  #: longer than any run, paused over a weekend or not:
 _PATIENT = {"max_retries": 60, "interval_start": 0, "interval_step": 0.2, "interval_max": 3}
 
 
+#: Control first, the others in turn.
+_BORDER = Border(
+    queues=(CONTROL_QUEUE, STARTS_QUEUE, NODES_QUEUE),
+    moves={(CONTROL_QUEUE, START_TASK): STARTS_QUEUE},
+)
+# By the name in the URL, as Celery, Flower and `celery report` know it; for this process only.
+TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{Transport.__module__}:{Transport.__name__}"))
+
+
 def _queues() -> tuple[Any, ...]:
-    # In this order: `queue_order_strategy` asks for control messages first.
-    return tuple(_queue(name) for name in (CONTROL_QUEUE, NODES_QUEUE))
+    return tuple(_queue(name) for name in _BORDER.queues)
 
 
 def _queue(name: str) -> Any:  # noqa: ANN401 - kombu gives no types
     # Named as Celery names them for a caller who knows only the queue's name.
-    return Queue(name, Exchange(name, type="direct"), routing_key=name)  # type: ignore[no-untyped-call]
+    return Queue(name, Exchange(name, type="direct"), routing_key=name)
 
 
 def _content() -> dict[str, Any]:
@@ -64,7 +78,9 @@ def _delivery(control: Iterable[str]) -> dict[str, Any]:
         "task_default_routing_key": NODES_QUEUE,
         # A misspelt queue is an error at once, not a queue that nobody reads.
         "task_create_missing_queues": False,
-        "task_routes": [{pattern: {"queue": CONTROL_QUEUE} for pattern in control}],
+        "task_routes": [
+            {pattern: {"queue": CONTROL_QUEUE} for pattern in control} | {START_TASK: {"queue": STARTS_QUEUE}}
+        ],
         # A step is acknowledged when it has ended: those of a worker that died come back.
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,  # a killed child of a prefork pool; threads have none
@@ -95,7 +111,9 @@ def _broker(settings: Settings, connections: int) -> dict[str, Any]:
             # Together these are how often the lost are looked for: every 5 s; the default is every 100 s.
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,
-            "queue_order_strategy": "priority",
+            "queue_order_strategy": f"{UrgentFirst.__module__}:{UrgentFirst.__name__}",
+            "border": _BORDER,
+            "hands": Hands(),
             "socket_timeout": 30,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
@@ -130,6 +148,7 @@ def _worker(settings: Settings) -> dict[str, Any]:
     """The worker process. Threads wait for Windows; deadlines and cancelling are ours, threads have neither."""
     return {
         "worker_pool": "threads",
+        "worker_consumer": f"{Consumer.__module__}:{Consumer.__name__}",
         "worker_concurrency": settings.concurrency,
         "worker_prefetch_multiplier": 1,  # waiting in a worker counts for the visibility timeout
         "worker_cancel_long_running_tasks_on_connection_loss": False,  # threads cannot be cancelled

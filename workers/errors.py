@@ -11,6 +11,7 @@ EsyncError
 |-- RunUnknown              no such run
 |-- RecordRefused           what the store has of one run was not written by this installation, or cannot be read
 |-- ClusterLocked           another run works on this cluster
+|-- TooManyRuns             as many runs are going on as may
 |-- Cancelled               an operator asked the run to stop [no failure]
 |-- BundleRefused           a bundle is damaged, was changed, or does not bear out what it says
 `-- NodeError               something about one node
@@ -52,6 +53,7 @@ __all__ = [
     "SessionLost",
     "Stale",
     "StoreUnavailable",
+    "TooManyRuns",
     "Unreachable",
     "in_file",
 ]
@@ -152,6 +154,12 @@ class ClusterLocked(EsyncError):
 
     slug = "cluster_locked"
     exit_code = 7
+
+
+class TooManyRuns(EsyncError):
+    """As many runs are going on as may; nothing was started."""
+
+    slug = "too_many_runs"
 
 
 class Cancelled(EsyncError):

@@ -22,7 +22,7 @@ __all__ = ["bound", "configure", "hide", "logger", "scrubbed"]
 
 MASK = "***"
 SHORTEST = 4  #: characters; masking shorter values would only garble the log
-_URL_PASSWORD = re.compile(r"(?P<before>[a-z][a-z0-9+.-]*://[^\s/:@\"']*:)[^\s/@\"']+(?=@)", re.IGNORECASE)
+_URL_PASSWORD = re.compile(r"(?P<before>[a-z][a-z0-9+.-]{0,20}://[^\s/:@\"']*:)[^\s/@\"']+(?=@)", re.IGNORECASE)
 # Libraries that tell whole messages, headers or requests at DEBUG.
 _TALKATIVE = ("amqp", "kombu", "spnego", "winrm", "asyncio")
 _hidden: set[str] = set()

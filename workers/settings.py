@@ -98,6 +98,7 @@ class Settings(BaseSettings):
         clusters: folder of cluster files that other programs may start runs of, by name.
         concurrency: nodes one worker process works on at a time.
         lease: how long a node stays claimed by a worker that has gone silent.
+        max_active: runs that may be going on at a time; one more is refused.
         stall_after: how long a run may show no progress before the reconciler pushes it on.
     """
 
@@ -109,6 +110,7 @@ class Settings(BaseSettings):
     state: Annotated[Folder, Field(description="a folder")] = _default_state()
     clusters: Annotated[Folder | None, Field(description="a folder")] = None
     concurrency: Annotated[int, Field(ge=1, le=512, description="a whole number from 1 to 512")] = 32
+    max_active: Annotated[int, Field(ge=1, le=100_000, description="a whole number from 1 to 100000")] = 200
     lease: Annotated[float, _seconds(0.1, 3600)] = 20.0
     stall_after: Annotated[float, _seconds(0.01, 86_400)] = 15.0
     reconcile_every: Annotated[float, _seconds(0.05, 3600)] = 5.0

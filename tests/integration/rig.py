@@ -83,6 +83,7 @@ class Rig:
     environment: dict[str, str]
     folder: Path
     broker_pid: int
+    broker: EmbeddedBroker
     worker: subprocess.Popen[bytes] | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
 
@@ -166,7 +167,7 @@ def rig_at(folder: Path, *, worker: bool = True, **environment: str) -> Iterator
             **environment,
         }
         settings = Settings(broker_url=Secret(broker.url.reveal()), seal_key=key, state=folder / "state")
-        rig = Rig(connect_engine(settings), env, folder, broker.pid, _stack=stack)
+        rig = Rig(connect_engine(settings), env, folder, broker.pid, broker, _stack=stack)
         stack.callback(rig.end_worker)
         if worker:
             rig.start_worker()

@@ -94,6 +94,11 @@ class MemoryStore(RunStore):
             return stored
 
     @override
+    def keyed(self, cluster: str, key: str) -> str:
+        with self._lock:
+            return self._keys.get((cluster, key), "")
+
+    @override
     def run(self, run_id: str) -> RunRecord:
         with self._lock:
             return self._kept(run_id).record

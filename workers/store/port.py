@@ -49,6 +49,9 @@ class _Runs(Protocol):
         The same non-empty (cluster, key) twice gives the first run; so does the same id.
         """
 
+    def keyed(self, cluster: str, key: str) -> str:
+        """The id of the run that stands for a non-empty idempotency key of a cluster; empty when there is none."""
+
     def run(self, run_id: str) -> RunRecord:
         """The run as it stands. One small read when it has not changed since this process last read it.
 

@@ -100,6 +100,10 @@ class RedisStore(RedisHolds, RunStore):
         return found
 
     @override
+    def keyed(self, cluster: str, key: str) -> str:
+        return str(self._ask(lambda redis: redis.get(self._key("key", cluster, key))) or "")
+
+    @override
     @of_a_run
     def run(self, run_id: str) -> RunRecord:
         # The token names one write. A record is large (1,000 nodes: the cluster as data), a token is not.

@@ -1,0 +1,170 @@
+"""What anybody may put into the queues, against a real worker: it lives, the queue goes on, `doctor` shows it."""
+
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.integration.poison import POISON, Asker, good
+from tests.integration.rig import Rig
+from tests.sampling import examples
+from workers.celery_app import CONTROL_QUEUE, NODES_QUEUE, STARTS_QUEUE
+from workers.connection import connect
+from workers.set_aside import KEPT, SET_ASIDE
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def only_asker(rig: Rig) -> Iterator[Asker]:
+    """One worker for all; each test begins with nothing set aside."""
+    rig.wait_for_worker()
+    with connect(rig.engine.settings.store()) as client:
+        yield Asker(rig, client)
+
+
+@pytest.fixture
+def asker(only_asker: Asker) -> Asker:
+    """A worker with nothing set aside."""
+    only_asker.client.delete(SET_ASIDE)
+    return only_asker
+
+
+@pytest.mark.parametrize("name", POISON)
+def test_poison_is_set_aside(asker: Asker, name: str) -> None:
+    """Whatever is wrong with a message: the worker answers what was asked behind it, and the message is listed."""
+    asker.client.lpush(CONTROL_QUEUE, POISON[name])
+    assert asker.answers()
+    (entry,) = asker.aside()
+    assert CONTROL_QUEUE == entry.queue
+    assert entry.reason
+    assert len(entry.model_dump_json()) < 2000
+    assert entry.message.isprintable()
+    assert asker.settled()
+
+
+@pytest.mark.parametrize("queue", [NODES_QUEUE, STARTS_QUEUE])
+def test_every_queue_goes_on(asker: Asker, queue: str) -> None:
+    """The same holds in each queue; none of the messages is delivered again."""
+    some = [POISON["body []"], POISON["application/data"], POISON["random bytes"], POISON["unknown task"]]
+    asker.client.lpush(queue, *some)
+    assert {"error": "input_refused"}.items() <= asker.reply("esync.rollout", queue, cluster="nowhere").items()
+    assert len(some) == len(asker.aside())
+    assert asker.settled()
+
+
+def test_the_list_is_bounded(asker: Asker) -> None:
+    """A thousand large messages leave the newest hundred, each cut."""
+    for number in range(0, 1000, 50):
+        asker.client.lpush(CONTROL_QUEUE, *(f"{n} {'x' * 20_000}" for n in range(number, number + 50)))
+    assert asker.answers(60)
+    assert KEPT == asker.client.llen(SET_ASIDE)
+    assert asker.aside()[0].message.startswith("999 x")
+    assert 300_000 > (asker.client.memory_usage(SET_ASIDE, samples=0) or 0)
+
+
+def test_poison_is_no_burden_to_good_messages(asker: Asker) -> None:
+    """Two hundred questions between as many poisoned messages are all answered."""
+    bad = list(POISON.values())
+    asked = []
+    for number in range(200):
+        asker.client.lpush(CONTROL_QUEUE, bad[number % len(bad)])
+        asked.append(asker.rig.engine.app.send_task("esync.status", kwargs={"run": "none"}, queue=CONTROL_QUEUE))
+    assert {"run_unknown"} == {question.get(timeout=30)["error"] for question in asked}
+    assert asker.settled()
+
+
+def test_what_lies_unacknowledged_cannot_stop_the_rest(asker: Asker) -> None:
+    """Garbage among the unacknowledged messages, left by whoever, is set aside; the one behind it is delivered."""
+    message = json.dumps([good(), "", CONTROL_QUEUE])
+    asker.client.hset("unacked", mapping={"poison-1": b"\xff\xfe", "poison-2": "[1,2,3]", "fine": message})
+    asker.client.zadd("unacked_index", {"poison-1": 1, "poison-2": 2, "fine": 3})
+    assert asker.settled(20)
+    assert asker.answers()
+    assert {"unacked"} <= {entry.queue for entry in asker.aside()}
+
+
+def test_garbage_for_remote_control_is_dropped(asker: Asker) -> None:
+    """What is published to the workers' control channel by anybody ends nobody."""
+    bad = list(POISON.values())
+    for item in [*bad, b'{"properties":{}}', json.dumps(good()).encode()]:
+        asker.client.publish("/0.celery.pidbox", item)
+    assert asker.answers()
+    asker.rig.wait_for_worker()
+
+
+STRANGE: tuple[Any, ...] = ({"a": 1}, ["four-servers"], 5, None, True, 1.5, "\ud800", "x" * 100_000)
+
+
+@pytest.mark.parametrize("value", STRANGE, ids=[repr(value)[:12] for value in STRANGE])
+def test_wrong_arguments_get_an_error_reply(asker: Asker, value: object) -> None:
+    """A wrong type, an argument nobody knows, one that is missing: the documented error, and no traceback."""
+    before = asker.rig.log().count("Traceback")
+    for task, queue, name in (("esync.rollout", STARTS_QUEUE, "cluster"), ("esync.status", CONTROL_QUEUE, "run")):
+        for answer in (
+            asker.reply(task, queue, **{name: value}),
+            asker.reply(task, queue, value),
+            asker.reply(task, queue, **{name: "none", "nobody_knows": value}),
+            asker.reply(task, queue, "none", 1, 2, 3, 4, 5),
+            asker.reply(task, queue),
+        ):
+            assert {"error", "message"} == answer.keys()
+            assert answer["error"] == "input_refused"
+            assert len(answer["message"]) < 500
+    assert before == asker.rig.log().count("Traceback")
+
+
+@pytest.mark.parametrize("step", ["install_check", "config_edit", "cert_copy", "service_restart", "cleanup"])
+def test_steps_of_no_run_are_refused(asker: Asker, step: str) -> None:
+    """A step that no run asked for, or with arguments of a wrong type, returns why and never raises."""
+    task = f"esync.{step}"
+    before = asker.rig.log().count("Traceback")
+    assert "forgotten" == asker.reply(task, NODES_QUEUE, "no-run", "wave-1", "S1")["status"]
+    for value in STRANGE:
+        assert "refused" == asker.reply(task, NODES_QUEUE, value, "wave-1", "S1")["status"]
+    assert "refused" == asker.reply(task, NODES_QUEUE)["status"]
+    assert "refused" == asker.reply(task, NODES_QUEUE, run="a", turn="b", node="c", more="d")["status"]
+    assert before == asker.rig.log().count("Traceback")
+
+
+def test_messages_that_begin_or_join_nothing_are_done_with(asker: Asker) -> None:
+    """`begin` and `join` of runs that are none, or with wrong arguments, leave nothing behind and no traceback."""
+    before = asker.rig.log().count("Traceback")
+    for args in (("no-run",), (5,), (), ("no-run", "wave-1"), ("no-run", {"a": 1}), ("a", "b", "c")):
+        for task in ("esync.begin", "esync.join_and_verify"):
+            assert asker.reply(task, CONTROL_QUEUE, *args) is None
+    assert asker.settled()
+    assert before == asker.rig.log().count("Traceback")
+
+
+def _mutated(chance: random.Random) -> bytes:
+    """A good message with something of it replaced, removed or repeated; or bytes of it turned."""
+    message = good(chance.choice(["esync.status", "esync.rollout", "esync.install_check", "esync.begin"]))
+    values: list[Any] = [None, 0, -1, 1e308, True, "", "x" * 5000, "\x00", [], {}, [[[]]], {"a": {"b": []}}, "none"]
+    for _ in range(chance.randint(0, 3)):
+        place: Any = message
+        while isinstance(place, dict) and place:
+            name = chance.choice(list(place))
+            if chance.random() < 0.5 or not isinstance(place[name], dict):
+                place[name] = chance.choice(values)
+                break
+            place = place[name]
+    item = bytearray(json.dumps(message).encode())
+    for _ in range(chance.choice([0, 0, 1, 5])):
+        item[chance.randrange(len(item))] = chance.randrange(256)
+    return bytes(item[: chance.choice([len(item), len(item), chance.randrange(len(item))])])
+
+
+@pytest.mark.parametrize("seed", range(examples(40, 4)))
+def test_nothing_made_up_ends_the_worker(asker: Asker, seed: int) -> None:
+    """Three hundred messages with anything wrong in any place: the worker answers, and has settled all of them."""
+    chance = random.Random(seed)
+    for queue in (CONTROL_QUEUE, STARTS_QUEUE, NODES_QUEUE):
+        asker.client.lpush(queue, *(_mutated(chance) for _ in range(100)))
+    assert asker.answers(60)
+    for queue in (STARTS_QUEUE, NODES_QUEUE):
+        assert isinstance(asker.reply("esync.status", queue, run="none"), dict)
+    assert asker.settled(), asker.client.hgetall("unacked")
+    assert "Unrecoverable" not in asker.rig.log()
