@@ -250,14 +250,14 @@ def test_pause_then_cancel_lets_the_cluster_go(rig: Rig, lab: LabProcess) -> Non
     assert done == len(rig.engine.store.outcomes(run))
     steer.cancel(rig.engine, run, "the change window is over")
     ended = rig.finished(run, timeout=5)
-    assert (Verdict.CANCELLED, 130) == (ended.record.verdict, ended.record.verdict.exit_code)
+    assert (Verdict.CANCELLED, 130) == (ended.record.verdict, Verdict.CANCELLED.exit_code)
     for node in FOUR:
         lab.heal(node)
     assert rig.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
 
 
 def test_a_paused_run_leaves_the_worker_to_others_and_goes_on_at_once(tmp_path: Path, lab: LabProcess) -> None:
-    """While it waits the worker is idle, and a look at the same servers ends as ever; resumed, it is joined in seconds."""
+    """While it waits the worker is idle, and another look at the servers ends; resumed, it is joined in seconds."""
     with rig_at(tmp_path / "rig", ESYNC_CONCURRENCY="2", ESYNC_STALL_AFTER="60") as rig:
         run = rig.start(cluster_of(lab)).id
         rig.wait_for_step(run, "config_edit")
