@@ -30,7 +30,7 @@ PLACE = 3.0  #: seconds a place is kept for a node that neither accepts nor refu
 LOOK = 0.03  #: seconds between two looks for a free place
 LOGONS = "logons"  #: document kind: the nodes that have accepted a logon in this run
 KNOWN = "known"  #: the place of nodes that have logged on before
-_FREE = 0.001  #: seconds; a place taken for so long is given back
+_FREE = 0.0  #: seconds; a place taken for so long is given back
 
 
 def account(endpoint: Endpoint) -> str:

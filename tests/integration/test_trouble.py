@@ -4,10 +4,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from lab.remote import LabProcess
 from pipelines import steer
+from pipelines.commands import RunSummary
 from tasks.cluster import Cluster
 from tests.integration.rig import FOUR, SITE, Rig, cluster_of, four_servers, rig_at, steps_of
 from tests.integration.test_rollout import SERVICE, assert_joined, nothing_half_written
@@ -191,3 +193,117 @@ def test_a_lost_chord_is_joined_by_the_reconciler(tmp_path: Path, lab: LabProces
         rig.start_worker()
         assert rig.finished(run).record.verdict is Verdict.JOINED
         assert_joined(lab, SERVICE, "30")
+
+
+def refusing(rig: Rig, lab: LabProcess, *nodes: str, **policy: object) -> RunSummary:
+    """A rollout in which some nodes refuse an account that others accept."""
+    for node in nodes:
+        lab.break_node(node, refuse_logons=True)
+    return rig.rollout(cluster_of(lab, **policy))
+
+
+def test_one_node_that_refuses_the_account_of_all(rig: Rig, lab: LabProcess) -> None:
+    """Elsewhere the password is right: that node fails after one logon, and the others get everything."""
+    done = refusing(rig, lab, "P1")
+    assert done.record.verdict is Verdict.FAILED
+    assert done.record.summary.startswith("P1 failed: ")
+    assert "S2" not in done.record.summary
+    result = {node.node: node for node in done.nodes}
+    assert (Status.FAILED, "logon_refused") == (result["P1"].status, result["P1"].slug)
+    assert {Status.CHANGED} == {result[node].status for node in ("S1", "S2", "P2")}
+    assert 1 == lab.report("P1")["logons_refused"]
+
+
+def test_an_account_is_refused_twice_at_most(rig: Rig, lab: LabProcess) -> None:
+    """Three nodes refuse it: the third is not tried, the run stops before anything is written, and accuses nobody."""
+    before = disks(lab, *FOUR)
+    done = refusing(rig, lab, "S2", "P1", "P2")
+    assert done.record.verdict is Verdict.STOPPED
+    assert 2 == sum(lab.report(node)["logons_refused"] for node in FOUR)
+    status = {node.node: node.status for node in done.nodes}
+    (untried,) = [node for node in FOUR if status[node] is Status.SKIPPED and node != "S1"]
+    assert f"not tried: {untried}" in done.record.summary
+    assert 0 == lab.report(untried)["logons_tried"]
+    assert before == disks(lab, *FOUR)
+
+
+def test_more_refusals_may_be_allowed(rig: Rig, lab: LabProcess) -> None:
+    """With a policy of three, three nodes fail and the origin is changed."""
+    done = refusing(rig, lab, "S2", "P1", "P2", max_refused=3, max_failed=4)
+    assert done.record.verdict is Verdict.FAILED
+    assert {"S1": Status.CHANGED, "S2": Status.FAILED, "P1": Status.FAILED, "P2": Status.FAILED} == {
+        node.node: node.status for node in done.nodes
+    }
+
+
+def test_pause_then_cancel_lets_the_cluster_go(rig: Rig, lab: LabProcess) -> None:
+    """A paused run is cancelled within seconds, with 130; the next run has the cluster for itself."""
+    for node in FOUR:
+        lab.break_node(node, latency_ms=60)
+    run = rig.start(cluster_of(lab)).id
+    rig.wait_for_step(run, "config_edit")
+    steer.pause(rig.engine, run, "lunch")
+    while rig.engine.store.leases(run):
+        time.sleep(0.05)
+    done = len(rig.engine.store.outcomes(run))
+    time.sleep(2.5)  # longer than ESYNC_STALL_AFTER here: nothing is pushed on meanwhile
+    assert done == len(rig.engine.store.outcomes(run))
+    steer.cancel(rig.engine, run, "the change window is over")
+    ended = rig.finished(run, timeout=5)
+    assert (Verdict.CANCELLED, 130) == (ended.record.verdict, Verdict.CANCELLED.exit_code)
+    for node in FOUR:
+        lab.heal(node)
+    assert rig.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
+
+
+def test_a_paused_run_leaves_the_worker_to_others_and_goes_on_at_once(tmp_path: Path, lab: LabProcess) -> None:
+    """While it waits the worker is idle, and another look at the servers ends; resumed, it is joined in seconds."""
+    with rig_at(tmp_path / "rig", ESYNC_CONCURRENCY="2", ESYNC_STALL_AFTER="60") as rig:
+        run = rig.start(cluster_of(lab)).id
+        rig.wait_for_step(run, "config_edit")
+        steer.pause(rig.engine, run)
+        while rig.engine.store.leases(run):
+            time.sleep(0.05)
+        assert rig.worker is not None
+        worker = psutil.Process(rig.worker.pid)
+        looked = rig.rollout(cluster_of(lab), kind="doctor")
+        assert looked.record.ended is not None
+        before = worker.cpu_times()
+        time.sleep(3)
+        after = worker.cpu_times()
+        assert (after.user + after.system) - (before.user + before.system) < 0.6
+        steer.resume(rig.engine, run)
+        assert rig.finished(run, timeout=20).record.verdict is Verdict.JOINED
+        assert_joined(lab, SERVICE, "30")
+
+
+@pytest.mark.parametrize("cancel", [True, False])
+def test_a_node_that_never_answers_holds_no_cluster(rig: Rig, lab: LabProcess, cancel: bool) -> None:  # noqa: FBT001 - a parameter
+    """In the middle of a change: cancelled, or at its deadline, the run ends in seconds and lets the cluster go."""
+    lab.break_node("S2", later=[{"at": {"operation": "write"}, "faults": {"hangs": True}}])
+    deadlines = {"step": 60, "run": 3600 if cancel else 12, "cancel": 2}
+    begun = time.monotonic()
+    run = rig.start(cluster_of(lab, deadlines=deadlines)).id
+    rig.wait_for_step(run, "config_edit")
+    if cancel:
+        begun = time.monotonic()
+        steer.cancel(rig.engine, run, "enough")
+    done = rig.finished(run)
+    assert time.monotonic() - begun < (2 if cancel else 12) + 5
+    assert done.record.verdict is Verdict.CANCELLED
+    stuck = steps_of(done, "S2")["config_edit"]
+    assert (Status.CANCELLED, "abandoned") == (stuck.status, stuck.slug)
+    assert "config_edit did not end in time" in stuck.message
+    lab.heal("S2")
+    assert rig.rollout(cluster_of(lab)).record.verdict in {Verdict.JOINED, Verdict.FAILED}
+    nothing_half_written(lab)
+
+
+def test_a_step_has_one_deadline_over_all_its_tries(rig: Rig, lab: LabProcess) -> None:
+    """A node that hangs fails when its step's time is up, however often it may be tried; the others are done."""
+    lab.break_node("P1", later=[{"at": {"operation": "write"}, "faults": {"hangs": True}}])
+    retries = {"timeout": 5, "unreachable": 5}
+    done = rig.rollout(cluster_of(lab, deadlines={"step": 6}, retries=retries))
+    failed = steps_of(done, "P1")["config_edit"]
+    assert (Status.FAILED, True) == (failed.status, failed.seconds < 6 + 5)
+    assert {Status.CHANGED} == {node.status for node in done.nodes if node.node != "P1"}

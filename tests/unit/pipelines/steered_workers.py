@@ -234,6 +234,9 @@ class Site:
         if fence < self.fences.get(node, 0):
             return
         self.fences[node] = fence
+        outcomes = self.store.outcomes(run, message.args[1])
+        if not any((o.node, o.step) == (node, INSTALL_CHECK) for o in outcomes):
+            self.wrong.append(f"{node} was changed by {message.name} before it was looked at")
         self.changes.append((run, node, message.name))
         if self.store.run(run).state is RunState.CONCLUDED:
             self.wrong.append(f"{node} was changed by {message.name} after run {run} had ended")

@@ -44,10 +44,11 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
         self.runs: list[str] = []
         self.cancelled: set[str] = set()
 
-    @initialize()
-    def a_run(self) -> None:
-        """A rollout is asked for."""
-        self.runs.append(commands.start(self.engine, a_cluster()).id)
+    @initialize(messages=st.integers(0, 24))
+    def begun(self, messages: int) -> None:
+        """A rollout is asked for, and has got so far."""
+        self.another()
+        self.take_many(messages)
 
     # -- what operators do
 
@@ -91,8 +92,8 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
     @precondition(lambda self: len(self.runs) < 4)
     @rule()
     def another(self) -> None:
-        """Somebody else wants the same cluster."""
-        self.a_run()
+        """Somebody wants the cluster."""
+        self.runs.append(commands.start(self.engine, a_cluster()).id)
 
     # -- what the broker, workers and nodes do
 
@@ -104,14 +105,16 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
         self.taken(waiting[place % len(waiting)])
 
     @precondition(lambda self: self.site.app.waiting)
-    @rule(count=st.integers(1, 12))
+    @rule(count=st.integers(1, 24))
     def take_many(self, count: int) -> None:
-        """A worker that nothing is wrong with does what there is to do."""
+        """A worker that nothing is wrong with does what there is to do, and chords ring when they should."""
         for _ in range(count):
             if self.site.app.waiting:
                 self.taken(self.site.app.waiting[0])
             while self.site.workers:
                 self.site.go_on(self.site.workers[0])
+            if not self.site.app.waiting:
+                self.bell()
 
     @precondition(lambda self: self.site.app.waiting)
     @rule(place=st.integers(0, 30))

@@ -1,0 +1,229 @@
+"""What an operator asks of a run holds, whatever its workers are in the middle of; and no node holds a run for ever."""
+
+import os
+
+import pytest
+
+from pipelines import commands, steer
+from pipelines.reconcile import push_on, take_up
+from pipelines.rollout import join_and_verify
+from pipelines.watching import Watch
+from tests.unit.pipelines.steered_workers import PASSWORD, Message, Site, Worker
+from tests.unit.pipelines.test_steering_machine import CANCEL, RUN, STEP, a_cluster
+from workers.errors import Failure, InputRefused
+from workers.records import RunRecord, RunState, Status, StepOutcome, Verdict
+
+
+@pytest.fixture
+def site() -> Site:
+    """Four nodes, and nobody who does anything."""
+    os.environ[PASSWORD] = "nobody logs on"
+    return Site()
+
+
+def taken(site: Site, message: Message) -> None:
+    """A worker that nothing is wrong with does what a message asks for."""
+    if message.name.startswith(("esync.begin", "esync.join")):
+        site.app.waiting.remove(message)
+        (take_up if message.name == "esync.begin" else join_and_verify)(site.engine, *message.args)
+        return
+    before = list(site.workers)
+    site.take(message)
+    while others := [worker for worker in site.workers if worker not in before]:
+        site.go_on(others[0])
+
+
+def drained(site: Site, *, until: str = "") -> None:
+    """All messages are acted on, up to the first of that task."""
+    while waiting := [message for message in site.app.waiting if message.name != until]:
+        taken(site, waiting[0])
+
+
+def in_the_wave(site: Site) -> str:
+    """A run whose first wave has come to its second step, of which the messages lie there."""
+    run = commands.start(site.engine, a_cluster()).id
+    for turn in ("canary", "observe"):
+        drained(site)
+        join_and_verify(site.engine, run, turn)
+    drained(site, until="esync.config_edit")
+    assert {"S1", "S2"} == {message.args[2] for message in site.app.waiting}
+    return run
+
+
+def stuck_in_config_edit(site: Site, *, asking: str) -> Worker:
+    """The worker of one node gets no answer any more: to what it reads, or to what it changes."""
+    site.take(next(message for message in site.app.waiting if message.args[2] == "S1"))
+    (worker,) = site.workers
+    if asking == "change":
+        site.go_on(worker)
+    assert worker.asking == asking
+    return worker
+
+
+def looked(site: Site, run: str, watch: Watch, seconds: float) -> float:
+    """The reconciler looks each second, until the run has ended or those seconds have passed; gives when that was."""
+    begun = site.clock()
+    while site.clock() - begun < seconds and site.store.run(run).state is not RunState.CONCLUDED:
+        site.pass_by(1)
+        push_on(site.engine, run, watch)
+    return site.clock() - begun
+
+
+def outcome(site: Site, run: str, node: str, step: str) -> StepOutcome:
+    """What came of a step of the first wave."""
+    found = site.store.outcome(run, "wave-1", node, step)
+    assert found is not None
+    return found
+
+
+def free(site: Site) -> bool:
+    """Whether another run could have the cluster."""
+    site.store.create(RunRecord(id="probe", cluster="shop", spec={}))
+    return site.store.lock_cluster("shop", "probe", 1) is None
+
+
+def test_pause_then_cancel_ends_the_run(site: Site) -> None:
+    """Cancelled as soon as any worker hears of it; the cluster is free; what it had done stays told."""
+    run = in_the_wave(site)
+    steer.pause(site.engine, run)
+    drained(site)
+    assert not free(site)
+    steer.cancel(site.engine, run, "enough")
+    drained(site)
+    record = site.store.run(run)
+    assert (Verdict.CANCELLED, "cancelled: enough") == (record.verdict, record.summary)
+    assert free(site)
+    assert {Status.CANCELLED} == {outcome(site, run, node, "config_edit").status for node in ("S1", "S2")}
+
+
+def test_a_lost_cancel_is_seen_by_the_reconciler(site: Site) -> None:
+    """The flag is what counts; the message only makes it quick."""
+    run = in_the_wave(site)
+    steer.pause(site.engine, run)
+    steer.cancel(site.engine, run)
+    site.app.waiting.clear()
+    assert looked(site, run, Watch(5, site.clock), 5) <= 1
+    assert free(site)
+
+
+def test_a_cancel_is_for_good(site: Site) -> None:
+    """Neither to go on nor to pause is possible then; both say so, and what to do."""
+    run = in_the_wave(site)
+    steer.cancel(site.engine, run, "enough")
+    for late in (steer.pause, steer.resume):
+        with pytest.raises(InputRefused, match=r"is being cancelled \(enough\)") as refused:
+            late(site.engine, run)
+        assert f"esync retry {run}" in refused.value.remedy
+
+
+def test_a_paused_run_costs_nothing(site: Site) -> None:
+    """Each waiting message is acted on once; none comes back, none holds a node, and hours of it are no deadline."""
+    run = in_the_wave(site)
+    steer.pause(site.engine, run)
+    drained(site)
+    watch = Watch(5, site.clock)
+    push_on(site.engine, run, watch)
+    for _ in range(20):
+        site.pass_by(RUN)
+        push_on(site.engine, run, watch)
+        assert ([], {}) == (site.app.waiting, site.store.leases(run))
+    assert site.store.run(run).state is RunState.RUNNING
+    steer.resume(site.engine, run)
+    drained(site)
+    assert {Status.CHANGED} == {outcome(site, run, node, "service_restart").status for node in ("S1", "S2")}
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_resumed_run_goes_on_at_once(site: Site, lost: bool) -> None:  # noqa: FBT001 - a parameter
+    """By its message; should that be lost, at the next look."""
+    run = in_the_wave(site)
+    steer.pause(site.engine, run)
+    drained(site)
+    steer.resume(site.engine, run)
+    if lost:
+        site.app.waiting.clear()
+        push_on(site.engine, run, Watch(5, site.clock))
+    drained(site)
+    assert {("S1", "esync.service_restart"), ("S2", "esync.service_restart")} <= {c[1:] for c in site.changes}
+    assert len(site.changes) == len(set(site.changes))
+
+
+def test_a_step_whose_predecessor_was_turned_away_is_not_done(site: Site) -> None:
+    """A chain that was cut by a pause does not begin in its middle when the run goes on."""
+    run = in_the_wave(site)
+    steer.pause(site.engine, run)
+    for message in [one for one in site.app.waiting if one.name == "esync.config_edit"]:
+        site.take(message)  # turned away: the next messages of these chains are cert_copy
+    steer.resume(site.engine, run)
+    for message in [one for one in site.app.waiting if one.name == "esync.cert_copy"]:
+        site.take(message)
+    assert ([], []) == (site.workers, site.changes)
+    drained(site)
+    assert ["esync.config_edit", "esync.cert_copy", "esync.service_restart"] == [
+        step for _, node, step in site.changes if node == "S1"
+    ]
+
+
+@pytest.mark.parametrize("asking", ["read", "change"])
+def test_a_node_that_never_answers_does_not_hold_a_cancelled_run(site: Site, asking: str) -> None:
+    """It is given up some time after the cancel; whoever was stuck in it changes nothing more, and says nothing."""
+    run = in_the_wave(site)
+    stuck = stuck_in_config_edit(site, asking=asking)
+    steer.cancel(site.engine, run, "enough")
+    drained(site)
+    assert looked(site, run, Watch(5, site.clock), 100) <= CANCEL + 3
+    assert free(site)
+    given_up = outcome(site, run, "S1", "config_edit")
+    assert (Status.CANCELLED, "abandoned", True) == (given_up.status, given_up.slug, given_up.touched)
+    assert "S1: config_edit did not end in time after the run was cancelled (enough)" in given_up.message
+    assert "esync verify" in given_up.remedy
+    result = {node.node: node for node in commands.summary(site.engine, run).nodes}
+    assert "broken_off" == result["S1"].standing
+    before = list(site.changes)
+    while site.workers:
+        site.go_on(stuck)
+    assert (before, []) == (site.changes, site.wrong)
+    assert given_up == outcome(site, run, "S1", "config_edit")
+
+
+def test_a_node_that_never_answers_does_not_hold_a_run_beyond_its_deadline(site: Site) -> None:
+    """The run's deadline holds to a few seconds, by the clock of who looks."""
+    run = in_the_wave(site)
+    watch = Watch(5, site.clock)
+    push_on(site.engine, run, watch)
+    site.pass_by(RUN - 50)
+    push_on(site.engine, run, watch)
+    stuck_in_config_edit(site, asking="read")
+    assert 50 <= looked(site, run, watch, 200) <= 55
+    record = site.store.run(run)
+    assert (Verdict.CANCELLED, True) == (record.verdict, "took longer than its deadline of 1000 s" in record.summary)
+    assert free(site)
+
+
+def test_a_node_that_never_answers_does_not_hold_the_others(site: Site) -> None:
+    """Its step fails a few seconds after the deadline of a step, and the wave behind it begins without it."""
+    run = in_the_wave(site)
+    stuck_in_config_edit(site, asking="read")
+    drained(site)
+    watch, begun = Watch(5, site.clock), site.clock()
+    while site.store.run(run).turns[-1].name == "wave-1" and site.clock() - begun < 3 * STEP:
+        site.pass_by(1)
+        push_on(site.engine, run, watch)
+    failed = outcome(site, run, "S1", "config_edit")
+    assert (Status.FAILED, Failure.TIMEOUT, "abandoned") == (failed.status, failed.failure, failed.slug)
+    assert Status.SKIPPED is outcome(site, run, "S1", "service_restart").status
+    assert site.store.run(run).turns[-1].nodes == ("P1", "P2")
+    assert Status.CHANGED is outcome(site, run, "S2", "service_restart").status
+    assert STEP <= site.clock() - begun <= STEP + 5
+
+
+def test_clocks_of_machines_have_no_say_in_the_deadline(site: Site) -> None:
+    """A run from a machine whose clock is hours off has its whole time; the next observer goes on counting."""
+    for hours in (-5, 5):
+        run = commands.start(site.engine, a_cluster()).id
+        watch = Watch(5, site.clock)
+        assert 0 <= watch.spent(run, {}, hours * 3600.0, going=True) <= 5
+        site.pass_by(60)
+        spent = watch.spent(run, {}, hours * 3600.0 + 60, going=True)
+        assert 60 <= spent <= 65
+        assert spent == Watch(5, site.clock).spent(run, {"spent": str(spent)}, 0, going=True)
