@@ -1,6 +1,7 @@
 """Processes that we start and end: each in its own session, with its own log, secrets in its environment only."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -38,6 +39,12 @@ def in_words(status: int | None) -> str:
         with contextlib.suppress(ValueError):
             return f"was ended by {signal.Signals(-status).name}"
     return f"ended with status {status}"
+
+
+def _event(line: str) -> str:
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        return str(json.loads(line)["event"])
+    return line
 
 
 class Child:
@@ -116,10 +123,10 @@ class Child:
         )
 
     def last_words(self) -> str:
-        """The last line of its log, masked as logs are."""
+        """The last line of its log, masked as logs are; of a line in JSON only what happened."""
         with contextlib.suppress(OSError):
             lines = self.log.read_bytes()[-_LAST_WORDS:].decode("utf-8", "replace").splitlines()
-            return next((scrubbed(line.strip()) for line in reversed(lines) if line.strip()), "")
+            return next((scrubbed(_event(line.strip())) for line in reversed(lines) if line.strip()), "")
         return ""
 
     def __enter__(self) -> Self:

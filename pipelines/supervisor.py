@@ -136,9 +136,14 @@ class Supervisor:
 
     def _give_up(self, one: _Watched, how: str) -> None:
         one.given_up = True
-        said = one.service.last_words()
+        # One that was killed has said nothing about it: its last words are of something else.
+        killed = (one.service.ended or 0) < 0
+        said = "" if killed else one.service.last_words()
         message = f"the {one.service.name} {how}" + (f": {said}" if said else "")
         if one.needed:
-            self._lost = ServiceLost(message, remedy="see its log for the cause", file=str(one.service.log))
+            remedy = (
+                "see who ends it; the kernel does so when memory runs out" if killed else "see its log for the cause"
+            )
+            self._lost = ServiceLost(message, remedy=remedy, file=str(one.service.log))
         else:
             self._say(f"{message}; it is not started any more, the rest goes on; its log: {one.service.log}")

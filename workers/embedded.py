@@ -223,7 +223,7 @@ class EmbeddedBroker:
             FileTrouble: the folder cannot be used.
             StoreUnavailable: the server does not start; the message has its last words.
         """
-        make_folder(self.folder / "data")
+        make_folder(make_folder(self.folder) / "data")
         with contextlib.closing(_Lock(self.folder / "broker.lock")) as turn:
             turn.take()
             try:

@@ -182,7 +182,7 @@ def start_process(
     Raises:
         FileTrouble: it cannot be started.
     """
-    with _told(folder, "worked in"):
+    try:
         return subprocess.Popen(  # noqa: S603 - callers start our own programs only
             arguments,
             stdin=subprocess.DEVNULL,
@@ -193,6 +193,8 @@ def start_process(
             start_new_session=True,
             umask=_UMASK,
         )
+    except OSError as error:  # it knows whether program or folder
+        raise as_trouble(error, doing="started or worked in") from error
 
 
 def end_process(process: subprocess.Popen[bytes], patience: float) -> None:

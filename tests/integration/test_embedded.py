@@ -20,7 +20,7 @@ from tests.conftest import absent
 from workers import embedded
 from workers.connection import connect
 from workers.embedded import EmbeddedBroker, find_server, running
-from workers.errors import InputRefused, StoreUnavailable
+from workers.errors import FileTrouble, InputRefused, StoreUnavailable
 
 pytestmark = pytest.mark.integration
 
@@ -246,6 +246,6 @@ def test_a_server_on_the_path_must_be_recent(
 def test_an_unusable_folder_is_said(tmp_path: Path) -> None:
     """A file in the place of the folder is the caller's error, named."""
     (tmp_path / "state").write_text("")
-    with pytest.raises(InputRefused) as caught:
+    with pytest.raises(FileTrouble) as caught:
         EmbeddedBroker(tmp_path / "state").start()
     assert str(tmp_path / "state") == caught.value.file
