@@ -15,9 +15,9 @@ from typing import Any, Self
 
 from workers.errors import EsyncError
 from workers.logs import scrubbed
-from workers.private import end_process, make_folder, open_private, start_process, undisturbed
+from workers.private import end_process, in_words, make_folder, open_private, start_process, undisturbed
 
-__all__ = ["Child", "Shield", "end_orphan", "environment", "in_words", "started_at"]
+__all__ = ["Child", "Shield", "end_orphan", "environment", "started_at"]
 
 #: Variables of the operator's shell that would change what the children do behind our back.
 _NOT_INHERITED = ("CELERY_", "FLOWER_")
@@ -29,16 +29,6 @@ def environment(own: Mapping[str, str]) -> dict[str, str]:
     """The environment of a child: this process's, without what would misguide Celery or Flower, and `own`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
     return {**kept, "PYTHONUNBUFFERED": "1", **own}
-
-
-def in_words(status: int | None) -> str:
-    """How a process ended. None: it was not ours to wait for, nobody knows."""
-    if status is None:
-        return "ended"
-    if status < 0:
-        with contextlib.suppress(ValueError):
-            return f"was ended by {signal.Signals(-status).name}"
-    return f"ended with status {status}"
 
 
 def _event(line: str) -> str:
@@ -121,6 +111,10 @@ class Child:
         return EsyncError(
             f"the {self.name} {how}" + (f": {said}" if said else ""), remedy="see its log", file=str(self.log)
         )
+
+    def trouble(self) -> str:
+        """What is wrong with it while it runs: nothing that can be seen from here."""
+        return ""
 
     def last_words(self) -> str:
         """The last line of its log, masked as logs are; of a line in JSON only what happened."""

@@ -23,6 +23,7 @@ __all__ = [
     "as_trouble",
     "check_output",
     "end_process",
+    "in_words",
     "make_folder",
     "open_private",
     "start_process",
@@ -226,3 +227,13 @@ def undisturbed() -> Iterator[None]:
             signal.signal(one, handler)
         for number in came[:1]:
             signal.raise_signal(number)
+
+
+def in_words(status: int | None) -> str:
+    """How a process ended. None: it was not ours to wait for, nobody knows."""
+    if status is None:
+        return "ended"
+    if status < 0:
+        with contextlib.suppress(ValueError):
+            return f"was ended by {signal.Signals(-status).name}"
+    return f"ended with status {status}"

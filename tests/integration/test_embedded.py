@@ -213,6 +213,19 @@ def test_a_port_taken_in_the_last_moment_is_left_alone(
     assert not called(thief)
 
 
+def test_a_server_that_is_stopped_is_in_trouble(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that runs and does not answer (SIGSTOP) is told from one that works, and from one that is dead."""
+    monkeypatch.setattr("workers.connection.ANSWER_TIMEOUT", 0.3)
+    with EmbeddedBroker(folder) as broker:
+        assert (broker.alive, broker.trouble()) == (True, "")
+        process = psutil.Process(broker.pid)
+        process.suspend()
+        assert (broker.alive, broker.trouble()) == (True, "does not answer")
+        process.kill()
+        broker.wait()
+        assert (broker.alive, broker.trouble()) == (False, "")
+
+
 def test_a_server_that_does_not_start_has_the_last_word(folder: Path) -> None:
     """Data it cannot read: the error has the server's own reason and the log's path."""
     (folder / "data" / "appendonlydir").mkdir(parents=True)

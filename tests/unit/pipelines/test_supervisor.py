@@ -135,6 +135,31 @@ def test_one_that_cannot_be_started_is_told_and_given_up(tmp_path: Path) -> None
     assert any("could not be started again" in text and "Is a directory" in text for text in told)
 
 
+def test_one_that_is_of_no_use_for_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that runs and cannot do its work is told about once, then given up with what is wrong."""
+    monkeypatch.setattr(supervisor, "ILL", 0.3)
+    monkeypatch.setattr(supervisor, "_EXAMINED", 0.01)
+    told: list[str] = []
+    with watched(tmp_path, STAYS, told) as (child, guard):
+        monkeypatch.setattr(child, "trouble", lambda: "cannot write its data to disk")
+        error = _lost(guard)
+    assert error.message.startswith("the thing cannot write its data to disk for 0 seconds")
+    assert len(told) == 1
+
+
+def test_one_that_gets_well_again_is_not_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trouble that passes, space that was freed, is told and forgotten."""
+    monkeypatch.setattr(supervisor, "ILL", 0.5)
+    monkeypatch.setattr(supervisor, "_EXAMINED", 0.01)
+    told: list[str] = []
+    with watched(tmp_path, STAYS, told) as (child, guard):
+        monkeypatch.setattr(child, "trouble", lambda: "is ill")
+        until(lambda: told)
+        monkeypatch.setattr(child, "trouble", lambda: "")
+        time.sleep(0.8)
+        guard.check()
+
+
 def test_a_stopped_process_is_ended_without_a_wait(tmp_path: Path) -> None:
     """One that somebody stopped (SIGSTOP) hears that it has to end."""
     with watched(tmp_path, STAYS, []) as (child, guard):
