@@ -209,7 +209,7 @@ def test_a_full_disk_behind_stdout_is_a_sentence(tmp_path: Path, arguments: list
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("after", [0.3 + 0.15 * step for step in range(20)] if EXHAUSTIVE else [1.2])
+@pytest.mark.parametrize("after", [0.6 + 0.15 * step for step in range(18)] if EXHAUSTIVE else [1.2])
 def test_a_start_that_is_broken_off_leaves_nothing(tmp_path: Path, number: signal.Signals, after: float) -> None:
     """Ctrl-C or SIGTERM at any moment of the start: no process is left, and no traceback."""
     with _started(tmp_path, "up") as up:
