@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.installed
 SAMPLED = $(shell grep -rl "from tests.sampling import" tests)
 
-PIP     = $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
+PIP     = $(BIN)/pip install --quiet --quiet --disable-pip-version-check --no-deps
 LOCK    = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
           --no-emit-index-url --no-emit-find-links $(UPGRADE) pyproject.toml
 

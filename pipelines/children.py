@@ -1,6 +1,7 @@
 """Processes that we start and end: each in its own session, with its own log, secrets in its environment only."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -14,9 +15,9 @@ from typing import Any, Self
 
 from workers.errors import EsyncError
 from workers.logs import scrubbed
-from workers.private import end_process, make_folder, open_private, start_process, undisturbed
+from workers.private import end_process, in_words, make_folder, open_private, start_process, undisturbed
 
-__all__ = ["Child", "Shield", "end_orphan", "environment", "in_words", "started_at"]
+__all__ = ["Child", "Shield", "end_orphan", "environment", "started_at"]
 
 #: Variables of the operator's shell that would change what the children do behind our back.
 _NOT_INHERITED = ("CELERY_", "FLOWER_")
@@ -30,14 +31,10 @@ def environment(own: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "PYTHONUNBUFFERED": "1", **own}
 
 
-def in_words(status: int | None) -> str:
-    """How a process ended. None: it was not ours to wait for, nobody knows."""
-    if status is None:
-        return "ended"
-    if status < 0:
-        with contextlib.suppress(ValueError):
-            return f"was ended by {signal.Signals(-status).name}"
-    return f"ended with status {status}"
+def _event(line: str) -> str:
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        return str(json.loads(line)["event"])
+    return line
 
 
 class Child:
@@ -115,11 +112,15 @@ class Child:
             f"the {self.name} {how}" + (f": {said}" if said else ""), remedy="see its log", file=str(self.log)
         )
 
+    def trouble(self) -> str:
+        """What is wrong with it while it runs: nothing that can be seen from here."""
+        return ""
+
     def last_words(self) -> str:
-        """The last line of its log, masked as logs are."""
+        """The last line of its log, masked as logs are; of a line in JSON only what happened."""
         with contextlib.suppress(OSError):
             lines = self.log.read_bytes()[-_LAST_WORDS:].decode("utf-8", "replace").splitlines()
-            return next((scrubbed(line.strip()) for line in reversed(lines) if line.strip()), "")
+            return next((scrubbed(_event(line.strip())) for line in reversed(lines) if line.strip()), "")
         return ""
 
     def __enter__(self) -> Self:

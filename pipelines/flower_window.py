@@ -36,6 +36,9 @@ MOST_TASKS = 20_000  #: kept in memory: four steps on 1,000 nodes, five times ov
 class _Refused(RequestHandler):
     """The answer to whoever does not know the password, whatever was asked for and by which method."""
 
+    def check_xsrf_cookie(self) -> None:
+        """Comes before `prepare`, and would answer for us."""
+
     def prepare(self) -> None:
         """Asks for the password."""
         self.set_status(401)

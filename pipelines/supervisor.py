@@ -12,15 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from pipelines.children import in_words
 from workers.errors import EsyncError, ServiceLost
+from workers.private import in_words
 
 __all__ = ["DEATHS", "Service", "Supervisor"]
 
 DEATHS = 5  #: within WINDOW, after which a service is given up
 WINDOW = 60.0  #: seconds
 PAUSE = 0.5  #: seconds before the first new start; doubled at each further one
+ILL = 60.0  #: seconds that a service which runs may be of no use, its disk full for example, before it is given up
 _LOOK = 0.3  #: seconds between two looks
+_EXAMINED = 3.0  #: seconds between two examinations of a service that runs
 
 Say = Callable[[str], None]
 
@@ -47,6 +49,9 @@ class Service(Protocol):
     def start(self) -> object:
         """Starts it, also again."""
 
+    def trouble(self) -> str:
+        """Why it is of no use although it runs, as the end of a sentence; empty when it is."""
+
     def last_words(self) -> str:
         """The last line of its log."""
 
@@ -58,6 +63,22 @@ class _Watched:
     ready: bool = False
     given_up: bool = False
     deaths: deque[float] = field(default_factory=deque)
+    examined: float = 0.0
+    trouble: str = ""
+    ill_since: float = 0.0
+
+    def examine(self) -> str:
+        """What is wrong with it that was not when it was last looked at; empty when nothing is, or it is known."""
+        now = time.monotonic()
+        if now - self.examined < _EXAMINED:
+            return ""
+        before, self.examined, self.trouble = self.trouble, now, self.service.trouble()
+        self.ill_since = (self.ill_since if before else now) if self.trouble else 0.0
+        return self.trouble if self.trouble != before else ""
+
+    def is_hopeless(self) -> bool:
+        """Whether it has been of no use for too long."""
+        return bool(self.trouble) and time.monotonic() - self.ill_since > ILL
 
     def died(self) -> int:
         """Counts a death; how many there were within the window, this one included."""
@@ -115,8 +136,19 @@ class Supervisor:
     def _loop(self) -> None:
         while self._lost is None and not self._end.wait(_LOOK):
             for one in self._watched:
-                if not one.service.alive and not one.given_up and not self._end.is_set():
+                if one.given_up or self._end.is_set():
+                    continue
+                if not one.service.alive:
                     self._again(one)
+                else:
+                    self._examine(one)
+
+    def _examine(self, one: _Watched) -> None:
+        name, log = one.service.name, one.service.log
+        if trouble := one.examine():
+            self._say(f"the {name} {trouble}; everything waits for that, {ILL:.0f} seconds at most; its log: {log}")
+        if one.is_hopeless():
+            self._give_up(one, f"{one.trouble} for {ILL:.0f} seconds")
 
     def _again(self, one: _Watched) -> None:
         service, how = one.service, in_words(one.service.ended)
@@ -136,9 +168,14 @@ class Supervisor:
 
     def _give_up(self, one: _Watched, how: str) -> None:
         one.given_up = True
-        said = one.service.last_words()
+        # One that was killed has said nothing about it: its last words are of something else.
+        killed = (one.service.ended or 0) < 0
+        said = "" if killed else one.service.last_words()
         message = f"the {one.service.name} {how}" + (f": {said}" if said else "")
         if one.needed:
-            self._lost = ServiceLost(message, remedy="see its log for the cause", file=str(one.service.log))
+            remedy = (
+                "see who ends it; the kernel does so when memory runs out" if killed else "see its log for the cause"
+            )
+            self._lost = ServiceLost(message, remedy=remedy, file=str(one.service.log))
         else:
             self._say(f"{message}; it is not started any more, the rest goes on; its log: {one.service.log}")

@@ -36,6 +36,7 @@ LONGEST = (
     "contract/test_session_powershell.py",
     "integration/test_rollback.py",
     "integration/test_services.py",
+    "integration/test_supervision.py",
     "integration/test_restart_owed.py",
     "windows/test_windows_session.py",
     "integration/test_plan.py",

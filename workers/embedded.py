@@ -24,7 +24,7 @@ from redis.exceptions import RedisError
 
 from workers.connection import connect
 from workers.errors import InputRefused, StoreUnavailable
-from workers.private import end_process, make_folder, open_private, start_process, undisturbed, write_private
+from workers.private import end_process, in_words, make_folder, open_private, start_process, undisturbed, write_private
 from workers.settings import Secret
 
 __all__ = ["EmbeddedBroker", "find_server", "running"]
@@ -209,6 +209,15 @@ class EmbeddedBroker:
         """The exit status of a server that this object started; None while it runs, and of any other."""
         return self._process.poll() if self._process is not None else None
 
+    def trouble(self) -> str:
+        """Why a server that runs is of no use, as the end of a sentence; empty when it is."""
+        try:
+            with connect(self.url) as client:
+                state = client.info("persistence")
+        except (RedisError, StoreUnavailable):
+            return "does not answer" if self.alive else ""
+        return "cannot write its data to disk (is it full?)" if state.get("aof_last_write_status") == "err" else ""
+
     def last_words(self) -> str:
         """The last line of its log that tells nothing secret."""
         with contextlib.suppress(OSError):
@@ -223,7 +232,7 @@ class EmbeddedBroker:
             FileTrouble: the folder cannot be used.
             StoreUnavailable: the server does not start; the message has its last words.
         """
-        make_folder(self.folder / "data")
+        make_folder(make_folder(self.folder) / "data")
         with contextlib.closing(_Lock(self.folder / "broker.lock")) as turn:
             turn.take()
             try:
@@ -311,8 +320,8 @@ class EmbeddedBroker:
         if "Address already in use" in said:
             return 0
         raise StoreUnavailable(
-            f"the embedded broker ended with status {status}: {_last(said)}",
-            remedy="see its log",
+            f"the embedded broker {in_words(status)}" + (f": {_last(said)}" if said else ""),
+            remedy="free space in the state folder, or set ESYNC_STATE" if "No space left" in said else "see its log",
             file=str(self.log),
         )
 

@@ -23,6 +23,7 @@ __all__ = [
     "as_trouble",
     "check_output",
     "end_process",
+    "in_words",
     "make_folder",
     "open_private",
     "start_process",
@@ -182,7 +183,7 @@ def start_process(
     Raises:
         FileTrouble: it cannot be started.
     """
-    with _told(folder, "worked in"):
+    try:
         return subprocess.Popen(  # noqa: S603 - callers start our own programs only
             arguments,
             stdin=subprocess.DEVNULL,
@@ -193,6 +194,8 @@ def start_process(
             start_new_session=True,
             umask=_UMASK,
         )
+    except OSError as error:  # it knows whether program or folder
+        raise as_trouble(error, doing="started or worked in") from error
 
 
 def end_process(process: subprocess.Popen[bytes], patience: float) -> None:
@@ -224,3 +227,13 @@ def undisturbed() -> Iterator[None]:
             signal.signal(one, handler)
         for number in came[:1]:
             signal.raise_signal(number)
+
+
+def in_words(status: int | None) -> str:
+    """How a process ended. None: it was not ours to wait for, nobody knows."""
+    if status is None:
+        return "ended"
+    if status < 0:
+        with contextlib.suppress(ValueError):
+            return f"was ended by {signal.Signals(-status).name}"
+    return f"ended with status {status}"

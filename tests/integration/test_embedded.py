@@ -20,7 +20,7 @@ from tests.conftest import absent
 from workers import embedded
 from workers.connection import connect
 from workers.embedded import EmbeddedBroker, find_server, running
-from workers.errors import InputRefused, StoreUnavailable
+from workers.errors import FileTrouble, InputRefused, StoreUnavailable
 
 pytestmark = pytest.mark.integration
 
@@ -213,6 +213,19 @@ def test_a_port_taken_in_the_last_moment_is_left_alone(
     assert not called(thief)
 
 
+def test_a_server_that_is_stopped_is_in_trouble(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that runs and does not answer (SIGSTOP) is told from one that works, and from one that is dead."""
+    monkeypatch.setattr("workers.connection.ANSWER_TIMEOUT", 0.3)
+    with EmbeddedBroker(folder) as broker:
+        assert (broker.alive, broker.trouble()) == (True, "")
+        process = psutil.Process(broker.pid)
+        process.suspend()
+        assert (broker.alive, broker.trouble()) == (True, "does not answer")
+        process.kill()
+        broker.wait()
+        assert (broker.alive, broker.trouble()) == (False, "")
+
+
 def test_a_server_that_does_not_start_has_the_last_word(folder: Path) -> None:
     """Data it cannot read: the error has the server's own reason and the log's path."""
     (folder / "data" / "appendonlydir").mkdir(parents=True)
@@ -246,6 +259,6 @@ def test_a_server_on_the_path_must_be_recent(
 def test_an_unusable_folder_is_said(tmp_path: Path) -> None:
     """A file in the place of the folder is the caller's error, named."""
     (tmp_path / "state").write_text("")
-    with pytest.raises(InputRefused) as caught:
+    with pytest.raises(FileTrouble) as caught:
         EmbeddedBroker(tmp_path / "state").start()
     assert str(tmp_path / "state") == caught.value.file

@@ -1,12 +1,21 @@
 """Flower while a run proceeds: the four steps by name and their phases, and nothing secret on any page."""
 
 import base64
+import contextlib
+import http.client
 import json
+import os
+import re
+import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
+from flower.urls import handlers
 
 from pipelines import commands
 from pipelines.services import FlowerAccess, working
@@ -56,3 +65,52 @@ def test_flower_shows_the_steps_and_no_secret(tmp_path: Path) -> None:
         broker = str(services.engine.app.conf.broker_url).split("@")[0].rpartition(":")[2]
         for secret in (PLANTED, lab.password, key, broker):
             assert secret not in shown
+
+
+def _answer(flower: FlowerAccess, method: str, path: str, header: str = "") -> int:
+    connection = http.client.HTTPConnection(urlsplit(flower.url).netloc, timeout=10)
+    with contextlib.closing(connection):
+        connection.request(method, path, headers={"Authorization": header} if header else {})
+        return connection.getresponse().status
+
+
+def test_flower_answers_nobody_without_the_password(tmp_path: Path) -> None:
+    """Every route that Flower has, by every method, and what it has not: 401 without the right password."""
+    routes = [route[0] if isinstance(route, tuple) else route.regex.pattern for route in handlers]
+    assert {"/metrics", "/healthcheck"} <= set(routes)
+    paths = [re.sub(r"\(\.[+*]\)", "x", route).rstrip("$?").replace(".*", "/nothing") for route in routes]
+    with working(Settings(state=tmp_path / "state"), lambda _: None, kind="up", flower=True) as services:
+        flower = services.flower
+        assert flower is not None
+        known = base64.b64encode(f"{flower.user}:{flower.password.reveal()}".encode()).decode()
+        for path in paths:
+            for method in ("GET", "HEAD", "POST", "OPTIONS", "DELETE"):
+                assert (path, method, 401) == (path, method, _answer(flower, method, path))
+        wrong = base64.b64encode(f"{flower.user}:{flower.password.reveal()}x".encode()).decode()
+        for header in (f"Basic {wrong}", "Basic", "Basic %", f"Bearer {known}", "Basic w6Q6", known):
+            assert (header, 401) == (header, _answer(flower, "GET", "/metrics", header))
+        for path in ("/metrics", "/healthcheck", "/workers", "/static/css/flower.css"):
+            assert (path, 200) == (path, _answer(flower, "GET", path, f"Basic {known}"))
+        assert _answer(flower, "POST", "/api/worker/shutdown/x", f"Basic {known}") == 403
+        (process,) = [one for one in psutil.process_iter() if "pipelines.flower_window" in _command(one, tmp_path)]
+        assert "ESYNC_SEAL_KEY" not in process.environ()
+
+
+def _command(process: psutil.Process, folder: Path) -> list[str]:
+    with contextlib.suppress(psutil.Error, OSError):
+        if process.cwd().startswith(str(folder)):
+            return process.cmdline()
+    return []
+
+
+@pytest.mark.parametrize("logon", ["", "esync:", "esync"])
+def test_flower_does_not_start_without_a_password(logon: str) -> None:
+    """No password, no window: it ends with a sentence."""
+    own = {"FLOWER_BASIC_AUTH": logon} if logon else {}
+    given = {**os.environ, "ESYNC_BROKER_URL": "redis://:x@127.0.0.1:1/0", **own}
+    command = [sys.executable, "-m", "pipelines.flower_window"]
+    ended = subprocess.run(command, env=given, capture_output=True, text=True, timeout=60, check=False)
+    assert (1, "set FLOWER_BASIC_AUTH to USER:PASSWORD; Flower is not started without\n") == (
+        ended.returncode,
+        ended.stderr,
+    )

@@ -16,15 +16,16 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from lab.remote import spare_addresses
+from lab.remote import running_lab, spare_addresses
 from pipelines.machine import who_runs
 from pipelines.services import FlowerAccess, looking, working
+from tests.sampling import EXHAUSTIVE
 from workers.errors import InputRefused
 from workers.settings import Settings
 
 pytestmark = pytest.mark.integration
 
-ESYNC = [sys.executable, "-c", "from pipelines.cli import main; main()"]
+ESYNC = [sys.executable, "-c", "from pipelines.entry import main; main()"]
 FAST = 40.0
 
 
@@ -99,7 +100,7 @@ def test_a_worker_that_dies_is_started_again(tmp_path: Path) -> None:
         worker.kill()
         _until(lambda: any("is started again" in text for text in told))
         _until(lambda: services.engine.app.control.ping(timeout=0.5, limit=1))
-    assert "the worker ended with status -9" in told[0]
+    assert "the worker was ended by SIGKILL and is started again (1 of 4)" in told[0]
     assert _processes(tmp_path) == []
 
 
@@ -153,6 +154,71 @@ def test_up_serves_other_commands_until_it_is_interrupted(tmp_path: Path) -> Non
         assert len(_processes(tmp_path / "state")) == 3
         up.send_signal(signal.SIGINT)
         assert up.wait(FAST) == 0
+    assert _processes(tmp_path) == []
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o277] if EXHAUSTIVE else [0o000, 0o277])
+def test_what_is_left_on_this_machine_is_private(tmp_path: Path, umask: int) -> None:
+    """Whatever the umask: each file of the state folder is 0600, each folder 0700, those of the children included."""
+    state = tmp_path / "new" / "state"
+    before = os.umask(umask)
+    try:
+        with working(Settings(state=state), _quiet, kind="up", flower=True) as services:
+            services.engine.store.runs()
+            made = sorted(state.rglob("*"))
+    finally:
+        os.umask(before)
+    names = {path.name for path in made}
+    assert {"seal.key", "flower.password", "services.json", "services.lock", "worker.log", "flower.log"} <= names
+    assert {"broker.conf", "broker.url", "broker.pid", "broker.log", "broker.lock", "broker.owner"} <= names
+    assert any(".aof" in name for name in names)
+    assert {"0o600"} == {oct(path.stat().st_mode & 0o7777) for path in state.rglob("*") if path.is_file()}
+    folders = [path for path in (state.parent, state, *made) if path.is_dir()]
+    assert {"0o700"} == {oct(path.stat().st_mode & 0o7777) for path in folders}
+
+
+def test_a_reader_that_leaves_changes_nothing(tmp_path: Path) -> None:
+    """`esync plan ... | head -c 1`: the plan is saved, the exit status is that of the plan, nobody complains."""
+    with (
+        running_lab(tmp_path / "lab", "--nodes", "2", "--address", spare_addresses()) as lab,
+        _started(tmp_path, "plan", str(lab.cluster), "-o", str(tmp_path / "plan.json")) as plan,
+    ):
+        assert plan.stdout is not None
+        plan.stdout.close()
+        plan.stdout = None
+        told = plan.stderr.read() if plan.stderr else ""
+        assert plan.wait(FAST) == 2
+    assert "error" not in told
+    assert "Traceback" not in told
+    assert json.loads((tmp_path / "plan.json").read_text())["esync_plan"] == 1
+
+
+@pytest.mark.parametrize("arguments", [["runs", "--json"], ["--help"], ["--version"]])
+def test_a_full_disk_behind_stdout_is_a_sentence(tmp_path: Path, arguments: list[str]) -> None:
+    """Output into a full disk ends with 1 and says so, once."""
+    own = {**os.environ, "ESYNC_STATE": str(tmp_path / "state")}
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [*ESYNC, *arguments], env=own, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines() == [
+        "error: a file or stream cannot be used: No space left on device",
+        "  do: free space there, or name another place",
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("after", [0.6 + 0.15 * step for step in range(18)] if EXHAUSTIVE else [1.2])
+def test_a_start_that_is_broken_off_leaves_nothing(tmp_path: Path, number: signal.Signals, after: float) -> None:
+    """Ctrl-C or SIGTERM at any moment of the start: no process is left, and no traceback."""
+    with _started(tmp_path, "up") as up:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            up.wait(after)
+        up.send_signal(number)
+        told = up.communicate(timeout=FAST)[1]
+    assert up.returncode in {0, 128 + number, -number}
+    assert "Traceback" not in told
     assert _processes(tmp_path) == []
 
 

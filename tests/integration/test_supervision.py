@@ -1,0 +1,134 @@
+"""Services that die under a command of ours: the run goes on, or the command ends and says how to go on."""
+
+import contextlib
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from rich.console import Console
+
+from pipelines import commands
+from pipelines.attend import attend
+from pipelines.services import DRAIN, Running, looking, working
+from tests.integration.rig import cluster_of, four_servers
+from workers.errors import ServiceLost
+from workers.records import RunState
+from workers.settings import Settings
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker left is taken up after seconds; the worker gets this from our environment."""
+    for name, value in {"LEASE": "2", "STALL_AFTER": "2", "RECONCILE_EVERY": "0.5"}.items():
+        monkeypatch.setenv(f"ESYNC_{name}", value)
+    monkeypatch.setattr("pipelines.supervisor.PAUSE", 0.05)
+
+
+def _ours(folder: Path, word: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.cwd().startswith(str(folder)) and word in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+@contextlib.contextmanager
+def meanwhile(does: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Something else that happens at the same time, until the block is left."""
+    over = threading.Event()
+    thread = threading.Thread(target=does, args=(over,))
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _when_writing(services: Running, over: threading.Event) -> bool:
+    """Waits until a wave of the newest run is open."""
+    while not over.wait(0.05):
+        runs = services.engine.store.runs(1)
+        if runs and runs[0].turn and runs[0].turn.stage == "wave":
+            return True
+    return False
+
+
+def _people() -> Console:
+    return Console(file=io.StringIO(), width=200)
+
+
+@pytest.mark.parametrize("victim", ["celery", "valkey"])
+def test_a_run_whose_service_is_killed_goes_on(tmp_path: Path, victim: str) -> None:
+    """Worker or broker, `kill -9` in the middle of a wave: started again by the command, and the run ends joined."""
+    told: list[str] = []
+    settings = Settings(state=tmp_path / "state")
+    with (
+        four_servers(tmp_path / "lab") as lab,
+        working(settings, told.append) as services,
+    ):
+        for node in ("S1", "S2", "P1", "P2"):
+            lab.break_node(node, latency_ms=60)
+
+        def kill(over: threading.Event) -> None:
+            if _when_writing(services, over):
+                for process in _ours(settings.state, victim):
+                    process.kill()
+
+        with meanwhile(kill):
+            report = attend(services, cluster_of(lab), _people())
+    assert report.verdict == "joined"
+    assert any("was ended by SIGKILL and is started again" in text for text in told)
+    assert _ours(tmp_path, "") == []
+
+
+def test_a_worker_that_cannot_live_ends_the_command_not_the_run(tmp_path: Path) -> None:
+    """Killed each time it comes back: the command ends with an error that says how to go on; and so it does."""
+    told: list[str] = []
+    settings = Settings(state=tmp_path / "state")
+    with four_servers(tmp_path / "lab") as lab:
+        for node in ("S1", "S2", "P1", "P2"):
+            lab.break_node(node, latency_ms=60)
+
+        def kill(over: threading.Event) -> None:
+            while not over.wait(0.05):
+                for process in _ours(settings.state, "celery"):
+                    if any(one.turn for one in first.engine.store.runs(1)):
+                        with contextlib.suppress(psutil.Error):
+                            process.kill()
+
+        with (
+            pytest.raises(ServiceLost, match="the worker was ended by SIGKILL, 5 times") as caught,
+            working(settings, told.append) as first,
+            meanwhile(kill),
+        ):
+            attend(first, cluster_of(lab), _people())
+        assert _ours(settings.state, "") == []
+        with looking(settings) as engine:
+            (run,) = engine.store.runs()
+        assert run.state is not RunState.CONCLUDED
+        assert f"esync watch {run.id}" in caught.value.remedy
+        with working(settings, told.append, kind="watch") as second:
+            until = time.monotonic() + 60
+            while second.engine.store.run(run.id).state is not RunState.CONCLUDED:
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            assert commands.status(second.engine, run.id).verdict == "joined"
+
+
+def test_a_worker_that_is_stopped_is_ended_with_the_command(tmp_path: Path) -> None:
+    """A worker that somebody stopped (SIGSTOP) hears its end all the same: no wait, nothing left."""
+    settings = Settings(state=tmp_path / "state")
+    with working(settings, lambda _: None):
+        (worker,) = _ours(settings.state, "celery")
+        worker.suspend()
+        begun = time.monotonic()
+    assert time.monotonic() - begun < DRAIN
+    assert _ours(tmp_path, "") == []

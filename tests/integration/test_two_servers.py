@@ -1,0 +1,44 @@
+"""A broker and a run store on two servers: a command that fails leaves no run that goes on behind its back."""
+
+import socket
+
+import pytest
+
+from pipelines import commands
+from pipelines.engine import connect_engine
+from tests.unit.pipelines.sample_run import cluster_of
+from workers.errors import StoreUnavailable
+from workers.settings import Secret, Settings
+from workers.store import RedisStore
+
+pytestmark = pytest.mark.integration
+
+
+def test_no_run_is_created_when_the_broker_does_not_answer(
+    redis_store: RedisStore, valkey_url: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store answers, the broker does not: the command says which, and the store holds no run."""
+    monkeypatch.setattr("pipelines.engine.REACH", 0.2)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+        engine = connect_engine(Settings(broker_url=Secret(f"redis://:x@{address}/0"), store_url=valkey_url))
+        with pytest.raises(StoreUnavailable, match=f"at {address} cannot be reached"):
+            commands.start(engine, cluster_of())
+    assert redis_store.runs() == ()
+
+
+def test_a_run_whose_message_was_not_taken_is_named(
+    redis_store: RedisStore, valkey_url: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that goes away in the last moment: the message names the run that exists now, and how to stop it."""
+    monkeypatch.setattr("pipelines.engine.Engine.reach_broker", lambda _: None)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = Secret(f"redis://:x@127.0.0.1:{closed.getsockname()[1]}/0")
+        engine = connect_engine(Settings(broker_url=url, store_url=valkey_url))
+        engine.app.conf.task_publish_retry = False
+        with pytest.raises(StoreUnavailable, match="the broker took no message") as caught:
+            commands.start(engine, cluster_of())
+    (run,) = redis_store.runs()
+    assert f"esync cancel {run.id}" in caught.value.remedy
