@@ -15,7 +15,7 @@ from tasks.ektron.wording import counted, named
 from tasks.install_check import differing
 from tasks.logons import account
 from tasks.material import OBSERVED, PLANNED, VERIFIED
-from workers.errors import AccessDenied, LogonRefused, NodeRefused
+from workers.errors import LogonRefused, NotEditable
 from workers.records import Status, Verdict
 
 __all__ = [
@@ -35,7 +35,6 @@ __all__ = [
     "within_budget",
 ]
 
-_UNFIT = frozenset({NodeRefused.slug, AccessDenied.slug})  #: a later step would be refused, too: found before writing
 CANARIES = 5  #: nodes tried one after the other while none answers at all
 
 
@@ -119,7 +118,7 @@ def _unfit(view: View, facts: Mapping[str, NodeFacts]) -> Stop | None:
         return Stop(Verdict.UNREACHABLE, f"{', '.join(silent)} did not answer and the policy wants every node")
     if view.cluster.node(view.cluster.origin).name not in facts:
         return _without_origin(view)
-    refused = {n: o for n, o in view.ended().items() if o.slug in _UNFIT and n in (view.record.only or (n,))}
+    refused = {n: o for n, o in view.ended().items() if o.slug == NotEditable.slug and n in (view.record.only or (n,))}
     if refused:
         return Stop(Verdict.FAILED, f"{failures(list(refused), refused)}. Nothing was written anywhere")
     findings = judge_prerequisites(whole(view, facts), origin_family_needed=False)

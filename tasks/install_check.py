@@ -3,7 +3,8 @@
 Before a plan it gathers facts; in a wave it confirms that the plan still fits; at the end it gathers the evidence.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from tasks.config_edit import editors, tried
 from tasks.ektron.certificates import generate_family
@@ -14,7 +15,7 @@ from tasks.material import OBSERVED, VERIFIED
 from tasks.observe import observe, planned_layout
 from tasks.observe_readiness import readiness
 from tasks.step import Done, Work
-from workers.errors import NodeRefused, Stale
+from workers.errors import AccessDenied, NodeRefused, NotEditable, Stale
 from workers.winrm.agent import writer_of
 
 __all__ = ["differing", "install_check"]
@@ -26,8 +27,8 @@ def install_check(work: Work) -> Done:
     """Observes the node.
 
     Raises:
-        NodeRefused: something the other steps need is missing, or cannot be understood or edited.
-        AccessDenied: a file that has to be edited is read-only.
+        NodeRefused: something the other steps need is missing, or cannot be understood.
+        NotEditable: a file that has to be edited cannot be.
         Stale: in a wave, the node is not as it was when the plan was made.
     """
     work.say("observing")
@@ -103,15 +104,24 @@ def _require_editable(work: Work, facts: NodeFacts, contents: Mapping[str, bytes
     then for the plan to see.
 
     Raises:
-        NodeRefused: a file cannot be edited; nothing was written anywhere.
-        AccessDenied: one that has to be edited is read-only.
+        NotEditable: a file cannot be edited, or has to be and is read-only; nothing was written anywhere.
     """
     family = work.material.family()
     value = family.encoded_value if family else _ANY_CERTIFICATE
     readonly = facts.readonly_configurations if family else ()
     for path, edit in editors(work, planned_layout(work), value).items():
         if path in contents:
-            tried(work, path, edit, contents[path], readonly=path in readonly)
+            with _foreseen():
+                tried(work, path, edit, contents[path], readonly=path in readonly)
+
+
+@contextmanager
+def _foreseen() -> Iterator[None]:
+    """What would refuse the edit later makes the plan impossible now: no node is written to before all can be."""
+    try:
+        yield
+    except (NodeRefused, AccessDenied) as error:
+        raise NotEditable(error.message, file=error.file, remedy=error.remedy) from error
 
 
 def _require_usable(facts: NodeFacts) -> None:

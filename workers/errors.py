@@ -22,7 +22,8 @@ EsyncError
     |-- Stale               the node changed since the plan was made [stale]
     |-- SessionLost         the conversation broke; observe again in a new one [unreachable]
     |-- DeadlineExceeded    a wait of ours ended [timeout]
-    |-- NodeRefused         the node is not fit: missing file, wrong build, uneditable configuration
+    |-- NodeRefused         the node is not fit: missing file, wrong build
+    |-- NotEditable         a change that is planned cannot be made there; found before anything is written
     `-- AgentFailed         the agent on the node reported a failure
 """
 
@@ -46,6 +47,7 @@ __all__ = [
     "LogonRefused",
     "NodeError",
     "NodeRefused",
+    "NotEditable",
     "RecordRefused",
     "RunUnknown",
     "SecretUnavailable",
@@ -232,6 +234,12 @@ class DeadlineExceeded(NodeError):
 
     slug = "timeout"
     failure = Failure.TIMEOUT
+
+
+class NotEditable(NodeError):
+    """A change that is planned cannot be made on the node. Found before anything is written anywhere."""
+
+    slug = "not_editable"
 
 
 class NodeRefused(NodeError):

@@ -100,7 +100,7 @@ def test_one_node_with_a_read_only_configuration(rig: Rig, lab: LabProcess) -> N
         assert done.record.verdict is Verdict.FAILED
         assert "Nothing was written anywhere" in done.record.summary
         failed = next(outcome for outcome in done.outcomes if outcome.node == "S2")
-        assert (failed.status, failed.slug, failed.file) == (Status.FAILED, "access_denied", path)
+        assert (failed.status, failed.slug, failed.file) == (Status.FAILED, "not_editable", path)
         assert "S2" in failed.message
         assert "read-only" in failed.remedy
         assert before == disks(lab, *FOUR)

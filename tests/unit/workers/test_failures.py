@@ -25,6 +25,7 @@ from workers.errors import (
     LogonRefused,
     NodeError,
     NodeRefused,
+    NotEditable,
     RunUnknown,
     SecretUnavailable,
     ServiceLost,
@@ -55,6 +56,7 @@ CLASSES: dict[type[EsyncError], Failure | None] = {
     Stale: Failure.STALE,
     DeadlineExceeded: Failure.TIMEOUT,
     NodeRefused: Failure.FAILED,
+    NotEditable: Failure.FAILED,
     AgentFailed: Failure.FAILED,
 }
 
