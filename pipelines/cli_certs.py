@@ -12,6 +12,7 @@ import typer
 from pipelines.attend import say
 from pipelines.console import AsJson, Ended, data, people_console
 from pipelines.knowledge_text import inspected_lines, pair_lines
+from pipelines.marks import printable
 from pipelines.reading import content_of
 from tasks.ektron.certificate_inspect import Inspected, inspect
 from tasks.ektron.certificates import Family, family_names, generate_family, node_of
@@ -127,9 +128,9 @@ def _as_text(seen: dict[str, Inspected], refused: dict[str, CertificateRefused],
     for line in pair_lines(seen):
         typer.echo(line)
     for node, why in families.items():
-        typer.echo(f"family of {node}: {why or 'whole'}")
+        typer.echo(printable(f"family of {node}: {why or 'whole'}"))
     for name, refusal in refused.items():
-        say(people_console(), f"error: {name}: {refusal}", "bold red")
+        say(people_console(), printable(f"error: {name}: {refusal}"), "bold red")
         if refusal.remedy:
             say(people_console(), f"  do: {refusal.remedy}")
 

@@ -6,9 +6,9 @@ import secrets
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from pipelines.engine import Engine
 from pipelines.inventory import load_cluster
@@ -25,6 +25,7 @@ from tasks.runner import CANCEL, PAUSE
 from workers.celery_app import CONTROL_QUEUE
 from workers.errors import InputRefused
 from workers.records import Record, RunRecord, StepOutcome, now
+from workers.texts import cleaned
 
 __all__ = [
     "Asked",
@@ -51,6 +52,14 @@ class RunSummary:
     nodes: tuple[NodeResult, ...]
 
 
+def _one_line(text: str) -> str:
+    """What a person or a program writes for the record is shown to others."""
+    return cleaned(text)
+
+
+Told = Annotated[str, AfterValidator(_one_line)]
+
+
 class Asked(Record):
     """Who asks for a run, from where, why, and what is special about it.
 
@@ -66,9 +75,9 @@ class Asked(Record):
     """
 
     kind: str = "rollout"
-    who: str = Field(default_factory=lambda: user())  # noqa: PLW0108 - defined below
-    origin_host: str = Field(default_factory=socket.gethostname)
-    reason: str = ""
+    who: Told = Field(default_factory=lambda: user())  # noqa: PLW0108 - defined below
+    origin_host: Told = Field(default_factory=socket.gethostname)
+    reason: Told = ""
     key: str = ""
     parent: str = ""
     only: tuple[str, ...] = ()

@@ -26,7 +26,7 @@ from tasks.step import Work
 from tasks.stopped_dependents import noted
 from workers.errors import AgentFailed
 from workers.records import now
-from workers.texts import cleaned
+from workers.texts import cleaned_all
 from workers.winrm import agent as ops
 from workers.winrm.agent import Reply
 
@@ -54,17 +54,7 @@ def understood(node: str) -> Iterator[None]:
 
 def cleaned_facts(facts: NodeFacts) -> NodeFacts:
     """The facts without a character that must not be shown, in whatever file on the node it stood."""
-    return NodeFacts.model_validate(_cleaned(facts.model_dump(mode="json")))
-
-
-def _cleaned(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    if isinstance(value, str):
-        return cleaned(value)
-    if isinstance(value, dict):
-        return {cleaned(key): _cleaned(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_cleaned(inner) for inner in value]
-    return value
+    return NodeFacts.model_validate(cleaned_all(facts.model_dump(mode="json")))
 
 
 def contents_of(layout: Layout, answers: Replies) -> dict[str, bytes]:

@@ -18,10 +18,11 @@ from workers.winrm.agent import Reply
 from workers.winrm.session import AgentSession
 
 BIDI = "\x1b[31mx\nJOINED: all\u202e\0\u2028"
-OTHERS = [
+OTHERS: list[object] = [
     None, True, False, 0, -1, 10**400, -(2**70), 1.5, float("nan"), float("inf"), "", "x", "NaN",
-    "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", BIDI, "\ud800", [], [[]], {}, {"a": {}}, ["x", 1, None], [{}], [{"name": 1}],
-    [{"name": "S1_SyncClient.cer", "kind": "file", "mtime": 5, "hash": 7}], "A" * 100_000, [[[]]] * 100,
+    "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", BIDI, "\ud800", [], [[]], {}, {"a": {}},
+    ["x", 1, None], [{}], [{"name": 1}], "A" * 100_000, [[[]]] * 100,
+    [{"name": "S1_SyncClient.cer", "kind": "file", "mtime": 5, "hash": 7}],
 ]  # fmt: skip
 
 
