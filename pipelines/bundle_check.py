@@ -30,9 +30,10 @@ from pipelines.bundle import (
 from pipelines.commands import summary_of
 from pipelines.evidence import Evidence, conclusion
 from pipelines.plan import Plan
+from pipelines.reading import content_of
 from pipelines.replay import Replay, replay
 from pipelines.view import FINDINGS, PLAN, View
-from workers.errors import BundleRefused, EsyncError, InputRefused
+from workers.errors import BundleRefused, EsyncError
 from workers.records import Event, Record, RunState, StepOutcome
 from workers.store.chain import broken_at, digest_of, identity
 
@@ -58,11 +59,7 @@ def check_file(path: Path) -> Checked:
         InputRefused: the file cannot be read.
         BundleRefused: the first thing that does not hold.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST + 1)
-    except OSError as error:
-        raise InputRefused(f"the bundle cannot be read: {error.strerror}", file=str(path)) from None
+    data = content_of(path, LARGEST, "bundle")
     try:
         return check(unpack(data))
     except BundleRefused as refused:

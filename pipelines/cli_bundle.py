@@ -7,7 +7,7 @@ import typer
 from pipelines.attend import say
 from pipelines.bundle import write_bundle
 from pipelines.bundle_check import check_file
-from pipelines.console import people_console, run_named
+from pipelines.console import data, people_console, run_named
 from pipelines.marks import printable
 from pipelines.services import looking
 from workers.settings import load_settings
@@ -37,7 +37,7 @@ def check_bundle(path: Path, *, as_json: bool) -> None:
     """
     found = check_file(path)
     if as_json:
-        typer.echo(found.model_dump_json(indent=2))
+        data(found.model_dump(mode="json"))
         return
     typer.echo(printable(f"run {found.run} of {found.cluster}: {found.verdict}"))
     for sentence in found.checked:

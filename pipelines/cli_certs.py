@@ -12,6 +12,8 @@ import typer
 from pipelines.attend import say
 from pipelines.console import AsJson, Ended, data, people_console
 from pipelines.knowledge_text import inspected_lines, pair_lines
+from pipelines.marks import printable
+from pipelines.reading import content_of
 from tasks.ektron.certificate_inspect import Inspected, inspect
 from tasks.ektron.certificates import Family, family_names, generate_family, node_of
 from tasks.ektron.refusals import CertificateRefused
@@ -42,7 +44,7 @@ def inspect_files(
     """Say what certificate files are and which belong together. Exit 1: one of them could not be understood."""
     vault = Vault(MemoryStore(), None)
     passwords = tuple(vault.reveal(reference, Path.cwd()).reveal() for reference in password or ())
-    contents = {str(path): _content(path) for path in _expanded(files)}
+    contents = {str(path): content_of(path, _LARGEST, "certificate file") for path in _expanded(files)}
     seen: dict[str, Inspected] = {}
     refused: dict[str, CertificateRefused] = {}
     for name, content in contents.items():
@@ -81,21 +83,13 @@ def _expanded(files: Sequence[Path]) -> list[Path]:
     """Folders replaced by the certificate files in them."""
     found: list[Path] = []
     for path in files:
-        found += sorted(f for f in path.iterdir() if f.suffix.lower() in _SUFFIXES) if path.is_dir() else [path]
+        try:
+            found += sorted(f for f in path.iterdir() if f.suffix.lower() in _SUFFIXES) if path.is_dir() else [path]
+        except OSError as error:
+            raise InputRefused(f"the folder cannot be read: {error.strerror}", file=str(path)) from None
     if not found:
         raise InputRefused("there are no .pfx, .pvk or .cer files in that folder")
     return found
-
-
-def _content(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
-    except OSError as error:
-        raise InputRefused(f"the file cannot be read: {error.strerror}", file=str(path)) from None
-    if len(content) > _LARGEST:
-        raise InputRefused("the file is too large for a certificate file", file=str(path))
-    return content
 
 
 def _families(contents: dict[str, bytes], passwords: tuple[str, ...]) -> dict[str, str]:
@@ -134,9 +128,9 @@ def _as_text(seen: dict[str, Inspected], refused: dict[str, CertificateRefused],
     for line in pair_lines(seen):
         typer.echo(line)
     for node, why in families.items():
-        typer.echo(f"family of {node}: {why or 'whole'}")
+        typer.echo(printable(f"family of {node}: {why or 'whole'}"))
     for name, refusal in refused.items():
-        say(people_console(), f"error: {name}: {refusal}", "bold red")
+        say(people_console(), printable(f"error: {name}: {refusal}"), "bold red")
         if refusal.remedy:
             say(people_console(), f"  do: {refusal.remedy}")
 

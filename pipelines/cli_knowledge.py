@@ -23,6 +23,7 @@ from pipelines.console import (
 from pipelines.explaining import Told, is_file, newest_look, told
 from pipelines.inventory import load_cluster
 from pipelines.knowledge_text import explanation_lines, propagation_lines
+from pipelines.marks import printable
 from pipelines.services import looking, working
 from tasks.cluster import Role
 from tasks.ektron.propagation import Direction, Sync
@@ -61,7 +62,8 @@ def explain(
         origin = {"run": run.id, "kind": run.kind, "ended": run.ended and run.ended.isoformat()}
         data({**answer.explanation.model_dump(mode="json"), **origin, "outcome": answer.outcome})
     else:
-        typer.echo("\n".join(explanation_lines(answer.explanation, answer.seen_by, answer.outcome)))
+        lines = explanation_lines(answer.explanation, answer.seen_by, answer.outcome)
+        typer.echo("\n".join(map(printable, lines)))
     raise Ended(answer.exit_code)
 
 
@@ -97,7 +99,7 @@ def propagate(  # noqa: PLR0913 - a command's options
     if as_json:
         data(answer.model_dump(mode="json"))
     else:
-        typer.echo("\n".join(propagation_lines(answer)))
+        typer.echo("\n".join(map(printable, propagation_lines(answer))))
 
 
 def _looked_at(node: str, file: Path) -> Told:

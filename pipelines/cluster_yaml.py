@@ -12,15 +12,19 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias, cast
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 __all__ = ["MAX_BYTES", "Document", "Path", "Plain", "Unreadable", "parse"]
 
-MAX_BYTES = 5_000_000  #: a cluster of 5,000 nodes takes about 0.4 MB
+MAX_BYTES = 1_000_000  #: a cluster of 5,000 nodes takes about 0.4 MB
 MAX_DEPTH = 20  #: the schema needs 5
 MAX_VALUES = 400_000  #: after anchors are followed; 5,000 nodes take about 50,000
+MAX_READ = 75_000  #: before anchors are followed; reading that many takes some seconds
+MAX_KEYS = 100  #: of one mapping, or entries of a list in it; the parser takes quadratic time for very many
+MAX_ITEMS = 5_100  #: entries of the list of nodes; a cluster has 5,000 at most
 
 Path = tuple[str | int, ...]
 Plain: TypeAlias = dict[str, Any] | list[Any] | str | int | float | bool | None
@@ -28,6 +32,7 @@ Plain: TypeAlias = dict[str, Any] | list[Any] | str | int | float | bool | None
 _STANDARD = "tag:yaml.org,2002:"
 _TEXT = {_STANDARD + name for name in ("str", "timestamp", "value", "merge")}
 _LONGEST_NUMBER = 40
+_DEPTH_OF_NODES = 2  #: the list under the key `nodes`
 _TOO_DEEP = f"nested more than {MAX_DEPTH} deep"
 # A password may begin with one of YAML's own characters, and the parser's message would then quote it.
 _QUOTED = re.compile(r"""'(?!\\.')[^'\s]{2,}'|"[^"\s]{2,}"|<[^>]{2,}>""")
@@ -102,7 +107,7 @@ class Document:
         for key, value in node.value:
             if not isinstance(key, ScalarNode):
                 raise Unreadable("a key must be plain text", *_mark(key))
-            name = str(key.value)
+            name = str(_scalar(ScalarNode(_STANDARD + "str", key.value, key.start_mark)))
             plain = self._plain(value, (*path, name))
             if key.tag == _STANDARD + "merge":
                 merged |= _merged(plain, value)
@@ -126,8 +131,28 @@ def parse(text: str) -> Document:
         return Document(root)
 
 
+class _Bounded(Composer):
+    """Stops reading where something is larger than any cluster, instead of telling so at the end."""
+
+    read = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: ANN401 - as the parser has it
+        """One value; `parent` is the mapping or list that is being read, `depth` how deep it lies."""
+        self.read += 1
+        if self.read > MAX_READ:
+            raise Unreadable(f"more than {MAX_READ:,} values", *_mark(parent))
+        if isinstance(parent, MappingNode | SequenceNode):
+            nodes = isinstance(parent, SequenceNode) and self.depth <= _DEPTH_OF_NODES
+            most = MAX_ITEMS if nodes else MAX_KEYS
+            if len(parent.value) >= most:
+                what = "keys in one mapping" if isinstance(parent, MappingNode) else "entries in one list"
+                raise Unreadable(f"more than {most:,} {what}", *_mark(parent))
+        return super().compose_node(parent, index)
+
+
 def _composed(text: str) -> Node | None:
     reader = YAML(typ="safe", pure=True)
+    reader.Composer = _Bounded
     reader.max_depth = MAX_DEPTH + 1
     reader.composer.warn_double_anchors = False  # it would print the anchor, and a password may begin with an &
     try:
@@ -194,8 +219,8 @@ def _merged(plain: object, node: Node) -> dict[str, Any]:
 def _scalar(node: ScalarNode) -> str | int | float | bool | None:
     tag, text = str(node.tag), str(node.value)
     if tag in _TEXT:
-        if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise Unreadable("holds half of a character", *_mark(node))
+        if not text.replace("\n", " ").isprintable():
+            raise Unreadable("holds a character that cannot be seen", *_mark(node))
         return text
     if tag == _STANDARD + "null":
         return None

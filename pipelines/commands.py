@@ -9,9 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from pipelines.admission import cluster_free, room
 from pipelines.engine import Engine
@@ -28,6 +28,7 @@ from tasks.material import OBSERVED, PLANNED
 from tasks.steering import Steering
 from workers.errors import InputRefused
 from workers.records import Record, RunRecord, StepOutcome, now
+from workers.texts import cleaned
 
 __all__ = [
     "Asked",
@@ -57,6 +58,14 @@ class RunSummary:
     nodes: tuple[NodeResult, ...]
 
 
+def _one_line(text: str) -> str:
+    """What a person or a program writes for the record is shown to others."""
+    return cleaned(text)
+
+
+Told = Annotated[str, AfterValidator(_one_line)]
+
+
 class Asked(Record):
     """Who asks for a run, from where, why, and what is special about it.
 
@@ -72,9 +81,9 @@ class Asked(Record):
     """
 
     kind: str = "rollout"
-    who: str = Field(default_factory=lambda: user())  # noqa: PLW0108 - defined below
-    origin_host: str = Field(default_factory=socket.gethostname)
-    reason: str = ""
+    who: Told = Field(default_factory=lambda: user())  # noqa: PLW0108 - defined below
+    origin_host: Told = Field(default_factory=socket.gethostname)
+    reason: Told = ""
     key: str = ""
     parent: str = ""
     only: tuple[str, ...] = ()

@@ -159,8 +159,8 @@ def people_console() -> Console:
 
 
 def data(value: object) -> None:
-    """Writes JSON to stdout."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Writes JSON to stdout, in ASCII: no character of it can steer a terminal."""
+    typer.echo(json.dumps(value, indent=2))
 
 
 def pretty(shown: Report) -> str:

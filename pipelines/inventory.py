@@ -1,6 +1,7 @@
 """The cluster file: YAML -> Cluster. Every mistake at once, each with its line, before anybody is contacted."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -11,8 +12,10 @@ from pydantic_core import ErrorDetails
 
 from pipelines.cluster_yaml import MAX_BYTES, Document, Plain, Unreadable, parse
 from pipelines.problems import Problem, did_you_mean, explain, place
+from pipelines.reading import content_of
 from tasks.cluster import Cluster
 from workers.errors import InputRefused
+from workers.texts import cleaned
 
 __all__ = ["ClusterRefused", "load_cluster", "read_cluster"]
 
@@ -42,19 +45,13 @@ def load_cluster(path: str | Path) -> Cluster:
         ClusterRefused: with every problem of the file.
         InputRefused: there is no such file, or it cannot be read.
     """
-    file = Path(path)
     try:
-        with file.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InputRefused(
-            f"cluster file {path} cannot be read: {error.strerror or 'refused'}",
-            remedy="name a cluster file; `esync lab` writes one for a simulated cluster",
-            file=str(path),
-        ) from None
-    except ValueError:  # a NUL in the name
-        raise InputRefused("the cluster file's name cannot be one", remedy="name a cluster file") from None
-    return read_cluster(content, file=str(path), folder=file.resolve().parent)
+        content = content_of(Path(path), MAX_BYTES, "cluster file")
+    except InputRefused as refused:
+        refused.remedy = "name a cluster file; `esync lab` writes one for a simulated cluster"
+        refused.file = str(path)
+        raise
+    return read_cluster(content, file=cleaned(str(path)), folder=Path(path).resolve().parent)
 
 
 def read_cluster(content: bytes, *, file: str, folder: Path) -> Cluster:
@@ -256,8 +253,7 @@ def _replace_number(data: Plain, loc: tuple[str | int, ...], text: str | None) -
 
 def _is_file(file: Path) -> bool:
     try:
-        with file.open("rb"):
-            return file.is_file()
+        return file.is_file() and os.access(file, os.R_OK)
     except (OSError, ValueError):
         return False
 
@@ -265,12 +261,12 @@ def _is_file(file: Path) -> bool:
 def _no_certificate(file: Path) -> str:
     """Why that file cannot be what node certificates are verified against; empty when it can."""
     try:
-        content = file.read_bytes()
-    except (OSError, ValueError):
+        content = content_of(file, MAX_BYTES, "CA file")
+    except InputRefused:
         return f"{str(file)!r} does not exist or cannot be read"
     try:
         found = x509.load_pem_x509_certificates(content)
-    except ValueError:
+    except Exception:  # noqa: BLE001 - the library's errors share no parent; whatever it is, nothing can be verified by it
         found = []
     if found:
         return ""

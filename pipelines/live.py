@@ -123,7 +123,7 @@ def line(record: RunRecord, event: Event) -> str:
 
 
 def _print(console: Console, text: str) -> None:
-    console.print(Text(text), soft_wrap=True)
+    console.print(Text(printable(text)), soft_wrap=True)
 
 
 def _on_terminal(feed: Feed, console: Console, interval: float) -> RunRecord:
@@ -155,7 +155,7 @@ def draw(board: Board, console: Console, trouble: str = "") -> RenderableType:
     else:
         parts += [_bars(board), _grid(board, console, _worth_a_row(board, console))]
     if trouble:
-        parts.append(Text(trouble, style="yellow"))
+        parts.append(Text(printable(trouble), style="yellow"))
     return Group(*parts)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from workers.records import Status, Verdict
+from workers.texts import cleaned
 
 __all__ = ["MARKS", "TONES", "UNDER_WAY", "Mark", "Tone", "printable"]
 
@@ -64,4 +65,4 @@ UNDER_WAY = Tone("busy", "Under way", "The run has not ended; this is how it sta
 
 def printable(text: str) -> str:
     """Text without line breaks and control characters: a node's message must not steer the operator's terminal."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+    return cleaned(text, max(1, len(text)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from pipelines.marks import printable
 from pipelines.plan import NodePlan, Plan, worst_case
 from pipelines.report import name_ranges
 from tasks.cluster import Cluster
@@ -20,7 +21,7 @@ def plan_lines(cluster: Cluster, plan: Plan) -> list[str]:
         groups.setdefault((_shape(part), _masked(part.restart, part.node), part.files), []).append(part)
     for (_, restart, files), members in groups.items():
         lines += _group(plan, members, restart, files)
-    return [*lines, *_forecast(cluster, plan), f"plan: {plan.totals}"]
+    return [printable(line) for line in (*lines, *_forecast(cluster, plan), f"plan: {plan.totals}")]
 
 
 def _group(plan: Plan, members: Sequence[NodePlan], restart: str, files: int) -> list[str]:

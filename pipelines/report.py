@@ -25,6 +25,7 @@ from tasks.ektron.attestations import Attestation, attestations
 from tasks.ektron.findings import Finding, Severity, Verdict
 from workers.errors import Failure
 from workers.records import RunRecord, Status, StepOutcome, Turn, now
+from workers.texts import cleaned_all
 
 __all__ = ["WORST_FIRST", "build", "name_ranges"]
 
@@ -40,11 +41,17 @@ WORST_FIRST = (
 )
 _FINE = {Status.UNCHANGED, Status.CHANGED, Status.WOULD_CHANGE}
 _ASKING = {"rollout", "verify", "doctor"}  #: kinds of runs that judge the whole cluster
+_LONGEST = 10_000  #: characters of one text
 _NUMBERED = re.compile(r"(.*?)(\d+)")
 
 
 def build(summary: Summary) -> Report:
-    """The report of a run, as it stands now."""
+    """The report of a run, as it stands now. No form of it shows a character that moves a cursor or cannot be seen."""
+    whole = _built(summary).model_dump(mode="json")
+    return Report.model_validate(cleaned_all(whole, lines={"before", "after"}, limit=_LONGEST))
+
+
+def _built(summary: Summary) -> Report:
     record, cluster = summary.record, summary.cluster
     rows = _node_rows(summary)
     ended = record.ended or max((o.ended for o in summary.outcomes), default=now())

@@ -7,6 +7,7 @@ from tasks.ektron.certificates import CLIENT_KINDS, Family, strays
 from tasks.ektron.editions import Layout
 from tasks.material import OBSERVED
 from tasks.observe import planned_layout
+from tasks.observed import understood
 from tasks.step import Done, Work
 from workers.errors import AgentFailed, NodeRefused
 from workers.records import Change
@@ -40,7 +41,8 @@ def cert_copy(work: Work) -> Done:
     targets = _targets(work, layout, family)
     work.say("applying")
     replies = _spread(work, layout, targets, foreign)
-    changes = _changes(targets, foreign, replies)
+    with understood(work.node.name):
+        changes = _changes(targets, foreign, replies)
     total = sum(len(target.files) for target in targets)
     return Done(changes=changes, message=f"{total} files in {len(targets)} folders")
 

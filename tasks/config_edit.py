@@ -16,9 +16,11 @@ from tasks.ektron.refusals import Refused
 from tasks.ektron.wanted import RECYCLED
 from tasks.material import OBSERVED
 from tasks.observe import CONFIG_LIMIT, planned_layout
+from tasks.observed import understood
 from tasks.step import Done, Work
 from workers.errors import AccessDenied, Conflict, NodeRefused, in_file
 from workers.records import Change
+from workers.texts import cleaned
 from workers.winrm import agent as ops
 from workers.winrm.agent import Op, Reply
 
@@ -49,7 +51,8 @@ def config_edit(work: Work) -> Done:
     work.say("observing")
     layout = planned_layout(work)
     wanted = editors(work, layout, family_of(work).encoded_value)
-    edited = _read_and_edited(work, wanted)
+    with understood(work.node.name):
+        edited = _read_and_edited(work, wanted)
     needed = [one for one in edited if one.edit.changes]
     recycled = _recycling(layout, edited)
     warned = _warnings(edited)
@@ -106,8 +109,8 @@ def tried(work: Work, path: str, editor: Editor, data: bytes, *, readonly: bool)
     try:
         edit = editor(data)
     except Refused as refusal:
-        why = f"{work.node.name}: the file cannot be edited: {refusal}"
-        raise NodeRefused(why, file=path, remedy=refusal.remedy) from refusal
+        why = cleaned(f"{work.node.name}: the file cannot be edited: {refusal}")
+        raise NodeRefused(why, file=path, remedy=cleaned(refusal.remedy)) from refusal
     if edit.changes and readonly:
         raise AccessDenied(read_only(work.node.name), file=path, remedy=WRITABLE)
     return edit
@@ -170,13 +173,13 @@ def _compared(needed: list[_Edited], hashes: list[Reply]) -> None:
 
 def _warnings(edited: list[_Edited]) -> str:
     """What an editor could do and a person should still look at, each with its file."""
-    told = [f"{PureWindowsPath(one.path).name}: {warning}" for one in edited for warning in one.edit.warnings]
+    told = [cleaned(f"{PureWindowsPath(one.path).name}: {warning}") for one in edited for warning in one.edit.warnings]
     return f"; look at this: {'; '.join(told)}" if told else ""
 
 
 def _changes(needed: list[_Edited]) -> list[Change]:
     return [
-        Change(what=setting.where, file=one.path, before=setting.before, after=setting.after)
+        Change(what=cleaned(setting.where), file=one.path, before=cleaned(setting.before), after=cleaned(setting.after))
         for one in needed
         for setting in one.edit.changes
     ]

@@ -14,6 +14,7 @@ from tasks.ektron.wording import changed_parts, named
 from tasks.material import OBSERVED, VERIFIED
 from tasks.observe import observe, planned_layout
 from tasks.observe_readiness import readiness
+from tasks.observed import cleaned_facts, understood
 from tasks.step import Done, Work
 from workers.errors import AccessDenied, NodeRefused, NotEditable, Stale
 from workers.winrm.agent import writer_of
@@ -56,7 +57,8 @@ def install_check(work: Work) -> Done:
 
 def _examined(work: Work, facts: NodeFacts) -> Done:
     """A look before anything is set up. What is missing is for the rules to say, of all nodes at once."""
-    whole = readiness(work, facts)
+    with understood(work.node.name):
+        whole = cleaned_facts(readiness(work, facts))
     work.material.keep_facts(OBSERVED, whole)
     seen = whole.system
     told = f"PowerShell {seen.powershell} {seen.edition}, {seen.os}" if seen else "looked at"

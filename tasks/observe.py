@@ -10,7 +10,7 @@ from tasks.ektron.facts import NodeFacts, ProbeFacts
 from tasks.fence import FENCE_FILE
 from tasks.material import OBSERVED
 from tasks.observe_generated import generated_questions
-from tasks.observed import Replies, collected, contents_of, facts_of
+from tasks.observed import Replies, cleaned_facts, collected, contents_of, facts_of, understood
 from tasks.step import Work, own_folder
 from tasks.stopped_dependents import question
 from workers.winrm import agent as ops
@@ -88,7 +88,7 @@ def observe(work: Work, *, probes: bool = False) -> Look:
         probes: also ask for the sync port here and on the neighbours, and for the site's web service.
 
     Raises:
-        EsyncError: the conversation broke, or a file is held open, or the service's registry key cannot be read.
+        EsyncError: the conversation broke, or a file is held open, or a reply cannot be understood.
     """
     guess, own = _layout_seen(work) or layout_of(work.cluster, None), _own_folder_seen(work)
     answers = _ask(work, guess, own, probes=probes)
@@ -98,11 +98,14 @@ def observe(work: Work, *, probes: bool = False) -> Look:
     if layout != guess or own != work.own_folder:
         answers = _ask(work, layout, work.own_folder, probes=probes)
     _require_readable(work, answers)
-    family, problem = collected(work, answers) if work.is_origin else (None, "")
-    facts = facts_of(work, layout, answers, family, problem)
-    if probes:
-        facts = facts.model_copy(update={"probes": _probes(work, facts.web.ws_path, answers)})
-    return Look(facts, family, contents_of(layout, answers), answers[FENCE_FILE])
+    with understood(work.node.name):
+        family, problem = collected(work, answers) if work.is_origin else (None, "")
+        facts = cleaned_facts(facts_of(work, layout, answers, family, problem))
+        if probes:
+            facts = facts.model_copy(update={"probes": _probes(work, facts.web.ws_path, answers)})
+        # As the store will give it back: what cannot be kept is to be found here.
+        facts = NodeFacts.model_validate_json(facts.model_dump_json())
+        return Look(facts, family, contents_of(layout, answers), answers[FENCE_FILE])
 
 
 def _require_readable(work: Work, answers: Replies) -> None:

@@ -1,6 +1,7 @@
 """From a node's replies to facts: what `observe` asked, understood."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -25,13 +26,35 @@ from tasks.step import Work
 from tasks.stopped_dependents import noted
 from workers.errors import AgentFailed
 from workers.records import now
+from workers.texts import cleaned_all
 from workers.winrm import agent as ops
 from workers.winrm.agent import Reply
 
-__all__ = ["Replies", "collected", "contents_of", "facts_of"]
+__all__ = ["Replies", "cleaned_facts", "collected", "contents_of", "facts_of", "understood"]
 
 Replies = Mapping[str, Reply]
 F = TypeVar("F")
+
+
+@contextmanager
+def understood(node: str) -> Iterator[None]:
+    """The one border to what a node says: a number where a text belongs, a time that is none, anything at all.
+
+    Raises:
+        AgentFailed: it cannot be understood.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise AgentFailed(
+            f"{node}: what the agent replied cannot be understood ({type(error).__name__})",
+            remedy="find out what answers at this address; esync talks only to the agent that it starts itself",
+        ) from None
+
+
+def cleaned_facts(facts: NodeFacts) -> NodeFacts:
+    """The facts without a character that must not be shown, in whatever file on the node it stood."""
+    return NodeFacts.model_validate(cleaned_all(facts.model_dump(mode="json")))
 
 
 def contents_of(layout: Layout, answers: Replies) -> dict[str, bytes]:

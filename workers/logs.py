@@ -17,6 +17,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from workers.errors import InputRefused
 from workers.settings import Secret
+from workers.texts import cleaned
 
 __all__ = ["bound", "configure", "hide", "logger", "scrubbed"]
 
@@ -72,7 +73,16 @@ def _renderer(stream: TextIO, *, as_json: bool) -> tuple[Processor, ...]:
     console = structlog.dev.ConsoleRenderer(
         colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
     )
-    return (_then_scrub(console),)
+    return (_one_line, _then_scrub(console))
+
+
+def _one_line(log: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Texts as they may be shown on a terminal; JSON escapes them anyway. A traceback keeps its lines."""
+    del log, method
+    kept = {"exception", "stack"}
+    return {
+        name: cleaned(value) if isinstance(value, str) and name not in kept else value for name, value in event.items()
+    }
 
 
 def configure(level: str = "INFO", *, as_json: bool | None = None, stream: TextIO | None = None) -> None:

@@ -1,6 +1,9 @@
 """Text that others wrote, made fit to be shown: one line, of visible characters, of bounded length."""
 
-__all__ = ["LIMIT", "cleaned"]
+from collections.abc import Collection
+from typing import Any
+
+__all__ = ["LIMIT", "cleaned", "cleaned_all"]
 
 LIMIT = 2000  #: characters that are kept of one text
 _SEPARATORS = frozenset("\u2028\u2029")  #: they end a line
@@ -26,6 +29,28 @@ def cleaned(text: str, limit: int = LIMIT) -> str:
     if short.isprintable():
         return short
     return "".join(letter if letter.isprintable() else _shown(letter) for letter in short)
+
+
+def cleaned_all(value: Any, *, lines: Collection[str] = (), limit: int = LIMIT) -> Any:  # noqa: ANN401 - any JSON
+    """A JSON value with every text in it cleaned, names included.
+
+    Args:
+        value: what JSON can say.
+        lines: names whose texts keep their line ends; each line is cleaned.
+        limit: as of `cleaned`.
+    """
+    if isinstance(value, str):
+        return cleaned(value, limit)
+    if isinstance(value, list):
+        return [cleaned_all(inner, lines=lines, limit=limit) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        cleaned(name, limit): "\n".join(cleaned(line, limit) for line in inner.split("\n"))
+        if name in lines and isinstance(inner, str)
+        else cleaned_all(inner, lines=lines, limit=limit)
+        for name, inner in value.items()
+    }
 
 
 def _shown(letter: str) -> str:
