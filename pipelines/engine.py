@@ -40,5 +40,6 @@ def connect_engine(settings: Settings) -> Engine:
         InputRefused: no broker is configured.
     """
     store = RedisStore(connect(settings.store()), Seal(settings.seal_key))
-    vault = Vault(store, settings.seal_key, on_reveal=hide)
+    folders = (*([settings.clusters] if settings.clusters else []), *settings.secrets)
+    vault = Vault(store, settings.seal_key, on_reveal=hide, folders=folders, closed=(settings.state,))
     return Engine(settings=settings, store=store, vault=vault, app=make_app(settings, CONTROL_TASKS))

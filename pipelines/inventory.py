@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from pipelines.cluster_yaml import MAX_BYTES, Document, Plain, Unreadable, parse
 from pipelines.problems import Problem, did_you_mean, explain, place
-from tasks.cluster import Cluster
+from tasks.cluster import Cluster, ClusterFile
 from workers.errors import InputRefused
 
 __all__ = ["ClusterRefused", "load_cluster", "read_cluster"]
@@ -128,7 +128,8 @@ class _Check:
 
     def _by_schema(self) -> Cluster:
         # Strict in JSON mode: enums and tuples are taken from text and lists, but "5986" is no number.
-        return Cluster.model_validate_json(json.dumps(self.data), strict=True)
+        checked = ClusterFile.model_validate_json(json.dumps(self.data), strict=True)
+        return Cluster(folder=str(self.folder), **dict(checked))
 
     def _nodes(self) -> Iterator[tuple[int, dict[str, Any]]]:
         nodes = self.data.get("nodes")
@@ -256,8 +257,10 @@ def _replace_number(data: Plain, loc: tuple[str | int, ...], text: str | None) -
 
 def _is_file(file: Path) -> bool:
     try:
+        if not file.is_file():  # opening a pipe would wait for somebody to write
+            return False
         with file.open("rb"):
-            return file.is_file()
+            return True
     except (OSError, ValueError):
         return False
 
@@ -265,8 +268,10 @@ def _is_file(file: Path) -> bool:
 def _no_certificate(file: Path) -> str:
     """Why that file cannot be what node certificates are verified against; empty when it can."""
     try:
-        content = file.read_bytes()
+        content = file.read_bytes() if file.is_file() else None  # reading a pipe would wait for somebody to write
     except (OSError, ValueError):
+        content = None
+    if content is None:
         return f"{str(file)!r} does not exist or cannot be read"
     try:
         found = x509.load_pem_x509_certificates(content)

@@ -5,7 +5,7 @@ because the run store knows what each node has done: whoever has no outcome and 
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from pipelines.engine import Engine
@@ -32,25 +32,35 @@ def push_on(engine: Engine, run_id: str) -> str:
     if record.state is RunState.CONCLUDED:
         return ""
     flags = engine.store.flags(run_id)
+    view = View(record, engine.store, engine.material(record))
+    # A run that cannot be read keeps its cluster from nobody: read first, then the lock is renewed.
+    unfinished = view.unfinished(record.turn) if record.turn else {}
     if _held_by_another(engine, record) or PAUSE in flags:
         return ""
-    view = View(record, engine.store, engine.material(record))
     if CANCEL not in flags:
         _mind_the_deadline(engine, view)
     turn = record.turn
     stalled = engine.store.progress(run_id) > engine.settings.stall_after
     if turn is None:
         return _begun(engine, run_id) if stalled else ""
-    unfinished = view.unfinished(turn)
     if not unfinished:
         join_and_verify(engine, run_id, turn.name)
         return "joined"
-    if not stalled or engine.store.leases(run_id):
+    silent = _silent(engine, run_id, unfinished, stalled=stalled)
+    if not silent:
         return ""
-    message = f"{counted(len(unfinished), 'node')} had gone silent"
+    message = f"{counted(len(silent), 'node')} had gone silent"
     engine.store.note(run_id, Event(kind="turn.pushed_on", turn=turn.name, message=message))
-    publish(engine, record, [node for node in turn.nodes if node in unfinished])
+    publish(engine, record, [node for node in turn.nodes if node in silent])
     return message
+
+
+def _silent(engine: Engine, run_id: str, unfinished: Collection[str], *, stalled: bool) -> Collection[str]:
+    """Nodes that nobody works on any more: those whose worker died; all, when nobody works on the run at all."""
+    lapsed = engine.store.reap(run_id)
+    if (lapsed or stalled) and not engine.store.leases(run_id):
+        return unfinished
+    return {node for node in lapsed if node in unfinished}
 
 
 def _held_by_another(engine: Engine, record: RunRecord) -> bool:
@@ -69,6 +79,13 @@ def _mind_the_deadline(engine: Engine, view: View) -> None:
     bound = view.cluster.policy.deadlines.run
     if (now() - view.record.created).total_seconds() > bound:
         engine.store.flag(view.record.id, CANCEL, f"the run took longer than its deadline of {bound:.0f} s")
+
+
+def _watched(engine: Engine, run_id: str) -> str:
+    """Looks without doing anything: whoever leads next has then seen already who went silent."""
+    engine.store.progress(run_id)
+    engine.store.leases(run_id)
+    return ""
 
 
 class Reconciler:
@@ -99,11 +116,10 @@ class Reconciler:
     def look(self) -> None:
         """One round over all active runs."""
         every = self._engine.settings.reconcile_every
-        if not self._engine.store.elect("reconciler", self._holder, every * 3):
-            return
+        leads = self._engine.store.elect("reconciler", self._holder, every * 3)
         for run_id in self._engine.store.active():
             with suppress(EsyncError):
-                did = push_on(self._engine, run_id)
+                did = push_on(self._engine, run_id) if leads else _watched(self._engine, run_id)
                 if did:
                     log.info("reconciler", run=run_id, did=did)
 

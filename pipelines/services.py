@@ -21,7 +21,8 @@ from pipelines.engine import Engine, connect_engine
 from pipelines.machine import alone, forget, kept, private, remember, who_runs
 from pipelines.rollout import LOOKING, introduced, steering
 from workers.embedded import EmbeddedBroker, running
-from workers.errors import ClusterLocked, RunUnknown, StoreUnavailable
+from workers.errors import ClusterLocked, RecordRefused, RunUnknown, StoreUnavailable
+from workers.records import RunRecord
 from workers.settings import Secret, Settings
 from workers.vault import new_seal_key
 
@@ -108,14 +109,17 @@ def _name_who_works_here(settings: Settings) -> None:
     found = running(_broker_folder(settings)) if who_runs(settings.state) not in {"", "up"} else None
     if found is None:
         return
-    with contextlib.suppress(StoreUnavailable, RunUnknown):  # it has just ended
-        store = connect_engine(_with(settings, found, _seal_key(settings))).store
-        busy = [store.run(run_id) for run_id in store.active()]
-        changing = [record for record in busy if record.kind not in LOOKING]
-        if changing:
-            first = changing[0]
-            remedy = f"{steering(first.id)}; `esync up` lets any number of commands work beside each other"
-            raise ClusterLocked(f"{introduced(first)} works on cluster {first.cluster}", remedy=remedy)
+    store = connect_engine(_with(settings, found, _seal_key(settings))).store
+    with contextlib.suppress(StoreUnavailable):  # it has just ended
+        for run_id in store.active():
+            with contextlib.suppress(RunUnknown, RecordRefused):
+                _refuse_beside(store.run(run_id))
+
+
+def _refuse_beside(first: RunRecord) -> None:
+    if first.kind not in LOOKING:
+        remedy = f"{steering(first.id)}; `esync up` lets any number of commands work beside each other"
+        raise ClusterLocked(f"{introduced(first)} works on cluster {first.cluster}", remedy=remedy)
 
 
 @contextlib.contextmanager

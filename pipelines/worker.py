@@ -3,6 +3,8 @@
 import os
 import socket
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -17,8 +19,8 @@ from pipelines.rollout import begin, join_and_verify
 from tasks.celery_tasks import STEPS, register_steps
 from tasks.lease import LeaseKeeper
 from tasks.runner import StepRunner
-from workers.errors import EsyncError
-from workers.logs import configure
+from workers.errors import EsyncError, RecordRefused, RunUnknown
+from workers.logs import configure, logger
 from workers.settings import load_settings
 from workers.winrm.pool import SessionPool
 from workers.winrm.session import open_session
@@ -27,6 +29,7 @@ __all__ = ["app"]
 
 IDLE = 150.0  #: seconds a session waits for its node's next step; Windows may close shells idle for 180 s
 
+log = logger(__name__)
 configure(load_settings().log_level)
 engine: Engine = connect_engine(load_settings())
 app: Celery = engine.app
@@ -60,13 +63,24 @@ register_steps(app, lambda: process().runner)
 @app.task(name="esync.join_and_verify", bind=True)  # type: ignore[untyped-decorator]
 def join_task(_task: Any, run: str, turn: str) -> None:  # noqa: ANN401 - Celery's task has no type
     """The body of every chord, and its errback."""
-    join_and_verify(engine, run, turn)
+    with _left_alone(run):
+        join_and_verify(engine, run, turn)
 
 
 @app.task(name="esync.begin", bind=True)  # type: ignore[untyped-decorator]
 def begin_task(_task: Any, run: str) -> None:  # noqa: ANN401 - Celery's task has no type
     """Starts a run that lies in the store."""
-    begin(engine, run)
+    with _left_alone(run):
+        begin(engine, run)
+
+
+@contextmanager
+def _left_alone(run: str) -> Iterator[None]:
+    """A run whose record is not ours, or is gone, is nobody's business here."""
+    try:
+        yield
+    except (RecordRefused, RunUnknown) as error:
+        log.warning("the run is left alone", run=run, error=str(error))
 
 
 @app.task(name="esync.rollout")  # type: ignore[untyped-decorator]

@@ -25,7 +25,7 @@ from tasks.step import (
     SERVICE_RESTART,
     Step,
 )
-from workers.errors import RunUnknown, StoreUnavailable
+from workers.errors import RecordRefused, RunUnknown, StoreUnavailable
 from workers.logs import bound, logger
 
 __all__ = ["STEPS", "register_steps"]
@@ -67,6 +67,9 @@ def _register(app: Celery, runner: Callable[[], StepRunner], step: str) -> None:
             raise Reject(str(busy), requeue=True) from None
         except RunUnknown:
             return {"run": run, "node": node, "step": step, "status": "forgotten"}
+        except RecordRefused as error:
+            log.warning("the run is left alone", run=run, error=str(error))
+            return {"run": run, "node": node, "step": step, "status": "refused"}
         except StoreUnavailable as error:
             log.warning("the run store does not answer; the step goes back to the queue", error=str(error))
             time.sleep(1)

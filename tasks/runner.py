@@ -136,7 +136,7 @@ class StepRunner:
             if len(self._specs) > 32:  # noqa: PLR2004 - runs come and go; a worker lives for months
                 self._specs.clear()
                 self._flags.clear()
-            cluster = self._specs.get(run_id) or Cluster.model_validate(record.spec)
+            cluster = self._specs.get(run_id) or Cluster.of_run(record)
             self._specs[run_id] = cluster
         return _Job(record, cluster, named, node, step)
 
@@ -208,7 +208,9 @@ class StepRunner:
 
     def _attempted(self, job: _Job, say: Callable[[str], None], tally: "_Tally") -> Done:
         """The step, again in a new session when the conversation broke: it observes first, so that is safe."""
-        endpoint = job.cluster.endpoint(job.node)
+        endpoint, folder = job.cluster.endpoint(job.node), job.cluster.folder
+        if endpoint.ca_file:
+            endpoint = endpoint.model_copy(update={"ca_file": self._vault.authorities(endpoint.ca_file, folder)})
         bound = min(OPEN_DEADLINE, job.cluster.policy.deadlines.step)
         fence = Fence(self._store, job.record.id, job.node, job.claim)
         for attempt in _retrying(job.cluster.policy.retries):
@@ -216,7 +218,7 @@ class StepRunner:
                 attempt,
                 self._sessions.session(
                     endpoint,
-                    lambda: self._vault.reveal(endpoint.secret),
+                    lambda: self._vault.reveal(endpoint.secret, folder),
                     deadline=bound,
                     cancelled=lambda: self._cancelled(job),
                 ) as session,

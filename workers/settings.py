@@ -1,13 +1,14 @@
 """Everything the environment decides: `ESYNC_*` variables, read once, frozen."""
 
 import os
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, GetCoreSchemaHandler, PlainSerializer, ValidationError
 from pydantic_core import CoreSchema, core_schema
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from workers.errors import InputRefused
 
@@ -60,6 +61,18 @@ def _state_folder(value: object) -> object:
 Folder = Annotated[Path, BeforeValidator(_state_folder), PlainSerializer(str)]
 
 
+def _folders(value: object) -> object:
+    listed = value.split(os.pathsep) if isinstance(value, str) else value
+    return tuple(_state_folder(one) for one in listed if str(one).strip()) if isinstance(listed, Iterable) else value
+
+
+def _texts(folders: tuple[Path, ...]) -> list[str]:
+    return [str(folder) for folder in folders]
+
+
+Folders = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_folders), PlainSerializer(_texts)]
+
+
 def _default_state() -> Path:
     base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(base, "esync").expanduser()
@@ -73,6 +86,7 @@ class Settings(BaseSettings):
         seal_key: Fernet key that certificate material is sealed with in the store.
         state: folder of this machine's own things: embedded broker, its password, reports.
         clusters: folder of cluster files that other programs may start runs of, by name.
+        secrets: folders that secret files may come from, besides that of the cluster file and `clusters`.
         concurrency: nodes one worker process works on at a time.
         lease: how long a node stays claimed by a worker that has gone silent.
         stall_after: how long a run may show no progress before the reconciler pushes it on.
@@ -85,10 +99,11 @@ class Settings(BaseSettings):
     seal_key: Secret | None = None
     state: Folder = _default_state()
     clusters: Folder | None = None
+    secrets: Folders = ()
     concurrency: int = 32
-    lease: float = 20.0
-    stall_after: float = 15.0
-    reconcile_every: float = 5.0
+    lease: float = 6.0
+    stall_after: float = 10.0
+    reconcile_every: float = 2.0
     visibility_timeout: int = 900
     log_level: str = "INFO"
 
