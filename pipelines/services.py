@@ -245,7 +245,10 @@ def _environment(settings: Settings, url: Secret, key: Secret | None) -> dict[st
         "ESYNC_BROKER_URL": url.reveal(),
         "ESYNC_STATE": str(settings.state),
         "ESYNC_CONCURRENCY": str(settings.concurrency),
+        # As this command understood them: the child works in another folder.
+        "ESYNC_SECRETS": os.pathsep.join(map(str, settings.secrets)),
     }
+    own |= {"ESYNC_CLUSTERS": str(settings.clusters)} if settings.clusters else {}
     return own | ({"ESYNC_SEAL_KEY": key.reveal()} if key else {})
 
 

@@ -129,7 +129,7 @@ def test_a_node_that_lacks_the_product_is_told_of_with_the_others(rig: Rig, lab:
     assert ("S1", "P1") == refuted(done)["config.files-usable"]
 
 
-def test_logons(rig: Rig, lab: LabProcess, tmp_path: Path) -> None:
+def test_logons(rig: Rig, lab: LabProcess) -> None:
     """A node that does not answer is exit 4; a refused password costs one logon and is exit 2."""
     lab.break_node("P2", refuse_connections=True)
     silent = examined(rig, lab)
