@@ -124,9 +124,12 @@ class Reconciler:
                     log.info("reconciler", run=run_id, did=did)
 
     def _loop(self) -> None:
-        while not self._stop.wait(self._engine.settings.reconcile_every):
+        # The first look at once: what lapses is counted from there.
+        while True:
             try:
                 self._upkeep()
                 self.look()
             except Exception as error:  # noqa: BLE001 - the guarantee must outlive any single failure
                 log.warning("the reconciler could not look", error=type(error).__name__)
+            if self._stop.wait(self._engine.settings.reconcile_every):
+                return

@@ -4,6 +4,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -106,7 +107,7 @@ def forge(broker: Redis, genuine: RunRecord, port: int, secret: Path) -> None:
     spec["nodes"] = [{**node, "host": "127.0.0.1"} for node in spec["nodes"]]
     record = RunRecord(id="evil", cluster="another", spec=spec).to_json()
     seal = str(broker.hget(f"esync:run:{genuine.id}", "record"))[:33]
-    fields = {"version": "0", "token": "t", "cluster": "another", "record": seal + record}
+    fields: dict[Any, Any] = {"version": "0", "token": "t", "cluster": "another", "record": seal + record}
     broker.hset("esync:run:evil", mapping=fields)
     broker.zadd("esync:runs", {"evil": 1_000_000})
     broker.sadd("esync:active", "evil")
