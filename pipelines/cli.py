@@ -42,7 +42,8 @@ from pipelines.report_html import to_html
 from pipelines.report_text import PARENT, duration, to_text
 from pipelines.services import Running, looking
 from pipelines.status import row_of
-from workers.errors import EsyncError
+from tasks.ektron.wording import counted
+from workers.errors import EsyncError, RecordRefused
 from workers.logs import configure
 from workers.private import FILE_ERRORS, as_trouble, write_private
 from workers.records import RunRecord, RunState, now
@@ -174,8 +175,13 @@ def runs(
     *, limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000)] = 20, as_json: AsJson = False
 ) -> None:
     """List the newest runs, newest first."""
+    refused: list[RecordRefused] = []
     with looking(load_settings()) as engine:
-        records = engine.store.runs(limit)
+        records = engine.store.runs(limit, refused.append)
+    if refused:
+        say(people_console(), f"{counted(len(refused), 'run')} cannot be read:", "yellow")
+        for error in refused:
+            say(people_console(), f"  {error.run}: {error.message}", "yellow")
     if as_json:
         data([row_of(record).model_dump(mode="json") for record in records])
         return
@@ -184,7 +190,7 @@ def runs(
         took = duration(((record.ended or now()) - record.created).total_seconds())
         state = record.verdict.value if record.verdict else record.state.value
         typer.echo(f"{record.id:<{width}}  {record.kind:<8}  {state:<15}  {took:>11}  {_asked(record)}")
-    if not records:
+    if not records and not refused:
         say(people_console(), "no runs yet")
 
 

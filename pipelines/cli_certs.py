@@ -42,8 +42,9 @@ def inspect_files(
     as_json: AsJson = False,
 ) -> None:
     """Say what certificate files are and which belong together. Exit 1: one of them could not be understood."""
-    vault = Vault(MemoryStore(), None)
-    passwords = tuple(vault.reveal(reference, Path.cwd()).reveal() for reference in password or ())
+    # Any file: the operator names it here and now, and it stays here.
+    vault = Vault(MemoryStore(), None, folders=(Path("/"),))
+    passwords = tuple(vault.reveal(reference, str(Path.cwd())).reveal() for reference in password or ())
     contents = {str(path): content_of(path, _LARGEST, "certificate file") for path in _expanded(files)}
     seen: dict[str, Inspected] = {}
     refused: dict[str, CertificateRefused] = {}

@@ -28,6 +28,7 @@ from pipelines.console import (
 from pipelines.inventory import load_cluster
 from pipelines.report_rows import Report
 from pipelines.services import working
+from workers.errors import InputRefused
 from workers.settings import load_settings
 
 __all__ = ["VERBS"]
@@ -64,19 +65,32 @@ def cleanup(
     everything: Annotated[
         bool, typer.Option("--all", help="Also what is not expired: no rollback after that.")
     ] = False,
+    fence: Annotated[
+        list[str] | None,
+        typer.Option("--fence", metavar="N", help="Only free this node for the next writer; may be repeated."),
+    ] = None,
     yes: Yes = False,
     reason: Reason = "",
     report: ReportFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove expired backups and stray temporary files from the nodes, and prove that they are gone."""
+    """Remove expired backups and stray temporary files from the nodes, and prove that they are gone.
+
+    With --fence: remove only what keeps every writer from these nodes. Refused while another run works on the cluster.
+    """
     cluster = load_cluster(file)
+    if fence and everything:
+        raise InputRefused("--fence and --all are two things", remedy="free the nodes first, then clean up")
     people = people_console()
     what = "all backups" if everything else f"backups older than {cluster.policy.keep_backups_days} days"
+    what = f"only the fence of {', '.join(fence)}" if fence else what
     say(people, f"cleanup ({what}) of cluster {described(cluster)}")
     confirm(yes=yes)
     with working(load_settings(), lambda text: say(people, text), kind="cleanup") as services:
-        record = undoing.cleanup(services.engine, cluster, everything=everything, reason=reason)
+        if fence:
+            record = undoing.free(services.engine, cluster, fence, reason=reason)
+        else:
+            record = undoing.cleanup(services.engine, cluster, everything=everything, reason=reason)
         say(people, f"run {record.id}")
         shown = watch(services, record, people)
     _end(shown, report, as_json=as_json)

@@ -72,5 +72,6 @@ def connect_engine(settings: Settings) -> Engine:
     """
     client = connect(settings.store(), STORE if settings.store_url else BROKER)
     store = RedisStore(client, Seal(settings.seal_key))
-    vault = Vault(store, settings.seal_key, on_reveal=hide)
+    folders = (*([settings.clusters] if settings.clusters else []), *settings.secrets)
+    vault = Vault(store, settings.seal_key, on_reveal=hide, folders=folders, closed=(settings.state,))
     return Engine(settings=settings, store=store, vault=vault, app=make_app(settings, CONTROL_TASKS))

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from pipelines.cluster_yaml import MAX_BYTES, Document, Plain, Unreadable, parse
 from pipelines.problems import Problem, did_you_mean, explain, place
 from pipelines.reading import content_of
-from tasks.cluster import Cluster
+from tasks.cluster import Cluster, ClusterFile
 from workers.errors import InputRefused
 from workers.texts import cleaned
 
@@ -125,7 +125,8 @@ class _Check:
 
     def _by_schema(self) -> Cluster:
         # Strict in JSON mode: enums and tuples are taken from text and lists, but "5986" is no number.
-        return Cluster.model_validate_json(json.dumps(self.data), strict=True)
+        checked = ClusterFile.model_validate_json(json.dumps(self.data), strict=True)
+        return Cluster(folder=str(self.folder), **dict(checked))
 
     def _nodes(self) -> Iterator[tuple[int, dict[str, Any]]]:
         nodes = self.data.get("nodes")

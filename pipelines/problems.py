@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from pipelines.cluster_yaml import Document, Path
-from tasks.cluster import Cluster
+from tasks.cluster import ClusterFile
 from workers.records import Record
 
 __all__ = ["ALLOWED", "Problem", "did_you_mean", "explain", "place"]
@@ -248,7 +248,7 @@ def _without_indices(path: Path) -> str:
 
 
 def _fields(path: Path) -> list[str]:
-    model: type[BaseModel] | None = Cluster
+    model: type[BaseModel] | None = ClusterFile
     for key in path:
         if model is not None and isinstance(key, str) and key in model.model_fields:
             model = _model_in(model.model_fields[key].annotation)

@@ -7,7 +7,7 @@ here, and the run goes on without it.
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
 from pipelines.abandon import Ending, end
@@ -51,6 +51,8 @@ def push_on(engine: Engine, run_id: str, watch: Watch | None = None) -> str:
         return ""
     flags = engine.store.flags(run_id)
     view = View(record, engine.store, engine.material(record))
+    if record.turn is not None:
+        view.unfinished(record.turn)  # read before the lock is renewed: a run that cannot be read keeps it from nobody
     spent = _mind_the_deadline(view, flags, watch) if watch else 0.0
     held_by_another = _held_by_another(engine, record)
     steering = view.steering
@@ -75,16 +77,29 @@ def _pushed_on(engine: Engine, view: View, *, resumed: bool) -> str:
     if not unfinished:
         join_and_verify(engine, record.id, turn.name)
         return "joined"
-    held = engine.store.leases(record.id)
-    if not resumed and (held or not stalled):
+    missing = _missing(engine, record.id, unfinished, resumed=resumed, stalled=stalled)
+    if not missing:
         return ""
-    # After a pause a node that is held goes on by itself: its next message is sent when its step has ended.
-    missing = [node for node in turn.nodes if node in unfinished and node not in held]
     message = f"{counted(len(missing), 'node')} {'go on' if resumed else 'had gone silent'}"
     engine.store.note(record.id, Event(kind="turn.pushed_on", turn=turn.name, message=message))
-    if missing:
-        publish(engine, record, missing)
+    publish(engine, record, [node for node in turn.nodes if node in missing])
     return message
+
+
+def _missing(
+    engine: Engine, run_id: str, unfinished: Collection[str], *, resumed: bool, stalled: bool
+) -> Collection[str]:
+    """Nodes that nobody works on any more: those whose worker died; all, when nobody works on the run at all.
+
+    After a pause a node that is held goes on by itself: its next message is sent when its step has ended.
+    """
+    lapsed = engine.store.reap(run_id)
+    held = engine.store.leases(run_id)
+    if resumed:
+        return {node for node in unfinished if node not in held}
+    if (lapsed or stalled) and not held:
+        return unfinished
+    return {node for node in lapsed if node in unfinished}
 
 
 def _wound_up(engine: Engine, view: View, why: str, watch: Watch | None, spent: float) -> str:
@@ -158,6 +173,13 @@ def _without_the_stuck(engine: Engine, view: View, watch: Watch) -> View:
     return _anew(engine, view)
 
 
+def _watched(engine: Engine, run_id: str) -> str:
+    """Looks without doing anything: whoever leads next has then seen already who went silent."""
+    engine.store.progress(run_id)
+    engine.store.leases(run_id)
+    return ""
+
+
 class Reconciler:
     """A thread that pushes all active runs on, while this process is the elected one.
 
@@ -187,21 +209,22 @@ class Reconciler:
     def look(self) -> None:
         """One round over all active runs."""
         every = self._engine.settings.reconcile_every
-        if not self._engine.store.elect("reconciler", self._holder, every * 3):
-            self._watch.only(())
-            return
+        leads = self._engine.store.elect("reconciler", self._holder, every * 3)
         active = self._engine.store.active()
-        self._watch.only(active)
+        self._watch.only(active if leads else ())
         for run_id in active:
             with suppress(EsyncError):
-                did = push_on(self._engine, run_id, self._watch)
+                did = push_on(self._engine, run_id, self._watch) if leads else _watched(self._engine, run_id)
                 if did:
                     log.info("reconciler", run=run_id, did=did)
 
     def _loop(self) -> None:
-        while not self._stop.wait(min(self._watch.due, self._engine.settings.reconcile_every)):
+        # The first look at once: what lapses is counted from there.
+        while True:
             try:
                 self._upkeep()
                 self.look()
             except Exception as error:  # noqa: BLE001 - the guarantee must outlive any single failure
                 log.warning("the reconciler could not look", error=type(error).__name__)
+            if self._stop.wait(self._engine.settings.reconcile_every):
+                return

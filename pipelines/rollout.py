@@ -28,7 +28,7 @@ from tasks.step import (
     SERVICE_RESTART,
 )
 from workers.celery_app import CONTROL_QUEUE, NODES_QUEUE
-from workers.errors import RunUnknown
+from workers.errors import RecordRefused, RunUnknown
 from workers.logs import logger
 from workers.records import Event, RunRecord, RunState, Turn, Verdict, now
 
@@ -121,7 +121,7 @@ def begin(engine: Engine, run_id: str) -> None:
 def _held(engine: Engine, record: RunRecord, holder: str) -> str:
     """Who has the cluster, since when, and what to do."""
     named = f"run {holder}"
-    with suppress(RunUnknown):
+    with suppress(RunUnknown, RecordRefused):
         named = introduced(engine.store.run(holder))
     return f"{named} works on cluster {record.cluster}; {steering(holder)}"
 

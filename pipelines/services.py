@@ -22,7 +22,8 @@ from pipelines.machine import alone, forget, kept, private, remember, who_runs
 from pipelines.rollout import LOOKING, introduced, steering
 from pipelines.supervisor import Supervisor
 from workers.embedded import EmbeddedBroker, running
-from workers.errors import ClusterLocked, RunUnknown, StoreUnavailable
+from workers.errors import ClusterLocked, RecordRefused, RunUnknown, StoreUnavailable
+from workers.records import RunRecord
 from workers.settings import Secret, Settings
 from workers.vault import new_seal_key
 
@@ -113,14 +114,17 @@ def _name_who_works_here(settings: Settings) -> None:
     found = running(_broker_folder(settings)) if who_runs(settings.state) not in {"", "up"} else None
     if found is None:
         return
-    with contextlib.suppress(StoreUnavailable, RunUnknown):  # it has just ended
-        store = connect_engine(_with(settings, found, _seal_key(settings))).store
-        busy = [store.run(run_id) for run_id in store.active()]
-        changing = [record for record in busy if record.kind not in LOOKING]
-        if changing:
-            first = changing[0]
-            remedy = f"{steering(first.id)}; `esync up` lets any number of commands work beside each other"
-            raise ClusterLocked(f"{introduced(first)} works on cluster {first.cluster}", remedy=remedy)
+    store = connect_engine(_with(settings, found, _seal_key(settings))).store
+    with contextlib.suppress(StoreUnavailable):  # it has just ended
+        for run_id in store.active():
+            with contextlib.suppress(RunUnknown, RecordRefused):
+                _refuse_beside(store.run(run_id))
+
+
+def _refuse_beside(first: RunRecord) -> None:
+    if first.kind not in LOOKING:
+        remedy = f"{steering(first.id)}; `esync up` lets any number of commands work beside each other"
+        raise ClusterLocked(f"{introduced(first)} works on cluster {first.cluster}", remedy=remedy)
 
 
 @contextlib.contextmanager
@@ -207,7 +211,10 @@ def _environment(settings: Settings, url: Secret, key: Secret | None) -> dict[st
         "ESYNC_BROKER_URL": url.reveal(),
         "ESYNC_STATE": str(settings.state),
         "ESYNC_CONCURRENCY": str(settings.concurrency),
+        # As this command understood them: the child works in another folder.
+        "ESYNC_SECRETS": os.pathsep.join(map(str, settings.secrets)),
     }
+    own |= {"ESYNC_CLUSTERS": str(settings.clusters)} if settings.clusters else {}
     return own | ({"ESYNC_SEAL_KEY": key.reveal()} if key else {})
 
 

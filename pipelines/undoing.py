@@ -6,13 +6,13 @@ from typing import Any
 from pipelines.commands import RunSummary, start, summary
 from pipelines.engine import Engine
 from tasks.backups import FORCE
-from tasks.cleanup import ALL
+from tasks.cleanup import ALL, FREE
 from tasks.cluster import Cluster
 from tasks.step import CERT_COPY, CONFIG_EDIT, ROLLBACK
 from workers.errors import InputRefused
 from workers.records import RunRecord, RunState, Turn
 
-__all__ = ["cleanup", "rollback", "wrote"]
+__all__ = ["cleanup", "free", "rollback", "wrote"]
 
 _WRITING = frozenset({CONFIG_EDIT, CERT_COPY, ROLLBACK})
 
@@ -91,3 +91,28 @@ def cleanup(engine: Engine, cluster: Cluster, *, everything: bool = False, **ask
         asked: the fields of `Asked`: who, reason, key.
     """
     return start(engine, cluster, kind="cleanup", options=(ALL,) if everything else (), **asked)
+
+
+def free(engine: Engine, cluster: Cluster, nodes: Collection[str], **asked: Any) -> RunRecord:  # noqa: ANN401 - Asked checks them
+    """Starts a run that frees nodes for the next writer: it removes their fence files, and nothing else.
+
+    Like every run that changes nodes it begins only when no other one works on the cluster.
+
+    Args:
+        engine: where.
+        cluster: whose nodes.
+        nodes: which ones; case does not count.
+        asked: the fields of `Asked`: who, reason, key.
+
+    Raises:
+        InputRefused: the cluster has no such node.
+    """
+    wanted = {name.upper() for name in nodes}
+    unknown = wanted - {name.upper() for name in cluster.node_names}
+    if unknown:
+        raise InputRefused(
+            f"cluster {cluster.name} has no node {', '.join(sorted(unknown))}",
+            remedy=f"its nodes are {', '.join(cluster.node_names[:12])}",
+        )
+    only = tuple(name for name in cluster.node_names if name.upper() in wanted)
+    return start(engine, cluster, kind="cleanup", only=only, options=(FREE,), **asked)

@@ -41,7 +41,7 @@ class View:
     cluster: Cluster = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "cluster", Cluster.model_validate(self.record.spec))
+        object.__setattr__(self, "cluster", Cluster.of_run(self.record))
 
     @cached_property
     def outcomes(self) -> tuple[StepOutcome, ...]:

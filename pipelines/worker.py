@@ -21,7 +21,7 @@ from pipelines.rollout import join_and_verify
 from tasks.celery_tasks import STEPS, register_steps
 from tasks.lease import LeaseKeeper
 from tasks.runner import StepRunner
-from workers.errors import EsyncError, InputRefused, RunUnknown, StoreUnavailable
+from workers.errors import EsyncError, InputRefused, RecordRefused, RunUnknown, StoreUnavailable
 from workers.logs import configure, logger
 from workers.open_files import raised, room_for
 from workers.settings import load_settings
@@ -72,8 +72,8 @@ def _pushed(push: Callable[..., None], *args: object, **kwargs: object) -> None:
         push(*args, **kwargs)
     except ValidationError as error:
         log.warning("refused", message=_complaint(error))
-    except RunUnknown as error:
-        log.info("nothing to do", message=str(error))
+    except (RunUnknown, RecordRefused) as error:
+        log.warning("the run is left alone", error=str(error))
     except StoreUnavailable as error:
         log.warning("the run store does not answer; the message goes back to its queue", error=str(error))
         time.sleep(1)

@@ -26,7 +26,7 @@ from tasks.step import (
     SERVICE_RESTART,
     Step,
 )
-from workers.errors import RunUnknown, StoreUnavailable
+from workers.errors import RecordRefused, RunUnknown, StoreUnavailable
 from workers.logs import bound, logger
 
 __all__ = ["STEPS", "register_steps"]
@@ -86,8 +86,8 @@ def _ran(runner: StepRunner, task: Any, run: str, turn: str, node: str, step: st
         return "not_now"
     except RunUnknown:
         return "forgotten"
-    except NotAsked as error:
-        log.warning("refused", reason=str(error))
+    except (NotAsked, RecordRefused) as error:
+        log.warning("the step is left alone", reason=str(error))
         return "refused"
     except StoreUnavailable as error:
         log.warning("the run store does not answer; the step goes back to the queue", error=str(error))

@@ -21,9 +21,10 @@ from workers.records import Change
 from workers.winrm import agent as ops
 from workers.winrm.agent import Op, Reply
 
-__all__ = ["ALL", "cleanup"]
+__all__ = ["ALL", "FREE", "cleanup"]
 
 ALL = "all"  #: the option that removes every backup, expired or not
+FREE = "fence"  #: the option that frees a node for the next writer, and removes nothing else
 _ENTRIES = 1_000_000
 _KEPT = re.compile(r"[1-9][0-9]*")
 _OURS = {FENCE_FILE, stopped_dependents.FILE}
@@ -65,6 +66,8 @@ def cleanup(work: Work) -> Done:
         AccessDenied: something cannot be removed.
     """
     work.say("observing")
+    if FREE in work.options:
+        return _freed(work)
     layout = _layout(work)
     runs, now = _runs(work)
     going_on = work.material.going_on() - {work.run}
@@ -76,6 +79,20 @@ def cleanup(work: Work) -> Done:
         _removed(work, layout, [*temporary, *(part for run in due for part in run.parts)])
     bare = _proven(work, layout, due)
     return Done(changes=tuple(_changes(due, temporary)), message=_message(len(runs) - len(due), bare=bare))
+
+
+def _freed(work: Work) -> Done:
+    """Removes the fence file, whatever it holds: this run has the cluster for itself, so there is no writer to mind."""
+    look = [ops.stat(work.fence_file)]
+    (seen,) = work.session.ask(look, deadline=work.deadline)
+    if not seen["exists"]:
+        return Done(message="it is free: there is no fence file")
+    work.say("applying")
+    work.session.ask([ops.remove(work.fence_file)], deadline=work.deadline)
+    (again,) = work.session.ask(look, deadline=work.deadline)
+    if again["exists"]:
+        raise NodeRefused(f"{work.node.name}: the fence file is still there", file=work.fence_file)
+    return Done(changes=(Change(what="fence removed", file=work.fence_file),), message="free for the next writer")
 
 
 def _layout(work: Work) -> Layout:

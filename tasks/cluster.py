@@ -8,12 +8,12 @@ import re
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
-from workers.errors import Failure
-from workers.records import Endpoint, Transport
+from workers.errors import Failure, RecordRefused
+from workers.records import Endpoint, RunRecord, Transport
 
-__all__ = ["Cluster", "Connection", "Deadlines", "Node", "Policy", "Retries", "Role", "Site"]
+__all__ = ["Cluster", "ClusterFile", "Connection", "Deadlines", "Node", "Policy", "Retries", "Role", "Site"]
 
 # A NetBIOS name may start with a digit and hold hyphens (ektron-facts 2.3); 15 characters at most.
 NodeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,14}$")]
@@ -168,8 +168,8 @@ class Policy(_Part):
         return waves
 
 
-class Cluster(_Part):
-    """Servers that share one site.
+class ClusterFile(_Part):
+    """Servers that share one site, as a cluster file describes them.
 
     `edition` is the CMS version, `major.minor`: 8.0 has service 3.0, 8.5 to 9.x have service 4.0 (ektron-facts 1.1).
     """
@@ -223,3 +223,27 @@ class Cluster(_Part):
             connect_timeout=self.policy.deadlines.connect,
             **{**self.connection.model_dump(), **own},
         )
+
+
+class Cluster(ClusterFile):
+    """Servers that share one site.
+
+    Attributes:
+        folder: that of the cluster file, noted by who read it: secret files may lie below it. Empty when there is none.
+    """
+
+    folder: str = ""
+
+    @classmethod
+    def of_run(cls, record: RunRecord) -> Self:
+        """The cluster of a run, as its record has it.
+
+        Raises:
+            RecordRefused: it was written by a version that described clusters otherwise.
+        """
+        try:
+            return cls.model_validate(record.spec)
+        except ValidationError as error:
+            place = ".".join(str(part) for part in error.errors()[0]["loc"])
+            why = f"the cluster of run {record.id} cannot be read ({place}): another version of esync wrote it"
+            raise RecordRefused(record.id, why) from None

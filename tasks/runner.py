@@ -29,7 +29,7 @@ from workers.errors import (
     Unreachable,
 )
 from workers.logs import logger
-from workers.records import Event, RunRecord, Status, StepOutcome, Turn, now
+from workers.records import Endpoint, Event, RunRecord, Status, StepOutcome, Turn, now
 
 if TYPE_CHECKING:
     from workers.store import RunStore
@@ -146,7 +146,7 @@ class StepRunner:
             if len(self._specs) > 32:  # noqa: PLR2004 - runs come and go; a worker lives for months
                 self._specs.clear()
                 self._flags.clear()
-            cluster = self._specs.get(run_id) or Cluster.model_validate(record.spec)
+            cluster = self._specs.get(run_id) or Cluster.of_run(record)
             self._specs[run_id] = cluster
         return _Job(record, cluster, named, node, step)
 
@@ -216,7 +216,7 @@ class StepRunner:
 
     def _attempted(self, job: _Job, say: Callable[[str], None], tally: "_Tally") -> Done:
         """The step, again in a new session when the conversation broke: it observes first, so that is safe."""
-        endpoint, policy = job.cluster.endpoint(job.node), job.cluster.policy
+        endpoint, policy, folder = self._reachable(job), job.cluster.policy, job.cluster.folder
         budget = Budget(job.node, policy.deadlines.step, lambda: self._cancelled(job))
         fence = Fence(self._store, job.record.id, job.node, job.claim)
         for attempt in _retrying(policy.retries, budget):
@@ -225,7 +225,7 @@ class StepRunner:
                 self._logons.of(job.record.id, endpoint, policy.max_refused) as logon,
                 self._sessions.session(
                     endpoint,
-                    lambda: logon.let_on(lambda: self._vault.reveal(endpoint.secret)),
+                    lambda: logon.let_on(lambda: self._vault.reveal(endpoint.secret, folder)),
                     deadline=min(OPEN_DEADLINE, budget.left),
                     cancelled=budget.cancelled,
                 ) as session,
@@ -244,6 +244,14 @@ class StepRunner:
                 finally:
                     tally.take(session, base)
         raise AssertionError("unreachable: Retrying returns or raises")
+
+    def _reachable(self, job: _Job) -> Endpoint:
+        """Where the node listens, its authorities as a file that may be read here."""
+        endpoint = job.cluster.endpoint(job.node)
+        if not endpoint.ca_file:
+            return endpoint
+        authorities = self._vault.authorities(endpoint.ca_file, job.cluster.folder)
+        return endpoint.model_copy(update={"ca_file": authorities})
 
     def _bounded(self, job: _Job, session: "Session", budget: Budget, tally: "_Tally") -> "Session":
         return BudgetedSession(session, budget, touched=lambda: tally.touched, overtaken=lambda: self._given_up(job))

@@ -217,7 +217,7 @@ class RunRecord(Record):
     reason: str = ""
     parent: str = ""  #: the run this one retries or undoes
     only: tuple[str, ...] = ()  #: the nodes that may be changed; all when empty
-    options: tuple[str, ...] = ()  #: asked for besides: `force` (rollback), `all` (cleanup)
+    options: tuple[str, ...] = ()  #: asked for besides: `force` (rollback), `all` or `fence` (cleanup)
     key: str = ""  #: idempotency key: the same key twice is one run
 
     @property

@@ -1,13 +1,14 @@
 """Everything the environment decides: `ESYNC_*` variables, read once, frozen."""
 
 import os
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, PlainSerializer, ValidationError
 from pydantic_core import CoreSchema, core_schema
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from workers.errors import InputRefused
 
@@ -79,6 +80,18 @@ NotEmpty = BeforeValidator(_given)
 Folder = Annotated[Path, BeforeValidator(_folder), PlainSerializer(str)]
 
 
+def _folders(value: object) -> object:
+    listed = value.split(os.pathsep) if isinstance(value, str) else value
+    return tuple(_folder(one) for one in listed if str(one).strip()) if isinstance(listed, Iterable) else value
+
+
+def _texts(folders: tuple[Path, ...]) -> list[str]:
+    return [str(folder) for folder in folders]
+
+
+Folders = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_folders), PlainSerializer(_texts)]
+
+
 def _default_state() -> Path:
     base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(base, "esync").expanduser()
@@ -96,6 +109,7 @@ class Settings(BaseSettings):
         seal_key: Fernet key that certificate material is sealed with in the store.
         state: folder of this machine's own things: embedded broker, its password, reports.
         clusters: folder of cluster files that other programs may start runs of, by name.
+        secrets: folders that secret files may come from, besides that of the cluster file and `clusters`.
         concurrency: nodes one worker process works on at a time.
         lease: how long a node stays claimed by a worker that has gone silent.
         max_active: runs that may be going on at a time; one more is refused.
@@ -109,11 +123,12 @@ class Settings(BaseSettings):
     seal_key: Annotated[Secret | None, NotEmpty, Field(description="a Fernet key, or several")] = None
     state: Annotated[Folder, Field(description="a folder")] = _default_state()
     clusters: Annotated[Folder | None, Field(description="a folder")] = None
+    secrets: Annotated[Folders, Field(description=f"folders, separated by {os.pathsep}")] = ()
     concurrency: Annotated[int, Field(ge=1, le=512, description="a whole number from 1 to 512")] = 32
     max_active: Annotated[int, Field(ge=1, le=100_000, description="a whole number from 1 to 100000")] = 200
-    lease: Annotated[float, _seconds(0.1, 3600)] = 20.0
-    stall_after: Annotated[float, _seconds(0.01, 86_400)] = 15.0
-    reconcile_every: Annotated[float, _seconds(0.05, 3600)] = 5.0
+    lease: Annotated[float, _seconds(0.1, 3600)] = 6.0
+    stall_after: Annotated[float, _seconds(0.01, 86_400)] = 10.0
+    reconcile_every: Annotated[float, _seconds(0.05, 3600)] = 2.0
     visibility_timeout: Annotated[int, Field(ge=1, le=86_400, description="whole seconds from 1 to 86400")] = 900
     log_level: Annotated[str, AfterValidator(_level), Field(description=f"one of {', '.join(LEVELS)}")] = "INFO"
 

@@ -1,26 +1,29 @@
 """Secrets at the last moment: a reference becomes a value only here, and certificate material is stored sealed."""
 
-import base64
 import hashlib
 import hmac
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from workers.errors import InputRefused, SecretUnavailable
+from workers.seal import derived, no_key, seal_keys
+from workers.secret_files import NotAllowed, contents, place_of, require_regular
 from workers.settings import Secret
 
 __all__ = ["Documents", "Vault", "new_seal_key"]
 
 KIND = "sealed"  #: of the documents in the run store
 LARGEST = 65536  #: bytes of a secret file
+LARGEST_AUTHORITIES = 4 * 2**20  #: bytes of a file of certificate authorities; a system's whole bundle is 0.3 MB
+#: Where systems keep the certificate authorities they trust; public, and often named in cluster files.
+_AUTHORITIES = ("/etc/ssl", "/etc/pki", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates")
+_OWN_VARIABLES = {"ESYNC_SEAL_KEY", "ESYNC_BROKER_URL", "ESYNC_STORE_URL"}
 _log = logging.getLogger(__name__)
 
 
@@ -39,20 +42,6 @@ def new_seal_key() -> Secret:
     return Secret(Fernet.generate_key().decode("ascii"))
 
 
-def _keys(seal_key: Secret) -> list[str]:
-    return [key.strip() for key in seal_key.reveal().split(",") if key.strip()]
-
-
-def _seal_of(keys: list[str]) -> MultiFernet:
-    try:
-        return MultiFernet([Fernet(key) for key in keys])
-    except ValueError:
-        raise InputRefused(
-            "ESYNC_SEAL_KEY holds something that is no seal key",
-            remedy="set it to 32 random bytes in URL-safe base64, for example: openssl rand -base64 32 | tr +/ -_",
-        ) from None
-
-
 def _ignore(secret: Secret) -> None:
     del secret
 
@@ -64,43 +53,93 @@ class Vault:
         store: where sealed material is kept.
         seal_key: Fernet keys, separated by commas: the first one seals, all of them open. None: nothing can be sealed.
         on_reveal: told each secret that is revealed, so that the log can mask it.
+        folders: of this machine, that secret files may come from besides the folder of the run's cluster file.
+        closed: files and folders that nothing is taken from, wherever they lie.
 
     Raises:
         InputRefused: the seal key is not a Fernet key.
     """
 
     def __init__(
-        self, store: Documents, seal_key: Secret | None, on_reveal: Callable[[Secret], None] = _ignore
+        self,
+        store: Documents,
+        seal_key: Secret | None,
+        on_reveal: Callable[[Secret], None] = _ignore,
+        *,
+        folders: Iterable[Path] = (),
+        closed: Iterable[Path] = (),
     ) -> None:
-        keys = _keys(seal_key) if seal_key else []
+        keys = seal_keys(seal_key)
         self._store = store
         self._on_reveal = on_reveal
-        self._seal = _seal_of(keys) if keys else None
-        self._digest_key = _derived(keys[0]) if keys else b""
-        self._mac_keys = tuple(_derived(key, b"esync mac v1") for key in keys)
+        self._folders = tuple(folders)
+        self._closed = tuple(closed)
+        self._keys = keys
+        self._seal = MultiFernet([Fernet(key) for key in keys]) if keys else None
+        self._digest_key = derived(keys[0], b"esync digest v1") if keys else b""
+        self._mac_keys = tuple(derived(key, b"esync mac v1") for key in keys)
 
-    def reveal(self, reference: str, base: Path | None = None) -> Secret:
+    def reveal(self, reference: str, folder: str = "") -> Secret:
         """The secret that a reference names.
 
         Args:
             reference: `env:NAME`, or `file:PATH`, whose content counts without its last line ending.
-            base: the folder that a relative path starts from; the current one by default.
+            folder: that of the cluster file; the file may lie below it, and a relative path starts there.
 
         Raises:
-            SecretUnavailable: it leads nowhere. The message has the reference, never the content.
+            SecretUnavailable: it leads nowhere, or where no secret may come from. The message has the reference, never
+                the content.
         """
         kind, _, name = reference.partition(":")
         if kind == "env" and name:
             secret = _from_environment(reference, name)
         elif kind == "file" and name:
-            secret = _from_file(reference, (base or Path.cwd()) / name)
+            secret = self._from_file(reference, Path(folder, name), folder)
         else:
             # Not repeated here: it may be the secret itself, written where its reference belongs.
             raise SecretUnavailable(
                 "a secret reference is neither env:NAME nor file:PATH", remedy="write env:NAME or file:PATH"
             )
+        if any(key in secret.reveal() for key in self._keys):
+            raise SecretUnavailable(f"secret {reference}: that is the seal key, which goes to no node")
         self._on_reveal(secret)
         return secret
+
+    def authorities(self, path: str, folder: str = "") -> str:
+        """Where a file of certificate authorities that a cluster file names really lies.
+
+        Raises:
+            InputRefused: where none may come from, no regular file, or very large. That there is none is for whoever
+                opens it to say.
+        """
+        try:
+            real = place_of(Path(folder, path), (*self._allowed(folder), *map(Path, _AUTHORITIES)), self._closed)
+            require_regular(real, LARGEST_AUTHORITIES)
+        except FileNotFoundError:
+            return path
+        except (NotAllowed, OSError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise InputRefused(f"ca_file: {why}", remedy=_elsewhere("ca_file"), file=path) from None
+        return str(real)
+
+    def _allowed(self, folder: str) -> tuple[Path, ...]:
+        return (*([Path(folder)] if folder else []), *self._folders)
+
+    def _from_file(self, reference: str, path: Path, folder: str) -> Secret:
+        try:
+            real = place_of(path, self._allowed(folder), self._closed)
+            content, known = contents(real, LARGEST, self._closed)
+        except NotAllowed as why:
+            raise SecretUnavailable(f"secret {reference}: {why}", remedy=_elsewhere("it"), file=str(path)) from None
+        except OSError as error:
+            raise SecretUnavailable(
+                f"secret {reference}: {error.strerror}",
+                remedy="the file must be readable on every worker",
+                file=str(path),
+            ) from None
+        if known.st_mode & 0o077:
+            _log.warning("secret file %s can be read by other users; chmod 600 it", path)
+        return _secret_in(reference, path, content)
 
     def seal(self, run_id: str, name: str, data: bytes) -> None:
         """Keeps bytes of a run in the store, readable only with the seal key.
@@ -169,9 +208,7 @@ class Vault:
 
     def _sealer(self) -> MultiFernet:
         if self._seal is None:
-            raise SecretUnavailable(
-                "there is no seal key", remedy="set ESYNC_SEAL_KEY, the same for every worker of this broker"
-            )
+            raise no_key()
         return self._seal
 
 
@@ -180,16 +217,13 @@ def _label(run_id: str, name: str) -> bytes:
     return json.dumps([run_id, name]).encode("ascii") + b"\n"
 
 
-def _derived(key: str, use: bytes = b"esync digest v1") -> bytes:
-    """A key of its own for fingerprints, and another for codes: one key, one use."""
-    return HKDF(SHA256(), 32, salt=None, info=use).derive(base64.urlsafe_b64decode(key))
-
-
 def _mac(key: bytes, text: str) -> str:
     return hmac.new(key, text.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
 
 
 def _from_environment(reference: str, name: str) -> Secret:
+    if name in _OWN_VARIABLES:
+        raise SecretUnavailable(f"secret {reference}: that variable is esync's own, and goes to no node")
     value = os.environ.get(name)
     if not value:
         raise SecretUnavailable(
@@ -199,20 +233,15 @@ def _from_environment(reference: str, name: str) -> Secret:
     return Secret(value)
 
 
-def _from_file(reference: str, path: Path) -> Secret:
+def _elsewhere(what: str) -> str:
+    return f"move {what} below the folder of the cluster file, or name its folder in ESYNC_SECRETS on every worker"
+
+
+def _secret_in(reference: str, path: Path, content: bytes) -> Secret:
     try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_mode & 0o077:
-                _log.warning("secret file %s can be read by other users; chmod 600 it", path)
-            content = file.read(LARGEST + 1)
-        text = content.decode("utf-8-sig")
-    except OSError as error:
-        raise SecretUnavailable(
-            f"secret {reference}: {error.strerror}", remedy="the file must be readable on every worker", file=str(path)
-        ) from None
+        text = content.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
     except ValueError:
         raise SecretUnavailable(f"secret {reference}: the file is not UTF-8 text", file=str(path)) from None
-    text = text.removesuffix("\n").removesuffix("\r")
     if not text or len(content) > LARGEST:
         what = "empty" if not text else f"larger than {LARGEST} bytes"
         raise SecretUnavailable(f"secret {reference}: the file is {what}", file=str(path))

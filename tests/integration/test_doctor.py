@@ -129,16 +129,16 @@ def test_a_node_that_lacks_the_product_is_told_of_with_the_others(rig: Rig, lab:
     assert ("S1", "P1") == refuted(done)["config.files-usable"]
 
 
-def test_logons(rig: Rig, lab: LabProcess, tmp_path: Path) -> None:
+def test_logons(rig: Rig, lab: LabProcess) -> None:
     """A node that does not answer is exit 4; a refused password costs one logon and is exit 2."""
     lab.break_node("P2", refuse_connections=True)
     silent = examined(rig, lab)
     assert (silent.record.verdict, Verdict.UNREACHABLE.exit_code) == (Verdict.UNREACHABLE, 4)
     assert "P2" in silent.record.summary
-    (tmp_path / "wrong").write_text("not the password\n")
-    (tmp_path / "wrong").chmod(0o600)
+    (lab.cluster.parent / "wrong").write_text("not the password\n")
+    (lab.cluster.parent / "wrong").chmod(0o600)
     data = cluster_of(lab).model_dump()
-    data["connection"]["secret"] = f"file:{tmp_path / 'wrong'}"
+    data["connection"]["secret"] = "file:wrong"
     refused = rig.rollout(Cluster.model_validate(data), kind="doctor")
     assert (refused.record.verdict, Verdict.FAILED.exit_code) == (Verdict.FAILED, 2)
     assert [1, 0, 0, 0] == [lab.report(node)["logons_refused"] for node in FOUR]

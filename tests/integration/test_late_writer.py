@@ -24,7 +24,7 @@ def lab(tmp_path: Path) -> Iterator[LabProcess]:
 
 def wait_for_start(rig: Rig, run: str, node: str, step: str) -> None:
     """Waits until a worker has begun that step of that node in its wave."""
-    until = time.monotonic() + 30
+    until = time.monotonic() + 90
     while not any(
         (event.kind, event.node, event.step) == ("step.started", node, step) for event in rig.engine.store.events(run)
     ):

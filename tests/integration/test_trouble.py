@@ -30,12 +30,12 @@ def disks(lab: LabProcess, *nodes: str) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for node in nodes for path in lab.disk(node).rglob("*") if path.is_file()}
 
 
-def test_one_node_with_a_wrong_password(rig: Rig, lab: LabProcess, tmp_path: Path) -> None:
+def test_one_node_with_a_wrong_password(rig: Rig, lab: LabProcess) -> None:
     """It fails after one logon and is untouched; the others get everything; the exit code says nodes failed."""
-    (tmp_path / "wrong").write_text("not the password\n")
-    (tmp_path / "wrong").chmod(0o600)
+    (lab.cluster.parent / "wrong").write_text("not the password\n")
+    (lab.cluster.parent / "wrong").chmod(0o600)
     data = cluster_of(lab).model_dump()
-    data["nodes"][2]["connection"] = {"secret": f"file:{tmp_path / 'wrong'}"}
+    data["nodes"][2]["connection"] = {"secret": f"file:{lab.cluster.parent / 'wrong'}"}
     before = disks(lab, "P1")
     done = rig.rollout(Cluster.model_validate(data))
     assert done.record.verdict is Verdict.FAILED
@@ -49,12 +49,12 @@ def test_one_node_with_a_wrong_password(rig: Rig, lab: LabProcess, tmp_path: Pat
     nothing_half_written(lab)
 
 
-def test_a_wrong_password_everywhere_costs_one_logon(rig: Rig, lab: LabProcess, tmp_path: Path) -> None:
+def test_a_wrong_password_everywhere_costs_one_logon(rig: Rig, lab: LabProcess) -> None:
     """The canary's refusal ends the run: no other node sees a logon, nothing is written."""
-    (tmp_path / "wrong").write_text("not the password\n")
-    (tmp_path / "wrong").chmod(0o600)
+    (lab.cluster.parent / "wrong").write_text("not the password\n")
+    (lab.cluster.parent / "wrong").chmod(0o600)
     data = cluster_of(lab).model_dump()
-    data["connection"]["secret"] = f"file:{tmp_path / 'wrong'}"
+    data["connection"]["secret"] = f"file:{lab.cluster.parent / 'wrong'}"
     before = disks(lab, *FOUR)
     done = rig.rollout(Cluster.model_validate(data))
     assert done.record.verdict is Verdict.FAILED

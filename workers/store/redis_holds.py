@@ -7,7 +7,7 @@ from redis import Redis
 from typing_extensions import override
 
 from workers.errors import ClusterLocked, Conflict
-from workers.store.border import of_a_run
+from workers.store.border import about, of_a_run
 from workers.store.holds import hold, holder_of, next_number
 from workers.store.port import Holds
 from workers.store.redis_asking import Asking
@@ -111,8 +111,9 @@ class RedisHolds(Asking, Holds):
 
     @override
     def lock_cluster(self, cluster: str, run_id: str, ttl: float) -> str | None:
-        lock = self._key("lock", cluster)
-        return self._taken("lock", [lock, self._key("active"), self._of(run_id)], run_id, ttl)
+        keys = [self._key("lock", cluster), self._key("active"), self._of(run_id)]
+        with about(run_id):
+            return self._taken("lock", keys, run_id, ttl)
 
     @override
     def elect(self, name: str, holder: str, ttl: float) -> bool:

@@ -116,7 +116,8 @@ class RedisStore(RedisHolds, RunStore):
         return self._read_run(run_id)
 
     def _read_run(self, run_id: str) -> RunRecord:
-        token, text = self._ask(lambda redis: redis.hmget(self._of(run_id), ["token", "record"]))
+        with about(run_id):
+            token, text = self._ask(lambda redis: redis.hmget(self._of(run_id), ["token", "record"]))
         if text is None:
             raise RunUnknown(f"there is no run {run_id}")
         return self._remember(token, self._opened_run(run_id, text))

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -208,7 +209,7 @@ def test_store_that_does_not_answer_is_named_without_its_password(
 ) -> None:
     """A broker that is not there is a sentence with a remedy, and its password stays where it is."""
     monkeypatch.setenv("ESYNC_BROKER_URL", f"redis://:{PLANTED}@127.0.0.1:1/0")
-    monkeypatch.setattr("workers.store.redis_store.RedisStore.__init__.__defaults__", ("esync:", 0.1))
+    monkeypatch.setattr("workers.store.redis_store.RedisStore.__init__.__defaults__", ("esync:", 0.1, time.monotonic))
     assert run(["runs"]) == 1
     told = capsys.readouterr().err
     assert "the run store at 127.0.0.1:1 (ESYNC_BROKER_URL) cannot be reached" in told

@@ -1,5 +1,6 @@
 """The cluster file: what is accepted, what is refused, and in which words."""
 
+import os
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel
 
 from pipelines.inventory import ClusterRefused, load_cluster, read_cluster
 from pipelines.problems import ALLOWED, _model_in
-from tasks.cluster import Cluster, Connection, ConnectionOverride, Deadlines, Node, Policy, Role, Site
+from tasks.cluster import Cluster, ClusterFile, Connection, ConnectionOverride, Deadlines, Node, Policy, Role, Site
 from workers.errors import InputRefused
 from workers.records import Transport
 
@@ -77,6 +78,7 @@ def test_valid_file_becomes_a_cluster() -> None:
         connection=connection,
         policy=Policy(waves=(1, "50%", "100%"), deadlines=Deadlines(connect=5, step=120.5)),
         nodes=(s1, cluster.nodes[1]),
+        folder=str(CASES),
     )
     assert cluster.nodes[1].name == "1E5"
     assert cluster.endpoint("1e5").port == 5987
@@ -94,6 +96,24 @@ def test_relative_files_are_resolved_against_the_file(tmp_path: Path) -> None:
     assert cluster.connection.secret == f"file:{tmp_path}/password"
     assert cluster.endpoint("1E5").ca_file == str(tmp_path / "ca.pem")
     assert PLANTED not in cluster.model_dump_json()
+    assert cluster.folder == str(tmp_path)
+
+
+def test_a_cluster_file_cannot_say_where_it_lies(tmp_path: Path) -> None:
+    """The folder that secrets may come from is noted by who reads the file."""
+    (tmp_path / "cluster.yaml").write_text("folder: /\n" + VALID)
+    with pytest.raises(ClusterRefused, match="folder: unknown key"):
+        load_cluster(tmp_path / "cluster.yaml")
+
+
+def test_a_pipe_is_no_secret_and_no_certificate(tmp_path: Path) -> None:
+    """Nobody waits for what will never be written into it."""
+    os.mkfifo(tmp_path / "pipe")
+    text = VALID.replace("env:ESYNC_SHOP_PASSWORD", "file:pipe").replace("      port: 5987", "      ca_file: pipe")
+    (tmp_path / "cluster.yaml").write_text(text)
+    with pytest.raises(ClusterRefused) as caught:
+        load_cluster(tmp_path / "cluster.yaml")
+    assert {"secret", "ca_file"} == {problem.path.rpartition(".")[2] for problem in caught.value.problems}
 
 
 @pytest.mark.parametrize("named", ["no-such.yaml", "", ".", "a\0b"])
@@ -160,7 +180,7 @@ def _leaves(model: type[BaseModel], prefix: str = "") -> set[str]:
 
 def test_every_checked_key_has_words() -> None:
     """Each leaf of the schema has a sentence about what may stand there, and no sentence is left over."""
-    assert _leaves(Cluster) | {"nodes"} == set(ALLOWED)
+    assert _leaves(ClusterFile) | {"nodes"} == set(ALLOWED)
 
 
 _PIECES = st.one_of(

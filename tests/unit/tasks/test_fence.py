@@ -108,6 +108,24 @@ def test_a_run_that_lost_its_cluster_loses_on_the_node(wrote: bool, clock: Clock
         guard_of(fence, node)
 
 
+def test_a_run_that_has_its_cluster_back_comes_after_the_one_that_had_it(clock: Clock) -> None:
+    """Also where that one had asked for a number and not yet changed anything."""
+    store, node = a_store(clock, "r1", "r2"), Node()
+    store.lock_cluster("shop", "r1", TTL)
+    assert node.changed(guard_of(a_fence(store, "r1", "w1"), node)).ok
+    late = None
+    for run in ("r2", "r1"):
+        store.leases(run)
+        store.lock_cluster("shop", run, TTL)
+        clock.passes(TTL)
+        assert store.lock_cluster("shop", run, TTL) is None
+        guard = guard_of(a_fence(store, run, f"{run} again"), node)
+        late = late or guard
+    assert node.changed(guard).ok
+    assert late is not None
+    assert "conflict" == node.changed(late).error
+
+
 def test_runs_of_two_stores_take_turns_on_one_node(clock: Clock) -> None:
     """A broker that was replaced by an empty one, whatever its clock says: its runs come after those of the first."""
     node = Node()

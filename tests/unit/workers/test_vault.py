@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,9 @@ def a_store() -> MemoryStore:
 
 
 @pytest.fixture
-def vault() -> Vault:
-    """A vault with a key and a run r1."""
-    return Vault(a_store(), new_seal_key())
+def vault(tmp_path: Path) -> Vault:
+    """A vault with a key and a run r1, whose secrets may lie below this test's folder."""
+    return Vault(a_store(), new_seal_key(), folders=(tmp_path,))
 
 
 class TestReveal:
@@ -62,7 +63,7 @@ class TestReveal:
         """A path in a cluster file is relative to that file's folder."""
         (tmp_path / "secrets").mkdir()
         (tmp_path / "secrets" / "pw").write_text("abc\n")
-        assert "abc" == vault.reveal("file:secrets/pw", tmp_path).reveal()
+        assert "abc" == vault.reveal("file:secrets/pw", str(tmp_path)).reveal()
 
     def test_a_file_that_others_can_read_is_pointed_out(
         self, vault: Vault, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -85,12 +86,15 @@ class TestReveal:
         """An empty, binary or huge file is refused; the message names the reference and not the content."""
         (tmp_path / "pw").write_bytes(content)
         with pytest.raises(SecretUnavailable, match="file:pw") as caught:
-            vault.reveal("file:pw", tmp_path)
+            vault.reveal("file:pw", str(tmp_path))
         assert PLANTED not in str(caught.value)
 
-    @pytest.mark.parametrize("reference", ["env:NOT_SET_ANYWHERE", "file:/nowhere/pw", "file:/"])
-    def test_a_reference_that_leads_nowhere_is_named(self, vault: Vault, reference: str) -> None:
+    @pytest.mark.parametrize("reference", ["env:NOT_SET_ANYWHERE", "file:nowhere/pw", "file:."])
+    def test_a_reference_that_leads_nowhere_is_named(
+        self, vault: Vault, reference: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """A missing variable, file, or a folder is an error with the reference and a remedy."""
+        monkeypatch.chdir(tmp_path)
         with pytest.raises(SecretUnavailable, match=reference) as caught:
             vault.reveal(reference)
         assert caught.value.remedy
@@ -114,6 +118,94 @@ class TestReveal:
         monkeypatch.setenv("SHOP_PASSWORD", PLANTED)
         Vault(a_store(), None, told.append).reveal("env:SHOP_PASSWORD")
         assert [Secret(PLANTED)] == told
+
+
+class TestWhereSecretsComeFrom:
+    """Files below folders that a person of this machine chose, and nothing of ours."""
+
+    @pytest.fixture
+    def home(self, tmp_path: Path) -> Path:
+        """A folder beside that of the cluster file, with a secret of somebody else's."""
+        for name in ("cluster", "etc", "state"):
+            (tmp_path / name).mkdir()
+        (tmp_path / "etc" / "shadow").write_text(PLANTED)
+        (tmp_path / "cluster" / "pw").write_text("abc\n")
+        return tmp_path
+
+    @pytest.mark.parametrize(
+        "named", ["{}/etc/shadow", "../etc/shadow", "link", "linked/shadow", "/proc/self/environ", "{}/cluster2/pw"]
+    )
+    def test_a_file_elsewhere_is_refused(self, home: Path, named: str) -> None:
+        """By its path, by `..`, through a link, in a folder whose name only begins the same."""
+        (home / "cluster" / "link").symlink_to(home / "etc" / "shadow")
+        (home / "cluster" / "linked").symlink_to(home / "etc")
+        (home / "cluster2").mkdir()
+        (home / "cluster2" / "pw").write_text(PLANTED)
+        vault = Vault(a_store(), new_seal_key())
+        with pytest.raises(SecretUnavailable, match="in none of the folders") as caught:
+            vault.reveal("file:" + named.format(home), str(home / "cluster"))
+        assert "ESYNC_SECRETS" in caught.value.remedy
+        assert PLANTED not in f"{caught.value!r}{caught.value.remedy}"
+
+    def test_without_a_cluster_file_no_file_is_a_secret(self, home: Path) -> None:
+        """A run whose record names no folder reveals nothing of this machine."""
+        with pytest.raises(SecretUnavailable, match="in none of the folders"):
+            Vault(a_store(), new_seal_key()).reveal(f"file:{home}/cluster/pw")
+
+    def test_folders_of_the_settings_are_allowed(self, home: Path) -> None:
+        """ESYNC_CLUSTERS and ESYNC_SECRETS name further ones; a link inside may lead from one to another."""
+        (home / "cluster" / "link").symlink_to(home / "etc" / "shadow")
+        vault = Vault(a_store(), new_seal_key(), folders=(home / "etc",))
+        assert PLANTED == vault.reveal("file:link", str(home / "cluster")).reveal()
+
+    @pytest.mark.parametrize("way", ["path", "link", "hard link", "copy", "variable", "own variable"])
+    def test_the_seal_key_goes_to_no_node(self, home: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Wherever it lies and whatever it is called."""
+        key, own = new_seal_key(), home / "state" / "seal.key"
+        own.write_text(key.reveal())
+        other = home / "cluster" / "other"
+        reference = f"file:{own}" if way == "path" else f"file:{other}"
+        if way == "link":
+            other.symlink_to(own)
+        if way == "hard link":
+            other.hardlink_to(own)
+        if way == "copy":
+            other.write_text(f"{key.reveal()}\n")
+        for name in ("SOME_NAME", "ESYNC_SEAL_KEY"):
+            monkeypatch.setenv(name, key.reveal())
+        if way.endswith("variable"):
+            reference = "env:SOME_NAME" if way == "variable" else "env:ESYNC_SEAL_KEY"
+        vault = Vault(a_store(), key, folders=(home,), closed=(home / "state",))
+        with pytest.raises(SecretUnavailable, match=r"seal key|esync's own"):
+            vault.reveal(reference)
+
+    @pytest.mark.parametrize("what", ["pipe", "device", "folder", "large"])
+    def test_only_a_small_regular_file_is_a_secret(self, home: Path, what: str) -> None:
+        """What would never end, or never begin, is refused at once."""
+        place = home / "cluster" / "odd"
+        if what == "pipe":
+            os.mkfifo(place)
+        elif what == "folder":
+            place.mkdir()
+        elif what == "large":
+            place.write_bytes(b"x" * 2**20)
+        folders = (home, Path("/dev"))
+        reference = "file:/dev/zero" if what == "device" else f"file:{place}"
+        vault = Vault(a_store(), new_seal_key(), folders=folders)
+        with pytest.raises(SecretUnavailable, match=r"regular|larger"):
+            vault.reveal(reference)
+
+    def test_authorities_come_from_the_same_folders_and_the_systems(self, home: Path) -> None:
+        """A `ca_file` is opened by the transport: a pipe would hold the worker, a file elsewhere is not for it."""
+        os.mkfifo(home / "cluster" / "pipe")
+        (home / "state" / "ca.pem").write_text("x")
+        vault = Vault(a_store(), new_seal_key(), closed=(home / "state",))
+        folder = str(home / "cluster")
+        assert str(home / "cluster" / "pw") == vault.authorities("pw", folder)
+        assert f"{home}/cluster/nothing" == vault.authorities(f"{home}/cluster/nothing", folder)
+        for named in ("pipe", "../etc/shadow", f"{home}/state/ca.pem", "/dev/zero"):
+            with pytest.raises(InputRefused, match="ca_file"):
+                vault.authorities(named, folder)
 
 
 class TestSeal:

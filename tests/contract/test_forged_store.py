@@ -1,0 +1,334 @@
+"""What somebody else put into the run store: told in a sentence about that run, and no other run is harmed."""
+
+import json
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import cast
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis import Redis
+
+from tests.conftest import Clock
+from tests.contract.test_store import a_run, an_outcome
+from workers.errors import EsyncError, RecordRefused, SecretUnavailable
+from workers.records import Event, RunRecord, RunState
+from workers.seal import Seal
+from workers.settings import Secret
+from workers.store import RedisStore
+from workers.vault import new_seal_key
+
+KEY = new_seal_key()
+
+
+@pytest.fixture
+def store(valkey: Redis, clock: Clock) -> RedisStore:
+    """Runs r1 and r2, with something of everything."""
+    made = RedisStore(valkey, Seal(KEY), clock=clock)
+    for run in ("r1", "r2"):
+        made.create(a_run(run))
+        made.lock_cluster("shop", run, 60)
+        fence = made.claim(run, "S1", "w1", 60)
+        assert fence
+        made.record(an_outcome(run=run), fence)
+        made.put(run, "plan", "plan", json.dumps({"of": run}))
+        made.put(run, "planned", "S1", "{}")
+        made.flag(run, "cancel", f"by the operator of {run}")
+        made.note(run, Event(kind="run.started"))
+    return made
+
+
+def fresh(valkey: Redis, key: Secret | None = KEY) -> RedisStore:
+    """The same store as another process sees it: it remembers nothing."""
+    return RedisStore(valkey, Seal(key), clock=Clock())
+
+
+def everything(store: RedisStore, run: str) -> list[Callable[[], object]]:
+    """All that can be asked about a run, and then be done to it."""
+    return [
+        lambda: store.run(run),
+        lambda: store.progress(run),
+        lambda: store.flags(run),
+        lambda: store.outcome(run, "wave-1", "S1", "config_edit"),
+        lambda: store.outcomes(run),
+        lambda: store.events(run),
+        lambda: store.chain(run),
+        lambda: store.document(run, "plan", "plan"),
+        lambda: store.documents(run, "planned"),
+        lambda: store.leases(run),
+        lambda: store.reap(run),
+        lambda: store.claim(run, "S2", "w1", 60, limit=5),
+        lambda: store.renew(run, "S1", "w1", 60),
+        lambda: store.number(run, "S1", 1, seen=3),
+        lambda: store.record(an_outcome("S2", run=run), 1),
+        lambda: store.put(run, "facts", "S1", "{}"),
+        lambda: store.flag(run, "pause"),
+        lambda: store.note(run, Event(kind="turn.opened")),
+        lambda: store.save(store.run(run), Event(kind="run.concluded")),
+        lambda: store.create(a_run(run)),
+        lambda: store.lock_cluster("shop", run, 60),
+        lambda: store.release(run, "S1", "w1"),
+        lambda: store.forget(run),
+    ]
+
+
+def is_whole(valkey: Redis, run: str = "r2") -> None:
+    """A run that nobody touched is as it was."""
+    store = fresh(valkey)
+    assert run in {record.id for record in store.runs()}
+    assert run == store.run(run).id
+    assert 1 == len(store.outcomes(run))
+    assert json.dumps({"of": run}) == store.document(run, "plan", "plan")
+    assert "cancel" in store.flags(run)
+    assert "run.started" in {event.kind for event in store.events(run)}
+
+
+def test_a_record_without_a_seal_is_refused(store: RedisStore, valkey: Redis) -> None:
+    """As an older version wrote it, or whoever has the broker's password."""
+    forged = store.run("r1").model_copy(update={"spec": {"connection": {"secret": "file:/etc/shadow"}}})
+    valkey.hset("esync:run:r1", mapping={"record": forged.to_json(), "token": "another"})
+    with pytest.raises(RecordRefused, match="record of run r1 carries no seal") as caught:
+        store.run("r1")
+    assert ("r1", "record_refused") == (caught.value.run, caught.value.slug)
+    assert "ESYNC_SEAL_KEY" in caught.value.remedy
+    is_whole(valkey)
+
+
+def test_a_run_that_was_never_created_by_us_is_refused(valkey: Redis) -> None:
+    """All keys of a run, forged whole: it is listed as unreadable and never worked on."""
+    record = a_run("evil")
+    valkey.hset("esync:run:evil", mapping={"version": "0", "token": "t", "cluster": "shop", "record": record.to_json()})
+    valkey.zadd("esync:runs", {"evil": 99})
+    valkey.sadd("esync:active", "evil")
+    refused: list[RecordRefused] = []
+    assert () == fresh(valkey).runs(refused=refused.append)
+    assert ["evil"] == [error.run for error in refused]
+    with pytest.raises(RecordRefused):
+        fresh(valkey).run("evil")
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda text, _: text.replace("shop", "sh0p", 1),
+        lambda text, _: text[:-1],
+        lambda text, _: text + " ",
+        lambda text, _: text[:5] + ("0" if text[5] != "0" else "1") + text[6:],
+        lambda text, _: text[33:],
+        lambda text, _: " " * 33 + text[33:],
+        lambda _, other: other,
+        lambda text, other: other[:33] + text[33:],
+    ],
+    ids=["edited", "cut", "longer", "code", "bare", "blank", "of another run", "another's code"],
+)
+def test_an_edited_record_is_refused(edit: Callable[[str, str], str], store: RedisStore, valkey: Redis) -> None:
+    """Any change of a byte, and the record of another run under this id."""
+    mine, other = (cast("str", valkey.hget(f"esync:run:{run}", "record")) for run in ("r1", "r2"))
+    valkey.hset("esync:run:r1", mapping={"record": edit(mine, other), "token": "another"})
+    with pytest.raises(RecordRefused, match="r1"):
+        store.run("r1")
+    is_whole(valkey)
+
+
+PLACES: list[tuple[str, str, Callable[[RedisStore], object]]] = [
+    ("run:{}:outcomes:wave-1", "S1\x1fconfig_edit", lambda store: store.outcomes("r1")),
+    ("run:{}:outcomes:wave-1", "S1\x1fconfig_edit", lambda store: store.outcome("r1", "wave-1", "S1", "config_edit")),
+    ("run:{}:outcomes:wave-1", "S1\x1fconfig_edit", lambda store: store.record(an_outcome(), 1)),
+    ("run:{}:documents:plan", "plan", lambda store: store.document("r1", "plan", "plan")),
+    ("run:{}:documents:planned", "S1", lambda store: store.documents("r1", "planned")),
+    ("run:{}:flags", "cancel", lambda store: store.flags("r1")),
+]
+
+
+@pytest.mark.parametrize(("key", "field", "read"), PLACES, ids=[place[0] for place in PLACES])
+@pytest.mark.parametrize("how", ["bare", "swapped", "edited"])
+def test_what_decisions_read_is_refused_where_it_is_not_ours(
+    key: str, field: str, read: Callable[[RedisStore], object], how: str, store: RedisStore, valkey: Redis
+) -> None:
+    """Outcomes, plan, facts and flags: unsealed, taken from another run, or changed."""
+    mine, other = (cast("str", valkey.hget("esync:" + key.format(run), field)) for run in ("r1", "r2"))
+    text = {"bare": mine[33:], "swapped": other, "edited": mine + "1"}[how]
+    valkey.hset("esync:" + key.format("r1"), field, text)
+    with pytest.raises(RecordRefused, match="r1"):
+        read(store)
+    is_whole(valkey)
+
+
+def test_a_text_of_the_same_run_fits_one_place_only(store: RedisStore, valkey: Redis) -> None:
+    """A plan is no fact, one node's facts are not another's, one outcome is not another's."""
+    plan = cast("str", valkey.hget("esync:run:r1:documents:plan", "plan"))
+    outcome = cast("str", valkey.hget("esync:run:r1:outcomes:wave-1", "S1\x1fconfig_edit"))
+    valkey.hset("esync:run:r1:documents:planned", "S1", plan)
+    valkey.hset("esync:run:r1:outcomes:wave-1", "S2\x1fconfig_edit", outcome)
+    valkey.hset("esync:run:r1:flags", "pause", cast("str", valkey.hget("esync:run:r1:flags", "cancel")))
+    for read in (
+        lambda: store.document("r1", "planned", "S1"),
+        lambda: store.outcome("r1", "wave-1", "S2", "config_edit"),
+        lambda: store.flags("r1"),
+    ):
+        with pytest.raises(RecordRefused):
+            read()
+
+
+def test_a_key_that_leads_to_another_run_is_refused(store: RedisStore, valkey: Redis) -> None:
+    """Somebody made an idempotency key of ours name a run that was asked for otherwise."""
+    valkey.set("esync:key:shop:deploy-7", "r2")
+    with pytest.raises(RecordRefused, match="deploy-7"):
+        store.create(a_run("r3", key="deploy-7"))
+
+
+def test_keys_rotate(valkey: Redis) -> None:
+    """With NEW,OLD what either sealed is read; without the old one it is refused; without any, that is said."""
+    new = new_seal_key()
+    fresh(valkey).create(a_run("r1"))
+    both = Secret(f"{new.reveal()},{KEY.reveal()}")
+    record = fresh(valkey, both).run("r1")
+    with pytest.raises(RecordRefused, match="ESYNC_SEAL_KEY differs"):
+        fresh(valkey, new).run("r1")
+    fresh(valkey, both).save(record.model_copy(update={"state": RunState.RUNNING}))
+    assert RunState.RUNNING is fresh(valkey, new).run("r1").state
+    with pytest.raises(SecretUnavailable, match="no seal key"):
+        fresh(valkey, None).run("r1")
+
+
+NONSENSE = ["", "{", "null", "[]", "1 2", "x" * 40, '{"id": 1}', "0" * 32 + " {}", b"\xff\xfe", b"\xff" * 40]
+DAMAGE: dict[str, Callable[[Redis, str], object]] = {
+    "list": lambda valkey, key: (valkey.delete(key), valkey.rpush(key, "x")),
+    "text": lambda valkey, key: valkey.set(key, "x"),
+    "set": lambda valkey, key: (valkey.delete(key), valkey.sadd(key, "x")),
+    "stream": lambda valkey, key: (valkey.delete(key), valkey.xadd(key, {"x": "y"})),
+    "hash": lambda valkey, key: (valkey.delete(key), valkey.hset(key, "x", "y")),
+    "nothing": lambda valkey, key: valkey.delete(key),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize(
+    "part",
+    [
+        "",
+        ":events",
+        ":outcomes:wave-1",
+        ":documents:plan",
+        ":documents:planned",
+        ":flags",
+        ":leases",
+        ":fences",
+        ":index",
+    ],
+)
+@pytest.mark.usefixtures("store")
+def test_a_key_of_another_type_is_one_sentence_about_that_run(part: str, how: str, valkey: Redis) -> None:
+    """Whatever is asked of the damaged run, only errors for people come; the other run is whole."""
+    DAMAGE[how](valkey, f"esync:run:r1{part}")
+    for ask in everything(fresh(valkey), "r1"):
+        try:
+            ask()
+        except EsyncError as error:
+            assert "r1" in str(error) or "S1" in str(error)  # noqa: PT017 - either way is fine
+    is_whole(valkey)
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE, ids=repr)
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [
+        ("", "record"),
+        ("", "version"),
+        ("", "token"),
+        ("", "head"),
+        ("", "head_id"),
+        ("", "count"),
+        ("", "cluster"),
+        ("", "pulse"),
+        (":outcomes:wave-1", "S1\x1fconfig_edit"),
+        (":outcomes:wave-1", "a field"),
+        (":documents:plan", "plan"),
+        (":flags", "cancel"),
+        (":leases", "S1"),
+        (":fences", "S1"),
+    ],
+)
+@pytest.mark.usefixtures("store")
+def test_a_value_that_makes_no_sense_is_one_sentence_about_that_run(
+    part: str, field: str, nonsense: str | bytes, valkey: Redis
+) -> None:
+    """Broken JSON, another type, bytes that are no text."""
+    valkey.hset(f"esync:run:r1{part}", field, nonsense)
+    for ask in everything(fresh(valkey), "r1"):
+        try:
+            ask()
+        except EsyncError as error:
+            assert "r1" in str(error) or "S1" in str(error)  # noqa: PT017 - either way is fine
+    is_whole(valkey)
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE, ids=repr)
+def test_an_event_that_makes_no_sense_is_one_sentence_about_that_run(
+    nonsense: str | bytes, store: RedisStore, valkey: Redis
+) -> None:
+    """The history cannot be read; that is all."""
+    last = cast("str", valkey.hget("esync:run:r1", "head_id"))
+    milliseconds, _, number = last.partition("-")
+    valkey.xadd("esync:run:r1:events", {"event": nonsense, "chain": "x"}, id=f"{milliseconds}-{int(number) + 1}")
+    with pytest.raises(RecordRefused, match="r1"):
+        store.events("r1")
+    is_whole(valkey)
+
+
+@pytest.mark.parametrize("how", ["list", "text", "hash"])
+def test_a_lock_that_makes_no_sense_is_nobodys(how: str, store: RedisStore, valkey: Redis) -> None:
+    """Whoever comes next takes it; so with the leadership."""
+    DAMAGE[how](valkey, "esync:lock:shop")
+    DAMAGE[how](valkey, "esync:leader:reconciler")
+    assert store.lock_cluster("shop", "r2", 60) is None
+    assert "r2" == store.lock_cluster("shop", "r1", 60)
+    assert store.elect("reconciler", "w1", 60)
+    assert not store.elect("reconciler", "w2", 60)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.lists(st.text(max_size=5), min_size=1, max_size=4), text=st.text(max_size=50), data=st.data())
+def test_a_seal_holds_for_its_place_and_its_text(place: list[str], text: str, data: st.DataObject) -> None:
+    """Nothing else opens: no other place, no other text, no other key."""
+    seal = Seal(KEY)
+    kept = seal.sealed(tuple(place), text)
+    assert text == seal.opened(tuple(place), kept)
+    at = data.draw(st.integers(0, len(kept) - 1))
+    others = [
+        (seal, tuple(place), kept[:at] + chr(ord(kept[at]) ^ 1) + kept[at + 1 :]),
+        (seal, (*place, ""), kept),
+        (seal, ("x", *place), kept),
+        (Seal(new_seal_key()), tuple(place), kept),
+    ]
+    for known, where, what in others:
+        with pytest.raises(ValueError, match=r"seal|SEAL"):
+            known.opened(where, what)
+
+
+def test_no_script_asks_for_the_time_but_to_name_an_event() -> None:
+    """The server's clock may be wrong: nothing is decided by it."""
+    folder = Path(str(files("workers.store") / "lua"))
+    texts = {script.name: script.read_text("ascii") for script in folder.glob("*.lua")}
+    asking = {name for name, text in texts.items() if "'TIME'" in text}
+    expiring = {name for name, text in texts.items() if "'PX'" in text or "'EX'" in text or "EXPIRE" in text}
+    assert ({"chain.lua"}, set()) == (asking, expiring)
+
+
+def test_event_ids_rise_when_the_clock_of_the_server_is_set_back(store: RedisStore, valkey: Redis) -> None:
+    """After a step of a day, in whichever direction, the history goes on and is whole."""
+    seconds, _ = valkey.time()
+    ahead = f"{(seconds + 86400) * 1000}-0"
+    before = store.note("r1", Event(kind="step.started"))
+    valkey.hset("esync:run:r1", "head_id", ahead)
+    noted = [store.note("r1", Event(kind="step.ended", message=str(number))) for number in range(3)]
+    assert [f"{ahead[:-1]}{number}" for number in (1, 2, 3)] == [event.id for event in noted]
+    assert tuple(noted) == store.events("r1", after=before.id)
+
+
+def test_a_record_keeps_its_word(valkey: Redis) -> None:
+    """What is read is what was written, also by another process."""
+    record = fresh(valkey).create(RunRecord(id="r1", cluster="shop", spec={"name": "größer \u2028"}))
+    assert record == fresh(valkey).run("r1")

@@ -1,0 +1,145 @@
+"""Two processes look at one store, each with a clock of its own that runs as it likes."""
+
+from typing import cast
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from redis import Redis
+
+from tests.conftest import Clock
+from tests.contract.test_store import a_run, an_outcome
+from workers.errors import Conflict
+from workers.seal import Seal
+from workers.store import MemoryStore, RedisStore, RunStore
+from workers.vault import new_seal_key
+
+TTL = 6.0
+Pair = tuple[tuple[RunStore, Clock], tuple[RunStore, Clock]]
+
+
+@pytest.fixture(params=["memory", "redis"])
+def pair(request: pytest.FixtureRequest) -> Pair:
+    """The same store, as two processes have it."""
+    clocks = Clock(), Clock()
+    if request.param == "memory":
+        first = MemoryStore(clocks[0])
+        return (first, clocks[0]), (MemoryStore(clocks[1], beside=first), clocks[1])
+    valkey, seal = cast("Redis", request.getfixturevalue("valkey")), Seal(new_seal_key())
+    one, two = (RedisStore(valkey, seal, clock=clock) for clock in clocks)
+    return (one, clocks[0]), (two, clocks[1])
+
+
+def test_each_process_goes_by_its_own_clock(pair: Pair) -> None:
+    """An hour on the clock of one of them is nothing to the other; each has to have looked for the lease's length."""
+    (one, _), (two, clock) = pair
+    one.create(a_run())
+    assert one.claim("r1", "S1", "w1", TTL)
+    clock.passes(3600)
+    assert {"S1": "w1"} == two.leases("r1") == one.leases("r1")
+    clock.passes(TTL)
+    assert ({}, {"S1": "w1"}) == (two.leases("r1"), one.leases("r1"))
+    assert two.claim("r1", "S1", "w2", TTL)
+    with pytest.raises(Conflict):
+        one.record(an_outcome(), 1)
+
+
+def test_a_process_that_sees_renewals_takes_nothing(pair: Pair) -> None:
+    """Leases, lock, leadership and progress: whatever is renewed between two looks has not lapsed."""
+    (one, _), (two, clock) = pair
+    for run in ("r1", "r2"):
+        one.create(a_run(run))
+    for _ in range(4):
+        one.lock_cluster("shop", "r1", TTL)
+        assert one.claim("r1", "S1", "w1", TTL)
+        assert one.elect("reconciler", "w1", TTL)
+        assert "r1" == two.lock_cluster("shop", "r2", TTL)
+        assert two.claim("r1", "S1", "w2", TTL) is None
+        assert not two.elect("reconciler", "w2", TTL)
+        assert 0 == two.progress("r1")
+        assert () == two.reap("r1")
+        clock.passes(3600)
+
+
+def test_what_an_unreachable_server_hid_is_not_counted(valkey: Redis) -> None:
+    """After an outage everybody has the whole length again to renew: a server that was away makes nobody dead."""
+    clock, seal = Clock(), Seal(new_seal_key())
+    one, two = (RedisStore(valkey, seal, clock=clock, patience=0) for _ in range(2))
+    one.create(a_run())
+    one.claim("r1", "S1", "w1", TTL)
+    two.leases("r1")
+    broken = RedisStore(Redis(host="127.0.0.1", port=1), seal, clock=clock, patience=0)
+    broken._watch = two._watch
+    with pytest.raises(Exception, match="cannot be reached"):
+        broken.active()
+    clock.passes(TTL)
+    assert {"S1": "w1"} == two.leases("r1")
+    clock.passes(TTL)
+    assert {} == two.leases("r1")
+
+
+class Observers(RuleBasedStateMachine):
+    """Two workers on one node, each with its own look and clock; either may sleep for as long as it likes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clocks = Clock(), Clock()
+        first = MemoryStore(self.clocks[0])
+        self.stores = first, MemoryStore(self.clocks[1], beside=first)
+        first.create(a_run())
+        first.lock_cluster("shop", "r1", TTL)
+        self.fences: list[int] = [0, 0]
+        self.newest = 0
+        self.renewed = [0.0, 0.0]  # by each clock: when the node's lease was last taken or renewed
+
+    def _beat(self) -> None:
+        self.renewed = [clock() for clock in self.clocks]
+
+    @rule(who=st.sampled_from([0, 1]), seconds=st.floats(0, 3 * TTL))
+    def time_passes(self, who: int, seconds: float) -> None:
+        """For one of them."""
+        self.clocks[who].passes(seconds)
+
+    @rule(who=st.sampled_from([0, 1]))
+    def claims(self, who: int) -> None:
+        """A worker takes the node, or takes it over."""
+        holder = self.stores[who].leases("r1").get("S1")
+        fence = self.stores[who].claim("r1", "S1", f"w{who}", TTL)
+        if fence is None:
+            assert holder == f"w{1 - who}"
+            return
+        if fence > self.newest and self.newest and self.fences[1 - who] == self.newest:
+            assert self.clocks[who]() - self.renewed[who] >= TTL or holder is None
+        self.newest = max(self.newest, fence)
+        self.fences[who] = fence
+        self._beat()
+
+    @rule(who=st.sampled_from([0, 1]))
+    def renews(self, who: int) -> None:
+        """A worker that may have slept goes on: it may exactly when nobody took the node since."""
+        went_on = self.stores[who].renew("r1", "S1", f"w{who}", TTL)
+        if went_on:
+            assert self.fences[who] == self.newest
+            self._beat()
+
+    @rule(who=st.sampled_from([0, 1]))
+    def dies_and_is_noticed(self, who: int) -> None:
+        """Nobody renews any more: one look, the length of a lease, one look."""
+        self.stores[who].leases("r1")
+        self.clocks[who].passes(TTL)
+        assert {} == self.stores[who].leases("r1")
+
+    @invariant()
+    def one_of_them_may_change_the_node(self) -> None:
+        """Whatever the two believe, the store gives a number to the newest claim alone."""
+        for store, fence in zip(self.stores, self.fences, strict=True):
+            if fence and fence < self.newest:
+                with pytest.raises(Conflict):
+                    store.number("r1", "S1", fence, seen=0)
+            elif fence:
+                assert store.number("r1", "S1", fence, seen=0)
+
+
+TestObservers = Observers.TestCase
+TestObservers.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
