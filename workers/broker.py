@@ -32,6 +32,19 @@ __all__ = ["NETWORK", "Channel", "Hands", "Transport", "UrgentFirst"]
 #: What a broken connection raises. Kombu's own list has KeyError in it, which a strange message raises as well.
 NETWORK = (NoConnection, NoAnswer, OSError)
 
+_AT_ONCE = 1000  #: messages looked at when some are moved to another queue
+#: KEYS from, to; ARGV what a message to be moved has in it, how many to look at. The others stay in their order.
+_MOVE = """
+local next_ones = redis.call('LRANGE', KEYS[1], -ARGV[2], -1)
+redis.call('LTRIM', KEYS[1], 0, -ARGV[2] - 1)
+local stay = {}
+for place = #next_ones, 1, -1 do
+  local item = next_ones[place]
+  if string.find(item, ARGV[1], 1, true) then redis.call('LPUSH', KEYS[2], item) else table.insert(stay, 1, item) end
+end
+for _, item in ipairs(stay) do redis.call('RPUSH', KEYS[1], item) end
+"""
+
 log = logger(__name__)
 
 
@@ -262,6 +275,8 @@ class Channel(redis.Channel):
         if moved:
             with self.conn_or_acquire() as client:
                 client.lpush(moved, item)
+                # Where one is, thousands may be, with questions between them: those next in the queue, in one go.
+                client.eval(_MOVE, 2, queue, moved, f'"task": "{task_of(message)}"', _AT_ONCE)
             return None
         properties = message["properties"]
         properties["delivery_info"] = {**(properties.get("delivery_info") or {}), "queue": queue}
