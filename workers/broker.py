@@ -56,6 +56,11 @@ class Hands:
         self._owed: dict[str, bool] = {}  #: tag -> goes back to its queue, told when there was no connection
         self._returned: list[tuple[str, bytes]] = []  #: queue and message, taken when the connection broke
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to settle."""
+        return not (self.held or self._owed or self._returned)
+
     def owe(self, tag: str, *, requeue: bool) -> None:
         """Remembers how a message ended until the broker can be told."""
         self._owed[tag] = requeue

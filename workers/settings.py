@@ -94,6 +94,14 @@ class Settings(BaseSettings):
     visibility_timeout: int = 900
     log_level: str = "INFO"
 
+    def broker(self) -> Secret:
+        """Where messages go."""
+        if self.broker_url is None:
+            raise InputRefused(
+                "no broker is configured", remedy="set ESYNC_BROKER_URL, or use `esync up` on one machine"
+            )
+        return self.broker_url
+
     def store(self) -> Secret:
         """Where the run store lives."""
         url = self.store_url or self.broker_url

@@ -6,13 +6,14 @@ import uuid
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from pipelines import commands
 from pipelines.inventory import load_cluster
-from tests.integration.poison import Asker, good
+from tests.integration.poison import CLUSTER, Asker, good
 from tests.integration.rig import Rig, rig_at
 from tests.sampling import examples
 from workers.celery_app import CONTROL_QUEUE, STARTS_QUEUE
@@ -24,16 +25,6 @@ pytestmark = pytest.mark.integration
 
 MANY = examples(10_000, 2000)
 MOST = 5  #: active runs
-CLUSTER = """
-name: {name}
-edition: "8.0"
-origin: S1
-site: {{path: 'C:\\inetpub\\wwwroot\\CMS400'}}
-connection: {{transport: ntlm, user: esync, secret: 'env:NOBODY'}}
-nodes:
-  - {{name: S1, host: 127.0.0.1, role: staging, pool: staging}}
-  - {{name: P1, host: 127.0.0.2, role: production, pool: production}}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -152,11 +143,11 @@ def test_a_trigger_sent_the_old_way_is_answered(asker: Asker, folder: Path) -> N
 
 
 def test_many_at_once_for_one_cluster_make_one_run(asker: Asker) -> None:
-    """A burst of triggers with different keys for a free cluster: while the first one's run goes on, no other starts."""
+    """A burst of triggers with different keys for a free cluster: while a run goes on, no other starts."""
     flood(asker, STARTS_QUEUE, "blog", 100)
     assert drained(asker)
     runs = asker.rig.engine.store.runs(1000)
     assert runs
     assert {"locked"} & {record.verdict for record in runs} == set()
     spans = sorted((record.created, record.ended) for record in runs)
-    assert all(one[1] and one[1] <= two[0] for one, two in zip(spans, spans[1:], strict=False))
+    assert all(one[1] and one[1] <= two[0] for one, two in pairwise(spans))
