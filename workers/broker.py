@@ -20,7 +20,7 @@ from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 from redis.exceptions import ConnectionError as NoConnection
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as NoAnswer
 
 from workers.border import Border, Unfit, opened, task_of
@@ -52,7 +52,7 @@ class Hands:
     """What this process has taken from the broker and not settled, over all connections it had and will have."""
 
     def __init__(self) -> None:
-        self.held: dict[str, Any] = {}  #: delivery tags of the messages that are worked on
+        self.held: set[str] = set()  #: delivery tags of the messages that are worked on
         self._owed: dict[str, bool] = {}  #: tag -> goes back to its queue, told when there was no connection
         self._returned: list[tuple[str, bytes]] = []  #: queue and message, taken when the connection broke
 
@@ -105,7 +105,7 @@ class QoS(redis.QoS):
             pipe.zadd(self.unacked_index_key, {delivery_tag: time()})
             pipe.hset(self.unacked_key, delivery_tag, dumps([message._raw, *_way_back(message)]))  # noqa: SLF001 - kombu's way
             pipe.execute()
-        self.hands.held[delivery_tag] = message
+        self.hands.held.add(delivery_tag)
         virtual.QoS.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
@@ -117,7 +117,7 @@ class QoS(redis.QoS):
         self._settled(delivery_tag, requeue=requeue)
 
     def _settled(self, tag: str, *, requeue: bool) -> None:
-        self.hands.held.pop(tag, None)
+        self.hands.held.discard(tag)
         self.hands.owe(tag, requeue=requeue)
         try:
             with self.channel.conn_or_acquire() as client:
@@ -155,7 +155,7 @@ class QoS(redis.QoS):
                 self.hands.settle(self, connection)
                 for tag in list(self.hands.held):
                     self.restore_by_tag(tag, connection)
-                    del self.hands.held[tag]
+                    self.hands.held.discard(tag)
         except (*NETWORK, RedisError) as error:
             log.warning("messages could not be given back", error=type(error).__name__, count=len(self.hands.held))
         self._delivered.clear()
@@ -259,7 +259,7 @@ class Channel(redis.Channel):
                 return
             tag = message["properties"]["delivery_tag"]
             self.connection._deliver(message, queue)  # noqa: SLF001 - kombu's way
-        except NETWORK:
+        except (*NETWORK, ResponseError):  # the latter: a server that is full, or became a replica
             if tag not in self.hands.held:
                 self.hands.give_back(queue, item)
             raise

@@ -29,6 +29,7 @@ from workers.errors import (
     SessionLost,
     Stale,
     StoreUnavailable,
+    TooManyRuns,
     Unreachable,
 )
 
@@ -40,6 +41,7 @@ CLASSES: dict[type[EsyncError], Failure | None] = {
     StoreUnavailable: Failure.FAILED,
     RunUnknown: Failure.FAILED,
     ClusterLocked: Failure.FAILED,
+    TooManyRuns: Failure.FAILED,
     BundleRefused: Failure.FAILED,
     Cancelled: None,
     NodeError: Failure.FAILED,
