@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,7 @@ def _mutated(chance: random.Random) -> bytes:
         while isinstance(place, dict) and place:
             name = chance.choice(list(place))
             if chance.random() < 0.5 or not isinstance(place[name], dict):
-                place[name] = chance.choice(values)
+                place[name] = deepcopy(chance.choice(values))
                 break
             place = place[name]
     item = bytearray(json.dumps(message).encode())
