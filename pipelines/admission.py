@@ -1,8 +1,10 @@
 """Whether one more run may start: by how many are going on, and by whether its cluster is free."""
 
+from contextlib import suppress
+
 from pipelines.engine import Engine
 from pipelines.rollout import LOOKING, introduced, steering
-from workers.errors import ClusterLocked, TooManyRuns
+from workers.errors import ClusterLocked, RunUnknown, TooManyRuns
 from workers.records import RunRecord, RunState
 
 __all__ = ["cluster_free", "room"]
@@ -30,11 +32,14 @@ def cluster_free(engine: Engine, cluster: str) -> None:
         ClusterLocked: with that run.
     """
     for run_id in engine.store.active():
-        # Ids name their cluster (`commands.new_id`): most others need not be read.
-        if f"-{cluster[:32].lower()}-" in run_id and _works_on(record := engine.store.run(run_id), cluster):
-            raise ClusterLocked(
-                f"{introduced(record)} works on cluster {cluster}; nothing was started. {steering(run_id)}"
-            )
+        # Ids name their cluster (`pipelines.commands`): most others need not be read.
+        if f"-{cluster[:32].lower()}-" not in run_id:
+            continue
+        with suppress(RunUnknown):  # forgotten in between
+            record = engine.store.run(run_id)
+            if _works_on(record, cluster):
+                said = f"{introduced(record)} works on cluster {cluster}; nothing was started. {steering(run_id)}"
+                raise ClusterLocked(said)
 
 
 def _works_on(record: RunRecord, cluster: str) -> bool:

@@ -1,6 +1,6 @@
 """The verbs that answer questions: doctor, explain, propagate. Thin."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,13 +22,15 @@ from pipelines.console import (
 )
 from pipelines.explaining import Told, is_file, newest_look, told
 from pipelines.inventory import load_cluster
-from pipelines.knowledge_text import explanation_lines, propagation_lines
+from pipelines.knowledge_text import explanation_lines, propagation_lines, set_aside_lines
 from pipelines.marks import printable
 from pipelines.services import looking, working
 from tasks.cluster import Role
 from tasks.ektron.propagation import Direction, Sync
 from tasks.ektron.propagation import propagate as reached
 from tasks.ektron.refusals import Refused
+from workers import set_aside
+from workers.connection import connect
 from workers.errors import InputRefused
 from workers.settings import load_settings
 
@@ -37,11 +39,36 @@ __all__ = ["VERBS", "certs"]
 _FOUR = (("S1", "S2"), ("P1", "P2"))  #: the procedure's example, where no cluster file is given
 
 
-def doctor(file: ClusterFile, *, reason: Reason = "", report: ReportFolder = None, as_json: AsJson = False) -> None:
-    """Look whether a rollout could begin: logon, limits, prerequisites, rivals, the family. Changes nothing."""
+def doctor(
+    file: ClusterFile,
+    *,
+    reason: Reason = "",
+    report: ReportFolder = None,
+    as_json: AsJson = False,
+    forget: Annotated[
+        bool,
+        typer.Option("--forget-set-aside", help="Show the messages that workers have set aside, then delete them."),
+    ] = False,
+) -> None:
+    """Look whether a rollout could begin: logon, limits, prerequisites, rivals, the family. Changes no server.
+
+    Says as well whether workers have set messages aside that nobody could use.
+    """
     cluster = load_cluster(file)
-    say(people_console(), f"looking at cluster {described(cluster)}")
+    people = people_console()
+    for line in _set_aside(forget=forget):
+        say(people, line)
+    say(people, f"looking at cluster {described(cluster)}")
     run_on(cluster, "doctor", reason=reason, folder=report, as_json=as_json)
+
+
+def _set_aside(*, forget: bool) -> Sequence[str]:
+    """What workers have set aside, in lines; deleted afterwards when that is asked for."""
+    with looking(load_settings()) as engine, connect(engine.settings.broker()) as client:
+        lines = set_aside_lines(set_aside.shown(client))
+        if forget:
+            set_aside.forget(client)
+    return lines if not (lines and forget) else (*lines[:-1], "they are deleted")
 
 
 def explain(

@@ -1,14 +1,17 @@
 """Answers about the product as lines for people: a certificate file, a sync's reach, a node's trouble. Pure."""
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipelines.marks import printable
 from tasks.ektron.certificate_inspect import Inspected
 from tasks.ektron.explain import Answer, Explanation
 from tasks.ektron.propagation import Propagation
+from tasks.ektron.wording import counted
+from workers.set_aside import SetAside
 
-__all__ = ["explanation_lines", "inspected_lines", "pair_lines", "propagation_lines"]
+__all__ = ["explanation_lines", "inspected_lines", "pair_lines", "propagation_lines", "set_aside_lines"]
 
 _WIDTH = 100
 _HEADLINES = {
@@ -53,6 +56,20 @@ def propagation_lines(answer: Propagation) -> Iterator[str]:
     yield f"best: {answer.best.direction.value} on {answer.best.start}; {answer.advice}"
     for caution in answer.cautions:
         yield f"mind: {caution}"
+
+
+def set_aside_lines(entries: Sequence[SetAside]) -> Sequence[str]:
+    """How many messages workers have set aside, why, and the newest of them; nothing where there are none."""
+    if not entries:
+        return ()
+    reasons = Counter((entry.reason, entry.queue) for entry in entries)
+    newest = entries[0]
+    return (
+        f"workers have set {counted(len(entries), 'message')} aside that nobody could use:",
+        *(f"  {times} x {reason} (queue {queue})" for (reason, queue), times in reasons.most_common(10)),
+        f"  the newest, of {newest.at}: {newest.message[:200]}",
+        "tell whoever sends them; they hold nothing up. To delete the list: esync doctor CLUSTER --forget-set-aside",
+    )
 
 
 def explanation_lines(answer: Explanation, seen_by: str, outcome: str = "") -> Iterator[str]:

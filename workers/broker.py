@@ -20,7 +20,7 @@ from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 from redis.exceptions import ConnectionError as NoConnection
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as NoAnswer
 
 from workers.border import Border, Unfit, opened, task_of
@@ -32,6 +32,19 @@ __all__ = ["NETWORK", "Channel", "Hands", "Transport", "UrgentFirst"]
 #: What a broken connection raises. Kombu's own list has KeyError in it, which a strange message raises as well.
 NETWORK = (NoConnection, NoAnswer, OSError)
 
+_AT_ONCE = 1000  #: messages looked at when some are moved to another queue
+#: KEYS from, to; ARGV what a message to be moved has in it, how many to look at. The others stay in their order.
+_MOVE = """
+local next_ones = redis.call('LRANGE', KEYS[1], -ARGV[2], -1)
+redis.call('LTRIM', KEYS[1], 0, -ARGV[2] - 1)
+local stay = {}
+for place = #next_ones, 1, -1 do
+  local item = next_ones[place]
+  if string.find(item, ARGV[1], 1, true) then redis.call('LPUSH', KEYS[2], item) else table.insert(stay, 1, item) end
+end
+for _, item in ipairs(stay) do redis.call('RPUSH', KEYS[1], item) end
+"""
+
 log = logger(__name__)
 
 
@@ -39,9 +52,14 @@ class Hands:
     """What this process has taken from the broker and not settled, over all connections it had and will have."""
 
     def __init__(self) -> None:
-        self.held: dict[str, Any] = {}  #: delivery tags of the messages that are worked on
+        self.held: set[str] = set()  #: delivery tags of the messages that are worked on
         self._owed: dict[str, bool] = {}  #: tag -> goes back to its queue, told when there was no connection
         self._returned: list[tuple[str, bytes]] = []  #: queue and message, taken when the connection broke
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to settle."""
+        return not (self.held or self._owed or self._returned)
 
     def owe(self, tag: str, *, requeue: bool) -> None:
         """Remembers how a message ended until the broker can be told."""
@@ -87,7 +105,7 @@ class QoS(redis.QoS):
             pipe.zadd(self.unacked_index_key, {delivery_tag: time()})
             pipe.hset(self.unacked_key, delivery_tag, dumps([message._raw, *_way_back(message)]))  # noqa: SLF001 - kombu's way
             pipe.execute()
-        self.hands.held[delivery_tag] = message
+        self.hands.held.add(delivery_tag)
         virtual.QoS.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
@@ -99,7 +117,7 @@ class QoS(redis.QoS):
         self._settled(delivery_tag, requeue=requeue)
 
     def _settled(self, tag: str, *, requeue: bool) -> None:
-        self.hands.held.pop(tag, None)
+        self.hands.held.discard(tag)
         self.hands.owe(tag, requeue=requeue)
         try:
             with self.channel.conn_or_acquire() as client:
@@ -137,7 +155,7 @@ class QoS(redis.QoS):
                 self.hands.settle(self, connection)
                 for tag in list(self.hands.held):
                     self.restore_by_tag(tag, connection)
-                    del self.hands.held[tag]
+                    self.hands.held.discard(tag)
         except (*NETWORK, RedisError) as error:
             log.warning("messages could not be given back", error=type(error).__name__, count=len(self.hands.held))
         self._delivered.clear()
@@ -241,7 +259,7 @@ class Channel(redis.Channel):
                 return
             tag = message["properties"]["delivery_tag"]
             self.connection._deliver(message, queue)  # noqa: SLF001 - kombu's way
-        except NETWORK:
+        except (*NETWORK, ResponseError):  # the latter: a server that is full, or became a replica
             if tag not in self.hands.held:
                 self.hands.give_back(queue, item)
             raise
@@ -262,6 +280,8 @@ class Channel(redis.Channel):
         if moved:
             with self.conn_or_acquire() as client:
                 client.lpush(moved, item)
+                # Where one is, thousands may be, with questions between them: those next in the queue, in one go.
+                client.eval(_MOVE, 2, queue, moved, f'"task": "{task_of(message)}"', _AT_ONCE)
             return None
         properties = message["properties"]
         properties["delivery_info"] = {**(properties.get("delivery_info") or {}), "queue": queue}

@@ -17,7 +17,6 @@ from workers.border import Border
 from workers.broker import Hands, Transport, UrgentFirst
 from workers.connection import verified
 from workers.consumer import Consumer
-from workers.errors import InputRefused
 from workers.settings import Settings
 
 __all__ = ["CONTROL_QUEUE", "NODES_QUEUE", "STARTS_QUEUE", "START_TASK", "make_app"]
@@ -183,9 +182,7 @@ def make_app(settings: Settings, control: Iterable[str] = (), *, results: bool =
     Raises:
         InputRefused: no broker is configured, or its URL is not usable.
     """
-    if settings.broker_url is None:
-        raise InputRefused("no broker is configured", remedy="set ESYNC_BROKER_URL, or use `esync up` on one machine")
-    url = verified(settings.broker_url).reveal()
+    url = verified(settings.broker()).reveal()
     app = Celery("esync", broker=url, backend=url if results else None)
     connections = min(64, max(10, settings.concurrency))
     app.conf.update(

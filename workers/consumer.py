@@ -20,8 +20,6 @@ __all__ = ["Consumer", "Request"]
 _AGAIN = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 5}
 
 log = logger(__name__)
-# Said at each lost connection about a setting that we have made explicitly.
-warnings.filterwarnings("ignore", message=r"\s*In Celery 5\.1 we introduced", category=CPendingDeprecationWarning)
 
 
 class Request(CeleryRequest):  # type: ignore[misc] # celery has no types
@@ -65,10 +63,24 @@ class Consumer(CeleryConsumer):  # type: ignore[misc] # celery has no types
         """Lets go of the connection before Celery closes it: closing talks to a server that is gone."""
         self.connection.transport.give_up()
         try:
-            super().on_connection_error_after_connected(exc)
+            with warnings.catch_warnings():  # about a setting that we have made explicitly
+                warnings.simplefilter("ignore", CPendingDeprecationWarning)
+                super().on_connection_error_after_connected(exc)
         except Exception:
             log.exception("the broken connection could not be closed")
             self.connection = None
+
+    def shutdown(self) -> None:
+        """Ends; what is still in hand since a connection was lost goes back over a new one, if there is a broker."""
+        super().shutdown()
+        if self.app.conf.broker_transport_options["hands"].empty:
+            return
+        try:
+            with self.app.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=1, interval_start=0.5)
+                connection.channel().qos.restore_unacked()
+        except Exception as error:  # noqa: BLE001 - the process ends; what is left waits for its timeout
+            log.warning("messages could not be given back", error=type(error).__name__)
 
     def ensure_connected(self, conn: Any) -> Any:  # noqa: ANN401 - celery has no types
         """Tries more often than kombu does."""

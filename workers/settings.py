@@ -132,6 +132,14 @@ class Settings(BaseSettings):
     visibility_timeout: Annotated[int, Field(ge=1, le=86_400, description="whole seconds from 1 to 86400")] = 900
     log_level: Annotated[str, AfterValidator(_level), Field(description=f"one of {', '.join(LEVELS)}")] = "INFO"
 
+    def broker(self) -> Secret:
+        """Where messages go."""
+        if self.broker_url is None:
+            raise InputRefused(
+                "no broker is configured", remedy="set ESYNC_BROKER_URL, or use `esync up` on one machine"
+            )
+        return self.broker_url
+
     def store(self) -> Secret:
         """Where the run store lives."""
         url = self.store_url or self.broker_url

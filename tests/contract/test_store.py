@@ -102,7 +102,7 @@ class TestRuns:
         """The same non-empty key on a cluster gives the first run."""
         store.create(a_run("r1", key="deploy-7"))
         assert "r1" == store.create(a_run("r2", key="deploy-7")).id
-        assert ("r1", "") == (store.keyed("intranet", "deploy-7"), store.keyed("intranet", "deploy-8"))
+        assert ("r1", "") == (store.keyed("shop", "deploy-7"), store.keyed("shop", "deploy-8"))
         assert ("r1",) == tuple(run.id for run in store.runs())
 
     def test_keys_of_different_clusters_are_different(self, store: RunStore) -> None:

@@ -12,7 +12,19 @@ from tests.integration.rig import Rig
 from workers.celery_app import CONTROL_QUEUE
 from workers.set_aside import SetAside, shown
 
-__all__ = ["POISON", "Asker", "body", "good"]
+__all__ = ["CLUSTER", "POISON", "Asker", "body", "good"]
+
+#: A cluster whose servers nobody answers for.
+CLUSTER = """
+name: {name}
+edition: "8.0"
+origin: S1
+site: {{path: 'C:\\inetpub\\wwwroot\\CMS400'}}
+connection: {{transport: ntlm, user: esync, secret: 'env:NOBODY'}}
+nodes:
+  - {{name: S1, host: 127.0.0.1, role: staging, pool: staging}}
+  - {{name: P1, host: 127.0.0.2, role: production, pool: production}}
+"""
 
 
 def body(content: object = None, raw: bytes | None = None) -> str:
@@ -68,6 +80,10 @@ def _with(change: Callable[[dict[str, Any]], object]) -> bytes:
 
 def _put(where: str, name: str, value: object) -> bytes:
     return _with(lambda message: message[where].update({name: value}))
+
+
+def _each(where: str, name: str, *values: object) -> dict[str, bytes]:
+    return {f"{name} is {value!r}": _put(where, name, value) for value in values}
 
 
 def _body(content: object) -> bytes:
@@ -141,18 +157,18 @@ POISON: dict[str, bytes] = {
     "a group of garbage": _embed(
         callbacks=[{"task": "celery.group", "subtask_type": "group", "kwargs": {"tasks": [5]}}]
     ),
-    **{f"eta is {value!r}": _put("headers", "eta", value) for value in _WRONG},
-    **{f"expires is {value!r}": _put("headers", "expires", value) for value in (*_WRONG, "yesterday")},
-    **{f"retries is {value!r}": _put("headers", "retries", value) for value in ("1", [], {}, -1, 1e300)},
-    **{f"timelimit is {value!r}": _put("headers", "timelimit", value) for value in (*_WRONG, ["a", "b"], [1], "1,2")},
-    **{f"task is {value!r}": _put("headers", "task", value) for value in (*_WRONG, "", "a b", "x" * 300)},
-    **{f"id is {value!r}": _put("headers", "id", value) for value in (*_WRONG, "", "x" * 300)},
-    **{f"group is {value!r}": _put("headers", "group", value) for value in _WRONG},
-    **{f"root_id is {value!r}": _put("headers", "root_id", value) for value in _WRONG},
-    **{f"reply_to is {value!r}": _put("properties", "reply_to", value) for value in _WRONG},
-    **{f"correlation_id is {value!r}": _put("properties", "correlation_id", value) for value in _WRONG},
-    **{f"delivery_tag is {value!r}": _put("properties", "delivery_tag", value) for value in (*_WRONG, "")},
-    **{f"priority is {value!r}": _put("properties", "priority", value) for value in ("high", [], 1e300, -1)},
+    **_each("headers", "eta", *_WRONG),
+    **_each("headers", "expires", *_WRONG, "yesterday"),
+    **_each("headers", "retries", "1", [], {}, -1, 1e300),
+    **_each("headers", "timelimit", *_WRONG, ["a", "b"], [1], "1,2"),
+    **_each("headers", "task", *_WRONG, "", "a b", "x" * 300),
+    **_each("headers", "id", *_WRONG, "", "x" * 300),
+    **_each("headers", "group", *_WRONG),
+    **_each("headers", "root_id", *_WRONG),
+    **_each("properties", "reply_to", *_WRONG),
+    **_each("properties", "correlation_id", *_WRONG),
+    **_each("properties", "delivery_tag", *_WRONG, ""),
+    **_each("properties", "priority", "high", [], 1e300, -1),
 }
 
 

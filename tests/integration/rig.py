@@ -94,7 +94,7 @@ class Rig:
         command += ["--concurrency", self.environment["ESYNC_CONCURRENCY"]]
         self.worker = subprocess.Popen(command, env={**os.environ, **self.environment}, stdout=log, stderr=log)
 
-    def wait_for_worker(self, timeout: float = 20) -> None:
+    def wait_for_worker(self, timeout: float = 60) -> None:
         """Waits until the worker answers."""
         until = time.monotonic() + timeout
         while not self.engine.app.control.ping(timeout=0.3):

@@ -1,13 +1,18 @@
 """What anybody may put into the queues, against a real worker: it lives, the queue goes on, `doctor` shows it."""
 
 import json
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.poison import POISON, Asker, good
+from tests.integration.poison import CLUSTER, POISON, Asker, good
 from tests.integration.rig import Rig
 from tests.sampling import examples
 from workers.celery_app import CONTROL_QUEUE, NODES_QUEUE, STARTS_QUEUE
@@ -116,7 +121,9 @@ def test_wrong_arguments_get_an_error_reply(asker: Asker, value: object) -> None
     assert before == asker.rig.log().count("Traceback")
 
 
-@pytest.mark.parametrize("step", ["install_check", "config_edit", "cert_copy", "service_restart", "cleanup"])
+@pytest.mark.parametrize(
+    "step", ["install_check", "config_edit", "cert_copy", "service_restart", "rollback", "cleanup"]
+)
 def test_steps_of_no_run_are_refused(asker: Asker, step: str) -> None:
     """A step that no run asked for, or with arguments of a wrong type, returns why and never raises."""
     task = f"esync.{step}"
@@ -139,6 +146,34 @@ def test_messages_that_begin_or_join_nothing_are_done_with(asker: Asker) -> None
     assert before == asker.rig.log().count("Traceback")
 
 
+def test_doctor_shows_what_was_set_aside(asker: Asker, tmp_path: Path) -> None:
+    """`esync doctor` says how many, why, and how to delete them; asked to, it deletes them. A bell rings nowhere."""
+    asker.client.lpush(CONTROL_QUEUE, POISON["body []"], POISON["body []"], b"\x07\x1b[31m not JSON")
+    assert asker.answers()
+    cluster = tmp_path / "shop.yaml"
+    cluster.write_text(CLUSTER.format(name="shop"))
+
+    def doctor(*options: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", "from pipelines.cli import main; main()", "doctor", str(cluster), *options],
+            env={**os.environ, **asker.rig.environment, "NOBODY": "x"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return done.stderr
+
+    said = doctor()
+    assert "3 messages" in said
+    assert "2 x the body is not [args, kwargs, embed] (queue esync.v1.control)" in said
+    assert "--forget-set-aside" in said
+    assert "\x07" not in said
+    assert "3 messages" in doctor("--forget-set-aside")
+    assert "set" not in doctor().splitlines()[0]
+    assert not asker.aside()
+
+
 def _mutated(chance: random.Random) -> bytes:
     """A good message with something of it replaced, removed or repeated; or bytes of it turned."""
     message = good(chance.choice(["esync.status", "esync.rollout", "esync.install_check", "esync.begin"]))
@@ -148,7 +183,7 @@ def _mutated(chance: random.Random) -> bytes:
         while isinstance(place, dict) and place:
             name = chance.choice(list(place))
             if chance.random() < 0.5 or not isinstance(place[name], dict):
-                place[name] = chance.choice(values)
+                place[name] = deepcopy(chance.choice(values))
                 break
             place = place[name]
     item = bytearray(json.dumps(message).encode())
@@ -160,7 +195,7 @@ def _mutated(chance: random.Random) -> bytes:
 @pytest.mark.parametrize("seed", range(examples(40, 4)))
 def test_nothing_made_up_ends_the_worker(asker: Asker, seed: int) -> None:
     """Three hundred messages with anything wrong in any place: the worker answers, and has settled all of them."""
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311 - made-up messages, no secrets
     for queue in (CONTROL_QUEUE, STARTS_QUEUE, NODES_QUEUE):
         asker.client.lpush(queue, *(_mutated(chance) for _ in range(100)))
     assert asker.answers(60)

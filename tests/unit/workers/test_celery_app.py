@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from workers.celery_app import CONTROL_QUEUE, NODES_QUEUE, make_app
+from workers.celery_app import CONTROL_QUEUE, NODES_QUEUE, STARTS_QUEUE, make_app
 from workers.errors import InputRefused
 from workers.settings import Secret, Settings
 
@@ -40,7 +40,7 @@ def test_control_tasks_have_their_own_queue() -> None:
     app = make_app(Settings(broker_url=Secret(URL)), control=("esync.join*", "esync.rollout"))
     names = ["esync.join_and_verify", "esync.rollout", "esync.config_edit"]
     queues = [app.amqp.router.route({}, name)["queue"].name for name in names]
-    assert [CONTROL_QUEUE, CONTROL_QUEUE, NODES_QUEUE] == queues
+    assert [CONTROL_QUEUE, STARTS_QUEUE, NODES_QUEUE] == queues
 
 
 def test_a_misspelt_queue_is_an_error() -> None:

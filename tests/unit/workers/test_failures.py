@@ -33,6 +33,7 @@ from workers.errors import (
     SessionLost,
     Stale,
     StoreUnavailable,
+    TooManyRuns,
     Unreachable,
 )
 
@@ -47,6 +48,7 @@ CLASSES: dict[type[EsyncError], Failure | None] = {
     RunUnknown: Failure.FAILED,
     RecordRefused: Failure.FAILED,
     ClusterLocked: Failure.FAILED,
+    TooManyRuns: Failure.FAILED,
     BundleRefused: Failure.FAILED,
     Cancelled: None,
     NodeError: Failure.FAILED,

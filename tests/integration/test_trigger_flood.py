@@ -1,0 +1,153 @@
+"""Very many starts at once: people's questions go first, starts are bounded, and refused with a reason."""
+
+import json
+import time
+import uuid
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from pipelines import commands
+from pipelines.inventory import load_cluster
+from tests.integration.poison import CLUSTER, Asker, good
+from tests.integration.rig import Rig, rig_at
+from tests.sampling import examples
+from workers.celery_app import CONTROL_QUEUE, STARTS_QUEUE
+from workers.connection import connect
+from workers.errors import TooManyRuns
+from workers.records import RunRecord
+
+pytestmark = pytest.mark.integration
+
+MANY = examples(10_000, 2000)
+MOST = 5  #: active runs
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three cluster files."""
+    made = tmp_path_factory.mktemp("clusters")
+    for name in ("shop", "blog", "wiki"):
+        (made / f"{name}.yaml").write_text(CLUSTER.format(name=name))
+    return made
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[Rig]:
+    """A worker that may have a few runs."""
+    with rig_at(tmp_path_factory.mktemp("rig"), ESYNC_CLUSTERS=str(folder), ESYNC_MAX_ACTIVE=str(MOST)) as started:
+        started.wait_for_worker()
+        yield started
+
+
+@pytest.fixture
+def asker(rig: Rig) -> Iterator[Asker]:
+    """A broker without runs or messages."""
+    for record in rig.engine.store.runs():
+        rig.engine.store.forget(record.id)
+    with connect(rig.engine.settings.store()) as client:
+        client.delete(STARTS_QUEUE, CONTROL_QUEUE)
+        yield Asker(rig, client)
+
+
+def at_work(rig: Rig, folder: Path, name: str) -> RunRecord:
+    """A run that goes on for as long as the test: paused before it begins."""
+    cluster = load_cluster(folder / f"{name}.yaml")
+    made = rig.engine.store.create(
+        RunRecord(
+            id=f"20260101-000000-{name}-{uuid.uuid4().hex[:6]}",
+            cluster=name,
+            spec=cluster.model_dump(mode="json"),
+            key="first",
+            who="test",
+        )
+    )
+    rig.engine.store.flag(made.id, "pause", "by a test")
+    return made
+
+
+def flood(asker: Asker, queue: str, cluster: str, many: int = MANY) -> list[str]:
+    """Puts that many triggers into a queue, each with a key of its own; their ids."""
+    ids = [str(uuid.uuid4()) for _ in range(many)]
+    nothing = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+    with asker.client.pipeline(transaction=False) as pipe:
+        for id_ in ids:
+            message = good("esync.rollout", queue)
+            message["headers"]["id"] = id_
+            content = json.dumps([[], {"cluster": cluster, "key": id_}, nothing]).encode()
+            message["body"] = b64encode(content).decode()
+            pipe.lpush(queue, json.dumps(message))
+        pipe.execute()
+    return ids
+
+
+def drained(asker: Asker, seconds: float = 240) -> bool:
+    """Whether all triggers have been taken."""
+    until = time.monotonic() + seconds
+    while (left := asker.client.llen(STARTS_QUEUE) + asker.client.llen(CONTROL_QUEUE)) and time.monotonic() < until:
+        time.sleep(0.1)
+    return not left and asker.settled()
+
+
+@pytest.mark.parametrize(("queue", "bound"), [(STARTS_QUEUE, 5), (CONTROL_QUEUE, 30)])
+def test_questions_go_before_starts(
+    asker: Asker, folder: Path, queue: str, bound: float, record_property: Callable[[str, object], None]
+) -> None:
+    """With thousands of triggers waiting, by the new queue or the old one, a question is answered in seconds.
+
+    All of them are for one cluster that is being worked on: each is answered with that run, and none makes another.
+    """
+    first = at_work(asker.rig, folder, "shop")
+    ids = flood(asker, queue, "shop")
+    began = time.monotonic()
+    assert asker.answers(bound)
+    answered = time.monotonic() - began
+    assert drained(asker)
+    took = time.monotonic() - began
+    record_property("measured", f"{MANY} triggers in {queue}: a question {answered:.2f} s, all of them {took:.0f} s")
+    assert [first.id] == [record.id for record in asker.rig.engine.store.runs(1000)]
+    reply = json.loads(asker.client.get(f"celery-task-meta-{ids[-1]}") or "")["result"]
+    assert reply["error"] == "cluster_locked"
+    assert first.id in reply["message"]
+
+
+def test_starts_are_bounded(asker: Asker, folder: Path) -> None:
+    """Beyond the bound a trigger and the command line are refused with the reason; a run that stands is answered."""
+    standing = [at_work(asker.rig, folder, name) for name in ("shop", "wiki")]
+    for number in range(MOST - len(standing)):
+        asker.rig.engine.store.create(standing[0].model_copy(update={"id": f"other-{number}", "key": f"k{number}"}))
+        asker.rig.engine.store.flag(f"other-{number}", "pause", "by a test")
+    refused = asker.reply("esync.rollout", STARTS_QUEUE, cluster="blog", key="k")
+    assert refused["error"] == "too_many_runs"
+    assert "ESYNC_MAX_ACTIVE" in refused["message"]
+    assert {"run": standing[0].id} == asker.reply("esync.rollout", STARTS_QUEUE, cluster="shop", key="first")
+    bounded = replace(
+        asker.rig.engine, settings=asker.rig.engine.settings.model_copy(update={"max_active": MOST, "clusters": folder})
+    )
+    with pytest.raises(TooManyRuns, match=f"{MOST} runs are going on"):
+        commands.start(bounded, load_cluster(folder / "blog.yaml"))
+    assert standing[1].id == commands.start(bounded, load_cluster(folder / "wiki.yaml"), key="first").id
+    assert len(asker.rig.engine.store.runs(1000)) == MOST
+
+
+def test_a_trigger_sent_the_old_way_is_answered(asker: Asker, folder: Path) -> None:
+    """A start that an older program sends to the control queue is moved, and answered as ever."""
+    first = at_work(asker.rig, folder, "shop")
+    assert {"run": first.id} == asker.reply("esync.rollout", CONTROL_QUEUE, cluster="shop", key="first")
+    made = asker.reply("esync.rollout", CONTROL_QUEUE, cluster="blog", key="new")["run"]
+    assert made == asker.reply("esync.rollout", STARTS_QUEUE, cluster="blog", key="new")["run"]
+
+
+def test_many_at_once_for_one_cluster_make_one_run(asker: Asker) -> None:
+    """A burst of triggers with different keys for a free cluster: while a run goes on, no other starts."""
+    flood(asker, STARTS_QUEUE, "blog", 100)
+    assert drained(asker)
+    runs = asker.rig.engine.store.runs(1000)
+    assert runs
+    assert {"locked"} & {record.verdict for record in runs} == set()
+    spans = sorted((record.created, record.ended) for record in runs)
+    assert all(one[1] and one[1] <= two[0] for one, two in pairwise(spans))
