@@ -104,6 +104,11 @@ def _arranged(data: bytes, password: str) -> bytes | None:
     sealed = _octets(_inside(content)[0])
     costs = _Costs()
     parts = [(part.whole, _has_key(part, costs)) for part in _inside(_only(sealed, _SEQUENCE))]
+    if not any(key for _, key in parts):
+        raise CertificateRefused(
+            "the .pfx file lacks its private key or certificate, or has the key inside an encrypted part",
+            remedy="export the family again, with its private keys",
+        )
     seal = _seal(rest[0], costs) if rest else None
     ordered = _made(_SEQUENCE, *(part for part, key in sorted(parts, key=lambda part: not part[1])))
     opened = _opening(seal, sealed, password) if seal else b""

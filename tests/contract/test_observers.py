@@ -31,6 +31,16 @@ def pair(request: pytest.FixtureRequest) -> Pair:
     return (one, clocks[0]), (two, clocks[1])
 
 
+def test_a_leadership_that_is_given_back_is_free_at_once(pair: Pair) -> None:
+    """For every process, whatever its clock says; another's cannot be given back."""
+    (one, _), (two, _) = pair
+    assert one.elect("place", "w1", TTL)
+    assert not two.elect("place", "w2", 0)
+    assert one.elect("place", "w1", 0)
+    assert two.elect("place", "w2", TTL)
+    assert not one.elect("place", "w1", TTL)
+
+
 def test_each_process_goes_by_its_own_clock(pair: Pair) -> None:
     """An hour on the clock of one of them is nothing to the other; each has to have looked for the lease's length."""
     (one, _), (two, clock) = pair

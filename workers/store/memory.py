@@ -314,5 +314,8 @@ class MemoryStore(RunStore):
         with self._lock:
             if self._other("leader", name, holder) is not None:
                 return False
-            self._holds["leader", name] = hold(holder, ttl)
+            if ttl > 0:
+                self._holds["leader", name] = hold(holder, ttl)
+            else:
+                self._holds.pop(("leader", name), None)
             return True

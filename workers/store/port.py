@@ -200,7 +200,10 @@ class Holds(Protocol):
         """
 
     def elect(self, name: str, holder: str, ttl: float) -> bool:
-        """Whether `holder` leads for the next `ttl` seconds: the first to ask does, until it stops asking."""
+        """Whether `holder` leads for the next `ttl` seconds: the first to ask does, until it stops asking.
+
+        With a `ttl` of 0 it gives the leadership back, and nothing is kept of it.
+        """
 
 
 class RunStore(_Runs, _History, Holds, Protocol):

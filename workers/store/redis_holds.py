@@ -121,7 +121,8 @@ class RedisHolds(Asking, Holds):
 
     def _taken(self, script: str, keys: list[str], holder: str, ttl: float) -> str | None:
         """Takes a lock, also from whom this process has seen lose it: None; or who else holds it."""
-        standing = self._call(script, keys, holder, hold(holder, ttl), "")
+        kept = hold(holder, ttl) if ttl > 0 else ""
+        standing = self._call(script, keys, holder, kept, "")
         if standing is not None and self._watch.lapsed(keys[0], standing):
-            standing = self._call(script, keys, holder, hold(holder, ttl), standing)
+            standing = self._call(script, keys, holder, kept, standing)
         return None if standing is None else holder_of(standing)
