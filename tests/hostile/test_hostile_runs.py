@@ -25,7 +25,7 @@ RUN = 40.0  #: seconds a run may take
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """A broker and a worker."""
-    with rig_at(tmp_path_factory.mktemp("rig")) as running:
+    with rig_at(tmp_path_factory.mktemp("rig"), ESYNC_SECRETS=str(tmp_path_factory.getbasetemp())) as running:
         running.wait_for_worker()
         yield running
 
@@ -102,6 +102,7 @@ def test_nodes_that_attack_harm_no_other(
     ended = {node.node: node for node in done.nodes}
     assert {Status.CHANGED} == {ended[name].status for name in ("S1", "S2", "P1", "P2")}
     assert {ended[name].status for name in ATTACKS} <= {Status.FAILED, Status.UNREACHABLE}
+    assert all(node.seen for node in attackers.values())
     for outcome in done.outcomes:
         assert outcome.message.isprintable()
         assert len(outcome.message) < 3000

@@ -190,7 +190,7 @@ def test_a_reader_that_leaves_changes_nothing(tmp_path: Path) -> None:
         assert plan.wait(FAST) == 2
     assert "error" not in told
     assert "Traceback" not in told
-    assert json.loads((tmp_path / "plan.json").read_text())["esync_plan"] == 1
+    assert json.loads((tmp_path / "plan.json").read_text())["esync_plan"] == 2
 
 
 @pytest.mark.parametrize("arguments", [["runs", "--json"], ["--help"], ["--version"]])

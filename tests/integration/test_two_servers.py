@@ -10,6 +10,7 @@ from tests.unit.pipelines.sample_run import cluster_of
 from workers.errors import StoreUnavailable
 from workers.settings import Secret, Settings
 from workers.store import RedisStore
+from workers.vault import new_seal_key
 
 pytestmark = pytest.mark.integration
 
@@ -28,17 +29,16 @@ def test_no_run_is_created_when_the_broker_does_not_answer(
     assert redis_store.runs() == ()
 
 
-def test_a_run_whose_message_was_not_taken_is_named(
-    redis_store: RedisStore, valkey_url: Secret, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("valkey")
+def test_a_run_whose_message_was_not_taken_is_named(valkey_url: Secret, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker that goes away in the last moment: the message names the run that exists now, and how to stop it."""
     monkeypatch.setattr("pipelines.engine.Engine.reach_broker", lambda _: None)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = Secret(f"redis://:x@127.0.0.1:{closed.getsockname()[1]}/0")
-        engine = connect_engine(Settings(broker_url=url, store_url=valkey_url))
+        engine = connect_engine(Settings(broker_url=url, store_url=valkey_url, seal_key=new_seal_key()))
         engine.app.conf.task_publish_retry = False
         with pytest.raises(StoreUnavailable, match="the broker took no message") as caught:
             commands.start(engine, cluster_of())
-    (run,) = redis_store.runs()
+    (run,) = engine.store.runs()
     assert f"esync cancel {run.id}" in caught.value.remedy

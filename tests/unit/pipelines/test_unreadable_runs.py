@@ -48,7 +48,7 @@ def test_the_others_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("verb", ["status", "report", "watch", "cancel", "pause", "retry"])
 def test_asked_for_by_its_id_it_is_a_sentence(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     """With its error's name and a remedy, and no traceback."""
-    assert 1 == run([verb, "spoilt"])
+    assert 1 == run([verb, "spoilt", *(["-y"] if verb == "retry" else [])])
     told = " ".join(capsys.readouterr().err.split())
     assert "the record of run spoilt carries no seal" in told
     assert "ESYNC_SEAL_KEY" in told
@@ -59,7 +59,7 @@ def test_the_reconciler_goes_on_with_the_others(engine: Engine, monkeypatch: pyt
     """Whatever the order of the runs."""
     seen = []
 
-    def noted(given: Engine, run_id: str) -> str:
+    def noted(given: Engine, run_id: str, _: object) -> str:
         seen.append(given.store.run(run_id).id)
         return ""
 
