@@ -87,10 +87,21 @@ class Rig:
     worker: subprocess.Popen[bytes] | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
 
-    def start_worker(self) -> None:
-        """Starts a worker process; its log lies in `worker.log`."""
+    def start_worker(self, *within: str) -> None:
+        """Starts a worker process, by another program where one is named; its log lies in `worker.log`."""
         log = self._stack.enter_context((self.folder / "worker.log").open("ab"))
-        command = [sys.executable, "-m", "celery", "-A", "pipelines.worker", "worker", "--pool", "threads", "-E"]
+        command = [
+            *within,
+            sys.executable,
+            "-m",
+            "celery",
+            "-A",
+            "pipelines.worker",
+            "worker",
+            "--pool",
+            "threads",
+            "-E",
+        ]
         command += ["--concurrency", self.environment["ESYNC_CONCURRENCY"]]
         self.worker = subprocess.Popen(command, env={**os.environ, **self.environment}, stdout=log, stderr=log)
 
