@@ -16,7 +16,7 @@ from tasks.install_check import differing
 from tasks.logons import account
 from tasks.material import OBSERVED, PLANNED, VERIFIED
 from workers.errors import LogonRefused, NotEditable
-from workers.records import Status, Verdict
+from workers.records import Status, StepOutcome, Verdict
 
 __all__ = [
     "all_reached",
@@ -142,9 +142,18 @@ def plan_shown(view: View) -> Stop:
     if isinstance(decision, Stop):
         return decision
     fresh = View(view.record, view.store, view.material)
-    if fresh.plan is None or fresh.plan.empty:
-        return Stop(Verdict.NOTHING_TO_DO, fresh.plan.totals if fresh.plan else "no node was seen")
-    return Stop(Verdict.CHANGES_PENDING, fresh.plan.totals)
+    totals = fresh.plan.totals if fresh.plan else "no node was seen"
+    if fresh.plan is not None and not fresh.plan.empty:
+        return Stop(Verdict.CHANGES_PENDING, totals)
+    return _left_out(view.ended(), totals) or Stop(Verdict.NOTHING_TO_DO, totals)
+
+
+def _left_out(ended: Mapping[str, StepOutcome], totals: str) -> Stop | None:
+    """What a plan without changes says of nodes that it does not know: they may need something."""
+    failed = [node for node, outcome in ended.items() if outcome.status is not Status.UNREACHABLE]
+    if failed:
+        return Stop(Verdict.FAILED, f"{failures(failed, ended)}. Of the others: {totals}")
+    return Stop(Verdict.UNREACHABLE, f"{those(list(ended))} did not answer. Of the others: {totals}") if ended else None
 
 
 def _restricted(view: View, plan: Plan) -> Plan:

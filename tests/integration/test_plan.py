@@ -59,6 +59,18 @@ def test_a_joined_cluster_has_nothing_to_do(rig: Rig, lab: LabProcess) -> None:
     assert "as they should be" in made.plan.totals
 
 
+def test_a_plan_that_does_not_know_a_node_does_not_say_that_nothing_is_to_do(rig: Rig, lab: LabProcess) -> None:
+    """Where all others are right: a silent node, or one that refuses the logon, may need something."""
+    assert rig.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
+    lab.break_node("P2", refuse_connections=True)
+    silent = rig.rollout(cluster_of(lab), kind="plan").record
+    assert (Verdict.UNREACHABLE, True) == (silent.verdict, "P2 did not answer" in silent.summary)
+    lab.heal("P2")
+    lab.break_node("P2", refuse_logons=True)
+    refused = rig.rollout(cluster_of(lab), kind="plan").record
+    assert (Verdict.FAILED, True) == (refused.verdict, "P2" in refused.summary)
+
+
 def test_a_saved_plan_is_applied_exactly(rig: Rig, lab: LabProcess) -> None:
     """The run carries the plan's fingerprint, and each file it announced is changed, no other."""
     saved = planned(rig, lab)
