@@ -1,5 +1,6 @@
 """Brokers whose clock was wrong, brokers that were replaced, and records that somebody else wrote."""
 
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -12,8 +13,10 @@ from redis import Redis
 from lab.remote import LabProcess
 from pipelines import undoing
 from pipelines.reconcile import push_on
+from tests.conftest import absent
 from tests.integration.rig import FOUR, Rig, cluster_of, four_servers, on_disk, rig_at
 from tests.integration.test_rollout import SERVICE, assert_joined
+from workers.embedded import find_server
 from workers.errors import RecordRefused
 from workers.records import RunRecord, Status, Verdict
 from workers.store import connect
@@ -54,6 +57,37 @@ def test_a_node_that_takes_no_writer_is_freed(rig: Rig, lab: LabProcess) -> None
     assert {"P1"} == {outcome.node for outcome in freed.outcomes}
     assert Verdict.JOINED is rig.rollout(cluster_of(lab)).record.verdict
     assert_joined(lab, SERVICE, "30")
+
+
+def with_a_clock(folder: Path, shift: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brokers started from now on have a clock of their own: a program of the server's name, first on PATH."""
+    library = next(iter(sorted(Path("/usr/lib").rglob("libfaketimeMT.so.1"))), None)
+    if library is None:
+        absent("no libfaketime on this machine: install Debian's package faketime")
+    folder.mkdir()
+    program = folder / "valkey-server"
+    fake = f"LD_PRELOAD={library} FAKETIME='{shift}' FAKETIME_DONT_FAKE_MONOTONIC=1"
+    program.write_text(f'#!/bin/sh\n[ "$1" = --version ] || export {fake}\nexec {find_server()} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+def test_brokers_with_clocks_of_their_own_serve_one_cluster(
+    lab: LabProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour ahead, a month behind, or three times as fast: each rolls out, and takes over from a killed worker."""
+    spoilt = on_disk(lab, "P1", r"C:\Program Files\Ektron\EktronWindowsService30\P1_SyncClient.cer")
+    for place, shift in enumerate(("+1h", "-30d", "+0 x3")):
+        with monkeypatch.context() as patched:
+            with_a_clock(tmp_path / f"bin-{place}", shift, patched)
+            with rig_at(tmp_path / f"rig-{place}") as rig:
+                assert Verdict.JOINED is rig.rollout(cluster_of(lab)).record.verdict
+                spoilt.write_bytes(b"spoilt")
+                run = rig.start(cluster_of(lab))
+                rig.wait_for_step(run.id, "install_check")
+                rig.kill_worker()
+                rig.start_worker()
+                assert Verdict.JOINED is rig.finished(run.id).record.verdict
 
 
 def test_no_node_is_freed_while_a_run_works(rig: Rig, lab: LabProcess) -> None:
