@@ -25,7 +25,7 @@ from tasks.ektron.attestations import Attestation, attestations
 from tasks.ektron.findings import Finding, Severity, Verdict
 from workers.errors import Failure
 from workers.records import RunRecord, Status, StepOutcome, Turn, now
-from workers.texts import cleaned_all
+from workers.texts import cleaned, cleaned_all
 
 __all__ = ["WORST_FIRST", "build", "name_ranges"]
 
@@ -48,7 +48,13 @@ _NUMBERED = re.compile(r"(.*?)(\d+)")
 def build(summary: Summary) -> Report:
     """The report of a run, as it stands now. No form of it shows a character that moves a cursor or cannot be seen."""
     whole = _built(summary).model_dump(mode="json")
-    return Report.model_validate(cleaned_all(whole, lines={"before", "after"}, limit=_LONGEST))
+    return Report.model_validate(cleaned_all(whole, _shown))
+
+
+def _shown(name: str, text: str) -> str:
+    """A text of the report; what a file had before and after keeps its lines."""
+    lines = text.split("\n") if name in {"before", "after"} else [text]
+    return "\n".join(cleaned(line, _LONGEST) for line in lines)
 
 
 def _built(summary: Summary) -> Report:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from workers.errors import Cancelled, DeadlineExceeded
+from workers.winrm.channel import never
 
 if TYPE_CHECKING:
     from workers.winrm.agent import Guard, Hello, Op, Reply
@@ -14,10 +15,6 @@ if TYPE_CHECKING:
 __all__ = ["Budget", "BudgetedSession"]
 
 _LOOK = 0.25  #: seconds between two looks of a wait whether it is cancelled
-
-
-def _never() -> bool:
-    return False
 
 
 class Budget:
@@ -107,7 +104,7 @@ class BudgetedSession:
         deadline: float,
         keep_going: bool = False,
         guard: "Guard | None" = None,
-        cancelled: Callable[[], bool] = _never,
+        cancelled: Callable[[], bool] = never,
     ) -> "list[Reply]":
         """As `Session.ask`, within what is left of the step's time.
 

@@ -103,8 +103,6 @@ def observe(work: Work, *, probes: bool = False) -> Look:
         facts = cleaned_facts(facts_of(work, layout, answers, family, problem))
         if probes:
             facts = facts.model_copy(update={"probes": _probes(work, facts.web.ws_path, answers)})
-        # As the store will give it back: what cannot be kept is to be found here.
-        facts = NodeFacts.model_validate_json(facts.model_dump_json())
         return Look(facts, family, contents_of(layout, answers), answers[FENCE_FILE])
 
 

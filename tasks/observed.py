@@ -1,5 +1,6 @@
 """From a node's replies to facts: what `observe` asked, understood."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -53,8 +54,15 @@ def understood(node: str) -> Iterator[None]:
 
 
 def cleaned_facts(facts: NodeFacts) -> NodeFacts:
-    """The facts without a character that must not be shown, in whatever file on the node it stood."""
-    return NodeFacts.model_validate(cleaned_all(facts.model_dump(mode="json")))
+    """The facts without a character that must not be shown, in whatever file on the node it stood.
+
+    As the store will give them back: what cannot be kept is found here.
+
+    Raises:
+        ValueError: a value cannot be kept.
+    """
+    whole = cleaned_all(facts.model_dump(mode="json"))
+    return NodeFacts.model_validate_json(json.dumps(whole, allow_nan=False))
 
 
 def contents_of(layout: Layout, answers: Replies) -> dict[str, bytes]:

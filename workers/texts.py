@@ -1,6 +1,6 @@
 """Text that others wrote, made fit to be shown: one line, of visible characters, of bounded length."""
 
-from collections.abc import Collection
+from collections.abc import Callable
 from typing import Any
 
 __all__ = ["LIMIT", "cleaned", "cleaned_all"]
@@ -10,6 +10,7 @@ _SEPARATORS = frozenset("\u2028\u2029")  #: they end a line
 _C1_END = 0xA0
 _UNSHOWN = "\ufffd"
 _CUT = "…"
+Cleaner = Callable[[str, str], str]  #: name, text -> the text as it may be shown
 
 
 def cleaned(text: str, limit: int = LIMIT) -> str:
@@ -31,26 +32,25 @@ def cleaned(text: str, limit: int = LIMIT) -> str:
     return "".join(letter if letter.isprintable() else _shown(letter) for letter in short)
 
 
-def cleaned_all(value: Any, *, lines: Collection[str] = (), limit: int = LIMIT) -> Any:  # noqa: ANN401 - any JSON
-    """A JSON value with every text in it cleaned, names included.
+def _one_line(_name: str, text: str) -> str:
+    return cleaned(text)
+
+
+def cleaned_all(value: Any, text: Cleaner = _one_line, name: str = "") -> Any:  # noqa: ANN401 - JSON
+    """A value of JSON with every text in it cleaned, names too.
 
     Args:
         value: what JSON can say.
-        lines: names whose texts keep their line ends; each line is cleaned.
-        limit: as of `cleaned`.
+        text: cleans one text, by the name that it stands under; the empty one in a list, and for names themselves.
+        name: that the value stands under.
     """
     if isinstance(value, str):
-        return cleaned(value, limit)
+        return text(name, value)
     if isinstance(value, list):
-        return [cleaned_all(inner, lines=lines, limit=limit) for inner in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        cleaned(name, limit): "\n".join(cleaned(line, limit) for line in inner.split("\n"))
-        if name in lines and isinstance(inner, str)
-        else cleaned_all(inner, lines=lines, limit=limit)
-        for name, inner in value.items()
-    }
+        return [cleaned_all(inner, text) for inner in value]
+    if isinstance(value, dict):
+        return {text("", key): cleaned_all(inner, text, key) for key, inner in value.items()}
+    return value
 
 
 def _shown(letter: str) -> str:

@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 from workers.errors import SessionLost
-from workers.texts import cleaned
+from workers.texts import cleaned, cleaned_all
 from workers.winrm.agent import Guard, Op
 
 __all__ = ["COMMAND_LIMIT", "ReplyReader", "command_line", "encoded_request", "readable", "script_line"]
@@ -112,7 +112,7 @@ def _results(line: bytes, request_id: str) -> list[dict[str, Any]] | None:
     results = _unpacked(reply["gzip"]) if "gzip" in reply else reply.get("results")
     if reply.get("v") != VERSION or not isinstance(results, list) or not all(isinstance(r, dict) for r in results):
         raise SessionLost("the agent on the node answered in another version of the protocol")
-    return [{cleaned(name): _cleaned(name, value) for name, value in result.items()} for result in results]
+    return [cleaned_all(result, _text) for result in results]
 
 
 def _parsed(text: bytes) -> Any:  # noqa: ANN401 - JSON
@@ -144,19 +144,10 @@ def _unpacked(packed: object) -> object:
         return None
 
 
-def _cleaned(name: str, value: Any) -> Any:  # noqa: ANN401 - JSON
-    """A value of a result with every text in it fit to be shown; bytes in base64 stay whole."""
-    if isinstance(value, str):
-        return value if name in _BYTES and value.isascii() and value.isprintable() else _text(name, value)
-    if isinstance(value, list):
-        return [_cleaned("", item) for item in value]
-    if isinstance(value, dict):
-        return {cleaned(key): _cleaned(key, item) for key, item in value.items()}
-    return value
-
-
 def _text(name: str, value: str) -> str:
-    """What a program printed keeps its lines; every other text is one line."""
+    """Bytes in base64 stay whole, what a program printed keeps its lines; every other text is one line."""
+    if name in _BYTES and value.isascii() and value.isprintable():
+        return value
     if name not in _PRINTED:
         return cleaned(value)
     return "\n".join(cleaned(line) for line in value[:PRINTED_LIMIT].split("\n"))
