@@ -7,15 +7,16 @@ for and not taken, and no answer is handed on that would take a parser more memo
 import http.client
 import os
 import ssl
-import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 
 from winrm.exceptions import InvalidCredentialsError, WinRMTransportError
 
 from workers.errors import InputRefused
 from workers.records import Endpoint, Transport
+from workers.secret_files import NotAllowed, contents
 from workers.settings import Secret
 from workers.winrm.bounded import Bound, BoundedSocket, NoAnswer, TooMuch, connected
 from workers.winrm.channel import Limit
@@ -214,11 +215,11 @@ def _authorities(path: str) -> str:
     Raises:
         InputRefused: it cannot be read, or is no file of certificates.
     """
+    data: bytes | None = None
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
-            data = file.read(_CA_LIMIT + 1) if regular else b""
+        data, _ = contents(Path(os.path.realpath(path)), _CA_LIMIT, ())
+    except NotAllowed:
+        pass
     except FileNotFoundError:
         raise InputRefused(f"the CA file {path} does not exist", remedy="correct `ca_file`", file=path) from None
     except (OSError, ValueError) as error:
@@ -227,7 +228,7 @@ def _authorities(path: str) -> str:
             remedy="correct `ca_file`",
             file=path,
         ) from None
-    if not regular or len(data) > _CA_LIMIT:
+    if data is None or len(data) > _CA_LIMIT:
         raise InputRefused(f"the CA file {path} is no file of certificates", remedy="correct `ca_file`", file=path)
     return data.decode("ascii", "ignore")
 
