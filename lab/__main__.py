@@ -18,10 +18,10 @@ from pathlib import Path
 from aiohttp import web
 
 from lab.config import DEFAULT_ADDRESSES, LabConfig, generated, load, shipped
-from lab.control import control_app
-from lab.errors import ConfigRefused, Refusal
-from lab.running import Lab, write_private
-from lab.sockets import bound_socket
+from lab.control.api import control_app
+from lab.control.running import Lab, write_private
+from lab.machine.errors import ConfigRefused, Refusal
+from lab.winrm.sockets import bound_socket
 
 _IDLE_CHECK_SECONDS = 5.0
 

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from lab.ektron import DEFAULT_CONNECTION, DEFAULT_SITE, Edition
-from lab.errors import ConfigRefused
-from lab.faults import Faults
+from lab.machine.errors import ConfigRefused
+from lab.machine.faults import Faults
+from lab.product.site import DEFAULT_CONNECTION, DEFAULT_SITE, Edition
 
 __all__ = [
     "DEFAULT_ADDRESSES",
@@ -41,7 +41,7 @@ class _Part(BaseModel):
 
 
 class ProcessConfig(_Part):
-    """A machine whose commands are real processes (`lab.process`).
+    """A machine whose commands are real processes (`lab.hosts.process`).
 
     Attributes:
         runner: program and first arguments that run one command line, given as the last argument, on the machine.

@@ -6,24 +6,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.condition import Condition
+from lab.agent.messages import as_time
 from lab.config import LabConfig, NodeConfig
-from lab.console import Console
-from lab.disk import Disk
-from lab.ektron import Edition, Options, Product, install, lay_out
-from lab.errors import Refusal, Slug
-from lab.faults import Faults, Later
-from lab.folder_disk import FolderDisk
-from lab.logon import Account
-from lab.machine import Machine, Quotas
-from lab.memory_disk import MemoryDisk
-from lab.messages import as_time
-from lab.paths import WindowsPath
-from lab.process import ProcessHost
-from lab.server import WinrmServer
-from lab.services import Service, StartType
-from lab.shells import Host
-from lab.sockets import LoopbackNetwork
+from lab.hosts.process import ProcessHost
+from lab.hosts.simulated import Console
+from lab.machine.condition import Condition
+from lab.machine.disk import Disk
+from lab.machine.errors import Refusal, Slug
+from lab.machine.faults import Faults, Later
+from lab.machine.folder_disk import FolderDisk
+from lab.machine.machine import Machine, Quotas
+from lab.machine.memory_disk import MemoryDisk
+from lab.machine.paths import WindowsPath
+from lab.machine.services import Service, StartType
+from lab.product.site import Edition, Options, Product, install, lay_out
+from lab.winrm.logon import Account
+from lab.winrm.server import WinrmServer
+from lab.winrm.shells import Host
+from lab.winrm.sockets import LoopbackNetwork
 
 __all__ = ["Node", "build_node"]
 

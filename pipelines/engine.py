@@ -7,16 +7,16 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from tasks.material import Material
-from workers.broker_url import BROKER, STORE
 from workers.celery_app import CONTROL_QUEUE, make_app
-from workers.connection import patiently
 from workers.errors import StoreUnavailable
 from workers.logs import hide
 from workers.records import RunRecord
-from workers.seal import Seal
+from workers.redis.address import BROKER, STORE
+from workers.redis.connection import patiently
+from workers.secrets.seal import Seal
+from workers.secrets.vault import Vault
 from workers.settings import Settings
 from workers.store import RedisStore, RunStore, connect
-from workers.vault import Vault
 
 __all__ = ["Engine", "connect_engine"]
 

@@ -10,11 +10,12 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
-from pipelines.abandon import Ending, end
 from pipelines.engine import Engine
-from pipelines.rollout import LOCK_TTL, LOOKING, begin, join_and_verify, publish
-from pipelines.view import View
-from pipelines.watching import SPENT, Watch
+from pipelines.rollout import LOCK_TTL, begin, join_and_verify, publish
+from pipelines.run.abandoned import Ending, end
+from pipelines.run.elapsed import SPENT, Watch
+from pipelines.run.kinds import LOOKING
+from pipelines.run.snapshot import View
 from tasks.ektron.wording import counted
 from tasks.steering import CANCEL, RESUMED, Steering
 from workers.errors import EsyncError

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from celery import chain, chord
 from celery.canvas import Signature
 
-from pipelines import decide, decide_rollback, readiness
 from pipelines.engine import Engine
-from pipelines.evidence import conclusion, evidence_of
-from pipelines.view import Go, Stop, View
+from pipelines.run import decisions, decisions_doctor, decisions_rollback
+from pipelines.run.evidence import conclusion, evidence_of
+from pipelines.run.kinds import LOOKING
+from pipelines.run.snapshot import Go, Stop, View
 from tasks.ektron.wording import counted
 from tasks.step import (
     CERT_COPY,
@@ -34,7 +35,6 @@ from workers.records import Event, RunRecord, RunState, Turn, Verdict, now
 
 __all__ = [
     "KINDS",
-    "LOOKING",
     "STAGES",
     "Stage",
     "begin",
@@ -64,38 +64,38 @@ class Stage:
 
 #: The life of a run. Each line: its name, its nodes, its steps on each node, and the decision at the join.
 STAGES: tuple[Stage, ...] = (
-    Stage("canary", decide.one_per_account, (INSTALL_CHECK,), decide.logon_accepted),
-    Stage("observe", decide.not_yet_seen, (INSTALL_CHECK,), decide.fit_and_planned),
-    Stage("wave", decide.next_wave, (INSTALL_CHECK, CONFIG_EDIT, CERT_COPY, SERVICE_RESTART), decide.within_budget),
-    Stage("verify", decide.all_reached, (INSTALL_CHECK,), decide.invariants_hold),
+    Stage("canary", decisions.one_per_account, (INSTALL_CHECK,), decisions.logon_accepted),
+    Stage("observe", decisions.not_yet_seen, (INSTALL_CHECK,), decisions.fit_and_planned),
+    Stage(
+        "wave", decisions.next_wave, (INSTALL_CHECK, CONFIG_EDIT, CERT_COPY, SERVICE_RESTART), decisions.within_budget
+    ),
+    Stage("verify", decisions.all_reached, (INSTALL_CHECK,), decisions.invariants_hold),
 )
 
 CANARY, OBSERVE, _, VERIFY = STAGES
 
 #: The life of a run that takes another one back.
 ROLLBACK_STAGES: tuple[Stage, ...] = (
-    Stage("canary", decide_rollback.canaries, (ROLLBACK_CHECK,), decide.logon_accepted),
-    Stage("observe", decide_rollback.others, (ROLLBACK_CHECK,), decide_rollback.go_on),
-    Stage("rollback", decide_rollback.to_restore, (ROLLBACK,), decide_rollback.go_on),
-    Stage("verify", decide_rollback.to_compare, (ROLLBACK_CHECK,), decide_rollback.all_restored),
+    Stage("canary", decisions_rollback.canaries, (ROLLBACK_CHECK,), decisions.logon_accepted),
+    Stage("observe", decisions_rollback.others, (ROLLBACK_CHECK,), decisions_rollback.go_on),
+    Stage("rollback", decisions_rollback.to_restore, (ROLLBACK,), decisions_rollback.go_on),
+    Stage("verify", decisions_rollback.to_compare, (ROLLBACK_CHECK,), decisions_rollback.all_restored),
 )
 #: The life of a run that removes what runs left on the nodes.
 CLEANUP_STAGES: tuple[Stage, ...] = (
-    Stage("canary", decide_rollback.canaries, (CLEANUP,), decide.logon_accepted),
-    Stage("cleanup", decide_rollback.others, (CLEANUP,), decide_rollback.all_clean),
+    Stage("canary", decisions_rollback.canaries, (CLEANUP,), decisions.logon_accepted),
+    Stage("cleanup", decisions_rollback.others, (CLEANUP,), decisions_rollback.all_clean),
 )
 
 #: Other kinds of runs take some of the same stages, or decide differently at the end.
 KINDS: Mapping[str, tuple[Stage, ...]] = {
     "rollout": STAGES,
     "verify": (CANARY, VERIFY),
-    "plan": (CANARY, replace(OBSERVE, then=decide.plan_shown)),
-    "doctor": (CANARY, Stage("doctor", readiness.everybody_answering, (INSTALL_CHECK,), readiness.ready)),
+    "plan": (CANARY, replace(OBSERVE, then=decisions.plan_shown)),
+    "doctor": (CANARY, Stage("doctor", decisions_doctor.everybody_answering, (INSTALL_CHECK,), decisions_doctor.ready)),
     "rollback": ROLLBACK_STAGES,
     "cleanup": CLEANUP_STAGES,
 }
-#: Kinds that change nothing and need not have the cluster for themselves.
-LOOKING = frozenset({"verify", "plan", "doctor"})
 
 
 def stages_of(record: RunRecord) -> tuple[Stage, ...]:
@@ -151,7 +151,7 @@ def join_and_verify(engine: Engine, run_id: str, turn_name: str) -> None:
     if view.unfinished(turn) or view.steering.paused:
         log.info("not the time to join", run=run_id, turn=turn_name)
         return
-    decision = decide.cancelled(view) or decided(view, turn)
+    decision = decisions.cancelled(view) or decided(view, turn)
     if isinstance(decision, Stop):
         _conclude(engine, record, decision)
     else:

@@ -14,16 +14,16 @@ from celery.exceptions import Reject
 from celery.signals import worker_init, worker_ready, worker_shutdown
 from pydantic import ConfigDict, Field, ValidationError, validate_call
 
-from pipelines import commands
 from pipelines.engine import Engine, connect_engine
 from pipelines.reconcile import Reconciler, take_up
 from pipelines.rollout import join_and_verify
+from pipelines.usecases import runs
 from tasks.celery_tasks import STEPS, register_steps
-from tasks.lease import LeaseKeeper
-from tasks.runner import StepRunner
+from tasks.execution.leases import LeaseKeeper
+from tasks.execution.runner import StepRunner
 from workers.errors import EsyncError, InputRefused, RecordRefused, RunUnknown, StoreUnavailable
+from workers.host.open_files import raised, room_for
 from workers.logs import configure, logger
-from workers.open_files import raised, room_for
 from workers.settings import load_settings
 from workers.winrm.pool import SessionPool
 
@@ -141,12 +141,12 @@ def _begin(run: Id) -> None:
 
 @_typed
 def _rollout(cluster: Id, key: Id = "", reason: Text = "", who: Id = "") -> dict[str, Any]:
-    return {"run": commands.start_by_name(engine, cluster, key=key, reason=reason, who=who).id}
+    return {"run": runs.start_by_name(engine, cluster, key=key, reason=reason, who=who).id}
 
 
 @_typed
 def _status(run: Id) -> dict[str, Any]:
-    return commands.status(engine, run).model_dump(mode="json")
+    return runs.status(engine, run).model_dump(mode="json")
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]

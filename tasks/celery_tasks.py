@@ -8,14 +8,7 @@ from celery import Celery
 from celery.exceptions import Reject
 from pydantic import ConfigDict, Field, ValidationError, validate_call
 
-from tasks.cert_copy import cert_copy
-from tasks.cleanup import cleanup
-from tasks.config_edit import config_edit
-from tasks.install_check import install_check
-from tasks.rollback import rollback
-from tasks.rollback_check import rollback_check
-from tasks.runner import NodeBusy, NotAsked, NotNow, StepRunner
-from tasks.service_restart import service_restart
+from tasks.execution.runner import NodeBusy, NotAsked, NotNow, StepRunner
 from tasks.step import (
     CERT_COPY,
     CLEANUP,
@@ -26,6 +19,13 @@ from tasks.step import (
     SERVICE_RESTART,
     Step,
 )
+from tasks.steps.cert_copy import cert_copy
+from tasks.steps.cleanup import cleanup
+from tasks.steps.config_edit import config_edit
+from tasks.steps.install_check import install_check
+from tasks.steps.rollback import rollback
+from tasks.steps.rollback_check import rollback_check
+from tasks.steps.service_restart import service_restart
 from workers.errors import RecordRefused, RunUnknown, StoreUnavailable
 from workers.logs import bound, logger
 

@@ -1,6 +1,6 @@
 """The cluster as one value: which servers, which product, how to reach them, how to go about it.
 
-The cluster file (YAML) is read into this by `pipelines.inventory`; the run store keeps it as data. It holds
+The cluster file (YAML) is read into this by `pipelines.cluster_file.loader`; the run store keeps it as data. It holds
 references to secrets, never secrets.
 """
 

@@ -4,13 +4,13 @@ import base64
 import json
 from typing import TYPE_CHECKING
 
-from tasks.ektron.certificates import Family
+from tasks.ektron.certificates.family import Family
 from tasks.ektron.facts import NodeFacts
 from workers.records import Record, StepOutcome
 
 if TYPE_CHECKING:
+    from workers.secrets.vault import Vault
     from workers.store import RunStore
-    from workers.vault import Vault
 
 __all__ = ["DIGESTS", "OBSERVED", "PLANNED", "VERIFIED", "FamilyDigests", "Material"]
 

@@ -11,12 +11,12 @@ from typing import NoReturn
 import pytest
 from redis import Redis
 
-from workers.embedded import EmbeddedBroker, find_server
 from workers.errors import InputRefused
-from workers.seal import Seal
+from workers.redis.embedded import EmbeddedBroker, find_server
+from workers.secrets.seal import Seal
+from workers.secrets.vault import new_seal_key
 from workers.settings import Secret, load_settings
 from workers.store import RedisStore, connect
-from workers.vault import new_seal_key
 
 
 def absent(reason: str) -> NoReturn:

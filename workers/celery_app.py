@@ -13,10 +13,10 @@ from celery import Celery, signals
 from kombu.entity import Exchange, Queue
 from kombu.transport import TRANSPORT_ALIASES
 
-from workers.border import Border
-from workers.broker import Hands, Transport, UrgentFirst
-from workers.connection import verified
-from workers.consumer import Consumer
+from workers.broker.consumer import Consumer
+from workers.broker.messages import Border
+from workers.broker.transport import Hands, Transport, UrgentFirst
+from workers.redis.connection import verified
 from workers.settings import Settings
 
 __all__ = ["CONTROL_QUEUE", "NODES_QUEUE", "STARTS_QUEUE", "START_TASK", "make_app"]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from tasks.ektron.certificates import CLIENT_CER, KINDS
+from tasks.ektron.certificates.family import CLIENT_CER, KINDS
 from tasks.ektron.facts import NodeFacts
 
 __all__ = ["NOT_SEEN", "ClusterFacts"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from tasks.ektron.certificates import CLIENT_KINDS, KINDS, strays
+from tasks.ektron.certificates.family import CLIENT_KINDS, KINDS, strays
 from tasks.ektron.facts import Fact, NodeFacts, ServiceConfigFacts, Spread
 from tasks.ektron.wording import named
 

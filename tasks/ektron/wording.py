@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.ektron.certificates import CLIENT_CER, node_of
+from tasks.ektron.certificates.family import CLIENT_CER, node_of
 
 __all__ = ["all_are", "changed_parts", "counted", "key_names", "named", "shortened"]
 

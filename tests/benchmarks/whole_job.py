@@ -18,7 +18,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from lab.remote import LabProcess, running_lab, spare_addresses
+from lab.control.remote import LabProcess, running_lab, spare_addresses
 from tests.integration.rig import Rig, cluster_of, rig_at
 
 SIZES = (10, 100, 300)

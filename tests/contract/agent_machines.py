@@ -204,10 +204,10 @@ class LabMachine:
 
     def _lay_bare(self) -> None:
         # Late, so that the other implementations are tested where the lab is not installed.
-        from lab.agent import Agent  # noqa: PLC0415
-        from lab.machine import Machine as Simulated  # noqa: PLC0415
-        from lab.memory_disk import MemoryDisk  # noqa: PLC0415
-        from lab.paths import WindowsPath  # noqa: PLC0415
+        from lab.agent.session import Agent  # noqa: PLC0415
+        from lab.machine.machine import Machine as Simulated  # noqa: PLC0415
+        from lab.machine.memory_disk import MemoryDisk  # noqa: PLC0415
+        from lab.machine.paths import WindowsPath  # noqa: PLC0415
 
         self._path: Callable[[str], Any] = WindowsPath.of
         self._machine = Simulated.bare("N1", MemoryDisk())
@@ -239,7 +239,7 @@ class LabMachine:
             self._install(service)
 
     def _install(self, given: Json) -> None:
-        from lab.services import StartType  # noqa: PLC0415 - see above
+        from lab.machine.services import StartType  # noqa: PLC0415 - see above
 
         service = self._machine.install_service(
             given["name"], given["display"], given["image_path"], depends_on=tuple(given.get("depends_on", ()))

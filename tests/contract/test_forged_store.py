@@ -15,10 +15,10 @@ from tests.conftest import Clock
 from tests.contract.test_store import a_run, an_outcome
 from workers.errors import EsyncError, RecordRefused, SecretUnavailable
 from workers.records import Event, RunRecord, RunState
-from workers.seal import Seal
+from workers.secrets.seal import Seal
+from workers.secrets.vault import new_seal_key
 from workers.settings import Secret
 from workers.store import RedisStore
-from workers.vault import new_seal_key
 
 KEY = new_seal_key()
 

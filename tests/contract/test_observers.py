@@ -11,9 +11,9 @@ from redis import Redis
 from tests.conftest import Clock
 from tests.contract.test_store import a_run, an_outcome
 from workers.errors import Conflict
-from workers.seal import Seal
+from workers.secrets.seal import Seal
+from workers.secrets.vault import new_seal_key
 from workers.store import MemoryStore, RedisStore, RunStore
-from workers.vault import new_seal_key
 
 TTL = 6.0
 Pair = tuple[tuple[RunStore, Clock], tuple[RunStore, Clock]]

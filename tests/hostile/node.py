@@ -17,12 +17,12 @@ from typing import Any, Self
 
 import trustme
 
-from lab.agent import Agent
-from lab.condition import Counters
-from lab.logon import Account, Connection
-from lab.machine import Machine
-from lab.memory_disk import MemoryDisk
-from lab.wsman import (
+from lab.agent.session import Agent
+from lab.machine.condition import Counters
+from lab.machine.machine import Machine
+from lab.machine.memory_disk import MemoryDisk
+from lab.winrm.logon import Account, Connection
+from lab.winrm.wsman import (
     Chunk,
     Message,
     command_response,

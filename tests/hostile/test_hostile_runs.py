@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from lab.remote import LabProcess
-from pipelines import steer
+from lab.control.remote import LabProcess
+from pipelines.usecases import control
 from tasks.cluster import Cluster
 from tests.hostile.node import PASSWORD, Asked, HostileNode, http
 from tests.integration.rig import Rig, cluster_of, four_servers, rig_at
@@ -120,7 +120,7 @@ def test_a_cancel_ends_a_run_that_a_node_holds(
     until = time.monotonic() + 30
     while not attackers["A2"].seen.get("Receive") and time.monotonic() < until:
         time.sleep(0.05)
-    steer.cancel(rig.engine, run.id)
+    control.cancel(rig.engine, run.id)
     asked = time.monotonic()
     assert rig.finished(run.id, timeout=15).record.verdict is Verdict.CANCELLED
     assert time.monotonic() - asked < 10

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from lab.errors import Refusal
-from lab.paths import WindowsPath
+from lab.machine.errors import Refusal
+from lab.machine.paths import WindowsPath
 from tasks.cluster import Cluster
 from tests.integration.one_process import PASSWORD, Esync
 from tests.integration.simulated_servers import Server, family

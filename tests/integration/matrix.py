@@ -38,7 +38,7 @@ class Fault:
     Attributes:
         kind: what it is called where the matrix is asked for.
         name: with how it comes and whether it passes.
-        begins: faults of the lab (`lab.faults.Faults`); `FILE` stands for the file an operation is about.
+        begins: faults of the lab (`lab.machine.faults.Faults`); `FILE` stands for the file an operation is about.
         seconds: until it passes; None is never, unless it counts down.
         long: whether a run has to sit out a deadline because of it.
     """
@@ -117,7 +117,7 @@ class Point:
         return f"{when} {what} #{self.nth} in {self.turn}/{self.step}"
 
     def moment(self, node: str) -> dict[str, Any]:
-        """The same for the lab (`lab.faults.Moment`)."""
+        """The same for the lab (`lab.machine.faults.Moment`)."""
         target = self.target.replace("{node}", node)
         return {"operation": self.operation, "target": target, "nth": self.nth, "after": self.after}
 
@@ -141,7 +141,7 @@ class Cell:
         return self.point.operation == "remove" or (self.point.operation == "spread" and "locked" in self.fault.begins)
 
     def later(self, node: str) -> dict[str, Any]:
-        """What the lab is told (`lab.faults.Later`)."""
+        """What the lab is told (`lab.machine.faults.Later`)."""
         begins = dict(self.fault.begins)
         if begins.get("locked"):
             begins["locked"] = [self.point.file.replace("{node}", node)]

@@ -8,9 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lab.remote import LabProcess, running_lab, spare_addresses
+from lab.control.remote import LabProcess, running_lab, spare_addresses
 from tasks.cluster import Cluster
-from tasks.ektron.certificates import generate_family
+from tasks.ektron.certificates.family import generate_family
 from tests.integration.matrix import ORIGIN, Points, points_of
 from tests.integration.rig import SITE, Rig, cluster_of, on_disk
 from tests.integration.test_rollout import SERVICE

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.commands import RunSummary
-from pipelines.results import NodeResult
+from pipelines.run.node_results import NodeResult
+from pipelines.usecases.runs import RunSummary
 from tests.integration.matrix_bench import Bench, Files, started
 from workers.records import Status, StepOutcome, Verdict
 

@@ -4,8 +4,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pipelines import steer, undoing
-from pipelines.commands import RunSummary
+from pipelines.usecases import control
+from pipelines.usecases import rollback as undoing
+from pipelines.usecases.runs import RunSummary
 from tasks.cluster import Cluster, ConnectionOverride
 from tests.integration.matrix import Cell, Round
 from tests.integration.matrix_bench import Bench
@@ -103,7 +104,7 @@ def _compare(bench: Bench, this: Round, run: RunSummary, played: Played) -> None
 def _healed(bench: Bench, this: Round, first: RunSummary, played: Played) -> Sequence[RunSummary]:
     """The retry of a run, on servers that are well again."""
     try:
-        run = steer.retry(bench.rig.engine, first.record.id)
+        run = control.retry(bench.rig.engine, first.record.id)
     except InputRefused as refused:
         played.wrong.append(f"{_where(this)}: {first.record.verdict}, and cannot be retried: {refused}")
         return ()

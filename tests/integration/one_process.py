@@ -17,22 +17,22 @@ import pytest
 from celery import Celery
 from typing_extensions import override
 
-from lab.network import Network
-from pipelines import commands
-from pipelines.commands import RunSummary
+from lab.machine.network import Network
 from pipelines.engine import Engine
 from pipelines.reconcile import push_on, take_up
 from pipelines.rollout import join_and_verify
+from pipelines.usecases import runs as commands
+from pipelines.usecases.runs import RunSummary
 from tasks.celery_tasks import STEPS, register_steps
 from tasks.cluster import Cluster
-from tasks.ektron.certificates import Family
-from tasks.lease import LeaseKeeper
-from tasks.runner import StepRunner
+from tasks.ektron.certificates.family import Family
+from tasks.execution.leases import LeaseKeeper
+from tasks.execution.runner import StepRunner
 from tests.integration.simulated_servers import Server, ServerChannel
 from workers.records import Endpoint, RunRecord, RunState, StepOutcome
+from workers.secrets.vault import Vault, new_seal_key
 from workers.settings import Secret, Settings
 from workers.store import MemoryStore, RunStore
-from workers.vault import Vault, new_seal_key
 from workers.winrm.agent import Op, Reply
 from workers.winrm.pool import SessionPool
 from workers.winrm.session import AgentSession, Way

@@ -9,8 +9,8 @@ from typing import Any
 from redis import Redis
 
 from tests.integration.rig import Rig
+from workers.broker.set_aside import SetAside, shown
 from workers.celery_app import CONTROL_QUEUE
-from workers.set_aside import SetAside, shown
 
 __all__ = ["CLUSTER", "POISON", "Asker", "body", "good"]
 

@@ -13,14 +13,14 @@ from typing import cast
 
 from typing_extensions import override
 
-from lab.ektron_service import EktronService
-from lab.faults import Faults
-from lab.paths import WindowsPath
-from lab.services import ServiceState
-from pipelines import steer
-from pipelines.commands import RunSummary
+from lab.machine.faults import Faults
+from lab.machine.paths import WindowsPath
+from lab.machine.services import ServiceState
+from lab.product.service import EktronService
+from pipelines.usecases import control
+from pipelines.usecases.runs import RunSummary
 from tasks.cluster import Cluster
-from tasks.runner import NodeBusy
+from tasks.execution.runner import NodeBusy
 from tests.integration.one_process import PASSWORD, Esync, Life, WorkerDied
 from tests.integration.simulated_servers import Deed, PowerShellDied, Server
 from workers.errors import InputRefused
@@ -253,17 +253,17 @@ def it_goes_on(esync: Esync, run: str) -> RunSummary:
 
 def a_later_run(esync: Esync, run: str) -> RunSummary:
     """Nobody takes it up; it is called off, and another run is asked for."""
-    steer.cancel(esync.engine, run, "its worker is dead")
+    control.cancel(esync.engine, run, "its worker is dead")
     esync.go_on(run)
     return esync.rollout()
 
 
 def a_retry(esync: Esync, run: str) -> RunSummary:
     """It is called off unless it has ended, and retried; where it left nothing to retry, there is a later run."""
-    steer.cancel(esync.engine, run, "its worker is dead")
+    control.cancel(esync.engine, run, "its worker is dead")
     esync.go_on(run)
     with suppress(InputRefused):
-        return esync.ended(steer.retry(esync.engine, run))
+        return esync.ended(control.retry(esync.engine, run))
     return esync.rollout()
 
 

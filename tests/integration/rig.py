@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lab.remote import LabProcess, running_lab, spare_addresses
-from pipelines import commands
-from pipelines.bundle import bundle_of
-from pipelines.bundle_check import check
-from pipelines.commands import RunSummary
+from lab.control.remote import LabProcess, running_lab, spare_addresses
+from pipelines.audit.bundle import bundle_of
+from pipelines.audit.check import check
+from pipelines.cluster_file.loader import load_cluster
 from pipelines.engine import Engine, connect_engine
-from pipelines.inventory import load_cluster
+from pipelines.usecases import runs
+from pipelines.usecases.runs import RunSummary
 from tasks.cluster import Cluster
-from workers.embedded import EmbeddedBroker
 from workers.records import RunRecord, RunState, StepOutcome
+from workers.redis.embedded import EmbeddedBroker
+from workers.secrets.vault import new_seal_key
 from workers.settings import Secret, Settings
-from workers.vault import new_seal_key
 
 __all__ = ["FOUR", "SITE", "Rig", "cluster_of", "four_servers", "on_disk", "rig_at", "steps_of"]
 
@@ -133,7 +133,7 @@ class Rig:
 
     def start(self, cluster: Cluster, **more: Any) -> RunRecord:  # noqa: ANN401 - passed on
         """Starts a run."""
-        return commands.start(self.engine, cluster, **more)
+        return runs.start(self.engine, cluster, **more)
 
     def wait_for_step(self, run_id: str, step: str, timeout: float = 60) -> None:
         """Waits until some node has an outcome of that step."""
@@ -150,7 +150,7 @@ class Rig:
             if time.monotonic() > until:
                 raise TimeoutError(f"no verdict after {timeout} s\n{self.log()[-3000:]}")
             time.sleep(0.1)
-        known = commands.summary(self.engine, run_id)
+        known = runs.summary(self.engine, run_id)
         check(bundle_of(self.engine.store, known))  # however a run ends, its evidence leads to its verdict
         return known
 

@@ -6,7 +6,7 @@ from celery import chord, group
 
 from workers import logs
 from workers.celery_app import make_app
-from workers.connection import connect, patiently
+from workers.redis.connection import connect, patiently
 from workers.settings import load_settings
 
 settings = load_settings()

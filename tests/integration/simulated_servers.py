@@ -8,16 +8,16 @@ from functools import cache
 
 from typing_extensions import override
 
-from lab.condition import Condition
-from lab.console import Console
-from lab.ektron import Edition, Installation, Options, install, run_configurator
-from lab.family import Family, make_family
-from lab.machine import Machine
-from lab.memory_disk import MemoryDisk
-from lab.network import Network
-from lab.paths import WindowsPath
-from lab.services import Program, Service
-from lab.shells import CommandLine, Streams
+from lab.hosts.simulated import Console
+from lab.machine.condition import Condition
+from lab.machine.machine import Machine
+from lab.machine.memory_disk import MemoryDisk
+from lab.machine.network import Network
+from lab.machine.paths import WindowsPath
+from lab.machine.services import Program, Service
+from lab.product.family import Family, make_family
+from lab.product.site import Edition, Installation, Options, install, run_configurator
+from lab.winrm.shells import CommandLine, Streams
 from workers.winrm.channel import TURN, Chunk, Counters, Limit
 
 __all__ = ["Deed", "PowerShellDied", "Server", "ServerChannel", "family"]

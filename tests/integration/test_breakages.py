@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from lab.remote import LabProcess
-from tasks.ektron.certificates import generate_family
-from tasks.ektron.explain import ORDER, Answer, explain
-from tasks.ektron.findings import Findings
-from tasks.ektron.findings import Verdict as Judged
+from lab.control.remote import LabProcess
+from tasks.ektron.certificates.family import generate_family
+from tasks.ektron.rules.explain import ORDER, Answer, explain
+from tasks.ektron.rules.findings import Findings
+from tasks.ektron.rules.findings import Verdict as Judged
 from tests.integration.rig import SITE, Rig, cluster_of, four_servers, on_disk, steps_of
 from tests.integration.test_rollout import SERVICE
 from workers.records import Verdict

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from lab.remote import LabProcess
+from lab.control.remote import LabProcess
 from tests.integration.rig import FOUR, Rig, cluster_of, four_servers, rig_at
 from tests.sampling import examples
 from workers.celery_app import CONTROL_QUEUE, make_app
-from workers.connection import connect
 from workers.records import Verdict
+from workers.redis.connection import connect
 
 pytestmark = pytest.mark.integration
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.remote import LabProcess
-from pipelines.archive import pack, unpack
-from pipelines.bundle import EVENTS, bundle_of, write_bundle
-from pipelines.bundle_check import check
+from lab.control.remote import LabProcess
+from pipelines.audit.archive import pack, unpack
+from pipelines.audit.bundle import EVENTS, bundle_of, write_bundle
+from pipelines.audit.check import check
 from tests.integration.rig import Rig, cluster_of, four_servers, rig_at
 from tests.integration.test_secrets import CONNECTION, needles
 from tests.unit.pipelines.bundled_run import forged
@@ -44,7 +44,15 @@ def bundle(planted: tuple[Rig, LabProcess]) -> Path:
 def checked(path: Path, *more: str) -> subprocess.CompletedProcess[str]:
     """`esync report --check` in a process that knows of no broker, key or state folder."""
     bare = {name: value for name, value in os.environ.items() if not name.startswith("ESYNC_")}
-    command = [sys.executable, "-c", "from pipelines.cli import main; main()", "report", "--check", str(path), *more]
+    command = [
+        sys.executable,
+        "-c",
+        "from pipelines.cli.main import main; main()",
+        "report",
+        "--check",
+        str(path),
+        *more,
+    ]
     return subprocess.run(command, env=bare, cwd=path.parent, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -62,7 +70,7 @@ def test_the_command_writes_the_same_bundle(planted: tuple[Rig, LabProcess], bun
     """`esync report --bundle` writes what the store has, byte for byte the same each time, and names the head."""
     rig, _ = planted
     again = tmp_path / "again.zip"
-    command = [sys.executable, "-c", "from pipelines.cli import main; main()", "report", "--bundle", str(again)]
+    command = [sys.executable, "-c", "from pipelines.cli.main import main; main()", "report", "--bundle", str(again)]
     told = subprocess.run(
         command, env={**os.environ, **rig.environment}, capture_output=True, text=True, timeout=60, check=True
     )

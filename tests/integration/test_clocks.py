@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from lab.remote import LabProcess
-from pipelines import undoing
+from lab.control.remote import LabProcess
 from pipelines.reconcile import push_on
+from pipelines.usecases import rollback
 from tests.conftest import absent
 from tests.integration.rig import FOUR, Rig, cluster_of, four_servers, on_disk, rig_at
 from tests.integration.test_rollout import SERVICE, assert_joined
-from workers.embedded import find_server
 from workers.errors import RecordRefused
 from workers.records import RunRecord, Status, Verdict
+from workers.redis.embedded import find_server
 from workers.store import connect
 
 pytestmark = pytest.mark.integration
@@ -52,7 +52,7 @@ def test_a_node_that_takes_no_writer_is_freed(rig: Rig, lab: LabProcess) -> None
     assert "esync cleanup --fence P1" in result["P1"].remedy
     assert {Status.CHANGED} == {result[node].status for node in ("S1", "S2", "P2")}
     assert f"{hour_ahead + 1:020d}" == on_disk(lab, "S2", FENCE).read_text()[:20]
-    freed = rig.finished(undoing.free(rig.engine, cluster_of(lab), ["p1"]).id)
+    freed = rig.finished(rollback.free(rig.engine, cluster_of(lab), ["p1"]).id)
     assert (Verdict.CLEAN, False) == (freed.record.verdict, full.exists())
     assert {"P1"} == {outcome.node for outcome in freed.outcomes}
     assert Verdict.JOINED is rig.rollout(cluster_of(lab)).record.verdict
@@ -96,7 +96,7 @@ def test_no_node_is_freed_while_a_run_works(rig: Rig, lab: LabProcess) -> None:
     holder = RunRecord(id="holder", cluster=cluster_of(lab).name, spec=cluster_of(lab).model_dump(mode="json"))
     rig.engine.store.create(holder)
     assert rig.engine.store.lock_cluster(holder.cluster, holder.id, 600) is None
-    refused = rig.finished(undoing.free(rig.engine, cluster_of(lab), ["P1"]).id)
+    refused = rig.finished(rollback.free(rig.engine, cluster_of(lab), ["P1"]).id)
     rig.engine.store.forget(holder.id)
     assert Verdict.LOCKED is refused.record.verdict
     assert "holder" in refused.record.summary

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from lab.remote import LabProcess
-from pipelines.cli import run
-from pipelines.commands import RunSummary
+from lab.control.remote import LabProcess
+from pipelines.cli.main import run
+from pipelines.usecases.runs import RunSummary
 from tasks.cluster import Cluster
-from tasks.ektron.findings import Verdict as Judged
+from tasks.ektron.rules.findings import Verdict as Judged
 from tests.integration.rig import FOUR, SITE, Rig, cluster_of, four_servers, on_disk
 from tests.integration.test_rollout import SERVICE
 from workers.records import Verdict

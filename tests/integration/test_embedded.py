@@ -17,10 +17,10 @@ import psutil
 import pytest
 
 from tests.conftest import absent
-from workers import embedded
-from workers.connection import connect
-from workers.embedded import EmbeddedBroker, find_server, running
 from workers.errors import FileTrouble, InputRefused, StoreUnavailable
+from workers.redis import embedded
+from workers.redis.connection import connect
+from workers.redis.embedded import EmbeddedBroker, find_server, running
 
 pytestmark = pytest.mark.integration
 
@@ -156,7 +156,7 @@ def test_many_starting_at_once_make_one_server(folder: Path) -> None:
 def test_an_orphan_is_adopted(folder: Path) -> None:
     """A server whose starter was killed is used by the next comer, who then stops it."""
     code = (
-        "import os, sys, pathlib; from workers.embedded import EmbeddedBroker;"
+        "import os, sys, pathlib; from workers.redis.embedded import EmbeddedBroker;"
         "broker = EmbeddedBroker(pathlib.Path(sys.argv[1])); broker.start();"
         "print(broker.pid, flush=True); os._exit(9)"
     )
@@ -215,7 +215,7 @@ def test_a_port_taken_in_the_last_moment_is_left_alone(
 
 def test_a_server_that_is_stopped_is_in_trouble(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that runs and does not answer (SIGSTOP) is told from one that works, and from one that is dead."""
-    monkeypatch.setattr("workers.connection.ANSWER_TIMEOUT", 0.3)
+    monkeypatch.setattr("workers.redis.connection.ANSWER_TIMEOUT", 0.3)
     with EmbeddedBroker(folder) as broker:
         assert (broker.alive, broker.trouble()) == (True, "")
         process = psutil.Process(broker.pid)

@@ -17,8 +17,8 @@ import psutil
 import pytest
 from flower.urls import handlers
 
-from pipelines import commands
-from pipelines.services import FlowerAccess, working
+from pipelines.local.services import FlowerAccess, working
+from pipelines.usecases import runs as commands
 from tests.integration.rig import cluster_of, four_servers, on_disk
 from tests.integration.test_rollout import SERVICE
 from tests.integration.test_secrets import CONNECTION, PLANTED
@@ -92,7 +92,7 @@ def test_flower_answers_nobody_without_the_password(tmp_path: Path) -> None:
         for path in ("/metrics", "/healthcheck", "/workers", "/static/css/flower.css"):
             assert (path, 200) == (path, _answer(flower, "GET", path, f"Basic {known}"))
         assert _answer(flower, "POST", "/api/worker/shutdown/x", f"Basic {known}") == 403
-        (process,) = [one for one in psutil.process_iter() if "pipelines.flower_window" in _command(one, tmp_path)]
+        (process,) = [one for one in psutil.process_iter() if "pipelines.local.flower" in _command(one, tmp_path)]
         assert "ESYNC_SEAL_KEY" not in process.environ()
 
 
@@ -108,7 +108,7 @@ def test_flower_does_not_start_without_a_password(logon: str) -> None:
     """No password, no window: it ends with a sentence."""
     own = {"FLOWER_BASIC_AUTH": logon} if logon else {}
     given = {**os.environ, "ESYNC_BROKER_URL": "redis://:x@127.0.0.1:1/0", **own}
-    command = [sys.executable, "-m", "pipelines.flower_window"]
+    command = [sys.executable, "-m", "pipelines.local.flower"]
     ended = subprocess.run(command, env=given, capture_output=True, text=True, timeout=60, check=False)
     assert (1, "set FLOWER_BASIC_AUTH to USER:PASSWORD; Flower is not started without\n") == (
         ended.returncode,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from winrm.exceptions import AuthenticationError, WinRMOperationTimeoutError, WinRMTransportError, WSManFaultError
 
-from lab.remote import LabProcess, running_lab, spare_addresses
+from lab.control.remote import LabProcess, running_lab, spare_addresses
 from tests.integration.test_lab_winrm import client, powershell
 
 pytestmark = pytest.mark.integration

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.errors import LabError
-from lab.remote import LabProcess, running_lab, spare_addresses
+from lab.control.remote import LabProcess, running_lab, spare_addresses
+from lab.machine.errors import LabError
 from workers.errors import NodeError, Unreachable
 from workers.records import Endpoint
 from workers.settings import Secret

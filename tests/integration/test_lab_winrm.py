@@ -19,9 +19,9 @@ from pypsrp.client import Client
 from winrm.exceptions import InvalidCredentialsError, WinRMOperationTimeoutError, WinRMTransportError, WSManFaultError
 from winrm.protocol import Protocol
 
-from lab.errors import LabError
-from lab.family import make_family
-from lab.remote import LabProcess, running_lab, spare_addresses
+from lab.control.remote import LabProcess, running_lab, spare_addresses
+from lab.machine.errors import LabError
+from lab.product.family import make_family
 
 pytestmark = pytest.mark.integration
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.remote import LabProcess
+from lab.control.remote import LabProcess
 from tests.integration.rig import SITE, Rig, cluster_of, four_servers, on_disk, rig_at
 from workers.records import Verdict
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lab.remote import running_lab, spare_addresses
+from lab.control.remote import running_lab, spare_addresses
 from tests.integration.rig import cluster_of, rig_at
 from tests.sampling import EXHAUSTIVE
 from workers.records import Verdict

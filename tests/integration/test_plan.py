@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.remote import LabProcess
-from pipelines import commands, steer
-from pipelines.plan_file import SavedPlan, load_plan
-from pipelines.plan_text import plan_lines
+from lab.control.remote import LabProcess
+from pipelines.report.plan_text import plan_lines
+from pipelines.usecases import control, runs
+from pipelines.usecases.plan_file import SavedPlan, load_plan
 from tests.integration.rig import FOUR, SITE, Rig, cluster_of, four_servers, on_disk, steps_of
 from tests.integration.test_rollout import SERVICE, assert_joined
 from tests.integration.test_trouble import disks
@@ -33,7 +33,7 @@ def planned(rig: Rig, lab: LabProcess, **policy: object) -> SavedPlan:
     """A plan of the lab's cluster, written to a file and read back."""
     made = rig.rollout(cluster_of(lab, **policy), kind="plan")
     path = lab.folder / "plan.json"
-    path.write_text(commands.saved_plan(rig.engine, made.record.id).model_dump_json())
+    path.write_text(runs.saved_plan(rig.engine, made.record.id).model_dump_json())
     return load_plan(path)
 
 
@@ -128,7 +128,7 @@ def test_a_retry_takes_what_failed_and_nothing_else(rig: Rig, lab: LabProcess) -
     assert first.record.verdict is Verdict.FAILED
     lab.heal("S2")
     lab.heal("P2")
-    record = steer.retry(rig.engine, first.record.id)
+    record = control.retry(rig.engine, first.record.id)
     assert (record.parent, record.only) == (first.record.id, ("S2", "P2"))
     done = rig.finished(record.id)
     assert done.record.verdict is Verdict.JOINED
@@ -143,9 +143,9 @@ def test_a_retry_can_choose(rig: Rig, lab: LabProcess) -> None:
     lab.break_node("P2", refuse_connections=True)
     first = rig.rollout(cluster_of(lab))
     lab.heal("P2")
-    assert steer.retry(rig.engine, first.record.id, {"unreachable"}).only == ("P2",)
+    assert control.retry(rig.engine, first.record.id, {"unreachable"}).only == ("P2",)
     with pytest.raises(InputRefused, match="no node of run"):
-        steer.retry(rig.engine, first.record.id, {"not_started"})
+        control.retry(rig.engine, first.record.id, {"not_started"})
     rig.finished(rig.engine.store.runs(1)[0].id)
 
 
@@ -154,7 +154,7 @@ def test_a_run_that_goes_on_cannot_be_retried(rig: Rig, lab: LabProcess) -> None
     lab.break_node("S1", latency_ms=100)
     run = rig.start(cluster_of(lab)).id
     with pytest.raises(InputRefused, match="still goes on"):
-        steer.retry(rig.engine, run)
+        control.retry(rig.engine, run)
     rig.finished(run)
 
 
@@ -164,12 +164,12 @@ def test_a_paused_run_begins_nothing_and_then_goes_on(rig: Rig, lab: LabProcess)
         lab.break_node(node, latency_ms=60)
     run = rig.start(cluster_of(lab)).id
     rig.wait_for_step(run, "config_edit")
-    steer.pause(rig.engine, run, "a person wants to look")
+    control.pause(rig.engine, run, "a person wants to look")
     time.sleep(2)
     standing = len(rig.engine.store.outcomes(run))
     time.sleep(4)
     assert standing == len(rig.engine.store.outcomes(run))
-    steer.resume(rig.engine, run)
+    control.resume(rig.engine, run)
     assert rig.finished(run).record.verdict is Verdict.JOINED
     assert {1} == {lab.report(node)["service"]["stops"] for node in FOUR}
 

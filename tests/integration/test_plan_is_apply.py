@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, note, settings
 
-from lab.remote import LabProcess
-from pipelines import commands
-from pipelines.commands import RunSummary
-from pipelines.plan import NodePlan, Plan
+from lab.control.remote import LabProcess
+from pipelines.run.plan import NodePlan, Plan
+from pipelines.usecases import runs
+from pipelines.usecases.runs import RunSummary
 from tests.integration.generated_clusters import REFUSED, Shape, made, shapes
 from tests.integration.one_process import Esync, families_known
 from tests.integration.rig import FOUR, Rig, cluster_of, four_servers, on_disk, steps_of
@@ -178,7 +178,7 @@ def test_over_a_real_wire_a_node_whose_plan_is_empty_is_left_alone(rig: Rig, tmp
         on_disk(lab, "S2", rf"{SERVICE}\P1_SyncClient.pvk").unlink()
         lab.agent("P2", {"op": "service", "name": "EktronWindowsServices30", "action": "stop"})
         made_plan = rig.rollout(cluster_of(lab), kind="plan")
-        saved = commands.saved_plan(rig.engine, made_plan.record.id)
+        saved = runs.saved_plan(rig.engine, made_plan.record.id)
         assert ["S1", "P1"] == [part.node for part in saved.plan.nodes if part.empty]
         disks = {node: looked_at(lab, node) for node in ("S1", "P1")}
         reports = {node: lab.report(node) for node in disks}

@@ -15,9 +15,9 @@ import pytest
 from tests.integration.poison import CLUSTER, POISON, Asker, good
 from tests.integration.rig import Rig
 from tests.sampling import examples
+from workers.broker.set_aside import KEPT, SET_ASIDE
 from workers.celery_app import CONTROL_QUEUE, NODES_QUEUE, STARTS_QUEUE
-from workers.connection import connect
-from workers.set_aside import KEPT, SET_ASIDE
+from workers.redis.connection import connect
 
 pytestmark = pytest.mark.integration
 
@@ -155,7 +155,7 @@ def test_doctor_shows_what_was_set_aside(asker: Asker, tmp_path: Path) -> None:
 
     def doctor(*options: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-c", "from pipelines.cli import main; main()", "doctor", str(cluster), *options],
+            [sys.executable, "-c", "from pipelines.cli.main import main; main()", "doctor", str(cluster), *options],
             env={**os.environ, **asker.rig.environment, "NOBODY": "x"},
             capture_output=True,
             text=True,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.remote import spare_addresses
+from lab.control.remote import spare_addresses
 
 pytestmark = pytest.mark.integration
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.remote import LabProcess, spare_addresses
-from pipelines import steer
+from lab.control.remote import LabProcess, spare_addresses
+from pipelines.usecases import control
 from tests.integration.restart_deaths import SITE, WHY
 from tests.integration.rig import FOUR, Rig, cluster_of, four_servers, rig_at, steps_of
 from tests.integration.test_rollout import SERVICE, assert_joined
@@ -73,7 +73,7 @@ def test_powershell_dies_before_every_operation(
         first = rig.rollout(cluster)
         assert set(dying) == {node.node for node in first.nodes if node.slug == "session_lost"}
         before = {node: lab.report(node)["service"]["starts"] for node in dying}
-        healed = rig.finished(steer.retry(rig.engine, first.record.id).id)
+        healed = rig.finished(control.retry(rig.engine, first.record.id).id)
         assert healed.record.verdict is Verdict.JOINED, healed.record.summary
         for node, starts in before.items():
             outcome = steps_of(healed, node)["service_restart"]

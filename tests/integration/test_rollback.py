@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from lab.remote import LabProcess
-from pipelines import undoing
-from pipelines.commands import RunSummary
-from pipelines.report import build
-from pipelines.report_html import to_html
-from pipelines.report_text import to_text
+from lab.control.remote import LabProcess
+from pipelines.report.build import build
+from pipelines.report.html import to_html
+from pipelines.report.text import to_text
+from pipelines.usecases import rollback as undoing
+from pipelines.usecases.runs import RunSummary
 from tests.integration.rig import FOUR, SITE, Rig, cluster_of, four_servers, on_disk, rig_at, steps_of
 from tests.integration.test_rollout import SERVICE, assert_joined, nothing_half_written
 from workers.errors import InputRefused, RunUnknown

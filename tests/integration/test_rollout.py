@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from lxml import etree
 
-from lab.remote import LabProcess
+from lab.control.remote import LabProcess
 from tests.integration.rig import FOUR, SITE, Rig, cluster_of, four_servers, on_disk, steps_of
 from workers.records import Status, Verdict
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.remote import LabProcess
-from pipelines import commands
-from pipelines.report import build
+from lab.control.remote import LabProcess
+from pipelines.report.build import build
+from pipelines.usecases import runs
 from tests.integration.rig import FOUR, Rig, cluster_of, four_servers, on_disk, rig_at
 from tests.integration.test_rollout import SERVICE
 
@@ -78,7 +78,7 @@ def test_no_secret_is_found_anywhere(planted: tuple[Rig, LabProcess]) -> None:
         "worker log": rig.log().encode(),
         "process list": processes,
         "report": build(done).model_dump_json().encode(),
-        "status": repr(commands.status(rig.engine, run)).encode(),
+        "status": repr(runs.status(rig.engine, run)).encode(),
     }
     assert any("sealed" in place for place in places)
     found = [(what, place) for what, needle in needles(lab).items() for place, text in places.items() if needle in text]

@@ -16,16 +16,16 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from lab.remote import running_lab, spare_addresses
-from pipelines.machine import who_runs
-from pipelines.services import FlowerAccess, looking, working
+from lab.control.remote import running_lab, spare_addresses
+from pipelines.local.services import FlowerAccess, looking, working
+from pipelines.local.state import who_runs
 from tests.sampling import EXHAUSTIVE
 from workers.errors import InputRefused
 from workers.settings import Settings
 
 pytestmark = pytest.mark.integration
 
-ESYNC = [sys.executable, "-c", "from pipelines.entry import main; main()"]
+ESYNC = [sys.executable, "-c", "from pipelines.cli.entry import main; main()"]
 FAST = 40.0
 
 
@@ -108,7 +108,7 @@ def test_one_command_at_a_time_runs_services_but_anyone_may_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beside a command with services of its own, another is refused with advice, and looking works."""
-    monkeypatch.setattr("pipelines.machine.LOCK_PATIENCE", 0.1)
+    monkeypatch.setattr("pipelines.local.state.LOCK_PATIENCE", 0.1)
     settings = _settings(tmp_path)
     with working(settings, _quiet):
         with looking(settings) as engine:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import trustme
 
-from lab.remote import LabProcess, running_lab, spare_addresses
+from lab.control.remote import LabProcess, running_lab, spare_addresses
 from workers.errors import (
     AccessDenied,
     Cancelled,

@@ -11,9 +11,9 @@ import psutil
 import pytest
 from rich.console import Console
 
-from pipelines import commands
-from pipelines.attend import attend
-from pipelines.services import DRAIN, Running, looking, working
+from pipelines.cli.follow import attend
+from pipelines.local.services import DRAIN, Running, looking, working
+from pipelines.usecases import runs as commands
 from tests.integration.rig import cluster_of, four_servers
 from workers.errors import ServiceLost
 from workers.records import RunState
@@ -27,7 +27,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a worker left is taken up after seconds; the worker gets this from our environment."""
     for name, value in {"LEASE": "2", "STALL_AFTER": "2", "RECONCILE_EVERY": "0.5"}.items():
         monkeypatch.setenv(f"ESYNC_{name}", value)
-    monkeypatch.setattr("pipelines.supervisor.PAUSE", 0.05)
+    monkeypatch.setattr("pipelines.local.supervisor.PAUSE", 0.05)
 
 
 def _ours(folder: Path, word: str) -> list[psutil.Process]:

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from lab.remote import LabProcess
-from pipelines import commands, steer
-from pipelines.bundle import OUTCOMES, bundle_of
-from pipelines.commands import RunSummary
-from pipelines.report import build
-from pipelines.report_html import to_html
-from pipelines.report_text import to_text
-from pipelines.schemas import schema
-from pipelines.standing import Standing
+from lab.control.remote import LabProcess
+from pipelines.audit.bundle import OUTCOMES, bundle_of
+from pipelines.report.build import build
+from pipelines.report.html import to_html
+from pipelines.report.schemas import schema
+from pipelines.report.text import to_text
+from pipelines.run.node_state import Standing
+from pipelines.usecases import control, runs
+from pipelines.usecases.runs import RunSummary
 from tests.integration.rig import FOUR, SITE, Rig, cluster_of, four_servers, on_disk, steps_of
 from tests.integration.test_trouble import disks
 from workers.errors import Failure
@@ -63,7 +63,7 @@ def test_failures_are_told_by_class_with_what_the_node_said(rig: Rig, lab: LabPr
     assert "class <b>refused</b>" in page
     report = json.loads(build(done).model_dump_json())
     Draft202012Validator(schema("report")).validate(report)
-    Draft202012Validator(schema("status")).validate(commands.status(rig.engine, done.record.id).model_dump(mode="json"))
+    Draft202012Validator(schema("status")).validate(runs.status(rig.engine, done.record.id).model_dump(mode="json"))
     rows = {row["node"]: row for row in report["nodes"]}
     assert ("refused", result["S2"].about) == (rows["S2"]["failure"], rows["S2"]["about"])
     outcomes = json.loads(bundle_of(rig.engine.store, done)[OUTCOMES])
@@ -88,7 +88,7 @@ def _by_batch_is_told(lab: LabProcess, done: RunSummary) -> None:
 def test_a_real_plan_follows_its_schema(rig: Rig, lab: LabProcess) -> None:
     """What `esync plan --json` prints and `-o` saves is what docs/plan-schema.json says."""
     planned = rig.finished(rig.start(cluster_of(lab), kind="plan").id)
-    saved = commands.saved_plan(rig.engine, planned.record.id)
+    saved = runs.saved_plan(rig.engine, planned.record.id)
     assert not saved.plan.empty
     Draft202012Validator(schema("plan")).validate(json.loads(saved.model_dump_json()))
 
@@ -98,7 +98,7 @@ def test_a_retry_names_the_run_it_takes_up(rig: Rig, lab: LabProcess) -> None:
     lab.break_node("P2", refuse_connections=True)
     first = rig.rollout(cluster_of(lab))
     lab.heal("P2")
-    record = steer.retry(rig.engine, first.record.id, reason="P2 is back", who="mkeller", origin_host="ops-1")
+    record = control.retry(rig.engine, first.record.id, reason="P2 is back", who="mkeller", origin_host="ops-1")
     done = rig.finished(record.id)
     assert done.record.verdict is Verdict.JOINED
     told = json.loads(build(done).model_dump_json())
@@ -118,7 +118,7 @@ def test_after_a_cancel_each_node_is_told_as_its_disk_is(rig: Rig, lab: LabProce
     before = {node: disks(lab, node) for node in FOUR}
     run = rig.start(cluster_of(lab)).id
     rig.wait_for_step(run, "config_edit")
-    steer.cancel(rig.engine, run, "the change window is over")
+    control.cancel(rig.engine, run, "the change window is over")
     done = rig.finished(run)
     stands = {node.node: node.standing for node in done.nodes}
     assert {Standing.UNTOUCHED} == {stands["P1"], stands["P2"]}
@@ -133,7 +133,7 @@ def test_after_a_cancel_each_node_is_told_as_its_disk_is(rig: Rig, lab: LabProce
     assert all(node.now in text for node in done.nodes)
     for node in FOUR:
         lab.heal(node)
-    again = rig.finished(steer.retry(rig.engine, run).id)
+    again = rig.finished(control.retry(rig.engine, run).id)
     assert again.record.verdict is Verdict.JOINED
-    status = commands.status(rig.engine, again.record.id)
+    status = runs.status(rig.engine, again.record.id)
     assert {Standing.DONE, Standing.RIGHT} >= {node.standing for node in status.nodes.values()}

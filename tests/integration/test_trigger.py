@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.remote import LabProcess
+from lab.control.remote import LabProcess
 from tests.integration.rig import FOUR, Rig, four_servers, rig_at
 from workers.records import Verdict
 

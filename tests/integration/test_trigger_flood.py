@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import commands
-from pipelines.inventory import load_cluster
+from pipelines.cluster_file.loader import load_cluster
+from pipelines.usecases import runs as commands
 from tests.integration.poison import CLUSTER, Asker, good
 from tests.integration.rig import Rig, rig_at
 from tests.sampling import examples
 from workers.celery_app import CONTROL_QUEUE, STARTS_QUEUE
-from workers.connection import connect
 from workers.errors import TooManyRuns
 from workers.records import RunRecord
+from workers.redis.connection import connect
 
 pytestmark = pytest.mark.integration
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lab.remote import LabProcess
-from pipelines import steer
-from pipelines.commands import RunSummary
+from lab.control.remote import LabProcess
+from pipelines.usecases import control
+from pipelines.usecases.runs import RunSummary
 from tasks.cluster import Cluster
 from tests.integration.rig import FOUR, SITE, Rig, cluster_of, four_servers, rig_at, steps_of
 from tests.integration.test_rollout import SERVICE, assert_joined, nothing_half_written
@@ -138,7 +138,7 @@ def test_a_cancelled_run_ends_between_steps(rig: Rig, lab: LabProcess) -> None:
         lab.break_node(node, latency_ms=60)
     run = rig.start(cluster_of(lab)).id
     rig.wait_for_step(run, "config_edit")
-    steer.cancel(rig.engine, run, "the change window is over")
+    control.cancel(rig.engine, run, "the change window is over")
     done = rig.finished(run)
     assert (done.record.verdict, Verdict.CANCELLED.exit_code) == (Verdict.CANCELLED, 130)
     assert "change window" in done.record.summary
@@ -242,13 +242,13 @@ def test_pause_then_cancel_lets_the_cluster_go(rig: Rig, lab: LabProcess) -> Non
         lab.break_node(node, latency_ms=60)
     run = rig.start(cluster_of(lab)).id
     rig.wait_for_step(run, "config_edit")
-    steer.pause(rig.engine, run, "lunch")
+    control.pause(rig.engine, run, "lunch")
     while rig.engine.store.leases(run):
         time.sleep(0.05)
     done = len(rig.engine.store.outcomes(run))
     time.sleep(2.5)  # longer than ESYNC_STALL_AFTER here: nothing is pushed on meanwhile
     assert done == len(rig.engine.store.outcomes(run))
-    steer.cancel(rig.engine, run, "the change window is over")
+    control.cancel(rig.engine, run, "the change window is over")
     ended = rig.finished(run, timeout=5)
     assert (Verdict.CANCELLED, 130) == (ended.record.verdict, Verdict.CANCELLED.exit_code)
     for node in FOUR:
@@ -261,7 +261,7 @@ def test_a_paused_run_leaves_the_worker_to_others_and_goes_on_at_once(tmp_path: 
     with rig_at(tmp_path / "rig", ESYNC_CONCURRENCY="2", ESYNC_STALL_AFTER="60") as rig:
         run = rig.start(cluster_of(lab)).id
         rig.wait_for_step(run, "config_edit")
-        steer.pause(rig.engine, run)
+        control.pause(rig.engine, run)
         while rig.engine.store.leases(run):
             time.sleep(0.05)
         assert rig.worker is not None
@@ -272,7 +272,7 @@ def test_a_paused_run_leaves_the_worker_to_others_and_goes_on_at_once(tmp_path: 
         time.sleep(3)
         after = worker.cpu_times()
         assert (after.user + after.system) - (before.user + before.system) < 0.6
-        steer.resume(rig.engine, run)
+        control.resume(rig.engine, run)
         assert rig.finished(run, timeout=20).record.verdict is Verdict.JOINED
         assert_joined(lab, SERVICE, "30")
 
@@ -287,7 +287,7 @@ def test_a_node_that_never_answers_holds_no_cluster(rig: Rig, lab: LabProcess, c
     rig.wait_for_step(run, "config_edit")
     if cancel:
         begun = time.monotonic()
-        steer.cancel(rig.engine, run, "enough")
+        control.cancel(rig.engine, run, "enough")
     done = rig.finished(run)
     assert time.monotonic() - begun < (2 if cancel else 12) + 5
     assert done.record.verdict is Verdict.CANCELLED

@@ -4,13 +4,13 @@ import socket
 
 import pytest
 
-from pipelines import commands
 from pipelines.engine import connect_engine
+from pipelines.usecases import runs
 from tests.unit.pipelines.sample_run import cluster_of
 from workers.errors import StoreUnavailable
+from workers.secrets.vault import new_seal_key
 from workers.settings import Secret, Settings
 from workers.store import RedisStore
-from workers.vault import new_seal_key
 
 pytestmark = pytest.mark.integration
 
@@ -25,7 +25,7 @@ def test_no_run_is_created_when_the_broker_does_not_answer(
         address = f"127.0.0.1:{closed.getsockname()[1]}"
         engine = connect_engine(Settings(broker_url=Secret(f"redis://:x@{address}/0"), store_url=valkey_url))
         with pytest.raises(StoreUnavailable, match=f"at {address} cannot be reached"):
-            commands.start(engine, cluster_of())
+            runs.start(engine, cluster_of())
     assert redis_store.runs() == ()
 
 
@@ -39,6 +39,6 @@ def test_a_run_whose_message_was_not_taken_is_named(valkey_url: Secret, monkeypa
         engine = connect_engine(Settings(broker_url=url, store_url=valkey_url, seal_key=new_seal_key()))
         engine.app.conf.task_publish_retry = False
         with pytest.raises(StoreUnavailable, match="the broker took no message") as caught:
-            commands.start(engine, cluster_of())
+            runs.start(engine, cluster_of())
     (run,) = engine.store.runs()
     assert f"esync cancel {run.id}" in caught.value.remedy

@@ -15,8 +15,8 @@ from celery import Celery
 from redis import Redis
 
 from workers.celery_app import CONTROL_QUEUE, NODES_QUEUE, make_app
-from workers.connection import connect
-from workers.embedded import EmbeddedBroker
+from workers.redis.connection import connect
+from workers.redis.embedded import EmbeddedBroker
 from workers.settings import Secret, Settings
 
 pytestmark = pytest.mark.integration

@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from lab.remote import LabProcess, running_lab, spare_addresses
+from lab.control.remote import LabProcess, running_lab, spare_addresses
 
 __all__ = ["EXE", "NAMES", "SERVICE", "Farm", "WindowsMachine", "farm_at", "runner_on"]
 

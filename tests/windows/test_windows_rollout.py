@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.commands import RunSummary
+from pipelines.usecases.runs import RunSummary
 from tasks.cluster import Cluster
 from tests.integration.rig import Rig, cluster_of, rig_at, steps_of
 from tests.windows.judge import FAMILY, half_written, not_joined

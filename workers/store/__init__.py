@@ -1,6 +1,6 @@
 """The run store: what every process knows of a run. The port, and its two adapters."""
 
-from workers.connection import connect
+from workers.redis.connection import connect
 from workers.store.memory import MemoryStore
 from workers.store.port import RunStore
 from workers.store.redis_store import RedisStore

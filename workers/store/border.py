@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from redis.exceptions import ResponseError
 
 from workers.errors import RecordRefused, StoreUnavailable
-from workers.seal import NotOurs
+from workers.secrets.seal import NotOurs
 
 __all__ = ["about", "of_a_run"]
 

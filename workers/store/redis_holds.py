@@ -10,7 +10,7 @@ from workers.errors import ClusterLocked, Conflict
 from workers.store.border import about, of_a_run
 from workers.store.holds import hold, holder_of, next_number
 from workers.store.port import Holds
-from workers.store.redis_asking import Asking
+from workers.store.redis_commands import Asking
 
 __all__ = ["RedisHolds"]
 

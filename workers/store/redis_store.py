@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from workers.errors import Conflict, RecordRefused, RunUnknown
 from workers.records import Event, RunRecord, RunState, StepOutcome
-from workers.seal import Seal
+from workers.secrets.seal import Seal
 from workers.store.border import about, of_a_run
 from workers.store.chain import Chain, asked, bared, digest_of, ended
 from workers.store.port import EVENT_CAP, RunStore, event_position, in_order, overlook

@@ -15,8 +15,8 @@ from pathlib import Path
 from winrm.exceptions import InvalidCredentialsError, WinRMTransportError
 
 from workers.errors import InputRefused
+from workers.host.named_files import NotAllowed, contents
 from workers.records import Endpoint, Transport
-from workers.secret_files import NotAllowed, contents
 from workers.settings import Secret
 from workers.winrm.bounded import Bound, BoundedSocket, NoAnswer, TooMuch, connected
 from workers.winrm.channel import Limit

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 
-from tasks.ektron.certificates import KINDS
+from tasks.ektron.certificates.family import KINDS
 from tasks.ektron.facts import NodeFacts, Spread
 from tests.unit.ektron.joined import FOUR, HASHES, NOW, SITE, STARTED, THUMBPRINT, certificate, changed
 

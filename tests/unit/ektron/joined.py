@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from tasks.ektron.certificates import CLIENT_KINDS, KINDS
+from tasks.ektron.certificates.family import CLIENT_KINDS, KINDS
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts import (
     AssetFacts,

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from tasks.ektron.certificate_inspect import inspect
-from tasks.ektron.certificate_making import blank_pfx, self_signed
-from tasks.ektron.pvk import write_pvk
+from tasks.ektron.certificates.inspect import inspect
+from tasks.ektron.certificates.making import blank_pfx, self_signed
+from tasks.ektron.certificates.pvk import write_pvk
 from tasks.ektron.refusals import CertificateRefused
 
 CASES = sorted((Path(__file__).parents[2] / "cases" / "certs").glob("*.json"))

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tasks.ektron.certificate_inspect import inspect
-from tasks.ektron.certificates import generate_family
+from tasks.ektron.certificates.family import generate_family
+from tasks.ektron.certificates.inspect import inspect
 from tasks.ektron.refusals import CertificateRefused
 from tests.unit.ektron.openssl import openssl
 

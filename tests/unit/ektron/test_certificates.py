@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.ektron.certificate_files import der_of, key_of_pfx, key_of_pvk
-from tasks.ektron.certificates import (
+from tasks.ektron.certificates.family import (
     KINDS,
     Family,
     describe_certificate,
@@ -23,6 +22,7 @@ from tasks.ektron.certificates import (
     strays,
     thumbprint,
 )
+from tasks.ektron.certificates.files import der_of, key_of_pfx, key_of_pvk
 from tasks.ektron.refusals import CertificateRefused
 from tests.unit.ektron.openssl import LEGACY, modulus, openssl, self_signed
 

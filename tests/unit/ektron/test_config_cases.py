@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tasks.ektron.config_editors import Edit, edit_asset, edit_ews, edit_service, edit_web
-from tasks.ektron.config_readers import read_asset, read_service, read_web
+from tasks.ektron.config.editors import Edit, edit_asset, edit_ews, edit_service, edit_web
+from tasks.ektron.config.readers import read_asset, read_service, read_web
 from tasks.ektron.facts import Fact
 from tasks.ektron.refusals import ConfigRefused
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.ektron.config_generated import GeneratedSite, read_generated
+from tasks.ektron.config.generated import GeneratedSite, read_generated
 from tasks.ektron.refusals import ConfigRefused
 
 SITEDB = rb"""<?xml version="1.0"?>

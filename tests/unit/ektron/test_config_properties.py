@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.ektron.config_editors import Edit, edit_asset, edit_service
-from tasks.ektron.config_readers import read_service
+from tasks.ektron.config.editors import Edit, edit_asset, edit_service
+from tasks.ektron.config.readers import read_service
 from tasks.ektron.refusals import ConfigRefused
 from tests.sampling import examples
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from tasks.ektron.attestations import attestations
 from tasks.ektron.cluster_facts import ClusterFacts
-from tasks.ektron.explain import ORDER, Answer, explain
-from tasks.ektron.findings import Severity
-from tasks.ektron.invariants import INVARIANTS, judge
+from tasks.ektron.rules.attestations import attestations
+from tasks.ektron.rules.explain import ORDER, Answer, explain
+from tasks.ektron.rules.findings import Severity
+from tasks.ektron.rules.invariants import INVARIANTS, judge
 from tests.unit.ektron.breakages import BREAKAGES, field
 from tests.unit.ektron.joined import FOUR, broken, joined_cluster
 

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tasks.ektron.certificate_files import describe_certificate, key_of_cer, key_of_pfx, key_of_pvk
-from tasks.ektron.certificate_inspect import inspect
-from tasks.ektron.certificates import KINDS, generate_family
-from tasks.ektron.pfx import MOST_ROUNDS
+from tasks.ektron.certificates.family import KINDS, generate_family
+from tasks.ektron.certificates.files import describe_certificate, key_of_cer, key_of_pfx, key_of_pvk
+from tasks.ektron.certificates.inspect import inspect
+from tasks.ektron.certificates.pfx import MOST_ROUNDS
 from tasks.ektron.refusals import CertificateRefused
 from tests.sampling import examples
 from tests.unit.ektron.openssl import openssl

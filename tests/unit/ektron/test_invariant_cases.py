@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from tasks.ektron.cluster_facts import ClusterFacts
-from tasks.ektron.explain import explain
 from tasks.ektron.facts import NodeFacts
-from tasks.ektron.findings import Findings, Verdict
-from tasks.ektron.invariants import judge, judge_readiness
+from tasks.ektron.rules.explain import explain
+from tasks.ektron.rules.findings import Findings, Verdict
+from tasks.ektron.rules.invariants import judge, judge_readiness
 from tests.unit.ektron.joined import FOUR, changed, joined_cluster
 
 CASES = sorted((Path(__file__).parents[2] / "cases" / "invariants").glob("*.json"))

@@ -5,8 +5,8 @@ import time
 import pytest
 
 from tasks.ektron.cluster_facts import ClusterFacts
-from tasks.ektron.findings import Severity, Verdict
-from tasks.ektron.invariants import INVARIANTS, Findings, judge, judge_prerequisites
+from tasks.ektron.rules.findings import Severity, Verdict
+from tasks.ektron.rules.invariants import INVARIANTS, Findings, judge, judge_prerequisites
 from tests.unit.ektron.breakages import BREAKAGES, OLD_EXE, field
 from tests.unit.ektron.joined import (
     FOUR,

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.ektron.pvk import is_pvk, read_pvk, write_pvk
+from tasks.ektron.certificates.pvk import is_pvk, read_pvk, write_pvk
 from tasks.ektron.refusals import CertificateRefused
 from tests.unit.ektron.openssl import LEGACY, modulus, openssl
 

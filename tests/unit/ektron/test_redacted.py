@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.ektron.redacted import hunks
+from tasks.ektron.config.redacted import hunks
 from tasks.ektron.refusals import ConfigRefused
 
 FORM = """<?xml version="1.0"?>

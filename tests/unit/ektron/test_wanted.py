@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from tasks.ektron.certificates import KINDS
+from tasks.ektron.certificates.family import KINDS
 from tasks.ektron.facts import NodeFacts, Spread
 from tasks.ektron.wanted import RECYCLED, Difference, differences, restart_reason
 from tests.unit.ektron.joined import (

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.agent import Agent
-from lab.binaries import program_file
-from lab.machine import Machine
-from lab.memory_disk import MemoryDisk
-from lab.paths import WindowsPath
-from lab.services import ServiceState, StartType
+from lab.agent.session import Agent
+from lab.machine.binaries import program_file
+from lab.machine.machine import Machine
+from lab.machine.memory_disk import MemoryDisk
+from lab.machine.paths import WindowsPath
+from lab.machine.services import ServiceState, StartType
 
 BACKUP = "C:\\ProgramData\\esync-rollout\\r1"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lab.binaries import file_version, program_file
+from lab.machine.binaries import file_version, program_file
 
 
 @pytest.mark.parametrize("version", ["3.0.0.0", "8.0.1.87", "8.5.0.356", "10.20.30.40000"])

@@ -6,7 +6,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from lab.config import LabConfig, generated, load, shipped, shipped_cluster
-from lab.errors import ConfigRefused
+from lab.machine.errors import ConfigRefused
 from tasks.cluster import Cluster
 
 LAB = """

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from lab.disk import Disk
-from lab.errors import Refusal, Slug
-from lab.folder_disk import FolderDisk
-from lab.memory_disk import MemoryDisk
-from lab.paths import WindowsPath
+from lab.machine.disk import Disk
+from lab.machine.errors import Refusal, Slug
+from lab.machine.folder_disk import FolderDisk
+from lab.machine.memory_disk import MemoryDisk
+from lab.machine.paths import WindowsPath
 
 A = WindowsPath.of("C:\\a.txt")
 ROOT = WindowsPath.of("C:\\")

@@ -6,13 +6,13 @@ import hashlib
 import pytest
 from lxml import etree
 
-from lab.ektron import DEFAULT_CONNECTION, DEFAULT_SITE, Edition, Installation, Options, install, run_configurator
-from lab.ektron_service import SYNC_PORT, EktronService, Loaded
-from lab.family import Family, make_family
-from lab.machine import Machine
-from lab.memory_disk import MemoryDisk
-from lab.paths import WindowsPath
-from lab.services import ServiceState
+from lab.machine.machine import Machine
+from lab.machine.memory_disk import MemoryDisk
+from lab.machine.paths import WindowsPath
+from lab.machine.services import ServiceState
+from lab.product.family import Family, make_family
+from lab.product.service import SYNC_PORT, EktronService, Loaded
+from lab.product.site import DEFAULT_CONNECTION, DEFAULT_SITE, Edition, Installation, Options, install, run_configurator
 
 EDITIONS = ("8.0", "8.5", "9.1")
 FAMILY = make_family()

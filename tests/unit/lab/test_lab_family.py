@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, pkcs12
 
-from lab.family import KINDS, Family, make_family
+from lab.product.family import KINDS, Family, make_family
 
 
 @pytest.fixture(scope="module")

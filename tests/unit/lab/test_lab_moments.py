@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from lab.condition import Condition
-from lab.faults import Faults, Later, Moment
+from lab.machine.condition import Condition
+from lab.machine.faults import Faults, Later, Moment
 
 
 def faults(**later: Any) -> Faults:  # noqa: ANN401 - JSON, as over the control

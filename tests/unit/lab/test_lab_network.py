@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.condition import Condition, Counters
-from lab.errors import Refusal
-from lab.faults import Faults
-from lab.logon import Account, Connection
-from lab.network import Network, Page
+from lab.machine.condition import Condition, Counters
+from lab.machine.errors import Refusal
+from lab.machine.faults import Faults
+from lab.machine.network import Network, Page
+from lab.winrm.logon import Account, Connection
 
 ACCOUNT = Account("esync", "pass:word", "N1")
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.errors import Refusal
-from lab.paths import WindowsPath, fold, plain_name
+from lab.machine.errors import Refusal
+from lab.machine.paths import WindowsPath, fold, plain_name
 
 names = st.text(
     st.characters(exclude_categories=("Cs", "Cc"), exclude_characters='<>:"/\\|?*'), min_size=1, max_size=40

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from lab.condition import Condition
-from lab.faults import Faults
-from lab.machine import Quotas
-from lab.process import ProcessHost
-from lab.shells import CommandLine, Shells, Streams
-from lab.wsman import Chunk, Fault
+from lab.hosts.process import ProcessHost
+from lab.machine.condition import Condition
+from lab.machine.faults import Faults
+from lab.machine.machine import Quotas
+from lab.winrm.shells import CommandLine, Shells, Streams
+from lab.winrm.wsman import Chunk, Fault
 
 SHELL = ("/bin/sh", "-c")
 CONDITION = Condition()

@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from lab.condition import Condition
-from lab.console import Console
-from lab.faults import Faults
-from lab.machine import Machine, Quotas
-from lab.memory_disk import MemoryDisk
-from lab.paths import WindowsPath
-from lab.shells import CommandLine, Output, Shells, Streams
-from lab.wsman import Chunk, Fault
+from lab.hosts.simulated import Console
+from lab.machine.condition import Condition
+from lab.machine.faults import Faults
+from lab.machine.machine import Machine, Quotas
+from lab.machine.memory_disk import MemoryDisk
+from lab.machine.paths import WindowsPath
+from lab.winrm.shells import CommandLine, Output, Shells, Streams
+from lab.winrm.wsman import Chunk, Fault
 
 TIMED_OUT, UNKNOWN, SHELLS, OPERATIONS, PROCESSES, IN_PROGRESS = (
     2150858793,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from lab.wsman import Action, Chunk, Fault, Malformed, Message, fault_response, read, receive_response
+from lab.winrm.wsman import Action, Chunk, Fault, Malformed, Message, fault_response, read, receive_response
 
 NS = {
     "s": "http://www.w3.org/2003/05/soap-envelope",

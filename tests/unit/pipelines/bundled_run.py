@@ -5,18 +5,19 @@ from datetime import timedelta
 
 from celery import Celery
 
-from pipelines import commands, rollout
-from pipelines.bundle import MANIFEST, RUN, BundledRun, bundle_of, manifest_of
+from pipelines import rollout
+from pipelines.audit.bundle import MANIFEST, RUN, BundledRun, bundle_of, manifest_of
 from pipelines.engine import Engine
+from pipelines.usecases import runs
 from tasks.cluster import Cluster
 from tasks.ektron.facts import NodeFacts
 from tasks.material import DIGESTS, OBSERVED, VERIFIED, FamilyDigests
 from tasks.steering import CANCEL
 from tests.unit.ektron.joined import FOUR, HASHES, NOW, THUMBPRINT, joined_node
 from workers.records import Change, RunRecord, RunState, Status, StepOutcome, Turn
+from workers.secrets.vault import Vault
 from workers.settings import Settings
 from workers.store import MemoryStore
-from workers.vault import Vault
 
 Look = Callable[[NodeFacts], NodeFacts]  #: what is different about a node
 
@@ -70,7 +71,7 @@ class MadeUpRun:
         self._looks = {OBSERVED: before or {}, VERIFIED: after or {}}
         self._ends = ends or {}
         self._names = names
-        started = commands.start(
+        started = runs.start(
             self.engine, the_cluster(names), kind=kind, who="ops", origin_host="desk-7", reason="new servers"
         )
         self.id = started.id
@@ -94,7 +95,7 @@ class MadeUpRun:
 
     def bundle(self) -> dict[str, bytes]:
         """Its members."""
-        return bundle_of(self.store, commands.summary(self.engine, self.id))
+        return bundle_of(self.store, runs.summary(self.engine, self.id))
 
     @staticmethod
     def _family() -> FamilyDigests:

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel
 
-from pipelines.report_rows import Summary
-from pipelines.standing import Standing
+from pipelines.report.rows import Summary
+from pipelines.run.node_state import Standing
 from tasks.cluster import Cluster, Connection, Node, Role, Site
-from tasks.ektron.findings import Finding, Findings, Severity, ordered
-from tasks.ektron.findings import Verdict as Found
+from tasks.ektron.rules.findings import Finding, Findings, Severity, ordered
+from tasks.ektron.rules.findings import Verdict as Found
 from workers.errors import Failure
 from workers.records import Change, Event, Record, RunRecord, RunState, Status, StepOutcome, Turn, Verdict
 

@@ -12,15 +12,15 @@ from typing import Any, cast
 from celery import Celery
 
 from pipelines.engine import Engine
-from tasks.lease import LeaseKeeper
+from tasks.execution.leases import LeaseKeeper
+from tasks.execution.runner import NodeBusy, NotNow, StepRunner
 from tasks.material import DIGESTS, OBSERVED, VERIFIED, FamilyDigests
-from tasks.runner import NodeBusy, NotNow, StepRunner
 from tasks.step import CERT_COPY, CONFIG_EDIT, INSTALL_CHECK, SERVICE_RESTART, Done, Step, Work
 from tests.unit.ektron.joined import FOUR, HASHES, THUMBPRINT, joined_node
 from workers.records import Change, Endpoint, RunState
+from workers.secrets.vault import Vault
 from workers.settings import Settings
 from workers.store import MemoryStore, RunStore
-from workers.vault import Vault
 from workers.winrm.agent import Guard, Hello, Op, Reply
 from workers.winrm.channel import Counters
 from workers.winrm.pool import SessionPool

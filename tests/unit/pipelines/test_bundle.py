@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import archive
-from pipelines.archive import pack, unpack
-from pipelines.bundle import EVENTS, MANIFEST, OUTCOMES, REPORT_PAGE, RUN, BundledRun, evidence_in
-from pipelines.bundle_check import check, check_file
-from pipelines.cli import run
-from pipelines.evidence import conclusion
+from pipelines.audit import archive
+from pipelines.audit.archive import pack, unpack
+from pipelines.audit.bundle import EVENTS, MANIFEST, OUTCOMES, REPORT_PAGE, RUN, BundledRun, evidence_in
+from pipelines.audit.check import check, check_file
+from pipelines.cli.main import run
+from pipelines.run.evidence import conclusion
 from tasks.ektron.facts import NodeFacts
 from tests.unit.pipelines.bundled_run import MadeUpRun, forged
 from workers.errors import BundleRefused, InputRefused

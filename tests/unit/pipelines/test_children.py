@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.children import Child, end_orphan, environment, started_at
+from pipelines.local.processes import Child, end_orphan, environment, started_at
 from workers.errors import EsyncError
 
 STUBBORN = (

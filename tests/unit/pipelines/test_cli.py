@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import cli, console
-from pipelines.cli import app, run
-from pipelines.report import build
-from pipelines.report_rows import Report
+from pipelines.cli import console
+from pipelines.cli import main as cli
+from pipelines.cli.main import app, run
+from pipelines.report.build import build
+from pipelines.report.rows import Report
 from tests.unit.pipelines.sample_run import sample
 from workers.errors import EsyncError
 from workers.records import Verdict
@@ -218,7 +219,11 @@ def test_store_that_does_not_answer_is_named_without_its_password(
 
 def test_a_reader_who_leaves_is_no_error(tmp_path: Path) -> None:
     """`esync --help | true` ends quietly."""
-    command = [sys.executable, "-c", "import sys; from pipelines.cli import main; sys.argv = ['esync', '-h']; main()"]
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from pipelines.cli.main import main; sys.argv = ['esync', '-h']; main()",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ}) as process:
         assert process.stdout is not None
         process.stdout.close()

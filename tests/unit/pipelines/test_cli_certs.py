@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli import run
-from tasks.ektron.certificates import Family, generate_family
+from pipelines.cli.main import run
+from tasks.ektron.certificates.family import Family, generate_family
 from tests.unit.ektron.openssl import LEGACY, modulus, openssl, self_signed
 
 PLANTED = "pl4nted-Pfx-Passw0rd"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli import run
-from pipelines.explaining import Told, is_file
-from pipelines.knowledge_text import explanation_lines
-from tasks.ektron.explain import Answer, explain
-from tasks.ektron.invariants import judge
+from pipelines.cli.main import run
+from pipelines.report.knowledge_text import explanation_lines
+from pipelines.usecases.explain import Told, is_file
+from tasks.ektron.rules.explain import Answer, explain
+from tasks.ektron.rules.invariants import judge
 from tests.unit.ektron.breakages import BREAKAGES, field
 from tests.unit.ektron.joined import broken, joined_cluster
 from tests.unit.pipelines.sample_run import sample

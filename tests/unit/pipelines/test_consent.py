@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import commands
+from pipelines.usecases import runs
 from tests.unit.pipelines.bundled_run import MadeUpRun
 from tests.unit.pipelines.test_cli import CLUSTER
 
-ESYNC = [sys.executable, "-c", "import sys; from pipelines.cli import main; sys.argv[0] = 'esync'; main()"]
+ESYNC = [sys.executable, "-c", "import sys; from pipelines.cli.main import main; sys.argv[0] = 'esync'; main()"]
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
     """With a cluster file and a saved plan."""
     made = MadeUpRun("plan")
     (tmp_path / "cluster.yaml").write_text(CLUSTER)
-    (tmp_path / "plan.json").write_text(commands.saved_plan(made.engine, made.id).model_dump_json())
+    (tmp_path / "plan.json").write_text(runs.saved_plan(made.engine, made.id).model_dump_json())
     return tmp_path
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.bundle_check import check_file
-from pipelines.cli import run
-from pipelines.inventory import ClusterRefused, load_cluster, read_cluster
-from pipelines.plan_file import load_plan
-from pipelines.reading import content_of
+from pipelines.audit.check import check_file
+from pipelines.cli.main import run
+from pipelines.cluster_file.loader import ClusterRefused, load_cluster, read_cluster
+from pipelines.usecases.plan_file import load_plan
 from tests.unit.pipelines.test_inventory import VALID
 from workers.errors import EsyncError, InputRefused
+from workers.host.reading import content_of
 
 PATIENCE = 15.0  #: seconds of CPU, many times what each takes on a free core
 MANY = 90_000

@@ -12,21 +12,21 @@ import pytest
 from pydantic import BaseModel
 from rich.console import Console
 
-from pipelines.attend import conclude, say, write_report
-from pipelines.board import Board
-from pipelines.bundle_check import Checked
-from pipelines.cli import run
-from pipelines.commands import Asked
-from pipelines.console import data, pretty
-from pipelines.knowledge_text import explanation_lines
-from pipelines.live import draw, line
-from pipelines.plan import NodePlan, Plan
-from pipelines.plan_text import plan_lines
-from pipelines.report import build
-from pipelines.report_html import to_html
-from pipelines.report_text import to_text
-from pipelines.status import row_of
-from tasks.ektron.explain import Answer, Explanation
+from pipelines.audit.check import Checked
+from pipelines.cli.console import data, pretty
+from pipelines.cli.follow import conclude, say, write_report
+from pipelines.cli.live import draw, line
+from pipelines.cli.main import run
+from pipelines.report.build import build
+from pipelines.report.html import to_html
+from pipelines.report.knowledge_text import explanation_lines
+from pipelines.report.plan_text import plan_lines
+from pipelines.report.text import to_text
+from pipelines.run.plan import NodePlan, Plan
+from pipelines.run.progress import Board
+from pipelines.usecases.runs import Asked
+from pipelines.usecases.status import row_of
+from tasks.ektron.rules.explain import Answer, Explanation
 from tests.unit.pipelines.sample_run import Sample, cluster_of, sample
 from workers import logs
 from workers.records import Change, Status

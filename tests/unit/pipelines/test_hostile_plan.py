@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines import commands
-from pipelines.plan_file import SavedPlan, is_plan, load_plan
+from pipelines.usecases import runs
+from pipelines.usecases.plan_file import SavedPlan, is_plan, load_plan
 from tests.sampling import examples
 from tests.unit.pipelines.bundled_run import MadeUpRun
 from workers.errors import InputRefused
+from workers.secrets.vault import Vault, new_seal_key
 from workers.store import MemoryStore
 from workers.store.chain import canonical
-from workers.vault import Vault, new_seal_key
 
 Place = tuple[str | int, ...]
 OTHERS: tuple[object, ...] = ("", "other", 0, 1, True, None, 1.5, [], {}, "192.0.2.66", "env:OTHER")
@@ -34,7 +34,7 @@ def made() -> MadeUpRun:
 @pytest.fixture(scope="module")
 def saved(made: MadeUpRun) -> SavedPlan:
     """Its plan."""
-    return commands.saved_plan(made.engine, made.id)
+    return runs.saved_plan(made.engine, made.id)
 
 
 def loads(path: Path, text: str | bytes) -> SavedPlan:
@@ -162,7 +162,7 @@ def test_only_holders_of_the_seal_key_make_plans(saved: SavedPlan, made: MadeUpR
     engine = dataclasses.replace(made.engine, vault=vault)
     for plan in (forged, forged.model_copy(update={"mac": true.mac}), others):
         with pytest.raises(InputRefused, match="seal key"):
-            commands.start(engine, plan.spec, plan=plan)
+            runs.start(engine, plan.spec, plan=plan)
     true.require_made_by(vault)
     forged.require_made_by(Vault(MemoryStore(), None))  # without a key nobody can tell
 

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from pipelines.inventory import ClusterRefused, load_cluster, read_cluster
-from pipelines.problems import ALLOWED, _model_in
+from pipelines.cluster_file.loader import ClusterRefused, load_cluster, read_cluster
+from pipelines.cluster_file.problems import ALLOWED, _model_in
 from tasks.cluster import Cluster, ClusterFile, Connection, ConnectionOverride, Deadlines, Node, Policy, Role, Site
 from workers.errors import InputRefused
 from workers.records import Transport

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.remote import LabProcess, running_lab, spare_addresses
-from pipelines import lab_faults
-from pipelines.cli import run
+from lab.control.remote import LabProcess, running_lab, spare_addresses
+from pipelines.cli.main import run
+from pipelines.local import lab_faults
 from workers.errors import InputRefused
 
 

@@ -10,18 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipelines import attend, live
-from pipelines.board import COLUMNS, Board
+from pipelines.cli import follow as attend
+from pipelines.cli import live
+from pipelines.cli.live import Glance, draw, feed_of, follow, line
 from pipelines.engine import Engine
-from pipelines.live import Glance, draw, feed_of, follow, line
-from pipelines.report import build
-from pipelines.services import Running
+from pipelines.local.services import Running
+from pipelines.report.build import build
+from pipelines.run.progress import COLUMNS, Board
 from tests.unit.pipelines.sample_run import Sample, cluster_of, sample
 from workers.errors import RunUnknown, StoreUnavailable
 from workers.records import Event, RunRecord, RunState, Status
+from workers.secrets.vault import Vault
 from workers.settings import Settings
 from workers.store import MemoryStore
-from workers.vault import Vault
 
 
 class Replay:

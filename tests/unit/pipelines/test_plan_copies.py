@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.plan import _lacking
+from pipelines.run.plan import _lacking
 from tasks.ektron.facts import Spread
 
 NODES = ("S1", "S2", "P1", "P2", "P3")

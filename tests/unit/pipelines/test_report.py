@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import html
 
-from pipelines.marks import MARKS, TONES
-from pipelines.report import build, name_ranges
-from pipelines.report_html import to_html
-from pipelines.report_rows import Report
-from pipelines.report_text import duration, finding_lines, to_text
-from tasks.ektron.findings import Finding, ordered
-from tasks.ektron.findings import Verdict as Found
+from pipelines.report.build import build, name_ranges
+from pipelines.report.html import to_html
+from pipelines.report.rows import Report
+from pipelines.report.styles import MARKS, TONES
+from pipelines.report.text import duration, finding_lines, to_text
+from tasks.ektron.rules.findings import Finding, ordered
+from tasks.ektron.rules.findings import Verdict as Found
 from tests.unit.pipelines.sample_run import REMEDY, Sample, cluster_of, sample
 from workers.records import Status, Verdict
 

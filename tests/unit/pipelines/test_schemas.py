@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from pipelines import commands
-from pipelines.plan_file import SavedPlan
-from pipelines.report import build
-from pipelines.schemas import SCHEMAS, schema
-from pipelines.status import row_of
+from pipelines.report.build import build
+from pipelines.report.schemas import SCHEMAS, schema
+from pipelines.usecases import runs as commands
+from pipelines.usecases.plan_file import SavedPlan
+from pipelines.usecases.status import row_of
 from tasks.ektron.facts import NodeFacts
 from tests.unit.pipelines.bundled_run import MadeUpRun
 from workers.records import Status
@@ -46,7 +46,7 @@ def failed() -> MadeUpRun:
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_the_documented_schema_is_the_real_one(name: str) -> None:
-    """Each docs/*-schema.json describes what is written now; `python -m pipelines.schemas docs` writes it anew."""
+    """Each docs/*-schema.json describes what is written now (`python -m pipelines.report.schemas docs`)."""
     assert schema(name) == _documented(name)
     Draft202012Validator.check_schema(_documented(name))
 

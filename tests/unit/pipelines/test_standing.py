@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines import commands
-from pipelines.plan import NodePlan
-from pipelines.report import build
-from pipelines.report_text import to_text
-from pipelines.results import NodeResult
-from pipelines.standing import STANDINGS, Stand, Standing, stand
+from pipelines.report.build import build
+from pipelines.report.text import to_text
+from pipelines.run.node_results import NodeResult
+from pipelines.run.node_state import STANDINGS, Stand, Standing, stand
+from pipelines.run.plan import NodePlan
+from pipelines.usecases import runs as commands
 from tasks.ektron.facts import NodeFacts
 from tests.unit.pipelines.bundled_run import MadeUpRun
 from workers.errors import Failure

@@ -6,17 +6,18 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from pipelines import steer, undoing
-from pipelines.console import goes_on, run_named
+from pipelines.cli.console import goes_on, run_named
 from pipelines.engine import Engine
 from pipelines.reconcile import push_on
 from pipelines.rollout import LOCK_TTL, begin
+from pipelines.usecases import control
+from pipelines.usecases import rollback as undoing
 from tests.unit.pipelines.sample_run import sample
 from workers.errors import InputRefused, RunUnknown
 from workers.records import RunRecord, RunState, Status, Verdict
+from workers.secrets.vault import Vault, new_seal_key
 from workers.settings import Settings
 from workers.store import MemoryStore
-from workers.vault import Vault, new_seal_key
 
 
 @pytest.fixture
@@ -44,22 +45,22 @@ def kept(
 
 def left(engine: Engine, run: str) -> dict[str, str]:
     """What a run left, by node."""
-    return steer.unfinished(engine, run)
+    return control.unfinished(engine, run)
 
 
 def test_a_retry_names_its_parent_and_takes_what_was_left(engine: Engine) -> None:
     """Nodes that failed or did not answer; no others."""
     run = kept(engine, "first", failed=["P1"])
     assert {"P1": "failed", "P2": "unreachable"} == left(engine, run)
-    again = steer.retry(engine, run)
+    again = control.retry(engine, run)
     assert (("P1", "P2"), run) == (again.only, again.parent)
 
 
 def test_each_kind_can_be_chosen(engine: Engine) -> None:
     """Only the unreachable, only the failed."""
     run = kept(engine, "first", failed=["P1"])
-    assert steer.retry(engine, run, {"unreachable"}).only == ("P2",)
-    assert steer.retry(engine, run, {"failed"}).only == ("P1",)
+    assert control.retry(engine, run, {"unreachable"}).only == ("P2",)
+    assert control.retry(engine, run, {"failed"}).only == ("P1",)
 
 
 def test_the_retry_of_a_retry_takes_what_both_left(engine: Engine) -> None:
@@ -80,12 +81,12 @@ def test_nothing_left_is_refused_with_the_reason(engine: Engine) -> None:
     """A retry of a run that did everything says so; one that asks for the wrong kind is told the right one."""
     run = kept(engine, "first", only=("S1",))
     with pytest.raises(InputRefused, match="nothing of run first is left: no node failed"):
-        steer.retry(engine, run)
+        control.retry(engine, run)
     other = kept(engine, "second", failed=["P1"])
     with pytest.raises(
         InputRefused, match="no node of run second is not started; left are P1 failed, P2 unreac"
     ) as why:
-        steer.retry(engine, other, {"not_started"})
+        control.retry(engine, other, {"not_started"})
     assert why.value.remedy == "choose --failed, --unreachable, or all"
 
 
@@ -102,7 +103,7 @@ def test_what_cannot_be_retried_says_what_to_do(
 ) -> None:
     """Other kinds of runs, and one that goes on."""
     with pytest.raises(InputRefused, match=reason) as why:
-        steer.retry(engine, kept(engine, "first", **fields))
+        control.retry(engine, kept(engine, "first", **fields))
     assert remedy in why.value.remedy
 
 
@@ -150,7 +151,7 @@ def test_an_ended_run_is_left_alone(engine: Engine) -> None:
     """It cannot be paused; to cancel it is no error and changes nothing."""
     run = kept(engine, "first")
     with pytest.raises(InputRefused, match="has ended: unreachable"):
-        steer.pause(engine, run)
-    steer.cancel(engine, run)
+        control.pause(engine, run)
+    control.cancel(engine, run)
     assert engine.store.flags(run) == {}
     assert {Status.UNREACHABLE} == {o.status for o in engine.store.outcomes(run) if o.node == "P2"}

@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from pipelines import commands, steer
 from pipelines.reconcile import push_on, take_up
 from pipelines.rollout import join_and_verify
-from pipelines.watching import Watch
+from pipelines.run.elapsed import Watch
+from pipelines.usecases import control, runs
 from tests.unit.pipelines.steered_workers import PASSWORD, Message, Site, Worker
 from tests.unit.pipelines.test_steering_machine import CANCEL, RUN, STEP, a_cluster
 from workers.errors import Failure, InputRefused
@@ -41,7 +41,7 @@ def drained(site: Site, *, until: str = "") -> None:
 
 def in_the_wave(site: Site) -> str:
     """A run whose first wave has come to its second step, of which the messages lie there."""
-    run = commands.start(site.engine, a_cluster()).id
+    run = runs.start(site.engine, a_cluster()).id
     for turn in ("canary", "observe"):
         drained(site)
         join_and_verify(site.engine, run, turn)
@@ -85,10 +85,10 @@ def free(site: Site) -> bool:
 def test_pause_then_cancel_ends_the_run(site: Site) -> None:
     """Cancelled as soon as any worker hears of it; the cluster is free; what it had done stays told."""
     run = in_the_wave(site)
-    steer.pause(site.engine, run)
+    control.pause(site.engine, run)
     drained(site)
     assert not free(site)
-    steer.cancel(site.engine, run, "enough")
+    control.cancel(site.engine, run, "enough")
     drained(site)
     record = site.store.run(run)
     assert (Verdict.CANCELLED, "cancelled: enough") == (record.verdict, record.summary)
@@ -99,8 +99,8 @@ def test_pause_then_cancel_ends_the_run(site: Site) -> None:
 def test_a_lost_cancel_is_seen_by_the_reconciler(site: Site) -> None:
     """The flag is what counts; the message only makes it quick."""
     run = in_the_wave(site)
-    steer.pause(site.engine, run)
-    steer.cancel(site.engine, run)
+    control.pause(site.engine, run)
+    control.cancel(site.engine, run)
     site.app.waiting.clear()
     assert looked(site, run, Watch(5, site.clock), 5) <= 1
     assert free(site)
@@ -109,8 +109,8 @@ def test_a_lost_cancel_is_seen_by_the_reconciler(site: Site) -> None:
 def test_a_cancel_is_for_good(site: Site) -> None:
     """Neither to go on nor to pause is possible then; both say so, and what to do."""
     run = in_the_wave(site)
-    steer.cancel(site.engine, run, "enough")
-    for late in (steer.pause, steer.resume):
+    control.cancel(site.engine, run, "enough")
+    for late in (control.pause, control.resume):
         with pytest.raises(InputRefused, match=r"is being cancelled \(enough\)") as refused:
             late(site.engine, run)
         assert f"esync retry {run}" in refused.value.remedy
@@ -119,7 +119,7 @@ def test_a_cancel_is_for_good(site: Site) -> None:
 def test_a_paused_run_costs_nothing(site: Site) -> None:
     """Each waiting message is acted on once; none comes back, none holds a node, and hours of it are no deadline."""
     run = in_the_wave(site)
-    steer.pause(site.engine, run)
+    control.pause(site.engine, run)
     drained(site)
     watch = Watch(5, site.clock)
     push_on(site.engine, run, watch)
@@ -128,7 +128,7 @@ def test_a_paused_run_costs_nothing(site: Site) -> None:
         push_on(site.engine, run, watch)
         assert ([], {}) == (site.app.waiting, site.store.leases(run))
     assert site.store.run(run).state is RunState.RUNNING
-    steer.resume(site.engine, run)
+    control.resume(site.engine, run)
     drained(site)
     assert {Status.CHANGED} == {outcome(site, run, node, "service_restart").status for node in ("S1", "S2")}
 
@@ -137,9 +137,9 @@ def test_a_paused_run_costs_nothing(site: Site) -> None:
 def test_a_resumed_run_goes_on_at_once(site: Site, lost: bool) -> None:  # noqa: FBT001 - a parameter
     """By its message; should that be lost, at the next look."""
     run = in_the_wave(site)
-    steer.pause(site.engine, run)
+    control.pause(site.engine, run)
     drained(site)
-    steer.resume(site.engine, run)
+    control.resume(site.engine, run)
     if lost:
         site.app.waiting.clear()
         push_on(site.engine, run, Watch(5, site.clock))
@@ -151,10 +151,10 @@ def test_a_resumed_run_goes_on_at_once(site: Site, lost: bool) -> None:  # noqa:
 def test_a_step_whose_predecessor_was_turned_away_is_not_done(site: Site) -> None:
     """A chain that was cut by a pause does not begin in its middle when the run goes on."""
     run = in_the_wave(site)
-    steer.pause(site.engine, run)
+    control.pause(site.engine, run)
     for message in [one for one in site.app.waiting if one.name == "esync.config_edit"]:
         site.take(message)  # turned away: the next messages of these chains are cert_copy
-    steer.resume(site.engine, run)
+    control.resume(site.engine, run)
     for message in [one for one in site.app.waiting if one.name == "esync.cert_copy"]:
         site.take(message)
     assert ([], []) == (site.workers, site.changes)
@@ -169,7 +169,7 @@ def test_a_node_that_never_answers_does_not_hold_a_cancelled_run(site: Site, ask
     """It is given up some time after the cancel; whoever was stuck in it changes nothing more, and says nothing."""
     run = in_the_wave(site)
     stuck = stuck_in_config_edit(site, asking=asking)
-    steer.cancel(site.engine, run, "enough")
+    control.cancel(site.engine, run, "enough")
     drained(site)
     assert looked(site, run, Watch(5, site.clock), 100) <= CANCEL + 3
     assert free(site)
@@ -177,7 +177,7 @@ def test_a_node_that_never_answers_does_not_hold_a_cancelled_run(site: Site, ask
     assert (Status.CANCELLED, "abandoned", True) == (given_up.status, given_up.slug, given_up.touched)
     assert "S1: config_edit did not end in time after the run was cancelled (enough)" in given_up.message
     assert "esync verify" in given_up.remedy
-    result = {node.node: node for node in commands.summary(site.engine, run).nodes}
+    result = {node.node: node for node in runs.summary(site.engine, run).nodes}
     assert "broken_off" == result["S1"].standing
     before = list(site.changes)
     while site.workers:
@@ -220,7 +220,7 @@ def test_a_node_that_never_answers_does_not_hold_the_others(site: Site) -> None:
 def test_clocks_of_machines_have_no_say_in_the_deadline(site: Site) -> None:
     """A run from a machine whose clock is hours off has its whole time; the next observer goes on counting."""
     for hours in (-5, 5):
-        run = commands.start(site.engine, a_cluster()).id
+        run = runs.start(site.engine, a_cluster()).id
         watch = Watch(5, site.clock)
         assert 0 <= watch.spent(run, {}, hours * 3600.0, going=True) <= 5
         site.pass_by(60)

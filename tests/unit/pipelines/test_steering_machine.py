@@ -7,12 +7,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pipelines import commands, steer
-from pipelines.bundle import bundle_of
-from pipelines.bundle_check import check
+from pipelines.audit.bundle import bundle_of
+from pipelines.audit.check import check
 from pipelines.reconcile import push_on, take_up
 from pipelines.rollout import join_and_verify
-from pipelines.watching import Watch
+from pipelines.run.elapsed import Watch
+from pipelines.usecases import control
+from pipelines.usecases import runs as commands
 from tasks.cluster import Cluster
 from tasks.steering import Steering
 from tests.sampling import examples
@@ -58,7 +59,7 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
         run = self.runs[place % len(self.runs)]
         refused = self.ended(run) or run in self.cancelled
         try:
-            steer.pause(self.engine, run)
+            control.pause(self.engine, run)
         except InputRefused:
             assert refused
         else:
@@ -69,14 +70,14 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
         """To go on takes no cancel back."""
         run = self.runs[place % len(self.runs)]
         with suppress(InputRefused):
-            steer.resume(self.engine, run)
+            control.resume(self.engine, run)
         assert self.ended(run) or not Steering.of(self.engine.store.flags(run)).paused
 
     @rule(place=st.integers(0, 3))
     def cancel(self, place: int) -> None:
         """A cancel is for good."""
         run = self.runs[place % len(self.runs)]
-        steer.cancel(self.engine, run)
+        control.cancel(self.engine, run)
         if not self.ended(run):
             self.cancelled.add(run)
 
@@ -86,7 +87,7 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
         """Only what has ended can be retried."""
         run = self.runs[place % len(self.runs)]
         with suppress(InputRefused):
-            self.runs.append(steer.retry(self.engine, run).id)
+            self.runs.append(control.retry(self.engine, run).id)
             assert self.ended(run)
 
     @precondition(lambda self: len(self.runs) < 4)
@@ -178,7 +179,7 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
     def teardown(self) -> None:
         """Nobody does anything any more, and stuck nodes stay stuck: looks alone end every run that is cancelled."""
         for run in self.runs:
-            steer.cancel(self.engine, run, "the end")
+            control.cancel(self.engine, run, "the end")
         for _ in range(4):
             self.look()
             self.site.pass_by(CANCEL / 2 + 1)

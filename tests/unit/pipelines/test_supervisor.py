@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import supervisor
-from pipelines.children import Child
-from pipelines.supervisor import DEATHS, Supervisor
+from pipelines.local import supervisor
+from pipelines.local.processes import Child
+from pipelines.local.supervisor import DEATHS, Supervisor
 from workers.errors import ServiceLost
 
 Watch = tuple[Child, Supervisor]

@@ -7,21 +7,22 @@ from datetime import timedelta
 import pytest
 from rich.console import Console
 
-from pipelines.board import Board, columns_of
-from pipelines.commands import summary_of
-from pipelines.live import draw
-from pipelines.report import build
-from pipelines.report_html import to_html
-from pipelines.report_text import to_text
-from pipelines.rollout import KINDS, LOOKING, decided, following
-from pipelines.view import Stop, View
+from pipelines.cli.live import draw
+from pipelines.report.build import build
+from pipelines.report.html import to_html
+from pipelines.report.text import to_text
+from pipelines.rollout import KINDS, decided, following
+from pipelines.run.kinds import LOOKING
+from pipelines.run.progress import Board, columns_of
+from pipelines.run.snapshot import Stop, View
+from pipelines.usecases.runs import summary_of
 from tasks.celery_tasks import STEPS
 from tasks.material import Material
-from tasks.undo import CHANGED_SINCE
+from tasks.undo.plan import CHANGED_SINCE
 from tests.unit.pipelines.sample_run import T0, cluster_of
 from workers.records import Change, Event, RunRecord, RunState, Status, StepOutcome, Turn, Verdict
+from workers.secrets.vault import Vault
 from workers.store import MemoryStore
-from workers.vault import Vault
 
 Does = Callable[[str, str], dict[str, object]]  #: (node, step) -> fields of its outcome
 CONFLICT = {

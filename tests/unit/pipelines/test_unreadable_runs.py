@@ -7,13 +7,13 @@ import pytest
 from redis import Redis
 
 from pipelines import reconcile
-from pipelines.cli import run
+from pipelines.cli.main import run
 from pipelines.engine import Engine, connect_engine
 from pipelines.reconcile import Reconciler
 from tests.unit.pipelines.bundled_run import the_cluster
 from workers.records import RunRecord
+from workers.secrets.vault import new_seal_key
 from workers.settings import Secret, Settings, load_settings
-from workers.vault import new_seal_key
 
 
 @pytest.fixture

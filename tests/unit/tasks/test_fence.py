@@ -9,10 +9,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from lab.agent import Agent
-from lab.machine import Machine
-from lab.memory_disk import MemoryDisk
-from lab.paths import WindowsPath
+from lab.agent.session import Agent
+from lab.machine.machine import Machine
+from lab.machine.memory_disk import MemoryDisk
+from lab.machine.paths import WindowsPath
 from tasks.fence import Fence
 from tests.conftest import Clock
 from workers.errors import AgentFailed, ClusterLocked, Conflict, NodeRefused

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.logons import Logons, NoPlace, NotTried
+from tasks.execution.logons import Logons, NoPlace, NotTried
 from tests.sampling import examples
 from workers.errors import LogonRefused
 from workers.records import Endpoint, RunRecord

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tasks.lease import LeaseKeeper
-from tasks.runner import StepRunner
+from tasks.execution.leases import LeaseKeeper
+from tasks.execution.runner import StepRunner
 from tasks.step import APPLYING, CONFIG_EDIT, Done, Work
 from tests.unit.pipelines.bundled_run import the_cluster
 from tests.unit.winrm.in_memory import MachineChannel
@@ -23,9 +23,9 @@ from workers.errors import (
     Unreachable,
 )
 from workers.records import Endpoint, RunRecord, Status, StepOutcome, Turn
+from workers.secrets.vault import Vault
 from workers.settings import Secret
 from workers.store import MemoryStore
-from workers.vault import Vault
 from workers.winrm import agent as ops
 from workers.winrm.pool import SessionPool
 from workers.winrm.session import AgentSession, Way

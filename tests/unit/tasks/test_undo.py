@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.undo import FOLDER, Deed, Line, Seen, Undo, outside, read_manifest, traces_of, undo
+from tasks.undo.plan import FOLDER, Deed, Line, Seen, Undo, outside, read_manifest, traces_of, undo
 from workers.errors import NodeRefused
 
 CASES = Path(__file__).parents[2] / "cases" / "undo"

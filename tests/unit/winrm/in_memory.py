@@ -5,9 +5,9 @@ import json
 from collections import deque
 from dataclasses import dataclass, field
 
-from lab.agent import Agent
-from lab.machine import Machine
-from lab.memory_disk import MemoryDisk
+from lab.agent.session import Agent
+from lab.machine.machine import Machine
+from lab.machine.memory_disk import MemoryDisk
 from workers.errors import SessionLost
 from workers.winrm.channel import TURN, Chunk, Counters, Limit
 from workers.winrm.wire import command_line

@@ -9,10 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.sampling import examples
-from workers.broker_url import verified
 from workers.celery_app import make_app
-from workers.connection import connect
 from workers.errors import InputRefused
+from workers.redis.address import verified
+from workers.redis.connection import connect
 from workers.settings import Secret, Settings
 
 PLANTED = "Pl4nted-Passw0rd"

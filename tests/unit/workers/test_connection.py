@@ -11,13 +11,13 @@ import trustme
 from redis import Redis
 from redis.exceptions import ConnectionError as NoConnection
 
-from workers.connection import connect, patiently
 from workers.errors import StoreUnavailable
 from workers.records import Event, RunRecord
-from workers.seal import Seal
+from workers.redis.connection import connect, patiently
+from workers.secrets.seal import Seal
+from workers.secrets.vault import new_seal_key
 from workers.settings import Secret
 from workers.store import RedisStore
-from workers.vault import new_seal_key
 
 PLANTED = "Pl4nted-Passw0rd"
 SEAL = Seal(new_seal_key())
@@ -51,7 +51,7 @@ def test_who_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_server_that_says_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that takes the connection and never answers is named, too."""
-    monkeypatch.setattr("workers.connection.ANSWER_TIMEOUT", 0.2)
+    monkeypatch.setattr("workers.redis.connection.ANSWER_TIMEOUT", 0.2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

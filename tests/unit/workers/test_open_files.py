@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.open_files import PER_THREAD, RESERVED, room_for
+from workers.host.open_files import PER_THREAD, RESERVED, room_for
 
 SOFT_64 = """
 import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-from workers.open_files import raised
+from workers.host.open_files import raised
 print(raised(), *resource.getrlimit(resource.RLIMIT_NOFILE))
 """
 

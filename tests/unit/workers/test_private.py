@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from workers.errors import FileTrouble
-from workers.private import as_trouble, check_output, make_folder, open_private, start_process, write_private
+from workers.host.private import as_trouble, check_output, make_folder, open_private, start_process, write_private
 
 
 def mode(path: Path) -> int:

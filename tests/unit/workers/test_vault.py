@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from workers.errors import InputRefused, SecretUnavailable
 from workers.records import RunRecord
+from workers.secrets.vault import KIND, Vault, new_seal_key
 from workers.settings import Secret
 from workers.store import MemoryStore
-from workers.vault import KIND, Vault, new_seal_key
 
 PLANTED = "Pl4nted-Passw0rd"
 

@@ -1,0 +1,237 @@
+"""The agent's operations on files and folders. They answer at once."""
+
+import base64
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lab.agent.guard import refuse_link
+from lab.agent.messages import Fields, as_time
+from lab.machine.disk import Disk, Entry, sha256
+from lab.machine.errors import Refusal, Slug
+from lab.machine.machine import Machine
+from lab.machine.paths import WindowsPath
+
+__all__ = ["FILE_OPERATIONS", "Result"]
+
+Result = dict[str, object]
+
+_LIST_LIMIT = 10_000
+_READ_LIMIT = 4_194_304
+_TEMPORARY = re.compile(r"\.esync-(\d+)\.tmp$", re.IGNORECASE)
+_FOLDER = "folder"
+
+
+class _Backup:
+    """The folder that old files go to before they change, with one line for each in its manifest."""
+
+    def __init__(self, machine: Machine, fields: Fields) -> None:
+        self._machine = machine
+        self._folder = fields.folder_or_none("backup")
+        self._kept = -1
+        self._made = False
+
+    def record(self, path: WindowsPath, before: str | None, after: str | None) -> str | None:
+        """Keeps the old bytes, if there were any, writes the line, and gives the kept file's path."""
+        if self._folder is None:
+            return None
+        kept = self._keep(path, self._folder) if before not in {None, _FOLDER} else None
+        line = {
+            "at": as_time(self._machine.clock.now()),
+            "path": path.text,
+            "before": before,
+            "after": after,
+            "kept": f"files\\{kept.name}" if kept else None,
+        }
+        if not self._made:
+            self._machine.disk.make_folder(self._folder)
+            self._made = True
+        text = json.dumps(line, separators=(",", ":")) + "\n"
+        self._machine.disk.append(self._folder.child("manifest.jsonl"), text.encode())
+        return kept.text if kept else None
+
+    def _keep(self, path: WindowsPath, folder: WindowsPath) -> WindowsPath:
+        files, disk = folder.child("files"), self._machine.disk
+        disk.make_folder(files)
+        if self._kept < 0:
+            self._kept = max((int(name) for name in disk.names(files) if name.isdecimal()), default=0)
+        self._kept += 1
+        place = files.child(str(self._kept))
+        disk.put(place, disk.read(path))
+        return place
+
+
+def _described(disk: Disk, path: WindowsPath, entry: Entry, *, hashed: bool) -> Result:
+    result: Result = {
+        "kind": _FOLDER if entry.folder else "file",
+        "size": entry.size,
+        "mtime": as_time(entry.mtime),
+    }
+    if hashed and not entry.folder:
+        result["hash"] = sha256(disk.read(path))
+    return result
+
+
+def _listed(disk: Disk, path: WindowsPath, entry: Entry, *, hashed: bool) -> Result:
+    """As described; a file that cannot be read goes without its hash."""
+    try:
+        return _described(disk, path, entry, hashed=hashed)
+    except Refusal:
+        return _described(disk, path, entry, hashed=False)
+
+
+def _stat(machine: Machine, fields: Fields) -> Result:
+    path, hashed = fields.path(), fields.flag("hash")
+    entry = machine.disk.stat(path)
+    if entry is None:
+        return {"exists": False}
+    return {
+        "exists": True,
+        **_described(machine.disk, path, entry, hashed=hashed),
+        "readonly": entry.readonly,
+    }
+
+
+def _list(machine: Machine, fields: Fields) -> Result:
+    path, hashed = fields.path(), fields.flag("hash")
+    limit = fields.whole("limit", _LIST_LIMIT)
+    entries = machine.disk.entries(path)
+    return {
+        "entries": [
+            {"name": entry.name, **_listed(machine.disk, path.child(entry.name), entry, hashed=hashed)}
+            for entry in entries[:limit]
+        ],
+        "truncated": len(entries) > limit,
+    }
+
+
+def _read(machine: Machine, fields: Fields) -> Result:
+    path, limit = fields.path(), fields.whole("limit", _READ_LIMIT)
+    data = machine.disk.read(path)
+    if len(data) > limit:
+        raise Refusal(Slug.INVALID, f"the file has {len(data)} bytes, more than the limit of {limit}", path.text)
+    entry = machine.disk.stat(path)
+    return {
+        "data": base64.b64encode(data).decode(),
+        "size": len(data),
+        "mtime": as_time(entry.mtime if entry else 0),
+        "hash": sha256(data),
+    }
+
+
+def _hash(machine: Machine, fields: Fields) -> Result:
+    data = machine.disk.read(fields.path())
+    return {"hash": sha256(data), "size": len(data)}
+
+
+def _current(disk: Disk, path: WindowsPath) -> str | None:
+    """The hash of the file there, or None; refuses a folder, and a missing parent."""
+    if disk.stat(path):
+        return sha256(disk.read(path))
+    disk.check_folder(path.parent)
+    return None
+
+
+def _sweep(machine: Machine, folder: WindowsPath) -> None:
+    """Removes temporary files of agents that are gone."""
+    for name in machine.disk.names(folder):
+        found = _TEMPORARY.search(name)
+        if found and int(found[1]) not in machine.processes:
+            machine.disk.remove(folder.child(name))
+
+
+def _write(machine: Machine, fields: Fields) -> Result:
+    path, data, expect = fields.path(), fields.data("data"), fields.text("expect")
+    if not re.fullmatch(r"any|absent|[0-9a-fA-F]{64}", expect):
+        raise Refusal(Slug.INVALID, "write: expect must be a hash, absent or any")
+    backup = _Backup(machine, fields)
+    before, after = _current(machine.disk, path), sha256(data)
+    if before == after:
+        return {"changed": False, "before": before, "after": after, "backup": None}
+    if expect != "any" and expect.lower() != (before or "absent"):
+        found = f"its hash is {before}" if before else "there is no such file"
+        raise Refusal(Slug.CONFLICT, f"the file is not what was expected: {found}", path.text)
+    machine.disk.check_put(path)
+    _sweep(machine, path.parent)
+    kept = backup.record(path, before, after)
+    machine.disk.put(path, data)
+    return {"changed": True, "before": before, "after": after, "backup": kept}
+
+
+@dataclass(frozen=True, slots=True)
+class _Unequal:
+    path: WindowsPath
+    data: bytes
+    before: str | None
+
+
+def _spread(machine: Machine, fields: Fields) -> Result:
+    folder, blobs, files = fields.path("folder"), fields.blobs("blobs"), fields.names("files")
+    backup = _Backup(machine, fields)
+    if unknown := sorted(set(files.values()) - set(blobs)):
+        raise Refusal(Slug.INVALID, f"spread: files name blobs that are not there: {', '.join(unknown)}")
+    targets = [(folder.child(name), blobs[blob]) for name, blob in files.items()]
+    machine.disk.check_folder(folder)
+    # Whatever can be refused is looked at before the first file changes.
+    unequal = [one for path, data in targets if (one := _compare(machine.disk, path, data))]
+    if unequal:
+        _sweep(machine, folder)
+    for one in unequal:
+        backup.record(one.path, one.before, sha256(one.data))
+        machine.disk.put(one.path, one.data)
+    return {"written": [one.path.name for one in unequal], "unchanged": len(targets) - len(unequal)}
+
+
+def _compare(disk: Disk, path: WindowsPath, data: bytes) -> _Unequal | None:
+    if (entry := disk.stat(path)) and entry.link:
+        raise refuse_link(path, folder=entry.folder)
+    before = _current(disk, path)
+    if before == sha256(data):
+        return None
+    disk.check_put(path)
+    return _Unequal(path, data, before)
+
+
+def _mkdir(machine: Machine, fields: Fields) -> Result:
+    path, backup = fields.path(), _Backup(machine, fields)
+    missing = machine.disk.missing_folders(path)
+    for folder in missing:
+        backup.record(folder, None, _FOLDER)
+        machine.disk.make_folder(folder)
+    return {"changed": bool(missing)}
+
+
+def _remove(machine: Machine, fields: Fields) -> Result:
+    path, expect, backup = fields.path(), fields.text("expect", "any").lower(), _Backup(machine, fields)
+    if not re.fullmatch(r"any|folder|[0-9a-f]{64}", expect):
+        raise Refusal(Slug.INVALID, "remove: expect must be a hash, folder or any")
+    entry = machine.disk.stat(path)
+    if entry is None:
+        return {"changed": False}
+    if not path.parts:
+        raise Refusal(Slug.INVALID, "a drive is not removed", path.text)
+    before = _FOLDER if entry.folder else sha256(machine.disk.read(path))
+    if expect not in {"any", before}:
+        raise Refusal(Slug.CONFLICT, "what is there is not what was expected", path.text)
+    machine.disk.check_remove(path)
+    backup.record(path, before, None)
+    machine.disk.remove(path)
+    return {"changed": True}
+
+
+def _touch(machine: Machine, fields: Fields) -> Result:
+    return {"mtime": as_time(machine.disk.touch(fields.path()))}
+
+
+FILE_OPERATIONS: dict[str, Callable[[Machine, Fields], Result]] = {
+    "stat": _stat,
+    "list": _list,
+    "read": _read,
+    "hash": _hash,
+    "write": _write,
+    "spread": _spread,
+    "mkdir": _mkdir,
+    "remove": _remove,
+    "touch": _touch,
+}

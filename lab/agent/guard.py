@@ -1,0 +1,193 @@
+"""What a request holds its changes to: the folders they may go to, and a fence that a newer writer moves on."""
+
+import asyncio
+import re
+import time
+from dataclasses import dataclass
+from itertools import count
+from typing import Self
+
+from lab.agent.messages import Fields
+from lab.machine.disk import Disk
+from lab.machine.errors import Refusal, Slug
+from lab.machine.machine import Machine
+from lab.machine.paths import WindowsPath
+
+__all__ = ["Fence", "Guard", "refuse_link"]
+
+_CHANGING = {"write": "path", "spread": "folder", "mkdir": "path", "remove": "path", "touch": "path"}
+_LENGTH = 97
+_LARGEST = 2**63 - 1
+_LARGEST_CLAIM = 10**10 - 1
+_RUN = re.compile(r"[A-Za-z0-9._-]{0,64}")
+_LINE = re.compile(rb"([0-9]{1,20})(?: ([0-9]{1,10}) ([A-Za-z0-9._-]{1,64}))?")
+_PAUSE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Who changes a machine: the number of a run there, and a claim of that run.
+
+    Attributes:
+        run: empty for one that says no more than its number.
+    """
+
+    number: int
+    claim: int = 0
+    run: str = ""
+
+    def yields_to(self, seen: "Writer") -> bool:
+        """Whether the one whom the machine has seen is newer, or another one of the same number."""
+        same = self.number == seen.number
+        return seen.number > self.number or (same and (seen.run != self.run or seen.claim > self.claim))
+
+    def line(self) -> bytes:
+        """What the fence file holds of it."""
+        more = f" {self.claim:010d} {self.run}" if self.run else ""
+        return f"{self.number:020d}{more}".ljust(_LENGTH - 1).encode() + b"\n"
+
+    def __str__(self) -> str:
+        return f"{self.number}, claim {self.claim} of run {self.run}" if self.run else f"{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """A writer, and the file that keeps the newest one that the machine has seen.
+
+    Attributes:
+        wait: seconds to wait for another process that holds the file.
+    """
+
+    file: WindowsPath
+    writer: Writer
+    wait: float
+
+    @classmethod
+    def of(cls, fields: Fields) -> Self:
+        """Reads it; refuses `invalid`."""
+        run, claim = fields.text("run", ""), fields.whole("claim", 0)
+        if not _RUN.fullmatch(run) or claim > _LARGEST_CLAIM:
+            raise Refusal(Slug.INVALID, "guard.fence: run has up to 64 plain characters, claim 10 digits at most")
+        writer = Writer(fields.whole("number"), claim if run else 0, run)
+        return cls(fields.path("file"), writer, fields.seconds("wait", 30))
+
+    async def enter(self, disk: Disk) -> None:
+        """Makes this writer the one, unless a newer one is.
+
+        Raises:
+            Refusal: `conflict` when it came too late, `busy` while another process holds the file, `failed` when the
+                file holds something else than a writer, or as a disk refuses.
+        """
+        await self._wait(disk)
+        seen = self._seen(disk)
+        if self.writer.yields_to(seen):
+            why = f"a newer writer ({seen}) has taken this node: this request ({self.writer}) came too late"
+            raise Refusal(Slug.CONFLICT, why, self.file.text)
+        if seen != self.writer:
+            disk.put(self.file, self.writer.line())
+
+    async def _wait(self, disk: Disk) -> None:
+        disk.make_folder(self.file.parent)
+        end = time.monotonic() + self.wait
+        for _ in count():
+            try:
+                disk.check_put(self.file)
+            except Refusal as refusal:
+                if refusal.slug is not Slug.BUSY:
+                    raise
+                if time.monotonic() >= end:
+                    why = f"another writer has held the fence for {self.wait:g} s"
+                    raise Refusal(Slug.BUSY, why, self.file.text) from None
+                await asyncio.sleep(_PAUSE)
+            else:
+                return
+
+    def _seen(self, disk: Disk) -> Writer:
+        """The writer in the file; older than any other where there is none yet."""
+        data = disk.read(self.file) if disk.stat(self.file) else b""
+        text = data.strip(b"\0\r\n ")
+        if not text and len(data) <= _LENGTH:
+            return Writer(-1)
+        match = _LINE.fullmatch(text)
+        if len(data) > _LENGTH or match is None or int(match[1]) > _LARGEST:
+            why = "the fence file holds something else than a number; see what wrote it"
+            raise Refusal(Slug.FAILED, why, self.file.text)
+        return Writer(int(match[1]), int(match[2] or b"0"), (match[3] or b"").decode())
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """The guard of a request; without one, changes still go through no junction.
+
+    Attributes:
+        folders: where changes may go; None is anywhere.
+    """
+
+    fence: Fence | None = None
+    folders: tuple[WindowsPath, ...] | None = None
+
+    @classmethod
+    def of(cls, request: Fields) -> Self:
+        """Reads the guard of a request.
+
+        Raises:
+            Refusal: `invalid`.
+        """
+        given = request.object_or_none("guard")
+        if given is None:
+            return cls()
+        folders = tuple(map(WindowsPath.of, given.texts("folders"))) if given.has("folders") else None
+        fence = given.object_or_none("fence")
+        return cls(Fence.of(fence) if fence else None, folders)
+
+    async def admit(self, machine: Machine, fields: Fields) -> WindowsPath | None:
+        """Lets an operation pass; gives the fence file when it is to be held while the operation runs.
+
+        Raises:
+            Refusal: `invalid` for a place where it may not change anything, or as `Fence.enter` refuses.
+        """
+        if fields.op in _CHANGING:
+            self._check_places(machine.disk, fields)
+        elif fields.op != "service" or not fields.asks_for("action", "stop", "start"):
+            return None
+        if self.fence is None:
+            return None
+        _check_way(machine.disk, self.fence.file, self._depth(self.fence.file))
+        await self.fence.enter(machine.disk)
+        return self.fence.file if fields.op in _CHANGING else None
+
+    def _check_places(self, disk: Disk, fields: Fields) -> None:
+        path = fields.path(_CHANGING[fields.op])
+        self._check_place(disk, path)
+        if backup := fields.folder_or_none("backup"):
+            self._check_place(disk, backup)
+            for name in ("files", "manifest.jsonl"):
+                _check_way(disk, backup.child(name), len(backup.key))
+        if self.fence and path == self.fence.file:
+            raise Refusal(Slug.INVALID, "the fence file is not changed behind its own fence", path.text)
+
+    def _check_place(self, disk: Disk, path: WindowsPath) -> None:
+        depth = self._depth(path)
+        if self.folders is not None and depth < 0:
+            raise Refusal(Slug.INVALID, "the path lies in none of the folders of the guard", path.text)
+        _check_way(disk, path, depth)
+
+    def _depth(self, path: WindowsPath) -> int:
+        """How many names deep the lowest of the folders is that the path lies in; -1 when it lies in none."""
+        around = (len(one.key) for one in self.folders or () if path == one or path.is_below(one))
+        return max(around, default=-1)
+
+
+def _check_way(disk: Disk, path: WindowsPath, depth: int) -> None:
+    """Refuses a link on the way down from the folder so many names deep."""
+    for place in path.way(max(depth, 0)):
+        entry = disk.stat(place)
+        if entry is None:
+            return
+        if entry.link:
+            raise refuse_link(place, folder=entry.folder)
+
+
+def refuse_link(path: WindowsPath, *, folder: bool) -> Refusal:
+    """What is said about a change that would go through a link."""
+    return Refusal(Slug.INVALID, f"the path leaves its folder through a {'junction' if folder else 'link'}", path.text)

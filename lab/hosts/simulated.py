@@ -1,0 +1,163 @@
+"""The simulated host: what cmd.exe on a simulated machine does with a command line."""
+
+import asyncio
+import base64
+import re
+from collections.abc import AsyncIterator
+
+from lab.agent.files import FILE_OPERATIONS
+from lab.agent.messages import Fields
+from lab.agent.session import Agent
+from lab.machine.condition import Condition
+from lab.machine.errors import Refusal
+from lab.machine.machine import Machine
+from lab.machine.paths import WindowsPath
+from lab.winrm.shells import CommandLine, Streams
+
+__all__ = ["Console"]
+
+_LONGEST_LINE = 8191
+_ENCODED = re.compile(r"[-/](?:e|ec|enc|encodedcommand)\s+(\S+)", re.IGNORECASE)
+_DIED = -1
+_NO_SCRIPT = 4
+
+
+class _Died(Exception):
+    """The PowerShell process is killed here."""
+
+
+class Console:
+    """Runs `hostname`, and `powershell -EncodedCommand ...` as the agent. Nothing else is installed."""
+
+    def __init__(self, machine: Machine, condition: Condition) -> None:
+        self._machine = machine
+        self._condition = condition
+
+    async def run(self, line: CommandLine, streams: Streams) -> int:
+        """Runs a command line and gives its exit status."""
+        if len(line.text) > _LONGEST_LINE and not line.skip_cmd_shell:
+            streams.write(b"The command line is too long.\r\n", "stderr")
+            return 1
+        program, _, arguments = line.text.strip().partition(" ")
+        match line.program:
+            case "hostname" if not arguments.strip():
+                streams.write(f"{self._machine.name}\r\n".encode())
+                return 0
+            case "powershell":
+                return await self._powershell(arguments, streams)
+        message = (
+            f"'{program}' is not recognized as an internal or external command,\r\noperable program or batch file.\r\n"
+        )
+        streams.write(message.encode("ascii", "replace"), "stderr")
+        return 1
+
+    async def _powershell(self, arguments: str, streams: Streams) -> int:
+        if not _is_encoded_script(arguments):
+            streams.write(b"Cannot process the command because the encoded command is not valid.\r\n", "stderr")
+            return 1
+        self._condition.counters.powershell_starts += 1
+        await asyncio.sleep(self._condition.faults.powershell_start_ms / 1000)
+        if self._condition.faults.stdin_swallowed and "$input" not in _encoded_script(arguments).lower():
+            while await streams.read():
+                pass
+            return _NO_SCRIPT
+        agent = Agent(self._machine, self)
+        try:
+            return await _converse(agent, _lines(streams), streams)
+        except _Died:
+            return _DIED
+        finally:
+            agent.close()
+
+    async def before(self, agent: Agent, fields: Fields) -> None:
+        """Counts an operation, and kills the process where the faults say so."""
+        self._condition.counters.operations[fields.op] += 1
+        await self._condition.reached(fields.op, fields.about())
+        await self._condition.work()
+        if self._condition.dies():
+            _leave_half(agent, fields)
+            raise _Died
+
+    async def after(self, agent: Agent, fields: Fields) -> None:
+        """Faults that begin here hold before the reply is on its way, death included."""
+        del agent
+        if not await self._condition.reached(fields.op, fields.about(), after=True):
+            return
+        await self._condition.work()
+        if self._condition.faults.dies_after_operations == 0 and self._condition.dies():
+            raise _Died
+
+
+async def _converse(agent: Agent, lines: AsyncIterator[bytes], streams: Streams) -> int:
+    """The first line is the script, which a simulated machine need not read; each further one is a request."""
+    script = await anext(lines, None)
+    if script is None:
+        return _NO_SCRIPT
+    try:
+        base64.b64decode(script, validate=True)
+    except ValueError:
+        streams.write(b"The first line is not a script in base64.\r\n", "stderr")
+        return 1
+    async for line in lines:
+        reply = await agent.reply(line.decode("ascii", "replace"))
+        streams.write(reply.text.encode() + b"\n")
+        if reply.last:
+            break
+    return 0
+
+
+async def _lines(streams: Streams) -> AsyncIterator[bytes]:
+    """Lines of stdin as they become whole, blank ones left out; what lacks its end counts at the end of input."""
+    parts: list[bytes] = []
+    while data := await streams.read():
+        *whole, rest = data.split(b"\n")
+        for end in whole:
+            if line := b"".join((*parts, end)).strip():
+                yield line
+            parts.clear()
+        if rest:
+            parts.append(rest)
+    if line := b"".join(parts).strip():
+        yield line
+
+
+def _is_encoded_script(arguments: str) -> bool:
+    return bool(_encoded_script(arguments))
+
+
+def _encoded_script(arguments: str) -> str:
+    """The text after `-EncodedCommand`; empty when there is none, or none that can be read."""
+    found = _ENCODED.search(arguments)
+    if not found:
+        return ""
+    try:
+        return base64.b64decode(found[1].strip('"'), validate=True).decode("utf-16-le")
+    except ValueError:
+        return ""
+
+
+def _leave_half(agent: Agent, fields: Fields) -> None:
+    """What a process killed inside a write or a spread leaves behind: whole files so far, and one that is not whole."""
+    try:
+        if fields.op == "write":
+            _leave_temporary(agent, fields.path(), fields.data("data"))
+        elif fields.op == "spread":
+            _leave_half_spread(agent, fields)
+    except Refusal:
+        return
+
+
+def _leave_half_spread(agent: Agent, fields: Fields) -> None:
+    files, blobs = fields.names("files"), fields.blobs("blobs")
+    folder, disk = fields.path("folder"), agent.machine.disk
+    # Equal files are skipped; none of them is ever half-written.
+    names = [n for n in files if not disk.stat(folder.child(n)) or disk.read(folder.child(n)) != blobs[files[n]]]
+    done, rest = names[: len(names) // 2], names[len(names) // 2 :]
+    FILE_OPERATIONS["spread"](agent.machine, fields.replaced(files={name: files[name] for name in done}))
+    if rest:
+        _leave_temporary(agent, folder.child(rest[0]), blobs[files[rest[0]]])
+
+
+def _leave_temporary(agent: Agent, path: WindowsPath, data: bytes) -> None:
+    place = path.parent.child(f"{path.name}.esync-{agent.pid}.tmp")
+    agent.machine.disk.put(place, data[: len(data) // 2])

@@ -1,0 +1,149 @@
+"""A disk in memory: hundreds of machines with thousands of files, whose equal bytes lie there once."""
+
+import sys
+from dataclasses import dataclass, field, replace
+
+from lab.machine.disk import Disk, Entry
+from lab.machine.paths import WindowsPath
+
+__all__ = ["MemoryDisk"]
+
+
+@dataclass(slots=True)
+class _File:
+    name: str
+    data: bytes | bytearray
+    mtime: int
+    readonly: bool = False
+
+    def entry(self) -> Entry:
+        return Entry(self.name, folder=False, size=len(self.data), mtime=self.mtime, readonly=self.readonly)
+
+
+@dataclass(slots=True)
+class _Folder:
+    name: str
+    mtime: int
+    children: dict[str, "_Node"] = field(default_factory=dict)
+
+    def entry(self) -> Entry:
+        return Entry(self.name, folder=True, size=0, mtime=self.mtime)
+
+
+@dataclass(slots=True)
+class _Link:
+    name: str
+    mtime: int
+    target: WindowsPath
+
+
+_Node = _File | _Folder | _Link
+
+
+class MemoryDisk(Disk):
+    """Files as references to bytes: putting the same object twice costs its memory once."""
+
+    def __init__(self, drives: tuple[str, ...] = ("C:",)) -> None:
+        super().__init__()
+        # Folders by their whole path: thousands of files lie in few of them, so a look-up takes two steps.
+        self._folders: dict[str, dict[tuple[str, ...], _Folder]] = {
+            drive.upper(): {(): _Folder("", self.now())} for drive in drives
+        }
+        self._links: dict[tuple[str, tuple[str, ...]], _Link] = {}
+
+    def stat(self, path: WindowsPath) -> Entry | None:
+        """What lies there, or None."""
+        node = self._find(path)
+        return self._entry(node) if node else None
+
+    def _entry(self, node: _Node) -> Entry:
+        if not isinstance(node, _Link):
+            return node.entry()
+        there = self.stat(node.target) or Entry(node.name, folder=False, size=0, mtime=node.mtime)
+        return replace(there, name=node.name, link=True)
+
+    def _real(self, path: WindowsPath) -> WindowsPath:
+        """The path without links on the way to it; what it names may be one."""
+        for place in path.parent.way() if self._links else ():
+            if link := self._links.get((place.drive, place.key)):
+                return self._real(link.target.below("\\".join(path.parts[len(place.parts) :])))
+        return path
+
+    def _end(self, path: WindowsPath) -> WindowsPath:
+        """Where the path leads, through links."""
+        real = self._real(path)
+        link = self._links.get((real.drive, real.key))
+        return self._end(link.target) if link else real
+
+    def _find(self, path: WindowsPath) -> _Node | None:
+        path = self._real(path)
+        folders = self._folders.get(path.drive)
+        if folders is None:
+            return None
+        if not path.key:
+            return folders[()]
+        parent = folders.get(path.key[:-1])
+        return parent and parent.children.get(path.key[-1])
+
+    def _folder(self, path: WindowsPath) -> _Folder:
+        end = self._end(path)
+        return self._folders[end.drive][end.key]
+
+    def _at(self, path: WindowsPath) -> _File:
+        node = self._find(self._end(path))
+        if not isinstance(node, _File):
+            raise TypeError(f"{path} was checked to be a file and is none")
+        return node
+
+    def _children(self, path: WindowsPath) -> list[Entry]:
+        return [self._entry(child) for child in self._folder(path).children.values()]
+
+    def _bytes(self, path: WindowsPath) -> bytes:
+        return bytes(self._at(path).data)
+
+    def _put(self, path: WindowsPath, data: bytes) -> None:
+        path = self._end(path)
+        folder, stamp = self._folder(path.parent), self.now()
+        key = sys.intern(path.key[-1])
+        existing = folder.children.get(key)
+        name = existing.name if existing else sys.intern(path.name)
+        folder.children[key] = _File(name, data, stamp)
+        if not existing:
+            folder.mtime = stamp
+
+    def _link(self, path: WindowsPath, target: WindowsPath) -> None:
+        path = self._real(path)
+        made = _Link(path.name, self.now(), target)
+        self._folder(path.parent).children[path.key[-1]] = self._links[path.drive, path.key] = made
+
+    def _append(self, path: WindowsPath, data: bytes) -> None:
+        if not self._find(path):
+            self._put(path, b"")
+        file = self._at(path)
+        if not isinstance(file.data, bytearray):
+            file.data = bytearray(file.data)
+        file.data += data
+        file.mtime = self.now()
+
+    def _make_folder(self, path: WindowsPath) -> None:
+        path = self._real(path)
+        parent, stamp = self._folder(path.parent), self.now()
+        made = _Folder(path.name, stamp)
+        parent.children[sys.intern(path.key[-1])] = self._folders[path.drive][path.key] = made
+        parent.mtime = stamp
+
+    def _delete(self, path: WindowsPath) -> None:
+        path = self._real(path)
+        parent = self._folder(path.parent)
+        del parent.children[path.key[-1]]
+        self._folders[path.drive].pop(path.key, None)
+        self._links.pop((path.drive, path.key), None)
+        parent.mtime = self.now()
+
+    def _set_mtime(self, path: WindowsPath, mtime: int) -> None:
+        node = self._find(path)
+        if node:
+            node.mtime = mtime
+
+    def _set_readonly(self, path: WindowsPath, *, readonly: bool) -> None:
+        self._at(path).readonly = readonly

@@ -1,0 +1,232 @@
+"""Windows services as the service control manager shows them: states, times, pending transitions, things going wrong.
+
+Time passes by itself: a transition is due at a moment, and whoever looks after it finds it done (`settle`). With an
+event loop running it is also done on time, so that a port opens without anybody asking.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from lab.machine.errors import Refusal, Slug
+from lab.machine.paths import fold
+
+__all__ = ["Program", "ProgramDied", "Service", "ServiceState", "Services", "StartType"]
+
+_LONGEST_POLL = 0.25
+
+
+class ServiceState(StrEnum):
+    """What the service control manager reports."""
+
+    STOPPED = "stopped"
+    START_PENDING = "start_pending"
+    STOP_PENDING = "stop_pending"
+    RUNNING = "running"
+    PAUSED = "paused"
+
+
+class StartType(StrEnum):
+    """When a service starts."""
+
+    AUTO = "auto"
+    MANUAL = "manual"
+    DISABLED = "disabled"
+
+
+class ProgramDied(Exception):
+    """The service's program ended while it was starting."""
+
+
+class Program(Protocol):
+    """What runs while a service runs."""
+
+    def start(self) -> None:
+        """Called when the service reaches `running`.
+
+        Raises:
+            ProgramDied: it could not.
+        """
+
+    def stop(self) -> None:
+        """Called when its process is gone, however that came."""
+
+
+@dataclass
+class Service:
+    """One service. The durations and the flags say how it behaves; tests and faults change them at will.
+
+    Attributes:
+        image_path: as in the registry, with quotes when it holds blanks.
+        started: when its process started, the machine's clock in nanoseconds; 0 when it has none.
+        start_seconds: time spent in `start_pending`. stop_seconds: in `stop_pending`.
+        never_stops: stays in `stop_pending`. never_starts: stays in `start_pending`.
+        dies_on_start: its process ends before it runs.
+        history: (what, machine time in nanoseconds) of each `start`, `stop` and `died`.
+    """
+
+    name: str
+    display: str
+    image_path: str
+    clock: Callable[[], int]
+    new_pid: Callable[[], int]
+    start_type: StartType = StartType.AUTO
+    depends_on: tuple[str, ...] = ()
+    program: Program | None = None
+    start_seconds: float = 0.0
+    stop_seconds: float = 0.0
+    never_stops: bool = False
+    never_starts: bool = False
+    dies_on_start: bool = False
+    pid: int = 0
+    started: int = 0
+    history: list[tuple[str, int]] = field(default_factory=list)
+    _state: ServiceState = ServiceState.STOPPED
+    _due: float = 0.0
+
+    def state(self) -> ServiceState:
+        """The state now, after whatever was due has happened."""
+        self.settle()
+        return self._state
+
+    def count(self, what: str) -> int:
+        """How often `start`, `stop` or `died` happened."""
+        return sum(1 for event, _ in self.history if event == what)
+
+    def request_start(self) -> None:
+        """Asks a stopped service to start.
+
+        Raises:
+            Refusal: `failed` when it is disabled.
+        """
+        if self.start_type is StartType.DISABLED:
+            raise Refusal(Slug.FAILED, f"the service {self.name} is disabled and cannot be started")
+        self.pid, self.started = self.new_pid(), self.clock()
+        self._begin(ServiceState.START_PENDING, self.start_seconds)
+
+    def request_stop(self) -> None:
+        """Asks a running service to stop."""
+        self._begin(ServiceState.STOP_PENDING, self.stop_seconds)
+
+    def die(self) -> None:
+        """Its process ends, unasked."""
+        if self.pid:
+            self._end("died")
+
+    def settle(self) -> None:
+        """Completes a transition that is due."""
+        if self._state is ServiceState.START_PENDING and not self.never_starts and time.monotonic() >= self._due:
+            self._arrive()
+        elif self._state is ServiceState.STOP_PENDING and not self.never_stops and time.monotonic() >= self._due:
+            self._end("stop")
+
+    def _begin(self, state: ServiceState, seconds: float) -> None:
+        self._state, self._due = state, time.monotonic() + seconds
+        if seconds <= 0:
+            self.settle()
+            return
+        try:
+            asyncio.get_running_loop().call_later(seconds + 0.001, self.settle)
+        except RuntimeError:
+            return  # no loop: whoever looks next settles it
+
+    def _arrive(self) -> None:
+        if self.dies_on_start or not self._program_starts():
+            self._end("died")
+            return
+        self._state = ServiceState.RUNNING
+        self.history.append(("start", self.started))
+
+    def _program_starts(self) -> bool:
+        try:
+            if self.program:
+                self.program.start()
+        except ProgramDied:
+            return False
+        return True
+
+    def _end(self, what: str) -> None:
+        self._state, self.pid, self.started = ServiceState.STOPPED, 0, 0
+        self.history.append((what, self.clock()))
+        if self.program:
+            self.program.stop()
+
+
+class Services:
+    """The services of one machine, by name; case does not count."""
+
+    def __init__(self) -> None:
+        self._all: dict[str, Service] = {}
+
+    def add(self, service: Service) -> Service:
+        """Installs one."""
+        self._all[fold(service.name)] = service
+        return service
+
+    def __iter__(self) -> Iterator[Service]:
+        return iter(self._all.values())
+
+    def get(self, name: str) -> Service:
+        """The service of that name.
+
+        Raises:
+            Refusal: `not_found`.
+        """
+        if service := self._all.get(fold(name)):
+            return service
+        raise Refusal(Slug.NOT_FOUND, f"there is no service named {name}")
+
+    def running_dependents(self, service: Service) -> list[str]:
+        """Names of those that need this one and are not stopped."""
+        return sorted(
+            other.name
+            for other in self._all.values()
+            if fold(service.name) in map(fold, other.depends_on) and other.state() is not ServiceState.STOPPED
+        )
+
+    async def stop(self, service: Service, deadline: float) -> bool:
+        """Stops it and waits; gives whether anything was to do.
+
+        Raises:
+            Refusal: `failed` while dependents run, `timeout` with the state seen.
+        """
+        end = time.monotonic() + deadline
+        await _leave(service, ServiceState.START_PENDING, end)
+        if service.state() is ServiceState.STOPPED:
+            return False
+        if running := self.running_dependents(service):
+            raise Refusal(Slug.FAILED, f"services that depend on {service.name} are running: {', '.join(running)}")
+        if service.state() is not ServiceState.STOP_PENDING:
+            service.request_stop()
+        await _leave(service, ServiceState.STOP_PENDING, end)
+        return True
+
+    async def start(self, service: Service, deadline: float) -> bool:
+        """Starts it and waits; gives whether anything was to do.
+
+        Raises:
+            Refusal: `failed` when disabled or when its process dies, `timeout` with the state seen.
+        """
+        end = time.monotonic() + deadline
+        await _leave(service, ServiceState.STOP_PENDING, end)
+        if service.state() is ServiceState.RUNNING:
+            return False
+        if service.state() is ServiceState.STOPPED:
+            service.request_start()
+        await _leave(service, ServiceState.START_PENDING, end)
+        if service.state() is not ServiceState.RUNNING:
+            raise Refusal(Slug.FAILED, f"the process of {service.name} ended while it was starting")
+        return True
+
+
+async def _leave(service: Service, state: ServiceState, end: float) -> None:
+    pause = 0.01
+    while service.state() is state:
+        left = end - time.monotonic()
+        if left <= 0:
+            raise Refusal(Slug.TIMEOUT, f"the service {service.name} is still {state.value} at the deadline")
+        await asyncio.sleep(min(pause, left))
+        pause = min(2 * pause, _LONGEST_POLL)

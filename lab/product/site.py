@@ -1,0 +1,257 @@
+"""The simulated product: lays an untouched installation out on a machine, and runs it there (`lab.product.service`)."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from lab.machine.binaries import program_file
+from lab.machine.machine import Machine
+from lab.machine.paths import WindowsPath
+from lab.machine.services import Service
+from lab.product import texts
+from lab.product.family import Family, make_family
+from lab.product.service import EktronService, EktronSite
+
+__all__ = [
+    "DEFAULT_CONNECTION",
+    "DEFAULT_SITE",
+    "Edition",
+    "Installation",
+    "Options",
+    "Product",
+    "install",
+    "lay_out",
+    "run_configurator",
+]
+
+DEFAULT_SITE = r"C:\inetpub\wwwroot\CMS400"
+DEFAULT_CONNECTION = "server=SQL01;database=CMS400Production;Integrated Security=FALSE;user=cms400;pwd=Pla1n-Conn3ct-Pw"
+
+_INSTALLED_DAYS_AGO = 30
+_DAY = 86_400_000_000_000
+_SERVICE_LIBRARIES = (
+    "Ektron.ASM.AssetConfig.dll",
+    "Ektron.ASM.PluginManager.dll",
+    "Ektron.FileSync.Common.dll",
+    "Ektron.FileSync.Framework.dll",
+    "Ektron.Sync.Communication.dll",
+    "Ektron.Sync.SyncServices.dll",
+)
+#: Their file version stays the assembly's, so that it hides a missing patch (ektron-facts 1.3, the trap).
+_FROZEN_VERSION = {"Ektron.FileSync.Common.dll", "Ektron.ASM.PluginManager.dll"}
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """Where a product generation keeps things and what it calls them (ektron-facts 1.1, 1.2)."""
+
+    cms: str
+    generation: str
+    build: str
+    install_build: str
+    service_pack: str
+    root: str
+
+    @classmethod
+    def of(cls, cms: str) -> Self:
+        """The edition of a CMS version such as `8.0`, `8.5` or `9.1`.
+
+        Raises:
+            ValueError: there is no such edition.
+        """
+        known = {
+            "8.0": ("30", "8.0.1.87", "8.0.1.087SP1.03", "SP2", r"C:\Program Files\Ektron"),
+            "8.5": ("40", "8.5.0.356", "8.5.0.356SP2.01", "SP2", r"C:\Program Files (x86)\Ektron"),
+            "9.1": ("40", "9.1.0.184", "9.1.0.184", "", r"C:\Program Files (x86)\Ektron"),
+        }
+        if cms not in known:
+            raise ValueError(f"the lab knows the editions {', '.join(known)}, not {cms!r}")
+        return cls(cms, *known[cms])
+
+    @property
+    def service_name(self) -> str:
+        """The plural is right: the folder has none, the service does."""
+        return f"EktronWindowsServices{self.generation}"
+
+    @property
+    def service_display(self) -> str:
+        """As the services list shows it."""
+        return f"Ektron Windows Services {self.generation[0]}.0"
+
+    @property
+    def program(self) -> str:
+        """The file name of the service's program."""
+        return f"Ektron.ASM.EktronServices{self.generation}.exe"
+
+    @property
+    def service_folder(self) -> WindowsPath:
+        """Where the service lies."""
+        return WindowsPath.of(rf"{self.root}\EktronWindowsService{self.generation}")
+
+    @property
+    def product_folder(self) -> WindowsPath:
+        """Where the rest of the product lies."""
+        return WindowsPath.of(rf"{self.root}\CMS400v{self.cms.replace('.', '')}")
+
+    @property
+    def configurator_folder(self) -> WindowsPath:
+        """Where the Security Configurator lies and leaves its files."""
+        return self.product_folder.below(r"Utilities\Software\SecurityConfigurator")
+
+    @property
+    def updates_config(self) -> WindowsPath:
+        """The EWSUpdates copy of the service's configuration."""
+        return self.product_folder.below(rf"Utilities\EWSUpdates\{self.generation[0]}.0\{self.program}.config")
+
+    @property
+    def service_config(self) -> WindowsPath:
+        """The service's live configuration."""
+        return self.service_folder.child(f"{self.program}.config")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What differs between two installations of an edition.
+
+    Attributes:
+        site_path: the site's folder. connection: its connection string, a secret.
+        build: another build than the edition's usual one. precompiled: whether the site is.
+        patch: changes the bytes of the service's libraries but not their version, as a hot fix does.
+        ws_path: address of the site's web service; the machine's own name at port 80 unless given.
+    """
+
+    site_path: str = DEFAULT_SITE
+    connection: str = DEFAULT_CONNECTION
+    build: str = ""
+    precompiled: bool = False
+    patch: str = ""
+    ws_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """The product's files on one machine."""
+
+    machine: Machine
+    edition: Edition
+    site: WindowsPath
+
+    @property
+    def service_folder(self) -> WindowsPath:
+        """Where the service lies."""
+        return self.edition.service_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Installation(Product):
+    """The product on a simulated machine, where it also runs."""
+
+    service: Service
+
+
+def lay_out(machine: Machine, edition: Edition, options: Options | None = None) -> Product:
+    """Puts the product's files on a machine, unless they are there already."""
+    options = options or Options()
+    if machine.disk.stat(edition.service_config) is None:
+        _put_all(machine, _files(machine.name, edition, options))
+    return Product(machine, edition, WindowsPath.of(options.site_path))
+
+
+def install(machine: Machine, edition: Edition, options: Options | None = None) -> Installation:
+    """Puts the product on a simulated machine: files, registry, site and a stopped service."""
+    site = lay_out(machine, edition, options).site
+    machine.network.serve(machine.address, 80, EktronSite(machine, site))
+    service = machine.install_service(
+        edition.service_name,
+        edition.service_display,
+        f'"{edition.service_folder.child(edition.program)}"',
+        program=EktronService(machine, edition.service_config),
+    )
+    return Installation(machine, edition, site, service)
+
+
+def run_configurator(product: Product, family: Family | None = None) -> Family:
+    """What "Generate Certificates" of the Security Configurator is known to do (ektron-facts 3.3, rows marked P).
+
+    Six files appear in its folder, and the machine's public key in the EWSUpdates copy of the service's configuration.
+    What it does beyond that is inferred only, so it is left to the rollout.
+    """
+    family = family or make_family()
+    machine, edition = product.machine, product.edition
+    name = machine.name
+    files = {edition.configurator_folder.child(file): data for file, data in family.files(name)}
+    values = _values(name, edition, Options())
+    keys = {f"{name}_SyncClient.cer": family.client.encoded}
+    files[edition.updates_config] = texts.service_config(values, keys)
+    _put_all(machine, files)
+    return family
+
+
+def _values(node: str, edition: Edition, options: Options) -> texts.Values:
+    return texts.Values(
+        node=node,
+        site_path=options.site_path,
+        generation=edition.generation,
+        assembly=f"{edition.generation[0]}.0.0.0",
+        build=options.build or edition.build,
+        install_build=edition.install_build,
+        service_pack=edition.service_pack,
+        cms_version=f"{edition.cms}0",
+        connection=options.connection,
+        fourth_endpoint=edition.cms.startswith("9."),
+        ws_path=options.ws_path or f"http://{node}/WorkArea/ServerControlWS.asmx",
+    )
+
+
+def _put_all(machine: Machine, files: dict[WindowsPath, bytes]) -> None:
+    """Writes files as if it had happened a while ago."""
+    stamp = machine.clock.now() - _INSTALLED_DAYS_AGO * _DAY
+    disk, real_now = machine.disk, machine.disk.now
+    disk.now = lambda: stamp
+    try:
+        for path, data in files.items():
+            disk.make_folder(path.parent)
+            disk.put(path, data)
+    finally:
+        disk.now = real_now
+
+
+def _files(node: str, edition: Edition, options: Options) -> dict[WindowsPath, bytes]:
+    values = _values(node, edition, options)
+    return {
+        WindowsPath.of(r"C:\ProgramData\Microsoft\Windows\readme.txt"): b"",
+        **_site_files(WindowsPath.of(options.site_path), values, options),
+        **_service_files(edition, values, options),
+        edition.configurator_folder.child("SecurityConfigurator.exe"): program_file(
+            "SecurityConfigurator", values.build
+        ),
+        edition.updates_config: texts.service_config(values),
+    }
+
+
+def _site_files(site: WindowsPath, values: texts.Values, options: Options) -> dict[WindowsPath, bytes]:
+    files = {
+        site.child("AssetManagement.config"): texts.asset_management(values),
+        site.child("web.config"): texts.web_config(values),
+        site.child("login.aspx"): b'<%@ Page Language="C#" %>\r\n',
+        site.below(r"bin\Ektron.Cms.Common.dll"): program_file("Ektron.Cms.Common.dll", values.build),
+        site.below(r"WorkArea\ServerControlWS.asmx"): b'<%@ WebService Language="C#" %>\r\n',
+        # Not the marker of a precompiled site: every min site has this one (ektron-facts 2.7).
+        site.below(r"WorkArea\webservices\PrecompiledApp.config"): texts.precompiled(),
+    }
+    if options.precompiled:
+        files[site.child("PrecompiledApp.config")] = texts.precompiled()
+    return files
+
+
+def _service_files(edition: Edition, values: texts.Values, options: Options) -> dict[WindowsPath, bytes]:
+    folder = edition.service_folder
+    files = {
+        folder.child(edition.program): program_file(edition.program, values.build, 24_576),
+        edition.service_config: texts.service_config(values),
+        folder.child("sitedb.config"): texts.site_databases(values),
+        folder.child("data.config"): texts.data_config(values),
+    }
+    for name in _SERVICE_LIBRARIES:
+        version = values.assembly if name in _FROZEN_VERSION else values.build
+        files[folder.child(name)] = program_file(name, version, 16_384) + options.patch.encode()
+    return files

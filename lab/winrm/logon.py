@@ -1,0 +1,155 @@
+"""Logging on to a node over HTTP: basic, and NTLM bound to the connection. `pyspnego` plays the server's part."""
+
+import base64
+import hmac
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import spnego
+from spnego._ntlm_raw.crypto import ntowfv1
+from spnego.exceptions import SpnegoError
+
+from lab.machine.condition import Counters
+
+__all__ = ["Account", "Connection", "Verdict"]
+
+_STORE = "NTLM_USER_FILE"
+_OFFERS = ("Negotiate", 'Basic realm="WSMAN"')
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the server makes of a request's Authorization header.
+
+    Attributes:
+        user: who is logged on now, or nothing: then the answer is 401.
+        challenges: the WWW-Authenticate headers of the answer; with a user, the last word of a negotiation.
+    """
+
+    user: str = ""
+    challenges: tuple[str, ...] = _OFFERS
+
+
+class Account:
+    """Who may log on to a node. The password itself is kept only to compare it with basic's.
+
+    NTLM wants a file of accounts. It holds the NT hash under every spelling of the domain that a client may send. The
+    file is in memory, open in this process alone, so no crash leaves it behind.
+    """
+
+    def __init__(self, user: str, password: str, machine: str) -> None:
+        self.user = user
+        self._basic = base64.b64encode(f"{user}:{password}".encode())
+        self._basic_local = base64.b64encode(f"{machine}\\{user}:{password}".encode())
+        digest = ntowfv1(password).hex().upper()
+        names = [user, *(f"{domain}\\{user}" for domain in (machine, ".", "WORKSTATION"))]
+        # The smbpasswd form takes any password; the other form of this file stops at a colon.
+        lines = "".join(f"{name}:1000:{'0' * 32}:{digest}:[U]:LCT-00000000\n" for name in names)
+        self._descriptor = os.memfd_create("lab-accounts", os.MFD_CLOEXEC)
+        os.write(self._descriptor, lines.encode())
+        self.store = Path(f"/proc/self/fd/{self._descriptor}")
+
+    def accepts_basic(self, token: bytes) -> bool:
+        """Whether a basic token is this account's."""
+        return hmac.compare_digest(token, self._basic) or hmac.compare_digest(token, self._basic_local)
+
+    def close(self) -> None:
+        """Forgets the accounts."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
+
+
+class Connection:
+    """The logon state of one TCP connection."""
+
+    def __init__(self, account: Account, counters: Counters) -> None:
+        self._account = account
+        self._counters = counters
+        self._user = ""
+        self._context: spnego.ContextProxy | None = None
+        self._header = ""
+
+    def judge(self, header: str) -> Verdict:
+        """Who this request is from. Without a header an NTLM connection stays logged on; basic needs it every time."""
+        if not header:
+            return Verdict(self._user, ()) if self._user and not self._header else Verdict()
+        scheme, _, token = header.partition(" ")
+        match scheme.lower():
+            case "basic":
+                return self._judge_basic(header, token)
+            case "negotiate" | "ntlm":
+                return self._judge_ntlm(scheme, token)
+        return Verdict()
+
+    def turn_away(self) -> Verdict:
+        """Refuses whom `judge` let in."""
+        self._user, self._header = "", ""
+        self._counters.logons_refused += 1
+        return Verdict()
+
+    def _judge_basic(self, header: str, token: str) -> Verdict:
+        if self._header and header == self._header:
+            return Verdict(self._user, ())
+        self._counters.logons_tried += 1
+        if not self._account.accepts_basic(token.strip().encode("ascii", "replace")):
+            self._counters.logons_refused += 1
+            return Verdict()
+        self._user, self._header = self._account.user, header
+        return Verdict(self._user, ())
+
+    def _judge_ntlm(self, scheme: str, token: str) -> Verdict:
+        try:
+            message = base64.b64decode(token, validate=True)
+        except ValueError:
+            return Verdict()
+        if self._context is None:
+            self._user = self._header = ""
+            self._context = _context(message, self._account.store)
+        context = self._context
+        try:
+            with _accounts(self._account.store):
+                answer = context.step(message)
+        except (SpnegoError, ValueError, struct.error):
+            return self._refused()
+        if not context.complete:
+            return Verdict("", (_token(scheme, answer),))
+        self._context = None
+        self._counters.logons_tried += 1
+        self._user, self._header = self._account.user, ""
+        return Verdict(self._user, (_token(scheme, answer),) if answer else ())
+
+    def _refused(self) -> Verdict:
+        self._context = None
+        self._counters.logons_tried += 1
+        self._counters.logons_refused += 1
+        return Verdict()
+
+
+def _context(message: bytes, store: Path) -> spnego.ContextProxy:
+    """The server's side for a client that speaks NTLM bare, or wrapped in SPNEGO."""
+    bare = message.startswith(b"NTLMSSP\0")
+    options = spnego.NegotiateOptions.use_ntlm if bare else spnego.NegotiateOptions.use_negotiate
+    with _accounts(store):
+        return spnego.server(protocol="ntlm" if bare else "negotiate", options=options)
+
+
+def _token(scheme: str, answer: bytes | None) -> str:
+    return f"{scheme} {base64.b64encode(answer or b'').decode()}"
+
+
+@contextmanager
+def _accounts(store: Path) -> Iterator[None]:
+    """`pyspnego` takes the accounts from a file named in the environment; a node's is named only while it is asked.
+
+    Nothing awaits in between, so two nodes of one process do not meet.
+    """
+    os.environ[_STORE] = str(store)
+    try:
+        yield
+    finally:
+        os.environ.pop(_STORE, None)

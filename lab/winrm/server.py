@@ -1,0 +1,244 @@
+"""The WS-Management server of one node: HTTP in, logon, message, shells, answer out."""
+
+import asyncio
+import ssl
+from weakref import WeakKeyDictionary
+
+from aiohttp import web
+
+from lab.machine.condition import Condition
+from lab.machine.machine import Machine
+from lab.winrm.logon import Account, Connection
+from lab.winrm.shells import CommandLine, Host, Shells
+from lab.winrm.sockets import bound_socket
+from lab.winrm.wsman import (
+    Action,
+    Fault,
+    Malformed,
+    Message,
+    command_response,
+    create_response,
+    empty_response,
+    fault_response,
+    read,
+    receive_response,
+)
+
+__all__ = ["WinrmServer"]
+
+_CONTENT_TYPE = "application/soap+xml;charset=UTF-8"
+_LAST_WORDS_SECONDS = 0.05  #: for requests under way when the server closes; their connections are broken already
+
+
+class _Instead(Exception):
+    """A fault answers in the place of the server; without a response the connection breaks."""
+
+    def __init__(self, response: web.Response | None) -> None:
+        super().__init__()
+        self.response = response
+
+
+class WinrmServer:
+    """One node's listener.
+
+    Args:
+        machine: whose name the faults carry and whose quotas count.
+        host: what runs the commands.
+        account: who may log on.
+        condition: what is wrong with the node, and its counters.
+    """
+
+    def __init__(self, machine: Machine, host: Host, account: Account, condition: Condition) -> None:
+        self.machine = machine
+        self.shells = Shells(host, machine.quotas)
+        self._account = account
+        self._condition = condition
+        self._connections: WeakKeyDictionary[asyncio.BaseTransport, Connection] = WeakKeyDictionary()
+        self._runner: web.ServerRunner | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def open(self, port: int, tls: ssl.SSLContext) -> None:
+        """Starts to listen on the machine's address.
+
+        Raises:
+            ConfigRefused: the address is taken.
+        """
+        if self._runner:
+            return
+        listener = bound_socket(self.machine.address, port)
+        server = web.Server(self._answer, access_log=None)
+        self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_LAST_WORDS_SECONDS)
+        await self._runner.setup()
+        await web.SockSite(self._runner, listener, ssl_context=tls).start()
+
+    async def close(self) -> None:
+        """Stops listening and breaks every connection; shells stay, as they do when only the network is gone."""
+        if runner := self._runner:
+            self._runner = None
+            self.break_connections()
+            for site in list(runner.sites):
+                await site.stop()
+            # In a task of its own: who closes may be what a request of ours waits for.
+            closing = asyncio.create_task(runner.cleanup())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    async def closed(self) -> None:
+        """Waits until nothing is left of what `close` closed."""
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+    def break_connections(self) -> None:
+        """Resets every connection."""
+        for transport in list(self._connections):
+            if isinstance(transport, asyncio.Transport):
+                transport.abort()
+
+    # -- one request ---------------------------------------------------------------------------------------
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        counters, transport = self._condition.counters, request.transport
+        if transport is None:
+            return web.Response(status=400)
+        connection = self._connections.get(transport)
+        if connection is None:
+            connection = self._connections[transport] = Connection(self._account, counters)
+        body = await request.content.read() if request.can_read_body else b""
+        counters.round_trips += 1
+        counters.bytes_received += len(body)
+        await self._condition.wait()
+        try:
+            response = await self._judged(request, connection, body)
+        except _Instead as fault:
+            if fault.response is None:
+                transport.abort()
+            response = fault.response or web.Response(status=400)
+        counters.bytes_sent += len(response.body) if isinstance(response.body, bytes) else 0
+        if response.status != web.HTTPUnauthorized.status_code and self._condition.happens("reset_replies"):
+            return await _break_off(request, response)
+        return response
+
+    async def _judged(self, request: web.BaseRequest, connection: Connection, body: bytes) -> web.Response:
+        self._before_the_logon(arriving=True)
+        if request.path.lower() != "/wsman":
+            return web.Response(status=404)
+        verdict = connection.judge(request.headers.get("Authorization", ""))
+        if verdict.user and self._condition.faults.refuse_logons:
+            verdict = connection.turn_away()
+        if not verdict.user:
+            return _challenged(web.Response(status=401), verdict.challenges)
+        if not body:
+            return _challenged(web.Response(status=200, headers={"Content-Type": _CONTENT_TYPE}), verdict.challenges)
+        try:
+            message = read(body)
+        except Malformed as error:
+            return _challenged(web.Response(status=400, text=f"This is no message: {error}"), verdict.challenges)
+        await self._reached(connection, message)
+        response = await self._soap(verdict.user, message, len(body))
+        await self._reached(connection, message, after=True)
+        return _challenged(response, verdict.challenges)
+
+    async def _reached(self, connection: Connection, message: Message, *, after: bool = False) -> None:
+        """Lets faults begin; those of the wire, whenever they began, concern the message that is under way too."""
+        await self._condition.reached(_word(message), after=after)
+        self._before_the_logon(arriving=not after)
+        if self._condition.faults.refuse_logons:
+            connection.turn_away()
+            raise _Instead(web.Response(status=401))
+
+    def _before_the_logon(self, *, arriving: bool) -> None:
+        if arriving and self._condition.happens("lose_requests"):
+            raise _Instead(None)
+        if self._condition.happens("http_errors"):
+            status = self._condition.faults.http_errors.status
+            raise _Instead(web.Response(status=status, text="The lab was told to fail."))
+
+    async def _soap(self, user: str, message: Message, size: int) -> web.Response:
+        try:
+            if size > self.machine.quotas.envelope_bytes:
+                raise Fault.too_large(self.machine.quotas.envelope_bytes)
+            if self._condition.faults.deny_access:
+                raise Fault.access_denied()
+            self._not_too_many()
+            answer, status = await self._do(user, message), 200
+            self._not_too_many()
+        except Fault as fault:
+            answer, status = fault_response(message.id, fault, self.machine.name), 500
+        return web.Response(body=answer, status=status, headers={"Content-Type": _CONTENT_TYPE})
+
+    def _not_too_many(self) -> None:
+        if self._condition.happens("refuse_operations"):
+            raise Fault.too_many_operations(self.machine.quotas.operations_per_shell)
+
+    async def _do(self, user: str, message: Message) -> bytes:
+        self._condition.counters.actions[_word(message)] += 1
+        match message.action:
+            case Action.CREATE:
+                return self._create(user, message)
+            case Action.COMMAND:
+                return self._command(user, message)
+            case Action.SEND:
+                self.shells.send(user, message.shell, message.inputs())
+                return empty_response(message)
+            case Action.RECEIVE:
+                return await self._receive(user, message)
+            case Action.SIGNAL:
+                self.shells.signal(user, message.shell, *message.signal())
+                return empty_response(message)
+            case Action.DELETE:
+                self.shells.delete(user, message.shell)
+                return empty_response(message)
+        raise Fault.unsupported(message.action)
+
+    def _create(self, user: str, message: Message) -> bytes:
+        shell, idle = self.shells.create(user, message.idle_timeout())
+        self._condition.counters.shells_opened += 1
+        return create_response(message, shell, f"{self.machine.name}\\{user}", idle)
+
+    def _command(self, user: str, message: Message) -> bytes:
+        command, arguments = message.command_line()
+        line = CommandLine(
+            command,
+            arguments,
+            skip_cmd_shell=message.flag("WINRS_SKIP_CMD_SHELL"),
+            console_stdin=message.flag("WINRS_CONSOLEMODE_STDIN"),
+        )
+        return command_response(message, self.shells.command(user, message.shell, line))
+
+    async def _receive(self, user: str, message: Message) -> bytes:
+        if self._late():
+            raise Fault.timed_out()
+        command = message.received_command()
+        limit = _payload(min(message.envelope, self.machine.quotas.envelope_bytes))
+        output = await self.shells.receive(user, message.shell, command, message.timeout, limit, self._late)
+        return receive_response(message, command, output.chunks, output.exit_code)
+
+    def _late(self) -> bool:
+        return self._condition.happens("receive_timeouts")
+
+
+def _word(message: Message) -> str:
+    """The last word of its action: `Create`."""
+    return message.action.rpartition("/")[2]
+
+
+def _payload(envelope: int) -> int:
+    """How many bytes of output fit into an answer: base64 takes four for three, the rest of the message some."""
+    return max(1024, (envelope - 4096) * 3 // 4)
+
+
+def _challenged(response: web.Response, challenges: tuple[str, ...]) -> web.Response:
+    for challenge in challenges:
+        response.headers.add("WWW-Authenticate", challenge)
+    return response
+
+
+async def _break_off(request: web.BaseRequest, response: web.Response) -> web.StreamResponse:
+    """Sends half of the reply and resets the connection."""
+    data = response.body if isinstance(response.body, bytes) else b""
+    half = web.StreamResponse(status=response.status, headers={"Content-Type": _CONTENT_TYPE})
+    half.content_length = len(data) + 1
+    await half.prepare(request)
+    await half.write(data[: len(data) // 2])
+    if request.transport:
+        request.transport.abort()
+    return half

@@ -1,0 +1,104 @@
+"""A run decided again from its evidence, with the same functions that decided it: whoever has the evidence can."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pipelines.rollout import decided, following
+from pipelines.run import decisions as decide
+from pipelines.run.evidence import Evidence
+from pipelines.run.snapshot import FINDINGS, PLAN, Go, Stop, View
+from tasks.ektron.wording import counted
+from tasks.material import PLANNED, Material
+from tasks.steering import CANCEL
+from workers.errors import BundleRefused
+from workers.records import RunRecord, RunState, StepOutcome, Turn, Verdict
+from workers.secrets.vault import Vault
+from workers.store import MemoryStore
+
+__all__ = ["Replay", "replay"]
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """How the run ends by its evidence, and what was concluded on the way."""
+
+    stop: Stop
+    decisions: int
+    view: View
+
+
+def replay(record: RunRecord, outcomes: Iterable[StepOutcome], evidence: Evidence, flags: Mapping[str, str]) -> Replay:
+    """Goes through the run's turns again.
+
+    Args:
+        record: the run as it ended.
+        outcomes: of all its steps.
+        evidence: what its decisions read.
+        flags: those that were up; of them `cancel` decides.
+
+    Raises:
+        BundleRefused: the evidence leads somewhere else than the run went.
+    """
+    again = _Again(record, tuple(outcomes), evidence)
+    if record.verdict is Verdict.LOCKED and not record.turns:
+        return again.ended(Stop(Verdict.LOCKED, record.summary))
+    step: Turn | Stop = following(again.view())
+    for turn in record.turns:
+        if step != turn:
+            raise BundleRefused(f"the evidence leads to {_named(step)}, where the run had {_named(turn)}")
+        if record.verdict is Verdict.CANCELLED and turn is record.turns[-1]:
+            again.store.flag(record.id, CANCEL, flags.get(CANCEL, ""))
+        step = again.take(turn)
+    if not isinstance(step, Stop):
+        raise BundleRefused(f"by the evidence the run had to go on with {_named(step)}")
+    return again.ended(step)
+
+
+class _Again:
+    """The run on its way, in a store of its own."""
+
+    def __init__(self, record: RunRecord, outcomes: tuple[StepOutcome, ...], evidence: Evidence) -> None:
+        given = bool(evidence.get(PLANNED))  # a saved plan was applied; else the run made its own, and does so again
+        update: dict[str, object] = {"state": RunState.RUNNING, "turns": (), "joined": (), "verdict": None}
+        update |= {"summary": "", "ended": None, "plan_fingerprint": record.plan_fingerprint if given else ""}
+        self.store = MemoryStore()
+        self.record = self.store.create(record.model_copy(update=update))
+        self.decisions = 0
+        self._outcomes = outcomes
+        for kind, documents in evidence.items():
+            if kind != FINDINGS and (given or kind != PLAN):
+                for name, text in documents.items():
+                    self.store.put(record.id, kind, name, text)
+
+    def view(self) -> View:
+        """As the store has it now."""
+        return View(self.record, self.store, Material(self.store, Vault(self.store, None), self.record.id))
+
+    def take(self, turn: Turn) -> Turn | Stop:
+        """What comes after a turn."""
+        self.record = self.record.model_copy(update={"turns": (*self.record.turns, turn)})
+        for outcome in self._outcomes:
+            if outcome.turn == turn.name:
+                self.store.record(outcome, 0)
+        view = self.view()
+        if missing := view.unfinished(turn):
+            raise BundleRefused(f"{turn.name} was decided without all outcomes of {', '.join(sorted(missing))}")
+        self.decisions += 1
+        decision: Go | Stop = decide.cancelled(view) or decided(view, turn)
+        if isinstance(decision, Stop):
+            return decision
+        fingerprint = decision.plan_fingerprint or self.record.plan_fingerprint
+        self.record = self.record.model_copy(
+            update={"plan_fingerprint": fingerprint, "joined": (*self.record.joined, turn.name)}
+        )
+        return following(self.view())
+
+    def ended(self, stop: Stop) -> Replay:
+        """The end of the run."""
+        return Replay(stop, self.decisions, self.view())
+
+
+def _named(step: Turn | Stop) -> str:
+    if isinstance(step, Stop):
+        return f"the verdict {step.verdict.value}"
+    return f"the turn {step.name} of {counted(len(step.nodes), 'node')}"

@@ -1,0 +1,71 @@
+"""A plan for people: what would change, node by node, equal nodes together, totals last. Pure."""
+
+from collections.abc import Iterable, Sequence
+
+from pipelines.report.build import name_ranges
+from pipelines.report.styles import printable
+from pipelines.run.plan import NodePlan, Plan, worst_case
+from tasks.cluster import Cluster
+from workers.records import Change
+
+__all__ = ["plan_lines"]
+
+Shape = tuple[tuple[str, str, str, str], ...]
+
+
+def plan_lines(cluster: Cluster, plan: Plan) -> list[str]:
+    """The plan as lines of text. Nodes whose plans differ only in their own name stand together."""
+    lines: list[str] = []
+    groups: dict[tuple[Shape, str, int], list[NodePlan]] = {}
+    for part in plan.nodes:
+        groups.setdefault((_shape(part), _masked(part.restart, part.node), part.files), []).append(part)
+    for (_, restart, files), members in groups.items():
+        lines += _group(plan, members, restart, files)
+    return [printable(line) for line in (*lines, *_forecast(cluster, plan), f"plan: {plan.totals}")]
+
+
+def _group(plan: Plan, members: Sequence[NodePlan], restart: str, files: int) -> list[str]:
+    names = name_ranges(part.node for part in members)
+    waves = sorted({plan.wave_of(part.node) for part in members})
+    if members[0].empty:
+        return [f"{names}: nothing to do, everything is as it should be", ""]
+    lines = [f"{names} (wave {', '.join(str(wave) for wave in waves)})"]
+    shape = _shape(members[0])
+    for file in dict.fromkeys(file for _, file, _, _ in shape):
+        lines.append(f"  {file}")
+        lines += [f"    ~ {what}: {_value(before)} -> {_value(after)}" for what, f, before, after in shape if f == file]
+    if files:
+        noun, where = "file" if files == 1 else "files", " on each node" if len(members) > 1 else ""
+        lines.append(f"  copy: {files} certificate {noun}, {members[0].bytes / 1000:.1f} kB{where}")
+    if restart:
+        lines.append(f"  restart: {restart}")
+    return [*lines, ""]
+
+
+def _forecast(cluster: Cluster, plan: Plan) -> Iterable[str]:
+    if plan.empty:
+        return ()
+    minutes = worst_case(cluster, plan.waves) / 60
+    return (f"worst case: {minutes:.0f} min, if every deadline and every retry of the policy were used up",)
+
+
+def _shape(part: NodePlan) -> Shape:
+    return tuple(_masked_change(change, part.node) for change in part.changes)
+
+
+def _masked_change(change: Change, node: str) -> tuple[str, str, str, str]:
+    return (
+        _masked(change.what, node),
+        _masked(change.file, node),
+        _masked(change.before, node),
+        _masked(change.after, node),
+    )
+
+
+def _masked(text: str, node: str) -> str:
+    """A node's own name as a place-holder, so that equal plans read equal."""
+    return text.replace(f"{node}_Sync", "<NODE>_Sync")
+
+
+def _value(text: str) -> str:
+    return f'"{text}"' if text else "nothing"

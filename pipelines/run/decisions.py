@@ -1,0 +1,261 @@
+"""What comes next: who is in the next turn of a stage, and whether a run goes on. Decided by the store alone."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from pipelines.run.abandoned import ABANDONED
+from pipelines.run.plan import Plan, make_plan, unwritable
+from pipelines.run.snapshot import FINDINGS, PLAN, Go, Stop, View
+from pipelines.run.verdict import cluster_facts, failures, those, verdict_of
+from tasks.cluster import Cluster
+from tasks.ektron.cluster_facts import ClusterFacts
+from tasks.ektron.facts import NodeFacts
+from tasks.ektron.rules.invariants import judge, judge_prerequisites
+from tasks.ektron.wording import counted, named
+from tasks.execution.logons import account
+from tasks.material import OBSERVED, PLANNED, VERIFIED
+from tasks.steps.install_check import differing
+from workers.errors import LogonRefused, NotEditable
+from workers.records import Status, StepOutcome, Verdict
+
+__all__ = [
+    "all_reached",
+    "cancelled",
+    "fit_and_planned",
+    "gate",
+    "invariants_hold",
+    "logon_accepted",
+    "next_wave",
+    "not_yet_seen",
+    "one_per_account",
+    "out_of_reach",
+    "plan_shown",
+    "refused_too_often",
+    "whole",
+    "within_budget",
+]
+
+CANARIES = 5  #: nodes tried one after the other while none answers at all
+
+
+def one_per_account(view: View, among: Sequence[str] = ()) -> Sequence[str]:
+    """One node for each account that nobody has answered yet; the origin goes first. Wrong passwords cost one logon."""
+    tried = view.of_stage("canary")
+    by_account: dict[str, list[str]] = {}
+    names = sorted(among or view.cluster.node_names, key=lambda name: not view.cluster.is_origin(name))
+    for name in names:
+        by_account.setdefault(account(view.cluster.endpoint(name)), []).append(name)
+    silent = {node for node, outcome in tried.items() if outcome.status is Status.UNREACHABLE}
+    chosen = []
+    for members in by_account.values():
+        untried = [node for node in members if node not in tried]
+        if untried and silent.issuperset(node for node in members if node in tried):
+            chosen.append(untried[0])
+    return chosen
+
+
+def logon_accepted(view: View) -> Go | Stop:
+    """Stops when nobody has accepted the origin's account, or when nobody answers; nothing was written so far."""
+    tried = view.of_stage("canary")
+    origin_account = account(view.cluster.endpoint(view.cluster.origin))
+    for node, outcome in tried.items():
+        if outcome.slug == LogonRefused.slug and account(view.cluster.endpoint(node)) == origin_account:
+            return Stop(Verdict.FAILED, f"{outcome.message}; no other logon was tried, nothing was written")
+    if len(tried) >= CANARIES and all(outcome.status is Status.UNREACHABLE for outcome in tried.values()):
+        return Stop(Verdict.UNREACHABLE, f"none of {', '.join(tried)} answers; the others were not tried")
+    return Go()
+
+
+def refused_too_often(view: View) -> Stop | None:
+    """Stops when nodes were left out because an account that is right elsewhere was refused as often as it may be."""
+    said = [outcome for outcome in view.outcomes if outcome.slug == LogonRefused.slug]
+    skipped = {outcome.node for outcome in said if outcome.status is Status.SKIPPED}
+    right = {account(view.cluster.endpoint(o.node)) for o in view.outcomes if not o.status.ends_node}
+    for name in sorted(right & {account(view.cluster.endpoint(node)) for node in skipped}):
+        mine = {outcome.node for outcome in said if account(view.cluster.endpoint(outcome.node)) == name}
+        refused = those(sorted(mine - skipped))
+        user = view.cluster.endpoint(min(mine)).user
+        return Stop(
+            Verdict.STOPPED,
+            f"{user} was refused at {refused}, as often as policy.max_refused allows (accounts get locked); "
+            f"not tried: {those(sorted(mine & skipped))}",
+        )
+    return None
+
+
+def not_yet_seen(view: View) -> Sequence[str]:
+    """Everybody the canary did not look at."""
+    seen = view.in_stage("canary") | view.in_stage("observe")
+    return [name for name in view.cluster.node_names if name not in seen]
+
+
+def fit_and_planned(view: View) -> Go | Stop:
+    """Assesses the cluster before anything is written, then makes the plan, or checks that a saved one still fits."""
+    locking = refused_too_often(view)
+    if locking is not None:
+        return locking
+    ended = view.ended()
+    facts = {node: seen for node, seen in view.material.all_facts(OBSERVED).items() if node not in ended}
+    family = view.material.family_digests()
+    unfit = _unfit(view, facts)
+    if unfit is not None:
+        return unfit
+    if family is None:
+        return Stop(Verdict.STOPPED, gate(view.cluster, facts[view.cluster.node(view.cluster.origin).name]))
+    plan = _restricted(view, make_plan(view.cluster, facts, family))
+    if why := unwritable(plan, facts):
+        return Stop(Verdict.FAILED, f"{why}. Nothing was written anywhere")
+    if view.record.plan_fingerprint:
+        return _still_fits(view, plan)
+    view.store.put(view.record.id, PLAN, PLAN, plan.to_json())
+    return Go(plan.fingerprint)
+
+
+def _unfit(view: View, facts: Mapping[str, NodeFacts]) -> Stop | None:
+    """Why nothing may be written: silent nodes the policy wants, no origin, a prerequisite that does not hold."""
+    silent = [node for node, outcome in view.ended().items() if outcome.status is Status.UNREACHABLE]
+    if silent and view.cluster.policy.unreachable == "stop":
+        return Stop(Verdict.UNREACHABLE, f"{', '.join(silent)} did not answer and the policy wants every node")
+    if view.cluster.node(view.cluster.origin).name not in facts:
+        return _without_origin(view)
+    refused = {n: o for n, o in view.ended().items() if o.slug == NotEditable.slug and n in (view.record.only or (n,))}
+    if refused:
+        return Stop(Verdict.FAILED, f"{failures(list(refused), refused)}. Nothing was written anywhere")
+    findings = judge_prerequisites(whole(view, facts), origin_family_needed=False)
+    view.store.put(view.record.id, FINDINGS, "assess", findings.model_dump_json())
+    for finding in findings.refuted_errors:
+        summary = f"{finding.invariant}: {finding.evidence} Nothing was written. {finding.remedy}"
+        return Stop(Verdict.REFUTED, summary.strip())
+    return None
+
+
+def _still_fits(view: View, plan: Plan) -> Go | Stop:
+    stale = _stale(view, plan)
+    if stale and view.cluster.policy.stale == "stop":
+        return Stop(Verdict.STALE, f"the plan is stale, nothing was written: {'; '.join(stale)}. Make a new plan")
+    return Go()
+
+
+def plan_shown(view: View) -> Stop:
+    """A run that plans ends where a rollout would begin to write."""
+    decision = fit_and_planned(view)
+    if isinstance(decision, Stop):
+        return decision
+    fresh = View(view.record, view.store, view.material)
+    totals = fresh.plan.totals if fresh.plan else "no node was seen"
+    if fresh.plan is not None and not fresh.plan.empty:
+        return Stop(Verdict.CHANGES_PENDING, totals)
+    return _left_out(view.ended(), totals) or Stop(Verdict.NOTHING_TO_DO, totals)
+
+
+def _left_out(ended: Mapping[str, StepOutcome], totals: str) -> Stop | None:
+    """What a plan without changes says of nodes that it does not know: they may need something."""
+    failed = [node for node, outcome in ended.items() if outcome.status is not Status.UNREACHABLE]
+    if failed:
+        return Stop(Verdict.FAILED, f"{failures(failed, ended)}. Of the others: {totals}")
+    return Stop(Verdict.UNREACHABLE, f"{those(list(ended))} did not answer. Of the others: {totals}") if ended else None
+
+
+def _restricted(view: View, plan: Plan) -> Plan:
+    """Without the nodes that this run must leave alone: a retry takes only some."""
+    only = set(view.record.only)
+    if not only:
+        return plan
+    waves = tuple(tuple(node for node in wave if node in only) for wave in plan.waves)
+    return plan.model_copy(
+        update={
+            "nodes": tuple(node for node in plan.nodes if node.node in only),
+            "waves": tuple(wave for wave in waves if wave),
+        }
+    )
+
+
+def _stale(view: View, now: Plan) -> list[str]:
+    """Which nodes of a saved plan look otherwise now, and in what."""
+    if not view.record.plan_fingerprint or view.plan is None:
+        return []
+    if view.plan.family != now.family:
+        return [f"the certificate family on {view.cluster.origin} is another one"]
+    found: dict[str, list[str]] = {}
+    for part in view.plan.nodes:
+        seen, planned = view.material.facts(OBSERVED, part.node), view.material.facts(PLANNED, part.node)
+        if seen is not None and planned is not None and seen.fingerprint() != part.fingerprint:
+            found.setdefault(differing(planned, seen) or "its facts", []).append(part.node)
+    return [f"{named(nodes)} changed in {what}" for what, nodes in found.items()]
+
+
+def next_wave(view: View) -> Sequence[str]:
+    """The plan's next wave, without the nodes that have ended meanwhile."""
+    done, ended = view.in_stage("wave"), view.ended()
+    for wave in view.plan.waves if view.plan else ():
+        nodes = [node for node in wave if node not in done and node not in ended]
+        if nodes:
+            return nodes
+    return ()
+
+
+def within_budget(view: View) -> Go | Stop:
+    """Stops after a wave when more nodes have failed than the policy allows."""
+    failed = sorted(node for node, outcome in view.ended().items() if outcome.status is Status.FAILED)
+    allowed = view.cluster.policy.max_failed
+    if allowed is None:
+        allowed = max(1, math.floor(len(view.cluster.nodes) / 3))
+    if len(failed) > allowed and next_wave(view):
+        names = ", ".join(failed)
+        return Stop(Verdict.STOPPED, f"{counted(len(failed), 'node')} failed ({names}), the policy allows {allowed}")
+    return Go()
+
+
+def all_reached(view: View) -> Sequence[str]:
+    """Everybody who answered at some time: a node that failed is looked at too, its state matters most."""
+    gone = view.in_stage("verify") | out_of_reach(view)
+    return [name for name in view.cluster.node_names if name not in gone]
+
+
+def out_of_reach(view: View) -> set[str]:
+    """Nodes that cannot be looked at: they do not answer, take no logon, or somebody is still stuck in them."""
+    slugs = {LogonRefused.slug, ABANDONED}
+    return {n for n, o in view.ended().items() if o.status is Status.UNREACHABLE or o.slug in slugs}
+
+
+def invariants_hold(view: View) -> Stop:
+    """The verdict over the whole cluster, by every invariant."""
+    facts = view.material.all_facts(VERIFIED)
+    findings = judge(whole(view, facts))
+    view.store.put(view.record.id, FINDINGS, "verify", findings.model_dump_json())
+    return Stop(*verdict_of(view.cluster.node_names, view.ended(), findings))
+
+
+def cancelled(view: View) -> Stop | None:
+    """Stops a run that an operator asked to stop."""
+    why = view.steering.cancelled
+    return Stop(Verdict.CANCELLED, f"cancelled: {why}") if why else None
+
+
+def whole(view: View, facts: Mapping[str, NodeFacts]) -> ClusterFacts:
+    """What was seen of the cluster, with why the others were not, as the rules want it."""
+    reasons = {node: outcome.message for node, outcome in view.ended().items()}
+    return cluster_facts(view.cluster, facts, reasons, view.material.family_digests())
+
+
+def _without_origin(view: View) -> Stop:
+    """Nothing can be planned without the origin: its certificates go to everybody."""
+    origin = view.cluster.origin
+    outcome = view.ended().get(view.cluster.node(origin).name)
+    silent = outcome is not None and outcome.status is Status.UNREACHABLE
+    why = f": {outcome.message}" if outcome else ""
+    return Stop(
+        Verdict.UNREACHABLE if silent else Verdict.FAILED,
+        f"the origin {origin} could not be looked at{why}. Nothing was written anywhere",
+    )
+
+
+def gate(cluster: Cluster, origin: NodeFacts) -> str:
+    """What a person has to do first: the Security Configurator has no command line (ektron-facts 3.3)."""
+    menu = f"Start > All programs > Ektron > CMS400 v{cluster.edition.replace('.', '')[:2]} > Utilities"
+    return (
+        f"{origin.node} has no certificate family: {origin.origin_problem or 'no files were found'}. "
+        "Nothing was written. "
+        f"On {origin.node} open {menu} > Security Configurator, choose Generate Certificates, click OK, then run again "
+        "(or set policy.generate_certificates)"
+    )

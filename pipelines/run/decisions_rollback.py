@@ -1,0 +1,83 @@
+"""What comes next in a rollback and in a cleanup. Decided by the store alone, like everything (`decide`)."""
+
+from collections.abc import Sequence
+
+from pipelines.run.decisions import one_per_account
+from pipelines.run.snapshot import Go, Stop, View
+from pipelines.run.verdict import failures, those
+from workers.records import Status, Verdict
+
+__all__ = ["all_clean", "all_restored", "canaries", "chosen", "go_on", "others", "to_compare", "to_restore"]
+
+
+def chosen(view: View) -> tuple[str, ...]:
+    """The nodes the operator asked for, in the file's order; all when none was named."""
+    only = view.record.only
+    return tuple(name for name in view.cluster.node_names if not only or name in only)
+
+
+def canaries(view: View) -> Sequence[str]:
+    """One of the chosen nodes for each account."""
+    return one_per_account(view, chosen(view))
+
+
+def others(view: View) -> Sequence[str]:
+    """The chosen nodes nobody has looked at."""
+    seen = {node for turn in view.record.turns for node in turn.nodes}
+    return [name for name in chosen(view) if name not in seen]
+
+
+def to_restore(view: View) -> Sequence[str]:
+    """The chosen nodes that answered and can be understood."""
+    return _standing(view, "rollback")
+
+
+def to_compare(view: View) -> Sequence[str]:
+    """The chosen nodes that were restored."""
+    return _standing(view, "verify")
+
+
+def _standing(view: View, stage: str) -> Sequence[str]:
+    gone = view.in_stage(stage) | view.ended().keys()
+    return [name for name in chosen(view) if name not in gone]
+
+
+def go_on(view: View) -> Go:
+    """A node that cannot be restored keeps no other from being restored."""
+    del view
+    return Go()
+
+
+def all_restored(view: View) -> Stop:
+    """Restored, where each chosen node was compared in the end with what it was before the run."""
+    bad = _bad(view)
+    if bad is not None:
+        return bad
+    changed = [name for name, outcome in view.of_stage("rollback").items() if outcome.status is Status.CHANGED]
+    already = len(chosen(view)) - len(changed)
+    besides = f"; {already} of them needed nothing" if already else ""
+    return Stop(Verdict.RESTORED, f"{_nodes(len(chosen(view)))} as before run {view.record.parent}{besides}")
+
+
+def all_clean(view: View) -> Stop:
+    """Clean, where each node was looked at again after the removing."""
+    bad = _bad(view)
+    if bad is not None:
+        return bad
+    changed = sum(1 for outcome in view.outcomes if outcome.status is Status.CHANGED)
+    return Stop(Verdict.CLEAN, f"{_nodes(len(chosen(view)))} clean; something was removed from {changed}")
+
+
+def _bad(view: View) -> Stop | None:
+    """Failed nodes weigh more than silent ones."""
+    ended, names = view.ended(), chosen(view)
+    out = [name for name in names if name in ended]
+    failed = [name for name in out if ended[name].status is not Status.UNREACHABLE]
+    besides = f"{len(names) - len(out)} of {len(names)} are done"
+    if failed:
+        return Stop(Verdict.FAILED, f"{failures(failed, ended)}; {besides}")
+    return Stop(Verdict.UNREACHABLE, f"{those(out)} did not answer; {besides}") if out else None
+
+
+def _nodes(count: int) -> str:
+    return "1 node is" if count == 1 else f"{count} nodes are"

@@ -1,0 +1,32 @@
+"""What a verdict rests on: every document of a run that a decision reads, as the store keeps it."""
+
+import hashlib
+
+from pipelines.run.snapshot import FINDINGS, PLAN
+from tasks.material import DIGESTS, OBSERVED, PLANNED, VERIFIED
+from workers.records import RunRecord
+from workers.store import RunStore
+from workers.store.chain import digest_of
+
+__all__ = ["EVIDENCE", "Evidence", "conclusion", "evidence_of"]
+
+#: Kinds of documents that decisions read. Nothing secret is in any of them.
+EVIDENCE = (OBSERVED, PLANNED, VERIFIED, DIGESTS, PLAN, FINDINGS)
+
+Evidence = dict[str, dict[str, str]]  #: kind -> name -> document
+
+
+def evidence_of(store: RunStore, run_id: str) -> Evidence:
+    """All of it."""
+    found = {kind: store.documents(run_id, kind) for kind in EVIDENCE}
+    return {kind: documents for kind, documents in found.items() if documents}
+
+
+def conclusion(record: RunRecord, evidence: Evidence) -> str:
+    """Digest of a run that is over: its record (but for the count of its writes) and what its verdict rests on."""
+    digests = {
+        kind: {name: hashlib.sha256(text.encode()).hexdigest() for name, text in documents.items()}
+        for kind, documents in evidence.items()
+    }
+    written = record.model_dump(mode="json", exclude_defaults=True, exclude={"version"})
+    return digest_of({"evidence": digests, "record": written})

@@ -1,0 +1,205 @@
+"""The changes a run would make, as a value: a pure function of what was seen and what is wanted."""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+
+from pydantic import field_validator
+
+from tasks.cluster import Cluster, Role
+from tasks.ektron.certificates.family import CLIENT_KINDS, KINDS
+from tasks.ektron.facts import NodeFacts, Spread
+from tasks.ektron.wanted import differences, restart_reason
+from tasks.ektron.wording import all_are, counted
+from tasks.material import FamilyDigests
+from tasks.steps.config_edit import WRITABLE, read_only
+from workers.records import Change, Record
+
+__all__ = ["NodePlan", "Plan", "make_plan", "unwritable", "waves_of", "worst_case"]
+
+
+_ALWAYS = 18  #: logon and shell, two looks before, one for the certificates' folders and one to copy, one after
+
+
+class NodePlan(Record):
+    """What one node needs. No changes and no restart: the node is already right."""
+
+    node: str
+    changes: tuple[Change, ...] = ()
+    restart: str = ""  #: why the service has to be restarted; empty when it does not
+    files: int = 0  #: certificate files to write
+    bytes: int = 0  #: what they have together
+    fingerprint: str  #: of what was seen on the node
+
+    @property
+    def messages(self) -> int:
+        """WinRM messages a healthy connection needs for this node, its session and the final look included."""
+        edits = 4 if any(change.file.casefold().endswith(".config") for change in self.changes) else 2
+        return _ALWAYS + edits + (6 if self.restart else 2)
+
+    @property
+    def empty(self) -> bool:
+        """Whether the node needs nothing."""
+        return not self.changes and not self.restart
+
+
+class Plan(Record):
+    """What a run would do: per node, and in which waves."""
+
+    cluster: str
+    nodes: tuple[NodePlan, ...]
+    waves: tuple[tuple[str, ...], ...]
+    family: dict[str, str]  #: kind -> hash of the certificate files that will be everywhere
+
+    @field_validator("family")
+    @classmethod
+    def _in_one_order(cls, family: dict[str, str]) -> dict[str, str]:
+        """A plan that is read from a file with its keys in another order is the same plan."""
+        return {kind: family[kind] for kind in (*KINDS, *sorted(family.keys() - set(KINDS))) if kind in family}
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do anywhere."""
+        return all(node.empty for node in self.nodes)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the plan by everything it says."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def of(self, node: str) -> NodePlan | None:
+        """The part of one node, if it is in the plan."""
+        return next((part for part in self.nodes if part.node == node), None)
+
+    def wave_of(self, node: str) -> int:
+        """The number of the wave a node goes in, from 1; 0 when in none."""
+        return next((number for number, wave in enumerate(self.waves, 1) if node in wave), 0)
+
+    @property
+    def totals(self) -> str:
+        """One line for people."""
+        busy = [node for node in self.nodes if not node.empty]
+        if not busy:
+            they = "it" if len(self.nodes) == 1 else "they"
+            return f"nothing to do: {all_are(len(self.nodes))} as {they} should be"
+        restarts = sum(1 for node in busy if node.restart)
+        changes = sum(len(node.changes) for node in busy)
+        files, size = sum(node.files for node in busy), sum(node.bytes for node in busy)
+        return (
+            f"{counted(changes, 'change')} on {len(busy)} of {counted(len(self.nodes), 'node')}, "
+            f"{counted(files, 'file')} of {size / 1000:.1f} kB to copy, {counted(restarts, 'service restart')}, "
+            f"about {sum(node.messages for node in busy)} messages"
+        )
+
+
+def make_plan(cluster: Cluster, facts: Mapping[str, NodeFacts], family: FamilyDigests) -> Plan:
+    """The plan for the nodes that were seen.
+
+    Args:
+        cluster: what is wanted.
+        facts: what was seen, per node; a node that is not in here is not in the plan.
+        family: the certificate files every node gets.
+    """
+    names = [name for name in cluster.node_names if name in facts]
+    return Plan(
+        cluster=cluster.name,
+        nodes=tuple(_node_plan(cluster, facts[name], family) for name in names),
+        waves=waves_of(cluster, names),
+        family=dict(family.hashes),
+    )
+
+
+def unwritable(plan: Plan, facts: Mapping[str, NodeFacts]) -> str:
+    """The first file that the plan would change and that is read-only, for people; empty when there is none."""
+    for part in plan.nodes:
+        changed = {change.file for change in part.changes}
+        for path in facts[part.node].readonly_configurations:
+            if path in changed:
+                return f"{read_only(part.node)} ({path}); {WRITABLE}"
+    return ""
+
+
+def _node_plan(cluster: Cluster, facts: NodeFacts, family: FamilyDigests) -> NodePlan:
+    needed = differences(
+        facts, nodes=cluster.node_names, is_origin=cluster.is_origin(facts.node), hashes=family.hashes,
+        thumbprint=family.thumbprint,
+    )  # fmt: skip
+    changes = tuple(Change(what=d.what, file=d.file, before=d.before, after=d.after) for d in needed)
+    copies = _copies(cluster, facts, family)
+    return NodePlan(
+        node=facts.node,
+        changes=changes,
+        files=len(copies),
+        bytes=sum(family.sizes[kind] for kind in copies),
+        restart=restart_reason(facts, needed),
+        fingerprint=facts.fingerprint(),
+    )
+
+
+def _copies(cluster: Cluster, facts: NodeFacts, family: FamilyDigests) -> list[str]:
+    """The kind of each file that has to be written, once per file."""
+    folders = [facts.service_family, *([facts.configurator_family] if cluster.is_origin(facts.node) else [])]
+    nodes = len(cluster.nodes)
+    kinds = [
+        kind
+        for folder in folders
+        for kind, wanted in family.hashes.items()
+        for _ in range(_lacking(folder.get(kind), wanted, nodes))
+    ]
+    own: list[tuple[Mapping[str, str], Sequence[str]]] = [(facts.web_root_family, CLIENT_KINDS)]
+    if not cluster.is_origin(facts.node):
+        own.append((facts.staging_family, KINDS))
+    return kinds + [kind for there, wanted in own for kind in wanted if there.get(kind) != family.hashes[kind]]
+
+
+def _lacking(spread: Spread | None, wanted: str, nodes: int) -> int:
+    """How many nodes' names do not have the wanted file; counted from what differs, as it is asked for N nodes."""
+    if spread is None or not spread.common:
+        return nodes
+    if spread.common == wanted:
+        return len(spread.missing) + len(spread.differing)
+    return nodes - sum(1 for value in spread.differing.values() if value == wanted)
+
+
+def worst_case(cluster: Cluster, waves: Sequence[Sequence[str]]) -> float:
+    """Seconds a run could take at most: the deadline of every step used up, in every wave."""
+    step, concurrency = cluster.policy.deadlines.step, cluster.policy.concurrency
+    rounds = sum(math.ceil(len(wave) / concurrency) for wave in waves)
+    everybody = math.ceil(len(cluster.nodes) / concurrency)
+    return min(cluster.policy.deadlines.run, step * (1 + 2 * everybody + 4 * rounds))
+
+
+def waves_of(cluster: Cluster, names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Splits nodes into waves by the policy, in the file's order; staging pools go before production pools."""
+    policy = cluster.policy.waves
+    if not names:
+        return ()
+    if policy == "all":
+        return (tuple(names),)
+    if policy == "pools":
+        return _by_pool(cluster, names)
+    return _by_size(policy, names)
+
+
+def _by_pool(cluster: Cluster, names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    pools: dict[tuple[bool, str], list[str]] = {}
+    for name in names:
+        node = cluster.node(name)
+        pools.setdefault((node.role is Role.PRODUCTION, node.pool), []).append(name)
+    staging_first = sorted(pools, key=lambda pool: pool[0])
+    return tuple(tuple(pools[pool]) for pool in staging_first)
+
+
+def _by_size(sizes: Sequence[int | str], names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """`[1, 5, "25%"]`: a share is of all nodes; what is left after the last size repeats that size."""
+    waves: list[tuple[str, ...]] = []
+    rest = list(names)
+    for index in range(len(names)):
+        size = str(sizes[min(index, len(sizes) - 1)])
+        share = size.endswith("%")
+        count = max(1, math.ceil(len(names) * int(size.rstrip("%")) / 100)) if share else int(size)
+        waves.append(tuple(rest[:count]))
+        rest = rest[count:]
+        if not rest:
+            break
+    return tuple(waves)

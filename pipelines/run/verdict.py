@@ -1,0 +1,91 @@
+"""How a run ended: a pure function of what each node came to and what was found about the whole."""
+
+from collections.abc import Mapping, Sequence
+
+from tasks.cluster import Cluster
+from tasks.ektron.cluster_facts import ClusterFacts
+from tasks.ektron.facts import NodeFacts
+from tasks.ektron.rules.findings import Finding, Findings
+from tasks.ektron.wording import all_are, counted
+from tasks.material import FamilyDigests
+from workers.records import Status, StepOutcome, Verdict
+
+__all__ = ["cluster_facts", "failures", "those", "verdict_of"]
+
+
+def cluster_facts(
+    cluster: Cluster, facts: Mapping[str, NodeFacts], reasons: Mapping[str, str], family: FamilyDigests | None
+) -> ClusterFacts:
+    """What was seen of the cluster, as the rules want it.
+
+    Args:
+        cluster: what there should be.
+        facts: what was seen, per node.
+        reasons: why others were not seen, per node.
+        family: the family the run hands out, if it has one.
+    """
+    return ClusterFacts(
+        nodes=cluster.node_names,
+        origin=cluster.origin,
+        seen=facts,
+        reasons=reasons,
+        family=family.hashes if family else {},
+        family_thumbprint=family.thumbprint if family else "",
+    )
+
+
+def verdict_of(nodes: Sequence[str], ended: Mapping[str, StepOutcome], findings: Findings) -> tuple[Verdict, str]:
+    """The verdict and one sentence for people.
+
+    Failed nodes weigh most, then refuted invariants, then nodes that did not answer, then what nobody knows.
+
+    Args:
+        nodes: all nodes of the cluster.
+        ended: the outcome that ended a node's part in the run, for those it did end.
+        findings: what was found about the whole cluster.
+    """
+    failed = [node for node, outcome in ended.items() if outcome.status is not Status.UNREACHABLE]
+    silent = [node for node in ended if node not in failed]
+    if failed:
+        return Verdict.FAILED, failures(failed, ended)
+    refuted = [finding for finding in findings.refuted_errors if not set(finding.nodes) <= set(silent)]
+    if refuted:
+        return Verdict.REFUTED, _refuted(refuted)
+    if silent:
+        return Verdict.UNREACHABLE, f"{those(silent)} did not answer; the other {len(nodes) - len(silent)} are done"
+    unknown = findings.unknown_errors
+    if unknown:
+        return Verdict.INCONCLUSIVE, f"{unknown[0].invariant} could not be decided: {unknown[0].evidence}"
+    warnings = findings.refuted_warnings
+    besides = f"; {counted(len(warnings), 'warning')}" if warnings else ""
+    return Verdict.JOINED, f"{all_are(len(nodes))} joined, no invariant is refuted{besides}"
+
+
+def those(nodes: Sequence[str]) -> str:
+    """Names for a sentence: eight at most, and how many more."""
+    shown = ", ".join(nodes[:8])
+    return shown if len(nodes) <= 8 else f"{shown} and {len(nodes) - 8} more"  # noqa: PLR2004 - a line has an end
+
+
+def failures(out: Sequence[str], ended: Mapping[str, StepOutcome], what: str = "failed") -> str:
+    """Who failed, what the first of them said (its name stands there once), and who was not tried because of that.
+
+    Args:
+        out: nodes that failed, or that were left out.
+        ended: what ended them.
+        what: what is said of those that failed.
+    """
+    untried = [node for node in out if ended[node].status is Status.SKIPPED]
+    failed = [node for node in out if node not in untried]
+    if not failed:
+        return f"{those(untried)}: {ended[untried[0]].message}"
+    message = ended[failed[0]].message
+    message = message.removeprefix(f"{failed[0]}: ") if len(failed) == 1 else message
+    besides = f"; not tried: {those(untried)}" if untried else ""
+    return f"{those(failed)} {what}: {message}{besides}"
+
+
+def _refuted(refuted: Sequence[Finding]) -> str:
+    first = refuted[0]
+    more = f" (and {len(refuted) - 1} more)" if len(refuted) > 1 else ""
+    return f"{first.invariant} does not hold{more}: {first.evidence}"

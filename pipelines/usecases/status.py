@@ -1,0 +1,66 @@
+"""Runs for a program: where one stands (`esync status --json`), and the newest of them (`esync runs --json`)."""
+
+from pydantic import AwareDatetime
+
+from pipelines.run.node_results import NodeResult
+from workers.records import Record, RunRecord, RunState, Verdict
+
+__all__ = ["RunRow", "RunStatus", "row_of"]
+
+
+class RunStatus(Record):
+    """Where a run stands: small, the same keys always (docs/status-schema.json).
+
+    `turn` is the current one, empty before the first; `paused` and `cancelling` say why somebody asked for that while
+    the run goes on, and are empty otherwise; `seconds` since the run was asked for, until its end.
+    """
+
+    run: str
+    cluster: str
+    kind: str
+    state: RunState
+    turn: str
+    verdict: Verdict | None
+    exit_code: int | None
+    summary: str
+    paused: str
+    cancelling: str
+    seconds: float
+    nodes: dict[str, NodeResult]
+
+
+class RunRow(Record):
+    """One run of a list (docs/runs-schema.json). `parent` is the run it retries or undoes; may be empty."""
+
+    run: str
+    kind: str
+    cluster: str
+    state: RunState
+    verdict: Verdict | None
+    exit_code: int | None
+    summary: str
+    created: AwareDatetime
+    ended: AwareDatetime | None
+    who: str
+    origin_host: str
+    reason: str
+    parent: str
+
+
+def row_of(record: RunRecord) -> RunRow:
+    """A run as one line of a list."""
+    return RunRow(
+        run=record.id,
+        kind=record.kind,
+        cluster=record.cluster,
+        state=record.state,
+        verdict=record.verdict,
+        exit_code=record.verdict.exit_code if record.verdict else None,
+        summary=record.summary,
+        created=record.created,
+        ended=record.ended,
+        who=record.who,
+        origin_host=record.origin_host,
+        reason=record.reason,
+        parent=record.parent,
+    )

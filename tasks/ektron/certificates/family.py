@@ -1,0 +1,245 @@
+"""The family: six certificate files of one node, which every node of the cluster carries as renamed copies.
+
+The procedure copies the origin's six files and renames them for each node (procedure steps 5-9), so the whole
+cluster shares two key pairs: one for clients, one for servers (ektron-facts 3.3).
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from tasks.ektron.certificates.files import (
+    der_of,
+    describe_certificate,
+    encode,
+    key_of_cer,
+    key_of_pfx,
+    key_of_pvk,
+    thumbprint,
+)
+from tasks.ektron.certificates.making import blank_pfx, self_signed
+from tasks.ektron.certificates.pvk import write_pvk
+from tasks.ektron.facts import CertificateFacts
+from tasks.ektron.refusals import CertificateRefused
+
+__all__ = [
+    "CLIENT_CER",
+    "CLIENT_KINDS",
+    "KINDS",
+    "SERVER_CER",
+    "Family",
+    "describe_certificate",
+    "family_names",
+    "generate_family",
+    "node_of",
+    "strays",
+    "thumbprint",
+    "weaknesses",
+]
+
+CLIENT_KINDS = ("SyncClient.pfx", "SyncClient.pvk", "SyncClient.cer")
+SERVER_KINDS = ("SyncServer.pfx", "SyncServer.pvk", "SyncServer.cer")
+KINDS = CLIENT_KINDS + SERVER_KINDS  #: in the procedure's order (procedure step 6)
+CLIENT_CER, SERVER_CER = "SyncClient.cer", "SyncServer.cer"
+
+_SECURITY_SUFFIXES = (".pfx", ".pvk", ".cer")
+_ENOUGH_BITS = 2048
+_BROKEN_SIGNATURES = {"md2", "md5", "sha1"}
+_SOON = timedelta(days=30)
+
+
+def family_names(node: str) -> tuple[str, ...]:
+    """The six file names of a node, `<node>_SyncClient.pfx` first."""
+    return tuple(f"{node}_{kind}" for kind in KINDS)
+
+
+def node_of(file_name: str) -> tuple[str, str] | None:
+    """The node and the kind in a family file's name, or None for another file. Case does not count.
+
+    A node's name may hold underscores itself, so the kind is taken from the end.
+    """
+    lowered = file_name.casefold()
+    for kind in KINDS:
+        if lowered.endswith(f"_{kind.casefold()}"):
+            return file_name[: -len(kind) - 1], kind
+    return None
+
+
+def strays(node: str, file_names: Iterable[str]) -> tuple[str, ...]:
+    """Security files that are not this node's own six.
+
+    `Ektron Security Certificates` may hold no other (procedure, second part, step 10). Other kinds of files do no harm.
+    """
+    own = {name.casefold() for name in family_names(node)}
+    return tuple(
+        name for name in file_names if name.casefold().endswith(_SECURITY_SUFFIXES) and name.casefold() not in own
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Six files whose key pairs were proven to belong together. The bytes hold private keys: keep them sealed."""
+
+    blobs: Mapping[str, bytes] = field(repr=False)  #: kind -> file
+
+    @classmethod
+    def collect(cls, node: str, files: Mapping[str, bytes], *, passwords: tuple[str, ...] = ()) -> "Family":
+        """The family of that node out of a folder's files; case of names does not count.
+
+        Args:
+            node: whose six files.
+            files: file name -> content; files of other names are ignored.
+            passwords: tried on `.pfx` and `.pvk` after the blank one.
+
+        Raises:
+            CertificateRefused: a file is missing, damaged, or does not fit the others; the message names it.
+        """
+        present = {name.casefold(): data for name, data in files.items()}
+        missing = [name for name in family_names(node) if name.casefold() not in present]
+        if missing:
+            raise CertificateRefused(
+                f"{len(missing)} of the six certificate files are missing: {', '.join(missing)}",
+                remedy=f"open the Security Configurator on {node}, click Generate Certificates, then OK",
+            )
+        blobs = {kind: present[f"{node}_{kind}".casefold()] for kind in KINDS}
+        client = _one_pair(node, "SyncClient", blobs, passwords)
+        server = _one_pair(node, "SyncServer", blobs, passwords)
+        if client == server:
+            raise CertificateRefused(
+                f"the client and the server files of {node} hold the same key",
+                remedy="one set was copied over the other; generate the family again on the origin",
+            )
+        return cls(blobs=blobs)
+
+    @cached_property
+    def encoded_value(self) -> str:
+        """The client certificate as the configuration files want it: base64 of the DER (ektron-facts 3.2)."""
+        return encode(der_of(self.blobs[CLIENT_CER]))
+
+    @property
+    def thumbprint(self) -> str:
+        """SHA-256 of the client certificate's DER, hex: what all keys and the site's value must decode to."""
+        return thumbprint(self.encoded_value)
+
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of each file, by kind, hex."""
+        return {kind: hashlib.sha256(data).hexdigest() for kind, data in self.blobs.items()}
+
+    @property
+    def client(self) -> CertificateFacts:
+        """The client certificate's public part."""
+        return describe_certificate(self.blobs[CLIENT_CER])
+
+    @property
+    def server(self) -> CertificateFacts:
+        """The server certificate's public part."""
+        return describe_certificate(self.blobs[SERVER_CER])
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is weak or out of date, measured now. The product accepts it (ektron-facts 3.2)."""
+        now = datetime.now(UTC)
+        return tuple(
+            f"the {side} certificate {weakness}"
+            for side, facts in (("client", self.client), ("server", self.server))
+            for weakness, _ in weaknesses(facts, now)
+        )
+
+    def files_for(self, node: str, kinds: Iterable[str] = KINDS) -> dict[str, str]:
+        """File name -> kind: what that node's renamed copies are called."""
+        return {f"{node}_{kind}": kind for kind in kinds}
+
+
+def weaknesses(facts: CertificateFacts, now: datetime) -> Iterator[tuple[str, bool]]:
+    """What an auditor would say of a certificate, and whether it is about its dates."""
+    if facts.not_after <= now:
+        yield f"expired on {facts.not_after:%Y-%m-%d}", True
+    elif facts.not_after <= now + _SOON:
+        yield f"expires soon, on {facts.not_after:%Y-%m-%d}", True
+    if facts.not_before > now:
+        yield f"is not valid before {facts.not_before:%Y-%m-%d}", True
+    if facts.key_bits < _ENOUGH_BITS:
+        yield f"has a key of {facts.key_bits} bits, {_ENOUGH_BITS} are wanted", False
+    if facts.signature in _BROKEN_SIGNATURES:
+        yield f"is signed with {facts.signature}, which is broken", False
+
+
+def generate_family(
+    node: str,
+    *,
+    bits: int = 2048,
+    years: int = 10,
+    subject: str = "ektron",
+    not_before: datetime | None = None,
+    digest: hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None = None,
+) -> Family:
+    """A new family of the product's profile: self-signed CN=ektron, a key pair each for client and server.
+
+    For labs, and for sites that accept certificates the Security Configurator did not make.
+
+    Args:
+        node: whose family; the bytes do not depend on it (ektron-facts 3.2: subjects are all equal).
+        bits: size of the RSA keys.
+        years: validity, of 365 days each.
+        subject: the common name.
+        not_before: start of validity; yesterday by default, because clocks differ.
+        digest: of the signature, SHA-256 by default.
+    """
+    start = (not_before or datetime.now(UTC) - timedelta(days=1)).replace(microsecond=0)
+    end = start + timedelta(days=365 * years)
+    blobs: dict[str, bytes] = {}
+    for side in ("SyncClient", "SyncServer"):
+        key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
+        certificate = self_signed(key, subject, start, end, digest or hashes.SHA256())
+        blobs[f"{side}.pfx"] = blank_pfx(key, certificate)
+        blobs[f"{side}.pvk"] = write_pvk(key)
+        blobs[f"{side}.cer"] = certificate.public_bytes(Encoding.DER)
+    return Family.collect(node, {f"{node}_{kind}": data for kind, data in blobs.items()})
+
+
+def _one_pair(node: str, side: str, blobs: Mapping[str, bytes], passwords: tuple[str, ...]) -> rsa.RSAPublicNumbers:
+    """The public numbers that a side's three files share."""
+    cer, pfx, pvk = (f"{side}.cer", f"{side}.pfx", f"{side}.pvk")
+    with _naming(f"{node}_{cer}"):
+        public = key_of_cer(blobs[cer]).public_numbers()
+    with _naming(f"{node}_{pfx}"):
+        pfx_key, inside = key_of_pfx(blobs[pfx], passwords)
+    with _naming(f"{node}_{pvk}"):
+        pvk_key = _pvk_key(blobs[pvk], passwords)
+    for name, found in ((pfx, pfx_key), (pvk, pvk_key)):
+        if found.public_key().public_numbers() != public:
+            raise CertificateRefused(
+                f"{node}_{name} holds another key than {node}_{cer}",
+                remedy="files of two families are mixed; generate the family again on the origin",
+            )
+    if inside != der_of(blobs[cer]):
+        raise CertificateRefused(
+            f"the certificate inside {node}_{pfx} is not the one in {node}_{cer}",
+            remedy="files of two families are mixed; generate the family again on the origin",
+        )
+    return public
+
+
+def _pvk_key(data: bytes, passwords: tuple[str, ...]) -> rsa.RSAPrivateKey:
+    """The key of a `.pvk`, with each password if it is protected; the last refusal is told."""
+    for password in (None, *passwords[:-1]):
+        with suppress(CertificateRefused):
+            return key_of_pvk(data, password)
+    return key_of_pvk(data, passwords[-1] if passwords else None)
+
+
+@contextmanager
+def _naming(file_name: str) -> Iterator[None]:
+    """Puts the file's name into a refusal."""
+    try:
+        yield
+    except CertificateRefused as refusal:
+        raise CertificateRefused(f"{file_name}: {refusal.message}", remedy=refusal.remedy) from None

@@ -1,0 +1,212 @@
+"""An XML file with the exact place of every tag and attribute value.
+
+lxml judges whether the file is well-formed and what it means, but knows only lines. The tokenizer here knows offsets;
+it runs over text that lxml has accepted, and every element and value it finds is compared with lxml's.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from lxml import etree
+
+from tasks.ektron.refusals import ConfigRefused
+from tasks.ektron.xml.text import XmlText
+
+__all__ = ["Attribute", "Element", "XmlDocument", "parsed"]
+
+_MAX_DEPTH = 100
+
+# No possessive quantifiers and no atomic groups here: the `re` of Python 3.11.0 to 3.11.2 finds too little with them.
+_PROLOG = re.compile(r"(?:\s+|<!--.*?-->|<\?.*?\?>)*", re.DOTALL)
+_TAG = re.compile(
+    r"<(?:"
+    r"!--.*?-->"
+    r"|!\[CDATA\[.*?\]\]>"
+    r"|\?.*?\?>"
+    r"|/(?P<close>[^\s>]+)\s*>"
+    r"|(?P<open>[^\s/>!?]+)(?P<rest>[^>\"']*(?:(?:\"[^\"]*\"|'[^']*')[^>\"']*)*)>"
+    r")",
+    re.DOTALL,
+)
+_ATTRIBUTE = re.compile(r"(?P<space>\s*)(?P<name>[^\s=/\"']+)\s*=\s*(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)')")
+_REFERENCE = re.compile(r"&(?:#x([0-9A-Fa-f]+)|#([0-9]+)|(lt|gt|amp|quot|apos));")
+_PREDEFINED = {"lt": "<", "gt": ">", "amp": "&", "quot": '"', "apos": "'"}
+_WHITE = str.maketrans({"\t": " ", "\n": " ", "\r": " "})
+
+
+@dataclass(slots=True)
+class Attribute:
+    """An attribute and the span of its value between the quotes."""
+
+    name: str
+    value: str
+    start: int
+    end: int
+    quote: str
+    space: str  #: white space before the name
+
+
+@dataclass(slots=True)
+class Element:
+    """An element, the span of its start tag and of its end tag. Self-closed: both are the same."""
+
+    index: int  #: position in document order
+    name: str  #: as written, with prefix
+    start: int
+    end: int
+    closed: bool  #: self-closed
+    parent: "Element | None"
+    attributes: dict[str, Attribute]
+    children: list["Element"] = field(default_factory=list)
+    close_start: int = 0
+    close_end: int = 0
+
+    def value(self, name: str) -> str | None:
+        """An attribute's value, or None."""
+        attribute = self.attributes.get(name)
+        return attribute.value if attribute else None
+
+    def named(self, name: str) -> list["Element"]:
+        """The children of that name."""
+        return [child for child in self.children if child.name == name]
+
+
+@dataclass(frozen=True, slots=True)
+class XmlDocument:
+    """A well-formed file: its text, its elements in document order, and what lxml makes of it."""
+
+    source: XmlText
+    elements: list[Element]
+    tree: etree._Element
+
+    @classmethod
+    def of(cls, data: bytes) -> "XmlDocument":
+        """Reads a file.
+
+        Raises:
+            ConfigRefused: it is not well-formed, has a document type, or is beyond the limits.
+        """
+        source = XmlText.of(data)
+        prolog = _PROLOG.match(source.text)
+        if prolog and source.text.startswith("<!DOCTYPE", prolog.end()):
+            raise ConfigRefused(
+                "the file has a document type, which may bring in other files; .NET configuration has none",
+                line=source.line(prolog.end()),
+                remedy="remove the DOCTYPE",
+            )
+        tree = parsed(data)
+        elements = _elements(source)
+        _compare(elements, tree)
+        return cls(source=source, elements=elements, tree=tree)
+
+    @property
+    def root(self) -> Element:
+        """The document element."""
+        return self.elements[0]
+
+    def line(self, element: Element) -> int:
+        """The 1-based line an element starts on."""
+        return self.source.line(element.start)
+
+
+def parsed(data: bytes) -> etree._Element:
+    """What lxml makes of the bytes: no entities, no network, its own limits on.
+
+    Raises:
+        ConfigRefused: not well-formed; the message has lxml's words and line.
+    """
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+    try:
+        return etree.fromstring(data, parser)
+    except etree.XMLSyntaxError as error:
+        words = (error.msg or "unreadable").splitlines()[0][:200]
+        raise ConfigRefused(
+            f"the file is not well-formed XML: {words}",
+            line=error.lineno or None,
+            remedy="repair the file by hand, or restore it from a backup",
+        ) from None
+
+
+def _elements(source: XmlText) -> list[Element]:
+    elements: list[Element] = []
+    open_element: Element | None = None
+    depth = 0
+    for match in _TAG.finditer(source.text):
+        if match["open"] is not None:
+            element = _element(match, len(elements), open_element)
+            elements.append(element)
+            if open_element is not None:
+                open_element.children.append(element)
+            if not element.closed:
+                open_element, depth = element, depth + 1
+        elif match["close"] is not None and open_element is not None:
+            open_element.close_start, open_element.close_end = match.span()
+            open_element, depth = open_element.parent, depth - 1
+        if depth > _MAX_DEPTH:
+            raise ConfigRefused(
+                f"elements are nested deeper than {_MAX_DEPTH}",
+                line=source.line(match.start()),
+                remedy="look at the file",
+            )
+    return elements
+
+
+def _element(match: re.Match[str], index: int, parent: Element | None) -> Element:
+    rest, offset = match["rest"], match.start("rest")
+    attributes = {}
+    for found in _ATTRIBUTE.finditer(rest):
+        quote = '"' if found["double"] is not None else "'"
+        start, end = found.span("double" if quote == '"' else "single")
+        attributes[found["name"]] = Attribute(
+            name=found["name"],
+            value=_meaning(rest[start:end]),
+            start=offset + start,
+            end=offset + end,
+            quote=quote,
+            space=found["space"],
+        )
+    start, end = match.span()
+    return Element(
+        index=index,
+        name=match["open"],
+        start=start,
+        end=end,
+        closed=rest.endswith("/"),
+        parent=parent,
+        attributes=attributes,
+        close_start=start,
+        close_end=end,
+    )
+
+
+def _meaning(raw: str) -> str:
+    """An attribute's value from what stands between its quotes: white space normalised, references resolved."""
+    if "\n" in raw or "\r" in raw or "\t" in raw:
+        raw = raw.replace("\r\n", " ").translate(_WHITE)
+    return _REFERENCE.sub(_resolved, raw) if "&" in raw else raw
+
+
+def _resolved(match: re.Match[str]) -> str:
+    hexadecimal, decimal, name = match.groups()
+    return _PREDEFINED[name] if name else chr(int(hexadecimal, 16) if hexadecimal else int(decimal))
+
+
+def _compare(elements: list[Element], tree: etree._Element) -> None:
+    """Our reading and lxml's are the same, or nothing is edited."""
+    theirs = list(tree.iter("*"))
+    same = len(theirs) == len(elements) and all(
+        element.name.rpartition(":")[2] == etree.QName(other).localname and _values(element) == other.attrib.values()
+        for element, other in zip(elements, theirs, strict=True)
+    )
+    if not same:
+        remedy = "save the file as UTF-8, then run again"
+        raise ConfigRefused("two readers of the file disagree about it", remedy=remedy)
+
+
+def _values(element: Element) -> list[str]:
+    """Values of the attributes, without namespace declarations."""
+    return [
+        attribute.value
+        for attribute in element.attributes.values()
+        if attribute.name != "xmlns" and not attribute.name.startswith("xmlns:")
+    ]

@@ -1,0 +1,199 @@
+r"""The step `cleanup`: removes what runs left on a node, and looks again to prove that it is gone.
+
+Ours are: the folders of runs below `<program_data>\esync-rollout`, and temporary files `*.esync-<pid>.tmp` in the
+folders we write to. Only names we give are removed; what somebody else put there stays and is named.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from tasks.ektron.editions import Layout
+from tasks.fence import FENCE_FILE
+from tasks.observe import stopped_dependents
+from tasks.observe.node import layout_of
+from tasks.step import Done, Work
+from tasks.undo.backups import MANIFEST, changed_in_batches, in_batches, temporary_files
+from workers.errors import NodeRefused
+from workers.records import Change
+from workers.winrm import agent as ops
+from workers.winrm.agent import Op, Reply
+
+__all__ = ["ALL", "FREE", "cleanup"]
+
+ALL = "all"  #: the option that removes every backup, expired or not
+FREE = "fence"  #: the option that frees a node for the next writer, and removes nothing else
+_ENTRIES = 1_000_000
+_KEPT = re.compile(r"[1-9][0-9]*")
+_OURS = {FENCE_FILE, stopped_dependents.FILE}
+
+Entries = tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What one run left: its folder, the kept files, and when it last wrote there."""
+
+    name: str
+    folder: str
+    kept: tuple[str, ...]
+    manifest: bool
+    files_folder: bool
+    last: datetime
+
+    def is_due(self, oldest: datetime) -> bool:
+        """Whether it is expired, or no more than an empty shell."""
+        return self.last < oldest or not (self.kept or self.manifest)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """All that is ours, in the order it may go: the manifest behind the bytes it speaks of."""
+        files = [f"{self.folder}\\files\\{name}" for name in self.kept]
+        if self.files_folder:
+            files.append(f"{self.folder}\\files")
+        if self.manifest:
+            files.append(f"{self.folder}\\{MANIFEST}")
+        return (*files, self.folder)
+
+
+def cleanup(work: Work) -> Done:
+    """Removes backups older than the policy keeps them, all of them with `--all`, never those of a run that goes on.
+
+    Raises:
+        NodeRefused: something that is not ours lies in the way, or something of ours is still there afterwards.
+        AccessDenied: something cannot be removed.
+    """
+    work.say("observing")
+    if FREE in work.options:
+        return _freed(work)
+    layout = _layout(work)
+    runs, now = _runs(work)
+    going_on = work.material.going_on() - {work.run}
+    oldest = now - timedelta(days=work.cluster.policy.keep_backups_days)
+    due = [run for run in runs if run.name not in going_on and (ALL in work.options or run.is_due(oldest))]
+    temporary = temporary_files(work, layout)
+    if due or temporary:
+        work.say("applying")
+        _removed(work, layout, [*temporary, *(part for run in due for part in run.parts)])
+    bare = _proven(work, layout, due)
+    return Done(changes=tuple(_changes(due, temporary)), message=_message(len(runs) - len(due), bare=bare))
+
+
+def _freed(work: Work) -> Done:
+    """Removes the fence file, whatever it holds: this run has the cluster for itself, so there is no writer to mind."""
+    look = [ops.stat(work.fence_file)]
+    (seen,) = work.session.ask(look, deadline=work.deadline)
+    if not seen["exists"]:
+        return Done(message="it is free: there is no fence file")
+    work.say("applying")
+    work.session.ask([ops.remove(work.fence_file)], deadline=work.deadline)
+    (again,) = work.session.ask(look, deadline=work.deadline)
+    if again["exists"]:
+        raise NodeRefused(f"{work.node.name}: the fence file is still there", file=work.fence_file)
+    return Done(changes=(Change(what="fence removed", file=work.fence_file),), message="free for the next writer")
+
+
+def _layout(work: Work) -> Layout:
+    """Where the product lies, by the node's registry; the cluster file's own paths win."""
+    drive = work.session.hello().system_drive
+    guess = layout_of(work.cluster, None, drive)
+    (image,) = work.session.ask([ops.registry(guess.service_key, "ImagePath")], deadline=work.deadline, keep_going=True)
+    return layout_of(work.cluster, str(image["value"]), drive) if image.ok else guess
+
+
+def _runs(work: Work) -> tuple[list[_Run], datetime]:
+    """The runs that left something here, and the node's time."""
+    root = work.own_folder
+    clock, top = work.session.ask([ops.clock(), _list(root)], deadline=work.deadline, keep_going=True)
+    now = ops.time_of(clock["now"])
+    folders = [entry for entry in _entries(work, top) if entry["kind"] == "folder"]
+    paths = [f"{root}\\{entry['name']}" for entry in folders]
+    held = in_batches(work, [_list(path) for path in paths])
+    kept = in_batches(work, [_list(f"{path}\\files") for path in paths])
+    return [
+        _run(path, entry, _entries(work, inside), _entries(work, files), files_folder=files.ok)
+        for entry, path, inside, files in zip(folders, paths, held, kept, strict=True)
+    ], now
+
+
+def _run(path: str, entry: Mapping[str, Any], inside: Entries, files: Entries, *, files_folder: bool) -> _Run:
+    # The manifest tells when the run last wrote; a folder's own time changes when a cleanup is interrupted.
+    manifest = [one for one in inside if one["name"].casefold() == MANIFEST]
+    times = [ops.time_of(one["mtime"]) for one in manifest or (entry, *inside, *files)]
+    return _Run(
+        name=entry["name"],
+        folder=path,
+        kept=tuple(one["name"] for one in files if _KEPT.fullmatch(one["name"])),
+        manifest=bool(manifest),
+        files_folder=files_folder,
+        last=max(times),
+    )
+
+
+def _removed(work: Work, layout: Layout, paths: Iterable[str]) -> None:
+    replies = changed_in_batches(work, layout, [ops.remove(path) for path in paths], keep_going=True)
+    # A folder that still holds something is judged by the second look, which can name what it holds.
+    for reply in replies:
+        if not reply.ok and reply.error not in {"not_found", "failed"}:
+            raise ops.error_of(reply, work.node.name)
+    _removed_if_bare(work)
+
+
+def _removed_if_bare(work: Work) -> None:
+    """Our folder, when nothing is left in it but the fence. That one goes last, and so without its own protection."""
+    (top,) = work.session.ask([_list(work.own_folder)], deadline=work.deadline, keep_going=True)
+    if {entry["name"] for entry in _entries(work, top)} <= {FENCE_FILE}:
+        last = [ops.remove(work.fence_file), ops.remove(work.own_folder)]
+        work.session.ask(last, deadline=work.deadline, keep_going=True)
+
+
+def _proven(work: Work, layout: Layout, due: Iterable[_Run]) -> bool:
+    """Looks again: nothing that was due is there. Gives whether our folder is gone altogether."""
+    still = list(temporary_files(work, layout))
+    (top,) = work.session.ask([_list(work.own_folder)], deadline=work.deadline, keep_going=True)
+    names = {entry["name"] for entry in _entries(work, top)}
+    for run in due:
+        if run.name in names:
+            (inside,) = work.session.ask([_list(run.folder)], deadline=work.deadline, keep_going=True)
+            still += [f"{run.folder}\\{entry['name']}" for entry in _entries(work, inside)] or [run.folder]
+    foreign = [
+        f"{work.own_folder}\\{e['name']}"
+        for e in _entries(work, top)
+        if e["kind"] != "folder" and e["name"] not in _OURS
+    ]
+    still += foreign if ALL in work.options else []
+    if still:
+        raise NodeRefused(
+            f"{work.node.name}: still there after removing: {', '.join(still[:5])}",
+            file=still[0],
+            remedy="it is not ours, or something holds it; look at it, remove it by hand, then clean up again",
+        )
+    return not top.ok
+
+
+def _entries(work: Work, reply: Reply) -> Entries:
+    """What a folder holds; nothing when there is none."""
+    if not reply.ok:
+        if reply.error == "not_found":
+            return ()
+        raise ops.error_of(reply, work.node.name)
+    return tuple(reply["entries"])
+
+
+def _list(path: str) -> Op:
+    return ops.list_folder(path, limit=_ENTRIES)
+
+
+def _changes(due: Iterable[_Run], temporary: Iterable[str]) -> Iterable[Change]:
+    for run in due:
+        yield Change(what="backups removed", file=run.folder, before=f"{len(run.kept)} files of {run.last:%Y-%m-%d}")
+    for path in temporary:
+        yield Change(what="temporary file removed", file=path)
+
+
+def _message(kept: int, *, bare: bool) -> str:
+    if bare:
+        return "nothing of esync is left on this node"
+    return f"backups of {kept} runs stay until they expire" if kept else "no backups are left"

@@ -1,0 +1,147 @@
+"""The step `install_check`: looks at a node. What the look is for depends on the stage of the run.
+
+Before a plan it gathers facts; in a wave it confirms that the plan still fits; at the end it gathers the evidence.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from tasks.ektron.certificates.family import generate_family
+from tasks.ektron.facts import NodeFacts
+from tasks.ektron.wanted import differences, restart_reason
+from tasks.ektron.wording import changed_parts, named
+from tasks.material import OBSERVED, VERIFIED
+from tasks.observe.node import observe, planned_layout
+from tasks.observe.readiness import readiness
+from tasks.observe.replies import cleaned_facts, understood
+from tasks.step import Done, Work
+from tasks.steps.config_edit import editors, tried
+from workers.errors import AccessDenied, NodeRefused, NotEditable, Stale
+from workers.winrm.agent import writer_of
+
+__all__ = ["differing", "install_check"]
+
+_ANY_CERTIFICATE = "TUlJQw=="  #: as good as any other to find out whether a file can be edited
+
+
+def install_check(work: Work) -> Done:
+    """Observes the node.
+
+    Raises:
+        NodeRefused: something the other steps need is missing, or cannot be understood.
+        NotEditable: a file that has to be edited cannot be.
+        Stale: in a wave, the node is not as it was when the plan was made.
+    """
+    work.say("observing")
+    stage = work.turn.stage
+    look = observe(work, probes=stage == "verify")
+    facts, family = look.facts, look.family
+    if stage == "verify":
+        work.material.keep_facts(VERIFIED, facts)
+        return Done(message="looked at everything")
+    if stage == "doctor":
+        return _examined(work, facts)
+    if stage == "wave":
+        return _confirmed(work, facts)
+    work.material.keep_facts(OBSERVED, facts)
+    work.fence.looked(lambda: writer_of(look.fence))
+    if work.is_origin and work.material.family() is None:
+        if family is None and work.cluster.policy.generate_certificates:
+            family = generate_family(work.node.name)
+        if family is not None:
+            work.material.keep_family(family)
+    _require_usable(facts)
+    _require_editable(work, facts, look.contents)
+    return Done(message=f"service {facts.service.state}, build {facts.web.builds.get('ek_buildNumber', 'unknown')}")
+
+
+def _examined(work: Work, facts: NodeFacts) -> Done:
+    """A look before anything is set up. What is missing is for the rules to say, of all nodes at once."""
+    with understood(work.node.name):
+        whole = cleaned_facts(readiness(work, facts))
+    work.material.keep_facts(OBSERVED, whole)
+    seen = whole.system
+    told = f"PowerShell {seen.powershell} {seen.edition}, {seen.os}" if seen else "looked at"
+    return Done(message=f"{told}; service {facts.service.state or 'not installed'}")
+
+
+def _confirmed(work: Work, facts: NodeFacts) -> Done:
+    """The node is still what the plan was made for. A step that was interrupted may have changed it: that is ours."""
+    planned = work.material.planned(work.node.name)
+    if planned is None or planned.fingerprint() == facts.fingerprint():
+        right = _needs_nothing(work, facts)
+        work.material.keep_right(work.node.name, right=right)
+        return Done(message="as planned: it needs nothing" if right else "as planned")
+    raise Stale(
+        f"{work.node.name} changed since the plan was made: {differing(planned, facts)}",
+        remedy="look at what else changes this server, then run again",
+    )
+
+
+def _needs_nothing(work: Work, facts: NodeFacts) -> bool:
+    """What the planner would say of the node as it was just seen; then no later step has to look again."""
+    family = work.material.family_digests()
+    if family is None:
+        return False
+    needed = differences(
+        facts,
+        nodes=work.cluster.node_names,
+        is_origin=work.is_origin,
+        hashes=family.hashes,
+        thumbprint=family.thumbprint,
+    )
+    return not needed and not restart_reason(facts, needed) and facts.service.state == "running"
+
+
+def differing(planned: NodeFacts, facts: NodeFacts) -> str:
+    """What differs between two looks at a node, in a sentence's words."""
+    return named(changed_parts(planned.comparable(), facts.comparable()))
+
+
+def _require_editable(work: Work, facts: NodeFacts, contents: Mapping[str, bytes]) -> None:
+    """Tries the edits on what was read, so that a plan promises nothing that a rollout would refuse.
+
+    Whether an edit is possible does not depend on the value that is put in: where the family is not known yet, because
+    the origin is looked at beside this node, any certificate does. Whether one is needed does, so what is read-only is
+    then for the plan to see.
+
+    Raises:
+        NotEditable: a file cannot be edited, or has to be and is read-only; nothing was written anywhere.
+    """
+    family = work.material.family()
+    value = family.encoded_value if family else _ANY_CERTIFICATE
+    readonly = facts.readonly_configurations if family else ()
+    for path, edit in editors(work, planned_layout(work), value).items():
+        if path in contents:
+            with _foreseen():
+                tried(work, path, edit, contents[path], readonly=path in readonly)
+
+
+@contextmanager
+def _foreseen() -> Iterator[None]:
+    """What would refuse the edit later makes the plan impossible now: no node is written to before all can be."""
+    try:
+        yield
+    except (NodeRefused, AccessDenied) as error:
+        raise NotEditable(error.message, file=error.file, remedy=error.remedy) from error
+
+
+def _require_usable(facts: NodeFacts) -> None:
+    """What every later step needs of a node, checked before anything is written anywhere."""
+    node = facts.node
+    if not facts.service.installed:
+        raise NodeRefused(
+            f"{node}: the Windows service {facts.service.name} is not installed",
+            remedy="install the same version as on the other servers (procedure: min site), or correct `edition`",
+        )
+    copies = [facts.ews.file] if facts.ews is not None and facts.ews.file.exists else []
+    for file in (facts.asset.file, facts.service_config.file, facts.web.file, *copies):
+        if not file.exists:
+            remedy = "install the site, or correct `site` in the cluster file"
+            raise NodeRefused(f"{node}: a configuration file is missing", file=file.path, remedy=remedy)
+        if file.problem:
+            raise NodeRefused(
+                f"{node}: the file cannot be used: {file.problem}",
+                file=file.path,
+                remedy="repair the file on the server, then run again",
+            )

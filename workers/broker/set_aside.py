@@ -1,0 +1,82 @@
+"""Messages that were not let in: the newest of them, short and readable, in one list beside the queues.
+
+Nothing runs from here. `esync doctor` shows it, so that whoever sent them can be told.
+"""
+
+import json
+from contextlib import suppress
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import ResponseError as NotAList
+
+from workers.logs import logger, scrubbed
+from workers.records import Record, now
+from workers.redis.connection import mapped
+
+__all__ = ["KEPT", "SET_ASIDE", "SetAside", "forget", "set_aside", "shown"]
+
+SET_ASIDE = "esync.v1.set_aside"  #: the list's key
+KEPT = 100  #: the newest messages
+LONGEST = 500  #: characters kept of one
+_LOOKED_AT = 2000  #: bytes of a message that are made readable; masking what looks like a URL is slow on long ones
+
+log = logger(__name__)
+
+
+class SetAside(Record):
+    """One message that was not let in."""
+
+    at: str  #: ISO time
+    queue: str
+    reason: str
+    message: str  #: its beginning, as text
+
+
+def set_aside(client: Any, queue: str, item: bytes, reason: str) -> None:  # noqa: ANN401 - kombu's client or ours
+    """Keeps the beginning of a message, and tells the log.
+
+    Raises:
+        RedisError: no connection; a list that is not usable is no reason to stop, the log has been told.
+    """
+    kept = SetAside(at=now().isoformat(timespec="seconds"), queue=queue, reason=reason, message=_readable(item))
+    log.warning("a message was set aside", queue=queue, reason=reason, message=kept.message)
+    try:
+        with client.pipeline() as pipe:
+            pipe.lpush(SET_ASIDE, kept.model_dump_json())
+            pipe.ltrim(SET_ASIDE, 0, KEPT - 1)
+            pipe.execute()
+    except NotAList as error:
+        log.warning("the list of messages set aside cannot be written", error=str(error)[:200])
+
+
+def shown(client: Redis) -> tuple[SetAside, ...]:
+    """The messages set aside, newest first.
+
+    Raises:
+        StoreUnavailable: the broker does not answer.
+    """
+    with mapped():
+        texts = client.lrange(SET_ASIDE, 0, KEPT - 1)
+    found: list[SetAside] = []
+    for text in texts:
+        with suppress(ValueError):  # written by somebody else
+            found.append(SetAside.model_validate_json(text))
+    return tuple(found)
+
+
+def forget(client: Redis) -> None:
+    """Deletes the list.
+
+    Raises:
+        StoreUnavailable: the broker does not answer.
+    """
+    with mapped():
+        client.delete(SET_ASIDE)
+
+
+def _readable(item: bytes) -> str:
+    """The beginning of a message on one line: no control characters, no secrets that we know of."""
+    text = item[:_LOOKED_AT].decode("utf-8", "backslashreplace")
+    clean = "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in scrubbed(text))
+    return clean if len(clean) <= LONGEST else clean[:LONGEST] + f"... ({len(item):,} bytes)"

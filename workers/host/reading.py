@@ -1,0 +1,37 @@
+"""Reads a file that somebody named: a plain file of bounded size, or a sentence why not. Never waits for anybody."""
+
+import os
+from pathlib import Path
+
+from workers.errors import InputRefused
+from workers.host.named_files import NotAllowed, contents
+
+__all__ = ["content_of"]
+
+
+def content_of(path: Path, limit: int, what: str) -> bytes:
+    """The whole content of a plain file.
+
+    A pipe, a device or a folder is refused before it is read: to open a pipe would wait for its writer, and a device
+    may never end.
+
+    Args:
+        path: the file, as it was named.
+        limit: bytes it may have.
+        what: the noun for it in messages, such as `cluster file`.
+
+    Raises:
+        InputRefused: it is not there, no plain file, too large, or cannot be read.
+    """
+    named = f"{what} {str(path)!r}" if not str(path).isprintable() else f"{what} {path}"
+    try:
+        content, _ = contents(Path(os.path.realpath(path)), limit, ())
+    except NotAllowed:
+        raise InputRefused(f"{named} is no plain file", remedy="name a file") from None
+    except OSError as error:
+        raise InputRefused(f"{named} cannot be read: {error.strerror or 'refused'}", remedy="name a file") from None
+    except ValueError:  # a NUL in the name
+        raise InputRefused(f"the name of the {what} cannot be one", remedy="name a file") from None
+    if len(content) > limit:
+        raise InputRefused(f"{named} is too large: more than {limit:,} bytes", remedy="name the right file")
+    return content
