@@ -15,7 +15,7 @@ from pipelines.audit.bundle import EVENTS, bundle_of, write_bundle
 from pipelines.audit.check import check
 from tests.integration.rig import Rig, cluster_of, four_servers, rig_at
 from tests.integration.test_secrets import CONNECTION, needles
-from tests.unit.pipelines.bundled_run import forged
+from tests.unit.pipelines.audit.bundled_run import forged
 from workers.errors import BundleRefused
 from workers.records import Event, Verdict
 

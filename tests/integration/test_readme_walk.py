@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from lab.control.remote import spare_addresses
+from tests.places import ROOT
 
 pytestmark = pytest.mark.integration
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+README = (ROOT / "README.md").read_text()
 BIN = Path(sys.executable).parent
 ACTIVATE = ". .venv/bin/activate"
 PATIENCE = 60.0

@@ -6,21 +6,21 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from lab.control.remote import LabProcess
 from tests.integration.rig import FOUR, Rig, four_servers, rig_at
+from tests.places import ROOT
 from workers.records import Verdict
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).parents[2]
 
 #: Put before the README's lines: the other program has none of our packages.
 ALONE = """
 import json, os, sys
+from tests.places import ROOT
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {"pipelines", "tasks", "workers", "lab"}:

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.engine import connect_engine
 from pipelines.usecases import runs
-from tests.unit.pipelines.sample_run import cluster_of
+from tests.unit.pipelines.report.sample_run import cluster_of
 from workers.errors import StoreUnavailable
 from workers.secrets.vault import new_seal_key
 from workers.settings import Secret, Settings

@@ -19,12 +19,12 @@ from pipelines.engine import CONTROL_TASKS
 from pipelines.rollout import STAGES
 from tasks.celery_tasks import STEPS
 from tasks.cluster import Cluster
+from tests.places import ROOT
 from workers import errors
 from workers.celery_app import CONTROL_QUEUE, NODES_QUEUE
 from workers.errors import EsyncError
 from workers.records import Verdict
 
-ROOT = Path(__file__).parents[3]
 _LOCKED = re.compile(
     r"(?P<name>[a-z0-9-]+)==(?P<version>[^\s;]+)(?: ; [^\\\n/:]+)?(?: \\\n    --hash=sha256:[0-9a-f]{64})+\n"
 )

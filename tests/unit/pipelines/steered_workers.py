@@ -16,7 +16,7 @@ from tasks.execution.leases import LeaseKeeper
 from tasks.execution.runner import NodeBusy, NotNow, StepRunner
 from tasks.material import DIGESTS, OBSERVED, VERIFIED, FamilyDigests
 from tasks.step import CERT_COPY, CONFIG_EDIT, INSTALL_CHECK, SERVICE_RESTART, Done, Step, Work
-from tests.unit.ektron.joined import FOUR, HASHES, THUMBPRINT, joined_node
+from tests.unit.tasks.ektron.joined import FOUR, HASHES, THUMBPRINT, joined_node
 from workers.records import Change, Endpoint, RunState
 from workers.secrets.vault import Vault
 from workers.settings import Settings

@@ -17,7 +17,7 @@ from pipelines.usecases import runs as commands
 from tasks.cluster import Cluster
 from tasks.steering import Steering
 from tests.sampling import examples
-from tests.unit.pipelines.bundled_run import the_cluster
+from tests.unit.pipelines.audit.bundled_run import the_cluster
 from tests.unit.pipelines.steered_workers import PASSWORD, Message, Site, Worker
 from workers.errors import InputRefused
 from workers.records import RunRecord, RunState, Status, Verdict

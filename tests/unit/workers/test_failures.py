@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.cluster import Retries
+from tests.places import DOCS
 from workers import errors
 from workers.errors import (
     AccessDenied,
@@ -94,7 +94,7 @@ def test_the_drawing_names_the_classes() -> None:
 
 def test_the_operators_page_names_every_class_with_its_tries() -> None:
     """docs/operating.md has a line for each class, with the tries the policy gives it by itself."""
-    page = (Path(__file__).parents[3] / "docs" / "operating.md").read_text("utf-8")
+    page = (DOCS / "operating.md").read_text("utf-8")
     rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| (\d+)(, always)? \|", page, re.MULTILINE)
     hopeless = (Failure.REFUSED, Failure.STALE)
     assert [(f.value, str(Retries().attempts(f)), ", always" if f in hopeless else "") for f in Failure] == rows

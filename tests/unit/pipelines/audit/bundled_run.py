@@ -1,0 +1,144 @@
+"""Runs decided by the real rules in a store of this process, from made-up looks at nodes; and their bundles."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+
+from celery import Celery
+
+from pipelines import rollout
+from pipelines.audit.bundle import MANIFEST, RUN, BundledRun, bundle_of, manifest_of
+from pipelines.engine import Engine
+from pipelines.usecases import runs
+from tasks.cluster import Cluster
+from tasks.ektron.facts import NodeFacts
+from tasks.material import DIGESTS, OBSERVED, VERIFIED, FamilyDigests
+from tasks.steering import CANCEL
+from tests.unit.tasks.ektron.joined import FOUR, HASHES, NOW, THUMBPRINT, joined_node
+from workers.records import Change, RunRecord, RunState, Status, StepOutcome, Turn
+from workers.secrets.vault import Vault
+from workers.settings import Settings
+from workers.store import MemoryStore
+
+Look = Callable[[NodeFacts], NodeFacts]  #: what is different about a node
+
+
+def the_cluster(names: Sequence[str] = FOUR) -> Cluster:
+    """S1 and S2, P1 and P2; or only some of them."""
+    nodes = [
+        {"name": name, "host": f"{name.lower()}.example.net", "role": role, "pool": role}
+        for name, role in zip(FOUR, ("staging", "staging", "production", "production"), strict=True)
+        if name in names
+    ]
+    return Cluster.model_validate(
+        {
+            "name": "shop",
+            "edition": "8.0",
+            "origin": "S1",
+            "site": {"path": r"C:\inetpub\wwwroot\site"},
+            "connection": {"user": r"CORP\svc", "secret": "env:SHOP_PASSWORD"},
+            "nodes": nodes,
+        }
+    )
+
+
+class MadeUpRun:
+    """A run from its beginning to its verdict, without nodes and without a broker.
+
+    Args:
+        kind: of the run.
+        before: node -> what is different about it before the run.
+        after: the same, when the run looks at the end.
+        ends: (node, step) -> how the step ends, where it does not end well.
+        cancel_in: the turn in which an operator cancels.
+        locked: another run holds the cluster.
+        names: of the nodes.
+    """
+
+    def __init__(
+        self,
+        kind: str = "rollout",
+        *,
+        before: Mapping[str, Look] | None = None,
+        after: Mapping[str, Look] | None = None,
+        ends: Mapping[tuple[str, str], Status] | None = None,
+        cancel_in: str = "",
+        locked: bool = False,
+        names: tuple[str, ...] = FOUR,
+    ) -> None:
+        self.store = MemoryStore()
+        app = Celery(broker="memory://", backend="cache+memory://")
+        self.engine = Engine(Settings(), self.store, Vault(self.store, None), app)
+        self._looks = {OBSERVED: before or {}, VERIFIED: after or {}}
+        self._ends = ends or {}
+        self._names = names
+        started = runs.start(
+            self.engine, the_cluster(names), kind=kind, who="ops", origin_host="desk-7", reason="new servers"
+        )
+        self.id = started.id
+        self.store.put(self.id, DIGESTS, DIGESTS, self._family().to_json())
+        if locked:
+            self.store.create(RunRecord(id="another-run", cluster="shop", spec={}))
+            self.store.lock_cluster("shop", "another-run", 60)
+        rollout.begin(self.engine, self.id)
+        while self.record.state is not RunState.CONCLUDED:
+            turn = self.record.turns[-1]
+            if turn.name == cancel_in:
+                self.store.flag(self.id, CANCEL, "wrong window")
+            for node in turn.nodes:
+                self._node(turn, node)
+            rollout.join_and_verify(self.engine, self.id, turn.name)
+
+    @property
+    def record(self) -> RunRecord:
+        """The run as it stands."""
+        return self.store.run(self.id)
+
+    def bundle(self) -> dict[str, bytes]:
+        """Its members."""
+        return bundle_of(self.store, runs.summary(self.engine, self.id))
+
+    @staticmethod
+    def _family() -> FamilyDigests:
+        return FamilyDigests(hashes=HASHES, sizes=dict.fromkeys(HASHES, 900), thumbprint=THUMBPRINT)
+
+    def _node(self, turn: Turn, node: str) -> None:
+        ended = False
+        for place, step in enumerate(turn.steps):
+            status = self._ends.get((node, step), Status.UNCHANGED)
+            if turn.stage == "wave" and step == "config_edit" and status is Status.UNCHANGED:
+                status = Status.CHANGED
+            status = Status.SKIPPED if ended else status
+            ended = ended or status.ends_node
+            if not ended:
+                self._look(turn, node)
+            self.store.record(self._outcome(turn, node, step, status, place), 0)
+
+    def _look(self, turn: Turn, node: str) -> None:
+        kind = VERIFIED if turn.stage == "verify" else OBSERVED
+        if turn.stage != "wave":
+            facts = joined_node(node, self._names, origin=node == "S1")
+            if node in self._looks[kind]:
+                facts = self._looks[kind][node](facts)
+            self.store.put(self.id, kind, node, facts.model_dump_json(exclude_defaults=True))
+
+    def _outcome(self, turn: Turn, node: str, step: str, status: Status, place: int) -> StepOutcome:
+        begun = NOW + timedelta(seconds=60 * len(self.record.turns) + place)
+        changes = (Change(what="LoadBalanced", file="web.config", before="0", after="1"),)
+        return StepOutcome(
+            run=self.id,
+            turn=turn.name,
+            node=node,
+            step=step,
+            status=status,
+            message=f"{step} {status}",
+            changes=changes if status is Status.CHANGED else (),
+            started=begun,
+            ended=begun + timedelta(milliseconds=400),
+            worker="w1",
+        )
+
+
+def forged(members: Mapping[str, bytes], **changed: bytes) -> dict[str, bytes]:
+    """Members with some of them changed, and a manifest that says so: what somebody would do who knows the layout."""
+    made = {name: data for name, data in {**members, **changed}.items() if name != MANIFEST}
+    return {**made, MANIFEST: manifest_of(BundledRun.model_validate_json(made[RUN]), made).to_bytes()}

@@ -1,0 +1,70 @@
+"""A run that cannot be read is one line; the verbs go on with the others."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+
+from pipelines import reconcile
+from pipelines.cli.main import run
+from pipelines.engine import Engine, connect_engine
+from pipelines.reconcile import Reconciler
+from tests.unit.pipelines.audit.bundled_run import the_cluster
+from workers.records import RunRecord
+from workers.secrets.vault import new_seal_key
+from workers.settings import Secret, Settings, load_settings
+
+
+@pytest.fixture
+def engine(valkey: Redis, valkey_url: Secret, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """Two runs, one of them spoilt by somebody."""
+    key = new_seal_key()
+    monkeypatch.setenv("ESYNC_BROKER_URL", valkey_url.reveal())
+    monkeypatch.setenv("ESYNC_SEAL_KEY", key.reveal())
+    load_settings.cache_clear()
+    made = connect_engine(Settings())
+    for name in ("good", "spoilt"):
+        made.store.create(RunRecord(id=name, cluster="shop", spec=the_cluster().model_dump(mode="json")))
+    valkey.hset("esync:run:spoilt", mapping={"record": '{"id": ', "token": "another"})
+    yield made
+    made.app.close()
+
+
+@pytest.mark.usefixtures("engine")
+def test_the_others_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """`esync runs` shows what can be read on stdout, and says on stderr what cannot."""
+    assert 0 == run(["runs"])
+    shown = capsys.readouterr()
+    assert "good" in shown.out
+    assert "spoilt" not in shown.out
+    assert "1 run cannot be read" in shown.err
+    assert "spoilt: the record of run spoilt carries no seal" in " ".join(shown.err.split())
+    assert 0 == run(["runs", "--json"])
+    assert ["good"] == [row["run"] for row in json.loads(capsys.readouterr().out)]
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("verb", ["status", "report", "watch", "cancel", "pause", "retry"])
+def test_asked_for_by_its_id_it_is_a_sentence(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its error's name and a remedy, and no traceback."""
+    assert 1 == run([verb, "spoilt", *(["-y"] if verb == "retry" else [])])
+    told = " ".join(capsys.readouterr().err.split())
+    assert "the record of run spoilt carries no seal" in told
+    assert "ESYNC_SEAL_KEY" in told
+    assert "Traceback" not in told
+
+
+def test_the_reconciler_goes_on_with_the_others(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the order of the runs."""
+    seen = []
+
+    def noted(given: Engine, run_id: str, _: object) -> str:
+        seen.append(given.store.run(run_id).id)
+        return ""
+
+    monkeypatch.setattr(reconcile, "push_on", noted)
+    for extra in ("aaa", "zzz"):
+        engine.store.create(RunRecord(id=extra, cluster="shop", spec={}))
+    Reconciler(engine, "w1").look()
+    assert ["aaa", "good", "zzz"] == seen

@@ -1,0 +1,59 @@
+"""Commands that change servers: nobody is there to ask, and nobody agreed beforehand. Played with real processes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.usecases import runs
+from tests.unit.pipelines.audit.bundled_run import MadeUpRun
+from tests.unit.pipelines.cli.test_cli import CLUSTER
+
+ESYNC = [sys.executable, "-c", "import sys; from pipelines.cli.main import main; sys.argv[0] = 'esync'; main()"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """With a cluster file and a saved plan."""
+    made = MadeUpRun("plan")
+    (tmp_path / "cluster.yaml").write_text(CLUSTER)
+    (tmp_path / "plan.json").write_text(runs.saved_plan(made.engine, made.id).model_dump_json())
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin"),
+    [
+        (["rollout", "cluster.yaml"], "/dev/null"),
+        (["rollout", "cluster.yaml", "--json"], "closed"),
+        (["rollout", "plan.json"], "a pipe that says yes"),
+        (["retry", "--json"], "/dev/null"),
+        (["rollback", "last", "--force"], "/dev/null"),
+        (["cleanup", "cluster.yaml", "--all"], "/dev/null"),
+    ],
+    ids=str,
+)
+def test_without_a_terminal_and_without_yes_nothing_begins(folder: Path, arguments: list[str], stdin: str) -> None:
+    """Exit 1, the option is named, and not even a state folder was made: no broker, no worker, no run."""
+    closed = ["sh", "-c", 'exec "$0" "$@" <&-'] if stdin == "closed" else []
+    done = subprocess.run(
+        [*closed, *ESYNC, *arguments],
+        input="y\n" if "pipe" in stdin else None,
+        stdin=subprocess.DEVNULL if stdin == "/dev/null" else None,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=folder,
+        env={**os.environ, "ESYNC_STATE": str(folder / "state")},
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "there is no terminal to ask on; nothing was changed" in done.stderr
+    assert "-y (--yes)" in done.stderr
+    assert not (folder / "state").exists()
+    assert ("--json" in arguments) == (done.stdout != "")
+    if done.stdout:
+        assert "-y" in json.loads(done.stdout)["remedy"]

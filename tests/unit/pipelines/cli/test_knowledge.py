@@ -1,0 +1,115 @@
+"""`esync propagate` and the texts of `explain`: data on stdout, the procedure's answers, refusals in words."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli.main import run
+from pipelines.report.knowledge_text import explanation_lines
+from pipelines.usecases.explain import Told, is_file
+from tasks.ektron.rules.explain import Answer, explain
+from tasks.ektron.rules.invariants import judge
+from tests.unit.pipelines.report.sample_run import sample
+from tests.unit.tasks.ektron.joined import broken, joined_cluster
+from tests.unit.tasks.ektron.rules.breakages import BREAKAGES, field
+from workers.records import now
+
+CLUSTER = """\
+name: shop
+edition: 8.5
+origin: A1
+site: {path: 'C:\\inetpub\\wwwroot\\shop'}
+connection: {user: svc, secret: "env:ESYNC_SHOP_PASSWORD"}
+nodes:
+  - {name: A1, host: 127.0.0.9, role: staging, pool: staging}
+  - {name: B1, host: 127.0.0.8, role: production, pool: production}
+"""
+
+
+def reach(out: str) -> dict[str, str]:
+    """Server -> answer, out of the JSON."""
+    return {server["server"]: server["reach"] for server in json.loads(out)["servers"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--from", "S1", "--direction", "upload"], "yes yes yes yes"),
+        (["--from", "S1", "--direction", "bidirectional"], "yes yes yes yes"),
+        (["--from", "S2", "--direction", "download"], "yes yes no no"),
+        (["--from", "S2", "--direction", "download", "--then", "S2:upload"], "yes yes yes yes"),
+        (["--from", "S1", "--direction", "download"], "yes unknown unknown unknown"),
+        (["--from", "S2", "--direction", "upload"], "yes unknown unknown unknown"),
+        ([], "yes no no no"),
+        (["--from", "S1", "--down", "P2"], "yes yes yes no"),
+        (["--from", "S1", "--path", "web.config"], "yes no no no"),
+    ],
+)
+def test_the_procedures_four_servers(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a cluster file the procedure's example is answered, as the procedure answers it."""
+    assert run(["propagate", "--changed", "S1", *arguments, "--json"]) == 0
+    assert dict(zip(("S1", "S2", "P1", "P2"), expected.split(), strict=True)) == reach(capsys.readouterr().out)
+
+
+def test_the_servers_of_a_cluster_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a cluster file its nodes are asked about; people get a row a server and the best initiator."""
+    (tmp_path / "shop.yaml").write_text(CLUSTER)
+    assert run(["propagate", str(tmp_path / "shop.yaml"), "--changed", "a1", "--from", "A1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert ["A1", "yes"] == lines[0].split()[:2]
+    assert ["B1", "yes"] == lines[1].split()[:2]
+    assert any(line.startswith("best: upload on A1") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--changed", "X9"], "no server 'X9'"),
+        (["--changed", "S1", "--from", "P1"], "production server"),
+        (["--changed", "S1", "--then", "S2"], "is no sync"),
+        (["--changed", "S1", "--then", "S2:sideways"], "is no sync"),
+    ],
+)
+def test_what_may_not_be_asked(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Unknown servers, syncs from production and misspelt syncs are refused with what to do instead."""
+    assert run(["propagate", *arguments]) == 1
+    told = capsys.readouterr()
+    assert words in told.err
+    assert "  do: " in told.err
+    assert told.out == ""
+
+
+@pytest.mark.parametrize("name", BREAKAGES)
+def test_every_cause_is_told_with_what_to_do(name: str) -> None:
+    """For every single breakage the text has the rule, what was seen, and a remedy, in a screen."""
+    node, breakage, _ = BREAKAGES[name]
+    answer = explain(node, judge(broken(node, breakage)))
+    lines = list(explanation_lines(answer, "verify r-1, 0 minutes ago"))
+    assert lines[0].startswith(f"{node} ")
+    assert len(lines) <= 24
+    if answer.answer is Answer.CAUSE:
+        assert answer.cause is not None
+        text = " ".join(" ".join(lines).split())
+        assert lines[0] == f"{node} is not joined: {answer.cause.invariant}"
+        assert " ".join(answer.cause.remedy.split()) in text
+
+
+@pytest.mark.parametrize(("node", "broken_node", "code"), [("P1", "P1", 5), ("S2", "P1", 5), ("P1", "", 0)])
+def test_exit_codes_of_explain(node: str, broken_node: str, code: int) -> None:
+    """5 where the node or another keeps the cluster from being joined, 0 where nothing does."""
+    cluster = broken(broken_node, field(asset__load_balanced="0")) if broken_node else joined_cluster()
+    ended = sample().record.model_copy(update={"ended": now() - timedelta(minutes=3)})
+    told = Told(explain(node, judge(cluster)), ended)
+    assert code == told.exit_code
+    assert told.seen_by.endswith("3 minutes ago")
+
+
+def test_a_file_is_told_from_a_run(tmp_path: Path) -> None:
+    """What ends as YAML or is a file is a cluster file; anything else is a run or a cluster's name."""
+    (tmp_path / "odd").write_text("")
+    assert is_file("cluster.yaml")
+    assert is_file(str(tmp_path / "odd"))
+    assert not is_file("20261123-191500-four-servers-7f3a")
+    assert not is_file("last")

@@ -1,0 +1,228 @@
+"""Watching a run, without a terminal and without a store."""
+
+import io
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+from celery import Celery
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from pipelines.cli import follow as attend
+from pipelines.cli import live
+from pipelines.cli.live import Glance, draw, feed_of, follow, line
+from pipelines.engine import Engine
+from pipelines.local.services import Running
+from pipelines.report.build import build
+from pipelines.run.progress import COLUMNS, Board
+from tests.unit.pipelines.report.sample_run import Sample, cluster_of, sample
+from workers.errors import RunUnknown, StoreUnavailable
+from workers.records import Event, RunRecord, RunState, Status
+from workers.secrets.vault import Vault
+from workers.settings import Settings
+from workers.store import MemoryStore
+
+
+class Replay:
+    """A feed that gives a made-up run a few events at a time."""
+
+    def __init__(self, made: Sample, size: int = 7, trouble: Sequence[int] = ()) -> None:
+        self.made = made
+        self.size = size
+        self.trouble = set(trouble)
+        self.looks = 0
+
+    def __call__(self, after: str) -> Glance:
+        """The next few events; the run is over with the last of them."""
+        self.looks += 1
+        if self.looks in self.trouble:
+            raise StoreUnavailable("the run store cannot be reached")
+        start = int(after.partition("-")[0]) if after else 0
+        events = self.made.events[start : start + self.size]
+        over = start + len(events) == len(self.made.events)
+        turns = tuple(t for t in self.made.record.turns if any(e.turn == t.name for e in self.made.events[: start + 7]))
+        going = {"state": RunState.RUNNING, "verdict": None, "ended": None, "turns": turns}
+        return Glance(self.made.record if over else self.made.record.model_copy(update=going), events)
+
+
+def _console(*, terminal: bool = False, height: int = 40, encoding: str = "utf-8") -> tuple[Console, io.StringIO]:
+    class Screen(io.StringIO):
+        @property
+        def encoding(self) -> str:  # type: ignore[override]
+            return encoding
+
+    screen = Screen()
+    return Console(file=screen, force_terminal=terminal, width=140, height=height, color_system=None), screen
+
+
+def _drawn(made: Sample, events: Sequence[Event], *, height: int = 40, encoding: str = "utf-8") -> list[str]:
+    console, screen = _console(height=height, encoding=encoding)
+    board = Board(made.record)
+    board.take(made.record, events)
+    console.print(draw(board, console))
+    return [text.rstrip() for text in screen.getvalue().splitlines()]
+
+
+def test_without_a_terminal_each_event_is_a_line() -> None:
+    """One plain line an event, in order, but for the starts of steps; the record at the end is returned."""
+    made = sample(failed=["P2"])
+    console, screen = _console()
+    assert made.record == follow(Replay(made), console, interval=0)
+    lines = screen.getvalue().splitlines()
+    assert len([e for e in made.events if e.kind != "step.started"]) == len(lines)
+    assert lines[0] == "    0.0 s  run started  rollout of shop"
+    assert any(
+        text.endswith("s  wave-2  P2  config_edit  failed (refused): the file is read-only on P2") for text in lines
+    )
+    assert lines[-1] == "   48.2 s  run concluded  failed: 1 of 4 nodes failed"
+
+
+def test_lines_hold_no_control_characters() -> None:
+    """A node cannot steer the terminal or forge a line through its message."""
+    event = Event(kind="step.ended", node="P1", status="failed", message="\x1b[2J\nrun concluded  joined")
+    assert "\x1b" not in line(sample().record, event)
+    assert "\n" not in line(sample().record, event)
+
+
+def test_on_a_terminal_the_grid_ends_complete() -> None:
+    """The last picture on a terminal shows the verdict and every node."""
+    console, screen = _console(terminal=True)
+    follow(Replay(sample(failed=["P2"])), console, interval=0)
+    last = screen.getvalue().rpartition("rollout of shop")[2]
+    assert last.lstrip().startswith("FAILED")
+    assert [name for name in ("S1", "S2", "P1", "P2") if name in last] == ["S1", "S2", "P1", "P2"]
+
+
+def test_a_store_that_is_away_for_a_while_is_ridden_out() -> None:
+    """A store that does not answer for a moment is said once, and the run is followed on."""
+    console, screen = _console()
+    follow(Replay(sample(), trouble=[2, 3, 4]), console, interval=0)
+    assert screen.getvalue().count("trying again") == 1
+    assert "run concluded" in screen.getvalue()
+
+
+def test_a_store_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the store has been away too long the error is the operator's."""
+    monkeypatch.setattr(live, "PATIENCE", 0.02)
+    with pytest.raises(StoreUnavailable):
+        follow(Replay(sample(), trouble=range(2, 10_000)), _console()[0], interval=0.005)
+
+
+def test_a_run_that_nobody_takes_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When no worker begins the run, the operator is told what may be missing."""
+    monkeypatch.setattr(live, "UNTAKEN", 0.0)
+    made = sample()
+    waiting = Glance(made.record.model_copy(update={"state": RunState.CREATED, "verdict": None, "turns": ()}), ())
+    looks = iter([waiting, waiting, Glance(made.record, made.events), Glance(made.record, ())])
+    console, screen = _console()
+    follow(lambda _: next(looks), console, interval=0)
+    assert screen.getvalue().startswith("no worker has taken the run yet")
+
+
+def test_the_grid_of_a_moment() -> None:
+    """In the middle of a wave the grid shows what is done, what runs and what waits."""
+    made = sample()
+    until = next(n for n, e in enumerate(made.events) if e.step == "cert_copy" and e.kind == "step.started")
+    lines = _drawn(made, made.events[: until + 1], encoding="ascii")
+    assert lines[1].split() == ["node", "pool", "wave", *COLUMNS.values()]
+    s1 = lines[2].split()
+    assert s1[:6] == ["S1", "staging", "wave-1", "=", "=", "~"]
+    assert s1[6] in set(r"-\|/")
+    assert s1[7:] == [".", ".", "changed"]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_what_is_said_of_a_node_squeezes_nothing_else(width: int) -> None:
+    """However long the words of a failure are, names, waves and headings stand whole, and no line is wrapped."""
+    made = sample(failed=["P2"])
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=width, height=40, color_system=None)
+    board = Board(made.record)
+    long = [e.model_copy(update={"message": e.message * 9}) if e.status == "failed" else e for e in made.events]
+    board.take(made.record, long)
+    console.print(draw(board, console))
+    lines = screen.getvalue().splitlines()
+    assert ["node", "pool", "wave", *COLUMNS.values()] == lines[1].split()
+    assert [
+        ["S1", "staging", "wave-1"],
+        ["S2", "staging", "wave-1"],
+        ["P1", "live", "wave-2"],
+        ["P2", "live", "wave-2"],
+    ] == [text.split()[:3] for text in lines[2:]]
+
+
+@pytest.mark.parametrize(("nodes", "height"), [(40, 50), (12, 14)])
+def test_many_nodes_are_summed_up(nodes: int, height: int) -> None:
+    """Where nodes do not fit, each turn is a bar, and only nodes that failed have a row."""
+    made = sample(cluster_of(4, nodes - 4), failed=["P3", "P5"])
+    lines = _drawn(made, made.events, height=height)
+    assert [text.split()[0] for text in lines[1:6]] == ["canary", "observe", "wave-1", "wave-2", "verify"]
+    assert lines[4].split()[2:] == [f"{nodes - 4}/{nodes - 4}", "2", "failed"]
+    assert [text.split()[0] for text in lines[7:]] == ["P3", "P5"]
+    assert len(lines) <= height
+
+
+def test_a_failed_node_stays_failed() -> None:
+    """That a later look at a failed node succeeds does not make it look well."""
+    made = sample(failed=["P2"])
+    board = Board(made.record)
+    board.take(made.record, made.events)
+    assert board.outcome("P2") is Status.FAILED
+    assert board.lost("wave-2") == {Status.FAILED: 1}
+    assert board.running() == []
+
+
+def test_the_live_view_agrees_with_the_report() -> None:
+    """At the end of a run both count the same outcomes."""
+    made = sample(cluster_of(2, 20), failed=["P2", "P9"], unreachable=["P4"])
+    board = Board(made.record)
+    board.take(made.record, made.events)
+    assert build(made).totals == {status.value: count for status, count in board.counts().items()}
+
+
+@given(data=st.data())
+def test_late_and_double_events_change_nothing(data: st.DataObject) -> None:
+    """Events may be delivered in pieces of any size and again: the board is the same."""
+    made = sample(failed=["P2"])
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(made.events)), max_size=5)))
+    once, pieces = Board(made.record), Board(made.record)
+    once.take(made.record, made.events)
+    for start, end in pairwise([0, *cuts, len(made.events)]):
+        pieces.take(made.record, made.events[start:end])
+        pieces.take(made.record, [e for e in made.events[start:end] if e.kind == "step.ended"])
+    assert (once.cells, once.counts(), once.said) == (pieces.cells, pieces.counts(), pieces.said)
+
+
+def test_feed_reads_a_store() -> None:
+    """A feed gives the run as the store has it, and the events since the last look."""
+    store, made = MemoryStore(), sample()
+    store.create(made.record)
+    first = store.note(made.record.id, made.events[0])
+    feed = feed_of(store, made.record.id)
+    assert feed("").events[-1] == first
+    assert feed(first.id).events == ()
+    assert isinstance(feed("").record, RunRecord)
+    with pytest.raises(RunUnknown):
+        feed_of(store, "no-such-run")("")
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"), [("", "you left; the run goes on"), ("rollout", "the worker stops with this command")]
+)
+def test_leaving_says_what_becomes_of_the_run(own: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C says whether the run goes on, and how to watch it; the command ends as interrupted."""
+
+    def interrupted(*_: object) -> RunRecord:
+        raise KeyboardInterrupt
+
+    made, (console, screen) = sample(), _console()
+    store = MemoryStore()
+    store.create(made.record)
+    engine = Engine(Settings(), store, Vault(store, None), Celery())
+    monkeypatch.setattr(attend, "follow", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        attend.watch(Running(engine, own), made.record, console)
+    assert expected in screen.getvalue()
+    assert f"esync watch {made.record.id}" in screen.getvalue()

@@ -1,0 +1,232 @@
+"""The cluster file: what is accepted, what is refused, and in which words."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from pipelines.cluster_file.loader import ClusterRefused, load_cluster, read_cluster
+from pipelines.cluster_file.problems import ALLOWED, _model_in
+from tasks.cluster import Cluster, ClusterFile, Connection, ConnectionOverride, Deadlines, Node, Policy, Role, Site
+from tests.places import CASE_FOLDERS
+from workers.errors import InputRefused
+from workers.records import Transport
+
+CASES = CASE_FOLDERS / "cluster"
+PLANTED = "pl4nted-Passw0rd"
+VALID = """\
+name: shop
+edition: 8.5
+origin: s1
+site:
+  path: C:\\inetpub\\wwwroot\\shop
+connection: &corp
+  transport: kerberos
+  user: CORP\\svc-esync
+  secret: env:ESYNC_SHOP_PASSWORD
+policy:
+  waves: [1, "50%", 100%]
+  deadlines: {connect: 5, step: 120.5}
+nodes:
+  - {name: S1, host: s1.example.net, role: staging, pool: staging}
+  - name: 1E5
+    host: 10.0.0.7
+    role: production
+    pool: live
+    connection:
+      <<: *corp
+      port: 5987
+"""
+
+
+def _refused(text: str | bytes, folder: Path = CASES) -> ClusterRefused:
+    content = text.encode() if isinstance(text, str) else text
+    with pytest.raises(ClusterRefused) as caught:
+        read_cluster(content, file="cluster.yaml", folder=folder)
+    return caught.value
+
+
+@pytest.mark.parametrize("case", sorted(CASES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_broken_file_names_every_mistake(case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each broken file gives exactly the lines that stand beside it, and never a planted password."""
+    monkeypatch.chdir(case.parent)
+    with pytest.raises(ClusterRefused) as caught:
+        load_cluster(case.name)
+    said = [str(problem).replace(f"{case.parent}/", "<folder>/") for problem in caught.value.problems]
+    assert case.with_suffix(".txt").read_text().splitlines() == said
+    assert PLANTED not in f"{caught.value}{caught.value!r}{caught.value.problems}"
+
+
+def test_cases_are_many() -> None:
+    """The case folder is found and holds what it should."""
+    assert len(list(CASES.glob("*.yaml"))) >= 75
+
+
+def test_valid_file_becomes_a_cluster() -> None:
+    """A file with numbers for text, an anchor with a merge key and its own sizes of waves is read as meant."""
+    cluster = read_cluster(VALID.encode(), file="cluster.yaml", folder=CASES)
+    connection = Connection(transport=Transport.KERBEROS, user="CORP\\svc-esync", secret="env:ESYNC_SHOP_PASSWORD")
+    s1 = Node(name="S1", host="s1.example.net", role=Role.STAGING, pool="staging")
+    assert cluster == Cluster(
+        name="shop",
+        edition="8.5",
+        origin="s1",
+        site=Site(path="C:\\inetpub\\wwwroot\\shop"),
+        connection=connection,
+        policy=Policy(waves=(1, "50%", "100%"), deadlines=Deadlines(connect=5, step=120.5)),
+        nodes=(s1, cluster.nodes[1]),
+        folder=str(CASES),
+    )
+    assert cluster.nodes[1].name == "1E5"
+    assert cluster.endpoint("1e5").port == 5987
+
+
+def test_relative_files_are_resolved_against_the_file(tmp_path: Path) -> None:
+    """`ca_file` and a `file:` secret are absolute afterwards, also those of one node."""
+    (tmp_path / "ca.pem").write_bytes((CASES / "ca.pem").read_bytes())
+    (tmp_path / "password").write_text(PLANTED)
+    text = VALID.replace("env:ESYNC_SHOP_PASSWORD", "file:password").replace(
+        "      port: 5987", "      ca_file: ca.pem"
+    )
+    (tmp_path / "cluster.yaml").write_text(text)
+    cluster = load_cluster(tmp_path / "cluster.yaml")
+    assert cluster.connection.secret == f"file:{tmp_path}/password"
+    assert cluster.endpoint("1E5").ca_file == str(tmp_path / "ca.pem")
+    assert PLANTED not in cluster.model_dump_json()
+    assert cluster.folder == str(tmp_path)
+
+
+def test_a_cluster_file_cannot_say_where_it_lies(tmp_path: Path) -> None:
+    """The folder that secrets may come from is noted by who reads the file."""
+    (tmp_path / "cluster.yaml").write_text("folder: /\n" + VALID)
+    with pytest.raises(ClusterRefused, match="folder: unknown key"):
+        load_cluster(tmp_path / "cluster.yaml")
+
+
+def test_a_pipe_is_no_secret_and_no_certificate(tmp_path: Path) -> None:
+    """Nobody waits for what will never be written into it."""
+    os.mkfifo(tmp_path / "pipe")
+    text = VALID.replace("env:ESYNC_SHOP_PASSWORD", "file:pipe").replace("      port: 5987", "      ca_file: pipe")
+    (tmp_path / "cluster.yaml").write_text(text)
+    with pytest.raises(ClusterRefused) as caught:
+        load_cluster(tmp_path / "cluster.yaml")
+    assert {"secret", "ca_file"} == {problem.path.rpartition(".")[2] for problem in caught.value.problems}
+
+
+@pytest.mark.parametrize("named", ["no-such.yaml", "", ".", "a\0b"])
+def test_file_that_cannot_be_read_is_refused(named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing file, a folder and an impossible name are refused with a remedy."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputRefused) as caught:
+        load_cluster(named)
+    assert caught.value.remedy
+    assert caught.value.exit_code == 1
+
+
+def test_not_utf8_names_the_line() -> None:
+    """Text in another encoding is refused with the line of the first byte that does not fit."""
+    refused = _refused("name: shop\nedition: m\xfcll\n".encode("latin-1"))
+    assert str(refused.problems[0]) == "cluster.yaml:2: not UTF-8 text; save the file as UTF-8"
+
+
+def test_byte_order_mark_and_windows_line_ends_are_fine() -> None:
+    """A file from Notepad is read like any other."""
+    content = b"\xef\xbb\xbf" + VALID.replace("\n", "\r\n").encode()
+    assert read_cluster(content, file="x", folder=CASES).name == "shop"
+
+
+def test_larger_than_the_bound_is_refused(tmp_path: Path) -> None:
+    """A file of more than 1 MB is not even read."""
+    (tmp_path / "big.yaml").write_bytes(b"#" * 1_000_001)
+    started = time.monotonic()
+    with pytest.raises(InputRefused, match="too large: more than 1,000,000 bytes"):
+        load_cluster(tmp_path / "big.yaml")
+    assert time.monotonic() - started < 1
+
+
+def test_many_problems_are_all_kept_and_the_message_is_bounded() -> None:
+    """The message lists a hundred problems, `problems` holds every one."""
+    nodes = "".join(f"  - {{name: N{i}, host: n{i}, role: x, pool: p}}\n" for i in range(300))
+    refused = _refused(VALID[: VALID.index("nodes:")] + "nodes:\n" + nodes)
+    assert len(refused.problems) == 301
+    assert "... and 201 more" in str(refused)
+
+
+def test_five_thousand_nodes_are_checked_quickly() -> None:
+    """5,000 nodes take less than 2 s on a free core; the bound here leaves room for a busy machine."""
+    nodes = "".join(
+        f"  - name: N{i}\n    host: n{i}.example.net\n    role: production\n    pool: live\n" for i in range(4998)
+    )
+    started = time.process_time()
+    cluster = read_cluster((VALID + nodes).encode(), file="x", folder=CASES)
+    assert len(cluster.nodes) == 5000
+    assert time.process_time() - started < 5
+
+
+def _leaves(model: type[BaseModel], prefix: str = "") -> set[str]:
+    """The paths of all keys that hold a value, without indices; a node's own connection has the cluster's words."""
+    found: set[str] = set()
+    for key, field in model.model_fields.items():
+        inner = _model_in(field.annotation)
+        if inner is None:
+            found.add(prefix + key)
+        elif inner is not ConnectionOverride:
+            found |= _leaves(inner, f"{prefix}{key}.")
+    return found
+
+
+def test_every_checked_key_has_words() -> None:
+    """Each leaf of the schema has a sentence about what may stand there, and no sentence is left over."""
+    assert _leaves(ClusterFile) | {"nodes"} == set(ALLOWED)
+
+
+_PIECES = st.one_of(
+    st.sampled_from("\t\n:&*!'\"{}[]#|>?\\-~=@`%\x00\x85\ud7ff\ufeff\U0001f600"),
+    st.sampled_from([": ", "- ", "&a", "*a", "!!binary ", "%YAML 1.x\n", "---\n", "...\n", "<<: ", "null", "true"]),
+    st.sampled_from(["1e999", "0o8", "0x", "0b2", "9" * 5000, "2001-01-01", ".inf", ".nan", "1_000", '"\\ud800"']),
+)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_any_mutation_is_read_or_refused(data: st.DataObject) -> None:
+    """Whatever is inserted, removed or doubled in a valid file, it is read or refused; nothing else is raised."""
+    text = VALID
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(text)))
+        end = data.draw(st.integers(start, min(len(text), start + 30)))
+        piece = data.draw(st.one_of(_PIECES, st.text(max_size=5), st.just(text[start:end] * 2), st.just("")))
+        text = text[:start] + piece + text[end:]
+    try:
+        read_cluster(text.encode("utf-8", "surrogatepass"), file="cluster.yaml", folder=CASES)
+    except InputRefused as refused:
+        assert str(refused).encode()  # noqa: PT017 - either way is fine; a refusal must be printable
+
+
+@settings(max_examples=200, deadline=None)
+@given(content=st.binary(max_size=200))
+def test_any_bytes_are_refused(content: bytes) -> None:
+    """Bytes that are no cluster file are refused, never an accident."""
+    assert _refused(content).problems
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    key=st.sampled_from(["secret", "  secret", "Secret", "password", "secret ", "x"]),
+    separator=st.sampled_from(
+        [": ", ":", " ", ": !", ": &", ": *", ": '", ': "', ": {", ": [", ": |\n    ", "= ", ": @"]
+    ),
+    indent=st.integers(0, 6),
+)
+def test_literal_password_is_never_echoed(key: str, separator: str, indent: int) -> None:
+    """However a password is put beside the secret, by slip or misunderstanding, no message holds it."""
+    line = " " * indent + key + separator + PLANTED
+    text = VALID.replace("  secret: env:ESYNC_SHOP_PASSWORD", line)
+    try:
+        read_cluster(text.encode(), file="cluster.yaml", folder=CASES)
+    except ClusterRefused as refused:
+        assert PLANTED not in f"{refused}{refused.problems!r}"  # noqa: PT017 - some slips still make a valid file

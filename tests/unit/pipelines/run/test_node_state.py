@@ -1,0 +1,206 @@
+"""What is true of a node now: proven over every combination of ends, and on runs decided by the real rules."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.report.build import build
+from pipelines.report.text import to_text
+from pipelines.run.node_results import NodeResult
+from pipelines.run.node_state import STANDINGS, Stand, Standing, stand
+from pipelines.run.plan import NodePlan
+from pipelines.usecases import runs as commands
+from tasks.ektron.facts import NodeFacts
+from tests.places import DOCS
+from tests.unit.pipelines.audit.bundled_run import MadeUpRun
+from workers.errors import Failure
+from workers.records import Change, Status, StepOutcome
+
+STEPS = ("config_edit", "cert_copy", "service_restart")
+AT = datetime(2026, 11, 23, tzinfo=UTC)
+FINE = (Status.CHANGED, Status.UNCHANGED)
+
+#: How a step can end: what it did, and whether it had begun to change the node.
+End = tuple[Status, bool]
+GOOD: tuple[End, ...] = ((Status.CHANGED, False), (Status.UNCHANGED, False))
+BAD: tuple[End, ...] = tuple(product((Status.FAILED, Status.UNREACHABLE, Status.CANCELLED), (False, True)))
+NOT_TRIED: End = (Status.SKIPPED, False)
+
+
+def _outcome(step: str, end: End) -> StepOutcome:
+    status, touched = end
+    failure = Failure.FAILED if status is Status.FAILED else None
+    return StepOutcome(
+        run="r", turn="wave-1", node="P1", step=step, status=status, touched=touched, failure=failure, started=AT,
+        ended=AT,
+    )  # fmt: skip
+
+
+def _ways() -> list[tuple[End, ...]]:
+    """Every way a node can go through the steps of its wave: good ends up to a bad one, after which none is tried."""
+    ways: list[tuple[End, ...]] = []
+    for good in range(len(STEPS) + 1):
+        for before in product(GOOD, repeat=good):
+            rest = len(STEPS) - good
+            ways += [before] if not rest else [(*before, bad, *[NOT_TRIED] * (rest - 1)) for bad in BAD]
+    return ways
+
+
+def _plan(*, changes: bool, restart: bool) -> NodePlan:
+    wanted = (Change(what="LoadBalanced", file="web.config"),) if changes else ()
+    return NodePlan(node="P1", changes=wanted, restart="because" if restart else "", fingerprint="f")
+
+
+def _stand(way: Sequence[End], **more: NodePlan | None) -> Stand:
+    return stand(STEPS, {step: _outcome(step, end) for step, end in zip(STEPS, way, strict=False)}, **more)
+
+
+PLANS = [None, *(_plan(changes=changes, restart=restart) for changes, restart in product((True, False), repeat=2))]
+
+
+@pytest.mark.parametrize("needed", PLANS)
+@pytest.mark.parametrize("way", _ways(), ids=lambda way: "-".join(f"{s.value}{'*' * t}" for s, t in way))
+def test_nothing_is_said_that_the_steps_did_not_do(way: tuple[End, ...], needed: NodePlan | None) -> None:
+    """In each of all ways through a wave, what is said follows from what was done, and only that."""
+    now = _stand(way, needed=needed)
+    done = [step for step, (status, _) in zip(STEPS, way, strict=True) if status in FINE]
+    changed = any(status is Status.CHANGED for status, _ in way)
+    touched = [step for step, (_, begun) in zip(STEPS, way, strict=True) if begun]
+    if touched:
+        assert now.standing is Standing.BROKEN_OFF
+        assert touched[0] in now.sentence
+    elif not changed:
+        assert now.standing in {Standing.RIGHT, Standing.UNTOUCHED}
+        assert (now.standing is Standing.RIGHT) == (len(done) == 3 or (needed is not None and needed.empty))
+    elif len(done) == 3:
+        assert now.standing is Standing.DONE
+    elif done == list(STEPS[:2]):
+        owed = needed is None or bool(needed.restart)
+        assert now.standing is (Standing.RESTART_OWED if owed else Standing.DONE)
+    else:
+        assert now.standing is Standing.PARTLY
+        assert all(step in now.sentence for step in STEPS)
+
+
+@pytest.mark.parametrize("missing", PLANS[1:])
+@given(way=st.sampled_from(_ways()))
+def test_a_look_beats_what_the_steps_said(missing: NodePlan, way: tuple[End, ...]) -> None:
+    """Where the node was looked at after all steps, that decides what is true of it."""
+    changed = any(status is Status.CHANGED or touched for status, touched in way)
+    now = _stand(way, missing=missing)
+    if missing.empty:
+        assert now.standing is (Standing.DONE if changed else Standing.RIGHT)
+    elif not missing.changes:
+        assert now.standing is Standing.RESTART_OWED
+        assert missing.restart in now.sentence
+    else:
+        assert now.standing is (Standing.PARTLY if changed else Standing.UNTOUCHED)
+
+
+def test_a_step_that_was_refused_its_first_file_changed_nothing() -> None:
+    """Where all that was wanted is still missing and no step says that it changed anything, the node is untouched."""
+    wanted = _plan(changes=True, restart=True)
+    assert Standing.UNTOUCHED is _stand([(Status.FAILED, True)], needed=wanted, missing=wanted).standing
+    fewer = wanted.model_copy(update={"changes": (*wanted.changes, Change(what="encodedValue", file="web.config"))})
+    assert Standing.PARTLY is _stand([(Status.FAILED, True)], needed=fewer, missing=wanted).standing
+    taken_back = [(Status.CHANGED, False), (Status.FAILED, True)]
+    assert Standing.PARTLY is _stand(taken_back, needed=wanted, missing=wanted).standing
+
+
+@pytest.mark.parametrize("length", [0, 1, 2])
+def test_a_step_without_an_outcome_is_under_way(length: int) -> None:
+    """While a run goes on, the first step that has not ended is named."""
+    now = _stand([(Status.CHANGED, False)] * length)
+    assert now == Stand(Standing.UNDER_WAY, f"under way: {STEPS[length]} runs, or waits for its turn")
+
+
+def test_a_node_that_had_no_turn_is_untouched() -> None:
+    """Before its wave a node is untouched, or right where the plan wants nothing; an owed restart is not forgotten."""
+    assert stand((), {}).standing is Standing.UNTOUCHED
+    assert stand((), {}, needed=_plan(changes=False, restart=False)).standing is Standing.RIGHT
+    assert "still is: because" in stand((), {}, needed=_plan(changes=False, restart=True)).sentence
+
+
+@pytest.mark.parametrize(
+    ("step", "end", "standing"),
+    [
+        ("rollback", (Status.CHANGED, False), Standing.DONE),
+        ("rollback", (Status.FAILED, False), Standing.UNTOUCHED),
+        ("rollback", (Status.FAILED, True), Standing.BROKEN_OFF),
+        ("rollback", (Status.UNCHANGED, False), Standing.RIGHT),
+        ("cleanup", (Status.CHANGED, False), Standing.DONE),
+    ],
+)
+def test_undoing_is_told_alike(step: str, end: End, standing: Standing) -> None:
+    """A rollback and a cleanup have one step that changes a node."""
+    assert standing is stand((step,), {step: _outcome(step, end)}).standing
+
+
+def test_every_standing_has_its_place() -> None:
+    """The order in which standings are shown has each of them once."""
+    assert sorted(Standing) == sorted(STANDINGS)
+
+
+def test_the_operators_page_names_every_standing() -> None:
+    """docs/operating.md says what each standing means."""
+    page = (DOCS / "operating.md").read_text("utf-8")
+    section = page.partition("## How a node stands")[2].partition("\n## ")[0]
+    assert sorted(Standing) == sorted(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
+
+
+def _needing(facts: NodeFacts) -> NodeFacts:
+    return facts.model_copy(update={"asset": facts.asset.model_copy(update={"load_balanced": "0"})})
+
+
+def _results(run: MadeUpRun) -> dict[str, NodeResult]:
+    return {result.node: result for result in commands.summary(run.engine, run.id).nodes}
+
+
+def test_a_cancelled_run_says_what_is_true_of_each_node() -> None:
+    """Cancelled in its first wave: who is done, who owes a restart, who is untouched."""
+    run = MadeUpRun(
+        before=dict.fromkeys(("S1", "S2", "P1", "P2"), _needing),
+        ends={("S2", "service_restart"): Status.CANCELLED},
+        cancel_in="wave-1",
+    )
+    assert {
+        "S1": Standing.DONE,
+        "S2": Standing.RESTART_OWED,
+        "P1": Standing.UNTOUCHED,
+        "P2": Standing.UNTOUCHED,
+    } == {node: result.standing for node, result in _results(run).items()}
+    text = to_text(build(commands.summary(run.engine, run.id)))
+    assert "how the nodes stand now:\n  S2: every file is in place, the restart is owed" in text
+    assert "9 of 9 invariants proven (seen before anything was changed)" in text
+    assert "\nCANCELLED: wrong window [" in text
+    assert "  P1, P2: untouched: this run changed nothing here\n  S1: done: everything the plan asked for" in text
+
+
+def test_a_failed_node_is_judged_by_the_last_look() -> None:
+    """A node that failed in a step is told by what the verification saw there, not by what the step had said."""
+    everybody = dict.fromkeys(("S1", "S2", "P1", "P2"), _needing)
+    healed = MadeUpRun(before=everybody, ends={("P1", "cert_copy"): Status.FAILED})
+    assert Standing.DONE is _results(healed)["P1"].standing
+    left = MadeUpRun(before=everybody, after={"P1": _needing}, ends={("P1", "cert_copy"): Status.FAILED})
+    assert Standing.PARTLY is _results(left)["P1"].standing
+    assert "LoadBalanced" in _results(left)["P1"].now
+
+
+@pytest.mark.parametrize("kind", ["verify", "doctor"])
+def test_a_node_that_nobody_looked_at_is_not_said_to_be_unchanged(kind: str) -> None:
+    """A run that was cancelled before it came to a node has skipped it, with the reason."""
+    results = _results(MadeUpRun(kind, cancel_in="canary"))
+    assert (Status.UNCHANGED, Status.SKIPPED) == (results["S1"].status, results["P2"].status)
+    assert "the run ended before its turn: cancelled" == results["P2"].reason
+
+
+@pytest.mark.parametrize("kind", ["plan", "verify", "doctor"])
+def test_a_run_that_only_looks_says_nothing_of_what_became_of_nodes(kind: str) -> None:
+    """Nothing was to be changed, so that nothing is untouched either."""
+    results = _results(MadeUpRun(kind))
+    assert {(None, "")} == {(result.standing, result.now) for result in results.values()}

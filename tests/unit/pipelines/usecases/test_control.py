@@ -1,0 +1,157 @@
+"""What a retry takes up, what `last` means, and who has to wait for whom: decided by the store alone."""
+
+from collections.abc import Collection
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from pipelines.cli.console import goes_on, run_named
+from pipelines.engine import Engine
+from pipelines.reconcile import push_on
+from pipelines.rollout import LOCK_TTL, begin
+from pipelines.usecases import control
+from pipelines.usecases import rollback as undoing
+from tests.unit.pipelines.report.sample_run import sample
+from workers.errors import InputRefused, RunUnknown
+from workers.records import RunRecord, RunState, Status, Verdict
+from workers.secrets.vault import Vault, new_seal_key
+from workers.settings import Settings
+from workers.store import MemoryStore
+
+
+@pytest.fixture
+def engine() -> Engine:
+    """Everything that needs no node and no broker."""
+    store = MemoryStore()
+    return Engine(Settings(), store, Vault(store, new_seal_key()), Celery(broker="memory://"))
+
+
+def kept(
+    engine: Engine,
+    run: str,
+    *,
+    outcomes: bool = True,
+    failed: Collection[str] = (),
+    **fields: Any,  # noqa: ANN401 - RunRecord checks them
+) -> str:
+    """A rollout in the store, by that id; P2 never answered."""
+    made = sample(failed=tuple(failed), unreachable=("P2",))
+    engine.store.create(made.record.model_copy(update={"id": run, **fields}))
+    for outcome in made.outcomes if outcomes else ():
+        engine.store.record(outcome.model_copy(update={"run": run}), 0)
+    return run
+
+
+def left(engine: Engine, run: str) -> dict[str, str]:
+    """What a run left, by node."""
+    return control.unfinished(engine, run)
+
+
+def test_a_retry_names_its_parent_and_takes_what_was_left(engine: Engine) -> None:
+    """Nodes that failed or did not answer; no others."""
+    run = kept(engine, "first", failed=["P1"])
+    assert {"P1": "failed", "P2": "unreachable"} == left(engine, run)
+    again = control.retry(engine, run)
+    assert (("P1", "P2"), run) == (again.only, again.parent)
+
+
+def test_each_kind_can_be_chosen(engine: Engine) -> None:
+    """Only the unreachable, only the failed."""
+    run = kept(engine, "first", failed=["P1"])
+    assert control.retry(engine, run, {"unreachable"}).only == ("P2",)
+    assert control.retry(engine, run, {"failed"}).only == ("P1",)
+
+
+def test_the_retry_of_a_retry_takes_what_both_left(engine: Engine) -> None:
+    """What a retry was to leave alone is as the run before left it; what was done there is done."""
+    first = kept(engine, "first", failed=["S2", "P1"])
+    second = kept(engine, "second", failed=["P1"], parent=first, only=("P1",))
+    assert {"S2": "failed", "P1": "failed", "P2": "unreachable"} == left(engine, second)
+    third = kept(engine, "third", parent=second, only=("S2", "P1"))
+    assert {"P2": "unreachable"} == left(engine, third)
+
+
+def test_a_parent_that_is_forgotten_left_nothing(engine: Engine) -> None:
+    """Runs are kept for a time; one whose parent is gone speaks for itself."""
+    assert left(engine, kept(engine, "second", failed=["P1"], parent="gone", only=("P1",))) == {"P1": "failed"}
+
+
+def test_nothing_left_is_refused_with_the_reason(engine: Engine) -> None:
+    """A retry of a run that did everything says so; one that asks for the wrong kind is told the right one."""
+    run = kept(engine, "first", only=("S1",))
+    with pytest.raises(InputRefused, match="nothing of run first is left: no node failed"):
+        control.retry(engine, run)
+    other = kept(engine, "second", failed=["P1"])
+    with pytest.raises(
+        InputRefused, match="no node of run second is not started; left are P1 failed, P2 unreac"
+    ) as why:
+        control.retry(engine, other, {"not_started"})
+    assert why.value.remedy == "choose --failed, --unreachable, or all"
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "remedy"),
+    [
+        ({"kind": "verify"}, "is a verify", "esync runs"),
+        ({"kind": "rollback", "parent": "zero"}, "is a rollback", "esync rollback zero"),
+        ({"state": RunState.RUNNING, "verdict": None}, "still goes on", "esync watch first"),
+    ],
+)
+def test_what_cannot_be_retried_says_what_to_do(
+    fields: dict[str, Any], reason: str, remedy: str, engine: Engine
+) -> None:
+    """Other kinds of runs, and one that goes on."""
+    with pytest.raises(InputRefused, match=reason) as why:
+        control.retry(engine, kept(engine, "first", **fields))
+    assert remedy in why.value.remedy
+
+
+def test_last_is_the_newest_that_fits(engine: Engine) -> None:
+    """Steering means the newest run that goes on, taking back the newest that wrote, nobody one that was refused."""
+    kept(engine, "one")
+    kept(engine, "two", state=RunState.RUNNING, verdict=None)
+    kept(engine, "three", turns=(), verdict=Verdict.LOCKED)
+    assert run_named(engine, "last").id == "two"
+    assert run_named(engine, "three").id == "three"
+    assert run_named(engine, "last", goes_on).id == "two"
+    assert run_named(engine, "one", goes_on).id == "one"
+    assert run_named(engine, "last", undoing.wrote).id == "two"
+    with pytest.raises(RunUnknown, match="none of the newest 3 runs is a unicorn"):
+        run_named(engine, "last", lambda _: False, "unicorn")
+
+
+def fresh(engine: Engine, run: str) -> RunRecord:
+    """A rollout that nobody has begun."""
+    made = sample().record.model_copy(update={"state": RunState.CREATED, "turns": (), "joined": (), "verdict": None})
+    return engine.store.create(made.model_copy(update={"id": run, "summary": "", "ended": None}))
+
+
+def test_a_second_run_is_told_who_has_the_cluster(engine: Engine) -> None:
+    """The holder's id, who started it and where, since when, and how to steer it."""
+    fresh(engine, "holder")
+    engine.store.lock_cluster("shop", "holder", LOCK_TTL)
+    begin(engine, fresh(engine, "late").id)
+    late = engine.store.run("late")
+    assert late.verdict is Verdict.LOCKED
+    assert "run holder (rollout by mkeller on ops-1, since 2026-11-23 19:15:00 UTC) works on" in late.summary
+    assert late.summary.endswith("esync watch holder; or stop it: esync cancel holder")
+
+
+def test_a_run_whose_lock_lapsed_waits_for_the_one_that_took_it(engine: Engine) -> None:
+    """Two runs never work on one cluster: what was forgotten is pushed on only when the other has ended."""
+    fresh(engine, "forgotten")
+    engine.store.lock_cluster("shop", fresh(engine, "other").id, LOCK_TTL)
+    patient = Engine(Settings(stall_after=0.01), engine.store, engine.vault, engine.app)
+    assert push_on(patient, "forgotten") == ""
+    assert engine.store.run("forgotten").state is RunState.CREATED
+
+
+def test_an_ended_run_is_left_alone(engine: Engine) -> None:
+    """It cannot be paused; to cancel it is no error and changes nothing."""
+    run = kept(engine, "first")
+    with pytest.raises(InputRefused, match="has ended: unreachable"):
+        control.pause(engine, run)
+    control.cancel(engine, run)
+    assert engine.store.flags(run) == {}
+    assert {Status.UNREACHABLE} == {o.status for o in engine.store.outcomes(run) if o.node == "P2"}

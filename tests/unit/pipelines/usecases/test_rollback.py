@@ -1,0 +1,206 @@
+"""Rollback and cleanup as decided by the store alone, and as people see them: no node, no worker, no broker."""
+
+import io
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from rich.console import Console
+
+from pipelines.cli.live import draw
+from pipelines.report.build import build
+from pipelines.report.html import to_html
+from pipelines.report.text import to_text
+from pipelines.rollout import KINDS, decided, following
+from pipelines.run.kinds import LOOKING
+from pipelines.run.progress import Board, columns_of
+from pipelines.run.snapshot import Stop, View
+from pipelines.usecases.runs import summary_of
+from tasks.celery_tasks import STEPS
+from tasks.material import Material
+from tasks.undo.plan import CHANGED_SINCE
+from tests.unit.pipelines.report.sample_run import T0, cluster_of
+from workers.records import Change, Event, RunRecord, RunState, Status, StepOutcome, Turn, Verdict
+from workers.secrets.vault import Vault
+from workers.store import MemoryStore
+
+Does = Callable[[str, str], dict[str, object]]  #: (node, step) -> fields of its outcome
+CONFLICT = {
+    "status": Status.FAILED,
+    "slug": "conflict",
+    "message": "P1: one file was changed after run first",
+    "changes": (
+        Change(
+            what=f"{CHANGED_SINCE}; restoring would change line 7",
+            file="web.config",
+            before="<a x='1' />",
+            after="<a />",
+        ),
+    ),
+}
+
+
+def well(_node: str, step: str) -> dict[str, object]:
+    """Everything goes well; what can change something does."""
+    return {"status": Status.CHANGED if step in {"rollback", "cleanup"} else Status.UNCHANGED, "message": "done"}
+
+
+def on(node: str, step: str, **fields: object) -> Does:
+    """As `well`, but for one step of one node."""
+    return lambda there, that: fields if (there, that) == (node, step) else well(there, that)
+
+
+def run_of(kind: str, does: Does, only: tuple[str, ...] = ()) -> tuple[View, tuple[Turn, ...]]:
+    """A run through all its turns, each step coming to what `does` says."""
+    cluster, store = cluster_of(), MemoryStore()
+    record = RunRecord(
+        id="second",
+        kind=kind,
+        cluster="shop",
+        spec=cluster.model_dump(mode="json"),
+        parent="first",
+        only=only,
+        created=T0,
+    )
+    store.create(record)
+
+    def view() -> View:
+        return View(record, store, Material(store, Vault(store, None), record.id))
+
+    step = following(view())
+    while isinstance(step, Turn):
+        number = len(record.turns)
+        record = record.model_copy(update={"turns": (*record.turns, step)})
+        for place, node in enumerate(step.nodes):
+            at = T0 + timedelta(seconds=10 * number + place)
+            for name in step.steps:
+                made = StepOutcome.model_validate(
+                    {"run": "second", "turn": step.name, "node": node, "step": name, "started": at, "ended": at}
+                    | does(node, name)
+                )
+                store.record(made, 0)
+        decision = decided(view(), step)
+        step = decision if isinstance(decision, Stop) else following(view())
+    update = {
+        "verdict": step.verdict,
+        "summary": step.summary,
+        "state": RunState.CONCLUDED,
+        "ended": T0 + timedelta(60),
+    }
+    record = record.model_copy(update=update)
+    return view(), record.turns
+
+
+def names(turns: tuple[Turn, ...]) -> list[tuple[str, tuple[str, ...]]]:
+    """Which nodes each turn had."""
+    return [(turn.name, turn.nodes) for turn in turns]
+
+
+def test_every_step_of_every_kind_is_registered() -> None:
+    """A step nobody serves would hang its chord for ever."""
+    assert {step for stages in KINDS.values() for stage in stages for step in stage.steps} <= STEPS.keys()
+    assert {"rollback", "cleanup"}.isdisjoint(LOOKING)
+
+
+def test_all_nodes_go_together_after_one_was_tried() -> None:
+    """One logon first, then everybody is looked at, restored, and compared."""
+    view, turns = run_of("rollback", well)
+    assert [
+        ("canary", ("S1",)),
+        ("observe", ("S2", "P1", "P2")),
+        ("rollback", ("S1", "S2", "P1", "P2")),
+        ("verify", ("S1", "S2", "P1", "P2")),
+    ] == names(turns)
+    assert (Verdict.RESTORED, 0) == (view.record.verdict, Verdict.RESTORED.exit_code)
+    assert "4 nodes are as before run first" in view.record.summary
+
+
+def test_only_the_chosen_nodes_are_touched() -> None:
+    """A rollback of one node logs on to no other, and the others have an outcome with a reason."""
+    view, turns = run_of("rollback", well, only=("P2",))
+    assert {"P2"} == {node for turn in turns for node in turn.nodes}
+    assert Verdict.RESTORED is view.record.verdict
+    results = {result.node: result for result in summary_of(view).nodes}
+    assert (Status.CHANGED, Status.SKIPPED) == (results["P2"].status, results["S1"].status)
+    assert results["S1"].reason
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (CONFLICT, Verdict.FAILED),
+        ({"status": Status.FAILED, "slug": "timeout"}, Verdict.FAILED),
+        ({"status": Status.UNREACHABLE, "slug": "unreachable"}, Verdict.UNREACHABLE),
+        ({"status": Status.SKIPPED, "slug": "logon_refused"}, Verdict.FAILED),
+    ],
+)
+@pytest.mark.parametrize("step", ["rollback", "rollback_check"])
+def test_one_bad_node_keeps_no_other_from_being_restored(
+    step: str, fields: dict[str, object], expected: Verdict
+) -> None:
+    """It is left out from there on and named in the verdict; all others are restored and compared."""
+    view, turns = run_of("rollback", on("P1", step, **fields))
+    assert expected is view.record.verdict
+    assert "P1" in view.record.summary
+    assert "3 of 4 are done" in view.record.summary
+    assert ("S1", "S2", "P2") == turns[-1].nodes
+
+
+def test_a_refused_account_ends_it_at_the_canary() -> None:
+    """Nobody else is asked to log on."""
+    view, turns = run_of(
+        "rollback", on("S1", "rollback_check", status=Status.FAILED, slug="logon_refused", message="no")
+    )
+    assert [("canary", ("S1",))] == names(turns)
+    assert Verdict.FAILED is view.record.verdict
+
+
+@pytest.mark.parametrize("kind", ["rollback", "cleanup"])
+def test_nobody_answers(kind: str) -> None:
+    """Some are tried one after the other, nothing is done, and the verdict says so."""
+    view, turns = run_of(kind, lambda _node, _step: {"status": Status.UNREACHABLE, "slug": "unreachable"})
+    assert {"canary"} == {turn.stage for turn in turns}
+    assert Verdict.UNREACHABLE is view.record.verdict
+
+
+def test_cleanup_goes_over_everybody_once() -> None:
+    """One node first, the others together; clean when each has proven it."""
+    view, turns = run_of("cleanup", well)
+    assert [("canary", ("S1",)), ("cleanup", ("S2", "P1", "P2"))] == names(turns)
+    assert (Verdict.CLEAN, 0) == (view.record.verdict, Verdict.CLEAN.exit_code)
+    view, _ = run_of("cleanup", on("S1", "cleanup", status=Status.FAILED, message="S1: still there"))
+    assert Verdict.FAILED is view.record.verdict
+
+
+def test_a_report_shows_the_difference() -> None:
+    """What somebody changed since stands in text and page: what is there, and what would be."""
+    view, _ = run_of("rollback", on("P1", "rollback", **CONFLICT))
+    report = build(summary_of(view))
+    text = to_text(report)
+    assert "P1  web.config\n" in text
+    assert "  - <a x='1' />\n  + <a />\n" in text
+    assert "&lt;a x=&#39;1&#39; /&gt;" in to_html(report)
+    assert all(step in to_html(report) for step in ("rollback_check", ">rollback<"))
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("rollback", ["look", "restore", "verify"]), ("cleanup", ["clean"])])
+def test_the_grid_has_the_columns_of_the_kind(kind: str, expected: list[str]) -> None:
+    """Each step that ran has a cell below a heading, and the bars come to their end."""
+    view, turns = run_of(kind, on("P1", kind, status=Status.FAILED, message="no"))
+    board = Board(view.record)
+    board.take(
+        view.record,
+        [
+            Event(kind="step.ended", turn=o.turn, node=o.node, step=o.step, status=o.status, message=o.message)
+            for o in view.outcomes
+        ],
+    )
+    assert expected == list(columns_of(kind).values())
+    assert {column for _, column in board.cells} == set(columns_of(kind))
+    assert {Status.FAILED: 1, Status.CHANGED: 3} == board.counts()
+    assert all(board.done(turn.nodes, turn.name) == len(turn.nodes) for turn in turns)
+    screen = io.StringIO()
+    Console(file=screen, width=120, force_terminal=True, color_system=None).print(
+        draw(board, Console(file=screen, width=120, height=40))
+    )
+    assert all(heading in screen.getvalue() for heading in expected)

@@ -1,0 +1,292 @@
+"""The family: made, collected, named, and judged by OpenSSL."""
+
+import base64
+import hashlib
+import threading
+import warnings
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.ektron.certificates.family import (
+    KINDS,
+    Family,
+    describe_certificate,
+    family_names,
+    generate_family,
+    node_of,
+    strays,
+    thumbprint,
+)
+from tasks.ektron.certificates.files import der_of, key_of_pfx, key_of_pvk
+from tasks.ektron.refusals import CertificateRefused
+from tests.unit.tasks.ektron.certificates.openssl import LEGACY, modulus, openssl, self_signed
+
+
+@cache
+def family() -> Family:
+    """One family for all tests."""
+    return generate_family("S1")
+
+
+def files(node: str = "S1", **other: bytes) -> dict[str, bytes]:
+    """The family's files under a node's names, some replaced (dots written as underscores)."""
+    blobs = {**family().blobs, **{kind.replace("_", "."): data for kind, data in other.items()}}
+    return {f"{node}_{kind}": data for kind, data in blobs.items()}
+
+
+def write(folder: Path, made: Family) -> None:
+    """The six files in a folder."""
+    for kind, data in made.blobs.items():
+        (folder / kind).write_bytes(data)
+
+
+def test_names_are_the_procedures() -> None:
+    """Six names in the procedure's order."""
+    assert family_names("mach1") == (
+        "mach1_SyncClient.pfx",
+        "mach1_SyncClient.pvk",
+        "mach1_SyncClient.cer",
+        "mach1_SyncServer.pfx",
+        "mach1_SyncServer.pvk",
+        "mach1_SyncServer.cer",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("S1_SyncClient.cer", ("S1", "SyncClient.cer")),
+        ("s1_syncclient.CER", ("s1", "SyncClient.cer")),
+        ("0A-B_C_SyncServer.pvk", ("0A-B_C", "SyncServer.pvk")),
+        ("EktronSyncClient.pfx", None),
+        ("S1_SyncClient.txt", None),
+        ("web.config", None),
+    ],
+)
+def test_the_node_is_read_from_a_name(name: str, expected: tuple[str, str] | None) -> None:
+    """Node and kind are told apart from the end, so that nodes may hold underscores."""
+    assert node_of(name) == expected
+
+
+def test_openssl_agrees_on_every_file(tmp_path: Path) -> None:
+    """Modulus of PFX, PVK and CER, dates and thumbprint are what OpenSSL says they are."""
+    made = family()
+    write(tmp_path, made)
+    for side, facts in (("SyncClient", made.client), ("SyncServer", made.server)):
+        cer, pvk, pfx = (str(tmp_path / f"{side}.{kind}") for kind in ("cer", "pvk", "pfx"))
+        inside = openssl("pkcs12", "-in", pfx, "-passin", "pass:", "-nodes", "-nocerts", *LEGACY)
+        (tmp_path / "inside.pem").write_bytes(inside)
+        expected = modulus("x509", "-inform", "DER", "-in", cer)
+        assert modulus("rsa", "-inform", "PVK", "-in", pvk) == expected
+        assert modulus("rsa", "-in", str(tmp_path / "inside.pem")) == expected
+        printed = openssl("x509", "-inform", "DER", "-in", cer, "-noout", "-fingerprint", "-sha256", "-enddate")
+        lines = dict(line.split("=", 1) for line in printed.decode().splitlines())
+        assert lines["sha256 Fingerprint"].replace(":", "").lower() == facts.thumbprint
+        ends = datetime.strptime(lines["notAfter"], "%b %d %H:%M:%S %Y GMT").replace(tzinfo=UTC)
+        assert ends == facts.not_after
+
+
+def test_a_new_family_has_no_weakness() -> None:
+    """2048 bits, SHA-256, the product's subject, valid since yesterday, ten years."""
+    made = family()
+    assert made.warnings == ()
+    assert made.client.subject == "CN=ektron"
+    assert (made.client.key_bits, made.client.signature) == (2048, "sha256")
+    assert made.client.not_after - made.client.not_before == timedelta(days=3650)
+
+
+def test_the_encoded_value_is_one_line_of_base64() -> None:
+    """The value is the DER without armour or line end, and its thumbprint that of the file."""
+    made = family()
+    assert base64.b64decode(made.encoded_value, validate=True) == made.blobs["SyncClient.cer"]
+    assert made.thumbprint == made.hashes["SyncClient.cer"] == made.client.thumbprint
+    assert thumbprint(made.encoded_value) == made.thumbprint
+
+
+@pytest.mark.parametrize("text", ["AAA", "Tk\nVX", " TkVX", "TkVX ", "\u20ac", "TkVY=", "TkV="])
+def test_a_value_written_otherwise_agrees_with_nothing(text: str) -> None:
+    """What is no exact base64 gets a thumbprint of its own, never an error, never one of a certificate."""
+    assert thumbprint(text) != thumbprint("TkVX")
+    assert len(thumbprint(text)) == 64
+    assert thumbprint("") == ""
+
+
+def test_copies_are_named_for_every_node() -> None:
+    """The same kinds under each node's name."""
+    assert family().files_for("P1") == {f"P1_{kind}": kind for kind in KINDS}
+    assert family().hashes["SyncClient.pfx"] == hashlib.sha256(family().blobs["SyncClient.pfx"]).hexdigest()
+
+
+def test_a_family_is_collected_in_any_case() -> None:
+    """Names on Windows have no case; files of others in the folder are ignored."""
+    found = {name.upper(): data for name, data in files().items()} | {"readme.txt": b"", "S2_SyncClient.cer": b"x"}
+    assert Family.collect("s1", found).hashes == family().hashes
+
+
+def test_a_family_keeps_its_keys_to_itself() -> None:
+    """Neither the family's text nor a refusal shows a byte of a file."""
+    assert repr(family()) == "Family()"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_missing_file_is_named(kind: str) -> None:
+    """The refusal names the missing file and the screen to open."""
+    found = files()
+    del found[f"S1_{kind}"]
+    with pytest.raises(CertificateRefused, match=f"S1_{kind}") as caught:
+        Family.collect("S1", found)
+    assert "Security Configurator on S1" in caught.value.remedy
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("damage", ["empty", "cut", "text", "zeros", "huge"])
+def test_a_damaged_file_is_named(kind: str, damage: str) -> None:
+    """Whatever happened to a file, the refusal is a sentence with its name."""
+    whole = family().blobs[kind]
+    bad = {
+        "empty": b"",
+        "cut": whole[: len(whole) // 2],
+        "text": b"hello",
+        "zeros": bytes(len(whole)),
+        "huge": bytes(2 << 20),
+    }
+    with pytest.raises(CertificateRefused, match=f"S1_{kind}: "):
+        Family.collect("S1", {**files(), f"S1_{kind}": bad[damage]})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_of_another_family_is_found(kind: str) -> None:
+    """One file of another family in the six is enough."""
+    other = generate_family("S1", bits=1024)
+    with pytest.raises(CertificateRefused, match=r"another key|is not the one"):
+        Family.collect("S1", {**files(), f"S1_{kind}": other.blobs[kind]})
+
+
+def test_swapped_sides_are_found() -> None:
+    """Client files in place of the server's: both pairs would be one."""
+    found = {f"S1_SyncServer.{ext}": family().blobs[f"SyncClient.{ext}"] for ext in ("pfx", "pvk", "cer")}
+    with pytest.raises(CertificateRefused, match="same key"):
+        Family.collect("S1", {**files(), **found})
+
+
+def test_a_renewed_certificate_does_not_fit_its_pfx(tmp_path: Path) -> None:
+    """The same key with another certificate in the .cer: peers would be told the wrong one."""
+    (tmp_path / "k.pvk").write_bytes(family().blobs["SyncClient.pvk"])
+    openssl("rsa", "-inform", "PVK", "-in", str(tmp_path / "k.pvk"), "-out", str(tmp_path / "k.pem"))
+    new = openssl("req", "-x509", "-key", str(tmp_path / "k.pem"), "-subj", "/CN=ektron", "-outform", "DER")
+    with pytest.raises(CertificateRefused, match=r"inside S1_SyncClient.pfx is not the one"):
+        Family.collect("S1", files(SyncClient_cer=new))
+
+
+def product_family(folder: Path, password: str = "") -> dict[str, bytes]:
+    """Six files as the product's tools make them: RSA-1024, MD5, old PKCS #12 algorithms; by OpenSSL."""
+    made: dict[str, bytes] = {}
+    for side in ("SyncClient", "SyncServer"):
+        key, cer = self_signed(folder, name=side)
+        pem, pfx, pvk = (str(folder / f"{side}.{kind}") for kind in ("pemcer", "pfx", "pvk"))
+        openssl("x509", "-inform", "DER", "-in", str(cer), "-out", pem)
+        secret = ("-passout", f"pass:{password}")
+        openssl("pkcs12", "-export", "-legacy", "-inkey", str(key), "-in", pem, "-out", pfx, *secret)
+        openssl("rsa", "-in", str(key), "-outform", "PVK", "-pvk-none", "-out", pvk)
+        made |= {f"S1_{side}.{kind}": (folder / f"{side}.{kind}").read_bytes() for kind in ("pfx", "pvk", "cer")}
+    return made
+
+
+def test_the_products_own_profile_is_accepted_with_warnings(tmp_path: Path) -> None:
+    """CN=ektron, RSA-1024, MD5 makes a family that says what is weak about it."""
+    collected = Family.collect("S1", product_family(tmp_path))
+    assert collected.client.signature == "md5"
+    assert any("1024 bits" in warning for warning in collected.warnings)
+    assert any("md5" in warning for warning in collected.warnings)
+
+
+def test_a_password_is_tried_after_the_blank_one(tmp_path: Path) -> None:
+    """A protected PFX opens with its password, and is refused with a sentence without."""
+    found = product_family(tmp_path, password="opensesame")
+    assert Family.collect("S1", found, passwords=("wrong", "opensesame")).client.key_bits == 1024
+    with pytest.raises(CertificateRefused, match=r"S1_SyncClient.pfx: no password opens"):
+        Family.collect("S1", found, passwords=("wrong", "with\0zero"))
+
+
+def test_an_expired_certificate_says_so() -> None:
+    """A family that ended is collected, with a warning that names the day."""
+    old = generate_family("S1", bits=1024, years=11, not_before=datetime(2008, 1, 1, 4, tzinfo=UTC))
+    assert any("expired on 2018-12-29" in warning for warning in old.warnings)
+
+
+def test_pem_is_recognised(tmp_path: Path) -> None:
+    """A certificate and a key in text form are understood; another PEM block is named."""
+    key, cer = self_signed(tmp_path, bits=2048, digest="sha256")
+    pem = openssl("x509", "-inform", "DER", "-in", str(cer))
+    assert der_of(b"Bag Attributes\n" + pem) == cer.read_bytes()
+    assert describe_certificate(pem) == describe_certificate(cer.read_bytes())
+    assert key_of_pvk(key.read_bytes()).key_size == 2048
+    with pytest.raises(CertificateRefused, match="PRIVATE KEY"):
+        der_of(key.read_bytes())
+
+
+def test_other_key_types_are_refused(tmp_path: Path) -> None:
+    """An elliptic curve is no key of eSync's."""
+    openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(tmp_path / "e.pem"))
+    pem = (tmp_path / "e.pem").read_bytes()
+    with pytest.raises(CertificateRefused, match="no RSA key"):
+        key_of_pvk(openssl("pkcs8", "-topk8", "-nocrypt", stdin=pem))
+
+
+def test_a_pfx_without_key_is_refused(tmp_path: Path) -> None:
+    """A PFX with the certificate alone is half of what is needed."""
+    _, cer = self_signed(tmp_path)
+    pem = openssl("x509", "-inform", "DER", "-in", str(cer))
+    pfx = openssl("pkcs12", "-export", "-nokeys", "-passout", "pass:", stdin=pem)
+    with pytest.raises(CertificateRefused, match="lacks its private key"):
+        key_of_pfx(pfx)
+
+
+def test_negative_serial_numbers_are_read_without_a_warning(tmp_path: Path) -> None:
+    """Old makecert wrote such serials; they are read, in several threads at once, and warning filters stay."""
+    key = tmp_path / "k.pem"
+    openssl("genrsa", "-out", str(key), "1024")
+    cer = openssl("req", "-x509", "-key", str(key), "-subj", "/CN=ektron", "-set_serial", "-5", "-outform", "DER")
+    before = list(warnings.filters)
+    seen: list[str] = []
+    threads = [threading.Thread(target=lambda: seen.append(describe_certificate(cer).subject)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == ["CN=ektron"] * 8
+    assert warnings.filters == before
+
+
+def test_strays_are_security_files_of_others() -> None:
+    """In the staging folder only this node's six may be; other kinds of files do not count."""
+    names = [*family_names("p1"), "S1_SyncClient.PFX", "EktronSyncClient.pfx", "old.cer", "readme.txt", "web.config"]
+    assert strays("P1", names) == ("S1_SyncClient.PFX", "EktronSyncClient.pfx", "old.cer")
+
+
+@cache
+def small_family() -> Family:
+    """A family with the key size of the product's own, which is checked several times faster."""
+    return generate_family("S1", bits=1024)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(["cer", "pfx", "pvk"]), st.data())
+def test_any_damage_is_a_refusal_or_no_damage(kind: str, data: st.DataObject) -> None:
+    """Whatever bytes change in a file, collecting gives a family or a refusal, never another error."""
+    found = {f"S1_{name}": blob for name, blob in small_family().blobs.items()}
+    whole = found[f"S1_SyncClient.{kind}"]
+    place = data.draw(st.integers(0, len(whole)))
+    damaged = whole[:place] + data.draw(st.binary(max_size=4)) + whole[place + data.draw(st.integers(0, 4)) :]
+    try:
+        Family.collect("S1", found | {f"S1_SyncClient.{kind}": damaged})
+    except CertificateRefused as refusal:
+        message = refusal.message
+    else:
+        message = "S1_SyncClient"
+    assert "S1" in message

@@ -1,0 +1,80 @@
+"""Case files of whole clusters: what was seen, what must be refuted and open, and what an expert would answer.
+
+A case changes facts of a joined cluster (`asset__load_balanced` reaches into a part). Each is judged twice: as it is,
+and after its facts went through the store as JSON, in another order.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.ektron.cluster_facts import ClusterFacts
+from tasks.ektron.facts import NodeFacts
+from tasks.ektron.rules.explain import explain
+from tasks.ektron.rules.findings import Findings, Verdict
+from tasks.ektron.rules.invariants import judge, judge_readiness
+from tests.places import CASE_FOLDERS
+from tests.unit.tasks.ektron.joined import FOUR, changed, joined_cluster
+
+CASES = sorted((CASE_FOLDERS / "invariants").glob("*.json"))
+
+
+def cluster_of(case: dict[str, Any]) -> ClusterFacts:
+    """The joined cluster with the case's changes, without the nodes it says were not seen."""
+    whole = joined_cluster(tuple(case.get("nodes", FOUR)))
+    changes, unseen = case.get("change", {}), case.get("unseen", {})
+    seen = {node: changed(facts, **changes.get(node, {})) for node, facts in whole.seen.items() if node not in unseen}
+    return ClusterFacts(
+        nodes=whole.nodes,
+        origin=whole.origin,
+        seen=seen,
+        reasons=unseen,
+        family=whole.family,
+        family_thumbprint=whole.family_thumbprint,
+    )
+
+
+def stored(cluster: ClusterFacts) -> ClusterFacts:
+    """The same facts, read back from JSON, in the opposite order."""
+    facts = reversed(list(cluster.seen.items()))
+    seen = {node: NodeFacts.model_validate_json(one.model_dump_json(exclude_defaults=True)) for node, one in facts}
+    return ClusterFacts(
+        nodes=cluster.nodes,
+        origin=cluster.origin,
+        seen=seen,
+        reasons=cluster.reasons,
+        family=cluster.family,
+        family_thumbprint=cluster.family_thumbprint,
+    )
+
+
+def with_verdict(findings: Findings, verdict: Verdict) -> dict[str, list[str]]:
+    """Invariant -> nodes."""
+    return {f.invariant: list(f.nodes) for f in findings.findings if f.verdict is verdict}
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_case(path: Path) -> None:
+    """Exactly these rules are refuted, at least these are open, and the expert's answer is the case's; twice."""
+    case = json.loads(path.read_text(encoding="ascii"))
+    decide = judge_readiness if case.get("rules") == "readiness" else judge
+    cluster = cluster_of(case)
+    findings = decide(cluster)
+    assert case["refuted"] == with_verdict(findings, Verdict.REFUTED)
+    unknown = with_verdict(findings, Verdict.UNKNOWN)
+    expected = case.get("unknown", {})
+    assert expected == {invariant: nodes for invariant, nodes in unknown.items() if invariant in expected}
+    if not case.get("unseen") and not expected:
+        assert {} == unknown
+    for node, (answer, cause) in case.get("explain", {}).items():
+        told = explain(node, findings)
+        assert (answer, cause) == (told.answer.value, told.cause.invariant if told.cause else "")
+    assert findings == decide(stored(cluster))
+
+
+def test_there_are_cases() -> None:
+    """The files are found, and each says in words what it is about."""
+    assert len(CASES) >= 50
+    assert all(json.loads(path.read_text(encoding="ascii"))["says"] for path in CASES)

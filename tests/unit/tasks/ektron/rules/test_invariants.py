@@ -1,0 +1,206 @@
+"""One fact of a joined cluster is broken at a time: exactly the right rules must notice, and name the node."""
+
+import time
+
+import pytest
+
+from tasks.ektron.cluster_facts import ClusterFacts
+from tasks.ektron.rules.findings import Severity, Verdict
+from tasks.ektron.rules.invariants import INVARIANTS, Findings, judge, judge_prerequisites
+from tests.unit.tasks.ektron.joined import (
+    FOUR,
+    HASHES,
+    THUMBPRINT,
+    broken,
+    certificate,
+    joined_cluster,
+    joined_node,
+)
+from tests.unit.tasks.ektron.rules.breakages import BREAKAGES, OLD_EXE, field
+
+DESIGNED = [
+    "version.same-build",
+    "version.service-newer-or-equal",
+    "site.same-path",
+    "site.precompiled-all-or-none",
+    "database.same-connection-string",
+    "config.asset-load-balanced",
+    "config.service-load-balanced",
+    "config.web-endpoints",
+    "config.encoded-value-agrees",
+    "keys.complete",
+    "keys.match-cer",
+    "keys.no-duplicates",
+    "keys.ewsupdates-agrees",
+    "family.complete",
+    "family.identical-across-nodes",
+    "family.web-root-copy",
+    "family.staging-folder-clean",
+    "family.server-certificate-is-own",
+    "family.expiry",
+    "family.weak-key",
+    "service.running",
+    "service.started-after-last-change",
+    "service.listening-8732",
+    "network.reach-8732-all-pairs",
+    "site.wspath-answers",
+    "clock.skew-below-300s",
+    "leftovers.none",
+]
+
+
+def refuted(findings: Findings) -> dict[str, tuple[str, ...]]:
+    """Ids of what was refuted, with the counter-examples."""
+    return {f.invariant: f.nodes for f in findings.findings if f.verdict is Verdict.REFUTED}
+
+
+def test_every_designed_rule_is_there_once() -> None:
+    """The ids of the design all exist, and none stands twice."""
+    ids = [invariant.id for invariant in INVARIANTS]
+    assert len(set(ids)) == len(ids)
+    assert set(DESIGNED) <= set(ids)
+
+
+def test_a_joined_cluster_proves_everything() -> None:
+    """Nothing is refuted and nothing unknown when all is as it should be."""
+    findings = judge(joined_cluster())
+    assert {f.invariant: f.evidence for f in findings.findings if f.verdict is not Verdict.PROVEN} == {}
+
+
+@pytest.mark.parametrize("name", BREAKAGES)
+def test_one_breakage_refutes_exactly_its_rules(name: str) -> None:
+    """Each single broken fact is found by its own rules alone, which name the node."""
+    node, breakage, expected = BREAKAGES[name]
+    found = refuted(judge(broken(node, breakage)))
+    assert found == dict.fromkeys(expected, (node,))
+
+
+@pytest.mark.parametrize("name", BREAKAGES)
+def test_every_refutation_says_why_and_what_to_do(name: str) -> None:
+    """A refuted finding has evidence with the node's name, and a remedy."""
+    node, breakage, _ = BREAKAGES[name]
+    findings = judge(broken(node, breakage))
+    for finding in findings.findings:
+        if finding.verdict is Verdict.REFUTED:
+            assert node in finding.evidence
+            assert finding.remedy
+
+
+def test_a_silent_node_leaves_rules_open() -> None:
+    """A node nobody saw makes what needs all nodes unknown, with its reason, and refutes nothing."""
+    whole = joined_cluster()
+    cluster = ClusterFacts(
+        nodes=FOUR,
+        origin="S1",
+        seen={name: facts for name, facts in whole.seen.items() if name != "P2"},
+        reasons={"P2": "no answer in 10 s"},
+        family=HASHES,
+        family_thumbprint=THUMBPRINT,
+    )
+    findings = judge(cluster)
+    assert refuted(findings) == {}
+    finding = findings.of("config.asset-load-balanced")
+    assert finding.verdict is Verdict.UNKNOWN
+    assert finding.nodes == ("P2",)
+    assert "no answer in 10 s" in finding.evidence
+
+
+def test_a_counter_example_outweighs_a_silent_node() -> None:
+    """What one node refutes stays refuted when another is silent."""
+    whole = broken("P1", field(asset__load_balanced="0"))
+    seen = {name: facts for name, facts in whole.seen.items() if name != "P2"}
+    findings = judge(ClusterFacts(nodes=FOUR, origin="S1", seen=seen, family=HASHES, family_thumbprint=THUMBPRINT))
+    assert findings.of("config.asset-load-balanced").nodes == ("P1",)
+    assert findings.of("config.asset-load-balanced").verdict is Verdict.REFUTED
+
+
+def test_a_port_nobody_reaches_names_its_owner() -> None:
+    """When no node reaches P2, P2 is the counter-example and not the others."""
+    cluster = joined_cluster()
+    for source in ("S1", "S2", "P1"):
+        cluster = broken(source, field(probes__reach_8732__P2=False), cluster)
+    assert refuted(judge(cluster)) == {"network.reach-8732-all-pairs": ("P2",)}
+
+
+def test_what_was_not_tried_is_unknown() -> None:
+    """Without probes the network rules are unknown, never proven."""
+    cluster = joined_cluster()
+    for node in FOUR:
+        cluster = broken(node, field(probes={}), cluster)
+    findings = judge(cluster)
+    unknown = {f.invariant for f in findings.findings if f.verdict is Verdict.UNKNOWN}
+    assert unknown == {"service.listening-8732", "network.reach-8732-all-pairs", "site.wspath-answers"}
+
+
+def test_in_a_draw_the_origin_is_right() -> None:
+    """Two nodes against two: those that differ from the origin are the counter-examples."""
+    cluster = broken("P1", field(precompiled=True))
+    cluster = broken("P2", field(precompiled=True), cluster)
+    assert refuted(judge(cluster)) == {"site.precompiled-all-or-none": ("P1", "P2")}
+
+
+def test_prerequisites_need_no_probe_and_no_family() -> None:
+    """An untouched cluster is fit: none of the rules asked before writing looks at what the run will write."""
+    cluster = joined_cluster()
+    for node in FOUR:
+        cluster = broken(
+            node,
+            field(
+                asset__load_balanced="0",
+                service_config__load_balanced="0",
+                service_config__keys={},
+                web__encoded_value="",
+                service_family={},
+                web_root_family={},
+                staging_files=None,
+                client=None,
+                server=None,
+                probes={},
+                origin_family={},
+            ),
+            cluster,
+        )
+    assert refuted(judge_prerequisites(cluster, origin_family_needed=False)) == {}
+    assert refuted(judge_prerequisites(cluster)) == {"family.origin-present": ("S1",)}
+
+
+def test_without_a_family_of_the_run_the_origin_is_the_measure() -> None:
+    """`verify` alone compares everything with what the origin carries."""
+    whole = joined_cluster()
+    cluster = ClusterFacts(nodes=FOUR, origin="S1", seen=whole.seen)
+    assert refuted(judge(cluster)) == {}
+    assert refuted(judge(broken("P1", field(web__encoded_value="00" * 32), cluster))) == {
+        "config.encoded-value-agrees": ("P1",)
+    }
+
+
+def test_findings_survive_json() -> None:
+    """Findings are data: JSON there and back is the same value."""
+    findings = judge(broken("P1", field(asset__load_balanced="0")))
+    assert Findings.model_validate_json(findings.model_dump_json()) == findings
+    assert findings.findings[0].invariant == "config.asset-load-balanced"
+    assert [f.invariant for f in findings.refuted_errors] == ["config.asset-load-balanced"]
+
+
+def test_warnings_are_not_errors() -> None:
+    """A weak certificate does not refute the cluster."""
+    findings = judge(broken("P1", field(client=certificate(key_bits=1024))))
+    assert findings.refuted_errors == ()
+    assert [f.severity for f in findings.refuted_warnings] == [Severity.WARNING]
+
+
+def test_a_service_file_version_of_its_generation_says_nothing() -> None:
+    """FileVersion 3.0.0.0 is not taken for a build older than the site's; the answer is unknown."""
+    cluster = broken("P1", field(service_config__install_version=None, binaries=OLD_EXE))
+    assert judge(cluster).of("version.service-newer-or-equal").verdict is Verdict.UNKNOWN
+
+
+def test_a_thousand_nodes_are_judged_in_two_seconds() -> None:
+    """All rules over 1,000 nodes take less than two seconds."""
+    names = tuple(f"WEB{i}" for i in range(1000))
+    template = joined_node("WEB0", names, origin=True)
+    seen = {name: template.model_copy(update={"node": name, "computer": name}) for name in names}
+    cluster = ClusterFacts(nodes=names, origin="WEB0", seen=seen, family=HASHES, family_thumbprint=THUMBPRINT)
+    started = time.process_time()
+    judge(cluster)
+    assert time.process_time() - started < 2
