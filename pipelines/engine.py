@@ -6,7 +6,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from tasks.material import Material
+from tasks.documents import RunDocuments
 from workers.celery_app import CONTROL_QUEUE, make_app
 from workers.errors import StoreUnavailable
 from workers.logs import hide
@@ -35,9 +35,9 @@ class Engine:
     vault: Vault
     app: Celery
 
-    def material(self, record: RunRecord) -> Material:
+    def documents(self, record: RunRecord) -> RunDocuments:
         """What the steps of a run left behind."""
-        return Material(self.store, self.vault, record.id)
+        return RunDocuments(self.store, self.vault, record.id)
 
     def reach_broker(self) -> None:
         """Asks the broker for a sign of life where the run store is another server: that one says nothing about it.

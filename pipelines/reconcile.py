@@ -15,14 +15,14 @@ from pipelines.rollout import LOCK_TTL, begin, join_and_verify, publish
 from pipelines.run.abandoned import Ending, end
 from pipelines.run.elapsed import SPENT, Watch
 from pipelines.run.kinds import LOOKING
-from pipelines.run.snapshot import View
+from pipelines.run.snapshot import Snapshot
 from tasks.ektron.wording import counted
 from tasks.steering import CANCEL, RESUMED, Steering
 from workers.errors import EsyncError
 from workers.logs import logger
 from workers.records import Event, RunRecord, RunState, now
 
-__all__ = ["Reconciler", "push_on", "take_up"]
+__all__ = ["Reconciler", "resume_stalled", "take_up"]
 
 GRACE = 3.0  #: seconds beyond a deadline for a step that ends by itself
 SOON = 1.0  #: seconds between two looks while something is about to end
@@ -33,10 +33,10 @@ log = logger(__name__)
 def take_up(engine: Engine, run_id: str) -> None:
     """Begins a run that lies in the store, or looks at once at one that was steered."""
     begin(engine, run_id)
-    push_on(engine, run_id)
+    resume_stalled(engine, run_id)
 
 
-def push_on(engine: Engine, run_id: str, watch: Watch | None = None) -> str:
+def resume_stalled(engine: Engine, run_id: str, watch: Watch | None = None) -> str:
     """Looks at one run and does what is due; says what that was (empty: nothing).
 
     Args:
@@ -51,30 +51,32 @@ def push_on(engine: Engine, run_id: str, watch: Watch | None = None) -> str:
     if record.state is RunState.CONCLUDED:
         return ""
     flags = engine.store.flags(run_id)
-    view = View(record, engine.store, engine.material(record))
+    snapshot = Snapshot(record, engine.store, engine.documents(record))
     if record.turn is not None:
-        view.unfinished(record.turn)  # read before the lock is renewed: a run that cannot be read keeps it from nobody
-    spent = _mind_the_deadline(view, flags, watch) if watch else 0.0
+        snapshot.unfinished(
+            record.turn
+        )  # read before the lock is renewed: a run that cannot be read keeps it from nobody
+    spent = _mind_the_deadline(snapshot, flags, watch) if watch else 0.0
     held_by_another = _held_by_another(engine, record)
-    steering = view.steering
+    steering = snapshot.steering
     if steering.cancelled:
-        return _wound_up(engine, view, steering.cancelled, watch, spent)
+        return _wound_up(engine, snapshot, steering.cancelled, watch, spent)
     if held_by_another:
         return ""
     if watch:
-        view = _without_the_stuck(engine, view, watch)
-    return "" if steering.paused else _pushed_on(engine, view, resumed=RESUMED in flags)
+        snapshot = _without_the_stuck(engine, snapshot, watch)
+    return "" if steering.paused else _pushed_on(engine, snapshot, resumed=RESUMED in flags)
 
 
-def _pushed_on(engine: Engine, view: View, *, resumed: bool) -> str:
+def _pushed_on(engine: Engine, snapshot: Snapshot, *, resumed: bool) -> str:
     """What is missing is sent again: at once after a pause, else when nothing has moved for a while."""
-    record, turn = view.record, view.record.turn
+    record, turn = snapshot.record, snapshot.record.turn
     if resumed:
         engine.store.flag(record.id, RESUMED, "")
     stalled = engine.store.progress(record.id) > engine.settings.stall_after
     if turn is None:
         return _begun(engine, record.id) if stalled or resumed else ""
-    unfinished = view.unfinished(turn)
+    unfinished = snapshot.unfinished(turn)
     if not unfinished:
         join_and_verify(engine, record.id, turn.name)
         return "joined"
@@ -103,31 +105,31 @@ def _missing(
     return {node for node in lapsed if node in unfinished}
 
 
-def _wound_up(engine: Engine, view: View, why: str, watch: Watch | None, spent: float) -> str:
+def _wound_up(engine: Engine, snapshot: Snapshot, why: str, watch: Watch | None, spent: float) -> str:
     """Ends a cancelled run: what has not begun at once, what is in the middle when it ends or takes too long."""
-    if view.record.turn is None:
-        begin(engine, view.record.id)
-        view = _anew(engine, view)
-    turn = view.record.turn
+    if snapshot.record.turn is None:
+        begin(engine, snapshot.record.id)
+        snapshot = _anew(engine, snapshot)
+    turn = snapshot.record.turn
     if turn is None:
         return "begun"
-    held, unfinished = engine.store.leases(view.record.id), view.unfinished(turn)
-    end(view, turn, [node for node in unfinished if node not in held], Ending.cancelled(why))
+    held, unfinished = engine.store.leases(snapshot.record.id), snapshot.unfinished(turn)
+    end(snapshot, turn, [node for node in unfinished if node not in held], Ending.cancelled(why))
     busy = [node for node in unfinished if node in held]
     if watch:
         watch.within(SOON)
-        bounds, waited = view.cluster.policy.deadlines, watch.cancelled(view.record.id)
+        bounds, waited = snapshot.cluster.policy.deadlines, watch.cancelled(snapshot.record.id)
         if waited > bounds.cancel or spent > bounds.run + GRACE:
-            end(view, turn, busy, Ending.too_late(why))
+            end(snapshot, turn, busy, Ending.too_late(why))
             busy = []
     if busy:
         return ""
-    join_and_verify(engine, view.record.id, turn.name)
+    join_and_verify(engine, snapshot.record.id, turn.name)
     return "cancelled"
 
 
-def _anew(engine: Engine, view: View) -> View:
-    return View(engine.store.run(view.record.id), engine.store, view.material)
+def _anew(engine: Engine, snapshot: Snapshot) -> Snapshot:
+    return Snapshot(engine.store.run(snapshot.record.id), engine.store, snapshot.documents)
 
 
 def _held_by_another(engine: Engine, record: RunRecord) -> bool:
@@ -142,36 +144,36 @@ def _begun(engine: Engine, run_id: str) -> str:
     return "begun"
 
 
-def _mind_the_deadline(view: View, flags: Mapping[str, str], watch: Watch) -> float:
+def _mind_the_deadline(snapshot: Snapshot, flags: Mapping[str, str], watch: Watch) -> float:
     """Counts the seconds a run has gone on, and cancels it when it took more than it may."""
-    run, steering = view.record.id, Steering.of(flags)
-    age = (now() - view.record.created).total_seconds()
+    run, steering = snapshot.record.id, Steering.of(flags)
+    age = (now() - snapshot.record.created).total_seconds()
     spent = watch.spent(run, flags, age, going=not steering.paused)
     if steering.paused:
         return spent
-    view.store.flag(run, SPENT, f"{spent:.1f}")
-    bound = view.cluster.policy.deadlines.run
+    snapshot.store.flag(run, SPENT, f"{spent:.1f}")
+    bound = snapshot.cluster.policy.deadlines.run
     if spent >= bound and not steering.cancelled:
-        view.store.flag(run, CANCEL, f"the run took longer than its deadline of {bound:g} s")
+        snapshot.store.flag(run, CANCEL, f"the run took longer than its deadline of {bound:g} s")
     watch.within(bound - spent if spent < bound else SOON)
     return spent
 
 
-def _without_the_stuck(engine: Engine, view: View, watch: Watch) -> View:
+def _without_the_stuck(engine: Engine, snapshot: Snapshot, watch: Watch) -> Snapshot:
     """Ends the steps whose time is up although they do not end: their thread waits for something for ever."""
-    turn = view.record.turn
+    turn = snapshot.record.turn
     if turn is None:
-        return view
-    held, bound = engine.store.leases(view.record.id), view.cluster.policy.deadlines.step + GRACE
-    busy = {node: count for node, count in view.unfinished(turn).items() if node in held}
-    since = watch.held(view.record.id, busy)
+        return snapshot
+    held, bound = engine.store.leases(snapshot.record.id), snapshot.cluster.policy.deadlines.step + GRACE
+    busy = {node: count for node, count in snapshot.unfinished(turn).items() if node in held}
+    since = watch.held(snapshot.record.id, busy)
     stuck = [node for node, seconds in since.items() if seconds >= bound]
     if not stuck:
         for seconds in since.values():
             watch.within(bound - seconds)
-        return view
-    end(view, turn, stuck, Ending.stuck(view.cluster.policy.deadlines.step))
-    return _anew(engine, view)
+        return snapshot
+    end(snapshot, turn, stuck, Ending.stuck(snapshot.cluster.policy.deadlines.step))
+    return _anew(engine, snapshot)
 
 
 def _watched(engine: Engine, run_id: str) -> str:
@@ -215,7 +217,7 @@ class Reconciler:
         self._watch.only(active if leads else ())
         for run_id in active:
             with suppress(EsyncError):
-                did = push_on(self._engine, run_id, self._watch) if leads else _watched(self._engine, run_id)
+                did = resume_stalled(self._engine, run_id, self._watch) if leads else _watched(self._engine, run_id)
                 if did:
                     log.info("reconciler", run=run_id, did=did)
 

@@ -17,7 +17,7 @@ from pipelines.engine import Engine
 from pipelines.run import decisions, decisions_doctor, decisions_rollback
 from pipelines.run.evidence import conclusion, evidence_of
 from pipelines.run.kinds import LOOKING
-from pipelines.run.snapshot import Go, Stop, View
+from pipelines.run.snapshot import Go, Snapshot, Stop
 from tasks.ektron.wording import counted
 from tasks.step import (
     CERT_COPY,
@@ -57,9 +57,9 @@ class Stage:
     """One stage of a run: who, what, and what then."""
 
     name: str
-    nodes: Callable[[View], Sequence[str]]  #: for the next turn; nobody ends the stage
+    nodes: Callable[[Snapshot], Sequence[str]]  #: for the next turn; nobody ends the stage
     steps: tuple[str, ...]
-    then: Callable[[View], Go | Stop]
+    then: Callable[[Snapshot], Go | Stop]
 
 
 #: The life of a run. Each line: its name, its nodes, its steps on each node, and the decision at the join.
@@ -147,11 +147,11 @@ def join_and_verify(engine: Engine, run_id: str, turn_name: str) -> None:
     turn = record.turn
     if record.state is RunState.CONCLUDED or turn is None or turn.name != turn_name:
         return
-    view = View(record, engine.store, engine.material(record))
-    if view.unfinished(turn) or view.steering.paused:
+    snapshot = Snapshot(record, engine.store, engine.documents(record))
+    if snapshot.unfinished(turn) or snapshot.steering.paused:
         log.info("not the time to join", run=run_id, turn=turn_name)
         return
-    decision = decisions.cancelled(view) or decided(view, turn)
+    decision = decisions.cancelled(snapshot) or decided(snapshot, turn)
     if isinstance(decision, Stop):
         _conclude(engine, record, decision)
     else:
@@ -160,9 +160,9 @@ def join_and_verify(engine: Engine, run_id: str, turn_name: str) -> None:
         _go_on(engine, planned, joined=(*record.joined, turn_name))
 
 
-def decided(view: View, turn: Turn) -> Go | Stop:
+def decided(snapshot: Snapshot, turn: Turn) -> Go | Stop:
     """What the evidence says at the end of a turn: by the store alone, so that anybody comes to the same."""
-    return next(stage for stage in stages_of(view.record) if stage.name == turn.stage).then(view)
+    return next(stage for stage in stages_of(snapshot.record) if stage.name == turn.stage).then(snapshot)
 
 
 def publish(engine: Engine, record: RunRecord, nodes: Sequence[str]) -> None:
@@ -194,38 +194,38 @@ def _join(engine: Engine, run_id: str, turn: str) -> Signature:
 
 def _go_on(engine: Engine, record: RunRecord, joined: tuple[str, ...]) -> None:
     """Opens the next turn: of the current stage while it has nodes, else of the next stage that has some."""
-    view = View(record, engine.store, engine.material(record))
-    turn = following(view)
+    snapshot = Snapshot(record, engine.store, engine.documents(record))
+    turn = following(snapshot)
     if isinstance(turn, Stop):
         _conclude(engine, record, turn)
         return
     # Where the canary has seen everybody, the plan is made on the way to the next turn and not at a join.
-    plan = record.plan_fingerprint or (view.plan.fingerprint if view.plan else "")
+    plan = record.plan_fingerprint or (snapshot.plan.fingerprint if snapshot.plan else "")
     update = {"state": RunState.RUNNING, "joined": joined, "turns": (*record.turns, turn), "plan_fingerprint": plan}
     events = [Event(kind="turn.opened", turn=turn.name, message=counted(len(turn.nodes), "node"))]
     looked = {CANARY.name, OBSERVE.name}
     if plan and record.turn and record.turn.stage in looked and turn.stage not in looked:
-        totals = view.plan.totals if view.plan else ""
+        totals = snapshot.plan.totals if snapshot.plan else ""
         events.insert(0, Event(kind="run.planned", digest=plan, message=totals))
     saved = engine.store.save(record.model_copy(update=update), *events)
-    if saved is not None and not view.steering.paused:
+    if saved is not None and not snapshot.steering.paused:
         publish(engine, saved, turn.nodes)
 
 
-def following(view: View) -> Turn | Stop:
+def following(snapshot: Snapshot) -> Turn | Stop:
     """The next turn. A stage that has nobody from the start still decides: there may be nothing to go on to."""
-    stages, turns, current = stages_of(view.record), view.record.turns, view.record.turn
+    stages, turns, current = stages_of(snapshot.record), snapshot.record.turns, snapshot.record.turn
     first = [stage.name for stage in stages].index(current.stage) if current else 0
     for stage in stages[first:]:
-        nodes = stage.nodes(view)
+        nodes = stage.nodes(snapshot)
         number = 1 + sum(1 for turn in turns if turn.stage == stage.name)
         if nodes:
             name = f"{stage.name}-{number}" if number > 1 or stage.name == "wave" else stage.name
             return Turn(name=name, stage=stage.name, steps=stage.steps, nodes=tuple(nodes))
-        decision = stage.then(view) if number == 1 else Go()
+        decision = stage.then(snapshot) if number == 1 else Go()
         if isinstance(decision, Stop):
             return decision
-    raise AssertionError(f"the last stage of a {view.record.kind} always decides to stop")
+    raise AssertionError(f"the last stage of a {snapshot.record.kind} always decides to stop")
 
 
 def _conclude(engine: Engine, record: RunRecord, stop: Stop) -> None:

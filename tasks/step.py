@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks.cluster import Cluster, Node
+from tasks.documents import RunDocuments
 from tasks.fence import FENCE_FILE, Fence, freeing
-from tasks.material import Material
 from workers.errors import AgentFailed, NodeError
 from workers.records import Change, Turn
 from workers.winrm import agent
@@ -67,7 +67,7 @@ class Work:
     node: Node
     cluster: Cluster
     session: "Session"
-    material: Material
+    documents: RunDocuments
     cancelled: Callable[[], bool]
     say: Callable[[str], None]
     fence: Fence

@@ -15,14 +15,14 @@ from spnego.exceptions import SpnegoError
 
 from lab.machine.condition import Counters
 
-__all__ = ["Account", "Connection", "Verdict"]
+__all__ = ["Account", "Connection", "LogonAnswer"]
 
 _STORE = "NTLM_USER_FILE"
 _OFFERS = ("Negotiate", 'Basic realm="WSMAN"')
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class LogonAnswer:
     """What the server makes of a request's Authorization header.
 
     Attributes:
@@ -74,39 +74,39 @@ class Connection:
         self._context: spnego.ContextProxy | None = None
         self._header = ""
 
-    def judge(self, header: str) -> Verdict:
+    def judge(self, header: str) -> LogonAnswer:
         """Who this request is from. Without a header an NTLM connection stays logged on; basic needs it every time."""
         if not header:
-            return Verdict(self._user, ()) if self._user and not self._header else Verdict()
+            return LogonAnswer(self._user, ()) if self._user and not self._header else LogonAnswer()
         scheme, _, token = header.partition(" ")
         match scheme.lower():
             case "basic":
                 return self._judge_basic(header, token)
             case "negotiate" | "ntlm":
                 return self._judge_ntlm(scheme, token)
-        return Verdict()
+        return LogonAnswer()
 
-    def turn_away(self) -> Verdict:
+    def turn_away(self) -> LogonAnswer:
         """Refuses whom `judge` let in."""
         self._user, self._header = "", ""
         self._counters.logons_refused += 1
-        return Verdict()
+        return LogonAnswer()
 
-    def _judge_basic(self, header: str, token: str) -> Verdict:
+    def _judge_basic(self, header: str, token: str) -> LogonAnswer:
         if self._header and header == self._header:
-            return Verdict(self._user, ())
+            return LogonAnswer(self._user, ())
         self._counters.logons_tried += 1
         if not self._account.accepts_basic(token.strip().encode("ascii", "replace")):
             self._counters.logons_refused += 1
-            return Verdict()
+            return LogonAnswer()
         self._user, self._header = self._account.user, header
-        return Verdict(self._user, ())
+        return LogonAnswer(self._user, ())
 
-    def _judge_ntlm(self, scheme: str, token: str) -> Verdict:
+    def _judge_ntlm(self, scheme: str, token: str) -> LogonAnswer:
         try:
             message = base64.b64decode(token, validate=True)
         except ValueError:
-            return Verdict()
+            return LogonAnswer()
         if self._context is None:
             self._user = self._header = ""
             self._context = _context(message, self._account.store)
@@ -117,17 +117,17 @@ class Connection:
         except (SpnegoError, ValueError, struct.error):
             return self._refused()
         if not context.complete:
-            return Verdict("", (_token(scheme, answer),))
+            return LogonAnswer("", (_token(scheme, answer),))
         self._context = None
         self._counters.logons_tried += 1
         self._user, self._header = self._account.user, ""
-        return Verdict(self._user, (_token(scheme, answer),) if answer else ())
+        return LogonAnswer(self._user, (_token(scheme, answer),) if answer else ())
 
-    def _refused(self) -> Verdict:
+    def _refused(self) -> LogonAnswer:
         self._context = None
         self._counters.logons_tried += 1
         self._counters.logons_refused += 1
-        return Verdict()
+        return LogonAnswer()
 
 
 def _context(message: bytes, store: Path) -> spnego.ContextProxy:

@@ -20,7 +20,7 @@ from pipelines.report.html import to_html
 from pipelines.run.evidence import Evidence, evidence_of
 from pipelines.run.snapshot import FINDINGS, PLAN
 from pipelines.usecases.runs import RunSummary, summary
-from tasks.material import DIGESTS
+from tasks.documents import DIGESTS
 from workers.errors import InputRefused
 from workers.host.private import write_private
 from workers.records import Record, RunRecord, RunState, StepOutcome

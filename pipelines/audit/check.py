@@ -30,7 +30,7 @@ from pipelines.audit.bundle import (
 from pipelines.audit.replay import Replay, replay
 from pipelines.run.evidence import Evidence, conclusion
 from pipelines.run.plan import Plan
-from pipelines.run.snapshot import FINDINGS, PLAN, View
+from pipelines.run.snapshot import FINDINGS, PLAN, Snapshot
 from pipelines.usecases.runs import summary_of
 from workers.errors import BundleRefused, EsyncError
 from workers.host.reading import content_of
@@ -182,7 +182,7 @@ def _decided(manifest: Manifest, run: BundledRun, again: Replay, evidence: Evide
     if (again.stop.verdict, again.stop.summary) != (record.verdict, record.summary):
         raise _otherwise(manifest, f"the evidence leads to {again.stop.verdict.value}: {again.stop.summary}")
     for kind in (PLAN, FINDINGS):
-        for name, text in again.view.store.documents(record.id, kind).items():
+        for name, text in again.snapshot.store.documents(record.id, kind).items():
             if evidence.get(kind, {}).get(name) != text:
                 raise _otherwise(manifest, f"{kind} {name} is not what the facts say")
     facts = sum(len(documents) for kind, documents in evidence.items() if kind not in {PLAN, FINDINGS})
@@ -212,7 +212,7 @@ def _reported(manifest: Manifest, run: BundledRun, again: Replay, members: Mappi
     names = ("esync-rollout", "jinja2", "pydantic")
     if any(manifest.versions.get(name) != versions()[name] for name in names):
         return f"{REPORT} and {REPORT_PAGE} were drawn by other versions than these and were not compared"
-    whole = View(run.record, again.view.store, again.view.material)
+    whole = Snapshot(run.record, again.snapshot.store, again.snapshot.documents)
     for name, data in reports_of(summary_of(whole)).items():
         if members.get(name) != data:
             raise BundleRefused(f"{name} does not show what the rest of the bundle says")

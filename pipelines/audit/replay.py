@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pipelines.rollout import decided, following
 from pipelines.run import decisions as decide
 from pipelines.run.evidence import Evidence
-from pipelines.run.snapshot import FINDINGS, PLAN, Go, Stop, View
+from pipelines.run.snapshot import FINDINGS, PLAN, Go, Snapshot, Stop
+from tasks.documents import PLANNED, RunDocuments
 from tasks.ektron.wording import counted
-from tasks.material import PLANNED, Material
 from tasks.steering import CANCEL
 from workers.errors import BundleRefused
 from workers.records import RunRecord, RunState, StepOutcome, Turn, Verdict
@@ -24,7 +24,7 @@ class Replay:
 
     stop: Stop
     decisions: int
-    view: View
+    snapshot: Snapshot
 
 
 def replay(record: RunRecord, outcomes: Iterable[StepOutcome], evidence: Evidence, flags: Mapping[str, str]) -> Replay:
@@ -42,7 +42,7 @@ def replay(record: RunRecord, outcomes: Iterable[StepOutcome], evidence: Evidenc
     again = _Again(record, tuple(outcomes), evidence)
     if record.verdict is Verdict.LOCKED and not record.turns:
         return again.ended(Stop(Verdict.LOCKED, record.summary))
-    step: Turn | Stop = following(again.view())
+    step: Turn | Stop = following(again.snapshot())
     for turn in record.turns:
         if step != turn:
             raise BundleRefused(f"the evidence leads to {_named(step)}, where the run had {_named(turn)}")
@@ -70,9 +70,9 @@ class _Again:
                 for name, text in documents.items():
                     self.store.put(record.id, kind, name, text)
 
-    def view(self) -> View:
+    def snapshot(self) -> Snapshot:
         """As the store has it now."""
-        return View(self.record, self.store, Material(self.store, Vault(self.store, None), self.record.id))
+        return Snapshot(self.record, self.store, RunDocuments(self.store, Vault(self.store, None), self.record.id))
 
     def take(self, turn: Turn) -> Turn | Stop:
         """What comes after a turn."""
@@ -80,22 +80,22 @@ class _Again:
         for outcome in self._outcomes:
             if outcome.turn == turn.name:
                 self.store.record(outcome, 0)
-        view = self.view()
-        if missing := view.unfinished(turn):
+        snapshot = self.snapshot()
+        if missing := snapshot.unfinished(turn):
             raise BundleRefused(f"{turn.name} was decided without all outcomes of {', '.join(sorted(missing))}")
         self.decisions += 1
-        decision: Go | Stop = decide.cancelled(view) or decided(view, turn)
+        decision: Go | Stop = decide.cancelled(snapshot) or decided(snapshot, turn)
         if isinstance(decision, Stop):
             return decision
         fingerprint = decision.plan_fingerprint or self.record.plan_fingerprint
         self.record = self.record.model_copy(
             update={"plan_fingerprint": fingerprint, "joined": (*self.record.joined, turn.name)}
         )
-        return following(self.view())
+        return following(self.snapshot())
 
     def ended(self, stop: Stop) -> Replay:
         """The end of the run."""
-        return Replay(stop, self.decisions, self.view())
+        return Replay(stop, self.decisions, self.snapshot())
 
 
 def _named(step: Turn | Stop) -> str:

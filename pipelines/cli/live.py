@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.report.styles import MARKS, TONES, UNDER_WAY, printable
-from pipelines.run.progress import Board, columns_of
+from pipelines.run.progress import Progress, columns_of
 from workers.errors import StoreUnavailable
 from workers.records import Event, RunRecord, RunState, Status, now
 from workers.store.port import RunStore
@@ -127,7 +127,7 @@ def _print(console: Console, text: str) -> None:
 
 
 def _on_terminal(feed: Feed, console: Console, interval: float) -> RunRecord:
-    board: Board | None = None
+    progress: Progress | None = None
     trouble = ""
 
     def complain(text: str) -> None:
@@ -135,51 +135,51 @@ def _on_terminal(feed: Feed, console: Console, interval: float) -> RunRecord:
         trouble = text
 
     def picture() -> RenderableType:
-        return Text("waiting for the run ...") if board is None else draw(board, console, trouble)
+        return Text("waiting for the run ...") if progress is None else draw(progress, console, trouble)
 
     with Live(console=console, get_renderable=picture, refresh_per_second=6, vertical_overflow="crop") as live:
         for glance in _looks(feed, interval, complain):
             trouble = trouble if glance.record.state is RunState.CREATED else ""
-            board = board or Board(glance.record)
-            board.take(glance.record, glance.events)
+            progress = progress or Progress(glance.record)
+            progress.take(glance.record, glance.events)
         live.refresh()
-    assert board is not None  # noqa: S101 - there is a glance before the end
-    return board.record
+    assert progress is not None  # noqa: S101 - there is a glance before the end
+    return progress.record
 
 
-def draw(board: Board, console: Console, trouble: str = "") -> RenderableType:
+def draw(progress: Progress, console: Console, trouble: str = "") -> RenderableType:
     """The picture of a moment: a row a node, or, where they are many, a bar a wave and the nodes that matter."""
-    parts: list[RenderableType] = [_headline(board, console)]
-    if len(board.nodes) <= min(WHOLE_GRID, max(8, console.height - 8)):
-        parts.append(_grid(board, console, list(board.nodes)))
+    parts: list[RenderableType] = [_headline(progress, console)]
+    if len(progress.nodes) <= min(WHOLE_GRID, max(8, console.height - 8)):
+        parts.append(_grid(progress, console, list(progress.nodes)))
     else:
-        parts += [_bars(board), _grid(board, console, _worth_a_row(board, console))]
+        parts += [_bars(progress), _grid(progress, console, _worth_a_row(progress, console))]
     if trouble:
         parts.append(Text(printable(trouble), style="yellow"))
     return Group(*parts)
 
 
-def _headline(board: Board, console: Console) -> Text:
-    record = board.record
+def _headline(progress: Progress, console: Console) -> Text:
+    record = progress.record
     at = now()
     tone = TONES[record.verdict] if record.verdict else UNDER_WAY
     turn = record.turn.name if record.turn else "not begun"
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(f"{record.kind} of {record.cluster}  ", style="bold")
     text.append(f"{tone.title.upper() if record.verdict else turn}  ", style=tone.colour)
-    text.append(f"{_clock(board.seconds(at))}  ")
-    for status, count in board.counts().items():
+    text.append(f"{_clock(progress.seconds(at))}  ")
+    for status, count in progress.counts().items():
         text.append(f"{_symbol(status, console)} {count} {MARKS[status].word}  ", style=MARKS[status].colour)
     if not record.verdict:
-        text.append(f"{_spin(console, at.timestamp())} {len(board.running())} busy", style="blue")
+        text.append(f"{_spin(console, at.timestamp())} {len(progress.running())} busy", style="blue")
     return text
 
 
-def _grid(board: Board, console: Console, nodes: list[str]) -> Table:
+def _grid(progress: Progress, console: Console, nodes: list[str]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bright_black", show_edge=False)
-    columns = columns_of(board.record.kind)
+    columns = columns_of(progress.record.kind)
     steps = sum(len(heading) + 2 for heading in columns.values())
-    widths = _widths(board, nodes, console.width - steps - _REMARK)
+    widths = _widths(progress, nodes, console.width - steps - _REMARK)
     for heading, width in widths.items():
         table.add_column(heading, no_wrap=True, width=width, overflow="ellipsis")
     for heading in columns.values():
@@ -187,18 +187,18 @@ def _grid(board: Board, console: Console, nodes: list[str]) -> Table:
     taken = steps + sum(width + 2 for width in widths.values())
     table.add_column("", no_wrap=True, overflow="ellipsis", width=max(_REMARK, console.width - taken))
     for node in nodes:
-        cells = [_cell(board, console, node, column) for column in columns]
-        named = {"node": node, "pool": board.nodes[node], "wave": board.wave(node)}
-        table.add_row(*(Text(named[heading]) for heading in widths), *cells, _remark(board, node))
+        cells = [_cell(progress, console, node, column) for column in columns]
+        named = {"node": node, "pool": progress.nodes[node], "wave": progress.wave(node)}
+        table.add_row(*(Text(named[heading]) for heading in widths), *cells, _remark(progress, node))
     return table
 
 
-def _widths(board: Board, nodes: list[str], room: int) -> dict[str, int]:
+def _widths(progress: Progress, nodes: list[str], room: int) -> dict[str, int]:
     """Of the columns that name a node: what is said of it must not squeeze them. Short of room, the last go."""
     texts = {
         "node": nodes,
-        "pool": [board.nodes[node] for node in nodes],
-        "wave": [board.wave(node) for node in nodes],
+        "pool": [progress.nodes[node] for node in nodes],
+        "wave": [progress.wave(node) for node in nodes],
     }
     widths = {heading: min(_NAME, max(map(len, [heading, *held]))) for heading, held in texts.items()}
     while len(widths) > 1 and sum(width + 2 for width in widths.values()) > room:
@@ -206,44 +206,44 @@ def _widths(board: Board, nodes: list[str], room: int) -> dict[str, int]:
     return widths
 
 
-def _cell(board: Board, console: Console, node: str, column: tuple[str, str]) -> Text:
-    if (node, column) not in board.cells:
+def _cell(progress: Progress, console: Console, node: str, column: tuple[str, str]) -> Text:
+    if (node, column) not in progress.cells:
         return Text(".", style="bright_black")
-    status = board.cells[node, column]
+    status = progress.cells[node, column]
     if status is None:
         return Text(_spin(console, now().timestamp()), style="blue")
     return Text(_symbol(status, console), style=MARKS[status].colour)
 
 
-def _remark(board: Board, node: str) -> Text:
+def _remark(progress: Progress, node: str) -> Text:
     """What was said of a node that is out, else its outcome in a word."""
-    status = board.outcome(node)
+    status = progress.outcome(node)
     if status is None:
         return Text("")
-    said = board.said.get(node)
+    said = progress.said.get(node)
     return Text(printable(said or MARKS[status].word), style=MARKS[status].colour)
 
 
-def _bars(board: Board) -> Table:
+def _bars(progress: Progress) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1), show_header=False, show_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(width=40)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(no_wrap=True)
-    for turn in board.record.turns:
-        done = board.done(turn.nodes, turn.name)
-        lost = board.lost(turn.name).items()
+    for turn in progress.record.turns:
+        done = progress.done(turn.nodes, turn.name)
+        lost = progress.lost(turn.name).items()
         remark = Text("  ").join(Text(f"{count} {MARKS[s].word}", style=MARKS[s].colour) for s, count in lost)
         bar = ProgressBar(total=max(1, len(turn.nodes)), completed=done, width=40)
         table.add_row(Text(turn.name), bar, Text(f"{done}/{len(turn.nodes)}"), remark)
     return table
 
 
-def _worth_a_row(board: Board, console: Console) -> list[str]:
+def _worth_a_row(progress: Progress, console: Console) -> list[str]:
     """The failed first, then the busy, as many as there is room for."""
-    room = max(3, min(2 * LISTED, console.height - 6 - len(board.record.turns)))
-    bad = [node for node in board.nodes if node in board.said]
-    busy = [node for node in board.running() if node not in board.said]
+    room = max(3, min(2 * LISTED, console.height - 6 - len(progress.record.turns)))
+    bad = [node for node in progress.nodes if node in progress.said]
+    busy = [node for node in progress.running() if node not in progress.said]
     return [*bad[: max(LISTED, room - len(busy))], *busy][:room]
 
 

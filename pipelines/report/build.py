@@ -19,10 +19,10 @@ from pipelines.report.rows import (
     Summary,
     TurnRow,
 )
-from pipelines.run.node_state import STANDINGS, Standing
+from pipelines.run.node_state import NODE_STATES, NodeState
 from tasks.cluster import Cluster, Role
 from tasks.ektron.rules.attestations import Attestation, attestations
-from tasks.ektron.rules.findings import Finding, Severity, Verdict
+from tasks.ektron.rules.findings import Finding, InvariantState, Severity
 from workers.errors import Failure
 from workers.records import RunRecord, Status, StepOutcome, Turn, now
 from workers.texts import cleaned, cleaned_all
@@ -214,15 +214,15 @@ def _cause(key: tuple[str, ...], members: Sequence[NodeRow]) -> Cause:
 
 def _stands(rows: Iterable[NodeRow]) -> tuple[StandRow, ...]:
     """Nodes of which the same is true, the worst first."""
-    groups: dict[tuple[Standing, str], list[NodeRow]] = {}
+    groups: dict[tuple[NodeState, str], list[NodeRow]] = {}
     for row in rows:
         if row.standing is not None:
             groups.setdefault((row.standing, _masked(row.now, row)), []).append(row)
     found = [_stand_row(standing, text, members) for (standing, text), members in groups.items()]
-    return tuple(sorted(found, key=lambda row: STANDINGS.index(row.standing)))
+    return tuple(sorted(found, key=lambda row: NODE_STATES.index(row.standing)))
 
 
-def _stand_row(standing: Standing, text: str, members: Sequence[NodeRow]) -> StandRow:
+def _stand_row(standing: NodeState, text: str, members: Sequence[NodeRow]) -> StandRow:
     names = tuple(row.node for row in members)
     said = members[0].now if len(members) == 1 else text
     return StandRow(standing=standing, now=said, nodes=names, ranges=name_ranges(names))
@@ -237,7 +237,7 @@ def _masked(text: str, row: NodeRow) -> str:
 
 def _finding_row(finding: Finding, nodes: int) -> FindingRow:
     """They come ordered: refuted, unknown, proven; errors before warnings."""
-    mild = finding.verdict is Verdict.REFUTED and finding.severity is Severity.WARNING
+    mild = finding.verdict is InvariantState.REFUTED and finding.severity is Severity.WARNING
     return FindingRow(
         label="warning" if mild else finding.verdict.value,
         invariant=finding.invariant,

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from pydantic import AwareDatetime, Field
 
-from pipelines.run.node_state import Standing
+from pipelines.run.node_state import NodeState
 from tasks.cluster import Cluster
 from tasks.ektron.rules.attestations import Attestation
 from tasks.ektron.rules.findings import Findings
@@ -82,7 +82,7 @@ class Result(Protocol):
         """Whether PowerShell there had to be started for every request."""
 
     @property
-    def standing(self) -> Standing | None:
+    def standing(self) -> NodeState | None:
         """What is true of the node now; None of a run that only looks."""
 
     @property
@@ -159,7 +159,7 @@ class NodeRow(Record):
     seconds: float = 0.0  #: in steps
     about: str = ""
     by_batch: bool = False
-    standing: Standing | None = None
+    standing: NodeState | None = None
     now: str = ""
 
 
@@ -191,7 +191,7 @@ class Cause(Record):
 class StandRow(Record):
     """Nodes of which the same is true now; `<node>` stands for each one's own name."""
 
-    standing: Standing
+    standing: NodeState
     now: str
     nodes: tuple[str, ...]
     ranges: str

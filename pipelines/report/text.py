@@ -8,7 +8,7 @@ from pipelines.report.build import name_ranges
 from pipelines.report.findings import Consequence, before_the_run, consequences
 from pipelines.report.rows import FindingRow, Report
 from pipelines.report.styles import printable
-from pipelines.run.node_state import Standing
+from pipelines.run.node_state import NodeState
 from tasks.ektron.wording import counted
 from tasks.undo.plan import CHANGED_SINCE
 from workers.records import Status, Verdict
@@ -30,7 +30,7 @@ PARENT = {"rollout": "retries", "rollback": "undoes"}  #: what a kind of run doe
 _WIDTH = 100
 _SHOWN = 8  #: nodes of one cause that are quoted
 _SAYS_ALL = {Verdict.JOINED, Verdict.RESTORED, Verdict.CLEAN}
-_WELL = {Standing.DONE, Standing.RIGHT}
+_WELL = {NodeState.DONE, NodeState.RIGHT}
 
 
 def to_text(report: Report) -> str:

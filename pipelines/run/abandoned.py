@@ -8,7 +8,7 @@ still happen there; the next run claims the node with a higher fence, and from t
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipelines.run.snapshot import View
+from pipelines.run.snapshot import Snapshot
 from tasks.step import CERT_COPY, CLEANUP, CONFIG_EDIT, ROLLBACK, SERVICE_RESTART
 from workers.errors import Failure
 from workers.records import Status, StepOutcome, Turn, now
@@ -47,30 +47,30 @@ class Ending:
         return cls(Status.FAILED, message, failure=Failure.TIMEOUT)
 
 
-def end(view: View, turn: Turn, nodes: Iterable[str], ending: Ending) -> None:
+def end(snapshot: Snapshot, turn: Turn, nodes: Iterable[str], ending: Ending) -> None:
     """Records how the first step without an outcome ended on these nodes, and that the later ones were not tried.
 
     A step that ends by itself meanwhile has its own outcome, and keeps it.
     """
-    ended = {(o.node, o.step) for o in view.outcomes if o.turn == turn.name}
+    ended = {(o.node, o.step) for o in snapshot.outcomes if o.turn == turn.name}
     for node in nodes:
         missing = [step for step in turn.steps if (node, step) not in ended]
         if not missing:
             continue
         first, *later = missing
-        stands = view.store.record(_ended(view, turn, node, first, ending), _UNFENCED)
+        stands = snapshot.store.record(_ended(snapshot, turn, node, first, ending), _UNFENCED)
         if not stands.status.ends_node:
             continue  # it has just ended by itself; what comes after it is looked at again
         for step in later:
             status = Status.CANCELLED if stands.status is Status.CANCELLED else Status.SKIPPED
             skipped = Ending(status, f"not tried: {first} {stands.status}", given_up=False)
-            view.store.record(_ended(view, turn, node, step, skipped), _UNFENCED)
+            snapshot.store.record(_ended(snapshot, turn, node, step, skipped), _UNFENCED)
 
 
-def _ended(view: View, turn: Turn, node: str, step: str, ending: Ending) -> StepOutcome:
+def _ended(snapshot: Snapshot, turn: Turn, node: str, step: str, ending: Ending) -> StepOutcome:
     at = now()
     return StepOutcome(
-        run=view.record.id,
+        run=snapshot.record.id,
         turn=turn.name,
         node=node,
         step=step,

@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 
 from pipelines.run.abandoned import ABANDONED
 from pipelines.run.plan import Plan, make_plan, unwritable
-from pipelines.run.snapshot import FINDINGS, PLAN, Go, Stop, View
+from pipelines.run.snapshot import FINDINGS, PLAN, Go, Snapshot, Stop
 from pipelines.run.verdict import cluster_facts, failures, those, verdict_of
 from tasks.cluster import Cluster
+from tasks.documents import OBSERVED, PLANNED, VERIFIED
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts import NodeFacts
 from tasks.ektron.rules.invariants import judge, judge_prerequisites
 from tasks.ektron.wording import counted, named
 from tasks.execution.logons import account
-from tasks.material import OBSERVED, PLANNED, VERIFIED
 from tasks.steps.install_check import differing
 from workers.errors import LogonRefused, NotEditable
 from workers.records import Status, StepOutcome, Verdict
@@ -38,13 +38,13 @@ __all__ = [
 CANARIES = 5  #: nodes tried one after the other while none answers at all
 
 
-def one_per_account(view: View, among: Sequence[str] = ()) -> Sequence[str]:
+def one_per_account(snapshot: Snapshot, among: Sequence[str] = ()) -> Sequence[str]:
     """One node for each account that nobody has answered yet; the origin goes first. Wrong passwords cost one logon."""
-    tried = view.of_stage("canary")
+    tried = snapshot.of_stage("canary")
     by_account: dict[str, list[str]] = {}
-    names = sorted(among or view.cluster.node_names, key=lambda name: not view.cluster.is_origin(name))
+    names = sorted(among or snapshot.cluster.node_names, key=lambda name: not snapshot.cluster.is_origin(name))
     for name in names:
-        by_account.setdefault(account(view.cluster.endpoint(name)), []).append(name)
+        by_account.setdefault(account(snapshot.cluster.endpoint(name)), []).append(name)
     silent = {node for node, outcome in tried.items() if outcome.status is Status.UNREACHABLE}
     chosen = []
     for members in by_account.values():
@@ -54,27 +54,27 @@ def one_per_account(view: View, among: Sequence[str] = ()) -> Sequence[str]:
     return chosen
 
 
-def logon_accepted(view: View) -> Go | Stop:
+def logon_accepted(snapshot: Snapshot) -> Go | Stop:
     """Stops when nobody has accepted the origin's account, or when nobody answers; nothing was written so far."""
-    tried = view.of_stage("canary")
-    origin_account = account(view.cluster.endpoint(view.cluster.origin))
+    tried = snapshot.of_stage("canary")
+    origin_account = account(snapshot.cluster.endpoint(snapshot.cluster.origin))
     for node, outcome in tried.items():
-        if outcome.slug == LogonRefused.slug and account(view.cluster.endpoint(node)) == origin_account:
+        if outcome.slug == LogonRefused.slug and account(snapshot.cluster.endpoint(node)) == origin_account:
             return Stop(Verdict.FAILED, f"{outcome.message}; no other logon was tried, nothing was written")
     if len(tried) >= CANARIES and all(outcome.status is Status.UNREACHABLE for outcome in tried.values()):
         return Stop(Verdict.UNREACHABLE, f"none of {', '.join(tried)} answers; the others were not tried")
     return Go()
 
 
-def refused_too_often(view: View) -> Stop | None:
+def refused_too_often(snapshot: Snapshot) -> Stop | None:
     """Stops when nodes were left out because an account that is right elsewhere was refused as often as it may be."""
-    said = [outcome for outcome in view.outcomes if outcome.slug == LogonRefused.slug]
+    said = [outcome for outcome in snapshot.outcomes if outcome.slug == LogonRefused.slug]
     skipped = {outcome.node for outcome in said if outcome.status is Status.SKIPPED}
-    right = {account(view.cluster.endpoint(o.node)) for o in view.outcomes if not o.status.ends_node}
-    for name in sorted(right & {account(view.cluster.endpoint(node)) for node in skipped}):
-        mine = {outcome.node for outcome in said if account(view.cluster.endpoint(outcome.node)) == name}
+    right = {account(snapshot.cluster.endpoint(o.node)) for o in snapshot.outcomes if not o.status.ends_node}
+    for name in sorted(right & {account(snapshot.cluster.endpoint(node)) for node in skipped}):
+        mine = {outcome.node for outcome in said if account(snapshot.cluster.endpoint(outcome.node)) == name}
         refused = those(sorted(mine - skipped))
-        user = view.cluster.endpoint(min(mine)).user
+        user = snapshot.cluster.endpoint(min(mine)).user
         return Stop(
             Verdict.STOPPED,
             f"{user} was refused at {refused}, as often as policy.max_refused allows (accounts get locked); "
@@ -83,69 +83,71 @@ def refused_too_often(view: View) -> Stop | None:
     return None
 
 
-def not_yet_seen(view: View) -> Sequence[str]:
+def not_yet_seen(snapshot: Snapshot) -> Sequence[str]:
     """Everybody the canary did not look at."""
-    seen = view.in_stage("canary") | view.in_stage("observe")
-    return [name for name in view.cluster.node_names if name not in seen]
+    seen = snapshot.in_stage("canary") | snapshot.in_stage("observe")
+    return [name for name in snapshot.cluster.node_names if name not in seen]
 
 
-def fit_and_planned(view: View) -> Go | Stop:
+def fit_and_planned(snapshot: Snapshot) -> Go | Stop:
     """Assesses the cluster before anything is written, then makes the plan, or checks that a saved one still fits."""
-    locking = refused_too_often(view)
+    locking = refused_too_often(snapshot)
     if locking is not None:
         return locking
-    ended = view.ended()
-    facts = {node: seen for node, seen in view.material.all_facts(OBSERVED).items() if node not in ended}
-    family = view.material.family_digests()
-    unfit = _unfit(view, facts)
+    ended = snapshot.ended()
+    facts = {node: seen for node, seen in snapshot.documents.all_facts(OBSERVED).items() if node not in ended}
+    family = snapshot.documents.family_digests()
+    unfit = _unfit(snapshot, facts)
     if unfit is not None:
         return unfit
     if family is None:
-        return Stop(Verdict.STOPPED, gate(view.cluster, facts[view.cluster.node(view.cluster.origin).name]))
-    plan = _restricted(view, make_plan(view.cluster, facts, family))
+        return Stop(Verdict.STOPPED, gate(snapshot.cluster, facts[snapshot.cluster.node(snapshot.cluster.origin).name]))
+    plan = _restricted(snapshot, make_plan(snapshot.cluster, facts, family))
     if why := unwritable(plan, facts):
         return Stop(Verdict.FAILED, f"{why}. Nothing was written anywhere")
-    if view.record.plan_fingerprint:
-        return _still_fits(view, plan)
-    view.store.put(view.record.id, PLAN, PLAN, plan.to_json())
+    if snapshot.record.plan_fingerprint:
+        return _still_fits(snapshot, plan)
+    snapshot.store.put(snapshot.record.id, PLAN, PLAN, plan.to_json())
     return Go(plan.fingerprint)
 
 
-def _unfit(view: View, facts: Mapping[str, NodeFacts]) -> Stop | None:
+def _unfit(snapshot: Snapshot, facts: Mapping[str, NodeFacts]) -> Stop | None:
     """Why nothing may be written: silent nodes the policy wants, no origin, a prerequisite that does not hold."""
-    silent = [node for node, outcome in view.ended().items() if outcome.status is Status.UNREACHABLE]
-    if silent and view.cluster.policy.unreachable == "stop":
+    silent = [node for node, outcome in snapshot.ended().items() if outcome.status is Status.UNREACHABLE]
+    if silent and snapshot.cluster.policy.unreachable == "stop":
         return Stop(Verdict.UNREACHABLE, f"{', '.join(silent)} did not answer and the policy wants every node")
-    if view.cluster.node(view.cluster.origin).name not in facts:
-        return _without_origin(view)
-    refused = {n: o for n, o in view.ended().items() if o.slug == NotEditable.slug and n in (view.record.only or (n,))}
+    if snapshot.cluster.node(snapshot.cluster.origin).name not in facts:
+        return _without_origin(snapshot)
+    refused = {
+        n: o for n, o in snapshot.ended().items() if o.slug == NotEditable.slug and n in (snapshot.record.only or (n,))
+    }
     if refused:
         return Stop(Verdict.FAILED, f"{failures(list(refused), refused)}. Nothing was written anywhere")
-    findings = judge_prerequisites(whole(view, facts), origin_family_needed=False)
-    view.store.put(view.record.id, FINDINGS, "assess", findings.model_dump_json())
+    findings = judge_prerequisites(whole(snapshot, facts), origin_family_needed=False)
+    snapshot.store.put(snapshot.record.id, FINDINGS, "assess", findings.model_dump_json())
     for finding in findings.refuted_errors:
         summary = f"{finding.invariant}: {finding.evidence} Nothing was written. {finding.remedy}"
         return Stop(Verdict.REFUTED, summary.strip())
     return None
 
 
-def _still_fits(view: View, plan: Plan) -> Go | Stop:
-    stale = _stale(view, plan)
-    if stale and view.cluster.policy.stale == "stop":
+def _still_fits(snapshot: Snapshot, plan: Plan) -> Go | Stop:
+    stale = _stale(snapshot, plan)
+    if stale and snapshot.cluster.policy.stale == "stop":
         return Stop(Verdict.STALE, f"the plan is stale, nothing was written: {'; '.join(stale)}. Make a new plan")
     return Go()
 
 
-def plan_shown(view: View) -> Stop:
+def plan_shown(snapshot: Snapshot) -> Stop:
     """A run that plans ends where a rollout would begin to write."""
-    decision = fit_and_planned(view)
+    decision = fit_and_planned(snapshot)
     if isinstance(decision, Stop):
         return decision
-    fresh = View(view.record, view.store, view.material)
+    fresh = Snapshot(snapshot.record, snapshot.store, snapshot.documents)
     totals = fresh.plan.totals if fresh.plan else "no node was seen"
     if fresh.plan is not None and not fresh.plan.empty:
         return Stop(Verdict.CHANGES_PENDING, totals)
-    return _left_out(view.ended(), totals) or Stop(Verdict.NOTHING_TO_DO, totals)
+    return _left_out(snapshot.ended(), totals) or Stop(Verdict.NOTHING_TO_DO, totals)
 
 
 def _left_out(ended: Mapping[str, StepOutcome], totals: str) -> Stop | None:
@@ -156,9 +158,9 @@ def _left_out(ended: Mapping[str, StepOutcome], totals: str) -> Stop | None:
     return Stop(Verdict.UNREACHABLE, f"{those(list(ended))} did not answer. Of the others: {totals}") if ended else None
 
 
-def _restricted(view: View, plan: Plan) -> Plan:
+def _restricted(snapshot: Snapshot, plan: Plan) -> Plan:
     """Without the nodes that this run must leave alone: a retry takes only some."""
-    only = set(view.record.only)
+    only = set(snapshot.record.only)
     if not only:
         return plan
     waves = tuple(tuple(node for node in wave if node in only) for wave in plan.waves)
@@ -170,78 +172,78 @@ def _restricted(view: View, plan: Plan) -> Plan:
     )
 
 
-def _stale(view: View, now: Plan) -> list[str]:
+def _stale(snapshot: Snapshot, now: Plan) -> list[str]:
     """Which nodes of a saved plan look otherwise now, and in what."""
-    if not view.record.plan_fingerprint or view.plan is None:
+    if not snapshot.record.plan_fingerprint or snapshot.plan is None:
         return []
-    if view.plan.family != now.family:
-        return [f"the certificate family on {view.cluster.origin} is another one"]
+    if snapshot.plan.family != now.family:
+        return [f"the certificate family on {snapshot.cluster.origin} is another one"]
     found: dict[str, list[str]] = {}
-    for part in view.plan.nodes:
-        seen, planned = view.material.facts(OBSERVED, part.node), view.material.facts(PLANNED, part.node)
+    for part in snapshot.plan.nodes:
+        seen, planned = snapshot.documents.facts(OBSERVED, part.node), snapshot.documents.facts(PLANNED, part.node)
         if seen is not None and planned is not None and seen.fingerprint() != part.fingerprint:
             found.setdefault(differing(planned, seen) or "its facts", []).append(part.node)
     return [f"{named(nodes)} changed in {what}" for what, nodes in found.items()]
 
 
-def next_wave(view: View) -> Sequence[str]:
+def next_wave(snapshot: Snapshot) -> Sequence[str]:
     """The plan's next wave, without the nodes that have ended meanwhile."""
-    done, ended = view.in_stage("wave"), view.ended()
-    for wave in view.plan.waves if view.plan else ():
+    done, ended = snapshot.in_stage("wave"), snapshot.ended()
+    for wave in snapshot.plan.waves if snapshot.plan else ():
         nodes = [node for node in wave if node not in done and node not in ended]
         if nodes:
             return nodes
     return ()
 
 
-def within_budget(view: View) -> Go | Stop:
+def within_budget(snapshot: Snapshot) -> Go | Stop:
     """Stops after a wave when more nodes have failed than the policy allows."""
-    failed = sorted(node for node, outcome in view.ended().items() if outcome.status is Status.FAILED)
-    allowed = view.cluster.policy.max_failed
+    failed = sorted(node for node, outcome in snapshot.ended().items() if outcome.status is Status.FAILED)
+    allowed = snapshot.cluster.policy.max_failed
     if allowed is None:
-        allowed = max(1, math.floor(len(view.cluster.nodes) / 3))
-    if len(failed) > allowed and next_wave(view):
+        allowed = max(1, math.floor(len(snapshot.cluster.nodes) / 3))
+    if len(failed) > allowed and next_wave(snapshot):
         names = ", ".join(failed)
         return Stop(Verdict.STOPPED, f"{counted(len(failed), 'node')} failed ({names}), the policy allows {allowed}")
     return Go()
 
 
-def all_reached(view: View) -> Sequence[str]:
+def all_reached(snapshot: Snapshot) -> Sequence[str]:
     """Everybody who answered at some time: a node that failed is looked at too, its state matters most."""
-    gone = view.in_stage("verify") | out_of_reach(view)
-    return [name for name in view.cluster.node_names if name not in gone]
+    gone = snapshot.in_stage("verify") | out_of_reach(snapshot)
+    return [name for name in snapshot.cluster.node_names if name not in gone]
 
 
-def out_of_reach(view: View) -> set[str]:
+def out_of_reach(snapshot: Snapshot) -> set[str]:
     """Nodes that cannot be looked at: they do not answer, take no logon, or somebody is still stuck in them."""
     slugs = {LogonRefused.slug, ABANDONED}
-    return {n for n, o in view.ended().items() if o.status is Status.UNREACHABLE or o.slug in slugs}
+    return {n for n, o in snapshot.ended().items() if o.status is Status.UNREACHABLE or o.slug in slugs}
 
 
-def invariants_hold(view: View) -> Stop:
+def invariants_hold(snapshot: Snapshot) -> Stop:
     """The verdict over the whole cluster, by every invariant."""
-    facts = view.material.all_facts(VERIFIED)
-    findings = judge(whole(view, facts))
-    view.store.put(view.record.id, FINDINGS, "verify", findings.model_dump_json())
-    return Stop(*verdict_of(view.cluster.node_names, view.ended(), findings))
+    facts = snapshot.documents.all_facts(VERIFIED)
+    findings = judge(whole(snapshot, facts))
+    snapshot.store.put(snapshot.record.id, FINDINGS, "verify", findings.model_dump_json())
+    return Stop(*verdict_of(snapshot.cluster.node_names, snapshot.ended(), findings))
 
 
-def cancelled(view: View) -> Stop | None:
+def cancelled(snapshot: Snapshot) -> Stop | None:
     """Stops a run that an operator asked to stop."""
-    why = view.steering.cancelled
+    why = snapshot.steering.cancelled
     return Stop(Verdict.CANCELLED, f"cancelled: {why}") if why else None
 
 
-def whole(view: View, facts: Mapping[str, NodeFacts]) -> ClusterFacts:
+def whole(snapshot: Snapshot, facts: Mapping[str, NodeFacts]) -> ClusterFacts:
     """What was seen of the cluster, with why the others were not, as the rules want it."""
-    reasons = {node: outcome.message for node, outcome in view.ended().items()}
-    return cluster_facts(view.cluster, facts, reasons, view.material.family_digests())
+    reasons = {node: outcome.message for node, outcome in snapshot.ended().items()}
+    return cluster_facts(snapshot.cluster, facts, reasons, snapshot.documents.family_digests())
 
 
-def _without_origin(view: View) -> Stop:
+def _without_origin(snapshot: Snapshot) -> Stop:
     """Nothing can be planned without the origin: its certificates go to everybody."""
-    origin = view.cluster.origin
-    outcome = view.ended().get(view.cluster.node(origin).name)
+    origin = snapshot.cluster.origin
+    outcome = snapshot.ended().get(snapshot.cluster.node(origin).name)
     silent = outcome is not None and outcome.status is Status.UNREACHABLE
     why = f": {outcome.message}" if outcome else ""
     return Stop(

@@ -3,74 +3,74 @@
 from collections.abc import Sequence
 
 from pipelines.run.decisions import one_per_account
-from pipelines.run.snapshot import Go, Stop, View
+from pipelines.run.snapshot import Go, Snapshot, Stop
 from pipelines.run.verdict import failures, those
 from workers.records import Status, Verdict
 
 __all__ = ["all_clean", "all_restored", "canaries", "chosen", "go_on", "others", "to_compare", "to_restore"]
 
 
-def chosen(view: View) -> tuple[str, ...]:
+def chosen(snapshot: Snapshot) -> tuple[str, ...]:
     """The nodes the operator asked for, in the file's order; all when none was named."""
-    only = view.record.only
-    return tuple(name for name in view.cluster.node_names if not only or name in only)
+    only = snapshot.record.only
+    return tuple(name for name in snapshot.cluster.node_names if not only or name in only)
 
 
-def canaries(view: View) -> Sequence[str]:
+def canaries(snapshot: Snapshot) -> Sequence[str]:
     """One of the chosen nodes for each account."""
-    return one_per_account(view, chosen(view))
+    return one_per_account(snapshot, chosen(snapshot))
 
 
-def others(view: View) -> Sequence[str]:
+def others(snapshot: Snapshot) -> Sequence[str]:
     """The chosen nodes nobody has looked at."""
-    seen = {node for turn in view.record.turns for node in turn.nodes}
-    return [name for name in chosen(view) if name not in seen]
+    seen = {node for turn in snapshot.record.turns for node in turn.nodes}
+    return [name for name in chosen(snapshot) if name not in seen]
 
 
-def to_restore(view: View) -> Sequence[str]:
+def to_restore(snapshot: Snapshot) -> Sequence[str]:
     """The chosen nodes that answered and can be understood."""
-    return _standing(view, "rollback")
+    return _standing(snapshot, "rollback")
 
 
-def to_compare(view: View) -> Sequence[str]:
+def to_compare(snapshot: Snapshot) -> Sequence[str]:
     """The chosen nodes that were restored."""
-    return _standing(view, "verify")
+    return _standing(snapshot, "verify")
 
 
-def _standing(view: View, stage: str) -> Sequence[str]:
-    gone = view.in_stage(stage) | view.ended().keys()
-    return [name for name in chosen(view) if name not in gone]
+def _standing(snapshot: Snapshot, stage: str) -> Sequence[str]:
+    gone = snapshot.in_stage(stage) | snapshot.ended().keys()
+    return [name for name in chosen(snapshot) if name not in gone]
 
 
-def go_on(view: View) -> Go:
+def go_on(snapshot: Snapshot) -> Go:
     """A node that cannot be restored keeps no other from being restored."""
-    del view
+    del snapshot
     return Go()
 
 
-def all_restored(view: View) -> Stop:
+def all_restored(snapshot: Snapshot) -> Stop:
     """Restored, where each chosen node was compared in the end with what it was before the run."""
-    bad = _bad(view)
+    bad = _bad(snapshot)
     if bad is not None:
         return bad
-    changed = [name for name, outcome in view.of_stage("rollback").items() if outcome.status is Status.CHANGED]
-    already = len(chosen(view)) - len(changed)
+    changed = [name for name, outcome in snapshot.of_stage("rollback").items() if outcome.status is Status.CHANGED]
+    already = len(chosen(snapshot)) - len(changed)
     besides = f"; {already} of them needed nothing" if already else ""
-    return Stop(Verdict.RESTORED, f"{_nodes(len(chosen(view)))} as before run {view.record.parent}{besides}")
+    return Stop(Verdict.RESTORED, f"{_nodes(len(chosen(snapshot)))} as before run {snapshot.record.parent}{besides}")
 
 
-def all_clean(view: View) -> Stop:
+def all_clean(snapshot: Snapshot) -> Stop:
     """Clean, where each node was looked at again after the removing."""
-    bad = _bad(view)
+    bad = _bad(snapshot)
     if bad is not None:
         return bad
-    changed = sum(1 for outcome in view.outcomes if outcome.status is Status.CHANGED)
-    return Stop(Verdict.CLEAN, f"{_nodes(len(chosen(view)))} clean; something was removed from {changed}")
+    changed = sum(1 for outcome in snapshot.outcomes if outcome.status is Status.CHANGED)
+    return Stop(Verdict.CLEAN, f"{_nodes(len(chosen(snapshot)))} clean; something was removed from {changed}")
 
 
-def _bad(view: View) -> Stop | None:
+def _bad(snapshot: Snapshot) -> Stop | None:
     """Failed nodes weigh more than silent ones."""
-    ended, names = view.ended(), chosen(view)
+    ended, names = snapshot.ended(), chosen(snapshot)
     out = [name for name in names if name in ended]
     failed = [name for name in out if ended[name].status is not Status.UNREACHABLE]
     besides = f"{len(names) - len(out)} of {len(names)} are done"

@@ -3,7 +3,7 @@
 import hashlib
 
 from pipelines.run.snapshot import FINDINGS, PLAN
-from tasks.material import DIGESTS, OBSERVED, PLANNED, VERIFIED
+from tasks.documents import DIGESTS, OBSERVED, PLANNED, VERIFIED
 from workers.records import RunRecord
 from workers.store import RunStore
 from workers.store.chain import digest_of

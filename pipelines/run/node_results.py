@@ -2,10 +2,10 @@
 
 from pipelines.run.abandoned import CHANGING
 from pipelines.run.kinds import LOOKING
-from pipelines.run.node_state import Stand, Standing, stand
+from pipelines.run.node_state import DescribedState, NodeState, stand
 from pipelines.run.plan import NodePlan, make_plan
-from pipelines.run.snapshot import View
-from tasks.material import VERIFIED
+from pipelines.run.snapshot import Snapshot
+from tasks.documents import VERIFIED
 from tasks.step import CLEANUP, ROLLBACK
 from workers.errors import Failure
 from workers.records import Record, Status, StepOutcome
@@ -33,36 +33,38 @@ class NodeResult(Record):
     step: str = ""
     about: str = ""
     by_batch: bool = False
-    standing: Standing | None = None
+    standing: NodeState | None = None
     now: str = ""
 
 
-def results(view: View) -> tuple[NodeResult, ...]:
+def results(snapshot: Snapshot) -> tuple[NodeResult, ...]:
     """One for each node of the cluster, in the order of its file."""
-    known = _Known(view)
-    return tuple(_result(known, node) for node in view.cluster.node_names)
+    known = _Known(snapshot)
+    return tuple(_result(known, node) for node in snapshot.cluster.node_names)
 
 
 class _Known:
     """A run, sorted by node: a cluster may have thousands."""
 
-    def __init__(self, view: View) -> None:
-        self.record = view.record
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.record = snapshot.record
         self.outcomes: dict[str, list[StepOutcome]] = {}
-        for outcome in view.outcomes:
+        for outcome in snapshot.outcomes:
             self.outcomes.setdefault(outcome.node, []).append(outcome)
-        self.ended = view.ended()
-        self.needed = {part.node: part for part in view.plan.nodes} if view.plan else {}
+        self.ended = snapshot.ended()
+        self.needed = {part.node: part for part in snapshot.plan.nodes} if snapshot.plan else {}
         #: the one turn that changes a node, if it had it
-        self.turns = {n: turn for turn in view.record.turns if CHANGING.intersection(turn.steps) for n in turn.nodes}
-        self._view = view
-        self._family = view.material.family_digests()
+        self.turns = {
+            n: turn for turn in snapshot.record.turns if CHANGING.intersection(turn.steps) for n in turn.nodes
+        }
+        self._view = snapshot
+        self._family = snapshot.documents.family_digests()
 
     def missing(self, node: str) -> NodePlan | None:
         """What a rollout's last look at a node says is still to do; asked of those whose steps cannot tell."""
         if self.record.kind != "rollout" or node not in self.ended or self._family is None:
             return None
-        facts = self._view.material.facts(VERIFIED, node)
+        facts = self._view.documents.facts(VERIFIED, node)
         return make_plan(self._view.cluster, {node: facts}, self._family).of(node) if facts else None
 
 
@@ -98,9 +100,9 @@ def _came_to(known: _Known, node: str) -> NodeResult:
     return NodeResult(node=node, status=Status.SKIPPED, reason=before)
 
 
-def _stand(known: _Known, node: str) -> Stand:
+def _stand(known: _Known, node: str) -> DescribedState:
     if known.record.only and node not in known.record.only:
-        return Stand(Standing.UNTOUCHED, "untouched: this run was not asked to change it")
+        return DescribedState(NodeState.UNTOUCHED, "untouched: this run was not asked to change it")
     turn = known.turns.get(node)
     steps = tuple(step for step in turn.steps if step in CHANGING) if turn else ()
     mine = {o.step: o for o in known.outcomes.get(node, ()) if turn and o.turn == turn.name}

@@ -12,13 +12,13 @@ from pipelines.run.plan import NodePlan
 from tasks.step import CLEANUP, ROLLBACK, SERVICE_RESTART
 from workers.records import Status, StepOutcome
 
-__all__ = ["STANDINGS", "Stand", "Standing", "stand"]
+__all__ = ["NODE_STATES", "DescribedState", "NodeState", "stand"]
 
 _DONE = {Status.CHANGED, Status.UNCHANGED}
 _IN_PLACE = {ROLLBACK: "restored: as before the run", CLEANUP: "clean: what had to go is gone"}
 
 
-class Standing(StrEnum):
+class NodeState(StrEnum):
     """How a node stands, as far as one run is concerned."""
 
     RIGHT = "right"  #: nothing had to be changed
@@ -31,22 +31,22 @@ class Standing(StrEnum):
 
 
 #: What an operator has to see first comes first.
-STANDINGS = (
-    Standing.BROKEN_OFF,
-    Standing.PARTLY,
-    Standing.RESTART_OWED,
-    Standing.UNDER_WAY,
-    Standing.UNTOUCHED,
-    Standing.DONE,
-    Standing.RIGHT,
+NODE_STATES = (
+    NodeState.BROKEN_OFF,
+    NodeState.PARTLY,
+    NodeState.RESTART_OWED,
+    NodeState.UNDER_WAY,
+    NodeState.UNTOUCHED,
+    NodeState.DONE,
+    NodeState.RIGHT,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
+class DescribedState:
     """How a node stands, and the same as a sentence for people."""
 
-    standing: Standing
+    standing: NodeState
     sentence: str
 
 
@@ -56,7 +56,7 @@ def stand(
     *,
     needed: NodePlan | None = None,
     missing: NodePlan | None = None,
-) -> Stand:
+) -> DescribedState:
     """What is true of a node.
 
     Args:
@@ -75,26 +75,26 @@ def stand(
     left = [step for step in steps if step not in outcomes or outcomes[step].status not in _DONE]
     waiting = [step for step in left if step not in outcomes]
     if waiting:
-        return Stand(Standing.UNDER_WAY, f"under way: {waiting[0]} runs, or waits for its turn")
+        return DescribedState(NodeState.UNDER_WAY, f"under way: {waiting[0]} runs, or waits for its turn")
     if not (said or begun):
         return _unchanged(needed, seen=bool(steps) and not left)
     return _changed(steps, left, needed)
 
 
-def _as_seen(missing: NodePlan, *, changed: bool) -> Stand:
+def _as_seen(missing: NodePlan, *, changed: bool) -> DescribedState:
     """A look after all steps knows better than what they said."""
     if missing.empty and changed:
-        return Stand(Standing.DONE, "done: looked at afterwards, nothing is missing")
+        return DescribedState(NodeState.DONE, "done: looked at afterwards, nothing is missing")
     if missing.empty:
-        return Stand(Standing.RIGHT, "as it should be: looked at afterwards, nothing is missing")
+        return DescribedState(NodeState.RIGHT, "as it should be: looked at afterwards, nothing is missing")
     if not missing.changes:
-        return Stand(Standing.RESTART_OWED, f"every file is in place, a restart is owed: {missing.restart}")
+        return DescribedState(NodeState.RESTART_OWED, f"every file is in place, a restart is owed: {missing.restart}")
     if not changed:
-        return Stand(Standing.UNTOUCHED, "untouched: this run changed nothing here")
+        return DescribedState(NodeState.UNTOUCHED, "untouched: this run changed nothing here")
     count = "one thing is" if len(missing.changes) == 1 else f"{len(missing.changes)} things are"
     first = missing.changes[0]
-    return Stand(
-        Standing.PARTLY,
+    return DescribedState(
+        NodeState.PARTLY,
         f"partly changed, every file whole: {count} still missing, the first is {first.what} in {first.file}",
     )
 
@@ -104,33 +104,35 @@ def _all_of(needed: NodePlan | None, missing: NodePlan) -> bool:
     return needed is not None and (needed.changes, needed.files) == (missing.changes, missing.files)
 
 
-def _broken_off(step: str) -> Stand:
+def _broken_off(step: str) -> DescribedState:
     if step == SERVICE_RESTART:
         sentence = "every file is in place; the service may have been stopped or not come up, its restart stays owed"
-        return Stand(Standing.BROKEN_OFF, f"broken off in {step}: {sentence}")
+        return DescribedState(NodeState.BROKEN_OFF, f"broken off in {step}: {sentence}")
     sentence = "some of what it changes may be changed; every file is whole, the old one or the new one"
-    return Stand(Standing.BROKEN_OFF, f"broken off in {step}: {sentence}")
+    return DescribedState(NodeState.BROKEN_OFF, f"broken off in {step}: {sentence}")
 
 
-def _unchanged(needed: NodePlan | None, *, seen: bool) -> Stand:
+def _unchanged(needed: NodePlan | None, *, seen: bool) -> DescribedState:
     if seen or (needed is not None and needed.empty):
-        return Stand(Standing.RIGHT, "as it should be: nothing had to be changed")
+        return DescribedState(NodeState.RIGHT, "as it should be: nothing had to be changed")
     owed = needed is not None and needed.restart and not needed.changes
     besides = f"; a restart was owed before and still is: {needed.restart}" if owed and needed else ""
-    return Stand(Standing.UNTOUCHED, f"untouched: this run changed nothing here{besides}")
+    return DescribedState(NodeState.UNTOUCHED, f"untouched: this run changed nothing here{besides}")
 
 
-def _changed(steps: Sequence[str], left: Sequence[str], needed: NodePlan | None) -> Stand:
+def _changed(steps: Sequence[str], left: Sequence[str], needed: NodePlan | None) -> DescribedState:
     restarts = needed is None or bool(needed.restart)
     if not left or (list(left) == [SERVICE_RESTART] and not restarts):
-        return Stand(Standing.DONE, _IN_PLACE.get(steps[-1], "done: everything the plan asked for"))
+        return DescribedState(NodeState.DONE, _IN_PLACE.get(steps[-1], "done: everything the plan asked for"))
     if list(left) == [SERVICE_RESTART]:
-        return Stand(
-            Standing.RESTART_OWED,
+        return DescribedState(
+            NodeState.RESTART_OWED,
             "every file is in place, the restart is owed: the service runs with what it read before",
         )
     done = [step for step in steps if step not in left]
-    return Stand(Standing.PARTLY, f"partly changed, every file whole: {_those(done)} done, {_those(left)} not done")
+    return DescribedState(
+        NodeState.PARTLY, f"partly changed, every file whole: {_those(done)} done, {_those(left)} not done"
+    )
 
 
 def _those(steps: Sequence[str]) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pydantic import field_validator
 
 from tasks.cluster import Cluster, Role
+from tasks.documents import FamilyDigests
 from tasks.ektron.certificates.family import CLIENT_KINDS, KINDS
 from tasks.ektron.facts import NodeFacts, Spread
 from tasks.ektron.wanted import differences, restart_reason
 from tasks.ektron.wording import all_are, counted
-from tasks.material import FamilyDigests
 from tasks.steps.config_edit import WRITABLE, read_only
 from workers.records import Change, Record
 

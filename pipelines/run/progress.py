@@ -6,7 +6,7 @@ from datetime import datetime
 
 from workers.records import Event, RunRecord, Status
 
-__all__ = ["COLUMNS", "Board", "columns_of"]
+__all__ = ["COLUMNS", "Progress", "columns_of"]
 
 #: (kind of stage, step) -> heading: the columns of the grid, in order.
 COLUMNS: Mapping[tuple[str, str], str] = {
@@ -35,7 +35,7 @@ def columns_of(kind: str) -> Mapping[tuple[str, str], str]:
     return _UNDOING.get(kind, COLUMNS)
 
 
-class Board:
+class Progress:
     """The state of a run for those who watch. Events may come twice or late; the last one of a cell stands.
 
     Attributes:

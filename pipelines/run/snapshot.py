@@ -5,12 +5,12 @@ from functools import cached_property
 
 from pipelines.run.plan import Plan
 from tasks.cluster import Cluster
-from tasks.material import Material
+from tasks.documents import RunDocuments
 from tasks.steering import Steering
 from workers.records import RunRecord, StepOutcome, Turn, Verdict
 from workers.store import RunStore
 
-__all__ = ["FINDINGS", "PLAN", "Go", "Stop", "View"]
+__all__ = ["FINDINGS", "PLAN", "Go", "Snapshot", "Stop"]
 
 PLAN = "plan"  #: document kind
 FINDINGS = "findings"  #: document kind
@@ -32,12 +32,12 @@ class Stop:
 
 
 @dataclass(frozen=True)
-class View:
+class Snapshot:
     """A run as the store has it now."""
 
     record: RunRecord
     store: RunStore
-    material: Material
+    documents: RunDocuments
     cluster: Cluster = field(init=False)
 
     def __post_init__(self) -> None:

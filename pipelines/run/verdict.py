@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from tasks.cluster import Cluster
+from tasks.documents import FamilyDigests
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts import NodeFacts
 from tasks.ektron.rules.findings import Finding, Findings
 from tasks.ektron.wording import all_are, counted
-from tasks.material import FamilyDigests
 from workers.records import Status, StepOutcome, Verdict
 
 __all__ = ["cluster_facts", "failures", "those", "verdict_of"]

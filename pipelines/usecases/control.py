@@ -45,7 +45,7 @@ def retry(engine: Engine, run_id: str, which: Collection[str] = RETRIABLE, **ask
     eligible = tuple(node for node, kind in left.items() if kind in which)
     if not eligible:
         raise _nothing(run_id, left, which)
-    family = engine.material(parent).family()
+    family = engine.documents(parent).family()
     return start(engine, known.cluster, parent=run_id, only=eligible, family=family, **asked)
 
 

@@ -17,14 +17,14 @@ from pipelines.cluster_file.loader import load_cluster
 from pipelines.engine import Engine
 from pipelines.run.node_results import NodeResult, results
 from pipelines.run.plan import Plan
-from pipelines.run.snapshot import FINDINGS, PLAN, View
+from pipelines.run.snapshot import FINDINGS, PLAN, Snapshot
 from pipelines.usecases.admission import cluster_free, room
 from pipelines.usecases.plan_file import SavedPlan
 from pipelines.usecases.status import RunStatus
 from tasks.cluster import Cluster
+from tasks.documents import OBSERVED, PLANNED
 from tasks.ektron.certificates.family import Family
 from tasks.ektron.rules.findings import Findings
-from tasks.material import OBSERVED, PLANNED
 from tasks.steering import Steering
 from workers.errors import InputRefused
 from workers.records import Record, RunRecord, StepOutcome, now
@@ -132,7 +132,7 @@ def start(
     if plan is not None:
         _hand_over(engine, record, plan)
     if family is not None:
-        engine.material(record).keep_family(family)
+        engine.documents(record).keep_family(family)
     engine.ask_to_begin(record.id)
     return record
 
@@ -153,7 +153,7 @@ def saved_plan(engine: Engine, run_id: str) -> SavedPlan:
     known = summary(engine, run_id)
     if known.plan is None:
         raise InputRefused(f"run {run_id} made no plan: {known.record.summary or 'it is not that far'}")
-    facts = engine.material(known.record).all_facts(OBSERVED)
+    facts = engine.documents(known.record).all_facts(OBSERVED)
     return SavedPlan(
         run=run_id,
         spec=known.cluster,
@@ -210,20 +210,20 @@ def summary(engine: Engine, run_id: str) -> RunSummary:
         RunUnknown: there is no such run.
     """
     record = engine.store.run(run_id)
-    return summary_of(View(record, engine.store, engine.material(record)))
+    return summary_of(Snapshot(record, engine.store, engine.documents(record)))
 
 
-def summary_of(view: View) -> RunSummary:
+def summary_of(snapshot: Snapshot) -> RunSummary:
     """Everything about a run, as a store has it."""
-    run_id = view.record.id
-    text = view.store.document(run_id, FINDINGS, "verify") or view.store.document(run_id, FINDINGS, "assess")
+    run_id = snapshot.record.id
+    text = snapshot.store.document(run_id, FINDINGS, "verify") or snapshot.store.document(run_id, FINDINGS, "assess")
     return RunSummary(
-        record=view.record,
-        cluster=view.cluster,
-        outcomes=view.outcomes,
+        record=snapshot.record,
+        cluster=snapshot.cluster,
+        outcomes=snapshot.outcomes,
         findings=Findings.model_validate_json(text) if text else None,
-        plan=view.plan,
-        nodes=results(view),
+        plan=snapshot.plan,
+        nodes=results(snapshot),
     )
 
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from tasks.cluster import Cluster, Retries
+from tasks.documents import RunDocuments
 from tasks.ektron.refusals import Refused
 from tasks.execution.budget import Budget, BudgetedSession
 from tasks.execution.leases import LeaseKeeper
 from tasks.execution.logons import Logons, NoPlace, NotTried
 from tasks.fence import Fence
-from tasks.material import Material
 from tasks.steering import Steering
 from tasks.step import APPLYING, KEEPING, Done, Step, Work
 from tasks.undo.backups import noted_anything
@@ -268,7 +268,7 @@ class StepRunner:
             node=job.cluster.node(job.node),
             cluster=job.cluster,
             session=session,
-            material=Material(self._store, self._vault, job.record.id),
+            documents=RunDocuments(self._store, self._vault, job.record.id),
             cancelled=lambda: self._cancelled(job),
             say=say,
             parent=job.record.parent,

@@ -135,7 +135,7 @@ def facts_of(work: Work, layout: Layout, answers: Replies, family: Family | None
         newest_input=newest,
         newest_input_path=newest_path,
         leftovers=_leftovers(layout, answers),
-        generated=generated_facts(layout, answers, work.material.digest),
+        generated=generated_facts(layout, answers, work.documents.digest),
         system=system_facts(hello),
     )
 
@@ -205,7 +205,7 @@ def _service_config(work: Work, path: str, answers: Replies, name: str) -> Servi
 
 
 def _web(work: Work, layout: Layout, answers: Replies) -> WebFacts:
-    read, problem = _understood(answers, "web", lambda data: read_web(data, work.material.digest))
+    read, problem = _understood(answers, "web", lambda data: read_web(data, work.documents.digest))
     file = _file(layout.web_config, answers, "web", problem)
     if read is None:
         return WebFacts(file=file)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from tasks.documents import OBSERVED
 from tasks.ektron.certificates.family import CLIENT_KINDS, Family, strays
 from tasks.ektron.editions import Layout
-from tasks.material import OBSERVED
 from tasks.observe.node import planned_layout
 from tasks.observe.replies import understood
 from tasks.step import Done, Work
@@ -32,7 +32,7 @@ def cert_copy(work: Work) -> Done:
         NodeRefused: a target folder is not there.
         AccessDenied: a file or folder may not be written.
     """
-    if work.material.is_right(work.node.name):
+    if work.documents.is_right(work.node.name):
         return Done(message="all files are there, as the check has just seen")
     work.say("observing")
     family = family_of(work)
@@ -66,7 +66,7 @@ def _strays(work: Work, layout: Layout) -> tuple[str, ...]:
     As the plan saw them: the wave's check has just found the folder as it was then, and what appears later is for the
     last look of the run to find.
     """
-    facts = work.material.facts(OBSERVED, work.node.name)
+    facts = work.documents.facts(OBSERVED, work.node.name)
     names = (facts.staging_files if facts else None) or ()
     return tuple(f"{layout.staging_folder}\\{name}" for name in strays(work.node.name, names))
 

@@ -70,7 +70,7 @@ def cleanup(work: Work) -> Done:
         return _freed(work)
     layout = _layout(work)
     runs, now = _runs(work)
-    going_on = work.material.going_on() - {work.run}
+    going_on = work.documents.going_on() - {work.run}
     oldest = now - timedelta(days=work.cluster.policy.keep_backups_days)
     due = [run for run in runs if run.name not in going_on and (ALL in work.options or run.is_due(oldest))]
     temporary = temporary_files(work, layout)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PureWindowsPath
 
+from tasks.documents import OBSERVED
 from tasks.ektron.certificates.family import Family
 from tasks.ektron.config.editors import Edit, edit_asset, edit_ews, edit_service, edit_web
 from tasks.ektron.editions import Layout
 from tasks.ektron.refusals import Refused
 from tasks.ektron.wanted import RECYCLED
-from tasks.material import OBSERVED
 from tasks.observe.node import CONFIG_LIMIT, planned_layout
 from tasks.observe.replies import understood
 from tasks.step import Done, Work
@@ -59,7 +59,7 @@ def config_edit(work: Work) -> Done:
     if not needed and not recycled:
         return Done(message=f"all values are as they should be{warned}")
     work.say("applying")
-    work.material.keep_right(work.node.name, right=False)
+    work.documents.keep_right(work.node.name, right=False)
     written = _written(work, layout, needed, recycled)
     _compared(needed, written)
     return Done(changes=(*_changes(needed), *recycled), message=f"{_told(needed, recycled)}{warned}")
@@ -71,7 +71,7 @@ def family_of(work: Work) -> Family:
     Raises:
         NodeRefused: the run has none; its plan would not have been made without.
     """
-    family = work.material.family()
+    family = work.documents.family()
     if family is None:
         raise NodeRefused("this run holds no certificate family", remedy="start a new run")
     return family
@@ -95,7 +95,7 @@ def editors(work: Work, layout: Layout, encoded_value: str) -> dict[str, Editor]
 
 def _has_ews_copy(work: Work) -> bool:
     """Some builds ship without it; then the live file is all there is (ektron-facts 9)."""
-    facts = work.material.facts(OBSERVED, work.node.name)
+    facts = work.documents.facts(OBSERVED, work.node.name)
     return facts is not None and facts.ews is not None and facts.ews.file.exists
 
 

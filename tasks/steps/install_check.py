@@ -6,11 +6,11 @@ Before a plan it gathers facts; in a wave it confirms that the plan still fits; 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from tasks.documents import OBSERVED, VERIFIED
 from tasks.ektron.certificates.family import generate_family
 from tasks.ektron.facts import NodeFacts
 from tasks.ektron.wanted import differences, restart_reason
 from tasks.ektron.wording import changed_parts, named
-from tasks.material import OBSERVED, VERIFIED
 from tasks.observe.node import observe, planned_layout
 from tasks.observe.readiness import readiness
 from tasks.observe.replies import cleaned_facts, understood
@@ -37,19 +37,19 @@ def install_check(work: Work) -> Done:
     look = observe(work, probes=stage == "verify")
     facts, family = look.facts, look.family
     if stage == "verify":
-        work.material.keep_facts(VERIFIED, facts)
+        work.documents.keep_facts(VERIFIED, facts)
         return Done(message="looked at everything")
     if stage == "doctor":
         return _examined(work, facts)
     if stage == "wave":
         return _confirmed(work, facts)
-    work.material.keep_facts(OBSERVED, facts)
+    work.documents.keep_facts(OBSERVED, facts)
     work.fence.looked(lambda: writer_of(look.fence))
-    if work.is_origin and work.material.family() is None:
+    if work.is_origin and work.documents.family() is None:
         if family is None and work.cluster.policy.generate_certificates:
             family = generate_family(work.node.name)
         if family is not None:
-            work.material.keep_family(family)
+            work.documents.keep_family(family)
     _require_usable(facts)
     _require_editable(work, facts, look.contents)
     return Done(message=f"service {facts.service.state}, build {facts.web.builds.get('ek_buildNumber', 'unknown')}")
@@ -59,7 +59,7 @@ def _examined(work: Work, facts: NodeFacts) -> Done:
     """A look before anything is set up. What is missing is for the rules to say, of all nodes at once."""
     with understood(work.node.name):
         whole = cleaned_facts(readiness(work, facts))
-    work.material.keep_facts(OBSERVED, whole)
+    work.documents.keep_facts(OBSERVED, whole)
     seen = whole.system
     told = f"PowerShell {seen.powershell} {seen.edition}, {seen.os}" if seen else "looked at"
     return Done(message=f"{told}; service {facts.service.state or 'not installed'}")
@@ -67,10 +67,10 @@ def _examined(work: Work, facts: NodeFacts) -> Done:
 
 def _confirmed(work: Work, facts: NodeFacts) -> Done:
     """The node is still what the plan was made for. A step that was interrupted may have changed it: that is ours."""
-    planned = work.material.planned(work.node.name)
+    planned = work.documents.planned(work.node.name)
     if planned is None or planned.fingerprint() == facts.fingerprint():
         right = _needs_nothing(work, facts)
-        work.material.keep_right(work.node.name, right=right)
+        work.documents.keep_right(work.node.name, right=right)
         return Done(message="as planned: it needs nothing" if right else "as planned")
     raise Stale(
         f"{work.node.name} changed since the plan was made: {differing(planned, facts)}",
@@ -80,7 +80,7 @@ def _confirmed(work: Work, facts: NodeFacts) -> Done:
 
 def _needs_nothing(work: Work, facts: NodeFacts) -> bool:
     """What the planner would say of the node as it was just seen; then no later step has to look again."""
-    family = work.material.family_digests()
+    family = work.documents.family_digests()
     if family is None:
         return False
     needed = differences(
@@ -108,7 +108,7 @@ def _require_editable(work: Work, facts: NodeFacts, contents: Mapping[str, bytes
     Raises:
         NotEditable: a file cannot be edited, or has to be and is read-only; nothing was written anywhere.
     """
-    family = work.material.family()
+    family = work.documents.family()
     value = family.encoded_value if family else _ANY_CERTIFICATE
     readonly = facts.readonly_configurations if family else ()
     for path, edit in editors(work, planned_layout(work), value).items():

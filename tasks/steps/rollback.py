@@ -6,16 +6,16 @@ operator said so. What is written and removed is backed up under this run's own 
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from tasks.documents import OBSERVED
 from tasks.ektron.certificates.family import node_of
 from tasks.ektron.editions import Layout
-from tasks.material import OBSERVED
 from tasks.observe.node import planned_layout
 from tasks.step import Done, Work
 from tasks.steps.rollback_check import nothing_left
 from tasks.steps.service_restart import reads, restarted_if_owed, stopped
-from tasks.undo.backups import FORCE, assessed, changed_in_batches, kept_bytes, left_traces, temporary_files
+from tasks.undo.backups import FORCE, assessed, changed_in_batches, kept_bytes, left_histories, temporary_files
 from tasks.undo.conflicts import shown
-from tasks.undo.plan import Action, Deed, Undo
+from tasks.undo.plan import Action, ActionKind, Undo
 from workers.errors import Conflict
 from workers.records import Change
 from workers.winrm import agent as ops
@@ -23,7 +23,7 @@ from workers.winrm.agent import Op
 
 __all__ = ["rollback"]
 
-_DONE = {Deed.RESTORE: "restored", Deed.REMOVE: "removed", Deed.MAKE: "made again"}
+_DONE = {ActionKind.RESTORE: "restored", ActionKind.REMOVE: "removed", ActionKind.MAKE: "made again"}
 
 
 def rollback(work: Work) -> Done:
@@ -36,14 +36,14 @@ def rollback(work: Work) -> Done:
         DeadlineExceeded: the service does not stop or start in time.
     """
     work.say("observing")
-    traces = left_traces(work)
-    if traces is None:
+    histories = left_histories(work)
+    if histories is None:
         return nothing_left(work)
     forced = FORCE in work.options
-    found = assessed(work, traces, force=forced)
+    found = assessed(work, histories, force=forced)
     if found.disputes:
         return _refused(work, found)
-    overwritten = shown(work, assessed(work, traces).disputes) if forced else ()
+    overwritten = shown(work, assessed(work, histories).disputes) if forced else ()
     layout = planned_layout(work)
     temporary = temporary_files(work, layout)
     if found.actions or temporary:
@@ -79,9 +79,9 @@ def _apply(work: Work, layout: Layout, actions: Sequence[Action], temporary: Seq
 
 
 def _operation(action: Action, kept: Mapping[str, bytes], backup: str) -> Op:
-    if action.deed is Deed.REMOVE:
+    if action.deed is ActionKind.REMOVE:
         return ops.remove(action.path, backup=backup)
-    if action.deed is Deed.MAKE:
+    if action.deed is ActionKind.MAKE:
         return ops.mkdir(action.path, backup=backup)
     return ops.write(action.path, kept[action.before or ""], expect=action.expect or ops.ABSENT, backup=backup)
 
@@ -92,7 +92,7 @@ def _evidence(layout: Layout, actions: Sequence[Action]) -> Iterator[Op]:
     A restored file tells by its time. A removed one tells nothing, so the service's configuration is touched; and the
     section of AssetManagement.config is declared restartOnExternalChanges="false" (ektron-facts 2.1).
     """
-    written = {action.path.casefold() for action in actions if action.deed is Deed.RESTORE}
+    written = {action.path.casefold() for action in actions if action.deed is ActionKind.RESTORE}
     changed = [action.path for action in actions if reads(layout, action.path)]
     if changed and not any(path.casefold() in written for path in changed):
         yield ops.touch(layout.service_config)
@@ -102,7 +102,7 @@ def _evidence(layout: Layout, actions: Sequence[Action]) -> Iterator[Op]:
 
 def _service_as_before(work: Work, layout: Layout) -> Done:
     """Running where it ran before the run, or where nobody knows; stopped where it was stopped."""
-    facts = work.material.of(work.parent).facts(OBSERVED, work.node.name)
+    facts = work.documents.of(work.parent).facts(OBSERVED, work.node.name)
     if facts is not None and facts.service.state == "stopped":
         return stopped(work)
     return restarted_if_owed(work, layout, until_listening=False)
@@ -110,7 +110,7 @@ def _service_as_before(work: Work, layout: Layout) -> Done:
 
 def _changes(found: Undo) -> tuple[Change, ...]:
     """One for a file; one for all family files of a folder, whose number grows with the cluster."""
-    counted: dict[tuple[Deed, str], int] = {}
+    counted: dict[tuple[ActionKind, str], int] = {}
     for action in found.actions:
         folder, _, name = action.path.rpartition("\\")
         key = (action.deed, folder if node_of(name) else action.path)
@@ -126,6 +126,6 @@ def _changes(found: Undo) -> tuple[Change, ...]:
 def _message(found: Undo, service: str) -> str:
     if not found.actions:
         return f"nothing to restore: {found.right} paths are as they were; service: {service}"
-    counts = {deed: sum(1 for action in found.actions if action.deed is deed) for deed in Deed}
+    counts = {deed: sum(1 for action in found.actions if action.deed is deed) for deed in ActionKind}
     parts = [f"{count} {_DONE[deed]}" for deed, count in counts.items() if count]
     return f"{', '.join(parts)}; service: {service}"

@@ -1,11 +1,11 @@
 """The step `rollback_check`: looks at what a run left on a node, before anything is restored and again at the end."""
 
+from tasks.documents import OBSERVED
 from tasks.ektron.wanted import RECYCLED
-from tasks.material import OBSERVED
 from tasks.observe.node import observe
 from tasks.step import KEEPING, Done, Work
-from tasks.undo.backups import assessed, left_traces
-from tasks.undo.plan import Deed, Undo
+from tasks.undo.backups import assessed, left_histories
+from tasks.undo.plan import ActionKind, Undo
 from workers.errors import Conflict, NodeRefused
 from workers.records import Status, StepOutcome
 
@@ -24,11 +24,11 @@ def rollback_check(work: Work) -> Done:
         return _compared(work)
     facts = observe(work).facts
     # What a rollback of this rollback needs: the service's state, and where it lies.
-    work.material.keep_facts(OBSERVED, facts)
-    traces = left_traces(work)
-    if traces is None:
+    work.documents.keep_facts(OBSERVED, facts)
+    histories = left_histories(work)
+    if histories is None:
         return nothing_left(work)
-    return Done(message=_described(assessed(work, traces)))
+    return Done(message=_described(assessed(work, histories)))
 
 
 def nothing_left(work: Work) -> Done:
@@ -37,7 +37,7 @@ def nothing_left(work: Work) -> Done:
     Raises:
         NodeRefused: it changed some, so its backups were removed since.
     """
-    if any(map(_wrote, work.material.of(work.parent).outcomes(work.node.name))):
+    if any(map(_wrote, work.documents.of(work.parent).outcomes(work.node.name))):
         raise NodeRefused(
             f"{work.node.name}: run {work.parent} changed files here, and its backups are gone",
             remedy="restore this node from your own backup (`esync cleanup` removes ours when they expire)",
@@ -46,10 +46,10 @@ def nothing_left(work: Work) -> Done:
 
 
 def _compared(work: Work) -> Done:
-    traces = left_traces(work)
-    if traces is None:
+    histories = left_histories(work)
+    if histories is None:
         return nothing_left(work)
-    found = assessed(work, traces)
+    found = assessed(work, histories)
     wrong = [action.path for action in found.actions] + [dispute.path for dispute in found.disputes]
     if wrong:
         raise Conflict(
@@ -64,7 +64,7 @@ def _compared(work: Work) -> Done:
 def _described(found: Undo) -> str:
     if found.complete:
         return "everything is as it was before the run"
-    counts = {deed: sum(1 for action in found.actions if action.deed is deed) for deed in Deed}
+    counts = {deed: sum(1 for action in found.actions if action.deed is deed) for deed in ActionKind}
     parts = [f"{count} to {deed}" for deed, count in counts.items() if count]
     if found.disputes:
         parts.append(f"{len(found.disputes)} changed since the run")

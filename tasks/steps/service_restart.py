@@ -27,7 +27,7 @@ def service_restart(work: Work) -> Done:
         DeadlineExceeded: the service does not stop, start or listen in time.
         AgentFailed: the service cannot be started, or ends again.
     """
-    if work.material.is_right(work.node.name):
+    if work.documents.is_right(work.node.name):
         return Done(message="not owed, as the check has just seen")
     work.say("observing")
     return restarted_if_owed(work, planned_layout(work))

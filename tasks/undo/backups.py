@@ -6,7 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from tasks.ektron.editions import Layout
 from tasks.observe.node import CONFIG_LIMIT, planned_layout
 from tasks.step import Work
-from tasks.undo.plan import FOLDER, Action, Deed, Seen, Trace, Undo, outside, read_manifest, traces_of, undo
+from tasks.undo.plan import (
+    FOLDER,
+    Action,
+    ActionKind,
+    PathHistory,
+    Seen,
+    Undo,
+    histories_of,
+    outside,
+    read_manifest,
+    undo,
+)
 from workers.errors import NodeRefused
 from workers.winrm import agent as ops
 from workers.winrm.agent import Op, Reply
@@ -20,7 +31,7 @@ __all__ = [
     "changed_in_batches",
     "in_batches",
     "kept_bytes",
-    "left_traces",
+    "left_histories",
     "noted_anything",
     "temporary_files",
 ]
@@ -33,7 +44,7 @@ MANIFEST = "manifest.jsonl"  #: in a run's folder on a node
 MANIFEST_LIMIT = 64 * 2**20  #: bytes; 5,000 nodes leave 60,000 lines of 300 bytes on the origin
 
 
-def left_traces(work: Work) -> tuple[Trace, ...] | None:
+def left_histories(work: Work) -> tuple[PathHistory, ...] | None:
     """What the run to be undone did on this node; None when it left no manifest.
 
     Raises:
@@ -46,15 +57,15 @@ def left_traces(work: Work) -> tuple[Trace, ...] | None:
         if manifest.error == "not_found":
             return None
         raise ops.error_of(manifest, work.node.name)
-    traces = traces_of(read_manifest(ops.data_of(manifest)))
-    foreign = outside(traces, planned_layout(work).written_folders)
+    histories = histories_of(read_manifest(ops.data_of(manifest)))
+    foreign = outside(histories, planned_layout(work).written_folders)
     if foreign:
         raise NodeRefused(
             f"{work.node.name}: the manifest of run {work.parent} names files where no run writes; none was restored",
             file=foreign[0],
             remedy=f"somebody wrote into {path}, or the product was moved since; restore this node by hand",
         )
-    return traces
+    return histories
 
 
 def noted_anything(work: Work) -> bool:
@@ -67,18 +78,18 @@ def noted_anything(work: Work) -> bool:
     return bool(manifest["exists"])
 
 
-def assessed(work: Work, traces: Sequence[Trace], *, force: bool = False) -> Undo:
+def assessed(work: Work, histories: Sequence[PathHistory], *, force: bool = False) -> Undo:
     """Looks at every path of a run and says what undoing it takes.
 
     Raises:
         NodeError: a file cannot be looked at.
     """
-    states = _looked(work, {trace.path: ops.stat(trace.path, hashes=True) for trace in traces})
+    states = _looked(work, {trace.path: ops.stat(trace.path, hashes=True) for trace in histories})
     found = {path: Seen(_state(reply)) for path, reply in states.items()}
-    made = [trace.path for trace in traces if trace.before is None and found[trace.path].state == FOLDER]
+    made = [trace.path for trace in histories if trace.before is None and found[trace.path].state == FOLDER]
     held = _looked(work, {path: ops.list_folder(path) for path in made})
     found |= {path: Seen(FOLDER, tuple(one["name"] for one in reply["entries"])) for path, reply in held.items()}
-    return undo(traces, found, force=force)
+    return undo(histories, found, force=force)
 
 
 def kept_bytes(work: Work, actions: Iterable[Action]) -> dict[str, bytes]:
@@ -88,7 +99,7 @@ def kept_bytes(work: Work, actions: Iterable[Action]) -> dict[str, bytes]:
         NodeRefused: a backup is gone, or is not what the manifest says.
     """
     folder = work.backup_folder(work.parent)
-    wanted = {a.before: f"{folder}\\{a.kept}" for a in actions if a.deed is Deed.RESTORE and a.before}
+    wanted = {a.before: f"{folder}\\{a.kept}" for a in actions if a.deed is ActionKind.RESTORE and a.before}
     kept: dict[str, bytes] = {}
     for digest, reply in zip(wanted, in_batches(work, [_whole(path) for path in wanted.values()]), strict=True):
         data = ops.data_of(reply) if reply.ok else b""

@@ -16,15 +16,15 @@ __all__ = [
     "CHANGED_SINCE",
     "FOLDER",
     "Action",
-    "Deed",
+    "ActionKind",
     "Dispute",
     "Line",
+    "PathHistory",
     "Seen",
-    "Trace",
     "Undo",
+    "histories_of",
     "outside",
     "read_manifest",
-    "traces_of",
     "undo",
 ]
 
@@ -46,7 +46,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class PathHistory:
     """All a run did to one path.
 
     Attributes:
@@ -69,7 +69,7 @@ class Seen:
     names: tuple[str, ...] = ()
 
 
-class Deed(StrEnum):
+class ActionKind(StrEnum):
     """What is done to one path."""
 
     RESTORE = "restore"
@@ -81,7 +81,7 @@ class Deed(StrEnum):
 class Action:
     """One deed. `expect` is the state it may replace (None: nothing there), `before` the state it brings back."""
 
-    deed: Deed
+    deed: ActionKind
     path: str
     expect: str | None
     before: str | None = None
@@ -169,7 +169,7 @@ def _is_state(value: object) -> bool:
     return value is None or value == FOLDER or (isinstance(value, str) and _HASH.fullmatch(value) is not None)
 
 
-def traces_of(lines: Iterable[Line]) -> tuple[Trace, ...]:
+def histories_of(lines: Iterable[Line]) -> tuple[PathHistory, ...]:
     """One trace a path, in the order the paths were first changed. Case of names does not count.
 
     A step that ran twice leaves several lines: what was there before is in the first one.
@@ -180,24 +180,26 @@ def traces_of(lines: Iterable[Line]) -> tuple[Trace, ...]:
         key = line.path.casefold()
         firsts.setdefault(key, line)
         states.setdefault(key, set()).add(line.after)
-    return tuple(Trace(first.path, first.before, first.kept, frozenset(states[key])) for key, first in firsts.items())
+    return tuple(
+        PathHistory(first.path, first.before, first.kept, frozenset(states[key])) for key, first in firsts.items()
+    )
 
 
-def outside(traces: Iterable[Trace], folders: Iterable[str]) -> tuple[str, ...]:
+def outside(histories: Iterable[PathHistory], folders: Iterable[str]) -> tuple[str, ...]:
     """Paths of a manifest that lie in none of these folders: no run of ours wrote there, whatever the manifest says."""
     allowed = tuple(folder.casefold() for folder in folders)
     return tuple(
         trace.path
-        for trace in traces
+        for trace in histories
         if not any(trace.path.casefold() == one or trace.path.casefold().startswith(f"{one}\\") for one in allowed)
     )
 
 
-def undo(traces: Iterable[Trace], seen: Mapping[str, Seen], *, force: bool = False) -> Undo:
+def undo(histories: Iterable[PathHistory], seen: Mapping[str, Seen], *, force: bool = False) -> Undo:
     """Decides about every path.
 
     Args:
-        traces: what the run did, in its order.
+        histories: what the run did, in its order.
         seen: what is at each path now.
         force: treat what was changed since like what the run left.
     """
@@ -205,7 +207,7 @@ def undo(traces: Iterable[Trace], seen: Mapping[str, Seen], *, force: bool = Fal
     disputes: list[Dispute] = []
     left: list[str] = []
     right = 0
-    for trace in reversed(tuple(traces)):
+    for trace in reversed(tuple(histories)):
         now = seen[trace.path]
         if now.state == trace.before:
             right += 1
@@ -218,19 +220,19 @@ def undo(traces: Iterable[Trace], seen: Mapping[str, Seen], *, force: bool = Fal
     return Undo(tuple(actions), tuple(disputes), right, tuple(left))
 
 
-def _back(trace: Trace, state: str | None) -> list[Action]:
+def _back(trace: PathHistory, state: str | None) -> list[Action]:
     """From what is there to what was there."""
     if trace.before is None:
-        return [Action(Deed.REMOVE, trace.path, state)]
+        return [Action(ActionKind.REMOVE, trace.path, state)]
     if trace.before == FOLDER:
-        away = [] if state is None else [Action(Deed.REMOVE, trace.path, state)]
-        return [*away, Action(Deed.MAKE, trace.path, None, FOLDER)]
-    away = [Action(Deed.REMOVE, trace.path, FOLDER)] if state == FOLDER else []
+        away = [] if state is None else [Action(ActionKind.REMOVE, trace.path, state)]
+        return [*away, Action(ActionKind.MAKE, trace.path, None, FOLDER)]
+    away = [Action(ActionKind.REMOVE, trace.path, FOLDER)] if state == FOLDER else []
     expect = None if state == FOLDER else state
-    return [*away, Action(Deed.RESTORE, trace.path, expect, trace.before, trace.kept or "")]
+    return [*away, Action(ActionKind.RESTORE, trace.path, expect, trace.before, trace.kept or "")]
 
 
 def _empties(folder: str, now: Seen, actions: Iterable[Action]) -> bool:
     """Whether nothing is in a folder any more once these actions are done."""
-    gone = {action.path.casefold() for action in actions if action.deed is Deed.REMOVE}
+    gone = {action.path.casefold() for action in actions if action.deed is ActionKind.REMOVE}
     return all(f"{folder}\\{name}".casefold() in gone for name in now.names)

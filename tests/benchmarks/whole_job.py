@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lab.control.remote import LabProcess, running_lab, spare_addresses
-from tests.integration.rig import Rig, cluster_of, rig_at
+from tests.integration.harness import Harness, cluster_of, rig_at
 
 SIZES = (10, 100, 300)
 CONCURRENCY = 16
@@ -93,21 +93,21 @@ def measured(nodes: int) -> Measured:
         threads = str(CONCURRENCY)
         with (
             running_lab(folder / "lab", *arguments) as lab,
-            rig_at(folder, ESYNC_CONCURRENCY=threads, ESYNC_LEASE="20", ESYNC_STALL_AFTER="15") as rig,
+            rig_at(folder, ESYNC_CONCURRENCY=threads, ESYNC_LEASE="20", ESYNC_STALL_AFTER="15") as harness,
         ):
-            rig.wait_for_worker()
-            return _run(lab, rig, nodes)
+            harness.wait_for_worker()
+            return _run(lab, harness, nodes)
 
 
-def _run(lab: LabProcess, rig: Rig, nodes: int) -> Measured:
-    if rig.worker is None:
+def _run(lab: LabProcess, harness: Harness, nodes: int) -> Measured:
+    if harness.worker is None:
         raise RuntimeError("the worker did not start")
-    pids = {"worker": rig.worker.pid, "broker": rig.broker_pid, "lab": lab.pid}
+    pids = {"worker": harness.worker.pid, "broker": harness.broker_pid, "lab": lab.pid}
     before = {name: cpu(pid) for name, pid in pids.items()}
     reports = {node: lab.report(node) for node in lab.nodes}
     started = time.perf_counter()
-    with Peak(rig.worker.pid).watched() as peak:
-        done = rig.finished(rig.start(cluster_of(lab)).id, timeout=600)
+    with Peak(harness.worker.pid).watched() as peak:
+        done = harness.finished(harness.start(cluster_of(lab)).id, timeout=600)
     seconds = time.perf_counter() - started
     after = {node: lab.report(node) for node in lab.nodes}
     trips = {node: after[node]["round_trips"] - reports[node]["round_trips"] for node in lab.nodes}

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.integration.rig import Rig, cluster_of, on_disk, rig_at
+from tests.integration.harness import Harness, cluster_of, on_disk, rig_at
 from tests.windows.machines import EXE, SERVICE, Farm, farm_at
 from workers.records import Status
 
@@ -61,10 +61,10 @@ def _same_build(farm: Farm) -> None:
 
 
 def _run(farm: Farm, folder: Path, names: int, run: str) -> Cost:
-    with rig_at(folder / run, ESYNC_LEASE="20", ESYNC_STALL_AFTER="15") as rig:
-        rig.wait_for_worker()
+    with rig_at(folder / run, ESYNC_LEASE="20", ESYNC_STALL_AFTER="15") as harness:
+        harness.wait_for_worker()
         before = farm.lab.report(MACHINE)
-        _rolled_out(rig, farm)
+        _rolled_out(harness, farm)
         after = farm.lab.report(MACHINE)
     return Cost(names, run, *(_between(before, after, what) for what in _COUNTED))
 
@@ -76,9 +76,9 @@ def _between(before: dict[str, Any], after: dict[str, Any], what: str) -> int:
     return int(after[what] - before[what])
 
 
-def _rolled_out(rig: Rig, farm: Farm) -> None:
+def _rolled_out(harness: Harness, farm: Farm) -> None:
     """Every node is done. The verdict may refute the port of a practice service (docs/testing.md)."""
-    done = rig.finished(rig.start(cluster_of(farm.lab)).id, timeout=300)
+    done = harness.finished(harness.start(cluster_of(farm.lab)).id, timeout=300)
     if not {node.status for node in done.nodes} <= {Status.CHANGED, Status.UNCHANGED}:
         raise RuntimeError(done.record.summary)
 

@@ -13,7 +13,7 @@ from lab.control.remote import LabProcess
 from pipelines.usecases import control
 from tasks.cluster import Cluster
 from tests.hostile.node import PASSWORD, Asked, HostileNode, http
-from tests.integration.rig import Rig, cluster_of, four_servers, rig_at
+from tests.integration.harness import Harness, cluster_of, four_servers, rig_at
 from tests.integration.test_rollout import nothing_half_written
 from workers.records import Status, Verdict
 
@@ -23,7 +23,7 @@ RUN = 40.0  #: seconds a run may take
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     """A broker and a worker."""
     with rig_at(tmp_path_factory.mktemp("rig"), ESYNC_SECRETS=str(tmp_path_factory.getbasetemp())) as running:
         running.wait_for_worker()
@@ -92,11 +92,11 @@ def attackers(tmp_path: Path) -> Iterator[dict[str, HostileNode]]:
 
 
 def test_nodes_that_attack_harm_no_other(
-    rig: Rig, lab: LabProcess, attackers: dict[str, HostileNode], tmp_path: Path
+    harness: Harness, lab: LabProcess, attackers: dict[str, HostileNode], tmp_path: Path
 ) -> None:
     """All at once: each is failed or unreachable with a clean sentence, and the four others get everything."""
     started = time.monotonic()
-    done = rig.rollout(with_attackers(lab, attackers, tmp_path))
+    done = harness.rollout(with_attackers(lab, attackers, tmp_path))
     assert time.monotonic() - started < RUN
     assert done.record.verdict is Verdict.FAILED
     ended = {node.node: node for node in done.nodes}
@@ -110,18 +110,18 @@ def test_nodes_that_attack_harm_no_other(
 
 
 def test_a_cancel_ends_a_run_that_a_node_holds(
-    rig: Rig, lab: LabProcess, attackers: dict[str, HostileNode], tmp_path: Path
+    harness: Harness, lab: LabProcess, attackers: dict[str, HostileNode], tmp_path: Path
 ) -> None:
     """Within seconds, although the step's deadline is far away; the cluster is free again."""
     cluster = with_attackers(lab, {"A2": attackers["A2"]}, tmp_path)
     patient = {"deadlines": {"step": 300, "run": 600}}
     slow = cluster.model_copy(update={"policy": type(cluster.policy)(**(cluster.policy.model_dump() | patient))})
-    run = rig.start(slow)
+    run = harness.start(slow)
     until = time.monotonic() + 30
     while not attackers["A2"].seen.get("Receive") and time.monotonic() < until:
         time.sleep(0.05)
-    control.cancel(rig.engine, run.id)
+    control.cancel(harness.engine, run.id)
     asked = time.monotonic()
-    assert rig.finished(run.id, timeout=15).record.verdict is Verdict.CANCELLED
+    assert harness.finished(run.id, timeout=15).record.verdict is Verdict.CANCELLED
     assert time.monotonic() - asked < 10
-    assert rig.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
+    assert harness.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED

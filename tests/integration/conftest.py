@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.rig import Rig, rig_at
+from tests.integration.harness import Harness, rig_at
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     """A broker and a worker with short times."""
     with rig_at(tmp_path_factory.mktemp("rig")) as started:
         yield started

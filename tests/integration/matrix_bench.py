@@ -11,8 +11,8 @@ from typing import Any
 from lab.control.remote import LabProcess, running_lab, spare_addresses
 from tasks.cluster import Cluster
 from tasks.ektron.certificates.family import generate_family
+from tests.integration.harness import SITE, Harness, cluster_of, on_disk
 from tests.integration.matrix import ORIGIN, Points, points_of
-from tests.integration.rig import SITE, Rig, cluster_of, on_disk
 from tests.integration.test_rollout import SERVICE
 
 __all__ = ["NAME", "Bench", "Files", "bench_of"]
@@ -45,7 +45,7 @@ class Bench:
     """
 
     lab: LabProcess
-    rig: Rig
+    harness: Harness
     cluster: Cluster
     before: dict[str, Files]
     after: dict[str, Files]
@@ -109,21 +109,21 @@ def files_of(lab: LabProcess, node: str) -> Files:
 
 
 @contextmanager
-def bench_of(folder: Path, rig: Rig, *, nodes: int, name: str) -> Iterator[Bench]:
+def bench_of(folder: Path, harness: Harness, *, nodes: int, name: str) -> Iterator[Bench]:
     """A lab of so many nodes besides the origin, seen untouched and joined, and what a clean run did there."""
     with _lab(folder, nodes) as lab:
         names = [ORIGIN, *(f"N{number:02}" for number in range(1, nodes + 1))]
         _wear(lab, names)
         cluster = cluster_of(lab, **POLICY).model_copy(update={"name": name})
         before = {node: files_of(lab, node) for node in names}
-        run = rig.rollout(cluster)
+        run = harness.rollout(cluster)
         assert run.record.verdict == "joined", run.record.summary
         after = {node: files_of(lab, node) for node in names}
         points = {}
         for node in names[:3]:
             ends = [(o.started.timestamp(), o.ended.timestamp(), o) for o in run.outcomes if o.node == node]
             points[node] = points_of(_seen(lab.operations(node), ends), node)
-        bench = Bench(lab, rig, cluster, before, after, points)
+        bench = Bench(lab, harness, cluster, before, after, points)
         for node in names:
             bench.put_back(node)
         assert before == {node: files_of(lab, node) for node in names}

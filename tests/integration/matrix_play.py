@@ -42,7 +42,7 @@ def play(bench: Bench, this: Round) -> Played:
     for node, cell in this.cells.items():
         bench.lab.break_node(node, later=[cell.later(node)])
     try:
-        first = _finished(bench, played, bench.rig.start(_cluster(bench, this)).id)
+        first = _finished(bench, played, bench.harness.start(_cluster(bench, this)).id)
         _compare(bench, this, first, played)
         for node in bench.nodes:
             bench.lab.heal(node)
@@ -64,7 +64,7 @@ def play(bench: Bench, this: Round) -> Played:
 
 def _finished(bench: Bench, played: Played, run: str) -> RunSummary:
     played.runs += 1
-    return bench.rig.finished(run, timeout=LIMIT)
+    return bench.harness.finished(run, timeout=LIMIT)
 
 
 def _cluster(bench: Bench, this: Round) -> Cluster:
@@ -104,7 +104,7 @@ def _compare(bench: Bench, this: Round, run: RunSummary, played: Played) -> None
 def _healed(bench: Bench, this: Round, first: RunSummary, played: Played) -> Sequence[RunSummary]:
     """The retry of a run, on servers that are well again."""
     try:
-        run = control.retry(bench.rig.engine, first.record.id)
+        run = control.retry(bench.harness.engine, first.record.id)
     except InputRefused as refused:
         played.wrong.append(f"{_where(this)}: {first.record.verdict}, and cannot be retried: {refused}")
         return ()
@@ -118,7 +118,7 @@ def _healed(bench: Bench, this: Round, first: RunSummary, played: Played) -> Seq
 
 def _taken_back(bench: Bench, this: Round, run: RunSummary, played: Played) -> None:
     try:
-        asked = undoing.rollback(bench.rig.engine, run.record.id)
+        asked = undoing.rollback(bench.harness.engine, run.record.id)
     except InputRefused:
         return  # it wrote nothing; the disks will show whether that is so
     undone = _finished(bench, played, asked.id)

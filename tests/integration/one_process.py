@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from lab.machine.network import Network
 from pipelines.engine import Engine
-from pipelines.reconcile import push_on, take_up
+from pipelines.reconcile import resume_stalled, take_up
 from pipelines.rollout import join_and_verify
 from pipelines.usecases import runs as commands
 from pipelines.usecases.runs import RunSummary
@@ -209,7 +209,7 @@ class Esync:
         while self.store.run(run).state is not RunState.CONCLUDED:
             self.passed += 2 * LEASE
             with suppress(WorkerDied):
-                push_on(self.engine, run)
+                resume_stalled(self.engine, run)
         return self.ended(self.store.run(run))
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from redis import Redis
 
-from tests.integration.rig import Rig
+from tests.integration.harness import Harness
 from workers.broker.set_aside import SetAside, shown
 from workers.celery_app import CONTROL_QUEUE
 
@@ -175,19 +175,19 @@ POISON: dict[str, bytes] = {
 class Asker:
     """Asks a worker, and looks at what it left of messages."""
 
-    def __init__(self, rig: Rig, client: Redis) -> None:
-        self.rig = rig
+    def __init__(self, harness: Harness, client: Redis) -> None:
+        self.harness = harness
         self.client = client
 
     def answers(self, timeout: float = 20) -> bool:
         """Whether the worker, still the same process, answers a question that was put behind everything else."""
-        asked = self.rig.engine.app.send_task("esync.status", kwargs={"run": "none"}, queue=CONTROL_QUEUE)
+        asked = self.harness.engine.app.send_task("esync.status", kwargs={"run": "none"}, queue=CONTROL_QUEUE)
         answer = asked.get(timeout=timeout)
-        return bool(self.rig.worker and self.rig.worker.poll() is None and answer["error"] == "run_unknown")
+        return bool(self.harness.worker and self.harness.worker.poll() is None and answer["error"] == "run_unknown")
 
     def reply(self, task: str, queue: str, *args: object, **kwargs: object) -> Any:  # noqa: ANN401 - JSON
         """What a task answers."""
-        return self.rig.engine.app.send_task(task, args=args, kwargs=kwargs, queue=queue).get(timeout=20)
+        return self.harness.engine.app.send_task(task, args=args, kwargs=kwargs, queue=queue).get(timeout=20)
 
     def aside(self) -> tuple[SetAside, ...]:
         """What the worker has set aside."""

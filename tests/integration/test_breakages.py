@@ -17,9 +17,8 @@ import pytest
 from lab.control.remote import LabProcess
 from tasks.ektron.certificates.family import generate_family
 from tasks.ektron.rules.explain import ORDER, Answer, explain
-from tasks.ektron.rules.findings import Findings
-from tasks.ektron.rules.findings import Verdict as Judged
-from tests.integration.rig import SITE, Rig, cluster_of, four_servers, on_disk, steps_of
+from tasks.ektron.rules.findings import Findings, InvariantState
+from tests.integration.harness import SITE, Harness, cluster_of, four_servers, on_disk, steps_of
 from tests.integration.test_rollout import SERVICE
 from workers.records import Verdict
 
@@ -324,32 +323,32 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def joined(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabProcess]:
+def joined(harness: Harness, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabProcess]:
     """Four servers, joined once for the whole table."""
     with four_servers(tmp_path_factory.mktemp("joined") / "lab") as lab:
-        assert rig.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
+        assert harness.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
         yield lab
 
 
-def looked_at(rig: Rig, lab: LabProcess) -> tuple[Verdict | None, Findings]:
+def looked_at(harness: Harness, lab: LabProcess) -> tuple[Verdict | None, Findings]:
     """What a verify run finds."""
-    seen = rig.rollout(cluster_of(lab), kind="verify")
+    seen = harness.rollout(cluster_of(lab), kind="verify")
     assert seen.findings is not None
     return seen.record.verdict, seen.findings
 
 
 def refuted(findings: Findings) -> dict[str, tuple[str, ...]]:
     """What is refuted beyond what always is, with the counter-examples."""
-    found = {f.invariant: f.nodes for f in findings.findings if f.verdict is Judged.REFUTED}
+    found = {f.invariant: f.nodes for f in findings.findings if f.verdict is InvariantState.REFUTED}
     return {invariant: nodes for invariant, nodes in found.items() if invariant not in ALWAYS}
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_one_breakage(rig: Rig, joined: LabProcess, name: str) -> None:
+def test_one_breakage(harness: Harness, joined: LabProcess, name: str) -> None:
     """Exactly the rules of the table are refuted, on that node; explain stops at the first of them."""
     one = CASES[name]
     with one.broken(joined, one.node):
-        verdict, findings = looked_at(rig, joined)
+        verdict, findings = looked_at(harness, joined)
     assert dict.fromkeys(one.refuted, (one.node,)) == refuted(findings)
     answer = explain(one.node, findings)
     causes = [invariant for invariant in one.refuted if invariant in ORDER]
@@ -365,13 +364,13 @@ def test_one_breakage(rig: Rig, joined: LabProcess, name: str) -> None:
     assert STRANGER.decode() not in findings.model_dump_json()
 
 
-def test_a_rollout_mends_what_plan_and_step_see_alike(rig: Rig, joined: LabProcess) -> None:
+def test_a_rollout_mends_what_plan_and_step_see_alike(harness: Harness, joined: LabProcess) -> None:
     """A certificate of nobody in the staging folder is removed, a copy is kept; an editor's warning is told."""
     stray = on_disk(joined, "P2", rf"{STAGING}\old.cer")
     stray.write_bytes(b"somebody's")
     asset = on_disk(joined, "P2", ASSET)
     asset.write_bytes(asset.read_bytes().replace(b'LoadBalanced="1" S', b'LoadBalanced="0" S'))
-    done = rig.rollout(cluster_of(joined))
+    done = harness.rollout(cluster_of(joined))
     assert done.record.verdict is Verdict.JOINED, done.record.summary
     assert not stray.exists()
     kept = on_disk(joined, "P2", rf"C:\ProgramData\esync-rollout\{done.record.id}\files")
@@ -381,9 +380,9 @@ def test_a_rollout_mends_what_plan_and_step_see_alike(rig: Rig, joined: LabProce
     assert "Application.config" in message
 
 
-def test_healed_it_is_joined_again(rig: Rig, joined: LabProcess) -> None:
+def test_healed_it_is_joined_again(harness: Harness, joined: LabProcess) -> None:
     """After all of the table nothing is refuted: each breakage was the only one."""
-    verdict, findings = looked_at(rig, joined)
+    verdict, findings = looked_at(harness, joined)
     assert (Verdict.JOINED, {}) == (verdict, refuted(findings))
     assert base64.b64decode(STRANGER)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab.control.remote import LabProcess
-from tests.integration.rig import FOUR, Rig, cluster_of, four_servers, rig_at
+from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, rig_at
 from tests.sampling import examples
 from workers.celery_app import CONTROL_QUEUE, make_app
 from workers.records import Verdict
@@ -23,7 +23,7 @@ HARD, GRACEFUL = signal.SIGKILL, signal.SIGTERM
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
+def harness(tmp_path: Path) -> Iterator[Harness]:
     """A broker of its own, and a worker that answers."""
     with rig_at(tmp_path / "rig") as started:
         started.wait_for_worker()
@@ -39,23 +39,27 @@ def lab(tmp_path: Path) -> Iterator[LabProcess]:
         yield running
 
 
-def restart(rig: Rig, how: signal.Signals, away: float) -> None:
+def restart(harness: Harness, how: signal.Signals, away: float) -> None:
     """Ends the server, and starts it again on its file after so many seconds."""
-    os.kill(rig.broker.pid, how)
-    rig.broker.wait()
+    os.kill(harness.broker.pid, how)
+    harness.broker.wait()
     time.sleep(away)
-    rig.broker.start()
+    harness.broker.start()
 
 
-def same_worker(rig: Rig) -> bool:
+def same_worker(harness: Harness) -> bool:
     """Whether the worker that was started still runs, and has not had to be saved from anything unforeseen."""
     unforeseen = ("Unrecoverable", "the consumer broke", "could not be closed")
-    return rig.worker is not None and rig.worker.poll() is None and not any(words in rig.log() for words in unforeseen)
+    return (
+        harness.worker is not None
+        and harness.worker.poll() is None
+        and not any(words in harness.log() for words in unforeseen)
+    )
 
 
-def answers(rig: Rig) -> bool:
+def answers(harness: Harness) -> bool:
     """Whether the worker answers somebody who has only just connected."""
-    app = make_app(rig.engine.settings)
+    app = make_app(harness.engine.settings)
     try:
         asked = app.send_task("esync.status", kwargs={"run": "none"}, queue=CONTROL_QUEUE)
         return bool(asked.get(timeout=30)["error"] == "run_unknown")
@@ -63,26 +67,28 @@ def answers(rig: Rig) -> bool:
         app.close()
 
 
-def twice(rig: Rig, run_id: str) -> list[tuple[str, str, str]]:
+def twice(harness: Harness, run_id: str) -> list[tuple[str, str, str]]:
     """Steps of a run that began more than once."""
-    events = rig.engine.store.events(run_id)
+    events = harness.engine.store.events(run_id)
     began = Counter((event.turn, event.node, event.step) for event in events if event.kind == "step.started")
     return [step for step, times in began.items() if times > 1]
 
 
 @pytest.mark.timeout(900)
-def test_every_run_ends_joined(rig: Rig, lab: LabProcess, record_property: Callable[[str, object], None]) -> None:
+def test_every_run_ends_joined(
+    harness: Harness, lab: LabProcess, record_property: Callable[[str, object], None]
+) -> None:
     """Restart after restart, killed and ended in turn, at any moment of a run: every run joins, in one worker."""
     chance, took, again, times = random.Random(11), [], 0, examples(20, 4)  # noqa: S311 - moments, no secrets
     for number in range(times):
-        run = rig.start(cluster_of(lab))
+        run = harness.start(cluster_of(lab))
         time.sleep(chance.uniform(0.1, 2.5))
-        restart(rig, HARD if number % 2 else GRACEFUL, away=chance.uniform(0.2, 6 if times > 4 else 2))
+        restart(harness, HARD if number % 2 else GRACEFUL, away=chance.uniform(0.2, 6 if times > 4 else 2))
         back = time.monotonic()
-        assert rig.finished(run.id, 90).record.verdict is Verdict.JOINED
+        assert harness.finished(run.id, 90).record.verdict is Verdict.JOINED
         took.append(time.monotonic() - back)
-        again += len(twice(rig, run.id))
-        assert same_worker(rig), rig.log()[-3000:]
+        again += len(twice(harness, run.id))
+        assert same_worker(harness), harness.log()[-3000:]
         if number < times - 1:  # what the next run has to do again
             for node in FOUR:
                 web = lab.disk(node) / "inetpub" / "wwwroot" / "CMS400" / "AssetManagement.config"
@@ -93,53 +99,53 @@ def test_every_run_ends_joined(rig: Rig, lab: LabProcess, record_property: Calla
     record_property("measured", told)
 
 
-def test_restarts_in_the_middle_of_one_run(rig: Rig, lab: LabProcess) -> None:
+def test_restarts_in_the_middle_of_one_run(harness: Harness, lab: LabProcess) -> None:
     """Four restarts while one run goes on: it joins."""
-    run = rig.start(cluster_of(lab))
+    run = harness.start(cluster_of(lab))
     for how in (HARD, GRACEFUL, HARD, GRACEFUL):
         time.sleep(1)
-        restart(rig, how, 0.3)
-    assert rig.finished(run.id, 90).record.verdict is Verdict.JOINED
-    assert same_worker(rig), rig.log()[-3000:]
+        restart(harness, how, 0.3)
+    assert harness.finished(run.id, 90).record.verdict is Verdict.JOINED
+    assert same_worker(harness), harness.log()[-3000:]
 
 
-def test_an_idle_worker_outlives_restarts(rig: Rig) -> None:
+def test_an_idle_worker_outlives_restarts(harness: Harness) -> None:
     """With nothing to do, too; and what it then is asked, it answers."""
     for how in (GRACEFUL, HARD, GRACEFUL, HARD):
-        restart(rig, how, 0.2)
-        assert answers(rig)
-    assert same_worker(rig), rig.log()[-3000:]
+        restart(harness, how, 0.2)
+        assert answers(harness)
+    assert same_worker(harness), harness.log()[-3000:]
 
 
-def test_a_run_goes_on_after_a_long_outage(rig: Rig, lab: LabProcess) -> None:
+def test_a_run_goes_on_after_a_long_outage(harness: Harness, lab: LabProcess) -> None:
     """The broker is away for a minute in the middle of a run: the worker waits for it, and the run joins."""
-    run = rig.start(cluster_of(lab))
-    rig.wait_for_step(run.id, "install_check")
-    restart(rig, HARD, examples(60, 12))
-    assert rig.finished(run.id, 90).record.verdict is Verdict.JOINED
-    assert same_worker(rig), rig.log()[-3000:]
+    run = harness.start(cluster_of(lab))
+    harness.wait_for_step(run.id, "install_check")
+    restart(harness, HARD, examples(60, 12))
+    assert harness.finished(run.id, 90).record.verdict is Verdict.JOINED
+    assert same_worker(harness), harness.log()[-3000:]
 
 
-def test_nothing_is_left_of_what_was_in_hand(rig: Rig, lab: LabProcess) -> None:
+def test_nothing_is_left_of_what_was_in_hand(harness: Harness, lab: LabProcess) -> None:
     """A step that ends after the restart is acknowledged over the new connection: nothing waits for its timeout."""
-    run = rig.start(cluster_of(lab))
-    rig.wait_for_step(run.id, "install_check")
-    restart(rig, HARD, 0.2)
-    assert rig.finished(run.id, 90).record.verdict is Verdict.JOINED
-    with connect(rig.engine.settings.store()) as client:
+    run = harness.start(cluster_of(lab))
+    harness.wait_for_step(run.id, "install_check")
+    restart(harness, HARD, 0.2)
+    assert harness.finished(run.id, 90).record.verdict is Verdict.JOINED
+    with connect(harness.engine.settings.store()) as client:
         until = time.monotonic() + 20
         while (left := client.hlen("unacked")) and time.monotonic() < until:
             time.sleep(0.1)
     assert 0 == left
 
 
-def test_the_worker_gives_back_what_it_had_when_it_ends(rig: Rig, lab: LabProcess) -> None:
+def test_the_worker_gives_back_what_it_had_when_it_ends(harness: Harness, lab: LabProcess) -> None:
     """A worker that was ended after a restart leaves nothing unacknowledged: its successor goes on at once."""
-    run = rig.start(cluster_of(lab))
-    rig.wait_for_step(run.id, "install_check")
-    restart(rig, HARD, 0.2)
-    rig.end_worker()
-    with connect(rig.engine.settings.store()) as client:
+    run = harness.start(cluster_of(lab))
+    harness.wait_for_step(run.id, "install_check")
+    restart(harness, HARD, 0.2)
+    harness.end_worker()
+    with connect(harness.engine.settings.store()) as client:
         assert 0 == client.hlen("unacked")
-    rig.start_worker()
-    assert rig.finished(run.id, 90).record.verdict is Verdict.JOINED
+    harness.start_worker()
+    assert harness.finished(run.id, 90).record.verdict is Verdict.JOINED

@@ -13,7 +13,7 @@ from lab.control.remote import LabProcess
 from pipelines.audit.archive import pack, unpack
 from pipelines.audit.bundle import EVENTS, bundle_of, write_bundle
 from pipelines.audit.check import check
-from tests.integration.rig import Rig, cluster_of, four_servers, rig_at
+from tests.integration.harness import Harness, cluster_of, four_servers, rig_at
 from tests.integration.test_secrets import CONNECTION, needles
 from tests.unit.pipelines.audit.bundled_run import forged
 from workers.errors import BundleRefused
@@ -23,21 +23,21 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Rig, LabProcess]]:
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Harness, LabProcess]]:
     """A lab whose connection string we know, and a rig of its own."""
     folder = tmp_path_factory.mktemp("bundle")
-    with four_servers(folder / "lab", lab=f"connection: '{CONNECTION}'") as lab, rig_at(folder / "rig") as rig:
-        yield rig, lab
+    with four_servers(folder / "lab", lab=f"connection: '{CONNECTION}'") as lab, rig_at(folder / "rig") as harness:
+        yield harness, lab
 
 
 @pytest.fixture(scope="module")
-def bundle(planted: tuple[Rig, LabProcess]) -> Path:
+def bundle(planted: tuple[Harness, LabProcess]) -> Path:
     """The bundle of a rollout over four untouched servers."""
-    rig, lab = planted
-    done = rig.rollout(cluster_of(lab), reason="quarterly audit", who="ops")
+    harness, lab = planted
+    done = harness.rollout(cluster_of(lab), reason="quarterly audit", who="ops")
     assert done.record.verdict is Verdict.JOINED, done.record.summary
-    path = rig.folder / "run.zip"
-    write_bundle(rig.engine, done.record.id, path)
+    path = harness.folder / "run.zip"
+    write_bundle(harness.engine, done.record.id, path)
     return path
 
 
@@ -66,24 +66,24 @@ def test_a_bundle_is_checked_offline(bundle: Path) -> None:
     assert "joined" == json.loads(checked(bundle, "--format", "json").stdout)["verdict"]
 
 
-def test_the_command_writes_the_same_bundle(planted: tuple[Rig, LabProcess], bundle: Path, tmp_path: Path) -> None:
+def test_the_command_writes_the_same_bundle(planted: tuple[Harness, LabProcess], bundle: Path, tmp_path: Path) -> None:
     """`esync report --bundle` writes what the store has, byte for byte the same each time, and names the head."""
-    rig, _ = planted
+    harness, _ = planted
     again = tmp_path / "again.zip"
     command = [sys.executable, "-c", "from pipelines.cli.main import main; main()", "report", "--bundle", str(again)]
     told = subprocess.run(
-        command, env={**os.environ, **rig.environment}, capture_output=True, text=True, timeout=60, check=True
+        command, env={**os.environ, **harness.environment}, capture_output=True, text=True, timeout=60, check=True
     )
     assert bundle.read_bytes() == again.read_bytes()
     assert check(unpack(again.read_bytes())).chain_head in told.stderr
 
 
-def test_the_log_has_the_head(planted: tuple[Rig, LabProcess], bundle: Path) -> None:
+def test_the_log_has_the_head(planted: tuple[Harness, LabProcess], bundle: Path) -> None:
     """The worker logged the head when the run was concluded: a place that the store's writer cannot rewrite."""
-    rig, _ = planted
+    harness, _ = planted
     lines = unpack(bundle.read_bytes())[EVENTS].splitlines()
     (concluded,) = [event for event in map(Event.model_validate_json, lines) if event.kind == "run.concluded"]
-    assert concluded.chain in rig.log()
+    assert concluded.chain in harness.log()
 
 
 def test_every_outcome_is_in_the_history(bundle: Path) -> None:
@@ -95,7 +95,7 @@ def test_every_outcome_is_in_the_history(bundle: Path) -> None:
     assert kinds.index("run.planned") < min(i for i, e in enumerate(events) if e.turn.startswith("wave"))
 
 
-def test_no_secret_is_in_a_bundle(planted: tuple[Rig, LabProcess], bundle: Path) -> None:
+def test_no_secret_is_in_a_bundle(planted: tuple[Harness, LabProcess], bundle: Path) -> None:
     """Password, connection string and private keys are in none of its members."""
     _, lab = planted
     members = unpack(bundle.read_bytes())
@@ -125,12 +125,12 @@ def test_what_was_changed_is_named(bundle: Path, tmp_path: Path, name: str, old:
         check(forged(members, **changed))
 
 
-def test_a_run_that_found_something_refuted_holds_too(planted: tuple[Rig, LabProcess], bundle: Path) -> None:
+def test_a_run_that_found_something_refuted_holds_too(planted: tuple[Harness, LabProcess], bundle: Path) -> None:
     """A verify run after somebody changed a key: its verdict follows from its facts as well."""
-    rig, lab = planted
+    harness, lab = planted
     assert bundle.exists()
     config = next(lab.disk("P2").rglob("AssetManagement.config"))
     config.write_bytes(config.read_bytes().replace(b'LoadBalanced="1"', b'LoadBalanced="0"'))
-    done = rig.rollout(cluster_of(lab), kind="verify")
-    held = check(bundle_of(rig.engine.store, done))
+    done = harness.rollout(cluster_of(lab), kind="verify")
+    held = check(bundle_of(harness.engine.store, done))
     assert ("refuted", done.record.id) == (held.verdict, held.run)

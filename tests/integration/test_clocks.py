@@ -11,10 +11,10 @@ import pytest
 from redis import Redis
 
 from lab.control.remote import LabProcess
-from pipelines.reconcile import push_on
+from pipelines.reconcile import resume_stalled
 from pipelines.usecases import rollback
 from tests.conftest import absent
-from tests.integration.rig import FOUR, Rig, cluster_of, four_servers, on_disk, rig_at
+from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, on_disk, rig_at
 from tests.integration.test_rollout import SERVICE, assert_joined
 from workers.errors import RecordRefused
 from workers.records import RunRecord, Status, Verdict
@@ -41,21 +41,21 @@ def left_behind(lab: LabProcess, node: str, content: str) -> Path:
     return file
 
 
-def test_a_node_that_takes_no_writer_is_freed(rig: Rig, lab: LabProcess) -> None:
+def test_a_node_that_takes_no_writer_is_freed(harness: Harness, lab: LabProcess) -> None:
     """Numbers of a clock that was ahead are gone on from; the largest is refused with the verb that frees the node."""
     hour_ahead = int(time.time() * 1000) + 3_600_000
     left_behind(lab, "S2", f"{hour_ahead:020d}\n")
     full = left_behind(lab, "P1", f"{2**63 - 1:020d}\n")
-    done = rig.rollout(cluster_of(lab))
+    done = harness.rollout(cluster_of(lab))
     result = {node.node: node for node in done.nodes}
     assert (Verdict.FAILED, Status.FAILED) == (done.record.verdict, result["P1"].status)
     assert "esync cleanup --fence P1" in result["P1"].remedy
     assert {Status.CHANGED} == {result[node].status for node in ("S1", "S2", "P2")}
     assert f"{hour_ahead + 1:020d}" == on_disk(lab, "S2", FENCE).read_text()[:20]
-    freed = rig.finished(rollback.free(rig.engine, cluster_of(lab), ["p1"]).id)
+    freed = harness.finished(rollback.free(harness.engine, cluster_of(lab), ["p1"]).id)
     assert (Verdict.CLEAN, False) == (freed.record.verdict, full.exists())
     assert {"P1"} == {outcome.node for outcome in freed.outcomes}
-    assert Verdict.JOINED is rig.rollout(cluster_of(lab)).record.verdict
+    assert Verdict.JOINED is harness.rollout(cluster_of(lab)).record.verdict
     assert_joined(lab, SERVICE, "30")
 
 
@@ -80,24 +80,24 @@ def test_brokers_with_clocks_of_their_own_serve_one_cluster(
     for place, shift in enumerate(("+1h", "-30d", "+0 x3")):
         with monkeypatch.context() as patched:
             with_a_clock(tmp_path / f"bin-{place}", shift, patched)
-            with rig_at(tmp_path / f"rig-{place}") as rig:
-                assert Verdict.JOINED is rig.rollout(cluster_of(lab)).record.verdict
+            with rig_at(tmp_path / f"rig-{place}") as harness:
+                assert Verdict.JOINED is harness.rollout(cluster_of(lab)).record.verdict
                 spoilt.write_bytes(b"spoilt")
-                run = rig.start(cluster_of(lab))
-                rig.wait_for_step(run.id, "install_check")
-                rig.kill_worker()
-                rig.start_worker()
-                assert Verdict.JOINED is rig.finished(run.id).record.verdict
+                run = harness.start(cluster_of(lab))
+                harness.wait_for_step(run.id, "install_check")
+                harness.kill_worker()
+                harness.start_worker()
+                assert Verdict.JOINED is harness.finished(run.id).record.verdict
 
 
-def test_no_node_is_freed_while_a_run_works(rig: Rig, lab: LabProcess) -> None:
+def test_no_node_is_freed_while_a_run_works(harness: Harness, lab: LabProcess) -> None:
     """The run that has the cluster is named; the fence stays."""
     file = left_behind(lab, "P1", f"{7:020d}\n")
     holder = RunRecord(id="holder", cluster=cluster_of(lab).name, spec=cluster_of(lab).model_dump(mode="json"))
-    rig.engine.store.create(holder)
-    assert rig.engine.store.lock_cluster(holder.cluster, holder.id, 600) is None
-    refused = rig.finished(rollback.free(rig.engine, cluster_of(lab), ["P1"]).id)
-    rig.engine.store.forget(holder.id)
+    harness.engine.store.create(holder)
+    assert harness.engine.store.lock_cluster(holder.cluster, holder.id, 600) is None
+    refused = harness.finished(rollback.free(harness.engine, cluster_of(lab), ["P1"]).id)
+    harness.engine.store.forget(holder.id)
     assert Verdict.LOCKED is refused.record.verdict
     assert "holder" in refused.record.summary
     assert file.exists()
@@ -106,32 +106,32 @@ def test_no_node_is_freed_while_a_run_works(rig: Rig, lab: LabProcess) -> None:
 def test_an_empty_broker_takes_over_from_a_lost_one(tmp_path: Path, lab: LabProcess) -> None:
     """What the second broker knows of the first is what lies on the nodes; its runs come after."""
     for number in (1, 2):
-        with rig_at(tmp_path / f"rig{number}") as rig:
+        with rig_at(tmp_path / f"rig{number}") as harness:
             for node in FOUR:
                 (on_disk(lab, node, r"C:\inetpub\wwwroot\CMS400\web.config")).touch()
-            assert Verdict.JOINED is rig.rollout(cluster_of(lab)).record.verdict
-            free = rig.rollout(cluster_of(lab))
+            assert Verdict.JOINED is harness.rollout(cluster_of(lab)).record.verdict
+            free = harness.rollout(cluster_of(lab))
             assert Verdict.JOINED is free.record.verdict
 
 
-def test_a_forged_record_sends_nobodys_secret_anywhere(rig: Rig, lab: LabProcess, tmp_path: Path) -> None:
+def test_a_forged_record_sends_nobodys_secret_anywhere(harness: Harness, lab: LabProcess, tmp_path: Path) -> None:
     """Somebody with the broker's password makes a run that names his node and a file of the worker's."""
     (tmp_path / "seal.key").write_text("planted")
-    genuine = rig.rollout(cluster_of(lab)).record
-    with socket.create_server(("127.0.0.1", 0)) as his, connect(rig.engine.settings.store()) as broker:
+    genuine = harness.rollout(cluster_of(lab)).record
+    with socket.create_server(("127.0.0.1", 0)) as his, connect(harness.engine.settings.store()) as broker:
         his.settimeout(0)
         forge(broker, genuine, his.getsockname()[1], tmp_path / "seal.key")
-        rig.engine.app.send_task("esync.begin", args=("evil",), queue="esync.v1.control", ignore_result=True)
+        harness.engine.app.send_task("esync.begin", args=("evil",), queue="esync.v1.control", ignore_result=True)
         with pytest.raises(RecordRefused, match="evil"):
-            push_on(rig.engine, "evil")
-        assert Verdict.JOINED is rig.rollout(cluster_of(lab)).record.verdict
+            resume_stalled(harness.engine, "evil")
+        assert Verdict.JOINED is harness.rollout(cluster_of(lab)).record.verdict
         with pytest.raises(BlockingIOError):
             his.accept()
         refused: list[RecordRefused] = []
-        listed = rig.engine.store.runs(refused=refused.append)
+        listed = harness.engine.store.runs(refused=refused.append)
         assert (["evil"], True) == ([error.run for error in refused], len(listed) > 1)
         broker.srem("esync:active", "evil")
-    assert "evil" in rig.log()
+    assert "evil" in harness.log()
 
 
 def forge(broker: Redis, genuine: RunRecord, port: int, secret: Path) -> None:

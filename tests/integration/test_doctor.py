@@ -10,8 +10,8 @@ from lab.control.remote import LabProcess
 from pipelines.cli.main import run
 from pipelines.usecases.runs import RunSummary
 from tasks.cluster import Cluster
-from tasks.ektron.rules.findings import Verdict as Judged
-from tests.integration.rig import FOUR, SITE, Rig, cluster_of, four_servers, on_disk
+from tasks.ektron.rules.findings import InvariantState
+from tests.integration.harness import FOUR, SITE, Harness, cluster_of, four_servers, on_disk
 from tests.integration.test_rollout import SERVICE
 from workers.records import Verdict
 
@@ -27,15 +27,15 @@ def lab(tmp_path: Path) -> Iterator[LabProcess]:
         yield running
 
 
-def examined(rig: Rig, lab: LabProcess, **policy: object) -> RunSummary:
+def examined(harness: Harness, lab: LabProcess, **policy: object) -> RunSummary:
     """What the doctor says."""
-    return rig.rollout(cluster_of(lab, **policy), kind="doctor")
+    return harness.rollout(cluster_of(lab, **policy), kind="doctor")
 
 
 def refuted(summary: RunSummary) -> dict[str, tuple[str, ...]]:
     """What is refuted, with the counter-examples."""
     assert summary.findings is not None
-    return {f.invariant: f.nodes for f in summary.findings.findings if f.verdict is Judged.REFUTED}
+    return {f.invariant: f.nodes for f in summary.findings.findings if f.verdict is InvariantState.REFUTED}
 
 
 def put(lab: LabProcess, node: str, path: str, content: bytes = b"") -> None:
@@ -55,40 +55,40 @@ def files(lab: LabProcess) -> dict[str, tuple[bytes, int]]:
     }
 
 
-def test_untouched_servers_are_ready(rig: Rig, lab: LabProcess) -> None:
+def test_untouched_servers_are_ready(harness: Harness, lab: LabProcess) -> None:
     """Everything is proven, nothing is written, limits and PowerShell are known; exit 0."""
     before = files(lab)
-    done = examined(rig, lab)
+    done = examined(harness, lab)
     assert (done.record.verdict, Verdict.READY.exit_code) == (Verdict.READY, 0), done.record.summary
     assert done.findings is not None
-    assert {} == {f.invariant: f.evidence for f in done.findings.findings if f.verdict is not Judged.PROVEN}
+    assert {} == {f.invariant: f.evidence for f in done.findings.findings if f.verdict is not InvariantState.PROVEN}
     assert before == files(lab)
-    facts = rig.engine.material(done.record).all_facts("observed")
+    facts = harness.engine.documents(done.record).all_facts("observed")
     assert {"5.1.17763.1"} == {seen.system.powershell for seen in facts.values() if seen.system}
     assert {"30"} == {seen.readiness.limits["MaxShellsPerUser"] for seen in facts.values() if seen.readiness}
 
 
-def test_the_gate_names_the_screen(rig: Rig, tmp_path: Path) -> None:
+def test_the_gate_names_the_screen(harness: Harness, tmp_path: Path) -> None:
     """Without a family the answer is which screen to open and what to click; exit 3. With the policy it is no gate."""
     with four_servers(tmp_path / "lab", lab="configured: false") as lab:
-        done = examined(rig, lab)
+        done = examined(harness, lab)
         assert (done.record.verdict, Verdict.STOPPED.exit_code) == (Verdict.STOPPED, 3)
         assert "Security Configurator" in done.record.summary
         assert "Generate Certificates" in done.record.summary
         assert {"family.origin-present": ("S1",)} == refuted(done)
-        assert examined(rig, lab, generate_certificates=True).record.verdict is Verdict.READY
+        assert examined(harness, lab, generate_certificates=True).record.verdict is Verdict.READY
         lab.run_configurator("S1")
-        assert examined(rig, lab).record.verdict is Verdict.READY
+        assert examined(harness, lab).record.verdict is Verdict.READY
 
 
-def test_rivals_are_found(rig: Rig, lab: LabProcess) -> None:
+def test_rivals_are_found(harness: Harness, lab: LabProcess) -> None:
     """DSC, DFS Replication of the site and a scheduled task that copies into it are named; other tasks are not."""
     put(lab, "S1", r"C:\Windows\System32\Configuration\Current.mof")
     put(lab, "S2", rf"{SITE}\DfsrPrivate\x")
     task = f"<Task><Command>robocopy</Command><Arguments>\\\\share {SITE.upper()} secret-argument</Arguments></Task>"
     put(lab, "P1", rf"{TASKS}\Nightly copy", task.encode("utf-16"))
     put(lab, "P1", rf"{TASKS}\Defrag", "<Task><Command>defrag</Command></Task>".encode("utf-16"))
-    done = examined(rig, lab)
+    done = examined(harness, lab)
     assert done.record.verdict is Verdict.READY
     assert "1 warning" in done.record.summary
     assert done.findings is not None
@@ -101,13 +101,13 @@ def test_rivals_are_found(rig: Rig, lab: LabProcess) -> None:
     assert "secret-argument" not in done.findings.model_dump_json()
 
 
-def test_what_stands_in_the_way_is_refuted(rig: Rig, lab: LabProcess) -> None:
+def test_what_stands_in_the_way_is_refuted(harness: Harness, lab: LabProcess) -> None:
     """A full disk, a read-only file, tight limits and a clock are named, each with its node; exit 5."""
     lab.break_node("S2", disk_free=50_000_000)
     lab.break_node("P1", readonly=[rf"{SITE}\web.config"])
     lab.break_node("P2", shell_quota=2)
     lab.break_node("S1", clock_skew=400)
-    done = examined(rig, lab)
+    done = examined(harness, lab)
     assert (done.record.verdict, Verdict.REFUTED.exit_code) == (Verdict.REFUTED, 5)
     assert {
         "node.disk-free": ("S2",),
@@ -117,42 +117,42 @@ def test_what_stands_in_the_way_is_refuted(rig: Rig, lab: LabProcess) -> None:
         "clock.skew-below-60s": ("S1",),
     } == refuted(done)
     assert done.findings is not None
-    assert all(finding.remedy for finding in done.findings.findings if finding.verdict is Judged.REFUTED)
+    assert all(finding.remedy for finding in done.findings.findings if finding.verdict is InvariantState.REFUTED)
 
 
-def test_a_node_that_lacks_the_product_is_told_of_with_the_others(rig: Rig, lab: LabProcess) -> None:
+def test_a_node_that_lacks_the_product_is_told_of_with_the_others(harness: Harness, lab: LabProcess) -> None:
     """A missing file on the first node looked at does not hide what is wrong on another."""
     on_disk(lab, "S1", rf"{SITE}\AssetManagement.config").unlink()
     on_disk(lab, "P1", rf"{SERVICE}\Ektron.ASM.EktronServices30.exe.config").write_bytes(b"<configuration>")
-    done = examined(rig, lab)
+    done = examined(harness, lab)
     assert done.record.verdict is Verdict.REFUTED
     assert ("S1", "P1") == refuted(done)["config.files-usable"]
 
 
-def test_logons(rig: Rig, lab: LabProcess) -> None:
+def test_logons(harness: Harness, lab: LabProcess) -> None:
     """A node that does not answer is exit 4; a refused password costs one logon and is exit 2."""
     lab.break_node("P2", refuse_connections=True)
-    silent = examined(rig, lab)
+    silent = examined(harness, lab)
     assert (silent.record.verdict, Verdict.UNREACHABLE.exit_code) == (Verdict.UNREACHABLE, 4)
     assert "P2" in silent.record.summary
     (lab.cluster.parent / "wrong").write_text("not the password\n")
     (lab.cluster.parent / "wrong").chmod(0o600)
     data = cluster_of(lab).model_dump()
     data["connection"]["secret"] = "file:wrong"
-    refused = rig.rollout(Cluster.model_validate(data), kind="doctor")
+    refused = harness.rollout(Cluster.model_validate(data), kind="doctor")
     assert (refused.record.verdict, Verdict.FAILED.exit_code) == (Verdict.FAILED, 2)
     assert [1, 0, 0, 0] == [lab.report(node)["logons_refused"] for node in FOUR]
 
 
 @pytest.fixture
-def commands_use(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def commands_use(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands of this test reach the rig's broker and worker."""
     for name in ("ESYNC_BROKER_URL", "ESYNC_SEAL_KEY"):
-        monkeypatch.setenv(name, rig.environment[name])
+        monkeypatch.setenv(name, harness.environment[name])
 
 
 @pytest.mark.usefixtures("commands_use")
-def test_the_commands(rig: Rig, lab: LabProcess, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands(harness: Harness, lab: LabProcess, capsys: pytest.CaptureFixture[str]) -> None:
     """Doctor, rollout, verify and explain as an operator types them: exit codes, data, and the cause found."""
     file = str(lab.cluster)
     assert run(["doctor", file, "--json"]) == 0
@@ -161,7 +161,7 @@ def test_the_commands(rig: Rig, lab: LabProcess, capsys: pytest.CaptureFixture[s
     assert "a person has to answer:" in told.err
     assert run(["explain", "P1", file]) == 5  # nothing is set up yet
     capsys.readouterr()
-    assert rig.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
+    assert harness.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
     assert run(["explain", "p1", cluster_of(lab).name]) == 0
     assert "P1 is joined" in capsys.readouterr().out
 
@@ -188,9 +188,11 @@ def test_the_commands(rig: Rig, lab: LabProcess, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.usefixtures("commands_use")
-def test_explain_refuses_what_it_cannot_answer(rig: Rig, lab: LabProcess, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_refuses_what_it_cannot_answer(
+    harness: Harness, lab: LabProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
     """An unknown node, an unknown run and a run that never looked are refused with what to do instead."""
-    run_id = rig.rollout(cluster_of(lab)).record.id
+    run_id = harness.rollout(cluster_of(lab)).record.id
     assert run(["explain", "X9", run_id]) == 1
     assert "no node 'X9'" in capsys.readouterr().err
     assert run(["explain", "P1", "no-such-cluster"]) == 1

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.harness import Harness, cluster_of, four_servers, rig_at
 from tests.integration.matrix import FAULTS, ORIGIN, Cell, Points, Round, every_cell, rounds, sample
 from tests.integration.matrix_bench import Bench, bench_of
 from tests.integration.matrix_play import Played, play
-from tests.integration.rig import Rig, cluster_of, four_servers, rig_at
 from tests.sampling import EXHAUSTIVE
 from workers.records import Verdict
 
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(6 * 3600 if EXHAUSTIV
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     """A broker and a worker that takes on all nodes at once."""
     with rig_at(tmp_path_factory.mktemp("rig"), ESYNC_CONCURRENCY="48") as started:
         started.wait_for_worker()
@@ -37,12 +37,12 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 
 @pytest.fixture(scope="module")
-def benches(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench, ...]]:
+def benches(harness: Harness, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench, ...]]:
     """Clusters that are played on at the same time: while one waits for a deadline, another one works."""
     with ExitStack() as stack:
         yield tuple(
             stack.enter_context(
-                bench_of(tmp_path_factory.mktemp(f"lane-{lane}") / "lab", rig, nodes=NODES, name=f"lane-{lane}")
+                bench_of(tmp_path_factory.mktemp(f"lane-{lane}") / "lab", harness, nodes=NODES, name=f"lane-{lane}")
             )
             for lane in range(1, LANES + 1)
         )
@@ -98,18 +98,18 @@ def _all_played(benches: tuple[Bench, ...], planned: list[Round]) -> list[Played
         return [one for lane_played in threads.map(lane, benches) for one in lane_played]
 
 
-def test_a_family_that_cannot_be_read_is_not_replaced(rig: Rig, tmp_path: Path) -> None:
+def test_a_family_that_cannot_be_read_is_not_replaced(harness: Harness, tmp_path: Path) -> None:
     """A certificate file that another process holds is no missing one: no other family is made, nothing is written."""
     with four_servers(tmp_path / "lab") as lab:
         cluster = cluster_of(lab, generate_certificates=True, retries={"backoff": 0})
         folder = r"C:\Program Files\Ektron\CMS400v80\Utilities\Software\SecurityConfigurator"
         lab.break_node("S1", locked=[rf"{folder}\S1_SyncClient.pvk"])
-        held = rig.rollout(cluster)
+        held = harness.rollout(cluster)
         assert held.record.verdict is Verdict.FAILED
         assert "S1_SyncClient.pvk" in held.record.summary
         lab.heal("S1")
         before = (lab.disk("S1") / "Program Files/Ektron/CMS400v80/Utilities/Software/SecurityConfigurator").iterdir()
         family = {path.name: path.read_bytes() for path in before}
-        assert rig.rollout(cluster).record.verdict is Verdict.JOINED
+        assert harness.rollout(cluster).record.verdict is Verdict.JOINED
         service = lab.disk("P1") / "Program Files/Ektron/EktronWindowsService30"
         assert family["S1_SyncClient.pfx"] == (service / "P1_SyncClient.pfx").read_bytes()

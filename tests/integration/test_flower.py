@@ -19,7 +19,7 @@ from flower.urls import handlers
 
 from pipelines.local.services import FlowerAccess, working
 from pipelines.usecases import runs as commands
-from tests.integration.rig import cluster_of, four_servers, on_disk
+from tests.integration.harness import cluster_of, four_servers, on_disk
 from tests.integration.test_rollout import SERVICE
 from tests.integration.test_secrets import CONNECTION, PLANTED
 from workers.records import RunState

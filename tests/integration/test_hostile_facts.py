@@ -59,7 +59,7 @@ def played(esync: Esync, lie: tuple[int, int, object], kind: str) -> str:
         if outcome.status is Status.FAILED:
             assert outcome.slug in {"agent_failed", "node_refused", "conflict", "access_denied", "timeout"}, outcome
             assert outcome.message
-    facts = esync.engine.material(done.record).all_facts("observed")
+    facts = esync.engine.documents(done.record).all_facts("observed")
     return json.dumps([f.model_dump(mode="json") for f in facts.values()], ensure_ascii=False)
 
 

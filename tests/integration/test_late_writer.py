@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab.control.remote import LabProcess
-from tests.integration.rig import SITE, Rig, cluster_of, four_servers, on_disk, rig_at
+from tests.integration.harness import SITE, Harness, cluster_of, four_servers, on_disk, rig_at
 from workers.records import Verdict
 
 pytestmark = pytest.mark.integration
@@ -22,11 +22,12 @@ def lab(tmp_path: Path) -> Iterator[LabProcess]:
         yield running
 
 
-def wait_for_start(rig: Rig, run: str, node: str, step: str) -> None:
+def wait_for_start(harness: Harness, run: str, node: str, step: str) -> None:
     """Waits until a worker has begun that step of that node in its wave."""
     until = time.monotonic() + 90
     while not any(
-        (event.kind, event.node, event.step) == ("step.started", node, step) for event in rig.engine.store.events(run)
+        (event.kind, event.node, event.step) == ("step.started", node, step)
+        for event in harness.engine.store.events(run)
     ):
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -47,24 +48,24 @@ def test_a_late_writer_changes_nothing(tmp_path: Path, lab: LabProcess) -> None:
     asset = on_disk(lab, "P2", rf"{SITE}\AssetManagement.config")
     before = asset.read_bytes()
     lab.break_node("P2", latency_ms=400)
-    with rig_at(tmp_path / "rig") as rig:
-        run = rig.start(cluster_of(lab)).id
-        wait_for_start(rig, run, "P2", "config_edit")
-        sleeper = rig.worker
+    with rig_at(tmp_path / "rig") as harness:
+        run = harness.start(cluster_of(lab)).id
+        wait_for_start(harness, run, "P2", "config_edit")
+        sleeper = harness.worker
         assert sleeper is not None
         time.sleep(0.6)
         sleeper.send_signal(signal.SIGSTOP)
         try:
             lab.heal("P2")
-            rig.start_worker()
-            assert rig.finished(run).record.verdict is Verdict.JOINED
+            harness.start_worker()
+            assert harness.finished(run).record.verdict is Verdict.JOINED
             assert before != asset.read_bytes()
             looked = lab.report("P2")["operations"]["read"]
             asset.write_bytes(before)
             sleeper.send_signal(signal.SIGCONT)
             until = time.monotonic() + 30
             while lab.report("P2")["operations"]["read"] == looked:
-                assert time.monotonic() < until, f"the sleeper never looked again\n{rig.log()[-3000:]}"
+                assert time.monotonic() < until, f"the sleeper never looked again\n{harness.log()[-3000:]}"
                 time.sleep(0.05)
             time.sleep(1)
             assert before == asset.read_bytes()

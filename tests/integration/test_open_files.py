@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from lab.control.remote import running_lab, spare_addresses
-from tests.integration.rig import cluster_of, rig_at
+from tests.integration.harness import cluster_of, rig_at
 from tests.sampling import EXHAUSTIVE
 from workers.records import Verdict
 
@@ -17,12 +17,12 @@ NODES, LIMIT = (60, 90) if EXHAUSTIVE else (16, 80)
 def test_more_nodes_than_files_may_be_open_are_joined(tmp_path: Path) -> None:
     """The limit cannot be raised: sessions that wait are closed for those that are needed, and the log says why."""
     lab = running_lab(tmp_path / "lab", "--nodes", str(NODES), "--address", spare_addresses())
-    with lab as servers, rig_at(tmp_path / "rig", worker=False, ESYNC_CONCURRENCY="32") as rig:
-        rig.start_worker("prlimit", f"--nofile={LIMIT}:{LIMIT}")
-        run = rig.start(cluster_of(servers))
-        rig.wait_for_step(run.id, "config_edit")
-        assert rig.worker is not None
-        assert psutil.Process(rig.worker.pid).num_fds() < LIMIT
-        assert rig.finished(run.id, timeout=150).record.verdict is Verdict.JOINED
-        assert "limit of open files is too low" in rig.log()
-        assert "Too many open files" not in rig.log()
+    with lab as servers, rig_at(tmp_path / "rig", worker=False, ESYNC_CONCURRENCY="32") as harness:
+        harness.start_worker("prlimit", f"--nofile={LIMIT}:{LIMIT}")
+        run = harness.start(cluster_of(servers))
+        harness.wait_for_step(run.id, "config_edit")
+        assert harness.worker is not None
+        assert psutil.Process(harness.worker.pid).num_fds() < LIMIT
+        assert harness.finished(run.id, timeout=150).record.verdict is Verdict.JOINED
+        assert "limit of open files is too low" in harness.log()
+        assert "Too many open files" not in harness.log()

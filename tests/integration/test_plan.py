@@ -11,7 +11,7 @@ from lab.control.remote import LabProcess
 from pipelines.report.plan_text import plan_lines
 from pipelines.usecases import control, runs
 from pipelines.usecases.plan_file import SavedPlan, load_plan
-from tests.integration.rig import FOUR, SITE, Rig, cluster_of, four_servers, on_disk, steps_of
+from tests.integration.harness import FOUR, SITE, Harness, cluster_of, four_servers, on_disk, steps_of
 from tests.integration.test_rollout import SERVICE, assert_joined
 from tests.integration.test_trouble import disks
 from workers.errors import InputRefused
@@ -29,18 +29,18 @@ def lab(tmp_path: Path) -> Iterator[LabProcess]:
         yield running
 
 
-def planned(rig: Rig, lab: LabProcess, **policy: object) -> SavedPlan:
+def planned(harness: Harness, lab: LabProcess, **policy: object) -> SavedPlan:
     """A plan of the lab's cluster, written to a file and read back."""
-    made = rig.rollout(cluster_of(lab, **policy), kind="plan")
+    made = harness.rollout(cluster_of(lab, **policy), kind="plan")
     path = lab.folder / "plan.json"
-    path.write_text(runs.saved_plan(rig.engine, made.record.id).model_dump_json())
+    path.write_text(runs.saved_plan(harness.engine, made.record.id).model_dump_json())
     return load_plan(path)
 
 
-def test_a_plan_writes_nothing(rig: Rig, lab: LabProcess) -> None:
+def test_a_plan_writes_nothing(harness: Harness, lab: LabProcess) -> None:
     """Planning shows every change, exits 2, and leaves every byte on every node as it was."""
     before = disks(lab, *FOUR)
-    made = rig.rollout(cluster_of(lab), kind="plan")
+    made = harness.rollout(cluster_of(lab), kind="plan")
     assert (made.record.verdict, Verdict.CHANGES_PENDING.exit_code) == (Verdict.CHANGES_PENDING, 2)
     assert before == disks(lab, *FOUR)
     assert {Status.WOULD_CHANGE} == {node.status for node in made.nodes}
@@ -50,31 +50,31 @@ def test_a_plan_writes_nothing(rig: Rig, lab: LabProcess) -> None:
         assert word in text
 
 
-def test_a_joined_cluster_has_nothing_to_do(rig: Rig, lab: LabProcess) -> None:
+def test_a_joined_cluster_has_nothing_to_do(harness: Harness, lab: LabProcess) -> None:
     """After a rollout the same plan is empty, says why, and exits 0."""
-    rig.rollout(cluster_of(lab))
-    made = rig.rollout(cluster_of(lab), kind="plan")
+    harness.rollout(cluster_of(lab))
+    made = harness.rollout(cluster_of(lab), kind="plan")
     assert (made.record.verdict, Verdict.NOTHING_TO_DO.exit_code) == (Verdict.NOTHING_TO_DO, 0)
     assert made.plan is not None
     assert "as they should be" in made.plan.totals
 
 
-def test_a_plan_that_does_not_know_a_node_does_not_say_that_nothing_is_to_do(rig: Rig, lab: LabProcess) -> None:
+def test_a_plan_that_does_not_know_a_node_does_not_say_that_nothing_is_to_do(harness: Harness, lab: LabProcess) -> None:
     """Where all others are right: a silent node, or one that refuses the logon, may need something."""
-    assert rig.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
+    assert harness.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
     lab.break_node("P2", refuse_connections=True)
-    silent = rig.rollout(cluster_of(lab), kind="plan").record
+    silent = harness.rollout(cluster_of(lab), kind="plan").record
     assert (Verdict.UNREACHABLE, True) == (silent.verdict, "P2 did not answer" in silent.summary)
     lab.heal("P2")
     lab.break_node("P2", refuse_logons=True)
-    refused = rig.rollout(cluster_of(lab), kind="plan").record
+    refused = harness.rollout(cluster_of(lab), kind="plan").record
     assert (Verdict.FAILED, True) == (refused.verdict, "P2" in refused.summary)
 
 
-def test_a_saved_plan_is_applied_exactly(rig: Rig, lab: LabProcess) -> None:
+def test_a_saved_plan_is_applied_exactly(harness: Harness, lab: LabProcess) -> None:
     """The run carries the plan's fingerprint, and each file it announced is changed, no other."""
-    saved = planned(rig, lab)
-    done = rig.rollout(saved.spec, plan=saved)
+    saved = planned(harness, lab)
+    done = harness.rollout(saved.spec, plan=saved)
     assert done.record.verdict is Verdict.JOINED
     assert done.record.plan_fingerprint == saved.fingerprint
     for part in saved.plan.nodes:
@@ -84,34 +84,34 @@ def test_a_saved_plan_is_applied_exactly(rig: Rig, lab: LabProcess) -> None:
     assert_joined(lab, SERVICE, "30")
 
 
-def test_a_stale_plan_stops_before_anything_is_written(rig: Rig, lab: LabProcess) -> None:
+def test_a_stale_plan_stops_before_anything_is_written(harness: Harness, lab: LabProcess) -> None:
     """One file changed since: exit 7, the node and what changed are named, nothing is written."""
-    saved = planned(rig, lab)
+    saved = planned(harness, lab)
     config = on_disk(lab, "P1", WEB)
     config.write_bytes(config.read_bytes().replace(b"</configuration>", b"<!-- by hand --></configuration>"))
     before = disks(lab, *FOUR)
-    done = rig.rollout(saved.spec, plan=saved)
+    done = harness.rollout(saved.spec, plan=saved)
     assert (done.record.verdict, Verdict.STALE.exit_code) == (Verdict.STALE, 7)
     assert "P1 changed in web.config (none of the values that are read)" in done.record.summary
     assert before == disks(lab, *FOUR)
 
 
-def test_a_stale_node_is_left_out_where_the_policy_says_so(rig: Rig, lab: LabProcess) -> None:
+def test_a_stale_node_is_left_out_where_the_policy_says_so(harness: Harness, lab: LabProcess) -> None:
     """With `stale: continue` that node alone is refused; the others get what was planned."""
-    saved = planned(rig, lab, stale="continue")
+    saved = planned(harness, lab, stale="continue")
     config = on_disk(lab, "P1", WEB)
     config.write_bytes(config.read_bytes().replace(b"</configuration>", b"<!-- by hand --></configuration>"))
     before = disks(lab, "P1")
-    done = rig.rollout(saved.spec, plan=saved)
+    done = harness.rollout(saved.spec, plan=saved)
     assert done.record.verdict is Verdict.FAILED
     assert steps_of(done, "P1")["install_check"].slug == "stale"
     assert before == disks(lab, "P1")
     assert {Status.CHANGED} == {node.status for node in done.nodes if node.node != "P1"}
 
 
-def test_an_edited_plan_is_refused(rig: Rig, lab: LabProcess) -> None:
+def test_an_edited_plan_is_refused(harness: Harness, lab: LabProcess) -> None:
     """A plan file that somebody changed does not load."""
-    saved = planned(rig, lab)
+    saved = planned(harness, lab)
     data = json.loads(saved.model_dump_json())
     data["plan"]["nodes"][0]["changes"] = []
     path = lab.folder / "edited.json"
@@ -120,66 +120,66 @@ def test_an_edited_plan_is_refused(rig: Rig, lab: LabProcess) -> None:
         load_plan(path)
 
 
-def test_a_retry_takes_what_failed_and_nothing_else(rig: Rig, lab: LabProcess) -> None:
+def test_a_retry_takes_what_failed_and_nothing_else(harness: Harness, lab: LabProcess) -> None:
     """Only the failed and the silent node go again, with the parent's certificates; the whole cluster is verified."""
     lab.break_node("S2", disk_free=0)
     lab.break_node("P2", refuse_connections=True)
-    first = rig.rollout(cluster_of(lab))
+    first = harness.rollout(cluster_of(lab))
     assert first.record.verdict is Verdict.FAILED
     lab.heal("S2")
     lab.heal("P2")
-    record = control.retry(rig.engine, first.record.id)
+    record = control.retry(harness.engine, first.record.id)
     assert (record.parent, record.only) == (first.record.id, ("S2", "P2"))
-    done = rig.finished(record.id)
+    done = harness.finished(record.id)
     assert done.record.verdict is Verdict.JOINED
     assert {"S2", "P2"} == {o.node for o in done.outcomes if o.turn.startswith("wave")}
     assert set(FOUR) == {o.node for o in done.outcomes if o.turn == "verify"}
     assert_joined(lab, SERVICE, "30")
 
 
-def test_a_retry_can_choose(rig: Rig, lab: LabProcess) -> None:
+def test_a_retry_can_choose(harness: Harness, lab: LabProcess) -> None:
     """Asked for the unreachable only, it leaves the failed alone; asked for nothing eligible, it says why not."""
     lab.break_node("S2", disk_free=0)
     lab.break_node("P2", refuse_connections=True)
-    first = rig.rollout(cluster_of(lab))
+    first = harness.rollout(cluster_of(lab))
     lab.heal("P2")
-    assert control.retry(rig.engine, first.record.id, {"unreachable"}).only == ("P2",)
+    assert control.retry(harness.engine, first.record.id, {"unreachable"}).only == ("P2",)
     with pytest.raises(InputRefused, match="no node of run"):
-        control.retry(rig.engine, first.record.id, {"not_started"})
-    rig.finished(rig.engine.store.runs(1)[0].id)
+        control.retry(harness.engine, first.record.id, {"not_started"})
+    harness.finished(harness.engine.store.runs(1)[0].id)
 
 
-def test_a_run_that_goes_on_cannot_be_retried(rig: Rig, lab: LabProcess) -> None:
+def test_a_run_that_goes_on_cannot_be_retried(harness: Harness, lab: LabProcess) -> None:
     """The refusal names the way out."""
     lab.break_node("S1", latency_ms=100)
-    run = rig.start(cluster_of(lab)).id
+    run = harness.start(cluster_of(lab)).id
     with pytest.raises(InputRefused, match="still goes on"):
-        control.retry(rig.engine, run)
-    rig.finished(run)
+        control.retry(harness.engine, run)
+    harness.finished(run)
 
 
-def test_a_paused_run_begins_nothing_and_then_goes_on(rig: Rig, lab: LabProcess) -> None:
+def test_a_paused_run_begins_nothing_and_then_goes_on(harness: Harness, lab: LabProcess) -> None:
     """Between pause and resume no step begins, however long; after it the run ends joined."""
     for node in FOUR:
         lab.break_node(node, latency_ms=60)
-    run = rig.start(cluster_of(lab)).id
-    rig.wait_for_step(run, "config_edit")
-    control.pause(rig.engine, run, "a person wants to look")
+    run = harness.start(cluster_of(lab)).id
+    harness.wait_for_step(run, "config_edit")
+    control.pause(harness.engine, run, "a person wants to look")
     time.sleep(2)
-    standing = len(rig.engine.store.outcomes(run))
+    standing = len(harness.engine.store.outcomes(run))
     time.sleep(4)
-    assert standing == len(rig.engine.store.outcomes(run))
-    control.resume(rig.engine, run)
-    assert rig.finished(run).record.verdict is Verdict.JOINED
+    assert standing == len(harness.engine.store.outcomes(run))
+    control.resume(harness.engine, run)
+    assert harness.finished(run).record.verdict is Verdict.JOINED
     assert {1} == {lab.report(node)["service"]["stops"] for node in FOUR}
 
 
-def test_one_hung_node_delays_nobody(rig: Rig, lab: LabProcess) -> None:
+def test_one_hung_node_delays_nobody(harness: Harness, lab: LabProcess) -> None:
     """A node that answers nothing any more ends at its deadline; the others are done long before."""
     deadlines = cluster_of(lab).policy.deadlines.model_copy(update={"step": 4.0, "connect": 2.0}).model_dump()
     lab.break_node("P1", latency_ms=60_000)
     begun = time.monotonic()
-    done = rig.rollout(cluster_of(lab, deadlines=deadlines, retries={"unreachable": 1}))
+    done = harness.rollout(cluster_of(lab, deadlines=deadlines, retries={"unreachable": 1}))
     assert time.monotonic() - begun < 55
     assert {Status.CHANGED} == {node.status for node in done.nodes if node.node != "P1"}
     assert {node.node: node.status for node in done.nodes}["P1"] in {Status.UNREACHABLE, Status.FAILED}

@@ -16,8 +16,8 @@ from pipelines.run.plan import NodePlan, Plan
 from pipelines.usecases import runs
 from pipelines.usecases.runs import RunSummary
 from tests.integration.generated_clusters import REFUSED, Shape, made, shapes
+from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, on_disk, steps_of
 from tests.integration.one_process import Esync, families_known
-from tests.integration.rig import FOUR, Rig, cluster_of, four_servers, on_disk, steps_of
 from tests.integration.simulated_servers import Deed, Server
 from tests.integration.test_rollout import SERVICE
 from tests.sampling import examples
@@ -171,18 +171,18 @@ def looked_at(lab: LabProcess, node: str) -> dict[str, tuple[int, bytes]]:
 
 
 @pytest.mark.integration
-def test_over_a_real_wire_a_node_whose_plan_is_empty_is_left_alone(rig: Rig, tmp_path: Path) -> None:
+def test_over_a_real_wire_a_node_whose_plan_is_empty_is_left_alone(harness: Harness, tmp_path: Path) -> None:
     """Real sessions, workers and store: not a byte and not a time changes there, nothing that changes is even asked."""
     with four_servers(tmp_path / "lab") as lab:
-        assert rig.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
+        assert harness.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
         on_disk(lab, "S2", rf"{SERVICE}\P1_SyncClient.pvk").unlink()
         lab.agent("P2", {"op": "service", "name": "EktronWindowsServices30", "action": "stop"})
-        made_plan = rig.rollout(cluster_of(lab), kind="plan")
-        saved = runs.saved_plan(rig.engine, made_plan.record.id)
+        made_plan = harness.rollout(cluster_of(lab), kind="plan")
+        saved = runs.saved_plan(harness.engine, made_plan.record.id)
         assert ["S1", "P1"] == [part.node for part in saved.plan.nodes if part.empty]
         disks = {node: looked_at(lab, node) for node in ("S1", "P1")}
         reports = {node: lab.report(node) for node in disks}
-        done = rig.rollout(saved.spec, plan=saved)
+        done = harness.rollout(saved.spec, plan=saved)
         assert done.record.verdict is Verdict.JOINED
         restarted = {node for node in FOUR if steps_of(done, node)["service_restart"].changes}
         assert {"S2", "P2"} == restarted == {part.node for part in saved.plan.nodes if part.restart}
@@ -191,7 +191,7 @@ def test_over_a_real_wire_a_node_whose_plan_is_empty_is_left_alone(rig: Rig, tmp
             assert report["service"] == lab.report(node)["service"]
             asked = {name: lab.report(node)["operations"].get(name, 0) for name in CHANGING}
             assert asked == {name: report["operations"].get(name, 0) for name in CHANGING}
-        assert rig.rollout(cluster_of(lab), kind="plan").record.verdict is Verdict.NOTHING_TO_DO
+        assert harness.rollout(cluster_of(lab), kind="plan").record.verdict is Verdict.NOTHING_TO_DO
 
 
 def test_a_plan_says_that_the_site_is_recycled() -> None:

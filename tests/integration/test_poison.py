@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.integration.harness import Harness
 from tests.integration.poison import CLUSTER, POISON, Asker, good
-from tests.integration.rig import Rig
 from tests.sampling import examples
 from workers.broker.set_aside import KEPT, SET_ASIDE
 from workers.celery_app import CONTROL_QUEUE, NODES_QUEUE, STARTS_QUEUE
@@ -23,11 +23,11 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def only_asker(rig: Rig) -> Iterator[Asker]:
+def only_asker(harness: Harness) -> Iterator[Asker]:
     """One worker for all; each test begins with nothing set aside."""
-    rig.wait_for_worker()
-    with connect(rig.engine.settings.store()) as client:
-        yield Asker(rig, client)
+    harness.wait_for_worker()
+    with connect(harness.engine.settings.store()) as client:
+        yield Asker(harness, client)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_poison_is_no_burden_to_good_messages(asker: Asker) -> None:
     asked = []
     for number in range(200):
         asker.client.lpush(CONTROL_QUEUE, bad[number % len(bad)])
-        asked.append(asker.rig.engine.app.send_task("esync.status", kwargs={"run": "none"}, queue=CONTROL_QUEUE))
+        asked.append(asker.harness.engine.app.send_task("esync.status", kwargs={"run": "none"}, queue=CONTROL_QUEUE))
     assert {"run_unknown"} == {question.get(timeout=30)["error"] for question in asked}
     assert asker.settled()
 
@@ -97,7 +97,7 @@ def test_garbage_for_remote_control_is_dropped(asker: Asker) -> None:
     for item in [*bad, b'{"properties":{}}', json.dumps(good()).encode()]:
         asker.client.publish("/0.celery.pidbox", item)
     assert asker.answers()
-    asker.rig.wait_for_worker()
+    asker.harness.wait_for_worker()
 
 
 STRANGE: tuple[Any, ...] = ({"a": 1}, ["four-servers"], 5, None, True, 1.5, "\ud800", "x" * 100_000)
@@ -106,7 +106,7 @@ STRANGE: tuple[Any, ...] = ({"a": 1}, ["four-servers"], 5, None, True, 1.5, "\ud
 @pytest.mark.parametrize("value", STRANGE, ids=[repr(value)[:12] for value in STRANGE])
 def test_wrong_arguments_get_an_error_reply(asker: Asker, value: object) -> None:
     """A wrong type, an argument nobody knows, one that is missing: the documented error, and no traceback."""
-    before = asker.rig.log().count("Traceback")
+    before = asker.harness.log().count("Traceback")
     for task, queue, name in (("esync.rollout", STARTS_QUEUE, "cluster"), ("esync.status", CONTROL_QUEUE, "run")):
         for answer in (
             asker.reply(task, queue, **{name: value}),
@@ -118,7 +118,7 @@ def test_wrong_arguments_get_an_error_reply(asker: Asker, value: object) -> None
             assert {"error", "message"} == answer.keys()
             assert answer["error"] == "input_refused"
             assert len(answer["message"]) < 500
-    assert before == asker.rig.log().count("Traceback")
+    assert before == asker.harness.log().count("Traceback")
 
 
 @pytest.mark.parametrize(
@@ -127,23 +127,23 @@ def test_wrong_arguments_get_an_error_reply(asker: Asker, value: object) -> None
 def test_steps_of_no_run_are_refused(asker: Asker, step: str) -> None:
     """A step that no run asked for, or with arguments of a wrong type, returns why and never raises."""
     task = f"esync.{step}"
-    before = asker.rig.log().count("Traceback")
+    before = asker.harness.log().count("Traceback")
     assert "forgotten" == asker.reply(task, NODES_QUEUE, "no-run", "wave-1", "S1")["status"]
     for value in STRANGE:
         assert "refused" == asker.reply(task, NODES_QUEUE, value, "wave-1", "S1")["status"]
     assert "refused" == asker.reply(task, NODES_QUEUE)["status"]
     assert "refused" == asker.reply(task, NODES_QUEUE, run="a", turn="b", node="c", more="d")["status"]
-    assert before == asker.rig.log().count("Traceback")
+    assert before == asker.harness.log().count("Traceback")
 
 
 def test_messages_that_begin_or_join_nothing_are_done_with(asker: Asker) -> None:
     """`begin` and `join` of runs that are none, or with wrong arguments, leave nothing behind and no traceback."""
-    before = asker.rig.log().count("Traceback")
+    before = asker.harness.log().count("Traceback")
     for args in (("no-run",), (5,), (), ("no-run", "wave-1"), ("no-run", {"a": 1}), ("a", "b", "c")):
         for task in ("esync.begin", "esync.join_and_verify"):
             assert asker.reply(task, CONTROL_QUEUE, *args) is None
     assert asker.settled()
-    assert before == asker.rig.log().count("Traceback")
+    assert before == asker.harness.log().count("Traceback")
 
 
 def test_doctor_shows_what_was_set_aside(asker: Asker, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_doctor_shows_what_was_set_aside(asker: Asker, tmp_path: Path) -> None:
     def doctor(*options: str) -> str:
         done = subprocess.run(
             [sys.executable, "-c", "from pipelines.cli.main import main; main()", "doctor", str(cluster), *options],
-            env={**os.environ, **asker.rig.environment, "NOBODY": "x"},
+            env={**os.environ, **asker.harness.environment, "NOBODY": "x"},
             capture_output=True,
             text=True,
             timeout=120,
@@ -202,4 +202,4 @@ def test_nothing_made_up_ends_the_worker(asker: Asker, seed: int) -> None:
     for queue in (STARTS_QUEUE, NODES_QUEUE):
         assert isinstance(asker.reply("esync.status", queue, run="none"), dict)
     assert asker.settled(), asker.client.hgetall("unacked")
-    assert "Unrecoverable" not in asker.rig.log()
+    assert "Unrecoverable" not in asker.harness.log()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.integration.harness import steps_of
 from tests.integration.one_process import Esync, families_known
 from tests.integration.restart_deaths import (
     BEGINNINGS,
@@ -33,7 +34,6 @@ from tests.integration.restart_deaths import (
     told,
     worker_dies,
 )
-from tests.integration.rig import steps_of
 from tests.integration.simulated_servers import Deed
 from tests.sampling import EXHAUSTIVE
 from workers.records import Verdict

@@ -9,8 +9,8 @@ import pytest
 
 from lab.control.remote import LabProcess, spare_addresses
 from pipelines.usecases import control
+from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, rig_at, steps_of
 from tests.integration.restart_deaths import SITE, WHY
-from tests.integration.rig import FOUR, Rig, cluster_of, four_servers, rig_at, steps_of
 from tests.integration.test_rollout import SERVICE, assert_joined
 from workers.records import Status, Verdict
 
@@ -43,14 +43,14 @@ def starts_since(lab: LabProcess, node: str) -> int:
     return sum(1 for what, when in history if what == "start" and datetime.fromisoformat(when) > changed)
 
 
-def boundaries(rig: Rig, folder: Path) -> range:
+def boundaries(harness: Harness, folder: Path) -> range:
     """How many operations a node's agent has done before its first write, and before it is looked at for the last time.
 
     Seen in a run in which nobody dies, on a node that is not the origin.
     """
     lab = many_servers(folder, 2)
     try:
-        assert rig.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
+        assert harness.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
         done = [seen["operation"] for seen in lab.operations("P1") if seen["operation"].islower()]
     finally:
         lab.stop()
@@ -58,10 +58,10 @@ def boundaries(rig: Rig, folder: Path) -> range:
 
 
 def test_powershell_dies_before_every_operation(
-    rig: Rig, tmp_path: Path, record_property: Callable[[str, object], None]
+    harness: Harness, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """One run in which each node loses its PowerShell at another operation; a retry restarts each service once."""
-    points = boundaries(rig, tmp_path / "clean")
+    points = boundaries(harness, tmp_path / "clean")
     assert len(points) >= 12
     record_property("boundaries", len(points))
     lab = many_servers(tmp_path / "lab", len(points) + 1)
@@ -70,10 +70,10 @@ def test_powershell_dies_before_every_operation(
         dying = dict(zip([name for name in cluster.node_names if name != cluster.origin], points, strict=True))
         for node, operations in dying.items():
             lab.break_node(node, dies_after_operations=operations)
-        first = rig.rollout(cluster)
+        first = harness.rollout(cluster)
         assert set(dying) == {node.node for node in first.nodes if node.slug == "session_lost"}
         before = {node: lab.report(node)["service"]["starts"] for node in dying}
-        healed = rig.finished(control.retry(rig.engine, first.record.id).id)
+        healed = harness.finished(control.retry(harness.engine, first.record.id).id)
         assert healed.record.verdict is Verdict.JOINED, healed.record.summary
         for node, starts in before.items():
             outcome = steps_of(healed, node)["service_restart"]
@@ -81,7 +81,7 @@ def test_powershell_dies_before_every_operation(
             assert (1, again == 1) == (starts_since(lab, node), outcome.status is Status.CHANGED)
             assert again == 0 or WHY.fullmatch(outcome.message), outcome.message
         history = {node: lab.report(node)["service"]["history"] for node in dying}
-        assert {Status.UNCHANGED} == {node.status for node in rig.rollout(cluster).nodes}
+        assert {Status.UNCHANGED} == {node.status for node in harness.rollout(cluster).nodes}
         assert history == {node: lab.report(node)["service"]["history"] for node in dying}
     finally:
         lab.stop()
@@ -98,23 +98,23 @@ def until(lab: LabProcess, node: str, happened: Callable[[dict[str, int]], bool]
 
 def test_workers_die_between_edit_and_restart(tmp_path: Path) -> None:
     """Kill -9 after the edit, after the copy and between stop and start: the run ends joined, each restarted once."""
-    with rig_at(tmp_path / "rig") as rig, four_servers(tmp_path / "lab") as lab:
+    with rig_at(tmp_path / "rig") as harness, four_servers(tmp_path / "lab") as lab:
         for node in FOUR:
             lab.break_node(node, latency_ms=30, service={"start_seconds": 0.4})
-        run = rig.start(cluster_of(lab)).id
+        run = harness.start(cluster_of(lab)).id
         for node, happened in (
             ("S1", lambda done: done.get("write", 0) > 0),
             ("S2", lambda done: done.get("spread", 0) > 0),
             ("P1", lambda done: done["stops"] > 0),
         ):
             until(lab, node, happened)
-            rig.kill_worker()
-            rig.start_worker()
-        done = rig.finished(run)
+            harness.kill_worker()
+            harness.start_worker()
+        done = harness.finished(run)
         assert done.record.verdict is Verdict.JOINED, done.record.summary
         assert {1} == {starts_since(lab, node) for node in FOUR}
         assert {1} == {lab.report(node)["service"]["stops"] for node in FOUR}
         assert_joined(lab, SERVICE, "30")
         history = {node: lab.report(node)["service"]["history"] for node in FOUR}
-        assert {Status.UNCHANGED} == {node.status for node in rig.rollout(cluster_of(lab)).nodes}
+        assert {Status.UNCHANGED} == {node.status for node in harness.rollout(cluster_of(lab)).nodes}
         assert history == {node: lab.report(node)["service"]["history"] for node in FOUR}

@@ -16,7 +16,7 @@ from pipelines.report.html import to_html
 from pipelines.report.text import to_text
 from pipelines.usecases import rollback as undoing
 from pipelines.usecases.runs import RunSummary
-from tests.integration.rig import FOUR, SITE, Rig, cluster_of, four_servers, on_disk, rig_at, steps_of
+from tests.integration.harness import FOUR, SITE, Harness, cluster_of, four_servers, on_disk, rig_at, steps_of
 from tests.integration.test_rollout import SERVICE, assert_joined, nothing_half_written
 from workers.errors import InputRefused, RunUnknown
 from workers.records import RunState, Status, StepOutcome, Verdict
@@ -59,9 +59,9 @@ def states(lab: LabProcess) -> dict[str, str]:
     return {node: lab.report(node)["service"]["state"] for node in FOUR}
 
 
-def rolled_back(rig: Rig, run: str, *nodes: str, force: bool = False) -> RunSummary:
+def rolled_back(harness: Harness, run: str, *nodes: str, force: bool = False) -> RunSummary:
     """Takes a run back and waits for the verdict."""
-    return rig.finished(undoing.rollback(rig.engine, run, nodes, force=force, reason="test").id)
+    return harness.finished(undoing.rollback(harness.engine, run, nodes, force=force, reason="test").id)
 
 
 def outcome_of(done: RunSummary, node: str) -> StepOutcome:
@@ -71,15 +71,15 @@ def outcome_of(done: RunSummary, node: str) -> StepOutcome:
 
 
 @pytest.mark.parametrize("edition", ["8.0", "9.1"])
-def test_every_byte_is_as_before(rig: Rig, tmp_path: Path, edition: str) -> None:
+def test_every_byte_is_as_before(harness: Harness, tmp_path: Path, edition: str) -> None:
     """After a rollout and its rollback, each disk holds the same files and folders with the same bytes."""
     with four_servers(tmp_path / "lab", edition=edition) as lab:
         before, ran = disks(lab), states(lab)
-        run = rig.rollout(cluster_of(lab))
+        run = harness.rollout(cluster_of(lab))
         assert run.record.verdict is Verdict.JOINED, run.record.summary
         assert before != disks(lab)
         starts = {node: lab.report(node)["service"]["starts"] for node in FOUR}
-        undone = rolled_back(rig, run.record.id)
+        undone = rolled_back(harness, run.record.id)
         assert undone.record.verdict is Verdict.RESTORED, undone.record.summary
         assert (undone.record.kind, undone.record.parent) == ("rollback", run.record.id)
         assert before == disks(lab)
@@ -91,25 +91,25 @@ def test_every_byte_is_as_before(rig: Rig, tmp_path: Path, edition: str) -> None
         nothing_half_written(lab)
 
 
-def test_a_stopped_service_is_stopped_again(rig: Rig, lab: LabProcess) -> None:
+def test_a_stopped_service_is_stopped_again(harness: Harness, lab: LabProcess) -> None:
     """A service that was stopped before the run, and that the run started, is stopped by the rollback."""
     name = "EktronWindowsServices30"
     lab.agent("P1", {"op": "service", "name": name, "action": "stop"})
     ran = states(lab)
     assert ran["P1"] == "stopped"
-    run = rig.rollout(cluster_of(lab))
+    run = harness.rollout(cluster_of(lab))
     assert states(lab)["P1"] == "running"
-    assert rolled_back(rig, run.record.id).record.verdict is Verdict.RESTORED
+    assert rolled_back(harness, run.record.id).record.verdict is Verdict.RESTORED
     assert ran == states(lab)
 
 
-def test_one_node_alone(rig: Rig, lab: LabProcess) -> None:
+def test_one_node_alone(harness: Harness, lab: LabProcess) -> None:
     """Only the node that was named is restored; the others keep everything, and the report says why."""
     before = disks(lab, "P1")
-    run = rig.rollout(cluster_of(lab))
+    run = harness.rollout(cluster_of(lab))
     others = disks(lab, "S1", "S2", "P2")
     logons = {node: lab.report(node)["logons_tried"] for node in ("S1", "S2", "P2")}
-    undone = rolled_back(rig, run.record.id, "p1")
+    undone = rolled_back(harness, run.record.id, "p1")
     assert undone.record.verdict is Verdict.RESTORED
     assert before == disks(lab, "P1")
     assert others == disks(lab, "S1", "S2", "P2")
@@ -119,27 +119,27 @@ def test_one_node_alone(rig: Rig, lab: LabProcess) -> None:
     assert "not asked" in result["S1"].reason
 
 
-def test_a_run_with_a_failed_node(rig: Rig, lab: LabProcess) -> None:
+def test_a_run_with_a_failed_node(harness: Harness, lab: LabProcess) -> None:
     """The node on which the run failed half-way is restored like the others, to the last byte."""
     before = disks(lab)
     lab.break_node("S2", dies_after_operations=34)
     lab.break_node("P2", disk_free=0)
-    run = rig.rollout(cluster_of(lab, retries={"unreachable": 1}))
+    run = harness.rollout(cluster_of(lab, retries={"unreachable": 1}))
     assert run.record.verdict is Verdict.FAILED
     assert {"S2", "P2"} == {node.node for node in run.nodes if node.status is Status.FAILED}
     for node in ("S2", "P2"):
         lab.heal(node)
     assert before["S1"] != disk_of(lab, "S1")
-    undone = rolled_back(rig, run.record.id)
+    undone = rolled_back(harness, run.record.id)
     assert undone.record.verdict is Verdict.RESTORED, undone.record.summary
     assert before == disks(lab)
     assert "changed no file" in outcome_of(undone, "P2").message
 
 
-def test_a_file_changed_since_is_a_conflict(rig: Rig, lab: LabProcess) -> None:
+def test_a_file_changed_since_is_a_conflict(harness: Harness, lab: LabProcess) -> None:
     """Nothing of that node is restored and the difference is shown without secrets; with force it is restored."""
     before = disks(lab)
-    run = rig.rollout(cluster_of(lab))
+    run = harness.rollout(cluster_of(lab))
     web = on_disk(lab, "P1", WEB)
     secret = b"server=db1;database=cms;uid=sa;pwd=Hunter2-planted"
     text = re.sub(rb'connectionString="server=[^"]*"', b'connectionString="' + secret + b'"', web.read_bytes(), count=2)
@@ -148,7 +148,7 @@ def test_a_file_changed_since_is_a_conflict(rig: Rig, lab: LabProcess) -> None:
     web.write_bytes(text)
     changed = disks(lab, "P1")
 
-    undone = rolled_back(rig, run.record.id)
+    undone = rolled_back(harness, run.record.id)
     assert (undone.record.verdict, Verdict.FAILED.exit_code) == (Verdict.FAILED, 2)
     assert changed == disks(lab, "P1")
     assert {node: before[node] for node in ("S1", "S2", "P2")} == disks(lab, "S1", "S2", "P2")
@@ -161,94 +161,94 @@ def test_a_file_changed_since_is_a_conflict(rig: Rig, lab: LabProcess) -> None:
     assert "[hidden " in shown
     report = build(undone)
     for leak in (b"planted", b"uid=sa", b"server="):
-        for output in (shown, to_html(report), to_text(report), report.model_dump_json(), rig.log()):
+        for output in (shown, to_html(report), to_text(report), report.model_dump_json(), harness.log()):
             assert leak.decode() not in output
 
-    forced = rolled_back(rig, run.record.id, force=True)
+    forced = rolled_back(harness, run.record.id, force=True)
     assert forced.record.verdict is Verdict.RESTORED, forced.record.summary
     assert before == disks(lab)
 
 
-def test_files_removed_or_put_there_since_are_conflicts_too(rig: Rig, lab: LabProcess) -> None:
+def test_files_removed_or_put_there_since_are_conflicts_too(harness: Harness, lab: LabProcess) -> None:
     """A replaced file that is gone and a created one with other bytes stop the node; a created one that is gone not."""
     before = disks(lab)
-    run = rig.rollout(cluster_of(lab))
+    run = harness.rollout(cluster_of(lab))
     on_disk(lab, "S2", CONFIG).unlink()
     on_disk(lab, "P1", rf"{SERVICE}\S1_SyncClient.pfx").write_bytes(b"another key")
     on_disk(lab, "P2", rf"{SERVICE}\S1_SyncClient.pfx").unlink()
-    undone = rolled_back(rig, run.record.id)
+    undone = rolled_back(harness, run.record.id)
     assert {"S2": "conflict", "P1": "conflict"} == {node.node: node.slug for node in undone.nodes if node.slug}
     assert "another key" not in build(undone).model_dump_json()
-    assert rolled_back(rig, run.record.id, force=True).record.verdict is Verdict.RESTORED
+    assert rolled_back(harness, run.record.id, force=True).record.verdict is Verdict.RESTORED
     assert before == disks(lab)
 
 
-def test_a_folder_that_others_use_by_now_stays(rig: Rig, lab: LabProcess) -> None:
+def test_a_folder_that_others_use_by_now_stays(harness: Harness, lab: LabProcess) -> None:
     """What somebody put into a folder the run made is left alone, with its folder."""
     before = disks(lab, "P1")
-    run = rig.rollout(cluster_of(lab))
+    run = harness.rollout(cluster_of(lab))
     on_disk(lab, "P1", rf"{STAGING}\notes.txt").write_text("do not lose me")
-    assert rolled_back(rig, run.record.id).record.verdict is Verdict.RESTORED
+    assert rolled_back(harness, run.record.id).record.verdict is Verdict.RESTORED
     name = STAGING.split("\\")[1]
     assert before["P1"] | {name: None, f"{name}/notes.txt": b"do not lose me"} == disk_of(lab, "P1")
 
 
-def test_twice_and_back_again(rig: Rig, lab: LabProcess) -> None:
+def test_twice_and_back_again(harness: Harness, lab: LabProcess) -> None:
     """A second rollback does nothing and restarts nothing; the rollback of a rollback joins the cluster again."""
     before = disks(lab)
-    run = rig.rollout(cluster_of(lab))
+    run = harness.rollout(cluster_of(lab))
     joined = disks(lab)
-    undone = rolled_back(rig, run.record.id)
+    undone = rolled_back(harness, run.record.id)
     starts = {node: lab.report(node)["service"]["starts"] for node in FOUR}
-    again = rolled_back(rig, run.record.id)
+    again = rolled_back(harness, run.record.id)
     assert again.record.verdict is Verdict.RESTORED
     assert {Status.UNCHANGED} == {outcome.status for outcome in again.outcomes}
     assert starts == {node: lab.report(node)["service"]["starts"] for node in FOUR}
     assert before == disks(lab)
 
-    redone = rolled_back(rig, undone.record.id)
+    redone = rolled_back(harness, undone.record.id)
     assert redone.record.verdict is Verdict.RESTORED, redone.record.summary
     assert joined == disks(lab)
     assert_joined(lab, SERVICE, "30")
-    assert rolled_back(rig, redone.record.id).record.verdict is Verdict.RESTORED
+    assert rolled_back(harness, redone.record.id).record.verdict is Verdict.RESTORED
     assert before == disks(lab)
 
 
-def test_an_earlier_run_is_not_taken_back_over_a_later_one(rig: Rig, lab: LabProcess) -> None:
+def test_an_earlier_run_is_not_taken_back_over_a_later_one(harness: Harness, lab: LabProcess) -> None:
     """What a later run changed is a conflict; taken back newest first, both go."""
     before = disks(lab)
-    first = rig.rollout(cluster_of(lab))
+    first = harness.rollout(cluster_of(lab))
     config = on_disk(lab, "P2", CONFIG)
     broken = re.sub(rb'(S2_SyncClient.cer" encodedValue=")....', rb"\1AAAA", config.read_bytes())
     joined = config.read_bytes()
     config.write_bytes(broken)
-    later = rig.rollout(cluster_of(lab))
+    later = harness.rollout(cluster_of(lab))
     assert joined == config.read_bytes()
     # Mended to the very bytes of the first run: whoever wrote them, nothing is lost by restoring.
-    assert rolled_back(rig, later.record.id).record.verdict is Verdict.RESTORED
+    assert rolled_back(harness, later.record.id).record.verdict is Verdict.RESTORED
     assert broken == config.read_bytes()
-    assert outcome_of(rolled_back(rig, first.record.id), "P2").slug == "conflict"
+    assert outcome_of(rolled_back(harness, first.record.id), "P2").slug == "conflict"
     config.write_bytes(joined)
-    assert rolled_back(rig, first.record.id).record.verdict is Verdict.RESTORED
+    assert rolled_back(harness, first.record.id).record.verdict is Verdict.RESTORED
     assert before == disks(lab)
 
 
 def test_an_interrupted_rollback_goes_on(tmp_path: Path, lab: LabProcess) -> None:
     """Kill -9 while nodes are being restored, then a new worker: the same run ends with every byte restored."""
-    with rig_at(tmp_path / "rig") as rig:
+    with rig_at(tmp_path / "rig") as harness:
         before = disks(lab)
-        run = rig.rollout(cluster_of(lab)).record.id
+        run = harness.rollout(cluster_of(lab)).record.id
         joined = disks(lab)
         for node in FOUR:
             lab.break_node(node, latency_ms=60)
-        undone = undoing.rollback(rig.engine, run).id
+        undone = undoing.rollback(harness.engine, run).id
         while joined == disks(lab):
-            assert rig.engine.store.run(undone).state is not RunState.CONCLUDED
+            assert harness.engine.store.run(undone).state is not RunState.CONCLUDED
             time.sleep(0.02)
-        rig.kill_worker()
-        assert "verify" not in {turn.stage for turn in rig.engine.store.run(undone).turns}
-        rig.start_worker()
-        done = rig.finished(undone)
+        harness.kill_worker()
+        assert "verify" not in {turn.stage for turn in harness.engine.store.run(undone).turns}
+        harness.start_worker()
+        done = harness.finished(undone)
         assert done.record.verdict is Verdict.RESTORED, done.record.summary
         assert before == disks(lab)
         for node in FOUR:
@@ -263,16 +263,16 @@ def newest_input(lab: LabProcess, node: str) -> float:
     return max(on_disk(lab, node, path).stat().st_mtime for path in paths)
 
 
-def test_wherever_the_connection_breaks(rig: Rig, lab: LabProcess) -> None:
+def test_wherever_the_connection_breaks(harness: Harness, lab: LabProcess) -> None:
     """PowerShell dies at points all over the restoring: the step looks again in a new session and does the rest."""
     before, hit = disks(lab), 0
     for first in range(0, len(DEATHS), len(FOUR) - 1):
         dying = dict(zip(FOUR[1:], DEATHS[first:], strict=False))
-        run = rig.rollout(cluster_of(lab))
+        run = harness.rollout(cluster_of(lab))
         assert run.record.verdict is Verdict.JOINED, run.record.summary
         for node, point in dying.items():
             lab.break_node(node, dies_after_operations=point)
-        undone = rolled_back(rig, run.record.id)
+        undone = rolled_back(harness, run.record.id)
         hit += sum(outcome_of(undone, node).attempt > 1 for node in dying)
         assert undone.record.verdict is Verdict.RESTORED, f"{dying}: {undone.record.summary}"
         assert before == disks(lab), dying
@@ -283,21 +283,21 @@ def test_wherever_the_connection_breaks(rig: Rig, lab: LabProcess) -> None:
     assert hit >= len(DEATHS) - 3
 
 
-def test_given_up_half_way_and_rolled_back_again(rig: Rig, lab: LabProcess) -> None:
+def test_given_up_half_way_and_rolled_back_again(harness: Harness, lab: LabProcess) -> None:
     """Without any retry a rollback that breaks off says so; the next one, a new run, finishes it and restarts."""
     before = disks(lab)
     once = cluster_of(lab, retries={"unreachable": 1, "conflict": 1}, max_failed=3)
     for dying in ({"S2": 125, "P1": 140, "P2": 162}, {"P1": 166}):
-        run = rig.rollout(once).record.id
+        run = harness.rollout(once).record.id
         starts = {node: lab.report(node)["service"]["starts"] for node in dying}
         for node, point in dying.items():
             lab.break_node(node, dies_after_operations=point)
-        broken = rolled_back(rig, run)
+        broken = rolled_back(harness, run)
         assert broken.record.verdict is Verdict.FAILED, dying
         assert set(dying) == {node.node for node in broken.nodes if node.status is Status.FAILED}
         for node in dying:
             lab.heal(node)
-        mended = rolled_back(rig, run)
+        mended = rolled_back(harness, run)
         assert mended.record.verdict is Verdict.RESTORED, mended.record.summary
         assert before == disks(lab), dying
         for node in dying:
@@ -306,102 +306,102 @@ def test_given_up_half_way_and_rolled_back_again(rig: Rig, lab: LabProcess) -> N
             assert datetime.fromisoformat(service["started"]).timestamp() > newest_input(lab, node), dying
 
 
-def test_a_run_that_only_recycled_the_site(rig: Rig, lab: LabProcess) -> None:
+def test_a_run_that_only_recycled_the_site(harness: Harness, lab: LabProcess) -> None:
     """It replaced no byte and kept none, so that taking it back has nothing to do and is no loss of backups."""
-    rig.rollout(cluster_of(lab))
+    harness.rollout(cluster_of(lab))
     asset = on_disk(lab, "P1", rf"{SITE}\AssetManagement.config")
     os.utime(asset, (newer := asset.stat().st_mtime + 1, newer))
     before = disks(lab)
-    run = rig.rollout(cluster_of(lab))
+    run = harness.rollout(cluster_of(lab))
     assert {"config_edit", "service_restart"} == {o.step for o in run.outcomes if o.status is Status.CHANGED}
-    assert Verdict.RESTORED is rolled_back(rig, run.record.id).record.verdict
+    assert Verdict.RESTORED is rolled_back(harness, run.record.id).record.verdict
     assert before == disks(lab)
 
 
-def test_a_try_that_broke_before_it_changed_anything(rig: Rig, lab: LabProcess) -> None:
+def test_a_try_that_broke_before_it_changed_anything(harness: Harness, lab: LabProcess) -> None:
     """A step that asked for what was there already, and lost its connection, has changed nothing and kept nothing."""
-    rig.rollout(cluster_of(lab))
+    harness.rollout(cluster_of(lab))
     certificate = on_disk(lab, "P1", rf"{SERVICE}\P1_SyncClient.cer")
     os.utime(certificate, (newer := certificate.stat().st_mtime + 1, newer))  # a restart is owed, and nothing else
     at = {"operation": "spread", "target": SERVICE, "nth": 1, "after": False}
     lab.break_node("P1", later=[{"at": at, "faults": {"dies_after_operations": 0}}])
-    run = rig.rollout(cluster_of(lab))
+    run = harness.rollout(cluster_of(lab))
     copied = steps_of(run, "P1")["cert_copy"]
     assert (2, Status.UNCHANGED) == (copied.attempt, copied.status)
-    assert Verdict.RESTORED is rolled_back(rig, run.record.id).record.verdict
+    assert Verdict.RESTORED is rolled_back(harness, run.record.id).record.verdict
 
 
-def test_refusals_say_why(rig: Rig, lab: LabProcess) -> None:
+def test_refusals_say_why(harness: Harness, lab: LabProcess) -> None:
     """Unknown runs, runs that wrote nothing, runs that go on, and nodes the run never wrote to are refused."""
     with pytest.raises(RunUnknown):
-        undoing.rollback(rig.engine, "no-such-run")
-    looked = rig.rollout(cluster_of(lab), kind="verify")
+        undoing.rollback(harness.engine, "no-such-run")
+    looked = harness.rollout(cluster_of(lab), kind="verify")
     with pytest.raises(InputRefused, match=r"nothing to roll back.*verify"):
-        undoing.rollback(rig.engine, looked.record.id)
-    run = rig.rollout(cluster_of(lab))
+        undoing.rollback(harness.engine, looked.record.id)
+    run = harness.rollout(cluster_of(lab))
     with pytest.raises(InputRefused, match="wrote nothing on P9"):
-        undoing.rollback(rig.engine, run.record.id, ["P1", "P9"])
-    empty = rig.rollout(cluster_of(lab))
+        undoing.rollback(harness.engine, run.record.id, ["P1", "P9"])
+    empty = harness.rollout(cluster_of(lab))
     with pytest.raises(InputRefused, match=r"plan of run .* was empty"):
-        undoing.rollback(rig.engine, empty.record.id)
+        undoing.rollback(harness.engine, empty.record.id)
     for node in FOUR:
         lab.break_node(node, latency_ms=60)
-    going = rig.start(cluster_of(lab))
+    going = harness.start(cluster_of(lab))
     with pytest.raises(InputRefused, match="still goes on"):
-        undoing.rollback(rig.engine, going.id)
-    locked = rolled_back(rig, run.record.id)
+        undoing.rollback(harness.engine, going.id)
+    locked = rolled_back(harness, run.record.id)
     assert locked.record.verdict is Verdict.LOCKED
-    rig.finished(going.id)
+    harness.finished(going.id)
 
 
-def test_a_wrong_password_costs_one_logon(rig: Rig, lab: LabProcess) -> None:
+def test_a_wrong_password_costs_one_logon(harness: Harness, lab: LabProcess) -> None:
     """The canary's refusal ends a rollback before anything is written."""
-    run = rig.rollout(cluster_of(lab))
+    run = harness.rollout(cluster_of(lab))
     joined = disks(lab)
     lab.break_node("S1", refuse_logons=True)
     tried = {node: lab.report(node)["logons_tried"] for node in FOUR}
-    rig.kill_worker()  # and with it the sessions it holds open
-    rig.start_worker()
-    undone = rolled_back(rig, run.record.id)
+    harness.kill_worker()  # and with it the sessions it holds open
+    harness.start_worker()
+    undone = rolled_back(harness, run.record.id)
     assert undone.record.verdict is Verdict.FAILED
     assert joined == disks(lab)
     assert {node: tried[node] for node in FOUR[1:]} == {node: lab.report(node)["logons_tried"] for node in FOUR[1:]}
 
 
-def test_cleanup_keeps_what_is_not_expired(rig: Rig, lab: LabProcess) -> None:
+def test_cleanup_keeps_what_is_not_expired(harness: Harness, lab: LabProcess) -> None:
     """By default nothing young is removed; with no days to keep everything goes, and rollback says that it is gone."""
-    run = rig.rollout(cluster_of(lab))
-    kept = rig.finished(undoing.cleanup(rig.engine, cluster_of(lab)).id)
+    run = harness.rollout(cluster_of(lab))
+    kept = harness.finished(undoing.cleanup(harness.engine, cluster_of(lab)).id)
     assert kept.record.verdict is Verdict.CLEAN
     assert {Status.UNCHANGED} == {outcome.status for outcome in kept.outcomes}
     joined = disks(lab)
     on_disk(lab, "P1", rf"{SITE}\web.config.esync-99999.tmp").write_bytes(b"half")
-    gone = rig.finished(undoing.cleanup(rig.engine, cluster_of(lab), everything=True).id)
+    gone = harness.finished(undoing.cleanup(harness.engine, cluster_of(lab), everything=True).id)
     assert gone.record.verdict is Verdict.CLEAN, gone.record.summary
     assert {Status.CHANGED} == {node.status for node in gone.nodes}
     for node in FOUR:
         assert not (lab.disk(node) / OURS).exists()
     assert joined == disks(lab)
-    undone = rolled_back(rig, run.record.id)
+    undone = rolled_back(harness, run.record.id)
     assert undone.record.verdict is Verdict.FAILED
     assert "backups are gone" in undone.record.summary
     assert joined == disks(lab)
 
 
-def test_cleanup_by_age_and_what_is_not_ours(rig: Rig, lab: LabProcess) -> None:
+def test_cleanup_by_age_and_what_is_not_ours(harness: Harness, lab: LabProcess) -> None:
     """Expired backups go, young ones stay; a stranger's file in our folder is named and not touched."""
-    run = rig.rollout(cluster_of(lab)).record.id
+    run = harness.rollout(cluster_of(lab)).record.id
     old = lab.disk("P1") / OURS / "20200101-000000-old-aaaaaa"
     shutil.copytree(lab.disk("P1") / OURS / run, old)
     os.utime(old / "manifest.jsonl", (1.6e9, 1.6e9))
-    done = rig.finished(undoing.cleanup(rig.engine, cluster_of(lab)).id)
+    done = harness.finished(undoing.cleanup(harness.engine, cluster_of(lab)).id)
     assert done.record.verdict is Verdict.CLEAN
     assert {"P1"} == {node.node for node in done.nodes if node.status is Status.CHANGED}
     assert not old.exists()
     assert (lab.disk("P1") / OURS / run / "manifest.jsonl").exists()
     stranger = lab.disk("P1") / OURS / run / "mine.txt"
     stranger.write_text("not ours")
-    stays = rig.finished(undoing.cleanup(rig.engine, cluster_of(lab), everything=True).id)
+    stays = harness.finished(undoing.cleanup(harness.engine, cluster_of(lab), everything=True).id)
     assert stays.record.verdict is Verdict.FAILED
     assert "mine.txt" in stays.record.summary
     assert stranger.read_text() == "not ours"

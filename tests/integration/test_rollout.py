@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from lxml import etree
 
 from lab.control.remote import LabProcess
-from tests.integration.rig import FOUR, SITE, Rig, cluster_of, four_servers, on_disk, steps_of
+from tests.integration.harness import FOUR, SITE, Harness, cluster_of, four_servers, on_disk, steps_of
 from workers.records import Status, Verdict
 
 pytestmark = pytest.mark.integration
@@ -98,17 +98,17 @@ def nothing_half_written(lab: LabProcess) -> None:
 
 @pytest.mark.parametrize(("edition", "service", "generation"), [("8.0", SERVICE, "30"), ("8.5", SERVICE_85, "40")])
 def test_an_untouched_cluster_ends_joined(
-    rig: Rig, tmp_path: Path, edition: str, service: str, generation: str
+    harness: Harness, tmp_path: Path, edition: str, service: str, generation: str
 ) -> None:
     """One run makes four untouched servers a joined cluster; a second run changes and restarts nothing."""
     with four_servers(tmp_path / "lab", edition=edition) as lab:
-        first = rig.rollout(cluster_of(lab))
+        first = harness.rollout(cluster_of(lab))
         assert first.record.verdict is Verdict.JOINED, first.record.summary
         assert_joined(lab, service, generation)
         nothing_half_written(lab)
         starts = {node: lab.report(node)["service"]["starts"] for node in FOUR}
 
-        second = rig.rollout(cluster_of(lab))
+        second = harness.rollout(cluster_of(lab))
         assert second.record.verdict is Verdict.JOINED
         assert {Status.UNCHANGED} == {outcome.status for outcome in second.outcomes}
         assert second.plan is not None
@@ -116,9 +116,9 @@ def test_an_untouched_cluster_ends_joined(
         assert starts == {node: lab.report(node)["service"]["starts"] for node in FOUR}
 
 
-def test_the_ews_copy_and_the_configurator_folder_of_the_origin(rig: Rig, lab: LabProcess) -> None:
+def test_the_ews_copy_and_the_configurator_folder_of_the_origin(harness: Harness, lab: LabProcess) -> None:
     """The origin's EWSUpdates copy has all keys, and the Security Configurator's folder 6 x N files."""
-    rig.rollout(cluster_of(lab))
+    harness.rollout(cluster_of(lab))
     utilities = r"C:\Program Files\Ektron\CMS400v80\Utilities"
     ews = parsed(lab, "S1", rf"{utilities}\EWSUpdates\3.0\Ektron.ASM.EktronServices30.exe.config")
     keys = ews.xpath("//publickCertKeys/add/@key")
@@ -127,10 +127,10 @@ def test_the_ews_copy_and_the_configurator_folder_of_the_origin(rig: Rig, lab: L
     assert {f"{name}_{kind}" for name in FOUR for kind in KINDS} <= {path.name for path in folder.iterdir()}
 
 
-def test_what_is_replaced_is_kept(rig: Rig, lab: LabProcess) -> None:
+def test_what_is_replaced_is_kept(harness: Harness, lab: LabProcess) -> None:
     """Each replaced file lies in the run's backup folder on the node, as the manifest says."""
     before = on_disk(lab, "P1", rf"{SITE}\web.config").read_bytes()
-    run = rig.rollout(cluster_of(lab)).record.id
+    run = harness.rollout(cluster_of(lab)).record.id
     backup = on_disk(lab, "P1", rf"C:\ProgramData\esync-rollout\{run}")
     manifest = (backup / "manifest.jsonl").read_text().splitlines()
     (line,) = [line for line in manifest if "web.config" in line]
@@ -139,49 +139,49 @@ def test_what_is_replaced_is_kept(rig: Rig, lab: LabProcess) -> None:
     assert before == backup.joinpath(*kept[1].replace("\\\\", "\\").split("\\")).read_bytes()
 
 
-def test_a_changed_key_is_mended_on_that_node_alone(rig: Rig, lab: LabProcess) -> None:
+def test_a_changed_key_is_mended_on_that_node_alone(harness: Harness, lab: LabProcess) -> None:
     """One wrong key on one node: verify names it, the next run mends and restarts exactly that node, once."""
-    rig.rollout(cluster_of(lab))
+    harness.rollout(cluster_of(lab))
     config = on_disk(lab, "P2", rf"{SERVICE}\Ektron.ASM.EktronServices30.exe.config")
     text = config.read_bytes()
     config.write_bytes(re.sub(rb'(S2_SyncClient.cer" encodedValue=")....', rb"\1AAAA", text))
     starts = {node: lab.report(node)["service"]["starts"] for node in FOUR}
 
-    looked = rig.rollout(cluster_of(lab), kind="verify")
+    looked = harness.rollout(cluster_of(lab), kind="verify")
     assert looked.record.verdict is Verdict.REFUTED
     assert looked.findings is not None
     assert "P2" in {node for finding in looked.findings.refuted_errors for node in finding.nodes}
 
-    mended = rig.rollout(cluster_of(lab))
+    mended = harness.rollout(cluster_of(lab))
     assert mended.record.verdict is Verdict.JOINED
     assert {"P2"} == {o.node for o in mended.outcomes if o.status is Status.CHANGED}
     assert starts | {"P2": starts["P2"] + 1} == {node: lab.report(node)["service"]["starts"] for node in FOUR}
 
 
-def test_without_a_family_the_run_stops_at_the_gate(rig: Rig, tmp_path: Path) -> None:
+def test_without_a_family_the_run_stops_at_the_gate(harness: Harness, tmp_path: Path) -> None:
     """No certificates on the origin: nothing is written, and the message says which screen to open."""
     with four_servers(tmp_path / "lab", lab="configured: false") as lab:
-        stopped = rig.rollout(cluster_of(lab))
+        stopped = harness.rollout(cluster_of(lab))
         assert stopped.record.verdict is Verdict.STOPPED
         assert "Security Configurator" in stopped.record.summary
         assert "S1" in stopped.record.summary
         assert {Status.UNCHANGED} == {outcome.status for outcome in stopped.outcomes}
         lab.run_configurator("S1")
-        assert rig.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
+        assert harness.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
 
 
-def test_a_family_is_made_where_the_policy_says_so(rig: Rig, tmp_path: Path) -> None:
+def test_a_family_is_made_where_the_policy_says_so(harness: Harness, tmp_path: Path) -> None:
     """With generate_certificates the run makes the family itself, once: the next run keeps it."""
     with four_servers(tmp_path / "lab", lab="configured: false") as lab:
         cluster = cluster_of(lab, generate_certificates=True)
-        assert rig.rollout(cluster).record.verdict is Verdict.JOINED
-        again = rig.rollout(cluster)
+        assert harness.rollout(cluster).record.verdict is Verdict.JOINED
+        again = harness.rollout(cluster)
         assert {Status.UNCHANGED} == {outcome.status for outcome in again.outcomes}
 
 
-def test_steps_run_in_order_and_cost_little(rig: Rig, lab: LabProcess) -> None:
+def test_steps_run_in_order_and_cost_little(harness: Harness, lab: LabProcess) -> None:
     """Four steps a node, one PowerShell start and at most 30 round trips for the whole join."""
-    done = rig.rollout(cluster_of(lab))
+    done = harness.rollout(cluster_of(lab))
     order = ["install_check", "config_edit", "cert_copy", "service_restart"]
     for node in FOUR:
         assert order == list(steps_of(done, node))

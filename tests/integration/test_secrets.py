@@ -9,7 +9,7 @@ import pytest
 from lab.control.remote import LabProcess
 from pipelines.report.build import build
 from pipelines.usecases import runs
-from tests.integration.rig import FOUR, Rig, cluster_of, four_servers, on_disk, rig_at
+from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, on_disk, rig_at
 from tests.integration.test_rollout import SERVICE
 
 pytestmark = pytest.mark.integration
@@ -19,13 +19,13 @@ CONNECTION = f"Server=db1;Database=cms;User Id=ektron;Password={PLANTED};"
 
 
 @pytest.fixture
-def planted(tmp_path: Path) -> Iterator[tuple[Rig, LabProcess]]:
+def planted(tmp_path: Path) -> Iterator[tuple[Harness, LabProcess]]:
     """A lab whose connection string we know, and a rig of its own."""
     with (
         four_servers(tmp_path / "lab", lab=f"connection: '{CONNECTION}'") as lab,
-        rig_at(tmp_path / "rig", ESYNC_LOG_LEVEL="DEBUG") as rig,
+        rig_at(tmp_path / "rig", ESYNC_LOG_LEVEL="DEBUG") as harness,
     ):
-        yield rig, lab
+        yield harness, lab
 
 
 def needles(lab: LabProcess) -> dict[str, bytes]:
@@ -41,10 +41,10 @@ def needles(lab: LabProcess) -> dict[str, bytes]:
     }
 
 
-def everything_in(rig: Rig) -> dict[str, bytes]:
+def everything_in(harness: Harness) -> dict[str, bytes]:
     """Every key and value of the broker's server."""
     found: dict[str, bytes] = {}
-    with rig.engine.app.connection_for_write() as connection:
+    with harness.engine.app.connection_for_write() as connection:
         client = connection.default_channel.client
         for key in client.keys("*"):
             found[key.decode(errors="replace")] = key + b"\n" + (client.dump(key) or b"") + _values(client, key)
@@ -65,27 +65,27 @@ def _values(client: object, key: bytes) -> bytes:
     return repr(readers[kind]()).encode()
 
 
-def test_no_secret_is_found_anywhere(planted: tuple[Rig, LabProcess]) -> None:
+def test_no_secret_is_found_anywhere(planted: tuple[Harness, LabProcess]) -> None:
     """Not in any Redis key, log, process list, outcome or report; the family lies sealed."""
-    rig, lab = planted
-    run = rig.start(cluster_of(lab)).id
+    harness, lab = planted
+    run = harness.start(cluster_of(lab)).id
     processes = b""
-    while rig.engine.store.run(run).state != "concluded":
+    while harness.engine.store.run(run).state != "concluded":
         processes += b"".join(path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
-    done = rig.finished(run)
+    done = harness.finished(run)
     assert done.record.verdict == "joined"
-    places = everything_in(rig) | {
-        "worker log": rig.log().encode(),
+    places = everything_in(harness) | {
+        "worker log": harness.log().encode(),
         "process list": processes,
         "report": build(done).model_dump_json().encode(),
-        "status": repr(runs.status(rig.engine, run)).encode(),
+        "status": repr(runs.status(harness.engine, run)).encode(),
     }
     assert any("sealed" in place for place in places)
     found = [(what, place) for what, needle in needles(lab).items() for place, text in places.items() if needle in text]
     assert [] == found
 
 
-def test_the_search_can_find_something(planted: tuple[Rig, LabProcess]) -> None:
+def test_the_search_can_find_something(planted: tuple[Harness, LabProcess]) -> None:
     """The needles are really on the nodes: a search that finds nothing anywhere would prove nothing."""
     _, lab = planted
     (web,) = {

@@ -14,7 +14,7 @@ from rich.console import Console
 from pipelines.cli.follow import attend
 from pipelines.local.services import DRAIN, Running, looking, working
 from pipelines.usecases import runs as commands
-from tests.integration.rig import cluster_of, four_servers
+from tests.integration.harness import cluster_of, four_servers
 from workers.errors import ServiceLost
 from workers.records import RunState
 from workers.settings import Settings

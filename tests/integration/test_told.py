@@ -13,10 +13,10 @@ from pipelines.report.build import build
 from pipelines.report.html import to_html
 from pipelines.report.schemas import schema
 from pipelines.report.text import to_text
-from pipelines.run.node_state import Standing
+from pipelines.run.node_state import NodeState
 from pipelines.usecases import control, runs
 from pipelines.usecases.runs import RunSummary
-from tests.integration.rig import FOUR, SITE, Rig, cluster_of, four_servers, on_disk, steps_of
+from tests.integration.harness import FOUR, SITE, Harness, cluster_of, four_servers, on_disk, steps_of
 from tests.integration.test_trouble import disks
 from workers.errors import Failure
 from workers.records import Status, Verdict
@@ -36,14 +36,14 @@ def text_of(done: RunSummary) -> str:
     return " ".join(to_text(build(done)).split())
 
 
-def test_failures_are_told_by_class_with_what_the_node_said(rig: Rig, lab: LabProcess) -> None:
+def test_failures_are_told_by_class_with_what_the_node_said(harness: Harness, lab: LabProcess) -> None:
     """A refused access, a silent node and a node that only batch reaches: all is told, in every shape."""
     old = rf"{SITE}\S2_SyncClient.cer"
     on_disk(lab, "S2", old).write_bytes(b"of another family")
     lab.break_node("S2", readonly=[old])
     lab.break_node("P2", refuse_connections=True)
     lab.break_node("P1", stdin_swallowed=True)
-    done = rig.rollout(cluster_of(lab))
+    done = harness.rollout(cluster_of(lab))
     result = {node.node: node for node in done.nodes}
     assert (Status.FAILED, Failure.REFUSED, "access_denied") == (
         result["S2"].status, result["S2"].failure, result["S2"].slug,
@@ -63,12 +63,14 @@ def test_failures_are_told_by_class_with_what_the_node_said(rig: Rig, lab: LabPr
     assert "class <b>refused</b>" in page
     report = json.loads(build(done).model_dump_json())
     Draft202012Validator(schema("report")).validate(report)
-    Draft202012Validator(schema("status")).validate(runs.status(rig.engine, done.record.id).model_dump(mode="json"))
+    Draft202012Validator(schema("status")).validate(runs.status(harness.engine, done.record.id).model_dump(mode="json"))
     rows = {row["node"]: row for row in report["nodes"]}
     assert ("refused", result["S2"].about) == (rows["S2"]["failure"], rows["S2"]["about"])
-    outcomes = json.loads(bundle_of(rig.engine.store, done)[OUTCOMES])
+    outcomes = json.loads(bundle_of(harness.engine.store, done)[OUTCOMES])
     assert {"refused", "unreachable"} == {outcome["failure"] for outcome in outcomes if "failure" in outcome}
-    assert ["refused"] == [e.failure for e in rig.engine.store.events(done.record.id) if e.node == "S2" and e.failure]
+    assert ["refused"] == [
+        e.failure for e in harness.engine.store.events(done.record.id) if e.node == "S2" and e.failure
+    ]
 
 
 def _by_batch_is_told(lab: LabProcess, done: RunSummary) -> None:
@@ -85,21 +87,21 @@ def _by_batch_is_told(lab: LabProcess, done: RunSummary) -> None:
     assert {"S1": False, "S2": False, "P1": True, "P2": False} == {row["node"]: row["by_batch"] for row in told}
 
 
-def test_a_real_plan_follows_its_schema(rig: Rig, lab: LabProcess) -> None:
+def test_a_real_plan_follows_its_schema(harness: Harness, lab: LabProcess) -> None:
     """What `esync plan --json` prints and `-o` saves is what docs/plan-schema.json says."""
-    planned = rig.finished(rig.start(cluster_of(lab), kind="plan").id)
-    saved = runs.saved_plan(rig.engine, planned.record.id)
+    planned = harness.finished(harness.start(cluster_of(lab), kind="plan").id)
+    saved = runs.saved_plan(harness.engine, planned.record.id)
     assert not saved.plan.empty
     Draft202012Validator(schema("plan")).validate(json.loads(saved.model_dump_json()))
 
 
-def test_a_retry_names_the_run_it_takes_up(rig: Rig, lab: LabProcess) -> None:
+def test_a_retry_names_the_run_it_takes_up(harness: Harness, lab: LabProcess) -> None:
     """Who asked, from where, why and after which run stand in the text and in the JSON."""
     lab.break_node("P2", refuse_connections=True)
-    first = rig.rollout(cluster_of(lab))
+    first = harness.rollout(cluster_of(lab))
     lab.heal("P2")
-    record = control.retry(rig.engine, first.record.id, reason="P2 is back", who="mkeller", origin_host="ops-1")
-    done = rig.finished(record.id)
+    record = control.retry(harness.engine, first.record.id, reason="P2 is back", who="mkeller", origin_host="ops-1")
+    done = harness.finished(record.id)
     assert done.record.verdict is Verdict.JOINED
     told = json.loads(build(done).model_dump_json())
     assert (first.record.id, "mkeller", "ops-1", "P2 is back") == (
@@ -111,19 +113,19 @@ def test_a_retry_names_the_run_it_takes_up(rig: Rig, lab: LabProcess) -> None:
     assert "how the nodes stand" not in text  # everybody is done, or was not to be changed: the verdict says it
 
 
-def test_after_a_cancel_each_node_is_told_as_its_disk_is(rig: Rig, lab: LabProcess) -> None:
+def test_after_a_cancel_each_node_is_told_as_its_disk_is(harness: Harness, lab: LabProcess) -> None:
     """What the report says of each node agrees with the bytes on its disk; a retry takes up what was left."""
     for node in FOUR:
         lab.break_node(node, latency_ms=60)
     before = {node: disks(lab, node) for node in FOUR}
-    run = rig.start(cluster_of(lab)).id
-    rig.wait_for_step(run, "config_edit")
-    control.cancel(rig.engine, run, "the change window is over")
-    done = rig.finished(run)
+    run = harness.start(cluster_of(lab)).id
+    harness.wait_for_step(run, "config_edit")
+    control.cancel(harness.engine, run, "the change window is over")
+    done = harness.finished(run)
     stands = {node.node: node.standing for node in done.nodes}
-    assert {Standing.UNTOUCHED} == {stands["P1"], stands["P2"]}
+    assert {NodeState.UNTOUCHED} == {stands["P1"], stands["P2"]}
     for node, standing in stands.items():
-        assert (standing is Standing.UNTOUCHED) == (before[node] == disks(lab, node)), (node, standing)
+        assert (standing is NodeState.UNTOUCHED) == (before[node] == disks(lab, node)), (node, standing)
         config = on_disk(lab, node, rf"{SITE}\AssetManagement.config")
         steps = steps_of(done, node)
         edited = "config_edit" in steps and steps["config_edit"].status is Status.CHANGED
@@ -133,7 +135,7 @@ def test_after_a_cancel_each_node_is_told_as_its_disk_is(rig: Rig, lab: LabProce
     assert all(node.now in text for node in done.nodes)
     for node in FOUR:
         lab.heal(node)
-    again = rig.finished(control.retry(rig.engine, run).id)
+    again = harness.finished(control.retry(harness.engine, run).id)
     assert again.record.verdict is Verdict.JOINED
-    status = runs.status(rig.engine, again.record.id)
-    assert {Standing.DONE, Standing.RIGHT} >= {node.standing for node in status.nodes.values()}
+    status = runs.status(harness.engine, again.record.id)
+    assert {NodeState.DONE, NodeState.RIGHT} >= {node.standing for node in status.nodes.values()}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from lab.control.remote import LabProcess
-from tests.integration.rig import FOUR, Rig, four_servers, rig_at
+from tests.integration.harness import FOUR, Harness, four_servers, rig_at
 from tests.places import ROOT
 from workers.records import Verdict
 
@@ -39,21 +39,21 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabProcess]:
 
 
 @pytest.fixture(scope="module")
-def listening(tmp_path_factory: pytest.TempPathFactory, lab: LabProcess) -> Iterator[Rig]:
+def listening(tmp_path_factory: pytest.TempPathFactory, lab: LabProcess) -> Iterator[Harness]:
     """A worker that knows the lab's cluster by the README's name."""
     folder = tmp_path_factory.mktemp("clusters")
     for name in ("ca.pem", "password"):
         shutil.copy(lab.folder / name, folder / name)
     (folder / "four-servers.yaml").write_text(lab.cluster.read_text().replace("name: lab", "name: four-servers", 1))
-    with rig_at(tmp_path_factory.mktemp("rig"), ESYNC_CLUSTERS=str(folder)) as rig:
-        yield rig
+    with rig_at(tmp_path_factory.mktemp("rig"), ESYNC_CLUSTERS=str(folder)) as harness:
+        yield harness
 
 
-def other_program(rig: Rig, code: str) -> dict[str, object]:
+def other_program(harness: Harness, code: str) -> dict[str, object]:
     """Runs code in a process that has Celery and the broker's address, nothing of ours."""
     done = subprocess.run(
         [sys.executable, "-c", ALONE + code + SHOW],
-        env={"BROKER_URL": rig.environment["ESYNC_BROKER_URL"], "PATH": "/usr/bin"},
+        env={"BROKER_URL": harness.environment["ESYNC_BROKER_URL"], "PATH": "/usr/bin"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -72,7 +72,7 @@ def readme_lines() -> str:
     return block[1]
 
 
-def test_the_lines_of_the_readme_start_a_run(listening: Rig, lab: LabProcess) -> None:
+def test_the_lines_of_the_readme_start_a_run(listening: Harness, lab: LabProcess) -> None:
     """A program without our package starts a run by name, gets its id and reads its status; the run ends joined."""
     answer = other_program(listening, readme_lines())
     run = str(answer["run"])
@@ -85,7 +85,7 @@ def test_the_lines_of_the_readme_start_a_run(listening: Rig, lab: LabProcess) ->
     assert {1} == {lab.report(node)["service"]["stops"] for node in FOUR}
 
 
-def test_the_same_key_twice_is_one_run(listening: Rig) -> None:
+def test_the_same_key_twice_is_one_run(listening: Harness) -> None:
     """Asking again with the same key gives the first run's id and starts nothing."""
     before = {record.id for record in listening.engine.store.runs()}
     lines = readme_lines().replace("change-4711", "change-4712")
@@ -96,7 +96,7 @@ def test_the_same_key_twice_is_one_run(listening: Rig) -> None:
 
 
 @pytest.mark.parametrize("name", ["no-such-cluster", "../lab/cluster", "/etc/passwd"])
-def test_a_cluster_nobody_knows_is_refused(listening: Rig, name: str) -> None:
+def test_a_cluster_nobody_knows_is_refused(listening: Harness, name: str) -> None:
     """A name that is no file of the worker's folder gives an error as data, not a traceback."""
     code = (
         readme_lines()

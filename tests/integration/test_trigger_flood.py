@@ -13,8 +13,8 @@ import pytest
 
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.usecases import runs as commands
+from tests.integration.harness import Harness, rig_at
 from tests.integration.poison import CLUSTER, Asker, good
-from tests.integration.rig import Rig, rig_at
 from tests.sampling import examples
 from workers.celery_app import CONTROL_QUEUE, STARTS_QUEUE
 from workers.errors import TooManyRuns
@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[Rig]:
+def harness(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[Harness]:
     """A worker that may have a few runs."""
     with rig_at(tmp_path_factory.mktemp("rig"), ESYNC_CLUSTERS=str(folder), ESYNC_MAX_ACTIVE=str(MOST)) as started:
         started.wait_for_worker()
@@ -45,19 +45,19 @@ def rig(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[Rig]
 
 
 @pytest.fixture
-def asker(rig: Rig) -> Iterator[Asker]:
+def asker(harness: Harness) -> Iterator[Asker]:
     """A broker without runs or messages."""
-    for record in rig.engine.store.runs():
-        rig.engine.store.forget(record.id)
-    with connect(rig.engine.settings.store()) as client:
+    for record in harness.engine.store.runs():
+        harness.engine.store.forget(record.id)
+    with connect(harness.engine.settings.store()) as client:
         client.delete(STARTS_QUEUE, CONTROL_QUEUE)
-        yield Asker(rig, client)
+        yield Asker(harness, client)
 
 
-def at_work(rig: Rig, folder: Path, name: str) -> RunRecord:
+def at_work(harness: Harness, folder: Path, name: str) -> RunRecord:
     """A run that goes on for as long as the test: paused before it begins."""
     cluster = load_cluster(folder / f"{name}.yaml")
-    made = rig.engine.store.create(
+    made = harness.engine.store.create(
         RunRecord(
             id=f"20260101-000000-{name}-{uuid.uuid4().hex[:6]}",
             cluster=name,
@@ -66,7 +66,7 @@ def at_work(rig: Rig, folder: Path, name: str) -> RunRecord:
             who="test",
         )
     )
-    rig.engine.store.flag(made.id, "pause", "by a test")
+    harness.engine.store.flag(made.id, "pause", "by a test")
     return made
 
 
@@ -101,7 +101,7 @@ def test_questions_go_before_starts(
 
     All of them are for one cluster that is being worked on: each is answered with that run, and none makes another.
     """
-    first = at_work(asker.rig, folder, "shop")
+    first = at_work(asker.harness, folder, "shop")
     ids = flood(asker, queue, "shop")
     began = time.monotonic()
     assert asker.answers(bound)
@@ -109,7 +109,7 @@ def test_questions_go_before_starts(
     assert drained(asker)
     took = time.monotonic() - began
     record_property("measured", f"{MANY} triggers in {queue}: a question {answered:.2f} s, all of them {took:.0f} s")
-    assert [first.id] == [record.id for record in asker.rig.engine.store.runs(1000)]
+    assert [first.id] == [record.id for record in asker.harness.engine.store.runs(1000)]
     reply = json.loads(asker.client.get(f"celery-task-meta-{ids[-1]}") or "")["result"]
     assert reply["error"] == "cluster_locked"
     assert first.id in reply["message"]
@@ -117,26 +117,27 @@ def test_questions_go_before_starts(
 
 def test_starts_are_bounded(asker: Asker, folder: Path) -> None:
     """Beyond the bound a trigger and the command line are refused with the reason; a run that stands is answered."""
-    standing = [at_work(asker.rig, folder, name) for name in ("shop", "wiki")]
+    standing = [at_work(asker.harness, folder, name) for name in ("shop", "wiki")]
     for number in range(MOST - len(standing)):
-        asker.rig.engine.store.create(standing[0].model_copy(update={"id": f"other-{number}", "key": f"k{number}"}))
-        asker.rig.engine.store.flag(f"other-{number}", "pause", "by a test")
+        asker.harness.engine.store.create(standing[0].model_copy(update={"id": f"other-{number}", "key": f"k{number}"}))
+        asker.harness.engine.store.flag(f"other-{number}", "pause", "by a test")
     refused = asker.reply("esync.rollout", STARTS_QUEUE, cluster="blog", key="k")
     assert refused["error"] == "too_many_runs"
     assert "ESYNC_MAX_ACTIVE" in refused["message"]
     assert {"run": standing[0].id} == asker.reply("esync.rollout", STARTS_QUEUE, cluster="shop", key="first")
     bounded = replace(
-        asker.rig.engine, settings=asker.rig.engine.settings.model_copy(update={"max_active": MOST, "clusters": folder})
+        asker.harness.engine,
+        settings=asker.harness.engine.settings.model_copy(update={"max_active": MOST, "clusters": folder}),
     )
     with pytest.raises(TooManyRuns, match=f"{MOST} runs are going on"):
         commands.start(bounded, load_cluster(folder / "blog.yaml"))
     assert standing[1].id == commands.start(bounded, load_cluster(folder / "wiki.yaml"), key="first").id
-    assert len(asker.rig.engine.store.runs(1000)) == MOST
+    assert len(asker.harness.engine.store.runs(1000)) == MOST
 
 
 def test_a_trigger_sent_the_old_way_is_answered(asker: Asker, folder: Path) -> None:
     """A start that an older program sends to the control queue is moved, and answered as ever."""
-    first = at_work(asker.rig, folder, "shop")
+    first = at_work(asker.harness, folder, "shop")
     assert {"run": first.id} == asker.reply("esync.rollout", CONTROL_QUEUE, cluster="shop", key="first")
     made = asker.reply("esync.rollout", CONTROL_QUEUE, cluster="blog", key="new")["run"]
     assert made == asker.reply("esync.rollout", STARTS_QUEUE, cluster="blog", key="new")["run"]
@@ -146,7 +147,7 @@ def test_many_at_once_for_one_cluster_make_one_run(asker: Asker) -> None:
     """A burst of triggers with different keys for a free cluster: while a run goes on, no other starts."""
     flood(asker, STARTS_QUEUE, "blog", 100)
     assert drained(asker)
-    runs = asker.rig.engine.store.runs(1000)
+    runs = asker.harness.engine.store.runs(1000)
     assert runs
     assert {"locked"} & {record.verdict for record in runs} == set()
     spans = sorted((record.created, record.ended) for record in runs)

@@ -11,7 +11,7 @@ from lab.control.remote import LabProcess
 from pipelines.usecases import control
 from pipelines.usecases.runs import RunSummary
 from tasks.cluster import Cluster
-from tests.integration.rig import FOUR, SITE, Rig, cluster_of, four_servers, rig_at, steps_of
+from tests.integration.harness import FOUR, SITE, Harness, cluster_of, four_servers, rig_at, steps_of
 from tests.integration.test_rollout import SERVICE, assert_joined, nothing_half_written
 from workers.records import Status, Verdict
 
@@ -30,14 +30,14 @@ def disks(lab: LabProcess, *nodes: str) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for node in nodes for path in lab.disk(node).rglob("*") if path.is_file()}
 
 
-def test_one_node_with_a_wrong_password(rig: Rig, lab: LabProcess) -> None:
+def test_one_node_with_a_wrong_password(harness: Harness, lab: LabProcess) -> None:
     """It fails after one logon and is untouched; the others get everything; the exit code says nodes failed."""
     (lab.cluster.parent / "wrong").write_text("not the password\n")
     (lab.cluster.parent / "wrong").chmod(0o600)
     data = cluster_of(lab).model_dump()
     data["nodes"][2]["connection"] = {"secret": f"file:{lab.cluster.parent / 'wrong'}"}
     before = disks(lab, "P1")
-    done = rig.rollout(Cluster.model_validate(data))
+    done = harness.rollout(Cluster.model_validate(data))
     assert done.record.verdict is Verdict.FAILED
     result = {node.node: node for node in done.nodes}
     assert (result["P1"].status, result["P1"].slug) == (Status.FAILED, "logon_refused")
@@ -49,39 +49,39 @@ def test_one_node_with_a_wrong_password(rig: Rig, lab: LabProcess) -> None:
     nothing_half_written(lab)
 
 
-def test_a_wrong_password_everywhere_costs_one_logon(rig: Rig, lab: LabProcess) -> None:
+def test_a_wrong_password_everywhere_costs_one_logon(harness: Harness, lab: LabProcess) -> None:
     """The canary's refusal ends the run: no other node sees a logon, nothing is written."""
     (lab.cluster.parent / "wrong").write_text("not the password\n")
     (lab.cluster.parent / "wrong").chmod(0o600)
     data = cluster_of(lab).model_dump()
     data["connection"]["secret"] = f"file:{lab.cluster.parent / 'wrong'}"
     before = disks(lab, *FOUR)
-    done = rig.rollout(Cluster.model_validate(data))
+    done = harness.rollout(Cluster.model_validate(data))
     assert done.record.verdict is Verdict.FAILED
     assert {"S1": 1, "S2": 0, "P1": 0, "P2": 0} == {node: lab.report(node)["logons_refused"] for node in FOUR}
     assert {"S2": 0, "P1": 0, "P2": 0} == {node: lab.report(node)["logons_tried"] for node in FOUR[1:]}
     assert before == disks(lab, *FOUR)
 
 
-def test_one_node_that_refuses_connections(rig: Rig, lab: LabProcess) -> None:
+def test_one_node_that_refuses_connections(harness: Harness, lab: LabProcess) -> None:
     """It is unreachable, with host and port in the message; the others are done; exit code 4; later it is healed."""
     lab.break_node("P2", refuse_connections=True)
-    done = rig.rollout(cluster_of(lab))
+    done = harness.rollout(cluster_of(lab))
     assert (done.record.verdict, Verdict.UNREACHABLE.exit_code) == (Verdict.UNREACHABLE, 4)
     result = {node.node: node for node in done.nodes}
     assert result["P2"].status is Status.UNREACHABLE
     assert "5986" in result["P2"].reason
     assert {Status.CHANGED} == {result[node].status for node in ("S1", "S2", "P1")}
     lab.heal("P2")
-    assert rig.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
+    assert harness.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
     assert_joined(lab, SERVICE, "30")
 
 
-def test_one_node_with_another_build(rig: Rig, tmp_path: Path) -> None:
+def test_one_node_with_another_build(harness: Harness, tmp_path: Path) -> None:
     """The prerequisite is refuted before anything is written, naming the node and both builds; exit code 5."""
     with four_servers(tmp_path / "lab", nodes="build: 8.0.1.99") as lab:
         before = disks(lab, *FOUR)
-        done = rig.rollout(cluster_of(lab))
+        done = harness.rollout(cluster_of(lab))
         assert (done.record.verdict, Verdict.REFUTED.exit_code) == (Verdict.REFUTED, 5)
         assert "version.same-build" in done.record.summary
         assert "P1" in done.record.summary
@@ -90,13 +90,13 @@ def test_one_node_with_another_build(rig: Rig, tmp_path: Path) -> None:
         assert {Status.SKIPPED} == {node.status for node in done.nodes}
 
 
-def test_one_node_with_a_read_only_configuration(rig: Rig, lab: LabProcess) -> None:
+def test_one_node_with_a_read_only_configuration(harness: Harness, lab: LabProcess) -> None:
     """Planning finds it and names file and remedy; a rollout refuses, too, before anything is written anywhere."""
     path = rf"{SITE}\web.config"
     lab.break_node("S2", readonly=[path])
     before = disks(lab, *FOUR)
     for kind in ("plan", "rollout"):
-        done = rig.rollout(cluster_of(lab), kind=kind)
+        done = harness.rollout(cluster_of(lab), kind=kind)
         assert done.record.verdict is Verdict.FAILED
         assert "Nothing was written anywhere" in done.record.summary
         failed = next(outcome for outcome in done.outcomes if outcome.node == "S2")
@@ -105,73 +105,73 @@ def test_one_node_with_a_read_only_configuration(rig: Rig, lab: LabProcess) -> N
         assert "read-only" in failed.remedy
         assert before == disks(lab, *FOUR)
     lab.heal("S2")
-    assert rig.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
+    assert harness.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
 
 
-def test_a_service_that_never_stops(rig: Rig, lab: LabProcess) -> None:
+def test_a_service_that_never_stops(harness: Harness, lab: LabProcess) -> None:
     """The step ends at its deadline with a remedy; a later run owes the restart and does it."""
     lab.break_node("P1", service={"never_stops": True})
     deadlines = cluster_of(lab).policy.deadlines.model_copy(update={"service": 1.5}).model_dump()
-    done = rig.rollout(cluster_of(lab, deadlines=deadlines))
+    done = harness.rollout(cluster_of(lab, deadlines=deadlines))
     assert done.record.verdict is Verdict.FAILED
     failed = steps_of(done, "P1")["service_restart"]
     assert (failed.status, failed.slug) == (Status.FAILED, "timeout")
     assert failed.remedy
     lab.heal("P1")
-    healed = rig.rollout(cluster_of(lab))
+    healed = harness.rollout(cluster_of(lab))
     assert healed.record.verdict is Verdict.JOINED
     assert {"P1"} == {o.node for o in healed.outcomes if o.status is Status.CHANGED}
 
 
-def test_too_many_failures_stop_the_run_after_the_wave(rig: Rig, lab: LabProcess) -> None:
+def test_too_many_failures_stop_the_run_after_the_wave(harness: Harness, lab: LabProcess) -> None:
     """With a budget of none, a failure in staging keeps production untouched; exit code 3."""
     lab.break_node("S2", disk_free=0)
     before = disks(lab, "P1", "P2")
-    done = rig.rollout(cluster_of(lab, max_failed=0))
+    done = harness.rollout(cluster_of(lab, max_failed=0))
     assert (done.record.verdict, Verdict.STOPPED.exit_code) == (Verdict.STOPPED, 3)
     assert before == disks(lab, "P1", "P2")
 
 
-def test_a_cancelled_run_ends_between_steps(rig: Rig, lab: LabProcess) -> None:
+def test_a_cancelled_run_ends_between_steps(harness: Harness, lab: LabProcess) -> None:
     """Cancel leaves every file whole, ends the run with its own verdict, and lets the cluster go."""
     for node in FOUR:
         lab.break_node(node, latency_ms=60)
-    run = rig.start(cluster_of(lab)).id
-    rig.wait_for_step(run, "config_edit")
-    control.cancel(rig.engine, run, "the change window is over")
-    done = rig.finished(run)
+    run = harness.start(cluster_of(lab)).id
+    harness.wait_for_step(run, "config_edit")
+    control.cancel(harness.engine, run, "the change window is over")
+    done = harness.finished(run)
     assert (done.record.verdict, Verdict.CANCELLED.exit_code) == (Verdict.CANCELLED, 130)
     assert "change window" in done.record.summary
     nothing_half_written(lab)
     for node in FOUR:
         lab.heal(node)
-    assert rig.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
+    assert harness.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
 
 
-def test_a_second_run_on_the_same_cluster_is_refused(rig: Rig, lab: LabProcess) -> None:
+def test_a_second_run_on_the_same_cluster_is_refused(harness: Harness, lab: LabProcess) -> None:
     """While a run works on a cluster another ends at once with the first one's id; exit code 7."""
     for node in FOUR:
         lab.break_node(node, latency_ms=60)
-    first = rig.start(cluster_of(lab)).id
-    while rig.engine.store.run(first).turn is None:
+    first = harness.start(cluster_of(lab)).id
+    while harness.engine.store.run(first).turn is None:
         time.sleep(0.02)
-    second = rig.rollout(cluster_of(lab))
+    second = harness.rollout(cluster_of(lab))
     assert (second.record.verdict, Verdict.LOCKED.exit_code) == (Verdict.LOCKED, 7)
     assert first in second.record.summary
-    assert rig.finished(first).record.verdict is Verdict.JOINED
+    assert harness.finished(first).record.verdict is Verdict.JOINED
 
 
 def test_a_killed_worker_loses_nothing(tmp_path: Path, lab: LabProcess) -> None:
     """Kill -9 in mid-run, then a new worker: the run ends joined, and no service was restarted twice."""
-    with rig_at(tmp_path / "rig") as rig:
+    with rig_at(tmp_path / "rig") as harness:
         for node in FOUR:
             lab.break_node(node, latency_ms=40)
-        run = rig.start(cluster_of(lab)).id
-        rig.wait_for_step(run, "cert_copy")
-        rig.kill_worker()
+        run = harness.start(cluster_of(lab)).id
+        harness.wait_for_step(run, "cert_copy")
+        harness.kill_worker()
         killed = time.monotonic()
-        rig.start_worker()
-        done = rig.finished(run)
+        harness.start_worker()
+        done = harness.finished(run)
         assert done.record.verdict is Verdict.JOINED, done.record.summary
         assert time.monotonic() - killed < 30
         assert {1} == {lab.report(node)["service"]["stops"] for node in FOUR}
@@ -180,31 +180,31 @@ def test_a_killed_worker_loses_nothing(tmp_path: Path, lab: LabProcess) -> None:
 
 def test_a_lost_chord_is_joined_by_the_reconciler(tmp_path: Path, lab: LabProcess) -> None:
     """The broker forgets every message in mid-run; the run store knows enough to end the run."""
-    with rig_at(tmp_path / "rig") as rig:
+    with rig_at(tmp_path / "rig") as harness:
         for node in FOUR:
             lab.break_node(node, latency_ms=40)
-        run = rig.start(cluster_of(lab)).id
-        rig.wait_for_step(run, "config_edit")
-        rig.kill_worker()
-        with rig.engine.app.connection_for_write() as connection:
+        run = harness.start(cluster_of(lab)).id
+        harness.wait_for_step(run, "config_edit")
+        harness.kill_worker()
+        with harness.engine.app.connection_for_write() as connection:
             client = connection.default_channel.client
             keys = [key for key in client.keys("*") if not key.startswith(b"esync:")]
             client.delete(*keys)
-        rig.start_worker()
-        assert rig.finished(run).record.verdict is Verdict.JOINED
+        harness.start_worker()
+        assert harness.finished(run).record.verdict is Verdict.JOINED
         assert_joined(lab, SERVICE, "30")
 
 
-def refusing(rig: Rig, lab: LabProcess, *nodes: str, **policy: object) -> RunSummary:
+def refusing(harness: Harness, lab: LabProcess, *nodes: str, **policy: object) -> RunSummary:
     """A rollout in which some nodes refuse an account that others accept."""
     for node in nodes:
         lab.break_node(node, refuse_logons=True)
-    return rig.rollout(cluster_of(lab, **policy))
+    return harness.rollout(cluster_of(lab, **policy))
 
 
-def test_one_node_that_refuses_the_account_of_all(rig: Rig, lab: LabProcess) -> None:
+def test_one_node_that_refuses_the_account_of_all(harness: Harness, lab: LabProcess) -> None:
     """Elsewhere the password is right: that node fails after one logon, and the others get everything."""
-    done = refusing(rig, lab, "P1")
+    done = refusing(harness, lab, "P1")
     assert done.record.verdict is Verdict.FAILED
     assert done.record.summary.startswith("P1 failed: ")
     assert "S2" not in done.record.summary
@@ -214,10 +214,10 @@ def test_one_node_that_refuses_the_account_of_all(rig: Rig, lab: LabProcess) -> 
     assert 1 == lab.report("P1")["logons_refused"]
 
 
-def test_an_account_is_refused_twice_at_most(rig: Rig, lab: LabProcess) -> None:
+def test_an_account_is_refused_twice_at_most(harness: Harness, lab: LabProcess) -> None:
     """Three nodes refuse it: the third is not tried, the run stops before anything is written, and accuses nobody."""
     before = disks(lab, *FOUR)
-    done = refusing(rig, lab, "S2", "P1", "P2")
+    done = refusing(harness, lab, "S2", "P1", "P2")
     assert done.record.verdict is Verdict.STOPPED
     assert 2 == sum(lab.report(node)["logons_refused"] for node in FOUR)
     status = {node.node: node.status for node in done.nodes}
@@ -227,83 +227,83 @@ def test_an_account_is_refused_twice_at_most(rig: Rig, lab: LabProcess) -> None:
     assert before == disks(lab, *FOUR)
 
 
-def test_more_refusals_may_be_allowed(rig: Rig, lab: LabProcess) -> None:
+def test_more_refusals_may_be_allowed(harness: Harness, lab: LabProcess) -> None:
     """With a policy of three, three nodes fail and the origin is changed."""
-    done = refusing(rig, lab, "S2", "P1", "P2", max_refused=3, max_failed=4)
+    done = refusing(harness, lab, "S2", "P1", "P2", max_refused=3, max_failed=4)
     assert done.record.verdict is Verdict.FAILED
     assert {"S1": Status.CHANGED, "S2": Status.FAILED, "P1": Status.FAILED, "P2": Status.FAILED} == {
         node.node: node.status for node in done.nodes
     }
 
 
-def test_pause_then_cancel_lets_the_cluster_go(rig: Rig, lab: LabProcess) -> None:
+def test_pause_then_cancel_lets_the_cluster_go(harness: Harness, lab: LabProcess) -> None:
     """A paused run is cancelled within seconds, with 130; the next run has the cluster for itself."""
     for node in FOUR:
         lab.break_node(node, latency_ms=60)
-    run = rig.start(cluster_of(lab)).id
-    rig.wait_for_step(run, "config_edit")
-    control.pause(rig.engine, run, "lunch")
-    while rig.engine.store.leases(run):
+    run = harness.start(cluster_of(lab)).id
+    harness.wait_for_step(run, "config_edit")
+    control.pause(harness.engine, run, "lunch")
+    while harness.engine.store.leases(run):
         time.sleep(0.05)
-    done = len(rig.engine.store.outcomes(run))
+    done = len(harness.engine.store.outcomes(run))
     time.sleep(2.5)  # longer than ESYNC_STALL_AFTER here: nothing is pushed on meanwhile
-    assert done == len(rig.engine.store.outcomes(run))
-    control.cancel(rig.engine, run, "the change window is over")
-    ended = rig.finished(run, timeout=5)
+    assert done == len(harness.engine.store.outcomes(run))
+    control.cancel(harness.engine, run, "the change window is over")
+    ended = harness.finished(run, timeout=5)
     assert (Verdict.CANCELLED, 130) == (ended.record.verdict, Verdict.CANCELLED.exit_code)
     for node in FOUR:
         lab.heal(node)
-    assert rig.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
+    assert harness.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
 
 
 def test_a_paused_run_leaves_the_worker_to_others_and_goes_on_at_once(tmp_path: Path, lab: LabProcess) -> None:
     """While it waits the worker is idle, and another look at the servers ends; resumed, it is joined in seconds."""
-    with rig_at(tmp_path / "rig", ESYNC_CONCURRENCY="2", ESYNC_STALL_AFTER="60") as rig:
-        run = rig.start(cluster_of(lab)).id
-        rig.wait_for_step(run, "config_edit")
-        control.pause(rig.engine, run)
-        while rig.engine.store.leases(run):
+    with rig_at(tmp_path / "rig", ESYNC_CONCURRENCY="2", ESYNC_STALL_AFTER="60") as harness:
+        run = harness.start(cluster_of(lab)).id
+        harness.wait_for_step(run, "config_edit")
+        control.pause(harness.engine, run)
+        while harness.engine.store.leases(run):
             time.sleep(0.05)
-        assert rig.worker is not None
-        worker = psutil.Process(rig.worker.pid)
-        looked = rig.rollout(cluster_of(lab), kind="doctor")
+        assert harness.worker is not None
+        worker = psutil.Process(harness.worker.pid)
+        looked = harness.rollout(cluster_of(lab), kind="doctor")
         assert looked.record.ended is not None
         before = worker.cpu_times()
         time.sleep(3)
         after = worker.cpu_times()
         assert (after.user + after.system) - (before.user + before.system) < 0.6
-        control.resume(rig.engine, run)
-        assert rig.finished(run, timeout=20).record.verdict is Verdict.JOINED
+        control.resume(harness.engine, run)
+        assert harness.finished(run, timeout=20).record.verdict is Verdict.JOINED
         assert_joined(lab, SERVICE, "30")
 
 
 @pytest.mark.parametrize("cancel", [True, False])
-def test_a_node_that_never_answers_holds_no_cluster(rig: Rig, lab: LabProcess, cancel: bool) -> None:  # noqa: FBT001 - a parameter
+def test_a_node_that_never_answers_holds_no_cluster(harness: Harness, lab: LabProcess, cancel: bool) -> None:  # noqa: FBT001 - a parameter
     """In the middle of a change: cancelled, or at its deadline, the run ends in seconds and lets the cluster go."""
     lab.break_node("S2", later=[{"at": {"operation": "write"}, "faults": {"hangs": True}}])
     deadlines = {"step": 60, "run": 3600 if cancel else 12, "cancel": 2}
     begun = time.monotonic()
-    run = rig.start(cluster_of(lab, deadlines=deadlines)).id
-    rig.wait_for_step(run, "config_edit")
+    run = harness.start(cluster_of(lab, deadlines=deadlines)).id
+    harness.wait_for_step(run, "config_edit")
     if cancel:
         begun = time.monotonic()
-        control.cancel(rig.engine, run, "enough")
-    done = rig.finished(run)
+        control.cancel(harness.engine, run, "enough")
+    done = harness.finished(run)
     assert time.monotonic() - begun < (2 if cancel else 12) + 5
     assert done.record.verdict is Verdict.CANCELLED
     stuck = steps_of(done, "S2")["config_edit"]
     assert (Status.CANCELLED, "abandoned") == (stuck.status, stuck.slug)
     assert "config_edit did not end in time" in stuck.message
     lab.heal("S2")
-    assert rig.rollout(cluster_of(lab)).record.verdict in {Verdict.JOINED, Verdict.FAILED}
+    assert harness.rollout(cluster_of(lab)).record.verdict in {Verdict.JOINED, Verdict.FAILED}
     nothing_half_written(lab)
 
 
-def test_a_step_has_one_deadline_over_all_its_tries(rig: Rig, lab: LabProcess) -> None:
+def test_a_step_has_one_deadline_over_all_its_tries(harness: Harness, lab: LabProcess) -> None:
     """A node that hangs fails when its step's time is up, however often it may be tried; the others are done."""
     lab.break_node("P1", later=[{"at": {"operation": "write"}, "faults": {"hangs": True}}])
     retries = {"timeout": 5, "unreachable": 5}
-    done = rig.rollout(cluster_of(lab, deadlines={"step": 6}, retries=retries))
+    done = harness.rollout(cluster_of(lab, deadlines={"step": 6}, retries=retries))
     failed = steps_of(done, "P1")["config_edit"]
     assert (Status.FAILED, True) == (failed.status, failed.seconds < 6 + 5)
     assert {Status.CHANGED} == {node.status for node in done.nodes if node.node != "P1"}

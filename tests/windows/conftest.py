@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.rig import Rig, rig_at
+from tests.integration.harness import Harness, rig_at
 from tests.windows.machines import Farm, farm_at
 
 _MISSING = "put wine-node on PATH and install Debian's packages wine and wine64 (docs/testing.md)"
@@ -31,7 +31,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
 
 
 @pytest.fixture(scope="session")
-def rig(farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+def harness(farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     """A broker and a worker process with short times."""
     del farm  # skips first
     with rig_at(tmp_path_factory.mktemp("rig")) as started:

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 from lxml import etree
 
-from tests.integration.rig import SITE
+from tests.integration.harness import SITE
 from tests.windows.machines import EXE, NAMES, SERVICE, Farm, WindowsMachine
 
 __all__ = ["FAMILY", "half_written", "not_joined"]

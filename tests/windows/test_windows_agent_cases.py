@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.integration.rig import cluster_of
+from tests.integration.harness import cluster_of
 from tests.windows.machines import EXE, SERVICE, Farm
 
 pytestmark = [pytest.mark.windows, pytest.mark.integration, pytest.mark.timeout(900)]

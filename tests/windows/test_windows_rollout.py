@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.usecases.runs import RunSummary
 from tasks.cluster import Cluster
-from tests.integration.rig import Rig, cluster_of, rig_at, steps_of
+from tests.integration.harness import Harness, cluster_of, rig_at, steps_of
 from tests.windows.judge import FAMILY, half_written, not_joined
 from tests.windows.machines import EXE, NAMES, SERVICE, Farm, WindowsMachine
 from workers.records import Status, Verdict
@@ -22,16 +22,16 @@ pytestmark = [pytest.mark.windows, pytest.mark.integration, pytest.mark.timeout(
 _PATIENCE = 120.0
 
 
-def rolled_out(rig: Rig, cluster: Cluster) -> RunSummary:
+def rolled_out(harness: Harness, cluster: Cluster) -> RunSummary:
     """A whole run."""
-    return rig.finished(rig.start(cluster).id, _PATIENCE)
+    return harness.finished(harness.start(cluster).id, _PATIENCE)
 
 
 @pytest.fixture
-def joined(farm: Farm, rig: Rig) -> Farm:
+def joined(farm: Farm, harness: Harness) -> Farm:
     """The machines as a rollout leaves them."""
     if not_joined(farm):
-        rolled_out(rig, cluster_of(farm.lab))
+        rolled_out(harness, cluster_of(farm.lab))
     assert [] == not_joined(farm)
     return farm
 
@@ -53,11 +53,11 @@ def hung(farm: Farm) -> Iterator[WindowsMachine]:
     machine.behave()
 
 
-def test_untouched_machines_end_joined(untouched: Farm, rig: Rig) -> None:
+def test_untouched_machines_end_joined(untouched: Farm, harness: Harness) -> None:
     """One run joins them: one PowerShell start and one restart a machine; what was replaced is kept."""
     starts = untouched.starts()
     before = {machine.name: untouched.lab.report(machine.name) for machine in untouched}
-    done = rolled_out(rig, cluster_of(untouched.lab))
+    done = rolled_out(harness, cluster_of(untouched.lab))
     assert (Verdict.JOINED, []) == (done.record.verdict, not_joined(untouched)), done.record.summary
     assert [] == half_written(untouched)
     assert {name: count + 1 for name, count in starts.items()} == untouched.starts()
@@ -74,11 +74,11 @@ def since(before: dict[str, Any], after: dict[str, Any]) -> dict[str, int]:
     return {name: after[name] - before[name] for name in ("powershell_starts", "round_trips")}
 
 
-def test_a_second_run_changes_and_restarts_nothing(joined: Farm, rig: Rig) -> None:
+def test_a_second_run_changes_and_restarts_nothing(joined: Farm, harness: Harness) -> None:
     """Every step says unchanged, no file of the product is written, and no service's log shows another start."""
     starts, stamps = joined.starts(), written(joined)
     before = {machine.name: joined.lab.report(machine.name) for machine in joined}
-    done = rolled_out(rig, cluster_of(joined.lab))
+    done = rolled_out(harness, cluster_of(joined.lab))
     assert (Verdict.JOINED, {Status.UNCHANGED}) == (done.record.verdict, {o.status for o in done.outcomes})
     assert (starts, stamps) == (joined.starts(), written(joined))
     costs = [since(before[machine.name], joined.lab.report(machine.name)) for machine in joined]
@@ -91,24 +91,24 @@ def written(farm: Farm) -> dict[str, float]:
     return {str(path): path.stat().st_mtime for path in files}
 
 
-def test_one_changed_key_is_mended_on_that_machine_alone(joined: Farm, rig: Rig) -> None:
+def test_one_changed_key_is_mended_on_that_machine_alone(joined: Farm, harness: Harness) -> None:
     """Exactly that one is written to, and restarted once."""
     config = joined.machines["S2"].at(rf"{SERVICE}\{EXE}.exe.config")
     config.write_bytes(re.sub(rb'(P1_SyncClient.cer" encodedValue=")....', rb"\1AAAA", config.read_bytes()))
     assert not_joined(joined)
     starts = joined.starts()
-    done = rolled_out(rig, cluster_of(joined.lab))
+    done = rolled_out(harness, cluster_of(joined.lab))
     assert (Verdict.JOINED, []) == (done.record.verdict, not_joined(joined))
     assert {"S2"} == {o.node for o in done.outcomes if o.status is Status.CHANGED}
     assert starts | {"S2": starts["S2"] + 1} == joined.starts()
 
 
-def test_a_service_that_never_stops(untouched: Farm, hung: WindowsMachine, rig: Rig) -> None:
+def test_a_service_that_never_stops(untouched: Farm, hung: WindowsMachine, harness: Harness) -> None:
     """The step fails at its deadline and says so, the others are done; repaired, a later run heals that one alone."""
     starts = untouched.starts()
     cluster = cluster_of(untouched.lab)
     short = cluster.policy.deadlines.model_copy(update={"service": 3.0}).model_dump()
-    done = rolled_out(rig, cluster_of(untouched.lab, deadlines=short))
+    done = rolled_out(harness, cluster_of(untouched.lab, deadlines=short))
     failed = steps_of(done, hung.name)["service_restart"]
     assert (Verdict.FAILED, Status.FAILED, "timeout") == (done.record.verdict, failed.status, failed.slug)
     assert "stop_pending after 3" in failed.message
@@ -118,20 +118,20 @@ def test_a_service_that_never_stops(untouched: Farm, hung: WindowsMachine, rig: 
 
     hung.repair_service()
     starts = untouched.starts()
-    healed = rolled_out(rig, cluster)
+    healed = rolled_out(harness, cluster)
     assert (Verdict.JOINED, []) == (healed.record.verdict, not_joined(untouched)), healed.record.summary
     assert {hung.name} == {o.node for o in healed.outcomes if o.status is Status.CHANGED}
     assert starts | {hung.name: starts[hung.name] + 1} == untouched.starts()
 
 
-def test_powershell_killed_in_the_middle_of_cert_copy(untouched: Farm, rig: Rig) -> None:
+def test_powershell_killed_in_the_middle_of_cert_copy(untouched: Farm, harness: Harness) -> None:
     """Whatever it had written is whole; the same run heals it, and the service is restarted once."""
     machine, starts = untouched.machines["P1"], untouched.starts()
-    run = rig.start(cluster_of(untouched.lab)).id
+    run = harness.start(cluster_of(untouched.lab)).id
     there = killed_while_it_copies(machine, run)
     assert 0 < len(there) < len(NAMES) * len(FAMILY)
     assert [] == [path for path in half_written(untouched) if ".esync-" not in path]
-    done = rig.finished(run, _PATIENCE)
+    done = harness.finished(run, _PATIENCE)
     assert (Verdict.JOINED, []) == (done.record.verdict, not_joined(untouched)), done.record.summary
     assert [] == half_written(untouched)
     assert {name: count + 1 for name, count in starts.items()} == untouched.starts()
@@ -159,12 +159,12 @@ def wait_until(look: Callable[[], bool], pause: float = 0.01) -> None:
 def test_the_worker_killed_in_the_middle(untouched: Farm, tmp_path: Path) -> None:
     """A new worker ends the run; no service is restarted twice."""
     starts = untouched.starts()
-    with rig_at(tmp_path / "rig") as rig:
-        run = rig.start(cluster_of(untouched.lab)).id
-        wait_until(lambda: any(o.step == "cert_copy" for o in rig.engine.store.outcomes(run)))
-        rig.kill_worker()
-        rig.start_worker()
-        done = rig.finished(run, _PATIENCE)
+    with rig_at(tmp_path / "rig") as harness:
+        run = harness.start(cluster_of(untouched.lab)).id
+        wait_until(lambda: any(o.step == "cert_copy" for o in harness.engine.store.outcomes(run)))
+        harness.kill_worker()
+        harness.start_worker()
+        done = harness.finished(run, _PATIENCE)
     assert (Verdict.JOINED, []) == (done.record.verdict, not_joined(untouched)), done.record.summary
     assert [] == half_written(untouched)
     assert {name: count + 1 for name, count in starts.items()} == untouched.starts()

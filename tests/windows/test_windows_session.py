@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.integration.rig import cluster_of
+from tests.integration.harness import cluster_of
 from tests.windows.machines import Farm, WindowsMachine
 from workers.errors import Cancelled
 from workers.settings import Secret

@@ -7,11 +7,11 @@ from tasks.ektron.facts import FileFacts, NodeFacts, ServiceConfigFacts
 from tasks.ektron.rules.findings import (
     Decision,
     Invariant,
+    InvariantState,
     Judged,
     Severity,
-    Unsure,
-    Verdict,
-    Wrong,
+    Unknown,
+    Violated,
     all_agree,
     each_node,
     only_origin,
@@ -32,15 +32,17 @@ def _service_flag(_: ClusterFacts, facts: NodeFacts) -> Judged:
     return _unread(facts.service_config.file) or _flag(facts.service_config.load_balanced)
 
 
-def _unread(file: FileFacts) -> Unsure | None:
+def _unread(file: FileFacts) -> Unknown | None:
     """What a file says is not known while it cannot be read: that is the cause, and another rule's."""
     if not file.exists:
-        return Unsure(f"{file.path} is missing")
-    return Unsure(f"{file.path} cannot be read: {file.problem}") if file.problem else None
+        return Unknown(f"{file.path} is missing")
+    return Unknown(f"{file.path} cannot be read: {file.problem}") if file.problem else None
 
 
 def _flag(value: str | None) -> Judged:
-    return None if value == _ON else Wrong("LoadBalanced is not set" if value is None else f"LoadBalanced is {value!r}")
+    return (
+        None if value == _ON else Violated("LoadBalanced is not set" if value is None else f"LoadBalanced is {value!r}")
+    )
 
 
 def _library_count(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
@@ -48,12 +50,14 @@ def _library_count(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
     config = facts.service_config
     if config.library_load_balanced != _ON or config.load_bal_server_count == str(len(cluster.nodes)):
         return None
-    return Wrong(f"LoadBalServerCount is {config.load_bal_server_count!r}, the cluster has {len(cluster.nodes)} nodes")
+    return Violated(
+        f"LoadBalServerCount is {config.load_bal_server_count!r}, the cluster has {len(cluster.nodes)} nodes"
+    )
 
 
 def _web_endpoints(_: ClusterFacts, facts: NodeFacts) -> Judged:
     if not facts.web.endpoints:
-        return _unread(facts.web.file) or Wrong("web.config has no eSync endpoints")
+        return _unread(facts.web.file) or Violated("web.config has no eSync endpoints")
     own = f"{facts.node}_SyncClient.pfx"
     foreign = sorted(
         {e.client_certificate or "none" for e in facts.web.endpoints if not _same(e.client_certificate, own)}
@@ -61,17 +65,17 @@ def _web_endpoints(_: ClusterFacts, facts: NodeFacts) -> Judged:
     if not foreign:
         return None
     factory = ", the factory certificate" if _FACTORY_CLIENT in foreign else ""
-    return Wrong(f"endpoints name {named(foreign)}{factory} instead of {own}")
+    return Violated(f"endpoints name {named(foreign)}{factory} instead of {own}")
 
 
 def _encoded_value(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
     """The site's value is the certificate under this node's key and in its `.cer` (ektron-facts 3.2)."""
     wanted = cluster.thumbprint or (facts.client.thumbprint if facts.client else "")
     if not facts.web.encoded_value:
-        return _unread(facts.web.file) or Wrong("encodedValue in web.config is empty or missing")
+        return _unread(facts.web.file) or Violated("encodedValue in web.config is empty or missing")
     if not wanted:
-        return Unsure("the certificate it should hold is not known")
-    return None if facts.web.encoded_value == wanted else Wrong("encodedValue in web.config is another certificate")
+        return Unknown("the certificate it should hold is not known")
+    return None if facts.web.encoded_value == wanted else Violated("encodedValue in web.config is another certificate")
 
 
 def _keys_complete(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
@@ -80,9 +84,9 @@ def _keys_complete(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
 
 def _missing_keys(config: ServiceConfigFacts, nodes: Sequence[str]) -> Judged:
     if not config.keys_present:
-        return _unread(config.file) or Wrong("the element publickCertKeys is missing")
+        return _unread(config.file) or Violated("the element publickCertKeys is missing")
     missing = tuple(node for node in nodes if node in set(config.keys.missing))
-    return Wrong(f"no key for {named(missing)}") if missing else None
+    return Violated(f"no key for {named(missing)}") if missing else None
 
 
 def _keys_match(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
@@ -92,21 +96,21 @@ def _keys_match(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
 def _wrong_keys(cluster: ClusterFacts, config: ServiceConfigFacts) -> Judged:
     """Every key there is holds the family's client certificate; a missing one is another rule's."""
     if not cluster.thumbprint:
-        return Unsure("the family's certificate is not known") if config.keys.common else None
+        return Unknown("the family's certificate is not known") if config.keys.common else None
     wrong = config.keys.others(cluster.thumbprint, cluster.nodes)
-    return Wrong(f"the key for {named(wrong)} is another certificate than the file has") if wrong else None
+    return Violated(f"the key for {named(wrong)} is another certificate than the file has") if wrong else None
 
 
 def _no_duplicates(_: ClusterFacts, facts: NodeFacts) -> Judged:
     twice = facts.service_config.keys.duplicated
-    return Wrong(f"more than one key for {named(twice)}") if twice else None
+    return Violated(f"more than one key for {named(twice)}") if twice else None
 
 
 def _ews_agrees(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
     if facts.ews is None:
-        return Unsure("the EWSUpdates copy of the service's configuration was not looked at")
+        return Unknown("the EWSUpdates copy of the service's configuration was not looked at")
     if facts.ews.file.problem:
-        return Wrong(f"{facts.ews.file.path}: {facts.ews.file.problem}")
+        return Violated(f"{facts.ews.file.path}: {facts.ews.file.problem}")
     return _missing_keys(facts.ews, cluster.nodes) or _wrong_keys(cluster, facts.ews)
 
 
@@ -115,7 +119,8 @@ def _ews(cluster: ClusterFacts) -> Decision:
     facts = cluster.of(cluster.origin)
     if facts is not None and facts.ews is not None and not facts.ews.file.exists:
         return Decision(
-            Verdict.PROVEN, f"there is no EWSUpdates copy on {cluster.origin}; the live configuration is what counts"
+            InvariantState.PROVEN,
+            f"there is no EWSUpdates copy on {cluster.origin}; the live configuration is what counts",
         )
     return only_origin(_ews_agrees)(cluster)
 
@@ -123,7 +128,7 @@ def _ews(cluster: ClusterFacts) -> Decision:
 def _server_certificate(_: ClusterFacts, facts: NodeFacts) -> Judged:
     own = f"{facts.node}_SyncServer.pfx"
     foreign = [value for value in facts.service_config.server_certificates if not _same(value, own)]
-    return Wrong(f"services name {named(foreign)} instead of {own}") if foreign else None
+    return Violated(f"services name {named(foreign)} instead of {own}") if foreign else None
 
 
 def _esync_enabled(facts: NodeFacts) -> str | None:

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from tasks.ektron.cluster_facts import NOT_SEEN
 from tasks.ektron.facts import Fact
-from tasks.ektron.rules.findings import Finding, Findings, Severity, Verdict
+from tasks.ektron.rules.findings import Finding, Findings, InvariantState, Severity
 
 __all__ = ["ORDER", "Answer", "Explanation", "explain"]
 
@@ -84,7 +84,7 @@ def explain(node: str, findings: Findings) -> Explanation:
     """
     errors = _walked(findings)
     notes = tuple(f"{f.invariant}: {f.reasons[node]}" for f in findings.refuted_warnings if node in f.reasons)
-    own = [f for f in errors if f.verdict is Verdict.REFUTED and node in f.reasons]
+    own = [f for f in errors if f.verdict is InvariantState.REFUTED and node in f.reasons]
     unseen = [f for f in errors if f.reasons.get(node, "").startswith(NOT_SEEN)]
     if unseen:
         # What its neighbours say of a silent node is a consequence: whatever silences it comes first.
@@ -107,7 +107,7 @@ def explain(node: str, findings: Findings) -> Explanation:
             consequences=tuple(f.invariant for f in own[1:]),
             notes=notes,
         )
-    for answer, verdict in ((Answer.UNKNOWN, Verdict.UNKNOWN), (Answer.ELSEWHERE, Verdict.REFUTED)):
+    for answer, verdict in ((Answer.UNKNOWN, InvariantState.UNKNOWN), (Answer.ELSEWHERE, InvariantState.REFUTED)):
         found = [f for f in errors if f.verdict is verdict and (node in f.reasons or answer is Answer.ELSEWHERE)]
         if found:
             because = found[0].reasons.get(node) or found[0].evidence

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from tasks.ektron.certificates.family import CLIENT_KINDS, KINDS, strays, weaknesses
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts import CertificateFacts, NodeFacts, Spread
-from tasks.ektron.rules.findings import Invariant, Judged, Severity, Unsure, Wrong, each_node, only_origin
+from tasks.ektron.rules.findings import Invariant, Judged, Severity, Unknown, Violated, each_node, only_origin
 from tasks.ektron.wording import named
 
 __all__ = ["FAMILY_RULES"]
@@ -15,17 +15,17 @@ def _origin_has_family(_: ClusterFacts, facts: NodeFacts) -> Judged:
     missing = [kind for kind in KINDS if kind not in facts.origin_family]
     if not missing:
         return None
-    return Wrong(facts.origin_problem or f"{len(missing)} of the six certificate files are missing")
+    return Violated(facts.origin_problem or f"{len(missing)} of the six certificate files are missing")
 
 
 def _complete(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
     missing = _absent(facts.service_family, cluster)
     if missing:
-        return Wrong(f"the service folder lacks {missing}")
+        return Violated(f"the service folder lacks {missing}")
     if cluster.is_origin(facts):
         missing = _absent(facts.configurator_family, cluster)
         if missing:
-            return Wrong(f"the Security Configurator's folder lacks {missing}")
+            return Violated(f"the Security Configurator's folder lacks {missing}")
     return None
 
 
@@ -39,14 +39,14 @@ def _absent(family: Mapping[str, Spread], cluster: ClusterFacts) -> str:
 
 def _identical(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
     if not cluster.hashes:
-        return Unsure("which files are the right ones is not known")
+        return Unknown("which files are the right ones is not known")
     wrong = _mixed(facts.service_family, cluster)
     if wrong:
-        return Wrong(f"in the service folder {wrong} differ from the family")
+        return Violated(f"in the service folder {wrong} differ from the family")
     if cluster.is_origin(facts):
         wrong = _mixed(facts.configurator_family, cluster)
         if wrong:
-            return Wrong(f"in the Security Configurator's folder {wrong} differ from the family")
+            return Violated(f"in the Security Configurator's folder {wrong} differ from the family")
     return None
 
 
@@ -62,16 +62,16 @@ def _mixed(family: Mapping[str, Spread], cluster: ClusterFacts) -> str:
 def _web_root(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
     missing = [f"{facts.node}_{kind}" for kind in CLIENT_KINDS if kind not in facts.web_root_family]
     if missing:
-        return Wrong(f"the site root lacks {named(missing)}")
+        return Violated(f"the site root lacks {named(missing)}")
     return _compared(cluster, facts, facts.web_root_family, "in the site root")
 
 
 def _compared(cluster: ClusterFacts, facts: NodeFacts, found: Mapping[str, str], where: str) -> Judged:
     """Files of this node's own against the family."""
     if not cluster.hashes:
-        return Unsure("which files are the right ones is not known")
+        return Unknown("which files are the right ones is not known")
     wrong = [f"{facts.node}_{kind}" for kind, value in found.items() if value != cluster.hashes.get(kind)]
-    return Wrong(f"{where} {named(wrong)} differ from the family") if wrong else None
+    return Violated(f"{where} {named(wrong)} differ from the family") if wrong else None
 
 
 def _staging_clean(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
@@ -79,13 +79,13 @@ def _staging_clean(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
     if cluster.is_origin(facts):
         return None
     if facts.staging_files is None:
-        return Wrong("the folder Ektron Security Certificates is missing")
+        return Violated("the folder Ektron Security Certificates is missing")
     foreign = strays(facts.node, facts.staging_files)
     if foreign:
-        return Wrong(f"the folder Ektron Security Certificates also holds {named(foreign)}")
+        return Violated(f"the folder Ektron Security Certificates also holds {named(foreign)}")
     missing = [f"{facts.node}_{kind}" for kind in KINDS if kind not in facts.staging_family]
     if missing:
-        return Wrong(f"the folder Ektron Security Certificates lacks {named(missing)}")
+        return Violated(f"the folder Ektron Security Certificates lacks {named(missing)}")
     return _compared(cluster, facts, facts.staging_family, "in Ektron Security Certificates")
 
 
@@ -102,7 +102,7 @@ def _strong(facts: NodeFacts, *, dates: bool) -> Judged:
     sides: dict[str, CertificateFacts | None] = {"client": facts.client, "server": facts.server}
     unread = [side for side, certificate in sides.items() if certificate is None]
     if unread:
-        return Unsure(f"the {' and the '.join(unread)} certificate could not be read")
+        return Unknown(f"the {' and the '.join(unread)} certificate could not be read")
     found = [
         f"the {side} certificate {text}"
         for side, certificate in sides.items()
@@ -110,7 +110,7 @@ def _strong(facts: NodeFacts, *, dates: bool) -> Judged:
         for text, is_date in weaknesses(certificate, facts.clock)
         if is_date is dates
     ]
-    return Wrong(", ".join(found)) if found else None
+    return Violated(", ".join(found)) if found else None
 
 
 FAMILY_RULES = (

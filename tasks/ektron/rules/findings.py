@@ -15,11 +15,11 @@ __all__ = [
     "Finding",
     "Findings",
     "Invariant",
+    "InvariantState",
     "Judged",
     "Severity",
-    "Unsure",
-    "Verdict",
-    "Wrong",
+    "Unknown",
+    "Violated",
     "all_agree",
     "each_node",
     "only_origin",
@@ -28,7 +28,7 @@ __all__ = [
 _SHOWN = 4
 
 
-class Verdict(StrEnum):
+class InvariantState(StrEnum):
     """What is known about a statement."""
 
     PROVEN = "proven"
@@ -44,27 +44,27 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Wrong:
+class Violated:
     """The statement does not hold on a node, and why."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class Unsure:
+class Unknown:
     """Whether the statement holds on a node cannot be said, and why."""
 
     why: str
 
 
-Judged = Wrong | Unsure | None  #: None: it holds
+Judged = Violated | Unknown | None  #: None: it holds
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """A verdict with its evidence; `reasons` has the counter-examples, or those nothing is known about, and why."""
 
-    verdict: Verdict
+    verdict: InvariantState
     evidence: str
     reasons: Mapping[str, str] = field(default_factory=dict)
 
@@ -100,7 +100,7 @@ class Invariant:
             evidence=decision.evidence,
             nodes=tuple(decision.reasons),
             reasons=dict(decision.reasons),
-            remedy="" if decision.verdict is Verdict.PROVEN else self.remedy,
+            remedy="" if decision.verdict is InvariantState.PROVEN else self.remedy,
             source=self.source,
         )
 
@@ -117,7 +117,7 @@ class Finding(Fact):
     invariant: str
     statement: str = ""
     severity: Severity = Severity.ERROR
-    verdict: Verdict
+    verdict: InvariantState
     evidence: str = ""
     nodes: tuple[str, ...] = ()
     reasons: dict[str, str] = Field(default_factory=dict)
@@ -133,22 +133,22 @@ class Findings(Fact):
     @property
     def refuted_errors(self) -> tuple[Finding, ...]:
         """Errors that were shown."""
-        return self._errors(Verdict.REFUTED)
+        return self._errors(InvariantState.REFUTED)
 
     @property
     def unknown_errors(self) -> tuple[Finding, ...]:
         """Errors that could not be ruled out."""
-        return self._errors(Verdict.UNKNOWN)
+        return self._errors(InvariantState.UNKNOWN)
 
     @property
     def refuted_warnings(self) -> tuple[Finding, ...]:
         """What should be looked at, although the cluster can sync."""
-        return tuple(f for f in self.findings if f.verdict is Verdict.REFUTED and f.severity is Severity.WARNING)
+        return tuple(f for f in self.findings if f.verdict is InvariantState.REFUTED and f.severity is Severity.WARNING)
 
     @property
     def proven(self) -> tuple[Finding, ...]:
         """What holds."""
-        return tuple(f for f in self.findings if f.verdict is Verdict.PROVEN)
+        return tuple(f for f in self.findings if f.verdict is InvariantState.PROVEN)
 
     def of(self, invariant: str) -> Finding:
         """The finding about one invariant.
@@ -161,7 +161,7 @@ class Findings(Fact):
                 return finding
         raise KeyError(invariant)
 
-    def _errors(self, verdict: Verdict) -> tuple[Finding, ...]:
+    def _errors(self, verdict: InvariantState) -> tuple[Finding, ...]:
         return tuple(f for f in self.findings if f.verdict is verdict and f.severity is Severity.ERROR)
 
 
@@ -170,8 +170,8 @@ def each_node(check: Callable[[ClusterFacts, NodeFacts], Judged]) -> Callable[[C
 
     def decide(cluster: ClusterFacts) -> Decision:
         judged = {node: check(cluster, facts) for node, facts in cluster.facts.items()}
-        wrong = {node: answer.why for node, answer in judged.items() if isinstance(answer, Wrong)}
-        unsure = {node: answer.why for node, answer in judged.items() if isinstance(answer, Unsure)}
+        wrong = {node: answer.why for node, answer in judged.items() if isinstance(answer, Violated)}
+        unsure = {node: answer.why for node, answer in judged.items() if isinstance(answer, Unknown)}
         return decided(cluster, wrong, unsure)
 
     return decide
@@ -182,10 +182,10 @@ def only_origin(check: Callable[[ClusterFacts, NodeFacts], Judged]) -> Callable[
 
     def decide(cluster: ClusterFacts) -> Decision:
         facts = cluster.of(cluster.origin)
-        answer = Unsure(cluster.why_unseen(cluster.origin)) if facts is None else check(cluster, facts)
+        answer = Unknown(cluster.why_unseen(cluster.origin)) if facts is None else check(cluster, facts)
         if answer is None:
-            return Decision(Verdict.PROVEN, f"on the origin {cluster.origin}")
-        verdict = Verdict.REFUTED if isinstance(answer, Wrong) else Verdict.UNKNOWN
+            return Decision(InvariantState.PROVEN, f"on the origin {cluster.origin}")
+        verdict = InvariantState.REFUTED if isinstance(answer, Violated) else InvariantState.UNKNOWN
         return Decision(verdict, f"{cluster.origin}: {answer.why}", {cluster.origin: answer.why})
 
     return decide
@@ -213,11 +213,11 @@ def all_agree(what: str, value: Callable[[NodeFacts], str | None]) -> Callable[[
 def decided(cluster: ClusterFacts, wrong: Mapping[str, str], unsure: Mapping[str, str]) -> Decision:
     """One verdict out of what is wrong and what is unsure on each node."""
     if wrong:
-        return Decision(Verdict.REFUTED, sentence(wrong), wrong)
+        return Decision(InvariantState.REFUTED, sentence(wrong), wrong)
     open_questions = {**unsure, **{node: cluster.why_unseen(node) for node in cluster.unseen}}
     if open_questions:
-        return Decision(Verdict.UNKNOWN, sentence(open_questions), open_questions)
-    return Decision(Verdict.PROVEN, f"on all {len(cluster.nodes)} nodes")
+        return Decision(InvariantState.UNKNOWN, sentence(open_questions), open_questions)
+    return Decision(InvariantState.PROVEN, f"on all {len(cluster.nodes)} nodes")
 
 
 def sentence(reasons: Mapping[str, str]) -> str:
@@ -240,5 +240,5 @@ def _common(values: Mapping[str, str], cluster: ClusterFacts) -> str:
 
 def ordered(findings: Iterable[Finding]) -> Findings:
     """Refuted first, then unknown, then proven; errors before warnings; else as decided."""
-    order = {Verdict.REFUTED: 0, Verdict.UNKNOWN: 1, Verdict.PROVEN: 2}
+    order = {InvariantState.REFUTED: 0, InvariantState.UNKNOWN: 1, InvariantState.PROVEN: 2}
     return Findings(findings=tuple(sorted(findings, key=lambda f: (order[f.verdict], f.severity is Severity.WARNING))))

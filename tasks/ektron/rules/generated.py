@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts import GeneratedFile, NodeFacts
-from tasks.ektron.rules.findings import Invariant, Judged, Severity, Unsure, Wrong, all_agree, each_node
+from tasks.ektron.rules.findings import Invariant, Judged, Severity, Unknown, Violated, all_agree, each_node
 
 __all__ = ["GENERATED_RULES"]
 
@@ -15,7 +15,7 @@ def _agrees(_: ClusterFacts, facts: NodeFacts) -> Judged:
     """Both files are made from web.config, once a day and perhaps when the service starts (ektron-facts 2.4)."""
     wanted, seen = facts.web.connection_digest, facts.generated
     if wanted is None:
-        return Unsure("the connection string of web.config is not known")
+        return Unknown("the connection string of web.config is not known")
     for judged in (_sitedb(seen.sitedb, facts, wanted), _data(seen.data, wanted)):
         if judged is not None:
             return judged
@@ -29,9 +29,9 @@ def _sitedb(file: GeneratedFile | None, facts: NodeFacts, wanted: str) -> Judged
     folder = _folded(facts.web.file.path.rpartition("\\")[0])
     here = [site for site in file.sites if site.physical_path is None or _folded(site.physical_path) == folder]
     if not here:
-        return Wrong("sitedb.config does not name the site's folder: the service uses another one")
+        return Violated("sitedb.config does not name the site's folder: the service uses another one")
     if all(site.connection_digest != wanted for site in here):
-        return Wrong("sitedb.config has another connection string than web.config")
+        return Violated("sitedb.config has another connection string than web.config")
     return None
 
 
@@ -40,18 +40,18 @@ def _data(file: GeneratedFile | None, wanted: str) -> Judged:
     if file is None or doubt is not None:
         return doubt
     if all(site.connection_digest != wanted for site in file.sites):
-        return Wrong("data.config has another connection string than web.config")
+        return Violated("data.config has another connection string than web.config")
     return None
 
 
-def _unread(file: GeneratedFile | None, name: str) -> Unsure | None:
+def _unread(file: GeneratedFile | None, name: str) -> Unknown | None:
     if file is None:
-        return Unsure(f"{name} was not looked at")
+        return Unknown(f"{name} was not looked at")
     if file.problem:
-        return Unsure(f"{name}: {file.problem}")
+        return Unknown(f"{name}: {file.problem}")
     if not file.exists:
-        return Unsure(f"there is no {name}; the service makes it once a day")
-    return None if file.sites else Unsure(f"no site was found in {name}")
+        return Unknown(f"there is no {name}; the service makes it once a day")
+    return None if file.sites else Unknown(f"no site was found in {name}")
 
 
 def _folded(path: str) -> str:
@@ -67,13 +67,13 @@ def _no_stale_status(_: ClusterFacts, facts: NodeFacts) -> Judged:
     oldest = facts.generated.oldest_status
     if oldest is None or facts.clock - oldest < _STALE:
         return None
-    return Wrong(f"EktSyncStatus holds {facts.generated.status_files} files, the oldest of {oldest:%Y-%m-%d}")
+    return Violated(f"EktSyncStatus holds {facts.generated.status_files} files, the oldest of {oldest:%Y-%m-%d}")
 
 
 def _passes_through(_: ClusterFacts, facts: NodeFacts) -> Judged:
     if (facts.web.pass_through_disabled or "").casefold() != "true":
         return None
-    return Wrong("ek_DisableAssetLoadBalancePassThrough is true")
+    return Violated("ek_DisableAssetLoadBalancePassThrough is true")
 
 
 GENERATED_RULES = (

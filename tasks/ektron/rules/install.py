@@ -8,11 +8,11 @@ from tasks.ektron.facts import BinaryFacts, NodeFacts
 from tasks.ektron.rules.findings import (
     Decision,
     Invariant,
+    InvariantState,
     Judged,
     Severity,
-    Unsure,
-    Verdict,
-    Wrong,
+    Unknown,
+    Violated,
     all_agree,
     decided,
     each_node,
@@ -27,31 +27,31 @@ _FIRST_CMS_MAJOR = 7  #: older numbers are those of the service's generation, 3.
 
 def _own_name(_: ClusterFacts, facts: NodeFacts) -> Judged:
     if not facts.computer:
-        return Unsure("the machine did not say its name")
+        return Unknown("the machine did not say its name")
     if facts.computer.casefold() != facts.node.casefold():
-        return Wrong(f"the machine at this address calls itself {facts.computer}")
+        return Violated(f"the machine at this address calls itself {facts.computer}")
     return None
 
 
 def _service_installed(_: ClusterFacts, facts: NodeFacts) -> Judged:
-    return None if facts.service.installed else Wrong(f"there is no service {facts.service.name}")
+    return None if facts.service.installed else Violated(f"there is no service {facts.service.name}")
 
 
 def _files_usable(_: ClusterFacts, facts: NodeFacts) -> Judged:
     if not facts.site_exists:
-        return Wrong("the site folder is missing")
+        return Violated("the site folder is missing")
     for part in (facts.asset, facts.service_config, facts.web):
         file = part.file
         problem = file.problem or ("" if file.exists else "missing")
         if problem:
-            return Wrong(f"{file.path}: {problem}")
+            return Violated(f"{file.path}: {problem}")
     return None
 
 
 def _same_build(cluster: ClusterFacts) -> Decision:
     """Site build, service pack and update, then every program file by version, size and hash."""
     builds = all_agree("site build", _site_build)(cluster)
-    if builds.verdict is Verdict.REFUTED:
+    if builds.verdict is InvariantState.REFUTED:
         return builds
     names = dict.fromkeys(binary.name for facts in cluster.facts.values() for binary in facts.binaries)
     wrong: dict[str, str] = {}
@@ -101,9 +101,9 @@ def _service_not_older(_: ClusterFacts, facts: NodeFacts) -> Judged:
     site = _numbers(facts.web.builds.get("ek_buildNumber"))
     service = _service_build(facts)
     if site is None or service is None:
-        return Unsure("the build of the service or of the site is not known")
+        return Unknown("the build of the service or of the site is not known")
     if service < site:
-        return Wrong(f"the service is {_dotted(service)}, the site {_dotted(site)}")
+        return Violated(f"the service is {_dotted(service)}, the site {_dotted(site)}")
     return None
 
 

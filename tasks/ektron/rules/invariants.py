@@ -3,7 +3,7 @@
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.rules.config import CONFIG_RULES
 from tasks.ektron.rules.family import FAMILY_RULES
-from tasks.ektron.rules.findings import Finding, Findings, Invariant, Severity, Verdict, ordered
+from tasks.ektron.rules.findings import Finding, Findings, Invariant, InvariantState, Severity, ordered
 from tasks.ektron.rules.generated import GENERATED_RULES
 from tasks.ektron.rules.install import INSTALL_RULES
 from tasks.ektron.rules.readiness import READINESS_RULES
@@ -15,8 +15,8 @@ __all__ = [
     "Finding",
     "Findings",
     "Invariant",
+    "InvariantState",
     "Severity",
-    "Verdict",
     "judge",
     "judge_prerequisites",
     "judge_readiness",

@@ -4,7 +4,7 @@ import re
 
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts import NodeFacts
-from tasks.ektron.rules.findings import Invariant, Judged, Severity, Unsure, Wrong, each_node
+from tasks.ektron.rules.findings import Invariant, Judged, Severity, Unknown, Violated, each_node
 from tasks.ektron.wording import named
 
 __all__ = ["READINESS_RULES", "WINRM_LIMITS"]
@@ -25,21 +25,21 @@ WINRM_LIMITS = {
 
 def _powershell_fit(_: ClusterFacts, facts: NodeFacts) -> Judged:
     if facts.system is None:
-        return Unsure("the machine did not say which PowerShell it has")
+        return Unknown("the machine did not say which PowerShell it has")
     numbers = re.match(r"(\d+)\.(\d+)", facts.system.powershell)
     if numbers is None:
-        return Unsure(f"PowerShell calls itself {facts.system.powershell[:20]!r}")
+        return Unknown(f"PowerShell calls itself {facts.system.powershell[:20]!r}")
     if (int(numbers[1]), int(numbers[2])) < _OLDEST_POWERSHELL:
-        return Wrong(f"PowerShell is {facts.system.powershell}, 3.0 is the oldest that works")
+        return Violated(f"PowerShell is {facts.system.powershell}, 3.0 is the oldest that works")
     if facts.system.language_mode != "FullLanguage":
-        return Wrong(f"PowerShell's language mode is {facts.system.language_mode}")
+        return Violated(f"PowerShell's language mode is {facts.system.language_mode}")
     return None
 
 
 def _administrator(_: ClusterFacts, facts: NodeFacts) -> Judged:
     if facts.system is None:
-        return Unsure("the machine did not say which rights the account has")
-    return None if facts.system.admin else Wrong("the account is no administrator here")
+        return Unknown("the machine did not say which rights the account has")
+    return None if facts.system.admin else Violated("the account is no administrator here")
 
 
 def _disk_free(_: ClusterFacts, facts: NodeFacts) -> Judged:
@@ -51,26 +51,26 @@ def _disk_free(_: ClusterFacts, facts: NodeFacts) -> Judged:
         f"{name} has {free[name] // 2**20} MiB free" for name in wanted if free.get(name, _ENOUGH_BYTES) < _ENOUGH_BYTES
     ]
     if short:
-        return Wrong(f"{', '.join(short)}; {_ENOUGH_BYTES // 2**20} are wanted")
+        return Violated(f"{', '.join(short)}; {_ENOUGH_BYTES // 2**20} are wanted")
     unseen = [name for name in wanted if name not in free]
-    return Unsure(f"the free space of {named(unseen)} is not known") if unseen else None
+    return Unknown(f"the free space of {named(unseen)} is not known") if unseen else None
 
 
 def _files_writable(_: ClusterFacts, facts: NodeFacts) -> Judged:
     locked = [part.file.path for part in (facts.asset, facts.service_config, facts.web) if part.file.readonly]
-    return Wrong(f"read-only: {named(locked)}") if locked else None
+    return Violated(f"read-only: {named(locked)}") if locked else None
 
 
 def _limits(_: ClusterFacts, facts: NodeFacts) -> Judged:
     seen = facts.readiness
     if seen is None or not seen.limits:
-        return Unsure((seen.limits_problem if seen else "") or "WinRM's limits were not asked for")
+        return Unknown((seen.limits_problem if seen else "") or "WinRM's limits were not asked for")
     tight = [
         f"{name} is {seen.limits[name]}, at least {least} is wanted"
         for name, least in WINRM_LIMITS.items()
         if _below(seen.limits.get(name, ""), least)
     ]
-    return Wrong("; ".join(tight)) if tight else None
+    return Violated("; ".join(tight)) if tight else None
 
 
 def _below(value: str, least: int) -> bool:
@@ -80,10 +80,10 @@ def _below(value: str, least: int) -> bool:
 def _no_rivals(_: ClusterFacts, facts: NodeFacts) -> Judged:
     seen = facts.readiness
     if seen is None:
-        return Unsure("was not looked for")
+        return Unknown("was not looked for")
     if seen.rivals:
-        return Wrong(f"{named(seen.rivals)} may write the same files")
-    return Unsure(seen.rivals_problem) if seen.rivals_problem else None
+        return Violated(f"{named(seen.rivals)} may write the same files")
+    return Unknown(seen.rivals_problem) if seen.rivals_problem else None
 
 
 READINESS_RULES = (

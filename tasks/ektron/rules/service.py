@@ -3,7 +3,7 @@
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.editions import SYNC_PORT
 from tasks.ektron.facts import NodeFacts
-from tasks.ektron.rules.findings import Decision, Invariant, Judged, Severity, Unsure, Wrong, decided, each_node
+from tasks.ektron.rules.findings import Decision, Invariant, Judged, Severity, Unknown, Violated, decided, each_node
 from tasks.ektron.wording import named
 
 __all__ = ["REACH", "SERVICE_RULES"]
@@ -15,43 +15,43 @@ _OK = 200
 def _running(_: ClusterFacts, facts: NodeFacts) -> Judged:
     service = facts.service
     if not service.installed:
-        return Wrong(f"the service {service.name} is not installed")
-    return None if service.state == "running" else Wrong(f"the service is {service.state or 'in an unknown state'}")
+        return Violated(f"the service {service.name} is not installed")
+    return None if service.state == "running" else Violated(f"the service is {service.state or 'in an unknown state'}")
 
 
 def _starts_by_itself(_: ClusterFacts, facts: NodeFacts) -> Judged:
     kind = facts.service.start_type
     if not kind:
-        return Unsure("the service's start type is not known")
-    return None if kind.startswith("auto") else Wrong(f"the service's start type is {kind}")
+        return Unknown("the service's start type is not known")
+    return None if kind.startswith("auto") else Violated(f"the service's start type is {kind}")
 
 
 def _started_after_change(_: ClusterFacts, facts: NodeFacts) -> Judged:
     started, changed = facts.service.started, facts.newest_input
     if facts.service.state != "running":
-        return Unsure("the service does not run")
+        return Unknown("the service does not run")
     if started is None or changed is None:
-        return Unsure("when the service started or its files changed is not known")
+        return Unknown("when the service started or its files changed is not known")
     if started > changed:
         return None
-    return Wrong(f"the service started {started:%Y-%m-%d %H:%M:%S} UTC, {facts.newest_input_path} changed "
+    return Violated(f"the service started {started:%Y-%m-%d %H:%M:%S} UTC, {facts.newest_input_path} changed "
                  f"{changed:%Y-%m-%d %H:%M:%S} UTC")  # fmt: skip
 
 
 def _listening(_: ClusterFacts, facts: NodeFacts) -> Judged:
     listening = facts.probes.listening_8732
     if listening is None:
-        return Unsure("was not tried")
-    return None if listening else Wrong(f"nothing listens on port {SYNC_PORT}")
+        return Unknown("was not tried")
+    return None if listening else Violated(f"nothing listens on port {SYNC_PORT}")
 
 
 def _web_service(_: ClusterFacts, facts: NodeFacts) -> Judged:
     status = facts.probes.ws_status
     if status is None:
-        return Unsure("was not tried" if facts.web.ws_path else "web.config has no WSPath")
+        return Unknown("was not tried" if facts.web.ws_path else "web.config has no WSPath")
     if status == _OK:
         return None
-    return Wrong(f"WSPath answers with {status}" if status else "WSPath does not answer")
+    return Violated(f"WSPath answers with {status}" if status else "WSPath does not answer")
 
 
 def _reach(cluster: ClusterFacts) -> Decision:
@@ -85,7 +85,7 @@ def _untried(cluster: ClusterFacts) -> dict[str, str]:
 
 
 def _no_leftovers(_: ClusterFacts, facts: NodeFacts) -> Judged:
-    return Wrong(f"temporary files of an interrupted write: {named(facts.leftovers)}") if facts.leftovers else None
+    return Violated(f"temporary files of an interrupted write: {named(facts.leftovers)}") if facts.leftovers else None
 
 
 SERVICE_RULES = (

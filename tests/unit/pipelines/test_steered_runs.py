@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pipelines.reconcile import push_on, take_up
+from pipelines.reconcile import resume_stalled, take_up
 from pipelines.rollout import join_and_verify
 from pipelines.run.elapsed import Watch
 from pipelines.usecases import control, runs
@@ -65,7 +65,7 @@ def looked(site: Site, run: str, watch: Watch, seconds: float) -> float:
     begun = site.clock()
     while site.clock() - begun < seconds and site.store.run(run).state is not RunState.CONCLUDED:
         site.pass_by(1)
-        push_on(site.engine, run, watch)
+        resume_stalled(site.engine, run, watch)
     return site.clock() - begun
 
 
@@ -122,10 +122,10 @@ def test_a_paused_run_costs_nothing(site: Site) -> None:
     control.pause(site.engine, run)
     drained(site)
     watch = Watch(5, site.clock)
-    push_on(site.engine, run, watch)
+    resume_stalled(site.engine, run, watch)
     for _ in range(20):
         site.pass_by(RUN)
-        push_on(site.engine, run, watch)
+        resume_stalled(site.engine, run, watch)
         assert ([], {}) == (site.app.waiting, site.store.leases(run))
     assert site.store.run(run).state is RunState.RUNNING
     control.resume(site.engine, run)
@@ -142,7 +142,7 @@ def test_a_resumed_run_goes_on_at_once(site: Site, lost: bool) -> None:  # noqa:
     control.resume(site.engine, run)
     if lost:
         site.app.waiting.clear()
-        push_on(site.engine, run, Watch(5, site.clock))
+        resume_stalled(site.engine, run, Watch(5, site.clock))
     drained(site)
     assert {("S1", "esync.service_restart"), ("S2", "esync.service_restart")} <= {c[1:] for c in site.changes}
     assert len(site.changes) == len(set(site.changes))
@@ -190,9 +190,9 @@ def test_a_node_that_never_answers_does_not_hold_a_run_beyond_its_deadline(site:
     """The run's deadline holds to a few seconds, by the clock of who looks."""
     run = in_the_wave(site)
     watch = Watch(5, site.clock)
-    push_on(site.engine, run, watch)
+    resume_stalled(site.engine, run, watch)
     site.pass_by(RUN - 50)
-    push_on(site.engine, run, watch)
+    resume_stalled(site.engine, run, watch)
     stuck_in_config_edit(site, asking="read")
     assert 50 <= looked(site, run, watch, 200) <= 55
     record = site.store.run(run)
@@ -208,7 +208,7 @@ def test_a_node_that_never_answers_does_not_hold_the_others(site: Site) -> None:
     watch, begun = Watch(5, site.clock), site.clock()
     while site.store.run(run).turns[-1].name == "wave-1" and site.clock() - begun < 3 * STEP:
         site.pass_by(1)
-        push_on(site.engine, run, watch)
+        resume_stalled(site.engine, run, watch)
     failed = outcome(site, run, "S1", "config_edit")
     assert (Status.FAILED, Failure.TIMEOUT, "abandoned") == (failed.status, failed.failure, failed.slug)
     assert Status.SKIPPED is outcome(site, run, "S1", "service_restart").status

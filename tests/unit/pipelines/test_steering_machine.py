@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from pipelines.audit.bundle import bundle_of
 from pipelines.audit.check import check
-from pipelines.reconcile import push_on, take_up
+from pipelines.reconcile import resume_stalled, take_up
 from pipelines.rollout import join_and_verify
 from pipelines.run.elapsed import Watch
 from pipelines.usecases import control
@@ -159,7 +159,7 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
         """The reconciler looks."""
         self.watch.only(self.engine.store.active())
         for run in self.runs:  # not in the order of their ids, which are made up by chance
-            push_on(self.engine, run, self.watch)
+            resume_stalled(self.engine, run, self.watch)
 
     @rule()
     def elect(self) -> None:

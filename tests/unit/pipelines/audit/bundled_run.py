@@ -10,8 +10,8 @@ from pipelines.audit.bundle import MANIFEST, RUN, BundledRun, bundle_of, manifes
 from pipelines.engine import Engine
 from pipelines.usecases import runs
 from tasks.cluster import Cluster
+from tasks.documents import DIGESTS, OBSERVED, VERIFIED, FamilyDigests
 from tasks.ektron.facts import NodeFacts
-from tasks.material import DIGESTS, OBSERVED, VERIFIED, FamilyDigests
 from tasks.steering import CANCEL
 from tests.unit.tasks.ektron.joined import FOUR, HASHES, NOW, THUMBPRINT, joined_node
 from workers.records import Change, RunRecord, RunState, Status, StepOutcome, Turn

@@ -63,7 +63,7 @@ def test_the_reconciler_goes_on_with_the_others(engine: Engine, monkeypatch: pyt
         seen.append(given.store.run(run_id).id)
         return ""
 
-    monkeypatch.setattr(reconcile, "push_on", noted)
+    monkeypatch.setattr(reconcile, "resume_stalled", noted)
     for extra in ("aaa", "zzz"):
         engine.store.create(RunRecord(id=extra, cluster="shop", spec={}))
     Reconciler(engine, "w1").look()

@@ -7,10 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pydantic import BaseModel
 
 from pipelines.report.rows import Summary
-from pipelines.run.node_state import Standing
+from pipelines.run.node_state import NodeState
 from tasks.cluster import Cluster, Connection, Node, Role, Site
-from tasks.ektron.rules.findings import Finding, Findings, Severity, ordered
-from tasks.ektron.rules.findings import Verdict as Found
+from tasks.ektron.rules.findings import Finding, Findings, InvariantState, Severity, ordered
 from workers.errors import Failure
 from workers.records import Change, Event, Record, RunRecord, RunState, Status, StepOutcome, Turn, Verdict
 
@@ -38,7 +37,7 @@ class Result(Record):
     step: str = ""
     about: str = ""
     by_batch: bool = False
-    standing: Standing | None = None
+    standing: NodeState | None = None
     now: str = ""
 
 
@@ -209,10 +208,10 @@ def _result(node: str, outcomes: Sequence[StepOutcome]) -> Result:
         return Result(
             node=node, status=ended.status, reason=ended.message, file=ended.file, remedy=ended.remedy,
             slug=ended.slug, step=ended.step, failure=ended.failure, about=ended.about,
-            standing=Standing.UNTOUCHED, now="untouched: this run changed nothing here",
+            standing=NodeState.UNTOUCHED, now="untouched: this run changed nothing here",
         )  # fmt: skip
     changed = Result(
-        node=node, status=Status.CHANGED, standing=Standing.DONE, now="done: everything the plan asked for"
+        node=node, status=Status.CHANGED, standing=NodeState.DONE, now="done: everything the plan asked for"
     )
     return changed if any(o.changes for o in own) else Result(node=node, status=Status.UNCHANGED)
 
@@ -220,16 +219,23 @@ def _result(node: str, outcomes: Sequence[StepOutcome]) -> Result:
 def _findings(failed: Sequence[str]) -> Findings:
     names = ["version.same-build", "site.same-path", "keys.complete", "family.complete", "service.running"]
     said = "Something holds on every node."
-    found = [Finding(invariant=n, verdict=Found.PROVEN, evidence="on all nodes", statement=said) for n in names]
+    found = [
+        Finding(invariant=n, verdict=InvariantState.PROVEN, evidence="on all nodes", statement=said) for n in names
+    ]
     if failed:
         evidence = f"{', '.join(failed)}: LoadBalanced is 0"
         told = Finding(
             invariant="config.asset-load-balanced", statement="AssetManagement.config says LoadBalanced on every node.",
-            verdict=Found.REFUTED, nodes=tuple(failed), evidence=evidence, remedy=REMEDY,
+            verdict=InvariantState.REFUTED, nodes=tuple(failed), evidence=evidence, remedy=REMEDY,
         )  # fmt: skip
         found.append(told)
-    weak = Finding(invariant="family.weak-key", verdict=Found.REFUTED, severity=Severity.WARNING, evidence="1024 bits")
-    found += [weak, Finding(invariant="site.wspath-answers", verdict=Found.UNKNOWN, evidence="no answer in 10 s")]
+    weak = Finding(
+        invariant="family.weak-key", verdict=InvariantState.REFUTED, severity=Severity.WARNING, evidence="1024 bits"
+    )
+    found += [
+        weak,
+        Finding(invariant="site.wspath-answers", verdict=InvariantState.UNKNOWN, evidence="no answer in 10 s"),
+    ]
     return ordered(found)
 
 

@@ -23,7 +23,7 @@ from pipelines.report.knowledge_text import explanation_lines
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.text import to_text
 from pipelines.run.plan import NodePlan, Plan
-from pipelines.run.progress import Board
+from pipelines.run.progress import Progress
 from pipelines.usecases.runs import Asked
 from pipelines.usecases.status import row_of
 from tasks.ektron.rules.explain import Answer, Explanation
@@ -122,9 +122,9 @@ def test_the_live_view_is_clean() -> None:
     made = hostile()
     for event in made.events:
         innocent(line(made.record, event))
-    board = Board(made.record)
-    board.take(made.record, made.events)
-    shown = on_console(lambda console: console.print(draw(board, console, ATTACK.replace("\n", " "))))
+    progress = Progress(made.record)
+    progress.take(made.record, made.events)
+    shown = on_console(lambda console: console.print(draw(progress, console, ATTACK.replace("\n", " "))))
     innocent(shown)
 
 

@@ -13,8 +13,7 @@ from pipelines.report.html import to_html
 from pipelines.report.rows import Report
 from pipelines.report.styles import MARKS, TONES
 from pipelines.report.text import duration, finding_lines, to_text
-from tasks.ektron.rules.findings import Finding, ordered
-from tasks.ektron.rules.findings import Verdict as Found
+from tasks.ektron.rules.findings import Finding, InvariantState, ordered
 from tests.unit.pipelines.report.sample_run import REMEDY, Sample, cluster_of, sample
 from workers.records import Status, Verdict
 
@@ -139,7 +138,7 @@ def test_findings_are_ordered_and_proven_ones_folded() -> None:
     assert len(page.xpath("//details[contains(summary, 'invariants proven')]//tr")) == 5
 
 
-def _finding(invariant: str, verdict: Found, node: str, **more: str) -> Finding:
+def _finding(invariant: str, verdict: InvariantState, node: str, **more: str) -> Finding:
     return Finding(invariant=invariant, verdict=verdict, nodes=(node,), evidence=more.pop("evidence", "seen"), **more)
 
 
@@ -147,14 +146,14 @@ def test_what_follows_from_one_failure_is_told_as_one_thing() -> None:
     """A silent node's unknowns, and what a rollout puts right on a failed one, are one entry each; the rest whole."""
     silent, heals = "S2: not seen", "run a rollout, or do it by hand"
     found = [
-        _finding("config.one", Found.REFUTED, "P2", remedy=heals),
-        _finding("config.two", Found.REFUTED, "P2", remedy="run a rollout"),
-        _finding("clock.skew", Found.REFUTED, "P2", remedy="set the clock"),
-        _finding("keys.one", Found.REFUTED, "P1", remedy=heals),
-        _finding("keys.two", Found.REFUTED, "P1", remedy=heals),
-        _finding("disk.one", Found.UNKNOWN, "S2", evidence=silent),
-        _finding("disk.two", Found.UNKNOWN, "S2", evidence=silent),
-        _finding("disk.own", Found.UNKNOWN, "S2", evidence="S2: no answer in 10 s"),
+        _finding("config.one", InvariantState.REFUTED, "P2", remedy=heals),
+        _finding("config.two", InvariantState.REFUTED, "P2", remedy="run a rollout"),
+        _finding("clock.skew", InvariantState.REFUTED, "P2", remedy="set the clock"),
+        _finding("keys.one", InvariantState.REFUTED, "P1", remedy=heals),
+        _finding("keys.two", InvariantState.REFUTED, "P1", remedy=heals),
+        _finding("disk.one", InvariantState.UNKNOWN, "S2", evidence=silent),
+        _finding("disk.two", InvariantState.UNKNOWN, "S2", evidence=silent),
+        _finding("disk.own", InvariantState.UNKNOWN, "S2", evidence="S2: no answer in 10 s"),
     ]
     report = build(replace(sample(failed=["P2"], unreachable=["S2"]), findings=ordered(found)))
     told = "\n".join(finding_lines(report))

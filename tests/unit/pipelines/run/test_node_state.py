@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipelines.report.build import build
 from pipelines.report.text import to_text
 from pipelines.run.node_results import NodeResult
-from pipelines.run.node_state import STANDINGS, Stand, Standing, stand
+from pipelines.run.node_state import NODE_STATES, DescribedState, NodeState, stand
 from pipelines.run.plan import NodePlan
 from pipelines.usecases import runs as commands
 from tasks.ektron.facts import NodeFacts
@@ -56,7 +56,7 @@ def _plan(*, changes: bool, restart: bool) -> NodePlan:
     return NodePlan(node="P1", changes=wanted, restart="because" if restart else "", fingerprint="f")
 
 
-def _stand(way: Sequence[End], **more: NodePlan | None) -> Stand:
+def _stand(way: Sequence[End], **more: NodePlan | None) -> DescribedState:
     return stand(STEPS, {step: _outcome(step, end) for step, end in zip(STEPS, way, strict=False)}, **more)
 
 
@@ -72,18 +72,18 @@ def test_nothing_is_said_that_the_steps_did_not_do(way: tuple[End, ...], needed:
     changed = any(status is Status.CHANGED for status, _ in way)
     touched = [step for step, (_, begun) in zip(STEPS, way, strict=True) if begun]
     if touched:
-        assert now.standing is Standing.BROKEN_OFF
+        assert now.standing is NodeState.BROKEN_OFF
         assert touched[0] in now.sentence
     elif not changed:
-        assert now.standing in {Standing.RIGHT, Standing.UNTOUCHED}
-        assert (now.standing is Standing.RIGHT) == (len(done) == 3 or (needed is not None and needed.empty))
+        assert now.standing in {NodeState.RIGHT, NodeState.UNTOUCHED}
+        assert (now.standing is NodeState.RIGHT) == (len(done) == 3 or (needed is not None and needed.empty))
     elif len(done) == 3:
-        assert now.standing is Standing.DONE
+        assert now.standing is NodeState.DONE
     elif done == list(STEPS[:2]):
         owed = needed is None or bool(needed.restart)
-        assert now.standing is (Standing.RESTART_OWED if owed else Standing.DONE)
+        assert now.standing is (NodeState.RESTART_OWED if owed else NodeState.DONE)
     else:
-        assert now.standing is Standing.PARTLY
+        assert now.standing is NodeState.PARTLY
         assert all(step in now.sentence for step in STEPS)
 
 
@@ -94,63 +94,63 @@ def test_a_look_beats_what_the_steps_said(missing: NodePlan, way: tuple[End, ...
     changed = any(status is Status.CHANGED or touched for status, touched in way)
     now = _stand(way, missing=missing)
     if missing.empty:
-        assert now.standing is (Standing.DONE if changed else Standing.RIGHT)
+        assert now.standing is (NodeState.DONE if changed else NodeState.RIGHT)
     elif not missing.changes:
-        assert now.standing is Standing.RESTART_OWED
+        assert now.standing is NodeState.RESTART_OWED
         assert missing.restart in now.sentence
     else:
-        assert now.standing is (Standing.PARTLY if changed else Standing.UNTOUCHED)
+        assert now.standing is (NodeState.PARTLY if changed else NodeState.UNTOUCHED)
 
 
 def test_a_step_that_was_refused_its_first_file_changed_nothing() -> None:
     """Where all that was wanted is still missing and no step says that it changed anything, the node is untouched."""
     wanted = _plan(changes=True, restart=True)
-    assert Standing.UNTOUCHED is _stand([(Status.FAILED, True)], needed=wanted, missing=wanted).standing
+    assert NodeState.UNTOUCHED is _stand([(Status.FAILED, True)], needed=wanted, missing=wanted).standing
     fewer = wanted.model_copy(update={"changes": (*wanted.changes, Change(what="encodedValue", file="web.config"))})
-    assert Standing.PARTLY is _stand([(Status.FAILED, True)], needed=fewer, missing=wanted).standing
+    assert NodeState.PARTLY is _stand([(Status.FAILED, True)], needed=fewer, missing=wanted).standing
     taken_back = [(Status.CHANGED, False), (Status.FAILED, True)]
-    assert Standing.PARTLY is _stand(taken_back, needed=wanted, missing=wanted).standing
+    assert NodeState.PARTLY is _stand(taken_back, needed=wanted, missing=wanted).standing
 
 
 @pytest.mark.parametrize("length", [0, 1, 2])
 def test_a_step_without_an_outcome_is_under_way(length: int) -> None:
     """While a run goes on, the first step that has not ended is named."""
     now = _stand([(Status.CHANGED, False)] * length)
-    assert now == Stand(Standing.UNDER_WAY, f"under way: {STEPS[length]} runs, or waits for its turn")
+    assert now == DescribedState(NodeState.UNDER_WAY, f"under way: {STEPS[length]} runs, or waits for its turn")
 
 
 def test_a_node_that_had_no_turn_is_untouched() -> None:
     """Before its wave a node is untouched, or right where the plan wants nothing; an owed restart is not forgotten."""
-    assert stand((), {}).standing is Standing.UNTOUCHED
-    assert stand((), {}, needed=_plan(changes=False, restart=False)).standing is Standing.RIGHT
+    assert stand((), {}).standing is NodeState.UNTOUCHED
+    assert stand((), {}, needed=_plan(changes=False, restart=False)).standing is NodeState.RIGHT
     assert "still is: because" in stand((), {}, needed=_plan(changes=False, restart=True)).sentence
 
 
 @pytest.mark.parametrize(
     ("step", "end", "standing"),
     [
-        ("rollback", (Status.CHANGED, False), Standing.DONE),
-        ("rollback", (Status.FAILED, False), Standing.UNTOUCHED),
-        ("rollback", (Status.FAILED, True), Standing.BROKEN_OFF),
-        ("rollback", (Status.UNCHANGED, False), Standing.RIGHT),
-        ("cleanup", (Status.CHANGED, False), Standing.DONE),
+        ("rollback", (Status.CHANGED, False), NodeState.DONE),
+        ("rollback", (Status.FAILED, False), NodeState.UNTOUCHED),
+        ("rollback", (Status.FAILED, True), NodeState.BROKEN_OFF),
+        ("rollback", (Status.UNCHANGED, False), NodeState.RIGHT),
+        ("cleanup", (Status.CHANGED, False), NodeState.DONE),
     ],
 )
-def test_undoing_is_told_alike(step: str, end: End, standing: Standing) -> None:
+def test_undoing_is_told_alike(step: str, end: End, standing: NodeState) -> None:
     """A rollback and a cleanup have one step that changes a node."""
     assert standing is stand((step,), {step: _outcome(step, end)}).standing
 
 
 def test_every_standing_has_its_place() -> None:
     """The order in which standings are shown has each of them once."""
-    assert sorted(Standing) == sorted(STANDINGS)
+    assert sorted(NodeState) == sorted(NODE_STATES)
 
 
 def test_the_operators_page_names_every_standing() -> None:
     """docs/operating.md says what each standing means."""
     page = (DOCS / "operating.md").read_text("utf-8")
     section = page.partition("## How a node stands")[2].partition("\n## ")[0]
-    assert sorted(Standing) == sorted(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
+    assert sorted(NodeState) == sorted(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
 
 
 def _needing(facts: NodeFacts) -> NodeFacts:
@@ -169,10 +169,10 @@ def test_a_cancelled_run_says_what_is_true_of_each_node() -> None:
         cancel_in="wave-1",
     )
     assert {
-        "S1": Standing.DONE,
-        "S2": Standing.RESTART_OWED,
-        "P1": Standing.UNTOUCHED,
-        "P2": Standing.UNTOUCHED,
+        "S1": NodeState.DONE,
+        "S2": NodeState.RESTART_OWED,
+        "P1": NodeState.UNTOUCHED,
+        "P2": NodeState.UNTOUCHED,
     } == {node: result.standing for node, result in _results(run).items()}
     text = to_text(build(commands.summary(run.engine, run.id)))
     assert "how the nodes stand now:\n  S2: every file is in place, the restart is owed" in text
@@ -185,9 +185,9 @@ def test_a_failed_node_is_judged_by_the_last_look() -> None:
     """A node that failed in a step is told by what the verification saw there, not by what the step had said."""
     everybody = dict.fromkeys(("S1", "S2", "P1", "P2"), _needing)
     healed = MadeUpRun(before=everybody, ends={("P1", "cert_copy"): Status.FAILED})
-    assert Standing.DONE is _results(healed)["P1"].standing
+    assert NodeState.DONE is _results(healed)["P1"].standing
     left = MadeUpRun(before=everybody, after={"P1": _needing}, ends={("P1", "cert_copy"): Status.FAILED})
-    assert Standing.PARTLY is _results(left)["P1"].standing
+    assert NodeState.PARTLY is _results(left)["P1"].standing
     assert "LoadBalanced" in _results(left)["P1"].now
 
 

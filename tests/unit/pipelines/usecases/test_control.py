@@ -8,7 +8,7 @@ from celery import Celery
 
 from pipelines.cli.console import goes_on, run_named
 from pipelines.engine import Engine
-from pipelines.reconcile import push_on
+from pipelines.reconcile import resume_stalled
 from pipelines.rollout import LOCK_TTL, begin
 from pipelines.usecases import control
 from pipelines.usecases import rollback as undoing
@@ -143,7 +143,7 @@ def test_a_run_whose_lock_lapsed_waits_for_the_one_that_took_it(engine: Engine) 
     fresh(engine, "forgotten")
     engine.store.lock_cluster("shop", fresh(engine, "other").id, LOCK_TTL)
     patient = Engine(Settings(stall_after=0.01), engine.store, engine.vault, engine.app)
-    assert push_on(patient, "forgotten") == ""
+    assert resume_stalled(patient, "forgotten") == ""
     assert engine.store.run("forgotten").state is RunState.CREATED
 
 

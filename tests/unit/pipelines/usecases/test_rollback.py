@@ -13,11 +13,11 @@ from pipelines.report.html import to_html
 from pipelines.report.text import to_text
 from pipelines.rollout import KINDS, decided, following
 from pipelines.run.kinds import LOOKING
-from pipelines.run.progress import Board, columns_of
-from pipelines.run.snapshot import Stop, View
+from pipelines.run.progress import Progress, columns_of
+from pipelines.run.snapshot import Snapshot, Stop
 from pipelines.usecases.runs import summary_of
 from tasks.celery_tasks import STEPS
-from tasks.material import Material
+from tasks.documents import RunDocuments
 from tasks.undo.plan import CHANGED_SINCE
 from tests.unit.pipelines.report.sample_run import T0, cluster_of
 from workers.records import Change, Event, RunRecord, RunState, Status, StepOutcome, Turn, Verdict
@@ -50,7 +50,7 @@ def on(node: str, step: str, **fields: object) -> Does:
     return lambda there, that: fields if (there, that) == (node, step) else well(there, that)
 
 
-def run_of(kind: str, does: Does, only: tuple[str, ...] = ()) -> tuple[View, tuple[Turn, ...]]:
+def run_of(kind: str, does: Does, only: tuple[str, ...] = ()) -> tuple[Snapshot, tuple[Turn, ...]]:
     """A run through all its turns, each step coming to what `does` says."""
     cluster, store = cluster_of(), MemoryStore()
     record = RunRecord(
@@ -64,10 +64,10 @@ def run_of(kind: str, does: Does, only: tuple[str, ...] = ()) -> tuple[View, tup
     )
     store.create(record)
 
-    def view() -> View:
-        return View(record, store, Material(store, Vault(store, None), record.id))
+    def snapshot() -> Snapshot:
+        return Snapshot(record, store, RunDocuments(store, Vault(store, None), record.id))
 
-    step = following(view())
+    step = following(snapshot())
     while isinstance(step, Turn):
         number = len(record.turns)
         record = record.model_copy(update={"turns": (*record.turns, step)})
@@ -79,8 +79,8 @@ def run_of(kind: str, does: Does, only: tuple[str, ...] = ()) -> tuple[View, tup
                     | does(node, name)
                 )
                 store.record(made, 0)
-        decision = decided(view(), step)
-        step = decision if isinstance(decision, Stop) else following(view())
+        decision = decided(snapshot(), step)
+        step = decision if isinstance(decision, Stop) else following(snapshot())
     update = {
         "verdict": step.verdict,
         "summary": step.summary,
@@ -88,7 +88,7 @@ def run_of(kind: str, does: Does, only: tuple[str, ...] = ()) -> tuple[View, tup
         "ended": T0 + timedelta(60),
     }
     record = record.model_copy(update=update)
-    return view(), record.turns
+    return snapshot(), record.turns
 
 
 def names(turns: tuple[Turn, ...]) -> list[tuple[str, tuple[str, ...]]]:
@@ -104,23 +104,23 @@ def test_every_step_of_every_kind_is_registered() -> None:
 
 def test_all_nodes_go_together_after_one_was_tried() -> None:
     """One logon first, then everybody is looked at, restored, and compared."""
-    view, turns = run_of("rollback", well)
+    snapshot, turns = run_of("rollback", well)
     assert [
         ("canary", ("S1",)),
         ("observe", ("S2", "P1", "P2")),
         ("rollback", ("S1", "S2", "P1", "P2")),
         ("verify", ("S1", "S2", "P1", "P2")),
     ] == names(turns)
-    assert (Verdict.RESTORED, 0) == (view.record.verdict, Verdict.RESTORED.exit_code)
-    assert "4 nodes are as before run first" in view.record.summary
+    assert (Verdict.RESTORED, 0) == (snapshot.record.verdict, Verdict.RESTORED.exit_code)
+    assert "4 nodes are as before run first" in snapshot.record.summary
 
 
 def test_only_the_chosen_nodes_are_touched() -> None:
     """A rollback of one node logs on to no other, and the others have an outcome with a reason."""
-    view, turns = run_of("rollback", well, only=("P2",))
+    snapshot, turns = run_of("rollback", well, only=("P2",))
     assert {"P2"} == {node for turn in turns for node in turn.nodes}
-    assert Verdict.RESTORED is view.record.verdict
-    results = {result.node: result for result in summary_of(view).nodes}
+    assert Verdict.RESTORED is snapshot.record.verdict
+    results = {result.node: result for result in summary_of(snapshot).nodes}
     assert (Status.CHANGED, Status.SKIPPED) == (results["P2"].status, results["S1"].status)
     assert results["S1"].reason
 
@@ -139,43 +139,43 @@ def test_one_bad_node_keeps_no_other_from_being_restored(
     step: str, fields: dict[str, object], expected: Verdict
 ) -> None:
     """It is left out from there on and named in the verdict; all others are restored and compared."""
-    view, turns = run_of("rollback", on("P1", step, **fields))
-    assert expected is view.record.verdict
-    assert "P1" in view.record.summary
-    assert "3 of 4 are done" in view.record.summary
+    snapshot, turns = run_of("rollback", on("P1", step, **fields))
+    assert expected is snapshot.record.verdict
+    assert "P1" in snapshot.record.summary
+    assert "3 of 4 are done" in snapshot.record.summary
     assert ("S1", "S2", "P2") == turns[-1].nodes
 
 
 def test_a_refused_account_ends_it_at_the_canary() -> None:
     """Nobody else is asked to log on."""
-    view, turns = run_of(
+    snapshot, turns = run_of(
         "rollback", on("S1", "rollback_check", status=Status.FAILED, slug="logon_refused", message="no")
     )
     assert [("canary", ("S1",))] == names(turns)
-    assert Verdict.FAILED is view.record.verdict
+    assert Verdict.FAILED is snapshot.record.verdict
 
 
 @pytest.mark.parametrize("kind", ["rollback", "cleanup"])
 def test_nobody_answers(kind: str) -> None:
     """Some are tried one after the other, nothing is done, and the verdict says so."""
-    view, turns = run_of(kind, lambda _node, _step: {"status": Status.UNREACHABLE, "slug": "unreachable"})
+    snapshot, turns = run_of(kind, lambda _node, _step: {"status": Status.UNREACHABLE, "slug": "unreachable"})
     assert {"canary"} == {turn.stage for turn in turns}
-    assert Verdict.UNREACHABLE is view.record.verdict
+    assert Verdict.UNREACHABLE is snapshot.record.verdict
 
 
 def test_cleanup_goes_over_everybody_once() -> None:
     """One node first, the others together; clean when each has proven it."""
-    view, turns = run_of("cleanup", well)
+    snapshot, turns = run_of("cleanup", well)
     assert [("canary", ("S1",)), ("cleanup", ("S2", "P1", "P2"))] == names(turns)
-    assert (Verdict.CLEAN, 0) == (view.record.verdict, Verdict.CLEAN.exit_code)
-    view, _ = run_of("cleanup", on("S1", "cleanup", status=Status.FAILED, message="S1: still there"))
-    assert Verdict.FAILED is view.record.verdict
+    assert (Verdict.CLEAN, 0) == (snapshot.record.verdict, Verdict.CLEAN.exit_code)
+    snapshot, _ = run_of("cleanup", on("S1", "cleanup", status=Status.FAILED, message="S1: still there"))
+    assert Verdict.FAILED is snapshot.record.verdict
 
 
 def test_a_report_shows_the_difference() -> None:
     """What somebody changed since stands in text and page: what is there, and what would be."""
-    view, _ = run_of("rollback", on("P1", "rollback", **CONFLICT))
-    report = build(summary_of(view))
+    snapshot, _ = run_of("rollback", on("P1", "rollback", **CONFLICT))
+    report = build(summary_of(snapshot))
     text = to_text(report)
     assert "P1  web.config\n" in text
     assert "  - <a x='1' />\n  + <a />\n" in text
@@ -186,21 +186,21 @@ def test_a_report_shows_the_difference() -> None:
 @pytest.mark.parametrize(("kind", "expected"), [("rollback", ["look", "restore", "verify"]), ("cleanup", ["clean"])])
 def test_the_grid_has_the_columns_of_the_kind(kind: str, expected: list[str]) -> None:
     """Each step that ran has a cell below a heading, and the bars come to their end."""
-    view, turns = run_of(kind, on("P1", kind, status=Status.FAILED, message="no"))
-    board = Board(view.record)
-    board.take(
-        view.record,
+    snapshot, turns = run_of(kind, on("P1", kind, status=Status.FAILED, message="no"))
+    progress = Progress(snapshot.record)
+    progress.take(
+        snapshot.record,
         [
             Event(kind="step.ended", turn=o.turn, node=o.node, step=o.step, status=o.status, message=o.message)
-            for o in view.outcomes
+            for o in snapshot.outcomes
         ],
     )
     assert expected == list(columns_of(kind).values())
-    assert {column for _, column in board.cells} == set(columns_of(kind))
-    assert {Status.FAILED: 1, Status.CHANGED: 3} == board.counts()
-    assert all(board.done(turn.nodes, turn.name) == len(turn.nodes) for turn in turns)
+    assert {column for _, column in progress.cells} == set(columns_of(kind))
+    assert {Status.FAILED: 1, Status.CHANGED: 3} == progress.counts()
+    assert all(progress.done(turn.nodes, turn.name) == len(turn.nodes) for turn in turns)
     screen = io.StringIO()
     Console(file=screen, width=120, force_terminal=True, color_system=None).print(
-        draw(board, Console(file=screen, width=120, height=40))
+        draw(progress, Console(file=screen, width=120, height=40))
     )
     assert all(heading in screen.getvalue() for heading in expected)

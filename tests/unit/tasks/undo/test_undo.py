@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.undo.plan import FOLDER, Deed, Line, Seen, Undo, outside, read_manifest, traces_of, undo
+from tasks.undo.plan import FOLDER, ActionKind, Line, Seen, Undo, histories_of, outside, read_manifest, undo
 from tests.places import CASE_FOLDERS
 from workers.errors import NodeRefused
 
@@ -48,7 +48,7 @@ def test_case(name: str) -> None:
     """Actions in order, disputes, what is right already and what stays are those of the case."""
     case = json.loads((CASES / f"{name}.json").read_text("ascii"))
     seen = {path: seen_of(value) for path, value in case["now"].items()}
-    found = undo(traces_of(read_manifest(manifest_of(case["manifest"]))), seen, force=case["force"])
+    found = undo(histories_of(read_manifest(manifest_of(case["manifest"]))), seen, force=case["force"])
     actions = [[a.deed.value, a.path, a.expect, a.before, a.kept] for a in found.actions]
     wanted = case["wanted"]
     assert [
@@ -97,9 +97,9 @@ class Machine:
 
     def undone(self, *, force: bool = False) -> Undo:
         """What the undo says now."""
-        traces = traces_of(self.lines)
-        seen = {trace.path: Seen(self.tree.get(trace.path), self.names(trace.path)) for trace in traces}
-        return undo(traces, seen, force=force)
+        histories = histories_of(self.lines)
+        seen = {trace.path: Seen(self.tree.get(trace.path), self.names(trace.path)) for trace in histories}
+        return undo(histories, seen, force=force)
 
     def apply(self, found: Undo, limit: int | None = None) -> None:
         """Does it, and refuses what a file system would refuse."""
@@ -107,10 +107,10 @@ class Machine:
             parent = action.path.rpartition("\\")[0]
             assert self.tree.get(action.path) == action.expect
             assert parent == "C:" or self.tree.get(parent) == FOLDER
-            if action.deed is Deed.REMOVE:
+            if action.deed is ActionKind.REMOVE:
                 assert action.expect != FOLDER or not self.names(action.path)
                 self.put(action.path, None)
-            elif action.deed is Deed.MAKE:
+            elif action.deed is ActionKind.MAKE:
                 self.put(action.path, FOLDER)
             else:
                 assert action.before == self.kept[action.kept]
@@ -234,5 +234,5 @@ def test_a_line_that_is_none_is_refused(line: str) -> None:
 )
 def test_a_manifest_leads_nowhere_else(path: str, *, allowed: bool) -> None:
     """Whatever a manifest names, only paths in the folders that runs write to are ever undone."""
-    traces = traces_of([Line(path, None, "a" * 64)])
-    assert (() if allowed else (path,)) == outside(traces, [r"C:\site", r"C:\service"])
+    histories = histories_of([Line(path, None, "a" * 64)])
+    assert (() if allowed else (path,)) == outside(histories, [r"C:\site", r"C:\service"])

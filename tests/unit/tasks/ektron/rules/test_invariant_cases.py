@@ -13,7 +13,7 @@ import pytest
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts import NodeFacts
 from tasks.ektron.rules.explain import explain
-from tasks.ektron.rules.findings import Findings, Verdict
+from tasks.ektron.rules.findings import Findings, InvariantState
 from tasks.ektron.rules.invariants import judge, judge_readiness
 from tests.places import CASE_FOLDERS
 from tests.unit.tasks.ektron.joined import FOUR, changed, joined_cluster
@@ -50,7 +50,7 @@ def stored(cluster: ClusterFacts) -> ClusterFacts:
     )
 
 
-def with_verdict(findings: Findings, verdict: Verdict) -> dict[str, list[str]]:
+def with_verdict(findings: Findings, verdict: InvariantState) -> dict[str, list[str]]:
     """Invariant -> nodes."""
     return {f.invariant: list(f.nodes) for f in findings.findings if f.verdict is verdict}
 
@@ -62,8 +62,8 @@ def test_case(path: Path) -> None:
     decide = judge_readiness if case.get("rules") == "readiness" else judge
     cluster = cluster_of(case)
     findings = decide(cluster)
-    assert case["refuted"] == with_verdict(findings, Verdict.REFUTED)
-    unknown = with_verdict(findings, Verdict.UNKNOWN)
+    assert case["refuted"] == with_verdict(findings, InvariantState.REFUTED)
+    unknown = with_verdict(findings, InvariantState.UNKNOWN)
     expected = case.get("unknown", {})
     assert expected == {invariant: nodes for invariant, nodes in unknown.items() if invariant in expected}
     if not case.get("unseen") and not expected:

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from tasks.ektron.cluster_facts import ClusterFacts
-from tasks.ektron.rules.findings import Severity, Verdict
+from tasks.ektron.rules.findings import InvariantState, Severity
 from tasks.ektron.rules.invariants import INVARIANTS, Findings, judge, judge_prerequisites
 from tests.unit.tasks.ektron.joined import (
     FOUR,
@@ -51,7 +51,7 @@ DESIGNED = [
 
 def refuted(findings: Findings) -> dict[str, tuple[str, ...]]:
     """Ids of what was refuted, with the counter-examples."""
-    return {f.invariant: f.nodes for f in findings.findings if f.verdict is Verdict.REFUTED}
+    return {f.invariant: f.nodes for f in findings.findings if f.verdict is InvariantState.REFUTED}
 
 
 def test_every_designed_rule_is_there_once() -> None:
@@ -64,7 +64,7 @@ def test_every_designed_rule_is_there_once() -> None:
 def test_a_joined_cluster_proves_everything() -> None:
     """Nothing is refuted and nothing unknown when all is as it should be."""
     findings = judge(joined_cluster())
-    assert {f.invariant: f.evidence for f in findings.findings if f.verdict is not Verdict.PROVEN} == {}
+    assert {f.invariant: f.evidence for f in findings.findings if f.verdict is not InvariantState.PROVEN} == {}
 
 
 @pytest.mark.parametrize("name", BREAKAGES)
@@ -81,7 +81,7 @@ def test_every_refutation_says_why_and_what_to_do(name: str) -> None:
     node, breakage, _ = BREAKAGES[name]
     findings = judge(broken(node, breakage))
     for finding in findings.findings:
-        if finding.verdict is Verdict.REFUTED:
+        if finding.verdict is InvariantState.REFUTED:
             assert node in finding.evidence
             assert finding.remedy
 
@@ -100,7 +100,7 @@ def test_a_silent_node_leaves_rules_open() -> None:
     findings = judge(cluster)
     assert refuted(findings) == {}
     finding = findings.of("config.asset-load-balanced")
-    assert finding.verdict is Verdict.UNKNOWN
+    assert finding.verdict is InvariantState.UNKNOWN
     assert finding.nodes == ("P2",)
     assert "no answer in 10 s" in finding.evidence
 
@@ -111,7 +111,7 @@ def test_a_counter_example_outweighs_a_silent_node() -> None:
     seen = {name: facts for name, facts in whole.seen.items() if name != "P2"}
     findings = judge(ClusterFacts(nodes=FOUR, origin="S1", seen=seen, family=HASHES, family_thumbprint=THUMBPRINT))
     assert findings.of("config.asset-load-balanced").nodes == ("P1",)
-    assert findings.of("config.asset-load-balanced").verdict is Verdict.REFUTED
+    assert findings.of("config.asset-load-balanced").verdict is InvariantState.REFUTED
 
 
 def test_a_port_nobody_reaches_names_its_owner() -> None:
@@ -128,7 +128,7 @@ def test_what_was_not_tried_is_unknown() -> None:
     for node in FOUR:
         cluster = broken(node, field(probes={}), cluster)
     findings = judge(cluster)
-    unknown = {f.invariant for f in findings.findings if f.verdict is Verdict.UNKNOWN}
+    unknown = {f.invariant for f in findings.findings if f.verdict is InvariantState.UNKNOWN}
     assert unknown == {"service.listening-8732", "network.reach-8732-all-pairs", "site.wspath-answers"}
 
 
@@ -192,7 +192,7 @@ def test_warnings_are_not_errors() -> None:
 def test_a_service_file_version_of_its_generation_says_nothing() -> None:
     """FileVersion 3.0.0.0 is not taken for a build older than the site's; the answer is unknown."""
     cluster = broken("P1", field(service_config__install_version=None, binaries=OLD_EXE))
-    assert judge(cluster).of("version.service-newer-or-equal").verdict is Verdict.UNKNOWN
+    assert judge(cluster).of("version.service-newer-or-equal").verdict is InvariantState.UNKNOWN
 
 
 def test_a_thousand_nodes_are_judged_in_two_seconds() -> None:

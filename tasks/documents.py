@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from workers.secrets.vault import Vault
     from workers.store import RunStore
 
-__all__ = ["DIGESTS", "OBSERVED", "PLANNED", "VERIFIED", "FamilyDigests", "Material"]
+__all__ = ["DIGESTS", "OBSERVED", "PLANNED", "VERIFIED", "FamilyDigests", "RunDocuments"]
 
 OBSERVED = "observed"  #: document kind: facts the plan is made from
 PLANNED = "planned"  #: document kind: facts a plan was made from that was saved before this run
@@ -36,7 +36,7 @@ class FamilyDigests(Record):
         return cls(hashes=family.hashes, sizes=sizes, thumbprint=family.thumbprint)
 
 
-class Material:
+class RunDocuments:
     """One run's shelf in the store. Certificate material lies there sealed, everything else as JSON."""
 
     def __init__(self, store: "RunStore", vault: "Vault", run_id: str) -> None:
@@ -44,9 +44,9 @@ class Material:
         self._vault = vault
         self._run = run_id
 
-    def of(self, run_id: str) -> "Material":
+    def of(self, run_id: str) -> "RunDocuments":
         """Another run's shelf."""
-        return Material(self._store, self._vault, run_id)
+        return RunDocuments(self._store, self._vault, run_id)
 
     def outcomes(self, node: str) -> tuple[StepOutcome, ...]:
         """What the run's steps did to a node so far."""

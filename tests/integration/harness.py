@@ -24,7 +24,7 @@ from workers.redis.embedded import EmbeddedBroker
 from workers.secrets.vault import new_seal_key
 from workers.settings import Secret, Settings
 
-__all__ = ["FOUR", "SITE", "Rig", "cluster_of", "four_servers", "on_disk", "rig_at", "steps_of"]
+__all__ = ["FOUR", "SITE", "Harness", "cluster_of", "four_servers", "on_disk", "rig_at", "steps_of"]
 
 #: Short times, so that a test of a recovery takes seconds.
 QUICK = {
@@ -76,7 +76,7 @@ def on_disk(lab: LabProcess, node: str, path: str) -> Path:
 
 
 @dataclass
-class Rig:
+class Harness:
     """A broker, a worker, and the engine to ask them with."""
 
     engine: Engine
@@ -165,7 +165,7 @@ def steps_of(summary: RunSummary, node: str) -> dict[str, StepOutcome]:
 
 
 @contextmanager
-def rig_at(folder: Path, *, worker: bool = True, **environment: str) -> Iterator[Rig]:
+def rig_at(folder: Path, *, worker: bool = True, **environment: str) -> Iterator[Harness]:
     """Everything started, everything ended."""
     with ExitStack() as stack:
         broker = stack.enter_context(EmbeddedBroker(folder / "broker"))
@@ -178,8 +178,8 @@ def rig_at(folder: Path, *, worker: bool = True, **environment: str) -> Iterator
             **environment,
         }
         settings = Settings(broker_url=Secret(broker.url.reveal()), seal_key=key, state=folder / "state")
-        rig = Rig(connect_engine(settings), env, folder, broker.pid, broker, _stack=stack)
-        stack.callback(rig.end_worker)
+        harness = Harness(connect_engine(settings), env, folder, broker.pid, broker, _stack=stack)
+        stack.callback(harness.end_worker)
         if worker:
-            rig.start_worker()
-        yield rig
+            harness.start_worker()
+        yield harness
