@@ -14,13 +14,15 @@ from celery.exceptions import Reject
 from celery.signals import worker_init, worker_ready, worker_shutdown
 from pydantic import ConfigDict, Field, ValidationError, validate_call
 
+from pipelines.coordinator import join_and_verify
 from pipelines.engine import Engine, connect_engine
 from pipelines.reconcile import Reconciler, take_up
-from pipelines.rollout import join_and_verify
+from pipelines.rollout import purpose_of
 from pipelines.usecases import runs
-from tasks.celery_tasks import STEPS, register_steps
+from tasks.celery_tasks import register_steps
 from tasks.execution.leases import LeaseKeeper
 from tasks.execution.runner import StepRunner
+from tasks.steps.registry import STEPS
 from workers.errors import EsyncError, InputRefused, RecordRefused, RunUnknown, StoreUnavailable
 from workers.host.open_files import raised, room_for
 from workers.logs import configure, logger
@@ -54,7 +56,9 @@ def process() -> _Process:
     room = room_for(app.conf.worker_concurrency, raised())
     sessions = SessionPool(idle=IDLE, most=room.sessions)
     leases = LeaseKeeper(engine.store, holder, engine.settings.lease)
-    runner = StepRunner(STEPS, store=engine.store, vault=engine.vault, sessions=sessions, leases=leases)
+    runner = StepRunner(
+        STEPS, purpose_of=purpose_of, store=engine.store, vault=engine.vault, sessions=sessions, leases=leases
+    )
     return _Process(sessions, leases, runner, Reconciler(engine, holder, upkeep=sessions.reap))
 
 

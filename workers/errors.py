@@ -145,8 +145,10 @@ class RecordRefused(EsyncError):
 
     slug = "record_refused"
 
-    def __init__(self, run: str, message: str) -> None:
-        remedy = "start a new run; give every worker and command the same ESYNC_SEAL_KEY, after a change as NEW,OLD"
+    def __init__(self, run: str, message: str, *, remedy: str = "") -> None:
+        remedy = remedy or (
+            "start a new run; give every worker and command the same ESYNC_SEAL_KEY, after a change as NEW,OLD"
+        )
         super().__init__(message, remedy=remedy)
         self.run = run
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pipelines.rollout import decided, following
-from pipelines.run import decisions as decide
+from pipelines.rollout import kind_of
 from pipelines.run.evidence import Evidence
-from pipelines.run.snapshot import FINDINGS, PLAN, Go, Snapshot, Stop
+from pipelines.run.snapshot import FINDINGS, PLAN, Snapshot, Stop
+from pipelines.run.transitions import Next, after, first
 from tasks.documents import PLANNED, RunDocuments
 from tasks.ektron.wording import counted
 from tasks.steering import CANCEL
@@ -42,7 +42,7 @@ def replay(record: RunRecord, outcomes: Iterable[StepOutcome], evidence: Evidenc
     again = _Again(record, tuple(outcomes), evidence)
     if record.verdict is Verdict.LOCKED and not record.turns:
         return again.ended(Stop(Verdict.LOCKED, record.summary))
-    step: Turn | Stop = following(again.snapshot())
+    step = again.begun()
     for turn in record.turns:
         if step != turn:
             raise BundleRefused(f"the evidence leads to {_named(step)}, where the run had {_named(turn)}")
@@ -64,6 +64,7 @@ class _Again:
         self.store = MemoryStore()
         self.record = self.store.create(record.model_copy(update=update))
         self.decisions = 0
+        self._kind = kind_of(record.kind, record.id)
         self._outcomes = outcomes
         for kind, documents in evidence.items():
             if kind != FINDINGS and (given or kind != PLAN):
@@ -74,8 +75,12 @@ class _Again:
         """As the store has it now."""
         return Snapshot(self.record, self.store, RunDocuments(self.store, Vault(self.store, None), self.record.id))
 
+    def begun(self) -> Turn | Stop:
+        """The first turn, or the end."""
+        return self._saved(first(self._kind, self.snapshot()))
+
     def take(self, turn: Turn) -> Turn | Stop:
-        """What comes after a turn."""
+        """What follows a turn."""
         self.record = self.record.model_copy(update={"turns": (*self.record.turns, turn)})
         for outcome in self._outcomes:
             if outcome.turn == turn.name:
@@ -84,14 +89,16 @@ class _Again:
         if missing := snapshot.unfinished(turn):
             raise BundleRefused(f"{turn.name} was decided without all outcomes of {', '.join(sorted(missing))}")
         self.decisions += 1
-        decision: Go | Stop = decide.cancelled(snapshot) or decided(snapshot, turn)
+        return self._saved(after(self._kind, snapshot, turn))
+
+    def _saved(self, decision: Next | Stop) -> Turn | Stop:
+        """What the coordinator would have saved, in the store of this replay."""
+        for document in decision.documents:
+            self.store.put(self.record.id, document.kind, document.name, document.text)
         if isinstance(decision, Stop):
             return decision
-        fingerprint = decision.plan_fingerprint or self.record.plan_fingerprint
-        self.record = self.record.model_copy(
-            update={"plan_fingerprint": fingerprint, "joined": (*self.record.joined, turn.name)}
-        )
-        return following(self.snapshot())
+        self.record = decision.snapshot.record
+        return decision.turn
 
     def ended(self, stop: Stop) -> Replay:
         """The end of the run."""

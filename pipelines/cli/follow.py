@@ -22,6 +22,7 @@ from pipelines.report.text import (
     totals_line,
     verdict_line,
 )
+from pipelines.rollout import kind_of
 from pipelines.usecases import runs
 from pipelines.usecases.plan_file import SavedPlan
 from tasks.cluster import Cluster
@@ -121,7 +122,8 @@ def _left(services: Running, run_id: str) -> str:
 def conclude(report: Report, people: Console) -> None:
     """What is known about the cluster, failures by cause with their remedies, totals, and the verdict as last line."""
     tone = TONES[Verdict(report.verdict)] if report.verdict else UNDER_WAY
-    asked = attestation_lines(report) if report.kind in {"verify", "doctor"} else iter(())
+    kind = kind_of(report.kind, report.run)
+    asked = attestation_lines(report) if kind.asks and kind.read_only else iter(())
     ends = (cause_lines(report), stand_lines(report), batch_lines(report))
     for lines in (finding_lines(report), asked, difference_lines(report), *ends):
         told = "\n".join(lines)

@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.report.styles import MARKS, TONES, UNDER_WAY, printable
-from pipelines.run.progress import Progress, columns_of
+from pipelines.rollout import kind_of
+from pipelines.run.progress import Progress
 from workers.errors import StoreUnavailable
 from workers.records import Event, RunRecord, RunState, Status, now
 from workers.store.port import RunStore
@@ -140,7 +141,7 @@ def _on_terminal(feed: Feed, console: Console, interval: float) -> RunRecord:
     with Live(console=console, get_renderable=picture, refresh_per_second=6, vertical_overflow="crop") as live:
         for glance in _looks(feed, interval, complain):
             trouble = trouble if glance.record.state is RunState.CREATED else ""
-            progress = progress or Progress(glance.record)
+            progress = progress or Progress(glance.record, kind_of(glance.record.kind, glance.record.id))
             progress.take(glance.record, glance.events)
         live.refresh()
     assert progress is not None  # noqa: S101 - there is a glance before the end
@@ -177,12 +178,12 @@ def _headline(progress: Progress, console: Console) -> Text:
 
 def _grid(progress: Progress, console: Console, nodes: list[str]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bright_black", show_edge=False)
-    columns = columns_of(progress.record.kind)
-    steps = sum(len(heading) + 2 for heading in columns.values())
+    columns = progress.kind.columns
+    steps = sum(len(heading) + 2 for heading in columns)
     widths = _widths(progress, nodes, console.width - steps - _REMARK)
     for heading, width in widths.items():
         table.add_column(heading, no_wrap=True, width=width, overflow="ellipsis")
-    for heading in columns.values():
+    for heading in columns:
         table.add_column(heading, justify="center", no_wrap=True, width=len(heading))
     taken = steps + sum(width + 2 for width in widths.values())
     table.add_column("", no_wrap=True, overflow="ellipsis", width=max(_REMARK, console.width - taken))
@@ -206,7 +207,7 @@ def _widths(progress: Progress, nodes: list[str], room: int) -> dict[str, int]:
     return widths
 
 
-def _cell(progress: Progress, console: Console, node: str, column: tuple[str, str]) -> Text:
+def _cell(progress: Progress, console: Console, node: str, column: str) -> Text:
     if (node, column) not in progress.cells:
         return Text(".", style="bright_black")
     status = progress.cells[node, column]

@@ -41,7 +41,8 @@ from pipelines.local import lab_faults
 from pipelines.local.services import Running, looking
 from pipelines.report.html import to_html
 from pipelines.report.styles import printable
-from pipelines.report.text import PARENT, duration, to_text
+from pipelines.report.text import duration, to_text
+from pipelines.rollout import kind_of
 from pipelines.usecases import runs as commands
 from pipelines.usecases.plan_file import is_plan, load_plan
 from pipelines.usecases.status import row_of
@@ -280,7 +281,7 @@ app.add_typer(knowledge.certs, name="certs")
 def _asked(record: RunRecord) -> str:
     """By whom, why, and what for."""
     why = f": {record.reason}" if record.reason else ""
-    what = f" [{PARENT.get(record.kind, 'after')} {record.parent}]" if record.parent else ""
+    what = f" [{kind_of(record.kind, record.id).parent} {record.parent}]" if record.parent else ""
     return printable(f"{record.who or '?'}{why}{what}")
 
 

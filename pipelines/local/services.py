@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.coordinator import introduced, steering
 from pipelines.engine import Engine, connect_engine
 from pipelines.local.processes import Child, Shield
 from pipelines.local.state import alone, forget, kept, private, remember, who_runs
 from pipelines.local.supervisor import Supervisor
-from pipelines.rollout import introduced, steering
-from pipelines.run.kinds import LOOKING
+from pipelines.rollout import kind_of
 from workers.errors import ClusterLocked, RecordRefused, RunUnknown, StoreUnavailable
 from workers.records import RunRecord
 from workers.redis.embedded import EmbeddedBroker, running
@@ -123,7 +123,7 @@ def _name_who_works_here(settings: Settings) -> None:
 
 
 def _refuse_beside(first: RunRecord) -> None:
-    if first.kind not in LOOKING:
+    if not kind_of(first.kind, first.id).read_only:
         remedy = f"{steering(first.id)}; `esync up` lets any number of commands work beside each other"
         raise ClusterLocked(f"{introduced(first)} works on cluster {first.cluster}", remedy=remedy)
 

@@ -19,6 +19,7 @@ from pipelines.report.rows import (
     Summary,
     TurnRow,
 )
+from pipelines.rollout import kind_of
 from pipelines.run.node_state import NODE_STATES, NodeState
 from tasks.cluster import Cluster, Role
 from tasks.ektron.rules.attestations import Attestation, attestations
@@ -40,7 +41,6 @@ WORST_FIRST = (
     Status.UNCHANGED,
 )
 _FINE = {Status.UNCHANGED, Status.CHANGED, Status.WOULD_CHANGE}
-_ASKING = {"rollout", "verify", "doctor"}  #: kinds of runs that judge the whole cluster
 _LONGEST = 10_000  #: characters of one text
 _NUMBERED = re.compile(r"(.*?)(\d+)")
 
@@ -87,7 +87,7 @@ def _built(summary: Summary) -> Report:
         turns=tuple(_turn_row(record, turn, summary.outcomes) for turn in record.turns),
         timings=_timings(summary.outcomes),
         nodes=rows,
-        attestations=_attestations(cluster) if record.kind in _ASKING else (),
+        attestations=_attestations(cluster) if kind_of(record.kind, record.id).asks else (),
     )
 
 
@@ -122,6 +122,7 @@ def _shortened(run: Sequence[str]) -> str:
 
 def _node_rows(summary: Summary) -> tuple[NodeRow, ...]:
     stages = {turn.name: turn.stage for turn in summary.record.turns}
+    numbered = {stage.name for stage in kind_of(summary.record.kind).stages if stage.numbered}
     of_node: dict[str, list[StepOutcome]] = {}
     for outcome in summary.outcomes:
         of_node.setdefault(outcome.node, []).append(outcome)
@@ -132,7 +133,7 @@ def _node_rows(summary: Summary) -> tuple[NodeRow, ...]:
             role=nodes[result.node].role.value,
             pool=nodes[result.node].pool,
             host=nodes[result.node].host,
-            wave=next((o.turn for o in of_node.get(result.node, ()) if stages.get(o.turn) == "wave"), ""),
+            wave=next((o.turn for o in of_node.get(result.node, ()) if stages.get(o.turn) in numbered), ""),
             status=result.status,
             slug=result.slug,
             failure=result.failure,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.report.rows import FindingRow, Report
+from pipelines.rollout import kind_of
 from workers.records import Status
 
 __all__ = ["Consequence", "before_the_run", "consequences"]
@@ -51,7 +52,8 @@ def consequences(report: Report) -> Sequence[Consequence]:
 
 def before_the_run(report: Report) -> bool:
     """Whether the findings are those a rollout set out with: it ended before it looked at the cluster again."""
-    return report.kind == "rollout" and not any(turn.stage == "verify" for turn in report.turns)
+    kind = kind_of(report.kind, report.run)
+    return kind.verifies and not kind.read_only and not any(turn.stage == kind.stages[-1].name for turn in report.turns)
 
 
 def _common(finding: FindingRow) -> tuple[str, ...]:

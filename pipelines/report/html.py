@@ -1,6 +1,6 @@
 """A report as one self-contained HTML page: no script, nothing loaded from anywhere, every text escaped."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -11,19 +11,12 @@ from pipelines.report.build import name_ranges
 from pipelines.report.findings import before_the_run, consequences
 from pipelines.report.rows import NodeRow, Report, StepRow
 from pipelines.report.styles import MARKS, TONES, UNDER_WAY
-from pipelines.report.text import PARENT, batch_lines, duration
+from pipelines.report.text import batch_lines, duration
+from pipelines.rollout import kind_of
+from pipelines.run.kinds import Kind
 from workers.records import Verdict
 
 __all__ = ["to_html"]
-
-#: stage -> heading of its columns in the grid
-STAGES: Mapping[str, str] = {
-    "look": "look",
-    "wave": "wave",
-    "rollback": "rollback",
-    "cleanup": "cleanup",
-    "verify": "verify",
-}
 
 
 def to_html(report: Report) -> str:
@@ -37,7 +30,7 @@ def to_html(report: Report) -> str:
         said=report.summary.removeprefix(f"{report.verdict}: "),
         columns=_columns(report),
         groups=_groups(report),
-        parent=PARENT.get(report.kind, "after").capitalize(),
+        kind=kind_of(report.kind, report.run),
         batch=" ".join(line.strip() for line in list(batch_lines(report))[1:]),
         changed=[node for node in report.nodes if node.changes],
         bars=_bars(report),
@@ -55,26 +48,27 @@ def _template() -> Template:
 
 
 def _columns(report: Report) -> list[tuple[str, list[str]]]:
-    """The grid's columns: for each kind of stage its steps. All waves share theirs; the rows say which wave."""
+    """The grid's columns: the steps of each group of stages. All waves share theirs; the rows say which wave."""
+    begun = {turn.stage for turn in report.turns}
     columns: dict[str, list[str]] = {}
-    for turn in report.turns:
-        steps = columns.setdefault(_column_stage(turn.stage), [])
-        steps += [step for step in turn.steps if step not in steps]
-    return [(stage, columns[stage]) for stage in STAGES if stage in columns]
+    for stage in kind_of(report.kind, report.run).stages:
+        if stage.name in begun:
+            steps = columns.setdefault(stage.group, [])
+            steps += [step.name for step in stage.steps if step.name not in steps]
+    return list(columns.items())
 
 
-def _column_stage(stage: str) -> str:
-    return stage if stage in STAGES else "look"
-
-
-def _cell(node: NodeRow, stage: str, step: str) -> StepRow | None:
+def _cell(kind: Kind, node: NodeRow, group: str, step: str) -> StepRow | None:
     """The last thing that happened in a cell of the grid."""
-    return next((s for s in reversed(node.steps) if s.step == step and _column_stage(s.stage) == stage), None)
+    stages = {stage.name for stage in kind.stages if stage.group == group}
+    return next((s for s in reversed(node.steps) if s.step == step and s.stage in stages), None)
 
 
 def _groups(report: Report) -> list[tuple[str, str, Sequence[NodeRow]]]:
     """The grid's rows: nodes by wave in the order of the waves, those in none at the end."""
-    waves = [turn.turn for turn in report.turns if turn.stage == "wave"]
+    kind = kind_of(report.kind, report.run)
+    numbered = {stage.name for stage in kind.stages if stage.numbered}
+    waves = [turn.turn for turn in report.turns if turn.stage in numbered]
     by_wave = {wave: [node for node in report.nodes if node.wave == wave] for wave in [*waves, ""]}
     others = "all nodes" if not waves else "in no wave"
     return [(wave or others, _pools(nodes), nodes) for wave, nodes in by_wave.items() if nodes]

@@ -8,6 +8,7 @@ from pipelines.report.build import name_ranges
 from pipelines.report.findings import Consequence, before_the_run, consequences
 from pipelines.report.rows import FindingRow, Report
 from pipelines.report.styles import printable
+from pipelines.rollout import kind_of
 from pipelines.run.node_state import NodeState
 from tasks.ektron.wording import counted
 from tasks.undo.plan import CHANGED_SINCE
@@ -26,7 +27,6 @@ __all__ = [
     "verdict_line",
 ]
 
-PARENT = {"rollout": "retries", "rollback": "undoes"}  #: what a kind of run does to the one it names as parent
 _WIDTH = 100
 _SHOWN = 8  #: nodes of one cause that are quoted
 _SAYS_ALL = {Verdict.JOINED, Verdict.RESTORED, Verdict.CLEAN}
@@ -136,7 +136,7 @@ def _head(report: Report) -> Iterator[str]:
     if report.reason:
         yield f"  reason   {printable(report.reason)}"
     if report.parent:
-        yield f"  {PARENT.get(report.kind, 'after'):<8} run {report.parent}"
+        yield f"  {kind_of(report.kind, report.run).parent:<8} run {report.parent}"
     if report.plan:
         yield f"  plan     {report.plan}"
 

@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from pipelines.run.abandoned import ABANDONED
 from pipelines.run.plan import Plan, make_plan, unwritable
-from pipelines.run.snapshot import FINDINGS, PLAN, Go, Snapshot, Stop
+from pipelines.run.snapshot import FINDINGS, PLAN, Document, Go, Snapshot, Stop
 from pipelines.run.verdict import cluster_facts, failures, those, verdict_of
 from tasks.cluster import Cluster
-from tasks.documents import OBSERVED, PLANNED, VERIFIED
+from tasks.documents import OBSERVED, PLANNED, VERIFIED, FamilyDigests
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts import NodeFacts
+from tasks.ektron.rules.findings import Findings
 from tasks.ektron.rules.invariants import judge, judge_prerequisites
 from tasks.ektron.wording import counted, named
 from tasks.execution.logons import account
@@ -100,6 +102,14 @@ def fit_and_planned(snapshot: Snapshot) -> Go | Stop:
     unfit = _unfit(snapshot, facts)
     if unfit is not None:
         return unfit
+    findings = judge_prerequisites(whole(snapshot, facts), origin_family_needed=False)
+    assessed = (Document(FINDINGS, "assess", findings.model_dump_json()),)
+    decision = _prerequisites_hold(findings) or _planned(snapshot, facts, family)
+    return replace(decision, documents=(*assessed, *decision.documents))
+
+
+def _planned(snapshot: Snapshot, facts: Mapping[str, NodeFacts], family: FamilyDigests | None) -> Go | Stop:
+    """The plan where every prerequisite holds; or why there is none, or why a saved one does not fit any more."""
     if family is None:
         return Stop(Verdict.STOPPED, gate(snapshot.cluster, facts[snapshot.cluster.node(snapshot.cluster.origin).name]))
     plan = _restricted(snapshot, make_plan(snapshot.cluster, facts, family))
@@ -107,8 +117,7 @@ def fit_and_planned(snapshot: Snapshot) -> Go | Stop:
         return Stop(Verdict.FAILED, f"{why}. Nothing was written anywhere")
     if snapshot.record.plan_fingerprint:
         return _still_fits(snapshot, plan)
-    snapshot.store.put(snapshot.record.id, PLAN, PLAN, plan.to_json())
-    return Go(plan.fingerprint)
+    return Go(plan, (Document(PLAN, PLAN, plan.to_json()),))
 
 
 def _unfit(snapshot: Snapshot, facts: Mapping[str, NodeFacts]) -> Stop | None:
@@ -123,8 +132,10 @@ def _unfit(snapshot: Snapshot, facts: Mapping[str, NodeFacts]) -> Stop | None:
     }
     if refused:
         return Stop(Verdict.FAILED, f"{failures(list(refused), refused)}. Nothing was written anywhere")
-    findings = judge_prerequisites(whole(snapshot, facts), origin_family_needed=False)
-    snapshot.store.put(snapshot.record.id, FINDINGS, "assess", findings.model_dump_json())
+    return None
+
+
+def _prerequisites_hold(findings: Findings) -> Stop | None:
     for finding in findings.refuted_errors:
         summary = f"{finding.invariant}: {finding.evidence} Nothing was written. {finding.remedy}"
         return Stop(Verdict.REFUTED, summary.strip())
@@ -143,11 +154,12 @@ def plan_shown(snapshot: Snapshot) -> Stop:
     decision = fit_and_planned(snapshot)
     if isinstance(decision, Stop):
         return decision
-    fresh = Snapshot(snapshot.record, snapshot.store, snapshot.documents)
-    totals = fresh.plan.totals if fresh.plan else "no node was seen"
-    if fresh.plan is not None and not fresh.plan.empty:
-        return Stop(Verdict.CHANGES_PENDING, totals)
-    return _left_out(snapshot.ended(), totals) or Stop(Verdict.NOTHING_TO_DO, totals)
+    plan = decision.plan or snapshot.plan
+    totals = plan.totals if plan else "no node was seen"
+    if plan is not None and not plan.empty:
+        return Stop(Verdict.CHANGES_PENDING, totals, decision.documents)
+    shown = _left_out(snapshot.ended(), totals) or Stop(Verdict.NOTHING_TO_DO, totals)
+    return replace(shown, documents=decision.documents)
 
 
 def _left_out(ended: Mapping[str, StepOutcome], totals: str) -> Stop | None:
@@ -224,8 +236,8 @@ def invariants_hold(snapshot: Snapshot) -> Stop:
     """The verdict over the whole cluster, by every invariant."""
     facts = snapshot.documents.all_facts(VERIFIED)
     findings = judge(whole(snapshot, facts))
-    snapshot.store.put(snapshot.record.id, FINDINGS, "verify", findings.model_dump_json())
-    return Stop(*verdict_of(snapshot.cluster.node_names, snapshot.ended(), findings))
+    verdict, summary = verdict_of(snapshot.cluster.node_names, snapshot.ended(), findings)
+    return Stop(verdict, summary, (Document(FINDINGS, "verify", findings.model_dump_json()),))
 
 
 def cancelled(snapshot: Snapshot) -> Stop | None:

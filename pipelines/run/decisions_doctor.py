@@ -1,9 +1,10 @@
 """What a run of kind `doctor` decides: who is looked at, and whether a rollout could begin. Writes nothing anywhere."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pipelines.run.decisions import gate, out_of_reach, whole
-from pipelines.run.snapshot import FINDINGS, Snapshot, Stop
+from pipelines.run.snapshot import FINDINGS, Document, Snapshot, Stop
 from pipelines.run.verdict import failures
 from tasks.documents import OBSERVED
 from tasks.ektron.rules.findings import Finding, Findings
@@ -25,7 +26,12 @@ def everybody_answering(snapshot: Snapshot) -> Sequence[str]:
 def ready(snapshot: Snapshot) -> Stop:
     """The verdict: what stands in the way first, then who did not answer, then the gate, then what nobody knows."""
     findings = _judged(snapshot)
-    snapshot.store.put(snapshot.record.id, FINDINGS, "assess", findings.model_dump_json())
+    return replace(
+        _concluded(snapshot, findings), documents=(Document(FINDINGS, "assess", findings.model_dump_json()),)
+    )
+
+
+def _concluded(snapshot: Snapshot, findings: Findings) -> Stop:
     lost = _lost(snapshot)
     failed = [node for node, outcome in lost.items() if outcome.status is not Status.UNREACHABLE]
     if failed:

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pipelines.run.plan import NodePlan
-from tasks.step import CLEANUP, ROLLBACK, SERVICE_RESTART
+from tasks.step import Step
 from workers.records import Status, StepOutcome
 
 __all__ = ["NODE_STATES", "DescribedState", "NodeState", "stand"]
 
 _DONE = {Status.CHANGED, Status.UNCHANGED}
-_IN_PLACE = {ROLLBACK: "restored: as before the run", CLEANUP: "clean: what had to go is gone"}
 
 
 class NodeState(StrEnum):
@@ -51,7 +50,7 @@ class DescribedState:
 
 
 def stand(
-    steps: Sequence[str],
+    steps: Sequence[Step],
     outcomes: Mapping[str, StepOutcome],
     *,
     needed: NodePlan | None = None,
@@ -69,11 +68,11 @@ def stand(
     begun = any(outcome.touched for outcome in outcomes.values())
     if missing is not None:
         return _as_seen(missing, changed=said or (begun and not _all_of(needed, missing)))
-    broken = next((step for step in steps if step in outcomes and outcomes[step].touched), "")
-    if broken:
+    broken = next((step for step in steps if step.name in outcomes and outcomes[step.name].touched), None)
+    if broken is not None:
         return _broken_off(broken)
-    left = [step for step in steps if step not in outcomes or outcomes[step].status not in _DONE]
-    waiting = [step for step in left if step not in outcomes]
+    left = [step for step in steps if step.name not in outcomes or outcomes[step.name].status not in _DONE]
+    waiting = [step.name for step in left if step.name not in outcomes]
     if waiting:
         return DescribedState(NodeState.UNDER_WAY, f"under way: {waiting[0]} runs, or waits for its turn")
     if not (said or begun):
@@ -104,12 +103,12 @@ def _all_of(needed: NodePlan | None, missing: NodePlan) -> bool:
     return needed is not None and (needed.changes, needed.files) == (missing.changes, missing.files)
 
 
-def _broken_off(step: str) -> DescribedState:
-    if step == SERVICE_RESTART:
+def _broken_off(step: Step) -> DescribedState:
+    if step.restarts:
         sentence = "every file is in place; the service may have been stopped or not come up, its restart stays owed"
-        return DescribedState(NodeState.BROKEN_OFF, f"broken off in {step}: {sentence}")
+        return DescribedState(NodeState.BROKEN_OFF, f"broken off in {step.name}: {sentence}")
     sentence = "some of what it changes may be changed; every file is whole, the old one or the new one"
-    return DescribedState(NodeState.BROKEN_OFF, f"broken off in {step}: {sentence}")
+    return DescribedState(NodeState.BROKEN_OFF, f"broken off in {step.name}: {sentence}")
 
 
 def _unchanged(needed: NodePlan | None, *, seen: bool) -> DescribedState:
@@ -120,11 +119,11 @@ def _unchanged(needed: NodePlan | None, *, seen: bool) -> DescribedState:
     return DescribedState(NodeState.UNTOUCHED, f"untouched: this run changed nothing here{besides}")
 
 
-def _changed(steps: Sequence[str], left: Sequence[str], needed: NodePlan | None) -> DescribedState:
-    restarts = needed is None or bool(needed.restart)
-    if not left or (list(left) == [SERVICE_RESTART] and not restarts):
-        return DescribedState(NodeState.DONE, _IN_PLACE.get(steps[-1], "done: everything the plan asked for"))
-    if list(left) == [SERVICE_RESTART]:
+def _changed(steps: Sequence[Step], left: Sequence[Step], needed: NodePlan | None) -> DescribedState:
+    only_restart = bool(left) and all(step.restarts for step in left)
+    if not left or (only_restart and needed is not None and not needed.restart):
+        return DescribedState(NodeState.DONE, steps[-1].completed)
+    if only_restart:
         return DescribedState(
             NodeState.RESTART_OWED,
             "every file is in place, the restart is owed: the service runs with what it read before",
@@ -135,5 +134,5 @@ def _changed(steps: Sequence[str], left: Sequence[str], needed: NodePlan | None)
     )
 
 
-def _those(steps: Sequence[str]) -> str:
-    return f"{' and '.join(steps)} {'is' if len(steps) == 1 else 'are'}"
+def _those(steps: Sequence[Step]) -> str:
+    return f"{' and '.join(step.name for step in steps)} {'is' if len(steps) == 1 else 'are'}"

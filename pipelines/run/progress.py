@@ -1,38 +1,15 @@
 """What a run looks like while it goes on, folded from its events. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 
+from pipelines.run.kinds import Kind, Stage
 from workers.records import Event, RunRecord, Status
 
-__all__ = ["COLUMNS", "Progress", "columns_of"]
+__all__ = ["Progress"]
 
-#: (kind of stage, step) -> heading: the columns of the grid, in order.
-COLUMNS: Mapping[tuple[str, str], str] = {
-    ("look", "install_check"): "look",
-    ("wave", "install_check"): "check",
-    ("wave", "config_edit"): "config",
-    ("wave", "cert_copy"): "certs",
-    ("wave", "service_restart"): "restart",
-    ("verify", "install_check"): "verify",
-}
-_UNDOING: Mapping[str, Mapping[tuple[str, str], str]] = {
-    "rollback": {
-        ("look", "rollback_check"): "look",
-        ("rollback", "rollback"): "restore",
-        ("verify", "rollback_check"): "verify",
-    },
-    "cleanup": {("cleanup", "cleanup"): "clean"},
-}
 _ENDS = {status for status in Status if status.ends_node}
-
-
-def columns_of(kind: str) -> Mapping[tuple[str, str], str]:
-    """The columns that a kind of run can fill."""
-    if kind in {"verify", "doctor"}:
-        return {column: heading for column, heading in COLUMNS.items() if column[0] != "wave"}
-    return _UNDOING.get(kind, COLUMNS)
 
 
 class Progress:
@@ -41,15 +18,16 @@ class Progress:
     Attributes:
         record: the run as it stood at the last look.
         nodes: name -> pool, in the order of the cluster file.
-        cells: (node, column) -> status; None while the step runs.
+        cells: (node, heading) -> status; None while the step runs.
         said: node -> what was said when it ended, for those that took no further part.
         left: node -> the turn they ended in.
     """
 
-    def __init__(self, record: RunRecord) -> None:
+    def __init__(self, record: RunRecord, kind: Kind) -> None:
         self.record = record
+        self.kind = kind
         self.nodes: dict[str, str] = {node["name"]: node["pool"] for node in record.spec["nodes"]}
-        self.cells: dict[tuple[str, tuple[str, str]], Status | None] = {}
+        self.cells: dict[tuple[str, str], Status | None] = {}
         self.said: dict[str, str] = {}
         self.left: dict[str, str] = {}
         self._stages: dict[str, str] = {}
@@ -62,7 +40,7 @@ class Progress:
         self.record = record
         for turn in record.turns:
             self._stages[turn.name] = turn.stage
-            if turn.stage == "wave":
+            if self.kind.stage_of(turn).numbered:
                 self._waves |= dict.fromkeys(turn.nodes, turn.name)
         for event in events:
             if event.kind == "step.started":
@@ -98,8 +76,9 @@ class Progress:
         named = next((t for t in self.record.turns if t.name == turn), None)
         if named is None:
             return 0
-        column = (_kind(named.stage, named.steps[-1]), named.steps[-1])
-        return sum(1 for node in nodes if self.cells.get((node, column)) is not None or node in self.said)
+        stage = self.kind.stage_of(named)
+        heading = stage.heading_of(stage.steps[-1])
+        return sum(1 for node in nodes if self.cells.get((node, heading)) is not None or node in self.said)
 
     def seconds(self, at: datetime) -> float:
         """Since the run was asked for, until it ended or `at`."""
@@ -117,17 +96,16 @@ class Progress:
             self.left[node] = event.turn
             kind = f" ({event.failure})" if event.failure not in {"", event.status, "failed"} else ""
             self.said[node] = f"{event.step}{kind}: {event.message}" if event.message else f"{event.step}{kind}"
-        elif before is Status.CHANGED or (
-            self._column(event)[0] == "look" and self.record.kind not in {"verify", "doctor"}
-        ):
-            return  # having been looked at says nothing yet
+        elif before is Status.CHANGED or (self._stage(event).plans and not self.kind.read_only):
+            return  # a look before the plan is not yet a result
         self._outcomes[node] = status
 
-    def _column(self, event: Event) -> tuple[str, str]:
-        return (_kind(self._stages.get(event.turn, event.turn.partition("-")[0]), event.step), event.step)
+    def _stage(self, event: Event) -> Stage:
+        """The stage of the turn that the event names; the turn itself may not have been seen yet."""
+        name = self._stages.get(event.turn, event.turn)
+        return self.kind.stage(name) or self.kind.stage(name.rpartition("-")[0]) or self.kind.stages[0]
 
-
-def _kind(stage: str, step: str) -> str:
-    if step in _UNDOING:
-        return step
-    return stage if stage in {"wave", "verify"} else "look"
+    def _column(self, event: Event) -> str:
+        stage = self._stage(event)
+        step = next((step for step in stage.steps if step.name == event.step), None)
+        return stage.heading_of(step) if step else event.step

@@ -1,6 +1,6 @@
-"""A run as the store has it now: what decisions are made from."""
+"""A run as the store has it now: what decisions are made from. And what a decision is: a value, to be saved."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from pipelines.run.plan import Plan
@@ -8,36 +8,62 @@ from tasks.cluster import Cluster
 from tasks.documents import RunDocuments
 from tasks.steering import Steering
 from workers.records import RunRecord, StepOutcome, Turn, Verdict
-from workers.store import RunStore
+from workers.store.port import RunStore
 
-__all__ = ["FINDINGS", "PLAN", "Go", "Snapshot", "Stop"]
+__all__ = ["FINDINGS", "PLAN", "Document", "Go", "Snapshot", "Stop"]
 
 PLAN = "plan"  #: document kind
 FINDINGS = "findings"  #: document kind
 
 
 @dataclass(frozen=True, slots=True)
-class Go:
-    """The run goes on."""
+class Document:
+    """What a decision leaves in the store. Nothing secret is in it."""
 
-    plan_fingerprint: str = ""
+    kind: str
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """The run continues.
+
+    Attributes:
+        plan: the plan that this decision has made, if it made one.
+        documents: to be saved before the run continues; the plan is one of them.
+    """
+
+    plan: Plan | None = None
+    documents: tuple[Document, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The run ends here."""
+    """The run ends here.
+
+    Attributes:
+        summary: one sentence for people.
+        documents: to be saved with the verdict.
+    """
 
     verdict: Verdict
     summary: str
+    documents: tuple[Document, ...] = ()
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A run as the store has it now."""
+    """A run as the store has it now. Reads only.
+
+    Attributes:
+        decided: the plan that a decision has just made and nobody has saved yet.
+    """
 
     record: RunRecord
     store: RunStore
     documents: RunDocuments
+    decided: Plan | None = None
     cluster: Cluster = field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,8 +77,19 @@ class Snapshot:
     @cached_property
     def plan(self) -> Plan | None:
         """The run's plan, once it is made."""
+        if self.decided is not None:
+            return self.decided
         document = self.store.document(self.record.id, PLAN, PLAN)
         return Plan.model_validate_json(document) if document else None
+
+    def after(self, decision: Go, joined: str = "") -> "Snapshot":
+        """The run as it is once that decision is saved, and the turn of that name is joined."""
+        record = self.record
+        if joined:
+            record = record.model_copy(update={"joined": (*record.joined, joined)})
+        if decision.plan is not None:
+            record = record.model_copy(update={"plan_fingerprint": decision.plan.fingerprint})
+        return replace(self, record=record, decided=decision.plan or self.decided)
 
     @property
     def steering(self) -> Steering:

@@ -14,7 +14,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from pipelines.cluster_file.loader import load_cluster
+from pipelines.coordinator import snapshot_of
 from pipelines.engine import Engine
+from pipelines.rollout import kind_of
 from pipelines.run.node_results import NodeResult, results
 from pipelines.run.plan import Plan
 from pipelines.run.snapshot import FINDINGS, PLAN, Snapshot
@@ -210,7 +212,7 @@ def summary(engine: Engine, run_id: str) -> RunSummary:
         RunUnknown: there is no such run.
     """
     record = engine.store.run(run_id)
-    return summary_of(Snapshot(record, engine.store, engine.documents(record)))
+    return summary_of(snapshot_of(engine, record))
 
 
 def summary_of(snapshot: Snapshot) -> RunSummary:
@@ -223,7 +225,7 @@ def summary_of(snapshot: Snapshot) -> RunSummary:
         outcomes=snapshot.outcomes,
         findings=Findings.model_validate_json(text) if text else None,
         plan=snapshot.plan,
-        nodes=results(snapshot),
+        nodes=results(snapshot, kind_of(snapshot.record.kind, run_id)),
     )
 
 

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from pipelines.coordinator import join_and_verify
 from pipelines.reconcile import resume_stalled, take_up
-from pipelines.rollout import join_and_verify
 from pipelines.run.elapsed import Watch
 from pipelines.usecases import control, runs
 from tests.unit.pipelines.steered_workers import PASSWORD, Message, Site, Worker

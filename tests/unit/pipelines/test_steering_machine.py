@@ -9,8 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from pipelines.audit.bundle import bundle_of
 from pipelines.audit.check import check
+from pipelines.coordinator import join_and_verify
 from pipelines.reconcile import resume_stalled, take_up
-from pipelines.rollout import join_and_verify
 from pipelines.run.elapsed import Watch
 from pipelines.usecases import control
 from pipelines.usecases import runs as commands

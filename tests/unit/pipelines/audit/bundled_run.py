@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from celery import Celery
 
-from pipelines import rollout
+from pipelines import coordinator
 from pipelines.audit.bundle import MANIFEST, RUN, BundledRun, bundle_of, manifest_of
 from pipelines.engine import Engine
 from pipelines.usecases import runs
@@ -79,14 +79,14 @@ class MadeUpRun:
         if locked:
             self.store.create(RunRecord(id="another-run", cluster="shop", spec={}))
             self.store.lock_cluster("shop", "another-run", 60)
-        rollout.begin(self.engine, self.id)
+        coordinator.begin(self.engine, self.id)
         while self.record.state is not RunState.CONCLUDED:
             turn = self.record.turns[-1]
             if turn.name == cancel_in:
                 self.store.flag(self.id, CANCEL, "wrong window")
             for node in turn.nodes:
                 self._node(turn, node)
-            rollout.join_and_verify(self.engine, self.id, turn.name)
+            coordinator.join_and_verify(self.engine, self.id, turn.name)
 
     @property
     def record(self) -> RunRecord:

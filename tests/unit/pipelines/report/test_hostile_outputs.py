@@ -22,6 +22,7 @@ from pipelines.report.html import to_html
 from pipelines.report.knowledge_text import explanation_lines
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.text import to_text
+from pipelines.rollout import kind_of
 from pipelines.run.plan import NodePlan, Plan
 from pipelines.run.progress import Progress
 from pipelines.usecases.runs import Asked
@@ -122,7 +123,7 @@ def test_the_live_view_is_clean() -> None:
     made = hostile()
     for event in made.events:
         innocent(line(made.record, event))
-    progress = Progress(made.record)
+    progress = Progress(made.record, kind_of(made.record.kind))
     progress.take(made.record, made.events)
     shown = on_console(lambda console: console.print(draw(progress, console, ATTACK.replace("\n", " "))))
     innocent(shown)

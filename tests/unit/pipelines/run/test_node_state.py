@@ -16,6 +16,7 @@ from pipelines.run.node_state import NODE_STATES, DescribedState, NodeState, sta
 from pipelines.run.plan import NodePlan
 from pipelines.usecases import runs as commands
 from tasks.ektron.facts import NodeFacts
+from tasks.steps.registry import STEPS as REGISTRY
 from tests.places import DOCS
 from tests.unit.pipelines.audit.bundled_run import MadeUpRun
 from workers.errors import Failure
@@ -57,7 +58,11 @@ def _plan(*, changes: bool, restart: bool) -> NodePlan:
 
 
 def _stand(way: Sequence[End], **more: NodePlan | None) -> DescribedState:
-    return stand(STEPS, {step: _outcome(step, end) for step, end in zip(STEPS, way, strict=False)}, **more)
+    return stand(
+        [REGISTRY[step] for step in STEPS],
+        {step: _outcome(step, end) for step, end in zip(STEPS, way, strict=False)},
+        **more,
+    )
 
 
 PLANS = [None, *(_plan(changes=changes, restart=restart) for changes, restart in product((True, False), repeat=2))]
@@ -138,7 +143,7 @@ def test_a_node_that_had_no_turn_is_untouched() -> None:
 )
 def test_undoing_is_told_alike(step: str, end: End, standing: NodeState) -> None:
     """A rollback and a cleanup have one step that changes a node."""
-    assert standing is stand((step,), {step: _outcome(step, end)}).standing
+    assert standing is stand((REGISTRY[step],), {step: _outcome(step, end)}).standing
 
 
 def test_every_standing_has_its_place() -> None:
