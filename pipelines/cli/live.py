@@ -221,7 +221,7 @@ def _remark(progress: Progress, node: str) -> Text:
     status = progress.outcome(node)
     if status is None:
         return Text("")
-    said = progress.said.get(node)
+    said = progress.reasons.get(node)
     return Text(printable(said or MARKS[status].word), style=MARKS[status].colour)
 
 
@@ -243,8 +243,8 @@ def _bars(progress: Progress) -> Table:
 def _worth_a_row(progress: Progress, console: Console) -> list[str]:
     """The failed first, then the busy, as many as there is room for."""
     room = max(3, min(2 * LISTED, console.height - 6 - len(progress.record.turns)))
-    bad = [node for node in progress.nodes if node in progress.said]
-    busy = [node for node in progress.running() if node not in progress.said]
+    bad = [node for node in progress.nodes if node in progress.reasons]
+    busy = [node for node in progress.running() if node not in progress.reasons]
     return [*bad[: max(LISTED, room - len(busy))], *busy][:room]
 
 

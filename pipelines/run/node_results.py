@@ -1,9 +1,9 @@
-"""What a run means for each node: computed from its outcomes, never stored. Pure but for reading the store."""
+"""The result of a run for each node: computed from its outcomes, never stored. Pure, apart from reading the store."""
 
 from collections.abc import Sequence
 
 from pipelines.run.kinds import Kind
-from pipelines.run.node_state import DescribedState, NodeState, stand
+from pipelines.run.node_state import DescribedState, NodeState, node_state
 from pipelines.run.plan import NodePlan, make_plan
 from pipelines.run.snapshot import Snapshot
 from tasks.documents import VERIFIED
@@ -14,13 +14,13 @@ __all__ = ["NodeResult", "results"]
 
 
 class NodeResult(Record):
-    """What a run means for one node.
+    """The result of a run for one node.
 
     Attributes:
         slug: of the error that ended the node's part; `failure` is its class.
-        about: what the node had said of itself when it failed.
-        by_batch: whether PowerShell there had to be started for every request.
-        standing: what is true of the node now; None of a run that only looks. `now` says it in a sentence.
+        about: what the node had reported about itself before it failed.
+        by_batch: whether each request needed its own PowerShell process (the fallback).
+        standing: the state of the node now; None for a run that only reads. `now` is the same as a sentence.
     """
 
     node: str
@@ -44,7 +44,7 @@ def results(snapshot: Snapshot, kind: Kind) -> tuple[NodeResult, ...]:
 
 
 class _Known:
-    """A run, sorted by node: a cluster may have thousands."""
+    """A run, indexed by node: a cluster may have thousands."""
 
     def __init__(self, snapshot: Snapshot, kind: Kind) -> None:
         self.kind = kind
@@ -70,7 +70,7 @@ class _Known:
         return [o for o in self.outcomes.get(node, ()) if turn is not None and o.turn == turn.name]
 
     def missing(self, node: str) -> NodePlan | None:
-        """What a rollout's last look at a node says is still to do; asked of those whose steps cannot tell."""
+        """What was still missing on a node at the last look; only for nodes whose steps did not all succeed."""
         if not self.kind.verifies or node not in self.ended or self._family is None:
             return None
         facts = self._snapshot.documents.facts(VERIFIED, node)
@@ -78,16 +78,16 @@ class _Known:
 
 
 def _result(known: _Known, node: str) -> NodeResult:
-    came = _came_to(known, node)
+    result = _outcome_of(known, node)
     by_batch = any(outcome.way == "batch" for outcome in known.outcomes.get(node, ()))
     if known.kind.read_only:
-        return came.model_copy(update={"by_batch": by_batch})
-    stands = _stand(known, node)
-    return came.model_copy(update={"by_batch": by_batch, "standing": stands.standing, "now": stands.sentence})
+        return result.model_copy(update={"by_batch": by_batch})
+    described = _described(known, node)
+    return result.model_copy(update={"by_batch": by_batch, "standing": described.standing, "now": described.sentence})
 
 
-def _came_to(known: _Known, node: str) -> NodeResult:
-    """The outcome that ended the node; else whether any step changed it; else why nothing was done."""
+def _outcome_of(known: _Known, node: str) -> NodeResult:
+    """The outcome that ended the node's part; else whether a step changed it; else why nothing was done."""
     ended, record = known.ended.get(node), known.record
     if ended is not None:
         return NodeResult(
@@ -103,15 +103,15 @@ def _came_to(known: _Known, node: str) -> NodeResult:
         changed = any(outcome.status is Status.CHANGED for outcome in counted)
         return NodeResult(node=node, status=Status.CHANGED if changed else Status.UNCHANGED)
     if record.only and node not in record.only:
-        return NodeResult(node=node, status=Status.SKIPPED, reason="this run was not asked to change it")
-    before = f"the run ended before its turn: {record.verdict.value}" if record.verdict else "not its turn yet"
+        return NodeResult(node=node, status=Status.SKIPPED, reason="not selected in this run")
+    before = f"not started, the run ended first: {record.verdict.value}" if record.verdict else "waiting for its turn"
     return NodeResult(node=node, status=Status.SKIPPED, reason=before)
 
 
-def _stand(known: _Known, node: str) -> DescribedState:
+def _described(known: _Known, node: str) -> DescribedState:
     if known.record.only and node not in known.record.only:
-        return DescribedState(NodeState.UNTOUCHED, "untouched: this run was not asked to change it")
+        return DescribedState(NodeState.UNTOUCHED, "untouched: not selected in this run")
     turn = known.turns.get(node)
     steps = tuple(step for step in known.kind.stage_of(turn).steps if step.changes) if turn else ()
     mine = {outcome.step: outcome for outcome in known.in_its_turn(node)}
-    return stand(steps, mine, needed=known.needed.get(node), missing=known.missing(node))
+    return node_state(steps, mine, needed=known.needed.get(node), missing=known.missing(node))

@@ -93,7 +93,7 @@ class Snapshot:
 
     @property
     def steering(self) -> Steering:
-        """What operators ask of it now."""
+        """What operators have asked for: pause or cancel."""
         return Steering.of(self.store.flags(self.record.id))
 
     def of_stage(self, stage: str) -> dict[str, StepOutcome]:
@@ -103,7 +103,7 @@ class Snapshot:
         return {outcome.node: outcome for outcome in ordered}
 
     def unfinished(self, turn: Turn) -> dict[str, int]:
-        """Nodes of a turn that lack an outcome, and how many of its steps they have."""
+        """Nodes of a turn that lack an outcome, and how many outcomes they have."""
         counts = dict.fromkeys(turn.nodes, 0)
         for outcome in self.outcomes:
             if outcome.turn == turn.name and outcome.node in counts:
@@ -111,11 +111,11 @@ class Snapshot:
         return {node: count for node, count in counts.items() if count < len(turn.steps)}
 
     def in_stage(self, stage: str) -> set[str]:
-        """Nodes that had their turn in a stage."""
+        """Nodes that had a turn in a stage."""
         return {node for turn in self.record.turns if turn.stage == stage for node in turn.nodes}
 
     def ended(self) -> dict[str, StepOutcome]:
-        """Nodes that take no further part, with the outcome that ended them (the first one that did)."""
+        """Nodes that take no further part, with the first outcome that ended them."""
         ended: dict[str, StepOutcome] = {}
         for outcome in sorted(self.outcomes, key=lambda o: o.ended):
             if outcome.status.ends_node:

@@ -11,7 +11,7 @@ from pipelines.report.build import build
 from pipelines.report.html import to_html
 from pipelines.report.text import to_text
 from pipelines.rollout import CANARY, KINDS, WAVE, kind_of
-from pipelines.run.elapsed import Watch
+from pipelines.run.elapsed import Stopwatch
 from pipelines.run.kinds import Kind, Stage
 from pipelines.run.progress import Progress
 from pipelines.run.snapshot import Snapshot, Stop
@@ -172,7 +172,7 @@ def test_a_step_that_always_runs_does_so_after_a_cancel(site: Site) -> None:
     run = in_the_wave(site)
     site.app.waiting.clear()
     control.cancel(site.engine, run, "wrong window")
-    watch = Watch(1, site.clock)
+    watch = Stopwatch(1, site.clock)
     looked(site, run, watch, 1)
     assert ends_of(site, run)["config_edit"] == {Status.CANCELLED}
     assert "undrain" not in ends_of(site, run)

@@ -11,7 +11,7 @@ from pipelines.audit.bundle import bundle_of
 from pipelines.audit.check import check
 from pipelines.coordinator import join_and_verify
 from pipelines.reconcile import resume_stalled, take_up
-from pipelines.run.elapsed import Watch
+from pipelines.run.elapsed import Stopwatch
 from pipelines.usecases import control
 from pipelines.usecases import runs as commands
 from tasks.cluster import Cluster
@@ -41,7 +41,7 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
         os.environ[PASSWORD] = "nobody logs on"
         self.site = Site()
         self.engine = self.site.engine
-        self.watch = Watch(5, self.site.clock)
+        self.watch = Stopwatch(5, self.site.clock)
         self.runs: list[str] = []
         self.cancelled: set[str] = set()
 
@@ -164,7 +164,7 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
     @rule()
     def elect(self) -> None:
         """Another reconciler is elected, which has measured nothing so far."""
-        self.watch = Watch(5, self.site.clock)
+        self.watch = Stopwatch(5, self.site.clock)
 
     # -- what has to hold
 

@@ -193,7 +193,7 @@ def test_late_and_double_events_change_nothing(data: st.DataObject) -> None:
     for start, end in pairwise([0, *cuts, len(made.events)]):
         pieces.take(made.record, made.events[start:end])
         pieces.take(made.record, [e for e in made.events[start:end] if e.kind == "step.ended"])
-    assert (once.cells, once.counts(), once.said) == (pieces.cells, pieces.counts(), pieces.said)
+    assert (once.cells, once.counts(), once.reasons) == (pieces.cells, pieces.counts(), pieces.reasons)
 
 
 def test_feed_reads_a_store() -> None:

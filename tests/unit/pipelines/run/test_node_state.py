@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipelines.report.build import build
 from pipelines.report.text import to_text
 from pipelines.run.node_results import NodeResult
-from pipelines.run.node_state import NODE_STATES, DescribedState, NodeState, stand
+from pipelines.run.node_state import NODE_STATES, DescribedState, NodeState, node_state
 from pipelines.run.plan import NodePlan
 from pipelines.usecases import runs as commands
 from tasks.ektron.facts import NodeFacts
@@ -58,7 +58,7 @@ def _plan(*, changes: bool, restart: bool) -> NodePlan:
 
 
 def _stand(way: Sequence[End], **more: NodePlan | None) -> DescribedState:
-    return stand(
+    return node_state(
         [REGISTRY[step] for step in STEPS],
         {step: _outcome(step, end) for step, end in zip(STEPS, way, strict=False)},
         **more,
@@ -77,7 +77,7 @@ def test_nothing_is_said_that_the_steps_did_not_do(way: tuple[End, ...], needed:
     changed = any(status is Status.CHANGED for status, _ in way)
     touched = [step for step, (_, begun) in zip(STEPS, way, strict=True) if begun]
     if touched:
-        assert now.standing is NodeState.BROKEN_OFF
+        assert now.standing is NodeState.INTERRUPTED
         assert touched[0] in now.sentence
     elif not changed:
         assert now.standing in {NodeState.RIGHT, NodeState.UNTOUCHED}
@@ -121,14 +121,14 @@ def test_a_step_that_was_refused_its_first_file_changed_nothing() -> None:
 def test_a_step_without_an_outcome_is_under_way(length: int) -> None:
     """While a run goes on, the first step that has not ended is named."""
     now = _stand([(Status.CHANGED, False)] * length)
-    assert now == DescribedState(NodeState.UNDER_WAY, f"under way: {STEPS[length]} runs, or waits for its turn")
+    assert now == DescribedState(NodeState.UNDER_WAY, f"in progress: {STEPS[length]} is running or waiting")
 
 
 def test_a_node_that_had_no_turn_is_untouched() -> None:
     """Before its wave a node is untouched, or right where the plan wants nothing; an owed restart is not forgotten."""
-    assert stand((), {}).standing is NodeState.UNTOUCHED
-    assert stand((), {}, needed=_plan(changes=False, restart=False)).standing is NodeState.RIGHT
-    assert "still is: because" in stand((), {}, needed=_plan(changes=False, restart=True)).sentence
+    assert node_state((), {}).standing is NodeState.UNTOUCHED
+    assert node_state((), {}, needed=_plan(changes=False, restart=False)).standing is NodeState.RIGHT
+    assert "owed since before this run: because" in node_state((), {}, needed=_plan(changes=False, restart=True)).sentence
 
 
 @pytest.mark.parametrize(
@@ -136,14 +136,14 @@ def test_a_node_that_had_no_turn_is_untouched() -> None:
     [
         ("rollback", (Status.CHANGED, False), NodeState.DONE),
         ("rollback", (Status.FAILED, False), NodeState.UNTOUCHED),
-        ("rollback", (Status.FAILED, True), NodeState.BROKEN_OFF),
+        ("rollback", (Status.FAILED, True), NodeState.INTERRUPTED),
         ("rollback", (Status.UNCHANGED, False), NodeState.RIGHT),
         ("cleanup", (Status.CHANGED, False), NodeState.DONE),
     ],
 )
 def test_undoing_is_told_alike(step: str, end: End, standing: NodeState) -> None:
     """A rollback and a cleanup have one step that changes a node."""
-    assert standing is stand((REGISTRY[step],), {step: _outcome(step, end)}).standing
+    assert standing is node_state((REGISTRY[step],), {step: _outcome(step, end)}).standing
 
 
 def test_every_standing_has_its_place() -> None:
@@ -180,7 +180,7 @@ def test_a_cancelled_run_says_what_is_true_of_each_node() -> None:
         "P2": NodeState.UNTOUCHED,
     } == {node: result.standing for node, result in _results(run).items()}
     text = to_text(build(commands.summary(run.engine, run.id)))
-    assert "how the nodes stand now:\n  S2: every file is in place, the restart is owed" in text
+    assert "how the nodes stand now:\n  S2: every file is in place; restart owed" in text
     assert "9 of 9 invariants proven (seen before anything was changed)" in text
     assert "\nCANCELLED: wrong window [" in text
     assert "  P1, P2: untouched: this run changed nothing here\n  S1: done: everything the plan asked for" in text
@@ -201,7 +201,7 @@ def test_a_node_that_nobody_looked_at_is_not_said_to_be_unchanged(kind: str) -> 
     """A run that was cancelled before it came to a node has skipped it, with the reason."""
     results = _results(MadeUpRun(kind, cancel_in="canary"))
     assert (Status.UNCHANGED, Status.SKIPPED) == (results["S1"].status, results["P2"].status)
-    assert "the run ended before its turn: cancelled" == results["P2"].reason
+    assert "not started, the run ended first: cancelled" == results["P2"].reason
 
 
 @pytest.mark.parametrize("kind", ["plan", "verify", "doctor"])

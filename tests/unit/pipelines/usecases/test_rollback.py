@@ -142,7 +142,7 @@ def test_one_bad_node_keeps_no_other_from_being_restored(
     snapshot, turns = run_of("rollback", on("P1", step, **fields))
     assert expected is snapshot.record.verdict
     assert "P1" in snapshot.record.summary
-    assert "3 of 4 are done" in snapshot.record.summary
+    assert "3 of 4 nodes are done" in snapshot.record.summary
     assert ("S1", "S2", "P2") == turns[-1].nodes
 
 
