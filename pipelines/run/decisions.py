@@ -92,7 +92,7 @@ def not_yet_seen(snapshot: Snapshot) -> Sequence[str]:
 
 
 def fit_and_planned(snapshot: Snapshot) -> Go | Stop:
-    """Checks the prerequisites before anything is written, then makes the plan, or checks that a saved one still fits."""
+    """Checks the prerequisites before anything is written; makes the plan, or checks that a saved one still fits."""
     locking = refused_too_often(snapshot)
     if locking is not None:
         return locking

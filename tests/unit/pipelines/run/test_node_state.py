@@ -128,7 +128,9 @@ def test_a_node_that_had_no_turn_is_untouched() -> None:
     """Before its wave a node is untouched, or right where the plan wants nothing; an owed restart is not forgotten."""
     assert node_state((), {}).standing is NodeState.UNTOUCHED
     assert node_state((), {}, needed=_plan(changes=False, restart=False)).standing is NodeState.RIGHT
-    assert "owed since before this run: because" in node_state((), {}, needed=_plan(changes=False, restart=True)).sentence
+    assert (
+        "owed since before this run: because" in node_state((), {}, needed=_plan(changes=False, restart=True)).sentence
+    )
 
 
 @pytest.mark.parametrize(
