@@ -10,7 +10,7 @@ from workers.records import Record, StepOutcome
 
 if TYPE_CHECKING:
     from workers.secrets.vault import Vault
-    from workers.store import RunStore
+    from workers.store.port import RunStore
 
 __all__ = ["DIGESTS", "OBSERVED", "PLANNED", "VERIFIED", "FamilyDigests", "RunDocuments"]
 

@@ -24,8 +24,8 @@ from tasks.documents import DIGESTS
 from workers.errors import InputRefused
 from workers.host.private import write_private
 from workers.records import Record, RunRecord, RunState, StepOutcome
-from workers.store import RunStore
 from workers.store.chain import Chain, digest_of
+from workers.store.port import RunStore
 
 __all__ = [
     "EVENTS",

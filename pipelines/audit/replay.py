@@ -13,7 +13,7 @@ from tasks.steering import CANCEL
 from workers.errors import BundleRefused
 from workers.records import RunRecord, RunState, StepOutcome, Turn, Verdict
 from workers.secrets.vault import Vault
-from workers.store import MemoryStore
+from workers.store.memory import MemoryStore
 
 __all__ = ["Replay", "replay"]
 

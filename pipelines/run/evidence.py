@@ -5,8 +5,8 @@ import hashlib
 from pipelines.run.snapshot import FINDINGS, PLAN
 from tasks.documents import DIGESTS, OBSERVED, PLANNED, VERIFIED
 from workers.records import RunRecord
-from workers.store import RunStore
 from workers.store.chain import digest_of
+from workers.store.port import RunStore
 
 __all__ = ["EVIDENCE", "Evidence", "conclusion", "evidence_of"]
 

@@ -8,7 +8,7 @@ from tasks.cluster import Cluster
 from tasks.documents import RunDocuments
 from tasks.steering import Steering
 from workers.records import RunRecord, StepOutcome, Turn, Verdict
-from workers.store import RunStore
+from workers.store.port import RunStore
 
 __all__ = ["FINDINGS", "PLAN", "Go", "Snapshot", "Stop"]
 

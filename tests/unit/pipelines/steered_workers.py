@@ -20,7 +20,8 @@ from tests.unit.tasks.ektron.joined import FOUR, HASHES, THUMBPRINT, joined_node
 from workers.records import Change, Endpoint, RunState
 from workers.secrets.vault import Vault
 from workers.settings import Settings
-from workers.store import MemoryStore, RunStore
+from workers.store.memory import MemoryStore
+from workers.store.port import RunStore
 from workers.winrm.agent import Guard, Hello, Op, Reply
 from workers.winrm.channel import Counters
 from workers.winrm.pool import SessionPool

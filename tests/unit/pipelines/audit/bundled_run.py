@@ -17,7 +17,7 @@ from tests.unit.tasks.ektron.joined import FOUR, HASHES, NOW, THUMBPRINT, joined
 from workers.records import Change, RunRecord, RunState, Status, StepOutcome, Turn
 from workers.secrets.vault import Vault
 from workers.settings import Settings
-from workers.store import MemoryStore
+from workers.store.memory import MemoryStore
 
 Look = Callable[[NodeFacts], NodeFacts]  #: what is different about a node
 

@@ -14,7 +14,7 @@ from workers.errors import InputRefused, SecretUnavailable
 from workers.records import RunRecord
 from workers.secrets.vault import KIND, Vault, new_seal_key
 from workers.settings import Secret
-from workers.store import MemoryStore
+from workers.store.memory import MemoryStore
 
 PLANTED = "Pl4nted-Passw0rd"
 
