@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 
 from pipelines.run.abandoned import ABANDONED
 from pipelines.run.plan import Plan, make_plan, unwritable
-from pipelines.run.snapshot import FINDINGS, PLAN, Go, Snapshot, Stop
+from pipelines.run.snapshot import Go, Snapshot, Stop
 from pipelines.run.verdict import cluster_facts, failures, those, verdict_of
 from tasks.cluster import Cluster
-from tasks.documents import OBSERVED, PLANNED, VERIFIED
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts import NodeFacts
 from tasks.ektron.rules.invariants import judge, judge_prerequisites
@@ -16,7 +15,7 @@ from tasks.ektron.wording import counted, named
 from tasks.execution.logons import account
 from tasks.steps.install_check import differing
 from workers.errors import LogonRefused, NotEditable
-from workers.records import Status, StepOutcome, Verdict
+from workers.records import DocumentKind, Status, StepOutcome, Verdict
 
 __all__ = [
     "all_reached",
@@ -95,7 +94,8 @@ def fit_and_planned(snapshot: Snapshot) -> Go | Stop:
     if locking is not None:
         return locking
     ended = snapshot.ended()
-    facts = {node: seen for node, seen in snapshot.documents.all_facts(OBSERVED).items() if node not in ended}
+    observed = snapshot.documents.all_facts(DocumentKind.OBSERVED)
+    facts = {node: seen for node, seen in observed.items() if node not in ended}
     family = snapshot.documents.family_digests()
     unfit = _unfit(snapshot, facts)
     if unfit is not None:
@@ -107,7 +107,7 @@ def fit_and_planned(snapshot: Snapshot) -> Go | Stop:
         return Stop(Verdict.FAILED, f"{why}. Nothing was written anywhere")
     if snapshot.record.plan_fingerprint:
         return _still_fits(snapshot, plan)
-    snapshot.store.put(snapshot.record.id, PLAN, PLAN, plan.to_json())
+    snapshot.store.put(snapshot.record.id, DocumentKind.PLAN, DocumentKind.PLAN, plan.to_json())
     return Go(plan.fingerprint)
 
 
@@ -124,7 +124,7 @@ def _unfit(snapshot: Snapshot, facts: Mapping[str, NodeFacts]) -> Stop | None:
     if refused:
         return Stop(Verdict.FAILED, f"{failures(list(refused), refused)}. Nothing was written anywhere")
     findings = judge_prerequisites(whole(snapshot, facts), origin_family_needed=False)
-    snapshot.store.put(snapshot.record.id, FINDINGS, "assess", findings.model_dump_json())
+    snapshot.store.put(snapshot.record.id, DocumentKind.FINDINGS, "assess", findings.model_dump_json())
     for finding in findings.refuted_errors:
         summary = f"{finding.invariant}: {finding.evidence} Nothing was written. {finding.remedy}"
         return Stop(Verdict.REFUTED, summary.strip())
@@ -180,7 +180,8 @@ def _stale(snapshot: Snapshot, now: Plan) -> list[str]:
         return [f"the certificate family on {snapshot.cluster.origin} is another one"]
     found: dict[str, list[str]] = {}
     for part in snapshot.plan.nodes:
-        seen, planned = snapshot.documents.facts(OBSERVED, part.node), snapshot.documents.facts(PLANNED, part.node)
+        seen = snapshot.documents.facts(DocumentKind.OBSERVED, part.node)
+        planned = snapshot.documents.facts(DocumentKind.PLANNED, part.node)
         if seen is not None and planned is not None and seen.fingerprint() != part.fingerprint:
             found.setdefault(differing(planned, seen) or "its facts", []).append(part.node)
     return [f"{named(nodes)} changed in {what}" for what, nodes in found.items()]
@@ -222,9 +223,9 @@ def out_of_reach(snapshot: Snapshot) -> set[str]:
 
 def invariants_hold(snapshot: Snapshot) -> Stop:
     """The verdict over the whole cluster, by every invariant."""
-    facts = snapshot.documents.all_facts(VERIFIED)
+    facts = snapshot.documents.all_facts(DocumentKind.VERIFIED)
     findings = judge(whole(snapshot, facts))
-    snapshot.store.put(snapshot.record.id, FINDINGS, "verify", findings.model_dump_json())
+    snapshot.store.put(snapshot.record.id, DocumentKind.FINDINGS, "verify", findings.model_dump_json())
     return Stop(*verdict_of(snapshot.cluster.node_names, snapshot.ended(), findings))
 
 

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 from pipelines.run.decisions import gate, out_of_reach, whole
-from pipelines.run.snapshot import FINDINGS, Snapshot, Stop
+from pipelines.run.snapshot import Snapshot, Stop
 from pipelines.run.verdict import failures
-from tasks.documents import OBSERVED
 from tasks.ektron.rules.findings import Finding, Findings
 from tasks.ektron.rules.invariants import judge_readiness
 from tasks.ektron.wording import all_are, counted
-from workers.records import Status, StepOutcome, Verdict
+from workers.records import DocumentKind, Status, StepOutcome, Verdict
 
 __all__ = ["everybody_answering", "ready"]
 
@@ -25,7 +24,7 @@ def everybody_answering(snapshot: Snapshot) -> Sequence[str]:
 def ready(snapshot: Snapshot) -> Stop:
     """The verdict: what stands in the way first, then who did not answer, then the gate, then what nobody knows."""
     findings = _judged(snapshot)
-    snapshot.store.put(snapshot.record.id, FINDINGS, "assess", findings.model_dump_json())
+    snapshot.store.put(snapshot.record.id, DocumentKind.FINDINGS, "assess", findings.model_dump_json())
     lost = _lost(snapshot)
     failed = [node for node, outcome in lost.items() if outcome.status is not Status.UNREACHABLE]
     if failed:
@@ -39,7 +38,9 @@ def ready(snapshot: Snapshot) -> Stop:
         return Stop(Verdict.UNREACHABLE, f"{', '.join(lost)} did not answer: {next(iter(lost.values())).message}")
     if findings.refuted_errors:
         origin = snapshot.cluster.node(snapshot.cluster.origin).name
-        return Stop(Verdict.STOPPED, gate(snapshot.cluster, snapshot.documents.all_facts(OBSERVED)[origin]))
+        return Stop(
+            Verdict.STOPPED, gate(snapshot.cluster, snapshot.documents.all_facts(DocumentKind.OBSERVED)[origin])
+        )
     unknown = findings.unknown_errors
     if unknown:
         return Stop(Verdict.INCONCLUSIVE, f"{unknown[0].invariant} could not be decided: {unknown[0].evidence}")
@@ -50,7 +51,7 @@ def ready(snapshot: Snapshot) -> Stop:
 
 def _judged(snapshot: Snapshot) -> Findings:
     """All rules; without the one about the family where a rollout would make it."""
-    findings = judge_readiness(whole(snapshot, snapshot.documents.all_facts(OBSERVED)))
+    findings = judge_readiness(whole(snapshot, snapshot.documents.all_facts(DocumentKind.OBSERVED)))
     if not snapshot.cluster.policy.generate_certificates:
         return findings
     return Findings(findings=tuple(f for f in findings.findings if f.invariant != _FAMILY))

@@ -5,10 +5,9 @@ from pipelines.run.kinds import LOOKING
 from pipelines.run.node_state import DescribedState, NodeState, stand
 from pipelines.run.plan import NodePlan, make_plan
 from pipelines.run.snapshot import Snapshot
-from tasks.documents import VERIFIED
 from tasks.step import CLEANUP, ROLLBACK
 from workers.errors import Failure
-from workers.records import Record, Status, StepOutcome
+from workers.records import DocumentKind, Record, Status, StepOutcome
 
 __all__ = ["NodeResult", "results"]
 
@@ -64,7 +63,7 @@ class _Known:
         """What a rollout's last look at a node says is still to do; asked of those whose steps cannot tell."""
         if self.record.kind != "rollout" or node not in self.ended or self._family is None:
             return None
-        facts = self._view.documents.facts(VERIFIED, node)
+        facts = self._view.documents.facts(DocumentKind.VERIFIED, node)
         return make_plan(self._view.cluster, {node: facts}, self._family).of(node) if facts else None
 
 

@@ -6,7 +6,6 @@ Before a plan it gathers facts; in a wave it confirms that the plan still fits; 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from tasks.documents import OBSERVED, VERIFIED
 from tasks.ektron.certificates.family import generate_family
 from tasks.ektron.facts import NodeFacts
 from tasks.ektron.wanted import differences, restart_reason
@@ -17,6 +16,7 @@ from tasks.observe.replies import cleaned_facts, understood
 from tasks.step import Done, Work
 from tasks.steps.config_edit import editors, tried
 from workers.errors import AccessDenied, NodeRefused, NotEditable, Stale
+from workers.records import DocumentKind
 from workers.winrm.agent import writer_of
 
 __all__ = ["differing", "install_check"]
@@ -37,13 +37,13 @@ def install_check(work: Work) -> Done:
     look = observe(work, probes=stage == "verify")
     facts, family = look.facts, look.family
     if stage == "verify":
-        work.documents.keep_facts(VERIFIED, facts)
+        work.documents.keep_facts(DocumentKind.VERIFIED, facts)
         return Done(message="looked at everything")
     if stage == "doctor":
         return _examined(work, facts)
     if stage == "wave":
         return _confirmed(work, facts)
-    work.documents.keep_facts(OBSERVED, facts)
+    work.documents.keep_facts(DocumentKind.OBSERVED, facts)
     work.fence.looked(lambda: writer_of(look.fence))
     if work.is_origin and work.documents.family() is None:
         if family is None and work.cluster.policy.generate_certificates:
@@ -59,7 +59,7 @@ def _examined(work: Work, facts: NodeFacts) -> Done:
     """A look before anything is set up. What is missing is for the rules to say, of all nodes at once."""
     with understood(work.node.name):
         whole = cleaned_facts(readiness(work, facts))
-    work.documents.keep_facts(OBSERVED, whole)
+    work.documents.keep_facts(DocumentKind.OBSERVED, whole)
     seen = whole.system
     told = f"PowerShell {seen.powershell} {seen.edition}, {seen.os}" if seen else "looked at"
     return Done(message=f"{told}; service {facts.service.state or 'not installed'}")

@@ -12,12 +12,12 @@ from typing import Any, cast
 from celery import Celery
 
 from pipelines.engine import Engine
-from tasks.documents import DIGESTS, OBSERVED, VERIFIED, FamilyDigests
+from tasks.documents import FamilyDigests
 from tasks.execution.leases import LeaseKeeper
 from tasks.execution.runner import NodeBusy, NotNow, StepRunner
 from tasks.step import CERT_COPY, CONFIG_EDIT, INSTALL_CHECK, SERVICE_RESTART, Done, Step, Work
 from tests.unit.tasks.ektron.joined import FOUR, HASHES, THUMBPRINT, joined_node
-from workers.records import Change, Endpoint, RunState
+from workers.records import Change, DocumentKind, Endpoint, RunState
 from workers.secrets.vault import Vault
 from workers.settings import Settings
 from workers.store.memory import MemoryStore
@@ -255,9 +255,10 @@ def _looked(work: Work) -> Done:
     work.session.ask([], deadline=5)
     facts = joined_node(work.node.name, FOUR, origin=work.is_origin)
     document = facts.model_dump_json(exclude_defaults=True)
-    work.documents._store.put(work.run, VERIFIED if work.turn.stage == "verify" else OBSERVED, work.node.name, document)
+    kind = DocumentKind.VERIFIED if work.turn.stage == "verify" else DocumentKind.OBSERVED
+    work.documents._store.put(work.run, kind, work.node.name, document)
     family = FamilyDigests(hashes=HASHES, sizes=dict.fromkeys(HASHES, 900), thumbprint=THUMBPRINT)
-    work.documents._store.put(work.run, DIGESTS, DIGESTS, family.to_json())
+    work.documents._store.put(work.run, DocumentKind.FAMILY, DocumentKind.FAMILY, family.to_json())
     return Done()
 
 
