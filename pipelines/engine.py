@@ -12,11 +12,12 @@ from workers.errors import StoreUnavailable
 from workers.logs import hide
 from workers.records import RunRecord
 from workers.redis.address import BROKER, STORE
-from workers.redis.connection import patiently
+from workers.redis.connection import connect, patiently
 from workers.secrets.seal import Seal
 from workers.secrets.vault import Vault
 from workers.settings import Settings
-from workers.store import RedisStore, RunStore, connect
+from workers.store.port import RunStore
+from workers.store.redis_store import RedisStore
 
 __all__ = ["Engine", "connect_engine"]
 

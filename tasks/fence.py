@@ -15,7 +15,7 @@ from workers.errors import ClusterLocked, NodeError, NodeRefused
 from workers.winrm.agent import LARGEST_NUMBER, Guard, Writer
 
 if TYPE_CHECKING:
-    from workers.store import RunStore
+    from workers.store.port import RunStore
 
 __all__ = ["FENCE_FILE", "Fence", "freeing"]
 

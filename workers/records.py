@@ -13,6 +13,7 @@ from workers.errors import Failure
 
 __all__ = [
     "Change",
+    "DocumentKind",
     "Endpoint",
     "Event",
     "Record",
@@ -134,6 +135,19 @@ class StepOutcome(Record):
     def seconds(self) -> float:
         """How long the step took."""
         return (self.ended - self.started).total_seconds()
+
+
+class DocumentKind(StrEnum):
+    """The kinds of documents that a run keeps in the store: one document per node where a comment says nothing else."""
+
+    OBSERVED = "observed"  #: facts that the plan of this run is made from
+    PLANNED = "planned"  #: facts that a plan was made from before this run, and saved
+    VERIFIED = "verified"  #: facts that the verdict is made from
+    UP_TO_DATE = "right"  #: not empty when the check of a wave found that the node needs no change
+    PLAN = "plan"  #: one per run
+    FINDINGS = "findings"  #: what the rules found, per assessment
+    FAMILY = "family"  #: public digests of the certificate material, one per run
+    SEALED = "sealed"  #: certificate material, encrypted with the seal key
 
 
 class Turn(Record):

@@ -18,14 +18,12 @@ from pipelines.engine import Engine
 from pipelines.report.build import build
 from pipelines.report.html import to_html
 from pipelines.run.evidence import Evidence, evidence_of
-from pipelines.run.snapshot import FINDINGS, PLAN
 from pipelines.usecases.runs import RunSummary, summary
-from tasks.documents import DIGESTS
 from workers.errors import InputRefused
 from workers.host.private import write_private
-from workers.records import Record, RunRecord, RunState, StepOutcome
-from workers.store import RunStore
+from workers.records import DocumentKind, Record, RunRecord, RunState, StepOutcome
 from workers.store.chain import Chain, digest_of
+from workers.store.port import RunStore
 
 __all__ = [
     "EVENTS",
@@ -51,7 +49,10 @@ REPORT, REPORT_PAGE = "report.json", "report.html"
 
 #: Whose versions decide what a run does and how its bundle reads.
 _LIBRARIES = ("esync-rollout", "celery", "cryptography", "jinja2", "lxml", "pydantic", "pywinrm", "redis")
-_ALONE = {PLAN: "plan.json", DIGESTS: "family.json"}  #: kinds of which a run has one document
+_ALONE: dict[str, str] = {
+    DocumentKind.PLAN: "plan.json",
+    DocumentKind.FAMILY: "family.json",
+}  #: kinds of which a run has one document
 _PAGE = 1000
 
 outcomes_adapter: TypeAdapter[tuple[StepOutcome, ...]] = TypeAdapter(tuple[StepOutcome, ...])
@@ -164,12 +165,12 @@ def evidence_in(members: Mapping[str, bytes]) -> Evidence:
     for name, data in members.items():
         match = re.fullmatch(r"(?:facts/([a-z]+)|findings)/([A-Za-z0-9_-]+)\.json", name)
         if match:
-            found.setdefault(match[1] or FINDINGS, {})[match[2]] = data.decode()
+            found.setdefault(match[1] or DocumentKind.FINDINGS, {})[match[2]] = data.decode()
     return found
 
 
 def _member_name(kind: str, name: str) -> str:
-    folder = FINDINGS if kind == FINDINGS else f"facts/{kind}"
+    folder = DocumentKind.FINDINGS if kind == DocumentKind.FINDINGS else f"facts/{kind}"
     return _ALONE.get(kind) or f"{folder}/{name}.json"
 
 

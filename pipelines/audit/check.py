@@ -30,11 +30,11 @@ from pipelines.audit.bundle import (
 from pipelines.audit.replay import Replay, replay
 from pipelines.run.evidence import Evidence, conclusion
 from pipelines.run.plan import Plan
-from pipelines.run.snapshot import FINDINGS, PLAN, Snapshot
+from pipelines.run.snapshot import Snapshot
 from pipelines.usecases.runs import summary_of
 from workers.errors import BundleRefused, EsyncError
 from workers.host.reading import content_of
-from workers.records import Event, Record, RunState, StepOutcome
+from workers.records import DocumentKind, Event, Record, RunState, StepOutcome
 from workers.store.chain import broken_at, digest_of, identity
 
 __all__ = ["Checked", "check", "check_file"]
@@ -165,7 +165,7 @@ def _plan(run: BundledRun, events: Sequence[Event], evidence: Evidence) -> str:
     wanted = run.record.plan_fingerprint
     if not wanted:
         return ""
-    text = evidence.get(PLAN, {}).get(PLAN)
+    text = evidence.get(DocumentKind.PLAN, {}).get(DocumentKind.PLAN)
     try:
         plan = Plan.model_validate_json(text or "")
     except ValidationError:
@@ -181,11 +181,13 @@ def _decided(manifest: Manifest, run: BundledRun, again: Replay, evidence: Evide
     record = run.record
     if (again.stop.verdict, again.stop.summary) != (record.verdict, record.summary):
         raise _otherwise(manifest, f"the evidence leads to {again.stop.verdict.value}: {again.stop.summary}")
-    for kind in (PLAN, FINDINGS):
+    for kind in (DocumentKind.PLAN, DocumentKind.FINDINGS):
         for name, text in again.snapshot.store.documents(record.id, kind).items():
             if evidence.get(kind, {}).get(name) != text:
                 raise _otherwise(manifest, f"{kind} {name} is not what the facts say")
-    facts = sum(len(documents) for kind, documents in evidence.items() if kind not in {PLAN, FINDINGS})
+    facts = sum(
+        len(documents) for kind, documents in evidence.items() if kind not in {DocumentKind.PLAN, DocumentKind.FINDINGS}
+    )
     return (
         f"{again.decisions} decisions, made again from {facts} documents of facts, lead to the verdict {record.verdict}"
     )

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 from pipelines.rollout import kind_of
 from pipelines.run.evidence import Evidence
-from pipelines.run.snapshot import FINDINGS, PLAN, Snapshot, Stop
+from pipelines.run.snapshot import Snapshot, Stop
 from pipelines.run.transitions import Next, after, first
-from tasks.documents import PLANNED, RunDocuments
+from tasks.documents import RunDocuments
 from tasks.ektron.wording import counted
 from tasks.steering import CANCEL
 from workers.errors import BundleRefused
-from workers.records import RunRecord, RunState, StepOutcome, Turn, Verdict
+from workers.records import DocumentKind, RunRecord, RunState, StepOutcome, Turn, Verdict
 from workers.secrets.vault import Vault
-from workers.store import MemoryStore
+from workers.store.memory import MemoryStore
 
 __all__ = ["Replay", "replay"]
 
@@ -58,7 +58,9 @@ class _Again:
     """The run on its way, in a store of its own."""
 
     def __init__(self, record: RunRecord, outcomes: tuple[StepOutcome, ...], evidence: Evidence) -> None:
-        given = bool(evidence.get(PLANNED))  # a saved plan was applied; else the run made its own, and does so again
+        given = bool(
+            evidence.get(DocumentKind.PLANNED)
+        )  # a saved plan was applied; else the run made its own, and does so again
         update: dict[str, object] = {"state": RunState.RUNNING, "turns": (), "joined": (), "verdict": None}
         update |= {"summary": "", "ended": None, "plan_fingerprint": record.plan_fingerprint if given else ""}
         self.store = MemoryStore()
@@ -67,7 +69,7 @@ class _Again:
         self._kind = kind_of(record.kind, record.id)
         self._outcomes = outcomes
         for kind, documents in evidence.items():
-            if kind != FINDINGS and (given or kind != PLAN):
+            if kind != DocumentKind.FINDINGS and (given or kind != DocumentKind.PLAN):
                 for name, text in documents.items():
                     self.store.put(record.id, kind, name, text)
 

@@ -8,7 +8,7 @@ from pipelines.audit.bundle import write_bundle
 from pipelines.audit.check import check_file
 from pipelines.cli.console import data, people_console, run_named
 from pipelines.cli.follow import say
-from pipelines.local.services import looking
+from pipelines.local.services import engine_only
 from pipelines.report.styles import printable
 from workers.settings import load_settings
 
@@ -22,7 +22,7 @@ def save_bundle(run: str, path: Path) -> None:
         InputRefused: the run goes on, or the file cannot be written.
         RunUnknown: there is no such run.
     """
-    with looking(load_settings()) as engine:
+    with engine_only(load_settings()) as engine:
         manifest = write_bundle(engine, run_named(engine, run).id, path)
     say(people_console(), f"bundle: {path}, {len(manifest.members) + 1} members")
     say(people_console(), f"head of the chain: {manifest.chain_head}; kept elsewhere, it shows that this is the one")

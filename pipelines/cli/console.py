@@ -12,7 +12,7 @@ from rich.console import Console
 from pipelines.cli.follow import attend, say, write_report
 from pipelines.cli.output import ReportFolder
 from pipelines.engine import Engine
-from pipelines.local.services import Running, working
+from pipelines.local.services import Running, engine_with_worker
 from pipelines.report.build import build
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.rows import Report
@@ -125,7 +125,7 @@ def run_on(  # noqa: PLR0913 - what commands share
     asks = plan is None and not yes
     if asks:
         require_consent(yes=False)
-    with working(load_settings(), lambda text: say(people, text), kind=kind) as services:
+    with engine_with_worker(load_settings(), lambda text: say(people, text), kind=kind) as services:
         if asks:
             plan = _agreed(services, cluster, people, reason)
         shown = attend(services, cluster, people, kind=kind, reason=reason, key=key, plan=plan)

@@ -20,7 +20,7 @@ from pipelines.cli.console import (
 )
 from pipelines.cli.follow import look_on, say
 from pipelines.cluster_file.loader import load_cluster
-from pipelines.local.services import looking, working
+from pipelines.local.services import engine_only, engine_with_worker
 from pipelines.report.knowledge_text import explanation_lines, propagation_lines, set_aside_lines
 from pipelines.report.styles import printable
 from pipelines.usecases import runs
@@ -64,7 +64,7 @@ def doctor(
 
 def _set_aside(*, forget: bool) -> Sequence[str]:
     """What workers have set aside, in lines; deleted afterwards when that is asked for."""
-    with looking(load_settings()) as engine, connect(engine.settings.broker()) as client:
+    with engine_only(load_settings()) as engine, connect(engine.settings.broker()) as client:
         lines = set_aside_lines(set_aside.shown(client))
         if forget:
             set_aside.forget(client)
@@ -133,14 +133,14 @@ def _looked_at(node: str, file: Path) -> Told:
     """From a verify run that begins now."""
     cluster = load_cluster(file)
     people = people_console()
-    with working(load_settings(), lambda text: say(people, text), kind="verify") as services:
+    with engine_with_worker(load_settings(), lambda text: say(people, text), kind="verify") as services:
         record = runs.start(services.engine, cluster, kind="verify", reason=f"explain {node}")
         look_on(services, record, people)
         return told(services.engine, record.id, node)
 
 
 def _remembered(node: str, target: str) -> Told:
-    with looking(load_settings()) as engine:
+    with engine_only(load_settings()) as engine:
         return told(engine, newest_look(engine, target).id, node)
 
 

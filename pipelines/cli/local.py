@@ -15,7 +15,7 @@ from rich.console import Console
 from pipelines.cli.follow import attend, say, write_report
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.local.processes import Child
-from pipelines.local.services import FlowerAccess, working
+from pipelines.local.services import FlowerAccess, engine_with_worker
 from pipelines.report.rows import Report
 from workers.errors import InputRefused
 from workers.host.private import make_folder
@@ -34,7 +34,7 @@ def up(settings: Settings, people: Console) -> None:
             "ESYNC_BROKER_URL names a broker, and `esync up` brings its own",
             remedy="unset it; or start a worker for that broker: celery -A pipelines.worker worker",
         )
-    with working(settings, lambda text: say(people, text), kind="up", flower=True) as services:
+    with engine_with_worker(settings, lambda text: say(people, text), kind="up", flower=True) as services:
         say(people, f"broker and worker run; logs: {services.logs}")
         if services.flower:
             say(people, f"Flower: {services.flower.url} (user {services.flower.user}, password in a file)")
@@ -57,9 +57,9 @@ def lab(folder: Path, options: Mapping[str, str], people: Console) -> Iterator[d
         say(people, f"{len(ready['nodes'])} simulated servers run; cluster file: {ready['cluster']}")
         say(people, f"try: esync rollout {ready['cluster']}", "bold")
         with contextlib.suppress(KeyboardInterrupt):
-            while child.ended is None:
+            while child.exit_status is None:
                 time.sleep(0.3)
-            raise child.broke()
+            raise child.start_error()
 
 
 @contextlib.contextmanager
@@ -80,10 +80,10 @@ def _ready(child: Child, output: Path) -> dict[str, Any]:
             said = json.loads(text)
             if isinstance(said, dict):
                 return said
-        if child.ended is not None:
-            raise child.broke()
+        if child.exit_status is not None:
+            raise child.start_error()
         time.sleep(0.02)
-    raise child.broke()
+    raise child.start_error()
 
 
 def demo(settings: Settings, people: Console, *, keep: bool = False) -> Report:
@@ -108,7 +108,7 @@ def _demo_in(folder: Path, settings: Settings, people: Console) -> Report:
     own = settings.model_copy(update={"state": folder / "state", "broker_url": None, "store_url": None})
     say(people, "starting four simulated Windows servers, a broker, a worker and Flower ...")
     with _lab(folder / "lab", _addresses()) as (ready, _):
-        with working(own, lambda text: say(people, text), kind="demo", flower=True) as services:
+        with engine_with_worker(own, lambda text: say(people, text), kind="demo", flower=True) as services:
             if services.flower:
                 _show_flower(services.flower, people)
             report = attend(services, load_cluster(ready["cluster"]), people, reason="demo")

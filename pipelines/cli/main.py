@@ -38,7 +38,7 @@ from pipelines.cli.follow import conclude, say, watch
 from pipelines.cli.output import BundleFile, OutputFile, end_streams, outlive_readers
 from pipelines.cluster_file.loader import ClusterRefused, load_cluster
 from pipelines.local import lab_faults
-from pipelines.local.services import Running, looking
+from pipelines.local.services import Running, engine_only
 from pipelines.report.html import to_html
 from pipelines.report.styles import printable
 from pipelines.report.text import duration, to_text
@@ -48,7 +48,7 @@ from pipelines.usecases.plan_file import is_plan, load_plan
 from pipelines.usecases.status import row_of
 from tasks.ektron.wording import counted
 from workers.errors import EsyncError, RecordRefused
-from workers.host.private import FILE_ERRORS, as_trouble, write_private
+from workers.host.private import FILE_ERRORS, file_trouble, write_private
 from workers.logs import configure
 from workers.records import RunRecord, RunState, now
 from workers.settings import load_settings
@@ -156,7 +156,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show where a run stands."""
-    with looking(load_settings()) as engine:
+    with engine_only(load_settings()) as engine:
         record = run_named(engine, run)
         if follow and record.state is not RunState.CONCLUDED:
             shown = watch(Running(engine), record, people_console())
@@ -180,7 +180,7 @@ def runs(
 ) -> None:
     """List the newest runs, newest first."""
     refused: list[RecordRefused] = []
-    with looking(load_settings()) as engine:
+    with engine_only(load_settings()) as engine:
         records = engine.store.runs(limit, refused.append)
     if refused:
         say(people_console(), f"{counted(len(refused), 'run')} cannot be read:", "yellow")
@@ -216,7 +216,7 @@ def report(
     if bundle is not None:
         cli_bundle.save_bundle(run, bundle)
         return
-    with looking(load_settings()) as engine:
+    with engine_only(load_settings()) as engine:
         shown = report_of(engine, run_named(engine, run))
     text = {"text": to_text, "json": pretty, "html": to_html}[form](shown)
     if output is None:
@@ -310,7 +310,7 @@ def _refused(error: EsyncError, *, as_json: bool) -> int:
 
 def _broken(error: Exception, *, as_json: bool) -> int:
     if isinstance(error, OSError) and error.errno in FILE_ERRORS:
-        return _refused(as_trouble(error), as_json=as_json)
+        return _refused(file_trouble(error), as_json=as_json)
     say(people_console(), f"internal error: {type(error).__name__}", "bold red")
     say(people_console(), "  do: run it again with ESYNC_DEBUG=1 to see where, and report that")
     _trace(error)

@@ -29,8 +29,8 @@ from pipelines.cli.follow import attend, say, write_report
 from pipelines.cli.follow import watch as to_its_end
 from pipelines.cli.output import OutputFile
 from pipelines.cluster_file.loader import load_cluster
-from pipelines.local.services import Running, looking, working
-from pipelines.local.state import who_runs
+from pipelines.local.services import Running, engine_only, engine_with_worker
+from pipelines.local.state import command_here
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.rows import Report
 from pipelines.usecases import control, runs
@@ -55,7 +55,7 @@ def plan(
     cluster = load_cluster(file)
     people = people_console()
     say(people, f"plan for cluster {described(cluster)}")
-    with working(load_settings(), lambda text: say(people, text), kind="plan") as services:
+    with engine_with_worker(load_settings(), lambda text: say(people, text), kind="plan") as services:
         shown = attend(services, cluster, people, kind="plan", reason=reason)
         if not is_planned(shown):
             raise Ended(_without_plan(shown, as_json=as_json))
@@ -87,7 +87,7 @@ def retry(  # noqa: PLR0913 - a command's options
     chosen = {"failed": failed, "unreachable": unreachable, "not_started": not_started}
     which = {name for name, wanted in chosen.items() if wanted} or control.RETRIABLE
     people = people_console()
-    with working(load_settings(), lambda text: say(people, text), kind="rollout") as services:
+    with engine_with_worker(load_settings(), lambda text: say(people, text), kind="rollout") as services:
         parent = run_named(services.engine, run, _is_rollout, "rollout")
         shown = _first_its_end(services, parent, people)
         if shown is None or control.unfinished(services.engine, parent.id):
@@ -105,12 +105,12 @@ def retry(  # noqa: PLR0913 - a command's options
 def watch(run: RunId = "last", *, as_json: AsJson = False) -> None:
     """Stay with a run until it ends; exit by its verdict. Where its worker went with its command, bring one back."""
     people, settings = people_console(), load_settings()
-    with looking(settings) as engine:
+    with engine_only(settings) as engine:
         record = run_named(engine, run)
-        orphan = goes_on(record) and not settings.broker_url and not who_runs(settings.state)
+        orphan = goes_on(record) and not settings.broker_url and not command_here(settings.state)
         shown = None if orphan else to_its_end(Running(engine), record, people)
     if shown is None:
-        with working(settings, lambda text: say(people, text), kind="watch") as services:
+        with engine_with_worker(settings, lambda text: say(people, text), kind="watch") as services:
             say(people, f"the worker of run {record.id} is gone; a new one goes on with it in less than a minute")
             shown = to_its_end(services, record, people)
     if as_json:
@@ -120,7 +120,7 @@ def watch(run: RunId = "last", *, as_json: AsJson = False) -> None:
 
 def pause(run: RunId, *, reason: Reason = "") -> None:
     """Let no further step of a run begin. Steps in the middle end."""
-    with looking(load_settings()) as engine:
+    with engine_only(load_settings()) as engine:
         record = run_named(engine, run, goes_on, GOING_ON)
         control.pause(engine, record.id, reason)
     say(people_console(), f"run {record.id} is paused; go on: esync resume {record.id}")
@@ -128,7 +128,7 @@ def pause(run: RunId, *, reason: Reason = "") -> None:
 
 def resume(run: RunId) -> None:
     """Let a paused run go on."""
-    with looking(load_settings()) as engine:
+    with engine_only(load_settings()) as engine:
         record = run_named(engine, run, goes_on, GOING_ON)
         control.resume(engine, record.id)
     say(people_console(), f"run {record.id} goes on")
@@ -136,7 +136,7 @@ def resume(run: RunId) -> None:
 
 def cancel(run: RunId, *, reason: Reason = "") -> None:
     """Ask a run to stop at the next safe point. Nodes finish the step they are in."""
-    with looking(load_settings()) as engine:
+    with engine_only(load_settings()) as engine:
         record = run_named(engine, run, goes_on, GOING_ON)
         control.cancel(engine, record.id, reason)
     asked = f"run {record.id} was asked to stop; see its end: esync watch {record.id}"

@@ -25,7 +25,7 @@ from pipelines.cli.console import (
 )
 from pipelines.cli.follow import say, watch, write_report
 from pipelines.cluster_file.loader import load_cluster
-from pipelines.local.services import working
+from pipelines.local.services import engine_with_worker
 from pipelines.report.rows import Report
 from pipelines.usecases import rollback as undoing
 from workers.errors import InputRefused
@@ -48,7 +48,7 @@ def rollback(  # noqa: PLR0913 - a command's options
     """Take a run back: bytes, names and service state as they were before it. Proves it by comparing every file."""
     require_consent(yes=yes)
     people = people_console()
-    with working(load_settings(), lambda text: say(people, text), kind="rollback") as services:
+    with engine_with_worker(load_settings(), lambda text: say(people, text), kind="rollback") as services:
         parent = run_named(services.engine, run, undoing.wrote, "run that wrote to a node")
         on = f"on {', '.join(node)}" if node else "on every node it wrote to"
         say(people, f"rollback of run {parent.id} ({parent.kind} of {parent.cluster}), {on}{_forced(force=force)}")
@@ -86,7 +86,7 @@ def cleanup(
     what = f"only the fence of {', '.join(fence)}" if fence else what
     say(people, f"cleanup ({what}) of cluster {described(cluster)}")
     confirm(yes=yes)
-    with working(load_settings(), lambda text: say(people, text), kind="cleanup") as services:
+    with engine_with_worker(load_settings(), lambda text: say(people, text), kind="cleanup") as services:
         if fence:
             record = undoing.free(services.engine, cluster, fence, reason=reason)
         else:

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from pipelines.run.abandoned import ABANDONED
 from pipelines.run.plan import Plan, make_plan, unwritable
-from pipelines.run.snapshot import FINDINGS, PLAN, Document, Go, Snapshot, Stop
+from pipelines.run.snapshot import Document, Go, Snapshot, Stop
 from pipelines.run.verdict import cluster_facts, failures, those, verdict_of
 from tasks.cluster import Cluster
-from tasks.documents import OBSERVED, PLANNED, VERIFIED, FamilyDigests
+from tasks.documents import FamilyDigests
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts import NodeFacts
 from tasks.ektron.rules.findings import Findings
@@ -18,7 +18,7 @@ from tasks.ektron.wording import counted, named
 from tasks.execution.logons import account
 from tasks.steps.install_check import differing
 from workers.errors import LogonRefused, NotEditable
-from workers.records import Status, StepOutcome, Verdict
+from workers.records import DocumentKind, Status, StepOutcome, Verdict
 
 __all__ = [
     "all_reached",
@@ -97,13 +97,14 @@ def fit_and_planned(snapshot: Snapshot) -> Go | Stop:
     if locking is not None:
         return locking
     ended = snapshot.ended()
-    facts = {node: seen for node, seen in snapshot.documents.all_facts(OBSERVED).items() if node not in ended}
+    observed = snapshot.documents.all_facts(DocumentKind.OBSERVED)
+    facts = {node: seen for node, seen in observed.items() if node not in ended}
     family = snapshot.documents.family_digests()
     unfit = _unfit(snapshot, facts)
     if unfit is not None:
         return unfit
     findings = judge_prerequisites(whole(snapshot, facts), origin_family_needed=False)
-    assessed = (Document(FINDINGS, "assess", findings.model_dump_json()),)
+    assessed = (Document(DocumentKind.FINDINGS, "assess", findings.model_dump_json()),)
     decision = _prerequisites_hold(findings) or _planned(snapshot, facts, family)
     return replace(decision, documents=(*assessed, *decision.documents))
 
@@ -117,7 +118,7 @@ def _planned(snapshot: Snapshot, facts: Mapping[str, NodeFacts], family: FamilyD
         return Stop(Verdict.FAILED, f"{why}. Nothing was written anywhere")
     if snapshot.record.plan_fingerprint:
         return _still_fits(snapshot, plan)
-    return Go(plan, (Document(PLAN, PLAN, plan.to_json()),))
+    return Go(plan, (Document(DocumentKind.PLAN, DocumentKind.PLAN, plan.to_json()),))
 
 
 def _unfit(snapshot: Snapshot, facts: Mapping[str, NodeFacts]) -> Stop | None:
@@ -194,7 +195,8 @@ def _stale(snapshot: Snapshot, now: Plan) -> list[str]:
         return [f"the certificate family on {snapshot.cluster.origin} has changed"]
     found: dict[str, list[str]] = {}
     for part in snapshot.plan.nodes:
-        seen, planned = snapshot.documents.facts(OBSERVED, part.node), snapshot.documents.facts(PLANNED, part.node)
+        seen = snapshot.documents.facts(DocumentKind.OBSERVED, part.node)
+        planned = snapshot.documents.facts(DocumentKind.PLANNED, part.node)
         if seen is not None and planned is not None and seen.fingerprint() != part.fingerprint:
             found.setdefault(differing(planned, seen) or "unknown facts", []).append(part.node)
     return [f"{named(nodes)} changed: {what}" for what, nodes in found.items()]
@@ -238,10 +240,10 @@ def out_of_reach(snapshot: Snapshot) -> set[str]:
 
 def invariants_hold(snapshot: Snapshot) -> Stop:
     """The verdict on the whole cluster, by every invariant."""
-    facts = snapshot.documents.all_facts(VERIFIED)
+    facts = snapshot.documents.all_facts(DocumentKind.VERIFIED)
     findings = judge(whole(snapshot, facts))
     verdict, summary = verdict_of(snapshot.cluster.node_names, snapshot.ended(), findings)
-    return Stop(verdict, summary, (Document(FINDINGS, "verify", findings.model_dump_json()),))
+    return Stop(verdict, summary, (Document(DocumentKind.FINDINGS, "verify", findings.model_dump_json()),))
 
 
 def cancelled(snapshot: Snapshot) -> Stop | None:

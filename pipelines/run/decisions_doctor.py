@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pipelines.run.decisions import gate, out_of_reach, whole
-from pipelines.run.snapshot import FINDINGS, Document, Snapshot, Stop
+from pipelines.run.snapshot import Document, Snapshot, Stop
 from pipelines.run.verdict import failures
-from tasks.documents import OBSERVED
 from tasks.ektron.rules.findings import Finding, Findings
 from tasks.ektron.rules.invariants import judge_readiness
 from tasks.ektron.wording import all_are, counted
-from workers.records import Status, StepOutcome, Verdict
+from workers.records import DocumentKind, Status, StepOutcome, Verdict
 
 __all__ = ["everybody_answering", "ready"]
 
@@ -27,7 +26,8 @@ def ready(snapshot: Snapshot) -> Stop:
     """The verdict: failed prerequisites first, then unreachable nodes, the missing family, and what is unknown."""
     findings = _judged(snapshot)
     return replace(
-        _concluded(snapshot, findings), documents=(Document(FINDINGS, "assess", findings.model_dump_json()),)
+        _concluded(snapshot, findings),
+        documents=(Document(DocumentKind.FINDINGS, "assess", findings.model_dump_json()),),
     )
 
 
@@ -43,7 +43,9 @@ def _concluded(snapshot: Snapshot, findings: Findings) -> Stop:
         return Stop(Verdict.UNREACHABLE, f"{', '.join(lost)} did not answer: {next(iter(lost.values())).message}")
     if findings.refuted_errors:
         origin = snapshot.cluster.node(snapshot.cluster.origin).name
-        return Stop(Verdict.STOPPED, gate(snapshot.cluster, snapshot.documents.all_facts(OBSERVED)[origin]))
+        return Stop(
+            Verdict.STOPPED, gate(snapshot.cluster, snapshot.documents.all_facts(DocumentKind.OBSERVED)[origin])
+        )
     unknown = findings.unknown_errors
     if unknown:
         return Stop(Verdict.INCONCLUSIVE, f"{unknown[0].invariant} could not be decided: {unknown[0].evidence}")
@@ -54,7 +56,7 @@ def _concluded(snapshot: Snapshot, findings: Findings) -> Stop:
 
 def _judged(snapshot: Snapshot) -> Findings:
     """All rules; without the one about the family where a rollout would generate it."""
-    findings = judge_readiness(whole(snapshot, snapshot.documents.all_facts(OBSERVED)))
+    findings = judge_readiness(whole(snapshot, snapshot.documents.all_facts(DocumentKind.OBSERVED)))
     if not snapshot.cluster.policy.generate_certificates:
         return findings
     return Findings(findings=tuple(f for f in findings.findings if f.invariant != _FAMILY))

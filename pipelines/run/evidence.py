@@ -2,16 +2,21 @@
 
 import hashlib
 
-from pipelines.run.snapshot import FINDINGS, PLAN
-from tasks.documents import DIGESTS, OBSERVED, PLANNED, VERIFIED
-from workers.records import RunRecord
-from workers.store import RunStore
+from workers.records import DocumentKind, RunRecord
 from workers.store.chain import digest_of
+from workers.store.port import RunStore
 
 __all__ = ["EVIDENCE", "Evidence", "conclusion", "evidence_of"]
 
 #: Kinds of documents that decisions read. Nothing secret is in any of them.
-EVIDENCE = (OBSERVED, PLANNED, VERIFIED, DIGESTS, PLAN, FINDINGS)
+EVIDENCE = (
+    DocumentKind.OBSERVED,
+    DocumentKind.PLANNED,
+    DocumentKind.VERIFIED,
+    DocumentKind.FAMILY,
+    DocumentKind.PLAN,
+    DocumentKind.FINDINGS,
+)
 
 Evidence = dict[str, dict[str, str]]  #: kind -> name -> document
 

@@ -6,9 +6,8 @@ from pipelines.run.kinds import Kind
 from pipelines.run.node_state import DescribedState, NodeState, node_state
 from pipelines.run.plan import NodePlan, make_plan
 from pipelines.run.snapshot import Snapshot
-from tasks.documents import VERIFIED
 from workers.errors import Failure
-from workers.records import Record, Status, StepOutcome
+from workers.records import DocumentKind, Record, Status, StepOutcome
 
 __all__ = ["NodeResult", "results"]
 
@@ -73,7 +72,7 @@ class _Known:
         """What was still missing on a node at the last look; only for nodes whose steps did not all succeed."""
         if not self.kind.verifies or node not in self.ended or self._family is None:
             return None
-        facts = self._snapshot.documents.facts(VERIFIED, node)
+        facts = self._snapshot.documents.facts(DocumentKind.VERIFIED, node)
         return make_plan(self._snapshot.cluster, {node: facts}, self._family).of(node) if facts else None
 
 

@@ -7,13 +7,10 @@ from pipelines.run.plan import Plan
 from tasks.cluster import Cluster
 from tasks.documents import RunDocuments
 from tasks.steering import Steering
-from workers.records import RunRecord, StepOutcome, Turn, Verdict
+from workers.records import DocumentKind, RunRecord, StepOutcome, Turn, Verdict
 from workers.store.port import RunStore
 
-__all__ = ["FINDINGS", "PLAN", "Document", "Go", "Snapshot", "Stop"]
-
-PLAN = "plan"  #: document kind
-FINDINGS = "findings"  #: document kind
+__all__ = ["Document", "Go", "Snapshot", "Stop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +76,7 @@ class Snapshot:
         """The run's plan, once it is made."""
         if self.decided is not None:
             return self.decided
-        document = self.store.document(self.record.id, PLAN, PLAN)
+        document = self.store.document(self.record.id, DocumentKind.PLAN, DocumentKind.PLAN)
         return Plan.model_validate_json(document) if document else None
 
     def after(self, decision: Go, joined: str = "") -> "Snapshot":

@@ -19,17 +19,16 @@ from pipelines.engine import Engine
 from pipelines.rollout import kind_of
 from pipelines.run.node_results import NodeResult, results
 from pipelines.run.plan import Plan
-from pipelines.run.snapshot import FINDINGS, PLAN, Snapshot
+from pipelines.run.snapshot import Snapshot
 from pipelines.usecases.admission import cluster_free, room
 from pipelines.usecases.plan_file import SavedPlan
 from pipelines.usecases.status import RunStatus
 from tasks.cluster import Cluster
-from tasks.documents import OBSERVED, PLANNED
 from tasks.ektron.certificates.family import Family
 from tasks.ektron.rules.findings import Findings
 from tasks.steering import Steering
 from workers.errors import InputRefused
-from workers.records import Record, RunRecord, StepOutcome, now
+from workers.records import DocumentKind, Record, RunRecord, StepOutcome, now
 from workers.texts import cleaned
 
 __all__ = [
@@ -141,9 +140,9 @@ def start(
 
 def _hand_over(engine: Engine, record: RunRecord, saved: SavedPlan) -> None:
     """Gives a run the plan it has to apply, and what that plan was made from."""
-    engine.store.put(record.id, PLAN, PLAN, saved.plan.to_json())
+    engine.store.put(record.id, DocumentKind.PLAN, DocumentKind.PLAN, saved.plan.to_json())
     for node, facts in saved.facts.items():
-        engine.store.put(record.id, PLANNED, node, facts.model_dump_json(exclude_defaults=True))
+        engine.store.put(record.id, DocumentKind.PLANNED, node, facts.model_dump_json(exclude_defaults=True))
 
 
 def saved_plan(engine: Engine, run_id: str) -> SavedPlan:
@@ -155,7 +154,7 @@ def saved_plan(engine: Engine, run_id: str) -> SavedPlan:
     known = summary(engine, run_id)
     if known.plan is None:
         raise InputRefused(f"run {run_id} made no plan: {known.record.summary or 'it is not that far'}")
-    facts = engine.documents(known.record).all_facts(OBSERVED)
+    facts = engine.documents(known.record).all_facts(DocumentKind.OBSERVED)
     return SavedPlan(
         run=run_id,
         spec=known.cluster,
@@ -218,7 +217,8 @@ def summary(engine: Engine, run_id: str) -> RunSummary:
 def summary_of(snapshot: Snapshot) -> RunSummary:
     """Everything about a run, as a store has it."""
     run_id = snapshot.record.id
-    text = snapshot.store.document(run_id, FINDINGS, "verify") or snapshot.store.document(run_id, FINDINGS, "assess")
+    findings = snapshot.store.documents(run_id, DocumentKind.FINDINGS)
+    text = findings.get("verify") or findings.get("assess")
     return RunSummary(
         record=snapshot.record,
         cluster=snapshot.cluster,

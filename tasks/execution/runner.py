@@ -33,7 +33,7 @@ from workers.records import Endpoint, Event, RunRecord, Status, StepOutcome, Tur
 
 if TYPE_CHECKING:
     from workers.secrets.vault import Vault
-    from workers.store import RunStore
+    from workers.store.port import RunStore
     from workers.winrm.pool import SessionPool
     from workers.winrm.session import Session
 

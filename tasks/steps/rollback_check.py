@@ -1,13 +1,12 @@
 """The step `rollback_check`: looks at what a run left on a node, before anything is restored and again at the end."""
 
-from tasks.documents import OBSERVED
 from tasks.ektron.wanted import RECYCLED
 from tasks.observe.node import observe
 from tasks.step import Done, Purpose, Work
 from tasks.undo.backups import assessed, left_histories
 from tasks.undo.plan import ActionKind, Undo
 from workers.errors import Conflict, NodeRefused
-from workers.records import Status, StepOutcome
+from workers.records import DocumentKind, Status, StepOutcome
 
 __all__ = ["nothing_left", "rollback_check"]
 
@@ -24,7 +23,7 @@ def rollback_check(work: Work) -> Done:
         return _compared(work)
     facts = observe(work).facts
     # What a rollback of this rollback needs: the service's state, and where it lies.
-    work.documents.keep_facts(OBSERVED, facts)
+    work.documents.keep_facts(DocumentKind.OBSERVED, facts)
     histories = left_histories(work)
     if histories is None:
         return nothing_left(work)

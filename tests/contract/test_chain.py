@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from tests.contract.test_store import a_run, an_outcome, at_once, text
 from workers.records import Change, Event, RunState, Verdict, now
-from workers.store import MemoryStore, RunStore
 from workers.store.chain import GENESIS, Chain, broken_at, digest_of, identity
+from workers.store.memory import MemoryStore
+from workers.store.port import RunStore
 
 
 @pytest.fixture(params=["memory", "redis"])

@@ -18,7 +18,7 @@ from workers.records import Event, RunRecord, RunState
 from workers.secrets.seal import Seal
 from workers.secrets.vault import new_seal_key
 from workers.settings import Secret
-from workers.store import RedisStore
+from workers.store.redis_store import RedisStore
 
 KEY = new_seal_key()
 

@@ -13,7 +13,9 @@ from tests.contract.test_store import a_run, an_outcome
 from workers.errors import Conflict
 from workers.secrets.seal import Seal
 from workers.secrets.vault import new_seal_key
-from workers.store import MemoryStore, RedisStore, RunStore
+from workers.store.memory import MemoryStore
+from workers.store.port import RunStore
+from workers.store.redis_store import RedisStore
 
 TTL = 6.0
 Pair = tuple[tuple[RunStore, Clock], tuple[RunStore, Clock]]

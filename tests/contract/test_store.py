@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.conftest import Clock
 from workers.errors import ClusterLocked, Conflict, InputRefused, RunUnknown
 from workers.records import Change, Event, RunRecord, RunState, Status, StepOutcome, Turn, Verdict, now
-from workers.store import MemoryStore, RunStore
+from workers.store.memory import MemoryStore
+from workers.store.port import RunStore
 
 BRIEF = 2.0  #: seconds of a lease that is about to lapse
 

@@ -13,12 +13,12 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from workers.errors import InputRefused, SecretUnavailable
 from workers.host.named_files import NotAllowed, contents, place_of, require_regular
+from workers.records import DocumentKind
 from workers.secrets.seal import derived, no_key, seal_keys
 from workers.settings import Secret
 
 __all__ = ["Documents", "Vault", "new_seal_key"]
 
-KIND = "sealed"  #: of the documents in the run store
 LARGEST = 65536  #: bytes of a secret file
 LARGEST_AUTHORITIES = 4 * 2**20  #: bytes of a file of certificate authorities; a system's whole bundle is 0.3 MB
 #: Where systems keep the certificate authorities they trust; public, and often named in cluster files.
@@ -147,7 +147,9 @@ class Vault:
         Raises:
             SecretUnavailable: there is no seal key.
         """
-        self._store.put(run_id, KIND, name, self._sealer().encrypt(_label(run_id, name) + data).decode("ascii"))
+        self._store.put(
+            run_id, DocumentKind.SEALED, name, self._sealer().encrypt(_label(run_id, name) + data).decode("ascii")
+        )
 
     def unseal(self, run_id: str, name: str) -> bytes:
         """What was sealed under that name in that run.
@@ -156,7 +158,7 @@ class Vault:
             SecretUnavailable: nothing was, or there is no seal key.
             InputRefused: it was sealed with another key, or tampered with.
         """
-        text = self._store.document(run_id, KIND, name)
+        text = self._store.document(run_id, DocumentKind.SEALED, name)
         if text is None:
             raise SecretUnavailable(f"run {run_id} has nothing sealed under {name}")
         try:

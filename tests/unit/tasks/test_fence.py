@@ -17,7 +17,7 @@ from tasks.fence import Fence
 from tests.conftest import Clock
 from workers.errors import AgentFailed, ClusterLocked, Conflict, NodeRefused
 from workers.records import RunRecord, RunState
-from workers.store import MemoryStore
+from workers.store.memory import MemoryStore
 from workers.winrm import agent as ops
 from workers.winrm.agent import Guard, Op, Reply, Writer
 

@@ -23,7 +23,7 @@ from workers.errors import RunUnknown, StoreUnavailable
 from workers.records import Event, RunRecord, RunState, Status
 from workers.secrets.vault import Vault
 from workers.settings import Settings
-from workers.store import MemoryStore
+from workers.store.memory import MemoryStore
 
 
 class Replay:

@@ -17,7 +17,7 @@ from workers.errors import InputRefused, RunUnknown
 from workers.records import RunRecord, RunState, Status, Verdict
 from workers.secrets.vault import Vault, new_seal_key
 from workers.settings import Settings
-from workers.store import MemoryStore
+from workers.store.memory import MemoryStore
 
 
 @pytest.fixture

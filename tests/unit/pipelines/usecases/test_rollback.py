@@ -22,7 +22,7 @@ from tasks.undo.plan import CHANGED_SINCE
 from tests.unit.pipelines.report.sample_run import T0, cluster_of
 from workers.records import Change, Event, RunRecord, RunState, Status, StepOutcome, Turn, Verdict
 from workers.secrets.vault import Vault
-from workers.store import MemoryStore
+from workers.store.memory import MemoryStore
 
 Does = Callable[[str, str], dict[str, object]]  #: (node, step) -> fields of its outcome
 CONFLICT = {

@@ -13,7 +13,8 @@ from tests.sampling import examples
 from workers.errors import LogonRefused
 from workers.records import Endpoint, RunRecord
 from workers.settings import Secret
-from workers.store import MemoryStore, RunStore
+from workers.store.memory import MemoryStore
+from workers.store.port import RunStore
 
 SECRET = Secret("planted-s3cret")
 

@@ -17,7 +17,7 @@ from workers.redis.connection import connect, patiently
 from workers.secrets.seal import Seal
 from workers.secrets.vault import new_seal_key
 from workers.settings import Secret
-from workers.store import RedisStore
+from workers.store.redis_store import RedisStore
 
 PLANTED = "Pl4nted-Passw0rd"
 SEAL = Seal(new_seal_key())

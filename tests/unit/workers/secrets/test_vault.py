@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.errors import InputRefused, SecretUnavailable
-from workers.records import RunRecord
-from workers.secrets.vault import KIND, Vault, new_seal_key
+from workers.records import DocumentKind, RunRecord
+from workers.secrets.vault import Vault, new_seal_key
 from workers.settings import Secret
-from workers.store import MemoryStore
+from workers.store.memory import MemoryStore
 
 PLANTED = "Pl4nted-Passw0rd"
 
@@ -222,7 +222,7 @@ class TestSeal:
         """What is stored holds neither the data nor its base64."""
         store = a_store()
         Vault(store, new_seal_key()).seal("r1", "family", PLANTED.encode())
-        (text,) = store.documents("r1", KIND).values()
+        (text,) = store.documents("r1", DocumentKind.SEALED).values()
         assert PLANTED not in text
         assert PLANTED.encode() not in Fernet.generate_key() + text.encode()
         assert "UGw0bnRlZC" not in text
@@ -249,9 +249,9 @@ class TestSeal:
         store.create(RunRecord(id="r2", cluster="shop", spec={}))
         vault = Vault(store, key)
         vault.seal("r1", "family", b"x")
-        text = store.document("r1", KIND, "family") or ""
+        text = store.document("r1", DocumentKind.SEALED, "family") or ""
         for run, name in [("r1", "other"), ("r2", "family")]:
-            store.put(run, KIND, name, text)
+            store.put(run, DocumentKind.SEALED, name, text)
             with pytest.raises(InputRefused):
                 vault.unseal(run, name)
 
@@ -259,7 +259,7 @@ class TestSeal:
     def test_what_is_not_sealed_text_is_refused(self, text: str) -> None:
         """Anything else found in its place cannot be opened."""
         store = a_store()
-        store.put("r1", KIND, "family", text)
+        store.put("r1", DocumentKind.SEALED, "family", text)
         with pytest.raises(InputRefused):
             Vault(store, new_seal_key()).unseal("r1", "family")
 
