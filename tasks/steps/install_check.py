@@ -17,7 +17,7 @@ from tasks.observe.replies import cleaned_facts, understood
 from tasks.step import Done, Work
 from tasks.steps.config_edit import editors, tried
 from workers.errors import AccessDenied, NodeRefused, NotEditable, Stale
-from workers.winrm.agent import writer_of
+from workers.winrm.operations import writer_of
 
 __all__ = ["differing", "install_check"]
 

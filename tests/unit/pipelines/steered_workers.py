@@ -21,8 +21,8 @@ from workers.records import Change, Endpoint, RunState
 from workers.secrets.vault import Vault
 from workers.settings import Settings
 from workers.store import MemoryStore, RunStore
-from workers.winrm.agent import Guard, Hello, Op, Reply
 from workers.winrm.channel import Counters
+from workers.winrm.operations import Guard, Hello, Op, Reply
 from workers.winrm.pool import SessionPool
 from workers.winrm.session import AgentSession
 
