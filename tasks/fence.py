@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from workers.errors import ClusterLocked, NodeError, NodeRefused
-from workers.winrm.agent import LARGEST_NUMBER, Guard, Writer
+from workers.winrm.operations import LARGEST_NUMBER, Guard, Writer
 
 if TYPE_CHECKING:
     from workers.store.port import RunStore

@@ -81,7 +81,7 @@ class Fence:
         await self._wait(disk)
         seen = self._seen(disk)
         if self.writer.yields_to(seen):
-            why = f"a newer writer ({seen}) has taken this node: this request ({self.writer}) came too late"
+            why = f"a newer writer ({seen}) has changed this node; this request ({self.writer}) is outdated"
             raise Refusal(Slug.CONFLICT, why, self.file.text)
         if seen != self.writer:
             disk.put(self.file, self.writer.line())

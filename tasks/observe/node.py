@@ -13,8 +13,8 @@ from tasks.observe.replies import Replies, cleaned_facts, collected, contents_of
 from tasks.observe.stopped_dependents import question
 from tasks.step import Work, own_folder
 from workers.records import DocumentKind
-from workers.winrm import agent as ops
-from workers.winrm.agent import Op, Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op, Reply
 
 __all__ = [
     "NEIGHBOURS",

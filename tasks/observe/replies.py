@@ -28,8 +28,8 @@ from tasks.step import Work
 from workers.errors import AgentFailed
 from workers.records import now
 from workers.texts import cleaned_all
-from workers.winrm import agent as ops
-from workers.winrm.agent import Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Reply
 
 __all__ = ["Replies", "cleaned_facts", "collected", "contents_of", "facts_of", "understood"]
 

@@ -10,8 +10,8 @@ from tasks.step import Done, Work
 from tasks.steps.config_edit import family_of
 from workers.errors import AgentFailed, NodeRefused
 from workers.records import Change, DocumentKind
-from workers.winrm import agent as ops
-from workers.winrm.agent import Op, Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op, Reply
 
 __all__ = ["cert_copy"]
 

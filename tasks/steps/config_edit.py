@@ -20,8 +20,8 @@ from tasks.step import Done, Work
 from workers.errors import AccessDenied, Conflict, NodeRefused, in_file
 from workers.records import Change, DocumentKind
 from workers.texts import cleaned
-from workers.winrm import agent as ops
-from workers.winrm.agent import Op, Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op, Reply
 
 __all__ = ["WRITABLE", "config_edit", "editors", "family_of", "read_only", "tried"]
 

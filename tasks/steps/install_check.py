@@ -17,7 +17,7 @@ from tasks.step import Done, Purpose, Work
 from tasks.steps.config_edit import editors, tried
 from workers.errors import AccessDenied, NodeRefused, NotEditable, Stale
 from workers.records import DocumentKind
-from workers.winrm.agent import writer_of
+from workers.winrm.operations import writer_of
 
 __all__ = ["differing", "install_check"]
 

@@ -17,8 +17,8 @@ from tasks.undo.conflicts import shown
 from tasks.undo.plan import Action, ActionKind, Undo
 from workers.errors import Conflict
 from workers.records import Change, DocumentKind
-from workers.winrm import agent as ops
-from workers.winrm.agent import Op
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op
 
 __all__ = ["rollback"]
 

@@ -36,7 +36,7 @@ from workers.secrets.vault import Vault, new_seal_key
 from workers.settings import Secret, Settings
 from workers.store.memory import MemoryStore
 from workers.store.port import RunStore
-from workers.winrm.agent import Op, Reply
+from workers.winrm.operations import Op, Reply
 from workers.winrm.pool import SessionPool
 from workers.winrm.session import AgentSession, Way
 

@@ -13,8 +13,8 @@ from tests.integration.one_process import Esync, families_known
 from tests.sampling import examples
 from workers.records import Status
 from workers.texts import cleaned
-from workers.winrm import agent as ops
-from workers.winrm.agent import Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Reply
 from workers.winrm.session import AgentSession
 
 BIDI = "\x1b[31mx\nJOINED: all\u202e\0\u2028"

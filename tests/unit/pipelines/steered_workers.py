@@ -24,8 +24,8 @@ from workers.secrets.vault import Vault
 from workers.settings import Settings
 from workers.store.memory import MemoryStore
 from workers.store.port import RunStore
-from workers.winrm.agent import Guard, Hello, Op, Reply
 from workers.winrm.channel import Counters
+from workers.winrm.operations import Guard, Hello, Op, Reply
 from workers.winrm.pool import SessionPool
 from workers.winrm.session import AgentSession
 

@@ -18,8 +18,8 @@ from tests.conftest import Clock
 from workers.errors import AgentFailed, ClusterLocked, Conflict, NodeRefused
 from workers.records import RunRecord, RunState
 from workers.store.memory import MemoryStore
-from workers.winrm import agent as ops
-from workers.winrm.agent import Guard, Op, Reply, Writer
+from workers.winrm import operations as ops
+from workers.winrm.operations import Guard, Op, Reply, Writer
 
 FILE = "C:\\ProgramData\\esync-rollout\\fence"
 TTL = 10.0

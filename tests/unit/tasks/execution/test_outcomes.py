@@ -28,7 +28,7 @@ from workers.records import Endpoint, RunRecord, Status, StepOutcome, Turn
 from workers.secrets.vault import Vault
 from workers.settings import Secret
 from workers.store.memory import MemoryStore
-from workers.winrm import agent as ops
+from workers.winrm import operations as ops
 from workers.winrm.pool import SessionPool
 from workers.winrm.session import AgentSession, Way
 
