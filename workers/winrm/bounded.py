@@ -186,12 +186,14 @@ def _opened(address: _Address, bound: Bound) -> socket.socket:
             ready.register(connection, selectors.EVENT_WRITE)
             while not ready.select(bound.slice()):
                 pass
-        if status := connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            raise OSError(status, os.strerror(status))  # noqa: TRY301 - the same clean-up as for every error here
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        status = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     except BaseException:
         connection.close()
         raise
+    if status:
+        connection.close()
+        raise OSError(status, os.strerror(status))
     return connection
 
 

@@ -30,7 +30,7 @@ class Node:
 
     def __init__(self) -> None:
         self.disk = MemoryDisk()
-        self._agent = Agent(Machine.bare("P1", self.disk))
+        self._agent = Agent(Machine("P1", self.disk))
         self._written = 0
 
     def ask(self, op: Op, guard: Guard | None = None) -> Reply:

@@ -39,7 +39,7 @@ class MachineChannel:
     closed: int = 0
 
     def __post_init__(self) -> None:
-        self._agent = Agent(Machine.bare("N1", MemoryDisk()))
+        self._agent = Agent(Machine("N1", MemoryDisk()))
         self._stop_now()
 
     def _stop_now(self) -> None:
