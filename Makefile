@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.installed
-SAMPLED = $(shell grep -rl "from tests.sampling import" tests)
+SAMPLED = $(shell grep -rlE "from (tests.sampling|hypothesis) import" --include="test_*.py" tests)
 
 PIP     = $(BIN)/pip install --quiet --quiet --disable-pip-version-check --no-deps
 LOCK    = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

@@ -11,6 +11,7 @@ from typing import NoReturn
 import pytest
 from redis import Redis
 
+import tests.sampling  # noqa: F401 - loads the profile of hypothesis before the first test is imported
 from workers.errors import InputRefused
 from workers.redis.connection import connect
 from workers.redis.embedded import EmbeddedBroker, find_server

@@ -1,10 +1,11 @@
 """The chain over a run's events, kept by both run stores."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.contract.test_store import a_run, an_outcome, at_once, text
+from tests.sampling import examples
 from workers.records import Change, Event, RunState, Verdict, now
 from workers.store.chain import GENESIS, Chain, broken_at, digest_of, identity
 from workers.store.memory import MemoryStore
@@ -108,7 +109,7 @@ class TestChain:
         assert 1 == store.chain("r1").count
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(whole=600, sample=30))
 @given(messages=st.lists(text, min_size=4, max_size=8), data=st.data())
 def test_whatever_is_done_to_a_history_is_told(store: RunStore, messages: list[str], data: st.DataObject) -> None:
     """Changing, removing, doubling or moving any event of a history breaks it."""

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
 from tests.conftest import Clock
 from tests.contract.test_store import a_run, an_outcome
+from tests.sampling import examples
 from workers.errors import EsyncError, RecordRefused, SecretUnavailable
 from workers.records import Event, RunRecord, RunState
 from workers.secrets.seal import Seal
@@ -289,7 +290,7 @@ def test_a_lock_that_makes_no_sense_is_nobodys(how: str, store: RedisStore, valk
     assert not store.elect("reconciler", "w2", 60)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(whole=800, sample=40))
 @given(place=st.lists(st.text(max_size=5), min_size=1, max_size=4), text=st.text(max_size=50), data=st.data())
 def test_a_seal_holds_for_its_place_and_its_text(place: list[str], text: str, data: st.DataObject) -> None:
     """Nothing else opens: no other place, no other text, no other key."""

@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import Clock
+from tests.sampling import examples
 from workers.errors import ClusterLocked, Conflict, InputRefused, RunUnknown
 from workers.records import Change, Event, RunRecord, RunState, Status, StepOutcome, Turn, Verdict, now
 from workers.store.memory import MemoryStore
@@ -558,7 +559,7 @@ class TestHolds:
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(whole=500, sample=25))
 @given(name=text, document=text, holder=text.filter(bool), message=text, node=text.filter(bool))
 def test_any_text_survives(store: RunStore, name: str, document: str, holder: str, message: str, node: str) -> None:
     """Names, holders, messages and documents come back byte for byte, whatever characters they hold."""

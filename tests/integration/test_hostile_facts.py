@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.integration.generated_clusters import SITES, Shape, made
@@ -68,11 +68,7 @@ def _other(fields: dict[str, Any], field: int, other: object) -> Mapping[str, An
     return {**fields, names[field % len(names)]: other} if names else fields
 
 
-@settings(
-    max_examples=examples(whole=2000, sample=60),
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
+@settings(max_examples=examples(whole=2000, sample=60))
 @given(
     lie=st.tuples(st.integers(0, 60), st.integers(0, 9), st.sampled_from(OTHERS)),
     kind=st.sampled_from(["plan", "doctor", "verify", "rollout"]),

@@ -227,6 +227,5 @@ TestSteering = Steering_.TestCase
 TestSteering.settings = settings(
     max_examples=examples(1000, 60),
     stateful_step_count=60,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -15,6 +15,7 @@ from lab.machine.memory_disk import MemoryDisk
 from lab.machine.paths import WindowsPath
 from tasks.fence import Fence
 from tests.conftest import Clock
+from tests.sampling import examples
 from workers.errors import AgentFailed, ClusterLocked, Conflict, NodeRefused
 from workers.records import RunRecord, RunState
 from workers.store.memory import MemoryStore
@@ -266,7 +267,7 @@ class Writers(RuleBasedStateMachine):
 
 
 TestWriters = Writers.TestCase
-TestWriters.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestWriters.settings = settings(max_examples=examples(whole=2000, sample=40), stateful_step_count=30)
 
 
 def test_the_end_of_a_run_gives_its_cluster_back(clock: Clock) -> None:

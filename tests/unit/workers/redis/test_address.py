@@ -109,7 +109,7 @@ def test_all_libraries_read_the_same(url: str, read: tuple[object, ...]) -> None
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20))
 @example("[")
 @example("%41;,+ ")
-@settings(max_examples=examples(1000, 50), deadline=None)
+@settings(max_examples=examples(1000, 50))
 def test_any_password_arrives(password: str) -> None:
     """A password in percent form is the same for all three libraries, whatever it consists of."""
     (one, *others) = _readings(f"redis://:{quote(password, safe='')}@h:1/0")
@@ -119,7 +119,7 @@ def test_any_password_arrives(password: str) -> None:
 
 @given(st.text(max_size=30), st.sampled_from(["redis://", "rediss://", "redis://:p@", "redis://h:1/0?", ""]))
 @example("[", "redis://")
-@settings(max_examples=examples(5000, 200), deadline=None)
+@settings(max_examples=examples(5000, 200))
 def test_any_text_is_read_or_refused(text: str, begin: str) -> None:
     """Whatever stands in the variable is understood by all, or refused; nothing else happens."""
     try:

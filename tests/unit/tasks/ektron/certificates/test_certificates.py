@@ -24,6 +24,7 @@ from tasks.ektron.certificates.family import (
 )
 from tasks.ektron.certificates.files import der_of, key_of_pfx, key_of_pvk
 from tasks.ektron.refusals import CertificateRefused
+from tests.sampling import examples
 from tests.unit.tasks.ektron.certificates.openssl import LEGACY, modulus, openssl, self_signed
 
 
@@ -275,7 +276,7 @@ def small_family() -> Family:
     return generate_family("S1", bits=1024)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(whole=3000, sample=100))
 @given(st.sampled_from(["cer", "pfx", "pvk"]), st.data())
 def test_any_damage_is_a_refusal_or_no_damage(kind: str, data: st.DataObject) -> None:
     """Whatever bytes change in a file, collecting gives a family or a refusal, never another error."""

@@ -91,7 +91,7 @@ def undone(generated: Generated, output: bytes, absent: list[str]) -> bytes:
     return generated.bom + text.encode(generated.codec)
 
 
-@settings(max_examples=examples(whole=300, sample=100), deadline=None)
+@settings(max_examples=examples(whole=300, sample=100))
 @given(configs(), st.lists(NODE, unique=True, max_size=8), st.data())
 def test_nothing_else_moves(generated: Generated, others: list[str], data: st.DataObject) -> None:
     """Taking the edits back gives the input byte for byte, and a second edit changes nothing."""
@@ -113,7 +113,7 @@ def test_nothing_else_moves(generated: Generated, others: list[str], data: st.Da
     assert again.data == edit.data
 
 
-@settings(max_examples=examples(whole=100, sample=50), deadline=None)
+@settings(max_examples=examples(whole=100, sample=50))
 @given(configs(), st.lists(NODE, unique=True, min_size=1, max_size=8))
 def test_what_is_written_is_read(generated: Generated, nodes: list[str]) -> None:
     """After an edit the reader sees the flag and one key with the right value for every node."""
@@ -125,7 +125,7 @@ def test_what_is_written_is_read(generated: Generated, nodes: list[str]) -> None
     assert seen.duplicated_keys == ()
 
 
-@settings(max_examples=examples(whole=300, sample=100), deadline=None)
+@settings(max_examples=examples(whole=300, sample=100))
 @given(st.one_of(st.binary(max_size=200), configs().map(lambda c: c.data)), st.data())
 def test_damaged_files_are_refused_or_edited(original: bytes, data: st.DataObject) -> None:
     """Any damage to a file ends in an edit that is stable, or in a refusal; never in another error."""
