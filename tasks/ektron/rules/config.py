@@ -1,7 +1,7 @@
 """Invariants about the configuration files: flags, keys, names of certificates."""
 
 from tasks.ektron.cluster_facts import ClusterFacts
-from tasks.ektron.facts import AssetFacts, FileFacts, NodeFacts, ServiceConfigFacts
+from tasks.ektron.facts import ON, AssetFacts, FileFacts, NodeFacts, ServiceConfigFacts
 from tasks.ektron.rules.findings import (
     Decision,
     Invariant,
@@ -19,7 +19,6 @@ from tasks.ektron.wording import named
 
 __all__ = ["CONFIG_RULES"]
 
-_ON = "1"  #: the product compares the text, `true` does not switch it on (ektron-facts 2.1)
 _FACTORY_CLIENT = "EktronSyncClient.pfx"
 
 
@@ -32,7 +31,7 @@ def _unread(file: FileFacts) -> Unknown | None:
 
 def _flag(config: AssetFacts | ServiceConfigFacts) -> Judged:
     unread, value = _unread(config.file), config.load_balanced
-    if unread or value == _ON:
+    if unread or value == ON:
         return unread
     return Violated("LoadBalanced is not set" if value is None else f"LoadBalanced is {value!r}")
 
@@ -40,7 +39,7 @@ def _flag(config: AssetFacts | ServiceConfigFacts) -> Judged:
 def _library_count(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
     """Matters only where library load balancing is on."""
     config = facts.service_config
-    if config.library_load_balanced != _ON or config.load_bal_server_count == str(len(cluster.nodes)):
+    if config.library_load_balanced != ON or config.load_bal_server_count == str(len(cluster.nodes)):
         return None
     return Violated(
         f"LoadBalServerCount is {config.load_bal_server_count!r}, the cluster has {len(cluster.nodes)} nodes"
