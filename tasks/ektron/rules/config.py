@@ -7,13 +7,13 @@ from tasks.ektron.rules.findings import (
     Invariant,
     InvariantState,
     Judged,
-    Severity,
     Unknown,
     Violated,
     all_agree,
     each_node,
     each_node_in,
     only_origin,
+    warning,
 )
 from tasks.ektron.wording import named
 
@@ -158,21 +158,19 @@ CONFIG_RULES = (
         source="ektron-facts 3.4; 6, row 3",
         decide=each_node_in(_encoded_value),
     ),
-    Invariant(
+    warning(
         id="config.library-server-count",
         statement="Where library load balancing is on, LoadBalServerCount is the number of nodes.",
         remedy="set LoadBalServerCount to the number of servers, or LibraryLoadBalanced to 0",
         source="ektron-facts 5; 6, row 31",
         decide=each_node_in(_library_count),
-        severity=Severity.WARNING,
     ),
-    Invariant(
+    warning(
         id="config.esync-enabled-alike",
         statement="eSyncEnabled is the same on all nodes.",
         remedy="set eSyncEnabled to one value in every web.config; it enables the sync of single folders and pages",
         source="ektron-facts 2.3; 6, row 45",
         decide=all_agree("eSyncEnabled", _esync_enabled),
-        severity=Severity.WARNING,
     ),
     Invariant(
         id="keys.complete",

@@ -83,35 +83,26 @@ def explain(node: str, findings: Findings) -> Explanation:
         findings: of all invariants over the whole cluster.
     """
     errors = _in_order(findings)
-    notes = tuple(f"{f.invariant}: {f.reasons[node]}" for f in findings.refuted_warnings if node in f.reasons)
-    own = [f for f in errors if f.verdict is InvariantState.REFUTED and node in f.reasons]
+    refuted = [f for f in errors if f.verdict is InvariantState.REFUTED]
+    own = [f for f in refuted if node in f.reasons]
+    # Other nodes' reports about an unseen node are consequences of the problem that makes it unseen.
     unseen = [f for f in errors if f.reasons.get(node, "").startswith(NOT_SEEN)]
-    if unseen:
-        # The reports of other nodes about an unseen node are consequences of the problem that makes it unseen.
-        return Explanation(
-            node=node,
-            answer=Answer.UNKNOWN,
-            cause=unseen[0],
-            because=unseen[0].reasons[node],
-            consequences=tuple(f.invariant for f in own),
-            notes=notes,
-        )
-    if own:
-        before = errors[: errors.index(own[0])]
-        return Explanation(
-            node=node,
-            answer=Answer.CAUSE,
-            cause=own[0],
-            because=own[0].reasons[node],
-            passed=tuple(f.invariant for f in before if node not in f.reasons),
-            consequences=tuple(f.invariant for f in own[1:]),
-            notes=notes,
-        )
-    for answer, verdict in ((Answer.UNKNOWN, InvariantState.UNKNOWN), (Answer.ELSEWHERE, InvariantState.REFUTED)):
-        found = [f for f in errors if f.verdict is verdict and (node in f.reasons or answer is Answer.ELSEWHERE)]
-        if found:
-            because = found[0].reasons.get(node) or found[0].evidence
-            return Explanation(node=node, answer=answer, cause=found[0], because=because, notes=notes)
+    unknown = [f for f in errors if f.verdict is InvariantState.UNKNOWN and node in f.reasons]
+    notes = tuple(f"{f.invariant}: {f.reasons[node]}" for f in findings.refuted_warnings if node in f.reasons)
+    answers = ((Answer.UNKNOWN, unseen), (Answer.CAUSE, own), (Answer.UNKNOWN, unknown), (Answer.ELSEWHERE, refuted))
+    for answer, causes in answers:
+        if causes:
+            cause = causes[0]
+            before = errors[: errors.index(cause)] if answer is Answer.CAUSE else []
+            return Explanation(
+                node=node,
+                answer=answer,
+                cause=cause,
+                because=cause.reasons.get(node) or cause.evidence,
+                passed=tuple(f.invariant for f in before if node not in f.reasons),
+                consequences=tuple(f.invariant for f in own if f is not cause),
+                notes=notes,
+            )
     return Explanation(node=node, answer=Answer.JOINED, passed=tuple(f.invariant for f in errors), notes=notes)
 
 

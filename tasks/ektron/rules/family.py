@@ -9,12 +9,13 @@ from tasks.ektron.facts import NodeFacts, Spread
 from tasks.ektron.rules.findings import (
     Invariant,
     Judged,
-    Severity,
     Unknown,
     Violated,
     each_node,
     each_node_in,
     only_origin,
+    prerequisite,
+    warning,
 )
 from tasks.ektron.wording import named
 
@@ -106,7 +107,7 @@ def _strong(facts: NodeFacts, *, dates: bool) -> Judged:
 
 
 FAMILY_RULES = (
-    Invariant(
+    prerequisite(
         id="family.origin-present",
         statement="The Security Configurator folder of the origin holds a complete family for the origin.",
         remedy=(
@@ -115,7 +116,6 @@ FAMILY_RULES = (
         ),
         source="procedure steps 1-6",
         decide=only_origin(_origin_has_family),
-        prerequisite=True,
     ),
     Invariant(
         id="family.complete",
@@ -145,20 +145,18 @@ FAMILY_RULES = (
         source="procedure, second part, steps 7-10",
         decide=each_node_in(_staging_clean),
     ),
-    Invariant(
+    warning(
         id="family.expiry",
         statement="The certificates are valid today.",
         remedy="plan a new family; it is not known whether the product enforces dates",
         source="ektron-facts 3.2; 6, row 43",
         decide=each_node(partial(_strong, dates=True)),
-        severity=Severity.WARNING,
     ),
-    Invariant(
+    warning(
         id="family.weak-key",
         statement="The certificates have keys of 2048 bits or more and no broken signature.",
         remedy="generate a new family with 2048 bits and SHA-256, if your policy requires it",
         source="ektron-facts 3.2",
         decide=each_node(partial(_strong, dates=False)),
-        severity=Severity.WARNING,
     ),
 )

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 from pydantic import Field
 
@@ -28,6 +29,8 @@ __all__ = [
     "most_common",
     "only_origin",
     "ordered",
+    "prerequisite",
+    "warning",
 ]
 
 _SHOWN = 4
@@ -111,6 +114,10 @@ class Invariant:
             remedy="" if decision.verdict is InvariantState.PROVEN else self.remedy,
             source=self.source,
         )
+
+
+prerequisite = partial(Invariant, prerequisite=True)
+warning = partial(Invariant, severity=Severity.WARNING)
 
 
 class Finding(Fact):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from tasks.ektron.facts import GeneratedFile, GeneratedSite, NodeFacts
-from tasks.ektron.rules.findings import Invariant, Judged, Severity, Unknown, Violated, all_agree, each_node
+from tasks.ektron.rules.findings import Judged, Unknown, Violated, all_agree, each_node, warning
 from tasks.ektron.wording import counted
 
 __all__ = ["GENERATED_RULES"]
@@ -71,38 +71,34 @@ def _passes_through(facts: NodeFacts) -> Judged:
 
 
 GENERATED_RULES = (
-    Invariant(
+    warning(
         id="config.generated-agrees",
         statement="sitedb.config and data.config, which the service makes from web.config, agree with it.",
         remedy="never edit these two files; correct web.config if it is wrong, then wait for the daily regeneration "
         "(updateTime) or restart the service",
         source="ektron-facts 2.4; 6, rows 39 and 40",
         decide=each_node(_agrees),
-        severity=Severity.WARNING,
     ),
-    Invariant(
+    warning(
         id="config.batchsize-alike",
         statement="batchsize in DbSync.config is the same on all nodes.",
         remedy="set the same batchsize in every DbSync.config and restart the services",
         source="ektron-facts 2.4; 6, row 22",
         decide=all_agree("batchsize", _batch_size),
-        severity=Severity.WARNING,
     ),
-    Invariant(
+    warning(
         id="sync.no-stale-status",
         statement="EktSyncStatus holds no status files that are a day old or older.",
         remedy="while no sync is running: restart the services on all nodes, delete the files in EktSyncStatus on each "
         "node (keep the folder), then restart the services again",
         source="ektron-facts 6, rows 25 and 26",
         decide=each_node(_no_stale_status),
-        severity=Severity.WARNING,
     ),
-    Invariant(
+    warning(
         id="config.asset-pass-through",
         statement="A node fetches an asset that it does not have yet from the node that has it.",
         remedy="set ek_DisableAssetLoadBalancePassThrough to false in web.config if new files are sometimes missing",
         source="ektron-facts 2.3; 6, row 32",
         decide=each_node(_passes_through),
-        severity=Severity.WARNING,
     ),
 )

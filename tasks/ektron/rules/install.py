@@ -7,16 +7,16 @@ from tasks.ektron.facts import BinaryFacts, NodeFacts
 from tasks.ektron.rules.findings import (
     Decide,
     Decision,
-    Invariant,
     InvariantState,
     Judged,
-    Severity,
     Unknown,
     Violated,
     all_agree,
     decided,
     each_node,
     most_common,
+    prerequisite,
+    warning,
 )
 
 __all__ = ["INSTALL_RULES"]
@@ -152,84 +152,74 @@ def _skew_below(limit: float) -> Decide:
 
 
 INSTALL_RULES = (
-    Invariant(
+    prerequisite(
         id="node.is-itself",
         statement="The machine at each address has the name of the node.",
         remedy="correct `host` or `name` of the node in the cluster file; nothing may be written to the wrong machine",
         source="ektron-facts 2.3: the names of certificate files contain the name of the machine",
         decide=each_node(_own_name),
-        prerequisite=True,
     ),
-    Invariant(
+    prerequisite(
         id="service.installed",
         statement="The edition's Windows service is installed on each node.",
         remedy="install the same version as on the other servers (procedure: min site), or correct `edition`",
         source="ektron-facts 1.1",
         decide=each_node(_service_installed),
-        prerequisite=True,
     ),
-    Invariant(
+    prerequisite(
         id="config.files-usable",
         statement="The three configuration files exist and are valid XML.",
         remedy="restore the file from a backup or another server",
         source="procedure, prerequisites; ektron-facts 2",
         decide=each_node(_files_usable),
-        prerequisite=True,
     ),
-    Invariant(
+    prerequisite(
         id="version.same-build",
         statement="Site build, service pack and program files are the same on all nodes.",
         remedy="install the same version, service pack and cumulative update on every server; eSync cannot upgrade",
         source="procedure, min site step 1; ektron-facts 1.3, 1.4",
         decide=_same_build,
-        prerequisite=True,
     ),
-    Invariant(
+    prerequisite(
         id="version.service-newer-or-equal",
         statement="The Windows service is at least as new as the site it serves.",
         remedy="install the newest service package on this server",
         source="ektron-facts 1.4",
         decide=each_node(_service_not_older),
-        prerequisite=True,
     ),
-    Invariant(
+    prerequisite(
         id="site.same-path",
         statement="The site is in the same folder on all nodes.",
         remedy="move the site to the path that the other servers use",
         source="ektron-facts 3.5; 6, row 33",
         decide=all_agree("site folder", _site_folder),
-        prerequisite=True,
     ),
-    Invariant(
+    prerequisite(
         id="site.precompiled-all-or-none",
         statement="The site is precompiled on all nodes or on none.",
         remedy="precompile the site on all servers or on none (procedure, min site step 3)",
         source="procedure, min site step 3; ektron-facts 2.7",
         decide=all_agree("the site is", _precompiled),
-        prerequisite=True,
     ),
-    Invariant(
+    prerequisite(
         id="database.same-connection-string",
         statement="All nodes use the same connection string.",
         remedy="make the entry Ektron.DbConnection in web.config identical on all servers, with password and options",
         source="procedure, prerequisites; ektron-facts 3.5",
         decide=all_agree("connection string (digest)", _connection),
-        prerequisite=True,
     ),
-    Invariant(
+    prerequisite(
         id="clock.skew-below-300s",
         statement="Any two clocks differ by less than five minutes.",
         remedy="correct the clock and repair its time source: w32tm /resync",
         source="ektron-facts 3.5; 6, row 14",
         decide=_skew_below(_MAX_SKEW),
-        prerequisite=True,
     ),
-    Invariant(
+    warning(
         id="clock.skew-below-60s",
         statement="Any two clocks differ by less than a minute.",
         remedy="check the time source before the difference reaches five minutes: w32tm /query /status",
         source="ektron-facts 8.10",
         decide=_skew_below(_WARN_SKEW),
-        severity=Severity.WARNING,
     ),
 )

@@ -3,7 +3,7 @@
 import re
 
 from tasks.ektron.facts import NodeFacts
-from tasks.ektron.rules.findings import Invariant, Judged, Severity, Unknown, Violated, each_node
+from tasks.ektron.rules.findings import Invariant, Judged, Unknown, Violated, each_node, warning
 from tasks.ektron.wording import named
 
 __all__ = ["READINESS_RULES", "WINRM_LIMITS"]
@@ -120,22 +120,20 @@ READINESS_RULES = (
         source="procedure: all three files are edited",
         decide=each_node(_files_writable),
     ),
-    Invariant(
+    warning(
         id="winrm.limits",
         statement="The WinRM limits are high enough for a run.",
         remedy='raise the limit, such as winrm set winrm/config/winrs @{MaxMemoryPerShellMB="1024"}; a group policy '
         "may set it too",
         source="Windows Remote Management, quotas",
         decide=each_node(_limits),
-        severity=Severity.WARNING,
     ),
-    Invariant(
+    warning(
         id="node.competing-managers",
         statement="No other program manages the same files.",
         remedy="inform its owners: exempt the three configuration files of the site, the service folder and the "
         "staging folder, or change it to write the new values",
         source="ektron-facts 6, row 40: an edit that vanishes",
         decide=each_node(_no_rivals),
-        severity=Severity.WARNING,
     ),
 )

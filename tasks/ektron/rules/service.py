@@ -3,7 +3,7 @@
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.editions import SYNC_PORT
 from tasks.ektron.facts import NodeFacts
-from tasks.ektron.rules.findings import Decision, Invariant, Judged, Severity, Unknown, Violated, decided, each_node
+from tasks.ektron.rules.findings import Decision, Invariant, Judged, Unknown, Violated, decided, each_node, warning
 from tasks.ektron.wording import named
 
 __all__ = ["REACH", "SERVICE_RULES"]
@@ -114,13 +114,12 @@ SERVICE_RULES = (
         source="ektron-facts 3.5; 6, rows 11 and 12",
         decide=each_node(_listening),
     ),
-    Invariant(
+    warning(
         id="service.starts-by-itself",
         statement="The Windows service starts when the machine starts.",
         remedy="set the start type of the service to automatic",
         source="ektron-facts 1.1: eSync needs it on every node, also after a reboot",
         decide=each_node(_starts_automatically),
-        severity=Severity.WARNING,
     ),
     Invariant(
         id="network.reach-8732-all-pairs",
