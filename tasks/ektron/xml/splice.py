@@ -217,7 +217,8 @@ def _meaning(tree: etree._Element) -> tuple[list[object], list[object]]:
     """
     elements: list[object] = []
     others: list[object] = []
-    for node in tree.iter():
+    prolog_and_epilog = (*tree.itersiblings(preceding=True), *tree.itersiblings())
+    for node in (*prolog_and_epilog, *tree.iter()):
         text, tail = node.text, node.tail
         if isinstance(node.tag, str):
             elements.append((node.tag, node.items(), len(node)))

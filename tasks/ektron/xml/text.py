@@ -81,17 +81,19 @@ def _agreed(certain: str, data: bytes, reading: str) -> str:
     if declaration is None:
         return certain or "utf-8"
     name = declaration[1]
-    if certain.startswith("utf-16") and name.casefold() in ("utf-16", "unicode", certain, certain.replace("-", "", 1)):
+    if certain.startswith("utf-16") and name.casefold() in ("utf-16", "unicode"):
         return certain
     try:
         declared = codecs.lookup(name).name
     except LookupError:
         raise ConfigRefused(f"the declared encoding {name!r} is unknown", line=1, remedy=_REMEDY) from None
+    if declared == certain:
+        return certain
     if not _KNOWN.fullmatch(declared):
         wide = declared.startswith("utf-16")
         what = f"declares {name!r} but is not encoded so" if wide else f"has the unsupported encoding {name!r}"
         raise ConfigRefused(f"the file {what}", line=1, remedy=_REMEDY)
-    if certain and declared != certain:
+    if certain:
         raise ConfigRefused(
             f"the byte order mark is {certain}, but the declaration is {name!r}", line=1, remedy=_REMEDY
         )
