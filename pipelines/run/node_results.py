@@ -1,5 +1,7 @@
 """What a run means for each node: computed from its outcomes, never stored. Pure but for reading the store."""
 
+from pydantic import model_validator
+
 from pipelines.run.abandoned import CHANGING
 from pipelines.run.kinds import LOOKING
 from pipelines.run.node_state import DescribedState, NodeState, stand
@@ -7,34 +9,41 @@ from pipelines.run.plan import NodePlan, make_plan
 from pipelines.run.snapshot import Snapshot
 from tasks.documents import VERIFIED
 from tasks.step import CLEANUP, ROLLBACK
-from workers.errors import Failure
+from workers.errors import Problem
 from workers.records import Record, Status, StepOutcome
 
 __all__ = ["NodeResult", "results"]
 
 
 class NodeResult(Record):
-    """What a run means for one node.
+    """The result of a run on one node (docs/status-schema.json).
 
     Attributes:
-        slug: of the error that ended the node's part; `failure` is its class.
-        about: what the node had said of itself when it failed.
-        by_batch: whether PowerShell there had to be started for every request.
-        standing: what is true of the node now; None of a run that only looks. `now` says it in a sentence.
+        problem: what ended the node's part in the run; of a skipped node its message says why.
+        step: the step that ended it; empty when no step did.
+        by_batch: whether every request needed its own PowerShell process there.
+        state: the state the node is in now; None for a run that only reads.
+        description: the state in one sentence.
     """
 
     node: str
     status: Status
-    reason: str = ""
-    file: str = ""
-    remedy: str = ""
-    slug: str = ""
-    failure: Failure | None = None
+    problem: Problem = Problem()
     step: str = ""
-    about: str = ""
     by_batch: bool = False
-    standing: NodeState | None = None
-    now: str = ""
+    state: NodeState | None = None
+    description: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_version_1(cls, data: object) -> object:
+        """Reads schema version 1, which had the problem's fields beside the others and older names for three."""
+        if not isinstance(data, dict) or "reason" not in data:
+            return data
+        names = {"reason": "message", "standing": "state", "now": "description"}
+        renamed = {names.get(name, name): value for name, value in data.items()}
+        problem = {name: renamed.pop(name) for name in Problem.model_fields if name in renamed}
+        return {**renamed, "problem": problem}
 
 
 def results(snapshot: Snapshot) -> tuple[NodeResult, ...]:
@@ -74,17 +83,14 @@ def _result(known: _Known, node: str) -> NodeResult:
     if known.record.kind in LOOKING:
         return came.model_copy(update={"by_batch": by_batch})
     stands = _stand(known, node)
-    return came.model_copy(update={"by_batch": by_batch, "standing": stands.standing, "now": stands.sentence})
+    return came.model_copy(update={"by_batch": by_batch, "state": stands.state, "description": stands.sentence})
 
 
 def _came_to(known: _Known, node: str) -> NodeResult:
     """The outcome that ended the node; else whether any step changed it; else why nothing was done."""
     ended, record = known.ended.get(node), known.record
     if ended is not None:
-        return NodeResult(
-            node=node, status=ended.status, reason=ended.message, file=ended.file, remedy=ended.remedy,
-            slug=ended.slug, failure=ended.failure, step=ended.step, about=ended.about,
-        )  # fmt: skip
+        return NodeResult(node=node, status=ended.status, problem=ended.problem, step=ended.step)
     outcomes = known.outcomes.get(node, ())
     waves = [o for o in outcomes if o.turn.startswith("wave") or o.step in {ROLLBACK, CLEANUP}]
     if any(o.status is Status.CHANGED for o in waves):
@@ -95,9 +101,10 @@ def _came_to(known: _Known, node: str) -> NodeResult:
     if part is not None:
         return NodeResult(node=node, status=Status.UNCHANGED if part.empty else Status.WOULD_CHANGE)
     if record.only and node not in record.only:
-        return NodeResult(node=node, status=Status.SKIPPED, reason="this run was not asked to change it")
+        why = "this run was not asked to change it"
+        return NodeResult(node=node, status=Status.SKIPPED, problem=Problem(message=why))
     before = f"the run ended before its turn: {record.verdict.value}" if record.verdict else "not its turn yet"
-    return NodeResult(node=node, status=Status.SKIPPED, reason=before)
+    return NodeResult(node=node, status=Status.SKIPPED, problem=Problem(message=before))
 
 
 def _stand(known: _Known, node: str) -> DescribedState:

@@ -25,14 +25,19 @@ class NodeState(StrEnum):
     DONE = "done"  #: everything that had to be changed is
     RESTART_OWED = "restart_owed"  #: every file is in place; the service runs with what it read before
     PARTLY = "partly"  #: some of it is done, the rest is not
-    BROKEN_OFF = "broken_off"  #: a step ended while it changed the node
+    INTERRUPTED = "interrupted"  #: a step ended while it changed the node
     UNDER_WAY = "under_way"  #: a step runs, or waits for its turn
     UNTOUCHED = "untouched"  #: the run changed nothing there
+
+    @classmethod
+    def _missing_(cls, value: object) -> "NodeState | None":
+        """Reads the name that an older version wrote."""
+        return cls.INTERRUPTED if value == "broken_off" else None
 
 
 #: What an operator has to see first comes first.
 NODE_STATES = (
-    NodeState.BROKEN_OFF,
+    NodeState.INTERRUPTED,
     NodeState.PARTLY,
     NodeState.RESTART_OWED,
     NodeState.UNDER_WAY,
@@ -46,7 +51,7 @@ NODE_STATES = (
 class DescribedState:
     """How a node stands, and the same as a sentence for people."""
 
-    standing: NodeState
+    state: NodeState
     sentence: str
 
 
@@ -71,7 +76,7 @@ def stand(
         return _as_seen(missing, changed=said or (begun and not _all_of(needed, missing)))
     broken = next((step for step in steps if step in outcomes and outcomes[step].touched), "")
     if broken:
-        return _broken_off(broken)
+        return _interrupted(broken)
     left = [step for step in steps if step not in outcomes or outcomes[step].status not in _DONE]
     waiting = [step for step in left if step not in outcomes]
     if waiting:
@@ -104,12 +109,12 @@ def _all_of(needed: NodePlan | None, missing: NodePlan) -> bool:
     return needed is not None and (needed.changes, needed.files) == (missing.changes, missing.files)
 
 
-def _broken_off(step: str) -> DescribedState:
+def _interrupted(step: str) -> DescribedState:
     if step == SERVICE_RESTART:
         sentence = "every file is in place; the service may have been stopped or not come up, its restart stays owed"
-        return DescribedState(NodeState.BROKEN_OFF, f"broken off in {step}: {sentence}")
+        return DescribedState(NodeState.INTERRUPTED, f"interrupted during {step}: {sentence}")
     sentence = "some of what it changes may be changed; every file is whole, the old one or the new one"
-    return DescribedState(NodeState.BROKEN_OFF, f"broken off in {step}: {sentence}")
+    return DescribedState(NodeState.INTERRUPTED, f"interrupted during {step}: {sentence}")
 
 
 def _unchanged(needed: NodePlan | None, *, seen: bool) -> DescribedState:

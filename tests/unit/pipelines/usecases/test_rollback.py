@@ -122,7 +122,7 @@ def test_only_the_chosen_nodes_are_touched() -> None:
     assert Verdict.RESTORED is snapshot.record.verdict
     results = {result.node: result for result in summary_of(snapshot).nodes}
     assert (Status.CHANGED, Status.SKIPPED) == (results["P2"].status, results["S1"].status)
-    assert results["S1"].reason
+    assert results["S1"].problem.message
 
 
 @pytest.mark.parametrize(
