@@ -78,7 +78,7 @@ class Manifest(Record):
     `version` is that of the layout and of the sentences in it. Version 1 had other sentences for the same results.
     """
 
-    version: Literal[1, 2] = 2
+    version: Literal[1, 2] = 1  #: the default stays 1: the digest of version 1 does not cover it
     run: str
     cluster: str
     verdict: str
@@ -135,6 +135,7 @@ def manifest_of(run: BundledRun, members: Mapping[str, bytes]) -> Manifest:
     """The manifest of these members."""
     digests = {name: Member(sha256=hashlib.sha256(data).hexdigest(), size=len(data)) for name, data in members.items()}
     return Manifest(
+        version=2,
         run=run.record.id,
         cluster=run.record.cluster,
         verdict=run.record.verdict or "",
