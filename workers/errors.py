@@ -32,6 +32,8 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import ClassVar
 
+from pydantic import BaseModel, ConfigDict
+
 __all__ = [
     "AccessDenied",
     "AgentFailed",
@@ -48,6 +50,7 @@ __all__ = [
     "NodeError",
     "NodeRefused",
     "NotEditable",
+    "Problem",
     "RecordRefused",
     "RunUnknown",
     "SecretUnavailable",
@@ -72,6 +75,28 @@ class Failure(StrEnum):
     FAILED = "failed"  #: anything else: the node is not fit, or says that it could not do it
 
 
+class Problem(BaseModel):
+    """What went wrong, as one value: it stays whole from where it happened to the terminal, page, JSON and bundle.
+
+    Attributes:
+        failure: class of a step's failure; None where nothing failed, such as a step that was skipped or cancelled.
+        slug: stable identifier of the error; empty when there was none.
+        message: what happened, one sentence, without secrets.
+        file: the file concerned, on the node or on this machine; may be empty.
+        remedy: what to do about it, one sentence; may be empty.
+        about: what the node had reported about itself before the failure; empty when it had not answered.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    failure: Failure | None = None
+    slug: str = ""
+    message: str = ""
+    file: str = ""
+    remedy: str = ""
+    about: str = ""
+
+
 class EsyncError(Exception):
     """Something went wrong that an operator can read about.
 
@@ -92,6 +117,11 @@ class EsyncError(Exception):
         self.message = message
         self.remedy = remedy
         self.file = file
+
+    @property
+    def problem(self) -> Problem:
+        """The error as a value that can be stored and shown."""
+        return Problem(failure=self.failure, slug=self.slug, message=self.message, file=self.file, remedy=self.remedy)
 
     def __str__(self) -> str:
         where = f" ({self.file})" if self.file and self.file not in self.message else ""

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from workers.errors import Failure
+from workers.errors import Failure, Problem
 
 __all__ = [
     "Change",
@@ -101,11 +101,10 @@ class Change(Record):
 class StepOutcome(Record):
     """What one step did to one node in one turn of a run.
 
+    The fields of `problem` are stored side by side: the hash chain of every run so far covers them in this form.
+
     Attributes:
-        slug: of the error, when there was one.
-        failure: the class of that error; None unless the step failed.
         touched: whether the step, which failed or was cancelled, had begun to change the node.
-        about: what the node had said of itself, in one line, where the step failed after it had.
         way: how PowerShell was spoken to: `conversation`, or `batch` (a PowerShell for each request).
         shells: PowerShell processes started for this step.
     """
@@ -130,6 +129,11 @@ class StepOutcome(Record):
     touched: bool = False
     about: str = ""
     way: str = ""
+
+    @property
+    def problem(self) -> Problem:
+        """Why the step did not end well. Of a step that ended well only the message is set."""
+        return Problem(**{name: getattr(self, name) for name in Problem.model_fields})
 
     @property
     def seconds(self) -> float:

@@ -2,38 +2,47 @@
 
 from collections.abc import Sequence
 
+from pydantic import model_validator
+
 from pipelines.run.kinds import Kind
 from pipelines.run.node_state import DescribedState, NodeState, node_state
 from pipelines.run.plan import NodePlan, make_plan
 from pipelines.run.snapshot import Snapshot
-from workers.errors import Failure
+from workers.errors import Problem
 from workers.records import DocumentKind, Record, Status, StepOutcome
 
 __all__ = ["NodeResult", "results"]
 
 
 class NodeResult(Record):
-    """The result of a run for one node.
+    """The result of a run for one node (docs/status-schema.json).
 
     Attributes:
-        slug: of the error that ended the node's part; `failure` is its class.
-        about: what the node had reported about itself before it failed.
+        problem: what ended the node's part in the run; for a skipped node its message says why.
+        step: the step that ended it; empty when no step did.
         by_batch: whether each request needed its own PowerShell process (the fallback).
-        standing: the state of the node now; None for a run that only reads. `now` is the same as a sentence.
+        state: the state of the node now; None for a run that only reads.
+        description: the state in one sentence.
     """
 
     node: str
     status: Status
-    reason: str = ""
-    file: str = ""
-    remedy: str = ""
-    slug: str = ""
-    failure: Failure | None = None
+    problem: Problem = Problem()
     step: str = ""
-    about: str = ""
     by_batch: bool = False
-    standing: NodeState | None = None
-    now: str = ""
+    state: NodeState | None = None
+    description: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_version_1(cls, data: object) -> object:
+        """Reads schema version 1, which had the problem's fields beside the others and older names for three."""
+        if not isinstance(data, dict) or "reason" not in data:
+            return data
+        names = {"reason": "message", "standing": "state", "now": "description"}
+        renamed = {names.get(name, name): value for name, value in data.items()}
+        problem = {name: renamed.pop(name) for name in Problem.model_fields if name in renamed}
+        return {**renamed, "problem": problem}
 
 
 def results(snapshot: Snapshot, kind: Kind) -> tuple[NodeResult, ...]:
@@ -82,17 +91,14 @@ def _result(known: _Known, node: str) -> NodeResult:
     if known.kind.read_only:
         return result.model_copy(update={"by_batch": by_batch})
     described = _described(known, node)
-    return result.model_copy(update={"by_batch": by_batch, "standing": described.standing, "now": described.sentence})
+    return result.model_copy(update={"by_batch": by_batch, "state": described.state, "description": described.sentence})
 
 
 def _outcome_of(known: _Known, node: str) -> NodeResult:
     """The outcome that ended the node's part; else whether a step changed it; else why nothing was done."""
     ended, record = known.ended.get(node), known.record
     if ended is not None:
-        return NodeResult(
-            node=node, status=ended.status, reason=ended.message, file=ended.file, remedy=ended.remedy,
-            slug=ended.slug, failure=ended.failure, step=ended.step, about=ended.about,
-        )  # fmt: skip
+        return NodeResult(node=node, status=ended.status, problem=ended.problem, step=ended.step)
     outcomes = known.outcomes.get(node, ())
     part = known.needed.get(node)
     if known.kind.ends_with_plan and part is not None:
@@ -102,9 +108,9 @@ def _outcome_of(known: _Known, node: str) -> NodeResult:
         changed = any(outcome.status is Status.CHANGED for outcome in counted)
         return NodeResult(node=node, status=Status.CHANGED if changed else Status.UNCHANGED)
     if record.only and node not in record.only:
-        return NodeResult(node=node, status=Status.SKIPPED, reason="not selected in this run")
+        return NodeResult(node=node, status=Status.SKIPPED, problem=Problem(message="not selected in this run"))
     before = f"not started, the run ended first: {record.verdict.value}" if record.verdict else "waiting for its turn"
-    return NodeResult(node=node, status=Status.SKIPPED, reason=before)
+    return NodeResult(node=node, status=Status.SKIPPED, problem=Problem(message=before))
 
 
 def _described(known: _Known, node: str) -> DescribedState:

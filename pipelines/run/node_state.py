@@ -28,6 +28,11 @@ class NodeState(StrEnum):
     UNDER_WAY = "under_way"  #: a step is running or waiting
     UNTOUCHED = "untouched"  #: the run changed nothing there
 
+    @classmethod
+    def _missing_(cls, value: object) -> "NodeState | None":
+        """Reads the name that an older version wrote."""
+        return cls.INTERRUPTED if value == "broken_off" else None
+
 
 #: In the order in which an operator has to see them.
 NODE_STATES = (
@@ -45,7 +50,7 @@ NODE_STATES = (
 class DescribedState:
     """The state of a node, and the same as a sentence for people."""
 
-    standing: NodeState
+    state: NodeState
     sentence: str
 
 

@@ -6,7 +6,6 @@ import secrets
 import socket
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,18 +16,15 @@ from pipelines.cluster_file.loader import load_cluster
 from pipelines.coordinator import snapshot_of
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
-from pipelines.run.node_results import NodeResult, results
-from pipelines.run.plan import Plan
-from pipelines.run.snapshot import Snapshot
+from pipelines.run.summary import RunSummary, summary_of
 from pipelines.usecases.admission import cluster_free, room
 from pipelines.usecases.plan_file import SavedPlan
 from pipelines.usecases.status import RunStatus
 from tasks.cluster import Cluster
 from tasks.ektron.certificates.family import Family
-from tasks.ektron.rules.findings import Findings
 from tasks.steering import Steering
 from workers.errors import InputRefused
-from workers.records import DocumentKind, Record, RunRecord, StepOutcome, now
+from workers.records import DocumentKind, Record, RunRecord, now
 from workers.texts import cleaned
 
 __all__ = [
@@ -45,18 +41,6 @@ __all__ = [
 
 
 _STARTING = threading.Lock()
-
-
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """Everything there is to know about a run."""
-
-    record: RunRecord
-    cluster: Cluster
-    outcomes: tuple[StepOutcome, ...]
-    findings: Findings | None
-    plan: Plan | None
-    nodes: tuple[NodeResult, ...]
 
 
 def _one_line(text: str) -> str:
@@ -211,22 +195,7 @@ def summary(engine: Engine, run_id: str) -> RunSummary:
         RunUnknown: there is no such run.
     """
     record = engine.store.run(run_id)
-    return summary_of(snapshot_of(engine, record))
-
-
-def summary_of(snapshot: Snapshot) -> RunSummary:
-    """Everything about a run, as a store has it."""
-    run_id = snapshot.record.id
-    findings = snapshot.store.documents(run_id, DocumentKind.FINDINGS)
-    text = findings.get("verify") or findings.get("assess")
-    return RunSummary(
-        record=snapshot.record,
-        cluster=snapshot.cluster,
-        outcomes=snapshot.outcomes,
-        findings=Findings.model_validate_json(text) if text else None,
-        plan=snapshot.plan,
-        nodes=results(snapshot, kind_of(snapshot.record.kind, run_id)),
-    )
+    return summary_of(snapshot_of(engine, record), kind_of(record.kind, run_id))
 
 
 def status(engine: Engine, run_id: str) -> RunStatus:

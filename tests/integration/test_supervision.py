@@ -11,7 +11,7 @@ import psutil
 import pytest
 from rich.console import Console
 
-from pipelines.cli.follow import attend
+from pipelines.cli.follow import start_and_follow
 from pipelines.local.services import DRAIN, Running, engine_only, engine_with_worker
 from pipelines.usecases import runs as commands
 from tests.integration.harness import cluster_of, four_servers
@@ -83,9 +83,9 @@ def test_a_run_whose_service_is_killed_goes_on(tmp_path: Path, victim: str) -> N
                     process.kill()
 
         with meanwhile(kill):
-            report = attend(services, cluster_of(lab), _people())
+            report = start_and_follow(services, cluster_of(lab), _people())
     assert report.verdict == "joined"
-    assert any("was ended by SIGKILL; restarting it" in text for text in told)
+    assert any("was ended by SIGKILL and is started again" in text for text in told)
     assert _ours(tmp_path, "") == []
 
 
@@ -109,7 +109,7 @@ def test_a_worker_that_cannot_live_ends_the_command_not_the_run(tmp_path: Path) 
             engine_with_worker(settings, told.append) as first,
             meanwhile(kill),
         ):
-            attend(first, cluster_of(lab), _people())
+            start_and_follow(first, cluster_of(lab), _people())
         assert _ours(settings.state, "") == []
         with engine_only(settings) as engine:
             (run,) = engine.store.runs()

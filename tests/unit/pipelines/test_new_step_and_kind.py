@@ -95,7 +95,7 @@ def test_the_step_is_shown_wherever_a_run_is_shown(kind: str) -> None:
 def test_the_node_state_follows_from_the_step() -> None:
     """The sentence about a node that the step has changed is the step's own."""
     made = MadeUpRun("maintenance", ends={("P2", "drain"): Status.CHANGED})
-    now = {result.node: result.now for result in runs.summary(made.engine, made.id).nodes}
+    now = {result.node: result.description for result in runs.summary(made.engine, made.id).nodes}
     assert now["P2"] == "drained"
     assert made.record.verdict is Verdict.CLEAN
 

@@ -178,7 +178,7 @@ def test_a_node_that_never_answers_does_not_hold_a_cancelled_run(site: Site, ask
     assert "S1: config_edit did not end in time after the run was cancelled (enough)" in given_up.message
     assert "esync verify" in given_up.remedy
     result = {node.node: node for node in runs.summary(site.engine, run).nodes}
-    assert "interrupted" == result["S1"].standing
+    assert "interrupted" == result["S1"].state
     before = list(site.changes)
     while site.workers:
         site.go_on(stuck)

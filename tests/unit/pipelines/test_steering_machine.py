@@ -200,7 +200,7 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
         assert known.record.state is RunState.CONCLUDED, (run, known.record.turn, self.engine.store.flags(run))
         if known.record.verdict is Verdict.CANCELLED:
             assert run in self.cancelled or "the end" in known.record.summary or "deadline" in known.record.summary
-        assert all(node.reason for node in known.nodes if node.status in {Status.SKIPPED, Status.CANCELLED})
+        assert all(node.problem.message for node in known.nodes if node.status in {Status.SKIPPED, Status.CANCELLED})
         check(bundle_of(self.engine.store, known))
 
     def ended(self, run: str) -> bool:

@@ -36,6 +36,7 @@ from workers.errors import (
     TooManyRuns,
     Unreachable,
 )
+from workers.records import Status, StepOutcome, now
 
 #: The whole tree, leaves and branches.
 CLASSES: dict[type[EsyncError], Failure | None] = {
@@ -113,3 +114,16 @@ def test_no_policy_can_ask_for_more_of_what_is_hopeless(never: str) -> None:
     """There is no key by which a refused logon would be tried again."""
     with pytest.raises(ValueError, match=never):
         Retries.model_validate({never: 2})
+
+
+def test_a_problem_stays_whole() -> None:
+    """An error, and the outcome of the step that it ended, give the same record."""
+    error = AccessDenied("the file is read-only", remedy="clear the attribute", file="C:\\x")
+    at = now()
+    outcome = StepOutcome(
+        run="r", turn="wave-1", node="P1", step="config_edit", status=Status.FAILED, started=at, ended=at,
+        **dict(error.problem),
+    )  # fmt: skip
+    assert outcome.problem == error.problem
+    assert (Failure.REFUSED, "access_denied") == (error.problem.failure, error.problem.slug)
+    assert "about" not in outcome.to_json()

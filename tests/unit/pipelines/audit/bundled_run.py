@@ -1,4 +1,4 @@
-"""Runs decided by the real rules in a store of this process, from made-up looks at nodes; and their bundles."""
+"""Runs decided by the real rules in an in-memory store, from invented facts about nodes; and their bundles."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -42,7 +42,7 @@ def the_cluster(names: Sequence[str] = FOUR) -> Cluster:
 
 
 class MadeUpRun:
-    """A run from its beginning to its verdict, without nodes and without a broker.
+    """A run from its start to its verdict, without nodes and without a broker.
 
     Args:
         kind: of the run.

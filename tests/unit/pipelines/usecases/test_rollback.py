@@ -120,9 +120,9 @@ def test_only_the_chosen_nodes_are_touched() -> None:
     snapshot, turns = run_of("rollback", well, only=("P2",))
     assert {"P2"} == {node for turn in turns for node in turn.nodes}
     assert Verdict.RESTORED is snapshot.record.verdict
-    results = {result.node: result for result in summary_of(snapshot).nodes}
+    results = {result.node: result for result in summary_of(snapshot, kind_of(snapshot.record.kind)).nodes}
     assert (Status.CHANGED, Status.SKIPPED) == (results["P2"].status, results["S1"].status)
-    assert results["S1"].reason
+    assert results["S1"].problem.message
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_cleanup_goes_over_everybody_once() -> None:
 def test_a_report_shows_the_difference() -> None:
     """What somebody changed since stands in text and page: what is there, and what would be."""
     snapshot, _ = run_of("rollback", on("P1", "rollback", **CONFLICT))
-    report = build(summary_of(snapshot))
+    report = build(summary_of(snapshot, kind_of(snapshot.record.kind)))
     text = to_text(report)
     assert "P1  web.config\n" in text
     assert "  - <a x='1' />\n  + <a />\n" in text
