@@ -198,7 +198,7 @@ def test_a_service_file_version_of_its_generation_says_nothing() -> None:
 
 
 def seconds_for(nodes: int) -> float:
-    """Processor time of all rules over that many nodes (best of three); half of them lack the keys of the others."""
+    """Processor time of all rules, best of three. Each node lacks the keys and files of half of the others."""
     names = tuple(f"WEB{i}" for i in range(nodes))
     half = names[: nodes // 2]
     template = joined_node("WEB0", names, origin=True)
