@@ -66,7 +66,7 @@ class Bound:
         left = self._ends - time.monotonic()
         if left <= 0:
             raise NoAnswer(f"not finished within {self._seconds:g} s")
-        return max(min(SLICE, left, self._limit.left + GRACE), 0.001)
+        return max(min(SLICE, left), 0.001)
 
     def take(self, count: int) -> None:
         """Counts received bytes.

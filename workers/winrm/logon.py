@@ -14,7 +14,7 @@ from spnego.exceptions import SpnegoError
 from workers.records import Endpoint, Transport
 from workers.settings import Secret
 
-__all__ = ["UNAUTHORIZED", "Answer", "LogonBroken", "fixed_header", "negotiated"]
+__all__ = ["UNAUTHORIZED", "Answer", "LogonBroken", "Post", "fixed_header", "negotiated"]
 
 UNAUTHORIZED = 401
 _OK = 200

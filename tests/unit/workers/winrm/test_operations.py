@@ -230,3 +230,101 @@ def test_a_hello_shows_the_quotas_if_they_can_be_read(winrm: Any, wanted: Any, s
     assert (winrm or wanted) == hello.winrm
     assert str(hello).endswith(shown)
     assert {} == ops.hello_of(Reply(ops.hello(), fields)).winrm
+
+
+def test_a_reply_is_a_mapping_of_its_fields() -> None:
+    """With defaults for missing ones; a failure without error and message has both."""
+    good, bad = reply(ok=True, size=3), reply(ok=False)
+    assert (2, ["ok", "size"], 7) == (len(good), list(good), good.get("x", 7))
+    assert ("", "", "") == (good.error, good.message, good.path)
+    assert ("failed", "no reason was given") == (bad.error, bad.message)
+    assert not reply(ok=1).ok
+    assert ("Reply(read C:\\a: ok)", "Reply(read C:\\a: failed)") == (repr(good), repr(bad))
+
+
+@pytest.mark.parametrize(
+    ("op", "target"),
+    [
+        (ops.clock(), ""),
+        (ops.spread("C:\\f", {}, {}), "C:\\f"),
+        (ops.tcp("h", 80), "h"),
+        (ops.http("http://h/"), "http://h/"),
+        (ops.run("C:\\p"), "C:\\p"),
+        (ops.registry("HKLM\\X", "v"), "v"),
+        (ops.service("S"), "S"),
+    ],
+    ids=str,
+)
+def test_an_operation_names_its_target(op: Op, target: str) -> None:
+    """In messages."""
+    assert (target, f"{op.name} {target}".rstrip()) == (op.target, str(op))
+
+
+def test_defaults_of_the_operations_are_those_of_the_protocol() -> None:
+    """Limits in bytes and entries, times in seconds."""
+    assert (4_194_304, 10_000) == (ops.read("x").fields["limit"], ops.list_folder("x").fields["limit"])
+    assert (60, "query") == (ops.service("S").fields["deadline"], ops.service("S").fields["action"])
+    assert (False, False, False) == (
+        ops.stat("x").fields["hash"], ops.list_folder("x").fields["hash"], ops.read("x").changes,
+    )  # fmt: skip
+    assert 2**63 - 1 == ops.LARGEST_NUMBER
+
+
+def test_a_hello_shows_rights_and_free_space() -> None:
+    """In MiB; unknown fields are ignored, a number may be a text in the quotas."""
+    fields = {
+        "ok": True,
+        "agent": 1,
+        "powershell": "5.1.1",
+        "edition": "Desktop",
+        "language_mode": "FullLanguage",
+        "clr": "4.0",
+        "os": "Windows",
+        "computer": "S1",
+        "admin": False,
+        "code_page": 437,
+        "program_data": "C:\\ProgramData",
+        "system_drive": "C:",
+        "drives": [{"name": "C:", "free": 5 * 2**20 + 7}],
+        "winrm": {"Max": 5},
+        "more": 1,
+    }
+    hello = ops.hello_of(Reply(ops.hello(), fields))
+    assert (
+        "S1, Windows, PowerShell 5.1.1 Desktop FullLanguage, .NET 4.0, code page 437, not administrator, "
+        "C: 5 MiB free at logon, WinRM Max 5"
+    ) == str(hello)
+    assert ", administrator, " in str(hello.model_copy(update={"admin": True}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "names", "reason"),
+    [
+        ({"ok": True}, "admin, agent, clr, code_page", "failed"),
+        ({"ok": False, "error": "busy", "message": "x"}, "admin, agent", "busy"),
+    ],
+)
+def test_an_incomplete_hello_names_the_fields(fields: dict[str, Any], names: str, reason: str) -> None:
+    """Sorted, each one once."""
+    with pytest.raises(AgentFailed, match=f"the reply to hello has no valid {names}") as caught:
+        ops.hello_of(Reply(ops.hello(), fields))
+    assert reason == caught.value.reason
+
+
+def test_a_fence_file_that_cannot_be_read_is_an_error() -> None:
+    """Only a missing one is no writer."""
+    with pytest.raises(AccessDenied, match="the fence file: read C:"):
+        ops.writer_of(reply(ok=False, error="access_denied", message="why", path="C:\\f"))
+
+
+def test_an_error_has_a_remedy_where_a_person_can_do_something() -> None:
+    """A timeout has none; an unknown error keeps its code."""
+    remedies = {
+        error: ops.error_of(reply(ok=False, error=error), "S1").remedy for error in ("conflict", "busy", "timeout")
+    }
+    assert "find out what else writes the file" in remedies["conflict"]
+    assert "close the program" in remedies["busy"]
+    assert "" == remedies["timeout"]
+    other = ops.error_of(reply(ok=False, error="odd"), "S1")
+    assert isinstance(other, AgentFailed)
+    assert ("odd", "") == (other.reason, other.remedy)

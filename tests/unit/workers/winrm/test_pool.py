@@ -163,3 +163,91 @@ def test_close_closes_all() -> None:
             pass
     pool.close()
     assert (0, [1, 1, 1]) == (len(pool), [channel.closed for channel in opener.channels])
+
+
+def opened_in_order(pool: SessionPool, nodes: str) -> None:
+    """Uses the nodes one after the other."""
+    for node in nodes:
+        with pool.session(endpoint(node), SECRET):
+            time.sleep(0.002)
+
+
+def test_above_the_maximum_the_longest_idle_session_is_closed() -> None:
+    """One for one; a session that was used again is not idle."""
+    opener = Opener()
+    pool = SessionPool(opener, most=3)
+    opened_in_order(pool, "ABC")
+    assert (3, [0, 0, 0]) == (len(pool), [channel.closed for channel in opener.channels])
+    opened_in_order(pool, "AD")
+    assert (3, [0, 1, 0, 0]) == (len(pool), [channel.closed for channel in opener.channels])
+    opened_in_order(pool, "E")
+    assert (3, [0, 1, 1, 0, 0]) == (len(pool), [channel.closed for channel in opener.channels])
+
+
+def test_sessions_in_use_stay_open_above_the_maximum() -> None:
+    """The next idle one is closed instead; with none idle, the maximum is exceeded."""
+    opener = Opener()
+    pool = SessionPool(opener, most=2)
+    with pool.session(endpoint("A"), SECRET):
+        opened_in_order(pool, "BC")
+        assert [0, 1, 0] == [channel.closed for channel in opener.channels]
+        with pool.session(endpoint("C"), SECRET), pool.session(endpoint("D"), SECRET):
+            assert (3, [0, 1, 0, 0]) == (len(pool), [channel.closed for channel in opener.channels])
+
+
+def test_several_sessions_are_closed_to_get_below_the_maximum() -> None:
+    """After a time in which all were in use."""
+    opener = Opener()
+    pool = SessionPool(opener, most=9)
+    opened_in_order(pool, "ABCD")
+    pool._most = 3
+    opened_in_order(pool, "E")
+    assert (3, [1, 1, 0, 0, 0]) == (len(pool), [channel.closed for channel in opener.channels])
+
+
+def test_closing_skips_sessions_in_use() -> None:
+    """A second close then has nothing to do but these."""
+    opener = Opener()
+    pool = SessionPool(opener)
+    opened_in_order(pool, "A")
+    with pool.session(endpoint("B"), SECRET):
+        pool.close()
+        assert (1, [1, 0]) == (len(pool), [channel.closed for channel in opener.channels])
+    assert (1, 0) == (pool.reap() + len(pool), pool.reap())
+    pool.close()
+    assert (0, [1, 1]) == (len(pool), [channel.closed for channel in opener.channels])
+
+
+def test_a_node_with_a_conversation_is_opened_with_auto_again() -> None:
+    """Only batch is remembered."""
+    opener = Opener()
+    pool = SessionPool(opener)
+    for _ in range(2):
+        with pool.session(endpoint(), SECRET) as session:
+            session.ask([ops.clock()], deadline=5)
+            session.close()
+    assert ["auto", "auto"] == opener.ways
+
+
+def test_a_secret_function_is_called_once_and_a_session_has_the_time_that_is_left() -> None:
+    """Only to open a session."""
+    calls: list[Secret] = []
+    deadlines: list[float] = []
+
+    def open_it(
+        endpoint: Endpoint, secret: Secret, *, deadline: float, way: Way, cancelled: Callable[[], bool]
+    ) -> AgentSession:
+        assert (SECRET, False) == (secret, cancelled())
+        deadlines.append(deadline)
+        return AgentSession(MachineChannel(), endpoint.node, way=way)
+
+    def secret() -> Secret:
+        calls.append(SECRET)
+        return SECRET
+
+    pool = SessionPool(open_it)
+    for _ in range(2):
+        with pool.session(endpoint(), secret, deadline=7):
+            pass
+    assert 1 == len(calls)
+    assert 6 < deadlines[0] <= 7

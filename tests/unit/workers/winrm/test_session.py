@@ -7,9 +7,11 @@ import pytest
 
 from tests.unit.workers.winrm.in_memory import MachineChannel
 from workers.errors import AgentFailed, Cancelled, Conflict, DeadlineExceeded, NodeRefused, SessionLost
+from workers.records import Endpoint
+from workers.settings import Secret
 from workers.winrm import operations as ops
-from workers.winrm.channel import Counters
-from workers.winrm.session import AgentSession
+from workers.winrm.channel import Chunk, Counters, Limit
+from workers.winrm.session import AgentSession, open_session
 from workers.winrm.wire import command_line, script_line
 
 MISSING = ops.read("C:\\none")
@@ -142,3 +144,203 @@ def test_a_closed_session_accepts_no_request() -> None:
     with pytest.raises(SessionLost, match="the session with S1 is closed"):
         session.ask([ops.clock()], deadline=1)
     assert 1 == channel.closed
+
+
+def test_an_open_session_is_not_opened_again() -> None:
+    """The first request uses the process that `open` started."""
+    channel = MachineChannel()
+    session = session_over(channel)
+    assert (True, None) == (session.fresh, session.greeting)
+    session.open(deadline=5)
+    session.open(deadline=5)
+    session.ask([ops.clock()], deadline=5)
+    assert 1 == len(channel.commands)
+    assert session.greeting == session.hello()
+
+
+def test_a_request_that_fails_still_greets() -> None:
+    """A report can show what the node reported about itself."""
+    session = session_over(MachineChannel())
+    with pytest.raises(AgentFailed):
+        session.ask([MISSING], deadline=5)
+    assert session.greeting
+    assert [True] == [reply.ok for reply in session.ask([ops.clock()], deadline=5)]
+
+
+@pytest.mark.parametrize("extra", [-1, 0, 1])
+def test_a_piece_is_as_long_as_allowed(extra: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the last piece of a batch ends the input."""
+    sent: list[tuple[int, bool]] = []
+
+    class Recording(MachineChannel):
+        def send(self, data: bytes, limit: Limit, *, end: bool = False) -> None:
+            sent.append((len(data), end))
+            super().send(data, limit, end=end)
+
+    session = session_over(Recording(), way="batch")
+    session.ask([ops.clock()], deadline=5)
+    ((length, end),) = sent
+    assert end
+    sent.clear()
+    monkeypatch.setattr("workers.winrm.session.PIECE", length + extra)
+    again = session_over(Recording(), way="batch")
+    again.ask([ops.clock()], deadline=5)
+    assert ([(length - 1, False), (1, True)] if extra < 0 else [(length, True)]) == sent
+    sent.clear()
+    session_over(Recording(), way="conversation").ask([ops.clock()], deadline=5)
+    assert {False} == {end for _, end in sent}
+
+
+def test_the_first_wait_is_no_longer_than_the_patience() -> None:
+    """Later waits, and those of a fixed way, have the usual length."""
+    turns: list[float] = []
+
+    class Recording(MachineChannel):
+        def receive(self, limit: Limit, *, turn: float = 0) -> Chunk:
+            turns.append(turn)
+            return super().receive(limit, turn=turn)
+
+    for patience, way in ((0.25, "auto"), (60, "auto"), (0.25, "conversation"), (0.25, "batch")):
+        session = session_over(Recording(), patience=patience, way=way)
+        session.ask([ops.clock()], deadline=5)
+    session = session_over(Recording(), patience=0.25)
+    session.ask([ops.clock()], deadline=5)
+    session.ask([ops.clock()], deadline=5)
+    assert [0.25, 5, 5, 5, 0.25, 5] == turns
+
+
+def test_a_slow_answer_within_the_patience_stays_a_conversation() -> None:
+    """The input is closed only afterwards, and only once."""
+    ends: list[bool] = []
+
+    class Slow(MachineChannel):
+        def send(self, data: bytes, limit: Limit, *, end: bool = False) -> None:
+            ends.append(end)
+            super().send(data, limit, end=end)
+
+        def receive(self, limit: Limit, *, turn: float = 0) -> Chunk:
+            time.sleep(0.02)
+            return super().receive(limit, turn=turn) if limit.passed > 0.1 else Chunk()
+
+    session = session_over(Slow(), patience=5)
+    session.ask([ops.clock()], deadline=5)
+    assert ("conversation", [False]) == (session.way, ends)
+    ends.clear()
+    session = session_over(Slow(), patience=0.03)
+    session.ask([ops.clock()], deadline=5)
+    assert ("batch", [False, True]) == (session.way, ends)
+
+
+def test_a_later_process_that_ends_reports_no_stderr_of_an_earlier_one() -> None:
+    """After the first answer, stderr is the output of the operations."""
+    channel = MachineChannel(stderr=b"warning")
+    session = session_over(channel)
+    session.ask([ops.clock()], deadline=5)
+    channel.dies = 3
+    with pytest.raises(SessionLost) as caught:
+        session.ask([ops.clock()], deadline=5)
+    assert "S1: PowerShell ended with status 3 before it answered." == caught.value.message
+
+
+@pytest.mark.parametrize("way", ["conversation", "batch"])
+def test_a_powershell_without_input_is_a_refusal_of_a_fixed_way(way: str) -> None:
+    """There is no other way to try."""
+    with pytest.raises(NodeRefused, match="received no input") as caught:
+        session_over(MachineChannel(dies=4), way=way).ask([ops.clock()], deadline=5)
+    assert "winrs" in caught.value.remedy
+
+
+def test_a_powershell_without_input_in_both_ways_is_a_refusal() -> None:
+    """The second attempt is the last."""
+    channel = MachineChannel(dies=4)
+    with pytest.raises(NodeRefused, match="received no input"):
+        session_over(channel).ask([ops.clock()], deadline=5)
+    assert [command_line(), command_line(batch=True)] == channel.commands
+
+
+def test_only_the_end_of_stderr_is_kept() -> None:
+    """Of any length, over several chunks."""
+    channel = MachineChannel(dies=9, stderr=b"x" * 5000 + b" last words")
+    with pytest.raises(SessionLost, match=r"last words$"):
+        session_over(channel).ask([ops.clock()], deadline=5)
+
+
+class Answering(MachineChannel):
+    """Gives fixed results to every request."""
+
+    results: str = "[]"
+    count: int = 0
+
+    def send(self, data: bytes, limit: Limit, *, end: bool = False) -> None:
+        """Counts the requests."""
+        super().send(data, limit, end=end)
+        self.count += 1
+
+    def receive(self, limit: Limit, *, turn: float = 5) -> Chunk:
+        """One reply."""
+        assert min(limit.left, turn) > 0
+        return Chunk(f'{{"v":1,"id":"{self.count}","results":{self.results}}}\n'.encode())
+
+
+@pytest.mark.parametrize(
+    ("results", "count"), [('[{"ok":true,"a":1}]', 1), ('[{"ok":true},{"ok":true},{"ok":true}]', 3), ("[]", 0)]
+)
+def test_a_wrong_number_of_results_closes_the_session(results: str, count: int) -> None:
+    """Too few without a failure, or too many: the reply cannot be assigned to the operations."""
+    channel = Answering()
+    session = session_over(channel)
+    session._hello = session_over(MachineChannel()).hello()
+    channel.results = results
+    with pytest.raises(SessionLost, match=f"S1 returned {count} results for 2 operations"):
+        session.ask([ops.clock(), ops.clock()], deadline=5)
+    with pytest.raises(SessionLost, match="closed after an error: the number of results was wrong"):
+        session.ask([], deadline=5)
+
+
+def test_an_incomplete_reply_with_keep_going_raises_its_failure() -> None:
+    """The node ended the list although it should continue."""
+    channel = Answering()
+    session = session_over(channel)
+    session._hello = session_over(MachineChannel()).hello()
+    channel.results = '[{"ok":false,"error":"busy","message":"why"}]'
+    with pytest.raises(Conflict, match="S1: clock: why"):
+        session.ask([ops.clock(), ops.clock()], deadline=5, keep_going=True)
+    assert session.usable
+
+
+def test_a_node_without_a_hello_has_no_greeting() -> None:
+    """The first result must be a valid report."""
+    channel = Answering()
+    channel.results = '[{"ok":false,"error":"failed","message":"why"}]'
+    session = session_over(channel)
+    with pytest.raises(AgentFailed, match="S1: hello: why"):
+        session.hello()
+    assert session.greeting is None
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_opening_a_session_closes_the_channel_only_after_an_error(
+    fails: bool,  # noqa: FBT001 - a parameter
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No shell is left behind on the node."""
+    channel = MachineChannel()
+    at = Endpoint(node="S1", host="h", user="u", secret="env:X")
+
+    def made(endpoint: Endpoint, secret: Secret) -> MachineChannel:
+        assert (at, "planted") == (endpoint, secret.reveal())
+        return channel
+
+    def start(_command: str, limit: Limit) -> None:
+        limit.check()
+        raise Cancelled("x")
+
+    monkeypatch.setattr("workers.winrm.session.WinRMChannel", made)
+    if fails:
+        monkeypatch.setattr(channel, "start", start)
+        with pytest.raises(Cancelled):
+            open_session(at, Secret("planted"))
+        assert 1 == channel.closed
+        return
+    session = open_session(at, Secret("planted"), way="conversation", patience=7)
+    assert ("conversation", 7, 1, 0) == (session.way, session._patience, len(channel.commands), channel.closed)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from workers.errors import SessionLost
 from workers.winrm import operations as ops
+from workers.winrm import wire
 from workers.winrm.wire import (
     COMMAND_LIMIT,
     ReplyReader,
@@ -130,3 +131,116 @@ def test_a_guard_is_sent_only_with_operations_that_change_something() -> None:
     unguarded = json.loads(encoded_request("1", [ops.touch("C:\\a\\b")], keep_going=False))
     assert guard.as_json() == changing["guard"]
     assert ("guard" in reading, "guard" in unguarded) == (False, False)
+
+
+def test_a_bootstrap_that_is_too_long_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cmd.exe would fail silently; exactly its limit is allowed."""
+    length = len(command_line())
+    monkeypatch.setattr(wire, "COMMAND_LIMIT", length)
+    command_line.cache_clear()
+    assert length == len(command_line())
+    monkeypatch.setattr(wire, "COMMAND_LIMIT", length - 1)
+    command_line.cache_clear()
+    with pytest.raises(ValueError, match=f"{length} characters; cmd.exe accepts {length - 1}"):
+        command_line()
+    assert 8180 == COMMAND_LIMIT
+
+
+def test_a_request_allows_compression_and_names_its_version() -> None:
+    """`keep_going` is sent only if it is set; there are no spaces."""
+    line = encoded_request("7", [ops.clock()], keep_going=False)
+    assert b'{"v":1,"id":"7","gzip":true,"ops":[{"op":"clock"}]}\n' == line
+    assert json.loads(encoded_request("7", [], keep_going=True))["keep_going"] is True
+
+
+@pytest.mark.parametrize("before", [b"", b" \t", b"\xef\xbb\xbf"])
+def test_a_reply_may_follow_blanks_or_a_byte_order_mark(before: bytes) -> None:
+    """A console may print them first."""
+    assert [{"ok": True}] == ReplyReader().feed(before + reply_line("1"), "1")
+
+
+def test_a_reply_is_found_only_once_its_line_has_ended() -> None:
+    """The rest stays for the next request; `clear` drops an incomplete line."""
+    reader = ReplyReader()
+    line = reply_line("1", n=1)
+    assert reader.feed(line[:-1], "1") is None
+    assert [{"ok": True, "n": 1}] == reader.feed(line[-1:] + reply_line("2", n=2), "1")
+    assert [{"ok": True, "n": 2}] == reader.feed(b"", "2")
+    reader.feed(b'{"v":1, ', "3")
+    reader.clear()
+    assert [{"ok": True}] == reader.feed(reply_line("3"), "3")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"id":"1","results":[]}',
+        b'{"v":1,"id":"1"}',
+        b'{"v":1,"id":"1","results":{}}',
+        b'{"v":1,"id":"1","results":[1]}',
+        b'{"v":1,"id":"1","results":[{},"x"]}',
+        b'{"v":1,"id":"1","results":[],"gzip":"x"}',
+        b'{"v":1,"id":"1","gzip":7}',
+    ],
+)
+def test_a_reply_that_does_not_follow_the_protocol_ends_the_session(line: bytes) -> None:
+    """It has the id of the request."""
+    with pytest.raises(SessionLost, match="version 1"):
+        ReplyReader().feed(line + b"\n", "1")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b'{"v":1,"id":"1","results":[NaN]}', b"{" + b"[" * 100_000, b'{"v":1,"id":1,"results":[]}', b'["id"]', b"{\xff}"],
+)
+def test_a_line_that_is_no_reply_is_noise(line: bytes) -> None:
+    """Also one that is nested too deeply, or has a constant that JSON does not have."""
+    assert ReplyReader().feed(line + b"\n", "1") is None
+
+
+def test_a_reply_has_a_limited_number_of_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small values need the most memory. Exactly as many as allowed are read."""
+    line = reply_line("1", n=[1, 2])
+    count = sum(line.count(bytes([mark])) for mark in b",[{:")
+    monkeypatch.setattr(wire, "_MEMBERS", count)
+    assert [{"ok": True, "n": [1, 2]}] == ReplyReader().feed(line, "1")
+    monkeypatch.setattr(wire, "_MEMBERS", count - 1)
+    with pytest.raises(SessionLost, match="too many values"):
+        ReplyReader().feed(line, "1")
+
+
+def test_a_line_and_a_compressed_reply_may_have_exactly_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """12 MB in production."""
+    assert 12 * 2**20 == wire.REPLY_LIMIT
+    text = b'[{"ok":true}]'
+    monkeypatch.setattr(wire, "REPLY_LIMIT", len(text) + 1)
+    assert [{"ok": True}] == ReplyReader().feed(packed_line(text), "1")
+    monkeypatch.setattr(wire, "REPLY_LIMIT", len(text) - 1)
+    with pytest.raises(SessionLost):
+        ReplyReader().feed(packed_line(text), "1")
+    monkeypatch.setattr(wire, "REPLY_LIMIT", 5)
+    reader = ReplyReader()
+    assert reader.feed(b"12345", "1") is None
+    with pytest.raises(SessionLost, match="6 bytes without a line end"):
+        reader.feed(b"6", "1")
+
+
+def test_texts_are_cleaned_by_the_kind_of_their_field() -> None:
+    """Bytes stay, the output of a program keeps its lines up to a limit, any other text is one line."""
+    data, odd, output = "QUJD" * 1000, "QUJD\x1b", "one\ntwo\x1b\n" + "x" * 70_000
+    line = reply_line("1", data=data, body=odd, stdout=output, stderr=output, message=output, name=data)
+    (result,) = ReplyReader().feed(line, "1") or []
+    assert (data, "QUJD ") == (result["data"], result["body"])
+    assert isinstance(result["stdout"], str)
+    assert ["one", "two "] == result["stdout"].split("\n")[:2]
+    assert 65_536 >= len(result["stdout"]) > 1000
+    assert result["stdout"] == result["stderr"]
+    assert isinstance(result["message"], str)
+    assert "\n" not in result["message"]
+    assert result["name"] != data
+
+
+def test_stderr_is_cut_to_its_last_300_characters() -> None:
+    """The end has the error."""
+    assert "b" * 299 + "c" == readable(b"a" * 500 + b"b" * 299 + b"c")
+    assert "colour\ufffd end" == readable(b"\x1b[31;1mcolour\xff\x1b[0m end")
