@@ -40,7 +40,7 @@ from tasks.ektron.rules.findings import Findings
 from workers.errors import BundleRefused, EsyncError
 from workers.host.reading import content_of
 from workers.records import DocumentKind, Event, Record, RunState, StepOutcome
-from workers.store.chain import broken_at, digest_of, identity
+from workers.store.chain import digest_of, first_break, identity
 
 __all__ = ["Checked", "check", "check_file"]
 
@@ -120,7 +120,7 @@ def _manifest(members: Mapping[str, bytes]) -> Manifest:
 
 def _check_history(run: BundledRun, events: Sequence[Event]) -> str:
     chain, record = run.chain, run.record
-    if broken := broken_at(chain, events):
+    if broken := first_break(chain, events):
         raise BundleRefused(f"{EVENTS}: {broken}")
     if chain.dropped:
         begins = f"event {chain.dropped + 1}; the store no longer has the {chain.dropped} events before it"

@@ -63,9 +63,9 @@ def doctor(
 def _set_aside(*, forget: bool) -> Sequence[str]:
     """The messages that workers have set aside, as lines; deleted afterwards if requested."""
     with engine_only(load_settings()) as engine, connect(engine.settings.broker()) as client:
-        lines = set_aside_lines(set_aside.shown(client))
+        lines = set_aside_lines(set_aside.stored(client))
         if forget:
-            set_aside.forget(client)
+            set_aside.clear(client)
     return lines if not (lines and forget) else (*lines[:-1], "The list is deleted.")
 
 

@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 _UMASK = 0o077  #: of every process we start: the files it writes are private too
+_KILLED_WAIT = 2.0  #: seconds that a killed process, no child of ours, may take to end
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -84,7 +85,9 @@ def end_process(process: subprocess.Popen[bytes] | psutil.Process, patience: flo
             process.kill()
             process.wait()
         except psutil.TimeoutExpired:
-            process.kill()  # its own parent waits for it
+            process.kill()
+            with contextlib.suppress(psutil.TimeoutExpired):  # a zombie, if its parent does not wait for it
+                process.wait(_KILLED_WAIT)
     for child in children:
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             child.kill()
