@@ -69,8 +69,7 @@ def cleanup(
 ) -> None:
     """Remove expired backups and leftover temporary files from the nodes, and prove that they are gone.
 
-    With --fence: remove only the file that blocks every writer on these nodes. Refused while another run works on the
-    cluster.
+    With --fence: remove only the file that blocks every writer on these nodes. Refused while another run is active.
     """
     cluster = load_cluster(file)
     if fence and everything:

@@ -38,6 +38,10 @@ WORST_FIRST = (
     Status.UNCHANGED,
 )
 _FINE = {Status.UNCHANGED, Status.CHANGED, Status.WOULD_CHANGE}
+#: fields that a report has in common with the record of its run
+_OF_RECORD = (
+    "kind", "cluster", "summary", "who", "origin_host", "reason", "parent", "created", "ended", "plan_fingerprint",
+)  # fmt: skip
 _LONGEST = 10_000  #: characters of one text
 
 
@@ -67,23 +71,14 @@ def _built(summary: RunSummary) -> Report:
     ended = record.ended or max((o.ended for o in summary.outcomes), default=now())
     return Report(
         run=record.id,
-        kind=record.kind,
-        cluster=record.cluster,
+        **{name: getattr(record, name) for name in _OF_RECORD},
         edition=cluster.edition,
         origin=cluster.origin,
         state=record.state.value,
         verdict=record.verdict.value if record.verdict else None,
         exit_code=record.verdict.exit_code if record.verdict else None,
-        summary=record.summary,
-        who=record.who,
-        origin_host=record.origin_host,
-        reason=record.reason,
-        parent=record.parent,
-        created=record.created,
-        ended=record.ended,
         seconds=round((ended - record.created).total_seconds(), 3),
         plan=summary.plan.totals if summary.plan else "",
-        plan_fingerprint=record.plan_fingerprint,
         totals=_counts(row.status for row in rows),
         causes=_causes(rows),
         node_states=_node_states(rows),
@@ -195,19 +190,8 @@ def _masked(text: str, row: NodeRow) -> str:
 def _finding_row(finding: Finding, nodes: int) -> FindingRow:
     """The findings come in order: refuted, unknown, proven; errors before warnings."""
     mild = finding.verdict is InvariantState.REFUTED and finding.severity is Severity.WARNING
-    return FindingRow(
-        label="warning" if mild else finding.verdict.value,
-        invariant=finding.invariant,
-        statement=finding.statement,
-        verdict=finding.verdict.value,
-        severity=finding.severity.value,
-        evidence=finding.evidence,
-        remedy=finding.remedy,
-        nodes=finding.nodes,
-        ranges=f"all {nodes} nodes" if len(finding.nodes) == nodes > 1 else name_ranges(finding.nodes),
-        reasons=finding.reasons,
-        source=finding.source,
-    )
+    ranges = f"all {nodes} nodes" if len(finding.nodes) == nodes > 1 else name_ranges(finding.nodes)
+    return FindingRow(**dict(finding), label="warning" if mild else finding.verdict.value, ranges=ranges)
 
 
 def _turn_row(record: RunRecord, turn: Turn, outcomes: Sequence[StepOutcome]) -> TurnRow:

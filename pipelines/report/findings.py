@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pipelines.report.rows import FindingRow, Report
 from pipelines.rollout import kind_of
+from tasks.ektron.rules.findings import InvariantState
 from workers.records import Status
 
 __all__ = ["FindingGroup", "checked_before_changes", "finding_groups"]
@@ -33,7 +34,7 @@ class FindingGroup:
     def sentence(self) -> str:
         """The group in one sentence."""
         count = len(self.findings)
-        if self.first.verdict == "unknown":
+        if self.first.verdict is InvariantState.UNKNOWN:
             return f"{count} statements could not be checked ({self.first.evidence})"
         return f"{count} statements do not hold; a successful rollout fixes them"
 
@@ -43,7 +44,7 @@ def finding_groups(report: Report) -> Sequence[FindingGroup]:
     unfinished = {node.node for node in report.nodes if node.status in _UNFINISHED}
     groups: dict[tuple[str, ...], list[FindingRow]] = {}
     for finding in report.findings:
-        if finding.verdict != "proven":
+        if finding.verdict is not InvariantState.PROVEN:
             follows = bool(finding.nodes) and unfinished.issuperset(finding.nodes)
             key = _cause(finding) if follows else ()
             groups.setdefault(key or (finding.invariant,), []).append(finding)

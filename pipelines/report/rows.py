@@ -8,6 +8,7 @@ from pipelines.report.layout import name_ranges
 from pipelines.run.node_results import NodeResult
 from pipelines.run.node_state import NodeState
 from tasks.ektron.rules.attestations import Attestation
+from tasks.ektron.rules.findings import Finding
 from workers.errors import Problem
 from workers.records import Change, Record, Status
 
@@ -72,23 +73,14 @@ class NodeStateRow(Record):
     ranges: str
 
 
-class FindingRow(Record):
-    """One statement about the whole cluster and its result; `nodes` are the counter-examples.
+class FindingRow(Finding):
+    """One statement about the whole cluster and its result.
 
     `label` is what people read: a refuted statement that does not keep the cluster from syncing is a `warning`.
     """
 
     label: Literal["proven", "refuted", "unknown", "warning"]
-    invariant: str
-    statement: str
-    verdict: Literal["proven", "refuted", "unknown"]
-    severity: Literal["error", "warning"]
-    evidence: str
-    remedy: str
-    nodes: tuple[str, ...]
-    ranges: str  #: the same nodes for people: `P1..P40`, or `all 4 nodes`
-    reasons: dict[str, str] = Field(default_factory=dict)  #: node -> why it is a counter-example, never shortened
-    source: str = ""  #: where the statement comes from
+    ranges: str  #: the counter-examples for people: `P1..P40`, or `all 4 nodes`
 
 
 class TurnRow(Record):

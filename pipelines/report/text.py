@@ -8,6 +8,7 @@ from pipelines.report.layout import duration, printable, wrapped
 from pipelines.report.rows import FindingRow, Report
 from pipelines.rollout import kind_of
 from pipelines.run.node_state import NodeState
+from tasks.ektron.rules.findings import InvariantState
 from tasks.ektron.wording import counted
 from tasks.undo.plan import CHANGED_SINCE
 from workers.records import Status, Verdict
@@ -80,7 +81,7 @@ def _finding_lines(report: Report) -> Iterator[str]:
     """What is refuted or unknown about the cluster, and how much is proven."""
     for group in finding_groups(report):
         yield from _group_lines(group) if group.several else _single_lines(group.first)
-    proven = sum(1 for finding in report.findings if finding.verdict == "proven")
+    proven = sum(1 for finding in report.findings if finding.verdict is InvariantState.PROVEN)
     if report.findings:
         when = " (checked before any change)" if checked_before_changes(report) else ""
         yield f"{proven} of {len(report.findings)} invariants proven{when}"
@@ -95,7 +96,7 @@ def _single_lines(finding: FindingRow) -> Iterator[str]:
     where = f" on {finding.ranges}" if finding.ranges else ""
     yield f"{finding.label}: {finding.invariant}{where}"
     if finding.statement:
-        result = "could not be checked" if finding.verdict == "unknown" else "does not hold"
+        result = "could not be checked" if finding.verdict is InvariantState.UNKNOWN else "does not hold"
         yield from wrapped(f"{result}: {finding.statement}")
     if finding.evidence:
         yield from wrapped(finding.evidence)
