@@ -7,14 +7,14 @@ here, and the run goes on without it.
 """
 
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
+from pipelines.coordinator import LOCK_TTL, begin, end_steps, join_and_verify, publish, snapshot_of
 from pipelines.engine import Engine
-from pipelines.rollout import LOCK_TTL, begin, join_and_verify, publish
-from pipelines.run.abandoned import Ending, end
-from pipelines.run.elapsed import SPENT, Watch
-from pipelines.run.kinds import LOOKING
+from pipelines.rollout import kind_of
+from pipelines.run.abandoned import Ending
+from pipelines.run.elapsed import SPENT, Stopwatch
 from pipelines.run.snapshot import Snapshot
 from tasks.ektron.wording import counted
 from tasks.steering import CANCEL, RESUMED, Steering
@@ -36,7 +36,7 @@ def take_up(engine: Engine, run_id: str) -> None:
     resume_stalled(engine, run_id)
 
 
-def resume_stalled(engine: Engine, run_id: str, watch: Watch | None = None) -> str:
+def resume_stalled(engine: Engine, run_id: str, watch: Stopwatch | None = None) -> str:
     """Looks at one run and does what is due; says what that was (empty: nothing).
 
     Args:
@@ -50,13 +50,11 @@ def resume_stalled(engine: Engine, run_id: str, watch: Watch | None = None) -> s
     record = engine.store.run(run_id)
     if record.state is RunState.CONCLUDED:
         return ""
-    flags = engine.store.flags(run_id)
-    snapshot = Snapshot(record, engine.store, engine.documents(record))
+    snapshot = snapshot_of(engine, record)
     if record.turn is not None:
-        snapshot.unfinished(
-            record.turn
-        )  # read before the lock is renewed: a run that cannot be read keeps it from nobody
-    spent = _mind_the_deadline(snapshot, flags, watch) if watch else 0.0
+        # Before the lock is renewed: a run that cannot be read must not keep the cluster locked.
+        snapshot.unfinished(record.turn)
+    spent = _mind_the_deadline(snapshot, watch) if watch else 0.0
     held_by_another = _held_by_another(engine, record)
     steering = snapshot.steering
     if steering.cancelled:
@@ -65,7 +63,7 @@ def resume_stalled(engine: Engine, run_id: str, watch: Watch | None = None) -> s
         return ""
     if watch:
         snapshot = _without_the_stuck(engine, snapshot, watch)
-    return "" if steering.paused else _pushed_on(engine, snapshot, resumed=RESUMED in flags)
+    return "" if steering.paused else _pushed_on(engine, snapshot, resumed=steering.resumed)
 
 
 def _pushed_on(engine: Engine, snapshot: Snapshot, *, resumed: bool) -> str:
@@ -105,7 +103,7 @@ def _missing(
     return {node for node in lapsed if node in unfinished}
 
 
-def _wound_up(engine: Engine, snapshot: Snapshot, why: str, watch: Watch | None, spent: float) -> str:
+def _wound_up(engine: Engine, snapshot: Snapshot, why: str, watch: Stopwatch | None, spent: float) -> str:
     """Ends a cancelled run: what has not begun at once, what is in the middle when it ends or takes too long."""
     if snapshot.record.turn is None:
         begin(engine, snapshot.record.id)
@@ -114,27 +112,27 @@ def _wound_up(engine: Engine, snapshot: Snapshot, why: str, watch: Watch | None,
     if turn is None:
         return "begun"
     held, unfinished = engine.store.leases(snapshot.record.id), snapshot.unfinished(turn)
-    end(snapshot, turn, [node for node in unfinished if node not in held], Ending.cancelled(why))
+    end_steps(engine, snapshot, turn, [node for node in unfinished if node not in held], Ending.cancelled(why))
     busy = [node for node in unfinished if node in held]
     if watch:
         watch.within(SOON)
         bounds, waited = snapshot.cluster.policy.deadlines, watch.cancelled(snapshot.record.id)
         if waited > bounds.cancel or spent > bounds.run + GRACE:
-            end(snapshot, turn, busy, Ending.too_late(why))
+            end_steps(engine, snapshot, turn, busy, Ending.too_late(why))
             busy = []
     if busy:
         return ""
-    join_and_verify(engine, snapshot.record.id, turn.name)
-    return "cancelled"
+    # Steps that always run may still be missing: they are sent again when nothing moves.
+    return _pushed_on(engine, _anew(engine, snapshot), resumed=False)
 
 
 def _anew(engine: Engine, snapshot: Snapshot) -> Snapshot:
-    return Snapshot(engine.store.run(snapshot.record.id), engine.store, snapshot.documents)
+    return snapshot_of(engine, engine.store.run(snapshot.record.id))
 
 
 def _held_by_another(engine: Engine, record: RunRecord) -> bool:
     """Renews the lock. Another run may have taken it over while nobody pushed this one on: then that one goes first."""
-    if record.kind in LOOKING:
+    if kind_of(record.kind, record.id).read_only:
         return False
     return engine.store.lock_cluster(record.cluster, record.id, LOCK_TTL) is not None
 
@@ -144,9 +142,10 @@ def _begun(engine: Engine, run_id: str) -> str:
     return "begun"
 
 
-def _mind_the_deadline(snapshot: Snapshot, flags: Mapping[str, str], watch: Watch) -> float:
+def _mind_the_deadline(snapshot: Snapshot, watch: Stopwatch) -> float:
     """Counts the seconds a run has gone on, and cancels it when it took more than it may."""
-    run, steering = snapshot.record.id, Steering.of(flags)
+    run, flags = snapshot.record.id, snapshot.store.flags(snapshot.record.id)
+    steering = Steering.of(flags)
     age = (now() - snapshot.record.created).total_seconds()
     spent = watch.spent(run, flags, age, going=not steering.paused)
     if steering.paused:
@@ -159,7 +158,7 @@ def _mind_the_deadline(snapshot: Snapshot, flags: Mapping[str, str], watch: Watc
     return spent
 
 
-def _without_the_stuck(engine: Engine, snapshot: Snapshot, watch: Watch) -> Snapshot:
+def _without_the_stuck(engine: Engine, snapshot: Snapshot, watch: Stopwatch) -> Snapshot:
     """Ends the steps whose time is up although they do not end: their thread waits for something for ever."""
     turn = snapshot.record.turn
     if turn is None:
@@ -172,7 +171,7 @@ def _without_the_stuck(engine: Engine, snapshot: Snapshot, watch: Watch) -> Snap
         for seconds in since.values():
             watch.within(bound - seconds)
         return snapshot
-    end(snapshot, turn, stuck, Ending.stuck(snapshot.cluster.policy.deadlines.step))
+    end_steps(engine, snapshot, turn, stuck, Ending.stuck(snapshot.cluster.policy.deadlines.step))
     return _anew(engine, snapshot)
 
 
@@ -196,7 +195,7 @@ class Reconciler:
         self._engine = engine
         self._upkeep = upkeep
         self._holder = holder
-        self._watch = Watch(engine.settings.reconcile_every)
+        self._watch = Stopwatch(engine.settings.reconcile_every)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="esync-reconciler", daemon=True)
 

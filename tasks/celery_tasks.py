@@ -1,7 +1,7 @@
 """The Celery shells around the steps: explicit names, ids as arguments, and nothing else."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from celery import Celery
@@ -9,41 +9,14 @@ from celery.exceptions import Reject
 from pydantic import ConfigDict, Field, ValidationError, validate_call
 
 from tasks.execution.runner import NodeBusy, NotAsked, NotNow, StepRunner
-from tasks.step import (
-    CERT_COPY,
-    CLEANUP,
-    CONFIG_EDIT,
-    INSTALL_CHECK,
-    ROLLBACK,
-    ROLLBACK_CHECK,
-    SERVICE_RESTART,
-    Step,
-)
-from tasks.steps.cert_copy import cert_copy
-from tasks.steps.cleanup import cleanup
-from tasks.steps.config_edit import config_edit
-from tasks.steps.install_check import install_check
-from tasks.steps.rollback import rollback
-from tasks.steps.rollback_check import rollback_check
-from tasks.steps.service_restart import service_restart
+from tasks.steps.registry import STEPS
 from workers.errors import RecordRefused, RunUnknown, StoreUnavailable
 from workers.logs import bound, logger
 
-__all__ = ["STEPS", "register_steps"]
+__all__ = ["register_steps"]
 
 log = logger(__name__)
 Id = Annotated[str, Field(max_length=200)]
-
-#: Every step there is, by the name it has everywhere.
-STEPS: Mapping[str, Step] = {
-    INSTALL_CHECK: install_check,
-    CONFIG_EDIT: config_edit,
-    CERT_COPY: cert_copy,
-    SERVICE_RESTART: service_restart,
-    ROLLBACK_CHECK: rollback_check,
-    ROLLBACK: rollback,
-    CLEANUP: cleanup,
-}
 
 
 def register_steps(app: Celery, runner: Callable[[], StepRunner]) -> None:

@@ -20,13 +20,15 @@ class Steering:
     Attributes:
         cancelled: it stops at the next safe point, and nothing begins any more.
         paused: nothing begins for now; what is in the middle ends.
+        resumed: what was turned away while the run was paused is to be sent again.
     """
 
     cancelled: str = ""
     paused: str = ""
+    resumed: bool = False
 
     @classmethod
     def of(cls, flags: Mapping[str, str]) -> "Steering":
         """As the run's flags say."""
         cancelled = flags.get(CANCEL, "")
-        return cls(cancelled, "" if cancelled else flags.get(PAUSE, ""))
+        return cls(cancelled, "" if cancelled else flags.get(PAUSE, ""), resumed=RESUMED in flags)

@@ -1,47 +1,34 @@
-"""The shape of a step."""
+"""What a step is: a value with a name, a function and what the rest of the product may ask about it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from tasks.cluster import Cluster, Node
 from tasks.documents import RunDocuments
 from tasks.fence import FENCE_FILE, Fence, freeing
 from workers.errors import AgentFailed, NodeError
-from workers.records import Change, Turn
-from workers.winrm import agent
-from workers.winrm.agent import Op, Reply, Writer
+from workers.records import Change
+from workers.winrm import operations
+from workers.winrm.operations import Op, Reply, Writer
 
 if TYPE_CHECKING:
     from workers.winrm.session import Session
 
-__all__ = [
-    "APPLYING",
-    "CERT_COPY",
-    "CLEANUP",
-    "CONFIG_EDIT",
-    "INSTALL_CHECK",
-    "KEEPING",
-    "ROLLBACK",
-    "ROLLBACK_CHECK",
-    "SERVICE_RESTART",
-    "Done",
-    "Step",
-    "Work",
-    "own_folder",
-]
+__all__ = ["APPLYING", "Done", "Purpose", "Step", "Work", "own_folder"]
 
-INSTALL_CHECK = "install_check"
-CONFIG_EDIT = "config_edit"
-CERT_COPY = "cert_copy"
-SERVICE_RESTART = "service_restart"
-ROLLBACK_CHECK = "rollback_check"
-ROLLBACK = "rollback"
-CLEANUP = "cleanup"
+#: The phase in which a step changes a node: a step that fails in it leaves the node touched.
+APPLYING = "applying"
 
-KEEPING = frozenset({CONFIG_EDIT, CERT_COPY, ROLLBACK})  #: steps that keep what they replace, and note it before
 
-APPLYING = "applying"  #: said before a step first changes a node: what ends the step from then on leaves it touched
+class Purpose(StrEnum):
+    """What a look at a node is for. The stage decides it; the step does not know the stages."""
+
+    PLAN = "plan"  #: facts to plan from, before anything is written
+    CONFIRM = "confirm"  #: whether the node still is as the plan saw it
+    VERIFY = "verify"  #: evidence for the verdict
+    EXAMINE = "examine"  #: whether a rollout could begin
 
 
 def own_folder(program_data: str) -> str:
@@ -55,15 +42,16 @@ class Work:
 
     Attributes:
         fence: our claim on this node: there, a change of an earlier one, or of an earlier run, is refused.
-        turn: the turn of the run this belongs to; its stage says what an `install_check` is for.
+        purpose: what a look at the node is for.
         cancelled: whether an operator asked to stop; asked at every turn of a wait that may be left.
         say: names the phase for those who watch (`observing`, `applying`).
         parent: the run that this one undoes.
         options: what was asked for besides: see `RunRecord.options`.
+        steps: every step there is, by name: what earlier runs did is judged by them.
     """
 
     run: str
-    turn: Turn
+    purpose: Purpose
     node: Node
     cluster: Cluster
     session: "Session"
@@ -73,6 +61,7 @@ class Work:
     fence: Fence
     parent: str = ""
     options: tuple[str, ...] = ()
+    steps: "Mapping[str, Step]"
 
     @property
     def is_origin(self) -> bool:
@@ -127,8 +116,8 @@ class Work:
         return replies
 
     def _newest_writer(self) -> Writer:
-        look = [agent.read(self.fence_file)]
-        return agent.writer_of(*self.session.ask(look, deadline=self.deadline, keep_going=True))
+        look = [operations.read(self.fence_file)]
+        return operations.writer_of(*self.session.ask(look, deadline=self.deadline, keep_going=True))
 
     def _minded(self, path: str, error: NodeError | None = None) -> None:
         """What failed at the fence itself, and so was not done."""
@@ -150,4 +139,26 @@ class Done:
     failed: NodeError | None = None
 
 
-Step = Callable[[Work], Done]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One thing that is done to one node, and everything that other code asks about it.
+
+    Attributes:
+        name: the same in Celery (`esync.<name>`), the store, events, JSON and documents.
+        run: does it; returns what was done, raises `NodeError`.
+        heading: of its column in the live view and the report.
+        changes: whether it may change the node; a step that does not only reads.
+        keeps_backups: whether it backs up what it replaces and notes it in the manifest.
+        restarts: whether it restarts the service: until it is done, a restart may be owed.
+        completed: what is true of a node after all changing steps of its turn, where this is the last of them.
+        always: whether it also runs after an earlier step of its turn failed, or after the run was cancelled.
+    """
+
+    name: str
+    run: Callable[[Work], Done]
+    heading: str
+    changes: bool = False
+    keeps_backups: bool = False
+    restarts: bool = False
+    completed: str = "done: everything the plan asked for"
+    always: bool = False

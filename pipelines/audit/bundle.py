@@ -14,18 +14,18 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from pipelines.audit.archive import pack
+from pipelines.coordinator import snapshot_of
 from pipelines.engine import Engine
 from pipelines.report.build import build
 from pipelines.report.html import to_html
+from pipelines.rollout import kind_of
 from pipelines.run.evidence import Evidence, evidence_of
-from pipelines.run.snapshot import FINDINGS, PLAN, Snapshot
 from pipelines.run.summary import RunSummary, summary_of
-from tasks.documents import DIGESTS
 from workers.errors import InputRefused
 from workers.host.private import write_private
-from workers.records import Record, RunRecord, RunState, StepOutcome
-from workers.store import RunStore
+from workers.records import DocumentKind, Record, RunRecord, RunState, StepOutcome
 from workers.store.chain import Chain, digest_of
+from workers.store.port import RunStore
 
 __all__ = [
     "EVENTS",
@@ -51,7 +51,10 @@ REPORT, REPORT_PAGE = "report.json", "report.html"
 
 #: Packages whose versions determine what a run does and how its bundle is written.
 _LIBRARIES = ("esync-rollout", "celery", "cryptography", "jinja2", "lxml", "pydantic", "pywinrm", "redis")
-_ALONE = {PLAN: "plan.json", DIGESTS: "family.json"}  #: kinds with one document per run
+_ALONE: Mapping[str, str] = {
+    DocumentKind.PLAN: "plan.json",
+    DocumentKind.FAMILY: "family.json",
+}  #: kinds with one document per run
 _PAGE = 1000
 
 outcomes_adapter: TypeAdapter[tuple[StepOutcome, ...]] = TypeAdapter(tuple[StepOutcome, ...])
@@ -105,7 +108,7 @@ def write_bundle(engine: Engine, run_id: str, path: Path) -> Manifest:
         RunUnknown: there is no such run.
     """
     record = engine.store.run(run_id)
-    members = bundle_of(engine.store, summary_of(Snapshot(record, engine.store, engine.documents(record))))
+    members = bundle_of(engine.store, summary_of(snapshot_of(engine, record), kind_of(record.kind, record.id)))
     write_private(path, pack(members))
     return Manifest.model_validate_json(members[MANIFEST])
 
@@ -169,12 +172,12 @@ def evidence_in(members: Mapping[str, bytes]) -> Evidence:
     for name, data in members.items():
         match = re.fullmatch(r"(?:facts/([a-z]+)|findings)/([A-Za-z0-9_-]+)\.json", name)
         if match:
-            found.setdefault(match[1] or FINDINGS, {})[match[2]] = data.decode()
+            found.setdefault(match[1] or DocumentKind.FINDINGS, {})[match[2]] = data.decode()
     return found
 
 
 def _member_name(kind: str, name: str) -> str:
-    folder = FINDINGS if kind == FINDINGS else f"facts/{kind}"
+    folder = DocumentKind.FINDINGS if kind == DocumentKind.FINDINGS else f"facts/{kind}"
     return _ALONE.get(kind) or f"{folder}/{name}.json"
 
 

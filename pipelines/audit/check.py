@@ -31,15 +31,16 @@ from pipelines.audit.bundle import (
     versions,
 )
 from pipelines.audit.replay import Replay, replay
+from pipelines.rollout import kind_of
 from pipelines.run.evidence import Evidence, conclusion
 from pipelines.run.plan import Plan
-from pipelines.run.snapshot import FINDINGS, PLAN, Snapshot
+from pipelines.run.snapshot import Snapshot
 from pipelines.run.summary import summary_of
 from tasks.ektron.rules.findings import Findings
 from workers.errors import BundleRefused, EsyncError
 from workers.host.reading import content_of
-from workers.records import Event, Record, RunState, StepOutcome
-from workers.store.chain import broken_at, digest_of, identity
+from workers.records import DocumentKind, Event, Record, RunState, StepOutcome
+from workers.store.chain import digest_of, first_break, identity
 
 __all__ = ["Checked", "check", "check_file"]
 
@@ -119,7 +120,7 @@ def _manifest(members: Mapping[str, bytes]) -> Manifest:
 
 def _check_history(run: BundledRun, events: Sequence[Event]) -> str:
     chain, record = run.chain, run.record
-    if broken := broken_at(chain, events):
+    if broken := first_break(chain, events):
         raise BundleRefused(f"{EVENTS}: {broken}")
     if chain.dropped:
         begins = f"event {chain.dropped + 1}; the store no longer has the {chain.dropped} events before it"
@@ -173,7 +174,7 @@ def _check_plan(run: BundledRun, events: Sequence[Event], evidence: Evidence) ->
     wanted = run.record.plan_fingerprint
     if not wanted:
         return ""
-    text = evidence.get(PLAN, {}).get(PLAN)
+    text = evidence.get(DocumentKind.PLAN, {}).get(DocumentKind.PLAN)
     try:
         plan = Plan.model_validate_json(text or "")
     except ValidationError:
@@ -189,12 +190,14 @@ def _check_decisions(manifest: Manifest, run: BundledRun, replayed: Replay, evid
     record, stop, same_words = run.record, replayed.stop, manifest.version > _OTHER_WORDS
     if stop.verdict is not record.verdict or (same_words and stop.summary != record.summary):
         raise _differs(manifest, f"the evidence leads to {stop.verdict.value}: {stop.summary}")
-    for kind in (PLAN, FINDINGS):
+    for kind in (DocumentKind.PLAN, DocumentKind.FINDINGS):
         for name, text in replayed.snapshot.store.documents(record.id, kind).items():
             given = evidence.get(kind, {}).get(name, "")
             if given != text and (same_words or not _same_results(kind, given, text)):
                 raise _differs(manifest, f"{kind} {name} does not follow from the facts")
-    facts = sum(len(documents) for kind, documents in evidence.items() if kind not in {PLAN, FINDINGS})
+    facts = sum(
+        len(documents) for kind, documents in evidence.items() if kind not in {DocumentKind.PLAN, DocumentKind.FINDINGS}
+    )
     compared = "" if same_words else "; sentences of an older version were not compared"
     decisions = f"{replayed.decisions} decisions, replayed from {facts} documents of facts"
     return f"{decisions}, lead to the verdict {record.verdict}{compared}"
@@ -209,7 +212,7 @@ def _same_results(kind: str, given: str, again: str) -> bool:
 
 
 def _results(kind: str, text: str) -> tuple[object, ...]:
-    if kind == PLAN:
+    if kind == DocumentKind.PLAN:
         plan = Plan.model_validate_json(text)
         return (plan.waves, *((part.node, part.fingerprint, part.files, len(part.changes)) for part in plan.nodes))
     found = Findings.model_validate_json(text).findings
@@ -238,7 +241,7 @@ def _check_reports(manifest: Manifest, run: BundledRun, replayed: Replay, member
     if manifest.version <= _OTHER_WORDS or any(manifest.versions.get(name) != versions()[name] for name in names):
         return f"{REPORT} and {REPORT_PAGE} were built by other versions and were not compared"
     whole = Snapshot(run.record, replayed.snapshot.store, replayed.snapshot.documents)
-    for name, data in reports_of(summary_of(whole)).items():
+    for name, data in reports_of(summary_of(whole, kind_of(run.record.kind, run.record.id))).items():
         if members.get(name) != data:
             raise BundleRefused(f"{name} does not match the rest of the bundle")
     return f"{REPORT} and {REPORT_PAGE} match the rest of the bundle"

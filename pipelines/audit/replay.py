@@ -3,17 +3,17 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pipelines.rollout import decided, following
-from pipelines.run import decisions as decide
+from pipelines.rollout import kind_of
 from pipelines.run.evidence import Evidence
-from pipelines.run.snapshot import FINDINGS, PLAN, Go, Snapshot, Stop
-from tasks.documents import PLANNED, RunDocuments
+from pipelines.run.snapshot import Snapshot, Stop
+from pipelines.run.transitions import Next, after, first
+from tasks.documents import RunDocuments
 from tasks.ektron.wording import counted
 from tasks.steering import CANCEL
 from workers.errors import BundleRefused
-from workers.records import RunRecord, RunState, StepOutcome, Turn, Verdict
+from workers.records import DocumentKind, RunRecord, RunState, StepOutcome, Turn, Verdict
 from workers.secrets.vault import Vault
-from workers.store import MemoryStore
+from workers.store.memory import MemoryStore
 
 __all__ = ["Replay", "replay"]
 
@@ -42,7 +42,7 @@ def replay(record: RunRecord, outcomes: Iterable[StepOutcome], evidence: Evidenc
     replayed = _Replayed(record, tuple(outcomes), evidence)
     if record.verdict is Verdict.LOCKED and not record.turns:
         return replayed.ended(Stop(Verdict.LOCKED, record.summary))
-    step: Turn | Stop = following(replayed.snapshot())
+    step = replayed.begun()
     for turn in record.turns:
         if step != turn:
             raise BundleRefused(f"by the evidence {_named(step)} comes next, but the run had {_named(turn)}")
@@ -59,21 +59,26 @@ class _Replayed:
 
     def __init__(self, record: RunRecord, outcomes: tuple[StepOutcome, ...], evidence: Evidence) -> None:
         # With a saved plan the run applied that; without one it made its own, and the replay makes it again.
-        given = bool(evidence.get(PLANNED))
+        given = bool(evidence.get(DocumentKind.PLANNED))
         update: dict[str, object] = {"state": RunState.RUNNING, "turns": (), "joined": (), "verdict": None}
         update |= {"summary": "", "ended": None, "plan_fingerprint": record.plan_fingerprint if given else ""}
         self.store = MemoryStore()
         self.record = self.store.create(record.model_copy(update=update))
         self.decisions = 0
+        self._kind = kind_of(record.kind, record.id)
         self._outcomes = outcomes
         for kind, documents in evidence.items():
-            if kind != FINDINGS and (given or kind != PLAN):
+            if kind != DocumentKind.FINDINGS and (given or kind != DocumentKind.PLAN):
                 for name, text in documents.items():
                     self.store.put(record.id, kind, name, text)
 
     def snapshot(self) -> Snapshot:
         """The current state of the run."""
         return Snapshot(self.record, self.store, RunDocuments(self.store, Vault(self.store, None), self.record.id))
+
+    def begun(self) -> Turn | Stop:
+        """The first turn, or the end."""
+        return self._saved(first(self._kind, self.snapshot()))
 
     def take(self, turn: Turn) -> Turn | Stop:
         """Adds a turn with its outcomes; returns what comes next."""
@@ -85,14 +90,16 @@ class _Replayed:
         if missing := snapshot.unfinished(turn):
             raise BundleRefused(f"{turn.name} was decided without all outcomes of {', '.join(sorted(missing))}")
         self.decisions += 1
-        decision: Go | Stop = decide.cancelled(snapshot) or decided(snapshot, turn)
+        return self._saved(after(self._kind, snapshot, turn))
+
+    def _saved(self, decision: Next | Stop) -> Turn | Stop:
+        """What the coordinator would have saved, in the store of this replay."""
+        for document in decision.documents:
+            self.store.put(self.record.id, document.kind, document.name, document.text)
         if isinstance(decision, Stop):
             return decision
-        fingerprint = decision.plan_fingerprint or self.record.plan_fingerprint
-        self.record = self.record.model_copy(
-            update={"plan_fingerprint": fingerprint, "joined": (*self.record.joined, turn.name)}
-        )
-        return following(self.snapshot())
+        self.record = decision.snapshot.record
+        return decision.turn
 
     def ended(self, stop: Stop) -> Replay:
         """The result of the replay."""

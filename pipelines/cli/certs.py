@@ -19,7 +19,7 @@ from workers.errors import InputRefused
 from workers.host.reading import content_of
 from workers.records import now
 from workers.secrets.vault import Vault
-from workers.store import MemoryStore
+from workers.store.memory import MemoryStore
 
 __all__ = ["certs"]
 

@@ -18,13 +18,14 @@ from pipelines.cli.console import (
 )
 from pipelines.cli.live import RunUpdate, show_run, updates_of
 from pipelines.engine import Engine
-from pipelines.local.services import Running, working
+from pipelines.local.services import Running, engine_with_worker
 from pipelines.report.build import build
 from pipelines.report.html import to_html
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.rows import Report
 from pipelines.report.styles import IN_PROGRESS, VERDICT_STYLES
 from pipelines.report.text import result_blocks, totals_line, verdict_line
+from pipelines.rollout import kind_of
 from pipelines.usecases import runs
 from pipelines.usecases.plan_file import SavedPlan
 from tasks.cluster import Cluster
@@ -51,12 +52,11 @@ __all__ = [
 ]
 
 RECENT = 200  #: runs among which `last` is searched
-_CHECKS_ONLY = {"verify", "doctor"}  #: kinds of runs whose result includes the checks by hand
 
 
 def workers_for(kind: str, *, flower: bool = False) -> AbstractContextManager[Running]:
-    """An engine with workers, for a command of that kind. See `working` for the errors."""
-    return working(load_settings(), notify, kind=kind, flower=flower)
+    """An engine with workers, for a command of that kind. See `engine_with_worker` for the errors."""
+    return engine_with_worker(load_settings(), notify, kind=kind, flower=flower)
 
 
 def is_active(record: RunRecord) -> bool:
@@ -209,7 +209,8 @@ def _on_interrupt(services: Running, run_id: str) -> str:
 def print_result(report: Report, console: Console) -> None:
     """Prints findings, failures by cause with their fixes, node states and totals; the verdict is the last line."""
     style = VERDICT_STYLES[Verdict(report.verdict)] if report.verdict else IN_PROGRESS
-    for lines in result_blocks(report, attestations=report.kind in _CHECKS_ONLY):
+    kind = kind_of(report.kind, report.run)
+    for lines in result_blocks(report, attestations=kind.asks and kind.read_only):
         if lines:
             print_text(console, "\n" + "\n".join(lines))
     print_text(console, f"\n{totals_line(report)}")

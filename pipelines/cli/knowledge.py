@@ -19,7 +19,7 @@ from pipelines.cli.console import (
 from pipelines.cli.follow import follow_progress, run_and_exit, workers_for
 from pipelines.cli.output import ReportFolder
 from pipelines.cluster_file.loader import load_cluster
-from pipelines.local.services import looking
+from pipelines.local.services import engine_only
 from pipelines.report.knowledge_text import explanation_lines, propagation_lines, set_aside_lines
 from pipelines.report.layout import printable
 from pipelines.usecases import runs
@@ -62,10 +62,10 @@ def doctor(
 
 def _set_aside(*, forget: bool) -> Sequence[str]:
     """The messages that workers have set aside, as lines; deleted afterwards if requested."""
-    with looking(load_settings()) as engine, connect(engine.settings.broker()) as client:
-        lines = set_aside_lines(set_aside.shown(client))
+    with engine_only(load_settings()) as engine, connect(engine.settings.broker()) as client:
+        lines = set_aside_lines(set_aside.stored(client))
         if forget:
-            set_aside.forget(client)
+            set_aside.clear(client)
     return lines if not (lines and forget) else (*lines[:-1], "The list is deleted.")
 
 
@@ -145,7 +145,7 @@ def _checked_now(node: str, file: Path) -> Told:
 
 def _from_store(node: str, target: str) -> Told:
     """The answer from a run that has ended."""
-    with looking(load_settings()) as engine:
+    with engine_only(load_settings()) as engine:
         return told(engine, newest_look(engine, target).id, node)
 
 

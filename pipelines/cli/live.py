@@ -16,7 +16,8 @@ from rich.text import Text
 
 from pipelines.report.layout import printable
 from pipelines.report.styles import IN_PROGRESS, STATUS_STYLES, VERDICT_STYLES
-from pipelines.run.progress import Progress, columns_of
+from pipelines.rollout import kind_of
+from pipelines.run.progress import Progress
 from workers.errors import StoreUnavailable
 from workers.records import Event, RunRecord, RunState, Status, now
 from workers.store.port import RunStore
@@ -139,7 +140,7 @@ def _on_terminal(feed: Feed, console: Console, interval: float) -> None:
     with Live(console=console, get_renderable=picture, refresh_per_second=6, vertical_overflow="crop") as live:
         for update in _updates(feed, interval, complain):
             trouble = trouble if update.record.state is RunState.CREATED else ""
-            progress = progress or Progress(update.record)
+            progress = progress or Progress(update.record, kind_of(update.record.kind, update.record.id))
             progress.take(update.record, update.events)
         live.refresh()
 
@@ -176,12 +177,12 @@ def _headline(progress: Progress, console: Console) -> Text:
 
 def _grid(progress: Progress, console: Console, nodes: list[str]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bright_black", show_edge=False)
-    columns = columns_of(progress.record.kind)
-    steps = sum(len(heading) + 2 for heading in columns.values())
+    columns = progress.kind.columns
+    steps = sum(len(heading) + 2 for heading in columns)
     widths = _widths(progress, nodes, console.width - steps - _REMARK)
     for heading, width in widths.items():
         table.add_column(heading, no_wrap=True, width=width, overflow="ellipsis")
-    for heading in columns.values():
+    for heading in columns:
         table.add_column(heading, justify="center", no_wrap=True, width=len(heading))
     taken = steps + sum(width + 2 for width in widths.values())
     table.add_column("", no_wrap=True, overflow="ellipsis", width=max(_REMARK, console.width - taken))
@@ -205,7 +206,7 @@ def _widths(progress: Progress, nodes: list[str], room: int) -> dict[str, int]:
     return widths
 
 
-def _cell(progress: Progress, console: Console, node: str, column: tuple[str, str]) -> Text:
+def _cell(progress: Progress, console: Console, node: str, column: str) -> Text:
     if (node, column) not in progress.cells:
         return Text(".", style="bright_black")
     status = progress.cells[node, column]
@@ -220,7 +221,7 @@ def _remark(progress: Progress, node: str) -> Text:
     if status is None:
         return Text("")
     style = STATUS_STYLES[status]
-    return Text(printable(progress.said.get(node) or style.word), style=style.colour)
+    return Text(printable(progress.reasons.get(node) or style.word), style=style.colour)
 
 
 def _bars(progress: Progress) -> Table:
@@ -241,8 +242,8 @@ def _bars(progress: Progress) -> Table:
 def _worth_a_row(progress: Progress, console: Console) -> list[str]:
     """The failed nodes first, then the busy ones, as many as fit on the screen."""
     room = max(3, min(2 * LISTED, console.height - 6 - len(progress.record.turns)))
-    bad = [node for node in progress.nodes if node in progress.said]
-    busy = [node for node in progress.running() if node not in progress.said]
+    bad = [node for node in progress.nodes if node in progress.reasons]
+    busy = [node for node in progress.running() if node not in progress.reasons]
     return [*bad[: max(LISTED, room - len(busy))], *busy][:room]
 
 

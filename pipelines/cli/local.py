@@ -17,7 +17,7 @@ from pipelines.cli.follow import finish, start_and_follow, workers_for, write_re
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.local import lab_faults
 from pipelines.local.processes import Child
-from pipelines.local.services import FlowerAccess, working
+from pipelines.local.services import FlowerAccess, engine_with_worker
 from pipelines.report.rows import Report
 from workers.errors import InputRefused
 from workers.host.private import make_folder
@@ -87,9 +87,9 @@ def lab(  # noqa: PLR0913 - a command's options
         notify(f"{len(ready.nodes)} simulated servers are running; cluster file: {ready.cluster}")
         notify(f"try: esync rollout {ready.cluster}", "bold")
         with contextlib.suppress(KeyboardInterrupt):
-            while child.ended is None:
+            while child.exit_status is None:
                 time.sleep(_POLL)
-            raise child.broke()
+            raise child.start_error()
 
 
 @contextlib.contextmanager
@@ -108,10 +108,10 @@ def _ready(child: Child, output: Path) -> LabReady:
         text = output.read_text("utf-8", "replace") if output.exists() else ""
         if text.endswith("\n"):
             return LabReady.model_validate_json(text)
-        if child.ended is not None:
-            raise child.broke()
+        if child.exit_status is not None:
+            raise child.start_error()
         time.sleep(0.02)
-    raise child.broke()
+    raise child.start_error()
 
 
 def demo(
@@ -137,7 +137,7 @@ def _demo(folder: Path) -> Report:
     settings = load_settings().model_copy(update=own)
     notify("starting four simulated Windows servers, a broker, a worker and Flower ...")
     with _lab(folder / "lab", _addresses()) as (ready, _):
-        with working(settings, notify, kind="demo", flower=True) as services:
+        with engine_with_worker(settings, notify, kind="demo", flower=True) as services:
             if services.flower:
                 _show_flower(services.flower)
             report = start_and_follow(services, load_cluster(ready.cluster), stderr_console(), reason="demo")

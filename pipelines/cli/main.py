@@ -14,7 +14,7 @@ from pipelines.cli import certs, knowledge, local, show, steer, undo
 from pipelines.cli.console import CommandExit, print_error, print_json
 from pipelines.cli.output import end_streams, outlive_readers
 from workers.errors import EsyncError
-from workers.host.private import FILE_ERRORS, as_trouble
+from workers.host.private import FILE_ERRORS, file_trouble
 from workers.logs import configure
 
 __all__ = ["app", "main", "run"]
@@ -94,7 +94,7 @@ def _refused(error: EsyncError, *, as_json: bool) -> int:
 
 def _internal(error: Exception, *, as_json: bool) -> int:
     if isinstance(error, OSError) and error.errno in FILE_ERRORS:
-        return _refused(as_trouble(error), as_json=as_json)
+        return _refused(file_trouble(error), as_json=as_json)
     print_error(
         f"internal error: {type(error).__name__}", "run the command again with ESYNC_DEBUG=1, and report the output"
     )

@@ -33,10 +33,11 @@ from pipelines.cli.follow import (
 )
 from pipelines.cli.output import BundleFile, OutputFile, ReportFolder
 from pipelines.cluster_file.loader import ClusterRefused, load_cluster
-from pipelines.local.services import Running, looking
+from pipelines.local.services import Running, engine_only
 from pipelines.report.html import to_html
-from pipelines.report.layout import PARENT, duration, printable
+from pipelines.report.layout import duration, printable
 from pipelines.report.text import to_text
+from pipelines.rollout import kind_of
 from pipelines.usecases import runs as commands
 from pipelines.usecases.status import row_of
 from tasks.ektron.wording import counted
@@ -78,7 +79,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show the state of a run."""
-    with looking(load_settings()) as engine:
+    with engine_only(load_settings()) as engine:
         record = find_run(engine, run)
         if until_end and is_active(record):
             report = follow(Running(engine), record, stderr_console())
@@ -101,7 +102,7 @@ def runs(
 ) -> None:
     """List the newest runs, newest first."""
     refused: list[RecordRefused] = []
-    with looking(load_settings()) as engine:
+    with engine_only(load_settings()) as engine:
         records = engine.store.runs(limit, refused.append)
     if refused:
         notify(f"{counted(len(refused), 'run')} cannot be read:", "yellow")
@@ -122,7 +123,7 @@ def runs(
 def _request(record: RunRecord) -> str:
     """Who requested a run, why, and which run it continues."""
     why = f": {record.reason}" if record.reason else ""
-    parent = f" [{PARENT.get(record.kind, 'after')} {record.parent}]" if record.parent else ""
+    parent = f" [{kind_of(record.kind, record.id).parent} {record.parent}]" if record.parent else ""
     return printable(f"{record.who or '?'}{why}{parent}")
 
 
@@ -140,7 +141,7 @@ def report(
     if to_check is not None:
         _check_bundle(to_check, as_json=form == "json")
         return
-    with looking(load_settings()) as engine:
+    with engine_only(load_settings()) as engine:
         record = find_run(engine, run)
         if bundle is not None:
             manifest = write_bundle(engine, record.id, bundle)

@@ -38,8 +38,8 @@ from pipelines.cli.follow import (
 from pipelines.cli.output import OutputFile, ReportFolder
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.engine import Engine
-from pipelines.local.services import Running, looking
-from pipelines.local.state import who_runs
+from pipelines.local.services import Running, engine_only
+from pipelines.local.state import command_here
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.rows import Report
 from pipelines.usecases import control, runs
@@ -107,9 +107,9 @@ def rollout(
 def watch(run: RunId = "last", *, as_json: AsJson = False) -> None:
     """Follow a run to its end; exit by its verdict. If its worker stopped with its command, start a new worker."""
     people, settings = stderr_console(), load_settings()
-    with looking(settings) as engine:
+    with engine_only(settings) as engine:
         record = find_run(engine, run)
-        without_worker = is_active(record) and not settings.broker_url and not who_runs(settings.state)
+        without_worker = is_active(record) and not settings.broker_url and not command_here(settings.state)
         report = None if without_worker else follow(Running(engine), record, people)
     if report is None:
         with workers_for("watch") as services:
@@ -155,7 +155,7 @@ def _end_of_parent(services: Running, parent: RunRecord, people: Console) -> Rep
 
 def pause(run: RunId, *, reason: Reason = "") -> None:
     """Start no further step of a run. Running steps finish."""
-    with looking(load_settings()) as engine:
+    with engine_only(load_settings()) as engine:
         record = _active_run(engine, run)
         control.pause(engine, record.id, reason)
     notify(f"run {record.id} is paused; to continue: esync resume {record.id}")
@@ -163,7 +163,7 @@ def pause(run: RunId, *, reason: Reason = "") -> None:
 
 def resume(run: RunId) -> None:
     """Continue a paused run."""
-    with looking(load_settings()) as engine:
+    with engine_only(load_settings()) as engine:
         record = _active_run(engine, run)
         control.resume(engine, record.id)
     notify(f"run {record.id} continues")
@@ -171,7 +171,7 @@ def resume(run: RunId) -> None:
 
 def cancel(run: RunId, *, reason: Reason = "") -> None:
     """Stop a run at the next safe point. Nodes finish their current step."""
-    with looking(load_settings()) as engine:
+    with engine_only(load_settings()) as engine:
         record = _active_run(engine, run)
         control.cancel(engine, record.id, reason)
     stopping = f"run {record.id} is stopping; to see its end: esync watch {record.id}"

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from pipelines.report.layout import name_ranges
 from pipelines.report.rows import Cause, FindingRow, NodeRow, NodeStateRow, Report, StepRow, StepTiming, TurnRow
+from pipelines.run.kinds import Stage
 from pipelines.run.node_results import NodeResult
 from pipelines.run.node_state import NODE_STATES, NodeState
 from pipelines.run.summary import RunSummary
@@ -37,7 +38,6 @@ WORST_FIRST = (
     Status.UNCHANGED,
 )
 _FINE = {Status.UNCHANGED, Status.CHANGED, Status.WOULD_CHANGE}
-_JUDGES_CLUSTER = {"rollout", "verify", "doctor"}  #: kinds of runs that check the whole cluster
 #: fields that a report has in common with the record of its run
 _OF_RECORD = (
     "kind", "cluster", "summary", "who", "origin_host", "reason", "parent", "created", "ended", "plan_fingerprint",
@@ -86,7 +86,7 @@ def _built(summary: RunSummary) -> Report:
         turns=tuple(_turn_row(record, turn, by_turn.get(turn.name, ())) for turn in record.turns),
         timings=_timings(summary.outcomes),
         nodes=rows,
-        attestations=_attestations(cluster) if record.kind in _JUDGES_CLUSTER else (),
+        attestations=_attestations(cluster) if summary.kind.asks else (),
     )
 
 
@@ -102,7 +102,7 @@ def _counts(statuses: Iterable[Status]) -> dict[str, int]:
 
 
 def _node_rows(summary: RunSummary) -> tuple[NodeRow, ...]:
-    stages = {turn.name: turn.stage for turn in summary.record.turns}
+    stages = {turn.name: summary.kind.stage_of(turn) for turn in summary.record.turns}
     outcomes = _grouped(summary.outcomes, lambda outcome: outcome.node)
     nodes = {node.name: node for node in summary.cluster.nodes}
     return tuple(
@@ -110,23 +110,23 @@ def _node_rows(summary: RunSummary) -> tuple[NodeRow, ...]:
     )
 
 
-def _node_row(result: NodeResult, node: Node, outcomes: Sequence[StepOutcome], stages: Mapping[str, str]) -> NodeRow:
+def _node_row(result: NodeResult, node: Node, outcomes: Sequence[StepOutcome], stages: Mapping[str, Stage]) -> NodeRow:
     return NodeRow(
         **dict(result),
         role=node.role.value,
         pool=node.pool,
         host=node.host,
-        wave=next((o.turn for o in outcomes if stages.get(o.turn) == "wave"), ""),
+        wave=next((o.turn for o in outcomes if o.turn in stages and stages[o.turn].numbered), ""),
         steps=tuple(_step_row(o, stages) for o in outcomes),
         changes=tuple(change for o in outcomes for change in o.changes),
         seconds=round(sum(o.seconds for o in outcomes), 3),
     )
 
 
-def _step_row(outcome: StepOutcome, stages: Mapping[str, str]) -> StepRow:
+def _step_row(outcome: StepOutcome, stages: Mapping[str, Stage]) -> StepRow:
     return StepRow(
         turn=outcome.turn,
-        stage=stages.get(outcome.turn, outcome.turn),
+        stage=stages[outcome.turn].name if outcome.turn in stages else outcome.turn,
         step=outcome.step,
         status=outcome.status,
         message=outcome.message,

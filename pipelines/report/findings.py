@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.report.rows import FindingRow, Report
+from pipelines.rollout import kind_of
 from tasks.ektron.rules.findings import InvariantState
 from workers.records import Status
 
@@ -52,7 +53,9 @@ def finding_groups(report: Report) -> Sequence[FindingGroup]:
 
 def checked_before_changes(report: Report) -> bool:
     """Whether the findings are from before the rollout: it ended before it verified the cluster again."""
-    return report.kind == "rollout" and not any(turn.stage == "verify" for turn in report.turns)
+    kind = kind_of(report.kind, report.run)
+    last = kind.stages[-1].name
+    return kind.verifies and not kind.read_only and not any(turn.stage == last for turn in report.turns)
 
 
 def _cause(finding: FindingRow) -> tuple[str, ...]:

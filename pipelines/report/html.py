@@ -8,15 +8,14 @@ from typing import NamedTuple
 from jinja2 import Environment, StrictUndefined, Template
 
 from pipelines.report.findings import checked_before_changes, finding_groups
-from pipelines.report.layout import PARENT, duration
+from pipelines.report.layout import duration
 from pipelines.report.rows import NodeRow, Report, StepRow, TurnRow
 from pipelines.report.styles import IN_PROGRESS, STATUS_STYLES, VERDICT_STYLES
+from pipelines.rollout import kind_of
+from pipelines.run.kinds import Kind
 from workers.records import Verdict
 
 __all__ = ["to_html"]
-
-#: Stages with columns of their own in the grid, in order; all others are shown as `look`.
-STAGES = ("look", "wave", "rollback", "cleanup", "verify")
 
 
 class _Bar(NamedTuple):
@@ -38,7 +37,7 @@ def to_html(report: Report) -> str:
         summary=report.summary.removeprefix(f"{report.verdict}: "),
         columns=_columns(report),
         groups=_groups(report),
-        parent=PARENT.get(report.kind, "after").capitalize(),
+        kind=kind_of(report.kind, report.run),
         changed=[node for node in report.nodes if node.changes],
         bars=_bars(report),
     )
@@ -54,26 +53,26 @@ def _template() -> Template:
 
 
 def _columns(report: Report) -> list[tuple[str, list[str]]]:
-    """The columns of the grid: for each kind of stage its steps. All waves share theirs; the rows name the wave."""
+    """The columns of the grid: the steps of each group of stages. All waves share theirs; the rows name the wave."""
+    begun = {turn.stage for turn in report.turns}
     columns: dict[str, list[str]] = {}
-    for turn in report.turns:
-        steps = columns.setdefault(_column_stage(turn.stage), [])
-        steps += [step for step in turn.steps if step not in steps]
-    return [(stage, columns[stage]) for stage in STAGES if stage in columns]
+    for stage in kind_of(report.kind, report.run).stages:
+        if stage.name in begun:
+            steps = columns.setdefault(stage.group, [])
+            steps += [step.name for step in stage.steps if step.name not in steps]
+    return list(columns.items())
 
 
-def _column_stage(stage: str) -> str:
-    return stage if stage in STAGES else "look"
-
-
-def _cell(node: NodeRow, stage: str, step: str) -> StepRow | None:
+def _cell(kind: Kind, node: NodeRow, group: str, step: str) -> StepRow | None:
     """The last step in a cell of the grid."""
-    return next((s for s in reversed(node.steps) if s.step == step and _column_stage(s.stage) == stage), None)
+    stages = {stage.name for stage in kind.stages if stage.group == group}
+    return next((s for s in reversed(node.steps) if s.step == step and s.stage in stages), None)
 
 
 def _groups(report: Report) -> list[tuple[str, str, Sequence[NodeRow]]]:
     """The rows of the grid: nodes by wave in the order of the waves, nodes without a wave last."""
-    by_wave: dict[str, list[NodeRow]] = {turn.turn: [] for turn in report.turns if turn.stage == "wave"}
+    numbered = {stage.name for stage in kind_of(report.kind, report.run).stages if stage.numbered}
+    by_wave: dict[str, list[NodeRow]] = {turn.turn: [] for turn in report.turns if turn.stage in numbered}
     others = "in no wave" if by_wave else "all nodes"
     by_wave[""] = []
     for node in report.nodes:

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 
 from workers.texts import cleaned
 
-__all__ = ["PARENT", "duration", "name_ranges", "printable", "wrapped"]
+__all__ = ["duration", "name_ranges", "printable", "wrapped"]
 
-PARENT = {"rollout": "retries", "rollback": "undoes"}  #: kind of run -> its relation to its parent run
 _WIDTH = 100
 _MINUTE, _HOUR = 60, 3600
 _SHORTEST_RANGE = 3  #: names; two are easier to read in full

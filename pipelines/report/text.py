@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from datetime import UTC
 
 from pipelines.report.findings import FindingGroup, checked_before_changes, finding_groups
-from pipelines.report.layout import PARENT, duration, printable, wrapped
+from pipelines.report.layout import duration, printable, wrapped
 from pipelines.report.rows import FindingRow, Report
+from pipelines.rollout import kind_of
 from pipelines.run.node_state import NodeState
 from tasks.ektron.rules.findings import InvariantState
 from tasks.ektron.wording import counted
@@ -63,7 +64,7 @@ def _head_lines(report: Report) -> Iterator[str]:
     if report.reason:
         yield f"  reason     {printable(report.reason)}"
     if report.parent:
-        yield f"  {PARENT.get(report.kind, 'after'):<9}  run {report.parent}"
+        yield f"  {kind_of(report.kind, report.run).parent:<9}  run {report.parent}"
     if report.plan:
         yield f"  plan       {report.plan}"
 

@@ -1,43 +1,66 @@
-"""A run as the store has it now: what decisions are made from."""
+"""A run as the store has it now: what decisions are made from. And what a decision is: a value, to be saved."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from pipelines.run.plan import Plan
 from tasks.cluster import Cluster
 from tasks.documents import RunDocuments
 from tasks.steering import Steering
-from workers.records import RunRecord, StepOutcome, Turn, Verdict
-from workers.store import RunStore
+from workers.records import DocumentKind, RunRecord, StepOutcome, Turn, Verdict
+from workers.store.port import RunStore
 
-__all__ = ["FINDINGS", "PLAN", "Go", "Snapshot", "Stop"]
+__all__ = ["Document", "Go", "Snapshot", "Stop"]
 
-PLAN = "plan"  #: document kind
-FINDINGS = "findings"  #: document kind
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a decision leaves in the store. Nothing secret is in it."""
+
+    kind: str
+    name: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Go:
-    """The run goes on."""
+    """The run continues.
 
-    plan_fingerprint: str = ""
+    Attributes:
+        plan: the plan that this decision has made, if it made one.
+        documents: to be saved before the run continues; the plan is one of them.
+    """
+
+    plan: Plan | None = None
+    documents: tuple[Document, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The run ends here."""
+    """The run ends here.
+
+    Attributes:
+        summary: one sentence for people.
+        documents: to be saved with the verdict.
+    """
 
     verdict: Verdict
     summary: str
+    documents: tuple[Document, ...] = ()
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A run as the store has it now."""
+    """A run as the store has it now. Reads only.
+
+    Attributes:
+        decided: the plan that a decision has just made and nobody has saved yet.
+    """
 
     record: RunRecord
     store: RunStore
     documents: RunDocuments
+    decided: Plan | None = None
     cluster: Cluster = field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,12 +74,23 @@ class Snapshot:
     @cached_property
     def plan(self) -> Plan | None:
         """The run's plan, once it is made."""
-        document = self.store.document(self.record.id, PLAN, PLAN)
+        if self.decided is not None:
+            return self.decided
+        document = self.store.document(self.record.id, DocumentKind.PLAN, DocumentKind.PLAN)
         return Plan.model_validate_json(document) if document else None
+
+    def after(self, decision: Go, joined: str = "") -> "Snapshot":
+        """The run as it is once that decision is saved, and the turn of that name is joined."""
+        record = self.record
+        if joined:
+            record = record.model_copy(update={"joined": (*record.joined, joined)})
+        if decision.plan is not None:
+            record = record.model_copy(update={"plan_fingerprint": decision.plan.fingerprint})
+        return replace(self, record=record, decided=decision.plan or self.decided)
 
     @property
     def steering(self) -> Steering:
-        """What operators ask of it now."""
+        """What operators have asked for: pause or cancel."""
         return Steering.of(self.store.flags(self.record.id))
 
     def of_stage(self, stage: str) -> dict[str, StepOutcome]:
@@ -66,7 +100,7 @@ class Snapshot:
         return {outcome.node: outcome for outcome in ordered}
 
     def unfinished(self, turn: Turn) -> dict[str, int]:
-        """Nodes of a turn that lack an outcome, and how many of its steps they have."""
+        """Nodes of a turn that lack an outcome, and how many outcomes they have."""
         counts = dict.fromkeys(turn.nodes, 0)
         for outcome in self.outcomes:
             if outcome.turn == turn.name and outcome.node in counts:
@@ -74,11 +108,11 @@ class Snapshot:
         return {node: count for node, count in counts.items() if count < len(turn.steps)}
 
     def in_stage(self, stage: str) -> set[str]:
-        """Nodes that had their turn in a stage."""
+        """Nodes that had a turn in a stage."""
         return {node for turn in self.record.turns if turn.stage == stage for node in turn.nodes}
 
     def ended(self) -> dict[str, StepOutcome]:
-        """Nodes that take no further part, with the outcome that ended them (the first one that did)."""
+        """Nodes that take no further part, with the first outcome that ended them."""
         ended: dict[str, StepOutcome] = {}
         for outcome in sorted(self.outcomes, key=lambda o: o.ended):
             if outcome.status.ends_node:

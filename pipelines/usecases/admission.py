@@ -2,9 +2,9 @@
 
 from contextlib import suppress
 
+from pipelines.coordinator import introduced, steering
 from pipelines.engine import Engine
-from pipelines.rollout import introduced, steering
-from pipelines.run.kinds import LOOKING
+from pipelines.rollout import kind_of
 from workers.errors import ClusterLocked, RunUnknown, TooManyRuns
 from workers.records import RunRecord, RunState
 
@@ -44,4 +44,8 @@ def cluster_free(engine: Engine, cluster: str) -> None:
 
 
 def _works_on(record: RunRecord, cluster: str) -> bool:
-    return record.cluster == cluster and record.kind not in LOOKING and record.state is not RunState.CONCLUDED
+    return (
+        record.cluster == cluster
+        and record.state is not RunState.CONCLUDED
+        and not kind_of(record.kind, record.id).read_only
+    )

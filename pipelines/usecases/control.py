@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 from pipelines.engine import Engine
+from pipelines.rollout import kind_of
 from pipelines.run.node_results import NodeResult
 from pipelines.usecases.runs import RunSummary, start, summary, user
 from tasks.steering import CANCEL, PAUSE, RESUMED, Steering
@@ -34,8 +35,12 @@ def retry(engine: Engine, run_id: str, which: Collection[str] = RETRIABLE, **ask
     """
     known = summary(engine, run_id)
     parent = known.record
-    if parent.kind != "rollout":
-        raise InputRefused(f"run {run_id} is a {parent.kind}; only a rollout can be retried", remedy=_again(parent))
+    instead = kind_of(parent.kind, run_id).retry
+    if instead:
+        raise InputRefused(
+            f"run {run_id} is a {parent.kind}; only a rollout can be retried",
+            remedy=instead.format(parent=parent.parent),
+        )
     if parent.state is not RunState.CONCLUDED:
         raise InputRefused(
             f"run {run_id} still goes on",
@@ -46,7 +51,7 @@ def retry(engine: Engine, run_id: str, which: Collection[str] = RETRIABLE, **ask
     if not eligible:
         raise _nothing(run_id, left, which)
     family = engine.documents(parent).family()
-    return start(engine, known.cluster, parent=run_id, only=eligible, family=family, **asked)
+    return start(engine, known.cluster, kind=parent.kind, parent=run_id, only=eligible, family=family, **asked)
 
 
 def unfinished(engine: Engine, run_id: str) -> dict[str, str]:
@@ -118,11 +123,6 @@ def resume(engine: Engine, run_id: str) -> None:
         engine.store.flag(run_id, PAUSE, "")
     engine.store.note(run_id, Event(kind="run.resume_asked"))
     _look_now(engine, run_id)
-
-
-def _again(record: RunRecord) -> str:
-    same = {"rollback": f"ask for it again: esync rollback {record.parent}", "cleanup": "ask for it again"}
-    return same.get(record.kind, "name a rollout; see them: esync runs")
 
 
 def _still_steered(engine: Engine, run_id: str) -> Steering:

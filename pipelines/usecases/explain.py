@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.engine import Engine
+from pipelines.rollout import kind_of
 from pipelines.usecases import runs as commands
 from pipelines.usecases.runs import RunSummary
 from tasks.ektron.rules.explain import Answer, Explanation, explain
@@ -12,7 +13,6 @@ from workers.records import RunRecord, RunState, Status, now
 
 __all__ = ["Told", "is_file", "newest_look", "told"]
 
-_LOOKING = {"rollout", "verify"}
 _BACK = 200  #: runs to look back for one of the cluster
 _EXIT = {Answer.JOINED: 0, Answer.CAUSE: 5, Answer.ELSEWHERE: 5, Answer.UNKNOWN: 6}
 
@@ -51,7 +51,7 @@ def newest_look(engine: Engine, target: str) -> RunRecord:
     for record in engine.store.runs(_BACK):
         if record.id == target:
             return record
-        fits = target in {"last", record.cluster} and record.kind in _LOOKING
+        fits = target in {"last", record.cluster} and kind_of(record.kind, record.id).verifies
         if fits and record.state is RunState.CONCLUDED and commands.summary(engine, record.id).findings is not None:
             return record
     try:

@@ -4,17 +4,15 @@ from collections.abc import Collection
 from typing import Any
 
 from pipelines.engine import Engine
+from pipelines.rollout import kind_of
 from pipelines.usecases.runs import RunSummary, start, summary
 from tasks.cluster import Cluster
-from tasks.step import CERT_COPY, CONFIG_EDIT, ROLLBACK
 from tasks.steps.cleanup import ALL, FREE
 from tasks.undo.backups import FORCE
 from workers.errors import InputRefused
 from workers.records import RunRecord, RunState, Turn
 
 __all__ = ["cleanup", "free", "rollback", "wrote"]
-
-_WRITING = frozenset({CONFIG_EDIT, CERT_COPY, ROLLBACK})
 
 
 def rollback(
@@ -62,7 +60,7 @@ def _written(known: RunSummary) -> tuple[str, ...]:
     A worker may die between a change and its record, so that what counts is what the run set out to do.
     """
     record = known.record
-    names = {node for turn in record.turns if _writes(turn) for node in turn.nodes}
+    names = {node for turn in _writing_turns(record) for node in turn.nodes}
     if known.plan is not None and known.plan.empty:
         raise InputRefused(f"there is nothing to roll back: the plan of run {record.id} was empty")
     if not names:
@@ -74,11 +72,12 @@ def _written(known: RunSummary) -> tuple[str, ...]:
 
 def wrote(record: RunRecord) -> bool:
     """Whether a run set out to write to a node."""
-    return any(_writes(turn) for turn in record.turns)
+    return bool(_writing_turns(record))
 
 
-def _writes(turn: Turn) -> bool:
-    return bool(_WRITING.intersection(turn.steps))
+def _writing_turns(record: RunRecord) -> list[Turn]:
+    kind = kind_of(record.kind, record.id)
+    return [turn for turn in record.turns if any(step.keeps_backups for step in kind.stage_of(turn).steps)]
 
 
 def cleanup(engine: Engine, cluster: Cluster, *, everything: bool = False, **asked: Any) -> RunRecord:  # noqa: ANN401 - Asked checks them

@@ -13,18 +13,18 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from pipelines.cluster_file.loader import load_cluster
+from pipelines.coordinator import snapshot_of
 from pipelines.engine import Engine
-from pipelines.run.snapshot import PLAN, Snapshot
+from pipelines.rollout import kind_of
 from pipelines.run.summary import RunSummary, summary_of
 from pipelines.usecases.admission import cluster_free, room
 from pipelines.usecases.plan_file import SavedPlan
 from pipelines.usecases.status import RunStatus
 from tasks.cluster import Cluster
-from tasks.documents import OBSERVED, PLANNED
 from tasks.ektron.certificates.family import Family
 from tasks.steering import Steering
 from workers.errors import InputRefused
-from workers.records import Record, RunRecord, now
+from workers.records import DocumentKind, Record, RunRecord, now
 from workers.texts import cleaned
 
 __all__ = [
@@ -124,9 +124,9 @@ def start(
 
 def _hand_over(engine: Engine, record: RunRecord, saved: SavedPlan) -> None:
     """Gives a run the plan it has to apply, and what that plan was made from."""
-    engine.store.put(record.id, PLAN, PLAN, saved.plan.to_json())
+    engine.store.put(record.id, DocumentKind.PLAN, DocumentKind.PLAN, saved.plan.to_json())
     for node, facts in saved.facts.items():
-        engine.store.put(record.id, PLANNED, node, facts.model_dump_json(exclude_defaults=True))
+        engine.store.put(record.id, DocumentKind.PLANNED, node, facts.model_dump_json(exclude_defaults=True))
 
 
 def saved_plan(engine: Engine, run_id: str) -> SavedPlan:
@@ -138,7 +138,7 @@ def saved_plan(engine: Engine, run_id: str) -> SavedPlan:
     known = summary(engine, run_id)
     if known.plan is None:
         raise InputRefused(f"run {run_id} made no plan: {known.record.summary or 'it is not that far'}")
-    facts = engine.documents(known.record).all_facts(OBSERVED)
+    facts = engine.documents(known.record).all_facts(DocumentKind.OBSERVED)
     return SavedPlan(
         run=run_id,
         spec=known.cluster,
@@ -195,7 +195,7 @@ def summary(engine: Engine, run_id: str) -> RunSummary:
         RunUnknown: there is no such run.
     """
     record = engine.store.run(run_id)
-    return summary_of(Snapshot(record, engine.store, engine.documents(record)))
+    return summary_of(snapshot_of(engine, record), kind_of(record.kind, run_id))
 
 
 def status(engine: Engine, run_id: str) -> RunStatus:

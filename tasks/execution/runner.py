@@ -17,7 +17,7 @@ from tasks.execution.leases import LeaseKeeper
 from tasks.execution.logons import Logons, NoPlace, NotTried
 from tasks.fence import Fence
 from tasks.steering import Steering
-from tasks.step import APPLYING, KEEPING, Done, Step, Work
+from tasks.step import APPLYING, Done, Purpose, Step, Work
 from tasks.undo.backups import noted_anything
 from workers.errors import (
     Cancelled,
@@ -33,7 +33,7 @@ from workers.records import Endpoint, Event, RunRecord, Status, StepOutcome, Tur
 
 if TYPE_CHECKING:
     from workers.secrets.vault import Vault
-    from workers.store import RunStore
+    from workers.store.port import RunStore
     from workers.winrm.pool import SessionPool
     from workers.winrm.session import Session
 
@@ -83,7 +83,8 @@ class StepRunner:
     """Runs steps by name.
 
     Args:
-        steps: the steps there are.
+        steps: every step there is, by name.
+        purpose_of: what a look at a node is for in a turn of a run.
         store: the truth about the run.
         vault: secrets and sealed material.
         sessions: conversations with nodes, kept open between steps.
@@ -95,6 +96,7 @@ class StepRunner:
         self,
         steps: Mapping[str, Step],
         *,
+        purpose_of: Callable[[RunRecord, Turn], Purpose],
         store: "RunStore",
         vault: "Vault",
         sessions: "SessionPool",
@@ -102,6 +104,7 @@ class StepRunner:
         patience: float = 2.0,
     ) -> None:
         self._steps = steps
+        self._purpose_of = purpose_of
         self._store = store
         self._vault = vault
         self._sessions = sessions
@@ -178,6 +181,8 @@ class StepRunner:
 
     def _reason_not_to(self, job: _Job, started: datetime) -> StepOutcome | None:
         """An earlier step that ended the node, or a cancelled run."""
+        if self._steps[job.step].always:
+            return None
         before = job.before
         if before is not None and before.status.ends_node:
             status = Status.CANCELLED if before.status is Status.CANCELLED else Status.SKIPPED
@@ -217,7 +222,7 @@ class StepRunner:
     def _attempted(self, job: _Job, say: Callable[[str], None], tally: "_Tally") -> Done:
         """The step, again in a new session when the conversation broke: it observes first, so that is safe."""
         endpoint, policy, folder = self._reachable(job), job.cluster.policy, job.cluster.folder
-        budget = Budget(job.node, policy.deadlines.step, lambda: self._cancelled(job))
+        budget = Budget(job.node, policy.deadlines.step, lambda: self._stops(job))
         fence = Fence(self._store, job.record.id, job.node, job.claim)
         for attempt in _retrying(policy.retries, budget):
             with (
@@ -237,8 +242,8 @@ class StepRunner:
                 base = (0, 0) if session.fresh else (before.round_trips, before.shells)
                 work = self._work(job, self._bounded(job, session, budget, tally), say, fence)
                 try:
-                    done = _refusals_mapped(self._steps[job.step], work)
-                    if tally.earlier and not done.changes and job.step in KEEPING:
+                    done = _refusals_mapped(self._steps[job.step].run, work)
+                    if tally.earlier and not done.changes and self._steps[job.step].keeps_backups:
                         tally.earlier = noted_anything(work)
                     return done
                 finally:
@@ -264,17 +269,22 @@ class StepRunner:
     def _work(self, job: _Job, session: "Session", say: Callable[[str], None], fence: Fence) -> Work:
         return Work(
             run=job.record.id,
-            turn=job.turn,
+            purpose=self._purpose_of(job.record, job.turn),
             node=job.cluster.node(job.node),
             cluster=job.cluster,
             session=session,
             documents=RunDocuments(self._store, self._vault, job.record.id),
-            cancelled=lambda: self._cancelled(job),
+            cancelled=lambda: self._stops(job),
             say=say,
             parent=job.record.parent,
             options=job.record.options,
+            steps=self._steps,
             fence=fence,
         )
+
+    def _stops(self, job: _Job) -> bool:
+        """Whether the step has to stop because the run is cancelled; a step that always runs does not."""
+        return not self._steps[job.step].always and self._cancelled(job)
 
     def _cancelled(self, job: _Job) -> bool:
         """Asked at every turn of every wait; read from the store once a second at most."""
@@ -383,7 +393,7 @@ class _Tally:
         self.about = str(session.greeting or self.about)[:_LINE]
 
 
-def _refusals_mapped(step: Step, work: Work) -> Done:
+def _refusals_mapped(step: Callable[[Work], Done], work: Work) -> Done:
     """The border to the pure knowledge: its refusals become ours."""
     try:
         return step(work)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tasks.cluster import Cluster
-from tasks.documents import OBSERVED
 from tasks.ektron.certificates.family import CLIENT_KINDS, KINDS, Family
 from tasks.ektron.editions import SYNC_PORT, Layout, edition_of, lay_out
 from tasks.ektron.facts import NodeFacts, ProbeFacts
@@ -13,8 +12,9 @@ from tasks.observe.generated import generated_questions
 from tasks.observe.replies import Replies, cleaned_facts, collected, contents_of, facts_of, understood
 from tasks.observe.stopped_dependents import question
 from tasks.step import Work, own_folder
-from workers.winrm import agent as ops
-from workers.winrm.agent import Op, Reply
+from workers.records import DocumentKind
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op, Reply
 
 __all__ = [
     "NEIGHBOURS",
@@ -50,13 +50,13 @@ def planned_layout(work: Work) -> Layout:
 
 def _layout_seen(work: Work) -> Layout | None:
     """By what this run has seen there before; None when it has not looked yet."""
-    facts = work.documents.facts(OBSERVED, work.node.name)
+    facts = work.documents.facts(DocumentKind.OBSERVED, work.node.name)
     return layout_of(work.cluster, facts.service.image_path, facts.system_drive) if facts else None
 
 
 def _own_folder_seen(work: Work) -> str:
     """Where our folder is on the node, or most likely is before the node was greeted."""
-    facts = work.documents.facts(OBSERVED, work.node.name)
+    facts = work.documents.facts(DocumentKind.OBSERVED, work.node.name)
     return own_folder(facts.program_data if facts else r"C:\ProgramData")
 
 
@@ -132,7 +132,7 @@ def _ask(work: Work, layout: Layout, own_folder: str, *, probes: bool) -> dict[s
     if probes:
         questions |= {f"reach {name}": ops.tcp(host, SYNC_PORT, timeout=3) for name, host in _neighbours(work).items()}
         questions["listening"] = ops.tcp(work.node.host, SYNC_PORT, timeout=3)
-        seen = work.documents.facts(OBSERVED, work.node.name)
+        seen = work.documents.facts(DocumentKind.OBSERVED, work.node.name)
         if seen and seen.web.ws_path:
             questions["site answers"] = _site_question(seen.web.ws_path)
     replies = work.session.ask(

@@ -6,8 +6,8 @@ from tasks.ektron.facts import NodeFacts, ReadinessFacts, SystemFacts
 from tasks.ektron.rules.readiness import WINRM_LIMITS
 from tasks.ektron.rules.rivals import SIGNS, Sign, mentioned
 from tasks.step import Work
-from workers.winrm import agent as ops
-from workers.winrm.agent import Hello, Op, Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Hello, Op, Reply
 
 __all__ = ["readiness", "system_facts"]
 

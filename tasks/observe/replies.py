@@ -28,8 +28,8 @@ from tasks.step import Work
 from workers.errors import AgentFailed
 from workers.records import now
 from workers.texts import cleaned_all
-from workers.winrm import agent as ops
-from workers.winrm.agent import Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Reply
 
 __all__ = ["Replies", "cleaned_facts", "collected", "contents_of", "facts_of", "understood"]
 
@@ -177,14 +177,7 @@ def _understood(answers: Replies, name: str, reader: Callable[[bytes], F]) -> tu
 def _asset(layout: Layout, answers: Replies) -> AssetFacts:
     read, problem = _understood(answers, "asset", read_asset)
     file = _file(layout.asset_config, answers, "asset", problem)
-    if read is None:
-        return AssetFacts(file=file)
-    return AssetFacts(
-        file=file,
-        load_balanced=read.load_balanced,
-        user_domain=read.user_domain,
-        storage_location=read.storage_location,
-    )
+    return AssetFacts(file=file, **dict(read or ()))
 
 
 def _service_config(work: Work, path: str, answers: Replies, name: str) -> ServiceConfigFacts:
@@ -207,19 +200,7 @@ def _service_config(work: Work, path: str, answers: Replies, name: str) -> Servi
 def _web(work: Work, layout: Layout, answers: Replies) -> WebFacts:
     read, problem = _understood(answers, "web", lambda data: read_web(data, work.documents.digest))
     file = _file(layout.web_config, answers, "web", problem)
-    if read is None:
-        return WebFacts(file=file)
-    return WebFacts(
-        file=file,
-        endpoints=read.endpoints,
-        encoded_value=read.encoded_value,
-        ws_path=read.ws_path,
-        site_path=read.site_path,
-        builds=read.builds,
-        connection_digest=read.connection_digest,
-        esync_enabled=read.esync_enabled,
-        pass_through_disabled=read.pass_through_disabled,
-    )
+    return WebFacts(file=file, **dict(read or ()))
 
 
 def _service(name: str, answers: Replies) -> ServiceFacts:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from tasks.step import Work
 from workers.errors import NodeRefused
-from workers.winrm import agent as ops
-from workers.winrm.agent import Op, Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op, Reply
 
 __all__ = ["FILE", "note", "noted", "question", "struck"]
 

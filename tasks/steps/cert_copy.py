@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from tasks.documents import OBSERVED
 from tasks.ektron.certificates.family import CLIENT_KINDS, Family, strays
 from tasks.ektron.editions import Layout
 from tasks.observe.node import planned_layout
@@ -10,9 +9,9 @@ from tasks.observe.replies import understood
 from tasks.step import Done, Work
 from tasks.steps.config_edit import family_of
 from workers.errors import AgentFailed, NodeRefused
-from workers.records import Change
-from workers.winrm import agent as ops
-from workers.winrm.agent import Op, Reply
+from workers.records import Change, DocumentKind
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op, Reply
 
 __all__ = ["cert_copy"]
 
@@ -66,7 +65,7 @@ def _strays(work: Work, layout: Layout) -> tuple[str, ...]:
     As the plan saw them: the wave's check has just found the folder as it was then, and what appears later is for the
     last look of the run to find.
     """
-    facts = work.documents.facts(OBSERVED, work.node.name)
+    facts = work.documents.facts(DocumentKind.OBSERVED, work.node.name)
     names = (facts.staging_files if facts else None) or ()
     return tuple(f"{layout.staging_folder}\\{name}" for name in strays(work.node.name, names))
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PureWindowsPath
 
-from tasks.documents import OBSERVED
 from tasks.ektron.certificates.family import Family
 from tasks.ektron.config.editors import Edit, edit_asset, edit_ews, edit_service, edit_web
 from tasks.ektron.editions import Layout
@@ -19,10 +18,10 @@ from tasks.observe.node import CONFIG_LIMIT, planned_layout
 from tasks.observe.replies import understood
 from tasks.step import Done, Work
 from workers.errors import AccessDenied, Conflict, NodeRefused, in_file
-from workers.records import Change
+from workers.records import Change, DocumentKind
 from workers.texts import cleaned
-from workers.winrm import agent as ops
-from workers.winrm.agent import Op, Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op, Reply
 
 __all__ = ["WRITABLE", "config_edit", "editors", "family_of", "read_only", "tried"]
 
@@ -95,7 +94,7 @@ def editors(work: Work, layout: Layout, encoded_value: str) -> dict[str, Editor]
 
 def _has_ews_copy(work: Work) -> bool:
     """Some builds ship without it; then the live file is all there is (ektron-facts 9)."""
-    facts = work.documents.facts(OBSERVED, work.node.name)
+    facts = work.documents.facts(DocumentKind.OBSERVED, work.node.name)
     return facts is not None and facts.ews is not None and facts.ews.file.exists
 
 

@@ -1,23 +1,23 @@
-"""The step `install_check`: looks at a node. What the look is for depends on the stage of the run.
+"""The step `install_check`: looks at a node. What becomes of the facts depends on the purpose of the look.
 
 Before a plan it gathers facts; in a wave it confirms that the plan still fits; at the end it gathers the evidence.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from tasks.documents import OBSERVED, VERIFIED
 from tasks.ektron.certificates.family import generate_family
 from tasks.ektron.facts import NodeFacts
 from tasks.ektron.wanted import differences, restart_reason
 from tasks.ektron.wording import changed_parts, named
-from tasks.observe.node import observe, planned_layout
+from tasks.observe.node import Look, observe, planned_layout
 from tasks.observe.readiness import readiness
 from tasks.observe.replies import cleaned_facts, understood
-from tasks.step import Done, Work
+from tasks.step import Done, Purpose, Work
 from tasks.steps.config_edit import editors, tried
 from workers.errors import AccessDenied, NodeRefused, NotEditable, Stale
-from workers.winrm.agent import writer_of
+from workers.records import DocumentKind
+from workers.winrm.operations import writer_of
 
 __all__ = ["differing", "install_check"]
 
@@ -33,19 +33,16 @@ def install_check(work: Work) -> Done:
         Stale: in a wave, the node is not as it was when the plan was made.
     """
     work.say("observing")
-    stage = work.turn.stage
-    look = observe(work, probes=stage == "verify")
-    facts, family = look.facts, look.family
-    if stage == "verify":
-        work.documents.keep_facts(VERIFIED, facts)
-        return Done(message="looked at everything")
-    if stage == "doctor":
-        return _examined(work, facts)
-    if stage == "wave":
-        return _confirmed(work, facts)
-    work.documents.keep_facts(OBSERVED, facts)
+    return _CONCLUSIONS[work.purpose](work, observe(work, probes=work.purpose is Purpose.VERIFY))
+
+
+def _planned_from(work: Work, look: Look) -> Done:
+    """Keeps the facts for the plan, and the family where the origin has one; refuses what no later step could use."""
+    facts = look.facts
+    work.documents.keep_facts(DocumentKind.OBSERVED, facts)
     work.fence.looked(lambda: writer_of(look.fence))
     if work.is_origin and work.documents.family() is None:
+        family = look.family
         if family is None and work.cluster.policy.generate_certificates:
             family = generate_family(work.node.name)
         if family is not None:
@@ -55,19 +52,26 @@ def install_check(work: Work) -> Done:
     return Done(message=f"service {facts.service.state}, build {facts.web.builds.get('ek_buildNumber', 'unknown')}")
 
 
-def _examined(work: Work, facts: NodeFacts) -> Done:
+def _verified(work: Work, look: Look) -> Done:
+    """Keeps the evidence for the verdict."""
+    work.documents.keep_facts(DocumentKind.VERIFIED, look.facts)
+    return Done(message="looked at everything")
+
+
+def _examined(work: Work, look: Look) -> Done:
     """A look before anything is set up. What is missing is for the rules to say, of all nodes at once."""
+    facts = look.facts
     with understood(work.node.name):
         whole = cleaned_facts(readiness(work, facts))
-    work.documents.keep_facts(OBSERVED, whole)
+    work.documents.keep_facts(DocumentKind.OBSERVED, whole)
     seen = whole.system
     told = f"PowerShell {seen.powershell} {seen.edition}, {seen.os}" if seen else "looked at"
     return Done(message=f"{told}; service {facts.service.state or 'not installed'}")
 
 
-def _confirmed(work: Work, facts: NodeFacts) -> Done:
+def _confirmed(work: Work, look: Look) -> Done:
     """The node is still what the plan was made for. A step that was interrupted may have changed it: that is ours."""
-    planned = work.documents.planned(work.node.name)
+    facts, planned = look.facts, work.documents.planned(work.node.name)
     if planned is None or planned.fingerprint() == facts.fingerprint():
         right = _needs_nothing(work, facts)
         work.documents.keep_right(work.node.name, right=right)
@@ -145,3 +149,11 @@ def _require_usable(facts: NodeFacts) -> None:
                 file=file.path,
                 remedy="repair the file on the server, then run again",
             )
+
+
+_CONCLUSIONS: Mapping[Purpose, Callable[[Work, Look], Done]] = {
+    Purpose.PLAN: _planned_from,
+    Purpose.CONFIRM: _confirmed,
+    Purpose.VERIFY: _verified,
+    Purpose.EXAMINE: _examined,
+}

@@ -6,7 +6,6 @@ operator said so. What is written and removed is backed up under this run's own 
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from tasks.documents import OBSERVED
 from tasks.ektron.certificates.family import node_of
 from tasks.ektron.editions import Layout
 from tasks.observe.node import planned_layout
@@ -17,9 +16,9 @@ from tasks.undo.backups import FORCE, assessed, changed_in_batches, kept_bytes, 
 from tasks.undo.conflicts import shown
 from tasks.undo.plan import Action, ActionKind, Undo
 from workers.errors import Conflict
-from workers.records import Change
-from workers.winrm import agent as ops
-from workers.winrm.agent import Op
+from workers.records import Change, DocumentKind
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op
 
 __all__ = ["rollback"]
 
@@ -102,7 +101,7 @@ def _evidence(layout: Layout, actions: Sequence[Action]) -> Iterator[Op]:
 
 def _service_as_before(work: Work, layout: Layout) -> Done:
     """Running where it ran before the run, or where nobody knows; stopped where it was stopped."""
-    facts = work.documents.of(work.parent).facts(OBSERVED, work.node.name)
+    facts = work.documents.of(work.parent).facts(DocumentKind.OBSERVED, work.node.name)
     if facts is not None and facts.service.state == "stopped":
         return stopped(work)
     return restarted_if_owed(work, layout, until_listening=False)

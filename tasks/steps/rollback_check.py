@@ -1,13 +1,12 @@
 """The step `rollback_check`: looks at what a run left on a node, before anything is restored and again at the end."""
 
-from tasks.documents import OBSERVED
 from tasks.ektron.wanted import RECYCLED
 from tasks.observe.node import observe
-from tasks.step import KEEPING, Done, Work
+from tasks.step import Done, Purpose, Work
 from tasks.undo.backups import assessed, left_histories
 from tasks.undo.plan import ActionKind, Undo
 from workers.errors import Conflict, NodeRefused
-from workers.records import Status, StepOutcome
+from workers.records import DocumentKind, Status, StepOutcome
 
 __all__ = ["nothing_left", "rollback_check"]
 
@@ -20,11 +19,11 @@ def rollback_check(work: Work) -> Done:
         Conflict: afterwards, something is not byte for byte what it was before the run.
     """
     work.say("observing")
-    if work.turn.stage == "verify":
+    if work.purpose is Purpose.VERIFY:
         return _compared(work)
     facts = observe(work).facts
     # What a rollback of this rollback needs: the service's state, and where it lies.
-    work.documents.keep_facts(OBSERVED, facts)
+    work.documents.keep_facts(DocumentKind.OBSERVED, facts)
     histories = left_histories(work)
     if histories is None:
         return nothing_left(work)
@@ -37,7 +36,7 @@ def nothing_left(work: Work) -> Done:
     Raises:
         NodeRefused: it changed some, so its backups were removed since.
     """
-    if any(map(_wrote, work.documents.of(work.parent).outcomes(work.node.name))):
+    if any(_wrote(work, outcome) for outcome in work.documents.of(work.parent).outcomes(work.node.name)):
         raise NodeRefused(
             f"{work.node.name}: run {work.parent} changed files here, and its backups are gone",
             remedy="restore this node from your own backup (`esync cleanup` removes ours when they expire)",
@@ -71,8 +70,9 @@ def _described(found: Undo) -> str:
     return ", ".join(parts)
 
 
-def _wrote(outcome: StepOutcome) -> bool:
+def _wrote(work: Work, outcome: StepOutcome) -> bool:
     """Whether a step replaced anything it keeps; a site that was only recycled has the bytes it had."""
-    if outcome.status is not Status.CHANGED or outcome.step not in KEEPING:
+    step = work.steps.get(outcome.step)
+    if outcome.status is not Status.CHANGED or step is None or not step.keeps_backups:
         return False
     return not outcome.changes or any(change.what != RECYCLED for change in outcome.changes)

@@ -14,8 +14,8 @@ from tasks.observe.stopped_dependents import note, noted, question, struck
 from tasks.step import Done, Work
 from workers.errors import AgentFailed, DeadlineExceeded
 from workers.records import Change
-from workers.winrm import agent as ops
-from workers.winrm.agent import Op, Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op, Reply
 
 __all__ = ["reads", "restarted_if_owed", "service_restart", "stopped"]
 

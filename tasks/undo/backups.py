@@ -19,8 +19,8 @@ from tasks.undo.plan import (
     undo,
 )
 from workers.errors import NodeRefused
-from workers.winrm import agent as ops
-from workers.winrm.agent import Op, Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op, Reply
 
 __all__ = [
     "BATCH",

@@ -18,22 +18,25 @@ from celery import Celery
 from typing_extensions import override
 
 from lab.machine.network import Network
+from pipelines.coordinator import join_and_verify
 from pipelines.engine import Engine
 from pipelines.reconcile import resume_stalled, take_up
-from pipelines.rollout import join_and_verify
+from pipelines.rollout import purpose_of
 from pipelines.usecases import runs as commands
 from pipelines.usecases.runs import RunSummary
-from tasks.celery_tasks import STEPS, register_steps
+from tasks.celery_tasks import register_steps
 from tasks.cluster import Cluster
 from tasks.ektron.certificates.family import Family
 from tasks.execution.leases import LeaseKeeper
 from tasks.execution.runner import StepRunner
+from tasks.steps.registry import STEPS
 from tests.integration.simulated_servers import Server, ServerChannel
 from workers.records import Endpoint, RunRecord, RunState, StepOutcome
 from workers.secrets.vault import Vault, new_seal_key
 from workers.settings import Secret, Settings
-from workers.store import MemoryStore, RunStore
-from workers.winrm.agent import Op, Reply
+from workers.store.memory import MemoryStore
+from workers.store.port import RunStore
+from workers.winrm.operations import Op, Reply
 from workers.winrm.pool import SessionPool
 from workers.winrm.session import AgentSession, Way
 
@@ -181,7 +184,15 @@ class Esync:
         leases = LeaseKeeper(store, f"worker-{len(self._leases)}", LEASE)
         self._leases.append(leases)
         vault = Vault(store, self.engine.settings.seal_key)
-        return StepRunner(STEPS, store=store, vault=vault, sessions=SessionPool(opened), leases=leases, patience=0)
+        return StepRunner(
+            STEPS,
+            purpose_of=purpose_of,
+            store=store,
+            vault=vault,
+            sessions=SessionPool(opened),
+            leases=leases,
+            patience=0,
+        )
 
     def rollout(self, **asked: Any) -> RunSummary:  # noqa: ANN401 - passed on
         """A run from beginning to end."""

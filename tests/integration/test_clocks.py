@@ -18,8 +18,8 @@ from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, o
 from tests.integration.test_rollout import SERVICE, assert_joined
 from workers.errors import RecordRefused
 from workers.records import RunRecord, Status, Verdict
+from workers.redis.connection import connect
 from workers.redis.embedded import find_server
-from workers.store import connect
 
 pytestmark = pytest.mark.integration
 

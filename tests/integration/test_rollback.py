@@ -116,7 +116,7 @@ def test_one_node_alone(harness: Harness, lab: LabProcess) -> None:
     assert logons == {node: lab.report(node)["logons_tried"] for node in ("S1", "S2", "P2")}
     result = {node.node: node for node in undone.nodes}
     assert (result["P1"].status, result["S1"].status) == (Status.CHANGED, Status.SKIPPED)
-    assert "not asked" in result["S1"].problem.message
+    assert "not selected" in result["S1"].problem.message
 
 
 def test_a_run_with_a_failed_node(harness: Harness, lab: LabProcess) -> None:

@@ -1,7 +1,7 @@
-"""Edits of the product's configuration files that change only the bytes of the value, or insert lines.
+"""Edits the configuration files of the product: changes only the bytes of a value, or inserts lines.
 
-Each editor takes a file and gives the file as it should be, with what was changed. Run on its own output it changes
-nothing. What cannot be edited so is refused; then nothing is written.
+Each editor takes a file and returns the edited file with the list of changes. Run on its own output, it changes
+nothing. A file that cannot be edited in this way is refused, and then nothing is written.
 """
 
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from tasks.ektron.config.readers import ASSET_ROOT
 from tasks.ektron.config.sections import Collection, collection, included_files, open_config, open_section, sole_child
+from tasks.ektron.facts import ON
 from tasks.ektron.refusals import ConfigRefused
 from tasks.ektron.wording import key_names, shortened
 from tasks.ektron.xml.document import Element, XmlDocument
@@ -18,13 +19,13 @@ __all__ = ["Edit", "Setting", "edit_asset", "edit_ews", "edit_service", "edit_we
 
 KEYS = "ektron.serviceModel/publickCertKeys"  #: sic, the k is real (ektron-facts 2.2)
 _NO_SERVICE_MODEL = (
-    "install the product's eSync part again, or take the section from the same file of another server with this build"
+    "install the eSync component again, or copy the section from the same file of another server with this build"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One change: where in the file, and the values, shortened and never secret. An absent value is empty."""
+    """One change: its place in the file, and both values, shortened and without secrets. An absent value is empty."""
 
     where: str
     before: str
@@ -33,15 +34,15 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A file as it should be. Without changes `data` is the input itself."""
+    """The edited file. Without changes `data` is the input itself."""
 
     data: bytes = field(repr=False)
     changes: tuple[Setting, ...] = ()
-    warnings: tuple[str, ...] = ()  #: for people: what may make the edit ineffective
+    warnings: tuple[str, ...] = ()  #: for people: why the edit may have no effect
 
 
 class _Editing:
-    """One edit under way."""
+    """An edit in progress: collects changes and warnings."""
 
     def __init__(self, data: bytes, root: str = "configuration") -> None:
         self.data = data
@@ -62,11 +63,11 @@ class _Editing:
         return Edit(self.splicer.result(), tuple(self.changes), tuple(self.warnings))
 
 
-def edit_asset(data: bytes, *, load_balanced: str = "1") -> Edit:
-    """AssetManagement.config: the attribute LoadBalanced of the root (procedure; ektron-facts 2.1).
+def edit_asset(data: bytes) -> Edit:
+    """Edits AssetManagement.config: the attribute LoadBalanced of the root element (procedure; ektron-facts 2.1).
 
     Raises:
-        ConfigRefused: not that file, or the attribute is there under another spelling.
+        ConfigRefused: it is another file, or the attribute has another spelling.
     """
     editing = _Editing(data, ASSET_ROOT)
     root = editing.document.root
@@ -74,11 +75,11 @@ def edit_asset(data: bytes, *, load_balanced: str = "1") -> Edit:
         similar = [name for name in root.attributes if name.casefold() == "loadbalanced"]
         if similar:
             raise ConfigRefused(
-                f"the attribute is spelled {similar[0]!r}; the product reads only LoadBalanced",
+                f"the attribute is spelled {similar[0]!r}, but the product reads only LoadBalanced",
                 line=editing.document.line(root),
-                remedy="correct its spelling",
+                remedy="correct the spelling",
             )
-    editing.set(root, "LoadBalanced", load_balanced, f"{ASSET_ROOT}/@LoadBalanced")
+    editing.set(root, "LoadBalanced", ON, f"{ASSET_ROOT}/@LoadBalanced")
     return editing.done()
 
 
@@ -87,23 +88,21 @@ def edit_service(
     *,
     keys: Mapping[str, str],
     server_certificate: str,
-    load_balanced: str = "1",
     app_settings: Mapping[str, str] | None = None,
 ) -> Edit:
-    """The service's configuration: flag, one key per node, own server certificate where one is named.
+    """Edits the configuration of the service: flag, one key per node, own server certificate where one is named.
 
     Args:
         data: the file.
         keys: `<NODE>_SyncClient.cer` -> encodedValue, for every node (ektron-facts 3.4).
-        server_certificate: `<NODE>_SyncServer.pfx` of this node; set only where the attribute is present (2.2).
-        load_balanced: value of appSettings LoadBalanced.
+        server_certificate: `<NODE>_SyncServer.pfx` of this node; set only where the attribute exists (2.2).
         app_settings: further settings, such as LibraryLoadBalanced.
 
     Raises:
-        ConfigRefused: a section is missing, included, encrypted or contradicts itself.
+        ConfigRefused: a section is missing, in another file, encrypted, or contradictory.
     """
     editing = _Editing(data)
-    _edit_settings(editing, {"LoadBalanced": load_balanced, **(app_settings or {})})
+    _edit_settings(editing, {"LoadBalanced": ON, **(app_settings or {})})
     section = _service_model(editing)
     _edit_keys(editing, section, keys)
     for services in section.named("services"):
@@ -116,10 +115,10 @@ def edit_service(
 
 
 def edit_ews(data: bytes, *, keys: Mapping[str, str]) -> Edit:
-    """The EWSUpdates copy on the origin: the keys only (procedure steps 12-25).
+    """Edits the EWSUpdates copy on the origin: only the keys (procedure steps 12-25).
 
     Raises:
-        ConfigRefused: as `edit_service`.
+        ConfigRefused: for the same reasons as in `edit_service`.
     """
     editing = _Editing(data)
     _edit_keys(editing, _service_model(editing), keys)
@@ -127,10 +126,10 @@ def edit_ews(data: bytes, *, keys: Mapping[str, str]) -> Edit:
 
 
 def edit_web(data: bytes, *, client_certificate: str, encoded_value: str) -> Edit:
-    """The site's web.config: own client certificate at every endpoint, and its encoded value (ektron-facts 2.3).
+    """Edits web.config of the site: own client certificate in every endpoint, and its encoded value (ektron-facts 2.3).
 
     Raises:
-        ConfigRefused: a section is missing, included, encrypted or contradicts itself.
+        ConfigRefused: a section is missing, in another file, encrypted, or contradictory.
     """
     editing = _Editing(data)
     _edit_settings(editing, {"encodedValue": encoded_value})
@@ -155,7 +154,7 @@ def _service_model(editing: _Editing) -> Element:
 
 
 def _edit_settings(editing: _Editing, wanted: Mapping[str, str]) -> None:
-    remedy = "check that this is the product's own file, as its installer left it"
+    remedy = "check that this is the original file of the product"
     section = open_section(editing.document, "appSettings", remedy)
     settings = collection(section.children)
     absent = {key: value for key, value in wanted.items() if not settings.of(key)}
@@ -170,53 +169,48 @@ def _edit_settings(editing: _Editing, wanted: Mapping[str, str]) -> None:
 
 
 def _warn_of_override(editing: _Editing, section: Element, file: str, absent: Mapping[str, str]) -> None:
-    """A file named by `file=` overrides: a key that is not here may well be there (ektron-facts 2.3)."""
+    """The values in a file named by `file=` win, and a key that is missing here may be there (ektron-facts 2.3)."""
     if absent:
         raise ConfigRefused(
-            f"appSettings has no {', '.join(absent)}; it may be in {file!r}, which is not ours to edit",
+            f"appSettings has no {', '.join(absent)}; it may be in {file!r}, which esync does not edit",
             line=editing.document.line(section),
-            remedy=f"add {', '.join(absent)} to appSettings here, with an empty value, and remove it from {file}",
+            remedy=f"add {', '.join(absent)} with an empty value to appSettings here, and remove it from {file}",
         )
-    editing.warnings.append(f"appSettings names {file!r}, whose values override those edited here")
+    editing.warnings.append(f"appSettings includes {file!r}; values in that file override the values edited here")
 
 
 def _edit_keys(editing: _Editing, section: Element, wanted: Mapping[str, str]) -> None:
-    """Sets the wanted keys; entries of other names are left alone."""
+    """Sets the wanted keys. Entries with other names are not changed."""
     holder = sole_child(editing.document, section, "publickCertKeys")
     present = collection(holder.children if holder else ())
     for key in present.entries:
         _refuse_contradiction(editing.document, present, key, "encodedValue")
-    wrong = [key for key, value in wanted.items() if any(e.value("encodedValue") != value for e in present.of(key))]
+    wrong = [key for key, value in wanted.items() if present.last(key, "encodedValue") != value and present.of(key)]
     absent = [key for key in wanted if not present.of(key)]
     for key in wrong:
         for entry in present.of(key):
-            if entry.value("encodedValue") != wanted[key]:
-                editing.splicer.set(entry, "encodedValue", wanted[key])
+            editing.splicer.set(entry, "encodedValue", wanted[key])
     new = [New("add", {"key": key, "encodedValue": wanted[key]}) for key in absent]
     if holder is None:
         editing.splicer.append(section, [New("publickCertKeys", children=new)])
     else:
         editing.splicer.append(holder, new)
-    editing.changes += _key_settings(wrong, absent, holder is None)
-
-
-def _key_settings(wrong: list[str], absent: list[str], no_element: bool) -> list[Setting]:  # noqa: FBT001 - one caller
-    """At most two, however many nodes there are."""
-    settings = []
+    # At most two changes, for any number of nodes.
     if wrong:
-        settings.append(Setting(KEYS, f"{key_names(wrong)}: another certificate", "the family's certificate"))
-    if absent or no_element:
-        before = "no publickCertKeys" if no_element else f"{key_names(absent)}: missing"
-        settings.append(Setting(KEYS, before, f"{key_names(absent)} added"))
-    return settings
+        before = f"{key_names(wrong)}: another certificate"
+        editing.changes.append(Setting(KEYS, before, "the family's certificate"))
+    if absent or holder is None:
+        before = "no publickCertKeys" if holder is None else f"{key_names(absent)}: missing"
+        editing.changes.append(Setting(KEYS, before, f"{key_names(absent)} added"))
 
 
 def _refuse_contradiction(document: XmlDocument, entries: Collection, key: str, attribute: str) -> None:
+    """Refuses two entries for one key with different values: the correct one is unknown."""
     same = entries.of(key)
     if len({entry.value(attribute) for entry in same}) > 1:
         lines = ", ".join(str(document.line(entry)) for entry in same)
         raise ConfigRefused(
-            f"the key {same[0].value('key')!r} is there {len(same)} times with different values (lines {lines})",
+            f"the key {same[0].value('key')!r} exists {len(same)} times with different values (lines {lines})",
             line=document.line(same[-1]),
-            remedy="remove the one that is wrong; the program cannot know which",
+            remedy="remove the wrong entry; esync cannot know which one it is",
         )

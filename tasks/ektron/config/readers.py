@@ -1,94 +1,52 @@
-"""What the rules need from the product's configuration files. Reads only; nothing secret leaves a reader."""
+"""Reads the values that the rules need from the configuration files. No reader returns a secret."""
 
 from collections.abc import Callable
 
-from pydantic import Field
-
 from tasks.ektron.certificates.family import CLIENT_CER, node_of, thumbprint
-from tasks.ektron.config.sections import (
-    Collection,
-    collection,
-    find_section,
-    included_files,
-    open_config,
-    sole_child,
-)
-from tasks.ektron.facts import EndpointFact, Fact
+from tasks.ektron.config.sections import Collection, collection, find_section, open_config, sole_child
+from tasks.ektron.facts import AssetValues, EndpointFact, ServiceSettings, WebValues
 from tasks.ektron.xml.document import Element, XmlDocument
 
-__all__ = ["ASSET_ROOT", "AssetValues", "ServiceValues", "WebValues", "read_asset", "read_service", "read_web"]
+__all__ = ["ASSET_ROOT", "ServiceValues", "read_asset", "read_service", "read_web"]
 
 ASSET_ROOT = "DocumentManagerData"
-NO_CERTIFICATE = "empty"  #: stands for the digest of a key without a value
+NO_CERTIFICATE = "empty"  #: replaces the digest of a key without a value
 _BUILDS = ("ek_buildNumber", "ek_InstallBuild", "ek_ServicePack", "ek_cmsversion", "ek_PatchUpdate")
 _CONNECTION = "Ektron.DbConnection"
 
 
-class AssetValues(Fact):
-    """`AssetManagement.config` (ektron-facts 2.1)."""
+class ServiceValues(ServiceSettings):
+    """The settings of the service, and its certificate keys as the file has them."""
 
-    load_balanced: str | None = None
-    user_domain: str | None = None
-    storage_location: str | None = None
-    installed_version: str | None = None
-
-
-class ServiceValues(Fact):
-    """The service's configuration (ektron-facts 2.2)."""
-
-    load_balanced: str | None = None
-    library_load_balanced: str | None = None
-    load_bal_server_count: str | None = None
-    install_version: str | None = None
-    keys_present: bool = False
-    key_thumbprints: dict[str, str] = Field(
-        default_factory=dict
-    )  #: node, as the key spells it -> SHA-256 of the certificate
-    duplicated_keys: tuple[str, ...] = ()  #: nodes with more than one entry in effect
-    other_keys: tuple[str, ...] = ()  #: keys that are no node's, the factory's for instance
-    server_certificates: tuple[str, ...] = ()  #: distinct values of services/*/@serverCertificate
-    includes: tuple[str, ...] = ()  #: other files that may override what is here
-
-
-class WebValues(Fact):
-    """The site's `web.config` (ektron-facts 2.3)."""
-
-    endpoints: tuple[EndpointFact, ...] = ()
-    encoded_value: str | None = None  #: SHA-256 of the certificate; empty when the value is
-    ws_path: str | None = None
-    site_path: str | None = None
-    builds: dict[str, str] = Field(default_factory=dict)
-    connection_digest: str | None = None
-    esync_enabled: str | None = None
-    pass_through_disabled: str | None = None
-    includes: tuple[str, ...] = ()
+    key_thumbprints: dict[str, str]  #: node, as the key spells it -> SHA-256 of the certificate
+    duplicated_keys: tuple[str, ...]  #: nodes with more than one effective entry
+    other_keys: tuple[str, ...]  #: keys that belong to no node, such as the factory key
 
 
 def read_asset(data: bytes) -> AssetValues:
     """Reads AssetManagement.config.
 
     Raises:
-        ConfigRefused: not well-formed, or not that file.
+        ConfigRefused: the file is not well-formed, or is another file.
     """
     root = open_config(data, ASSET_ROOT).root
     return AssetValues(
         load_balanced=root.value("LoadBalanced"),
         user_domain=root.value("UserDomain"),
         storage_location=root.value("StorageLocation"),
-        installed_version=root.value("InstalledVersion"),
     )
 
 
 def read_service(data: bytes) -> ServiceValues:
-    """Reads the service's configuration, live or the EWSUpdates copy.
+    """Reads the configuration of the service: the live file or its EWSUpdates copy.
 
-    The build is looked up as InstallVersion and installedversion alike: both are seen (ektron-facts 1.3).
+    The build is in InstallVersion or in installedversion: both exist in real files (ektron-facts 1.3).
 
     Raises:
-        ConfigRefused: not well-formed, or no .NET configuration.
+        ConfigRefused: the file is not well-formed, or is not a .NET configuration.
     """
     document = open_config(data)
-    settings, includes = _settings(document)
+    settings = _children(document, "appSettings")
     section = find_section(document, "ektron.serviceModel")
     holder = sole_child(document, section, "publickCertKeys") if section else None
     keys = collection(holder.children if holder else ())
@@ -105,7 +63,6 @@ def read_service(data: bytes) -> ServiceValues:
         duplicated_keys=tuple(node for key, node in nodes.items() if len(keys.entries[key]) > 1),
         other_keys=tuple(entries[-1].value("key") or "" for key, entries in keys.entries.items() if key not in nodes),
         server_certificates=_server_certificates(section),
-        includes=(*includes, *(included_files(section) if section else ())),
     )
 
 
@@ -114,13 +71,13 @@ def read_web(data: bytes, digest: Callable[[str], str]) -> WebValues:
 
     Args:
         data: the file.
-        digest: keyed digest; the connection string goes into it and nowhere else.
+        digest: keyed digest; the connection string is passed only to it.
 
     Raises:
-        ConfigRefused: not well-formed, or no .NET configuration.
+        ConfigRefused: the file is not well-formed, or is not a .NET configuration.
     """
     document = open_config(data)
-    settings, includes = _settings(document)
+    settings = _children(document, "appSettings")
     section = find_section(document, "ektron.serviceModel")
     encoded = settings.last("encodedValue", "value")
     switches = _children(document, "eSyncSettings")
@@ -133,15 +90,7 @@ def read_web(data: bytes, digest: Callable[[str], str]) -> WebValues:
         connection_digest=_connection_digest(document, digest),
         esync_enabled=switches.last("eSyncEnabled", "value"),
         pass_through_disabled=settings.last("ek_DisableAssetLoadBalancePassThrough", "value"),
-        includes=(*includes, *(included_files(section) if section else ())),
     )
-
-
-def _settings(document: XmlDocument) -> tuple[Collection, tuple[str, ...]]:
-    section = find_section(document, "appSettings")
-    if section is None:
-        return collection(()), ()
-    return collection(section.children), included_files(section)
 
 
 def _children(document: XmlDocument, name: str, key: str = "key") -> Collection:
@@ -150,13 +99,13 @@ def _children(document: XmlDocument, name: str, key: str = "key") -> Collection:
 
 
 def _client_of(entries: list[Element]) -> str | None:
-    """The node a key is for, if it is named as a client certificate."""
-    named = node_of(entries[-1].value("key") or "")
-    return named[0] if named and named[1] == CLIENT_CER else None
+    """The node of a key, if the key has the name of a client certificate."""
+    node_and_kind = node_of(entries[-1].value("key") or "")
+    return node_and_kind[0] if node_and_kind and node_and_kind[1] == CLIENT_CER else None
 
 
 def _server_certificates(section: Element | None) -> tuple[str, ...]:
-    """Each value once, in the file's order. The item's tag is unknown, so any child of `services` counts."""
+    """Each value once, in the order of the file. The tag of an item is unknown, so every child of `services` counts."""
     values = (
         item.value("serverCertificate")
         for services in (section.named("services") if section else ())
@@ -176,7 +125,7 @@ def _endpoints(document: XmlDocument, section: Element | None) -> tuple[Endpoint
 
 
 def _connection_digest(document: XmlDocument, digest: Callable[[str], str]) -> str | None:
-    """Of the connection the product uses: the one `ektronDataConfiguration` names, else the usual one."""
+    """Digest of the connection that the product uses: named in `ektronDataConfiguration`, else the default one."""
     strings = _children(document, "connectionStrings", "name")
     chosen = find_section(document, "ektronDataConfiguration")
     names = (chosen.value("defaultDatabase") if chosen else None, _CONNECTION)

@@ -6,23 +6,26 @@ until somebody takes one; a worker is a thread that stops wherever it asks its n
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from celery import Celery
 
 from pipelines.engine import Engine
-from tasks.documents import DIGESTS, OBSERVED, VERIFIED, FamilyDigests
+from pipelines.rollout import purpose_of
+from tasks.documents import FamilyDigests
 from tasks.execution.leases import LeaseKeeper
 from tasks.execution.runner import NodeBusy, NotNow, StepRunner
-from tasks.step import CERT_COPY, CONFIG_EDIT, INSTALL_CHECK, SERVICE_RESTART, Done, Step, Work
+from tasks.step import Done, Purpose, Step, Work
+from tasks.steps.registry import CERT_COPY, CONFIG_EDIT, INSTALL_CHECK, SERVICE_RESTART
 from tests.unit.tasks.ektron.joined import FOUR, HASHES, THUMBPRINT, joined_node
-from workers.records import Change, Endpoint, RunState
+from workers.records import Change, DocumentKind, Endpoint, RunState
 from workers.secrets.vault import Vault
 from workers.settings import Settings
-from workers.store import MemoryStore, RunStore
-from workers.winrm.agent import Guard, Hello, Op, Reply
+from workers.store.memory import MemoryStore
+from workers.store.port import RunStore
 from workers.winrm.channel import Counters
+from workers.winrm.operations import Guard, Hello, Op, Reply
 from workers.winrm.pool import SessionPool
 from workers.winrm.session import AgentSession
 
@@ -85,7 +88,13 @@ class Worker:
         self.leases = LeaseKeeper(store, f"worker-{number}", LEASE)
         pool = SessionPool(lambda endpoint, *_, **__: cast("AgentSession", _Session(self, site, endpoint)))
         self._runner = StepRunner(
-            _STEPS, store=store, vault=Vault(store, None), sessions=pool, leases=self.leases, patience=0
+            _STEPS,
+            purpose_of=purpose_of,
+            store=store,
+            vault=Vault(store, None),
+            sessions=pool,
+            leases=self.leases,
+            patience=0,
         )
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
@@ -235,7 +244,7 @@ class Site:
             return
         self.fences[node] = fence
         outcomes = self.store.outcomes(run, message.args[1])
-        if not any((o.node, o.step) == (node, INSTALL_CHECK) for o in outcomes):
+        if not any((o.node, o.step) == (node, INSTALL_CHECK.name) for o in outcomes):
             self.wrong.append(f"{node} was changed by {message.name} before it was looked at")
         self.changes.append((run, node, message.name))
         if self.store.run(run).state is RunState.CONCLUDED:
@@ -254,9 +263,14 @@ def _looked(work: Work) -> Done:
     work.session.ask([], deadline=5)
     facts = joined_node(work.node.name, FOUR, origin=work.is_origin)
     document = facts.model_dump_json(exclude_defaults=True)
-    work.documents._store.put(work.run, VERIFIED if work.turn.stage == "verify" else OBSERVED, work.node.name, document)
+    work.documents._store.put(
+        work.run,
+        DocumentKind.VERIFIED if work.purpose is Purpose.VERIFY else DocumentKind.OBSERVED,
+        work.node.name,
+        document,
+    )
     family = FamilyDigests(hashes=HASHES, sizes=dict.fromkeys(HASHES, 900), thumbprint=THUMBPRINT)
-    work.documents._store.put(work.run, DIGESTS, DIGESTS, family.to_json())
+    work.documents._store.put(work.run, DocumentKind.FAMILY, DocumentKind.FAMILY, family.to_json())
     return Done()
 
 
@@ -268,8 +282,6 @@ def _changed(work: Work) -> Done:
 
 
 _STEPS: dict[str, Step] = {
-    INSTALL_CHECK: _looked,
-    CONFIG_EDIT: _changed,
-    CERT_COPY: _changed,
-    SERVICE_RESTART: _changed,
+    INSTALL_CHECK.name: replace(INSTALL_CHECK, run=_looked),
+    **{step.name: replace(step, run=_changed) for step in (CONFIG_EDIT, CERT_COPY, SERVICE_RESTART)},
 }

@@ -5,19 +5,19 @@ from datetime import timedelta
 
 from celery import Celery
 
-from pipelines import rollout
+from pipelines import coordinator
 from pipelines.audit.bundle import MANIFEST, RUN, BundledRun, bundle_of, manifest_of
 from pipelines.engine import Engine
 from pipelines.usecases import runs
 from tasks.cluster import Cluster
-from tasks.documents import DIGESTS, OBSERVED, VERIFIED, FamilyDigests
+from tasks.documents import FamilyDigests
 from tasks.ektron.facts import NodeFacts
 from tasks.steering import CANCEL
 from tests.unit.tasks.ektron.joined import FOUR, HASHES, NOW, THUMBPRINT, joined_node
-from workers.records import Change, RunRecord, RunState, Status, StepOutcome, Turn
+from workers.records import Change, DocumentKind, RunRecord, RunState, Status, StepOutcome, Turn
 from workers.secrets.vault import Vault
 from workers.settings import Settings
-from workers.store import MemoryStore
+from workers.store.memory import MemoryStore
 
 Look = Callable[[NodeFacts], NodeFacts]  #: returns the facts of a node with differences
 
@@ -68,25 +68,25 @@ class MadeUpRun:
         self.store = MemoryStore()
         app = Celery(broker="memory://", backend="cache+memory://")
         self.engine = Engine(Settings(), self.store, Vault(self.store, None), app)
-        self._looks = {OBSERVED: before or {}, VERIFIED: after or {}}
+        self._looks = {DocumentKind.OBSERVED: before or {}, DocumentKind.VERIFIED: after or {}}
         self._ends = ends or {}
         self._names = names
         started = runs.start(
             self.engine, the_cluster(names), kind=kind, who="ops", origin_host="desk-7", reason="new servers"
         )
         self.id = started.id
-        self.store.put(self.id, DIGESTS, DIGESTS, self._family().to_json())
+        self.store.put(self.id, DocumentKind.FAMILY, DocumentKind.FAMILY, self._family().to_json())
         if locked:
             self.store.create(RunRecord(id="another-run", cluster="shop", spec={}))
             self.store.lock_cluster("shop", "another-run", 60)
-        rollout.begin(self.engine, self.id)
+        coordinator.begin(self.engine, self.id)
         while self.record.state is not RunState.CONCLUDED:
             turn = self.record.turns[-1]
             if turn.name == cancel_in:
                 self.store.flag(self.id, CANCEL, "wrong window")
             for node in turn.nodes:
                 self._node(turn, node)
-            rollout.join_and_verify(self.engine, self.id, turn.name)
+            coordinator.join_and_verify(self.engine, self.id, turn.name)
 
     @property
     def record(self) -> RunRecord:
@@ -114,7 +114,7 @@ class MadeUpRun:
             self.store.record(self._outcome(turn, node, step, status, place), 0)
 
     def _look(self, turn: Turn, node: str) -> None:
-        kind = VERIFIED if turn.stage == "verify" else OBSERVED
+        kind = DocumentKind.VERIFIED if turn.stage == "verify" else DocumentKind.OBSERVED
         if turn.stage != "wave":
             facts = joined_node(node, self._names, origin=node == "S1")
             if node in self._looks[kind]:

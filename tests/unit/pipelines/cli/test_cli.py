@@ -202,7 +202,7 @@ def test_reports_are_written_to_the_given_folder(
     assert sorted(f.suffix for f in (tmp_path / "a" / "b").iterdir()) == [".html", ".json"]
     (tmp_path / "file").write_text("")
     assert run(["rollout", "-y", cluster, "--report", str(tmp_path / "file")]) == 1
-    assert f"{tmp_path / 'file'} cannot be made: Not a directory" in capsys.readouterr().err
+    assert f"{tmp_path / 'file'} cannot be created: Not a directory" in capsys.readouterr().err
 
 
 def test_store_that_does_not_answer_is_named_without_its_password(

@@ -15,13 +15,14 @@ from pipelines.cli.live import RunUpdate, draw, line, show_run, updates_of
 from pipelines.engine import Engine
 from pipelines.local.services import Running
 from pipelines.report.build import build
-from pipelines.run.progress import COLUMNS, Progress
+from pipelines.rollout import KINDS, kind_of
+from pipelines.run.progress import Progress
 from tests.unit.pipelines.report.sample_run import Sample, cluster_of, sample
 from workers.errors import RunUnknown, StoreUnavailable
 from workers.records import Event, RunRecord, RunState, Status
 from workers.secrets.vault import Vault
 from workers.settings import Settings
-from workers.store import MemoryStore
+from workers.store.memory import MemoryStore
 
 
 class Replay:
@@ -58,7 +59,7 @@ def _console(*, terminal: bool = False, height: int = 40, encoding: str = "utf-8
 
 def _drawn(made: Sample, events: Sequence[Event], *, height: int = 40, encoding: str = "utf-8") -> list[str]:
     console, screen = _console(height=height, encoding=encoding)
-    progress = Progress(made.record)
+    progress = Progress(made.record, kind_of(made.record.kind))
     progress.take(made.record, events)
     console.print(draw(progress, console))
     return [text.rstrip() for text in screen.getvalue().splitlines()]
@@ -125,7 +126,7 @@ def test_the_grid_of_a_moment() -> None:
     made = sample()
     until = next(n for n, e in enumerate(made.events) if e.step == "cert_copy" and e.kind == "step.started")
     lines = _drawn(made, made.events[: until + 1], encoding="ascii")
-    assert lines[1].split() == ["node", "pool", "wave", *COLUMNS.values()]
+    assert lines[1].split() == ["node", "pool", "wave", *KINDS["rollout"].columns]
     s1 = lines[2].split()
     assert s1[:6] == ["S1", "staging", "wave-1", "=", "=", "~"]
     assert s1[6] in set(r"-\|/")
@@ -138,12 +139,12 @@ def test_long_messages_squeeze_no_other_column(width: int) -> None:
     made = sample(failed=["P2"])
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=width, height=40, color_system=None)
-    progress = Progress(made.record)
+    progress = Progress(made.record, kind_of(made.record.kind))
     long = [e.model_copy(update={"message": e.message * 9}) if e.status == "failed" else e for e in made.events]
     progress.take(made.record, long)
     console.print(draw(progress, console))
     lines = screen.getvalue().splitlines()
-    assert ["node", "pool", "wave", *COLUMNS.values()] == lines[1].split()
+    assert ["node", "pool", "wave", *KINDS["rollout"].columns] == lines[1].split()
     assert [
         ["S1", "staging", "wave-1"],
         ["S2", "staging", "wave-1"],
@@ -166,7 +167,7 @@ def test_many_nodes_are_summarised(nodes: int, height: int) -> None:
 def test_a_failed_node_stays_failed() -> None:
     """A later successful step on a failed node does not change its outcome."""
     made = sample(failed=["P2"])
-    progress = Progress(made.record)
+    progress = Progress(made.record, kind_of(made.record.kind))
     progress.take(made.record, made.events)
     assert progress.outcome("P2") is Status.FAILED
     assert progress.lost("wave-2") == {Status.FAILED: 1}
@@ -176,7 +177,7 @@ def test_a_failed_node_stays_failed() -> None:
 def test_the_live_view_agrees_with_the_report() -> None:
     """At the end of a run both count the same outcomes."""
     made = sample(cluster_of(2, 20), failed=["P2", "P9"], unreachable=["P4"])
-    progress = Progress(made.record)
+    progress = Progress(made.record, kind_of(made.record.kind))
     progress.take(made.record, made.events)
     assert build(made).totals == {status.value: count for status, count in progress.counts().items()}
 
@@ -186,12 +187,12 @@ def test_late_and_double_events_change_nothing(data: st.DataObject) -> None:
     """Events may arrive in pieces of any size and repeatedly: the progress is the same."""
     made = sample(failed=["P2"])
     cuts = sorted(data.draw(st.lists(st.integers(0, len(made.events)), max_size=5)))
-    once, pieces = Progress(made.record), Progress(made.record)
+    once, pieces = Progress(made.record, kind_of(made.record.kind)), Progress(made.record, kind_of(made.record.kind))
     once.take(made.record, made.events)
     for start, end in pairwise([0, *cuts, len(made.events)]):
         pieces.take(made.record, made.events[start:end])
         pieces.take(made.record, [e for e in made.events[start:end] if e.kind == "step.ended"])
-    assert (once.cells, once.counts(), once.said) == (pieces.cells, pieces.counts(), pieces.said)
+    assert (once.cells, once.counts(), once.reasons) == (pieces.cells, pieces.counts(), pieces.reasons)
 
 
 def test_feed_reads_a_store() -> None:

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -13,6 +13,7 @@ from pipelines.cluster_file.loader import ClusterRefused, load_cluster, read_clu
 from pipelines.cluster_file.mistakes import _model_in, allowed_values
 from tasks.cluster import Cluster, ClusterFile, Connection, Deadlines, Node, Policy, Role, Site
 from tests.places import CASE_FOLDERS
+from tests.sampling import examples
 from workers.errors import InputRefused
 from workers.records import Transport
 
@@ -193,7 +194,7 @@ _PIECES = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(whole=4000, sample=100))
 @given(data=st.data())
 def test_any_mutation_is_read_or_refused(data: st.DataObject) -> None:
     """Whatever is inserted, removed or doubled in a valid file, it is read or refused; nothing else is raised."""
@@ -209,14 +210,14 @@ def test_any_mutation_is_read_or_refused(data: st.DataObject) -> None:
         assert str(refused).encode()  # noqa: PT017 - either way is fine; a refusal must be printable
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(whole=2000, sample=70))
 @given(content=st.binary(max_size=200))
 def test_any_bytes_are_refused(content: bytes) -> None:
     """Bytes that are not a cluster file are refused, without any other error."""
     assert _refused(content).mistakes
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(whole=1500, sample=50))
 @given(
     key=st.sampled_from(["secret", "  secret", "Secret", "password", "secret ", "x"]),
     separator=st.sampled_from(

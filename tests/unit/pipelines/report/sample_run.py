@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from pipelines.rollout import kind_of
 from pipelines.run.node_results import NodeResult
 from pipelines.run.node_state import NodeState
 from pipelines.run.plan import NodePlan, Plan
@@ -89,6 +90,7 @@ def sample(
         findings=_findings(failed),
         plan=_plan(reached, pools),
         nodes=tuple(_result(n, outcomes) for n in cluster.node_names),
+        kind=kind_of(record.kind),
         events=tuple(_events(record, outcomes)),
     )
 

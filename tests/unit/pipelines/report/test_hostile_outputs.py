@@ -122,7 +122,7 @@ def test_the_live_view_is_clean() -> None:
     made = hostile()
     for event in made.events:
         assert_clean(line(made.record, event))
-    progress = Progress(made.record)
+    progress = Progress(made.record, made.kind)
     progress.take(made.record, made.events)
     shown = on_console(lambda console: console.print(draw(progress, console, ATTACK.replace("\n", " "))))
     assert_clean(shown)

@@ -41,7 +41,7 @@ def test_run_in_progress_has_no_verdict() -> None:
     """A run that has not ended is reported in its current state, without a verdict or an exit code."""
     made = sample()
     record = made.record.model_copy(update={"verdict": None, "ended": None, "summary": ""})
-    report = build(Sample(record, made.cluster, made.outcomes[:3], None, None, made.nodes))
+    report = build(Sample(record, made.cluster, made.outcomes[:3], None, None, made.nodes, made.kind))
     assert (None, None) == (report.verdict, report.exit_code)
     assert "In progress" in to_html(report)
     assert to_text(report).splitlines()[-1].startswith("CONCLUDED" if record.state == "concluded" else "RUNNING")
@@ -95,7 +95,7 @@ def test_text_controls_no_terminal() -> None:
         n.model_copy(update={"problem": n.problem.model_copy(update={"message": evil})}) if n.node == "P2" else n
         for n in made.nodes
     )
-    text = to_text(build(Sample(made.record, made.cluster, made.outcomes, made.findings, made.plan, nodes)))
+    text = to_text(build(Sample(made.record, made.cluster, made.outcomes, made.findings, made.plan, nodes, made.kind)))
     assert "\x1b" not in text
     assert "\nJOINED" not in text
 

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from pipelines.report.build import build
 from pipelines.report.text import to_text
 from pipelines.run.node_results import NodeResult
-from pipelines.run.node_state import NODE_STATES, DescribedState, NodeState, stand
+from pipelines.run.node_state import NODE_STATES, DescribedState, NodeState, node_state
 from pipelines.run.plan import NodePlan
 from pipelines.usecases import runs as commands
 from tasks.ektron.facts import NodeFacts
+from tasks.steps.registry import STEPS as REGISTRY
 from tests.places import DOCS
 from tests.unit.pipelines.audit.bundled_run import MadeUpRun
 from workers.errors import Failure
@@ -57,7 +58,11 @@ def _plan(*, changes: bool, restart: bool) -> NodePlan:
 
 
 def _stand(way: Sequence[End], **more: NodePlan | None) -> DescribedState:
-    return stand(STEPS, {step: _outcome(step, end) for step, end in zip(STEPS, way, strict=False)}, **more)
+    return node_state(
+        [REGISTRY[step] for step in STEPS],
+        {step: _outcome(step, end) for step, end in zip(STEPS, way, strict=False)},
+        **more,
+    )
 
 
 PLANS = [None, *(_plan(changes=changes, restart=restart) for changes, restart in product((True, False), repeat=2))]
@@ -116,14 +121,16 @@ def test_a_step_that_was_refused_its_first_file_changed_nothing() -> None:
 def test_a_step_without_an_outcome_is_under_way(length: int) -> None:
     """While a run goes on, the first step that has not ended is named."""
     now = _stand([(Status.CHANGED, False)] * length)
-    assert now == DescribedState(NodeState.UNDER_WAY, f"under way: {STEPS[length]} runs, or waits for its turn")
+    assert now == DescribedState(NodeState.UNDER_WAY, f"in progress: {STEPS[length]} is running or waiting")
 
 
 def test_a_node_that_had_no_turn_is_untouched() -> None:
     """Before its wave a node is untouched, or right where the plan wants nothing; an owed restart is not forgotten."""
-    assert stand((), {}).state is NodeState.UNTOUCHED
-    assert stand((), {}, needed=_plan(changes=False, restart=False)).state is NodeState.RIGHT
-    assert "still is: because" in stand((), {}, needed=_plan(changes=False, restart=True)).sentence
+    assert node_state((), {}).state is NodeState.UNTOUCHED
+    assert node_state((), {}, needed=_plan(changes=False, restart=False)).state is NodeState.RIGHT
+    assert (
+        "owed since before this run: because" in node_state((), {}, needed=_plan(changes=False, restart=True)).sentence
+    )
 
 
 @pytest.mark.parametrize(
@@ -138,7 +145,7 @@ def test_a_node_that_had_no_turn_is_untouched() -> None:
 )
 def test_undoing_is_told_alike(step: str, end: End, standing: NodeState) -> None:
     """A rollback and a cleanup have one step that changes a node."""
-    assert standing is stand((step,), {step: _outcome(step, end)}).state
+    assert standing is node_state((REGISTRY[step],), {step: _outcome(step, end)}).state
 
 
 def test_every_state_has_its_place() -> None:
@@ -175,7 +182,7 @@ def test_a_cancelled_run_says_what_is_true_of_each_node() -> None:
         "P2": NodeState.UNTOUCHED,
     } == {node: result.state for node, result in _results(run).items()}
     text = to_text(build(commands.summary(run.engine, run.id)))
-    assert "Node status:\n  S2: every file is in place, the restart is owed" in text
+    assert "Node status:\n  S2: every file is in place; restart owed" in text
     assert "9 of 9 invariants proven (checked before any change)" in text
     assert "\nCANCELLED: wrong window [" in text
     assert "  P1, P2: untouched: this run changed nothing here\n  S1: done: everything the plan asked for" in text
@@ -196,7 +203,7 @@ def test_a_node_that_nobody_looked_at_is_not_said_to_be_unchanged(kind: str) -> 
     """A run that was cancelled before it came to a node has skipped it, with the reason."""
     results = _results(MadeUpRun(kind, cancel_in="canary"))
     assert (Status.UNCHANGED, Status.SKIPPED) == (results["S1"].status, results["P2"].status)
-    assert "the run ended before its turn: cancelled" == results["P2"].problem.message
+    assert "not started, the run ended first: cancelled" == results["P2"].problem.message
 
 
 @pytest.mark.parametrize("kind", ["plan", "verify", "doctor"])

@@ -7,9 +7,9 @@ import pytest
 from celery import Celery
 
 from pipelines.cli.follow import find_run, is_active
+from pipelines.coordinator import LOCK_TTL, begin
 from pipelines.engine import Engine
 from pipelines.reconcile import resume_stalled
-from pipelines.rollout import LOCK_TTL, begin
 from pipelines.usecases import control
 from pipelines.usecases import rollback as undoing
 from tests.unit.pipelines.report.sample_run import sample
@@ -17,7 +17,7 @@ from workers.errors import InputRefused, RunUnknown
 from workers.records import RunRecord, RunState, Status, Verdict
 from workers.secrets.vault import Vault, new_seal_key
 from workers.settings import Settings
-from workers.store import MemoryStore
+from workers.store.memory import MemoryStore
 
 
 @pytest.fixture
@@ -93,8 +93,8 @@ def test_nothing_left_is_refused_with_the_reason(engine: Engine) -> None:
 @pytest.mark.parametrize(
     ("fields", "reason", "remedy"),
     [
-        ({"kind": "verify"}, "is a verify", "esync runs"),
-        ({"kind": "rollback", "parent": "zero"}, "is a rollback", "esync rollback zero"),
+        ({"kind": "verify", "turns": ()}, "is a verify", "esync runs"),
+        ({"kind": "rollback", "parent": "zero", "turns": ()}, "is a rollback", "esync rollback zero"),
         ({"state": RunState.RUNNING, "verdict": None}, "still goes on", "esync watch first"),
     ],
 )

@@ -11,18 +11,18 @@ from pipelines.cli.live import draw
 from pipelines.report.build import build
 from pipelines.report.html import to_html
 from pipelines.report.text import to_text
-from pipelines.rollout import KINDS, decided, following
-from pipelines.run.kinds import LOOKING
-from pipelines.run.progress import Progress, columns_of
-from pipelines.run.snapshot import Snapshot, Stop
+from pipelines.rollout import KINDS, kind_of
+from pipelines.run.progress import Progress
+from pipelines.run.snapshot import Snapshot
+from pipelines.run.transitions import Next, after, first
 from pipelines.usecases.runs import summary_of
-from tasks.celery_tasks import STEPS
 from tasks.documents import RunDocuments
+from tasks.steps.registry import STEPS
 from tasks.undo.plan import CHANGED_SINCE
 from tests.unit.pipelines.report.sample_run import T0, cluster_of
 from workers.records import Change, Event, RunRecord, RunState, Status, StepOutcome, Turn, Verdict
 from workers.secrets.vault import Vault
-from workers.store import MemoryStore
+from workers.store.memory import MemoryStore
 
 Does = Callable[[str, str], dict[str, object]]  #: (node, step) -> fields of its outcome
 CONFLICT = {
@@ -67,20 +67,20 @@ def run_of(kind: str, does: Does, only: tuple[str, ...] = ()) -> tuple[Snapshot,
     def snapshot() -> Snapshot:
         return Snapshot(record, store, RunDocuments(store, Vault(store, None), record.id))
 
-    step = following(snapshot())
-    while isinstance(step, Turn):
+    step = first(kind_of(kind), snapshot())
+    while isinstance(step, Next):
+        turn = step.turn
         number = len(record.turns)
-        record = record.model_copy(update={"turns": (*record.turns, step)})
-        for place, node in enumerate(step.nodes):
+        record = record.model_copy(update={"turns": (*record.turns, turn)})
+        for place, node in enumerate(turn.nodes):
             at = T0 + timedelta(seconds=10 * number + place)
-            for name in step.steps:
+            for name in turn.steps:
                 made = StepOutcome.model_validate(
-                    {"run": "second", "turn": step.name, "node": node, "step": name, "started": at, "ended": at}
+                    {"run": "second", "turn": turn.name, "node": node, "step": name, "started": at, "ended": at}
                     | does(node, name)
                 )
                 store.record(made, 0)
-        decision = decided(snapshot(), step)
-        step = decision if isinstance(decision, Stop) else following(snapshot())
+        step = after(kind_of(kind), snapshot(), turn)
     update = {
         "verdict": step.verdict,
         "summary": step.summary,
@@ -98,8 +98,8 @@ def names(turns: tuple[Turn, ...]) -> list[tuple[str, tuple[str, ...]]]:
 
 def test_every_step_of_every_kind_is_registered() -> None:
     """A step nobody serves would hang its chord for ever."""
-    assert {step for stages in KINDS.values() for stage in stages for step in stage.steps} <= STEPS.keys()
-    assert {"rollback", "cleanup"}.isdisjoint(LOOKING)
+    assert {name for kind in KINDS.values() for name in kind.steps()} <= STEPS.keys()
+    assert {"verify", "plan", "doctor"} == {kind.name for kind in KINDS.values() if kind.read_only}
 
 
 def test_all_nodes_go_together_after_one_was_tried() -> None:
@@ -120,7 +120,7 @@ def test_only_the_chosen_nodes_are_touched() -> None:
     snapshot, turns = run_of("rollback", well, only=("P2",))
     assert {"P2"} == {node for turn in turns for node in turn.nodes}
     assert Verdict.RESTORED is snapshot.record.verdict
-    results = {result.node: result for result in summary_of(snapshot).nodes}
+    results = {result.node: result for result in summary_of(snapshot, kind_of(snapshot.record.kind)).nodes}
     assert (Status.CHANGED, Status.SKIPPED) == (results["P2"].status, results["S1"].status)
     assert results["S1"].problem.message
 
@@ -142,7 +142,7 @@ def test_one_bad_node_keeps_no_other_from_being_restored(
     snapshot, turns = run_of("rollback", on("P1", step, **fields))
     assert expected is snapshot.record.verdict
     assert "P1" in snapshot.record.summary
-    assert "3 of 4 are done" in snapshot.record.summary
+    assert "3 of 4 nodes are done" in snapshot.record.summary
     assert ("S1", "S2", "P2") == turns[-1].nodes
 
 
@@ -175,7 +175,7 @@ def test_cleanup_goes_over_everybody_once() -> None:
 def test_a_report_shows_the_difference() -> None:
     """What somebody changed since stands in text and page: what is there, and what would be."""
     snapshot, _ = run_of("rollback", on("P1", "rollback", **CONFLICT))
-    report = build(summary_of(snapshot))
+    report = build(summary_of(snapshot, kind_of(snapshot.record.kind)))
     text = to_text(report)
     assert "P1  web.config\n" in text
     assert "  - <a x='1' />\n  + <a />\n" in text
@@ -187,7 +187,7 @@ def test_a_report_shows_the_difference() -> None:
 def test_the_grid_has_the_columns_of_the_kind(kind: str, expected: list[str]) -> None:
     """Each step that ran has a cell below a heading, and the bars come to their end."""
     snapshot, turns = run_of(kind, on("P1", kind, status=Status.FAILED, message="no"))
-    progress = Progress(snapshot.record)
+    progress = Progress(snapshot.record, kind_of(kind))
     progress.take(
         snapshot.record,
         [
@@ -195,8 +195,8 @@ def test_the_grid_has_the_columns_of_the_kind(kind: str, expected: list[str]) ->
             for o in snapshot.outcomes
         ],
     )
-    assert expected == list(columns_of(kind).values())
-    assert {column for _, column in progress.cells} == set(columns_of(kind))
+    assert expected == list(kind_of(kind).columns)
+    assert {column for _, column in progress.cells} == set(expected)
     assert {Status.FAILED: 1, Status.CHANGED: 3} == progress.counts()
     assert all(progress.done(turn.nodes, turn.name) == len(turn.nodes) for turn in turns)
     screen = io.StringIO()

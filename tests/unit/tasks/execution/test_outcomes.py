@@ -1,13 +1,15 @@
 """What an outcome says of a failure: its class, how far the step had got, and what the node said of itself."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
+from pipelines.rollout import purpose_of
 from tasks.execution.leases import LeaseKeeper
 from tasks.execution.runner import StepRunner
-from tasks.step import APPLYING, CONFIG_EDIT, Done, Work
+from tasks.step import APPLYING, Done, Work
+from tasks.steps.registry import CONFIG_EDIT
 from tests.unit.pipelines.audit.bundled_run import the_cluster
 from tests.unit.workers.winrm.in_memory import MachineChannel
 from workers.errors import (
@@ -25,8 +27,8 @@ from workers.errors import (
 from workers.records import Endpoint, RunRecord, Status, StepOutcome, Turn
 from workers.secrets.vault import Vault
 from workers.settings import Secret
-from workers.store import MemoryStore
-from workers.winrm import agent as ops
+from workers.store.memory import MemoryStore
+from workers.winrm import operations as ops
 from workers.winrm.pool import SessionPool
 from workers.winrm.session import AgentSession, Way
 
@@ -63,15 +65,20 @@ def outcome_of(step: Callable[[Work], Done], node: Node | None = None, **retries
     store = MemoryStore()
     cluster = the_cluster().model_dump(mode="json")
     cluster["policy"]["retries"] |= {"backoff": 0, **retries}
-    turn = Turn(name="wave-1", stage="wave", steps=(CONFIG_EDIT,), nodes=("P1",))
+    turn = Turn(name="wave-1", stage="wave", steps=(CONFIG_EDIT.name,), nodes=("P1",))
     store.create(RunRecord(id="r1", cluster="shop", spec=cluster, turns=(turn,)))
     vault = Vault(store, None)
     leases = LeaseKeeper(store, "w1", 60)
     runner = StepRunner(
-        {CONFIG_EDIT: step}, store=store, vault=vault, sessions=SessionPool(node or Node()), leases=leases
+        {CONFIG_EDIT.name: replace(CONFIG_EDIT, run=step)},
+        purpose_of=purpose_of,
+        store=store,
+        vault=vault,
+        sessions=SessionPool(node or Node()),
+        leases=leases,
     )
     try:
-        return runner.run("r1", "wave-1", "P1", CONFIG_EDIT)
+        return runner.run("r1", "wave-1", "P1", CONFIG_EDIT.name)
     finally:
         leases.close()
 

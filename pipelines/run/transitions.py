@@ -1,0 +1,54 @@
+"""What follows a turn: pure, so that a coordinator, a reconciler and an offline check come to the same answer."""
+
+from dataclasses import dataclass, replace
+
+from pipelines.run import decisions
+from pipelines.run.kinds import Kind
+from pipelines.run.snapshot import Document, Go, Snapshot, Stop
+from workers.records import Turn
+
+__all__ = ["Next", "after", "first"]
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """The run continues with a turn.
+
+    Attributes:
+        snapshot: the run as it is before that turn, with the plan that was made on the way.
+        documents: to be saved first.
+    """
+
+    turn: Turn
+    snapshot: Snapshot
+    documents: tuple[Document, ...] = ()
+
+
+def first(kind: Kind, snapshot: Snapshot) -> Next | Stop:
+    """The first turn of a run; or the end, where no stage has a node."""
+    return _following(kind, snapshot, ())
+
+
+def after(kind: Kind, snapshot: Snapshot, turn: Turn) -> Next | Stop:
+    """What follows a turn of which every node has its outcomes: the next turn, or the verdict."""
+    decision = decisions.cancelled(snapshot) or kind.stage_of(turn).then(snapshot)
+    if isinstance(decision, Stop):
+        return decision
+    return _following(kind, snapshot.after(decision, joined=turn.name), decision.documents)
+
+
+def _following(kind: Kind, snapshot: Snapshot, documents: tuple[Document, ...]) -> Next | Stop:
+    """The next turn. A stage without nodes from the start still decides: the run may end there, or get its plan."""
+    turns, current = snapshot.record.turns, snapshot.record.turn
+    position = kind.stages.index(kind.stage_of(current)) if current else 0
+    for stage in kind.stages[position:]:
+        nodes = stage.nodes(snapshot)
+        number = 1 + sum(1 for turn in turns if turn.stage == stage.name)
+        if nodes:
+            return Next(stage.turn(nodes, number), snapshot, documents)
+        decision = stage.then(snapshot) if number == 1 else Go()
+        documents = (*documents, *decision.documents)
+        if isinstance(decision, Stop):
+            return replace(decision, documents=documents)
+        snapshot = snapshot.after(decision)
+    raise AssertionError(f"the last stage of a {kind.name} always decides to stop")
