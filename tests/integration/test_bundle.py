@@ -91,7 +91,7 @@ def test_every_outcome_is_in_the_history(bundle: Path) -> None:
     events = [Event.model_validate_json(line) for line in unpack(bundle.read_bytes())[EVENTS].splitlines()]
     kinds = [event.kind for event in events]
     assert "run.created" == kinds[0]
-    assert kinds.count("step.ended") == 24  # one look each before and after, four steps in the wave
+    assert kinds.count("step.ended") == 24  # one observation each before and after, four steps in the wave
     assert kinds.index("run.planned") < min(i for i, e in enumerate(events) if e.turn.startswith("wave"))
 
 

@@ -121,7 +121,7 @@ def _turn_outcomes(
     return found
 
 
-def _outcome(  # noqa: PLR0913 - a table of a made-up run
+def _outcome(  # noqa: PLR0913 - the parts of an invented outcome
     record: RunRecord,
     turn: Turn,
     node: str,
