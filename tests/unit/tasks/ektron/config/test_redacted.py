@@ -150,7 +150,7 @@ def test_each_limit_of_a_diff_at_its_border() -> None:
     assert len(added(8)) == 8
     assert added(9)[8:] == ("(1 more lines)",)
     for length, expected in ((160, 160), (161, 160)):
-        name = ("word " * 40)[: length - 11] + "s"
+        name = ("word " * 40)[: length - 13] + "s"
         (hunk,) = hunks(b"<c/>", f'<c name="{name}"/>'.encode())
         assert len(hunk.second[0]) == expected
         assert hunk.second[0].endswith("...") is (length > 160)
