@@ -155,8 +155,8 @@ def test_each_limit_of_a_diff_at_its_border() -> None:
         assert len(hunk.second[0]) == expected
         assert hunk.second[0].endswith("...") is (length > 160)
     for places, expected in ((20, 20), (21, 20)):
-        body = "".join(f"<a>1</a>\n<b>{i}</b>\n" for i in range(places))
-        assert len(hunks(f"<c>\n{body}</c>".encode(), f"<c>\n{body.replace('>1<', '>2<')}</c>".encode())) == expected
+        body = "".join(f"<a>true</a>\n<b>{i}</b>\n" for i in range(places))
+        assert len(hunks(f"<c>\n{body}</c>".encode(), f"<c>\n{body.replace('true', 'false')}</c>".encode())) == expected
     long = b"<c>" + b"\n" * 20_000 + b"</c>"
     assert hunks(long, long) == ()
     with pytest.raises(ConfigRefused, match="more than 20000 lines"):
