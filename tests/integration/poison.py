@@ -1,4 +1,4 @@
-"""Messages that nobody should send, for the queues of a real worker; and what a good one looks like."""
+"""Invalid messages for the queues of a real worker, and a valid one."""
 
 import json
 import time
@@ -28,12 +28,12 @@ nodes:
 
 
 def body(content: object = None, raw: bytes | None = None) -> str:
-    """A body as kombu sends it."""
+    """A body in the form that kombu sends."""
     return b64encode(json.dumps(content).encode() if raw is None else raw).decode()
 
 
 def good(task: str = "esync.status", queue: str = CONTROL_QUEUE, **kwargs: object) -> dict[str, Any]:
-    """A message as Celery sends it."""
+    """A message in the form that Celery sends."""
     nothing = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
     return {
         "body": body([[], kwargs or {"run": "none"}, nothing]),
@@ -173,28 +173,28 @@ POISON: dict[str, bytes] = {
 
 
 class Asker:
-    """Asks a worker, and looks at what it left of messages."""
+    """Sends queries to a worker, and reads the messages that it left."""
 
     def __init__(self, harness: Harness, client: Redis) -> None:
         self.harness = harness
         self.client = client
 
     def answers(self, timeout: float = 20) -> bool:
-        """Whether the worker, still the same process, answers a question that was put behind everything else."""
+        """Whether the same worker process answers a query behind all other messages."""
         asked = self.harness.engine.app.send_task("esync.status", kwargs={"run": "none"}, queue=CONTROL_QUEUE)
         answer = asked.get(timeout=timeout)
         return bool(self.harness.worker and self.harness.worker.poll() is None and answer["error"] == "run_unknown")
 
     def reply(self, task: str, queue: str, *args: object, **kwargs: object) -> Any:  # noqa: ANN401 - JSON
-        """What a task answers."""
+        """The answer of a task."""
         return self.harness.engine.app.send_task(task, args=args, kwargs=kwargs, queue=queue).get(timeout=20)
 
     def aside(self) -> tuple[SetAside, ...]:
-        """What the worker has set aside."""
+        """The messages that the worker set aside."""
         return stored(self.client)
 
     def settled(self, seconds: float = 10) -> bool:
-        """Whether nothing is left that is not acknowledged."""
+        """Whether every message is acknowledged."""
         until = time.monotonic() + seconds
         while (left := self.client.hlen("unacked") + self.client.zcard("unacked_index")) and time.monotonic() < until:
             time.sleep(0.05)

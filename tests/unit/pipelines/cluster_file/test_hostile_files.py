@@ -91,7 +91,7 @@ def test_a_pipe_a_device_and_a_folder_are_not_waited_for(kind: str, tmp_path: Pa
         thread.start()
         thread.join(PATIENCE)
         assert refused, path
-        assert re.search("is no plain file|Is a directory", str(refused[0]))
+        assert re.search("is not a regular file|Is a directory", str(refused[0]))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_commands_say_so(arguments: list[str], tmp_path: Path, capsys: pytest.Ca
     """Exit 1 and a sentence, whatever command is given a pipe."""
     os.mkfifo(tmp_path / "pipe")
     assert run([*arguments, str(tmp_path / "pipe")]) == 1
-    assert "is no plain file" in capsys.readouterr().err
+    assert "is not a regular file" in capsys.readouterr().err
 
 
 def test_what_a_cluster_file_names_is_not_waited_for(tmp_path: Path) -> None:
