@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.integration.harness import Harness
-from tests.integration.poison import CLUSTER, POISON, Asker, good
+from tests.integration.poison import CLUSTER, Asker
+from tests.messages import INVALID, good
 from tests.sampling import examples
 from workers.broker.set_aside import KEPT, SET_ASIDE
 from workers.celery_app import CONTROL_QUEUE, NODES_QUEUE, STARTS_QUEUE
@@ -37,10 +38,10 @@ def asker(only_asker: Asker) -> Asker:
     return only_asker
 
 
-@pytest.mark.parametrize("name", POISON)
+@pytest.mark.parametrize("name", INVALID)
 def test_an_invalid_message_is_set_aside(asker: Asker, name: str) -> None:
     """For any error in a message: the worker answers the query behind it, and the message is listed."""
-    asker.client.lpush(CONTROL_QUEUE, POISON[name])
+    asker.client.lpush(CONTROL_QUEUE, INVALID[name])
     assert asker.answers()
     (entry,) = asker.aside()
     assert CONTROL_QUEUE == entry.queue
@@ -53,7 +54,7 @@ def test_an_invalid_message_is_set_aside(asker: Asker, name: str) -> None:
 @pytest.mark.parametrize("queue", [NODES_QUEUE, STARTS_QUEUE])
 def test_every_queue_continues(asker: Asker, queue: str) -> None:
     """The same in each queue; none of the messages is delivered again."""
-    some = [POISON["body []"], POISON["application/data"], POISON["random bytes"], POISON["unknown task"]]
+    some = [INVALID["body []"], INVALID["application/data"], INVALID["random bytes"], INVALID["unknown task"]]
     asker.client.lpush(queue, *some)
     assert {"error": "input_refused"}.items() <= asker.reply("esync.rollout", queue, cluster="nowhere").items()
     assert len(some) == len(asker.aside())
@@ -72,7 +73,7 @@ def test_the_list_is_bounded(asker: Asker) -> None:
 
 def test_invalid_messages_do_not_delay_valid_ones(asker: Asker) -> None:
     """Two hundred queries between as many invalid messages are all answered."""
-    bad = list(POISON.values())
+    bad = list(INVALID.values())
     asked = []
     for number in range(200):
         asker.client.lpush(CONTROL_QUEUE, bad[number % len(bad)])
@@ -93,7 +94,7 @@ def test_invalid_unacknowledged_messages_do_not_block_others(asker: Asker) -> No
 
 def test_invalid_remote_control_messages_are_dropped(asker: Asker) -> None:
     """No message in the control channel of the workers ends a worker."""
-    bad = list(POISON.values())
+    bad = list(INVALID.values())
     for item in [*bad, b'{"properties":{}}', json.dumps(good()).encode()]:
         asker.client.publish("/0.celery.pidbox", item)
     assert asker.answers()
@@ -148,7 +149,7 @@ def test_messages_for_unknown_runs_are_acknowledged(asker: Asker) -> None:
 
 def test_doctor_shows_what_was_set_aside(asker: Asker, tmp_path: Path) -> None:
     """`esync doctor` shows their number, the reasons, and how to delete them; with the option it deletes them."""
-    asker.client.lpush(CONTROL_QUEUE, POISON["body []"], POISON["body []"], b"\x07\x1b[31m not JSON")
+    asker.client.lpush(CONTROL_QUEUE, INVALID["body []"], INVALID["body []"], b"\x07\x1b[31m not JSON")
     assert asker.answers()
     cluster = tmp_path / "shop.yaml"
     cluster.write_text(CLUSTER.format(name="shop"))

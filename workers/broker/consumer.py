@@ -38,7 +38,7 @@ class Request(CeleryRequest):
 class Consumer(CeleryConsumer):
     """Reconnects after every error, and settles every message."""
 
-    connection: Any  # of kombu; None while there is none
+    connection: Any  # of kombu; None after a failed close
 
     def __init__(self, *args: object, worker_options: dict[str, bool] | None = None, **more: object) -> None:
         # Not needed: esync uses neither clocks nor revoked tasks of other workers. They take a second per connection.

@@ -255,10 +255,10 @@ class Channel(redis.Channel):
             self._flush_brpop_reauth()
 
     def _take(self, queue: str, item: bytes) -> None:
-        """Unsettled one message on. Whatever it is, the worker lives and the queue goes on.
+        """Delivers one message. No message ends the worker or blocks its queue.
 
         Raises:
-            NoConnection: and its kin; the message goes back to its queue with the next connection.
+            NoConnection: or another error of NETWORK; the message returns to its queue with the next connection.
         """
         tag = ""
         try:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.poison import POISON, body, good
+from tests.messages import INVALID, body, good
 from workers.broker.messages import LARGEST, InvalidMessage, task_of, validated
 
 #: Valid as messages; the worker refuses these later, because it has no such task.
@@ -29,18 +29,18 @@ def nested(levels: int) -> dict[str, Any]:
     return SIGNATURE if levels == 0 else SIGNATURE | {"options": {"link": [nested(levels - 1)]}}
 
 
-@pytest.mark.parametrize("name", [name for name in POISON if name not in UNKNOWN_TASKS])
+@pytest.mark.parametrize("name", [name for name in INVALID if name not in UNKNOWN_TASKS])
 def test_an_invalid_message_is_refused(name: str) -> None:
     """The reason is a printable text."""
     with pytest.raises(InvalidMessage) as caught:
-        validated(POISON[name])
+        validated(INVALID[name])
     assert caught.value.reason.isprintable()
 
 
 @pytest.mark.parametrize("name", sorted(UNKNOWN_TASKS))
 def test_a_message_for_an_unknown_task_is_valid(name: str) -> None:
     """Only the worker knows its tasks."""
-    assert task_of(validated(POISON[name]))
+    assert task_of(validated(INVALID[name]))
 
 
 def test_a_valid_message_is_returned_unchanged() -> None:
