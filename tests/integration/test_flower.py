@@ -110,7 +110,7 @@ def test_flower_does_not_start_without_a_password(logon: str) -> None:
     given = {**os.environ, "ESYNC_BROKER_URL": "redis://:x@127.0.0.1:1/0", **own}
     command = [sys.executable, "-m", "pipelines.local.flower"]
     ended = subprocess.run(command, env=given, capture_output=True, text=True, timeout=60, check=False)
-    assert (1, "set FLOWER_BASIC_AUTH to USER:PASSWORD; Flower is not started without\n") == (
+    assert (1, "set FLOWER_BASIC_AUTH to USER:PASSWORD; Flower does not start without it\n") == (
         ended.returncode,
         ended.stderr,
     )

@@ -14,7 +14,8 @@ import pytest
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.usecases import runs as commands
 from tests.integration.harness import Harness, rig_at
-from tests.integration.poison import CLUSTER, Asker, good
+from tests.integration.poison import CLUSTER, Asker
+from tests.messages import good
 from tests.sampling import examples
 from workers.celery_app import CONTROL_QUEUE, STARTS_QUEUE
 from workers.errors import TooManyRuns
