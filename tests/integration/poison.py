@@ -1,4 +1,4 @@
-"""Messages that nobody should send, for the queues of a real worker; and what a good one looks like."""
+"""Invalid messages for the queues of a real worker, and a valid one."""
 
 import json
 import time
@@ -14,7 +14,7 @@ from workers.celery_app import CONTROL_QUEUE
 
 __all__ = ["CLUSTER", "POISON", "Asker", "body", "good"]
 
-#: A cluster whose servers nobody answers for.
+#: A cluster whose servers do not exist.
 CLUSTER = """
 name: {name}
 edition: "8.0"
@@ -28,7 +28,7 @@ nodes:
 
 
 def body(content: object = None, raw: bytes | None = None) -> str:
-    """A body as kombu sends it."""
+    """A message body as kombu sends it."""
     return b64encode(json.dumps(content).encode() if raw is None else raw).decode()
 
 
@@ -96,7 +96,7 @@ def _embed(**embed: object) -> bytes:
 
 _WRONG: tuple[object, ...] = (5, True, [], {}, [[]], "\n", "\ud800", 1e300, -1)
 
-#: Everything that must be set aside, by what is wrong with it.
+#: Messages that must be set aside, by the error in them.
 POISON: dict[str, bytes] = {
     "nothing": b"",
     "random bytes": bytes(range(256)),
@@ -173,28 +173,28 @@ POISON: dict[str, bytes] = {
 
 
 class Asker:
-    """Asks a worker, and looks at what it left of messages."""
+    """Asks a worker, and looks at the messages that it left."""
 
     def __init__(self, harness: Harness, client: Redis) -> None:
         self.harness = harness
         self.client = client
 
     def answers(self, timeout: float = 20) -> bool:
-        """Whether the worker, still the same process, answers a question that was put behind everything else."""
+        """Whether the same worker process answers a question that was queued last."""
         asked = self.harness.engine.app.send_task("esync.status", kwargs={"run": "none"}, queue=CONTROL_QUEUE)
         answer = asked.get(timeout=timeout)
         return bool(self.harness.worker and self.harness.worker.poll() is None and answer["error"] == "run_unknown")
 
     def reply(self, task: str, queue: str, *args: object, **kwargs: object) -> Any:  # noqa: ANN401 - JSON
-        """What a task answers."""
+        """The reply of a task."""
         return self.harness.engine.app.send_task(task, args=args, kwargs=kwargs, queue=queue).get(timeout=20)
 
     def aside(self) -> tuple[SetAside, ...]:
-        """What the worker has set aside."""
+        """The messages that the worker has set aside."""
         return shown(self.client)
 
     def settled(self, seconds: float = 10) -> bool:
-        """Whether nothing is left that is not acknowledged."""
+        """Whether all messages are acknowledged."""
         until = time.monotonic() + seconds
         while (left := self.client.hlen("unacked") + self.client.zcard("unacked_index")) and time.monotonic() < until:
             time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""The WinRM session against the lab, over https: what it costs, and what each trouble becomes."""
+"""The WinRM session against the lab, over https: its cost, and the error of each problem."""
 
 import logging
 import socket
@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import trustme
 
-from lab.control.remote import LabProcess, running_lab, spare_addresses
+from lab.control.remote import LabProcess, spare_addresses
+from tests.warm import warm_lab
 from workers.errors import (
     AccessDenied,
     Cancelled,
@@ -40,7 +41,7 @@ PLANTED = "planted-Secret-7391"
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabProcess]:
     """Two nodes."""
-    with running_lab(tmp_path_factory.mktemp("lab"), "--nodes", "2", "--address", spare_addresses()) as running:
+    with warm_lab(tmp_path_factory.mktemp("lab"), "--nodes", "2", "--address", spare_addresses()) as running:
         yield running
 
 
@@ -51,7 +52,7 @@ def _healed(lab: LabProcess) -> Iterator[None]:
 
 
 def endpoint(lab: LabProcess, **different: object) -> Endpoint:
-    """Where the node listens."""
+    """The endpoint of the node."""
     known: dict[str, object] = {
         "node": NODE,
         "host": lab.nodes[NODE]["address"],
@@ -85,7 +86,7 @@ def counted(lab: LabProcess, what: str) -> int:
 def test_opening_and_five_asks_cost_one_powershell_and_two_trips_an_ask(
     lab: LabProcess, transport: Transport, logon: int
 ) -> None:
-    """Shell, command, and a send and a receive for each ask; the greeting rides with the first."""
+    """A shell, a command, and a send and a receive for each request; the greeting comes with the first reply."""
     starts, trips = counted(lab, "powershell_starts"), counted(lab, "round_trips")
     with opened(lab, transport=transport) as session:
         for _ in range(5):
@@ -99,7 +100,7 @@ def test_opening_and_five_asks_cost_one_powershell_and_two_trips_an_ask(
 
 @pytest.mark.parametrize("transport", [Transport.BASIC, Transport.NTLM])
 def test_a_wrong_password_is_tried_once(lab: LabProcess, transport: Transport) -> None:
-    """Accounts get locked; the message names user, node and place, and not the password."""
+    """One attempt, because accounts get locked; the message names user, node and address, and not the password."""
     before = counted(lab, "logons_tried")
     with pytest.raises(LogonRefused, match=rf"S1 \(127.*:5986\) refused the logon of esync by {transport}") as caught:
         open_session(endpoint(lab, transport=transport), Secret(PLANTED))
@@ -108,7 +109,7 @@ def test_a_wrong_password_is_tried_once(lab: LabProcess, transport: Transport) -
 
 
 def test_an_authority_that_did_not_issue_the_certificate_is_named(lab: LabProcess, tmp_path: Path) -> None:
-    """Nothing is sent to a node that cannot prove who it is."""
+    """Nothing is sent to a node whose certificate is not trusted."""
     other = tmp_path / "other.pem"
     trustme.CA().cert_pem.write_to_path(other)
     before = counted(lab, "round_trips")
@@ -135,7 +136,7 @@ def test_an_authority_that_did_not_issue_the_certificate_is_named(lab: LabProces
 def test_a_wrong_endpoint_says_what_is_wrong_with_it(
     lab: LabProcess, different: dict[str, Any], kind: type[EsyncError], says: str
 ) -> None:
-    """Before any logon."""
+    """A wrong endpoint is reported before any logon."""
     before = counted(lab, "logons_tried")
     with pytest.raises(kind, match=says) as caught, opened(lab, **different):
         pass
@@ -145,7 +146,7 @@ def test_a_wrong_endpoint_says_what_is_wrong_with_it(
 
 @contextmanager
 def listener(serve: Callable[[socket.socket], None]) -> Iterator[int]:
-    """A port on loopback that treats each connection so."""
+    """A port on loopback that handles each connection with the function."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=_accepted, args=[server, serve], daemon=True).start()
         try:
@@ -163,7 +164,7 @@ def _accepted(server: socket.socket, serve: Callable[[socket.socket], None]) -> 
 
 
 def test_a_certificate_for_another_name_is_told_apart(lab: LabProcess, tmp_path: Path) -> None:
-    """The authority is right, the name is not."""
+    """The authority is trusted, but the name is wrong: the message says so."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -177,7 +178,7 @@ def test_a_certificate_for_another_name_is_told_apart(lab: LabProcess, tmp_path:
 
 
 def test_a_port_that_speaks_no_tls_is_told_apart(lab: LabProcess) -> None:
-    """The http port, usually."""
+    """Usually the http port: the message says so."""
 
     def plain(one: socket.socket) -> None:
         one.recv(1000)
@@ -208,7 +209,7 @@ def test_a_port_that_speaks_no_tls_is_told_apart(lab: LabProcess) -> None:
 def test_a_node_that_takes_no_session_says_why(
     lab: LabProcess, faults: dict[str, object], kind: type[EsyncError], says: str
 ) -> None:
-    """Each trouble before the first request is an error of its own, with a remedy."""
+    """Each problem before the first request is a separate error, with a remedy."""
     lab.break_node(NODE, **faults)
     with pytest.raises(kind, match=says) as caught, opened(lab):
         pass
@@ -227,7 +228,7 @@ def test_a_node_that_takes_no_session_says_why(
     ids=lambda value: next(iter(value)),
 )
 def test_any_doubt_in_mid_conversation_ends_the_session(lab: LabProcess, faults: dict[str, object]) -> None:
-    """What was asked may have happened: observe again in a new session."""
+    """The request may have been carried out: observe again in a new session."""
     with opened(lab) as session:
         session.hello()
         lab.break_node(NODE, **faults)
@@ -240,7 +241,7 @@ def test_any_doubt_in_mid_conversation_ends_the_session(lab: LabProcess, faults:
 
 
 def test_a_shell_the_node_no_longer_knows_ends_the_session(lab: LabProcess) -> None:
-    """As after a restart of WinRM: another session deletes the shell under us."""
+    """Another session deletes our shell, as a restart of WinRM does: the session ends."""
     with opened(lab) as session:
         session.hello()
         other = session._channel._winrm  # type: ignore[attr-defined]
@@ -250,7 +251,7 @@ def test_a_shell_the_node_no_longer_knows_ends_the_session(lab: LabProcess) -> N
 
 
 def test_receives_that_time_out_are_turns_and_no_errors(lab: LabProcess) -> None:
-    """WinRM ends each wait after a few seconds; ours goes on."""
+    """WinRM ends each Receive after a few seconds; the session waits again, without an error."""
     with opened(lab) as session:
         session.hello()
         lab.break_node(NODE, receive_timeouts=3)
@@ -259,7 +260,7 @@ def test_receives_that_time_out_are_turns_and_no_errors(lab: LabProcess) -> None
 
 @pytest.mark.parametrize("stop", ["deadline", "cancel"])
 def test_a_wait_ends_by_its_deadline_or_by_a_cancel(lab: LabProcess, stop: str) -> None:
-    """Both while the node is still at it; the shell is gone afterwards."""
+    """Both end the wait while the node still works; the shell is closed afterwards."""
     lab.break_node(NODE, service={"never_starts": True, "stop_seconds": 0})
     service = "EktronWindowsServices30"
     with opened(lab) as session:
@@ -277,7 +278,7 @@ def test_a_wait_ends_by_its_deadline_or_by_a_cancel(lab: LabProcess, stop: str) 
 
 
 def test_a_powershell_that_swallows_its_input_is_asked_by_batch(lab: LabProcess) -> None:
-    """Without anyone's help; and the session says so."""
+    """The session falls back to one PowerShell process per request, and reports it."""
     lab.break_node(NODE, stdin_swallowed=True)
     with opened(lab, patience=0.5) as session:
         session.ask([ops.clock()], deadline=20)
@@ -286,7 +287,7 @@ def test_a_powershell_that_swallows_its_input_is_asked_by_batch(lab: LabProcess)
 
 
 def test_nothing_secret_is_logged(lab: LabProcess, caplog: pytest.LogCaptureFixture) -> None:
-    """Not even where somebody turned debugging on: no password, no script, no data."""
+    """Even with debug logging: no password, no script, no data."""
     caplog.set_level(logging.DEBUG)
     with opened(lab) as session:
         session.ask([ops.write("C:\\planted.txt", PLANTED.encode(), expect=ops.ANY)], deadline=10)
@@ -298,7 +299,7 @@ def test_nothing_secret_is_logged(lab: LabProcess, caplog: pytest.LogCaptureFixt
 
 
 def test_the_pool_keeps_one_shell_for_many_threads(lab: LabProcess) -> None:
-    """One PowerShell serves them one after the other, and goes when the pool is closed."""
+    """One PowerShell serves the threads in turn, and ends when the pool is closed."""
     before = counted(lab, "powershell_starts")
     pool = SessionPool()
 
