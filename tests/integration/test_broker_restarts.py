@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab.control.remote import LabProcess
-from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, rig_at
+from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, harness_at
 from tests.sampling import examples
 from workers.celery_app import CONTROL_QUEUE, make_app
 from workers.records import Verdict
@@ -25,7 +25,7 @@ HARD, GRACEFUL = signal.SIGKILL, signal.SIGTERM
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[Harness]:
     """An own broker, and a worker that answers."""
-    with rig_at(tmp_path / "rig") as started:
+    with harness_at(tmp_path / "harness") as started:
         started.wait_for_worker()
         yield started
 

@@ -14,7 +14,7 @@ from lab.control.remote import LabProcess
 from pipelines.reconcile import resume_stalled
 from pipelines.usecases import rollback
 from tests.conftest import absent
-from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, on_disk, rig_at
+from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, harness_at, on_disk
 from tests.integration.test_rollout import SERVICE, assert_joined
 from workers.errors import RecordRefused
 from workers.records import RunRecord, Status, Verdict
@@ -80,7 +80,7 @@ def test_brokers_with_different_clocks_serve_one_cluster(
     for place, shift in enumerate(("+1h", "-30d", "+0 x3")):
         with monkeypatch.context() as patched:
             with_a_clock(tmp_path / f"bin-{place}", shift, patched)
-            with rig_at(tmp_path / f"rig-{place}") as harness:
+            with harness_at(tmp_path / f"harness-{place}") as harness:
                 assert Verdict.JOINED is harness.rollout(cluster_of(lab)).record.verdict
                 spoilt.write_bytes(b"spoilt")
                 run = harness.start(cluster_of(lab))
@@ -106,7 +106,7 @@ def test_no_node_is_freed_while_a_run_is_active(harness: Harness, lab: LabProces
 def test_an_empty_broker_replaces_a_lost_one(tmp_path: Path, lab: LabProcess) -> None:
     """The second broker learns of the first from the nodes, and its runs get later numbers."""
     for number in (1, 2):
-        with rig_at(tmp_path / f"rig{number}") as harness:
+        with harness_at(tmp_path / f"harness-{number}") as harness:
             for node in FOUR:
                 (on_disk(lab, node, r"C:\inetpub\wwwroot\CMS400\web.config")).touch()
             assert Verdict.JOINED is harness.rollout(cluster_of(lab)).record.verdict

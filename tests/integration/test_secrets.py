@@ -9,7 +9,7 @@ import pytest
 from lab.control.remote import LabProcess
 from pipelines.report.build import build
 from pipelines.usecases import runs
-from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, on_disk, rig_at
+from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, harness_at, on_disk
 from tests.integration.test_rollout import SERVICE
 
 pytestmark = pytest.mark.integration
@@ -23,7 +23,7 @@ def planted(tmp_path: Path) -> Iterator[tuple[Harness, LabProcess]]:
     """A lab with a known connection string, and its own harness."""
     with (
         four_servers(tmp_path / "lab", lab=f"connection: '{CONNECTION}'") as lab,
-        rig_at(tmp_path / "rig", ESYNC_LOG_LEVEL="DEBUG") as harness,
+        harness_at(tmp_path / "harness", ESYNC_LOG_LEVEL="DEBUG") as harness,
     ):
         yield harness, lab
 
