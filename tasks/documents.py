@@ -2,17 +2,31 @@
 
 import base64
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from tasks.cluster import Cluster
 from tasks.ektron.certificates.family import Family
+from tasks.ektron.desired.target import Difference, Target
 from tasks.ektron.facts import NodeFacts
-from workers.records import Record, StepOutcome
+from workers.errors import NodeRefused
+from workers.records import Change, Record, StepOutcome
+from workers.texts import cleaned
 
 if TYPE_CHECKING:
     from workers.secrets.vault import Vault
     from workers.store import RunStore
 
-__all__ = ["DIGESTS", "OBSERVED", "PLANNED", "VERIFIED", "FamilyDigests", "RunDocuments"]
+__all__ = [
+    "DIGESTS",
+    "OBSERVED",
+    "PLANNED",
+    "VERIFIED",
+    "FamilyDigests",
+    "RunDocuments",
+    "changes_of",
+    "target_of",
+]
 
 OBSERVED = "observed"  #: document kind: facts the plan is made from
 PLANNED = "planned"  #: document kind: facts a plan was made from that was saved before this run
@@ -34,6 +48,25 @@ class FamilyDigests(Record):
         """Those of a family."""
         sizes = {kind: len(data) for kind, data in family.blobs.items()}
         return cls(hashes=family.hashes, sizes=sizes, thumbprint=family.thumbprint)
+
+
+def target_of(cluster: Cluster, node: str, family: FamilyDigests) -> Target:
+    """What a node has to be, given the family that the run hands out."""
+    return Target(
+        node=node,
+        nodes=cluster.node_names,
+        is_origin=cluster.is_origin(node),
+        hashes=family.hashes,
+        thumbprint=family.thumbprint,
+    )
+
+
+def changes_of(differences: Iterable[Difference]) -> tuple[Change, ...]:
+    """Differences as a plan and an outcome record them."""
+    return tuple(
+        Change(what=cleaned(one.what), file=one.file, before=cleaned(one.before), after=cleaned(one.after))
+        for one in differences
+    )
 
 
 class RunDocuments:
@@ -95,6 +128,17 @@ class RunDocuments:
             return None
         blobs = json.loads(self._vault.unseal(self._run, FAMILY))
         return Family(blobs={kind: base64.b64decode(text) for kind, text in blobs.items()})
+
+    def required_family(self) -> Family:
+        """The family this run hands out.
+
+        Raises:
+            NodeRefused: the run has none; its plan would not have been made without.
+        """
+        family = self.family()
+        if family is None:
+            raise NodeRefused("this run holds no certificate family", remedy="start a new run")
+        return family
 
     def family_digests(self) -> FamilyDigests | None:
         """What everybody may know of that family; needs no seal key."""

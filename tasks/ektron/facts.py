@@ -14,8 +14,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 __all__ = [
     "AssetFacts",
+    "AssetValues",
     "BinaryFacts",
     "CertificateFacts",
+    "ConfigurationFacts",
     "EndpointFact",
     "Fact",
     "FileFacts",
@@ -26,10 +28,13 @@ __all__ = [
     "ProbeFacts",
     "ReadinessFacts",
     "ServiceConfigFacts",
+    "ServiceConfigValues",
+    "ServiceEvidence",
     "ServiceFacts",
     "Spread",
     "SystemFacts",
     "WebFacts",
+    "WebValues",
 ]
 
 
@@ -75,14 +80,14 @@ class Spread(Fact):
             nodes: the names there should be.
             duplicated: names seen more than once.
         """
-        wanted = {name.upper(): name for name in nodes}
-        present = {wanted[n.upper()]: v for n, v in values.items() if n.upper() in wanted}
+        known = {name.casefold(): name for name in nodes}
+        present = {known[n.casefold()]: v for n, v in values.items() if n.casefold() in known}
         common = Counter(present.values()).most_common(1)[0][0] if present else ""
         return cls(
             common=common,
             differing={n: v for n, v in present.items() if v != common},
-            missing=tuple(n for n in wanted.values() if n not in present),
-            unexpected=tuple(sorted(n for n in values if n.upper() not in wanted)),
+            missing=tuple(n for n in known.values() if n not in present),
+            unexpected=tuple(sorted(n for n in values if n.casefold() not in known)),
             duplicated=tuple(sorted(duplicated)),
         )
 
@@ -99,6 +104,13 @@ class Spread(Fact):
         absent = {*self.missing, *(node for node, value in self.differing.items() if value == wanted)}
         return tuple(node for node in nodes if node not in absent) if self.common else ()
 
+    def count_others(self, wanted: str, nodes: int) -> int:
+        """How many `others` returns for so many nodes; the effort does not grow with their number."""
+        if self.common == wanted:
+            return len(self.differing)
+        equal = sum(1 for value in self.differing.values() if value == wanted)
+        return nodes - len(self.missing) - equal if self.common else 0
+
 
 class CertificateFacts(Fact):
     """The public part of a certificate."""
@@ -111,26 +123,36 @@ class CertificateFacts(Fact):
     signature: str  #: hash of the signature, `md5`, `sha1`, `sha256`
 
 
-class AssetFacts(Fact):
-    """`AssetManagement.config` (ektron-facts 2.1)."""
+class AssetValues(Fact):
+    """What `AssetManagement.config` says (ektron-facts 2.1)."""
 
-    file: FileFacts
     load_balanced: str | None = None
     user_domain: str | None = None
     storage_location: str | None = None
 
 
-class ServiceConfigFacts(Fact):
-    """The Windows service's `exe.config` (ektron-facts 2.2)."""
+class AssetFacts(AssetValues):
+    """`AssetManagement.config` on a node."""
 
     file: FileFacts
+
+
+class ServiceConfigValues(Fact):
+    """What the Windows service's `exe.config` says, apart from its keys (ektron-facts 2.2)."""
+
     load_balanced: str | None = None
     library_load_balanced: str | None = None
     load_bal_server_count: str | None = None
     install_version: str | None = None
-    keys: Spread = Spread()  #: publickCertKeys: SHA-256 of the decoded encodedValue, per node
     keys_present: bool = False  #: whether the element publickCertKeys is there at all
-    server_certificates: tuple[str, ...] = ()  #: services/*/@serverCertificate, each distinct value
+    server_certificates: tuple[str, ...] = ()  #: services/*/@serverCertificate, each distinct value in the file's order
+
+
+class ServiceConfigFacts(ServiceConfigValues):
+    """The Windows service's `exe.config` on a node."""
+
+    file: FileFacts
+    keys: Spread = Spread()  #: publickCertKeys: SHA-256 of the decoded encodedValue, per node
 
 
 class EndpointFact(Fact):
@@ -140,10 +162,9 @@ class EndpointFact(Fact):
     client_certificate: str | None = None
 
 
-class WebFacts(Fact):
-    """`web.config` (ektron-facts 2.3)."""
+class WebValues(Fact):
+    """What `web.config` says (ektron-facts 2.3)."""
 
-    file: FileFacts
     endpoints: tuple[EndpointFact, ...] = ()
     encoded_value: str | None = None  #: SHA-256 of the decoded certificate; empty text when the value is empty
     ws_path: str | None = None
@@ -152,6 +173,12 @@ class WebFacts(Fact):
     connection_digest: str | None = None  #: keyed digest of Ektron.DbConnection; the string itself never leaves
     esync_enabled: str | None = None
     pass_through_disabled: str | None = None  #: ek_DisableAssetLoadBalancePassThrough
+
+
+class WebFacts(WebValues):
+    """`web.config` on a node."""
+
+    file: FileFacts
 
 
 class GeneratedSite(Fact):
@@ -248,7 +275,36 @@ class ProbeFacts(Fact):
     ws_status: int | None = None  #: HTTP status of WSPath on this node; 0 when nothing answered
 
 
-class NodeFacts(Fact):
+class ConfigurationFacts(Fact):
+    """The configuration files of one node, which a run edits."""
+
+    asset: AssetFacts
+    service_config: ServiceConfigFacts
+    web: WebFacts
+    ews: ServiceConfigFacts | None = None  #: the EWSUpdates copy, on the origin
+
+    @property
+    def readonly_configurations(self) -> tuple[str, ...]:
+        """Paths of the configuration files that cannot be written as they are."""
+        parts = (self.asset, self.service_config, self.web, self.ews)
+        return tuple(part.file.path for part in parts if part is not None and part.file.readonly)
+
+
+class ServiceEvidence(Fact):
+    """What decides whether the Windows service has to be started again."""
+
+    service: ServiceFacts
+    newest_input: AwareDatetime | None = None  #: latest change of anything the service reads when it starts
+    newest_input_path: str = ""
+
+    @property
+    def restart_owed(self) -> bool:
+        """The service is up, and started before something it reads was last changed (ektron-facts 6, row 30)."""
+        started, changed = self.service.started, self.newest_input
+        return self.service.is_up and started is not None and changed is not None and started <= changed
+
+
+class NodeFacts(ConfigurationFacts, ServiceEvidence):
     """Everything seen on one node at one time."""
 
     node: str
@@ -260,12 +316,7 @@ class NodeFacts(Fact):
     system_drive: str = "C:"
     service_folder: str = ""
     configurator_folder: str = ""  #: on the origin, where the Security Configurator leaves its files
-    service: ServiceFacts
     binaries: tuple[BinaryFacts, ...] = ()
-    asset: AssetFacts
-    service_config: ServiceConfigFacts
-    web: WebFacts
-    ews: ServiceConfigFacts | None = None  #: the EWSUpdates copy, on the origin
     precompiled: bool = False
     site_exists: bool = True
     origin_family: dict[str, str] = {}  #: on the origin: family file kind -> hash, as the Security Configurator left it
@@ -277,25 +328,11 @@ class NodeFacts(Fact):
     web_root_family: dict[str, str] = {}  #: this node's SyncClient files in the site root: kind -> hash
     staging_files: tuple[str, ...] | None = None  #: names in `Ektron Security Certificates`; None: no folder
     staging_family: dict[str, str] = {}  #: kind -> hash of this node's own files there
-    newest_input: AwareDatetime | None = None  #: latest change of anything the service reads when it starts
-    newest_input_path: str = ""
     leftovers: tuple[str, ...] = ()  #: temporary files of ours
     probes: ProbeFacts = ProbeFacts()
     generated: GeneratedFacts = GeneratedFacts()
     system: SystemFacts | None = None
     readiness: ReadinessFacts | None = None  #: None: was not asked
-
-    @property
-    def restart_owed(self) -> bool:
-        """The service is up, and started before something it reads was last changed (ektron-facts 6, row 30)."""
-        started, changed = self.service.started, self.newest_input
-        return self.service.is_up and started is not None and changed is not None and started <= changed
-
-    @property
-    def readonly_configurations(self) -> tuple[str, ...]:
-        """Paths of the configuration files that cannot be written as they are."""
-        parts = (self.asset, self.service_config, self.web, self.ews)
-        return tuple(part.file.path for part in parts if part is not None and part.file.readonly)
 
     def comparable(self) -> dict[str, Any]:
         """What a plan is based on, as data: no times, and nothing that only the clock or the network decides."""

@@ -1,74 +1,95 @@
-"""Edits of the product's configuration files that change only the bytes of the value, or insert lines.
+"""Puts values into the product's configuration files; changes only the bytes of the value, or inserts lines.
 
-Each editor takes a file and gives the file as it should be, with what was changed. Run on its own output it changes
-nothing. What cannot be edited so is refused; then nothing is written.
+Each function here puts one value into a file that is being edited; a value that is there already changes nothing.
+Which values belong in which file is the table in `tasks.ektron.desired`. What cannot be edited so is refused; then
+nothing is written.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tasks.ektron.config.readers import ASSET_ROOT
 from tasks.ektron.config.sections import Collection, collection, included_files, open_config, open_section, sole_child
 from tasks.ektron.refusals import ConfigRefused
-from tasks.ektron.wording import key_names, shortened
 from tasks.ektron.xml.document import Element, XmlDocument
 from tasks.ektron.xml.splice import New, Splicer
 
-__all__ = ["Edit", "Setting", "edit_asset", "edit_ews", "edit_service", "edit_web"]
+__all__ = [
+    "Edit",
+    "Editing",
+    "put_asset_flag",
+    "put_client_certificate",
+    "put_keys",
+    "put_server_certificate",
+    "put_setting",
+]
 
-KEYS = "ektron.serviceModel/publickCertKeys"  #: sic, the k is real (ektron-facts 2.2)
 _NO_SERVICE_MODEL = (
     "install the product's eSync part again, or take the section from the same file of another server with this build"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """One change: where in the file, and the values, shortened and never secret. An absent value is empty."""
-
-    where: str
-    before: str
-    after: str
-
-
-@dataclass(frozen=True, slots=True)
 class Edit:
-    """A file as it should be. Without changes `data` is the input itself."""
+    """A file as it should be. Unchanged, `data` is the input itself."""
 
     data: bytes = field(repr=False)
-    changes: tuple[Setting, ...] = ()
+    changed: bool
     warnings: tuple[str, ...] = ()  #: for people: what may make the edit ineffective
 
 
-class _Editing:
-    """One edit under way."""
+class Editing:
+    """A file that is being edited.
+
+    Args:
+        data: the file.
+        root: name of the root element.
+
+    Raises:
+        ConfigRefused: not well-formed, or not that file.
+    """
 
     def __init__(self, data: bytes, root: str = "configuration") -> None:
-        self.data = data
+        self._data = data
         self.document: XmlDocument = open_config(data, root)
-        self.splicer = Splicer(self.document)
-        self.changes: list[Setting] = []
+        self._splicer = Splicer(self.document)
+        self._changed = False
         self.warnings: list[str] = []
 
-    def set(self, element: Element, attribute: str, value: str, where: str) -> None:
-        before = element.value(attribute)
-        if before != value:
-            self.splicer.set(element, attribute, value)
-            self.changes.append(Setting(where, shortened(before or ""), shortened(value)))
+    def set(self, element: Element, attribute: str, value: str) -> None:
+        """Gives an attribute that value."""
+        if element.value(attribute) != value:
+            self._splicer.set(element, attribute, value)
+            self._changed = True
 
-    def done(self) -> Edit:
-        if not self.changes:
-            return Edit(self.data, warnings=tuple(self.warnings))
-        return Edit(self.splicer.result(), tuple(self.changes), tuple(self.warnings))
+    def append(self, parent: Element, new: list[New]) -> None:
+        """Adds elements behind the last child of a parent. Once per parent."""
+        self._splicer.append(parent, new)
+        self._changed = self._changed or bool(new)
+
+    def edit(self) -> Edit:
+        """The file with all changes.
+
+        Raises:
+            ConfigRefused: read again, the result does not mean what was intended.
+        """
+        data = self._splicer.result() if self._changed else self._data
+        return Edit(data, self._changed, tuple(self.warnings))
+
+    def section(self, name: str, remedy: str = _NO_SERVICE_MODEL) -> Element:
+        """A section whose content is in this file and can be edited.
+
+        Raises:
+            ConfigRefused: it is missing, in another file, or encrypted.
+        """
+        return open_section(self.document, name, remedy)
 
 
-def edit_asset(data: bytes, *, load_balanced: str = "1") -> Edit:
+def put_asset_flag(editing: Editing, value: str) -> None:
     """AssetManagement.config: the attribute LoadBalanced of the root (procedure; ektron-facts 2.1).
 
     Raises:
-        ConfigRefused: not that file, or the attribute is there under another spelling.
+        ConfigRefused: the attribute is there under another spelling.
     """
-    editing = _Editing(data, ASSET_ROOT)
     root = editing.document.root
     if "LoadBalanced" not in root.attributes:
         similar = [name for name in root.attributes if name.casefold() == "loadbalanced"]
@@ -78,63 +99,83 @@ def edit_asset(data: bytes, *, load_balanced: str = "1") -> Edit:
                 line=editing.document.line(root),
                 remedy="correct its spelling",
             )
-    editing.set(root, "LoadBalanced", load_balanced, f"{ASSET_ROOT}/@LoadBalanced")
-    return editing.done()
+    editing.set(root, "LoadBalanced", value)
 
 
-def edit_service(
-    data: bytes,
-    *,
-    keys: Mapping[str, str],
-    server_certificate: str,
-    load_balanced: str = "1",
-    app_settings: Mapping[str, str] | None = None,
-) -> Edit:
-    """The service's configuration: flag, one key per node, own server certificate where one is named.
+def put_setting(editing: Editing, key: str, value: str) -> None:
+    """One value of appSettings; added where it is missing. Once per file.
+
+    Raises:
+        ConfigRefused: the section is missing, included or encrypted, or holds the key with different values.
+    """
+    remedy = "check that this is the product's own file, as its installer left it"
+    section = editing.section("appSettings", remedy)
+    settings = collection(section.children)
+    for file in included_files(section):
+        _warn_of_override(editing, section, file, key, absent=not settings.of(key))
+    _refuse_contradiction(editing.document, settings, key, "value")
+    for entry in settings.of(key):
+        editing.set(entry, "value", value)
+    if not settings.of(key):
+        editing.append(section, [New("add", {"key": key, "value": value})])
+
+
+def _warn_of_override(editing: Editing, section: Element, file: str, key: str, *, absent: bool) -> None:
+    """A file named by `file=` overrides: a key that is not here may well be there (ektron-facts 2.3)."""
+    if absent:
+        raise ConfigRefused(
+            f"appSettings has no {key}; it may be in {file!r}, which is not ours to edit",
+            line=editing.document.line(section),
+            remedy=f"add {key} to appSettings here, with an empty value, and remove it from {file}",
+        )
+    editing.warnings.append(f"appSettings names {file!r}, whose values override those edited here")
+
+
+def put_keys(editing: Editing, keys: Mapping[str, str]) -> None:
+    """Entries of publickCertKeys (sic, the k is real: ektron-facts 2.2); those of other names are left alone.
 
     Args:
-        data: the file.
+        editing: the service's configuration, or its EWSUpdates copy (procedure steps 12-25).
         keys: `<NODE>_SyncClient.cer` -> encodedValue, for every node (ektron-facts 3.4).
-        server_certificate: `<NODE>_SyncServer.pfx` of this node; set only where the attribute is present (2.2).
-        load_balanced: value of appSettings LoadBalanced.
-        app_settings: further settings, such as LibraryLoadBalanced.
 
     Raises:
-        ConfigRefused: a section is missing, included, encrypted or contradicts itself.
+        ConfigRefused: the section is missing, included or encrypted, or holds a key with different values.
     """
-    editing = _Editing(data)
-    _edit_settings(editing, {"LoadBalanced": load_balanced, **(app_settings or {})})
-    section = _service_model(editing)
-    _edit_keys(editing, section, keys)
-    for services in section.named("services"):
+    section = editing.section("ektron.serviceModel")
+    holder = sole_child(editing.document, section, "publickCertKeys")
+    present = collection(holder.children if holder else ())
+    for key in present.entries:
+        _refuse_contradiction(editing.document, present, key, "encodedValue")
+    for key, value in keys.items():
+        for entry in present.of(key):
+            editing.set(entry, "encodedValue", value)
+    new = [New("add", {"key": key, "encodedValue": value}) for key, value in keys.items() if not present.of(key)]
+    if holder is None:
+        editing.append(section, [New("publickCertKeys", children=new)])
+    else:
+        editing.append(holder, new)
+
+
+def put_server_certificate(editing: Editing, name: str) -> None:
+    """The service's own `<NODE>_SyncServer.pfx`, only where the attribute is present (ektron-facts 2.2).
+
+    Raises:
+        ConfigRefused: the section is missing, included or encrypted.
+    """
+    for services in editing.section("ektron.serviceModel").named("services"):
         for item in services.children:
             before = item.value("serverCertificate")
-            if before is not None and before.casefold() != server_certificate.casefold():
-                where = f"ektron.serviceModel/services/{item.value('name') or item.name}/@serverCertificate"
-                editing.set(item, "serverCertificate", server_certificate, where)
-    return editing.done()
+            if before is not None and before.casefold() != name.casefold():
+                editing.set(item, "serverCertificate", name)
 
 
-def edit_ews(data: bytes, *, keys: Mapping[str, str]) -> Edit:
-    """The EWSUpdates copy on the origin: the keys only (procedure steps 12-25).
+def put_client_certificate(editing: Editing, name: str) -> None:
+    """The site's own `<NODE>_SyncClient.pfx`, at every endpoint of web.config (ektron-facts 2.3).
 
     Raises:
-        ConfigRefused: as `edit_service`.
+        ConfigRefused: the section is missing, included or encrypted, or has no endpoints.
     """
-    editing = _Editing(data)
-    _edit_keys(editing, _service_model(editing), keys)
-    return editing.done()
-
-
-def edit_web(data: bytes, *, client_certificate: str, encoded_value: str) -> Edit:
-    """The site's web.config: own client certificate at every endpoint, and its encoded value (ektron-facts 2.3).
-
-    Raises:
-        ConfigRefused: a section is missing, included, encrypted or contradicts itself.
-    """
-    editing = _Editing(data)
-    _edit_settings(editing, {"encodedValue": encoded_value})
-    holder = sole_child(editing.document, _service_model(editing), "endPoints")
+    holder = sole_child(editing.document, editing.section("ektron.serviceModel"), "endPoints")
     endpoints = collection(holder.children if holder else (), "contract")
     if holder is None or not endpoints.entries:
         raise ConfigRefused(
@@ -144,71 +185,8 @@ def edit_web(data: bytes, *, client_certificate: str, encoded_value: str) -> Edi
         )
     for entries in endpoints.entries.values():
         for item in entries:
-            if (item.value("clientCertificate") or "").casefold() != client_certificate.casefold():
-                where = f"ektron.serviceModel/endPoints/{item.value('contract')}/@clientCertificate"
-                editing.set(item, "clientCertificate", client_certificate, where)
-    return editing.done()
-
-
-def _service_model(editing: _Editing) -> Element:
-    return open_section(editing.document, "ektron.serviceModel", _NO_SERVICE_MODEL)
-
-
-def _edit_settings(editing: _Editing, wanted: Mapping[str, str]) -> None:
-    remedy = "check that this is the product's own file, as its installer left it"
-    section = open_section(editing.document, "appSettings", remedy)
-    settings = collection(section.children)
-    absent = {key: value for key, value in wanted.items() if not settings.of(key)}
-    for file in included_files(section):
-        _warn_of_override(editing, section, file, absent)
-    for key, value in wanted.items():
-        _refuse_contradiction(editing.document, settings, key, "value")
-        for entry in settings.of(key):
-            editing.set(entry, "value", value, f"appSettings/{key}")
-    editing.splicer.append(section, [New("add", {"key": key, "value": value}) for key, value in absent.items()])
-    editing.changes += [Setting(f"appSettings/{key}", "", shortened(value)) for key, value in absent.items()]
-
-
-def _warn_of_override(editing: _Editing, section: Element, file: str, absent: Mapping[str, str]) -> None:
-    """A file named by `file=` overrides: a key that is not here may well be there (ektron-facts 2.3)."""
-    if absent:
-        raise ConfigRefused(
-            f"appSettings has no {', '.join(absent)}; it may be in {file!r}, which is not ours to edit",
-            line=editing.document.line(section),
-            remedy=f"add {', '.join(absent)} to appSettings here, with an empty value, and remove it from {file}",
-        )
-    editing.warnings.append(f"appSettings names {file!r}, whose values override those edited here")
-
-
-def _edit_keys(editing: _Editing, section: Element, wanted: Mapping[str, str]) -> None:
-    """Sets the wanted keys; entries of other names are left alone."""
-    holder = sole_child(editing.document, section, "publickCertKeys")
-    present = collection(holder.children if holder else ())
-    for key in present.entries:
-        _refuse_contradiction(editing.document, present, key, "encodedValue")
-    wrong = [key for key, value in wanted.items() if any(e.value("encodedValue") != value for e in present.of(key))]
-    absent = [key for key in wanted if not present.of(key)]
-    for key in wrong:
-        for entry in present.of(key):
-            if entry.value("encodedValue") != wanted[key]:
-                editing.splicer.set(entry, "encodedValue", wanted[key])
-    new = [New("add", {"key": key, "encodedValue": wanted[key]}) for key in absent]
-    if holder is None:
-        editing.splicer.append(section, [New("publickCertKeys", children=new)])
-    else:
-        editing.splicer.append(holder, new)
-    editing.changes += _key_settings(wrong, absent, holder is None)
-
-
-def _key_settings(wrong: list[str], absent: list[str], no_element: bool) -> list[Setting]:  # noqa: FBT001 - one caller
-    """At most two, however many nodes there are."""
-    settings = []
-    if wrong:
-        settings.append(Setting(KEYS, f"{key_names(wrong)}: another certificate", "the family's certificate"))
-    if absent or no_element:
-        before = "no publickCertKeys" if no_element else f"{key_names(absent)}: missing"
-        settings.append(Setting(KEYS, before, f"{key_names(absent)} added"))
-    return settings
+            if (item.value("clientCertificate") or "").casefold() != name.casefold():
+                editing.set(item, "clientCertificate", name)
 
 
 def _refuse_contradiction(document: XmlDocument, entries: Collection, key: str, attribute: str) -> None:

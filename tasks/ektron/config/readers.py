@@ -1,22 +1,13 @@
 """What the rules need from the product's configuration files. Reads only; nothing secret leaves a reader."""
 
-from collections.abc import Callable
-
-from pydantic import Field
+from collections.abc import Callable, Mapping
 
 from tasks.ektron.certificates.family import CLIENT_CER, node_of, thumbprint
-from tasks.ektron.config.sections import (
-    Collection,
-    collection,
-    find_section,
-    included_files,
-    open_config,
-    sole_child,
-)
-from tasks.ektron.facts import EndpointFact, Fact
+from tasks.ektron.config.sections import Collection, collection, find_section, open_config, sole_child
+from tasks.ektron.facts import AssetValues, EndpointFact, ServiceConfigValues, WebValues
 from tasks.ektron.xml.document import Element, XmlDocument
 
-__all__ = ["ASSET_ROOT", "AssetValues", "ServiceValues", "WebValues", "read_asset", "read_service", "read_web"]
+__all__ = ["ASSET_ROOT", "ServiceValues", "read_asset", "read_service", "read_web"]
 
 ASSET_ROOT = "DocumentManagerData"
 NO_CERTIFICATE = "empty"  #: stands for the digest of a key without a value
@@ -24,44 +15,11 @@ _BUILDS = ("ek_buildNumber", "ek_InstallBuild", "ek_ServicePack", "ek_cmsversion
 _CONNECTION = "Ektron.DbConnection"
 
 
-class AssetValues(Fact):
-    """`AssetManagement.config` (ektron-facts 2.1)."""
+class ServiceValues(ServiceConfigValues):
+    """The service's configuration, with its keys (ektron-facts 2.2)."""
 
-    load_balanced: str | None = None
-    user_domain: str | None = None
-    storage_location: str | None = None
-    installed_version: str | None = None
-
-
-class ServiceValues(Fact):
-    """The service's configuration (ektron-facts 2.2)."""
-
-    load_balanced: str | None = None
-    library_load_balanced: str | None = None
-    load_bal_server_count: str | None = None
-    install_version: str | None = None
-    keys_present: bool = False
-    key_thumbprints: dict[str, str] = Field(
-        default_factory=dict
-    )  #: node, as the key spells it -> SHA-256 of the certificate
+    key_thumbprints: Mapping[str, str]  #: node, as the key spells it -> SHA-256 of the certificate
     duplicated_keys: tuple[str, ...] = ()  #: nodes with more than one entry in effect
-    other_keys: tuple[str, ...] = ()  #: keys that are no node's, the factory's for instance
-    server_certificates: tuple[str, ...] = ()  #: distinct values of services/*/@serverCertificate
-    includes: tuple[str, ...] = ()  #: other files that may override what is here
-
-
-class WebValues(Fact):
-    """The site's `web.config` (ektron-facts 2.3)."""
-
-    endpoints: tuple[EndpointFact, ...] = ()
-    encoded_value: str | None = None  #: SHA-256 of the certificate; empty when the value is
-    ws_path: str | None = None
-    site_path: str | None = None
-    builds: dict[str, str] = Field(default_factory=dict)
-    connection_digest: str | None = None
-    esync_enabled: str | None = None
-    pass_through_disabled: str | None = None
-    includes: tuple[str, ...] = ()
 
 
 def read_asset(data: bytes) -> AssetValues:
@@ -75,7 +33,6 @@ def read_asset(data: bytes) -> AssetValues:
         load_balanced=root.value("LoadBalanced"),
         user_domain=root.value("UserDomain"),
         storage_location=root.value("StorageLocation"),
-        installed_version=root.value("InstalledVersion"),
     )
 
 
@@ -88,7 +45,7 @@ def read_service(data: bytes) -> ServiceValues:
         ConfigRefused: not well-formed, or no .NET configuration.
     """
     document = open_config(data)
-    settings, includes = _settings(document)
+    settings = _children(document, "appSettings")
     section = find_section(document, "ektron.serviceModel")
     holder = sole_child(document, section, "publickCertKeys") if section else None
     keys = collection(holder.children if holder else ())
@@ -103,9 +60,7 @@ def read_service(data: bytes) -> ServiceValues:
             node: thumbprint(keys.last(key, "encodedValue") or "") or NO_CERTIFICATE for key, node in nodes.items()
         },
         duplicated_keys=tuple(node for key, node in nodes.items() if len(keys.entries[key]) > 1),
-        other_keys=tuple(entries[-1].value("key") or "" for key, entries in keys.entries.items() if key not in nodes),
         server_certificates=_server_certificates(section),
-        includes=(*includes, *(included_files(section) if section else ())),
     )
 
 
@@ -120,7 +75,7 @@ def read_web(data: bytes, digest: Callable[[str], str]) -> WebValues:
         ConfigRefused: not well-formed, or no .NET configuration.
     """
     document = open_config(data)
-    settings, includes = _settings(document)
+    settings = _children(document, "appSettings")
     section = find_section(document, "ektron.serviceModel")
     encoded = settings.last("encodedValue", "value")
     switches = _children(document, "eSyncSettings")
@@ -133,15 +88,7 @@ def read_web(data: bytes, digest: Callable[[str], str]) -> WebValues:
         connection_digest=_connection_digest(document, digest),
         esync_enabled=switches.last("eSyncEnabled", "value"),
         pass_through_disabled=settings.last("ek_DisableAssetLoadBalancePassThrough", "value"),
-        includes=(*includes, *(included_files(section) if section else ())),
     )
-
-
-def _settings(document: XmlDocument) -> tuple[Collection, tuple[str, ...]]:
-    section = find_section(document, "appSettings")
-    if section is None:
-        return collection(()), ()
-    return collection(section.children), included_files(section)
 
 
 def _children(document: XmlDocument, name: str, key: str = "key") -> Collection:
