@@ -68,13 +68,13 @@ class Plan(Record):
         """Identifies the plan by everything it says."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
-    def of(self, node: str) -> NodePlan | None:
-        """The part of one node, if it is in the plan."""
-        return next((part for part in self.nodes if part.node == node), None)
+    def parts(self) -> dict[str, NodePlan]:
+        """The part of each node, by its name."""
+        return {part.node: part for part in self.nodes}
 
-    def wave_of(self, node: str) -> int:
-        """The number of the wave a node goes in, from 1; 0 when in none."""
-        return next((number for number, wave in enumerate(self.waves, 1) if node in wave), 0)
+    def wave_numbers(self) -> dict[str, int]:
+        """The number of each node's wave, from 1; a node may be in none."""
+        return {node: number for number, wave in enumerate(self.waves, 1) for node in wave}
 
     @property
     def totals(self) -> str:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from tasks.ektron.certificates.family import KINDS
+from tasks.ektron.certificates.family import CLIENT_KINDS, KINDS
 from tasks.ektron.desired.node import differences, restart_reason, service_reason
 from tasks.ektron.desired.target import RECYCLED, Difference, Target
 from tasks.ektron.facts import NodeFacts, Spread
@@ -117,6 +117,24 @@ CASES: dict[str, tuple[str, Callable[[NodeFacts], NodeFacts], list[tuple[str, st
         "P1",
         field(web_root_family={"SyncClient.cer": "00" * 32}),
         [("client certificate files", SITE, "2 missing, 1 different")],
+        False,
+    ),
+    "one other file in the site root, none missing": (
+        "P1",
+        field(web_root_family={**{kind: HASHES[kind] for kind in CLIENT_KINDS}, "SyncClient.cer": "00" * 32}),
+        [("client certificate files", SITE, "0 missing, 1 different")],
+        False,
+    ),
+    "one other file in the staging folder, none missing": (
+        "P1",
+        field(staging_family={**HASHES, "SyncServer.pvk": "00" * 32}),
+        [("own certificate files", STAGING, "0 missing, 1 different")],
+        False,
+    ),
+    "a file in the staging folder whose hash is not known": (
+        "P1",
+        field(staging_family={**HASHES, "SyncServer.pvk": ""}),
+        [("own certificate files", STAGING, "1 missing, 0 different")],
         False,
     ),
     "staging folder": (
