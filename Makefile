@@ -3,13 +3,13 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.installed
-SAMPLED = $(shell grep -rl "from tests.sampling import" tests)
+SAMPLED = $(shell grep -rlE "from (tests.sampling|hypothesis) import" --include="test_*.py" tests)
 
 PIP     = $(BIN)/pip install --quiet --quiet --disable-pip-version-check --no-deps
 LOCK    = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
           --no-emit-index-url --no-emit-find-links $(UPGRADE) pyproject.toml
 
-.PHONY: demo test exhaustive check format lint types contracts bench clean install lock upgrade
+.PHONY: demo test exhaustive check format lint types contracts bench mutants clean install lock upgrade
 
 # Exactly the packages of the lock file, each checked by its hash; then the project itself, built with one of them.
 $(STAMP): pyproject.toml docker/locked-dev.txt
@@ -55,6 +55,9 @@ check: lint types contracts test  ## what CI runs
 
 bench: $(STAMP)  ## the whole job on 10, 100 and 300 simulated servers
 	$(BIN)/python -m tests.benchmarks.whole_job
+
+mutants: $(STAMP)  ## do the tests find small faults? MUTANTS=150 SEED=1 PATHS="tasks/ektron ..."
+	$(BIN)/python -m tests.mutation $(if $(MUTANTS),--mutants $(MUTANTS)) $(if $(SEED),--seed $(SEED)) $(PATHS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,1 +1,1 @@
-"""Simulated Windows servers that speak real WinRM. Stands apart: shares no code with the product."""
+"""Simulated Windows servers with real WinRM. Independent: shares no code with the product."""

@@ -1,4 +1,4 @@
-"""`python -m lab --dir DIR`: a lab that stays until it is told to end."""
+"""`python -m lab --dir DIR`: runs a lab until it receives SIGTERM or SIGINT."""
 
 import argparse
 import asyncio
@@ -27,11 +27,11 @@ _IDLE_CHECK_SECONDS = 5.0
 
 
 def main() -> int:
-    """Starts a lab, prints one line of JSON when every node listens, and waits for SIGTERM or SIGINT."""
+    """Starts a lab, prints one line of JSON when every node listens, and waits for a signal."""
     arguments = _parser().parse_args()
     folder = Path(arguments.dir).resolve()
     try:
-        with _alone(folder):
+        with _locked(folder):
             _allow_many_sockets()
             asyncio.run(_serve(Lab(_configuration(arguments), folder)))
     except (ConfigRefused, Refusal) as error:
@@ -42,12 +42,12 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lab", description="Simulated Windows servers on loopback.")
-    parser.add_argument("--dir", required=True, help="where its files go; kept between starts")
+    parser.add_argument("--dir", required=True, help="folder for its files; kept between starts")
     parser.add_argument("--config", help="a lab file (YAML); see lab/config.py")
-    parser.add_argument("--nodes", type=int, help="make up that many nodes")
-    parser.add_argument("--address", default=DEFAULT_ADDRESSES, help="range that made-up nodes take addresses from")
-    parser.add_argument("--disk", choices=("folder", "memory"), help="where the servers' disks are")
-    parser.add_argument("--edition", help="the product's edition: 8.0, 8.5 or 9.1")
+    parser.add_argument("--nodes", type=int, help="generate this many nodes")
+    parser.add_argument("--address", default=DEFAULT_ADDRESSES, help="address range of generated nodes")
+    parser.add_argument("--disk", choices=("folder", "memory"), help="where to store the disks of the servers")
+    parser.add_argument("--edition", help="edition of the product: 8.0, 8.5 or 9.1")
     return parser
 
 
@@ -66,14 +66,14 @@ def _configuration(arguments: argparse.Namespace) -> LabConfig:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / "lab.lock", os.O_WRONLY | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise ConfigRefused(f"another lab runs in {folder}; stop it, or give another --dir") from None
+        raise ConfigRefused(f"another lab is running in {folder}; stop it, or use another --dir") from None
     finally:
         os.close(descriptor)
 
@@ -84,7 +84,7 @@ def _allow_many_sockets() -> None:
 
 
 def _settle_memory() -> None:
-    """Hundreds of thousands of files in memory would be walked by every full collection; they hold no cycles."""
+    """Excludes the simulated files from garbage collection: there are very many, and they contain no cycles."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)

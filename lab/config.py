@@ -1,8 +1,9 @@
-"""What a lab consists of: read from YAML, taken from the shipped cluster file, or made up for N nodes."""
+"""The configuration of a lab: read from YAML, taken from the shipped cluster file, or generated for N nodes."""
 
 import ipaddress
 import shutil
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
@@ -44,8 +45,8 @@ class ProcessConfig(_Part):
     """A machine whose commands are real processes (`lab.hosts.process`).
 
     Attributes:
-        runner: program and first arguments that run one command line, given as the last argument, on the machine.
-        drive: the folder here that is the machine's drive C:; the product's files are laid out there.
+        runner: program and first arguments that run one command line on the machine; the line is the last argument.
+        drive: the local folder that is the machine's drive C:; the product's files are installed there.
     """
 
     runner: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -55,27 +56,27 @@ class ProcessConfig(_Part):
     @classmethod
     def _startable(cls, runner: tuple[str, ...]) -> tuple[str, ...]:
         if not shutil.which(runner[0]):
-            raise ValueError(f"{runner[0]} is no program on this machine; put it on PATH, or give its path")
+            raise ValueError(f"{runner[0]} was not found; put it on PATH, or use its full path")
         return runner
 
     @field_validator("drive")
     @classmethod
     def _there(cls, drive: Path) -> Path:
         if not drive.is_dir():
-            raise ValueError(f"{drive} is no folder; make the machine before the lab")
+            raise ValueError(f"{drive} is not a folder; create the machine before the lab")
         return drive
 
 
 class NodeConfig(_Part):
-    """One server, simulated unless `process` says otherwise. What is null is as for the whole lab.
+    """One server, simulated unless `process` is set. A field that is null has the value of the lab.
 
     Attributes:
-        address: a loopback address of its own.
+        address: its own loopback address.
         password: its own password, for a node that refuses the common one.
-        build: another build of the product. patch: same versions, other bytes.
-        ws_path: address of the site's web service; the node's own name at port 80 unless given.
-        process: makes it a machine of real processes; of the faults, those of files and wire hold there.
-        faults: what is wrong with it from the start.
+        build: another build of the product. patch: same versions, different bytes.
+        ws_path: URL of the site's web service; by default the node's own name at port 80.
+        process: makes it a machine with real processes; only faults of files and network work there.
+        faults: its faults from the start.
     """
 
     name: Name
@@ -99,16 +100,16 @@ class NodeConfig(_Part):
     @classmethod
     def _loopback(cls, address: str) -> str:
         if not ipaddress.IPv4Address(address).is_loopback:
-            raise ValueError("must be a loopback address, such as 127.0.77.11: the lab is for this machine alone")
+            raise ValueError("must be a loopback address, such as 127.0.77.11: the lab runs on this machine only")
         return address
 
 
 class LabConfig(_Part):
-    """A lab: its nodes and what they have in common.
+    """A lab: its nodes and their common settings.
 
     Attributes:
-        configured: whether the origin's Security Configurator was run, so that it has the six files.
-        service_seconds: how long the product's services take to start, and to stop.
+        configured: whether the Security Configurator has run on the origin, so that the six files exist.
+        service_seconds: time that the services of the product need to start and to stop.
     """
 
     nodes: Annotated[tuple[NodeConfig, ...], Field(min_length=1, max_length=5000)]
@@ -131,26 +132,21 @@ class LabConfig(_Part):
     @model_validator(mode="after")
     def _agree(self) -> Self:
         for what, values in (
-            ("named", [n.name.upper() for n in self.nodes]),
-            ("addressed", [n.address for n in self.nodes]),
+            ("name", [n.name.upper() for n in self.nodes]),
+            ("address", [n.address for n in self.nodes]),
         ):
-            if twice := sorted(_twice(values)):
-                raise ValueError(f"nodes {what} alike: {', '.join(twice)}")
+            if twice := sorted(value for value, count in Counter(values).items() if count > 1):
+                raise ValueError(f"several nodes have the same {what}: {', '.join(twice)}")
         if self.origin.upper() not in {node.name.upper() for node in self.nodes}:
-            raise ValueError(f"the origin {self.origin} is none of the nodes")
+            raise ValueError(f"the origin {self.origin} is not one of the nodes")
         return self
 
 
-def _twice(values: Iterable[str]) -> set[str]:
-    seen: set[str] = set()
-    return {value for value in values if value in seen or seen.add(value)}  # type: ignore[func-returns-value]
-
-
 def load(path: Path) -> LabConfig:
-    """Reads a lab's YAML.
+    """Reads the YAML file of a lab.
 
     Raises:
-        ConfigRefused: it cannot be read, with every place that is wrong.
+        ConfigRefused: the file cannot be read or is invalid; the message has every error.
     """
     try:
         data = YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
@@ -168,12 +164,12 @@ def _validated(data: object, source: str) -> LabConfig:
 
 
 def shipped_cluster() -> str:
-    """The text of the shipped cluster file, the example of the README."""
+    """The text of the shipped cluster file, which is the example in the README."""
     return (files("lab") / "cluster.yaml").read_text("utf-8")
 
 
 def shipped() -> LabConfig:
-    """The lab that fits the shipped cluster file."""
+    """The lab for the shipped cluster file."""
     cluster: dict[str, Any] = YAML(typ="safe", pure=True).load(shipped_cluster())
     return _validated(
         {
@@ -192,15 +188,15 @@ def shipped() -> LabConfig:
 
 
 def generated(count: int, addresses: str = DEFAULT_ADDRESSES) -> LabConfig:
-    """A lab of N nodes, half staging and half production, from one range of addresses and onwards.
+    """A lab of N nodes, half staging and half production, with addresses from the start of one range.
 
     Raises:
-        ConfigRefused: the range is none, or not of this machine.
+        ConfigRefused: the range is invalid, or not a loopback range.
     """
     try:
         network = ipaddress.IPv4Network(addresses, strict=False)
     except ValueError as error:
-        raise ConfigRefused(f"--address: {error}; give a range such as {DEFAULT_ADDRESSES}") from error
+        raise ConfigRefused(f"--address: {error}; use a range such as {DEFAULT_ADDRESSES}") from error
     staging = max(1, count // 2)
     width = len(str(count))
     nodes = []
@@ -212,7 +208,7 @@ def generated(count: int, addresses: str = DEFAULT_ADDRESSES) -> LabConfig:
 
 
 def _hosts(network: ipaddress.IPv4Network) -> Iterator[str]:
-    """Addresses from the eleventh of the range, past its end if need be, without those that end in 0 or 255."""
+    """Addresses from the eleventh of the range, also beyond its end, except those that end in 0 or 255."""
     number = int(network.network_address) + FIRST_ADDRESS
     while True:
         if number % 256 not in {0, 255}:

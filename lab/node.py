@@ -1,4 +1,4 @@
-"""One node of the lab: a machine with the product, its WinRM server, and what is wrong with it."""
+"""One node of the lab: a machine with the product, its WinRM server and its faults."""
 
 import asyncio
 import ssl
@@ -27,16 +27,16 @@ from lab.winrm.sockets import LoopbackNetwork
 
 __all__ = ["Node", "build_node"]
 
-_PLENTY = 10**12
+_UNLIMITED = 10**12
 
 
 @dataclass
 class Node:
-    """A node, whole. Made by `build_node`; `start` makes it answer.
+    """A complete node, created by `build_node`. It answers after `start`.
 
     Attributes:
-        product: the product's files there.
-        service: the simulated service; None on a machine of real processes, which has its own or none.
+        product: the product's files on it.
+        service: the simulated service; None on a machine with real processes, which may have its own.
     """
 
     config: NodeConfig
@@ -52,11 +52,11 @@ class Node:
     _timers: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def start(self) -> None:
-        """Boots: the faults of the configuration, the services, then WinRM.
+        """Starts the node: the faults of the configuration, the services, then WinRM.
 
         Raises:
-            ConfigRefused: its address is taken.
-            Refusal: a fault names a file that is not there.
+            ConfigRefused: its address is in use.
+            Refusal: a fault names a missing file.
         """
         self.condition.begin = self.begin
         await self.apply(self.config.faults)
@@ -64,7 +64,7 @@ class Node:
             self.service.request_start()
 
     async def stop(self) -> None:
-        """Ends everything on it."""
+        """Ends everything on the node."""
         self._forget_timers()
         self.server.shells.end_all()
         await self.server.shells.ended()
@@ -75,16 +75,14 @@ class Node:
         self.account.close()
 
     async def apply(self, faults: Faults) -> None:
-        """Makes exactly these faults hold from now on.
+        """Sets exactly these faults.
 
         Raises:
-            Refusal: a fault names a file that is not there, or cannot be played on this kind of machine; nothing was
-                changed.
+            Refusal: a fault names a missing file, or is not possible on this kind of machine; nothing was changed.
         """
-        if self.service is None and (unplayable := faults.of_simulated_machines()):
-            raise Refusal(
-                Slug.INVALID, f"{self.machine.name} is a real machine: {', '.join(unplayable)} cannot be played"
-            )
+        if self.service is None and (impossible := faults.of_simulated_machines()):
+            why = f"{self.machine.name} has real processes, which cannot have the faults {', '.join(impossible)}"
+            raise Refusal(Slug.INVALID, why)
         readonly = [self._existing(text) for text in faults.readonly]
         self._forget_timers()
         was = self.condition.faults
@@ -92,10 +90,10 @@ class Node:
         await self._hold(was, readonly)
 
     async def begin(self, later: Later) -> None:
-        """Makes the faults of a moment that has come hold, for as long as it says.
+        """Applies the faults of a moment that has been reached, for its duration.
 
         Raises:
-            Refusal: a fault names a file that is not there.
+            Refusal: a fault names a missing file.
         """
         was = self.condition.faults
         await self._change(was.with_those_of(later.faults), later.faults.model_fields_set)
@@ -121,15 +119,15 @@ class Node:
         await self._hold(was, readonly)
 
     async def _hold(self, was: Faults, readonly: list[WindowsPath]) -> None:
-        """Makes the present faults true of machine, service and wire."""
+        """Applies the current faults to machine, service and network."""
         faults = self.condition.faults
         self._apply_to_files(was, readonly, [WindowsPath.of(text) for text in faults.locked])
         self.machine.clock.skew = faults.clock_skew
-        self.machine.disk.free = _PLENTY if faults.disk_free is None else faults.disk_free
+        self.machine.disk.free = _UNLIMITED if faults.disk_free is None else faults.disk_free
         quota = faults.shell_quota
         self.machine.quotas.shells_per_user = Quotas().shells_per_user if quota is None else quota
         self._apply_to_service(faults)
-        self._apply_to_wire(faults)
+        self._apply_to_network(faults)
         self._apply_to_power(was, faults)
         if faults.unreachable:
             await self.server.close()
@@ -171,14 +169,14 @@ class Node:
         service.dies_on_start = wrong.dies_on_start
         service.start_type = StartType.DISABLED if wrong.disabled else StartType.AUTO
 
-    def _apply_to_wire(self, faults: Faults) -> None:
+    def _apply_to_network(self, faults: Faults) -> None:
         self.network.set_away(self.machine.address, away=faults.away or faults.power_cut)
         name = self.machine.name
         kept = {pair for pair in self.network.cut if pair[0] != name}
         self.network.cut = kept | {(name, other) for other in faults.cut}
 
     def report(self) -> dict[str, object]:
-        """What happened on it and how it stands, for JSON; nothing secret."""
+        """Its counters and state, for JSON; contains no secret."""
         counters = self.condition.counters
         return {
             "name": self.machine.name,
@@ -213,15 +211,15 @@ def _service_report(service: Service) -> dict[str, object]:
 def build_node(
     lab: LabConfig, config: NodeConfig, folder: Path, password: str, tls: ssl.SSLContext, network: LoopbackNetwork
 ) -> Node:
-    """Puts a node together on its disk; what lies there already stays.
+    """Creates a node on its disk; existing files stay.
 
     Args:
-        lab: what the nodes have in common.
+        lab: the common settings.
         config: this node.
-        folder: the lab's; a node with a folder disk has `<folder>/<name>/C`.
-        password: the common one.
-        tls: with a certificate for its address.
-        network: the lab's wire.
+        folder: the folder of the lab; a node with a folder disk has `<folder>/<name>/C`.
+        password: the common password.
+        tls: a context with a certificate for its address.
+        network: the network of the lab.
     """
     machine = Machine(config.name, _disk(lab, config, folder), address=config.address, network=network)
     product, service = _product(machine, Edition.of(config.edition or lab.edition), lab, config)

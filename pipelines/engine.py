@@ -1,4 +1,4 @@
-"""What every way in needs: settings, the run store, secrets, and the app that carries messages."""
+"""What every way in needs: settings, the run store, secrets, and the Celery app."""
 
 from dataclasses import dataclass
 
@@ -12,23 +12,24 @@ from workers.errors import StoreUnavailable
 from workers.logs import hide
 from workers.records import RunRecord
 from workers.redis.address import BROKER, STORE
-from workers.redis.connection import patiently
+from workers.redis.connection import connect, with_retries
 from workers.secrets.seal import Seal
 from workers.secrets.vault import Vault
 from workers.settings import Settings
-from workers.store import RedisStore, RunStore, connect
+from workers.store.port import RunStore
+from workers.store.redis_store import RedisStore
 
 __all__ = ["Engine", "connect_engine"]
 
-#: Never behind a node: starting, joining and answering take milliseconds.
+#: These never wait behind a node: starting, joining and answering take milliseconds.
 CONTROL_TASKS = ("esync.begin", "esync.join_and_verify", "esync.rollout", "esync.status")
 
-REACH = 5.0  #: seconds a broker has to answer before a run is created
+REACH = 5.0  #: seconds that a broker has to answer before a run is created
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """One broker's worth of esync: the four things that belong together."""
+    """Settings, store, secrets and app for one broker."""
 
     settings: Settings
     store: RunStore
@@ -36,36 +37,36 @@ class Engine:
     app: Celery
 
     def documents(self, record: RunRecord) -> RunDocuments:
-        """What the steps of a run left behind."""
+        """The documents that the steps of a run keep."""
         return RunDocuments(self.store, self.vault, record.id)
 
     def reach_broker(self) -> None:
-        """Asks the broker for a sign of life where the run store is another server: that one says nothing about it.
+        """Checks that the broker answers, when it is another server than the run store.
 
         Raises:
             StoreUnavailable: it does not answer.
         """
         if self.settings.store_url and self.settings.broker_url:
             with connect(self.settings.broker_url, BROKER) as client:
-                patiently(client.ping, REACH)
+                with_retries(client.ping, REACH)
 
     def ask_to_begin(self, run_id: str) -> None:
         """Sends the message that begins a run.
 
         Raises:
-            StoreUnavailable: it was not sent. The run exists all the same, and any worker finds it.
+            StoreUnavailable: it was not sent. The run exists nevertheless, and any worker finds it.
         """
         try:
             self.app.send_task("esync.begin", args=(run_id,), queue=CONTROL_QUEUE, ignore_result=True)
         except (OperationalError, RedisError) as error:
             raise StoreUnavailable(
-                f"run {run_id} is kept, but the broker took no message that begins it: {type(error).__name__}",
-                remedy=f"a worker that reaches the broker begins it by itself; to prevent that: esync cancel {run_id}",
+                f"run {run_id} was created, but the broker did not accept its first message: {type(error).__name__}",
+                remedy=f"any worker that reaches the broker begins it; to prevent that: esync cancel {run_id}",
             ) from error
 
 
 def connect_engine(settings: Settings) -> Engine:
-    """Puts the four together from settings; connects lazily.
+    """An engine for these settings; it connects at first use.
 
     Raises:
         InputRefused: no broker is configured.

@@ -14,7 +14,7 @@ from pipelines.coordinator import LOCK_TTL, begin, end_steps, join_and_verify, p
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
 from pipelines.run.abandoned import Ending
-from pipelines.run.elapsed import SPENT, Watch
+from pipelines.run.elapsed import SPENT, Stopwatch
 from pipelines.run.snapshot import Snapshot
 from tasks.ektron.wording import counted
 from tasks.steering import CANCEL, RESUMED, Steering
@@ -36,7 +36,7 @@ def take_up(engine: Engine, run_id: str) -> None:
     resume_stalled(engine, run_id)
 
 
-def resume_stalled(engine: Engine, run_id: str, watch: Watch | None = None) -> str:
+def resume_stalled(engine: Engine, run_id: str, watch: Stopwatch | None = None) -> str:
     """Looks at one run and does what is due; says what that was (empty: nothing).
 
     Args:
@@ -103,7 +103,7 @@ def _missing(
     return {node for node in lapsed if node in unfinished}
 
 
-def _wound_up(engine: Engine, snapshot: Snapshot, why: str, watch: Watch | None, spent: float) -> str:
+def _wound_up(engine: Engine, snapshot: Snapshot, why: str, watch: Stopwatch | None, spent: float) -> str:
     """Ends a cancelled run: what has not begun at once, what is in the middle when it ends or takes too long."""
     if snapshot.record.turn is None:
         begin(engine, snapshot.record.id)
@@ -142,7 +142,7 @@ def _begun(engine: Engine, run_id: str) -> str:
     return "begun"
 
 
-def _mind_the_deadline(snapshot: Snapshot, watch: Watch) -> float:
+def _mind_the_deadline(snapshot: Snapshot, watch: Stopwatch) -> float:
     """Counts the seconds a run has gone on, and cancels it when it took more than it may."""
     run, flags = snapshot.record.id, snapshot.store.flags(snapshot.record.id)
     steering = Steering.of(flags)
@@ -158,7 +158,7 @@ def _mind_the_deadline(snapshot: Snapshot, watch: Watch) -> float:
     return spent
 
 
-def _without_the_stuck(engine: Engine, snapshot: Snapshot, watch: Watch) -> Snapshot:
+def _without_the_stuck(engine: Engine, snapshot: Snapshot, watch: Stopwatch) -> Snapshot:
     """Ends the steps whose time is up although they do not end: their thread waits for something for ever."""
     turn = snapshot.record.turn
     if turn is None:
@@ -195,7 +195,7 @@ class Reconciler:
         self._engine = engine
         self._upkeep = upkeep
         self._holder = holder
-        self._watch = Watch(engine.settings.reconcile_every)
+        self._watch = Stopwatch(engine.settings.reconcile_every)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="esync-reconciler", daemon=True)
 

@@ -73,10 +73,10 @@ ROLLBACK_STAGES: tuple[Stage, ...] = (
         name="observe",
         nodes=decisions_rollback.others,
         steps=(ROLLBACK_CHECK,),
-        then=decisions_rollback.go_on,
+        then=decisions_rollback.go_ahead,
         heading="look",
     ),
-    Stage(name="rollback", nodes=decisions_rollback.to_restore, steps=(ROLLBACK,), then=decisions_rollback.go_on),
+    Stage(name="rollback", nodes=decisions_rollback.to_restore, steps=(ROLLBACK,), then=decisions_rollback.go_ahead),
     Stage(
         name="verify",
         nodes=decisions_rollback.to_compare,

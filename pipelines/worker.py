@@ -24,7 +24,7 @@ from tasks.execution.leases import LeaseKeeper
 from tasks.execution.runner import StepRunner
 from tasks.steps.registry import STEPS
 from workers.errors import EsyncError, InputRefused, RecordRefused, RunUnknown, StoreUnavailable
-from workers.host.open_files import raised, room_for
+from workers.host.open_files import capacity_for, raise_limit
 from workers.logs import configure, logger
 from workers.settings import load_settings
 from workers.winrm.pool import SessionPool
@@ -41,7 +41,7 @@ app: Celery = engine.app
 
 @dataclass(frozen=True, slots=True)
 class _Process:
-    """What this process holds open."""
+    """The objects of this process that must be closed."""
 
     sessions: SessionPool
     leases: LeaseKeeper
@@ -51,10 +51,10 @@ class _Process:
 
 @cache
 def process() -> _Process:
-    """The one set of this process, made at its first message."""
+    """The one set of this process, created at its first message."""
     holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
-    room = room_for(app.conf.worker_concurrency, raised())
-    sessions = SessionPool(idle=IDLE, most=room.sessions)
+    capacity = capacity_for(app.conf.worker_concurrency, raise_limit())
+    sessions = SessionPool(idle=IDLE, most=capacity.sessions)
     leases = LeaseKeeper(engine.store, holder, engine.settings.lease)
     runner = StepRunner(
         STEPS, purpose_of=purpose_of, store=engine.store, vault=engine.vault, sessions=sessions, leases=leases
@@ -70,10 +70,10 @@ Id = Annotated[str, Field(max_length=200)]
 _typed = validate_call(config=ConfigDict(strict=True))
 
 
-def _pushed(push: Callable[..., None], *args: object, **kwargs: object) -> None:
-    """Pushes a run on; without the store, the message waits for it in its queue."""
+def _advanced(advance: Callable[..., None], *args: object, **kwargs: object) -> None:
+    """Advances a run; while the store does not answer, the message goes back to its queue."""
     try:
-        push(*args, **kwargs)
+        advance(*args, **kwargs)
     except ValidationError as error:
         log.warning("refused", message=_complaint(error))
     except (RunUnknown, RecordRefused) as error:
@@ -85,7 +85,7 @@ def _pushed(push: Callable[..., None], *args: object, **kwargs: object) -> None:
 
 
 def _answered(answer: Callable[..., dict[str, Any]], *args: object, **kwargs: object) -> dict[str, Any]:
-    """The answer; or `{"error": slug, "message": ...}`, whatever was asked."""
+    """The answer; or `{"error": slug, "message": ...}`, never an exception."""
     try:
         return answer(*args, **kwargs)
     except ValidationError as error:
@@ -93,12 +93,12 @@ def _answered(answer: Callable[..., dict[str, Any]], *args: object, **kwargs: ob
     except EsyncError as error:
         return {"error": error.slug, "message": str(error)}
     except Exception as error:
-        log.exception("a question could not be answered")
+        log.exception("a query could not be answered")
         return {"error": EsyncError.slug, "message": f"internal error: {type(error).__name__}; see the worker's log"}
 
 
 def _complaint(error: ValidationError) -> str:
-    """What is wrong with the arguments, without what they were."""
+    """What is wrong with the arguments, without their values."""
     return "; ".join(f"argument {str(e['loc'][0])[:40]!r}: {e['msg']}" for e in error.errors(include_input=False)[:5])
 
 
@@ -106,20 +106,20 @@ def _complaint(error: ValidationError) -> str:
 @app.task(name="esync.join_and_verify", bind=True)  # type: ignore[untyped-decorator]
 def join_task(_task: Any, *args: object, **kwargs: object) -> None:  # noqa: ANN401 - Celery's task has no type
     """The body of every chord, and its errback: `run`, `turn`."""
-    _pushed(_join, *args, **kwargs)
+    _advanced(_join, *args, **kwargs)
 
 
 @app.task(name="esync.begin", bind=True)  # type: ignore[untyped-decorator]
 def begin_task(_task: Any, *args: object, **kwargs: object) -> None:  # noqa: ANN401 - Celery's task has no type
-    """Starts a run that lies in the store, or looks at once at one that was steered: `run`."""
-    _pushed(_begin, *args, **kwargs)
+    """Begins a run that is in the store, or checks at once a run that was paused, resumed or cancelled: `run`."""
+    _advanced(_begin, *args, **kwargs)
 
 
 @app.task(name="esync.rollout")  # type: ignore[untyped-decorator]
 def rollout_task(*args: object, **kwargs: object) -> dict[str, Any]:
-    """The way in for other programs: starts a run of a cluster that this worker knows by name.
+    """Starts a run for another program, on a cluster that this worker knows by name.
 
-    Takes `cluster`, and if you like `key`, `reason`, `who`.
+    Takes `cluster`, and optionally `key`, `reason`, `who`.
 
     Returns:
         `{"run": id}`, the same for the same key; or `{"error": slug, "message": ...}`.
@@ -129,7 +129,7 @@ def rollout_task(*args: object, **kwargs: object) -> dict[str, Any]:
 
 @app.task(name="esync.status")  # type: ignore[untyped-decorator]
 def status_task(*args: object, **kwargs: object) -> dict[str, Any]:
-    """Where a run (`run`) stands, as data; or `{"error": slug, "message": ...}`."""
+    """The status of a run (`run`) as data; or `{"error": slug, "message": ...}`."""
     return _answered(_status, *args, **kwargs)
 
 
@@ -155,8 +155,8 @@ def _status(run: Id) -> dict[str, Any]:
 
 @worker_init.connect  # type: ignore[untyped-decorator]
 def _within_the_limit(sender: Any, **_: object) -> None:  # noqa: ANN401 - Celery's worker has no type
-    """No more threads than there may be open files for: a worker without files hangs, and says nothing."""
-    sender.concurrency = app.conf.worker_concurrency = room_for(sender.concurrency, raised()).threads
+    """Limits the threads to what the open files allow: a worker without files hangs without a message."""
+    sender.concurrency = app.conf.worker_concurrency = capacity_for(sender.concurrency, raise_limit()).threads
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]

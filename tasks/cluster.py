@@ -1,28 +1,69 @@
-"""The cluster as one value: which servers, which product, how to reach them, how to go about it.
+"""The cluster as one value: its servers, the product on them, how to reach them, how runs proceed.
 
-The cluster file (YAML) is read into this by `pipelines.cluster_file.loader`; the run store keeps it as data. It holds
+`pipelines.cluster_file.loader` reads it from the cluster file (YAML); the run store keeps it as data. It contains
 references to secrets, never secrets.
 """
 
 import re
+from collections import Counter
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from workers.errors import Failure, RecordRefused
 from workers.records import Endpoint, RunRecord, Transport
 
 __all__ = ["Cluster", "ClusterFile", "Connection", "Deadlines", "Node", "Policy", "Retries", "Role", "Site"]
 
-# A NetBIOS name may start with a digit and hold hyphens (ektron-facts 2.3); 15 characters at most.
-NodeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,14}$")]
-Word = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-Host = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][A-Za-z0-9.:-]*$")]
-WindowsPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]:\\[^/*?\"<>|\x00-\x1f]*$")]
-SecretReference = Annotated[str, StringConstraints(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$")]
-Seconds = Annotated[float, Field(gt=0, le=86400)]
-Tries = Annotated[int, Field(ge=1, le=20)]
+
+def _text(pattern: str, allowed: str, longest: int | None = None) -> FieldInfo:
+    """A text that matches a pattern; messages about a cluster file describe it as `allowed`."""
+    field: FieldInfo = Field(pattern=pattern, max_length=longest, description=allowed)
+    return field
+
+
+def _whole(low: int, high: int | None = None, more: str = "") -> FieldInfo:
+    """A whole number within bounds, described by them."""
+    end = "" if high is None else f" to {high}"
+    field: FieldInfo = Field(ge=low, le=high, description=f"a whole number from {low}{end}{more}")
+    return field
+
+
+# The descriptions say what a cluster file may contain: messages about mistakes and the JSON schema show them.
+# A NetBIOS name may start with a digit and contain hyphens (ektron-facts 2.3).
+NodeName = Annotated[
+    str, _text(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,14}$", "a NetBIOS name: 1 to 15 letters, digits, '-' or '_'")
+]
+Word = Annotated[
+    str,
+    _text(
+        r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        "1 to 64 letters, digits, '.', '_' or '-', starting with a letter or digit",
+        longest=64,
+    ),
+]
+Host = Annotated[
+    str,
+    _text(r"^[A-Za-z0-9][A-Za-z0-9.:-]*$", "a host name or an IP address, without scheme or port", longest=253),
+]
+WindowsPath = Annotated[
+    str,
+    _text(r"^[A-Za-z]:\\[^/*?\"<>|\x00-\x1f]*$", r"an absolute Windows path such as C:\inetpub\wwwroot\site"),
+]
+SecretReference = Annotated[
+    str, _text(r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$", "env:NAME or file:PATH, never the secret itself")
+]
+Account = Annotated[
+    str,
+    Field(min_length=1, max_length=256, description=r"an account such as DOMAIN\name, at most 256 characters"),
+]
+CaFile = Annotated[str, Field(description="the path of a PEM file, relative to the cluster file")]
+Port = Annotated[int, _whole(1, 65535)]
+Seconds = Annotated[float, Field(gt=0, le=86400, description="more than 0 and at most 86400 seconds")]
+Tries = Annotated[int, _whole(1, 20, ", including the first attempt")]
 
 
 class _Part(BaseModel):
@@ -37,23 +78,23 @@ class Role(StrEnum):
 
 
 class Connection(_Part):
-    """How to reach a node over WinRM. Always https; `ca_file` is what its certificate is verified against."""
+    """How to reach a node over WinRM. Always https; the certificate of the node is verified against `ca_file`."""
 
     transport: Transport = Transport.NTLM
-    port: Annotated[int, Field(ge=1, le=65535)] = 5986
-    user: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    port: Port = 5986
+    user: Account
     secret: SecretReference
-    ca_file: str | None = None
+    ca_file: CaFile | None = None
 
 
 class ConnectionOverride(_Part):
-    """What one node does differently."""
+    """Settings in which one node differs from the cluster's connection."""
 
     transport: Transport | None = None
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    user: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
+    port: Port | None = None
+    user: Account | None = None
     secret: SecretReference | None = None
-    ca_file: str | None = None
+    ca_file: CaFile | None = None
 
 
 class Node(_Part):
@@ -67,7 +108,7 @@ class Node(_Part):
 
 
 class Site(_Part):
-    """Where the product's parts lie. Only `path` has no default; the rest follows from the edition."""
+    """Where the parts of the product are installed. Only `path` has no default; the others follow from the edition."""
 
     path: WindowsPath
     service_folder: WindowsPath | None = None
@@ -75,14 +116,14 @@ class Site(_Part):
 
 
 class Deadlines(_Part):
-    """Bounds in seconds, each measured by us.
+    """Time limits in seconds, each measured by the worker.
 
     Attributes:
-        connect: until a node takes a connection.
-        step: one step on one node, with all its tries, asks and waits.
+        connect: until a node accepts a connection.
+        step: one step on one node, with all its attempts, requests and waits.
         service: until a service has stopped or started.
-        run: all of a run; while it is paused its clock stands still.
-        cancel: how long a cancelled run waits for steps that are in the middle of something.
+        run: a whole run, without the time in which it is paused.
+        cancel: how long a cancelled run waits for running steps.
     """
 
     connect: Seconds = 10
@@ -93,29 +134,28 @@ class Deadlines(_Part):
 
 
 class Retries(_Part):
-    """How often a step is tried, by the class of its failure (workers/errors.py). Owned by one layer.
+    """How often a step is attempted, by the class of its failure (workers/errors.py). Only one layer retries.
 
-    What was refused and what is stale is tried once, whatever stands here: accounts get locked, and a stale plan stays
-    stale.
+    Refused and stale steps are attempted once, whatever is set here: accounts get locked, and a stale plan stays stale.
 
     Attributes:
-        unreachable: no connection, or it broke; the step observes again in a new session.
-        conflict: a file changed or was held under our hands.
-        timeout: a wait ended before the node was done.
+        unreachable: no connection, or it broke; the step observes the node again in a new session.
+        conflict: a file was changed or locked by another program during the step.
+        timeout: a time limit ended before the node was done.
         failed: anything else.
-        backoff: seconds before the second try, doubled each time and jittered.
-        longest: seconds between two tries at most.
+        backoff: seconds before the second attempt, doubled each time, with jitter.
+        longest: seconds between two attempts at most.
     """
 
     unreachable: Tries = 3
     conflict: Tries = 3
     timeout: Tries = 1
     failed: Tries = 1
-    backoff: Annotated[float, Field(ge=0, le=60)] = 0.2
-    longest: Annotated[float, Field(ge=0, le=600)] = 3.0
+    backoff: Annotated[float, Field(ge=0, le=60, description="0 to 60 seconds")] = 0.2
+    longest: Annotated[float, Field(ge=0, le=600, description="0 to 600 seconds")] = 3.0
 
     def attempts(self, failure: Failure | None) -> int:
-        """How many tries a failure of that class is worth, the first one included."""
+        """The number of attempts for a failure of that class, including the first one."""
         return self._worth.get(failure, 1)
 
     @property
@@ -129,33 +169,37 @@ class Retries(_Part):
 
 
 class Policy(_Part):
-    """How a run goes about it.
+    """How a run proceeds.
 
     Attributes:
-        concurrency: nodes worked on at a time.
-        waves: `pools` (one wave a pool, staging first), `all`, or sizes such as `[1, 5, "25%", "100%"]`.
-        max_failed: a run stops after a wave in which more nodes than this have failed so far; null is a third
-            of the cluster.
-        max_refused: refused logons that an account may collect in one run; then no node that has not accepted it
-            before is tried any more, and the run stops (accounts get locked). No more nodes than this log on with an
-            account for the first time at a time. The first refusal is always the last when no node has accepted the
-            account; 0 counts as 1.
-        unreachable: `continue` without the nodes that do not answer, or `stop` before anything is written.
-        stale: when a saved plan no longer fits a node, `stop` before anything is written, or `continue` without it.
-        keep_backups_days: how long the nodes keep what runs replaced; `cleanup` removes what is older.
-        generate_certificates: make a family where the origin has none, instead of stopping at the gate.
-        deadlines: bounds in seconds.
-        retries: how often a step is tried, by the class of its failure.
+        concurrency: nodes processed at the same time.
+        waves: `pools` (one wave per pool, staging first), `all`, or sizes such as `[1, 5, "25%", "100%"]`.
+        max_failed: a run stops after a wave if more nodes than this have failed so far; null is a third of the
+            cluster.
+        max_refused: refused logons that an account may have in one run. After that, no node is tried that has not
+            accepted the account before, and the run stops (accounts get locked). At most this number of nodes log on
+            with an account for the first time at the same time. If no node has accepted the account, the run stops
+            at the first refusal; 0 counts as 1.
+        unreachable: `continue` without the unreachable nodes, or `stop` before anything is written.
+        stale: if a node has changed since a saved plan was made, `stop` before anything is written, or `continue`
+            without the node.
+        keep_backups_days: how long the nodes keep replaced files; `cleanup` removes older ones.
+        generate_certificates: generate a family if the origin has none, instead of stopping at the gate.
+        deadlines: time limits in seconds.
+        retries: how often a step is attempted, by the class of its failure.
     """
 
-    concurrency: Annotated[int, Field(ge=1, le=1000)] = 50
-    waves: Literal["pools", "all"] | tuple[int | str, ...] = "pools"
-    max_failed: Annotated[int, Field(ge=0)] | None = None
-    max_refused: Annotated[int, Field(ge=0, le=1000)] = 2
+    concurrency: Annotated[int, _whole(1, 1000)] = 50
+    waves: Annotated[
+        Literal["pools", "all"] | tuple[int | str, ...],
+        Field(description='pools, all, or sizes such as [1, 5, "25%", "100%"]'),
+    ] = "pools"
+    max_failed: Annotated[int | None, _whole(0, more=", or null for a third of the cluster")] = None
+    max_refused: Annotated[int, _whole(0, 1000)] = 2
     unreachable: Literal["continue", "stop"] = "continue"
     stale: Literal["stop", "continue"] = "stop"
     generate_certificates: bool = False
-    keep_backups_days: Annotated[int, Field(ge=0, le=3650)] = 30
+    keep_backups_days: Annotated[int, _whole(0, 3650)] = 30
     deadlines: Deadlines = Deadlines()
     retries: Retries = Retries()
 
@@ -164,7 +208,7 @@ class Policy(_Part):
     def _sizes(cls, waves: object) -> object:
         for size in waves if isinstance(waves, tuple) else ():
             if not re.fullmatch(r"[1-9][0-9]*|(100|[1-9][0-9]?)%", str(size)):
-                raise ValueError(f"{size!r} is no wave size: a number of nodes from 1, or a share such as 25%")
+                raise ValueError(f"{size!r} is not a wave size")
         return waves
 
 
@@ -175,46 +219,56 @@ class ClusterFile(_Part):
     """
 
     name: Word
-    edition: Annotated[str, StringConstraints(pattern=r"^(8\.0|8\.[5-7]|9\.[0-3])$")]
-    origin: NodeName
+    edition: Annotated[str, _text(r"^(8\.0|8\.[5-7]|9\.[0-3])$", "8.0, 8.5, 8.6, 8.7, 9.0, 9.1, 9.2, 9.3")]
+    origin: Annotated[NodeName, Field(description="the name of one of the nodes")]
     site: Site
     connection: Connection
     policy: Policy = Policy()
-    nodes: Annotated[tuple[Node, ...], Field(min_length=1, max_length=5000)]
+    nodes: Annotated[
+        tuple[Node, ...],
+        Field(min_length=1, max_length=5000, description="1 to 5000 nodes, each with name, host, role and pool"),
+    ]
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
-        names = [node.name.upper() for node in self.nodes]
-        if twice := sorted({name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()):
-            raise ValueError(f"nodes named twice (case does not count): {', '.join(twice)}")
+        names = Counter(node.name.upper() for node in self.nodes)
+        if twice := sorted(name for name, count in names.items() if count > 1):
+            raise ValueError(f"several nodes have the same name (ignoring case): {', '.join(twice)}")
         if self.origin.upper() not in names:
             raise ValueError(
-                f"origin {self.origin!r} is none of the nodes: {', '.join(n.name for n in self.nodes[:12])}"
+                f"origin {self.origin!r} is not the name of a node: {', '.join(n.name for n in self.nodes[:12])}"
             )
         return self
 
     @property
     def node_names(self) -> tuple[str, ...]:
-        """All names, in the file's order."""
+        """All names, in the order of the file."""
         return tuple(node.name for node in self.nodes)
 
     def node(self, name: str) -> Node:
-        """The node of that name; case does not count.
+        """The node of that name, ignoring case.
 
         Raises:
             KeyError: there is none.
         """
-        for node in self.nodes:
-            if node.name.upper() == name.upper():
-                return node
-        raise KeyError(name)
+        return self._by_name[name.upper()]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Node]:
+        return {node.name.upper(): node for node in self.nodes}
+
+    def __copy__(self) -> Self:
+        """A copy without the index by name: `model_copy` may give it other nodes."""
+        copied = super().__copy__()
+        copied.__dict__.pop("_by_name", None)
+        return copied
 
     def is_origin(self, name: str) -> bool:
         """Whether that node is the origin of the certificate family."""
         return name.upper() == self.origin.upper()
 
     def endpoint(self, name: str) -> Endpoint:
-        """Where and as whom to log on to a node: the cluster's connection with the node's own differences."""
+        """Where to log on to a node, and with which account: the cluster's connection with the node's own settings."""
         node = self.node(name)
         own = node.connection.model_dump(exclude_none=True)
         return Endpoint(
@@ -229,7 +283,7 @@ class Cluster(ClusterFile):
     """Servers that share one site.
 
     Attributes:
-        folder: that of the cluster file, noted by who read it: secret files may lie below it. Empty when there is none.
+        folder: that of the cluster file, set by the reader of the file: secret files may be below it. May be empty.
     """
 
     folder: str = ""
@@ -239,7 +293,7 @@ class Cluster(ClusterFile):
         """The cluster of a run, as its record has it.
 
         Raises:
-            RecordRefused: it was written by a version that described clusters otherwise.
+            RecordRefused: a version of esync with another description of clusters wrote it.
         """
         try:
             return cls.model_validate(record.spec)

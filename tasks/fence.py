@@ -12,10 +12,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from workers.errors import ClusterLocked, NodeError, NodeRefused
-from workers.winrm.agent import LARGEST_NUMBER, Guard, Writer
+from workers.winrm.operations import LARGEST_NUMBER, Guard, Writer
 
 if TYPE_CHECKING:
-    from workers.store import RunStore
+    from workers.store.port import RunStore
 
 __all__ = ["FENCE_FILE", "Fence", "freeing"]
 

@@ -10,8 +10,8 @@ from tasks.documents import RunDocuments
 from tasks.fence import FENCE_FILE, Fence, freeing
 from workers.errors import AgentFailed, NodeError
 from workers.records import Change
-from workers.winrm import agent
-from workers.winrm.agent import Op, Reply, Writer
+from workers.winrm import operations
+from workers.winrm.operations import Op, Reply, Writer
 
 if TYPE_CHECKING:
     from workers.winrm.session import Session
@@ -116,8 +116,8 @@ class Work:
         return replies
 
     def _newest_writer(self) -> Writer:
-        look = [agent.read(self.fence_file)]
-        return agent.writer_of(*self.session.ask(look, deadline=self.deadline, keep_going=True))
+        look = [operations.read(self.fence_file)]
+        return operations.writer_of(*self.session.ask(look, deadline=self.deadline, keep_going=True))
 
     def _minded(self, path: str, error: NodeError | None = None) -> None:
         """What failed at the fence itself, and so was not done."""

@@ -11,12 +11,14 @@ from typing import NoReturn
 import pytest
 from redis import Redis
 
+import tests.sampling  # noqa: F401 - loads the profile of hypothesis before the first test is imported
 from workers.errors import InputRefused
+from workers.redis.connection import connect
 from workers.redis.embedded import EmbeddedBroker, find_server
 from workers.secrets.seal import Seal
 from workers.secrets.vault import new_seal_key
 from workers.settings import Secret, load_settings
-from workers.store import RedisStore, connect
+from workers.store.redis_store import RedisStore
 
 
 def absent(reason: str) -> NoReturn:

@@ -1,1 +1,1 @@
-"""How: Celery, settings, the run store, secrets and WinRM sessions. Knows no word of the product."""
+"""How: Celery, settings, the run store, secrets and WinRM sessions. Nothing here knows the product."""

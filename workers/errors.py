@@ -1,29 +1,29 @@
-"""The one tree of errors. An error is data first: a slug, where it happened, and what to do.
+"""The one tree of errors. An error is data: a slug, the file concerned, and a remedy.
 
-In brackets the failure class (`Failure`) a step ends with that is ended by the error; `failed` where none is given.
+In brackets is the failure class (`Failure`) of a step that ends with the error; `failed` where there are none.
 
 EsyncError
 |-- InputRefused            the cluster file, a setting or an argument is wrong; nothing was touched
-|-- SecretUnavailable       a secret reference leads nowhere
-|-- FileTrouble             a file or folder of this machine cannot be used: full disk, rights, a file for a folder
-|-- ServiceLost             a worker or broker that we started died again and again
+|-- SecretUnavailable       a secret reference names nothing that can be read
+|-- FileTrouble             a file or folder of this machine cannot be used: disk full, no rights, not a folder
+|-- ServiceLost             a worker or broker that this command started ended repeatedly
 |-- StoreUnavailable        the run store or broker does not answer
-|-- RunUnknown              no such run
-|-- RecordRefused           what the store has of one run was not written by this installation, or cannot be read
-|-- ClusterLocked           another run works on this cluster
-|-- TooManyRuns             as many runs are going on as may
+|-- RunUnknown              there is no such run
+|-- RecordRefused           the record of one run was not written by this installation, or cannot be read
+|-- ClusterLocked           another run is active on this cluster
+|-- TooManyRuns             the limit of active runs is reached
 |-- Cancelled               an operator asked the run to stop [no failure]
-|-- BundleRefused           a bundle is damaged, was changed, or does not bear out what it says
-`-- NodeError               something about one node
+|-- BundleRefused           a bundle is damaged, was changed, or its evidence does not support its claims
+`-- NodeError               a problem with one node
     |-- Unreachable         no connection; nothing ran [unreachable]
     |-- LogonRefused        the node answered and refused the credentials [refused]
     |-- AccessDenied        logged on, but not allowed to do this [refused]
-    |-- Conflict            a file is not what it was when we looked [conflict]
-    |-- Stale               the node changed since the plan was made [stale]
-    |-- SessionLost         the conversation broke; observe again in a new one [unreachable]
-    |-- DeadlineExceeded    a wait of ours ended [timeout]
-    |-- NodeRefused         the node is not fit: missing file, wrong build
-    |-- NotEditable         a change that is planned cannot be made there; found before anything is written
+    |-- Conflict            a file has changed since it was read [conflict]
+    |-- Stale               the node has changed since the plan was made [stale]
+    |-- SessionLost         the session broke; observe again in a new one [unreachable]
+    |-- DeadlineExceeded    the node did not finish in time [timeout]
+    |-- NodeRefused         the node does not fit the step: missing file, wrong build
+    |-- NotEditable         a planned change is impossible there; found before anything is written
     `-- AgentFailed         the agent on the node reported a failure
 """
 
@@ -31,6 +31,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
 
 __all__ = [
     "AccessDenied",
@@ -48,6 +50,7 @@ __all__ = [
     "NodeError",
     "NodeRefused",
     "NotEditable",
+    "Problem",
     "RecordRefused",
     "RunUnknown",
     "SecretUnavailable",
@@ -62,25 +65,47 @@ __all__ = [
 
 
 class Failure(StrEnum):
-    """Why a step failed, as a class: what whoever runs the cluster looks at first, and what retries are counted by."""
+    """Why a step failed, as a class: operators look at it first, and retries are counted by it."""
 
-    UNREACHABLE = "unreachable"  #: no connection, or one that broke and could not be taken up again
-    REFUSED = "refused"  #: the node refused the logon, or the access to something; tried once, accounts get locked
-    STALE = "stale"  #: the node is not what the plan was made for; tried once, it takes a new plan
-    CONFLICT = "conflict"  #: a file changed, or was held open, under our hands
-    TIMEOUT = "timeout"  #: a wait of ours ended before the node was done
-    FAILED = "failed"  #: anything else: the node is not fit, or says that it could not do it
+    UNREACHABLE = "unreachable"  #: no connection, or one that broke and could not be opened again
+    REFUSED = "refused"  #: the node refused the logon or an access; not retried, because accounts get locked
+    STALE = "stale"  #: the node has changed since the plan was made; not retried, because it needs a new plan
+    CONFLICT = "conflict"  #: a file was changed, or held open, by another program meanwhile
+    TIMEOUT = "timeout"  #: the node did not finish in time
+    FAILED = "failed"  #: anything else: the node does not fit, or reported a failure
+
+
+class Problem(BaseModel):
+    """What went wrong, as one value: it stays whole from where it happened to the terminal, page, JSON and bundle.
+
+    Attributes:
+        failure: class of a step's failure; None where nothing failed, such as a step that was skipped or cancelled.
+        slug: stable identifier of the error; empty when there was none.
+        message: what happened, one sentence, without secrets.
+        file: the file concerned, on the node or on this machine; may be empty.
+        remedy: what to do about it, one sentence; may be empty.
+        about: what the node had reported about itself before the failure; empty when it had not answered.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    failure: Failure | None = None
+    slug: str = ""
+    message: str = ""
+    file: str = ""
+    remedy: str = ""
+    about: str = ""
 
 
 class EsyncError(Exception):
-    """Something went wrong that an operator can read about.
+    """An error that is reported to the operator.
 
     Attributes:
         slug: stable identifier, the same in JSON, logs and documentation.
-        failure: the class of a step's failure that this error ends it with; None for what is no failure.
+        failure: the class of the failure of a step that ends with this error; None when that is no failure.
         message: what happened, one sentence, without secrets.
-        remedy: what to do about it, one sentence; may be empty.
-        file: the file concerned, on the node or here; may be empty.
+        remedy: what the operator can do, one sentence; may be empty.
+        file: the file concerned, on the node or on this machine; may be empty.
     """
 
     slug: ClassVar[str] = "error"
@@ -92,6 +117,11 @@ class EsyncError(Exception):
         self.message = message
         self.remedy = remedy
         self.file = file
+
+    @property
+    def problem(self) -> Problem:
+        """The error as a value that can be stored and shown."""
+        return Problem(failure=self.failure, slug=self.slug, message=self.message, file=self.file, remedy=self.remedy)
 
     def __str__(self) -> str:
         where = f" ({self.file})" if self.file and self.file not in self.message else ""
@@ -105,19 +135,19 @@ class InputRefused(EsyncError):
 
 
 class SecretUnavailable(EsyncError):
-    """A secret reference leads nowhere: the variable, file or key is missing."""
+    """A secret reference names nothing that can be read: the variable, file or key is missing."""
 
     slug = "secret_unavailable"
 
 
 class FileTrouble(EsyncError):
-    """A file or folder of this machine cannot be read, written or made."""
+    """A file or folder of this machine cannot be read, written or created."""
 
     slug = "file_error"
 
 
 class ServiceLost(EsyncError):
-    """A worker or broker that we started died again and again, and is not started any more."""
+    """A worker or broker that this command started ended repeatedly, and is not restarted any more."""
 
     slug = "service_lost"
 
@@ -129,15 +159,15 @@ class StoreUnavailable(EsyncError):
 
 
 class RunUnknown(EsyncError):
-    """The run store holds no run of that id."""
+    """The run store has no run with that id."""
 
     slug = "run_unknown"
 
 
 class RecordRefused(EsyncError):
-    """What the run store has of one run was not written by this installation, or cannot be read.
+    """The record of one run in the store was not written by this installation, or cannot be read.
 
-    That run is left alone; it harms no other.
+    This run is left alone; other runs are not affected.
 
     Attributes:
         run: its id.
@@ -147,21 +177,21 @@ class RecordRefused(EsyncError):
 
     def __init__(self, run: str, message: str, *, remedy: str = "") -> None:
         remedy = remedy or (
-            "start a new run; give every worker and command the same ESYNC_SEAL_KEY, after a change as NEW,OLD"
+            "start a new run; give every worker and command the same ESYNC_SEAL_KEY, after a change of the key NEW,OLD"
         )
         super().__init__(message, remedy=remedy)
         self.run = run
 
 
 class ClusterLocked(EsyncError):
-    """Another run works on this cluster."""
+    """Another run is active on this cluster."""
 
     slug = "cluster_locked"
     exit_code = 7
 
 
 class TooManyRuns(EsyncError):
-    """As many runs are going on as may; nothing was started."""
+    """The limit of active runs is reached; nothing was started."""
 
     slug = "too_many_runs"
 
@@ -175,14 +205,14 @@ class Cancelled(EsyncError):
 
 
 class BundleRefused(EsyncError):
-    """A bundle is damaged, was changed, or its evidence does not bear out what it says."""
+    """A bundle is damaged, was changed, or its evidence does not support its claims."""
 
     slug = "bundle_refused"
     exit_code = 5
 
 
 class NodeError(EsyncError):
-    """Something about one node."""
+    """A problem with one node."""
 
     slug = "node_error"
     exit_code = 2
@@ -197,7 +227,7 @@ class Unreachable(NodeError):
 
 
 class LogonRefused(NodeError):
-    """The node answered and refused the credentials. Never tried again by itself: accounts get locked."""
+    """The node answered and refused the credentials. Never retried automatically, because accounts get locked."""
 
     slug = "logon_refused"
     failure = Failure.REFUSED
@@ -211,41 +241,41 @@ class AccessDenied(NodeError):
 
 
 class Conflict(NodeError):
-    """A file is not what it was when we looked; nothing was written."""
+    """A file has changed since it was read; nothing was written."""
 
     slug = "conflict"
     failure = Failure.CONFLICT
 
 
 class Stale(NodeError):
-    """The node changed since the plan was made; nothing was written."""
+    """The node has changed since the plan was made; nothing was written."""
 
     slug = "stale"
     failure = Failure.STALE
 
 
 class SessionLost(NodeError):
-    """The conversation with the node broke; what was asked may or may not have happened."""
+    """The session with the node broke; the request may have been executed or not."""
 
     slug = "session_lost"
     failure = Failure.UNREACHABLE
 
 
 class DeadlineExceeded(NodeError):
-    """A wait of ours ended before the node was done."""
+    """The node did not finish in time."""
 
     slug = "timeout"
     failure = Failure.TIMEOUT
 
 
 class NotEditable(NodeError):
-    """A change that is planned cannot be made on the node. Found before anything is written anywhere."""
+    """A planned change is impossible on the node. Found before anything is written on any node."""
 
     slug = "not_editable"
 
 
 class NodeRefused(NodeError):
-    """The node is not fit for the step: a missing file, a wrong build, a configuration we will not edit."""
+    """The node does not fit the step: a missing file, a wrong build, a configuration that esync does not edit."""
 
     slug = "node_refused"
 
@@ -254,7 +284,7 @@ class AgentFailed(NodeError):
     """The agent on the node reported a failure.
 
     Attributes:
-        reason: the agent's own word for it: `not_found`, `invalid` or `failed` (docs/agent-protocol.md).
+        reason: the agent's code for it: `not_found`, `invalid` or `failed` (docs/agent-protocol.md).
     """
 
     slug = "agent_failed"
@@ -266,7 +296,7 @@ class AgentFailed(NodeError):
 
 @contextmanager
 def in_file(path: str) -> Iterator[None]:
-    """Names the file in any EsyncError that passes and names none yet."""
+    """Adds the file to an EsyncError raised in the block that names none."""
     try:
         yield
     except EsyncError as error:

@@ -1,6 +1,6 @@
-"""Logs: one line an event on stderr, JSON or for people, with run, node and step where they are known.
+"""Logs: one line per event on stderr, as JSON or for people, with run, node and step where they are known.
 
-Secrets never get here; they are masked here all the same: passwords in URLs, and the values given to `hide`.
+No secret should reach a log; they are masked here all the same: passwords in URLs, and the values given to `hide`.
 """
 
 import json
@@ -22,15 +22,15 @@ from workers.texts import cleaned
 __all__ = ["bound", "configure", "hide", "logger", "scrubbed"]
 
 MASK = "***"
-SHORTEST = 4  #: characters; masking shorter values would only garble the log
+SHORTEST = 4  #: characters; masking shorter values would make the log unreadable
 _URL_PASSWORD = re.compile(r"(?P<before>[a-z][a-z0-9+.-]{0,20}://[^\s/:@\"']*:)[^\s/@\"']+(?=@)", re.IGNORECASE)
-# Libraries that tell whole messages, headers or requests at DEBUG.
-_TALKATIVE = ("amqp", "kombu", "spnego", "winrm", "asyncio")
+# Libraries that log complete messages, headers or requests at DEBUG.
+_VERBOSE = ("amqp", "kombu", "spnego", "winrm", "asyncio")
 _hidden: set[str] = set()
 
 
 def hide(secret: Secret) -> None:
-    """Masks this value in all lines of this process from now on, also in the form JSON or repr give it."""
+    """Masks this value in all later lines of this process, also as JSON or repr write it."""
     value = secret.reveal()
     if len(value) >= SHORTEST:
         for form in (value, repr(value)[1:-1]):
@@ -45,19 +45,19 @@ def scrubbed(line: str) -> str:
 
 
 def bound(*, run: str = "", turn: str = "", node: str = "", step: str = "") -> AbstractContextManager[object]:
-    """Every line of this thread, inside the `with`, carries these."""
+    """Adds these to every line of this thread inside the `with` block."""
     given = {"run": run, "turn": turn, "node": node, "step": step}
     return bound_contextvars(**{name: value for name, value in given.items() if value})
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger for one module: an event in words, and its data as keywords."""
+    """A logger for one module: an event as text, and its data as keywords."""
     found: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return found
 
 
-def _then_scrub(render: Callable[[WrappedLogger, str, EventDict], str | bytes]) -> Processor:
-    """The last thing that happens to a line: nothing rendered after it, no traceback nor repr, escapes the mask."""
+def _scrubbing(render: Callable[[WrappedLogger, str, EventDict], str | bytes]) -> Processor:
+    """Masks the complete line as the last processor: no traceback or repr is added after it."""
 
     def scrub(log: WrappedLogger, method: str, event: EventDict) -> str:
         rendered = render(log, method, event)
@@ -68,16 +68,16 @@ def _then_scrub(render: Callable[[WrappedLogger, str, EventDict], str | bytes]) 
 
 def _renderer(stream: TextIO, *, as_json: bool) -> tuple[Processor, ...]:
     if as_json:
-        return (structlog.processors.format_exc_info, _then_scrub(structlog.processors.JSONRenderer()))
-    # A plain traceback: the pretty one shows local variables.
+        return (structlog.processors.format_exc_info, _scrubbing(structlog.processors.JSONRenderer()))
+    # A plain traceback: the formatted one shows local variables.
     console = structlog.dev.ConsoleRenderer(
         colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
     )
-    return (_one_line, _then_scrub(console))
+    return (_one_line, _scrubbing(console))
 
 
 def _one_line(log: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Texts as they may be shown on a terminal; JSON escapes them anyway. A traceback keeps its lines."""
+    """Cleans texts for a terminal; JSON escapes them anyway. A traceback keeps its lines."""
     del log, method
     kept = {"exception", "stack"}
     return {
@@ -86,11 +86,11 @@ def _one_line(log: WrappedLogger, method: str, event: EventDict) -> EventDict:
 
 
 def configure(level: str = "INFO", *, as_json: bool | None = None, stream: TextIO | None = None) -> None:
-    """Sets up all logging of this process: ours and every library's.
+    """Configures all logging of this process: ours and that of every library.
 
     Args:
         level: a name such as `INFO`.
-        as_json: one JSON object a line; by default when the stream is no terminal.
+        as_json: one JSON object per line; by default when the stream is not a terminal.
         stream: stderr by default; stdout is for data.
 
     Raises:
@@ -125,5 +125,5 @@ def configure(level: str = "INFO", *, as_json: bool | None = None, stream: TextI
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(number)
-    for name in _TALKATIVE:
+    for name in _VERBOSE:
         logging.getLogger(name).setLevel(max(number, logging.INFO))

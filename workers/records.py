@@ -1,6 +1,6 @@
-"""Frozen values that travel between processes: as JSON in the run store, never as arguments of a task.
+"""Frozen values that processes share: as JSON in the run store, never as arguments of a task.
 
-No word of the product here: a step happens on a node, and what it means is the business of `tasks`.
+Nothing here knows the product: a step happens on a node, and `tasks` knows what it means.
 """
 
 from datetime import UTC, datetime
@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from workers.errors import Failure
+from workers.errors import Failure, Problem
 
 __all__ = [
     "Change",
+    "DocumentKind",
     "Endpoint",
     "Event",
     "Record",
@@ -28,12 +29,12 @@ __all__ = [
 
 
 def now() -> datetime:
-    """The time here, with its zone."""
+    """The present time, with its time zone."""
     return datetime.now(UTC)
 
 
 class Record(BaseModel):
-    """A frozen value; unknown fields are refused, JSON both ways."""
+    """A frozen value that is written as JSON and read from it; unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,7 +44,7 @@ class Record(BaseModel):
 
 
 class Transport(StrEnum):
-    """How a session proves who it is. All of them over https."""
+    """How a session authenticates. All of them over https."""
 
     NTLM = "ntlm"
     BASIC = "basic"
@@ -53,7 +54,7 @@ class Transport(StrEnum):
 
 
 class Endpoint(Record):
-    """Where one node listens for WinRM and as whom we log on.
+    """The WinRM address of one node, and the account of the session.
 
     `secret` is a reference (`env:NAME`, `file:/path`), never the secret. Times are seconds.
     """
@@ -81,14 +82,14 @@ class Status(StrEnum):
 
     @property
     def ends_node(self) -> bool:
-        """Whether the node takes no further step of this run after this."""
+        """Whether the node takes no further step of this run after this one."""
         return self in {Status.FAILED, Status.UNREACHABLE, Status.SKIPPED, Status.CANCELLED}
 
 
 class Change(Record):
-    """One thing that was, or would be, different: a value in a file, a file, a service.
+    """One thing that a step changed, or would change: a value in a file, a file, a service.
 
-    `before` and `after` are for people: shortened, and never secret.
+    `before` and `after` are for people to read: shortened, and never secret.
     """
 
     what: str
@@ -100,12 +101,11 @@ class Change(Record):
 class StepOutcome(Record):
     """What one step did to one node in one turn of a run.
 
+    The fields of `problem` are stored side by side: the hash chain of every run so far covers them in this form.
+
     Attributes:
-        slug: of the error, when there was one.
-        failure: the class of that error; None unless the step failed.
-        touched: whether the step, which failed or was cancelled, had begun to change the node.
-        about: what the node had said of itself, in one line, where the step failed after it had.
-        way: how PowerShell was spoken to: `conversation`, or `batch` (a PowerShell for each request).
+        touched: whether a step that failed or was cancelled had begun to change the node.
+        way: how requests reach PowerShell: `conversation`, or `batch` (one PowerShell process per request).
         shells: PowerShell processes started for this step.
     """
 
@@ -131,13 +131,31 @@ class StepOutcome(Record):
     way: str = ""
 
     @property
+    def problem(self) -> Problem:
+        """Why the step did not end well. Of a step that ended well only the message is set."""
+        return Problem(**{name: getattr(self, name) for name in Problem.model_fields})
+
+    @property
     def seconds(self) -> float:
-        """How long the step took."""
+        """The duration of the step."""
         return (self.ended - self.started).total_seconds()
 
 
+class DocumentKind(StrEnum):
+    """The kinds of documents that a run keeps in the store: one document per node where a comment says nothing else."""
+
+    OBSERVED = "observed"  #: facts that the plan of this run is made from
+    PLANNED = "planned"  #: facts that a plan was made from before this run, and saved
+    VERIFIED = "verified"  #: facts that the verdict is made from
+    UP_TO_DATE = "right"  #: not empty when the check of a wave found that the node needs no change
+    PLAN = "plan"  #: one per run
+    FINDINGS = "findings"  #: what the rules found, per assessment
+    FAMILY = "family"  #: public digests of the certificate material, one per run
+    SEALED = "sealed"  #: certificate material, encrypted with the seal key
+
+
 class Turn(Record):
-    """One fan-out of a run: these steps, in order, on each of these nodes, then one join."""
+    """One part of a run: these steps, in order, on each of these nodes in parallel, then one join."""
 
     name: str  #: `canary`, `observe`, `wave-1`, `verify`
     stage: str
@@ -146,7 +164,7 @@ class Turn(Record):
 
 
 class RunState(StrEnum):
-    """Where a run is in its life."""
+    """The state of a run."""
 
     CREATED = "created"
     RUNNING = "running"
@@ -154,7 +172,7 @@ class RunState(StrEnum):
 
 
 class Verdict(StrEnum):
-    """How a run ended. The exit code of the command follows from it."""
+    """How a run ended. It decides the exit code of the command."""
 
     JOINED = "joined"
     FAILED = "failed"
@@ -164,16 +182,16 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
     CANCELLED = "cancelled"
     LOCKED = "locked"
-    STALE = "stale"  #: the cluster is not what the plan was made for
+    STALE = "stale"  #: the cluster has changed since the plan was made
     CHANGES_PENDING = "changes_pending"  #: of a plan
     NOTHING_TO_DO = "nothing_to_do"  #: of a plan
-    READY = "ready"  #: of a look before the first rollout
-    RESTORED = "restored"  #: of a rollback: every byte is as it was
-    CLEAN = "clean"  #: of a cleanup: what had to go is gone
+    READY = "ready"  #: of a readiness check before the first rollout
+    RESTORED = "restored"  #: of a rollback: every file has its old content
+    CLEAN = "clean"  #: of a cleanup: everything is removed that had to be
 
     @property
     def exit_code(self) -> int:
-        """The exit status an operator's script sees (design: 0 to 7, 130)."""
+        """The exit status for scripts: 0 to 7, 130."""
         return {
             Verdict.JOINED: 0,
             Verdict.FAILED: 2,
@@ -193,31 +211,31 @@ class Verdict(StrEnum):
 
 
 class RunRecord(Record):
-    """One run: what it works on, where it stands, how it ended.
+    """One run: its cluster, its progress and its end.
 
-    `version` counts the writes: a transition names the version it read and loses against a newer one.
-    `spec` is the cluster as data, secret references and not secrets.
+    `version` counts the writes: a transition names the version that it read, and is refused when there is a newer one.
+    `spec` is the cluster as data, with references to secrets and without secrets.
     """
 
     id: str
-    kind: str = "rollout"  #: `rollout`, `rollback` and `cleanup` change nodes, `plan` and `verify` only look
+    kind: str = "rollout"  #: `rollout`, `rollback` and `cleanup` change nodes; `plan`, `verify` and `doctor` only read
     cluster: str
     spec: dict[str, Any]
     state: RunState = RunState.CREATED
     version: int = 0
-    turns: tuple[Turn, ...] = ()  #: those opened so far; the last one is current
-    joined: tuple[str, ...] = ()  #: names of the turns whose join has been decided
+    turns: tuple[Turn, ...] = ()  #: those started so far; the last one is current
+    joined: tuple[str, ...] = ()  #: names of the turns whose join is done
     verdict: Verdict | None = None
     summary: str = ""  #: one sentence for people, set with the verdict
     plan_fingerprint: str = ""
     created: AwareDatetime = Field(default_factory=now)
     ended: AwareDatetime | None = None
     who: str = ""
-    origin_host: str = ""  #: the machine the run was asked for from
+    origin_host: str = ""  #: the machine on which the run was requested
     reason: str = ""
-    parent: str = ""  #: the run this one retries or undoes
+    parent: str = ""  #: the run that this one retries or rolls back
     only: tuple[str, ...] = ()  #: the nodes that may be changed; all when empty
-    options: tuple[str, ...] = ()  #: asked for besides: `force` (rollback), `all` or `fence` (cleanup)
+    options: tuple[str, ...] = ()  #: `force` (rollback), `all` or `fence` (cleanup)
     key: str = ""  #: idempotency key: the same key twice is one run
 
     @property
@@ -227,7 +245,7 @@ class RunRecord(Record):
 
 
 class Event(Record):
-    """One line of a run's history, in the order it happened. `id` and `chain` are given by the store."""
+    """One event of a run's history, in the order of the history. The store sets `id` and `chain`."""
 
     id: str = ""
     at: AwareDatetime = Field(default_factory=now)
@@ -236,7 +254,7 @@ class Event(Record):
     node: str = ""
     step: str = ""
     status: str = ""
-    failure: str = ""  #: of a step that failed: the class of it
+    failure: str = ""  #: the class of a step's failure
     message: str = ""
-    digest: str = ""  #: of what the event stands for: the run as asked for, an outcome, the plan, the conclusion
+    digest: str = ""  #: of what the event is about: the run as requested, an outcome, the plan, the conclusion
     chain: str = ""  #: the link to all events before it (workers/store/chain.py)

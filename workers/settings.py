@@ -1,4 +1,4 @@
-"""Everything the environment decides: `ESYNC_*` variables, read once, frozen."""
+"""Settings from the environment: `ESYNC_*` variables, read once, frozen."""
 
 import os
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 class Secret:
-    """A value that shows itself only when asked by name: not in `repr`, `str`, JSON or a format string."""
+    """A value that only `reveal` returns: it is not in `repr`, `str`, JSON or a format string."""
 
     __slots__ = ("_value",)
 
@@ -26,7 +26,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The value itself. Every call of this is a place to look at."""
+        """The value itself. Each call of this needs a review."""
         return self._value
 
     def __repr__(self) -> str:
@@ -44,11 +44,11 @@ class Secret:
         return hash(self._value)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a Secret does not travel")
+        raise TypeError("a Secret cannot be pickled")
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Pydantic takes text or a Secret and gives it out masked."""
+        """Pydantic accepts text or a Secret, and writes a mask."""
         del source, handler
         return core_schema.no_info_plain_validator_function(
             lambda value: value if isinstance(value, Secret) else cls(str(value)),
@@ -58,13 +58,13 @@ class Secret:
 
 def _folder(value: object) -> object:
     try:
-        return Path(str(_given(value))).expanduser().resolve()
-    except (OSError, RuntimeError) as error:  # a loop of links; `~nobody`
+        return Path(str(_not_empty(value))).expanduser().resolve()
+    except (OSError, RuntimeError) as error:  # a loop of links, or an unknown user after `~`
         raise ValueError(str(error)) from None
 
 
-def _given(value: object) -> object:
-    """A variable that is set to nothing is a mistake: `ESYNC_BROKER_URL=$UNSET` must not mean a broker of our own."""
+def _not_empty(value: object) -> object:
+    """Refuses an empty variable: `ESYNC_BROKER_URL=$UNSET` must not start an embedded broker."""
     if value is not None and not (value if isinstance(value, Secret) else str(value).strip()):
         raise ValueError("empty")
     return value
@@ -76,7 +76,7 @@ def _level(value: str) -> str:
     return value.upper()
 
 
-NotEmpty = BeforeValidator(_given)
+NotEmpty = BeforeValidator(_not_empty)
 Folder = Annotated[Path, BeforeValidator(_folder), PlainSerializer(str)]
 
 
@@ -102,18 +102,18 @@ def _seconds(least: float, most: float) -> Any:  # noqa: ANN401 - pydantic's own
 
 
 class Settings(BaseSettings):
-    """The environment's decisions. Times are seconds.
+    """The settings of one process. Times are seconds.
 
     Attributes:
         broker_url: Redis or Valkey for messages and, unless `store_url` says otherwise, for the run store.
         seal_key: Fernet key that certificate material is sealed with in the store.
-        state: folder of this machine's own things: embedded broker, its password, reports.
-        clusters: folder of cluster files that other programs may start runs of, by name.
-        secrets: folders that secret files may come from, besides that of the cluster file and `clusters`.
-        concurrency: nodes one worker process works on at a time.
-        lease: how long a node stays claimed by a worker that has gone silent.
-        max_active: runs that may be going on at a time; one more is refused.
-        stall_after: how long a run may show no progress before the reconciler pushes it on.
+        state: folder for what this machine keeps: embedded broker, its password, reports.
+        clusters: folder of the cluster files that other programs may start runs for, by name.
+        secrets: folders of secret files, besides that of the cluster file and `clusters`.
+        concurrency: nodes that one worker process works on in parallel.
+        lease: time after which a worker without renewals loses its node.
+        max_active: limit of active runs; one more is refused.
+        stall_after: time without progress after which the reconciler resumes a run.
     """
 
     model_config = SettingsConfigDict(env_prefix="ESYNC_", frozen=True, extra="ignore")
@@ -133,7 +133,11 @@ class Settings(BaseSettings):
     log_level: Annotated[str, AfterValidator(_level), Field(description=f"one of {', '.join(LEVELS)}")] = "INFO"
 
     def broker(self) -> Secret:
-        """Where messages go."""
+        """The URL of the broker.
+
+        Raises:
+            InputRefused: none is configured.
+        """
         if self.broker_url is None:
             raise InputRefused(
                 "no broker is configured", remedy="set ESYNC_BROKER_URL, or use `esync up` on one machine"
@@ -141,7 +145,11 @@ class Settings(BaseSettings):
         return self.broker_url
 
     def store(self) -> Secret:
-        """Where the run store lives."""
+        """The URL of the run store.
+
+        Raises:
+            InputRefused: none is configured.
+        """
         url = self.store_url or self.broker_url
         if url is None:
             raise InputRefused("no run store is configured", remedy="set ESYNC_BROKER_URL")
@@ -153,16 +161,16 @@ def load_settings() -> Settings:
     """The settings of this process.
 
     Raises:
-        InputRefused: a variable holds something that cannot be used; the variable is named, its value is not.
+        InputRefused: a variable has an invalid value; the message names the variable and not the value.
     """
     try:
         return Settings()
     except ValidationError as error:
         names = dict.fromkeys(str(problem["loc"][0]) for problem in error.errors())
-        wanted = {
-            f"ESYNC_{name.upper()}": Settings.model_fields[name].description or "something else" for name in names
+        allowed = {
+            f"ESYNC_{name.upper()}": Settings.model_fields[name].description or "another value" for name in names
         }
         raise InputRefused(
-            f"environment variable {', '.join(wanted)} cannot be used",
-            remedy="; ".join(f"{name} takes {what}" for name, what in wanted.items()) + "; or unset it",
+            f"environment variable {', '.join(allowed)} has an invalid value",
+            remedy="; ".join(f"{name} must be {what}" for name, what in allowed.items()) + "; or unset it",
         ) from None

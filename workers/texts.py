@@ -1,35 +1,34 @@
-"""Text that others wrote, made fit to be shown: one line, of visible characters, of bounded length."""
+"""Text from other programs, made safe to show: one line, visible characters only, of bounded length."""
 
 from collections.abc import Callable
 from typing import Any
 
 __all__ = ["LIMIT", "cleaned", "cleaned_all"]
 
-LIMIT = 2000  #: characters that are kept of one text
+LIMIT = 2000  #: characters at most
 _SEPARATORS = frozenset("\u2028\u2029")  #: they end a line
 _C1_END = 0xA0
-_UNSHOWN = "\ufffd"
-_CUT = "…"
+_REPLACEMENT = "\ufffd"
+_ELLIPSIS = "…"
 Cleaner = Callable[[str, str], str]  #: name, text -> the text as it may be shown
 
 
 def cleaned(text: str, limit: int = LIMIT) -> str:
-    """The text as one line that a terminal, a page and a log show as it is.
+    """The text as one line that a terminal, a page and a log can show unchanged.
 
-    Every character that moves the cursor, ends a line or is blank by itself becomes a blank: C0 and C1 controls
-    (escape, NUL, tab, line ends), line and paragraph separators, other spaces. Every other character that cannot be
-    seen becomes U+FFFD, so that two names which look alike do not become one: lone surrogates, bidirectional and
-    other format characters (zero-width ones too), private use, unassigned. Letters stay letters; nothing is removed
-    but what is beyond the limit. To clean what is clean changes nothing.
+    Control characters (C0 and C1: escape, NUL, tab, line ends), line and paragraph separators and other spaces become
+    a blank. Every other invisible character becomes U+FFFD, so that two names that look alike stay different: lone
+    surrogates, bidirectional and other format characters (zero-width too), private use, unassigned. Nothing else
+    changes, except that a text beyond the limit is cut. Cleaning a clean text changes nothing.
 
     Args:
-        text: anything, of any length.
-        limit: characters of the result at most; at least 1. What is cut off is replaced by an ellipsis.
+        text: any text, of any length.
+        limit: length of the result at most, at least 1. A text that is cut ends with an ellipsis.
     """
-    short = text if len(text) <= limit else text[: limit - 1] + _CUT
+    short = text if len(text) <= limit else text[: limit - 1] + _ELLIPSIS
     if short.isprintable():
         return short
-    return "".join(letter if letter.isprintable() else _shown(letter) for letter in short)
+    return "".join(character if character.isprintable() else _shown(character) for character in short)
 
 
 def _one_line(_name: str, text: str) -> str:
@@ -37,12 +36,12 @@ def _one_line(_name: str, text: str) -> str:
 
 
 def cleaned_all(value: Any, text: Cleaner = _one_line, name: str = "") -> Any:  # noqa: ANN401 - JSON
-    """A value of JSON with every text in it cleaned, names too.
+    """A JSON value with every text in it cleaned, names of fields too.
 
     Args:
-        value: what JSON can say.
-        text: cleans one text, by the name that it stands under; the empty one in a list, and for names themselves.
-        name: that the value stands under.
+        value: any JSON value.
+        text: cleans one text, given the name of its field; the name is empty in a list, and for a name itself.
+        name: of the field that has the value.
     """
     if isinstance(value, str):
         return text(name, value)
@@ -53,7 +52,7 @@ def cleaned_all(value: Any, text: Cleaner = _one_line, name: str = "") -> Any:  
     return value
 
 
-def _shown(letter: str) -> str:
-    """What stands for a character that cannot be printed."""
-    blank = ord(letter) < _C1_END or letter.isspace() or letter in _SEPARATORS
-    return " " if blank else _UNSHOWN
+def _shown(character: str) -> str:
+    """The replacement of a character that cannot be printed."""
+    blank = ord(character) < _C1_END or character.isspace() or character in _SEPARATORS
+    return " " if blank else _REPLACEMENT

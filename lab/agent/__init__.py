@@ -1,4 +1,4 @@
-"""The protocol of the agent on a simulated machine: the second implementation of docs/agent-protocol.md.
+"""The agent's protocol on a simulated machine: the second implementation of docs/agent-protocol.md.
 
-Shares no code with the first.
+Shares no code with the first one.
 """

@@ -1,4 +1,4 @@
-"""The agent's operations on files and folders. They answer at once."""
+"""The agent's operations on files and folders. They return without waiting."""
 
 import base64
 import json
@@ -6,16 +6,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lab.agent.guard import refuse_link
-from lab.agent.messages import Fields, as_time
+from lab.agent.messages import Fields, Result, as_time, link_refusal
 from lab.machine.disk import Disk, Entry, sha256
 from lab.machine.errors import Refusal, Slug
 from lab.machine.machine import Machine
 from lab.machine.paths import WindowsPath
 
-__all__ = ["FILE_OPERATIONS", "Result"]
-
-Result = dict[str, object]
+__all__ = ["FILE_OPERATIONS"]
 
 _LIST_LIMIT = 10_000
 _READ_LIMIT = 4_194_304
@@ -24,7 +21,7 @@ _FOLDER = "folder"
 
 
 class _Backup:
-    """The folder that old files go to before they change, with one line for each in its manifest."""
+    """The folder that keeps old files before a change, with one manifest line per change."""
 
     def __init__(self, machine: Machine, fields: Fields) -> None:
         self._machine = machine
@@ -33,7 +30,7 @@ class _Backup:
         self._made = False
 
     def record(self, path: WindowsPath, before: str | None, after: str | None) -> str | None:
-        """Keeps the old bytes, if there were any, writes the line, and gives the kept file's path."""
+        """Copies the old bytes if there are any, writes the line, and returns the path of the copy."""
         if self._folder is None:
             return None
         kept = self._keep(path, self._folder) if before not in {None, _FOLDER} else None
@@ -74,7 +71,7 @@ def _described(disk: Disk, path: WindowsPath, entry: Entry, *, hashed: bool) -> 
 
 
 def _listed(disk: Disk, path: WindowsPath, entry: Entry, *, hashed: bool) -> Result:
-    """As described; a file that cannot be read goes without its hash."""
+    """Like `_described`; a file that cannot be read has no hash."""
     try:
         return _described(disk, path, entry, hashed=hashed)
     except Refusal:
@@ -126,7 +123,7 @@ def _hash(machine: Machine, fields: Fields) -> Result:
 
 
 def _current(disk: Disk, path: WindowsPath) -> str | None:
-    """The hash of the file there, or None; refuses a folder, and a missing parent."""
+    """The hash of the file, or None if there is none; refuses a folder and a missing parent."""
     if disk.stat(path):
         return sha256(disk.read(path))
     disk.check_folder(path.parent)
@@ -134,7 +131,7 @@ def _current(disk: Disk, path: WindowsPath) -> str | None:
 
 
 def _sweep(machine: Machine, folder: WindowsPath) -> None:
-    """Removes temporary files of agents that are gone."""
+    """Deletes temporary files of agent processes that have ended."""
     for name in machine.disk.names(folder):
         found = _TEMPORARY.search(name)
         if found and int(found[1]) not in machine.processes:
@@ -151,7 +148,7 @@ def _write(machine: Machine, fields: Fields) -> Result:
         return {"changed": False, "before": before, "after": after, "backup": None}
     if expect != "any" and expect.lower() != (before or "absent"):
         found = f"its hash is {before}" if before else "there is no such file"
-        raise Refusal(Slug.CONFLICT, f"the file is not what was expected: {found}", path.text)
+        raise Refusal(Slug.CONFLICT, f"the file is not the expected one: {found}", path.text)
     machine.disk.check_put(path)
     _sweep(machine, path.parent)
     kept = backup.record(path, before, after)
@@ -170,10 +167,10 @@ def _spread(machine: Machine, fields: Fields) -> Result:
     folder, blobs, files = fields.path("folder"), fields.blobs("blobs"), fields.names("files")
     backup = _Backup(machine, fields)
     if unknown := sorted(set(files.values()) - set(blobs)):
-        raise Refusal(Slug.INVALID, f"spread: files name blobs that are not there: {', '.join(unknown)}")
+        raise Refusal(Slug.INVALID, f"spread: files refers to missing blobs: {', '.join(unknown)}")
     targets = [(folder.child(name), blobs[blob]) for name, blob in files.items()]
     machine.disk.check_folder(folder)
-    # Whatever can be refused is looked at before the first file changes.
+    # Every reason to refuse is checked before the first file changes.
     unequal = [one for path, data in targets if (one := _compare(machine.disk, path, data))]
     if unequal:
         _sweep(machine, folder)
@@ -185,7 +182,7 @@ def _spread(machine: Machine, fields: Fields) -> Result:
 
 def _compare(disk: Disk, path: WindowsPath, data: bytes) -> _Unequal | None:
     if (entry := disk.stat(path)) and entry.link:
-        raise refuse_link(path, folder=entry.folder)
+        raise link_refusal(path, folder=entry.folder)
     before = _current(disk, path)
     if before == sha256(data):
         return None
@@ -210,10 +207,10 @@ def _remove(machine: Machine, fields: Fields) -> Result:
     if entry is None:
         return {"changed": False}
     if not path.parts:
-        raise Refusal(Slug.INVALID, "a drive is not removed", path.text)
+        raise Refusal(Slug.INVALID, "a drive cannot be removed", path.text)
     before = _FOLDER if entry.folder else sha256(machine.disk.read(path))
     if expect not in {"any", before}:
-        raise Refusal(Slug.CONFLICT, "what is there is not what was expected", path.text)
+        raise Refusal(Slug.CONFLICT, "the current content is not the expected content", path.text)
     machine.disk.check_remove(path)
     backup.record(path, before, None)
     machine.disk.remove(path)

@@ -1,4 +1,4 @@
-"""What a request holds its changes to: the folders they may go to, and a fence that a newer writer moves on."""
+"""The guard of a request: the folders that it may change, and the fence that rejects outdated writers."""
 
 import asyncio
 import re
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Self
 
-from lab.agent.messages import Fields
+from lab.agent.messages import Fields, link_refusal
 from lab.machine.disk import Disk
 from lab.machine.errors import Refusal, Slug
 from lab.machine.machine import Machine
 from lab.machine.paths import WindowsPath
 
-__all__ = ["Fence", "Guard", "refuse_link"]
+__all__ = ["Fence", "Guard"]
 
 _CHANGING = {"write": "path", "spread": "folder", "mkdir": "path", "remove": "path", "touch": "path"}
 _LENGTH = 97
@@ -26,10 +26,10 @@ _PAUSE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Who changes a machine: the number of a run there, and a claim of that run.
+    """The writer of a change: the number of a run on the machine, and a claim of that run.
 
     Attributes:
-        run: empty for one that says no more than its number.
+        run: empty for a writer without a run.
     """
 
     number: int
@@ -37,12 +37,12 @@ class Writer:
     run: str = ""
 
     def yields_to(self, seen: "Writer") -> bool:
-        """Whether the one whom the machine has seen is newer, or another one of the same number."""
+        """Whether the writer that the machine has seen is newer, or is another run with the same number."""
         same = self.number == seen.number
         return seen.number > self.number or (same and (seen.run != self.run or seen.claim > self.claim))
 
     def line(self) -> bytes:
-        """What the fence file holds of it."""
+        """Its line in the fence file."""
         more = f" {self.claim:010d} {self.run}" if self.run else ""
         return f"{self.number:020d}{more}".ljust(_LENGTH - 1).encode() + b"\n"
 
@@ -52,10 +52,10 @@ class Writer:
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """A writer, and the file that keeps the newest one that the machine has seen.
+    """A writer, and the file that names the newest writer that the machine has seen.
 
     Attributes:
-        wait: seconds to wait for another process that holds the file.
+        wait: seconds to wait for another process that has the file open.
     """
 
     file: WindowsPath
@@ -64,7 +64,7 @@ class Fence:
 
     @classmethod
     def of(cls, fields: Fields) -> Self:
-        """Reads it; refuses `invalid`."""
+        """Reads the fence of a guard; refuses `invalid`."""
         run, claim = fields.text("run", ""), fields.whole("claim", 0)
         if not _RUN.fullmatch(run) or claim > _LARGEST_CLAIM:
             raise Refusal(Slug.INVALID, "guard.fence: run has up to 64 plain characters, claim 10 digits at most")
@@ -72,16 +72,16 @@ class Fence:
         return cls(fields.path("file"), writer, fields.seconds("wait", 30))
 
     async def enter(self, disk: Disk) -> None:
-        """Makes this writer the one, unless a newer one is.
+        """Records this writer as the newest one.
 
         Raises:
-            Refusal: `conflict` when it came too late, `busy` while another process holds the file, `failed` when the
-                file holds something else than a writer, or as a disk refuses.
+            Refusal: `conflict` if a newer writer is recorded, `busy` while another process has the file open, `failed`
+                if the file does not contain a writer; also the refusals of the disk.
         """
         await self._wait(disk)
         seen = self._seen(disk)
         if self.writer.yields_to(seen):
-            why = f"a newer writer ({seen}) has taken this node: this request ({self.writer}) came too late"
+            why = f"a newer writer ({seen}) has changed this node; this request ({self.writer}) is outdated"
             raise Refusal(Slug.CONFLICT, why, self.file.text)
         if seen != self.writer:
             disk.put(self.file, self.writer.line())
@@ -103,24 +103,24 @@ class Fence:
                 return
 
     def _seen(self, disk: Disk) -> Writer:
-        """The writer in the file; older than any other where there is none yet."""
+        """The writer in the file; older than any other writer if there is none yet."""
         data = disk.read(self.file) if disk.stat(self.file) else b""
         text = data.strip(b"\0\r\n ")
         if not text and len(data) <= _LENGTH:
             return Writer(-1)
         match = _LINE.fullmatch(text)
         if len(data) > _LENGTH or match is None or int(match[1]) > _LARGEST:
-            why = "the fence file holds something else than a number; see what wrote it"
+            why = "the fence file does not contain a fence number; find out what wrote it"
             raise Refusal(Slug.FAILED, why, self.file.text)
         return Writer(int(match[1]), int(match[2] or b"0"), (match[3] or b"").decode())
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """The guard of a request; without one, changes still go through no junction.
+    """The guard of a request. Even without one, changes do not pass through a junction.
 
     Attributes:
-        folders: where changes may go; None is anywhere.
+        folders: the folders that may be changed; None is any folder.
     """
 
     fence: Fence | None = None
@@ -141,53 +141,48 @@ class Guard:
         return cls(Fence.of(fence) if fence else None, folders)
 
     async def admit(self, machine: Machine, fields: Fields) -> WindowsPath | None:
-        """Lets an operation pass; gives the fence file when it is to be held while the operation runs.
+        """Checks an operation; returns the fence file if it must be held while the operation runs.
 
         Raises:
-            Refusal: `invalid` for a place where it may not change anything, or as `Fence.enter` refuses.
+            Refusal: `invalid` for a path that it may not change; also the refusals of `Fence.enter`.
         """
         if fields.op in _CHANGING:
-            self._check_places(machine.disk, fields)
-        elif fields.op != "service" or not fields.asks_for("action", "stop", "start"):
+            self._check_paths(machine.disk, fields)
+        elif fields.op != "service" or not fields.is_one_of("action", "stop", "start"):
             return None
         if self.fence is None:
             return None
-        _check_way(machine.disk, self.fence.file, self._depth(self.fence.file))
+        _check_no_link(machine.disk, self.fence.file, self._depth(self.fence.file))
         await self.fence.enter(machine.disk)
         return self.fence.file if fields.op in _CHANGING else None
 
-    def _check_places(self, disk: Disk, fields: Fields) -> None:
+    def _check_paths(self, disk: Disk, fields: Fields) -> None:
         path = fields.path(_CHANGING[fields.op])
-        self._check_place(disk, path)
+        self._check_path(disk, path)
         if backup := fields.folder_or_none("backup"):
-            self._check_place(disk, backup)
+            self._check_path(disk, backup)
             for name in ("files", "manifest.jsonl"):
-                _check_way(disk, backup.child(name), len(backup.key))
+                _check_no_link(disk, backup.child(name), len(backup.key))
         if self.fence and path == self.fence.file:
-            raise Refusal(Slug.INVALID, "the fence file is not changed behind its own fence", path.text)
+            raise Refusal(Slug.INVALID, "a guarded operation must not change its own fence file", path.text)
 
-    def _check_place(self, disk: Disk, path: WindowsPath) -> None:
+    def _check_path(self, disk: Disk, path: WindowsPath) -> None:
         depth = self._depth(path)
         if self.folders is not None and depth < 0:
-            raise Refusal(Slug.INVALID, "the path lies in none of the folders of the guard", path.text)
-        _check_way(disk, path, depth)
+            raise Refusal(Slug.INVALID, "the path is outside the folders of the guard", path.text)
+        _check_no_link(disk, path, depth)
 
     def _depth(self, path: WindowsPath) -> int:
-        """How many names deep the lowest of the folders is that the path lies in; -1 when it lies in none."""
+        """The number of names in the deepest guard folder that contains the path; -1 if none does."""
         around = (len(one.key) for one in self.folders or () if path == one or path.is_below(one))
         return max(around, default=-1)
 
 
-def _check_way(disk: Disk, path: WindowsPath, depth: int) -> None:
-    """Refuses a link on the way down from the folder so many names deep."""
+def _check_no_link(disk: Disk, path: WindowsPath, depth: int) -> None:
+    """Refuses a link in the path below its first `depth` names."""
     for place in path.way(max(depth, 0)):
         entry = disk.stat(place)
         if entry is None:
             return
         if entry.link:
-            raise refuse_link(place, folder=entry.folder)
-
-
-def refuse_link(path: WindowsPath, *, folder: bool) -> Refusal:
-    """What is said about a change that would go through a link."""
-    return Refusal(Slug.INVALID, f"the path leaves its folder through a {'junction' if folder else 'link'}", path.text)
+            raise link_refusal(place, folder=entry.folder)

@@ -1,4 +1,4 @@
-"""Requests of the agent's protocol as the lab reads them, and replies as it writes them."""
+"""Reads requests of the agent's protocol and writes replies."""
 
 import base64
 import gzip
@@ -11,16 +11,18 @@ from functools import lru_cache
 from lab.machine.errors import Refusal, Slug
 from lab.machine.paths import WindowsPath
 
-__all__ = ["Fields", "Request", "Unreadable", "as_time", "encode_reply", "failure"]
+__all__ = ["Fields", "Request", "Result", "Unreadable", "as_time", "encode_reply", "failure", "link_refusal"]
+
+Result = dict[str, object]
 
 _VERSION = 1
-_PACKED_FROM = 8000
+_COMPRESSED_FROM = 8000
 _LARGEST = 2**63 - 1
 _MISSING = object()
 
 
 class Unreadable(Exception):
-    """A line that is no request. `id` is the request's, where it could be seen."""
+    """A line that is not a request. `id` is the request's id if it could be read."""
 
     def __init__(self, request_id: object, message: str) -> None:
         super().__init__(message)
@@ -29,14 +31,14 @@ class Unreadable(Exception):
 
 
 class Fields:
-    """The fields of one operation, each read with the type it must have."""
+    """The fields of one operation, with type checks."""
 
     def __init__(self, values: Mapping[str, object]) -> None:
         self._values = values
 
     @property
     def op(self) -> str:
-        """Which operation it is."""
+        """The name of the operation."""
         return str(self._values["op"])
 
     def replaced(self, **values: object) -> "Fields":
@@ -44,11 +46,11 @@ class Fields:
         return Fields({**self._values, **values})
 
     def place(self) -> str | None:
-        """The file or folder it is about, as written, or None."""
+        """The file or folder of the operation, as written, or None."""
         return next((v for n in ("path", "folder", "program") if isinstance(v := self._values.get(n), str)), None)
 
-    def about(self) -> str:
-        """What it is about, as written: a place, a service, a registry key, a host; else empty."""
+    def target(self) -> str:
+        """The target of the operation, as written: a path, service, registry key or host; else empty."""
         names = ("key", "name", "host", "url")
         return self.place() or next((v for n in names if isinstance(v := self._values.get(n), str)), "")
 
@@ -77,10 +79,10 @@ class Fields:
         return None if self._get(name, None) is None else self.path(name)
 
     def has(self, name: str) -> bool:
-        """Whether the field is there and not null."""
+        """Whether the field is present and not null."""
         return self._values.get(name) is not None
 
-    def asks_for(self, name: str, *texts: str) -> bool:
+    def is_one_of(self, name: str, *texts: str) -> bool:
         """Whether the field is one of these texts."""
         return self._values.get(name) in texts
 
@@ -145,24 +147,24 @@ class Fields:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One line that could be read. `fields` are its own, for what else it holds."""
+    """A valid request. `fields` are all its fields."""
 
     id: object
     ops: tuple[Fields, ...]
     fields: Fields
     keep_going: bool = False
     stop: bool = False
-    packs: bool = False  #: whether a large reply may come packed
+    gzip: bool = False  #: whether a large reply may be compressed
 
     @classmethod
     def of(cls, line: str) -> "Request":
         """Reads a line.
 
         Raises:
-            Unreadable: it is no request of this version.
+            Unreadable: the line is not a request of this version.
         """
         try:
-            value = json.loads(line, parse_constant=_no_number)
+            value = json.loads(line, parse_constant=_reject_constant)
         except ValueError:
             raise Unreadable(None, "the line is not JSON") from None
         if not isinstance(value, dict):
@@ -171,17 +173,17 @@ class Request:
         if not isinstance(request_id, str):
             raise Unreadable(None, "the request has no id")
         if type(value.get("v")) is not int or value["v"] != _VERSION:
-            raise Unreadable(request_id, "the request is of another version than 1")
+            raise Unreadable(request_id, "the request has a version other than 1")
         fields = Fields({**value, "op": "request"})
         if value.get("stop") is True:
             return cls(request_id, (), fields, stop=True)
         operations = _operations(request_id, value.get("ops"))
-        going, packs = value.get("keep_going") is True, value.get("gzip") is True
-        return cls(request_id, operations, fields, keep_going=going, packs=packs)
+        keep_going, gzip_allowed = value.get("keep_going") is True, value.get("gzip") is True
+        return cls(request_id, operations, fields, keep_going=keep_going, gzip=gzip_allowed)
 
 
-def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no JSON")
+def _reject_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
 
 
 def _operations(request_id: object, ops: object) -> tuple[Fields, ...]:
@@ -193,25 +195,30 @@ def _operations(request_id: object, ops: object) -> tuple[Fields, ...]:
     return tuple(Fields(op) for op in ops)
 
 
-def failure(refusal: Refusal, place: str | None = None) -> dict[str, object]:
-    """The result of an operation that was refused; `place` stands in where the refusal names no path."""
-    result: dict[str, object] = {"ok": False, "error": refusal.slug.value, "message": " ".join(refusal.message.split())}
+def failure(refusal: Refusal, place: str | None = None) -> Result:
+    """The result of a refused operation; `place` is used if the refusal names no path."""
+    result: Result = {"ok": False, "error": refusal.slug.value, "message": " ".join(refusal.message.split())}
     if path := refusal.path or place:
         result["path"] = path
     return result
 
 
-def encode_reply(request_id: object, results: list[dict[str, object]], *, packs: bool = False) -> str:
-    """One line of ASCII, without its end; a large one packed where that is allowed."""
+def link_refusal(path: WindowsPath, *, folder: bool) -> Refusal:
+    """The refusal of a change that would pass through a link."""
+    return Refusal(Slug.INVALID, f"the path leaves its folder through a {'junction' if folder else 'link'}", path.text)
+
+
+def encode_reply(request_id: object, results: list[Result], *, compress: bool = False) -> str:
+    """One line of ASCII without a line end; a large one is compressed if `compress` allows it."""
     text, name = json.dumps(results, separators=(",", ":")), "results"
-    if packs and len(text) >= _PACKED_FROM:
-        packed = base64.b64encode(gzip.compress(text.encode("ascii"), compresslevel=1)).decode("ascii")
-        text, name = f'"{packed}"', "gzip"
+    if compress and len(text) >= _COMPRESSED_FROM:
+        compressed = base64.b64encode(gzip.compress(text.encode("ascii"), compresslevel=1)).decode("ascii")
+        text, name = f'"{compressed}"', "gzip"
     return f'{{"v":{_VERSION},"id":{json.dumps(request_id)},"{name}":{text}}}'
 
 
 def as_time(nanoseconds: int) -> str:
-    """UTC text with seven fraction digits, the grain of Windows."""
+    """UTC text with seven fraction digits, the resolution of Windows."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     return f"{_second(seconds)}.{rest // 100:07d}Z"
 

@@ -1,12 +1,12 @@
-"""The agent's protocol (docs/agent-protocol.md) implemented on a simulated machine, by itself."""
+"""The agent process on a simulated machine: requests in, replies out (docs/agent-protocol.md)."""
 
 import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
-from lab.agent.files import FILE_OPERATIONS, Result
+from lab.agent.files import FILE_OPERATIONS
 from lab.agent.guard import Guard
-from lab.agent.messages import Fields, Request, Unreadable, encode_reply, failure
+from lab.agent.messages import Fields, Request, Result, Unreadable, encode_reply, failure
 from lab.agent.system import SYSTEM_OPERATIONS, WAITING_OPERATIONS
 from lab.machine.errors import Refusal, Slug
 from lab.machine.machine import Machine
@@ -16,28 +16,28 @@ __all__ = ["Agent", "Reply", "Watch"]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the agent says to one line. `last` says that it then ends."""
+    """The reply to one line. After the `last` one the agent ends."""
 
     text: str
     last: bool = False
 
 
 class Watch(Protocol):
-    """Is told of each operation before and after it is done; may raise to end the agent there."""
+    """Is called before and after each operation; may raise to end the agent there."""
 
     async def before(self, agent: "Agent", fields: Fields) -> None:
-        """An operation is about to be done."""
+        """Called before an operation."""
 
     async def after(self, agent: "Agent", fields: Fields) -> None:
-        """An operation has been done, and nobody knows of it yet."""
+        """Called after an operation and before its reply."""
 
 
 class Agent:
     """One PowerShell process that runs the agent.
 
     Args:
-        machine: what it works on.
-        watch: is told of each operation; may raise to end the process between two operations.
+        machine: the machine that it runs on.
+        watch: is called for each operation; may raise to end the process between two operations.
     """
 
     def __init__(self, machine: Machine, watch: Watch | None = None) -> None:
@@ -47,11 +47,11 @@ class Agent:
         machine.processes.add(self.pid)
 
     def close(self) -> None:
-        """The process is gone."""
+        """Ends the process."""
         self.machine.processes.discard(self.pid)
 
     def answer(self, line: str) -> str:
-        """The reply to one request line, without line ends. For callers without an event loop."""
+        """The reply to one request line, without a line end. For callers without an event loop."""
         return asyncio.run(self.reply(line)).text
 
     async def reply(self, line: str) -> Reply:
@@ -61,7 +61,7 @@ class Agent:
         except Unreadable as error:
             return Reply(encode_reply(error.id, [failure(Refusal(Slug.INVALID, error.message))]))
         results = [] if request.stop else await self._results(request)
-        return Reply(encode_reply(request.id, results, packs=request.packs), last=request.stop)
+        return Reply(encode_reply(request.id, results, compress=request.gzip), last=request.stop)
 
     async def _results(self, request: Request) -> list[Result]:
         try:
@@ -96,8 +96,8 @@ class Agent:
             self.machine.disk.unlock(fence)
 
     async def _do(self, fields: Fields) -> Result:
-        if at_once := FILE_OPERATIONS.get(fields.op) or SYSTEM_OPERATIONS.get(fields.op):
-            return at_once(self.machine, fields)
-        if waiting := WAITING_OPERATIONS.get(fields.op):
-            return await waiting(self.machine, fields)
+        if operation := FILE_OPERATIONS.get(fields.op) or SYSTEM_OPERATIONS.get(fields.op):
+            return operation(self.machine, fields)
+        if waiting_operation := WAITING_OPERATIONS.get(fields.op):
+            return await waiting_operation(self.machine, fields)
         raise Refusal(Slug.INVALID, f"there is no operation {fields.op}")

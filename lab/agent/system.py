@@ -3,8 +3,7 @@
 import base64
 from collections.abc import Awaitable, Callable
 
-from lab.agent.files import Result
-from lab.agent.messages import Fields, as_time
+from lab.agent.messages import Fields, Result, as_time
 from lab.agent.winrm_tool import asks_for_config, config_text, quotas_by_name
 from lab.machine.binaries import file_version
 from lab.machine.disk import sha256
@@ -63,10 +62,10 @@ async def _service(machine: Machine, fields: Fields) -> Result:
         changed = await machine.services.stop(service, deadline)
     elif action == "start":
         changed = await machine.services.start(service, deadline)
-    return {**_seen(machine, service), "changed": changed}
+    return {**_described(machine, service), "changed": changed}
 
 
-def _seen(machine: Machine, service: Service) -> Result:
+def _described(machine: Machine, service: Service) -> Result:
     state = service.state()
     return {
         "name": service.name,
@@ -102,7 +101,7 @@ async def _run(machine: Machine, fields: Fields) -> Result:
 
 
 def _simulated(machine: Machine, program: WindowsPath, args: list[str]) -> str:
-    """What the few programs print that a simulated machine has."""
+    """The output of the few programs that a simulated machine has."""
     name = program.name.lower()
     if name == "hostname.exe" and not args:
         return f"{machine.name}\r\n"
@@ -112,7 +111,7 @@ def _simulated(machine: Machine, program: WindowsPath, args: list[str]) -> str:
     if entry is None:
         raise Refusal(Slug.NOT_FOUND, "there is no such program", program.text)
     if entry.folder:
-        raise Refusal(Slug.INVALID, "a program is wanted and this is a folder", program.text)
+        raise Refusal(Slug.INVALID, "expected a program, found a folder", program.text)
     raise Refusal(Slug.FAILED, f"{program.name} cannot run on a simulated machine", program.text)
 
 

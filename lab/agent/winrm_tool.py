@@ -6,7 +6,7 @@ __all__ = ["asks_for_config", "config_text", "quotas_by_name"]
 
 
 def asks_for_config(program: str, args: list[str]) -> bool:
-    """Whether that is the call: the script host, the tool's script, and what is wanted of it."""
+    """Whether the command line is `cscript ... get winrm/config`."""
     return program.lower() == "cscript.exe" and [arg.lower() for arg in args[-2:]] == ["get", "winrm/config"]
 
 
@@ -30,12 +30,12 @@ def _shells(machine: Machine) -> dict[str, str]:
 
 
 def quotas_by_name(machine: Machine) -> dict[str, str]:
-    """All that is known of them."""
+    """All simulated quotas by name."""
     return {**_envelope(machine), **_service(machine), **_shells(machine)}
 
 
 def config_text(machine: Machine) -> str:
-    """The settings, in sections by indentation."""
+    """The settings in indented sections."""
     lines = [
         "Config",
         *_listed(_envelope(machine), 4),

@@ -1,4 +1,4 @@
-"""A running lab: all its nodes, its certificates, and the HTTP interface that breaks and heals them.
+"""A running lab: all nodes, their certificates, and the HTTP interface that sets and clears faults.
 
-Tests and the demo start and steer a lab from here.
+Tests and the demo start and control a lab with this package.
 """

@@ -1,16 +1,16 @@
-"""The lab's control: a small HTTP interface on loopback to look at nodes, break them and heal them while it runs.
+"""The lab's control: a small HTTP interface on loopback that shows nodes and sets or clears their faults.
 
 Every request carries `Authorization: Bearer <token>` (from `lab.json`).
 
 | request | does |
 |---|---|
 | `GET /lab` | CPU seconds and memory of the lab's process, totals |
-| `GET /nodes`, `GET /nodes/S1` | counters, service history, present faults |
-| `PUT /nodes/S1/faults` | makes exactly these faults hold (`lab.machine.faults.Faults`, JSON); `{}` heals |
-| `PATCH /nodes/S1/faults` | changes only the faults named |
+| `GET /nodes`, `GET /nodes/S1` | counters, service history, current faults |
+| `PUT /nodes/S1/faults` | sets exactly these faults (`lab.machine.faults.Faults`, JSON); `{}` clears all |
+| `PATCH /nodes/S1/faults` | changes only the named faults |
 | `GET /nodes/S1/operations` | the latest operations of the agent and messages of WinRM, in order |
-| `POST /nodes/S1/agent` | does a request of the agent's protocol on a simulated machine, without WinRM |
-| `POST /nodes/S1/configurator` | runs the Security Configurator there |
+| `POST /nodes/S1/agent` | runs a request of the agent's protocol on a simulated machine, without WinRM |
+| `POST /nodes/S1/configurator` | runs the Security Configurator on the node |
 """
 
 import hmac
@@ -38,13 +38,13 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def control_app(lab: Lab, token: str) -> web.Application:
-    """The application; whoever lacks the token gets 401."""
+    """The application; a request without the token gets 401."""
 
     @web.middleware
     async def authorized(request: web.Request, handler: Handler) -> web.StreamResponse:
         given = request.headers.get("Authorization", "")
         if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-            return web.json_response({"error": "the token of lab.json is wanted"}, status=401)
+            return web.json_response({"error": "the token of lab.json is required"}, status=401)
         try:
             return await handler(request)
         except (Refusal, ValidationError, ValueError) as error:
@@ -114,7 +114,7 @@ async def _patch_faults(request: web.Request) -> web.Response:
 async def _agent(request: web.Request) -> web.Response:
     node = _named(request)
     if node.service is None:
-        raise Refusal(Slug.INVALID, f"{node.machine.name} is a real machine: its agent answers over WinRM")
+        raise Refusal(Slug.INVALID, f"{node.machine.name} has real processes: its agent answers only over WinRM")
     agent = Agent(node.machine)
     try:
         reply = await agent.reply(await request.text())

@@ -1,4 +1,4 @@
-"""The lab's certification authority, and a TLS context for each address. Kept in the lab's folder between starts."""
+"""The lab's certificate authority, and a TLS context for each address. Kept in the lab's folder between starts."""
 
 import os
 import ssl
@@ -13,7 +13,7 @@ class Authority:
     """Signs the nodes' https certificates.
 
     Args:
-        folder: where `ca.pem` (for clients) and `ca.key` (0600) are kept; made when missing.
+        folder: where `ca.pem` (for clients) and `ca.key` (0600) are kept; created if missing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -28,7 +28,7 @@ class Authority:
         self.certificate.write_bytes(self._ca.cert_pem.bytes())
 
     def context(self, address: str, name: str) -> ssl.SSLContext:
-        """A server's context with a certificate for that address and that name."""
+        """A server context with a certificate for the address and the name."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._ca.issue_cert(address, name).configure_cert(context)
         return context

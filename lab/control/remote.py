@@ -1,4 +1,4 @@
-"""A lab in a process of its own, started, steered and ended from here: for tests, benches and the demo."""
+"""Starts, controls and ends a lab in another process: for tests, benchmarks and the demo."""
 
 import contextlib
 import json
@@ -24,18 +24,18 @@ _WINRM_PORT = 5986
 
 
 def spare_addresses() -> str:
-    """A range of loopback addresses for `--address` that no lab uses at present; another process gets another."""
+    """A range of loopback addresses for `--address` that no lab uses; each process starts with another range."""
     start = os.getpid() * 7919
     for number in range(start, start + 1000):
         base = f"127.{100 + number % 100}.{number // 100 % 250}"
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((f"{base}.{FIRST_ADDRESS}", _WINRM_PORT))
             return f"{base}.0/24"
-    raise LabError("no range of loopback addresses is free")
+    raise LabError("there is no free range of loopback addresses")
 
 
 class LabProcess:
-    """Talks to the control of a running lab.
+    """A client of the control interface of a running lab.
 
     Args:
         folder: the lab's folder, with `lab.json`.
@@ -43,12 +43,12 @@ class LabProcess:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        known = json.loads((folder / "lab.json").read_text("utf-8"))
-        self.control: str = known["control"]
-        self.pid: int = known["pid"]
-        self.nodes: Mapping[str, Mapping[str, Any]] = known["nodes"]
-        self.cluster = Path(known["cluster"])
-        self._token: str = known["token"]
+        described = json.loads((folder / "lab.json").read_text("utf-8"))
+        self.control: str = described["control"]
+        self.pid: int = described["pid"]
+        self.nodes: Mapping[str, Mapping[str, Any]] = described["nodes"]
+        self.cluster = Path(described["cluster"])
+        self._token: str = described["token"]
         self._process: subprocess.Popen[str] | None = None
 
     @classmethod
@@ -56,23 +56,23 @@ class LabProcess:
         """Starts `python -m lab --dir FOLDER ...` and waits until every node listens.
 
         Raises:
-            LabError: it ended, or said nothing in time.
+            LabError: the process ended, or was not ready in time.
         """
         command = [sys.executable, "-m", "lab", "--dir", str(folder), *arguments]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603 - our own
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603 - our own program
         watchdog = threading.Timer(seconds, process.kill)
         watchdog.start()
         line = process.stdout.readline() if process.stdout else ""
         watchdog.cancel()
         if not line:
-            _, said = process.communicate()
-            raise LabError(f"the lab did not start: {said.strip() or 'it said nothing in time'}")
+            _, stderr = process.communicate()
+            raise LabError(f"the lab did not start: {stderr.strip() or f'not ready within {seconds:g} s'}")
         running = cls(folder)
         running._process = process
         return running
 
     def stop(self) -> None:
-        """Ends the process that `start` started, and waits for it."""
+        """Ends the process that `start` created, and waits for it."""
         if process := self._process:
             process.send_signal(signal.SIGTERM)
             try:
@@ -83,23 +83,23 @@ class LabProcess:
 
     @property
     def password(self) -> str:
-        """The common password. Show it to nobody."""
+        """The common password: a secret."""
         return (self.folder / "password").read_text("utf-8").strip()
 
     @property
     def ca_file(self) -> Path:
-        """What the nodes' https certificates are verified against."""
+        """The CA file for the nodes' https certificates."""
         return self.folder / "ca.pem"
 
     def disk(self, node: str) -> Path:
         """The folder that is a node's drive C:.
 
         Raises:
-            LabError: its disk is in memory.
+            LabError: the disk is in memory.
         """
         folder = self.nodes[node]["disk"]
         if not folder:
-            raise LabError(f"the disk of {node} is in memory; ask its agent")
+            raise LabError(f"the disk of {node} is in memory; use its agent")
         return Path(folder)
 
     def totals(self) -> dict[str, Any]:
@@ -107,32 +107,32 @@ class LabProcess:
         return dict(self._ask("GET", "/lab"))
 
     def report(self, node: str) -> dict[str, Any]:
-        """Counters, service history and present faults of a node."""
+        """Counters, service history and current faults of a node."""
         return dict(self._ask("GET", f"/nodes/{node}"))
 
     def operations(self, node: str) -> list[dict[str, Any]]:
-        """The latest operations of the agent and messages of WinRM there, in order (`lab.machine.condition.Seen`)."""
+        """The latest agent operations and WinRM messages on a node, in order (`lab.machine.condition.Seen`)."""
         return list(self._ask("GET", f"/nodes/{node}/operations"))
 
     def break_node(self, node: str, **faults: object) -> dict[str, Any]:
-        """Makes exactly these faults hold (`lab.machine.faults.Faults`)."""
+        """Sets exactly these faults (`lab.machine.faults.Faults`)."""
         return dict(self._ask("PUT", f"/nodes/{node}/faults", faults))
 
     def heal(self, node: str) -> dict[str, Any]:
-        """Makes a node well."""
+        """Clears all faults of a node."""
         return self.break_node(node)
 
     def agent(self, node: str, *operations: Mapping[str, object]) -> list[dict[str, Any]]:
-        """Does operations of the agent's protocol on a machine, past WinRM; gives their results."""
+        """Runs operations of the agent's protocol on a machine, without WinRM; returns their results."""
         request = {"v": 1, "id": "lab", "keep_going": True, "ops": list(operations)}
         return list(self._ask("POST", f"/nodes/{node}/agent", request)["results"])
 
     def run_configurator(self, node: str) -> None:
-        """Does what a person does who clicks "Generate Certificates" there."""
+        """Does the same as a click on "Generate Certificates" in the Security Configurator of the node."""
         self._ask("POST", f"/nodes/{node}/configurator")
 
     def sync_port(self, node: str) -> dict[str, Any] | None:
-        """What the product's service of a node answers on 8732; None when nobody listens."""
+        """The answer of the product's service of a node on port 8732; None if the port is closed."""
         url = f"http://{self.nodes[node]['address']}:8732/"
         try:
             with urllib.request.urlopen(url, timeout=10) as reply:
@@ -143,9 +143,9 @@ class LabProcess:
     def _ask(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
         headers = {"Authorization": f"Bearer {self._token}"}
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.control + path, data=data, headers=headers, method=method)  # noqa: S310 - ours
+        request = urllib.request.Request(self.control + path, data=data, headers=headers, method=method)  # noqa: S310 - the lab's own URL
         try:
-            with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310 - ours
+            with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310 - the same
                 return json.load(reply)
         except urllib.error.HTTPError as error:
             with error:
@@ -154,7 +154,7 @@ class LabProcess:
 
 @contextlib.contextmanager
 def running_lab(folder: Path, *arguments: str) -> Iterator[LabProcess]:
-    """A lab for the length of a `with` block."""
+    """Runs a lab during a `with` block."""
     lab = LabProcess.start(folder, *arguments)
     try:
         yield lab

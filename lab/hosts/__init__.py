@@ -1,4 +1,4 @@
-"""What runs a command line: the simulated machine, or a real process.
+"""Runs a command line: on the simulated machine, or as a real process.
 
-Nothing here speaks WinRM.
+Does not know WinRM.
 """

@@ -1,7 +1,7 @@
-"""The other kind of host: each command is a real process, started through a command runner that the lab is given.
+"""The host with real processes: each command is started by a configured runner program.
 
-The runner is the beginning of an argument list; the command line of the remote shell becomes its last argument. What
-the runner makes of it, on which machine, is its own business.
+The runner is the beginning of an argument list; the command line of the remote shell is the last argument. The runner
+decides how and on which machine the command runs.
 """
 
 import asyncio
@@ -22,20 +22,19 @@ _MARK = "LAB_COMMAND"
 _TERM_SECONDS = 0.5
 _LAST_WORDS_SECONDS = 2.0
 _NOT_STARTED = 1
-_SWEEPS = 5  #: a process may start another while we look
+_SWEEPS = 5  #: passes over the process list: a process may start another one during a pass
 
 
 class ProcessHost:
-    """Runs command lines as processes, each tree in a session of its own.
+    """Runs command lines as processes, each process tree in its own session.
 
-    Standard streams are pipes: input arrives in order, its end closes the pipe, and output is passed on as it comes.
-    The exit status is the runner's. However a command ends, by itself or because nobody wants it any more, what it
-    started ends with it, as the job object of a Windows shell sees to it: first its input is closed, then the group is
-    asked (SIGTERM), half a second later nothing is asked any more (SIGKILL).
+    Standard streams are pipes: input arrives in order, the end of input closes the pipe, output is passed on at once.
+    The exit status is the runner's. When a command ends or is cancelled, all processes that it started end with it,
+    like the job object of a Windows shell: its input is closed, the group gets SIGTERM, half a second later SIGKILL.
 
     Args:
         runner: program and first arguments.
-        condition: faults that concern the start of a command, and the counters.
+        condition: the faults for starting a command, and the counters.
     """
 
     def __init__(self, runner: tuple[str, ...], condition: Condition) -> None:
@@ -43,7 +42,7 @@ class ProcessHost:
         self._condition = condition
 
     async def run(self, line: CommandLine, streams: Streams) -> int:
-        """Runs a command line to its end and gives its exit status; when cancelled, ends what it started."""
+        """Runs a command line and returns its exit status; ends all its processes if cancelled."""
         if line.program == "powershell":
             self._condition.counters.powershell_starts += 1
             await asyncio.sleep(self._condition.faults.powershell_start_ms / 1000)
@@ -58,6 +57,7 @@ class ProcessHost:
 
     async def _run(self, line: CommandLine, streams: Streams, mark: str) -> int:
         transport, child = await self._started(line, streams, mark)
+        # The first pipe of a subprocess is for writing; typeshed knows only the base class.
         stdin = cast("asyncio.WriteTransport", transport.get_pipe_transport(0))
         feeding = asyncio.create_task(_feed(stdin, streams))
         try:
@@ -75,7 +75,7 @@ class ProcessHost:
     async def _started(
         self, line: CommandLine, streams: Streams, mark: str
     ) -> tuple[asyncio.SubprocessTransport, "_Child"]:
-        """Starts the process, in one go: cancelled half-way, asyncio would leave pipes open that nobody knows."""
+        """Starts the process without interruption: a cancelled start in asyncio would leave pipes open."""
         starting = asyncio.ensure_future(
             asyncio.get_running_loop().subprocess_exec(
                 lambda: _Child(streams),
@@ -96,7 +96,7 @@ class ProcessHost:
 
 
 class _Child(asyncio.SubprocessProtocol):
-    """What one process says, passed on; when it ended, and when both its streams did."""
+    """Passes on the output of a process; has events for its end and for the end of both streams."""
 
     def __init__(self, streams: Streams) -> None:
         self._streams = streams
@@ -127,7 +127,7 @@ async def _feed(stdin: asyncio.WriteTransport, streams: Streams) -> None:
 
 
 async def _within(seconds: float, event: asyncio.Event) -> None:
-    """Waits for an event, and not for ever: a process that was left behind may hold a stream open."""
+    """Waits for an event with a time limit: a leftover process may keep a stream open."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()
@@ -136,14 +136,14 @@ async def _within(seconds: float, event: asyncio.Event) -> None:
 
 
 async def _end_group(pid: int, child: _Child) -> None:
-    """Ends the process group, unless its leader ended by itself: what is left then is found by its mark."""
+    """Ends the process group, unless its leader has ended: `_kill_marked` finds the rest then."""
     if child.exited.is_set():
         return
     _signal_group(pid, signal.SIGTERM)
     try:
         await _within(_TERM_SECONDS, child.exited)
     finally:
-        # Also when this wait is cancelled in its turn.
+        # Also if this wait is cancelled.
         _signal_group(pid, signal.SIGKILL)
     await _within(_TERM_SECONDS, child.exited)
 
@@ -154,7 +154,7 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
 
 
 def _kill_marked(mark: str) -> None:
-    """Ends every process that carries the mark: children inherit it, also those that left group and parent."""
+    """Ends every process with the mark. Children inherit it, even if they have left the group and the parent."""
     entry = f"{_MARK}={mark}".encode()
     for _ in range(_SWEEPS):
         found = list(_marked(entry))
@@ -171,4 +171,4 @@ def _marked(entry: bytes) -> Iterator[int]:
             if entry in (folder / "environ").read_bytes().split(b"\0"):
                 yield int(folder.name)
         except OSError:
-            continue  # it ended meanwhile, or is another user's
+            continue  # the process has ended, or belongs to another user

@@ -1,4 +1,4 @@
-"""The simulated host: what cmd.exe on a simulated machine does with a command line."""
+"""The simulated host: runs a command line as cmd.exe on a simulated machine would."""
 
 import asyncio
 import base64
@@ -23,18 +23,18 @@ _NO_SCRIPT = 4
 
 
 class _Died(Exception):
-    """The PowerShell process is killed here."""
+    """The PowerShell process is killed at this point."""
 
 
 class Console:
-    """Runs `hostname`, and `powershell -EncodedCommand ...` as the agent. Nothing else is installed."""
+    """Runs `hostname`, and `powershell -EncodedCommand ...` as the agent. There are no other programs."""
 
     def __init__(self, machine: Machine, condition: Condition) -> None:
         self._machine = machine
         self._condition = condition
 
     async def run(self, line: CommandLine, streams: Streams) -> int:
-        """Runs a command line and gives its exit status."""
+        """Runs a command line and returns its exit status."""
         if len(line.text) > _LONGEST_LINE and not line.skip_cmd_shell:
             streams.write(b"The command line is too long.\r\n", "stderr")
             return 1
@@ -52,12 +52,13 @@ class Console:
         return 1
 
     async def _powershell(self, arguments: str, streams: Streams) -> int:
-        if not _is_encoded_script(arguments):
+        script = _encoded_script(arguments)
+        if not script:
             streams.write(b"Cannot process the command because the encoded command is not valid.\r\n", "stderr")
             return 1
         self._condition.counters.powershell_starts += 1
         await asyncio.sleep(self._condition.faults.powershell_start_ms / 1000)
-        if self._condition.faults.stdin_swallowed and "$input" not in _encoded_script(arguments).lower():
+        if self._condition.faults.stdin_swallowed and "$input" not in script.lower():
             while await streams.read():
                 pass
             return _NO_SCRIPT
@@ -70,18 +71,18 @@ class Console:
             agent.close()
 
     async def before(self, agent: Agent, fields: Fields) -> None:
-        """Counts an operation, and kills the process where the faults say so."""
+        """Counts an operation, and kills the process if a fault requires it."""
         self._condition.counters.operations[fields.op] += 1
-        await self._condition.reached(fields.op, fields.about())
+        await self._condition.reached(fields.op, fields.target())
         await self._condition.work()
         if self._condition.dies():
             _leave_half(agent, fields)
             raise _Died
 
     async def after(self, agent: Agent, fields: Fields) -> None:
-        """Faults that begin here hold before the reply is on its way, death included."""
+        """Lets faults begin before the reply is sent, including the end of the process."""
         del agent
-        if not await self._condition.reached(fields.op, fields.about(), after=True):
+        if not await self._condition.reached(fields.op, fields.target(), after=True):
             return
         await self._condition.work()
         if self._condition.faults.dies_after_operations == 0 and self._condition.dies():
@@ -89,7 +90,7 @@ class Console:
 
 
 async def _converse(agent: Agent, lines: AsyncIterator[bytes], streams: Streams) -> int:
-    """The first line is the script, which a simulated machine need not read; each further one is a request."""
+    """The first line is the script, which a simulated machine ignores; each further line is a request."""
     script = await anext(lines, None)
     if script is None:
         return _NO_SCRIPT
@@ -107,7 +108,7 @@ async def _converse(agent: Agent, lines: AsyncIterator[bytes], streams: Streams)
 
 
 async def _lines(streams: Streams) -> AsyncIterator[bytes]:
-    """Lines of stdin as they become whole, blank ones left out; what lacks its end counts at the end of input."""
+    """Complete lines of stdin except blank ones; the last line may have no line end."""
     parts: list[bytes] = []
     while data := await streams.read():
         *whole, rest = data.split(b"\n")
@@ -121,12 +122,8 @@ async def _lines(streams: Streams) -> AsyncIterator[bytes]:
         yield line
 
 
-def _is_encoded_script(arguments: str) -> bool:
-    return bool(_encoded_script(arguments))
-
-
 def _encoded_script(arguments: str) -> str:
-    """The text after `-EncodedCommand`; empty when there is none, or none that can be read."""
+    """The script after `-EncodedCommand`; empty if there is none, or it is invalid."""
     found = _ENCODED.search(arguments)
     if not found:
         return ""
@@ -137,7 +134,7 @@ def _encoded_script(arguments: str) -> str:
 
 
 def _leave_half(agent: Agent, fields: Fields) -> None:
-    """What a process killed inside a write or a spread leaves behind: whole files so far, and one that is not whole."""
+    """Leaves the files of a process that was killed during a write or spread: some complete, one incomplete."""
     try:
         if fields.op == "write":
             _leave_temporary(agent, fields.path(), fields.data("data"))
@@ -150,7 +147,7 @@ def _leave_half(agent: Agent, fields: Fields) -> None:
 def _leave_half_spread(agent: Agent, fields: Fields) -> None:
     files, blobs = fields.names("files"), fields.blobs("blobs")
     folder, disk = fields.path("folder"), agent.machine.disk
-    # Equal files are skipped; none of them is ever half-written.
+    # Equal files are skipped, so they are never incomplete.
     names = [n for n in files if not disk.stat(folder.child(n)) or disk.read(folder.child(n)) != blobs[files[n]]]
     done, rest = names[: len(names) // 2], names[len(names) // 2 :]
     FILE_OPERATIONS["spread"](agent.machine, fields.replaced(files={name: files[name] for name in done}))

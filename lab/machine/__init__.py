@@ -1,4 +1,4 @@
-"""A simulated Windows server: disk, services, network, clock, and what is broken on it.
+"""A simulated Windows server: disk, services, network, clock and faults.
 
 Knows neither WinRM nor the product.
 """

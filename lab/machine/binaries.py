@@ -1,4 +1,4 @@
-"""Program files that look like programs: a small, valid PE image with the version resource that Windows reads.
+"""Program files: a small, valid PE image with the version resource that Windows reads.
 
 The layout follows Microsoft's PE/COFF specification and the VS_VERSIONINFO structure.
 """
@@ -18,14 +18,14 @@ _HEADERS = 0x200
 
 @lru_cache(maxsize=64)
 def program_file(name: str, version: str, size: int = 0) -> bytes:
-    """The bytes of a DLL that has a file version and nothing else; padded to `size` bytes."""
+    """The bytes of a DLL with only a file version; padded to `size` bytes."""
     resource = _resource_section(_version_info(name, version))
     image = _headers(len(resource)) + resource
     return image.ljust(max(size, len(image)), b"\0")
 
 
 def file_version(data: bytes) -> str | None:
-    """The file version text of a PE image, or None where there is none."""
+    """The file version text of a PE image, or None if there is none."""
     at = data.find(_KEY)
     if not data.startswith(b"MZ") or at < 0:
         return None
@@ -68,7 +68,7 @@ def _version_info(name: str, version: str) -> bytes:
 
 
 def _resource_section(info: bytes) -> bytes:
-    """The three-level directory of a single resource: type, name, language, then where its bytes lie."""
+    """The three-level directory of one resource: type, name, language, then the address of its bytes."""
 
     def directory(identifier: int, offset: int, *, leaf: bool) -> bytes:
         entry = struct.pack("<II", identifier, offset if leaf else offset | 0x80000000)

@@ -1,4 +1,4 @@
-"""How a node is at present: its faults, what is left of those that count down, what is still to come, what happened."""
+"""The current condition of a node: its faults, the remaining counts, faults that begin later, and counters."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ _LOOK_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One operation of the agent, or message of WinRM, as it began. `at` is seconds since 1970."""
+    """One operation of the agent or message of WinRM at its start. `at` is seconds since 1970."""
 
     at: float
     operation: str
@@ -28,10 +28,10 @@ class Seen:
 
 @dataclass
 class Counters:
-    """What happened on a node since the lab started.
+    """Counters of a node since the start of the lab.
 
     Attributes:
-        round_trips: HTTP requests answered, those for a logon included.
+        round_trips: answered HTTP requests, including those of a logon.
         operations: of the agent, by name.
         latest: the latest operations and messages, in order.
     """
@@ -50,11 +50,11 @@ class Counters:
 
 @dataclass
 class Condition:
-    """The present faults of a node and how much of those that count down is left.
+    """The current faults of a node and the remaining counts of those that count down.
 
     Attributes:
-        begin: makes the faults of a moment that has come hold; of the node that this is the condition of.
-        begun: how many moments have come since the faults were set.
+        begin: applies the faults of a moment that has been reached; set by the node.
+        begun: the number of moments reached since the faults were set.
     """
 
     faults: Faults = field(default_factory=Faults)
@@ -65,33 +65,33 @@ class Condition:
     _waiting: list[tuple[Later, int]] = field(default_factory=list)
 
     def set(self, faults: Faults) -> None:
-        """Replaces all faults; everything that counts starts anew."""
+        """Replaces all faults and restarts all counts."""
         self.change(faults, frozenset(COUNTED))
         self._waiting = [(later, later.at.nth) for later in faults.later]
         self.begun = 0
 
     def change(self, faults: Faults, names: frozenset[str]) -> None:
-        """Replaces all faults; of what counts down, that named starts anew."""
+        """Replaces all faults and restarts the counts of the named ones."""
         self.faults = faults
         for name in names.intersection(COUNTED):
             self._left[name] = faults.http_errors.times if name == "http_errors" else getattr(faults, name)
 
     def happens(self, what: Counted) -> bool:
-        """Whether one of the remaining occurrences is due now; uses it up."""
+        """Whether the fault occurs now; decreases its remaining count."""
         left = self._left.get(what) or 0
         if left:
             self._left[what] = left - 1
         return left > 0
 
     def dies(self) -> bool:
-        """Whether PowerShell dies before the operation that comes now; uses it up."""
+        """Whether PowerShell ends before the next operation; decreases the remaining count."""
         left = self._left.get("dies_after_operations")
         if left is not None:
             self._left["dies_after_operations"] = left - 1 if left else None
         return left == 0
 
     async def reached(self, operation: str, target: str = "", *, after: bool = False) -> bool:
-        """An operation is about to be done, or has been done; gives whether faults began with it."""
+        """Records an operation before or after it runs; returns whether faults began with it."""
         if not after:
             self.counters.latest.append(Seen(time.time(), operation, target))
         if not self._waiting:
@@ -110,18 +110,18 @@ class Condition:
             if self.begin:
                 await self.begin(later)
         if due:
-            # Whatever a fault ended ends here, before the operation is done.
+            # Tasks that a fault has cancelled end here, before the operation runs.
             await asyncio.sleep(0)
         return bool(due)
 
     async def wait(self) -> None:
-        """The node's latency."""
+        """Waits for the latency of the node."""
         if self.faults.latency_ms:
             await asyncio.sleep(self.faults.latency_ms / 1000)
 
     async def work(self) -> None:
-        """What an operation of the agent takes, besides what it does; without end while the node hangs."""
+        """Waits for the extra time of an agent operation; without end while the node hangs."""
         if self.faults.operation_ms:
             await asyncio.sleep(self.faults.operation_ms / 1000)
-        while self.faults.hangs:  # noqa: ASYNC110 - all faults are replaced as one value, by several
+        while self.faults.hangs:  # noqa: ASYNC110 - the faults are one value that several callers replace
             await asyncio.sleep(_LOOK_SECONDS)

@@ -1,7 +1,7 @@
-"""What a Windows file system does, as far as the agent notices: the rules. Where the bytes lie is a subclass's.
+"""The rules of a Windows file system, as far as the agent can see them. Subclasses store the bytes.
 
-`FolderDisk` keeps them in a real folder a person can look at, `MemoryDisk` in memory, for benches with thousands of
-files.
+`FolderDisk` stores them in a real folder that a person can open, `MemoryDisk` in memory, for benchmarks with thousands
+of files.
 """
 
 import hashlib
@@ -21,13 +21,13 @@ _HUGE = 10**12
 
 @lru_cache(maxsize=8192)
 def sha256(data: bytes) -> str:
-    """Lower-case hex. Remembered: one family lies under hundreds of names."""
+    """SHA-256 in lower-case hex. Cached: the same certificate files have hundreds of names."""
     return hashlib.sha256(data).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file or folder as it stands. `mtime` is nanoseconds since 1970, UTC; a `link` shows what it leads to."""
+    """A file or folder. `mtime` is nanoseconds since 1970, UTC; the entry of a `link` describes its target."""
 
     name: str
     folder: bool
@@ -41,8 +41,8 @@ class Disk(ABC):
     """A file system with drives, read-only files and files that another process holds open.
 
     Attributes:
-        now: the machine's clock, nanoseconds; what a change is stamped with.
-        free: bytes left on every drive; a write beyond is refused.
+        now: the machine's clock in nanoseconds, for the time of a change.
+        free: free bytes on every drive; a write that needs more is refused.
     """
 
     def __init__(self) -> None:
@@ -50,11 +50,11 @@ class Disk(ABC):
         self.free = _HUGE
         self._locked: set[WindowsPath] = set()
 
-    # -- looking ------------------------------------------------------------------------------------------
+    # -- reading ------------------------------------------------------------------------------------------
 
     @abstractmethod
     def stat(self, path: WindowsPath) -> Entry | None:
-        """What lies there, or None."""
+        """The file or folder at the path, or None."""
 
     @abstractmethod
     def _children(self, path: WindowsPath) -> list[Entry]: ...
@@ -63,7 +63,7 @@ class Disk(ABC):
     def _bytes(self, path: WindowsPath) -> bytes: ...
 
     def entries(self, path: WindowsPath) -> list[Entry]:
-        """What a folder holds, sorted by name, ordinal and ignoring case.
+        """The entries of a folder, sorted by name, ordinal and ignoring case.
 
         Raises:
             Refusal: `not_found`, or `invalid` for a file.
@@ -72,7 +72,7 @@ class Disk(ABC):
         return sorted(self._children(path), key=lambda entry: fold(entry.name))
 
     def names(self, path: WindowsPath) -> list[str]:
-        """The names in a folder, in no order; empty when there is no such folder."""
+        """The names in a folder, unsorted; empty if there is no such folder."""
         entry = self.stat(path)
         return [child.name for child in self._children(path)] if entry and entry.folder else []
 
@@ -80,7 +80,7 @@ class Disk(ABC):
         """A file's bytes.
 
         Raises:
-            Refusal: `not_found`, `invalid` for a folder, `busy` when another process holds it.
+            Refusal: `not_found`, `invalid` for a folder, `busy` if another process has it open.
         """
         self.check_file(path)
         self._unlocked(path)
@@ -107,27 +107,27 @@ class Disk(ABC):
     def _set_readonly(self, path: WindowsPath, *, readonly: bool) -> None: ...
 
     def put(self, path: WindowsPath, data: bytes) -> None:
-        """Puts a file there in one go: a reader sees the old bytes or the new ones. Keeps an existing name's case.
+        """Writes a file atomically: a reader sees all old or all new bytes. The case of an existing name stays.
 
         Raises:
-            Refusal: `not_found` without its folder, `access_denied` when read-only, `busy`, `invalid` for a folder or
-                below a file, `failed` when the drive is full.
+            Refusal: `not_found` without its folder, `access_denied` if read-only, `busy`, `invalid` for a folder or
+                below a file, `failed` if the drive is full.
         """
         before = self.check_put(path)
         self._claim(len(data) - (before.size if before else 0), path)
         self._put(path, data)
 
     def append(self, path: WindowsPath, data: bytes) -> None:
-        """Adds to the end of a file, making it when missing. Refuses as `put` does."""
+        """Appends to a file, or creates it. Refuses like `put`."""
         self.check_put(path)
         self._claim(len(data), path)
         self._append(path, data)
 
     def missing_folders(self, path: WindowsPath) -> list[WindowsPath]:
-        """Which folders `make_folder` would make, outermost first; refuses as it does."""
+        """The folders that `make_folder` would create, outermost first; refuses like it."""
         entry = self.stat(path)
         if entry and not entry.folder:
-            raise Refusal(Slug.INVALID, "a file of that name stands there", path.text)
+            raise Refusal(Slug.INVALID, "a file with that name exists", path.text)
         if entry:
             return []
         if not path.parts:
@@ -135,10 +135,10 @@ class Disk(ABC):
         return [*self.missing_folders(path.parent), path]
 
     def make_folder(self, path: WindowsPath) -> None:
-        """Makes a folder and its parents, as far as they are missing.
+        """Creates a folder and its missing parents.
 
         Raises:
-            Refusal: `not_found` for a drive that does not exist, `invalid` where a file stands in the way.
+            Refusal: `not_found` for a missing drive, `invalid` if a file has the name of a folder.
         """
         for folder in self.missing_folders(path):
             self._make_folder(folder)
@@ -147,7 +147,7 @@ class Disk(ABC):
         """Removes a file or an empty folder.
 
         Raises:
-            Refusal: `not_found`, `access_denied` when read-only, `busy`, `failed` for a folder that holds something,
+            Refusal: `not_found`, `access_denied` if read-only, `busy`, `failed` for a folder that is not empty,
                 `invalid` for a drive.
         """
         entry = self.check_remove(path)
@@ -155,7 +155,7 @@ class Disk(ABC):
         self.free += entry.size
 
     def touch(self, path: WindowsPath, mtime: int | None = None) -> int:
-        """Sets the last-write time, to now unless told, and gives it. Refuses as `put` does."""
+        """Sets the last-write time, by default to now, and returns it. Refuses like `put`."""
         self._permitted(self._existing(path), path)
         stamp = self.now() if mtime is None else mtime
         self._set_mtime(path, stamp)
@@ -165,14 +165,14 @@ class Disk(ABC):
     def _link(self, path: WindowsPath, target: WindowsPath) -> None: ...
 
     def link(self, path: WindowsPath, target: WindowsPath) -> None:
-        """Makes a junction to a folder, or a link to a file, that is there.
+        """Creates a junction to an existing folder, or a link to an existing file.
 
         Raises:
-            Refusal: `not_found` without its folder or the target, `invalid` where something stands already.
+            Refusal: `not_found` without its folder or the target, `invalid` if the name is taken.
         """
         self._existing(target)
         if self.stat(path):
-            raise Refusal(Slug.INVALID, "something of that name stands there", path.text)
+            raise Refusal(Slug.INVALID, "a file or folder with that name exists", path.text)
         self.check_folder(path.parent)
         self._link(path, target)
 
@@ -186,11 +186,11 @@ class Disk(ABC):
         self._set_readonly(path, readonly=readonly)
 
     def lock(self, path: WindowsPath) -> None:
-        """From now on another process has this file open and shares nothing."""
+        """Another process opens the file exclusively."""
         self._locked.add(path)
 
     def unlock(self, path: WindowsPath) -> None:
-        """That process let go."""
+        """The other process closes the file."""
         self._locked.discard(path)
 
     # -- rules --------------------------------------------------------------------------------------------
@@ -201,17 +201,17 @@ class Disk(ABC):
         raise Refusal(Slug.NOT_FOUND, "there is no such file or folder", path.text)
 
     def check_file(self, path: WindowsPath) -> Entry:
-        """The file there; refuses `not_found`, and `invalid` for a folder."""
+        """The file at the path; refuses `not_found`, and `invalid` for a folder."""
         entry = self._existing(path)
         if entry.folder:
-            raise Refusal(Slug.INVALID, "a file is wanted and this is a folder", path.text)
+            raise Refusal(Slug.INVALID, "expected a file, found a folder", path.text)
         return entry
 
     def check_folder(self, path: WindowsPath) -> Entry:
-        """The folder there; refuses `not_found`, and `invalid` for a file."""
+        """The folder at the path; refuses `not_found`, and `invalid` for a file."""
         entry = self._existing(path)
         if not entry.folder:
-            raise Refusal(Slug.INVALID, "a folder is wanted and this is a file", path.text)
+            raise Refusal(Slug.INVALID, "expected a folder, found a file", path.text)
         return entry
 
     def _unlocked(self, path: WindowsPath) -> None:
@@ -224,7 +224,7 @@ class Disk(ABC):
         self._unlocked(path)
 
     def check_put(self, path: WindowsPath) -> Entry | None:
-        """What `put` would replace, or None; refuses as `put` does, apart from space."""
+        """The file that `put` would replace, or None; refuses like `put`, except for missing space."""
         entry = self.stat(path)
         if entry:
             self._permitted(self.check_file(path), path)
@@ -233,10 +233,10 @@ class Disk(ABC):
         return None
 
     def check_remove(self, path: WindowsPath) -> Entry:
-        """What `remove` would remove; refuses as `remove` does."""
+        """The entry that `remove` would remove; refuses like `remove`."""
         entry = self._existing(path)
         if not path.parts:
-            raise Refusal(Slug.INVALID, "a drive is not removed", path.text)
+            raise Refusal(Slug.INVALID, "a drive cannot be removed", path.text)
         if entry.folder and self._children(path):
             raise Refusal(Slug.FAILED, "the folder is not empty", path.text)
         self._permitted(entry, path)

@@ -1,8 +1,8 @@
-"""The lab's own small tree of errors.
+"""The errors of the lab.
 
 LabError
-|-- ConfigRefused   the lab's configuration is wrong, or an address is taken
-`-- Refusal         the simulated machine refuses something, in the words of the agent's protocol
+|-- ConfigRefused   the lab's configuration is wrong, or an address is in use
+`-- Refusal         the simulated machine refuses an operation, with an error code of the agent's protocol
 """
 
 from enum import StrEnum
@@ -11,7 +11,7 @@ __all__ = ["ConfigRefused", "LabError", "Refusal", "Slug"]
 
 
 class Slug(StrEnum):
-    """How the agent's protocol names a failure."""
+    """The error codes of the agent's protocol."""
 
     NOT_FOUND = "not_found"
     CONFLICT = "conflict"
@@ -23,20 +23,20 @@ class Slug(StrEnum):
 
 
 class LabError(Exception):
-    """Something about the lab that a person can read."""
+    """An error of the lab with a message for people."""
 
 
 class ConfigRefused(LabError):
-    """The lab cannot start as asked: a wrong setting, or an address that is taken."""
+    """The lab cannot start: a wrong setting, or an address in use."""
 
 
 class Refusal(LabError):
-    """The machine refuses. Becomes a failed result of an operation.
+    """The machine refuses an operation. Becomes the failed result of the operation.
 
     Attributes:
-        slug: the protocol's word for it.
+        slug: the error code.
         message: one line for people.
-        path: the file concerned, or None.
+        path: the affected file, or None.
     """
 
     def __init__(self, slug: Slug, message: str, path: str | None = None) -> None:

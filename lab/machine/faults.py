@@ -1,4 +1,4 @@
-"""What goes wrong on a node, as data: given in the configuration, changed while the lab runs, counted as it happens."""
+"""The faults of a node as data: set in the configuration or while the lab runs."""
 
 from typing import Annotated, Literal, Self
 
@@ -25,7 +25,7 @@ _SIMULATED = {
     "cut",
     "later",
 }
-#: Faults that happen a number of times, each use making them fewer.
+#: Faults that occur a number of times and count down.
 COUNTED = (
     "http_errors",
     "reset_replies",
@@ -48,11 +48,11 @@ class HttpErrors(_Part):
 
 
 class ServiceFaults(_Part):
-    """How the product's service misbehaves.
+    """The faults of the product's service.
 
     Attributes:
-        start_seconds, stop_seconds: time spent pending.
-        never_stops, never_starts: stays pending. dies_on_start: its process ends while it starts.
+        start_seconds, stop_seconds: time in the pending state.
+        never_stops, never_starts: stays pending. dies_on_start: its process ends during the start.
         disabled: its start type is `disabled`.
     """
 
@@ -65,14 +65,14 @@ class ServiceFaults(_Part):
 
 
 class Moment(_Part):
-    """A point of time in the life of a node, by what happens on it.
+    """A moment on a node, defined by an operation.
 
     Attributes:
-        operation: of the agent (`write`), or a message of WinRM (`Create`, `Command`, `Send`, `Receive`); any operation
-            of the agent when empty.
-        target: what it has to be about: a path, a service, a registry key, a host; anything when empty.
-        nth: the how manieth of those from now on.
-        after: once it is done and before anybody hears of it; else when it is about to be done.
+        operation: of the agent (`write`), or a message of WinRM (`Create`, `Command`, `Send`, `Receive`); if empty, any
+            operation of the agent.
+        target: the target of the operation: a path, service, registry key or host; if empty, any.
+        nth: which one of these operations, counted from now; the first is 1.
+        after: after the operation and before its reply; else before the operation.
     """
 
     operation: str = ""
@@ -81,17 +81,17 @@ class Moment(_Part):
     after: bool = False
 
     def fits(self, operation: str, target: str, *, after: bool) -> bool:
-        """Whether this is one of those it counts."""
+        """Whether the operation counts for this moment."""
         named = self.operation == operation if self.operation else operation.islower()
         return after == self.after and named and self.target.casefold() in {"", target.casefold()}
 
 
 class Later(_Part):
-    """Faults that begin at a moment. The others stay as they are.
+    """Faults that begin at a moment. Other faults stay as they are.
 
     Attributes:
-        at: when. faults: those named begin.
-        seconds: after which they end again, all else being as it was; null is never.
+        at: the moment. faults: the named ones begin.
+        seconds: time after which they end again; null is never.
     """
 
     at: Moment
@@ -101,37 +101,36 @@ class Later(_Part):
     @model_validator(mode="after")
     def _plain(self) -> Self:
         if "later" in self.faults.model_fields_set:
-            raise ValueError("what begins later must begin by itself")
+            raise ValueError("`later` cannot contain `later`")
         return self
 
 
 class Faults(_Part):
-    """Everything that is wrong with a node at present; the defaults are a healthy one.
+    """All current faults of a node; the defaults are a healthy node.
 
     Attributes:
-        away: the node is off the network: WinRM, its sync port and its site answer nobody.
-        power_cut: away, and everything that runs on it ends; once this is over, what starts by itself starts again.
-        refuse_connections: WinRM does not listen; the rest of the node is well.
+        away: the node is off the network: WinRM, its sync port and its site do not answer.
+        power_cut: away, and all its processes end; when it is over, automatic services start again.
+        refuse_connections: WinRM does not listen; the rest of the node works.
         refuse_logons: every logon is answered 401. deny_access: every request is answered with an access denied fault.
         http_errors: the next requests fail.
-        reset_replies: this many of the next replies break off in the middle; what was asked has happened.
-        lose_requests: this many of the next requests are cut before anything is done.
-        receive_timeouts: this many of the next Receives time out at once, whatever waits to be received.
-        refuse_operations: this many of the next messages are refused: the user has too many operations going on.
-        latency_ms: every request waits this long. powershell_start_ms: so does every start of PowerShell.
+        reset_replies: this many of the next replies are cut off; the requests were carried out.
+        lose_requests: this many of the next requests are cut off and not carried out.
+        receive_timeouts: this many of the next Receives time out at once, even if there is output.
+        refuse_operations: this many of the next messages are refused: the user has too many open operations.
+        latency_ms: delay of every request. powershell_start_ms: delay of every start of PowerShell.
         shell_quota: open shells per user; null is the machine's own quota.
         readonly, locked: paths of files that are read-only, or open in another process.
         clock_skew: seconds the node's clock is ahead.
-        disk_free: bytes left on its disk; null is plenty.
-        stdin_swallowed: PowerShell takes all of stdin until its end, and only a script that asks for it that way
-            (`$input`) gets to see it.
-        dies_after_operations: the PowerShell process ends when this many more operations are done, without a reply;
-            if the next operation was a write, half of it lies in a temporary file; of a spread half the files are there
-            as well. Happens once.
-        hangs: the agent's operations do not end while this holds. operation_ms: each takes that long.
-        service: how the product's service misbehaves.
-        cut: names of nodes this one cannot reach.
-        later: what begins at a moment still to come.
+        disk_free: free bytes on its disk; null is unlimited.
+        stdin_swallowed: PowerShell reads stdin to its end first, and only a script that uses `$input` sees the lines.
+        dies_after_operations: the PowerShell process ends after this many more operations, without a reply. If the
+            next operation is a write, half of its bytes are left in a temporary file; of a spread, half of the files
+            are complete too. Occurs once.
+        hangs: the agent's operations do not end. operation_ms: extra time of each operation.
+        service: faults of the product's service.
+        cut: names of the nodes that this node cannot reach.
+        later: faults that begin at a later moment.
     """
 
     away: bool = False
@@ -160,15 +159,15 @@ class Faults(_Part):
     later: tuple[Later, ...] = ()
 
     def of_simulated_machines(self) -> list[str]:
-        """Those of the present faults that only a simulated machine can have; the others are of wire and files."""
+        """The current faults that only a simulated machine can have; the others concern network and files."""
         return sorted(_SIMULATED & self.model_dump(exclude_defaults=True).keys())
 
     def with_those_of(self, other: "Faults") -> Self:
-        """These, but the ones that the other names as they are there."""
+        """These faults, with the ones that `other` names replaced."""
         named = {name: getattr(other, name) for name in other.model_fields_set}
         return self.model_copy(update=named)
 
     @property
     def unreachable(self) -> bool:
-        """Whether WinRM answers nobody."""
+        """Whether WinRM does not answer."""
         return self.away or self.power_cut or self.refuse_connections

@@ -1,4 +1,4 @@
-"""A disk in a real folder: `<root>/C/inetpub/...`. A person can look at it with ls, and it outlives the lab."""
+"""A disk in a real folder: `<root>/C/inetpub/...`. It stays after the end of the lab."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ _WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 @contextmanager
 def _windows_errors(path: WindowsPath) -> Iterator[None]:
-    """The one place where this system's errors become the machine's."""
+    """Translates errors of this system into refusals of the machine."""
     try:
         yield
     except FileNotFoundError as error:
@@ -27,18 +27,18 @@ def _windows_errors(path: WindowsPath) -> Iterator[None]:
         raise Refusal(Slug.ACCESS_DENIED, "access is denied", path.text) from error
     except OSError as error:
         slug = Slug.INVALID if error.errno in {errno.ENAMETOOLONG, errno.EINVAL} else Slug.FAILED
-        raise Refusal(slug, error.strerror or "the disk refused", path.text) from error
+        raise Refusal(slug, error.strerror or "the disk refused the operation", path.text) from error
     except UnicodeError as error:
-        raise Refusal(Slug.INVALID, "this name cannot be kept on this disk", path.text) from error
+        raise Refusal(Slug.INVALID, "this name cannot be stored on this disk", path.text) from error
 
 
 class FolderDisk(Disk):
-    """Windows names over a Linux folder: looked up ignoring case, kept as first written.
+    """Windows names in a Linux folder: case is ignored for lookup and kept as first written.
 
     Args:
-        root: the folder that holds one folder per drive, `C` and so on.
-        drives: the drives to make.
-        drive_c: a folder that is there already and is drive C: wherever it lies.
+        root: the folder with one folder per drive, `C` and so on.
+        drives: the drives to create.
+        drive_c: an existing folder anywhere that is drive C:.
     """
 
     def __init__(self, root: Path, drives: tuple[str, ...] = ("C:",), *, drive_c: Path | None = None) -> None:
@@ -50,16 +50,16 @@ class FolderDisk(Disk):
             folder.mkdir(parents=True, exist_ok=True)
 
     def folder(self, drive: str = "C:") -> Path:
-        """The folder that is a drive."""
+        """The folder of a drive."""
         return self._folders[drive[0].upper()]
 
     def real(self, path: WindowsPath) -> Path | None:
-        """Where it lies on this system, or None when there is nothing."""
+        """The path on this system, or None if nothing exists there."""
         if path.drive[0] not in self._folders:
             return None
         here = str(self._folders[path.drive[0]])
         with _windows_errors(path):
-            # Nearly always everything is spelt as it was written first: one look instead of one a folder.
+            # The case nearly always matches: one lookup instead of one per folder.
             if os.path.lexists(whole := "/".join((here, *path.parts))):
                 return Path(whole)
             for part, key in zip(path.parts, path.key, strict=True):
@@ -70,7 +70,7 @@ class FolderDisk(Disk):
             return Path(here)
 
     def stat(self, path: WindowsPath) -> Entry | None:
-        """What lies there, or None."""
+        """The file or folder at the path, or None."""
         real = self.real(path)
         if real is None:
             return None
@@ -80,7 +80,7 @@ class FolderDisk(Disk):
     def _there(self, path: WindowsPath) -> Path:
         real = self.real(path)
         if real is None:
-            raise Refusal(Slug.NOT_FOUND, "it is gone", path.text)
+            raise Refusal(Slug.NOT_FOUND, "the file or folder no longer exists", path.text)
         return real
 
     def _children(self, path: WindowsPath) -> list[Entry]:
@@ -94,7 +94,7 @@ class FolderDisk(Disk):
     def _put(self, path: WindowsPath, data: bytes) -> None:
         with _windows_errors(path):
             target = self.real(path) or self._there(path.parent) / path.name
-            # The temporary name is no longer than any other: a name of 255 bytes must not fail because of it.
+            # A short temporary name, so that a file name of 255 bytes works too.
             temporary = target.with_name(f".lab-{os.getpid()}.tmp")
             temporary.write_bytes(data)
             _stamp(temporary, self.now())

@@ -1,9 +1,8 @@
-"""One simulated Windows server: what it is called, what lies on its disk, what runs, what its clock says."""
+"""One simulated Windows server: name, disk, services, processes, clock."""
 
 import itertools
 import time
 from dataclasses import dataclass, field
-from typing import Self
 
 from lab.machine.disk import Disk
 from lab.machine.errors import Refusal, Slug
@@ -18,29 +17,29 @@ _SECOND = 1_000_000_000
 
 @dataclass(slots=True)
 class Clock:
-    """The machine's time: the real one, and off by `skew` seconds."""
+    """The machine's clock: real time plus `skew` seconds."""
 
     skew: float = 0.0
     booted: int = field(default_factory=lambda: time.time_ns() - 60 * _SECOND)
 
     def now(self) -> int:
-        """Nanoseconds since 1970, UTC, as the machine believes."""
+        """Nanoseconds since 1970, UTC, by this clock."""
         return time.time_ns() + int(self.skew * _SECOND)
 
     def boot(self) -> int:
-        """When it started, by its own clock."""
+        """The start time of the machine, by this clock."""
         return self.booted + int(self.skew * _SECOND)
 
 
 @dataclass(slots=True)
 class Quotas:
-    """Limits of the WinRM service, as a Windows Server of 2016 to 2022 has them (engineering-pitfalls 7).
+    """Quotas of the WinRM service with the defaults of Windows Server 2016 to 2022 (engineering-pitfalls 7).
 
     Attributes:
-        shells_per_user: shells open at a time. operations_per_shell: commands a shell takes in its life.
-        processes_per_shell: commands running in a shell at a time. idle_seconds: after which a shell is ended.
-        envelope_bytes: largest message; larger ones are refused. users: accounts with shells at a time.
-        memory_megabytes: of a shell and all that runs in it.
+        shells_per_user: maximum open shells. operations_per_shell: maximum commands in the life of a shell.
+        processes_per_shell: maximum running commands in a shell. idle_seconds: time after which a shell is ended.
+        envelope_bytes: largest message; larger ones are refused. users: maximum accounts with open shells.
+        memory_megabytes: maximum of a shell and all its processes.
     """
 
     shells_per_user: int = 30
@@ -54,7 +53,7 @@ class Quotas:
 
 @dataclass(frozen=True, slots=True)
 class SystemFacts:
-    """What the machine says of itself when greeted."""
+    """What the machine reports about itself in a `hello`."""
 
     powershell: str = "5.1.17763.1"
     edition: str = "Desktop"
@@ -69,14 +68,18 @@ class SystemFacts:
 
 
 class Machine:
-    """A server and everything an agent on it can see.
+    """A server and everything that an agent on it can see.
+
+    Without more arguments it has only a disk: no product, no service, no other machine. The protocol's case files run
+    against such a machine. Add what a case needs with `install_service` and `set_value`; `tcp` and `http` reach real
+    ports on this host's loopback.
 
     Attributes:
         name: its NetBIOS name.
-        disk: its drives; stamped with the machine's own clock.
-        services, registry: as the agent queries them; `registry` is set with `set_value`.
-        network: the wire to the other machines; `address` is its own on it.
-        processes: ids of the PowerShell processes that live at present.
+        disk: its drives; changes get the time of the machine's clock.
+        services: the Windows services that the agent queries.
+        network: the network to the other machines; `address` is its own address.
+        processes: ids of the running PowerShell processes.
     """
 
     def __init__(
@@ -103,18 +106,8 @@ class Machine:
         disk.now = self.clock.now
         self.network.join(name, address)
 
-    @classmethod
-    def bare(cls, name: str, disk: Disk) -> Self:
-        """A machine with that disk and nothing on it: no product, no service, no other machine on its wire.
-
-        This is what the protocol's case files run against: `Agent(Machine.bare("N1", MemoryDisk())).answer(line)`
-        answers one request line, for example with a `FolderDisk` whose folder the case prepared. Add what a case needs
-        with `install_service` and `set_value`; `tcp` and `http` reach real ports on this host's loopback.
-        """
-        return cls(name, disk)
-
     def new_pid(self) -> int:
-        """A process id nobody has."""
+        """An unused process id."""
         return next(self._pids)
 
     def install_service(
@@ -126,7 +119,7 @@ class Machine:
         program: Program | None = None,
         depends_on: tuple[str, ...] = (),
     ) -> Service:
-        """Installs a stopped service that starts by itself, and its registry key."""
+        """Installs a stopped service with automatic start, and its registry key."""
         service = Service(
             name=name,
             display=display,
@@ -140,14 +133,14 @@ class Machine:
         return self.services.add(service)
 
     def set_value(self, key: str, name: str, text: str) -> None:
-        """Sets one registry value; names of keys and values are found in any case."""
+        """Sets one registry value; the case of keys and names is ignored."""
         self._registry[_key(key), fold(name)] = text
 
     def value(self, key: str, name: str) -> str:
         """One registry value.
 
         Raises:
-            Refusal: `not_found`, or `invalid` for a key of no hive.
+            Refusal: `not_found`, or `invalid` for a key without a hive.
         """
         text = self._registry.get((_key(key), fold(name)))
         if text is None:

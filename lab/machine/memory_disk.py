@@ -1,4 +1,4 @@
-"""A disk in memory: hundreds of machines with thousands of files, whose equal bytes lie there once."""
+"""A disk in memory, for hundreds of machines with thousands of files; equal bytes are stored once."""
 
 import sys
 from dataclasses import dataclass, field, replace
@@ -41,18 +41,18 @@ _Node = _File | _Folder | _Link
 
 
 class MemoryDisk(Disk):
-    """Files as references to bytes: putting the same object twice costs its memory once."""
+    """Files as references to bytes: the same object in two files is stored once."""
 
     def __init__(self, drives: tuple[str, ...] = ("C:",)) -> None:
         super().__init__()
-        # Folders by their whole path: thousands of files lie in few of them, so a look-up takes two steps.
+        # Folders by their full path: there are few folders with thousands of files, so a lookup takes two steps.
         self._folders: dict[str, dict[tuple[str, ...], _Folder]] = {
             drive.upper(): {(): _Folder("", self.now())} for drive in drives
         }
         self._links: dict[tuple[str, tuple[str, ...]], _Link] = {}
 
     def stat(self, path: WindowsPath) -> Entry | None:
-        """What lies there, or None."""
+        """The file or folder at the path, or None."""
         node = self._find(path)
         return self._entry(node) if node else None
 
@@ -63,14 +63,14 @@ class MemoryDisk(Disk):
         return replace(there, name=node.name, link=True)
 
     def _real(self, path: WindowsPath) -> WindowsPath:
-        """The path without links on the way to it; what it names may be one."""
+        """The path with links in its parent folders resolved; its last name may be a link."""
         for place in path.parent.way() if self._links else ():
             if link := self._links.get((place.drive, place.key)):
                 return self._real(link.target.below("\\".join(path.parts[len(place.parts) :])))
         return path
 
     def _end(self, path: WindowsPath) -> WindowsPath:
-        """Where the path leads, through links."""
+        """The path with all links resolved."""
         real = self._real(path)
         link = self._links.get((real.drive, real.key))
         return self._end(link.target) if link else real
@@ -92,7 +92,7 @@ class MemoryDisk(Disk):
     def _at(self, path: WindowsPath) -> _File:
         node = self._find(self._end(path))
         if not isinstance(node, _File):
-            raise TypeError(f"{path} was checked to be a file and is none")
+            raise TypeError(f"{path} is not a file, although it was checked before")
         return node
 
     def _children(self, path: WindowsPath) -> list[Entry]:

@@ -1,4 +1,4 @@
-"""Windows paths as the agent's protocol allows them: a drive, backslashes, nothing clever."""
+"""Windows paths as the agent's protocol allows them: a drive and backslashes."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ _LONGEST_PATH = 32_000
 
 
 def fold(name: str) -> str:
-    """The key under which the file system knows a name: upper case, character by character as NTFS does it."""
+    """The key of a name in the file system: upper case, character by character like NTFS."""
     if name.isascii():
         return name.upper()
     return "".join(upper if len(upper := c.upper()) == 1 else c for c in name)
@@ -25,23 +25,23 @@ def fold(name: str) -> str:
 
 @lru_cache(maxsize=65_536)
 def plain_name(name: str) -> str | None:
-    """Why a name cannot stand between two backslashes, or None when it can."""
+    """Why a name is not allowed in a path, or None if it is."""
     return next((why for wrong, why in _WRONG if wrong(name)), None)
 
 
 _WRONG: tuple[tuple[Callable[[str], object], str], ...] = (
     (lambda name: not name, "an empty name"),
     (lambda name: name in {".", ".."}, "a relative segment"),
-    (lambda name: name[-1] in ". ", "a name that ends in a dot or a blank"),
-    (_FORBIDDEN.search, "a character that no file name holds"),
-    (_DEVICE.match, "the name of a device"),
+    (lambda name: name[-1] in ". ", "a name that ends in a dot or a space"),
+    (_FORBIDDEN.search, "a character that is not allowed in file names"),
+    (_DEVICE.match, "a reserved device name"),
     (lambda name: len(name) > _LONGEST_NAME, "a name of more than 255 characters"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class WindowsPath:
-    r"""An absolute path. Equal when the file system would call them the same.
+    r"""An absolute path. Two paths are equal if the file system treats them as the same.
 
     Attributes:
         drive: `C:`, upper case.
@@ -58,17 +58,17 @@ class WindowsPath:
         r"""Reads a path such as `C:\a\b`.
 
         Raises:
-            Refusal: `invalid`, with what is wrong about it.
+            Refusal: `invalid`, with the reason.
         """
         found = _read(text)
         if isinstance(found, str):
-            raise Refusal(Slug.INVALID, f"this is no path to use on a node: {found}", text)
+            raise Refusal(Slug.INVALID, f"invalid path: {found}", text)
         drive, parts = found
         return cls(drive, parts, tuple(map(fold, parts)))
 
     @property
     def text(self) -> str:
-        """As Windows writes it."""
+        """The path as Windows writes it."""
         return self.drive + "\\" + "\\".join(self.parts)
 
     def __str__(self) -> str:
@@ -81,31 +81,31 @@ class WindowsPath:
 
     @property
     def parent(self) -> Self:
-        """The folder it is in; the root's is the root."""
+        """The folder that contains it; the parent of a root is the root."""
         return type(self)(self.drive, self.parts[:-1], self.key[:-1])
 
     def child(self, name: str) -> Self:
-        """What lies in it under a name.
+        """The path of a name in this folder.
 
         Raises:
-            Refusal: `invalid`, when that is no plain name.
+            Refusal: `invalid` if the name is not allowed.
         """
         if why := plain_name(name):
-            raise Refusal(Slug.INVALID, f"{name!r} is no file name: {why}", self.text)
+            raise Refusal(Slug.INVALID, f"{name!r} is not a file name: {why}", self.text)
         return type(self)(self.drive, (*self.parts, name), (*self.key, fold(name)))
 
     def is_below(self, folder: "WindowsPath") -> bool:
-        """Whether it lies in that folder, at whatever depth."""
+        """Whether the path is inside the folder, at any depth."""
         depth = len(folder.key)
         return self.drive == folder.drive and len(self.key) > depth and self.key[:depth] == folder.key
 
     def way(self, depth: int = 0) -> Iterator[Self]:
-        """What is passed on the way down to it, itself the last; not the first `depth` names."""
+        """The paths from the drive down to this one, without the first `depth` names; this one is the last."""
         for end in range(depth + 1, len(self.key) + 1):
             yield type(self)(self.drive, self.parts[:end], self.key[:end])
 
     def below(self, relative: str) -> Self:
-        r"""What lies under it along a relative path such as `a\b`."""
+        r"""The path of a relative path such as `a\b` in this folder."""
         path = self
         for name in relative.split("\\"):
             path = path.child(name)

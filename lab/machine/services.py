@@ -1,7 +1,7 @@
-"""Windows services as the service control manager shows them: states, times, pending transitions, things going wrong.
+"""Windows services as the service control manager shows them: states, times, pending transitions, faults.
 
-Time passes by itself: a transition is due at a moment, and whoever looks after it finds it done (`settle`). With an
-event loop running it is also done on time, so that a port opens without anybody asking.
+A transition has a due time and is completed at the next access after it (`settle`). In an event loop it is also
+completed on time, so that a port opens without an access.
 """
 
 import asyncio
@@ -38,31 +38,31 @@ class StartType(StrEnum):
 
 
 class ProgramDied(Exception):
-    """The service's program ended while it was starting."""
+    """The program of the service ended during its start."""
 
 
 class Program(Protocol):
-    """What runs while a service runs."""
+    """The program of a service."""
 
     def start(self) -> None:
         """Called when the service reaches `running`.
 
         Raises:
-            ProgramDied: it could not.
+            ProgramDied: the start failed.
         """
 
     def stop(self) -> None:
-        """Called when its process is gone, however that came."""
+        """Called when its process has ended for any reason."""
 
 
 @dataclass
 class Service:
-    """One service. The durations and the flags say how it behaves; tests and faults change them at will.
+    """One service. Tests and faults may change its durations and flags at any time.
 
     Attributes:
-        image_path: as in the registry, with quotes when it holds blanks.
-        started: when its process started, the machine's clock in nanoseconds; 0 when it has none.
-        start_seconds: time spent in `start_pending`. stop_seconds: in `stop_pending`.
+        image_path: as in the registry, with quotes if it contains spaces.
+        started: start time of its process by the machine's clock, in nanoseconds; 0 without a process.
+        start_seconds: time in `start_pending`. stop_seconds: in `stop_pending`.
         never_stops: stays in `stop_pending`. never_starts: stays in `start_pending`.
         dies_on_start: its process ends before it runs.
         history: (what, machine time in nanoseconds) of each `start`, `stop` and `died`.
@@ -88,19 +88,19 @@ class Service:
     _due: float = 0.0
 
     def state(self) -> ServiceState:
-        """The state now, after whatever was due has happened."""
+        """The current state, after all due transitions."""
         self.settle()
         return self._state
 
     def count(self, what: str) -> int:
-        """How often `start`, `stop` or `died` happened."""
+        """The number of `start`, `stop` or `died` events."""
         return sum(1 for event, _ in self.history if event == what)
 
     def request_start(self) -> None:
         """Asks a stopped service to start.
 
         Raises:
-            Refusal: `failed` when it is disabled.
+            Refusal: `failed` if it is disabled.
         """
         if self.start_type is StartType.DISABLED:
             raise Refusal(Slug.FAILED, f"the service {self.name} is disabled and cannot be started")
@@ -112,7 +112,7 @@ class Service:
         self._begin(ServiceState.STOP_PENDING, self.stop_seconds)
 
     def die(self) -> None:
-        """Its process ends, unasked."""
+        """Its process ends unexpectedly."""
         if self.pid:
             self._end("died")
 
@@ -131,7 +131,7 @@ class Service:
         try:
             asyncio.get_running_loop().call_later(seconds + 0.001, self.settle)
         except RuntimeError:
-            return  # no loop: whoever looks next settles it
+            return  # no event loop: the next access completes it
 
     def _arrive(self) -> None:
         if self.dies_on_start or not self._program_starts():
@@ -156,13 +156,13 @@ class Service:
 
 
 class Services:
-    """The services of one machine, by name; case does not count."""
+    """The services of one machine by name, ignoring case."""
 
     def __init__(self) -> None:
         self._all: dict[str, Service] = {}
 
     def add(self, service: Service) -> Service:
-        """Installs one."""
+        """Installs a service."""
         self._all[fold(service.name)] = service
         return service
 
@@ -170,7 +170,7 @@ class Services:
         return iter(self._all.values())
 
     def get(self, name: str) -> Service:
-        """The service of that name.
+        """The service with the name.
 
         Raises:
             Refusal: `not_found`.
@@ -180,7 +180,7 @@ class Services:
         raise Refusal(Slug.NOT_FOUND, f"there is no service named {name}")
 
     def running_dependents(self, service: Service) -> list[str]:
-        """Names of those that need this one and are not stopped."""
+        """Names of the services that depend on this one and are not stopped."""
         return sorted(
             other.name
             for other in self._all.values()
@@ -188,10 +188,10 @@ class Services:
         )
 
     async def stop(self, service: Service, deadline: float) -> bool:
-        """Stops it and waits; gives whether anything was to do.
+        """Stops a service and waits; returns whether it was running.
 
         Raises:
-            Refusal: `failed` while dependents run, `timeout` with the state seen.
+            Refusal: `failed` while dependents run, `timeout` with the current state.
         """
         end = time.monotonic() + deadline
         await _leave(service, ServiceState.START_PENDING, end)
@@ -205,10 +205,10 @@ class Services:
         return True
 
     async def start(self, service: Service, deadline: float) -> bool:
-        """Starts it and waits; gives whether anything was to do.
+        """Starts a service and waits; returns whether it was stopped.
 
         Raises:
-            Refusal: `failed` when disabled or when its process dies, `timeout` with the state seen.
+            Refusal: `failed` if it is disabled or its process ends, `timeout` with the current state.
         """
         end = time.monotonic() + deadline
         await _leave(service, ServiceState.STOP_PENDING, end)

@@ -1,4 +1,4 @@
 """The simulated product on a machine: its files, its service, its certificate family.
 
-Written from the facts, not from the code under test.
+Written from ektron-facts, independently of the code under test.
 """

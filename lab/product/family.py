@@ -1,8 +1,7 @@
-"""A family as the Security Configurator leaves it: six files, made the way ektron-facts 3.2 describes them.
+"""A certificate family as the Security Configurator creates it: six files as described in ektron-facts 3.2.
 
-RSA 1024, `CN=ektron` for everybody, signed with MD5 by itself, valid 2008 to 2019, one legacy extension. The
-libraries of today refuse to make such a certificate, so the DER is put together here; the key and the signature come
-from `cryptography`.
+RSA 1024, always `CN=ektron`, self-signed with MD5, valid 2008 to 2019, one legacy extension. Current libraries refuse
+to create such a certificate, so the DER is built here; the key and the signature come from `cryptography`.
 """
 
 import base64
@@ -29,6 +28,7 @@ _COMMON_NAME = bytes.fromhex("550403")
 _LEGACY_KEY_IDENTIFIER = bytes.fromhex("551d01")
 _NOT_BEFORE, _NOT_AFTER = b"080101040000Z", b"190101040000Z"
 
+_SHORT_FORM = 0x80  #: DER: a shorter length is one byte
 _SEQUENCE, _SET, _INTEGER, _BITS, _OCTETS, _NULL, _OID, _PRINTABLE, _UTC = 0x30, 0x31, 2, 3, 4, 5, 6, 0x13, 0x17
 
 
@@ -42,26 +42,26 @@ class Identity:
 
     @property
     def encoded(self) -> str:
-        """As `encodedValue` has it: base64 of the DER, one line (ektron-facts 3.2)."""
+        """The text of `encodedValue`: base64 of the DER, one line (ektron-facts 3.2)."""
         return base64.b64encode(self.cer).decode()
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What one machine needs: a client and a server identity."""
+    """The certificates of one machine: a client and a server identity."""
 
     client: Identity
     server: Identity
 
     def files(self, node: str) -> Iterator[tuple[str, bytes]]:
-        """The six files under a machine's name."""
+        """The six files with a machine's name."""
         for role, identity in (("SyncClient", self.client), ("SyncServer", self.server)):
             for kind in ("pfx", "pvk", "cer"):
                 yield f"{node}_{role}.{kind}", getattr(identity, kind)
 
 
 def make_family() -> Family:
-    """Two fresh key pairs and what belongs to them."""
+    """A family with two new key pairs."""
     return Family(_identity(), _identity())
 
 
@@ -74,7 +74,7 @@ def _identity() -> Identity:
 
 
 def private_key_file(key: rsa.RSAPrivateKey) -> bytes:
-    """A Microsoft PVK file without a password: its header, then a PRIVATEKEYBLOB, all little-endian."""
+    """A Microsoft PVK file without a password: a header and a PRIVATEKEYBLOB, all little-endian."""
     numbers = key.private_numbers()
     size = key.key_size // 8
     blob = struct.pack("<BBHI4sII", 7, 2, 0, 0x2400, b"RSA2", key.key_size, numbers.public_numbers.e)
@@ -85,19 +85,19 @@ def private_key_file(key: rsa.RSAPrivateKey) -> bytes:
     return struct.pack("<6I", 0xB0B5F11E, 0, 2, 0, 0, len(blob)) + blob
 
 
-# -- DER: just what one certificate needs ----------------------------------------------------------------------
+# -- DER: only what one certificate needs ----------------------------------------------------------------------
 
 
 def _tlv(tag: int, *contents: bytes) -> bytes:
     body = b"".join(contents)
-    if len(body) < 0x80:  # noqa: PLR2004 - DER's short form
+    if len(body) < _SHORT_FORM:
         return bytes((tag, len(body))) + body
     length = len(body).to_bytes((len(body).bit_length() + 7) // 8, "big")
     return bytes((tag, 0x80 | len(length))) + length + body
 
 
 def _certificate(key: rsa.RSAPrivateKey) -> bytes:
-    # A serial number of 16 bytes with the top bit clear, as makecert draws it.
+    # A serial number of 16 bytes with the top bit clear, as makecert generates it.
     serial = (secrets.randbits(122) | 1 << 122).to_bytes(16, "big")
     name = _tlv(_SEQUENCE, _tlv(_SET, _tlv(_SEQUENCE, _tlv(_OID, _COMMON_NAME), _tlv(_PRINTABLE, _NAME.encode()))))
     algorithm = _tlv(_SEQUENCE, _tlv(_OID, _MD5_WITH_RSA), _tlv(_NULL))
@@ -113,7 +113,7 @@ def _certificate(key: rsa.RSAPrivateKey) -> bytes:
         public,
         _tlv(0xA3, _tlv(_SEQUENCE, _legacy_extension(public, name, serial))),
     )
-    signature = key.sign(to_sign, padding.PKCS1v15(), hashes.MD5())  # noqa: S303 - what the product's files carry
+    signature = key.sign(to_sign, padding.PKCS1v15(), hashes.MD5())  # noqa: S303 - the product's files have this signature
     return _tlv(_SEQUENCE, to_sign, algorithm, _tlv(_BITS, b"\0", signature))
 
 

@@ -1,13 +1,12 @@
-"""What the product does when it runs: the Windows service that loads everything when it starts, and the web site.
+"""The running product: the Windows service, which loads everything at its start, and the web site.
 
-Decided from ektron-facts, where they are silent said here:
+Based on ektron-facts; the following rules fill gaps there:
 
-- A configuration that is no XML ends the process while it starts, as the .NET run time does.
-- A section the service cannot load (the same key twice with different values, 2.2; a value that is no certificate)
-  leaves it running without a listener (6, row 12).
+- A configuration that is not XML ends the process during its start, like the .NET runtime.
+- A section that the service cannot load (the same key twice with different values, 2.2; an invalid certificate) leaves
+  it running without a listener (6, row 12).
 - It listens on 8732 only with its own `<NODE>_SyncServer` identity in its folder, and only if every
-  `services/*/@serverCertificate` that stands there names it (2.2; 6, row 42). So a fresh installation runs and does
-  not listen.
+  `services/*/@serverCertificate` names that identity (2.2; 6, row 42). So a new installation runs and does not listen.
 - Nothing is read again before the next start.
 """
 
@@ -33,15 +32,15 @@ SYNC_PORT = 8732
 
 
 class _Broken(Exception):
-    """The service cannot work with what it read."""
+    """The service cannot work with its files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What the service loaded when it started, and says of itself on `GET /`. Certificates are SHA-256 of the DER.
+    """What the service loaded at its start, and its answer to `GET /`. Certificates are SHA-256 of the DER.
 
     Attributes:
-        clients: key of `publickCertKeys` -> certificate. missing_clients: keys whose `.pfx` is not in the folder.
+        clients: key in `publickCertKeys` -> certificate. missing_clients: keys without a `.pfx` in the folder.
         asset_load_balanced: from the AssetManagement.config of the first site in sitedb.config.
     """
 
@@ -54,7 +53,7 @@ class Loaded:
 
 
 class EktronService:
-    """The program behind the Windows service."""
+    """The program of the Windows service."""
 
     def __init__(self, machine: Machine, config: WindowsPath) -> None:
         self._machine = machine
@@ -62,10 +61,10 @@ class EktronService:
         self.loaded: Loaded | None = None
 
     def start(self) -> None:
-        """Loads everything; opens the sync port if that went well.
+        """Loads everything and opens the sync port if that succeeds.
 
         Raises:
-            ProgramDied: the configuration is no XML.
+            ProgramDied: the configuration is not XML.
         """
         self.loaded = None
         try:
@@ -91,7 +90,7 @@ class EktronService:
         own = f"{self._machine.name}_SyncServer"
         named = {value.upper() for value in root.xpath("ektron.serviceModel/services/*/@serverCertificate")}
         if named - {f"{own}.pfx".upper()}:
-            raise _Broken("a service is told to show a certificate that is not this machine's")
+            raise _Broken("a service is configured with the certificate of another machine")
         return Loaded(
             node=self._machine.name,
             load_balanced=_setting(root, "LoadBalanced"),
@@ -109,10 +108,10 @@ class EktronService:
         return self._machine.disk.stat(self._config.parent.child(name)) is not None
 
     def _identity(self, name: str) -> str:
-        """Loads a `.pfx` and its `.cer` and gives the certificate's hash; they must be the same one."""
+        """Loads a `.pfx` and its `.cer` and returns the certificate's hash; both must have the same certificate."""
         der = self._file(f"{name}.cer")
         if _certificate_of(self._file(f"{name}.pfx")) != der:
-            raise _Broken("the .pfx cannot be opened or holds another certificate than the .cer")
+            raise _Broken("the .pfx cannot be opened, or its certificate differs from the .cer")
         return sha256(der)
 
     def _asset_flag(self) -> str | None:
@@ -126,14 +125,14 @@ class EktronService:
 
 
 class EktronSite:
-    """The web site, as far as a GET of its WSPath goes (ektron-facts 2.3, 8.9)."""
+    """The web site, with only a GET of its WSPath (ektron-facts 2.3, 8.9)."""
 
     def __init__(self, machine: Machine, folder: WindowsPath) -> None:
         self._machine = machine
         self._folder = folder
 
     def get(self, path: str) -> Page:
-        """Answers 200 for the web service, 500 while a configuration it needs cannot be read, 404 for the rest."""
+        """Answers 200 for the web service, 500 while a configuration cannot be read, else 404."""
         if not self._configured():
             return Page(500, b"<html><title>Configuration Error</title></html>")
         page = path.lower()
@@ -171,7 +170,7 @@ def _parses(data: bytes) -> bool:
 
 
 def _setting(root: etree._Element, key: str) -> str | None:
-    """The last value under a key of appSettings, as .NET sees it; case of the key does not count."""
+    """The last value of a key in appSettings, like .NET; the case of the key is ignored."""
     values = [
         item.get("value") for item in root.iterfind("appSettings/add") if item.get("key", "").upper() == key.upper()
     ]
@@ -179,7 +178,7 @@ def _setting(root: etree._Element, key: str) -> str | None:
 
 
 def _client_keys(root: etree._Element) -> dict[str, str]:
-    """Key -> SHA-256 of the certificate; a key twice with different values is what .NET refuses (ektron-facts 2.2)."""
+    """Key -> SHA-256 of the certificate. .NET rejects a key with two different values (ektron-facts 2.2)."""
     found: dict[str, str] = {}
     for item in root.iterfind("ektron.serviceModel/publickCertKeys/*"):
         key, value = item.get("key"), item.get("encodedValue")
@@ -190,7 +189,7 @@ def _client_keys(root: etree._Element) -> dict[str, str]:
         elif item.tag == "remove":
             found.pop(key, None)
         elif value is not None and found.setdefault(key, value) != value:
-            raise _Broken(f"the key {key} stands there twice with different values")
+            raise _Broken(f"the key {key} occurs twice with different values")
     return {key: _fingerprint(value) for key, value in found.items()}
 
 
@@ -200,7 +199,7 @@ def _fingerprint(encoded: str) -> str:
         der = base64.b64decode(encoded, validate=True)
         x509.load_der_x509_certificate(der)
     except ValueError as error:
-        raise _Broken("an encodedValue is no certificate") from error
+        raise _Broken("an encodedValue is not a certificate") from error
     return sha256(der)
 
 

@@ -1,4 +1,4 @@
-"""The simulated product: lays an untouched installation out on a machine, and runs it there (`lab.product.service`)."""
+"""The simulated product: installs a new product on a machine, which `lab.product.service` runs."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -36,13 +36,13 @@ _SERVICE_LIBRARIES = (
     "Ektron.Sync.Communication.dll",
     "Ektron.Sync.SyncServices.dll",
 )
-#: Their file version stays the assembly's, so that it hides a missing patch (ektron-facts 1.3, the trap).
+#: Their file version is the assembly's, so it does not show a missing patch (ektron-facts 1.3, the trap).
 _FROZEN_VERSION = {"Ektron.FileSync.Common.dll", "Ektron.ASM.PluginManager.dll"}
 
 
 @dataclass(frozen=True, slots=True)
 class Edition:
-    """Where a product generation keeps things and what it calls them (ektron-facts 1.1, 1.2)."""
+    """The folders and names of a product generation (ektron-facts 1.1, 1.2)."""
 
     cms: str
     generation: str
@@ -53,7 +53,7 @@ class Edition:
 
     @classmethod
     def of(cls, cms: str) -> Self:
-        """The edition of a CMS version such as `8.0`, `8.5` or `9.1`.
+        """The edition of a CMS version: `8.0`, `8.5` or `9.1`.
 
         Raises:
             ValueError: there is no such edition.
@@ -69,12 +69,12 @@ class Edition:
 
     @property
     def service_name(self) -> str:
-        """The plural is right: the folder has none, the service does."""
+        """The name of the service: plural, unlike the folder."""
         return f"EktronWindowsServices{self.generation}"
 
     @property
     def service_display(self) -> str:
-        """As the services list shows it."""
+        """The display name in the list of services."""
         return f"Ektron Windows Services {self.generation[0]}.0"
 
     @property
@@ -84,17 +84,17 @@ class Edition:
 
     @property
     def service_folder(self) -> WindowsPath:
-        """Where the service lies."""
+        """The folder of the service."""
         return WindowsPath.of(rf"{self.root}\EktronWindowsService{self.generation}")
 
     @property
     def product_folder(self) -> WindowsPath:
-        """Where the rest of the product lies."""
+        """The folder of the rest of the product."""
         return WindowsPath.of(rf"{self.root}\CMS400v{self.cms.replace('.', '')}")
 
     @property
     def configurator_folder(self) -> WindowsPath:
-        """Where the Security Configurator lies and leaves its files."""
+        """The folder of the Security Configurator and its output files."""
         return self.product_folder.below(r"Utilities\Software\SecurityConfigurator")
 
     @property
@@ -110,13 +110,13 @@ class Edition:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What differs between two installations of an edition.
+    """The differences between installations of an edition.
 
     Attributes:
         site_path: the site's folder. connection: its connection string, a secret.
-        build: another build than the edition's usual one. precompiled: whether the site is.
+        build: a build other than the edition's default. precompiled: whether the site is precompiled.
         patch: changes the bytes of the service's libraries but not their version, as a hot fix does.
-        ws_path: address of the site's web service; the machine's own name at port 80 unless given.
+        ws_path: URL of the site's web service; by default the machine's own name at port 80.
     """
 
     site_path: str = DEFAULT_SITE
@@ -137,19 +137,19 @@ class Product:
 
     @property
     def service_folder(self) -> WindowsPath:
-        """Where the service lies."""
+        """The folder of the service."""
         return self.edition.service_folder
 
 
 @dataclass(frozen=True, slots=True)
 class Installation(Product):
-    """The product on a simulated machine, where it also runs."""
+    """The product on a simulated machine, with its service."""
 
     service: Service
 
 
 def lay_out(machine: Machine, edition: Edition, options: Options | None = None) -> Product:
-    """Puts the product's files on a machine, unless they are there already."""
+    """Writes the product's files to a machine, unless they exist."""
     options = options or Options()
     if machine.disk.stat(edition.service_config) is None:
         _put_all(machine, _files(machine.name, edition, options))
@@ -157,7 +157,7 @@ def lay_out(machine: Machine, edition: Edition, options: Options | None = None) 
 
 
 def install(machine: Machine, edition: Edition, options: Options | None = None) -> Installation:
-    """Puts the product on a simulated machine: files, registry, site and a stopped service."""
+    """Installs the product on a simulated machine: files, registry, site and a stopped service."""
     site = lay_out(machine, edition, options).site
     machine.network.serve(machine.address, 80, EktronSite(machine, site))
     service = machine.install_service(
@@ -170,10 +170,10 @@ def install(machine: Machine, edition: Edition, options: Options | None = None) 
 
 
 def run_configurator(product: Product, family: Family | None = None) -> Family:
-    """What "Generate Certificates" of the Security Configurator is known to do (ektron-facts 3.3, rows marked P).
+    """Does what "Generate Certificates" in the Security Configurator certainly does (ektron-facts 3.3, rows marked P).
 
-    Six files appear in its folder, and the machine's public key in the EWSUpdates copy of the service's configuration.
-    What it does beyond that is inferred only, so it is left to the rollout.
+    It writes six files to its folder, and the machine's public key to the EWSUpdates copy of the service's
+    configuration. Its other effects are only inferred, so they are left to the rollout.
     """
     family = family or make_family()
     machine, edition = product.machine, product.edition
@@ -203,7 +203,7 @@ def _values(node: str, edition: Edition, options: Options) -> texts.Values:
 
 
 def _put_all(machine: Machine, files: dict[WindowsPath, bytes]) -> None:
-    """Writes files as if it had happened a while ago."""
+    """Writes files with a last-write time in the past."""
     stamp = machine.clock.now() - _INSTALLED_DAYS_AGO * _DAY
     disk, real_now = machine.disk, machine.disk.now
     disk.now = lambda: stamp
@@ -235,7 +235,7 @@ def _site_files(site: WindowsPath, values: texts.Values, options: Options) -> di
         site.child("login.aspx"): b'<%@ Page Language="C#" %>\r\n',
         site.below(r"bin\Ektron.Cms.Common.dll"): program_file("Ektron.Cms.Common.dll", values.build),
         site.below(r"WorkArea\ServerControlWS.asmx"): b'<%@ WebService Language="C#" %>\r\n',
-        # Not the marker of a precompiled site: every min site has this one (ektron-facts 2.7).
+        # Not the marker of a precompiled site: every min site has this file (ektron-facts 2.7).
         site.below(r"WorkArea\webservices\PrecompiledApp.config"): texts.precompiled(),
     }
     if options.precompiled:

@@ -1,7 +1,7 @@
-"""The product's configuration files as a fresh installation has them: shapes of ektron-facts section 2, words of ours.
+"""The product's configuration files of a new installation: the shapes of ektron-facts section 2 with our own texts.
 
-Each text is a template; `$name` stands for what differs between installations. Indentation is mixed, attribute order
-odd and comments misleading on purpose: an editor of these files meets all of that outside.
+Each text is a template; `$name` is a value that differs between installations. Mixed indentation, unusual attribute
+order and misleading comments are intentional: real files have all of that.
 """
 
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """What differs between installations.
+    """The values that differ between installations.
 
     Attributes:
         node: the machine's name. site_path: the site's folder. generation: `30` or `40`. assembly: `3.0.0.0`...
         build, install_build, service_pack, cms_version: as web.config names them (ektron-facts 1.3).
         connection: the connection string, a secret. ws_path: address of the site's web service.
-        fourth_endpoint: whether there is the one of 9.1.
+        fourth_endpoint: whether the additional endpoint of 9.1 exists.
     """
 
     node: str
@@ -62,7 +62,7 @@ _ASSET_40 = """<DocumentManagerData StorageLocation="c:\\assetlibrary\\CMS400\\"
 
 
 def asset_management(values: Values) -> bytes:
-    """`AssetManagement.config` in the site root: attributes of one empty root (ektron-facts 2.1)."""
+    """`AssetManagement.config` in the site root: attributes of one empty root element (ektron-facts 2.1)."""
     if values.generation == "30":
         return _encode(_ASSET, values)
     return _encode(_ASSET_40, values, bom=False)
@@ -126,10 +126,10 @@ _SERVICE_40 = """<?xml version="1.0"?>
 
 
 def service_config(values: Values, keys: dict[str, str] | None = None) -> bytes:
-    """The Windows service's `exe.config` with public keys, none in a fresh one (ektron-facts 2.2).
+    """The Windows service's `exe.config` with public keys; a new installation has none (ektron-facts 2.2).
 
     Args:
-        values: what differs.
+        values: the values of the installation.
         keys: name of the .cer file -> base64 of its DER.
     """
     lines = [f'<add key="{key}" encodedValue="{value}" />' for key, value in (keys or {}).items()]
@@ -197,7 +197,7 @@ $endpoints    </endPoints>
 
 
 def web_config(values: Values) -> bytes:
-    """`web.config` in the site root with the factory's values (ektron-facts 2.3)."""
+    """`web.config` in the site root with the default values (ektron-facts 2.3)."""
     contracts = _CONTRACTS if values.fourth_endpoint else _CONTRACTS[:3]
     endpoints = "".join(Template(_ENDPOINT).substitute(contract=contract) for contract in contracts)
     return _encode(_WEB, values, endpoints=endpoints)
@@ -218,12 +218,12 @@ _DATA = """<?xml version="1.0" encoding="utf-8"?>
 
 
 def site_databases(values: Values) -> bytes:
-    """`sitedb.config`: the sites the service serves. Regenerated once a day, never edited (ektron-facts 2.4)."""
+    """`sitedb.config`: the sites of the service. Regenerated once a day, never edited (ektron-facts 2.4)."""
     return _encode(_SITES, values, bom=False)
 
 
 def data_config(values: Values) -> bytes:
-    """`data.config`: the connection string again. Made by the product once a day (ektron-facts 2.4)."""
+    """`data.config`: the connection string again. The product writes it once a day (ektron-facts 2.4)."""
     return _encode(_DATA, values, bom=False)
 
 

@@ -1,4 +1,4 @@
-"""WS-Management on the server side: messages, logon, shells, sockets.
+"""The server side of WS-Management: messages, logon, shells, sockets.
 
-Knows a host that runs commands, not what a command does.
+A host runs the commands; this package does not know what a command does.
 """

@@ -1,4 +1,4 @@
-"""Logging on to a node over HTTP: basic, and NTLM bound to the connection. `pyspnego` plays the server's part."""
+"""Logon to a node over HTTP: basic, and NTLM bound to the connection. `pyspnego` is the server side of NTLM."""
 
 import base64
 import hmac
@@ -23,11 +23,11 @@ _OFFERS = ("Negotiate", 'Basic realm="WSMAN"')
 
 @dataclass(frozen=True, slots=True)
 class LogonAnswer:
-    """What the server makes of a request's Authorization header.
+    """The result of a request's Authorization header.
 
     Attributes:
-        user: who is logged on now, or nothing: then the answer is 401.
-        challenges: the WWW-Authenticate headers of the answer; with a user, the last word of a negotiation.
+        user: the user who is logged on; empty if the answer must be 401.
+        challenges: the WWW-Authenticate headers of the answer; with a user, the last token of a negotiation.
     """
 
     user: str = ""
@@ -35,10 +35,10 @@ class LogonAnswer:
 
 
 class Account:
-    """Who may log on to a node. The password itself is kept only to compare it with basic's.
+    """The account of a node. The password itself is kept only for comparison with basic.
 
-    NTLM wants a file of accounts. It holds the NT hash under every spelling of the domain that a client may send. The
-    file is in memory, open in this process alone, so no crash leaves it behind.
+    NTLM needs a file of accounts. It has the NT hash for every form of the domain that a client may send. The file is
+    in memory and open only in this process, so a crash cannot leave it behind.
     """
 
     def __init__(self, user: str, password: str, machine: str) -> None:
@@ -47,18 +47,18 @@ class Account:
         self._basic_local = base64.b64encode(f"{machine}\\{user}:{password}".encode())
         digest = ntowfv1(password).hex().upper()
         names = [user, *(f"{domain}\\{user}" for domain in (machine, ".", "WORKSTATION"))]
-        # The smbpasswd form takes any password; the other form of this file stops at a colon.
+        # The smbpasswd format allows any password; the other format of this file ends at a colon.
         lines = "".join(f"{name}:1000:{'0' * 32}:{digest}:[U]:LCT-00000000\n" for name in names)
         self._descriptor = os.memfd_create("lab-accounts", os.MFD_CLOEXEC)
         os.write(self._descriptor, lines.encode())
         self.store = Path(f"/proc/self/fd/{self._descriptor}")
 
     def accepts_basic(self, token: bytes) -> bool:
-        """Whether a basic token is this account's."""
+        """Whether a basic token is valid for this account."""
         return hmac.compare_digest(token, self._basic) or hmac.compare_digest(token, self._basic_local)
 
     def close(self) -> None:
-        """Forgets the accounts."""
+        """Closes the file of accounts."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor = -1
@@ -75,7 +75,7 @@ class Connection:
         self._header = ""
 
     def judge(self, header: str) -> LogonAnswer:
-        """Who this request is from. Without a header an NTLM connection stays logged on; basic needs it every time."""
+        """The user of a request. An NTLM connection stays logged on without a header; basic needs it every time."""
         if not header:
             return LogonAnswer(self._user, ()) if self._user and not self._header else LogonAnswer()
         scheme, _, token = header.partition(" ")
@@ -87,7 +87,7 @@ class Connection:
         return LogonAnswer()
 
     def turn_away(self) -> LogonAnswer:
-        """Refuses whom `judge` let in."""
+        """Refuses the user that `judge` accepted."""
         self._user, self._header = "", ""
         self._counters.logons_refused += 1
         return LogonAnswer()
@@ -131,7 +131,7 @@ class Connection:
 
 
 def _context(message: bytes, store: Path) -> spnego.ContextProxy:
-    """The server's side for a client that speaks NTLM bare, or wrapped in SPNEGO."""
+    """The server side for a client with plain NTLM, or NTLM in SPNEGO."""
     bare = message.startswith(b"NTLMSSP\0")
     options = spnego.NegotiateOptions.use_ntlm if bare else spnego.NegotiateOptions.use_negotiate
     with _accounts(store):
@@ -144,9 +144,9 @@ def _token(scheme: str, answer: bytes | None) -> str:
 
 @contextmanager
 def _accounts(store: Path) -> Iterator[None]:
-    """`pyspnego` takes the accounts from a file named in the environment; a node's is named only while it is asked.
+    """Names a node's file of accounts in the environment, from which `pyspnego` reads it, during one call.
 
-    Nothing awaits in between, so two nodes of one process do not meet.
+    There is no await during the call, so nodes in one process do not affect each other.
     """
     os.environ[_STORE] = str(store)
     try:

@@ -1,4 +1,4 @@
-"""The WS-Management server of one node: HTTP in, logon, message, shells, answer out."""
+"""The WS-Management server of one node: HTTP request, logon, message, shells, answer."""
 
 import asyncio
 import ssl
@@ -27,11 +27,11 @@ from lab.winrm.wsman import (
 __all__ = ["WinrmServer"]
 
 _CONTENT_TYPE = "application/soap+xml;charset=UTF-8"
-_LAST_WORDS_SECONDS = 0.05  #: for requests under way when the server closes; their connections are broken already
+_LAST_WORDS_SECONDS = 0.05  #: for open requests when the server closes; their connections are closed already
 
 
-class _Instead(Exception):
-    """A fault answers in the place of the server; without a response the connection breaks."""
+class _FaultAnswer(Exception):
+    """The answer of a fault instead of the server's; without a response the connection is closed."""
 
     def __init__(self, response: web.Response | None) -> None:
         super().__init__()
@@ -42,10 +42,10 @@ class WinrmServer:
     """One node's listener.
 
     Args:
-        machine: whose name the faults carry and whose quotas count.
-        host: what runs the commands.
-        account: who may log on.
-        condition: what is wrong with the node, and its counters.
+        machine: its name is in the WinRM faults, and its quotas apply.
+        host: runs the commands.
+        account: the account that may log on.
+        condition: the faults of the node, and its counters.
     """
 
     def __init__(self, machine: Machine, host: Host, account: Account, condition: Condition) -> None:
@@ -61,7 +61,7 @@ class WinrmServer:
         """Starts to listen on the machine's address.
 
         Raises:
-            ConfigRefused: the address is taken.
+            ConfigRefused: the address is in use.
         """
         if self._runner:
             return
@@ -72,19 +72,19 @@ class WinrmServer:
         await web.SockSite(self._runner, listener, ssl_context=tls).start()
 
     async def close(self) -> None:
-        """Stops listening and breaks every connection; shells stay, as they do when only the network is gone."""
+        """Stops listening and closes every connection; shells stay open, as after a network failure."""
         if runner := self._runner:
             self._runner = None
             self.break_connections()
             for site in list(runner.sites):
                 await site.stop()
-            # In a task of its own: who closes may be what a request of ours waits for.
+            # In a separate task: a request of this server may wait for the caller.
             closing = asyncio.create_task(runner.cleanup())
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
 
     async def closed(self) -> None:
-        """Waits until nothing is left of what `close` closed."""
+        """Waits until `close` has completed."""
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     def break_connections(self) -> None:
@@ -108,17 +108,17 @@ class WinrmServer:
         await self._condition.wait()
         try:
             response = await self._judged(request, connection, body)
-        except _Instead as fault:
+        except _FaultAnswer as fault:
             if fault.response is None:
                 transport.abort()
             response = fault.response or web.Response(status=400)
         counters.bytes_sent += len(response.body) if isinstance(response.body, bytes) else 0
         if response.status != web.HTTPUnauthorized.status_code and self._condition.happens("reset_replies"):
-            return await _break_off(request, response)
+            return await _cut_off(request, response)
         return response
 
     async def _judged(self, request: web.BaseRequest, connection: Connection, body: bytes) -> web.Response:
-        self._before_the_logon(arriving=True)
+        self._apply_request_faults(arriving=True)
         if request.path.lower() != "/wsman":
             return web.Response(status=404)
         verdict = connection.judge(request.headers.get("Authorization", ""))
@@ -131,28 +131,28 @@ class WinrmServer:
         try:
             message = read(body)
         except Malformed as error:
-            return _challenged(web.Response(status=400, text=f"This is no message: {error}"), verdict.challenges)
+            return _challenged(web.Response(status=400, text=f"The message is invalid: {error}"), verdict.challenges)
         await self._reached(connection, message)
-        response = await self._soap(verdict.user, message, len(body))
+        response = await self._soap_answer(verdict.user, message, len(body))
         await self._reached(connection, message, after=True)
         return _challenged(response, verdict.challenges)
 
     async def _reached(self, connection: Connection, message: Message, *, after: bool = False) -> None:
-        """Lets faults begin; those of the wire, whenever they began, concern the message that is under way too."""
-        await self._condition.reached(_word(message), after=after)
-        self._before_the_logon(arriving=not after)
+        """Lets faults begin; new network faults affect the current message too."""
+        await self._condition.reached(_name(message), after=after)
+        self._apply_request_faults(arriving=not after)
         if self._condition.faults.refuse_logons:
             connection.turn_away()
-            raise _Instead(web.Response(status=401))
+            raise _FaultAnswer(web.Response(status=401))
 
-    def _before_the_logon(self, *, arriving: bool) -> None:
+    def _apply_request_faults(self, *, arriving: bool) -> None:
         if arriving and self._condition.happens("lose_requests"):
-            raise _Instead(None)
+            raise _FaultAnswer(None)
         if self._condition.happens("http_errors"):
             status = self._condition.faults.http_errors.status
-            raise _Instead(web.Response(status=status, text="The lab was told to fail."))
+            raise _FaultAnswer(web.Response(status=status, text="A fault of the lab."))
 
-    async def _soap(self, user: str, message: Message, size: int) -> web.Response:
+    async def _soap_answer(self, user: str, message: Message, size: int) -> web.Response:
         try:
             if size > self.machine.quotas.envelope_bytes:
                 raise Fault.too_large(self.machine.quotas.envelope_bytes)
@@ -170,7 +170,7 @@ class WinrmServer:
             raise Fault.too_many_operations(self.machine.quotas.operations_per_shell)
 
     async def _do(self, user: str, message: Message) -> bytes:
-        self._condition.counters.actions[_word(message)] += 1
+        self._condition.counters.actions[_name(message)] += 1
         match message.action:
             case Action.CREATE:
                 return self._create(user, message)
@@ -200,7 +200,6 @@ class WinrmServer:
             command,
             arguments,
             skip_cmd_shell=message.flag("WINRS_SKIP_CMD_SHELL"),
-            console_stdin=message.flag("WINRS_CONSOLEMODE_STDIN"),
         )
         return command_response(message, self.shells.command(user, message.shell, line))
 
@@ -216,13 +215,13 @@ class WinrmServer:
         return self._condition.happens("receive_timeouts")
 
 
-def _word(message: Message) -> str:
-    """The last word of its action: `Create`."""
+def _name(message: Message) -> str:
+    """The last part of its action: `Create`."""
     return message.action.rpartition("/")[2]
 
 
 def _payload(envelope: int) -> int:
-    """How many bytes of output fit into an answer: base64 takes four for three, the rest of the message some."""
+    """The bytes of output that fit into an answer: base64 makes four of three, and the message needs some."""
     return max(1024, (envelope - 4096) * 3 // 4)
 
 
@@ -232,7 +231,7 @@ def _challenged(response: web.Response, challenges: tuple[str, ...]) -> web.Resp
     return response
 
 
-async def _break_off(request: web.BaseRequest, response: web.Response) -> web.StreamResponse:
+async def _cut_off(request: web.BaseRequest, response: web.Response) -> web.StreamResponse:
     """Sends half of the reply and resets the connection."""
     data = response.body if isinstance(response.body, bytes) else b""
     half = web.StreamResponse(status=response.status, headers={"Content-Type": _CONTENT_TYPE})

@@ -1,8 +1,7 @@
-"""Remote shells of one machine: what runs in them, what waits to be received, and when they end.
+"""The remote shells of one machine: their commands, unread output and end.
 
-A *host* is a kind of machine behind the WS-Management server: whatever can run one command line with three streams
-and an exit status. `lab.hosts.simulated.Console` is the simulated one, `lab.hosts.process.ProcessHost` starts
-real processes.
+A *host* runs one command line with three streams and an exit status. `lab.hosts.simulated.Console` simulates it,
+`lab.hosts.process.ProcessHost` starts real processes.
 """
 
 import asyncio
@@ -23,33 +22,31 @@ _ENDED_BY_SIGNAL = 0xC000013A
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """What a client asked to run.
+    """A command line from a client.
 
     Attributes:
-        command, arguments: as sent; cmd.exe gets them joined by blanks.
+        command, arguments: as sent; cmd.exe gets them joined by spaces.
         skip_cmd_shell: the program is started directly, without cmd.exe.
-        console_stdin: stdin is a console, not a pipe.
     """
 
     command: str
     arguments: tuple[str, ...] = ()
     skip_cmd_shell: bool = False
-    console_stdin: bool = False
 
     @property
     def text(self) -> str:
-        """One line, as cmd.exe sees it."""
+        """The line as cmd.exe gets it."""
         return " ".join((self.command, *self.arguments))
 
     @property
     def program(self) -> str:
-        """The first word's last name, in lower case and without `.exe`: `powershell`."""
+        """The name of the program, in lower case without folder and `.exe`: `powershell`."""
         first = self.text.strip().partition(" ")[0]
         return first.strip('"').rpartition("\\")[2].lower().removesuffix(".exe")
 
 
 class Streams:
-    """The three streams of one running command, seen from the command."""
+    """The three streams of one running command, from the view of the command."""
 
     def __init__(self) -> None:
         self._input: deque[bytes] = deque()
@@ -68,13 +65,13 @@ class Streams:
         return self._input.popleft()
 
     def write(self, data: bytes, stream: str = "stdout") -> None:
-        """Puts bytes on stdout, or on `stderr`."""
+        """Writes bytes to stdout, or to `stderr`."""
         if data:
             self.output.append(Chunk("", stream, data))
             self.changed.set()
 
     def feed(self, data: bytes, *, end: bool) -> None:
-        """Input for the command."""
+        """Adds input for the command."""
         if data:
             self._input.append(data)
         self._ended = self._ended or end
@@ -82,15 +79,15 @@ class Streams:
 
 
 class Host(Protocol):
-    """A kind of machine."""
+    """Runs command lines."""
 
     async def run(self, line: CommandLine, streams: Streams) -> int:
-        """Runs a command to its end and gives its exit status; when cancelled, ends what it started."""
+        """Runs a command line and returns its exit status; ends all its processes if cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a Receive gives. `exit_code` is None while the command runs or more output waits."""
+    """The result of a Receive. `exit_code` is None while the command runs or there is more output."""
 
     chunks: list[Chunk]
     exit_code: int | None
@@ -133,8 +130,8 @@ class Shells:
     """All shells of one machine.
 
     Args:
-        host: what runs the commands.
-        quotas: limits; read at each use, so a test may change them.
+        host: runs the commands.
+        quotas: limits; read at each use, so that a test may change them.
     """
 
     def __init__(self, host: Host, quotas: Quotas) -> None:
@@ -147,10 +144,10 @@ class Shells:
         return len(self._shells)
 
     def create(self, owner: str, idle_seconds: float | None) -> tuple[str, float]:
-        """Opens a shell; gives its id and its idle timeout in seconds.
+        """Opens a shell; returns its id and its idle timeout in seconds.
 
         Raises:
-            Fault: the user has as many as allowed.
+            Fault: the user has reached the quota.
         """
         self.end_idle()
         quota = self._quotas.shells_per_user
@@ -161,7 +158,7 @@ class Shells:
         return shell.id, shell.idle_seconds
 
     def command(self, owner: str, shell_id: str, line: CommandLine) -> str:
-        """Starts a command; gives its id.
+        """Starts a command; returns its id.
 
         Raises:
             Fault: unknown shell, or a quota.
@@ -181,7 +178,7 @@ class Shells:
         return command.id
 
     def send(self, owner: str, shell_id: str, chunks: list[Chunk]) -> None:
-        """Gives a command input.
+        """Sends input to a command.
 
         Raises:
             Fault: unknown shell or command, or a stream that is not stdin.
@@ -189,7 +186,7 @@ class Shells:
         shell = self._shell(owner, shell_id)
         for chunk in chunks:
             if chunk.stream != "stdin":
-                raise Fault.invalid("only stdin takes input")
+                raise Fault.invalid("only stdin accepts input")
             self._command(shell, chunk.command).streams.feed(chunk.data, end=chunk.end)
 
     async def receive(
@@ -197,16 +194,16 @@ class Shells:
         owner: str,
         shell_id: str,
         command_id: str,
-        timeout: float,  # noqa: ASYNC109
+        seconds: float,
         limit: int,
         late: Callable[[], bool] = lambda: False,
     ) -> Output:
-        """Waits for output or the end, at most `timeout` seconds; gives at most about `limit` bytes.
+        """Waits for output or the end, at most some seconds; returns at most about `limit` bytes.
 
-        Once there is something, `late` is asked whether it came too late nevertheless; it then waits for the next one.
+        If `late` returns true, the available output counts as too late and stays for the next Receive.
 
         Raises:
-            Fault: unknown shell or command, another Receive waits, or nothing came in time.
+            Fault: unknown shell or command, another Receive is waiting, or a timeout.
         """
         shell = self._shell(owner, shell_id)
         command = self._command(shell, command_id)
@@ -214,7 +211,7 @@ class Shells:
             raise Fault.receive_in_progress()
         command.receiving = True
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 while not command.streams.output and command.exit_code() is None:
                     command.streams.changed.clear()
                     await command.streams.changed.wait()
@@ -231,7 +228,7 @@ class Shells:
         return Output(chunks, None if command.streams.output else command.exit_code())
 
     def signal(self, owner: str, shell_id: str, command_id: str, code: str) -> None:
-        """Ends a command (`terminate`, `ctrl_c`, `ctrl_break`); after `terminate` it is forgotten.
+        """Ends a command (`terminate`, `ctrl_c`, `ctrl_break`); `terminate` also removes it.
 
         Raises:
             Fault: unknown shell or command, or another code.
@@ -245,7 +242,7 @@ class Shells:
             del shell.commands[command.id]
 
     def delete(self, owner: str, shell_id: str) -> None:
-        """Closes a shell and ends what runs in it.
+        """Closes a shell and ends its commands.
 
         Raises:
             Fault: unknown shell.
@@ -253,19 +250,19 @@ class Shells:
         self._close(self._shell(owner, shell_id))
 
     def end_idle(self) -> None:
-        """Closes the shells that nobody used for their idle timeout."""
+        """Closes the shells that have been idle for their idle timeout."""
         now = time.monotonic()
         for shell in list(self._shells.values()):
             if not shell.busy() and now - shell.used > shell.idle_seconds:
                 self._close(shell)
 
     def end_all(self) -> None:
-        """Closes every shell, as a restart of the WinRM service does."""
+        """Closes every shell, like a restart of the WinRM service."""
         for shell in list(self._shells.values()):
             self._close(shell)
 
     async def ended(self) -> None:
-        """Waits until every command that was started has ended; those that were told to need a moment for it."""
+        """Waits until every command has ended; a cancelled command needs a moment."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _close(self, shell: _Shell) -> None:
@@ -294,7 +291,7 @@ def _new_id() -> str:
 
 
 def _take(output: deque[Chunk], limit: int) -> list[Chunk]:
-    """Takes pieces off the front, splitting the one that passes the limit."""
+    """Removes chunks from the front, and splits the one that exceeds the limit."""
     taken: list[Chunk] = []
     while output and limit > 0:
         chunk = output.popleft()

@@ -1,9 +1,8 @@
-"""The wire with real ports: what a machine opens is open on its loopback address for everybody on this host."""
+"""The network with real ports: a port of a machine is open on its loopback address of this host."""
 
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import cast
 
 from lab.machine.errors import ConfigRefused
 from lab.machine.network import Network
@@ -14,25 +13,25 @@ _BACKLOG = 128
 
 
 class LoopbackNetwork(Network):
-    """A network whose ports are real. Needs a running event loop when a port opens or closes."""
+    """A network with real ports. Needs a running event loop to open or close a port."""
 
     def __init__(self) -> None:
         super().__init__()
         self._servers: dict[tuple[str, int], asyncio.Task[asyncio.Server]] = {}
 
     def listen(self, address: str, port: int, answer: Callable[[], bytes]) -> None:
-        """A port opens, here and in the lab."""
+        """Opens a port, on this host and in the lab."""
         super().listen(address, port, answer)
         if address not in self.away:
             self._open_real(address, port, answer)
 
     def close(self, address: str, port: int) -> None:
-        """The port closes."""
+        """Closes the port."""
         super().close(address, port)
         self._close_real(address, port)
 
     def set_away(self, address: str, *, away: bool) -> None:
-        """A machine leaves the network or comes back; its programs go on and notice nothing."""
+        """Removes a machine from the network or adds it again; its programs continue."""
         if away == (address in self.away):
             return
         ports = [(where, port, answer) for (where, port), answer in self._open.items() if where == address]
@@ -55,7 +54,7 @@ class LoopbackNetwork(Network):
     def _close_real(self, address: str, port: int) -> None:
         task = self._servers.pop((address, port), None)
         if task and task.done():
-            # At once: whoever is told that the service has stopped must find its port closed.
+            # At once: the port must be closed before a client learns that the service has stopped.
             task.result().close()
         elif task:
             task.add_done_callback(lambda done: done.result().close())
@@ -65,7 +64,7 @@ def bound_socket(address: str, port: int) -> socket.socket:
     """A listening socket.
 
     Raises:
-        ConfigRefused: the address is taken or cannot be used.
+        ConfigRefused: the address is in use or not available.
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -83,7 +82,7 @@ def bound_socket(address: str, port: int) -> socket.socket:
 
 
 class _OnePage(asyncio.Protocol):
-    """Answers the first request of a connection, whatever it is, and closes."""
+    """Answers the first request of a connection, whatever its content, and closes."""
 
     def __init__(self, answer: Callable[[], bytes]) -> None:
         self._answer = answer
@@ -91,7 +90,8 @@ class _OnePage(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
+        if isinstance(transport, asyncio.Transport):
+            self._transport = transport
 
     def data_received(self, data: bytes) -> None:
         self._received += data

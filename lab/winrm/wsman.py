@@ -1,6 +1,6 @@
-"""WS-Management as Windows Remote Shell uses it: messages read and written. Pure; no socket, no clock.
+"""WS-Management for Windows Remote Shell: reads and writes messages. Pure: no socket, no clock.
 
-Shapes and codes follow MS-WSMV; what pywinrm and pypsrp read of them is what matters here.
+Shapes and codes follow MS-WSMV, as far as pywinrm and pypsrp read them.
 """
 
 import base64
@@ -44,7 +44,7 @@ _DEFAULT_ENVELOPE = 153_600
 
 
 class Action(StrEnum):
-    """What a message asks for."""
+    """The action of a message."""
 
     CREATE = f"{_TRANSFER}/Create"
     DELETE = f"{_TRANSFER}/Delete"
@@ -55,7 +55,7 @@ class Action(StrEnum):
 
 
 class Malformed(Exception):
-    """What arrived is no SOAP message."""
+    """The bytes are not a SOAP message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,10 @@ class _FaultKind:
 
 
 class Fault(Exception):
-    """The answer is a fault. Made by the class methods, which know the codes (wsmerror.h).
+    """A fault as the answer. The class methods create it with the codes of wsmerror.h.
 
     Attributes:
-        code: what pywinrm gives as `wsman_fault_code`.
+        code: the `wsman_fault_code` of pywinrm.
         reason: one sentence.
     """
 
@@ -82,7 +82,7 @@ class Fault(Exception):
 
     @classmethod
     def timed_out(cls) -> "Fault":
-        """Nothing to receive within the operation timeout."""
+        """No output within the operation timeout."""
         reason = (
             "The WS-Management service cannot complete the operation within the time specified in OperationTimeout."
         )
@@ -90,13 +90,13 @@ class Fault(Exception):
 
     @classmethod
     def unknown_shell(cls, shell: str) -> "Fault":
-        """There is no such shell, any more or yet."""
+        """The shell does not exist."""
         reason = f"The request for the Windows Remote Shell with ShellId {shell} failed: the shell was not found."
         return cls(_FaultKind(2150858843, "w:InvalidSelectors"), reason)
 
     @classmethod
     def unknown_command(cls, command: str) -> "Fault":
-        """There is no such command in that shell."""
+        """The command does not exist in the shell."""
         return cls(_FaultKind(2150858843, "w:InvalidSelectors"), f"The command {command} was not found in the shell.")
 
     @classmethod
@@ -113,13 +113,13 @@ class Fault(Exception):
 
     @classmethod
     def too_many_processes(cls, quota: int) -> "Fault":
-        """As many commands run in the shell as may."""
+        """The shell has reached its maximum of running commands."""
         reason = f"The maximum number of processes per shell ({quota}) has been exceeded."
         return cls(_FaultKind(2150859241, "w:QuotaLimit"), reason)
 
     @classmethod
     def receive_in_progress(cls) -> "Fault":
-        """Another Receive waits on the same command."""
+        """Another Receive is waiting for the same command."""
         return cls(_FaultKind(2150859047, "w:Concurrency"), "A Receive is already in progress on this command.")
 
     @classmethod
@@ -129,12 +129,12 @@ class Fault(Exception):
 
     @classmethod
     def invalid(cls, what: str) -> "Fault":
-        """The message lacks something or has something wrong."""
+        """A part of the message is missing or invalid."""
         return cls(_FaultKind(87, "w:InvalidParameter"), f"The parameter is incorrect: {what}.")
 
     @classmethod
     def unsupported(cls, action: str) -> "Fault":
-        """An action that this server does not know."""
+        """An unknown action."""
         return cls(_FaultKind(2150858753, "a:ActionNotSupported"), f"The action {action} is not supported.")
 
     @classmethod
@@ -157,7 +157,7 @@ class Message:
     options: dict[str, str] = field(default_factory=dict)
 
     def flag(self, option: str) -> bool:
-        """Whether an option says true."""
+        """Whether an option is true."""
         return self.options.get(option, "").upper() == "TRUE"
 
     def _part(self, tag: str) -> etree._Element:
@@ -175,28 +175,28 @@ class Message:
         return command, tuple(item.text or "" for item in part.iterfind(f"{_RSP}Arguments"))
 
     def idle_timeout(self) -> float | None:
-        """Of a Create: the idle timeout asked for, in seconds."""
+        """Of a Create: the requested idle timeout in seconds."""
         text = self._part("Shell").findtext(f"{_RSP}IdleTimeOut")
         return _seconds(text) if text else None
 
     def inputs(self) -> list["Chunk"]:
-        """Of a Send: the pieces of input, in order."""
+        """Of a Send: the chunks of input, in order."""
         return [_chunk(item) for item in self._part("Send").iterfind(f"{_RSP}Stream")]
 
     def received_command(self) -> str:
-        """Of a Receive: the command whose output is wanted."""
+        """Of a Receive: the id of the command."""
         stream = self._part("Receive").find(f"{_RSP}DesiredStream")
         return stream.get("CommandId", "") if stream is not None else ""
 
     def signal(self) -> tuple[str, str]:
-        """Of a Signal: the command it is for, and the last word of its code (`terminate`, `ctrl_c`)."""
+        """Of a Signal: the id of the command, and the last part of the code (`terminate`, `ctrl_c`)."""
         part = self._part("Signal")
         return part.get("CommandId", ""), (part.findtext(f"{_RSP}Code") or "").rpartition("/")[2].lower()
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of a stream. `end` says that nothing follows on it."""
+    """A chunk of a stream. `end` marks the last one."""
 
     command: str
     stream: str
@@ -220,7 +220,7 @@ def read(data: bytes) -> Message:
     """Reads a request.
 
     Raises:
-        Malformed: it is no SOAP envelope with an action and a message id.
+        Malformed: not a SOAP envelope with an action and a message id.
     """
     try:
         root = etree.fromstring(data, _PARSER)
@@ -253,7 +253,7 @@ def _shell_of(header: etree._Element) -> str:
 
 
 def _seconds(text: str) -> float:
-    """An xs:duration of hours, minutes and seconds; 0 for anything else."""
+    """The seconds of an xs:duration with hours, minutes and seconds; 0 for any other text."""
     found = _DURATION.match(text.strip())
     hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found else (0, 0, 0)
     return hours * 3600 + minutes * 60 + seconds
@@ -272,7 +272,7 @@ def _envelope(action: str, relates_to: str, body: str) -> bytes:
 
 
 def create_response(message: Message, shell: str, owner: str, idle_seconds: float) -> bytes:
-    """The shell is there."""
+    """The answer to Create."""
     body = (
         f"<x:ResourceCreated><a:Address>{_ANONYMOUS}</a:Address><a:ReferenceParameters>"
         f'<w:ResourceURI>{_CMD}</w:ResourceURI><w:SelectorSet><w:Selector Name="ShellId">{shell}</w:Selector>'
@@ -285,13 +285,13 @@ def create_response(message: Message, shell: str, owner: str, idle_seconds: floa
 
 
 def command_response(message: Message, command: str) -> bytes:
-    """The command runs."""
+    """The answer to Command."""
     body = f"<rsp:CommandResponse><rsp:CommandId>{command}</rsp:CommandId></rsp:CommandResponse>"
     return _envelope(f"{Action.COMMAND.value}Response", message.id, body)
 
 
 def receive_response(message: Message, command: str, chunks: Iterable[Chunk], exit_code: int | None) -> bytes:
-    """Output, and the exit code when the command is done and nothing of its output is left."""
+    """The answer to Receive: output, and the exit code once the command has ended and all output was sent."""
     parts = [
         f'<rsp:Stream Name="{c.stream}" CommandId="{command}">{base64.b64encode(c.data).decode()}</rsp:Stream>'
         for c in chunks
@@ -307,13 +307,13 @@ def receive_response(message: Message, command: str, chunks: Iterable[Chunk], ex
 
 
 def empty_response(message: Message) -> bytes:
-    """Done, and nothing to say: the answer to Send, Signal and Delete."""
+    """The answer to Send, Signal and Delete."""
     bodies = {Action.SEND.value: "<rsp:SendResponse/>", Action.SIGNAL.value: "<rsp:SignalResponse/>"}
     return _envelope(f"{message.action}Response", message.id, bodies.get(message.action, ""))
 
 
 def fault_response(relates_to: str, fault: Fault, machine: str) -> bytes:
-    """The fault, to be sent with HTTP status 500."""
+    """A fault, to be sent with HTTP status 500."""
     reason = escape(fault.reason)
     body = (
         f"<s:Fault><s:Code><s:Value>s:{'Sender' if fault.sender else 'Receiver'}</s:Value><s:Subcode>"

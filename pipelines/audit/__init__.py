@@ -1,4 +1,4 @@
-"""Bundles: everything about a run in one file, and the offline check that decides the run again from it.
+"""Bundles: everything about a run in one archive, and checks of such archives.
 
-Nothing here contacts a server; a check needs no broker and no key.
+A check needs no broker, no key and no node.
 """

@@ -1,6 +1,6 @@
-"""One archive with everything that is known about a run, to be kept and checked without any of our servers.
+"""One archive with everything about a run, to keep and to check without any server.
 
-Everything of it is public to whoever may know the cluster: facts hold digests where the nodes hold secrets.
+It is safe to share with everybody who may know the cluster: facts contain digests of secrets, never secrets.
 """
 
 import hashlib
@@ -14,18 +14,18 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from pipelines.audit.archive import pack
+from pipelines.coordinator import snapshot_of
 from pipelines.engine import Engine
 from pipelines.report.build import build
 from pipelines.report.html import to_html
+from pipelines.rollout import kind_of
 from pipelines.run.evidence import Evidence, evidence_of
-from pipelines.run.snapshot import FINDINGS, PLAN
-from pipelines.usecases.runs import RunSummary, summary
-from tasks.documents import DIGESTS
+from pipelines.run.summary import RunSummary, summary_of
 from workers.errors import InputRefused
 from workers.host.private import write_private
-from workers.records import Record, RunRecord, RunState, StepOutcome
-from workers.store import RunStore
+from workers.records import DocumentKind, Record, RunRecord, RunState, StepOutcome
 from workers.store.chain import Chain, digest_of
+from workers.store.port import RunStore
 
 __all__ = [
     "EVENTS",
@@ -49,16 +49,19 @@ __all__ = [
 MANIFEST, RUN, OUTCOMES, EVENTS = "manifest.json", "run.json", "outcomes.json", "events.jsonl"
 REPORT, REPORT_PAGE = "report.json", "report.html"
 
-#: Whose versions decide what a run does and how its bundle reads.
+#: Packages whose versions determine what a run does and how its bundle is written.
 _LIBRARIES = ("esync-rollout", "celery", "cryptography", "jinja2", "lxml", "pydantic", "pywinrm", "redis")
-_ALONE = {PLAN: "plan.json", DIGESTS: "family.json"}  #: kinds of which a run has one document
+_ALONE: Mapping[str, str] = {
+    DocumentKind.PLAN: "plan.json",
+    DocumentKind.FAMILY: "family.json",
+}  #: kinds with one document per run
 _PAGE = 1000
 
 outcomes_adapter: TypeAdapter[tuple[StepOutcome, ...]] = TypeAdapter(tuple[StepOutcome, ...])
 
 
 class BundledRun(Record):
-    """`run.json`: the run as it ended, the flags that were up, and where its history begins and ends."""
+    """`run.json`: the run as it ended, the flags that were set, and where its history begins and ends."""
 
     record: RunRecord
     flags: dict[str, str]
@@ -66,16 +69,19 @@ class BundledRun(Record):
 
 
 class Member(Record):
-    """What the manifest knows of a member."""
+    """Digest and size of one member."""
 
     sha256: str
     size: int
 
 
 class Manifest(Record):
-    """`manifest.json`: what is in the bundle. `version` is that of this layout, `digest` that of all the rest here."""
+    """`manifest.json`: the content of the bundle. `digest` covers all other fields.
 
-    version: Literal[1] = 1
+    `version` is that of the layout and of the sentences in it. Version 1 had other sentences for the same results.
+    """
+
+    version: Literal[1, 2] = 1  #: the default stays 1: the digest of version 1 does not cover it
     run: str
     cluster: str
     verdict: str
@@ -85,11 +91,11 @@ class Manifest(Record):
     digest: str = ""
 
     def sealed(self) -> "Manifest":
-        """With the digest of everything else it says."""
+        """With the digest of all other fields."""
         return self.model_copy(update={"digest": digest_of(self.model_copy(update={"digest": ""}))})
 
     def to_bytes(self) -> bytes:
-        """The one spelling of a manifest."""
+        """The manifest as it is written."""
         return _pretty(self)
 
 
@@ -97,24 +103,25 @@ def write_bundle(engine: Engine, run_id: str, path: Path) -> Manifest:
     """Writes the bundle of a run that has ended.
 
     Raises:
-        InputRefused: the run goes on.
+        InputRefused: the run has not ended.
         FileTrouble: the file cannot be written.
         RunUnknown: there is no such run.
     """
-    members = bundle_of(engine.store, summary(engine, run_id))
+    record = engine.store.run(run_id)
+    members = bundle_of(engine.store, summary_of(snapshot_of(engine, record), kind_of(record.kind, record.id)))
     write_private(path, pack(members))
     return Manifest.model_validate_json(members[MANIFEST])
 
 
 def bundle_of(store: RunStore, known: RunSummary) -> dict[str, bytes]:
-    """Every member by name, the manifest included.
+    """All members by name, including the manifest.
 
     Raises:
-        InputRefused: the run goes on.
+        InputRefused: the run has not ended.
     """
     record = known.record.model_copy(update={"version": 0})
     if record.state is not RunState.CONCLUDED:
-        raise InputRefused(f"run {record.id} still goes on", remedy="a bundle can be written when the run has ended")
+        raise InputRefused(f"run {record.id} has not ended", remedy="write the bundle when the run has ended")
     run = BundledRun(record=record, flags=store.flags(record.id), chain=store.chain(record.id))
     members = {
         RUN: _pretty(run),
@@ -131,6 +138,7 @@ def manifest_of(run: BundledRun, members: Mapping[str, bytes]) -> Manifest:
     """The manifest of these members."""
     digests = {name: Member(sha256=hashlib.sha256(data).hexdigest(), size=len(data)) for name, data in members.items()}
     return Manifest(
+        version=2,
         run=run.record.id,
         cluster=run.record.cluster,
         verdict=run.record.verdict or "",
@@ -141,21 +149,21 @@ def manifest_of(run: BundledRun, members: Mapping[str, bytes]) -> Manifest:
 
 
 def versions() -> dict[str, str]:
-    """What this process runs on."""
+    """The versions of this process."""
     return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
 def reports_of(known: RunSummary) -> dict[str, bytes]:
-    """The report in both forms. It follows from everything else."""
+    """The report in both formats. It follows from the other members."""
     report = build(known)
     return {REPORT: _pretty(report), REPORT_PAGE: to_html(report).encode()}
 
 
 def evidence_in(members: Mapping[str, bytes]) -> Evidence:
-    """The documents decisions rest on, as the store had them.
+    """The documents that the decisions were made from, as the store had them.
 
     Raises:
-        UnicodeDecodeError: one of them is no text.
+        UnicodeDecodeError: one of them is not text.
     """
     found: Evidence = {}
     for kind, name in _ALONE.items():
@@ -164,12 +172,12 @@ def evidence_in(members: Mapping[str, bytes]) -> Evidence:
     for name, data in members.items():
         match = re.fullmatch(r"(?:facts/([a-z]+)|findings)/([A-Za-z0-9_-]+)\.json", name)
         if match:
-            found.setdefault(match[1] or FINDINGS, {})[match[2]] = data.decode()
+            found.setdefault(match[1] or DocumentKind.FINDINGS, {})[match[2]] = data.decode()
     return found
 
 
 def _member_name(kind: str, name: str) -> str:
-    folder = FINDINGS if kind == FINDINGS else f"facts/{kind}"
+    folder = DocumentKind.FINDINGS if kind == DocumentKind.FINDINGS else f"facts/{kind}"
     return _ALONE.get(kind) or f"{folder}/{name}.json"
 
 

@@ -1,8 +1,11 @@
 """Checks a bundle: every byte against the manifest, the history against its chain, the verdict against the evidence.
 
-Needs no broker, no key and no node. What it shows: the bundle is whole, its parts agree with each other, and its
-evidence leads to its verdict. Somebody who can write to the run store and to the log could make another history that
-agrees with itself; the head of the chain, noted elsewhere when the run ended, tells.
+Needs no broker, no key and no node. A valid bundle is complete, its parts agree with each other, and its evidence leads
+to its verdict. An attacker with write access to the run store and to the log could make another history that is
+consistent in itself; the head of the chain, recorded elsewhere when the run ended, reveals that.
+
+A bundle of manifest version 1 is checked by what does not depend on the wording of sentences: digests, history, plan
+fingerprint, every decision, and the verdict of the run and of each finding.
 """
 
 import hashlib
@@ -28,22 +31,26 @@ from pipelines.audit.bundle import (
     versions,
 )
 from pipelines.audit.replay import Replay, replay
+from pipelines.rollout import kind_of
 from pipelines.run.evidence import Evidence, conclusion
 from pipelines.run.plan import Plan
-from pipelines.run.snapshot import FINDINGS, PLAN, Snapshot
-from pipelines.usecases.runs import summary_of
+from pipelines.run.snapshot import Snapshot
+from pipelines.run.summary import summary_of
+from tasks.ektron.rules.findings import Findings
 from workers.errors import BundleRefused, EsyncError
 from workers.host.reading import content_of
-from workers.records import Event, Record, RunState, StepOutcome
-from workers.store.chain import broken_at, digest_of, identity
+from workers.records import DocumentKind, Event, Record, RunState, StepOutcome
+from workers.store.chain import digest_of, first_break, identity
 
 __all__ = ["Checked", "check", "check_file"]
 
 R = TypeVar("R", bound=Record)
 
+_OTHER_WORDS = 1  #: the last version of the manifest with other sentences than this version of esync writes
+
 
 class Checked(Record):
-    """A bundle that holds, and what was checked, a sentence each."""
+    """A valid bundle, with one sentence for each check."""
 
     run: str
     cluster: str
@@ -57,7 +64,7 @@ def check_file(path: Path) -> Checked:
 
     Raises:
         InputRefused: the file cannot be read.
-        BundleRefused: the first thing that does not hold.
+        BundleRefused: a check failed; the first failed check is named.
     """
     data = content_of(path, LARGEST, "bundle")
     try:
@@ -71,89 +78,91 @@ def check(members: Mapping[str, bytes]) -> Checked:
     """Checks a bundle's members.
 
     Raises:
-        BundleRefused: the first thing that does not hold.
+        BundleRefused: a check failed; the first failed check is named.
     """
     manifest = _manifest(members)
     run = _read(BundledRun, RUN, members)
     outcomes, events, evidence = _outcomes(members), _events(members), _evidence(members)
-    said = [f"{len(members)} members have the digests that the manifest gives them"]
-    said.append(_history(run, events))
-    said.append(_ends(run, events, evidence))
-    said.append(_outcomes_noted(run, outcomes, events))
-    said.append(_plan(run, events, evidence))
-    again = _again(manifest, run, outcomes, evidence)
-    said.append(_decided(manifest, run, again, evidence))
-    said.append(_reported(manifest, run, again, members))
+    sentences = [
+        f"all {len(members)} members match the manifest",
+        _check_history(run, events),
+        _check_end(run, events, evidence),
+        _check_outcomes(run, outcomes, events),
+        _check_plan(run, events, evidence),
+    ]
+    replayed = _replay(manifest, run, outcomes, evidence)
+    sentences.append(_check_decisions(manifest, run, replayed, evidence))
+    sentences.append(_check_reports(manifest, run, replayed, members))
     return Checked(
         run=manifest.run,
         cluster=manifest.cluster,
         verdict=manifest.verdict,
         chain_head=manifest.chain_head,
-        checked=tuple(sentence for sentence in said if sentence),
+        checked=tuple(filter(None, sentences)),
     )
 
 
 def _manifest(members: Mapping[str, bytes]) -> Manifest:
-    """Every member is there and has its digest, no other is, and the manifest is what it was."""
+    """The manifest is unchanged, and the bundle has exactly its members, each with its digest."""
     manifest = _read(Manifest, MANIFEST, members)
     if manifest.sealed() != manifest or manifest.to_bytes() != members[MANIFEST]:
-        raise BundleRefused(f"{MANIFEST} was changed: it has another digest than it says")
-    there = members.keys() - {MANIFEST}
-    if missing := sorted(manifest.members.keys() - there):
+        raise BundleRefused(f"{MANIFEST} was changed: its digest does not match its content")
+    present = members.keys() - {MANIFEST}
+    if missing := sorted(manifest.members.keys() - present):
         raise BundleRefused(f"{missing[0]} is missing")
-    if more := sorted(there - manifest.members.keys()):
+    if more := sorted(present - manifest.members.keys()):
         raise BundleRefused(f"{more[0]} is not in the manifest")
     for name, member in manifest.members.items():
         if hashlib.sha256(members[name]).hexdigest() != member.sha256 or len(members[name]) != member.size:
-            raise BundleRefused(f"{name} was changed: it has another digest than the manifest gives it")
+            raise BundleRefused(f"{name} was changed: its digest does not match the manifest")
     return manifest
 
 
-def _history(run: BundledRun, events: Sequence[Event]) -> str:
+def _check_history(run: BundledRun, events: Sequence[Event]) -> str:
     chain, record = run.chain, run.record
-    if broken := broken_at(chain, events):
+    if broken := first_break(chain, events):
         raise BundleRefused(f"{EVENTS}: {broken}")
     if chain.dropped:
-        begins = f"event {chain.dropped + 1}; the {chain.dropped} before it were more than a store keeps"
+        begins = f"event {chain.dropped + 1}; the store no longer has the {chain.dropped} events before it"
     else:
         first = events[0] if events else None
         if first is None or first.kind != "run.created" or first.digest != identity(record):
-            raise BundleRefused(f"{RUN} does not say what the first event says the run was asked for")
-        begins = f"the run's creation by {record.who or 'somebody'} on {record.origin_host or 'an unnamed machine'}"
-    return f"the chain over {len(events)} events is whole, from {begins}; its head is {chain.head}"
+            raise BundleRefused(f"{RUN} does not match the first event, which records the request for the run")
+        begins = f"the run's creation by {record.who or 'unknown'} on {record.origin_host or 'unknown'}"
+    return f"the chain of {len(events)} events is complete, from {begins}; its head is {chain.head}"
 
 
-def _ends(run: BundledRun, events: Sequence[Event], evidence: Evidence) -> str:
+def _check_end(run: BundledRun, events: Sequence[Event], evidence: Evidence) -> str:
     record = run.record
     ends = [event for event in events if event.kind == "run.concluded"]
     if len(ends) != 1 or record.state is not RunState.CONCLUDED or record.verdict is None:
-        raise BundleRefused(f"{EVENTS}: the run was concluded {len(ends)} times, and is {record.state.value}")
+        raise BundleRefused(f"{EVENTS}: the run was concluded {len(ends)} times; its state is {record.state.value}")
     if (ends[0].status, ends[0].message) != (record.verdict.value, record.summary):
         raise BundleRefused(f"{EVENTS}: the run was concluded as {ends[0].status}, {RUN} says {record.verdict.value}")
     if ends[0].digest != conclusion(record, evidence):
-        raise BundleRefused(f"{RUN}, the plan, facts or findings are not those that the run was concluded with")
+        raise BundleRefused(f"{RUN}, the plan, facts or findings are not those with which the run was concluded")
     later = len(events) - 1 - events.index(ends[0])
-    after = f"; {later} later events decide nothing" if later else ""
-    return f"the run and its {sum(map(len, evidence.values()))} documents are those it was concluded with{after}"
+    after = f"; {later} later events do not affect it" if later else ""
+    return f"the run and its {sum(map(len, evidence.values()))} documents are those with which it was concluded{after}"
 
 
-def _outcomes_noted(run: BundledRun, outcomes: Sequence[StepOutcome], events: Sequence[Event]) -> str:
-    """Each outcome has its event. Where events were dropped, some outcomes may have lost theirs."""
-    noted = {(event.turn, event.node, event.step): event.digest for event in events if event.kind == "step.ended"}
+def _check_outcomes(run: BundledRun, outcomes: Sequence[StepOutcome], events: Sequence[Event]) -> str:
+    """Each outcome matches its event. If the store dropped events, the first outcomes have none."""
+    recorded = {(event.turn, event.node, event.step): event.digest for event in events if event.kind == "step.ended"}
     places = [(outcome.turn, outcome.node, outcome.step) for outcome in outcomes]
     if len(set(places)) < len(places) or any(outcome.run != run.record.id for outcome in outcomes):
-        raise BundleRefused(f"{OUTCOMES}: an outcome is there twice, or is of another run")
-    if strangers := noted.keys() - set(places):
-        raise BundleRefused(f"{OUTCOMES}: no outcome of {_place(min(strangers))}, which the history has")
+        raise BundleRefused(f"{OUTCOMES}: an outcome is duplicated, or belongs to another run")
+    if missing := recorded.keys() - set(places):
+        raise BundleRefused(f"{OUTCOMES}: the outcome of {_place(min(missing))} is missing; the history has it")
     covered = 0
     for outcome, place in zip(outcomes, places, strict=True):
-        if place not in noted and run.chain.dropped:
+        if place not in recorded and run.chain.dropped:
             continue
-        if noted.get(place) != digest_of(outcome):
-            raise BundleRefused(f"{OUTCOMES}: the outcome of {_place(place)} is not the one the history has")
+        if recorded.get(place) != digest_of(outcome):
+            raise BundleRefused(f"{OUTCOMES}: the outcome of {_place(place)} does not match the history")
         covered += 1
-    beyond = f"; {len(outcomes) - covered} ended before the history begins" if covered < len(outcomes) else ""
-    return f"{covered} outcomes are those that were noted when they ended{beyond}"
+    beyond = f"; {len(outcomes) - covered} are older than the history" if covered < len(outcomes) else ""
+    return f"{covered} outcomes match the history{beyond}"
 
 
 def _place(place: tuple[str, str, str]) -> str:
@@ -161,67 +170,86 @@ def _place(place: tuple[str, str, str]) -> str:
     return f"{step} on {node} in {turn}"
 
 
-def _plan(run: BundledRun, events: Sequence[Event], evidence: Evidence) -> str:
+def _check_plan(run: BundledRun, events: Sequence[Event], evidence: Evidence) -> str:
     wanted = run.record.plan_fingerprint
     if not wanted:
         return ""
-    text = evidence.get(PLAN, {}).get(PLAN)
+    text = evidence.get(DocumentKind.PLAN, {}).get(DocumentKind.PLAN)
     try:
         plan = Plan.model_validate_json(text or "")
     except ValidationError:
-        raise BundleRefused("plan.json cannot be read as a plan") from None
+        raise BundleRefused("plan.json is not a valid plan") from None
     stated = {event.digest for event in events if event.kind == "run.planned"}
     if plan.fingerprint != wanted or not stated <= {wanted}:
         raise BundleRefused("plan.json has another fingerprint than the run")
     return f"the plan has the fingerprint {wanted}"
 
 
-def _decided(manifest: Manifest, run: BundledRun, again: Replay, evidence: Evidence) -> str:
-    """The run, decided again, ends in the same verdict by the same plan and findings."""
-    record = run.record
-    if (again.stop.verdict, again.stop.summary) != (record.verdict, record.summary):
-        raise _otherwise(manifest, f"the evidence leads to {again.stop.verdict.value}: {again.stop.summary}")
-    for kind in (PLAN, FINDINGS):
-        for name, text in again.snapshot.store.documents(record.id, kind).items():
-            if evidence.get(kind, {}).get(name) != text:
-                raise _otherwise(manifest, f"{kind} {name} is not what the facts say")
-    facts = sum(len(documents) for kind, documents in evidence.items() if kind not in {PLAN, FINDINGS})
-    return (
-        f"{again.decisions} decisions, made again from {facts} documents of facts, lead to the verdict {record.verdict}"
+def _check_decisions(manifest: Manifest, run: BundledRun, replayed: Replay, evidence: Evidence) -> str:
+    """The replay ends with the verdict of the run, from the same plan and findings."""
+    record, stop, same_words = run.record, replayed.stop, manifest.version > _OTHER_WORDS
+    if stop.verdict is not record.verdict or (same_words and stop.summary != record.summary):
+        raise _differs(manifest, f"the evidence leads to {stop.verdict.value}: {stop.summary}")
+    for kind in (DocumentKind.PLAN, DocumentKind.FINDINGS):
+        for name, text in replayed.snapshot.store.documents(record.id, kind).items():
+            given = evidence.get(kind, {}).get(name, "")
+            if given != text and (same_words or not _same_results(kind, given, text)):
+                raise _differs(manifest, f"{kind} {name} does not follow from the facts")
+    facts = sum(
+        len(documents) for kind, documents in evidence.items() if kind not in {DocumentKind.PLAN, DocumentKind.FINDINGS}
     )
+    compared = "" if same_words else "; sentences of an older version were not compared"
+    decisions = f"{replayed.decisions} decisions, replayed from {facts} documents of facts"
+    return f"{decisions}, lead to the verdict {record.verdict}{compared}"
 
 
-def _again(manifest: Manifest, run: BundledRun, outcomes: Sequence[StepOutcome], evidence: Evidence) -> Replay:
+def _same_results(kind: str, given: str, again: str) -> bool:
+    """Whether two plans or findings have the same results, whatever their sentences."""
+    try:
+        return _results(kind, given) == _results(kind, again)
+    except ValidationError as error:
+        raise _unreadable(kind, error) from None
+
+
+def _results(kind: str, text: str) -> tuple[object, ...]:
+    if kind == DocumentKind.PLAN:
+        plan = Plan.model_validate_json(text)
+        return (plan.waves, *((part.node, part.fingerprint, part.files, len(part.changes)) for part in plan.nodes))
+    found = Findings.model_validate_json(text).findings
+    return tuple(sorted((finding.invariant, finding.verdict, finding.nodes) for finding in found))
+
+
+def _replay(manifest: Manifest, run: BundledRun, outcomes: Sequence[StepOutcome], evidence: Evidence) -> Replay:
     try:
         return replay(run.record, outcomes, evidence, run.flags)
     except BundleRefused as refused:
-        raise _otherwise(manifest, refused.message) from None
+        raise _differs(manifest, refused.message) from None
     except (EsyncError, ArithmeticError, AssertionError, LookupError, TypeError, ValueError, RecursionError) as error:
-        # What stands in a bundle may have been put there to make us fail: that is an answer too.
-        raise _otherwise(manifest, f"the run cannot be decided again: {type(error).__name__}") from None
+        # The content of a bundle may be crafted to make the replay fail: that is a result, too.
+        raise _differs(manifest, f"the run cannot be replayed: {type(error).__name__}") from None
 
 
-def _otherwise(manifest: Manifest, what: str) -> BundleRefused:
+def _differs(manifest: Manifest, what: str) -> BundleRefused:
     theirs, ours = manifest.versions.get("esync-rollout", "another version"), versions()["esync-rollout"]
-    remedy = f"it was written by esync {theirs}, this is {ours}: check it with {theirs}" if theirs != ours else ""
+    remedy = f"esync {theirs} wrote it, this is esync {ours}: check it with version {theirs}" if theirs != ours else ""
     return BundleRefused(what, remedy=remedy)
 
 
-def _reported(manifest: Manifest, run: BundledRun, again: Replay, members: Mapping[str, bytes]) -> str:
-    """The report, drawn again."""
+def _check_reports(manifest: Manifest, run: BundledRun, replayed: Replay, members: Mapping[str, bytes]) -> str:
+    """The reports are the same when they are built again."""
     names = ("esync-rollout", "jinja2", "pydantic")
-    if any(manifest.versions.get(name) != versions()[name] for name in names):
-        return f"{REPORT} and {REPORT_PAGE} were drawn by other versions than these and were not compared"
-    whole = Snapshot(run.record, again.snapshot.store, again.snapshot.documents)
-    for name, data in reports_of(summary_of(whole)).items():
+    if manifest.version <= _OTHER_WORDS or any(manifest.versions.get(name) != versions()[name] for name in names):
+        return f"{REPORT} and {REPORT_PAGE} were built by other versions and were not compared"
+    whole = Snapshot(run.record, replayed.snapshot.store, replayed.snapshot.documents)
+    for name, data in reports_of(summary_of(whole, kind_of(run.record.kind, run.record.id))).items():
         if members.get(name) != data:
-            raise BundleRefused(f"{name} does not show what the rest of the bundle says")
-    return f"{REPORT} and {REPORT_PAGE} show just that"
+            raise BundleRefused(f"{name} does not match the rest of the bundle")
+    return f"{REPORT} and {REPORT_PAGE} match the rest of the bundle"
 
 
 def _read(kind: type[R], name: str, members: Mapping[str, bytes]) -> R:
     if name not in members:
-        raise BundleRefused(f"{name} is missing: this is no bundle of a run")
+        raise BundleRefused(f"{name} is missing: this is not the bundle of a run")
     try:
         return kind.model_validate_json(members[name])
     except ValidationError as error:
@@ -246,7 +274,7 @@ def _evidence(members: Mapping[str, bytes]) -> Evidence:
     try:
         return evidence_in(members)
     except UnicodeDecodeError:
-        raise BundleRefused("a document in the bundle is no text") from None
+        raise BundleRefused("a document in the bundle is not text") from None
 
 
 def _unreadable(name: str, error: ValidationError) -> BundleRefused:

@@ -1,26 +1,26 @@
-"""A run decided again from its evidence, with the same functions that decided it: whoever has the evidence can."""
+"""Replays the decisions of a run from its evidence, with the functions that made them in the run."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pipelines.rollout import kind_of
 from pipelines.run.evidence import Evidence
-from pipelines.run.snapshot import FINDINGS, PLAN, Snapshot, Stop
+from pipelines.run.snapshot import Snapshot, Stop
 from pipelines.run.transitions import Next, after, first
-from tasks.documents import PLANNED, RunDocuments
+from tasks.documents import RunDocuments
 from tasks.ektron.wording import counted
 from tasks.steering import CANCEL
 from workers.errors import BundleRefused
-from workers.records import RunRecord, RunState, StepOutcome, Turn, Verdict
+from workers.records import DocumentKind, RunRecord, RunState, StepOutcome, Turn, Verdict
 from workers.secrets.vault import Vault
-from workers.store import MemoryStore
+from workers.store.memory import MemoryStore
 
 __all__ = ["Replay", "replay"]
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """How the run ends by its evidence, and what was concluded on the way."""
+    """How the run ends by its evidence, with everything that was concluded before the end."""
 
     stop: Stop
     decisions: int
@@ -28,37 +28,38 @@ class Replay:
 
 
 def replay(record: RunRecord, outcomes: Iterable[StepOutcome], evidence: Evidence, flags: Mapping[str, str]) -> Replay:
-    """Goes through the run's turns again.
+    """Replays the turns of a run.
 
     Args:
         record: the run as it ended.
         outcomes: of all its steps.
-        evidence: what its decisions read.
-        flags: those that were up; of them `cancel` decides.
+        evidence: the documents that its decisions read.
+        flags: those that were set; only `cancel` affects decisions.
 
     Raises:
-        BundleRefused: the evidence leads somewhere else than the run went.
+        BundleRefused: the evidence leads to other decisions than those of the run.
     """
-    again = _Again(record, tuple(outcomes), evidence)
+    replayed = _Replayed(record, tuple(outcomes), evidence)
     if record.verdict is Verdict.LOCKED and not record.turns:
-        return again.ended(Stop(Verdict.LOCKED, record.summary))
-    step = again.begun()
+        return replayed.ended(Stop(Verdict.LOCKED, record.summary))
+    step = replayed.begun()
     for turn in record.turns:
         if step != turn:
-            raise BundleRefused(f"the evidence leads to {_named(step)}, where the run had {_named(turn)}")
+            raise BundleRefused(f"by the evidence {_named(step)} comes next, but the run had {_named(turn)}")
         if record.verdict is Verdict.CANCELLED and turn is record.turns[-1]:
-            again.store.flag(record.id, CANCEL, flags.get(CANCEL, ""))
-        step = again.take(turn)
+            replayed.store.flag(record.id, CANCEL, flags.get(CANCEL, ""))
+        step = replayed.take(turn)
     if not isinstance(step, Stop):
-        raise BundleRefused(f"by the evidence the run had to go on with {_named(step)}")
-    return again.ended(step)
+        raise BundleRefused(f"by the evidence the run should continue with {_named(step)}")
+    return replayed.ended(step)
 
 
-class _Again:
-    """The run on its way, in a store of its own."""
+class _Replayed:
+    """The run during the replay, in its own store."""
 
     def __init__(self, record: RunRecord, outcomes: tuple[StepOutcome, ...], evidence: Evidence) -> None:
-        given = bool(evidence.get(PLANNED))  # a saved plan was applied; else the run made its own, and does so again
+        # With a saved plan the run applied that; without one it made its own, and the replay makes it again.
+        given = bool(evidence.get(DocumentKind.PLANNED))
         update: dict[str, object] = {"state": RunState.RUNNING, "turns": (), "joined": (), "verdict": None}
         update |= {"summary": "", "ended": None, "plan_fingerprint": record.plan_fingerprint if given else ""}
         self.store = MemoryStore()
@@ -67,12 +68,12 @@ class _Again:
         self._kind = kind_of(record.kind, record.id)
         self._outcomes = outcomes
         for kind, documents in evidence.items():
-            if kind != FINDINGS and (given or kind != PLAN):
+            if kind != DocumentKind.FINDINGS and (given or kind != DocumentKind.PLAN):
                 for name, text in documents.items():
                     self.store.put(record.id, kind, name, text)
 
     def snapshot(self) -> Snapshot:
-        """As the store has it now."""
+        """The current state of the run."""
         return Snapshot(self.record, self.store, RunDocuments(self.store, Vault(self.store, None), self.record.id))
 
     def begun(self) -> Turn | Stop:
@@ -80,7 +81,7 @@ class _Again:
         return self._saved(first(self._kind, self.snapshot()))
 
     def take(self, turn: Turn) -> Turn | Stop:
-        """What follows a turn."""
+        """Adds a turn with its outcomes; returns what comes next."""
         self.record = self.record.model_copy(update={"turns": (*self.record.turns, turn)})
         for outcome in self._outcomes:
             if outcome.turn == turn.name:
@@ -101,7 +102,7 @@ class _Again:
         return decision.turn
 
     def ended(self, stop: Stop) -> Replay:
-        """The end of the run."""
+        """The result of the replay."""
         return Replay(stop, self.decisions, self.snapshot())
 
 

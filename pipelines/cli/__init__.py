@@ -1,4 +1,4 @@
-"""The `esync` command. Thin: it parses arguments, calls a use case and prints the result.
+"""The `esync` command: parses arguments, calls a use case and prints the result.
 
-No decision is made here. stdout is data, stderr is for people.
+No decision is made here. stdout is for data, stderr is for people.
 """

@@ -1,4 +1,4 @@
-"""`esync certs`: what certificate files are, and making a family. Contacts nobody."""
+"""`esync certs`: inspects certificate files and generates a family. Contacts no server."""
 
 import os
 import re
@@ -9,10 +9,9 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.console import AsJson, Ended, data, people_console
-from pipelines.cli.follow import say
+from pipelines.cli.console import AsJson, CommandExit, notify, print_error, print_json
 from pipelines.report.knowledge_text import inspected_lines, pair_lines
-from pipelines.report.styles import printable
+from pipelines.report.layout import printable
 from tasks.ektron.certificates.family import Family, family_names, generate_family, node_of
 from tasks.ektron.certificates.inspect import Inspected, inspect
 from tasks.ektron.refusals import CertificateRefused
@@ -20,11 +19,11 @@ from workers.errors import InputRefused
 from workers.host.reading import content_of
 from workers.records import now
 from workers.secrets.vault import Vault
-from workers.store import MemoryStore
+from workers.store.memory import MemoryStore
 
 __all__ = ["certs"]
 
-certs = typer.Typer(help="Certificate files: what they are, and making a family.", no_args_is_help=True)
+certs = typer.Typer(help="Inspect certificate files; generate a family.", no_args_is_help=True)
 
 _LARGEST = 1 << 20
 _SUFFIXES = {".pfx", ".pvk", ".cer"}
@@ -33,16 +32,18 @@ _NODE = r"[A-Za-z0-9][A-Za-z0-9_-]{0,14}"
 
 @certs.command("inspect")
 def inspect_files(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, or folders with some.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Certificate files, or folders that contain some.")
+    ],
     *,
     password: Annotated[
         list[str] | None,
-        typer.Option("--password", metavar="REF", help="env:NAME or file:PATH; tried after the blank one."),
+        typer.Option("--password", metavar="REF", help="env:NAME or file:PATH; tried after the empty password."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what certificate files are and which belong together. Exit 1: one of them could not be understood."""
-    # Any file: the operator names it here and now, and it stays here.
+    """Show what certificate files contain and which belong together. Exit 1: one of them cannot be read."""
+    # Any file may be read: the operator names it in this command, and its content stays on this machine.
     vault = Vault(MemoryStore(), None, folders=(Path("/"),))
     passwords = tuple(vault.reveal(reference, str(Path.cwd())).reveal() for reference in password or ())
     contents = {str(path): content_of(path, _LARGEST, "certificate file") for path in _expanded(files)}
@@ -55,29 +56,27 @@ def inspect_files(
             refused[name] = refusal
     families = _families(contents, passwords)
     if as_json:
-        _as_data(seen, refused, families)
+        _print_json(seen, refused, families)
     else:
-        _as_text(seen, refused, families)
-    raise Ended(1 if refused else 0)
+        _print_text(seen, refused, families)
+    raise CommandExit(1 if refused else 0)
 
 
 @certs.command()
 def generate(
     node: Annotated[str, typer.Argument(metavar="NODE", help="The origin's NetBIOS name.")],
     *,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder the six files go to.")],
-    years: Annotated[int, typer.Option(min=1, max=50, help="How long they are valid.")] = 10,
-    bits: Annotated[int, typer.Option(min=2048, max=8192, help="Size of the keys.")] = 2048,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the six files.")],
+    years: Annotated[int, typer.Option(min=1, max=50, help="How long the certificates are valid.")] = 10,
+    bits: Annotated[int, typer.Option(min=2048, max=8192, help="Size of the keys in bits.")] = 2048,
 ) -> None:
-    """Make a family of six files without the Security Configurator. Nothing is overwritten; files are 0600."""
+    """Generate a family of six files without the Security Configurator. Overwrites nothing; file mode is 0600."""
     if re.fullmatch(_NODE, node) is None:
-        raise InputRefused(f"{node[:64]!r} is no NetBIOS name", remedy="1 to 15 letters, digits, '-' and '_'")
-    written = _write_family(generate_family(node, bits=bits, years=years), node, out)
-    people = people_console()
-    for path in written:
+        raise InputRefused(f"{node[:64]!r} is not a NetBIOS name", remedy="use 1 to 15 letters, digits, '-' and '_'")
+    for path in _write_family(generate_family(node, bits=bits, years=years), node, out):
         typer.echo(str(path))
-    say(people, f"these six go to the Security Configurator's folder on {node}; then: esync rollout")
-    say(people, "the .pfx and .pvk files hold private keys without a password: delete them here when they are there")
+    notify(f"next: copy these six files to the Security Configurator's folder on {node}, then run: esync rollout")
+    notify("the .pfx and .pvk files contain private keys without a password: after copying them, delete them here")
 
 
 def _expanded(files: Sequence[Path]) -> list[Path]:
@@ -89,23 +88,23 @@ def _expanded(files: Sequence[Path]) -> list[Path]:
         except OSError as error:
             raise InputRefused(f"the folder cannot be read: {error.strerror}", file=str(path)) from None
     if not found:
-        raise InputRefused("there are no .pfx, .pvk or .cer files in that folder")
+        raise InputRefused("the folder contains no .pfx, .pvk or .cer files")
     return found
 
 
 def _families(contents: dict[str, bytes], passwords: tuple[str, ...]) -> dict[str, str]:
-    """Node -> why its files are no family, empty when they are; for nodes of which all six names are there."""
+    """Node -> why its files are not a family, empty if they are; only for nodes with all six files."""
     by_name = {Path(name).name.casefold(): content for name, content in contents.items()}
     nodes = {named[0] for name in contents if (named := node_of(Path(name).name))}
     found = {}
     for node in sorted(nodes):
         names = family_names(node)
         if all(name.casefold() in by_name for name in names):
-            found[node] = _why_none(node, {name: by_name[name.casefold()] for name in names}, passwords)
+            found[node] = _not_a_family(node, {name: by_name[name.casefold()] for name in names}, passwords)
     return found
 
 
-def _why_none(node: str, files: dict[str, bytes], passwords: tuple[str, ...]) -> str:
+def _not_a_family(node: str, files: dict[str, bytes], passwords: tuple[str, ...]) -> str:
     try:
         Family.collect(node, files, passwords=passwords)
     except CertificateRefused as refusal:
@@ -113,17 +112,17 @@ def _why_none(node: str, files: dict[str, bytes], passwords: tuple[str, ...]) ->
     return ""
 
 
-def _as_data(seen: dict[str, Inspected], refused: dict[str, CertificateRefused], families: dict[str, str]) -> None:
-    data(
+def _print_json(seen: dict[str, Inspected], refused: dict[str, CertificateRefused], families: dict[str, str]) -> None:
+    print_json(
         {
             "files": {name: file.model_dump(mode="json") for name, file in seen.items()},
-            "refused": {name: {"message": str(no), "remedy": no.remedy} for name, no in refused.items()},
+            "refused": {name: {"message": str(error), "remedy": error.remedy} for name, error in refused.items()},
             "families": {node: {"whole": not why, "why": why} for node, why in families.items()},
         }
     )
 
 
-def _as_text(seen: dict[str, Inspected], refused: dict[str, CertificateRefused], families: dict[str, str]) -> None:
+def _print_text(seen: dict[str, Inspected], refused: dict[str, CertificateRefused], families: dict[str, str]) -> None:
     for name, file in seen.items():
         typer.echo("\n".join(inspected_lines(name, file)))
     for line in pair_lines(seen):
@@ -131,16 +130,14 @@ def _as_text(seen: dict[str, Inspected], refused: dict[str, CertificateRefused],
     for node, why in families.items():
         typer.echo(printable(f"family of {node}: {why or 'whole'}"))
     for name, refusal in refused.items():
-        say(people_console(), printable(f"error: {name}: {refusal}"), "bold red")
-        if refusal.remedy:
-            say(people_console(), f"  do: {refusal.remedy}")
+        print_error(printable(f"{name}: {refusal}"), refusal.remedy)
 
 
 def _write_family(family: Family, node: str, folder: Path) -> list[Path]:
-    """All six or none. Created, never replaced: an existing family may be in use everywhere.
+    """Writes all six files or none. Replaces no file: an existing family may be in use on every server.
 
     Raises:
-        InputRefused: one of the names is taken, or the folder cannot be written to.
+        InputRefused: one of the files exists already, or the folder cannot be written to.
     """
     written: list[Path] = []
     try:
@@ -154,7 +151,9 @@ def _write_family(family: Family, node: str, folder: Path) -> list[Path]:
                 path.unlink()
         taken = isinstance(error, FileExistsError)
         raise InputRefused(
-            "a family is there already; nothing was written" if taken else f"cannot be written: {error.strerror}",
+            "a certificate file exists already; nothing was written"
+            if taken
+            else f"cannot be written: {error.strerror}",
             file=str(error.filename or folder),
             remedy="name another folder",
         ) from None

@@ -1,179 +1,141 @@
-"""What all commands share: their arguments, where they write, and how they end."""
+"""What all commands share: arguments, output for people and programs, consent, and how they exit."""
 
 import json
 import sys
-from collections.abc import Callable
+import textwrap
 from pathlib import Path
-from typing import Annotated, NoReturn, TextIO
+from typing import Annotated, TextIO
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
-from pipelines.cli.follow import attend, say, write_report
-from pipelines.cli.output import ReportFolder
-from pipelines.engine import Engine
-from pipelines.local.services import Running, working
-from pipelines.report.build import build
-from pipelines.report.plan_text import plan_lines
-from pipelines.report.rows import Report
-from pipelines.usecases import runs as commands
-from pipelines.usecases.plan_file import SavedPlan
+from pipelines.report.layout import printable
 from tasks.cluster import Cluster
 from tasks.ektron.wording import counted
-from workers.errors import InputRefused, RunUnknown
-from workers.records import RunRecord, RunState, Verdict
-from workers.settings import load_settings
+from workers.errors import InputRefused
 
 __all__ = [
     "AsJson",
     "ClusterFile",
-    "Ended",
+    "CommandExit",
     "Key",
     "Reason",
-    "ReportFolder",
     "RolloutFile",
     "RunId",
     "Yes",
     "confirm",
-    "data",
-    "described",
-    "goes_on",
-    "is_planned",
-    "people_console",
-    "pretty",
-    "report_of",
+    "describe",
+    "notify",
+    "print_error",
+    "print_json",
+    "print_text",
     "require_consent",
-    "run_named",
-    "run_on",
-    "status_of",
+    "stderr_console",
+    "stdout_console",
 ]
-
-RECENT = 200  #: runs among which `last` is looked for
 
 ClusterFile = Annotated[Path, typer.Argument(metavar="FILE", help="The cluster file (YAML).", show_default=False)]
 RolloutFile = Annotated[
     Path, typer.Argument(metavar="FILE", help="The cluster file (YAML), or a saved plan.", show_default=False)
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Needed where there is no terminal.")]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or `last`.")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else there.")]
-Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the record.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation. Required without a terminal.")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or `last`.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to stdout, and nothing else there.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="The reason, kept with the run.")]
 Key = Annotated[str, typer.Option("--key", metavar="TEXT", help="Idempotency key: the same key twice is one run.")]
 
+_NARROW = 40  #: columns; in a narrower terminal the rest of a long line is not indented further
 
-class Ended(Exception):
-    """A command is over, with this exit status. Not an error."""
+
+class CommandExit(Exception):
+    """Ends a command with this exit status. Not an error."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
         self.status = status
 
 
+def stderr_console() -> Console:
+    """Created when needed: stderr may have been replaced since this module was imported."""
+    return Console(stderr=True, highlight=False)
+
+
+def stdout_console() -> Console:
+    """For texts that are the result of a command."""
+    return Console(highlight=False)
+
+
+def print_text(console: Console, text: str, style: str = "") -> None:
+    """Prints one or several lines. Never as markup: the text of a node must not be able to style our output."""
+    for line in text.splitlines():
+        for part in _fitted(printable(line), console):
+            console.print(Text(part, style=style), soft_wrap=True)
+
+
+def notify(text: str, style: str = "") -> None:
+    """Prints lines for people, on stderr."""
+    print_text(stderr_console(), text, style)
+
+
+def _fitted(line: str, console: Console) -> list[str]:
+    """On a terminal a long line is broken between words and indented from there on; elsewhere it stays whole."""
+    if not console.is_terminal or len(line) <= console.width:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip()))
+    deeper = indent + "  " if console.width > _NARROW else indent
+    return textwrap.wrap(
+        line, console.width, subsequent_indent=deeper, break_long_words=False, break_on_hyphens=False
+    ) or [line]
+
+
+def print_json(value: object) -> None:
+    """Prints JSON to stdout, in ASCII: no character of it can control a terminal."""
+    typer.echo(json.dumps(value, indent=2))
+
+
+def print_error(message: str, remedy: str) -> None:
+    """What happened, where, and the fix: one block on stderr."""
+    notify(f"error: {message}", "bold red")
+    if remedy:
+        notify(f"  Fix: {remedy}")
+
+
 def confirm(*, yes: bool) -> None:
-    """Asks whether to go on; anything but yes ends the command.
+    """Asks whether to continue. Any answer but yes ends the command.
 
     Raises:
-        InputRefused: there is nobody to ask.
+        InputRefused: there is no terminal to ask on.
     """
     require_consent(yes=yes)
     try:
-        agreed = yes or typer.confirm("go on?", err=True)
+        agreed = yes or typer.confirm("Continue?", err=True)
     except typer.Abort:  # Ctrl-C, or the end of input
         agreed = False
     if not agreed:
-        say(people_console(), "nothing was changed")
-        raise Ended(130)
+        notify("nothing was changed")
+        raise CommandExit(130)
 
 
 def require_consent(*, yes: bool) -> None:
-    """For commands that write: either somebody agreed beforehand, or there is somebody to ask. Nothing was begun yet.
+    """For commands that change servers, before they start anything: requires `--yes`, or a terminal to ask on.
 
     Raises:
-        InputRefused: neither.
+        InputRefused: there is neither.
     """
     if not yes and not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
         raise InputRefused(
-            "this command changes servers, and there is no terminal to ask on; nothing was changed",
-            remedy="agree beforehand: give the option -y (--yes)",
+            "this command changes servers, and there is no terminal to ask for confirmation; nothing was changed",
+            remedy="confirm in advance with the option -y (--yes)",
         )
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
-    """Whether a person is there. A stream that was closed before we started is None."""
+    """Whether a person can answer. A stream that was closed before the program started is None."""
     return stream is not None and not stream.closed and stream.isatty()
 
 
-def run_on(  # noqa: PLR0913 - what commands share
-    cluster: Cluster,
-    kind: str,
-    *,
-    yes: bool = True,
-    reason: str = "",
-    key: str = "",
-    folder: Path | None = None,
-    as_json: bool = False,
-    plan: SavedPlan | None = None,
-) -> NoReturn:
-    """Starts a run, stays with it to its end, and ends the command with its exit status.
-
-    Where neither `yes` nor a plan is given, the plan is made and shown first, and somebody has to agree to it.
-
-    Raises:
-        InputRefused: there is nobody to ask.
-    """
-    people = people_console()
-    asks = plan is None and not yes
-    if asks:
-        require_consent(yes=False)
-    with working(load_settings(), lambda text: say(people, text), kind=kind) as services:
-        if asks:
-            plan = _agreed(services, cluster, people, reason)
-        shown = attend(services, cluster, people, kind=kind, reason=reason, key=key, plan=plan)
-    if folder is not None:
-        say(people, f"report: {write_report(shown, folder)}")
-    if as_json:
-        typer.echo(pretty(shown), nl=False)
-    raise Ended(status_of(shown))
-
-
-def _agreed(services: Running, cluster: Cluster, people: Console, reason: str) -> SavedPlan:
-    """The plan as it was shown to somebody who said yes to it."""
-    say(people, "first the plan; nothing is written before you agree")
-    planned = attend(services, cluster, people, kind="plan", reason=reason)
-    if not is_planned(planned):
-        raise Ended(status_of(planned))
-    saved = commands.saved_plan(services.engine, planned.run)
-    say(people, "\n" + "\n".join(plan_lines(cluster, saved.plan)))
-    confirm(yes=saved.plan.empty)
-    return saved
-
-
-def is_planned(shown: Report) -> bool:
-    """Whether a run that plans came to a plan."""
-    return shown.verdict in {Verdict.CHANGES_PENDING, Verdict.NOTHING_TO_DO}
-
-
-def people_console() -> Console:
-    """Made when needed: stderr may have been replaced since this module was imported."""
-    return Console(stderr=True, highlight=False)
-
-
-def data(value: object) -> None:
-    """Writes JSON to stdout, in ASCII: no character of it can steer a terminal."""
-    typer.echo(json.dumps(value, indent=2))
-
-
-def pretty(shown: Report) -> str:
-    """A report as JSON for people who read JSON."""
-    return shown.model_dump_json(indent=2) + "\n"
-
-
-def status_of(shown: Report) -> int:
-    """The exit status of a report."""
-    return 6 if shown.exit_code is None else shown.exit_code  # not concluded: inconclusive
-
-
-def described(cluster: Cluster) -> str:
+def describe(cluster: Cluster) -> str:
     """A cluster in one line."""
     pools: dict[str, int] = {}
     for node in cluster.nodes:
@@ -181,38 +143,3 @@ def described(cluster: Cluster) -> str:
     listed = ", ".join(f"{count} in {pool}" for pool, count in pools.items())
     count = counted(len(cluster.nodes), "node")
     return f"{cluster.name} (edition {cluster.edition}, origin {cluster.origin}), {count}: {listed}"
-
-
-def run_named(
-    engine: Engine, name: str, fits: Callable[[RunRecord], bool] = lambda _: True, what: str = "run"
-) -> RunRecord:
-    """The run of that id; or the newest for `last`, never one that was refused because another had the cluster.
-
-    Args:
-        engine: where.
-        name: an id, or `last`.
-        fits: which runs `last` may mean; one that is named by its id need not fit.
-        what: a word for those.
-
-    Raises:
-        RunUnknown: there is none.
-    """
-    if name != "last":
-        return engine.store.run(name)
-    newest = engine.store.runs(RECENT)
-    if not newest:
-        raise RunUnknown("there is no run yet", remedy="start one: esync rollout FILE")
-    found = next((record for record in newest if record.verdict is not Verdict.LOCKED and fits(record)), None)
-    if found is None:
-        raise RunUnknown(f"none of the newest {len(newest)} runs is a {what}", remedy="see them: esync runs")
-    return found
-
-
-def goes_on(record: RunRecord) -> bool:
-    """Whether a run has not ended."""
-    return record.state is not RunState.CONCLUDED
-
-
-def report_of(engine: Engine, record: RunRecord) -> Report:
-    """What is known of a run."""
-    return build(commands.summary(engine, record.id))

@@ -1,4 +1,4 @@
-"""Where the `esync` program begins: nothing is imported before Ctrl-C is understood."""
+"""The start of the `esync` program: nothing is imported before Ctrl-C is handled."""
 
 import sys
 from typing import NoReturn
@@ -7,9 +7,9 @@ __all__ = ["main"]
 
 
 def main() -> NoReturn:
-    """Entry point of `esync`. Loading everything takes half a second, in which people press Ctrl-C, too."""
+    """Entry point of `esync`. Loading all modules takes half a second; Ctrl-C must work in that time, too."""
     try:
-        from pipelines.cli.main import main as command  # noqa: PLC0415 - the point of this module
+        from pipelines.cli.main import main as command  # noqa: PLC0415 - the purpose of this module
     except KeyboardInterrupt:
         sys.exit(130)
     command()

@@ -1,59 +1,146 @@
-"""Starting a run, watching it, and saying how it ended: what `rollout`, `verify`, `status` and `demo` share."""
+"""Runs as the verbs need them: find one, start one, follow it to its end, and print the result."""
 
-import textwrap
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import NoReturn
 
+import typer
 from rich.console import Console
-from rich.text import Text
 
-from pipelines.cli.live import Glance, feed_of, follow
-from pipelines.local.services import Running
+from pipelines.cli.console import (
+    CommandExit,
+    confirm,
+    notify,
+    print_text,
+    require_consent,
+    stderr_console,
+)
+from pipelines.cli.live import RunUpdate, show_run, updates_of
+from pipelines.engine import Engine
+from pipelines.local.services import Running, engine_with_worker
 from pipelines.report.build import build
 from pipelines.report.html import to_html
+from pipelines.report.plan_text import plan_lines
 from pipelines.report.rows import Report
-from pipelines.report.styles import TONES, UNDER_WAY, printable
-from pipelines.report.text import (
-    attestation_lines,
-    batch_lines,
-    cause_lines,
-    difference_lines,
-    finding_lines,
-    stand_lines,
-    totals_line,
-    verdict_line,
-)
+from pipelines.report.styles import IN_PROGRESS, VERDICT_STYLES
+from pipelines.report.text import result_blocks, totals_line, verdict_line
 from pipelines.rollout import kind_of
 from pipelines.usecases import runs
 from pipelines.usecases.plan_file import SavedPlan
 from tasks.cluster import Cluster
-from workers.errors import ServiceLost
+from workers.errors import RunUnknown, ServiceLost
 from workers.host.private import make_folder, write_private
-from workers.records import RunRecord, Verdict
+from workers.records import RunRecord, RunState, Verdict
+from workers.settings import load_settings
 
-__all__ = ["attend", "conclude", "look_on", "say", "watch", "write_report"]
+__all__ = [
+    "exit_status",
+    "find_run",
+    "finish",
+    "follow",
+    "follow_progress",
+    "has_plan",
+    "is_active",
+    "pretty",
+    "print_result",
+    "report_of",
+    "run_and_exit",
+    "start_and_follow",
+    "workers_for",
+    "write_report",
+]
 
-_NARROW = 40  #: columns below which nothing is indented further
-
-
-def say(people: Console, text: str, style: str = "") -> None:
-    """Tells people a line or several. Never markup: what a node said must not be able to style our output."""
-    for line in text.splitlines():
-        for part in _fitted(printable(line), people):
-            people.print(Text(part, style=style), soft_wrap=True)
-
-
-def _fitted(line: str, people: Console) -> list[str]:
-    """On a terminal a line is broken between words, and what follows is indented; elsewhere lines stay whole."""
-    if not people.is_terminal or len(line) <= people.width:
-        return [line]
-    indent = " " * (len(line) - len(line.lstrip()))
-    deeper = indent + "  " if people.width > _NARROW else indent
-    return textwrap.wrap(
-        line, people.width, subsequent_indent=deeper, break_long_words=False, break_on_hyphens=False
-    ) or [line]
+RECENT = 200  #: runs among which `last` is searched
 
 
-def attend(
+def workers_for(kind: str, *, flower: bool = False) -> AbstractContextManager[Running]:
+    """An engine with workers, for a command of that kind. See `engine_with_worker` for the errors."""
+    return engine_with_worker(load_settings(), notify, kind=kind, flower=flower)
+
+
+def is_active(record: RunRecord) -> bool:
+    """Whether a run has not ended."""
+    return record.state is not RunState.CONCLUDED
+
+
+def find_run(
+    engine: Engine, name: str, fits: Callable[[RunRecord], bool] = lambda _: True, what: str = "run"
+) -> RunRecord:
+    """The run of that id, or the newest one for `last`; never one that was refused because the cluster was locked.
+
+    Args:
+        engine: where to search.
+        name: an id, or `last`.
+        fits: the runs that `last` may select; a run named by its id need not fit.
+        what: a word for those runs.
+
+    Raises:
+        RunUnknown: there is no such run.
+    """
+    if name != "last":
+        return engine.store.run(name)
+    newest = engine.store.runs(RECENT)
+    if not newest:
+        raise RunUnknown("there are no runs yet", remedy="start one: esync rollout FILE")
+    found = next((record for record in newest if record.verdict is not Verdict.LOCKED and fits(record)), None)
+    if found is None:
+        raise RunUnknown(f"there is no {what} among the newest {len(newest)} runs", remedy="list them: esync runs")
+    return found
+
+
+def report_of(engine: Engine, record: RunRecord) -> Report:
+    """The report of a run in its current state."""
+    return build(runs.summary(engine, record.id))
+
+
+def run_and_exit(  # noqa: PLR0913 - options that commands share
+    cluster: Cluster,
+    kind: str,
+    *,
+    yes: bool = True,
+    reason: str = "",
+    key: str = "",
+    folder: Path | None = None,
+    as_json: bool = False,
+    plan: SavedPlan | None = None,
+) -> NoReturn:
+    """Starts a run, follows it to its end, and ends the command with its exit status.
+
+    Without `yes` and without a plan, a plan is made and shown first, and the operator must confirm it.
+
+    Raises:
+        InputRefused: there is no terminal to ask on.
+    """
+    asks = plan is None and not yes
+    if asks:
+        require_consent(yes=False)
+    people = stderr_console()
+    with workers_for(kind) as services:
+        if asks:
+            plan = _confirmed_plan(services, cluster, people, reason)
+        report = start_and_follow(services, cluster, people, kind=kind, reason=reason, key=key, plan=plan)
+    finish(report, folder, as_json=as_json)
+
+
+def _confirmed_plan(services: Running, cluster: Cluster, people: Console, reason: str) -> SavedPlan:
+    """The plan that was shown to the operator and confirmed."""
+    notify("making the plan first; nothing is changed before you confirm it")
+    planned = start_and_follow(services, cluster, people, kind="plan", reason=reason)
+    if not has_plan(planned):
+        raise CommandExit(exit_status(planned))
+    saved = runs.saved_plan(services.engine, planned.run)
+    notify("\n" + "\n".join(plan_lines(cluster, saved.plan)))
+    confirm(yes=saved.plan.empty)
+    return saved
+
+
+def has_plan(report: Report) -> bool:
+    """Whether a run of kind `plan` made a plan."""
+    return report.verdict in {Verdict.CHANGES_PENDING, Verdict.NOTHING_TO_DO}
+
+
+def start_and_follow(
     services: Running,
     cluster: Cluster,
     people: Console,
@@ -63,74 +150,90 @@ def attend(
     key: str = "",
     plan: SavedPlan | None = None,
 ) -> Report:
-    """Starts a run and stays with it to its end.
-
-    Raises:
-        KeyboardInterrupt: the operator left; people were told what that means for the run.
-    """
+    """Starts a run and follows it to its end. See `follow` for the errors."""
     record = runs.start(services.engine, cluster, plan=plan, kind=kind, reason=reason, key=key)
-    say(people, f"run {record.id}")
-    return watch(services, record, people)
+    print_text(people, f"run {record.id}")
+    return follow(services, record, people)
 
 
-def watch(services: Running, record: RunRecord, people: Console) -> Report:
-    """Follows a run to its end, then says how it came out.
+def follow(services: Running, record: RunRecord, people: Console) -> Report:
+    """Follows a run to its end, then prints the result.
 
     Raises:
-        ServiceLost: what works on it died again and again; the run is unfinished.
+        KeyboardInterrupt: the operator pressed Ctrl-C; the effect on the run has been printed.
+        ServiceLost: the worker or broker failed again and again; the run is unfinished.
     """
     try:
-        look_on(services, record, people)
+        follow_progress(services, record, people)
     except KeyboardInterrupt:
-        say(people, _left(services, record.id), "yellow")
+        print_text(people, _on_interrupt(services, record.id), "yellow")
         raise
-    report = build(runs.summary(services.engine, record.id))
-    conclude(report, people)
+    report = report_of(services.engine, record)
+    print_result(report, people)
     return report
 
 
-def look_on(services: Running, record: RunRecord, people: Console) -> None:
-    """Shows a run until it is concluded, as long as somebody can work on it.
+def follow_progress(services: Running, record: RunRecord, people: Console) -> None:
+    """Shows a run until it has ended, as long as its workers can work.
 
     Raises:
-        ServiceLost: what works on it died again and again; the run is unfinished.
+        ServiceLost: the worker or broker failed again and again; the run is unfinished.
     """
-    look = feed_of(services.engine.store, record.id)
+    updates = updates_of(services.engine.store, record.id)
 
-    def feed(after: str) -> Glance:
+    def checked(after: str) -> RunUpdate:
         services.check()
-        return look(after)
+        return updates(after)
 
     try:
-        follow(feed, people)
+        show_run(checked, people)
     except ServiceLost as error:
-        error.remedy += f"; run {record.id} is unfinished, go on with it then: esync watch {record.id}"
+        error.remedy += f"; run {record.id} is unfinished, continue it afterwards: esync watch {record.id}"
         raise
 
 
-def _left(services: Running, run_id: str) -> str:
+def _on_interrupt(services: Running, run_id: str) -> str:
     if services.own == "demo":
-        return "\nending the demo"
+        return "\nstopping the demo"
     if services.own:
         return (
-            "\nthe worker stops with this command; nodes finish the step they are in, and nothing is half-done.\n"
-            f"a new worker goes on with the run: esync watch {run_id}"
+            "\nThe worker stops with this command. Nodes finish their current step; every file stays whole.\n"
+            f"To continue the run with a new worker: esync watch {run_id}"
         )
-    return f"\nyou left; the run goes on.\nwatch it: esync watch {run_id}; stop it: esync cancel {run_id}"
+    return (
+        "\nThis command stops; the run continues.\n"
+        f"To watch it: esync watch {run_id}; to stop it: esync cancel {run_id}"
+    )
 
 
-def conclude(report: Report, people: Console) -> None:
-    """What is known about the cluster, failures by cause with their remedies, totals, and the verdict as last line."""
-    tone = TONES[Verdict(report.verdict)] if report.verdict else UNDER_WAY
+def print_result(report: Report, console: Console) -> None:
+    """Prints findings, failures by cause with their fixes, node states and totals; the verdict is the last line."""
+    style = VERDICT_STYLES[Verdict(report.verdict)] if report.verdict else IN_PROGRESS
     kind = kind_of(report.kind, report.run)
-    asked = attestation_lines(report) if kind.asks and kind.read_only else iter(())
-    ends = (cause_lines(report), stand_lines(report), batch_lines(report))
-    for lines in (finding_lines(report), asked, difference_lines(report), *ends):
-        told = "\n".join(lines)
-        if told:
-            say(people, f"\n{told}")
-    say(people, f"\n{totals_line(report)}")
-    say(people, verdict_line(report), tone.colour)
+    for lines in result_blocks(report, attestations=kind.asks and kind.read_only):
+        if lines:
+            print_text(console, "\n" + "\n".join(lines))
+    print_text(console, f"\n{totals_line(report)}")
+    print_text(console, verdict_line(report), style.colour)
+
+
+def finish(report: Report, folder: Path | None = None, *, as_json: bool = False) -> NoReturn:
+    """Writes the report into a folder or to stdout as requested, and ends the command with the run's exit status."""
+    if folder is not None:
+        notify(f"report: {write_report(report, folder)}")
+    if as_json:
+        typer.echo(pretty(report), nl=False)
+    raise CommandExit(exit_status(report))
+
+
+def pretty(report: Report) -> str:
+    """A report as indented JSON."""
+    return report.model_dump_json(indent=2) + "\n"
+
+
+def exit_status(report: Report) -> int:
+    """The exit status of a report; a run without a verdict is inconclusive."""
+    return Verdict.INCONCLUSIVE.exit_code if report.exit_code is None else report.exit_code
 
 
 def write_report(report: Report, folder: Path) -> Path:
@@ -141,5 +244,5 @@ def write_report(report: Report, folder: Path) -> Path:
     """
     page = make_folder(folder) / f"esync-report-{report.run}.html"
     write_private(page, to_html(report))
-    write_private(page.with_suffix(".json"), report.model_dump_json(indent=2) + "\n")
+    write_private(page.with_suffix(".json"), pretty(report))
     return page

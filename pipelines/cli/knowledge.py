@@ -2,27 +2,26 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from pipelines.cli.certs import certs
 from pipelines.cli.console import (
     AsJson,
     ClusterFile,
-    Ended,
+    CommandExit,
     Reason,
-    ReportFolder,
-    data,
-    described,
-    people_console,
-    run_on,
+    describe,
+    notify,
+    print_json,
+    stderr_console,
 )
-from pipelines.cli.follow import look_on, say
+from pipelines.cli.follow import follow_progress, run_and_exit, workers_for
+from pipelines.cli.output import ReportFolder
 from pipelines.cluster_file.loader import load_cluster
-from pipelines.local.services import looking, working
+from pipelines.local.services import engine_only
 from pipelines.report.knowledge_text import explanation_lines, propagation_lines, set_aside_lines
-from pipelines.report.styles import printable
+from pipelines.report.layout import printable
 from pipelines.usecases import runs
 from pipelines.usecases.explain import Told, is_file, newest_look, told
 from tasks.cluster import Role
@@ -34,9 +33,9 @@ from workers.errors import InputRefused
 from workers.redis.connection import connect
 from workers.settings import load_settings
 
-__all__ = ["VERBS", "certs"]
+__all__ = ["VERBS"]
 
-_FOUR = (("S1", "S2"), ("P1", "P2"))  #: the procedure's example, where no cluster file is given
+_EXAMPLE = (("S1", "S2"), ("P1", "P2"))  #: the servers of the procedure, used without a cluster file
 
 
 def doctor(
@@ -50,25 +49,24 @@ def doctor(
         typer.Option("--forget-set-aside", help="Show the messages that workers have set aside, then delete them."),
     ] = False,
 ) -> None:
-    """Look whether a rollout could begin: logon, limits, prerequisites, rivals, the family. Changes no server.
+    """Check whether a rollout can start: logon, limits, prerequisites, competing tools, certificates. Changes nothing.
 
-    Says as well whether workers have set messages aside that nobody could use.
+    Also reports messages that workers have set aside as unusable.
     """
     cluster = load_cluster(file)
-    people = people_console()
     for line in _set_aside(forget=forget):
-        say(people, line)
-    say(people, f"looking at cluster {described(cluster)}")
-    run_on(cluster, "doctor", reason=reason, folder=report, as_json=as_json)
+        notify(line)
+    notify(f"checking cluster {describe(cluster)}")
+    run_and_exit(cluster, "doctor", reason=reason, folder=report, as_json=as_json)
 
 
 def _set_aside(*, forget: bool) -> Sequence[str]:
-    """What workers have set aside, in lines; deleted afterwards when that is asked for."""
-    with looking(load_settings()) as engine, connect(engine.settings.broker()) as client:
-        lines = set_aside_lines(set_aside.shown(client))
+    """The messages that workers have set aside, as lines; deleted afterwards if requested."""
+    with engine_only(load_settings()) as engine, connect(engine.settings.broker()) as client:
+        lines = set_aside_lines(set_aside.stored(client))
         if forget:
-            set_aside.forget(client)
-    return lines if not (lines and forget) else (*lines[:-1], "they are deleted")
+            set_aside.clear(client)
+    return lines if not (lines and forget) else (*lines[:-1], "The list is deleted.")
 
 
 def explain(
@@ -76,40 +74,47 @@ def explain(
     target: Annotated[
         str,
         typer.Argument(
-            metavar="TARGET", help="A cluster file: looked at now. A run, a cluster's name, `last`: as seen."
+            metavar="TARGET",
+            help="A cluster file: check it now. A run, the name of a cluster, `last`: use that result.",
         ),
     ] = "last",
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Say why a node is not joined: the first cause. Exit 0: it is joined; 5: it is not; 6: not known."""
-    answer = _looked_at(node, Path(target)) if is_file(target) else _remembered(node, target)
+    """Explain why a node is not joined: the first cause. Exit 0: joined; 5: not joined; 6: unknown."""
+    answer = _checked_now(node, Path(target)) if is_file(target) else _from_store(node, target)
     if as_json:
         run = answer.run
         origin = {"run": run.id, "kind": run.kind, "ended": run.ended and run.ended.isoformat()}
-        data({**answer.explanation.model_dump(mode="json"), **origin, "outcome": answer.outcome})
+        print_json({**answer.explanation.model_dump(mode="json"), **origin, "outcome": answer.outcome})
     else:
         lines = explanation_lines(answer.explanation, answer.seen_by, answer.outcome)
         typer.echo("\n".join(map(printable, lines)))
-    raise Ended(answer.exit_code)
+    raise CommandExit(answer.exit_code)
 
 
 def propagate(  # noqa: PLR0913 - a command's options
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="The cluster file; S1, S2, P1, P2 without one.")
+        Path | None, typer.Argument(metavar="[FILE]", help="The cluster file. Default: S1, S2, P1, P2.")
     ] = None,
     *,
-    changed: Annotated[str, typer.Option("--changed", metavar="NODE", help="Where the file was changed.")],
-    start: Annotated[str, typer.Option("--from", metavar="NODE", help="Where the sync is started.")] = "",
-    direction: Annotated[Direction, typer.Option("--direction", help="Seen from there.")] = Direction.UPLOAD,
+    changed: Annotated[str, typer.Option("--changed", metavar="NODE", help="The server where the file was changed.")],
+    start: Annotated[str, typer.Option("--from", metavar="NODE", help="The server where the sync is started.")] = "",
+    direction: Annotated[
+        Direction, typer.Option("--direction", help="Direction, as seen from that server.")
+    ] = Direction.UPLOAD,
     then: Annotated[
-        list[str] | None, typer.Option("--then", metavar="NODE:DIRECTION", help="A further sync; may be repeated.")
+        list[str] | None, typer.Option("--then", metavar="NODE:DIRECTION", help="A further sync; repeatable.")
     ] = None,
-    down: Annotated[list[str] | None, typer.Option("--down", metavar="NODE", help="A server that is down.")] = None,
-    path: Annotated[str, typer.Option("--path", help=r"The file below the site root, such as bin\a.dll.")] = "",
+    down: Annotated[
+        list[str] | None, typer.Option("--down", metavar="NODE", help="A server that is down; repeatable.")
+    ] = None,
+    path: Annotated[
+        str, typer.Option("--path", help=r"The path of the file below the site root, such as bin\a.dll.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Say which servers a sync brings a changed file to, which not, and who had better start it. Contacts nobody."""
+    """Show which servers receive a changed file by a sync, and where to start the sync. Contacts no server."""
     staging, production = _pools(file)
     first = [Sync(start=start, direction=direction)] if start else []
     try:
@@ -124,30 +129,30 @@ def propagate(  # noqa: PLR0913 - a command's options
     except Refused as refused:
         raise InputRefused(str(refused), remedy=refused.remedy) from None
     if as_json:
-        data(answer.model_dump(mode="json"))
+        print_json(answer.model_dump(mode="json"))
     else:
         typer.echo("\n".join(map(printable, propagation_lines(answer))))
 
 
-def _looked_at(node: str, file: Path) -> Told:
-    """From a verify run that begins now."""
+def _checked_now(node: str, file: Path) -> Told:
+    """The answer from a verify run that starts now."""
     cluster = load_cluster(file)
-    people = people_console()
-    with working(load_settings(), lambda text: say(people, text), kind="verify") as services:
+    with workers_for("verify") as services:
         record = runs.start(services.engine, cluster, kind="verify", reason=f"explain {node}")
-        look_on(services, record, people)
+        follow_progress(services, record, stderr_console())
         return told(services.engine, record.id, node)
 
 
-def _remembered(node: str, target: str) -> Told:
-    with looking(load_settings()) as engine:
+def _from_store(node: str, target: str) -> Told:
+    """The answer from a run that has ended."""
+    with engine_only(load_settings()) as engine:
         return told(engine, newest_look(engine, target).id, node)
 
 
 def _pools(file: Path | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Staging and production servers."""
     if file is None:
-        return _FOUR
+        return _EXAMPLE
     nodes = load_cluster(file).nodes
     return (
         tuple(node.name for node in nodes if node.role is Role.STAGING),
@@ -161,8 +166,10 @@ def _sync(text: str) -> Sync:
         return Sync(start=start, direction=Direction(direction.lower()))
     except ValueError:
         choices = ", ".join(Direction)
-        raise InputRefused(f"--then {text[:64]!r} is no sync", remedy=f"NODE:DIRECTION, one of {choices}") from None
+        raise InputRefused(
+            f"--then {text[:64]!r} is not a sync", remedy=f"write NODE:DIRECTION; a direction is one of {choices}"
+        ) from None
 
 
-#: In the order `esync --help` shows them.
-VERBS: tuple[Callable[..., Any], ...] = (doctor, explain, propagate)
+#: In the order of `esync --help`.
+VERBS: tuple[Callable[..., None], ...] = (doctor, explain, propagate)

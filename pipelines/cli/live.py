@@ -1,7 +1,7 @@
-"""Watching a run: a grid that keeps itself up to date on a terminal, plain lines anywhere else.
+"""Shows a run while it works: a live grid on a terminal, plain lines elsewhere.
 
-Everything is written to the console it is given (stderr, for people) and read through a `Feed`, so that neither a
-terminal nor a store is needed to see it work.
+Output goes to the given console (stderr, for people), input comes from a `Feed`: neither a terminal nor a store is
+needed to try it.
 """
 
 import time
@@ -14,62 +14,65 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.report.styles import MARKS, TONES, UNDER_WAY, printable
+from pipelines.report.layout import printable
+from pipelines.report.styles import IN_PROGRESS, STATUS_STYLES, VERDICT_STYLES
 from pipelines.rollout import kind_of
 from pipelines.run.progress import Progress
 from workers.errors import StoreUnavailable
 from workers.records import Event, RunRecord, RunState, Status, now
 from workers.store.port import RunStore
 
-__all__ = ["Feed", "Glance", "draw", "feed_of", "follow", "line"]
+__all__ = ["Feed", "RunUpdate", "draw", "line", "show_run", "updates_of"]
 
-INTERVAL = 0.2  #: seconds between two looks
-PATIENCE = 60.0  #: seconds to go on when the store does not answer
-UNTAKEN = 15.0  #: seconds after which a run that no worker has begun is worth a word
-WHOLE_GRID = 30  #: nodes shown each in a row; more are summed up by wave
-LISTED = 12  #: of the busy and the failed, when summed up
+INTERVAL = 0.2  #: seconds between two reads of the store
+PATIENCE = 60.0  #: seconds to continue while the store does not answer
+UNTAKEN = 15.0  #: seconds after which a run that no worker has started is reported
+WHOLE_GRID = 30  #: nodes that get a row each; more nodes are shown as one bar per turn
+LISTED = 12  #: rows for failed and busy nodes below the bars
 _FEED_LIMIT = 5000
-_NAME = 15  #: letters of a name that are shown; a node's has no more
-_REMARK = 8  #: letters for what is said of a node, however narrow the terminal
+_NAME = 15  #: letters of a name that are shown; the name of a node has no more
+_REMARK = 8  #: letters for the remark on a node, however narrow the terminal
+_HOUR = 60  #: minutes
 _SPINNER = "\u280b\u2819\u2839\u2838\u283c\u2834\u2826\u2827\u2807\u280f"
 
 
-class Glance(NamedTuple):
-    """A run as it stands, and its events since the last look."""
+class RunUpdate(NamedTuple):
+    """The current record of a run, and its events since the last update."""
 
     record: RunRecord
     events: tuple[Event, ...]
 
 
-Feed = Callable[[str], Glance]  #: takes the id of the last event seen, empty at first
+Feed = Callable[[str], RunUpdate]  #: takes the id of the last event received, empty at first
 
 
-def feed_of(store: RunStore, run_id: str) -> Feed:
-    """Looks at a run in the store.
+def updates_of(store: RunStore, run_id: str) -> Feed:
+    """Reads a run from the store.
 
-    The record is read before the events: when it is concluded, nothing that led to it can be missing.
+    The record is read before the events: when it is concluded, no event that led to it can be missing.
     """
-    return lambda after: Glance(store.run(run_id), store.events(run_id, after, _FEED_LIMIT))
+    return lambda after: RunUpdate(store.run(run_id), store.events(run_id, after, _FEED_LIMIT))
 
 
-def follow(feed: Feed, console: Console, *, interval: float = INTERVAL) -> RunRecord:
-    """Shows a run until it is concluded, from its beginning however late one comes.
+def show_run(feed: Feed, console: Console, *, interval: float = INTERVAL) -> None:
+    """Shows a run from its beginning until it is concluded.
 
     Raises:
         RunUnknown: there is no such run.
         StoreUnavailable: the store has not answered for a minute.
     """
     if console.is_terminal:
-        return _on_terminal(feed, console, interval)
-    return _as_lines(feed, console, interval)
+        _on_terminal(feed, console, interval)
+    else:
+        _as_lines(feed, console, interval)
 
 
-def _looks(feed: Feed, interval: float, complain: Callable[[str], None]) -> Iterator[Glance]:
-    """Glances until the run is concluded and all its events were seen; rides out a store that is away."""
-    after, lost, began, told = "", 0.0, time.monotonic(), False
+def _updates(feed: Feed, interval: float, complain: Callable[[str], None]) -> Iterator[RunUpdate]:
+    """Updates until the run is concluded and all its events were received; waits for a store that does not answer."""
+    after, lost, began, complained = "", 0.0, time.monotonic(), False
     while True:
         try:
-            glance = feed(after)
+            update = feed(after)
         except StoreUnavailable as error:
             lost = lost or time.monotonic()
             if time.monotonic() - lost > PATIENCE:
@@ -78,35 +81,31 @@ def _looks(feed: Feed, interval: float, complain: Callable[[str], None]) -> Iter
             time.sleep(interval)
             continue
         lost = 0.0
-        yield glance
-        if glance.events:
-            after = glance.events[-1].id
-        elif glance.record.state is RunState.CONCLUDED:
+        yield update
+        if update.events:
+            after = update.events[-1].id
+        elif update.record.state is RunState.CONCLUDED:
             return
         else:
-            if not told and glance.record.state is RunState.CREATED and time.monotonic() - began > UNTAKEN:
-                complain("no worker has taken the run yet; is one running on this broker?")
-                told = True
+            if not complained and update.record.state is RunState.CREATED and time.monotonic() - began > UNTAKEN:
+                complain("no worker has started the run yet; check that a worker is running on this broker")
+                complained = True
             time.sleep(interval)
 
 
-def _as_lines(feed: Feed, console: Console, interval: float) -> RunRecord:
-    said = ""
+def _as_lines(feed: Feed, console: Console, interval: float) -> None:
+    last = ""
 
     def complain(text: str) -> None:
-        nonlocal said
-        if text != said:
-            said = text
+        nonlocal last
+        if text != last:
+            last = text
             _print(console, text)
 
-    record: RunRecord | None = None
-    for glance in _looks(feed, interval, complain):
-        record = glance.record
-        for event in glance.events:
+    for update in _updates(feed, interval, complain):
+        for event in update.events:
             if event.kind != "step.started":
-                _print(console, line(record, event))
-    assert record is not None  # noqa: S101 - there is a glance before the end
-    return record
+                _print(console, line(update.record, event))
 
 
 def line(record: RunRecord, event: Event) -> str:
@@ -118,16 +117,16 @@ def line(record: RunRecord, event: Event) -> str:
     if event.failure not in {"", event.status}:
         status += f" ({event.failure})"
     status += ": " if event.status and event.message else ""
-    said = event.message.removeprefix(f"{event.status}: ")
+    message = event.message.removeprefix(f"{event.status}: ")
     seconds = (event.at - record.created).total_seconds()
-    return printable(f"{max(0.0, seconds):7.1f} s  {'  '.join(words)}  {status}{said}".rstrip())
+    return printable(f"{max(0.0, seconds):7.1f} s  {'  '.join(words)}  {status}{message}".rstrip())
 
 
 def _print(console: Console, text: str) -> None:
     console.print(Text(printable(text)), soft_wrap=True)
 
 
-def _on_terminal(feed: Feed, console: Console, interval: float) -> RunRecord:
+def _on_terminal(feed: Feed, console: Console, interval: float) -> None:
     progress: Progress | None = None
     trouble = ""
 
@@ -139,17 +138,15 @@ def _on_terminal(feed: Feed, console: Console, interval: float) -> RunRecord:
         return Text("waiting for the run ...") if progress is None else draw(progress, console, trouble)
 
     with Live(console=console, get_renderable=picture, refresh_per_second=6, vertical_overflow="crop") as live:
-        for glance in _looks(feed, interval, complain):
-            trouble = trouble if glance.record.state is RunState.CREATED else ""
-            progress = progress or Progress(glance.record, kind_of(glance.record.kind, glance.record.id))
-            progress.take(glance.record, glance.events)
+        for update in _updates(feed, interval, complain):
+            trouble = trouble if update.record.state is RunState.CREATED else ""
+            progress = progress or Progress(update.record, kind_of(update.record.kind, update.record.id))
+            progress.take(update.record, update.events)
         live.refresh()
-    assert progress is not None  # noqa: S101 - there is a glance before the end
-    return progress.record
 
 
 def draw(progress: Progress, console: Console, trouble: str = "") -> RenderableType:
-    """The picture of a moment: a row a node, or, where they are many, a bar a wave and the nodes that matter."""
+    """The current picture: one row per node; with many nodes one bar per turn, and rows for failed and busy nodes."""
     parts: list[RenderableType] = [_headline(progress, console)]
     if len(progress.nodes) <= min(WHOLE_GRID, max(8, console.height - 8)):
         parts.append(_grid(progress, console, list(progress.nodes)))
@@ -163,14 +160,16 @@ def draw(progress: Progress, console: Console, trouble: str = "") -> RenderableT
 def _headline(progress: Progress, console: Console) -> Text:
     record = progress.record
     at = now()
-    tone = TONES[record.verdict] if record.verdict else UNDER_WAY
-    turn = record.turn.name if record.turn else "not begun"
+    style = VERDICT_STYLES[record.verdict] if record.verdict else IN_PROGRESS
+    turn = record.turn.name if record.turn else "not started"
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(f"{record.kind} of {record.cluster}  ", style="bold")
-    text.append(f"{tone.title.upper() if record.verdict else turn}  ", style=tone.colour)
+    text.append(f"{style.title.upper() if record.verdict else turn}  ", style=style.colour)
     text.append(f"{_clock(progress.seconds(at))}  ")
     for status, count in progress.counts().items():
-        text.append(f"{_symbol(status, console)} {count} {MARKS[status].word}  ", style=MARKS[status].colour)
+        text.append(
+            f"{_symbol(status, console)} {count} {STATUS_STYLES[status].word}  ", style=STATUS_STYLES[status].colour
+        )
     if not record.verdict:
         text.append(f"{_spin(console, at.timestamp())} {len(progress.running())} busy", style="blue")
     return text
@@ -195,7 +194,7 @@ def _grid(progress: Progress, console: Console, nodes: list[str]) -> Table:
 
 
 def _widths(progress: Progress, nodes: list[str], room: int) -> dict[str, int]:
-    """Of the columns that name a node: what is said of it must not squeeze them. Short of room, the last go."""
+    """Widths of the columns that name a node: remarks must not squeeze them. The last ones go when space is short."""
     texts = {
         "node": nodes,
         "pool": [progress.nodes[node] for node in nodes],
@@ -213,16 +212,16 @@ def _cell(progress: Progress, console: Console, node: str, column: str) -> Text:
     status = progress.cells[node, column]
     if status is None:
         return Text(_spin(console, now().timestamp()), style="blue")
-    return Text(_symbol(status, console), style=MARKS[status].colour)
+    return Text(_symbol(status, console), style=STATUS_STYLES[status].colour)
 
 
 def _remark(progress: Progress, node: str) -> Text:
-    """What was said of a node that is out, else its outcome in a word."""
+    """The message that ended a node's part, or its outcome in one word."""
     status = progress.outcome(node)
     if status is None:
         return Text("")
-    said = progress.said.get(node)
-    return Text(printable(said or MARKS[status].word), style=MARKS[status].colour)
+    style = STATUS_STYLES[status]
+    return Text(printable(progress.reasons.get(node) or style.word), style=style.colour)
 
 
 def _bars(progress: Progress) -> Table:
@@ -234,23 +233,23 @@ def _bars(progress: Progress) -> Table:
     for turn in progress.record.turns:
         done = progress.done(turn.nodes, turn.name)
         lost = progress.lost(turn.name).items()
-        remark = Text("  ").join(Text(f"{count} {MARKS[s].word}", style=MARKS[s].colour) for s, count in lost)
+        remark = Text("  ").join(Text(f"{count} {STATUS_STYLES[s].word}", STATUS_STYLES[s].colour) for s, count in lost)
         bar = ProgressBar(total=max(1, len(turn.nodes)), completed=done, width=40)
         table.add_row(Text(turn.name), bar, Text(f"{done}/{len(turn.nodes)}"), remark)
     return table
 
 
 def _worth_a_row(progress: Progress, console: Console) -> list[str]:
-    """The failed first, then the busy, as many as there is room for."""
+    """The failed nodes first, then the busy ones, as many as fit on the screen."""
     room = max(3, min(2 * LISTED, console.height - 6 - len(progress.record.turns)))
-    bad = [node for node in progress.nodes if node in progress.said]
-    busy = [node for node in progress.running() if node not in progress.said]
+    bad = [node for node in progress.nodes if node in progress.reasons]
+    busy = [node for node in progress.running() if node not in progress.reasons]
     return [*bad[: max(LISTED, room - len(busy))], *busy][:room]
 
 
 def _symbol(status: Status, console: Console) -> str:
-    mark = MARKS[status]
-    return mark.symbol if console.encoding.lower().startswith("utf") else mark.plain
+    style = STATUS_STYLES[status]
+    return style.symbol if console.encoding.lower().startswith("utf") else style.plain
 
 
 def _spin(console: Console, at: float) -> str:
@@ -260,4 +259,4 @@ def _spin(console: Console, at: float) -> str:
 
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"  # noqa: PLR2004
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= _HOUR else f"{minutes}:{rest:02}"

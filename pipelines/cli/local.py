@@ -1,69 +1,100 @@
-"""Everything on one machine: services that stay (`up`), simulated servers (`lab`), and both with a run (`demo`)."""
+"""The verbs that run things on this machine: services that stay (`up`), simulated servers (`lab`), both (`demo`)."""
 
 import contextlib
-import json
 import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from rich.console import Console
+import typer
+from pydantic import BaseModel, ConfigDict
 
-from pipelines.cli.follow import attend, say, write_report
+from pipelines.cli.console import AsJson, notify, print_json, stderr_console
+from pipelines.cli.follow import finish, start_and_follow, workers_for, write_report
 from pipelines.cluster_file.loader import load_cluster
+from pipelines.local import lab_faults
 from pipelines.local.processes import Child
-from pipelines.local.services import FlowerAccess, working
+from pipelines.local.services import FlowerAccess, engine_with_worker
 from pipelines.report.rows import Report
 from workers.errors import InputRefused
 from workers.host.private import make_folder
-from workers.settings import Settings
+from workers.settings import load_settings
 
-__all__ = ["demo", "lab", "up"]
+__all__ = ["VERBS"]
 
 WINRM_PORT = 5986
 LAB_START = 60.0  #: seconds until a lab of a few hundred nodes listens
+_POLL = 0.3  #: seconds between two checks of a process that stays
 
 
-def up(settings: Settings, people: Console) -> None:
-    """Runs broker, worker and Flower until it is interrupted."""
-    if settings.broker_url is not None:
+class LabReady(BaseModel):
+    """The line of JSON that the lab prints when all its nodes listen. It has more fields than are used here."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    cluster: str  #: the cluster file that the lab has written
+    nodes: tuple[str, ...]
+
+
+def up() -> None:
+    """Run broker, worker and Flower on this machine until Ctrl-C."""
+    if load_settings().broker_url is not None:
         raise InputRefused(
-            "ESYNC_BROKER_URL names a broker, and `esync up` brings its own",
+            "ESYNC_BROKER_URL names a broker, but `esync up` starts its own",
             remedy="unset it; or start a worker for that broker: celery -A pipelines.worker worker",
         )
-    with working(settings, lambda text: say(people, text), kind="up", flower=True) as services:
-        say(people, f"broker and worker run; logs: {services.logs}")
+    with workers_for("up", flower=True) as services:
+        notify(f"broker and worker are running; logs: {services.logs}")
         if services.flower:
-            say(people, f"Flower: {services.flower.url} (user {services.flower.user}, password in a file)")
-            say(people, f"password file: {services.flower.password_file}")
-        say(people, "every esync command on this machine uses them now; Ctrl-C ends them", "bold")
+            notify(f"Flower: {services.flower.url} (user {services.flower.user}, password in a file)")
+            notify(f"password file: {services.flower.password_file}")
+        notify("all esync commands on this machine now use them; Ctrl-C stops them", "bold")
         with contextlib.suppress(KeyboardInterrupt):
             while True:
                 services.check()
-                time.sleep(0.3)
-        say(people, "\nending")
+                time.sleep(_POLL)
+        notify("\nstopping")
 
 
-def lab(folder: Path, options: Mapping[str, str], people: Console) -> Iterator[dict[str, Any]]:
-    """Starts a lab that stays: gives what it says once all its nodes listen, then waits for its end or Ctrl-C.
-
-    The lab shares no code with us: it is another program that writes a cluster file and speaks WinRM.
-    """
+def lab(  # noqa: PLR0913 - a command's options
+    *,
+    folder: Annotated[Path, typer.Option("--dir", help="The lab's folder; kept between starts.")] = Path(".lab"),
+    nodes: Annotated[int | None, typer.Option(min=1, max=5000, help="Create this number of nodes.")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="A lab file (YAML).")] = None,
+    edition: Annotated[str, typer.Option(help="The product's edition: 8.0, 8.5 or 9.1.")] = "",
+    address: Annotated[str, typer.Option(metavar="RANGE", help="Loopback addresses for created nodes.")] = "",
+    fault: Annotated[
+        list[str] | None, typer.Option(metavar="NODE:FAULT", help="Break a node of the running lab; repeatable.")
+    ] = None,
+    heal: Annotated[
+        list[str] | None, typer.Option(metavar="NODE", help="Heal a node of the running lab, or `all`.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run simulated Windows servers until Ctrl-C; or break and heal servers of a running lab."""
+    if fault or heal:
+        faults = lab_faults.change(folder, heal or (), fault or ())
+        print_json(faults) if as_json else notify(lab_faults.sentence(faults))
+        return
+    given = {"nodes": nodes, "config": config and config.resolve(), "edition": edition, "address": address}
+    options = {name: str(value) for name, value in given.items() if value}
     with _lab(folder, options) as (ready, child):
-        yield ready
-        say(people, f"{len(ready['nodes'])} simulated servers run; cluster file: {ready['cluster']}")
-        say(people, f"try: esync rollout {ready['cluster']}", "bold")
+        if as_json:
+            print_json(ready.model_dump())
+        notify(f"{len(ready.nodes)} simulated servers are running; cluster file: {ready.cluster}")
+        notify(f"try: esync rollout {ready.cluster}", "bold")
         with contextlib.suppress(KeyboardInterrupt):
-            while child.ended is None:
-                time.sleep(0.3)
-            raise child.broke()
+            while child.exit_status is None:
+                time.sleep(_POLL)
+            raise child.start_error()
 
 
 @contextlib.contextmanager
-def _lab(folder: Path, options: Mapping[str, str]) -> Iterator[tuple[dict[str, Any], Child]]:
+def _lab(folder: Path, options: Mapping[str, str]) -> Iterator[tuple[LabReady, Child]]:
+    """A lab that runs. It shares no code with us: another program that writes a cluster file and speaks WinRM."""
     folder = make_folder(folder.resolve())
     given = [part for name, value in options.items() for part in (f"--{name}", value)]
     arguments = ["-m", "lab", "--dir", str(folder), *given]
@@ -71,54 +102,52 @@ def _lab(folder: Path, options: Mapping[str, str]) -> Iterator[tuple[dict[str, A
         yield _ready(child, folder / "lab.ready"), child
 
 
-def _ready(child: Child, output: Path) -> dict[str, Any]:
-    """The line of JSON that the lab prints when all its nodes listen."""
+def _ready(child: Child, output: Path) -> LabReady:
     until = time.monotonic() + LAB_START
     while time.monotonic() < until:
         text = output.read_text("utf-8", "replace") if output.exists() else ""
         if text.endswith("\n"):
-            said = json.loads(text)
-            if isinstance(said, dict):
-                return said
-        if child.ended is not None:
-            raise child.broke()
+            return LabReady.model_validate_json(text)
+        if child.exit_status is not None:
+            raise child.start_error()
         time.sleep(0.02)
-    raise child.broke()
+    raise child.start_error()
 
 
-def demo(settings: Settings, people: Console, *, keep: bool = False) -> Report:
-    """Four simulated servers, from untouched to joined: everything real but the servers.
-
-    Args:
-        settings: only its concurrency is used; broker, worker and Flower are the demo's own.
-        people: told everything.
-        keep: leave the folder with the servers' disks, the logs and the broker's data.
-    """
+def demo(
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the demo's folder: disks, logs, data.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Roll eSync out on four simulated servers, from untouched to joined. Everything but the servers is real."""
     folder = Path(tempfile.mkdtemp(prefix="esync-demo-"))
     try:
-        return _demo_in(folder, settings, people)
+        report = _demo(folder)
     finally:
         if keep:
-            say(people, f"kept: {folder}")
+            notify(f"kept: {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
+    finish(report, as_json=as_json)
 
 
-def _demo_in(folder: Path, settings: Settings, people: Console) -> Report:
-    own = settings.model_copy(update={"state": folder / "state", "broker_url": None, "store_url": None})
-    say(people, "starting four simulated Windows servers, a broker, a worker and Flower ...")
+def _demo(folder: Path) -> Report:
+    """A rollout with its own broker, worker and Flower; of the settings only the concurrency is used."""
+    own = {"state": folder / "state", "broker_url": None, "store_url": None}
+    settings = load_settings().model_copy(update=own)
+    notify("starting four simulated Windows servers, a broker, a worker and Flower ...")
     with _lab(folder / "lab", _addresses()) as (ready, _):
-        with working(own, lambda text: say(people, text), kind="demo", flower=True) as services:
+        with engine_with_worker(settings, notify, kind="demo", flower=True) as services:
             if services.flower:
-                _show_flower(services.flower, people)
-            report = attend(services, load_cluster(ready["cluster"]), people, reason="demo")
+                _show_flower(services.flower)
+            report = start_and_follow(services, load_cluster(ready.cluster), stderr_console(), reason="demo")
         page = write_report(report, _writable(Path.cwd()))
-    say(people, f"report: {page}")
+    notify(f"report: {page}")
     return report
 
 
 def _addresses() -> dict[str, str]:
-    """Options for a lab that disturbs no other: the shipped four servers, or four made up where nobody is."""
+    """Options for a lab that disturbs no other lab: the shipped four servers, or four created at free addresses."""
     if _is_free("127.0.77"):
         return {}
     spare = next((base for base in (f"127.0.{n}" for n in range(78, 250)) if _is_free(base)), "127.0.78")
@@ -133,15 +162,19 @@ def _is_free(base: str) -> bool:
     return False
 
 
-def _show_flower(flower: FlowerAccess, people: Console) -> None:
-    # A throw-away password of a window that closes with the demo: shown on the terminal and nowhere else.
-    say(people, f"watch it in Flower, too: {flower.url} user {flower.user} password {flower.password.reveal()}", "bold")
+def _show_flower(flower: FlowerAccess) -> None:
+    # A throw-away password of a page that closes with the demo: shown on the terminal and nowhere else.
+    notify(f"also in Flower: {flower.url} user {flower.user} password {flower.password.reveal()}", "bold")
 
 
 def _writable(folder: Path) -> Path:
-    """That folder, or a new temporary one where nothing may be written."""
+    """That folder, or a new temporary one if it cannot be written to."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError:
         return Path(tempfile.mkdtemp(prefix="esync-report-"))
+
+
+#: In the order of `esync --help`.
+VERBS: tuple[Callable[..., None], ...] = (up, lab, demo)

@@ -1,4 +1,4 @@
-"""Where results go: files and folders, looked at before a long run begins, and streams whose reader may leave."""
+"""Where results go: files and folders, checked before a long run begins, and streams whose reader may leave."""
 
 import io
 import os
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, TextIO
 
 import typer
+from typing_extensions import Buffer
 
 from workers.host.private import check_output, make_folder
 
@@ -26,37 +27,37 @@ def _folder(folder: Path | None) -> Path | None:
 
 
 OutputFile = Annotated[
-    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write it into this file.", callback=_file)
+    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to this file.", callback=_file)
 ]
 BundleFile = Annotated[
     Path | None,
-    typer.Option("--bundle", metavar="FILE", help="Write all there is about the run as one archive.", callback=_file),
+    typer.Option("--bundle", metavar="FILE", help="Write everything about the run as one archive.", callback=_file),
 ]
 ReportFolder = Annotated[
     Path | None,
-    typer.Option("--report", metavar="DIR", help="Write the report (HTML, JSON) into this folder.", callback=_folder),
+    typer.Option("--report", metavar="DIR", help="Write the report (HTML, JSON) to this folder.", callback=_folder),
 ]
 
 
 class _Outliving(io.FileIO):
-    """A pipe whose reader may leave (`esync plan ... | head`): what is written then goes nowhere."""
+    """A pipe whose reader may leave (`esync plan ... | head`): further output is then discarded."""
 
-    def write(self, data: object, /) -> int:
-        """As the file's, but a reader that left is no error: the command goes on, and exits by its verdict."""
+    def write(self, data: Buffer, /) -> int:
+        """As the file's. That the reader left is no error: the command continues, and exits by its verdict."""
         try:
-            return super().write(data)  # type: ignore[arg-type] # anything with a buffer
+            return super().write(data)
         except BrokenPipeError:
-            return memoryview(data).nbytes  # type: ignore[arg-type] # the same
+            return memoryview(data).nbytes
 
 
 def outlive_readers() -> None:
-    """From now on no command ends in the middle because somebody stopped reading what it says."""
+    """From now on no command stops because the reader of its output left."""
     sys.stdout = _outliving(sys.stdout)
     sys.stderr = _outliving(sys.stderr)
 
 
 def _outliving(stream: TextIO | None) -> TextIO:
-    if stream is None:  # closed by whoever started us
+    if stream is None:  # closed by the process that started us
         return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - for the life of the process
     mode = os.fstat(stream.fileno()).st_mode
     if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
@@ -67,7 +68,7 @@ def _outliving(stream: TextIO | None) -> TextIO:
 
 
 def end_streams() -> None:
-    """What could not be written, to a full disk for example, is given up: the interpreter would complain again."""
+    """Discards output that cannot be written, for example to a full disk: the interpreter would report it again."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -1,7 +1,7 @@
-"""The verbs that plan a run and steer it: plan, watch, retry, pause, resume, cancel. Thin."""
+"""The verbs that plan, start and steer runs: plan, rollout, watch, retry, pause, resume, cancel. Thin."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -9,39 +9,47 @@ from rich.console import Console
 from pipelines.cli.console import (
     AsJson,
     ClusterFile,
-    Ended,
+    CommandExit,
+    Key,
     Reason,
-    ReportFolder,
+    RolloutFile,
     RunId,
     Yes,
     confirm,
-    data,
-    described,
-    goes_on,
-    is_planned,
-    people_console,
-    pretty,
+    describe,
+    notify,
+    print_json,
+    print_text,
     require_consent,
-    run_named,
-    status_of,
+    stderr_console,
+    stdout_console,
 )
-from pipelines.cli.follow import attend, say, write_report
-from pipelines.cli.follow import watch as to_its_end
-from pipelines.cli.output import OutputFile
+from pipelines.cli.follow import (
+    exit_status,
+    find_run,
+    finish,
+    follow,
+    has_plan,
+    is_active,
+    run_and_exit,
+    start_and_follow,
+    workers_for,
+)
+from pipelines.cli.output import OutputFile, ReportFolder
 from pipelines.cluster_file.loader import load_cluster
-from pipelines.local.services import Running, looking, working
-from pipelines.local.state import who_runs
+from pipelines.engine import Engine
+from pipelines.local.services import Running, engine_only
+from pipelines.local.state import command_here
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.rows import Report
 from pipelines.usecases import control, runs
+from pipelines.usecases.plan_file import is_plan, load_plan
 from tasks.steering import Steering
 from workers.host.private import write_private
 from workers.records import RunRecord, Verdict
 from workers.settings import load_settings
 
 __all__ = ["VERBS"]
-
-GOING_ON = "run that goes on"  #: what `last` is to verbs that steer one
 
 
 def plan(
@@ -51,116 +59,129 @@ def plan(
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show what a rollout would change, node by node. Exit 0: nothing; 2: changes; others: there is no plan."""
+    """Show what a rollout would change on each node. Exit 0: nothing; 2: changes; others: no plan was made."""
     cluster = load_cluster(file)
-    people = people_console()
-    say(people, f"plan for cluster {described(cluster)}")
-    with working(load_settings(), lambda text: say(people, text), kind="plan") as services:
-        shown = attend(services, cluster, people, kind="plan", reason=reason)
-        if not is_planned(shown):
-            raise Ended(_without_plan(shown, as_json=as_json))
-        saved = runs.saved_plan(services.engine, shown.run)
+    notify(f"plan for cluster {describe(cluster)}")
+    with workers_for("plan") as services:
+        report = start_and_follow(services, cluster, stderr_console(), kind="plan", reason=reason)
+        if not has_plan(report):
+            raise CommandExit(_without_plan(report, as_json=as_json))
+        saved = runs.saved_plan(services.engine, report.run)
     if output is not None:
         write_private(output, saved.model_dump_json() + "\n")
     if as_json:
-        data(saved.model_dump(mode="json"))
+        print_json(saved.model_dump(mode="json"))
     else:
-        say(Console(highlight=False), "\n".join(plan_lines(cluster, saved.plan)))
+        print_text(stdout_console(), "\n".join(plan_lines(cluster, saved.plan)))
     if output is not None:
-        say(people, f"apply exactly this: esync rollout {output}")
-    raise Ended(status_of(shown))
+        notify(f"to apply exactly this plan: esync rollout {output}")
+    raise CommandExit(exit_status(report))
+
+
+def _without_plan(report: Report, *, as_json: bool) -> int:
+    """No plan was made; prints why. The status is not 2, which says that changes are pending."""
+    if as_json:
+        print_json({"error": "no_plan", "message": report.summary, "file": "", "remedy": "", "run": report.run})
+    return Verdict.INCONCLUSIVE.exit_code if report.verdict == Verdict.FAILED else exit_status(report)
+
+
+def rollout(
+    file: RolloutFile,
+    *,
+    yes: Yes = False,
+    reason: Reason = "",
+    key: Key = "",
+    report: ReportFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set eSync up on every node and prove it: show the plan, ask, apply. A saved plan is applied exactly."""
+    saved = load_plan(file) if is_plan(file) else None
+    cluster = saved.spec if saved else load_cluster(file)
+    notify(f"rollout of cluster {describe(cluster)}")
+    if saved:
+        notify(f"exactly the plan of {saved.made:%Y-%m-%d %H:%M} UTC: {saved.plan.totals}")
+        confirm(yes=yes)
+    run_and_exit(cluster, "rollout", yes=yes, reason=reason, key=key, folder=report, as_json=as_json, plan=saved)
+
+
+def watch(run: RunId = "last", *, as_json: AsJson = False) -> None:
+    """Follow a run to its end; exit by its verdict. If its worker stopped with its command, start a new worker."""
+    people, settings = stderr_console(), load_settings()
+    with engine_only(settings) as engine:
+        record = find_run(engine, run)
+        without_worker = is_active(record) and not settings.broker_url and not command_here(settings.state)
+        report = None if without_worker else follow(Running(engine), record, people)
+    if report is None:
+        with workers_for("watch") as services:
+            notify(f"the worker of run {record.id} is gone; a new worker continues the run within a minute")
+            report = follow(services, record, people)
+    finish(report, as_json=as_json)
 
 
 def retry(  # noqa: PLR0913 - a command's options
     run: RunId = "last",
     *,
     failed: Annotated[bool, typer.Option("--failed", help="Nodes that failed.")] = False,
-    unreachable: Annotated[bool, typer.Option("--unreachable", help="Nodes that did not answer.")] = False,
-    not_started: Annotated[bool, typer.Option("--not-started", help="Nodes the run did not get to.")] = False,
+    unreachable: Annotated[bool, typer.Option("--unreachable", help="Nodes that were unreachable.")] = False,
+    not_started: Annotated[bool, typer.Option("--not-started", help="Nodes that the run did not reach.")] = False,
     yes: Yes = False,
     reason: Reason = "",
     report: ReportFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take up what a run left, on those nodes only and with the same certificates. All three kinds by default."""
+    """Finish the unfinished nodes of a run, and only those, with the same certificates. By default all three kinds."""
     require_consent(yes=yes)
-    chosen = {"failed": failed, "unreachable": unreachable, "not_started": not_started}
-    which = {name for name, wanted in chosen.items() if wanted} or control.RETRIABLE
-    people = people_console()
-    with working(load_settings(), lambda text: say(people, text), kind="rollout") as services:
-        parent = run_named(services.engine, run, _is_rollout, "rollout")
-        shown = _first_its_end(services, parent, people)
+    options = {"failed": failed, "unreachable": unreachable, "not_started": not_started}
+    kinds = {name for name, chosen in options.items() if chosen} or control.RETRIABLE
+    people = stderr_console()
+    with workers_for("rollout") as services:
+        parent = find_run(services.engine, run, lambda record: record.kind == "rollout", "rollout")
+        shown = _end_of_parent(services, parent, people)
         if shown is None or control.unfinished(services.engine, parent.id):
             confirm(yes=yes)
-            record = control.retry(services.engine, parent.id, which, reason=reason)
-            say(people, f"run {record.id} takes up {', '.join(record.only)} of {parent.id}")
-            shown = to_its_end(services, record, people)
-    if report is not None:
-        say(people, f"report: {write_report(shown, report)}")
-    if as_json:
-        typer.echo(pretty(shown), nl=False)
-    raise Ended(status_of(shown))
+            record = control.retry(services.engine, parent.id, kinds, reason=reason)
+            notify(f"run {record.id} retries {', '.join(record.only)} of run {parent.id}")
+            shown = follow(services, record, people)
+    finish(shown, report, as_json=as_json)
 
 
-def watch(run: RunId = "last", *, as_json: AsJson = False) -> None:
-    """Stay with a run until it ends; exit by its verdict. Where its worker went with its command, bring one back."""
-    people, settings = people_console(), load_settings()
-    with looking(settings) as engine:
-        record = run_named(engine, run)
-        orphan = goes_on(record) and not settings.broker_url and not who_runs(settings.state)
-        shown = None if orphan else to_its_end(Running(engine), record, people)
-    if shown is None:
-        with working(settings, lambda text: say(people, text), kind="watch") as services:
-            say(people, f"the worker of run {record.id} is gone; a new one goes on with it in less than a minute")
-            shown = to_its_end(services, record, people)
-    if as_json:
-        typer.echo(pretty(shown), nl=False)
-    raise Ended(status_of(shown))
+def _end_of_parent(services: Running, parent: RunRecord, people: Console) -> Report | None:
+    """The worker of this command first finishes a run whose own worker stopped with its command."""
+    if not services.own or not is_active(parent) or Steering.of(services.engine.store.flags(parent.id)).paused:
+        return None
+    notify(f"the worker of run {parent.id} is gone; a new worker finishes that run first")
+    return follow(services, parent, people)
 
 
 def pause(run: RunId, *, reason: Reason = "") -> None:
-    """Let no further step of a run begin. Steps in the middle end."""
-    with looking(load_settings()) as engine:
-        record = run_named(engine, run, goes_on, GOING_ON)
+    """Start no further step of a run. Running steps finish."""
+    with engine_only(load_settings()) as engine:
+        record = _active_run(engine, run)
         control.pause(engine, record.id, reason)
-    say(people_console(), f"run {record.id} is paused; go on: esync resume {record.id}")
+    notify(f"run {record.id} is paused; to continue: esync resume {record.id}")
 
 
 def resume(run: RunId) -> None:
-    """Let a paused run go on."""
-    with looking(load_settings()) as engine:
-        record = run_named(engine, run, goes_on, GOING_ON)
+    """Continue a paused run."""
+    with engine_only(load_settings()) as engine:
+        record = _active_run(engine, run)
         control.resume(engine, record.id)
-    say(people_console(), f"run {record.id} goes on")
+    notify(f"run {record.id} continues")
 
 
 def cancel(run: RunId, *, reason: Reason = "") -> None:
-    """Ask a run to stop at the next safe point. Nodes finish the step they are in."""
-    with looking(load_settings()) as engine:
-        record = run_named(engine, run, goes_on, GOING_ON)
+    """Stop a run at the next safe point. Nodes finish their current step."""
+    with engine_only(load_settings()) as engine:
+        record = _active_run(engine, run)
         control.cancel(engine, record.id, reason)
-    asked = f"run {record.id} was asked to stop; see its end: esync watch {record.id}"
-    say(people_console(), asked if goes_on(record) else f"run {record.id} has ended already: {record.verdict}")
+    stopping = f"run {record.id} is stopping; to see its end: esync watch {record.id}"
+    notify(stopping if is_active(record) else f"run {record.id} has ended already: {record.verdict}")
 
 
-def _is_rollout(record: RunRecord) -> bool:
-    return record.kind == "rollout"
+def _active_run(engine: Engine, name: str) -> RunRecord:
+    """The run of that id, or the newest active one for `last`."""
+    return find_run(engine, name, is_active, "active run")
 
 
-def _first_its_end(services: Running, parent: RunRecord, people: Console) -> Report | None:
-    """A run whose worker went with its command is brought to its end, by the worker of this command."""
-    if not services.own or not goes_on(parent) or Steering.of(services.engine.store.flags(parent.id)).paused:
-        return None
-    say(people, f"the worker of run {parent.id} is gone; first a new one brings it to its end")
-    return to_its_end(services, parent, people)
-
-
-def _without_plan(shown: Report, *, as_json: bool) -> int:
-    """There is no plan, and why. Not 2, which says that changes are pending."""
-    if as_json:
-        data({"error": "no_plan", "message": shown.summary, "file": "", "remedy": "", "run": shown.run})
-    return Verdict.INCONCLUSIVE.exit_code if shown.verdict == Verdict.FAILED else status_of(shown)
-
-
-#: In the order `esync --help` shows them.
-VERBS: tuple[Callable[..., Any], ...] = (plan, watch, retry, pause, resume, cancel)
+#: In the order of `esync --help`.
+VERBS: tuple[Callable[..., None], ...] = (plan, rollout, watch, retry, pause, resume, cancel)

@@ -1,4 +1,4 @@
-"""From YAML to a `Cluster`, with every mistake and the line it stands on.
+"""Reads a cluster file (YAML) into a `Cluster`, and reports every mistake with its line.
 
 Nothing here contacts a server, a broker or the store.
 """

@@ -1,54 +1,55 @@
-"""The cluster file: YAML -> Cluster. Every mistake at once, each with its line, before anybody is contacted."""
+"""The cluster file: YAML -> Cluster. All mistakes are reported together, each with its line, before any contact."""
 
 import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
 
 from cryptography import x509
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from pipelines.cluster_file.positions import MAX_BYTES, Document, Plain, Unreadable, parse
-from pipelines.cluster_file.problems import Problem, did_you_mean, explain, place
-from tasks.cluster import Cluster, ClusterFile
+from pipelines.cluster_file.mistakes import Mistake, did_you_mean, explain, mistake_at
+from pipelines.cluster_file.positions import MAX_BYTES, Document, Mapping, Plain, Unreadable, parse
+from pipelines.cluster_file.positions import Path as KeyPath
+from tasks.cluster import Cluster, ClusterFile, Role
 from workers.errors import InputRefused
 from workers.host.reading import content_of
 from workers.texts import cleaned
 
 __all__ = ["ClusterRefused", "load_cluster", "read_cluster"]
 
-_LISTED = 100
+_LISTED = 100  #: mistakes in a message
+_NAMES = 12  #: node names in a message
 
 
 class ClusterRefused(InputRefused):
-    """The cluster file has mistakes; `problems` holds all of them, in the order of the file."""
+    """The cluster file has mistakes; `mistakes` has all of them, in the order of the file."""
 
     slug = "cluster_refused"
 
-    def __init__(self, file: str, problems: tuple[Problem, ...]) -> None:
-        self.problems = problems
-        count = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
-        lines = [str(problem) for problem in problems[:_LISTED]]
-        lines += [f"... and {len(problems) - _LISTED} more"] if len(problems) > _LISTED else []
-        message = "\n".join([f"{file} has {count}; nothing was contacted", *lines])
-        super().__init__(message, remedy="correct the file; `esync check` reads it again", file=file)
+    def __init__(self, file: str, mistakes: tuple[Mistake, ...]) -> None:
+        self.mistakes = mistakes
+        count = f"{len(mistakes)} mistakes" if len(mistakes) > 1 else "a mistake"
+        lines = [str(mistake) for mistake in mistakes[:_LISTED]]
+        lines += [f"... and {len(mistakes) - _LISTED} more"] if len(mistakes) > _LISTED else []
+        message = "\n".join([f"{file} has {count}; no server was contacted", *lines])
+        super().__init__(message, remedy="correct the file, then check it again: esync check FILE", file=file)
 
 
 def load_cluster(path: str | Path) -> Cluster:
-    """Reads and checks a cluster file. `ca_file` and `file:` secrets are made absolute, from the file's folder.
+    """Reads and checks a cluster file. `ca_file` and `file:` secrets become absolute, relative to the file's folder.
 
-    Secrets are not read: that a variable is set is the business of whoever logs on.
+    Secrets are not read: whether a variable is set is checked by the worker that logs on.
 
     Raises:
-        ClusterRefused: with every problem of the file.
-        InputRefused: there is no such file, or it cannot be read.
+        ClusterRefused: the file has mistakes.
+        InputRefused: the file does not exist, or cannot be read.
     """
     try:
         content = content_of(Path(path), MAX_BYTES, "cluster file")
     except InputRefused as refused:
-        refused.remedy = "name a cluster file; `esync lab` writes one for a simulated cluster"
+        refused.remedy = "give the path of a cluster file; `esync lab` writes one for a simulated cluster"
         refused.file = str(path)
         raise
     return read_cluster(content, file=cleaned(str(path)), folder=Path(path).resolve().parent)
@@ -58,17 +59,21 @@ def read_cluster(content: bytes, *, file: str, folder: Path) -> Cluster:
     """The cluster that `content` describes; `file` is for messages, `folder` for relative paths.
 
     Raises:
-        ClusterRefused: with every problem.
+        ClusterRefused: the content has mistakes.
     """
     try:
         document = parse(_decoded(content))
+        data = _mapping(document)
     except Unreadable as refusal:
-        problem = Problem(file=file, line=refusal.line, column=refusal.column, message=refusal.message)
-        raise ClusterRefused(file, (problem,)) from None
+        mistake = Mistake(file=file, line=refusal.line, column=refusal.column, message=refusal.message)
+        raise ClusterRefused(file, (mistake,)) from None
+    return _Check(document, data, file, folder).cluster()
+
+
+def _mapping(document: Document) -> Mapping:
     if not isinstance(document.data, dict):
-        problem = Problem(file=file, line=1, message="must be a mapping of keys and values")
-        raise ClusterRefused(file, (problem,))
-    return _Check(document, file, folder).cluster()
+        raise Unreadable("must be a mapping of keys and values")
+    return document.data
 
 
 def _decoded(content: bytes) -> str:
@@ -82,41 +87,39 @@ def _decoded(content: bytes) -> str:
 
 
 class _Check:
-    """One pass over one file, collecting problems."""
+    """One pass over one file that collects mistakes."""
 
-    def __init__(self, document: Document, file: str, folder: Path) -> None:
+    def __init__(self, document: Document, data: Mapping, file: str, folder: Path) -> None:
         self.document = document
-        self.data = cast("dict[str, Any]", document.data)
+        self.data = data
         self.file = file
         self.folder = folder
-        self.problems: list[Problem] = []
+        self.mistakes: list[Mistake] = []
 
     def cluster(self) -> Cluster:
         """The cluster, or ClusterRefused."""
-        for path, line, column in self.document.duplicates:
-            self.problems.append(
-                Problem(file=self.file, line=line, column=column, path=place(path), message="stands here twice")
-            )
+        for path, key in self.document.duplicates:
+            self.mistakes.append(mistake_at(self.file, key, path, "duplicate key"))
         self._files()
         cluster, errors = self._validated()
-        self.problems.extend(explain(self.file, self.document, [error for error in errors if error["loc"]]))
+        self.mistakes.extend(explain(self.file, self.document, [error for error in errors if error["loc"]]))
         self._names()
         self._hosts()
         self._pools()
-        if not self.problems:  # what the schema says of the whole file, the three above say of a line
-            self.problems.extend(explain(self.file, self.document, errors))
-        if cluster is None or self.problems:
-            found = self.problems or [Problem(file=self.file, line=1, message=_plain_words(errors))]
-            raise ClusterRefused(self.file, tuple(sorted(found, key=lambda p: (p.line, p.column))))
+        if not self.mistakes:  # the schema's errors about the whole file repeat what the three checks above report
+            self.mistakes.extend(explain(self.file, self.document, errors))
+        if cluster is None or self.mistakes:
+            found = self.mistakes or [Mistake(file=self.file, line=1, message=_plain_words(errors))]
+            raise ClusterRefused(self.file, tuple(sorted(found, key=lambda m: (m.line, m.column))))
         return cluster
 
     def _validated(self) -> tuple[Cluster | None, list[ErrorDetails]]:
-        """The schema's opinion. A number where text is wanted (`edition: 8.5`) is taken as it was written."""
+        """The result of the schema. A number where text is required (`edition: 8.5`) is read as it was written."""
         try:
             return self._by_schema(), []
         except ValidationError as error:
-            wanted = [e["loc"] for e in error.errors(include_url=False) if e["type"] == "string_type"]
-        for loc in wanted:
+            texts = [e["loc"] for e in error.errors(include_url=False) if e["type"] == "string_type"]
+        for loc in texts:
             _replace_number(self.data, loc, self.document.text(loc))
         try:
             return self._by_schema(), []
@@ -124,31 +127,22 @@ class _Check:
             return None, error.errors(include_url=False)
 
     def _by_schema(self) -> Cluster:
-        # Strict in JSON mode: enums and tuples are taken from text and lists, but "5986" is no number.
+        # Strict in JSON mode: enums and tuples are read from text and lists, but "5986" is not a number.
         checked = ClusterFile.model_validate_json(json.dumps(self.data), strict=True)
         return Cluster(folder=str(self.folder), **dict(checked))
 
-    def _nodes(self) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _nodes(self) -> Iterator[tuple[int, Mapping]]:
         nodes = self.data.get("nodes")
         for index, node in enumerate(nodes if isinstance(nodes, list) else ()):
             if isinstance(node, dict):
                 yield index, node
 
-    def _add(self, path: tuple[str | int, ...], message: str, **more: str) -> None:
-        mark = self.document.find(path)[0].start_mark
-        self.problems.append(
-            Problem(
-                file=self.file,
-                line=mark.line + 1,
-                column=mark.column + 1,
-                path=place(path),
-                message=message,
-                **more,
-            )
-        )
+    def _add(self, path: KeyPath, message: str, *, value: str = "", allowed: str = "", hint: str = "") -> None:
+        node, _ = self.document.find(path)
+        self.mistakes.append(mistake_at(self.file, node, path, message, value=value, allowed=allowed, hint=hint))
 
-    def _once(self, key: str, of: Callable[[dict[str, Any]], str | None], say: str) -> dict[str, int]:
-        """Complains about the second node with the same `of`, naming the first; returns value -> index."""
+    def _unique(self, key: str, of: Callable[[Mapping], str | None], message: str) -> set[str]:
+        """Reports every later node with the same `of` as an earlier one, and names the first; returns all values."""
         first: dict[str, int] = {}
         for index, node in self._nodes():
             value = of(node)
@@ -156,80 +150,73 @@ class _Check:
                 continue
             if value in first:
                 line = self.document.find(("nodes", first[value], key))[0].start_mark.line + 1
-                self._add(("nodes", index, key), f"{say} nodes[{first[value]}] in line {line}")
+                self._add(("nodes", index, key), f"{message} nodes[{first[value]}] in line {line}")
             first.setdefault(value, index)
-        return first
+        return set(first)
 
     def _names(self) -> None:
-        names = self._once("name", lambda node: _folded(node.get("name")), "is also the name (case does not count) of")
+        names = self._unique("name", lambda node: _folded(node.get("name")), "duplicates (ignoring case) the name of")
         origin = self.data.get("origin")
         if names and isinstance(origin, str) and origin.casefold() not in names:
-            written = [str(self.data["nodes"][index]["name"]) for index in names.values()]
-            listed = ", ".join(written[:12]) + (", ..." if len(written) > 12 else "")  # noqa: PLR2004 - one line's worth
+            written = [str(node["name"]) for _, node in self._nodes() if _folded(node.get("name")) is not None]
+            distinct = list({name.casefold(): name for name in reversed(written)}.values())[::-1]
             self._add(
                 ("origin",),
-                "is none of the nodes",
+                "is not the name of a node",
                 value=f'"{origin[:60]}"' if origin.isprintable() else "",
-                allowed=listed,
-                hint=did_you_mean(origin, written),
+                allowed=", ".join(distinct[:_NAMES]) + (", ..." if len(distinct) > _NAMES else ""),
+                hint=did_you_mean(origin, distinct),
             )
 
     def _hosts(self) -> None:
-        default = self._connection(self.data).get("port", 5986)
+        default = _connection(self.data).get("port", 5986)
 
-        def address(node: dict[str, Any]) -> str | None:
+        def address(node: Mapping) -> str | None:
             host = _folded(node.get("host"))
-            return host and f"{host} {self._connection(node).get('port') or default}"
+            return host and f"{host} {_connection(node).get('port') or default}"
 
-        self._once("host", address, "is also the address (host and port) of")
+        self._unique("host", address, "duplicates the address (host and port) of")
 
     def _pools(self) -> None:
         roles: dict[str, tuple[str, int]] = {}
         for index, node in self._nodes():
             pool, role = node.get("pool"), node.get("role")
-            if not isinstance(pool, str) or role not in {"staging", "production"}:
+            if not isinstance(pool, str) or not isinstance(role, str) or role not in set(Role):
                 continue
             first_role, first = roles.setdefault(pool, (role, index))
             if role != first_role:
-                say = f"is {role}, but the pool has a {first_role} node, nodes[{first}]: a pool has one role"
-                self._add(("nodes", index, "role"), say)
+                message = f"is {role}, but nodes[{first}] of this pool is {first_role}: a pool must have one role"
+                self._add(("nodes", index, "role"), message)
 
     def _files(self) -> None:
-        """Resolves the files that connections name, and complains about those that are not there."""
-        places: list[tuple[tuple[str | int, ...], dict[str, Any]]] = [(("connection",), self._connection(self.data))]
-        places += [
-            (("nodes", index, "connection"), own) for index, node in self._nodes() if (own := self._connection(node))
-        ]
-        for path, connection in places:
-            self._ca_file((*path, "ca_file"), connection)
-            self._secret_file((*path, "secret"), connection)
+        """Makes the files of all connections absolute, and reports those that cannot be used."""
+        self._connection_files(("connection",), _connection(self.data))
+        for index, node in self._nodes():
+            self._connection_files(("nodes", index, "connection"), _connection(node))
 
-    def _ca_file(self, path: tuple[str | int, ...], connection: dict[str, Any]) -> None:
-        named = connection.get("ca_file")
-        if isinstance(named, str):
-            file = self._resolved(named)
+    def _connection_files(self, path: KeyPath, connection: Mapping) -> None:
+        ca_file, secret = connection.get("ca_file"), connection.get("secret")
+        if isinstance(ca_file, str):
+            file = self._absolute(ca_file)
             connection["ca_file"] = str(file)
-            if complaint := _no_certificate(file):
-                self._add(path, complaint)
-
-    def _secret_file(self, path: tuple[str | int, ...], connection: dict[str, Any]) -> None:
-        named = connection.get("secret")
-        if isinstance(named, str) and named.startswith("file:") and named != "file:":
-            file = self._resolved(named.removeprefix("file:"))
+            if message := _no_certificate(file):
+                self._add((*path, "ca_file"), message)
+        if isinstance(secret, str) and secret.removeprefix("file:") not in {secret, ""}:
+            file = self._absolute(secret.removeprefix("file:"))
             connection["secret"] = f"file:{file}"
             if not _is_file(file):
-                self._add(path, "names a file that does not exist or cannot be read")
+                self._add((*path, "secret"), "names a file that does not exist or cannot be read")
 
-    def _resolved(self, named: str) -> Path:
+    def _absolute(self, named: str) -> Path:
         try:
             return self.folder / Path(named).expanduser()
-        except RuntimeError:  # `~` of somebody who is not known here
+        except RuntimeError:  # `~` of a user that does not exist here
             return self.folder / named
 
-    @staticmethod
-    def _connection(part: dict[str, Any]) -> dict[str, Any]:
-        connection = part.get("connection")
-        return connection if isinstance(connection, dict) else {}
+
+def _connection(part: Mapping) -> Mapping:
+    connection = part.get("connection")
+    return connection if isinstance(connection, dict) else {}
 
 
 def _folded(value: object) -> str | None:
@@ -240,8 +227,8 @@ def _plain_words(errors: list[ErrorDetails]) -> str:
     return str(errors[0]["msg"]).removeprefix("Value error, ")
 
 
-def _replace_number(data: Plain, loc: tuple[str | int, ...], text: str | None) -> None:
-    """Puts the text as written where the schema wants text and the file has a number; leaves anything else alone."""
+def _replace_number(data: Plain, loc: KeyPath, text: str | None) -> None:
+    """Replaces a number by its text as written, where the schema requires text; leaves anything else alone."""
     for key in loc[:-1]:
         if isinstance(data, dict) and isinstance(key, str):
             data = data.get(key)
@@ -260,16 +247,15 @@ def _is_file(file: Path) -> bool:
 
 
 def _no_certificate(file: Path) -> str:
-    """Why that file cannot be what node certificates are verified against; empty when it can."""
+    """Why node certificates cannot be verified against that file; empty when they can."""
     try:
         content = content_of(file, MAX_BYTES, "CA file")
     except InputRefused:
         return f"{str(file)!r} does not exist or cannot be read"
     try:
-        found = x509.load_pem_x509_certificates(content)
-    except Exception:  # noqa: BLE001 - the library's errors share no parent; whatever it is, nothing can be verified by it
-        found = []
-    if found:
-        return ""
+        if x509.load_pem_x509_certificates(content):
+            return ""
+    except Exception:  # noqa: BLE001, S110 - the library's errors have no common parent; all mean the same here
+        pass
     der = content[:1] == b"\x30"
-    return f"{str(file)!r} holds no PEM certificate" + ("; it looks like DER, convert it to PEM" if der else "")
+    return f"{str(file)!r} contains no PEM certificate" + ("; it looks like DER, convert it to PEM" if der else "")

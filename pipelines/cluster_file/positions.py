@@ -1,7 +1,7 @@
-"""YAML text -> plain data, with the place of everything in it: what `inventory` checks and complains about.
+"""YAML text -> plain data, with the position of everything in it: the input of `loader`.
 
-Strict where YAML is generous: one document, no duplicate keys, no tags, bounded size, depth and expansion. Anchors
-and merge keys work. Nothing here knows what a cluster is.
+Stricter than YAML: one document, no duplicate keys, no tags, limited size, depth and expansion. Anchors and merge keys
+work. Nothing here knows what a cluster is.
 """
 
 import gc
@@ -9,7 +9,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import Composer
@@ -17,30 +17,31 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-__all__ = ["MAX_BYTES", "Document", "Path", "Plain", "Unreadable", "parse"]
+__all__ = ["MAX_BYTES", "Document", "Mapping", "Path", "Plain", "Unreadable", "parse", "position"]
 
-MAX_BYTES = 1_000_000  #: a cluster of 5,000 nodes takes about 0.4 MB
+MAX_BYTES = 1_000_000  #: a cluster of 5,000 nodes needs about 0.4 MB
 MAX_DEPTH = 20  #: the schema needs 5
-MAX_VALUES = 400_000  #: after anchors are followed; 5,000 nodes take about 50,000
-MAX_READ = 75_000  #: before anchors are followed; reading that many takes some seconds
+MAX_VALUES = 400_000  #: after anchors are expanded; 5,000 nodes need about 50,000
+MAX_READ = 75_000  #: before anchors are expanded; reading so many takes some seconds
 MAX_KEYS = 100  #: of one mapping, or entries of a list in it; the parser takes quadratic time for very many
 MAX_ITEMS = 5_100  #: entries of the list of nodes; a cluster has 5,000 at most
 
 Path = tuple[str | int, ...]
-Plain: TypeAlias = dict[str, Any] | list[Any] | str | int | float | bool | None
+Plain: TypeAlias = "Mapping | list[Plain] | str | int | float | bool | None"
+Mapping: TypeAlias = "dict[str, Plain]"
 
 _STANDARD = "tag:yaml.org,2002:"
 _TEXT = {_STANDARD + name for name in ("str", "timestamp", "value", "merge")}
 _LONGEST_NUMBER = 40
 _DEPTH_OF_NODES = 2  #: the list under the key `nodes`
-_TOO_DEEP = f"nested more than {MAX_DEPTH} deep"
-# A password may begin with one of YAML's own characters, and the parser's message would then quote it.
+_TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
+# A password may begin with a special character of YAML; the parser's message would then quote it.
 _QUOTED = re.compile(r"""'(?!\\.')[^'\s]{2,}'|"[^"\s]{2,}"|<[^>]{2,}>""")
-_TAG = "a tag is not taken here; quote the text if it begins with '!'"
+_TAG = "YAML tags are not supported; quote the text if it begins with '!'"
 
 
 class Unreadable(Exception):
-    """The text is no YAML that we take. Lines and columns count from 1. `inventory` turns it into a Problem."""
+    """The text is not YAML in the supported form. Lines and columns count from 1. `loader` reports it as a mistake."""
 
     def __init__(self, message: str, line: int = 1, column: int = 1) -> None:
         super().__init__(message)
@@ -50,21 +51,21 @@ class Unreadable(Exception):
 
 
 class Document:
-    """Parsed YAML: `data` is plain Python; `find` says where a path of keys stands in the text.
+    """Parsed YAML: `data` is plain Python; `find` gives the position of a path of keys in the text.
 
     Attributes:
         data: dicts, lists, text, numbers, booleans, None.
-        duplicates: paths of keys that stand in their mapping a second time, with line and column.
+        duplicates: paths of keys that their mapping has already, with the node of the repeated key.
     """
 
     def __init__(self, root: Node) -> None:
         self._root = root
         self._left = MAX_VALUES
-        self.duplicates: list[tuple[Path, int, int]] = []
+        self.duplicates: list[tuple[Path, Node]] = []
         self.data = self._plain(root, ())
 
     def find(self, path: Sequence[str | int]) -> tuple[Node, Path]:
-        """The node at `path`, or its nearest parent that exists, and the path of what was found."""
+        """The node at `path`, or its nearest parent that exists, and the path of that node."""
         node, found = self._root, 0
         for key in path:
             child = _child(node, key)
@@ -77,9 +78,8 @@ class Document:
         """The node of the last key itself (not of its value), or of the nearest parent."""
         parent, found = self.find(path[:-1])
         if isinstance(parent, MappingNode) and len(found) == len(path) - 1:
-            for key, _ in parent.value:
-                if str(key.value) == path[-1]:
-                    return cast("Node", key)
+            keys: list[Node] = [key for key, _ in parent.value]
+            return next((key for key in keys if str(key.value) == path[-1]), parent)
         return parent
 
     def text(self, path: Sequence[str | int]) -> str | None:
@@ -90,29 +90,29 @@ class Document:
     def _plain(self, node: Node, path: Path) -> Plain:
         self._left -= 1
         if self._left < 0:
-            raise Unreadable("the file holds too much once its anchors are followed", *_mark(node))
+            raise Unreadable("the file has too many values after its anchors are expanded", *position(node))
         if len(path) > MAX_DEPTH:
-            raise Unreadable(_TOO_DEEP, *_mark(node))
+            raise Unreadable(_TOO_DEEP, *position(node))
         if isinstance(node, ScalarNode):
             return _scalar(node)
         if isinstance(node, SequenceNode) and node.tag == _STANDARD + "seq":
             return [self._plain(item, (*path, index)) for index, item in enumerate(node.value)]
         if isinstance(node, MappingNode) and node.tag == _STANDARD + "map":
             return self._mapping(node, path)
-        raise Unreadable(_TAG, *_mark(node))
+        raise Unreadable(_TAG, *position(node))
 
-    def _mapping(self, node: MappingNode, path: Path) -> dict[str, Any]:
-        merged: dict[str, Any] = {}
-        own: dict[str, Any] = {}
+    def _mapping(self, node: MappingNode, path: Path) -> Mapping:
+        merged: Mapping = {}
+        own: Mapping = {}
         for key, value in node.value:
             if not isinstance(key, ScalarNode):
-                raise Unreadable("a key must be plain text", *_mark(key))
+                raise Unreadable("a key must be plain text", *position(key))
             name = str(_scalar(ScalarNode(_STANDARD + "str", key.value, key.start_mark)))
             plain = self._plain(value, (*path, name))
             if key.tag == _STANDARD + "merge":
                 merged |= _merged(plain, value)
             elif name in own:
-                self.duplicates.append(((*path, name), *_mark(key)))
+                self.duplicates.append(((*path, name), key))
             else:
                 own[name] = plain
         return merged | own
@@ -122,7 +122,7 @@ def parse(text: str) -> Document:
     """Reads one YAML document.
 
     Raises:
-        Unreadable: it is not one, or breaks a bound. The message quotes nothing longer than a character.
+        Unreadable: the text is not one, or exceeds a limit. The message quotes nothing longer than a character.
     """
     with _without_collector():
         root = _composed(text)
@@ -132,21 +132,21 @@ def parse(text: str) -> Document:
 
 
 class _Bounded(Composer):
-    """Stops reading where something is larger than any cluster, instead of telling so at the end."""
+    """Stops reading as soon as something is larger than in any cluster, not at the end of the file."""
 
     read = 0
 
-    def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: ANN401 - as the parser has it
-        """One value; `parent` is the mapping or list that is being read, `depth` how deep it lies."""
+    def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: ANN401 - the signature of the parser
+        """Reads one value; `parent` is the mapping or list around it, `depth` is its nesting depth."""
         self.read += 1
         if self.read > MAX_READ:
-            raise Unreadable(f"more than {MAX_READ:,} values", *_mark(parent))
+            raise Unreadable(f"more than {MAX_READ:,} values", *position(parent))
         if isinstance(parent, MappingNode | SequenceNode):
             nodes = isinstance(parent, SequenceNode) and self.depth <= _DEPTH_OF_NODES
             most = MAX_ITEMS if nodes else MAX_KEYS
             if len(parent.value) >= most:
                 what = "keys in one mapping" if isinstance(parent, MappingNode) else "entries in one list"
-                raise Unreadable(f"more than {most:,} {what}", *_mark(parent))
+                raise Unreadable(f"more than {most:,} {what}", *position(parent))
         return super().compose_node(parent, index)
 
 
@@ -156,30 +156,31 @@ def _composed(text: str) -> Node | None:
     reader.max_depth = MAX_DEPTH + 1
     reader.composer.warn_double_anchors = False  # it would print the anchor, and a password may begin with an &
     try:
-        return cast("Node | None", reader.compose(io.StringIO(text)))
+        root: Node | None = reader.compose(io.StringIO(text))
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = (mark.line + 1, mark.column + 1) if mark else ()
-        raise Unreadable(_said(str(error.problem or error.context or "cannot be read")), *where) from None
+        raise Unreadable(_yaml_message(str(error.problem or error.context or "cannot be read")), *where) from None
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise Unreadable("holds a control character that YAML does not take", line) from None
+        raise Unreadable("contains a control character, which YAML does not allow", line) from None
     except (YAMLError, RecursionError, ValueError, LookupError, AttributeError, TypeError, AssertionError):
-        # ruamel lets some of its own accidents through (a directive `%YAML 1.x.y`, nesting beyond the stack).
+        # ruamel does not catch all of its own errors (a directive `%YAML 1.x.y`, nesting beyond the stack).
         raise Unreadable("not valid YAML") from None
+    return root
 
 
-def _said(problem: str) -> str:
+def _yaml_message(problem: str) -> str:
     if problem.startswith("maximum depth"):
         return _TOO_DEEP
     if r"'\t'" in problem:
-        return "not valid YAML: a tab cannot indent, use blanks"
+        return "not valid YAML: tabs cannot be used for indentation, use spaces"
     return f"not valid YAML: {_QUOTED.sub('...', problem)}"
 
 
 @contextmanager
 def _without_collector() -> Iterator[None]:
-    """Parsing makes many small objects and no garbage cycles; the collector would take a fifth of the time."""
+    """Parsing creates many small objects and no garbage cycles; the collector would take a fifth of the time."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -189,29 +190,32 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _mark(node: Node) -> tuple[int, int]:
+def position(node: Node) -> tuple[int, int]:
+    """Line and column of a node, counted from 1."""
     return node.start_mark.line + 1, node.start_mark.column + 1
 
 
 def _child(node: Node, key: str | int) -> Node | None:
     if isinstance(node, SequenceNode) and isinstance(key, int):
-        return cast("Node", node.value[key]) if key < len(node.value) else None
+        items: list[Node] = node.value
+        return items[key] if key < len(items) else None
     if not isinstance(node, MappingNode):
         return None
-    for name, value in node.value:
-        if name.value == key:
-            return cast("Node", value)
-    merged = (value for name, value in node.value if name.value == "<<")
+    pairs: list[tuple[Node, Node]] = node.value
+    own = next((value for name, value in pairs if name.value == key), None)
+    if own is not None:
+        return own
+    merged = (value for name, value in pairs if name.value == "<<")
     sources = [s for value in merged for s in (value.value if isinstance(value, SequenceNode) else [value])]
     return next((child for source in sources if (child := _child(source, key)) is not None), None)
 
 
-def _merged(plain: object, node: Node) -> dict[str, Any]:
+def _merged(plain: object, node: Node) -> Mapping:
     sources = plain if isinstance(plain, list) else [plain]
-    result: dict[str, Any] = {}
+    result: Mapping = {}
     for source in reversed(sources):
         if not isinstance(source, dict):
-            raise Unreadable("a merge key takes a mapping", *_mark(node))
+            raise Unreadable("a merge key (<<) requires a mapping", *position(node))
         result |= source
     return result
 
@@ -220,7 +224,7 @@ def _scalar(node: ScalarNode) -> str | int | float | bool | None:
     tag, text = str(node.tag), str(node.value)
     if tag in _TEXT:
         if not text.replace("\n", " ").isprintable():
-            raise Unreadable("holds a character that cannot be seen", *_mark(node))
+            raise Unreadable("contains an invisible character", *position(node))
         return text
     if tag == _STANDARD + "null":
         return None
@@ -228,11 +232,11 @@ def _scalar(node: ScalarNode) -> str | int | float | bool | None:
         return {"true": True, "false": False}.get(text.lower(), text)
     if tag in {_STANDARD + "int", _STANDARD + "float"}:
         return _number(text, whole=tag.endswith("int"))
-    raise Unreadable(_TAG, *_mark(node))
+    raise Unreadable(_TAG, *position(node))
 
 
 def _number(text: str, *, whole: bool) -> str | int | float:
-    """A number as YAML 1.2 has it; text where Python disagrees, for the schema to refuse."""
+    """A number by the rules of YAML 1.2; text where Python disagrees, so that the schema refuses it."""
     digits = text.replace("_", "")
     if len(digits) > _LONGEST_NUMBER:
         return text

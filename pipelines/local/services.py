@@ -1,7 +1,7 @@
-"""What has to run for esync to work: a broker, a worker, a window. Found where they run already, else started here.
+"""The services that a command needs: a broker, a worker, Flower. Running ones are used, missing ones are started.
 
-In this order: the broker that ESYNC_BROKER_URL names (its workers are somebody else's); what `esync up` runs on this
-machine; a broker and a worker of our own, for as long as this command lives.
+In this order: the broker that ESYNC_BROKER_URL names, with workers that other people start; what `esync up` runs on
+this machine; a broker and a worker of this command, which end with it.
 """
 
 import contextlib
@@ -18,28 +18,36 @@ from pathlib import Path
 
 from pipelines.coordinator import introduced, steering
 from pipelines.engine import Engine, connect_engine
-from pipelines.local.processes import Child, Shield
-from pipelines.local.state import alone, forget, kept, private, remember, who_runs
+from pipelines.local.processes import Child
+from pipelines.local.state import (
+    command_here,
+    exclusive,
+    forget_services,
+    machine_secret,
+    record_services,
+    state_folder,
+)
 from pipelines.local.supervisor import Supervisor
 from pipelines.rollout import kind_of
 from workers.errors import ClusterLocked, RecordRefused, RunUnknown, StoreUnavailable
+from workers.host.processes import interrupts_ignored
 from workers.records import RunRecord
 from workers.redis.embedded import EmbeddedBroker, running
 from workers.secrets.vault import new_seal_key
 from workers.settings import Secret, Settings
 
-__all__ = ["FlowerAccess", "Running", "looking", "working"]
+__all__ = ["FlowerAccess", "Running", "engine_only", "engine_with_worker"]
 
 START_TIMEOUT = 60.0  #: seconds until a worker or Flower answers
-DRAIN = 30.0  #: seconds a worker has to finish the steps it is in
+DRAIN = 30.0  #: seconds a worker has to finish its present steps
 FLOWER = "Flower"
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class FlowerAccess:
-    """Where Flower is and who may look."""
+    """The address of Flower, and its user and password."""
 
     url: str
     user: str
@@ -48,7 +56,7 @@ class FlowerAccess:
 
 
 def _nothing_to_check() -> None:
-    """Services of somebody else are looked after by somebody else."""
+    """This command supervises only services that it started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +64,8 @@ class Running:
     """What a command may use while it runs.
 
     Attributes:
-        own: the command (`rollout`, `demo`, ...) whose end is the worker's end; empty when the worker stays.
-        check: raises ServiceLost when a service of this command died again and again. To be called while waiting.
+        own: the command (`rollout`, `demo`, ...) that the worker ends with; empty when the worker stays.
+        check: raises ServiceLost when a service of this command was given up. Call it while waiting.
     """
 
     engine: Engine
@@ -68,54 +76,56 @@ class Running:
 
 
 @contextlib.contextmanager
-def looking(settings: Settings) -> Iterator[Engine]:
-    """An engine to look at runs with: needs the broker, no worker.
+def engine_only(settings: Settings) -> Iterator[Engine]:
+    """An engine for reading runs: needs the broker, no worker.
 
     Raises:
-        InputRefused: another command is starting or stopping its services right now.
+        InputRefused: another command starts or stops its services at this moment.
         StoreUnavailable: the embedded broker does not start.
     """
     found = settings.broker_url or running(_broker_folder(settings))
     if found is not None:
         yield connect_engine(_with(settings, found, _seal_key(settings)))
         return
-    with alone(settings.state, "look"), EmbeddedBroker(_broker_folder(settings)) as broker:
+    with exclusive(settings.state, "look"), EmbeddedBroker(_broker_folder(settings)) as broker:
         yield connect_engine(_with(settings, broker.url, _seal_key(settings)))
 
 
 @contextlib.contextmanager
-def working(settings: Settings, say: Say, *, kind: str = "rollout", flower: bool = False) -> Iterator[Running]:
-    """An engine whose runs somebody works on.
+def engine_with_worker(
+    settings: Settings, report: Report, *, kind: str = "rollout", flower: bool = False
+) -> Iterator[Running]:
+    """An engine with at least one worker for its runs.
 
     Args:
-        settings: where to look for it.
-        say: told what is started, and when a worker had to be started again.
-        kind: the command, for other commands that ask who runs the services here.
-        flower: start Flower too, when the services are ours.
+        settings: where the services are.
+        report: called with one sentence about what is started, and about each restart.
+        kind: the command; other commands that need the services name it in their message.
+        flower: whether to start Flower too, when this command starts the services.
 
     Raises:
-        ClusterLocked: a run of another command works here, with services that end with that command.
+        ClusterLocked: a run of another command is active here, on services that end with that command.
         InputRefused: another command runs its own services here.
         EsyncError: the worker does not start.
     """
     if settings.broker_url is not None and kind not in {"up", "demo"}:
         yield Running(connect_engine(settings))
         return
-    shared = running(_broker_folder(settings)) if kind != "up" and who_runs(settings.state) == "up" else None
+    shared = running(_broker_folder(settings)) if kind != "up" and command_here(settings.state) == "up" else None
     if shared is not None:
         yield Running(connect_engine(_with(settings, shared, _seal_key(settings))))
         return
-    _name_who_works_here(settings)
-    with alone(settings.state, kind), _own_services(settings, say, kind=kind, flower=flower) as services:
+    _refuse_beside_active_run(settings)
+    with exclusive(settings.state, kind), _own_services(settings, report, kind=kind, flower=flower) as services:
         yield services
 
 
-def _name_who_works_here(settings: Settings) -> None:
-    """A run that changes nodes may take long: whoever comes beside it is told at once, not after a wait."""
-    found = running(_broker_folder(settings)) if who_runs(settings.state) not in {"", "up"} else None
-    if found is None:
+def _refuse_beside_active_run(settings: Settings) -> None:
+    """Refuses at once, without waiting for the lock: a run that changes nodes may take long."""
+    broker = running(_broker_folder(settings)) if command_here(settings.state) not in {"", "up"} else None
+    if broker is None:
         return
-    store = connect_engine(_with(settings, found, _seal_key(settings))).store
+    store = connect_engine(_with(settings, broker, _seal_key(settings))).store
     with contextlib.suppress(StoreUnavailable):  # it has just ended
         for run_id in store.active():
             with contextlib.suppress(RunUnknown, RecordRefused):
@@ -129,36 +139,39 @@ def _refuse_beside(first: RunRecord) -> None:
 
 
 @contextlib.contextmanager
-def _own_services(settings: Settings, say: Say, *, kind: str, flower: bool) -> Iterator[Running]:
-    """Started in this order, ended in the reverse one, whatever happens in between."""
-    with contextlib.ExitStack() as stack:
-        shield = stack.enter_context(Shield())
-        try:
-            stack.callback(forget, settings.state)
-            broker = stack.enter_context(EmbeddedBroker(_broker_folder(settings)))
-            key = _seal_key(settings)
-            engine = connect_engine(_with(settings, broker.url, key))
-            stack.callback(engine.app.close)
-            access, children = _children(settings, broker.url, key, say, flower=flower)
-            supervisor = _start(stack, broker, children, say, lambda: remember(settings.state, kind, children))
-            _wait(supervisor, children[0], lambda: _answers(engine))
-            if access:
-                _wait(supervisor, children[1], lambda: _serves(access.url))
-            yield Running(engine, own=kind, flower=access, logs=settings.state / "logs", check=supervisor.check)
-        finally:
-            # What is ended must be ended wholly: a second Ctrl-C would leave processes behind.
-            shield.up()
+def _own_services(settings: Settings, report: Report, *, kind: str, flower: bool) -> Iterator[Running]:
+    """Starts the services in the order of their dependencies, and ends all of them in the reverse order."""
+    stack = contextlib.ExitStack()
+    try:
+        stack.callback(forget_services, settings.state)
+        broker = stack.enter_context(EmbeddedBroker(_broker_folder(settings)))
+        key = _seal_key(settings)
+        engine = connect_engine(_with(settings, broker.url, key))
+        stack.callback(engine.app.close)
+        access, children = _children(settings, broker.url, key, report, flower=flower)
+        supervisor = _start(stack, broker, children, report, lambda: record_services(settings.state, kind, children))
+        _wait(supervisor, children[0], lambda: _answers(engine))
+        if access:
+            _wait(supervisor, children[1], lambda: _serves(access.url))
+        yield Running(engine, own=kind, flower=access, logs=settings.state / "logs", check=supervisor.check)
+    finally:
+        with interrupts_ignored():
+            stack.close()
 
 
 def _start(
-    stack: contextlib.ExitStack, broker: EmbeddedBroker, children: list[Child], say: Say, started: Callable[[], None]
+    stack: contextlib.ExitStack,
+    broker: EmbeddedBroker,
+    children: list[Child],
+    report: Report,
+    started: Callable[[], None],
 ) -> Supervisor:
-    """Starts the children and looks after them and the broker until the stack is left, which ends them."""
+    """Starts the children, and supervises them and the broker until the stack is closed, which ends them."""
     for child in children:
         stack.callback(child.stop, DRAIN)
         child.start()
         started()
-    supervisor = Supervisor([broker, *children], say, started, spared=[FLOWER])
+    supervisor = Supervisor([broker, *children], report, started, optional=[FLOWER])
     supervisor.is_ready(broker)
     stack.callback(supervisor.stop)
     supervisor.start()
@@ -166,20 +179,20 @@ def _start(
 
 
 def _children(
-    settings: Settings, url: Secret, key: Secret, say: Say, *, flower: bool
+    settings: Settings, url: Secret, key: Secret, report: Report, *, flower: bool
 ) -> tuple[FlowerAccess | None, list[Child]]:
     worker = _worker(settings, url, key)
     if not flower:
         return None, [worker]
     if importlib.util.find_spec("flower") is None:
-        say("Flower is not installed, so there is none: pip install 'esync-rollout[embedded]'")
+        report("Flower is not installed and not started; to install it: pip install 'esync-rollout[embedded]'")
         return None, [worker]
     access, window = _flower(settings, url)
     return access, [worker, window]
 
 
 def _worker(settings: Settings, url: Secret, key: Secret) -> Child:
-    # Without mingle and gossip: there is one worker, and waiting for others costs a second at every start.
+    # Without mingle and gossip: there is only one worker, and waiting for others takes a second at every start.
     command = ["-m", "celery", "-A", "pipelines.worker", "worker", "--hostname", _worker_name(), "--without-mingle"]
     own = _environment(settings, url, key)
     log = settings.state / "logs" / "worker.log"
@@ -191,16 +204,16 @@ def _worker_name() -> str:
 
 
 def _flower(settings: Settings, url: Secret) -> tuple[FlowerAccess, Child]:
-    """Flower behind a password, for looking only. Its options travel in the environment: arguments are public."""
+    """Flower, read-only and with a password. Its options are in the environment, because arguments are public."""
     file = settings.state / "flower.password"
-    password = kept(file, lambda: secrets.token_urlsafe(18))
+    password = machine_secret(file, lambda: secrets.token_urlsafe(18))
     port = _free_port()
     own = {
         "FLOWER_ADDRESS": "127.0.0.1",
         "FLOWER_PORT": str(port),
         "FLOWER_BASIC_AUTH": f"esync:{password.reveal()}",
     }
-    # No seal key: Flower has no business with what is sealed.
+    # No seal key: Flower needs nothing that is sealed.
     own |= _environment(settings, url, None)
     log = settings.state / "logs" / "flower.log"
     child = Child(FLOWER, ["-m", "pipelines.local.flower"], folder=settings.state, log=log, own=own)
@@ -212,7 +225,7 @@ def _environment(settings: Settings, url: Secret, key: Secret | None) -> dict[st
         "ESYNC_BROKER_URL": url.reveal(),
         "ESYNC_STATE": str(settings.state),
         "ESYNC_CONCURRENCY": str(settings.concurrency),
-        # As this command understood them: the child works in another folder.
+        # Absolute paths: the child runs in another folder.
         "ESYNC_SECRETS": os.pathsep.join(map(str, settings.secrets)),
     }
     own |= {"ESYNC_CLUSTERS": str(settings.clusters)} if settings.clusters else {}
@@ -224,7 +237,7 @@ def _wait(supervisor: Supervisor, child: Child, ready: Callable[[], bool]) -> No
     while not ready():
         supervisor.check()
         if time.monotonic() > until:
-            raise child.broke()
+            raise child.start_error()
         time.sleep(0.05)
     supervisor.is_ready(child)
 
@@ -234,11 +247,11 @@ def _answers(engine: Engine) -> bool:
 
 
 def _serves(url: str) -> bool:
-    # Not urllib: a proxy of the environment must not be asked for a loopback address.
+    # Not urllib: it would send a request for a loopback address to the proxy of the environment.
     connection = http.client.HTTPConnection(url.removeprefix("http://").rstrip("/"), timeout=1)
     with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
         connection.request("GET", "/healthcheck")
-        return connection.getresponse().status == http.HTTPStatus.UNAUTHORIZED  # as it should: without a password
+        return connection.getresponse().status == http.HTTPStatus.UNAUTHORIZED  # the request has no password
     return False
 
 
@@ -251,8 +264,10 @@ def _with(settings: Settings, url: Secret, key: Secret) -> Settings:
 
 
 def _seal_key(settings: Settings) -> Secret:
-    """The key certificate material is sealed with: the configured one, or this machine's, made once."""
-    return settings.seal_key or kept(private(settings.state) / "seal.key", lambda: new_seal_key().reveal())
+    """The configured seal key, or the one that this machine created at its first use."""
+    return settings.seal_key or machine_secret(
+        state_folder(settings.state) / "seal.key", lambda: new_seal_key().reveal()
+    )
 
 
 def _free_port() -> int:

@@ -1,113 +1,117 @@
-"""What this machine keeps for esync between commands: who runs services here, and secrets made once."""
+"""What this machine keeps between commands: which command runs the services, and secrets that were created once."""
 
 import contextlib
-import fcntl
 import json
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.local.processes import Child, end_orphan, started_at
+from filelock import Timeout
+
+from pipelines.local.processes import Child
 from workers.errors import EsyncError, FileTrouble, InputRefused
-from workers.host.private import as_trouble, make_folder, open_private, write_private
+from workers.host.private import file_trouble, make_folder, open_private, process_lock, write_private
+from workers.host.processes import end_process, find_process, start_ticks
 from workers.settings import Secret
 
-__all__ = ["alone", "forget", "kept", "private", "remember", "who_runs"]
+__all__ = ["command_here", "exclusive", "forget_services", "machine_secret", "record_services", "state_folder"]
 
 LOCK_PATIENCE = 10.0  #: seconds to wait for another command that is about to end
+ORPHAN_PATIENCE = 10.0  #: seconds that a process of a killed command has to end
 
 
 @contextlib.contextmanager
-def alone(state: Path, kind: str) -> Iterator[None]:
-    """One command at a time runs services from a state folder; what a killed one left behind is ended first."""
-    private(state)
-    with open_private(state / "services.lock", 0) as lock:
-        until = time.monotonic() + LOCK_PATIENCE
-        while not _taken(lock.fileno()):
-            if time.monotonic() > until:
-                raise InputRefused(
-                    f"another esync command ({who_runs(state) or 'unknown'}) runs its own broker and worker here",
-                    remedy="let it end, or start `esync up` once and run any number of commands beside it",
-                    file=str(state),
-                )
-            time.sleep(0.1)
+def exclusive(state: Path, kind: str) -> Iterator[None]:
+    """Lets one command at a time run services from a state folder; first ends those that a killed one left running.
+
+    Raises:
+        InputRefused: another command runs services there.
+    """
+    lock = process_lock(state_folder(state) / "services.lock")
+    try:
+        lock.acquire(timeout=LOCK_PATIENCE)
+    except Timeout:
+        raise InputRefused(
+            f"another esync command ({command_here(state) or 'unknown'}) runs its own broker and worker here",
+            remedy="wait until it ends, or start `esync up` once: any number of commands can use its services",
+            file=str(state),
+        ) from None
+    try:
         if kind != "look":
-            for child in _remembered(state).get("children", []):
-                end_orphan(int(child["pid"]), str(child["started"]))
+            for child in _recorded(state).get("children", []):
+                _end_orphan(int(child["pid"]), str(child["started"]))
         yield
+    finally:
+        lock.release()
 
 
-def _taken(descriptor: int) -> bool:
-    with contextlib.suppress(BlockingIOError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    return False
+def _end_orphan(pid: int, ticks: str) -> None:
+    orphan = find_process(pid, ticks)
+    if orphan is not None:
+        end_process(orphan, ORPHAN_PATIENCE)
 
 
-def remember(state: Path, kind: str, children: Sequence[Child]) -> None:
-    """Writes down which command runs services here, and the processes it started."""
-    known = {"kind": kind, "pid": os.getpid(), "started": started_at(os.getpid())}
-    known["children"] = [{"pid": child.pid, "started": started_at(child.pid)} for child in children]
-    write_private(state / "services.json", json.dumps(known))
+def record_services(state: Path, kind: str, children: Sequence[Child]) -> None:
+    """Records which command runs services here, and the processes that it started."""
+    record = {"kind": kind, "pid": os.getpid(), "started": start_ticks(os.getpid())}
+    record["children"] = [{"pid": child.pid, "started": start_ticks(child.pid)} for child in children]
+    write_private(state / "services.json", json.dumps(record))
 
 
-def _remembered(state: Path) -> dict[str, Any]:
+def _recorded(state: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
-        known = json.loads((state / "services.json").read_text("utf-8"))
-        return known if isinstance(known, dict) else {}
+        record = json.loads((state / "services.json").read_text("utf-8"))
+        return record if isinstance(record, dict) else {}
     return {}
 
 
-def who_runs(state: Path) -> str:
-    """The command that runs the services of this folder now; empty when none does."""
-    known = _remembered(state)
-    pid, started = known.get("pid"), known.get("started")
-    return str(known.get("kind", "")) if isinstance(pid, int) and _lives(pid) and started_at(pid) == started else ""
+def command_here(state: Path) -> str:
+    """The command that runs the services of this folder now; empty when there is none."""
+    record = _recorded(state)
+    pid, ticks = record.get("pid"), record.get("started")
+    running = isinstance(pid, int) and isinstance(ticks, str) and find_process(pid, ticks) is not None
+    return str(record.get("kind", "")) if running else ""
 
 
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def forget(state: Path) -> None:
-    """Nobody runs services here any more."""
+def forget_services(state: Path) -> None:
+    """Removes the record: no command runs services here."""
     (state / "services.json").unlink(missing_ok=True)
 
 
-def kept(file: Path, make: Callable[[], str]) -> Secret:
-    """A secret of this machine, made when first asked for, readable by its owner only."""
+def machine_secret(file: Path, create: Callable[[], str]) -> Secret:
+    """A secret of this machine, created at its first use, readable by its owner only.
+
+    Raises:
+        FileTrouble: its file cannot be read or written.
+        EsyncError: its file is empty.
+    """
     make_folder(file.parent)
     with contextlib.suppress(FileExistsError), open_private(file, os.O_EXCL) as new:
         try:
-            new.write(make().encode())
+            new.write(create().encode())
         except OSError as error:
             file.unlink()
-            raise as_trouble(error, file, "written") from error
+            raise file_trouble(error, file, "written") from error
     try:
         value = file.read_text("utf-8").strip()
     except OSError as error:
-        raise as_trouble(error, file, "read") from error
+        raise file_trouble(error, file, "read") from error
     if not value:
-        raise EsyncError("a secret of this machine is empty", remedy="remove the file; it is made anew", file=str(file))
+        raise EsyncError(
+            "a secret of this machine is empty", remedy="remove the file; esync creates a new one", file=str(file)
+        )
     return Secret(value)
 
 
-def private(state: Path) -> Path:
-    """The state folder, made when missing, for its owner only.
+def state_folder(state: Path) -> Path:
+    """The state folder, created when missing, for its owner only.
 
     Raises:
-        FileTrouble: it cannot be made.
+        FileTrouble: it cannot be created.
     """
     try:
         return make_folder(state)
     except FileTrouble as error:
-        error.remedy = "set ESYNC_STATE to a folder you may write to"
+        error.remedy = "set ESYNC_STATE to a folder that you may write to"
         raise

@@ -1,4 +1,4 @@
-"""A run, a plan and an answer as text, HTML and JSON.
+"""Runs, plans and answers as text, HTML and JSON.
 
-Pure: what is shown was decided elsewhere. No file is read or written here.
+Pure: nothing is decided here, and no file is read or written.
 """

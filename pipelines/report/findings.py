@@ -1,65 +1,67 @@
-"""Which findings say the same thing: a node that a run did not get through leaves a trail of them. Pure."""
+"""Groups findings with the same cause: a node that a run did not finish leads to many of them. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.report.rows import FindingRow, Report
 from pipelines.rollout import kind_of
+from tasks.ektron.rules.findings import InvariantState
 from workers.records import Status
 
-__all__ = ["Consequence", "before_the_run", "consequences"]
+__all__ = ["FindingGroup", "checked_before_changes", "finding_groups"]
 
-_ROLLOUT_HEALS = "run a rollout"  #: how the remedy of a rule begins whose breach a rollout puts right
-_LOST = {Status.FAILED, Status.UNREACHABLE, Status.CANCELLED, Status.SKIPPED}
+_FIXED_BY_ROLLOUT = "run a rollout"  #: how the remedy of a rule begins when a rollout fixes the problem
+_UNFINISHED = {Status.FAILED, Status.UNREACHABLE, Status.CANCELLED, Status.SKIPPED}
 
 
 @dataclass(frozen=True, slots=True)
-class Consequence:
-    """Findings that follow from one thing, a node not seen or a rollout not finished there; or a single one."""
+class FindingGroup:
+    """A single finding, or several with the same cause: a node that was not checked, or an unfinished rollout there."""
 
     findings: tuple[FindingRow, ...]
 
     @property
     def first(self) -> FindingRow:
-        """The one that speaks for all."""
+        """The finding that represents the group."""
         return self.findings[0]
 
     @property
     def several(self) -> bool:
-        """Whether it is told as one thing; what is to be done then stands with the failure."""
+        """Whether the group is shown as one entry; the fix is then shown with the failure of the node."""
         return len(self.findings) > 1
 
     @property
     def sentence(self) -> str:
-        """What they come to."""
+        """The group in one sentence."""
         count = len(self.findings)
-        if self.first.verdict == "unknown":
-            return f"{count} things are not known ({self.first.evidence})"
-        return f"{count} things are not as they must be; a rollout that gets through puts them right"
+        if self.first.verdict is InvariantState.UNKNOWN:
+            return f"{count} statements could not be checked ({self.first.evidence})"
+        return f"{count} statements do not hold; a successful rollout fixes them"
 
 
-def consequences(report: Report) -> Sequence[Consequence]:
-    """Everything that is not proven, in the report's order, with what follows from one failure taken together."""
-    lost = {node.node for node in report.nodes if node.status in _LOST}
+def finding_groups(report: Report) -> Sequence[FindingGroup]:
+    """Everything that is not proven, in the report's order, findings with the same cause together."""
+    unfinished = {node.node for node in report.nodes if node.status in _UNFINISHED}
     groups: dict[tuple[str, ...], list[FindingRow]] = {}
     for finding in report.findings:
-        if finding.verdict != "proven":
-            follows = bool(finding.nodes) and lost.issuperset(finding.nodes)
-            key = _common(finding) if follows else ()
+        if finding.verdict is not InvariantState.PROVEN:
+            follows = bool(finding.nodes) and unfinished.issuperset(finding.nodes)
+            key = _cause(finding) if follows else ()
             groups.setdefault(key or (finding.invariant,), []).append(finding)
-    return [Consequence(tuple(group)) for group in groups.values()]
+    return [FindingGroup(tuple(group)) for group in groups.values()]
 
 
-def before_the_run(report: Report) -> bool:
-    """Whether the findings are those a rollout set out with: it ended before it looked at the cluster again."""
+def checked_before_changes(report: Report) -> bool:
+    """Whether the findings are from before the rollout: it ended before it verified the cluster again."""
     kind = kind_of(report.kind, report.run)
-    return kind.verifies and not kind.read_only and not any(turn.stage == kind.stages[-1].name for turn in report.turns)
+    last = kind.stages[-1].name
+    return kind.verifies and not kind.read_only and not any(turn.stage == last for turn in report.turns)
 
 
-def _common(finding: FindingRow) -> tuple[str, ...]:
-    """What a finding shares with those that follow from the same thing; nothing where it needs a word of its own."""
+def _cause(finding: FindingRow) -> tuple[str, ...]:
+    """What findings with the same cause have in common; empty for a finding that needs its own entry."""
     if finding.label == "unknown":
         return ("unknown", finding.evidence, *finding.nodes)
-    if finding.label == "refuted" and finding.remedy.startswith(_ROLLOUT_HEALS):
+    if finding.label == "refuted" and finding.remedy.startswith(_FIXED_BY_ROLLOUT):
         return ("refuted", *finding.nodes)
     return ()

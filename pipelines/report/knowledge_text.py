@@ -1,10 +1,9 @@
-"""Answers about the product as lines for people: a certificate file, a sync's reach, a node's trouble. Pure."""
+"""Answers about the product as text: a certificate file, the reach of a sync, why a node is not joined. Pure."""
 
-import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipelines.report.styles import printable
+from pipelines.report.layout import printable, wrapped
 from tasks.ektron.certificates.inspect import Inspected
 from tasks.ektron.propagation import Propagation
 from tasks.ektron.rules.explain import Answer, Explanation
@@ -13,17 +12,16 @@ from workers.broker.set_aside import SetAside
 
 __all__ = ["explanation_lines", "inspected_lines", "pair_lines", "propagation_lines", "set_aside_lines"]
 
-_WIDTH = 100
 _HEADLINES = {
     Answer.JOINED: "is joined",
     Answer.CAUSE: "is not joined",
-    Answer.ELSEWHERE: "is as it should be, but the cluster is not joined",
-    Answer.UNKNOWN: "may be joined or not: not everything could be seen",
+    Answer.ELSEWHERE: "is correct, but the cluster is not joined",
+    Answer.UNKNOWN: "could not be checked completely",
 }
 
 
 def inspected_lines(name: str, file: Inspected) -> Iterator[str]:
-    """One certificate file, a handful of lines."""
+    """One certificate file in a few lines."""
     yield f"{printable(name)}: {file.what}{f', for node {printable(file.node)}' if file.node else ''}"
     private = "with the private key" if file.private else "public part only"
     yield f"  key        RSA {file.key_bits}, {file.key}, {private}"
@@ -39,7 +37,7 @@ def inspected_lines(name: str, file: Inspected) -> Iterator[str]:
 
 
 def pair_lines(files: Mapping[str, Inspected]) -> Iterator[str]:
-    """Which of several files hold the same key pair."""
+    """The files that contain the same key pair, if there are several files."""
     by_key: dict[str, list[str]] = {}
     for name, file in files.items():
         by_key.setdefault(file.key, []).append(printable(name))
@@ -49,63 +47,55 @@ def pair_lines(files: Mapping[str, Inspected]) -> Iterator[str]:
 
 
 def propagation_lines(answer: Propagation) -> Iterator[str]:
-    """A row a server, then who had better start the sync, and what to mind."""
+    """One row per server, then the best server to start the sync on, and warnings."""
     width = max(len(server.server) for server in answer.servers)
     for server in answer.servers:
         yield f"{server.server:<{width}}  {server.reach.value:<7}  {server.why}"
     yield f"best: {answer.best.direction.value} on {answer.best.start}; {answer.advice}"
     for caution in answer.cautions:
-        yield f"mind: {caution}"
+        yield f"warning: {caution}"
 
 
 def set_aside_lines(entries: Sequence[SetAside]) -> Sequence[str]:
-    """How many messages workers have set aside, why, and the newest of them; nothing where there are none."""
+    """The number of messages that workers have set aside, the reasons, and the newest one; empty if there are none."""
     if not entries:
         return ()
     reasons = Counter((entry.reason, entry.queue) for entry in entries)
     newest = entries[0]
     return (
-        f"workers have set {counted(len(entries), 'message')} aside that nobody could use:",
+        f"workers have set aside {counted(len(entries), 'unusable message')}:",
         *(f"  {times} x {reason} (queue {queue})" for (reason, queue), times in reasons.most_common(10)),
-        f"  the newest, of {newest.at}: {newest.message[:200]}",
-        "tell whoever sends them; they hold nothing up. To delete the list: esync doctor CLUSTER --forget-set-aside",
+        f"  newest, at {newest.at}: {newest.message[:200]}",
+        "They block nothing; find their sender. To delete the list: esync doctor CLUSTER --forget-set-aside",
     )
 
 
 def explanation_lines(answer: Explanation, seen_by: str, outcome: str = "") -> Iterator[str]:
-    """Why a node is not joined: the cause, what to do, and what only follows from it.
+    """Why a node is not joined: the cause, the fix, and the consequences of the cause.
 
     Args:
-        answer: of the rules.
-        seen_by: the run that looked, and when.
-        outcome: what that run came to on this node, when it did not go well.
+        answer: the result of the rules.
+        seen_by: the run that checked the node, and when.
+        outcome: the result of that run on this node, unless it was successful.
     """
     cause = answer.cause
     yield f"{answer.node} {_HEADLINES[answer.answer]}{f': {cause.invariant}' if cause else ''}"
     if cause is not None:
-        yield from _wrapped(f"what has to hold: {cause.statement}")
-        yield from _wrapped(f"seen: {answer.because}")
+        yield from wrapped(f"required: {cause.statement}")
+        yield from wrapped(f"found: {answer.because}")
         if cause.remedy:
-            yield from _wrapped(f"do: {cause.remedy}")
-        yield from _wrapped(f"source: {cause.source}")
+            yield from wrapped(f"Fix: {cause.remedy}")
+        yield from wrapped(f"source: {cause.source}")
     if outcome:
-        yield from _wrapped(outcome)
+        yield from wrapped(outcome)
     yield from _rest(answer)
-    yield from _wrapped(f"seen by {seen_by}")
+    yield from wrapped(f"checked by {seen_by}")
 
 
 def _rest(answer: Explanation) -> Iterator[str]:
     if answer.passed:
-        yield from _wrapped(f"{len(answer.passed)} statements before it hold for this node")
+        yield from wrapped(f"{len(answer.passed)} earlier statements hold for this node")
     if answer.consequences:
-        yield from _wrapped(f"probably consequences: {_joined(answer.consequences)}")
+        yield from wrapped(f"probable consequences: {', '.join(answer.consequences)}")
     for note in answer.notes:
-        yield from _wrapped(f"note: {note}")
-
-
-def _joined(names: Sequence[str]) -> str:
-    return ", ".join(names)
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(printable(text), _WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+        yield from wrapped(f"note: {note}")

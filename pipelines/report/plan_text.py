@@ -1,9 +1,8 @@
-"""A plan for people: what would change, node by node, equal nodes together, totals last. Pure."""
+"""A plan as text: the changes on each node, equal nodes together, totals last. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from pipelines.report.build import name_ranges
-from pipelines.report.styles import printable
+from pipelines.report.layout import name_ranges, printable
 from pipelines.run.plan import NodePlan, Plan, worst_case
 from tasks.cluster import Cluster
 from workers.records import Change
@@ -14,7 +13,7 @@ Shape = tuple[tuple[str, str, str, str], ...]
 
 
 def plan_lines(cluster: Cluster, plan: Plan) -> list[str]:
-    """The plan as lines of text. Nodes whose plans differ only in their own name stand together."""
+    """The plan as lines of text. Nodes whose plans differ only in their own name form one group."""
     lines: list[str] = []
     groups: dict[tuple[Shape, str, int], list[NodePlan]] = {}
     for part in plan.nodes:
@@ -29,7 +28,7 @@ def _group(numbers: Mapping[str, int], members: Sequence[NodePlan], restart: str
     names = name_ranges(part.node for part in members)
     waves = sorted({numbers.get(part.node, 0) for part in members})
     if members[0].empty:
-        return [f"{names}: nothing to do, everything is as it should be", ""]
+        return [f"{names}: nothing to do, configured as required", ""]
     lines = [f"{names} (wave {', '.join(str(wave) for wave in waves)})"]
     shape = _shape(members[0])
     for file in dict.fromkeys(file for _, file, _, _ in shape):
@@ -47,7 +46,7 @@ def _forecast(cluster: Cluster, plan: Plan) -> Iterable[str]:
     if plan.empty:
         return ()
     minutes = worst_case(cluster, plan.waves) / 60
-    return (f"worst case: {minutes:.0f} min, if every deadline and every retry of the policy were used up",)
+    return (f"worst case: {minutes:.0f} min, if every step uses up its deadline and all retries",)
 
 
 def _shape(part: NodePlan) -> Shape:
@@ -64,7 +63,7 @@ def _masked_change(change: Change, node: str) -> tuple[str, str, str, str]:
 
 
 def _masked(text: str, node: str) -> str:
-    """A node's own name as a place-holder, so that equal plans read equal."""
+    """Text with the node's own name as a placeholder, so that equal plans read the same."""
     return text.replace(f"{node}_Sync", "<NODE>_Sync")
 
 

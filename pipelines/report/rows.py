@@ -1,121 +1,18 @@
-"""The shapes of a report: what it is made from, and the rows it consists of.
+"""The shape of a report. The JSON of `Report` is what programs read (docs/report-schema.json)."""
 
-The JSON of `Report` is what programs read (docs/report-schema.json).
-"""
-
-from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
+from pipelines.report.layout import name_ranges
+from pipelines.run.node_results import NodeResult
 from pipelines.run.node_state import NodeState
-from tasks.cluster import Cluster
 from tasks.ektron.rules.attestations import Attestation
-from tasks.ektron.rules.findings import Findings
-from workers.errors import Failure
-from workers.records import Change, Record, RunRecord, Status, StepOutcome
+from tasks.ektron.rules.findings import Finding
+from workers.errors import Problem
+from workers.records import Change, Record, Status
 
-__all__ = [
-    "Cause",
-    "FindingRow",
-    "NodeRow",
-    "Planned",
-    "Report",
-    "Result",
-    "StandRow",
-    "StepRow",
-    "StepTiming",
-    "Summary",
-    "TurnRow",
-]
-
-
-class Planned(Protocol):
-    """What a report says about a plan."""
-
-    @property
-    def totals(self) -> str:
-        """One line for people."""
-
-
-class Result(Protocol):
-    """What a run came to on one node."""
-
-    @property
-    def node(self) -> str:
-        """Its name."""
-
-    @property
-    def status(self) -> Status:
-        """How it came out."""
-
-    @property
-    def slug(self) -> str:
-        """Of the error that ended it."""
-
-    @property
-    def failure(self) -> Failure | None:
-        """The class of that error."""
-
-    @property
-    def reason(self) -> str:
-        """What that error said."""
-
-    @property
-    def file(self) -> str:
-        """The file concerned."""
-
-    @property
-    def remedy(self) -> str:
-        """What to do about it."""
-
-    @property
-    def step(self) -> str:
-        """The step that ended it."""
-
-    @property
-    def about(self) -> str:
-        """What the node had said of itself when it failed."""
-
-    @property
-    def by_batch(self) -> bool:
-        """Whether PowerShell there had to be started for every request."""
-
-    @property
-    def standing(self) -> NodeState | None:
-        """What is true of the node now; None of a run that only looks."""
-
-    @property
-    def now(self) -> str:
-        """The same in a sentence."""
-
-
-class Summary(Protocol):
-    """Everything there is to know about a run (`commands.RunSummary`)."""
-
-    @property
-    def record(self) -> RunRecord:
-        """The run."""
-
-    @property
-    def cluster(self) -> Cluster:
-        """What it works on."""
-
-    @property
-    def outcomes(self) -> tuple[StepOutcome, ...]:
-        """All so far."""
-
-    @property
-    def findings(self) -> Findings | None:
-        """About the cluster, once it was looked at."""
-
-    @property
-    def plan(self) -> Planned | None:
-        """Once it is made."""
-
-    @property
-    def nodes(self) -> Sequence[Result]:
-        """One for each node of the cluster."""
+__all__ = ["Cause", "FindingRow", "NodeRow", "NodeStateRow", "Report", "StepRow", "StepTiming", "TurnRow"]
 
 
 class StepRow(Record):
@@ -125,112 +22,82 @@ class StepRow(Record):
     stage: str
     step: str
     status: Status
-    slug: str = ""
-    failure: Failure | None = None  #: the class of the error; None unless it failed
     message: str = ""
+    problem: Problem | None = None  #: None when the step ended well
     seconds: float
     attempt: int = 1
     round_trips: int = 0
     shells: int = 0
 
 
-class NodeRow(Record):
-    """One node: what the run came to there, and every step on the way.
+class NodeRow(NodeResult):
+    """The result of a run on one node, with every step that led to it."""
 
-    `failure` is the class of what ended it. `about` is what the node had said of itself when it failed: PowerShell,
-    .NET, administrator or not, code page, free space, WinRM's quotas. `by_batch`: PowerShell there had to be started
-    for every request. `standing` is what is true of the node now, and `now` the same in a sentence; a run that only
-    looks has neither.
-    """
-
-    node: str
     role: str
     pool: str
     host: str
-    wave: str = ""  #: the turn that changed it, `wave-1`; empty when it was in none
-    status: Status
-    slug: str = ""
-    failure: Failure | None = None
-    reason: str = ""
-    file: str = ""
-    remedy: str = ""
+    wave: str = ""  #: the turn that changed the node, `wave-1`; empty when no wave included it
     steps: tuple[StepRow, ...] = ()
     changes: tuple[Change, ...] = ()
-    seconds: float = 0.0  #: in steps
-    about: str = ""
-    by_batch: bool = False
-    standing: NodeState | None = None
-    now: str = ""
+    seconds: float = 0.0  #: total time of the node's steps
 
 
 class Cause(Record):
-    """Nodes that came to the same end for the same reason; `<node>` stands for each one's own name.
+    """Nodes with the same problem in the same step; `<node>` and `<host>` stand for each node's own name and address.
 
-    `about` is what those of them that failed had said of themselves, by node.
+    `about` has what each failed node had reported about itself, by node; in `problem` it is empty.
     """
 
     status: Status
-    slug: str
-    failure: Failure | None
     step: str
-    message: str
-    remedy: str
-    file: str
+    problem: Problem
     nodes: tuple[str, ...]
-    ranges: str  #: the same nodes, runs of numbers shortened: `P1..P40, S2`
+    ranges: str  #: the same nodes, consecutive numbers shortened: `P1..P40, S2`
     about: dict[str, str] = Field(default_factory=dict)
 
     @property
     def title(self) -> str:
         """`failed: refused (access_denied)`; each word once."""
-        kind = f": {self.failure.value}" if self.failure and self.failure.value != self.status.value else ""
-        slug = f" ({self.slug})" if self.slug and self.slug not in {self.status.value, self.failure} else ""
-        return f"{self.status.value.replace('_', ' ')}{kind}{slug}"
+        failure, slug = self.problem.failure, self.problem.slug
+        kind = f": {failure.value}" if failure and failure.value != self.status.value else ""
+        named = f" ({slug})" if slug and slug not in {self.status.value, failure} else ""
+        return f"{self.status.value.replace('_', ' ')}{kind}{named}"
 
 
-class StandRow(Record):
-    """Nodes of which the same is true now; `<node>` stands for each one's own name."""
+class NodeStateRow(Record):
+    """Nodes that are in the same state now; `<node>` stands for each node's own name."""
 
-    standing: NodeState
-    now: str
+    state: NodeState
+    description: str
     nodes: tuple[str, ...]
     ranges: str
 
 
-class FindingRow(Record):
-    """One statement about the whole cluster and how it came out; `nodes` are the counter-examples.
+class FindingRow(Finding):
+    """One statement about the whole cluster and its result.
 
     `label` is what people read: a refuted statement that does not keep the cluster from syncing is a `warning`.
     """
 
     label: Literal["proven", "refuted", "unknown", "warning"]
-    invariant: str
-    statement: str
-    verdict: Literal["proven", "refuted", "unknown"]
-    severity: Literal["error", "warning"]
-    evidence: str
-    remedy: str
-    nodes: tuple[str, ...]
-    ranges: str  #: the same, for people: `P1..P40`, or `all 4 nodes`
-    reasons: dict[str, str] = Field(default_factory=dict)  #: node -> why it is one of them, never shortened
-    source: str = ""  #: where the statement comes from
+    ranges: str  #: the counter-examples for people: `P1..P40`, or `all 4 nodes`
 
 
 class TurnRow(Record):
-    """One turn. Times are those of its first and last step; `offset` is seconds since the run was asked for."""
+    """One turn, from its first to its last step. `offset` is seconds since the run was requested."""
 
     turn: str
     stage: str
     nodes: int
     steps: tuple[str, ...]
-    statuses: dict[str, int]  #: status -> nodes, by each node's last step
+    statuses: dict[str, int]  #: status -> number of nodes, by the worst step of each node
     offset: float = 0.0
     seconds: float = 0.0
     slowest: str = ""
 
 
 class StepTiming(Record):
-    """What one kind of step cost over all nodes and turns. Times are seconds."""
+    """The cost of one kind of step over all nodes and turns. Times are seconds."""
 
     step: str
     count: int
@@ -242,9 +109,9 @@ class StepTiming(Record):
 
 
 class Report(Record):
-    """Everything about one run. `version` is that of this shape; `parent` is the run this one retries or undoes."""
+    """Everything about one run. `version` is that of this shape; `parent` is the run that it retries or undoes."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     run: str
     kind: str
     cluster: str
@@ -261,13 +128,27 @@ class Report(Record):
     created: AwareDatetime
     ended: AwareDatetime | None
     seconds: float
-    plan: str  #: one line: what the plan asked for
+    plan: str  #: the changes of the plan in one line
     plan_fingerprint: str
-    totals: dict[str, int]  #: status -> nodes, worst first
+    totals: dict[str, int]  #: status -> number of nodes, worst first
     causes: tuple[Cause, ...]
-    stands: tuple[StandRow, ...] = ()  #: what is true of each node now, those that are not done first
+    node_states: tuple[NodeStateRow, ...] = ()  #: the state of each node now, unfinished ones first
     findings: tuple[FindingRow, ...]
     turns: tuple[TurnRow, ...]
     timings: tuple[StepTiming, ...]
     nodes: tuple[NodeRow, ...]
-    attestations: tuple[Attestation, ...] = ()  #: what only a person can answer
+    attestations: tuple[Attestation, ...] = ()  #: checks that only a person can make
+
+    @property
+    def fallback_nodes(self) -> str:
+        """The nodes where every request needed its own PowerShell process; empty when there are none."""
+        return name_ranges(node.node for node in self.nodes if node.by_batch)
+
+    @property
+    def fallback_cost(self) -> str:
+        """What that cost, for people."""
+        starts = sum(step.shells for node in self.nodes if node.by_batch for step in node.steps)
+        return (
+            "PowerShell on these nodes reads its input only after the input has ended, so every request needed its "
+            f"own process: {starts} starts in this run instead of one per node. This is slower; no action is needed."
+        )

@@ -1,10 +1,10 @@
-"""The JSON schemas of what the command prints. `python -m pipelines.report.schemas docs` writes docs/*-schema.json."""
+"""The JSON schemas of what the command prints; `python -m pipelines.report.schemas docs` writes docs/*-schema.json."""
 
 import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
@@ -16,8 +16,10 @@ from pipelines.usecases.status import RunRow, RunStatus
 
 __all__ = ["SCHEMAS", "schema"]
 
-#: what the file is called -> what it describes
-SCHEMAS: Mapping[str, TypeAdapter[Any]] = {
+_Adapter: TypeAlias = TypeAdapter[Report] | TypeAdapter[SavedPlan] | TypeAdapter[RunStatus] | TypeAdapter[list[RunRow]]
+
+#: name of the file -> what it describes
+SCHEMAS: Mapping[str, _Adapter] = {
     "report": TypeAdapter(Report),
     "plan": TypeAdapter(SavedPlan),
     "status": TypeAdapter(RunStatus),
@@ -26,23 +28,23 @@ SCHEMAS: Mapping[str, TypeAdapter[Any]] = {
 
 
 class _AsWritten(GenerateJsonSchema):
-    """What is written always has every field, also those that may be left out when it is read."""
+    """Written documents always have all fields, also those that are optional when reading."""
 
     def field_is_required(
         self,
         field: core_schema.ModelField | core_schema.DataclassField | core_schema.TypedDictField,
-        total: bool,  # noqa: FBT001 - pydantic calls it so
+        total: bool,  # noqa: FBT001 - the signature of pydantic
     ) -> bool:
         del field, total
         return True
 
     def field_title_should_be_set(self, schema: object) -> bool:
-        """A title that repeats the field's name says nothing."""
+        """A title that repeats the name of the field has no information."""
         del schema
         return False
 
 
-def schema(name: str) -> dict[str, Any]:
+def schema(name: str) -> dict[str, object]:
     """The schema of that name, in draft 2020-12."""
     made = SCHEMAS[name].json_schema(mode="serialization", schema_generator=_AsWritten)
     return {"$schema": GenerateJsonSchema.schema_dialect, **made}

@@ -1,106 +1,120 @@
-"""A report as plain text: details first, failures by cause after them, totals and verdict last. Pure."""
+"""A report as plain text: details first, then failures by cause, totals and verdict last. Pure."""
 
-import textwrap
 from collections.abc import Iterator
 from datetime import UTC
 
-from pipelines.report.build import name_ranges
-from pipelines.report.findings import Consequence, before_the_run, consequences
+from pipelines.report.findings import FindingGroup, checked_before_changes, finding_groups
+from pipelines.report.layout import duration, printable, wrapped
 from pipelines.report.rows import FindingRow, Report
-from pipelines.report.styles import printable
 from pipelines.rollout import kind_of
 from pipelines.run.node_state import NodeState
+from tasks.ektron.rules.findings import InvariantState
 from tasks.ektron.wording import counted
 from tasks.undo.plan import CHANGED_SINCE
 from workers.records import Status, Verdict
 
-__all__ = [
-    "attestation_lines",
-    "batch_lines",
-    "cause_lines",
-    "difference_lines",
-    "duration",
-    "finding_lines",
-    "stand_lines",
-    "to_text",
-    "totals_line",
-    "verdict_line",
-]
+__all__ = ["result_blocks", "to_text", "totals_line", "verdict_line"]
 
-_WIDTH = 100
-_SHOWN = 8  #: nodes of one cause that are quoted
-_SAYS_ALL = {Verdict.JOINED, Verdict.RESTORED, Verdict.CLEAN}
-_WELL = {NodeState.DONE, NodeState.RIGHT}
+_SHOWN = 8  #: nodes of one cause whose own reports are shown
+_COVERS_ALL_NODES = {Verdict.JOINED, Verdict.RESTORED, Verdict.CLEAN}
+_FINISHED = {NodeState.DONE, NodeState.RIGHT}
 
 
 def to_text(report: Report) -> str:
     """The whole report, ASCII apart from what the operator wrote, ended by a line break."""
-    parts = [
-        list(_head(report)),
-        list(_turn_lines(report)),
-        list(finding_lines(report)),
-        list(attestation_lines(report)),
+    blocks = [list(_head_lines(report)), list(_turn_lines(report)), *result_blocks(report)]
+    blocks.append([totals_line(report), verdict_line(report)])
+    return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
+
+
+def result_blocks(report: Report, *, attestations: bool = True) -> list[list[str]]:
+    """The result of a run in blocks of lines, each of them may be empty: findings, differences, failures, states."""
+    return [
+        list(_finding_lines(report)),
+        list(_attestation_lines(report)) if attestations else [],
+        list(_difference_lines(report)),
+        list(_cause_lines(report)),
+        list(_node_state_lines(report)),
+        list(_fallback_lines(report)),
     ]
-    parts += [list(difference_lines(report)), list(cause_lines(report))]
-    parts += [list(stand_lines(report)), list(batch_lines(report))]
-    parts.append([totals_line(report), verdict_line(report)])
-    return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
 
 
 def verdict_line(report: Report) -> str:
-    """One line that says how the run ended."""
-    ended = (report.verdict or report.state).upper()
-    said = report.summary.removeprefix(f"{report.verdict}: ")
-    sentence = f": {printable(said)}" if said else ""
-    return f"{ended}{sentence} [{report.kind} {report.run}, {duration(report.seconds)}]"
+    """The end of the run in one line."""
+    verdict = (report.verdict or report.state).upper()
+    summary = report.summary.removeprefix(f"{report.verdict}: ")
+    sentence = f": {printable(summary)}" if summary else ""
+    return f"{verdict}{sentence} [{report.kind} {report.run}, {duration(report.seconds)}]"
 
 
 def totals_line(report: Report) -> str:
-    """How many nodes came to what, worst first."""
-    counts = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in report.totals.items())
-    return f"{counted(len(report.nodes), 'node')}: {counts}"
+    """The number of nodes by status, worst first."""
+    return f"{counted(len(report.nodes), 'node')}: {_listed(report.totals)}"
 
 
-def cause_lines(report: Report) -> Iterator[str]:
-    """Failures grouped by cause, each with its nodes and its remedy; who was only not come to, the stands tell."""
-    told = [cause for cause in report.causes if cause.slug or cause.status is not Status.SKIPPED or not report.stands]
-    for number, cause in enumerate(told):
-        if number:
-            yield ""
-        yield f"{cause.title}{f' in {cause.step}' if cause.step else ''} on {cause.ranges}"
-        yield from _wrapped(cause.message.removeprefix(f"{cause.status.value}: ") or "no reason was given")
-        if cause.file and cause.file not in cause.message:
-            yield from _wrapped(f"file: {cause.file}")
-        if cause.remedy:
-            yield from _wrapped(f"do: {cause.remedy}")
-        for node, about in list(cause.about.items())[:_SHOWN]:
-            yield from _wrapped(f"{node} says of itself: {about}")
-        if len(cause.about) > _SHOWN:
-            yield f"  (what {len(cause.about) - _SHOWN} more say of themselves is in the JSON report)"
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.items())
 
 
-def stand_lines(report: Report) -> Iterator[str]:
-    """What is true of each node now; nothing of a run whose verdict says it, or after which everybody is done."""
-    if report.verdict not in _SAYS_ALL and any(row.standing not in _WELL for row in report.stands):
-        yield "how the nodes stand now:" if report.verdict else "how the nodes stand at this moment:"
-        for row in report.stands:
-            yield from _wrapped(f"{row.ranges}: {row.now}")
+def _head_lines(report: Report) -> Iterator[str]:
+    yield f"{report.kind} of {report.cluster} (edition {report.edition}, origin {report.origin})"
+    yield f"  run        {report.run}"
+    yield f"  requested  {report.created.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    yield f"  by         {report.who or '?'} on {report.origin_host or '?'}"
+    if report.reason:
+        yield f"  reason     {printable(report.reason)}"
+    if report.parent:
+        yield f"  {kind_of(report.kind, report.run).parent:<9}  run {report.parent}"
+    if report.plan:
+        yield f"  plan       {report.plan}"
 
 
-def batch_lines(report: Report) -> Iterator[str]:
-    """The nodes whose PowerShell had to be started for every request, and what that cost."""
-    nodes = [node for node in report.nodes if node.by_batch]
-    if nodes:
-        starts = sum(step.shells for node in nodes for step in node.steps)
-        yield f"spoken to by batch: {name_ranges(node.node for node in nodes)}"
-        yield from _wrapped(
-            "PowerShell there gets its input only when it ends, so that every request took a PowerShell of its own: "
-            f"{starts} starts in this run, where one for each node is usual. It takes longer; nothing has to be done."
-        )
+def _turn_lines(report: Report) -> Iterator[str]:
+    width = max((len(turn.turn) for turn in report.turns), default=0)
+    for turn in report.turns:
+        nodes = "node " if turn.nodes == 1 else "nodes"
+        counts = _listed(turn.statuses)
+        yield f"  {turn.turn:<{width}}  {turn.nodes:>5} {nodes}  {duration(turn.seconds):>12}  {counts}"
 
 
-def difference_lines(report: Report) -> Iterator[str]:
-    """What somebody changed after a run that was to be taken back: `-` is there now, `+` was there before the run."""
+def _finding_lines(report: Report) -> Iterator[str]:
+    """What is refuted or unknown about the cluster, and how much is proven."""
+    for group in finding_groups(report):
+        yield from _group_lines(group) if group.several else _single_lines(group.first)
+    proven = sum(1 for finding in report.findings if finding.verdict is InvariantState.PROVEN)
+    if report.findings:
+        when = " (checked before any change)" if checked_before_changes(report) else ""
+        yield f"{proven} of {len(report.findings)} invariants proven{when}"
+
+
+def _group_lines(group: FindingGroup) -> Iterator[str]:
+    yield f"{group.first.label} on {group.first.ranges}: {group.sentence}"
+    yield from wrapped(", ".join(finding.invariant for finding in group.findings))
+
+
+def _single_lines(finding: FindingRow) -> Iterator[str]:
+    where = f" on {finding.ranges}" if finding.ranges else ""
+    yield f"{finding.label}: {finding.invariant}{where}"
+    if finding.statement:
+        result = "could not be checked" if finding.verdict is InvariantState.UNKNOWN else "does not hold"
+        yield from wrapped(f"{result}: {finding.statement}")
+    if finding.evidence:
+        yield from wrapped(finding.evidence)
+    if finding.remedy:
+        yield from wrapped(f"Fix: {finding.remedy}")
+
+
+def _attestation_lines(report: Report) -> Iterator[str]:
+    """The checks that no program can make, each with when to repeat it."""
+    if report.attestations:
+        yield "check by hand (no program can answer this):"
+    for check in report.attestations:
+        when = f" [{check.when}]" if check.when != "once" else ""
+        yield from wrapped(f"{check.id}: {check.question}{when}")
+
+
+def _difference_lines(report: Report) -> Iterator[str]:
+    """Changes after the run that a rollback would overwrite: `-` is there now, `+` was there before the run."""
     for node in report.nodes:
         file = ""
         for change in node.changes:
@@ -114,72 +128,35 @@ def difference_lines(report: Report) -> Iterator[str]:
             yield from (f"  + {printable(line)}" for line in change.after.splitlines())
 
 
-def duration(seconds: float) -> str:
-    """`0.42 s`, `12.3 s`, `4 min 05 s`, `1 h 02 min`."""
-    if seconds < 1:
-        return f"{seconds:.2f} s"
-    if seconds < 60:  # noqa: PLR2004 - a minute
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"  # noqa: PLR2004
+def _cause_lines(report: Report) -> Iterator[str]:
+    """Failures grouped by cause, each with its nodes and its fix. Nodes that were only skipped have a state instead."""
+    skipped = Status.SKIPPED
+    causes = [c for c in report.causes if c.problem.slug or c.status is not skipped or not report.node_states]
+    for number, cause in enumerate(causes):
+        problem = cause.problem
+        if number:
+            yield ""
+        yield f"{cause.title}{f' in {cause.step}' if cause.step else ''} on {cause.ranges}"
+        yield from wrapped(problem.message.removeprefix(f"{cause.status.value}: ") or "no reason was given")
+        if problem.file and problem.file not in problem.message:
+            yield from wrapped(f"file: {problem.file}")
+        if problem.remedy:
+            yield from wrapped(f"Fix: {problem.remedy}")
+        for node, about in list(cause.about.items())[:_SHOWN]:
+            yield from wrapped(f"{node} reported: {about}")
+        if len(cause.about) > _SHOWN:
+            yield f"  ({len(cause.about) - _SHOWN} more nodes: see the JSON report)"
 
 
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(printable(text), _WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+def _node_state_lines(report: Report) -> Iterator[str]:
+    """The state of each node now; nothing where the verdict covers all nodes, or all nodes are finished."""
+    if report.verdict not in _COVERS_ALL_NODES and any(row.state not in _FINISHED for row in report.node_states):
+        yield "Node status:" if report.verdict else "Node status (the run has not ended):"
+        for row in report.node_states:
+            yield from wrapped(f"{row.ranges}: {row.description}")
 
 
-def _head(report: Report) -> Iterator[str]:
-    yield f"{report.kind} of {report.cluster} (edition {report.edition}, origin {report.origin})"
-    yield f"  run      {report.run}"
-    yield f"  asked    {report.created.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-    yield f"  by       {report.who or '?'} on {report.origin_host or '?'}"
-    if report.reason:
-        yield f"  reason   {printable(report.reason)}"
-    if report.parent:
-        yield f"  {kind_of(report.kind, report.run).parent:<8} run {report.parent}"
-    if report.plan:
-        yield f"  plan     {report.plan}"
-
-
-def _turn_lines(report: Report) -> Iterator[str]:
-    width = max((len(turn.turn) for turn in report.turns), default=0)
-    for turn in report.turns:
-        counts = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in turn.statuses.items())
-        nodes = "node " if turn.nodes == 1 else "nodes"
-        yield f"  {turn.turn:<{width}}  {turn.nodes:>5} {nodes}  {duration(turn.seconds):>12}  {counts}"
-
-
-def finding_lines(report: Report) -> Iterator[str]:
-    """What is refuted or unknown about the cluster, and how much is proven."""
-    for one in consequences(report):
-        yield from _trail(one) if one.several else _finding(one.first)
-    proven = sum(1 for finding in report.findings if finding.verdict == "proven")
-    if report.findings:
-        when = " (seen before anything was changed)" if before_the_run(report) else ""
-        yield f"{proven} of {len(report.findings)} invariants proven{when}"
-
-
-def attestation_lines(report: Report) -> Iterator[str]:
-    """The questions that no program can answer, each with why it matters."""
-    if report.attestations:
-        yield "a person has to answer:"
-    for asked in report.attestations:
-        when = f" [{asked.when}]" if asked.when != "once" else ""
-        yield from _wrapped(f"{asked.id}: {asked.question}{when}")
-
-
-def _trail(one: Consequence) -> Iterator[str]:
-    yield f"{one.first.label} on {one.first.ranges}: {one.sentence}"
-    yield from _wrapped(", ".join(finding.invariant for finding in one.findings))
-
-
-def _finding(finding: FindingRow) -> Iterator[str]:
-    where = f" on {finding.ranges}" if finding.ranges else ""
-    yield f"{finding.label}: {finding.invariant}{where}"
-    if finding.statement:
-        holds = "not known whether this holds" if finding.verdict == "unknown" else "does not hold"
-        yield from _wrapped(f"{holds}: {finding.statement}")
-    if finding.evidence:
-        yield from _wrapped(finding.evidence)
-    if finding.remedy:
-        yield from _wrapped(f"do: {finding.remedy}")
+def _fallback_lines(report: Report) -> Iterator[str]:
+    if report.fallback_nodes:
+        yield f"one PowerShell process per request (fallback): {report.fallback_nodes}"
+        yield from wrapped(report.fallback_cost)

@@ -1,8 +1,8 @@
-"""Outcomes for steps that nobody brings to an end: those never begun in a cancelled run, and those that do not end.
+"""Outcomes for steps that do not end by themselves: not started in a cancelled run, or hanging.
 
-The first outcome of a step stands for ever, so whoever comes back late from such a step is told that it has ended: it
-records nothing, and it changes nothing more on the node (`tasks.execution.budget`). What it had asked before may
-still happen there; the next run claims the node with a higher fence, and from then on the node itself refuses the rest.
+The first outcome of a step is final. A worker that returns late from such a step records nothing and changes nothing
+more on the node (`tasks.execution.budget`). A request that it had already sent may still take effect; the next run
+claims the node with a higher fence, and from then on the node itself refuses the rest.
 """
 
 from collections.abc import Iterable
@@ -15,17 +15,17 @@ from workers.records import Status, StepOutcome, Turn, now
 
 __all__ = ["ABANDONED", "Ending", "missing_steps", "outcome_of"]
 
-ABANDONED = "abandoned"  #: slug of a step that did not end: somebody may still be in it
-_UNKNOWN = "its state is not known: look again with esync verify, then retry this run"
+ABANDONED = "abandoned"  #: slug of a step that did not end: a worker may still be in it
+_UNKNOWN = "its state is unknown: check it with esync verify, then retry this run"
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a step ends that does not end by itself."""
+    """How such a step is recorded."""
 
     status: Status
     message: str
-    given_up: bool = True  #: whether somebody may be in the middle of it
+    given_up: bool = True  #: whether a worker may still be in it
     failure: Failure | None = None
 
     @classmethod
@@ -35,7 +35,7 @@ class Ending:
 
     @classmethod
     def too_late(cls, why: str) -> "Ending":
-        """It was in the middle of something when the run was cancelled, and did not end in time."""
+        """It was running when the run was cancelled, and did not end in time."""
         return cls(Status.CANCELLED, f"did not end in time after the run was cancelled ({why})")
 
     @classmethod
@@ -46,8 +46,8 @@ class Ending:
 
     @classmethod
     def stuck(cls, bound: float) -> "Ending":
-        """It took longer than a step may."""
-        message = f"did not end within the deadline of a step, {bound:g} s"
+        """It exceeded the deadline of a step."""
+        message = f"exceeded the deadline of a step ({bound:g} s)"
         return cls(Status.FAILED, message, failure=Failure.TIMEOUT)
 
 

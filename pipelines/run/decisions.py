@@ -1,4 +1,4 @@
-"""What comes next: who is in the next turn of a stage, and whether a run goes on. Decided by the store alone."""
+"""What comes next: the nodes of the next turn of a stage, and whether the run continues. Pure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from pipelines.run.abandoned import ABANDONED
 from pipelines.run.plan import Plan, make_plan, unwritable
-from pipelines.run.snapshot import FINDINGS, PLAN, Document, Go, Snapshot, Stop
+from pipelines.run.snapshot import Document, Go, Snapshot, Stop
 from pipelines.run.verdict import cluster_facts, failures, those, verdict_of
 from tasks.cluster import Cluster
-from tasks.documents import OBSERVED, PLANNED, VERIFIED, FamilyDigests
+from tasks.documents import FamilyDigests
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts import NodeFacts
 from tasks.ektron.rules.findings import Findings
@@ -18,7 +18,7 @@ from tasks.ektron.wording import counted, named
 from tasks.execution.logons import account
 from tasks.steps.install_check import differing
 from workers.errors import LogonRefused, NotEditable
-from workers.records import Status, StepOutcome, Verdict
+from workers.records import DocumentKind, Status, StepOutcome, Verdict
 
 __all__ = [
     "all_reached",
@@ -37,79 +37,80 @@ __all__ = [
     "within_budget",
 ]
 
-CANARIES = 5  #: nodes tried one after the other while none answers at all
+CANARIES = 5  #: nodes tried one after the other while none answers
 
 
 def one_per_account(snapshot: Snapshot, among: Sequence[str] = ()) -> Sequence[str]:
-    """One node for each account that nobody has answered yet; the origin goes first. Wrong passwords cost one logon."""
+    """One node for each account that is not tried yet, the origin first: a wrong password costs one logon."""
     tried = snapshot.of_stage("canary")
     by_account: dict[str, list[str]] = {}
     names = sorted(among or snapshot.cluster.node_names, key=lambda name: not snapshot.cluster.is_origin(name))
     for name in names:
         by_account.setdefault(account(snapshot.cluster.endpoint(name)), []).append(name)
-    silent = {node for node, outcome in tried.items() if outcome.status is Status.UNREACHABLE}
+    unreachable = {node for node, outcome in tried.items() if outcome.status is Status.UNREACHABLE}
     chosen = []
     for members in by_account.values():
         untried = [node for node in members if node not in tried]
-        if untried and silent.issuperset(node for node in members if node in tried):
+        if untried and unreachable.issuperset(node for node in members if node in tried):
             chosen.append(untried[0])
     return chosen
 
 
 def logon_accepted(snapshot: Snapshot) -> Go | Stop:
-    """Stops when nobody has accepted the origin's account, or when nobody answers; nothing was written so far."""
+    """Stops when the origin's account was refused, or when no node answers; nothing was written so far."""
     tried = snapshot.of_stage("canary")
     origin_account = account(snapshot.cluster.endpoint(snapshot.cluster.origin))
     for node, outcome in tried.items():
         if outcome.slug == LogonRefused.slug and account(snapshot.cluster.endpoint(node)) == origin_account:
-            return Stop(Verdict.FAILED, f"{outcome.message}; no other logon was tried, nothing was written")
+            return Stop(Verdict.FAILED, f"{outcome.message}; no other node was tried, nothing was written")
     if len(tried) >= CANARIES and all(outcome.status is Status.UNREACHABLE for outcome in tried.values()):
-        return Stop(Verdict.UNREACHABLE, f"none of {', '.join(tried)} answers; the others were not tried")
+        return Stop(Verdict.UNREACHABLE, f"none of {', '.join(tried)} answered; the other nodes were not tried")
     return Go()
 
 
 def refused_too_often(snapshot: Snapshot) -> Stop | None:
-    """Stops when nodes were left out because an account that is right elsewhere was refused as often as it may be."""
-    said = [outcome for outcome in snapshot.outcomes if outcome.slug == LogonRefused.slug]
-    skipped = {outcome.node for outcome in said if outcome.status is Status.SKIPPED}
-    right = {account(snapshot.cluster.endpoint(o.node)) for o in snapshot.outcomes if not o.status.ends_node}
-    for name in sorted(right & {account(snapshot.cluster.endpoint(node)) for node in skipped}):
-        mine = {outcome.node for outcome in said if account(snapshot.cluster.endpoint(outcome.node)) == name}
+    """Stops when nodes were left out because an account that other nodes accept was refused max_refused times."""
+    refusals = [outcome for outcome in snapshot.outcomes if outcome.slug == LogonRefused.slug]
+    skipped = {outcome.node for outcome in refusals if outcome.status is Status.SKIPPED}
+    accepted = {account(snapshot.cluster.endpoint(o.node)) for o in snapshot.outcomes if not o.status.ends_node}
+    for name in sorted(accepted & {account(snapshot.cluster.endpoint(node)) for node in skipped}):
+        mine = {outcome.node for outcome in refusals if account(snapshot.cluster.endpoint(outcome.node)) == name}
         refused = those(sorted(mine - skipped))
         user = snapshot.cluster.endpoint(min(mine)).user
         return Stop(
             Verdict.STOPPED,
-            f"{user} was refused at {refused}, as often as policy.max_refused allows (accounts get locked); "
+            f"{user} was refused by {refused}; policy.max_refused allows no more (accounts get locked); "
             f"not tried: {those(sorted(mine & skipped))}",
         )
     return None
 
 
 def not_yet_seen(snapshot: Snapshot) -> Sequence[str]:
-    """Everybody the canary did not look at."""
+    """Every node that the canary stage did not look at."""
     seen = snapshot.in_stage("canary") | snapshot.in_stage("observe")
     return [name for name in snapshot.cluster.node_names if name not in seen]
 
 
 def fit_and_planned(snapshot: Snapshot) -> Go | Stop:
-    """Assesses the cluster before anything is written, then makes the plan, or checks that a saved one still fits."""
+    """Checks the prerequisites before anything is written; makes the plan, or checks that a saved one still fits."""
     locking = refused_too_often(snapshot)
     if locking is not None:
         return locking
     ended = snapshot.ended()
-    facts = {node: seen for node, seen in snapshot.documents.all_facts(OBSERVED).items() if node not in ended}
+    observed = snapshot.documents.all_facts(DocumentKind.OBSERVED)
+    facts = {node: seen for node, seen in observed.items() if node not in ended}
     family = snapshot.documents.family_digests()
     unfit = _unfit(snapshot, facts)
     if unfit is not None:
         return unfit
     findings = judge_prerequisites(whole(snapshot, facts), origin_family_needed=False)
-    assessed = (Document(FINDINGS, "assess", findings.model_dump_json()),)
+    assessed = (Document(DocumentKind.FINDINGS, "assess", findings.model_dump_json()),)
     decision = _prerequisites_hold(findings) or _planned(snapshot, facts, family)
     return replace(decision, documents=(*assessed, *decision.documents))
 
 
 def _planned(snapshot: Snapshot, facts: Mapping[str, NodeFacts], family: FamilyDigests | None) -> Go | Stop:
-    """The plan where every prerequisite holds; or why there is none, or why a saved one does not fit any more."""
+    """The plan; or why there is none, or why a saved plan no longer fits."""
     if family is None:
         return Stop(Verdict.STOPPED, gate(snapshot.cluster, facts[snapshot.cluster.node(snapshot.cluster.origin).name]))
     plan = _restricted(snapshot, make_plan(snapshot.cluster, facts, family))
@@ -117,14 +118,14 @@ def _planned(snapshot: Snapshot, facts: Mapping[str, NodeFacts], family: FamilyD
         return Stop(Verdict.FAILED, f"{why}. Nothing was written anywhere")
     if snapshot.record.plan_fingerprint:
         return _still_fits(snapshot, plan)
-    return Go(plan, (Document(PLAN, PLAN, plan.to_json()),))
+    return Go(plan, (Document(DocumentKind.PLAN, DocumentKind.PLAN, plan.to_json()),))
 
 
 def _unfit(snapshot: Snapshot, facts: Mapping[str, NodeFacts]) -> Stop | None:
-    """Why nothing may be written: silent nodes the policy wants, no origin, a prerequisite that does not hold."""
+    """Why nothing may be written: a required node is unreachable, no origin, a file that cannot be edited."""
     silent = [node for node, outcome in snapshot.ended().items() if outcome.status is Status.UNREACHABLE]
     if silent and snapshot.cluster.policy.unreachable == "stop":
-        return Stop(Verdict.UNREACHABLE, f"{', '.join(silent)} did not answer and the policy wants every node")
+        return Stop(Verdict.UNREACHABLE, f"{', '.join(silent)} did not answer, and policy.unreachable is `stop`")
     if snapshot.cluster.node(snapshot.cluster.origin).name not in facts:
         return _without_origin(snapshot)
     refused = {
@@ -150,12 +151,12 @@ def _still_fits(snapshot: Snapshot, plan: Plan) -> Go | Stop:
 
 
 def plan_shown(snapshot: Snapshot) -> Stop:
-    """A run that plans ends where a rollout would begin to write."""
+    """A plan ends where a rollout would begin to write."""
     decision = fit_and_planned(snapshot)
     if isinstance(decision, Stop):
         return decision
     plan = decision.plan or snapshot.plan
-    totals = plan.totals if plan else "no node was seen"
+    totals = plan.totals if plan else "no node answered"
     if plan is not None and not plan.empty:
         return Stop(Verdict.CHANGES_PENDING, totals, decision.documents)
     shown = _left_out(snapshot.ended(), totals) or Stop(Verdict.NOTHING_TO_DO, totals)
@@ -163,15 +164,17 @@ def plan_shown(snapshot: Snapshot) -> Stop:
 
 
 def _left_out(ended: Mapping[str, StepOutcome], totals: str) -> Stop | None:
-    """What a plan without changes says of nodes that it does not know: they may need something."""
+    """The verdict of an empty plan when some nodes are not in it: they may need changes."""
     failed = [node for node, outcome in ended.items() if outcome.status is not Status.UNREACHABLE]
     if failed:
-        return Stop(Verdict.FAILED, f"{failures(failed, ended)}. Of the others: {totals}")
-    return Stop(Verdict.UNREACHABLE, f"{those(list(ended))} did not answer. Of the others: {totals}") if ended else None
+        return Stop(Verdict.FAILED, f"{failures(failed, ended)}. The other nodes: {totals}")
+    return (
+        Stop(Verdict.UNREACHABLE, f"{those(list(ended))} did not answer. The other nodes: {totals}") if ended else None
+    )
 
 
 def _restricted(snapshot: Snapshot, plan: Plan) -> Plan:
-    """Without the nodes that this run must leave alone: a retry takes only some."""
+    """The plan without the nodes that this run must not change: a retry changes only some."""
     only = set(snapshot.record.only)
     if not only:
         return plan
@@ -185,21 +188,22 @@ def _restricted(snapshot: Snapshot, plan: Plan) -> Plan:
 
 
 def _stale(snapshot: Snapshot, now: Plan) -> list[str]:
-    """Which nodes of a saved plan look otherwise now, and in what."""
+    """Which nodes differ from what the saved plan saw, and in what."""
     if not snapshot.record.plan_fingerprint or snapshot.plan is None:
         return []
     if snapshot.plan.family != now.family:
-        return [f"the certificate family on {snapshot.cluster.origin} is another one"]
+        return [f"the certificate family on {snapshot.cluster.origin} has changed"]
     found: dict[str, list[str]] = {}
     for part in snapshot.plan.nodes:
-        seen, planned = snapshot.documents.facts(OBSERVED, part.node), snapshot.documents.facts(PLANNED, part.node)
+        seen = snapshot.documents.facts(DocumentKind.OBSERVED, part.node)
+        planned = snapshot.documents.facts(DocumentKind.PLANNED, part.node)
         if seen is not None and planned is not None and seen.fingerprint() != part.fingerprint:
-            found.setdefault(differing(planned, seen) or "its facts", []).append(part.node)
-    return [f"{named(nodes)} changed in {what}" for what, nodes in found.items()]
+            found.setdefault(differing(planned, seen) or "unknown facts", []).append(part.node)
+    return [f"{named(nodes)} changed: {what}" for what, nodes in found.items()]
 
 
 def next_wave(snapshot: Snapshot) -> Sequence[str]:
-    """The plan's next wave, without the nodes that have ended meanwhile."""
+    """The next wave of the plan, without the nodes that have ended."""
     done, ended = snapshot.in_stage("wave"), snapshot.ended()
     for wave in snapshot.plan.waves if snapshot.plan else ():
         nodes = [node for node in wave if node not in done and node not in ended]
@@ -209,63 +213,65 @@ def next_wave(snapshot: Snapshot) -> Sequence[str]:
 
 
 def within_budget(snapshot: Snapshot) -> Go | Stop:
-    """Stops after a wave when more nodes have failed than the policy allows."""
+    """Stops after a wave when more nodes failed than policy.max_failed allows (by default a third, at least one)."""
     failed = sorted(node for node, outcome in snapshot.ended().items() if outcome.status is Status.FAILED)
     allowed = snapshot.cluster.policy.max_failed
     if allowed is None:
         allowed = max(1, math.floor(len(snapshot.cluster.nodes) / 3))
     if len(failed) > allowed and next_wave(snapshot):
         names = ", ".join(failed)
-        return Stop(Verdict.STOPPED, f"{counted(len(failed), 'node')} failed ({names}), the policy allows {allowed}")
+        return Stop(
+            Verdict.STOPPED, f"{counted(len(failed), 'node')} failed ({names}); policy.max_failed allows {allowed}"
+        )
     return Go()
 
 
 def all_reached(snapshot: Snapshot) -> Sequence[str]:
-    """Everybody who answered at some time: a node that failed is looked at too, its state matters most."""
+    """Every node that can be looked at, the failed ones too: their state matters most."""
     gone = snapshot.in_stage("verify") | out_of_reach(snapshot)
     return [name for name in snapshot.cluster.node_names if name not in gone]
 
 
 def out_of_reach(snapshot: Snapshot) -> set[str]:
-    """Nodes that cannot be looked at: they do not answer, take no logon, or somebody is still stuck in them."""
+    """Nodes that cannot be looked at: unreachable, logon refused, or a step still hangs there."""
     slugs = {LogonRefused.slug, ABANDONED}
     return {n for n, o in snapshot.ended().items() if o.status is Status.UNREACHABLE or o.slug in slugs}
 
 
 def invariants_hold(snapshot: Snapshot) -> Stop:
-    """The verdict over the whole cluster, by every invariant."""
-    facts = snapshot.documents.all_facts(VERIFIED)
+    """The verdict on the whole cluster, by every invariant."""
+    facts = snapshot.documents.all_facts(DocumentKind.VERIFIED)
     findings = judge(whole(snapshot, facts))
     verdict, summary = verdict_of(snapshot.cluster.node_names, snapshot.ended(), findings)
-    return Stop(verdict, summary, (Document(FINDINGS, "verify", findings.model_dump_json()),))
+    return Stop(verdict, summary, (Document(DocumentKind.FINDINGS, "verify", findings.model_dump_json()),))
 
 
 def cancelled(snapshot: Snapshot) -> Stop | None:
-    """Stops a run that an operator asked to stop."""
+    """Stops a run that was cancelled."""
     why = snapshot.steering.cancelled
     return Stop(Verdict.CANCELLED, f"cancelled: {why}") if why else None
 
 
 def whole(snapshot: Snapshot, facts: Mapping[str, NodeFacts]) -> ClusterFacts:
-    """What was seen of the cluster, with why the others were not, as the rules want it."""
+    """The facts about the cluster as the rules take them, with the reason for each node without facts."""
     reasons = {node: outcome.message for node, outcome in snapshot.ended().items()}
     return cluster_facts(snapshot.cluster, facts, reasons, snapshot.documents.family_digests())
 
 
 def _without_origin(snapshot: Snapshot) -> Stop:
-    """Nothing can be planned without the origin: its certificates go to everybody."""
+    """Nothing can be planned without the origin: every node gets its certificates."""
     origin = snapshot.cluster.origin
     outcome = snapshot.ended().get(snapshot.cluster.node(origin).name)
     silent = outcome is not None and outcome.status is Status.UNREACHABLE
     why = f": {outcome.message}" if outcome else ""
     return Stop(
         Verdict.UNREACHABLE if silent else Verdict.FAILED,
-        f"the origin {origin} could not be looked at{why}. Nothing was written anywhere",
+        f"the origin {origin} could not be checked{why}. Nothing was written anywhere",
     )
 
 
 def gate(cluster: Cluster, origin: NodeFacts) -> str:
-    """What a person has to do first: the Security Configurator has no command line (ektron-facts 3.3)."""
+    """What a person has to do first; the Security Configurator has no command line (ektron-facts 3.3)."""
     menu = f"Start > All programs > Ektron > CMS400 v{cluster.edition.replace('.', '')[:2]} > Utilities"
     return (
         f"{origin.node} has no certificate family: {origin.origin_problem or 'no files were found'}. "

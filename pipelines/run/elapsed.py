@@ -1,22 +1,22 @@
-"""How long things have lasted, as one observer measured it: no clock of another machine has a say.
+"""How long things have lasted, measured by one observer: no clock of another machine is used.
 
-The elected reconciler looks at every active run every few seconds. What it sees for the first time it takes the time
-of, on its own monotonic clock. Only the seconds a run has gone on are kept in the store, as a flag (a flag is no sign
-of progress), so that the next observer goes on counting where the last one ended.
+The elected reconciler looks at every active run every few seconds and times what it sees on its own monotonic clock.
+Only the seconds that a run has lasted are kept in the store, as a flag (a flag does not count as progress), so that
+the next observer continues where the last one stopped.
 """
 
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["SPENT", "Watch"]
+__all__ = ["SPENT", "Stopwatch"]
 
-SPENT = "spent"  #: the flag that holds the seconds a run has gone on so far
+SPENT = "spent"  #: the flag that holds the seconds a run has lasted so far
 
 
 @dataclass
 class _Seen:
-    """What this observer knows of one run."""
+    """What this observer knows about one run."""
 
     spent: float
     looked: float
@@ -24,11 +24,11 @@ class _Seen:
     held: dict[str, tuple[int, float]] = field(default_factory=dict)  #: node -> outcomes it had, since when
 
 
-class Watch:
-    """What one observer has measured.
+class Stopwatch:
+    """The measurements of one observer.
 
     Args:
-        gap: seconds between two looks; a run is not believed to be older when it is first seen.
+        gap: seconds between two looks; when a run is first seen, it is counted as no older than this.
         clock: counts seconds.
     """
 
@@ -39,21 +39,21 @@ class Watch:
         self.due = gap  #: seconds until the next look
 
     def within(self, seconds: float) -> None:
-        """The next look is to be no later than that."""
+        """Asks for the next look within that time."""
         self.due = min(self.due, max(0.05, seconds))
 
     def only(self, runs: Collection[str]) -> None:
-        """A look begins, at these runs; others have ended, or somebody else looks after them."""
+        """Begins a look at these runs; forgets all others: they have ended, or another observer leads."""
         self.due = self._gap
         self._runs = {run: seen for run, seen in self._runs.items() if run in runs}
 
     def spent(self, run: str, flags: Mapping[str, str], age: float, *, going: bool) -> float:
-        """Seconds the run has gone on, since it was asked for and without the time it was paused.
+        """Seconds the run has lasted since it was requested, without the time it was paused.
 
         Args:
-            run: the run.
-            flags: of the run; they hold what an observer before this one had counted.
-            age: seconds since it was asked for, by wall clocks that may disagree.
+            run: its id.
+            flags: of the run; they hold what an earlier observer counted.
+            age: seconds since it was requested, by wall clocks that may disagree.
             going: whether the time since the last look counts.
         """
         now = self._clock()
@@ -73,11 +73,11 @@ class Watch:
         return now - seen.cancelled
 
     def held(self, run: str, counts: Mapping[str, int]) -> dict[str, float]:
-        """Seconds that nodes have been held without another outcome.
+        """Seconds that nodes have been leased without a new outcome.
 
         Args:
-            run: the run.
-            counts: node -> how many outcomes it has, of those that are held now.
+            run: its id.
+            counts: node -> how many outcomes it has, for the nodes that are leased now.
         """
         seen, now = self._runs[run], self._clock()
         known = seen.held

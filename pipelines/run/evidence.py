@@ -1,29 +1,34 @@
-"""What a verdict rests on: every document of a run that a decision reads, as the store keeps it."""
+"""The evidence of a verdict: every document of a run that a decision reads, as the store keeps it."""
 
 import hashlib
 
-from pipelines.run.snapshot import FINDINGS, PLAN
-from tasks.documents import DIGESTS, OBSERVED, PLANNED, VERIFIED
-from workers.records import RunRecord
-from workers.store import RunStore
+from workers.records import DocumentKind, RunRecord
 from workers.store.chain import digest_of
+from workers.store.port import RunStore
 
 __all__ = ["EVIDENCE", "Evidence", "conclusion", "evidence_of"]
 
 #: Kinds of documents that decisions read. Nothing secret is in any of them.
-EVIDENCE = (OBSERVED, PLANNED, VERIFIED, DIGESTS, PLAN, FINDINGS)
+EVIDENCE = (
+    DocumentKind.OBSERVED,
+    DocumentKind.PLANNED,
+    DocumentKind.VERIFIED,
+    DocumentKind.FAMILY,
+    DocumentKind.PLAN,
+    DocumentKind.FINDINGS,
+)
 
 Evidence = dict[str, dict[str, str]]  #: kind -> name -> document
 
 
 def evidence_of(store: RunStore, run_id: str) -> Evidence:
-    """All of it."""
+    """The evidence of one run, as it is stored."""
     found = {kind: store.documents(run_id, kind) for kind in EVIDENCE}
     return {kind: documents for kind, documents in found.items() if documents}
 
 
 def conclusion(record: RunRecord, evidence: Evidence) -> str:
-    """Digest of a run that is over: its record (but for the count of its writes) and what its verdict rests on."""
+    """Digest of a concluded run: its record (without the count of its writes) and the evidence of its verdict."""
     digests = {
         kind: {name: hashlib.sha256(text.encode()).hexdigest() for name, text in documents.items()}
         for kind, documents in evidence.items()

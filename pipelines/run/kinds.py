@@ -92,7 +92,7 @@ class Kind:
             known = ", ".join(stage.name for stage in self.stages)
             raise RecordRefused(
                 "",
-                f"turn {turn.name}: a {self.name} has no stage {turn.stage!r} in this version of esync (it has {known})",
+                f"turn {turn.name}: in this version a {self.name} has no stage {turn.stage!r} (it has {known})",
                 remedy="use the version that started the run",
             )
         return stage

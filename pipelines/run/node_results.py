@@ -1,40 +1,48 @@
-"""What a run means for each node: computed from its outcomes, never stored. Pure but for reading the store."""
+"""The result of a run for each node: computed from its outcomes, never stored. Pure, apart from reading the store."""
 
 from collections.abc import Sequence
 
+from pydantic import model_validator
+
 from pipelines.run.kinds import Kind
-from pipelines.run.node_state import DescribedState, NodeState, stand
+from pipelines.run.node_state import DescribedState, NodeState, node_state
 from pipelines.run.plan import NodePlan, make_plan
 from pipelines.run.snapshot import Snapshot
-from tasks.documents import VERIFIED
-from workers.errors import Failure
-from workers.records import Record, Status, StepOutcome
+from workers.errors import Problem
+from workers.records import DocumentKind, Record, Status, StepOutcome
 
 __all__ = ["NodeResult", "results"]
 
 
 class NodeResult(Record):
-    """What a run means for one node.
+    """The result of a run for one node (docs/status-schema.json).
 
     Attributes:
-        slug: of the error that ended the node's part; `failure` is its class.
-        about: what the node had said of itself when it failed.
-        by_batch: whether PowerShell there had to be started for every request.
-        standing: what is true of the node now; None of a run that only looks. `now` says it in a sentence.
+        problem: what ended the node's part in the run; for a skipped node its message says why.
+        step: the step that ended it; empty when no step did.
+        by_batch: whether each request needed its own PowerShell process (the fallback).
+        state: the state of the node now; None for a run that only reads.
+        description: the state in one sentence.
     """
 
     node: str
     status: Status
-    reason: str = ""
-    file: str = ""
-    remedy: str = ""
-    slug: str = ""
-    failure: Failure | None = None
+    problem: Problem = Problem()
     step: str = ""
-    about: str = ""
     by_batch: bool = False
-    standing: NodeState | None = None
-    now: str = ""
+    state: NodeState | None = None
+    description: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_version_1(cls, data: object) -> object:
+        """Reads schema version 1, which had the problem's fields beside the others and older names for three."""
+        if not isinstance(data, dict) or "reason" not in data:
+            return data
+        names = {"reason": "message", "standing": "state", "now": "description"}
+        renamed = {names.get(name, name): value for name, value in data.items()}
+        problem = {name: renamed.pop(name) for name in Problem.model_fields if name in renamed}
+        return {**renamed, "problem": problem}
 
 
 def results(snapshot: Snapshot, kind: Kind) -> tuple[NodeResult, ...]:
@@ -44,7 +52,7 @@ def results(snapshot: Snapshot, kind: Kind) -> tuple[NodeResult, ...]:
 
 
 class _Known:
-    """A run, sorted by node: a cluster may have thousands."""
+    """A run, indexed by node: a cluster may have thousands."""
 
     def __init__(self, snapshot: Snapshot, kind: Kind) -> None:
         self.kind = kind
@@ -70,30 +78,27 @@ class _Known:
         return [o for o in self.outcomes.get(node, ()) if turn is not None and o.turn == turn.name]
 
     def missing(self, node: str) -> NodePlan | None:
-        """What a rollout's last look at a node says is still to do; asked of those whose steps cannot tell."""
+        """What was still missing on a node at the last look; only for nodes whose steps did not all succeed."""
         if not self.kind.verifies or node not in self.ended or self._family is None:
             return None
-        facts = self._snapshot.documents.facts(VERIFIED, node)
+        facts = self._snapshot.documents.facts(DocumentKind.VERIFIED, node)
         return make_plan(self._snapshot.cluster, {node: facts}, self._family).parts()[node] if facts else None
 
 
 def _result(known: _Known, node: str) -> NodeResult:
-    came = _came_to(known, node)
+    result = _outcome_of(known, node)
     by_batch = any(outcome.way == "batch" for outcome in known.outcomes.get(node, ()))
     if known.kind.read_only:
-        return came.model_copy(update={"by_batch": by_batch})
-    stands = _stand(known, node)
-    return came.model_copy(update={"by_batch": by_batch, "standing": stands.standing, "now": stands.sentence})
+        return result.model_copy(update={"by_batch": by_batch})
+    described = _described(known, node)
+    return result.model_copy(update={"by_batch": by_batch, "state": described.state, "description": described.sentence})
 
 
-def _came_to(known: _Known, node: str) -> NodeResult:
-    """The outcome that ended the node; else whether any step changed it; else why nothing was done."""
+def _outcome_of(known: _Known, node: str) -> NodeResult:
+    """The outcome that ended the node's part; else whether a step changed it; else why nothing was done."""
     ended, record = known.ended.get(node), known.record
     if ended is not None:
-        return NodeResult(
-            node=node, status=ended.status, reason=ended.message, file=ended.file, remedy=ended.remedy,
-            slug=ended.slug, failure=ended.failure, step=ended.step, about=ended.about,
-        )  # fmt: skip
+        return NodeResult(node=node, status=ended.status, problem=ended.problem, step=ended.step)
     outcomes = known.outcomes.get(node, ())
     part = known.needed.get(node)
     if known.kind.ends_with_plan and part is not None:
@@ -103,15 +108,15 @@ def _came_to(known: _Known, node: str) -> NodeResult:
         changed = any(outcome.status is Status.CHANGED for outcome in counted)
         return NodeResult(node=node, status=Status.CHANGED if changed else Status.UNCHANGED)
     if record.only and node not in record.only:
-        return NodeResult(node=node, status=Status.SKIPPED, reason="this run was not asked to change it")
-    before = f"the run ended before its turn: {record.verdict.value}" if record.verdict else "not its turn yet"
-    return NodeResult(node=node, status=Status.SKIPPED, reason=before)
+        return NodeResult(node=node, status=Status.SKIPPED, problem=Problem(message="not selected in this run"))
+    before = f"not started, the run ended first: {record.verdict.value}" if record.verdict else "waiting for its turn"
+    return NodeResult(node=node, status=Status.SKIPPED, problem=Problem(message=before))
 
 
-def _stand(known: _Known, node: str) -> DescribedState:
+def _described(known: _Known, node: str) -> DescribedState:
     if known.record.only and node not in known.record.only:
-        return DescribedState(NodeState.UNTOUCHED, "untouched: this run was not asked to change it")
+        return DescribedState(NodeState.UNTOUCHED, "untouched: not selected in this run")
     turn = known.turns.get(node)
     steps = tuple(step for step in known.kind.stage_of(turn).steps if step.changes) if turn else ()
     mine = {outcome.step: outcome for outcome in known.in_its_turn(node)}
-    return stand(steps, mine, needed=known.needed.get(node), missing=known.missing(node))
+    return node_state(steps, mine, needed=known.needed.get(node), missing=known.missing(node))

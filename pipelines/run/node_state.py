@@ -1,7 +1,7 @@
-"""What is true of a node now, whatever became of the run: from its outcomes, the plan and the last look at it. Pure.
+"""The state of a node after, or during, a run: from its outcomes, the plan and the last look at it. Pure.
 
-A node is never half-written: each file is the old one or the new one. What an operator has to know is which of the
-steps came to be, and whether the service still runs with what it read before.
+A node is never half-written: each file is the old one or the new one. An operator has to know which steps took effect,
+and whether the service still runs with the configuration it read earlier.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,26 +12,31 @@ from pipelines.run.plan import NodePlan
 from tasks.step import Step
 from workers.records import Status, StepOutcome
 
-__all__ = ["NODE_STATES", "DescribedState", "NodeState", "stand"]
+__all__ = ["NODE_STATES", "DescribedState", "NodeState", "node_state"]
 
 _DONE = {Status.CHANGED, Status.UNCHANGED}
 
 
 class NodeState(StrEnum):
-    """How a node stands, as far as one run is concerned."""
+    """The state of a node, as far as one run is concerned."""
 
-    RIGHT = "right"  #: nothing had to be changed
-    DONE = "done"  #: everything that had to be changed is
-    RESTART_OWED = "restart_owed"  #: every file is in place; the service runs with what it read before
-    PARTLY = "partly"  #: some of it is done, the rest is not
-    BROKEN_OFF = "broken_off"  #: a step ended while it changed the node
-    UNDER_WAY = "under_way"  #: a step runs, or waits for its turn
+    RIGHT = "right"  #: nothing had to change
+    DONE = "done"  #: everything that had to change has changed
+    RESTART_OWED = "restart_owed"  #: every file is in place; the service runs with an earlier configuration
+    PARTLY = "partly"  #: some changes are done, others are not
+    INTERRUPTED = "interrupted"  #: a step ended while it was changing the node
+    UNDER_WAY = "under_way"  #: a step is running or waiting
     UNTOUCHED = "untouched"  #: the run changed nothing there
 
+    @classmethod
+    def _missing_(cls, value: object) -> "NodeState | None":
+        """Reads the name that an older version wrote."""
+        return cls.INTERRUPTED if value == "broken_off" else None
 
-#: What an operator has to see first comes first.
+
+#: In the order in which an operator has to see them.
 NODE_STATES = (
-    NodeState.BROKEN_OFF,
+    NodeState.INTERRUPTED,
     NodeState.PARTLY,
     NodeState.RESTART_OWED,
     NodeState.UNDER_WAY,
@@ -43,79 +48,79 @@ NODE_STATES = (
 
 @dataclass(frozen=True, slots=True)
 class DescribedState:
-    """How a node stands, and the same as a sentence for people."""
+    """The state of a node, and the same as a sentence for people."""
 
-    standing: NodeState
+    state: NodeState
     sentence: str
 
 
-def stand(
+def node_state(
     steps: Sequence[Step],
     outcomes: Mapping[str, StepOutcome],
     *,
     needed: NodePlan | None = None,
     missing: NodePlan | None = None,
 ) -> DescribedState:
-    """What is true of a node.
+    """The state of a node.
 
     Args:
         steps: those of the node's turn that change it, in their order; none when it had no such turn.
-        outcomes: what came of them, by step; a step that has none may be running.
-        needed: what the plan wanted there, when there was one.
-        missing: what a look at the node after all steps says is still to do, when there was one. It beats everything.
+        outcomes: of those steps, by name; a step without one may be running.
+        needed: the node's part of the plan, if there is one.
+        missing: what was still missing at the last look, if there was one. It overrides everything else.
     """
-    said = any(outcome.status is Status.CHANGED for outcome in outcomes.values())
+    changed = any(outcome.status is Status.CHANGED for outcome in outcomes.values())
     begun = any(outcome.touched for outcome in outcomes.values())
     if missing is not None:
-        return _as_seen(missing, changed=said or (begun and not _all_of(needed, missing)))
-    broken = next((step for step in steps if step.name in outcomes and outcomes[step.name].touched), None)
-    if broken is not None:
-        return _broken_off(broken)
+        return _as_seen(missing, changed=changed or (begun and not _all_of(needed, missing)))
+    interrupted = next((step for step in steps if step.name in outcomes and outcomes[step.name].touched), None)
+    if interrupted is not None:
+        return _interrupted(interrupted)
     left = [step for step in steps if step.name not in outcomes or outcomes[step.name].status not in _DONE]
     waiting = [step.name for step in left if step.name not in outcomes]
     if waiting:
-        return DescribedState(NodeState.UNDER_WAY, f"under way: {waiting[0]} runs, or waits for its turn")
-    if not (said or begun):
+        return DescribedState(NodeState.UNDER_WAY, f"in progress: {waiting[0]} is running or waiting")
+    if not (changed or begun):
         return _unchanged(needed, seen=bool(steps) and not left)
     return _changed(steps, left, needed)
 
 
 def _as_seen(missing: NodePlan, *, changed: bool) -> DescribedState:
-    """A look after all steps knows better than what they said."""
+    """A look at the node is better evidence than the outcomes of its steps."""
     if missing.empty and changed:
-        return DescribedState(NodeState.DONE, "done: looked at afterwards, nothing is missing")
+        return DescribedState(NodeState.DONE, "done: verified afterwards, nothing is missing")
     if missing.empty:
-        return DescribedState(NodeState.RIGHT, "as it should be: looked at afterwards, nothing is missing")
+        return DescribedState(NodeState.RIGHT, "correct: verified afterwards, nothing is missing")
     if not missing.changes:
-        return DescribedState(NodeState.RESTART_OWED, f"every file is in place, a restart is owed: {missing.restart}")
+        return DescribedState(NodeState.RESTART_OWED, f"every file is in place; restart owed: {missing.restart}")
     if not changed:
         return DescribedState(NodeState.UNTOUCHED, "untouched: this run changed nothing here")
-    count = "one thing is" if len(missing.changes) == 1 else f"{len(missing.changes)} things are"
+    count = "1 change is" if len(missing.changes) == 1 else f"{len(missing.changes)} changes are"
     first = missing.changes[0]
     return DescribedState(
         NodeState.PARTLY,
-        f"partly changed, every file whole: {count} still missing, the first is {first.what} in {first.file}",
+        f"partly changed, every file intact: {count} still missing, the first is {first.what} in {first.file}",
     )
 
 
 def _all_of(needed: NodePlan | None, missing: NodePlan) -> bool:
-    """Whether nothing of what was wanted is there: a step that began was refused the very first file."""
+    """Whether everything planned is still missing: the step was refused its first file."""
     return needed is not None and (needed.changes, needed.files) == (missing.changes, missing.files)
 
 
-def _broken_off(step: Step) -> DescribedState:
+def _interrupted(step: Step) -> DescribedState:
     if step.restarts:
-        sentence = "every file is in place; the service may have been stopped or not come up, its restart stays owed"
-        return DescribedState(NodeState.BROKEN_OFF, f"broken off in {step.name}: {sentence}")
-    sentence = "some of what it changes may be changed; every file is whole, the old one or the new one"
-    return DescribedState(NodeState.BROKEN_OFF, f"broken off in {step.name}: {sentence}")
+        sentence = "every file is in place; the service may be stopped; restart owed"
+        return DescribedState(NodeState.INTERRUPTED, f"interrupted during {step.name}: {sentence}")
+    sentence = "some of its changes may be done; every file is intact, either the old one or the new one"
+    return DescribedState(NodeState.INTERRUPTED, f"interrupted during {step.name}: {sentence}")
 
 
 def _unchanged(needed: NodePlan | None, *, seen: bool) -> DescribedState:
     if seen or (needed is not None and needed.empty):
-        return DescribedState(NodeState.RIGHT, "as it should be: nothing had to be changed")
+        return DescribedState(NodeState.RIGHT, "correct: nothing had to change")
     owed = needed is not None and needed.restart and not needed.changes
-    besides = f"; a restart was owed before and still is: {needed.restart}" if owed and needed else ""
+    besides = f"; restart owed since before this run: {needed.restart}" if owed and needed else ""
     return DescribedState(NodeState.UNTOUCHED, f"untouched: this run changed nothing here{besides}")
 
 
@@ -126,11 +131,11 @@ def _changed(steps: Sequence[Step], left: Sequence[Step], needed: NodePlan | Non
     if only_restart:
         return DescribedState(
             NodeState.RESTART_OWED,
-            "every file is in place, the restart is owed: the service runs with what it read before",
+            "every file is in place; restart owed: the service runs with an earlier configuration",
         )
     done = [step for step in steps if step not in left]
     return DescribedState(
-        NodeState.PARTLY, f"partly changed, every file whole: {_those(done)} done, {_those(left)} not done"
+        NodeState.PARTLY, f"partly changed, every file intact: {_those(done)} done, {_those(left)} not done"
     )
 
 

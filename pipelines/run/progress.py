@@ -1,4 +1,4 @@
-"""What a run looks like while it goes on, folded from its events. Pure."""
+"""The progress of a run, folded from its events. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -13,14 +13,14 @@ _ENDS = {status for status in Status if status.ends_node}
 
 
 class Progress:
-    """The state of a run for those who watch. Events may come twice or late; the last one of a cell stands.
+    """The state of a run for the live view. Events may arrive twice or late; the last one of a cell counts.
 
     Attributes:
-        record: the run as it stood at the last look.
+        record: the run as it was at the last look.
         nodes: name -> pool, in the order of the cluster file.
         cells: (node, heading) -> status; None while the step runs.
-        said: node -> what was said when it ended, for those that took no further part.
-        left: node -> the turn they ended in.
+        reasons: node -> why it ended early, for nodes that take no further part.
+        left: node -> the turn in which it ended.
     """
 
     def __init__(self, record: RunRecord, kind: Kind) -> None:
@@ -28,7 +28,7 @@ class Progress:
         self.kind = kind
         self.nodes: dict[str, str] = {node["name"]: node["pool"] for node in record.spec["nodes"]}
         self.cells: dict[tuple[str, str], Status | None] = {}
-        self.said: dict[str, str] = {}
+        self.reasons: dict[str, str] = {}
         self.left: dict[str, str] = {}
         self._stages: dict[str, str] = {}
         self._waves: dict[str, str] = {}
@@ -36,7 +36,7 @@ class Progress:
         self._busy: dict[str, None] = {}
 
     def take(self, record: RunRecord, events: Iterable[Event]) -> None:
-        """Takes in what is new."""
+        """Adds what is new."""
         self.record = record
         for turn in record.turns:
             self._stages[turn.name] = turn.stage
@@ -50,15 +50,15 @@ class Progress:
                 self._ended(event)
 
     def wave(self, node: str) -> str:
-        """The wave a node was in so far; empty when it was in none."""
+        """The wave of a node; empty while it had none."""
         return self._waves.get(node, "")
 
     def running(self) -> list[str]:
-        """Nodes that a step runs on, those that began first at the front."""
+        """Nodes with a running step, the longest running first."""
         return list(self._busy)
 
     def outcome(self, node: str) -> Status | None:
-        """What the run came to on a node so far; None while there is nothing to say."""
+        """The outcome on a node so far; None while there is none."""
         return self._outcomes.get(node)
 
     def counts(self) -> dict[Status, int]:
@@ -67,37 +67,37 @@ class Progress:
         return {status: counted[status] for status in Status if counted[status]}
 
     def lost(self, turn: str) -> dict[Status, int]:
-        """Nodes that ended in that turn without having been finished, by how."""
+        """Nodes that ended early in that turn, counted by outcome."""
         counted = Counter(self._outcomes[node] for node, where in self.left.items() if where == turn)
         return {status: counted[status] for status in Status if counted[status]}
 
     def done(self, nodes: Iterable[str], turn: str) -> int:
-        """How many of these nodes have ended their last step of a turn."""
+        """How many of these nodes have finished their last step of a turn."""
         named = next((t for t in self.record.turns if t.name == turn), None)
         if named is None:
             return 0
         stage = self.kind.stage_of(named)
         heading = stage.heading_of(stage.steps[-1])
-        return sum(1 for node in nodes if self.cells.get((node, heading)) is not None or node in self.said)
+        return sum(1 for node in nodes if self.cells.get((node, heading)) is not None or node in self.reasons)
 
     def seconds(self, at: datetime) -> float:
-        """Since the run was asked for, until it ended or `at`."""
+        """Seconds since the run was requested, until it ended or `at`."""
         return ((self.record.ended or at) - self.record.created).total_seconds()
 
     def _ended(self, event: Event) -> None:
-        """The first end of a node stands; a change is not undone by a later step that had nothing to do."""
+        """The first end of a node counts; a change is not hidden by a later step that had nothing to do."""
         node, status = event.node, Status(event.status)
         self.cells[node, self._column(event)] = status
         self._busy.pop(node, None)
         before = self._outcomes.get(node)
-        if node in self.said:
+        if node in self.reasons:
             return
         if status in _ENDS:
             self.left[node] = event.turn
             kind = f" ({event.failure})" if event.failure not in {"", event.status, "failed"} else ""
-            self.said[node] = f"{event.step}{kind}: {event.message}" if event.message else f"{event.step}{kind}"
+            self.reasons[node] = f"{event.step}{kind}: {event.message}" if event.message else f"{event.step}{kind}"
         elif before is Status.CHANGED or (self._stage(event).plans and not self.kind.read_only):
-            return  # a look before the plan is not yet a result
+            return  # a look before the plan is no result
         self._outcomes[node] = status
 
     def _stage(self, event: Event) -> Stage:

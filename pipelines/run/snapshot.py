@@ -7,13 +7,10 @@ from pipelines.run.plan import Plan
 from tasks.cluster import Cluster
 from tasks.documents import RunDocuments
 from tasks.steering import Steering
-from workers.records import RunRecord, StepOutcome, Turn, Verdict
+from workers.records import DocumentKind, RunRecord, StepOutcome, Turn, Verdict
 from workers.store.port import RunStore
 
-__all__ = ["FINDINGS", "PLAN", "Document", "Go", "Snapshot", "Stop"]
-
-PLAN = "plan"  #: document kind
-FINDINGS = "findings"  #: document kind
+__all__ = ["Document", "Go", "Snapshot", "Stop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +76,7 @@ class Snapshot:
         """The run's plan, once it is made."""
         if self.decided is not None:
             return self.decided
-        document = self.store.document(self.record.id, PLAN, PLAN)
+        document = self.store.document(self.record.id, DocumentKind.PLAN, DocumentKind.PLAN)
         return Plan.model_validate_json(document) if document else None
 
     def after(self, decision: Go, joined: str = "") -> "Snapshot":
@@ -93,7 +90,7 @@ class Snapshot:
 
     @property
     def steering(self) -> Steering:
-        """What operators ask of it now."""
+        """What operators have asked for: pause or cancel."""
         return Steering.of(self.store.flags(self.record.id))
 
     def of_stage(self, stage: str) -> dict[str, StepOutcome]:
@@ -103,7 +100,7 @@ class Snapshot:
         return {outcome.node: outcome for outcome in ordered}
 
     def unfinished(self, turn: Turn) -> dict[str, int]:
-        """Nodes of a turn that lack an outcome, and how many of its steps they have."""
+        """Nodes of a turn that lack an outcome, and how many outcomes they have."""
         counts = dict.fromkeys(turn.nodes, 0)
         for outcome in self.outcomes:
             if outcome.turn == turn.name and outcome.node in counts:
@@ -111,11 +108,11 @@ class Snapshot:
         return {node: count for node, count in counts.items() if count < len(turn.steps)}
 
     def in_stage(self, stage: str) -> set[str]:
-        """Nodes that had their turn in a stage."""
+        """Nodes that had a turn in a stage."""
         return {node for turn in self.record.turns if turn.stage == stage for node in turn.nodes}
 
     def ended(self) -> dict[str, StepOutcome]:
-        """Nodes that take no further part, with the outcome that ended them (the first one that did)."""
+        """Nodes that take no further part, with the first outcome that ended them."""
         ended: dict[str, StepOutcome] = {}
         for outcome in sorted(self.outcomes, key=lambda o: o.ended):
             if outcome.status.ends_node:

@@ -1,4 +1,4 @@
-"""How a run ended: a pure function of what each node came to and what was found about the whole."""
+"""How a run ended: a pure function of the outcomes of its nodes and the findings about the cluster."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,13 +16,13 @@ __all__ = ["cluster_facts", "failures", "those", "verdict_of"]
 def cluster_facts(
     cluster: Cluster, facts: Mapping[str, NodeFacts], reasons: Mapping[str, str], family: FamilyDigests | None
 ) -> ClusterFacts:
-    """What was seen of the cluster, as the rules want it.
+    """The facts about the cluster, as the rules take them.
 
     Args:
-        cluster: what there should be.
+        cluster: the desired cluster.
         facts: what was seen, per node.
-        reasons: why others were not seen, per node.
-        family: the family the run hands out, if it has one.
+        reasons: why a node was not seen, per node.
+        family: the certificate family of this run, if it has one.
     """
     return ClusterFacts(
         nodes=cluster.node_names,
@@ -37,12 +37,12 @@ def cluster_facts(
 def verdict_of(nodes: Sequence[str], ended: Mapping[str, StepOutcome], findings: Findings) -> tuple[Verdict, str]:
     """The verdict and one sentence for people.
 
-    Failed nodes weigh most, then refuted invariants, then nodes that did not answer, then what nobody knows.
+    Failed nodes come first, then refuted invariants, then unreachable nodes, then unknown invariants.
 
     Args:
         nodes: all nodes of the cluster.
-        ended: the outcome that ended a node's part in the run, for those it did end.
-        findings: what was found about the whole cluster.
+        ended: node -> the outcome that ended its part in the run.
+        findings: about the whole cluster.
     """
     failed = [node for node, outcome in ended.items() if outcome.status is not Status.UNREACHABLE]
     silent = [node for node in ended if node not in failed]
@@ -62,18 +62,18 @@ def verdict_of(nodes: Sequence[str], ended: Mapping[str, StepOutcome], findings:
 
 
 def those(nodes: Sequence[str]) -> str:
-    """Names for a sentence: eight at most, and how many more."""
+    """Names for a sentence: at most eight, and how many more."""
     shown = ", ".join(nodes[:8])
-    return shown if len(nodes) <= 8 else f"{shown} and {len(nodes) - 8} more"  # noqa: PLR2004 - a line has an end
+    return shown if len(nodes) <= 8 else f"{shown} and {len(nodes) - 8} more"  # noqa: PLR2004 - more names do not fit a line
 
 
 def failures(out: Sequence[str], ended: Mapping[str, StepOutcome], what: str = "failed") -> str:
-    """Who failed, what the first of them said (its name stands there once), and who was not tried because of that.
+    """Which nodes failed, the message of the first of them, and which nodes were not tried because of that.
 
     Args:
         out: nodes that failed, or that were left out.
-        ended: what ended them.
-        what: what is said of those that failed.
+        ended: the outcomes that ended them.
+        what: the verb for those that failed.
     """
     untried = [node for node in out if ended[node].status is Status.SKIPPED]
     failed = [node for node in out if node not in untried]

@@ -51,7 +51,7 @@ def retry(engine: Engine, run_id: str, which: Collection[str] = RETRIABLE, **ask
     if not eligible:
         raise _nothing(run_id, left, which)
     family = engine.documents(parent).family()
-    return start(engine, known.cluster, parent=run_id, only=eligible, family=family, **asked)
+    return start(engine, known.cluster, kind=parent.kind, parent=run_id, only=eligible, family=family, **asked)
 
 
 def unfinished(engine: Engine, run_id: str) -> dict[str, str]:

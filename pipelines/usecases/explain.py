@@ -85,11 +85,12 @@ def _outcome(seen: RunSummary, node: str) -> str:
     result = next(result for result in seen.nodes if result.node == node)
     if result.status in {Status.CHANGED, Status.UNCHANGED, Status.WOULD_CHANGE}:
         return ""
-    remedy = f"; do: {result.remedy}" if result.remedy else ""
+    problem = result.problem
+    remedy = f"; Fix: {problem.remedy}" if problem.remedy else ""
     step = f" in {result.step}" if result.step else ""
-    kind = f" ({result.failure.value})" if result.failure and result.failure.value != result.status.value else ""
-    about = f"; the node says of itself: {result.about}" if result.about else ""
-    return f"that run's outcome here: {result.status.value}{kind}{step}: {result.reason}{remedy}{about}"
+    kind = f" ({problem.failure.value})" if problem.failure and problem.failure.value != result.status.value else ""
+    about = f"; the node reported: {problem.about}" if problem.about else ""
+    return f"that run's outcome here: {result.status.value}{kind}{step}: {problem.message}{remedy}{about}"
 
 
 def _some(names: dict[str, str]) -> str:

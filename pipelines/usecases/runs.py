@@ -6,7 +6,6 @@ import secrets
 import socket
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,19 +16,15 @@ from pipelines.cluster_file.loader import load_cluster
 from pipelines.coordinator import snapshot_of
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
-from pipelines.run.node_results import NodeResult, results
-from pipelines.run.plan import Plan
-from pipelines.run.snapshot import FINDINGS, PLAN, Snapshot
+from pipelines.run.summary import RunSummary, summary_of
 from pipelines.usecases.admission import cluster_free, room
 from pipelines.usecases.plan_file import SavedPlan
 from pipelines.usecases.status import RunStatus
 from tasks.cluster import Cluster
-from tasks.documents import OBSERVED, PLANNED
 from tasks.ektron.certificates.family import Family
-from tasks.ektron.rules.findings import Findings
 from tasks.steering import Steering
 from workers.errors import InputRefused
-from workers.records import Record, RunRecord, StepOutcome, now
+from workers.records import DocumentKind, Record, RunRecord, now
 from workers.texts import cleaned
 
 __all__ = [
@@ -46,18 +41,6 @@ __all__ = [
 
 
 _STARTING = threading.Lock()
-
-
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """Everything there is to know about a run."""
-
-    record: RunRecord
-    cluster: Cluster
-    outcomes: tuple[StepOutcome, ...]
-    findings: Findings | None
-    plan: Plan | None
-    nodes: tuple[NodeResult, ...]
 
 
 def _one_line(text: str) -> str:
@@ -141,9 +124,9 @@ def start(
 
 def _hand_over(engine: Engine, record: RunRecord, saved: SavedPlan) -> None:
     """Gives a run the plan it has to apply, and what that plan was made from."""
-    engine.store.put(record.id, PLAN, PLAN, saved.plan.to_json())
+    engine.store.put(record.id, DocumentKind.PLAN, DocumentKind.PLAN, saved.plan.to_json())
     for node, facts in saved.facts.items():
-        engine.store.put(record.id, PLANNED, node, facts.model_dump_json(exclude_defaults=True))
+        engine.store.put(record.id, DocumentKind.PLANNED, node, facts.model_dump_json(exclude_defaults=True))
 
 
 def saved_plan(engine: Engine, run_id: str) -> SavedPlan:
@@ -155,7 +138,7 @@ def saved_plan(engine: Engine, run_id: str) -> SavedPlan:
     known = summary(engine, run_id)
     if known.plan is None:
         raise InputRefused(f"run {run_id} made no plan: {known.record.summary or 'it is not that far'}")
-    facts = engine.documents(known.record).all_facts(OBSERVED)
+    facts = engine.documents(known.record).all_facts(DocumentKind.OBSERVED)
     return SavedPlan(
         run=run_id,
         spec=known.cluster,
@@ -212,21 +195,7 @@ def summary(engine: Engine, run_id: str) -> RunSummary:
         RunUnknown: there is no such run.
     """
     record = engine.store.run(run_id)
-    return summary_of(snapshot_of(engine, record))
-
-
-def summary_of(snapshot: Snapshot) -> RunSummary:
-    """Everything about a run, as a store has it."""
-    run_id = snapshot.record.id
-    text = snapshot.store.document(run_id, FINDINGS, "verify") or snapshot.store.document(run_id, FINDINGS, "assess")
-    return RunSummary(
-        record=snapshot.record,
-        cluster=snapshot.cluster,
-        outcomes=snapshot.outcomes,
-        findings=Findings.model_validate_json(text) if text else None,
-        plan=snapshot.plan,
-        nodes=results(snapshot, kind_of(snapshot.record.kind, run_id)),
-    )
+    return summary_of(snapshot_of(engine, record), kind_of(record.kind, run_id))
 
 
 def status(engine: Engine, run_id: str) -> RunStatus:

@@ -1,5 +1,7 @@
 """Runs for a program: where one stands (`esync status --json`), and the newest of them (`esync runs --json`)."""
 
+from typing import Literal
+
 from pydantic import AwareDatetime
 
 from pipelines.run.node_results import NodeResult
@@ -9,12 +11,13 @@ __all__ = ["RunRow", "RunStatus", "row_of"]
 
 
 class RunStatus(Record):
-    """Where a run stands: small, the same keys always (docs/status-schema.json).
+    """The state of a run: small, always the same keys (docs/status-schema.json). `version` is that of this shape.
 
     `turn` is the current one, empty before the first; `paused` and `cancelling` say why somebody asked for that while
     the run goes on, and are empty otherwise; `seconds` since the run was asked for, until its end.
     """
 
+    version: Literal[2] = 2
     run: str
     cluster: str
     kind: str

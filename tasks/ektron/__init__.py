@@ -1,1 +1,1 @@
-"""What the product is: pure knowledge of Ektron, without any IO."""
+"""Pure knowledge of the product Ektron: editions, files, certificates and rules. No I/O happens here."""

@@ -1,4 +1,4 @@
-"""What was seen of a whole cluster: the input of the invariants."""
+"""The facts of a whole cluster: the input of the invariants."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,20 +9,20 @@ from tasks.ektron.facts import NodeFacts
 
 __all__ = ["NOT_SEEN", "ClusterFacts"]
 
-NOT_SEEN = "not seen: "  #: how the reason begins for a node nothing is known about
+NOT_SEEN = "not seen: "  #: start of the reason for a node without facts
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterFacts:
-    """All nodes, the facts of those that were seen, and why the others were not.
+    """All nodes, the facts of the nodes that were seen, and why the others were not seen.
 
     Attributes:
-        nodes: names of all nodes, in the cluster file's order.
-        origin: the node whose family all carry.
+        nodes: names of all nodes, in the order of the cluster file.
+        origin: the node whose family all nodes hold.
         seen: node -> facts.
-        reasons: node -> why there are no facts of it.
-        family: kind -> SHA-256 of the family this run handed out; empty when it handed out none.
-        family_thumbprint: SHA-256 of that family's client certificate; empty when unknown.
+        reasons: node -> why it has no facts.
+        family: kind -> SHA-256 of the family that this run distributes; empty when it distributes none.
+        family_thumbprint: SHA-256 of the client certificate of that family; empty when unknown.
     """
 
     nodes: tuple[str, ...]
@@ -34,12 +34,12 @@ class ClusterFacts:
 
     @cached_property
     def facts(self) -> dict[str, NodeFacts]:
-        """Facts of the nodes that were seen, in the cluster's order."""
+        """Facts of the nodes that were seen, in the order of the cluster file."""
         return {name: facts for name in self.nodes if (facts := self.of(name)) is not None}
 
     @cached_property
     def unseen(self) -> tuple[str, ...]:
-        """Nodes nothing is known about."""
+        """Nodes without facts."""
         return tuple(name for name in self.nodes if name not in self.facts)
 
     @cached_property
@@ -48,7 +48,7 @@ class ClusterFacts:
 
     @cached_property
     def hashes(self) -> Mapping[str, str]:
-        """SHA-256 by kind that all family files should have: of the run, else what the origin carries; or empty."""
+        """Kind -> SHA-256 that all family files must have: from the run, else from the origin; empty when unknown."""
         if self.family:
             return self.family
         origin = self.of(self.origin)
@@ -59,7 +59,7 @@ class ClusterFacts:
 
     @cached_property
     def thumbprint(self) -> str:
-        """SHA-256 of the client certificate that all keys should hold; empty when nobody knows."""
+        """SHA-256 of the client certificate that all keys must hold; empty when unknown."""
         if self.family_thumbprint:
             return self.family_thumbprint
         origin = self.of(self.origin)
@@ -68,7 +68,7 @@ class ClusterFacts:
         return self.hashes.get(CLIENT_CER, "")
 
     def of(self, node: str) -> NodeFacts | None:
-        """Facts of a node, if it was seen; case does not count."""
+        """Facts of a node, or None when it was not seen. Case does not matter."""
         return self._folded.get(node.casefold())
 
     def is_origin(self, facts: NodeFacts) -> bool:
@@ -76,5 +76,5 @@ class ClusterFacts:
         return facts.node.casefold() == self.origin.casefold()
 
     def why_unseen(self, node: str) -> str:
-        """Why there are no facts of a node, for people."""
-        return f"{NOT_SEEN}{self.reasons.get(node) or 'no reason is known'}"
+        """Why a node has no facts, for people."""
+        return f"{NOT_SEEN}{self.reasons.get(node) or 'the reason is unknown'}"

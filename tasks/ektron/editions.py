@@ -1,6 +1,6 @@
-"""Where each edition of the product keeps its files, and what its Windows service is called.
+"""The paths of the files and the name of the Windows service, for each edition of the product.
 
-The plural trap: the service is `EktronWindowsServices30`, its folder `EktronWindowsService30` (ektron-facts 1.1).
+Note the plural: the service is `EktronWindowsServices30`, its folder is `EktronWindowsService30` (ektron-facts 1.1).
 """
 
 import re
@@ -12,7 +12,7 @@ from tasks.ektron.refusals import EditionUnknown
 
 __all__ = ["SYNC_PORT", "Edition", "Layout", "edition_of", "executable_of", "lay_out", "program_roots"]
 
-SYNC_PORT = 8732  #: all eSync traffic; fixed by the product (ektron-facts 3.5)
+SYNC_PORT = 8732  #: for all eSync traffic; fixed by the product (ektron-facts 3.5)
 
 _BINARIES = (  # compared between nodes by size, version and hash (ektron-facts 1.3)
     "Ektron.ASM.AssetConfig.dll",
@@ -41,19 +41,14 @@ class Edition(_Value):
     product_folder_name: str  #: CMS400v80
     ews_subfolder: str  #: below EWSUpdates
 
-    @property
-    def binaries(self) -> tuple[str, ...]:
-        """Names in the service folder that must be equal on all nodes (ektron-facts 1.3)."""
-        return (self.service_exe, *_BINARIES)
-
 
 class Layout(_Value):
-    """Absolute paths of one node, as the product has them."""
+    """Absolute paths of the product's files on one node."""
 
-    site: str  #: also the web root, where the client files lie (ektron-facts 3.4)
+    site: str  #: also the web root, which contains the client files (ektron-facts 3.4)
     asset_config: str
     web_config: str
-    precompiled_marker: str  #: in the site root only; the one below Workarea says nothing (ektron-facts 2.7)
+    precompiled_marker: str  #: in the site root only; the file below Workarea has no meaning (ektron-facts 2.7)
     site_binary: str
     service_folder: str
     service_exe: str
@@ -62,33 +57,31 @@ class Layout(_Value):
     sitedb_config: str
     dbsync_config: str  #: batch size (ektron-facts 2.4)
     status_folder: str  #: run-time sync status, EktSyncStatus in the site root (ektron-facts 1.2)
-    binaries: tuple[str, ...]
+    binaries: tuple[str, ...]  #: program files that must be equal on all nodes (ektron-facts 1.3)
     product_folder: str
-    configurator_folder: str  #: where the Security Configurator leaves the six files (procedure step 5)
-    ews_config: str  #: the EWSUpdates copy of the service's config (procedure step 12)
+    configurator_folder: str  #: where the Security Configurator writes the six files (procedure step 5)
+    ews_config: str  #: the EWSUpdates copy of the service's configuration (procedure step 12)
     service_name: str
     staging_folder: str  #: `Ektron Security Certificates` (procedure, second part, step 7)
-    service_key: str  #: registry key whose value ImagePath says where the service lives (ektron-facts 1.3)
+    service_key: str  #: registry key; its value ImagePath is the path of the service (ektron-facts 1.3)
 
     @property
     def written_folders(self) -> tuple[str, ...]:
-        """The folders that files are written to (design: what is written to a node)."""
+        """The folders in which files are written (design: what is written to a node)."""
         ews = str(PureWindowsPath(self.ews_config).parent)
         return (self.site, self.service_folder, self.staging_folder, self.configurator_folder, ews)
 
 
 def edition_of(text: str) -> Edition:
-    """The edition of a CMS version: `8.0`, `8.50` (as ek_cmsversion writes it), `9.1.0.184`.
+    """The edition of a CMS version: `8.0`, `8.50` (the form in ek_cmsversion), `9.1.0.184`.
 
     Raises:
-        EditionUnknown: no edition of the product that we know has that version.
+        EditionUnknown: the version belongs to no known edition.
     """
     match = re.match(r"\s*(\d+)\.(\d)0?(?!\d)", text)
     cms = f"{match[1]}.{match[2]}" if match else ""
     if cms not in _KNOWN:
-        raise EditionUnknown(
-            f"{text!r} is no edition this program knows", remedy=f"use one of {', '.join(sorted(_KNOWN))}"
-        )
+        raise EditionUnknown(f"the edition {text!r} is unknown", remedy=f"use one of {', '.join(sorted(_KNOWN))}")
     service = "3.0" if cms == "8.0" else "4.0"
     digits = service.replace(".", "")
     exe = f"Ektron.ASM.EktronServices{digits}.exe"
@@ -106,18 +99,18 @@ def edition_of(text: str) -> Edition:
 
 
 def program_roots(edition: Edition, system_drive: str = "C:") -> tuple[str, ...]:
-    """Where an install may lie, likeliest first (ektron-facts 1.2)."""
+    """Folders in which the product may be installed, the most likely first (ektron-facts 1.2)."""
     plain, x86 = rf"{system_drive}\Program Files", rf"{system_drive}\Program Files (x86)"
     return (plain, x86) if edition.service == "3.0" else (x86, plain)
 
 
 def executable_of(image_path: str, system_drive: str = "C:") -> str:
-    r"""The program in a service's ImagePath, without quotes and arguments.
+    r"""The program in the ImagePath of a service, without quotes and arguments.
 
-    Knows quoted and unquoted paths with blanks, the prefix `\??\` and the variables Windows itself uses there.
+    Supports quoted and unquoted paths with spaces, the prefix `\??\` and the variables that Windows uses there.
 
     Raises:
-        EditionUnknown: there is no absolute path to an .exe in it.
+        EditionUnknown: it contains no absolute path of an .exe file.
     """
     text = image_path.strip().removeprefix("\\??\\")
     for variable, value in _variables(system_drive):
@@ -126,8 +119,8 @@ def executable_of(image_path: str, system_drive: str = "C:") -> str:
     program = (match[1] or match[2]).strip() if match else ""
     if not re.match(r"[A-Za-z]:\\", program):
         raise EditionUnknown(
-            f"the service's ImagePath {image_path[:200]!r} names no program",
-            remedy="repair the service's registration, or give site.service_folder in the cluster file",
+            f"the ImagePath {image_path[:200]!r} of the service names no program",
+            remedy="repair the registration of the service, or set site.service_folder in the cluster file",
         )
     return program
 
@@ -142,19 +135,19 @@ def lay_out(
     product_folder: str | None = None,
     program_files: str | None = None,
 ) -> Layout:
-    """Where everything lies on one node. An explicit folder wins over ImagePath, ImagePath over the default.
+    """All paths on one node. Priority: explicit folder, ImagePath, default.
 
     Args:
-        edition: the product's generation.
+        edition: the edition of the product.
         site_path: absolute path of the site root.
         system_drive: such as `C:`.
-        image_path: the service's ImagePath, as the node's registry has it.
+        image_path: the ImagePath of the service in the registry of the node.
         service_folder: explicit, from the cluster file.
-        product_folder: explicit, from the cluster file; otherwise the service folder's neighbour.
-        program_files: explicit root for a node without a service; otherwise the first of `program_roots`.
+        product_folder: explicit, from the cluster file; by default a folder beside the service folder.
+        program_files: explicit root for a node without a service; by default the first of `program_roots`.
 
     Raises:
-        EditionUnknown: ImagePath leads to no Ektron service, or the site is where certificates would be public.
+        EditionUnknown: ImagePath names another program, or the staging folder would be inside the public site.
     """
     exe = _service_exe(edition, system_drive, image_path, service_folder, program_files)
     service = exe.parent
@@ -189,12 +182,12 @@ def _site_files(site: PureWindowsPath) -> dict[str, str]:
 
 
 def _staging_folder(system_drive: str, site_path: str) -> str:
-    """Off the root of the system drive, and never where the web server serves files."""
+    """In the root of the system drive, and never inside the site, where the web server would serve its files."""
     staging = PureWindowsPath(f"{system_drive}\\") / "Ektron Security Certificates"
     if staging.is_relative_to(PureWindowsPath(site_path)):
         raise EditionUnknown(
-            f"{staging} would lie below the site {site_path} and be public",
-            remedy="move the site into a folder of its own",
+            f"the folder {staging} would be below the site {site_path} and therefore public",
+            remedy="move the site into its own folder",
         )
     return str(staging)
 
@@ -215,7 +208,7 @@ def _service_exe(
     if exe.name.casefold() != edition.service_exe.casefold():
         raise EditionUnknown(
             f"the service {edition.service_name} runs {exe.name}, not {edition.service_exe}",
-            remedy="check `edition` in the cluster file, or give site.service_folder",
+            remedy="check `edition` in the cluster file, or set site.service_folder",
         )
     return exe
 

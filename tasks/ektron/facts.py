@@ -1,7 +1,7 @@
-"""What was seen on one node, as one value. Everything the rules decide on is in here, and nothing secret.
+"""The facts of one node, as one value: the input of all rules. Facts contain no secrets.
 
-Where a thing exists once per node of the cluster (a key, a family file), the fact holds what most have and who
-differs, so that its size does not grow with the cluster.
+Some things exist once per node of the cluster (a key, a family file). Their facts hold the most common value and the
+nodes that differ, so the size of the facts does not grow with the cluster.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from typing import Any, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 __all__ = [
+    "ON",
     "AssetFacts",
     "AssetValues",
     "BinaryFacts",
@@ -28,14 +29,17 @@ __all__ = [
     "ProbeFacts",
     "ReadinessFacts",
     "ServiceConfigFacts",
-    "ServiceConfigValues",
     "ServiceEvidence",
     "ServiceFacts",
+    "ServiceSettings",
     "Spread",
     "SystemFacts",
     "WebFacts",
     "WebValues",
 ]
+
+
+ON = "1"  #: LoadBalanced; the product compares the text, `true` does not switch it on (ektron-facts 2.1)
 
 
 class Fact(BaseModel):
@@ -45,7 +49,7 @@ class Fact(BaseModel):
 
 
 class FileFacts(Fact):
-    """One file on the node. `problem` says why its content could not be understood, for an operator."""
+    """One file on the node. `problem` tells an operator why its content could not be read."""
 
     path: str
     exists: bool = False
@@ -57,13 +61,13 @@ class FileFacts(Fact):
 
 
 class Spread(Fact):
-    """A thing that each node of the cluster should have under its own name: what most have, and who differs."""
+    """Values that must exist once for each node of the cluster: the most common value, and the nodes that differ."""
 
-    common: str = ""  #: the value (a hash) that most of those present have; empty when none is present
+    common: str = ""  #: the most common value (a hash); empty when there are no values
     differing: dict[str, str] = {}  #: node -> value, where it is not the common one
-    missing: tuple[str, ...] = ()  #: nodes that have none
-    unexpected: tuple[str, ...] = ()  #: entries under a name that is no node of the cluster
-    duplicated: tuple[str, ...] = ()  #: nodes whose name stands there more than once
+    missing: tuple[str, ...] = ()  #: nodes without a value
+    unexpected: tuple[str, ...] = ()  #: names of entries that are not nodes of the cluster
+    duplicated: tuple[str, ...] = ()  #: nodes with more than one entry
 
     @classmethod
     def of(
@@ -73,42 +77,42 @@ class Spread(Fact):
         *,
         duplicated: Iterable[str] = (),
     ) -> Self:
-        """Compresses name -> value against the cluster's node names. Case of names does not count.
+        """Compares the entries that exist with the names of the nodes. Case of names does not matter.
 
         Args:
-            values: what is there, under whatever spelling of the name.
-            nodes: the names there should be.
-            duplicated: names seen more than once.
+            values: name -> value of the existing entries, in any spelling of the names.
+            nodes: the names of all nodes.
+            duplicated: names that occur more than once.
         """
-        known = {name.casefold(): name for name in nodes}
-        present = {known[n.casefold()]: v for n, v in values.items() if n.casefold() in known}
+        expected = {name.casefold(): name for name in nodes}
+        present = {expected[n.casefold()]: v for n, v in values.items() if n.casefold() in expected}
         common = Counter(present.values()).most_common(1)[0][0] if present else ""
         return cls(
             common=common,
             differing={n: v for n, v in present.items() if v != common},
-            missing=tuple(n for n in known.values() if n not in present),
-            unexpected=tuple(sorted(n for n in values if n.casefold() not in known)),
+            missing=tuple(n for n in expected.values() if n not in present),
+            unexpected=tuple(sorted(n for n in values if n.casefold() not in expected)),
             duplicated=tuple(sorted(duplicated)),
         )
 
     def value(self, node: str) -> str | None:
-        """What stands under that node's name, or None."""
+        """The value for a node, or None."""
         if node in self.missing or not self.common:
             return None
         return self.differing.get(node, self.common)
 
-    def others(self, wanted: str, nodes: Iterable[str]) -> tuple[str, ...]:
-        """Those of the nodes that have something, but not the wanted value."""
-        if self.common == wanted:
+    def others(self, expected: str, nodes: Iterable[str]) -> tuple[str, ...]:
+        """The nodes that have a value, but not the expected one."""
+        if self.common == expected:
             return tuple(self.differing)
-        absent = {*self.missing, *(node for node, value in self.differing.items() if value == wanted)}
-        return tuple(node for node in nodes if node not in absent) if self.common else ()
+        excluded = {*self.missing, *(node for node, value in self.differing.items() if value == expected)}
+        return tuple(node for node in nodes if node not in excluded) if self.common else ()
 
-    def count_others(self, wanted: str, nodes: int) -> int:
-        """How many `others` returns for so many nodes; the effort does not grow with their number."""
-        if self.common == wanted:
+    def count_others(self, expected: str, nodes: int) -> int:
+        """How many nodes `others` returns, of that many; the time for it does not grow with their number."""
+        if self.common == expected:
             return len(self.differing)
-        equal = sum(1 for value in self.differing.values() if value == wanted)
+        equal = sum(1 for value in self.differing.values() if value == expected)
         return nodes - len(self.missing) - equal if self.common else 0
 
 
@@ -120,11 +124,11 @@ class CertificateFacts(Fact):
     not_before: AwareDatetime
     not_after: AwareDatetime
     key_bits: int
-    signature: str  #: hash of the signature, `md5`, `sha1`, `sha256`
+    signature: str  #: hash algorithm of the signature: `md5`, `sha1`, `sha256`
 
 
 class AssetValues(Fact):
-    """What `AssetManagement.config` says (ektron-facts 2.1)."""
+    """Values of `AssetManagement.config` (ektron-facts 2.1)."""
 
     load_balanced: str | None = None
     user_domain: str | None = None
@@ -132,24 +136,24 @@ class AssetValues(Fact):
 
 
 class AssetFacts(AssetValues):
-    """`AssetManagement.config` on a node."""
+    """`AssetManagement.config` and its values."""
 
     file: FileFacts
 
 
-class ServiceConfigValues(Fact):
-    """What the Windows service's `exe.config` says, apart from its keys (ektron-facts 2.2)."""
+class ServiceSettings(Fact):
+    """Settings in the `exe.config` of the Windows service (ektron-facts 2.2)."""
 
     load_balanced: str | None = None
     library_load_balanced: str | None = None
     load_bal_server_count: str | None = None
     install_version: str | None = None
-    keys_present: bool = False  #: whether the element publickCertKeys is there at all
-    server_certificates: tuple[str, ...] = ()  #: services/*/@serverCertificate, each distinct value in the file's order
+    keys_present: bool = False  #: whether the element publickCertKeys exists
+    server_certificates: tuple[str, ...] = ()  #: services/*/@serverCertificate, each distinct value
 
 
-class ServiceConfigFacts(ServiceConfigValues):
-    """The Windows service's `exe.config` on a node."""
+class ServiceConfigFacts(ServiceSettings):
+    """The `exe.config` of the Windows service, its settings and keys."""
 
     file: FileFacts
     keys: Spread = Spread()  #: publickCertKeys: SHA-256 of the decoded encodedValue, per node
@@ -163,36 +167,36 @@ class EndpointFact(Fact):
 
 
 class WebValues(Fact):
-    """What `web.config` says (ektron-facts 2.3)."""
+    """Values of `web.config` (ektron-facts 2.3)."""
 
     endpoints: tuple[EndpointFact, ...] = ()
-    encoded_value: str | None = None  #: SHA-256 of the decoded certificate; empty text when the value is empty
+    encoded_value: str | None = None  #: SHA-256 of the decoded certificate; an empty string when the value is empty
     ws_path: str | None = None
     site_path: str | None = None
     builds: dict[str, str] = {}  #: ek_buildNumber, ek_InstallBuild, ek_ServicePack, ek_cmsversion, ek_PatchUpdate
-    connection_digest: str | None = None  #: keyed digest of Ektron.DbConnection; the string itself never leaves
+    connection_digest: str | None = None  #: keyed digest of Ektron.DbConnection; the string itself is never kept
     esync_enabled: str | None = None
     pass_through_disabled: str | None = None  #: ek_DisableAssetLoadBalancePassThrough
 
 
 class WebFacts(WebValues):
-    """`web.config` on a node."""
+    """`web.config` and its values."""
 
     file: FileFacts
 
 
 class GeneratedSite(Fact):
-    """One site as the service knows it. Attributes are looked up in any case; an absent one is None."""
+    """One site in a file of the service. Names of attributes are read in any case; an absent attribute is None."""
 
     name: str | None = None
     site_path: str | None = None
     physical_path: str | None = None
     active: str | None = None
-    connection_digest: str | None = None  #: comparable with that of web.config
+    connection_digest: str | None = None  #: comparable with the digest of web.config
 
 
 class GeneratedFile(Fact):
-    """sitedb.config or data.config: what the service made of web.config (ektron-facts 2.4)."""
+    """sitedb.config or data.config, which the service makes from web.config (ektron-facts 2.4)."""
 
     path: str
     exists: bool = False
@@ -201,17 +205,17 @@ class GeneratedFile(Fact):
 
 
 class GeneratedFacts(Fact):
-    """What the product writes by itself beside what is configured. Read, never edited (ektron-facts 2.4)."""
+    """The files that the product generates. They are read, never edited (ektron-facts 2.4)."""
 
     sitedb: GeneratedFile | None = None
     data: GeneratedFile | None = None
-    batch_size: str | None = None  #: of DbSync.config (ektron-facts 6, row 22)
-    status_files: int = 0  #: below EktSyncStatus in the site root
+    batch_size: str | None = None  #: from DbSync.config (ektron-facts 6, row 22)
+    status_files: int = 0  #: number of files below EktSyncStatus in the site root
     oldest_status: AwareDatetime | None = None
 
 
 class SystemFacts(Fact):
-    """What the node says of itself when greeted. Bytes are free on each drive."""
+    """What the node reports about itself when a session starts. `free`: drive -> free bytes."""
 
     powershell: str
     edition: str
@@ -224,13 +228,13 @@ class SystemFacts(Fact):
 
 
 class ReadinessFacts(Fact):
-    """What only matters before anything is set up: limits of WinRM, and who else writes the same files.
+    """Facts that matter only before anything is set up: WinRM limits, and other programs that write the same files.
 
     Attributes:
-        limits: WinRM's settings by name, as `winrm get winrm/config` prints them; empty when they cannot be read.
-        limits_problem: why they cannot.
-        rivals: programs that keep files of a server as they want them, each with the sign it was known by.
-        rivals_problem: what could not be looked at.
+        limits: WinRM settings by name, as `winrm get winrm/config` prints them; empty when they cannot be read.
+        limits_problem: why they cannot be read.
+        rivals: programs that manage the files of the server, each with the sign that was found.
+        rivals_problem: what could not be checked.
     """
 
     limits: dict[str, str] = {}
@@ -240,7 +244,7 @@ class ReadinessFacts(Fact):
 
 
 class BinaryFacts(Fact):
-    """One program file: version alone hides patches (ektron-facts 1.3), so size and hash too."""
+    """One program file. With size and hash, because patches do not always change the version (ektron-facts 1.3)."""
 
     name: str
     version: str | None = None
@@ -249,7 +253,7 @@ class BinaryFacts(Fact):
 
 
 class ServiceFacts(Fact):
-    """The Windows service (ektron-facts 1.1). Times are the node's, in UTC."""
+    """The Windows service (ektron-facts 1.1). Times are from the clock of the node, in UTC."""
 
     name: str
     installed: bool = False
@@ -259,24 +263,29 @@ class ServiceFacts(Fact):
     started: AwareDatetime | None = None
     image_path: str = ""
     dependents: tuple[str, ...] = ()
-    left_stopped: tuple[str, ...] = ()  #: stopped with it by a run that did not get to start them again
+    left_stopped: tuple[str, ...] = ()  #: services that an interrupted run stopped together with it
 
     @property
     def is_up(self) -> bool:
-        """It runs, or will in a moment."""
+        """Whether the service is running or starting."""
         return self.state in {"running", "start_pending"}
 
 
 class ProbeFacts(Fact):
-    """What answered when asked from this node."""
+    """Results of network tests from this node. None: not tested."""
 
-    listening_8732: bool | None = None  #: this node's own sync port
+    listening_8732: bool | None = None  #: whether a program listens on the sync port of this node
     reach_8732: dict[str, bool] = {}  #: other node -> whether this node reaches its sync port
-    ws_status: int | None = None  #: HTTP status of WSPath on this node; 0 when nothing answered
+    ws_status: int | None = None  #: HTTP status of WSPath on this node; 0: no answer
+
+
+_VOLATILE = (
+    "observed_at", "clock", "skew", "probes", "newest_input", "newest_input_path", "generated", "system", "readiness",
+)  # fmt: skip
 
 
 class ConfigurationFacts(Fact):
-    """The configuration files of one node, which a run edits."""
+    """The configuration files of one node that a run edits."""
 
     asset: AssetFacts
     service_config: ServiceConfigFacts
@@ -285,61 +294,58 @@ class ConfigurationFacts(Fact):
 
     @property
     def readonly_configurations(self) -> tuple[str, ...]:
-        """Paths of the configuration files that cannot be written as they are."""
+        """Paths of the configuration files with the read-only attribute."""
         parts = (self.asset, self.service_config, self.web, self.ews)
         return tuple(part.file.path for part in parts if part is not None and part.file.readonly)
 
 
 class ServiceEvidence(Fact):
-    """What decides whether the Windows service has to be started again."""
+    """The facts that decide whether the Windows service must be restarted."""
 
     service: ServiceFacts
-    newest_input: AwareDatetime | None = None  #: latest change of anything the service reads when it starts
+    newest_input: AwareDatetime | None = None  #: last change of the files that the service reads when it starts
     newest_input_path: str = ""
 
     @property
     def restart_owed(self) -> bool:
-        """The service is up, and started before something it reads was last changed (ektron-facts 6, row 30)."""
+        """Whether the service is up, but started before a file that it reads changed (ektron-facts 6, row 30)."""
         started, changed = self.service.started, self.newest_input
         return self.service.is_up and started is not None and changed is not None and started <= changed
 
 
 class NodeFacts(ConfigurationFacts, ServiceEvidence):
-    """Everything seen on one node at one time."""
+    """All facts of one node at one time."""
 
     node: str
-    computer: str = ""  #: the name the machine gives itself
-    observed_at: AwareDatetime  #: our clock
-    clock: AwareDatetime  #: the node's clock
-    skew: float = 0.0  #: seconds the node is ahead of us
+    computer: str = ""  #: the name that the machine reports
+    observed_at: AwareDatetime  #: by the clock of the worker
+    clock: AwareDatetime  #: by the clock of the node
+    skew: float = 0.0  #: seconds by which the node is ahead of the worker
     program_data: str = r"C:\ProgramData"
     system_drive: str = "C:"
     service_folder: str = ""
-    configurator_folder: str = ""  #: on the origin, where the Security Configurator leaves its files
+    configurator_folder: str = ""  #: on the origin, where the Security Configurator writes its files
     binaries: tuple[BinaryFacts, ...] = ()
     precompiled: bool = False
     site_exists: bool = True
-    origin_family: dict[str, str] = {}  #: on the origin: family file kind -> hash, as the Security Configurator left it
-    origin_problem: str = ""  #: why those six do not make a family
-    client: CertificateFacts | None = None  #: of this node's own SyncClient.cer in the service folder
+    origin_family: dict[str, str] = {}  #: on the origin: kind -> hash of the files that the Security Configurator wrote
+    origin_problem: str = ""  #: why those six files do not form a family
+    client: CertificateFacts | None = None  #: of the node's own SyncClient.cer in the service folder
     server: CertificateFacts | None = None
     service_family: dict[str, Spread] = {}  #: kind (`SyncClient.pfx`, ...) -> hashes in the service folder
-    configurator_family: dict[str, Spread] = {}  #: the same in the configurator's folder, on the origin
-    web_root_family: dict[str, str] = {}  #: this node's SyncClient files in the site root: kind -> hash
+    configurator_family: dict[str, Spread] = {}  #: the same in the folder of the configurator, on the origin
+    web_root_family: dict[str, str] = {}  #: kind -> hash of the node's own SyncClient files in the site root
     staging_files: tuple[str, ...] | None = None  #: names in `Ektron Security Certificates`; None: no folder
-    staging_family: dict[str, str] = {}  #: kind -> hash of this node's own files there
-    leftovers: tuple[str, ...] = ()  #: temporary files of ours
+    staging_family: dict[str, str] = {}  #: kind -> hash of the node's own files in that folder
+    leftovers: tuple[str, ...] = ()  #: temporary files of this program
     probes: ProbeFacts = ProbeFacts()
     generated: GeneratedFacts = GeneratedFacts()
     system: SystemFacts | None = None
-    readiness: ReadinessFacts | None = None  #: None: was not asked
+    readiness: ReadinessFacts | None = None  #: None: not requested
 
     def comparable(self) -> dict[str, Any]:
-        """What a plan is based on, as data: no times, and nothing that only the clock or the network decides."""
-        volatile: dict[str, Any] = dict.fromkeys(
-            ("observed_at", "clock", "skew", "probes", "newest_input", "newest_input_path", "generated", "system"), True
-        )
-        volatile |= {"readiness": True}
+        """The facts on which a plan is based, as data: no times, and nothing that depends on the clock or network."""
+        volatile: dict[str, Any] = dict.fromkeys(_VOLATILE, True)
         volatile |= {part: {"file": {"mtime"}} for part in ("asset", "service_config", "web", "ews")}
         volatile |= {"service": {"pid", "started", "state", "left_stopped"}}
         return self.model_dump(mode="json", exclude=volatile)

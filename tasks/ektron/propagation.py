@@ -1,17 +1,17 @@
-"""Which servers a sync reaches: the answers of the procedure, and `unknown` where it gives none (ektron-facts 5)."""
+"""Which servers a sync reaches: the answers of the procedure, or `unknown` where it has none (ektron-facts 5)."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from tasks.ektron.facts import Fact
 from tasks.ektron.refusals import Refused
-from tasks.ektron.travel import never_travels
+from tasks.ektron.sync_exclusions import why_never_synced
 
 __all__ = ["Direction", "Propagation", "Reach", "Sync", "propagate"]
 
 
 class Direction(StrEnum):
-    """Which way a sync goes, seen from the server it is started on."""
+    """Direction of a sync, seen from the server on which it is started."""
 
     UPLOAD = "upload"
     DOWNLOAD = "download"
@@ -19,7 +19,7 @@ class Direction(StrEnum):
 
 
 class Reach(StrEnum):
-    """Whether a server has the file afterwards."""
+    """Whether a server has the file after the syncs."""
 
     YES = "yes"
     NO = "no"
@@ -27,7 +27,7 @@ class Reach(StrEnum):
 
 
 class Sync(Fact):
-    """One sync: where it is started, and its direction."""
+    """One sync: the server on which it is started, and its direction."""
 
     start: str
     direction: Direction
@@ -42,7 +42,7 @@ class ServerAnswer(Fact):
 
 
 class Propagation(Fact):
-    """The answer for all servers, and who had better start the sync."""
+    """The answer for all servers, and the recommended sync."""
 
     changed: str
     servers: tuple[ServerAnswer, ...]
@@ -50,24 +50,13 @@ class Propagation(Fact):
     advice: str
     cautions: tuple[str, ...] = ()
 
-    def of(self, server: str) -> ServerAnswer:
-        """The answer for one server; case does not count.
-
-        Raises:
-            KeyError: there is no such server.
-        """
-        for answer in self.servers:
-            if answer.server.casefold() == server.casefold():
-                return answer
-        raise KeyError(server)
-
 
 _NEVER = "no sync was started"
-_FROM_CHANGED = "the sync starts on a server that has the change: the whole cluster and the other side get it"
-_PULLED = "it fetched the file itself"
-_NOT_PUSHED = "a download brings nothing to the other side; an upload has to follow"
-_NOT_STATED = "no document says what happens then"
-_EXPECTED = "not stated; it is expected to arrive, but do not rely on it"
+_FROM_CHANGED = "the sync starts on a server that has the change: the whole cluster and the other side receive it"
+_PULLED = "it downloaded the file itself"
+_NOT_PUSHED = "a download does not copy to the other side; start an upload afterwards"
+_NOT_STATED = "the documents do not describe this case"
+_EXPECTED = "not documented; it should receive the file, but do not rely on it"
 
 
 def propagate(
@@ -79,18 +68,18 @@ def propagate(
     unavailable: Sequence[str] = (),
     path: str = "",
 ) -> Propagation:
-    """Who has a file that was changed on one staging server, after the syncs in order.
+    """Which servers have a changed file after the given syncs.
 
     Args:
         staging: servers of the staging cluster.
         production: servers of the production cluster.
-        changed: where the file was changed.
-        syncs: what was started, in order.
-        unavailable: servers that are down meanwhile; 8.5 and later drop them silently (ektron-facts 5).
-        path: the file below the site root, to say whether any sync carries it; may be empty.
+        changed: the server on which the file was changed.
+        syncs: the started syncs, in order.
+        unavailable: servers that are down; 8.5 and later skip them without a message (ektron-facts 5).
+        path: the file, relative to the site root, to decide whether any sync copies it; may be empty.
 
     Raises:
-        Refused: a server is none of these, or a sync is started where none may be.
+        Refused: a server is unknown, or a sync is started on a production server.
     """
     names = {name.casefold(): name for name in (*staging, *production)}
     here = _known(names, changed)
@@ -98,21 +87,21 @@ def propagate(
     _refuse_production(started, production)
     answers = dict.fromkeys(names.values(), (Reach.NO, _NEVER))
     answers[here] = (Reach.YES, "the file was changed here")
-    stays = never_travels(path) if path else ""
+    excluded = why_never_synced(path) if path else ""
     for sync in started:
-        if stays:
-            answers |= {name: (Reach.NO, stays) for name in answers if name != here}
+        if excluded:
+            answers |= {name: (Reach.NO, excluded) for name in answers if name != here}
         else:
             answers = _after(answers, sync, here, staging)
     down = {_known(names, name) for name in unavailable} - {here}
-    answers |= dict.fromkeys(down, (Reach.NO, "it is down, and a dead server is skipped without a word"))
+    answers |= dict.fromkeys(down, (Reach.NO, "it is down, and a sync skips such a server without a message"))
     return _answered(here, answers, started, staging, cautions=_cautions(here, staging))
 
 
 def _after(
     answers: Mapping[str, tuple[Reach, str]], sync: Sync, changed: str, staging: Sequence[str]
 ) -> dict[str, tuple[Reach, str]]:
-    """The state after one more sync; nobody loses the file, and what was open stays open."""
+    """The state after one more sync. No server loses the file, and an unknown answer never becomes `no`."""
     if answers[sync.start][0] is Reach.YES:
         spread = _started_with_it(sync, changed, answers)
     else:
@@ -126,7 +115,7 @@ def _better(old: tuple[Reach, str], new: tuple[Reach, str]) -> tuple[Reach, str]
 
 
 def _started_with_it(sync: Sync, changed: str, answers: Mapping[str, object]) -> dict[str, tuple[Reach, str]]:
-    """Started on a server that has the file (procedure: initiate from the server on which the file was changed)."""
+    """A sync started on a server that has the file (procedure: initiate from the server on which it was changed)."""
     if sync.direction is Direction.DOWNLOAD:
         return dict.fromkeys(answers, (Reach.UNKNOWN, _NOT_STATED)) if sync.start == changed else {}
     return dict.fromkeys(answers, (Reach.YES, _FROM_CHANGED))
@@ -135,7 +124,7 @@ def _started_with_it(sync: Sync, changed: str, answers: Mapping[str, object]) ->
 def _started_without_it(
     sync: Sync, answers: Mapping[str, object], staging: Sequence[str]
 ) -> dict[str, tuple[Reach, str]]:
-    """Started on a staging server that lacks the file."""
+    """A sync started on a staging server that does not have the file."""
     if sync.direction is Direction.UPLOAD:
         return dict.fromkeys(answers, (Reach.UNKNOWN, _NOT_STATED))
     others = (Reach.UNKNOWN, _NOT_STATED)
@@ -163,17 +152,17 @@ def _answered(
 
 
 def _usual(syncs: Sequence[Sync]) -> Direction:
-    """The direction the person had in mind, where it carries the change."""
-    wanted = {sync.direction for sync in syncs}
-    return Direction.BIDIRECTIONAL if Direction.BIDIRECTIONAL in wanted else Direction.UPLOAD
+    """The direction that was asked for, if it copies the change to the other side; otherwise upload."""
+    asked = {sync.direction for sync in syncs}
+    return Direction.BIDIRECTIONAL if Direction.BIDIRECTIONAL in asked else Direction.UPLOAD
 
 
 def _cautions(changed: str, staging: Sequence[str]) -> tuple[str, ...]:
-    found = ["copies to other servers of a cluster arrive later: a fresh file may be missing for a while"]
+    found = ["the other servers of a cluster receive copies later: a new file may be missing for a while"]
     if len(staging) > 1:
-        found.append("the staging servers are clustered: take one out of the balancer before the sync")
+        found.append("the staging servers are clustered: remove one from the balancer before the sync")
     if changed not in staging:
-        found.append("templates may be changed on staging only, never on production")
+        found.append("change templates on staging only, never on production")
     return tuple(found)
 
 
@@ -181,7 +170,7 @@ def _refuse_production(syncs: Sequence[Sync], production: Sequence[str]) -> None
     for sync in syncs:
         if sync.start in production:
             raise Refused(
-                f"a sync may not be started on {sync.start}, a production server",
+                f"{sync.start} is a production server, a sync must not be started there",
                 remedy="start it on a staging server (procedure, prerequisites)",
             )
 

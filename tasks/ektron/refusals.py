@@ -1,9 +1,9 @@
-"""What knowledge of the product says no to. The steps turn these into errors about a node.
+"""Reasons why files of the product cannot be used or edited. The steps turn them into errors about a node.
 
 Refused
-|-- ConfigRefused        a configuration file we will not edit, or cannot understand
-|-- CertificateRefused   files that do not make a certificate family
-`-- EditionUnknown       a version or a path that no edition explains
+|-- ConfigRefused        a configuration file that cannot be edited safely or understood
+|-- CertificateRefused   files that do not form a certificate family
+`-- EditionUnknown       a version or a path that belongs to no known edition
 """
 
 from typing import ClassVar
@@ -12,12 +12,12 @@ __all__ = ["CertificateRefused", "ConfigRefused", "EditionUnknown", "Refused"]
 
 
 class Refused(Exception):
-    """Something about the product's files stands in the way; nothing was changed.
+    """A file of the product makes the action impossible. Nothing was changed.
 
     Attributes:
         slug: stable identifier.
-        message: what is wrong, one sentence, without secrets and without a final stop.
-        line: 1-based line of the file, where known.
+        message: what is wrong, one sentence without secrets and without a final full stop.
+        line: 1-based line in the file; None when unknown.
         remedy: what to do, one sentence; may be empty.
     """
 
@@ -34,18 +34,18 @@ class Refused(Exception):
 
 
 class ConfigRefused(Refused):
-    """A configuration file that we will not edit, or cannot understand."""
+    """A configuration file that cannot be edited safely, or cannot be understood."""
 
     slug = "config_refused"
 
 
 class CertificateRefused(Refused):
-    """Files that are not what their names promise, or do not belong together."""
+    """Certificate files whose content does not match their names, or that do not belong together."""
 
     slug = "certificate_refused"
 
 
 class EditionUnknown(Refused):
-    """A version or a path that no edition of the product explains."""
+    """A version or a path that belongs to no known edition of the product."""
 
     slug = "edition_unknown"

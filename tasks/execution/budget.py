@@ -8,8 +8,8 @@ from workers.errors import Cancelled, DeadlineExceeded
 from workers.winrm.channel import never
 
 if TYPE_CHECKING:
-    from workers.winrm.agent import Guard, Hello, Op, Reply
     from workers.winrm.channel import Counters
+    from workers.winrm.operations import Guard, Hello, Op, Reply
     from workers.winrm.session import Session, Way
 
 __all__ = ["Budget", "BudgetedSession"]

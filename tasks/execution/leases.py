@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from workers.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from workers.store import RunStore
+    from workers.store.port import RunStore
 
 __all__ = ["LeaseKeeper"]
 

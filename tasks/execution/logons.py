@@ -22,7 +22,7 @@ from workers.records import Endpoint
 from workers.settings import Secret
 
 if TYPE_CHECKING:
-    from workers.store import RunStore
+    from workers.store.port import RunStore
 
 __all__ = ["Logon", "Logons", "NoPlace", "NotTried", "account"]
 

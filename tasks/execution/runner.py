@@ -33,7 +33,7 @@ from workers.records import Endpoint, Event, RunRecord, Status, StepOutcome, Tur
 
 if TYPE_CHECKING:
     from workers.secrets.vault import Vault
-    from workers.store import RunStore
+    from workers.store.port import RunStore
     from workers.winrm.pool import SessionPool
     from workers.winrm.session import Session
 
@@ -299,10 +299,9 @@ class StepRunner:
     def _ended_by(
         self, job: _Job, started: datetime, status: Status, error: EsyncError, tally: "_Tally"
     ) -> StepOutcome:
-        return self._outcome(job, started, status, slug=error.slug, message=error.message, tally=tally).model_copy(
+        return self._outcome(job, started, status, tally=tally).model_copy(
             update={
-                "failure": error.failure,
-                "file": error.file,
+                **dict(error.problem),
                 "remedy": error.remedy or (_REMEDY if error.failure else ""),
                 "touched": tally.touched,
                 "about": tally.about if error.failure else "",

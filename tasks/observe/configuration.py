@@ -15,8 +15,8 @@ from tasks.ektron.facts import (
     WebFacts,
 )
 from tasks.ektron.refusals import Refused
-from workers.winrm import agent as ops
-from workers.winrm.agent import Op, Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op, Reply
 
 __all__ = ["CONFIG_LIMIT", "configuration_facts", "configuration_questions", "contents_of"]
 

@@ -7,8 +7,8 @@ from tasks.ektron.config.generated import read_batch_size, read_generated
 from tasks.ektron.editions import Layout
 from tasks.ektron.facts import GeneratedFacts, GeneratedFile
 from tasks.ektron.refusals import Refused
-from workers.winrm import agent as ops
-from workers.winrm.agent import Op, Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op, Reply
 
 __all__ = ["generated_facts", "generated_questions"]
 

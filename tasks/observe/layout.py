@@ -1,11 +1,11 @@
 """Where the product is on a node: by default, and by what the run has observed there."""
 
 from tasks.cluster import Cluster
-from tasks.documents import OBSERVED
 from tasks.ektron.editions import Layout, edition_of, lay_out
 from tasks.ektron.facts import NodeFacts
 from tasks.step import Work
 from workers.errors import NodeRefused
+from workers.records import DocumentKind
 
 __all__ = ["layout_of", "planned_facts", "planned_layout", "seen_layout"]
 
@@ -28,7 +28,7 @@ def planned_facts(work: Work) -> NodeFacts:
     Raises:
         NodeRefused: this run has not observed the node.
     """
-    facts = work.documents.facts(OBSERVED, work.node.name)
+    facts = work.documents.facts(DocumentKind.OBSERVED, work.node.name)
     if facts is None:
         raise NodeRefused(f"{work.node.name}: this run has not observed the node", remedy="start a new run")
     return facts

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tasks.documents import OBSERVED
 from tasks.ektron.certificates.family import CLIENT_KINDS, Family, family_names
 from tasks.ektron.desired.config_files import ConfigFile, paths_of
 from tasks.ektron.editions import SYNC_PORT, Layout
@@ -15,8 +14,9 @@ from tasks.observe.layout import layout_of, seen_layout
 from tasks.observe.replies import Replies, cleaned_facts, collected, facts_of, understood
 from tasks.observe.service import folder_limit, service_questions
 from tasks.step import Work, own_folder
-from workers.winrm import agent as ops
-from workers.winrm.agent import Op, Reply
+from workers.records import DocumentKind
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op, Reply
 
 __all__ = ["NEIGHBOURS", "Look", "observe"]
 
@@ -46,7 +46,7 @@ def observe(work: Work, *, probes: bool = False) -> Look:
     Raises:
         EsyncError: the session broke, a file is held open, or a reply cannot be understood.
     """
-    earlier = work.documents.facts(OBSERVED, work.node.name)
+    earlier = work.documents.facts(DocumentKind.OBSERVED, work.node.name)
     guess = seen_layout(work.cluster, earlier) if earlier else layout_of(work.cluster, None)
     own = own_folder(earlier.program_data if earlier else r"C:\ProgramData")
     ws_path = earlier.web.ws_path if earlier and probes else None

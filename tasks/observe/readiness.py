@@ -7,8 +7,8 @@ from tasks.ektron.rules.readiness import WINRM_LIMITS
 from tasks.ektron.rules.rivals import SIGNS, Sign, mentioned
 from tasks.observe.replies import system_facts
 from tasks.step import Work
-from workers.winrm import agent as ops
-from workers.winrm.agent import Op, Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op, Reply
 
 __all__ = ["readiness"]
 

@@ -17,8 +17,8 @@ from tasks.step import Work
 from workers.errors import AgentFailed
 from workers.records import now
 from workers.texts import cleaned_all
-from workers.winrm import agent as ops
-from workers.winrm.agent import Hello, Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Hello, Reply
 
 __all__ = ["Replies", "cleaned_facts", "collected", "facts_of", "system_facts", "understood"]
 

@@ -10,8 +10,8 @@ from tasks.ektron.editions import Layout
 from tasks.ektron.facts import ServiceEvidence, ServiceFacts
 from tasks.observe.stopped_dependents import names_in, question
 from workers.errors import AgentFailed
-from workers.winrm import agent as ops
-from workers.winrm.agent import Op, Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op, Reply
 
 __all__ = ["REQUIRED", "folder_limit", "service_evidence", "service_questions"]
 

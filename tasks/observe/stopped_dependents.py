@@ -7,8 +7,8 @@ import json
 from collections.abc import Sequence
 
 from workers.errors import NodeRefused
-from workers.winrm import agent as ops
-from workers.winrm.agent import Op, Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op, Reply
 
 __all__ = ["FILE", "names_in", "question", "recording", "removal"]
 

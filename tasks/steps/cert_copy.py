@@ -11,8 +11,8 @@ from tasks.observe.replies import understood
 from tasks.step import APPLYING, Done, Work
 from workers.errors import AgentFailed, NodeRefused
 from workers.records import Change
-from workers.winrm import agent as ops
-from workers.winrm.agent import Op, Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op, Reply
 
 __all__ = ["cert_copy"]
 

@@ -18,8 +18,8 @@ from tasks.step import Done, Work
 from tasks.undo.backups import MANIFEST, changed_in_batches, in_batches, temporary_files
 from workers.errors import NodeRefused
 from workers.records import Change
-from workers.winrm import agent as ops
-from workers.winrm.agent import Op, Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op, Reply
 
 __all__ = ["ALL", "FREE", "cleanup"]
 

@@ -24,8 +24,8 @@ from tasks.observe.replies import cleaned_facts, understood
 from tasks.step import APPLYING, Done, Work
 from workers.errors import AccessDenied, Conflict, NodeRefused
 from workers.texts import cleaned
-from workers.winrm import agent as ops
-from workers.winrm.agent import Op, Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op, Reply
 
 __all__ = ["config_edit", "tried"]
 

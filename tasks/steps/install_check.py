@@ -6,7 +6,7 @@ Before a plan it gathers facts; in a wave it confirms that the plan still fits; 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from tasks.documents import OBSERVED, VERIFIED, FamilyDigests, target_of
+from tasks.documents import FamilyDigests, target_of
 from tasks.ektron.certificates.family import generate_family
 from tasks.ektron.desired.config_files import ConfigFile
 from tasks.ektron.desired.node import differences, service_reason
@@ -19,7 +19,8 @@ from tasks.observe.replies import cleaned_facts, understood
 from tasks.step import Done, Purpose, Work
 from tasks.steps.config_edit import tried
 from workers.errors import AccessDenied, NodeRefused, NotEditable, Stale
-from workers.winrm.agent import writer_of
+from workers.records import DocumentKind
+from workers.winrm.operations import writer_of
 
 __all__ = ["differing", "install_check"]
 
@@ -42,7 +43,7 @@ def install_check(work: Work) -> Done:
 def _planned_from(work: Work, look: Look) -> Done:
     """Keeps the facts for the plan, and the family where the origin has one; refuses what no later step could use."""
     facts = look.facts
-    work.documents.keep_facts(OBSERVED, facts)
+    work.documents.keep_facts(DocumentKind.OBSERVED, facts)
     work.fence.looked(lambda: writer_of(look.fence))
     if work.is_origin and work.documents.family() is None:
         family = look.family
@@ -57,7 +58,7 @@ def _planned_from(work: Work, look: Look) -> Done:
 
 def _verified(work: Work, look: Look) -> Done:
     """Keeps the evidence for the verdict."""
-    work.documents.keep_facts(VERIFIED, look.facts)
+    work.documents.keep_facts(DocumentKind.VERIFIED, look.facts)
     return Done(message="everything was observed")
 
 
@@ -66,7 +67,7 @@ def _examined(work: Work, look: Look) -> Done:
     facts = look.facts
     with understood(work.node.name):
         whole = cleaned_facts(readiness(work, facts))
-    work.documents.keep_facts(OBSERVED, whole)
+    work.documents.keep_facts(DocumentKind.OBSERVED, whole)
     seen = whole.system
     system = f"PowerShell {seen.powershell} {seen.edition}, {seen.os}" if seen else "observed"
     return Done(message=f"{system}; service {facts.service.state or 'not installed'}")

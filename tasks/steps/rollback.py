@@ -7,7 +7,7 @@ operator forces it. What is written and removed is backed up under this run's ow
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from tasks.documents import OBSERVED, changes_of
+from tasks.documents import changes_of
 from tasks.ektron.certificates.family import node_of
 from tasks.ektron.desired.config_files import read_at_start
 from tasks.ektron.desired.node import recycling
@@ -28,9 +28,9 @@ from tasks.undo.backups import (
 from tasks.undo.conflicts import shown
 from tasks.undo.plan import Action, ActionKind, Undo
 from workers.errors import Conflict
-from workers.records import Change
-from workers.winrm import agent as ops
-from workers.winrm.agent import Op
+from workers.records import Change, DocumentKind
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op
 
 __all__ = ["rollback"]
 
@@ -128,7 +128,7 @@ def _recycled(work: Work, layout: Layout) -> tuple[Change, ...]:
 
 def _service_as_before(work: Work, layout: Layout) -> Done:
     """Running where it ran before the run, or where that is not known; stopped where it was stopped."""
-    facts = work.documents.of(work.parent).facts(OBSERVED, work.node.name)
+    facts = work.documents.of(work.parent).facts(DocumentKind.OBSERVED, work.node.name)
     if facts is not None and facts.service.state == "stopped":
         return stopped(work, layout)
     return restarted_if_owed(work, layout, until_listening=False)

@@ -1,11 +1,11 @@
 """The step `rollback_check`: compares a node with what a run left there, before the restore and after it."""
 
-from tasks.documents import OBSERVED
 from tasks.observe.node import observe
 from tasks.step import Done, Purpose, Work
 from tasks.undo.backups import assessed, left_histories, nothing_left
 from tasks.undo.plan import Undo
 from workers.errors import Conflict
+from workers.records import DocumentKind
 
 __all__ = ["rollback_check"]
 
@@ -22,7 +22,7 @@ def rollback_check(work: Work) -> Done:
         return _compared(work)
     facts = observe(work).facts
     # A rollback of this rollback needs the service's state, and the place of the product.
-    work.documents.keep_facts(OBSERVED, facts)
+    work.documents.keep_facts(DocumentKind.OBSERVED, facts)
     histories = left_histories(work)
     if histories is None:
         return nothing_left(work)

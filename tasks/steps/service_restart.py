@@ -16,8 +16,8 @@ from tasks.observe.stopped_dependents import recording, removal
 from tasks.step import APPLYING, Done, Work
 from workers.errors import AgentFailed, DeadlineExceeded
 from workers.records import Change
-from workers.winrm import agent as ops
-from workers.winrm.agent import Op, Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op, Reply
 
 __all__ = ["restarted_if_owed", "service_restart", "stopped"]
 

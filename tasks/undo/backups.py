@@ -22,8 +22,8 @@ from tasks.undo.plan import (
 )
 from workers.errors import NodeRefused
 from workers.records import Status, StepOutcome
-from workers.winrm import agent as ops
-from workers.winrm.agent import Op, Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op, Reply
 
 __all__ = [
     "BATCH",

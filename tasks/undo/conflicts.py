@@ -9,8 +9,8 @@ from tasks.step import Work
 from tasks.undo.backups import in_batches
 from tasks.undo.plan import CHANGED_SINCE, FOLDER, ChangedSince
 from workers.records import Change
-from workers.winrm import agent as ops
-from workers.winrm.agent import Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Reply
 
 __all__ = ["shown"]
 

@@ -210,7 +210,7 @@ class LabMachine:
         from lab.machine.paths import WindowsPath  # noqa: PLC0415
 
         self._path: Callable[[str], Any] = WindowsPath.of
-        self._machine = Simulated.bare("N1", MemoryDisk())
+        self._machine = Simulated("N1", MemoryDisk())
         self._agent = Agent(self._machine)
 
     def lay_out(self, given: Json, root: str) -> None:

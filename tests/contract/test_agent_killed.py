@@ -1,4 +1,4 @@
-"""The agent's own script on a real PowerShell that is killed before each statement by which a write changes a disk."""
+"""The agent on a real PowerShell that is killed before each statement with which a write changes the disk."""
 
 import json
 import re
@@ -6,15 +6,14 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
-from workers.winrm import agent as ops
+from workers.winrm import operations as ops
 from workers.winrm.local import LocalChannel, pwsh
 from workers.winrm.session import AgentSession
-from workers.winrm.wire import encoded_request
+from workers.winrm.wire import agent_script, encoded_request
 
 pytestmark = pytest.mark.powershell
 
@@ -40,9 +39,9 @@ OLD, NEW = b"old" * 20_000, b"new" * 30_000
 
 
 def _points(functions: set[str]) -> list[int]:
-    """The lines of these before which the disk is in another state than before the last one."""
-    lines, inside, found = (files("workers.winrm") / "agent.ps1").read_text("ascii").splitlines(), "", []
-    for number, line in enumerate(lines, 1):
+    """The lines of these functions before which the disk differs from its state before the previous one."""
+    inside, found = "", []
+    for number, line in enumerate(agent_script().splitlines(), 1):
         if begun := re.match(r"\$\{function:([\w-]+)\} = \{", line):
             inside = begun[1]
         if inside in functions and (_CHANGES.search(line) or _LAST in line):
@@ -58,7 +57,7 @@ def program() -> str:
 
 @pytest.fixture(scope="module")
 def healer(program: str) -> Iterator[AgentSession]:
-    """The agent of the next request, which finds what a killed one left."""
+    """The agent of the next request, which finds the files of a killed one."""
     session = AgentSession(LocalChannel(pwsh(program)), "here")
     yield session
     session.close()
@@ -80,7 +79,7 @@ def _write(folder: Path) -> tuple[ops.Op, ops.Guard]:
 
 
 def _check(folder: Path, before: bytes | None) -> None:
-    """All of the old bytes, or all of the new ones and the old ones kept; the fence never torn."""
+    """The file has all old bytes, or all new bytes and the old ones are kept. The fence file is never incomplete."""
     path, kept = folder / "web.config", folder.parent / f"{folder.name}-kept"
     now = path.read_bytes() if path.exists() else None
     assert now in {before, NEW}
@@ -98,9 +97,9 @@ def _check(folder: Path, before: bytes | None) -> None:
 def test_killed_at_every_point_of_a_write_leaves_old_or_new(
     before: bytes | None, functions: set[str], program: str, healer: AgentSession, tmp_path: Path
 ) -> None:
-    """Never a mixture, never a torn fence or a fence that stays held; the next writer finishes and clears up."""
+    """Never a mixture, an incomplete fence or a fence that stays locked; the next writer completes and cleans up."""
     (tmp_path / "killer.ps1").write_text(_KILLER, "ascii")
-    shutil.copyfile(str(files("workers.winrm") / "agent.ps1"), tmp_path / "agent.ps1")
+    (tmp_path / "agent.ps1").write_text(agent_script(), "ascii")
     folders = {line: tmp_path / f"at-{line}" for line in _points(functions)}
     for folder in folders.values():
         folder.mkdir()
@@ -113,7 +112,7 @@ def test_killed_at_every_point_of_a_write_leaves_old_or_new(
 
     with ThreadPoolExecutor(2) as threads:
         killed = sum(threads.map(kill, folders))
-    assert killed >= len(folders) - 2, "one line is another way's, one is passed by where nothing went wrong"
+    assert killed >= len(folders) - 2, "one line belongs to another case, one runs only after an error"
     for folder in folders.values():
         _check(folder, before)
         write, guard = _write(folder)

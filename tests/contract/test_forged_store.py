@@ -1,4 +1,4 @@
-"""What somebody else put into the run store: told in a sentence about that run, and no other run is harmed."""
+"""Data that another program wrote to the run store: it is reported for its run, and other runs are not affected."""
 
 import json
 from collections.abc import Callable
@@ -7,25 +7,26 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
 from tests.conftest import Clock
 from tests.contract.test_store import a_run, an_outcome
+from tests.sampling import examples
 from workers.errors import EsyncError, RecordRefused, SecretUnavailable
 from workers.records import Event, RunRecord, RunState
 from workers.secrets.seal import Seal
 from workers.secrets.vault import new_seal_key
 from workers.settings import Secret
-from workers.store import RedisStore
+from workers.store.redis_store import RedisStore
 
 KEY = new_seal_key()
 
 
 @pytest.fixture
 def store(valkey: Redis, clock: Clock) -> RedisStore:
-    """Runs r1 and r2, with something of everything."""
+    """Runs r1 and r2, with data of every kind."""
     made = RedisStore(valkey, Seal(KEY), clock=clock)
     for run in ("r1", "r2"):
         made.create(a_run(run))
@@ -41,12 +42,12 @@ def store(valkey: Redis, clock: Clock) -> RedisStore:
 
 
 def fresh(valkey: Redis, key: Secret | None = KEY) -> RedisStore:
-    """The same store as another process sees it: it remembers nothing."""
+    """The same store in another process, which remembers nothing."""
     return RedisStore(valkey, Seal(key), clock=Clock())
 
 
 def everything(store: RedisStore, run: str) -> list[Callable[[], object]]:
-    """All that can be asked about a run, and then be done to it."""
+    """All reads of a run, then all writes."""
     return [
         lambda: store.run(run),
         lambda: store.progress(run),
@@ -74,8 +75,8 @@ def everything(store: RedisStore, run: str) -> list[Callable[[], object]]:
     ]
 
 
-def is_whole(valkey: Redis, run: str = "r2") -> None:
-    """A run that nobody touched is as it was."""
+def is_unchanged(valkey: Redis, run: str = "r2") -> None:
+    """The other run has all its data."""
     store = fresh(valkey)
     assert run in {record.id for record in store.runs()}
     assert run == store.run(run).id
@@ -86,18 +87,18 @@ def is_whole(valkey: Redis, run: str = "r2") -> None:
 
 
 def test_a_record_without_a_seal_is_refused(store: RedisStore, valkey: Redis) -> None:
-    """As an older version wrote it, or whoever has the broker's password."""
+    """An older version wrote it, or an attacker with the password of the broker."""
     forged = store.run("r1").model_copy(update={"spec": {"connection": {"secret": "file:/etc/shadow"}}})
     valkey.hset("esync:run:r1", mapping={"record": forged.to_json(), "token": "another"})
-    with pytest.raises(RecordRefused, match="record of run r1 carries no seal") as caught:
+    with pytest.raises(RecordRefused, match="record of run r1 has no seal") as caught:
         store.run("r1")
     assert ("r1", "record_refused") == (caught.value.run, caught.value.slug)
     assert "ESYNC_SEAL_KEY" in caught.value.remedy
-    is_whole(valkey)
+    is_unchanged(valkey)
 
 
-def test_a_run_that_was_never_created_by_us_is_refused(valkey: Redis) -> None:
-    """All keys of a run, forged whole: it is listed as unreadable and never worked on."""
+def test_a_forged_run_is_refused(valkey: Redis) -> None:
+    """A run whose keys are all forged is listed as unreadable, and never started."""
     record = a_run("evil")
     valkey.hset("esync:run:evil", mapping={"version": "0", "token": "t", "cluster": "shop", "record": record.to_json()})
     valkey.zadd("esync:runs", {"evil": 99})
@@ -124,12 +125,12 @@ def test_a_run_that_was_never_created_by_us_is_refused(valkey: Redis) -> None:
     ids=["edited", "cut", "longer", "code", "bare", "blank", "of another run", "another's code"],
 )
 def test_an_edited_record_is_refused(edit: Callable[[str, str], str], store: RedisStore, valkey: Redis) -> None:
-    """Any change of a byte, and the record of another run under this id."""
+    """Any changed byte, and the record of another run under this id."""
     mine, other = (cast("str", valkey.hget(f"esync:run:{run}", "record")) for run in ("r1", "r2"))
     valkey.hset("esync:run:r1", mapping={"record": edit(mine, other), "token": "another"})
     with pytest.raises(RecordRefused, match="r1"):
         store.run("r1")
-    is_whole(valkey)
+    is_unchanged(valkey)
 
 
 PLACES: list[tuple[str, str, Callable[[RedisStore], object]]] = [
@@ -144,20 +145,20 @@ PLACES: list[tuple[str, str, Callable[[RedisStore], object]]] = [
 
 @pytest.mark.parametrize(("key", "field", "read"), PLACES, ids=[place[0] for place in PLACES])
 @pytest.mark.parametrize("how", ["bare", "swapped", "edited"])
-def test_what_decisions_read_is_refused_where_it_is_not_ours(
+def test_forged_data_of_decisions_is_refused(
     key: str, field: str, read: Callable[[RedisStore], object], how: str, store: RedisStore, valkey: Redis
 ) -> None:
-    """Outcomes, plan, facts and flags: unsealed, taken from another run, or changed."""
+    """Outcomes, plan, facts and flags: unsealed, copied from another run, or changed."""
     mine, other = (cast("str", valkey.hget("esync:" + key.format(run), field)) for run in ("r1", "r2"))
     text = {"bare": mine[33:], "swapped": other, "edited": mine + "1"}[how]
     valkey.hset("esync:" + key.format("r1"), field, text)
     with pytest.raises(RecordRefused, match="r1"):
         read(store)
-    is_whole(valkey)
+    is_unchanged(valkey)
 
 
-def test_a_text_of_the_same_run_fits_one_place_only(store: RedisStore, valkey: Redis) -> None:
-    """A plan is no fact, one node's facts are not another's, one outcome is not another's."""
+def test_a_text_is_valid_in_one_place_only(store: RedisStore, valkey: Redis) -> None:
+    """A plan copied to facts, an outcome copied to another node, and a flag copied to another are refused."""
     plan = cast("str", valkey.hget("esync:run:r1:documents:plan", "plan"))
     outcome = cast("str", valkey.hget("esync:run:r1:outcomes:wave-1", "S1\x1fconfig_edit"))
     valkey.hset("esync:run:r1:documents:planned", "S1", plan)
@@ -172,15 +173,15 @@ def test_a_text_of_the_same_run_fits_one_place_only(store: RedisStore, valkey: R
             read()
 
 
-def test_a_key_that_leads_to_another_run_is_refused(store: RedisStore, valkey: Redis) -> None:
-    """Somebody made an idempotency key of ours name a run that was asked for otherwise."""
+def test_a_key_that_names_another_run_is_refused(store: RedisStore, valkey: Redis) -> None:
+    """An attacker changed an idempotency key to name a run that was requested with another key."""
     valkey.set("esync:key:shop:deploy-7", "r2")
     with pytest.raises(RecordRefused, match="deploy-7"):
         store.create(a_run("r3", key="deploy-7"))
 
 
-def test_keys_rotate(valkey: Redis) -> None:
-    """With NEW,OLD what either sealed is read; without the old one it is refused; without any, that is said."""
+def test_the_seal_key_can_be_changed(valkey: Redis) -> None:
+    """With NEW,OLD both seals are valid; with NEW alone, those of OLD are refused; a missing key is reported."""
     new = new_seal_key()
     fresh(valkey).create(a_run("r1"))
     both = Secret(f"{new.reveal()},{KEY.reveal()}")
@@ -193,7 +194,7 @@ def test_keys_rotate(valkey: Redis) -> None:
         fresh(valkey, None).run("r1")
 
 
-NONSENSE = ["", "{", "null", "[]", "1 2", "x" * 40, '{"id": 1}', "0" * 32 + " {}", b"\xff\xfe", b"\xff" * 40]
+INVALID = ["", "{", "null", "[]", "1 2", "x" * 40, '{"id": 1}', "0" * 32 + " {}", b"\xff\xfe", b"\xff" * 40]
 DAMAGE: dict[str, Callable[[Redis, str], object]] = {
     "list": lambda valkey, key: (valkey.delete(key), valkey.rpush(key, "x")),
     "text": lambda valkey, key: valkey.set(key, "x"),
@@ -220,18 +221,18 @@ DAMAGE: dict[str, Callable[[Redis, str], object]] = {
     ],
 )
 @pytest.mark.usefixtures("store")
-def test_a_key_of_another_type_is_one_sentence_about_that_run(part: str, how: str, valkey: Redis) -> None:
-    """Whatever is asked of the damaged run, only errors for people come; the other run is whole."""
+def test_a_key_of_another_type_is_reported_for_its_run(part: str, how: str, valkey: Redis) -> None:
+    """Every request about the damaged run ends with an error for operators at most; the other run is unchanged."""
     DAMAGE[how](valkey, f"esync:run:r1{part}")
-    for ask in everything(fresh(valkey), "r1"):
+    for request in everything(fresh(valkey), "r1"):
         try:
-            ask()
+            request()
         except EsyncError as error:
             assert "r1" in str(error) or "S1" in str(error)  # noqa: PT017 - either way is fine
-    is_whole(valkey)
+    is_unchanged(valkey)
 
 
-@pytest.mark.parametrize("nonsense", NONSENSE, ids=repr)
+@pytest.mark.parametrize("invalid", INVALID, ids=repr)
 @pytest.mark.parametrize(
     ("part", "field"),
     [
@@ -252,35 +253,31 @@ def test_a_key_of_another_type_is_one_sentence_about_that_run(part: str, how: st
     ],
 )
 @pytest.mark.usefixtures("store")
-def test_a_value_that_makes_no_sense_is_one_sentence_about_that_run(
-    part: str, field: str, nonsense: str | bytes, valkey: Redis
-) -> None:
-    """Broken JSON, another type, bytes that are no text."""
-    valkey.hset(f"esync:run:r1{part}", field, nonsense)
-    for ask in everything(fresh(valkey), "r1"):
+def test_an_invalid_value_is_reported_for_its_run(part: str, field: str, invalid: str | bytes, valkey: Redis) -> None:
+    """Broken JSON, another type, bytes that are not text."""
+    valkey.hset(f"esync:run:r1{part}", field, invalid)
+    for request in everything(fresh(valkey), "r1"):
         try:
-            ask()
+            request()
         except EsyncError as error:
             assert "r1" in str(error) or "S1" in str(error)  # noqa: PT017 - either way is fine
-    is_whole(valkey)
+    is_unchanged(valkey)
 
 
-@pytest.mark.parametrize("nonsense", NONSENSE, ids=repr)
-def test_an_event_that_makes_no_sense_is_one_sentence_about_that_run(
-    nonsense: str | bytes, store: RedisStore, valkey: Redis
-) -> None:
-    """The history cannot be read; that is all."""
+@pytest.mark.parametrize("invalid", INVALID, ids=repr)
+def test_an_invalid_event_is_reported_for_its_run(invalid: str | bytes, store: RedisStore, valkey: Redis) -> None:
+    """Only the history cannot be read."""
     last = cast("str", valkey.hget("esync:run:r1", "head_id"))
     milliseconds, _, number = last.partition("-")
-    valkey.xadd("esync:run:r1:events", {"event": nonsense, "chain": "x"}, id=f"{milliseconds}-{int(number) + 1}")
+    valkey.xadd("esync:run:r1:events", {"event": invalid, "chain": "x"}, id=f"{milliseconds}-{int(number) + 1}")
     with pytest.raises(RecordRefused, match="r1"):
         store.events("r1")
-    is_whole(valkey)
+    is_unchanged(valkey)
 
 
 @pytest.mark.parametrize("how", ["list", "text", "hash"])
-def test_a_lock_that_makes_no_sense_is_nobodys(how: str, store: RedisStore, valkey: Redis) -> None:
-    """Whoever comes next takes it; so with the leadership."""
+def test_an_invalid_lock_is_free(how: str, store: RedisStore, valkey: Redis) -> None:
+    """The next caller takes it, and the leadership too."""
     DAMAGE[how](valkey, "esync:lock:shop")
     DAMAGE[how](valkey, "esync:leader:reconciler")
     assert store.lock_cluster("shop", "r2", 60) is None
@@ -289,10 +286,10 @@ def test_a_lock_that_makes_no_sense_is_nobodys(how: str, store: RedisStore, valk
     assert not store.elect("reconciler", "w2", 60)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(whole=800, sample=40))
 @given(place=st.lists(st.text(max_size=5), min_size=1, max_size=4), text=st.text(max_size=50), data=st.data())
-def test_a_seal_holds_for_its_place_and_its_text(place: list[str], text: str, data: st.DataObject) -> None:
-    """Nothing else opens: no other place, no other text, no other key."""
+def test_a_seal_is_valid_for_its_place_and_its_text(place: list[str], text: str, data: st.DataObject) -> None:
+    """It is invalid for another place, another text and another key."""
     seal = Seal(KEY)
     kept = seal.sealed(tuple(place), text)
     assert text == seal.opened(tuple(place), kept)
@@ -303,22 +300,22 @@ def test_a_seal_holds_for_its_place_and_its_text(place: list[str], text: str, da
         (seal, ("x", *place), kept),
         (Seal(new_seal_key()), tuple(place), kept),
     ]
-    for known, where, what in others:
+    for other, other_place, other_text in others:
         with pytest.raises(ValueError, match=r"seal|SEAL"):
-            known.opened(where, what)
+            other.opened(other_place, other_text)
 
 
-def test_no_script_asks_for_the_time_but_to_name_an_event() -> None:
-    """The server's clock may be wrong: nothing is decided by it."""
+def test_only_the_id_of_an_event_uses_the_time() -> None:
+    """The clock of the server may be wrong: no script decides by it."""
     folder = Path(str(files("workers.store") / "lua"))
     texts = {script.name: script.read_text("ascii") for script in folder.glob("*.lua")}
-    asking = {name for name, text in texts.items() if "'TIME'" in text}
+    reading = {name for name, text in texts.items() if "'TIME'" in text}
     expiring = {name for name, text in texts.items() if "'PX'" in text or "'EX'" in text or "EXPIRE" in text}
-    assert ({"chain.lua"}, set()) == (asking, expiring)
+    assert ({"chain.lua"}, set()) == (reading, expiring)
 
 
-def test_event_ids_rise_when_the_clock_of_the_server_is_set_back(store: RedisStore, valkey: Redis) -> None:
-    """After a step of a day, in whichever direction, the history goes on and is whole."""
+def test_event_ids_increase_when_the_clock_of_the_server_is_set_back(store: RedisStore, valkey: Redis) -> None:
+    """After a change of a day in either direction, the history continues and is complete."""
     seconds, _ = valkey.time()
     ahead = f"{(seconds + 86400) * 1000}-0"
     before = store.note("r1", Event(kind="step.started"))
@@ -328,7 +325,7 @@ def test_event_ids_rise_when_the_clock_of_the_server_is_set_back(store: RedisSto
     assert tuple(noted) == store.events("r1", after=before.id)
 
 
-def test_a_record_keeps_its_word(valkey: Redis) -> None:
-    """What is read is what was written, also by another process."""
+def test_a_record_is_read_as_it_was_written(valkey: Redis) -> None:
+    """Also when another process wrote it."""
     record = fresh(valkey).create(RunRecord(id="r1", cluster="shop", spec={"name": "größer \u2028"}))
     assert record == fresh(valkey).run("r1")

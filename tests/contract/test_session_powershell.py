@@ -16,9 +16,9 @@ import pytest
 
 from tests.sampling import EXHAUSTIVE
 from workers.errors import Cancelled, Conflict, SessionLost
-from workers.winrm import agent as ops
-from workers.winrm.agent import digest
+from workers.winrm import operations as ops
 from workers.winrm.local import LocalChannel, pwsh
+from workers.winrm.operations import digest
 from workers.winrm.session import AgentSession, Way
 from workers.winrm.wire import command_line, script_line
 
@@ -177,7 +177,7 @@ def test_a_late_writer_is_refused_and_a_newer_one_goes_on(program: str, session:
     older, newer = (ops.Guard(number, fence, (str(tmp_path),)) for number in (3, 4))
     session.ask([ops.write(path, b"3", expect=ops.ANY)], deadline=60, guard=older)
     other.ask([ops.write(path, b"4", expect=ops.ANY)], deadline=60, guard=newer)
-    with pytest.raises(Conflict, match=r"newer writer \(4\).*\(3\) came too late") as caught:
+    with pytest.raises(Conflict, match=r"newer writer \(4\).*\(3\) is outdated") as caught:
         session.ask([ops.write(path, b"late", expect=ops.ANY)], deadline=60, guard=older)
     assert (fence, b"4") == (caught.value.file, Path(path).read_bytes())
     other.ask([ops.write(path, b"5", expect=digest(b"4"))], deadline=60, guard=newer)

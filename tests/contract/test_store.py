@@ -1,4 +1,4 @@
-"""One contract, held by both run stores."""
+"""One contract for both run stores."""
 
 import threading
 from collections.abc import Callable
@@ -6,15 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import Clock
+from tests.sampling import examples
 from workers.errors import ClusterLocked, Conflict, InputRefused, RunUnknown
 from workers.records import Change, Event, RunRecord, RunState, Status, StepOutcome, Turn, Verdict, now
-from workers.store import MemoryStore, RunStore
+from workers.store.memory import MemoryStore
+from workers.store.port import RunStore
 
-BRIEF = 2.0  #: seconds of a lease that is about to lapse
+BRIEF = 2.0  #: seconds of a lease that lapses in the test
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -59,18 +61,18 @@ def claimed(store: RunStore, run: str, node: str, holder: str, ttl: float = 60) 
 
 
 def lapse(store: RunStore, clock: Clock) -> None:
-    """The leases of r1 that nobody renews are seen now, and are still as they were when their time is over."""
+    """Observes the leases of r1 now, and lets their duration pass without a renewal."""
     store.leases("r1")
     clock.passes(BRIEF)
 
 
-def at_once(calls: int, ask: Callable[[int], object]) -> list[object]:
-    """The answers to `calls` calls that start together, each in a thread of its own."""
+def at_once(calls: int, request: Callable[[int], object]) -> list[object]:
+    """The answers to `calls` calls that start at the same time, each in its own thread."""
     ready = threading.Barrier(calls)
 
     def call(number: int) -> object:
         ready.wait()
-        return ask(number)
+        return request(number)
 
     with ThreadPoolExecutor(calls) as pool:
         return list(pool.map(call, range(calls)))
@@ -79,8 +81,8 @@ def at_once(calls: int, ask: Callable[[int], object]) -> list[object]:
 class TestRuns:
     """Runs and their transitions."""
 
-    def test_a_run_comes_back_as_it_was(self, store: RunStore) -> None:
-        """Every field of a record survives the store."""
+    def test_a_run_is_read_as_it_was_written(self, store: RunStore) -> None:
+        """Every field of a record is kept."""
         record = a_run(
             turns=(Turn(name="wave-1", stage="apply", steps=("config_edit",), nodes=("S1",)),),
             joined=("observe",),
@@ -94,62 +96,62 @@ class TestRuns:
         assert record == store.run("r1")
 
     def test_an_unknown_run_is_an_error(self, store: RunStore) -> None:
-        """Reading a run that does not exist says so, with its id."""
+        """The error has the id."""
         with pytest.raises(RunUnknown, match="r9"):
             store.run("r9")
 
     def test_one_key_is_one_run(self, store: RunStore) -> None:
-        """The same non-empty key on a cluster gives the first run."""
+        """The same non-empty key on a cluster returns the first run."""
         store.create(a_run("r1", key="deploy-7"))
         assert "r1" == store.create(a_run("r2", key="deploy-7")).id
         assert ("r1", "") == (store.keyed("shop", "deploy-7"), store.keyed("shop", "deploy-8"))
         assert ("r1",) == tuple(run.id for run in store.runs())
 
     def test_keys_of_different_clusters_are_different(self, store: RunStore) -> None:
-        """An idempotency key counts within its cluster."""
+        """An idempotency key is valid for its cluster."""
         store.create(a_run("r1", key="k"))
         assert "r2" == store.create(a_run("r2", cluster="blog", key="k")).id
 
-    def test_no_key_is_no_key(self, store: RunStore) -> None:
-        """Runs without a key are all different."""
+    def test_runs_without_a_key_are_different(self, store: RunStore) -> None:
+        """An empty key is not a key."""
         store.create(a_run("r1"))
         assert "r2" == store.create(a_run("r2")).id
 
     def test_the_same_id_twice_is_one_run(self, store: RunStore) -> None:
-        """A creation sent twice because its reply was lost changes nothing."""
+        """A creation that is repeated after a lost reply changes nothing."""
         first = store.create(a_run("r1", who="ops"))
         assert first == store.create(a_run("r1", who="someone else"))
 
     def test_creating_at_once_with_one_key_makes_one_run(self, store: RunStore) -> None:
-        """Of many simultaneous creations with one key, all get the same run."""
+        """Many simultaneous creations with one key return the same run."""
         names = at_once(8, lambda number: store.create(a_run(f"r{number}", key="k")).id)
         assert 1 == len(set(names))
         assert 1 == len(store.runs())
 
     def test_runs_are_newest_first(self, store: RunStore) -> None:
-        """The list begins with the newest and ends at the limit."""
+        """The list begins with the newest run and ends at the limit."""
         for number in range(5):
             store.create(a_run(f"r{number}"))
         assert ("r4", "r3") == tuple(run.id for run in store.runs(limit=2))
         assert () == store.runs(limit=0)
 
     def test_saving_counts_the_version(self, store: RunStore) -> None:
-        """A save returns, and leaves, the record with its version one higher."""
+        """A save returns and stores the record with its version one higher."""
         record = store.create(a_run())
         saved = store.save(record.model_copy(update={"state": RunState.RUNNING}))
         assert saved is not None
         assert (1, RunState.RUNNING) == (saved.version, saved.state)
         assert saved == store.run("r1")
 
-    def test_the_slower_writer_loses(self, store: RunStore) -> None:
-        """A save of a version that is no longer the newest is refused and changes nothing."""
+    def test_a_slower_writer_is_refused(self, store: RunStore) -> None:
+        """A save of an older version is refused and changes nothing."""
         record = store.create(a_run())
         first = store.save(record.model_copy(update={"summary": "first"}))
         assert store.save(record.model_copy(update={"summary": "second"})) is None
         assert first == store.run("r1")
 
-    def test_a_transition_is_won_by_one(self, store: RunStore) -> None:
-        """Of many identical saves at once exactly one succeeds, so a join is decided once."""
+    def test_a_transition_is_saved_once(self, store: RunStore) -> None:
+        """Of many identical simultaneous saves exactly one succeeds, so a join is decided once."""
         record = store.create(a_run())
         answers = at_once(8, lambda _: store.save(record.model_copy(update={"joined": ("observe",)})))
         assert 1 == sum(answer is not None for answer in answers)
@@ -168,7 +170,7 @@ class TestRuns:
         assert ("r2",) == store.active()
 
     def test_forgetting_leaves_nothing(self, store: RunStore) -> None:
-        """Nothing of a forgotten run remains: record, history, documents, leases, key, lock."""
+        """A forgotten run has no record, history, documents, leases, key or lock."""
         store.create(a_run(key="k"))
         store.record(an_outcome(), 0)
         store.note("r1", Event(kind="run.started"))
@@ -183,8 +185,8 @@ class TestRuns:
         assert store.lock_cluster("shop", "r2", 60) is None
         assert "r3" == store.create(a_run("r3", key="k")).id
 
-    def test_forgetting_touches_no_other_run(self, store: RunStore) -> None:
-        """Another run, and a lock another run holds, stay as they are."""
+    def test_forgetting_changes_no_other_run(self, store: RunStore) -> None:
+        """Another run, and a lock of another run, stay unchanged."""
         store.create(a_run("r1"))
         store.create(a_run("r2"))
         store.lock_cluster("shop", "r2", 60)
@@ -209,18 +211,18 @@ class TestRuns:
     def test_a_late_writer_does_not_bring_a_run_back(
         self, store: RunStore, write: Callable[[RunStore], object]
     ) -> None:
-        """Writing to a forgotten run is an error, and it stays forgotten."""
+        """A write to a forgotten run is an error, and the run stays forgotten."""
         store.create(a_run())
         store.forget("r1")
         with pytest.raises(RunUnknown):
             write(store)
         assert () == store.runs()
 
-    def test_progress_is_the_time_since_the_last_sign_of_life(self, store: RunStore, clock: Clock) -> None:
-        """Any outcome, event, document, claim, renewal or save starts the count again; a raised flag does not."""
+    def test_progress_is_the_time_since_the_last_change(self, store: RunStore, clock: Clock) -> None:
+        """Any outcome, event, document, claim, renewal or save restarts the count; a flag does not."""
         record = store.create(a_run())
         fence = claimed(store, "r1", "S1", "w1")
-        for sign in (
+        for change in (
             lambda: store.record(an_outcome(), fence),
             lambda: store.note("r1", Event(kind="run.started")),
             lambda: store.put("r1", "facts", "S1", "{}"),
@@ -232,11 +234,11 @@ class TestRuns:
             clock.passes(7)
             store.flag("r1", "pause")
             assert 7 == store.progress("r1")
-            sign()
+            change()
             assert 0 == store.progress("r1")
 
-    def test_flags_go_up_and_down(self, store: RunStore) -> None:
-        """A flag has a value, and an empty value takes it down."""
+    def test_flags_are_set_and_removed(self, store: RunStore) -> None:
+        """A flag has a value, and an empty value removes it."""
         store.create(a_run())
         store.flag("r1", "cancel")
         store.flag("r1", "logon_refused", "S1")
@@ -248,16 +250,16 @@ class TestRuns:
 class TestHistory:
     """Outcomes, events and documents."""
 
-    def test_an_outcome_comes_back_as_it_was(self, store: RunStore) -> None:
-        """Every field of an outcome survives the store."""
+    def test_an_outcome_is_read_as_it_was_written(self, store: RunStore) -> None:
+        """Every field of an outcome is kept."""
         outcome = an_outcome(changes=(Change(what="key", before="0", after="1"),), message="ünï", round_trips=3)
         store.create(a_run())
         assert outcome == store.record(outcome, 0)
         assert outcome == store.outcome("r1", "wave-1", "S1", "config_edit")
         assert (outcome,) == store.outcomes("r1")
 
-    def test_the_first_outcome_stands(self, store: RunStore) -> None:
-        """A second outcome of the same step is not kept; the first one is returned."""
+    def test_the_first_outcome_is_kept(self, store: RunStore) -> None:
+        """A second outcome of the same step is not stored; the first one is returned."""
         store.create(a_run())
         first = store.record(an_outcome(message="first"), 0)
         assert first == store.record(an_outcome(message="second", status=Status.FAILED), 0)
@@ -268,8 +270,8 @@ class TestHistory:
         store.create(a_run())
         assert store.outcome("r1", "wave-1", "S1", "config_edit") is None
 
-    def test_a_holder_who_slept_cannot_record(self, store: RunStore, clock: Clock) -> None:
-        """After a node has changed hands, the fence of its former holder is refused and nothing is kept."""
+    def test_a_former_holder_cannot_record(self, store: RunStore, clock: Clock) -> None:
+        """After another worker claimed a node, the fence of the former holder is refused and nothing is stored."""
         store.create(a_run())
         old = claimed(store, "r1", "S1", "w1", BRIEF)
         lapse(store, clock)
@@ -280,17 +282,17 @@ class TestHistory:
         assert () == store.outcomes("r1")
         store.record(an_outcome(), new)
 
-    def test_a_late_holder_gets_the_outcome_that_stands(self, store: RunStore, clock: Clock) -> None:
-        """Where an outcome stands already, a late writer is told it, whatever its fence."""
+    def test_a_former_holder_gets_the_stored_outcome(self, store: RunStore, clock: Clock) -> None:
+        """When an outcome is stored already, a late writer gets it, whatever its fence."""
         store.create(a_run())
         store.claim("r1", "S1", "w1", BRIEF)
         lapse(store, clock)
         newest = claimed(store, "r1", "S1", "w2")
-        standing = store.record(an_outcome(message="theirs"), newest)
-        assert standing == store.record(an_outcome(message="ours"), newest - 1)
+        stored = store.record(an_outcome(message="theirs"), newest)
+        assert stored == store.record(an_outcome(message="ours"), newest - 1)
 
-    def test_outcomes_of_a_turn_are_apart(self, store: RunStore) -> None:
-        """Asking for a turn gives that turn's outcomes only, in the order the steps ended."""
+    def test_outcomes_can_be_read_per_turn(self, store: RunStore) -> None:
+        """Only the outcomes of that turn are returned, in the order in which the steps ended."""
         store.create(a_run())
         start = now()
         late = an_outcome("S1", started=start, ended=start + timedelta(seconds=2))
@@ -301,8 +303,8 @@ class TestHistory:
         assert (early, late) == store.outcomes("r1", "wave-1")
         assert (other, early, late) == store.outcomes("r1")
 
-    def test_events_get_rising_ids(self, store: RunStore) -> None:
-        """Events come back in order with the ids they were given, and reading goes on after an id."""
+    def test_events_get_increasing_ids(self, store: RunStore) -> None:
+        """Events are read in order with their ids, and reading can continue after an id."""
         store.create(a_run())
         noted = [store.note("r1", Event(kind="step.ended", node=f"S{number}")) for number in range(5)]
         assert tuple(noted) == store.events("r1")[1:]
@@ -310,7 +312,7 @@ class TestHistory:
         assert () == store.events("r1", after=noted[-1].id)
         assert () == store.events("r1", limit=0)
 
-    def test_events_of_runs_are_apart(self, store: RunStore) -> None:
+    def test_events_belong_to_one_run(self, store: RunStore) -> None:
         """A run has its own history."""
         store.create(a_run("r1"))
         store.create(a_run("r2"))
@@ -318,14 +320,14 @@ class TestHistory:
         assert ["run.created"] == [event.kind for event in store.events("r2")]
 
     @pytest.mark.parametrize("after", ["x", "-", "1-", "1-2-3", "$", "+", "(1-1", "1" * 30, "\u0661-\u0661"])
-    def test_what_is_no_event_id_is_refused(self, store: RunStore, after: str) -> None:
-        """An id that no event can have is the caller's error, not the store's."""
+    def test_an_invalid_event_id_is_refused(self, store: RunStore, after: str) -> None:
+        """An impossible id is an error of the caller, not of the store."""
         store.create(a_run())
         with pytest.raises(InputRefused):
             store.events("r1", after=after)
 
     def test_documents_are_kept_by_kind_and_name(self, store: RunStore) -> None:
-        """The last text under a kind and name stands."""
+        """The last text for a kind and name is kept."""
         store.create(a_run())
         store.put("r1", "facts", "S1", "{}")
         store.put("r1", "facts", "S1", '{"a": "ü"}')
@@ -341,7 +343,7 @@ class TestHolds:
     """Leases, the cluster lock and the leader."""
 
     def test_a_node_has_one_holder(self, store: RunStore) -> None:
-        """A second holder is turned away until the first releases; then the fence is higher."""
+        """A second worker is refused until the first one releases the node; then the fence is higher."""
         store.create(a_run())
         first = claimed(store, "r1", "S1", "w1")
         assert store.claim("r1", "S1", "w2", 60) is None
@@ -352,7 +354,7 @@ class TestHolds:
         assert claimed(store, "r1", "S1", "w2") > first
 
     def test_fences_count_the_claims_of_a_run(self, store: RunStore) -> None:
-        """A fence needs no clock: it is the number of times the node has changed hands in this run."""
+        """A fence needs no clock: it is the number of times that the node got a new holder in this run."""
         for run in ("r1", "r2"):
             store.create(a_run(run))
         for count in (1, 2, 3):
@@ -360,22 +362,22 @@ class TestHolds:
             store.release("r1", "S1", "w1")
         assert (1, 1) == (claimed(store, "r1", "S2", "w1"), claimed(store, "r2", "S1", "w1"))
 
-    def test_the_same_holder_claims_again(self, store: RunStore, clock: Clock) -> None:
-        """A claim by its holder renews it and keeps its fence."""
+    def test_the_holder_can_claim_again(self, store: RunStore, clock: Clock) -> None:
+        """A claim by the holder renews the lease and keeps its fence."""
         store.create(a_run())
         first = store.claim("r1", "S1", "w1", BRIEF)
         lapse(store, clock)
         assert first == claimed(store, "r1", "S1", "w1")
         assert {"S1": "w1"} == store.leases("r1")
 
-    def test_one_of_many_claims_wins(self, store: RunStore) -> None:
+    def test_one_of_many_claims_succeeds(self, store: RunStore) -> None:
         """Of many simultaneous claims exactly one gets the node."""
         store.create(a_run())
         fences = at_once(8, lambda number: store.claim("r1", "S1", f"w{number}", 60))
         assert 7 == fences.count(None)
 
-    def test_only_as_many_nodes_are_held_as_may_be(self, store: RunStore, clock: Clock) -> None:
-        """At the limit the next claim is turned away; its holders still renew, and a lapsed lease does not count."""
+    def test_the_number_of_held_nodes_has_a_limit(self, store: RunStore, clock: Clock) -> None:
+        """At the limit the next claim is refused; holders can still renew, and a lapsed lease does not count."""
         store.create(a_run())
         first, _, third = (store.claim("r1", node, "w1", 60, limit=2) for node in ("S1", "S2", "S3"))
         assert third is None
@@ -383,14 +385,14 @@ class TestHolds:
         lapse(store, clock)
         assert store.claim("r1", "S3", "w1", 60, limit=2) is not None
 
-    def test_the_limit_holds_for_claims_at_once(self, store: RunStore) -> None:
-        """Of many simultaneous claims on different nodes no more succeed than may."""
+    def test_the_limit_is_kept_by_simultaneous_claims(self, store: RunStore) -> None:
+        """Of many simultaneous claims on different nodes, as many succeed as the limit allows."""
         store.create(a_run())
         fences = at_once(8, lambda number: store.claim("r1", f"S{number}", "w1", 60, limit=3))
         assert 5 == fences.count(None)
 
     def test_a_lease_lapses(self, store: RunStore, clock: Clock) -> None:
-        """A lease that was seen without a renewal for as long as it lasts is not live, and the next fence is higher."""
+        """A lease that was seen without a renewal for its duration has lapsed, and the next fence is higher."""
         store.create(a_run())
         first = claimed(store, "r1", "S1", "w1", BRIEF)
         lapse(store, clock)
@@ -398,8 +400,8 @@ class TestHolds:
         assert claimed(store, "r1", "S1", "w2") > first
         assert not store.renew("r1", "S1", "w1", 60)
 
-    def test_who_looks_for_the_first_time_knows_nothing_yet(self, store: RunStore, clock: Clock) -> None:
-        """A lease is live until it has been seen for its whole length, however long it lay there before."""
+    def test_a_new_observer_sees_no_lapse_yet(self, store: RunStore, clock: Clock) -> None:
+        """A lease is valid until it was observed for its full duration, however old it is."""
         store.create(a_run())
         store.claim("r1", "S1", "w1", BRIEF)
         clock.passes(1000)
@@ -409,8 +411,8 @@ class TestHolds:
         clock.passes(BRIEF * 0.2)
         assert store.claim("r1", "S1", "w2", 60)
 
-    def test_a_renewal_begins_anew(self, store: RunStore, clock: Clock) -> None:
-        """Who renews in time is never taken for dead."""
+    def test_a_renewal_restarts_the_duration(self, store: RunStore, clock: Clock) -> None:
+        """A lease that is renewed in time never lapses."""
         store.create(a_run())
         store.claim("r1", "S1", "w1", BRIEF)
         for _ in range(5):
@@ -419,8 +421,8 @@ class TestHolds:
             assert {"S1": "w1"} == store.leases("r1")
             assert store.claim("r1", "S1", "w2", 60) is None
 
-    def test_what_lapsed_is_taken_away_once(self, store: RunStore, clock: Clock) -> None:
-        """Reaping names the nodes whose holder has gone silent, once, and leaves the others."""
+    def test_a_lapsed_lease_is_removed_once(self, store: RunStore, clock: Clock) -> None:
+        """Reaping returns the nodes whose lease lapsed, once, and keeps the other leases."""
         store.create(a_run())
         for node, ttl in (("S1", BRIEF), ("S2", BRIEF), ("S3", 60)):
             store.claim("r1", node, "w1", ttl)
@@ -433,16 +435,16 @@ class TestHolds:
         assert not store.renew("r1", "S1", "w1", 60)
         assert () == store.reap("r9")
 
-    def test_a_lapsed_lease_nobody_took_can_be_renewed(self, store: RunStore, clock: Clock) -> None:
-        """Its fence is still the newest, so its holder may go on."""
+    def test_a_lapsed_lease_without_a_new_holder_can_be_renewed(self, store: RunStore, clock: Clock) -> None:
+        """Its fence is still the newest, so its holder may continue."""
         store.create(a_run())
         store.claim("r1", "S1", "w1", BRIEF)
         lapse(store, clock)
         assert store.renew("r1", "S1", "w1", 60)
         assert {"S1": "w1"} == store.leases("r1")
 
-    def test_what_was_never_claimed_cannot_be_renewed(self, store: RunStore) -> None:
-        """Neither a free node, nor one of an unknown run, nor a released one."""
+    def test_a_missing_lease_cannot_be_renewed(self, store: RunStore) -> None:
+        """That of a free node, of an unknown run, or of a released node."""
         store.create(a_run())
         store.claim("r1", "S2", "w1", 60)
         store.release("r1", "S2", "w1")
@@ -450,15 +452,15 @@ class TestHolds:
             store.renew(run, node, "w1", 60) for run, node in [("r1", "S1"), ("r9", "S1"), ("r1", "S2")]
         ]
 
-    def test_nodes_of_different_runs_are_apart(self, store: RunStore) -> None:
-        """A lease belongs to a node of one run."""
+    def test_leases_belong_to_one_run(self, store: RunStore) -> None:
+        """The same node in another run has its own lease."""
         store.create(a_run("r1"))
         store.create(a_run("r2"))
         store.claim("r1", "S1", "w1", 60)
         assert store.claim("r2", "S1", "w2", 60) is not None
 
     def test_a_cluster_has_one_run(self, store: RunStore) -> None:
-        """The lock names the run that holds it to all others, until that run is concluded."""
+        """All other runs get the id of the run with the lock, until that run is concluded."""
         for name in ("r1", "r2", "r3"):
             store.create(a_run(name))
         assert store.lock_cluster("shop", "r1", 60) is None
@@ -471,8 +473,8 @@ class TestHolds:
         assert "r2" == store.lock_cluster("shop", "r1", 60)
 
     @pytest.mark.parametrize("late", ["concluded", "unknown"])
-    def test_what_has_ended_takes_no_cluster(self, store: RunStore, late: str) -> None:
-        """A renewal by somebody who read the run before its end leaves the cluster free for the next run."""
+    def test_a_concluded_run_gets_no_lock(self, store: RunStore, late: str) -> None:
+        """A renewal by a process that read the run before its end leaves the cluster free for the next run."""
         for name in ("concluded", "next"):
             store.create(a_run(name))
         store.lock_cluster("shop", "concluded", 60)
@@ -481,7 +483,7 @@ class TestHolds:
         assert store.lock_cluster("shop", "next", 60) is None
 
     def test_a_cluster_lock_lapses(self, store: RunStore, clock: Clock) -> None:
-        """A run that no longer renews loses the cluster to whoever has seen that for as long as the lock lasts."""
+        """A run that does not renew loses the lock to a run that observed that for its duration."""
         store.create(a_run("r1"))
         store.create(a_run("r2"))
         store.lock_cluster("shop", "r1", BRIEF)
@@ -490,8 +492,8 @@ class TestHolds:
         clock.passes(BRIEF)
         assert store.lock_cluster("shop", "r2", 60) is None
 
-    def test_who_lost_the_cluster_gets_no_node_of_it(self, store: RunStore, clock: Clock) -> None:
-        """A run that had taken its cluster and lost it is given no claim and no number until it has it back."""
+    def test_a_run_without_its_cluster_lock_gets_no_node(self, store: RunStore, clock: Clock) -> None:
+        """A run that lost the lock on its cluster gets no claim and no number until it has the lock again."""
         for run in ("r1", "r2"):
             store.create(a_run(run))
         store.lock_cluster("shop", "r1", BRIEF)
@@ -509,7 +511,7 @@ class TestHolds:
         assert store.claim("r1", "S2", "w1", 60)
 
     def test_a_run_has_one_number_on_a_node(self, store: RunStore, clock: Clock) -> None:
-        """It is above what the node has seen of others, never sinks, and is for the newest claim alone."""
+        """It is larger than all that the node has seen, never decreases, and only the newest claim gets it."""
         store.create(a_run())
         store.lock_cluster("shop", "r1", 60)
         first = claimed(store, "r1", "S1", "w1", BRIEF)
@@ -525,8 +527,8 @@ class TestHolds:
             store.number("r1", "S1", first)
         assert store.number("r1", "S1", second, seen=9) > 9
 
-    def test_a_number_is_never_given_to_two_runs(self, store: RunStore) -> None:
-        """A later run's number is larger than any given before, also where no node has seen it."""
+    def test_two_runs_never_get_the_same_number(self, store: RunStore) -> None:
+        """The number of a later run is larger than all before, also when the node has not seen those."""
         for run, wanted in (("r1", 6), ("r2", 7), ("r3", 8)):
             store.create(a_run(run))
             store.lock_cluster("shop", run, 60)
@@ -534,15 +536,15 @@ class TestHolds:
             assert (0, wanted) == (store.number(run, "S1", fence), store.number(run, "S1", fence, seen=5))
             conclude(store, run)
 
-    def test_who_only_looks_has_no_number(self, store: RunStore) -> None:
-        """A run that never took its cluster claims nodes, and may not change them."""
+    def test_a_run_without_a_cluster_lock_gets_no_number(self, store: RunStore) -> None:
+        """A read-only run claims nodes, and may not change them."""
         store.create(a_run())
         fence = claimed(store, "r1", "S1", "w1")
         with pytest.raises(ClusterLocked, match="r1"):
             store.number("r1", "S1", fence, seen=5)
 
-    def test_one_leads(self, store: RunStore, clock: Clock) -> None:
-        """The first to ask leads until others have seen it stop asking."""
+    def test_there_is_one_leader(self, store: RunStore, clock: Clock) -> None:
+        """The first caller leads until others observed that it does not renew."""
         assert store.elect("reconciler", "w1", BRIEF)
         assert not store.elect("reconciler", "w2", 60)
         clock.passes(BRIEF * 0.6)
@@ -557,10 +559,10 @@ class TestHolds:
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(whole=500, sample=25))
 @given(name=text, document=text, holder=text.filter(bool), message=text, node=text.filter(bool))
-def test_any_text_survives(store: RunStore, name: str, document: str, holder: str, message: str, node: str) -> None:
-    """Names, holders, messages and documents come back byte for byte, whatever characters they hold."""
+def test_any_text_is_kept(store: RunStore, name: str, document: str, holder: str, message: str, node: str) -> None:
+    """Names, holders, messages and documents are read unchanged, whatever their characters."""
     store.create(a_run())
     store.put("r1", "facts", name, document)
     store.record(an_outcome(node, message=message), claimed(store, "r1", node, holder))
@@ -574,8 +576,8 @@ def test_any_text_survives(store: RunStore, name: str, document: str, holder: st
         store.forget("r1")
 
 
-def test_a_run_holds_no_more_nodes_than_its_limit(store: RunStore) -> None:
-    """A claim beyond the limit is refused until one of the held nodes is given back; renewing counts nothing."""
+def test_a_released_node_frees_a_place_below_the_limit(store: RunStore) -> None:
+    """A claim beyond the limit is refused until a node is released; a renewal takes no place."""
     run = store.create(a_run()).id
     first, _ = (store.claim(run, node, "w1", 30, limit=2) for node in ("A", "B"))
     assert store.claim(run, "C", "w2", 30, limit=2) is None

@@ -98,7 +98,7 @@ class HostileNode:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1").configure_cert(self._context)
         self._account = Account(USER, PASSWORD, "P9")
-        self._agent = Agent(Machine.bare("P9", MemoryDisk()))
+        self._agent = Agent(Machine("P9", MemoryDisk()))
         self._stopped = threading.Event()
         self._guard = threading.Lock()
         self._stdin = b""

@@ -26,7 +26,7 @@ from workers.errors import (
     Unreachable,
 )
 from workers.settings import Secret
-from workers.winrm import agent as ops
+from workers.winrm import operations as ops
 from workers.winrm.session import open_session
 
 pytestmark = pytest.mark.integration
@@ -373,6 +373,6 @@ def test_a_logon_that_never_ends_is_ended(node: HostileNode) -> None:
 def test_a_port_that_speaks_no_tls_is_sent_nothing(tmp_path: Path) -> None:
     """No message, no credentials."""
     with HostileNode(tmp_path, tls=False) as node:
-        with pytest.raises(Unreachable, match="does not speak TLS"):
+        with pytest.raises(Unreachable, match="failed the TLS handshake"):
             spoken_to(node, deadline=10)
         assert [] == node.authorizations

@@ -97,15 +97,15 @@ def judged(look: Look, run: RunSummary) -> Iterator[str]:
 
 def _of_result(look: Look, result: NodeResult, run: RunSummary) -> Iterator[str]:
     if result.status in {Status.FAILED, Status.UNREACHABLE}:
-        if look.node not in result.reason or not result.slug or not result.step:
-            yield f"not said precisely: {result.step} {result.slug!r}: {result.reason!r}"
-        if not result.remedy:
-            yield f"no remedy: {result.slug}: {result.reason}"
+        if look.node not in result.problem.message or not result.problem.slug or not result.step:
+            yield f"not said precisely: {result.step} {result.problem.slug!r}: {result.problem.message!r}"
+        if not result.problem.remedy:
+            yield f"no remedy: {result.problem.slug}: {result.problem.message}"
         return
     if result.status is Status.SKIPPED:
         if not look.untouched:
             yield f"said to be skipped, and changed: {look.differing(look.before)[:5]}"
-        if not result.reason:
+        if not result.problem.message:
             yield "skipped without a reason"
         return
     if result.status is Status.UNCHANGED and not look.untouched:

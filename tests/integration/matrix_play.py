@@ -97,7 +97,7 @@ def _compare(bench: Bench, this: Round, run: RunSummary, played: Played) -> None
             played.missed.append(cell)
         result = next(one for one in run.nodes if one.node == node)
         state = "untouched" if look.untouched else "fully changed" if look.joined else "partly changed"
-        end = f"{result.status} {result.slug}".rstrip() + f", {state}"
+        end = f"{result.status} {result.problem.slug}".rstrip() + f", {state}"
         played.ends[end] = played.ends.get(end, 0) + 1
 
 

@@ -34,8 +34,9 @@ from tests.integration.simulated_servers import Server, ServerChannel
 from workers.records import Endpoint, RunRecord, RunState, StepOutcome
 from workers.secrets.vault import Vault, new_seal_key
 from workers.settings import Secret, Settings
-from workers.store import MemoryStore, RunStore
-from workers.winrm.agent import Op, Reply
+from workers.store.memory import MemoryStore
+from workers.store.port import RunStore
+from workers.winrm.operations import Op, Reply
 from workers.winrm.pool import SessionPool
 from workers.winrm.session import AgentSession, Way
 

@@ -9,7 +9,7 @@ from typing import Any
 from redis import Redis
 
 from tests.integration.harness import Harness
-from workers.broker.set_aside import SetAside, shown
+from workers.broker.set_aside import SetAside, stored
 from workers.celery_app import CONTROL_QUEUE
 
 __all__ = ["CLUSTER", "POISON", "Asker", "body", "good"]
@@ -191,7 +191,7 @@ class Asker:
 
     def aside(self) -> tuple[SetAside, ...]:
         """What the worker has set aside."""
-        return shown(self.client)
+        return stored(self.client)
 
     def settled(self, seconds: float = 10) -> bool:
         """Whether nothing is left that is not acknowledged."""

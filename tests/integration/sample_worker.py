@@ -6,7 +6,7 @@ from celery import chord, group
 
 from workers import logs
 from workers.celery_app import make_app
-from workers.redis.connection import connect, patiently
+from workers.redis.connection import connect, with_retries
 from workers.settings import load_settings
 
 settings = load_settings()
@@ -17,7 +17,7 @@ client = connect(settings.store())
 
 def say(place: str, words: str | int) -> None:
     """Keeps a word in a list, whatever becomes of the connection."""
-    patiently(lambda: client.rpush(place, words), 30)
+    with_retries(lambda: client.rpush(place, words), 30)
 
 
 @app.task(name="sample.step")  # type: ignore[untyped-decorator]  # celery has no types

@@ -1,4 +1,4 @@
-"""The bundle of a real run: checked offline by the command alone, without secrets, and telling what was changed."""
+"""The bundle of a real run: checked offline by the command alone, without secrets; changes are named."""
 
 import json
 import os
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Harness, LabProcess]]:
-    """A lab whose connection string we know, and a rig of its own."""
+    """A lab with a known connection string, and its own harness."""
     folder = tmp_path_factory.mktemp("bundle")
     with four_servers(folder / "lab", lab=f"connection: '{CONNECTION}'") as lab, rig_at(folder / "rig") as harness:
         yield harness, lab
@@ -42,7 +42,7 @@ def bundle(planted: tuple[Harness, LabProcess]) -> Path:
 
 
 def checked(path: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    """`esync report --check` in a process that knows of no broker, key or state folder."""
+    """`esync report --check` in a process without broker, key or state folder."""
     bare = {name: value for name, value in os.environ.items() if not name.startswith("ESYNC_")}
     command = [
         sys.executable,
@@ -57,29 +57,29 @@ def checked(path: Path, *more: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_bundle_is_checked_offline(bundle: Path) -> None:
-    """Without any ESYNC_* variable the check holds: history, outcomes, plan, every decision and the verdict."""
+    """Without any ESYNC_* variable all checks pass: history, outcomes, plan, every decision and the verdict."""
     found = checked(bundle)
     assert (0, "") == (found.returncode, found.stderr)
-    assert 7 == found.stdout.count("holds: ")
+    assert 7 == found.stdout.count("ok: ")
     assert "creation by ops" in found.stdout
     assert "lead to the verdict joined" in found.stdout
     assert "joined" == json.loads(checked(bundle, "--format", "json").stdout)["verdict"]
 
 
 def test_the_command_writes_the_same_bundle(planted: tuple[Harness, LabProcess], bundle: Path, tmp_path: Path) -> None:
-    """`esync report --bundle` writes what the store has, byte for byte the same each time, and names the head."""
+    """`esync report --bundle` writes the same bytes each time, and prints the head of the chain."""
     harness, _ = planted
     again = tmp_path / "again.zip"
     command = [sys.executable, "-c", "from pipelines.cli.main import main; main()", "report", "--bundle", str(again)]
-    told = subprocess.run(
+    done = subprocess.run(
         command, env={**os.environ, **harness.environment}, capture_output=True, text=True, timeout=60, check=True
     )
     assert bundle.read_bytes() == again.read_bytes()
-    assert check(unpack(again.read_bytes())).chain_head in told.stderr
+    assert check(unpack(again.read_bytes())).chain_head in done.stderr
 
 
 def test_the_log_has_the_head(planted: tuple[Harness, LabProcess], bundle: Path) -> None:
-    """The worker logged the head when the run was concluded: a place that the store's writer cannot rewrite."""
+    """The worker logged the head when the run was concluded: a writer of the store cannot change the log."""
     harness, _ = planted
     lines = unpack(bundle.read_bytes())[EVENTS].splitlines()
     (concluded,) = [event for event in map(Event.model_validate_json, lines) if event.kind == "run.concluded"]
@@ -87,7 +87,7 @@ def test_the_log_has_the_head(planted: tuple[Harness, LabProcess], bundle: Path)
 
 
 def test_every_outcome_is_in_the_history(bundle: Path) -> None:
-    """Each step of each node has its event, and the plan its own, before anything was written."""
+    """Each step of each node has its event; the event of the plan is before anything was written."""
     events = [Event.model_validate_json(line) for line in unpack(bundle.read_bytes())[EVENTS].splitlines()]
     kinds = [event.kind for event in events]
     assert "run.created" == kinds[0]
@@ -112,7 +112,7 @@ def test_no_secret_is_in_a_bundle(planted: tuple[Harness, LabProcess], bundle: P
     ],
 )
 def test_what_was_changed_is_named(bundle: Path, tmp_path: Path, name: str, old: bytes, new: bytes) -> None:
-    """The command exits 5 and names the member; with the manifest put right too, it is told all the same."""
+    """The command exits 5 and names the member; the change is found also with an adapted manifest."""
     members = unpack(bundle.read_bytes())
     assert old in members[name]
     changed = {name: members[name].replace(old, new, 1)}
@@ -125,12 +125,12 @@ def test_what_was_changed_is_named(bundle: Path, tmp_path: Path, name: str, old:
         check(forged(members, **changed))
 
 
-def test_a_run_that_found_something_refuted_holds_too(planted: tuple[Harness, LabProcess], bundle: Path) -> None:
-    """A verify run after somebody changed a key: its verdict follows from its facts as well."""
+def test_a_refuted_run_has_a_valid_bundle(planted: tuple[Harness, LabProcess], bundle: Path) -> None:
+    """A verify run after a manual change: its verdict follows from its facts as well."""
     harness, lab = planted
     assert bundle.exists()
     config = next(lab.disk("P2").rglob("AssetManagement.config"))
     config.write_bytes(config.read_bytes().replace(b'LoadBalanced="1"', b'LoadBalanced="0"'))
     done = harness.rollout(cluster_of(lab), kind="verify")
-    held = check(bundle_of(harness.engine.store, done))
-    assert ("refuted", done.record.id) == (held.verdict, held.run)
+    checked_bundle = check(bundle_of(harness.engine.store, done))
+    assert ("refuted", done.record.id) == (checked_bundle.verdict, checked_bundle.run)

@@ -18,8 +18,8 @@ from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, o
 from tests.integration.test_rollout import SERVICE, assert_joined
 from workers.errors import RecordRefused
 from workers.records import RunRecord, Status, Verdict
+from workers.redis.connection import connect
 from workers.redis.embedded import find_server
-from workers.store import connect
 
 pytestmark = pytest.mark.integration
 
@@ -49,7 +49,7 @@ def test_a_node_that_takes_no_writer_is_freed(harness: Harness, lab: LabProcess)
     done = harness.rollout(cluster_of(lab))
     result = {node.node: node for node in done.nodes}
     assert (Verdict.FAILED, Status.FAILED) == (done.record.verdict, result["P1"].status)
-    assert "esync cleanup --fence P1" in result["P1"].remedy
+    assert "esync cleanup --fence P1" in result["P1"].problem.remedy
     assert {Status.CHANGED} == {result[node].status for node in ("S1", "S2", "P2")}
     assert f"{hour_ahead + 1:020d}" == on_disk(lab, "S2", FENCE).read_text()[:20]
     freed = harness.finished(rollback.free(harness.engine, cluster_of(lab), ["p1"]).id)

@@ -1,4 +1,4 @@
-"""`esync doctor`: before anything is set up; each thing that stands in the way is said with its remedy."""
+"""`esync doctor` before anything is set up: each obstacle is reported with its fix."""
 
 import json
 from collections.abc import Iterator
@@ -28,25 +28,25 @@ def lab(tmp_path: Path) -> Iterator[LabProcess]:
 
 
 def examined(harness: Harness, lab: LabProcess, **policy: object) -> RunSummary:
-    """What the doctor says."""
+    """The result of the doctor."""
     return harness.rollout(cluster_of(lab, **policy), kind="doctor")
 
 
 def refuted(summary: RunSummary) -> dict[str, tuple[str, ...]]:
-    """What is refuted, with the counter-examples."""
+    """The refuted invariants, with their counter-examples."""
     assert summary.findings is not None
     return {f.invariant: f.nodes for f in summary.findings.findings if f.verdict is InvariantState.REFUTED}
 
 
 def put(lab: LabProcess, node: str, path: str, content: bytes = b"") -> None:
-    """A file on a server's disk."""
+    """Puts a file on the disk of a server."""
     file = on_disk(lab, node, path)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(content)
 
 
 def files(lab: LabProcess) -> dict[str, tuple[bytes, int]]:
-    """Every file of every server, with its time."""
+    """Every file of every server, with its modification time."""
     return {
         str(path): (path.read_bytes(), path.stat().st_mtime_ns)
         for node in FOUR
@@ -56,7 +56,7 @@ def files(lab: LabProcess) -> dict[str, tuple[bytes, int]]:
 
 
 def test_untouched_servers_are_ready(harness: Harness, lab: LabProcess) -> None:
-    """Everything is proven, nothing is written, limits and PowerShell are known; exit 0."""
+    """Everything is proven, nothing is written, limits and PowerShell version are known; exit 0."""
     before = files(lab)
     done = examined(harness, lab)
     assert (done.record.verdict, Verdict.READY.exit_code) == (Verdict.READY, 0), done.record.summary
@@ -69,7 +69,7 @@ def test_untouched_servers_are_ready(harness: Harness, lab: LabProcess) -> None:
 
 
 def test_the_gate_names_the_screen(harness: Harness, tmp_path: Path) -> None:
-    """Without a family the answer is which screen to open and what to click; exit 3. With the policy it is no gate."""
+    """Without a family the message says which screen to open and what to click; exit 3. With the policy: no gate."""
     with four_servers(tmp_path / "lab", lab="configured: false") as lab:
         done = examined(harness, lab)
         assert (done.record.verdict, Verdict.STOPPED.exit_code) == (Verdict.STOPPED, 3)
@@ -81,7 +81,7 @@ def test_the_gate_names_the_screen(harness: Harness, tmp_path: Path) -> None:
         assert examined(harness, lab).record.verdict is Verdict.READY
 
 
-def test_rivals_are_found(harness: Harness, lab: LabProcess) -> None:
+def test_competing_tools_are_found(harness: Harness, lab: LabProcess) -> None:
     """DSC, DFS Replication of the site and a scheduled task that copies into it are named; other tasks are not."""
     put(lab, "S1", r"C:\Windows\System32\Configuration\Current.mof")
     put(lab, "S2", rf"{SITE}\DfsrPrivate\x")
@@ -101,8 +101,8 @@ def test_rivals_are_found(harness: Harness, lab: LabProcess) -> None:
     assert "secret-argument" not in done.findings.model_dump_json()
 
 
-def test_what_stands_in_the_way_is_refuted(harness: Harness, lab: LabProcess) -> None:
-    """A full disk, a read-only file, tight limits and a clock are named, each with its node; exit 5."""
+def test_obstacles_are_refuted(harness: Harness, lab: LabProcess) -> None:
+    """A full disk, a read-only file, low limits and a wrong clock are named, each with its node; exit 5."""
     lab.break_node("S2", disk_free=50_000_000)
     lab.break_node("P1", readonly=[rf"{SITE}\web.config"])
     lab.break_node("P2", shell_quota=2)
@@ -120,8 +120,8 @@ def test_what_stands_in_the_way_is_refuted(harness: Harness, lab: LabProcess) ->
     assert all(finding.remedy for finding in done.findings.findings if finding.verdict is InvariantState.REFUTED)
 
 
-def test_a_node_that_lacks_the_product_is_told_of_with_the_others(harness: Harness, lab: LabProcess) -> None:
-    """A missing file on the first node looked at does not hide what is wrong on another."""
+def test_a_node_without_the_product_is_reported_with_the_others(harness: Harness, lab: LabProcess) -> None:
+    """A missing file on the first checked node does not hide problems on another."""
     on_disk(lab, "S1", rf"{SITE}\AssetManagement.config").unlink()
     on_disk(lab, "P1", rf"{SERVICE}\Ektron.ASM.EktronServices30.exe.config").write_bytes(b"<configuration>")
     done = examined(harness, lab)
@@ -130,7 +130,7 @@ def test_a_node_that_lacks_the_product_is_told_of_with_the_others(harness: Harne
 
 
 def test_logons(harness: Harness, lab: LabProcess) -> None:
-    """A node that does not answer is exit 4; a refused password costs one logon and is exit 2."""
+    """An unreachable node gives exit 4; a refused password costs one logon and gives exit 2."""
     lab.break_node("P2", refuse_connections=True)
     silent = examined(harness, lab)
     assert (silent.record.verdict, Verdict.UNREACHABLE.exit_code) == (Verdict.UNREACHABLE, 4)
@@ -146,19 +146,19 @@ def test_logons(harness: Harness, lab: LabProcess) -> None:
 
 @pytest.fixture
 def commands_use(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commands of this test reach the rig's broker and worker."""
+    """The commands of this test use the broker and worker of the harness."""
     for name in ("ESYNC_BROKER_URL", "ESYNC_SEAL_KEY"):
         monkeypatch.setenv(name, harness.environment[name])
 
 
 @pytest.mark.usefixtures("commands_use")
 def test_the_commands(harness: Harness, lab: LabProcess, capsys: pytest.CaptureFixture[str]) -> None:
-    """Doctor, rollout, verify and explain as an operator types them: exit codes, data, and the cause found."""
+    """Doctor, rollout, verify and explain as an operator types them: exit codes, data, and the cause."""
     file = str(lab.cluster)
     assert run(["doctor", file, "--json"]) == 0
-    told = capsys.readouterr()
-    assert "ready" == json.loads(told.out)["verdict"]
-    assert "a person has to answer:" in told.err
+    printed = capsys.readouterr()
+    assert "ready" == json.loads(printed.out)["verdict"]
+    assert "check by hand (no program can answer this):" in printed.err
     assert run(["explain", "P1", file]) == 5  # nothing is set up yet
     capsys.readouterr()
     assert harness.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
@@ -170,28 +170,30 @@ def test_the_commands(harness: Harness, lab: LabProcess, capsys: pytest.CaptureF
         config.read_bytes().replace(b'S2_SyncClient.cer" encodedValue="MII', b'S2_SyncClient.cer" encodedValue="AAA')
     )
     assert run(["verify", file, "--json"]) == 5
-    told = capsys.readouterr()
-    report = json.loads(told.out)
+    printed = capsys.readouterr()
+    report = json.loads(printed.out)
     (key,) = [finding for finding in report["findings"] if finding["invariant"] == "keys.match-cer"]
     assert ["P1"] == list(key["reasons"])
     assert key["source"]
     assert {"licence.load-balancing", "balancer.sticky-sessions"} < {asked["id"] for asked in report["attestations"]}
-    assert told.err.index("refuted: keys.match-cer") < told.err.index("invariants proven")
-    assert told.err.index("invariants proven") < told.err.index("Does the balancer keep each session on one server?")
+    assert printed.err.index("refuted: keys.match-cer") < printed.err.index("invariants proven")
+    assert printed.err.index("invariants proven") < printed.err.index(
+        "Does the balancer keep each session on one server?"
+    )
 
     assert run(["explain", "P1", "last", "--json"]) == 5
     answer = json.loads(capsys.readouterr().out)
     assert ("cause", "keys.match-cer") == (answer["answer"], answer["cause"]["invariant"])
     assert report["run"] == answer["run"]
     assert run(["explain", "S2", report["run"]]) == 5
-    assert "S2 is as it should be, but the cluster is not joined" in capsys.readouterr().out
+    assert "S2 is correct, but the cluster is not joined" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("commands_use")
 def test_explain_refuses_what_it_cannot_answer(
     harness: Harness, lab: LabProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An unknown node, an unknown run and a run that never looked are refused with what to do instead."""
+    """An unknown node, an unknown run and a run without findings are refused with a fix."""
     run_id = harness.rollout(cluster_of(lab)).record.id
     assert run(["explain", "X9", run_id]) == 1
     assert "no node 'X9'" in capsys.readouterr().err
@@ -200,14 +202,14 @@ def test_explain_refuses_what_it_cannot_answer(
 
 
 @pytest.mark.usefixtures("commands_use")
-def test_explain_tells_what_failed(lab: LabProcess, capsys: pytest.CaptureFixture[str]) -> None:
-    """A node on which a step failed: the cause is what is wrong there, and the step's own words stand beside it."""
+def test_explain_names_the_failed_step(lab: LabProcess, capsys: pytest.CaptureFixture[str]) -> None:
+    """For a node with a failed step: the cause on the node, and the message of the step."""
     old = rf"{SITE}\S2_SyncClient.cer"
     on_disk(lab, "S2", old).write_bytes(b"of another family")
     lab.break_node("S2", readonly=[old])
     assert run(["rollout", str(lab.cluster), "--yes"]) == 2
     capsys.readouterr()
     assert run(["explain", "S2"]) == 5
-    told = " ".join(capsys.readouterr().out.split())
-    assert "that run's outcome here: failed (refused) in cert_copy" in told
-    assert "take the read-only attribute off the file" in told
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "that run's outcome here: failed (refused) in cert_copy" in printed
+    assert "take the read-only attribute off the file" in printed

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from flower.urls import handlers
 
-from pipelines.local.services import FlowerAccess, working
+from pipelines.local.services import FlowerAccess, engine_with_worker
 from pipelines.usecases import runs as commands
 from tests.integration.harness import cluster_of, four_servers, on_disk
 from tests.integration.test_rollout import SERVICE
@@ -43,7 +43,7 @@ def test_flower_shows_the_steps_and_no_secret(tmp_path: Path) -> None:
     settings = Settings(state=tmp_path / "state")
     with (
         four_servers(tmp_path / "lab", lab=f"connection: '{CONNECTION}'") as lab,
-        working(settings, lambda _: None, kind="up", flower=True) as services,
+        engine_with_worker(settings, lambda _: None, kind="up", flower=True) as services,
     ):
         flower = services.flower
         assert flower is not None
@@ -79,7 +79,7 @@ def test_flower_answers_nobody_without_the_password(tmp_path: Path) -> None:
     routes = [route[0] if isinstance(route, tuple) else route.regex.pattern for route in handlers]
     assert {"/metrics", "/healthcheck"} <= set(routes)
     paths = [re.sub(r"\(\.[+*]\)", "x", route).rstrip("$?").replace(".*", "/nothing") for route in routes]
-    with working(Settings(state=tmp_path / "state"), lambda _: None, kind="up", flower=True) as services:
+    with engine_with_worker(Settings(state=tmp_path / "state"), lambda _: None, kind="up", flower=True) as services:
         flower = services.flower
         assert flower is not None
         known = base64.b64encode(f"{flower.user}:{flower.password.reveal()}".encode()).decode()

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.integration.generated_clusters import SITES, Shape, made
@@ -13,8 +13,8 @@ from tests.integration.one_process import Esync, families_known
 from tests.sampling import examples
 from workers.records import Status
 from workers.texts import cleaned
-from workers.winrm import agent as ops
-from workers.winrm.agent import Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Reply
 from workers.winrm.session import AgentSession
 
 BIDI = "\x1b[31mx\nJOINED: all\u202e\0\u2028"
@@ -68,11 +68,7 @@ def _other(fields: dict[str, Any], field: int, other: object) -> Mapping[str, An
     return {**fields, names[field % len(names)]: other} if names else fields
 
 
-@settings(
-    max_examples=examples(whole=2000, sample=60),
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
+@settings(max_examples=examples(whole=2000, sample=60))
 @given(
     lie=st.tuples(st.integers(0, 60), st.integers(0, 9), st.sampled_from(OTHERS)),
     kind=st.sampled_from(["plan", "doctor", "verify", "rollout"]),

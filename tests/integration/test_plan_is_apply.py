@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, example, given, note, settings
+from hypothesis import Phase, example, given, note, settings
 
 from lab.control.remote import LabProcess
 from pipelines.run.plan import NodePlan, Plan
@@ -38,8 +38,6 @@ def _quick() -> Iterator[None]:
 @pytest.mark.timeout(max(180, 4 * EXAMPLES))
 @settings(
     max_examples=EXAMPLES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],  # to explain takes minutes here
 )
 @given(shape=shapes())

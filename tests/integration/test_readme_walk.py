@@ -1,4 +1,4 @@
-"""The README's walk, line by line, as somebody who pastes it."""
+"""The walk of the README, line by line, as pasted into a terminal."""
 
 import os
 import re
@@ -23,21 +23,21 @@ PATIENCE = 60.0
 
 
 def walk() -> list[list[str]]:
-    """The walk's blocks of lines: the first is for the first terminal, the others for the second."""
+    """The blocks of lines of the walk: the first is for the first terminal, the others for the second."""
     text = README[README.index("## The walk") : README.index("## What a run does")]
     blocks = re.findall(r"(?:^    .*\n)+", re.sub(r"```yaml.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
     return [[line.removeprefix("    ") for line in block.splitlines()] for block in blocks]
 
 
 def expected(line: str) -> int:
-    """The exit status that the line's comment promises; 0 when it promises none."""
+    """The exit status in the comment of the line; 0 if the comment has none."""
     promised = re.search(r"#.*Exit (\d+)", line)
     return int(promised[1]) if promised else 0
 
 
 @contextmanager
 def terminal(folder: Path, environment: dict[str, str], ready: str, *command: str) -> Iterator[None]:
-    """A command that stays, in a terminal of its own; given once it has said that it is ready."""
+    """A long-running command in its own terminal; yields when the command has printed that it is ready."""
     log = folder / f"{command[0]}.log"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -57,7 +57,7 @@ def terminal(folder: Path, environment: dict[str, str], ready: str, *command: st
 
 @pytest.mark.timeout(600)
 def test_every_line_does_what_its_comment_says(tmp_path: Path) -> None:
-    """Plan, rollout, failure, retry, rollback, pause, cancel and the record: every exit status is the promised one."""
+    """Plan, rollout, failure, retry, rollback, pause, cancel and report: every exit status is the documented one."""
     first, *rest = walk()
     assert first[-1] == "esync lab --dir .lab"
     lines = [line for block in rest for line in block if line != ACTIVATE]
@@ -69,8 +69,8 @@ def test_every_line_does_what_its_comment_says(tmp_path: Path) -> None:
     environment = {name: value for name, value in environment.items() if not name.startswith(("ESYNC_", "XDG_"))}
     lab = ("lab", "--dir", ".lab", "--nodes", "4", "--address", spare_addresses())
     with (
-        terminal(tmp_path, environment, "simulated servers run", *lab),
-        terminal(tmp_path, environment, "Ctrl-C ends them", "up"),
+        terminal(tmp_path, environment, "simulated servers are running", *lab),
+        terminal(tmp_path, environment, "Ctrl-C stops them", "up"),
     ):
         done = subprocess.run(
             ["bash", "-c", f"exec 3>statuses; {script}"],

@@ -71,7 +71,7 @@ def test_powershell_dies_before_every_operation(
         for node, operations in dying.items():
             lab.break_node(node, dies_after_operations=operations)
         first = harness.rollout(cluster)
-        assert set(dying) == {node.node for node in first.nodes if node.slug == "session_lost"}
+        assert set(dying) == {node.node for node in first.nodes if node.problem.slug == "session_lost"}
         before = {node: lab.report(node)["service"]["starts"] for node in dying}
         healed = harness.finished(control.retry(harness.engine, first.record.id).id)
         assert healed.record.verdict is Verdict.JOINED, healed.record.summary

@@ -116,7 +116,7 @@ def test_one_node_alone(harness: Harness, lab: LabProcess) -> None:
     assert logons == {node: lab.report(node)["logons_tried"] for node in ("S1", "S2", "P2")}
     result = {node.node: node for node in undone.nodes}
     assert (result["P1"].status, result["S1"].status) == (Status.CHANGED, Status.SKIPPED)
-    assert "not asked" in result["S1"].reason
+    assert "not selected" in result["S1"].problem.message
 
 
 def test_a_run_with_a_failed_node(harness: Harness, lab: LabProcess) -> None:
@@ -177,7 +177,9 @@ def test_files_removed_or_put_there_since_are_conflicts_too(harness: Harness, la
     on_disk(lab, "P1", rf"{SERVICE}\S1_SyncClient.pfx").write_bytes(b"another key")
     on_disk(lab, "P2", rf"{SERVICE}\S1_SyncClient.pfx").unlink()
     undone = rolled_back(harness, run.record.id)
-    assert {"S2": "conflict", "P1": "conflict"} == {node.node: node.slug for node in undone.nodes if node.slug}
+    assert {"S2": "conflict", "P1": "conflict"} == {
+        node.node: node.problem.slug for node in undone.nodes if node.problem.slug
+    }
     assert "another key" not in build(undone).model_dump_json()
     assert rolled_back(harness, run.record.id, force=True).record.verdict is Verdict.RESTORED
     assert before == disks(lab)

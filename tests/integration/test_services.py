@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from lab.control.remote import running_lab, spare_addresses
-from pipelines.local.services import FlowerAccess, looking, working
-from pipelines.local.state import who_runs
+from pipelines.local.services import FlowerAccess, engine_only, engine_with_worker
+from pipelines.local.state import command_here
 from tests.sampling import EXHAUSTIVE
 from workers.errors import InputRefused
 from workers.settings import Settings
@@ -65,7 +65,7 @@ def _get(flower: FlowerAccess, path: str, *, method: str = "GET", known: bool = 
 def test_all_services_start_work_and_end(tmp_path: Path) -> None:
     """A worker takes messages, Flower asks for its password and only shows; afterwards nothing is left but files."""
     settings = _settings(tmp_path)
-    with working(settings, _quiet, kind="up", flower=True) as services:
+    with engine_with_worker(settings, _quiet, kind="up", flower=True) as services:
         assert services.flower is not None
         assert len(services.engine.app.control.ping(timeout=2, limit=1)) == 1
         assert [401, 200] == [_get(services.flower, "/workers", known=known) for known in (False, True)]
@@ -76,9 +76,9 @@ def test_all_services_start_work_and_end(tmp_path: Path) -> None:
         assert len(running) == 3
         for process in running:
             assert not [secret for secret in secrets if secret in " ".join(process.cmdline())]
-        assert who_runs(settings.state) == "up"
+        assert command_here(settings.state) == "up"
     assert _processes(tmp_path) == []
-    assert who_runs(settings.state) == ""
+    assert command_here(settings.state) == ""
     private = [settings.state, *(settings.state / name for name in ("seal.key", "flower.password"))]
     assert [oct(path.stat().st_mode & 0o077) for path in private] == ["0o0"] * 3
     logs = "".join(path.read_text("utf-8", "replace") for path in (settings.state / "logs").iterdir())
@@ -87,7 +87,7 @@ def test_all_services_start_work_and_end(tmp_path: Path) -> None:
 
 def test_an_error_in_between_leaves_nothing(tmp_path: Path) -> None:
     """Whatever happens while the services run, they are ended."""
-    with pytest.raises(ZeroDivisionError), working(_settings(tmp_path), _quiet):
+    with pytest.raises(ZeroDivisionError), engine_with_worker(_settings(tmp_path), _quiet):
         raise ZeroDivisionError
     assert _processes(tmp_path) == []
 
@@ -95,12 +95,12 @@ def test_an_error_in_between_leaves_nothing(tmp_path: Path) -> None:
 def test_a_worker_that_dies_is_started_again(tmp_path: Path) -> None:
     """A killed worker is replaced, and people are told."""
     told: list[str] = []
-    with working(_settings(tmp_path), told.append) as services:
+    with engine_with_worker(_settings(tmp_path), told.append) as services:
         worker = next(process for process in _processes(tmp_path) if "celery" in " ".join(process.cmdline()))
         worker.kill()
-        _until(lambda: any("is started again" in text for text in told))
+        _until(lambda: any("restarting it" in text for text in told))
         _until(lambda: services.engine.app.control.ping(timeout=0.5, limit=1))
-    assert "the worker was ended by SIGKILL and is started again (1 of 4)" in told[0]
+    assert "the worker was ended by SIGKILL; restarting it (1 of 4)" in told[0]
     assert _processes(tmp_path) == []
 
 
@@ -110,12 +110,15 @@ def test_one_command_at_a_time_runs_services_but_anyone_may_look(
     """Beside a command with services of its own, another is refused with advice, and looking works."""
     monkeypatch.setattr("pipelines.local.state.LOCK_PATIENCE", 0.1)
     settings = _settings(tmp_path)
-    with working(settings, _quiet):
-        with looking(settings) as engine:
+    with engine_with_worker(settings, _quiet):
+        with engine_only(settings) as engine:
             assert engine.store.runs() == ()
-        with pytest.raises(InputRefused, match=r"another esync command \(rollout\)"), working(settings, _quiet):
+        with (
+            pytest.raises(InputRefused, match=r"another esync command \(rollout\)"),
+            engine_with_worker(settings, _quiet),
+        ):
             pass
-    with looking(settings) as engine:
+    with engine_only(settings) as engine:
         assert engine.store.runs() == ()
     assert _processes(tmp_path) == []
 
@@ -144,12 +147,12 @@ def _run(tmp_path: Path, *arguments: str) -> tuple[int, str, str]:
 def test_up_serves_other_commands_until_it_is_interrupted(tmp_path: Path) -> None:
     """`esync up` says where things are; other commands use it; Ctrl-C ends all of it with exit 0."""
     with _started(tmp_path, "up") as up:
-        _until(lambda: who_runs(tmp_path / "state") == "up")
+        _until(lambda: command_here(tmp_path / "state") == "up")
         lines = iter(up.stderr or ())
         assert next(line for line in lines if line.startswith("Flower: http://127.0.0.1:"))
         assert next(lines) == f"password file: {tmp_path}/state/flower.password\n"
         assert _run(tmp_path, "runs")[0] == 0
-        with working(_settings(tmp_path), _quiet) as services:
+        with engine_with_worker(_settings(tmp_path), _quiet) as services:
             assert services.own == ""
         assert len(_processes(tmp_path / "state")) == 3
         up.send_signal(signal.SIGINT)
@@ -163,7 +166,7 @@ def test_what_is_left_on_this_machine_is_private(tmp_path: Path, umask: int) -> 
     state = tmp_path / "new" / "state"
     before = os.umask(umask)
     try:
-        with working(Settings(state=state), _quiet, kind="up", flower=True) as services:
+        with engine_with_worker(Settings(state=state), _quiet, kind="up", flower=True) as services:
             services.engine.store.runs()
             made = sorted(state.rglob("*"))
     finally:
@@ -229,7 +232,7 @@ def test_what_a_killed_command_left_is_ended_by_the_next(tmp_path: Path) -> None
         orphans = {process.pid for process in _processes(tmp_path / "state")}
         up.kill()
         up.wait(FAST)
-    with working(_settings(tmp_path), _quiet):
+    with engine_with_worker(_settings(tmp_path), _quiet):
         left = orphans & {process.pid for process in _processes(tmp_path)}
         assert len(left) <= 1, "the broker may be kept, worker and Flower may not"
     assert _processes(tmp_path) == []

@@ -11,8 +11,8 @@ import psutil
 import pytest
 from rich.console import Console
 
-from pipelines.cli.follow import attend
-from pipelines.local.services import DRAIN, Running, looking, working
+from pipelines.cli.follow import start_and_follow
+from pipelines.local.services import DRAIN, Running, engine_only, engine_with_worker
 from pipelines.usecases import runs as commands
 from tests.integration.harness import cluster_of, four_servers
 from workers.errors import ServiceLost
@@ -72,7 +72,7 @@ def test_a_run_whose_service_is_killed_goes_on(tmp_path: Path, victim: str) -> N
     settings = Settings(state=tmp_path / "state")
     with (
         four_servers(tmp_path / "lab") as lab,
-        working(settings, told.append) as services,
+        engine_with_worker(settings, told.append) as services,
     ):
         for node in ("S1", "S2", "P1", "P2"):
             lab.break_node(node, latency_ms=60)
@@ -83,7 +83,7 @@ def test_a_run_whose_service_is_killed_goes_on(tmp_path: Path, victim: str) -> N
                     process.kill()
 
         with meanwhile(kill):
-            report = attend(services, cluster_of(lab), _people())
+            report = start_and_follow(services, cluster_of(lab), _people())
     assert report.verdict == "joined"
     assert any("was ended by SIGKILL and is started again" in text for text in told)
     assert _ours(tmp_path, "") == []
@@ -106,16 +106,16 @@ def test_a_worker_that_cannot_live_ends_the_command_not_the_run(tmp_path: Path) 
 
         with (
             pytest.raises(ServiceLost, match="the worker was ended by SIGKILL, 5 times") as caught,
-            working(settings, told.append) as first,
+            engine_with_worker(settings, told.append) as first,
             meanwhile(kill),
         ):
-            attend(first, cluster_of(lab), _people())
+            start_and_follow(first, cluster_of(lab), _people())
         assert _ours(settings.state, "") == []
-        with looking(settings) as engine:
+        with engine_only(settings) as engine:
             (run,) = engine.store.runs()
         assert run.state is not RunState.CONCLUDED
         assert f"esync watch {run.id}" in caught.value.remedy
-        with working(settings, told.append, kind="watch") as second:
+        with engine_with_worker(settings, told.append, kind="watch") as second:
             until = time.monotonic() + 60
             while second.engine.store.run(run.id).state is not RunState.CONCLUDED:
                 assert time.monotonic() < until
@@ -126,7 +126,7 @@ def test_a_worker_that_cannot_live_ends_the_command_not_the_run(tmp_path: Path) 
 def test_a_worker_that_is_stopped_is_ended_with_the_command(tmp_path: Path) -> None:
     """A worker that somebody stopped (SIGSTOP) hears its end all the same: no wait, nothing left."""
     settings = Settings(state=tmp_path / "state")
-    with working(settings, lambda _: None):
+    with engine_with_worker(settings, lambda _: None):
         (worker,) = _ours(settings.state, "celery")
         worker.suspend()
         begun = time.monotonic()

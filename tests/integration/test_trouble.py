@@ -40,9 +40,9 @@ def test_one_node_with_a_wrong_password(harness: Harness, lab: LabProcess) -> No
     done = harness.rollout(Cluster.model_validate(data))
     assert done.record.verdict is Verdict.FAILED
     result = {node.node: node for node in done.nodes}
-    assert (result["P1"].status, result["P1"].slug) == (Status.FAILED, "logon_refused")
-    assert "P1" in result["P1"].reason
-    assert result["P1"].remedy
+    assert (result["P1"].status, result["P1"].problem.slug) == (Status.FAILED, "logon_refused")
+    assert "P1" in result["P1"].problem.message
+    assert result["P1"].problem.remedy
     assert lab.report("P1")["logons_refused"] == 1
     assert before == disks(lab, "P1")
     assert {Status.CHANGED} == {result[node].status for node in ("S1", "S2", "P2")}
@@ -70,7 +70,7 @@ def test_one_node_that_refuses_connections(harness: Harness, lab: LabProcess) ->
     assert (done.record.verdict, Verdict.UNREACHABLE.exit_code) == (Verdict.UNREACHABLE, 4)
     result = {node.node: node for node in done.nodes}
     assert result["P2"].status is Status.UNREACHABLE
-    assert "5986" in result["P2"].reason
+    assert "5986" in result["P2"].problem.message
     assert {Status.CHANGED} == {result[node].status for node in ("S1", "S2", "P1")}
     lab.heal("P2")
     assert harness.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
@@ -209,7 +209,7 @@ def test_one_node_that_refuses_the_account_of_all(harness: Harness, lab: LabProc
     assert done.record.summary.startswith("P1 failed: ")
     assert "S2" not in done.record.summary
     result = {node.node: node for node in done.nodes}
-    assert (Status.FAILED, "logon_refused") == (result["P1"].status, result["P1"].slug)
+    assert (Status.FAILED, "logon_refused") == (result["P1"].status, result["P1"].problem.slug)
     assert {Status.CHANGED} == {result[node].status for node in ("S1", "S2", "P2")}
     assert 1 == lab.report("P1")["logons_refused"]
 

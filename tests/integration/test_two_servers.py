@@ -10,7 +10,7 @@ from tests.unit.pipelines.report.sample_run import cluster_of
 from workers.errors import StoreUnavailable
 from workers.secrets.vault import new_seal_key
 from workers.settings import Secret, Settings
-from workers.store import RedisStore
+from workers.store.redis_store import RedisStore
 
 pytestmark = pytest.mark.integration
 

@@ -9,8 +9,8 @@ import pytest
 from tests.live.host import MISSING, host_from_environment
 from workers.records import Endpoint
 from workers.settings import Secret
-from workers.winrm import agent as ops
-from workers.winrm.agent import digest
+from workers.winrm import operations as ops
+from workers.winrm.operations import digest
 from workers.winrm.session import AgentSession, Way, open_session
 
 ROOT = rf"C:\ProgramData\esync-rollout\test-{os.getpid()}"

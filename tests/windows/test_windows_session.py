@@ -9,7 +9,7 @@ from tests.integration.harness import cluster_of
 from tests.windows.machines import Farm, WindowsMachine
 from workers.errors import Cancelled
 from workers.settings import Secret
-from workers.winrm import agent as ops
+from workers.winrm import operations as ops
 from workers.winrm import remote
 from workers.winrm.channel import Limit
 from workers.winrm.remote import WinRMChannel

@@ -1,4 +1,4 @@
-"""Celery messages over Redis that outlive a restart of the broker and a message that cannot be read.
+"""Celery messages over Redis: a worker survives a restart of the broker, and messages that it cannot read.
 
-Only `workers.celery_app` builds on this; nothing here knows runs or nodes.
+Only `workers.celery_app` uses this; nothing here knows runs or nodes.
 """

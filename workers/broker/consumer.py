@@ -1,4 +1,4 @@
-"""Celery's consumer, made to outlive what comes in: a connection that breaks, a message that nobody can use."""
+"""Celery's consumer, which here survives a broken connection, and a message that it cannot use."""
 
 import warnings
 from contextlib import suppress
@@ -16,54 +16,54 @@ from workers.logs import logger
 
 __all__ = ["Consumer", "Request"]
 
-#: Seconds between two tries to reach the broker: kombu's own rise to 30.
-_AGAIN = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 5}
+#: Seconds between two attempts to reach the broker: kombu's default rises to 30.
+_RECONNECT = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 5}
 
 log = logger(__name__)
 
 
 class Request(CeleryRequest):  # type: ignore[misc] # celery has no types
-    """A request that always settles its message: one that does not holds a place in the worker for ever."""
+    """A request that always settles its message: otherwise it would occupy a place in the worker for ever."""
 
     def on_failure(self, *args: Any, **more: Any) -> None:  # noqa: ANN401 - passed on
-        """Told to whoever waits, if that can be done."""
+        """Reports the failure to the caller, if that is possible."""
         try:
             super().on_failure(*args, **more)
         except Exception:
-            log.exception("a failure could not be told", task=self.name, id=self.id)
+            log.exception("a failure could not be reported", task=self.name, id=self.id)
             self.acknowledge()
 
 
 class Consumer(CeleryConsumer):  # type: ignore[misc] # celery has no types
-    """Reconnects whatever broke, and is done with every message, whatever it is."""
+    """Reconnects after every error, and settles every message."""
 
     connection: Any
 
     def __init__(self, *args: Any, worker_options: dict[str, Any] | None = None, **more: Any) -> None:  # noqa: ANN401 - passed on
-        # Neither serves us: no clocks, no revoked tasks to learn from others. They cost a second at each connection.
+        # Not needed: esync uses neither clocks nor revoked tasks of other workers. They take a second per connection.
         alone = {"without_mingle": True, "without_gossip": True}
         super().__init__(*args, worker_options={**(worker_options or {}), **alone}, **more)
         queues = self.app.amqp.queues
-        # A queue whose messages are moved to another is read together with that one, whatever `-Q` says.
-        for (queue, _), moved in self.app.conf.broker_transport_options["border"].moves.items():
+        # A worker that reads a queue also reads the queue that its messages are moved to, whatever `-Q` says.
+        for (queue, _), moved in self.app.conf.broker_transport_options["rules"].moves.items():
             if queue in queues.consume_from:
                 queues.select_add(queues[moved])
 
     def loop(self, consumer: CeleryConsumer, *args: Any) -> None:  # noqa: ANN401 - passed on
-        """Celery's loop; what it does not expect ends the connection and not the worker."""
+        """Celery's loop; an unexpected error ends the connection and not the worker."""
         try:
             (loops.asynloop if self.hub else loops.synloop)(consumer, *args)
         except self.connection_errors + self.channel_errors:
             raise
         except Exception as error:
-            log.exception("the consumer broke; it connects again")
-            raise NoConnection(f"the consumer broke: {type(error).__name__}") from error
+            log.exception("the consumer failed; it reconnects")
+            raise NoConnection(f"the consumer failed: {type(error).__name__}") from error
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Lets go of the connection before Celery closes it: closing talks to a server that is gone."""
-        self.connection.transport.give_up()
+        """Abandons the connection before Celery closes it: closing would send commands to a lost server."""
+        self.connection.transport.abandon()
         try:
-            with warnings.catch_warnings():  # about a setting that we have made explicitly
+            with warnings.catch_warnings():  # about a setting that is set explicitly
                 warnings.simplefilter("ignore", CPendingDeprecationWarning)
                 super().on_connection_error_after_connected(exc)
         except Exception:
@@ -71,24 +71,24 @@ class Consumer(CeleryConsumer):  # type: ignore[misc] # celery has no types
             self.connection = None
 
     def shutdown(self) -> None:
-        """Ends; what is still in hand since a connection was lost goes back over a new one, if there is a broker."""
+        """Ends; messages unsettled since a connection was lost return to their queues over a new one, if possible."""
         super().shutdown()
-        if self.app.conf.broker_transport_options["hands"].empty:
+        if self.app.conf.broker_transport_options["unsettled"].empty:
             return
         try:
             with self.app.connection_for_write() as connection:
                 connection.ensure_connection(max_retries=1, interval_start=0.5)
                 connection.channel().qos.restore_unacked()
-        except Exception as error:  # noqa: BLE001 - the process ends; what is left waits for its timeout
-            log.warning("messages could not be given back", error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - the process ends; what is left is delivered again after its timeout
+            log.warning("messages could not be returned to their queues", error=type(error).__name__)
 
     def ensure_connected(self, conn: Any) -> Any:  # noqa: ANN401 - celery has no types
-        """Tries more often than kombu does."""
-        conn.ensure_connection = partial(conn.ensure_connection, **_AGAIN)
+        """Reconnects sooner than kombu does."""
+        conn.ensure_connection = partial(conn.ensure_connection, **_RECONNECT)
         return super().ensure_connected(conn)
 
     def update_strategies(self) -> None:
-        """Only our own tasks, each with a request that settles."""
+        """Accepts only our own tasks, each with a request that settles its message."""
         for task in self.app.tasks.values():
             task.Request = f"{__name__}:{Request.__name__}"
         super().update_strategies()
@@ -96,26 +96,26 @@ class Consumer(CeleryConsumer):  # type: ignore[misc] # celery has no types
             del self.strategies[name]
 
     def on_unknown_task(self, body: object, message: Any, exc: Exception) -> None:  # noqa: ANN401 - celery's signature
-        """Set aside; whoever asked gets the error that Celery would give."""
+        """Sets the message aside; the caller gets the error that Celery would return."""
         del body, exc
         name, id_ = message.headers["task"], message.headers["id"]
-        self._refuse(message, f"no task is named {name!r}")
-        asked = Bunch(name=name, chord=None, root_id=None, errbacks=None, correlation_id=id_, reply_to=None)
+        self._refuse(message, f"there is no task {name!r}")
+        request = Bunch(name=name, chord=None, root_id=None, errbacks=None, correlation_id=id_, reply_to=None)
         with suppress(Exception):
-            self.app.backend.mark_as_failure(id_, NotRegistered(name), request=asked)
+            self.app.backend.mark_as_failure(id_, NotRegistered(name), request=request)
 
     def on_unknown_message(self, body: object, message: Any) -> None:  # noqa: ANN401 - celery's signature
-        """Set aside."""
+        """Sets the message aside."""
         del body
-        self._refuse(message, "no task message")
+        self._refuse(message, "not a task message")
 
     def on_invalid_task(self, body: object, message: Any, exc: Exception) -> None:  # noqa: ANN401 - celery's signature
-        """Set aside."""
+        """Sets the message aside."""
         del body
         self._refuse(message, f"not a valid task message: {str(exc)[:100]}")
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:  # noqa: ANN401 - celery's signature
-        """Set aside."""
+        """Sets the message aside."""
         self._refuse(message, f"cannot be decoded: {type(exc).__name__}")
 
     def _refuse(self, message: Any, reason: str) -> None:  # noqa: ANN401 - celery has no types

@@ -1,8 +1,8 @@
-"""The border for messages from outside: what may come in, decided before Celery or kombu touch it. Pure.
+"""Validation of incoming messages, before Celery or kombu use them. Pure functions.
 
-Everybody who may write to the broker can put anything into a queue. Celery takes much of it on trust: one message of
-a wrong shape ends its consumer, goes back to the queue, and ends the next one. So a message is opened here, once, by
-rules that leave nothing to trust, and what does not pass is set aside (`workers.broker.set_aside`).
+Every program that can write to the broker can put anything into a queue. Celery trusts most of it: one message of a
+wrong shape ends its consumer, returns to the queue, and ends the next one. So each message is parsed and validated here
+first, and an invalid one is set aside (`workers.broker.set_aside`).
 """
 
 import json
@@ -14,22 +14,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-__all__ = ["Border", "Unfit", "opened", "task_of"]
+__all__ = ["InvalidMessage", "QueueRules", "task_of", "validated"]
 
 LARGEST = 1_000_000  #: bytes of one message; ours have 3,000
 _WORD = re.compile(r"[\x21-\x7e]{1,255}")
 _BODY_ENCODINGS = frozenset({None, "base64", "utf-8"})
 _CHARSETS = frozenset({None, "utf-8", "us-ascii", "ascii"})
 _KINDS = frozenset({None, "group", "chain", "chord", "map", "starmap", "chunks"})
-_SHOWN = 1024  #: characters of a text that is only shown
-_DEEPEST = 20  #: levels of a signature in a signature
+_SHOWN = 1024  #: characters kept of a text that is only displayed
+_DEEPEST = 20  #: levels of nested signatures
 
 
-class Unfit(Exception):
-    """A message that is not let in.
+class InvalidMessage(Exception):
+    """A message is not accepted.
 
     Attributes:
-        reason: why, in words for the operator.
+        reason: why, as text for the operator.
     """
 
     def __init__(self, reason: str) -> None:
@@ -38,34 +38,34 @@ class Unfit(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Border:
-    """Which queues are watched, and which tasks go to another queue than the one they came by.
+class QueueRules:
+    """The queues whose messages are validated, and the tasks that are moved from one queue to another.
 
     Attributes:
-        queues: those whose messages are opened here, the most urgent first.
-        moves: (queue, task) -> the queue it belongs to.
+        queues: the most urgent first.
+        moves: (queue, task) -> the queue that the task belongs to.
     """
 
     queues: tuple[str, ...] = ()
     moves: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
-def opened(item: bytes) -> dict[str, Any]:
-    """The message as kombu wants it, without headers nobody knows.
+def validated(item: bytes) -> dict[str, Any]:
+    """The message in the form that kombu expects, without unknown headers.
 
     Raises:
-        Unfit: it is not a message of Celery's task protocol 2 in JSON, or something in it has a wrong type.
+        InvalidMessage: it is not a message of Celery's task protocol 2 in JSON, or a field has a wrong type.
     """
     if len(item) > LARGEST:
-        raise Unfit(f"larger than {LARGEST:,} bytes")
+        raise InvalidMessage(f"larger than {LARGEST:,} bytes")
     message = _parsed(item, "the message")
     if not isinstance(message, dict):
-        raise Unfit("not a message of Celery: no JSON object")
+        raise InvalidMessage("not a Celery message: not a JSON object")
     _checked(message, _MESSAGE)
     if message["headers"].get("eta") is not None:
-        raise Unfit("eta and countdown are not supported: send it when it is due")
+        raise InvalidMessage("eta and countdown are not supported: send the message when it is due")
     if message["headers"].get("compression"):
-        raise Unfit("compressed messages are not supported")
+        raise InvalidMessage("compressed messages are not supported")
     _checked(message["headers"], _HEADERS, "header ")
     _checked(message["properties"], _PROPERTIES, "property ")
     _checked(message["properties"].get("delivery_info") or {}, _DELIVERY, "delivery_info ")
@@ -75,20 +75,20 @@ def opened(item: bytes) -> dict[str, Any]:
 
 
 def task_of(message: Mapping[str, Any]) -> str:
-    """The name of the task of an opened message."""
+    """The task of a validated message."""
     return str(message["headers"]["task"])
 
 
 def _parsed(data: bytes, what: str) -> Any:  # noqa: ANN401 - JSON
     try:
-        return json.loads(data, parse_constant=_no_number)
+        return json.loads(data, parse_constant=_refuse_constant)
     except RecursionError:
-        raise Unfit(f"{what} is nested too deeply") from None
-    except ValueError:  # bytes that are no UTF-8 are one, too
-        raise Unfit(f"{what} is not JSON") from None
+        raise InvalidMessage(f"{what} is nested too deeply") from None
+    except ValueError:  # also for bytes that are not UTF-8
+        raise InvalidMessage(f"{what} is not JSON") from None
 
 
-def _no_number(text: str) -> float:
+def _refuse_constant(text: str) -> float:
     raise ValueError(text)
 
 
@@ -98,53 +98,53 @@ def _body(message: Mapping[str, Any]) -> bytes:
         if message["properties"].get("body_encoding") == "base64":
             return b64decode(body, validate=True)
         return body.encode()
-    except (NotBase64, ValueError):  # ValueError: characters that are none
-        raise Unfit("the body is not base64, as its body_encoding says") from None
+    except (NotBase64, ValueError):  # ValueError: surrogates, or characters outside of ASCII
+        raise InvalidMessage("the body is not base64, as its body_encoding says") from None
 
 
 def _triple(body: object) -> None:
     if not (isinstance(body, list) and len(body) == 3):  # noqa: PLR2004 - protocol 2
-        raise Unfit("the body is not [args, kwargs, embed]")
+        raise InvalidMessage("the body is not [args, kwargs, embed]")
     args, kwargs, embed = body
     if not isinstance(args, list):
-        raise Unfit("the body's args are not a list")
+        raise InvalidMessage("the body's args are not a list")
     if not isinstance(kwargs, dict):
-        raise Unfit("the body's kwargs are not an object")
+        raise InvalidMessage("the body's kwargs are not an object")
     if not (embed is None or isinstance(embed, dict)):
-        raise Unfit("the body's embed is not an object")
+        raise InvalidMessage("the body's embed is not an object")
     _checked(embed or {}, _EMBED, "embed ")
     unknown = (embed or {}).keys() - _EMBED.keys()
     if unknown:
-        raise Unfit("embed has something that Celery does not know")
+        raise InvalidMessage("embed has a field that Celery does not know")
 
 
 def _checked(given: Mapping[str, Any], rules: Mapping[str, Callable[[Any], bool]], of: str = "") -> None:
-    """Each rule holds for what stands under its name, None where nothing does."""
+    """Checks each rule with the value of its field; a missing field has the value None."""
     for name, rule in rules.items():
         if not rule(given.get(name)):
-            raise Unfit(f"{of}{name!r} is {'missing' if given.get(name) is None else 'of a wrong type'}")
+            raise InvalidMessage(f"{of}{name!r} is {'missing' if given.get(name) is None else 'of a wrong type'}")
 
 
-def _is_map(value: object) -> bool:
+def _is_object(value: object) -> bool:
     return isinstance(value, dict)
 
 
-def _is_word(value: object) -> bool:
-    """Something that names: it becomes part of keys, logs and events."""
+def _is_name(value: object) -> bool:
+    """A name: it becomes part of keys, logs and events."""
     return isinstance(value, str) and _WORD.fullmatch(value) is not None
 
 
-def _word(value: object) -> bool:
-    return value is None or value == "" or _is_word(value)
+def _optional_name(value: object) -> bool:
+    return value is None or value == "" or _is_name(value)
 
 
 def _text(value: object) -> bool:
-    """Text that is only shown."""
+    """Text that is only displayed."""
     return value is None or isinstance(value, str)
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """Text as it may be shown: arguments as their sender shows them have line feeds and what not in them."""
+    """Text made printable: the sender's display of the arguments may have line feeds and other controls."""
     if not isinstance(value, str) or (value.isprintable() and len(value) <= _SHOWN):
         return value
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in value[:_SHOWN])
@@ -187,11 +187,11 @@ def _signature(value: object, depth: int = 0) -> bool:
     inside = [kwargs[name] for name in ("tasks", "header") if isinstance(kwargs.get(name), list)]
     linked = [options[name] for name in ("link", "link_error", "chain") if options.get(name)]
     return (
-        _is_word(value.get("task"))
+        _is_name(value.get("task"))
         and value.get("subtask_type") in _KINDS
         and all(_signatures(some, depth + 1) for some in (*inside, *linked))
         and (not options.get("chord") or _signature(options["chord"], depth + 1))
-        and all(_word(options.get(name)) for name in ("queue", "routing_key", "task_id", "reply_to"))
+        and all(_optional_name(options.get(name)) for name in ("queue", "routing_key", "task_id", "reply_to"))
     )
 
 
@@ -204,34 +204,34 @@ def _chord(value: object) -> bool:
 
 
 _MESSAGE: Mapping[str, Callable[[Any], bool]] = {
-    "properties": _is_map,
-    "headers": _is_map,
+    "properties": _is_object,
+    "headers": _is_object,
     "body": lambda value: isinstance(value, str),
     "content-type": lambda value: value == "application/json",
     "content-encoding": lambda value: isinstance(value, str | None) and (value and value.lower()) in _CHARSETS,
 }
 _PROPERTIES: Mapping[str, Callable[[Any], bool]] = {
-    "delivery_tag": _is_word,
+    "delivery_tag": _is_name,
     "delivery_info": _map,
     "body_encoding": lambda value: isinstance(value, str | None) and value in _BODY_ENCODINGS,
-    "correlation_id": _word,
-    "reply_to": _word,
+    "correlation_id": _optional_name,
+    "reply_to": _optional_name,
     "priority": lambda value: _count(value) and (value or 0) < 256,  # noqa: PLR2004 - the protocol's limit
 }
-_DELIVERY: Mapping[str, Callable[[Any], bool]] = {"exchange": _word, "routing_key": _word}
-#: Of task protocol 2; others are not passed on: Celery makes attributes of the request of them.
+_DELIVERY: Mapping[str, Callable[[Any], bool]] = {"exchange": _optional_name, "routing_key": _optional_name}
+#: Of task protocol 2. Others are removed: Celery would make attributes of the request from them.
 _HEADERS: Mapping[str, Callable[[Any], bool]] = {
-    "task": _is_word,
-    "id": _is_word,
-    "lang": _word,
-    "shadow": _word,
+    "task": _is_name,
+    "id": _is_name,
+    "lang": _optional_name,
+    "shadow": _optional_name,
     "expires": _moment,
-    "group": _word,
+    "group": _optional_name,
     "group_index": _count,
     "retries": _count,
     "timelimit": _limits,
-    "root_id": _word,
-    "parent_id": _word,
+    "root_id": _optional_name,
+    "parent_id": _optional_name,
     "argsrepr": _text,
     "kwargsrepr": _text,
     "origin": _text,

@@ -1,6 +1,6 @@
-"""Messages that were not let in: the newest of them, short and readable, in one list beside the queues.
+"""Messages that were set aside because they are invalid: the newest ones, shortened, in one list in the broker.
 
-Nothing runs from here. `esync doctor` shows it, so that whoever sent them can be told.
+Nothing executes them. `esync doctor` shows the list, so that the operator can find the sender.
 """
 
 import json
@@ -12,20 +12,20 @@ from redis.exceptions import ResponseError as NotAList
 
 from workers.logs import logger, scrubbed
 from workers.records import Record, now
-from workers.redis.connection import mapped
+from workers.redis.connection import errors_mapped
 
-__all__ = ["KEPT", "SET_ASIDE", "SetAside", "forget", "set_aside", "shown"]
+__all__ = ["KEPT", "SET_ASIDE", "SetAside", "clear", "set_aside", "stored"]
 
 SET_ASIDE = "esync.v1.set_aside"  #: the list's key
 KEPT = 100  #: the newest messages
-LONGEST = 500  #: characters kept of one
-_LOOKED_AT = 2000  #: bytes of a message that are made readable; masking what looks like a URL is slow on long ones
+LONGEST = 500  #: characters kept of one message
+_LOOKED_AT = 2000  #: bytes of a message that are cleaned; masking URLs in long texts is slow
 
 log = logger(__name__)
 
 
 class SetAside(Record):
-    """One message that was not let in."""
+    """One message that was set aside."""
 
     at: str  #: ISO time
     queue: str
@@ -34,10 +34,10 @@ class SetAside(Record):
 
 
 def set_aside(client: Any, queue: str, item: bytes, reason: str) -> None:  # noqa: ANN401 - kombu's client or ours
-    """Keeps the beginning of a message, and tells the log.
+    """Stores the beginning of a message, and logs it.
 
     Raises:
-        RedisError: no connection; a list that is not usable is no reason to stop, the log has been told.
+        RedisError: no connection. When the key is not a list, that is only logged.
     """
     kept = SetAside(at=now().isoformat(timespec="seconds"), queue=queue, reason=reason, message=_readable(item))
     log.warning("a message was set aside", queue=queue, reason=reason, message=kept.message)
@@ -50,33 +50,33 @@ def set_aside(client: Any, queue: str, item: bytes, reason: str) -> None:  # noq
         log.warning("the list of messages set aside cannot be written", error=str(error)[:200])
 
 
-def shown(client: Redis) -> tuple[SetAside, ...]:
+def stored(client: Redis) -> tuple[SetAside, ...]:
     """The messages set aside, newest first.
 
     Raises:
         StoreUnavailable: the broker does not answer.
     """
-    with mapped():
+    with errors_mapped():
         texts = client.lrange(SET_ASIDE, 0, KEPT - 1)
     found: list[SetAside] = []
     for text in texts:
-        with suppress(ValueError):  # written by somebody else
+        with suppress(ValueError):  # another program wrote it
             found.append(SetAside.model_validate_json(text))
     return tuple(found)
 
 
-def forget(client: Redis) -> None:
+def clear(client: Redis) -> None:
     """Deletes the list.
 
     Raises:
         StoreUnavailable: the broker does not answer.
     """
-    with mapped():
+    with errors_mapped():
         client.delete(SET_ASIDE)
 
 
 def _readable(item: bytes) -> str:
-    """The beginning of a message on one line: no control characters, no secrets that we know of."""
+    """The beginning of a message on one line, without control characters and known secrets."""
     text = item[:_LOOKED_AT].decode("utf-8", "backslashreplace")
     clean = "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in scrubbed(text))
     return clean if len(clean) <= LONGEST else clean[:LONGEST] + f"... ({len(item):,} bytes)"

@@ -1,7 +1,7 @@
-"""Files of this machine that a cluster file may name: where they may lie, and how they are opened.
+"""Files of this machine that a cluster file may name: the folders they may be in, and how they are opened.
 
-What is named comes from a record, and what is read goes to a node: so only regular files below folders that a person of
-this machine has chosen, links resolved, and never one of our own.
+The name comes from a record, and the content goes to a node. So only regular files below folders that an administrator
+of this machine chose are opened, after links are resolved, and never esync's own files.
 """
 
 import os
@@ -10,60 +10,60 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["NotAllowed", "contents", "place_of", "require_regular"]
+__all__ = ["NotAllowed", "contents", "real_path", "require_regular"]
 
 
 class NotAllowed(ValueError):
-    """That file is not to be read; says in a few words why."""
+    """The file must not be read; the text says why."""
 
 
-def place_of(path: Path, allowed: Iterable[Path], closed: Sequence[Path]) -> Path:
-    """Where the file really lies.
+def real_path(path: Path, allowed: Iterable[Path], closed: Sequence[Path]) -> Path:
+    """The path of the file after links are resolved.
 
     Args:
-        path: as it is named.
-        allowed: folders it may lie below.
-        closed: files and folders that nothing may be taken from, wherever they lie.
+        path: the file, as it is named.
+        allowed: folders that it may be in, at any depth.
+        closed: files and folders that are never read, also below an allowed folder.
 
     Raises:
-        NotAllowed: below none of the folders, or in a closed one.
+        NotAllowed: it is in none of the allowed folders, or in a closed one.
     """
     real = Path(os.path.realpath(path))
     if any(real.is_relative_to(os.path.realpath(one)) for one in closed):
-        raise NotAllowed("the file is one of esync's own")
+        raise NotAllowed("the file is one of esync's own files")
     if not any(real.is_relative_to(os.path.realpath(folder)) for folder in allowed):
         leads = "" if real == path else f" (it leads to {real})"
-        raise NotAllowed(f"the file lies in none of the folders that such files may come from{leads}")
+        raise NotAllowed(f"the file is in none of the allowed folders{leads}")
     return real
 
 
 def require_regular(real: Path, limit: int) -> None:
-    """Refuses what is no regular file of `limit` bytes at most.
+    """Checks that it is a regular file of `limit` bytes at most.
 
     Raises:
         NotAllowed: a folder, a device, a pipe or a socket, or too large.
-        OSError: there is none.
+        OSError: it does not exist.
     """
-    known = real.stat()
-    if not stat.S_ISREG(known.st_mode) or known.st_size > limit:
-        raise NotAllowed("it is no regular file, or too large")
+    status = real.stat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
+        raise NotAllowed("it is not a regular file, or too large")
 
 
 def contents(real: Path, limit: int, closed: Iterable[Path]) -> tuple[bytes, os.stat_result]:
-    """The first bytes of a regular file, one more than `limit` at most, and what is known of it. Never waits.
+    """The first bytes of a regular file, one more than `limit` at most, and its status. Never blocks.
 
     Raises:
-        NotAllowed: a folder, a device, a pipe or a socket; or another name, a hard link, of a closed file.
-        OSError: there is none, or it cannot be opened.
+        NotAllowed: a folder, a device, a pipe or a socket; or a hard link to a closed file.
+        OSError: it does not exist, or cannot be opened.
     """
     descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
-        known = os.fstat(descriptor)
-        if not stat.S_ISREG(known.st_mode):
-            raise NotAllowed("it is no regular file")
-        if any(os.path.samestat(known, one) for one in _files_of(closed)):
-            raise NotAllowed("the file is one of esync's own")
-        return file.read(limit + 1), known
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise NotAllowed("it is not a regular file")
+        if any(os.path.samestat(status, one) for one in _files_of(closed)):
+            raise NotAllowed("the file is one of esync's own files")
+        return file.read(limit + 1), status
 
 
 def _files_of(closed: Iterable[Path]) -> Iterator[os.stat_result]:

@@ -1,13 +1,13 @@
-"""How many files this process may have open at a time, and what that is enough for. A connection is an open file."""
+"""The limit of open files of this process, and the work that it allows. A connection is an open file."""
 
 import resource
 from dataclasses import dataclass
 
 from workers.logs import logger
 
-__all__ = ["Room", "raised", "room_for"]
+__all__ = ["Capacity", "capacity_for", "raise_limit"]
 
-ENOUGH = 65_536  #: nobody needs more, and some libraries look at each possible number
+ENOUGH = 65_536  #: more is not needed, and some libraries test each possible number
 RESERVED = 64  #: logs, the event loop, connections of the process as a whole
 PER_THREAD = 3  #: a node, the run store, and the results of Celery
 
@@ -15,11 +15,11 @@ log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """What a limit of open files is enough for.
+class Capacity:
+    """The work that a limit of open files allows.
 
     Attributes:
-        threads: nodes that are worked on at a time.
+        threads: nodes that are worked on in parallel.
         sessions: connections to nodes that may be open, those in use included.
     """
 
@@ -27,8 +27,8 @@ class Room:
     sessions: int
 
 
-def raised() -> int:
-    """Raises this process's limit as far as it may without asking anybody; gives the limit."""
+def raise_limit() -> int:
+    """Raises the limit of this process as far as it may without privileges; returns the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
     if soft != resource.RLIM_INFINITY and soft < most:
@@ -37,20 +37,20 @@ def raised() -> int:
     return ENOUGH if soft == resource.RLIM_INFINITY else soft
 
 
-def room_for(threads: int, limit: int) -> Room:
-    """What may be done at a time under a limit; fewer threads than wanted where it is too low, and at least one.
+def capacity_for(threads: int, limit: int) -> Capacity:
+    """The capacity under a limit: fewer threads than requested when it is too low, and at least one.
 
     Args:
-        threads: that are wanted.
+        threads: requested.
         limit: open files.
     """
     possible = max(1, min(threads, (limit - RESERVED) // PER_THREAD))
     if possible < threads:
         log.warning(
-            "the limit of open files is too low for as many nodes at a time as were asked for",
+            "the limit of open files is too low for the requested number of nodes in parallel",
             limit=limit,
             wanted=threads,
             nodes=possible,
             remedy=f"raise the limit to {RESERVED + PER_THREAD * threads} (ulimit -n, LimitNOFILE)",
         )
-    return Room(possible, max(possible, limit - RESERVED - (PER_THREAD - 1) * possible))
+    return Capacity(possible, max(possible, limit - RESERVED - (PER_THREAD - 1) * possible))

@@ -1,4 +1,4 @@
-"""Reads a file that somebody named: a plain file of bounded size, or a sentence why not. Never waits for anybody."""
+"""Reads a file that the operator named: a regular file of limited size, or an error. Never blocks."""
 
 import os
 from pathlib import Path
@@ -10,28 +10,28 @@ __all__ = ["content_of"]
 
 
 def content_of(path: Path, limit: int, what: str) -> bytes:
-    """The whole content of a plain file.
+    """The complete content of a regular file.
 
-    A pipe, a device or a folder is refused before it is read: to open a pipe would wait for its writer, and a device
-    may never end.
+    A pipe, a device or a folder is refused before it is read: opening a pipe would wait for its writer, and a device
+    may be endless.
 
     Args:
         path: the file, as it was named.
-        limit: bytes it may have.
+        limit: largest size in bytes.
         what: the noun for it in messages, such as `cluster file`.
 
     Raises:
-        InputRefused: it is not there, no plain file, too large, or cannot be read.
+        InputRefused: it does not exist, is not a regular file, is too large, or cannot be read.
     """
     named = f"{what} {str(path)!r}" if not str(path).isprintable() else f"{what} {path}"
     try:
         content, _ = contents(Path(os.path.realpath(path)), limit, ())
     except NotAllowed:
-        raise InputRefused(f"{named} is no plain file", remedy="name a file") from None
+        raise InputRefused(f"{named} is not a regular file", remedy="name a file") from None
     except OSError as error:
         raise InputRefused(f"{named} cannot be read: {error.strerror or 'refused'}", remedy="name a file") from None
     except ValueError:  # a NUL in the name
-        raise InputRefused(f"the name of the {what} cannot be one", remedy="name a file") from None
+        raise InputRefused(f"the name of the {what} is invalid", remedy="name a file") from None
     if len(content) > limit:
         raise InputRefused(f"{named} is too large: more than {limit:,} bytes", remedy="name the right file")
     return content

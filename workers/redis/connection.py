@@ -1,4 +1,4 @@
-"""The one border to Redis: how we connect, how long we try, and what its errors mean to us."""
+"""All access to Redis: how we connect, how long we retry, and which errors of ours its errors become."""
 
 import os
 import ssl
@@ -26,51 +26,51 @@ from workers.errors import StoreUnavailable
 from workers.redis.address import BROKER, STORE, verified
 from workers.settings import Secret
 
-__all__ = ["connect", "mapped", "patiently", "verified"]
+__all__ = ["connect", "errors_mapped", "with_retries"]
 
 T = TypeVar("T")
 
 CONNECT_TIMEOUT = 3.0  #: seconds
 ANSWER_TIMEOUT = 10.0  #: seconds; nothing we send blocks
-CONNECTIONS = 128  #: of one process; a thread that finds none free waits
+CONNECTIONS = 128  #: of one process; a thread waits while none is free
 _LOGON = f"check user and password in {BROKER} and {STORE}"
 _REMEDIES: tuple[tuple[type[RedisError], str, str], ...] = (
-    (AuthenticationError, "refuses the password", _LOGON),
-    (AuthorizationError, "refuses the user", _LOGON),
-    (NoPermissionError, "does not allow the user a command", "see the list of commands in the documentation"),
-    (OutOfMemoryError, "is full", "raise maxmemory; the policy must be noeviction"),
+    (AuthenticationError, "refused the password", _LOGON),
+    (AuthorizationError, "refused the user", _LOGON),
+    (NoPermissionError, "does not allow this user a command", "allow the commands that the documentation lists"),
+    (OutOfMemoryError, "is out of memory", "raise maxmemory; the policy must be noeviction"),
     (ReadOnlyError, "is a read-only replica", "point the URL at the primary"),
     (BusyLoadingError, "is still loading its data", "wait, then try again"),
     (NoAnswer, "does not answer in time", f"check that the server runs and is reachable, and {BROKER} or {STORE}"),
     (NoConnection, "cannot be reached", f"check that the server runs and is reachable, and {BROKER} or {STORE}"),
 )
-#: Answers without a class of their own: how they begin.
+#: Errors without their own class, by the beginning of their text.
 _ANSWERS = (
-    ("MISCONF", "cannot write its data to disk", "look into its log, and free space on the server's disk"),
-    ("DB index is out of range", "has no database of that number", f"correct the end of {BROKER} or {STORE}"),
-    ("WRONGPASS", "refuses the password", _LOGON),
+    ("MISCONF", "cannot write its data to disk", "read its log, and free space on the disk of the server"),
+    ("DB index is out of range", "has no database with this number", f"correct the end of {BROKER} or {STORE}"),
+    ("WRONGPASS", "refused the password", _LOGON),
 )
 _TRANSIENT = (NoConnection, NoAnswer)
-_LASTING = (AuthenticationError, AuthorizationError, NoPermissionError)
+_PERMANENT = (AuthenticationError, AuthorizationError, NoPermissionError)
 
 
 class _Pool(BlockingConnectionPool):
-    """Connections to one server; whoever gets none is told to which."""
+    """Connections to one server; an error names the server."""
 
-    def __init__(self, *, variable: str, **given: Any) -> None:  # noqa: ANN401 - the library's own options
-        super().__init__(**given)  # type: ignore[no-untyped-call] # the library's
+    def __init__(self, *, variable: str, **given: Any) -> None:  # noqa: ANN401 - the options of the library
+        super().__init__(**given)  # type: ignore[no-untyped-call] # the library has no types here
         self._variable = variable
 
     def get_connection(self, *given: Any, **more: Any) -> Any:  # noqa: ANN401 - the same
-        """A connection that works, or an error with the server's address as its note."""
+        """A working connection, or an error with the address of the server as its note."""
         try:
-            return super().get_connection(*given, **more)  # type: ignore[no-untyped-call] # the library's
+            return super().get_connection(*given, **more)  # type: ignore[no-untyped-call] # the library has no types here
         except RedisError as error:
             error.add_note(self._where())
             raise
 
     def _where(self) -> str:
-        # The embedded broker has its address from us: nobody could correct a variable.
+        # Without the variable esync chose the address, and the operator has nothing to correct.
         known = [self._variable] if os.environ.get(self._variable) else []
         known += ["TLS"] if "ssl_cert_reqs" in self.connection_kwargs else []
         address = f"{self.connection_kwargs['host']}:{self.connection_kwargs['port']}"
@@ -80,15 +80,15 @@ class _Pool(BlockingConnectionPool):
 def connect(url: Secret, variable: str = BROKER) -> Redis:
     """A client with explicit limits, safe to share between threads. It connects when first used.
 
-    redis-py 8 by itself would retry a command ten times, each with a connection retried ten times again
-    (engineering: 59 s measured for a block of 7 s). Here the client never retries; `patiently` does.
+    redis-py 8 retries a command ten times by default, and for each retry the connection ten times (measured: 59 s for a
+    block of 7 s). Here the client never retries; `with_retries` does.
 
     Args:
-        url: where the server is.
-        variable: the setting it comes from, for messages.
+        url: the address of the server.
+        variable: the setting that has the URL, for messages.
 
     Raises:
-        InputRefused: the URL is not usable, see `verified`.
+        InputRefused: the URL is invalid, see `verified`.
     """
     pool = _Pool.from_url(
         verified(url, variable).reveal(),
@@ -111,7 +111,7 @@ def _meaning(error: RedisError) -> StoreUnavailable:
     if tls := _tls(error):
         return StoreUnavailable(
             f"the run store{where} cannot be reached over TLS: {tls}",
-            remedy="check that the server speaks TLS, its certificate and name, and the authority (ssl_ca_certs)",
+            remedy="check that the server uses TLS, its certificate and name, and the authority (ssl_ca_certs)",
         )
     for kind, what, remedy in _REMEDIES:
         if isinstance(error, kind):
@@ -119,11 +119,11 @@ def _meaning(error: RedisError) -> StoreUnavailable:
     for begin, what, remedy in _ANSWERS:
         if str(error).startswith(begin):
             return StoreUnavailable(f"the run store{where} {what}", remedy=remedy)
-    return StoreUnavailable(f"the run store{where} answers with an error: {type(error).__name__}: {error}")
+    return StoreUnavailable(f"the run store{where} answered with an error: {type(error).__name__}: {error}")
 
 
 def _tls(error: BaseException | None) -> str:
-    """Why TLS failed, if it did, in the library's words."""
+    """Why TLS failed, as the library reports it; empty when it did not."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return str(error.verify_message)
@@ -134,31 +134,31 @@ def _tls(error: BaseException | None) -> str:
 
 
 @contextmanager
-def mapped() -> Iterator[None]:
-    """The border: errors of the client become StoreUnavailable, without the URL and its password."""
+def errors_mapped() -> Iterator[None]:
+    """Errors of the client become StoreUnavailable, without the URL and its password."""
     try:
         yield
     except RedisError as error:
         raise _meaning(error) from error
 
 
-def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, _TRANSIENT) and not isinstance(error, _LASTING)
+def _is_transient(error: BaseException) -> bool:
+    return isinstance(error, _TRANSIENT) and not isinstance(error, _PERMANENT)
 
 
-def patiently(ask: Callable[[], T], patience: float) -> T:
-    """Asks again for up to `patience` seconds while there is no connection or no answer.
+def with_retries(request: Callable[[], T], patience: float) -> T:
+    """Repeats a request for up to `patience` seconds while there is no connection or no answer.
 
-    What is asked must bear being done twice: a lost reply looks like a lost request.
+    The request must be safe to repeat: a lost reply cannot be told from a lost request.
 
     Raises:
-        StoreUnavailable: no answer in that time, or a refusal.
+        StoreUnavailable: no answer in that time, or an error of the server.
     """
     tries = Retrying(
-        retry=retry_if_exception(_may_pass),
+        retry=retry_if_exception(_is_transient),
         wait=wait_random_exponential(multiplier=0.05, max=1.0),
         stop=stop_after_delay(patience),
         reraise=True,
     )
-    with mapped():
-        return tries(ask)
+    with errors_mapped():
+        return tries(request)

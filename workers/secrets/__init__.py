@@ -1,4 +1,4 @@
 """Secrets: references become values only here, and certificate material is stored sealed.
 
-No value leaves this room except to the session that logs on with it.
+A value leaves this package only for the session that logs on with it.
 """

@@ -1,4 +1,4 @@
-"""Secrets at the last moment: a reference becomes a value only here, and certificate material is stored sealed."""
+"""The vault: the only place where a reference becomes a secret, and where certificate material is sealed."""
 
 import hashlib
 import hmac
@@ -12,33 +12,33 @@ from typing import Protocol
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from workers.errors import InputRefused, SecretUnavailable
-from workers.host.named_files import NotAllowed, contents, place_of, require_regular
-from workers.secrets.seal import derived, no_key, seal_keys
+from workers.host.named_files import NotAllowed, contents, real_path, require_regular
+from workers.records import DocumentKind
+from workers.secrets.seal import derived_key, missing_key, seal_keys
 from workers.settings import Secret
 
 __all__ = ["Documents", "Vault", "new_seal_key"]
 
-KIND = "sealed"  #: of the documents in the run store
 LARGEST = 65536  #: bytes of a secret file
 LARGEST_AUTHORITIES = 4 * 2**20  #: bytes of a file of certificate authorities; a system's whole bundle is 0.3 MB
-#: Where systems keep the certificate authorities they trust; public, and often named in cluster files.
+#: Folders of the certificate authorities that systems trust; public, and often named in cluster files.
 _AUTHORITIES = ("/etc/ssl", "/etc/pki", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates")
 _OWN_VARIABLES = {"ESYNC_SEAL_KEY", "ESYNC_BROKER_URL", "ESYNC_STORE_URL"}
 _log = logging.getLogger(__name__)
 
 
 class Documents(Protocol):
-    """The part of a run store that sealed things are kept in."""
+    """The part of a run store that keeps sealed documents."""
 
     def put(self, run_id: str, kind: str, name: str, document: str) -> None:
-        """Keeps a text."""
+        """Stores a text."""
 
     def document(self, run_id: str, kind: str, name: str) -> str | None:
-        """The text that was kept."""
+        """The stored text; None when there is none."""
 
 
 def new_seal_key() -> Secret:
-    """A fresh key for ESYNC_SEAL_KEY."""
+    """A new key for ESYNC_SEAL_KEY."""
     return Secret(Fernet.generate_key().decode("ascii"))
 
 
@@ -47,14 +47,14 @@ def _ignore(secret: Secret) -> None:
 
 
 class Vault:
-    """What a worker may know, for as long as it needs to.
+    """Reveals secrets, and seals certificate material.
 
     Args:
-        store: where sealed material is kept.
+        store: for sealed documents.
         seal_key: Fernet keys, separated by commas: the first one seals, all of them open. None: nothing can be sealed.
-        on_reveal: told each secret that is revealed, so that the log can mask it.
-        folders: of this machine, that secret files may come from besides the folder of the run's cluster file.
-        closed: files and folders that nothing is taken from, wherever they lie.
+        on_reveal: called with each revealed secret, so that the log can mask it.
+        folders: of secret files on this machine, besides the folder of the run's cluster file.
+        closed: files and folders that are never read, also below `folders`.
 
     Raises:
         InputRefused: the seal key is not a Fernet key.
@@ -76,19 +76,19 @@ class Vault:
         self._closed = tuple(closed)
         self._keys = keys
         self._seal = MultiFernet([Fernet(key) for key in keys]) if keys else None
-        self._digest_key = derived(keys[0], b"esync digest v1") if keys else b""
-        self._mac_keys = tuple(derived(key, b"esync mac v1") for key in keys)
+        self._digest_key = derived_key(keys[0], b"esync digest v1") if keys else b""
+        self._mac_keys = tuple(derived_key(key, b"esync mac v1") for key in keys)
 
     def reveal(self, reference: str, folder: str = "") -> Secret:
         """The secret that a reference names.
 
         Args:
-            reference: `env:NAME`, or `file:PATH`, whose content counts without its last line ending.
-            folder: that of the cluster file; the file may lie below it, and a relative path starts there.
+            reference: `env:NAME`, or `file:PATH`, whose content is used without its last line ending.
+            folder: of the cluster file; the file may be below it, and a relative path starts there.
 
         Raises:
-            SecretUnavailable: it leads nowhere, or where no secret may come from. The message has the reference, never
-                the content.
+            SecretUnavailable: it does not exist, cannot be read, or is in a folder that is not allowed. The message has
+                the reference, never the content.
         """
         kind, _, name = reference.partition(":")
         if kind == "env" and name:
@@ -96,30 +96,30 @@ class Vault:
         elif kind == "file" and name:
             secret = self._from_file(reference, Path(folder, name), folder)
         else:
-            # Not repeated here: it may be the secret itself, written where its reference belongs.
+            # Not quoted: it may be the secret itself, written in place of its reference.
             raise SecretUnavailable(
                 "a secret reference is neither env:NAME nor file:PATH", remedy="write env:NAME or file:PATH"
             )
         if any(key in secret.reveal() for key in self._keys):
-            raise SecretUnavailable(f"secret {reference}: that is the seal key, which goes to no node")
+            raise SecretUnavailable(f"secret {reference}: this is the seal key, which esync never sends to a node")
         self._on_reveal(secret)
         return secret
 
     def authorities(self, path: str, folder: str = "") -> str:
-        """Where a file of certificate authorities that a cluster file names really lies.
+        """The path, with links resolved, of a file of certificate authorities that a cluster file names.
 
         Raises:
-            InputRefused: where none may come from, no regular file, or very large. That there is none is for whoever
-                opens it to say.
+            InputRefused: it is in a folder that is not allowed, not a regular file, or very large. A missing file is no
+                error here: the session that opens it reports that.
         """
         try:
-            real = place_of(Path(folder, path), (*self._allowed(folder), *map(Path, _AUTHORITIES)), self._closed)
+            real = real_path(Path(folder, path), (*self._allowed(folder), *map(Path, _AUTHORITIES)), self._closed)
             require_regular(real, LARGEST_AUTHORITIES)
         except FileNotFoundError:
             return path
         except (NotAllowed, OSError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
-            raise InputRefused(f"ca_file: {why}", remedy=_elsewhere("ca_file"), file=path) from None
+            raise InputRefused(f"ca_file: {why}", remedy=_allowed_place("ca_file"), file=path) from None
         return str(real)
 
     def _allowed(self, folder: str) -> tuple[Path, ...]:
@@ -127,10 +127,12 @@ class Vault:
 
     def _from_file(self, reference: str, path: Path, folder: str) -> Secret:
         try:
-            real = place_of(path, self._allowed(folder), self._closed)
+            real = real_path(path, self._allowed(folder), self._closed)
             content, known = contents(real, LARGEST, self._closed)
         except NotAllowed as why:
-            raise SecretUnavailable(f"secret {reference}: {why}", remedy=_elsewhere("it"), file=str(path)) from None
+            raise SecretUnavailable(
+                f"secret {reference}: {why}", remedy=_allowed_place("the file"), file=str(path)
+            ) from None
         except OSError as error:
             raise SecretUnavailable(
                 f"secret {reference}: {error.strerror}",
@@ -142,44 +144,45 @@ class Vault:
         return _secret_in(reference, path, content)
 
     def seal(self, run_id: str, name: str, data: bytes) -> None:
-        """Keeps bytes of a run in the store, readable only with the seal key.
+        """Stores bytes of a run so that they can be read only with the seal key.
 
         Raises:
             SecretUnavailable: there is no seal key.
         """
-        self._store.put(run_id, KIND, name, self._sealer().encrypt(_label(run_id, name) + data).decode("ascii"))
+        text = self._required_seal().encrypt(_label(run_id, name) + data).decode("ascii")
+        self._store.put(run_id, DocumentKind.SEALED, name, text)
 
     def unseal(self, run_id: str, name: str) -> bytes:
-        """What was sealed under that name in that run.
+        """The bytes that were sealed under that name in that run.
 
         Raises:
-            SecretUnavailable: nothing was, or there is no seal key.
-            InputRefused: it was sealed with another key, or tampered with.
+            SecretUnavailable: there are none, or there is no seal key.
+            InputRefused: they were sealed with another key, or changed since.
         """
-        text = self._store.document(run_id, KIND, name)
+        text = self._store.document(run_id, DocumentKind.SEALED, name)
         if text is None:
-            raise SecretUnavailable(f"run {run_id} has nothing sealed under {name}")
+            raise SecretUnavailable(f"run {run_id} has no sealed document {name}")
         try:
-            data = self._sealer().decrypt(text.encode("ascii"))
+            data = self._required_seal().decrypt(text.encode("ascii"))
         except (InvalidToken, UnicodeEncodeError):
             data = b""
         label = _label(run_id, name)
         if not data.startswith(label):
             raise InputRefused(
-                f"what run {run_id} has sealed under {name} cannot be opened with this ESYNC_SEAL_KEY",
-                remedy="give every worker the same ESYNC_SEAL_KEY; after a change, the old key second: NEW,OLD",
+                f"the sealed document {name} of run {run_id} cannot be opened with this ESYNC_SEAL_KEY",
+                remedy="give every worker the same ESYNC_SEAL_KEY; after a change of the key: NEW,OLD",
             )
         return data[len(label) :]
 
     def digest(self, text: str) -> str:
-        """A fingerprint of a secret text such as a connection string: equal texts, equal fingerprints.
+        """A fingerprint of a secret text such as a connection string: equal texts have equal fingerprints.
 
-        Keyed, so that nobody can try out passwords against it; it changes when the first seal key does.
+        It depends on the first seal key, so that passwords cannot be guessed with it.
 
         Raises:
             SecretUnavailable: there is no seal key.
         """
-        self._sealer()
+        self._required_seal()
         return hmac.new(self._digest_key, text.encode(), hashlib.sha256).hexdigest()
 
     @property
@@ -188,32 +191,32 @@ class Vault:
         return self._seal is not None
 
     def mac(self, text: str) -> str:
-        """A code that only holders of the seal key can make of a text (HMAC-SHA-256, hex), under a key of its own.
+        """A code for a text that only the seal key can produce (HMAC-SHA-256, hex), with a separate derived key.
 
         Raises:
             SecretUnavailable: there is no seal key.
         """
-        self._sealer()
+        self._required_seal()
         return _mac(self._mac_keys[0], text)
 
     def is_mac(self, text: str, code: str) -> bool:
-        """Whether the code was made of that text, with the first seal key or an older one.
+        """Whether the code belongs to that text, with the first seal key or an older one.
 
         Raises:
             SecretUnavailable: there is no seal key.
         """
-        self._sealer()
+        self._required_seal()
         given = code.encode("utf-8", "replace")
         return any(hmac.compare_digest(_mac(key, text).encode(), given) for key in self._mac_keys)
 
-    def _sealer(self) -> MultiFernet:
+    def _required_seal(self) -> MultiFernet:
         if self._seal is None:
-            raise no_key()
+            raise missing_key()
         return self._seal
 
 
 def _label(run_id: str, name: str) -> bytes:
-    """Sealed in with the data: whoever can write to the store cannot pass one blob off as another."""
+    """Sealed with the data: an attacker who can write to the store cannot replace one document by another."""
     return json.dumps([run_id, name]).encode("ascii") + b"\n"
 
 
@@ -223,7 +226,7 @@ def _mac(key: bytes, text: str) -> str:
 
 def _from_environment(reference: str, name: str) -> Secret:
     if name in _OWN_VARIABLES:
-        raise SecretUnavailable(f"secret {reference}: that variable is esync's own, and goes to no node")
+        raise SecretUnavailable(f"secret {reference}: this variable is esync's own, and esync never sends it to a node")
     value = os.environ.get(name)
     if not value:
         raise SecretUnavailable(
@@ -233,8 +236,8 @@ def _from_environment(reference: str, name: str) -> Secret:
     return Secret(value)
 
 
-def _elsewhere(what: str) -> str:
-    return f"move {what} below the folder of the cluster file, or name its folder in ESYNC_SECRETS on every worker"
+def _allowed_place(what: str) -> str:
+    return f"move {what} below the folder of the cluster file, or add its folder to ESYNC_SECRETS on every worker"
 
 
 def _secret_in(reference: str, path: Path, content: bytes) -> Secret:

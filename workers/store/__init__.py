@@ -1,8 +1,4 @@
-"""The run store: what every process knows of a run. The port, and its two adapters."""
+"""The run store: what every process knows of a run. `port` is the interface; `memory` and `redis_store` implement it.
 
-from workers.redis.connection import connect
-from workers.store.memory import MemoryStore
-from workers.store.port import RunStore
-from workers.store.redis_store import RedisStore
-
-__all__ = ["MemoryStore", "RedisStore", "RunStore", "connect"]
+Nothing here knows Celery or a node's session. Import the port where a store is used, an adapter only where it is made.
+"""

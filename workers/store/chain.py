@@ -1,13 +1,13 @@
-"""The hash chain over a run's events: what makes its history tell on whoever changes it afterwards.
+"""The hash chain over a run's events: it shows when the history was changed afterwards.
 
-Every event is kept with a link:
+Every event is stored with a link:
 
     link = SHA-256( link before (32 bytes) + digest of the event (32) + its id's two numbers (8 each, big-endian) )
 
 The first link follows 32 zero bytes. The digest of an event is that of its canonical JSON, without id and link:
-sorted keys, no white space, ASCII, fields at their default left out. Events that stand for something larger carry its
-digest in the same form, so the chain covers that too. `lua/chain.lua` computes the same link on the server.
-docs/decisions/0006-a-chain-over-events.md says why so.
+sorted keys, no white space, ASCII, without fields at their default. Events about something larger carry its digest in
+the same form, so the chain covers that too. `lua/chain.lua` computes the same link on the server.
+docs/decisions/0006-a-chain-over-events.md has the reasons.
 """
 
 import hashlib
@@ -24,49 +24,47 @@ from workers.records import Event, Record, RunRecord, StepOutcome
 __all__ = [
     "GENESIS",
     "Chain",
-    "asked",
-    "bared",
-    "broken_at",
     "canonical",
+    "created_event",
     "digest_of",
-    "ended",
+    "ended_event",
     "event_position",
+    "first_break",
     "identity",
     "linked",
+    "without_link",
 ]
 
-GENESIS = "0" * 64  #: what the first link follows
+GENESIS = "0" * 64  #: before the first link
 Link = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
-#: What a run becomes; everything else of its record stands from its creation.
-_BECOMES = {"state", "version", "turns", "joined", "verdict", "summary", "plan_fingerprint", "ended"}
+#: The fields of a run's record that change; all others are fixed at its creation.
+_CHANGING = {"state", "version", "turns", "joined", "verdict", "summary", "plan_fingerprint", "ended"}
 
 
 class Chain(Record):
-    """Where the history of a run begins and ends. With `dropped` events gone, it begins after the link `root`."""
+    """The beginning and end of a history. After `dropped` events were removed, it begins after the link `root`."""
 
-    count: int = 0  #: events ever noted
-    dropped: int = 0  #: the oldest, gone because there were very many
+    count: int = 0  #: events that were noted
+    dropped: int = 0  #: the oldest events, removed beyond the limit
     root: Link = GENESIS
     head: Link = GENESIS
 
 
 def event_position(event_id: str) -> tuple[int, int]:
-    """The place of an event in its run; the empty id is before all of them.
+    """The position of an event in its run; the empty id is before all events.
 
     Raises:
-        InputRefused: that is not an event id (they come from outside: `Last-Event-ID`).
+        InputRefused: it is not an event id (clients send them: `Last-Event-ID`).
     """
     match = re.fullmatch(r"([0-9]{1,19})(?:-([0-9]{1,19}))?", event_id or "0-0", re.ASCII)
     if match is None:
-        raise InputRefused(
-            f"{event_id[:40]!r} is not an event id", remedy="use an id that an event of this run carries"
-        )
+        raise InputRefused(f"{event_id[:40]!r} is not an event id", remedy="use the id of an event of this run")
     return int(match[1]), int(match[2] or 0)
 
 
-def canonical(value: Any) -> bytes:  # noqa: ANN401 - anything that JSON can say
-    """The one spelling of a JSON value that digests are made of."""
+def canonical(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
+    """The canonical form of a JSON value, which digests are computed of."""
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
@@ -78,20 +76,20 @@ def digest_of(value: Any) -> str:  # noqa: ANN401 - the same
 
 
 def linked(before: str, event: Event) -> Event:
-    """The event, its id given, with the link that follows `before`."""
+    """The event, which has its id, with the link that follows `before`."""
     milliseconds, sequence = event_position(event.id)
     places = milliseconds.to_bytes(8, "big") + sequence.to_bytes(8, "big")
-    bare = bytes.fromhex(digest_of(bared(event)))
+    bare = bytes.fromhex(digest_of(without_link(event)))
     return event.model_copy(update={"chain": hashlib.sha256(bytes.fromhex(before) + bare + places).hexdigest()})
 
 
-def bared(event: Event) -> Event:
-    """What the store adds, taken off."""
+def without_link(event: Event) -> Event:
+    """The event without the id and link that the store added."""
     return event.model_copy(update={"id": "", "chain": ""})
 
 
-def broken_at(chain: Chain, events: Iterable[Event]) -> str:
-    """The first thing that does not hold about a whole history; empty when all of it does."""
+def first_break(chain: Chain, events: Iterable[Event]) -> str:
+    """The first contradiction in a complete history, as a sentence; empty when there is none."""
     before, count, position = chain.root, chain.dropped, (0, 0)
     for event in events:
         place = f"event {count + 1} ({event.id or 'without an id'}, {event.kind})"
@@ -100,31 +98,31 @@ def broken_at(chain: Chain, events: Iterable[Event]) -> str:
         except InputRefused as refused:
             return f"{place}: {refused}"
         if here <= position:
-            return f"{place} stands after a later one"
+            return f"{place} is after a later event"
         if linked(before, event).chain != event.chain:
-            return f"{place} does not follow from what stands before it: one of them was changed, removed or put in"
+            return f"{place} does not match the event before it: one of them was changed, removed or inserted"
         before, count, position = event.chain, count + 1, here
     if count != chain.count:
-        return f"the history ends after event {count}, {chain.count} were noted"
-    return "" if before == chain.head else f"the history ends with another event than was noted last (number {count})"
+        return f"the history ends after event {count}, but {chain.count} events were recorded"
+    return "" if before == chain.head else f"the last event (number {count}) is not the one that was recorded last"
 
 
 def identity(record: RunRecord) -> str:
-    """Digest of what a run was when it was asked for: cluster, who, from where, why. That never changes."""
-    return digest_of(record.model_dump(mode="json", exclude_defaults=True, exclude=_BECOMES))
+    """The digest of what never changes in a run: its cluster, and who requested it, where and why."""
+    return digest_of(record.model_dump(mode="json", exclude_defaults=True, exclude=_CHANGING))
 
 
-def asked(record: RunRecord) -> Event:
-    """The first event of every run."""
-    by = f"{record.who or 'somebody'} on {record.origin_host or 'an unnamed machine'}"
-    parts = [f"{record.kind} of {record.cluster} asked for by {by}"]
+def created_event(record: RunRecord) -> Event:
+    """The first event of a run."""
+    by = f"{record.who or 'an unknown user'} on {record.origin_host or 'an unknown machine'}"
+    parts = [f"{record.kind} of {record.cluster} requested by {by}"]
     parts += [f"reason: {record.reason}"] if record.reason else []
     parts += [f"plan {record.plan_fingerprint}"] if record.plan_fingerprint else []
     return Event(kind="run.created", at=record.created, message="; ".join(parts), digest=identity(record))
 
 
-def ended(outcome: StepOutcome) -> Event:
-    """The event of an outcome: noted with it, in one go."""
+def ended_event(outcome: StepOutcome) -> Event:
+    """The event of an outcome, noted together with it."""
     return Event(
         kind="step.ended",
         turn=outcome.turn,

@@ -1,4 +1,4 @@
-"""The run store of one process: for tests, and for looking at a cluster without a broker."""
+"""The run store of one process: for tests, and for reading a cluster without a broker."""
 
 import itertools
 import threading
@@ -11,16 +11,16 @@ from typing_extensions import override
 
 from workers.errors import ClusterLocked, Conflict, RecordRefused, RunUnknown
 from workers.records import Event, RunRecord, RunState, StepOutcome
-from workers.store.chain import Chain, asked, ended, linked
-from workers.store.holds import Watch, hold, holder_of, next_number
-from workers.store.port import EVENT_CAP, RunStore, event_position, in_order, overlook
+from workers.store.chain import Chain, created_event, ended_event, linked
+from workers.store.holds import Observer, hold, holder_of, next_number
+from workers.store.port import EVENT_CAP, RunStore, event_position, ignore_refused, in_order
 
 __all__ = ["MemoryStore"]
 
 
 @dataclass
 class _Kept:
-    """Everything of one run."""
+    """All data of one run."""
 
     record: RunRecord
     pulse: int = 0
@@ -34,7 +34,7 @@ class _Kept:
     chain: Chain = field(default_factory=Chain)
 
     def note(self, event: Event) -> Event:
-        """Appends one event to the history and to its chain; beyond the cap the oldest goes."""
+        """Appends one event to the history and to its chain; beyond the limit, removes the oldest."""
         count = self.chain.count + 1
         noted = linked(self.chain.head, event.model_copy(update={"id": f"{count}-0"}))
         self.events.append(noted)
@@ -46,7 +46,7 @@ class _Kept:
 
 
 class _Shared:
-    """Everything of a store that ends with its process."""
+    """The data that several stores of one process share."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -58,18 +58,18 @@ class _Shared:
 
 
 class MemoryStore(RunStore):
-    """A RunStore that ends with its process.
+    """A RunStore in the memory of one process.
 
     Args:
-        clock: seconds that only go forwards.
-        beside: another one, whose runs this shares as one process shares them with another.
+        clock: monotonic seconds.
+        beside: another store, whose data this one shares, as two processes share a server.
     """
 
     _shared: _Shared
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, beside: "MemoryStore | None" = None) -> None:
-        shared = beside._shared if beside else _Shared()  # noqa: SLF001 - of its own kind
-        self._shared, self._watch = shared, Watch(clock)
+        shared = beside._shared if beside else _Shared()  # noqa: SLF001 - of the same class
+        self._shared, self._observer = shared, Observer(clock)
         self._lock, self._runs, self._keys, self._holds = shared.lock, shared.runs, shared.keys, shared.holds
 
     def _kept(self, run_id: str, *, beat: bool = False) -> _Kept:
@@ -83,12 +83,12 @@ class MemoryStore(RunStore):
     @override
     def create(self, record: RunRecord) -> RunRecord:
         with self._lock:
-            first = self._keys.get((record.cluster, record.key), record.id) if record.key else record.id
+            first = self._keys.get((record.cluster, record.key), record.id)
             if first in self._runs:
                 return self._runs[first].record
             stored = record.model_copy(update={"version": 0})
             self._runs[record.id] = _Kept(stored, next(self._shared.pulses))
-            self._runs[record.id].note(asked(stored))
+            self._runs[record.id].note(created_event(stored))
             if record.key:
                 self._keys[record.cluster, record.key] = record.id
             return stored
@@ -104,8 +104,8 @@ class MemoryStore(RunStore):
             return self._kept(run_id).record
 
     @override
-    def runs(self, limit: int = 20, refused: Callable[[RecordRefused], None] = overlook) -> tuple[RunRecord, ...]:
-        del refused  # who reads one's own memory finds what one wrote
+    def runs(self, limit: int = 20, refused: Callable[[RecordRefused], None] = ignore_refused) -> tuple[RunRecord, ...]:
+        del refused  # data in the own memory is never damaged
         with self._lock:
             newest = list(self._runs.values())[::-1]
             return tuple(kept.record for kept in newest[: max(0, limit)])
@@ -144,7 +144,7 @@ class MemoryStore(RunStore):
     @override
     def progress(self, run_id: str) -> float:
         with self._lock:
-            return self._watch.unchanged(f"pulse {run_id}", str(self._kept(run_id).pulse))
+            return self._observer.unchanged(f"pulse {run_id}", str(self._kept(run_id).pulse))
 
     @override
     def flag(self, run_id: str, name: str, value: str = "1") -> None:
@@ -169,7 +169,7 @@ class MemoryStore(RunStore):
             if fence < kept.fences.get(outcome.node, 0):
                 raise Conflict(f"another worker has taken over node {outcome.node}")
             kept.outcomes[place] = outcome
-            kept.note(ended(outcome))
+            kept.note(ended_event(outcome))
             self._kept(outcome.run, beat=True)
             return outcome
 
@@ -223,10 +223,10 @@ class MemoryStore(RunStore):
     def claim(self, run_id: str, node: str, holder: str, ttl: float, *, limit: int = 0) -> int | None:
         with self._lock:
             kept = self._kept(run_id)
-            if self._astray(kept):
+            if self._lost_cluster(kept):
                 return None
-            standing = holder_of(kept.leases.get(node, ""))
-            if standing != holder:
+            present = holder_of(kept.leases.get(node, ""))
+            if present != holder:
                 live = self.leases(run_id)
                 if node in live or (limit and len(live) >= limit):
                     return None
@@ -269,7 +269,7 @@ class MemoryStore(RunStore):
 
     def _lapsed(self, run_id: str) -> set[str]:
         held = self._runs[run_id].leases.items() if run_id in self._runs else ()
-        return {node for node, text in held if self._watch.lapsed(f"lease {run_id} {node}", text)}
+        return {node for node, text in held if self._observer.lapsed(f"lease {run_id} {node}", text)}
 
     @override
     def number(self, run_id: str, node: str, fence: int, seen: int | None = None) -> int:
@@ -278,23 +278,23 @@ class MemoryStore(RunStore):
             if kept.fences.get(node) != fence:
                 raise Conflict(f"another worker has taken over node {node}")
             if holder_of(self._holds.get(("cluster", kept.record.cluster), "")) != run_id:
-                raise ClusterLocked(f"run {run_id} does not have its cluster for itself")
+                raise ClusterLocked(f"run {run_id} does not have the lock on its cluster")
             place = (kept.record.cluster, node)
             number = next_number(*self._shared.numbers.get(place, (0, "")), run_id, seen)
             if number:
                 self._shared.numbers[place] = (number, run_id)
             return number
 
-    def _astray(self, kept: _Kept) -> bool:
+    def _lost_cluster(self, kept: _Kept) -> bool:
         held = holder_of(self._holds.get(("cluster", kept.record.cluster), ""))
         return kept.locked and held != kept.record.id
 
     def _other(self, kind: str, name: str, holder: str) -> str | None:
-        """Who else holds it, as far as this process has seen."""
-        standing = self._holds.get((kind, name), "")
-        if holder_of(standing) == holder or self._watch.lapsed(f"{kind} {name}", standing):
+        """The other holder, unless this process has seen the hold lapse."""
+        present = self._holds.get((kind, name), "")
+        if holder_of(present) == holder or self._observer.lapsed(f"{kind} {name}", present):
             return None
-        return holder_of(standing)
+        return holder_of(present)
 
     @override
     def lock_cluster(self, cluster: str, run_id: str, ttl: float) -> str | None:

@@ -1,21 +1,21 @@
-"""The port: what the rest of the product may ask of a run store.
+"""The port: the interface of a run store for all other code.
 
-Two adapters keep this contract, held by one suite (tests/contract/test_store.py): `RedisStore` for everything that
-spans processes, `MemoryStore` for one process.
+Two adapters implement it, and one suite tests both (tests/contract/test_store.py): `RedisStore` is shared by all
+processes, `MemoryStore` belongs to one process.
 
-Words. A *lease* says who works on a node of a run; it carries a *fence*, a count of the node's claims in that run, so
-that a holder who slept through the end of his lease can record nothing any more. The *number* of a run on a node is
-what the node itself knows a run's writers by (docs/agent-protocol.md): one more than it had seen when the run first
-took it. The *active index* holds the runs that are not concluded.
+Words. A *lease* names the worker that works on a node of a run. It carries a *fence*, a count of the claims of the node
+in that run: a holder that missed the end of its lease can record nothing any more. The *number* of a run on a node
+identifies the run's writers to the node itself (docs/agent-protocol.md): one more than the node had seen when the run
+first claimed it. The *active index* has the runs that are not concluded.
 
-No clock but the observer's. A lease, a cluster's lock and a leadership have no end that is written anywhere: a store,
-as one process has it, takes them for lapsed when it has itself seen them without a renewal for as long as they last, on
-its own monotonic clock. Who looks for the first time knows nothing yet. All times are seconds.
+Only the observer's clock counts. No end of a lease, a cluster lock or a leadership is written anywhere: a store object
+takes them as lapsed when it has itself seen them without a renewal for their whole duration, on its own monotonic
+clock. At its first look it knows nothing yet. All times are seconds.
 
-Errors, the same everywhere: `StoreUnavailable` when the store does not answer; `RunUnknown` when anything is written to
-a run that does not exist or was forgotten (a late writer cannot bring a forgotten run back); `RecordRefused` when what
-is there of a run was not written by this installation or cannot be read. Reading the history, documents, flags or
-leases of a run that does not exist gives nothing.
+Errors of all methods: `StoreUnavailable` when the store does not answer; `RunUnknown` when something is written to a
+run that does not exist or was forgotten (a late writer cannot bring a forgotten run back); `RecordRefused` when the
+data of a run was not written by this installation or cannot be read. The history, documents, flags and leases of a run
+that does not exist are empty.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,9 +25,9 @@ from workers.errors import RecordRefused
 from workers.records import Event, RunRecord, StepOutcome
 from workers.store.chain import Chain, event_position
 
-__all__ = ["EVENT_CAP", "Holds", "RunStore", "event_position", "in_order", "overlook"]
+__all__ = ["EVENT_CAP", "Holds", "RunStore", "event_position", "ignore_refused", "in_order"]
 
-EVENT_CAP = 20_000  #: events kept of one run at least: 1,000 nodes with five steps, begun and ended, twice over
+EVENT_CAP = 20_000  #: events kept of one run: twice as many as 1,000 nodes with five steps, each begun and ended
 
 
 def in_order(outcomes: Iterable[StepOutcome]) -> tuple[StepOutcome, ...]:
@@ -35,8 +35,8 @@ def in_order(outcomes: Iterable[StepOutcome]) -> tuple[StepOutcome, ...]:
     return tuple(sorted(outcomes, key=lambda kept: (kept.ended, kept.turn, kept.node, kept.step)))
 
 
-def overlook(refused: RecordRefused) -> None:
-    """Says nothing of a run that cannot be read."""
+def ignore_refused(refused: RecordRefused) -> None:
+    """Ignores a run that cannot be read."""
     del refused
 
 
@@ -44,98 +44,98 @@ class _Runs(Protocol):
     """Runs and their transitions."""
 
     def create(self, record: RunRecord) -> RunRecord:
-        """Keeps a new run and notes `run.created`, atomically. The run that stands is returned.
+        """Stores a new run and notes `run.created`, atomically; returns the stored run.
 
-        The same non-empty (cluster, key) twice gives the first run; so does the same id.
+        When the id exists, or a non-empty (cluster, key), the first run is returned and nothing is stored.
         """
 
     def keyed(self, cluster: str, key: str) -> str:
-        """The id of the run that stands for a non-empty idempotency key of a cluster; empty when there is none."""
+        """The id of the run with this non-empty idempotency key of a cluster; empty when there is none."""
 
     def run(self, run_id: str) -> RunRecord:
-        """The run as it stands. One small read when it has not changed since this process last read it.
+        """The run in its present state. One small read when it did not change since this process read it.
 
         Raises:
-            RunUnknown: there is none.
+            RunUnknown: there is no such run.
             RecordRefused: it was not written by this installation, or cannot be read.
         """
 
-    def runs(self, limit: int = 20, refused: Callable[[RecordRefused], None] = overlook) -> tuple[RunRecord, ...]:
-        """The newest runs, newest first; `refused` is told of each that cannot be read."""
+    def runs(self, limit: int = 20, refused: Callable[[RecordRefused], None] = ignore_refused) -> tuple[RunRecord, ...]:
+        """The newest runs, newest first; `refused` is called for each that cannot be read."""
 
     def active(self) -> tuple[str, ...]:
         """Ids of the runs that are not concluded, sorted."""
 
     def save(self, record: RunRecord, *events: Event) -> RunRecord | None:
-        """Replaces a run if nobody else has since `record.version`; only then, and in one go, notes the events.
+        """Replaces a run if its version is still `record.version`, and notes the events, atomically.
 
         Returns:
-            The record as it now stands, its version one higher; None when another was faster: read again and decide
+            The stored record, its version one higher; None when another writer was faster: read again and decide
             again.
 
         Raises:
-            RunUnknown: there is none.
+            RunUnknown: there is no such run.
         """
 
     def forget(self, run_id: str) -> None:
-        """Removes everything of a run, its cluster lock included. Nothing happens when there is none."""
+        """Removes all data of a run, and its cluster lock. Nothing happens when there is no such run."""
 
     def progress(self, run_id: str) -> float:
-        """Seconds for which this process has seen nothing of the run: nothing saved, recorded, noted or put, no claim.
+        """Seconds for which this process saw no progress of the run: nothing saved, recorded, noted, put or claimed.
 
-        It looks each time it is asked; the first time it has seen nothing yet, and says 0.
+        It looks at each call; the first call returns 0.
 
         Raises:
-            RunUnknown: there is none.
+            RunUnknown: there is no such run.
         """
 
     def flag(self, run_id: str, name: str, value: str = "1") -> None:
-        """Raises a flag such as `cancel` or `pause`; an empty value takes it down. Flags are read between steps."""
+        """Sets a flag such as `cancel` or `pause`; an empty value removes it. Flags are read between steps."""
 
     def flags(self, run_id: str) -> dict[str, str]:
-        """The flags that are up."""
+        """The flags that are set, with their values."""
 
 
 class _History(Protocol):
-    """What happened in a run."""
+    """The history of a run."""
 
     def record(self, outcome: StepOutcome, fence: int) -> StepOutcome:
-        """Keeps an outcome and notes `step.ended` with its digest, in one go.
+        """Stores an outcome and notes `step.ended` with its digest, atomically.
 
-        The first one of a (run, turn, node, step) stands for ever, and is returned.
+        The first outcome of a (run, turn, node, step) is never replaced, and is returned.
 
         Args:
-            outcome: what the step did.
-            fence: the number the claim on the node gave; nodes never claimed take 0.
+            outcome: of the step.
+            fence: from the claim of the node; 0 for a node that was never claimed.
 
         Raises:
-            Conflict: the node has changed hands since that claim and no outcome stands yet; nothing was kept.
+            Conflict: the node was claimed again since, and has no outcome yet; nothing was stored.
         """
 
     def outcome(self, run_id: str, turn: str, node: str, step: str) -> StepOutcome | None:
-        """The outcome that stands, if there is one."""
+        """The stored outcome, if there is one."""
 
     def outcomes(self, run_id: str, turn: str | None = None) -> tuple[StepOutcome, ...]:
         """All outcomes of a run or of one turn, in the order the steps ended."""
 
     def note(self, run_id: str, event: Event) -> Event:
-        """Appends to the run's history; gives the event its id and its link. The oldest go when there are very many.
+        """Appends an event to the history, and sets its id and its link. Beyond the limit, the oldest are removed.
 
-        A reply lost on the way can put the same event in twice.
+        After a lost reply the same event can be appended twice.
         """
 
     def events(self, run_id: str, after: str = "", limit: int = 1000) -> tuple[Event, ...]:
-        """Events after the one with id `after` (from the beginning when empty), oldest first.
+        """Events after the one with id `after` (all events when it is empty), oldest first.
 
         Raises:
             InputRefused: `after` is not an event id.
         """
 
     def chain(self, run_id: str) -> Chain:
-        """Where the history begins and ends, for telling whether it is whole."""
+        """The beginning and end of the history, for checking that it is complete."""
 
     def put(self, run_id: str, kind: str, name: str, document: str) -> None:
-        """Keeps a small text document (facts, plan, findings) under a kind and a name; the last one stands."""
+        """Stores a small text document (facts, plan, findings) by kind and name; a later one replaces it."""
 
     def document(self, run_id: str, kind: str, name: str) -> str | None:
         """One document."""
@@ -145,66 +145,66 @@ class _History(Protocol):
 
 
 class Holds(Protocol):
-    """Who works on what."""
+    """Leases, cluster locks and leadership."""
 
     def claim(self, run_id: str, node: str, holder: str, ttl: float, *, limit: int = 0) -> int | None:
-        """Takes the lease on a node; it outlives its last renewal by `ttl` seconds.
+        """Takes the lease on a node; it lapses `ttl` seconds after its last renewal.
 
         Args:
             run_id: the run.
             node: the node.
-            holder: who takes it.
+            holder: the worker.
             ttl: seconds.
-            limit: at most this many nodes of the run may be held at a time; 0 is no limit.
+            limit: of nodes of the run with a lease at the same time; 0 is no limit.
 
         Returns:
-            The fence: how many times the node has changed hands in this run. The same holder claiming again renews and
-            keeps its fence. None: another holds it, as many nodes are held as may be, or the run had taken its cluster
-            and has it no more.
+            The fence: how many times the node got a new holder in this run. A claim by the present holder renews the
+            lease and keeps its fence. None: another worker holds the node, the limit is reached, or the run lost the
+            lock on its cluster.
         """
 
     def renew(self, run_id: str, node: str, holder: str, ttl: float) -> bool:
-        """Prolongs a lease. False: it was released, or another took it after it lapsed; stop at the next safe point."""
+        """Renews a lease. False: it was released, or another worker took it after it lapsed; stop when it is safe."""
 
     def release(self, run_id: str, node: str, holder: str) -> None:
-        """Gives a lease back. Nothing happens when another holds it."""
+        """Releases a lease. Nothing happens when another worker holds it."""
 
     def leases(self, run_id: str) -> dict[str, str]:
-        """Node -> holder of the leases that have not lapsed, as far as this process has seen."""
+        """Node -> holder of the leases that this process has not seen lapse."""
 
     def reap(self, run_id: str) -> tuple[str, ...]:
-        """Takes away the leases that this process has seen lapse, and names their nodes, sorted."""
+        """Removes the leases that this process has seen lapse; returns their nodes, sorted."""
 
     def number(self, run_id: str, node: str, fence: int, seen: int | None = None) -> int:
-        """The run's number on a node, for the one who holds its newest fence while the run has its cluster.
+        """The number of a run on a node, for the holder of the newest fence, while the run has its cluster lock.
 
         Args:
             run_id: the run.
             node: the node.
-            fence: what the claim gave.
-            seen: the largest number that the node has seen of any other run, looked up after the claim. The number is
-                larger than that, and than every number that was given to another run before. None: as it is.
+            fence: from the claim.
+            seen: the largest number that the node has seen of any other run, read after the claim. The result is larger
+                than that, and than every number given to another run before. None: only read the present number.
 
         Returns:
-            The number; 0 when the run has none there yet, or another run was given one since.
+            The number; 0 when the run has none there yet, or another run got one since.
 
         Raises:
-            Conflict: the node has changed hands since that claim.
-            ClusterLocked: the run does not have its cluster, or has it no more.
+            Conflict: another worker claimed the node since.
+            ClusterLocked: the run does not have the lock on its cluster.
         """
 
     def lock_cluster(self, cluster: str, run_id: str, ttl: float) -> str | None:
-        """Takes or renews the lock on a cluster for `ttl` seconds: None; or the id of the other run that holds it.
+        """Takes or renews the lock on a cluster for `ttl` seconds: None; or the id of the other run that has it.
 
-        A run that is concluded or unknown takes nothing. Saving a run as concluded gives its lock back.
+        A run that is concluded or unknown gets no lock. Saving a run as concluded releases its lock.
         """
 
     def elect(self, name: str, holder: str, ttl: float) -> bool:
-        """Whether `holder` leads for the next `ttl` seconds: the first to ask does, until it stops asking.
+        """Whether `holder` leads for the next `ttl` seconds: the first caller does, until it stops calling.
 
-        With a `ttl` of 0 it gives the leadership back, and nothing is kept of it.
+        With a `ttl` of 0 it resigns, and nothing of it is stored.
         """
 
 
 class RunStore(_Runs, _History, Holds, Protocol):
-    """Everything about runs, as the one truth that all processes share."""
+    """All data of runs: the single source of truth for all processes."""

@@ -1,4 +1,4 @@
-"""How the run store asks a Redis or Valkey: keys, commands and scripts, and what it remembers of what it saw."""
+"""The run store's access to Redis or Valkey: keys, commands and scripts, and the observer of holds."""
 
 from collections.abc import Callable
 from functools import cache
@@ -11,10 +11,10 @@ from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import TimeoutError as NoAnswer
 
 from workers.errors import RunUnknown
-from workers.redis.connection import patiently
-from workers.store.holds import Watch
+from workers.redis.connection import with_retries
+from workers.store.holds import Observer
 
-__all__ = ["Asking"]
+__all__ = ["RedisCommands"]
 
 CHAINED = frozenset({"create", "note", "record", "save"})  #: scripts that add to a run's history
 
@@ -26,14 +26,14 @@ def _source(name: str) -> str:
     return "\n".join((folder / f"{part}.lua").read_text("ascii") for part in parts)
 
 
-class Asking:
-    """One server, as one process asks it.
+class RedisCommands:
+    """The access of one process to one server.
 
     Args:
         client: from `connect`; shared by all threads.
         prefix: of every key.
-        patience: seconds to go on asking a server that does not answer.
-        clock: seconds that only go forwards; what leases lapse by.
+        patience: seconds for which a request is repeated while the server does not answer.
+        clock: monotonic seconds, for the lapse of holds.
     """
 
     def __init__(self, client: Redis, prefix: str, patience: float, clock: Callable[[], float]) -> None:
@@ -41,7 +41,7 @@ class Asking:
         self._prefix = prefix
         self._patience = patience
         self._clock = clock
-        self._watch = Watch(clock)
+        self._observer = Observer(clock)
         self._scripts: dict[str, Script] = {}
 
     def _key(self, *words: str) -> str:
@@ -50,16 +50,16 @@ class Asking:
     def _of(self, run_id: str, *words: str) -> str:
         return self._key("run", run_id, *words)
 
-    def _ask(self, ask: Callable[[Redis], Any]) -> Any:  # noqa: ANN401 - what the server answers is typed by the caller
-        def asked() -> Any:  # noqa: ANN401 - the same
+    def _ask(self, ask: Callable[[Redis], Any]) -> Any:  # noqa: ANN401 - the caller knows the type of the answer
+        def attempt() -> Any:  # noqa: ANN401 - the same
             try:
                 return ask(self._redis)
             except (NoConnection, NoAnswer):
-                # What was not to be seen meanwhile may have been renewed meanwhile.
-                self._watch.forget()
+                # Holds that could not be observed may have been renewed meanwhile.
+                self._observer.forget()
                 raise
 
-        return patiently(asked, self._patience)
+        return with_retries(attempt, self._patience)
 
     def _call(self, name: str, keys: list[str], *arguments: str | int) -> Any:  # noqa: ANN401 - the same
         script = self._scripts.get(name)
@@ -68,14 +68,14 @@ class Asking:
         return self._ask(lambda _: script(keys=keys, args=arguments))
 
     def _write(self, run_id: str, name: str, keys: list[str], *arguments: str | int) -> Any:  # noqa: ANN401 - the same
-        """Calls a script that answers nothing when there is no such run."""
+        """Calls a script that returns nothing when there is no such run."""
         answer = self._call(name, [self._of(run_id), *keys], *arguments)
         if answer is None:
             raise RunUnknown(f"there is no run {run_id}")
         return answer
 
     def _pipe(self, fill: Callable[[Redis], object], *, raising: bool = True) -> list[Any]:
-        """Sends what `fill` asks of a pipeline in one go. Without `raising` a refusal stands in its place."""
+        """Sends the commands of `fill` in one pipeline. Without `raising`, an error is returned as a result."""
 
         def ask(redis: Redis) -> list[Any]:
             pipe = redis.pipeline(transaction=False)

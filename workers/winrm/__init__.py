@@ -1,1 +1,1 @@
-"""One open conversation with one Windows server."""
+"""Sessions with Windows servers over WinRM, and the agent that runs there. Only this package knows WinRM."""

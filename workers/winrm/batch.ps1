@@ -1,4 +1,4 @@
-# Batch: the same for a PowerShell that takes all of stdin itself, to its end, and hands the lines over as a whole.
+# Batch: the same for a PowerShell that reads stdin to its end and passes all lines at once.
 $ProgressPreference = 'SilentlyContinue'
 if ($ExecutionContext.SessionState.LanguageMode -ne 'FullLanguage') { exit 3 }
 $Received = New-Object Collections.Queue

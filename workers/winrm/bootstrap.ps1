@@ -1,4 +1,4 @@
-# Conversation: reads the agent from the first line of stdin and runs it; it reads its requests from there as they come.
+# Conversation: reads the agent from the first line of stdin and runs it. The agent reads each request from stdin as it arrives.
 $ProgressPreference = 'SilentlyContinue'
 if ($ExecutionContext.SessionState.LanguageMode -ne 'FullLanguage') { exit 3 }
 $line = [Console]::In.ReadLine()

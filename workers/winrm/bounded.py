@@ -1,7 +1,7 @@
-"""A TCP or TLS connection of which every wait ends: by a moment, by a number of bytes, or because somebody cancels.
+"""A TCP or TLS connection where every wait has limits: a time, a number of bytes, and a cancellation.
 
-A timeout of a socket bounds one read. A server that sends a byte a second never meets it, and holds whoever waits for
-ever. Here the clock, the count and the cancel are looked at while reading and writing, twice a second at least.
+The timeout of a socket limits a single read. A server that sends one byte per second never triggers it and can block
+its client forever. Here the time, the byte count and the cancellation are checked at least twice per second.
 """
 
 import io
@@ -15,36 +15,38 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from functools import partial
+from typing import TypeVar
 
-from typing_extensions import override
+from typing_extensions import Buffer, override
 
 from workers.winrm.channel import Limit
 
 __all__ = ["Bound", "BoundedSocket", "NoAnswer", "TooMuch", "connected"]
 
 T = TypeVar("T")
-SLICE = 0.5  #: seconds between two looks at the clock and the cancel
-GRACE = 1.0  #: seconds an answer that is on its way may come after the deadline: an orderly end needs no new logon
+SLICE = 0.5  #: seconds between two checks of the limits
+GRACE = 1.0  #: seconds after the deadline in which an answer may still arrive: a complete answer saves a new logon
 
-_Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+_Place = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]  # as `socket.getaddrinfo` returns it
+_Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, _Place]
 
 
 class NoAnswer(Exception):
-    """The other side did not do its part in the time it was given."""
+    """The node did not finish in the time that it was given."""
 
 
 class TooMuch(Exception):
-    """The other side sent more than any answer needs."""
+    """The node sent more bytes than allowed."""
 
 
 class Bound:
-    """What one exchange may cost.
+    """The limits of one exchange.
 
     Args:
-        limit: the caller's deadline, and his cancel.
-        seconds: that the other side is given, from now.
-        size: bytes it may send.
+        limit: the caller's deadline and cancellation.
+        seconds: the time that the node is given, from now.
+        size: bytes that the node may send.
     """
 
     def __init__(self, limit: Limit, seconds: float, size: int) -> None:
@@ -54,23 +56,23 @@ class Bound:
         self._ends = time.monotonic() + seconds
 
     def slice(self) -> float:
-        """How long to wait until the next look.
+        """Seconds to wait until the next check.
 
         Raises:
             Cancelled, DeadlineExceeded: the caller's limit.
-            NoAnswer: the time of the other side is over.
+            NoAnswer: the time of the node is over.
         """
         self._limit.check(GRACE)
         left = self._ends - time.monotonic()
         if left <= 0:
-            raise NoAnswer(f"not done within {self._seconds:g} s")
-        return max(min(SLICE, left, self._limit.left + GRACE), 0.001)
+            raise NoAnswer(f"not finished within {self._seconds:g} s")
+        return max(min(SLICE, left), 0.001)
 
     def take(self, count: int) -> None:
-        """Counts bytes that arrived.
+        """Counts received bytes.
 
         Raises:
-            TooMuch: there are more than it may send.
+            TooMuch: more bytes than allowed.
         """
         self._size -= count
         if self._size < 0:
@@ -78,31 +80,31 @@ class Bound:
 
 
 class BoundedSocket:
-    """A connected socket, as `http.client` uses one. `bound` is what the present exchange may cost."""
+    """A connected socket as `http.client` needs it. `bound` has the limits of the current exchange."""
 
     def __init__(self, connection: socket.socket, bound: Bound) -> None:
         self._connection = connection
         self.bound = bound
 
     def secured(self, context: ssl.SSLContext, host: str) -> None:
-        """Talks TLS from now on.
+        """Starts TLS on the connection.
 
         Raises:
-            ssl.SSLError: the other side cannot, or shows a certificate that is not trusted.
+            ssl.SSLError: the node does not support TLS, or its certificate is not trusted.
         """
         tls = context.wrap_socket(self._connection, server_hostname=host, do_handshake_on_connect=False)
         self._connection = tls
-        self._patiently(tls.do_handshake)
+        self._within_bound(tls.do_handshake)
 
     @property
     def certificate(self) -> bytes:
-        """The other side's certificate, DER; empty without TLS."""
+        """The certificate of the node, DER; empty without TLS."""
         tls = self._connection
         return (tls.getpeercert(binary_form=True) or b"") if isinstance(tls, ssl.SSLSocket) else b""
 
     @property
     def idle(self) -> bool:
-        """Whether nothing has arrived that nobody asked for; the end of the connection is such a thing."""
+        """Whether nothing unexpected has arrived; the end of the connection counts as unexpected."""
         with selectors.DefaultSelector() as ready:
             ready.register(self._connection, selectors.EVENT_READ)
             return not ready.select(0)
@@ -111,39 +113,39 @@ class BoundedSocket:
         """Sends everything."""
         rest = memoryview(data)
         while rest:
-            rest = rest[self._patiently(lambda part=rest: self._connection.send(part)) :]  # type: ignore[misc]
+            rest = rest[self._within_bound(partial(self._connection.send, rest)) :]
 
-    def recv_into(self, buffer: Any) -> int:  # noqa: ANN401 - any writable buffer
-        """Waits for bytes; none means the end."""
-        count = self._patiently(lambda: self._connection.recv_into(buffer))
+    def recv_into(self, buffer: Buffer) -> int:
+        """Waits for bytes; 0 is the end of the connection."""
+        count = self._within_bound(partial(self._connection.recv_into, buffer))
         self.bound.take(count)
         return count
 
     def makefile(self, mode: str, *_: object) -> io.BufferedReader:
-        """For `http.client`: what arrives, as a file."""
+        """A file object of the received bytes, for `http.client`."""
         del mode
         return io.BufferedReader(_Arriving(self))
 
     def close(self) -> None:
-        """What `http.client` does with a connection it uses no more: its owner ends it, an answer may still be read."""
+        """Does nothing. `http.client` calls it while an answer may still be read; the owner calls `disconnect`."""
 
     def disconnect(self) -> None:
-        """Ends the connection, without waiting for the other side."""
+        """Ends the connection without waiting for the node."""
         with suppress(OSError):
             self._connection.close()
 
-    def _patiently(self, act: Callable[[], T]) -> T:
+    def _within_bound(self, act: Callable[[], T]) -> T:
         while True:
             self._connection.settimeout(self.bound.slice())
             try:
                 return act()
             except TimeoutError as error:
-                if error.errno is not None:  # the system's own: the connection is gone
+                if error.errno is not None:  # an error of the system: the connection has ended
                     raise
 
 
 class _Arriving(io.RawIOBase):
-    """What arrives on a connection. Closing it leaves the connection open for the next answer."""
+    """The received bytes of a connection. Closing this file leaves the connection open for the next answer."""
 
     def __init__(self, connection: BoundedSocket) -> None:
         super().__init__()
@@ -154,16 +156,16 @@ class _Arriving(io.RawIOBase):
         return True
 
     @override
-    def readinto(self, buffer: Any, /) -> int:  # any writable buffer
+    def readinto(self, buffer: Buffer, /) -> int:
         return self._connection.recv_into(buffer)
 
 
 def connected(host: str, port: int, bound: Bound) -> BoundedSocket:
-    """A TCP connection to the first address of a host that takes one.
+    """A TCP connection to the first address of the host that accepts one.
 
     Raises:
-        OSError: none does, or the name has no address.
-        NoAnswer: not in time.
+        OSError: no address accepts a connection, or the name has no address.
+        NoAnswer: no connection in time.
     """
     failed: OSError | None = None
     for address in _addresses(host, port, bound):
@@ -175,43 +177,40 @@ def connected(host: str, port: int, bound: Bound) -> BoundedSocket:
 
 
 def _opened(address: _Address, bound: Bound) -> socket.socket:
-    family, kind, protocol, _, where = address
+    family, kind, protocol, _, place = address
     connection = socket.socket(family, kind, protocol)
     try:
         connection.setblocking(False)
-        connection.connect_ex(where)
+        connection.connect_ex(place)
         with selectors.DefaultSelector() as ready:
             ready.register(connection, selectors.EVENT_WRITE)
             while not ready.select(bound.slice()):
                 pass
-        _refused(connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        status = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     except BaseException:
         connection.close()
         raise
+    if status:
+        connection.close()
+        raise OSError(status, os.strerror(status))
     return connection
 
 
-def _refused(status: int) -> None:
-    """Raises what became of a connection, where none did."""
-    if status:
-        raise OSError(status, os.strerror(status))
-
-
 def _addresses(host: str, port: int, bound: Bound) -> Sequence[_Address]:
-    """The addresses of a host. A name is looked up in a thread: the resolver has no limit of its own."""
+    """The addresses of a host. A thread resolves the name, because the resolver has no time limit."""
     with suppress(ValueError):
         ipaddress.ip_address(host)
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     found: queue.SimpleQueue[Sequence[_Address] | OSError] = queue.SimpleQueue()
 
-    def look_up() -> None:
+    def resolve() -> None:
         try:
             found.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError) as error:
             found.put(error if isinstance(error, OSError) else socket.gaierror(str(error)))
 
-    threading.Thread(target=look_up, name="esync-resolve", daemon=True).start()
+    threading.Thread(target=resolve, name="esync-resolve", daemon=True).start()
     while True:
         try:
             answer = found.get(timeout=bound.slice())

@@ -1,4 +1,4 @@
-"""The seam under a session: something that runs one command line at a time, with three streams, somewhere else."""
+"""The interface below a session: runs one command line at a time, with three streams, on the node."""
 
 import time
 from collections.abc import Callable
@@ -13,17 +13,17 @@ TURN = 5.0  #: seconds of one wait for output
 
 
 def never() -> bool:
-    """Nobody cancels."""
+    """The default for `cancelled`: there is no cancellation."""
     return False
 
 
 class Limit:
-    """When an exchange with a node must have ended: after some seconds on our monotonic clock, or once it is cancelled.
+    """The end of an exchange with a node: a number of seconds on the monotonic clock, or its cancellation.
 
     Args:
         node: its name, for messages.
         seconds: from now.
-        cancelled: whether somebody asked to stop; looked at during every wait.
+        cancelled: whether the run was cancelled; called during every wait.
     """
 
     def __init__(self, node: str, seconds: float, cancelled: Callable[[], bool] = never) -> None:
@@ -34,36 +34,36 @@ class Limit:
 
     @property
     def passed(self) -> float:
-        """Seconds since it was set."""
+        """Seconds since the start."""
         return time.monotonic() - self._started
 
     @property
     def left(self) -> float:
-        """Seconds until it ends; never zero, so that it can bound a wait. `check` is what ends the exchange."""
+        """Seconds until the end; never zero, so that it can bound a wait. `check` ends the exchange."""
         return max(self._seconds - self.passed, 0.001)
 
     def check(self, grace: float = 0.0) -> None:
-        """Ends the exchange when it is time, or `grace` seconds after that.
+        """Ends the exchange at the deadline plus `grace` seconds, or when it is cancelled.
 
         Raises:
-            Cancelled: an operator asked to stop.
-            DeadlineExceeded: the time is over.
+            Cancelled: the run was cancelled.
+            DeadlineExceeded: the deadline has passed.
         """
         if self._cancelled():
             raise Cancelled(f"stopped waiting for {self._node}: the run was cancelled")
         if self.passed >= self._seconds + grace:
             raise DeadlineExceeded(
                 f"{self._node} did not answer within {self._seconds:g} s",
-                remedy="check what keeps the server busy, then retry this run",
+                remedy="find out what keeps the server busy, then retry this run",
             )
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What a session has cost so far.
+    """The cost of a session so far.
 
     Attributes:
-        round_trips: HTTP requests, those of the logon included.
+        round_trips: HTTP requests, including those of the logon.
         shells: PowerShell processes started.
         bytes_sent, bytes_received: bodies of requests and answers.
     """
@@ -76,7 +76,7 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What arrived in one turn of waiting; all empty when nothing did. `exit_status` is set once the command ended."""
+    """What arrived during one wait; empty if nothing did. `exit_status` is set when the command has ended."""
 
     stdout: bytes = b""
     stderr: bytes = b""
@@ -86,12 +86,12 @@ class Chunk:
 class Channel(Protocol):
     """Runs command lines for a session, one at a time. Errors are those of `workers.errors`.
 
-    Every method with a limit ends by it, whatever the other side does, and raises Cancelled or DeadlineExceeded then.
+    Every method with a limit ends by that limit, whatever the node does, and then raises Cancelled or DeadlineExceeded.
     """
 
     @property
     def counters(self) -> Counters:
-        """What it has cost so far."""
+        """The cost so far."""
 
     def start(self, command: str, limit: Limit) -> None:
         """Starts a command line.
@@ -99,25 +99,25 @@ class Channel(Protocol):
         Raises:
             Unreachable: no connection; nothing ran.
             LogonRefused: the node refused the credentials.
-            NodeError: the node takes no command.
+            NodeError: the node does not accept a command.
         """
 
     def send(self, data: bytes, limit: Limit, *, end: bool = False) -> None:
-        """Gives the command input; `end` closes its stdin.
+        """Sends input to the command; `end` closes its stdin.
 
         Raises:
-            SessionLost: the command is gone, or nobody knows.
+            SessionLost: the command has ended, or its state is unknown.
         """
 
     def receive(self, limit: Limit, *, turn: float = TURN) -> Chunk:
         """Waits for output, at most `turn` seconds.
 
         Raises:
-            SessionLost: the command is gone, or nobody knows.
+            SessionLost: the command has ended, or its state is unknown.
         """
 
     def stop(self) -> None:
-        """Ends the command and everything it started, within seconds. Never raises."""
+        """Ends the command and all its child processes, within seconds. Never raises."""
 
     def close(self) -> None:
-        """Ends the command and lets go of the node, within seconds. Never raises."""
+        """Ends the command and the connection to the node, within seconds. Never raises."""

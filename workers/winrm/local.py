@@ -1,4 +1,4 @@
-"""The channel to a child process of ours: the same agent on a PowerShell of this machine, or behind any runner."""
+"""The channel to a child process: the same agent on a PowerShell of this machine, or behind any runner program."""
 
 import contextlib
 import os
@@ -14,20 +14,20 @@ from workers.winrm.channel import Chunk, Counters, Limit
 __all__ = ["LocalChannel", "pwsh"]
 
 TURN = 1.0  #: seconds of one wait for output
-PATIENCE = 5.0  #: seconds a child may take to end by itself
+PATIENCE = 5.0  #: seconds in which a child may end by itself
 PIECE = 65_536
 
 
 def pwsh(program: str) -> Callable[[str], Sequence[str]]:
-    """Runs the node's command line with this PowerShell instead of the one it names."""
+    """Runs the command line of a node with this PowerShell instead of `powershell.exe`."""
     return lambda command: [program, *shlex.split(command)[1:]]
 
 
 class LocalChannel:
-    """Runs command lines as child processes in a session of their own.
+    """Runs command lines as child processes, each in its own process session.
 
     Args:
-        arguments: what to execute for a command line.
+        arguments: gives program and arguments for a command line.
     """
 
     def __init__(self, arguments: Callable[[str], Sequence[str]]) -> None:
@@ -41,7 +41,7 @@ class LocalChannel:
 
     @property
     def counters(self) -> Counters:
-        """What it has cost so far; a write or a wait counts as a round trip."""
+        """The cost so far; a write or a wait counts as a round trip."""
         return Counters(self._turns, self._starts, self._sent, self._received)
 
     @property
@@ -54,7 +54,7 @@ class LocalChannel:
         del limit
         arguments = list(self._arguments(command))
         try:
-            self._child = subprocess.Popen(  # noqa: S603 - the program was chosen by who made this channel
+            self._child = subprocess.Popen(  # noqa: S603 - the creator of the channel chose the program
                 arguments,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -75,17 +75,17 @@ class LocalChannel:
         self._turns += 1
         self._sent += len(data)
         if child.stdin is None:
-            raise SessionLost("the child takes no input")
+            raise SessionLost("the child process has no stdin")
         try:
             child.stdin.write(data)
             child.stdin.flush()
             if end:
                 child.stdin.close()
         except OSError as error:
-            raise SessionLost(f"the child closed its input: {error.strerror}") from error
+            raise SessionLost(f"the child process closed its stdin: {error.strerror}") from error
 
     def receive(self, limit: Limit, *, turn: float = TURN) -> Chunk:
-        """Waits one turn for output."""
+        """Waits for output."""
         child = self._alive()
         self._turns += 1
         streams = {child.stdout: b"", child.stderr: b""}
@@ -101,7 +101,7 @@ class LocalChannel:
         return Chunk(streams[child.stdout], streams[child.stderr], status)
 
     def stop(self) -> None:
-        """Closes the child's stdin, waits a little, then kills it with everything it started."""
+        """Closes the stdin of the child, waits a few seconds, then kills it with all its child processes."""
         child, self._child = self._child, None
         if child is None:
             return
@@ -126,5 +126,5 @@ class LocalChannel:
 
     def _alive(self) -> subprocess.Popen[bytes]:
         if self._child is None:
-            raise SessionLost("no child runs")
+            raise SessionLost("no child process is running")
         return self._child

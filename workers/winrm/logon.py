@@ -1,7 +1,6 @@
-"""Who we are: told with every request (basic, certificate), or once a connection (NTLM, Kerberos, CredSSP)."""
+"""Logon over HTTP: with every request (basic, certificate), or once per connection (NTLM, Kerberos, CredSSP)."""
 
 import base64
-import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -15,13 +14,13 @@ from spnego.exceptions import SpnegoError
 from workers.records import Endpoint, Transport
 from workers.settings import Secret
 
-__all__ = ["UNAUTHORIZED", "Answer", "LogonBroken", "negotiated", "standing_header"]
+__all__ = ["UNAUTHORIZED", "Answer", "LogonBroken", "Post", "fixed_header", "negotiated"]
 
 UNAUTHORIZED = 401
 _OK = 200
-LEGS = 8  #: messages of a logon at most; CredSSP takes five
+LEGS = 8  #: maximum messages of a logon; CredSSP needs five
 _CLIENT_CERTIFICATE = "http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/https/mutual"
-#: How each method is called in the header, and by `pyspnego`. WinRM offers NTLM under the name Negotiate.
+#: The name of each method in the header and in `pyspnego`. WinRM offers NTLM under the name Negotiate.
 _SCHEMES: Mapping[Transport, tuple[str, str]] = {
     Transport.NTLM: ("Negotiate", "ntlm"),
     Transport.KERBEROS: ("Kerberos", "kerberos"),
@@ -30,12 +29,12 @@ _SCHEMES: Mapping[Transport, tuple[str, str]] = {
 
 
 class LogonBroken(Exception):
-    """The logon came to no end that means anything: the node does not offer the method, or answers nonsense."""
+    """The logon failed for another reason than the credentials: method not offered, or an invalid answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer. `challenges` are its WWW-Authenticate headers; `location` where it sends the caller to."""
+    """One HTTP answer. `challenges` are its WWW-Authenticate headers; `location` is the target of a redirect."""
 
     status: int
     body: bytes = field(repr=False)
@@ -46,8 +45,8 @@ class Answer:
 Post = Callable[[bytes, Mapping[str, str]], Answer]
 
 
-def standing_header(at: Endpoint, secret: Secret) -> Mapping[str, str]:
-    """What goes with every request; nothing where the connection is logged on once."""
+def fixed_header(at: Endpoint, secret: Secret) -> Mapping[str, str]:
+    """The header of every request; empty if the logon is once per connection."""
     if at.transport is Transport.BASIC:
         token = base64.b64encode(f"{at.user}:{secret.reveal()}".encode()).decode("ascii")
         return {"Authorization": f"Basic {token}"}
@@ -55,22 +54,22 @@ def standing_header(at: Endpoint, secret: Secret) -> Mapping[str, str]:
 
 
 def negotiated(at: Endpoint, secret: Secret, certificate: bytes, message: bytes, post: Post) -> Answer:
-    """Logs a new connection on and has the message answered on it.
+    """Logs on over a new connection and sends the message on it.
 
-    The message goes along with the last word of the logon where that is known to be the last.
+    The message travels with the last token of the logon if that token is known to be the last.
 
     Args:
-        at: the node, and as whom.
+        at: the node and the account.
         secret: the password.
-        certificate: the node's TLS certificate, DER: the logon is bound to it, so that nobody can pass it on.
-        message: what is to be answered.
-        post: sends one HTTP request on that connection.
+        certificate: the node's TLS certificate, DER: the logon is bound to it, so that a relay cannot use it elsewhere.
+        message: the body of the request.
+        post: sends one HTTP request on the connection.
 
     Returns:
-        The node's answer; with status 401 where it refused the credentials, or the method.
+        The answer of the node; its status is 401 if the node refused the credentials or the method.
 
     Raises:
-        LogonBroken: it does not offer the method, or answers nonsense.
+        LogonBroken: the node does not offer the method, or sent an invalid answer.
         SpnegoError: the method is not installed, or there is no ticket.
     """
     scheme, protocol = _SCHEMES[at.transport]
@@ -85,9 +84,9 @@ def negotiated(at: Endpoint, secret: Secret, certificate: bytes, message: bytes,
     )
     token = context.step()
     for _ in range(LEGS):
-        word = base64.b64encode(token or b"").decode("ascii")
+        encoded = base64.b64encode(token or b"").decode("ascii")
         last = context.complete
-        answer = post(message if last else b"", {"Authorization": f"{scheme} {word}"})
+        answer = post(message if last else b"", {"Authorization": f"{scheme} {encoded}"})
         if last or answer.status not in {UNAUTHORIZED, _OK}:
             return answer
         challenge = _challenge(answer, scheme)
@@ -96,49 +95,46 @@ def negotiated(at: Endpoint, secret: Secret, certificate: bytes, message: bytes,
         token = _stepped(context, challenge)
         if answer.status == _OK and not token:
             return post(message, {})
-    raise LogonBroken(f"went on asking after {LEGS} messages of the logon")
+    raise LogonBroken(f"did not complete the logon within {LEGS} messages")
 
 
 def _challenge(answer: Answer, scheme: str) -> bytes:
-    """What the node said in the logon. Nothing, although it knows the method, is a refusal, also of NTLM as a whole.
+    """The node's token in the logon. An empty token, although it offers the method, is a refusal, also of NTLM itself.
 
     Raises:
-        LogonBroken: it does not know the method, lets anybody in, or its word is no base64.
+        LogonBroken: the method is not offered, the logon ended without authentication, or the token is not base64.
     """
     offered = []
     for challenge in answer.challenges:
-        name, _, word = challenge.strip().partition(" ")
-        if name.lower() == scheme.lower() and word.strip():
+        name, _, token = challenge.strip().partition(" ")
+        if name.lower() == scheme.lower() and token.strip():
             try:
-                return base64.b64decode(word.strip(), validate=True)
-            except (binascii.Error, ValueError):
-                raise LogonBroken("answered the logon with something that is no base64") from None
+                return base64.b64decode(token.strip(), validate=True)
+            except ValueError:
+                raise LogonBroken("sent a logon token that is not base64") from None
         offered.append(name)
     if answer.status != UNAUTHORIZED:
-        raise LogonBroken("ended the logon before it asked who we are")
+        raise LogonBroken("ended the logon without authentication")
     if scheme.lower() in {name.lower() for name in offered}:
         return b""
     raise LogonBroken(f"does not offer the logon method {scheme}; it offers {', '.join(offered) or 'none'}")
 
 
-def _stepped(context: spnego.ContextProxy, word: bytes) -> bytes | None:
-    """Our next word.
+def _stepped(context: spnego.ContextProxy, token: bytes) -> bytes | None:
+    """Our next token.
 
     Raises:
-        LogonBroken: the node's is none that the method knows. Decoders of `pyspnego` fail in many ways on nonsense.
+        LogonBroken: the node's token is invalid. The decoders of `pyspnego` raise many kinds of errors then.
     """
     try:
-        return context.step(word)
+        return context.step(token)
     except Exception as error:
-        raise LogonBroken(f"answered the logon with something that is no such message ({_kind(error)})") from error
-
-
-def _kind(error: Exception) -> str:
-    return "SpnegoError" if isinstance(error, SpnegoError) else type(error).__name__
+        kind = "SpnegoError" if isinstance(error, SpnegoError) else type(error).__name__
+        raise LogonBroken(f"sent an invalid logon token ({kind})") from error
 
 
 def _bindings(certificate: bytes) -> GssChannelBindings | None:
-    """RFC 5929, tls-server-end-point: the certificate's hash by its signature's algorithm, SHA-256 for weak ones."""
+    """RFC 5929, tls-server-end-point: the hash by the signature's algorithm, or SHA-256 where that is weak."""
     if not certificate:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Sessions kept open between steps: one per node and process, closed when idle, thrown away on doubt."""
+"""Open sessions, kept between steps: one per node and process, closed when idle or after an error."""
 
 import threading
 import time
@@ -16,11 +16,11 @@ from workers.winrm.session import AgentSession, Way, open_session
 
 __all__ = ["SessionPool"]
 
-MOST = 500  #: sessions kept open, where nobody says otherwise
-CLOSERS = 16  #: sessions closed at a time: a node that does not answer takes seconds
+MOST = 500  #: default maximum of open sessions
+CLOSERS = 16  #: sessions closed in parallel: a node that does not answer takes seconds
 IDLE = 60.0  #: seconds; below the idle time of the shells themselves
-OPEN_DEADLINE = 60.0  #: seconds until PowerShell must have been started
-LOOK = 0.25  #: seconds between two looks whether a wait for a busy node is cancelled
+OPEN_DEADLINE = 60.0  #: seconds until PowerShell must have started
+LOOK = 0.25  #: seconds between two checks for cancellation while another thread uses the node
 
 
 class Opener(Protocol):
@@ -34,7 +34,7 @@ class Opener(Protocol):
 
 @dataclass(slots=True)
 class _Place:
-    """What the pool knows of one node. Whoever holds `lock` may touch the session."""
+    """The pool's state of one node. Only the thread that holds `lock` may use the session."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     session: AgentSession | None = None
@@ -47,8 +47,8 @@ class SessionPool:
 
     Args:
         opener: opens a session.
-        idle: seconds after which `reap` closes a session that nobody used.
-        most: sessions that may be open at a time; beyond that the longest idle ones are closed. Each is an open file.
+        idle: seconds after which `reap` closes an unused session.
+        most: maximum number of open sessions; above it, the longest idle ones are closed. Each is an open file.
     """
 
     def __init__(self, opener: Opener = open_session, *, idle: float = IDLE, most: int = MOST) -> None:
@@ -67,17 +67,17 @@ class SessionPool:
         deadline: float = OPEN_DEADLINE,
         cancelled: Callable[[], bool] = never,
     ) -> Iterator[AgentSession]:
-        """Lends the node's session, opening one if there is none; waits while another thread has it.
+        """Lends the session of the node and opens one if needed; waits while another thread uses it.
 
         Args:
-            endpoint: where and as whom.
-            secret: the password, or what gives it; asked only when a session has to be opened.
-            deadline: seconds for getting a session that is ready to be asked.
-            cancelled: asked while waiting for another thread, or for the node.
+            endpoint: address and account.
+            secret: the password, or a function that returns it; called only to open a session.
+            deadline: seconds until the session is ready.
+            cancelled: called while waiting for another thread, or for the node.
 
         Raises:
-            Cancelled: an operator asked to stop.
-            DeadlineExceeded: another thread kept the session too long, or the node took too long.
+            Cancelled: the run was cancelled.
+            DeadlineExceeded: another thread used the session too long, or the node took too long.
             EsyncError: no session can be opened; see `open_session`.
         """
         place = self._place(endpoint)
@@ -90,14 +90,14 @@ class SessionPool:
                 revealed = secret if isinstance(secret, Secret) else secret()
                 place.session = self._open(endpoint, revealed, deadline=limit.left, way=place.way, cancelled=cancelled)
             session = place.session
-            with _doubt_noticed(place):
+            with _closed_on_doubt(place):
                 yield session
         finally:
             self._settle(place)
             place.lock.release()
 
     def reap(self) -> int:
-        """Closes sessions that have been idle for long enough; gives how many."""
+        """Closes sessions that have been idle long enough; returns how many."""
         return self._reaped(self._idle)
 
     def close(self) -> None:
@@ -105,7 +105,7 @@ class SessionPool:
         self._reaped(0.0)
 
     def _reaped(self, idle: float) -> int:
-        """Closes what has been idle for so long, several at a time."""
+        """Closes sessions that have been idle for so many seconds, several in parallel."""
         now = time.monotonic()
         due = [place for place in self._open_places() if now - place.since >= idle]
         if not due:
@@ -114,7 +114,7 @@ class SessionPool:
             return sum(closers.map(_closed, due))
 
     def _make_room(self) -> None:
-        """Closes the longest idle session where one more would be too many; those in use are not touched."""
+        """Closes the longest idle sessions if one more would exceed the maximum; sessions in use stay open."""
         places = self._open_places()
         excess = len(places) + 1 - self._most
         for place in sorted(places, key=lambda place: place.since) if excess > 0 else ():
@@ -127,7 +127,7 @@ class SessionPool:
             return [place for place in self._places.values() if place.session is not None]
 
     def __len__(self) -> int:
-        """How many sessions are open."""
+        """The number of open sessions."""
         return len(self._open_places())
 
     def _place(self, endpoint: Endpoint) -> _Place:
@@ -136,7 +136,7 @@ class SessionPool:
 
     @staticmethod
     def _settle(place: _Place) -> None:
-        """After use: keep it for the next, or throw it away. A node that needed batch once gets batch again."""
+        """After use: keeps a usable session and drops any other. A node that needed batch gets batch again."""
         session = place.session
         if session is None:
             return
@@ -150,7 +150,7 @@ class SessionPool:
 
 
 def _closed(place: _Place) -> bool:
-    """Closes a place's session, unless somebody uses it."""
+    """Closes the session of a place unless a thread uses it; returns whether it did."""
     if not place.lock.acquire(blocking=False):
         return False
     try:
@@ -163,8 +163,8 @@ def _closed(place: _Place) -> bool:
 
 
 @contextmanager
-def _doubt_noticed(place: _Place) -> Iterator[None]:
-    """Whoever leaves by an error that puts the conversation in doubt leaves no session behind."""
+def _closed_on_doubt(place: _Place) -> Iterator[None]:
+    """Closes the session after an error that leaves the state of the conversation unknown."""
     try:
         yield
     except BaseException as error:

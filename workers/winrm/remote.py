@@ -1,4 +1,4 @@
-"""The channel over WinRM: pywinrm's messages over our transport, with every limit stated."""
+"""The channel over WinRM: pywinrm's messages over our transport, with explicit limits."""
 
 import contextlib
 import logging
@@ -16,34 +16,34 @@ from workers.winrm.transport import HttpsTransport, Unusable
 
 __all__ = ["WinRMChannel"]
 
-STARTING = 60  #: seconds Create, Command and Send may take on a busy server
-GRACE = 15  #: seconds an answer may come later than the node promised
-CLOSING = 2.0  #: seconds all goodbyes may take; the shell's idle time does it otherwise
-IDLE = "PT180S"  #: the node ends a shell that we have forgotten
-COMMANDS_PER_SHELL = 12  #: WinRS never gives slots back; the smallest quota known is 15
+STARTING = 60  #: seconds for Create, Command and Send on a busy server
+GRACE = 15  #: seconds that an answer may be late
+CLOSING = 2.0  #: seconds to close everything; otherwise the idle timeout of the shell does it
+IDLE = "PT180S"  #: idle time after which the node ends an abandoned shell
+COMMANDS_PER_SHELL = 12  #: WinRS never frees a slot; the smallest known quota is 15
 CODE_PAGE_UTF8 = 65001
 _LONGEST_NAME = 200
 
 
 def _silence() -> None:
-    """These libraries log tokens and bodies on `debug`."""
+    """Raises the log level of libraries that log tokens and bodies at level `debug`."""
     for name in ("spnego", "winrm"):
         logger = logging.getLogger(name)
         logger.setLevel(max(logger.getEffectiveLevel(), logging.WARNING))
 
 
 class _Messages(WinRMProtocol):
-    """pywinrm's messages, answered by our transport instead of its own: that one is made, and never used."""
+    """pywinrm's messages over our transport. pywinrm's own transport is created, but never used."""
 
     def __init__(self, transport: HttpsTransport) -> None:
         super().__init__("https://node/wsman", transport="certificate", cert_pem=__file__, cert_key_pem=__file__)
-        self.transport = transport  # type: ignore[assignment]  # all that it uses of one
+        self.transport = transport  # type: ignore[assignment]  # implements the part of a transport that Protocol uses
 
 
 def _identifier(text: object) -> str:
-    """The name a node gave to a shell or a command; ours is to repeat it, so it must be one."""
+    """The checked name of a shell or command. We send it back to the node, so it must be a valid name."""
     if not isinstance(text, str) or not 0 < len(text) <= _LONGEST_NAME or not text.isprintable():
-        raise Unusable("answered without the name of what it made")
+        raise Unusable("sent an answer without a valid shell or command name")
     return text
 
 
@@ -55,7 +55,7 @@ class WinRMChannel:
         secret: the password; with transport `certificate` a PEM of certificate and key.
 
     Raises:
-        InputRefused: the endpoint cannot be used: no such CA file, a certificate that is none.
+        InputRefused: the endpoint cannot be used: a missing CA file, an invalid certificate.
     """
 
     def __init__(self, endpoint: Endpoint, secret: Secret) -> None:
@@ -70,12 +70,12 @@ class WinRMChannel:
 
     @property
     def counters(self) -> Counters:
-        """What it has cost so far."""
+        """The cost so far."""
         seen = self._transport
         return Counters(seen.round_trips, self._shells, seen.bytes_sent, seen.bytes_received)
 
     def start(self, command: str, limit: Limit) -> None:
-        """Opens a shell if there is none, and starts the command line in it."""
+        """Starts the command line, in a new shell if none is open."""
         if self._commands >= COMMANDS_PER_SHELL:
             self._delete_shell(limit)
         if not self._shell:
@@ -89,7 +89,7 @@ class WinRMChannel:
         self._shells += 1
 
     def _open_shell(self, limit: Limit) -> None:
-        """Tried once: whoever asks for a session tries again, by the run's policy."""
+        """One attempt: the caller of the session retries by the policy of the run."""
         self._allow(limit, STARTING)
         with mapped(self._endpoint, Phase.OPENING):
             self._shell = _identifier(
@@ -98,14 +98,14 @@ class WinRMChannel:
         self._commands = 0
 
     def send(self, data: bytes, limit: Limit, *, end: bool = False) -> None:
-        """Gives the command input."""
+        """Sends input to the command."""
         self._allow(limit, STARTING)
-        # A Send that times out on the node was nevertheless taken: the next Receive shows what came of it.
+        # The node accepts a Send even if it reports a timeout: the next Receive shows the result.
         with mapped(self._endpoint, Phase.TALKING), contextlib.suppress(WinRMOperationTimeoutError):
             self._winrm.send_command_input(self._shell, self._command, data, end=end)
 
     def receive(self, limit: Limit, *, turn: float = TURN) -> Chunk:
-        """Waits one turn for output."""
+        """Waits for output."""
         self._allow(limit, turn)
         with mapped(self._endpoint, Phase.TALKING):
             try:
@@ -143,7 +143,7 @@ class WinRMChannel:
         self._shell = ""
 
     def _allow(self, limit: Limit, seconds: float, grace: float = GRACE) -> None:
-        """The node gets whole seconds to answer in; we wait for it a little longer than that."""
-        promised = max(1, math.ceil(min(seconds, limit.left)))
-        self._winrm.operation_timeout_sec = promised
-        self._transport.allow(limit, promised + grace)
+        """Sets the node's operation timeout, in whole seconds; we wait a little longer than that."""
+        timeout = max(1, math.ceil(min(seconds, limit.left)))
+        self._winrm.operation_timeout_sec = timeout
+        self._transport.allow(limit, timeout + grace)

@@ -1,9 +1,9 @@
-"""One open conversation with one node: requests go out, results come back, within a deadline that is ours.
+"""A session with the agent on one node: sends requests and returns results, within a deadline.
 
-Two ways, one agent. *Conversation*: one PowerShell stays and answers request after request. *Batch*: a new PowerShell
-takes one request and the end of input. `auto` begins with the first. Where no first answer comes it closes the input of
-the very same process, so that nothing is asked twice: either that process answers now, or it says that it was given
-nothing, and then a new one is asked. From there on it is batch.
+Two ways, one agent. *Conversation*: one PowerShell process answers all requests. *Batch*: one PowerShell process per
+request, which reads its input to the end. `auto` starts as a conversation. If the first answer does not arrive in time,
+`auto` closes the input of the same process, so that no request runs twice: either that process answers now, or its exit
+status shows that it read nothing, and then a new process gets the request. The session continues as batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,9 +13,9 @@ from typing import Literal, Protocol
 from workers.errors import NodeRefused, SessionLost
 from workers.records import Endpoint
 from workers.settings import Secret
-from workers.winrm import agent
-from workers.winrm.agent import Guard, Hello, Op, Reply
+from workers.winrm import operations
 from workers.winrm.channel import TURN, Channel, Counters, Limit, never
+from workers.winrm.operations import Guard, Hello, Op, Reply
 from workers.winrm.remote import WinRMChannel
 from workers.winrm.wire import ReplyReader, command_line, encoded_request, readable, script_line
 
@@ -23,14 +23,14 @@ __all__ = ["AgentSession", "Session", "Way", "open_session"]
 
 Way = Literal["auto", "conversation", "batch"]
 
-PATIENCE = 20.0  #: seconds `auto` waits for a first answer
+PATIENCE = 20.0  #: seconds that `auto` waits for the first answer
 HELLO_DEADLINE = 60.0  #: seconds
-PIECE = 240_000  #: bytes of stdin in one message; in base64, twice, below the 500 kB that servers take
-_RESTRICTED, _NOTHING_READ = 3, 4  #: exit statuses of the bootstraps; in either case nothing of ours ran
+PIECE = 240_000  #: bytes of stdin in one message; encoded in base64 twice, less than the 500 kB that servers accept
+_RESTRICTED, _NOTHING_READ = 3, 4  #: exit statuses of the bootstraps; the agent has not run
 
 
 class Session(Protocol):
-    """One open conversation with one node. Used by one thread at a time."""
+    """A session with one node. For one thread at a time."""
 
     @property
     def counters(self) -> Counters:
@@ -38,15 +38,15 @@ class Session(Protocol):
 
     @property
     def fresh(self) -> bool:
-        """Whether this is its first use since it was opened."""
+        """Whether the session has not been used before."""
 
     @property
     def way(self) -> Way:
-        """How it talks now; `auto` is settled by the first answer."""
+        """The current way; the first answer decides `auto`."""
 
     @property
     def greeting(self) -> Hello | None:
-        """What the node has said of itself so far; None before its first answer. Asks nobody."""
+        """What the node reported about itself; None before its first answer. Sends no request."""
 
     def ask(
         self,
@@ -57,27 +57,27 @@ class Session(Protocol):
         guard: Guard | None = None,
         cancelled: Callable[[], bool] = never,
     ) -> list[Reply]:
-        """Has the operations done, in order.
+        """Runs the operations on the node, in order.
 
         Args:
-            ops: what to do.
-            deadline: seconds from now for all of it.
-            keep_going: do all of them, giving failures in their places, instead of raising at the first.
-            guard: what the node holds those of them to that change something.
-            cancelled: asked at every turn of the wait.
+            ops: the operations.
+            deadline: seconds from now for all of them.
+            keep_going: run all operations and return failures as replies, instead of raising at the first failure.
+            guard: the conditions that the node checks before an operation changes it.
+            cancelled: called repeatedly during the wait.
 
         Raises:
-            NodeError: an operation failed (without `keep_going`), mapped by `agent.error_of`.
-            SessionLost: the conversation broke; what was asked may have happened. The session is of no more use.
-            DeadlineExceeded: no answer in time. The session is of no more use.
-            Cancelled: an operator asked to stop. The session is of no more use.
+            NodeError: an operation failed (without `keep_going`), mapped by `operations.error_of`.
+            SessionLost: the connection broke; the operations may have run. The session is closed.
+            DeadlineExceeded: no answer in time. The session is closed.
+            Cancelled: the run was cancelled. The session is closed.
         """
 
     def hello(self) -> Hello:
-        """What the node says of itself; taken with the first exchange."""
+        """What the node reports about itself, from the first exchange."""
 
     def close(self) -> None:
-        """Ends PowerShell on the node and the shell. Never raises."""
+        """Ends PowerShell and the shell on the node. Never raises."""
 
 
 class AgentSession:
@@ -86,8 +86,8 @@ class AgentSession:
     Args:
         channel: where PowerShell runs.
         node: its name, for messages.
-        way: how to talk.
-        patience: seconds `auto` waits for the first answer before it closes the input.
+        way: conversation, batch, or `auto`.
+        patience: seconds that `auto` waits for the first answer before it closes the input.
     """
 
     def __init__(self, channel: Channel, node: str, *, way: Way = "auto", patience: float = PATIENCE) -> None:
@@ -110,20 +110,20 @@ class AgentSession:
 
     @property
     def greeting(self) -> Hello | None:
-        """What the node has said of itself so far; also when what was asked besides failed."""
+        """What the node reported about itself, also if other operations of the request failed."""
         return self._hello
 
     @property
     def usable(self) -> bool:
-        """Whether it may be asked again."""
+        """Whether the session accepts another request."""
         return not self._lost
 
     def open(self, *, deadline: float, cancelled: Callable[[], bool] = never) -> None:
-        """Logs on and starts PowerShell, before anything is asked.
+        """Logs on and starts PowerShell, before the first request.
 
         Raises:
-            Unreachable, LogonRefused, NodeError: it cannot be opened.
-            Cancelled: an operator asked to stop.
+            Unreachable, LogonRefused, NodeError: the session cannot be opened.
+            Cancelled: the run was cancelled.
         """
         if not self._running:
             self._start(Limit(self._node, deadline, cancelled))
@@ -137,44 +137,43 @@ class AgentSession:
         guard: Guard | None = None,
         cancelled: Callable[[], bool] = never,
     ) -> list[Reply]:
-        """Has the operations done, in order; see `Session`."""
+        """Runs the operations on the node, in order; see `Session`."""
         greeted = self._hello is not None
-        asked = list(ops) if greeted else [agent.hello(), *ops]
-        limit = Limit(self._node, deadline, cancelled)
-        replies = self._replies(_Request(asked, keep_going, guard), limit)
+        request = _Request(list(ops) if greeted else [operations.hello(), *ops], keep_going, guard)
+        replies = self._replies(request, Limit(self._node, deadline, cancelled))
         return replies if greeted else replies[1:]
 
     def hello(self) -> Hello:
-        """What the node says of itself."""
+        """What the node reports about itself."""
         if self._hello is None:
             self.ask([], deadline=HELLO_DEADLINE)
         if self._hello is None:
-            raise SessionLost(f"{self._node} did not say who it is")
+            raise SessionLost(f"{self._node} did not report its name and versions")
         return self._hello
 
     def close(self) -> None:
-        """Ends PowerShell on the node and lets go of it."""
-        self._lost = self._lost or "it is closed"
+        """Ends PowerShell and the shell on the node."""
+        self._lost = self._lost or "is closed"
         self._channel.close()
 
     def _replies(self, request: "_Request", limit: Limit) -> list[Reply]:
-        ops, keep_going = request.ops, request.keep_going
+        ops = request.ops
         results = self._exchange(request, limit)
         replies = [Reply(op, result) for op, result in zip(ops, results, strict=False)]
         if self._hello is None and replies and replies[0].ok:
-            self._hello = agent.hello_of(replies[0])
+            self._hello = operations.hello_of(replies[0])
         failed = next((reply for reply in replies if not reply.ok), None)
-        if failed is not None and (not keep_going or len(replies) < len(ops)):
-            raise agent.error_of(failed, self._node)
+        if failed is not None and (not request.keep_going or len(replies) < len(ops)):
+            raise operations.error_of(failed, self._node)
         if len(replies) < len(ops) or len(results) > len(ops):
-            self._lost = "it gave another number of results than was asked"
-            raise SessionLost(f"{self._node} gave {len(results)} results for {len(ops)} operations")
+            self._lost = "was closed after an error: the number of results was wrong"
+            raise SessionLost(f"{self._node} returned {len(results)} results for {len(ops)} operations")
         return replies
 
     def _exchange(self, request: "_Request", limit: Limit) -> list[dict[str, object]]:
-        """One request, one reply. Any way out but the reply leaves the session of no more use."""
+        """One request, one reply. After any error the session accepts no further request."""
         if self._lost:
-            raise SessionLost(f"the session with {self._node} is of no more use: {self._lost}")
+            raise SessionLost(f"the session with {self._node} {self._lost}")
         self._asked += 1
         request_id = str(self._asked)
         line = encoded_request(request_id, request.ops, keep_going=request.keep_going, guard=request.guard)
@@ -184,7 +183,7 @@ class AgentSession:
                 self.way, self._running = "batch", False
                 results = self._answer(request_id, limit, first=self._begin(line, limit)) or []
         except BaseException as error:
-            self._lost = str(error) or type(error).__name__
+            self._lost = f"was closed after an error: {str(error) or type(error).__name__}"
             raise
         if self.way == "batch":
             self._channel.stop()
@@ -192,7 +191,7 @@ class AgentSession:
         return results
 
     def _begin(self, line: bytes, limit: Limit) -> bool:
-        """Sends the request; says whether this is the first that a PowerShell gets."""
+        """Sends the request; returns whether it is the first one of its PowerShell process."""
         first = self._asked == 1 or not self._running
         if not self._running:
             self._start(limit)
@@ -210,7 +209,7 @@ class AgentSession:
         self._running = True
 
     def _answer(self, request_id: str, limit: Limit, *, first: bool) -> list[dict[str, object]] | None:
-        """Waits for the reply; None when PowerShell ended and had read nothing, in a session that may try batch."""
+        """Waits for the reply; None if PowerShell ended without reading anything and batch may be tried."""
         auto = first and self.way == "auto"
         silent = auto
         while True:
@@ -230,14 +229,14 @@ class AgentSession:
                 self.way, silent = "batch", False
 
     def _ended(self, status: int, *, first: bool) -> Exception:
-        """PowerShell is gone without an answer."""
+        """PowerShell ended without an answer."""
         if first and status == _RESTRICTED:
-            why = "PowerShell there runs in a restricted language mode (AppLocker, WDAC)"
-            return NodeRefused(f"{self._node}: {why}", remedy="allow this account's scripts full language mode")
+            why = "PowerShell runs in a restricted language mode (AppLocker, WDAC)"
+            return NodeRefused(f"{self._node}: {why}", remedy="allow full language mode for scripts of this account")
         if first and status == _NOTHING_READ:
-            return NodeRefused(f"{self._node}: PowerShell there does not get its input", remedy="try `winrs` by hand")
-        said = readable(self._stderr) if first else ""
-        return SessionLost(f"{self._node}: PowerShell ended with status {status} before it answered. {said}".rstrip())
+            return NodeRefused(f"{self._node}: PowerShell received no input", remedy="test `winrs` manually")
+        text = readable(self._stderr) if first else ""
+        return SessionLost(f"{self._node}: PowerShell ended with status {status} before it answered. {text}".rstrip())
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,19 +258,19 @@ def open_session(
     """Logs on to a node and starts PowerShell there.
 
     Args:
-        endpoint: where and as whom.
+        endpoint: address and account.
         secret: the password.
-        deadline: seconds until PowerShell must have been started.
-        way: `auto`, or one way only.
+        deadline: seconds until PowerShell must have started.
+        way: `auto`, or one fixed way.
         patience: seconds until `auto` falls back to batch.
-        cancelled: asked while waiting.
+        cancelled: called repeatedly during the wait.
 
     Raises:
         Unreachable: no connection, or a TLS certificate that is not trusted.
         LogonRefused: the node refused the credentials.
-        NodeError: it takes no shell: a quota, no rights.
-        Cancelled: an operator asked to stop.
-        InputRefused: the endpoint cannot be used: no such CA file, a logon method that is not installed.
+        NodeError: the node opens no shell: a quota, missing rights.
+        Cancelled: the run was cancelled.
+        InputRefused: the endpoint cannot be used: a missing CA file, a logon method that is not installed.
     """
     channel = WinRMChannel(endpoint, secret)
     session = AgentSession(channel, endpoint.node, way=way, patience=patience)

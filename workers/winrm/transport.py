@@ -1,7 +1,7 @@
-"""HTTPS to one node, under pywinrm's messages: one connection, one TLS context, bounded in time, bytes and memory.
+"""HTTPS to one node, below pywinrm's messages: one connection, one TLS context, limits on time, bytes and memory.
 
-Redirects are not followed, proxies and other settings of the environment not looked at, compressed answers not asked
-for and not taken, and no answer is handed on that would take a parser more memory than it is worth.
+Redirects are not followed. Proxies and other settings of the environment are ignored. Compressed answers are rejected,
+and so are answers that would need much memory in an XML parser.
 """
 
 import http.client
@@ -20,13 +20,13 @@ from workers.records import Endpoint, Transport
 from workers.settings import Secret
 from workers.winrm.bounded import Bound, BoundedSocket, NoAnswer, TooMuch, connected
 from workers.winrm.channel import Limit
-from workers.winrm.logon import UNAUTHORIZED, Answer, negotiated, standing_header
+from workers.winrm.logon import UNAUTHORIZED, Answer, fixed_header, negotiated
 
 __all__ = ["ANSWER_LIMIT", "HttpsTransport", "NotConnected", "Unusable"]
 
-ANSWER_LIMIT = 2 * 2**20  #: bytes of one answer; a message of WinRM asks for 150 kB at most
-_HEAD_LIMIT = 2**16  #: bytes of its headers, and of what chunks add
-_ELEMENTS = 50_000  #: elements and attributes of one answer; each costs a parser some hundred bytes
+ANSWER_LIMIT = 2 * 2**20  #: bytes of one answer; WinRM messages request at most 150 kB
+_HEAD_LIMIT = 2**16  #: bytes of its headers and of the chunk headers
+_ELEMENTS = 50_000  #: elements and attributes of one answer; each needs some hundred bytes in a parser
 _CA_LIMIT = 5 * 2**20
 _OK = 200
 _REDIRECTS = range(300, 400)
@@ -39,7 +39,7 @@ _HEADERS = {
 
 
 class NotConnected(Exception):
-    """No connection was made, so nothing of the message has left. `tls`: there is one, but no TLS over it."""
+    """There is no connection, so nothing was sent. `tls`: TCP was connected, but TLS failed."""
 
     def __init__(self, reason: Exception, *, tls: bool = False) -> None:
         super().__init__(str(reason))
@@ -48,14 +48,14 @@ class NotConnected(Exception):
 
 
 class Unusable(Exception):
-    """The answer is none that a WinRM service gives."""
+    """The answer is not one of a WinRM service."""
 
 
 class HttpsTransport:
-    """What pywinrm's `Protocol` has its messages answered by. For one thread at a time.
+    """Sends the messages of pywinrm's `Protocol`. For one thread at a time.
 
     Args:
-        at: the node, and as whom.
+        at: the node and the account.
         secret: the password; with transport `certificate` a PEM of certificate and key.
 
     Raises:
@@ -66,7 +66,7 @@ class HttpsTransport:
         self._at = at
         self._secret = secret
         self._context = _own_context(at, secret) if at.transport is Transport.CERTIFICATE else _shared_context(at)
-        self._standing = standing_header(at, secret)
+        self._fixed_header = fixed_header(at, secret)
         self._http: http.client.HTTPConnection | None = None
         self._wire: BoundedSocket | None = None
         self._limit = Limit(at.node, 0)
@@ -76,18 +76,18 @@ class HttpsTransport:
         self.bytes_received = 0
 
     def allow(self, limit: Limit, seconds: float) -> None:
-        """What the next messages may take: the caller's limit, and what the node is given for each answer."""
+        """Sets the limits of the next messages: the caller's limit, and the seconds for each answer of the node."""
         self._limit, self._seconds = limit, seconds
 
     def send_message(self, message: str | bytes) -> bytes:
-        """Has one message answered, over the connection there is or a new one.
+        """Sends one message over the open connection or a new one, and returns the answer.
 
         Raises:
             NotConnected: nothing was sent.
-            InvalidCredentialsError, LogonBroken: the node does not let us in.
-            WinRMTransportError: it answered with another status than 200.
-            Unusable, TooMuch: it answered with something that is no answer.
-            NoAnswer: not in time.
+            InvalidCredentialsError, LogonBroken: the logon failed.
+            WinRMTransportError: the status of the answer is not 200.
+            Unusable, TooMuch: the answer is invalid.
+            NoAnswer: no answer in time.
             OSError, http.client.HTTPException: the connection broke.
             Cancelled, DeadlineExceeded: the caller's limit.
         """
@@ -104,25 +104,25 @@ class HttpsTransport:
         return answer.body
 
     def close_session(self) -> None:
-        """Lets go of the connection; the next message makes a new one."""
+        """Closes the connection; the next message opens a new one."""
         wire, self._wire, self._http = self._wire, None, None
         if wire is not None:
             wire.disconnect()
 
     def _answer(self, data: bytes) -> Answer:
         if self._wire is not None and self._http is not None and self._wire.idle:
-            answer = self._post(data, self._standing)
-            if answer.status != UNAUTHORIZED or self._standing:
+            answer = self._post(data, self._fixed_header)
+            if answer.status != UNAUTHORIZED or self._fixed_header:
                 return answer
         self._connect()
         return self._first(data)
 
     def _first(self, data: bytes) -> Answer:
         """The first message on a new connection, with the logon it needs."""
-        if not self._standing:
+        if not self._fixed_header:
             certificate = self._wire.certificate if self._wire else b""
             return negotiated(self._at, self._secret, certificate, data, self._post)
-        return self._post(data, self._standing)
+        return self._post(data, self._fixed_header)
 
     def _bound(self) -> Bound:
         return Bound(self._limit, self._seconds, ANSWER_LIMIT + _HEAD_LIMIT)
@@ -144,11 +144,11 @@ class HttpsTransport:
             wire.disconnect()
             raise
         self._wire, self._http = wire, http.client.HTTPConnection(at.host, at.port)
-        self._http.auto_open = 0  # it would connect by itself, without TLS and without bounds
-        self._http.sock = wire  # all that it uses of one
+        self._http.auto_open = 0  # otherwise it connects by itself, without TLS and without limits
+        self._http.sock = wire  # implements the part of a socket that HTTPConnection uses
 
     def _post(self, data: bytes, headers: Mapping[str, str]) -> Answer:
-        """One request, one answer, read whole."""
+        """One request and its complete answer."""
         if self._wire is None or self._http is None:
             raise ConnectionAbortedError("the node closed the connection during the logon")
         self._wire.bound = self._bound()
@@ -174,27 +174,27 @@ class HttpsTransport:
 
 
 def _checked(answer: Answer, encoding: str) -> None:
-    """Raises Unusable or TooMuch for an answer that must not be looked into."""
+    """Raises Unusable or TooMuch for an answer that must not be parsed."""
     if answer.status in _REDIRECTS:
-        raise Unusable(f"sends us elsewhere (HTTP {answer.status} to {answer.location[:200] or 'nowhere'})")
+        raise Unusable(f"sent a redirect (HTTP {answer.status} to {answer.location[:200] or 'no address'})")
     if encoding.strip().lower() != "identity":
-        raise Unusable(f"answered in an encoding that was not asked for: {encoding[:40]}")
+        raise Unusable(f"sent an answer with a content encoding that was not requested: {encoding[:40]}")
     body = answer.body
     if len(body) > ANSWER_LIMIT or body.count(b"<") + body.count(b"=") > _ELEMENTS:
         raise TooMuch
     if b"<!DOCTYPE" in body or b"\0" in body:
-        raise Unusable("answered with XML that defines entities, or is in another encoding than UTF-8")
+        raise Unusable("sent XML that defines entities or is not UTF-8")
 
 
 def _shared_context(at: Endpoint) -> ssl.SSLContext:
-    """One TLS context for all nodes of an authority: to load it costs more than a connection."""
+    """One TLS context for all nodes of an authority: loading it costs more than a connection."""
     if at.ca_file is None:
         return _system_context()
     return _context_of(at.ca_file, _authorities(at.ca_file))
 
 
 def _own_context(at: Endpoint, secret: Secret) -> ssl.SSLContext:
-    """A TLS context with a client certificate. OpenSSL reads it from files only: from one that no disk ever sees."""
+    """A TLS context with a client certificate. OpenSSL reads it only from a file: here a file in memory."""
     context = _fresh(_authorities(at.ca_file) if at.ca_file else None)
     memory = os.memfd_create("client", os.MFD_CLOEXEC)
     try:
@@ -202,7 +202,7 @@ def _own_context(at: Endpoint, secret: Secret) -> ssl.SSLContext:
         context.load_cert_chain(f"/proc/self/fd/{memory}")
     except (ssl.SSLError, OSError):
         raise InputRefused(
-            f"{at.node}: the secret is no PEM of certificate and key", remedy="correct `secret`"
+            f"{at.node}: the secret is not a PEM of certificate and key", remedy="correct `secret`"
         ) from None
     finally:
         os.close(memory)
@@ -213,7 +213,7 @@ def _authorities(path: str) -> str:
     """The text of a CA file.
 
     Raises:
-        InputRefused: it cannot be read, or is no file of certificates.
+        InputRefused: the file cannot be read, or does not contain certificates.
     """
     data: bytes | None = None
     try:
@@ -229,7 +229,7 @@ def _authorities(path: str) -> str:
             file=path,
         ) from None
     if data is None or len(data) > _CA_LIMIT:
-        raise InputRefused(f"the CA file {path} is no file of certificates", remedy="correct `ca_file`", file=path)
+        raise InputRefused(f"the CA file {path} contains no certificates", remedy="correct `ca_file`", file=path)
     return data.decode("ascii", "ignore")
 
 
@@ -242,11 +242,11 @@ def _system_context() -> ssl.SSLContext:
 def _context_of(path: str, authorities: str) -> ssl.SSLContext:
     with suppress(ssl.SSLError, ValueError):
         return _fresh(authorities)
-    raise InputRefused(f"{path} holds no certificates", remedy="give a PEM file as `ca_file`", file=path)
+    raise InputRefused(f"the CA file {path} contains no certificates", remedy="use a PEM file", file=path)
 
 
 def _fresh(authorities: str | None) -> ssl.SSLContext:
-    """Verifies the chain and the name. Python 3.13 is stricter on its own than certificates of old Windows servers."""
+    """Verifies chain and name. The strict mode of Python 3.13 is off: certificates of old Windows servers fail it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if authorities is None:
         context.load_default_certs()

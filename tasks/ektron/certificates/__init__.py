@@ -1,4 +1,4 @@
-"""The certificate files of the product: the family of six, and each file format.
+"""The certificate files of the product: the family of six files, and each file format.
 
-Bytes in, facts or bytes out. No file is opened here.
+Input: bytes. Output: facts or bytes. This package opens no files.
 """

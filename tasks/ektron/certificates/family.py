@@ -1,6 +1,6 @@
-"""The family: six certificate files of one node, which every node of the cluster carries as renamed copies.
+"""The family: the six certificate files of one node. Every node of the cluster holds renamed copies of them.
 
-The procedure copies the origin's six files and renames them for each node (procedure steps 5-9), so the whole
+The procedure copies the six files of the origin and renames them for each node (procedure steps 5-9), so the whole
 cluster shares two key pairs: one for clients, one for servers (ektron-facts 3.3).
 """
 
@@ -46,7 +46,7 @@ __all__ = [
 
 CLIENT_KINDS = ("SyncClient.pfx", "SyncClient.pvk", "SyncClient.cer")
 SERVER_KINDS = ("SyncServer.pfx", "SyncServer.pvk", "SyncServer.cer")
-KINDS = CLIENT_KINDS + SERVER_KINDS  #: in the procedure's order (procedure step 6)
+KINDS = CLIENT_KINDS + SERVER_KINDS  #: in the order of the procedure (procedure step 6)
 CLIENT_CER, SERVER_CER = "SyncClient.cer", "SyncServer.cer"
 
 _SECURITY_SUFFIXES = (".pfx", ".pvk", ".cer")
@@ -61,9 +61,9 @@ def family_names(node: str) -> tuple[str, ...]:
 
 
 def node_of(file_name: str) -> tuple[str, str] | None:
-    """The node and the kind in a family file's name, or None for another file. Case does not count.
+    """The node and the kind in the name of a family file, or None for another file. Case does not matter.
 
-    A node's name may hold underscores itself, so the kind is taken from the end.
+    The name of a node may contain underscores, so the kind is read from the end.
     """
     lowered = file_name.casefold()
     for kind in KINDS:
@@ -73,9 +73,10 @@ def node_of(file_name: str) -> tuple[str, str] | None:
 
 
 def strays(node: str, file_names: Iterable[str]) -> tuple[str, ...]:
-    """Security files that are not this node's own six.
+    """Security files other than the six files of this node.
 
-    `Ektron Security Certificates` may hold no other (procedure, second part, step 10). Other kinds of files do no harm.
+    `Ektron Security Certificates` must not contain them (procedure, second part, step 10). Files of other types are
+    harmless.
     """
     own = {name.casefold() for name in family_names(node)}
     return tuple(
@@ -85,21 +86,21 @@ def strays(node: str, file_names: Iterable[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """Six files whose key pairs were proven to belong together. The bytes hold private keys: keep them sealed."""
+    """Six files whose key pairs are proven to belong together. They contain private keys: store them encrypted."""
 
     blobs: Mapping[str, bytes] = field(repr=False)  #: kind -> file
 
     @classmethod
     def collect(cls, node: str, files: Mapping[str, bytes], *, passwords: tuple[str, ...] = ()) -> "Family":
-        """The family of that node out of a folder's files; case of names does not count.
+        """The family of a node from the files of a folder. Case of names does not matter.
 
         Args:
-            node: whose six files.
-            files: file name -> content; files of other names are ignored.
+            node: the node in the names of the six files.
+            files: file name -> content; files with other names are ignored.
             passwords: tried on `.pfx` and `.pvk` after the blank one.
 
         Raises:
-            CertificateRefused: a file is missing, damaged, or does not fit the others; the message names it.
+            CertificateRefused: a file is missing, damaged, or does not match the others; the message names it.
         """
         present = {name.casefold(): data for name, data in files.items()}
         missing = [name for name in family_names(node) if name.casefold() not in present]
@@ -113,19 +114,19 @@ class Family:
         server = _one_pair(node, "SyncServer", blobs, passwords)
         if client == server:
             raise CertificateRefused(
-                f"the client and the server files of {node} hold the same key",
-                remedy="one set was copied over the other; generate the family again on the origin",
+                f"the client files and the server files of {node} have the same key",
+                remedy="one set has overwritten the other; generate the family again on the origin",
             )
         return cls(blobs=blobs)
 
     @cached_property
     def encoded_value(self) -> str:
-        """The client certificate as the configuration files want it: base64 of the DER (ektron-facts 3.2)."""
+        """The client certificate in the form of the configuration files: base64 of the DER (ektron-facts 3.2)."""
         return encode(der_of(self.blobs[CLIENT_CER]))
 
     @property
     def thumbprint(self) -> str:
-        """SHA-256 of the client certificate's DER, hex: what all keys and the site's value must decode to."""
+        """SHA-256 of the DER of the client certificate, hex. All keys and the value of the site must decode to it."""
         return thumbprint(self.encoded_value)
 
     @cached_property
@@ -135,17 +136,17 @@ class Family:
 
     @property
     def client(self) -> CertificateFacts:
-        """The client certificate's public part."""
+        """The public part of the client certificate."""
         return describe_certificate(self.blobs[CLIENT_CER])
 
     @property
     def server(self) -> CertificateFacts:
-        """The server certificate's public part."""
+        """The public part of the server certificate."""
         return describe_certificate(self.blobs[SERVER_CER])
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is weak or out of date, measured now. The product accepts it (ektron-facts 3.2)."""
+        """Weak or expired certificates, judged at the current time. The product accepts them (ektron-facts 3.2)."""
         now = datetime.now(UTC)
         return tuple(
             f"the {side} certificate {weakness}"
@@ -154,12 +155,12 @@ class Family:
         )
 
     def files_for(self, node: str, kinds: Iterable[str] = KINDS) -> dict[str, str]:
-        """File name -> kind: what that node's renamed copies are called."""
+        """File name -> kind of the renamed copies for a node."""
         return {f"{node}_{kind}": kind for kind in kinds}
 
 
 def weaknesses(facts: CertificateFacts, now: datetime) -> Iterator[tuple[str, bool]]:
-    """What an auditor would say of a certificate, and whether it is about its dates."""
+    """Weaknesses of a certificate, each with whether it is about its dates."""
     if facts.not_after <= now:
         yield f"expired on {facts.not_after:%Y-%m-%d}", True
     elif facts.not_after <= now + _SOON:
@@ -167,9 +168,9 @@ def weaknesses(facts: CertificateFacts, now: datetime) -> Iterator[tuple[str, bo
     if facts.not_before > now:
         yield f"is not valid before {facts.not_before:%Y-%m-%d}", True
     if facts.key_bits < _ENOUGH_BITS:
-        yield f"has a key of {facts.key_bits} bits, {_ENOUGH_BITS} are wanted", False
+        yield f"has a key of {facts.key_bits} bits, {_ENOUGH_BITS} are recommended", False
     if facts.signature in _BROKEN_SIGNATURES:
-        yield f"is signed with {facts.signature}, which is broken", False
+        yield f"is signed with {facts.signature}, which is insecure", False
 
 
 def generate_family(
@@ -181,17 +182,17 @@ def generate_family(
     not_before: datetime | None = None,
     digest: hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None = None,
 ) -> Family:
-    """A new family of the product's profile: self-signed CN=ektron, a key pair each for client and server.
+    """A new family with the profile of the product: self-signed CN=ektron, one key pair for client and one for server.
 
-    For labs, and for sites that accept certificates the Security Configurator did not make.
+    For labs, and for sites that accept certificates from another source than the Security Configurator.
 
     Args:
-        node: whose family; the bytes do not depend on it (ektron-facts 3.2: subjects are all equal).
+        node: the node in the file names; the bytes do not depend on it (ektron-facts 3.2: all subjects are equal).
         bits: size of the RSA keys.
         years: validity, of 365 days each.
         subject: the common name.
-        not_before: start of validity; yesterday by default, because clocks differ.
-        digest: of the signature, SHA-256 by default.
+        not_before: start of validity; by default yesterday, because clocks differ.
+        digest: hash algorithm of the signature; by default SHA-256.
     """
     start = (not_before or datetime.now(UTC) - timedelta(days=1)).replace(microsecond=0)
     end = start + timedelta(days=365 * years)
@@ -206,7 +207,8 @@ def generate_family(
 
 
 def _one_pair(node: str, side: str, blobs: Mapping[str, bytes], passwords: tuple[str, ...]) -> rsa.RSAPublicNumbers:
-    """The public numbers that a side's three files share."""
+    """The public numbers of the key that the three files of one side share."""
+    mixed = "files of two families are mixed; generate the family again on the origin"
     cer, pfx, pvk = (f"{side}.cer", f"{side}.pfx", f"{side}.pvk")
     with _naming(f"{node}_{cer}"):
         public = key_of_cer(blobs[cer]).public_numbers()
@@ -216,20 +218,14 @@ def _one_pair(node: str, side: str, blobs: Mapping[str, bytes], passwords: tuple
         pvk_key = _pvk_key(blobs[pvk], passwords)
     for name, found in ((pfx, pfx_key), (pvk, pvk_key)):
         if found.public_key().public_numbers() != public:
-            raise CertificateRefused(
-                f"{node}_{name} holds another key than {node}_{cer}",
-                remedy="files of two families are mixed; generate the family again on the origin",
-            )
+            raise CertificateRefused(f"{node}_{name} has another key than {node}_{cer}", remedy=mixed)
     if inside != der_of(blobs[cer]):
-        raise CertificateRefused(
-            f"the certificate inside {node}_{pfx} is not the one in {node}_{cer}",
-            remedy="files of two families are mixed; generate the family again on the origin",
-        )
+        raise CertificateRefused(f"{node}_{pfx} contains another certificate than {node}_{cer}", remedy=mixed)
     return public
 
 
 def _pvk_key(data: bytes, passwords: tuple[str, ...]) -> rsa.RSAPrivateKey:
-    """The key of a `.pvk`, with each password if it is protected; the last refusal is told."""
+    """The key of a `.pvk`. When it is protected, each password is tried; the last refusal is raised."""
     for password in (None, *passwords[:-1]):
         with suppress(CertificateRefused):
             return key_of_pvk(data, password)
@@ -238,7 +234,7 @@ def _pvk_key(data: bytes, passwords: tuple[str, ...]) -> rsa.RSAPrivateKey:
 
 @contextmanager
 def _naming(file_name: str) -> Iterator[None]:
-    """Puts the file's name into a refusal."""
+    """Adds the file name to a refusal."""
     try:
         yield
     except CertificateRefused as refusal:

@@ -1,4 +1,4 @@
-"""Reads one certificate file each: `.cer`, `.pfx`, `.pvk`, and text (PEM) where binary is expected."""
+"""Reads single certificate files: `.cer`, `.pfx`, `.pvk`, and PEM text where binary is expected."""
 
 import base64
 import binascii
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-from tasks.ektron.certificates.pfx import arranged
+from tasks.ektron.certificates.pfx import key_first
 from tasks.ektron.certificates.pvk import is_pvk, read_pvk
 from tasks.ektron.facts import CertificateFacts
 from tasks.ektron.refusals import CertificateRefused
@@ -27,10 +27,10 @@ from tasks.ektron.refusals import CertificateRefused
 __all__ = ["der_of", "describe_certificate", "encode", "key_of_cer", "key_of_pfx", "key_of_pvk", "thumbprint"]
 
 _MAX_FILE = 1 << 20
-_MAX_KEY_FILE = 8_192  #: bytes; a key of 8,192 bits has 6,400 as text, and larger ones take very long to be checked
+_MAX_KEY_FILE = 8_192  #: bytes; a key of 8,192 bits has 6,400 as text, and the check of a larger key takes very long
 _MAX_BITS = 16_384  #: of a public key
 _PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----([A-Za-z0-9+/=\s]*)-----END \1-----")
-_SIGNATURES = {  # by name where the library knows no hash object for it any more
+_SIGNATURES = {  # names, because the library no longer has objects for the old hash algorithms
     "1.2.840.113549.1.1.4": "md5",
     "1.2.840.113549.1.1.5": "sha1",
     "1.2.840.113549.1.1.11": "sha256",
@@ -40,7 +40,8 @@ _SIGNATURES = {  # by name where the library knows no hash object for it any mor
     "1.3.14.3.2.29": "sha1",
 }
 _PEM_START = b"-----BEGIN "
-_NO_CERTIFICATE, _COPY = "this is no certificate, or it is cut short", "copy the file again from the origin"
+_NO_CERTIFICATE, _COPY = "this is not a certificate, or it is truncated", "copy the file again from the origin"
+_USE_RSA = "eSync uses RSA; export the family again"
 _quiet: Final = threading.Lock()
 
 
@@ -48,7 +49,7 @@ def describe_certificate(data: bytes) -> CertificateFacts:
     """The public part of a certificate, DER or PEM.
 
     Raises:
-        CertificateRefused: it is no certificate.
+        CertificateRefused: it is not a certificate.
     """
     certificate = _certificate(data)
     with _library(_NO_CERTIFICATE, _COPY):
@@ -65,15 +66,15 @@ def describe_certificate(data: bytes) -> CertificateFacts:
 
 
 def encode(der: bytes) -> str:
-    """The `encodedValue` of a certificate: base64 of the DER, one line, no armour (ektron-facts 3.2)."""
+    """The `encodedValue` of a certificate: base64 of the DER, one line, without PEM lines (ektron-facts 3.2)."""
     return base64.b64encode(der).decode("ascii")
 
 
 def thumbprint(encoded: str) -> str:
     """SHA-256 of the certificate in an `encodedValue`, hex; empty for an empty value.
 
-    A value that is not written exactly as the product writes one (not base64, or with line ends in it) gets the
-    digest of its text, which agrees with no certificate.
+    For a value in another form than the product writes (not base64, or with line breaks), the digest of its text is
+    returned, which is equal to the digest of no certificate.
     """
     if not encoded:
         return ""
@@ -86,10 +87,10 @@ def thumbprint(encoded: str) -> str:
 
 
 def der_of(data: bytes) -> bytes:
-    """The DER in a `.cer` file: as it is, or out of its PEM wrapping.
+    """The DER in a `.cer` file, which is DER or PEM.
 
     Raises:
-        CertificateRefused: empty, too large, or a PEM block of another kind.
+        CertificateRefused: the file is empty, too large, or another kind of PEM block.
     """
     _bounded(data, "certificate")
     wrapped = _PEM.search(data)
@@ -102,48 +103,51 @@ def der_of(data: bytes) -> bytes:
     try:
         return base64.b64decode(wrapped[2])
     except binascii.Error:
-        raise CertificateRefused("the certificate's base64 is damaged", remedy="copy the file again") from None
+        raise CertificateRefused("the base64 of the certificate is damaged", remedy="copy the file again") from None
 
 
 def key_of_cer(data: bytes) -> RSAPublicKey:
-    """The public key a certificate carries.
+    """The public key of a certificate.
 
     Raises:
-        CertificateRefused: it is no certificate, or no RSA key is in it.
+        CertificateRefused: it is not a certificate, or its key is not an RSA key.
     """
-    return _rsa_public(_certificate(data).public_key())
+    key = _certificate(data).public_key()
+    if not isinstance(key, RSAPublicKey):
+        raise CertificateRefused("the key of the certificate is not an RSA key", remedy=_USE_RSA)
+    return key
 
 
 def key_of_pvk(data: bytes, password: str | None = None) -> RSAPrivateKey:
-    """The key of a `.pvk` file; a PEM or PKCS#8 key under that name is understood too.
+    """The key of a `.pvk` file. A PEM or PKCS#8 key with that name is supported too.
 
     Raises:
-        CertificateRefused: no such key is in it, or the password is wrong.
+        CertificateRefused: it contains no such key, or the password is wrong.
     """
     _bounded(data, ".pvk file", _MAX_KEY_FILE)
     load = load_pem_private_key if _PEM_START in data else load_der_private_key
-    with _library("this is no .pvk file", "export the family again"):
+    with _library("this is not a .pvk file", "export the family again"):
         key = read_pvk(data, password) if is_pvk(data) else load(data, None)
     if not isinstance(key, RSAPrivateKey):
-        raise CertificateRefused("the private key is no RSA key", remedy="eSync uses RSA; export the family again")
+        raise CertificateRefused("the private key is not an RSA key", remedy=_USE_RSA)
     return key
 
 
 def key_of_pfx(data: bytes, passwords: tuple[str, ...] = ()) -> tuple[RSAPrivateKey, bytes]:
-    """The private key of a `.pfx` file and the DER of its certificate. A blank password is tried first.
+    """The private key of a `.pfx` file, and the DER of its certificate. A blank password is tried first.
 
     Raises:
-        CertificateRefused: no password opens it, or key or certificate is missing.
+        CertificateRefused: no password opens it, or its key or certificate is missing.
     """
     _bounded(data, ".pfx file")
     for key, certificate in _attempts(data, passwords):
         if not isinstance(key, RSAPrivateKey) or certificate is None:
             raise CertificateRefused(
-                "the .pfx file lacks its private key or certificate", remedy="export the family again"
+                "the .pfx file has no private key or certificate", remedy="export the family again"
             )
         return key, certificate
     raise CertificateRefused(
-        "no password opens the .pfx file, or it is damaged", remedy="copy the file again, or give its password"
+        "no password opens the .pfx file, or it is damaged", remedy="copy the file again, or enter its password"
     )
 
 
@@ -151,7 +155,7 @@ def _attempts(data: bytes, passwords: tuple[str, ...]) -> Iterator[tuple[object,
     for password in ("", *passwords):
         if "\0" in password:
             continue  # the library panics on a zero byte
-        file = arranged(data, password)
+        file = key_first(data, password)
         if file is None:
             continue
         found: list[tuple[object, bytes | None]] = []
@@ -162,24 +166,26 @@ def _attempts(data: bytes, passwords: tuple[str, ...]) -> Iterator[tuple[object,
 
 
 def _certificate(data: bytes) -> x509.Certificate:
-    """Read whole: the library parses some parts when asked only; what is damaged in them is to be found here."""
+    """Reads all parts: the library parses some of them only on access, and damage must be found here."""
     der = der_of(data)
     with _library(_NO_CERTIFICATE, _COPY):
         certificate = x509.load_der_x509_certificate(der)
         key = certificate.public_key()
         _ = certificate.subject.rfc4514_string(), certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if isinstance(key, RSAPublicKey) and key.key_size > _MAX_BITS:
-        raise CertificateRefused(f"the certificate has a key of {key.key_size:,} bits, too many for one", remedy=_COPY)
+        raise CertificateRefused(
+            f"the certificate has a key of {key.key_size:,} bits, the limit is {_MAX_BITS:,}", remedy=_COPY
+        )
     return certificate
 
 
 @contextmanager
 def _library(refusal: str, remedy: str = "") -> Iterator[None]:
-    """The one border to the library that parses: whatever it makes of the bytes of others, we say it in a sentence.
+    """The only place where the parsing library is called: any error in foreign bytes becomes one sentence.
 
     Raises:
-        CertificateRefused: it raised something, which may be nearly anything: errors of its own that share no parent,
-            wrong dates and versions, panics of its other half, which Python takes for no exception at all.
+        CertificateRefused: the library raised an error. Its errors have no common parent class: its own errors, wrong
+            dates and versions, and panics of its Rust code, which are not subclasses of `Exception`.
     """
     try:
         with _silence():
@@ -194,25 +200,17 @@ def _library(refusal: str, remedy: str = "") -> Iterator[None]:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Old makecert wrote negative serial numbers, Windows writes BER; the library warns of both and reads them.
+    """Hides warnings: old makecert wrote negative serial numbers, and Windows writes BER; the library accepts both.
 
-    Python's warning filters belong to the whole process, hence the lock.
+    The warning filters of Python belong to the whole process, so a lock is needed.
     """
     with _quiet, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield
 
 
-def _rsa_public(key: object) -> RSAPublicKey:
-    if not isinstance(key, RSAPublicKey):
-        raise CertificateRefused(
-            "the certificate's key is no RSA key", remedy="eSync uses RSA; export the family again"
-        )
-    return key
-
-
 def _bounded(data: bytes, what: str, most: int = _MAX_FILE) -> None:
     if not data:
         raise CertificateRefused(f"the {what} is empty", remedy="copy the file again")
     if len(data) > most:
-        raise CertificateRefused(f"the {what} has {len(data)} bytes, too many for one", remedy="copy the file again")
+        raise CertificateRefused(f"the {what} has {len(data)} bytes, the limit is {most}", remedy="copy the file again")

@@ -1,4 +1,4 @@
-"""What is this file? For `esync certs inspect`: any certificate file, told in one screen."""
+"""Identifies any certificate file, for `esync certs inspect`."""
 
 import hashlib
 from datetime import datetime
@@ -21,7 +21,7 @@ from tasks.ektron.refusals import CertificateRefused
 __all__ = ["Inspected", "inspect"]
 
 
-_SEQUENCE = b"\x30"  #: what any DER begins with
+_SEQUENCE = b"\x30"  #: first byte of every DER file
 
 
 class Inspected(Fact):
@@ -29,13 +29,13 @@ class Inspected(Fact):
 
     Attributes:
         what: the format, for people.
-        node: the node its name is for; empty when the name is no family file's.
-        certificate: the public part, where the file holds a certificate.
-        key: short digest of the public key: files of one pair have the same.
+        node: the node in the file name; empty when the name is not the name of a family file.
+        certificate: the public part, when the file contains a certificate.
+        key: short digest of the public key, equal in all files of one key pair.
         key_bits: size of the RSA key.
-        private: whether the private key is in the file.
-        encoded_value: what the configuration files would hold for it, where it holds a certificate.
-        notes: weaknesses, and a name that promises something else.
+        private: whether the file contains the private key.
+        encoded_value: the value for the configuration files, when the file contains a certificate.
+        notes: weaknesses, and a file name that does not match the content.
     """
 
     what: str
@@ -49,18 +49,17 @@ class Inspected(Fact):
 
 
 def inspect(name: str, data: bytes, now: datetime, *, passwords: tuple[str, ...] = ()) -> Inspected:
-    """What a file is, judged by its bytes; its name is only compared with that.
+    """Identifies a file by its content, then compares its name with the result.
 
     Args:
-        name: the file's name, without folder.
+        name: the file name, without folder.
         data: its content.
-        now: for what is said about dates.
+        now: the time for notes about validity.
         passwords: tried after the blank one.
 
     Raises:
-        CertificateRefused: it is none of the kinds, or no password opens it.
+        CertificateRefused: it is no known kind of file, or no password opens it.
     """
-    named = node_of(name)
     if is_pvk(data):
         return _inspected("private key (.pvk)", name, key_of_pvk(data, next(iter(passwords), None)).public_key())
     if b"PRIVATE KEY-----" in data:
@@ -68,30 +67,30 @@ def inspect(name: str, data: bytes, now: datetime, *, passwords: tuple[str, ...]
     try:
         public = key_of_cer(data)
     except CertificateRefused:
-        if named and named[1].endswith(".cer"):
+        if _node_and_kind(name)[1].endswith(".cer"):
             raise
         if data and not data.startswith(_SEQUENCE):
             raise CertificateRefused(
-                "this is no certificate, no .pfx and no .pvk file", remedy="copy the file again from the origin"
+                "this is not a certificate, .pfx or .pvk file", remedy="copy the file again from the origin"
             ) from None
         key, certificate = key_of_pfx(data, passwords)
         return _inspected("key and certificate (.pfx)", name, key.public_key(), certificate, now)
-    wrapped = " (PEM text)" if der_of(data) != data else " (.cer)"
-    return _inspected(f"certificate{wrapped}", name, public, der_of(data), now)
+    kind = "PEM text" if der_of(data) != data else ".cer"
+    return _inspected(f"certificate ({kind})", name, public, der_of(data), now)
 
 
 def _inspected(
     what: str, name: str, public: RSAPublicKey, certificate: bytes | None = None, now: datetime | None = None
 ) -> Inspected:
-    named = node_of(name)
+    node, kind = _node_and_kind(name)
     facts = describe_certificate(certificate) if certificate else None
     notes = [text for text, _ in weaknesses(facts, now)] if facts and now else []
-    suffix = name.casefold().rpartition(".")[2]
-    if named and f"(.{suffix})" not in what:
-        notes.append(f"its name promises a .{suffix} file")
+    suffix = kind.rpartition(".")[2]
+    if kind and f"(.{suffix})" not in what:
+        notes.append(f"the file name is for a .{suffix} file")
     return Inspected(
         what=what,
-        node=named[0] if named else "",
+        node=node,
         certificate=facts,
         key=hashlib.sha256(f"{public.public_numbers().n:x}".encode()).hexdigest()[:16],
         key_bits=public.key_size,
@@ -99,3 +98,7 @@ def _inspected(
         encoded_value=encode(certificate) if certificate else "",
         notes=tuple(notes),
     )
+
+
+def _node_and_kind(name: str) -> tuple[str, str]:
+    return node_of(name) or ("", "")

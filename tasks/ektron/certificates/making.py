@@ -1,4 +1,4 @@
-"""Makes certificate files of the product's profile."""
+"""Makes certificate files with the profile of the product."""
 
 from datetime import datetime
 
@@ -18,7 +18,7 @@ def self_signed(
     end: datetime,
     digest: hashes.SHA256 | hashes.SHA384 | hashes.SHA512,
 ) -> x509.Certificate:
-    """A certificate that signs itself, with the common name as subject and issuer, as makecert -r makes it."""
+    """A self-signed certificate with the common name as subject and issuer, equal to the result of makecert -r."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
     return (
         x509.CertificateBuilder()
@@ -33,16 +33,16 @@ def self_signed(
 
 
 def blank_pfx(key: rsa.RSAPrivateKey, certificate: x509.Certificate) -> bytes:
-    r"""A PFX with a blank password that every Windows opens: triple DES and SHA-1, as its own wizard writes.
+    r"""A PFX with a blank password that every Windows version opens: triple DES and SHA-1, as its own wizard writes.
 
-    The library refuses an empty password with these algorithms. A single `\0` derives the same keys: PKCS #12
-    repeats the password's UTF-16 text with its closing zero to fill a block, all zeros in both cases.
+    The library refuses an empty password with these algorithms. A single `\0` gives the same keys: PKCS #12 repeats
+    the UTF-16 password with its final zero to fill a block, and the block is all zeros in both cases.
     """
     profile = (
         PrivateFormat.PKCS12.encryption_builder()
         .kdf_rounds(2000)
         .key_cert_algorithm(pkcs12.PBES.PBESv1SHA1And3KeyTripleDESCBC)
-        .hmac_hash(hashes.SHA1())  # noqa: S303 - the only MAC that Windows before 10 reads
+        .hmac_hash(hashes.SHA1())  # noqa: S303 - the only MAC that Windows before version 10 reads
         .build(b"\0")
     )
     return pkcs12.serialize_key_and_certificates(None, key, certificate, None, profile)

@@ -1,12 +1,12 @@
-"""What a `.pfx` file (PKCS#12, RFC 7292) would cost to open, read from its structure before anything is decrypted.
+"""Limits the cost of opening a `.pfx` file (PKCS#12, RFC 7292), before anything is decrypted.
 
-A file says itself how often a password is to be hashed: for its seal (MAC), for each part that is encrypted, for each
-key. The library obeys, in one call that nothing can end. So all counts are added up and bounded first. One place they
-cannot be seen in is an encrypted part; a key in there would be opened too, unless the library has found one before.
-Hence the part with the key is put first, and the seal, once checked, is made anew for that order. Programs that write
-such files encrypt keys one by one, in a part that is not encrypted itself.
+The file itself defines how often a password is hashed: for its MAC, for each encrypted part, for each key. The library
+uses these numbers, in one call that cannot be interrupted. Therefore all numbers are added and limited first. They are
+not visible inside an encrypted part. The library would decrypt a key there too, unless it has found another key before.
+Therefore the part with the key is moved to the front, and the MAC is verified, then computed again for the new order.
+Programs that write such files encrypt each key separately, in a part that is not encrypted itself.
 
-Windows writes BER, so indefinite lengths and byte strings in pieces are read.
+Windows writes BER, so indefinite lengths and byte strings in several pieces are supported.
 """
 
 import hashlib
@@ -17,22 +17,22 @@ from typing import NamedTuple
 
 from tasks.ektron.refusals import CertificateRefused
 
-__all__ = ["MOST_ROUNDS", "arranged"]
+__all__ = ["MOST_ROUNDS", "key_first"]
 
-MOST_ROUNDS = 1_000_000  #: of key derivation, all together; Windows and OpenSSL take 2,000 to 10,000 for each part
-_FEWEST = 100  #: rounds that anything encrypted counts for: many small parts cost time too
-_LARGEST_KEY = 8_192  #: bytes of an encrypted private key; one of 8,192 bits has 4,800
-_LARGEST_SALT = 1_024
+MOST_ROUNDS = 1_000_000  #: total rounds of key derivation; Windows and OpenSSL use 2,000 to 10,000 for each part
+_FEWEST = 100  #: minimum of rounds that each encrypted item counts for: many small parts need time too
+_LARGEST_KEY = 8_192  #: bytes of an encrypted private key; a key of 8,192 bits has 4,800
+_LARGEST_SALT = 1_024  #: bytes
 _DEEPEST = 16
-_LONG = 0x80  #: the bit of a length that takes bytes of its own; alone it is a length that only an end mark tells
-_LONG_TAG = 0x1F  #: the number of a tag that takes bytes of its own
+_LONG = 0x80  #: bit that marks a length in the following bytes; alone it marks an indefinite length with an end mark
+_LONG_TAG = 0x1F  #: number that marks a tag in the following bytes
 
 _SEQUENCE, _OCTETS, _INTEGER, _OID, _CONSTRUCTED, _EXPLICIT = 0x30, 0x04, 0x02, 0x06, 0x20, 0xA0
 _DATA = bytes.fromhex("2a864886f70d010701")
 _ENCRYPTED = bytes.fromhex("2a864886f70d010706")
 _BAG = bytes.fromhex("2a864886f70d010c0a01")
 _KEY_BAG, _SHROUDED_BAG, _NESTED_BAG = _BAG + b"\x01", _BAG + b"\x02", _BAG + b"\x06"
-_PBE = bytes.fromhex("2a864886f70d010c01")  #: of PKCS#12, six of them
+_PBE = bytes.fromhex("2a864886f70d010c01")  #: of PKCS#12, six algorithms
 _PBES1 = bytes.fromhex("2a864886f70d0105")
 _PBES2, _PBKDF2 = _PBES1 + b"\x0d", _PBES1 + b"\x0c"
 _SCRYPT = bytes.fromhex("2b06010401da47040b")
@@ -47,7 +47,7 @@ _HASHES = {
 
 
 class _Element(NamedTuple):
-    """One value: what it is, its content, and all of it as it stands."""
+    """One value: its tag, its content, and all its bytes."""
 
     tag: int
     body: bytes
@@ -55,8 +55,8 @@ class _Element(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Seal:
-    """MacData: what shows that a password is right and the file whole."""
+class _Mac:
+    """MacData: proves that a password is correct and the file is complete."""
 
     hash: str
     code: bytes
@@ -65,100 +65,105 @@ class _Seal:
 
 
 class _Costs:
-    """Adds up what opening costs."""
+    """Adds the cost of opening the file."""
 
     def __init__(self) -> None:
         self.rounds = 0
 
     def add(self, rounds: int) -> None:
-        """Counts rounds of key derivation.
+        """Adds rounds of key derivation.
 
         Raises:
-            CertificateRefused: they are too many by now.
+            CertificateRefused: the total is above the limit.
         """
         self.rounds += max(rounds, _FEWEST)
         if self.rounds > MOST_ROUNDS:
             raise CertificateRefused(
-                f"the .pfx file asks for {self.rounds:,} rounds of key derivation or more, {MOST_ROUNDS:,} are allowed",
+                f"the .pfx file needs {self.rounds:,} or more rounds of key derivation, the limit is {MOST_ROUNDS:,}",
                 remedy="export the family again; a few thousand rounds are usual",
             )
 
 
-def arranged(data: bytes, password: str) -> bytes | None:
-    """The file so that the library can open it with that password in bounded time; None where its seal does not fit.
+def key_first(data: bytes, password: str) -> bytes | None:
+    """The file with its key in front, so that the library opens it in limited time. None: the password is wrong.
 
     Raises:
-        CertificateRefused: it is no such file, or to open it would cost too much.
+        CertificateRefused: it is not such a file, or opening it would cost too much.
     """
     try:
-        return _arranged(data, password)
+        return _key_first(data, password)
     except (IndexError, ValueError):
-        raise CertificateRefused("this is no .pfx file, or it is damaged", remedy="copy the file again") from None
+        raise CertificateRefused("this is not a .pfx file, or it is damaged", remedy="copy the file again") from None
 
 
-def _arranged(data: bytes, password: str) -> bytes | None:
-    version, safe, *rest = _inside(_only(data, _SEQUENCE))
-    kind, content = _inside(safe)
+def _key_first(data: bytes, password: str) -> bytes | None:
+    version, safe, *rest = _children(_first(data, _SEQUENCE))
+    kind, content = _children(safe)
     if kind.body != _DATA:
-        raise CertificateRefused("the .pfx file is sealed by a signature", remedy="export it with a password, or none")
-    sealed = _octets(_inside(content)[0])
+        raise CertificateRefused(
+            "the .pfx file is protected by a signature instead of a password",
+            remedy="export it again, with a password or a blank one",
+        )
+    contents = _octets(_children(content)[0])
     costs = _Costs()
-    parts = [(part.whole, _has_key(part, costs)) for part in _inside(_only(sealed, _SEQUENCE))]
+    parts = [(part.whole, _has_key(part, costs)) for part in _children(_first(contents, _SEQUENCE))]
     if not any(key for _, key in parts):
         raise CertificateRefused(
-            "the .pfx file lacks its private key or certificate, or has the key inside an encrypted part",
+            "the .pfx file has no private key or certificate, or has the key inside an encrypted part",
             remedy="export the family again, with its private keys",
         )
-    seal = _seal(rest[0], costs) if rest else None
-    ordered = _made(_SEQUENCE, *(part for part, key in sorted(parts, key=lambda part: not part[1])))
-    opened = _opening(seal, sealed, password) if seal else b""
-    if opened is None:
+    mac = _mac(rest[0], costs) if rest else None
+    ordered = _encoded(_SEQUENCE, *(part for part, key in sorted(parts, key=lambda part: not part[1])))
+    matching = _matching_password(mac, contents, password) if mac else b""
+    if matching is None:
         return None
-    fresh = [_seal_for(ordered, opened)] if opened else []
-    wrapped = _made(_SEQUENCE, _made(_OID, _DATA), _made(_EXPLICIT, _made(_OCTETS, ordered)))
-    return _made(_SEQUENCE, version.whole, wrapped, *fresh)
+    new_mac = [_mac_for(ordered, matching)] if matching else []
+    wrapped = _encoded(_SEQUENCE, _encoded(_OID, _DATA), _encoded(_EXPLICIT, _encoded(_OCTETS, ordered)))
+    return _encoded(_SEQUENCE, version.whole, wrapped, *new_mac)
 
 
 def _has_key(part: _Element, costs: _Costs) -> bool:
-    """Whether a part shows a key; what it would cost is counted."""
-    kind, content, *_ = _inside(part)
+    """Whether a part has a visible key. Adds the cost of the part."""
+    kind, content, *_ = _children(part)
     if kind.body == _ENCRYPTED:
-        _, encrypted, *_ = _inside(_inside(content)[0])
-        costs.add(_rounds(_inside(encrypted)[1]))
+        _, encrypted, *_ = _children(_children(content)[0])
+        costs.add(_rounds(_children(encrypted)[1]))
         return False
-    return kind.body == _DATA and _bags(_octets(_inside(content)[0]), costs, 0)
+    return kind.body == _DATA and _bags(_octets(_children(content)[0]), costs, 0)
 
 
 def _bags(contents: bytes, costs: _Costs, depth: int) -> bool:
     if depth > _DEEPEST:
-        raise ValueError("bags in bags in bags")
+        raise ValueError("bags nested too deeply")
     found = False
-    for bag in _inside(_only(contents, _SEQUENCE)):
-        kind, content, *_ = _inside(bag)
-        (value,) = _inside(content)
+    for bag in _children(_first(contents, _SEQUENCE)):
+        kind, content, *_ = _children(bag)
+        (value,) = _children(content)
         if kind.body == _NESTED_BAG:
             found |= _bags(value.whole, costs, depth + 1)
         if kind.body in (_KEY_BAG, _SHROUDED_BAG):
             found = True
             if len(value.body) > _LARGEST_KEY:
-                raise CertificateRefused("the .pfx file's key is too large", remedy="use keys of 2,048 or 4,096 bits")
+                raise CertificateRefused(
+                    "the key in the .pfx file is too large", remedy="use keys of 2,048 or 4,096 bits"
+                )
         if kind.body == _SHROUDED_BAG:
-            costs.add(_rounds(_inside(value)[0]))
+            costs.add(_rounds(_children(value)[0]))
     return found
 
 
 def _rounds(algorithm: _Element) -> int:
-    """What one password-based encryption costs.
+    """The cost of one password-based encryption.
 
     Raises:
-        CertificateRefused: it is of a kind whose cost is not known.
+        CertificateRefused: the algorithm, and therefore its cost, is unknown.
     """
-    kind, parameters, *_ = _inside(algorithm)
+    kind, parameters, *_ = _children(algorithm)
     if kind.body == _PBES2:
-        return _rounds(_inside(parameters)[0])
-    salt, *numbers = _inside(parameters)
+        return _rounds(_children(parameters)[0])
+    salt, *numbers = _children(parameters)
     if len(salt.body) > _LARGEST_SALT:
-        raise ValueError("a salt of that size")
+        raise ValueError("salt too large")
     if kind.body == _PBKDF2:
         length = numbers[1] if len(numbers) > 1 and numbers[1].tag == _INTEGER else None
         return _number(numbers[0]) * (1 + (_number(length) // 20 if length else 0))
@@ -167,52 +172,51 @@ def _rounds(algorithm: _Element) -> int:
         return 2 * cost * block * parallel
     if kind.body[:-1] in (_PBE, _PBES1):
         return _number(numbers[0])
-    raise CertificateRefused("the .pfx file is encrypted in a way that is not known here", remedy="export it again")
+    raise CertificateRefused("the .pfx file is encrypted with an unknown algorithm", remedy="export it again")
 
 
-def _seal(element: _Element, costs: _Costs) -> _Seal:
-    digest, salt, *rounds = _inside(element)
-    algorithm, code = _inside(digest)
-    name = _HASHES.get(_inside(algorithm)[0].body)
+def _mac(element: _Element, costs: _Costs) -> _Mac:
+    digest, salt, *rounds = _children(element)
+    algorithm, code = _children(digest)
+    name = _HASHES.get(_children(algorithm)[0].body)
     if name is None:
-        raise CertificateRefused("the .pfx file is sealed in a way that is not known here", remedy="export it again")
+        raise CertificateRefused("the .pfx file has a MAC with an unknown algorithm", remedy="export it again")
     if len(salt.body) > _LARGEST_SALT:
-        raise ValueError("a salt of that size")
+        raise ValueError("salt too large")
     count = _number(rounds[0]) if rounds else 1
     costs.add(count)
-    return _Seal(name, _octets(code), _octets(salt), count)
+    return _Mac(name, _octets(code), _octets(salt), count)
 
 
-def _opening(seal: _Seal, sealed: bytes, password: str) -> bytes | None:
-    """The spelling of the password that fits the seal: a blank one is spelt in two ways."""
-    spelt = password.encode("utf-16-be") + b"\0\0"
-    for spelling in (spelt, *([] if password else [b""])):
-        key = _derived(seal, spelling)
-        if hmac.compare_digest(hmac.new(key, sealed, seal.hash).digest(), seal.code):
-            return spelling or b""
+def _matching_password(mac: _Mac, contents: bytes, password: str) -> bytes | None:
+    """The encoding of the password that matches the MAC. A blank password has two encodings; None: no match."""
+    usual = password.encode("utf-16-be") + b"\0\0"
+    for encoding in (usual, *([] if password else [b""])):
+        code = hmac.new(_derived(mac, encoding), contents, mac.hash).digest()
+        if hmac.compare_digest(code, mac.code):
+            return encoding
     return None
 
 
-def _seal_for(contents: bytes, spelling: bytes) -> bytes:
-    """A seal of one round: it is for the library only, and is checked at once."""
-    seal = _Seal("sha1", b"", b"esync", 1)
-    code = hmac.new(_derived(seal, spelling), contents, seal.hash).digest()
-    digest = _made(_SEQUENCE, _made(_SEQUENCE, _made(_OID, _SHA1), b"\x05\x00"), _made(_OCTETS, code))
-    return _made(_SEQUENCE, digest, _made(_OCTETS, seal.salt), b"\x02\x01\x01")
+def _mac_for(contents: bytes, password: bytes) -> bytes:
+    """A MAC with one round. Only the library reads it, immediately."""
+    mac = _Mac("sha1", b"", b"esync", 1)
+    code = hmac.new(_derived(mac, password), contents, mac.hash).digest()
+    digest = _encoded(_SEQUENCE, _encoded(_SEQUENCE, _encoded(_OID, _SHA1), b"\x05\x00"), _encoded(_OCTETS, code))
+    return _encoded(_SEQUENCE, digest, _encoded(_OCTETS, mac.salt), b"\x02\x01\x01")
 
 
-def _derived(seal: _Seal, spelling: bytes) -> bytes:
-    """The key of a seal (RFC 7292, appendix B.2, purpose 3). One block of the hash is as long as the key."""
-    block = hashlib.new(seal.hash, usedforsecurity=False).block_size
-    filled = b"".join(_filled(part, block) for part in (seal.salt, spelling))
-    key = bytes([3]) * block + filled
-    for _ in range(max(1, seal.rounds)):
-        key = hashlib.new(seal.hash, key, usedforsecurity=False).digest()
+def _derived(mac: _Mac, password: bytes) -> bytes:
+    """The key of a MAC (RFC 7292, appendix B.2, purpose 3). The key has the length of one hash."""
+    block = hashlib.new(mac.hash, usedforsecurity=False).block_size
+    key = bytes([3]) * block + _repeated(mac.salt, block) + _repeated(password, block)
+    for _ in range(max(1, mac.rounds)):
+        key = hashlib.new(mac.hash, key, usedforsecurity=False).digest()
     return key
 
 
-def _filled(part: bytes, block: int) -> bytes:
-    """Repeated to whole blocks."""
+def _repeated(part: bytes, block: int) -> bytes:
+    """The part, repeated to fill whole blocks."""
     length = -(-len(part) // block) * block
     return (part * (length // len(part) + 1))[:length] if part else b""
 
@@ -220,51 +224,51 @@ def _filled(part: bytes, block: int) -> bytes:
 # -- BER --------------------------------------------------------------------------------------------------------------
 
 
-def _inside(element: _Element) -> list[_Element]:
+def _children(element: _Element) -> list[_Element]:
     if not element.tag & _CONSTRUCTED:
-        raise ValueError("nothing is inside")
+        raise ValueError("not a constructed value")
     return list(_elements(element.body))
 
 
 def _elements(data: bytes) -> Iterator[_Element]:
     at = 0
     while at < len(data):
-        element, at = _next(data, at, 0)
+        element, at = _read(data, at, 0)
         yield element
 
 
-def _only(data: bytes, tag: int) -> _Element:
-    """The first value of those bytes; what follows it, the library does not read either."""
-    element, _ = _next(data, 0, 0)
+def _first(data: bytes, tag: int) -> _Element:
+    """The first value. The library does not read the bytes after it either."""
+    element, _ = _read(data, 0, 0)
     if element.tag != tag:
-        raise ValueError("another kind of value")
+        raise ValueError("unexpected tag")
     return element
 
 
-def _next(data: bytes, at: int, depth: int) -> tuple[_Element, int]:
-    """The value at a place, and where the next one begins. A length that reaches beyond the data is an error."""
+def _read(data: bytes, at: int, depth: int) -> tuple[_Element, int]:
+    """The value at an offset, and the offset of the next one. A length beyond the end of the data is an error."""
     begin, tag, first = at, data[at], data[at + 1]
     if depth > _DEEPEST or tag & _LONG_TAG == _LONG_TAG:
-        raise ValueError("nested too deep, or a tag of many bytes")
+        raise ValueError("nested too deeply, or a tag of several bytes")
     at += 2
-    if first == _LONG:  # indefinite: to the end mark
+    if first == _LONG:  # indefinite length, up to the end mark
         inner = at
         while data[at : at + 2] != b"\0\0":
-            _, at = _next(data, at, depth + 1)
+            _, at = _read(data, at, depth + 1)
         return _Element(tag, data[inner:at], data[begin : at + 2]), at + 2
     length = first
     if first & _LONG:
         width = first & ~_LONG
         length, at = int.from_bytes(data[at : at + width]), at + width
     if at + length > len(data):
-        raise ValueError("cut short")
+        raise ValueError("truncated")
     return _Element(tag, data[at : at + length], data[begin : at + length]), at + length
 
 
 def _octets(element: _Element, depth: int = 0) -> bytes:
-    """A byte string, in one piece or in several."""
+    """A byte string, in one or several pieces."""
     if depth > _DEEPEST or element.tag & _LONG_TAG not in (0, _OCTETS):
-        raise ValueError("no byte string")
+        raise ValueError("not a byte string")
     if not element.tag & _CONSTRUCTED:
         return element.body
     return b"".join(_octets(piece, depth + 1) for piece in _elements(element.body))
@@ -272,14 +276,14 @@ def _octets(element: _Element, depth: int = 0) -> bytes:
 
 def _number(element: _Element) -> int:
     if element.tag != _INTEGER or not element.body:
-        raise ValueError("no number")
+        raise ValueError("not a number")
     number = int.from_bytes(element.body, signed=True)
     if number < 0:
-        raise ValueError("a negative count")
+        raise ValueError("negative count")
     return min(number, 2**64)
 
 
-def _made(tag: int, *parts: bytes) -> bytes:
+def _encoded(tag: int, *parts: bytes) -> bytes:
     body = b"".join(parts)
     size = len(body)
     if size < _LONG:

@@ -1,9 +1,9 @@
-"""Microsoft's private key file (`.pvk`), as makecert leaves it beside a certificate (ektron-facts 3.2).
+"""The private key file of Microsoft (`.pvk`), which makecert writes beside a certificate (ektron-facts 3.2).
 
 Layout, all numbers little-endian: a header of six words (magic, reserved, key type, encrypted, salt length, key
 length), the salt, then a PRIVATEKEYBLOB: eight bytes of blob header, `RSA2`, bit length, public exponent, and the
-key's numbers n, p, q, d mod (p-1), d mod (q-1), 1/q mod p, d. With a password everything behind the blob header
-is RC4, keyed by SHA-1 of salt and password: 16 bytes of it, or 5 bytes and zeros in the 40 bit variant.
+numbers of the key: n, p, q, d mod (p-1), d mod (q-1), 1/q mod p, d. With a password, everything after the blob header
+is encrypted with RC4. The RC4 key is SHA-1 of salt and password: 16 bytes of it, or 5 bytes and zeros (40 bit variant).
 """
 
 import hashlib
@@ -25,12 +25,12 @@ _BLOB_HEADER = struct.Struct("<BBHI")
 _PUBLIC = struct.Struct("<4sII")
 _PRIVATE_BLOB, _BLOB_VERSION = 7, 2
 _EXCHANGE, _SIGNATURE = (1, 0x0000A400), (2, 0x00002400)  # key type in the file, algorithm in the blob
-_MAX_BITS = 8192  #: to check whether the numbers of a longer key are primes takes very long
+_MAX_BITS = 8192  #: the primality check of a longer key takes very long
 _MAX_SALT = 1024
 
 
 def is_pvk(data: bytes) -> bool:
-    """Whether the bytes begin as a PVK file does."""
+    """Whether the bytes start with the magic number of a PVK file."""
     return data[:4] == _MAGIC.to_bytes(4, "little")
 
 
@@ -38,29 +38,29 @@ def read_pvk(data: bytes, password: str | None = None) -> RSAPrivateKey:
     """The key in a PVK file.
 
     Args:
-        data: the file, whole.
-        password: for a protected file; ignored otherwise.
+        data: the complete file.
+        password: for a protected file; otherwise ignored.
 
     Raises:
-        CertificateRefused: no PVK file, cut short, its numbers make no RSA key, or the password is wrong.
+        CertificateRefused: it is not a PVK file, is truncated, contains no valid RSA key, or the password is wrong.
     """
     encrypted, salt, blob = _open(data)
     if encrypted and password is None:
-        raise CertificateRefused("the .pvk file is protected by a password", remedy="give its password")
+        raise CertificateRefused("the .pvk file is protected by a password", remedy="enter its password")
     for body in _bodies(blob[8:], salt, password or "") if encrypted else iter((blob[8:],)):
         if body[:4] == b"RSA2":
             return _key(body)
     raise CertificateRefused(
-        "the password does not open the .pvk file" if encrypted else "the .pvk file holds no RSA private key",
-        remedy="give the password it was made with" if encrypted else "export the family again",
+        "the password does not open the .pvk file" if encrypted else "the .pvk file contains no RSA private key",
+        remedy="enter the password of the file" if encrypted else "export the family again",
     )
 
 
 def write_pvk(key: RSAPrivateKey) -> bytes:
-    """An unprotected PVK file with that key, of the exchange kind, as makecert writes it for eSync.
+    """An unprotected PVK file with that key, of the exchange type, as makecert writes it for eSync.
 
     Raises:
-        CertificateRefused: the key's numbers do not fit the format's fixed fields.
+        CertificateRefused: the numbers of the key do not fit into the fields of the format.
     """
     numbers = key.private_numbers()
     public = numbers.public_numbers
@@ -72,7 +72,9 @@ def write_pvk(key: RSAPrivateKey) -> bytes:
         body += numbers.d.to_bytes(full, "little")
         body = _PUBLIC.pack(b"RSA2", key.key_size, public.e) + body
     except (OverflowError, struct.error):
-        raise CertificateRefused("this RSA key does not fit into a .pvk file", remedy="use two equal primes") from None
+        raise CertificateRefused(
+            "this RSA key does not fit into a .pvk file", remedy="use a key with two primes of equal length"
+        ) from None
     key_type, algorithm = _EXCHANGE
     blob = _BLOB_HEADER.pack(_PRIVATE_BLOB, _BLOB_VERSION, 0, algorithm) + body
     return _HEADER.pack(_MAGIC, 0, key_type, 0, 0, len(blob)) + blob
@@ -83,35 +85,35 @@ def _widths(bits: int) -> tuple[int, int]:
 
 
 def _open(data: bytes) -> tuple[bool, bytes, bytes]:
-    """Whether encrypted, the salt, and the blob; every length is checked against the bytes that are there."""
+    """Whether the file is encrypted, the salt, and the blob. Every length is compared with the size of the file."""
     if not is_pvk(data):
-        raise CertificateRefused("this is no .pvk file", remedy="export the family again")
+        raise CertificateRefused("this is not a .pvk file", remedy="export the family again")
     if len(data) < _HEADER.size:
-        raise _cut_short()
+        raise _truncated()
     _, _, key_type, encrypted, salt_length, key_length = _HEADER.unpack_from(data)
     if key_type not in (_EXCHANGE[0], _SIGNATURE[0]) or encrypted > 1 or salt_length > _MAX_SALT:
-        raise CertificateRefused("the .pvk file's header makes no sense", remedy="export the family again")
+        raise CertificateRefused("the header of the .pvk file is invalid", remedy="export the family again")
     if bool(encrypted) != bool(salt_length):
-        raise CertificateRefused("the .pvk file's header contradicts itself", remedy="export the family again")
+        raise CertificateRefused("the header of the .pvk file contradicts itself", remedy="export the family again")
     start = _HEADER.size + salt_length
     if len(data) < start + key_length or key_length < _BLOB_HEADER.size + _PUBLIC.size:
-        raise _cut_short()
+        raise _truncated()
     blob = data[start : start + key_length]
     kind, version, _, algorithm = _BLOB_HEADER.unpack_from(blob)
     if (kind, version) != (_PRIVATE_BLOB, _BLOB_VERSION) or algorithm not in (_EXCHANGE[1], _SIGNATURE[1]):
-        raise CertificateRefused("the .pvk file holds no RSA private key", remedy="export the family again")
+        raise CertificateRefused("the .pvk file contains no RSA private key", remedy="export the family again")
     return bool(encrypted), data[_HEADER.size : start], blob
 
 
 def _bodies(body: bytes, salt: bytes, password: str) -> Iterator[bytes]:
-    """The decrypted body under either strength; only one begins with `RSA2`."""
+    """The body, decrypted with each strength. Only one result starts with `RSA2`."""
     for encoding in ("utf-8", "latin-1"):
         try:
             digest = hashlib.sha1(salt + password.encode(encoding), usedforsecurity=False).digest()
         except UnicodeEncodeError:
             continue
         for secret in (digest[:16], digest[:5] + bytes(11)):
-            # RC4 is what the format has; we only read it.
+            # The format requires RC4. This program only reads it.
             yield Cipher(ARC4(secret), mode=None).decryptor().update(body)
 
 
@@ -121,14 +123,14 @@ def _key(body: bytes) -> RSAPrivateKey:
         raise CertificateRefused(f"the .pvk file claims a key of {bits} bits", remedy="export the family again")
     full, half = _widths(bits)
     if len(body) < _PUBLIC.size + 2 * full + 5 * half:
-        raise _cut_short()
+        raise _truncated()
     numbers = list(_numbers(body, _PUBLIC.size, (full, half, half, half, half, half, full)))
     n, p, q, dmp1, dmq1, iqmp, d = numbers
     try:
         return RSAPrivateNumbers(p, q, d, dmp1, dmq1, iqmp, RSAPublicNumbers(exponent, n)).private_key()
     except (ValueError, UnsupportedAlgorithm):
         raise CertificateRefused(
-            "the numbers in the .pvk file make no RSA key", remedy="export the family again"
+            "the numbers in the .pvk file are not an RSA key", remedy="export the family again"
         ) from None
 
 
@@ -138,5 +140,5 @@ def _numbers(body: bytes, start: int, widths: tuple[int, ...]) -> Iterator[int]:
         start += width
 
 
-def _cut_short() -> CertificateRefused:
-    return CertificateRefused("the .pvk file is cut short", remedy="copy the file again")
+def _truncated() -> CertificateRefused:
+    return CertificateRefused("the .pvk file is truncated", remedy="copy the file again")

@@ -1,4 +1,4 @@
-"""The configuration files of the product: read, edited, compared without secrets.
+"""The configuration files of the product: reads them, edits them, compares them without secrets.
 
-Bytes in, facts or bytes out. No file is opened here.
+Input: bytes. Output: facts or bytes. This package opens no files.
 """

@@ -1,8 +1,8 @@
-"""Puts values into the product's configuration files; changes only the bytes of the value, or inserts lines.
+"""Edits the configuration files of the product: changes only the bytes of a value, or inserts lines.
 
-Each function here puts one value into a file that is being edited; a value that is there already changes nothing.
-Which values belong in which file is the table in `tasks.ektron.desired`. What cannot be edited so is refused; then
-nothing is written.
+Each function puts one value into a file; a value that is there already changes nothing. The table in
+`tasks.ektron.desired.settings` says which values belong in which file. A file that cannot be edited in this way is
+refused, and then nothing is written.
 """
 
 from collections.abc import Mapping
@@ -24,28 +24,28 @@ __all__ = [
 ]
 
 _NO_SERVICE_MODEL = (
-    "install the product's eSync part again, or take the section from the same file of another server with this build"
+    "install the eSync component again, or copy the section from the same file of another server with this build"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A file as it should be. Unchanged, `data` is the input itself."""
+    """The edited file. Unchanged, `data` is the input itself."""
 
     data: bytes = field(repr=False)
     changed: bool
-    warnings: tuple[str, ...] = ()  #: for people: what may make the edit ineffective
+    warnings: tuple[str, ...] = ()  #: for people: why the edit may have no effect
 
 
 class Editing:
-    """A file that is being edited.
+    """An edit in progress: collects changes and warnings.
 
     Args:
         data: the file.
         root: name of the root element.
 
     Raises:
-        ConfigRefused: not well-formed, or not that file.
+        ConfigRefused: the file is not well-formed, or is another file.
     """
 
     def __init__(self, data: bytes, root: str = "configuration") -> None:
@@ -70,7 +70,7 @@ class Editing:
         """The file with all changes.
 
         Raises:
-            ConfigRefused: read again, the result does not mean what was intended.
+            ConfigRefused: the edited file, read again, does not have the intended meaning.
         """
         data = self._splicer.result() if self._changed else self._data
         return Edit(data, self._changed, tuple(self.warnings))
@@ -85,19 +85,19 @@ class Editing:
 
 
 def put_asset_flag(editing: Editing, value: str) -> None:
-    """AssetManagement.config: the attribute LoadBalanced of the root (procedure; ektron-facts 2.1).
+    """AssetManagement.config: the attribute LoadBalanced of the root element (procedure; ektron-facts 2.1).
 
     Raises:
-        ConfigRefused: the attribute is there under another spelling.
+        ConfigRefused: the attribute has another spelling.
     """
     root = editing.document.root
     if "LoadBalanced" not in root.attributes:
         similar = [name for name in root.attributes if name.casefold() == "loadbalanced"]
         if similar:
             raise ConfigRefused(
-                f"the attribute is spelled {similar[0]!r}; the product reads only LoadBalanced",
+                f"the attribute is spelled {similar[0]!r}, but the product reads only LoadBalanced",
                 line=editing.document.line(root),
-                remedy="correct its spelling",
+                remedy="correct the spelling",
             )
     editing.set(root, "LoadBalanced", value)
 
@@ -106,9 +106,9 @@ def put_setting(editing: Editing, key: str, value: str) -> None:
     """One value of appSettings; added where it is missing. Once per file.
 
     Raises:
-        ConfigRefused: the section is missing, included or encrypted, or holds the key with different values.
+        ConfigRefused: the section is missing, in another file or encrypted, or holds the key with different values.
     """
-    remedy = "check that this is the product's own file, as its installer left it"
+    remedy = "check that this is the original file of the product"
     section = editing.section("appSettings", remedy)
     settings = collection(section.children)
     for file in included_files(section):
@@ -121,25 +121,25 @@ def put_setting(editing: Editing, key: str, value: str) -> None:
 
 
 def _warn_of_override(editing: Editing, section: Element, file: str, key: str, *, absent: bool) -> None:
-    """A file named by `file=` overrides: a key that is not here may well be there (ektron-facts 2.3)."""
+    """The values in a file named by `file=` win, and a key that is missing here may be there (ektron-facts 2.3)."""
     if absent:
         raise ConfigRefused(
-            f"appSettings has no {key}; it may be in {file!r}, which is not ours to edit",
+            f"appSettings has no {key}; it may be in {file!r}, which esync does not edit",
             line=editing.document.line(section),
-            remedy=f"add {key} to appSettings here, with an empty value, and remove it from {file}",
+            remedy=f"add {key} with an empty value to appSettings here, and remove it from {file}",
         )
-    editing.warnings.append(f"appSettings names {file!r}, whose values override those edited here")
+    editing.warnings.append(f"appSettings includes {file!r}; values in that file override the values edited here")
 
 
 def put_keys(editing: Editing, keys: Mapping[str, str]) -> None:
-    """Entries of publickCertKeys (sic, the k is real: ektron-facts 2.2); those of other names are left alone.
+    """Entries of publickCertKeys (sic, the k is real: ektron-facts 2.2); entries with other names are not changed.
 
     Args:
         editing: the service's configuration, or its EWSUpdates copy (procedure steps 12-25).
         keys: `<NODE>_SyncClient.cer` -> encodedValue, for every node (ektron-facts 3.4).
 
     Raises:
-        ConfigRefused: the section is missing, included or encrypted, or holds a key with different values.
+        ConfigRefused: the section is missing, in another file or encrypted, or holds a key with different values.
     """
     section = editing.section("ektron.serviceModel")
     holder = sole_child(editing.document, section, "publickCertKeys")
@@ -160,7 +160,7 @@ def put_server_certificate(editing: Editing, name: str) -> None:
     """The service's own `<NODE>_SyncServer.pfx`, only where the attribute is present (ektron-facts 2.2).
 
     Raises:
-        ConfigRefused: the section is missing, included or encrypted.
+        ConfigRefused: the section is missing, in another file or encrypted.
     """
     for services in editing.section("ektron.serviceModel").named("services"):
         for item in services.children:
@@ -173,7 +173,7 @@ def put_client_certificate(editing: Editing, name: str) -> None:
     """The site's own `<NODE>_SyncClient.pfx`, at every endpoint of web.config (ektron-facts 2.3).
 
     Raises:
-        ConfigRefused: the section is missing, included or encrypted, or has no endpoints.
+        ConfigRefused: the section is missing, in another file or encrypted, or has no endpoints.
     """
     holder = sole_child(editing.document, editing.section("ektron.serviceModel"), "endPoints")
     endpoints = collection(holder.children if holder else (), "contract")
@@ -190,11 +190,12 @@ def put_client_certificate(editing: Editing, name: str) -> None:
 
 
 def _refuse_contradiction(document: XmlDocument, entries: Collection, key: str, attribute: str) -> None:
+    """Refuses two entries for one key with different values: the correct one is unknown."""
     same = entries.of(key)
     if len({entry.value(attribute) for entry in same}) > 1:
         lines = ", ".join(str(document.line(entry)) for entry in same)
         raise ConfigRefused(
-            f"the key {same[0].value('key')!r} is there {len(same)} times with different values (lines {lines})",
+            f"the key {same[0].value('key')!r} exists {len(same)} times with different values (lines {lines})",
             line=document.line(same[-1]),
-            remedy="remove the one that is wrong; the program cannot know which",
+            remedy="remove the wrong entry; esync cannot know which one it is",
         )

@@ -1,32 +1,32 @@
-"""What the rules need from the product's configuration files. Reads only; nothing secret leaves a reader."""
+"""Reads the values that the rules need from the configuration files. No reader returns a secret."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from tasks.ektron.certificates.family import CLIENT_CER, node_of, thumbprint
 from tasks.ektron.config.sections import Collection, collection, find_section, open_config, sole_child
-from tasks.ektron.facts import AssetValues, EndpointFact, ServiceConfigValues, WebValues
+from tasks.ektron.facts import AssetValues, EndpointFact, ServiceSettings, WebValues
 from tasks.ektron.xml.document import Element, XmlDocument
 
 __all__ = ["ASSET_ROOT", "ServiceValues", "read_asset", "read_service", "read_web"]
 
 ASSET_ROOT = "DocumentManagerData"
-NO_CERTIFICATE = "empty"  #: stands for the digest of a key without a value
+NO_CERTIFICATE = "empty"  #: replaces the digest of a key without a value
 _BUILDS = ("ek_buildNumber", "ek_InstallBuild", "ek_ServicePack", "ek_cmsversion", "ek_PatchUpdate")
 _CONNECTION = "Ektron.DbConnection"
 
 
-class ServiceValues(ServiceConfigValues):
-    """The service's configuration, with its keys (ektron-facts 2.2)."""
+class ServiceValues(ServiceSettings):
+    """The settings of the service, and its certificate keys as the file has them."""
 
-    key_thumbprints: Mapping[str, str]  #: node, as the key spells it -> SHA-256 of the certificate
-    duplicated_keys: tuple[str, ...] = ()  #: nodes with more than one entry in effect
+    key_thumbprints: dict[str, str]  #: node, as the key spells it -> SHA-256 of the certificate
+    duplicated_keys: tuple[str, ...]  #: nodes with more than one effective entry
 
 
 def read_asset(data: bytes) -> AssetValues:
     """Reads AssetManagement.config.
 
     Raises:
-        ConfigRefused: not well-formed, or not that file.
+        ConfigRefused: the file is not well-formed, or is another file.
     """
     root = open_config(data, ASSET_ROOT).root
     return AssetValues(
@@ -37,12 +37,12 @@ def read_asset(data: bytes) -> AssetValues:
 
 
 def read_service(data: bytes) -> ServiceValues:
-    """Reads the service's configuration, live or the EWSUpdates copy.
+    """Reads the configuration of the service: the live file or its EWSUpdates copy.
 
-    The build is looked up as InstallVersion and installedversion alike: both are seen (ektron-facts 1.3).
+    The build is in InstallVersion or in installedversion: both exist in real files (ektron-facts 1.3).
 
     Raises:
-        ConfigRefused: not well-formed, or no .NET configuration.
+        ConfigRefused: the file is not well-formed, or is not a .NET configuration.
     """
     document = open_config(data)
     settings = _children(document, "appSettings")
@@ -69,10 +69,10 @@ def read_web(data: bytes, digest: Callable[[str], str]) -> WebValues:
 
     Args:
         data: the file.
-        digest: keyed digest; the connection string goes into it and nowhere else.
+        digest: keyed digest; the connection string is passed only to it.
 
     Raises:
-        ConfigRefused: not well-formed, or no .NET configuration.
+        ConfigRefused: the file is not well-formed, or is not a .NET configuration.
     """
     document = open_config(data)
     settings = _children(document, "appSettings")
@@ -97,13 +97,13 @@ def _children(document: XmlDocument, name: str, key: str = "key") -> Collection:
 
 
 def _client_of(entries: list[Element]) -> str | None:
-    """The node a key is for, if it is named as a client certificate."""
-    named = node_of(entries[-1].value("key") or "")
-    return named[0] if named and named[1] == CLIENT_CER else None
+    """The node of a key, if the key has the name of a client certificate."""
+    node_and_kind = node_of(entries[-1].value("key") or "")
+    return node_and_kind[0] if node_and_kind and node_and_kind[1] == CLIENT_CER else None
 
 
 def _server_certificates(section: Element | None) -> tuple[str, ...]:
-    """Each value once, in the file's order. The item's tag is unknown, so any child of `services` counts."""
+    """Each value once, in the order of the file. The tag of an item is unknown, so every child of `services` counts."""
     values = (
         item.value("serverCertificate")
         for services in (section.named("services") if section else ())
@@ -123,7 +123,7 @@ def _endpoints(document: XmlDocument, section: Element | None) -> tuple[Endpoint
 
 
 def _connection_digest(document: XmlDocument, digest: Callable[[str], str]) -> str | None:
-    """Of the connection the product uses: the one `ektronDataConfiguration` names, else the usual one."""
+    """Digest of the connection that the product uses: named in `ektronDataConfiguration`, else the default one."""
     strings = _children(document, "connectionStrings", "name")
     chosen = find_section(document, "ektronDataConfiguration")
     names = (chosen.value("defaultDatabase") if chosen else None, _CONNECTION)

@@ -1,7 +1,7 @@
-"""Two versions of a configuration file as a diff that can be shown: no connection string, password or key is in it.
+"""A diff of two versions of a configuration file that is safe to display: without connection strings, passwords, keys.
 
-What is shown is what is known to be harmless; everything else stands as `[hidden 1]`. Equal values have equal numbers,
-so that a change of a hidden value is seen without the value.
+Only values that are known to be harmless are shown; all others are replaced by `[hidden 1]`. Equal values have equal
+numbers, so a change of a hidden value is visible without the value.
 """
 
 import re
@@ -18,14 +18,14 @@ __all__ = ["Hunk", "hunks"]
 _LINES = 8  #: of one side of a hunk
 _WIDTH = 160
 _HUNKS = 20
-_LARGEST = 20_000  #: lines compared; comparing takes their square at worst
+_LARGEST = 20_000  #: lines; the comparison takes quadratic time in the worst case
 
 _SECRET_NAME = re.compile(
     r"pass|pwd|secret|token|connection|credential|licen[sc]e|machinekey|(validation|decryption|private|api|access|"
     r"account|shared|encrypt\w*|storage)[_.-]?key|encodedvalue|salt|signature",
     re.IGNORECASE,
 )
-#: Attributes that name things; what they say is shown unless it looks like a secret.
+#: Attributes that name things; their values are shown unless they look like secrets.
 _NAMING = frozenset({"key", "name", "type", "contract", "configsource", "file", "path", "verb", "mode"}) | {
     "clientcertificate", "servercertificate", "clientcertificates", "defaultdatabase", "assembly", "providername",
 }  # fmt: skip
@@ -47,7 +47,7 @@ _PLAIN_COMMENT = re.compile(r"[\s\w,.;:()&#'-]*")
 
 @dataclass(frozen=True, slots=True)
 class Hunk:
-    """Lines that differ: from line `line` (1-based, of the first version), what each version has there."""
+    """Lines that differ, in both versions. `line`: 1-based number of the first of them, in the first version."""
 
     line: int
     first: tuple[str, ...]
@@ -55,10 +55,10 @@ class Hunk:
 
 
 def hunks(first: bytes, second: bytes) -> tuple[Hunk, ...]:
-    """How two versions of an XML file differ, shortened and without secrets. Empty: in nothing but bytes nobody sees.
+    """The differences of two versions of an XML file, shortened and without secrets. Empty: no visible difference.
 
     Raises:
-        ConfigRefused: one of them is no well-formed XML, or too long; nothing of it can be shown safely.
+        ConfigRefused: a version is not well-formed XML, or is too long; no part of it can be shown safely.
     """
     labels = _Labels()
     before, after = (_lines(data, labels) for data in (first, second))
@@ -89,18 +89,18 @@ def _lines(data: bytes, labels: "_Labels") -> list[str]:
 
 @dataclass(slots=True)
 class _Labels:
-    """A number for each distinct hidden value. Line breaks stay, so that lines keep their numbers."""
+    """A number for each distinct hidden value. Line breaks are kept, so line numbers do not change."""
 
     numbers: dict[str, int] = field(default_factory=dict)
 
     def of(self, value: str) -> str:
-        """What stands for it."""
+        """The text that replaces the value."""
         number = self.numbers.setdefault(value, len(self.numbers) + 1)
         return f"[hidden {number}]" + "\n" * value.count("\n")
 
 
 def _hidden(document: XmlDocument) -> Iterator[tuple[int, int]]:
-    """Spans of the text that are not shown."""
+    """Spans of the text that must not be shown."""
     for element in document.elements:
         for attribute in element.attributes.values():
             if attribute.value and not _shown(element, attribute.name, attribute.value):
@@ -116,12 +116,12 @@ def _hidden(document: XmlDocument) -> Iterator[tuple[int, int]]:
 
 
 def _shown(element: Element, name: str, value: str) -> bool:
-    """By the names around it, then by what it looks like."""
+    """Whether a value may be shown: judged by the names around it, then by its form."""
     if name.startswith("xmlns"):
         return True
     naming = name.casefold() in _NAMING
-    named = [element.value(own) or "" for own in ("key", "name")] if not naming else []
-    if any(_SECRET_NAME.search(word) for word in (name, *named)) or _SECRET_NAME.search(_around(element)):
+    words = (name, _around(element), *(element.value(own) or "" for own in ("key", "name") if not naming))
+    if any(_SECRET_NAME.search(word) for word in words):
         return naming and _innocent(value) and element.name.casefold() != "machinekey"
     return _innocent(value) and (naming or _HARMLESS.fullmatch(value.strip()) is not None)
 
@@ -132,7 +132,7 @@ def _around(element: Element) -> str:
 
 
 def _innocent(value: str) -> bool:
-    """Looks neither like key material nor like a connection string."""
+    """Whether the value looks neither like key material nor like a connection string."""
     return not any(_OPAQUE.fullmatch(word) and re.search(r"\d|[+/=]", word) for word in value.split()) and not (
         _PAIRS.search(value) or (_SECRET_NAME.search(value) and "=" in value)
     )

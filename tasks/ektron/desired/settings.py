@@ -19,12 +19,11 @@ from tasks.ektron.config.editors import (
 )
 from tasks.ektron.desired.config_files import ConfigFile
 from tasks.ektron.desired.target import Difference, Target
-from tasks.ektron.facts import ConfigurationFacts, FileFacts, ServiceConfigFacts
+from tasks.ektron.facts import ON, ConfigurationFacts, FileFacts, ServiceConfigFacts
 from tasks.ektron.wording import named, shortened
 
 __all__ = ["edited", "file_facts", "setting_differences"]
 
-_ON = "1"  #: the product compares the text, `true` is not on (ektron-facts 2.1)
 _FAMILY_CERTIFICATE = "the family's certificate"
 
 
@@ -102,8 +101,8 @@ def _same_name(value: str, wanted: str) -> bool:
 
 
 def _flag(what: str, value: str | None) -> Iterator[_Value]:
-    if value != _ON:
-        yield _Value(what, shortened(value or ""), _ON)
+    if value != ON:
+        yield _Value(what, shortened(value or ""), ON)
 
 
 def _keys(config: ServiceConfigFacts | None, target: Target) -> Iterator[_Value]:
@@ -143,12 +142,12 @@ _SETTINGS = (
     _Setting(
         file=ConfigFile.ASSET,
         compare=lambda facts, _: _flag("DocumentManagerData/@LoadBalanced", facts.asset.load_balanced),
-        put=lambda editing, _target, _certificate: put_asset_flag(editing, _ON),
+        put=lambda editing, _target, _certificate: put_asset_flag(editing, ON),
     ),
     _Setting(
         file=ConfigFile.SERVICE,
         compare=lambda facts, _: _flag("appSettings/LoadBalanced", facts.service_config.load_balanced),
-        put=lambda editing, _target, _certificate: put_setting(editing, "LoadBalanced", _ON),
+        put=lambda editing, _target, _certificate: put_setting(editing, "LoadBalanced", ON),
     ),
     _Setting(
         file=ConfigFile.SERVICE,

@@ -1,4 +1,4 @@
-"""Invariants: what must hold for a cluster to be joined, and the findings about it.
+"""Invariants: what must hold in a joined cluster, and the findings about it.
 
-Facts in, findings out. A new rule goes into the file of its subject and into `invariants.py`.
+Input: facts. Output: findings. A new rule belongs in the file of its subject; a new file is listed in `invariants.py`.
 """

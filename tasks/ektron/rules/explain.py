@@ -1,7 +1,7 @@
-"""Why is this node not joined? Walks the invariants as an expert would, and stops at the cause.
+"""Why is this node not joined? Checks the invariants in the order that an expert would use, and stops at the cause.
 
-What comes later in the order is often only a consequence: a service that does not start because two keys contradict
-also does not listen, and nobody reaches it.
+Later invariants often fail only as a consequence. Example: two contradicting keys keep the service from starting; then
+it also does not listen, and no other node reaches it.
 """
 
 from enum import StrEnum
@@ -12,7 +12,7 @@ from tasks.ektron.rules.findings import Finding, Findings, InvariantState, Sever
 
 __all__ = ["ORDER", "Answer", "Explanation", "explain"]
 
-#: First what makes every other look meaningless, then what is installed, then what is written, then what runs.
+#: First the identity of the machine, which all other checks need; then what is installed, written, and running.
 ORDER = (
     "node.is-itself",
     "service.installed",
@@ -47,22 +47,22 @@ ORDER = (
 
 
 class Answer(StrEnum):
-    """What can be said of a node."""
+    """The answer for a node."""
 
     JOINED = "joined"
     CAUSE = "cause"  #: this is why it is not joined
-    ELSEWHERE = "elsewhere"  #: the node is right, another one keeps the cluster from being joined
-    UNKNOWN = "unknown"  #: nothing speaks against it, but not everything could be seen
+    ELSEWHERE = "elsewhere"  #: the node is correct, the cause is on another node
+    UNKNOWN = "unknown"  #: no error was found, but some facts are missing
 
 
 class Explanation(Fact):
-    """The answer for one node.
+    """The answer for one node, with its reasons.
 
     Attributes:
         cause: the first finding in the order that explains the answer; None when the node is joined.
-        because: why, on this node.
-        passed: invariants that hold for this node and were walked before the cause.
-        consequences: further invariants refuted on this node, later in the order.
+        because: the reason on this node.
+        passed: invariants before the cause that are true on this node.
+        consequences: invariants after the cause that are refuted on this node.
         notes: warnings about this node.
     """
 
@@ -76,47 +76,38 @@ class Explanation(Fact):
 
 
 def explain(node: str, findings: Findings) -> Explanation:
-    """Why a node is not joined, or that it is.
+    """Why a node is not joined, or that it is joined.
 
     Args:
         node: its name, as the findings spell it.
         findings: of all invariants over the whole cluster.
     """
-    errors = _walked(findings)
-    notes = tuple(f"{f.invariant}: {f.reasons[node]}" for f in findings.refuted_warnings if node in f.reasons)
-    own = [f for f in errors if f.verdict is InvariantState.REFUTED and node in f.reasons]
+    errors = _in_order(findings)
+    refuted = [f for f in errors if f.verdict is InvariantState.REFUTED]
+    own = [f for f in refuted if node in f.reasons]
+    # Other nodes' reports about an unseen node are consequences of the problem that makes it unseen.
     unseen = [f for f in errors if f.reasons.get(node, "").startswith(NOT_SEEN)]
-    if unseen:
-        # What its neighbours say of a silent node is a consequence: whatever silences it comes first.
-        return Explanation(
-            node=node,
-            answer=Answer.UNKNOWN,
-            cause=unseen[0],
-            because=unseen[0].reasons[node],
-            consequences=tuple(f.invariant for f in own),
-            notes=notes,
-        )
-    if own:
-        before = errors[: errors.index(own[0])]
-        return Explanation(
-            node=node,
-            answer=Answer.CAUSE,
-            cause=own[0],
-            because=own[0].reasons[node],
-            passed=tuple(f.invariant for f in before if node not in f.reasons),
-            consequences=tuple(f.invariant for f in own[1:]),
-            notes=notes,
-        )
-    for answer, verdict in ((Answer.UNKNOWN, InvariantState.UNKNOWN), (Answer.ELSEWHERE, InvariantState.REFUTED)):
-        found = [f for f in errors if f.verdict is verdict and (node in f.reasons or answer is Answer.ELSEWHERE)]
-        if found:
-            because = found[0].reasons.get(node) or found[0].evidence
-            return Explanation(node=node, answer=answer, cause=found[0], because=because, notes=notes)
+    unknown = [f for f in errors if f.verdict is InvariantState.UNKNOWN and node in f.reasons]
+    notes = tuple(f"{f.invariant}: {f.reasons[node]}" for f in findings.refuted_warnings if node in f.reasons)
+    answers = ((Answer.UNKNOWN, unseen), (Answer.CAUSE, own), (Answer.UNKNOWN, unknown), (Answer.ELSEWHERE, refuted))
+    for answer, causes in answers:
+        if causes:
+            cause = causes[0]
+            before = errors[: errors.index(cause)] if answer is Answer.CAUSE else []
+            return Explanation(
+                node=node,
+                answer=answer,
+                cause=cause,
+                because=cause.reasons.get(node) or cause.evidence,
+                passed=tuple(f.invariant for f in before if node not in f.reasons),
+                consequences=tuple(f.invariant for f in own if f is not cause),
+                notes=notes,
+            )
     return Explanation(node=node, answer=Answer.JOINED, passed=tuple(f.invariant for f in errors), notes=notes)
 
 
-def _walked(findings: Findings) -> list[Finding]:
-    """The errors in the expert's order; rules the order does not know come last."""
+def _in_order(findings: Findings) -> list[Finding]:
+    """The errors in the order of `ORDER`; invariants that are not in it come last."""
     places = {invariant: place for place, invariant in enumerate(ORDER)}
     errors = [finding for finding in findings.findings if finding.severity is Severity.ERROR]
     return sorted(errors, key=lambda finding: places.get(finding.invariant, len(ORDER)))

@@ -1,8 +1,10 @@
-"""Statements about a whole cluster, and what was found about them. Three answers: proven, refuted, unknown."""
+"""Statements about a whole cluster, and the findings about them. Three states: proven, refuted, unknown."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 from pydantic import Field
 
@@ -21,8 +23,14 @@ __all__ = [
     "Unknown",
     "Violated",
     "all_agree",
+    "decided",
     "each_node",
+    "each_node_in",
+    "most_common",
     "only_origin",
+    "ordered",
+    "prerequisite",
+    "warning",
 ]
 
 _SHOWN = 4
@@ -37,7 +45,7 @@ class InvariantState(StrEnum):
 
 
 class Severity(StrEnum):
-    """Whether a cluster can sync although the statement is refuted."""
+    """Whether the cluster can still sync when the statement is refuted: with a warning it can."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -45,24 +53,27 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Violated:
-    """The statement does not hold on a node, and why."""
+    """The statement is false on a node, and why."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Whether the statement holds on a node cannot be said, and why."""
+    """It is unknown whether the statement is true on a node, and why."""
 
     why: str
 
 
-Judged = Violated | Unknown | None  #: None: it holds
+Judged = Violated | Unknown | None  #: None: the statement is true
+NodeCheck = Callable[[NodeFacts], Judged]
+NodeInClusterCheck = Callable[[ClusterFacts, NodeFacts], Judged]
+Decide = Callable[[ClusterFacts], "Decision"]
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A verdict with its evidence; `reasons` has the counter-examples, or those nothing is known about, and why."""
+    """A state with its evidence. `reasons`: node -> why it is a counter-example, or why its facts are unknown."""
 
     verdict: InvariantState
     evidence: str
@@ -71,26 +82,26 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invariant:
-    """A statement about the whole cluster, and how it is decided.
+    """A statement about the whole cluster, and the function that decides it.
 
     Attributes:
-        id: stable; documents, reports and programs know it by this.
-        statement: what holds, one sentence.
-        remedy: what to do when it does not.
+        id: stable; documents, reports and programs refer to it.
+        statement: what must be true, one sentence.
+        remedy: what to do when it is false.
         source: where the statement comes from.
-        prerequisite: decided before anything is written; when refuted, nothing is.
+        prerequisite: decided before anything is written; when it is refuted, nothing is written.
     """
 
     id: str
     statement: str
     remedy: str
     source: str
-    decide: Callable[[ClusterFacts], Decision]
+    decide: Decide
     severity: Severity = Severity.ERROR
     prerequisite: bool = False
 
     def judge(self, cluster: ClusterFacts) -> "Finding":
-        """What the facts say about this statement."""
+        """The finding that follows from the facts."""
         decision = self.decide(cluster)
         return Finding(
             invariant=self.id,
@@ -105,13 +116,17 @@ class Invariant:
         )
 
 
+prerequisite = partial(Invariant, prerequisite=True)
+warning = partial(Invariant, severity=Severity.WARNING)
+
+
 class Finding(Fact):
-    """What was found about one invariant.
+    """The result for one invariant.
 
     Attributes:
         evidence: one sentence for people, shortened in large clusters.
-        nodes: the counter-examples, or those nothing is known about.
-        reasons: node -> why it is one of them, never shortened.
+        nodes: the counter-examples, or the nodes whose facts are unknown.
+        reasons: node -> why it is in `nodes`, never shortened.
     """
 
     invariant: str
@@ -126,58 +141,58 @@ class Finding(Fact):
 
 
 class Findings(Fact):
-    """What was found about all invariants: refuted first, then unknown, errors before warnings."""
+    """The results for all invariants: refuted first, then unknown; errors before warnings."""
 
     findings: tuple[Finding, ...] = ()
 
     @property
     def refuted_errors(self) -> tuple[Finding, ...]:
-        """Errors that were shown."""
-        return self._errors(InvariantState.REFUTED)
+        """Errors that are proven to exist."""
+        return self._with(InvariantState.REFUTED, Severity.ERROR)
 
     @property
     def unknown_errors(self) -> tuple[Finding, ...]:
-        """Errors that could not be ruled out."""
-        return self._errors(InvariantState.UNKNOWN)
+        """Errors that cannot be excluded."""
+        return self._with(InvariantState.UNKNOWN, Severity.ERROR)
 
     @property
     def refuted_warnings(self) -> tuple[Finding, ...]:
-        """What should be looked at, although the cluster can sync."""
-        return tuple(f for f in self.findings if f.verdict is InvariantState.REFUTED and f.severity is Severity.WARNING)
-
-    @property
-    def proven(self) -> tuple[Finding, ...]:
-        """What holds."""
-        return tuple(f for f in self.findings if f.verdict is InvariantState.PROVEN)
+        """Problems that do not keep the cluster from syncing."""
+        return self._with(InvariantState.REFUTED, Severity.WARNING)
 
     def of(self, invariant: str) -> Finding:
         """The finding about one invariant.
 
         Raises:
-            KeyError: it was not decided.
+            KeyError: the invariant was not decided.
         """
         for finding in self.findings:
             if finding.invariant == invariant:
                 return finding
         raise KeyError(invariant)
 
-    def _errors(self, verdict: InvariantState) -> tuple[Finding, ...]:
-        return tuple(f for f in self.findings if f.verdict is verdict and f.severity is Severity.ERROR)
+    def _with(self, verdict: InvariantState, severity: Severity) -> tuple[Finding, ...]:
+        return tuple(f for f in self.findings if f.verdict is verdict and f.severity is severity)
 
 
-def each_node(check: Callable[[ClusterFacts, NodeFacts], Judged]) -> Callable[[ClusterFacts], Decision]:
-    """The statement holds when it holds on each node; one counter-example refutes it, a silent node leaves it open."""
+def each_node(check: NodeCheck) -> Decide:
+    """The statement must be true on each node. One counter-example refutes it; a node without facts leaves it open."""
+    return each_node_in(lambda _, facts: check(facts))
+
+
+def each_node_in(check: NodeInClusterCheck) -> Decide:
+    """As `each_node`, for a check that also needs the facts of the whole cluster."""
 
     def decide(cluster: ClusterFacts) -> Decision:
         judged = {node: check(cluster, facts) for node, facts in cluster.facts.items()}
-        wrong = {node: answer.why for node, answer in judged.items() if isinstance(answer, Violated)}
-        unsure = {node: answer.why for node, answer in judged.items() if isinstance(answer, Unknown)}
-        return decided(cluster, wrong, unsure)
+        violated = {node: answer.why for node, answer in judged.items() if isinstance(answer, Violated)}
+        unknown = {node: answer.why for node, answer in judged.items() if isinstance(answer, Unknown)}
+        return decided(cluster, violated, unknown)
 
     return decide
 
 
-def only_origin(check: Callable[[ClusterFacts, NodeFacts], Judged]) -> Callable[[ClusterFacts], Decision]:
+def only_origin(check: NodeInClusterCheck) -> Decide:
     """The statement is about the origin alone."""
 
     def decide(cluster: ClusterFacts) -> Decision:
@@ -191,30 +206,30 @@ def only_origin(check: Callable[[ClusterFacts, NodeFacts], Judged]) -> Callable[
     return decide
 
 
-def all_agree(what: str, value: Callable[[NodeFacts], str | None]) -> Callable[[ClusterFacts], Decision]:
-    """All nodes have the same value; those that differ from most, or from the origin in a draw, are counter-examples.
+def all_agree(what: str, value: Callable[[NodeFacts], str | None]) -> Decide:
+    """All nodes must have the same value. Counter-examples: the nodes without the most common value.
 
     Args:
-        what: names the value in the evidence.
-        value: of a node, fit to be shown; None when it is not known.
+        what: the name of the value in the evidence.
+        value: of a node, in a form that may be displayed; None when it is unknown.
     """
 
     def decide(cluster: ClusterFacts) -> Decision:
         values = {node: value(facts) for node, facts in cluster.facts.items()}
         known = {node: text for node, text in values.items() if text is not None}
-        common = _common(known, cluster)
-        wrong = {node: f"{what} {text}, elsewhere {common}" for node, text in known.items() if text != common}
-        unsure = {node: f"{what} unknown" for node, text in values.items() if text is None}
-        return decided(cluster, wrong, unsure)
+        common = most_common(known, cluster.origin)
+        violated = {node: f"{what} {text}, elsewhere {common}" for node, text in known.items() if text != common}
+        unknown = {node: f"{what} unknown" for node, text in values.items() if text is None}
+        return decided(cluster, violated, unknown)
 
     return decide
 
 
-def decided(cluster: ClusterFacts, wrong: Mapping[str, str], unsure: Mapping[str, str]) -> Decision:
-    """One verdict out of what is wrong and what is unsure on each node."""
-    if wrong:
-        return Decision(InvariantState.REFUTED, sentence(wrong), wrong)
-    open_questions = {**unsure, **{node: cluster.why_unseen(node) for node in cluster.unseen}}
+def decided(cluster: ClusterFacts, violated: Mapping[str, str], unknown: Mapping[str, str]) -> Decision:
+    """One decision out of what is violated and what is unknown on each node."""
+    if violated:
+        return Decision(InvariantState.REFUTED, sentence(violated), violated)
+    open_questions = {**unknown, **{node: cluster.why_unseen(node) for node in cluster.unseen}}
     if open_questions:
         return Decision(InvariantState.UNKNOWN, sentence(open_questions), open_questions)
     return Decision(InvariantState.PROVEN, f"on all {len(cluster.nodes)} nodes")
@@ -230,15 +245,13 @@ def sentence(reasons: Mapping[str, str]) -> str:
     return "; ".join(parts[:_SHOWN]) + more
 
 
-def _common(values: Mapping[str, str], cluster: ClusterFacts) -> str:
-    counts: dict[str, int] = {}
-    for value in values.values():
-        counts[value] = counts.get(value, 0) + 1
-    origin = values.get(cluster.origin)
-    return max(counts, key=lambda value: (counts[value], value == origin), default="")
+def most_common(values: Mapping[str, str], origin: str) -> str:
+    """The value that most nodes have. In a draw the value of the origin wins; empty when there are no values."""
+    counts = Counter(values.values())
+    return max(counts, key=lambda value: (counts[value], value == values.get(origin)), default="")
 
 
 def ordered(findings: Iterable[Finding]) -> Findings:
-    """Refuted first, then unknown, then proven; errors before warnings; else as decided."""
+    """Refuted first, then unknown, then proven; errors before warnings; otherwise the order is kept."""
     order = {InvariantState.REFUTED: 0, InvariantState.UNKNOWN: 1, InvariantState.PROVEN: 2}
     return Findings(findings=tuple(sorted(findings, key=lambda f: (order[f.verdict], f.severity is Severity.WARNING))))

@@ -1,52 +1,44 @@
-"""Invariants about what the product writes by itself. Warnings: their files are read by shapes of few witnesses."""
+"""Invariants about the files that the product generates. All are warnings: few samples of these files are known."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
-from tasks.ektron.cluster_facts import ClusterFacts
-from tasks.ektron.facts import GeneratedFile, NodeFacts
-from tasks.ektron.rules.findings import Invariant, Judged, Severity, Unknown, Violated, all_agree, each_node
+from tasks.ektron.facts import GeneratedFile, GeneratedSite, NodeFacts
+from tasks.ektron.rules.findings import Judged, Unknown, Violated, all_agree, each_node, warning
+from tasks.ektron.wording import counted
 
 __all__ = ["GENERATED_RULES"]
 
 _STALE = timedelta(days=1)
 
 
-def _agrees(_: ClusterFacts, facts: NodeFacts) -> Judged:
-    """Both files are made from web.config, once a day and perhaps when the service starts (ektron-facts 2.4)."""
-    wanted, seen = facts.web.connection_digest, facts.generated
-    if wanted is None:
-        return Unknown("the connection string of web.config is not known")
-    for judged in (_sitedb(seen.sitedb, facts, wanted), _data(seen.data, wanted)):
-        if judged is not None:
-            return judged
-    return None
-
-
-def _sitedb(file: GeneratedFile | None, facts: NodeFacts, wanted: str) -> Judged:
-    doubt = _unread(file, "sitedb.config")
-    if file is None or doubt is not None:
-        return doubt
+def _agrees(facts: NodeFacts) -> Judged:
+    """The service makes both files from web.config, once a day and perhaps when it starts (ektron-facts 2.4)."""
+    if facts.web.connection_digest is None:
+        return Unknown("the connection string of web.config is unknown")
+    sitedb, data = facts.generated.sitedb, facts.generated.data
     folder = _folded(facts.web.file.path.rpartition("\\")[0])
-    here = [site for site in file.sites if site.physical_path is None or _folded(site.physical_path) == folder]
-    if not here:
-        return Violated("sitedb.config does not name the site's folder: the service uses another one")
-    if all(site.connection_digest != wanted for site in here):
-        return Violated("sitedb.config has another connection string than web.config")
+    here = [s for s in sitedb.sites if s.physical_path is None or _folded(s.physical_path) == folder] if sitedb else []
+    return _same_connection("sitedb.config", sitedb, here, facts) or _same_connection(
+        "data.config", data, data.sites if data else (), facts
+    )
+
+
+def _same_connection(name: str, file: GeneratedFile | None, sites: Sequence[GeneratedSite], facts: NodeFacts) -> Judged:
+    """One of the entries for this site must have the connection string of web.config."""
+    unread = _unread(name, file)
+    if unread:
+        return unread
+    if not sites:
+        return Violated(f"{name} does not name the folder of the site: the service uses another one")
+    if all(site.connection_digest != facts.web.connection_digest for site in sites):
+        return Violated(f"{name} has another connection string than web.config")
     return None
 
 
-def _data(file: GeneratedFile | None, wanted: str) -> Judged:
-    doubt = _unread(file, "data.config")
-    if file is None or doubt is not None:
-        return doubt
-    if all(site.connection_digest != wanted for site in file.sites):
-        return Violated("data.config has another connection string than web.config")
-    return None
-
-
-def _unread(file: GeneratedFile | None, name: str) -> Unknown | None:
+def _unread(name: str, file: GeneratedFile | None) -> Unknown | None:
     if file is None:
-        return Unknown(f"{name} was not looked at")
+        return Unknown(f"{name} was not read")
     if file.problem:
         return Unknown(f"{name}: {file.problem}")
     if not file.exists:
@@ -62,53 +54,51 @@ def _batch_size(facts: NodeFacts) -> str | None:
     return facts.generated.batch_size or "not set"
 
 
-def _no_stale_status(_: ClusterFacts, facts: NodeFacts) -> Judged:
-    """By the node's own clock; while a sync runs the files are young."""
+def _no_stale_status(facts: NodeFacts) -> Judged:
+    """Judged by the clock of the node. The files of a running sync are new."""
     oldest = facts.generated.oldest_status
     if oldest is None or facts.clock - oldest < _STALE:
         return None
-    return Violated(f"EktSyncStatus holds {facts.generated.status_files} files, the oldest of {oldest:%Y-%m-%d}")
+    return Violated(
+        f"EktSyncStatus holds {counted(facts.generated.status_files, 'file')}, the oldest from {oldest:%Y-%m-%d}"
+    )
 
 
-def _passes_through(_: ClusterFacts, facts: NodeFacts) -> Judged:
+def _passes_through(facts: NodeFacts) -> Judged:
     if (facts.web.pass_through_disabled or "").casefold() != "true":
         return None
     return Violated("ek_DisableAssetLoadBalancePassThrough is true")
 
 
 GENERATED_RULES = (
-    Invariant(
+    warning(
         id="config.generated-agrees",
-        statement="What the service made of web.config, sitedb.config and data.config, agrees with it.",
-        remedy="never edit the two; correct web.config if it is wrong, then wait for the daily regeneration "
+        statement="sitedb.config and data.config, which the service makes from web.config, agree with it.",
+        remedy="never edit these two files; correct web.config if it is wrong, then wait for the daily regeneration "
         "(updateTime) or restart the service",
         source="ektron-facts 2.4; 6, rows 39 and 40",
         decide=each_node(_agrees),
-        severity=Severity.WARNING,
     ),
-    Invariant(
+    warning(
         id="config.batchsize-alike",
         statement="batchsize in DbSync.config is the same on all nodes.",
         remedy="set the same batchsize in every DbSync.config and restart the services",
         source="ektron-facts 2.4; 6, row 22",
         decide=all_agree("batchsize", _batch_size),
-        severity=Severity.WARNING,
     ),
-    Invariant(
+    warning(
         id="sync.no-stale-status",
-        statement="EktSyncStatus holds no status of a sync of yesterday or before.",
-        remedy="while no sync runs: restart the services on all nodes, empty EktSyncStatus on each (keep the folder), "
-        "restart again",
+        statement="EktSyncStatus holds no status files that are a day old or older.",
+        remedy="while no sync is running: restart the services on all nodes, delete the files in EktSyncStatus on each "
+        "node (keep the folder), then restart the services again",
         source="ektron-facts 6, rows 25 and 26",
         decide=each_node(_no_stale_status),
-        severity=Severity.WARNING,
     ),
-    Invariant(
+    warning(
         id="config.asset-pass-through",
-        statement="Assets that have not arrived on a node yet are fetched from the node that has them.",
-        remedy="set ek_DisableAssetLoadBalancePassThrough to false in web.config, if fresh files are missing at times",
+        statement="A node fetches an asset that it does not have yet from the node that has it.",
+        remedy="set ek_DisableAssetLoadBalancePassThrough to false in web.config if new files are sometimes missing",
         source="ektron-facts 2.3; 6, row 32",
         decide=each_node(_passes_through),
-        severity=Severity.WARNING,
     ),
 )

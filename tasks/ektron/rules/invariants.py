@@ -1,4 +1,4 @@
-"""Everything that has to hold for a cluster to be joined, and the judgement over all of it."""
+"""All invariants of a joined cluster, and the functions that decide them."""
 
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.rules.config import CONFIG_RULES
@@ -29,27 +29,27 @@ INVARIANTS: tuple[Invariant, ...] = (
     *SERVICE_RULES,
     *GENERATED_RULES,
 )
-#: Warnings that are worth hearing before the first rollout already.
+#: Warnings that are useful before the first rollout.
 _EARLY = {"clock.skew-below-60s", *(rule.id for rule in GENERATED_RULES)}
 
 
 def judge(cluster: ClusterFacts) -> Findings:
-    """Every invariant, decided by what was seen."""
+    """Decides every invariant by the facts."""
     return ordered(invariant.judge(cluster) for invariant in INVARIANTS)
 
 
 def judge_prerequisites(cluster: ClusterFacts, *, origin_family_needed: bool = True) -> Findings:
-    """The invariants that are decided before anything is written.
+    """Decides the invariants that must not be refuted before anything is written.
 
     Args:
-        cluster: what was seen.
-        origin_family_needed: False where a missing family is made by us, or has a gate of its own.
+        cluster: the facts.
+        origin_family_needed: False when this program makes a missing family, or waits for it at a gate.
     """
     chosen = (i for i in INVARIANTS if i.prerequisite and (origin_family_needed or i.id != "family.origin-present"))
     return ordered(invariant.judge(cluster) for invariant in chosen)
 
 
 def judge_readiness(cluster: ClusterFacts) -> Findings:
-    """What can be said before anything is set up: the prerequisites, and what a rollout needs of the machines."""
+    """Decides the invariants that matter before anything is set up: prerequisites, and requirements on the machines."""
     early = (i for i in INVARIANTS if i.prerequisite or i.id in _EARLY)
     return ordered(invariant.judge(cluster) for invariant in (*early, *READINESS_RULES))

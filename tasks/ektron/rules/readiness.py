@@ -1,86 +1,89 @@
-"""Invariants that matter before anything is set up: machines on which a rollout can work at all. For `esync doctor`."""
+"""Invariants for `esync doctor`, before anything is set up: can a rollout work on these machines?"""
 
 import re
 
-from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts import NodeFacts
-from tasks.ektron.rules.findings import Invariant, Judged, Severity, Unknown, Violated, each_node
+from tasks.ektron.rules.findings import Invariant, Judged, Unknown, Violated, each_node, warning
 from tasks.ektron.wording import named
 
 __all__ = ["READINESS_RULES", "WINRM_LIMITS"]
 
 _OLDEST_POWERSHELL = (3, 0)
-_ENOUGH_BYTES = 256 * 2**20  #: for backups and 6 x N small files; less and Windows itself stumbles
+_MIB = 2**20  #: bytes
+_ENOUGH_BYTES = 256 * _MIB  #: for backups and 6 x N small files; with less free space Windows itself has problems
 
-#: WinRM's setting -> the least that a run is at ease with. Zero means no limit for memory.
+#: WinRM setting -> the lowest value with which a run works reliably. Zero means no limit for memory.
 WINRM_LIMITS = {
-    "MaxShellsPerUser": 3,  # one in use, one that a broken session left behind, one to replace it
+    "MaxShellsPerUser": 3,  # one in use, one left by a broken session, one to replace it
     "MaxProcessesPerShell": 3,
-    "MaxMemoryPerShellMB": 512,  # 150 on Windows Server 2012 R2: PowerShell dies of it
+    "MaxMemoryPerShellMB": 512,  # 150 on Windows Server 2012 R2 makes PowerShell crash
     "MaxConcurrentOperationsPerUser": 20,
     "MaxEnvelopeSizekb": 150,
     "IdleTimeout": 60_000,
 }
 
 
-def _powershell_fit(_: ClusterFacts, facts: NodeFacts) -> Judged:
+def _powershell_fit(facts: NodeFacts) -> Judged:
     if facts.system is None:
-        return Unknown("the machine did not say which PowerShell it has")
+        return Unknown("the machine did not report its PowerShell version")
     numbers = re.match(r"(\d+)\.(\d+)", facts.system.powershell)
     if numbers is None:
-        return Unknown(f"PowerShell calls itself {facts.system.powershell[:20]!r}")
+        return Unknown(f"PowerShell reported the version {facts.system.powershell[:20]!r}")
     if (int(numbers[1]), int(numbers[2])) < _OLDEST_POWERSHELL:
-        return Violated(f"PowerShell is {facts.system.powershell}, 3.0 is the oldest that works")
+        return Violated(f"the PowerShell version is {facts.system.powershell}, at least 3.0 is required")
     if facts.system.language_mode != "FullLanguage":
-        return Violated(f"PowerShell's language mode is {facts.system.language_mode}")
+        return Violated(f"the PowerShell language mode is {facts.system.language_mode}")
     return None
 
 
-def _administrator(_: ClusterFacts, facts: NodeFacts) -> Judged:
+def _administrator(facts: NodeFacts) -> Judged:
     if facts.system is None:
-        return Unknown("the machine did not say which rights the account has")
-    return None if facts.system.admin else Violated("the account is no administrator here")
+        return Unknown("the machine did not report the rights of the account")
+    return None if facts.system.admin else Violated("the account is not an administrator on this node")
 
 
-def _disk_free(_: ClusterFacts, facts: NodeFacts) -> Judged:
-    """The drives of the site, of the service and of the backups."""
+def _disk_free(facts: NodeFacts) -> Judged:
+    """Checks the drives of the site, the service and the backups."""
     places = (facts.web.file.path, facts.service_folder, facts.program_data)
-    wanted = sorted({place[:2].upper() for place in places if place[1:2] == ":"})
-    free = {name[:2].upper(): value for name, value in (facts.system.free if facts.system else {}).items()}
-    short = [
-        f"{name} has {free[name] // 2**20} MiB free" for name in wanted if free.get(name, _ENOUGH_BYTES) < _ENOUGH_BYTES
+    drives = sorted({place[:2].upper() for place in places if place[1:2] == ":"})
+    free = {name[:2].upper(): size for name, size in (facts.system.free if facts.system else {}).items()}
+    low = [
+        f"{drive} has {free[drive] // _MIB} MiB free"
+        for drive in drives
+        if free.get(drive, _ENOUGH_BYTES) < _ENOUGH_BYTES
     ]
-    if short:
-        return Violated(f"{', '.join(short)}; {_ENOUGH_BYTES // 2**20} are wanted")
-    unseen = [name for name in wanted if name not in free]
-    return Unknown(f"the free space of {named(unseen)} is not known") if unseen else None
+    if low:
+        return Violated(f"{', '.join(low)}; {_ENOUGH_BYTES // _MIB} are required")
+    unseen = [drive for drive in drives if drive not in free]
+    return Unknown(f"the free space of {named(unseen)} is unknown") if unseen else None
 
 
-def _files_writable(_: ClusterFacts, facts: NodeFacts) -> Judged:
-    locked = [part.file.path for part in (facts.asset, facts.service_config, facts.web) if part.file.readonly]
+def _files_writable(facts: NodeFacts) -> Judged:
+    """Also the EWSUpdates copy on the origin, which is edited too."""
+    locked = facts.readonly_configurations
     return Violated(f"read-only: {named(locked)}") if locked else None
 
 
-def _limits(_: ClusterFacts, facts: NodeFacts) -> Judged:
+def _limits(facts: NodeFacts) -> Judged:
     seen = facts.readiness
     if seen is None or not seen.limits:
-        return Unknown((seen.limits_problem if seen else "") or "WinRM's limits were not asked for")
-    tight = [
-        f"{name} is {seen.limits[name]}, at least {least} is wanted"
+        return Unknown((seen.limits_problem if seen else "") or "the WinRM limits were not read")
+    low = [
+        f"{name} is {seen.limits[name]}, at least {least} is required"
         for name, least in WINRM_LIMITS.items()
         if _below(seen.limits.get(name, ""), least)
     ]
-    return Violated("; ".join(tight)) if tight else None
+    return Violated("; ".join(low)) if low else None
 
 
 def _below(value: str, least: int) -> bool:
     return value.isdecimal() and 0 < int(value) < least
 
 
-def _no_rivals(_: ClusterFacts, facts: NodeFacts) -> Judged:
+def _no_rivals(facts: NodeFacts) -> Judged:
     seen = facts.readiness
     if seen is None:
-        return Unknown("was not looked for")
+        return Unknown("was not checked")
     if seen.rivals:
         return Violated(f"{named(seen.rivals)} may write the same files")
     return Unknown(seen.rivals_problem) if seen.rivals_problem else None
@@ -90,48 +93,47 @@ READINESS_RULES = (
     Invariant(
         id="node.powershell-fit",
         statement="Each node has PowerShell 3.0 or newer, in full language mode.",
-        remedy="install Windows Management Framework 5.1; for another language mode ask who made the AppLocker or "
-        "device guard policy to exempt the account",
+        remedy="install Windows Management Framework 5.1; for another language mode, ask the owner of the AppLocker or "
+        "Device Guard policy to exempt the account",
         source="design 5: the agent runs on Windows PowerShell 3.0 to 5.1 and PowerShell 7",
         decide=each_node(_powershell_fit),
     ),
     Invariant(
         id="node.administrator",
         statement="The account is an administrator on each node.",
-        remedy="put the account into the node's local Administrators group; it writes below Program Files and restarts "
-        "a service",
+        remedy="add the account to the local Administrators group of the node; it writes below Program Files and "
+        "restarts a service",
         source="ektron-facts 3.5",
         decide=each_node(_administrator),
     ),
     Invariant(
         id="node.disk-free",
-        statement=f"The drives of the site, the service and the backups have {_ENOUGH_BYTES // 2**20} MiB free.",
-        remedy="make room on that drive; what a rollout replaces is kept below ProgramData",
+        statement=f"The drives of the site, the service and the backups have {_ENOUGH_BYTES // _MIB} MiB free.",
+        remedy="free space on that drive; a rollout keeps backups of replaced files below ProgramData",
         source="design 6",
         decide=each_node(_disk_free),
     ),
     Invariant(
         id="config.files-writable",
         statement="None of the configuration files is read-only.",
-        remedy="take the read-only attribute off (attrib -r), and find out who set it: source control often does",
+        remedy="remove the read-only attribute (attrib -r), and find out what sets it: source control often does",
         source="procedure: all three files are edited",
         decide=each_node(_files_writable),
     ),
-    Invariant(
+    warning(
         id="winrm.limits",
-        statement="WinRM's limits leave room for a run.",
-        remedy='winrm set winrm/config/winrs @{MaxMemoryPerShellMB="1024"} and its like; a policy may set them too',
+        statement="The WinRM limits are high enough for a run.",
+        remedy='raise the limit, such as winrm set winrm/config/winrs @{MaxMemoryPerShellMB="1024"}; a group policy '
+        "may set it too",
         source="Windows Remote Management, quotas",
         decide=each_node(_limits),
-        severity=Severity.WARNING,
     ),
-    Invariant(
+    warning(
         id="node.competing-managers",
-        statement="Nothing else keeps the same files as it wants them.",
-        remedy="tell its owners: exempt the site's three configuration files, the service folder and the staging "
-        "folder, or make it write the new values",
+        statement="No other program manages the same files.",
+        remedy="inform its owners: exempt the three configuration files of the site, the service folder and the "
+        "staging folder, or change it to write the new values",
         source="ektron-facts 6, row 40: an edit that vanishes",
         decide=each_node(_no_rivals),
-        severity=Severity.WARNING,
     ),
 )

@@ -1,4 +1,4 @@
-"""Programs that keep a server's files as they want them, and would undo what a rollout writes."""
+"""Programs that manage the files of a server, and would overwrite what a rollout writes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ __all__ = ["SIGNS", "Sign", "mentioned"]
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """How such a program is known.
+    """A sign that such a program is installed.
 
     Attributes:
         program: its name, for people.
-        place: a file, a folder or the name of a service; `{drive}`, `{data}` (common application data) and `{site}`
-            stand for the node's own.
+        place: a file, a folder or the name of a service. `{drive}`, `{data}` (common application data) and `{site}`
+            are replaced by the values of the node.
         is_service: whether `place` is the name of a service.
     """
 
@@ -24,7 +24,7 @@ class Sign:
 
 SIGNS: tuple[Sign, ...] = (
     Sign("PowerShell DSC", r"{drive}\Windows\System32\Configuration\Current.mof"),
-    Sign("PowerShell DSC, a configuration that waits", r"{drive}\Windows\System32\Configuration\Pending.mof"),
+    Sign("PowerShell DSC, a pending configuration", r"{drive}\Windows\System32\Configuration\Pending.mof"),
     Sign("Puppet", "puppet", is_service=True),
     Sign("Puppet", r"{data}\PuppetLabs\puppet\etc\puppet.conf"),
     Sign("Chef", "chef-client", is_service=True),
@@ -39,11 +39,11 @@ SIGNS: tuple[Sign, ...] = (
 
 
 def mentioned(text: bytes, folders: Iterable[str]) -> bool:
-    """Whether a task of the Windows scheduler names one of the folders. Its files are UTF-16; older tools write UTF-8.
+    """Whether a task of the Windows scheduler names one of the folders. Task files are UTF-16, or UTF-8 by older tools.
 
     Args:
-        text: the task's file.
-        folders: absolute paths; empty ones are ignored. Case does not count.
+        text: content of the task file.
+        folders: absolute paths; empty ones are ignored. Case does not matter.
     """
     decoded = text.decode("utf-16" if text[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8", errors="replace").casefold()
     return any(folder.casefold() in decoded for folder in folders if folder)

@@ -1,4 +1,4 @@
-"""XML files edited by bytes: only the value changes, or a line is inserted in the style of the file.
+"""Byte-exact edits of XML files: only a value changes, or a line is inserted in the style of the file.
 
-Knows XML, not the product.
+This package knows XML, not the product.
 """

@@ -1,7 +1,7 @@
-"""An XML file with the exact place of every tag and attribute value.
+"""An XML file with the exact offset of every tag and attribute value.
 
-lxml judges whether the file is well-formed and what it means, but knows only lines. The tokenizer here knows offsets;
-it runs over text that lxml has accepted, and every element and value it finds is compared with lxml's.
+lxml decides whether the file is well-formed and what it means, but reports only lines. The tokenizer in this module
+finds the offsets. It reads only text that lxml has accepted, and each of its elements and values is compared with lxml.
 """
 
 import re
@@ -16,7 +16,7 @@ __all__ = ["Attribute", "Element", "XmlDocument", "parsed"]
 
 _MAX_DEPTH = 100
 
-# No possessive quantifiers and no atomic groups here: the `re` of Python 3.11.0 to 3.11.2 finds too little with them.
+# No possessive quantifiers and no atomic groups: with them, `re` in Python 3.11.0 to 3.11.2 misses matches.
 _PROLOG = re.compile(r"(?:\s+|<!--.*?-->|<\?.*?\?>)*", re.DOTALL)
 _TAG = re.compile(
     r"<(?:"
@@ -48,7 +48,7 @@ class Attribute:
 
 @dataclass(slots=True)
 class Element:
-    """An element, the span of its start tag and of its end tag. Self-closed: both are the same."""
+    """An element with the spans of its start tag and end tag. When it is self-closed, both spans are equal."""
 
     index: int  #: position in document order
     name: str  #: as written, with prefix
@@ -67,13 +67,13 @@ class Element:
         return attribute.value if attribute else None
 
     def named(self, name: str) -> list["Element"]:
-        """The children of that name."""
+        """The children with that name."""
         return [child for child in self.children if child.name == name]
 
 
 @dataclass(frozen=True, slots=True)
 class XmlDocument:
-    """A well-formed file: its text, its elements in document order, and what lxml makes of it."""
+    """A well-formed file: its text, its elements in document order, and the tree of lxml."""
 
     source: XmlText
     elements: list[Element]
@@ -84,13 +84,13 @@ class XmlDocument:
         """Reads a file.
 
         Raises:
-            ConfigRefused: it is not well-formed, has a document type, or is beyond the limits.
+            ConfigRefused: the file is not well-formed, has a document type, or exceeds the limits.
         """
         source = XmlText.of(data)
         prolog = _PROLOG.match(source.text)
         if prolog and source.text.startswith("<!DOCTYPE", prolog.end()):
             raise ConfigRefused(
-                "the file has a document type, which may bring in other files; .NET configuration has none",
+                "the file has a document type, which can include other files; .NET configuration files have none",
                 line=source.line(prolog.end()),
                 remedy="remove the DOCTYPE",
             )
@@ -105,25 +105,25 @@ class XmlDocument:
         return self.elements[0]
 
     def line(self, element: Element) -> int:
-        """The 1-based line an element starts on."""
+        """The 1-based line on which an element starts."""
         return self.source.line(element.start)
 
 
 def parsed(data: bytes) -> etree._Element:
-    """What lxml makes of the bytes: no entities, no network, its own limits on.
+    """Parses the bytes with lxml: no entities, no network, with the limits of lxml.
 
     Raises:
-        ConfigRefused: not well-formed; the message has lxml's words and line.
+        ConfigRefused: the file is not well-formed; with the message and line of lxml.
     """
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
     try:
         return etree.fromstring(data, parser)
     except etree.XMLSyntaxError as error:
-        words = (error.msg or "unreadable").splitlines()[0][:200]
+        reason = (error.msg or "unreadable").splitlines()[0][:200]
         raise ConfigRefused(
-            f"the file is not well-formed XML: {words}",
+            f"the file is not well-formed XML: {reason}",
             line=error.lineno or None,
-            remedy="repair the file by hand, or restore it from a backup",
+            remedy="repair the file manually, or restore it from a backup",
         ) from None
 
 
@@ -146,7 +146,7 @@ def _elements(source: XmlText) -> list[Element]:
             raise ConfigRefused(
                 f"elements are nested deeper than {_MAX_DEPTH}",
                 line=source.line(match.start()),
-                remedy="look at the file",
+                remedy="check the file",
             )
     return elements
 
@@ -180,7 +180,7 @@ def _element(match: re.Match[str], index: int, parent: Element | None) -> Elemen
 
 
 def _meaning(raw: str) -> str:
-    """An attribute's value from what stands between its quotes: white space normalised, references resolved."""
+    """The value of an attribute from the text between its quotes: white space normalised, references resolved."""
     if "\n" in raw or "\r" in raw or "\t" in raw:
         raw = raw.replace("\r\n", " ").translate(_WHITE)
     return _REFERENCE.sub(_resolved, raw) if "&" in raw else raw
@@ -192,15 +192,15 @@ def _resolved(match: re.Match[str]) -> str:
 
 
 def _compare(elements: list[Element], tree: etree._Element) -> None:
-    """Our reading and lxml's are the same, or nothing is edited."""
+    """Refuses the file when this tokenizer and lxml read it differently."""
     theirs = list(tree.iter("*"))
     same = len(theirs) == len(elements) and all(
         element.name.rpartition(":")[2] == etree.QName(other).localname and _values(element) == other.attrib.values()
         for element, other in zip(elements, theirs, strict=True)
     )
     if not same:
-        remedy = "save the file as UTF-8, then run again"
-        raise ConfigRefused("two readers of the file disagree about it", remedy=remedy)
+        remedy = "save the file as UTF-8, then run esync again"
+        raise ConfigRefused("two XML parsers read the file differently", remedy=remedy)
 
 
 def _values(element: Element) -> list[str]:

@@ -1,4 +1,4 @@
-"""Changes to an XML file that touch nothing but the value, or insert lines in the file's own style."""
+"""Changes an XML file: replaces only values, or inserts lines in the style of the file."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ _ESCAPED = {
     '"': str.maketrans({**_ESCAPES, '"': "&quot;"}),
     "'": str.maketrans({**_ESCAPES, "'": "&apos;"}),
 }
-_REST_OF_LINE = re.compile(r"(?:[ \t]*<!--(?:(?!-->)[^\r\n])*-->)*[ \t]*(?=[\r\n])")
+_COMMENTS_TO_END_OF_LINE = re.compile(r"(?P<comments>(?:[ \t]*<!--(?:(?!-->)[^\r\n])*-->)*)[ \t]*(?=[\r\n])")
 _FIRST_END_OF_LINE = re.compile(r"\r\n|\n|\r")
 
 
@@ -37,11 +37,23 @@ class _Splice(NamedTuple):
     text: str
 
 
-class Splicer:
-    """Collects changes to one document, then makes them all at once.
+class _Line(NamedTuple):
+    """How a new line starts: the line ending before it, and its indentation."""
 
-    Each change is made twice: as a splice of the text, and on lxml's tree. The spliced file is read again and must
-    mean what the tree means.
+    ending: str
+    indent: str
+
+
+def _break(line: _Line | None) -> str:
+    """Starts a new line; nothing when all is in one line."""
+    return f"{line.ending}{line.indent}" if line else ""
+
+
+class Splicer:
+    """Collects changes to one document, then makes all of them at once.
+
+    Each change is made twice: as a splice of the text, and in the tree of lxml. The spliced text is parsed again and
+    must have the same meaning as the tree.
     """
 
     def __init__(self, document: XmlDocument) -> None:
@@ -51,7 +63,7 @@ class Splicer:
         self._model = list(document.tree.iter("*"))
 
     def set(self, element: Element, name: str, value: str) -> None:
-        """Gives an attribute that value; an absent one is added behind the last, spaced like it."""
+        """Sets the value of an attribute. An absent attribute is added after the last one, with the same spacing."""
         attribute = element.attributes.get(name)
         if attribute is not None:
             self._splices.append(_Splice(attribute.start, attribute.end, _escaped(value, attribute.quote)))
@@ -60,17 +72,18 @@ class Splicer:
         self._model[element.index].set(name, value)
 
     def append(self, parent: Element, new: Sequence[New]) -> None:
-        """Puts elements behind the last child of a parent, in its style. Once per parent."""
+        """Adds elements after the last child of a parent, in its style. At most once per parent."""
         if new:
             self._splices.append(self._appended(parent, new))
             for one in new:
-                _grow(self._model[parent.index], one)
+                _append_to_tree(self._model[parent.index], one)
 
     def result(self) -> bytes:
         """The file with all changes.
 
         Raises:
-            ConfigRefused: read again, it does not mean what was wanted; never seen, but never written either.
+            ConfigRefused: the edited text does not have the wanted meaning. This was never observed; such a file is
+                never written.
         """
         pieces: list[tuple[bool, str]] = []
         position = 0
@@ -79,8 +92,11 @@ class Splicer:
             position = splice.end
         pieces.append((True, self._text[position:]))
         data = self._document.source.bytes_of(pieces)
-        if _shape(parsed(data)) != _shape(self._document.tree):
-            raise ConfigRefused("the edited file would not mean what was wanted", remedy="send it to the developers")
+        if _meaning(parsed(data)) != _meaning(self._document.tree):
+            raise ConfigRefused(
+                "the edit would change more than it should, nothing was written",
+                remedy="edit the file manually, and send it to the developers",
+            )
         return data
 
     def _added_attribute(self, element: Element, name: str, value: str) -> _Splice:
@@ -96,57 +112,40 @@ class Splicer:
         if parent.children:
             return self._behind_last_child(parent, new)
         line = self._line_of(parent.start)
-        if parent.closed:
-            return self._opened(parent, new, line)
+        inner = line and _Line(line.ending, line.indent + self._unit(parent))
+        if parent.closed:  # it gets an end tag
+            start = len(self._text[: parent.end - 2].rstrip())
+            return _Splice(start, parent.end, f">{self._written_all(new, inner)}{_break(line)}</{parent.name}>")
         if line is None:
-            return _Splice(parent.close_start, parent.close_start, self._inline(new))
-        end_of_line, indent = line
-        lines = self._lines(new, end_of_line, indent + self._unit(parent))
+            return _Splice(parent.close_start, parent.close_start, self._written_all(new, None))
         if self._line_of(parent.close_start) is None:
-            return _Splice(parent.close_start, parent.close_start, f"{lines}{end_of_line}{indent}")
-        content = self._text[parent.end : parent.close_start]
-        position = parent.end + len(content.rstrip())
-        return _Splice(position, position, lines)
+            return _Splice(parent.close_start, parent.close_start, self._written_all(new, inner) + _break(line))
+        position = parent.end + len(self._text[parent.end : parent.close_start].rstrip())
+        return _Splice(position, position, self._written_all(new, inner))
 
     def _behind_last_child(self, parent: Element, new: Sequence[New]) -> _Splice:
         last = parent.children[-1]
         line = self._line_of(last.start)
+        comments = _COMMENTS_TO_END_OF_LINE.match(self._text, last.close_end) if line else None
+        position = comments.end("comments") if comments else last.close_end
         template = next((child for child in reversed(parent.children) if child.name == new[0].name), None)
-        if line is None:
-            return _Splice(last.close_end, last.close_end, self._inline(new, template))
-        rest = _REST_OF_LINE.match(self._text, last.close_end)
-        position = _before_blanks(self._text, last.close_end, rest.end()) if rest else last.close_end
-        return _Splice(position, position, self._lines(new, *line, template))
+        return _Splice(position, position, self._written_all(new, line, template))
 
-    def _opened(self, parent: Element, new: Sequence[New], line: tuple[str, str] | None) -> _Splice:
-        """A self-closed element gets an end tag."""
-        start = len(self._text[: parent.end - 2].rstrip())
-        if line is None:
-            inside = self._inline(new)
-        else:
-            end_of_line, indent = line
-            inside = self._lines(new, end_of_line, indent + self._unit(parent)) + end_of_line + indent
-        return _Splice(start, parent.end, f">{inside}</{parent.name}>")
-
-    def _inline(self, new: Sequence[New], template: Element | None = None) -> str:
-        return "".join(self._written(one, template) + self._inline_children(one) for one in new)
-
-    def _inline_children(self, one: New) -> str:
-        return f"{self._inline(one.children)}</{one.name}>" if one.children else ""
-
-    def _lines(self, new: Sequence[New], end_of_line: str, indent: str, template: Element | None = None) -> str:
-        """Each element on a line of its own, children one unit deeper."""
-        lines = []
+    def _written_all(self, new: Sequence[New], line: _Line | None, template: Element | None = None) -> str:
+        """The elements, each on its own line, children indented by one unit; all in one line when `line` is None."""
+        pieces = []
         for one in new:
-            lines.append(f"{end_of_line}{indent}{self._written(one, template)}")
+            pieces += [_break(line), self._written(one, template)]
             if one.children:
-                deeper = indent + self._unit(self._document.root.children[0] if self._document.root.children else None)
-                lines.append(self._lines(one.children, end_of_line, deeper))
-                lines.append(f"{end_of_line}{indent}</{one.name}>")
-        return "".join(lines)
+                deeper = line and _Line(line.ending, line.indent + self._unit(self._first_child()))
+                pieces += [self._written_all(one.children, deeper), _break(line), f"</{one.name}>"]
+        return "".join(pieces)
+
+    def _first_child(self) -> Element | None:
+        return next(iter(self._document.root.children), None)
 
     def _written(self, one: New, template: Element | None) -> str:
-        """An element as its sibling is written; without a fitting one, in the usual form."""
+        """An element in the form of its sibling; in the default form when there is no suitable sibling."""
         if template is not None and list(template.attributes) == list(one.attributes) and not template.children:
             return self._like(template, one)
         quote = self._quote()
@@ -170,60 +169,56 @@ class Splicer:
         return "".join(pieces)
 
     def _quote(self) -> str:
-        """The quote the file uses."""
+        """The quote character that the file uses."""
         for element in self._document.elements[1:]:
             for attribute in element.attributes.values():
                 return attribute.quote
         return '"'
 
     def _unit(self, element: Element | None) -> str:
-        """One step of indentation, from an element and its parent."""
+        """One unit of indentation, derived from an element and its parent."""
         own = self._line_of(element.start) if element else None
         outer = self._line_of(element.parent.start) if element and element.parent else None
-        if own is None or outer is None or not own[1].startswith(outer[1]):
-            return "\t" if own and own[1].startswith("\t") else "  "
-        return own[1][len(outer[1]) :]
+        if own is None or outer is None or not own.indent.startswith(outer.indent):
+            return "\t" if own and own.indent.startswith("\t") else "  "
+        return own.indent[len(outer.indent) :]
 
-    def _line_of(self, offset: int) -> tuple[str, str] | None:
-        """End of line before, and indentation of, what starts its line at that offset; None if it does not start it."""
+    def _line_of(self, offset: int) -> _Line | None:
+        """How the line of this offset starts; None when other text precedes the offset in its line."""
         start = len(self._text[:offset].rstrip(" \t"))
         indent = self._text[start:offset]
         if start == 0:
             first = _FIRST_END_OF_LINE.search(self._text)
-            return (first[0] if first else "\n"), indent
+            return _Line(first[0] if first else "\n", indent)
         if self._text.endswith("\r\n", 0, start):
-            return "\r\n", indent
-        return (self._text[start - 1], indent) if self._text[start - 1] in "\r\n" else None
-
-
-def _before_blanks(text: str, start: int, end: int) -> int:
-    """The end of the comments behind an element, blanks at the end of the line not included."""
-    return start + len(text[start:end].rstrip(" \t"))
+            return _Line("\r\n", indent)
+        return _Line(self._text[start - 1], indent) if self._text[start - 1] in "\r\n" else None
 
 
 @lru_cache(maxsize=16)
 def _escaped(value: str, quote: str) -> str:
-    """Cached because one certificate stands under the key of every node."""
+    """Cached because the keys of all nodes have the same certificate as value."""
     return value.translate(_ESCAPED[quote])
 
 
-def _grow(parent: etree._Element, new: New) -> None:
-    """The same element on lxml's tree, in the parent's namespace."""
+def _append_to_tree(parent: etree._Element, new: New) -> None:
+    """Adds the element to the tree of lxml, in the namespace of the parent."""
     namespace = etree.QName(parent).namespace
     name = f"{{{namespace}}}{new.name}" if namespace else new.name
     element = etree.SubElement(parent, name, dict(new.attributes))
     for child in new.children:
-        _grow(element, child)
+        _append_to_tree(element, child)
 
 
-def _shape(tree: etree._Element) -> tuple[list[object], list[object]]:
-    """What a tree means: its elements with attributes, and apart from them its text, comments and instructions.
+def _meaning(tree: etree._Element) -> tuple[list[object], list[object]]:
+    """The meaning of a tree: its elements with attributes, and separately its text, comments and instructions.
 
-    Document order and the number of children say where each element is.
+    Document order and the number of children determine the place of each element.
     """
     elements: list[object] = []
     others: list[object] = []
-    for node in tree.iter():
+    prolog_and_epilog = (*tree.itersiblings(preceding=True), *tree.itersiblings())
+    for node in (*prolog_and_epilog, *tree.iter()):
         text, tail = node.text, node.tail
         if isinstance(node.tag, str):
             elements.append((node.tag, node.items(), len(node)))

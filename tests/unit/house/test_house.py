@@ -7,9 +7,11 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from functools import cache
 from pathlib import Path
 from typing import TypeGuard
 
+import grimp
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -19,7 +21,7 @@ from pipelines.engine import CONTROL_TASKS
 from pipelines.rollout import KINDS, STAGES
 from tasks.cluster import Cluster
 from tasks.steps.registry import STEPS
-from tests.places import ROOT
+from tests.places import DOCS, ROOT
 from workers import errors
 from workers.celery_app import CONTROL_QUEUE, NODES_QUEUE
 from workers.errors import EsyncError
@@ -67,13 +69,38 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
     assert [] == [link for link in links if not (document.parent / link).exists()]
 
 
-def test_the_source_map_names_files_that_are_there() -> None:
-    """Every file of the source map exists."""
-    text = (ROOT / "docs" / "source-map.md").read_text()
-    names = re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE)
-    paths = [path for cell in names for path in re.findall(r"`((?:pipelines|tasks|workers|lab)/[^`*]+)`", cell)]
-    assert paths
-    assert [] == [path for path in paths if not (ROOT / path).exists()]
+TOUR = (DOCS / "README.md").read_text()
+
+
+def test_the_tour_names_files_that_are_there() -> None:
+    """Every file and folder that the five-minute tour names exists."""
+    paths = re.findall(r"`((?:pipelines|tasks|workers|lab)/[\w./]*)`", TOUR)
+    assert len(paths) > 40
+    assert [] == [path for path in paths if path != "pipelines/web/" and not (ROOT / path).exists()]
+
+
+def test_the_tour_has_every_room_with_its_own_sentence() -> None:
+    """The table of rooms and the first sentence of each room's `__init__` are the same."""
+    shown = dict(re.findall(r"^\| `([\w/]+)/` \| (.*) \|$", TOUR, re.MULTILINE))
+    rooms = {
+        str(init.parent.relative_to(ROOT)): ast.get_docstring(ast.parse(init.read_text())) or ""
+        for package in ("pipelines", "tasks", "workers", "lab")
+        for init in (ROOT / package).rglob("__init__.py")
+    }
+    assert {room: text.partition("\n\n")[0] for room, text in rooms.items()} == shown
+
+
+@pytest.mark.parametrize(("package", "most"), [("pipelines", 15), ("tasks", 15), ("workers", 8), ("lab", 13)])
+def test_no_chain_of_imports_is_long(package: str, most: int) -> None:
+    """Modules of one package, each importing the next."""
+    graph = grimp.build_graph(package)
+
+    @cache
+    def below(module: str) -> int:
+        return 1 + max(map(below, graph.find_modules_directly_imported_by(module)), default=0)
+
+    longest = max(graph.modules, key=below)
+    assert below(longest) <= most, longest
 
 
 def test_the_error_tree_is_drawn_whole() -> None:

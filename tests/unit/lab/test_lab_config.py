@@ -64,10 +64,10 @@ def test_a_lab_file_is_read_strictly(tmp_path: Path) -> None:
     ("old", "new", "said"),
     [
         ("clock_skew", "clock_screw", "clock_screw"),
-        ("127.0.77.12", "127.0.77.11", "addressed alike"),
+        ("127.0.77.12", "127.0.77.11", "several nodes have the same address"),
         ("127.0.77.12", "10.0.0.1", "loopback"),
-        ("name: S2", "name: s1", "named alike"),
-        ("origin: S1", "origin: X", "none of the nodes"),
+        ("name: S2", "name: s1", "several nodes have the same name"),
+        ("origin: S1", "origin: X", "not one of the nodes"),
         ('"8.5"', '"7.6"', "7.6"),
         ("nodes:", "nodes: [", "cannot be read"),
         ("origin: S1", "origin: S1\norigin: S2", "origin"),

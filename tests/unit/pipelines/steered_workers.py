@@ -13,18 +13,19 @@ from celery import Celery
 
 from pipelines.engine import Engine
 from pipelines.rollout import purpose_of
-from tasks.documents import DIGESTS, OBSERVED, VERIFIED, FamilyDigests
+from tasks.documents import FamilyDigests
 from tasks.execution.leases import LeaseKeeper
 from tasks.execution.runner import NodeBusy, NotNow, StepRunner
 from tasks.step import Done, Purpose, Step, Work
 from tasks.steps.registry import CERT_COPY, CONFIG_EDIT, INSTALL_CHECK, SERVICE_RESTART
 from tests.unit.tasks.ektron.joined import FOUR, HASHES, THUMBPRINT, joined_node
-from workers.records import Change, Endpoint, RunState
+from workers.records import Change, DocumentKind, Endpoint, RunState
 from workers.secrets.vault import Vault
 from workers.settings import Settings
-from workers.store import MemoryStore, RunStore
-from workers.winrm.agent import Guard, Hello, Op, Reply
+from workers.store.memory import MemoryStore
+from workers.store.port import RunStore
 from workers.winrm.channel import Counters
+from workers.winrm.operations import Guard, Hello, Op, Reply
 from workers.winrm.pool import SessionPool
 from workers.winrm.session import AgentSession
 
@@ -263,10 +264,13 @@ def _looked(work: Work) -> Done:
     facts = joined_node(work.node.name, FOUR, origin=work.is_origin)
     document = facts.model_dump_json(exclude_defaults=True)
     work.documents._store.put(
-        work.run, VERIFIED if work.purpose is Purpose.VERIFY else OBSERVED, work.node.name, document
+        work.run,
+        DocumentKind.VERIFIED if work.purpose is Purpose.VERIFY else DocumentKind.OBSERVED,
+        work.node.name,
+        document,
     )
     family = FamilyDigests(hashes=HASHES, sizes=dict.fromkeys(HASHES, 900), thumbprint=THUMBPRINT)
-    work.documents._store.put(work.run, DIGESTS, DIGESTS, family.to_json())
+    work.documents._store.put(work.run, DocumentKind.FAMILY, DocumentKind.FAMILY, family.to_json())
     return Done()
 
 

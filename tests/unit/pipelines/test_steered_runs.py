@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.coordinator import join_and_verify
 from pipelines.reconcile import resume_stalled, take_up
-from pipelines.run.elapsed import Watch
+from pipelines.run.elapsed import Stopwatch
 from pipelines.usecases import control, runs
 from tests.unit.pipelines.steered_workers import PASSWORD, Message, Site, Worker
 from tests.unit.pipelines.test_steering_machine import CANCEL, RUN, STEP, a_cluster
@@ -60,7 +60,7 @@ def stuck_in_config_edit(site: Site, *, asking: str) -> Worker:
     return worker
 
 
-def looked(site: Site, run: str, watch: Watch, seconds: float) -> float:
+def looked(site: Site, run: str, watch: Stopwatch, seconds: float) -> float:
     """The reconciler looks each second, until the run has ended or those seconds have passed; gives when that was."""
     begun = site.clock()
     while site.clock() - begun < seconds and site.store.run(run).state is not RunState.CONCLUDED:
@@ -102,7 +102,7 @@ def test_a_lost_cancel_is_seen_by_the_reconciler(site: Site) -> None:
     control.pause(site.engine, run)
     control.cancel(site.engine, run)
     site.app.waiting.clear()
-    assert looked(site, run, Watch(5, site.clock), 5) <= 1
+    assert looked(site, run, Stopwatch(5, site.clock), 5) <= 1
     assert free(site)
 
 
@@ -121,7 +121,7 @@ def test_a_paused_run_costs_nothing(site: Site) -> None:
     run = in_the_wave(site)
     control.pause(site.engine, run)
     drained(site)
-    watch = Watch(5, site.clock)
+    watch = Stopwatch(5, site.clock)
     resume_stalled(site.engine, run, watch)
     for _ in range(20):
         site.pass_by(RUN)
@@ -142,7 +142,7 @@ def test_a_resumed_run_goes_on_at_once(site: Site, lost: bool) -> None:  # noqa:
     control.resume(site.engine, run)
     if lost:
         site.app.waiting.clear()
-        resume_stalled(site.engine, run, Watch(5, site.clock))
+        resume_stalled(site.engine, run, Stopwatch(5, site.clock))
     drained(site)
     assert {("S1", "esync.service_restart"), ("S2", "esync.service_restart")} <= {c[1:] for c in site.changes}
     assert len(site.changes) == len(set(site.changes))
@@ -171,14 +171,14 @@ def test_a_node_that_never_answers_does_not_hold_a_cancelled_run(site: Site, ask
     stuck = stuck_in_config_edit(site, asking=asking)
     control.cancel(site.engine, run, "enough")
     drained(site)
-    assert looked(site, run, Watch(5, site.clock), 100) <= CANCEL + 3
+    assert looked(site, run, Stopwatch(5, site.clock), 100) <= CANCEL + 3
     assert free(site)
     given_up = outcome(site, run, "S1", "config_edit")
     assert (Status.CANCELLED, "abandoned", True) == (given_up.status, given_up.slug, given_up.touched)
     assert "S1: config_edit did not end in time after the run was cancelled (enough)" in given_up.message
     assert "esync verify" in given_up.remedy
     result = {node.node: node for node in runs.summary(site.engine, run).nodes}
-    assert "broken_off" == result["S1"].standing
+    assert "interrupted" == result["S1"].state
     before = list(site.changes)
     while site.workers:
         site.go_on(stuck)
@@ -189,7 +189,7 @@ def test_a_node_that_never_answers_does_not_hold_a_cancelled_run(site: Site, ask
 def test_a_node_that_never_answers_does_not_hold_a_run_beyond_its_deadline(site: Site) -> None:
     """The run's deadline holds to a few seconds, by the clock of who looks."""
     run = in_the_wave(site)
-    watch = Watch(5, site.clock)
+    watch = Stopwatch(5, site.clock)
     resume_stalled(site.engine, run, watch)
     site.pass_by(RUN - 50)
     resume_stalled(site.engine, run, watch)
@@ -205,7 +205,7 @@ def test_a_node_that_never_answers_does_not_hold_the_others(site: Site) -> None:
     run = in_the_wave(site)
     stuck_in_config_edit(site, asking="read")
     drained(site)
-    watch, begun = Watch(5, site.clock), site.clock()
+    watch, begun = Stopwatch(5, site.clock), site.clock()
     while site.store.run(run).turns[-1].name == "wave-1" and site.clock() - begun < 3 * STEP:
         site.pass_by(1)
         resume_stalled(site.engine, run, watch)
@@ -221,9 +221,9 @@ def test_clocks_of_machines_have_no_say_in_the_deadline(site: Site) -> None:
     """A run from a machine whose clock is hours off has its whole time; the next observer goes on counting."""
     for hours in (-5, 5):
         run = runs.start(site.engine, a_cluster()).id
-        watch = Watch(5, site.clock)
+        watch = Stopwatch(5, site.clock)
         assert 0 <= watch.spent(run, {}, hours * 3600.0, going=True) <= 5
         site.pass_by(60)
         spent = watch.spent(run, {}, hours * 3600.0 + 60, going=True)
         assert 60 <= spent <= 65
-        assert spent == Watch(5, site.clock).spent(run, {"spent": str(spent)}, 0, going=True)
+        assert spent == Stopwatch(5, site.clock).spent(run, {"spent": str(spent)}, 0, going=True)

@@ -11,7 +11,7 @@ from pipelines.audit.bundle import bundle_of
 from pipelines.audit.check import check
 from pipelines.coordinator import join_and_verify
 from pipelines.reconcile import resume_stalled, take_up
-from pipelines.run.elapsed import Watch
+from pipelines.run.elapsed import Stopwatch
 from pipelines.usecases import control
 from pipelines.usecases import runs as commands
 from tasks.cluster import Cluster
@@ -41,7 +41,7 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
         os.environ[PASSWORD] = "nobody logs on"
         self.site = Site()
         self.engine = self.site.engine
-        self.watch = Watch(5, self.site.clock)
+        self.watch = Stopwatch(5, self.site.clock)
         self.runs: list[str] = []
         self.cancelled: set[str] = set()
 
@@ -164,7 +164,7 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
     @rule()
     def elect(self) -> None:
         """Another reconciler is elected, which has measured nothing so far."""
-        self.watch = Watch(5, self.site.clock)
+        self.watch = Stopwatch(5, self.site.clock)
 
     # -- what has to hold
 
@@ -200,7 +200,7 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
         assert known.record.state is RunState.CONCLUDED, (run, known.record.turn, self.engine.store.flags(run))
         if known.record.verdict is Verdict.CANCELLED:
             assert run in self.cancelled or "the end" in known.record.summary or "deadline" in known.record.summary
-        assert all(node.reason for node in known.nodes if node.status in {Status.SKIPPED, Status.CANCELLED})
+        assert all(node.problem.message for node in known.nodes if node.status in {Status.SKIPPED, Status.CANCELLED})
         check(bundle_of(self.engine.store, known))
 
     def ended(self, run: str) -> bool:
@@ -227,6 +227,5 @@ TestSteering = Steering_.TestCase
 TestSteering.settings = settings(
     max_examples=examples(1000, 60),
     stateful_step_count=60,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -15,11 +15,12 @@ from lab.machine.memory_disk import MemoryDisk
 from lab.machine.paths import WindowsPath
 from tasks.fence import Fence
 from tests.conftest import Clock
+from tests.sampling import examples
 from workers.errors import AgentFailed, ClusterLocked, Conflict, NodeRefused
 from workers.records import RunRecord, RunState
-from workers.store import MemoryStore
-from workers.winrm import agent as ops
-from workers.winrm.agent import Guard, Op, Reply, Writer
+from workers.store.memory import MemoryStore
+from workers.winrm import operations as ops
+from workers.winrm.operations import Guard, Op, Reply, Writer
 
 FILE = "C:\\ProgramData\\esync-rollout\\fence"
 TTL = 10.0
@@ -30,7 +31,7 @@ class Node:
 
     def __init__(self) -> None:
         self.disk = MemoryDisk()
-        self._agent = Agent(Machine.bare("P1", self.disk))
+        self._agent = Agent(Machine("P1", self.disk))
         self._written = 0
 
     def ask(self, op: Op, guard: Guard | None = None) -> Reply:
@@ -266,7 +267,7 @@ class Writers(RuleBasedStateMachine):
 
 
 TestWriters = Writers.TestCase
-TestWriters.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestWriters.settings = settings(max_examples=examples(whole=2000, sample=40), stateful_step_count=30)
 
 
 def test_the_end_of_a_run_gives_its_cluster_back(clock: Clock) -> None:

@@ -12,21 +12,21 @@ PLANTED = "Pl4nted-Passw0rd"
 URL = f"redis://:{PLANTED}@127.0.0.1:6390/0"
 
 
-def test_only_json_travels() -> None:
-    """Neither messages, results nor events may hold anything that runs when it is read."""
+def test_only_json_is_used() -> None:
+    """Messages, results and events contain nothing that is executed when it is read."""
     conf = make_app(Settings(broker_url=Secret(URL))).conf
     assert ["json"] * 3 == [conf.task_serializer, conf.result_serializer, conf.event_serializer]
     assert (["json"], ["json"]) == (conf.accept_content, conf.result_accept_content)
 
 
 def test_a_chord_outlives_the_longest_pause() -> None:
-    """What a chord counts with is kept for a week, so a run paused over a weekend still joins."""
+    """The counters of a chord are kept for a week, so a run paused over a weekend still joins."""
     conf = make_app(Settings(broker_url=Secret(URL))).conf
     assert [7, 7] == [conf.result_expires.days, conf.result_chord_expires.days]
 
 
-def test_the_lost_come_back_soon() -> None:
-    """A step is acknowledged when it ends; one of a dead worker comes back at the visibility timeout, seconds later."""
+def test_lost_messages_are_delivered_again_soon() -> None:
+    """A step is acknowledged at its end; that of a killed worker is delivered again after the visibility timeout."""
     conf = make_app(Settings(broker_url=Secret(URL), visibility_timeout=60)).conf
     options = conf.broker_transport_options
     assert conf.task_acks_late
@@ -36,7 +36,7 @@ def test_the_lost_come_back_soon() -> None:
 
 
 def test_control_tasks_have_their_own_queue() -> None:
-    """A task whose name matches a control pattern goes to the control queue, all others to the nodes'."""
+    """A task whose name matches a control pattern uses the control queue, others the queue of the nodes."""
     app = make_app(Settings(broker_url=Secret(URL)), control=("esync.join*", "esync.rollout"))
     names = ["esync.join_and_verify", "esync.rollout", "esync.config_edit"]
     queues = [app.amqp.router.route({}, name)["queue"].name for name in names]
@@ -44,20 +44,20 @@ def test_control_tasks_have_their_own_queue() -> None:
 
 
 def test_a_misspelt_queue_is_an_error() -> None:
-    """Publishing to a queue that nobody reads fails at once."""
+    """Publishing to a queue without a worker fails at once."""
     app = make_app(Settings(broker_url=Secret(URL)))
     with pytest.raises(Exception, match=r"esync\.v1\.node'"):
         app.amqp.router.route({"queue": "esync.v1.node"}, "esync.config_edit")
 
 
-def test_the_password_shows_nowhere() -> None:
-    """Celery's own report, its table of settings and the app's repr mask the broker's password."""
+def test_the_password_is_masked() -> None:
+    """Celery's report, its table of settings and the repr of the app mask the password of the broker."""
     app = make_app(Settings(broker_url=Secret(URL)))
     shown = [app.bugreport(), json.dumps(app.conf.table(), default=repr), repr(app), app.connection().as_uri()]
     assert "" == "".join(text for text in shown if PLANTED in text)
 
 
-def test_no_broker_is_said() -> None:
+def test_a_missing_broker_is_reported() -> None:
     """Without a broker the error names the variable."""
     with pytest.raises(InputRefused) as caught:
         make_app(Settings())
@@ -65,7 +65,7 @@ def test_no_broker_is_said() -> None:
 
 
 def test_tls_is_verified_on_both_sides() -> None:
-    """Broker and results over rediss both require the server's certificate."""
+    """Broker and results require the server's certificate with rediss://."""
     app = make_app(Settings(broker_url=Secret("rediss://h:6380/0")))
     assert "ssl_cert_reqs=required" in app.conf.broker_url
     assert "ssl_cert_reqs=required" in app.conf.result_backend

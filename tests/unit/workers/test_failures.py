@@ -36,6 +36,7 @@ from workers.errors import (
     TooManyRuns,
     Unreachable,
 )
+from workers.records import Status, StepOutcome, now
 
 #: The whole tree, leaves and branches.
 CLASSES: dict[type[EsyncError], Failure | None] = {
@@ -73,17 +74,17 @@ def _tree(root: type[EsyncError]) -> Iterator[type[EsyncError]]:
 
 
 def test_every_error_has_one_class() -> None:
-    """The tree is covered whole; only what an operator wished for is no failure."""
+    """The table covers the whole tree; only a cancel by the operator is no failure."""
     assert CLASSES == {error: error.failure for error in _tree(EsyncError)}
 
 
 def test_every_class_has_an_error() -> None:
-    """No class is a word that nothing can come to."""
+    """Each class is used by an error."""
     assert set(Failure) == {failure for failure in CLASSES.values() if failure}
 
 
 def test_the_drawing_names_the_classes() -> None:
-    """Beside each error that has another class than `failed`, the drawn tree says which."""
+    """The drawn tree names the class of each error whose class is not `failed`."""
     drawn = {line.split()[1]: line for line in (errors.__doc__ or "").splitlines() if "-- " in line}
     for error, failure in CLASSES.items():
         if error.__name__ in drawn:
@@ -93,23 +94,36 @@ def test_the_drawing_names_the_classes() -> None:
 
 
 def test_the_operators_page_names_every_class_with_its_tries() -> None:
-    """docs/operating.md has a line for each class, with the tries the policy gives it by itself."""
+    """docs/operating.md has a row for each class, with the default number of attempts."""
     page = (DOCS / "operating.md").read_text("utf-8")
     rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| (\d+)(, always)? \|", page, re.MULTILINE)
-    hopeless = (Failure.REFUSED, Failure.STALE)
-    assert [(f.value, str(Retries().attempts(f)), ", always" if f in hopeless else "") for f in Failure] == rows
+    never_retried = (Failure.REFUSED, Failure.STALE)
+    assert [(f.value, str(Retries().attempts(f)), ", always" if f in never_retried else "") for f in Failure] == rows
 
 
 @given(st.builds(Retries))
 def test_retries_are_counted_by_class(retries: Retries) -> None:
-    """The policy's word for a class is the class's own; what was refused or is stale is tried once."""
+    """The policy uses the names of the classes; a refused or stale step gets one attempt."""
     for failure in Failure:
         assert getattr(retries, failure.value, 1) == retries.attempts(failure)
     assert {1} == {retries.attempts(failure) for failure in (Failure.REFUSED, Failure.STALE, None)}
 
 
-@pytest.mark.parametrize("never", ["refused", "stale", "session_lost"])
-def test_no_policy_can_ask_for_more_of_what_is_hopeless(never: str) -> None:
-    """There is no key by which a refused logon would be tried again."""
-    with pytest.raises(ValueError, match=never):
-        Retries.model_validate({never: 2})
+@pytest.mark.parametrize("key", ["refused", "stale", "session_lost"])
+def test_no_policy_can_retry_a_refused_or_stale_step(key: str) -> None:
+    """There is no key that would retry a refused logon."""
+    with pytest.raises(ValueError, match=key):
+        Retries.model_validate({key: 2})
+
+
+def test_a_problem_stays_whole() -> None:
+    """An error, and the outcome of the step that it ended, give the same record."""
+    error = AccessDenied("the file is read-only", remedy="clear the attribute", file="C:\\x")
+    at = now()
+    outcome = StepOutcome(
+        run="r", turn="wave-1", node="P1", step="config_edit", status=Status.FAILED, started=at, ended=at,
+        **dict(error.problem),
+    )  # fmt: skip
+    assert outcome.problem == error.problem
+    assert (Failure.REFUSED, "access_denied") == (error.problem.failure, error.problem.slug)
+    assert "about" not in outcome.to_json()

@@ -1,4 +1,4 @@
-"""Logs: what a line carries, and what it never shows."""
+"""Logs: what a line contains, and what it never contains."""
 
 import io
 import json
@@ -19,7 +19,7 @@ PLANTED = 'Pl4nted "Pass\\w0rd" ü'
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    """Logging of the test process is as it was."""
+    """Restores the logging of the test process."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -30,19 +30,19 @@ def _as_before() -> Iterator[None]:
 
 
 def written(*, as_json: bool = True) -> io.StringIO:
-    """A configured stream."""
+    """A stream that logging is configured with."""
     stream = io.StringIO()
     logs.configure("INFO", as_json=as_json, stream=stream)
     return stream
 
 
 def lines(stream: io.StringIO) -> list[dict[str, object]]:
-    """Its lines, read as JSON."""
+    """The lines of a stream, parsed as JSON."""
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def test_a_line_carries_run_and_node() -> None:
-    """Inside `bound` each line has the run, node and step, outside none."""
+def test_a_line_has_run_and_node() -> None:
+    """Inside `bound` each line has run, node and step; outside it has none."""
     stream = written()
     with logs.bound(run="r1", node="S1", step="config_edit"):
         logs.logger("esync.test").info("written", files=3)
@@ -53,8 +53,8 @@ def test_a_line_carries_run_and_node() -> None:
     assert "run" not in outside
 
 
-def test_other_libraries_lines_are_the_same() -> None:
-    """A record of the standard library comes out as one JSON line with the bound values and its extras."""
+def test_lines_of_libraries_have_the_same_form() -> None:
+    """A record of the standard library becomes one JSON line with the bound values and its extra fields."""
     stream = written()
     with logs.bound(run="r1"):
         logging.getLogger("celery.worker").warning("lost %s", "connection", extra={"tries": 2})
@@ -62,33 +62,33 @@ def test_other_libraries_lines_are_the_same() -> None:
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_a_hidden_value_never_shows(*, as_json: bool) -> None:
-    """Not in the event, not in data, not in a repr, not in a traceback, in neither format."""
+def test_a_hidden_value_is_masked(*, as_json: bool) -> None:
+    """In the event, in data, in a repr and in a traceback, in both formats."""
     stream = written(as_json=as_json)
     logs.hide(Secret(PLANTED))
     log = logs.logger("esync.test")
-    said_aloud = f"password is {PLANTED}"
-    log.info(said_aloud, data={"inner": [PLANTED]}, secret=Secret(PLANTED), error=ValueError(PLANTED))
+    event = f"password is {PLANTED}"
+    log.info(event, data={"inner": [PLANTED]}, secret=Secret(PLANTED), error=ValueError(PLANTED))
     logging.getLogger("lib").info("sent %r", PLANTED)
     log.error("failed", exc_info=RuntimeError(PLANTED))
-    said = stream.getvalue()
-    assert "Pl4nted" not in said
-    assert "RuntimeError" in said
+    output = stream.getvalue()
+    assert "Pl4nted" not in output
+    assert "RuntimeError" in output
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_a_password_in_a_url_never_shows(*, as_json: bool) -> None:
-    """User and host of a URL stay readable, the password does not."""
+def test_a_password_in_a_url_is_masked(*, as_json: bool) -> None:
+    """User and host of a URL stay readable."""
     stream = written(as_json=as_json)
     logs.logger("esync.test").info("connecting", url="redis://ops:hunter2@db.example:6379/0")
     logs.logger("esync.test").info("connecting to rediss://:hunter2@db.example/0")
-    said = stream.getvalue()
-    assert "hunter2" not in said
-    assert "redis://ops:***@db.example:6379/0" in said
+    output = stream.getvalue()
+    assert "hunter2" not in output
+    assert "redis://ops:***@db.example:6379/0" in output
 
 
-def test_a_traceback_shows_no_local_variables() -> None:
-    """The line for people has the traceback without the values of variables."""
+def test_a_traceback_has_no_local_variables() -> None:
+    """The text format has the traceback without the values of variables."""
     stream = written(as_json=False)
 
     def fail(password: str) -> None:
@@ -103,7 +103,7 @@ def test_a_traceback_shows_no_local_variables() -> None:
 
 @given(st.text(min_size=logs.SHORTEST, max_size=30), st.text(max_size=20))
 def test_scrubbing_removes_any_value(value: str, around: str) -> None:
-    """A hidden value is gone from a JSON line, whatever characters it has, unless it is part of the mask."""
+    """A hidden value is not in a JSON line, whatever its characters, unless it is part of the mask."""
     logs._hidden.clear()
     logs.hide(Secret(value))
     scrubbed = logs.scrubbed(json.dumps({"event": value}))
@@ -112,14 +112,14 @@ def test_scrubbing_removes_any_value(value: str, around: str) -> None:
     assert around == logs.scrubbed(around) or "://" in around
 
 
-def test_short_values_are_left_alone() -> None:
-    """Masking one to three characters would garble every line."""
+def test_short_values_are_not_masked() -> None:
+    """Masking one to three characters would make every line unreadable."""
     logs.hide(Secret("e"))
     assert "event" == logs.scrubbed("event")
 
 
-def test_debug_does_not_wake_libraries_that_tell_whole_messages() -> None:
-    """At DEBUG our own lines appear, those of the message library do not."""
+def test_debug_does_not_log_complete_messages_of_libraries() -> None:
+    """At DEBUG our own lines are logged, those of the message library are not."""
     stream = io.StringIO()
     logs.configure("debug", as_json=True, stream=stream)
     logging.getLogger("kombu.transport").debug("body: ...")
@@ -128,7 +128,7 @@ def test_debug_does_not_wake_libraries_that_tell_whole_messages() -> None:
 
 
 def test_an_unknown_level_is_refused() -> None:
-    """The message names the variable."""
+    """The error names the variable."""
     with pytest.raises(InputRefused) as caught:
         logs.configure("LOUD")
     assert "ESYNC_LOG_LEVEL" in caught.value.remedy

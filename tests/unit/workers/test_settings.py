@@ -1,4 +1,4 @@
-"""The environment's decisions: what is taken, what is refused before anything starts."""
+"""Settings from the environment: which values are accepted, and which are refused at the start."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from workers.settings import load_settings
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "taken"),
+    ("name", "value", "accepted"),
     [
         ("CONCURRENCY", "abc", "a whole number from 1 to 512"),
         ("CONCURRENCY", "0", "a whole number from 1 to 512"),
@@ -21,24 +21,22 @@ from workers.settings import load_settings
         ("VISIBILITY_TIMEOUT", "1.5", "whole seconds from 1 to 86400"),
         ("LOG_LEVEL", "LOUD", "one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),
         ("STATE", "", "a folder"),
-        ("STATE", "~nobody-of-that-name/x", "a folder"),
+        ("STATE", "~no-such-user/x", "a folder"),
         ("CLUSTERS", " ", "a folder"),
         ("BROKER_URL", "", "a URL"),
         ("SEAL_KEY", "", "a Fernet key"),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_refused(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, taken: str
-) -> None:
-    """The variable is named with what it takes."""
+def test_an_invalid_setting_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str, accepted: str) -> None:
+    """The error names the variable and its valid values."""
     monkeypatch.setenv(f"ESYNC_{name}", value)
-    with pytest.raises(InputRefused, match=f"ESYNC_{name} cannot be used") as caught:
+    with pytest.raises(InputRefused, match=f"ESYNC_{name} has an invalid value") as caught:
         load_settings()
-    assert f"ESYNC_{name} takes {taken}" in caught.value.remedy
+    assert f"ESYNC_{name} must be {accepted}" in caught.value.remedy
 
 
-def test_usable_settings_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Numbers within their bounds, and a level in any case."""
+def test_valid_settings_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers within their limits, and a log level in upper or lower case."""
     for name, value in {"CONCURRENCY": "512", "LEASE": "0.5", "LOG_LEVEL": "debug"}.items():
         monkeypatch.setenv(f"ESYNC_{name}", value)
     settings = load_settings()

@@ -1,8 +1,8 @@
--- Put before each script that adds to a run's history. What a link is, and why: workers/store/chain.py says the same.
+-- Comes before each script that adds to a run's history. workers/store/chain.py explains the link, and computes the same.
 local bit_and, bit_xor = bit.band, bit.bxor
 local turned, shifted, wrapped = bit.ror, bit.rshift, bit.tobit
 
--- SHA-256 (FIPS 180-4): constants of the rounds, and the state to begin with.
+-- SHA-256 (FIPS 180-4): the constants of the rounds, and the initial state.
 local ROUNDS = {
   0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
   0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
@@ -18,7 +18,7 @@ local BEGIN = {
   0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
 }
 
--- Sums are not cut to 32 bits on the way: bit operations do that, and in 64 rounds a sum stays below their 2^51.
+-- Sums are not reduced to 32 bits: bit operations do that, and in 64 rounds a sum stays below their limit of 2^51.
 local function compress(state, words)
   for t = 17, 64 do
     local x, y = words[t - 15], words[t - 2]
@@ -54,20 +54,20 @@ local function link(before, digest, milliseconds, sequence)
   return table.concat(hex)
 end
 
--- Only to name events, so that people see when they happened; nothing is decided by it.
+-- Only for the ids of events, so that people see their time; no decision uses it.
 local function now()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- Appends one event to the history and to its chain; beyond the cap the oldest goes, and its link is kept as the root.
+-- Appends one event to the history and its chain; beyond the cap, removes the oldest and keeps its link as the root.
 -- Returns id and link.
 local function append(run, events, cap, digest, event)
   local known = redis.call('HMGET', run, 'head', 'head_id', 'count')
   local time, sequence = now(), 0
   if known[2] then
     local last, number = string.match(known[2], '^(%d+)-(%d+)$')
-    -- The server's clock may have been set back: ids rise all the same.
+    -- Ids increase also when the server's clock was set back.
     if tonumber(last) >= time then time, sequence = tonumber(last), tonumber(number) + 1 end
   end
   local id = whole(time) .. '-' .. whole(sequence)

@@ -1,8 +1,8 @@
 -- KEYS run, leases, fences
--- ARGV id, node, holder, hold, limit (0: none), prefix of locks, then node and hold of each lease the asker saw lapse
--- Returns {fence}; {0, 'astray'}, {0, 'held', hold} or {0, 'full'}; or false: no such run.
+-- ARGV id, node, holder, hold, limit (0: none), prefix of locks, then node and hold of each lease that the caller saw lapse
+-- Returns {fence}; {0, 'lost_cluster'}, {0, 'held', hold} or {0, 'full'}; or false: no such run.
 if missing(KEYS[1]) then return false end
-if astray(KEYS[1], ARGV[1], ARGV[6]) then return { 0, 'astray' } end
+if lost_cluster(KEYS[1], ARGV[1], ARGV[6]) then return { 0, 'lost_cluster' } end
 local lapsed = {}
 for i = 7, #ARGV, 2 do lapsed[ARGV[i]] = ARGV[i + 1] end
 local hold = redis.call('HGET', KEYS[2], ARGV[2])

@@ -1,11 +1,11 @@
 -- KEYS run, runs, active, sequence, events, and the idempotency key of a run that has one
 -- ARGV id, token, record, cluster, active ('1' or '0'), prefix of run keys, cap, digest and event of its creation
--- Returns id and record of the run that stands when it is another one, otherwise false.
+-- Returns id and record of the run that exists already, otherwise false.
 local first = KEYS[6] and redis.call('GET', KEYS[6])
-local standing = first and redis.call('HGET', ARGV[6] .. first, 'record')
-if standing then return { first, standing } end
-standing = redis.call('HGET', KEYS[1], 'record')
-if standing then return { ARGV[1], standing } end
+local present = first and redis.call('HGET', ARGV[6] .. first, 'record')
+if present then return { first, present } end
+present = redis.call('HGET', KEYS[1], 'record')
+if present then return { ARGV[1], present } end
 redis.call('HSET', KEYS[1], 'version', '0', 'token', ARGV[2], 'record', ARGV[3], 'cluster', ARGV[4])
 if KEYS[6] then
   redis.call('SET', KEYS[6], ARGV[1])

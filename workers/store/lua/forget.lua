@@ -1,5 +1,5 @@
 -- KEYS run, runs, active, index, leases, fences, events, flags; ARGV id, prefix of cluster locks
--- Keys outside KEYS are touched here: servers in cluster mode are not supported, as broker neither.
+-- This uses keys outside of KEYS: servers in cluster mode are not supported, neither as a broker.
 local known = redis.call('HMGET', KEYS[1], 'key', 'cluster')
 if known[1] and redis.call('GET', known[1]) == ARGV[1] then redis.call('DEL', known[1]) end
 if known[2] and holder_of(redis.pcall('GET', ARGV[2] .. known[2])) == ARGV[1] then

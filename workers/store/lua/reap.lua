@@ -1,4 +1,4 @@
--- KEYS leases; ARGV node and hold of each lease the asker saw lapse. Returns the nodes whose lease was still that one.
+-- KEYS leases; ARGV node and hold of each lease that the caller saw lapse. Returns the nodes whose lease was still the same.
 local gone = {}
 for i = 1, #ARGV, 2 do
   if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then

@@ -1,12 +1,12 @@
 -- KEYS run, active, events, lock of its cluster
--- ARGV id, version read, token of this write, record, active ('1' or '0'), cap, then digest and event of what to note
--- Returns 1 kept, 0 another was faster, -1 no such run.
-local stands = redis.call('HMGET', KEYS[1], 'version', 'token')
-if not stands[1] then return -1 end
--- The same write again: its first reply was lost on the way.
-if stands[2] == ARGV[3] then return 1 end
-if stands[1] ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], 'version', whole(stands[1] + 1), 'token', ARGV[3], 'record', ARGV[4])
+-- ARGV id, version read, token of this write, record, active ('1' or '0'), cap, then digest and text of each event to note
+-- Returns 1 saved, 0 another writer was faster, -1 no such run.
+local present = redis.call('HMGET', KEYS[1], 'version', 'token')
+if not present[1] then return -1 end
+-- The same write again: its first reply was lost.
+if present[2] == ARGV[3] then return 1 end
+if present[1] ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], 'version', whole(present[1] + 1), 'token', ARGV[3], 'record', ARGV[4])
 if ARGV[5] == '1' then
   redis.call('SADD', KEYS[2], ARGV[1])
 else

@@ -35,7 +35,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.disk = MemoryDisk()
-        self.machine = Machine.bare("N1", self.disk)
+        self.machine = Machine("N1", self.disk)
         self.agent = Agent(self.machine)
 
     def do(self, op: str, **fields: object) -> dict[str, Any]:

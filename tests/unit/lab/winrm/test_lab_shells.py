@@ -227,7 +227,7 @@ class Talk:
     """A conversation with the agent through the simulated console."""
 
     def __init__(self, faults: Faults | None = None) -> None:
-        self.machine = Machine.bare("N1", MemoryDisk())
+        self.machine = Machine("N1", MemoryDisk())
         self.condition = Condition()
         self.condition.set(faults or Faults())
         self.streams = Streams()

@@ -1,4 +1,4 @@
-"""Runs decided by the real rules in a store of this process, from made-up looks at nodes; and their bundles."""
+"""Runs decided by the real rules in an in-memory store, from invented facts about nodes; and their bundles."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -10,14 +10,14 @@ from pipelines.audit.bundle import MANIFEST, RUN, BundledRun, bundle_of, manifes
 from pipelines.engine import Engine
 from pipelines.usecases import runs
 from tasks.cluster import Cluster
-from tasks.documents import DIGESTS, OBSERVED, VERIFIED, FamilyDigests
+from tasks.documents import FamilyDigests
 from tasks.ektron.facts import NodeFacts
 from tasks.steering import CANCEL
 from tests.unit.tasks.ektron.joined import FOUR, HASHES, NOW, THUMBPRINT, joined_node
-from workers.records import Change, RunRecord, RunState, Status, StepOutcome, Turn
+from workers.records import Change, DocumentKind, RunRecord, RunState, Status, StepOutcome, Turn
 from workers.secrets.vault import Vault
 from workers.settings import Settings
-from workers.store import MemoryStore
+from workers.store.memory import MemoryStore
 
 Look = Callable[[NodeFacts], NodeFacts]  #: what is different about a node
 
@@ -42,7 +42,7 @@ def the_cluster(names: Sequence[str] = FOUR) -> Cluster:
 
 
 class MadeUpRun:
-    """A run from its beginning to its verdict, without nodes and without a broker.
+    """A run from its start to its verdict, without nodes and without a broker.
 
     Args:
         kind: of the run.
@@ -68,14 +68,14 @@ class MadeUpRun:
         self.store = MemoryStore()
         app = Celery(broker="memory://", backend="cache+memory://")
         self.engine = Engine(Settings(), self.store, Vault(self.store, None), app)
-        self._looks = {OBSERVED: before or {}, VERIFIED: after or {}}
+        self._looks = {DocumentKind.OBSERVED: before or {}, DocumentKind.VERIFIED: after or {}}
         self._ends = ends or {}
         self._names = names
         started = runs.start(
             self.engine, the_cluster(names), kind=kind, who="ops", origin_host="desk-7", reason="new servers"
         )
         self.id = started.id
-        self.store.put(self.id, DIGESTS, DIGESTS, self._family().to_json())
+        self.store.put(self.id, DocumentKind.FAMILY, DocumentKind.FAMILY, self._family().to_json())
         if locked:
             self.store.create(RunRecord(id="another-run", cluster="shop", spec={}))
             self.store.lock_cluster("shop", "another-run", 60)
@@ -114,7 +114,7 @@ class MadeUpRun:
             self.store.record(self._outcome(turn, node, step, status, place), 0)
 
     def _look(self, turn: Turn, node: str) -> None:
-        kind = VERIFIED if turn.stage == "verify" else OBSERVED
+        kind = DocumentKind.VERIFIED if turn.stage == "verify" else DocumentKind.OBSERVED
         if turn.stage != "wave":
             facts = joined_node(node, self._names, origin=node == "S1")
             if node in self._looks[kind]:

@@ -1,4 +1,4 @@
-"""A run that cannot be read is one line; the verbs go on with the others."""
+"""An unreadable run is reported in one line; the verbs continue with the other runs."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from workers.settings import Secret, Settings, load_settings
 
 @pytest.fixture
 def engine(valkey: Redis, valkey_url: Secret, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    """Two runs, one of them spoilt by somebody."""
+    """Two runs, one of them with a damaged record."""
     key = new_seal_key()
     monkeypatch.setenv("ESYNC_BROKER_URL", valkey_url.reveal())
     monkeypatch.setenv("ESYNC_SEAL_KEY", key.reveal())
@@ -33,7 +33,7 @@ def engine(valkey: Redis, valkey_url: Secret, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.usefixtures("engine")
 def test_the_others_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    """`esync runs` shows what can be read on stdout, and says on stderr what cannot."""
+    """`esync runs` lists readable runs on stdout, and reports unreadable ones on stderr."""
     assert 0 == run(["runs"])
     shown = capsys.readouterr()
     assert "good" in shown.out
@@ -46,16 +46,16 @@ def test_the_others_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("verb", ["status", "report", "watch", "cancel", "pause", "retry"])
-def test_asked_for_by_its_id_it_is_a_sentence(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """With its error's name and a remedy, and no traceback."""
+def test_an_unreadable_run_is_a_sentence(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the message and the fix of the error, and no traceback."""
     assert 1 == run([verb, "spoilt", *(["-y"] if verb == "retry" else [])])
-    told = " ".join(capsys.readouterr().err.split())
-    assert "the record of run spoilt carries no seal" in told
-    assert "ESYNC_SEAL_KEY" in told
-    assert "Traceback" not in told
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "the record of run spoilt carries no seal" in printed
+    assert "ESYNC_SEAL_KEY" in printed
+    assert "Traceback" not in printed
 
 
-def test_the_reconciler_goes_on_with_the_others(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reconciler_continues_with_the_others(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the order of the runs."""
     seen = []
 

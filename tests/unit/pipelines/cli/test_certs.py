@@ -1,4 +1,4 @@
-"""`esync certs`: real files, those of OpenSSL too, told in one screen; a family made, never over another."""
+"""`esync certs`: inspects real files, also from OpenSSL; generates a family, and never replaces one."""
 
 import json
 import re
@@ -27,23 +27,23 @@ def write(folder: Path, family: Family, node: str = "S1") -> Path:
     return folder
 
 
-def test_a_whole_family_is_told_in_one_screen(
+def test_a_whole_family_is_shown_on_one_screen(
     tmp_path: Path, family: Family, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each file's format, key, dates and thumbprint, two key pairs, and that the six are a family; nothing private."""
+    """Format, key, dates and thumbprint of each file, two key pairs, and that the six are a family; nothing private."""
     assert run(["certs", "inspect", str(write(tmp_path, family))]) == 0
-    told = capsys.readouterr().out
-    assert "S1_SyncClient.cer: certificate (.cer), for node S1" in told
-    assert "S1_SyncClient.pvk: private key (.pvk), for node S1" in told
-    assert "S1_SyncServer.pfx: key and certificate (.pfx), for node S1" in told
-    assert family.thumbprint in told
-    assert 2 == len(re.findall("^key pair ", told, re.MULTILINE))
-    assert "family of S1: whole" in told
-    assert len(told.splitlines()) <= 48
+    shown = capsys.readouterr().out
+    assert "S1_SyncClient.cer: certificate (.cer), for node S1" in shown
+    assert "S1_SyncClient.pvk: private key (.pvk), for node S1" in shown
+    assert "S1_SyncServer.pfx: key and certificate (.pfx), for node S1" in shown
+    assert family.thumbprint in shown
+    assert 2 == len(re.findall("^key pair ", shown, re.MULTILINE))
+    assert "family of S1: whole" in shown
+    assert len(shown.splitlines()) <= 48
 
 
-def test_mixed_families_are_told(tmp_path: Path, family: Family, capsys: pytest.CaptureFixture[str]) -> None:
-    """Six files of two families are six good files and no family; the file that does not fit is named."""
+def test_mixed_families_are_reported(tmp_path: Path, family: Family, capsys: pytest.CaptureFixture[str]) -> None:
+    """Six files of two families are six valid files but not a family; the wrong file is named."""
     write(tmp_path, family)
     (tmp_path / "S1_SyncClient.pvk").write_bytes(generate_family("S1").blobs["SyncClient.pvk"])
     assert run(["certs", "inspect", "--json", str(tmp_path)]) == 0
@@ -80,7 +80,7 @@ def test_files_of_openssl(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_a_protected_pvk_of_openssl(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A PVK with a password opens with the right one from the environment, and is refused in words without."""
+    """A PVK with a password opens with the right one from the environment; without it the error is a sentence."""
     key, _ = self_signed(tmp_path)
     strong = ("-pvk-strong", "-passout", f"pass:{PLANTED}", *LEGACY)
     openssl("rsa", "-in", str(key), "-outform", "PVK", "-out", str(tmp_path / "a.pvk"), *strong)
@@ -88,9 +88,9 @@ def test_a_protected_pvk_of_openssl(
     assert "Traceback" not in capsys.readouterr().err
     monkeypatch.setenv("PVK_PASSWORD", PLANTED)
     assert run(["certs", "inspect", "--password", "env:PVK_PASSWORD", str(tmp_path / "a.pvk")]) == 0
-    told = capsys.readouterr()
-    assert "private key (.pvk)" in told.out
-    assert PLANTED not in told.out + told.err
+    shown = capsys.readouterr()
+    assert "private key (.pvk)" in shown.out
+    assert PLANTED not in shown.out + shown.err
 
 
 @pytest.mark.parametrize(
@@ -105,28 +105,28 @@ def test_a_protected_pvk_of_openssl(
 def test_damaged_files_are_a_sentence(
     tmp_path: Path, name: str, content: bytes, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What cannot be understood is said of that file, exit 1; the other files are told all the same."""
+    """An unreadable file is reported with exit 1; the other files are shown all the same."""
     (tmp_path / name).write_bytes(content)
     _, good = self_signed(tmp_path, name="good")
     assert run(["certs", "inspect", str(tmp_path / name), str(good)]) == 1
-    told = capsys.readouterr()
-    assert words in told.err
-    assert name in told.err
-    assert "Traceback" not in told.err
-    assert "good.cer: certificate" in told.out
+    shown = capsys.readouterr()
+    assert words in shown.err
+    assert name in shown.err
+    assert "Traceback" not in shown.err
+    assert "good.cer: certificate" in shown.out
 
 
 @pytest.mark.parametrize(
     "arguments", [["no-such.cer"], ["--password", "plain", "x"], ["--password", "env:UNSET_1", "x"]]
 )
-def test_what_cannot_be_read_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """A missing file and a reference that leads nowhere end the command with what to do."""
+def test_unreadable_inputs_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A missing file and an invalid reference end the command with an error."""
     assert run(["certs", "inspect", *arguments]) == 1
     assert capsys.readouterr().err.startswith("error: ")
 
 
-def test_a_family_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Six files for their owner alone, named on stdout, which OpenSSL reads and which are a family."""
+def test_a_family_is_generated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Six files that only their owner can read, listed on stdout; OpenSSL reads them, and they are a family."""
     folder = tmp_path / "new" / "family"
     assert run(["certs", "generate", "WEB-1", "--out", str(folder)]) == 0
     listed = capsys.readouterr().out.splitlines()
@@ -138,16 +138,16 @@ def test_a_family_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_an_existing_family_is_never_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One name that is taken is enough: nothing is written, what was there stays, no half family is left."""
+    """One existing file is enough: nothing is written, the file stays, and no part of a family is left."""
     (tmp_path / "S1_SyncServer.cer").write_bytes(b"mine")
     assert run(["certs", "generate", "S1", "--out", str(tmp_path)]) == 1
     assert ["S1_SyncServer.cer"] == [path.name for path in tmp_path.iterdir()]
     assert b"mine" == (tmp_path / "S1_SyncServer.cer").read_bytes()
-    assert "a family is there already" in capsys.readouterr().err
+    assert "a certificate file exists already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("node", ["", "a/b", "..", "A23456789012345678", "S1;x"])
 def test_odd_names_are_refused(node: str, tmp_path: Path) -> None:
-    """What is no NetBIOS name never becomes a part of a path."""
+    """A name that is not a NetBIOS name never becomes part of a path."""
     assert run(["certs", "generate", "--out", str(tmp_path), "--", node]) == 1
     assert [] == list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""The command's manners: exit codes, data on stdout, people on stderr, no tracebacks."""
+"""The behaviour of the command: exit codes, data on stdout, messages on stderr, no tracebacks."""
 
 import json
 import os
@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli import console
-from pipelines.cli import main as cli
+from pipelines.cli import follow, show
 from pipelines.cli.main import app, run
 from pipelines.report.build import build
 from pipelines.report.rows import Report
@@ -70,7 +69,7 @@ def test_verbs_are_the_documented_ones() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["rollout", "-h"], ["--version"]])
-def test_asking_for_help_is_no_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_is_not_an_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Help and version are data on stdout, exit 0."""
     assert run(arguments) == 0
     assert "esync" in capsys.readouterr().out
@@ -84,76 +83,76 @@ def test_usage_errors_exit_with_1(arguments: list[str], capsys: pytest.CaptureFi
 
 
 def test_check_accepts_a_valid_file(cluster: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file without mistakes is exit 0 and one line."""
+    """A file without mistakes gives exit 0 and one line."""
     assert run(["check", cluster]) == 0
     assert capsys.readouterr().out.endswith("shop (edition 8.5, origin S1), 1 node: 1 in staging: no mistakes\n")
 
 
 def test_check_lists_mistakes_as_data(capsys: pytest.CaptureFixture[str]) -> None:
-    """With --json the mistakes are on stdout, with places, and nothing is on stderr."""
+    """With --json the mistakes are on stdout, with their positions, and nothing is on stderr."""
     assert run(["check", "--json", str(CASES / "many-at-once.yaml")]) == 1
-    told = capsys.readouterr()
-    found = json.loads(told.out)
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
     assert not found["ok"]
     assert {"file", "line", "column", "path", "value", "message", "allowed", "hint"} == set(found["problems"][0])
-    assert told.err == ""
-    assert PLANTED not in told.out
+    assert printed.err == ""
+    assert PLANTED not in printed.out
 
 
 @pytest.mark.parametrize("verb", ["check", "rollout", "verify"])
 def test_mistakes_stop_every_verb_before_anything_starts(
     verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file with mistakes is refused in one block: what, where, what to do. No service is started for it."""
+    """A file with mistakes is refused in one block: what, where, how to fix it. No service is started."""
     assert run([verb, str(CASES / "role-misspelt.yaml")]) == 1
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith("error: ")
-    assert ':12: nodes[1].role: "stagng" is not allowed; allowed: staging, production' in told.err
-    assert told.err.splitlines()[-1] == "  do: correct the file; `esync check` reads it again"
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ")
+    assert ':12: nodes[1].role: "stagng" is not allowed; allowed: staging, production' in printed.err
+    assert printed.err.splitlines()[-1] == "  Fix: correct the file, then check it again: esync check FILE"
     assert not (tmp_path / "state").exists()
 
 
-def test_errors_are_data_too_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
-    """With --json an error is an object on stdout beside the words on stderr."""
+def test_errors_are_also_data_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+    """With --json an error is also an object on stdout."""
     assert run(["rollout", "--json", "no-such.yaml"]) == 1
-    told = capsys.readouterr()
-    assert json.loads(told.out)["error"] == "input_refused"
-    assert "no-such.yaml cannot be read: No such file" in told.err
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["error"] == "input_refused"
+    assert "no-such.yaml cannot be read: No such file" in printed.err
 
 
-def test_unforeseen_errors_are_a_sentence(
+def test_internal_errors_are_a_sentence(
     cluster: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An error of ours shows no traceback and nothing of its message, unless ESYNC_DEBUG asks for it."""
+    """An internal error shows neither traceback nor message, unless ESYNC_DEBUG is set."""
 
     def broken(_: object) -> None:
         raise ZeroDivisionError(PLANTED)
 
-    monkeypatch.setattr(cli, "load_cluster", broken)
+    monkeypatch.setattr(show, "load_cluster", broken)
     assert run(["check", cluster]) == 1
-    told = capsys.readouterr().err
-    assert "internal error: ZeroDivisionError" in told
-    assert "Traceback" not in told
-    assert PLANTED not in told
+    printed = capsys.readouterr().err
+    assert "internal error: ZeroDivisionError" in printed
+    assert "Traceback" not in printed
+    assert PLANTED not in printed
     monkeypatch.setenv("ESYNC_DEBUG", "1")
     assert run(["check", cluster]) == 1
     assert "Traceback" in capsys.readouterr().err
 
 
 def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A variable that cannot be used is named; its value is not."""
+    """An invalid variable is named; its value is not shown."""
     monkeypatch.setenv("ESYNC_CONCURRENCY", PLANTED)
     assert run(["runs"]) == 1
-    told = capsys.readouterr().err
-    assert "ESYNC_CONCURRENCY" in told
-    assert PLANTED not in told
+    printed = capsys.readouterr().err
+    assert "ESYNC_CONCURRENCY" in printed
+    assert PLANTED not in printed
 
 
 def test_every_error_of_the_tree_has_its_exit_code(
     cluster: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever error of our tree ends a command, its exit code is the one the error carries."""
+    """Each error class of the tree ends a command with its own exit code."""
 
     def leaves(error: type[EsyncError]) -> list[type[EsyncError]]:
         return [error, *(leaf for child in error.__subclasses__() for leaf in leaves(child))]
@@ -165,9 +164,9 @@ def test_every_error_of_the_tree_has_its_exit_code(
         def fail(_: object, kind: type[EsyncError] = kind) -> None:
             raise kind("it happened", remedy="do this", file="C:\\x")
 
-        monkeypatch.setattr(cli, "load_cluster", fail)
+        monkeypatch.setattr(show, "load_cluster", fail)
         assert kind.exit_code == run(["check", cluster])
-        assert capsys.readouterr().err == "error: it happened (C:\\x)\n  do: do this\n"
+        assert capsys.readouterr().err == "error: it happened (C:\\x)\n  Fix: do this\n"
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
@@ -181,44 +180,44 @@ def test_every_verdict_has_its_exit_code_in_every_mode(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Rollout and verify exit by the verdict, with and without --json, and --json prints the report and only that."""
+    """Rollout and verify exit by the verdict, with and without --json; --json prints only the report."""
     monkeypatch.setenv("ESYNC_BROKER_URL", "redis://:x@127.0.0.1:1/0")
-    monkeypatch.setattr(console, "attend", lambda *_, **__: build(sample(verdict=verdict)))
+    monkeypatch.setattr(follow, "start_and_follow", lambda *_, **__: build(sample(verdict=verdict)))
     assert verdict.exit_code == run([verb, cluster, *options, *(["-y"] if verb == "rollout" else [])])
-    told = capsys.readouterr()
-    assert "cluster shop (edition 8.5, origin S1), 1 node" in told.err
+    printed = capsys.readouterr()
+    assert "cluster shop (edition 8.5, origin S1), 1 node" in printed.err
     if options:
-        assert verdict == Report.model_validate_json(told.out).verdict
+        assert verdict == Report.model_validate_json(printed.out).verdict
     else:
-        assert told.out == ""
+        assert printed.out == ""
 
 
-def test_reports_are_written_where_asked(
+def test_reports_are_written_to_the_given_folder(
     cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """--report makes the folder and puts a page and its data there; a place that cannot be is refused."""
+    """--report creates the folder and writes page and data; an impossible folder is refused."""
     monkeypatch.setenv("ESYNC_BROKER_URL", "redis://:x@127.0.0.1:1/0")
-    monkeypatch.setattr(console, "attend", lambda *_, **__: build(sample()))
+    monkeypatch.setattr(follow, "start_and_follow", lambda *_, **__: build(sample()))
     assert run(["rollout", "-y", cluster, "--report", str(tmp_path / "a" / "b")]) == 0
     assert sorted(f.suffix for f in (tmp_path / "a" / "b").iterdir()) == [".html", ".json"]
     (tmp_path / "file").write_text("")
     assert run(["rollout", "-y", cluster, "--report", str(tmp_path / "file")]) == 1
-    assert f"{tmp_path / 'file'} cannot be made: Not a directory" in capsys.readouterr().err
+    assert f"{tmp_path / 'file'} cannot be created: Not a directory" in capsys.readouterr().err
 
 
 def test_store_that_does_not_answer_is_named_without_its_password(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A broker that is not there is a sentence with a remedy, and its password stays where it is."""
+    """An unreachable broker is a sentence with a fix, without the password."""
     monkeypatch.setenv("ESYNC_BROKER_URL", f"redis://:{PLANTED}@127.0.0.1:1/0")
     monkeypatch.setattr("workers.store.redis_store.RedisStore.__init__.__defaults__", ("esync:", 0.1, time.monotonic))
     assert run(["runs"]) == 1
-    told = capsys.readouterr().err
-    assert "the run store at 127.0.0.1:1 (ESYNC_BROKER_URL) cannot be reached" in told
-    assert PLANTED not in told
+    printed = capsys.readouterr().err
+    assert "the run store at 127.0.0.1:1 (ESYNC_BROKER_URL) cannot be reached" in printed
+    assert PLANTED not in printed
 
 
-def test_a_reader_who_leaves_is_no_error(tmp_path: Path) -> None:
+def test_a_reader_that_leaves_is_not_an_error(tmp_path: Path) -> None:
     """`esync --help | true` ends quietly."""
     command = [
         sys.executable,
@@ -229,6 +228,6 @@ def test_a_reader_who_leaves_is_no_error(tmp_path: Path) -> None:
         assert process.stdout is not None
         process.stdout.close()
         assert process.stderr is not None
-        said = process.stderr.read().decode()
-    assert not re.search("Traceback|Exception", said)
+        errors = process.stderr.read().decode()
+    assert not re.search("Traceback|Exception", errors)
     assert list(tmp_path.iterdir()) == []

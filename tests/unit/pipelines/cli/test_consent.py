@@ -1,4 +1,4 @@
-"""Commands that change servers: nobody is there to ask, and nobody agreed beforehand. Played with real processes."""
+"""Commands that change servers, without a terminal to ask on and without --yes; with real processes."""
 
 import json
 import os
@@ -36,8 +36,8 @@ def folder(tmp_path: Path) -> Path:
     ],
     ids=str,
 )
-def test_without_a_terminal_and_without_yes_nothing_begins(folder: Path, arguments: list[str], stdin: str) -> None:
-    """Exit 1, the option is named, and not even a state folder was made: no broker, no worker, no run."""
+def test_without_a_terminal_and_without_yes_nothing_starts(folder: Path, arguments: list[str], stdin: str) -> None:
+    """Exit 1, the option is named, and there is no state folder: no broker, no worker, no run."""
     closed = ["sh", "-c", 'exec "$0" "$@" <&-'] if stdin == "closed" else []
     done = subprocess.run(
         [*closed, *ESYNC, *arguments],
@@ -51,7 +51,7 @@ def test_without_a_terminal_and_without_yes_nothing_begins(folder: Path, argumen
         check=False,
     )
     assert done.returncode == 1, done.stderr
-    assert "there is no terminal to ask on; nothing was changed" in done.stderr
+    assert "there is no terminal to ask for confirmation; nothing was changed" in done.stderr
     assert "-y (--yes)" in done.stderr
     assert not (folder / "state").exists()
     assert ("--json" in arguments) == (done.stdout != "")

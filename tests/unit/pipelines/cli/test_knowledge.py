@@ -1,4 +1,4 @@
-"""`esync propagate` and the texts of `explain`: data on stdout, the procedure's answers, refusals in words."""
+"""`esync propagate` and the texts of `explain`: data on stdout, the answers of the procedure, clear refusals."""
 
 import json
 from datetime import timedelta
@@ -48,13 +48,13 @@ def reach(out: str) -> dict[str, str]:
     ],
 )
 def test_the_procedures_four_servers(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a cluster file the procedure's example is answered, as the procedure answers it."""
+    """Without a cluster file the example of the procedure is used, with the answers of the procedure."""
     assert run(["propagate", "--changed", "S1", *arguments, "--json"]) == 0
     assert dict(zip(("S1", "S2", "P1", "P2"), expected.split(), strict=True)) == reach(capsys.readouterr().out)
 
 
 def test_the_servers_of_a_cluster_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With a cluster file its nodes are asked about; people get a row a server and the best initiator."""
+    """With a cluster file its nodes are used; the text has one row per server and the best server to start on."""
     (tmp_path / "shop.yaml").write_text(CLUSTER)
     assert run(["propagate", str(tmp_path / "shop.yaml"), "--changed", "a1", "--from", "A1"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -68,22 +68,22 @@ def test_the_servers_of_a_cluster_file(tmp_path: Path, capsys: pytest.CaptureFix
     [
         (["--changed", "X9"], "no server 'X9'"),
         (["--changed", "S1", "--from", "P1"], "production server"),
-        (["--changed", "S1", "--then", "S2"], "is no sync"),
-        (["--changed", "S1", "--then", "S2:sideways"], "is no sync"),
+        (["--changed", "S1", "--then", "S2"], "is not a sync"),
+        (["--changed", "S1", "--then", "S2:sideways"], "is not a sync"),
     ],
 )
-def test_what_may_not_be_asked(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Unknown servers, syncs from production and misspelt syncs are refused with what to do instead."""
+def test_invalid_questions_are_refused(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Unknown servers, syncs from production and misspelt syncs are refused with a fix."""
     assert run(["propagate", *arguments]) == 1
-    told = capsys.readouterr()
-    assert words in told.err
-    assert "  do: " in told.err
-    assert told.out == ""
+    printed = capsys.readouterr()
+    assert words in printed.err
+    assert "  Fix: " in printed.err
+    assert printed.out == ""
 
 
 @pytest.mark.parametrize("name", BREAKAGES)
-def test_every_cause_is_told_with_what_to_do(name: str) -> None:
-    """For every single breakage the text has the rule, what was seen, and a remedy, in a screen."""
+def test_every_cause_is_explained_with_its_fix(name: str) -> None:
+    """For every single breakage the text has the rule, what was found, and a fix, on one screen."""
     node, breakage, _ = BREAKAGES[name]
     answer = explain(node, judge(broken(node, breakage)))
     lines = list(explanation_lines(answer, "verify r-1, 0 minutes ago"))
@@ -101,13 +101,13 @@ def test_exit_codes_of_explain(node: str, broken_node: str, code: int) -> None:
     """5 where the node or another keeps the cluster from being joined, 0 where nothing does."""
     cluster = broken(broken_node, field(asset__load_balanced="0")) if broken_node else joined_cluster()
     ended = sample().record.model_copy(update={"ended": now() - timedelta(minutes=3)})
-    told = Told(explain(node, judge(cluster)), ended)
-    assert code == told.exit_code
-    assert told.seen_by.endswith("3 minutes ago")
+    answer = Told(explain(node, judge(cluster)), ended)
+    assert code == answer.exit_code
+    assert answer.seen_by.endswith("3 minutes ago")
 
 
-def test_a_file_is_told_from_a_run(tmp_path: Path) -> None:
-    """What ends as YAML or is a file is a cluster file; anything else is a run or a cluster's name."""
+def test_a_file_is_distinguished_from_a_run(tmp_path: Path) -> None:
+    """A YAML name or an existing file is a cluster file; anything else is a run or the name of a cluster."""
     (tmp_path / "odd").write_text("")
     assert is_file("cluster.yaml")
     assert is_file(str(tmp_path / "odd"))

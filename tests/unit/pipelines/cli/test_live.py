@@ -1,4 +1,4 @@
-"""Watching a run, without a terminal and without a store."""
+"""Following a run, without a terminal and without a store."""
 
 import io
 from collections.abc import Sequence
@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipelines.cli import follow as attend
-from pipelines.cli import live
-from pipelines.cli.live import Glance, draw, feed_of, follow, line
+from pipelines.cli import follow, live
+from pipelines.cli.live import RunUpdate, draw, line, show_run, updates_of
 from pipelines.engine import Engine
 from pipelines.local.services import Running
 from pipelines.report.build import build
@@ -23,11 +22,11 @@ from workers.errors import RunUnknown, StoreUnavailable
 from workers.records import Event, RunRecord, RunState, Status
 from workers.secrets.vault import Vault
 from workers.settings import Settings
-from workers.store import MemoryStore
+from workers.store.memory import MemoryStore
 
 
 class Replay:
-    """A feed that gives a made-up run a few events at a time."""
+    """A feed that returns an invented run, a few events at a time."""
 
     def __init__(self, made: Sample, size: int = 7, trouble: Sequence[int] = ()) -> None:
         self.made = made
@@ -35,8 +34,8 @@ class Replay:
         self.trouble = set(trouble)
         self.looks = 0
 
-    def __call__(self, after: str) -> Glance:
-        """The next few events; the run is over with the last of them."""
+    def __call__(self, after: str) -> RunUpdate:
+        """The next few events; the run has ended with the last of them."""
         self.looks += 1
         if self.looks in self.trouble:
             raise StoreUnavailable("the run store cannot be reached")
@@ -45,7 +44,7 @@ class Replay:
         over = start + len(events) == len(self.made.events)
         turns = tuple(t for t in self.made.record.turns if any(e.turn == t.name for e in self.made.events[: start + 7]))
         going = {"state": RunState.RUNNING, "verdict": None, "ended": None, "turns": turns}
-        return Glance(self.made.record if over else self.made.record.model_copy(update=going), events)
+        return RunUpdate(self.made.record if over else self.made.record.model_copy(update=going), events)
 
 
 def _console(*, terminal: bool = False, height: int = 40, encoding: str = "utf-8") -> tuple[Console, io.StringIO]:
@@ -67,10 +66,10 @@ def _drawn(made: Sample, events: Sequence[Event], *, height: int = 40, encoding:
 
 
 def test_without_a_terminal_each_event_is_a_line() -> None:
-    """One plain line an event, in order, but for the starts of steps; the record at the end is returned."""
+    """One plain line per event, in order, except for the starts of steps."""
     made = sample(failed=["P2"])
     console, screen = _console()
-    assert made.record == follow(Replay(made), console, interval=0)
+    show_run(Replay(made), console, interval=0)
     lines = screen.getvalue().splitlines()
     assert len([e for e in made.events if e.kind != "step.started"]) == len(lines)
     assert lines[0] == "    0.0 s  run started  rollout of shop"
@@ -81,7 +80,7 @@ def test_without_a_terminal_each_event_is_a_line() -> None:
 
 
 def test_lines_hold_no_control_characters() -> None:
-    """A node cannot steer the terminal or forge a line through its message."""
+    """A node cannot control the terminal or forge a line through its message."""
     event = Event(kind="step.ended", node="P1", status="failed", message="\x1b[2J\nrun concluded  joined")
     assert "\x1b" not in line(sample().record, event)
     assert "\n" not in line(sample().record, event)
@@ -90,40 +89,40 @@ def test_lines_hold_no_control_characters() -> None:
 def test_on_a_terminal_the_grid_ends_complete() -> None:
     """The last picture on a terminal shows the verdict and every node."""
     console, screen = _console(terminal=True)
-    follow(Replay(sample(failed=["P2"])), console, interval=0)
+    show_run(Replay(sample(failed=["P2"])), console, interval=0)
     last = screen.getvalue().rpartition("rollout of shop")[2]
     assert last.lstrip().startswith("FAILED")
     assert [name for name in ("S1", "S2", "P1", "P2") if name in last] == ["S1", "S2", "P1", "P2"]
 
 
-def test_a_store_that_is_away_for_a_while_is_ridden_out() -> None:
-    """A store that does not answer for a moment is said once, and the run is followed on."""
+def test_a_short_outage_of_the_store_is_tolerated() -> None:
+    """A store that does not answer for a moment is reported once, and the run is followed further."""
     console, screen = _console()
-    follow(Replay(sample(), trouble=[2, 3, 4]), console, interval=0)
+    show_run(Replay(sample(), trouble=[2, 3, 4]), console, interval=0)
     assert screen.getvalue().count("trying again") == 1
     assert "run concluded" in screen.getvalue()
 
 
-def test_a_store_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the store has been away too long the error is the operator's."""
+def test_a_long_outage_of_the_store_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the store does not answer for too long, the error is reported to the operator."""
     monkeypatch.setattr(live, "PATIENCE", 0.02)
     with pytest.raises(StoreUnavailable):
-        follow(Replay(sample(), trouble=range(2, 10_000)), _console()[0], interval=0.005)
+        show_run(Replay(sample(), trouble=range(2, 10_000)), _console()[0], interval=0.005)
 
 
-def test_a_run_that_nobody_takes_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When no worker begins the run, the operator is told what may be missing."""
+def test_a_run_without_a_worker_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If no worker starts the run, the message says what may be missing."""
     monkeypatch.setattr(live, "UNTAKEN", 0.0)
     made = sample()
-    waiting = Glance(made.record.model_copy(update={"state": RunState.CREATED, "verdict": None, "turns": ()}), ())
-    looks = iter([waiting, waiting, Glance(made.record, made.events), Glance(made.record, ())])
+    waiting = RunUpdate(made.record.model_copy(update={"state": RunState.CREATED, "verdict": None, "turns": ()}), ())
+    looks = iter([waiting, waiting, RunUpdate(made.record, made.events), RunUpdate(made.record, ())])
     console, screen = _console()
-    follow(lambda _: next(looks), console, interval=0)
-    assert screen.getvalue().startswith("no worker has taken the run yet")
+    show_run(lambda _: next(looks), console, interval=0)
+    assert screen.getvalue().startswith("no worker has started the run yet")
 
 
 def test_the_grid_of_a_moment() -> None:
-    """In the middle of a wave the grid shows what is done, what runs and what waits."""
+    """During a wave the grid shows what is done, what is running and what is waiting."""
     made = sample()
     until = next(n for n, e in enumerate(made.events) if e.step == "cert_copy" and e.kind == "step.started")
     lines = _drawn(made, made.events[: until + 1], encoding="ascii")
@@ -135,8 +134,8 @@ def test_the_grid_of_a_moment() -> None:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_what_is_said_of_a_node_squeezes_nothing_else(width: int) -> None:
-    """However long the words of a failure are, names, waves and headings stand whole, and no line is wrapped."""
+def test_long_messages_squeeze_no_other_column(width: int) -> None:
+    """However long the message of a failure is, names, waves and headings are whole, and no line is wrapped."""
     made = sample(failed=["P2"])
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=width, height=40, color_system=None)
@@ -155,8 +154,8 @@ def test_what_is_said_of_a_node_squeezes_nothing_else(width: int) -> None:
 
 
 @pytest.mark.parametrize(("nodes", "height"), [(40, 50), (12, 14)])
-def test_many_nodes_are_summed_up(nodes: int, height: int) -> None:
-    """Where nodes do not fit, each turn is a bar, and only nodes that failed have a row."""
+def test_many_nodes_are_summarised(nodes: int, height: int) -> None:
+    """If the nodes do not fit, each turn is a bar, and only failed nodes have a row."""
     made = sample(cluster_of(4, nodes - 4), failed=["P3", "P5"])
     lines = _drawn(made, made.events, height=height)
     assert [text.split()[0] for text in lines[1:6]] == ["canary", "observe", "wave-1", "wave-2", "verify"]
@@ -166,7 +165,7 @@ def test_many_nodes_are_summed_up(nodes: int, height: int) -> None:
 
 
 def test_a_failed_node_stays_failed() -> None:
-    """That a later look at a failed node succeeds does not make it look well."""
+    """A later successful step on a failed node does not change its outcome."""
     made = sample(failed=["P2"])
     progress = Progress(made.record, kind_of(made.record.kind))
     progress.take(made.record, made.events)
@@ -185,7 +184,7 @@ def test_the_live_view_agrees_with_the_report() -> None:
 
 @given(data=st.data())
 def test_late_and_double_events_change_nothing(data: st.DataObject) -> None:
-    """Events may be delivered in pieces of any size and again: the board is the same."""
+    """Events may arrive in pieces of any size and repeatedly: the progress is the same."""
     made = sample(failed=["P2"])
     cuts = sorted(data.draw(st.lists(st.integers(0, len(made.events)), max_size=5)))
     once, pieces = Progress(made.record, kind_of(made.record.kind)), Progress(made.record, kind_of(made.record.kind))
@@ -193,27 +192,28 @@ def test_late_and_double_events_change_nothing(data: st.DataObject) -> None:
     for start, end in pairwise([0, *cuts, len(made.events)]):
         pieces.take(made.record, made.events[start:end])
         pieces.take(made.record, [e for e in made.events[start:end] if e.kind == "step.ended"])
-    assert (once.cells, once.counts(), once.said) == (pieces.cells, pieces.counts(), pieces.said)
+    assert (once.cells, once.counts(), once.reasons) == (pieces.cells, pieces.counts(), pieces.reasons)
 
 
 def test_feed_reads_a_store() -> None:
-    """A feed gives the run as the store has it, and the events since the last look."""
+    """A feed returns the run from the store, and the events since the last update."""
     store, made = MemoryStore(), sample()
     store.create(made.record)
     first = store.note(made.record.id, made.events[0])
-    feed = feed_of(store, made.record.id)
+    feed = updates_of(store, made.record.id)
     assert feed("").events[-1] == first
     assert feed(first.id).events == ()
     assert isinstance(feed("").record, RunRecord)
     with pytest.raises(RunUnknown):
-        feed_of(store, "no-such-run")("")
+        updates_of(store, "no-such-run")("")
 
 
 @pytest.mark.parametrize(
-    ("own", "expected"), [("", "you left; the run goes on"), ("rollout", "the worker stops with this command")]
+    ("own", "expected"),
+    [("", "This command stops; the run continues"), ("rollout", "The worker stops with this command")],
 )
-def test_leaving_says_what_becomes_of_the_run(own: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C says whether the run goes on, and how to watch it; the command ends as interrupted."""
+def test_ctrl_c_explains_the_effect_on_the_run(own: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Ctrl-C the message says whether the run continues, and how to watch it; the command ends as interrupted."""
 
     def interrupted(*_: object) -> RunRecord:
         raise KeyboardInterrupt
@@ -222,8 +222,8 @@ def test_leaving_says_what_becomes_of_the_run(own: str, expected: str, monkeypat
     store = MemoryStore()
     store.create(made.record)
     engine = Engine(Settings(), store, Vault(store, None), Celery())
-    monkeypatch.setattr(attend, "follow", interrupted)
+    monkeypatch.setattr(follow, "show_run", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        attend.watch(Running(engine, own), made.record, console)
+        follow.follow(Running(engine, own), made.record, console)
     assert expected in screen.getvalue()
     assert f"esync watch {made.record.id}" in screen.getvalue()

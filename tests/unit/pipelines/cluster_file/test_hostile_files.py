@@ -1,4 +1,4 @@
-"""Files that were made to do harm, wherever a command reads one: a sentence within seconds, and no memory filled."""
+"""Malicious files, wherever a command reads one: an error message within seconds, and bounded memory."""
 
 import os
 import re
@@ -43,13 +43,13 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_cluster_file_without_measure_is_a_sentence_with_its_line(name: str, tmp_path: Path) -> None:
-    """Whatever grows in it is refused where it has grown too large, and the rest is not read."""
+def test_an_excessive_cluster_file_is_refused_with_its_line(name: str, tmp_path: Path) -> None:
+    """The file is refused at the line where something grows too large; the rest is not read."""
     begun = time.process_time()
     with pytest.raises(ClusterRefused) as caught:
         read_cluster(FILES[name], file="cluster.yaml", folder=tmp_path)
     assert time.process_time() - begun < PATIENCE
-    assert caught.value.problems[0].line >= 1
+    assert caught.value.mistakes[0].line >= 1
     assert len(str(caught.value)) < 20_000
 
 
@@ -57,8 +57,8 @@ def test_a_cluster_file_without_measure_is_a_sentence_with_its_line(name: str, t
     "text", ['"\\e[31m"', '"\\0"', '"\\u202e"', '"\\u200b"', '"\\u2028"', "a\u202eb", "\u2066x", "a\u009bb"]
 )
 @pytest.mark.parametrize("key", ["user: ", "secret: ", "path: ", "host: "])
-def test_what_cannot_be_seen_is_taken_in_no_text(key: str, text: str, tmp_path: Path) -> None:
-    """Escapes, NUL, bidirectional and zero-width characters in any value; the message holds none of them either."""
+def test_invisible_characters_are_refused_in_every_text(key: str, text: str, tmp_path: Path) -> None:
+    """Escapes, NUL, bidirectional and zero-width characters in any value; the message contains none of them either."""
     start = VALID.index(key) + len(key)
     end = min(place for mark in "\n,}" if (place := VALID.find(mark, start)) > 0)
     with pytest.raises(ClusterRefused) as caught:
@@ -75,8 +75,8 @@ READERS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("kind", READERS)
-def test_a_pipe_a_device_and_a_folder_are_not_waited_for(kind: str, tmp_path: Path) -> None:
-    """Refused before anything is read: nobody writes into the pipe, and the device never ends."""
+def test_pipes_devices_and_folders_are_refused_at_once(kind: str, tmp_path: Path) -> None:
+    """Refused before anything is read: no process writes into the pipe, and the device never ends."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path / "link", Path("/dev/zero"), tmp_path):
@@ -106,19 +106,19 @@ def test_a_pipe_a_device_and_a_folder_are_not_waited_for(kind: str, tmp_path: Pa
     ],
     ids=" ".join,
 )
-def test_commands_say_so(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit 1 and a sentence, whatever command is given a pipe."""
+def test_commands_refuse_pipes(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command refuses a pipe with exit 1 and an error message."""
     os.mkfifo(tmp_path / "pipe")
     assert run([*arguments, str(tmp_path / "pipe")]) == 1
     assert "is no plain file" in capsys.readouterr().err
 
 
-def test_what_a_cluster_file_names_is_not_waited_for(tmp_path: Path) -> None:
-    """A pipe as CA file or secret, or a CA file that is none in a way of its own: a problem of that line."""
+def test_files_named_in_a_cluster_file_are_refused_at_once(tmp_path: Path) -> None:
+    """A pipe as CA file or secret, or an invalid CA file, is a mistake in that line."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "odd.pem").write_text("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n")
     for named in ("ca_file: pipe", "ca_file: odd.pem", "ca_file: /dev/zero"):
-        with pytest.raises(ClusterRefused, match=r"does not exist or cannot be read|holds no PEM certificate"):
+        with pytest.raises(ClusterRefused, match=r"does not exist or cannot be read|contains no PEM certificate"):
             read_cluster(VALID.replace("  user:", f"  {named}\n  user:").encode(), file="f", folder=tmp_path)
     with pytest.raises(ClusterRefused, match="does not exist or cannot be read"):
         read_cluster(
@@ -126,8 +126,8 @@ def test_what_a_cluster_file_names_is_not_waited_for(tmp_path: Path) -> None:
         )
 
 
-def test_a_file_that_grows_is_read_to_its_bound(tmp_path: Path) -> None:
-    """At the bound it is taken, one byte more is refused."""
+def test_a_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
+    """A file of exactly the limit is read; one byte more is refused."""
     (tmp_path / "file").write_bytes(b"x" * 100)
     assert content_of(tmp_path / "file", 100, "file") == b"x" * 100
     with pytest.raises(InputRefused, match="more than 99 bytes"):

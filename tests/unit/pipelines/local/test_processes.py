@@ -1,5 +1,6 @@
-"""Processes of ours: started with secrets in their environment only, ended by their id, wholly."""
+"""Child processes: started with secrets in their environment only, and ended completely."""
 
+import json
 import os
 import stat
 import time
@@ -8,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.local.processes import Child, end_orphan, environment, started_at
+from pipelines.local import state
+from pipelines.local.processes import Child, environment
+from pipelines.local.state import command_here, exclusive, record_services
 from workers.errors import EsyncError
+from workers.host.processes import start_ticks
 
 STUBBORN = (
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
 )
 PLANTED = "pl4nted-Passw0rd"
 
@@ -28,47 +32,47 @@ def _until(true: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_a_child_is_gone_after_its_block(tmp_path: Path) -> None:
+def test_a_child_has_ended_after_its_block(tmp_path: Path) -> None:
     """Leaving the block ends the process, also when the block raises."""
     child = _child(tmp_path, "import time; time.sleep(60)")
 
     def broken() -> None:
         with child:
-            assert started_at(child.pid)
+            assert start_ticks(child.pid)
             raise KeyError
 
     with pytest.raises(KeyError):
         broken()
-    assert child.ended is not None
-    assert not started_at(child.pid)
+    assert child.exit_status is not None
+    assert not start_ticks(child.pid)
 
 
 def test_a_stubborn_child_is_killed(tmp_path: Path) -> None:
-    """A process that ignores SIGTERM is killed once its time is over."""
+    """A process that ignores SIGTERM is killed after the patience is over."""
     child = _child(tmp_path, STUBBORN).start()
-    _until(lambda: b"deaf" in child.log.read_bytes())
+    _until(lambda: b"ready" in child.log.read_bytes())
     child.stop(patience=0.1)
-    assert child.ended == -9
+    assert child.exit_status == -9
 
 
-def test_a_child_lives_in_a_session_of_its_own(tmp_path: Path) -> None:
-    """Ctrl-C in the terminal goes to our group; a child is in another."""
+def test_a_child_runs_in_its_own_session(tmp_path: Path) -> None:
+    """Ctrl-C in the terminal goes to our process group; a child is in another one."""
     with _child(tmp_path, "import time; time.sleep(60)") as child:
         assert os.getpgid(child.pid) != os.getpgid(0)
 
 
 def test_secrets_travel_in_the_environment(tmp_path: Path) -> None:
-    """What a child gets by variable is in no argument, and its log and output are for the owner's eyes."""
+    """The value of a variable is in no argument, and only the owner can read log and output."""
     code = "import os, time; print(os.environ['X_SECRET'], flush=True); time.sleep(60)"
-    with _child(tmp_path, code, own={"X_SECRET": PLANTED}, output=tmp_path / "said") as child:
-        _until(lambda: (tmp_path / "said").exists() and PLANTED in (tmp_path / "said").read_text())
+    with _child(tmp_path, code, own={"X_SECRET": PLANTED}, output=tmp_path / "output") as child:
+        _until(lambda: (tmp_path / "output").exists() and PLANTED in (tmp_path / "output").read_text())
         assert PLANTED.encode() not in Path(f"/proc/{child.pid}/cmdline").read_bytes()
-        modes = {stat.S_IMODE(file.stat().st_mode) for file in (child.log, tmp_path / "said")}
+        modes = {stat.S_IMODE(file.stat().st_mode) for file in (child.log, tmp_path / "output")}
     assert modes == {0o600}
 
 
-def test_variables_that_would_misguide_celery_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The operator's CELERY_* and FLOWER_* do not reach our children; the rest does, and ours win."""
+def test_variables_for_celery_and_flower_are_not_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operator's CELERY_* and FLOWER_* do not reach our children; others do, and our own replace them."""
     monkeypatch.setenv("CELERY_BROKER_URL", "redis://elsewhere")
     monkeypatch.setenv("FLOWER_UNAUTHENTICATED_API", "true")
     monkeypatch.setenv("SHOP_PASSWORD", "kept")
@@ -78,21 +82,42 @@ def test_variables_that_would_misguide_celery_are_left_out(monkeypatch: pytest.M
     assert (made["FLOWER_PORT"], made["SHOP_PASSWORD"]) == ("1", "kept")
 
 
-def test_a_child_that_breaks_says_its_last_words(tmp_path: Path) -> None:
+def test_the_error_of_a_child_has_its_last_log_line(tmp_path: Path) -> None:
     """The error names the status, the last line of the log without its password, and the log."""
     child = _child(tmp_path, "import sys; sys.exit('no redis://:geheim@127.0.0.1:1/0')").start()
-    _until(lambda: child.ended is not None)
-    error = child.broke()
+    _until(lambda: child.exit_status is not None)
+    error = child.start_error()
     assert isinstance(error, EsyncError)
     assert error.message == "the thing ended with status 1: no redis://:***@127.0.0.1:1/0"
     assert error.file == str(child.log)
 
 
-def test_an_orphan_is_ended_once_and_nobody_else(tmp_path: Path) -> None:
-    """A process left behind is ended when id and start time agree; another process under that id is not."""
-    with _child(tmp_path, "import time; time.sleep(60)") as child:
-        assert not end_orphan(child.pid, "1")
-        assert child.ended is None
-        assert not end_orphan(child.pid, "")
-        assert end_orphan(child.pid, started_at(child.pid), patience=0.2)
-        _until(lambda: child.ended is not None)
+def test_a_process_of_a_killed_command_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next command ends a recorded process when id and start agree; another process with that id is not ended."""
+    monkeypatch.setattr(state, "ORPHAN_PATIENCE", 0.2)
+    with _child(tmp_path, STUBBORN) as child:
+        _until(lambda: b"ready" in child.log.read_bytes())
+        record_services(tmp_path, "rollout", [child])
+        record = json.loads((tmp_path / "services.json").read_text())
+        with exclusive(tmp_path, "look"):
+            assert child.exit_status is None
+        for started in ("1", ""):
+            child_record = record["children"][0] | {"started": started}
+            (tmp_path / "services.json").write_text(json.dumps(record | {"children": [child_record]}))
+            with exclusive(tmp_path, "rollout"):
+                assert child.exit_status is None
+        (tmp_path / "services.json").write_text(json.dumps(record))
+        with exclusive(tmp_path, "rollout"):
+            _until(lambda: child.exit_status is not None)
+
+
+def test_the_command_that_runs_services_is_known_while_it_runs(tmp_path: Path) -> None:
+    """A record of another process, of no process, or that cannot be read, is no running command."""
+    assert command_here(tmp_path) == ""
+    record_services(tmp_path, "up", [])
+    assert command_here(tmp_path) == "up"
+    record = json.loads((tmp_path / "services.json").read_text())
+    records: tuple[object, ...] = (record | {"started": "1"}, record | {"pid": "x"}, record | {"pid": 2**22}, [], {})
+    for broken in records:
+        (tmp_path / "services.json").write_text(json.dumps(broken))
+        assert command_here(tmp_path) == ""

@@ -1,4 +1,4 @@
-"""Who looks after services: a death is told and mended, many deaths are given up, a mistake is not tried again."""
+"""The supervisor restarts services, gives up after many ends, and does not repeat a misconfigured start."""
 
 import contextlib
 import os
@@ -11,24 +11,26 @@ import pytest
 
 from pipelines.local import supervisor
 from pipelines.local.processes import Child
-from pipelines.local.supervisor import DEATHS, Supervisor
+from pipelines.local.supervisor import FAILURES, Supervisor
 from workers.errors import ServiceLost
 
-Watch = tuple[Child, Supervisor]
-STAYS = "import time; print('I work', flush=True); time.sleep(60)"
+Supervised = tuple[Child, Supervisor]
+STAYS = "import time; print('runs', flush=True); time.sleep(60)"
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "PAUSE", 0.01)
-    monkeypatch.setattr(supervisor, "_LOOK", 0.01)
+    monkeypatch.setattr(supervisor, "_LOOK_EVERY", 0.01)
 
 
 @contextlib.contextmanager
-def watched(folder: Path, code: str, told: list[str], *, ready: bool = True, spared: bool = False) -> Iterator[Watch]:
-    """A process that is looked after, ended afterwards."""
+def supervised(
+    folder: Path, code: str, reported: list[str], *, ready: bool = True, optional: bool = False
+) -> Iterator[Supervised]:
+    """A supervised process, ended after the block."""
     child = Child("thing", ["-c", code], folder=folder, log=folder / "thing.log")
-    guard = Supervisor([child], told.append, lambda: None, spared=["thing"] if spared else [])
+    guard = Supervisor([child], reported.append, lambda: None, optional=["thing"] if optional else [])
     with child:
         if ready:
             guard.is_ready(child)
@@ -40,7 +42,7 @@ def watched(folder: Path, code: str, told: list[str], *, ready: bool = True, spa
 
 
 def until(true: Callable[[], object]) -> None:
-    """Waits for something that must come."""
+    """Waits until a condition is true."""
     limit = time.monotonic() + 30
     while not true():
         assert time.monotonic() < limit, "waited for too long"
@@ -62,108 +64,108 @@ def _lost(guard: Supervisor) -> ServiceLost:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
-def test_one_that_is_killed_is_started_again(tmp_path: Path, number: signal.Signals) -> None:
-    """By whatever signal it ends, there is a new one, and one line about it."""
-    told: list[str] = []
-    with watched(tmp_path, STAYS, told) as (child, guard):
+def test_a_killed_service_is_restarted(tmp_path: Path, number: signal.Signals) -> None:
+    """After any signal there is a new process, and one reported line."""
+    reported: list[str] = []
+    with supervised(tmp_path, STAYS, reported) as (child, guard):
         before = child.pid
         os.kill(before, number)
         until(lambda: child.alive and child.pid != before)
         guard.check()
     how = f"was ended by {number.name}"
-    assert told == [f"the thing {how} and is started again (1 of {DEATHS - 1}); its log: {tmp_path / 'thing.log'}"]
+    assert reported == [f"the thing {how}; restarting it (1 of {FAILURES - 1}); its log: {tmp_path / 'thing.log'}"]
 
 
-def test_one_that_dies_again_and_again_is_given_up(tmp_path: Path) -> None:
-    """After the last try there is a clear error: how it ended, how often, its last words, its log."""
-    told: list[str] = []
-    with watched(tmp_path, "print('no more memory'); raise SystemExit(0)", told) as (child, guard):
+def test_a_service_that_ends_repeatedly_is_given_up(tmp_path: Path) -> None:
+    """After the last restart the error has: how it ended, how often, the last line of its log, and its log."""
+    reported: list[str] = []
+    with supervised(tmp_path, "print('no more memory'); raise SystemExit(0)", reported) as (child, guard):
         error = _lost(guard)
         assert not child.alive
-    assert len(told) == DEATHS - 1
-    assert error.message == f"the thing ended with status 0, {DEATHS} times within 60 seconds: no more memory"
+    assert len(reported) == FAILURES - 1
+    assert error.message == f"the thing ended with status 0, {FAILURES} times within 60 seconds: no more memory"
     assert (error.file, error.exit_code) == (str(tmp_path / "thing.log"), 1)
 
 
-def test_deaths_that_lie_far_apart_are_not_counted_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Outside of the window earlier deaths are forgotten."""
+def test_ends_outside_the_window_are_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only ends within the window lead to giving up."""
     monkeypatch.setattr(supervisor, "WINDOW", 0.0)
-    told: list[str] = []
-    with watched(tmp_path, "raise SystemExit(1)", told) as (_, guard):
-        until(lambda: len(told) > DEATHS)
+    reported: list[str] = []
+    with supervised(tmp_path, "raise SystemExit(1)", reported) as (_, guard):
+        until(lambda: len(reported) > FAILURES)
         guard.check()
-    assert all("(1 of" in text for text in told)
+    assert all("(1 of" in text for text in reported)
 
 
-def test_a_mistake_at_the_start_is_not_tried_again(tmp_path: Path) -> None:
-    """One that was never ready and ends with a status would do so again: given up at once."""
-    told: list[str] = []
-    with watched(tmp_path, "raise SystemExit('no such setting')", told, ready=False) as (_, guard):
+def test_a_misconfigured_service_is_not_restarted(tmp_path: Path) -> None:
+    """A service that was never ready and ends with an exit status would do so again: it is given up at once."""
+    reported: list[str] = []
+    with supervised(tmp_path, "raise SystemExit('no such setting')", reported, ready=False) as (_, guard):
         error = _lost(guard)
-    assert (error.message, told) == ("the thing ended with status 1: no such setting", [])
+    assert (error.message, reported) == ("the thing ended with status 1: no such setting", [])
 
 
-def test_one_killed_at_its_start_is_started_again(tmp_path: Path) -> None:
-    """A signal is nobody's mistake: also one that was never ready is started again."""
-    told: list[str] = []
-    with watched(tmp_path, STAYS, told, ready=False) as (child, guard):
+def test_a_service_killed_during_its_start_is_restarted(tmp_path: Path) -> None:
+    """A signal is no misconfiguration: a service that was never ready is restarted too."""
+    reported: list[str] = []
+    with supervised(tmp_path, STAYS, reported, ready=False) as (child, guard):
         before = child.pid
         os.kill(before, signal.SIGKILL)
         until(lambda: child.alive and child.pid != before)
         guard.check()
 
 
-def test_the_rest_goes_on_without_one_that_is_not_needed(tmp_path: Path) -> None:
-    """One that is spared is given up with a word, and nobody is stopped by that."""
-    told: list[str] = []
-    with watched(tmp_path, "raise SystemExit(3)", told, spared=True) as (_, guard):
-        until(lambda: len(told) == DEATHS)
+def test_everything_else_continues_without_an_optional_service(tmp_path: Path) -> None:
+    """An optional service is given up with a report, and the check still passes."""
+    reported: list[str] = []
+    with supervised(tmp_path, "raise SystemExit(3)", reported, optional=True) as (_, guard):
+        until(lambda: len(reported) == FAILURES)
         guard.check()
-    assert "it is not started any more, the rest goes on" in told[-1]
+    assert "it is not restarted any more, everything else continues" in reported[-1]
 
 
-def test_one_that_cannot_be_started_is_told_and_given_up(tmp_path: Path) -> None:
-    """When even the start fails, for want of a place for its log, that is told each time and counts as a death."""
-    told: list[str] = []
-    with watched(tmp_path, STAYS, told) as (child, guard):
+def test_a_failed_restart_is_reported_and_counted(tmp_path: Path) -> None:
+    """When the restart fails, because its log cannot be written, that is reported each time and counts as an end."""
+    reported: list[str] = []
+    with supervised(tmp_path, STAYS, reported) as (child, guard):
         until(child.log.exists)
         child.log.unlink()
         child.log.mkdir()
         os.kill(child.pid, signal.SIGKILL)
         error = _lost(guard)
-    assert f"{DEATHS} times" in error.message
-    assert any("could not be started again" in text and "Is a directory" in text for text in told)
+    assert f"{FAILURES} times" in error.message
+    assert any("could not be restarted" in text and "Is a directory" in text for text in reported)
 
 
-def test_one_that_is_of_no_use_for_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service that runs and cannot do its work is told about once, then given up with what is wrong."""
-    monkeypatch.setattr(supervisor, "ILL", 0.3)
-    monkeypatch.setattr(supervisor, "_EXAMINED", 0.01)
-    told: list[str] = []
-    with watched(tmp_path, STAYS, told) as (child, guard):
+def test_a_service_that_is_unusable_for_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A running service that cannot do its work is reported once, then given up with the reason."""
+    monkeypatch.setattr(supervisor, "UNUSABLE", 0.3)
+    monkeypatch.setattr(supervisor, "_EXAMINE_EVERY", 0.01)
+    reported: list[str] = []
+    with supervised(tmp_path, STAYS, reported) as (child, guard):
         monkeypatch.setattr(child, "trouble", lambda: "cannot write its data to disk")
         error = _lost(guard)
     assert error.message.startswith("the thing cannot write its data to disk for 0 seconds")
-    assert len(told) == 1
+    assert len(reported) == 1
 
 
-def test_one_that_gets_well_again_is_not_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trouble that passes, space that was freed, is told and forgotten."""
-    monkeypatch.setattr(supervisor, "ILL", 0.5)
-    monkeypatch.setattr(supervisor, "_EXAMINED", 0.01)
-    told: list[str] = []
-    with watched(tmp_path, STAYS, told) as (child, guard):
-        monkeypatch.setattr(child, "trouble", lambda: "is ill")
-        until(lambda: told)
+def test_a_service_that_recovers_is_not_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trouble that passes, freed disk space for example, is reported and forgotten."""
+    monkeypatch.setattr(supervisor, "UNUSABLE", 0.5)
+    monkeypatch.setattr(supervisor, "_EXAMINE_EVERY", 0.01)
+    reported: list[str] = []
+    with supervised(tmp_path, STAYS, reported) as (child, guard):
+        monkeypatch.setattr(child, "trouble", lambda: "does not answer")
+        until(lambda: reported)
         monkeypatch.setattr(child, "trouble", lambda: "")
         time.sleep(0.8)
         guard.check()
 
 
-def test_a_stopped_process_is_ended_without_a_wait(tmp_path: Path) -> None:
-    """One that somebody stopped (SIGSTOP) hears that it has to end."""
-    with watched(tmp_path, STAYS, []) as (child, guard):
-        until(lambda: "I work" in child.last_words())
+def test_a_stopped_process_is_ended_without_waiting(tmp_path: Path) -> None:
+    """A process stopped by SIGSTOP still receives the request to end."""
+    with supervised(tmp_path, STAYS, []) as (child, guard):
+        until(lambda: "runs" in child.last_log_line())
         os.kill(child.pid, signal.SIGSTOP)
         guard.stop()
         begun = time.monotonic()

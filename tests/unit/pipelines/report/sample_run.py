@@ -1,17 +1,18 @@
-"""Runs as the commands would summarise them, made up: for reports and the live view."""
+"""Invented runs with everything about them: for reports and the live view."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from pydantic import BaseModel
-
-from pipelines.report.rows import Summary
+from pipelines.rollout import kind_of
+from pipelines.run.node_results import NodeResult
 from pipelines.run.node_state import NodeState
+from pipelines.run.plan import NodePlan, Plan
+from pipelines.run.summary import RunSummary
 from tasks.cluster import Cluster, Connection, Node, Role, Site
 from tasks.ektron.rules.findings import Finding, Findings, InvariantState, Severity, ordered
 from workers.errors import Failure
-from workers.records import Change, Event, Record, RunRecord, RunState, Status, StepOutcome, Turn, Verdict
+from workers.records import Change, Event, RunRecord, RunState, Status, StepOutcome, Turn, Verdict
 
 T0 = datetime(2026, 11, 23, 19, 15, tzinfo=UTC)
 WAVE_STEPS = ("install_check", "config_edit", "cert_copy", "service_restart")
@@ -24,39 +25,10 @@ ABOUT = (
 REMEDY = "clear the read-only attribute, then run the rollout again"
 
 
-class Result(Record):
-    """What a run came to on one node."""
+@dataclass(frozen=True, slots=True)
+class Sample(RunSummary):
+    """A run with everything about it, and its events."""
 
-    node: str
-    status: Status
-    reason: str = ""
-    file: str = ""
-    remedy: str = ""
-    slug: str = ""
-    failure: Failure | None = None
-    step: str = ""
-    about: str = ""
-    by_batch: bool = False
-    standing: NodeState | None = None
-    now: str = ""
-
-
-class Plan(BaseModel):
-    """What was planned."""
-
-    totals: str
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A run with everything about it."""
-
-    record: RunRecord
-    cluster: Cluster
-    outcomes: tuple[StepOutcome, ...]
-    findings: Findings | None
-    plan: Plan | None
-    nodes: tuple[Result, ...]
     events: tuple[Event, ...] = ()
 
 
@@ -116,15 +88,16 @@ def sample(
         cluster=cluster,
         outcomes=tuple(outcomes),
         findings=_findings(failed),
-        plan=Plan(totals=f"{len(reached) * 7} changes on {len(reached)} of {len(reached)} nodes"),
+        plan=_plan(reached, pools),
         nodes=tuple(_result(n, outcomes) for n in cluster.node_names),
+        kind=kind_of(record.kind),
         events=tuple(_events(record, outcomes)),
     )
 
 
-def as_summary(made: Sample) -> Summary:
-    """The sample as what `build` takes: checks that it has the shape."""
-    return made
+def _plan(nodes: Sequence[str], waves: Sequence[Sequence[str]]) -> Plan:
+    parts = tuple(NodePlan(node=node, changes=_changes("config_edit"), fingerprint="0" * 64) for node in nodes)
+    return Plan(cluster="shop", nodes=parts, waves=tuple(map(tuple, waves)), family={})
 
 
 def _sentence(cluster: Cluster, failed: Sequence[str], unreachable: Sequence[str]) -> str:
@@ -166,18 +139,18 @@ def _outcome(  # noqa: PLR0913 - a table of a made-up run
     if broken:
         return plain.model_copy(update={"status": Status.SKIPPED, "message": "not tried: config_edit failed"})
     if node in unreachable:
-        told = {
+        fields = {
             "status": Status.UNREACHABLE, "slug": "unreachable", "failure": Failure.UNREACHABLE,
             "message": f"{node.lower()}.example.net:5986 refused",
             "remedy": f"check that {node} runs and that its WinRM listener does",
         }  # fmt: skip
-        return plain.model_copy(update=told)
+        return plain.model_copy(update=fields)
     if node in failed and step == "config_edit":
-        told = {
+        fields = {
             "status": Status.FAILED, "slug": "access_denied", "message": f"{READ_ONLY} on {node}", "file": FILE,
             "remedy": REMEDY, "failure": Failure.REFUSED, "about": ABOUT,
         }  # fmt: skip
-        return plain.model_copy(update=told)
+        return plain.model_copy(update=fields)
     if turn.stage == "wave" and step != "install_check":
         return plain.model_copy(update={"status": Status.CHANGED, "changes": _changes(step), "message": "done"})
     return plain
@@ -201,34 +174,33 @@ def _changes(step: str) -> tuple[Change, ...]:
     )
 
 
-def _result(node: str, outcomes: Sequence[StepOutcome]) -> Result:
+def _result(node: str, outcomes: Sequence[StepOutcome]) -> NodeResult:
     own = [o for o in outcomes if o.node == node]
     ended = next((o for o in own if o.status.ends_node), None)
     if ended is not None:
-        return Result(
-            node=node, status=ended.status, reason=ended.message, file=ended.file, remedy=ended.remedy,
-            slug=ended.slug, step=ended.step, failure=ended.failure, about=ended.about,
-            standing=NodeState.UNTOUCHED, now="untouched: this run changed nothing here",
+        return NodeResult(
+            node=node, status=ended.status, problem=ended.problem, step=ended.step,
+            state=NodeState.UNTOUCHED, description="untouched: this run changed nothing here",
         )  # fmt: skip
-    changed = Result(
-        node=node, status=Status.CHANGED, standing=NodeState.DONE, now="done: everything the plan asked for"
-    )
-    return changed if any(o.changes for o in own) else Result(node=node, status=Status.UNCHANGED)
+    if not any(o.changes for o in own):
+        return NodeResult(node=node, status=Status.UNCHANGED)
+    description = "done: everything the plan asked for"
+    return NodeResult(node=node, status=Status.CHANGED, state=NodeState.DONE, description=description)
 
 
 def _findings(failed: Sequence[str]) -> Findings:
     names = ["version.same-build", "site.same-path", "keys.complete", "family.complete", "service.running"]
-    said = "Something holds on every node."
+    statement = "Something holds on every node."
     found = [
-        Finding(invariant=n, verdict=InvariantState.PROVEN, evidence="on all nodes", statement=said) for n in names
+        Finding(invariant=n, verdict=InvariantState.PROVEN, evidence="on all nodes", statement=statement) for n in names
     ]
     if failed:
         evidence = f"{', '.join(failed)}: LoadBalanced is 0"
-        told = Finding(
+        refuted = Finding(
             invariant="config.asset-load-balanced", statement="AssetManagement.config says LoadBalanced on every node.",
             verdict=InvariantState.REFUTED, nodes=tuple(failed), evidence=evidence, remedy=REMEDY,
         )  # fmt: skip
-        found.append(told)
+        found.append(refuted)
     weak = Finding(
         invariant="family.weak-key", verdict=InvariantState.REFUTED, severity=Severity.WARNING, evidence="1024 bits"
     )
@@ -247,11 +219,11 @@ def _events(record: RunRecord, outcomes: Sequence[StepOutcome]) -> list[Event]:
             Event(kind="turn.opened", at=of_turn[0].started, turn=turn.name, message=f"{len(turn.nodes)} nodes")
         )
         for o in of_turn:
-            told = {"turn": o.turn, "node": o.node, "step": o.step}
-            found.append(Event(kind="step.started", at=o.started, **told))
+            fields = {"turn": o.turn, "node": o.node, "step": o.step}
+            found.append(Event(kind="step.started", at=o.started, **fields))
             found.append(
                 Event(
-                    kind="step.ended", at=o.ended, status=o.status, failure=o.failure or "", message=o.message, **told
+                    kind="step.ended", at=o.ended, status=o.status, failure=o.failure or "", message=o.message, **fields
                 )
             )
     ended = record.ended or T0

@@ -1,4 +1,4 @@
-"""A node that attacks every output: escapes, links, NUL, bidirectional overrides, forged lines, markup, emoji codes."""
+"""A malicious node attacks every output: escapes, links, NUL, bidirectional text, forged lines, markup, emoji."""
 
 import dataclasses
 import io
@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from pipelines.audit.check import Checked
-from pipelines.cli.console import data, pretty
-from pipelines.cli.follow import conclude, say, write_report
+from pipelines.cli.console import print_json, print_text
+from pipelines.cli.follow import pretty, print_result, write_report
 from pipelines.cli.live import draw, line
 from pipelines.cli.main import run
 from pipelines.report.build import build
@@ -22,7 +22,6 @@ from pipelines.report.html import to_html
 from pipelines.report.knowledge_text import explanation_lines
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.text import to_text
-from pipelines.rollout import kind_of
 from pipelines.run.plan import NodePlan, Plan
 from pipelines.run.progress import Progress
 from pipelines.usecases.runs import Asked
@@ -47,7 +46,7 @@ TEXTS = (
     "remedy",
     "about",
     "reason",
-    "now",
+    "description",
     "evidence",
     "statement",
     "what",
@@ -58,7 +57,7 @@ TEXTS = (
 
 
 def attacked(value: Any) -> Any:  # noqa: ANN401 - records in records
-    """The same, each text that a node or a file may have a say in being the attack."""
+    """The same, with the attack in each text that can come from a node or a file."""
     if isinstance(value, BaseModel):
         changed = {
             name: f"{held}{ATTACK}" if name in TEXTS and isinstance(held, str) else attacked(held)
@@ -69,7 +68,7 @@ def attacked(value: Any) -> Any:  # noqa: ANN401 - records in records
 
 
 def hostile() -> Sample:
-    """A run with a failed and a silent node, and everything said by nodes."""
+    """A run with a failed and an unreachable node, and an attack in every text."""
     made = sample(failed=["S2"], unreachable=["P2"], reason=ATTACK)
     return dataclasses.replace(
         made,
@@ -81,8 +80,8 @@ def hostile() -> Sample:
     )
 
 
-def innocent(text: str, *, lines: bool = True) -> None:
-    """Nothing unseen but line ends, and no line that a node made; what is ours is indented where it goes on."""
+def assert_clean(text: str, *, lines: bool = True) -> None:
+    """No invisible characters but line ends, and no line made by a node; continued lines of ours are indented."""
     found = {letter for letter in text if unicodedata.category(letter) in UNSEEN} - {"\n"}
     assert set() == found
     assert not lines or [] == [one for one in text.splitlines() if one.startswith("JOINED")]
@@ -97,62 +96,62 @@ def on_console(show: Callable[[Console], object], *, terminal: bool = False) -> 
 
 
 @pytest.mark.parametrize("form", [to_text, to_html, pretty])
-def test_no_form_of_a_report_shows_what_a_node_made(form: Callable[[Any], str]) -> None:
+def test_no_format_of_a_report_shows_an_attack(form: Callable[[Any], str]) -> None:
     """Text, page and JSON."""
-    innocent(form(build(hostile())), lines=form is not to_html)
+    assert_clean(form(build(hostile())), lines=form is not to_html)
 
 
 def test_reports_that_are_written_are_clean(tmp_path: Path) -> None:
     """The page and its data, as files."""
     page = write_report(build(hostile()), tmp_path)
-    innocent(page.read_text("utf-8"), lines=False)
-    innocent(page.with_suffix(".json").read_text("utf-8"))
+    assert_clean(page.read_text("utf-8"), lines=False)
+    assert_clean(page.with_suffix(".json").read_text("utf-8"))
     assert "<script>" not in page.read_text("utf-8")
 
 
-def test_the_end_of_a_run_is_told_clean() -> None:
-    """What `rollout`, `status` and `verify` print; markup and emoji codes stand there as they are."""
-    told = on_console(lambda console: conclude(build(hostile()), console))
-    innocent(told)
-    assert "[red]x[/red]" in told
-    assert ":smile:" in told
+def test_the_result_of_a_run_is_printed_clean() -> None:
+    """The output of `rollout`, `status` and `verify`; markup and emoji codes are printed literally."""
+    shown = on_console(lambda console: print_result(build(hostile()), console))
+    assert_clean(shown)
+    assert "[red]x[/red]" in shown
+    assert ":smile:" in shown
 
 
 def test_the_live_view_is_clean() -> None:
     """The lines of a log and the picture on a terminal."""
     made = hostile()
     for event in made.events:
-        innocent(line(made.record, event))
-    progress = Progress(made.record, kind_of(made.record.kind))
+        assert_clean(line(made.record, event))
+    progress = Progress(made.record, made.kind)
     progress.take(made.record, made.events)
     shown = on_console(lambda console: console.print(draw(progress, console, ATTACK.replace("\n", " "))))
-    innocent(shown)
+    assert_clean(shown)
 
 
-def test_plans_are_told_clean() -> None:
-    """What a plan says of a node's files."""
+def test_plans_are_printed_clean() -> None:
+    """The texts of a plan about the files of a node."""
     change = Change(what=ATTACK, file=ATTACK, before=ATTACK, after=ATTACK)
     part = NodePlan(node="S1", changes=(change,), restart=ATTACK, fingerprint="0" * 64)
     plan = Plan(cluster="shop", nodes=(part,), waves=(("S1",),), family={})
     lines = plan_lines(cluster_of(1, 0), plan)
-    innocent(on_console(lambda console: say(console, "\n".join(lines))))
+    assert_clean(on_console(lambda console: print_text(console, "\n".join(lines))))
 
 
 def test_json_for_programs_is_ascii(capsys: pytest.CaptureFixture[str]) -> None:
-    """Status, lists, errors, bundles: whatever is in them."""
+    """Status, lists, errors, bundles: whatever they contain."""
     made = hostile()
     checked = Checked(run="r", cluster="c", verdict=ATTACK, chain_head="0", checked=(ATTACK,))
-    data({"a": ATTACK, ATTACK: [checked.verdict], "row": row_of(made.record).model_dump(mode="json")})
-    told = capsys.readouterr().out
-    assert told.isascii()
-    innocent(told)
-    assert json.loads(told)["a"] == ATTACK
+    print_json({"a": ATTACK, ATTACK: [checked.verdict], "row": row_of(made.record).model_dump(mode="json")})
+    printed = capsys.readouterr().out
+    assert printed.isascii()
+    assert_clean(printed)
+    assert json.loads(printed)["a"] == ATTACK
 
 
-def test_explanations_are_told_clean() -> None:
-    """What `explain` prints."""
+def test_explanations_are_printed_clean() -> None:
+    """The output of `explain`."""
     answer = Explanation(node="S1", answer=Answer.UNKNOWN, notes=(ATTACK,), consequences=(ATTACK,))
-    innocent("\n".join(explanation_lines(answer, ATTACK, ATTACK)))
+    assert_clean("\n".join(explanation_lines(answer, ATTACK, ATTACK)))
 
 
 @pytest.mark.parametrize("as_json", [True, False])
@@ -161,30 +160,30 @@ def test_logs_are_clean(*, as_json: bool) -> None:
     stream = io.StringIO()
     logs.configure("INFO", as_json=as_json, stream=stream)
     logs.logger("esync.test").info(ATTACK, said=ATTACK)
-    innocent(stream.getvalue())
+    assert_clean(stream.getvalue())
     assert stream.getvalue().count("\n") == 1
 
 
-def test_reasons_are_cleaned_where_they_come_in() -> None:
-    """Another program may start a run, and write what it likes."""
+def test_reasons_are_cleaned_at_the_border() -> None:
+    """Another program may start a run with any text as its reason."""
     asked = Asked(reason=ATTACK, who=ATTACK, origin_host=ATTACK * 100)
     for text in (asked.reason, asked.who, asked.origin_host):
-        innocent(text)
+        assert_clean(text)
         assert len(text) <= 2000
     assert "\n" not in asked.reason
 
 
-def test_names_of_certificate_files_are_told_clean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file may be called nearly anything."""
+def test_names_of_certificate_files_are_printed_clean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file may have nearly any name."""
     name = f"a\x1b[31m\n{FORGED}\u202e.cer"
     (tmp_path / name).write_bytes(b"nothing")
     assert run(["certs", "inspect", str(tmp_path / name)]) == 1
-    told = capsys.readouterr()
-    innocent(told.out + told.err)
+    printed = capsys.readouterr()
+    assert_clean(printed.out + printed.err)
 
 
 def test_long_texts_are_cut() -> None:
-    """A node that says very much does not fill the page."""
+    """A very long message of a node does not fill the page."""
     made = sample(failed=["S2"])
     outcomes = tuple(
         o.model_copy(update={"message": "x" * 10**6}) if o.status is Status.FAILED else o for o in made.outcomes

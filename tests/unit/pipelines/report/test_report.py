@@ -1,4 +1,4 @@
-"""Reports: what they say, in which order, in three shapes."""
+"""Reports: their content and its order, in three formats."""
 
 import re
 from dataclasses import replace
@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import html
 
-from pipelines.report.build import build, name_ranges
+from pipelines.report.build import build
 from pipelines.report.html import to_html
+from pipelines.report.layout import duration, name_ranges
 from pipelines.report.rows import Report
-from pipelines.report.styles import MARKS, TONES
-from pipelines.report.text import duration, finding_lines, to_text
+from pipelines.report.styles import STATUS_STYLES, VERDICT_STYLES
+from pipelines.report.text import to_text
 from tasks.ektron.rules.findings import Finding, InvariantState, ordered
 from tests.unit.pipelines.report.sample_run import REMEDY, Sample, cluster_of, sample
 from workers.records import Status, Verdict
@@ -23,7 +24,7 @@ def _page(made: Sample) -> html.HtmlElement:
 
 
 def test_json_is_read_back() -> None:
-    """The JSON report holds everything: read back, it is the same report."""
+    """The JSON report contains everything: read back, it is the same report."""
     report = build(sample(failed=["P2"], unreachable=["S2"]))
     assert report == Report.model_validate_json(report.model_dump_json(indent=2))
 
@@ -33,32 +34,36 @@ def test_exit_code_follows_from_the_verdict(verdict: Verdict) -> None:
     """Every verdict has its exit code in the report and its own title on the page."""
     report = build(sample(verdict=verdict))
     assert verdict.exit_code == report.exit_code
-    assert TONES[verdict].title == _page(sample(verdict=verdict)).findtext(".//h1")
+    assert VERDICT_STYLES[verdict].title == _page(sample(verdict=verdict)).findtext(".//h1")
 
 
-def test_run_under_way_has_no_verdict() -> None:
-    """A run that goes on is reported as it stands, without a verdict or an exit code."""
+def test_run_in_progress_has_no_verdict() -> None:
+    """A run that has not ended is reported in its current state, without a verdict or an exit code."""
     made = sample()
     record = made.record.model_copy(update={"verdict": None, "ended": None, "summary": ""})
-    report = build(Sample(record, made.cluster, made.outcomes[:3], None, None, made.nodes))
+    report = build(Sample(record, made.cluster, made.outcomes[:3], None, None, made.nodes, made.kind))
     assert (None, None) == (report.verdict, report.exit_code)
-    assert "Under way" in to_html(report)
+    assert "In progress" in to_html(report)
     assert to_text(report).splitlines()[-1].startswith("CONCLUDED" if record.state == "concluded" else "RUNNING")
 
 
 def test_failures_are_grouped_by_cause() -> None:
-    """Nodes that failed alike are one cause, with the node's name taken out of the message; the worst come first."""
+    """Nodes with the same failure are one cause, with a placeholder for the node's name; the worst come first."""
     report = build(sample(cluster_of(2, 40), failed=["P3", "P4", "P5", "P9"], unreachable=["P20", "P21"]))
     failed, unreachable = report.causes
-    assert ("P3..P5, P9", "the file is read-only on <node>", REMEDY) == (failed.ranges, failed.message, failed.remedy)
+    assert ("P3..P5, P9", "the file is read-only on <node>", REMEDY) == (
+        failed.ranges,
+        failed.problem.message,
+        failed.problem.remedy,
+    )
     assert (Status.UNREACHABLE, "P20, P21") == (unreachable.status, unreachable.ranges)
-    assert unreachable.message == "<host>:5986 refused"
+    assert unreachable.problem.message == "<host>:5986 refused"
 
 
 def test_single_failure_keeps_its_names() -> None:
-    """A cause with one node reads as it was said."""
+    """A cause with one node has the original message."""
     (cause,) = build(sample(failed=["P2"])).causes
-    assert cause.message == "the file is read-only on P2"
+    assert cause.problem.message == "the file is read-only on P2"
 
 
 def test_text_ends_with_failures_totals_and_verdict() -> None:
@@ -71,10 +76,10 @@ def test_text_ends_with_failures_totals_and_verdict() -> None:
         "failed: refused (access_denied) in config_edit on P2",
     ]
     order += [
-        f"do: {REMEDY}\n  P2 says of itself: P2, Microsoft",
+        f"Fix: {REMEDY}\n  P2 reported: P2, Microsoft",
         "administrator",
         "\n\nunreachable in",
-        "how the nodes stand now:",
+        "Node status:",
     ]
     order += ["4 nodes: 1 failed, 1 unreachable, 2 changed\nFAILED: 1 of 4 nodes failed"]
     positions = [text.index(part) for part in order]
@@ -82,18 +87,21 @@ def test_text_ends_with_failures_totals_and_verdict() -> None:
     assert text.endswith("[rollout 20261123-191500-shop-7f3a2c, 48.2 s]\n")
 
 
-def test_text_steers_no_terminal() -> None:
-    """Escape sequences and line breaks that a node puts into its message do not arrive in the text."""
+def test_text_controls_no_terminal() -> None:
+    """Escape sequences and line breaks in the message of a node do not get into the text."""
     made = sample(failed=["P2"])
     evil = "\x1b[2Jall is well\nJOINED: all 4 nodes are joined"
-    nodes = tuple(n.model_copy(update={"reason": evil}) if n.node == "P2" else n for n in made.nodes)
-    text = to_text(build(Sample(made.record, made.cluster, made.outcomes, made.findings, made.plan, nodes)))
+    nodes = tuple(
+        n.model_copy(update={"problem": n.problem.model_copy(update={"message": evil})}) if n.node == "P2" else n
+        for n in made.nodes
+    )
+    text = to_text(build(Sample(made.record, made.cluster, made.outcomes, made.findings, made.plan, nodes, made.kind)))
     assert "\x1b" not in text
     assert "\nJOINED" not in text
 
 
 def test_page_stands_alone() -> None:
-    """The page has no script, loads nothing from anywhere, and says so to the browser."""
+    """The page has no script, loads nothing, and tells the browser to enforce that."""
     page = _page(sample(failed=["P2"]))
     assert [] == page.xpath("//script | //img | //iframe | //object | //link[@rel!='icon'] | //*[@onclick]")
     assert ["data:,"] == page.xpath("//@href | //@src")
@@ -101,12 +109,12 @@ def test_page_stands_alone() -> None:
     assert "default-src 'none'" in page.xpath("string(//meta[@http-equiv]/@content)")
 
 
-def test_page_escapes_what_it_was_told() -> None:
+def test_page_escapes_texts() -> None:
     """Text of operators and nodes is text on the page."""
-    told = to_html(build(sample(reason="<img src=x onerror=alert(1)>")))
-    assert "<img" not in told
-    assert "<script>" not in told
-    assert "&lt;script&gt;alert(1)" in told
+    page = to_html(build(sample(reason="<img src=x onerror=alert(1)>")))
+    assert "<img" not in page
+    assert "<script>" not in page
+    assert "&lt;script&gt;alert(1)" in page
 
 
 def test_grid_has_a_cell_for_every_step_of_every_node() -> None:
@@ -124,16 +132,16 @@ def test_grid_has_a_cell_for_every_step_of_every_node() -> None:
 
 
 def test_causes_put_the_remedy_first() -> None:
-    """Beside each cause, what to do comes before what happened."""
+    """For each cause the fix comes before the message."""
     page = _page(sample(failed=["P2"]))
     card = page.xpath("//section[contains(@class, 'card')]")[0]
-    assert [f"Do: {REMEDY}", "the file is read-only on P2"] == [p.text_content().strip() for p in card.xpath("p")[:2]]
+    assert [f"Fix: {REMEDY}", "the file is read-only on P2"] == [p.text_content().strip() for p in card.xpath("p")[:2]]
 
 
 def test_findings_are_ordered_and_proven_ones_folded() -> None:
     """Refuted first, then warnings, then unknown; the proven ones in a list of their own."""
     page = _page(sample(failed=["P2"]))
-    pills = page.xpath("//h2[contains(., 'known about')]/following-sibling::section//h3/span[1]/text()")
+    pills = page.xpath("//h2[contains(., 'Findings about')]/following-sibling::section//h3/span[1]/text()")
     assert ["refuted", "warning", "unknown"] == pills
     assert len(page.xpath("//details[contains(summary, 'invariants proven')]//tr")) == 5
 
@@ -142,8 +150,8 @@ def _finding(invariant: str, verdict: InvariantState, node: str, **more: str) ->
     return Finding(invariant=invariant, verdict=verdict, nodes=(node,), evidence=more.pop("evidence", "seen"), **more)
 
 
-def test_what_follows_from_one_failure_is_told_as_one_thing() -> None:
-    """A silent node's unknowns, and what a rollout puts right on a failed one, are one entry each; the rest whole."""
+def test_findings_with_the_same_cause_are_one_entry() -> None:
+    """The unknowns of an unreachable node, and what a rollout fixes on a failed one, are one entry each."""
     silent, heals = "S2: not seen", "run a rollout, or do it by hand"
     found = [
         _finding("config.one", InvariantState.REFUTED, "P2", remedy=heals),
@@ -156,23 +164,23 @@ def test_what_follows_from_one_failure_is_told_as_one_thing() -> None:
         _finding("disk.own", InvariantState.UNKNOWN, "S2", evidence="S2: no answer in 10 s"),
     ]
     report = build(replace(sample(failed=["P2"], unreachable=["S2"]), findings=ordered(found)))
-    told = "\n".join(finding_lines(report))
-    assert "refuted on P2: 2 things are not as they must be; a rollout that gets through puts them right" in told
-    assert "\n  config.one, config.two\n" in told
-    assert f"unknown on S2: 2 things are not known ({silent})\n  disk.one, disk.two\n" in told
+    text = to_text(report)
+    assert "refuted on P2: 2 statements do not hold; a successful rollout fixes them" in text
+    assert "\n  config.one, config.two\n" in text
+    assert f"unknown on S2: 2 statements could not be checked ({silent})\n  disk.one, disk.two\n" in text
     for alone in (
         "refuted: clock.skew on P2",
         "refuted: keys.one on P1",
         "refuted: keys.two on P1",
         "unknown: disk.own on S2",
     ):
-        assert alone in told
+        assert alone in text
     page = to_html(report)
     assert all(finding.invariant in page for finding in found)
 
 
 def test_changes_of_each_node_are_listed() -> None:
-    """Every change stands under its node with before, after and file."""
+    """Every change is listed under its node with before, after and file."""
     made = sample()
     page = _page(made)
     tables = page.xpath("//h2[contains(., 'Changes')]/following-sibling::details[contains(summary, 'changes')]")
@@ -181,7 +189,7 @@ def test_changes_of_each_node_are_listed() -> None:
 
 
 def test_no_reference_to_a_secret_is_in_a_report() -> None:
-    """Accounts and references to secrets stay out of reports altogether."""
+    """Accounts and references to secrets are in no report."""
     report = build(sample(failed=["P2"]))
     for shape in (report.model_dump_json(), to_text(report), to_html(report)):
         assert not re.search(r"ESYNC_SHOP_PASSWORD|svc-esync", shape)
@@ -193,11 +201,13 @@ def test_large_cluster_is_reported_quickly_and_small() -> None:
     assert len(page) < 4_000_000
 
 
-def test_every_status_and_verdict_has_a_face() -> None:
-    """No status and no verdict is without a symbol, and no two statuses share one."""
-    assert set(Status) == set(MARKS)
-    assert set(Verdict) == set(TONES)
-    assert len({mark.symbol for mark in MARKS.values()}) == len({mark.plain for mark in MARKS.values()}) == len(Status)
+def test_every_status_and_verdict_has_a_style() -> None:
+    """Every status and verdict has a style, and no two statuses share a symbol."""
+    assert set(Status) == set(STATUS_STYLES)
+    assert set(Verdict) == set(VERDICT_STYLES)
+    assert (
+        len({s.symbol for s in STATUS_STYLES.values()}) == len({s.plain for s in STATUS_STYLES.values()}) == len(Status)
+    )
 
 
 @pytest.mark.parametrize(
@@ -220,7 +230,7 @@ def test_node_ranges(names: list[str], expected: str) -> None:
 
 
 @given(st.lists(st.from_regex(r"[A-C]?-?0?[0-9]{1,2}", fullmatch=True), max_size=12))
-def test_node_ranges_lose_nobody(names: list[str]) -> None:
+def test_node_ranges_lose_no_name(names: list[str]) -> None:
     """Written out again, ranges are the names they were made from."""
     found: list[str] = []
     for part in filter(None, name_ranges(names).split(", ")):

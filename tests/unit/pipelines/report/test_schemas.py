@@ -50,7 +50,7 @@ def test_the_documented_schema_is_the_real_one(name: str) -> None:
 
 
 def test_every_schema_in_the_documents_is_checked() -> None:
-    """No schema lies in docs/ that nobody holds to the truth."""
+    """Every schema in docs/ is compared with the code."""
     assert {f"{name}-schema.json" for name in SCHEMAS} == {path.name for path in DOCS.glob("*-schema.json")}
 
 
@@ -75,7 +75,7 @@ def test_a_plan_that_lacks_something_does_not_follow(planned: MadeUpRun, without
 
 @pytest.mark.parametrize("run", ["planned", "failed"])
 def test_reports_status_and_lists_follow_theirs(run: str, request: pytest.FixtureRequest) -> None:
-    """What a plan and a failed rollout are told as is valid in all three shapes."""
+    """Report, status and list row of a plan and of a failed rollout are valid."""
     made: MadeUpRun = request.getfixturevalue(run)
     report = build(commands.summary(made.engine, made.id))
     assert [] == _complaints("report", report.model_dump(mode="json"))

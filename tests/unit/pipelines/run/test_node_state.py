@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipelines.report.build import build
 from pipelines.report.text import to_text
 from pipelines.run.node_results import NodeResult
-from pipelines.run.node_state import NODE_STATES, DescribedState, NodeState, stand
+from pipelines.run.node_state import NODE_STATES, DescribedState, NodeState, node_state
 from pipelines.run.plan import NodePlan
 from pipelines.usecases import runs as commands
 from tasks.ektron.facts import NodeFacts
@@ -58,7 +58,7 @@ def _plan(*, changes: bool, restart: bool) -> NodePlan:
 
 
 def _stand(way: Sequence[End], **more: NodePlan | None) -> DescribedState:
-    return stand(
+    return node_state(
         [REGISTRY[step] for step in STEPS],
         {step: _outcome(step, end) for step, end in zip(STEPS, way, strict=False)},
         **more,
@@ -77,18 +77,18 @@ def test_nothing_is_said_that_the_steps_did_not_do(way: tuple[End, ...], needed:
     changed = any(status is Status.CHANGED for status, _ in way)
     touched = [step for step, (_, begun) in zip(STEPS, way, strict=True) if begun]
     if touched:
-        assert now.standing is NodeState.BROKEN_OFF
+        assert now.state is NodeState.INTERRUPTED
         assert touched[0] in now.sentence
     elif not changed:
-        assert now.standing in {NodeState.RIGHT, NodeState.UNTOUCHED}
-        assert (now.standing is NodeState.RIGHT) == (len(done) == 3 or (needed is not None and needed.empty))
+        assert now.state in {NodeState.RIGHT, NodeState.UNTOUCHED}
+        assert (now.state is NodeState.RIGHT) == (len(done) == 3 or (needed is not None and needed.empty))
     elif len(done) == 3:
-        assert now.standing is NodeState.DONE
+        assert now.state is NodeState.DONE
     elif done == list(STEPS[:2]):
         owed = needed is None or bool(needed.restart)
-        assert now.standing is (NodeState.RESTART_OWED if owed else NodeState.DONE)
+        assert now.state is (NodeState.RESTART_OWED if owed else NodeState.DONE)
     else:
-        assert now.standing is NodeState.PARTLY
+        assert now.state is NodeState.PARTLY
         assert all(step in now.sentence for step in STEPS)
 
 
@@ -99,36 +99,38 @@ def test_a_look_beats_what_the_steps_said(missing: NodePlan, way: tuple[End, ...
     changed = any(status is Status.CHANGED or touched for status, touched in way)
     now = _stand(way, missing=missing)
     if missing.empty:
-        assert now.standing is (NodeState.DONE if changed else NodeState.RIGHT)
+        assert now.state is (NodeState.DONE if changed else NodeState.RIGHT)
     elif not missing.changes:
-        assert now.standing is NodeState.RESTART_OWED
+        assert now.state is NodeState.RESTART_OWED
         assert missing.restart in now.sentence
     else:
-        assert now.standing is (NodeState.PARTLY if changed else NodeState.UNTOUCHED)
+        assert now.state is (NodeState.PARTLY if changed else NodeState.UNTOUCHED)
 
 
 def test_a_step_that_was_refused_its_first_file_changed_nothing() -> None:
     """Where all that was wanted is still missing and no step says that it changed anything, the node is untouched."""
     wanted = _plan(changes=True, restart=True)
-    assert NodeState.UNTOUCHED is _stand([(Status.FAILED, True)], needed=wanted, missing=wanted).standing
+    assert NodeState.UNTOUCHED is _stand([(Status.FAILED, True)], needed=wanted, missing=wanted).state
     fewer = wanted.model_copy(update={"changes": (*wanted.changes, Change(what="encodedValue", file="web.config"))})
-    assert NodeState.PARTLY is _stand([(Status.FAILED, True)], needed=fewer, missing=wanted).standing
+    assert NodeState.PARTLY is _stand([(Status.FAILED, True)], needed=fewer, missing=wanted).state
     taken_back = [(Status.CHANGED, False), (Status.FAILED, True)]
-    assert NodeState.PARTLY is _stand(taken_back, needed=wanted, missing=wanted).standing
+    assert NodeState.PARTLY is _stand(taken_back, needed=wanted, missing=wanted).state
 
 
 @pytest.mark.parametrize("length", [0, 1, 2])
 def test_a_step_without_an_outcome_is_under_way(length: int) -> None:
     """While a run goes on, the first step that has not ended is named."""
     now = _stand([(Status.CHANGED, False)] * length)
-    assert now == DescribedState(NodeState.UNDER_WAY, f"under way: {STEPS[length]} runs, or waits for its turn")
+    assert now == DescribedState(NodeState.UNDER_WAY, f"in progress: {STEPS[length]} is running or waiting")
 
 
 def test_a_node_that_had_no_turn_is_untouched() -> None:
     """Before its wave a node is untouched, or right where the plan wants nothing; an owed restart is not forgotten."""
-    assert stand((), {}).standing is NodeState.UNTOUCHED
-    assert stand((), {}, needed=_plan(changes=False, restart=False)).standing is NodeState.RIGHT
-    assert "still is: because" in stand((), {}, needed=_plan(changes=False, restart=True)).sentence
+    assert node_state((), {}).state is NodeState.UNTOUCHED
+    assert node_state((), {}, needed=_plan(changes=False, restart=False)).state is NodeState.RIGHT
+    assert (
+        "owed since before this run: because" in node_state((), {}, needed=_plan(changes=False, restart=True)).sentence
+    )
 
 
 @pytest.mark.parametrize(
@@ -136,25 +138,25 @@ def test_a_node_that_had_no_turn_is_untouched() -> None:
     [
         ("rollback", (Status.CHANGED, False), NodeState.DONE),
         ("rollback", (Status.FAILED, False), NodeState.UNTOUCHED),
-        ("rollback", (Status.FAILED, True), NodeState.BROKEN_OFF),
+        ("rollback", (Status.FAILED, True), NodeState.INTERRUPTED),
         ("rollback", (Status.UNCHANGED, False), NodeState.RIGHT),
         ("cleanup", (Status.CHANGED, False), NodeState.DONE),
     ],
 )
 def test_undoing_is_told_alike(step: str, end: End, standing: NodeState) -> None:
     """A rollback and a cleanup have one step that changes a node."""
-    assert standing is stand((REGISTRY[step],), {step: _outcome(step, end)}).standing
+    assert standing is node_state((REGISTRY[step],), {step: _outcome(step, end)}).state
 
 
-def test_every_standing_has_its_place() -> None:
-    """The order in which standings are shown has each of them once."""
+def test_every_state_has_its_place() -> None:
+    """The order in which states are shown has each of them once."""
     assert sorted(NodeState) == sorted(NODE_STATES)
 
 
-def test_the_operators_page_names_every_standing() -> None:
-    """docs/operating.md says what each standing means."""
+def test_the_operators_page_names_every_state() -> None:
+    """docs/operating.md explains each state."""
     page = (DOCS / "operating.md").read_text("utf-8")
-    section = page.partition("## How a node stands")[2].partition("\n## ")[0]
+    section = page.partition("## Node states")[2].partition("\n## ")[0]
     assert sorted(NodeState) == sorted(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
 
 
@@ -178,10 +180,10 @@ def test_a_cancelled_run_says_what_is_true_of_each_node() -> None:
         "S2": NodeState.RESTART_OWED,
         "P1": NodeState.UNTOUCHED,
         "P2": NodeState.UNTOUCHED,
-    } == {node: result.standing for node, result in _results(run).items()}
+    } == {node: result.state for node, result in _results(run).items()}
     text = to_text(build(commands.summary(run.engine, run.id)))
-    assert "how the nodes stand now:\n  S2: every file is in place, the restart is owed" in text
-    assert "9 of 9 invariants proven (seen before anything was changed)" in text
+    assert "Node status:\n  S2: every file is in place; restart owed" in text
+    assert "9 of 9 invariants proven (checked before any change)" in text
     assert "\nCANCELLED: wrong window [" in text
     assert "  P1, P2: untouched: this run changed nothing here\n  S1: done: everything the plan asked for" in text
 
@@ -190,10 +192,10 @@ def test_a_failed_node_is_judged_by_the_last_look() -> None:
     """A node that failed in a step is told by what the verification saw there, not by what the step had said."""
     everybody = dict.fromkeys(("S1", "S2", "P1", "P2"), _needing)
     healed = MadeUpRun(before=everybody, ends={("P1", "cert_copy"): Status.FAILED})
-    assert NodeState.DONE is _results(healed)["P1"].standing
+    assert NodeState.DONE is _results(healed)["P1"].state
     left = MadeUpRun(before=everybody, after={"P1": _needing}, ends={("P1", "cert_copy"): Status.FAILED})
-    assert NodeState.PARTLY is _results(left)["P1"].standing
-    assert "LoadBalanced" in _results(left)["P1"].now
+    assert NodeState.PARTLY is _results(left)["P1"].state
+    assert "LoadBalanced" in _results(left)["P1"].description
 
 
 @pytest.mark.parametrize("kind", ["verify", "doctor"])
@@ -201,11 +203,11 @@ def test_a_node_that_nobody_looked_at_is_not_said_to_be_unchanged(kind: str) -> 
     """A run that was cancelled before it came to a node has skipped it, with the reason."""
     results = _results(MadeUpRun(kind, cancel_in="canary"))
     assert (Status.UNCHANGED, Status.SKIPPED) == (results["S1"].status, results["P2"].status)
-    assert "the run ended before its turn: cancelled" == results["P2"].reason
+    assert "not started, the run ended first: cancelled" == results["P2"].problem.message
 
 
 @pytest.mark.parametrize("kind", ["plan", "verify", "doctor"])
 def test_a_run_that_only_looks_says_nothing_of_what_became_of_nodes(kind: str) -> None:
     """Nothing was to be changed, so that nothing is untouched either."""
     results = _results(MadeUpRun(kind))
-    assert {(None, "")} == {(result.standing, result.now) for result in results.values()}
+    assert {(None, "")} == {(result.state, result.description) for result in results.values()}

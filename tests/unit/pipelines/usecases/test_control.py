@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from pipelines.cli.console import goes_on, run_named
+from pipelines.cli.follow import find_run, is_active
 from pipelines.coordinator import LOCK_TTL, begin
 from pipelines.engine import Engine
 from pipelines.reconcile import resume_stalled
@@ -17,7 +17,7 @@ from workers.errors import InputRefused, RunUnknown
 from workers.records import RunRecord, RunState, Status, Verdict
 from workers.secrets.vault import Vault, new_seal_key
 from workers.settings import Settings
-from workers.store import MemoryStore
+from workers.store.memory import MemoryStore
 
 
 @pytest.fixture
@@ -112,13 +112,13 @@ def test_last_is_the_newest_that_fits(engine: Engine) -> None:
     kept(engine, "one")
     kept(engine, "two", state=RunState.RUNNING, verdict=None)
     kept(engine, "three", turns=(), verdict=Verdict.LOCKED)
-    assert run_named(engine, "last").id == "two"
-    assert run_named(engine, "three").id == "three"
-    assert run_named(engine, "last", goes_on).id == "two"
-    assert run_named(engine, "one", goes_on).id == "one"
-    assert run_named(engine, "last", undoing.wrote).id == "two"
-    with pytest.raises(RunUnknown, match="none of the newest 3 runs is a unicorn"):
-        run_named(engine, "last", lambda _: False, "unicorn")
+    assert find_run(engine, "last").id == "two"
+    assert find_run(engine, "three").id == "three"
+    assert find_run(engine, "last", is_active).id == "two"
+    assert find_run(engine, "one", is_active).id == "one"
+    assert find_run(engine, "last", undoing.wrote).id == "two"
+    with pytest.raises(RunUnknown, match="there is no unicorn among the newest 3 runs"):
+        find_run(engine, "last", lambda _: False, "unicorn")
 
 
 def fresh(engine: Engine, run: str) -> RunRecord:

@@ -18,8 +18,8 @@ from tests.sampling import examples
 from tests.unit.pipelines.audit.bundled_run import MadeUpRun
 from workers.errors import InputRefused
 from workers.secrets.vault import Vault, new_seal_key
-from workers.store import MemoryStore
 from workers.store.chain import canonical
+from workers.store.memory import MemoryStore
 
 Place = tuple[str | int, ...]
 OTHERS: tuple[object, ...] = ("", "other", 0, 1, True, None, 1.5, [], {}, "192.0.2.66", "env:OTHER")

@@ -22,7 +22,7 @@ from tasks.undo.plan import CHANGED_SINCE
 from tests.unit.pipelines.report.sample_run import T0, cluster_of
 from workers.records import Change, Event, RunRecord, RunState, Status, StepOutcome, Turn, Verdict
 from workers.secrets.vault import Vault
-from workers.store import MemoryStore
+from workers.store.memory import MemoryStore
 
 Does = Callable[[str, str], dict[str, object]]  #: (node, step) -> fields of its outcome
 CONFLICT = {
@@ -120,9 +120,9 @@ def test_only_the_chosen_nodes_are_touched() -> None:
     snapshot, turns = run_of("rollback", well, only=("P2",))
     assert {"P2"} == {node for turn in turns for node in turn.nodes}
     assert Verdict.RESTORED is snapshot.record.verdict
-    results = {result.node: result for result in summary_of(snapshot).nodes}
+    results = {result.node: result for result in summary_of(snapshot, kind_of(snapshot.record.kind)).nodes}
     assert (Status.CHANGED, Status.SKIPPED) == (results["P2"].status, results["S1"].status)
-    assert results["S1"].reason
+    assert results["S1"].problem.message
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_one_bad_node_keeps_no_other_from_being_restored(
     snapshot, turns = run_of("rollback", on("P1", step, **fields))
     assert expected is snapshot.record.verdict
     assert "P1" in snapshot.record.summary
-    assert "3 of 4 are done" in snapshot.record.summary
+    assert "3 of 4 nodes are done" in snapshot.record.summary
     assert ("S1", "S2", "P2") == turns[-1].nodes
 
 
@@ -175,7 +175,7 @@ def test_cleanup_goes_over_everybody_once() -> None:
 def test_a_report_shows_the_difference() -> None:
     """What somebody changed since stands in text and page: what is there, and what would be."""
     snapshot, _ = run_of("rollback", on("P1", "rollback", **CONFLICT))
-    report = build(summary_of(snapshot))
+    report = build(summary_of(snapshot, kind_of(snapshot.record.kind)))
     text = to_text(report)
     assert "P1  web.config\n" in text
     assert "  - <a x='1' />\n  + <a />\n" in text

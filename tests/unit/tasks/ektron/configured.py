@@ -9,7 +9,7 @@ from tasks.ektron.desired.settings import setting_differences
 from tasks.ektron.desired.target import Difference, Target
 from tasks.ektron.facts import ConfigurationFacts
 from tasks.observe.configuration import configuration_facts, configuration_questions
-from workers.winrm.agent import Reply
+from workers.winrm.operations import Reply
 
 PATHS = {file: rf"C:\node\{file}.config" for file in ConfigFile}
 MISSING: Mapping[str, object] = {"ok": False, "error": "not_found", "message": "no such file"}

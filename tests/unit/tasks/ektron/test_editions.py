@@ -45,7 +45,7 @@ def test_service_plural_folder_singular() -> None:
     assert edition.service_folder_name == "EktronWindowsService40"
     assert edition.service_config_name == "Ektron.ASM.EktronServices40.exe.config"
     assert edition.product_folder_name == "CMS400v85"
-    assert edition.binaries[0] == "Ektron.ASM.EktronServices40.exe"
+    assert edition.service_exe == "Ektron.ASM.EktronServices40.exe"
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ def test_what_changed_is_named_by_file_and_value() -> None:
     """Files by their names, values by the product's; a change of nothing that is read is said to be that."""
     before = joined_node("S1")
     web = before.web.model_copy(update={"file": before.web.file.model_copy(update={"hash": "f" * 64})})
-    assert ["web.config (none of the values that are read)"] == _changed(before, web=web)
+    assert ["web.config (no value that esync reads)"] == _changed(before, web=web)
     assert ["web.config (encodedValue)"] == _changed(before, web=web.model_copy(update={"encoded_value": "other"}))
-    assert ["the machine's name"] == _changed(before, computer="OTHER")
+    assert ["the name of the machine"] == _changed(before, computer="OTHER")
     assert [] == _changed(before)
 
 

@@ -13,7 +13,8 @@ from tests.sampling import examples
 from workers.errors import LogonRefused
 from workers.records import Endpoint, RunRecord
 from workers.settings import Secret
-from workers.store import MemoryStore, RunStore
+from workers.store.memory import MemoryStore
+from workers.store.port import RunStore
 
 SECRET = Secret("planted-s3cret")
 
@@ -65,7 +66,7 @@ def several(store: RunStore) -> list[Logons]:
     return [Logons(store, f"worker-{number}", 0.1) for number in (1, 2)]
 
 
-@settings(max_examples=examples(300, 25), deadline=None)
+@settings(max_examples=examples(300, 25))
 @given(bad=st.sets(st.integers(0, 15)), most=st.integers(0, 4), first=st.integers(0, 15))
 def test_an_account_collects_no_more_refusals_than_it_may(bad: set[int], most: int, first: int) -> None:
     """One where nobody accepts it first; else the policy's number, whatever happens at once. The rest is skipped."""

@@ -27,8 +27,8 @@ from workers.errors import (
 from workers.records import Endpoint, RunRecord, Status, StepOutcome, Turn
 from workers.secrets.vault import Vault
 from workers.settings import Secret
-from workers.store import MemoryStore
-from workers.winrm import agent as ops
+from workers.store.memory import MemoryStore
+from workers.winrm import operations as ops
 from workers.winrm.pool import SessionPool
 from workers.winrm.session import AgentSession, Way
 

@@ -1,4 +1,4 @@
-"""The border to Redis: which URLs we take, how long we ask, what an error means."""
+"""Access to Redis: how long requests are repeated, and the error for each problem."""
 
 import contextlib
 import socket
@@ -13,18 +13,18 @@ from redis.exceptions import ConnectionError as NoConnection
 
 from workers.errors import StoreUnavailable
 from workers.records import Event, RunRecord
-from workers.redis.connection import connect, patiently
+from workers.redis.connection import connect, with_retries
 from workers.secrets.seal import Seal
 from workers.secrets.vault import new_seal_key
 from workers.settings import Secret
-from workers.store import RedisStore
+from workers.store.redis_store import RedisStore
 
 PLANTED = "Pl4nted-Passw0rd"
 SEAL = Seal(new_seal_key())
 
 
-def test_nobody_there_is_said_soon() -> None:
-    """A refused connection is StoreUnavailable after the patience has run out, not before and not much later."""
+def test_a_missing_server_is_reported_after_the_patience() -> None:
+    """A refused connection is StoreUnavailable when the patience is over, not before and not much later."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         store = RedisStore(
@@ -37,80 +37,80 @@ def test_nobody_there_is_said_soon() -> None:
     assert PLANTED not in f"{caught.value!r}{caught.value.remedy}{caught.value.__cause__!r}"
 
 
-def test_who_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that cannot be reached is named by host and port, and by the setting where there is one."""
+def test_a_missing_server_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error has host and port, and the setting when it is set."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{closed.getsockname()[1]}"
         monkeypatch.setenv("ESYNC_STORE_URL", "set")
         for variable, named in (("ESYNC_STORE_URL", f"{address} (ESYNC_STORE_URL)"), ("ESYNC_BROKER_URL", address)):
             with pytest.raises(StoreUnavailable) as caught:
-                patiently(connect(Secret(f"redis://:{PLANTED}@{address}/0"), variable).ping, 0.1)
+                with_retries(connect(Secret(f"redis://:{PLANTED}@{address}/0"), variable).ping, 0.1)
             assert f"the run store at {named} cannot be reached" == caught.value.message
 
 
-def test_a_server_that_says_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that takes the connection and never answers is named, too."""
+def test_a_silent_server_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error for a server that accepts the connection and never answers has its address."""
     monkeypatch.setattr("workers.redis.connection.ANSWER_TIMEOUT", 0.2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(StoreUnavailable, match="does not answer in time") as caught:
-            patiently(connect(Secret(f"redis://:{PLANTED}@{address}/0")).ping, 0.1)
+            with_retries(connect(Secret(f"redis://:{PLANTED}@{address}/0")).ping, 0.1)
     assert address in caught.value.message
 
 
-def test_a_server_whose_certificate_is_not_verified_is_said() -> None:
-    """Over rediss to a server with a certificate of nobody we know, the message is about that."""
+def test_an_unverified_certificate_is_reported() -> None:
+    """With rediss:// and a certificate of an unknown authority, the error is about the certificate."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
-        def shake_hands() -> None:
+        def handshake() -> None:
             taken, _ = listening.accept()
             with taken, contextlib.suppress(OSError):
                 context.wrap_socket(taken, server_side=True)
 
-        server = threading.Thread(target=shake_hands)
+        server = threading.Thread(target=handshake)
         server.start()
         url = Secret(f"rediss://:{PLANTED}@127.0.0.1:{listening.getsockname()[1]}/0")
         with pytest.raises(StoreUnavailable, match=r"\(TLS\) cannot be reached over TLS: .*certificate") as caught:
-            patiently(connect(url).ping, 0)
+            with_retries(connect(url).ping, 0)
         server.join()
     assert "ssl_ca_certs" in caught.value.remedy
 
 
-def test_a_database_that_is_not_there_is_said(valkey_url: Secret) -> None:
-    """A database beyond the server's last is a sentence about the URL."""
-    with pytest.raises(StoreUnavailable, match="has no database of that number"):
-        patiently(connect(Secret(valkey_url.reveal().removesuffix("/0") + "/99999")).ping, 0.1)
+def test_a_missing_database_is_reported(valkey_url: Secret) -> None:
+    """The error for a database number that the server does not have is about the URL."""
+    with pytest.raises(StoreUnavailable, match="has no database with this number"):
+        with_retries(connect(Secret(valkey_url.reveal().removesuffix("/0") + "/99999")).ping, 0.1)
 
 
-def test_a_wrong_password_is_said_at_once(valkey_url: Secret) -> None:
-    """A refused password is not tried again."""
+def test_a_wrong_password_is_reported_at_once(valkey_url: Secret) -> None:
+    """A refused password is not retried."""
     wrong = valkey_url.reveal().replace("redis://:", "redis://:not")
     start = time.monotonic()
-    with pytest.raises(StoreUnavailable, match="refuses the password"):
+    with pytest.raises(StoreUnavailable, match="refused the password"):
         RedisStore(connect(Secret(wrong)), SEAL, patience=30).runs()
     assert time.monotonic() - start < 5
 
 
-def test_a_full_server_is_said(valkey: Redis) -> None:
-    """A server out of memory is StoreUnavailable with the remedy."""
+def test_a_server_without_memory_is_reported(valkey: Redis) -> None:
+    """The error has the remedy."""
     store = RedisStore(valkey, SEAL)
     store.create(RunRecord(id="r1", cluster="shop", spec={}))
     valkey.config_set("maxmemory", "1")
     try:
-        with pytest.raises(StoreUnavailable, match="is full") as caught:
+        with pytest.raises(StoreUnavailable, match="is out of memory") as caught:
             store.note("r1", Event(kind="run.started"))
     finally:
         valkey.config_set("maxmemory", "0")
     assert "maxmemory" in caught.value.remedy
 
 
-def test_broken_connections_are_not_noticed(valkey: Redis, valkey_url: Secret) -> None:
-    """When the server closes our connections between two requests, the next request just works."""
+def test_broken_connections_are_replaced(valkey: Redis, valkey_url: Secret) -> None:
+    """After the server closed our connections between two requests, the next request succeeds."""
     store = RedisStore(connect(valkey_url), SEAL)
     store.create(RunRecord(id="r1", cluster="shop", spec={}))
     for _ in range(5):
@@ -119,16 +119,16 @@ def test_broken_connections_are_not_noticed(valkey: Redis, valkey_url: Secret) -
         assert store.claim("r1", "S1", "w1", 60)
 
 
-def test_scripts_come_back_after_the_server_lost_them(valkey: Redis) -> None:
-    """A server that has forgotten our scripts is given them again."""
+def test_scripts_are_loaded_again(valkey: Redis) -> None:
+    """A server that lost our scripts gets them again."""
     store = RedisStore(valkey, SEAL)
     store.create(RunRecord(id="r1", cluster="shop", spec={}))
     valkey.script_flush()
     assert store.save(store.run("r1"))
 
 
-def test_a_save_whose_reply_was_lost_has_won(valkey: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same write sent again after a lost reply is not mistaken for a slower writer."""
+def test_a_save_whose_reply_was_lost_counts(valkey: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same write, repeated after a lost reply, is not refused as the write of a slower process."""
     store = RedisStore(valkey, SEAL)
     record = store.create(RunRecord(id="r1", cluster="shop", spec={}))
     store.save(record)
@@ -149,7 +149,7 @@ def test_a_save_whose_reply_was_lost_has_won(valkey: Redis, monkeypatch: pytest.
 
 
 def test_many_threads_share_a_client(valkey_url: Secret) -> None:
-    """More threads than connections wait for each other instead of failing."""
+    """When there are more threads than connections, they wait and do not fail."""
     client = connect(valkey_url)
     asked = threading.Barrier(150)
     failed: list[BaseException] = []
@@ -157,8 +157,8 @@ def test_many_threads_share_a_client(valkey_url: Secret) -> None:
     def ask() -> None:
         asked.wait()
         try:
-            patiently(client.ping, 5)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the test shows it
+            with_retries(client.ping, 5)
+        except BaseException as error:  # noqa: BLE001 - the test shows any error
             failed.append(error)
 
     threads = [threading.Thread(target=ask) for _ in range(150)]
@@ -171,7 +171,7 @@ def test_many_threads_share_a_client(valkey_url: Secret) -> None:
 
 
 def test_the_history_has_a_cap(valkey: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond its cap a run's history loses its oldest events, never the newest."""
+    """Beyond the cap the oldest events are removed, never the newest."""
     monkeypatch.setattr("workers.store.redis_store.EVENT_CAP", 200)
     store = RedisStore(valkey, SEAL)
     store.create(RunRecord(id="r1", cluster="shop", spec={}))

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.errors import InputRefused, SecretUnavailable
-from workers.records import RunRecord
-from workers.secrets.vault import KIND, Vault, new_seal_key
+from workers.records import DocumentKind, RunRecord
+from workers.secrets.vault import Vault, new_seal_key
 from workers.settings import Secret
-from workers.store import MemoryStore
+from workers.store.memory import MemoryStore
 
 PLANTED = "Pl4nted-Passw0rd"
 
@@ -28,7 +28,7 @@ def a_store() -> MemoryStore:
 
 @pytest.fixture
 def vault(tmp_path: Path) -> Vault:
-    """A vault with a key and a run r1, whose secrets may lie below this test's folder."""
+    """A vault with a key and a run r1; its secrets may be below the folder of the test."""
     return Vault(a_store(), new_seal_key(), folders=(tmp_path,))
 
 
@@ -36,7 +36,7 @@ class TestReveal:
     """References become secrets."""
 
     def test_a_variable_is_revealed(self, vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-        """env:NAME is the variable's value, exactly."""
+        """env:NAME is the exact value of the variable."""
         monkeypatch.setenv("SHOP_PASSWORD", f" {PLANTED}\n")
         assert f" {PLANTED}\n" == vault.reveal("env:SHOP_PASSWORD").reveal()
 
@@ -55,20 +55,20 @@ class TestReveal:
     def test_a_file_is_revealed_without_its_last_line_ending(
         self, vault: Vault, tmp_path: Path, content: bytes, secret: str
     ) -> None:
-        """file:PATH is the file's text; one line ending and a byte order mark do not count."""
+        """file:PATH is the text of the file without its byte order mark and its last line ending."""
         (tmp_path / "pw").write_bytes(content)
         assert secret == vault.reveal(f"file:{tmp_path}/pw").reveal()
 
-    def test_a_relative_path_starts_at_the_base(self, vault: Vault, tmp_path: Path) -> None:
-        """A path in a cluster file is relative to that file's folder."""
+    def test_a_relative_path_starts_at_the_cluster_file(self, vault: Vault, tmp_path: Path) -> None:
+        """A path in a cluster file is relative to the folder of that file."""
         (tmp_path / "secrets").mkdir()
         (tmp_path / "secrets" / "pw").write_text("abc\n")
         assert "abc" == vault.reveal("file:secrets/pw", str(tmp_path)).reveal()
 
-    def test_a_file_that_others_can_read_is_pointed_out(
+    def test_a_file_that_others_can_read_gives_a_warning(
         self, vault: Vault, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A secret file readable by its group or everyone is used, with a warning; a private one without."""
+        """A secret file that other users can read is used with a warning, a private one without."""
         file = tmp_path / "pw"
         file.write_text(PLANTED)
         file.chmod(0o640)
@@ -82,15 +82,15 @@ class TestReveal:
         assert "" == caplog.text
 
     @pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe" + PLANTED.encode(), b"x" * 70000])
-    def test_a_file_without_a_usable_secret_is_an_error(self, vault: Vault, tmp_path: Path, content: bytes) -> None:
-        """An empty, binary or huge file is refused; the message names the reference and not the content."""
+    def test_a_file_without_a_valid_secret_is_an_error(self, vault: Vault, tmp_path: Path, content: bytes) -> None:
+        """An empty, binary or large file is refused; the error has the reference and not the content."""
         (tmp_path / "pw").write_bytes(content)
         with pytest.raises(SecretUnavailable, match="file:pw") as caught:
             vault.reveal("file:pw", str(tmp_path))
         assert PLANTED not in str(caught.value)
 
     @pytest.mark.parametrize("reference", ["env:NOT_SET_ANYWHERE", "file:nowhere/pw", "file:."])
-    def test_a_reference_that_leads_nowhere_is_named(
+    def test_a_reference_to_nothing_is_named(
         self, vault: Vault, reference: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A missing variable, file, or a folder is an error with the reference and a remedy."""
@@ -100,32 +100,32 @@ class TestReveal:
         assert caught.value.remedy
 
     def test_an_empty_variable_is_no_secret(self, vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-        """An empty variable is a mistake, not an empty password."""
+        """An empty variable is an error, not an empty password."""
         monkeypatch.setenv("SHOP_PASSWORD", "")
         with pytest.raises(SecretUnavailable, match="empty"):
             vault.reveal("env:SHOP_PASSWORD")
 
     @pytest.mark.parametrize("reference", [PLANTED, f"plain:{PLANTED}", "env:", "file:", ""])
-    def test_a_secret_in_place_of_its_reference_is_not_repeated(self, vault: Vault, reference: str) -> None:
-        """Text that is no reference may be the password itself: the message does not have it."""
+    def test_a_secret_in_place_of_its_reference_is_not_quoted(self, vault: Vault, reference: str) -> None:
+        """A text that is not a reference may be the password itself: the error does not contain it."""
         with pytest.raises(SecretUnavailable) as caught:
             vault.reveal(reference)
         assert PLANTED not in f"{caught.value!r} {caught.value.remedy}"
 
-    def test_whoever_masks_the_log_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Each revealed secret is handed to the listener."""
-        told: list[Secret] = []
+    def test_a_revealed_secret_is_reported_for_masking(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The callback gets each revealed secret."""
+        revealed: list[Secret] = []
         monkeypatch.setenv("SHOP_PASSWORD", PLANTED)
-        Vault(a_store(), None, told.append).reveal("env:SHOP_PASSWORD")
-        assert [Secret(PLANTED)] == told
+        Vault(a_store(), None, revealed.append).reveal("env:SHOP_PASSWORD")
+        assert [Secret(PLANTED)] == revealed
 
 
 class TestWhereSecretsComeFrom:
-    """Files below folders that a person of this machine chose, and nothing of ours."""
+    """Only files below folders that an administrator chose, and none of esync's own files."""
 
     @pytest.fixture
     def home(self, tmp_path: Path) -> Path:
-        """A folder beside that of the cluster file, with a secret of somebody else's."""
+        """A folder with the folder of the cluster file, and with a secret of another program."""
         for name in ("cluster", "etc", "state"):
             (tmp_path / name).mkdir()
         (tmp_path / "etc" / "shadow").write_text(PLANTED)
@@ -136,31 +136,31 @@ class TestWhereSecretsComeFrom:
         "named", ["{}/etc/shadow", "../etc/shadow", "link", "linked/shadow", "/proc/self/environ", "{}/cluster2/pw"]
     )
     def test_a_file_elsewhere_is_refused(self, home: Path, named: str) -> None:
-        """By its path, by `..`, through a link, in a folder whose name only begins the same."""
+        """Named by its path, with `..`, through a link, or in a folder whose name has the same beginning."""
         (home / "cluster" / "link").symlink_to(home / "etc" / "shadow")
         (home / "cluster" / "linked").symlink_to(home / "etc")
         (home / "cluster2").mkdir()
         (home / "cluster2" / "pw").write_text(PLANTED)
         vault = Vault(a_store(), new_seal_key())
-        with pytest.raises(SecretUnavailable, match="in none of the folders") as caught:
+        with pytest.raises(SecretUnavailable, match="in none of the allowed folders") as caught:
             vault.reveal("file:" + named.format(home), str(home / "cluster"))
         assert "ESYNC_SECRETS" in caught.value.remedy
         assert PLANTED not in f"{caught.value!r}{caught.value.remedy}"
 
     def test_without_a_cluster_file_no_file_is_a_secret(self, home: Path) -> None:
-        """A run whose record names no folder reveals nothing of this machine."""
-        with pytest.raises(SecretUnavailable, match="in none of the folders"):
+        """A run without a folder in its record reveals no file of this machine."""
+        with pytest.raises(SecretUnavailable, match="in none of the allowed folders"):
             Vault(a_store(), new_seal_key()).reveal(f"file:{home}/cluster/pw")
 
     def test_folders_of_the_settings_are_allowed(self, home: Path) -> None:
-        """ESYNC_CLUSTERS and ESYNC_SECRETS name further ones; a link inside may lead from one to another."""
+        """ESYNC_CLUSTERS and ESYNC_SECRETS add folders; a link may lead from one to another."""
         (home / "cluster" / "link").symlink_to(home / "etc" / "shadow")
         vault = Vault(a_store(), new_seal_key(), folders=(home / "etc",))
         assert PLANTED == vault.reveal("file:link", str(home / "cluster")).reveal()
 
     @pytest.mark.parametrize("way", ["path", "link", "hard link", "copy", "variable", "own variable"])
-    def test_the_seal_key_goes_to_no_node(self, home: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Wherever it lies and whatever it is called."""
+    def test_the_seal_key_is_never_revealed(self, home: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """In any place and under any name."""
         key, own = new_seal_key(), home / "state" / "seal.key"
         own.write_text(key.reveal())
         other = home / "cluster" / "other"
@@ -181,8 +181,8 @@ class TestWhereSecretsComeFrom:
 
     @pytest.mark.parametrize("what", ["pipe", "device", "folder", "large"])
     def test_only_a_small_regular_file_is_a_secret(self, home: Path, what: str) -> None:
-        """What would never end, or never begin, is refused at once."""
-        place = home / "cluster" / "odd"
+        """A file that would never end, or block, is refused at once."""
+        place = home / "cluster" / "special"
         if what == "pipe":
             os.mkfifo(place)
         elif what == "folder":
@@ -195,8 +195,8 @@ class TestWhereSecretsComeFrom:
         with pytest.raises(SecretUnavailable, match=r"regular|larger"):
             vault.reveal(reference)
 
-    def test_authorities_come_from_the_same_folders_and_the_systems(self, home: Path) -> None:
-        """A `ca_file` is opened by the transport: a pipe would hold the worker, a file elsewhere is not for it."""
+    def test_authorities_are_in_the_same_folders_or_those_of_the_system(self, home: Path) -> None:
+        """The transport opens a `ca_file`: a pipe would block the worker, and a file in another folder is refused."""
         os.mkfifo(home / "cluster" / "pipe")
         (home / "state" / "ca.pem").write_text("x")
         vault = Vault(a_store(), new_seal_key(), closed=(home / "state",))
@@ -212,30 +212,30 @@ class TestSeal:
     """Certificate material in the store."""
 
     @given(data=st.binary(max_size=4096))
-    def test_what_was_sealed_comes_back(self, data: bytes) -> None:
-        """Any bytes survive."""
+    def test_sealed_data_can_be_read(self, data: bytes) -> None:
+        """Any bytes are returned unchanged."""
         vault = Vault(a_store(), new_seal_key())
         vault.seal("r1", "family", data)
         assert data == vault.unseal("r1", "family")
 
-    def test_the_store_sees_nothing(self) -> None:
-        """What is stored holds neither the data nor its base64."""
+    def test_the_store_has_no_clear_text(self) -> None:
+        """The stored text contains neither the data nor its base64 form."""
         store = a_store()
         Vault(store, new_seal_key()).seal("r1", "family", PLANTED.encode())
-        (text,) = store.documents("r1", KIND).values()
+        (text,) = store.documents("r1", DocumentKind.SEALED).values()
         assert PLANTED not in text
         assert PLANTED.encode() not in Fernet.generate_key() + text.encode()
         assert "UGw0bnRlZC" not in text
 
     def test_another_key_cannot_open_it(self) -> None:
-        """The wrong key is the operator's error, with the remedy."""
+        """The error for a wrong key names the setting."""
         store = a_store()
         Vault(store, new_seal_key()).seal("r1", "family", b"x")
         with pytest.raises(InputRefused, match="ESYNC_SEAL_KEY"):
             Vault(store, new_seal_key()).unseal("r1", "family")
 
     def test_keys_can_change(self) -> None:
-        """With NEW,OLD the new key seals and both open."""
+        """With NEW,OLD the new key seals, and both keys open."""
         store, old, new = a_store(), new_seal_key(), new_seal_key()
         Vault(store, old).seal("r1", "family", b"before")
         both = Vault(store, Secret(f"{new.reveal()}, {old.reveal()}"))
@@ -243,28 +243,28 @@ class TestSeal:
         both.seal("r1", "family", b"after")
         assert b"after" == Vault(store, new).unseal("r1", "family")
 
-    def test_a_blob_cannot_take_the_place_of_another(self) -> None:
-        """Sealed text copied to another name or run is refused, although its key is right."""
+    def test_a_sealed_document_cannot_replace_another(self) -> None:
+        """A sealed text that was copied to another name or run is refused, although the key is the same."""
         store, key = a_store(), new_seal_key()
         store.create(RunRecord(id="r2", cluster="shop", spec={}))
         vault = Vault(store, key)
         vault.seal("r1", "family", b"x")
-        text = store.document("r1", KIND, "family") or ""
+        text = store.document("r1", DocumentKind.SEALED, "family") or ""
         for run, name in [("r1", "other"), ("r2", "family")]:
-            store.put(run, KIND, name, text)
+            store.put(run, DocumentKind.SEALED, name, text)
             with pytest.raises(InputRefused):
                 vault.unseal(run, name)
 
     @pytest.mark.parametrize("text", ["", "not fernet", "größe", json.dumps({"a": 1})])
-    def test_what_is_not_sealed_text_is_refused(self, text: str) -> None:
-        """Anything else found in its place cannot be opened."""
+    def test_a_text_that_is_not_sealed_is_refused(self, text: str) -> None:
+        """Any other text in its place cannot be opened."""
         store = a_store()
-        store.put("r1", KIND, "family", text)
+        store.put("r1", DocumentKind.SEALED, "family", text)
         with pytest.raises(InputRefused):
             Vault(store, new_seal_key()).unseal("r1", "family")
 
-    def test_nothing_sealed_is_an_error(self, vault: Vault) -> None:
-        """Asking for what was never sealed names the run and the name."""
+    def test_a_missing_sealed_document_is_an_error(self, vault: Vault) -> None:
+        """The error has the run and the name."""
         with pytest.raises(SecretUnavailable, match=r"r1.*family"):
             vault.unseal("r1", "family")
 
@@ -277,8 +277,8 @@ class TestSeal:
             assert "ESYNC_SEAL_KEY" in caught.value.remedy
 
     @pytest.mark.parametrize("key", ["x", PLANTED, "a" * 44, "ä" * 44, f"{'A' * 43}=,{PLANTED}"])
-    def test_what_is_no_key_is_refused(self, key: str) -> None:
-        """A setting that is not a Fernet key is refused without repeating it."""
+    def test_an_invalid_key_is_refused(self, key: str) -> None:
+        """The error for a setting that is not a Fernet key does not quote it."""
         with pytest.raises(InputRefused, match="ESYNC_SEAL_KEY") as caught:
             Vault(a_store(), Secret(key))
         assert PLANTED not in f"{caught.value!r}{caught.value.__cause__!r}"
@@ -288,7 +288,7 @@ class TestDigest:
     """Fingerprints of connection strings."""
 
     def test_equal_texts_have_equal_fingerprints(self) -> None:
-        """Workers with the same key agree; different texts and different keys differ."""
+        """Workers with the same key agree; another text or another key gives another fingerprint."""
         key, other = new_seal_key(), new_seal_key()
         first = Vault(a_store(), key).digest("server=db;password=x")
         assert first == Vault(a_store(), key).digest("server=db;password=x")

@@ -1,4 +1,4 @@
-"""A channel whose far end is the lab's own agent, in this process: sessions and pools without a wire."""
+"""A channel to the lab's agent in this process: sessions and pools without a network."""
 
 import asyncio
 import json
@@ -20,15 +20,15 @@ class MachineChannel:
     """Runs the lab's agent for a session.
 
     Attributes:
-        delays: PowerShell sees its input only when it has ended. swallows: the same, and then the conversation's
-            bootstrap finds nothing, batch's does. mute: it never answers.
-        noise: printed before each reply. dies: its exit status instead of the next reply. piece: bytes of a turn.
-        commands: the command lines that were started. sent: bytes of input by command.
+        delays: PowerShell sees its input only after the end of input. swallows: the same, and then only the bootstrap
+            of batch can read it. silent: it never answers.
+        noise: printed before each reply. dies: exit status instead of the next reply. piece: bytes per receive.
+        commands: the command lines that were started. sent: bytes of input per command.
     """
 
     delays: bool = False
     swallows: bool = False
-    mute: bool = False
+    silent: bool = False
     noise: bytes = b""
     dies: int | None = None
     stderr: bytes = b""
@@ -39,7 +39,7 @@ class MachineChannel:
     closed: int = 0
 
     def __post_init__(self) -> None:
-        self._agent = Agent(Machine.bare("N1", MemoryDisk()))
+        self._agent = Agent(Machine("N1", MemoryDisk()))
         self._stop_now()
 
     def _stop_now(self) -> None:
@@ -54,21 +54,21 @@ class MachineChannel:
         return Counters(self.turns, len(self.commands), sum(self.sent), 0)
 
     def start(self, command: str, limit: Limit) -> None:
-        """Notes it."""
+        """Records the command line."""
         assert limit.left > 0
         self._stop_now()
         self.commands.append(command)
         self.sent.append(0)
 
     def send(self, data: bytes, limit: Limit, *, end: bool = False) -> None:
-        """Answers whole lines, unless it is told to misbehave."""
+        """Answers complete lines, unless a fault is set."""
         assert limit.left > 0
         if not self.commands:
-            raise SessionLost("nothing runs")
+            raise SessionLost("no command is running")
         self.turns += 1
         self.sent[-1] += len(data)
         self._input += data
-        if self.mute or ((self.delays or self.swallows) and not end):
+        if self.silent or ((self.delays or self.swallows) and not end):
             return
         if self.swallows and self.commands[-1] == command_line():
             self._status = 4
@@ -90,7 +90,7 @@ class MachineChannel:
         self._output.append(self.noise + json.dumps(json.loads(text)).encode() + b"\r\n")
 
     def receive(self, limit: Limit, *, turn: float = TURN) -> Chunk:
-        """Gives what there is."""
+        """Returns the output so far."""
         assert min(limit.left, turn) > 0
         self.turns += 1
         data = b"".join(self._output)
@@ -99,9 +99,9 @@ class MachineChannel:
         return Chunk(data[: self.piece], self.stderr, done)
 
     def stop(self) -> None:
-        """Forgets the command."""
+        """Drops the command."""
         self._stop_now()
 
     def close(self) -> None:
-        """Notes it."""
+        """Counts the call."""
         self.closed += 1

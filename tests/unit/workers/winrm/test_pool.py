@@ -1,4 +1,4 @@
-"""The pool's rules: one session in use per node, kept while sound, thrown away on doubt."""
+"""The rules of the pool: one session in use per node, kept while usable, closed after an unclear error."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from tests.unit.workers.winrm.in_memory import MachineChannel
 from workers.errors import Cancelled, Conflict, DeadlineExceeded, EsyncError, LogonRefused, SessionLost
 from workers.records import Endpoint
 from workers.settings import Secret
-from workers.winrm import agent as ops
+from workers.winrm import operations as ops
 from workers.winrm.pool import SessionPool
 from workers.winrm.session import AgentSession, Way
 
@@ -20,13 +20,13 @@ SECRET = Secret("planted")
 
 
 def endpoint(node: str = "S1") -> Endpoint:
-    """Where a node would listen."""
+    """An endpoint that is never contacted."""
     return Endpoint(node=node, host="127.0.0.1", user="u", secret="env:X")
 
 
 @dataclass
 class Opener:
-    """Opens sessions in this process and remembers them."""
+    """Opens sessions in this process and records them."""
 
     channels: list[MachineChannel] = field(default_factory=list)
     ways: list[Way] = field(default_factory=list)
@@ -45,14 +45,14 @@ class Opener:
         return AgentSession(self.channels[-1], endpoint.node, way=way, patience=0.05)
 
 
-def test_a_sound_session_is_lent_again() -> None:
+def test_a_usable_session_is_lent_again() -> None:
     """It is fresh the first time only."""
     opener = Opener()
     pool = SessionPool(opener)
     with pool.session(endpoint(), SECRET) as first:
         first.ask([ops.clock()], deadline=5)
         assert first.fresh
-    with pool.session(endpoint(), lambda: pytest.fail("not asked for")) as second:
+    with pool.session(endpoint(), lambda: pytest.fail("the secret is not needed")) as second:
         assert second is first
         assert not second.fresh
     assert (1, 1) == (len(opener.channels), len(pool))
@@ -70,8 +70,8 @@ def test_a_sound_session_is_lent_again() -> None:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
-def test_doubt_throws_a_session_away(error: BaseException, kept: bool) -> None:  # noqa: FBT001 - a parameter
-    """An error about the node's files does not."""
+def test_an_unclear_error_closes_the_session(error: BaseException, kept: bool) -> None:  # noqa: FBT001 - a parameter
+    """An error about files of the node does not."""
     opener = Opener()
     pool = SessionPool(opener)
     with pytest.raises(type(error)), pool.session(endpoint(), SECRET):
@@ -80,7 +80,7 @@ def test_doubt_throws_a_session_away(error: BaseException, kept: bool) -> None: 
 
 
 def test_a_session_that_cannot_be_opened_leaves_the_node_free() -> None:
-    """The next may try at once."""
+    """The next caller may try at once."""
     opener = Opener(refuse=LogonRefused("no"))
     pool = SessionPool(opener)
     for _ in range(2):
@@ -92,7 +92,7 @@ def test_a_session_that_cannot_be_opened_leaves_the_node_free() -> None:
 
 
 def test_a_node_that_needed_batch_gets_batch_again() -> None:
-    """What was learnt about a node is kept when its session goes."""
+    """The pool remembers the way of a node after its session is closed."""
     opener = Opener(delays=True)
     pool = SessionPool(opener)
     with pool.session(endpoint(), SECRET) as session:
@@ -104,7 +104,7 @@ def test_a_node_that_needed_batch_gets_batch_again() -> None:
 
 
 def test_one_session_in_use_per_node_and_any_number_of_nodes() -> None:
-    """Threads wait for each other at one node, and at no other."""
+    """Threads wait for each other at the same node only."""
     pool = SessionPool(Opener())
     inside: dict[str, int] = {}
     worst: list[int] = []
@@ -126,8 +126,8 @@ def test_one_session_in_use_per_node_and_any_number_of_nodes() -> None:
     assert (1, 3) == (max(worst), len(pool))
 
 
-def test_waiting_for_a_node_can_be_cancelled_and_has_an_end() -> None:
-    """Neither leaves anything behind."""
+def test_waiting_for_a_node_can_be_cancelled_and_has_a_deadline() -> None:
+    """The node stays usable after both."""
     pool = SessionPool(Opener())
     with pool.session(endpoint(), SECRET):
         with pytest.raises(Cancelled), pool.session(endpoint(), SECRET, cancelled=lambda: True):
@@ -141,8 +141,8 @@ def test_waiting_for_a_node_can_be_cancelled_and_has_an_end() -> None:
         assert session.usable
 
 
-def test_reap_closes_what_is_idle_and_nothing_in_use() -> None:
-    """Counted in seconds since its last use."""
+def test_reap_closes_idle_sessions_and_none_in_use() -> None:
+    """Idle time starts at the last use."""
     opener = Opener()
     pool = SessionPool(opener, idle=0.05)
     with pool.session(endpoint("A"), SECRET):
@@ -155,7 +155,7 @@ def test_reap_closes_what_is_idle_and_nothing_in_use() -> None:
 
 
 def test_close_closes_all() -> None:
-    """Every node is let go of."""
+    """One session per node."""
     opener = Opener()
     pool = SessionPool(opener)
     for node in "ABC":
@@ -163,3 +163,91 @@ def test_close_closes_all() -> None:
             pass
     pool.close()
     assert (0, [1, 1, 1]) == (len(pool), [channel.closed for channel in opener.channels])
+
+
+def opened_in_order(pool: SessionPool, nodes: str) -> None:
+    """Uses the nodes one after the other."""
+    for node in nodes:
+        with pool.session(endpoint(node), SECRET):
+            time.sleep(0.002)
+
+
+def test_above_the_maximum_the_longest_idle_session_is_closed() -> None:
+    """One for one; a session that was used again is not idle."""
+    opener = Opener()
+    pool = SessionPool(opener, most=3)
+    opened_in_order(pool, "ABC")
+    assert (3, [0, 0, 0]) == (len(pool), [channel.closed for channel in opener.channels])
+    opened_in_order(pool, "AD")
+    assert (3, [0, 1, 0, 0]) == (len(pool), [channel.closed for channel in opener.channels])
+    opened_in_order(pool, "E")
+    assert (3, [0, 1, 1, 0, 0]) == (len(pool), [channel.closed for channel in opener.channels])
+
+
+def test_sessions_in_use_stay_open_above_the_maximum() -> None:
+    """The next idle one is closed instead; with none idle, the maximum is exceeded."""
+    opener = Opener()
+    pool = SessionPool(opener, most=2)
+    with pool.session(endpoint("A"), SECRET):
+        opened_in_order(pool, "BC")
+        assert [0, 1, 0] == [channel.closed for channel in opener.channels]
+        with pool.session(endpoint("C"), SECRET), pool.session(endpoint("D"), SECRET):
+            assert (3, [0, 1, 0, 0]) == (len(pool), [channel.closed for channel in opener.channels])
+
+
+def test_several_sessions_are_closed_to_get_below_the_maximum() -> None:
+    """After a time in which all were in use."""
+    opener = Opener()
+    pool = SessionPool(opener, most=9)
+    opened_in_order(pool, "ABCD")
+    pool._most = 3
+    opened_in_order(pool, "E")
+    assert (3, [1, 1, 0, 0, 0]) == (len(pool), [channel.closed for channel in opener.channels])
+
+
+def test_closing_skips_sessions_in_use() -> None:
+    """A second close then has nothing to do but these."""
+    opener = Opener()
+    pool = SessionPool(opener)
+    opened_in_order(pool, "A")
+    with pool.session(endpoint("B"), SECRET):
+        pool.close()
+        assert (1, [1, 0]) == (len(pool), [channel.closed for channel in opener.channels])
+    assert (1, 0) == (pool.reap() + len(pool), pool.reap())
+    pool.close()
+    assert (0, [1, 1]) == (len(pool), [channel.closed for channel in opener.channels])
+
+
+def test_a_node_with_a_conversation_is_opened_with_auto_again() -> None:
+    """Only batch is remembered."""
+    opener = Opener()
+    pool = SessionPool(opener)
+    for _ in range(2):
+        with pool.session(endpoint(), SECRET) as session:
+            session.ask([ops.clock()], deadline=5)
+            session.close()
+    assert ["auto", "auto"] == opener.ways
+
+
+def test_a_secret_function_is_called_once_and_a_session_has_the_time_that_is_left() -> None:
+    """Only to open a session."""
+    calls: list[Secret] = []
+    deadlines: list[float] = []
+
+    def open_it(
+        endpoint: Endpoint, secret: Secret, *, deadline: float, way: Way, cancelled: Callable[[], bool]
+    ) -> AgentSession:
+        assert (SECRET, False) == (secret, cancelled())
+        deadlines.append(deadline)
+        return AgentSession(MachineChannel(), endpoint.node, way=way)
+
+    def secret() -> Secret:
+        calls.append(SECRET)
+        return SECRET
+
+    pool = SessionPool(open_it)
+    for _ in range(2):
+        with pool.session(endpoint(), secret, deadline=7):
+            pass
+    assert 1 == len(calls)
+    assert 6 < deadlines[0] <= 7

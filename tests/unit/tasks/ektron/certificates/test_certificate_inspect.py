@@ -22,14 +22,14 @@ def test_the_three_files_of_a_side_show_one_key() -> None:
     assert seen["SyncClient.cer"].encoded_value == FAMILY.encoded_value
     assert seen["SyncClient.pfx"].certificate == FAMILY.client
     assert {one.node for one in seen.values()} == {"S1"}
-    assert seen["SyncClient.cer"].notes == ("has a key of 1024 bits, 2048 are wanted",)
+    assert seen["SyncClient.cer"].notes == ("has a key of 1024 bits, 2048 are recommended",)
 
 
 def test_a_misnamed_file_is_told() -> None:
     """A PVK under the name of a PFX is what it is, with a note."""
     found = inspect("S1_SyncClient.pfx", FAMILY.blobs["SyncClient.pvk"], NOW)
     assert found.what == "private key (.pvk)"
-    assert found.notes == ("its name promises a .pfx file",)
+    assert found.notes == ("the file name is for a .pfx file",)
 
 
 def test_text_forms_are_told() -> None:

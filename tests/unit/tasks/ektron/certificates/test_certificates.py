@@ -24,6 +24,7 @@ from tasks.ektron.certificates.family import (
 )
 from tasks.ektron.certificates.files import der_of, key_of_pfx, key_of_pvk
 from tasks.ektron.refusals import CertificateRefused
+from tests.sampling import examples
 from tests.unit.tasks.ektron.certificates.openssl import LEGACY, modulus, openssl, self_signed
 
 
@@ -163,7 +164,7 @@ def test_a_damaged_file_is_named(kind: str, damage: str) -> None:
 def test_a_file_of_another_family_is_found(kind: str) -> None:
     """One file of another family in the six is enough."""
     other = generate_family("S1", bits=1024)
-    with pytest.raises(CertificateRefused, match=r"another key|is not the one"):
+    with pytest.raises(CertificateRefused, match=r"another (key|certificate) than"):
         Family.collect("S1", {**files(), f"S1_{kind}": other.blobs[kind]})
 
 
@@ -179,7 +180,7 @@ def test_a_renewed_certificate_does_not_fit_its_pfx(tmp_path: Path) -> None:
     (tmp_path / "k.pvk").write_bytes(family().blobs["SyncClient.pvk"])
     openssl("rsa", "-inform", "PVK", "-in", str(tmp_path / "k.pvk"), "-out", str(tmp_path / "k.pem"))
     new = openssl("req", "-x509", "-key", str(tmp_path / "k.pem"), "-subj", "/CN=ektron", "-outform", "DER")
-    with pytest.raises(CertificateRefused, match=r"inside S1_SyncClient.pfx is not the one"):
+    with pytest.raises(CertificateRefused, match=r"S1_SyncClient.pfx contains another certificate"):
         Family.collect("S1", files(SyncClient_cer=new))
 
 
@@ -234,7 +235,7 @@ def test_other_key_types_are_refused(tmp_path: Path) -> None:
     """An elliptic curve is no key of eSync's."""
     openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(tmp_path / "e.pem"))
     pem = (tmp_path / "e.pem").read_bytes()
-    with pytest.raises(CertificateRefused, match="no RSA key"):
+    with pytest.raises(CertificateRefused, match="not an RSA key"):
         key_of_pvk(openssl("pkcs8", "-topk8", "-nocrypt", stdin=pem))
 
 
@@ -243,7 +244,7 @@ def test_a_pfx_without_key_is_refused(tmp_path: Path) -> None:
     _, cer = self_signed(tmp_path)
     pem = openssl("x509", "-inform", "DER", "-in", str(cer))
     pfx = openssl("pkcs12", "-export", "-nokeys", "-passout", "pass:", stdin=pem)
-    with pytest.raises(CertificateRefused, match="lacks its private key"):
+    with pytest.raises(CertificateRefused, match="has no private key"):
         key_of_pfx(pfx)
 
 
@@ -275,7 +276,7 @@ def small_family() -> Family:
     return generate_family("S1", bits=1024)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(whole=3000, sample=100))
 @given(st.sampled_from(["cer", "pfx", "pvk"]), st.data())
 def test_any_damage_is_a_refusal_or_no_damage(kind: str, data: st.DataObject) -> None:
     """Whatever bytes change in a file, collecting gives a family or a refusal, never another error."""

@@ -24,7 +24,9 @@ from tests.sampling import examples
 from tests.unit.tasks.ektron.certificates.openssl import openssl
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
-PATIENCE = 10.0  #: seconds; what the files below ask for would take hours
+PATIENCE = (
+    10.0  #: seconds of CPU time, so that other load does not count; what the files below ask for would take hours
+)
 FAMILY = generate_family("S1")
 KEY = key_of_pvk(FAMILY.blobs["SyncClient.pvk"])
 PKCS8 = KEY.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
@@ -152,12 +154,12 @@ def good() -> bytes:
 
 
 def within(seconds: float, call: Callable[[], object]) -> float:
-    """Makes the call; how long it took."""
-    begun = time.monotonic()
+    """Makes the call; returns the CPU time that it took, in seconds."""
+    begun = time.thread_time()
     with pytest.raises(CertificateRefused) as caught:
         call()
     assert str(caught.value).isprintable()
-    took = time.monotonic() - begun
+    took = time.thread_time() - begun
     assert took < seconds
     return took
 
@@ -274,9 +276,9 @@ def test_a_key_hidden_in_an_encrypted_part_costs_nothing(rounds: int, visible: s
     if visible == "no key":
         within(PATIENCE, lambda: key_of_pfx(pfx(*parts)))
         return
-    begun = time.monotonic()
+    begun = time.thread_time()
     assert CER == key_of_pfx(pfx(*parts))[1]
-    assert time.monotonic() - begun < PATIENCE
+    assert time.thread_time() - begun < PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -329,7 +331,7 @@ FILES = [*(FAMILY.blobs[kind] for kind in KINDS), good()]
 INVALID_VERSION = CER.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x63")
 
 
-@settings(max_examples=examples(whole=5000, sample=100), deadline=PATIENCE * 1000)
+@settings(max_examples=examples(whole=5000, sample=100))
 @given(st.sampled_from(FILES).flatmap(mutated) | st.binary(max_size=400))
 @example(INVALID_VERSION)
 @example(b"")
@@ -345,11 +347,13 @@ def test_no_bytes_are_a_crash(data: bytes) -> None:
         lambda: inspect("S1_SyncClient.pfx", data, NOW, passwords=("x",)),
         lambda: inspect("any", data, NOW),
     )
+    begun = time.thread_time()
     for call in calls:
         try:
             call()
         except CertificateRefused as refused:
             assert str(refused)  # noqa: PT017 - either way is fine
+    assert time.thread_time() - begun < PATIENCE
 
 
 def test_a_certificate_of_a_version_that_is_none_is_refused() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tasks.ektron.certificates.pvk import is_pvk, read_pvk, write_pvk
 from tasks.ektron.refusals import CertificateRefused
+from tests.sampling import examples
 from tests.unit.tasks.ektron.certificates.openssl import LEGACY, modulus, openssl
 
 
@@ -21,7 +22,7 @@ def key(bits: int) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=bits)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(whole=100, sample=12))
 @given(st.integers(1024, 1400))
 def test_written_keys_are_read_again(bits: int) -> None:
     """Any key size survives, also those whose length is no multiple of sixteen bits."""
@@ -62,7 +63,7 @@ def test_we_read_what_openssl_writes(tmp_path: Path, strength: str, password: st
             read_pvk(pvk.read_bytes())
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(whole=4000, sample=200))
 @given(st.data())
 def test_damaged_files_are_refused_or_the_same_key(data: st.DataObject) -> None:
     """Damaging any bytes gives a refusal, or a file whose key is a consistent one; nothing else is ever raised."""

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tasks.ektron.config.generated import GeneratedSite, read_generated
+from tasks.ektron.config.generated import read_generated
+from tasks.ektron.facts import GeneratedSite
 from tasks.ektron.refusals import ConfigRefused
 
 SITEDB = rb"""<?xml version="1.0"?>

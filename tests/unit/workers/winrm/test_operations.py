@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.errors import AccessDenied, AgentFailed, Conflict, DeadlineExceeded, NodeError
-from workers.winrm import agent as ops
-from workers.winrm.agent import Op, Reply
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op, Reply
 
 
 def reply(**fields: Any) -> Reply:  # noqa: ANN401 - JSON
@@ -51,13 +51,13 @@ def reply(**fields: Any) -> Reply:  # noqa: ANN401 - JSON
     ],
     ids=lambda value: value.name if isinstance(value, Op) else "",
 )
-def test_each_operation_travels_as_the_protocol_says(op: Op, wanted: dict[str, Any]) -> None:
-    """A builder gives exactly the fields of docs/agent-protocol.md."""
+def test_each_operation_has_the_fields_of_the_protocol(op: Op, wanted: dict[str, Any]) -> None:
+    """Exactly the fields of docs/agent-protocol.md."""
     assert wanted == op.as_json()
 
 
-def test_an_operation_shows_its_target_and_nothing_it_carries() -> None:
-    """What is written may be a private key: neither `repr` nor `str` hold it."""
+def test_an_operation_shows_its_target_and_no_content() -> None:
+    """The content may be a private key: neither `repr` nor `str` contain it."""
     op = ops.write("C:\\a.pvk", b"planted-secret", expect=ops.ANY)
     shown = f"{op!r} {op} {Reply(op, {'ok': True})!r}"
     assert "C:\\a.pvk" in str(op)
@@ -66,18 +66,18 @@ def test_an_operation_shows_its_target_and_nothing_it_carries() -> None:
 
 
 @given(st.binary(max_size=300))
-def test_bytes_survive_the_way_there_and_back(data: bytes) -> None:
-    """What `write` encodes, `data_of` decodes."""
+def test_bytes_survive_encoding_and_decoding(data: bytes) -> None:
+    """`data_of` decodes what `write` encodes."""
     sent = json.loads(json.dumps(ops.write("C:\\a", data, expect=ops.ANY).as_json()))
     assert data == ops.data_of(reply(ok=True, data=sent["data"]))
 
 
-def test_a_reply_gives_its_fields_and_says_what_is_missing() -> None:
-    """Fields are read by name; a missing one is the agent's failure, in the agent's own words if it has any."""
+def test_a_reply_gives_its_fields_and_names_a_missing_one() -> None:
+    """Fields are read by name; a missing one is a failure of the agent, with the agent's message if there is one."""
     good, bad = reply(ok=True, hash="h"), reply(ok=False, error="not_found", message="gone", path="C:\\a")
     assert ("h", None, True, False) == (good["hash"], good.get("x"), "hash" in good, "x" in good)
     assert (False, "not_found", "gone", "C:\\a") == (bad.ok, bad.error, bad.message, bad.path)
-    with pytest.raises(AgentFailed, match="lacks 'size'"):
+    with pytest.raises(AgentFailed, match="has no 'size'"):
         good["size"]
     with pytest.raises(AgentFailed, match="gone") as caught:
         bad["hash"]
@@ -94,10 +94,10 @@ def test_a_reply_gives_its_fields_and_says_what_is_missing() -> None:
         ("not_found", AgentFailed),
         ("invalid", AgentFailed),
         ("failed", AgentFailed),
-        ("a word of a later agent", AgentFailed),
+        ("a code of a later agent", AgentFailed),
     ],
 )
-def test_each_word_of_the_agent_is_one_of_our_errors(error: str, kind: type[NodeError]) -> None:
+def test_each_error_code_of_the_agent_becomes_one_error(error: str, kind: type[NodeError]) -> None:
     """The error names node, operation and file."""
     found = ops.error_of(reply(ok=False, error=error, message="why", path="C:\\a"), "S1")
     assert kind is type(found)
@@ -109,24 +109,24 @@ def test_each_word_of_the_agent_is_one_of_our_errors(error: str, kind: type[Node
     [("2026-11-23T18:30:00.1234567Z", 123456), ("2026-11-23T18:30:00Z", 0), ("2026-11-23T18:30:00.5Z", 500000)],
 )
 def test_times_are_read_with_any_number_of_digits(text: str, microsecond: int) -> None:
-    """0 to 7 digits; what is finer than a microsecond is cut."""
+    """0 to 7 digits; digits beyond microseconds are dropped."""
     assert datetime(2026, 11, 23, 18, 30, 0, microsecond, UTC) == ops.time_of(text)
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-11-23"[:4], None])
-def test_what_is_no_time_is_the_agents_failure(text: Any) -> None:  # noqa: ANN401 - what a reply may hold
-    """No exception of the parser escapes."""
+def test_an_invalid_time_is_a_failure_of_the_agent(text: Any) -> None:  # noqa: ANN401 - any JSON value
+    """Not an exception of the parser."""
     with pytest.raises(AgentFailed):
         ops.time_of(text)
 
 
-def test_what_is_not_base64_is_the_agents_failure() -> None:
-    """No exception of the decoder escapes."""
+def test_invalid_base64_is_a_failure_of_the_agent() -> None:
+    """Not an exception of the decoder."""
     with pytest.raises(AgentFailed, match="not base64"):
         ops.data_of(reply(ok=True, data="*"))
 
 
-def test_a_digest_is_what_the_agent_calls_a_hash() -> None:
+def test_a_digest_is_the_hash_of_the_agent() -> None:
     """SHA-256, lower-case hex."""
     assert "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" == ops.digest(b"")
 
@@ -150,12 +150,12 @@ def test_a_digest_is_what_the_agent_calls_a_hash() -> None:
     ],
     ids=str,
 )
-def test_an_operation_says_whether_it_changes_the_node(op: Op, changes: bool) -> None:  # noqa: FBT001 - a parameter
-    """Files and services; a program is not judged."""
+def test_an_operation_knows_whether_it_changes_the_node(op: Op, changes: bool) -> None:  # noqa: FBT001 - a parameter
+    """Files and services; programs do not count."""
     assert changes == op.changes
 
 
-def test_a_guard_travels_as_the_protocol_says() -> None:
+def test_a_guard_has_the_fields_of_the_protocol() -> None:
     """The fence and the folders."""
     guard = ops.Guard(7, "C:\\f", ("C:\\a", "D:\\b"))
     assert {"fence": {"file": "C:\\f", "number": 7}, "folders": ["C:\\a", "D:\\b"]} == guard.as_json()
@@ -174,32 +174,32 @@ def test_a_guard_travels_as_the_protocol_says() -> None:
         (b"%020d" % (2**63 - 1), 2**63 - 1, ""),
     ],
 )
-def test_a_fence_file_says_who_was_the_newest_writer(content: bytes, number: int, run: str) -> None:
-    """Also one that an older agent, or a person, left; nobody where it has no content yet."""
+def test_a_fence_file_names_the_newest_writer(content: bytes, number: int, run: str) -> None:
+    """Also if an older agent or a person wrote it; an empty file names no writer."""
     data = base64.b64encode(content).decode()
     assert ops.Writer(number, run) == ops.writer_of(reply(ok=True, data=data))
 
 
 def test_no_fence_file_is_no_writer_yet() -> None:
-    """Any number may come."""
+    """Any number is newer."""
     assert ops.Writer(0) == ops.writer_of(reply(ok=False, error="not_found", message="there is no such file"))
 
 
 @pytest.mark.parametrize(
     "content", [b"x", b"7 8", b"7\n8", b"7 1 a b", b"-1", b"%d" % 2**63, b"9" * 30, b"7 1 " + b"r" * 65]
 )
-def test_what_is_no_fence_file_is_refused(content: bytes) -> None:
-    """Nobody knows who the last writer was."""
+def test_an_invalid_fence_file_is_rejected(content: bytes) -> None:
+    """The last writer is unknown."""
     data = base64.b64encode(content).decode()
-    with pytest.raises(AgentFailed, match="something else"):
+    with pytest.raises(AgentFailed, match="does not contain a fence number"):
         ops.writer_of(reply(ok=True, data=data, path="C:\\f"))
 
 
-def test_a_late_writers_conflict_says_who_was_newer() -> None:
-    """In the node's own words, with the fence file."""
-    said = "a newer writer (8) has taken this node: this request (7) came too late"
-    found = ops.error_of(reply(ok=False, error="conflict", message=said, path="C:\\f"), "S1")
-    assert (Conflict, f"S1: read C:\\a: {said}", "C:\\f") == (type(found), found.message, found.file)
+def test_the_conflict_of_an_outdated_writer_names_the_newer_one() -> None:
+    """With the message of the node and the fence file."""
+    message = "a newer writer (8) has changed this node; this request (7) is outdated"
+    found = ops.error_of(reply(ok=False, error="conflict", message=message, path="C:\\f"), "S1")
+    assert (Conflict, f"S1: read C:\\a: {message}", "C:\\f") == (type(found), found.message, found.file)
 
 
 @pytest.mark.parametrize(
@@ -209,9 +209,9 @@ def test_a_late_writers_conflict_says_who_was_newer() -> None:
         (None, {}, "WinRM quotas not readable"),
     ],
 )
-def test_a_greeting_shows_the_quotas_where_they_can_be_read(winrm: Any, wanted: Any, shown: str) -> None:  # noqa: ANN401 - JSON
-    """Every report of a failure shows them."""
-    said = {
+def test_a_hello_shows_the_quotas_if_they_can_be_read(winrm: Any, wanted: Any, shown: str) -> None:  # noqa: ANN401 - JSON
+    """Reports show this text for a failed node."""
+    fields = {
         "ok": True,
         "agent": 1,
         "powershell": "5.1.1",
@@ -226,7 +226,105 @@ def test_a_greeting_shows_the_quotas_where_they_can_be_read(winrm: Any, wanted: 
         "system_drive": "C:",
         "drives": [],
     }
-    hello = ops.hello_of(Reply(ops.hello(), {**said, "winrm": winrm}))
+    hello = ops.hello_of(Reply(ops.hello(), {**fields, "winrm": winrm}))
     assert (winrm or wanted) == hello.winrm
     assert str(hello).endswith(shown)
-    assert {} == ops.hello_of(Reply(ops.hello(), said)).winrm
+    assert {} == ops.hello_of(Reply(ops.hello(), fields)).winrm
+
+
+def test_a_reply_is_a_mapping_of_its_fields() -> None:
+    """With defaults for missing ones; a failure without error and message has both."""
+    good, bad = reply(ok=True, size=3), reply(ok=False)
+    assert (2, ["ok", "size"], 7) == (len(good), list(good), good.get("x", 7))
+    assert ("", "", "") == (good.error, good.message, good.path)
+    assert ("failed", "no reason was given") == (bad.error, bad.message)
+    assert not reply(ok=1).ok
+    assert ("Reply(read C:\\a: ok)", "Reply(read C:\\a: failed)") == (repr(good), repr(bad))
+
+
+@pytest.mark.parametrize(
+    ("op", "target"),
+    [
+        (ops.clock(), ""),
+        (ops.spread("C:\\f", {}, {}), "C:\\f"),
+        (ops.tcp("h", 80), "h"),
+        (ops.http("http://h/"), "http://h/"),
+        (ops.run("C:\\p"), "C:\\p"),
+        (ops.registry("HKLM\\X", "v"), "v"),
+        (ops.service("S"), "S"),
+    ],
+    ids=str,
+)
+def test_an_operation_names_its_target(op: Op, target: str) -> None:
+    """In messages."""
+    assert (target, f"{op.name} {target}".rstrip()) == (op.target, str(op))
+
+
+def test_defaults_of_the_operations_are_those_of_the_protocol() -> None:
+    """Limits in bytes and entries, times in seconds."""
+    assert (4_194_304, 10_000) == (ops.read("x").fields["limit"], ops.list_folder("x").fields["limit"])
+    assert (60, "query") == (ops.service("S").fields["deadline"], ops.service("S").fields["action"])
+    assert (False, False, False) == (
+        ops.stat("x").fields["hash"], ops.list_folder("x").fields["hash"], ops.read("x").changes,
+    )  # fmt: skip
+    assert 2**63 - 1 == ops.LARGEST_NUMBER
+
+
+def test_a_hello_shows_rights_and_free_space() -> None:
+    """In MiB; unknown fields are ignored, a number may be a text in the quotas."""
+    fields = {
+        "ok": True,
+        "agent": 1,
+        "powershell": "5.1.1",
+        "edition": "Desktop",
+        "language_mode": "FullLanguage",
+        "clr": "4.0",
+        "os": "Windows",
+        "computer": "S1",
+        "admin": False,
+        "code_page": 437,
+        "program_data": "C:\\ProgramData",
+        "system_drive": "C:",
+        "drives": [{"name": "C:", "free": 5 * 2**20 + 7}],
+        "winrm": {"Max": 5},
+        "more": 1,
+    }
+    hello = ops.hello_of(Reply(ops.hello(), fields))
+    assert (
+        "S1, Windows, PowerShell 5.1.1 Desktop FullLanguage, .NET 4.0, code page 437, not administrator, "
+        "C: 5 MiB free at logon, WinRM Max 5"
+    ) == str(hello)
+    assert ", administrator, " in str(hello.model_copy(update={"admin": True}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "names", "reason"),
+    [
+        ({"ok": True}, "admin, agent, clr, code_page", "failed"),
+        ({"ok": False, "error": "busy", "message": "x"}, "admin, agent", "busy"),
+    ],
+)
+def test_an_incomplete_hello_names_the_fields(fields: dict[str, Any], names: str, reason: str) -> None:
+    """Sorted, each one once."""
+    with pytest.raises(AgentFailed, match=f"the reply to hello has no valid {names}") as caught:
+        ops.hello_of(Reply(ops.hello(), fields))
+    assert reason == caught.value.reason
+
+
+def test_a_fence_file_that_cannot_be_read_is_an_error() -> None:
+    """Only a missing one is no writer."""
+    with pytest.raises(AccessDenied, match="the fence file: read C:"):
+        ops.writer_of(reply(ok=False, error="access_denied", message="why", path="C:\\f"))
+
+
+def test_an_error_has_a_remedy_where_a_person_can_do_something() -> None:
+    """A timeout has none; an unknown error keeps its code."""
+    remedies = {
+        error: ops.error_of(reply(ok=False, error=error), "S1").remedy for error in ("conflict", "busy", "timeout")
+    }
+    assert "find out what else writes the file" in remedies["conflict"]
+    assert "close the program" in remedies["busy"]
+    assert "" == remedies["timeout"]
+    other = ops.error_of(reply(ok=False, error="odd"), "S1")
+    assert isinstance(other, AgentFailed)
+    assert ("odd", "") == (other.reason, other.remedy)

@@ -1,0 +1,177 @@
+"""The verbs that check and show: check, verify, status, runs, report. Thin."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from pipelines.audit.bundle import write_bundle
+from pipelines.audit.check import check_file
+from pipelines.cli.console import (
+    AsJson,
+    ClusterFile,
+    CommandExit,
+    Reason,
+    RunId,
+    describe,
+    notify,
+    print_json,
+    print_text,
+    stderr_console,
+    stdout_console,
+)
+from pipelines.cli.follow import (
+    exit_status,
+    find_run,
+    follow,
+    is_active,
+    pretty,
+    print_result,
+    report_of,
+    run_and_exit,
+)
+from pipelines.cli.output import BundleFile, OutputFile, ReportFolder
+from pipelines.cluster_file.loader import ClusterRefused, load_cluster
+from pipelines.local.services import Running, engine_only
+from pipelines.report.html import to_html
+from pipelines.report.layout import duration, printable
+from pipelines.report.text import to_text
+from pipelines.rollout import kind_of
+from pipelines.usecases import runs as commands
+from pipelines.usecases.status import row_of
+from tasks.ektron.wording import counted
+from workers.errors import RecordRefused
+from workers.host.private import write_private
+from workers.records import RunRecord, now
+from workers.settings import load_settings
+
+__all__ = ["VERBS"]
+
+
+def check(file: ClusterFile, *, as_json: AsJson = False) -> None:
+    """Read a cluster file and list every mistake in it. Contacts no server."""
+    try:
+        cluster = load_cluster(file)
+    except ClusterRefused as refused:
+        if as_json:
+            mistakes = [mistake.model_dump() for mistake in refused.mistakes]
+            print_json({"ok": False, "cluster": None, "nodes": 0, "problems": mistakes})
+            raise CommandExit(refused.exit_code) from None
+        raise
+    if as_json:
+        print_json({"ok": True, "cluster": cluster.name, "nodes": len(cluster.nodes), "problems": []})
+    else:
+        typer.echo(f"{file}: cluster {describe(cluster)}: no mistakes")
+
+
+def verify(file: ClusterFile, *, reason: Reason = "", report: ReportFolder = None, as_json: AsJson = False) -> None:
+    """Check every invariant of a cluster on its nodes. Changes nothing."""
+    cluster = load_cluster(file)
+    notify(f"verify cluster {describe(cluster)}")
+    run_and_exit(cluster, "verify", reason=reason, folder=report, as_json=as_json)
+
+
+def status(
+    run: RunId = "last",
+    *,
+    until_end: Annotated[bool, typer.Option("--follow", "-f", help="Follow to the end; exit by the verdict.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the state of a run."""
+    with engine_only(load_settings()) as engine:
+        record = find_run(engine, run)
+        if until_end and is_active(record):
+            report = follow(Running(engine), record, stderr_console())
+        else:
+            report = report_of(engine, record)
+            if not as_json:
+                print_result(report, stdout_console())
+        current = commands.status(engine, record.id)
+    if as_json:
+        print_json(current.model_dump(mode="json"))
+    elif current.paused:
+        print_text(stdout_console(), f"PAUSED: {current.paused}; to continue: esync resume {current.run}", "yellow")
+    elif current.cancelling:
+        print_text(stdout_console(), f"stopping: {current.cancelling}", "yellow")
+    raise CommandExit(exit_status(report) if until_end else 0)
+
+
+def runs(
+    *, limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000)] = 20, as_json: AsJson = False
+) -> None:
+    """List the newest runs, newest first."""
+    refused: list[RecordRefused] = []
+    with engine_only(load_settings()) as engine:
+        records = engine.store.runs(limit, refused.append)
+    if refused:
+        notify(f"{counted(len(refused), 'run')} cannot be read:", "yellow")
+        for error in refused:
+            notify(f"  {error.run}: {error.message}", "yellow")
+    if as_json:
+        print_json([row_of(record).model_dump(mode="json") for record in records])
+        return
+    width = max((len(record.id) for record in records), default=0)
+    for record in records:
+        took = duration(((record.ended or now()) - record.created).total_seconds())
+        state = record.verdict.value if record.verdict else record.state.value
+        typer.echo(f"{record.id:<{width}}  {record.kind:<8}  {state:<15}  {took:>11}  {_request(record)}")
+    if not records and not refused:
+        notify("there are no runs yet")
+
+
+def _request(record: RunRecord) -> str:
+    """Who requested a run, why, and which run it continues."""
+    why = f": {record.reason}" if record.reason else ""
+    parent = f" [{kind_of(record.kind, record.id).parent} {record.parent}]" if record.parent else ""
+    return printable(f"{record.who or '?'}{why}{parent}")
+
+
+def report(
+    run: RunId = "last",
+    *,
+    form: Annotated[Literal["text", "json", "html"], typer.Option("--format", help="The format.")] = "text",
+    output: OutputFile = None,
+    bundle: BundleFile = None,
+    to_check: Annotated[
+        Path | None, typer.Option("--check", metavar="FILE", help="Check a bundle, offline. Exit 0: valid; 5: not.")
+    ] = None,
+) -> None:
+    """Write the report of a run, or everything about the run as a bundle; or check a bundle."""
+    if to_check is not None:
+        _check_bundle(to_check, as_json=form == "json")
+        return
+    with engine_only(load_settings()) as engine:
+        record = find_run(engine, run)
+        if bundle is not None:
+            manifest = write_bundle(engine, record.id, bundle)
+            notify(f"bundle: {bundle}, {len(manifest.members) + 1} members")
+            notify(f"head of the hash chain: {manifest.chain_head}; note it elsewhere to recognise this bundle later")
+            return
+        text = {"text": to_text, "json": pretty, "html": to_html}[form](report_of(engine, record))
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    write_private(output, text)
+    notify(f"report: {output}")
+
+
+def _check_bundle(path: Path, *, as_json: bool) -> None:
+    """Checks a bundle and prints what was checked. Needs no broker.
+
+    Raises:
+        InputRefused: the file cannot be read.
+        BundleRefused: a check failed.
+    """
+    checked = check_file(path)
+    if as_json:
+        print_json(checked.model_dump(mode="json"))
+        return
+    typer.echo(printable(f"run {checked.run} of {checked.cluster}: {checked.verdict}"))
+    for sentence in checked.checked:
+        typer.echo(printable(f"  ok: {sentence}"))
+    typer.echo(f"{path} is valid: {len(checked.checked)} of {len(checked.checked)} checks passed")
+
+
+#: In the order of `esync --help`.
+VERBS: tuple[Callable[..., None], ...] = (check, verify, status, runs, report)

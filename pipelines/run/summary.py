@@ -1,0 +1,42 @@
+"""A run with everything that is known about it, in one value. Pure, apart from reading the store."""
+
+from dataclasses import dataclass
+
+from pipelines.run.kinds import Kind
+from pipelines.run.node_results import NodeResult, results
+from pipelines.run.plan import Plan
+from pipelines.run.snapshot import Snapshot
+from tasks.cluster import Cluster
+from tasks.ektron.rules.findings import Findings
+from workers.records import DocumentKind, RunRecord, StepOutcome
+
+__all__ = ["RunSummary", "summary_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """Everything that is known about a run. `findings` and `plan` are None until the run has made them."""
+
+    record: RunRecord
+    cluster: Cluster
+    outcomes: tuple[StepOutcome, ...]
+    findings: Findings | None
+    plan: Plan | None
+    nodes: tuple[NodeResult, ...]  #: one for each node of the cluster
+    kind: Kind
+
+
+def summary_of(snapshot: Snapshot, kind: Kind) -> RunSummary:
+    """Everything about a run, as a store has it."""
+    run_id = snapshot.record.id
+    findings = snapshot.store.documents(run_id, DocumentKind.FINDINGS)
+    text = findings.get("verify") or findings.get("assess")
+    return RunSummary(
+        record=snapshot.record,
+        cluster=snapshot.cluster,
+        outcomes=snapshot.outcomes,
+        findings=Findings.model_validate_json(text) if text else None,
+        plan=snapshot.plan,
+        nodes=results(snapshot, kind),
+        kind=kind,
+    )

@@ -1,0 +1,70 @@
+"""Damaged data in the shared store: whatever esync did not write in that form becomes one error about one run."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from redis.exceptions import ResponseError
+
+from workers.errors import RecordRefused, StoreUnavailable
+from workers.records import RunRecord, StepOutcome
+from workers.secrets.seal import InvalidSeal
+
+__all__ = ["damage_reported", "reports_damage"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Errors of the server for a key of another type, or of a script for a value that it cannot use.
+_DAMAGED = re.compile(
+    r"WRONGTYPE|user_script|Error running script|not an? (integer|float)|equal or smaller", re.IGNORECASE
+)
+
+
+@contextmanager
+def damage_reported(run_id: str, what: str = "record") -> Iterator[None]:
+    """Maps errors of reading to RecordRefused, which names the run.
+
+    Args:
+        run_id: the run.
+        what: the noun for what is read.
+
+    Raises:
+        RecordRefused: a text is not sealed, not JSON, lacks a field or is not UTF-8; a key has another type.
+    """
+    try:
+        yield
+    except InvalidSeal as reason:
+        raise RecordRefused(run_id, f"the {what} of run {run_id} {reason}") from None
+    except (ValueError, LookupError, TypeError) as error:
+        raise _unreadable(run_id, what) from error
+    except StoreUnavailable as error:
+        if type(error.__cause__) is ResponseError and _DAMAGED.search(str(error.__cause__)):
+            raise _unreadable(run_id, what) from error
+        raise
+
+
+def _unreadable(run_id: str, what: str) -> RecordRefused:
+    return RecordRefused(run_id, f"the {what} of run {run_id} cannot be read: it was not written by esync")
+
+
+def reports_damage(what: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Applies `damage_reported` to a method; its first argument is the id of a run, a run, or an outcome."""
+
+    def decorated(method: Callable[P, R]) -> Callable[P, R]:
+        @wraps(method)
+        def call(*args: P.args, **named: P.kwargs) -> R:
+            with damage_reported(_run_of(args[1]), what):
+                return method(*args, **named)
+
+        return call
+
+    return decorated
+
+
+def _run_of(argument: object) -> str:
+    if isinstance(argument, RunRecord):
+        return argument.id
+    return argument.run if isinstance(argument, StepOutcome) else str(argument)
