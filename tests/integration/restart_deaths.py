@@ -50,7 +50,10 @@ __all__ = [
 
 SITE = r"C:\inetpub\wwwroot\CMS400"
 DEPENDENT = "EktronNeedsIt"  #: a service that depends on the product's service
-WHY = re.compile(r"(restart owed: \S.* changed after the service started|the service was \w+)(; an earlier try .*)?")
+WHY = re.compile(
+    r"(restart owed: \S.* changed .* UTC, the service started before, .* UTC|the service was not running [(]\w+[)])"
+    r"(; an earlier try .*)?"
+)
 Healing = Callable[[Esync, str], RunSummary]
 
 

@@ -4,7 +4,6 @@ Judged by the machines' own journals: every file put in place, every folder made
 """
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -79,9 +78,11 @@ def applied_as_planned(esync: Esync, plan: Plan, done: RunSummary) -> None:
     assert plan == done.plan
     for part in plan.nodes:
         server, steps = esync.servers[part.node], steps_of(done, part.node)
-        said = [change for outcome in steps.values() for change in outcome.changes]
-        assert {promised(change) for change in part.changes} == {kept(change) for change in said} - {"restart"}
-        assert bool(part.restart) == ("restart" in {kept(change) for change in said})
+        made = [change for outcome in steps.values() for change in outcome.changes]
+        edits = [change for change in part.changes if is_edit(change)]
+        assert edits == [change for change in made if is_edit(change)], "the plan's own values"
+        assert {place(change) for change in part.changes} == {place(change) for change in made} - {"restart"}
+        assert bool(part.restart) == ("restart" in {place(change) for change in made})
         machine_did(server, part)
     for server in esync.servers.values():
         server.journal.clear()
@@ -136,30 +137,20 @@ def actions_of(esync: Esync) -> dict[str, list[Action]]:
     return {name: list(server.journal) for name, server in esync.servers.items() if server.journal}
 
 
-def promised(change: Change) -> str:
-    """The subject of a planned change, in the same words as in outcomes."""
-    if change.what.startswith("publickCertKeys"):
-        return f"{change.what} {change.file}"
-    if "_Sync" in change.what or not change.file.casefold().endswith(".config"):
-        return f"files {change.file}" if change.after != "removed" else f"removed from {change.file}"
-    return f"{re.sub(r' [(].*', '', change.what)} {change.file}"
+def is_edit(change: Change) -> bool:
+    """Whether it is a change of a configuration file, which the plan and the step describe alike."""
+    return change.file.casefold().endswith(".config")
 
 
-def kept(change: Change) -> str:
-    """The subject of a change in an outcome, in the same words as in plans."""
-    what = change.what.removeprefix("ektron.serviceModel/")
-    if what.startswith("service "):
+def place(change: Change) -> str:
+    """What is changed, and where. Of certificate files the step tells how many it wrote, and each that it removed."""
+    if change.what.startswith("service "):
         return "restart"
-    if what == "publickCertKeys":
-        return f"{what}: {'values' if change.after == _FAMILYS else 'entries'} {change.file}"
-    if what == "certificate files":
-        return f"files {change.file}"
-    if what.startswith("removed"):
+    if change.what == "security files of others":
+        return f"removed from {change.file}"
+    if change.what.startswith("removed"):
         return f"removed from {change.file.rpartition(chr(92))[0]}"
-    return f"{re.sub('/.*/@', '/@', what)} {change.file}"
-
-
-_FAMILYS = "the family's certificate"
+    return f"{change.what} {change.file}"
 
 
 def looked_at(lab: LabProcess, node: str) -> dict[str, tuple[int, bytes]]:

@@ -36,7 +36,7 @@ from tests.integration.restart_deaths import (
 )
 from tests.integration.simulated_servers import Action
 from tests.sampling import EXHAUSTIVE
-from workers.records import Verdict
+from workers.records import Status, Verdict
 
 ONE_TRY = {"unreachable": 1, "backoff": 0}
 NEW_TRY = {"unreachable": 3, "backoff": 0}
@@ -191,3 +191,27 @@ def test_a_recycle_is_not_lost_either() -> None:
         assert asset is not None
         assert web is not None
         assert asset.mtime < web.mtime
+
+
+def test_a_start_that_never_listened_does_not_count() -> None:
+    """A service that started without listening owes a restart again: the next run starts it once more, and it joins."""
+    with esync_of("8.0", retries=ONE_TRY, deadlines={"service": 1}) as esync:
+        BEGINNINGS["only owed"](esync)
+        server = esync.servers["S2"]
+        needed = server.product.service_folder.child("sitedb.config")
+        content = server.disk.read(needed)
+        server.disk.remove(needed)
+        failed = steps_of(esync.rollout(), "S2")["service_restart"]
+        assert failed.status is Status.FAILED
+        assert "nothing listens on port 8732" in failed.message
+        starts = len(server.service.history)
+        server.disk.put(needed, content)  # the service does not read this file's time: the evidence is ours alone
+        planned = esync.rollout(kind="plan").plan
+        assert planned is not None
+        owing = [part.node for part in planned.nodes if part.restart.startswith("restart owed: ")]
+        assert owing == ["S2"]
+        healed = esync.rollout()
+        assert healed.record.verdict is Verdict.JOINED, healed.record.summary
+        assert len(server.service.history) > starts
+        begun(esync)
+        nothing_more(esync)

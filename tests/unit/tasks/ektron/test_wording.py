@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.ektron.facts import NodeFacts
-from tasks.ektron.wording import PARTS, all_are, changed_parts, counted, key_names, named, shortened
+from tasks.ektron.wording import PARTS, all_are, changed_parts, counted, named, shortened
 from tests.unit.tasks.ektron.joined import joined_node
 
 
@@ -29,14 +29,6 @@ def test_values_are_shortened_to_forty_characters() -> None:
     """A longer one ends in three dots."""
     assert shortened("x" * 40) == "x" * 40
     assert shortened("x" * 41) == "x" * 37 + "..."
-
-
-def test_keys_are_named_by_their_nodes() -> None:
-    """Client keys by node, other keys by their whole name, several with their number."""
-    assert key_names(["S1_SyncClient.cer"]) == "S1"
-    assert key_names(["S1_SyncServer.cer"]) == "S1_SyncServer.cer"
-    assert key_names(["S1_SyncClient.cer", "other.cer"]) == "2 keys (S1, other.cer)"
-    assert key_names([f"S{i}_SyncClient.cer" for i in range(7)]) == "7 keys (S0, S1, S2, S3, S4 and 2 more)"
 
 
 def test_every_part_of_the_facts_has_a_name() -> None:
