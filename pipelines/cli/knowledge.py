@@ -24,7 +24,7 @@ from pipelines.local.services import looking, working
 from pipelines.report.knowledge_text import explanation_lines, propagation_lines, set_aside_lines
 from pipelines.report.styles import printable
 from pipelines.usecases import runs
-from pipelines.usecases.explain import Told, is_file, newest_look, told
+from pipelines.usecases.explain import NodeAnswer, explain_node, is_file, newest_check
 from tasks.cluster import Role
 from tasks.ektron.propagation import Direction, Sync
 from tasks.ektron.propagation import propagate as reached
@@ -89,7 +89,7 @@ def explain(
         origin = {"run": run.id, "kind": run.kind, "ended": run.ended and run.ended.isoformat()}
         data({**answer.explanation.model_dump(mode="json"), **origin, "outcome": answer.outcome})
     else:
-        lines = explanation_lines(answer.explanation, answer.seen_by, answer.outcome)
+        lines = explanation_lines(answer.explanation, answer.source, answer.outcome)
         typer.echo("\n".join(map(printable, lines)))
     raise Ended(answer.exit_code)
 
@@ -129,19 +129,19 @@ def propagate(  # noqa: PLR0913 - a command's options
         typer.echo("\n".join(map(printable, propagation_lines(answer))))
 
 
-def _looked_at(node: str, file: Path) -> Told:
+def _looked_at(node: str, file: Path) -> NodeAnswer:
     """From a verify run that begins now."""
     cluster = load_cluster(file)
     people = people_console()
     with working(load_settings(), lambda text: say(people, text), kind="verify") as services:
         record = runs.start(services.engine, cluster, kind="verify", reason=f"explain {node}")
         look_on(services, record, people)
-        return told(services.engine, record.id, node)
+        return explain_node(services.engine, record.id, node)
 
 
-def _remembered(node: str, target: str) -> Told:
+def _remembered(node: str, target: str) -> NodeAnswer:
     with looking(load_settings()) as engine:
-        return told(engine, newest_look(engine, target).id, node)
+        return explain_node(engine, newest_check(engine, target).id, node)
 
 
 def _pools(file: Path | None) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -149,7 +149,7 @@ def _is_rollout(record: RunRecord) -> bool:
 
 def _first_its_end(services: Running, parent: RunRecord, people: Console) -> Report | None:
     """A run whose worker went with its command is brought to its end, by the worker of this command."""
-    if not services.own or not goes_on(parent) or Steering.of(services.engine.store.flags(parent.id)).paused:
+    if not services.own or not goes_on(parent) or Steering.of(services.engine.store, parent.id).paused:
         return None
     say(people, f"the worker of run {parent.id} is gone; first a new one brings it to its end")
     return to_its_end(services, parent, people)

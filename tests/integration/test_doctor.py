@@ -209,5 +209,5 @@ def test_explain_tells_what_failed(lab: LabProcess, capsys: pytest.CaptureFixtur
     capsys.readouterr()
     assert run(["explain", "S2"]) == 5
     told = " ".join(capsys.readouterr().out.split())
-    assert "that run's outcome here: failed (refused) in cert_copy" in told
+    assert "result of that run on this node: failed (refused) in cert_copy" in told
     assert "take the read-only attribute off the file" in told

@@ -15,7 +15,7 @@ from pipelines.engine import Engine
 from pipelines.rollout import purpose_of
 from tasks.documents import DIGESTS, OBSERVED, VERIFIED, FamilyDigests
 from tasks.execution.leases import LeaseKeeper
-from tasks.execution.runner import NodeBusy, NotNow, StepRunner
+from tasks.execution.runner import NodeBusy, NotReady, StepRunner
 from tasks.step import Done, Purpose, Step, Work
 from tasks.steps.registry import CERT_COPY, CONFIG_EDIT, INSTALL_CHECK, SERVICE_RESTART
 from tests.unit.tasks.ektron.joined import FOUR, HASHES, THUMBPRINT, joined_node
@@ -93,7 +93,7 @@ class Worker:
             vault=Vault(store, None),
             sessions=pool,
             leases=self.leases,
-            patience=0,
+            max_wait=0,
         )
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
@@ -126,7 +126,7 @@ class Worker:
             self._runner.run(run, turn, node, self.message.name.removeprefix("esync."))
         except NodeBusy:
             self.back = True
-        except NotNow:
+        except NotReady:
             pass
         except WorkerDied:
             pass

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from pipelines.coordinator import join_and_verify
-from pipelines.reconcile import resume_stalled, take_up
+from pipelines.reconcile import begin_or_continue, resume_stalled
 from pipelines.run.elapsed import Stopwatch
 from pipelines.usecases import control, runs
 from tests.unit.pipelines.steered_workers import PASSWORD, Message, Site, Worker
@@ -25,7 +25,7 @@ def taken(site: Site, message: Message) -> None:
     """A worker that nothing is wrong with does what a message asks for."""
     if message.name.startswith(("esync.begin", "esync.join")):
         site.app.waiting.remove(message)
-        (take_up if message.name == "esync.begin" else join_and_verify)(site.engine, *message.args)
+        (begin_or_continue if message.name == "esync.begin" else join_and_verify)(site.engine, *message.args)
         return
     before = list(site.workers)
     site.take(message)
@@ -222,8 +222,8 @@ def test_clocks_of_machines_have_no_say_in_the_deadline(site: Site) -> None:
     for hours in (-5, 5):
         run = runs.start(site.engine, a_cluster()).id
         watch = Stopwatch(5, site.clock)
-        assert 0 <= watch.spent(run, {}, hours * 3600.0, going=True) <= 5
+        assert 0 <= watch.spent(run, str, hours * 3600.0, going=True) <= 5
         site.pass_by(60)
-        spent = watch.spent(run, {}, hours * 3600.0 + 60, going=True)
+        spent = watch.spent(run, str, hours * 3600.0 + 60, going=True)
         assert 60 <= spent <= 65
-        assert spent == Stopwatch(5, site.clock).spent(run, {"spent": str(spent)}, 0, going=True)
+        assert spent == Stopwatch(5, site.clock).spent(run, f"{spent}".format, 0, going=True)

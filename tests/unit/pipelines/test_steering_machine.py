@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pipelines.audit.bundle import bundle_of
 from pipelines.audit.check import check
 from pipelines.coordinator import join_and_verify
-from pipelines.reconcile import resume_stalled, take_up
+from pipelines.reconcile import begin_or_continue, resume_stalled
 from pipelines.run.elapsed import Stopwatch
 from pipelines.usecases import control
 from pipelines.usecases import runs as commands
@@ -71,7 +71,7 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
         run = self.runs[place % len(self.runs)]
         with suppress(InputRefused):
             control.resume(self.engine, run)
-        assert self.ended(run) or not Steering.of(self.engine.store.flags(run)).paused
+        assert self.ended(run) or not Steering.of(self.engine.store, run).paused
 
     @rule(place=st.integers(0, 3))
     def cancel(self, place: int) -> None:
@@ -211,7 +211,7 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
         """A worker acts on a message."""
         if message.name == "esync.begin":
             self.site.app.waiting.remove(message)
-            take_up(self.engine, message.args[0])
+            begin_or_continue(self.engine, message.args[0])
         elif message.name == "esync.join_and_verify":
             self.site.app.waiting.remove(message)
             join_and_verify(self.engine, *message.args)

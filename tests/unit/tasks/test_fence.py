@@ -167,7 +167,7 @@ def test_a_node_that_can_take_no_further_writer_names_the_verb(clock: Clock) -> 
     store, node = a_store(clock, "r1"), Node()
     store.lock_cluster("shop", "r1", TTL)
     node.holds(b"%020d\n" % (2**63 - 1))
-    with pytest.raises(NodeRefused, match="P1: its fence file holds the largest number") as caught:
+    with pytest.raises(NodeRefused, match="P1: its fence file holds the largest possible number") as caught:
         guard_of(a_fence(store, "r1", "w1"), node)
     assert "esync cleanup --fence P1" in caught.value.remedy
     node.holds(b"99999999999999999999\n")
@@ -179,10 +179,10 @@ def test_a_look_that_cannot_be_understood_harms_nobody_who_only_looks(clock: Clo
     """A plan beside a rollout takes no number; a spoilt fence file is for the change to refuse."""
     store, node = a_store(clock, "r1"), Node()
     fence = a_fence(store, "r1", "w1")
-    fence.looked(node.newest)
+    fence.observe(node.newest)
     store.lock_cluster("shop", "r1", TTL)
     node.holds(b"spoilt")
-    fence.looked(node.newest)
+    fence.observe(node.newest)
     with pytest.raises(AgentFailed):
         guard_of(fence, node)
 

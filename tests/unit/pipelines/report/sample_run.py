@@ -211,7 +211,7 @@ def _result(node: str, outcomes: Sequence[StepOutcome]) -> Result:
             standing=NodeState.UNTOUCHED, now="untouched: this run changed nothing here",
         )  # fmt: skip
     changed = Result(
-        node=node, status=Status.CHANGED, standing=NodeState.DONE, now="done: everything the plan asked for"
+        node=node, status=Status.CHANGED, standing=NodeState.DONE, now="done: all planned changes are made"
     )
     return changed if any(o.changes for o in own) else Result(node=node, status=Status.UNCHANGED)
 

@@ -25,7 +25,7 @@ from pipelines.report.text import to_text
 from pipelines.rollout import kind_of
 from pipelines.run.plan import NodePlan, Plan
 from pipelines.run.progress import Progress
-from pipelines.usecases.runs import Asked
+from pipelines.usecases.runs import RunRequest
 from pipelines.usecases.status import row_of
 from tasks.ektron.rules.explain import Answer, Explanation
 from tests.unit.pipelines.report.sample_run import Sample, cluster_of, sample
@@ -167,7 +167,7 @@ def test_logs_are_clean(*, as_json: bool) -> None:
 
 def test_reasons_are_cleaned_where_they_come_in() -> None:
     """Another program may start a run, and write what it likes."""
-    asked = Asked(reason=ATTACK, who=ATTACK, origin_host=ATTACK * 100)
+    asked = RunRequest(reason=ATTACK, who=ATTACK, origin_host=ATTACK * 100)
     for text in (asked.reason, asked.who, asked.origin_host):
         innocent(text)
         assert len(text) <= 2000

@@ -77,18 +77,18 @@ def test_nothing_is_said_that_the_steps_did_not_do(way: tuple[End, ...], needed:
     changed = any(status is Status.CHANGED for status, _ in way)
     touched = [step for step, (_, begun) in zip(STEPS, way, strict=True) if begun]
     if touched:
-        assert now.standing is NodeState.INTERRUPTED
+        assert now.state is NodeState.INTERRUPTED
         assert touched[0] in now.sentence
     elif not changed:
-        assert now.standing in {NodeState.RIGHT, NodeState.UNTOUCHED}
-        assert (now.standing is NodeState.RIGHT) == (len(done) == 3 or (needed is not None and needed.empty))
+        assert now.state in {NodeState.RIGHT, NodeState.UNTOUCHED}
+        assert (now.state is NodeState.RIGHT) == (len(done) == 3 or (needed is not None and needed.empty))
     elif len(done) == 3:
-        assert now.standing is NodeState.DONE
+        assert now.state is NodeState.DONE
     elif done == list(STEPS[:2]):
         owed = needed is None or bool(needed.restart)
-        assert now.standing is (NodeState.RESTART_OWED if owed else NodeState.DONE)
+        assert now.state is (NodeState.RESTART_OWED if owed else NodeState.DONE)
     else:
-        assert now.standing is NodeState.PARTLY
+        assert now.state is NodeState.PARTLY
         assert all(step in now.sentence for step in STEPS)
 
 
@@ -99,22 +99,22 @@ def test_a_look_beats_what_the_steps_said(missing: NodePlan, way: tuple[End, ...
     changed = any(status is Status.CHANGED or touched for status, touched in way)
     now = _stand(way, missing=missing)
     if missing.empty:
-        assert now.standing is (NodeState.DONE if changed else NodeState.RIGHT)
+        assert now.state is (NodeState.DONE if changed else NodeState.RIGHT)
     elif not missing.changes:
-        assert now.standing is NodeState.RESTART_OWED
+        assert now.state is NodeState.RESTART_OWED
         assert missing.restart in now.sentence
     else:
-        assert now.standing is (NodeState.PARTLY if changed else NodeState.UNTOUCHED)
+        assert now.state is (NodeState.PARTLY if changed else NodeState.UNTOUCHED)
 
 
 def test_a_step_that_was_refused_its_first_file_changed_nothing() -> None:
     """Where all that was wanted is still missing and no step says that it changed anything, the node is untouched."""
     wanted = _plan(changes=True, restart=True)
-    assert NodeState.UNTOUCHED is _stand([(Status.FAILED, True)], needed=wanted, missing=wanted).standing
+    assert NodeState.UNTOUCHED is _stand([(Status.FAILED, True)], needed=wanted, missing=wanted).state
     fewer = wanted.model_copy(update={"changes": (*wanted.changes, Change(what="encodedValue", file="web.config"))})
-    assert NodeState.PARTLY is _stand([(Status.FAILED, True)], needed=fewer, missing=wanted).standing
+    assert NodeState.PARTLY is _stand([(Status.FAILED, True)], needed=fewer, missing=wanted).state
     taken_back = [(Status.CHANGED, False), (Status.FAILED, True)]
-    assert NodeState.PARTLY is _stand(taken_back, needed=wanted, missing=wanted).standing
+    assert NodeState.PARTLY is _stand(taken_back, needed=wanted, missing=wanted).state
 
 
 @pytest.mark.parametrize("length", [0, 1, 2])
@@ -126,13 +126,15 @@ def test_a_step_without_an_outcome_is_under_way(length: int) -> None:
 
 def test_a_node_that_had_no_turn_is_untouched() -> None:
     """Before its wave a node is untouched, or right where the plan wants nothing; an owed restart is not forgotten."""
-    assert node_state((), {}).standing is NodeState.UNTOUCHED
-    assert node_state((), {}, needed=_plan(changes=False, restart=False)).standing is NodeState.RIGHT
-    assert "owed since before this run: because" in node_state((), {}, needed=_plan(changes=False, restart=True)).sentence
+    assert node_state((), {}).state is NodeState.UNTOUCHED
+    assert node_state((), {}, needed=_plan(changes=False, restart=False)).state is NodeState.RIGHT
+    assert (
+        "owed since before this run: because" in node_state((), {}, needed=_plan(changes=False, restart=True)).sentence
+    )
 
 
 @pytest.mark.parametrize(
-    ("step", "end", "standing"),
+    ("step", "end", "state"),
     [
         ("rollback", (Status.CHANGED, False), NodeState.DONE),
         ("rollback", (Status.FAILED, False), NodeState.UNTOUCHED),
@@ -141,18 +143,18 @@ def test_a_node_that_had_no_turn_is_untouched() -> None:
         ("cleanup", (Status.CHANGED, False), NodeState.DONE),
     ],
 )
-def test_undoing_is_told_alike(step: str, end: End, standing: NodeState) -> None:
+def test_rollback_and_cleanup_have_the_same_node_states(step: str, end: End, state: NodeState) -> None:
     """A rollback and a cleanup have one step that changes a node."""
-    assert standing is node_state((REGISTRY[step],), {step: _outcome(step, end)}).standing
+    assert state is node_state((REGISTRY[step],), {step: _outcome(step, end)}).state
 
 
-def test_every_standing_has_its_place() -> None:
-    """The order in which standings are shown has each of them once."""
+def test_every_state_has_its_place() -> None:
+    """The order in which states are shown contains each state once."""
     assert sorted(NodeState) == sorted(NODE_STATES)
 
 
-def test_the_operators_page_names_every_standing() -> None:
-    """docs/operating.md says what each standing means."""
+def test_the_operators_page_describes_every_state() -> None:
+    """docs/operating.md explains each state."""
     page = (DOCS / "operating.md").read_text("utf-8")
     section = page.partition("## How a node stands")[2].partition("\n## ")[0]
     assert sorted(NodeState) == sorted(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
@@ -183,7 +185,7 @@ def test_a_cancelled_run_says_what_is_true_of_each_node() -> None:
     assert "how the nodes stand now:\n  S2: every file is in place; restart owed" in text
     assert "9 of 9 invariants proven (seen before anything was changed)" in text
     assert "\nCANCELLED: wrong window [" in text
-    assert "  P1, P2: untouched: this run changed nothing here\n  S1: done: everything the plan asked for" in text
+    assert "  P1, P2: untouched: this run changed nothing here\n  S1: done: all planned changes are made" in text
 
 
 def test_a_failed_node_is_judged_by_the_last_look() -> None:

@@ -80,7 +80,7 @@ def test_a_parent_that_is_forgotten_left_nothing(engine: Engine) -> None:
 def test_nothing_left_is_refused_with_the_reason(engine: Engine) -> None:
     """A retry of a run that did everything says so; one that asks for the wrong kind is told the right one."""
     run = kept(engine, "first", only=("S1",))
-    with pytest.raises(InputRefused, match="nothing of run first is left: no node failed"):
+    with pytest.raises(InputRefused, match="run first left nothing to retry: no node failed"):
         control.retry(engine, run)
     other = kept(engine, "second", failed=["P1"])
     with pytest.raises(
@@ -95,7 +95,7 @@ def test_nothing_left_is_refused_with_the_reason(engine: Engine) -> None:
     [
         ({"kind": "verify", "turns": ()}, "is a verify", "esync runs"),
         ({"kind": "rollback", "parent": "zero", "turns": ()}, "is a rollback", "esync rollback zero"),
-        ({"state": RunState.RUNNING, "verdict": None}, "still goes on", "esync watch first"),
+        ({"state": RunState.RUNNING, "verdict": None}, "has not ended", "esync watch first"),
     ],
 )
 def test_what_cannot_be_retried_says_what_to_do(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.execution.logons import Logons, NoPlace, NotTried
+from tasks.execution.logons import Logons, NoSlot, NotTried
 from tests.sampling import examples
 from workers.errors import LogonRefused
 from workers.records import Endpoint, RunRecord
@@ -41,7 +41,7 @@ class Nodes:
         while True:
             try:
                 with logons.of("r1", endpoint, most) as logon:
-                    assert SECRET == logon.let_on(lambda: SECRET)
+                    assert SECRET == logon.admit(lambda: SECRET)
                     time.sleep(0.002)
                     if node in self.refusing:
                         with self.guard:
@@ -50,7 +50,7 @@ class Nodes:
                     logon.accepted()
                 with self.guard:
                     self.accepted.append(node)
-            except NoPlace:
+            except NoSlot:
                 continue
             except NotTried:
                 with self.guard:
@@ -108,7 +108,7 @@ def test_a_node_that_refused_is_not_asked_again() -> None:
         pytest.raises(LogonRefused, match="B refused the logon before in this run"),
         other.of("r1", Endpoint(node="B", host="B", user="svc", secret="env:X"), 2) as logon,
     ):
-        logon.let_on(lambda: SECRET)
+        logon.admit(lambda: SECRET)
 
 
 def test_a_refusal_in_mid_session_counts() -> None:
