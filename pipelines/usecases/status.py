@@ -1,4 +1,4 @@
-"""Runs for a program: where one stands (`esync status --json`), and the newest of them (`esync runs --json`)."""
+"""Runs as data for programs: the status of one (`esync status --json`), and a list (`esync runs --json`)."""
 
 from pydantic import AwareDatetime
 
@@ -9,10 +9,10 @@ __all__ = ["RunRow", "RunStatus", "row_of"]
 
 
 class RunStatus(Record):
-    """Where a run stands: small, the same keys always (docs/status-schema.json).
+    """The status of a run: small, and always with the same keys (docs/status-schema.json).
 
-    `turn` is the current one, empty before the first; `paused` and `cancelling` say why somebody asked for that while
-    the run goes on, and are empty otherwise; `seconds` since the run was asked for, until its end.
+    `turn` is the current one, empty before the first; `paused` and `cancelling` give the reason while the run lasts,
+    and are empty otherwise; `seconds` count from the request for the run to its end.
     """
 
     run: str
@@ -30,7 +30,7 @@ class RunStatus(Record):
 
 
 class RunRow(Record):
-    """One run of a list (docs/runs-schema.json). `parent` is the run it retries or undoes; may be empty."""
+    """One run of a list (docs/runs-schema.json). `parent` is the run it retries or rolls back; may be empty."""
 
     run: str
     kind: str
@@ -48,7 +48,7 @@ class RunRow(Record):
 
 
 def row_of(record: RunRecord) -> RunRow:
-    """A run as one line of a list."""
+    """A run as one row of a list."""
     return RunRow(
         run=record.id,
         kind=record.kind,
