@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, ValidationError, validate_call
 
 from pipelines.coordinator import join_and_verify
 from pipelines.engine import Engine, connect_engine
-from pipelines.reconcile import Reconciler, take_up
+from pipelines.reconcile import Reconciler, begin_or_continue
 from pipelines.rollout import purpose_of
 from pipelines.usecases import runs
 from tasks.celery_tasks import register_steps
@@ -141,7 +141,7 @@ def _join(run: Id, turn: Id) -> None:
 
 @_typed
 def _begin(run: Id) -> None:
-    take_up(engine, run)
+    begin_or_continue(engine, run)
 
 
 @_typed

@@ -44,7 +44,7 @@ def _planned_from(work: Work, look: Look) -> Done:
     """Keeps the facts for the plan, and the family where the origin has one; refuses what no later step could use."""
     facts = look.facts
     work.documents.keep_facts(DocumentKind.OBSERVED, facts)
-    work.fence.looked(lambda: writer_of(look.fence))
+    work.fence.observe(lambda: writer_of(look.fence))
     if work.is_origin and work.documents.family() is None:
         family = look.family
         if family is None and work.cluster.policy.generate_certificates:

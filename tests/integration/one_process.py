@@ -20,7 +20,7 @@ from typing_extensions import override
 from lab.machine.network import Network
 from pipelines.coordinator import join_and_verify
 from pipelines.engine import Engine
-from pipelines.reconcile import resume_stalled, take_up
+from pipelines.reconcile import begin_or_continue, resume_stalled
 from pipelines.rollout import purpose_of
 from pipelines.usecases import runs as commands
 from pipelines.usecases.runs import RunSummary
@@ -199,7 +199,7 @@ class Esync:
             vault=vault,
             sessions=SessionPool(opened),
             leases=leases,
-            patience=0,
+            max_wait=0,
         )
 
     def rollout(self, **asked: Any) -> RunSummary:  # noqa: ANN401 - passed on
@@ -286,7 +286,7 @@ def _app() -> Celery:
 
     @app.task(name="esync.begin", bind=True)  # type: ignore[untyped-decorator]
     def first(_task: object, run: str) -> None:
-        take_up(_of(run).engine, run)
+        begin_or_continue(_of(run).engine, run)
 
     return app
 

@@ -153,7 +153,7 @@ def test_a_run_that_goes_on_cannot_be_retried(harness: Harness, lab: LabProcess)
     """A retry of an active run is refused, and the message says what to do."""
     lab.break_node("S1", latency_ms=100)
     run = harness.start(cluster_of(lab)).id
-    with pytest.raises(InputRefused, match="still goes on"):
+    with pytest.raises(InputRefused, match="has not ended"):
         control.retry(harness.engine, run)
     harness.finished(run)
 

@@ -349,7 +349,7 @@ def test_refusals_say_why(harness: Harness, lab: LabProcess) -> None:
     for node in FOUR:
         lab.break_node(node, latency_ms=60)
     going = harness.start(cluster_of(lab))
-    with pytest.raises(InputRefused, match="still goes on"):
+    with pytest.raises(InputRefused, match="has not ended"):
         undoing.rollback(harness.engine, going.id)
     locked = rolled_back(harness, run.record.id)
     assert locked.record.verdict is Verdict.LOCKED

@@ -1,4 +1,4 @@
-"""One new step and one new kind of run: two values, and everything that shows or steers runs knows them."""
+"""One new step and one new kind of run are two values; all code that shows or steers runs then supports them."""
 
 import io
 from dataclasses import replace

@@ -66,5 +66,5 @@ def test_the_reconciler_continues_with_the_others(engine: Engine, monkeypatch: p
     monkeypatch.setattr(reconcile, "resume_stalled", noted)
     for extra in ("aaa", "zzz"):
         engine.store.create(RunRecord(id=extra, cluster="shop", spec={}))
-    Reconciler(engine, "w1").look()
+    Reconciler(engine, "w1").check_runs()
     assert ["aaa", "good", "zzz"] == seen
