@@ -84,6 +84,7 @@ def test_batch_starts_a_new_powershell_per_request(way: str) -> None:
     assert "batch" == session.way
     first = [command_line(batch=way == "batch")]
     assert first + [command_line(batch=True)] * 2 == channel.commands
+    assert 2 * len(channel.commands) == channel.stopped  # before each start, and after each reply
     assert session.usable
 
 
