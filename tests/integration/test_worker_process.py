@@ -55,7 +55,7 @@ def working(url: Secret, folder: Path, **environment: str) -> Iterator[Worker]:
         worker.stop()
 
 
-def soon(look: Callable[[], bool], seconds: float = 30) -> bool:
+def soon(look: Callable[[], bool], seconds: float = 120) -> bool:
     """Whether a condition becomes true within some seconds."""
     deadline = time.monotonic() + seconds
     while not (so := look()) and time.monotonic() < deadline:

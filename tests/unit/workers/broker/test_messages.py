@@ -76,6 +76,7 @@ def test_valid_signatures_are_accepted(embed: object) -> None:
     [
         {"chain": [nested(21)]},
         {"callbacks": [{"task": "x", "subtask_type": "other"}]},
+        {"callbacks": [{"task": "x", "subtask_type": []}]},
         {"callbacks": [{"task": "x", "args": {}}]},
         {"callbacks": [{"task": "x", "kwargs": []}]},
         {"callbacks": [{"task": "x", "kwargs": {"header": [{"task": "a b"}]}}]},
