@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any
 
-from celery import Celery
+from celery import Celery, Task
 from celery.exceptions import Reject
 from celery.signals import worker_init, worker_ready, worker_shutdown
+from celery.worker import WorkController
 from pydantic import ConfigDict, Field, ValidationError, validate_call
 
 from pipelines.coordinator import join_and_verify
@@ -103,19 +104,19 @@ def _complaint(error: ValidationError) -> str:
 
 
 # Bound tasks: an errback that takes two arguments would be called inline as an old-style errback.
-@app.task(name="esync.join_and_verify", bind=True)  # type: ignore[untyped-decorator]
-def join_task(_task: Any, *args: object, **kwargs: object) -> None:  # noqa: ANN401 - Celery's task has no type
+@app.task(name="esync.join_and_verify", bind=True)
+def join_task(_task: Task, *args: object, **kwargs: object) -> None:
     """The body of every chord, and its errback: `run`, `turn`."""
     _advanced(_join, *args, **kwargs)
 
 
-@app.task(name="esync.begin", bind=True)  # type: ignore[untyped-decorator]
-def begin_task(_task: Any, *args: object, **kwargs: object) -> None:  # noqa: ANN401 - Celery's task has no type
+@app.task(name="esync.begin", bind=True)
+def begin_task(_task: Task, *args: object, **kwargs: object) -> None:
     """Begins a run that is in the store, or checks at once a run that was paused, resumed or cancelled: `run`."""
     _advanced(_begin, *args, **kwargs)
 
 
-@app.task(name="esync.rollout")  # type: ignore[untyped-decorator]
+@app.task(name="esync.rollout")
 def rollout_task(*args: object, **kwargs: object) -> dict[str, Any]:
     """Starts a run for another program, on a cluster that this worker knows by name.
 
@@ -127,7 +128,7 @@ def rollout_task(*args: object, **kwargs: object) -> dict[str, Any]:
     return _answered(_rollout, *args, **kwargs)
 
 
-@app.task(name="esync.status")  # type: ignore[untyped-decorator]
+@app.task(name="esync.status")
 def status_task(*args: object, **kwargs: object) -> dict[str, Any]:
     """The status of a run (`run`) as data; or `{"error": slug, "message": ...}`."""
     return _answered(_status, *args, **kwargs)
@@ -153,18 +154,18 @@ def _status(run: Id) -> dict[str, Any]:
     return runs.status(engine, run).model_dump(mode="json")
 
 
-@worker_init.connect  # type: ignore[untyped-decorator]
-def _within_the_limit(sender: Any, **_: object) -> None:  # noqa: ANN401 - Celery's worker has no type
+@worker_init.connect
+def _within_the_limit(sender: WorkController, **_: object) -> None:
     """Limits the threads to what the open files allow: a worker without files hangs without a message."""
     sender.concurrency = app.conf.worker_concurrency = capacity_for(sender.concurrency, raise_limit()).threads
 
 
-@worker_ready.connect  # type: ignore[untyped-decorator]
+@worker_ready.connect
 def _ready(**_: object) -> None:
     process().reconciler.start()
 
 
-@worker_shutdown.connect  # type: ignore[untyped-decorator]
+@worker_shutdown.connect
 def _shutdown(**_: object) -> None:
     process().reconciler.close()
     process().leases.close()

@@ -2,17 +2,22 @@
 
 import base64
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from tasks.cluster import Cluster
 from tasks.ektron.certificates.family import Family
+from tasks.ektron.desired.target import Difference, Target
 from tasks.ektron.facts import NodeFacts
-from workers.records import DocumentKind, Record, StepOutcome
+from workers.errors import NodeRefused
+from workers.records import Change, DocumentKind, Record, StepOutcome
+from workers.texts import cleaned
 
 if TYPE_CHECKING:
     from workers.secrets.vault import Vault
     from workers.store.port import RunStore
 
-__all__ = ["FamilyDigests", "RunDocuments"]
+__all__ = ["FamilyDigests", "RunDocuments", "changes_of", "target_of"]
 
 _FAMILY = "family"  #: the name of the one document of its kind
 
@@ -29,6 +34,25 @@ class FamilyDigests(Record):
         """The digests of a family."""
         sizes = {kind: len(data) for kind, data in family.blobs.items()}
         return cls(hashes=family.hashes, sizes=sizes, thumbprint=family.thumbprint)
+
+
+def target_of(cluster: Cluster, node: str, family: FamilyDigests) -> Target:
+    """What a node has to be, given the family that the run distributes."""
+    return Target(
+        node=node,
+        nodes=cluster.node_names,
+        is_origin=cluster.is_origin(node),
+        hashes=family.hashes,
+        thumbprint=family.thumbprint,
+    )
+
+
+def changes_of(differences: Iterable[Difference]) -> tuple[Change, ...]:
+    """Differences as a plan and an outcome record them."""
+    return tuple(
+        Change(what=cleaned(one.what), file=one.file, before=cleaned(one.before), after=cleaned(one.after))
+        for one in differences
+    )
 
 
 class RunDocuments:
@@ -90,6 +114,17 @@ class RunDocuments:
             return None
         blobs = json.loads(self._vault.unseal(self._run, _FAMILY))
         return Family(blobs={kind: base64.b64decode(text) for kind, text in blobs.items()})
+
+    def required_family(self) -> Family:
+        """The family that this run distributes.
+
+        Raises:
+            NodeRefused: the run has none; its plan would not have been made without.
+        """
+        family = self.family()
+        if family is None:
+            raise NodeRefused("this run holds no certificate family", remedy="start a new run")
+        return family
 
     def family_digests(self) -> FamilyDigests | None:
         """The public digests of that family; needs no seal key."""

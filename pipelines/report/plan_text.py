@@ -1,6 +1,6 @@
 """A plan as text: the changes on each node, equal nodes together, totals last. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pipelines.report.layout import name_ranges, printable
 from pipelines.run.plan import NodePlan, Plan, worst_case
@@ -18,14 +18,15 @@ def plan_lines(cluster: Cluster, plan: Plan) -> list[str]:
     groups: dict[tuple[Shape, str, int], list[NodePlan]] = {}
     for part in plan.nodes:
         groups.setdefault((_shape(part), _masked(part.restart, part.node), part.files), []).append(part)
+    numbers = plan.wave_numbers()
     for (_, restart, files), members in groups.items():
-        lines += _group(plan, members, restart, files)
+        lines += _group(numbers, members, restart, files)
     return [printable(line) for line in (*lines, *_forecast(cluster, plan), f"plan: {plan.totals}")]
 
 
-def _group(plan: Plan, members: Sequence[NodePlan], restart: str, files: int) -> list[str]:
+def _group(numbers: Mapping[str, int], members: Sequence[NodePlan], restart: str, files: int) -> list[str]:
     names = name_ranges(part.node for part in members)
-    waves = sorted({plan.wave_of(part.node) for part in members})
+    waves = sorted({numbers.get(part.node, 0) for part in members})
     if members[0].empty:
         return [f"{names}: nothing to do, configured as required", ""]
     lines = [f"{names} (wave {', '.join(str(wave) for wave in waves)})"]

@@ -82,7 +82,7 @@ class _Known:
         if not self.kind.verifies or node not in self.ended or self._family is None:
             return None
         facts = self._snapshot.documents.facts(DocumentKind.VERIFIED, node)
-        return make_plan(self._snapshot.cluster, {node: facts}, self._family).of(node) if facts else None
+        return make_plan(self._snapshot.cluster, {node: facts}, self._family).parts()[node] if facts else None
 
 
 def _result(known: _Known, node: str) -> NodeResult:

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pydantic import field_validator
 
 from tasks.cluster import Cluster, Role
-from tasks.documents import FamilyDigests
-from tasks.ektron.certificates.family import CLIENT_KINDS, KINDS
-from tasks.ektron.facts import NodeFacts, Spread
-from tasks.ektron.wanted import differences, restart_reason
+from tasks.documents import FamilyDigests, changes_of, target_of
+from tasks.ektron.certificates.family import KINDS
+from tasks.ektron.desired.node import READ_ONLY_REMEDY, differences, read_only, service_reason
+from tasks.ektron.desired.places import copies
+from tasks.ektron.desired.target import Target
+from tasks.ektron.facts import NodeFacts
 from tasks.ektron.wording import all_are, counted
-from tasks.steps.config_edit import WRITABLE, read_only
 from workers.records import Change, Record
 
 __all__ = ["NodePlan", "Plan", "make_plan", "unwritable", "waves_of", "worst_case"]
@@ -67,13 +68,13 @@ class Plan(Record):
         """Identifies the plan by everything it says."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
-    def of(self, node: str) -> NodePlan | None:
-        """The part of one node, if it is in the plan."""
-        return next((part for part in self.nodes if part.node == node), None)
+    def parts(self) -> dict[str, NodePlan]:
+        """The part of each node, by its name."""
+        return {part.node: part for part in self.nodes}
 
-    def wave_of(self, node: str) -> int:
-        """The number of the wave a node goes in, from 1; 0 when in none."""
-        return next((number for number, wave in enumerate(self.waves, 1) if node in wave), 0)
+    def wave_numbers(self) -> dict[str, int]:
+        """The number of each node's wave, from 1; a node may be in none."""
+        return {node: number for number, wave in enumerate(self.waves, 1) for node in wave}
 
     @property
     def totals(self) -> str:
@@ -103,7 +104,7 @@ def make_plan(cluster: Cluster, facts: Mapping[str, NodeFacts], family: FamilyDi
     names = [name for name in cluster.node_names if name in facts]
     return Plan(
         cluster=cluster.name,
-        nodes=tuple(_node_plan(cluster, facts[name], family) for name in names),
+        nodes=tuple(_node_plan(facts[name], target_of(cluster, name, family), family) for name in names),
         waves=waves_of(cluster, names),
         family=dict(family.hashes),
     )
@@ -115,50 +116,21 @@ def unwritable(plan: Plan, facts: Mapping[str, NodeFacts]) -> str:
         changed = {change.file for change in part.changes}
         for path in facts[part.node].readonly_configurations:
             if path in changed:
-                return f"{read_only(part.node)} ({path}); {WRITABLE}"
+                return f"{read_only(part.node)} ({path}); {READ_ONLY_REMEDY}"
     return ""
 
 
-def _node_plan(cluster: Cluster, facts: NodeFacts, family: FamilyDigests) -> NodePlan:
-    needed = differences(
-        facts, nodes=cluster.node_names, is_origin=cluster.is_origin(facts.node), hashes=family.hashes,
-        thumbprint=family.thumbprint,
-    )  # fmt: skip
-    changes = tuple(Change(what=d.what, file=d.file, before=d.before, after=d.after) for d in needed)
-    copies = _copies(cluster, facts, family)
+def _node_plan(facts: NodeFacts, target: Target, family: FamilyDigests) -> NodePlan:
+    needed = differences(facts, target)
+    files = copies(facts, target)
     return NodePlan(
         node=facts.node,
-        changes=changes,
-        files=len(copies),
-        bytes=sum(family.sizes[kind] for kind in copies),
-        restart=restart_reason(facts, needed),
+        changes=changes_of(needed),
+        files=files.total(),
+        bytes=sum(family.sizes[kind] * count for kind, count in files.items()),
+        restart=service_reason(facts, needed),
         fingerprint=facts.fingerprint(),
     )
-
-
-def _copies(cluster: Cluster, facts: NodeFacts, family: FamilyDigests) -> list[str]:
-    """The kind of each file that has to be written, once per file."""
-    folders = [facts.service_family, *([facts.configurator_family] if cluster.is_origin(facts.node) else [])]
-    nodes = len(cluster.nodes)
-    kinds = [
-        kind
-        for folder in folders
-        for kind, wanted in family.hashes.items()
-        for _ in range(_lacking(folder.get(kind), wanted, nodes))
-    ]
-    own: list[tuple[Mapping[str, str], Sequence[str]]] = [(facts.web_root_family, CLIENT_KINDS)]
-    if not cluster.is_origin(facts.node):
-        own.append((facts.staging_family, KINDS))
-    return kinds + [kind for there, wanted in own for kind in wanted if there.get(kind) != family.hashes[kind]]
-
-
-def _lacking(spread: Spread | None, wanted: str, nodes: int) -> int:
-    """How many nodes' names do not have the wanted file; counted from what differs, as it is asked for N nodes."""
-    if spread is None or not spread.common:
-        return nodes
-    if spread.common == wanted:
-        return len(spread.missing) + len(spread.differing)
-    return nodes - sum(1 for value in spread.differing.values() if value == wanted)
 
 
 def worst_case(cluster: Cluster, waves: Sequence[Sequence[str]]) -> float:

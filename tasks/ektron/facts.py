@@ -18,6 +18,7 @@ __all__ = [
     "AssetValues",
     "BinaryFacts",
     "CertificateFacts",
+    "ConfigurationFacts",
     "EndpointFact",
     "Fact",
     "FileFacts",
@@ -28,6 +29,7 @@ __all__ = [
     "ProbeFacts",
     "ReadinessFacts",
     "ServiceConfigFacts",
+    "ServiceEvidence",
     "ServiceFacts",
     "ServiceSettings",
     "Spread",
@@ -82,14 +84,14 @@ class Spread(Fact):
             nodes: the names of all nodes.
             duplicated: names that occur more than once.
         """
-        expected = {name.upper(): name for name in nodes}
-        present = {expected[n.upper()]: v for n, v in values.items() if n.upper() in expected}
+        expected = {name.casefold(): name for name in nodes}
+        present = {expected[n.casefold()]: v for n, v in values.items() if n.casefold() in expected}
         common = Counter(present.values()).most_common(1)[0][0] if present else ""
         return cls(
             common=common,
             differing={n: v for n, v in present.items() if v != common},
             missing=tuple(n for n in expected.values() if n not in present),
-            unexpected=tuple(sorted(n for n in values if n.upper() not in expected)),
+            unexpected=tuple(sorted(n for n in values if n.casefold() not in expected)),
             duplicated=tuple(sorted(duplicated)),
         )
 
@@ -105,6 +107,13 @@ class Spread(Fact):
             return tuple(self.differing)
         excluded = {*self.missing, *(node for node, value in self.differing.items() if value == expected)}
         return tuple(node for node in nodes if node not in excluded) if self.common else ()
+
+    def count_others(self, expected: str, nodes: int) -> int:
+        """How many nodes `others` returns, of that many; the time for it does not grow with their number."""
+        if self.common == expected:
+            return len(self.differing)
+        equal = sum(1 for value in self.differing.values() if value == expected)
+        return nodes - len(self.missing) - equal if self.common else 0
 
 
 class CertificateFacts(Fact):
@@ -275,7 +284,36 @@ _VOLATILE = (
 )  # fmt: skip
 
 
-class NodeFacts(Fact):
+class ConfigurationFacts(Fact):
+    """The configuration files of one node that a run edits."""
+
+    asset: AssetFacts
+    service_config: ServiceConfigFacts
+    web: WebFacts
+    ews: ServiceConfigFacts | None = None  #: the EWSUpdates copy, on the origin
+
+    @property
+    def readonly_configurations(self) -> tuple[str, ...]:
+        """Paths of the configuration files with the read-only attribute."""
+        parts = (self.asset, self.service_config, self.web, self.ews)
+        return tuple(part.file.path for part in parts if part is not None and part.file.readonly)
+
+
+class ServiceEvidence(Fact):
+    """The facts that decide whether the Windows service must be restarted."""
+
+    service: ServiceFacts
+    newest_input: AwareDatetime | None = None  #: last change of the files that the service reads when it starts
+    newest_input_path: str = ""
+
+    @property
+    def restart_owed(self) -> bool:
+        """Whether the service is up, but started before a file that it reads changed (ektron-facts 6, row 30)."""
+        started, changed = self.service.started, self.newest_input
+        return self.service.is_up and started is not None and changed is not None and started <= changed
+
+
+class NodeFacts(ConfigurationFacts, ServiceEvidence):
     """All facts of one node at one time."""
 
     node: str
@@ -287,12 +325,7 @@ class NodeFacts(Fact):
     system_drive: str = "C:"
     service_folder: str = ""
     configurator_folder: str = ""  #: on the origin, where the Security Configurator writes its files
-    service: ServiceFacts
     binaries: tuple[BinaryFacts, ...] = ()
-    asset: AssetFacts
-    service_config: ServiceConfigFacts
-    web: WebFacts
-    ews: ServiceConfigFacts | None = None  #: the EWSUpdates copy, on the origin
     precompiled: bool = False
     site_exists: bool = True
     origin_family: dict[str, str] = {}  #: on the origin: kind -> hash of the files that the Security Configurator wrote
@@ -304,25 +337,11 @@ class NodeFacts(Fact):
     web_root_family: dict[str, str] = {}  #: kind -> hash of the node's own SyncClient files in the site root
     staging_files: tuple[str, ...] | None = None  #: names in `Ektron Security Certificates`; None: no folder
     staging_family: dict[str, str] = {}  #: kind -> hash of the node's own files in that folder
-    newest_input: AwareDatetime | None = None  #: last change of the files that the service reads when it starts
-    newest_input_path: str = ""
     leftovers: tuple[str, ...] = ()  #: temporary files of this program
     probes: ProbeFacts = ProbeFacts()
     generated: GeneratedFacts = GeneratedFacts()
     system: SystemFacts | None = None
     readiness: ReadinessFacts | None = None  #: None: not requested
-
-    @property
-    def restart_owed(self) -> bool:
-        """Whether the service is up, but started before a file that it reads changed (ektron-facts 6, row 30)."""
-        started, changed = self.service.started, self.newest_input
-        return self.service.is_up and started is not None and changed is not None and started <= changed
-
-    @property
-    def readonly_configurations(self) -> tuple[str, ...]:
-        """Paths of the configuration files with the read-only attribute."""
-        parts = (self.asset, self.service_config, self.web, self.ews)
-        return tuple(part.file.path for part in parts if part is not None and part.file.readonly)
 
     def comparable(self) -> dict[str, Any]:
         """The facts on which a plan is based, as data: no times, and nothing that depends on the clock or network."""

@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from tasks.ektron.certificates.family import CLIENT_CER, node_of
-
-__all__ = ["all_are", "changed_parts", "counted", "key_names", "named", "shortened"]
+__all__ = ["all_are", "changed_parts", "counted", "named", "shortened"]
 
 #: Name of each part of the facts of a node (`NodeFacts`), the most informative part first.
 PARTS: Mapping[str, str] = {
@@ -86,14 +84,3 @@ def named(names: Sequence[str]) -> str:
     if len(names) <= _NAMES:
         return ", ".join(names)
     return f"{', '.join(names[:_NAMES])} and {len(names) - _NAMES} more"
-
-
-def key_names(keys: Sequence[str]) -> str:
-    """Certificate keys by the names of their nodes, after their number when there are several."""
-    nodes = [*map(_node, keys[:_NAMES]), *keys[_NAMES:]]
-    return named(nodes) if len(nodes) <= 1 else f"{len(nodes)} keys ({named(nodes)})"
-
-
-def _node(key: str) -> str:
-    node_and_kind = node_of(key)
-    return node_and_kind[0] if node_and_kind and node_and_kind[1] == CLIENT_CER else key

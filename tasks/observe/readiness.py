@@ -2,32 +2,19 @@
 
 from collections.abc import Mapping
 
-from tasks.ektron.facts import NodeFacts, ReadinessFacts, SystemFacts
+from tasks.ektron.facts import NodeFacts, ReadinessFacts
 from tasks.ektron.rules.readiness import WINRM_LIMITS
 from tasks.ektron.rules.rivals import SIGNS, Sign, mentioned
+from tasks.observe.replies import system_facts
 from tasks.step import Work
 from workers.winrm import operations as ops
-from workers.winrm.operations import Hello, Op, Reply
+from workers.winrm.operations import Op, Reply
 
-__all__ = ["readiness", "system_facts"]
+__all__ = ["readiness"]
 
 _TASKS = r"\Windows\System32\Tasks"
 _TASK_FILES = 64  #: scheduled tasks that are read, at most
 _TASK_BYTES = 262_144
-
-
-def system_facts(hello: Hello) -> SystemFacts:
-    """What the node said of itself when greeted."""
-    return SystemFacts(
-        powershell=hello.powershell,
-        edition=hello.edition,
-        language_mode=hello.language_mode,
-        clr=hello.clr,
-        os=hello.os,
-        admin=hello.admin,
-        code_page=hello.code_page,
-        free={drive.name: drive.free for drive in hello.drives},
-    )
 
 
 def readiness(work: Work, facts: NodeFacts) -> NodeFacts:

@@ -1,48 +1,37 @@
 """From a node's replies to facts: what `observe` asked, understood."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any, TypeVar
 
-from tasks.ektron.certificates.family import KINDS, Family, describe_certificate, node_of
-from tasks.ektron.config.readers import read_asset, read_service, read_web
-from tasks.ektron.editions import Layout, edition_of
-from tasks.ektron.facts import (
-    AssetFacts,
-    BinaryFacts,
-    CertificateFacts,
-    FileFacts,
-    NodeFacts,
-    ServiceConfigFacts,
-    ServiceFacts,
-    Spread,
-    WebFacts,
-)
+from tasks.ektron.certificates.family import KINDS, Family, describe_certificate, family_names, node_of
+from tasks.ektron.desired.config_files import paths_of
+from tasks.ektron.editions import Layout
+from tasks.ektron.facts import BinaryFacts, CertificateFacts, Fact, NodeFacts, Spread, SystemFacts
 from tasks.ektron.refusals import Refused
+from tasks.observe.configuration import configuration_facts
 from tasks.observe.generated import generated_facts
-from tasks.observe.readiness import system_facts
-from tasks.observe.stopped_dependents import noted
+from tasks.observe.service import service_evidence
 from tasks.step import Work
 from workers.errors import AgentFailed
 from workers.records import now
 from workers.texts import cleaned_all
 from workers.winrm import operations as ops
-from workers.winrm.operations import Reply
+from workers.winrm.operations import Hello, Reply
 
-__all__ = ["Replies", "cleaned_facts", "collected", "contents_of", "facts_of", "understood"]
+__all__ = ["Replies", "cleaned_facts", "collected", "facts_of", "system_facts", "understood"]
 
 Replies = Mapping[str, Reply]
-F = TypeVar("F")
+F = TypeVar("F", bound=Fact)
 
 
 @contextmanager
 def understood(node: str) -> Iterator[None]:
-    """The one border to what a node says: a number where a text belongs, a time that is none, anything at all.
+    """The one border to what a node replies: a number in place of a text, a time that is none, anything at all.
 
     Raises:
-        AgentFailed: it cannot be understood.
+        AgentFailed: the reply cannot be understood.
     """
     try:
         yield
@@ -53,32 +42,21 @@ def understood(node: str) -> Iterator[None]:
         ) from None
 
 
-def cleaned_facts(facts: NodeFacts) -> NodeFacts:
-    """The facts without a character that must not be shown, in whatever file on the node it stood.
+def cleaned_facts(facts: F) -> F:
+    """The facts without any character that must not be shown, from whatever file on the node it came.
 
-    As the store will give them back: what cannot be kept is found here.
+    The result is what the store will return: a value that cannot be stored is found here.
 
     Raises:
-        ValueError: a value cannot be kept.
+        ValueError: a value cannot be stored.
     """
     whole = cleaned_all(facts.model_dump(mode="json"))
-    return NodeFacts.model_validate_json(json.dumps(whole, allow_nan=False))
-
-
-def contents_of(layout: Layout, answers: Replies) -> dict[str, bytes]:
-    """Path -> bytes of the configuration files that could be read."""
-    paths = {
-        "asset": layout.asset_config,
-        "service_config": layout.service_config,
-        "web": layout.web_config,
-        "ews": layout.ews_config,
-    }
-    return {path: ops.data_of(answers[name]) for name, path in paths.items() if name in answers and answers[name].ok}
+    return type(facts).model_validate_json(json.dumps(whole, allow_nan=False))
 
 
 def collected(work: Work, answers: Replies) -> tuple[Family | None, str]:
-    """The origin's six files as a family, or why they are none."""
-    files = {f"{work.node.name}_{kind}": answers[f"origin {kind}"] for kind in KINDS}
+    """The origin's six files as a family, or the reason why they are none."""
+    files = {name: answers[f"origin {name}"] for name in family_names(work.node.name)}
     present = {name: ops.data_of(reply) for name, reply in files.items() if reply.ok}
     if not present:
         return None, "no certificate files are in the Security Configurator's folder"
@@ -89,23 +67,26 @@ def collected(work: Work, answers: Replies) -> tuple[Family | None, str]:
 
 
 def facts_of(work: Work, layout: Layout, answers: Replies, family: Family | None, problem: str) -> NodeFacts:
-    """All answers of one look, as facts.
+    """All answers of one observation, as facts.
 
     Args:
         work: the node.
-        layout: where the product lies on it.
+        layout: where the product is on the node.
         answers: by the names of the questions.
         family: the origin's, if it was found.
         problem: why it was not.
 
     Raises:
-        AgentFailed: the service cannot be asked.
-        NodeRefused: the note of stopped services cannot be understood.
+        AgentFailed: the service cannot be queried.
+        NodeRefused: the list of stopped services cannot be understood.
     """
-    seen, clock = now(), _time(answers["clock"]["now"]) or now()
+    seen = now()
+    clock = ops.time_of(str(answers["clock"]["now"])) if answers["clock"]["now"] else seen
     hello = work.session.hello()
-    newest, newest_path = _newest_input(layout, answers)
+    paths = paths_of(layout, is_origin=work.is_origin)
     return NodeFacts(
+        **dict(configuration_facts(paths, answers, work.cluster.node_names, work.documents.digest)),
+        **dict(service_evidence(layout, answers)),
         node=work.node.name,
         computer=hello.computer,
         observed_at=seen,
@@ -114,12 +95,7 @@ def facts_of(work: Work, layout: Layout, answers: Replies, family: Family | None
         program_data=hello.program_data,
         system_drive=hello.system_drive,
         service_folder=layout.service_folder,
-        service=_service(edition_of(work.cluster.edition).service_name, answers),
         binaries=tuple(_binary(path, answers[f"version {path}"]) for path in (*layout.binaries, layout.site_binary)),
-        asset=_asset(layout, answers),
-        service_config=_service_config(work, layout.service_config, answers, "service_config"),
-        web=_web(work, layout, answers),
-        ews=_service_config(work, layout.ews_config, answers, "ews") if work.is_origin else None,
         precompiled=_exists(answers["precompiled"]),
         site_exists=_exists(answers["site"]),
         origin_family=dict(family.hashes) if family else {},
@@ -132,94 +108,14 @@ def facts_of(work: Work, layout: Layout, answers: Replies, family: Family | None
         web_root_family=_own_hashes(answers, "web root "),
         staging_files=_names(answers["staging"]),
         staging_family=_own_of(work, answers["staging"]),
-        newest_input=newest,
-        newest_input_path=newest_path,
         leftovers=_leftovers(layout, answers),
         generated=generated_facts(layout, answers, work.documents.digest),
         system=system_facts(hello),
     )
 
 
-def _time(value: object) -> datetime | None:
-    return ops.time_of(str(value)) if value else None
-
-
 def _exists(reply: Reply) -> bool:
     return reply.ok and bool(reply["exists"])
-
-
-def _file(path: str, answers: Replies, name: str, problem: str = "") -> FileFacts:
-    content, stat = answers[name], answers.get(f"{name} stat")
-    if not content.ok:
-        return FileFacts(path=path, exists=content.error != "not_found", problem=problem or content.message)
-    readonly = stat is not None and stat.ok and bool(stat.get("readonly", False))
-    return FileFacts(
-        path=path,
-        exists=True,
-        size=content["size"],
-        mtime=_time(content["mtime"]),
-        hash=content["hash"],
-        readonly=readonly,
-        problem=problem,
-    )
-
-
-def _understood(answers: Replies, name: str, reader: Callable[[bytes], F]) -> tuple[F | None, str]:
-    """What the reader makes of a file, or why it cannot."""
-    if not answers[name].ok:
-        return None, ""
-    try:
-        return reader(ops.data_of(answers[name])), ""
-    except Refused as refusal:
-        return None, str(refusal)
-
-
-def _asset(layout: Layout, answers: Replies) -> AssetFacts:
-    read, problem = _understood(answers, "asset", read_asset)
-    file = _file(layout.asset_config, answers, "asset", problem)
-    return AssetFacts(file=file, **dict(read or ()))
-
-
-def _service_config(work: Work, path: str, answers: Replies, name: str) -> ServiceConfigFacts:
-    read, problem = _understood(answers, name, read_service)
-    file = _file(path, answers, name, problem)
-    if read is None:
-        return ServiceConfigFacts(file=file)
-    return ServiceConfigFacts(
-        file=file,
-        load_balanced=read.load_balanced,
-        library_load_balanced=read.library_load_balanced,
-        load_bal_server_count=read.load_bal_server_count,
-        install_version=read.install_version,
-        keys=Spread.of(read.key_thumbprints, work.cluster.node_names, duplicated=read.duplicated_keys),
-        keys_present=read.keys_present,
-        server_certificates=read.server_certificates,
-    )
-
-
-def _web(work: Work, layout: Layout, answers: Replies) -> WebFacts:
-    read, problem = _understood(answers, "web", lambda data: read_web(data, work.documents.digest))
-    file = _file(layout.web_config, answers, "web", problem)
-    return WebFacts(file=file, **dict(read or ()))
-
-
-def _service(name: str, answers: Replies) -> ServiceFacts:
-    reply = answers["service"]
-    if not reply.ok:
-        if reply.error == "not_found":
-            return ServiceFacts(name=name)
-        raise AgentFailed(f"the service {name} cannot be asked: {reply.message}")
-    return ServiceFacts(
-        name=name,
-        installed=True,
-        state=reply["state"],
-        start_type=reply["start_type"],
-        pid=reply["pid"],
-        started=_time(reply.get("started")),
-        image_path=reply["image_path"],
-        dependents=tuple(reply["dependents"]),
-        left_stopped=noted(answers["left stopped"]),
-    )
 
 
 def _binary(path: str, reply: Reply) -> BinaryFacts:
@@ -270,23 +166,21 @@ def _own_of(work: Work, reply: Reply) -> dict[str, str]:
     return {kind: value for kind, value in hashes.items() if kind}
 
 
-def _newest_input(layout: Layout, answers: Replies) -> tuple[datetime | None, str]:
-    """The latest change of anything the service reads when it starts: its two configurations, the certificates."""
-    times: dict[str, datetime] = {}
-    for name, path in (("asset", layout.asset_config), ("service_config", layout.service_config)):
-        reply = answers[name]
-        if reply.ok and (changed := _time(reply["mtime"])):
-            times[path] = changed
-    for entry in _entries(answers["service folder"]):
-        if node_of(entry["name"]) and (changed := _time(entry["mtime"])):
-            times[f"{layout.service_folder}\\{entry['name']}"] = changed
-    if not times:
-        return None, ""
-    path = max(times, key=lambda path: times[path])
-    return times[path], path
-
-
 def _leftovers(layout: Layout, answers: Replies) -> tuple[str, ...]:
     names = [f"{layout.service_folder}\\{name}" for name in _names(answers["service folder"]) or ()]
     names += [f"{layout.staging_folder}\\{name}" for name in _names(answers["staging"]) or ()]
     return tuple(name for name in names if ".esync-" in name and name.endswith(".tmp"))
+
+
+def system_facts(hello: Hello) -> SystemFacts:
+    """What the node reported when the session was opened."""
+    return SystemFacts(
+        powershell=hello.powershell,
+        edition=hello.edition,
+        language_mode=hello.language_mode,
+        clr=hello.clr,
+        os=hello.os,
+        admin=hello.admin,
+        code_page=hello.code_page,
+        free={drive.name: drive.free for drive in hello.drives},
+    )

@@ -13,7 +13,7 @@ from typing import Any
 from tasks.ektron.editions import Layout
 from tasks.fence import FENCE_FILE
 from tasks.observe import stopped_dependents
-from tasks.observe.node import layout_of
+from tasks.observe.layout import layout_of
 from tasks.step import Done, Work
 from tasks.undo.backups import MANIFEST, changed_in_batches, in_batches, temporary_files
 from workers.errors import NodeRefused

@@ -4,38 +4,39 @@ Reads the files, edits their bytes, writes those that differ with a backup, and 
 before every edit is known to be possible.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from itertools import chain
 from pathlib import PureWindowsPath
 
-from tasks.ektron.certificates.family import Family
-from tasks.ektron.config.editors import Edit, edit_asset, edit_ews, edit_service, edit_web
+from tasks.documents import FamilyDigests, changes_of, target_of
+from tasks.ektron.config.editors import Edit
+from tasks.ektron.desired.config_files import ConfigFile, paths_of
+from tasks.ektron.desired.node import READ_ONLY_REMEDY, read_only, recycling
+from tasks.ektron.desired.settings import edited, file_facts, setting_differences
+from tasks.ektron.desired.target import Difference, Target
 from tasks.ektron.editions import Layout
+from tasks.ektron.facts import ConfigurationFacts, FileFacts
 from tasks.ektron.refusals import Refused
-from tasks.ektron.wanted import RECYCLED
-from tasks.observe.node import CONFIG_LIMIT, planned_layout
-from tasks.observe.replies import understood
-from tasks.step import Done, Work
-from workers.errors import AccessDenied, Conflict, NodeRefused, in_file
-from workers.records import Change, DocumentKind
+from tasks.observe.configuration import configuration_facts, configuration_questions, contents_of
+from tasks.observe.layout import planned_layout
+from tasks.observe.replies import cleaned_facts, understood
+from tasks.step import APPLYING, Done, Work
+from workers.errors import AccessDenied, Conflict, NodeRefused
 from workers.texts import cleaned
 from workers.winrm import operations as ops
 from workers.winrm.operations import Op, Reply
 
-__all__ = ["WRITABLE", "config_edit", "editors", "family_of", "read_only", "tried"]
-
-WRITABLE = "take the read-only attribute off the file (attrib -r), then retry"
-Editor = Callable[[bytes], Edit]
+__all__ = ["config_edit", "tried"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Edited:
-    """One file: as it was read, and the edit it needs."""
+    """One file: as it was read, what it lacks, and the edit."""
 
     path: str
-    before: str
-    changed: datetime  #: by the node's clock
+    before: str  #: hash
+    differences: tuple[Difference, ...]
     edit: Edit
 
 
@@ -45,140 +46,108 @@ def config_edit(work: Work) -> Done:
     Raises:
         NodeRefused: a file cannot be edited without touching what is not ours.
         AccessDenied: a file is read-only.
-        Conflict: a file changed under our hands; the step observes again.
+        Conflict: a file changed after it was read; the step observes again.
     """
     work.say("observing")
     layout = planned_layout(work)
-    wanted = editors(work, layout, family_of(work).encoded_value)
+    paths = paths_of(layout, is_origin=work.is_origin)
+    answers = _read(work, paths)
     with understood(work.node.name):
-        edited = _read_and_edited(work, wanted)
-    needed = [one for one in edited if one.edit.changes]
-    recycled = _recycling(layout, edited)
-    warned = _warnings(edited)
+        seen = configuration_facts(paths, answers, work.cluster.node_names, work.documents.digest)
+        facts = cleaned_facts(seen)
+        files = _edited(work, paths, facts, answers)
+    needed = [one for one in files if one.edit.changed]
+    found = list(chain.from_iterable(one.differences for one in needed))
+    recycled = tuple(recycling(facts.asset.file, facts.web.file, {difference.file for difference in found}))
+    warnings = _warnings(files)
     if not needed and not recycled:
-        return Done(message=f"all values are as they should be{warned}")
-    work.say("applying")
+        return Done(message=f"all values are as they should be{warnings}")
+    work.say(APPLYING)
     work.documents.keep_right(work.node.name, right=False)
-    written = _written(work, layout, needed, recycled)
-    _compared(needed, written)
-    return Done(changes=(*_changes(needed), *recycled), message=f"{_told(needed, recycled)}{warned}")
+    _compare(needed, _written(work, layout, needed, recycled))
+    return Done(changes=changes_of([*found, *recycled]), message=f"{_summary(needed, recycled)}{warnings}")
 
 
-def family_of(work: Work) -> Family:
-    """The family this run hands out.
+def tried(file: ConfigFile, seen: FileFacts, data: bytes, target: Target, certificate: str) -> Edit:
+    """The edit of a file's bytes, here and not on the node: by the check to know that it can be done, then to do it.
 
-    Raises:
-        NodeRefused: the run has none; its plan would not have been made without.
-    """
-    family = work.documents.family()
-    if family is None:
-        raise NodeRefused("this run holds no certificate family", remedy="start a new run")
-    return family
-
-
-def editors(work: Work, layout: Layout, encoded_value: str) -> dict[str, Editor]:
-    """Which editor goes over which file of this node; `encoded_value` is that of the family's client certificate."""
-    own = work.node.name
-    keys = {f"{name}_SyncClient.cer": encoded_value for name in work.cluster.node_names}
-    found: dict[str, Editor] = {
-        layout.asset_config: edit_asset,
-        layout.service_config: lambda data: edit_service(data, keys=keys, server_certificate=f"{own}_SyncServer.pfx"),
-        layout.web_config: lambda data: edit_web(
-            data, client_certificate=f"{own}_SyncClient.pfx", encoded_value=encoded_value
-        ),
-    }
-    if work.is_origin and _has_ews_copy(work):
-        found[layout.ews_config] = lambda data: edit_ews(data, keys=keys)
-    return found
-
-
-def _has_ews_copy(work: Work) -> bool:
-    """Some builds ship without it; then the live file is all there is (ektron-facts 9)."""
-    facts = work.documents.facts(DocumentKind.OBSERVED, work.node.name)
-    return facts is not None and facts.ews is not None and facts.ews.file.exists
-
-
-def tried(work: Work, path: str, editor: Editor, data: bytes, *, readonly: bool) -> Edit:
-    """The edit of a file's bytes, here and not on the node: by the plan to know that it can be done, then to do it.
+    Args:
+        file: which of the files.
+        seen: the file as it was observed.
+        data: its bytes.
+        target: what the node has to be.
+        certificate: encodedValue of the family's client certificate.
 
     Raises:
         NodeRefused: the file cannot be edited without touching what is not ours.
-        AccessDenied: it would have to be edited, and is read-only.
+        AccessDenied: it has to be edited, and is read-only.
     """
     try:
-        edit = editor(data)
+        edit = edited(file, data, target, certificate)
     except Refused as refusal:
-        why = cleaned(f"{work.node.name}: the file cannot be edited: {refusal}")
-        raise NodeRefused(why, file=path, remedy=cleaned(refusal.remedy)) from refusal
-    if edit.changes and readonly:
-        raise AccessDenied(read_only(work.node.name), file=path, remedy=WRITABLE)
+        why = cleaned(f"{target.node}: the file cannot be edited: {refusal}")
+        raise NodeRefused(why, file=seen.path, remedy=cleaned(refusal.remedy)) from refusal
+    if edit.changed and seen.readonly:
+        raise AccessDenied(read_only(target.node), file=seen.path, remedy=READ_ONLY_REMEDY)
     return edit
 
 
-def read_only(node: str) -> str:
-    """What is said where a file that has to be changed is read-only."""
-    return f"{node}: the file is read-only, nothing was written on this node"
+def _read(work: Work, paths: Mapping[ConfigFile, str]) -> Mapping[str, Reply]:
+    """All files in one exchange. Some builds have no EWSUpdates copy (ektron-facts 9)."""
+    questions = configuration_questions(paths)
+    replies = work.session.ask(
+        list(questions.values()), deadline=work.deadline, keep_going=True, cancelled=work.cancelled
+    )
+    for name, reply in zip(questions, replies, strict=True):
+        if not reply.ok and not (name == ConfigFile.EWS and reply.error == "not_found"):
+            raise ops.error_of(reply, work.node.name)
+    return dict(zip(questions, replies, strict=True))
 
 
-def _read_and_edited(work: Work, wanted: Mapping[str, Editor]) -> list[_Edited]:
-    """Reads all files in one exchange and edits them here."""
-    reads = [ops.read(path, limit=CONFIG_LIMIT) for path in wanted]
-    stats = [ops.stat(path) for path in wanted]
-    replies = work.session.ask([*reads, *stats], deadline=work.deadline, cancelled=work.cancelled)
-    contents, states = replies[: len(reads)], replies[len(reads) :]
-    edited = []
-    for (path, editor), content, state in zip(wanted.items(), contents, states, strict=True):
-        with in_file(path):
-            edited.append(_edited(work, path, editor, content, state))
-    return edited
+def _edited(
+    work: Work, paths: Mapping[ConfigFile, str], facts: ConfigurationFacts, answers: Mapping[str, Reply]
+) -> list[_Edited]:
+    """Edits the bytes here. The facts of the same bytes say what there is to change, in the words of the plan.
 
-
-def _edited(work: Work, path: str, editor: Editor, content: Reply, state: Reply) -> _Edited:
-    edit = tried(work, path, editor, ops.data_of(content), readonly=bool(state["readonly"]))
-    return _Edited(path, content["hash"], ops.time_of(content["mtime"]), edit)
-
-
-def _told(needed: list[_Edited], recycled: tuple[Change, ...]) -> str:
-    count = "one file" if len(needed) == 1 else f"{len(needed)} files"
-    parts = [f"{count} edited"] if needed else []
-    return ", ".join([*parts, *(change.what for change in recycled)])
-
-
-def _recycling(layout: Layout, edited: list[_Edited]) -> tuple[Change, ...]:
-    """web.config has to be younger than the asset configuration, which the site reads only when it is recycled.
-
-    The section is declared restartOnExternalChanges="false" (ektron-facts 2.1).
+    Raises:
+        NodeRefused: a file cannot be edited, or the reader and the editor of a file disagree about it.
+        AccessDenied: a file has to be edited, and is read-only.
     """
-    asset, web = (next(one for one in edited if one.path == path) for path in (layout.asset_config, layout.web_config))
-    if web.edit.changes or not (asset.edit.changes or web.changed < asset.changed):
-        return ()
-    return (Change(what=RECYCLED, file=web.path, before="older than AssetManagement.config", after="touched"),)
+    family = work.documents.required_family()
+    target = target_of(work.cluster, work.node.name, FamilyDigests.of(family))
+    files = []
+    for file, data in contents_of(answers).items():
+        edit = tried(file, file_facts(facts, file), data, target, family.encoded_value)
+        differences = tuple(setting_differences(facts, target, [file]))
+        if edit.changed != bool(differences):
+            why = f"{work.node.name}: the reader and the editor of the file disagree about it; nothing was written"
+            raise NodeRefused(why, file=paths[file], remedy="send the file to the developers")
+        files.append(_Edited(paths[file], answers[file]["hash"], differences, edit))
+    return files
 
 
-def _written(work: Work, layout: Layout, needed: list[_Edited], recycled: tuple[Change, ...]) -> list[Reply]:
-    """Writes in one exchange; each file only if it still is what was read. Then reads the hashes back."""
+def _written(work: Work, layout: Layout, needed: Sequence[_Edited], recycled: Sequence[Difference]) -> list[Reply]:
+    """Writes in one exchange, each file only if it still is what was read. Then reads the hashes back."""
     backup = work.backup_folder()
     requests: list[Op] = [ops.write(one.path, one.edit.data, expect=one.before, backup=backup) for one in needed]
     requests += [ops.hash_of(one.path) for one in needed]
-    requests += [ops.touch(change.file) for change in recycled]
+    requests += [ops.touch(layout.web_config) for _ in recycled]
     return work.change(requests, folders=layout.written_folders)[len(needed) : 2 * len(needed)]
 
 
-def _compared(needed: list[_Edited], hashes: list[Reply]) -> None:
+def _compare(needed: Sequence[_Edited], hashes: Sequence[Reply]) -> None:
     for one, reply in zip(needed, hashes, strict=True):
         if reply["hash"] != ops.digest(one.edit.data):
             raise Conflict("the file is not what was just written; something else writes it too", file=one.path)
 
 
-def _warnings(edited: list[_Edited]) -> str:
-    """What an editor could do and a person should still look at, each with its file."""
-    told = [cleaned(f"{PureWindowsPath(one.path).name}: {warning}") for one in edited for warning in one.edit.warnings]
-    return f"; look at this: {'; '.join(told)}" if told else ""
+def _summary(needed: Sequence[_Edited], recycled: Sequence[Difference]) -> str:
+    count = "one file" if len(needed) == 1 else f"{len(needed)} files"
+    parts = [f"{count} edited"] if needed else []
+    return ", ".join([*parts, *(difference.what for difference in recycled)])
 
 
-def _changes(needed: list[_Edited]) -> list[Change]:
-    return [
-        Change(what=cleaned(setting.where), file=one.path, before=cleaned(setting.before), after=cleaned(setting.after))
-        for one in needed
-        for setting in one.edit.changes
-    ]
+def _warnings(files: Sequence[_Edited]) -> str:
+    """What an edit cannot settle and a person should check, each with its file."""
+    texts = [cleaned(f"{PureWindowsPath(one.path).name}: {warning}") for one in files for warning in one.edit.warnings]
+    return f"; warning: {'; '.join(texts)}" if texts else ""

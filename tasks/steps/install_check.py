@@ -1,4 +1,4 @@
-"""The step `install_check`: looks at a node. What becomes of the facts depends on the purpose of the look.
+"""The step `install_check`: observes a node. What happens with the facts depends on the purpose.
 
 Before a plan it gathers facts; in a wave it confirms that the plan still fits; at the end it gathers the evidence.
 """
@@ -6,15 +6,18 @@ Before a plan it gathers facts; in a wave it confirms that the plan still fits; 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from tasks.documents import FamilyDigests, target_of
 from tasks.ektron.certificates.family import generate_family
+from tasks.ektron.desired.config_files import ConfigFile
+from tasks.ektron.desired.node import differences, service_reason
+from tasks.ektron.desired.settings import file_facts
 from tasks.ektron.facts import NodeFacts
-from tasks.ektron.wanted import differences, restart_reason
 from tasks.ektron.wording import changed_parts, named
-from tasks.observe.node import Look, observe, planned_layout
+from tasks.observe.node import Look, observe
 from tasks.observe.readiness import readiness
 from tasks.observe.replies import cleaned_facts, understood
 from tasks.step import Done, Purpose, Work
-from tasks.steps.config_edit import editors, tried
+from tasks.steps.config_edit import tried
 from workers.errors import AccessDenied, NodeRefused, NotEditable, Stale
 from workers.records import DocumentKind
 from workers.winrm.operations import writer_of
@@ -22,6 +25,7 @@ from workers.winrm.operations import writer_of
 __all__ = ["differing", "install_check"]
 
 _ANY_CERTIFICATE = "TUlJQw=="  #: as good as any other to find out whether a file can be edited
+_NO_FAMILY = FamilyDigests(hashes={}, sizes={}, thumbprint="")
 
 
 def install_check(work: Work) -> Done:
@@ -55,22 +59,22 @@ def _planned_from(work: Work, look: Look) -> Done:
 def _verified(work: Work, look: Look) -> Done:
     """Keeps the evidence for the verdict."""
     work.documents.keep_facts(DocumentKind.VERIFIED, look.facts)
-    return Done(message="looked at everything")
+    return Done(message="everything was observed")
 
 
 def _examined(work: Work, look: Look) -> Done:
-    """A look before anything is set up. What is missing is for the rules to say, of all nodes at once."""
+    """Before anything is set up: keeps the facts. What is missing is reported by the rules, for all nodes at once."""
     facts = look.facts
     with understood(work.node.name):
         whole = cleaned_facts(readiness(work, facts))
     work.documents.keep_facts(DocumentKind.OBSERVED, whole)
     seen = whole.system
-    told = f"PowerShell {seen.powershell} {seen.edition}, {seen.os}" if seen else "looked at"
-    return Done(message=f"{told}; service {facts.service.state or 'not installed'}")
+    system = f"PowerShell {seen.powershell} {seen.edition}, {seen.os}" if seen else "observed"
+    return Done(message=f"{system}; service {facts.service.state or 'not installed'}")
 
 
 def _confirmed(work: Work, look: Look) -> Done:
-    """The node is still what the plan was made for. A step that was interrupted may have changed it: that is ours."""
+    """Confirms that the node is as the plan saw it."""
     facts, planned = look.facts, work.documents.planned(work.node.name)
     if planned is None or planned.fingerprint() == facts.fingerprint():
         right = _needs_nothing(work, facts)
@@ -78,52 +82,47 @@ def _confirmed(work: Work, look: Look) -> Done:
         return Done(message="as planned: it needs nothing" if right else "as planned")
     raise Stale(
         f"{work.node.name} changed since the plan was made: {differing(planned, facts)}",
-        remedy="look at what else changes this server, then run again",
+        remedy="find out what else changes this server, then run again",
     )
 
 
 def _needs_nothing(work: Work, facts: NodeFacts) -> bool:
-    """What the planner would say of the node as it was just seen; then no later step has to look again."""
+    """Whether a plan from these facts would be empty for the node; then no later step has to observe again."""
     family = work.documents.family_digests()
     if family is None:
         return False
-    needed = differences(
-        facts,
-        nodes=work.cluster.node_names,
-        is_origin=work.is_origin,
-        hashes=family.hashes,
-        thumbprint=family.thumbprint,
-    )
-    return not needed and not restart_reason(facts, needed) and facts.service.state == "running"
+    needed = differences(facts, target_of(work.cluster, work.node.name, family))
+    return not needed and not service_reason(facts, needed) and facts.service.state == "running"
 
 
 def differing(planned: NodeFacts, facts: NodeFacts) -> str:
-    """What differs between two looks at a node, in a sentence's words."""
+    """What differs between two observations of a node, for a sentence."""
     return named(changed_parts(planned.comparable(), facts.comparable()))
 
 
-def _require_editable(work: Work, facts: NodeFacts, contents: Mapping[str, bytes]) -> None:
+def _require_editable(work: Work, facts: NodeFacts, contents: Mapping[ConfigFile, bytes]) -> None:
     """Tries the edits on what was read, so that a plan promises nothing that a rollout would refuse.
 
-    Whether an edit is possible does not depend on the value that is put in: where the family is not known yet, because
-    the origin is looked at beside this node, any certificate does. Whether one is needed does, so what is read-only is
-    then for the plan to see.
+    Whether an edit is possible does not depend on the certificate. So any certificate will do while the family is not
+    known, because the origin is observed at the same time. Whether an edit is needed does depend on it: then the plan
+    finds the read-only files.
 
     Raises:
         NotEditable: a file cannot be edited, or has to be and is read-only; nothing was written anywhere.
     """
     family = work.documents.family()
-    value = family.encoded_value if family else _ANY_CERTIFICATE
-    readonly = facts.readonly_configurations if family else ()
-    for path, edit in editors(work, planned_layout(work), value).items():
-        if path in contents:
-            with _foreseen():
-                tried(work, path, edit, contents[path], readonly=path in readonly)
+    target = target_of(work.cluster, work.node.name, FamilyDigests.of(family) if family else _NO_FAMILY)
+    for file, data in contents.items():
+        seen = file_facts(facts, file)
+        if family is None:
+            seen = seen.model_copy(update={"readonly": False})
+        with _foreseen():
+            tried(file, seen, data, target, family.encoded_value if family else _ANY_CERTIFICATE)
 
 
 @contextmanager
 def _foreseen() -> Iterator[None]:
-    """What would refuse the edit later makes the plan impossible now: no node is written to before all can be."""
+    """An edit that would be refused later makes the plan impossible now: no node is written to before all can be."""
     try:
         yield
     except (NodeRefused, AccessDenied) as error:

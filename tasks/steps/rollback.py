@@ -1,18 +1,30 @@
-"""The step `rollback`: puts bytes, names and the service's state back to what they were before a run.
+"""The step `rollback`: restores bytes, names and the service's state to what they were before a run.
 
-Everything is looked at first. Where one file of a node was changed since, nothing of that node is restored, unless the
-operator said so. What is written and removed is backed up under this run's own id, so that it can be undone too.
+Everything is observed first. Where one file of a node was changed since, nothing of that node is restored, unless the
+operator forces it. What is written and removed is backed up under this run's own id, so that it can be undone too.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from tasks.documents import changes_of
 from tasks.ektron.certificates.family import node_of
+from tasks.ektron.desired.config_files import read_at_start
+from tasks.ektron.desired.node import recycling
 from tasks.ektron.editions import Layout
-from tasks.observe.node import planned_layout
+from tasks.ektron.facts import FileFacts
+from tasks.observe.layout import planned_layout
 from tasks.step import Done, Work
-from tasks.steps.rollback_check import nothing_left
-from tasks.steps.service_restart import reads, restarted_if_owed, stopped
-from tasks.undo.backups import FORCE, assessed, changed_in_batches, kept_bytes, left_histories, temporary_files
+from tasks.steps.service_restart import restarted_if_owed, stopped
+from tasks.undo.backups import (
+    FORCE,
+    assessed,
+    changed_in_batches,
+    kept_bytes,
+    left_histories,
+    nothing_left,
+    temporary_files,
+)
 from tasks.undo.conflicts import shown
 from tasks.undo.plan import Action, ActionKind, Undo
 from workers.errors import Conflict
@@ -26,11 +38,11 @@ _DONE = {ActionKind.RESTORE: "restored", ActionKind.REMOVE: "removed", ActionKin
 
 
 def rollback(work: Work) -> Done:
-    """Undoes what the run named as parent did on this node. What is as it was is left alone.
+    """Undoes what the parent run did on this node. What is as it was before is left alone.
 
     Raises:
-        NodeRefused: a backup is gone or damaged; nothing was restored.
-        Conflict: a file changed under our hands; the step looks again.
+        NodeRefused: a backup is missing or damaged; nothing was restored.
+        Conflict: a file changed after it was observed; the step observes again.
         AccessDenied: a file is read-only.
         DeadlineExceeded: the service does not stop or start in time.
     """
@@ -40,32 +52,36 @@ def rollback(work: Work) -> Done:
         return nothing_left(work)
     forced = FORCE in work.options
     found = assessed(work, histories, force=forced)
-    if found.disputes:
+    if found.changed_since:
         return _refused(work, found)
-    overwritten = shown(work, assessed(work, histories).disputes) if forced else ()
+    overwritten = shown(work, assessed(work, histories).changed_since) if forced else ()
     layout = planned_layout(work)
     temporary = temporary_files(work, layout)
     if found.actions or temporary:
         _apply(work, layout, found.actions, temporary)
+    recycled = _recycled(work, layout)
     service = _service_as_before(work, layout)
-    halves = [Change(what="temporary file removed", file=path) for path in temporary]
-    changes = (*overwritten, *_changes(found), *halves, *service.changes)
+    removed = [Change(what="temporary file removed", file=path) for path in temporary]
+    changes = (*overwritten, *_changes(found), *removed, *recycled, *service.changes)
     return Done(changes=changes, message=_message(found, service.message))
 
 
 def _refused(work: Work, found: Undo) -> Done:
-    count = "one file was" if len(found.disputes) == 1 else f"{len(found.disputes)} files were"
+    count = "one file was" if len(found.changed_since) == 1 else f"{len(found.changed_since)} files were"
     error = Conflict(
         f"{work.node.name}: {count} changed after run {work.parent}, so nothing was restored here",
-        file=found.disputes[0].path,
-        remedy="if a later run changed them, roll that one back first; otherwise look at the differences in the "
-        "report, then use --force",
+        file=found.changed_since[0].path,
+        remedy="if a later run changed them, roll that one back first; otherwise check the differences in the report, "
+        "then use --force",
     )
-    return Done(changes=shown(work, found.disputes), failed=error)
+    return Done(changes=shown(work, found.changed_since), failed=error)
 
 
 def _apply(work: Work, layout: Layout, actions: Sequence[Action], temporary: Sequence[str]) -> None:
-    """In the order given, each only on what was just seen; before it the half-written files of killed agents go."""
+    """Removes half-written files of killed agents; then acts in the order given, each time only on the observed state.
+
+    What `expect` names is compared by the node itself before the change.
+    """
     kept = kept_bytes(work, actions)
     work.say("applying")
     backup = work.backup_folder()
@@ -78,53 +94,64 @@ def _apply(work: Work, layout: Layout, actions: Sequence[Action], temporary: Seq
 
 
 def _operation(action: Action, kept: Mapping[str, bytes], backup: str) -> Op:
-    if action.deed is ActionKind.REMOVE:
+    if action.kind is ActionKind.REMOVE:
         return ops.remove(action.path, backup=backup)
-    if action.deed is ActionKind.MAKE:
+    if action.kind is ActionKind.MAKE:
         return ops.mkdir(action.path, backup=backup)
     return ops.write(action.path, kept[action.before or ""], expect=action.expect or ops.ABSENT, backup=backup)
 
 
 def _evidence(layout: Layout, actions: Sequence[Action]) -> Iterator[Op]:
-    """Leaves on the node, before anything else, what tells that a restart or a recycling is owed.
+    """Leaves evidence on the node, before anything else, that a restart is owed.
 
-    A restored file tells by its time. A removed one tells nothing, so the service's configuration is touched; and the
-    section of AssetManagement.config is declared restartOnExternalChanges="false" (ektron-facts 2.1).
+    The time of a restored file is such evidence. A removed file leaves none, so the service's configuration is touched.
     """
-    written = {action.path.casefold() for action in actions if action.deed is ActionKind.RESTORE}
-    changed = [action.path for action in actions if reads(layout, action.path)]
-    if changed and not any(path.casefold() in written for path in changed):
+    written = {action.path.casefold() for action in actions if action.kind is ActionKind.RESTORE}
+    changed = [action.path.casefold() for action in actions if read_at_start(layout, action.path)]
+    if changed and written.isdisjoint(changed):
         yield ops.touch(layout.service_config)
-    if layout.asset_config.casefold() in written and layout.web_config.casefold() not in written:
-        yield ops.touch(layout.web_config)
+
+
+def _recycled(work: Work, layout: Layout) -> tuple[Change, ...]:
+    """Recycles the site where it has not read its asset configuration, by the same evidence as in a rollout."""
+    paths = (layout.asset_config, layout.web_config)
+    replies = work.session.ask([ops.stat(path) for path in paths], deadline=work.deadline, cancelled=work.cancelled)
+    asset, web = (
+        FileFacts(path=path, mtime=ops.time_of(reply["mtime"]) if reply.get("mtime") else None)
+        for path, reply in zip(paths, replies, strict=True)
+    )
+    needed = tuple(recycling(asset, web))
+    if needed:
+        work.change([ops.touch(layout.web_config)], folders=layout.written_folders)
+    return changes_of(needed)
 
 
 def _service_as_before(work: Work, layout: Layout) -> Done:
-    """Running where it ran before the run, or where nobody knows; stopped where it was stopped."""
+    """Running where it ran before the run, or where that is not known; stopped where it was stopped."""
     facts = work.documents.of(work.parent).facts(DocumentKind.OBSERVED, work.node.name)
     if facts is not None and facts.service.state == "stopped":
-        return stopped(work)
+        return stopped(work, layout)
     return restarted_if_owed(work, layout, until_listening=False)
 
 
 def _changes(found: Undo) -> tuple[Change, ...]:
     """One for a file; one for all family files of a folder, whose number grows with the cluster."""
-    counted: dict[tuple[ActionKind, str], int] = {}
-    for action in found.actions:
-        folder, _, name = action.path.rpartition("\\")
-        key = (action.deed, folder if node_of(name) else action.path)
-        counted[key] = counted.get(key, 0) + 1
+    counted = Counter((action.kind, _group(action.path)) for action in found.actions)
     changes = [
-        Change(what=_DONE[deed], file=path, after=f"{count} certificate files" if count > 1 else "")
-        for (deed, path), count in counted.items()
+        Change(what=_DONE[kind], file=path, after=f"{count} certificate files" if count > 1 else "")
+        for (kind, path), count in counted.items()
     ]
-    kept = [Change(what="left: it holds other files", file=path) for path in found.left]
-    return (*changes, *kept) if changes else ()
+    remaining = [Change(what="not removed: it holds other files", file=path) for path in found.remaining]
+    return (*changes, *remaining) if changes else ()
+
+
+def _group(path: str) -> str:
+    folder, _, name = path.rpartition("\\")
+    return folder if node_of(name) else path
 
 
 def _message(found: Undo, service: str) -> str:
     if not found.actions:
-        return f"nothing to restore: {found.right} paths are as they were; service: {service}"
-    counts = {deed: sum(1 for action in found.actions if action.deed is deed) for deed in ActionKind}
-    parts = [f"{count} {_DONE[deed]}" for deed, count in counts.items() if count]
+        return f"nothing to restore: {found.unchanged} paths are as they were; service: {service}"
+    parts = [f"{count} {_DONE[kind]}" for kind, count in found.counts().items()]
     return f"{', '.join(parts)}; service: {service}"

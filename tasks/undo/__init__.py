@@ -1,4 +1,4 @@
-"""What a run left on a node, and what has to be done so that the run never happened there.
+"""What a run left on a node, and what has to be done to undo it there.
 
 Reads the node and decides; the step `rollback` acts.
 """

@@ -1,11 +1,13 @@
-"""What a run left on a node for its own undoing, and how the node stands to it now. Reads only."""
+"""The backups and the manifest that a run left on a node, compared with the node now."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from tasks.ektron.desired.target import RECYCLED
 from tasks.ektron.editions import Layout
-from tasks.observe.node import CONFIG_LIMIT, planned_layout
-from tasks.step import Work
+from tasks.observe.configuration import CONFIG_LIMIT
+from tasks.observe.layout import planned_layout
+from tasks.step import Done, Work
 from tasks.undo.plan import (
     FOLDER,
     Action,
@@ -19,6 +21,7 @@ from tasks.undo.plan import (
     undo,
 )
 from workers.errors import NodeRefused
+from workers.records import Status, StepOutcome
 from workers.winrm import operations as ops
 from workers.winrm.operations import Op, Reply
 
@@ -33,6 +36,7 @@ __all__ = [
     "kept_bytes",
     "left_histories",
     "noted_anything",
+    "nothing_left",
     "temporary_files",
 ]
 
@@ -45,7 +49,7 @@ MANIFEST_LIMIT = 64 * 2**20  #: bytes; 5,000 nodes leave 60,000 lines of 300 byt
 
 
 def left_histories(work: Work) -> tuple[PathHistory, ...] | None:
-    """What the run to be undone did on this node; None when it left no manifest.
+    """What the run that is undone did on this node; None when it left no manifest.
 
     Raises:
         NodeRefused: the manifest cannot be understood, or names paths where no run writes.
@@ -63,31 +67,45 @@ def left_histories(work: Work) -> tuple[PathHistory, ...] | None:
         raise NodeRefused(
             f"{work.node.name}: the manifest of run {work.parent} names files where no run writes; none was restored",
             file=foreign[0],
-            remedy=f"somebody wrote into {path}, or the product was moved since; restore this node by hand",
+            remedy=f"{path} was changed, or the product was moved since; restore this node by hand",
         )
     return histories
 
 
-def noted_anything(work: Work) -> bool:
-    """Whether this run has noted on the node that it replaces something; it does so before it replaces it.
+def nothing_left(work: Work) -> Done:
+    """The result for a node without a manifest: nothing to do where the run changed no file.
 
     Raises:
-        NodeError: that cannot be looked at.
+        NodeRefused: it changed some, so its backups were removed since.
+    """
+    if any(_replaced(work, outcome) for outcome in work.documents.of(work.parent).outcomes(work.node.name)):
+        raise NodeRefused(
+            f"{work.node.name}: run {work.parent} changed files here, and its backups are missing",
+            remedy="restore this node from your own backup (`esync cleanup` removes ours when they expire)",
+        )
+    return Done(message=f"nothing to do: run {work.parent} changed no file here")
+
+
+def noted_anything(work: Work) -> bool:
+    """Whether this run has recorded on the node that it replaces something; it does so before it replaces it.
+
+    Raises:
+        NodeError: the node cannot be asked.
     """
     (manifest,) = work.session.ask([ops.stat(f"{work.backup_folder()}\\{MANIFEST}")], deadline=work.deadline)
     return bool(manifest["exists"])
 
 
 def assessed(work: Work, histories: Sequence[PathHistory], *, force: bool = False) -> Undo:
-    """Looks at every path of a run and says what undoing it takes.
+    """Observes every path of a run, and decides how to undo the run.
 
     Raises:
-        NodeError: a file cannot be looked at.
+        NodeError: a file cannot be observed.
     """
-    states = _looked(work, {trace.path: ops.stat(trace.path, hashes=True) for trace in histories})
+    states = _observed(work, {one.path: ops.stat(one.path, hashes=True) for one in histories})
     found = {path: Seen(_state(reply)) for path, reply in states.items()}
-    made = [trace.path for trace in histories if trace.before is None and found[trace.path].state == FOLDER]
-    held = _looked(work, {path: ops.list_folder(path) for path in made})
+    made = [one.path for one in histories if one.before is None and found[one.path].state == FOLDER]
+    held = _observed(work, {path: ops.list_folder(path) for path in made})
     found |= {path: Seen(FOLDER, tuple(one["name"] for one in reply["entries"])) for path, reply in held.items()}
     return undo(histories, found, force=force)
 
@@ -96,26 +114,27 @@ def kept_bytes(work: Work, actions: Iterable[Action]) -> dict[str, bytes]:
     """Hash -> bytes of everything that is to be restored; equal files are read once.
 
     Raises:
-        NodeRefused: a backup is gone, or is not what the manifest says.
+        NodeRefused: a backup is missing, or is not what the manifest says.
     """
     folder = work.backup_folder(work.parent)
-    wanted = {a.before: f"{folder}\\{a.kept}" for a in actions if a.deed is ActionKind.RESTORE and a.before}
+    backups = {a.before: f"{folder}\\{a.kept}" for a in actions if a.kind is ActionKind.RESTORE and a.before}
+    requests = [ops.read(path, limit=CONFIG_LIMIT) for path in backups.values()]
     kept: dict[str, bytes] = {}
-    for digest, reply in zip(wanted, in_batches(work, [_whole(path) for path in wanted.values()]), strict=True):
+    for digest, reply in zip(backups, in_batches(work, requests), strict=True):
         data = ops.data_of(reply) if reply.ok else b""
         if not reply.ok or ops.digest(data) != digest:
-            why = "gone" if reply.error == "not_found" else reply.message or "not what the manifest says"
+            why = "missing" if reply.error == "not_found" else reply.message or "not what the manifest says"
             raise NodeRefused(
                 f"{work.node.name}: a backup of run {work.parent} cannot be used ({why}), nothing was restored",
-                file=wanted[digest],
-                remedy="restore this node from your own backup; nothing of it was changed now",
+                file=backups[digest],
+                remedy="restore this node from your own backup; this rollback changed nothing on it",
             )
         kept[digest] = data
     return kept
 
 
 def in_batches(work: Work, requests: Sequence[Op]) -> list[Reply]:
-    """Asks for many things in several exchanges, so that none grows with the cluster."""
+    """Sends requests in several exchanges, so that none grows with the cluster."""
     replies: list[Reply] = []
     for batch in batched(requests):
         replies += work.session.ask(batch, deadline=work.deadline, keep_going=True)
@@ -123,7 +142,7 @@ def in_batches(work: Work, requests: Sequence[Op]) -> list[Reply]:
 
 
 def changed_in_batches(work: Work, layout: Layout, requests: Sequence[Op], *, keep_going: bool = False) -> list[Reply]:
-    """Changes many things in several exchanges, below the folders we write to and nowhere else."""
+    """Sends changes in several exchanges; only below the folders we write to."""
     replies: list[Reply] = []
     for batch in batched(requests):
         replies += work.change(batch, folders=layout.written_folders, keep_going=keep_going)
@@ -136,10 +155,10 @@ def batched(requests: Sequence[Op]) -> Iterator[Sequence[Op]]:
 
 
 def temporary_files(work: Work, layout: Layout) -> tuple[str, ...]:
-    """What an agent that was killed in the middle of a write left in the folders we write to.
+    """Files that an agent left in the folders we write to because it was killed during a write.
 
     Raises:
-        NodeError: such a folder cannot be looked into.
+        NodeError: such a folder cannot be listed.
     """
     folders = layout.written_folders
     found = []
@@ -153,11 +172,7 @@ def temporary_files(work: Work, layout: Layout) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _whole(path: str) -> Op:
-    return ops.read(path, limit=CONFIG_LIMIT)
-
-
-def _looked(work: Work, questions: Mapping[str, Op]) -> dict[str, Reply]:
+def _observed(work: Work, questions: Mapping[str, Op]) -> dict[str, Reply]:
     replies = dict(zip(questions, in_batches(work, list(questions.values())), strict=True))
     for reply in replies.values():
         if not reply.ok:
@@ -169,3 +184,11 @@ def _state(reply: Reply) -> str | None:
     if not reply["exists"]:
         return None
     return FOLDER if reply["kind"] == FOLDER else str(reply["hash"])
+
+
+def _replaced(work: Work, outcome: StepOutcome) -> bool:
+    """Whether a step replaced anything it keeps backups of; recycling the site leaves all bytes as they were."""
+    step = work.steps.get(outcome.step)
+    if outcome.status is not Status.CHANGED or step is None or not step.keeps_backups:
+        return False
+    return not outcome.changes or any(change.what != RECYCLED for change in outcome.changes)

@@ -1,13 +1,13 @@
-"""What somebody changed after a run, as something to show: a diff of text, and never a secret."""
+"""Files that were changed after a run, as an outcome shows them: a diff of text, and never a secret."""
 
 from collections.abc import Iterator, Sequence
 
 from tasks.ektron.config.redacted import hunks
 from tasks.ektron.refusals import ConfigRefused
-from tasks.observe.node import CONFIG_LIMIT
+from tasks.observe.configuration import CONFIG_LIMIT
 from tasks.step import Work
 from tasks.undo.backups import in_batches
-from tasks.undo.plan import CHANGED_SINCE, FOLDER, Dispute
+from tasks.undo.plan import CHANGED_SINCE, FOLDER, ChangedSince
 from workers.records import Change
 from workers.winrm import operations as ops
 from workers.winrm.operations import Reply
@@ -17,23 +17,23 @@ __all__ = ["shown"]
 _MOST = 20  #: files shown
 
 
-def shown(work: Work, disputes: Sequence[Dispute]) -> tuple[Change, ...]:
-    """For each file, what is there now (`before`) and what a rollback would put there (`after`), line by line.
+def shown(work: Work, files: Sequence[ChangedSince]) -> tuple[Change, ...]:
+    """For each file, what is there now (`before`) and what a rollback would restore (`after`), line by line.
 
-    Only configuration files are shown, with their secrets hidden; of all others no more than that they differ.
+    Only configuration files are shown, with their secrets hidden; of all others only that they differ.
     """
-    changes = [change for dispute in disputes[:_MOST] for change in _of(work, dispute)]
-    if len(disputes) > _MOST:
-        changes.append(Change(what=f"{CHANGED_SINCE}: {len(disputes) - _MOST} more files"))
+    changes = [change for file in files[:_MOST] for change in _of(work, file)]
+    if len(files) > _MOST:
+        changes.append(Change(what=f"{CHANGED_SINCE}: {len(files) - _MOST} more files"))
     return tuple(changes)
 
 
-def _of(work: Work, dispute: Dispute) -> Iterator[Change]:
-    plain = Change(what=CHANGED_SINCE, file=dispute.path, before=_word(dispute.found), after=_word(dispute.before))
-    if not (_is_file(dispute.found) and _is_file(dispute.before) and dispute.path.casefold().endswith(".config")):
+def _of(work: Work, file: ChangedSince) -> Iterator[Change]:
+    plain = Change(what=CHANGED_SINCE, file=file.path, before=_described(file.found), after=_described(file.before))
+    if not (_is_file(file.found) and _is_file(file.before) and file.path.casefold().endswith(".config")):
         yield plain
         return
-    paths = (dispute.path, f"{work.backup_folder(work.parent)}\\{dispute.kept}")
+    paths = (file.path, f"{work.backup_folder(work.parent)}\\{file.kept}")
     now, then = in_batches(work, [ops.read(path, limit=CONFIG_LIMIT) for path in paths])
     yield from _compared(plain, now, then)
 
@@ -62,7 +62,7 @@ def _is_file(state: str | None) -> bool:
     return state not in {None, FOLDER}
 
 
-def _word(state: str | None) -> str:
+def _described(state: str | None) -> str:
     if state is None:
         return "nothing is there"
     return "a folder" if state == FOLDER else "a file with other bytes"

@@ -1,14 +1,15 @@
-"""What has to be done on a node so that a run never happened there. Pure: manifest and what is there now -> actions.
+"""How to undo a run on a node. Pure: the manifest and the present states -> actions.
 
 The manifest is what the agent wrote before each change (docs/agent-protocol.md, backup): path, before, after, kept.
 """
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from workers.errors import NodeRefused
 
@@ -17,7 +18,7 @@ __all__ = [
     "FOLDER",
     "Action",
     "ActionKind",
-    "Dispute",
+    "ChangedSince",
     "Line",
     "PathHistory",
     "Seen",
@@ -28,16 +29,16 @@ __all__ = [
     "undo",
 ]
 
-FOLDER = "folder"  #: stands where the hash of a file would
-CHANGED_SINCE = "changed since the run"  #: how a change is named that somebody else made, in an outcome
+FOLDER = "folder"  #: in place of the hash of a file
+CHANGED_SINCE = "changed since the run"  #: what an outcome calls a change that was not made by the run
 _HASH = re.compile(r"[0-9a-f]{64}")
 _KEPT = re.compile(r"files\\[1-9][0-9]*")  # nothing else is ever read as a backup, whatever the manifest says
-_DAMAGED = "look at the manifest on the node; restore by hand from the folder `files` beside it"
+_DAMAGED = "check the manifest on the node; restore by hand from the folder `files` beside it"
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One change of one path. A state is a hash, `FOLDER`, or None where nothing was."""
+    """One change of one path. A state is a hash, `FOLDER`, or None for nothing."""
 
     path: str
     before: str | None
@@ -50,9 +51,9 @@ class PathHistory:
     """All a run did to one path.
 
     Attributes:
-        before: what was there before the run.
-        kept: where the bytes of then are.
-        ours: every state the run gave it; what is found in one of them has not been changed since.
+        before: the state before the run.
+        kept: where the bytes of that state are.
+        ours: every state the run gave it; a path in one of these states has not been changed since.
     """
 
     path: str
@@ -63,7 +64,7 @@ class PathHistory:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is at a path now; `names` are what a folder holds."""
+    """The state of a path now; `names` are those in a folder."""
 
     state: str | None
     names: tuple[str, ...] = ()
@@ -79,9 +80,9 @@ class ActionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One deed. `expect` is the state it may replace (None: nothing there), `before` the state it brings back."""
+    """One thing to do. It may replace the state `expect` (None: nothing), and restores the state `before`."""
 
-    deed: ActionKind
+    kind: ActionKind
     path: str
     expect: str | None
     before: str | None = None
@@ -89,8 +90,8 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
-class Dispute:
-    """A path that somebody changed after the run: what is there now, and what was there before the run."""
+class ChangedSince:
+    """A path that was changed after the run: its state now, and its state before the run."""
 
     path: str
     found: str | None
@@ -104,30 +105,35 @@ class Undo:
 
     Attributes:
         actions: in the order they have to be done in: the run's own, backwards.
-        disputes: paths changed since; with any of them nothing is done unless forced.
-        right: how many paths are as they were.
-        left: folders the run made that now hold something else, and stay.
+        changed_since: paths that were changed after the run; with any of them nothing is done unless forced.
+        unchanged: how many paths are as they were before the run.
+        remaining: folders that the run made and that hold something else now; they are not removed.
     """
 
     actions: tuple[Action, ...]
-    disputes: tuple[Dispute, ...]
-    right: int
-    left: tuple[str, ...] = ()
+    changed_since: tuple[ChangedSince, ...]
+    unchanged: int
+    remaining: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
         """Whether everything is as it was before the run."""
-        return not self.actions and not self.disputes
+        return not self.actions and not self.changed_since
+
+    def counts(self) -> dict[ActionKind, int]:
+        """How many actions there are of each kind that there are any of."""
+        counted = Counter(action.kind for action in self.actions)
+        return {kind: counted[kind] for kind in ActionKind if counted[kind]}
 
 
 def read_manifest(data: bytes) -> tuple[Line, ...]:
     """The lines of a manifest, oldest first.
 
-    A line is appended before its change is made. So a last line without its end, torn by a power cut, speaks of
-    nothing that happened; and the next line may hang on behind such a torn one.
+    A line is appended before its change is made. So a last line without its end, torn by a power cut, describes a
+    change that was not made; and the next line may follow such a torn one without a line end between them.
 
     Raises:
-        NodeRefused: a line in the middle cannot be read.
+        NodeRefused: another line cannot be read.
     """
     whole, _, _ = data.rpartition(b"\n")
     found = []
@@ -138,7 +144,7 @@ def read_manifest(data: bytes) -> tuple[Line, ...]:
 
 
 def _line(text: str, number: int) -> Line:
-    """The line, or the one that hangs on behind a torn one."""
+    """The line, or the one that follows a torn one without a line end."""
     position = text.find("{")
     while position >= 0:
         try:
@@ -151,7 +157,7 @@ def _line(text: str, number: int) -> Line:
     raise NodeRefused(f"line {number} of the run's manifest cannot be read, nothing was restored", remedy=_DAMAGED)
 
 
-def _checked(value: Any) -> Line | None:  # noqa: ANN401 - JSON
+def _checked(value: object) -> Line | None:
     """A line whose fields are what they must be, or None."""
     if not isinstance(value, dict):
         return None
@@ -170,9 +176,9 @@ def _is_state(value: object) -> bool:
 
 
 def histories_of(lines: Iterable[Line]) -> tuple[PathHistory, ...]:
-    """One trace a path, in the order the paths were first changed. Case of names does not count.
+    """One history per path, in the order the paths were first changed. Case of names does not count.
 
-    A step that ran twice leaves several lines: what was there before is in the first one.
+    A step that ran twice leaves several lines: the first one has the state before the run.
     """
     firsts: dict[str, Line] = {}
     states: dict[str, set[str | None]] = {}
@@ -186,12 +192,12 @@ def histories_of(lines: Iterable[Line]) -> tuple[PathHistory, ...]:
 
 
 def outside(histories: Iterable[PathHistory], folders: Iterable[str]) -> tuple[str, ...]:
-    """Paths of a manifest that lie in none of these folders: no run of ours wrote there, whatever the manifest says."""
+    """Paths of a manifest that are in none of these folders: no run of ours wrote there, whatever the manifest says."""
     allowed = tuple(folder.casefold() for folder in folders)
     return tuple(
-        trace.path
-        for trace in histories
-        if not any(trace.path.casefold() == one or trace.path.casefold().startswith(f"{one}\\") for one in allowed)
+        history.path
+        for history in histories
+        if not any(f"{history.path.casefold()}\\".startswith(f"{folder}\\") for folder in allowed)
     )
 
 
@@ -200,39 +206,41 @@ def undo(histories: Iterable[PathHistory], seen: Mapping[str, Seen], *, force: b
 
     Args:
         histories: what the run did, in its order.
-        seen: what is at each path now.
-        force: treat what was changed since like what the run left.
+        seen: the state of each path now.
+        force: treat a path that was changed since like one that the run left so.
     """
     actions: list[Action] = []
-    disputes: list[Dispute] = []
-    left: list[str] = []
-    right = 0
-    for trace in reversed(tuple(histories)):
-        now = seen[trace.path]
-        if now.state == trace.before:
-            right += 1
-        elif now.state not in trace.ours and not force:
-            disputes.append(Dispute(trace.path, now.state, trace.before, trace.kept or ""))
-        elif trace.before is None and now.state == FOLDER and not _empties(trace.path, now, actions):
-            left.append(trace.path)
+    changed: list[ChangedSince] = []
+    remaining: list[str] = []
+    gone: set[str] = set()  #: folded paths that do not exist after these actions
+    unchanged = 0
+    for history in reversed(tuple(histories)):
+        now = seen[history.path]
+        if now.state == history.before:
+            unchanged += 1
+        elif now.state not in history.ours and not force:
+            changed.append(ChangedSince(history.path, now.state, history.before, history.kept or ""))
+        elif history.before is None and now.state == FOLDER and not _empties(history.path, now, gone):
+            remaining.append(history.path)
         else:
-            actions += _back(trace, now.state)
-    return Undo(tuple(actions), tuple(disputes), right, tuple(left))
+            steps = _back(history, now.state)
+            actions += steps
+            gone |= {action.path.casefold() for action in steps if action.kind is ActionKind.REMOVE}
+    return Undo(tuple(actions), tuple(changed), unchanged, tuple(remaining))
 
 
-def _back(trace: PathHistory, state: str | None) -> list[Action]:
-    """From what is there to what was there."""
-    if trace.before is None:
-        return [Action(ActionKind.REMOVE, trace.path, state)]
-    if trace.before == FOLDER:
-        away = [] if state is None else [Action(ActionKind.REMOVE, trace.path, state)]
-        return [*away, Action(ActionKind.MAKE, trace.path, None, FOLDER)]
-    away = [Action(ActionKind.REMOVE, trace.path, FOLDER)] if state == FOLDER else []
+def _back(history: PathHistory, state: str | None) -> list[Action]:
+    """From the present state to the one before the run."""
+    if history.before is None:
+        return [Action(ActionKind.REMOVE, history.path, state)]
+    if history.before == FOLDER:
+        away = [] if state is None else [Action(ActionKind.REMOVE, history.path, state)]
+        return [*away, Action(ActionKind.MAKE, history.path, None, FOLDER)]
+    away = [Action(ActionKind.REMOVE, history.path, FOLDER)] if state == FOLDER else []
     expect = None if state == FOLDER else state
-    return [*away, Action(ActionKind.RESTORE, trace.path, expect, trace.before, trace.kept or "")]
+    return [*away, Action(ActionKind.RESTORE, history.path, expect, history.before, history.kept or "")]
 
 
-def _empties(folder: str, now: Seen, actions: Iterable[Action]) -> bool:
-    """Whether nothing is in a folder any more once these actions are done."""
-    gone = {action.path.casefold() for action in actions if action.deed is ActionKind.REMOVE}
+def _empties(folder: str, now: Seen, gone: AbstractSet[str]) -> bool:
+    """Whether a folder is empty once these paths do not exist any more."""
     return all(f"{folder}\\{name}".casefold() in gone for name in now.names)

@@ -13,7 +13,7 @@ from lab.control.remote import LabProcess
 from pipelines.audit.archive import pack, unpack
 from pipelines.audit.bundle import EVENTS, bundle_of, write_bundle
 from pipelines.audit.check import check
-from tests.integration.harness import Harness, cluster_of, four_servers, rig_at
+from tests.integration.harness import Harness, cluster_of, four_servers, harness_at
 from tests.integration.test_secrets import CONNECTION, needles
 from tests.unit.pipelines.audit.bundled_run import forged
 from workers.errors import BundleRefused
@@ -26,7 +26,10 @@ pytestmark = pytest.mark.integration
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Harness, LabProcess]]:
     """A lab with a known connection string, and its own harness."""
     folder = tmp_path_factory.mktemp("bundle")
-    with four_servers(folder / "lab", lab=f"connection: '{CONNECTION}'") as lab, rig_at(folder / "rig") as harness:
+    with (
+        four_servers(folder / "lab", lab=f"connection: '{CONNECTION}'") as lab,
+        harness_at(folder / "harness") as harness,
+    ):
         yield harness, lab
 
 

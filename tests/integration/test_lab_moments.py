@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from winrm.exceptions import AuthenticationError, WinRMOperationTimeoutError, WinRMTransportError, WSManFaultError
 
-from lab.control.remote import LabProcess, running_lab, spare_addresses
+from lab.control.remote import LabProcess, spare_addresses
 from tests.integration.test_lab_winrm import client, powershell
+from tests.warm import warm_lab
 
 pytestmark = pytest.mark.integration
 
@@ -19,7 +20,7 @@ MKDIR = {"op": "mkdir", "path": r"C:\made"}
 @pytest.fixture
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabProcess]:
     """One node."""
-    with running_lab(tmp_path_factory.mktemp("lab"), "--nodes", "1", "--address", spare_addresses()) as running:
+    with warm_lab(tmp_path_factory.mktemp("lab"), "--nodes", "1", "--address", spare_addresses()) as running:
         yield running
 
 

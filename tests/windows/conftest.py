@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.harness import Harness, rig_at
+from tests.integration.harness import Harness, harness_at
 from tests.windows.machines import Farm, farm_at
 
 _MISSING = "put wine-node on PATH and install Debian's packages wine and wine64 (docs/testing.md)"
@@ -34,5 +34,5 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
 def harness(farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     """A broker and a worker process with short times."""
     del farm  # skips first
-    with rig_at(tmp_path_factory.mktemp("rig")) as started:
+    with harness_at(tmp_path_factory.mktemp("harness")) as started:
         yield started

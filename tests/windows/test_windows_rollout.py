@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.usecases.runs import RunSummary
 from tasks.cluster import Cluster
-from tests.integration.harness import Harness, cluster_of, rig_at, steps_of
+from tests.integration.harness import Harness, cluster_of, harness_at, steps_of
 from tests.windows.judge import FAMILY, half_written, not_joined
 from tests.windows.machines import EXE, NAMES, SERVICE, Farm, WindowsMachine
 from workers.records import Status, Verdict
@@ -159,7 +159,7 @@ def wait_until(look: Callable[[], bool], pause: float = 0.01) -> None:
 def test_the_worker_killed_in_the_middle(untouched: Farm, tmp_path: Path) -> None:
     """A new worker ends the run; no service is restarted twice."""
     starts = untouched.starts()
-    with rig_at(tmp_path / "rig") as harness:
+    with harness_at(tmp_path / "harness") as harness:
         run = harness.start(cluster_of(untouched.lab)).id
         wait_until(lambda: any(o.step == "cert_copy" for o in harness.engine.store.outcomes(run)))
         harness.kill_worker()

@@ -99,7 +99,7 @@ def _body(message: Mapping[str, Any]) -> bytes:
             return b64decode(body, validate=True)
         return body.encode()
     except (NotBase64, ValueError):  # ValueError: surrogates, or characters outside of ASCII
-        raise InvalidMessage("the body is not base64, as its body_encoding says") from None
+        raise InvalidMessage("the body is not base64, although its body_encoding is") from None
 
 
 def _triple(body: object) -> None:

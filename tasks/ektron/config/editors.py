@@ -1,75 +1,95 @@
 """Edits the configuration files of the product: changes only the bytes of a value, or inserts lines.
 
-Each editor takes a file and returns the edited file with the list of changes. Run on its own output, it changes
-nothing. A file that cannot be edited in this way is refused, and then nothing is written.
+Each function puts one value into a file; a value that is there already changes nothing. The table in
+`tasks.ektron.desired.settings` says which values belong in which file. A file that cannot be edited in this way is
+refused, and then nothing is written.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tasks.ektron.config.readers import ASSET_ROOT
 from tasks.ektron.config.sections import Collection, collection, included_files, open_config, open_section, sole_child
-from tasks.ektron.facts import ON
 from tasks.ektron.refusals import ConfigRefused
-from tasks.ektron.wording import key_names, shortened
 from tasks.ektron.xml.document import Element, XmlDocument
 from tasks.ektron.xml.splice import New, Splicer
 
-__all__ = ["Edit", "Setting", "edit_asset", "edit_ews", "edit_service", "edit_web"]
+__all__ = [
+    "Edit",
+    "Editing",
+    "put_asset_flag",
+    "put_client_certificate",
+    "put_keys",
+    "put_server_certificate",
+    "put_setting",
+]
 
-KEYS = "ektron.serviceModel/publickCertKeys"  #: sic, the k is real (ektron-facts 2.2)
 _NO_SERVICE_MODEL = (
     "install the eSync component again, or copy the section from the same file of another server with this build"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """One change: its place in the file, and both values, shortened and without secrets. An absent value is empty."""
-
-    where: str
-    before: str
-    after: str
-
-
-@dataclass(frozen=True, slots=True)
 class Edit:
-    """The edited file. Without changes `data` is the input itself."""
+    """The edited file. Unchanged, `data` is the input itself."""
 
     data: bytes = field(repr=False)
-    changes: tuple[Setting, ...] = ()
+    changed: bool
     warnings: tuple[str, ...] = ()  #: for people: why the edit may have no effect
 
 
-class _Editing:
-    """An edit in progress: collects changes and warnings."""
+class Editing:
+    """An edit in progress: collects changes and warnings.
 
-    def __init__(self, data: bytes, root: str = "configuration") -> None:
-        self.data = data
-        self.document: XmlDocument = open_config(data, root)
-        self.splicer = Splicer(self.document)
-        self.changes: list[Setting] = []
-        self.warnings: list[str] = []
-
-    def set(self, element: Element, attribute: str, value: str, where: str) -> None:
-        before = element.value(attribute)
-        if before != value:
-            self.splicer.set(element, attribute, value)
-            self.changes.append(Setting(where, shortened(before or ""), shortened(value)))
-
-    def done(self) -> Edit:
-        if not self.changes:
-            return Edit(self.data, warnings=tuple(self.warnings))
-        return Edit(self.splicer.result(), tuple(self.changes), tuple(self.warnings))
-
-
-def edit_asset(data: bytes) -> Edit:
-    """Edits AssetManagement.config: the attribute LoadBalanced of the root element (procedure; ektron-facts 2.1).
+    Args:
+        data: the file.
+        root: name of the root element.
 
     Raises:
-        ConfigRefused: it is another file, or the attribute has another spelling.
+        ConfigRefused: the file is not well-formed, or is another file.
     """
-    editing = _Editing(data, ASSET_ROOT)
+
+    def __init__(self, data: bytes, root: str = "configuration") -> None:
+        self._data = data
+        self.document: XmlDocument = open_config(data, root)
+        self._splicer = Splicer(self.document)
+        self._changed = False
+        self.warnings: list[str] = []
+
+    def set(self, element: Element, attribute: str, value: str) -> None:
+        """Gives an attribute that value."""
+        if element.value(attribute) != value:
+            self._splicer.set(element, attribute, value)
+            self._changed = True
+
+    def append(self, parent: Element, new: list[New]) -> None:
+        """Adds elements behind the last child of a parent. Once per parent."""
+        self._splicer.append(parent, new)
+        self._changed = self._changed or bool(new)
+
+    def edit(self) -> Edit:
+        """The file with all changes.
+
+        Raises:
+            ConfigRefused: the edited file, read again, does not have the intended meaning.
+        """
+        data = self._splicer.result() if self._changed else self._data
+        return Edit(data, self._changed, tuple(self.warnings))
+
+    def section(self, name: str, remedy: str = _NO_SERVICE_MODEL) -> Element:
+        """A section whose content is in this file and can be edited.
+
+        Raises:
+            ConfigRefused: it is missing, in another file, or encrypted.
+        """
+        return open_section(self.document, name, remedy)
+
+
+def put_asset_flag(editing: Editing, value: str) -> None:
+    """AssetManagement.config: the attribute LoadBalanced of the root element (procedure; ektron-facts 2.1).
+
+    Raises:
+        ConfigRefused: the attribute has another spelling.
+    """
     root = editing.document.root
     if "LoadBalanced" not in root.attributes:
         similar = [name for name in root.attributes if name.casefold() == "loadbalanced"]
@@ -79,61 +99,83 @@ def edit_asset(data: bytes) -> Edit:
                 line=editing.document.line(root),
                 remedy="correct the spelling",
             )
-    editing.set(root, "LoadBalanced", ON, f"{ASSET_ROOT}/@LoadBalanced")
-    return editing.done()
+    editing.set(root, "LoadBalanced", value)
 
 
-def edit_service(
-    data: bytes,
-    *,
-    keys: Mapping[str, str],
-    server_certificate: str,
-    app_settings: Mapping[str, str] | None = None,
-) -> Edit:
-    """Edits the configuration of the service: flag, one key per node, own server certificate where one is named.
+def put_setting(editing: Editing, key: str, value: str) -> None:
+    """One value of appSettings; added where it is missing. Once per file.
+
+    Raises:
+        ConfigRefused: the section is missing, in another file or encrypted, or holds the key with different values.
+    """
+    remedy = "check that this is the original file of the product"
+    section = editing.section("appSettings", remedy)
+    settings = collection(section.children)
+    for file in included_files(section):
+        _warn_of_override(editing, section, file, key, absent=not settings.of(key))
+    _refuse_contradiction(editing.document, settings, key, "value")
+    for entry in settings.of(key):
+        editing.set(entry, "value", value)
+    if not settings.of(key):
+        editing.append(section, [New("add", {"key": key, "value": value})])
+
+
+def _warn_of_override(editing: Editing, section: Element, file: str, key: str, *, absent: bool) -> None:
+    """The values in a file named by `file=` win, and a key that is missing here may be there (ektron-facts 2.3)."""
+    if absent:
+        raise ConfigRefused(
+            f"appSettings has no {key}; it may be in {file!r}, which esync does not edit",
+            line=editing.document.line(section),
+            remedy=f"add {key} with an empty value to appSettings here, and remove it from {file}",
+        )
+    editing.warnings.append(f"appSettings includes {file!r}; values in that file override the values edited here")
+
+
+def put_keys(editing: Editing, keys: Mapping[str, str]) -> None:
+    """Entries of publickCertKeys (sic, the k is real: ektron-facts 2.2); entries with other names are not changed.
 
     Args:
-        data: the file.
+        editing: the service's configuration, or its EWSUpdates copy (procedure steps 12-25).
         keys: `<NODE>_SyncClient.cer` -> encodedValue, for every node (ektron-facts 3.4).
-        server_certificate: `<NODE>_SyncServer.pfx` of this node; set only where the attribute exists (2.2).
-        app_settings: further settings, such as LibraryLoadBalanced.
 
     Raises:
-        ConfigRefused: a section is missing, in another file, encrypted, or contradictory.
+        ConfigRefused: the section is missing, in another file or encrypted, or holds a key with different values.
     """
-    editing = _Editing(data)
-    _edit_settings(editing, {"LoadBalanced": ON, **(app_settings or {})})
-    section = _service_model(editing)
-    _edit_keys(editing, section, keys)
-    for services in section.named("services"):
+    section = editing.section("ektron.serviceModel")
+    holder = sole_child(editing.document, section, "publickCertKeys")
+    present = collection(holder.children if holder else ())
+    for key in present.entries:
+        _refuse_contradiction(editing.document, present, key, "encodedValue")
+    for key, value in keys.items():
+        for entry in present.of(key):
+            editing.set(entry, "encodedValue", value)
+    new = [New("add", {"key": key, "encodedValue": value}) for key, value in keys.items() if not present.of(key)]
+    if holder is None:
+        editing.append(section, [New("publickCertKeys", children=new)])
+    else:
+        editing.append(holder, new)
+
+
+def put_server_certificate(editing: Editing, name: str) -> None:
+    """The service's own `<NODE>_SyncServer.pfx`, only where the attribute is present (ektron-facts 2.2).
+
+    Raises:
+        ConfigRefused: the section is missing, in another file or encrypted.
+    """
+    for services in editing.section("ektron.serviceModel").named("services"):
         for item in services.children:
             before = item.value("serverCertificate")
-            if before is not None and before.casefold() != server_certificate.casefold():
-                where = f"ektron.serviceModel/services/{item.value('name') or item.name}/@serverCertificate"
-                editing.set(item, "serverCertificate", server_certificate, where)
-    return editing.done()
+            if before is not None and before.casefold() != name.casefold():
+                editing.set(item, "serverCertificate", name)
 
 
-def edit_ews(data: bytes, *, keys: Mapping[str, str]) -> Edit:
-    """Edits the EWSUpdates copy on the origin: only the keys (procedure steps 12-25).
+def put_client_certificate(editing: Editing, name: str) -> None:
+    """The site's own `<NODE>_SyncClient.pfx`, at every endpoint of web.config (ektron-facts 2.3).
 
     Raises:
-        ConfigRefused: for the same reasons as in `edit_service`.
+        ConfigRefused: the section is missing, in another file or encrypted, or has no endpoints.
     """
-    editing = _Editing(data)
-    _edit_keys(editing, _service_model(editing), keys)
-    return editing.done()
-
-
-def edit_web(data: bytes, *, client_certificate: str, encoded_value: str) -> Edit:
-    """Edits web.config of the site: own client certificate in every endpoint, and its encoded value (ektron-facts 2.3).
-
-    Raises:
-        ConfigRefused: a section is missing, in another file, encrypted, or contradictory.
-    """
-    editing = _Editing(data)
-    _edit_settings(editing, {"encodedValue": encoded_value})
-    holder = sole_child(editing.document, _service_model(editing), "endPoints")
+    holder = sole_child(editing.document, editing.section("ektron.serviceModel"), "endPoints")
     endpoints = collection(holder.children if holder else (), "contract")
     if holder is None or not endpoints.entries:
         raise ConfigRefused(
@@ -143,65 +185,8 @@ def edit_web(data: bytes, *, client_certificate: str, encoded_value: str) -> Edi
         )
     for entries in endpoints.entries.values():
         for item in entries:
-            if (item.value("clientCertificate") or "").casefold() != client_certificate.casefold():
-                where = f"ektron.serviceModel/endPoints/{item.value('contract')}/@clientCertificate"
-                editing.set(item, "clientCertificate", client_certificate, where)
-    return editing.done()
-
-
-def _service_model(editing: _Editing) -> Element:
-    return open_section(editing.document, "ektron.serviceModel", _NO_SERVICE_MODEL)
-
-
-def _edit_settings(editing: _Editing, wanted: Mapping[str, str]) -> None:
-    remedy = "check that this is the original file of the product"
-    section = open_section(editing.document, "appSettings", remedy)
-    settings = collection(section.children)
-    absent = {key: value for key, value in wanted.items() if not settings.of(key)}
-    for file in included_files(section):
-        _warn_of_override(editing, section, file, absent)
-    for key, value in wanted.items():
-        _refuse_contradiction(editing.document, settings, key, "value")
-        for entry in settings.of(key):
-            editing.set(entry, "value", value, f"appSettings/{key}")
-    editing.splicer.append(section, [New("add", {"key": key, "value": value}) for key, value in absent.items()])
-    editing.changes += [Setting(f"appSettings/{key}", "", shortened(value)) for key, value in absent.items()]
-
-
-def _warn_of_override(editing: _Editing, section: Element, file: str, absent: Mapping[str, str]) -> None:
-    """The values in a file named by `file=` win, and a key that is missing here may be there (ektron-facts 2.3)."""
-    if absent:
-        raise ConfigRefused(
-            f"appSettings has no {', '.join(absent)}; it may be in {file!r}, which esync does not edit",
-            line=editing.document.line(section),
-            remedy=f"add {', '.join(absent)} with an empty value to appSettings here, and remove it from {file}",
-        )
-    editing.warnings.append(f"appSettings includes {file!r}; values in that file override the values edited here")
-
-
-def _edit_keys(editing: _Editing, section: Element, wanted: Mapping[str, str]) -> None:
-    """Sets the wanted keys. Entries with other names are not changed."""
-    holder = sole_child(editing.document, section, "publickCertKeys")
-    present = collection(holder.children if holder else ())
-    for key in present.entries:
-        _refuse_contradiction(editing.document, present, key, "encodedValue")
-    wrong = [key for key, value in wanted.items() if present.last(key, "encodedValue") != value and present.of(key)]
-    absent = [key for key in wanted if not present.of(key)]
-    for key in wrong:
-        for entry in present.of(key):
-            editing.splicer.set(entry, "encodedValue", wanted[key])
-    new = [New("add", {"key": key, "encodedValue": wanted[key]}) for key in absent]
-    if holder is None:
-        editing.splicer.append(section, [New("publickCertKeys", children=new)])
-    else:
-        editing.splicer.append(holder, new)
-    # At most two changes, for any number of nodes.
-    if wrong:
-        before = f"{key_names(wrong)}: another certificate"
-        editing.changes.append(Setting(KEYS, before, "the family's certificate"))
-    if absent or holder is None:
-        before = "no publickCertKeys" if holder is None else f"{key_names(absent)}: missing"
-        editing.changes.append(Setting(KEYS, before, f"{key_names(absent)} added"))
+            if (item.value("clientCertificate") or "").casefold() != name.casefold():
+                editing.set(item, "clientCertificate", name)
 
 
 def _refuse_contradiction(document: XmlDocument, entries: Collection, key: str, attribute: str) -> None:

@@ -20,7 +20,6 @@ class ServiceValues(ServiceSettings):
 
     key_thumbprints: dict[str, str]  #: node, as the key spells it -> SHA-256 of the certificate
     duplicated_keys: tuple[str, ...]  #: nodes with more than one effective entry
-    other_keys: tuple[str, ...]  #: keys that belong to no node, such as the factory key
 
 
 def read_asset(data: bytes) -> AssetValues:
@@ -61,7 +60,6 @@ def read_service(data: bytes) -> ServiceValues:
             node: thumbprint(keys.last(key, "encodedValue") or "") or NO_CERTIFICATE for key, node in nodes.items()
         },
         duplicated_keys=tuple(node for key, node in nodes.items() if len(keys.entries[key]) > 1),
-        other_keys=tuple(entries[-1].value("key") or "" for key, entries in keys.entries.items() if key not in nodes),
         server_certificates=_server_certificates(section),
     )
 

@@ -140,7 +140,7 @@ def lines_changed(change: Callable[[list[bytes]], None]) -> dict[str, bytes]:
         (lambda lines: lines.pop(4), "event 5 "),
         (lambda lines: lines.pop(), "ends after event"),
         (lambda lines: lines.pop(0), "event 1 "),
-        (lambda lines: lines.insert(4, lines[4]), "event 6 .* stands after a later one"),
+        (lambda lines: lines.insert(4, lines[4]), "event 6 .* is after a later event"),
         (lambda lines: lines.insert(4, lines.pop(5)), "event 5 "),
         (lambda lines: lines.__setitem__(4, lines[4].replace(b"2026-", b"2025-")), "event 5 "),
         (lambda lines: lines.__setitem__(4, lines[4].replace(b'"5-0"', b'"5-1"')), "event 5 "),

@@ -141,3 +141,61 @@ def test_certificates_never_lie_below_the_site(site: str) -> None:
     """The procedure's warning: private keys must not be where the web server serves files."""
     with pytest.raises(EditionUnknown, match="public"):
         lay_out(edition_of("8.0"), site_path=site)
+
+
+def test_every_path_of_a_layout() -> None:
+    """All files and folders of a node, for the default place of edition 8.5."""
+    service = r"C:\Program Files (x86)\Ektron\EktronWindowsService40"
+    product = r"C:\Program Files (x86)\Ektron\CMS400v85"
+    exe = rf"{service}\Ektron.ASM.EktronServices40.exe"
+    layout = lay_out(edition_of("8.5"), site_path=SITE)
+    assert layout.model_dump() == {
+        "site": SITE,
+        "asset_config": rf"{SITE}\AssetManagement.config",
+        "web_config": rf"{SITE}\web.config",
+        "precompiled_marker": rf"{SITE}\PrecompiledApp.config",
+        "site_binary": rf"{SITE}\bin\Ektron.Cms.Common.dll",
+        "status_folder": rf"{SITE}\EktSyncStatus",
+        "service_folder": service,
+        "service_exe": exe,
+        "service_config": f"{exe}.config",
+        "data_config": rf"{service}\data.config",
+        "sitedb_config": rf"{service}\sitedb.config",
+        "dbsync_config": rf"{service}\DbSync.config",
+        "binaries": (
+            exe,
+            rf"{service}\Ektron.ASM.AssetConfig.dll",
+            rf"{service}\Ektron.FileSync.Common.dll",
+            rf"{service}\Ektron.FileSync.Framework.dll",
+            rf"{service}\Ektron.Sync.Communication.dll",
+            rf"{service}\Ektron.Sync.SyncServices.dll",
+        ),
+        "product_folder": product,
+        "configurator_folder": rf"{product}\Utilities\Software\SecurityConfigurator",
+        "ews_config": rf"{product}\Utilities\EWSUpdates\4.0\Ektron.ASM.EktronServices40.exe.config",
+        "service_name": "EktronWindowsServices40",
+        "service_key": r"HKLM\SYSTEM\CurrentControlSet\Services\EktronWindowsServices40",
+        "staging_folder": r"C:\Ektron Security Certificates",
+    }
+    assert layout.written_folders == (
+        SITE,
+        service,
+        r"C:\Ektron Security Certificates",
+        rf"{product}\Utilities\Software\SecurityConfigurator",
+        rf"{product}\Utilities\EWSUpdates\4.0",
+    )
+
+
+@pytest.mark.parametrize(
+    ("image_path", "program"),
+    [
+        (r"%ProgramW6432%\E\a.exe", r"E:\Program Files\E\a.exe"),
+        (r"%PROGRAMFILES%\E\a.exe", r"E:\Program Files\E\a.exe"),
+        (r"%programfiles(x86)%\E\a.exe", r"E:\Program Files (x86)\E\a.exe"),
+        (r"%SystemDrive%\E\a.exe", r"E:\E\a.exe"),
+    ],
+)
+def test_variables_are_those_of_the_system_drive(image_path: str, program: str) -> None:
+    """The node's own drive, not always C."""
+    assert executable_of(image_path, "E:") == program
+    assert program_roots(edition_of("8.0"), "E:") == (r"E:\Program Files", r"E:\Program Files (x86)")

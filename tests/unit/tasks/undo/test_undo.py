@@ -45,17 +45,17 @@ def test_there_are_cases() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_case(name: str) -> None:
-    """Actions in order, disputes, what is right already and what stays are those of the case."""
+    """Actions in order, paths changed since, unchanged paths and remaining folders are those of the case."""
     case = json.loads((CASES / f"{name}.json").read_text("ascii"))
     seen = {path: seen_of(value) for path, value in case["now"].items()}
     found = undo(histories_of(read_manifest(manifest_of(case["manifest"]))), seen, force=case["force"])
-    actions = [[a.deed.value, a.path, a.expect, a.before, a.kept] for a in found.actions]
+    actions = [[a.kind.value, a.path, a.expect, a.before, a.kept] for a in found.actions]
     wanted = case["wanted"]
     assert [
-        [deed, path, state(expect), state(before), kept] for deed, path, expect, before, kept in wanted["actions"]
+        [kind, path, state(expect), state(before), kept] for kind, path, expect, before, kept in wanted["actions"]
     ] == actions
-    assert wanted["disputes"] == [dispute.path for dispute in found.disputes]
-    assert (wanted["right"], wanted["left"]) == (found.right, list(found.left))
+    assert wanted["changed_since"] == [change.path for change in found.changed_since]
+    assert (wanted["unchanged"], wanted["remaining"]) == (found.unchanged, list(found.remaining))
 
 
 class Machine:
@@ -107,10 +107,10 @@ class Machine:
             parent = action.path.rpartition("\\")[0]
             assert self.tree.get(action.path) == action.expect
             assert parent == "C:" or self.tree.get(parent) == FOLDER
-            if action.deed is ActionKind.REMOVE:
+            if action.kind is ActionKind.REMOVE:
                 assert action.expect != FOLDER or not self.names(action.path)
                 self.put(action.path, None)
-            elif action.deed is ActionKind.MAKE:
+            elif action.kind is ActionKind.MAKE:
                 self.put(action.path, FOLDER)
             else:
                 assert action.before == self.kept[action.kept]
@@ -152,7 +152,7 @@ def test_an_interrupted_undo_can_be_done_again(
     before, machine = machine_after(setup, history)
     machine.apply(machine.undone(), limit)
     rest = machine.undone()
-    assert () == rest.disputes
+    assert () == rest.changed_since
     machine.apply(rest)
     assert before == machine.tree
 
@@ -168,7 +168,7 @@ def test_what_somebody_else_wrote_is_a_conflict(
         return
     path = data.draw(st.sampled_from(sorted(files)))
     machine.put(path, state("z"))
-    assert [path] == [dispute.path for dispute in machine.undone().disputes]
+    assert [path] == [change.path for change in machine.undone().changed_since]
     machine.apply(machine.undone(force=True))
     assert before == machine.tree
 

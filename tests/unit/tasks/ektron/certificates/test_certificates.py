@@ -4,15 +4,18 @@ import base64
 import hashlib
 import threading
 import warnings
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import hashes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.ektron.certificates.family import (
+    CLIENT_KINDS,
     KINDS,
     Family,
     describe_certificate,
@@ -291,3 +294,74 @@ def test_any_damage_is_a_refusal_or_no_damage(kind: str, data: st.DataObject) ->
     else:
         message = "S1_SyncClient"
     assert "S1" in message
+
+
+def test_a_new_family_has_the_wanted_profile() -> None:
+    """Size, years, subject, start and digest are those that were asked for; the start has whole seconds."""
+    start = datetime(2020, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+    made = generate_family("S1", bits=1024, years=2, subject="other", not_before=start, digest=hashes.SHA384())
+    for facts in (made.client, made.server):
+        assert (facts.key_bits, facts.subject, facts.signature) == (1024, "CN=other", "sha384")
+        assert facts.not_before == start.replace(microsecond=0)
+        assert facts.not_after - facts.not_before == timedelta(days=730)
+    assert made.client.thumbprint != made.server.thumbprint
+    ago = datetime.now(UTC) - family().client.not_before
+    assert timedelta(days=1) <= ago < timedelta(days=1, hours=1)
+
+
+def test_the_kinds_are_those_of_the_procedure() -> None:
+    """Three files of the client, three of the server; copies may be named for some of them."""
+    assert CLIENT_KINDS == KINDS[:3] == ("SyncClient.pfx", "SyncClient.pvk", "SyncClient.cer")
+    assert KINDS[3:] == ("SyncServer.pfx", "SyncServer.pvk", "SyncServer.cer")
+    assert family().files_for("P1", CLIENT_KINDS) == {f"P1_{kind}": kind for kind in CLIENT_KINDS}
+
+
+def test_the_server_certificate_is_judged_too() -> None:
+    """A weakness of either side is a warning that names the side."""
+    weak = generate_family("S1", bits=1024)
+    mixed = Family(blobs={**family().blobs, **{k: v for k, v in weak.blobs.items() if k.startswith("SyncServer")}})
+    assert mixed.warnings == ("the server certificate has a key of 1024 bits, 2048 are recommended",)
+
+
+def test_a_protected_pvk_is_opened_by_any_of_the_passwords(tmp_path: Path) -> None:
+    """The last refusal is reported when none opens it."""
+    found = product_family(tmp_path)
+    pem, pvk = str(tmp_path / "SyncClient.pem"), tmp_path / "protected.pvk"
+    secret = ("-passout", "pass:opensesame")
+    openssl("rsa", "-in", pem, "-outform", "PVK", "-pvk-strong", "-out", str(pvk), *secret, *LEGACY)
+    found["S1_SyncClient.pvk"] = pvk.read_bytes()
+    for passwords in (("opensesame",), ("wrong", "opensesame"), ("opensesame", "wrong")):
+        assert Family.collect("S1", found, passwords=passwords).client.key_bits == 1024
+    with pytest.raises(CertificateRefused, match=r"S1_SyncClient.pvk: the password does not open"):
+        Family.collect("S1", found, passwords=("wrong", "worse"))
+    with pytest.raises(CertificateRefused, match=r"S1_SyncClient.pvk: .* protected by a password"):
+        Family.collect("S1", found)
+
+
+@pytest.mark.parametrize(
+    ("read", "size", "words"),
+    [
+        (der_of, 1 << 20, "the certificate has 1048577 bytes, the limit is 1048576"),
+        (key_of_pfx, 1 << 20, "the .pfx file has 1048577 bytes"),
+        (key_of_pvk, 8192, "the .pvk file has 8193 bytes, the limit is 8192"),
+    ],
+)
+def test_each_file_size_at_its_border(read: Callable[[bytes], object], size: int, words: str) -> None:
+    """The largest size is read, or refused for its content; one byte more is refused for its size."""
+    try:
+        read(b"\0" * size)
+    except CertificateRefused as refusal:
+        assert "limit" not in refusal.message  # noqa: PT017 - either way is fine
+    with pytest.raises(CertificateRefused) as caught:
+        read(b"\0" * (size + 1))
+    assert words in caught.value.message
+
+
+@pytest.mark.parametrize("label", ["CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"])
+def test_each_label_of_a_pem_certificate_is_read(label: str) -> None:
+    """With text around the block; damaged base64 in it is refused."""
+    cer = family().blobs["SyncClient.cer"]
+    text = base64.encodebytes(cer).decode()
+    assert der_of(f"words\n-----BEGIN {label}-----\n{text}-----END {label}-----\n".encode()) == cer
+    with pytest.raises(CertificateRefused, match="base64 of the certificate is damaged"):
+        der_of(f"-----BEGIN {label}-----\nAAAAA\n-----END {label}-----".encode())

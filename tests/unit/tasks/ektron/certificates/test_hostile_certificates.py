@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tasks.ektron.certificates.family import KINDS, generate_family
 from tasks.ektron.certificates.files import describe_certificate, key_of_cer, key_of_pfx, key_of_pvk
 from tasks.ektron.certificates.inspect import inspect
-from tasks.ektron.certificates.pfx import MOST_ROUNDS
+from tasks.ektron.certificates.pfx import MOST_ROUNDS, key_first
 from tasks.ektron.refusals import CertificateRefused
 from tests.sampling import examples
 from tests.unit.tasks.ektron.certificates.openssl import openssl
@@ -308,6 +308,90 @@ def test_files_without_measure_are_a_sentence(file: bytes) -> None:
     """Many small counts, no depth limit, lengths beyond the file, kinds that nobody knows."""
     within(PATIENCE, lambda: key_of_pfx(file))
     within(PATIENCE, lambda: inspect("S1_SyncClient.pfx", file, NOW))
+
+
+@pytest.mark.parametrize("kind", ["key", "part", "mac"])
+def test_the_number_of_rounds_at_its_border(kind: str) -> None:
+    """The largest total is not refused for its cost, one round more is; each encrypted item counts at least 100."""
+    other = 100  # the visible key with one round
+    for rounds, refused in ((MOST_ROUNDS - other, False), (MOST_ROUNDS - other + 1, True)):
+        file = {
+            "key": pfx(VISIBLE, plain(key_bag(pbes2(pbkdf2(rounds)))), plain(cert_bag()), mac=False),
+            "part": pfx(VISIBLE, encrypted(cert_bag(), algorithm=pbes2(pbkdf2(rounds))), mac=False),
+            "mac": pfx(VISIBLE, plain(cert_bag()), mac_rounds=rounds),
+        }[kind]
+        message = ""
+        try:
+            key_first(file, "")
+        except CertificateRefused as refusal:
+            message = refusal.message
+        assert ("rounds of key derivation" in message) is refused
+
+
+@pytest.mark.parametrize(
+    ("derivation", "cost"),
+    [
+        (pbes2(pbkdf2(1000)), 1000),
+        (pbes2(pbkdf2(1000, number(19))), 1000),
+        (pbes2(pbkdf2(1000, number(20))), 2000),
+        (pbes2(pbkdf2(1000, number(64))), 4000),
+        (pbes2(scrypt(1024, 8, 2)), 2 * 1024 * 8 * 2),
+        (pbes1(1000), 1000),
+        (pbes1(99), 100),
+    ],
+)
+def test_what_a_key_costs(derivation: bytes, cost: int) -> None:
+    """The rounds of each kind of key derivation; many such keys exceed the limit by their sum."""
+    allowed = MOST_ROUNDS // cost
+    assert key_first(pfx(plain(*[key_bag(derivation, b"x")] * allowed), mac=False), "") is not None
+    with pytest.raises(CertificateRefused, match="rounds of key derivation"):
+        key_first(pfx(plain(*[key_bag(derivation, b"x")] * (allowed + 1)), mac=False), "")
+
+
+def salted(size: int) -> bytes:
+    """A key derivation with a salt of that size."""
+    return pbes2(seq(oid(f"{PKCS5}.12"), seq(octets(b"s" * size), number(1))))
+
+
+def test_sizes_at_their_borders() -> None:
+    """Salts of 1,024 bytes and keys of 8,192 are accepted, one byte more is refused."""
+    assert key_first(pfx(plain(key_bag(salted(1024))), mac=False), "") is not None
+    with pytest.raises(CertificateRefused, match="damaged"):
+        key_first(pfx(plain(key_bag(salted(1025))), mac=False), "")
+    value = octets(b"x" * 8188)  # with four bytes of tag and length
+    assert key_first(pfx(plain(bag(1, seq(value))), mac=False), "") is not None
+    with pytest.raises(CertificateRefused, match="too large"):
+        key_first(pfx(plain(bag(1, seq(octets(b"x" * 8189)))), mac=False), "")
+
+
+def test_bags_are_nested_to_a_limit() -> None:
+    """Sixteen levels are read, one more is refused."""
+    inner = bag(1, PKCS8)
+    for _ in range(16):
+        inner = bag(6, seq(inner))
+    assert key_first(pfx(plain(inner), mac=False), "") is not None
+    with pytest.raises(CertificateRefused, match="damaged"):
+        key_first(pfx(plain(bag(6, seq(inner))), mac=False), "")
+
+
+def test_the_reason_of_each_refusal() -> None:
+    """What the file lacks, or what is unknown in it."""
+    unknown_mac = pfx(VISIBLE).replace(bytes.fromhex("06052b0e03021a"), bytes.fromhex("06052b0e03021b"))
+    signed = pfx(VISIBLE, mac=False).replace(
+        bytes.fromhex("2a864886f70d010701a0"), bytes.fromhex("2a864886f70d010702a0"), 1
+    )
+    unknown = plain(key_bag(seq(oid("1.2.3.4"), seq(octets(b"s"), number(1)))))
+    for file, words in (
+        (unknown_mac, "a MAC with an unknown algorithm"),
+        (signed, "protected by a signature"),
+        (pfx(unknown), "encrypted with an unknown algorithm"),
+        (pfx(plain(cert_bag())), "has no private key"),
+        (pfx(encrypted(key_bag(pbes2(pbkdf2(1))))), "has no private key"),
+        (b"", "damaged"),
+    ):
+        with pytest.raises(CertificateRefused, match=words):
+            key_first(file, "")
+    assert key_first(pfx(VISIBLE), "another") is None
 
 
 # -- anything else -----------------------------------------------------------------------------------------------------

@@ -135,3 +135,56 @@ def test_a_signature_key_is_read_too() -> None:
 def test_trailing_bytes_do_no_harm() -> None:
     """What follows the key blob is ignored, as OpenSSL does."""
     assert read_pvk(write_pvk(key(1024)) + b"\0" * 9).key_size == 1024
+
+
+def test_each_limit_of_the_header_at_its_border() -> None:
+    """A salt of 1,024 bytes is read before the password is tried, one byte more is refused as an invalid header."""
+    blob = write_pvk(key(1024))[24:]
+    for salt, words in ((1024, "does not open"), (1025, "header of the .pvk file is invalid")):
+        header = struct.pack("<6I", 0xB0B5F11E, 0, 1, 1, salt, len(blob))
+        with pytest.raises(CertificateRefused, match=words):
+            read_pvk(header + b"s" * salt + blob, "x")
+
+
+@pytest.mark.parametrize(("bits", "words"), [(8192, "truncated"), (8193, "claims a key of 8193 bits"), (0, "claims")])
+def test_the_size_of_a_key_at_its_border(bits: int, words: str) -> None:
+    """The largest size is looked for in the file, a larger one is refused at once."""
+    data = bytearray(write_pvk(key(1024)))
+    data[36:40] = struct.pack("<I", bits)
+    with pytest.raises(CertificateRefused, match=words):
+        read_pvk(bytes(data))
+
+
+def test_the_shortest_blob_is_read_to_its_end() -> None:
+    """Headers without numbers are truncated; other kinds and versions of a blob are no private key."""
+    whole = write_pvk(key(1024))
+    assert is_pvk(whole[:4])
+    assert not is_pvk(whole[:3])
+    with pytest.raises(CertificateRefused, match="truncated"):
+        read_pvk(struct.pack("<6I", 0xB0B5F11E, 0, 1, 0, 0, 20) + whole[24:44])
+    for place, value in ((24, 6), (25, 1), (29, 0xA5)):
+        other = bytearray(whole)
+        other[place] = value
+        with pytest.raises(CertificateRefused, match="no RSA private key"):
+            read_pvk(bytes(other))
+
+
+def test_what_is_written_is_the_format_of_makecert() -> None:
+    """Header and blob header, byte by byte, and the numbers little-endian."""
+    data = write_pvk(key(1024))
+    assert data[:24] == struct.pack("<6I", 0xB0B5F11E, 0, 1, 0, 0, len(data) - 24)
+    assert data[24:44] == struct.pack("<BBHI", 7, 2, 0, 0xA400) + struct.pack("<4sII", b"RSA2", 1024, 65537)
+    numbers = key(1024).private_numbers()
+    assert data[44:172] == numbers.public_numbers.n.to_bytes(128, "little")
+    assert data[172:236] == numbers.p.to_bytes(64, "little")
+    assert data[-128:] == numbers.d.to_bytes(128, "little")
+
+
+@pytest.mark.parametrize("password", ["p\u00e4ss", "\u20ac"])
+def test_passwords_outside_ascii_are_tried_in_both_encodings(tmp_path: Path, password: str) -> None:
+    """UTF-8 first, then Latin-1 where the password fits into it."""
+    pem, pvk = tmp_path / "k.pem", tmp_path / "k.pvk"
+    openssl("genrsa", "-out", str(pem), "1024")
+    secret = ("-passout", f"pass:{password}")
+    openssl("rsa", "-in", str(pem), "-outform", "PVK", "-pvk-strong", "-out", str(pvk), *secret, *LEGACY)
+    assert read_pvk(pvk.read_bytes(), password).key_size == 1024

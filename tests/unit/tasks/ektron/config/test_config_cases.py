@@ -1,17 +1,20 @@
 """Case folders of configuration files: input, what is wanted, the output byte by byte. Each edit is run twice."""
 
 import json
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from tasks.ektron.config.editors import Edit, edit_asset, edit_ews, edit_service, edit_web
+from tasks.ektron.certificates.family import thumbprint
 from tasks.ektron.config.readers import read_asset, read_service, read_web
+from tasks.ektron.desired.config_files import ConfigFile
+from tasks.ektron.desired.settings import edited
+from tasks.ektron.desired.target import Target
 from tasks.ektron.facts import Fact
 from tasks.ektron.refusals import ConfigRefused
 from tests.places import CASE_FOLDERS
+from tests.unit.tasks.ektron.configured import differences_of
 
 CASES = CASE_FOLDERS / "config"
 VALUE = "TkVX"
@@ -24,22 +27,12 @@ def load(name: str) -> tuple[bytes, dict[str, Any]]:
     return (folder / "input.config").read_bytes(), json.loads((folder / "case.json").read_text(encoding="ascii"))
 
 
-def editor_of(case: Mapping[str, Any]) -> Callable[[bytes], Edit]:
-    """The editor with everything the case wants."""
-    keys = {f"{node}_SyncClient.cer": VALUE for node in case["nodes"]}
-    node = case["node"]
-    editors: dict[str, Callable[[bytes], Edit]] = {
-        "asset": edit_asset,
-        "ews": partial(edit_ews, keys=keys),
-        "web": partial(edit_web, client_certificate=f"{node}_SyncClient.pfx", encoded_value=VALUE),
-        "service": partial(
-            edit_service,
-            keys=keys,
-            server_certificate=f"{node}_SyncServer.pfx",
-            app_settings=case.get("app_settings"),
-        ),
-    }
-    return editors[case["editor"]]
+FILES = {"asset": ConfigFile.ASSET, "service": ConfigFile.SERVICE, "web": ConfigFile.WEB, "ews": ConfigFile.EWS}
+
+
+def target_of(case: Mapping[str, Any]) -> Target:
+    """What the case's node has to be."""
+    return Target(node=case["node"], nodes=case["nodes"], is_origin=True, hashes={}, thumbprint=thumbprint(VALUE))
 
 
 def read(kind: str, data: bytes) -> Fact:
@@ -58,24 +51,26 @@ def test_there_are_cases() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_case(name: str) -> None:
-    """The edit gives the case's output, and run on that changes nothing; or it is refused with place and remedy."""
+    """The edit gives the case's output, the plan its changes; on the output both give none. Or the edit is refused."""
     data, case = load(name)
-    edit = editor_of(case)
+    file, target = FILES[case["editor"]], target_of(case)
     if "refused" in case:
         with pytest.raises(ConfigRefused) as caught:
-            edit(data)
+            edited(file, data, target, VALUE)
         assert case["refused"]["message"] in caught.value.message
         assert caught.value.line == case["refused"]["line"]
         assert case["refused"]["remedy"] in caught.value.remedy
         return
     output = CASES / name / "output.config"
-    first = edit(data)
+    first = edited(file, data, target, VALUE)
     assert first.data == (output.read_bytes() if output.exists() else data)
-    assert [[s.where, s.before, s.after] for s in first.changes] == case["changes"]
+    changes = differences_of(file, data, target)
+    assert [[change.what, change.before, change.after] for change in changes] == case["changes"]
+    assert first.changed is bool(changes)
     assert list(first.warnings) == case.get("warnings", [])
-    second = edit(first.data)
-    assert second.changes == ()
-    assert second.data == first.data
+    second = edited(file, first.data, target, VALUE)
+    assert differences_of(file, first.data, target) == []
+    assert (second.data, second.changed) == (first.data, False)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "reads" in load(name)[1]])

@@ -2,15 +2,19 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.ektron.config.editors import Edit, edit_asset, edit_service
+from tasks.ektron.certificates.family import thumbprint
+from tasks.ektron.config.editors import Edit
 from tasks.ektron.config.readers import read_service
+from tasks.ektron.desired.config_files import ConfigFile
+from tasks.ektron.desired.settings import edited
+from tasks.ektron.desired.target import Target
 from tasks.ektron.refusals import ConfigRefused
 from tests.sampling import examples
 
@@ -77,6 +81,18 @@ def configs(draw: st.DrawFn) -> Generated:
     return Generated(bom + text.encode(codec), bom, codec, flag, values)
 
 
+def edit_service(data: bytes, nodes: Sequence[str], value: str = VALUE) -> Edit:
+    """The service's configuration with a key of that value for each node."""
+    target = Target(node="X", nodes=nodes, is_origin=False, hashes={}, thumbprint=thumbprint(value))
+    return edited(ConfigFile.SERVICE, data, target, value)
+
+
+def edit_asset(data: bytes) -> Edit:
+    """AssetManagement.config with its flag."""
+    target = Target(node="X", nodes=("X",), is_origin=False, hashes={}, thumbprint="")
+    return edited(ConfigFile.ASSET, data, target, "")
+
+
 def undone(generated: Generated, output: bytes, absent: list[str]) -> bytes:
     """The output with every change taken back, by patterns that know nothing of the editor."""
     assert output.startswith(generated.bom)
@@ -95,11 +111,12 @@ def undone(generated: Generated, output: bytes, absent: list[str]) -> bytes:
 @given(configs(), st.lists(NODE, unique=True, max_size=8), st.data())
 def test_nothing_else_moves(generated: Generated, others: list[str], data: st.DataObject) -> None:
     """Taking the edits back gives the input byte for byte, and a second edit changes nothing."""
-    known = list(generated.values)
+    known = [key.removesuffix("_SyncClient.cer") for key in generated.values]
     chosen = data.draw(st.lists(st.sampled_from(known), unique=True)) if known else []
-    wanted = dict.fromkeys([*chosen, *(f"{node}_SyncClient.cer" for node in others)], VALUE)
+    nodes = list(dict.fromkeys([*chosen, *others]))
+    wanted = [f"{node}_SyncClient.cer" for node in nodes]
     absent = [key for key in wanted if key not in generated.values]
-    edit = edit_service(generated.data, keys=wanted, server_certificate="X_SyncServer.pfx")
+    edit = edit_service(generated.data, nodes)
     untouched = Generated(
         generated.data,
         generated.bom,
@@ -108,18 +125,15 @@ def test_nothing_else_moves(generated: Generated, others: list[str], data: st.Da
         {key: value for key, value in generated.values.items() if key in wanted},
     )
     assert undone(untouched, edit.data, absent) == generated.data
-    again = edit_service(edit.data, keys=wanted, server_certificate="X_SyncServer.pfx")
-    assert again.changes == ()
-    assert again.data == edit.data
+    again = edit_service(edit.data, nodes)
+    assert (again.data, again.changed) == (edit.data, False)
 
 
 @settings(max_examples=examples(whole=100, sample=50))
 @given(configs(), st.lists(NODE, unique=True, min_size=1, max_size=8))
 def test_what_is_written_is_read(generated: Generated, nodes: list[str]) -> None:
     """After an edit the reader sees the flag and one key with the right value for every node."""
-    keys = {f"{node}_SyncClient.cer": VALUE for node in nodes}
-    edit = edit_service(generated.data, keys=keys, server_certificate="X_SyncServer.pfx")
-    seen = read_service(edit.data)
+    seen = read_service(edit_service(generated.data, nodes).data)
     assert seen.load_balanced == "1"
     assert len({seen.key_thumbprints[node] for node in nodes}) == 1
     assert seen.duplicated_keys == ()
@@ -131,13 +145,13 @@ def test_damaged_files_are_refused_or_edited(original: bytes, data: st.DataObjec
     """Any damage to a file ends in an edit that is stable, or in a refusal; never in another error."""
     place = data.draw(st.integers(0, len(original)))
     damaged = original[:place] + data.draw(st.binary(max_size=4)) + original[place + data.draw(st.integers(0, 3)) :]
-    for edit in (edit_asset, lambda d: edit_service(d, keys={"A_SyncClient.cer": VALUE}, server_certificate="A")):
+    for edit in (edit_asset, lambda d: edit_service(d, ["A"])):
         once = outcome(edit, damaged)
         if isinstance(once, ConfigRefused):
             assert once.message
             assert once.remedy
         else:
-            assert edit(once.data).changes == ()
+            assert not edit(once.data).changed
 
 
 def outcome(edit: Callable[[bytes], Edit], data: bytes) -> Edit | ConfigRefused:
@@ -150,16 +164,16 @@ def outcome(edit: Callable[[bytes], Edit], data: bytes) -> Edit | ConfigRefused:
 
 def seconds_for(nodes: int, *, present: bool) -> float:
     """Processor time of an edit with that many keys, added or replaced; the best of three."""
-    keys = {f"WEB{i:05}_SyncClient.cer": "TUlJ" * 230 for i in range(nodes)}
+    names = [f"WEB{i:05}" for i in range(nodes)]
     data = b"<configuration><appSettings/><ektron.serviceModel><publickCertKeys/></ektron.serviceModel></configuration>"
     if present:
-        data = edit_service(data, keys=dict.fromkeys(keys, "QUJD" * 230), server_certificate="A").data
+        data = edit_service(data, names, "QUJD" * 230).data
     timings = []
     for _ in range(3):
         started = time.process_time()
-        edit = edit_service(data, keys=keys, server_certificate="A")
+        edit = edit_service(data, names, "TUlJ" * 230)
         timings.append(time.process_time() - started)
-        assert edit.changes
+        assert edit.changed
     return min(timings)
 
 

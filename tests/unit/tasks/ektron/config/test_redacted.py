@@ -138,3 +138,91 @@ def test_every_case_is_shown_or_refused(path: Path) -> None:
     except ConfigRefused:
         return
     assert bool(found) <= (data != after)
+
+
+def test_each_limit_of_a_diff_at_its_border() -> None:
+    """Eight lines of a side, 160 characters of a line, twenty places and 20,000 lines are shown; more is cut."""
+
+    def added(lines: int) -> tuple[str, ...]:
+        text = "".join(f"\n<b>{i}</b>" for i in range(lines))
+        return hunks(b"<c>\n</c>", f"<c>{text}\n</c>".encode())[0].second
+
+    assert len(added(8)) == 8
+    assert added(9)[8:] == ("(1 more lines)",)
+    for length, expected in ((160, 160), (161, 160)):
+        name = ("word " * 40)[: length - 13] + "s"
+        (hunk,) = hunks(b"<c/>", f'<c name="{name}"/>'.encode())
+        assert len(hunk.second[0]) == expected
+        assert hunk.second[0].endswith("...") is (length > 160)
+    for places, expected in ((20, 20), (21, 20)):
+        body = "".join(f"<a>true</a>\n<b>{i}</b>\n" for i in range(places))
+        assert len(hunks(f"<c>\n{body}</c>".encode(), f"<c>\n{body.replace('true', 'false')}</c>".encode())) == expected
+    long = b"<c>" + b"\n" * 20_000 + b"</c>"
+    assert hunks(long, long) == ()
+    with pytest.raises(ConfigRefused, match="more than 20000 lines"):
+        hunks(long, long.replace(b"</c>", b"\n</c>"))
+
+
+SHOWN = [
+    '<a value="true"/>',
+    '<a value="1.2.3"/>',
+    '<a value="-5"/>',
+    '<a value="12:30"/>',
+    '<a value="C:\\site\\x"/>',
+    '<a value="~/x/y"/>',
+    '<a value="http://S1/x.asmx"/>',
+    '<a value="S1_SyncServer.pvk"/>',
+    '<a value="EktronSyncClient.pfx"/>',
+    '<a value="my.config"/>',
+    '<a value=""/>',
+    '<a key="ek_PageSize" value="50"/>',
+    '<a name="My.Long-Name, Version=1"/>',
+    '<a key="password"/>',
+    '<a xmlns:x="urn:secret:x=y;"/>',
+    "<a>true</a>",
+    "<!-- plain words, only; (words) & 'more' -->",
+]
+HIDDEN = [
+    '<a value="hello"/>',
+    '<a value="123456789"/>',
+    '<a value="http://user:pw@host/"/>',
+    '<a value="~/x?y=z"/>',
+    '<a key="password" value="true"/>',
+    '<a name="api_key" value="12"/>',
+    '<a token="1"/>',
+    '<connectionStrings><add value="1"/></connectionStrings>',
+    '<a key="Server=x;Database=y"/>',
+    '<a name="pwd = x"/>',
+    '<a name="QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo1"/>',
+    '<machineKey name="x"/>',
+    '<sessionState stateConnectionString="1"/>',
+    "<a>hello</a>",
+    "<a><![CDATA[true]]></a>",
+    "<!-- a=b -->",
+    '<!-- <a value="1"/> -->',
+    "<!-- QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo1 -->",
+]
+
+
+@pytest.mark.parametrize("text", SHOWN)
+def test_harmless_values_are_shown(text: str) -> None:
+    """As they are, in a line that was added."""
+    assert text in shown(b"<c>\n</c>", f"<c>\n{text}\n</c>".encode())
+
+
+@pytest.mark.parametrize("text", HIDDEN)
+def test_everything_else_is_hidden(text: str) -> None:
+    """By the names around a value, or by its form."""
+    found = shown(b"<c>\n</c>", f"<c>\n{text}\n</c>".encode())
+    assert "[hidden 1]" in found
+    assert text not in found
+
+
+def test_equal_hidden_values_have_equal_numbers_and_lines_are_kept() -> None:
+    """Also across both versions; a hidden value over several lines does not move the following lines."""
+    first = b'<c>\n<a value="one"/>\n<a value="two"/>\n<a value="one"/>\n</c>'
+    (hunk,) = hunks(first, first.replace(b"two", b"one"))
+    assert (hunk.first, hunk.second) == (('<a value="[hidden 2]"/>',), ('<a value="[hidden 1]"/>',))
+    several = b"<c>\n<!-- a=b\n\n -->\n<a>1</a>\n</c>"
+    (hunk,) = hunks(several, several.replace(b">1<", b">2<"))
+    assert hunk.line == 5

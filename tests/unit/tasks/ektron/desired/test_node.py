@@ -1,13 +1,14 @@
-"""What a node still needs: nothing when joined, exactly the right thing when one fact is off."""
+"""What a node still lacks: nothing when joined, exactly the right thing when one fact is wrong."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import pytest
 
-from tasks.ektron.certificates.family import KINDS
+from tasks.ektron.certificates.family import CLIENT_KINDS, KINDS
+from tasks.ektron.desired.node import differences, restart_reason, service_reason
+from tasks.ektron.desired.target import RECYCLED, Difference, Target
 from tasks.ektron.facts import NodeFacts, Spread
-from tasks.ektron.wanted import RECYCLED, Difference, differences, restart_reason
 from tests.unit.tasks.ektron.joined import (
     CONFIGURATOR,
     FOUR,
@@ -22,8 +23,13 @@ from tests.unit.tasks.ektron.joined import (
 
 
 def needed(facts: NodeFacts) -> tuple[Difference, ...]:
-    """What the four-server cluster still wants of this node."""
-    return differences(facts, nodes=FOUR, is_origin=facts.node == "S1", hashes=HASHES, thumbprint=THUMBPRINT)
+    """What this node of the four-server cluster still lacks."""
+    return differences(facts, target(facts.node))
+
+
+def target(node: str, nodes: Sequence[str] = FOUR) -> Target:
+    """What a node has to be; the first one is the origin."""
+    return Target(node=node, nodes=nodes, is_origin=node == nodes[0], hashes=HASHES, thumbprint=THUMBPRINT)
 
 
 def field(**fields: object) -> Callable[[NodeFacts], NodeFacts]:
@@ -113,6 +119,24 @@ CASES: dict[str, tuple[str, Callable[[NodeFacts], NodeFacts], list[tuple[str, st
         [("client certificate files", SITE, "2 missing, 1 different")],
         False,
     ),
+    "one other file in the site root, none missing": (
+        "P1",
+        field(web_root_family={**{kind: HASHES[kind] for kind in CLIENT_KINDS}, "SyncClient.cer": "00" * 32}),
+        [("client certificate files", SITE, "0 missing, 1 different")],
+        False,
+    ),
+    "one other file in the staging folder, none missing": (
+        "P1",
+        field(staging_family={**HASHES, "SyncServer.pvk": "00" * 32}),
+        [("own certificate files", STAGING, "0 missing, 1 different")],
+        False,
+    ),
+    "a file in the staging folder whose hash is not known": (
+        "P1",
+        field(staging_family={**HASHES, "SyncServer.pvk": ""}),
+        [("own certificate files", STAGING, "1 missing, 0 different")],
+        False,
+    ),
     "staging folder": (
         "P1",
         field(staging_files=None, staging_family={}),
@@ -139,7 +163,7 @@ def test_a_joined_node_needs_nothing(node: str) -> None:
     """No difference, and no restart."""
     facts = joined_node(node, origin=node == "S1")
     assert needed(facts) == ()
-    assert restart_reason(facts, ()) == ""
+    assert service_reason(facts, ()) == ""
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -164,9 +188,13 @@ def test_the_ews_copy_is_wanted_on_the_origin_only_where_there_is_one() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (field(service__state="stopped"), "the service is stopped"),
-        (field(service__state=""), "the service is not installed"),
-        (field(newest_input=STARTED + timedelta(seconds=1)), "owed: it started"),
+        (field(service__state="stopped"), "the service was not running (stopped)"),
+        (field(service__state=""), "the service was not running (not installed)"),
+        (field(service__started=None), "the start time of the service is not known"),
+        (
+            field(newest_input=STARTED + timedelta(seconds=1)),
+            rf"restart owed: {SITE}\AssetManagement.config changed 2026-11-23 11:00:01 UTC",
+        ),
     ],
 )
 def test_a_restart_is_owed_by_evidence(change: Callable[[NodeFacts], NodeFacts], words: str) -> None:
@@ -187,7 +215,7 @@ def test_differences_do_not_grow_with_the_cluster() -> None:
         web_root_family={},
         asset__load_balanced="0",
     )
-    found = differences(facts, nodes=names, is_origin=True, hashes=HASHES, thumbprint=THUMBPRINT)
+    found = differences(facts, target("WEB0", names))
     assert len(found) == 6
     assert max(len(d.before) for d in found) < 100
 

@@ -1,0 +1,169 @@
+"""The plan as a value: lookups, waves, totals, the worst case, and what is refused because of a read-only file."""
+
+import itertools
+from collections.abc import Sequence
+
+import pytest
+
+from pipelines.run.plan import NodePlan, Plan, make_plan, unwritable, waves_of, worst_case
+from tasks.cluster import Cluster
+from tasks.documents import FamilyDigests
+from tasks.ektron.certificates.family import KINDS
+from tests.unit.tasks.ektron.joined import HASHES, SERVICE, SITE, THUMBPRINT, changed, joined_node
+from workers.records import Change
+
+DIGESTS = FamilyDigests(
+    hashes=HASHES, sizes={kind: 10**index for index, kind in enumerate(KINDS)}, thumbprint=THUMBPRINT
+)
+POOLS = {"P1": "web", "S1": "stage", "P2": "web", "S2": "stage", "P3": "shop"}
+
+
+def cluster_of(nodes: Sequence[str] = ("S1", "S2", "P1", "P2"), **policy: object) -> Cluster:
+    """A cluster of these nodes; the first letter of a name is its role."""
+    roles = {"S": "staging", "P": "production"}
+    return Cluster.model_validate(
+        {
+            "name": "c",
+            "edition": "8.0",
+            "origin": nodes[0],
+            "site": {"path": SITE},
+            "connection": {"user": "u", "secret": "env:SECRET"},
+            "policy": policy,
+            "nodes": [
+                {"name": name, "host": f"{name}.test".lower(), "role": roles[name[0]], "pool": POOLS.get(name, "p")}
+                for name in nodes
+            ],
+        }
+    )
+
+
+def node(name: str, *, changes: int = 0, restart: str = "", config: bool = False) -> NodePlan:
+    """The plan of one node, with so many changes."""
+    file = "C:\\x.CONFIG" if config else "C:\\x"
+    return NodePlan(
+        node=name,
+        changes=(Change(what="w", file=file),) * changes,
+        restart=restart,
+        files=2 * changes,
+        bytes=1500 * changes,
+        fingerprint="f",
+    )
+
+
+def plan_of(*parts: NodePlan, waves: tuple[tuple[str, ...], ...] = ()) -> Plan:
+    """A plan of these nodes."""
+    return Plan(cluster="c", nodes=parts, waves=waves, family={})
+
+
+@pytest.mark.parametrize(
+    ("nodes", "waves", "concurrency", "steps"),
+    [
+        (1, [1], 1, 1 + 2 + 4),
+        (4, [4], 4, 1 + 2 + 4),
+        (5, [5], 4, 1 + 4 + 8),
+        (4, [2, 2], 4, 1 + 2 + 8),
+        (4, [3, 1], 2, 1 + 4 + 12),
+        (4, [], 4, 1 + 2),
+    ],
+)
+def test_the_worst_case_is_every_deadline_used_up(nodes: int, waves: list[int], concurrency: int, steps: int) -> None:
+    """The first logon, two observations of all nodes and four steps per wave, each as often as the workers need."""
+    cluster = cluster_of([f"S{n}" for n in range(nodes)], concurrency=concurrency, deadlines={"step": 10})
+    assert worst_case(cluster, [["n"] * size for size in waves]) == 10 * steps
+
+
+def test_the_worst_case_is_no_longer_than_the_deadline_of_the_run() -> None:
+    """At the deadline of the run it is over, and not before."""
+    just = cluster_of(deadlines={"step": 10, "run": 70})
+    assert worst_case(just, [["S1"]]) == 70
+    assert worst_case(cluster_of(deadlines={"step": 10, "run": 71}), [["S1"]]) == 70
+    assert worst_case(cluster_of(deadlines={"step": 10, "run": 69}), [["S1"]]) == 69
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("all", [["P1", "S1", "P2", "S2", "P3"]]),
+        ("pools", [["S1", "S2"], ["P1", "P2"], ["P3"]]),
+        ([1, 2], [["P1"], ["S1", "P2"], ["S2", "P3"]]),
+        ([2], [["P1", "S1"], ["P2", "S2"], ["P3"]]),
+        (["25%", "100%"], [["P1", "S1"], ["P2", "S2", "P3"]]),
+        (["1%", 3], [["P1"], ["S1", "P2", "S2"], ["P3"]]),
+        (["20%"], [["P1"], ["S1"], ["P2"], ["S2"], ["P3"]]),
+        ([1, "40%", 9], [["P1"], ["S1", "P2"], ["S2", "P3"]]),
+    ],
+)
+def test_waves(policy: object, expected: list[list[str]]) -> None:
+    """Staging pools first; sizes in turn, the last one repeated; a share is of all nodes, and at least one node."""
+    names = tuple(POOLS)
+    waves = waves_of(cluster_of(names, waves=policy), names)
+    assert [list(wave) for wave in waves] == expected
+    assert waves_of(cluster_of(names, waves=policy), ()) == ()
+
+
+def test_a_node_is_found_by_its_name() -> None:
+    """Its part and the number of its wave, from 1; a node that is in no wave has none."""
+    plan = plan_of(node("A"), node("B", changes=1), node("C"), waves=(("A",), ("B",)))
+    assert {name: part.node for name, part in plan.parts().items()} == {"A": "A", "B": "B", "C": "C"}
+    assert plan.wave_numbers() == {"A": 1, "B": 2}
+
+
+@pytest.mark.parametrize(("changes", "restart"), list(itertools.product([0, 1], ["", "why"])))
+def test_an_empty_plan_has_neither_changes_nor_a_restart(changes: int, restart: str) -> None:
+    """One node that needs something is enough."""
+    part = node("B", changes=changes, restart=restart)
+    assert part.empty is (not changes and not restart)
+    assert plan_of(node("A"), part).empty is part.empty
+
+
+def test_totals() -> None:
+    """What is to be done in one line, with numbers that fit their nouns."""
+    busy = plan_of(node("A"), node("B", changes=2, restart="why", config=True), node("C", changes=1))
+    messages = (18 + 4 + 6) + (18 + 2 + 2)
+    assert busy.totals == (
+        f"3 changes on 2 of 3 nodes, 6 files of 4.5 kB to copy, 1 service restart, about {messages} messages"
+    )
+    assert plan_of(node("A"), node("B")).totals.startswith("nothing to do: all 2 nodes are as they should be")
+    assert plan_of(node("A")).totals == "nothing to do: the node is as it should be"
+
+
+def test_a_plan_counts_the_files_and_bytes_to_copy() -> None:
+    """Missing and differing files, in every folder; the origin has the configurator's folder, too."""
+    cluster, nodes = cluster_of(), ("S1", "S2", "P1", "P2")
+    facts = {name: joined_node(name, origin=name == "S1") for name in nodes}
+    assert make_plan(cluster, facts, DIGESTS).empty
+    last = KINDS[-1]
+    other = facts["P1"].service_family[last].model_copy(update={"differing": {"S2": "00" * 32}})
+    facts["P1"] = changed(facts["P1"], service_family={**facts["P1"].service_family, last: other}, staging_family={})
+    facts["S1"] = changed(facts["S1"], configurator_family={}, web_root_family={})
+    plan = make_plan(cluster, facts, DIGESTS)
+    counts = {part.node: (part.files, part.bytes) for part in plan.nodes}
+    assert counts == {
+        "S1": (27, 4 * 111_111 + 111),
+        "S2": (0, 0),
+        "P1": (7, 111_111 + 100_000),
+        "P2": (0, 0),
+    }
+
+
+def test_nodes_without_facts_are_not_in_the_plan() -> None:
+    """The others are, in the cluster's order, with the waves made of them."""
+    facts = {name: joined_node(name) for name in ("P2", "S2")}
+    plan = make_plan(cluster_of(), facts, DIGESTS)
+    assert ([part.node for part in plan.nodes], plan.waves) == (["S2", "P2"], (("S2",), ("P2",)))
+
+
+def test_a_read_only_file_is_named_only_where_it_has_to_be_changed() -> None:
+    """Read-only and right is no obstacle; read-only and wrong is, with the remedy."""
+    config = rf"{SERVICE}\Ektron.ASM.EktronServices30.exe.config"
+    readonly = changed(joined_node("P1"), service_config__file__readonly=True)
+    wrong = changed(readonly, service_config__load_balanced="0")
+    cluster = cluster_of(("S1", "P1"))
+    texts = []
+    for seen in (readonly, wrong):
+        facts = {"P1": seen}
+        texts.append(unwritable(make_plan(cluster, facts, DIGESTS), facts))
+    assert texts[0] == ""
+    assert texts[1].startswith("P1: the file is read-only")
+    assert config in texts[1]
+    assert "attrib -r" in texts[1]
