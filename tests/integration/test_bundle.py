@@ -50,7 +50,7 @@ def checked(path: Path, *more: str) -> subprocess.CompletedProcess[str]:
     command = [
         sys.executable,
         "-c",
-        "from pipelines.cli.main import main; main()",
+        "from pipelines.cli.entry import main; main()",
         "report",
         "--check",
         str(path),
@@ -73,7 +73,7 @@ def test_the_command_writes_the_same_bundle(planted: tuple[Harness, LabProcess],
     """`esync report --bundle` writes the same bytes each time, and prints the head of the chain."""
     harness, _ = planted
     again = tmp_path / "again.zip"
-    command = [sys.executable, "-c", "from pipelines.cli.main import main; main()", "report", "--bundle", str(again)]
+    command = [sys.executable, "-c", "from pipelines.cli.entry import main; main()", "report", "--bundle", str(again)]
     done = subprocess.run(
         command, env={**os.environ, **harness.environment}, capture_output=True, text=True, timeout=60, check=True
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab.control.remote import LabProcess
-from pipelines.cli.main import run
+from pipelines.cli.entry import run
 from pipelines.usecases.runs import RunSummary
 from tasks.cluster import Cluster
 from tasks.ektron.rules.findings import InvariantState

@@ -156,7 +156,7 @@ def test_doctor_shows_what_was_set_aside(asker: Asker, tmp_path: Path) -> None:
 
     def doctor(*options: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-c", "from pipelines.cli.main import main; main()", "doctor", str(cluster), *options],
+            [sys.executable, "-c", "from pipelines.cli.entry import main; main()", "doctor", str(cluster), *options],
             env={**os.environ, **asker.harness.environment, "NOBODY": "x"},
             capture_output=True,
             text=True,

@@ -14,7 +14,7 @@ from pipelines.audit import archive
 from pipelines.audit.archive import pack, unpack
 from pipelines.audit.bundle import EVENTS, MANIFEST, OUTCOMES, REPORT_PAGE, RUN, BundledRun, evidence_in
 from pipelines.audit.check import check, check_file
-from pipelines.cli.main import run
+from pipelines.cli.entry import run
 from pipelines.run.evidence import conclusion
 from tasks.ektron.facts import NodeFacts
 from tests.sampling import examples

@@ -7,7 +7,7 @@ import pytest
 from redis import Redis
 
 from pipelines import reconcile
-from pipelines.cli.main import run
+from pipelines.cli.entry import run
 from pipelines.engine import Engine, connect_engine
 from pipelines.reconcile import Reconciler
 from tests.unit.pipelines.audit.bundled_run import the_cluster

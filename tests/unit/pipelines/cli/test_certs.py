@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli.main import run
+from pipelines.cli.entry import run
 from tasks.ektron.certificates.family import Family, generate_family
 from tests.unit.tasks.ektron.certificates.openssl import LEGACY, modulus, openssl, self_signed
 

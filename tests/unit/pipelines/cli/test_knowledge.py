@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli.main import run
+from pipelines.cli.entry import run
 from pipelines.report.knowledge_text import explanation_lines
 from pipelines.usecases.explain import NodeAnswer, is_file
 from tasks.ektron.rules.explain import Answer, explain

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.audit.check import check_file
-from pipelines.cli.main import run
+from pipelines.cli.entry import run
 from pipelines.cluster_file.loader import ClusterRefused, load_cluster, read_cluster
 from pipelines.usecases.plan_file import load_plan
 from tests.unit.pipelines.cluster_file.test_loader import VALID

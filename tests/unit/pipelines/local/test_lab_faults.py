@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab.control.remote import LabProcess, running_lab, spare_addresses
-from pipelines.cli.main import run
+from pipelines.cli.entry import run
 from pipelines.local import lab_faults
 from workers.errors import InputRefused
 

@@ -14,9 +14,9 @@ from rich.console import Console
 
 from pipelines.audit.check import Checked
 from pipelines.cli.console import print_json, print_text
+from pipelines.cli.entry import run
 from pipelines.cli.follow import pretty, print_result, write_report
 from pipelines.cli.live import draw, line
-from pipelines.cli.main import run
 from pipelines.report.build import build
 from pipelines.report.html import to_html
 from pipelines.report.knowledge_text import explanation_lines
