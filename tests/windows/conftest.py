@@ -34,5 +34,5 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
 def harness(farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     """A broker and a worker process with short times."""
     del farm  # skips before anything is started
-    with rig_at(tmp_path_factory.mktemp("rig")) as started:
+    with harness_at(tmp_path_factory.mktemp("harness")) as started:
         yield started
