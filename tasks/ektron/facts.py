@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
@@ -324,9 +324,9 @@ class NodeFacts(Fact):
         parts = (self.asset, self.service_config, self.web, self.ews)
         return tuple(part.file.path for part in parts if part is not None and part.file.readonly)
 
-    def comparable(self) -> dict[str, Any]:
+    def comparable(self) -> dict[str, object]:
         """The facts on which a plan is based, as data: no times, and nothing that depends on the clock or network."""
-        volatile: dict[str, Any] = dict.fromkeys(_VOLATILE, True)
+        volatile: dict[str, bool | set[str] | dict[str, set[str]]] = dict.fromkeys(_VOLATILE, True)
         volatile |= {part: {"file": {"mtime"}} for part in ("asset", "service_config", "web", "ews")}
         volatile |= {"service": {"pid", "started", "state", "left_stopped"}}
         return self.model_dump(mode="json", exclude=volatile)

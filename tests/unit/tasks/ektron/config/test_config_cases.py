@@ -1,4 +1,4 @@
-"""Case folders of configuration files: input, what is wanted, the output byte by byte. Each edit is run twice."""
+"""Case folders of configuration files: input, wanted values, exact output. Each edit is run twice."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -19,13 +19,13 @@ NAMES = sorted(path.parent.name for path in CASES.glob("*/case.json"))
 
 
 def load(name: str) -> tuple[bytes, dict[str, Any]]:
-    """The input and what is wanted of it."""
+    """The input and the case."""
     folder = CASES / name
     return (folder / "input.config").read_bytes(), json.loads((folder / "case.json").read_text(encoding="ascii"))
 
 
 def editor_of(case: Mapping[str, Any]) -> Callable[[bytes], Edit]:
-    """The editor with everything the case wants."""
+    """The editor with the values of the case."""
     keys = {f"{node}_SyncClient.cer": VALUE for node in case["nodes"]}
     node = case["node"]
     editors: dict[str, Callable[[bytes], Edit]] = {
@@ -43,7 +43,7 @@ def editor_of(case: Mapping[str, Any]) -> Callable[[bytes], Edit]:
 
 
 def read(kind: str, data: bytes) -> Fact:
-    """The file as the rules see it; the digest of a connection string tells its length."""
+    """The file as the rules see it. The digest of a connection string is its length."""
     if kind == "asset":
         return read_asset(data)
     if kind == "web":
@@ -52,13 +52,13 @@ def read(kind: str, data: bytes) -> Fact:
 
 
 def test_there_are_cases() -> None:
-    """The folders are found."""
+    """The test finds the case folders."""
     assert len(NAMES) > 100
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_case(name: str) -> None:
-    """The edit gives the case's output, and run on that changes nothing; or it is refused with place and remedy."""
+    """The edit returns the output of the case, and a second edit changes nothing; or it is refused."""
     data, case = load(name)
     edit = editor_of(case)
     if "refused" in case:
@@ -80,7 +80,7 @@ def test_case(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "reads" in load(name)[1]])
 def test_reading(name: str) -> None:
-    """The reader sees in the input what the case says."""
+    """The reader returns the values of the case."""
     data, case = load(name)
     seen = read(case["editor"], data).model_dump(mode="json")
     assert {key: seen[key] for key in case["reads"]} == case["reads"]
