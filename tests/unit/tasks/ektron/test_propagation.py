@@ -1,4 +1,4 @@
-"""Which servers a sync reaches: the procedure's table as case files, and what may not be asked."""
+"""Which servers a sync reaches: the table of the procedure as case files, and the refused questions."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ CASES = sorted((CASE_FOLDERS / "propagation").glob("*.json"))
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_case(path: Path) -> None:
-    """Each server's answer is the table's, `unknown` included, with a reason."""
+    """The answer for each server is that of the table, also `unknown`, with a reason."""
     case = json.loads(path.read_text(encoding="ascii"))
     answer = propagate(
         staging=case["staging"],
@@ -33,7 +33,7 @@ def test_case(path: Path) -> None:
 
 
 def test_the_table_is_complete() -> None:
-    """All case files are found."""
+    """The test finds all case files."""
     assert len(CASES) >= 20
 
 
@@ -41,8 +41,8 @@ def test_the_table_is_complete() -> None:
     ("changed", "start", "words"),
     [("X", "S1", "no server 'X'"), ("S1", "X", "no server 'X'"), ("S1", "P1", "production server")],
 )
-def test_what_may_not_be_asked(changed: str, start: str, words: str) -> None:
-    """Unknown servers and syncs from production are refused with what to do instead."""
+def test_impossible_questions_are_refused(changed: str, start: str, words: str) -> None:
+    """Unknown servers and syncs from production are refused with a remedy."""
     with pytest.raises(Refused, match=words) as caught:
         propagate(
             staging=["S1"], production=["P1"], changed=changed, syncs=[Sync(start=start, direction=Direction.UPLOAD)]
@@ -51,7 +51,7 @@ def test_what_may_not_be_asked(changed: str, start: str, words: str) -> None:
 
 
 def test_cautions_fit_the_cluster() -> None:
-    """Clustered staging servers and changes on production are cautioned about."""
+    """There are cautions about clustered staging servers and about changes on production."""
     plain = propagate(staging=["S1"], production=["P1"], changed="S1", syncs=[])
     both = propagate(staging=["S1", "S2"], production=["P1"], changed="P1", syncs=[])
     assert len(plain.cautions) == 1

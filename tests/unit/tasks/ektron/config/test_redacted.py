@@ -52,17 +52,17 @@ SECRET = ("comment", "connection", "value", "key", "machine", "password", "text"
 
 
 def form(**values: str) -> bytes:
-    """The file, with some values of its own."""
+    """The file with some values replaced."""
     return FORM.format(**VALUES | values).encode()
 
 
 def shown(first: bytes, second: bytes) -> str:
-    """All the diff says."""
+    """All text of the diff."""
     return "\n".join("\n".join((*hunk.first, *hunk.second)) for hunk in hunks(first, second))
 
 
 def test_a_plain_value_is_shown_with_its_line() -> None:
-    """A number that changed stands in both versions, at its line."""
+    """A changed number is shown in both versions, with its line."""
     (hunk,) = hunks(form(), form(page="75"))
     assert hunk.line == FORM[: FORM.index("ek_PageSize")].count("\n") + 1
     assert ('    <add key="ek_PageSize" value="50" />',) == hunk.first
@@ -70,13 +70,13 @@ def test_a_plain_value_is_shown_with_its_line() -> None:
 
 
 def test_names_of_certificates_are_shown() -> None:
-    """Which file an end point uses is no secret."""
+    """The certificate file of an endpoint is not a secret."""
     assert "P1_SyncClient.pfx" in shown(form(), form(certificate="P1_SyncClient.pfx"))
 
 
 @pytest.mark.parametrize("place", SECRET)
-def test_a_changed_secret_is_seen_and_not_read(place: str) -> None:
-    """Its line is in the diff, with different marks for different values; the values are not."""
+def test_a_changed_secret_is_visible_but_hidden(place: str) -> None:
+    """Its line is in the diff, with different numbers for different values, but without the values."""
     other = "Planted-Secret-77"
     found = hunks(form(), form(**{place: other}))
     text = shown(form(), form(**{place: other}))
@@ -92,31 +92,31 @@ SPOILT = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=6
 
 @given(st.sampled_from(SECRET), SPOILT, SPOILT, st.integers(1, 9))
 def test_no_secret_gets_out(place: str, before: str, after: str, page: int) -> None:
-    """Whatever a secret is and wherever the files differ around it, it is in no line of the diff."""
+    """For any secret and any other difference, no line of the diff contains the secret."""
     text = shown(form(**{place: before}), form(**{place: after}, page=str(page)))
     assert before not in text
     assert after not in text
 
 
 def test_elements_around_a_secret_keep_it_hidden() -> None:
-    """An attribute that is usually shown is hidden where its element is about keys."""
+    """An attribute that is usually shown is hidden in an element about keys."""
     first = b'<c><machineKey mode="AAAA1111" /></c>'
     assert "AAAA1111" not in shown(first, first.replace(b"1111", b"2222"))
 
 
 def test_only_invisible_differences_are_no_hunk() -> None:
-    """Line ends and blanks at the end of a line make no lines to show."""
+    """Line endings and trailing blanks are not a visible difference."""
     assert () == hunks(form(), form().replace(b"\n", b"\r\n"))
 
 
-def test_what_is_no_xml_is_not_shown() -> None:
-    """A file that cannot be understood could hold anything anywhere."""
+def test_a_file_that_is_not_xml_is_not_shown() -> None:
+    """A file that is not XML could contain secrets anywhere."""
     with pytest.raises(ConfigRefused):
         hunks(form(), b"password = swordfish")
 
 
-def test_much_is_shortened() -> None:
-    """Long lines, many lines and many places are cut."""
+def test_long_diffs_are_shortened() -> None:
+    """Long lines, many lines and many places are shortened."""
     lines = "\n".join(f'  <add key="k{i}" value="{i}" />' for i in range(100))
     (hunk,) = hunks(b"<c>\n</c>", f"<c>\n{lines}\n</c>".encode())
     assert 9 == len(hunk.second)
@@ -130,7 +130,7 @@ CASES = sorted((CASE_FOLDERS / "config").glob("*/input.config"))
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.parent.name)
 def test_every_case_is_shown_or_refused(path: Path) -> None:
-    """Any of the configuration files against its own output is a diff, or refused as unreadable."""
+    """Each configuration file and its output give a diff, or are refused as unreadable."""
     data, output = path.read_bytes(), path.with_name("output.config")
     after = output.read_bytes() if output.exists() else data
     try:
