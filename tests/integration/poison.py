@@ -193,7 +193,7 @@ class Asker:
         """The messages that the worker has set aside."""
         return shown(self.client)
 
-    def settled(self, seconds: float = 10) -> bool:
+    def settled(self, seconds: float = 60) -> bool:
         """Whether all messages are acknowledged."""
         until = time.monotonic() + seconds
         while (left := self.client.hlen("unacked") + self.client.zcard("unacked_index")) and time.monotonic() < until:

@@ -225,7 +225,7 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
 
 TestSteering = Steering_.TestCase
 TestSteering.settings = settings(
-    max_examples=examples(1000, 60),
+    max_examples=examples(1000, 40),
     stateful_step_count=60,
     suppress_health_check=list(HealthCheck),
 )
