@@ -31,7 +31,7 @@ from workers.winrm.session import open_session
 
 pytestmark = pytest.mark.integration
 DEADLINE = 1.0  #: limit in seconds for each of the two: open, ask
-AFTER = 5.0  #: seconds until everything has ended after that
+AFTER = 30.0  #: seconds until everything has ended after that; an attack lasts for ever
 MEMORY = 100 * 2**20  #: limit of memory for one reply, in bytes
 
 Attack = Callable[[HostileNode, Asked], Iterator[bytes] | None]
@@ -121,7 +121,7 @@ def test_a_cancel_is_seen_while_a_node_keeps_us_waiting(node: HostileNode, stage
     node.play = play
     started = time.monotonic()
     with pytest.raises(Cancelled):
-        spoken_to(node, cancel.is_set, deadline=60)
+        spoken_to(node, cancel.is_set, deadline=600)
     assert time.monotonic() - started < AFTER
 
 

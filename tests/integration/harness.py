@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from pipelines.engine import Engine, connect_engine
 from pipelines.usecases import runs
 from pipelines.usecases.runs import RunSummary
 from tasks.cluster import Cluster
+from tests.waiting import PATIENCE, wait_until
 from tests.warm import WarmProcess, warm_lab
 from workers.records import RunRecord, RunState, StepOutcome
 from workers.redis.embedded import EmbeddedBroker
@@ -100,18 +100,18 @@ class Harness:
             else:
                 self.worker = WarmProcess("celery", *command, environment=environment, output=log.fileno())
 
-    def wait_for_worker(self, timeout: float = 60) -> None:
+    def wait_for_worker(self, timeout: float = PATIENCE) -> None:
         """Waits until the worker answers."""
-        until = time.monotonic() + timeout
-        while not self.engine.app.control.ping(timeout=0.3):
-            if time.monotonic() > until:
-                raise TimeoutError(f"the worker does not answer\n{self.log()[-3000:]}")
+        self._wait(lambda: self.engine.app.control.ping(timeout=0.3), "no worker answers", timeout)
+
+    def _wait(self, condition: Callable[[], object], missing: str, seconds: float) -> None:
+        wait_until(condition, lambda: f"({missing})\n{self.log()[-3000:]}", seconds=seconds)
 
     def kill_worker(self) -> None:
         """Kills the worker, as a power failure would."""
         if self.worker:
             self.worker.send_signal(signal.SIGKILL)
-            self.worker.wait(5)
+            self.worker.wait(PATIENCE)
 
     def end_worker(self) -> None:
         """Stops the worker, as an operator would."""
@@ -130,21 +130,15 @@ class Harness:
         """Starts a run."""
         return runs.start(self.engine, cluster, **more)
 
-    def wait_for_step(self, run_id: str, step: str, timeout: float = 60) -> None:
+    def wait_for_step(self, run_id: str, step: str, timeout: float = PATIENCE) -> None:
         """Waits until any node has an outcome of that step."""
-        until = time.monotonic() + timeout
-        while not any(outcome.step == step for outcome in self.engine.store.outcomes(run_id)):
-            if time.monotonic() > until:
-                raise TimeoutError(f"no {step} after {timeout} s\n{self.log()[-3000:]}")
-            time.sleep(0.02)
+        store = self.engine.store
+        self._wait(lambda: any(one.step == step for one in store.outcomes(run_id)), f"no {step}", timeout)
 
-    def finished(self, run_id: str, timeout: float = 60) -> RunSummary:
+    def finished(self, run_id: str, timeout: float = PATIENCE) -> RunSummary:
         """Waits for the verdict."""
-        until = time.monotonic() + timeout
-        while self.engine.store.run(run_id).state is not RunState.CONCLUDED:
-            if time.monotonic() > until:
-                raise TimeoutError(f"no verdict after {timeout} s\n{self.log()[-3000:]}")
-            time.sleep(0.1)
+        store = self.engine.store
+        self._wait(lambda: store.run(run_id).state is RunState.CONCLUDED, "no verdict", timeout)
         known = runs.summary(self.engine, run_id)
         check(bundle_of(self.engine.store, known))  # the evidence of every run has to result in its verdict
         return known

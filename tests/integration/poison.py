@@ -45,7 +45,7 @@ class Asker:
         """The messages that the worker set aside."""
         return stored(self.client)
 
-    def settled(self, seconds: float = 10) -> bool:
+    def settled(self, seconds: float = 60) -> bool:
         """Whether every message is acknowledged."""
         until = time.monotonic() + seconds
         while (left := self.client.hlen("unacked") + self.client.zcard("unacked_index")) and time.monotonic() < until:

@@ -25,7 +25,7 @@ LOG = os.environ.get("FAULT_MATRIX_LOG", "")  #: a file with the progress
 SEED = os.environ.get("FAULT_MATRIX_SEED", "1")
 CLUSTERS, NODES = 2, 10
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(6 * 3600 if EXHAUSTIVE else 400)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(6 * 3600 if EXHAUSTIVE else 1800)]
 
 
 @pytest.fixture(scope="module")

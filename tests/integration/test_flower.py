@@ -22,6 +22,7 @@ from pipelines.usecases import runs as commands
 from tests.integration.harness import cluster_of, four_servers, on_disk
 from tests.integration.test_rollout import SERVICE
 from tests.integration.test_secrets import CONNECTION, PLANTED
+from tests.waiting import PATIENCE
 from workers.records import RunState
 from workers.settings import Settings
 
@@ -52,7 +53,7 @@ def test_flower_shows_the_steps_and_no_secret(tmp_path: Path) -> None:
         run = commands.start(services.engine, cluster_of(lab)).id
         phases: set[str] = set()
         ended: set[str] = set()
-        until = time.monotonic() + 60
+        until = time.monotonic() + PATIENCE
         while not (services.engine.store.run(run).state is RunState.CONCLUDED and ended >= STEPS):
             assert time.monotonic() < until, (phases, ended)
             tasks = json.loads(page(flower, "/api/tasks?limit=1000")).values()

@@ -10,6 +10,7 @@ import pytest
 
 from lab.control.remote import LabProcess
 from tests.integration.harness import SITE, Harness, cluster_of, four_servers, harness_at, on_disk
+from tests.waiting import PATIENCE, wait_until
 from tests.warm import WarmProcess
 from workers.records import Verdict
 
@@ -25,30 +26,22 @@ def lab(tmp_path: Path) -> Iterator[LabProcess]:
 
 def wait_for_start(harness: Harness, run: str, node: str, step: str) -> None:
     """Waits until a worker has begun that step of that node in its wave."""
-    until = time.monotonic() + 90
-    while not any(
-        (event.kind, event.node, event.step) == ("step.started", node, step)
-        for event in harness.engine.store.events(run)
-    ):
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    store, begun = harness.engine.store, ("step.started", node, step)
+    wait_until(lambda: any((event.kind, event.node, event.step) == begun for event in store.events(run)))
 
 
 def wait_for_read(lab: LabProcess, node: str) -> None:
     """Waits until the node has read a file for a worker; the answer is still on its way then, for a few seconds."""
     reads = lab.report(node)["operations"]["read"]
     lab.break_node(node, latency_ms=4000)
-    until = time.monotonic() + 90
-    while lab.report(node)["operations"]["read"] == reads:
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_until(lambda: lab.report(node)["operations"]["read"] > reads)
 
 
 def end(worker: subprocess.Popen[bytes] | WarmProcess) -> None:
     """Ends a worker that may be stopped."""
     worker.send_signal(signal.SIGCONT)
     worker.kill()
-    worker.wait(5)
+    worker.wait(PATIENCE)
 
 
 def test_a_late_writer_changes_nothing(tmp_path: Path, lab: LabProcess) -> None:
@@ -74,10 +67,7 @@ def test_a_late_writer_changes_nothing(tmp_path: Path, lab: LabProcess) -> None:
             looked = lab.report("P2")["operations"]["read"]
             asset.write_bytes(before)
             sleeper.send_signal(signal.SIGCONT)
-            until = time.monotonic() + 90
-            while lab.report("P2")["operations"]["read"] == looked:
-                assert time.monotonic() < until, f"the sleeper never looked again\n{harness.log()[-3000:]}"
-                time.sleep(0.05)
+            wait_until(lambda: lab.report("P2")["operations"]["read"] > looked, harness.log)
             time.sleep(1)
             assert before == asset.read_bytes()
         finally:

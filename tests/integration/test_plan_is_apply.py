@@ -22,7 +22,7 @@ from tests.integration.test_rollout import SERVICE
 from tests.sampling import examples
 from workers.records import Change, Status, Verdict
 
-EXAMPLES = int(os.environ.get("GENERATED_CLUSTERS", examples(whole=50, sample=20)))
+EXAMPLES = int(os.environ.get("GENERATED_CLUSTERS", examples(whole=50, sample=12)))
 BEYOND = {"keys.no-duplicates"}  #: rules that a run does not repair: a person has to do it
 CHANGING = ("write", "spread", "mkdir", "remove", "touch")
 SITE = r"C:\inetpub\wwwroot\CMS400"

@@ -161,7 +161,7 @@ BETWEEN = [
 
 @pytest.mark.parametrize("heal", [resumed, a_retry])
 @pytest.mark.parametrize(
-    "deed",
+    "action",
     [
         Action("stop", DEPENDENT),
         *BETWEEN,

@@ -1,6 +1,5 @@
 """Restart owed over a real network, with real worker processes and a real store; see test_restart_owed.py."""
 
-import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ from pipelines.usecases import control
 from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, harness_at, steps_of
 from tests.integration.restart_deaths import SITE, WHY
 from tests.integration.test_rollout import SERVICE, assert_joined
+from tests.waiting import wait_until
 from workers.records import Status, Verdict
 
 pytestmark = pytest.mark.integration
@@ -88,12 +88,14 @@ def test_powershell_dies_before_every_operation(
     print(f"restart owed: {len(points)} boundaries on the wire")  # noqa: T201 - asked for
 
 
-def until(lab: LabProcess, node: str, happened: Callable[[dict[str, int]], bool]) -> None:
-    """Waits until a counter of a machine has changed."""
-    end = time.monotonic() + 30
-    while not happened({**lab.report(node)["operations"], "stops": lab.report(node)["service"]["stops"]}):
-        assert time.monotonic() < end
-        time.sleep(0.02)
+def wait_for(lab: LabProcess, node: str, happened: Callable[[dict[str, int]], bool]) -> None:
+    """Waits until the counters of a machine meet the condition."""
+
+    def met() -> bool:
+        report = lab.report(node)
+        return happened({**report["operations"], "stops": report["service"]["stops"]})
+
+    wait_until(met)
 
 
 def test_workers_die_between_edit_and_restart(tmp_path: Path) -> None:
@@ -107,7 +109,7 @@ def test_workers_die_between_edit_and_restart(tmp_path: Path) -> None:
             ("S2", lambda done: done.get("spread", 0) > 0),
             ("P1", lambda done: done["stops"] > 0),
         ):
-            until(lab, node, happened)
+            wait_for(lab, node, happened)
             harness.kill_worker()
             harness.start_worker()
         done = harness.finished(run)

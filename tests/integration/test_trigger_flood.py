@@ -17,6 +17,7 @@ from tests.integration.harness import Harness, harness_at
 from tests.integration.poison import CLUSTER, Asker
 from tests.messages import good
 from tests.sampling import examples
+from tests.waiting import wait_until
 from workers.celery_app import CONTROL_QUEUE, STARTS_QUEUE
 from workers.errors import TooManyRuns
 from workers.records import RunRecord
@@ -24,7 +25,7 @@ from workers.redis.connection import connect
 
 pytestmark = pytest.mark.integration
 
-MANY = examples(10_000, 2000)
+MANY = examples(10_000, 1000)
 MOST = 5  #: active runs
 
 
@@ -88,12 +89,10 @@ def flood(asker: Asker, queue: str, cluster: str, many: int = MANY) -> list[str]
     return ids
 
 
-def drained(asker: Asker, seconds: float = 240) -> bool:
+def drained(asker: Asker) -> bool:
     """Waits until all triggers were taken from the queues."""
-    until = time.monotonic() + seconds
-    while (left := asker.client.llen(STARTS_QUEUE) + asker.client.llen(CONTROL_QUEUE)) and time.monotonic() < until:
-        time.sleep(0.1)
-    return not left and asker.settled()
+    wait_until(lambda: not asker.client.llen(STARTS_QUEUE) + asker.client.llen(CONTROL_QUEUE), seconds=500)
+    return asker.settled()
 
 
 @pytest.mark.parametrize(("queue", "bound"), [(STARTS_QUEUE, 5), (CONTROL_QUEUE, 30)])

@@ -66,7 +66,7 @@ def test_every_value_that_is_changed_is_noticed(saved: SavedPlan, tmp_path: Path
     document = json.loads(saved.model_dump_json())
     file, every = tmp_path / "plan.json", [at for at in places(document) if at]
     assert len(every) > 500
-    step = max(1, len(every) // examples(whole=len(every), sample=150))
+    step = max(1, len(every) // examples(whole=len(every), sample=100))
     for number, at in enumerate(every[::step]):
         other = OTHERS[number % len(OTHERS)]
 
