@@ -99,7 +99,7 @@ class Worker:
         self._thread.start()
         self._wait()
 
-    def go_on(self) -> None:
+    def proceed(self) -> None:
         """Its node answers; the worker runs to its next request, or to its end."""
         self._go.release()
         self._wait()
@@ -107,7 +107,7 @@ class Worker:
     def die(self) -> None:
         """Kills the worker: nothing it does from now on has any effect."""
         self.died = True
-        self.go_on()
+        self.proceed()
 
     def stop(self, asking: str) -> None:
         """Called on the worker's own thread when it sends a request to its node."""
@@ -226,9 +226,9 @@ class Site:
         self.workers.append(worker)
         self._done(worker)
 
-    def go_on(self, worker: Worker) -> None:
+    def proceed(self, worker: Worker) -> None:
         """A node answers."""
-        worker.go_on()
+        worker.proceed()
         self._done(worker)
 
     def kill(self, worker: Worker) -> None:

@@ -1,5 +1,7 @@
 """The result of a run for each node: which outcomes count for it, and which do not."""
 
+from dataclasses import replace
+
 import pytest
 
 from pipelines.rollout import KINDS
@@ -7,6 +9,7 @@ from pipelines.run.node_results import NodeResult, results
 from pipelines.run.node_state import NodeState
 from pipelines.run.snapshot import Snapshot
 from tasks.documents import VERIFIED
+from tasks.ektron.facts import NodeFacts
 from tests.unit.pipelines.run.snapshots import (
     a_cluster,
     a_plan,
@@ -39,11 +42,18 @@ def done(node: str, *statuses: Status, turn: str = "wave-1", **fields: object) -
     ]
 
 
-def rollout(*outcomes: StepOutcome, waves: dict[str, tuple[str, ...]], **options: object) -> Snapshot:
+def rollout(
+    *outcomes: StepOutcome,
+    waves: dict[str, tuple[str, ...]],
+    facts: dict[str, dict[str, NodeFacts]] | None = None,
+    family: bool = True,
+    **record: object,
+) -> Snapshot:
     """A rollout that has had these waves."""
     cluster = a_cluster(THREE)
     turns = [*LOOKS, *(turn(name, nodes, STEPS) for name, nodes in waves.items())]
-    return a_snapshot(cluster, *outcomes, turns=turns, plan=a_plan(cluster), **options)  # type: ignore[arg-type] # passed on
+    made = a_snapshot(cluster, *outcomes, turns=turns, plan=a_plan(cluster), facts=facts, family=family)
+    return replace(made, record=made.record.model_copy(update=record))
 
 
 def test_every_node_has_a_result_in_the_order_of_the_file() -> None:
@@ -152,7 +162,8 @@ def test_the_last_observation_decides_what_a_failed_node_needs() -> None:
     assert "verified afterwards" in found["N1"].now
     assert "verified afterwards" not in found["N3"].now
     assert "LoadBalanced" in found["N2"].now
-    for seen, family in (({}, True), (facts, False)):
+    unknown: dict[str, dict[str, NodeFacts]] = {}
+    for seen, family in ((unknown, True), (facts, False)):
         blind = by_node(rollout(*outcomes, waves={"wave-1": THREE}, facts=seen, family=family))
         assert {NodeState.PARTLY} == {blind[node].standing for node in ("N1", "N2")}
         assert "verified afterwards" not in blind["N1"].now
