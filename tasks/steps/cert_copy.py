@@ -34,12 +34,12 @@ def cert_copy(work: Work) -> Done:
     """
     if work.documents.is_right(work.node.name):
         return Done(message="all files are there, as the check has just seen")
-    work.say("observing")
+    work.report_phase("observing")
     family = family_of(work)
     layout = planned_layout(work)
     foreign = () if work.is_origin else _strays(work, layout)
     targets = _targets(work, layout, family)
-    work.say("applying")
+    work.report_phase("applying")
     replies = _spread(work, layout, targets, foreign)
     with understood(work.node.name):
         changes = _changes(targets, foreign, replies)

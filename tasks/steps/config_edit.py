@@ -48,7 +48,7 @@ def config_edit(work: Work) -> Done:
         AccessDenied: a file is read-only.
         Conflict: a file changed under our hands; the step observes again.
     """
-    work.say("observing")
+    work.report_phase("observing")
     layout = planned_layout(work)
     wanted = editors(work, layout, family_of(work).encoded_value)
     with understood(work.node.name):
@@ -58,7 +58,7 @@ def config_edit(work: Work) -> Done:
     warned = _warnings(edited)
     if not needed and not recycled:
         return Done(message=f"all values are as they should be{warned}")
-    work.say("applying")
+    work.report_phase("applying")
     work.documents.keep_right(work.node.name, right=False)
     written = _written(work, layout, needed, recycled)
     _compared(needed, written)

@@ -35,7 +35,7 @@ def rollback(work: Work) -> Done:
         AccessDenied: a file is read-only.
         DeadlineExceeded: the service does not stop or start in time.
     """
-    work.say("observing")
+    work.report_phase("observing")
     histories = left_histories(work)
     if histories is None:
         return nothing_left(work)
@@ -68,7 +68,7 @@ def _refused(work: Work, found: Undo) -> Done:
 def _apply(work: Work, layout: Layout, actions: Sequence[Action], temporary: Sequence[str]) -> None:
     """In the order given, each only on what was just seen; before it the half-written files of killed agents go."""
     kept = kept_bytes(work, actions)
-    work.say("applying")
+    work.report_phase("applying")
     backup = work.backup_folder()
     requests = [
         *map(ops.remove, temporary),

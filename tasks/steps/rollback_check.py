@@ -19,7 +19,7 @@ def rollback_check(work: Work) -> Done:
         NodeRefused: the run changed files here and its backups are gone, or cannot be understood.
         Conflict: afterwards, something is not byte for byte what it was before the run.
     """
-    work.say("observing")
+    work.report_phase("observing")
     if work.purpose is Purpose.VERIFY:
         return _compared(work)
     facts = observe(work).facts

@@ -29,7 +29,7 @@ def service_restart(work: Work) -> Done:
     """
     if work.documents.is_right(work.node.name):
         return Done(message="not owed, as the check has just seen")
-    work.say("observing")
+    work.report_phase("observing")
     return restarted_if_owed(work, planned_layout(work))
 
 
@@ -56,7 +56,7 @@ def restarted_if_owed(work: Work, layout: Layout, *, until_listening: bool = Tru
         _wait_until_listening(work, layout)
     if not reason:
         return _started_again(work, left) or Done(message=f"not owed: started {service['started']}, last {newest}")
-    work.say("applying")
+    work.report_phase("applying")
     after = _restarted(work, name, service, left)
     if until_listening:
         _wait_until_listening(work, layout)
@@ -73,7 +73,7 @@ def _started_again(work: Work, left: tuple[str, ...]) -> Done | None:
     """Services that somebody stopped with this one and did not get to start again; None when there are none."""
     if not left:
         return None
-    work.say("applying")
+    work.report_phase("applying")
     bound = work.cluster.policy.deadlines.service
     requests = [*(ops.service(one, action="start", deadline=bound) for one in reversed(left)), struck(work)]
     replies = work.change(requests, folders=(), deadline=bound * len(requests) + 30)

@@ -137,11 +137,11 @@ class _Crew:
         """The steps of this node's wave are done by a worker with that life; once it is over, by the other."""
         self._doomed[node] = (life, self._hire(life))
 
-    def run(self, run: str, turn: str, node: str, step: str, say: Callable[[str], None]) -> StepOutcome:
+    def run(self, run: str, turn: str, node: str, step: str, report_phase: Callable[[str], None]) -> StepOutcome:
         """As `StepRunner.run`, by whoever does this node's steps now."""
         life, runner = self._doomed.get(node, (Life(), self._steady))
         chosen = self._steady if life.died_at or not turn.startswith("wave") else runner
-        return chosen.run(run, turn, node, step, say)
+        return chosen.run(run, turn, node, step, report_phase)
 
 
 class Esync:
@@ -285,9 +285,9 @@ def _app() -> Celery:
 class _Crews:
     """The runner of a message: that of the esync whose run it is."""
 
-    def run(self, run: str, turn: str, node: str, step: str, say: Callable[[str], None]) -> StepOutcome:
+    def run(self, run: str, turn: str, node: str, step: str, report_phase: Callable[[str], None]) -> StepOutcome:
         """As `StepRunner.run`."""
-        return _of(run).crew.run(run, turn, node, step, say)
+        return _of(run).crew.run(run, turn, node, step, report_phase)
 
 
 def _of(run: str) -> Esync:

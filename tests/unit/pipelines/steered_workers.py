@@ -272,7 +272,7 @@ def _looked(work: Work) -> Done:
 
 def _changed(work: Work) -> Done:
     work.session.ask([], deadline=5)
-    work.say("applying")
+    work.report_phase("applying")
     work.session.ask([], deadline=5, guard=Guard(fence=work.fence._claim, file="", folders=()))
     return Done(changes=(Change(what="something"),))
 
