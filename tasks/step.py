@@ -44,7 +44,7 @@ class Work:
         fence: our claim on this node: the node refuses changes by an earlier claim or an earlier run.
         purpose: why the node is observed.
         cancelled: whether the run is cancelled; called at every turn of a wait that may end early.
-        say: reports the phase of the step (`observing`, `applying`) to Flower.
+        report_phase: reports the phase of the step (`observing`, `applying`) to Flower.
         parent: the run that this one rolls back.
         options: see `RunRecord.options`.
         steps: every step there is, by name: they tell what earlier runs could do.
@@ -57,7 +57,7 @@ class Work:
     session: "Session"
     documents: RunDocuments
     cancelled: Callable[[], bool]
-    say: Callable[[str], None]
+    report_phase: Callable[[str], None]
     fence: Fence
     parent: str = ""
     options: tuple[str, ...] = ()
@@ -106,7 +106,7 @@ class Work:
         file, allowed = self.fence_file, (*folders, self.session.hello().program_data)
         try:
             guard = self.fence.guard(file, allowed, self._newest_writer)
-            self.say(APPLYING)
+            self.report_phase(APPLYING)
             replies = self.session.ask(ops, deadline=deadline or self.deadline, keep_going=keep_going, guard=guard)
         except NodeError as error:
             self._check_fence(error.file, error)

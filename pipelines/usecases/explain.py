@@ -7,6 +7,7 @@ from pipelines.engine import Engine
 from pipelines.rollout import kind_of
 from pipelines.usecases.runs import RunSummary, summary
 from tasks.ektron.rules.explain import Answer, Explanation, explain
+from tasks.ektron.wording import named
 from workers.errors import InputRefused, RunUnknown
 from workers.records import RunRecord, RunState, Status, now
 
@@ -71,7 +72,10 @@ def explain_node(engine: Engine, run_id: str, node: str) -> NodeAnswer:
     known = summary(engine, run_id)
     names = {name.upper(): name for name in known.cluster.node_names}
     if node.upper() not in names:
-        raise InputRefused(f"the cluster {known.cluster.name} has no node {node!r}", remedy=f"one of {_some(names)}")
+        raise InputRefused(
+            f"the cluster {known.cluster.name} has no node {node!r}",
+            remedy=f"its nodes are {named(known.cluster.node_names)}",
+        )
     if known.findings is None:
         raise InputRefused(
             f"run {run_id} did not check the whole cluster: {known.record.summary or 'it has not ended'}",

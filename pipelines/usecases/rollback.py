@@ -7,6 +7,7 @@ from pipelines.engine import Engine
 from pipelines.rollout import kind_of
 from pipelines.usecases.runs import Origin, RunSummary, ended_run, start
 from tasks.cluster import Cluster
+from tasks.ektron import wording
 from tasks.steps.cleanup import ALL, FREE
 from tasks.undo.backups import FORCE
 from workers.errors import InputRefused
@@ -103,6 +104,6 @@ def free(engine: Engine, cluster: Cluster, nodes: Collection[str], **origin: Unp
     if unknown:
         raise InputRefused(
             f"cluster {cluster.name} has no node {unknown}",
-            remedy=f"its nodes are {', '.join(cluster.node_names[:12])}",
+            remedy=f"its nodes are {wording.named(cluster.node_names)}",
         )
     return start(engine, cluster, kind="cleanup", only=only, options=(FREE,), **origin)

@@ -236,7 +236,7 @@ class StepRunner:
             session=session,
             documents=RunDocuments(self._store, self._vault, job.record.id),
             cancelled=lambda: self._stops(job),
-            say=report_phase,
+            report_phase=report_phase,
             parent=job.record.parent,
             options=job.record.options,
             steps=self._steps,

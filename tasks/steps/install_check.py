@@ -36,7 +36,7 @@ def install_check(work: Work) -> Done:
         NotEditable: a file that has to be edited cannot be.
         Stale: in a wave, the node is not as it was when the plan was made.
     """
-    work.say("observing")
+    work.report_phase("observing")
     return _CONCLUSIONS[work.purpose](work, observe(work, probes=work.purpose is Purpose.VERIFY))
 
 

@@ -146,11 +146,11 @@ class _Workers:
         """Gives this node's steps of a wave to a worker with that life; after its death the other worker does them."""
         self._doomed[node] = (life, self._hire(life))
 
-    def run(self, run: str, turn: str, node: str, step: str, say: Callable[[str], None]) -> StepOutcome:
+    def run(self, run: str, turn: str, node: str, step: str, report_phase: Callable[[str], None]) -> StepOutcome:
         """As `StepRunner.run`, by the worker of this node."""
         life, runner = self._doomed.get(node, (Life(), self._steady))
         chosen = self._steady if life.died_at or not turn.startswith("wave") else runner
-        return chosen.run(run, turn, node, step, say)
+        return chosen.run(run, turn, node, step, report_phase)
 
 
 class Esync:
@@ -294,9 +294,9 @@ def _app() -> Celery:
 class _RunnerOfRun:
     """The runner of a message: the one of the esync that has its run."""
 
-    def run(self, run: str, turn: str, node: str, step: str, say: Callable[[str], None]) -> StepOutcome:
+    def run(self, run: str, turn: str, node: str, step: str, report_phase: Callable[[str], None]) -> StepOutcome:
         """As `StepRunner.run`."""
-        return _of(run).crew.run(run, turn, node, step, say)
+        return _of(run).crew.run(run, turn, node, step, report_phase)
 
 
 def _of(run: str) -> Esync:

@@ -100,7 +100,7 @@ class Worker:
         self._thread.start()
         self._wait()
 
-    def go_on(self) -> None:
+    def proceed(self) -> None:
         """Its node answers; the worker runs to its next request, or to its end."""
         self._go.release()
         self._wait()
@@ -108,7 +108,7 @@ class Worker:
     def die(self) -> None:
         """Kills the worker: nothing it does from now on has any effect."""
         self.died = True
-        self.go_on()
+        self.proceed()
 
     def stop(self, asking: str) -> None:
         """Called on the worker's own thread when it sends a request to its node."""
@@ -227,9 +227,9 @@ class Site:
         self.workers.append(worker)
         self._done(worker)
 
-    def go_on(self, worker: Worker) -> None:
+    def proceed(self, worker: Worker) -> None:
         """A node answers."""
-        worker.go_on()
+        worker.proceed()
         self._done(worker)
 
     def kill(self, worker: Worker) -> None:
@@ -276,7 +276,7 @@ def _looked(work: Work) -> Done:
 
 def _changed(work: Work) -> Done:
     work.session.ask([], deadline=5)
-    work.say("applying")
+    work.report_phase("applying")
     work.session.ask([], deadline=5, guard=Guard(fence=work.fence._claim, file="", folders=()))
     return Done(changes=(Change(what="something"),))
 

@@ -30,7 +30,7 @@ def taken(site: Site, message: Message) -> None:
     before = list(site.workers)
     site.take(message)
     while others := [worker for worker in site.workers if worker not in before]:
-        site.go_on(others[0])
+        site.proceed(others[0])
 
 
 def drained(site: Site, *, until: str = "") -> None:
@@ -55,12 +55,12 @@ def stuck_in_config_edit(site: Site, *, asking: str) -> Worker:
     site.take(next(message for message in site.app.waiting if message.args[2] == "S1"))
     (worker,) = site.workers
     if asking == "change":
-        site.go_on(worker)
+        site.proceed(worker)
     assert worker.asking == asking
     return worker
 
 
-def looked(site: Site, run: str, watch: Stopwatch, seconds: float) -> float:
+def watched(site: Site, run: str, watch: Stopwatch, seconds: float) -> float:
     """The reconciler checks every second until the run ends or the time has passed; returns the seconds that took."""
     begun = site.clock()
     while site.clock() - begun < seconds and site.store.run(run).state is not RunState.CONCLUDED:
@@ -102,7 +102,7 @@ def test_a_lost_cancel_is_seen_by_the_reconciler(site: Site) -> None:
     control.pause(site.engine, run)
     control.cancel(site.engine, run)
     site.app.waiting.clear()
-    assert looked(site, run, Stopwatch(5, site.clock), 5) <= 1
+    assert watched(site, run, Stopwatch(5, site.clock), 5) <= 1
     assert free(site)
 
 
@@ -171,7 +171,7 @@ def test_a_node_that_never_answers_does_not_block_a_cancelled_run(site: Site, as
     stuck = stuck_in_config_edit(site, asking=asking)
     control.cancel(site.engine, run, "enough")
     drained(site)
-    assert looked(site, run, Stopwatch(5, site.clock), 100) <= CANCEL + 3
+    assert watched(site, run, Stopwatch(5, site.clock), 100) <= CANCEL + 3
     assert free(site)
     given_up = outcome(site, run, "S1", "config_edit")
     assert (Status.CANCELLED, "abandoned", True) == (given_up.status, given_up.slug, given_up.touched)
@@ -181,7 +181,7 @@ def test_a_node_that_never_answers_does_not_block_a_cancelled_run(site: Site, as
     assert "interrupted" == result["S1"].state
     before = list(site.changes)
     while site.workers:
-        site.go_on(stuck)
+        site.proceed(stuck)
     assert (before, []) == (site.changes, site.wrong)
     assert given_up == outcome(site, run, "S1", "config_edit")
 
@@ -194,7 +194,7 @@ def test_a_node_that_never_answers_does_not_delay_a_run_beyond_its_deadline(site
     site.pass_by(RUN - 50)
     resume_stalled(site.engine, run, watch)
     stuck_in_config_edit(site, asking="read")
-    assert 50 <= looked(site, run, watch, 200) <= 55
+    assert 50 <= watched(site, run, watch, 200) <= 55
     record = site.store.run(run)
     assert (Verdict.CANCELLED, True) == (record.verdict, "took longer than its deadline of 1000 s" in record.summary)
     assert free(site)

@@ -113,9 +113,9 @@ class SteeringMachine(RuleBasedStateMachine):
             if self.site.app.waiting:
                 self.taken(self.site.app.waiting[0])
             while self.site.workers:
-                self.site.go_on(self.site.workers[0])
+                self.site.proceed(self.site.workers[0])
             if not self.site.app.waiting:
-                self.bell()
+                self.join()
 
     @precondition(lambda self: self.site.app.waiting)
     @rule(place=st.integers(0, 30))
@@ -133,7 +133,7 @@ class SteeringMachine(RuleBasedStateMachine):
     @rule(place=st.integers(0, 8))
     def answer(self, place: int) -> None:
         """A node answers."""
-        self.site.go_on(self.one_worker(place))
+        self.site.proceed(self.one_worker(place))
 
     @precondition(lambda self: self.site.workers)
     @rule(place=st.integers(0, 8))
@@ -142,7 +142,7 @@ class SteeringMachine(RuleBasedStateMachine):
         self.site.kill(self.one_worker(place))
 
     @rule()
-    def bell(self) -> None:
+    def join(self) -> None:
         """A chord calls its body, at any time."""
         for run in self.runs:
             turn = self.engine.store.run(run).turn
@@ -190,7 +190,7 @@ class SteeringMachine(RuleBasedStateMachine):
         assert self.engine.store.lock_cluster("shop", probe.id, 1) is None
         before = {run: self.engine.store.outcomes(run) for run in self.runs}
         while self.site.workers:
-            self.site.go_on(self.site.workers[0])
+            self.site.proceed(self.site.workers[0])
         self.nothing_is_wrong()
         assert before == {run: self.engine.store.outcomes(run) for run in self.runs}
 

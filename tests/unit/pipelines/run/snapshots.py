@@ -35,7 +35,7 @@ def numbered(count: int) -> tuple[str, ...]:
     return tuple(f"N{number}" for number in range(1, count + 1))
 
 
-def a_cluster(names: Iterable[str], users: Mapping[str, str] | None = None, **policy: object) -> Cluster:
+def a_cluster(names: Iterable[str], users: Mapping[str, str] | None = None, /, **policy: object) -> Cluster:
     """A cluster of one pool. The first node is the origin; `users` are the nodes with accounts of their own."""
     names = tuple(names)
     nodes = [

@@ -45,23 +45,18 @@ def unreachable(*nodes: str, turn: str = "canary") -> Iterator[StepOutcome]:
         yield outcome(node, Status.UNREACHABLE, turn=turn, at=place, slug="unreachable", message=f"{node} is down")
 
 
-def canary_turns(*nodes: str) -> list[object]:
-    """One turn of the canary for each node."""
-    return [turn(f"canary-{number}", [node]) for number, node in enumerate(nodes, 1)]
-
-
 # -- canary
 
 
-def tried(*outcomes: StepOutcome, names: tuple[str, ...] = THREE, **options: object) -> Snapshot:
+def tried(*outcomes: StepOutcome, names: tuple[str, ...] = THREE, users: dict[str, str] | None = None) -> Snapshot:
     """A run whose canary stage has these outcomes."""
     nodes = dict.fromkeys(one.node for one in outcomes)
-    return a_snapshot(a_cluster(names, **options), *outcomes, turns=[turn("canary", nodes)])  # type: ignore[arg-type] # policy values
+    return a_snapshot(a_cluster(names, users), *outcomes, turns=[turn("canary", nodes)])
 
 
 def test_one_node_of_each_account_is_tried_first_the_origin_first() -> None:
     """A second account gets a canary of its own; the origin comes first, wherever it is in the file."""
-    cluster = a_cluster(("N1", "N2", "N3", "N4"), users={"N2": "other", "N4": "other"})
+    cluster = a_cluster(("N1", "N2", "N3", "N4"), {"N2": "other", "N4": "other"})
     moved = cluster.model_copy(update={"origin": "N4"})
     assert ["N1", "N2"] == decisions.one_per_account(a_snapshot(cluster))
     assert ["N4", "N1"] == decisions.one_per_account(a_snapshot(moved, facts={}))
@@ -310,9 +305,9 @@ def test_a_retry_plans_only_its_nodes() -> None:
 # -- a saved plan
 
 
-def with_saved_plan(now: dict[str, Callable[[NodeFacts], NodeFacts]], **options: object) -> Snapshot:
+def with_saved_plan(now: dict[str, Callable[[NodeFacts], NodeFacts]], **policy: object) -> Snapshot:
     """A run that applies a saved plan to a cluster in which some nodes are different by now."""
-    cluster = a_cluster(THREE, **options)  # type: ignore[arg-type] # policy values
+    cluster = a_cluster(THREE, **policy)
     planned = facts_of(cluster, needing("N2"))
     plan = a_plan(cluster, planned)
     facts = {DocumentKind.PLANNED: planned, DocumentKind.OBSERVED: facts_of(cluster, needing("N2") | now)}
@@ -336,7 +331,7 @@ def test_a_stale_plan_stops_the_run_if_the_policy_says_so(policy: str) -> None:
         return
     stop = stopped(decision)
     assert Verdict.STALE is stop.verdict
-    assert "N3 changed: " in stop.summary
+    assert "the plan is stale, nothing was written: N3 changed: AssetManagement.config" in stop.summary
     assert not {"N1", "N2"} & {name for name in THREE if name in stop.summary}
 
 
@@ -430,7 +425,7 @@ def test_waves_follow_each_other_without_the_nodes_that_ended() -> None:
 def test_a_run_stops_when_more_nodes_failed_than_allowed(nodes: int, policy: dict[str, object], allowed: int) -> None:
     """By default a third of the cluster, at least one; unreachable nodes do not count as failed."""
     names = numbered(nodes + 1)[:nodes]
-    cluster = a_cluster(names, waves=(nodes - 1, 1), **policy)  # type: ignore[arg-type] # policy values
+    cluster = a_cluster(names, **{"waves": (nodes - 1, 1)} | policy)
     for count in (allowed, allowed + 1):
         outcomes = [outcome(node, Status.FAILED, turn="wave-1", step="config_edit") for node in names[:count]]
         snapshot = a_snapshot(

@@ -5,6 +5,7 @@ import pytest
 from pipelines.run import decisions_doctor
 from pipelines.run.snapshot import Snapshot
 from tasks.ektron.facts import NodeFacts, ReadinessFacts
+from tasks.ektron.rules.findings import Findings
 from tests.unit.pipelines.run.snapshots import a_cluster, a_snapshot, facts_of, numbered, outcome, turn
 from workers.errors import LogonRefused
 from workers.records import DocumentKind, Status, StepOutcome, Verdict
@@ -115,7 +116,9 @@ def test_an_unknown_prerequisite_is_inconclusive() -> None:
     facts = facts_of(a_cluster(THREE))
     stop = decisions_doctor.ready(checked(facts={name: facts[name] for name in ("N1", "N2")}))
     assert Verdict.INCONCLUSIVE is stop.verdict
-    assert "could not be decided: " in stop.summary
+    first = Findings.model_validate_json(stop.documents[0].text).unknown_errors
+    assert len(first) > 1
+    assert f"{first[0].invariant} could not be decided: {first[0].evidence}" == stop.summary
 
 
 def test_warnings_are_counted() -> None:

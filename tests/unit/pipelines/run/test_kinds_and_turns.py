@@ -23,20 +23,30 @@ PLAN = a_plan(a_cluster(THREE))
 THE_END = Stop(Verdict.JOINED, "the end")
 
 
-def stage(name: str, nodes: Sequence[Sequence[str]], then: Go | Stop = Go(), **fields: object) -> Stage:  # noqa: B008 - a value
-    """A stage that takes these nodes in its turns, and then always decides the same."""
+def stage(
+    name: str,
+    nodes: Sequence[Sequence[str]],
+    then: Go | Stop | None = None,
+    *,
+    step: Step = INSTALL_CHECK,
+    heading: str = "",
+    numbered: bool = False,
+) -> Stage:
+    """A stage that takes these nodes in its turns, and then always decides the same; by default to continue."""
 
     def chosen(snapshot: Snapshot) -> Sequence[str]:
         taken = sum(one.stage == name for one in snapshot.record.turns)
         return nodes[taken] if taken < len(nodes) else ()
 
-    values = {"name": name, "nodes": chosen, "steps": (INSTALL_CHECK,), "then": lambda _: then}
-    return Stage(**{**values, **fields})  # type: ignore[arg-type] # a table of values
+    return Stage(
+        name=name, nodes=chosen, steps=(step,), then=lambda _: then or Go(), heading=heading, numbered=numbered
+    )
 
 
-def run(*turns: str, **options: object) -> Snapshot:
+def run(*turns: str, cancelled: str = "", joined: tuple[str, ...] = ()) -> Snapshot:
     """A run that has had these turns, each with N1."""
-    return a_snapshot(a_cluster(THREE), turns=[turn(name, ["N1"]) for name in turns], facts={}, **options)  # type: ignore[arg-type] # passed on
+    opened = [turn(name, ["N1"]) for name in turns]
+    return a_snapshot(a_cluster(THREE), turns=opened, facts={}, cancelled=cancelled, joined=joined)
 
 
 def step_of(decision: Next | Stop) -> tuple[str, tuple[str, ...]]:
@@ -129,6 +139,16 @@ def test_a_kind_answers_what_other_code_asks() -> None:
     assert Purpose.CONFIRM is purpose_of(run("wave-1").record, turn("wave-1", ["N1"]))
 
 
+def test_the_kinds_that_read_verify_and_ask() -> None:
+    """A kind has a property only if it says so."""
+    kinds = KINDS.values()
+    assert {"verify", "plan", "doctor"} == {kind.name for kind in kinds if kind.read_only}
+    assert {"rollout", "verify"} == {kind.name for kind in kinds if kind.verifies}
+    assert {"rollout", "verify", "doctor"} == {kind.name for kind in kinds if kind.asks}
+    assert {"rollout"} == {kind.name for kind in kinds if not kind.retry}
+    assert {"retries", "undoes", "after"} == {kind.parent for kind in kinds}
+
+
 def test_turns_that_can_change_nodes_are_found() -> None:
     """A stage counts when any of its steps changes nodes."""
     record = run("canary", "wave-1", "verify").record
@@ -148,7 +168,7 @@ def test_a_stage_or_a_kind_of_another_version_is_refused() -> None:
 
 def test_columns_and_groups_of_a_stage() -> None:
     """A heading of the stage replaces those of its steps."""
-    plain, named = stage("a", [], steps=(CONFIG_EDIT,)), stage("a", [], steps=(CONFIG_EDIT,), heading="look")
+    plain, named = stage("a", [], step=CONFIG_EDIT), stage("a", [], step=CONFIG_EDIT, heading="look")
     assert ("config", "a") == (plain.heading_of(CONFIG_EDIT), plain.group)
     assert ("look", "look") == (named.heading_of(CONFIG_EDIT), named.group)
 

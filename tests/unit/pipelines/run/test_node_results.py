@@ -1,11 +1,14 @@
 """The result of a run for each node: which outcomes count for it, and which do not."""
 
+from dataclasses import replace
+
 import pytest
 
 from pipelines.rollout import KINDS
 from pipelines.run.node_results import NodeResult, results
 from pipelines.run.node_state import NodeState
 from pipelines.run.snapshot import Snapshot
+from tasks.ektron.facts import NodeFacts
 from tests.unit.pipelines.run.snapshots import (
     a_cluster,
     a_plan,
@@ -38,11 +41,18 @@ def done(node: str, *statuses: Status, turn: str = "wave-1", **fields: object) -
     ]
 
 
-def rollout(*outcomes: StepOutcome, waves: dict[str, tuple[str, ...]], **options: object) -> Snapshot:
+def rollout(
+    *outcomes: StepOutcome,
+    waves: dict[str, tuple[str, ...]],
+    facts: dict[DocumentKind, dict[str, NodeFacts]] | None = None,
+    family: bool = True,
+    **record: object,
+) -> Snapshot:
     """A rollout that has had these waves."""
     cluster = a_cluster(THREE)
     turns = [*LOOKS, *(turn(name, nodes, STEPS) for name, nodes in waves.items())]
-    return a_snapshot(cluster, *outcomes, turns=turns, plan=a_plan(cluster), **options)  # type: ignore[arg-type] # passed on
+    made = a_snapshot(cluster, *outcomes, turns=turns, plan=a_plan(cluster), facts=facts, family=family)
+    return replace(made, record=made.record.model_copy(update=record))
 
 
 def test_every_node_has_a_result_in_the_order_of_the_file() -> None:

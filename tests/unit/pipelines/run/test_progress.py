@@ -96,6 +96,8 @@ def test_a_turn_is_known_before_the_record_has_it() -> None:
     assert {("N1", "check"): Status.UNCHANGED} == seen.cells
     assert [("N1", "verify")] == list(progress(ended("N1", Status.UNCHANGED, turn="verify"), turns=[]).cells)
     assert [("N1", "look")] == list(progress(ended("N1", Status.UNCHANGED, turn="unheard-of"), turns=[]).cells)
+    elsewhere = progress(ended("N1", Status.UNCHANGED, turn="unheard-of"), kind="verify", turns=[])
+    assert [("N1", "look")] == list(elsewhere.cells)
     assert [("N1", "drain")] == list(progress(ended("N1", Status.UNCHANGED, step="drain")).cells)
 
 

@@ -90,7 +90,7 @@ def raising(error: EsyncError, *, asking: bool = True, applying: bool = False) -
         if asking:
             work.session.ask([ops.clock()], deadline=5)
         if applying:
-            work.say(APPLYING)
+            work.report_phase(APPLYING)
         raise error
 
     return step
