@@ -99,7 +99,7 @@ def _answered(answer: Callable[..., dict[str, Any]], *args: object, **kwargs: ob
 
 
 def _complaint(error: ValidationError) -> str:
-    """What is wrong with the arguments, without their values."""
+    """Why the arguments are invalid, without their values."""
     return "; ".join(f"argument {str(e['loc'][0])[:40]!r}: {e['msg']}" for e in error.errors(include_input=False)[:5])
 
 

@@ -83,7 +83,7 @@ def _delivery(control: Iterable[str]) -> dict[str, Any]:
         # A step is acknowledged when it has ended: steps of a killed worker are delivered again.
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,  # a killed child of a prefork pool; threads have none
-        # After an unexpected exception the task is not repeated for ever.
+        # After an unexpected exception the task is not repeated forever.
         "task_acks_on_failure": True,
         "task_acks_on_timeout": True,
         "task_publish_retry": True,

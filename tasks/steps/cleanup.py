@@ -1,7 +1,7 @@
 r"""The step `cleanup`: removes what runs left on a node, and looks again to prove that it is gone.
 
 Ours are: the folders of runs below `<program_data>\esync-rollout`, and temporary files `*.esync-<pid>.tmp` in the
-folders we write to. Only names we give are removed; what somebody else put there stays and is named.
+folders we write to. Only names we give are removed; what another program put there stays and is named.
 """
 
 import re
@@ -59,7 +59,7 @@ class _Run:
 
 
 def cleanup(work: Work) -> Done:
-    """Removes backups older than the policy keeps them, all of them with `--all`, never those of a run that goes on.
+    """Removes backups older than the policy keeps them, all of them with `--all`, never those of an active run.
 
     Raises:
         NodeRefused: something that is not ours lies in the way, or something of ours is still there afterwards.

@@ -31,7 +31,7 @@ from workers.winrm.session import open_session
 
 pytestmark = pytest.mark.integration
 DEADLINE = 1.0  #: limit in seconds for each of the two: open, ask
-AFTER = 30.0  #: seconds until everything has ended after that; an attack lasts for ever
+AFTER = 30.0  #: seconds until everything has ended after that; an attack lasts forever
 MEMORY = 100 * 2**20  #: limit of memory for one reply, in bytes
 
 Attack = Callable[[HostileNode, Asked], Iterator[bytes] | None]

@@ -20,7 +20,7 @@ from workers.records import Status, Verdict
 
 pytestmark = pytest.mark.integration
 STEP = 4.0  #: limit of a step in seconds
-RUN = 120.0  #: limit of a run in seconds; an attack lasts for ever
+RUN = 120.0  #: limit of a run in seconds; an attack lasts forever
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ log = logger(__name__)
 
 
 class Request(CeleryRequest):
-    """A request that always settles its message: otherwise it would occupy a place in the worker for ever."""
+    """A request that always settles its message: otherwise it would occupy a place in the worker forever."""
 
     def on_failure(self, *args: object, **more: object) -> None:
         """Reports the failure to the caller, if that is possible."""

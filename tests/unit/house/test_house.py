@@ -42,7 +42,7 @@ def test_the_readme_shows_the_stages() -> None:
 
 
 def test_every_step_of_a_stage_is_registered() -> None:
-    """A step nobody serves would hang its chord for ever."""
+    """A step that no worker serves would hang its chord forever."""
     assert {step.name for kind in KINDS.values() for step in kind.steps().values()} <= STEPS.keys()
 
 
@@ -167,7 +167,7 @@ class TestContainers:
         assert all(word in command for word in ("appendonly yes", "maxmemory-policy noeviction", "requirepass"))
 
     def test_the_worker_serves_both_queues(self) -> None:
-        """A queue nobody serves is a run that never ends."""
+        """A run would never end if no worker served a queue."""
         command = self.compose["services"]["worker"]["command"]
         assert {NODES_QUEUE, CONTROL_QUEUE} == set(command[command.index("-Q") + 1].split(","))
 

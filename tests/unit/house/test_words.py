@@ -23,10 +23,8 @@ ODD = (
     r"pushed on meanwhile",
     r"keeps us waiting",
     r"lets everything go",
-)
-LATER = (
     r"go on\?",
-    r"\bdo: ",
+    r"[;,] do: ",
     r"spoken to",
     r"says of itself",
     r"how the nodes stand",
@@ -65,7 +63,6 @@ LATER = (
     r"\bdeeds?\b",
     r"\brig\b",
     r"tells of\b",
-    r"\bword for\b",
 )
 
 
@@ -112,7 +109,7 @@ def test_no_odd_phrase_is_used() -> None:
     assert found(ODD) == []
 
 
-@pytest.mark.parametrize("phrase", [*ODD, *LATER])
+@pytest.mark.parametrize("phrase", ODD)
 def test_a_phrase_is_a_regular_expression(phrase: str) -> None:
     """A phrase that does not compile, or matches everything, would prove nothing."""
     assert re.compile(phrase).fullmatch("") is None

@@ -1,4 +1,4 @@
-"""A pause, resume or cancel takes effect whatever the workers are doing; and no node blocks a run for ever."""
+"""A pause, resume or cancel takes effect whatever the workers are doing; and no node blocks a run forever."""
 
 import os
 

@@ -97,7 +97,7 @@ def names(turns: tuple[Turn, ...]) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def test_every_step_of_every_kind_is_registered() -> None:
-    """A chord with a step that no worker knows would wait for ever."""
+    """A chord with a step that no worker knows would wait forever."""
     assert {name for kind in KINDS.values() for name in kind.steps()} <= STEPS.keys()
     assert {"verify", "plan", "doctor"} == {kind.name for kind in KINDS.values() if kind.read_only}
 
