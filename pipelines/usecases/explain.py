@@ -96,8 +96,3 @@ def _failure(known: RunSummary, node: str) -> str:
     kind = f" ({failure.value})" if failure and failure.value != result.status.value else ""
     about = f"; the node reported: {problem.about}" if problem.about else ""
     return f"result of that run on this node: {result.status.value}{kind}{step}: {problem.message}{remedy}{about}"
-
-
-def _some(names: dict[str, str]) -> str:
-    shown = list(names.values())[:12]
-    return ", ".join(shown) + (", ..." if len(names) > len(shown) else "")
