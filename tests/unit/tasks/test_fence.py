@@ -171,7 +171,7 @@ def test_a_node_that_can_take_no_further_writer_names_the_verb(clock: Clock) -> 
         guard_of(a_fence(store, "r1", "w1"), node)
     assert "esync cleanup --fence P1" in caught.value.remedy
     node.holds(b"99999999999999999999\n")
-    with pytest.raises(AgentFailed, match="something else than a number"):
+    with pytest.raises(AgentFailed, match="does not contain a fence number"):
         guard_of(a_fence(store, "r1", "w1"), node)
 
 
