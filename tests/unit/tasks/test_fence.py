@@ -172,7 +172,7 @@ def test_a_node_that_accepts_no_further_writer_names_the_command(clock: Clock) -
         guard_of(a_fence(store, "r1", "w1"), node)
     assert "esync cleanup --fence P1" in caught.value.remedy
     node.holds(b"99999999999999999999\n")
-    with pytest.raises(AgentFailed, match="something else than a number"):
+    with pytest.raises(AgentFailed, match="does not contain a fence number"):
         guard_of(a_fence(store, "r1", "w1"), node)
 
 
