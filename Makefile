@@ -1,4 +1,4 @@
-# Two commands for everybody: `make demo` and `make test`. `make check` before each commit.
+# The main commands are `make demo` and `make test`. Run `make check` before each commit.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
@@ -11,7 +11,7 @@ LOCK    = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 
 .PHONY: demo test exhaustive check format lint types contracts bench mutants clean install lock upgrade
 
-# Exactly the packages of the lock file, each checked by its hash; then the project itself, built with one of them.
+# Installs exactly the packages of the lock file, each checked by its hash; then the project itself.
 $(STAMP): pyproject.toml docker/locked-dev.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --require-hashes --requirement docker/locked-dev.txt
@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml docker/locked-dev.txt
 
 install: $(STAMP)
 
-lock: $(STAMP)  ## writes the lock files anew, after a change of the dependencies in pyproject.toml
+lock: $(STAMP)  ## writes the lock files again, after a change of the dependencies in pyproject.toml
 	$(LOCK) --extra dev --output-file docker/locked-dev.txt
 	$(LOCK) --extra image --constraint docker/locked-dev.txt --output-file docker/locked-image.txt
 
@@ -33,7 +33,7 @@ demo: $(STAMP)  ## four simulated servers, from untouched to joined
 test: $(STAMP)  ## the whole suite
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
-exhaustive: $(STAMP)  ## all of what `make test` plays a sample of; takes over an hour, `tail -f matrix.log` tells how far it is
+exhaustive: $(STAMP)  ## everything of which `make test` runs a sample; takes over an hour, `tail -f matrix.log` shows the progress
 	EXHAUSTIVE=1 FAULT_MATRIX_LOG=matrix.log $(BIN)/pytest -n 0 $(SAMPLED)
 
 format: $(STAMP)

@@ -19,7 +19,7 @@ from lab.machine.machine import Machine, Quotas
 from lab.machine.memory_disk import MemoryDisk
 from lab.machine.paths import WindowsPath
 from lab.machine.services import Service, StartType
-from lab.product.site import Edition, Options, Product, install, lay_out
+from lab.product.site import Edition, Options, Product, install, install_files
 from lab.winrm.logon import Account
 from lab.winrm.server import WinrmServer
 from lab.winrm.shells import Host
@@ -242,7 +242,7 @@ def build_node(
 def _product(machine: Machine, edition: Edition, lab: LabConfig, config: NodeConfig) -> tuple[Product, Service | None]:
     options = _options(lab, config)
     if config.process:
-        return lay_out(machine, edition, options), None
+        return install_files(machine, edition, options), None
     installed = install(machine, edition, options)
     return installed, installed.service
 

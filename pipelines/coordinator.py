@@ -1,7 +1,7 @@
-"""How one turn leads to the next: sends a turn's messages, joins it, and saves what was decided. The only writer.
+"""Moves a run from turn to turn: sends the messages of a turn, joins it, and saves the decision. The only writer.
 
-Decisions are pure (`pipelines.run`); this module saves them. Messages carry ids only. The join is idempotent and is
-also called by the errback of the chord and by the reconciler.
+Decisions are pure (`pipelines.run`); this module saves them. Messages carry ids only. The join is idempotent: the
+chord's errback and the reconciler also call it.
 """
 
 import uuid
@@ -15,7 +15,7 @@ from pipelines.engine import Engine
 from pipelines.rollout import kind_of
 from pipelines.run.abandoned import Ending, missing_steps, outcome_of
 from pipelines.run.evidence import conclusion, evidence_of
-from pipelines.run.snapshot import Document, Snapshot, Stop
+from pipelines.run.snapshot import Snapshot, Stop
 from pipelines.run.transitions import Next, after, first
 from tasks.ektron.wording import counted
 from workers.celery_app import CONTROL_QUEUE, NODES_QUEUE
@@ -23,21 +23,30 @@ from workers.errors import RecordRefused, RunUnknown
 from workers.logs import logger
 from workers.records import Event, RunRecord, RunState, Turn, Verdict, now
 
-__all__ = ["LOCK_TTL", "begin", "end_steps", "introduced", "join_and_verify", "publish", "snapshot_of", "steering"]
+__all__ = [
+    "LOCK_TTL",
+    "begin",
+    "describe",
+    "end_steps",
+    "join_and_verify",
+    "publish",
+    "snapshot_of",
+    "watch_or_cancel",
+]
 
 log = logger(__name__)
 
-LOCK_TTL = 120.0  #: seconds a cluster stays locked by a run that no process works on any more
-_UNFENCED = 2**53  #: no claim of a node comes near it: what is recorded here counts against whoever holds the node
+LOCK_TTL = 120.0  #: seconds a cluster stays locked by a run after the last process that worked on the run has gone
+_UNFENCED = 2**53  #: larger than any claim of a node, so that an outcome recorded here overrides the current holder
 
 
 def snapshot_of(engine: Engine, record: RunRecord) -> Snapshot:
-    """The run as the store has it now."""
+    """The run as it is in the store now."""
     return Snapshot(record, engine.store, engine.documents(record))
 
 
 def begin(engine: Engine, run_id: str) -> None:
-    """Starts a run: locks the cluster for it and opens the first turn. A second call changes nothing."""
+    """Starts a run: locks the cluster and opens the first turn. A second call changes nothing."""
     record = engine.store.run(run_id)
     if record.turns or record.state is RunState.CONCLUDED:
         return
@@ -45,35 +54,35 @@ def begin(engine: Engine, run_id: str) -> None:
     if not kind.read_only:
         holder = engine.store.lock_cluster(record.cluster, run_id, LOCK_TTL)
     if holder is not None:
-        _conclude(engine, record, Stop(Verdict.LOCKED, _held(engine, record, holder)))
+        _conclude(engine, record, Stop(Verdict.LOCKED, _locked_by(engine, record, holder)))
         return
     engine.store.note(run_id, Event(kind="run.started", message=f"{record.kind} of {record.cluster}"))
     _save(engine, record, first(kind, snapshot_of(engine, record)))
 
 
-def _held(engine: Engine, record: RunRecord, holder: str) -> str:
-    """Who has the cluster, since when, and what to do."""
+def _locked_by(engine: Engine, record: RunRecord, holder: str) -> str:
+    """Which run has locked the cluster, since when, and what the operator can do."""
     named = f"run {holder}"
     with suppress(RunUnknown, RecordRefused):
-        named = introduced(engine.store.run(holder))
-    return f"{named} works on cluster {record.cluster}; {steering(holder)}"
+        named = describe(engine.store.run(holder))
+    return f"{named} works on cluster {record.cluster}; {watch_or_cancel(holder)}"
 
 
-def introduced(record: RunRecord) -> str:
-    """A run by its id, with what it is, whose, from where and since when."""
-    asked = f"{record.kind} by {record.who or '?'} on {record.origin_host or '?'}"
-    return f"run {record.id} ({asked}, since {record.created:%Y-%m-%d %H:%M:%S} UTC)"
+def describe(record: RunRecord) -> str:
+    """A run for a sentence: its id, kind, user, host and time of creation."""
+    origin = f"{record.kind} by {record.who or '?'} on {record.origin_host or '?'}"
+    return f"run {record.id} ({origin}, since {record.created:%Y-%m-%d %H:%M:%S} UTC)"
 
 
-def steering(run_id: str) -> str:
-    """What to do about a run that is in the way."""
-    return f"see its end: esync watch {run_id}; or stop it: esync cancel {run_id}"
+def watch_or_cancel(run_id: str) -> str:
+    """What an operator can do about a run that blocks another one."""
+    return f"wait for it: esync watch {run_id}; or stop it: esync cancel {run_id}"
 
 
 def join_and_verify(engine: Engine, run_id: str, turn_name: str) -> None:
-    """Decides what follows a turn. Any number of callers may call it any number of times; one of them wins.
+    """Decides what follows a turn. Any number of callers may call it any number of times; exactly one of them decides.
 
-    Does nothing while a node of the turn has no outcome for its last step, or while the run is paused: `resume` and
+    Does nothing while a node of the turn lacks the outcome of its last step, or while the run is paused: `resume` and
     the reconciler call it again.
     """
     record = engine.store.run(run_id)
@@ -82,17 +91,17 @@ def join_and_verify(engine: Engine, run_id: str, turn_name: str) -> None:
         return
     snapshot = snapshot_of(engine, record)
     if snapshot.unfinished(turn) or snapshot.steering.paused:
-        log.info("not the time to join", run=run_id, turn=turn_name)
+        log.info("the turn cannot be joined yet", run=run_id, turn=turn_name)
         return
     _save(engine, record, after(kind_of(record.kind, run_id), snapshot, turn))
 
 
 def publish(engine: Engine, record: RunRecord, nodes: Sequence[str]) -> None:
-    """Sends the current turn's steps for these nodes: one chain a node, and the join as the chord's body.
+    """Sends the current turn's steps for these nodes: one chain per node, with the join as the body of the chord.
 
-    A step's task id follows from run, turn, node and step. The chord's own id does not: Celery remembers for minutes
-    that a chord of an id has joined, and would ring no second time for a turn that is sent again. Joining twice does
-    nothing.
+    A step's task id is derived from run, turn, node and step. The chord's own id is random: Celery remembers for
+    minutes which chord ids have joined, and would not call the body a second time when a turn is sent again. A second
+    join does nothing.
     """
     turn = record.turn
     if turn is None:
@@ -115,9 +124,9 @@ def _join(engine: Engine, run_id: str, turn: str) -> Signature:
 
 
 def _save(engine: Engine, record: RunRecord, decision: Next | Stop) -> None:
-    """Saves what was decided about `record`: the verdict, or the next turn, whose messages it then sends."""
+    """Saves a decision about `record`: the verdict, or the next turn, whose messages are then sent."""
     for document in decision.documents:
-        _put(engine, record, document)
+        engine.store.put(record.id, document.kind, document.name, document.text)
     if isinstance(decision, Stop):
         _conclude(engine, record, decision)
         return
@@ -137,21 +146,16 @@ def _save(engine: Engine, record: RunRecord, decision: Next | Stop) -> None:
         publish(engine, saved, turn.nodes)
 
 
-def _put(engine: Engine, record: RunRecord, document: Document) -> None:
-    engine.store.put(record.id, document.kind, document.name, document.text)
-
-
 def _begins_to_change(record: RunRecord, turn: Turn) -> bool:
-    """Whether this is the first turn after those that only looked for the plan."""
-    kind = kind_of(record.kind, record.id)
-    before = record.turn
+    """Whether this is the first turn after the read-only turns that lead to the plan."""
+    kind, before = kind_of(record.kind, record.id), record.turn
     return before is not None and kind.stage_of(before).plans and not kind.stage_of(turn).plans
 
 
 def end_steps(engine: Engine, snapshot: Snapshot, turn: Turn, nodes: Iterable[str], ending: Ending) -> None:
-    """Records how the first step without an outcome ended on these nodes, and that the later ones were not tried.
+    """Records an outcome for the first step that has none on each of these nodes, and skips the steps after it.
 
-    A step that ends by itself meanwhile keeps its own outcome. A step that always runs is left to run.
+    A step that ends by itself in the meantime keeps its own outcome. Steps that always run are not ended.
     """
     steps = kind_of(snapshot.record.kind, snapshot.record.id).steps()
     for node, (begun, *later) in missing_steps(snapshot, turn, nodes).items():
@@ -159,7 +163,7 @@ def end_steps(engine: Engine, snapshot: Snapshot, turn: Turn, nodes: Iterable[st
             continue
         recorded = engine.store.record(outcome_of(snapshot, turn, node, steps[begun], ending), _UNFENCED)
         if not recorded.status.ends_node:
-            continue  # it has just ended by itself; what comes after it is looked at again
+            continue  # it has just ended by itself; the next check handles the steps after it
         for step in later:
             if not steps[step].always:
                 skipped = Ending.not_tried(recorded)
@@ -167,7 +171,7 @@ def end_steps(engine: Engine, snapshot: Snapshot, turn: Turn, nodes: Iterable[st
 
 
 def _conclude(engine: Engine, record: RunRecord, stop: Stop) -> None:
-    """Writes the verdict, once; with it the store lets the cluster go."""
+    """Saves the verdict, once; in the same write the store unlocks the cluster."""
     ended = now()
     update = {
         "state": RunState.CONCLUDED,
@@ -177,9 +181,9 @@ def _conclude(engine: Engine, record: RunRecord, stop: Stop) -> None:
         "joined": (*record.joined, *((record.turn.name,) if record.turn else ())),
     }
     concluded = record.model_copy(update=update)
-    rests_on = conclusion(concluded, evidence_of(engine.store, record.id))
-    event = Event(kind="run.concluded", at=ended, status=stop.verdict, message=stop.summary, digest=rests_on)
+    digest = conclusion(concluded, evidence_of(engine.store, record.id))
+    event = Event(kind="run.concluded", at=ended, status=stop.verdict, message=stop.summary, digest=digest)
     if engine.store.save(concluded, event) is None:
         return
-    # In the log too: whoever rewrites the store's history cannot rewrite this.
+    # Also in the log: an attacker who rewrites the history in the store cannot rewrite the log.
     log.info("run concluded", run=record.id, verdict=stop.verdict.value, chain=engine.store.chain(record.id).head)

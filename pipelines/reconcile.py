@@ -1,13 +1,13 @@
-"""Pushes runs on that nobody pushes any more, and ends what does not end.
+"""Continues runs that have stalled, and ends steps and runs that exceed their deadlines.
 
-The chord is the fast path; this is the guarantee. Celery on Redis loses a message now and then, and a killed worker
-takes its steps with it. Nothing is lost here, because the run store knows what each node has done: whoever has no
-outcome and no living lease is sent again. A node whose step outlasts its deadline, or the run's, gets its outcome from
-here, and the run goes on without it.
+The chord is the fast path; the reconciler is the guarantee. Celery on Redis loses a message now and then, and a killed
+worker loses its steps. The run store knows the outcomes of each node, so nothing is lost: the steps of a node without
+an outcome and without a live lease are sent again. When a step exceeds its own deadline or that of the run, the
+reconciler records its outcome, and the run continues without that step.
 """
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
 from pipelines.coordinator import LOCK_TTL, begin, end_steps, join_and_verify, publish, snapshot_of
@@ -17,32 +17,35 @@ from pipelines.run.abandoned import Ending
 from pipelines.run.elapsed import SPENT, Stopwatch
 from pipelines.run.snapshot import Snapshot
 from tasks.ektron.wording import counted
-from tasks.steering import CANCEL, RESUMED, Steering
+from tasks.steering import acknowledge_resume, request_cancel
 from workers.errors import EsyncError
 from workers.logs import logger
 from workers.records import Event, RunRecord, RunState, now
 
-__all__ = ["Reconciler", "resume_stalled", "take_up"]
+__all__ = ["Reconciler", "begin_or_continue", "resume_stalled"]
 
-GRACE = 3.0  #: seconds beyond a deadline for a step that ends by itself
-SOON = 1.0  #: seconds between two looks while something is about to end
+GRACE = 3.0  #: seconds after a deadline in which a step may still end by itself
+SOON = 1.0  #: seconds between two checks while a deadline is about to pass
 
 log = logger(__name__)
 
 
-def take_up(engine: Engine, run_id: str) -> None:
-    """Begins a run that lies in the store, or looks at once at one that was steered."""
+def begin_or_continue(engine: Engine, run_id: str) -> None:
+    """Begins a run that was created, or acts at once on a pause, resume or cancel."""
     begin(engine, run_id)
     resume_stalled(engine, run_id)
 
 
 def resume_stalled(engine: Engine, run_id: str, watch: Stopwatch | None = None) -> str:
-    """Looks at one run and does what is due; says what that was (empty: nothing).
+    """Checks one run and does what is due.
 
     Args:
         engine: where.
         run_id: the run.
-        watch: what the observer has measured so far; deadlines are minded only by one who measures.
+        watch: the measurements of this observer; without them no deadline is enforced.
+
+    Returns:
+        What was done, for the log; empty when nothing was due.
 
     Raises:
         EsyncError: the store does not answer, or the run is unknown.
@@ -54,60 +57,64 @@ def resume_stalled(engine: Engine, run_id: str, watch: Stopwatch | None = None) 
     if record.turn is not None:
         # Before the lock is renewed: a run that cannot be read must not keep the cluster locked.
         snapshot.unfinished(record.turn)
-    spent = _mind_the_deadline(snapshot, watch) if watch else 0.0
+    spent = _enforce_run_deadline(snapshot, watch) if watch else 0.0
     held_by_another = _held_by_another(engine, record)
     steering = snapshot.steering
     if steering.cancelled:
-        return _wound_up(engine, snapshot, steering.cancelled, watch, spent)
+        return _end_cancelled(engine, snapshot, steering.cancelled, watch, spent)
     if held_by_another:
         return ""
     if watch:
-        snapshot = _without_the_stuck(engine, snapshot, watch)
-    return "" if steering.paused else _pushed_on(engine, snapshot, resumed=steering.resumed)
+        snapshot = _end_stuck_steps(engine, snapshot, watch)
+    return "" if steering.paused else _send_missing(engine, snapshot, resumed=steering.resumed)
 
 
-def _pushed_on(engine: Engine, snapshot: Snapshot, *, resumed: bool) -> str:
-    """What is missing is sent again: at once after a pause, else when nothing has moved for a while."""
+def _send_missing(engine: Engine, snapshot: Snapshot, *, resumed: bool) -> str:
+    """Sends the missing steps again: at once after a pause, else when there was no progress for a while."""
     record, turn = snapshot.record, snapshot.record.turn
     if resumed:
-        engine.store.flag(record.id, RESUMED, "")
+        acknowledge_resume(engine.store, record.id)
     stalled = engine.store.progress(record.id) > engine.settings.stall_after
     if turn is None:
-        return _begun(engine, record.id) if stalled or resumed else ""
+        if not (stalled or resumed):
+            return ""
+        begin(engine, record.id)
+        return "begun"
     unfinished = snapshot.unfinished(turn)
     if not unfinished:
         join_and_verify(engine, record.id, turn.name)
         return "joined"
-    missing = _missing(engine, record.id, unfinished, resumed=resumed, stalled=stalled)
+    missing = _abandoned(engine, record.id, unfinished, resumed=resumed, stalled=stalled)
     if not missing:
         return ""
-    message = f"{counted(len(missing), 'node')} {'go on' if resumed else 'had gone silent'}"
+    nodes = counted(len(missing), "node")
+    message = f"resuming {nodes}" if resumed else f"no progress on {nodes}; resending"
     engine.store.note(record.id, Event(kind="turn.pushed_on", turn=turn.name, message=message))
     publish(engine, record, [node for node in turn.nodes if node in missing])
     return message
 
 
-def _missing(
-    engine: Engine, run_id: str, unfinished: Collection[str], *, resumed: bool, stalled: bool
+def _abandoned(
+    engine: Engine, run_id: str, unfinished: Mapping[str, int], *, resumed: bool, stalled: bool
 ) -> Collection[str]:
-    """Nodes that nobody works on any more: those whose worker died; all, when nobody works on the run at all.
+    """The nodes that no worker works on: those whose worker died, or all when no node of the run is leased.
 
-    After a pause a node that is held goes on by itself: its next message is sent when its step has ended.
+    After a pause a leased node continues by itself: Celery sends its next message when its step has ended.
     """
     lapsed = engine.store.reap(run_id)
     held = engine.store.leases(run_id)
     if resumed:
-        return {node for node in unfinished if node not in held}
+        return unfinished.keys() - held.keys()
     if (lapsed or stalled) and not held:
         return unfinished
-    return {node for node in lapsed if node in unfinished}
+    return unfinished.keys() & set(lapsed)
 
 
-def _wound_up(engine: Engine, snapshot: Snapshot, why: str, watch: Stopwatch | None, spent: float) -> str:
-    """Ends a cancelled run: what has not begun at once, what is in the middle when it ends or takes too long."""
+def _end_cancelled(engine: Engine, snapshot: Snapshot, why: str, watch: Stopwatch | None, spent: float) -> str:
+    """Ends a cancelled run: waiting steps at once, running steps when they end by themselves or take too long."""
     if snapshot.record.turn is None:
         begin(engine, snapshot.record.id)
-        snapshot = _anew(engine, snapshot)
+        snapshot = _read_again(engine, snapshot)
     turn = snapshot.record.turn
     if turn is None:
         return "begun"
@@ -122,73 +129,60 @@ def _wound_up(engine: Engine, snapshot: Snapshot, why: str, watch: Stopwatch | N
             busy = []
     if busy:
         return ""
-    # Steps that always run may still be missing: they are sent again when nothing moves.
-    return _pushed_on(engine, _anew(engine, snapshot), resumed=False)
+    # Steps that always run may still be missing: they are sent again when there is no progress.
+    return _send_missing(engine, _read_again(engine, snapshot), resumed=False)
 
 
-def _anew(engine: Engine, snapshot: Snapshot) -> Snapshot:
+def _read_again(engine: Engine, snapshot: Snapshot) -> Snapshot:
     return snapshot_of(engine, engine.store.run(snapshot.record.id))
 
 
 def _held_by_another(engine: Engine, record: RunRecord) -> bool:
-    """Renews the lock. Another run may have taken it over while nobody pushed this one on: then that one goes first."""
+    """Renews the cluster's lock. If another run has taken it while this run was stalled, the other run goes first."""
     if kind_of(record.kind, record.id).read_only:
         return False
     return engine.store.lock_cluster(record.cluster, record.id, LOCK_TTL) is not None
 
 
-def _begun(engine: Engine, run_id: str) -> str:
-    begin(engine, run_id)
-    return "begun"
-
-
-def _mind_the_deadline(snapshot: Snapshot, watch: Stopwatch) -> float:
-    """Counts the seconds a run has gone on, and cancels it when it took more than it may."""
-    run, flags = snapshot.record.id, snapshot.store.flags(snapshot.record.id)
-    steering = Steering.of(flags)
+def _enforce_run_deadline(snapshot: Snapshot, watch: Stopwatch) -> float:
+    """Counts the seconds that a run has lasted, and cancels it at its deadline. Returns the seconds."""
+    run, store, steering = snapshot.record.id, snapshot.store, snapshot.steering
     age = (now() - snapshot.record.created).total_seconds()
-    spent = watch.spent(run, flags, age, going=not steering.paused)
+    spent = watch.spent(run, lambda: store.flags(run).get(SPENT, ""), age, going=not steering.paused)
     if steering.paused:
         return spent
-    snapshot.store.flag(run, SPENT, f"{spent:.1f}")
+    store.flag(run, SPENT, f"{spent:.1f}")
     bound = snapshot.cluster.policy.deadlines.run
     if spent >= bound and not steering.cancelled:
-        snapshot.store.flag(run, CANCEL, f"the run took longer than its deadline of {bound:g} s")
+        request_cancel(store, run, f"the run took longer than its deadline of {bound:g} s")
     watch.within(bound - spent if spent < bound else SOON)
     return spent
 
 
-def _without_the_stuck(engine: Engine, snapshot: Snapshot, watch: Stopwatch) -> Snapshot:
-    """Ends the steps whose time is up although they do not end: their thread waits for something for ever."""
+def _end_stuck_steps(engine: Engine, snapshot: Snapshot, watch: Stopwatch) -> Snapshot:
+    """Ends steps that exceed their deadline because their thread hangs. Returns the run as it is afterwards."""
     turn = snapshot.record.turn
     if turn is None:
         return snapshot
-    held, bound = engine.store.leases(snapshot.record.id), snapshot.cluster.policy.deadlines.step + GRACE
+    held, deadline = engine.store.leases(snapshot.record.id), snapshot.cluster.policy.deadlines.step
     busy = {node: count for node, count in snapshot.unfinished(turn).items() if node in held}
-    since = watch.held(snapshot.record.id, busy)
-    stuck = [node for node, seconds in since.items() if seconds >= bound]
-    if not stuck:
-        for seconds in since.values():
-            watch.within(bound - seconds)
-        return snapshot
-    end_steps(engine, snapshot, turn, stuck, Ending.stuck(snapshot.cluster.policy.deadlines.step))
-    return _anew(engine, snapshot)
-
-
-def _watched(engine: Engine, run_id: str) -> str:
-    """Looks without doing anything: whoever leads next has then seen already who went silent."""
-    engine.store.progress(run_id)
-    engine.store.leases(run_id)
-    return ""
+    left = {node: deadline + GRACE - since for node, since in watch.held(snapshot.record.id, busy).items()}
+    stuck = [node for node, seconds in left.items() if seconds <= 0]
+    if stuck:
+        end_steps(engine, snapshot, turn, stuck, Ending.stuck(deadline))
+        return _read_again(engine, snapshot)
+    for seconds in left.values():
+        watch.within(seconds)
+    return snapshot
 
 
 class Reconciler:
-    """A thread that pushes all active runs on, while this process is the elected one.
+    """A thread that checks all active runs while this process is the elected one.
 
     Args:
         engine: whose runs.
-        holder: this process, uniquely.
-        upkeep: done in every round, elected or not: what this process has to look after itself.
+        holder: a unique name of this process.
+        upkeep: called in every round, elected or not, for what this process has to maintain itself.
     """
 
     def __init__(self, engine: Engine, holder: str, upkeep: Callable[[], object] = lambda: None) -> None:
@@ -200,33 +194,38 @@ class Reconciler:
         self._thread = threading.Thread(target=self._loop, name="esync-reconciler", daemon=True)
 
     def start(self) -> None:
-        """Begins looking."""
+        """Starts the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stops looking."""
+        """Stops the thread."""
         self._stop.set()
         self._thread.join(timeout=5)
 
-    def look(self) -> None:
+    def check_runs(self) -> None:
         """One round over all active runs."""
-        every = self._engine.settings.reconcile_every
-        leads = self._engine.store.elect("reconciler", self._holder, every * 3)
-        active = self._engine.store.active()
+        store, every = self._engine.store, self._engine.settings.reconcile_every
+        leads = store.elect("reconciler", self._holder, every * 3)
+        active = store.active()
         self._watch.only(active if leads else ())
         for run_id in active:
             with suppress(EsyncError):
-                did = resume_stalled(self._engine, run_id, self._watch) if leads else _watched(self._engine, run_id)
-                if did:
-                    log.info("reconciler", run=run_id, did=did)
+                if not leads:
+                    # Observes only: if this process is elected next, it already knows which workers are silent.
+                    store.progress(run_id)
+                    store.leases(run_id)
+                elif done := resume_stalled(self._engine, run_id, self._watch):
+                    log.info("reconciler", run=run_id, did=done)
 
     def _loop(self) -> None:
-        # The first look at once: what lapses is counted from there.
+        # The first round at once: leases lapse from the moment they are first seen.
         while True:
+            wait = self._engine.settings.reconcile_every
             try:
                 self._upkeep()
-                self.look()
-            except Exception as error:  # noqa: BLE001 - the guarantee must outlive any single failure
-                log.warning("the reconciler could not look", error=type(error).__name__)
-            if self._stop.wait(self._engine.settings.reconcile_every):
+                self.check_runs()
+                wait = self._watch.due
+            except Exception as error:  # noqa: BLE001 - the guarantee must survive any single failure
+                log.warning("the reconciler failed in one round", error=type(error).__name__)
+            if self._stop.wait(wait):
                 return

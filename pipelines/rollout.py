@@ -1,8 +1,8 @@
 """The main path of a run, as data. Read STAGES first.
 
-A stage takes its nodes, sends each of them through its steps in parallel (a Celery chord: one chain per node, one
-join), and decides by the run store what comes next. It takes turns until it has no nodes left; then the next stage
-begins. `pipelines.coordinator` sends the messages and saves what was decided.
+In each turn a stage selects nodes and runs its steps on all of them in parallel (a Celery chord: one chain per node,
+one join). Then it decides from the run store what comes next. A stage takes turns until it selects no more nodes; then
+the next stage begins. `pipelines.coordinator` sends the messages and saves the decisions.
 """
 
 from dataclasses import replace
@@ -34,7 +34,7 @@ CANARY = Stage(
 )
 OBSERVE = Stage(
     name="observe",
-    nodes=decisions.not_yet_seen,
+    nodes=decisions.not_yet_observed,
     steps=(INSTALL_CHECK,),
     then=decisions.fit_and_planned,
     heading="look",
@@ -50,17 +50,17 @@ WAVE = Stage(
 )
 VERIFY = Stage(
     name="verify",
-    nodes=decisions.all_reached,
+    nodes=decisions.all_reachable,
     steps=(INSTALL_CHECK,),
     then=decisions.invariants_hold,
     purpose=Purpose.VERIFY,
     heading="verify",
 )
 
-#: The life of a rollout: who, what, and what then.
+#: The stages of a rollout: which nodes, which steps, which decision.
 STAGES: tuple[Stage, ...] = (CANARY, OBSERVE, WAVE, VERIFY)
 
-#: The life of a run that rolls another one back.
+#: The stages of a run that rolls another one back.
 ROLLBACK_STAGES: tuple[Stage, ...] = (
     Stage(
         name="canary",
@@ -71,12 +71,14 @@ ROLLBACK_STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         name="observe",
-        nodes=decisions_rollback.others,
+        nodes=decisions_rollback.remaining,
         steps=(ROLLBACK_CHECK,),
-        then=decisions_rollback.go_ahead,
+        then=decisions_rollback.always_continue,
         heading="look",
     ),
-    Stage(name="rollback", nodes=decisions_rollback.to_restore, steps=(ROLLBACK,), then=decisions_rollback.go_ahead),
+    Stage(
+        name="rollback", nodes=decisions_rollback.to_restore, steps=(ROLLBACK,), then=decisions_rollback.always_continue
+    ),
     Stage(
         name="verify",
         nodes=decisions_rollback.to_compare,
@@ -87,7 +89,7 @@ ROLLBACK_STAGES: tuple[Stage, ...] = (
     ),
 )
 
-#: The life of a run that removes what runs left on the nodes.
+#: The stages of a run that removes the backups of earlier runs from the nodes.
 CLEANUP_STAGES: tuple[Stage, ...] = (
     Stage(
         name="canary",
@@ -98,7 +100,7 @@ CLEANUP_STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         name="cleanup",
-        nodes=decisions_rollback.others,
+        nodes=decisions_rollback.remaining,
         steps=(CLEANUP,),
         then=decisions_rollback.all_clean,
         heading="clean",
@@ -107,20 +109,20 @@ CLEANUP_STAGES: tuple[Stage, ...] = (
 
 DOCTOR = Stage(
     name="doctor",
-    nodes=decisions_doctor.everybody_answering,
+    nodes=decisions_doctor.reachable,
     steps=(INSTALL_CHECK,),
     then=decisions_doctor.ready,
     purpose=Purpose.EXAMINE,
     heading="look",
 )
 
-#: Every kind of run, by the name it has everywhere.
+#: Every kind of run, by its name.
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind(name="rollout", stages=STAGES, verifies=True, asks=True, parent="retries", retry=""),
         Kind(name="verify", stages=(CANARY, VERIFY), read_only=True, verifies=True, asks=True),
-        Kind(name="plan", stages=(CANARY, replace(OBSERVE, then=decisions.plan_shown)), read_only=True),
+        Kind(name="plan", stages=(CANARY, replace(OBSERVE, then=decisions.plan_only)), read_only=True),
         Kind(name="doctor", stages=(CANARY, DOCTOR), read_only=True, asks=True),
         Kind(
             name="rollback",
@@ -128,7 +130,7 @@ KINDS: dict[str, Kind] = {
             parent="undoes",
             retry="start it again: esync rollback {parent}",
         ),
-        Kind(name="cleanup", stages=CLEANUP_STAGES, retry="start it again"),
+        Kind(name="cleanup", stages=CLEANUP_STAGES, retry="start it again: esync cleanup FILE"),
     )
 }
 
@@ -137,11 +139,11 @@ def kind_of(name: str, run: str = "") -> Kind:
     """The kind of that name.
 
     Args:
-        name: as the run or a report has it.
+        name: as in the record of the run or in a report.
         run: the id of that run, for the error.
 
     Raises:
-        RecordRefused: this version has no such kind; a newer one wrote it.
+        RecordRefused: this version has no such kind; a newer version wrote the record.
     """
     try:
         return KINDS[name]
@@ -155,5 +157,5 @@ def kind_of(name: str, run: str = "") -> Kind:
 
 
 def purpose_of(record: RunRecord, turn: Turn) -> Purpose:
-    """What a look at a node is for in a turn of a run."""
+    """The purpose of observing a node in a turn of a run."""
     return kind_of(record.kind, record.id).stage_of(turn).purpose

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any
 
-from celery import Celery
+from celery import Celery, Task
 from celery.exceptions import Reject
 from celery.signals import worker_init, worker_ready, worker_shutdown
+from celery.worker import WorkController
 from pydantic import ConfigDict, Field, ValidationError, validate_call
 
 from pipelines.coordinator import join_and_verify
 from pipelines.engine import Engine, connect_engine
-from pipelines.reconcile import Reconciler, take_up
+from pipelines.reconcile import Reconciler, begin_or_continue
 from pipelines.rollout import purpose_of
 from pipelines.usecases import runs
 from tasks.celery_tasks import register_steps
@@ -98,24 +99,24 @@ def _answered(answer: Callable[..., dict[str, Any]], *args: object, **kwargs: ob
 
 
 def _complaint(error: ValidationError) -> str:
-    """What is wrong with the arguments, without their values."""
+    """Why the arguments are invalid, without their values."""
     return "; ".join(f"argument {str(e['loc'][0])[:40]!r}: {e['msg']}" for e in error.errors(include_input=False)[:5])
 
 
 # Bound tasks: an errback that takes two arguments would be called inline as an old-style errback.
-@app.task(name="esync.join_and_verify", bind=True)  # type: ignore[untyped-decorator]
-def join_task(_task: Any, *args: object, **kwargs: object) -> None:  # noqa: ANN401 - Celery's task has no type
+@app.task(name="esync.join_and_verify", bind=True)
+def join_task(_task: Task, *args: object, **kwargs: object) -> None:
     """The body of every chord, and its errback: `run`, `turn`."""
     _advanced(_join, *args, **kwargs)
 
 
-@app.task(name="esync.begin", bind=True)  # type: ignore[untyped-decorator]
-def begin_task(_task: Any, *args: object, **kwargs: object) -> None:  # noqa: ANN401 - Celery's task has no type
+@app.task(name="esync.begin", bind=True)
+def begin_task(_task: Task, *args: object, **kwargs: object) -> None:
     """Begins a run that is in the store, or checks at once a run that was paused, resumed or cancelled: `run`."""
     _advanced(_begin, *args, **kwargs)
 
 
-@app.task(name="esync.rollout")  # type: ignore[untyped-decorator]
+@app.task(name="esync.rollout")
 def rollout_task(*args: object, **kwargs: object) -> dict[str, Any]:
     """Starts a run for another program, on a cluster that this worker knows by name.
 
@@ -127,7 +128,7 @@ def rollout_task(*args: object, **kwargs: object) -> dict[str, Any]:
     return _answered(_rollout, *args, **kwargs)
 
 
-@app.task(name="esync.status")  # type: ignore[untyped-decorator]
+@app.task(name="esync.status")
 def status_task(*args: object, **kwargs: object) -> dict[str, Any]:
     """The status of a run (`run`) as data; or `{"error": slug, "message": ...}`."""
     return _answered(_status, *args, **kwargs)
@@ -140,7 +141,7 @@ def _join(run: Id, turn: Id) -> None:
 
 @_typed
 def _begin(run: Id) -> None:
-    take_up(engine, run)
+    begin_or_continue(engine, run)
 
 
 @_typed
@@ -153,18 +154,18 @@ def _status(run: Id) -> dict[str, Any]:
     return runs.status(engine, run).model_dump(mode="json")
 
 
-@worker_init.connect  # type: ignore[untyped-decorator]
-def _within_the_limit(sender: Any, **_: object) -> None:  # noqa: ANN401 - Celery's worker has no type
+@worker_init.connect
+def _within_the_limit(sender: WorkController, **_: object) -> None:
     """Limits the threads to what the open files allow: a worker without files hangs without a message."""
     sender.concurrency = app.conf.worker_concurrency = capacity_for(sender.concurrency, raise_limit()).threads
 
 
-@worker_ready.connect  # type: ignore[untyped-decorator]
+@worker_ready.connect
 def _ready(**_: object) -> None:
     process().reconciler.start()
 
 
-@worker_shutdown.connect  # type: ignore[untyped-decorator]
+@worker_shutdown.connect
 def _shutdown(**_: object) -> None:
     process().reconciler.close()
     process().leases.close()

@@ -1,14 +1,14 @@
-"""The Celery shells around the steps: explicit names, ids as arguments, and nothing else."""
+"""The Celery tasks of the steps: explicit names, ids as arguments, no logic of their own."""
 
 import time
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Protocol
 
 from celery import Celery
 from celery.exceptions import Reject
 from pydantic import ConfigDict, Field, ValidationError, validate_call
 
-from tasks.execution.runner import NodeBusy, NotAsked, NotNow, StepRunner
+from tasks.execution.runner import NodeBusy, NoSuchStep, NotReady, StepRunner
 from tasks.steps.registry import STEPS
 from workers.errors import RecordRefused, RunUnknown, StoreUnavailable
 from workers.logs import bound, logger
@@ -19,48 +19,57 @@ log = logger(__name__)
 Id = Annotated[str, Field(max_length=200)]
 
 
+class _Task(Protocol):
+    """What is used of Celery's task, which has no types."""
+
+    def send_event(self, type_: str, *, retry: bool) -> None:
+        """Sends an event to Flower."""
+
+
 def register_steps(app: Celery, runner: Callable[[], StepRunner]) -> None:
     """Registers a task `esync.<step>` for each step.
 
     Args:
         app: the application that serves them.
-        runner: gives the process's one runner; asked at each message, so that it may be made late.
+        runner: returns the one runner of this process; called at each message, so that it may be created late.
     """
     for step in STEPS:
         _register(app, runner, step)
 
 
 def _register(app: Celery, runner: Callable[[], StepRunner], step: str) -> None:
-    @app.task(name=f"esync.{step}", bind=True)  # type: ignore[untyped-decorator]
-    def shell(task: Any, *args: Any, **kwargs: Any) -> dict[str, str]:  # noqa: ANN401 - Celery's task has no type
-        """Runs the step on the node (`run`, `turn`, `node`); the result is a bell, the record lies in the run store."""
+    @app.task(name=f"esync.{step}", bind=True)  # type: ignore[untyped-decorator] # Celery has no types
+    def shell(task: _Task, *args: object, **kwargs: object) -> dict[str, str]:
+        """Runs the step on the node (`run`, `turn`, `node`). The result only signals the end; the run store counts."""
         try:
             run, turn, node = _named(*args, **kwargs)
         except ValidationError as error:
             return {"step": step, "status": "refused", "message": f"{error.error_count()} arguments are wrong"}
         with bound(run=run, turn=turn, node=node, step=step):
-            return {"run": run, "node": node, "step": step, "status": _ran(runner(), task, run, turn, node, step)}
+            return {"run": run, "node": node, "step": step, "status": _run(runner(), task, (run, turn, node, step))}
 
 
-@validate_call(config=ConfigDict(strict=True))
-def _named(run: Id, turn: Id, node: Id) -> tuple[str, str, str]:
+def _ids(run: Id, turn: Id, node: Id) -> tuple[str, str, str]:
     return run, turn, node
 
 
-def _ran(runner: StepRunner, task: Any, run: str, turn: str, node: str, step: str) -> str:  # noqa: ANN401 - Celery's task; a step's names
-    """The outcome's status; or why there is none."""
+_named: Callable[..., tuple[str, str, str]] = validate_call(config=ConfigDict(strict=True))(_ids)
+
+
+def _run(runner: StepRunner, task: _Task, names: tuple[str, str, str, str]) -> str:
+    """The status of the outcome; or the reason why there is none."""
     try:
-        return runner.run(run, turn, node, step, say=lambda phase: _told(task, phase)).status.value
+        return runner.run(*names, report_phase=lambda phase: _send_phase(task, phase)).status.value
     except NodeBusy as busy:
-        # Back to the end of the queue: the chord stays intact, and nobody's thread is held.
+        # Back to the end of the queue: the chord stays intact, and no thread waits.
         raise Reject(str(busy), requeue=True) from None
-    except NotNow:
-        # Not back to the queue, where it would go round and round: whoever resumes the run sends it again.
+    except NotReady:
+        # Not back to the queue, where it would return again and again: a resume sends the step again.
         return "not_now"
     except RunUnknown:
         return "forgotten"
-    except (NotAsked, RecordRefused) as error:
-        log.warning("the step is left alone", reason=str(error))
+    except (NoSuchStep, RecordRefused) as error:
+        log.warning("the step is not run", reason=str(error))
         return "refused"
     except StoreUnavailable as error:
         log.warning("the run store does not answer; the step goes back to the queue", error=str(error))
@@ -68,9 +77,9 @@ def _ran(runner: StepRunner, task: Any, run: str, turn: str, node: str, step: st
         raise Reject("run store unavailable", requeue=True) from None
 
 
-def _told(task: Any, phase: str) -> None:  # noqa: ANN401 - Celery's task has no type
-    """Tells Flower. Not at any price: a window must not hold up a step, nor make it fail."""
+def _send_phase(task: _Task, phase: str) -> None:
+    """Reports the phase to Flower. Never raises: a problem with Flower must not make a step slower or fail."""
     try:
         task.send_event(f"task-{phase}", retry=False)
-    except Exception as error:  # noqa: BLE001 - of whatever library
-        log.debug("Flower was not told", phase=phase, error=type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - any library below Celery may raise
+        log.debug("Flower could not be notified", phase=phase, error=type(error).__name__)

@@ -1,10 +1,11 @@
-"""What a node itself knows its writers by: the number of a run there, and our claim of it (docs/agent-protocol.md).
+"""How a node tells its writers apart: by the number of the run on that node, and our claim (docs/agent-protocol.md).
 
-The number is one more than the largest that the node has seen of another run, so no clock has a say in it. Of two runs
-that saw the same the one that writes first has the node; the other finds out, looks again, and asks the store whether
-it may still take a larger one. The order matters: first the node is looked at, then the store is asked, which answers
-only the newest claim of a run that has its cluster. Whoever is overtaken before that asks in vain; whoever is overtaken
-afterwards has looked before the other one, and so has no larger number.
+The number of a run is one more than the largest number that the node has seen of another run; no clock is involved. If
+two runs saw the same number, the one that writes first gets the node; the other one is refused, reads the fence file
+again, and asks the store whether it may still take a larger number. The order matters: first the node is read, then
+the store is asked, and the store answers only the newest claim of a run that holds its cluster. A writer that is
+replaced before the store answers gets no number; one that is replaced afterwards has read the node earlier than its
+successor, and so has no larger number.
 """
 
 from collections.abc import Callable
@@ -17,21 +18,21 @@ from workers.winrm.operations import LARGEST_NUMBER, Guard, Writer
 if TYPE_CHECKING:
     from workers.store.port import RunStore
 
-__all__ = ["FENCE_FILE", "Fence", "freeing"]
+__all__ = ["FENCE_FILE", "Fence", "free_node"]
 
 FENCE_FILE = "fence"  #: in our folder on a node
 
 
-def freeing(node: str) -> str:
-    """What to do about a node that takes no writer any more."""
-    return f"when nothing else works on {node}, free it: esync cleanup --fence {node} CLUSTER"
+def free_node(node: str) -> str:
+    """The remedy for a node that accepts no further writer."""
+    return f"when no other run works on {node}, free it: esync cleanup --fence {node} CLUSTER"
 
 
 class Fence:
     """One claim of a run on a node.
 
     Args:
-        store: where the run's number on the node lies.
+        store: holds the run's number on the node.
         run: the run.
         node: the node.
         claim: the number of the claim (`RunStore.claim`).
@@ -45,40 +46,43 @@ class Fence:
         self._number = 0
         self._lost = False
 
-    def looked(self, look: Callable[[], Writer]) -> None:
-        """Takes a number by what was seen besides; what cannot be understood is looked at again when it matters."""
-        with suppress(NodeError, ClusterLocked):  # a run that only looks does not have the cluster
-            self._number = self._above(look())
+    def observe(self, newest: Callable[[], Writer]) -> None:
+        """Gets a number early, from the newest writer that an observation of the node has found.
 
-    def guard(self, file: str, folders: tuple[str, ...], look: Callable[[], Writer]) -> Guard:
-        """What a change of the node is held to.
+        An error is ignored here: the node is read again when it is changed.
+        """
+        with suppress(NodeError, ClusterLocked):  # a run that only reads does not hold the cluster
+            self._number = self._next_number(newest())
+
+    def guard(self, file: str, folders: tuple[str, ...], newest: Callable[[], Writer]) -> Guard:
+        """The guard of a change: the node checks it before it makes the change.
 
         Args:
             file: the fence file.
             folders: that may be changed.
-            look: who was the newest writer there; asked only where the run has no number on the node yet.
+            newest: reads the newest writer from the node; called only when the run has no number on the node yet.
 
         Raises:
             NodeRefused: there is no larger number.
-            Conflict: another worker has taken over the node.
-            ClusterLocked: the run does not have its cluster, or has it no more.
-            NodeError: as `look`.
+            Conflict: another worker has claimed the node.
+            ClusterLocked: the run does not hold its cluster, or no longer.
+            NodeError: as `newest`.
         """
         if not self._number and not self._lost:
             self._number = self._store.number(self._run, self._node, self._claim)
         if not self._number:
-            self._number = self._above(look())
+            self._number = self._next_number(newest())
         return Guard(self._number, file, folders, run=self._run, claim=self._claim)
 
     def lost(self) -> None:
-        """The node has seen a newer writer: the next change looks again, and asks whether we are still the one."""
+        """The node has seen a newer writer: the next change reads the node and asks the store again."""
         self._number, self._lost = 0, True
 
-    def _above(self, newest: Writer) -> int:
+    def _next_number(self, newest: Writer) -> int:
         seen = newest.number - 1 if newest.run == self._run else newest.number
         if seen >= LARGEST_NUMBER:
             raise NodeRefused(
-                f"{self._node}: its fence file holds the largest number there is, so nobody can come after that writer",
-                remedy=freeing(self._node),
+                f"{self._node}: its fence file holds the largest possible number, so it accepts no further writer",
+                remedy=free_node(self._node),
             )
         return self._store.number(self._run, self._node, self._claim, max(seen, 0))

@@ -43,11 +43,11 @@ _RULES = QueueRules(
 TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{Transport.__module__}:{Transport.__name__}"))
 
 
-def _queues() -> tuple[Any, ...]:
+def _queues() -> tuple[Queue, ...]:
     return tuple(_queue(name) for name in _RULES.queues)
 
 
-def _queue(name: str) -> Any:  # noqa: ANN401 - kombu gives no types
+def _queue(name: str) -> Queue:
     # With the names that Celery uses for a caller who knows only the queue's name.
     return Queue(name, Exchange(name, type="direct"), routing_key=name)
 
@@ -83,7 +83,7 @@ def _delivery(control: Iterable[str]) -> dict[str, Any]:
         # A step is acknowledged when it has ended: steps of a killed worker are delivered again.
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,  # a killed child of a prefork pool; threads have none
-        # After an unexpected exception the task is not repeated for ever.
+        # After an unexpected exception the task is not repeated forever.
         "task_acks_on_failure": True,
         "task_acks_on_timeout": True,
         "task_publish_retry": True,
@@ -161,7 +161,7 @@ def _worker(settings: Settings) -> dict[str, Any]:
     }
 
 
-@signals.setup_logging.connect(weak=False)  # type: ignore[untyped-decorator] # celery has no types
+@signals.setup_logging.connect(weak=False)
 def _leave_logging_alone(**_: object) -> None:
     """Celery configures no logging when this signal has a receiver."""
 

@@ -65,7 +65,7 @@ __all__ = [
 
 
 class Failure(StrEnum):
-    """Why a step failed, as a class: operators look at it first, and retries are counted by it."""
+    """Why a step failed, as a class: operators check it first, and retries are counted by it."""
 
     UNREACHABLE = "unreachable"  #: no connection, or one that broke and could not be opened again
     REFUSED = "refused"  #: the node refused the logon or an access; not retried, because accounts get locked

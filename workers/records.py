@@ -142,7 +142,7 @@ class StepOutcome(Record):
 
 
 class DocumentKind(StrEnum):
-    """The kinds of documents that a run keeps in the store: one document per node where a comment says nothing else."""
+    """The kinds of documents that a run keeps in the store: one per node, unless a comment gives another number."""
 
     OBSERVED = "observed"  #: facts that the plan of this run is made from
     PLANNED = "planned"  #: facts that a plan was made from before this run, and saved

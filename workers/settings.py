@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     """The settings of one process. Times are seconds.
 
     Attributes:
-        broker_url: Redis or Valkey for messages and, unless `store_url` says otherwise, for the run store.
+        broker_url: Redis or Valkey for messages and, unless `store_url` is set, for the run store.
         seal_key: Fernet key that certificate material is sealed with in the store.
         state: folder for what this machine keeps: embedded broker, its password, reports.
         clusters: folder of the cluster files that other programs may start runs for, by name.

@@ -19,7 +19,7 @@ __all__ = [
     "Options",
     "Product",
     "install",
-    "lay_out",
+    "install_files",
     "run_configurator",
 ]
 
@@ -148,7 +148,7 @@ class Installation(Product):
     service: Service
 
 
-def lay_out(machine: Machine, edition: Edition, options: Options | None = None) -> Product:
+def install_files(machine: Machine, edition: Edition, options: Options | None = None) -> Product:
     """Writes the product's files to a machine, unless they exist."""
     options = options or Options()
     if machine.disk.stat(edition.service_config) is None:
@@ -158,7 +158,7 @@ def lay_out(machine: Machine, edition: Edition, options: Options | None = None) 
 
 def install(machine: Machine, edition: Edition, options: Options | None = None) -> Installation:
     """Installs the product on a simulated machine: files, registry, site and a stopped service."""
-    site = lay_out(machine, edition, options).site
+    site = install_files(machine, edition, options).site
     machine.network.serve(machine.address, 80, EktronSite(machine, site))
     service = machine.install_service(
         edition.service_name,

@@ -1,15 +1,110 @@
-"""The start of the `esync` program: nothing is imported before Ctrl-C is handled."""
+"""The start of the `esync` command: all verbs, and the one place where an error becomes a message and exit status."""
 
+import contextlib
+import os
+import signal
 import sys
-from typing import NoReturn
+import traceback
+from importlib.metadata import version
+from typing import Annotated, NoReturn
 
-__all__ = ["main"]
+try:  # loading the rest takes half a second; Ctrl-C must work in that time, too
+    import typer
+
+    from pipelines.cli import certs, knowledge, local, show, steer, undo
+    from pipelines.cli.console import CommandExit, print_error, print_json
+    from pipelines.cli.output import end_streams, outlive_readers
+    from workers.errors import EsyncError
+    from workers.host.private import FILE_ERRORS, file_trouble
+    from workers.logs import configure
+except KeyboardInterrupt:
+    sys.exit(130)
+
+__all__ = ["app", "main", "run"]
+
+app = typer.Typer(
+    help="Set Ektron eSync up on every server of a load-balanced cluster, in parallel, and prove that it is joined.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verb in (*show.VERBS, *steer.VERBS, *undo.VERBS, *knowledge.VERBS, *local.VERBS):
+    app.command()(verb)
+app.add_typer(certs.certs, name="certs")
+
+_USAGE = 2  #: the exit status of typer for a usage error
 
 
 def main() -> NoReturn:
-    """Entry point of `esync`. Loading all modules takes half a second; Ctrl-C must work in that time, too."""
+    """Entry point of `esync`."""
+    for name in ("SIGTERM", "SIGHUP"):
+        with contextlib.suppress(AttributeError, ValueError):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), _terminated)
+    outlive_readers()
     try:
-        from pipelines.cli.main import main as command  # noqa: PLC0415 - the purpose of this module
-    except KeyboardInterrupt:
+        sys.exit(run(sys.argv[1:]))
+    except KeyboardInterrupt:  # while the program was ending
         sys.exit(130)
-    command()
+    finally:
+        end_streams()
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command. Exit status: 0 done, 1 usage or internal error, 2 to 7 and 130 by error or verdict."""
+    try:
+        app(arguments, prog_name="esync")
+    except CommandExit as ended:
+        return ended.status
+    except EsyncError as error:
+        return _refused(error, as_json="--json" in arguments)
+    except SystemExit as stopped:
+        return _typer_status(stopped.code)
+    except Exception as error:  # noqa: BLE001 - the one border: people get a sentence, not a traceback
+        return _internal(error, as_json="--json" in arguments)
+    return 0
+
+
+@app.callback(invoke_without_command=True)
+def _every(
+    *, show: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False
+) -> None:
+    if show:
+        typer.echo(f"esync {version('esync-rollout')}")
+        raise CommandExit(0)
+    configure("WARNING")
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    del frame
+    raise SystemExit(128 + number)
+
+
+def _typer_status(code: object) -> int:
+    """Typer exits with 0 after help, 130 on Ctrl-C, and 2 on a usage error, which here would mean failed nodes."""
+    return 1 if code == _USAGE or not isinstance(code, int) else code
+
+
+def _refused(error: EsyncError, *, as_json: bool) -> int:
+    print_error(str(error), error.remedy)
+    if as_json:
+        with contextlib.suppress(OSError):  # a full disk behind stdout may be the very error
+            problem = error.problem
+            print_json({"error": problem.slug, **problem.model_dump(include={"message", "file", "remedy"})})
+    _trace(error)
+    return error.exit_code
+
+
+def _internal(error: Exception, *, as_json: bool) -> int:
+    if isinstance(error, OSError) and error.errno in FILE_ERRORS:
+        return _refused(file_trouble(error), as_json=as_json)
+    print_error(
+        f"internal error: {type(error).__name__}", "run the command again with ESYNC_DEBUG=1, and report the output"
+    )
+    _trace(error)
+    return 1
+
+
+def _trace(error: Exception) -> None:
+    if os.environ.get("ESYNC_DEBUG"):
+        traceback.print_exception(error)

@@ -73,7 +73,7 @@ def find_run(
         engine: where to search.
         name: an id, or `last`.
         fits: the runs that `last` may select; a run named by its id need not fit.
-        what: a word for those runs.
+        what: the noun for those runs.
 
     Raises:
         RunUnknown: there is no such run.

@@ -23,7 +23,7 @@ from pipelines.local.services import engine_only
 from pipelines.report.knowledge_text import explanation_lines, propagation_lines, set_aside_lines
 from pipelines.report.layout import printable
 from pipelines.usecases import runs
-from pipelines.usecases.explain import Told, is_file, newest_look, told
+from pipelines.usecases.explain import NodeAnswer, explain_node, is_file, newest_check
 from tasks.cluster import Role
 from tasks.ektron.propagation import Direction, Sync
 from tasks.ektron.propagation import propagate as reached
@@ -88,7 +88,7 @@ def explain(
         origin = {"run": run.id, "kind": run.kind, "ended": run.ended and run.ended.isoformat()}
         print_json({**answer.explanation.model_dump(mode="json"), **origin, "outcome": answer.outcome})
     else:
-        lines = explanation_lines(answer.explanation, answer.seen_by, answer.outcome)
+        lines = explanation_lines(answer.explanation, answer.source, answer.outcome)
         typer.echo("\n".join(map(printable, lines)))
     raise CommandExit(answer.exit_code)
 
@@ -134,19 +134,19 @@ def propagate(  # noqa: PLR0913 - a command's options
         typer.echo("\n".join(map(printable, propagation_lines(answer))))
 
 
-def _checked_now(node: str, file: Path) -> Told:
+def _checked_now(node: str, file: Path) -> NodeAnswer:
     """The answer from a verify run that starts now."""
     cluster = load_cluster(file)
     with workers_for("verify") as services:
         record = runs.start(services.engine, cluster, kind="verify", reason=f"explain {node}")
         follow_progress(services, record, stderr_console())
-        return told(services.engine, record.id, node)
+        return explain_node(services.engine, record.id, node)
 
 
-def _from_store(node: str, target: str) -> Told:
+def _from_store(node: str, target: str) -> NodeAnswer:
     """The answer from a run that has ended."""
     with engine_only(load_settings()) as engine:
-        return told(engine, newest_look(engine, target).id, node)
+        return explain_node(engine, newest_check(engine, target).id, node)
 
 
 def _pools(file: Path | None) -> tuple[tuple[str, ...], tuple[str, ...]]:

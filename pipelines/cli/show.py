@@ -130,7 +130,10 @@ def _request(record: RunRecord) -> str:
 def report(
     run: RunId = "last",
     *,
-    form: Annotated[Literal["text", "json", "html"], typer.Option("--format", help="The format.")] = "text",
+    form: Annotated[
+        Literal["text", "json", "html"] | None,
+        typer.Option("--format", help="The format. Default: by the ending of the output file, otherwise text."),
+    ] = None,
     output: OutputFile = None,
     bundle: BundleFile = None,
     to_check: Annotated[
@@ -148,7 +151,9 @@ def report(
             notify(f"bundle: {bundle}, {len(manifest.members) + 1} members")
             notify(f"head of the hash chain: {manifest.chain_head}; note it elsewhere to recognise this bundle later")
             return
-        text = {"text": to_text, "json": pretty, "html": to_html}[form](report_of(engine, record))
+        ending = output.suffix.removeprefix(".") if output else ""
+        formats = {"text": to_text, "json": pretty, "html": to_html}
+        text = formats.get(form or ending, to_text)(report_of(engine, record))
     if output is None:
         typer.echo(text, nl=False)
         return

@@ -147,7 +147,7 @@ def retry(  # noqa: PLR0913 - a command's options
 
 def _end_of_parent(services: Running, parent: RunRecord, people: Console) -> Report | None:
     """The worker of this command first finishes a run whose own worker stopped with its command."""
-    if not services.own or not is_active(parent) or Steering.of(services.engine.store.flags(parent.id)).paused:
+    if not services.own or not is_active(parent) or Steering.of(services.engine.store, parent.id).paused:
         return None
     notify(f"the worker of run {parent.id} is gone; a new worker finishes that run first")
     return follow(services, parent, people)

@@ -1,8 +1,8 @@
-"""Flower behind one door: `python -m pipelines.local.flower`. Nobody gets anything from it without the password.
+"""Flower with a password on every route: `python -m pipelines.local.flower`.
 
-Flower by itself answers some routes to anybody (`/metrics`, `/healthcheck`, what is not found, OPTIONS). Here every
-request is looked at before any route is, so that a later Flower with more routes has the same door. It is always
-read-only. Address, port and password come from FLOWER_ADDRESS, FLOWER_PORT and FLOWER_BASIC_AUTH: arguments are public.
+Flower answers some routes without a password (`/metrics`, `/healthcheck`, unknown paths, OPTIONS). Here every request
+is checked before routing, so that routes of later versions are protected too. It is always read-only. Address, port
+and password come from FLOWER_ADDRESS, FLOWER_PORT and FLOWER_BASIC_AUTH, because arguments are public.
 """
 
 import base64
@@ -28,41 +28,41 @@ from workers.errors import EsyncError
 from workers.logs import configure
 from workers.settings import load_settings
 
-__all__ = ["Window", "main"]
+__all__ = ["ProtectedFlower", "main"]
 
-MOST_TASKS = 20_000  #: kept in memory: four steps on 1,000 nodes, five times over
+MOST_TASKS = 20_000  #: tasks in memory: five runs with four steps on 1,000 nodes
 
 
 class _Refused(RequestHandler):
-    """The answer to whoever does not know the password, whatever was asked for and by which method."""
+    """The answer to a request without the password, for any path and method."""
 
     def check_xsrf_cookie(self) -> None:
-        """Comes before `prepare`, and would answer for us."""
+        """Does nothing: the check runs before `prepare`, and would answer the request."""
 
     def prepare(self) -> None:
-        """Asks for the password."""
+        """Requests the password."""
         self.set_status(401)
         self.set_header("WWW-Authenticate", 'Basic realm="esync"')
-        self.finish("the password is needed")
+        self.finish("the password is required")
 
 
-class Window(Flower):  # type: ignore[misc] # Flower has no types
-    """Flower that answers nobody without the password."""
+class ProtectedFlower(Flower):
+    """Flower that answers no request without the password."""
 
-    def find_handler(self, request: HTTPServerRequest, **more: Any) -> Any:  # noqa: ANN401 - tornado's own
-        """Where the request goes: tornado asks this for every one, before it looks for a route."""
-        if not _is_known(request.headers.get("Authorization", ""), self.options.basic_auth):
+    def find_handler(self, request: HTTPServerRequest, **more: Any) -> Any:  # noqa: ANN401 - tornado's signature
+        """The handler of a request; tornado calls this for every request before routing."""
+        if not _is_authorized(request.headers.get("Authorization", ""), self.options.basic_auth):
             return self.get_handler_delegate(request, _Refused)
         return super().find_handler(request, **more)
 
 
-def _is_known(header: str, logons: Sequence[str]) -> bool:
+def _is_authorized(header: str, logons: Sequence[str]) -> bool:
     scheme, _, token = header.partition(" ")
     given = b""
     with contextlib.suppress(binascii.Error, ValueError):
         given = base64.b64decode(token.strip(), validate=True)
-    right = [hmac.compare_digest(given, logon.encode()) for logon in logons]
-    return scheme.lower() == "basic" and any(right)
+    matches = [hmac.compare_digest(given, logon.encode()) for logon in logons]
+    return scheme.lower() == "basic" and any(matches)
 
 
 def main() -> None:
@@ -71,17 +71,17 @@ def main() -> None:
     configure(own.log_level)
     apply_env_options()
     if not all(":" in logon and not logon.endswith(":") for logon in options.basic_auth or [""]):
-        sys.exit("set FLOWER_BASIC_AUTH to USER:PASSWORD; Flower is not started without")
+        sys.exit("set FLOWER_BASIC_AUTH to USER:PASSWORD; Flower does not start without it")
     options.read_only, options.persistent, options.max_tasks = True, False, MOST_TASKS
     extract_settings()
     setup_logging()
-    window = Window(capp=make_app(own, CONTROL_TASKS), options=options, **flower_settings)
+    server = ProtectedFlower(capp=make_app(own, CONTROL_TASKS), options=options, **flower_settings)
     signal.signal(signal.SIGTERM, _end)
-    window.start_http_server()
+    server.start_http_server()
     try:
-        window.start()
+        server.start()
     finally:
-        window.stop()
+        server.stop()
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:

@@ -1,6 +1,6 @@
-"""Breaks and heals nodes of a running lab, by its control interface: for walking through a failure by hand.
+"""Adds faults to nodes of a running lab, and removes them, to try failures by hand. It uses the lab's control API.
 
-The lab shares no code with us; `lab.json` in its folder says where it listens.
+The lab shares no code with this package; `lab.json` in its folder has its address.
 """
 
 import contextlib
@@ -21,18 +21,18 @@ _HOW = "write NODE:FAULT or NODE:FAULT=VALUE, such as P2:away or P1:latency_ms=4
 
 
 def change(folder: Path, heal: Iterable[str], faults: Iterable[str]) -> dict[str, Any]:
-    """Heals those nodes, then makes those faults hold besides the present ones.
+    """Removes all faults of some nodes, then adds faults to the present ones.
 
     Args:
-        folder: the lab's.
+        folder: of the lab.
         heal: names of nodes, or `all`.
-        faults: `NODE:FAULT` or `NODE:FAULT=VALUE`; what there is: docs/lab.md.
+        faults: `NODE:FAULT` or `NODE:FAULT=VALUE`; docs/lab.md lists them.
 
     Returns:
-        The faults that hold now, by node; of the nodes that have any.
+        The present faults by node, without nodes that have none.
 
     Raises:
-        InputRefused: no lab runs there, or it knows no such node or fault.
+        InputRefused: no lab runs there, or it has no such node or fault.
     """
     control = _Control(folder)
     for name in heal:
@@ -44,16 +44,16 @@ def change(folder: Path, heal: Iterable[str], faults: Iterable[str]) -> dict[str
 
 
 def sentence(held: dict[str, Any]) -> str:
-    """The present faults for people, a line a node."""
-    return "\n".join(f"{node}: {json.dumps(faults)}" for node, faults in held.items()) or "every node is well"
+    """The present faults as text, one line per node."""
+    return "\n".join(f"{node}: {json.dumps(faults)}" for node, faults in held.items()) or "no node has a fault"
 
 
 def _read(text: str) -> tuple[str, dict[str, Any]]:
-    """`S2:service.never_stops` is S2 and `{"service": {"never_stops": true}}`."""
+    """For `S2:service.never_stops`: S2 and `{"service": {"never_stops": true}}`."""
     node, colon, rest = text.partition(":")
     names, equals, raw = rest.partition("=")
     if not colon or not node or not names:
-        raise InputRefused(f"{text!r} is no fault", remedy=_HOW)
+        raise InputRefused(f"{text!r} is not a valid fault", remedy=_HOW)
     value: Any = True
     if equals:
         value = raw
@@ -73,10 +73,10 @@ class _Control:
             self._token: str = known["token"]
             self.nodes = list(known["nodes"])
         except (OSError, ValueError, KeyError):
-            raise self._absent() from None
+            raise self._not_running() from None
 
     def ask(self, method: str, node: str, body: object = None) -> dict[str, Any]:
-        """One request about a node; what the lab says of the node then."""
+        """Sends one request about a node; returns the answer of the lab."""
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
         connection = http.client.HTTPConnection(self._address, timeout=PATIENCE)
         path = f"/nodes/{quote(node, safe='')}" + ("" if body is None else "/faults")
@@ -84,15 +84,15 @@ class _Control:
             try:
                 connection.request(method, path, None if body is None else json.dumps(body), headers)
                 answer = connection.getresponse()
-                said = json.loads(answer.read())
+                reply = json.loads(answer.read())
             except (OSError, http.client.HTTPException, ValueError):
-                raise self._absent() from None
-        if answer.status != http.HTTPStatus.OK or not isinstance(said, dict):
-            why = " ".join(str(said.get("error", "")).partition("[type=")[0].split())
-            raise InputRefused(f"the lab refuses that of {node}: {why}", remedy=_HOW)
-        return said
+                raise self._not_running() from None
+        if answer.status != http.HTTPStatus.OK or not isinstance(reply, dict):
+            why = " ".join(str(reply.get("error", "")).partition("[type=")[0].split())
+            raise InputRefused(f"the lab refused the request for {node}: {why}", remedy=_HOW)
+        return reply
 
-    def _absent(self) -> InputRefused:
+    def _not_running(self) -> InputRefused:
         return InputRefused(
             "no lab runs in that folder",
             remedy=f"start it in another terminal: esync lab --dir {self._folder}",

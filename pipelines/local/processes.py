@@ -110,7 +110,7 @@ class Child:
         )
 
     def trouble(self) -> str:
-        """What is wrong with it while it runs: nothing that can be seen from outside."""
+        """The problem of a running process: none that is visible from outside."""
         return ""
 
     def last_log_line(self) -> str:

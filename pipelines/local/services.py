@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.coordinator import introduced, steering
+from pipelines.coordinator import describe, watch_or_cancel
 from pipelines.engine import Engine, connect_engine
 from pipelines.local.processes import Child
 from pipelines.local.state import (
@@ -134,8 +134,8 @@ def _refuse_beside_active_run(settings: Settings) -> None:
 
 def _refuse_beside(first: RunRecord) -> None:
     if not kind_of(first.kind, first.id).read_only:
-        remedy = f"{steering(first.id)}; `esync up` lets any number of commands work beside each other"
-        raise ClusterLocked(f"{introduced(first)} works on cluster {first.cluster}", remedy=remedy)
+        remedy = f"{watch_or_cancel(first.id)}; `esync up` lets any number of commands work beside each other"
+        raise ClusterLocked(f"{describe(first)} works on cluster {first.cluster}", remedy=remedy)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.report.rows import FindingRow, Report
-from pipelines.rollout import kind_of
+from pipelines.run.kinds import Kind
 from tasks.ektron.rules.findings import InvariantState
 from workers.records import Status
 
@@ -51,9 +51,8 @@ def finding_groups(report: Report) -> Sequence[FindingGroup]:
     return [FindingGroup(tuple(group)) for group in groups.values()]
 
 
-def checked_before_changes(report: Report) -> bool:
+def checked_before_changes(report: Report, kind: Kind) -> bool:
     """Whether the findings are from before the rollout: it ended before it verified the cluster again."""
-    kind = kind_of(report.kind, report.run)
     last = kind.stages[-1].name
     return kind.verifies and not kind.read_only and not any(turn.stage == last for turn in report.turns)
 

@@ -28,16 +28,17 @@ class _Bar(NamedTuple):
 
 def to_html(report: Report) -> str:
     """The page. It prints well and follows the reader's choice of light or dark."""
+    kind = kind_of(report.kind, report.run)
     style = VERDICT_STYLES[Verdict(report.verdict)] if report.verdict else IN_PROGRESS
     return _template().render(
         report=report,
         style=style,
         finding_groups=finding_groups(report),
-        early=checked_before_changes(report),
+        early=checked_before_changes(report, kind),
         summary=report.summary.removeprefix(f"{report.verdict}: "),
         columns=_columns(report),
         groups=_groups(report),
-        kind=kind_of(report.kind, report.run),
+        kind=kind,
         changed=[node for node in report.nodes if node.changes],
         bars=_bars(report),
     )

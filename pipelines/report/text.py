@@ -83,7 +83,9 @@ def _finding_lines(report: Report) -> Iterator[str]:
         yield from _group_lines(group) if group.several else _single_lines(group.first)
     proven = sum(1 for finding in report.findings if finding.verdict is InvariantState.PROVEN)
     if report.findings:
-        when = " (checked before any change)" if checked_before_changes(report) else ""
+        when = (
+            " (checked before any change)" if checked_before_changes(report, kind_of(report.kind, report.run)) else ""
+        )
         yield f"{proven} of {len(report.findings)} invariants proven{when}"
 
 

@@ -1,8 +1,8 @@
 """Outcomes for steps that do not end by themselves: not started in a cancelled run, or hanging.
 
 The first outcome of a step is final. A worker that returns late from such a step records nothing and changes nothing
-more on the node (`tasks.execution.budget`). A request that it had already sent may still take effect; the next run
-claims the node with a higher fence, and from then on the node itself refuses the rest.
+more on the node (`tasks.execution.budget`). A request that it has already sent may still take effect; the next run
+claims the node with a higher fence, and from then on the node itself refuses such requests.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ _UNKNOWN = "its state is unknown: check it with esync verify, then retry this ru
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How such a step is recorded."""
+    """The outcome of such a step, without its names and times."""
 
     status: Status
     message: str
@@ -30,23 +30,23 @@ class Ending:
 
     @classmethod
     def cancelled(cls, why: str) -> "Ending":
-        """It had not begun when the run was cancelled."""
+        """The step had not begun when the run was cancelled."""
         return cls(Status.CANCELLED, f"cancelled: {why}", given_up=False)
 
     @classmethod
     def too_late(cls, why: str) -> "Ending":
-        """It was running when the run was cancelled, and did not end in time."""
+        """The step was running when the run was cancelled, and did not end in time."""
         return cls(Status.CANCELLED, f"did not end in time after the run was cancelled ({why})")
 
     @classmethod
     def not_tried(cls, earlier: StepOutcome) -> "Ending":
-        """An earlier step of its turn ended the node."""
+        """An earlier step of the turn ended the node."""
         status = Status.CANCELLED if earlier.status is Status.CANCELLED else Status.SKIPPED
         return cls(status, f"not tried: {earlier.step} {earlier.status}", given_up=False)
 
     @classmethod
     def stuck(cls, bound: float) -> "Ending":
-        """It exceeded the deadline of a step."""
+        """The step exceeded its deadline."""
         message = f"exceeded the deadline of a step ({bound:g} s)"
         return cls(Status.FAILED, message, failure=Failure.TIMEOUT)
 

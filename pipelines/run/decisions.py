@@ -1,13 +1,13 @@
 """What comes next: the nodes of the next turn of a stage, and whether the run continues. Pure."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from pipelines.run.abandoned import ABANDONED
 from pipelines.run.plan import Plan, make_plan, unwritable
 from pipelines.run.snapshot import Document, Go, Snapshot, Stop
-from pipelines.run.verdict import cluster_facts, failures, those, verdict_of
+from pipelines.run.verdict import cluster_facts, failures, verdict_of
 from tasks.cluster import Cluster
 from tasks.documents import FamilyDigests
 from tasks.ektron.cluster_facts import ClusterFacts
@@ -21,26 +21,26 @@ from workers.errors import LogonRefused, NotEditable
 from workers.records import DocumentKind, Status, StepOutcome, Verdict
 
 __all__ = [
-    "all_reached",
+    "all_reachable",
     "cancelled",
+    "facts_of_cluster",
     "fit_and_planned",
-    "gate",
     "invariants_hold",
     "logon_accepted",
+    "make_family_first",
     "next_wave",
-    "not_yet_seen",
+    "not_yet_observed",
     "one_per_account",
     "out_of_reach",
-    "plan_shown",
+    "plan_only",
     "refused_too_often",
-    "whole",
     "within_budget",
 ]
 
-CANARIES = 5  #: nodes tried one after the other while none answers
+CANARIES = 5  #: how many nodes are tried one after the other while none answers
 
 
-def one_per_account(snapshot: Snapshot, among: Sequence[str] = ()) -> Sequence[str]:
+def one_per_account(snapshot: Snapshot, among: Collection[str] = ()) -> Sequence[str]:
     """One node for each account that is not tried yet, the origin first: a wrong password costs one logon."""
     tried = snapshot.of_stage("canary")
     by_account: dict[str, list[str]] = {}
@@ -70,40 +70,44 @@ def logon_accepted(snapshot: Snapshot) -> Go | Stop:
 
 def refused_too_often(snapshot: Snapshot) -> Stop | None:
     """Stops when nodes were left out because an account that other nodes accept was refused max_refused times."""
+    endpoints = {outcome.node: snapshot.cluster.endpoint(outcome.node) for outcome in snapshot.outcomes}
+    accounts = {node: account(endpoint) for node, endpoint in endpoints.items()}
     refusals = [outcome for outcome in snapshot.outcomes if outcome.slug == LogonRefused.slug]
     skipped = {outcome.node for outcome in refusals if outcome.status is Status.SKIPPED}
-    accepted = {account(snapshot.cluster.endpoint(o.node)) for o in snapshot.outcomes if not o.status.ends_node}
-    for name in sorted(accepted & {account(snapshot.cluster.endpoint(node)) for node in skipped}):
-        mine = {outcome.node for outcome in refusals if account(snapshot.cluster.endpoint(outcome.node)) == name}
-        refused = those(sorted(mine - skipped))
-        user = snapshot.cluster.endpoint(min(mine)).user
-        return Stop(
-            Verdict.STOPPED,
-            f"{user} was refused by {refused}; policy.max_refused allows no more (accounts get locked); "
-            f"not tried: {those(sorted(mine & skipped))}",
-        )
-    return None
+    accepted = {accounts[outcome.node] for outcome in snapshot.outcomes if not outcome.status.ends_node}
+    locked = accepted & {accounts[node] for node in skipped}
+    if not locked:
+        return None
+    nodes = {outcome.node for outcome in refusals if accounts[outcome.node] == min(locked)}
+    return Stop(
+        Verdict.STOPPED,
+        f"{endpoints[min(nodes)].user} was refused by {named(sorted(nodes - skipped))}; policy.max_refused allows no "
+        f"more (accounts get locked); not tried: {named(sorted(nodes & skipped))}",
+    )
 
 
-def not_yet_seen(snapshot: Snapshot) -> Sequence[str]:
-    """Every node that the canary stage did not look at."""
+def not_yet_observed(snapshot: Snapshot) -> Sequence[str]:
+    """Every node that was not observed yet."""
     seen = snapshot.in_stage("canary") | snapshot.in_stage("observe")
     return [name for name in snapshot.cluster.node_names if name not in seen]
 
 
 def fit_and_planned(snapshot: Snapshot) -> Go | Stop:
-    """Checks the prerequisites before anything is written; makes the plan, or checks that a saved one still fits."""
+    """Checks the prerequisites before anything is written; then makes the plan, or checks that a saved plan fits."""
     locking = refused_too_often(snapshot)
     if locking is not None:
         return locking
     ended = snapshot.ended()
-    observed = snapshot.documents.all_facts(DocumentKind.OBSERVED)
-    facts = {node: seen for node, seen in observed.items() if node not in ended}
+    facts = {
+        node: observed
+        for node, observed in snapshot.documents.all_facts(DocumentKind.OBSERVED).items()
+        if node not in ended
+    }
     family = snapshot.documents.family_digests()
     unfit = _unfit(snapshot, facts)
     if unfit is not None:
         return unfit
-    findings = judge_prerequisites(whole(snapshot, facts), origin_family_needed=False)
+    findings = judge_prerequisites(facts_of_cluster(snapshot, facts), origin_family_needed=False)
     assessed = (Document(DocumentKind.FINDINGS, "assess", findings.model_dump_json()),)
     decision = _prerequisites_hold(findings) or _planned(snapshot, facts, family)
     return replace(decision, documents=(*assessed, *decision.documents))
@@ -112,7 +116,8 @@ def fit_and_planned(snapshot: Snapshot) -> Go | Stop:
 def _planned(snapshot: Snapshot, facts: Mapping[str, NodeFacts], family: FamilyDigests | None) -> Go | Stop:
     """The plan; or why there is none, or why a saved plan no longer fits."""
     if family is None:
-        return Stop(Verdict.STOPPED, gate(snapshot.cluster, facts[snapshot.cluster.node(snapshot.cluster.origin).name]))
+        origin = snapshot.cluster.node(snapshot.cluster.origin).name
+        return Stop(Verdict.STOPPED, make_family_first(snapshot.cluster, facts[origin]))
     plan = _restricted(snapshot, make_plan(snapshot.cluster, facts, family))
     if why := unwritable(plan, facts):
         return Stop(Verdict.FAILED, f"{why}. Nothing was written anywhere")
@@ -123,16 +128,17 @@ def _planned(snapshot: Snapshot, facts: Mapping[str, NodeFacts], family: FamilyD
 
 def _unfit(snapshot: Snapshot, facts: Mapping[str, NodeFacts]) -> Stop | None:
     """Why nothing may be written: a required node is unreachable, no origin, a file that cannot be edited."""
-    silent = [node for node, outcome in snapshot.ended().items() if outcome.status is Status.UNREACHABLE]
+    ended = snapshot.ended()
+    silent = [node for node, outcome in ended.items() if outcome.status is Status.UNREACHABLE]
     if silent and snapshot.cluster.policy.unreachable == "stop":
-        return Stop(Verdict.UNREACHABLE, f"{', '.join(silent)} did not answer, and policy.unreachable is `stop`")
+        return Stop(Verdict.UNREACHABLE, f"{named(silent)} did not answer, and policy.unreachable is `stop`")
     if snapshot.cluster.node(snapshot.cluster.origin).name not in facts:
         return _without_origin(snapshot)
-    refused = {
-        n: o for n, o in snapshot.ended().items() if o.slug == NotEditable.slug and n in (snapshot.record.only or (n,))
-    }
+    refused = [
+        node for node, outcome in ended.items() if outcome.slug == NotEditable.slug and node in snapshot.selected
+    ]
     if refused:
-        return Stop(Verdict.FAILED, f"{failures(list(refused), refused)}. Nothing was written anywhere")
+        return Stop(Verdict.FAILED, f"{failures(refused, ended)}. Nothing was written anywhere")
     return None
 
 
@@ -150,8 +156,8 @@ def _still_fits(snapshot: Snapshot, plan: Plan) -> Go | Stop:
     return Go()
 
 
-def plan_shown(snapshot: Snapshot) -> Stop:
-    """A plan ends where a rollout would begin to write."""
+def plan_only(snapshot: Snapshot) -> Stop:
+    """Ends a run of kind `plan` where a rollout would begin to write."""
     decision = fit_and_planned(snapshot)
     if isinstance(decision, Stop):
         return decision
@@ -159,8 +165,8 @@ def plan_shown(snapshot: Snapshot) -> Stop:
     totals = plan.totals if plan else "no node answered"
     if plan is not None and not plan.empty:
         return Stop(Verdict.CHANGES_PENDING, totals, decision.documents)
-    shown = _left_out(snapshot.ended(), totals) or Stop(Verdict.NOTHING_TO_DO, totals)
-    return replace(shown, documents=decision.documents)
+    stop = _left_out(snapshot.ended(), totals) or Stop(Verdict.NOTHING_TO_DO, totals)
+    return replace(stop, documents=decision.documents)
 
 
 def _left_out(ended: Mapping[str, StepOutcome], totals: str) -> Stop | None:
@@ -168,38 +174,39 @@ def _left_out(ended: Mapping[str, StepOutcome], totals: str) -> Stop | None:
     failed = [node for node, outcome in ended.items() if outcome.status is not Status.UNREACHABLE]
     if failed:
         return Stop(Verdict.FAILED, f"{failures(failed, ended)}. The other nodes: {totals}")
-    return (
-        Stop(Verdict.UNREACHABLE, f"{those(list(ended))} did not answer. The other nodes: {totals}") if ended else None
-    )
+    if ended:
+        return Stop(Verdict.UNREACHABLE, f"{named(list(ended))} did not answer. The other nodes: {totals}")
+    return None
 
 
 def _restricted(snapshot: Snapshot, plan: Plan) -> Plan:
     """The plan without the nodes that this run must not change: a retry changes only some."""
-    only = set(snapshot.record.only)
-    if not only:
-        return plan
-    waves = tuple(tuple(node for node in wave if node in only) for wave in plan.waves)
+    selected = snapshot.selected
+    waves = (tuple(node for node in wave if node in selected) for wave in plan.waves)
     return plan.model_copy(
         update={
-            "nodes": tuple(node for node in plan.nodes if node.node in only),
+            "nodes": tuple(part for part in plan.nodes if part.node in selected),
             "waves": tuple(wave for wave in waves if wave),
         }
     )
 
 
-def _stale(snapshot: Snapshot, now: Plan) -> list[str]:
-    """Which nodes differ from what the saved plan saw, and in what."""
-    if not snapshot.record.plan_fingerprint or snapshot.plan is None:
+def _stale(snapshot: Snapshot, current: Plan) -> list[str]:
+    """Which nodes have changed since the saved plan was made, and what has changed on them."""
+    if snapshot.plan is None:
         return []
-    if snapshot.plan.family != now.family:
+    if snapshot.plan.family != current.family:
         return [f"the certificate family on {snapshot.cluster.origin} has changed"]
-    found: dict[str, list[str]] = {}
+    observed, planned = (
+        snapshot.documents.all_facts(DocumentKind.OBSERVED),
+        snapshot.documents.all_facts(DocumentKind.PLANNED),
+    )
+    changed: dict[str, list[str]] = {}
     for part in snapshot.plan.nodes:
-        seen = snapshot.documents.facts(DocumentKind.OBSERVED, part.node)
-        planned = snapshot.documents.facts(DocumentKind.PLANNED, part.node)
-        if seen is not None and planned is not None and seen.fingerprint() != part.fingerprint:
-            found.setdefault(differing(planned, seen) or "unknown facts", []).append(part.node)
-    return [f"{named(nodes)} changed: {what}" for what, nodes in found.items()]
+        seen = observed.get(part.node)
+        if seen is not None and part.node in planned and seen.fingerprint() != part.fingerprint:
+            changed.setdefault(differing(planned[part.node], seen) or "unknown facts", []).append(part.node)
+    return [f"{named(nodes)} changed: {what}" for what, nodes in changed.items()]
 
 
 def next_wave(snapshot: Snapshot) -> Sequence[str]:
@@ -219,21 +226,19 @@ def within_budget(snapshot: Snapshot) -> Go | Stop:
     if allowed is None:
         allowed = max(1, math.floor(len(snapshot.cluster.nodes) / 3))
     if len(failed) > allowed and next_wave(snapshot):
-        names = ", ".join(failed)
-        return Stop(
-            Verdict.STOPPED, f"{counted(len(failed), 'node')} failed ({names}); policy.max_failed allows {allowed}"
-        )
+        summary = f"{counted(len(failed), 'node')} failed ({named(failed)}); policy.max_failed allows {allowed}"
+        return Stop(Verdict.STOPPED, summary)
     return Go()
 
 
-def all_reached(snapshot: Snapshot) -> Sequence[str]:
-    """Every node that can be looked at, the failed ones too: their state matters most."""
+def all_reachable(snapshot: Snapshot) -> Sequence[str]:
+    """Every node that can be observed, including the failed ones: their state matters most."""
     gone = snapshot.in_stage("verify") | out_of_reach(snapshot)
     return [name for name in snapshot.cluster.node_names if name not in gone]
 
 
 def out_of_reach(snapshot: Snapshot) -> set[str]:
-    """Nodes that cannot be looked at: unreachable, logon refused, or a step still hangs there."""
+    """Nodes that cannot be observed: unreachable, logon refused, or a step still hangs there."""
     slugs = {LogonRefused.slug, ABANDONED}
     return {n for n, o in snapshot.ended().items() if o.status is Status.UNREACHABLE or o.slug in slugs}
 
@@ -241,7 +246,7 @@ def out_of_reach(snapshot: Snapshot) -> set[str]:
 def invariants_hold(snapshot: Snapshot) -> Stop:
     """The verdict on the whole cluster, by every invariant."""
     facts = snapshot.documents.all_facts(DocumentKind.VERIFIED)
-    findings = judge(whole(snapshot, facts))
+    findings = judge(facts_of_cluster(snapshot, facts))
     verdict, summary = verdict_of(snapshot.cluster.node_names, snapshot.ended(), findings)
     return Stop(verdict, summary, (Document(DocumentKind.FINDINGS, "verify", findings.model_dump_json()),))
 
@@ -252,8 +257,8 @@ def cancelled(snapshot: Snapshot) -> Stop | None:
     return Stop(Verdict.CANCELLED, f"cancelled: {why}") if why else None
 
 
-def whole(snapshot: Snapshot, facts: Mapping[str, NodeFacts]) -> ClusterFacts:
-    """The facts about the cluster as the rules take them, with the reason for each node without facts."""
+def facts_of_cluster(snapshot: Snapshot, facts: Mapping[str, NodeFacts]) -> ClusterFacts:
+    """The input of the rules: the facts of all nodes, with the reason for each node without facts."""
     reasons = {node: outcome.message for node, outcome in snapshot.ended().items()}
     return cluster_facts(snapshot.cluster, facts, reasons, snapshot.documents.family_digests())
 
@@ -270,7 +275,7 @@ def _without_origin(snapshot: Snapshot) -> Stop:
     )
 
 
-def gate(cluster: Cluster, origin: NodeFacts) -> str:
+def make_family_first(cluster: Cluster, origin: NodeFacts) -> str:
     """What a person has to do first; the Security Configurator has no command line (ektron-facts 3.3)."""
     menu = f"Start > All programs > Ektron > CMS400 v{cluster.edition.replace('.', '')[:2]} > Utilities"
     return (

@@ -1,23 +1,23 @@
-"""What comes next in a run of kind `doctor`: which nodes are looked at, and whether a rollout could begin."""
+"""What comes next in a run of kind `doctor`: which nodes are observed, and whether a rollout could begin."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pipelines.run.decisions import gate, out_of_reach, whole
+from pipelines.run.decisions import facts_of_cluster, make_family_first, out_of_reach
 from pipelines.run.snapshot import Document, Snapshot, Stop
 from pipelines.run.verdict import failures
 from tasks.ektron.rules.findings import Finding, Findings
 from tasks.ektron.rules.invariants import judge_readiness
-from tasks.ektron.wording import all_are, counted
+from tasks.ektron.wording import all_are, counted, named
 from workers.records import DocumentKind, Status, StepOutcome, Verdict
 
-__all__ = ["everybody_answering", "ready"]
+__all__ = ["reachable", "ready"]
 
 _FAMILY = "family.origin-present"
 
 
-def everybody_answering(snapshot: Snapshot) -> Sequence[str]:
-    """All nodes but those that the canary could not log on to; an unfit node is looked at too."""
+def reachable(snapshot: Snapshot) -> Sequence[str]:
+    """All nodes except those that the canary could not log on to; an unfit node is observed too."""
     gone = snapshot.in_stage("doctor") | out_of_reach(snapshot)
     return [name for name in snapshot.cluster.node_names if name not in gone]
 
@@ -40,12 +40,12 @@ def _concluded(snapshot: Snapshot, findings: Findings) -> Stop:
     if blocking:
         return Stop(Verdict.REFUTED, f"not ready{_more(blocking)}: {blocking[0].invariant}: {blocking[0].evidence}")
     if lost:
-        return Stop(Verdict.UNREACHABLE, f"{', '.join(lost)} did not answer: {next(iter(lost.values())).message}")
+        return Stop(Verdict.UNREACHABLE, f"{named(list(lost))} did not answer: {next(iter(lost.values())).message}")
     if findings.refuted_errors:
-        origin = snapshot.cluster.node(snapshot.cluster.origin).name
-        return Stop(
-            Verdict.STOPPED, gate(snapshot.cluster, snapshot.documents.all_facts(DocumentKind.OBSERVED)[origin])
-        )
+        origin = snapshot.documents.all_facts(DocumentKind.OBSERVED)[
+            snapshot.cluster.node(snapshot.cluster.origin).name
+        ]
+        return Stop(Verdict.STOPPED, make_family_first(snapshot.cluster, origin))
     unknown = findings.unknown_errors
     if unknown:
         return Stop(Verdict.INCONCLUSIVE, f"{unknown[0].invariant} could not be decided: {unknown[0].evidence}")
@@ -56,14 +56,14 @@ def _concluded(snapshot: Snapshot, findings: Findings) -> Stop:
 
 def _judged(snapshot: Snapshot) -> Findings:
     """All rules; without the one about the family where a rollout would generate it."""
-    findings = judge_readiness(whole(snapshot, snapshot.documents.all_facts(DocumentKind.OBSERVED)))
+    findings = judge_readiness(facts_of_cluster(snapshot, snapshot.documents.all_facts(DocumentKind.OBSERVED)))
     if not snapshot.cluster.policy.generate_certificates:
         return findings
     return Findings(findings=tuple(f for f in findings.findings if f.invariant != _FAMILY))
 
 
 def _lost(snapshot: Snapshot) -> dict[str, StepOutcome]:
-    """Nodes that could not be looked at, with the outcome that says why."""
+    """The nodes that could not be observed, each with the outcome that gives the reason."""
     last = snapshot.of_stage("canary") | snapshot.of_stage("doctor")
     return {node: outcome for node, outcome in last.items() if outcome.status.ends_node}
 

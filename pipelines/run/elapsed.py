@@ -1,8 +1,8 @@
 """How long things have lasted, measured by one observer: no clock of another machine is used.
 
-The elected reconciler looks at every active run every few seconds and times what it sees on its own monotonic clock.
-Only the seconds that a run has lasted are kept in the store, as a flag (a flag does not count as progress), so that
-the next observer continues where the last one stopped.
+The elected reconciler checks every active run every few seconds and measures on its own monotonic clock. Only the
+seconds that a run has lasted are kept in the store, as a flag (a flag does not count as progress), so that the next
+observer continues from there.
 """
 
 import time
@@ -16,54 +16,53 @@ SPENT = "spent"  #: the flag that holds the seconds a run has lasted so far
 
 @dataclass
 class _Seen:
-    """What this observer knows about one run."""
+    """What this observer knows about one run; times are those of its clock, in seconds."""
 
-    spent: float
-    looked: float
-    cancelled: float | None = None
-    held: dict[str, tuple[int, float]] = field(default_factory=dict)  #: node -> outcomes it had, since when
+    spent: float  #: seconds that the run has lasted
+    checked: float  #: when it was last checked
+    cancelled: float | None = None  #: when it was first seen cancelled
+    held: dict[str, tuple[int, float]] = field(default_factory=dict)  #: leased node -> its outcomes, and since when
 
 
 class Stopwatch:
     """The measurements of one observer.
 
     Args:
-        gap: seconds between two looks; when a run is first seen, it is counted as no older than this.
-        clock: counts seconds.
+        gap: seconds between two checks; a run that is seen for the first time counts as no older than this.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(self, gap: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._gap = gap
         self._clock = clock
         self._runs: dict[str, _Seen] = {}
-        self.due = gap  #: seconds until the next look
+        self.due = gap  #: seconds until the next check
 
     def within(self, seconds: float) -> None:
-        """Asks for the next look within that time."""
+        """Requests the next check within that time."""
         self.due = min(self.due, max(0.05, seconds))
 
     def only(self, runs: Collection[str]) -> None:
-        """Begins a look at these runs; forgets all others: they have ended, or another observer leads."""
+        """Begins a round of checks of these runs; forgets all others, which have ended or have another observer."""
         self.due = self._gap
         self._runs = {run: seen for run, seen in self._runs.items() if run in runs}
 
-    def spent(self, run: str, flags: Mapping[str, str], age: float, *, going: bool) -> float:
+    def spent(self, run: str, counted: Callable[[], str], age: float, *, going: bool) -> float:
         """Seconds the run has lasted since it was requested, without the time it was paused.
 
         Args:
             run: its id.
-            flags: of the run; they hold what an earlier observer counted.
+            counted: the seconds that earlier observers counted (the flag `SPENT`), or empty; read only once per run.
             age: seconds since it was requested, by wall clocks that may disagree.
-            going: whether the time since the last look counts.
+            going: whether the time since the last check counts.
         """
         now = self._clock()
         seen = self._runs.get(run)
         if seen is None:
-            counted = float(flags[SPENT]) if SPENT in flags else min(max(age, 0.0), self._gap)
-            self._runs[run] = _Seen(counted, now)
-            return counted
-        seen.spent += now - seen.looked if going else 0.0
-        seen.looked = now
+            before = counted()
+            seen = self._runs[run] = _Seen(float(before) if before else min(max(age, 0.0), self._gap), now)
+        seen.spent += now - seen.checked if going else 0.0
+        seen.checked = now
         return seen.spent
 
     def cancelled(self, run: str) -> float:
@@ -77,7 +76,7 @@ class Stopwatch:
 
         Args:
             run: its id.
-            counts: node -> how many outcomes it has, for the nodes that are leased now.
+            counts: node -> the number of its outcomes, for the nodes that are leased now.
         """
         seen, now = self._runs[run], self._clock()
         known = seen.held

@@ -1,4 +1,4 @@
-"""What a kind of run is, as a value: its stages, and what the rest of the product may ask about it."""
+"""What a kind of run is: a value with its stages, and the properties that the rest of the product needs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ class Stage:
 
     Attributes:
         name: the same in turns, events, JSON and documents.
-        nodes: those of the next turn; an empty answer ends the stage.
-        steps: done on each of them, in this order.
+        nodes: selects the nodes of the next turn; the stage ends when there are none.
+        steps: run on each of these nodes, in this order.
         then: the decision after a turn.
-        purpose: what a look at a node is for in this stage.
+        purpose: why the nodes are observed in this stage.
         heading: of its one column, instead of the headings of its steps.
-        plans: whether its looks lead to a plan.
-        numbered: whether its first turn already carries a number (`wave-1`).
+        plans: whether its observations lead to a plan.
+        numbered: whether its first turn already has a number (`wave-1`).
     """
 
     name: str
@@ -36,16 +36,16 @@ class Stage:
     numbered: bool = False
 
     def heading_of(self, step: Step) -> str:
-        """The column that shows this step."""
+        """The heading of the column that shows this step."""
         return self.heading or step.heading
 
     @property
     def group(self) -> str:
-        """Stages of one group share their columns in the report."""
+        """Stages with the same group share their columns in the report."""
         return self.heading or self.name
 
     def turn(self, nodes: Sequence[str], number: int) -> Turn:
-        """The turn of that number, counted from 1."""
+        """A turn of this stage; `number` counts from 1."""
         name = f"{self.name}-{number}" if number > 1 or self.numbered else self.name
         return Turn(name=name, stage=self.name, steps=tuple(step.name for step in self.steps), nodes=tuple(nodes))
 
@@ -57,11 +57,11 @@ class Kind:
     Attributes:
         name: the same in the store, JSON, documents, and on the command line.
         stages: in their order; the last decision of the last stage is always to stop.
-        read_only: changes no node, so it shares the cluster with other runs.
-        verifies: judges the whole cluster by its invariants and keeps the findings.
-        asks: its report asks a person what no program can see.
-        parent: what it does to the run that it names as its parent, as a verb for the report.
-        retry: what to do instead of `esync retry`; empty where a retry is possible. May contain `{parent}`.
+        read_only: whether it changes no node; then it runs beside other runs on the same cluster.
+        verifies: whether it checks the invariants of the whole cluster and stores the findings.
+        asks: whether its report lists questions that only a person can answer.
+        parent: what it does to its parent run, as a verb for the report.
+        retry: what to do instead of `esync retry`; empty if a retry is possible. May contain `{parent}`.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Kind:
     verifies: bool = False
     asks: bool = False
     parent: str = "after"
-    retry: str = "name a rollout; list them: esync runs"
+    retry: str = "choose a rollout; list the runs: esync runs"
 
     @property
     def ends_with_plan(self) -> bool:
@@ -99,7 +99,7 @@ class Kind:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The headings of all steps, in the order in which they are done, each once."""
+        """The headings of all steps, in the order in which the steps run, each once."""
         return tuple(dict.fromkeys(stage.heading_of(step) for stage in self.stages for step in stage.steps))
 
     def steps(self) -> dict[str, Step]:

@@ -1,4 +1,4 @@
-"""The result of a run for each node: computed from its outcomes, never stored. Pure, apart from reading the store."""
+"""The result of a run for each node: computed from its outcomes, never stored. Reads the store, never writes."""
 
 from collections.abc import Sequence
 
@@ -46,77 +46,77 @@ class NodeResult(Record):
 
 
 def results(snapshot: Snapshot, kind: Kind) -> tuple[NodeResult, ...]:
-    """One for each node of the cluster, in the order of its file."""
-    known = _Known(snapshot, kind)
-    return tuple(_result(known, node) for node in snapshot.cluster.node_names)
+    """One result for each node of the cluster, in the order of the cluster file."""
+    run = _IndexedRun(snapshot, kind)
+    return tuple(_result(run, node) for node in snapshot.cluster.node_names)
 
 
-class _Known:
-    """A run, indexed by node: a cluster may have thousands."""
+class _IndexedRun:
+    """A run, indexed by node: a cluster may have thousands of nodes.
+
+    Attributes:
+        needed: node -> its part of the plan.
+        missing: node -> what was still missing when the node was last observed; only for nodes that ended early.
+        turns: node -> the one turn in which it may be changed, if it had that turn.
+    """
 
     def __init__(self, snapshot: Snapshot, kind: Kind) -> None:
         self.kind = kind
         self.record = snapshot.record
+        self.selected = snapshot.selected
         self.outcomes: dict[str, list[StepOutcome]] = {}
         for outcome in snapshot.outcomes:
             self.outcomes.setdefault(outcome.node, []).append(outcome)
         self.ended = snapshot.ended()
         self.needed = {part.node: part for part in snapshot.plan.nodes} if snapshot.plan else {}
-        #: the one turn in which a node may be changed, if it had that turn
         self.turns = {node: turn for turn in kind.changing_turns(snapshot.record) for node in turn.nodes}
-        self._snapshot = snapshot
-        self._family = snapshot.documents.family_digests()
-
-    @property
-    def looks_only(self) -> bool:
-        """Whether any look at a node is all that this kind of run does with it."""
-        return self.kind.read_only and not self.kind.ends_with_plan
+        self.missing = self._missing(snapshot) if kind.verifies and self.ended else {}
 
     def in_its_turn(self, node: str) -> Sequence[StepOutcome]:
         """The outcomes of the one turn in which the node may be changed."""
         turn = self.turns.get(node)
         return [o for o in self.outcomes.get(node, ()) if turn is not None and o.turn == turn.name]
 
-    def missing(self, node: str) -> NodePlan | None:
-        """What was still missing on a node at the last look; only for nodes whose steps did not all succeed."""
-        if not self.kind.verifies or node not in self.ended or self._family is None:
-            return None
-        facts = self._snapshot.documents.facts(DocumentKind.VERIFIED, node)
-        return make_plan(self._snapshot.cluster, {node: facts}, self._family).parts()[node] if facts else None
+    def _missing(self, snapshot: Snapshot) -> dict[str, NodePlan]:
+        family = snapshot.documents.family_digests()
+        if family is None:
+            return {}
+        observed = ((node, snapshot.documents.facts(DocumentKind.VERIFIED, node)) for node in self.ended)
+        return make_plan(snapshot.cluster, {node: facts for node, facts in observed if facts}, family).parts()
 
 
-def _result(known: _Known, node: str) -> NodeResult:
-    result = _outcome_of(known, node)
-    by_batch = any(outcome.way == "batch" for outcome in known.outcomes.get(node, ()))
-    if known.kind.read_only:
+def _result(run: _IndexedRun, node: str) -> NodeResult:
+    result = _outcome_of(run, node)
+    by_batch = any(outcome.way == "batch" for outcome in run.outcomes.get(node, ()))
+    if run.kind.read_only:
         return result.model_copy(update={"by_batch": by_batch})
-    described = _described(known, node)
+    described = _described(run, node)
     return result.model_copy(update={"by_batch": by_batch, "state": described.state, "description": described.sentence})
 
 
-def _outcome_of(known: _Known, node: str) -> NodeResult:
+def _outcome_of(run: _IndexedRun, node: str) -> NodeResult:
     """The outcome that ended the node's part; else whether a step changed it; else why nothing was done."""
-    ended, record = known.ended.get(node), known.record
+    ended, record = run.ended.get(node), run.record
     if ended is not None:
         return NodeResult(node=node, status=ended.status, problem=ended.problem, step=ended.step)
-    outcomes = known.outcomes.get(node, ())
-    part = known.needed.get(node)
-    if known.kind.ends_with_plan and part is not None:
+    part = run.needed.get(node)
+    if run.kind.ends_with_plan and part is not None:
         return NodeResult(node=node, status=Status.UNCHANGED if part.empty else Status.WOULD_CHANGE)
-    counted = outcomes if known.looks_only else known.in_its_turn(node)
+    only_observes = run.kind.read_only and not run.kind.ends_with_plan
+    counted = run.outcomes.get(node, ()) if only_observes else run.in_its_turn(node)
     if counted:
         changed = any(outcome.status is Status.CHANGED for outcome in counted)
         return NodeResult(node=node, status=Status.CHANGED if changed else Status.UNCHANGED)
-    if record.only and node not in record.only:
+    if node not in run.selected:
         return NodeResult(node=node, status=Status.SKIPPED, problem=Problem(message="not selected in this run"))
-    before = f"not started, the run ended first: {record.verdict.value}" if record.verdict else "waiting for its turn"
-    return NodeResult(node=node, status=Status.SKIPPED, problem=Problem(message=before))
+    reason = f"not started, the run ended first: {record.verdict.value}" if record.verdict else "waiting for its turn"
+    return NodeResult(node=node, status=Status.SKIPPED, problem=Problem(message=reason))
 
 
-def _described(known: _Known, node: str) -> DescribedState:
-    if known.record.only and node not in known.record.only:
+def _described(run: _IndexedRun, node: str) -> DescribedState:
+    if node not in run.selected:
         return DescribedState(NodeState.UNTOUCHED, "untouched: not selected in this run")
-    turn = known.turns.get(node)
-    steps = tuple(step for step in known.kind.stage_of(turn).steps if step.changes) if turn else ()
-    mine = {outcome.step: outcome for outcome in known.in_its_turn(node)}
-    return node_state(steps, mine, needed=known.needed.get(node), missing=known.missing(node))
+    turn = run.turns.get(node)
+    steps = tuple(step for step in run.kind.stage_of(turn).steps if step.changes) if turn else ()
+    outcomes = {outcome.step: outcome for outcome in run.in_its_turn(node)}
+    return node_state(steps, outcomes, needed=run.needed.get(node), missing=run.missing.get(node))

@@ -1,4 +1,4 @@
-"""The state of a node after, or during, a run: from its outcomes, the plan and the last look at it. Pure.
+"""The state of a node after or during a run: from its outcomes, the plan and the last observation. Pure.
 
 A node is never half-written: each file is the old one or the new one. An operator has to know which steps took effect,
 and whether the service still runs with the configuration it read earlier.
@@ -18,7 +18,7 @@ _DONE = {Status.CHANGED, Status.UNCHANGED}
 
 
 class NodeState(StrEnum):
-    """The state of a node, as far as one run is concerned."""
+    """The state of a node, as far as it results from one run."""
 
     RIGHT = "right"  #: nothing had to change
     DONE = "done"  #: everything that had to change has changed
@@ -48,7 +48,7 @@ NODE_STATES = (
 
 @dataclass(frozen=True, slots=True)
 class DescribedState:
-    """The state of a node, and the same as a sentence for people."""
+    """The state of a node, and a sentence about it for people."""
 
     state: NodeState
     sentence: str
@@ -67,12 +67,12 @@ def node_state(
         steps: those of the node's turn that change it, in their order; none when it had no such turn.
         outcomes: of those steps, by name; a step without one may be running.
         needed: the node's part of the plan, if there is one.
-        missing: what was still missing at the last look, if there was one. It overrides everything else.
+        missing: what was still missing when the node was last observed, if it was. It overrides everything else.
     """
     changed = any(outcome.status is Status.CHANGED for outcome in outcomes.values())
     begun = any(outcome.touched for outcome in outcomes.values())
     if missing is not None:
-        return _as_seen(missing, changed=changed or (begun and not _all_of(needed, missing)))
+        return _as_observed(missing, changed=changed or (begun and not _all_of(needed, missing)))
     interrupted = next((step for step in steps if step.name in outcomes and outcomes[step.name].touched), None)
     if interrupted is not None:
         return _interrupted(interrupted)
@@ -85,8 +85,8 @@ def node_state(
     return _changed(steps, left, needed)
 
 
-def _as_seen(missing: NodePlan, *, changed: bool) -> DescribedState:
-    """A look at the node is better evidence than the outcomes of its steps."""
+def _as_observed(missing: NodePlan, *, changed: bool) -> DescribedState:
+    """An observation of the node is better evidence than the outcomes of its steps."""
     if missing.empty and changed:
         return DescribedState(NodeState.DONE, "done: verified afterwards, nothing is missing")
     if missing.empty:
@@ -135,9 +135,9 @@ def _changed(steps: Sequence[Step], left: Sequence[Step], needed: NodePlan | Non
         )
     done = [step for step in steps if step not in left]
     return DescribedState(
-        NodeState.PARTLY, f"partly changed, every file intact: {_those(done)} done, {_those(left)} not done"
+        NodeState.PARTLY, f"partly changed, every file intact: {_listed(done)} done, {_listed(left)} not done"
     )
 
 
-def _those(steps: Sequence[Step]) -> str:
+def _listed(steps: Sequence[Step]) -> str:
     return f"{' and '.join(step.name for step in steps)} {'is' if len(steps) == 1 else 'are'}"

@@ -16,11 +16,11 @@ class Progress:
     """The state of a run for the live view. Events may arrive twice or late; the last one of a cell counts.
 
     Attributes:
-        record: the run as it was at the last look.
+        record: the run as it was at the last update.
         nodes: name -> pool, in the order of the cluster file.
         cells: (node, heading) -> status; None while the step runs.
         reasons: node -> why it ended early, for nodes that take no further part.
-        left: node -> the turn in which it ended.
+        left: node -> the turn in which it ended early.
     """
 
     def __init__(self, record: RunRecord, kind: Kind) -> None:
@@ -50,7 +50,7 @@ class Progress:
                 self._ended(event)
 
     def wave(self, node: str) -> str:
-        """The wave of a node; empty while it had none."""
+        """The wave of a node; empty as long as it has none."""
         return self._waves.get(node, "")
 
     def running(self) -> list[str]:
@@ -97,11 +97,11 @@ class Progress:
             kind = f" ({event.failure})" if event.failure not in {"", event.status, "failed"} else ""
             self.reasons[node] = f"{event.step}{kind}: {event.message}" if event.message else f"{event.step}{kind}"
         elif before is Status.CHANGED or (self._stage(event).plans and not self.kind.read_only):
-            return  # a look before the plan is no result
+            return  # an observation before the plan is not a result
         self._outcomes[node] = status
 
     def _stage(self, event: Event) -> Stage:
-        """The stage of the turn that the event names; the turn itself may not have been seen yet."""
+        """The stage of the turn that the event names; the record may not contain the turn yet."""
         name = self._stages.get(event.turn, event.turn)
         return self.kind.stage(name) or self.kind.stage(name.rpartition("-")[0]) or self.kind.stages[0]
 

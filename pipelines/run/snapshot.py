@@ -1,5 +1,6 @@
-"""A run as the store has it now: what decisions are made from. And what a decision is: a value, to be saved."""
+"""A run as it is in the store now, the input of every decision; and a decision, a value that the coordinator saves."""
 
+from collections.abc import KeysView
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -15,7 +16,7 @@ __all__ = ["Document", "Go", "Snapshot", "Stop"]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a decision leaves in the store. Nothing secret is in it."""
+    """A document that a decision adds to the store. It contains no secret."""
 
     kind: str
     name: str
@@ -27,7 +28,7 @@ class Go:
     """The run continues.
 
     Attributes:
-        plan: the plan that this decision has made, if it made one.
+        plan: the plan that this decision has made, if any.
         documents: to be saved before the run continues; the plan is one of them.
     """
 
@@ -51,10 +52,10 @@ class Stop:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A run as the store has it now. Reads only.
+    """A run as it is in the store now. Never writes.
 
     Attributes:
-        decided: the plan that a decision has just made and nobody has saved yet.
+        decided: the plan that a decision has just made and that is not saved yet.
     """
 
     record: RunRecord
@@ -73,14 +74,20 @@ class Snapshot:
 
     @cached_property
     def plan(self) -> Plan | None:
-        """The run's plan, once it is made."""
+        """The plan of the run; None until it is made."""
         if self.decided is not None:
             return self.decided
         document = self.store.document(self.record.id, DocumentKind.PLAN, DocumentKind.PLAN)
         return Plan.model_validate_json(document) if document else None
 
+    @cached_property
+    def selected(self) -> KeysView[str]:
+        """The nodes that the run may change, in the order of the cluster file: those the operator named, or all."""
+        only = frozenset(self.record.only)
+        return {name: None for name in self.cluster.node_names if not only or name in only}.keys()
+
     def after(self, decision: Go, joined: str = "") -> "Snapshot":
-        """The run as it is once that decision is saved, and the turn of that name is joined."""
+        """The run as it will be once that decision is saved and the turn of that name is joined."""
         record = self.record
         if joined:
             record = record.model_copy(update={"joined": (*record.joined, joined)})
@@ -90,8 +97,8 @@ class Snapshot:
 
     @property
     def steering(self) -> Steering:
-        """What operators have asked for: pause or cancel."""
-        return Steering.of(self.store.flags(self.record.id))
+        """What operators have requested (pause, resume, cancel), read from the store at each call."""
+        return Steering.of(self.store, self.record.id)
 
     def of_stage(self, stage: str) -> dict[str, StepOutcome]:
         """The last outcome of each node in the turns of a stage."""
@@ -100,7 +107,7 @@ class Snapshot:
         return {outcome.node: outcome for outcome in ordered}
 
     def unfinished(self, turn: Turn) -> dict[str, int]:
-        """Nodes of a turn that lack an outcome, and how many outcomes they have."""
+        """The nodes of a turn that lack an outcome, each with the number of its outcomes."""
         counts = dict.fromkeys(turn.nodes, 0)
         for outcome in self.outcomes:
             if outcome.turn == turn.name and outcome.node in counts:
@@ -108,11 +115,11 @@ class Snapshot:
         return {node: count for node, count in counts.items() if count < len(turn.steps)}
 
     def in_stage(self, stage: str) -> set[str]:
-        """Nodes that had a turn in a stage."""
+        """The nodes that had a turn in a stage."""
         return {node for turn in self.record.turns if turn.stage == stage for node in turn.nodes}
 
     def ended(self) -> dict[str, StepOutcome]:
-        """Nodes that take no further part, with the first outcome that ended them."""
+        """The nodes that take no further part, each with the first outcome that ended it."""
         ended: dict[str, StepOutcome] = {}
         for outcome in sorted(self.outcomes, key=lambda o: o.ended):
             if outcome.status.ends_node:

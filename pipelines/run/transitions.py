@@ -1,4 +1,4 @@
-"""What follows a turn: pure, so that a coordinator, a reconciler and an offline check come to the same answer."""
+"""What follows a turn. Pure, so that the coordinator, the reconciler and an offline check get the same result."""
 
 from dataclasses import dataclass, replace
 
@@ -15,7 +15,7 @@ class Next:
     """The run continues with a turn.
 
     Attributes:
-        snapshot: the run as it is before that turn, with the plan that was made on the way.
+        snapshot: the run as it is before that turn, including a plan that was just made.
         documents: to be saved first.
     """
 
@@ -25,12 +25,12 @@ class Next:
 
 
 def first(kind: Kind, snapshot: Snapshot) -> Next | Stop:
-    """The first turn of a run; or the end, where no stage has a node."""
+    """The first turn of a run; or the verdict, if no stage has a node."""
     return _following(kind, snapshot, ())
 
 
 def after(kind: Kind, snapshot: Snapshot, turn: Turn) -> Next | Stop:
-    """What follows a turn of which every node has its outcomes: the next turn, or the verdict."""
+    """What follows a turn after all its nodes have their outcomes: the next turn, or the verdict."""
     decision = decisions.cancelled(snapshot) or kind.stage_of(turn).then(snapshot)
     if isinstance(decision, Stop):
         return decision
@@ -38,7 +38,7 @@ def after(kind: Kind, snapshot: Snapshot, turn: Turn) -> Next | Stop:
 
 
 def _following(kind: Kind, snapshot: Snapshot, documents: tuple[Document, ...]) -> Next | Stop:
-    """The next turn. A stage without nodes from the start still decides: the run may end there, or get its plan."""
+    """The next turn. A stage that never had a node decides too: the run may end there, or get its plan."""
     turns, current = snapshot.record.turns, snapshot.record.turn
     position = kind.stages.index(kind.stage_of(current)) if current else 0
     for stage in kind.stages[position:]:
@@ -51,4 +51,4 @@ def _following(kind: Kind, snapshot: Snapshot, documents: tuple[Document, ...]) 
         if isinstance(decision, Stop):
             return replace(decision, documents=documents)
         snapshot = snapshot.after(decision)
-    raise AssertionError(f"the last stage of a {kind.name} always decides to stop")
+    raise AssertionError(f"the last stage of a {kind.name} did not decide to stop")

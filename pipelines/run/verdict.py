@@ -7,21 +7,21 @@ from tasks.documents import FamilyDigests
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts import NodeFacts
 from tasks.ektron.rules.findings import Finding, Findings
-from tasks.ektron.wording import all_are, counted
+from tasks.ektron.wording import all_are, counted, named
 from workers.records import Status, StepOutcome, Verdict
 
-__all__ = ["cluster_facts", "failures", "those", "verdict_of"]
+__all__ = ["cluster_facts", "failures", "verdict_of"]
 
 
 def cluster_facts(
     cluster: Cluster, facts: Mapping[str, NodeFacts], reasons: Mapping[str, str], family: FamilyDigests | None
 ) -> ClusterFacts:
-    """The facts about the cluster, as the rules take them.
+    """The input of the rules: the facts of all nodes.
 
     Args:
         cluster: the desired cluster.
-        facts: what was seen, per node.
-        reasons: why a node was not seen, per node.
+        facts: node -> what was observed on it.
+        reasons: node -> why it was not observed.
         family: the certificate family of this run, if it has one.
     """
     return ClusterFacts(
@@ -52,19 +52,13 @@ def verdict_of(nodes: Sequence[str], ended: Mapping[str, StepOutcome], findings:
     if refuted:
         return Verdict.REFUTED, _refuted(refuted)
     if silent:
-        return Verdict.UNREACHABLE, f"{those(silent)} did not answer; the other {len(nodes) - len(silent)} are done"
+        return Verdict.UNREACHABLE, f"{named(silent)} did not answer; the other {len(nodes) - len(silent)} are done"
     unknown = findings.unknown_errors
     if unknown:
         return Verdict.INCONCLUSIVE, f"{unknown[0].invariant} could not be decided: {unknown[0].evidence}"
     warnings = findings.refuted_warnings
     besides = f"; {counted(len(warnings), 'warning')}" if warnings else ""
     return Verdict.JOINED, f"{all_are(len(nodes))} joined, no invariant is refuted{besides}"
-
-
-def those(nodes: Sequence[str]) -> str:
-    """Names for a sentence: at most eight, and how many more."""
-    shown = ", ".join(nodes[:8])
-    return shown if len(nodes) <= 8 else f"{shown} and {len(nodes) - 8} more"  # noqa: PLR2004 - more names do not fit a line
 
 
 def failures(out: Sequence[str], ended: Mapping[str, StepOutcome], what: str = "failed") -> str:
@@ -78,11 +72,11 @@ def failures(out: Sequence[str], ended: Mapping[str, StepOutcome], what: str = "
     untried = [node for node in out if ended[node].status is Status.SKIPPED]
     failed = [node for node in out if node not in untried]
     if not failed:
-        return f"{those(untried)}: {ended[untried[0]].message}"
+        return f"{named(untried)}: {ended[untried[0]].message}"
     message = ended[failed[0]].message
     message = message.removeprefix(f"{failed[0]}: ") if len(failed) == 1 else message
-    besides = f"; not tried: {those(untried)}" if untried else ""
-    return f"{those(failed)} {what}: {message}{besides}"
+    besides = f"; not tried: {named(untried)}" if untried else ""
+    return f"{named(failed)} {what}: {message}{besides}"
 
 
 def _refuted(refuted: Sequence[Finding]) -> str:

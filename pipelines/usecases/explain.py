@@ -1,29 +1,29 @@
-"""Why is this node not joined? From the newest look at its cluster, or from a new one."""
+"""Why a node is not joined: explained from the newest run that checked the cluster, or from a new one."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
-from pipelines.usecases import runs as commands
-from pipelines.usecases.runs import RunSummary
+from pipelines.usecases.runs import RunSummary, summary
 from tasks.ektron.rules.explain import Answer, Explanation, explain
+from tasks.ektron.wording import named
 from workers.errors import InputRefused, RunUnknown
 from workers.records import RunRecord, RunState, Status, now
 
-__all__ = ["Told", "is_file", "newest_look", "told"]
+__all__ = ["NodeAnswer", "explain_node", "is_file", "newest_check"]
 
-_BACK = 200  #: runs to look back for one of the cluster
+_BACK = 200  #: how many runs are searched for one of the cluster
 _EXIT = {Answer.JOINED: 0, Answer.CAUSE: 5, Answer.ELSEWHERE: 5, Answer.UNKNOWN: 6}
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """An answer and where it comes from."""
+class NodeAnswer:
+    """The explanation for one node, and its source."""
 
     explanation: Explanation
     run: RunRecord
-    outcome: str = ""  #: what the run came to on this node, when it did not go well
+    outcome: str = ""  #: the run's result on this node, if it was not a success
 
     @property
     def exit_code(self) -> int:
@@ -31,7 +31,7 @@ class Told:
         return _EXIT[self.explanation.answer]
 
     @property
-    def seen_by(self) -> str:
+    def source(self) -> str:
         """The run, and how long ago it ended."""
         seconds = (now() - (self.run.ended or self.run.created)).total_seconds()
         return f"{self.run.kind} {self.run.id}, {seconds / 60:.0f} minutes ago"
@@ -42,8 +42,8 @@ def is_file(target: str) -> bool:
     return Path(target).suffix in {".yaml", ".yml"} or Path(target).is_file()
 
 
-def newest_look(engine: Engine, target: str) -> RunRecord:
-    """The run of that id, or the newest one that looked at the whole cluster of that name, or at any for `last`.
+def newest_check(engine: Engine, target: str) -> RunRecord:
+    """The run of that id; or the newest run that checked the whole cluster of that name, or any cluster for `last`.
 
     Raises:
         RunUnknown: there is none.
@@ -52,47 +52,47 @@ def newest_look(engine: Engine, target: str) -> RunRecord:
         if record.id == target:
             return record
         fits = target in {"last", record.cluster} and kind_of(record.kind, record.id).verifies
-        if fits and record.state is RunState.CONCLUDED and commands.summary(engine, record.id).findings is not None:
+        if fits and record.state is RunState.CONCLUDED and summary(engine, record.id).findings is not None:
             return record
     try:
         return engine.store.run(target)
     except RunUnknown:
         raise RunUnknown(
-            f"{target!r} is no run, and no run has looked at a cluster of that name",
-            remedy="give the cluster file instead: it is looked at now",
+            f"there is no run {target!r}, and no run that checked a cluster of that name",
+            remedy="give the cluster file instead: then the cluster is checked now",
         ) from None
 
 
-def told(engine: Engine, run_id: str, node: str) -> Told:
-    """The answer about one node, from what a run saw.
+def explain_node(engine: Engine, run_id: str, node: str) -> NodeAnswer:
+    """The explanation for one node, from the findings of a run.
 
     Raises:
-        InputRefused: the cluster has no such node, or the run did not get as far as looking.
+        InputRefused: the cluster has no such node, or the run ended before it checked the cluster.
     """
-    seen = commands.summary(engine, run_id)
-    names = {name.upper(): name for name in seen.cluster.node_names}
+    known = summary(engine, run_id)
+    names = {name.upper(): name for name in known.cluster.node_names}
     if node.upper() not in names:
-        raise InputRefused(f"the cluster {seen.cluster.name} has no node {node!r}", remedy=f"one of {_some(names)}")
-    if seen.findings is None:
         raise InputRefused(
-            f"run {run_id} did not look at the whole cluster: {seen.record.summary or 'it has not ended'}",
-            remedy="give the cluster file instead: it is looked at now",
+            f"the cluster {known.cluster.name} has no node {node!r}",
+            remedy=f"its nodes are {named(known.cluster.node_names)}",
         )
-    return Told(explain(names[node.upper()], seen.findings), seen.record, _outcome(seen, names[node.upper()]))
+    if known.findings is None:
+        raise InputRefused(
+            f"run {run_id} did not check the whole cluster: {known.record.summary or 'it has not ended'}",
+            remedy="give the cluster file instead: then the cluster is checked now",
+        )
+    name = names[node.upper()]
+    return NodeAnswer(explain(name, known.findings), known.record, _failure(known, name))
 
 
-def _outcome(seen: RunSummary, node: str) -> str:
-    result = next(result for result in seen.nodes if result.node == node)
+def _failure(known: RunSummary, node: str) -> str:
+    """The result of a run on a node, for people; empty when it was a success."""
+    result = {result.node: result for result in known.nodes}[node]
     if result.status in {Status.CHANGED, Status.UNCHANGED, Status.WOULD_CHANGE}:
         return ""
-    problem = result.problem
+    problem, failure = result.problem, result.problem.failure
     remedy = f"; Fix: {problem.remedy}" if problem.remedy else ""
     step = f" in {result.step}" if result.step else ""
-    kind = f" ({problem.failure.value})" if problem.failure and problem.failure.value != result.status.value else ""
+    kind = f" ({failure.value})" if failure and failure.value != result.status.value else ""
     about = f"; the node reported: {problem.about}" if problem.about else ""
-    return f"that run's outcome here: {result.status.value}{kind}{step}: {problem.message}{remedy}{about}"
-
-
-def _some(names: dict[str, str]) -> str:
-    shown = list(names.values())[:12]
-    return ", ".join(shown) + (", ..." if len(names) > len(shown) else "")
+    return f"result of that run on this node: {result.status.value}{kind}{step}: {problem.message}{remedy}{about}"

@@ -1,9 +1,9 @@
-"""A plan as a file: what was seen, what would be done, and on what cluster. Holds no secret, only references."""
+"""A plan as a file: the cluster, what was observed, and what would be changed. Contains no secret, only references."""
 
 import json
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import AwareDatetime, Field, ValidationError
 
@@ -19,8 +19,8 @@ from workers.store.chain import digest_of
 __all__ = ["SavedPlan", "is_plan", "load_plan"]
 
 VERSION: Literal[2] = 2
-LIMIT = 64 * 2**20  #: bytes; a thousand nodes need some ten megabytes
-VALUES = 6_000_000  #: values it may hold; a node needs about a thousand
+LIMIT = 64 * 2**20  #: bytes; a thousand nodes need about ten megabytes
+VALUES = 6_000_000  #: values it may contain; a node needs about a thousand
 _MARK = re.compile(rb'"esync_plan"\s*:')
 _AGAIN = "make a new plan"
 
@@ -30,12 +30,12 @@ class SavedPlan(Record):
 
     Attributes:
         run: the run that made the plan.
-        spec: the cluster as the plan knows it; that is what the plan is applied to.
+        spec: the cluster for which the plan was made, and to which it is applied.
         fingerprint: of `plan`.
-        facts: what the plan was made from, so that a later run can say what has changed since.
-        mac: over what stands before it, under the seal key, so that nobody without that key can make another one fit;
-            empty where there is no key.
-        digest: SHA-256 over everything else in this document: whatever was edited, it tells.
+        facts: what the plan was made from, so that a later run can report what has changed since.
+        mac: authentication code over everything before it, with the seal key, so that only its holders can make a
+            plan; empty without a seal key.
+        digest: SHA-256 over everything else in this document, so that any edit is noticed.
     """
 
     esync_plan: Literal[2] = VERSION
@@ -49,24 +49,24 @@ class SavedPlan(Record):
     digest: str = ""
 
     def sealed(self, vault: Vault) -> "SavedPlan":
-        """With the code and the digest of everything it says."""
+        """The plan with its authentication code and its digest."""
         coded = self.model_copy(update={"mac": vault.mac(self._content()) if vault.can_seal else ""})
         return coded.model_copy(update={"digest": _digest(json.loads(coded.model_dump_json()))})
 
     def _content(self) -> str:
-        """What the code is over."""
+        """What the authentication code covers."""
         return _digest(json.loads(self.model_copy(update={"mac": ""}).model_dump_json()))
 
     def require_made_by(self, vault: Vault) -> None:
-        """Whoever has the seal key takes only plans that were made with it.
+        """Checks that the plan was made with the seal key of this vault, if the vault has one.
 
         Raises:
-            InputRefused: it was made without the key or with another one, or changed by somebody who has none.
+            InputRefused: it was made without that key, or was changed by someone without it.
         """
         if vault.can_seal and not vault.is_mac(self._content(), self.mac):
             raise InputRefused(
                 "the plan was not made with the seal key that is set here, or it was changed after it was made",
-                remedy="make a new plan here, or set the ESYNC_SEAL_KEY it was made with",
+                remedy="make a new plan here, or set the ESYNC_SEAL_KEY that the plan was made with",
             )
 
 
@@ -83,7 +83,7 @@ def load_plan(path: Path) -> SavedPlan:
     """Reads a saved plan.
 
     Raises:
-        InputRefused: it is none, it is damaged, of another version, or somebody edited it.
+        InputRefused: the file is not a plan, is damaged, was edited, or is of another version.
     """
     try:
         return _understood(content_of(path, LIMIT, "plan"))
@@ -94,38 +94,38 @@ def load_plan(path: Path) -> SavedPlan:
 
 def _understood(content: bytes) -> SavedPlan:
     if sum(content.count(sign) for sign in (b",", b"[", b"{")) > VALUES:
-        raise InputRefused("the plan holds more than any plan does", remedy=_AGAIN)
+        raise InputRefused("the file is larger than any plan", remedy=_AGAIN)
     try:
-        said = json.loads(content.decode(), object_pairs_hook=_once, parse_constant=_no_number)
+        document = json.loads(content.decode(), object_pairs_hook=_unique_names, parse_constant=_not_json)
     except (ValueError, RecursionError):
-        raise InputRefused("the file is damaged: it is no plan in JSON", remedy=_AGAIN) from None
-    version = said.get("esync_plan") if isinstance(said, dict) else None
+        raise InputRefused("the file is damaged: it is not a plan in JSON", remedy=_AGAIN) from None
+    version = document.get("esync_plan") if isinstance(document, dict) else None
     if version != VERSION or isinstance(version, bool):
         raise InputRefused("the plan was made by another version of esync", remedy=_AGAIN)
-    if said.get("digest") != _digest(said):
+    if document.get("digest") != _digest(document):
         raise InputRefused("the plan was changed after it was made", remedy=_AGAIN)
     try:
         saved = SavedPlan.model_validate_json(content)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise InputRefused(f"this is no plan of this version ({where[:80]})", remedy=_AGAIN) from None
+        raise InputRefused(f"the file is not a plan of this version ({where[:80]})", remedy=_AGAIN) from None
     if saved.plan.fingerprint != saved.fingerprint:
-        raise InputRefused("the plan contradicts itself: its fingerprint is of another one", remedy=_AGAIN)
+        raise InputRefused("the plan is inconsistent: its fingerprint belongs to another plan", remedy=_AGAIN)
     return saved
 
 
-def _digest(said: dict[str, Any]) -> str:
-    """Of everything but the digest itself. Order and white space do not count, every value and its type do."""
-    return digest_of({name: value for name, value in said.items() if name != "digest"})
+def _digest(document: dict[str, object]) -> str:
+    """Of everything except the digest itself. Order and white space do not count; every value and its type do."""
+    return digest_of({name: value for name, value in document.items() if name != "digest"})
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A name that stands twice means one thing to one reader and another to the next."""
+def _unique_names(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Refuses a name that occurs twice: different readers would take different values."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a name stands there twice")
+        raise ValueError("a name occurs twice")
     return found
 
 
-def _no_number(text: str) -> float:
+def _not_json(text: str) -> float:
     raise ValueError(f"{text} is not JSON")

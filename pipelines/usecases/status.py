@@ -1,4 +1,4 @@
-"""Runs for a program: where one stands (`esync status --json`), and the newest of them (`esync runs --json`)."""
+"""Runs as data for programs: the status of one (`esync status --json`), and a list (`esync runs --json`)."""
 
 from typing import Literal
 
@@ -11,10 +11,10 @@ __all__ = ["RunRow", "RunStatus", "row_of"]
 
 
 class RunStatus(Record):
-    """The state of a run: small, always the same keys (docs/status-schema.json). `version` is that of this shape.
+    """The status of a run: small, always with the same keys (docs/status-schema.json). `version` is that of this shape.
 
-    `turn` is the current one, empty before the first; `paused` and `cancelling` say why somebody asked for that while
-    the run goes on, and are empty otherwise; `seconds` since the run was asked for, until its end.
+    `turn` is the current one, empty before the first; `paused` and `cancelling` give the reason while the run lasts,
+    and are empty otherwise; `seconds` count from the request for the run to its end.
     """
 
     version: Literal[2] = 2
@@ -33,7 +33,7 @@ class RunStatus(Record):
 
 
 class RunRow(Record):
-    """One run of a list (docs/runs-schema.json). `parent` is the run it retries or undoes; may be empty."""
+    """One run of a list (docs/runs-schema.json). `parent` is the run it retries or rolls back; may be empty."""
 
     run: str
     kind: str
@@ -51,7 +51,7 @@ class RunRow(Record):
 
 
 def row_of(record: RunRecord) -> RunRow:
-    """A run as one line of a list."""
+    """A run as one row of a list."""
     return RunRow(
         run=record.id,
         kind=record.kind,

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
@@ -343,9 +343,9 @@ class NodeFacts(ConfigurationFacts, ServiceEvidence):
     system: SystemFacts | None = None
     readiness: ReadinessFacts | None = None  #: None: not requested
 
-    def comparable(self) -> dict[str, Any]:
+    def comparable(self) -> dict[str, object]:
         """The facts on which a plan is based, as data: no times, and nothing that depends on the clock or network."""
-        volatile: dict[str, Any] = dict.fromkeys(_VOLATILE, True)
+        volatile: dict[str, bool | set[str] | dict[str, set[str]]] = dict.fromkeys(_VOLATILE, True)
         volatile |= {part: {"file": {"mtime"}} for part in ("asset", "service_config", "web", "ews")}
         volatile |= {"service": {"pid", "started", "state", "left_stopped"}}
         return self.model_dump(mode="json", exclude=volatile)

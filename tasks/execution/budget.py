@@ -1,4 +1,4 @@
-"""The time of one step: one clock over all its attempts, asks and waits, and a session that keeps to it."""
+"""The time of one step: one clock over all its attempts, requests and waits, and a session that observes it."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Budget", "BudgetedSession"]
 
-_LOOK = 0.25  #: seconds between two looks of a wait whether it is cancelled
+_POLL = 0.25  #: seconds between two checks whether a wait is cancelled
 
 
 class Budget:
-    """The clock of one step of one node; it begins when this is made.
+    """The clock of one step of one node; it starts when this object is created.
 
     Args:
         node: its name, for messages.
         seconds: for everything together.
-        cancelled: whether an operator asked to stop.
+        cancelled: whether the run is cancelled.
     """
 
     def __init__(self, node: str, seconds: float, cancelled: Callable[[], bool]) -> None:
@@ -34,7 +34,7 @@ class Budget:
 
     @property
     def left(self) -> float:
-        """Seconds; not below 0."""
+        """Seconds left; not below 0."""
         return max(0.0, self._until - time.monotonic())
 
     def check(self) -> None:
@@ -42,44 +42,44 @@ class Budget:
         if not self.left:
             raise DeadlineExceeded(
                 f"{self._node}: the step took longer than its deadline of {self._seconds:g} s",
-                remedy="see what the server is busy with; policy.deadlines.step bounds a step with all its tries",
+                remedy="check what keeps the server busy; policy.deadlines.step limits a step with all its attempts",
             )
 
     def sleep(self, seconds: float) -> None:
-        """Waits, no longer than there is time.
+        """Waits, but not longer than the time left.
 
         Raises:
-            Cancelled: an operator asked to stop.
+            Cancelled: the run is cancelled.
         """
         until = time.monotonic() + min(seconds, self.left)
         while (rest := until - time.monotonic()) > 0:
             if self.cancelled():
                 raise Cancelled(f"{self._node}: not tried again, the run was cancelled")
-            time.sleep(min(rest, _LOOK))
+            time.sleep(min(rest, _POLL))
 
 
 class BudgetedSession:
-    """A session as one step has it: nothing it asks outlasts the step.
+    """A session within the time of one step: no request lasts longer than the step.
 
     Args:
-        session: the conversation.
+        session: the session with the node.
         budget: of the step.
-        touched: whether the step has begun to change the node. Until then every wait is left when the run is
-            cancelled; from then on only those the step itself allows to be left.
-        overtaken: whether somebody else has ended this step meanwhile; then it changes nothing any more.
+        touched: whether the step has begun to change the node. Until then a cancel ends every wait; from then on it
+            ends only the waits for which the step itself allows that.
+        given_up: whether the reconciler has ended this step; then the step changes nothing any more.
     """
 
     def __init__(
-        self, session: "Session", budget: Budget, *, touched: Callable[[], bool], overtaken: Callable[[], bool]
+        self, session: "Session", budget: Budget, *, touched: Callable[[], bool], given_up: Callable[[], bool]
     ) -> None:
         self._session = session
         self._budget = budget
         self._touched = touched
-        self._overtaken = overtaken
+        self._given_up = given_up
 
     @property
     def counters(self) -> "Counters":
-        """What the session has cost so far."""
+        """The cost of the session so far."""
         return self._session.counters
 
     @property
@@ -89,12 +89,12 @@ class BudgetedSession:
 
     @property
     def way(self) -> "Way":
-        """How it talks."""
+        """How the session talks: `conversation` or `batch`."""
         return self._session.way
 
     @property
     def greeting(self) -> "Hello | None":
-        """What the node has said of itself so far."""
+        """What the node has reported about itself so far."""
         return self._session.greeting
 
     def ask(
@@ -106,14 +106,14 @@ class BudgetedSession:
         guard: "Guard | None" = None,
         cancelled: Callable[[], bool] = never,
     ) -> "list[Reply]":
-        """As `Session.ask`, within what is left of the step's time.
+        """As `Session.ask`, within the time left for the step.
 
         Raises:
-            Cancelled: besides, when a change is asked for in a step that somebody else has ended.
+            Cancelled: also when a change is requested in a step that the reconciler has ended.
         """
         self._budget.check()
-        if guard is not None and self._overtaken():
-            raise Cancelled("nothing more is changed: this step was ended by others, it took too long")
+        if guard is not None and self._given_up():
+            raise Cancelled("nothing more is changed: this step took too long and was ended")
         return self._session.ask(
             ops,
             deadline=min(deadline, self._budget.left),
@@ -123,11 +123,11 @@ class BudgetedSession:
         )
 
     def hello(self) -> "Hello":
-        """What the node says of itself."""
+        """What the node reports about itself."""
         if self._session.greeting is None:
             self.ask([], deadline=self._budget.left)
         return self._session.hello()
 
     def close(self) -> None:
-        """Ends the conversation."""
+        """Ends the session."""
         self._session.close()

@@ -1,4 +1,4 @@
-"""Keeps the leases of the nodes this process works on: one thread renews them all."""
+"""Holds the leases of the nodes that this process works on: one thread renews them all."""
 
 import threading
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ __all__ = ["LeaseKeeper"]
 
 
 class LeaseKeeper:
-    """Claims nodes for this process and renews every claim at a third of its life, in one background thread.
+    """Claims nodes for this process and renews each lease three times per lifetime, in one background thread.
 
     Args:
-        store: where leases lie.
-        holder: this process, uniquely.
-        ttl: seconds a lease outlives its last renewal.
+        store: holds the leases.
+        holder: a unique name of this process.
+        ttl: seconds until a lease lapses after its last renewal.
     """
 
     def __init__(self, store: "RunStore", holder: str, ttl: float) -> None:
@@ -33,12 +33,12 @@ class LeaseKeeper:
 
     @contextmanager
     def held(self, run_id: str, node: str, *, limit: int = 0) -> Iterator[int | None]:
-        """Holds the node's lease while the block runs; yields its fence, or None when somebody else holds it.
+        """Holds the node's lease while the block runs; yields the claim, or None when another worker holds the lease.
 
         Args:
             run_id: the run.
             node: the node.
-            limit: at most this many nodes of the run are held at a time; 0 is no limit.
+            limit: the number of nodes of the run that may be leased at a time; 0 is no limit.
 
         Raises:
             StoreUnavailable: the store does not answer.
@@ -47,11 +47,11 @@ class LeaseKeeper:
             yield None
             return
         try:
-            fence = self._store.claim(run_id, node, self.holder, self._ttl, limit=limit)
+            claim = self._store.claim(run_id, node, self.holder, self._ttl, limit=limit)
             try:
-                yield fence
+                yield claim
             finally:
-                if fence is not None:
+                if claim is not None:
                     with suppress(StoreUnavailable):
                         self._store.release(run_id, node, self.holder)
         finally:
@@ -65,7 +65,7 @@ class LeaseKeeper:
             self._thread.join(timeout=5)
 
     def _take(self, run_id: str, node: str) -> bool:
-        """Two threads of one process never hold the same node, though the store would take them for one holder."""
+        """Ensures that two threads of this process never hold the same node: the store sees them as one holder."""
         with self._guard:
             if (run_id, node) in self._held:
                 return False

@@ -1,12 +1,12 @@
-"""Lets the nodes of a run log on so that no account is locked, however many of them refuse it at the same moment.
+"""Limits how often an account may be refused in a run, so that it is not locked even if many nodes refuse it at once.
 
-A run may collect `max_refused` refusals of an account that some node has accepted, and one of an account that nobody
-has. To hold that without waiting for each other for long, an account has as many *places* as it may collect refusals.
-Whoever logs on takes one, in the store, for the time of the logon; a logon that is refused keeps its place for ever.
-So what has been refused and what may yet be refused are never more than the places.
+A run may collect `max_refused` refusals of an account that some node has accepted, and one refusal of an account that
+no node has accepted. To enforce that without long waits, an account has as many *slots* as it may collect refusals. A
+logon takes a slot in the store while it lasts; a refused logon keeps its slot for the rest of the run. So refusals and
+logons in progress together never exceed the number of slots.
 
-A node that has logged on in this run before has shown that the password is right there. When all places are used up it
-is let on by a place of its own kind, one at a time, until such a node refuses too: then the account itself has changed.
+A node that has logged on earlier in this run has shown that the password is correct there. When all slots are used,
+such nodes share one extra slot, one at a time, until one of them refuses too: then the account itself has changed.
 """
 
 import hashlib
@@ -24,69 +24,74 @@ from workers.settings import Secret
 if TYPE_CHECKING:
     from workers.store.port import RunStore
 
-__all__ = ["Logon", "Logons", "NoPlace", "NotTried", "account"]
+__all__ = ["Logon", "Logons", "NoSlot", "NotTried", "account"]
 
-PLACE = 3.0  #: seconds a place is kept for a node that neither accepts nor refuses: it must not hold the others up
-LOOK = 0.03  #: seconds between two looks for a free place
+SLOT = 3.0  #: seconds a slot is kept for a node that neither accepts nor refuses: it must not block the others
+POLL = 0.03  #: seconds between two checks for a free slot
 LOGONS = "logons"  #: document kind: the nodes that have accepted a logon in this run
-KNOWN = "known"  #: the place of nodes that have logged on before
-_FREE = 0.0  #: seconds; a place taken for so long is given back
+KNOWN = "known"  #: the extra slot of nodes that have logged on earlier in this run
+_FREE = 0.0  #: seconds; a slot that is taken for so long is given back
+_QUEUES = 256  #: locks kept before unused ones are removed: runs come and go, a worker lives for months
 
 
 def account(endpoint: Endpoint) -> str:
-    """A short name for who logs on with what, so that one refusal can spare the account everywhere."""
+    """A short name for a user with a secret, so that all nodes with the same account can be found."""
     return hashlib.sha256(f"{endpoint.user}\0{endpoint.secret}".encode()).hexdigest()[:12]
 
 
-class NoPlace(Exception):
-    """Others are logging on with this account: come back later."""
+class NoSlot(Exception):
+    """Other nodes are logging on with this account: try again later."""
 
 
 class NotTried(EsyncError):
-    """The account has been refused as often as it may be in one run."""
+    """The account was refused as often as it may be in one run."""
 
     slug = LogonRefused.slug
     failure = None
 
 
 class _RefusedBefore(LogonRefused):
-    """It had refused in this run already; nothing was sent."""
+    """The node had already refused the logon in this run; nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Account:
-    """What a run's flags say of one account."""
+class _Usage:
+    """The logons of one account in a run, from the flags of the run."""
 
-    name: str
     limit: int
     accepted: bool
-    refused: tuple[tuple[str, str], ...]  #: place and node of each refusal
+    refused: tuple[tuple[str, str], ...]  #: slot and node of each refusal
 
     @classmethod
-    def of(cls, name: str, flags: Mapping[str, str], most: int) -> "_Account":
+    def of(cls, name: str, flags: Mapping[str, str], most: int) -> "_Usage":
         accepted = f"accepted:{name}" in flags
-        refused = sorted(tuple(flag.split(":")[2:4]) for flag in flags if flag.startswith(f"refused:{name}:"))
+        refusals = (flag.split(":", 3) for flag in flags if flag.startswith(f"refused:{name}:"))
         limit = max(1, most) if accepted else 1
-        return cls(name, limit, accepted, tuple((place, node) for place, node in refused))
+        return cls(limit, accepted, tuple(sorted((slot, node) for _, _, slot, node in refusals)))
 
-    def places(self, *, known: bool) -> list[str]:
-        """Those that are not used up."""
-        used = {place for place, _ in self.refused}
+    @property
+    def exhausted(self) -> bool:
+        """Whether the account may collect no more refusals from nodes that have not accepted it."""
+        return len(self.refused) >= self.limit
+
+    def slots(self, *, known: bool) -> list[str]:
+        """The slots that a node may take; `known` is whether it has logged on earlier in this run."""
+        used = {slot for slot, _ in self.refused}
         if KNOWN in used:
             return []
-        open_ones = [str(place) for place in range(self.limit) if str(place) not in used]
-        if len(self.refused) >= self.limit:
-            open_ones = []
-        return open_ones or ([KNOWN] if known else [])
+        if self.exhausted:
+            return [KNOWN] if known else []
+        return [str(slot) for slot in range(self.limit) if str(slot) not in used]
 
-    def closed(self) -> NotTried:
+    def not_tried(self) -> NotTried:
+        """Why a node may not log on."""
         nodes = " and ".join(sorted({node for _, node in self.refused}))
-        return NotTried(f"not tried: the same account was refused at {nodes}; trying on could lock it")
+        return NotTried(f"not tried: the same account was refused at {nodes}; another refusal could lock it")
 
 
 @dataclass
 class Logon:
-    """One node's way to a session, within one attempt of a step."""
+    """The logon of one node, within one attempt of a step."""
 
     run: str
     node: str
@@ -94,76 +99,76 @@ class Logon:
     most: int
     holder: str
     store: "RunStore"
-    turnstile: threading.Lock
-    patience: float
-    place: str = field(default="", init=False)
+    queue: threading.Lock  #: of the threads of this process that log on with the same account in the same run
+    max_wait: float
+    slot: str = field(default="", init=False)
 
-    def let_on(self, reveal: Callable[[], Secret]) -> Secret:
-        """The password, once this node may use it.
+    def admit(self, reveal: Callable[[], Secret]) -> Secret:
+        """Waits until the node may log on; returns the password.
 
         Raises:
-            NotTried: it may not, in this run.
-            LogonRefused: it has already refused in this run.
-            NoPlace: too many others log on at the moment.
+            NotTried: the account may not be used on this node in this run.
+            LogonRefused: the node has already refused in this run.
+            NoSlot: too many other nodes are logging on with the account.
         """
-        until = time.monotonic() + self.patience
-        if not self.turnstile.acquire(timeout=self.patience):  # one thread of a process asks, the others wait here
-            raise NoPlace(f"{self.node}: others are logging on with the same account")
+        until = time.monotonic() + self.max_wait
+        busy = NoSlot(f"{self.node}: other nodes are logging on with the same account")
+        if not self.queue.acquire(timeout=self.max_wait):
+            raise busy
         try:
-            while not self._taken():
+            while not self._take_slot():
                 if time.monotonic() > until:
-                    raise NoPlace(f"{self.node}: others are logging on with the same account")
-                time.sleep(LOOK)
+                    raise busy
+                time.sleep(POLL)
         finally:
-            self.turnstile.release()
+            self.queue.release()
         return reveal()
 
     def accepted(self) -> None:
-        """The node took the logon, if there was one."""
-        if not self.place:
+        """Records that the node accepted the logon. Does nothing if there was no logon."""
+        if not self.slot:
             return
-        if not self._account().accepted:
+        if not self._usage().accepted:
             self.store.flag(self.run, f"accepted:{self.account}", self.node)
         self.store.put(self.run, LOGONS, self.node, self.account)
         self.end()
 
     def refused(self) -> None:
-        """The node refused: now, or in the middle of a session."""
-        place = self.place or (KNOWN if self._known() else "none")
-        self.store.flag(self.run, f"refused:{self.account}:{place}:{self.node}", self.node)
+        """Records that the node refused the logon, at the start of a session or during it."""
+        slot = self.slot or (KNOWN if self._known() else "none")
+        self.store.flag(self.run, f"refused:{self.account}:{slot}:{self.node}", self.node)
         self.end()
 
     def end(self) -> None:
-        """Gives the place back; one at which a logon was refused is used up by then."""
-        if self.place:
-            self.store.elect(self._name(self.place), self._holder, _FREE)
-            self.place = ""
+        """Gives the slot back; the slot of a refused logon counts as used by then."""
+        if self.slot:
+            self.store.elect(self._name(self.slot), self._holder, _FREE)
+            self.slot = ""
 
-    def _taken(self) -> bool:
-        standing = self._account()
-        if any(node == self.node for _, node in standing.refused):
+    def _take_slot(self) -> bool:
+        usage = self._usage()
+        if any(node == self.node for _, node in usage.refused):
             raise _RefusedBefore(f"{self.node} refused the logon before in this run; it is not tried again")
-        closed = len(standing.refused) >= standing.limit
-        places = standing.places(known=closed and self._known())
-        if not places:
-            raise standing.closed()
-        for place in places:
-            if self.store.elect(self._name(place), self._holder, PLACE):
-                self.place = place
-                if any(used == place for used, _ in self._account().refused):  # by whoever just gave it back
+        slots = usage.slots(known=usage.exhausted and self._known())
+        if not slots:
+            raise usage.not_tried()
+        for slot in slots:
+            if self.store.elect(self._name(slot), self._holder, SLOT):
+                self.slot = slot
+                if any(used == slot for used, _ in self._usage().refused):  # the previous holder has just been refused
                     self.end()
                     return False
                 return True
         return False
 
-    def _account(self) -> _Account:
-        return _Account.of(self.account, self.store.flags(self.run), self.most)
+    def _usage(self) -> _Usage:
+        return _Usage.of(self.account, self.store.flags(self.run), self.most)
 
     def _known(self) -> bool:
         return self.store.document(self.run, LOGONS, self.node) is not None
 
-    def _name(self, place: str) -> str:
-        return f"logon:{self.run}:{self.account}:{place}"
+    def _name(self, slot: str) -> str:
+        return f"logon:{self.run}:{self.account}:{slot}"
 
     @property
     def _holder(self) -> str:
@@ -174,21 +179,21 @@ class Logons:
     """The logons of one process.
 
     Args:
-        store: where places lie.
-        holder: this process, uniquely.
-        patience: seconds to wait for a place before giving the message back.
+        store: holds the slots.
+        holder: a unique name of this process.
+        max_wait: seconds to wait for a slot before the message goes back to the queue.
     """
 
-    def __init__(self, store: "RunStore", holder: str, patience: float) -> None:
+    def __init__(self, store: "RunStore", holder: str, max_wait: float) -> None:
         self._store = store
         self._holder = holder
-        self._patience = patience
-        self._turnstiles: dict[tuple[str, str], threading.Lock] = {}
+        self._max_wait = max_wait
+        self._queues: dict[tuple[str, str], threading.Lock] = {}
         self._guard = threading.Lock()
 
     @contextmanager
     def of(self, run: str, endpoint: Endpoint, most: int) -> Iterator[Logon]:
-        """One node's way to a session; a refusal that passes is remembered.
+        """The logon of one node. A `LogonRefused` that is raised inside the block is recorded.
 
         Args:
             run: the run.
@@ -197,10 +202,10 @@ class Logons:
         """
         name = account(endpoint)
         with self._guard:
-            if len(self._turnstiles) > 256:  # noqa: PLR2004 - runs come and go; a worker lives for months
-                self._turnstiles = {key: lock for key, lock in self._turnstiles.items() if lock.locked()}
-            turnstile = self._turnstiles.setdefault((run, name), threading.Lock())
-        logon = Logon(run, endpoint.node, name, most, self._holder, self._store, turnstile, self._patience)
+            if len(self._queues) > _QUEUES:
+                self._queues = {key: lock for key, lock in self._queues.items() if lock.locked()}
+            queue = self._queues.setdefault((run, name), threading.Lock())
+        logon = Logon(run, endpoint.node, name, most, self._holder, self._store, queue, self._max_wait)
         try:
             yield logon
         except LogonRefused as error:

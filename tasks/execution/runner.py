@@ -3,8 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
@@ -14,22 +13,15 @@ from tasks.documents import RunDocuments
 from tasks.ektron.refusals import Refused
 from tasks.execution.budget import Budget, BudgetedSession
 from tasks.execution.leases import LeaseKeeper
-from tasks.execution.logons import Logons, NoPlace, NotTried
+from tasks.execution.logons import Logons, NoSlot
+from tasks.execution.outcomes import Job, Tally
 from tasks.fence import Fence
 from tasks.steering import Steering
-from tasks.step import APPLYING, Done, Purpose, Step, Work
+from tasks.step import Done, Purpose, Step, Work
 from tasks.undo.backups import noted_anything
-from workers.errors import (
-    Cancelled,
-    ClusterLocked,
-    Conflict,
-    EsyncError,
-    NodeRefused,
-    StoreUnavailable,
-    Unreachable,
-)
+from workers.errors import ClusterLocked, Conflict, EsyncError, NodeRefused, StoreUnavailable
 from workers.logs import logger
-from workers.records import Endpoint, Event, RunRecord, Status, StepOutcome, Turn, now
+from workers.records import Endpoint, Event, RunRecord, Status, StepOutcome, Turn
 
 if TYPE_CHECKING:
     from workers.secrets.vault import Vault
@@ -37,46 +29,28 @@ if TYPE_CHECKING:
     from workers.winrm.pool import SessionPool
     from workers.winrm.session import Session
 
-__all__ = ["NodeBusy", "NotAsked", "NotNow", "StepRunner"]
+__all__ = ["NoSuchStep", "NodeBusy", "NotReady", "StepRunner"]
 
-OPEN_DEADLINE = 60.0  #: seconds for a session to be ready, where the policy's step is longer
-FLAGS_FOR = 1.0  #: seconds a look at the run's flags is good for
-_LINE = 1000  #: characters that a node may say of itself
-_REMEDY = "put right on the server what the message says, then retry this run"
+OPEN_DEADLINE = 60.0  #: seconds for a session to become ready, where the deadline of a step is longer
+FLAGS_FOR = 1.0  #: seconds for which the flags of a run are not read again
+_RUNS = 32  #: runs remembered before all are forgotten: runs come and go, a worker lives for months
 
 log = logger(__name__)
 
 
-class NotAsked(Exception):
-    """The run has no such step: nobody of ours sent this."""
+class NoSuchStep(Exception):
+    """The run has no such step: the message was not sent by esync."""
 
 
 class NodeBusy(Exception):
-    """Somebody else works on this node now, or the run works on as many nodes as it may: come back later."""
+    """Another worker holds this node, or the run already works on as many nodes as it may: try again later."""
 
 
-class NotNow(Exception):
-    """The message has nothing to do: the run is paused, or the step before this one has not been done.
+class NotReady(Exception):
+    """The message has nothing to do: the run is paused, or the step before this one has no outcome.
 
-    It is not to come back. Whoever lets the run go on sends again what has no outcome.
+    The message is dropped. When the run is resumed, the steps without an outcome are sent again.
     """
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One step of one node, as named by the message."""
-
-    record: RunRecord
-    cluster: Cluster
-    turn: Turn
-    node: str
-    step: str
-    claim: int = 0  #: the number of our claim on the node
-    before: StepOutcome | None = None  #: what the step before this one came to
-
-    @property
-    def key(self) -> tuple[str, str, str, str]:
-        return (self.record.id, self.turn.name, self.node, self.step)
 
 
 class StepRunner:
@@ -84,12 +58,12 @@ class StepRunner:
 
     Args:
         steps: every step there is, by name.
-        purpose_of: what a look at a node is for in a turn of a run.
-        store: the truth about the run.
+        purpose_of: the purpose of observing a node in a turn of a run.
+        store: the run store.
         vault: secrets and sealed material.
-        sessions: conversations with nodes, kept open between steps.
-        leases: this process's claims.
-        patience: seconds to wait for a node that is busy before giving the message back.
+        sessions: sessions with nodes, kept open between steps.
+        leases: the leases of this process.
+        max_wait: seconds to wait for a busy node before the message goes back to the queue.
     """
 
     def __init__(
@@ -101,7 +75,7 @@ class StepRunner:
         vault: "Vault",
         sessions: "SessionPool",
         leases: LeaseKeeper,
-        patience: float = 2.0,
+        max_wait: float = 2.0,
     ) -> None:
         self._steps = steps
         self._purpose_of = purpose_of
@@ -109,30 +83,30 @@ class StepRunner:
         self._vault = vault
         self._sessions = sessions
         self._leases = leases
-        self._patience = patience
-        self._logons = Logons(store, leases.holder, patience)
+        self._max_wait = max_wait
+        self._logons = Logons(store, leases.holder, max_wait)
         self._specs: dict[str, Cluster] = {}
         self._flags: dict[str, tuple[float, bool]] = {}
         self._guard = threading.Lock()
 
     def run(
-        self, run_id: str, turn: str, node: str, step: str, say: Callable[[str], None] = lambda _: None
+        self, run_id: str, turn: str, node: str, step: str, report_phase: Callable[[str], None] = lambda _: None
     ) -> StepOutcome:
-        """Runs the step once and records what came of it; a recorded outcome is returned, not repeated.
+        """Runs the step once and records its outcome. A step that has an outcome is not run again; it is returned.
 
         Raises:
-            NodeBusy: somebody else works on this node.
-            NotNow: the run is paused, or it is not this step's turn.
+            NodeBusy: another worker holds this node.
+            NotReady: the run is paused, or the step before this one has no outcome.
             StoreUnavailable: the outcome could not be recorded.
             RunUnknown: there is no such run.
-            NotAsked: the run has no such step.
+            NoSuchStep: the run has no such step.
         """
-        job = self._due(self._job(run_id, turn, node, step))
-        until = time.monotonic() + self._patience
+        job = self._ready(self._job(run_id, turn, node, step))
+        until = time.monotonic() + self._max_wait
         while True:
             with self._leases.held(run_id, node, limit=job.cluster.policy.concurrency) as claim:
                 if claim is not None:
-                    return self._decided(replace(job, claim=claim), say)
+                    return self._run_claimed(replace(job, claim=claim), report_phase)
             recorded = self._store.outcome(run_id, turn, node, step)
             if recorded is not None:
                 return recorded
@@ -140,87 +114,74 @@ class StepRunner:
                 raise NodeBusy(node)
             time.sleep(0.1)
 
-    def _job(self, run_id: str, turn: str, node: str, step: str) -> _Job:
+    def _job(self, run_id: str, turn: str, node: str, step: str) -> Job:
         record = self._store.run(run_id)
         named = next((t for t in record.turns if t.name == turn and node in t.nodes and step in t.steps), None)
         if named is None:
-            raise NotAsked(f"run {run_id} has no {step} for {node} in a turn {turn}")
+            raise NoSuchStep(f"run {run_id} has no {step} for {node} in a turn {turn}")
         with self._guard:
-            if len(self._specs) > 32:  # noqa: PLR2004 - runs come and go; a worker lives for months
+            if len(self._specs) > _RUNS:
                 self._specs.clear()
                 self._flags.clear()
             cluster = self._specs.get(run_id) or Cluster.of_run(record)
             self._specs[run_id] = cluster
-        return _Job(record, cluster, named, node, step)
+        return Job(record, cluster, named, node, step)
 
-    def _due(self, job: _Job) -> _Job:
-        """Whether the step may begin, asked before anything is held: a message that has to wait holds up nobody."""
-        if Steering.of(self._store.flags(job.record.id)).paused:
-            raise NotNow(f"{job.node}: the run is paused")
+    def _ready(self, job: Job) -> Job:
+        """Checks that the step may begin. Before the lease is taken: a message that cannot run must block no other."""
+        if Steering.of(self._store, job.record.id).paused:
+            raise NotReady(f"{job.node}: the run is paused")
         position = job.turn.steps.index(job.step)
         if not position:
             return job
         earlier = job.turn.steps[position - 1]
         before = self._store.outcome(job.record.id, job.turn.name, job.node, earlier)
         if before is None:
-            raise NotNow(f"{job.node}: {earlier} has not been done")
+            raise NotReady(f"{job.node}: {earlier} has no outcome")
         return replace(job, before=before)
 
-    def _decided(self, job: _Job, say: Callable[[str], None]) -> StepOutcome:
-        """Under the lease: look once more whether there is anything to do, do it, record it."""
+    def _run_claimed(self, job: Job, report_phase: Callable[[str], None]) -> StepOutcome:
+        """Under the lease: checks again whether there is anything to do, does it, and records the outcome."""
         recorded = self._store.outcome(*job.key)
         if recorded is not None:
             return recorded
-        started = now()
-        outcome = self._reason_not_to(job, started) or self._tried(job, started, say)
+        tally = Tally(job, self._leases.holder)
+        outcome = self._not_tried(job, tally) or self._tried(job, tally, report_phase)
         try:
             return self._store.record(outcome, job.claim)
         except Conflict:
-            # Our lease lapsed and another took the node: what that one sees and records is what counts.
+            # Our lease lapsed and another worker took the node: only what that worker observes and records counts.
             raise NodeBusy(job.node) from None
 
-    def _reason_not_to(self, job: _Job, started: datetime) -> StepOutcome | None:
-        """An earlier step that ended the node, or a cancelled run."""
+    def _not_tried(self, job: Job, tally: Tally) -> StepOutcome | None:
+        """The outcome when an earlier step ended the node, or when the run is cancelled."""
         if self._steps[job.step].always:
             return None
         before = job.before
         if before is not None and before.status.ends_node:
             status = Status.CANCELLED if before.status is Status.CANCELLED else Status.SKIPPED
-            return self._outcome(job, started, status, message=f"not tried: {before.step} {before.status}")
-        steering = Steering.of(self._store.flags(job.record.id))
-        if steering.cancelled:
-            return self._outcome(job, started, Status.CANCELLED, message=f"cancelled: {steering.cancelled}")
-        return None
+            return tally.outcome(status, f"not tried: {before.step} {before.status}")
+        why = Steering.of(self._store, job.record.id).cancelled
+        return tally.outcome(Status.CANCELLED, f"cancelled: {why}") if why else None
 
-    def _tried(self, job: _Job, started: datetime, say: Callable[[str], None]) -> StepOutcome:
-        tally = _Tally()
+    def _tried(self, job: Job, tally: Tally, report_phase: Callable[[str], None]) -> StepOutcome:
         self._store.note(job.record.id, Event(kind="step.started", turn=job.turn.name, node=job.node, step=job.step))
         try:
-            done = self._attempted(job, tally.listening(say), tally)
-        except NoPlace as busy:
-            raise NodeBusy(str(busy)) from None
+            return tally.succeeded(self._attempted(job, tally.recording(report_phase), tally))
+        except (NoSlot, ClusterLocked) as error:
+            # ClusterLocked: another run has locked the cluster while this one was stalled; the other one goes first.
+            raise NodeBusy(str(error)) from None
         except StoreUnavailable:
             raise
-        except ClusterLocked as error:
-            # Another run took the cluster over while nobody pushed this one on: that one goes first.
-            raise NodeBusy(str(error)) from None
         except EsyncError as error:
-            return self._ended_by(job, started, _status_of(error), error, tally)
+            return tally.failed(error)
         except Exception as error:
-            log.exception("step broke", run=job.record.id, node=job.node, step=job.step)
-            broke = EsyncError(f"internal error in {job.step}: {type(error).__name__}", remedy="see the worker's log")
-            return self._ended_by(job, started, Status.FAILED, broke, tally)
-        if done.failed is not None:
-            ended = self._ended_by(job, started, Status.FAILED, done.failed, tally)
-            return ended.model_copy(update={"changes": done.changes})
-        status = Status.CHANGED if done.changes or tally.earlier else Status.UNCHANGED
-        besides = "; an earlier try had changed this node before its connection broke" if tally.earlier else ""
-        return self._outcome(job, started, status, tally=tally, message=done.message + besides).model_copy(
-            update={"changes": done.changes}
-        )
+            log.exception("internal error in a step", run=job.record.id, node=job.node, step=job.step)
+            name = type(error).__name__
+            return tally.failed(EsyncError(f"internal error in {job.step}: {name}", remedy="see the worker's log"))
 
-    def _attempted(self, job: _Job, say: Callable[[str], None], tally: "_Tally") -> Done:
-        """The step, again in a new session when the conversation broke: it observes first, so that is safe."""
+    def _attempted(self, job: Job, report_phase: Callable[[str], None], tally: Tally) -> Done:
+        """Runs the step, again in a new session when the connection breaks: it observes first, so that is safe."""
         endpoint, policy, folder = self._reachable(job), job.cluster.policy, job.cluster.folder
         budget = Budget(job.node, policy.deadlines.step, lambda: self._stops(job))
         fence = Fence(self._store, job.record.id, job.node, job.claim)
@@ -230,43 +191,43 @@ class StepRunner:
                 self._logons.of(job.record.id, endpoint, policy.max_refused) as logon,
                 self._sessions.session(
                     endpoint,
-                    lambda: logon.let_on(lambda: self._vault.reveal(endpoint.secret, folder)),
+                    lambda: logon.admit(lambda: self._vault.reveal(endpoint.secret, folder)),
                     deadline=min(OPEN_DEADLINE, budget.left),
                     cancelled=budget.cancelled,
                 ) as session,
             ):
                 logon.accepted()
-                tally.attempts, tally.earlier = attempt.retry_state.attempt_number, tally.touched
+                tally.begin(attempt.retry_state.attempt_number)
                 before = session.counters
-                # A session opened for this step has counted its own opening; a kept one starts from where it stood.
+                # The cost of a session that was opened for this step includes the opening; a kept one counts from now.
                 base = (0, 0) if session.fresh else (before.round_trips, before.shells)
-                work = self._work(job, self._bounded(job, session, budget, tally), say, fence)
+                work = self._work(job, self._bounded(job, session, budget, tally), report_phase, fence)
                 try:
                     done = _refusals_mapped(self._steps[job.step].run, work)
-                    if tally.earlier and not done.changes and self._steps[job.step].keeps_backups:
-                        tally.earlier = noted_anything(work)
+                    if tally.touched_earlier and not done.changes and self._steps[job.step].keeps_backups:
+                        tally.touched_earlier = noted_anything(work)
                     return done
                 finally:
-                    tally.take(session, base)
+                    tally.add(session, base)
         raise AssertionError("unreachable: Retrying returns or raises")
 
-    def _reachable(self, job: _Job) -> Endpoint:
-        """Where the node listens, its authorities as a file that may be read here."""
+    def _reachable(self, job: Job) -> Endpoint:
+        """The endpoint of the node; its `ca_file` is a file that this worker may read."""
         endpoint = job.cluster.endpoint(job.node)
         if not endpoint.ca_file:
             return endpoint
         authorities = self._vault.authorities(endpoint.ca_file, job.cluster.folder)
         return endpoint.model_copy(update={"ca_file": authorities})
 
-    def _bounded(self, job: _Job, session: "Session", budget: Budget, tally: "_Tally") -> "Session":
-        return BudgetedSession(session, budget, touched=lambda: tally.touched, overtaken=lambda: self._given_up(job))
+    def _bounded(self, job: Job, session: "Session", budget: Budget, tally: Tally) -> "Session":
+        return BudgetedSession(session, budget, touched=lambda: tally.touched, given_up=lambda: self._given_up(job))
 
-    def _given_up(self, job: _Job) -> bool:
-        """Whether this step has an outcome that no worker recorded: what another worker did, the node itself knows."""
-        stands = self._store.outcome(*job.key)
-        return stands is not None and not stands.worker
+    def _given_up(self, job: Job) -> bool:
+        """Whether the reconciler has ended this step; if another worker did, the node itself refuses our changes."""
+        recorded = self._store.outcome(*job.key)
+        return recorded is not None and not recorded.worker
 
-    def _work(self, job: _Job, session: "Session", say: Callable[[str], None], fence: Fence) -> Work:
+    def _work(self, job: Job, session: "Session", report_phase: Callable[[str], None], fence: Fence) -> Work:
         return Work(
             run=job.record.id,
             purpose=self._purpose_of(job.record, job.turn),
@@ -275,76 +236,30 @@ class StepRunner:
             session=session,
             documents=RunDocuments(self._store, self._vault, job.record.id),
             cancelled=lambda: self._stops(job),
-            say=say,
+            report_phase=report_phase,
             parent=job.record.parent,
             options=job.record.options,
             steps=self._steps,
             fence=fence,
         )
 
-    def _stops(self, job: _Job) -> bool:
+    def _stops(self, job: Job) -> bool:
         """Whether the step has to stop because the run is cancelled; a step that always runs does not."""
         return not self._steps[job.step].always and self._cancelled(job)
 
-    def _cancelled(self, job: _Job) -> bool:
-        """Asked at every turn of every wait; read from the store once a second at most."""
+    def _cancelled(self, job: Job) -> bool:
+        """Called at every turn of every wait; reads the store once a second at most."""
         with self._guard:
             read, flagged = self._flags.get(job.record.id, (0.0, False))
         if time.monotonic() - read > FLAGS_FOR:
-            flagged = bool(Steering.of(self._store.flags(job.record.id)).cancelled)
+            flagged = bool(Steering.of(self._store, job.record.id).cancelled)
             with self._guard:
                 self._flags[job.record.id] = (time.monotonic(), flagged)
         return flagged
 
-    def _ended_by(
-        self, job: _Job, started: datetime, status: Status, error: EsyncError, tally: "_Tally"
-    ) -> StepOutcome:
-        return self._outcome(job, started, status, tally=tally).model_copy(
-            update={
-                **dict(error.problem),
-                "remedy": error.remedy or (_REMEDY if error.failure else ""),
-                "touched": tally.touched,
-                "about": tally.about if error.failure else "",
-            }
-        )
-
-    def _outcome(
-        self,
-        job: _Job,
-        started: datetime,
-        status: Status,
-        *,
-        slug: str = "",
-        message: str = "",
-        tally: "_Tally | None" = None,
-    ) -> StepOutcome:
-        tally = tally or _Tally()
-        return StepOutcome(
-            run=job.record.id,
-            turn=job.turn.name,
-            node=job.node,
-            step=job.step,
-            status=status,
-            slug=slug,
-            message=message,
-            started=started,
-            ended=now(),
-            attempt=tally.attempts,
-            worker=self._leases.holder,
-            round_trips=tally.round_trips,
-            shells=tally.shells,
-            way=tally.way,
-        )
-
-
-def _status_of(error: EsyncError) -> Status:
-    """What a step comes to that this error ends."""
-    ends = {Unreachable: Status.UNREACHABLE, Cancelled: Status.CANCELLED, NotTried: Status.SKIPPED}
-    return ends.get(type(error), Status.FAILED)
-
 
 def _retrying(retries: Retries, budget: Budget) -> Retrying:
-    """The one place that tries again: the step observes first, so that is safe after any failure."""
+    """The one place that retries a step: the step observes first, so that is safe after any failure."""
 
     def spent(state: RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
@@ -360,41 +275,8 @@ def _retrying(retries: Retries, budget: Budget) -> Retrying:
     )
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What a step cost and what was heard of the node, over its attempts."""
-
-    attempts: int = 1
-    round_trips: int = 0
-    shells: int = 0
-    touched: bool = False  #: whether a step said that it began to change the node
-    earlier: bool = False  #: whether it had, in an attempt before this one: whose work it then finds done
-    about: str = ""
-    way: str = ""
-    phase: str = ""
-
-    def listening(self, say: Callable[[str], None]) -> Callable[[str], None]:
-        """`say`, heard; what is said again is not passed on."""
-
-        def said(phase: str) -> None:
-            self.touched = self.touched or phase == APPLYING
-            if phase != self.phase:
-                say(phase)
-            self.phase = phase
-
-        return said
-
-    def take(self, session: "Session", base: tuple[int, int]) -> None:
-        """What an attempt cost beyond `base`, and what the node said of itself in it, if it did."""
-        after = session.counters
-        self.round_trips += after.round_trips - base[0]
-        self.shells += after.shells - base[1]
-        self.way = session.way if session.way != "auto" else self.way
-        self.about = str(session.greeting or self.about)[:_LINE]
-
-
 def _refusals_mapped(step: Callable[[Work], Done], work: Work) -> Done:
-    """The border to the pure knowledge: its refusals become ours."""
+    """Runs the step, and maps the refusals of the pure product knowledge (`tasks.ektron`) to node errors."""
     try:
         return step(work)
     except Refused as refusal:

@@ -23,7 +23,7 @@ def readiness(work: Work, facts: NodeFacts) -> NodeFacts:
     Raises:
         EsyncError: the session broke.
     """
-    work.say("asking for limits and rivals")
+    work.report_phase("asking for limits and rivals")
     signs = {sign: _question(sign, facts) for sign in SIGNS}
     asked: list[Op] = [ops.hello(), _limits_question(facts.system_drive), ops.list_folder(facts.system_drive + _TASKS)]
     replies = work.session.ask(

@@ -29,13 +29,13 @@ def cert_copy(work: Work) -> Done:
     """
     if work.documents.is_right(work.node.name):
         return Done(message="all files were found in place by the check")
-    work.say("observing")
+    work.report_phase("observing")
     family, facts = work.documents.required_family(), planned_facts(work)
     layout = seen_layout(work.cluster, facts)
     targets = places(facts, target_of(work.cluster, work.node.name, FamilyDigests.of(family)))
     names = () if work.is_origin else strays(work.node.name, facts.staging_files or ())
     foreign = [f"{layout.staging_folder}\\{name}" for name in names]
-    work.say(APPLYING)
+    work.report_phase(APPLYING)
     replies = _spread(work, layout, family, targets, foreign)
     with understood(work.node.name):
         changes = _changes(targets, foreign, replies)

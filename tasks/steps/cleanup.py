@@ -65,7 +65,7 @@ def cleanup(work: Work) -> Done:
         NodeRefused: a file that is not ours prevents the removal, or a file of ours still exists afterwards.
         AccessDenied: something cannot be removed.
     """
-    work.say("observing")
+    work.report_phase("observing")
     if FREE in work.options:
         return _freed(work)
     layout = _layout(work)
@@ -75,7 +75,7 @@ def cleanup(work: Work) -> Done:
     due = [run for run in runs if run.name not in active and (ALL in work.options or run.is_due(oldest))]
     temporary = temporary_files(work, layout)
     if due or temporary:
-        work.say("applying")
+        work.report_phase("applying")
         _removed(work, layout, [*temporary, *(part for run in due for part in run.parts)])
     bare = _proven(work, layout, due)
     return Done(changes=tuple(_changes(due, temporary)), message=_message(len(runs) - len(due), bare=bare))
@@ -87,7 +87,7 @@ def _freed(work: Work) -> Done:
     (seen,) = work.session.ask(question, deadline=work.deadline)
     if not seen["exists"]:
         return Done(message="the node is free: there is no fence file")
-    work.say("applying")
+    work.report_phase("applying")
     work.session.ask([ops.remove(work.fence_file)], deadline=work.deadline)
     (again,) = work.session.ask(question, deadline=work.deadline)
     if again["exists"]:

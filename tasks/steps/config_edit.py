@@ -48,7 +48,7 @@ def config_edit(work: Work) -> Done:
         AccessDenied: a file is read-only.
         Conflict: a file changed after it was read; the step observes again.
     """
-    work.say("observing")
+    work.report_phase("observing")
     layout = planned_layout(work)
     paths = paths_of(layout, is_origin=work.is_origin)
     answers = _read(work, paths)
@@ -62,7 +62,7 @@ def config_edit(work: Work) -> Done:
     warnings = _warnings(files)
     if not needed and not recycled:
         return Done(message=f"all values are as they should be{warnings}")
-    work.say(APPLYING)
+    work.report_phase(APPLYING)
     work.documents.keep_right(work.node.name, right=False)
     _compare(needed, _written(work, layout, needed, recycled))
     return Done(changes=changes_of([*found, *recycled]), message=f"{_summary(needed, recycled)}{warnings}")

@@ -36,7 +36,7 @@ def install_check(work: Work) -> Done:
         NotEditable: a file that has to be edited cannot be.
         Stale: in a wave, the node is not as it was when the plan was made.
     """
-    work.say("observing")
+    work.report_phase("observing")
     return _CONCLUSIONS[work.purpose](work, observe(work, probes=work.purpose is Purpose.VERIFY))
 
 
@@ -44,7 +44,7 @@ def _planned_from(work: Work, look: Look) -> Done:
     """Keeps the facts for the plan, and the family where the origin has one; refuses what no later step could use."""
     facts = look.facts
     work.documents.keep_facts(DocumentKind.OBSERVED, facts)
-    work.fence.looked(lambda: writer_of(look.fence))
+    work.fence.observe(lambda: writer_of(look.fence))
     if work.is_origin and work.documents.family() is None:
         family = look.family
         if family is None and work.cluster.policy.generate_certificates:

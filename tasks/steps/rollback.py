@@ -46,7 +46,7 @@ def rollback(work: Work) -> Done:
         AccessDenied: a file is read-only.
         DeadlineExceeded: the service does not stop or start in time.
     """
-    work.say("observing")
+    work.report_phase("observing")
     histories = left_histories(work)
     if histories is None:
         return nothing_left(work)
@@ -83,7 +83,7 @@ def _apply(work: Work, layout: Layout, actions: Sequence[Action], temporary: Seq
     What `expect` names is compared by the node itself before the change.
     """
     kept = kept_bytes(work, actions)
-    work.say("applying")
+    work.report_phase("applying")
     backup = work.backup_folder()
     requests = [
         *map(ops.remove, temporary),

@@ -17,7 +17,7 @@ def rollback_check(work: Work) -> Done:
         NodeRefused: the run changed files here and its backups are missing, or cannot be understood.
         Conflict: after the restore, something is not byte for byte what it was before the run.
     """
-    work.say("observing")
+    work.report_phase("observing")
     if work.purpose is Purpose.VERIFY:
         return _compared(work)
     facts = observe(work).facts

@@ -31,7 +31,7 @@ def service_restart(work: Work) -> Done:
     """
     if work.documents.is_right(work.node.name):
         return Done(message="not owed, as the check has found")
-    work.say("observing")
+    work.report_phase("observing")
     return restarted_if_owed(work, planned_layout(work))
 
 
@@ -134,7 +134,7 @@ def _restarted(work: Work, service: ServiceFacts) -> Reply:
 def _change_services(work: Work, requests: list[Op]) -> list[Reply]:
     """In one exchange, with time for each of the services."""
     bound = work.cluster.policy.deadlines.service
-    work.say(APPLYING)
+    work.report_phase(APPLYING)
     return work.change(requests, folders=(), deadline=bound * len(requests) + 30)
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lab.control.remote import LabProcess, running_lab, spare_addresses
-from tests.integration.harness import Harness, cluster_of, rig_at
+from tests.integration.harness import Harness, cluster_of, harness_at
 
 SIZES = (10, 100, 300)
 CONCURRENCY = 16
@@ -93,7 +93,7 @@ def measured(nodes: int) -> Measured:
         threads = str(CONCURRENCY)
         with (
             running_lab(folder / "lab", *arguments) as lab,
-            rig_at(folder, ESYNC_CONCURRENCY=threads, ESYNC_LEASE="20", ESYNC_STALL_AFTER="15") as harness,
+            harness_at(folder, ESYNC_CONCURRENCY=threads, ESYNC_LEASE="20", ESYNC_STALL_AFTER="15") as harness,
         ):
             harness.wait_for_worker()
             return _run(lab, harness, nodes)

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.integration.harness import Harness, cluster_of, on_disk, rig_at
+from tests.integration.harness import Harness, cluster_of, harness_at, on_disk
 from tests.windows.machines import EXE, SERVICE, Farm, farm_at
 from workers.records import Status
 
@@ -61,7 +61,7 @@ def _same_build(farm: Farm) -> None:
 
 
 def _run(farm: Farm, folder: Path, names: int, run: str) -> Cost:
-    with rig_at(folder / run, ESYNC_LEASE="20", ESYNC_STALL_AFTER="15") as harness:
+    with harness_at(folder / run, ESYNC_LEASE="20", ESYNC_STALL_AFTER="15") as harness:
         harness.wait_for_worker()
         before = farm.lab.report(MACHINE)
         _rolled_out(harness, farm)

@@ -1,4 +1,4 @@
-r"""The case files of the agent's protocol: read, filled in for a machine, compared.
+r"""The case files of the agent's protocol: loading, adapting to a machine, comparing.
 
 A case is one JSON file in `tests/cases/agent`:
 
@@ -6,16 +6,16 @@ A case is one JSON file in `tests/cases/agent`:
     given         folders, files {path: content}, many {folder: count}, links {path: target}, readonly, hidden,
                   locked [paths], services [..], values [..]
     request       one request; or `line`, the raw text of one
-    reply         what it must answer; fields not named may be anything
-    again         what the same request must answer the second time
+    reply         the expected reply; other fields may have any value
+    again         the expected reply to the same request a second time
     then          files {path: content, or null}, folders [..], names {folder: [..]}, manifest {folder: [lines]},
-                  hidden [paths], where files have such an attribute
-    platforms     {platform: {reason, ...}}: the same parts where a platform differs, or `skip: true`
+                  hidden [paths], if files have such an attribute
+    platforms     {platform: {reason, ...}}: the same parts for a platform that differs, or `skip: true`
 
 Content is {"text": ..}, {"base64": ..}, {"hex": ..} or {"size": n} (that many bytes). Paths are below `C:\case`, which
-stands for a folder of the machine. In a reply {"$is": "time"} and its like stand for a kind of value, {"$is": "absent"}
-for a field that is not there; {"$first": "pid"} gives a value a name, {"$same": "pid"} and {"$other": "pid"} are that
-value again, or another.
+is replaced by a folder of the machine. In a reply, {"$is": "time"} and similar mean a kind of value, {"$is": "absent"}
+a missing field; {"$first": "pid"} gives a value a name, {"$same": "pid"} and {"$other": "pid"} mean the same value, or
+a different one.
 """
 
 import base64
@@ -38,18 +38,18 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case, as its file says."""
+    """One case file."""
 
     name: str
     body: dict[str, Json]
     root: str = "C:\\case"
 
     def on(self, platform: str) -> dict[str, Json]:
-        """The case as it is on one platform."""
+        """The case for one platform."""
         return {**self.body, **self.body.get("platforms", {}).get(platform, {})}
 
-    def apart(self, number: int) -> "Case":
-        """The same case with a folder, services and their programs of its own, to lie beside others."""
+    def numbered(self, number: int) -> "Case":
+        """The same case with its own folder, services and programs, so that several cases fit on one machine."""
         text = re.sub(r"(?i)(C:\\+)(case|svc\d?)(?=[\\\"])", rf"\g<1>\g<2>{number}", json.dumps(self.body))
         text = re.sub(r"(?i)(Esync ?Practice|EsyncNeeds|EsyncCase)", rf"\g<1>{number}", text)
         return Case(self.name, json.loads(text), f"{self.root}{number}")
@@ -63,7 +63,7 @@ CASES = _load()
 
 
 def content_of(content: dict[str, Json]) -> bytes:
-    """The bytes that a content means."""
+    """The bytes of a content."""
     match content:
         case {"text": str(text)}:
             return text.encode("utf-8")
@@ -104,8 +104,8 @@ def _matcher(wanted: dict[str, Json]) -> Callable[[Json], bool] | None:
     return None
 
 
-def _remembered(wanted: dict[str, Json], named: dict[str, Json]) -> Callable[[Json], bool] | None:
-    """What a value is by another one of the same reply."""
+def _relation(wanted: dict[str, Json], named: dict[str, Json]) -> Callable[[Json], bool] | None:
+    """A check of a value against another value of the same reply."""
     match wanted:
         case {"$first": str(name)}:
             return lambda value: named.setdefault(name, value) is value
@@ -117,30 +117,30 @@ def _remembered(wanted: dict[str, Json], named: dict[str, Json]) -> Callable[[Js
 
 
 def differences(wanted: Json, found: Json, place: str = "reply", named: dict[str, Json] | None = None) -> list[str]:
-    """Where what was found is not what was wanted; empty when it is."""
+    """The differences between the expected and the actual value; empty if there are none."""
     named = {} if named is None else named
     if isinstance(wanted, dict):
-        matcher = _matcher(wanted) or _remembered(wanted, named)
+        matcher = _matcher(wanted) or _relation(wanted, named)
         if matcher is not None:
-            return [] if matcher(found) else [f"{place}: wanted {wanted}, found {_short(found)}"]
+            return [] if matcher(found) else [f"{place}: expected {wanted}, found {_short(found)}"]
         if not isinstance(found, dict):
-            return [f"{place}: wanted an object, found {_short(found)}"]
+            return [f"{place}: expected an object, found {_short(found)}"]
         unwanted = {key for key, value in wanted.items() if value == ABSENT}
-        missing = [f"{place} lacks {key}" for key in wanted.keys() - found.keys() - unwanted]
+        missing = [f"{place} has no {key}" for key in wanted.keys() - found.keys() - unwanted]
         missing += [f"{place} has {key}" for key in unwanted & found.keys()]
         return missing + [line for key in (wanted.keys() & found.keys()) - unwanted
                           for line in differences(wanted[key], found[key], f"{place}.{key}", named)]  # fmt: skip
     if isinstance(wanted, list):
         if not isinstance(found, list) or len(found) != len(wanted):
-            return [f"{place}: wanted {len(wanted)} items, found {_short(found)}"]
+            return [f"{place}: expected {len(wanted)} items, found {_short(found)}"]
         pairs = enumerate(zip(wanted, found, strict=True))
         return [line for i, (one, other) in pairs for line in differences(one, other, f"{place}[{i}]", named)]
     same = type(wanted) is type(found) and wanted == found
-    return [] if same else [f"{place}: wanted {wanted!r}, found {_short(found)}"]
+    return [] if same else [f"{place}: expected {wanted!r}, found {_short(found)}"]
 
 
 def manifest_differences(wanted: list[Json], text: bytes) -> list[str]:
-    """Where the lines of a backup's manifest are not as wanted."""
+    """The differences between the expected and the actual lines of a backup's manifest."""
     return differences(wanted, [json.loads(line) for line in text.decode("ascii").splitlines()], "manifest")
 
 

@@ -1,7 +1,7 @@
-r"""The agent's cases on a Windows host over the product's own WinRM, below one folder and one registry key of ours.
+r"""The agent's cases on a Windows host over the product's WinRM channel, below one folder and one registry key.
 
-Where a case says `C:\case`, the host has `C:\ProgramData\esync-agent-cases\<token>\<n>\case`, another for each case.
-Services and registry values have names of their own as well.
+`C:\case` of a case is `C:\ProgramData\esync-agent-cases\<token>\<n>\case` on the host, a new one for each case.
+Services and registry values have their own names too.
 """
 
 import base64
@@ -27,24 +27,24 @@ __all__ = ["HostMachine", "HostSite"]
 ALL = r"C:\ProgramData\esync-agent-cases"
 KEY = r"SOFTWARE\EsyncAgentCases"
 _ANSWER = 120.0
-_FORGOTTEN = 100.0  #: seconds after which a shell may soon be ended by the host, 180 s after its last use
+_SHELL_MAY_END = 100.0  #: seconds since the last use; the host ends a shell after 180 s
 _SERVICES_KEY = re.compile(r"(?i)SYSTEM\\CurrentControlSet\\Services(?=\\EsyncCase)")
 _OURS = re.compile(r"(?i)(?:Esync ?Practice|EsyncNeeds|EsyncCase)\d*")
 _PLACE = re.compile(r"(?i)C:(\\(?:case|svc\d?)\d*)(?=[\\\"]|$)")
 _RAW_PLACE = re.compile(r"(?i)C:\\(\\case\d*)(?=[\\\"])")
-#: What a case wants of a service, as the practice service is told to.
+#: The behaviour of a service in a case, as a setting of the practice service.
 _BEHAVIOUR = {"start_seconds": "start_ms={:.0f}", "stop_seconds": "stop_ms={:.0f}"}
 
 
 def _send(channel: Channel, data: bytes, *, end: bool = False) -> None:
-    """In pieces that a server takes."""
+    """In pieces that a server accepts."""
     for start in range(0, len(data), PIECE):
         last = start + PIECE >= len(data)
         channel.send(data[start : start + PIECE], Limit("node", _ANSWER), end=end and last)
 
 
 class _Lines:
-    """The lines that a PowerShell on the host prints, noise left out."""
+    """The output lines of a PowerShell on the host, without noise."""
 
     def __init__(self, channel: Channel, marks: bytes) -> None:
         self._channel = channel
@@ -52,7 +52,7 @@ class _Lines:
         self._pending = bytearray()
 
     def next(self) -> str:
-        """The next one that begins with one of the marks."""
+        """The next line that starts with one of the marks."""
         until = time.monotonic() + _ANSWER
         while time.monotonic() < until:
             while (end := self._pending.find(b"\n")) >= 0:
@@ -67,45 +67,46 @@ class _Lines:
         raise RuntimeError(f"no answer from PowerShell in {_ANSWER:g} s")
 
 
-class _Hands:
-    """A PowerShell of ours on the host that is no agent: lays out, looks, takes away."""
+class _Inspector:
+    """A second PowerShell on the host, independent of the agent: sets up, inspects and cleans up."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._lines = _Lines(channel, b"+-")
-        script = (Path(__file__).parent / "agent_hands.ps1").read_bytes()
+        script = (Path(__file__).parent / "agent_inspector.ps1").read_bytes()
         channel.start(command_line(), Limit("node", _ANSWER))
         _send(channel, base64.b64encode(script) + b"\n")
 
     def do(self, *statements: str) -> str:
-        """Has PowerShell run the statements; gives what the last one gave, as text.
+        """Runs the statements in PowerShell; returns the result of the last one as text.
 
         Raises:
             RuntimeError: one of them failed.
         """
         _send(self._channel, base64.b64encode("\n".join(["$null = 0", *statements]).encode()) + b"\n")
         answer = self._lines.next()
-        said = base64.b64decode(answer[1:]).decode()
+        text = base64.b64decode(answer[1:]).decode()
         if answer[0] == "-":
-            raise RuntimeError(f"the host could not be laid out or looked at: {said}")
-        return said
+            raise RuntimeError(f"the host could not be set up or inspected: {text}")
+        return text
 
     def close(self) -> None:
-        """Ends it."""
+        """Ends the process."""
         self._channel.close()
 
 
 def _text(value: str) -> str:
-    """A text as PowerShell reads it, whatever it holds."""
+    """Any text as a PowerShell expression."""
     return f"(ConvertFrom-Base64 '{base64.b64encode(value.encode()).decode()}')"
 
 
 class HostMachine:
-    """A Windows host, with the agent in a session of the product's.
+    """A Windows host, with the agent in a session of the product.
 
     Args:
-        endpoint, secret: where and as whom.
-        practice: the practice service's program there (docs/testing.md); without one, no case has a service.
+        endpoint, secret: address, account and password.
+        practice: path of the practice service's program on the host (docs/testing.md); if empty, cases with services
+            are skipped.
     """
 
     def __init__(self, endpoint: Endpoint, secret: Secret, practice: str = "") -> None:
@@ -118,41 +119,41 @@ class HostMachine:
         self._links: list[str] = []
         self._services: list[str] = []
         self._begin()
-        self._hands = _Hands(WinRMChannel(endpoint, secret))
-        self._hands.do(f"[IO.Directory]::CreateDirectory({_text(self._home)})")
-        self.platform = "wine" if self._says("Test-Path HKCU:\\Software\\Wine") else "windows"
+        self._inspector = _Inspector(WinRMChannel(endpoint, secret))
+        self._inspector.do(f"[IO.Directory]::CreateDirectory({_text(self._home)})")
+        self.platform = "wine" if self._is_true("Test-Path HKCU:\\Software\\Wine") else "windows"
         self._makes_links = self._can_link()
 
     def _begin(self) -> None:
-        """Opens the product's session; from its greeting on, lines of any kind go to the same PowerShell."""
+        """Opens a session of the product; after its hello, lines of any kind go to the same PowerShell."""
         self._channel = WinRMChannel(self._endpoint, self._secret)
         self._session = AgentSession(self._channel, self._endpoint.node, way="conversation")
         self._session.hello()
         self._lines = _Lines(self._channel, b"{")
         self._asked = time.monotonic()
 
-    def _says(self, condition: str) -> bool:
-        return self._hands.do(condition) == "True"
+    def _is_true(self, condition: str) -> bool:
+        return self._inspector.do(condition) == "True"
 
     def _can_link(self) -> bool:
         link, target = _text(f"{self._home}\\link"), _text(self._home)
         try:
-            self._hands.do(f"New-Link {link} {target}", f"Remove-Link {link}")
+            self._inspector.do(f"New-Link {link} {target}", f"Remove-Link {link}")
         except RuntimeError:
             return False
         return True
 
-    def lacks(self, wanted: Json) -> str:
-        """Why a case cannot be laid out here, in a sentence; empty when it can."""
+    def missing(self, wanted: Json) -> str:
+        """Why a case cannot be set up on this host; empty if it can."""
         given = wanted.get("given", {})
         if given.get("services") and not self._practice:
-            return "no WINDOWS_TEST_SERVICE_PROGRAM: a service of the host's own is never stopped (docs/testing.md)"
+            return "no WINDOWS_TEST_SERVICE_PROGRAM: services of the host itself are never stopped (docs/testing.md)"
         if given.get("links") and not self._makes_links:
-            return "nothing on this host makes a junction or a link"
+            return "this host cannot create junctions or links"
         return ""
 
     def local(self, value: Json) -> Json:
-        """With the folder, the key and the names that stand for the case's."""
+        """The value with the folder, key and names of this host."""
         return translated(value, self._local)
 
     def _local(self, text: str) -> str:
@@ -160,11 +161,11 @@ class HostMachine:
         text = _SERVICES_KEY.sub(lambda _: f"{KEY}\\{self._token}", text)
         return _OURS.sub(lambda found: f"{found[0]}_{self._token}_{self._case}", text)
 
-    def lay_out(self, given: Json, root: str) -> None:
-        """Makes what a case is given, in one go; services one by one."""
+    def set_up(self, given: Json, root: str) -> None:
+        """Creates the initial state of a case in one request; services one by one."""
         here = self.local(given)
         self._links += here.get("links", {})
-        self._hands.do(f"[IO.Directory]::CreateDirectory({_text(self._local(root))})", *_statements(here))
+        self._inspector.do(f"[IO.Directory]::CreateDirectory({_text(self._local(root))})", *_statements(here))
         for service in here.get("services", []):
             self._install(service)
 
@@ -175,31 +176,31 @@ class HostMachine:
         stem = program.removesuffix(".exe")
         needs = "".join(f" -DependsOn {other}" for other in given.get("depends_on", ()))
         start_type = "Disabled" if given.get("disabled") else "Manual" if given.get("manual") else "Automatic"
-        self._hands.do(
+        self._inspector.do(
             f"[IO.Directory]::CreateDirectory([IO.Path]::GetDirectoryName({_text(program)}))",
             f"[IO.File]::Copy({_text(self._practice)}, {_text(program)}, $true)",
             f"[IO.File]::WriteAllText({_text(f'{stem}.ini')}, {_text(_behaviour(given))})",
             f"$null = New-Service {name} -DisplayName {_text(given['display'])} -BinaryPathName {_text(image)}"
             f" -StartupType {start_type}{needs}",
         )
-        self._services.append(name)  # from here on it is ours to take away
-        self._hands.do(
+        self._services.append(name)  # from here on it must be removed
+        self._inspector.do(
             *([f"Start-Service {name}"] if given.get("running") else []),
             *([f"Stop-Process -Force -Id (Get-ProcessOf {name})"] if given.get("died") else []),
             *([f"Start-Killer {_text(f'{stem}.log')}"] if given.get("dies_on_start") else []),
         )
 
     def ask(self, line: str) -> str:
-        """Passes one line to the agent of the session, as it is but for the place."""
-        if time.monotonic() - self._asked > _FORGOTTEN:
+        """Sends one line to the agent of the session, unchanged except for the folder."""
+        if time.monotonic() - self._asked > _SHELL_MAY_END:
             self._session.close()
             self._begin()
         self._asked = time.monotonic()
         _send(self._channel, self._raw(line))
         return self._lines.next()
 
-    def ask_at_once(self, lines: Sequence[str]) -> list[str]:
-        """Passes all lines and the end of input to a new agent in batch."""
+    def ask_in_batch(self, lines: Sequence[str]) -> list[str]:
+        """Sends all lines and the end of input to a new agent in batch."""
         with closing(WinRMChannel(self._endpoint, self._secret)) as channel:
             channel.start(command_line(batch=True), Limit("node", _ANSWER))
             _send(channel, script_line() + b"".join(map(self._raw, lines)), end=True)
@@ -210,33 +211,35 @@ class HostMachine:
         home = self._home.replace("\\", "\\\\") + f"\\\\{self._case}\\"
         return _RAW_PLACE.sub(lambda found: home + found[1], line).encode("ascii") + b"\n"
 
-    def look(self, path: str) -> bytes | str | None:
-        """What lies there."""
-        said = self._hands.do(f"Get-Look {_text(self._local(path))}")
-        return {"folder": "folder", "nothing": None}[said] if said in {"folder", "nothing"} else base64.b64decode(said)
+    def state(self, path: str) -> bytes | str | None:
+        """The content of a file, `folder`, or None."""
+        text = self._inspector.do(f"Get-State {_text(self._local(path))}")
+        return {"folder": "folder", "nothing": None}[text] if text in {"folder", "nothing"} else base64.b64decode(text)
 
     def names(self, path: str) -> list[str]:
         """The names in a folder."""
         entries = f"[IO.Directory]::GetFileSystemEntries({_text(self._local(path))})"
-        return sorted(name.rpartition("\\")[2] for name in self._hands.do(f"{entries} -join '|'").split("|") if name)
+        return sorted(
+            name.rpartition("\\")[2] for name in self._inspector.do(f"{entries} -join '|'").split("|") if name
+        )
 
     def hidden(self, path: str) -> bool | None:
-        """Whether a file has the attribute."""
-        return self._says(f"([IO.File]::GetAttributes({_text(self._local(path))}) -band 2) -ne 0")
+        """Whether a file is hidden."""
+        return self._is_true(f"([IO.File]::GetAttributes({_text(self._local(path))}) -band 2) -ne 0")
 
     def clear(self) -> None:
-        """Lets go of files, takes services and links away; the next case has another folder."""
+        """Closes files, removes services and links; the next case has another folder."""
         links = [f"Remove-Link {_text(path)}" for path in self._links]
         services = [f"Remove-OurService {name}" for name in reversed(self._services)]
         self._links.clear()
         self._services.clear()
         place = _text(f"{self._home}\\{self._case}")
-        self._hands.do("Clear-Held", *services, *links, f"Remove-Tree {place}")
+        self._inspector.do("Clear-Held", *services, *links, f"Remove-Tree {place}")
         self._case += 1
 
     def leftovers(self) -> str:
-        """What there still is of ours, in a line; empty after `clear` and before `close` but for the empty folder."""
-        return self._hands.do(
+        """The remaining files and services, in one line; empty after `clear`."""
+        return self._inspector.do(
             f"$files = [IO.Directory]::GetFileSystemEntries({_text(self._home)})",
             f"$services = Get-Service -Name '*_{self._token}_*' | ForEach-Object {{ $_.Name }}",
             "@($files) + @($services) -join '|'",
@@ -244,19 +247,19 @@ class HostMachine:
 
     @contextmanager
     def site(self) -> Iterator["HostSite"]:
-        """What `tcp` and `http` find on the host itself."""
-        yield HostSite(self._hands.do(_site_statement()))
+        """A site for `tcp` and `http` on the host itself."""
+        yield HostSite(self._inspector.do(_site_statement()))
 
     def close(self) -> None:
-        """Takes away all that was made, and ends both PowerShells.
+        """Removes everything that was created, and ends both PowerShells.
 
         Raises:
-            RuntimeError: something of ours could not be taken away.
+            RuntimeError: something could not be removed.
         """
         self._session.close()
         hive, key = "[Microsoft.Win32.Registry]::LocalMachine", f"{KEY}\\{self._token}"
         try:
-            self._hands.do(
+            self._inspector.do(
                 f"Remove-Tree {_text(self._home)}",
                 f"$others = [IO.Directory]::GetFileSystemEntries({_text(ALL)})",
                 f"if (-not $others) {{ [IO.Directory]::Delete({_text(ALL)}) }}",
@@ -267,22 +270,22 @@ class HostMachine:
                 f"if ($empty) {{ {hive}.DeleteSubKey({_text(KEY)}) }}",
             )
         finally:
-            self._hands.close()
+            self._inspector.close()
 
 
 class HostSite:
-    """The ports of a site on the host, filled into cases."""
+    """The ports of a site on the host, for cases."""
 
     def __init__(self, ports: str) -> None:
         self._open, self._closed = map(int, ports.split())
 
     def filled(self, value: Json) -> Json:
-        """The value with what stands for a port or for large data filled in."""
+        """The value with the placeholders for ports and large data replaced."""
         return filled(value, self._open, self._closed)
 
 
 def _statements(given: Json) -> Iterable[str]:
-    """PowerShell that makes folders, files, links, attributes, values, and holds files."""
+    """PowerShell statements that create folders, files, links, attributes and values, and hold files open."""
     for path in given.get("folders", []):
         yield f"$null = [IO.Directory]::CreateDirectory({_text(path)})"
     for path, content in given.get("files", {}).items():
@@ -300,7 +303,7 @@ def _statements(given: Json) -> Iterable[str]:
 
 
 def _behaviour(given: Json) -> str:
-    """How the practice service is to behave, as the file beside its program says it."""
+    """The settings file of the practice service."""
     lines = [line.format(given[what] * 1000) for what, line in _BEHAVIOUR.items() if given.get(what)]
     lines += ["stop=ignore"] if given.get("never_stops") else []
     lines += ["start_ms=9000"] if given.get("dies_on_start") else []

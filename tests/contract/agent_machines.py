@@ -1,7 +1,7 @@
-r"""What the agent's cases run on: one small class for each implementation of the protocol.
+r"""The machines for the agent's cases: one small class for each implementation of the protocol.
 
-Each lays out what a case is given, passes one raw line in and gives the raw line that comes back, and looks at the
-machine afterwards without asking the agent.
+Each creates the initial state of a case, sends one raw line and returns the raw reply, and inspects the machine
+afterwards without the agent.
 """
 
 import fcntl
@@ -25,37 +25,37 @@ _ANSWER = 60.0
 
 
 class Machine(Protocol):
-    """One implementation, on a machine that cases are laid out on."""
+    """One implementation of the protocol on a machine."""
 
     platform: str
 
-    def lay_out(self, given: Json, root: str) -> None:
-        """Makes a fresh folder with what a case is given, beside those that are there."""
+    def set_up(self, given: Json, root: str) -> None:
+        """Creates a new folder with the initial state of a case."""
 
     def ask(self, line: str) -> str:
-        """Passes one line to the agent; gives the line that comes back."""
+        """Sends one line to the agent; returns its reply."""
 
     def local(self, value: Json) -> Json:
-        """A request, a reply or a path as this machine writes paths."""
+        """A request, reply or path with the paths of this machine."""
 
-    def look(self, path: str) -> bytes | str | None:
-        """What lies there: bytes of a file, `folder`, or None."""
+    def state(self, path: str) -> bytes | str | None:
+        """The bytes of a file, `folder`, or None."""
 
     def names(self, path: str) -> list[str]:
         """The names in a folder, sorted."""
 
     def hidden(self, path: str) -> bool | None:
-        """Whether a file has the attribute; None where there is none of that kind."""
+        """Whether a file is hidden; None if there is no such attribute."""
 
     def clear(self) -> None:
-        """Lets go of what the cases held, and takes away what was laid out."""
+        """Closes held files and removes what the cases created."""
 
     def close(self) -> None:
-        """Ends it."""
+        """Ends the process."""
 
 
 def translated(value: Json, path: Callable[[str], str]) -> Json:
-    """Every text as the machine has it, those that are keys as well."""
+    """Every text in the value translated, keys too."""
     if isinstance(value, str):
         return path(value)
     if isinstance(value, list):
@@ -70,7 +70,7 @@ class Talk:
 
     Args:
         arguments: what to execute for a command line.
-        command: the command line. first: what it is sent at once. Both are the agent's unless told.
+        command: the command line. first: its first input. The defaults are those of the agent.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Talk:
         self._pending = b""
 
     def ask(self, line: str) -> str:
-        """Passes one line; gives the next that is printed."""
+        """Sends one line; returns the next output line."""
         self._channel.send(line.encode("ascii") + b"\n", Limit("node", _ANSWER))
         while b"\n" not in self._pending:
             chunk = self._channel.receive(Limit("node", _ANSWER))
@@ -93,12 +93,12 @@ class Talk:
         return answer.decode("ascii").rstrip("\r")
 
     def close(self) -> None:
-        """Ends it."""
+        """Ends the process."""
         self._channel.close()
 
 
 class RealDisk:
-    """Lays out and looks through this machine's own file system."""
+    """Uses the file system of this machine."""
 
     def __init__(self, drive: Path, arguments: Callable[[str], Sequence[str]]) -> None:
         self._drive = drive
@@ -108,11 +108,11 @@ class RealDisk:
         self._made: list[Path] = []
 
     def real(self, path: str) -> Path:
-        """Where a path of a case lies here."""
+        """The path on this machine for a path of a case."""
         return self._drive.joinpath(*path.removeprefix("C:\\").split("\\"))
 
-    def lay_out(self, given: Json, root: str) -> None:
-        """Makes files and folders, and holds those that are to be held."""
+    def set_up(self, given: Json, root: str) -> None:
+        """Creates files and folders, and holds the locked ones open."""
         self._made.append(self.real(root))
         self._made[-1].mkdir()
         for path in given.get("folders", []):
@@ -133,18 +133,18 @@ class RealDisk:
             fcntl.flock(self._held[-1], fcntl.LOCK_EX)
 
     def ask(self, line: str) -> str:
-        """Passes one line to the agent."""
+        """Sends one line to the agent."""
         return self._talk.ask(line)
 
-    def ask_at_once(self, lines: Sequence[str]) -> list[str]:
-        """Passes all lines and the end of input to a new agent in batch."""
+    def ask_in_batch(self, lines: Sequence[str]) -> list[str]:
+        """Sends all lines and the end of input to a new agent in batch."""
         given = script_line() + "".join(f"{line}\n" for line in lines).encode("ascii")
         command = self._arguments(command_line(batch=True))
         done = subprocess.run(command, input=given, capture_output=True, check=True, timeout=4 * _ANSWER)
         return done.stdout.decode("ascii").splitlines()
 
-    def look(self, path: str) -> bytes | str | None:
-        """What lies there."""
+    def state(self, path: str) -> bytes | str | None:
+        """The content of a file, `folder`, or None."""
         real = self.real(path)
         if real.is_dir():
             return "folder"
@@ -155,12 +155,12 @@ class RealDisk:
         return sorted(entry.name for entry in self.real(path).iterdir())
 
     def hidden(self, path: str) -> bool | None:
-        """Linux hides files by their names only."""
+        """None: Linux has no such attribute."""
         del path
         return None
 
     def clear(self) -> None:
-        """Lets go of what is held, and removes the folder."""
+        """Closes held files and removes the folders."""
         while self._held:
             os.close(self._held.pop())
         while self._made:
@@ -173,7 +173,7 @@ class RealDisk:
 
 
 class LinuxMachine(RealDisk):
-    """PowerShell on this machine: the agent's own script, paths with `/`."""
+    """The agent on PowerShell on this machine, with `/` in paths."""
 
     platform = "linux"
 
@@ -182,28 +182,28 @@ class LinuxMachine(RealDisk):
         super().__init__(Path(self._home.name), pwsh(program))
 
     def local(self, value: Json) -> Json:
-        """With `/`, below the folder that stands for the drive."""
+        """The value with `/` in paths, below the folder of the drive."""
         return translated(value, self._path)
 
     def _path(self, text: str) -> str:
         return f"{self._drive}{text[2:]}".replace("\\", "/") if text.startswith("C:\\case") else text
 
     def close(self) -> None:
-        """Ends PowerShell and removes all."""
+        """Ends PowerShell and removes everything."""
         super().close()
         self._home.cleanup()
 
 
 class LabMachine:
-    """The lab's own agent, in this process, on a simulated machine."""
+    """The lab's agent in this process, on a simulated machine."""
 
     platform = "lab"
 
     def __init__(self) -> None:
-        self._lay_bare()
+        self._new_machine()
 
-    def _lay_bare(self) -> None:
-        # Late, so that the other implementations are tested where the lab is not installed.
+    def _new_machine(self) -> None:
+        # Imported here, so that the other implementations can be tested without the lab.
         from lab.agent.session import Agent  # noqa: PLC0415
         from lab.machine.machine import Machine as Simulated  # noqa: PLC0415
         from lab.machine.memory_disk import MemoryDisk  # noqa: PLC0415
@@ -213,9 +213,9 @@ class LabMachine:
         self._machine = Simulated("N1", MemoryDisk())
         self._agent = Agent(self._machine)
 
-    def lay_out(self, given: Json, root: str) -> None:
-        """Makes a new machine with what is given."""
-        self._lay_bare()
+    def set_up(self, given: Json, root: str) -> None:
+        """Creates a new machine with the initial state."""
+        self._new_machine()
         disk = self._machine.disk
         disk.make_folder(self._path(root))
         for path in given.get("folders", []):
@@ -257,15 +257,15 @@ class LabMachine:
             service.die()
 
     def ask(self, line: str) -> str:
-        """Passes one line to the agent."""
+        """Sends one line to the agent."""
         return self._agent.answer(line)
 
     def local(self, value: Json) -> Json:
-        """As it is."""
+        """The value unchanged."""
         return value
 
-    def look(self, path: str) -> bytes | str | None:
-        """What lies there."""
+    def state(self, path: str) -> bytes | str | None:
+        """The content of a file, `folder`, or None."""
         entry = self._machine.disk.stat(self._path(path))
         if entry is None:
             return None
@@ -276,12 +276,12 @@ class LabMachine:
         return sorted(self._machine.disk.names(self._path(path)))
 
     def hidden(self, path: str) -> bool | None:
-        """The simulated machine has no attributes besides read-only."""
+        """None: the simulated machine has no attribute except read-only."""
         del path
         return None
 
     def clear(self) -> None:
-        """Nothing: each case has a machine of its own."""
+        """Does nothing: each case has its own machine."""
         return
 
     def close(self) -> None:
@@ -290,10 +290,10 @@ class LabMachine:
 
 
 def found_on_path(*names: str) -> str:
-    """The first of these programs that is on PATH; empty when none is."""
+    """The first of these programs on PATH; empty if there is none."""
     return next(filter(None, map(shutil.which, names)), "")
 
 
 def plain(text: str) -> bool:
-    """Whether a line is ASCII without control characters, as everything on the wire has to be."""
+    """Whether a line is ASCII without control characters, as the protocol requires."""
     return bool(re.fullmatch(r"[\x20-\x7e]*", text))

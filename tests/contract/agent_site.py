@@ -21,7 +21,7 @@ _PAGES = {
     "/slow": (200, b"late"),
 }
 LATE = 3  #: seconds until `/slow` answers
-#: The same pages as they travel, for a site that another machine plays.
+#: The same pages as bytes of HTTP, for a site on another machine.
 ANSWERS = {
     path: f"HTTP/1.1 {status} x\r\nContent-Length: {len(body)}\r\nLocation: /hello\r\n".encode()
     + b"Connection: close\r\n\r\n"
@@ -33,7 +33,7 @@ _SIZE = re.compile(r"@SIZE:(\d+)@")
 
 class _Page(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        """Answers with the page of that path."""
+        """Answers with the page of the path."""
         status, body = _PAGES.get(self.path, (404, b"missing"))
         if self.path == "/slow":
             time.sleep(LATE)
@@ -46,18 +46,18 @@ class _Page(BaseHTTPRequestHandler):
         except OSError:
             return
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class calls it so
-        """Says nothing."""
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
+        """Prints nothing."""
 
 
 class AgentSite:
-    """Listens while it is entered; `filled` puts its ports, and large contents, into a case."""
+    """A site that runs in a `with` block; `filled` replaces the placeholders of a case."""
 
     def __init__(self) -> None:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Page)
         self._server.daemon_threads = True
         self._closed = socket.socket()
-        self._closed.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets it, nobody answers
+        self._closed.bind(("127.0.0.1", 0))  # bound, not listening: the port stays closed
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -69,12 +69,12 @@ class AgentSite:
         self._closed.close()
 
     def filled(self, value: Json) -> Json:
-        """The value with what stands for a port or for large data filled in."""
+        """The value with the placeholders for ports and large data replaced."""
         return filled(value, self._server.server_port, self._closed.getsockname()[1])
 
 
 def filled(value: Json, port: int, closed: int) -> Json:
-    """The value with these ports, where somebody listens and where nobody does, and with large data."""
+    """The value with an open and a closed port and large data instead of the placeholders."""
     if isinstance(value, dict):
         return {key: filled(item, port, closed) for key, item in value.items()}
     if isinstance(value, list):

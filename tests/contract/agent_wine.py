@@ -1,4 +1,4 @@
-"""PowerShell for Windows on a nearly-Windows machine: Windows' own paths, registry and services."""
+"""PowerShell for Windows on a nearly-Windows machine, with Windows paths, registry and services."""
 
 import base64
 import contextlib
@@ -18,18 +18,18 @@ from tests.windows.machines import runner_on
 
 __all__ = ["WineMachine"]
 
-#: A PowerShell that runs one line of base64 after the other and says `done`, or what went wrong.
-_HANDS = """
+#: A PowerShell script that runs each line, decoded from base64, and prints `done` or an error.
+_INSPECTOR = """
 $ProgressPreference = 'SilentlyContinue'
 $ErrorActionPreference = 'Stop'
 $held = New-Object Collections.Generic.List[object]
 while ($line = [Console]::In.ReadLine()) {
     $text = [Text.Encoding]::UTF8.GetString([Convert]::FromBase64String($line))
-    try { $null = . ([scriptblock]::Create($text)); $said = 'done' } catch { $said = "$_" -replace '[^ -~]', ' ' }
-    [Console]::Out.Write($said + "`n")
+    try { $null = . ([scriptblock]::Create($text)); $text = 'done' } catch { $text = "$_" -replace '[^ -~]', ' ' }
+    [Console]::Out.Write($text + "`n")
 }
 """
-#: What the simulated machine's services do, as the practice service is told to.
+#: The behaviour of a service in a case, as a setting of the practice service.
 _BEHAVIOUR: dict[str, Callable[[float], str]] = {
     "start_seconds": lambda seconds: f"start_ms={int(seconds * 1000)}",
     "stop_seconds": lambda seconds: f"stop_ms={int(seconds * 1000)}",
@@ -48,10 +48,10 @@ def _program(image_path: str) -> str:
 
 
 class WineMachine(RealDisk):
-    """A nearly-Windows machine with one PowerShell that answers all cases.
+    """A nearly-Windows machine with one PowerShell process for all cases.
 
     Args:
-        program: what makes such machines and runs commands on them.
+        program: creates such machines and runs commands on them.
     """
 
     platform = "wine"
@@ -64,8 +64,10 @@ class WineMachine(RealDisk):
         subprocess.run([program, "service", str(self._node), "Template", "Template", "C:\\practice.exe"], check=True)
         self._practice = self._node / "drive_c" / "practice.exe"
         self._services: list[str] = []
-        encoded = base64.b64encode(_HANDS.encode("utf-16-le")).decode()
-        self._hands = Talk(self._command, f"powershell.exe -NoProfile -NonInteractive -EncodedCommand {encoded}", b"")
+        encoded = base64.b64encode(_INSPECTOR.encode("utf-16-le")).decode()
+        self._inspector = Talk(
+            self._command, f"powershell.exe -NoProfile -NonInteractive -EncodedCommand {encoded}", b""
+        )
         super().__init__(self._node / "drive_c", self._command)
 
     def _command(self, line: str) -> list[str]:
@@ -75,18 +77,18 @@ class WineMachine(RealDisk):
         subprocess.run(self._command(line), check=False, capture_output=True, timeout=60)
 
     def _powershell(self, script: str) -> None:
-        """Has something done on the machine that the agent is not asked for."""
-        said = self._hands.ask(base64.b64encode(script.encode()).decode())
-        if said != "done":
-            raise RuntimeError(f"the machine was not laid out: {said}")
+        """Runs a script on the machine without the agent."""
+        text = self._inspector.ask(base64.b64encode(script.encode()).decode())
+        if text != "done":
+            raise RuntimeError(f"the machine was not set up: {text}")
 
     def local(self, value: Json) -> Json:
-        """As it is: these are Windows' own paths."""
+        """The value unchanged: the paths are Windows paths."""
         return value
 
-    def lay_out(self, given: Json, root: str) -> None:
-        """Makes the folder, and registry values and services as given."""
-        super().lay_out({**given, "locked": []}, root)
+    def set_up(self, given: Json, root: str) -> None:
+        """Creates folders, files, registry values and services."""
+        super().set_up({**given, "locked": []}, root)
         for path in given.get("hidden", []):
             os.setxattr(self.real(path), _ATTRIBUTES, b"0x22")
         for path in given.get("locked", []):
@@ -131,19 +133,19 @@ class WineMachine(RealDisk):
             time.sleep(0.05)
 
     def hidden(self, path: str) -> bool | None:
-        """As Wine keeps it."""
+        """Whether Wine has stored the attribute."""
         real = self.real(path)
         return _ATTRIBUTES in os.listxattr(real) and bool(int(os.getxattr(real, _ATTRIBUTES), 16) & 2)
 
     def clear(self) -> None:
-        """Lets go of files, and takes the services away again."""
+        """Closes files and removes the services."""
         self._powershell("foreach ($one in $held) { $one.Dispose() }; $held.Clear()")
         if self._services:
-            self._take_services_away()
+            self._remove_services()
         super().clear()
 
-    def _take_services_away(self) -> None:
-        """Kills their processes, which works for those too that never stop."""
+    def _remove_services(self) -> None:
+        """Kills their processes first, because some services never stop."""
         names = ",".join(reversed(self._services))
         self._powershell(
             f"$names = '{names}'.Split(','); $ids = foreach ($n in $names) {{ "
@@ -157,6 +159,6 @@ class WineMachine(RealDisk):
         """Ends every process of the machine."""
         with contextlib.suppress(OSError, RuntimeError):
             super().close()
-        self._hands.close()
+        self._inspector.close()
         subprocess.run([self._program, "stop", str(self._node)], check=False, capture_output=True)
         self._home.cleanup()

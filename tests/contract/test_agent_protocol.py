@@ -1,4 +1,4 @@
-"""One set of case files, run by every implementation of the agent's protocol there is on this machine."""
+"""One set of case files, run by every implementation of the agent's protocol on this machine."""
 
 import base64
 import gzip
@@ -14,7 +14,7 @@ from tests.contract.agent_site import AgentSite
 from tests.contract.agent_wine import WineMachine
 from tests.live.host import MISSING, host_from_environment, practice_from_environment
 
-PACKED_FROM = 8000  #: characters of results from which a reply comes packed where that is allowed
+COMPRESSED_FROM = 8000  #: characters of results from which a reply is compressed if allowed
 _POWERSHELL = "no pwsh on PATH: PowerShell 7 for Linux runs the agent's script here"
 _WINE = "no wine-node and wine on PATH: a nearly-Windows machine runs the agent's script there"
 
@@ -44,12 +44,12 @@ def _host() -> HostMachine:
         pytest.param(_lab, id="lab"),
         pytest.param(_linux, id="pwsh", marks=pytest.mark.powershell),
         pytest.param(_windows, id="wine", marks=pytest.mark.windows),
-        # Without a host one test below says so, not each case.
+        # Without a host, one test below is skipped instead of every case.
         *([pytest.param(_host, id="host")] if host_from_environment() else []),
     ],
 )
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    """One machine for all cases; for PowerShell that is one process, request after request."""
+    """One machine for all cases, with one PowerShell process."""
     made: Machine = request.param()
     yield made
     made.close()
@@ -57,18 +57,18 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def site(machine: Machine) -> Iterator[AgentSite | HostSite]:
-    """What `tcp` and `http` find where the agent runs."""
+    """A site for `tcp` and `http` on the machine of the agent."""
     with machine.site() if isinstance(machine, HostMachine) else AgentSite() as site:
         yield site
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_case_is_answered_and_leaves_what_it_says(case: Case, machine: Machine, site: AgentSite | HostSite) -> None:
-    """The reply is the wanted one, and the machine looks afterwards as the case says."""
+def test_a_case_has_the_expected_reply_and_state(case: Case, machine: Machine, site: AgentSite | HostSite) -> None:
+    """The reply is the expected one, and so is the machine afterwards."""
     wanted = site.filled(case.on(machine.platform))
-    if reason := _left_out(machine, wanted):
+    if reason := _skip_reason(machine, wanted):
         pytest.skip(reason)
-    machine.lay_out(wanted.get("given", {}), case.root)
+    machine.set_up(wanted.get("given", {}), case.root)
     try:
         wrong = [
             line
@@ -81,18 +81,18 @@ def test_case_is_answered_and_leaves_what_it_says(case: Case, machine: Machine, 
     assert [] == wrong
 
 
-def test_all_cases_are_answered_in_batch_as_well(machine: Machine, site: AgentSite | HostSite) -> None:
-    """A PowerShell that is given all of them and the end of input answers each, in order, and leaves what it says."""
+def test_all_cases_pass_in_one_batch(machine: Machine, site: AgentSite | HostSite) -> None:
+    """One PowerShell gets all requests and the end of input; replies and state are the expected ones."""
     if not isinstance(machine, RealDisk | HostMachine):
-        pytest.skip("the lab's agent knows no ways: its machines play PowerShell's in tests/integration")
-    apart = [case.apart(number) for number, case in enumerate(CASES)]
+        pytest.skip("the lab's agent has no bootstrap: tests/integration covers its ways")
+    apart = [case.numbered(number) for number, case in enumerate(CASES)]
     cases = [(case, site.filled(case.on(machine.platform))) for case in apart]
-    cases = [(case, wanted) for case, wanted in cases if not _left_out(machine, wanted)]
+    cases = [(case, wanted) for case, wanted in cases if not _skip_reason(machine, wanted)]
     try:
         for case, wanted in cases:
-            machine.lay_out(wanted.get("given", {}), case.root)
+            machine.set_up(wanted.get("given", {}), case.root)
         lines = [_line(machine, wanted) for _, wanted in cases for _ in _replies(wanted)]
-        answers = iter(machine.ask_at_once(lines))
+        answers = iter(machine.ask_in_batch(lines))
         wrong = [
             f"{case.name}: {line}"
             for case, wanted in cases
@@ -110,8 +110,8 @@ def test_all_cases_are_answered_in_batch_as_well(machine: Machine, site: AgentSi
 
 
 def test_a_thousand_requests_in_one_session(machine: Machine) -> None:
-    """Each is answered by its own id."""
-    machine.lay_out({"files": {"C:\\case\\a": {"text": "x"}}}, "C:\\case")
+    """Each reply has the id of its request."""
+    machine.set_up({"files": {"C:\\case\\a": {"text": "x"}}}, "C:\\case")
     ops = machine.local([{"op": "stat", "path": "C:\\case\\a"}])
     try:
         asked = [json.dumps({"v": 1, "id": f"r{number}", "ops": ops}) for number in range(1000)]
@@ -122,21 +122,21 @@ def test_a_thousand_requests_in_one_session(machine: Machine) -> None:
     assert all(reply["results"][0]["exists"] for reply in replies)
 
 
-def test_a_host_is_left_as_it_was_found() -> None:
-    """Between cases only an empty folder is there, and afterwards not even that."""
+def test_a_host_is_cleaned_up() -> None:
+    """Between cases only an empty folder exists, and at the end nothing."""
     host = _host()
-    host.lay_out({"files": {"C:\\case\\a": {"text": "x"}}, "readonly": ["C:\\case\\a"]}, "C:\\case")
-    assert b"x" == host.look("C:\\case\\a")
+    host.set_up({"files": {"C:\\case\\a": {"text": "x"}}, "readonly": ["C:\\case\\a"]}, "C:\\case")
+    assert b"x" == host.state("C:\\case\\a")
     host.clear()
     assert "" == host.leftovers()
     host.close()
 
 
-def _left_out(machine: Machine, wanted: dict[str, Json]) -> str:
-    """Why a case is not for this machine; empty when it is."""
+def _skip_reason(machine: Machine, wanted: dict[str, Json]) -> str:
+    """Why a case is skipped on this machine; empty if it runs."""
     if wanted.get("skip"):
         return str(wanted["reason"])
-    return machine.lacks(wanted) if isinstance(machine, HostMachine) else ""
+    return machine.missing(wanted) if isinstance(machine, HostMachine) else ""
 
 
 def _line(machine: Machine, wanted: dict[str, Json]) -> str:
@@ -144,22 +144,22 @@ def _line(machine: Machine, wanted: dict[str, Json]) -> str:
 
 
 def _replies(wanted: dict[str, Json]) -> list[Json]:
-    """What is wanted of the request, and of the same request again."""
+    """The expected replies to the request and to its repetition."""
     return [wanted["reply"], *([wanted["again"]] if "again" in wanted else [])]
 
 
 def _answer_differences(machine: Machine, reply: Json, text: str) -> list[str]:
-    assert plain(text), "the wire stays ASCII"
+    assert plain(text), "a reply must be ASCII"
     found = json.loads(text)
     if "gzip" in found:
         unpacked = gzip.decompress(base64.b64decode(found["gzip"], validate=True))
-        assert len(unpacked) >= PACKED_FROM > len(text), "packed, and no smaller for it"
+        assert len(unpacked) >= COMPRESSED_FROM > len(text), "compressed, but not smaller"
         found["results"] = json.loads(unpacked)
     return differences(machine.local(reply), found) + _shape_differences(found)
 
 
 def _shape_differences(reply: Json) -> list[str]:
-    """What holds for every reply, whatever the case names."""
+    """Requirements for every reply."""
     wrong = [] if reply.get("v") == 1 else ["reply: no version"]
     for result in reply["results"]:
         if result["ok"] is True:
@@ -174,15 +174,15 @@ def _state_differences(machine: Machine, then: Json) -> list[str]:
     wrong = []
     for path, content in then.get("files", {}).items():
         wanted = None if content is None else content_of(content)
-        if (found := machine.look(path)) != wanted:
+        if (found := machine.state(path)) != wanted:
             wrong.append(f"{path}: wanted {str(wanted)[:80]}, found {str(found)[:80]}")
-    wrong += [f"{path} is no folder" for path in then.get("folders", []) if machine.look(path) != "folder"]
+    wrong += [f"{path} is not a folder" for path in then.get("folders", []) if machine.state(path) != "folder"]
     wrong += [f"{path} is not hidden" for path in then.get("hidden", []) if machine.hidden(path) is False]
     for path, names in then.get("names", {}).items():
         if (there := machine.names(path)) != sorted(names):
             wrong.append(f"{path}: wanted {names}, found {there}")
     for path, lines in then.get("manifest", {}).items():
-        text = machine.look(f"{path}\\manifest.jsonl")
+        text = machine.state(f"{path}\\manifest.jsonl")
         wrong += (
             manifest_differences(machine.local(lines), text) if isinstance(text, bytes) else [f"no manifest: {path}"]
         )
@@ -190,7 +190,7 @@ def _state_differences(machine: Machine, then: Json) -> list[str]:
 
 
 def test_a_hundred_cases_cover_every_operation_and_every_error() -> None:
-    """The set stays as wide as the protocol."""
+    """The cases cover the whole protocol."""
     asked = {
         op.get("op") for case in CASES for op in case.body.get("request", {}).get("ops", []) if isinstance(op, dict)
     }
@@ -219,7 +219,7 @@ def test_a_hundred_cases_cover_every_operation_and_every_error() -> None:
 
 
 def test_platform_differences_carry_their_reason() -> None:
-    """Whoever reads a case learns why a platform differs."""
+    """Every difference of a platform is explained."""
     without = [
         case.name for case in CASES for part in case.body.get("platforms", {}).values() if not part.get("reason")
     ]

@@ -1,4 +1,4 @@
-"""The session and the agent's own script over a real PowerShell on this machine."""
+"""The session and the agent over a real PowerShell on this machine."""
 
 import base64
 import json
@@ -33,7 +33,7 @@ def program() -> str:
 
 
 def opened(program: str, way: Way = "auto") -> tuple[AgentSession, LocalChannel]:
-    """A session and the process under it."""
+    """A session and its process."""
     channel = LocalChannel(pwsh(program))
     return AgentSession(channel, "here", way=way), channel
 
@@ -47,7 +47,7 @@ def session(program: str) -> Iterator[AgentSession]:
 
 
 def test_a_thousand_requests_are_answered_by_one_process(session: AgentSession, tmp_path: Path) -> None:
-    """One start; each answer belongs to its request."""
+    """One start; each reply belongs to its request."""
     names = [str(tmp_path / f"n{number}") for number in range(1000)]
     for name in names[::2]:
         Path(name).touch()
@@ -57,8 +57,8 @@ def test_a_thousand_requests_are_answered_by_one_process(session: AgentSession, 
 
 
 @pytest.mark.parametrize("way", ["auto", "conversation", "batch"])
-def test_both_ways_do_the_same(program: str, way: Way, tmp_path: Path) -> None:
-    """Text that is not ASCII goes both ways."""
+def test_both_ways_have_the_same_results(program: str, way: Way, tmp_path: Path) -> None:
+    """Also for text that is not ASCII."""
     session, channel = opened(program, way)
     path = str(tmp_path / "gr\u00fc\u00dfe \u4f60.txt")
     session.ask([ops.write(path, b"1", expect=ops.ABSENT)], deadline=60)
@@ -68,7 +68,7 @@ def test_both_ways_do_the_same(program: str, way: Way, tmp_path: Path) -> None:
     assert (2 if way == "batch" else 1) == channel.counters.shells
 
 
-def test_a_large_reply_comes_whole(session: AgentSession, tmp_path: Path) -> None:
+def test_a_large_reply_arrives_completely(session: AgentSession, tmp_path: Path) -> None:
     """More than 150 KB, which WinRM sends in pieces."""
     data = os.urandom(1_000_000)
     (tmp_path / "big").write_bytes(data)
@@ -77,7 +77,7 @@ def test_a_large_reply_comes_whole(session: AgentSession, tmp_path: Path) -> Non
 
 
 def test_six_blobs_become_eighteen_hundred_files_in_seconds(session: AgentSession, tmp_path: Path) -> None:
-    """The join of 300 servers; the second time nothing is written."""
+    """The files for 300 servers; the second time nothing is written."""
     blobs = {f"k{kind}": os.urandom(1500) for kind in range(6)}
     files = {f"HOST{host:03d}_{kind}": kind for host in range(300) for kind in blobs}
     spread = ops.spread(str(tmp_path), blobs, files)
@@ -90,15 +90,15 @@ def test_six_blobs_become_eighteen_hundred_files_in_seconds(session: AgentSessio
 
 
 def test_a_listing_of_ten_thousand_stops_at_its_limit(session: AgentSession, tmp_path: Path) -> None:
-    """And says that there are more."""
+    """It reports that there are more."""
     for number in range(10_001):
         (tmp_path / f"{number:05d}").touch()
     (reply,) = session.ask([ops.list_folder(str(tmp_path))], deadline=120)
     assert (10_000, True, "00000") == (len(reply["entries"]), reply["truncated"], reply["entries"][0]["name"])
 
 
-def test_a_cancelled_wait_ends_powershell_and_what_it_started(program: str) -> None:
-    """Closing the session leaves no process of ours."""
+def test_a_cancelled_wait_ends_powershell_and_its_child_processes(program: str) -> None:
+    """Closing the session leaves no process."""
     session, channel = opened(program)
     session.hello()
     pid = channel.pid
@@ -111,8 +111,8 @@ def test_a_cancelled_wait_ends_powershell_and_what_it_started(program: str) -> N
     assert [] == [one for one in group if one.info["status"] != psutil.STATUS_ZOMBIE]
 
 
-def test_killing_powershell_in_mid_write_leaves_old_or_new_and_no_strays(program: str, tmp_path: Path) -> None:
-    """At whatever moment it dies: never a mixture, and the next write clears up."""
+def test_killing_powershell_during_a_write_leaves_old_or_new_bytes(program: str, tmp_path: Path) -> None:
+    """At any moment: never a mixture, and the next write removes temporary files."""
     path, old, new = tmp_path / "web.config", b"o" * 400_000, b"n" * 400_000
     for pause in (0.1, 0.2, 0.35, 0.5, 0.8, 1.2) if EXHAUSTIVE else (0.1, 0.35, 0.8):
         path.write_bytes(old)
@@ -130,7 +130,7 @@ def test_killing_powershell_in_mid_write_leaves_old_or_new_and_no_strays(program
     session, _ = opened(program)
     session.ask([ops.write(str(path), b"last", expect=ops.ANY)], deadline=60)
     session.close()
-    assert ["web.config"] == os.listdir(tmp_path)  # noqa: PTH208 - names are what is asked
+    assert ["web.config"] == os.listdir(tmp_path)  # noqa: PTH208 - only the names are needed
     assert b"last" == path.read_bytes()
 
 
@@ -139,8 +139,8 @@ def _for_ever(session: AgentSession, writes: list[ops.Op]) -> None:
         session.ask(writes, deadline=60)
 
 
-def test_a_reader_never_sees_half_a_file(session: AgentSession, tmp_path: Path) -> None:
-    """Every look finds all of the old bytes or all of the new ones."""
+def test_a_reader_never_sees_an_incomplete_file(session: AgentSession, tmp_path: Path) -> None:
+    """Every read returns all old bytes or all new bytes."""
     path, contents = tmp_path / "keys.config", (b"a" * 300_000, b"b" * 200_000)
     path.write_bytes(contents[0])
     writes = [ops.write(str(path), data, expect=ops.ANY) for _ in range(20) for data in contents]
@@ -165,13 +165,13 @@ def test_a_reader_never_sees_half_a_file(session: AgentSession, tmp_path: Path) 
     ids=["nothing", "no-request", "stop", "no-last-line-end", "cut-off"],
 )
 def test_the_end_of_input_ends_powershell(program: str, sent: bytes, status: int, lines: int) -> None:
-    """Whatever was asked before it is answered; a connection that breaks leaves nothing running."""
+    """Earlier requests are answered; a broken connection leaves no process."""
     done = subprocess.run(pwsh(program)(command_line()), input=sent, capture_output=True, check=False, timeout=60)
     assert (status, lines) == (done.returncode, len(done.stdout.splitlines()))
 
 
-def test_a_late_writer_is_refused_and_a_newer_one_goes_on(program: str, session: AgentSession, tmp_path: Path) -> None:
-    """Two agents at once: from the newer one's first change on, the older one changes nothing."""
+def test_an_outdated_writer_is_refused(program: str, session: AgentSession, tmp_path: Path) -> None:
+    """Two agents: after the first change of the newer one, the older one changes nothing."""
     other, _ = opened(program)
     path, fence = str(tmp_path / "web.config"), str(tmp_path / "fence" / "writer")
     older, newer = (ops.Guard(number, fence, (str(tmp_path),)) for number in (3, 4))
@@ -184,10 +184,10 @@ def test_a_late_writer_is_refused_and_a_newer_one_goes_on(program: str, session:
     other.close()
 
 
-def test_two_agents_behind_one_fence_never_change_files_at_once(
+def test_two_agents_with_one_fence_never_change_files_at_the_same_time(
     program: str, session: AgentSession, tmp_path: Path
 ) -> None:
-    """Each finds what the last one left: no write is lost between a look and a change, no one fails."""
+    """No write is lost between a read and a change, and none fails."""
     other, _ = opened(program)
     guard = ops.Guard(3, str(tmp_path / "fence"), (str(tmp_path),))
     backup = str(tmp_path / "kept")
@@ -235,11 +235,11 @@ _QUOTAS = {
     ids=["config", "entities", "nothing-known", "no-xml"],
 )
 def test_the_quotas_are_read_from_winrms_configuration(program: str, config: str, wanted: object) -> None:
-    """As the service gives it, by the names that matter; what could expand is refused."""
+    """The known names only; XML with entities is refused."""
     script = base64.b64decode(script_line()).decode("ascii")
     call = f"""
-try {{ $said = ConvertTo-JsonLine (ConvertFrom-WinrmConfig '{config}') }} catch {{ $said = '"refused"' }}
-[Console]::Out.Write($said)"""
+try {{ $text = ConvertTo-JsonLine (ConvertFrom-WinrmConfig '{config}') }} catch {{ $text = '"refused"' }}
+[Console]::Out.Write($text)"""
     with tempfile.NamedTemporaryFile("w", suffix=".ps1") as file:
         file.write(script + call)
         file.flush()

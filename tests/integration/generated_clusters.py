@@ -1,6 +1,6 @@
-"""Clusters that hypothesis makes up: names, editions, pools, and what is wrong with each server.
+"""Generated clusters: names, editions, pools, and the faults of each server.
 
-A cluster is a value with a short text, so that what hypothesis found can be read and built again.
+A cluster is a value with a short text, so that a failure that hypothesis found can be read and repeated.
 """
 
 import re
@@ -23,17 +23,17 @@ SITES = (r"C:\inetpub\wwwroot\CMS400", r"C:\Web Sites\Intranet & more")
 STAGING = WindowsPath.of(r"C:\Ektron Security Certificates")
 STRANGER = family(1)
 
-Wound = Callable[[Server, str], None]  #: of a server; the text is the name of some node of its cluster
+Wound = Callable[[Server, str], None]  #: changes a server; the text is the name of a node of its cluster
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A cluster in short.
+    """A cluster in short form.
 
     Attributes:
-        origin: place of the origin among the names.
-        joined: everything was right once, before the wounds; else the servers are untouched but for them.
-        wounds: per server, in the order of the names; each is a name of `WOUNDS`.
+        origin: index of the origin among the names.
+        joined: the servers were joined before the faults; otherwise they were untouched.
+        wounds: for each server, in the order of the names; each one is a name of `WOUNDS`.
     """
 
     edition: str
@@ -46,7 +46,7 @@ class Shape:
 
     @property
     def cluster(self) -> Cluster:
-        """As a cluster file says it; every other server is of production."""
+        """As in a cluster file; every second server belongs to production."""
         nodes = [
             {"name": name, "host": f"10.9.0.{place + 1}", "role": role, "pool": role}
             for place, name in enumerate(self.names)
@@ -66,7 +66,7 @@ class Shape:
 
 
 def made(shape: Shape) -> Esync:
-    """The cluster, with the wounds it is to have."""
+    """The cluster, with its faults."""
     esync = Esync(shape.cluster)
     if shape.joined:
         assert esync.rollout().record.verdict is Verdict.JOINED
@@ -98,7 +98,7 @@ def _ews(server: Server) -> WindowsPath:
 
 
 def _put(server: Server, path: WindowsPath, data: bytes, *, quietly: bool) -> None:
-    """Changes a file; quietly, its time stays, so that no restart seems owed."""
+    """Changes a file; with `quietly` its time stays the same, so that no restart is owed."""
     before = server.disk.stat(path)
     server.disk.put(path, data)
     if before and quietly:
@@ -108,7 +108,7 @@ def _put(server: Server, path: WindowsPath, data: bytes, *, quietly: bool) -> No
 def edit(
     file: Callable[[Server], WindowsPath], pattern: bytes, new: bytes, *, count: int = 1, quietly: bool = True
 ) -> Wound:
-    """Bytes of a file changed, where they are there; NODE stands for the other node."""
+    """Replaces bytes of a file, where the file has them; NODE is replaced with the name of the other node."""
 
     def wound(server: Server, other: str) -> None:
         path = file(server)
@@ -140,7 +140,7 @@ def _in_configurator(name: str) -> Callable[[Server, str], WindowsPath]:
 
 
 def gone(place: Callable[[Server, str], WindowsPath]) -> Wound:
-    """A file taken away, where it is there."""
+    """Removes a file, where it exists."""
 
     def wound(server: Server, other: str) -> None:
         with suppress(Refusal):
@@ -150,7 +150,7 @@ def gone(place: Callable[[Server, str], WindowsPath]) -> Wound:
 
 
 def there(place: Callable[[Server, str], WindowsPath], data: bytes, *, quietly: bool = True) -> Wound:
-    """A file with other content, or one that should not be there."""
+    """Writes a file: other content, or a file that should not exist."""
 
     def wound(server: Server, other: str) -> None:
         path = place(server, other)
@@ -161,7 +161,7 @@ def there(place: Callable[[Server, str], WindowsPath], data: bytes, *, quietly: 
 
 
 def touched(file: Callable[[Server], WindowsPath]) -> Wound:
-    """A file written again as it was."""
+    """Writes a file again with the same bytes."""
 
     def wound(server: Server, _: str) -> None:
         if server.disk.stat(file(server)):
@@ -171,7 +171,7 @@ def touched(file: Callable[[Server], WindowsPath]) -> Wound:
 
 
 def _respelt(server: Server, other: str) -> None:
-    """A certificate file under the same name in other case."""
+    """Renames a certificate file to the same name in other case."""
     path = server.product.service_folder.child(f"{other}_SyncServer.cer")
     if server.disk.stat(path):
         data = server.disk.read(path)
@@ -202,7 +202,7 @@ def _restarted(server: Server, _: str) -> None:
 
 
 def _made_anew(server: Server, _: str) -> None:
-    """Somebody generated certificates there again: on the origin, another family for everybody."""
+    """Generates certificates there again: on the origin this is a new family for all nodes."""
     server.configure(2)
 
 
@@ -215,7 +215,7 @@ def _whole_family_of(number: int) -> Wound:
 
 
 def _line_ends(file: Callable[[Server], WindowsPath]) -> Wound:
-    """The file as somebody's editor saved it: other line ends, a comment at the end."""
+    """Saves the file as an editor would: other line ends, a comment at the end."""
 
     def wound(server: Server, _: str) -> None:
         data = server.disk.read(file(server)).replace(b"\r\n", b"\n").rstrip() + b"\n<!-- looked at -->\n"
@@ -312,14 +312,14 @@ WOUNDS: dict[str, Wound] = {
     "service restarted": _restarted,
 }
 
-#: What no run mends, because editing it is refused: a person has to. Not among those that clusters are made up with.
+#: What no run repairs, because editing is refused: a person has to do it. Not used in generated clusters.
 REFUSED: dict[str, Wound] = {
     "key twice, with different values": edit(_config, _VALUE, rb"\1" + _OTHER + rb'"/>\g<0>'),
     "encodedValue absent, another file included": edit(_web, rb'<add key="encodedValue"[^>]*>', b""),
 }
 
 
-# -- what hypothesis makes of it -----------------------------------------------------------------------------------
+# -- generated values ----------------------------------------------------------------------------------------------
 
 _names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,14}", fullmatch=True) | st.sampled_from(
     ["S1", "s10", "S1-", "P1", "S1_SyncClient", "WEB-01", "0", "CON", "OLD"]
@@ -329,7 +329,7 @@ _waves: st.SearchStrategy[str | tuple[int | str, ...]] = st.sampled_from(["pools
 
 @st.composite
 def shapes(draw: st.DrawFn) -> Shape:
-    """A cluster of 1 to 5 servers; about half of the servers of a joined one are as they should be."""
+    """Generates a cluster of 1 to 5 servers; about half of the servers of a joined cluster have no fault."""
     names = draw(st.lists(_names, min_size=1, max_size=5, unique_by=str.upper))
     joined = draw(st.booleans())
     wounds = st.lists(st.sampled_from(sorted(WOUNDS)), max_size=4, unique=True).map(tuple)

@@ -1,17 +1,16 @@
-"""A whole esync for a test: labs, a broker and a worker as real processes."""
+"""A complete installation of esync for a test: labs, a broker and a worker as real processes."""
 
 import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lab.control.remote import LabProcess, running_lab, spare_addresses
+from lab.control.remote import LabProcess, spare_addresses
 from pipelines.audit.bundle import bundle_of
 from pipelines.audit.check import check
 from pipelines.cluster_file.loader import load_cluster
@@ -19,14 +18,16 @@ from pipelines.engine import Engine, connect_engine
 from pipelines.usecases import runs
 from pipelines.usecases.runs import RunSummary
 from tasks.cluster import Cluster
+from tests.waiting import PATIENCE, wait_until
+from tests.warm import WarmProcess, warm_lab
 from workers.records import RunRecord, RunState, StepOutcome
 from workers.redis.embedded import EmbeddedBroker
 from workers.secrets.vault import new_seal_key
 from workers.settings import Secret, Settings
 
-__all__ = ["FOUR", "SITE", "Harness", "cluster_of", "four_servers", "on_disk", "rig_at", "steps_of"]
+__all__ = ["FOUR", "SITE", "Harness", "cluster_of", "four_servers", "harness_at", "on_disk", "steps_of"]
 
-#: Short times, so that a test of a recovery takes seconds.
+#: Short times, so that a recovery takes seconds.
 QUICK = {
     "ESYNC_LEASE": "2",
     "ESYNC_STALL_AFTER": "2",
@@ -39,13 +40,13 @@ SITE = r"C:\inetpub\wwwroot\CMS400"
 
 @contextmanager
 def four_servers(folder: Path, nodes: str = "", lab: str = "", edition: str = "8.0") -> Iterator[LabProcess]:
-    """The servers S1, S2, P1, P2 at addresses of their own, untouched.
+    """The untouched servers S1, S2, P1, P2, each at its own address.
 
     Args:
-        folder: the lab's.
-        nodes: YAML put to the entry of P1: what is different there, `build: 8.0.1.99`.
-        lab: YAML put to the lab itself.
-        edition: of the product.
+        folder: the folder of the lab.
+        nodes: YAML that is added to the entry of P1, for instance `build: 8.0.1.99`.
+        lab: YAML that is added to the lab itself.
+        edition: edition of the product.
     """
     base = spare_addresses().rpartition(".")[0]
     entries = [
@@ -58,12 +59,12 @@ def four_servers(folder: Path, nodes: str = "", lab: str = "", edition: str = "8
     folder.mkdir(parents=True)
     config = folder / "lab.yaml"
     config.write_text(f"origin: S1\nedition: '{edition}'\n{lab}\nnodes:\n" + "\n".join(entries) + "\n")
-    with running_lab(folder, "--config", str(config)) as running:
+    with warm_lab(folder, "--config", str(config)) as running:
         yield running
 
 
 def cluster_of(lab: LabProcess, **policy: object) -> Cluster:
-    """The lab's cluster, with some of its policy changed."""
+    """The cluster of the lab, with changes to its policy."""
     cluster = load_cluster(lab.cluster)
     data = cluster.model_dump()
     data["policy"] |= policy
@@ -71,55 +72,49 @@ def cluster_of(lab: LabProcess, **policy: object) -> Cluster:
 
 
 def on_disk(lab: LabProcess, node: str, path: str) -> Path:
-    r"""Where a node's `C:\...` lies on this machine."""
+    r"""The path on this machine of a node's `C:\...`."""
     return lab.disk(node).joinpath(*path.split("\\")[1:])
 
 
 @dataclass
 class Harness:
-    """A broker, a worker, and the engine to ask them with."""
+    """A broker, a worker, and the engine that talks to them."""
 
     engine: Engine
     environment: dict[str, str]
     folder: Path
     broker_pid: int
     broker: EmbeddedBroker
-    worker: subprocess.Popen[bytes] | None = None
+    worker: subprocess.Popen[bytes] | WarmProcess | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def start_worker(self, *within: str) -> None:
-        """Starts a worker process, by another program where one is named; its log lies in `worker.log`."""
-        log = self._stack.enter_context((self.folder / "worker.log").open("ab"))
-        command = [
-            *within,
-            sys.executable,
-            "-m",
-            "celery",
-            "-A",
-            "pipelines.worker",
-            "worker",
-            "--pool",
-            "threads",
-            "-E",
-        ]
-        command += ["--concurrency", self.environment["ESYNC_CONCURRENCY"]]
-        self.worker = subprocess.Popen(command, env={**os.environ, **self.environment}, stdout=log, stderr=log)
+        """Starts a worker process, through another program where one is given; it logs to `worker.log`."""
+        environment = {**os.environ, **self.environment}
+        concurrency = self.environment["ESYNC_CONCURRENCY"]
+        command = ["-A", "pipelines.worker", "worker", "--pool", "threads", "-E", "--concurrency", concurrency]
+        with (self.folder / "worker.log").open("ab") as log:
+            if within:
+                command = [*within, sys.executable, "-m", "celery", *command]
+                self.worker = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+            else:
+                self.worker = WarmProcess("celery", *command, environment=environment, output=log.fileno())
 
-    def wait_for_worker(self, timeout: float = 60) -> None:
+    def wait_for_worker(self, timeout: float = PATIENCE) -> None:
         """Waits until the worker answers."""
-        until = time.monotonic() + timeout
-        while not self.engine.app.control.ping(timeout=0.3):
-            if time.monotonic() > until:
-                raise TimeoutError(f"the worker does not answer\n{self.log()[-3000:]}")
+        self._wait(lambda: self.engine.app.control.ping(timeout=0.3), "no worker answers", timeout)
+
+    def _wait(self, condition: Callable[[], object], missing: str, seconds: float) -> None:
+        wait_until(condition, lambda: f"({missing})\n{self.log()[-3000:]}", seconds=seconds)
 
     def kill_worker(self) -> None:
-        """Ends the worker as a power cut would."""
+        """Kills the worker, as a power failure would."""
         if self.worker:
             self.worker.send_signal(signal.SIGKILL)
-            self.worker.wait(5)
+            self.worker.wait(PATIENCE)
 
     def end_worker(self) -> None:
-        """Ends the worker as an operator would."""
+        """Stops the worker, as an operator would."""
         if self.worker and self.worker.poll() is None:
             self.worker.terminate()
             try:
@@ -128,30 +123,24 @@ class Harness:
                 self.kill_worker()
 
     def log(self) -> str:
-        """What the workers logged."""
+        """The log of the workers."""
         return (self.folder / "worker.log").read_text()
 
     def start(self, cluster: Cluster, **more: Any) -> RunRecord:  # noqa: ANN401 - passed on
         """Starts a run."""
         return runs.start(self.engine, cluster, **more)
 
-    def wait_for_step(self, run_id: str, step: str, timeout: float = 60) -> None:
-        """Waits until some node has an outcome of that step."""
-        until = time.monotonic() + timeout
-        while not any(outcome.step == step for outcome in self.engine.store.outcomes(run_id)):
-            if time.monotonic() > until:
-                raise TimeoutError(f"no {step} after {timeout} s\n{self.log()[-3000:]}")
-            time.sleep(0.02)
+    def wait_for_step(self, run_id: str, step: str, timeout: float = PATIENCE) -> None:
+        """Waits until any node has an outcome of that step."""
+        store = self.engine.store
+        self._wait(lambda: any(one.step == step for one in store.outcomes(run_id)), f"no {step}", timeout)
 
-    def finished(self, run_id: str, timeout: float = 60) -> RunSummary:
+    def finished(self, run_id: str, timeout: float = PATIENCE) -> RunSummary:
         """Waits for the verdict."""
-        until = time.monotonic() + timeout
-        while self.engine.store.run(run_id).state is not RunState.CONCLUDED:
-            if time.monotonic() > until:
-                raise TimeoutError(f"no verdict after {timeout} s\n{self.log()[-3000:]}")
-            time.sleep(0.1)
+        store = self.engine.store
+        self._wait(lambda: store.run(run_id).state is RunState.CONCLUDED, "no verdict", timeout)
         known = runs.summary(self.engine, run_id)
-        check(bundle_of(self.engine.store, known))  # however a run ends, its evidence leads to its verdict
+        check(bundle_of(self.engine.store, known))  # the evidence of every run has to result in its verdict
         return known
 
     def rollout(self, cluster: Cluster, **more: Any) -> RunSummary:  # noqa: ANN401 - passed on
@@ -160,13 +149,13 @@ class Harness:
 
 
 def steps_of(summary: RunSummary, node: str) -> dict[str, StepOutcome]:
-    """A node's outcomes in its wave, by step."""
+    """The outcomes of a node in its wave, by step."""
     return {o.step: o for o in summary.outcomes if o.node == node and o.turn.startswith("wave")}
 
 
 @contextmanager
-def rig_at(folder: Path, *, worker: bool = True, **environment: str) -> Iterator[Harness]:
-    """Everything started, everything ended."""
+def harness_at(folder: Path, *, worker: bool = True, **environment: str) -> Iterator[Harness]:
+    """Starts a broker and, unless told otherwise, a worker; stops all of them at the end."""
     with ExitStack() as stack:
         broker = stack.enter_context(EmbeddedBroker(folder / "broker"))
         key = new_seal_key()

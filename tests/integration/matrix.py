@@ -1,6 +1,6 @@
-"""The fault matrix as data: which faults there are, at which points of a run, and which of all cells are played when.
+"""The fault matrix as data: the faults, the points of a run, and the order in which the cells are played.
 
-Nothing here is picked by hand but the faults. The points are what a clean run was seen to do on a node.
+Only the faults are chosen by hand. The points are what a run without faults did on a node.
 """
 
 import hashlib
@@ -25,22 +25,22 @@ __all__ = [
 
 ORIGIN = "O1"
 
-FOR_GOOD = 1_000_000  #: occurrences; nobody lives to see the last one
-MESSAGES = frozenset({"Create", "Command", "Send"})  #: how many Receives there are is a matter of time
+FOR_GOOD = 1_000_000  #: occurrences: the last one ends the session
+MESSAGES = frozenset({"Create", "Command", "Send"})  #: the number of Receives depends on time
 WRITING = frozenset({"config_edit", "cert_copy", "service_restart"})
-_BY_NUMBER = frozenset({"tcp", "http"})  #: what these are about differs from node to node
+_BY_NUMBER = frozenset({"tcp", "http"})  #: the targets of these differ from node to node
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One way in which a node goes wrong.
+    """One way in which a node fails.
 
     Attributes:
-        kind: what it is called where the matrix is asked for.
-        name: with how it comes and whether it passes.
-        begins: faults of the lab (`lab.machine.faults.Faults`); `FILE` stands for the file an operation is about.
-        seconds: until it passes; None is never, unless it counts down.
-        long: whether a run has to sit out a deadline because of it.
+        kind: its name on the command line of the matrix.
+        name: the kind, how it begins, and whether it ends by itself.
+        begins: faults of the lab (`lab.machine.faults.Faults`); `FILE` is replaced with the target of the operation.
+        seconds: until it ends by itself; None: never, unless it counts down.
+        long: whether a run has to wait for a deadline because of it.
     """
 
     kind: str
@@ -52,7 +52,7 @@ class Fault:
 
 FILE = "{file}"
 
-#: In the order of the kinds that were asked for.
+#: In the order of the requested kinds.
 FAULTS = (
     Fault("connection refused", "refused for a while", {"refuse_connections": True, "operation_ms": 40}, 0.25),
     Fault("connection refused", "refused for good", {"refuse_connections": True}),
@@ -88,14 +88,14 @@ FAULTS = (
 
 @dataclass(frozen=True)
 class Point:
-    """A point of time in a run, on one node: when something is about to be done, or has just been done.
+    """A moment in a run, on one node: just before or just after an operation.
 
     Attributes:
         turn, step: of the run.
-        operation, target: of the agent, or a message of WinRM; `{node}` stands for the node's name.
-        nth: the how manieth of those since the run began.
-        after: once it is done and before anybody hears of it.
-        file: what a lock locks: the file it is about, or the next one that a step will touch.
+        operation, target: of the agent, or a message of WinRM; `{node}` is replaced with the name of the node.
+        nth: its number among the same operations since the run began.
+        after: once it is done, before the reply is sent.
+        file: the file for a lock: its own target, or the next file that a step writes.
     """
 
     turn: str
@@ -108,7 +108,7 @@ class Point:
 
     @property
     def stage(self) -> str:
-        """Looking before anything is written, writing, or looking at the end."""
+        """The stage: observing before the first write, writing, or observing at the end."""
         return "wave" if self.turn.startswith("wave") else "verify" if self.turn == "verify" else "observe"
 
     def __str__(self) -> str:
@@ -117,7 +117,7 @@ class Point:
         return f"{when} {what} #{self.nth} in {self.turn}/{self.step}"
 
     def moment(self, node: str) -> dict[str, Any]:
-        """The same for the lab (`lab.machine.faults.Moment`)."""
+        """The same moment for the lab (`lab.machine.faults.Moment`)."""
         target = self.target.replace("{node}", node)
         return {"operation": self.operation, "target": target, "nth": self.nth, "after": self.after}
 
@@ -137,11 +137,11 @@ class Cell:
 
     @property
     def needs_worn(self) -> bool:
-        """Whether it takes a server that had been set up before: only there is a file to be removed, or replaced."""
+        """Whether the cell needs a server that was set up before: only there a file is removed or replaced."""
         return self.point.operation == "remove" or (self.point.operation == "spread" and "locked" in self.fault.begins)
 
     def later(self, node: str) -> dict[str, Any]:
-        """What the lab is told (`lab.machine.faults.Later`)."""
+        """The request to the lab (`lab.machine.faults.Later`)."""
         begins = dict(self.fault.begins)
         if begins.get("locked"):
             begins["locked"] = [self.point.file.replace("{node}", node)]
@@ -149,11 +149,11 @@ class Cell:
 
 
 def points_of(seen: Iterable[tuple[str, str, str, str]], node: str) -> Points:
-    """What a clean run did on a node, as points.
+    """What a run without faults did on a node, as points.
 
     Args:
         seen: turn, step, operation and target, in order.
-        node: whose name stands in the targets.
+        node: the node whose name is in the targets.
     """
     counted: dict[tuple[str, str], int] = {}
     found: list[Point] = []
@@ -164,7 +164,7 @@ def points_of(seen: Iterable[tuple[str, str, str, str]], node: str) -> Points:
             continue
         point = Point(turn, step, operation, target, counted[operation, target], file=_file(operation, target))
         if found and (point.operation, point.step, point.turn) == _what(found[-1]) and operation in _BY_NUMBER:
-            continue  # one neighbour is like another
+            continue  # all neighbours are alike
         found.append(point)
     following = r"C:\inetpub\wwwroot\CMS400\web.config"
     whole: list[Point] = []
@@ -185,16 +185,16 @@ def _file(operation: str, target: str) -> str:
 
 
 def every_cell(points: Points, faults: Sequence[Fault] = FAULTS) -> tuple[Cell, ...]:
-    """The whole product: each fault before each operation, and after it where a step writes."""
+    """All combinations: each fault before each operation, and after it where a step writes."""
     moments = [*points, *(Point(**{**vars(p), "after": True}) for p in points if p.step in WRITING)]
     return tuple(Cell(fault, point) for point in moments for fault in faults)
 
 
 def sample(cells: Sequence[Cell], *, seed: str) -> tuple[Cell, ...]:
-    """Cells in which every fault meets writing and looking, and every kind of fault each step of each turn.
+    """A sample: every fault with writing and observing, and every kind of fault with each step of each turn.
 
-    Every operation meets a fault; those of a step that writes meet one before and one after they are done. The same
-    seed gives the same cells.
+    Every operation has a fault; operations of a step that writes have one before and one after them. The same seed
+    gives the same cells.
     """
     ordered = sorted(cells, key=lambda cell: hashlib.sha256(f"{seed} {cell}".encode()).digest())
     unmet = {meeting for cell in ordered for meeting in _meetings(cell)}
@@ -219,10 +219,10 @@ def _meetings(cell: Cell) -> tuple[tuple[str, ...], ...]:
 
 @dataclass(frozen=True)
 class Round:
-    """Cells that are played at the same time, each on a node of its own; a node without one stays healthy.
+    """Cells that are played at the same time, each on its own node; a node without a cell stays healthy.
 
     Attributes:
-        retried: whether the run is retried before it is taken back.
+        retried: whether the run is retried before it is rolled back.
     """
 
     number: int
@@ -235,30 +235,30 @@ def rounds(
 ) -> list[Round]:
     """Every cell once.
 
-    What ends a run for all, because it befalls the origin before anything was written, is played alone; cells that
-    sit out a deadline are played together.
+    A cell that ends the run for all nodes (on the origin, before the first write) is played alone. Cells that wait
+    for a deadline are played together.
 
     Args:
         origin: cells of the origin.
-        others: cells of any other node.
+        others: cells of the other nodes.
         nodes: those others.
-        worn: those of them that had been set up before.
-        spare: leave out cells of the origin for which there would have to be more rounds.
+        worn: those of them that were set up before.
+        spare: leave out cells of the origin that would need more rounds.
     """
     found: list[dict[str, Cell]] = [{ORIGIN: cell} for cell in origin if cell.point.stage == "observe"]
     for stage in ("observe", "wave", "verify"):
         of_origin = deque(cell for cell in origin if cell.point.stage == stage != "observe")
         waiting = sorted((cell for cell in others if cell.point.stage == stage), key=lambda cell: cell.fault.long)
         while waiting or (of_origin and not spare):
-            cells, waiting = _dealt(waiting, nodes, worn)
+            cells, waiting = _assigned(waiting, nodes, worn)
             if of_origin:
                 cells[ORIGIN] = of_origin.popleft()
             found.append(cells)
     return [Round(number, cells, retried=number % 2 == 0) for number, cells in enumerate(found, 1)]
 
 
-def _dealt(waiting: list[Cell], nodes: Sequence[str], worn: Sequence[str]) -> tuple[dict[str, Cell], list[Cell]]:
-    """As many cells as there are nodes, in their order; a cell that needs a worn node waits for one."""
+def _assigned(waiting: list[Cell], nodes: Sequence[str], worn: Sequence[str]) -> tuple[dict[str, Cell], list[Cell]]:
+    """Assigns as many cells as there are nodes, in order; a cell that needs a worn node waits for one."""
     free, dealt, left = list(nodes), {}, []
     for cell in waiting:
         fitting = [node for node in free if node in worn or not cell.needs_worn]

@@ -1,4 +1,4 @@
-"""Whether a node ended as it may, after a fault: judged by its disk and its service, never by a reply."""
+"""Judges whether a node ended in an allowed state after a fault, by its disk and its service, never by a reply."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 from pipelines.run.node_results import NodeResult
 from pipelines.usecases.runs import RunSummary
-from tests.integration.matrix_bench import Bench, Files, started
+from tests.integration.matrix_cluster import Files, MatrixCluster, started
 from workers.records import Status, StepOutcome, Verdict
 
 __all__ = ["Look", "judged", "look_at", "wrong_after_rollback", "wrong_when_joined"]
@@ -18,7 +18,7 @@ CERTIFICATES = (".pfx", ".pvk", ".cer")
 
 @dataclass(frozen=True)
 class Look:
-    """A node at one moment."""
+    """The state of a node at one moment."""
 
     node: str
     files: Files
@@ -29,12 +29,12 @@ class Look:
 
     @property
     def temporary(self) -> list[str]:
-        """What a killed agent left of a write."""
+        """Temporary files that a killed agent left behind."""
         return [name for name in self.files if TEMPORARY in name]
 
     @property
     def whole(self) -> Files:
-        """All but that."""
+        """All files except the temporary ones."""
         return {name: data for name, data in self.files.items() if TEMPORARY not in name}
 
     @property
@@ -44,11 +44,11 @@ class Look:
 
     @property
     def joined(self) -> bool:
-        """Whether every file is as a whole rollout leaves it."""
+        """Whether every file is as after a complete rollout."""
         return self.whole == self.after
 
     def differing(self, wanted: Files, *endings: str) -> list[str]:
-        """Files that are not as wanted; of some kinds only, where endings are given."""
+        """Files that differ from the desired ones; only those with the given endings, if any."""
         names = sorted(wanted.keys() | self.whole.keys())
         return [
             name
@@ -57,7 +57,7 @@ class Look:
         ]
 
     def neither(self) -> list[str]:
-        """Files that are neither as before nor as after: half-written, or somebody else's."""
+        """Files that are neither as before nor as after: half-written, or written by another program."""
         return [
             name
             for name, data in self.whole.items()
@@ -65,23 +65,28 @@ class Look:
         ]
 
     def lost(self) -> list[str]:
-        """What was there before, and afterwards too, and is not there now."""
+        """Files that exist before and after a rollout, but not now."""
         return sorted(self.before.keys() & self.after.keys() - self.whole.keys())
 
     def starts_since_last_change(self, behind: str = "") -> int:
-        """How often the service was started after everything it reads was there; only behind a `stop`, or a `died`."""
+        """Number of starts since the last change of its files; only those after a `stop` or a `died`, if given."""
         return len(started(self.service["history"], self.newest_input, behind))
 
 
-def look_at(bench: Bench, node: str) -> Look:
-    """A node as it stands."""
+def look_at(servers: MatrixCluster, node: str) -> Look:
+    """Looks at the present state of a node."""
     return Look(
-        node, bench.files(node), bench.before[node], bench.after[node], bench.service(node), bench.newest_input(node)
+        node,
+        servers.files(node),
+        servers.before[node],
+        servers.after[node],
+        servers.service(node),
+        servers.newest_input(node),
     )
 
 
 def judged(look: Look, run: RunSummary) -> Iterator[str]:
-    """What is wrong with a node after a run with a fault, and with what the run says of it."""
+    """The errors of a node after a run with a fault, and of its report in the run."""
     if odd := look.neither():
         yield f"neither as before nor as after: {odd[:5]}"
     if gone := look.lost():
@@ -115,7 +120,7 @@ def _of_result(look: Look, result: NodeResult, run: RunSummary) -> Iterator[str]
 
 
 def _of_step(look: Look, outcome: StepOutcome) -> Iterator[str]:
-    """A step that says it is done has done its part."""
+    """A step that reported success has done its part."""
     if outcome.status not in {Status.CHANGED, Status.UNCHANGED}:
         return
     endings = {"config_edit": (CONFIGURATION,), "cert_copy": CERTIFICATES}.get(outcome.step)
@@ -128,7 +133,7 @@ def _of_step(look: Look, outcome: StepOutcome) -> Iterator[str]:
 
 
 def wrong_when_joined(look: Look) -> Iterator[str]:
-    """What is not as it is on a server that joined its cluster."""
+    """Differences from a server that has joined its cluster."""
     if look.temporary:
         yield f"left behind: {look.temporary}"
     if not look.joined:
@@ -142,7 +147,7 @@ def wrong_when_joined(look: Look) -> Iterator[str]:
 
 
 def wrong_after_rollback(look: Look) -> Iterator[str]:
-    """What is not as it was before the run."""
+    """Differences from the state before the run."""
     if look.temporary:
         yield f"left behind by the rollback: {look.temporary}"
     if not look.untouched:

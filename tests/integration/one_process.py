@@ -1,8 +1,8 @@
-"""A whole esync and its servers in one process: what matters is real, what only carries it is not there.
+"""A complete esync and its servers in one process, without network, broker or worker processes.
 
 Real: the lab's machines with product and agent, sessions, steps, the runner, leases, pipelines, Celery's canvas (run on
 the spot) and the shipped in-memory store. Not there: sockets, logons, a broker, worker processes. So a test can kill
-PowerShell or the worker at every single point, and look at everything a machine did.
+PowerShell or the worker at every point, and see everything that a machine did.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from typing_extensions import override
 from lab.machine.network import Network
 from pipelines.coordinator import join_and_verify
 from pipelines.engine import Engine
-from pipelines.reconcile import resume_stalled, take_up
+from pipelines.reconcile import begin_or_continue, resume_stalled
 from pipelines.rollout import purpose_of
 from pipelines.usecases import runs as commands
 from pipelines.usecases.runs import RunSummary
@@ -50,40 +50,48 @@ WRITES = frozenset(
 
 
 class WorkerDied(BaseException):
-    """The worker process ends here, as by kill -9: nothing after this has any effect."""
+    """The worker process ends here, as after kill -9: later calls have no effect."""
 
 
 class Life:
-    """The life of one worker process: the moments at which it could die, and the one at which it does.
+    """The life of one worker process: the moments at which it can die, and the one at which it dies.
 
-    A moment is just before it asks a node something or writes to the store: whether it dies right after one of them
-    or right before the next, nobody could tell the difference afterwards.
+    A moment is just before a request to a node or a write to the store. A death right after one of them has the same
+    effect as a death right before the next one.
 
     Args:
-        dies_at: number of that moment, from 0; None: it lives on.
+        dies_at: number of that moment, from 0; None: it does not die.
     """
 
     def __init__(self, dies_at: int | None = None) -> None:
         self.moments: list[str] = []
-        self.died_at = 0  #: nanoseconds since 1970; 0: it lives
+        self.died_at = 0  #: nanoseconds since 1970; 0: it is alive
         self._dies_at = dies_at
 
     def moment(self, what: str) -> None:
-        """It could die here."""
-        self.go_on()
+        """A moment at which it can die.
+
+        Raises:
+            WorkerDied: it dies here, or is dead already.
+        """
+        self.check_alive()
         if len(self.moments) == self._dies_at:
             self.died_at = time.time_ns()
             raise WorkerDied(what)
         self.moments.append(what)
 
-    def go_on(self) -> None:
-        """What a dead process would do does not happen."""
+    def check_alive(self) -> None:
+        """Does nothing while the process is alive.
+
+        Raises:
+            WorkerDied: it is dead.
+        """
         if self.died_at:
             raise WorkerDied("it is dead")
 
 
-class _StoreOfOne:
-    """The run store, as one worker process reaches it."""
+class _WorkerStore:
+    """The run store, as one worker process uses it."""
 
     def __init__(self, store: RunStore, life: Life) -> None:
         self._store = store
@@ -93,7 +101,7 @@ class _StoreOfOne:
         method = getattr(self._store, name)
 
         def call(*args: Any, **named: Any) -> Any:  # noqa: ANN401 - passed through
-            self._life.go_on()
+            self._life.check_alive()
             if name not in WRITES:
                 return method(*args, **named)
             self._life.moment(f"store.{name}")
@@ -102,8 +110,8 @@ class _StoreOfOne:
         return call
 
 
-class _SessionOfOne(AgentSession):
-    """A session, as one worker process has it."""
+class _WorkerSession(AgentSession):
+    """A session of one worker process."""
 
     life = Life()
 
@@ -114,20 +122,20 @@ class _SessionOfOne(AgentSession):
 
     @override
     def close(self) -> None:
-        if not self.life.died_at:  # the node is not told of a death; its PowerShell waits for input until it is idle
+        if not self.life.died_at:  # the node does not notice a death; its PowerShell waits for input
             super().close()
 
 
-class _OnTheSpot(Celery):  # type: ignore[misc] # celery has no types
-    """An app whose messages are acted on where they are sent."""
+class _ImmediateApp(Celery):  # type: ignore[misc] # celery has no types
+    """An app that runs each task where it is sent."""
 
     def send_task(self, name: str, args: Sequence[str] = (), **_: object) -> None:
         """Runs the task."""
         self.tasks[name].apply(args)
 
 
-class _Crew:
-    """The worker processes of an esync: one that lives on, and those that are sent to a node to die there."""
+class _Workers:
+    """The worker processes of an esync: one that stays alive, and those that die at a node."""
 
     def __init__(self, hire: Callable[[Life], StepRunner]) -> None:
         self._hire = hire
@@ -135,23 +143,23 @@ class _Crew:
         self._doomed: dict[str, tuple[Life, StepRunner]] = {}
 
     def send(self, node: str, life: Life) -> None:
-        """The steps of this node's wave are done by a worker with that life; once it is over, by the other."""
+        """Gives this node's steps of a wave to a worker with that life; after its death the other worker does them."""
         self._doomed[node] = (life, self._hire(life))
 
-    def run(self, run: str, turn: str, node: str, step: str, say: Callable[[str], None]) -> StepOutcome:
-        """As `StepRunner.run`, by whoever does this node's steps now."""
+    def run(self, run: str, turn: str, node: str, step: str, report_phase: Callable[[str], None]) -> StepOutcome:
+        """As `StepRunner.run`, by the worker of this node."""
         life, runner = self._doomed.get(node, (Life(), self._steady))
         chosen = self._steady if life.died_at or not turn.startswith("wave") else runner
-        return chosen.run(run, turn, node, step, say)
+        return chosen.run(run, turn, node, step, report_phase)
 
 
 class Esync:
-    """A cluster of simulated servers and an esync to work on it.
+    """A cluster of simulated servers, and an esync for it.
 
     Attributes:
-        servers: by name.
-        store: everything about its runs.
-        passed: seconds that have gone by without anybody waiting.
+        servers: the machines by node name.
+        store: the store of its runs.
+        passed: seconds by which the clock was moved without waiting.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -164,19 +172,19 @@ class Esync:
         settings = Settings(broker_url=Secret("memory://"), seal_key=new_seal_key())
         self.engine = Engine(settings, self.store, Vault(self.store, settings.seal_key), _app())
         self._leases: list[LeaseKeeper] = []
-        self.crew = _Crew(self._worker)
+        self.crew = _Workers(self._worker)
         _alive.append(self)
 
     def _worker(self, life: Life) -> StepRunner:
-        """A worker process, with sessions and claims of its own."""
-        store = cast("RunStore", _StoreOfOne(self.store, life))
+        """A worker process with its own sessions and claims."""
+        store = cast("RunStore", _WorkerStore(self.store, life))
 
         def opened(
             endpoint: Endpoint, secret: Secret, *, deadline: float, way: Way, cancelled: Callable[[], bool]
         ) -> AgentSession:
             del secret, cancelled
-            life.go_on()
-            session = _SessionOfOne(ServerChannel(self.servers[endpoint.node], self.loop), endpoint.node, way=way)
+            life.check_alive()
+            session = _WorkerSession(ServerChannel(self.servers[endpoint.node], self.loop), endpoint.node, way=way)
             session.life = life
             session.open(deadline=deadline)
             return session
@@ -191,32 +199,32 @@ class Esync:
             vault=vault,
             sessions=SessionPool(opened),
             leases=leases,
-            patience=0,
+            max_wait=0,
         )
 
     def rollout(self, **asked: Any) -> RunSummary:  # noqa: ANN401 - passed on
-        """A run from beginning to end."""
+        """Does a complete run."""
         return self.ended(commands.start(self.engine, self.cluster, **asked))
 
     def knows(self, run: str) -> bool:
-        """Whether that is one of its runs."""
+        """Whether the run is in its store."""
         return any(record.id == run for record in self.store.runs(1000))
 
     def ended(self, record: RunRecord) -> RunSummary:
-        """What came of a run."""
+        """The summary of a run that has ended."""
         known = commands.summary(self.engine, record.id)
         assert known.record.state is RunState.CONCLUDED
         return known
 
     def wave_of(self, run: str, node: str) -> None:
-        """The steps of one node of the wave that is on, as another worker does them beside the others."""
+        """Does the steps of one node of the current wave, as another worker would at the same time."""
         turn = self.store.run(run).turn
         assert turn is not None
         for step in turn.steps:
             self.crew.run(run, turn.name, node, step, lambda _: None)
 
-    def go_on(self, run: str) -> RunSummary:
-        """What the reconciler does once a dead worker's claims have lapsed, as often as it takes."""
+    def resume(self, run: str) -> RunSummary:
+        """Resumes the run after the claims of a dead worker have expired, until the run has ended."""
         while self.store.run(run).state is not RunState.CONCLUDED:
             self.passed += 2 * LEASE
             with suppress(WorkerDied):
@@ -224,7 +232,7 @@ class Esync:
         return self.ended(self.store.run(run))
 
     def close(self) -> None:
-        """Lets everything go."""
+        """Closes everything."""
         _alive.remove(self)
         for leases in self._leases:
             leases.close()
@@ -238,7 +246,7 @@ class Esync:
 
 @contextmanager
 def families_known() -> Iterator[None]:
-    """Whether the same six files are a family is found out once: their keys are most of what a run costs here."""
+    """Parses each set of six certificate files only once: their keys take most of the time of a run here."""
     known: dict[tuple[object, ...], Family] = {}
     collect = Family.collect
 
@@ -253,7 +261,7 @@ def families_known() -> Iterator[None]:
 
 
 def _installed(cluster: Cluster) -> dict[str, Server]:
-    """The cluster's servers as their installer left them; on the origin a person has made the certificates."""
+    """The servers of the cluster after installation; the origin has its certificates."""
     network, servers = Network(), {}
     for node in cluster.nodes:
         server = servers[node.name] = Server(node.name, node.host, network)
@@ -262,15 +270,15 @@ def _installed(cluster: Cluster) -> dict[str, Server]:
     return servers
 
 
-_alive: list[Esync] = []  #: an app's tasks are registered once; each message says by its run whose it is
+_alive: list[Esync] = []  #: an app registers its tasks once; the run id of a message tells its esync
 
 
 @cache
 def _app() -> Celery:
-    """The one app of this process, with the product's own tasks."""
-    app = _OnTheSpot("one-process", broker="memory://", backend="cache+memory://")
+    """The app of this process, with the tasks of the product."""
+    app = _ImmediateApp("one-process", broker="memory://", backend="cache+memory://")
     app.conf.task_always_eager = True
-    register_steps(app, lambda: cast("StepRunner", _Crews()))
+    register_steps(app, lambda: cast("StepRunner", _RunnerOfRun()))
 
     @app.task(name="esync.join_and_verify", bind=True)  # type: ignore[untyped-decorator]
     def join(_task: object, run: str, turn: str) -> None:
@@ -278,17 +286,17 @@ def _app() -> Celery:
 
     @app.task(name="esync.begin", bind=True)  # type: ignore[untyped-decorator]
     def first(_task: object, run: str) -> None:
-        take_up(_of(run).engine, run)
+        begin_or_continue(_of(run).engine, run)
 
     return app
 
 
-class _Crews:
-    """The runner of a message: that of the esync whose run it is."""
+class _RunnerOfRun:
+    """The runner of a message: the one of the esync that has its run."""
 
-    def run(self, run: str, turn: str, node: str, step: str, say: Callable[[str], None]) -> StepOutcome:
+    def run(self, run: str, turn: str, node: str, step: str, report_phase: Callable[[str], None]) -> StepOutcome:
         """As `StepRunner.run`."""
-        return _of(run).crew.run(run, turn, node, step, say)
+        return _of(run).crew.run(run, turn, node, step, report_phase)
 
 
 def _of(run: str) -> Esync:

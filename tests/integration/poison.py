@@ -1,9 +1,6 @@
-"""Messages that nobody should send, for the queues of a real worker; and what a good one looks like."""
+"""Queries to a real worker, behind other messages in its queues."""
 
-import json
 import time
-from base64 import b64encode
-from collections.abc import Callable
 from typing import Any
 
 from redis import Redis
@@ -12,9 +9,9 @@ from tests.integration.harness import Harness
 from workers.broker.set_aside import SetAside, stored
 from workers.celery_app import CONTROL_QUEUE
 
-__all__ = ["CLUSTER", "POISON", "Asker", "body", "good"]
+__all__ = ["CLUSTER", "Asker"]
 
-#: A cluster whose servers nobody answers for.
+#: A cluster without running servers.
 CLUSTER = """
 name: {name}
 edition: "8.0"
@@ -27,174 +24,29 @@ nodes:
 """
 
 
-def body(content: object = None, raw: bytes | None = None) -> str:
-    """A body as kombu sends it."""
-    return b64encode(json.dumps(content).encode() if raw is None else raw).decode()
-
-
-def good(task: str = "esync.status", queue: str = CONTROL_QUEUE, **kwargs: object) -> dict[str, Any]:
-    """A message as Celery sends it."""
-    nothing = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
-    return {
-        "body": body([[], kwargs or {"run": "none"}, nothing]),
-        "content-encoding": "utf-8",
-        "content-type": "application/json",
-        "headers": {
-            "lang": "py",
-            "task": task,
-            "id": "11111111-2222-3333-4444-555555555555",
-            "shadow": None,
-            "eta": None,
-            "expires": None,
-            "group": None,
-            "group_index": None,
-            "retries": 0,
-            "timelimit": [None, None],
-            "root_id": "11111111-2222-3333-4444-555555555555",
-            "parent_id": None,
-            "argsrepr": "()",
-            "kwargsrepr": "{}",
-            "origin": "gen1@host",
-            "ignore_result": False,
-            "replaced_task_nesting": 0,
-            "stamped_headers": None,
-            "stamps": {},
-        },
-        "properties": {
-            "correlation_id": "11111111-2222-3333-4444-555555555555",
-            "reply_to": "aaaaaaaa-2222-3333-4444-555555555555",
-            "delivery_mode": 2,
-            "delivery_info": {"exchange": queue, "routing_key": queue},
-            "priority": 0,
-            "body_encoding": "base64",
-            "delivery_tag": "bbbbbbbb-2222-3333-4444-555555555555",
-        },
-    }
-
-
-def _with(change: Callable[[dict[str, Any]], object]) -> bytes:
-    message = good()
-    change(message)
-    return json.dumps(message).encode()
-
-
-def _put(where: str, name: str, value: object) -> bytes:
-    return _with(lambda message: message[where].update({name: value}))
-
-
-def _each(where: str, name: str, *values: object) -> dict[str, bytes]:
-    return {f"{name} is {value!r}": _put(where, name, value) for value in values}
-
-
-def _body(content: object) -> bytes:
-    return _with(lambda message: message.update(body=body(content)))
-
-
-def _embed(**embed: object) -> bytes:
-    return _body([[], {"run": "none"}, embed])
-
-
-_WRONG: tuple[object, ...] = (5, True, [], {}, [[]], "\n", "\ud800", 1e300, -1)
-
-#: Everything that must be set aside, by what is wrong with it.
-POISON: dict[str, bytes] = {
-    "nothing": b"",
-    "random bytes": bytes(range(256)),
-    "not JSON": b"hello",
-    "null": b"null",
-    "a number": b"17",
-    "a list": b"[]",
-    "text": b'"text"',
-    "an empty object": b"{}",
-    "NaN": b"NaN",
-    "nested deeply": b"[" * 100_000,
-    "nested deeply in headers": b'{"headers":' * 5000 + b"{}" + b"}" * 5000,
-    "huge": b'"' + b"x" * 3_000_000 + b'"',
-    "no headers": _with(lambda message: message.pop("headers")),
-    "headers are a list": _with(lambda message: message.update(headers=[])),
-    "no properties": _with(lambda message: message.pop("properties")),
-    "properties are null": _with(lambda message: message.update(properties=None)),
-    "no delivery tag": _with(lambda message: message["properties"].pop("delivery_tag")),
-    "delivery_info is text": _put("properties", "delivery_info", "text"),
-    "no body": _with(lambda message: message.pop("body")),
-    "body is an object": _with(lambda message: message.update(body={})),
-    "bad base64": _with(lambda message: message.update(body="!!!!")),
-    "cut base64": _with(lambda message: message.update(body=message["body"][:-3])),
-    "unknown body encoding": _put("properties", "body_encoding", "rot13"),
-    "a body of random bytes": _with(lambda message: message.update(body=body(raw=bytes(range(256))))),
-    "application/data": _with(lambda message: message.update({"content-type": "application/data"})),
-    "pickle": _with(lambda message: message.update({"content-type": "application/x-python-serialize"})),
-    "no content type": _with(lambda message: message.pop("content-type")),
-    "unknown encoding": _with(lambda message: message.update({"content-encoding": "klingon"})),
-    "an encoding that unpacks": _with(lambda message: message.update({"content-encoding": "zlib"})),
-    "unknown compression": _put("headers", "compression", "klingon"),
-    "compressed": _put("headers", "compression", "application/x-gzip"),
-    "no task": _with(lambda message: message["headers"].pop("task")),
-    "no id": _with(lambda message: message["headers"].pop("id")),
-    "unknown task": _put("headers", "task", "esync.nothing"),
-    "a task of Celery's": _put("headers", "task", "celery.chord_unlock"),
-    "an eta": _put("headers", "eta", "2099-01-01T00:00:00+00:00"),
-    "body []": _body([]),
-    "body null": _body(None),
-    "body a dict": _body({"args": [], "kwargs": {}}),
-    "body of two": _body([[], {}]),
-    "body of four": _body([[], {}, {}, {}]),
-    "args are text": _body(["text", {}, {}]),
-    "kwargs are a list": _body([[], [], {}]),
-    "embed is a list": _body([[], {}, []]),
-    "embed is text": _body([[], {}, "text"]),
-    "embed unknown": _embed(taskset=1),
-    "embed overrides the request": _embed(id=5, called_directly=True),
-    "body nested deeply": _with(lambda message: message.update(body=body(raw=b"[" * 50_000))),
-    "callbacks are text": _embed(callbacks="text"),
-    "callbacks of text": _embed(callbacks=["text"]),
-    "a callback without a task": _embed(callbacks=[{"args": []}]),
-    "errbacks are a number": _embed(errbacks=5),
-    "chord is a number": _embed(chord=5),
-    "chord is a list": _embed(chord=[]),
-    "chain of nulls": _embed(chain=[None]),
-    "a chain with odd options": _embed(chain=[{"task": "esync.status", "options": []}]),
-    "a group of garbage": _embed(
-        callbacks=[{"task": "celery.group", "subtask_type": "group", "kwargs": {"tasks": [5]}}]
-    ),
-    **_each("headers", "eta", *_WRONG),
-    **_each("headers", "expires", *_WRONG, "yesterday"),
-    **_each("headers", "retries", "1", [], {}, -1, 1e300),
-    **_each("headers", "timelimit", *_WRONG, ["a", "b"], [1], "1,2"),
-    **_each("headers", "task", *_WRONG, "", "a b", "x" * 300),
-    **_each("headers", "id", *_WRONG, "", "x" * 300),
-    **_each("headers", "group", *_WRONG),
-    **_each("headers", "root_id", *_WRONG),
-    **_each("properties", "reply_to", *_WRONG),
-    **_each("properties", "correlation_id", *_WRONG),
-    **_each("properties", "delivery_tag", *_WRONG, ""),
-    **_each("properties", "priority", "high", [], 1e300, -1),
-}
-
-
 class Asker:
-    """Asks a worker, and looks at what it left of messages."""
+    """Sends queries to a worker, and reads the messages that it left."""
 
     def __init__(self, harness: Harness, client: Redis) -> None:
         self.harness = harness
         self.client = client
 
     def answers(self, timeout: float = 20) -> bool:
-        """Whether the worker, still the same process, answers a question that was put behind everything else."""
+        """Whether the same worker process answers a query behind all other messages."""
         asked = self.harness.engine.app.send_task("esync.status", kwargs={"run": "none"}, queue=CONTROL_QUEUE)
         answer = asked.get(timeout=timeout)
         return bool(self.harness.worker and self.harness.worker.poll() is None and answer["error"] == "run_unknown")
 
     def reply(self, task: str, queue: str, *args: object, **kwargs: object) -> Any:  # noqa: ANN401 - JSON
-        """What a task answers."""
+        """The answer of a task."""
         return self.harness.engine.app.send_task(task, args=args, kwargs=kwargs, queue=queue).get(timeout=20)
 
     def aside(self) -> tuple[SetAside, ...]:
-        """What the worker has set aside."""
+        """The messages that the worker set aside."""
         return stored(self.client)
 
-    def settled(self, seconds: float = 10) -> bool:
-        """Whether nothing is left that is not acknowledged."""
+    def settled(self, seconds: float = 60) -> bool:
+        """Whether every message is acknowledged."""
         until = time.monotonic() + seconds
         while (left := self.client.hlen("unacked") + self.client.zcard("unacked_index")) and time.monotonic() < until:
             time.sleep(0.05)

@@ -1,6 +1,6 @@
-"""Deaths between the first edit and the restart, and what a machine itself says of restarts afterwards.
+"""Deaths between the first edit and the restart, and the restarts that a machine recorded.
 
-Where one can die is learnt from a run in which nobody does: every deed of the machine (each file that is put in place,
+The points of death come from a run without one: every action of the machine (each file that is put in place,
 each line of the manifest, each request to the service), every operation of its agent, and every moment at which a
 worker asks the node or writes to the run store.
 """
@@ -22,7 +22,7 @@ from pipelines.usecases.runs import RunSummary
 from tasks.cluster import Cluster
 from tasks.execution.runner import NodeBusy
 from tests.integration.one_process import PASSWORD, Esync, Life, WorkerDied
-from tests.integration.simulated_servers import Deed, PowerShellDied, Server
+from tests.integration.simulated_servers import Action, PowerShellDied, Server
 from workers.errors import InputRefused
 from workers.records import RunRecord, RunState, Status, StepOutcome, Verdict
 
@@ -40,16 +40,16 @@ __all__ = [
     "esync_of",
     "first_run",
     "histories",
-    "it_goes_on",
     "judged",
     "learnt",
     "machine_dies",
+    "resumed",
     "told",
     "worker_dies",
 ]
 
 SITE = r"C:\inetpub\wwwroot\CMS400"
-DEPENDENT = "EktronNeedsIt"  #: a service that needs the product's
+DEPENDENT = "EktronNeedsIt"  #: a service that depends on the product's service
 WHY = re.compile(
     r"(restart owed: \S.* changed .* UTC, the service started before, .* UTC|the service was not running [(]\w+[)])"
     r"(; an earlier try .*)?"
@@ -59,7 +59,7 @@ Healing = Callable[[Esync, str], RunSummary]
 
 @contextmanager
 def esync_of(edition: str, nodes: int = 2, **policy: object) -> Iterator[Esync]:
-    """Untouched servers, the first of them the origin; nothing waits between two tries."""
+    """Untouched servers, the first one is the origin; there is no pause between two attempts."""
     cluster = Cluster.model_validate(
         {
             "name": "deaths",
@@ -80,7 +80,7 @@ def esync_of(edition: str, nodes: int = 2, **policy: object) -> Iterator[Esync]:
         esync.close()
 
 
-# -- how a cluster can be before the run in which somebody dies ----------------------------------------------------
+# -- the cluster before the run with a death ----------------------------------------------------------------------
 
 
 def _untouched(esync: Esync) -> None:
@@ -89,7 +89,7 @@ def _untouched(esync: Esync) -> None:
 
 
 def _stopped(esync: Esync) -> None:
-    """Nothing was done yet, and somebody has stopped the services."""
+    """Nothing was done yet, and the services are stopped."""
     for server in esync.servers.values():
         server.service.request_stop()
 
@@ -99,14 +99,14 @@ def _joined(esync: Esync) -> None:
 
 
 def _certificate_gone(esync: Esync) -> None:
-    """Joined; then one certificate file went missing everywhere: nothing is to be edited, something to be copied."""
+    """Joined; then one certificate file was removed everywhere: there is nothing to edit, and one file to copy."""
     _joined(esync)
     for server in esync.servers.values():
         server.disk.remove(server.product.service_folder.child("S2_SyncServer.cer"))
 
 
 def _flag_reset(esync: Esync) -> None:
-    """Joined; then the asset configuration was set back everywhere: one file is to be edited, nothing to be copied."""
+    """Joined; then the asset configuration was reset everywhere: there is one file to edit, and nothing to copy."""
     _joined(esync)
     for server in esync.servers.values():
         path = server.product.site.child("AssetManagement.config")
@@ -114,7 +114,7 @@ def _flag_reset(esync: Esync) -> None:
 
 
 def _only_owed(esync: Esync) -> None:
-    """Joined; then a configuration was written again with the same bytes: nothing but the restart is owed."""
+    """Joined; then a configuration was written again with the same bytes: only the restart is owed."""
     _joined(esync)
     for server in esync.servers.values():
         server.disk.touch(server.product.edition.service_config)
@@ -130,49 +130,49 @@ BEGINNINGS: dict[str, Callable[[Esync], None]] = {
 
 
 def dependents_run(esync: Esync) -> None:
-    """On each machine there is another service that needs the product's, and runs."""
+    """Adds a running service to each machine that depends on the service of the product."""
     for server in esync.servers.values():
         needs = (server.service.name,)
         server.install_service(DEPENDENT, DEPENDENT, r"C:\needs.exe", depends_on=needs).request_start()
 
 
-# -- where one can die ---------------------------------------------------------------------------------------------
+# -- points of death -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Boundaries:
-    """Of one node: how many deeds its machine does, which operations and which moments of its worker come between."""
+    """For one node: the number of actions of its machine, and the operations and moments of its worker between them."""
 
-    deeds: range
+    actions: range
     operations: range
     moments: range
 
 
-class _Noting(Life):
-    """A life that goes on, and notes how far the machine was at each moment."""
+class _Recording(Life):
+    """A life without a death that records the progress of the machine at each moment."""
 
     def __init__(self, server: Server) -> None:
         super().__init__()
         self._server = server
-        self.deeds: list[int] = []
+        self.actions: list[int] = []
         self.operations: list[int] = []
 
     @override
     def moment(self, what: str) -> None:
         super().moment(what)
-        self.deeds.append(len(self._server.journal))
+        self.actions.append(len(self._server.journal))
         self.operations.append(self._server.condition.counters.operations.total())
 
     def boundaries(self) -> Boundaries:
-        """From the exchange that writes first to the end of the last step."""
-        first = max(place for place, done in enumerate(self.deeds) if not done)
+        """The points from the first exchange that writes to the end of the last step."""
+        first = max(place for place, done in enumerate(self.actions) if not done)
         operations = range(self.operations[first], self.operations[-1])
-        return Boundaries(range(self.deeds[-1]), operations, range(first, len(self.moments)))
+        return Boundaries(range(self.actions[-1]), operations, range(first, len(self.moments)))
 
 
 def learnt(esync: Esync) -> dict[str, Boundaries]:
-    """Lets a run happen in which nobody dies; gives the boundaries of each node."""
-    lives = {name: _Noting(server) for name, server in esync.servers.items()}
+    """Does a run without a death; returns the points of each node."""
+    lives = {name: _Recording(server) for name, server in esync.servers.items()}
     begun(esync)
     for name, life in lives.items():
         esync.crew.send(name, life)
@@ -181,64 +181,64 @@ def learnt(esync: Esync) -> dict[str, Boundaries]:
 
 
 def begun(esync: Esync) -> None:
-    """What has been is past: journals and counters begin anew."""
+    """Clears the journals and counters."""
     for server in esync.servers.values():
         server.journal.clear()
         server.condition.counters.operations.clear()
 
 
 class _Death:
-    """PowerShell dies on a machine before its deed of that number, or before that deed, in the middle of a write."""
+    """PowerShell dies on a machine before its action of that number; or before that action, while it writes a file."""
 
-    def __init__(self, server: Server, fatal: int | Deed) -> None:
+    def __init__(self, server: Server, fatal: int | Action) -> None:
         self._server = server
         self._fatal = fatal
         self._done = 0
         self.died_at = 0
 
-    def __call__(self, deed: Deed) -> None:
-        """Counts a deed."""
-        if self._fatal not in {self._done, deed}:
+    def __call__(self, action: Action) -> None:
+        """Counts an action."""
+        if self._fatal not in {self._done, action}:
             self._done += 1
             return
         self._server.watch = lambda _: None
         self.died_at = self._server.clock.now()
-        self._leave_half(deed)
+        self._leave_half(action)
         raise PowerShellDied
 
-    def _leave_half(self, deed: Deed) -> None:
-        path = WindowsPath.of(deed.target) if deed.what == "put" else None
+    def _leave_half(self, action: Action) -> None:
+        path = WindowsPath.of(action.target) if action.what == "put" else None
         if path and "ProgramData" not in path.parts:
             place = path.parent.child(f"{path.name}.esync-{max(self._server.processes)}.tmp")
             self._server.storage.leave(place, b"half of it")
 
 
-# -- dying, and what comes after -----------------------------------------------------------------------------------
+# -- deaths and recovery -------------------------------------------------------------------------------------------
 
 
 def worker_dies(esync: Esync, node: str, number: int) -> Callable[[], int]:
-    """The worker process of that node ends at its moment of that number; gives what says when it did."""
+    """The worker process of that node ends at its moment of that number; returns its time of death."""
     life = Life(number)
     esync.crew.send(node, life)
     return lambda: life.died_at
 
 
-def machine_dies(esync: Esync, node: str, fatal: int | Deed) -> Callable[[], int]:
-    """PowerShell on that node ends before the machine's deed of that number, or before that deed."""
+def machine_dies(esync: Esync, node: str, fatal: int | Action) -> Callable[[], int]:
+    """PowerShell on that node ends before the machine's action of that number."""
     death = esync.servers[node].watch = _Death(esync.servers[node], fatal)
     esync.crew.send(node, Life())
     return lambda: death.died_at
 
 
 def agent_dies(esync: Esync, node: str, number: int) -> Callable[[], int]:
-    """PowerShell on that node ends before its operation of that number, as the lab's own fault has it."""
+    """PowerShell on that node ends before its operation of that number, by the fault of the lab."""
     esync.servers[node].condition.set(Faults(dies_after_operations=number))
     esync.crew.send(node, Life())
     return lambda: 0
 
 
 def first_run(esync: Esync, nodes: Iterable[str]) -> RunRecord:
-    """A run in which whoever has to die dies, on all of these nodes."""
+    """Does a run with a death on each of these nodes."""
     with suppress(WorkerDied):
         esync.rollout()
     (record,) = esync.store.runs(1)
@@ -249,32 +249,32 @@ def first_run(esync: Esync, nodes: Iterable[str]) -> RunRecord:
     return record
 
 
-def it_goes_on(esync: Esync, run: str) -> RunSummary:
-    """Other workers take the run up where it lies."""
-    return esync.go_on(run)
+def resumed(esync: Esync, run: str) -> RunSummary:
+    """Other workers resume the run."""
+    return esync.resume(run)
 
 
 def a_later_run(esync: Esync, run: str) -> RunSummary:
-    """Nobody takes it up; it is called off, and another run is asked for."""
+    """The run is not resumed; it is cancelled, and a new run is started."""
     control.cancel(esync.engine, run, "its worker is dead")
-    esync.go_on(run)
+    esync.resume(run)
     return esync.rollout()
 
 
 def a_retry(esync: Esync, run: str) -> RunSummary:
-    """It is called off unless it has ended, and retried; where it left nothing to retry, there is a later run."""
+    """The run is cancelled unless it has ended, and retried; if nothing is left to retry, a new run is started."""
     control.cancel(esync.engine, run, "its worker is dead")
-    esync.go_on(run)
+    esync.resume(run)
     with suppress(InputRefused):
         return esync.ended(control.retry(esync.engine, run))
     return esync.rollout()
 
 
-# -- what the machine says -----------------------------------------------------------------------------------------
+# -- what the machine shows ----------------------------------------------------------------------------------------
 
 
 def last_change(server: Server) -> int:
-    """When anything the service reads at its start was last changed, nanoseconds by the machine's clock."""
+    """The last change of anything that the service reads at its start, in nanoseconds by the machine's clock."""
     folder = server.product.service_folder
     names = [name for name in server.disk.names(folder) if "_Sync" in name and ".esync-" not in name]
     paths = [folder.child(name) for name in names]
@@ -283,7 +283,7 @@ def last_change(server: Server) -> int:
 
 
 def judged(server: Server, cluster: Cluster) -> int:
-    """Holds a machine to one start since the last change, with all that was changed loaded; gives when that was."""
+    """Asserts that the service started once after the last change and loaded it; returns the time of that start."""
     changed = last_change(server)
     starts = [when for what, when in server.service.history if what == "start" and when > changed]
     assert (1, ServiceState.RUNNING) == (len(starts), server.service.state()), server.service.history
@@ -297,12 +297,12 @@ def judged(server: Server, cluster: Cluster) -> int:
 
 
 def histories(esync: Esync) -> dict[str, list[tuple[str, int]]]:
-    """What each machine's service did, and when."""
+    """The history of the service of each machine."""
     return {name: list(server.service.history) for name, server in esync.servers.items()}
 
 
 def told(outcome: StepOutcome, started: int, died_at: int) -> None:
-    """The step that started the service since somebody died says why; another says that nothing is owed."""
+    """The step that started the service after the death gives the reason; any other reports that nothing is owed."""
     if outcome.ended.timestamp() * 1e9 < died_at:
         return
     if started > died_at:

@@ -22,7 +22,7 @@ def say(place: str, words: str | int) -> None:
 
 @app.task(name="sample.step")  # type: ignore[untyped-decorator]  # celery has no types
 def step(number: int, seconds: float) -> int:
-    """Takes a while, and says when it begins and ends."""
+    """Takes a while, and records its begin and its end."""
     say("began", f"step {number}")
     time.sleep(seconds)
     say("ended", f"step {number}")
@@ -31,7 +31,7 @@ def step(number: int, seconds: float) -> int:
 
 @app.task(name="sample.control")  # type: ignore[untyped-decorator]  # celery has no types
 def control() -> None:
-    """Says that it ended."""
+    """Records that it ended."""
     say("ended", "control")
 
 

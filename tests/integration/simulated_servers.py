@@ -1,4 +1,4 @@
-"""Simulated servers in the test's own process: every deed of a machine is seen, and may be where PowerShell dies."""
+"""Simulated servers in the test's own process: each action of a machine is recorded, and PowerShell can die at it."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from lab.product.site import Edition, Installation, Options, install, run_config
 from lab.winrm.shells import CommandLine, Streams
 from workers.winrm.channel import TURN, Chunk, Counters, Limit
 
-__all__ = ["Deed", "PowerShellDied", "Server", "ServerChannel", "family"]
+__all__ = ["Action", "PowerShellDied", "Server", "ServerChannel", "family"]
 
 _KILLED = -1
 
@@ -30,8 +30,8 @@ class PowerShellDied(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
-    """One thing a machine does to its disk or its service: `put`, `append`, `delete`, `stop`, ..., and to what."""
+class Action:
+    """One action of a machine on its disk or its service (`put`, `append`, `delete`, `stop`, ...), with its target."""
 
     what: str
     target: str
@@ -41,77 +41,77 @@ class Deed:
 
 
 class _WatchedDisk(MemoryDisk):
-    """A disk that tells of each change before it is made."""
+    """A disk that reports each change before it is made."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.about_to: Callable[[Deed], None] = lambda _: None
+        self.about_to: Callable[[Action], None] = lambda _: None
 
     @override
     def _put(self, path: WindowsPath, data: bytes) -> None:
-        self.about_to(Deed("put", path.text))
+        self.about_to(Action("put", path.text))
         super()._put(path, data)
 
     @override
     def _append(self, path: WindowsPath, data: bytes) -> None:
-        self.about_to(Deed("append", path.text))
+        self.about_to(Action("append", path.text))
         super()._append(path, data)
 
     @override
     def _make_folder(self, path: WindowsPath) -> None:
-        self.about_to(Deed("make", path.text))
+        self.about_to(Action("make", path.text))
         super()._make_folder(path)
 
     @override
     def _delete(self, path: WindowsPath) -> None:
-        self.about_to(Deed("delete", path.text))
+        self.about_to(Action("delete", path.text))
         super()._delete(path)
 
     @override
     def _set_mtime(self, path: WindowsPath, mtime: int) -> None:
-        self.about_to(Deed("touch", path.text))
+        self.about_to(Action("touch", path.text))
         super()._set_mtime(path, mtime)
 
     @override
     def _set_readonly(self, path: WindowsPath, *, readonly: bool) -> None:
-        self.about_to(Deed("attribute", path.text))
+        self.about_to(Action("attribute", path.text))
         super()._set_readonly(path, readonly=readonly)
 
     def leave(self, path: WindowsPath, data: bytes) -> None:
-        """Adds bytes to a file without telling, at a time that changes nothing for the service."""
+        """Appends bytes to a file without a report, so that nothing changes for the service."""
         super()._append(path, data)
 
 
-def _nobody(deed: Deed) -> None:
-    """Nobody is told."""
-    del deed
+def _nobody(action: Action) -> None:
+    """Ignores the action."""
+    del action
 
 
 class _WatchedService(Service):
-    """A service that tells before and after it is asked to change."""
+    """A service that reports each request before and after it."""
 
-    about_to: Callable[[Deed], None] = staticmethod(_nobody)
+    about_to: Callable[[Action], None] = staticmethod(_nobody)
 
     @override
     def request_start(self) -> None:
-        self.about_to(Deed("start", self.name))
+        self.about_to(Action("start", self.name))
         super().request_start()
-        self.about_to(Deed("start asked", self.name))
+        self.about_to(Action("start asked", self.name))
 
     @override
     def request_stop(self) -> None:
-        self.about_to(Deed("stop", self.name))
+        self.about_to(Action("stop", self.name))
         super().request_stop()
-        self.about_to(Deed("stop asked", self.name))
+        self.about_to(Action("stop asked", self.name))
 
 
 class Server(Machine):
-    """A simulated machine with the product on it that keeps a journal of its deeds.
+    """A simulated machine with the product on it that keeps a journal of its actions.
 
     Attributes:
         product: its files and its service, once installed.
-        journal: every deed since the journal was last cleared.
-        watch: told of each deed before it is done; raises `PowerShellDied` to end the agent's process there.
+        journal: every action since the journal was last cleared.
+        watch: called with each action before it is done; raises `PowerShellDied` to end the agent's process there.
     """
 
     product: Installation
@@ -119,23 +119,23 @@ class Server(Machine):
     def __init__(self, name: str, address: str, network: Network) -> None:
         self.storage = _WatchedDisk()
         super().__init__(name, self.storage, address=address, network=network)
-        self.journal: list[Deed] = []
-        self.watch: Callable[[Deed], None] = _nobody
+        self.journal: list[Action] = []
+        self.watch: Callable[[Action], None] = _nobody
         self.condition = Condition()
         self.console = Console(self, self.condition)
         self.storage.about_to = self._about_to
 
-    def _about_to(self, deed: Deed) -> None:
-        self.watch(deed)
-        self.journal.append(deed)
+    def _about_to(self, action: Action) -> None:
+        self.watch(action)
+        self.journal.append(action)
 
     def install(self, edition: str, site: str) -> None:
-        """Puts the product there, and starts its service."""
+        """Installs the product and starts its service."""
         self.product = install(self, Edition.of(edition), Options(site_path=site))
         self.product.service.request_start()
 
     def configure(self, number: int = 0) -> None:
-        """What a person does who clicks "Generate Certificates" there."""
+        """Generates the certificates, as "Generate Certificates" of the Security Configurator does."""
         run_configurator(self.product, family(number))
 
     @property
@@ -161,7 +161,7 @@ class Server(Machine):
 
 
 class ServerChannel:
-    """Runs PowerShell on a server for a session: its turns happen while the session waits, in the same thread."""
+    """Runs PowerShell on a server for a session: it runs while the session waits, in the same thread."""
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
         self._server = server
@@ -184,13 +184,13 @@ class ServerChannel:
         self._running.add_done_callback(lambda _: self._streams.changed.set())
 
     def send(self, data: bytes, limit: Limit, *, end: bool = False) -> None:
-        """Gives it input."""
+        """Sends input to it."""
         del limit
         self._turns += 1
         self._streams.feed(data, end=end)
 
     def receive(self, limit: Limit, *, turn: float = TURN) -> Chunk:
-        """Lets the server work until there is output, or the command has ended."""
+        """Lets the server run until there is output, or the command has ended."""
         self._turns += 1
         self._loop.run_until_complete(self._worked(min(turn, limit.left)))
         data = b"".join(chunk.data for chunk in self._streams.output)

@@ -1,6 +1,6 @@
-"""A joined cluster, broken in one place at a time: verify names rule and node, explain finds the cause, healing heals.
+"""A joined cluster with one fault at a time: verify names rule and node, explain finds the cause, the repair works.
 
-Everything is broken on the servers themselves, their disks, services, clocks and network, never in our facts.
+Each fault is on the servers themselves: disks, services, clocks and network, never in our facts.
 """
 
 import base64
@@ -30,7 +30,7 @@ STAGING = r"C:\Ektron Security Certificates"
 UTILITIES = r"C:\Program Files\Ektron\CMS400v80\Utilities"
 EWS = rf"{UTILITIES}\EWSUpdates\3.0\Ektron.ASM.EktronServices30.exe.config"
 CONFIGURATOR = rf"{UTILITIES}\Software\SecurityConfigurator"
-ALWAYS = {"family.expiry", "family.weak-key"}  #: the lab's family is of the product's own profile
+ALWAYS = {"family.expiry", "family.weak-key"}  #: the certificates of the lab have the product's own profile
 STRANGER = generate_family("X1").encoded_value.encode()
 
 Break = Callable[[LabProcess, str], AbstractContextManager[None]]
@@ -38,7 +38,7 @@ Break = Callable[[LabProcess, str], AbstractContextManager[None]]
 
 @contextmanager
 def restored(*files: Path) -> Iterator[None]:
-    """Puts files back as they were, times included; what was not there is taken away again."""
+    """Restores files with their times; removes those that did not exist before."""
     before = {file: (file.read_bytes(), file.stat()) if file.exists() else None for file in files}
     try:
         yield
@@ -52,7 +52,7 @@ def restored(*files: Path) -> Iterator[None]:
 
 
 def edit(path: str, pattern: bytes, new: bytes, *, touched: bool = False) -> Break:
-    """A file's bytes changed in one place; its time stays unless `touched`, so that one fact alone breaks."""
+    """Changes bytes of a file in one place; its time stays unless `touched`, so that only one fact changes."""
 
     @contextmanager
     def broken(lab: LabProcess, node: str) -> Iterator[None]:
@@ -71,7 +71,7 @@ def edit(path: str, pattern: bytes, new: bytes, *, touched: bool = False) -> Bre
 
 
 def flip(path: str) -> Break:
-    """One byte of a file changed, its time kept."""
+    """Changes one byte of a file and keeps its time."""
 
     @contextmanager
     def broken(lab: LabProcess, node: str) -> Iterator[None]:
@@ -87,7 +87,7 @@ def flip(path: str) -> Break:
 
 
 def gone(path: str) -> Break:
-    """A file taken away."""
+    """Removes a file."""
 
     @contextmanager
     def broken(lab: LabProcess, node: str) -> Iterator[None]:
@@ -100,7 +100,7 @@ def gone(path: str) -> Break:
 
 
 def there(path: str, content: bytes = b"", *, days_old: int = 0) -> Break:
-    """A file that should not be there."""
+    """Writes a file that should not exist."""
 
     @contextmanager
     def broken(lab: LabProcess, node: str) -> Iterator[None]:
@@ -117,7 +117,7 @@ def there(path: str, content: bytes = b"", *, days_old: int = 0) -> Break:
 
 
 def touched(path: str) -> Break:
-    """A file written again with the same bytes, after the service started."""
+    """Writes a file again with the same bytes, after the service started."""
 
     @contextmanager
     def broken(lab: LabProcess, node: str) -> Iterator[None]:
@@ -130,7 +130,7 @@ def touched(path: str) -> Break:
 
 
 def fault(**faults: object) -> Break:
-    """Something that is wrong with the machine."""
+    """Adds a fault to the machine."""
 
     @contextmanager
     def broken(lab: LabProcess, node: str) -> Iterator[None]:
@@ -145,7 +145,7 @@ def fault(**faults: object) -> Break:
 
 @contextmanager
 def stopped(lab: LabProcess, node: str) -> Iterator[None]:
-    """The service stopped by hand."""
+    """Stops the service."""
     service = {"op": "service", "name": "EktronWindowsServices30"}
     lab.agent(node, {**service, "action": "stop"})
     try:
@@ -155,7 +155,7 @@ def stopped(lab: LabProcess, node: str) -> Iterator[None]:
 
 
 def both(*breaks: Break) -> Break:
-    """Several at once."""
+    """Applies several faults."""
 
     @contextmanager
     def broken(lab: LabProcess, node: str) -> Iterator[None]:
@@ -169,7 +169,7 @@ def both(*breaks: Break) -> Break:
 
 @dataclass(frozen=True)
 class Case:
-    """What is broken where, and the rules that must be refuted, the cause first."""
+    """A fault with its node, and the rules that must be refuted, the cause first."""
 
     node: str
     broken: Break
@@ -324,28 +324,28 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def joined(harness: Harness, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabProcess]:
-    """Four servers, joined once for the whole table."""
+    """Four servers, joined once for all cases."""
     with four_servers(tmp_path_factory.mktemp("joined") / "lab") as lab:
         assert harness.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
         yield lab
 
 
 def looked_at(harness: Harness, lab: LabProcess) -> tuple[Verdict | None, Findings]:
-    """What a verify run finds."""
+    """The findings of a verify run."""
     seen = harness.rollout(cluster_of(lab), kind="verify")
     assert seen.findings is not None
     return seen.record.verdict, seen.findings
 
 
 def refuted(findings: Findings) -> dict[str, tuple[str, ...]]:
-    """What is refuted beyond what always is, with the counter-examples."""
+    """The additional refuted rules, with their counter-examples."""
     found = {f.invariant: f.nodes for f in findings.findings if f.verdict is InvariantState.REFUTED}
     return {invariant: nodes for invariant, nodes in found.items() if invariant not in ALWAYS}
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_one_breakage(harness: Harness, joined: LabProcess, name: str) -> None:
-    """Exactly the rules of the table are refuted, on that node; explain stops at the first of them."""
+    """Exactly the expected rules are refuted, on that node; explain stops at the first of them."""
     one = CASES[name]
     with one.broken(joined, one.node):
         verdict, findings = looked_at(harness, joined)
@@ -365,7 +365,7 @@ def test_one_breakage(harness: Harness, joined: LabProcess, name: str) -> None:
 
 
 def test_a_rollout_mends_what_plan_and_step_see_alike(harness: Harness, joined: LabProcess) -> None:
-    """A certificate of nobody in the staging folder is removed, a copy is kept; an editor's warning is told."""
+    """A foreign certificate in the staging folder is removed and a copy is kept; the warning of an editor is shown."""
     stray = on_disk(joined, "P2", rf"{STAGING}\old.cer")
     stray.write_bytes(b"somebody's")
     asset = on_disk(joined, "P2", ASSET)
@@ -381,14 +381,14 @@ def test_a_rollout_mends_what_plan_and_step_see_alike(harness: Harness, joined: 
 
 
 def test_healed_it_is_joined_again(harness: Harness, joined: LabProcess) -> None:
-    """After all of the table nothing is refuted: each breakage was the only one."""
+    """After all cases nothing is refuted: each fault was the only one."""
     verdict, findings = looked_at(harness, joined)
     assert (Verdict.JOINED, {}) == (verdict, refuted(findings))
     assert base64.b64decode(STRANGER)
 
 
 def test_the_table_is_long_enough() -> None:
-    """At least 25 single facts are broken, and most kinds of rules that can keep a node from being joined."""
+    """There are at least 25 faults, and they refute most kinds of rules that can prevent a join."""
     assert len(CASES) >= 25
     covered = {invariant for one in CASES.values() for invariant in one.refuted}
     assert set(ORDER) - covered == {"node.is-itself", "service.installed", "site.same-path"}

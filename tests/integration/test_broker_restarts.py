@@ -1,4 +1,4 @@
-"""The broker restarts in the middle of runs: the same worker process goes on, and every run ends joined."""
+"""The broker restarts during runs: the same worker process continues, and every run ends joined."""
 
 import os
 import random
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab.control.remote import LabProcess
-from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, rig_at
+from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, harness_at
 from tests.sampling import examples
 from workers.celery_app import CONTROL_QUEUE, make_app
 from workers.records import Verdict
@@ -24,15 +24,15 @@ HARD, GRACEFUL = signal.SIGKILL, signal.SIGTERM
 
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[Harness]:
-    """A broker of its own, and a worker that answers."""
-    with rig_at(tmp_path / "rig") as started:
+    """An own broker, and a worker that answers."""
+    with harness_at(tmp_path / "harness") as started:
         started.wait_for_worker()
         yield started
 
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[LabProcess]:
-    """Four servers, slow enough for a run to be met in its middle."""
+    """Four servers, slow enough for a restart during a run."""
     with four_servers(tmp_path / "lab") as running:
         for node in FOUR:
             running.break_node(node, latency_ms=60)
@@ -40,7 +40,7 @@ def lab(tmp_path: Path) -> Iterator[LabProcess]:
 
 
 def restart(harness: Harness, how: signal.Signals, away: float) -> None:
-    """Ends the server, and starts it again on its file after so many seconds."""
+    """Ends the server, and starts it again with its data after some seconds."""
     os.kill(harness.broker.pid, how)
     harness.broker.wait()
     time.sleep(away)
@@ -48,17 +48,17 @@ def restart(harness: Harness, how: signal.Signals, away: float) -> None:
 
 
 def same_worker(harness: Harness) -> bool:
-    """Whether the worker that was started still runs, and has not had to be saved from anything unforeseen."""
-    unforeseen = ("Unrecoverable", "the consumer broke", "could not be closed")
+    """Whether the first worker still runs, and its log has no unexpected error."""
+    unexpected = ("Unrecoverable", "the consumer failed", "could not be closed")
     return (
         harness.worker is not None
         and harness.worker.poll() is None
-        and not any(words in harness.log() for words in unforeseen)
+        and not any(words in harness.log() for words in unexpected)
     )
 
 
 def answers(harness: Harness) -> bool:
-    """Whether the worker answers somebody who has only just connected."""
+    """Whether the worker answers a new connection."""
     app = make_app(harness.engine.settings)
     try:
         asked = app.send_task("esync.status", kwargs={"run": "none"}, queue=CONTROL_QUEUE)
@@ -78,7 +78,7 @@ def twice(harness: Harness, run_id: str) -> list[tuple[str, str, str]]:
 def test_every_run_ends_joined(
     harness: Harness, lab: LabProcess, record_property: Callable[[str, object], None]
 ) -> None:
-    """Restart after restart, killed and ended in turn, at any moment of a run: every run joins, in one worker."""
+    """Restarts at any moment of a run, by SIGKILL and SIGTERM in turn: every run joins, in one worker."""
     chance, took, again, times = random.Random(11), [], 0, examples(20, 4)  # noqa: S311 - moments, no secrets
     for number in range(times):
         run = harness.start(cluster_of(lab))
@@ -99,8 +99,8 @@ def test_every_run_ends_joined(
     record_property("measured", told)
 
 
-def test_restarts_in_the_middle_of_one_run(harness: Harness, lab: LabProcess) -> None:
-    """Four restarts while one run goes on: it joins."""
+def test_several_restarts_during_one_run(harness: Harness, lab: LabProcess) -> None:
+    """A run with four restarts of the broker joins."""
     run = harness.start(cluster_of(lab))
     for how in (HARD, GRACEFUL, HARD, GRACEFUL):
         time.sleep(1)
@@ -109,16 +109,16 @@ def test_restarts_in_the_middle_of_one_run(harness: Harness, lab: LabProcess) ->
     assert same_worker(harness), harness.log()[-3000:]
 
 
-def test_an_idle_worker_outlives_restarts(harness: Harness) -> None:
-    """With nothing to do, too; and what it then is asked, it answers."""
+def test_an_idle_worker_survives_restarts(harness: Harness) -> None:
+    """A worker without work survives restarts, and answers afterwards."""
     for how in (GRACEFUL, HARD, GRACEFUL, HARD):
         restart(harness, how, 0.2)
         assert answers(harness)
     assert same_worker(harness), harness.log()[-3000:]
 
 
-def test_a_run_goes_on_after_a_long_outage(harness: Harness, lab: LabProcess) -> None:
-    """The broker is away for a minute in the middle of a run: the worker waits for it, and the run joins."""
+def test_a_run_continues_after_a_long_outage(harness: Harness, lab: LabProcess) -> None:
+    """The broker is away for a minute during a run: the worker waits for it, and the run joins."""
     run = harness.start(cluster_of(lab))
     harness.wait_for_step(run.id, "install_check")
     restart(harness, HARD, examples(60, 12))
@@ -126,8 +126,8 @@ def test_a_run_goes_on_after_a_long_outage(harness: Harness, lab: LabProcess) ->
     assert same_worker(harness), harness.log()[-3000:]
 
 
-def test_nothing_is_left_of_what_was_in_hand(harness: Harness, lab: LabProcess) -> None:
-    """A step that ends after the restart is acknowledged over the new connection: nothing waits for its timeout."""
+def test_steps_that_end_after_a_restart_are_acknowledged(harness: Harness, lab: LabProcess) -> None:
+    """They are acknowledged over the new connection: no message waits for its timeout."""
     run = harness.start(cluster_of(lab))
     harness.wait_for_step(run.id, "install_check")
     restart(harness, HARD, 0.2)
@@ -139,8 +139,8 @@ def test_nothing_is_left_of_what_was_in_hand(harness: Harness, lab: LabProcess) 
     assert 0 == left
 
 
-def test_the_worker_gives_back_what_it_had_when_it_ends(harness: Harness, lab: LabProcess) -> None:
-    """A worker that was ended after a restart leaves nothing unacknowledged: its successor goes on at once."""
+def test_a_worker_that_ends_returns_its_messages(harness: Harness, lab: LabProcess) -> None:
+    """A worker that ends after a restart leaves no unacknowledged message: the next worker continues at once."""
     run = harness.start(cluster_of(lab))
     harness.wait_for_step(run.id, "install_check")
     restart(harness, HARD, 0.2)

@@ -13,7 +13,7 @@ from lab.control.remote import LabProcess
 from pipelines.audit.archive import pack, unpack
 from pipelines.audit.bundle import EVENTS, bundle_of, write_bundle
 from pipelines.audit.check import check
-from tests.integration.harness import Harness, cluster_of, four_servers, rig_at
+from tests.integration.harness import Harness, cluster_of, four_servers, harness_at
 from tests.integration.test_secrets import CONNECTION, needles
 from tests.unit.pipelines.audit.bundled_run import forged
 from workers.errors import BundleRefused
@@ -26,7 +26,10 @@ pytestmark = pytest.mark.integration
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Harness, LabProcess]]:
     """A lab with a known connection string, and its own harness."""
     folder = tmp_path_factory.mktemp("bundle")
-    with four_servers(folder / "lab", lab=f"connection: '{CONNECTION}'") as lab, rig_at(folder / "rig") as harness:
+    with (
+        four_servers(folder / "lab", lab=f"connection: '{CONNECTION}'") as lab,
+        harness_at(folder / "harness") as harness,
+    ):
         yield harness, lab
 
 
@@ -47,7 +50,7 @@ def checked(path: Path, *more: str) -> subprocess.CompletedProcess[str]:
     command = [
         sys.executable,
         "-c",
-        "from pipelines.cli.main import main; main()",
+        "from pipelines.cli.entry import main; main()",
         "report",
         "--check",
         str(path),
@@ -70,7 +73,7 @@ def test_the_command_writes_the_same_bundle(planted: tuple[Harness, LabProcess],
     """`esync report --bundle` writes the same bytes each time, and prints the head of the chain."""
     harness, _ = planted
     again = tmp_path / "again.zip"
-    command = [sys.executable, "-c", "from pipelines.cli.main import main; main()", "report", "--bundle", str(again)]
+    command = [sys.executable, "-c", "from pipelines.cli.entry import main; main()", "report", "--bundle", str(again)]
     done = subprocess.run(
         command, env={**os.environ, **harness.environment}, capture_output=True, text=True, timeout=60, check=True
     )
@@ -91,7 +94,7 @@ def test_every_outcome_is_in_the_history(bundle: Path) -> None:
     events = [Event.model_validate_json(line) for line in unpack(bundle.read_bytes())[EVENTS].splitlines()]
     kinds = [event.kind for event in events]
     assert "run.created" == kinds[0]
-    assert kinds.count("step.ended") == 24  # one look each before and after, four steps in the wave
+    assert kinds.count("step.ended") == 24  # one observation each before and after, four steps in the wave
     assert kinds.index("run.planned") < min(i for i, e in enumerate(events) if e.turn.startswith("wave"))
 
 

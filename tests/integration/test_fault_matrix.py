@@ -1,7 +1,7 @@
-"""Every fault at every point of a rollout: untouched, fully changed, or said precisely and healed; then taken back.
+"""Every fault at every point of a rollout: each node ends untouched, joined, or failed with a precise report.
 
-The points are what a clean run was seen to do, so that nobody has to think of them. Here a sample of all cells is
-played in which every kind of fault meets every step and every operation meets faults; `make exhaustive` plays all.
+The points are recorded in a run without faults, so that none is forgotten. `make test` plays a sample in which every
+kind of fault meets every step and every operation meets a fault; `make exhaustive` plays all cells.
 """
 
 import os
@@ -14,49 +14,51 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.harness import Harness, cluster_of, four_servers, rig_at
+from tests.integration.harness import Harness, cluster_of, four_servers, harness_at
 from tests.integration.matrix import FAULTS, ORIGIN, Cell, Points, Round, every_cell, rounds, sample
-from tests.integration.matrix_bench import Bench, bench_of
+from tests.integration.matrix_cluster import MatrixCluster, matrix_cluster
 from tests.integration.matrix_play import Played, play
 from tests.sampling import EXHAUSTIVE
 from workers.records import Verdict
 
-LOG = os.environ.get("FAULT_MATRIX_LOG", "")  #: a file that tells how far it is
+LOG = os.environ.get("FAULT_MATRIX_LOG", "")  #: a file with the progress
 SEED = os.environ.get("FAULT_MATRIX_SEED", "1")
-LANES, NODES = 2, 10
+CLUSTERS, NODES = 2, 10
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(6 * 3600 if EXHAUSTIVE else 400)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(6 * 3600 if EXHAUSTIVE else 1800)]
 
 
 @pytest.fixture(scope="module")
 def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
-    """A broker and a worker that takes on all nodes at once."""
-    with rig_at(tmp_path_factory.mktemp("rig"), ESYNC_CONCURRENCY="48") as started:
+    """A broker and a worker that works on all nodes at once."""
+    with harness_at(tmp_path_factory.mktemp("harness"), ESYNC_CONCURRENCY="48") as started:
         started.wait_for_worker()
         yield started
 
 
 @pytest.fixture(scope="module")
-def benches(harness: Harness, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench, ...]]:
-    """Clusters that are played on at the same time: while one waits for a deadline, another one works."""
+def clusters(harness: Harness, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MatrixCluster, ...]]:
+    """Clusters that are used at the same time: while one waits for a deadline, another one works."""
     with ExitStack() as stack:
         yield tuple(
             stack.enter_context(
-                bench_of(tmp_path_factory.mktemp(f"lane-{lane}") / "lab", harness, nodes=NODES, name=f"lane-{lane}")
+                matrix_cluster(
+                    tmp_path_factory.mktemp(f"matrix-{number}") / "lab", harness, nodes=NODES, name=f"matrix-{number}"
+                )
             )
-            for lane in range(1, LANES + 1)
+            for number in range(1, CLUSTERS + 1)
         )
 
 
-def test_every_cell(benches: tuple[Bench, ...], record_property: Callable[[str, object], None]) -> None:
-    """In no cell is a file half-written, an outcome untrue, a failure unhealed, or a byte other after the rollback."""
-    bench = benches[0]
-    origin, others = bench.points[ORIGIN], bench.points[bench.worn[0]]
+def test_every_cell(clusters: tuple[MatrixCluster, ...], record_property: Callable[[str, object], None]) -> None:
+    """No cell ends with a half-written file, a wrong outcome, a failed repair, or a changed byte after the rollback."""
+    cluster = clusters[0]
+    origin, others = cluster.points[ORIGIN], cluster.points[cluster.worn[0]]
     everything = every_cell(others)
     chosen = everything if EXHAUSTIVE else sample(everything, seed=SEED)
-    planned = rounds(_of_the_origin(origin, others), chosen, bench.others, bench.worn, spare=not EXHAUSTIVE)
+    planned = rounds(_of_the_origin(origin, others), chosen, cluster.others, cluster.worn, spare=not EXHAUSTIVE)
     begun = time.monotonic()
-    played = _all_played(benches, planned)
+    played = _all_played(clusters, planned)
     cells = sum(len(this.cells) for this in planned)
     ends = Counter[str]()
     for one in played:
@@ -72,7 +74,7 @@ def test_every_cell(benches: tuple[Bench, ...], record_property: Callable[[str, 
 
 
 def _of_the_origin(origin: Points, others: Points) -> tuple[Cell, ...]:
-    """A sample always. What ends the run for everybody is played alone, so that of those there are few."""
+    """Always a sample. Cells that end the run for all nodes are played alone, so that only a few are chosen."""
     known = {(point.step, point.operation, point.target) for point in others}
     own = [point for point in origin if (point.step, point.operation, point.target) not in known]
     chosen = sample(every_cell(origin if EXHAUSTIVE else tuple(own)), seed=SEED)
@@ -80,26 +82,26 @@ def _of_the_origin(origin: Points, others: Points) -> tuple[Cell, ...]:
     return (*(cell for cell in chosen if cell.point.stage != "observe"), *(early if EXHAUSTIVE else early[:3]))
 
 
-def _all_played(benches: tuple[Bench, ...], planned: list[Round]) -> list[Played]:
-    """On all clusters at once, each taking the next round when it is done with one."""
+def _all_played(clusters: tuple[MatrixCluster, ...], planned: list[Round]) -> list[Played]:
+    """Plays the rounds on all clusters at once; each cluster takes the next round when it is free."""
     waiting = iter(planned)
 
-    def lane(bench: Bench) -> list[Played]:
+    def lane(cluster: MatrixCluster) -> list[Played]:
         played = []
         while this := next(waiting, None):
-            played.append(play(bench, this))
+            played.append(play(cluster, this))
             if LOG:
                 with Path(LOG).open("a") as log:
                     log.write(f"round {this.number} of {len(planned)}, {played[-1].seconds:.0f} s\n")
                     log.writelines(f"{wrong}\n" for wrong in played[-1].wrong)
         return played
 
-    with ThreadPoolExecutor(len(benches)) as threads:
-        return [one for lane_played in threads.map(lane, benches) for one in lane_played]
+    with ThreadPoolExecutor(len(clusters)) as threads:
+        return [one for lane_played in threads.map(lane, clusters) for one in lane_played]
 
 
 def test_a_family_that_cannot_be_read_is_not_replaced(harness: Harness, tmp_path: Path) -> None:
-    """A certificate file that another process holds is no missing one: no other family is made, nothing is written."""
+    """A certificate file that another process has locked is not missing: no new family is made, nothing is written."""
     with four_servers(tmp_path / "lab") as lab:
         cluster = cluster_of(lab, generate_certificates=True, retries={"backoff": 0})
         folder = r"C:\Program Files\Ektron\CMS400v80\Utilities\Software\SecurityConfigurator"

@@ -1,4 +1,4 @@
-"""Flower while a run proceeds: the four steps by name and their phases, and nothing secret on any page."""
+"""Flower during a run shows the four steps by name with their phases, and no secret on any page."""
 
 import base64
 import contextlib
@@ -22,6 +22,7 @@ from pipelines.usecases import runs as commands
 from tests.integration.harness import cluster_of, four_servers, on_disk
 from tests.integration.test_rollout import SERVICE
 from tests.integration.test_secrets import CONNECTION, PLANTED
+from tests.waiting import PATIENCE
 from workers.records import RunState
 from workers.settings import Settings
 
@@ -31,7 +32,7 @@ STEPS = {f"esync.{step}" for step in ("install_check", "config_edit", "cert_copy
 
 
 def page(flower: FlowerAccess, path: str) -> str:
-    """What Flower shows to somebody who knows its password."""
+    """The page that Flower shows with the right password."""
     token = base64.b64encode(f"{flower.user}:{flower.password.reveal()}".encode()).decode()
     request = urllib.request.Request(flower.url.rstrip("/") + path, headers={"Authorization": f"Basic {token}"})  # noqa: S310 - our own
     with urllib.request.urlopen(request, timeout=10) as reply:  # noqa: S310 - our own
@@ -39,7 +40,7 @@ def page(flower: FlowerAccess, path: str) -> str:
 
 
 def test_flower_shows_the_steps_and_no_secret(tmp_path: Path) -> None:
-    """Every step is seen by name, in a phase of its own while it runs, and as ended; arguments are ids."""
+    """Every step is shown by name, with its phase while it runs, and as ended; arguments are ids."""
     settings = Settings(state=tmp_path / "state")
     with (
         four_servers(tmp_path / "lab", lab=f"connection: '{CONNECTION}'") as lab,
@@ -52,7 +53,7 @@ def test_flower_shows_the_steps_and_no_secret(tmp_path: Path) -> None:
         run = commands.start(services.engine, cluster_of(lab)).id
         phases: set[str] = set()
         ended: set[str] = set()
-        until = time.monotonic() + 60
+        until = time.monotonic() + PATIENCE
         while not (services.engine.store.run(run).state is RunState.CONCLUDED and ended >= STEPS):
             assert time.monotonic() < until, (phases, ended)
             tasks = json.loads(page(flower, "/api/tasks?limit=1000")).values()
@@ -75,7 +76,7 @@ def _answer(flower: FlowerAccess, method: str, path: str, header: str = "") -> i
 
 
 def test_flower_answers_nobody_without_the_password(tmp_path: Path) -> None:
-    """Every route that Flower has, by every method, and what it has not: 401 without the right password."""
+    """Every route of Flower with every method, and unknown routes: 401 without the right password."""
     routes = [route[0] if isinstance(route, tuple) else route.regex.pattern for route in handlers]
     assert {"/metrics", "/healthcheck"} <= set(routes)
     paths = [re.sub(r"\(\.[+*]\)", "x", route).rstrip("$?").replace(".*", "/nothing") for route in routes]
@@ -105,12 +106,12 @@ def _command(process: psutil.Process, folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("logon", ["", "esync:", "esync"])
 def test_flower_does_not_start_without_a_password(logon: str) -> None:
-    """No password, no window: it ends with a sentence."""
+    """Without a password Flower does not start, and ends with one sentence."""
     own = {"FLOWER_BASIC_AUTH": logon} if logon else {}
     given = {**os.environ, "ESYNC_BROKER_URL": "redis://:x@127.0.0.1:1/0", **own}
     command = [sys.executable, "-m", "pipelines.local.flower"]
     ended = subprocess.run(command, env=given, capture_output=True, text=True, timeout=60, check=False)
-    assert (1, "set FLOWER_BASIC_AUTH to USER:PASSWORD; Flower is not started without\n") == (
+    assert (1, "set FLOWER_BASIC_AUTH to USER:PASSWORD; Flower does not start without it\n") == (
         ended.returncode,
         ended.stderr,
     )

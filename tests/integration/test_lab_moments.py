@@ -1,4 +1,4 @@
-"""Faults that begin at a moment, over the wire: what a client sees, what was done, and how it passes."""
+"""Faults that begin at a moment, over WinRM: the error of the client, the effect on the node, and the end."""
 
 import json
 import time
@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from winrm.exceptions import AuthenticationError, WinRMOperationTimeoutError, WinRMTransportError, WSManFaultError
 
-from lab.control.remote import LabProcess, running_lab, spare_addresses
+from lab.control.remote import LabProcess, spare_addresses
 from tests.integration.test_lab_winrm import client, powershell
+from tests.warm import warm_lab
 
 pytestmark = pytest.mark.integration
 
@@ -19,7 +20,7 @@ MKDIR = {"op": "mkdir", "path": r"C:\made"}
 @pytest.fixture
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabProcess]:
     """One node."""
-    with running_lab(tmp_path_factory.mktemp("lab"), "--nodes", "1", "--address", spare_addresses()) as running:
+    with warm_lab(tmp_path_factory.mktemp("lab"), "--nodes", "1", "--address", spare_addresses()) as running:
         yield running
 
 
@@ -28,7 +29,7 @@ class Gone(Exception):
 
 
 def talking(lab: LabProcess) -> Callable[..., list[dict[str, Any]]]:
-    """How to ask a PowerShell there."""
+    """Sends requests to a PowerShell on the node."""
     protocol = client(lab)
     shell = protocol.open_shell()
     command = powershell(protocol, shell)
@@ -40,26 +41,26 @@ def talking(lab: LabProcess) -> Callable[..., list[dict[str, Any]]]:
         while not out.endswith(b"\n"):
             if ended:
                 raise Gone
-            said, _, _, ended = protocol.get_command_output_raw(shell, command)
-            out += said
+            stdout, _, _, ended = protocol.get_command_output_raw(shell, command)
+            out += stdout
         return list(json.loads(out)["results"])
 
     return request
 
 
 def begins(lab: LabProcess, *, after: bool = False, seconds: float | None = None, **faults: object) -> None:
-    """Faults that begin with the making of a folder."""
+    """Faults that begin when a folder is created."""
     at = {"operation": "mkdir", "target": r"c:\MADE", "after": after}
     lab.break_node("S1", later=[{"at": at, "faults": faults, "seconds": seconds}])
 
 
 def made(lab: LabProcess) -> bool:
-    """Whether the folder is there."""
+    """Whether the folder exists."""
     return (lab.disk("S1") / "made").is_dir()
 
 
 def is_made(lab: LabProcess, timeout: float = 10) -> None:
-    """Waits for the folder: the connection may be gone before PowerShell, which goes on, has made it."""
+    """Waits for the folder: PowerShell may create it after the end of the connection."""
     until = time.monotonic() + timeout
     while not made(lab):
         assert time.monotonic() < until
@@ -68,7 +69,7 @@ def is_made(lab: LabProcess, timeout: float = 10) -> None:
 
 @pytest.mark.parametrize("after", [False, True])
 def test_killed_before_and_after(lab: LabProcess, *, after: bool) -> None:
-    """The process ends without a reply; what was to be done is done or not, as the moment says."""
+    """The process ends without a reply, before or after the operation."""
     request = talking(lab)
     begins(lab, after=after, dies_after_operations=0)
     with pytest.raises(Gone):
@@ -89,8 +90,8 @@ def test_killed_before_and_after(lab: LabProcess, *, after: bool) -> None:
         ({"receive_timeouts": 1}, WinRMOperationTimeoutError),
     ],
 )
-def test_the_wire_breaks_under_a_reply(lab: LabProcess, faults: dict[str, Any], seen: type[Exception]) -> None:
-    """The message that is under way when it begins is the one that fails; what was asked is done."""
+def test_the_connection_breaks_before_a_reply(lab: LabProcess, faults: dict[str, Any], seen: type[Exception]) -> None:
+    """The current message fails; the request was carried out."""
     request = talking(lab)
     begins(lab, **faults)
     with pytest.raises(seen):
@@ -98,8 +99,8 @@ def test_the_wire_breaks_under_a_reply(lab: LabProcess, faults: dict[str, Any], 
     is_made(lab)
 
 
-def test_it_passes_by_itself(lab: LabProcess) -> None:
-    """After its seconds the node is as it was, and answers."""
+def test_a_fault_ends_after_its_time(lab: LabProcess) -> None:
+    """Then the node answers as before."""
     request = talking(lab)
     begins(lab, seconds=0.2, away=True)
     with pytest.raises(OSError, match=r"Connection|Remote"):
@@ -112,8 +113,8 @@ def test_it_passes_by_itself(lab: LabProcess) -> None:
     assert [{"ok": True, "changed": False}] == request(MKDIR)
 
 
-def test_a_node_that_hangs_goes_on_when_it_is_healed(lab: LabProcess) -> None:
-    """No reply while it hangs; the operation is done afterwards."""
+def test_a_node_that_hangs_continues_when_the_fault_is_cleared(lab: LabProcess) -> None:
+    """No reply while it hangs; the operation runs afterwards."""
     request = talking(lab)
     begins(lab, hangs=True)
     with pytest.raises(WinRMOperationTimeoutError):
@@ -123,8 +124,8 @@ def test_a_node_that_hangs_goes_on_when_it_is_healed(lab: LabProcess) -> None:
     is_made(lab)
 
 
-def test_a_power_cut_ends_what_runs(lab: LabProcess) -> None:
-    """The operation is not done, the shell is gone, and the service starts by itself when the power is back."""
+def test_a_power_cut_ends_all_processes(lab: LabProcess) -> None:
+    """The operation did not run, the shell is closed, and the service starts again afterwards."""
     request = talking(lab)
     starts = lab.report("S1")["service"]["starts"]
     begins(lab, power_cut=True)
@@ -136,8 +137,8 @@ def test_a_power_cut_ends_what_runs(lab: LabProcess) -> None:
     assert ("running", starts + 1) == tuple(lab.report("S1")["service"][what] for what in ("state", "starts"))
 
 
-def test_what_was_done_can_be_read_back(lab: LabProcess) -> None:
-    """The agent's operations and the messages that carried them, in order."""
+def test_operations_and_messages_are_recorded(lab: LabProcess) -> None:
+    """The agent's operations and the messages of WinRM, in order."""
     request = talking(lab)
     request(MKDIR, {"op": "clock"})
     seen = [(one["operation"], one["target"]) for one in lab.operations("S1")]

@@ -1,4 +1,4 @@
-"""A lab with a simulated machine and one of real processes side by side, over WinRM with the product's channel."""
+"""A lab with a simulated machine and one with real processes, over WinRM with the product's channel."""
 
 import time
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ nodes:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabProcess]:
-    """S1 is simulated; P1 runs its commands under /bin/sh."""
+    """S1 is simulated; P1 runs its commands with /bin/sh."""
     folder = tmp_path_factory.mktemp("lab")
     drive = folder / "machine" / "drive"
     drive.mkdir(parents=True)
@@ -50,21 +50,21 @@ def _healed(lab: LabProcess) -> Iterator[None]:
 
 @pytest.fixture
 def channel(lab: LabProcess) -> Iterator[WinRMChannel]:
-    """To the machine of real processes."""
+    """A channel to the machine with real processes."""
     opened = channel_to(lab, "P1")
     yield opened
     opened.close()
 
 
 def channel_to(lab: LabProcess, node: str) -> WinRMChannel:
-    """As a worker opens it."""
+    """A channel like that of a worker."""
     address = str(lab.nodes[node]["address"])
     endpoint = Endpoint(node=node, host=address, user="esync", secret="env:X", ca_file=str(lab.ca_file))
     return WinRMChannel(endpoint, Secret(lab.password))
 
 
 def everything(channel: WinRMChannel) -> tuple[bytes, bytes, int]:
-    """Receives until the command is done."""
+    """Receives until the command has ended."""
     out, err = b"", b""
     while True:
         chunk = channel.receive(Limit("node", 10))
@@ -74,7 +74,7 @@ def everything(channel: WinRMChannel) -> tuple[bytes, bytes, int]:
 
 
 def pid_in(file: Path) -> int:
-    """The number a command wrote there."""
+    """The number that a command wrote to a file."""
     until = time.monotonic() + 5
     while not (file.exists() and file.read_text().strip()) and time.monotonic() < until:
         time.sleep(0.01)
@@ -82,7 +82,7 @@ def pid_in(file: Path) -> int:
 
 
 def ends(pid: int, seconds: float = 3) -> bool:
-    """Whether a process is gone within so many seconds."""
+    """Whether a process ends in time."""
     until = time.monotonic() + seconds
     while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
         if time.monotonic() > until:
@@ -92,7 +92,7 @@ def ends(pid: int, seconds: float = 3) -> bool:
 
 
 def test_a_command_is_a_process_with_three_streams_and_a_status(channel: WinRMChannel) -> None:
-    """Half a megabyte there and back, errors apart, the status at the end."""
+    """Half a megabyte in both directions, stderr separate, the status at the end."""
     channel.start("cat; echo wrong >&2; exit 7", Limit("node", 5))
     data = bytes(range(256)) * 2000
     channel.send(data[:200_000], Limit("node", 5))
@@ -101,7 +101,7 @@ def test_a_command_is_a_process_with_three_streams_and_a_status(channel: WinRMCh
 
 
 def test_closing_the_session_ends_the_process(channel: WinRMChannel, tmp_path: Path) -> None:
-    """And what it started in a session of its own, within seconds."""
+    """And its child process in another session, within seconds."""
     channel.start(
         f"echo $$ > {tmp_path}/pid; setsid sh -c 'echo $$ > {tmp_path}/left; exec sleep 600'", Limit("node", 5)
     )
@@ -110,8 +110,8 @@ def test_closing_the_session_ends_the_process(channel: WinRMChannel, tmp_path: P
     assert [True, True] == [ends(pid) for pid in pids]
 
 
-def test_faults_of_the_wire_hold_as_on_a_simulated_machine(lab: LabProcess) -> None:
-    """Latency is felt, a quota refuses, a closed port is unreachable."""
+def test_network_faults_work_as_on_a_simulated_machine(lab: LabProcess) -> None:
+    """Latency, a quota, a closed port."""
     lab.break_node("P1", latency_ms=300)
     slow = channel_to(lab, "P1")
     started = time.monotonic()
@@ -126,9 +126,9 @@ def test_faults_of_the_wire_hold_as_on_a_simulated_machine(lab: LabProcess) -> N
         away.start("true", Limit("node", 5))
 
 
-def test_what_only_a_simulated_machine_can_play_is_refused(lab: LabProcess) -> None:
-    """With the fault's name; the machine stays as it was, and says of its service nothing that it does not know."""
-    with pytest.raises(LabError, match="P1 is a real machine: clock_skew"):
+def test_a_fault_that_needs_a_simulated_machine_is_refused(lab: LabProcess) -> None:
+    """The message names the fault; the machine does not change, and reports no service."""
+    with pytest.raises(LabError, match="P1 has real processes, which cannot have the faults clock_skew"):
         lab.break_node("P1", clock_skew=600)
     with pytest.raises(LabError, match="over WinRM"):
         lab.agent("P1", {"op": "clock"})
@@ -136,8 +136,8 @@ def test_what_only_a_simulated_machine_can_play_is_refused(lab: LabProcess) -> N
     assert ({}, None) == (report["faults"], report["service"])
 
 
-def test_the_product_lies_on_both_alike(lab: LabProcess) -> None:
-    """The same files, laid out by the same code; only what names the machine differs."""
+def test_the_product_is_the_same_on_both(lab: LabProcess) -> None:
+    """The same files; only the name of the machine differs."""
     files = {
         node: {str(path.relative_to(lab.disk(node))) for path in lab.disk(node).rglob("*.*") if path.is_file()}
         for node in ("S1", "P1")
@@ -149,8 +149,8 @@ def test_the_product_lies_on_both_alike(lab: LabProcess) -> None:
     assert f'value="http://{lab.nodes["P1"]["address"]}:8080/WorkArea/ServerControlWS.asmx"' in web
 
 
-def test_a_file_can_be_made_read_only_there(lab: LabProcess) -> None:
-    """Until it is healed."""
+def test_a_file_can_be_made_read_only_on_real_machines(lab: LabProcess) -> None:
+    """Until the fault is cleared."""
     file = lab.disk("P1") / "inetpub/wwwroot/CMS400/web.config"
     lab.break_node("P1", readonly=[r"C:\inetpub\wwwroot\CMS400\web.config"])
     before = file.stat().st_mode & 0o222
@@ -159,7 +159,7 @@ def test_a_file_can_be_made_read_only_there(lab: LabProcess) -> None:
 
 
 def test_both_kinds_answer_in_one_lab(lab: LabProcess, channel: WinRMChannel) -> None:
-    """The cluster file names both; each runs `hostname` its own way."""
+    """The cluster file names both; each runs `hostname` in its own way."""
     simulated = channel_to(lab, "S1")
     for opened in (simulated, channel):
         opened.start("hostname", Limit("node", 5))
@@ -170,13 +170,12 @@ def test_both_kinds_answer_in_one_lab(lab: LabProcess, channel: WinRMChannel) ->
 
 
 @pytest.mark.parametrize(
-    ("runner", "drive", "said"), [("/nowhere/runner", "/", "no program"), ("/bin/sh", "/nowhere", "no folder")]
+    ("runner", "drive", "message"),
+    [("/nowhere/runner", "/", "was not found"), ("/bin/sh", "/nowhere", "is not a folder")],
 )
-def test_a_lab_of_a_machine_that_is_not_there_does_not_start(
-    tmp_path: Path, runner: str, drive: str, said: str
-) -> None:
-    """The runner and the drive are looked at first, and named."""
+def test_a_lab_with_a_missing_machine_does_not_start(tmp_path: Path, runner: str, drive: str, message: str) -> None:
+    """The runner and the drive are checked first; the message names them."""
     node = f"{{name: S1, address: 127.0.77.11, process: {{runner: [{runner}], drive: {drive}}}}}"
     (tmp_path / "lab.yaml").write_text(f"origin: S1\nnodes:\n  - {node}\n")
-    with pytest.raises(LabError, match=said):
+    with pytest.raises(LabError, match=message):
         LabProcess.start(tmp_path / "lab", "--config", str(tmp_path / "lab.yaml"))

@@ -1,4 +1,4 @@
-"""The lab as other people's WinRM clients see it: pywinrm and pypsrp, over https with the lab's certificates."""
+"""The lab with foreign WinRM clients: pywinrm and pypsrp, over https with the lab's certificates."""
 
 import base64
 import json
@@ -46,7 +46,7 @@ def _healed(lab: LabProcess) -> Iterator[None]:
 
 
 def client(lab: LabProcess, node: str = "S1", **different: Any) -> Protocol:  # noqa: ANN401 - pywinrm's options
-    """A pywinrm client as a careful caller makes one."""
+    """A pywinrm client with explicit options."""
     options: dict[str, Any] = {
         "transport": "ntlm",
         "username": "esync",
@@ -61,7 +61,7 @@ def client(lab: LabProcess, node: str = "S1", **different: Any) -> Protocol:  # 
 
 
 def powershell(protocol: Protocol, shell: str) -> str:
-    """Starts the agent's bootstrap and sends it a script; gives the command's id."""
+    """Starts the agent's bootstrap and sends it a script; returns the id of the command."""
     arguments = ["-NoProfile", "-NonInteractive", "-EncodedCommand", ENCODED]
     command: str = protocol.run_command(shell, "powershell.exe", arguments, console_mode_stdin=False)
     protocol.send_command_input(shell, command, base64.b64encode(b"a script") + b"\n")
@@ -69,7 +69,7 @@ def powershell(protocol: Protocol, shell: str) -> str:
 
 
 def ask(protocol: Protocol, shell: str, command: str, *ops: dict[str, Any]) -> list[dict[str, Any]]:
-    """One request of a conversation; gives the results."""
+    """Sends one request of a conversation; returns the results."""
     line = json.dumps({"v": 1, "id": "1", "ops": ops}).encode() + b"\n"
     protocol.send_command_input(shell, command, line)
     out = b""
@@ -92,7 +92,7 @@ def test_pywinrm_runs_hostname(lab: LabProcess, transport: str) -> None:
 
 @pytest.mark.parametrize("auth", ["ntlm", "basic", "negotiate"])
 def test_pypsrp_runs_hostname(lab: LabProcess, auth: str) -> None:
-    """Another client, with NTLM bare and wrapped in SPNEGO."""
+    """Another client, with plain NTLM and NTLM in SPNEGO."""
     address = lab.nodes["P1"]["address"]
     with Client(
         address, username="esync", password=lab.password, auth=auth, cert_validation=str(lab.ca_file), no_proxy=True
@@ -111,20 +111,20 @@ def test_a_wrong_password_is_refused_and_counted(lab: LabProcess, transport: str
 
 
 def test_a_wrong_user_is_refused(lab: LabProcess) -> None:
-    """The right password under another name opens nothing."""
+    """The right password with another name opens no shell."""
     with pytest.raises(InvalidCredentialsError):
         client(lab, username="somebody").open_shell()
 
 
 @pytest.mark.parametrize("user", ["S1\\esync", ".\\esync", "ESYNC"])
-def test_a_local_account_has_several_spellings(lab: LabProcess, user: str) -> None:
+def test_a_local_account_has_several_forms(lab: LabProcess, user: str) -> None:
     """With the machine's name, with a dot, in another case."""
     protocol = client(lab, username=user)
     protocol.close_shell(protocol.open_shell())
 
 
 def test_one_ntlm_logon_serves_a_connection(lab: LabProcess) -> None:
-    """Later requests of the connection carry no Authorization."""
+    """Later requests of the connection have no Authorization header."""
     before = lab.report("S1")["logons_tried"]
     protocol = client(lab)
     shell = protocol.open_shell()
@@ -135,13 +135,13 @@ def test_one_ntlm_logon_serves_a_connection(lab: LabProcess) -> None:
 
 
 def test_a_certificate_of_another_authority_is_not_trusted(lab: LabProcess) -> None:
-    """The lab's certificates are good for the lab's CA alone."""
+    """The lab's certificates are valid only with the lab's CA."""
     with pytest.raises(requests.exceptions.SSLError):
         client(lab, ca_trust_path=None).open_shell()
 
 
-def test_receive_times_out_while_nothing_comes(lab: LabProcess) -> None:
-    """The operation timeout's fault, and the conversation goes on."""
+def test_receive_times_out_without_output(lab: LabProcess) -> None:
+    """The fault of the operation timeout; the conversation continues."""
     protocol = client(lab)
     shell = protocol.open_shell()
     command = powershell(protocol, shell)
@@ -152,7 +152,7 @@ def test_receive_times_out_while_nothing_comes(lab: LabProcess) -> None:
 
 
 def test_an_unknown_shell_is_a_fault(lab: LabProcess) -> None:
-    """Code 2150858843, as Windows says it."""
+    """Code 2150858843, as on Windows."""
     protocol = client(lab)
     protocol.close_shell(protocol.open_shell())
     with pytest.raises(WSManFaultError) as caught:
@@ -161,7 +161,7 @@ def test_an_unknown_shell_is_a_fault(lab: LabProcess) -> None:
 
 
 def test_the_quota_of_shells_is_a_fault(lab: LabProcess) -> None:
-    """Code 2150859173 for one more than allowed; closing one makes room."""
+    """Code 2150859173 for one more than allowed; after closing one, another can be opened."""
     lab.break_node("S1", shell_quota=2)
     protocol = client(lab)
     shells = [protocol.open_shell() for _ in range(2)]
@@ -174,7 +174,7 @@ def test_the_quota_of_shells_is_a_fault(lab: LabProcess) -> None:
 
 
 def test_an_agent_conversation_is_one_powershell(lab: LabProcess) -> None:
-    """Many requests, one process; it ends when told to, with status 0."""
+    """Many requests, one process; it ends on request, with status 0."""
     before = lab.report("S1")
     protocol = client(lab)
     shell = protocol.open_shell()
@@ -195,7 +195,7 @@ def test_an_agent_conversation_is_one_powershell(lab: LabProcess) -> None:
 
 
 def test_batch_is_one_request_and_the_end_of_input(lab: LabProcess) -> None:
-    """The reply and the end, without a stop request."""
+    """The process replies and ends, without a stop request."""
     protocol = client(lab)
     shell = protocol.open_shell()
     command = powershell(protocol, shell)
@@ -205,8 +205,8 @@ def test_batch_is_one_request_and_the_end_of_input(lab: LabProcess) -> None:
     assert (True, b"", 0) == (json.loads(out)["results"][0]["ok"], err, status)
 
 
-def test_a_reply_larger_than_an_envelope_arrives_whole(lab: LabProcess) -> None:
-    """Several Receives put it together."""
+def test_a_reply_larger_than_an_envelope_arrives_completely(lab: LabProcess) -> None:
+    """In several Receives."""
     blob = base64.b64encode(os.urandom(250_000)).decode()
     lab.agent("S1", {"op": "write", "path": "C:\\big", "data": blob, "expect": "any"})
     protocol = client(lab)
@@ -227,7 +227,7 @@ def test_a_message_larger_than_allowed_is_a_fault(lab: LabProcess) -> None:
 
 
 def test_an_edit_is_loaded_by_a_restart_only(lab: LabProcess) -> None:
-    """The sync port is closed on a fresh node, stays closed after the files are there, and opens with a restart."""
+    """The sync port is closed on a new node, stays closed after the files are written, and opens with a restart."""
     node, name = "P1", "P1"
     assert lab.sync_port(node) is None
     family = make_family()
@@ -244,19 +244,19 @@ def test_an_edit_is_loaded_by_a_restart_only(lab: LabProcess) -> None:
     assert lab.sync_port(node) is None
     restart = [{"op": "service", "name": SERVICE, "action": action} for action in ("stop", "start")]
     assert [True, True] == [result["changed"] for result in lab.agent(node, *restart)]
-    said = lab.sync_port(node)
-    assert said
-    assert (name, "0", [f"{name}_SyncClient.cer"]) == (said["node"], said["load_balanced"], list(said["clients"]))
+    loaded = lab.sync_port(node)
+    assert loaded
+    assert (name, "0", [f"{name}_SyncClient.cer"]) == (loaded["node"], loaded["load_balanced"], list(loaded["clients"]))
     lab.agent(node, {"op": "remove", "path": CONFIG})
-    assert said == lab.sync_port(node)
+    assert loaded == lab.sync_port(node)
     reached = lab.agent("S1", {"op": "tcp", "host": name, "port": 8732})[0]["reachable"]
     lab.agent(node, restart[0])
     assert (True, None) == (reached, lab.sync_port(node))
     assert 2 == lab.report(node)["service"]["starts"]
 
 
-def test_a_node_goes_away_and_comes_back(lab: LabProcess) -> None:
-    """Away nobody connects and the neighbours do not reach it; back it is as before."""
+def test_a_node_leaves_the_network_and_returns(lab: LabProcess) -> None:
+    """While it is away, no client and no other node reaches it; afterwards it is as before."""
     protocol = client(lab, "S2")
     shell = protocol.open_shell()
     lab.break_node("S2", away=True)
@@ -282,7 +282,7 @@ def test_a_node_goes_away_and_comes_back(lab: LabProcess) -> None:
     ],
 )
 def test_each_fault_is_the_clients_own_error(lab: LabProcess, faults: dict[str, Any], error: type[Exception]) -> None:
-    """And healing ends it."""
+    """It ends when the fault is cleared."""
     lab.break_node("S2", **faults)
     with pytest.raises(error):
         client(lab, "S2").open_shell()
@@ -291,7 +291,7 @@ def test_each_fault_is_the_clients_own_error(lab: LabProcess, faults: dict[str, 
     protocol.close_shell(protocol.open_shell())
 
 
-def test_faults_that_count_down_end_by_themselves(lab: LabProcess) -> None:
+def test_counted_faults_end_after_their_number(lab: LabProcess) -> None:
     """One bad answer, then good ones."""
     lab.break_node("S2", http_errors={"status": 500, "times": 1})
     protocol = client(lab, "S2")
@@ -300,8 +300,8 @@ def test_faults_that_count_down_end_by_themselves(lab: LabProcess) -> None:
     protocol.close_shell(protocol.open_shell())
 
 
-def test_files_and_clocks_can_be_wrong(lab: LabProcess) -> None:
-    """Read-only and locked files, a clock that is ahead; healed afterwards."""
+def test_faults_of_files_and_clocks(lab: LabProcess) -> None:
+    """Read-only and locked files, a clock that is ahead; cleared afterwards."""
     write = {"op": "write", "path": CONFIG, "data": "", "expect": "any"}
     lab.break_node("S2", readonly=[CONFIG], clock_skew=400)
     denied, ahead = lab.agent("S2", write, {"op": "clock"})
@@ -315,15 +315,15 @@ def test_files_and_clocks_can_be_wrong(lab: LabProcess) -> None:
 
 
 def test_a_fault_of_a_missing_file_is_refused(lab: LabProcess) -> None:
-    """So is one nobody knows; nothing changes."""
+    """So is an unknown fault; nothing changes."""
     for wrong in ({"readonly": ["C:\\no"]}, {"tired": True}):
         with pytest.raises(LabError):
             lab.break_node("S2", **wrong)
     assert {} == lab.report("S2")["faults"]
 
 
-def test_the_control_wants_its_token(lab: LabProcess) -> None:
-    """Without it nothing is told."""
+def test_the_control_requires_its_token(lab: LabProcess) -> None:
+    """Without it there is no information."""
     assert [401, 401] == [
         requests.get(f"{lab.control}{path}", headers=headers, timeout=5).status_code
         for path, headers in (("/lab", {}), ("/nodes", {"Authorization": "Bearer wrong"}))
@@ -331,25 +331,25 @@ def test_the_control_wants_its_token(lab: LabProcess) -> None:
 
 
 def test_secrets_of_the_lab_are_private(lab: LabProcess) -> None:
-    """Files that hold secrets are ours alone, and no report holds the password."""
+    """Only this user can read files with secrets, and no report has the password."""
     modes = {name: (lab.folder / name).stat().st_mode & 0o777 for name in ("password", "lab.json", "ca.key")}
     assert {0o600} == set(modes.values())
-    told = json.dumps([lab.report("S1"), lab.totals()]) + (lab.folder / "lab.json").read_text()
-    assert lab.password not in told
+    reports = json.dumps([lab.report("S1"), lab.totals()]) + (lab.folder / "lab.json").read_text()
+    assert lab.password not in reports
     assert lab.password not in (lab.folder / "cluster.yaml").read_text()
 
 
-def test_a_taken_address_is_said_clearly(lab: LabProcess, tmp_path: Path) -> None:
-    """The second lab ends with one sentence that names address and port."""
+def test_an_address_in_use_is_a_clear_error(lab: LabProcess, tmp_path: Path) -> None:
+    """The second lab ends with a message that names address and port."""
     address = lab.nodes["S1"]["address"]
     with pytest.raises(LabError, match=rf"{re.escape(address)} port 5986 cannot be used.*--address"):
         LabProcess.start(tmp_path, "--nodes", "1", "--address", f"{address}/24")
-    with pytest.raises(LabError, match="another lab runs in"):
+    with pytest.raises(LabError, match="another lab is running in"):
         LabProcess.start(lab.folder, "--nodes", "1", "--address", spare_addresses())
 
 
-def test_a_lab_started_again_keeps_its_disks(tmp_path: Path) -> None:
-    """Files, password, authority and the origin's family outlive the process, which ends cleanly."""
+def test_a_restarted_lab_keeps_its_disks(tmp_path: Path) -> None:
+    """Files, password, authority and the origin's family stay after the end of the process."""
     arguments = ("--nodes", "2", "--address", spare_addresses())
     with running_lab(tmp_path, *arguments) as first:
         kept = [first.password, first.ca_file.read_bytes()]
@@ -363,8 +363,8 @@ def test_a_lab_started_again_keeps_its_disks(tmp_path: Path) -> None:
         assert (6, before) == (len(family), [file.read_bytes() for file in family])
 
 
-def test_disks_in_memory_work_alike(tmp_path: Path) -> None:
-    """Edition 8.5, nothing on this system's disk, the same conversation."""
+def test_disks_in_memory_work_the_same(tmp_path: Path) -> None:
+    """Edition 8.5, no files on this system's disk, the same conversation."""
     arguments = ("--nodes", "1", "--address", spare_addresses(), "--disk", "memory", "--edition", "8.5")
     with running_lab(tmp_path, *arguments) as lab:
         protocol = client(lab, "S1")
@@ -375,13 +375,13 @@ def test_disks_in_memory_work_alike(tmp_path: Path) -> None:
             "key": r"HKLM\SYSTEM\CurrentControlSet\Services\EktronWindowsServices40",
             "name": "ImagePath",
         }
-        said = ask(protocol, shell, command, registry)[0]["value"]
+        value = ask(protocol, shell, command, registry)[0]["value"]
         protocol.close_shell(shell)
-        assert "(x86)" in said
+        assert "(x86)" in value
         assert not (tmp_path / "S1").exists()
 
 
-def test_the_program_ends_cleanly_when_told(tmp_path: Path) -> None:
+def test_the_program_ends_cleanly_on_a_signal(tmp_path: Path) -> None:
     """SIGTERM: exit status 0, nothing on stderr, ports free; the password is not among its arguments."""
     addresses = spare_addresses()
     command = [sys.executable, "-m", "lab", "--dir", str(tmp_path), "--nodes", "1", "--address", addresses]

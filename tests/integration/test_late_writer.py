@@ -1,4 +1,4 @@
-"""A writer that slept through the end of its lease changes nothing any more."""
+"""A worker that was stopped until its lease expired changes nothing afterwards."""
 
 import signal
 import subprocess
@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from lab.control.remote import LabProcess
-from tests.integration.harness import SITE, Harness, cluster_of, four_servers, on_disk, rig_at
+from tests.integration.harness import SITE, Harness, cluster_of, four_servers, harness_at, on_disk
+from tests.waiting import PATIENCE, wait_until
+from tests.warm import WarmProcess
 from workers.records import Verdict
 
 pytestmark = pytest.mark.integration
@@ -24,36 +26,38 @@ def lab(tmp_path: Path) -> Iterator[LabProcess]:
 
 def wait_for_start(harness: Harness, run: str, node: str, step: str) -> None:
     """Waits until a worker has begun that step of that node in its wave."""
-    until = time.monotonic() + 90
-    while not any(
-        (event.kind, event.node, event.step) == ("step.started", node, step)
-        for event in harness.engine.store.events(run)
-    ):
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    store, begun = harness.engine.store, ("step.started", node, step)
+    wait_until(lambda: any((event.kind, event.node, event.step) == begun for event in store.events(run)))
 
 
-def end(worker: subprocess.Popen[bytes]) -> None:
-    """Ends a worker that may be asleep."""
+def wait_for_read(lab: LabProcess, node: str) -> None:
+    """Waits until the node has read a file for a worker; the answer is still on its way then, for a few seconds."""
+    reads = lab.report(node)["operations"]["read"]
+    lab.break_node(node, latency_ms=4000)
+    wait_until(lambda: lab.report(node)["operations"]["read"] > reads)
+
+
+def end(worker: subprocess.Popen[bytes] | WarmProcess) -> None:
+    """Ends a worker that may be stopped."""
     worker.send_signal(signal.SIGCONT)
     worker.kill()
-    worker.wait(5)
+    worker.wait(PATIENCE)
 
 
 def test_a_late_writer_changes_nothing(tmp_path: Path, lab: LabProcess) -> None:
-    """A worker sleeps between reading and writing; what it read is put back; awake again, it looks, and must not write.
+    """A worker is stopped between reading and writing; resumed, it reads the same bytes again, and must not write.
 
-    That the node itself refuses who had asked just before he slept, tests/unit/tasks/test_fence.py proves.
+    tests/unit/tasks/test_fence.py proves that the node refuses a request that was sent just before the stop.
     """
     asset = on_disk(lab, "P2", rf"{SITE}\AssetManagement.config")
     before = asset.read_bytes()
     lab.break_node("P2", latency_ms=400)
-    with rig_at(tmp_path / "rig") as harness:
+    with harness_at(tmp_path / "harness") as harness:
         run = harness.start(cluster_of(lab)).id
         wait_for_start(harness, run, "P2", "config_edit")
         sleeper = harness.worker
         assert sleeper is not None
-        time.sleep(0.6)
+        wait_for_read(lab, "P2")
         sleeper.send_signal(signal.SIGSTOP)
         try:
             lab.heal("P2")
@@ -63,10 +67,7 @@ def test_a_late_writer_changes_nothing(tmp_path: Path, lab: LabProcess) -> None:
             looked = lab.report("P2")["operations"]["read"]
             asset.write_bytes(before)
             sleeper.send_signal(signal.SIGCONT)
-            until = time.monotonic() + 30
-            while lab.report("P2")["operations"]["read"] == looked:
-                assert time.monotonic() < until, f"the sleeper never looked again\n{harness.log()[-3000:]}"
-                time.sleep(0.05)
+            wait_until(lambda: lab.report("P2")["operations"]["read"] > looked, harness.log)
             time.sleep(1)
             assert before == asset.read_bytes()
         finally:

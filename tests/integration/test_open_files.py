@@ -1,4 +1,4 @@
-"""A worker that may have only a few files open works on fewer nodes at a time, and on all of them."""
+"""A worker with a low limit of open files works on fewer nodes in parallel, and on all of them."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from lab.control.remote import running_lab, spare_addresses
-from tests.integration.harness import cluster_of, rig_at
+from tests.integration.harness import cluster_of, harness_at
 from tests.sampling import EXHAUSTIVE
 from workers.records import Verdict
 
@@ -14,10 +14,10 @@ pytestmark = pytest.mark.integration
 NODES, LIMIT = (60, 90) if EXHAUSTIVE else (16, 80)
 
 
-def test_more_nodes_than_files_may_be_open_are_joined(tmp_path: Path) -> None:
-    """The limit cannot be raised: sessions that wait are closed for those that are needed, and the log says why."""
+def test_more_nodes_than_open_files_are_joined(tmp_path: Path) -> None:
+    """When the limit cannot be raised, idle sessions are closed for needed ones, and the log has the reason."""
     lab = running_lab(tmp_path / "lab", "--nodes", str(NODES), "--address", spare_addresses())
-    with lab as servers, rig_at(tmp_path / "rig", worker=False, ESYNC_CONCURRENCY="32") as harness:
+    with lab as servers, harness_at(tmp_path / "harness", worker=False, ESYNC_CONCURRENCY="32") as harness:
         harness.start_worker("prlimit", f"--nofile={LIMIT}:{LIMIT}")
         run = harness.start(cluster_of(servers))
         harness.wait_for_step(run.id, "config_edit")

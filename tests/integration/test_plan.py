@@ -1,4 +1,4 @@
-"""Plan before, exactly that; retry what failed; pause and go on."""
+"""A saved plan is applied exactly; a retry takes what failed; a run pauses and resumes."""
 
 import json
 import time
@@ -14,6 +14,7 @@ from pipelines.usecases.plan_file import SavedPlan, load_plan
 from tests.integration.harness import FOUR, SITE, Harness, cluster_of, four_servers, on_disk, steps_of
 from tests.integration.test_rollout import SERVICE, assert_joined
 from tests.integration.test_trouble import disks
+from tests.waiting import wait_until
 from workers.errors import InputRefused
 from workers.records import Status, Verdict
 
@@ -30,7 +31,7 @@ def lab(tmp_path: Path) -> Iterator[LabProcess]:
 
 
 def planned(harness: Harness, lab: LabProcess, **policy: object) -> SavedPlan:
-    """A plan of the lab's cluster, written to a file and read back."""
+    """A plan of the lab's cluster, written to a file and read again."""
     made = harness.rollout(cluster_of(lab, **policy), kind="plan")
     path = lab.folder / "plan.json"
     path.write_text(runs.saved_plan(harness.engine, made.record.id).model_dump_json())
@@ -60,7 +61,7 @@ def test_a_joined_cluster_has_nothing_to_do(harness: Harness, lab: LabProcess) -
 
 
 def test_a_plan_that_does_not_know_a_node_does_not_say_that_nothing_is_to_do(harness: Harness, lab: LabProcess) -> None:
-    """Where all others are right: a silent node, or one that refuses the logon, may need something."""
+    """All other nodes are joined: a node that is unreachable or refuses the logon may need changes."""
     assert harness.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
     lab.break_node("P2", refuse_connections=True)
     silent = harness.rollout(cluster_of(lab), kind="plan").record
@@ -72,7 +73,7 @@ def test_a_plan_that_does_not_know_a_node_does_not_say_that_nothing_is_to_do(har
 
 
 def test_a_saved_plan_is_applied_exactly(harness: Harness, lab: LabProcess) -> None:
-    """The run carries the plan's fingerprint, and each file it announced is changed, no other."""
+    """The run has the fingerprint of the plan, and changes exactly the files of the plan."""
     saved = planned(harness, lab)
     done = harness.rollout(saved.spec, plan=saved)
     assert done.record.verdict is Verdict.JOINED
@@ -85,19 +86,19 @@ def test_a_saved_plan_is_applied_exactly(harness: Harness, lab: LabProcess) -> N
 
 
 def test_a_stale_plan_stops_before_anything_is_written(harness: Harness, lab: LabProcess) -> None:
-    """One file changed since: exit 7, the node and what changed are named, nothing is written."""
+    """After one file has changed: exit 7, the message names node and change, nothing is written."""
     saved = planned(harness, lab)
     config = on_disk(lab, "P1", WEB)
     config.write_bytes(config.read_bytes().replace(b"</configuration>", b"<!-- by hand --></configuration>"))
     before = disks(lab, *FOUR)
     done = harness.rollout(saved.spec, plan=saved)
     assert (done.record.verdict, Verdict.STALE.exit_code) == (Verdict.STALE, 7)
-    assert "P1 changed in web.config (none of the values that are read)" in done.record.summary
+    assert "P1 changed in web.config (no value that esync reads)" in done.record.summary
     assert before == disks(lab, *FOUR)
 
 
 def test_a_stale_node_is_left_out_where_the_policy_says_so(harness: Harness, lab: LabProcess) -> None:
-    """With `stale: continue` that node alone is refused; the others get what was planned."""
+    """With `stale: continue` only that node is refused; the others are changed as planned."""
     saved = planned(harness, lab, stale="continue")
     config = on_disk(lab, "P1", WEB)
     config.write_bytes(config.read_bytes().replace(b"</configuration>", b"<!-- by hand --></configuration>"))
@@ -110,7 +111,7 @@ def test_a_stale_node_is_left_out_where_the_policy_says_so(harness: Harness, lab
 
 
 def test_an_edited_plan_is_refused(harness: Harness, lab: LabProcess) -> None:
-    """A plan file that somebody changed does not load."""
+    """A plan file that was edited does not load."""
     saved = planned(harness, lab)
     data = json.loads(saved.model_dump_json())
     data["plan"]["nodes"][0]["changes"] = []
@@ -121,7 +122,7 @@ def test_an_edited_plan_is_refused(harness: Harness, lab: LabProcess) -> None:
 
 
 def test_a_retry_takes_what_failed_and_nothing_else(harness: Harness, lab: LabProcess) -> None:
-    """Only the failed and the silent node go again, with the parent's certificates; the whole cluster is verified."""
+    """Only failed and unreachable nodes are retried, with the same certificates; the whole cluster is verified."""
     lab.break_node("S2", disk_free=0)
     lab.break_node("P2", refuse_connections=True)
     first = harness.rollout(cluster_of(lab))
@@ -138,7 +139,7 @@ def test_a_retry_takes_what_failed_and_nothing_else(harness: Harness, lab: LabPr
 
 
 def test_a_retry_can_choose(harness: Harness, lab: LabProcess) -> None:
-    """Asked for the unreachable only, it leaves the failed alone; asked for nothing eligible, it says why not."""
+    """A retry of unreachable nodes leaves out the failed ones; without a matching node it is refused with a reason."""
     lab.break_node("S2", disk_free=0)
     lab.break_node("P2", refuse_connections=True)
     first = harness.rollout(cluster_of(lab))
@@ -150,22 +151,22 @@ def test_a_retry_can_choose(harness: Harness, lab: LabProcess) -> None:
 
 
 def test_a_run_that_goes_on_cannot_be_retried(harness: Harness, lab: LabProcess) -> None:
-    """The refusal names the way out."""
+    """A retry of an active run is refused, and the message says what to do."""
     lab.break_node("S1", latency_ms=100)
     run = harness.start(cluster_of(lab)).id
-    with pytest.raises(InputRefused, match="still goes on"):
+    with pytest.raises(InputRefused, match="has not ended"):
         control.retry(harness.engine, run)
     harness.finished(run)
 
 
 def test_a_paused_run_begins_nothing_and_then_goes_on(harness: Harness, lab: LabProcess) -> None:
-    """Between pause and resume no step begins, however long; after it the run ends joined."""
+    """No step begins between pause and resume; after that the run ends joined."""
     for node in FOUR:
         lab.break_node(node, latency_ms=60)
     run = harness.start(cluster_of(lab)).id
     harness.wait_for_step(run, "config_edit")
     control.pause(harness.engine, run, "a person wants to look")
-    time.sleep(2)
+    wait_until(lambda: not harness.engine.store.leases(run))
     standing = len(harness.engine.store.outcomes(run))
     time.sleep(4)
     assert standing == len(harness.engine.store.outcomes(run))
@@ -175,12 +176,10 @@ def test_a_paused_run_begins_nothing_and_then_goes_on(harness: Harness, lab: Lab
 
 
 def test_one_hung_node_delays_nobody(harness: Harness, lab: LabProcess) -> None:
-    """A node that answers nothing any more ends at its deadline; the others are done long before."""
+    """A node that stops answering fails at its deadline; the others finish long before."""
     deadlines = cluster_of(lab).policy.deadlines.model_copy(update={"step": 4.0, "connect": 2.0}).model_dump()
-    lab.break_node("P1", latency_ms=60_000)
-    begun = time.monotonic()
+    lab.break_node("P1", latency_ms=600_000)
     done = harness.rollout(cluster_of(lab, deadlines=deadlines, retries={"unreachable": 1}))
-    assert time.monotonic() - begun < 55
     assert {Status.CHANGED} == {node.status for node in done.nodes if node.node != "P1"}
     assert {node.node: node.status for node in done.nodes}["P1"] in {Status.UNREACHABLE, Status.FAILED}
     lab.heal("P1")

@@ -1,4 +1,4 @@
-"""One planner: what a plan says is what a run does, on clusters that hypothesis makes up.
+"""One planner: a run does exactly what the plan shows, on generated clusters.
 
 Judged by the machines' own journals: every file put in place, every folder made, every request to the service.
 """
@@ -17,13 +17,13 @@ from pipelines.usecases.runs import RunSummary
 from tests.integration.generated_clusters import REFUSED, Shape, made, shapes
 from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, on_disk, steps_of
 from tests.integration.one_process import Esync, families_known
-from tests.integration.simulated_servers import Deed, Server
+from tests.integration.simulated_servers import Action, Server
 from tests.integration.test_rollout import SERVICE
 from tests.sampling import examples
 from workers.records import Change, Status, Verdict
 
-EXAMPLES = int(os.environ.get("GENERATED_CLUSTERS", examples(whole=50, sample=20)))
-BEYOND = {"keys.no-duplicates"}  #: refuted of what a run does not take away: a person has to
+EXAMPLES = int(os.environ.get("GENERATED_CLUSTERS", examples(whole=50, sample=12)))
+BEYOND = {"keys.no-duplicates"}  #: rules that a run does not repair: a person has to do it
 CHANGING = ("write", "spread", "mkdir", "remove", "touch")
 SITE = r"C:\inetpub\wwwroot\CMS400"
 OURS = "c:\\programdata\\esync-rollout"
@@ -38,7 +38,7 @@ def _quick() -> Iterator[None]:
 @pytest.mark.timeout(max(180, 4 * EXAMPLES))
 @settings(
     max_examples=EXAMPLES,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],  # to explain takes minutes here
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],  # the phase `explain` takes minutes here
 )
 @given(shape=shapes())
 @example(
@@ -50,7 +50,7 @@ def _quick() -> Iterator[None]:
     )
 )
 def test_what_is_planned_is_done_and_then_nothing(shape: Shape) -> None:
-    """Planning writes nothing; a run does what the plan says on each node, no more; then the plan is empty."""
+    """Planning writes nothing; a run does exactly what the plan shows on each node; then the plan is empty."""
     plan_is_apply(shape)
 
 
@@ -59,11 +59,11 @@ def plan_is_apply(shape: Shape) -> None:
     esync = made(shape)
     try:
         planned = esync.rollout(kind="plan")
-        assert {} == deeds_of(esync)
+        assert {} == actions_of(esync)
         if planned.record.verdict not in {Verdict.CHANGES_PENDING, Verdict.NOTHING_TO_DO}:
             note(f"no plan: {planned.record.summary}")
             assert planned.record.verdict is esync.rollout().record.verdict
-            assert {} == deeds_of(esync)
+            assert {} == actions_of(esync)
             return
         assert planned.plan is not None
         applied_as_planned(esync, planned.plan, esync.rollout())
@@ -73,7 +73,7 @@ def plan_is_apply(shape: Shape) -> None:
 
 
 def applied_as_planned(esync: Esync, plan: Plan, done: RunSummary) -> None:
-    """What the run says, and what each machine's journal says, is what the plan said."""
+    """The outcomes of the run and the journal of each machine agree with the plan."""
     assert stands(done), done.record.summary
     assert plan == done.plan
     for part in plan.nodes:
@@ -89,34 +89,34 @@ def applied_as_planned(esync: Esync, plan: Plan, done: RunSummary) -> None:
 
 
 def stands(done: RunSummary) -> bool:
-    """Whether it ended joined, or with nothing refuted that no run changes."""
+    """Whether the run ended joined, or only rules are refuted that no run repairs."""
     refuted = {finding.invariant for finding in done.findings.refuted_errors} if done.findings else set()
     return done.record.verdict is (Verdict.REFUTED if refuted else Verdict.JOINED) and refuted <= BEYOND
 
 
 def machine_did(server: Server, part: NodePlan) -> None:
-    """The files that were put in place are those announced, and the service was started as often as announced."""
-    deeds = [deed for deed in server.journal if not deed.target.casefold().startswith(OURS)]
+    """The machine wrote exactly the planned files, and started the service as often as planned."""
+    actions = [action for action in server.journal if not action.target.casefold().startswith(OURS)]
     if part.empty:
         assert [] == server.journal
-    asked = [deed.what for deed in deeds if deed.what in {"start", "stop"}]
+    asked = [action.what for action in actions if action.what in {"start", "stop"}]
     assert bool(part.restart) == ("start" in asked)
     assert len(asked) == len(set(asked)), "at most one stop and one start"
-    files = [deed for deed in deeds if deed.what in {"put", "delete", "touch"}]
-    assert part.files == sum(1 for deed in files if deed.what == "put" and "_Sync" in deed.target)
-    assert set() == {deed.target.casefold() for deed in files} - announced(part, files)
+    files = [action for action in actions if action.what in {"put", "delete", "touch"}]
+    assert part.files == sum(1 for action in files if action.what == "put" and "_Sync" in action.target)
+    assert set() == {action.target.casefold() for action in files} - announced(part, files)
 
 
-def announced(part: NodePlan, files: Iterable[Deed]) -> set[str]:
-    """Those of the files that are named in the plan, or lie in a folder that is."""
+def announced(part: NodePlan, files: Iterable[Action]) -> set[str]:
+    """The files that the plan names, or whose folder it names."""
     places = {change.file.casefold() for change in part.changes}
-    found = {deed.target.casefold() for deed in files}
+    found = {action.target.casefold() for action in files}
     recycled = {path for path in found if path.endswith("web.config") and any(_is_asset(place) for place in places)}
     return recycled | {path for path in found if path in places or path.rpartition("\\")[0] in places}
 
 
 def _is_asset(path: str) -> bool:
-    """A change of this file has the site recycled, by touching its web.config."""
+    """Whether a change of this file recycles the site, by touching its web.config."""
     return path.endswith("assetmanagement.config")
 
 
@@ -124,16 +124,16 @@ def nothing_is_left(esync: Esync) -> None:
     """The next plan is empty, and a run on top of it changes no file, no time, and no service."""
     started = {name: (server.service.pid, server.service.started) for name, server in esync.servers.items()}
     again = esync.rollout(kind="plan")
-    assert (Verdict.NOTHING_TO_DO, {}) == (again.record.verdict, deeds_of(esync)), again.plan
+    assert (Verdict.NOTHING_TO_DO, {}) == (again.record.verdict, actions_of(esync)), again.plan
     assert again.record.summary.startswith("nothing to do")
     done = esync.rollout()
-    assert (True, {}) == (stands(done), deeds_of(esync)), done.record.summary
+    assert (True, {}) == (stands(done), actions_of(esync)), done.record.summary
     assert {Status.UNCHANGED} == {node.status for node in done.nodes}
     assert started == {name: (server.service.pid, server.service.started) for name, server in esync.servers.items()}
 
 
-def deeds_of(esync: Esync) -> dict[str, list[Deed]]:
-    """What the machines did to their disks and services, where they did something."""
+def actions_of(esync: Esync) -> dict[str, list[Action]]:
+    """The actions of each machine that did something."""
     return {name: list(server.journal) for name, server in esync.servers.items() if server.journal}
 
 
@@ -154,14 +154,14 @@ def place(change: Change) -> str:
 
 
 def looked_at(lab: LabProcess, node: str) -> dict[str, tuple[int, bytes]]:
-    """Every file and folder of a node's disk, with its time."""
+    """Every file and folder on the disk of a node, with its time."""
     paths = lab.disk(node).rglob("*")
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"") for path in paths}
 
 
 @pytest.mark.integration
 def test_over_a_real_wire_a_node_whose_plan_is_empty_is_left_alone(harness: Harness, tmp_path: Path) -> None:
-    """Real sessions, workers and store: not a byte and not a time changes there, nothing that changes is even asked."""
+    """With real sessions, workers and store no byte and no time changes there, and no change is requested."""
     with four_servers(tmp_path / "lab") as lab:
         assert harness.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
         on_disk(lab, "S2", rf"{SERVICE}\P1_SyncClient.pvk").unlink()
@@ -184,7 +184,7 @@ def test_over_a_real_wire_a_node_whose_plan_is_empty_is_left_alone(harness: Harn
 
 
 def test_a_plan_says_that_the_site_is_recycled() -> None:
-    """Where only the asset configuration changes, web.config is touched, and the plan says so."""
+    """If only the asset configuration changes, web.config is touched, and the plan shows it."""
     esync = made(Shape("8.0", SITE, ("S1",), 0, "all", joined=True, wounds=(("asset flag 0",),)))
     try:
         plan = esync.rollout(kind="plan").plan
@@ -197,7 +197,7 @@ def test_a_plan_says_that_the_site_is_recycled() -> None:
 @pytest.mark.parametrize("elsewhere", [(), ("asset flag 0",)])
 @pytest.mark.parametrize("wound", sorted(REFUSED))
 def test_a_plan_foresees_what_cannot_be_edited(wound: str, elsewhere: tuple[str, ...]) -> None:
-    """Where a rollout would refuse to edit a file, planning refuses, and the rollout writes nothing on any server."""
+    """If a file cannot be edited, planning refuses it, and a rollout writes nothing on any server."""
     esync = made(Shape("8.0", SITE, ("S1", "P1"), 0, "all", joined=True, wounds=(elsewhere, (wound,))))
     try:
         planned, done = esync.rollout(kind="plan"), esync.rollout()
@@ -205,7 +205,7 @@ def test_a_plan_foresees_what_cannot_be_edited(wound: str, elsewhere: tuple[str,
         assert planned.record.summary == done.record.summary
         assert "Nothing was written anywhere" in planned.record.summary
         assert "P1" in planned.record.summary
-        assert {} == deeds_of(esync), "nothing was written before it was refused"
+        assert {} == actions_of(esync), "nothing was written before it was refused"
         assert Status.FAILED is next(node.status for node in planned.nodes if node.node == "P1")
     finally:
         esync.close()

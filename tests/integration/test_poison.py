@@ -1,4 +1,4 @@
-"""What anybody may put into the queues, against a real worker: it lives, the queue goes on, `doctor` shows it."""
+"""Invalid messages in the queues of a real worker: it survives, the queue continues, `doctor` lists them."""
 
 import json
 import os
@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.integration.harness import Harness
-from tests.integration.poison import CLUSTER, POISON, Asker, good
+from tests.integration.poison import CLUSTER, Asker
+from tests.messages import INVALID, good
 from tests.sampling import examples
 from workers.broker.set_aside import KEPT, SET_ASIDE
 from workers.celery_app import CONTROL_QUEUE, NODES_QUEUE, STARTS_QUEUE
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def only_asker(harness: Harness) -> Iterator[Asker]:
-    """One worker for all; each test begins with nothing set aside."""
+    """One worker for all tests; each test begins with no message set aside."""
     harness.wait_for_worker()
     with connect(harness.engine.settings.store()) as client:
         yield Asker(harness, client)
@@ -32,15 +33,15 @@ def only_asker(harness: Harness) -> Iterator[Asker]:
 
 @pytest.fixture
 def asker(only_asker: Asker) -> Asker:
-    """A worker with nothing set aside."""
+    """A worker with no message set aside."""
     only_asker.client.delete(SET_ASIDE)
     return only_asker
 
 
-@pytest.mark.parametrize("name", POISON)
-def test_poison_is_set_aside(asker: Asker, name: str) -> None:
-    """Whatever is wrong with a message: the worker answers what was asked behind it, and the message is listed."""
-    asker.client.lpush(CONTROL_QUEUE, POISON[name])
+@pytest.mark.parametrize("name", INVALID)
+def test_an_invalid_message_is_set_aside(asker: Asker, name: str) -> None:
+    """For any error in a message: the worker answers the query behind it, and the message is listed."""
+    asker.client.lpush(CONTROL_QUEUE, INVALID[name])
     assert asker.answers()
     (entry,) = asker.aside()
     assert CONTROL_QUEUE == entry.queue
@@ -51,9 +52,9 @@ def test_poison_is_set_aside(asker: Asker, name: str) -> None:
 
 
 @pytest.mark.parametrize("queue", [NODES_QUEUE, STARTS_QUEUE])
-def test_every_queue_goes_on(asker: Asker, queue: str) -> None:
-    """The same holds in each queue; none of the messages is delivered again."""
-    some = [POISON["body []"], POISON["application/data"], POISON["random bytes"], POISON["unknown task"]]
+def test_every_queue_continues(asker: Asker, queue: str) -> None:
+    """The same in each queue; none of the messages is delivered again."""
+    some = [INVALID["body []"], INVALID["application/data"], INVALID["random bytes"], INVALID["unknown task"]]
     asker.client.lpush(queue, *some)
     assert {"error": "input_refused"}.items() <= asker.reply("esync.rollout", queue, cluster="nowhere").items()
     assert len(some) == len(asker.aside())
@@ -61,7 +62,7 @@ def test_every_queue_goes_on(asker: Asker, queue: str) -> None:
 
 
 def test_the_list_is_bounded(asker: Asker) -> None:
-    """A thousand large messages leave the newest hundred, each cut."""
+    """Of a thousand large messages, the newest hundred are kept, each shortened."""
     for number in range(0, 1000, 50):
         asker.client.lpush(CONTROL_QUEUE, *(f"{n} {'x' * 20_000}" for n in range(number, number + 50)))
     assert asker.answers(60)
@@ -70,9 +71,9 @@ def test_the_list_is_bounded(asker: Asker) -> None:
     assert 300_000 > (asker.client.memory_usage(SET_ASIDE, samples=0) or 0)
 
 
-def test_poison_is_no_burden_to_good_messages(asker: Asker) -> None:
-    """Two hundred questions between as many poisoned messages are all answered."""
-    bad = list(POISON.values())
+def test_invalid_messages_do_not_delay_valid_ones(asker: Asker) -> None:
+    """Two hundred queries between as many invalid messages are all answered."""
+    bad = list(INVALID.values())
     asked = []
     for number in range(200):
         asker.client.lpush(CONTROL_QUEUE, bad[number % len(bad)])
@@ -81,8 +82,8 @@ def test_poison_is_no_burden_to_good_messages(asker: Asker) -> None:
     assert asker.settled()
 
 
-def test_what_lies_unacknowledged_cannot_stop_the_rest(asker: Asker) -> None:
-    """Garbage among the unacknowledged messages, left by whoever, is set aside; the one behind it is delivered."""
+def test_invalid_unacknowledged_messages_do_not_block_others(asker: Asker) -> None:
+    """An invalid entry among the unacknowledged messages is set aside; the message behind it is delivered."""
     message = json.dumps([good(), "", CONTROL_QUEUE])
     asker.client.hset("unacked", mapping={"poison-1": b"\xff\xfe", "poison-2": "[1,2,3]", "fine": message})
     asker.client.zadd("unacked_index", {"poison-1": 1, "poison-2": 2, "fine": 3})
@@ -91,9 +92,9 @@ def test_what_lies_unacknowledged_cannot_stop_the_rest(asker: Asker) -> None:
     assert {"unacked"} <= {entry.queue for entry in asker.aside()}
 
 
-def test_garbage_for_remote_control_is_dropped(asker: Asker) -> None:
-    """What is published to the workers' control channel by anybody ends nobody."""
-    bad = list(POISON.values())
+def test_invalid_remote_control_messages_are_dropped(asker: Asker) -> None:
+    """No message in the control channel of the workers ends a worker."""
+    bad = list(INVALID.values())
     for item in [*bad, b'{"properties":{}}', json.dumps(good()).encode()]:
         asker.client.publish("/0.celery.pidbox", item)
     assert asker.answers()
@@ -105,7 +106,7 @@ STRANGE: tuple[Any, ...] = ({"a": 1}, ["four-servers"], 5, None, True, 1.5, "\ud
 
 @pytest.mark.parametrize("value", STRANGE, ids=[repr(value)[:12] for value in STRANGE])
 def test_wrong_arguments_get_an_error_reply(asker: Asker, value: object) -> None:
-    """A wrong type, an argument nobody knows, one that is missing: the documented error, and no traceback."""
+    """A wrong type, an unknown argument, a missing one: the documented error, and no traceback."""
     before = asker.harness.log().count("Traceback")
     for task, queue, name in (("esync.rollout", STARTS_QUEUE, "cluster"), ("esync.status", CONTROL_QUEUE, "run")):
         for answer in (
@@ -125,7 +126,7 @@ def test_wrong_arguments_get_an_error_reply(asker: Asker, value: object) -> None
     "step", ["install_check", "config_edit", "cert_copy", "service_restart", "rollback", "cleanup"]
 )
 def test_steps_of_no_run_are_refused(asker: Asker, step: str) -> None:
-    """A step that no run asked for, or with arguments of a wrong type, returns why and never raises."""
+    """A step without a run, or with arguments of a wrong type, returns the reason and never raises."""
     task = f"esync.{step}"
     before = asker.harness.log().count("Traceback")
     assert "forgotten" == asker.reply(task, NODES_QUEUE, "no-run", "wave-1", "S1")["status"]
@@ -136,8 +137,8 @@ def test_steps_of_no_run_are_refused(asker: Asker, step: str) -> None:
     assert before == asker.harness.log().count("Traceback")
 
 
-def test_messages_that_begin_or_join_nothing_are_done_with(asker: Asker) -> None:
-    """`begin` and `join` of runs that are none, or with wrong arguments, leave nothing behind and no traceback."""
+def test_messages_for_unknown_runs_are_acknowledged(asker: Asker) -> None:
+    """`begin` and `join` for unknown runs, or with wrong arguments, leave no message and no traceback."""
     before = asker.harness.log().count("Traceback")
     for args in (("no-run",), (5,), (), ("no-run", "wave-1"), ("no-run", {"a": 1}), ("a", "b", "c")):
         for task in ("esync.begin", "esync.join_and_verify"):
@@ -147,15 +148,15 @@ def test_messages_that_begin_or_join_nothing_are_done_with(asker: Asker) -> None
 
 
 def test_doctor_shows_what_was_set_aside(asker: Asker, tmp_path: Path) -> None:
-    """`esync doctor` says how many, why, and how to delete them; asked to, it deletes them. A bell rings nowhere."""
-    asker.client.lpush(CONTROL_QUEUE, POISON["body []"], POISON["body []"], b"\x07\x1b[31m not JSON")
+    """`esync doctor` shows their number, the reasons, and how to delete them; with the option it deletes them."""
+    asker.client.lpush(CONTROL_QUEUE, INVALID["body []"], INVALID["body []"], b"\x07\x1b[31m not JSON")
     assert asker.answers()
     cluster = tmp_path / "shop.yaml"
     cluster.write_text(CLUSTER.format(name="shop"))
 
     def doctor(*options: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-c", "from pipelines.cli.main import main; main()", "doctor", str(cluster), *options],
+            [sys.executable, "-c", "from pipelines.cli.entry import main; main()", "doctor", str(cluster), *options],
             env={**os.environ, **asker.harness.environment, "NOBODY": "x"},
             capture_output=True,
             text=True,
@@ -175,7 +176,7 @@ def test_doctor_shows_what_was_set_aside(asker: Asker, tmp_path: Path) -> None:
 
 
 def _mutated(chance: random.Random) -> bytes:
-    """A good message with something of it replaced, removed or repeated; or bytes of it turned."""
+    """A valid message with one field replaced, removed or repeated, or with changed bytes."""
     message = good(chance.choice(["esync.status", "esync.rollout", "esync.install_check", "esync.begin"]))
     values: list[Any] = [None, 0, -1, 1e308, True, "", "x" * 5000, "\x00", [], {}, [[[]]], {"a": {"b": []}}, "none"]
     for _ in range(chance.randint(0, 3)):
@@ -193,8 +194,8 @@ def _mutated(chance: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("seed", range(examples(40, 4)))
-def test_nothing_made_up_ends_the_worker(asker: Asker, seed: int) -> None:
-    """Three hundred messages with anything wrong in any place: the worker answers, and has settled all of them."""
+def test_no_mutated_message_ends_the_worker(asker: Asker, seed: int) -> None:
+    """Three hundred messages with random errors: the worker answers, and settles all of them."""
     chance = random.Random(seed)  # noqa: S311 - made-up messages, no secrets
     for queue in (CONTROL_QUEUE, STARTS_QUEUE, NODES_QUEUE):
         asker.client.lpush(queue, *(_mutated(chance) for _ in range(100)))

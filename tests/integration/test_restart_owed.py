@@ -1,8 +1,8 @@
-"""No crash loses a restart: whoever dies between edit and restart, the service starts once more, and it is said why.
+"""No crash loses a restart: after any death between edit and restart the service starts once, and the reason is given.
 
-What is judged is the machine: when its service started, how often since the last change, and what it then loaded. The
-same over a real wire and with real workers is in test_restart_owed_for_real.py. `make test` plays every boundary of
-one case and a few of the others; `make exhaustive` plays all of all.
+The tests judge the machine: when its service started, how often since the last change, and what it loaded.
+test_restart_owed_for_real.py does the same over a real network with real workers. `make test` plays every point of
+one case and a few points of the others; `make exhaustive` plays all points of all cases.
 """
 
 import time
@@ -27,14 +27,14 @@ from tests.integration.restart_deaths import (
     esync_of,
     first_run,
     histories,
-    it_goes_on,
     judged,
     learnt,
     machine_dies,
+    resumed,
     told,
     worker_dies,
 )
-from tests.integration.simulated_servers import Deed
+from tests.integration.simulated_servers import Action
 from tests.sampling import EXHAUSTIVE
 from workers.records import Status, Verdict
 
@@ -44,7 +44,7 @@ NEW_TRY = {"unreachable": 3, "backoff": 0}
 
 @dataclass(frozen=True)
 class Way:
-    """Who dies, at which of the boundaries, and what heals it: by turns one of these, with so many tries."""
+    """What dies, at which points, and how it recovers: these ways in turn, with that many attempts."""
 
     dies: Callable[[Esync, str, int], Callable[[], int]]
     boundaries: Callable[[Boundaries], Sequence[int]]
@@ -52,16 +52,12 @@ class Way:
 
 
 WAYS = {
-    "worker": Way(
-        worker_dies, lambda b: b.moments, [(it_goes_on, NEW_TRY), (a_later_run, NEW_TRY), (a_retry, NEW_TRY)]
-    ),
-    "machine": Way(
-        machine_dies, lambda b: b.deeds, [(it_goes_on, NEW_TRY), (a_later_run, ONE_TRY), (a_retry, ONE_TRY)]
-    ),
+    "worker": Way(worker_dies, lambda b: b.moments, [(resumed, NEW_TRY), (a_later_run, NEW_TRY), (a_retry, NEW_TRY)]),
+    "machine": Way(machine_dies, lambda b: b.actions, [(resumed, NEW_TRY), (a_later_run, ONE_TRY), (a_retry, ONE_TRY)]),
     "agent": Way(agent_dies, lambda b: b.operations, [(a_later_run, ONE_TRY), (a_retry, ONE_TRY)]),
 }
 
-#: How it was before, the edition, who dies, and how many boundaries there are at least on both nodes together.
+#: The state before, the edition, what dies, and the minimum number of points on both nodes together.
 CASES = [
     ("untouched", "8.0", "worker", 24),
     ("untouched", "8.0", "machine", 110),
@@ -74,12 +70,12 @@ CASES = [
     ("only owed", "8.5", "worker", 16),
     ("only owed", "8.5", "machine", 8),
 ]
-RICHEST = 1  #: there everything is written that a run ever writes: all of its boundaries are always played
-EVERY = 5  #: of the other cases' boundaries one in so many is played, by each case another one
+RICHEST = 1  #: this case writes everything that a run can write: all of its points are always played
+EVERY = 5  #: of the other cases one point in that many is played, a different one in each case
 
 
 def chosen(case: int, boundaries: int) -> range:
-    """Which boundaries of a case are played; a fifth of them still meets all that heals."""
+    """The points of a case that are played; a fifth of them still meets every way of recovery."""
     every = 1 if EXHAUSTIVE or case == RICHEST else EVERY
     return range(case % every, boundaries, every)
 
@@ -92,7 +88,7 @@ def _quick() -> Iterator[None]:
 
 @pytest.mark.parametrize("case", range(len(CASES)), ids=["-".join(map(str, case)) for case in CASES])
 def test_a_death_at_every_boundary(case: int, record_property: Callable[[str, object], None]) -> None:
-    """At each boundary that a clean run has: healed, started once since the last change, told why; then nothing."""
+    """After a death at each point: recovered, started once since the last change, with a reason; then nothing to do."""
     beginning, edition, who, least = CASES[case]
     way = WAYS[who]
     with esync_of(edition) as esync:
@@ -115,7 +111,7 @@ def test_a_death_at_every_boundary(case: int, record_property: Callable[[str, ob
 
 
 def healed_once(esync: Esync, way: Way, numbers: dict[str, int], heal: Healing) -> None:
-    """Somebody dies on each of these nodes; what comes after starts each service once, or finds that done."""
+    """After a death on each of these nodes the recovery starts each service once, or finds it started."""
     died = {node: way.dies(esync, node, number) for node, number in numbers.items()}
     first = first_run(esync, numbers)
     over = time.time_ns()
@@ -128,7 +124,7 @@ def healed_once(esync: Esync, way: Way, numbers: dict[str, int], heal: Healing) 
 
 
 def nothing_more(esync: Esync) -> None:
-    """Yet another run restarts nothing, and changes nothing at all."""
+    """Another run restarts nothing and changes nothing."""
     begun(esync)
     before = histories(esync)
     assert esync.rollout().record.verdict is Verdict.JOINED
@@ -137,59 +133,59 @@ def nothing_more(esync: Esync) -> None:
 
 @pytest.mark.parametrize("what", ["stop", "stop asked", "start", "start asked"])
 def test_a_death_while_the_service_is_pending(what: str) -> None:
-    """PowerShell dies before or after it asks a slow service to stop or to start: it is started once all the same."""
+    """PowerShell dies before or after its request to stop or start a slow service: the service still starts once."""
     with esync_of("8.0", retries=ONE_TRY) as esync:
         BEGINNINGS["only owed"](esync)
         begun(esync)
         for server in esync.servers.values():
             server.service.start_seconds = server.service.stop_seconds = 0.25
-        healed_once(esync, dying_before("S2", Deed(what, esync.servers["S2"].service.name)), {"S2": 0}, a_retry)
+        healed_once(esync, dying_before("S2", Action(what, esync.servers["S2"].service.name)), {"S2": 0}, a_retry)
         nothing_more(esync)
 
 
-def dying_before(node: str, deed: Deed) -> Way:
-    """PowerShell dies before that deed of the node."""
+def dying_before(node: str, action: Action) -> Way:
+    """PowerShell dies before that action of the node."""
 
     def dies(esync: Esync, _node: str, _number: int) -> Callable[[], int]:
-        return machine_dies(esync, node, deed)
+        return machine_dies(esync, node, action)
 
     return Way(dies, lambda _: (), [])
 
 
 BETWEEN = [
-    Deed("stop asked", DEPENDENT),
-    *(Deed(what, "EktronWindowsServices30") for what in ("stop", "stop asked", "start", "start asked")),
-    Deed("start", DEPENDENT),
+    Action("stop asked", DEPENDENT),
+    *(Action(what, "EktronWindowsServices30") for what in ("stop", "stop asked", "start", "start asked")),
+    Action("start", DEPENDENT),
 ]
 
 
-@pytest.mark.parametrize("heal", [it_goes_on, a_retry])
+@pytest.mark.parametrize("heal", [resumed, a_retry])
 @pytest.mark.parametrize(
-    "deed",
+    "action",
     [
-        Deed("stop", DEPENDENT),
+        Action("stop", DEPENDENT),
         *BETWEEN,
-        Deed("start asked", DEPENDENT),
+        Action("start asked", DEPENDENT),
     ],
     ids=str,
 )
-def test_a_death_between_a_service_and_those_that_depend_on_it(deed: Deed, heal: Healing) -> None:
-    """What a run stopped besides runs again in the end, wherever PowerShell died between stop and start."""
-    with esync_of("8.0", retries=NEW_TRY if heal is it_goes_on else ONE_TRY) as esync:
+def test_a_death_between_a_service_and_those_that_depend_on_it(action: Action, heal: Healing) -> None:
+    """Dependent services that a run stopped are running at the end, wherever PowerShell died between stop and start."""
+    with esync_of("8.0", retries=NEW_TRY if heal is resumed else ONE_TRY) as esync:
         dependents_run(esync)
         BEGINNINGS["only owed"](esync)
         begun(esync)
-        healed_once(esync, dying_before("S2", deed), {"S2": 0}, heal)
+        healed_once(esync, dying_before("S2", action), {"S2": 0}, heal)
         assert {"running"} == {service.state().value for service in esync.servers["S2"].services}
         nothing_more(esync)
 
 
 def test_a_recycle_is_not_lost_either() -> None:
-    """The site reads its asset configuration when web.config changes: that comes after it, wherever PowerShell dies."""
+    """The site reads its asset configuration when web.config changes: that is always the last change."""
     with esync_of("8.0", retries=ONE_TRY) as esync:
         BEGINNINGS["flag reset"](esync)
         begun(esync)
-        healed_once(esync, dying_before("S2", Deed("touch", rf"{SITE}\web.config")), {"S2": 0}, a_retry)
+        healed_once(esync, dying_before("S2", Action("touch", rf"{SITE}\web.config")), {"S2": 0}, a_retry)
         server = esync.servers["S2"]
         asset, web = (server.disk.stat(server.product.site.child(n)) for n in ("AssetManagement.config", "web.config"))
         assert asset is not None

@@ -1,6 +1,5 @@
-"""Restart owed over a real wire, with real worker processes and a real store: the same as in test_restart_owed.py."""
+"""Restart owed over a real network, with real worker processes and a real store; see test_restart_owed.py."""
 
-import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -9,9 +8,10 @@ import pytest
 
 from lab.control.remote import LabProcess, spare_addresses
 from pipelines.usecases import control
-from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, rig_at, steps_of
+from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, harness_at, steps_of
 from tests.integration.restart_deaths import SITE, WHY
 from tests.integration.test_rollout import SERVICE, assert_joined
+from tests.waiting import wait_until
 from workers.records import Status, Verdict
 
 pytestmark = pytest.mark.integration
@@ -20,12 +20,12 @@ CONFIG = rf"{SERVICE}\Ektron.ASM.EktronServices30.exe.config"
 
 
 def many_servers(folder: Path, count: int) -> LabProcess:
-    """Untouched servers with their disks in memory."""
+    """Untouched servers with disks in memory."""
     return LabProcess.start(folder, "--nodes", str(count), "--disk", "memory", "--address", spare_addresses())
 
 
 def changed_at(lab: LabProcess, node: str) -> datetime:
-    """When anything the service reads at its start was last changed there."""
+    """The last change of anything that the service reads at its start."""
     folder, *files = lab.agent(
         node,
         {"op": "list", "path": SERVICE},
@@ -37,16 +37,16 @@ def changed_at(lab: LabProcess, node: str) -> datetime:
 
 
 def starts_since(lab: LabProcess, node: str) -> int:
-    """How often its service was started since then."""
+    """Number of starts of its service since then."""
     changed = changed_at(lab, node)
     history = lab.report(node)["service"]["history"]
     return sum(1 for what, when in history if what == "start" and datetime.fromisoformat(when) > changed)
 
 
 def boundaries(harness: Harness, folder: Path) -> range:
-    """How many operations a node's agent has done before its first write, and before it is looked at for the last time.
+    """Number of operations of a node's agent before its first write, and before its last observation.
 
-    Seen in a run in which nobody dies, on a node that is not the origin.
+    Recorded in a run without a death, on a node that is not the origin.
     """
     lab = many_servers(folder, 2)
     try:
@@ -60,7 +60,7 @@ def boundaries(harness: Harness, folder: Path) -> range:
 def test_powershell_dies_before_every_operation(
     harness: Harness, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """One run in which each node loses its PowerShell at another operation; a retry restarts each service once."""
+    """In one run each node loses its PowerShell at a different operation; a retry restarts each service once."""
     points = boundaries(harness, tmp_path / "clean")
     assert len(points) >= 12
     record_property("boundaries", len(points))
@@ -88,17 +88,19 @@ def test_powershell_dies_before_every_operation(
     print(f"restart owed: {len(points)} boundaries on the wire")  # noqa: T201 - asked for
 
 
-def until(lab: LabProcess, node: str, happened: Callable[[dict[str, int]], bool]) -> None:
-    """Waits for something that a machine counts."""
-    end = time.monotonic() + 30
-    while not happened({**lab.report(node)["operations"], "stops": lab.report(node)["service"]["stops"]}):
-        assert time.monotonic() < end
-        time.sleep(0.02)
+def wait_for(lab: LabProcess, node: str, happened: Callable[[dict[str, int]], bool]) -> None:
+    """Waits until the counters of a machine meet the condition."""
+
+    def met() -> bool:
+        report = lab.report(node)
+        return happened({**report["operations"], "stops": report["service"]["stops"]})
+
+    wait_until(met)
 
 
 def test_workers_die_between_edit_and_restart(tmp_path: Path) -> None:
     """Kill -9 after the edit, after the copy and between stop and start: the run ends joined, each restarted once."""
-    with rig_at(tmp_path / "rig") as harness, four_servers(tmp_path / "lab") as lab:
+    with harness_at(tmp_path / "harness") as harness, four_servers(tmp_path / "lab") as lab:
         for node in FOUR:
             lab.break_node(node, latency_ms=30, service={"start_seconds": 0.4})
         run = harness.start(cluster_of(lab)).id
@@ -107,7 +109,7 @@ def test_workers_die_between_edit_and_restart(tmp_path: Path) -> None:
             ("S2", lambda done: done.get("spread", 0) > 0),
             ("P1", lambda done: done["stops"] > 0),
         ):
-            until(lab, node, happened)
+            wait_for(lab, node, happened)
             harness.kill_worker()
             harness.start_worker()
         done = harness.finished(run)

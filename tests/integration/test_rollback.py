@@ -1,4 +1,4 @@
-"""A run taken back: every byte of every server as it was, judged by comparing disks, and nothing lost on the way."""
+"""A rollback restores every byte of every server, and loses nothing; judged by comparing disks."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from pipelines.report.html import to_html
 from pipelines.report.text import to_text
 from pipelines.usecases import rollback as undoing
 from pipelines.usecases.runs import RunSummary
-from tests.integration.harness import FOUR, SITE, Harness, cluster_of, four_servers, on_disk, rig_at, steps_of
+from tests.integration.harness import FOUR, SITE, Harness, cluster_of, four_servers, harness_at, on_disk, steps_of
 from tests.integration.test_rollout import SERVICE, assert_joined, nothing_half_written
 from workers.errors import InputRefused, RunUnknown
 from workers.records import RunState, Status, StepOutcome, Verdict
@@ -28,7 +28,7 @@ WEB = rf"{SITE}\web.config"
 CONFIG = rf"{SERVICE}\Ektron.ASM.EktronServices30.exe.config"
 STAGING = r"C:\Ektron Security Certificates"
 
-#: Operations of a node until PowerShell dies: its rollback step begins at 85 and ends at 171.
+#: Number of operations of a node until PowerShell dies: its rollback step takes operations 85 to 171.
 DEATHS = range(88, 172, 6)
 
 Disk = dict[str, bytes | None]
@@ -42,7 +42,7 @@ def lab(tmp_path: Path) -> Iterator[LabProcess]:
 
 
 def disk_of(lab: LabProcess, node: str) -> Disk:
-    """Every file with its bytes and every folder of a node, but for our own below ProgramData."""
+    """Every file with its bytes and every folder of a node, except our own below ProgramData."""
     root = lab.disk(node)
     paths = {path.relative_to(root).as_posix(): path for path in root.rglob("*")}
     kept = {name: path for name, path in paths.items() if not f"{name}/".startswith(f"{OURS}/")}
@@ -50,7 +50,7 @@ def disk_of(lab: LabProcess, node: str) -> Disk:
 
 
 def disks(lab: LabProcess, *nodes: str) -> dict[str, Disk]:
-    """The disks of some nodes; of all when none is named."""
+    """The disks of the given nodes, or of all nodes."""
     return {node: disk_of(lab, node) for node in nodes or FOUR}
 
 
@@ -60,12 +60,12 @@ def states(lab: LabProcess) -> dict[str, str]:
 
 
 def rolled_back(harness: Harness, run: str, *nodes: str, force: bool = False) -> RunSummary:
-    """Takes a run back and waits for the verdict."""
+    """Rolls a run back and waits for the verdict."""
     return harness.finished(undoing.rollback(harness.engine, run, nodes, force=force, reason="test").id)
 
 
 def outcome_of(done: RunSummary, node: str) -> StepOutcome:
-    """What the step `rollback` came to on a node."""
+    """The outcome of the step `rollback` on a node."""
     (outcome,) = [o for o in done.outcomes if (o.node, o.step) == (node, "rollback")]
     return outcome
 
@@ -104,7 +104,7 @@ def test_a_stopped_service_is_stopped_again(harness: Harness, lab: LabProcess) -
 
 
 def test_one_node_alone(harness: Harness, lab: LabProcess) -> None:
-    """Only the node that was named is restored; the others keep everything, and the report says why."""
+    """Only the named node is restored; the others keep everything, and the report says why."""
     before = disks(lab, "P1")
     run = harness.rollout(cluster_of(lab))
     others = disks(lab, "S1", "S2", "P2")
@@ -120,7 +120,7 @@ def test_one_node_alone(harness: Harness, lab: LabProcess) -> None:
 
 
 def test_a_run_with_a_failed_node(harness: Harness, lab: LabProcess) -> None:
-    """The node on which the run failed half-way is restored like the others, to the last byte."""
+    """A node on which the run failed after some changes is restored like the others, to the last byte."""
     before = disks(lab)
     lab.break_node("S2", dies_after_operations=34)
     lab.break_node("P2", disk_free=0)
@@ -137,7 +137,7 @@ def test_a_run_with_a_failed_node(harness: Harness, lab: LabProcess) -> None:
 
 
 def test_a_file_changed_since_is_a_conflict(harness: Harness, lab: LabProcess) -> None:
-    """Nothing of that node is restored and the difference is shown without secrets; with force it is restored."""
+    """A file that changed since the run blocks its node; the difference is shown without secrets; force restores it."""
     before = disks(lab)
     run = harness.rollout(cluster_of(lab))
     web = on_disk(lab, "P1", WEB)
@@ -170,7 +170,7 @@ def test_a_file_changed_since_is_a_conflict(harness: Harness, lab: LabProcess) -
 
 
 def test_files_removed_or_put_there_since_are_conflicts_too(harness: Harness, lab: LabProcess) -> None:
-    """A replaced file that is gone and a created one with other bytes stop the node; a created one that is gone not."""
+    """A missing replaced file or a changed created file blocks the node; a missing created file does not."""
     before = disks(lab)
     run = harness.rollout(cluster_of(lab))
     on_disk(lab, "S2", CONFIG).unlink()
@@ -186,7 +186,7 @@ def test_files_removed_or_put_there_since_are_conflicts_too(harness: Harness, la
 
 
 def test_a_folder_that_others_use_by_now_stays(harness: Harness, lab: LabProcess) -> None:
-    """What somebody put into a folder the run made is left alone, with its folder."""
+    """A file that another program put into a folder of the run stays, with its folder."""
     before = disks(lab, "P1")
     run = harness.rollout(cluster_of(lab))
     on_disk(lab, "P1", rf"{STAGING}\notes.txt").write_text("do not lose me")
@@ -196,7 +196,7 @@ def test_a_folder_that_others_use_by_now_stays(harness: Harness, lab: LabProcess
 
 
 def test_twice_and_back_again(harness: Harness, lab: LabProcess) -> None:
-    """A second rollback does nothing and restarts nothing; the rollback of a rollback joins the cluster again."""
+    """A second rollback changes and restarts nothing; the rollback of a rollback joins the cluster again."""
     before = disks(lab)
     run = harness.rollout(cluster_of(lab))
     joined = disks(lab)
@@ -217,7 +217,7 @@ def test_twice_and_back_again(harness: Harness, lab: LabProcess) -> None:
 
 
 def test_an_earlier_run_is_not_taken_back_over_a_later_one(harness: Harness, lab: LabProcess) -> None:
-    """What a later run changed is a conflict; taken back newest first, both go."""
+    """A change of a later run is a conflict; newest first, both runs can be rolled back."""
     before = disks(lab)
     first = harness.rollout(cluster_of(lab))
     config = on_disk(lab, "P2", CONFIG)
@@ -226,7 +226,7 @@ def test_an_earlier_run_is_not_taken_back_over_a_later_one(harness: Harness, lab
     config.write_bytes(broken)
     later = harness.rollout(cluster_of(lab))
     assert joined == config.read_bytes()
-    # Mended to the very bytes of the first run: whoever wrote them, nothing is lost by restoring.
+    # The bytes are those of the first run: nothing is lost by restoring, whatever wrote them.
     assert rolled_back(harness, later.record.id).record.verdict is Verdict.RESTORED
     assert broken == config.read_bytes()
     assert outcome_of(rolled_back(harness, first.record.id), "P2").slug == "conflict"
@@ -236,8 +236,8 @@ def test_an_earlier_run_is_not_taken_back_over_a_later_one(harness: Harness, lab
 
 
 def test_an_interrupted_rollback_goes_on(tmp_path: Path, lab: LabProcess) -> None:
-    """Kill -9 while nodes are being restored, then a new worker: the same run ends with every byte restored."""
-    with rig_at(tmp_path / "rig") as harness:
+    """After kill -9 during the rollback a new worker continues: the same run ends with every byte restored."""
+    with harness_at(tmp_path / "harness") as harness:
         before = disks(lab)
         run = harness.rollout(cluster_of(lab)).record.id
         joined = disks(lab)
@@ -260,13 +260,13 @@ def test_an_interrupted_rollback_goes_on(tmp_path: Path, lab: LabProcess) -> Non
 
 
 def newest_input(lab: LabProcess, node: str) -> float:
-    """When a file that the service reads was last changed."""
+    """The last change of any file that the service reads."""
     paths = (CONFIG, rf"{SITE}\AssetManagement.config")
     return max(on_disk(lab, node, path).stat().st_mtime for path in paths)
 
 
 def test_wherever_the_connection_breaks(harness: Harness, lab: LabProcess) -> None:
-    """PowerShell dies at points all over the restoring: the step looks again in a new session and does the rest."""
+    """PowerShell dies at many points of the rollback: the step observes again in a new session and does the rest."""
     before, hit = disks(lab), 0
     for first in range(0, len(DEATHS), len(FOUR) - 1):
         dying = dict(zip(FOUR[1:], DEATHS[first:], strict=False))
@@ -286,7 +286,7 @@ def test_wherever_the_connection_breaks(harness: Harness, lab: LabProcess) -> No
 
 
 def test_given_up_half_way_and_rolled_back_again(harness: Harness, lab: LabProcess) -> None:
-    """Without any retry a rollback that breaks off says so; the next one, a new run, finishes it and restarts."""
+    """Without retries an interrupted rollback is reported; the next one, a new run, finishes it and restarts."""
     before = disks(lab)
     once = cluster_of(lab, retries={"unreachable": 1, "conflict": 1}, max_failed=3)
     for dying in ({"S2": 125, "P1": 140, "P2": 162}, {"P1": 166}):
@@ -309,7 +309,7 @@ def test_given_up_half_way_and_rolled_back_again(harness: Harness, lab: LabProce
 
 
 def test_a_run_that_only_recycled_the_site(harness: Harness, lab: LabProcess) -> None:
-    """It replaced no byte and kept none, so that taking it back has nothing to do and is no loss of backups."""
+    """It replaced no byte and has no backup: a rollback has nothing to do, and reports no missing backup."""
     harness.rollout(cluster_of(lab))
     asset = on_disk(lab, "P1", rf"{SITE}\AssetManagement.config")
     os.utime(asset)  # younger than web.config, and than the start of the service
@@ -321,10 +321,10 @@ def test_a_run_that_only_recycled_the_site(harness: Harness, lab: LabProcess) ->
 
 
 def test_a_try_that_broke_before_it_changed_anything(harness: Harness, lab: LabProcess) -> None:
-    """A step that asked for what was there already, and lost its connection, has changed nothing and kept nothing."""
+    """A step that requested what already existed, and lost its connection, has changed nothing and has no backup."""
     harness.rollout(cluster_of(lab))
     certificate = on_disk(lab, "P1", rf"{SERVICE}\P1_SyncClient.cer")
-    os.utime(certificate, (newer := certificate.stat().st_mtime + 1, newer))  # a restart is owed, and nothing else
+    os.utime(certificate, (newer := certificate.stat().st_mtime + 1, newer))  # only a restart is owed
     at = {"operation": "spread", "target": SERVICE, "nth": 1, "after": False}
     lab.break_node("P1", later=[{"at": at, "faults": {"dies_after_operations": 0}}])
     run = harness.rollout(cluster_of(lab))
@@ -334,7 +334,7 @@ def test_a_try_that_broke_before_it_changed_anything(harness: Harness, lab: LabP
 
 
 def test_refusals_say_why(harness: Harness, lab: LabProcess) -> None:
-    """Unknown runs, runs that wrote nothing, runs that go on, and nodes the run never wrote to are refused."""
+    """A rollback of unknown runs, of runs that wrote nothing or are active, and of unchanged nodes is refused."""
     with pytest.raises(RunUnknown):
         undoing.rollback(harness.engine, "no-such-run")
     looked = harness.rollout(cluster_of(lab), kind="verify")
@@ -349,7 +349,7 @@ def test_refusals_say_why(harness: Harness, lab: LabProcess) -> None:
     for node in FOUR:
         lab.break_node(node, latency_ms=60)
     going = harness.start(cluster_of(lab))
-    with pytest.raises(InputRefused, match="still goes on"):
+    with pytest.raises(InputRefused, match="has not ended"):
         undoing.rollback(harness.engine, going.id)
     locked = rolled_back(harness, run.record.id)
     assert locked.record.verdict is Verdict.LOCKED
@@ -362,7 +362,7 @@ def test_a_wrong_password_costs_one_logon(harness: Harness, lab: LabProcess) -> 
     joined = disks(lab)
     lab.break_node("S1", refuse_logons=True)
     tried = {node: lab.report(node)["logons_tried"] for node in FOUR}
-    harness.kill_worker()  # and with it the sessions it holds open
+    harness.kill_worker()  # and with it its open sessions
     harness.start_worker()
     undone = rolled_back(harness, run.record.id)
     assert undone.record.verdict is Verdict.FAILED
@@ -371,7 +371,7 @@ def test_a_wrong_password_costs_one_logon(harness: Harness, lab: LabProcess) -> 
 
 
 def test_cleanup_keeps_what_is_not_expired(harness: Harness, lab: LabProcess) -> None:
-    """By default nothing young is removed; with no days to keep everything goes, and rollback says that it is gone."""
+    """By default new backups stay; with 0 days all are removed, and a rollback then says that they are gone."""
     run = harness.rollout(cluster_of(lab))
     kept = harness.finished(undoing.cleanup(harness.engine, cluster_of(lab)).id)
     assert kept.record.verdict is Verdict.CLEAN
@@ -391,7 +391,7 @@ def test_cleanup_keeps_what_is_not_expired(harness: Harness, lab: LabProcess) ->
 
 
 def test_cleanup_by_age_and_what_is_not_ours(harness: Harness, lab: LabProcess) -> None:
-    """Expired backups go, young ones stay; a stranger's file in our folder is named and not touched."""
+    """Expired backups are removed, newer ones stay; a foreign file in our folder is named and not touched."""
     run = harness.rollout(cluster_of(lab)).record.id
     old = lab.disk("P1") / OURS / "20200101-000000-old-aaaaaa"
     shutil.copytree(lab.disk("P1") / OURS / run, old)

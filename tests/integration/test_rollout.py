@@ -31,12 +31,12 @@ def lab(tmp_path: Path) -> Iterator[LabProcess]:
 
 
 def parsed(lab: LabProcess, node: str, path: str) -> etree._Element:
-    """A configuration file as another reader sees it."""
+    """A configuration file, parsed by another reader."""
     return etree.fromstring(on_disk(lab, node, path).read_bytes())
 
 
 def assert_joined(lab: LabProcess, service: str, generation: str) -> None:
-    """Everything the procedure asks for, seen on the disks and at the sync ports."""
+    """Asserts everything that the procedure requires, on the disks and at the sync ports."""
     config = rf"{service}\Ektron.ASM.EktronServices{generation}.exe.config"
     client = x509.load_der_x509_certificate(on_disk(lab, "S1", rf"{service}\S1_SyncClient.cer").read_bytes())
     der = client.public_bytes(Encoding.DER)
@@ -61,7 +61,7 @@ def assert_joined(lab: LabProcess, service: str, generation: str) -> None:
 
 
 def assert_family(lab: LabProcess, node: str, service: str) -> None:
-    """6 x N equal files in the service folder, three in the site, six alone in the staging folder."""
+    """Asserts 6 x N equal files in the service folder, three in the site, only six in the staging folder."""
     for kind in KINDS:
         copies = {on_disk(lab, node, rf"{service}\{name}_{kind}").read_bytes() for name in FOUR}
         assert copies == {on_disk(lab, "S1", rf"{service}\S1_{kind}").read_bytes()}
@@ -75,7 +75,7 @@ def assert_family(lab: LabProcess, node: str, service: str) -> None:
 
 
 def assert_started_last(lab: LabProcess, node: str, service: str, config: str) -> None:
-    """The service started after the last change of anything it reads."""
+    """Asserts that the service started after the last change of anything that it reads."""
     folder = on_disk(lab, node, service)
     inputs = [
         *folder.glob("*_Sync*"),
@@ -88,7 +88,7 @@ def assert_started_last(lab: LabProcess, node: str, service: str, config: str) -
 
 
 def nothing_half_written(lab: LabProcess) -> None:
-    """No temporary file of ours anywhere, and every configuration is well-formed."""
+    """Asserts that there is no temporary file of ours, and every configuration is well-formed."""
     for node in FOUR:
         assert [] == [str(path) for path in lab.disk(node).rglob("*.esync-*")]
         for path in [*lab.disk(node).rglob("*.config")]:
@@ -128,7 +128,7 @@ def test_the_ews_copy_and_the_configurator_folder_of_the_origin(harness: Harness
 
 
 def test_what_is_replaced_is_kept(harness: Harness, lab: LabProcess) -> None:
-    """Each replaced file lies in the run's backup folder on the node, as the manifest says."""
+    """Each replaced file is in the backup folder of the run on the node, as the manifest says."""
     before = on_disk(lab, "P1", rf"{SITE}\web.config").read_bytes()
     run = harness.rollout(cluster_of(lab)).record.id
     backup = on_disk(lab, "P1", rf"C:\ProgramData\esync-rollout\{run}")
@@ -140,7 +140,7 @@ def test_what_is_replaced_is_kept(harness: Harness, lab: LabProcess) -> None:
 
 
 def test_a_changed_key_is_mended_on_that_node_alone(harness: Harness, lab: LabProcess) -> None:
-    """One wrong key on one node: verify names it, the next run mends and restarts exactly that node, once."""
+    """One wrong key on one node: verify names it, the next run repairs and restarts exactly that node, once."""
     harness.rollout(cluster_of(lab))
     config = on_disk(lab, "P2", rf"{SERVICE}\Ektron.ASM.EktronServices30.exe.config")
     text = config.read_bytes()
@@ -171,7 +171,7 @@ def test_without_a_family_the_run_stops_at_the_gate(harness: Harness, tmp_path: 
 
 
 def test_a_family_is_made_where_the_policy_says_so(harness: Harness, tmp_path: Path) -> None:
-    """With generate_certificates the run makes the family itself, once: the next run keeps it."""
+    """With generate_certificates the run makes the family itself; the next run keeps it."""
     with four_servers(tmp_path / "lab", lab="configured: false") as lab:
         cluster = cluster_of(lab, generate_certificates=True)
         assert harness.rollout(cluster).record.verdict is Verdict.JOINED

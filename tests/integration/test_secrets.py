@@ -1,4 +1,4 @@
-"""A planted password, connection string and private key are found nowhere but where they belong."""
+"""A planted password, connection string and private key are found only where they belong."""
 
 import base64
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 from lab.control.remote import LabProcess
 from pipelines.report.build import build
 from pipelines.usecases import runs
-from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, on_disk, rig_at
+from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, harness_at, on_disk
 from tests.integration.test_rollout import SERVICE
 
 pytestmark = pytest.mark.integration
@@ -20,16 +20,16 @@ CONNECTION = f"Server=db1;Database=cms;User Id=ektron;Password={PLANTED};"
 
 @pytest.fixture
 def planted(tmp_path: Path) -> Iterator[tuple[Harness, LabProcess]]:
-    """A lab whose connection string we know, and a rig of its own."""
+    """A lab with a known connection string, and its own harness."""
     with (
         four_servers(tmp_path / "lab", lab=f"connection: '{CONNECTION}'") as lab,
-        rig_at(tmp_path / "rig", ESYNC_LOG_LEVEL="DEBUG") as harness,
+        harness_at(tmp_path / "harness", ESYNC_LOG_LEVEL="DEBUG") as harness,
     ):
         yield harness, lab
 
 
 def needles(lab: LabProcess) -> dict[str, bytes]:
-    """What must not be found: as it is, and as base64 would carry it."""
+    """The secrets, in clear text and in base64."""
     pvk = on_disk(lab, "S1", rf"{SERVICE}\S1_SyncClient.pvk").read_bytes()
     pfx = on_disk(lab, "S1", rf"{SERVICE}\S1_SyncClient.pfx").read_bytes()
     return {
@@ -42,7 +42,7 @@ def needles(lab: LabProcess) -> dict[str, bytes]:
 
 
 def everything_in(harness: Harness) -> dict[str, bytes]:
-    """Every key and value of the broker's server."""
+    """All keys and values of the broker."""
     found: dict[str, bytes] = {}
     with harness.engine.app.connection_for_write() as connection:
         client = connection.default_channel.client
@@ -52,7 +52,7 @@ def everything_in(harness: Harness) -> dict[str, bytes]:
 
 
 def _values(client: object, key: bytes) -> bytes:
-    """A key's content, uncompressed, whatever its type."""
+    """The content of a key of any type, uncompressed."""
     readers = {
         b"string": lambda: client.get(key),  # type: ignore[attr-defined]
         b"hash": lambda: client.hgetall(key),  # type: ignore[attr-defined]
@@ -66,7 +66,7 @@ def _values(client: object, key: bytes) -> bytes:
 
 
 def test_no_secret_is_found_anywhere(planted: tuple[Harness, LabProcess]) -> None:
-    """Not in any Redis key, log, process list, outcome or report; the family lies sealed."""
+    """They are in no Redis key, log, process list, outcome or report; the family is sealed."""
     harness, lab = planted
     run = harness.start(cluster_of(lab)).id
     processes = b""
@@ -86,7 +86,7 @@ def test_no_secret_is_found_anywhere(planted: tuple[Harness, LabProcess]) -> Non
 
 
 def test_the_search_can_find_something(planted: tuple[Harness, LabProcess]) -> None:
-    """The needles are really on the nodes: a search that finds nothing anywhere would prove nothing."""
+    """The secrets are on the nodes: otherwise the search would prove nothing."""
     _, lab = planted
     (web,) = {
         on_disk(lab, node, r"C:\inetpub\wwwroot\CMS400\web.config").read_bytes().count(PLANTED.encode())

@@ -1,4 +1,4 @@
-"""Broker, worker and Flower as the commands start and end them: nothing secret in view, nothing left behind."""
+"""Broker, worker and Flower as commands start and end them: no secret is visible, no process remains."""
 
 import base64
 import contextlib
@@ -30,7 +30,7 @@ FAST = 40.0
 
 
 def _processes(folder: Path) -> list[psutil.Process]:
-    """Processes whose working directory lies in that folder: all that a command starts, and nothing else."""
+    """The processes with a working directory in that folder: all that a command started, and no others."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
@@ -51,7 +51,7 @@ def _settings(tmp_path: Path) -> Settings:
 
 
 def _quiet(_: str) -> None:
-    """Nobody listens."""
+    """Ignores reports."""
 
 
 def _get(flower: FlowerAccess, path: str, *, method: str = "GET", known: bool = True) -> int:
@@ -63,7 +63,7 @@ def _get(flower: FlowerAccess, path: str, *, method: str = "GET", known: bool = 
 
 
 def test_all_services_start_work_and_end(tmp_path: Path) -> None:
-    """A worker takes messages, Flower asks for its password and only shows; afterwards nothing is left but files."""
+    """A worker takes messages, Flower is read-only behind its password; afterwards only files remain."""
     settings = _settings(tmp_path)
     with engine_with_worker(settings, _quiet, kind="up", flower=True) as services:
         assert services.flower is not None
@@ -85,29 +85,29 @@ def test_all_services_start_work_and_end(tmp_path: Path) -> None:
     assert not [secret for secret in secrets if secret in logs]
 
 
-def test_an_error_in_between_leaves_nothing(tmp_path: Path) -> None:
-    """Whatever happens while the services run, they are ended."""
+def test_after_an_error_no_process_remains(tmp_path: Path) -> None:
+    """The services end after any error."""
     with pytest.raises(ZeroDivisionError), engine_with_worker(_settings(tmp_path), _quiet):
         raise ZeroDivisionError
     assert _processes(tmp_path) == []
 
 
-def test_a_worker_that_dies_is_started_again(tmp_path: Path) -> None:
-    """A killed worker is replaced, and people are told."""
-    told: list[str] = []
-    with engine_with_worker(_settings(tmp_path), told.append) as services:
+def test_a_killed_worker_is_restarted(tmp_path: Path) -> None:
+    """A new worker starts, and that is reported."""
+    reported: list[str] = []
+    with engine_with_worker(_settings(tmp_path), reported.append) as services:
         worker = next(process for process in _processes(tmp_path) if "celery" in " ".join(process.cmdline()))
         worker.kill()
-        _until(lambda: any("restarting it" in text for text in told))
+        _until(lambda: any("restarting it" in text for text in reported))
         _until(lambda: services.engine.app.control.ping(timeout=0.5, limit=1))
-    assert "the worker was ended by SIGKILL; restarting it (1 of 4)" in told[0]
+    assert "the worker was ended by SIGKILL; restarting it (1 of 4)" in reported[0]
     assert _processes(tmp_path) == []
 
 
-def test_one_command_at_a_time_runs_services_but_anyone_may_look(
+def test_one_command_at_a_time_runs_services_but_others_can_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beside a command with services of its own, another is refused with advice, and looking works."""
+    """While a command runs its own services, another one is refused with a remedy, and reading works."""
     monkeypatch.setattr("pipelines.local.state.LOCK_PATIENCE", 0.1)
     settings = _settings(tmp_path)
     with engine_with_worker(settings, _quiet):
@@ -145,7 +145,7 @@ def _run(tmp_path: Path, *arguments: str) -> tuple[int, str, str]:
 
 
 def test_up_serves_other_commands_until_it_is_interrupted(tmp_path: Path) -> None:
-    """`esync up` says where things are; other commands use it; Ctrl-C ends all of it with exit 0."""
+    """`esync up` prints the addresses; other commands use its services; Ctrl-C ends all of it with exit 0."""
     with _started(tmp_path, "up") as up:
         _until(lambda: command_here(tmp_path / "state") == "up")
         lines = iter(up.stderr or ())
@@ -161,8 +161,8 @@ def test_up_serves_other_commands_until_it_is_interrupted(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o277] if EXHAUSTIVE else [0o000, 0o277])
-def test_what_is_left_on_this_machine_is_private(tmp_path: Path, umask: int) -> None:
-    """Whatever the umask: each file of the state folder is 0600, each folder 0700, those of the children included."""
+def test_all_files_on_this_machine_are_private(tmp_path: Path, umask: int) -> None:
+    """With any umask each file of the state folder is 0600, and each folder 0700, also those of children."""
     state = tmp_path / "new" / "state"
     before = os.umask(umask)
     try:
@@ -180,8 +180,8 @@ def test_what_is_left_on_this_machine_is_private(tmp_path: Path, umask: int) -> 
     assert {"0o700"} == {oct(path.stat().st_mode & 0o7777) for path in folders}
 
 
-def test_a_reader_that_leaves_changes_nothing(tmp_path: Path) -> None:
-    """`esync plan ... | head -c 1`: the plan is saved, the exit status is that of the plan, nobody complains."""
+def test_a_closed_output_pipe_changes_nothing(tmp_path: Path) -> None:
+    """`esync plan ... | head -c 1`: the plan is saved, the exit status is that of the plan, there is no error."""
     with (
         running_lab(tmp_path / "lab", "--nodes", "2", "--address", spare_addresses()) as lab,
         _started(tmp_path, "plan", str(lab.cluster), "-o", str(tmp_path / "plan.json")) as plan,
@@ -189,16 +189,16 @@ def test_a_reader_that_leaves_changes_nothing(tmp_path: Path) -> None:
         assert plan.stdout is not None
         plan.stdout.close()
         plan.stdout = None
-        told = plan.stderr.read() if plan.stderr else ""
+        reported = plan.stderr.read() if plan.stderr else ""
         assert plan.wait(FAST) == 2
-    assert "error" not in told
-    assert "Traceback" not in told
+    assert "error" not in reported
+    assert "Traceback" not in reported
     assert json.loads((tmp_path / "plan.json").read_text())["esync_plan"] == 2
 
 
 @pytest.mark.parametrize("arguments", [["runs", "--json"], ["--help"], ["--version"]])
-def test_a_full_disk_behind_stdout_is_a_sentence(tmp_path: Path, arguments: list[str]) -> None:
-    """Output into a full disk ends with 1 and says so, once."""
+def test_a_full_disk_behind_stdout_is_reported(tmp_path: Path, arguments: list[str]) -> None:
+    """A command that writes to a full disk ends with 1 and one error."""
     own = {**os.environ, "ESYNC_STATE": str(tmp_path / "state")}
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
@@ -213,20 +213,20 @@ def test_a_full_disk_behind_stdout_is_a_sentence(tmp_path: Path, arguments: list
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("after", [0.6 + 0.15 * step for step in range(18)] if EXHAUSTIVE else [1.2])
-def test_a_start_that_is_broken_off_leaves_nothing(tmp_path: Path, number: signal.Signals, after: float) -> None:
-    """Ctrl-C or SIGTERM at any moment of the start: no process is left, and no traceback."""
+def test_after_an_interrupted_start_no_process_remains(tmp_path: Path, number: signal.Signals, after: float) -> None:
+    """After Ctrl-C or SIGTERM at any moment of the start there is no process, and no traceback."""
     with _started(tmp_path, "up") as up:
         with contextlib.suppress(subprocess.TimeoutExpired):
             up.wait(after)
         up.send_signal(number)
-        told = up.communicate(timeout=FAST)[1]
+        reported = up.communicate(timeout=FAST)[1]
     assert up.returncode in {0, 128 + number, -number}
-    assert "Traceback" not in told
+    assert "Traceback" not in reported
     assert _processes(tmp_path) == []
 
 
-def test_what_a_killed_command_left_is_ended_by_the_next(tmp_path: Path) -> None:
-    """After `kill -9` of `esync up` its worker, Flower and broker are taken care of by the next command."""
+def test_the_services_of_a_killed_command_are_ended_by_the_next(tmp_path: Path) -> None:
+    """After SIGKILL of `esync up`, the next command ends its worker and Flower, and its broker at the end."""
     with _started(tmp_path, "up") as up:
         assert next(text for text in up.stderr or () if text.startswith("every esync command"))
         orphans = {process.pid for process in _processes(tmp_path / "state")}
@@ -253,7 +253,7 @@ def test_demo_ends_joined_and_clean(tmp_path: Path) -> None:
 
 
 def test_demo_that_is_interrupted_is_clean(tmp_path: Path) -> None:
-    """Ctrl-C in the middle of the demo, twice: exit 130, no process and no folder left."""
+    """After two Ctrl-C during the demo: exit 130, no process and no folder."""
     with _started(tmp_path, "demo") as demo:
         assert demo.stderr is not None
         assert next(line for line in demo.stderr if line.startswith("run "))
@@ -267,7 +267,7 @@ def test_demo_that_is_interrupted_is_clean(tmp_path: Path) -> None:
 
 
 def test_lab_stays_until_it_is_ended(tmp_path: Path) -> None:
-    """`esync lab` prints one JSON object once all servers listen, and takes them with it when it ends."""
+    """`esync lab` prints one JSON object when all servers listen, and ends them with itself."""
     folder, addresses = str(tmp_path / "lab"), spare_addresses()
     with _started(tmp_path, "lab", "--dir", folder, "--nodes", "2", "--address", addresses, "--json") as lab:
         assert lab.stdout is not None
@@ -280,8 +280,8 @@ def test_lab_stays_until_it_is_ended(tmp_path: Path) -> None:
     assert _processes(tmp_path) == []
 
 
-def test_lab_that_cannot_start_says_why(tmp_path: Path) -> None:
-    """What the lab complains about is what the operator reads."""
+def test_a_lab_that_cannot_start_reports_the_reason(tmp_path: Path) -> None:
+    """The operator gets the error of the lab."""
     status, out, err = _run(tmp_path, "lab", "--dir", str(tmp_path / "lab"), "--config", str(tmp_path / "none.yaml"))
     assert (status, out) == (1, "")
     assert "error: the lab ended with status 1: lab: " in err

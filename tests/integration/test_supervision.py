@@ -1,4 +1,4 @@
-"""Services that die under a command of ours: the run goes on, or the command ends and says how to go on."""
+"""Services that end during a command: the run continues, or the command ends and reports how to continue."""
 
 import contextlib
 import io
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a worker left is taken up after seconds; the worker gets this from our environment."""
+    """Resumes the work of a killed worker after seconds; the worker inherits these settings."""
     for name, value in {"LEASE": "2", "STALL_AFTER": "2", "RECONCILE_EVERY": "0.5"}.items():
         monkeypatch.setenv(f"ESYNC_{name}", value)
     monkeypatch.setattr("pipelines.local.supervisor.PAUSE", 0.05)
@@ -40,10 +40,10 @@ def _ours(folder: Path, word: str) -> list[psutil.Process]:
 
 
 @contextlib.contextmanager
-def meanwhile(does: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Something else that happens at the same time, until the block is left."""
+def meanwhile(action: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Runs an action in parallel, until the end of the block."""
     over = threading.Event()
-    thread = threading.Thread(target=does, args=(over,))
+    thread = threading.Thread(target=action, args=(over,))
     thread.start()
     try:
         yield
@@ -53,7 +53,7 @@ def meanwhile(does: Callable[[threading.Event], None]) -> Iterator[None]:
 
 
 def _when_writing(services: Running, over: threading.Event) -> bool:
-    """Waits until a wave of the newest run is open."""
+    """Waits until a wave of the newest run has started."""
     while not over.wait(0.05):
         runs = services.engine.store.runs(1)
         if runs and runs[0].turn and runs[0].turn.stage == "wave":
@@ -66,13 +66,13 @@ def _people() -> Console:
 
 
 @pytest.mark.parametrize("victim", ["celery", "valkey"])
-def test_a_run_whose_service_is_killed_goes_on(tmp_path: Path, victim: str) -> None:
-    """Worker or broker, `kill -9` in the middle of a wave: started again by the command, and the run ends joined."""
-    told: list[str] = []
+def test_a_run_continues_after_a_service_was_killed(tmp_path: Path, victim: str) -> None:
+    """Worker or broker, killed during a wave: the command restarts it, and the run ends joined."""
+    reported: list[str] = []
     settings = Settings(state=tmp_path / "state")
     with (
         four_servers(tmp_path / "lab") as lab,
-        engine_with_worker(settings, told.append) as services,
+        engine_with_worker(settings, reported.append) as services,
     ):
         for node in ("S1", "S2", "P1", "P2"):
             lab.break_node(node, latency_ms=60)
@@ -85,13 +85,13 @@ def test_a_run_whose_service_is_killed_goes_on(tmp_path: Path, victim: str) -> N
         with meanwhile(kill):
             report = start_and_follow(services, cluster_of(lab), _people())
     assert report.verdict == "joined"
-    assert any("was ended by SIGKILL and is started again" in text for text in told)
+    assert any("was ended by SIGKILL; restarting it" in text for text in reported)
     assert _ours(tmp_path, "") == []
 
 
-def test_a_worker_that_cannot_live_ends_the_command_not_the_run(tmp_path: Path) -> None:
-    """Killed each time it comes back: the command ends with an error that says how to go on; and so it does."""
-    told: list[str] = []
+def test_a_worker_that_always_ends_stops_the_command_and_not_the_run(tmp_path: Path) -> None:
+    """A worker that is killed after each restart: the command ends with a remedy, and with that the run continues."""
+    reported: list[str] = []
     settings = Settings(state=tmp_path / "state")
     with four_servers(tmp_path / "lab") as lab:
         for node in ("S1", "S2", "P1", "P2"):
@@ -106,7 +106,7 @@ def test_a_worker_that_cannot_live_ends_the_command_not_the_run(tmp_path: Path) 
 
         with (
             pytest.raises(ServiceLost, match="the worker was ended by SIGKILL, 5 times") as caught,
-            engine_with_worker(settings, told.append) as first,
+            engine_with_worker(settings, reported.append) as first,
             meanwhile(kill),
         ):
             start_and_follow(first, cluster_of(lab), _people())
@@ -115,7 +115,7 @@ def test_a_worker_that_cannot_live_ends_the_command_not_the_run(tmp_path: Path) 
             (run,) = engine.store.runs()
         assert run.state is not RunState.CONCLUDED
         assert f"esync watch {run.id}" in caught.value.remedy
-        with engine_with_worker(settings, told.append, kind="watch") as second:
+        with engine_with_worker(settings, reported.append, kind="watch") as second:
             until = time.monotonic() + 60
             while second.engine.store.run(run.id).state is not RunState.CONCLUDED:
                 assert time.monotonic() < until
@@ -124,7 +124,7 @@ def test_a_worker_that_cannot_live_ends_the_command_not_the_run(tmp_path: Path) 
 
 
 def test_a_worker_that_is_stopped_is_ended_with_the_command(tmp_path: Path) -> None:
-    """A worker that somebody stopped (SIGSTOP) hears its end all the same: no wait, nothing left."""
+    """A worker stopped by SIGSTOP is ended without waiting, and no process remains."""
     settings = Settings(state=tmp_path / "state")
     with engine_with_worker(settings, lambda _: None):
         (worker,) = _ours(settings.state, "celery")

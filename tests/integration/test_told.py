@@ -90,7 +90,7 @@ def _fallback_is_reported(lab: LabProcess, done: RunSummary) -> None:
 
 
 def test_a_real_plan_follows_its_schema(harness: Harness, lab: LabProcess) -> None:
-    """What `esync plan --json` prints and `-o` saves is what docs/plan-schema.json says."""
+    """The output of `esync plan --json` and `-o` follows docs/plan-schema.json."""
     planned = harness.finished(harness.start(cluster_of(lab), kind="plan").id)
     saved = runs.saved_plan(harness.engine, planned.record.id)
     assert not saved.plan.empty

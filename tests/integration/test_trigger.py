@@ -10,14 +10,14 @@ from collections.abc import Iterator
 import pytest
 
 from lab.control.remote import LabProcess
-from tests.integration.harness import FOUR, Harness, four_servers, rig_at
+from tests.integration.harness import FOUR, Harness, four_servers, harness_at
 from tests.places import ROOT
 from workers.records import Verdict
 
 pytestmark = pytest.mark.integration
 
 
-#: Put before the README's lines: the other program has none of our packages.
+#: Runs before the lines of the README: the other program has none of our packages.
 ALONE = """
 import json, os, sys
 from tests.places import ROOT
@@ -40,17 +40,17 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabProcess]:
 
 @pytest.fixture(scope="module")
 def listening(tmp_path_factory: pytest.TempPathFactory, lab: LabProcess) -> Iterator[Harness]:
-    """A worker that knows the lab's cluster by the README's name."""
+    """A worker that knows the cluster of the lab by the name in the README."""
     folder = tmp_path_factory.mktemp("clusters")
     for name in ("ca.pem", "password"):
         shutil.copy(lab.folder / name, folder / name)
     (folder / "four-servers.yaml").write_text(lab.cluster.read_text().replace("name: lab", "name: four-servers", 1))
-    with rig_at(tmp_path_factory.mktemp("rig"), ESYNC_CLUSTERS=str(folder)) as harness:
+    with harness_at(tmp_path_factory.mktemp("harness"), ESYNC_CLUSTERS=str(folder)) as harness:
         yield harness
 
 
 def other_program(harness: Harness, code: str) -> dict[str, object]:
-    """Runs code in a process that has Celery and the broker's address, nothing of ours."""
+    """Runs code in a process that has Celery and the address of the broker, but none of our packages."""
     done = subprocess.run(
         [sys.executable, "-c", ALONE + code + SHOW],
         env={"BROKER_URL": harness.environment["ESYNC_BROKER_URL"], "PATH": "/usr/bin"},
@@ -65,7 +65,7 @@ def other_program(harness: Harness, code: str) -> dict[str, object]:
 
 
 def readme_lines() -> str:
-    """The dozen lines of the README."""
+    """The example in the README."""
     block = re.search(r"```python\n(from celery import.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert block is not None
     assert len(block[1].splitlines()) <= 14
@@ -73,7 +73,7 @@ def readme_lines() -> str:
 
 
 def test_the_lines_of_the_readme_start_a_run(listening: Harness, lab: LabProcess) -> None:
-    """A program without our package starts a run by name, gets its id and reads its status; the run ends joined."""
+    """A program without our packages starts a run by name, gets its id and reads its status; the run ends joined."""
     answer = other_program(listening, readme_lines())
     run = str(answer["run"])
     done = listening.finished(run)
@@ -86,7 +86,7 @@ def test_the_lines_of_the_readme_start_a_run(listening: Harness, lab: LabProcess
 
 
 def test_the_same_key_twice_is_one_run(listening: Harness) -> None:
-    """Asking again with the same key gives the first run's id and starts nothing."""
+    """A second request with the same key returns the id of the first run and starts nothing."""
     before = {record.id for record in listening.engine.store.runs()}
     lines = readme_lines().replace("change-4711", "change-4712")
     first, second = (str(other_program(listening, lines)["run"]) for _ in range(2))
@@ -97,7 +97,7 @@ def test_the_same_key_twice_is_one_run(listening: Harness) -> None:
 
 @pytest.mark.parametrize("name", ["no-such-cluster", "../lab/cluster", "/etc/passwd"])
 def test_a_cluster_nobody_knows_is_refused(listening: Harness, name: str) -> None:
-    """A name that is no file of the worker's folder gives an error as data, not a traceback."""
+    """A name without a file in the folder of the worker returns an error as data, not a traceback."""
     code = (
         readme_lines()
         .replace('"four-servers"', repr(name))

@@ -1,4 +1,4 @@
-"""Very many starts at once: people's questions go first, starts are bounded, and refused with a reason."""
+"""Very many starts at once: questions are answered first, starts are limited, and refused with a reason."""
 
 import json
 import time
@@ -13,9 +13,11 @@ import pytest
 
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.usecases import runs as commands
-from tests.integration.harness import Harness, rig_at
-from tests.integration.poison import CLUSTER, Asker, good
+from tests.integration.harness import Harness, harness_at
+from tests.integration.poison import CLUSTER, Asker
+from tests.messages import good
 from tests.sampling import examples
+from tests.waiting import wait_until
 from workers.celery_app import CONTROL_QUEUE, STARTS_QUEUE
 from workers.errors import TooManyRuns
 from workers.records import RunRecord
@@ -23,7 +25,7 @@ from workers.redis.connection import connect
 
 pytestmark = pytest.mark.integration
 
-MANY = examples(10_000, 2000)
+MANY = examples(10_000, 1000)
 MOST = 5  #: active runs
 
 
@@ -38,8 +40,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def harness(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[Harness]:
-    """A worker that may have a few runs."""
-    with rig_at(tmp_path_factory.mktemp("rig"), ESYNC_CLUSTERS=str(folder), ESYNC_MAX_ACTIVE=str(MOST)) as started:
+    """A worker with a limit of a few runs."""
+    with harness_at(
+        tmp_path_factory.mktemp("harness"), ESYNC_CLUSTERS=str(folder), ESYNC_MAX_ACTIVE=str(MOST)
+    ) as started:
         started.wait_for_worker()
         yield started
 
@@ -55,7 +59,7 @@ def asker(harness: Harness) -> Iterator[Asker]:
 
 
 def at_work(harness: Harness, folder: Path, name: str) -> RunRecord:
-    """A run that goes on for as long as the test: paused before it begins."""
+    """A run that stays active for the whole test: it is paused before it begins."""
     cluster = load_cluster(folder / f"{name}.yaml")
     made = harness.engine.store.create(
         RunRecord(
@@ -71,7 +75,7 @@ def at_work(harness: Harness, folder: Path, name: str) -> RunRecord:
 
 
 def flood(asker: Asker, queue: str, cluster: str, many: int = MANY) -> list[str]:
-    """Puts that many triggers into a queue, each with a key of its own; their ids."""
+    """Queues that many triggers, each with its own key; returns their ids."""
     ids = [str(uuid.uuid4()) for _ in range(many)]
     nothing = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
     with asker.client.pipeline(transaction=False) as pipe:
@@ -85,21 +89,19 @@ def flood(asker: Asker, queue: str, cluster: str, many: int = MANY) -> list[str]
     return ids
 
 
-def drained(asker: Asker, seconds: float = 240) -> bool:
-    """Whether all triggers have been taken."""
-    until = time.monotonic() + seconds
-    while (left := asker.client.llen(STARTS_QUEUE) + asker.client.llen(CONTROL_QUEUE)) and time.monotonic() < until:
-        time.sleep(0.1)
-    return not left and asker.settled()
+def drained(asker: Asker) -> bool:
+    """Waits until all triggers were taken from the queues."""
+    wait_until(lambda: not asker.client.llen(STARTS_QUEUE) + asker.client.llen(CONTROL_QUEUE), seconds=500)
+    return asker.settled()
 
 
 @pytest.mark.parametrize(("queue", "bound"), [(STARTS_QUEUE, 5), (CONTROL_QUEUE, 30)])
 def test_questions_go_before_starts(
     asker: Asker, folder: Path, queue: str, bound: float, record_property: Callable[[str, object], None]
 ) -> None:
-    """With thousands of triggers waiting, by the new queue or the old one, a question is answered in seconds.
+    """While thousands of triggers wait in the new queue or the old one, a question is answered in seconds.
 
-    All of them are for one cluster that is being worked on: each is answered with that run, and none makes another.
+    All of them are for one cluster with an active run: each is answered with that run, and none creates another.
     """
     first = at_work(asker.harness, folder, "shop")
     ids = flood(asker, queue, "shop")
@@ -116,7 +118,7 @@ def test_questions_go_before_starts(
 
 
 def test_starts_are_bounded(asker: Asker, folder: Path) -> None:
-    """Beyond the bound a trigger and the command line are refused with the reason; a run that stands is answered."""
+    """Above the limit a trigger and the command line are refused with the reason; an existing run is still answered."""
     standing = [at_work(asker.harness, folder, name) for name in ("shop", "wiki")]
     for number in range(MOST - len(standing)):
         asker.harness.engine.store.create(standing[0].model_copy(update={"id": f"other-{number}", "key": f"k{number}"}))
@@ -136,7 +138,7 @@ def test_starts_are_bounded(asker: Asker, folder: Path) -> None:
 
 
 def test_a_trigger_sent_the_old_way_is_answered(asker: Asker, folder: Path) -> None:
-    """A start that an older program sends to the control queue is moved, and answered as ever."""
+    """A start that an older program sends to the control queue is moved to the new queue, and answered as before."""
     first = at_work(asker.harness, folder, "shop")
     assert {"run": first.id} == asker.reply("esync.rollout", CONTROL_QUEUE, cluster="shop", key="first")
     made = asker.reply("esync.rollout", CONTROL_QUEUE, cluster="blog", key="new")["run"]
@@ -144,7 +146,7 @@ def test_a_trigger_sent_the_old_way_is_answered(asker: Asker, folder: Path) -> N
 
 
 def test_many_at_once_for_one_cluster_make_one_run(asker: Asker) -> None:
-    """A burst of triggers with different keys for a free cluster: while a run goes on, no other starts."""
+    """Many triggers with different keys for one free cluster: while a run is active, no other starts."""
     flood(asker, STARTS_QUEUE, "blog", 100)
     assert drained(asker)
     runs = asker.harness.engine.store.runs(1000)

@@ -1,4 +1,4 @@
-"""A broker and a run store on two servers: a command that fails leaves no run that goes on behind its back."""
+"""A broker and a run store on two servers: a failed command leaves no active run unnoticed."""
 
 import socket
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 def test_no_run_is_created_when_the_broker_does_not_answer(
     redis_store: RedisStore, valkey_url: Secret, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store answers, the broker does not: the command says which, and the store holds no run."""
+    """The store answers, the broker does not: the message says which, and the store has no run."""
     monkeypatch.setattr("pipelines.engine.REACH", 0.2)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -31,7 +31,7 @@ def test_no_run_is_created_when_the_broker_does_not_answer(
 
 @pytest.mark.usefixtures("valkey")
 def test_a_run_whose_message_was_not_taken_is_named(valkey_url: Secret, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A broker that goes away in the last moment: the message names the run that exists now, and how to stop it."""
+    """The broker stops at the last moment: the message names the new run, and how to stop it."""
     monkeypatch.setattr("pipelines.engine.Engine.reach_broker", lambda _: None)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""The Celery configuration under a real worker process and a real server."""
+"""The Celery configuration with a real worker process and a real server."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.integration
 
 
 class Worker:
-    """A worker process and what it wrote."""
+    """A worker process and its output."""
 
     def __init__(self, url: Secret, log: Path, **environment: str) -> None:
         self.log = log
@@ -36,7 +36,7 @@ class Worker:
             )
 
     def stop(self) -> None:
-        """Ends the process as a supervisor does."""
+        """Ends the process."""
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(20)
@@ -47,7 +47,7 @@ class Worker:
 
 @contextmanager
 def working(url: Secret, folder: Path, **environment: str) -> Iterator[Worker]:
-    """A worker for as long as the `with` lasts."""
+    """A worker during the `with` block."""
     worker = Worker(url, folder / "worker.log", **environment)
     try:
         yield worker
@@ -55,8 +55,8 @@ def working(url: Secret, folder: Path, **environment: str) -> Iterator[Worker]:
         worker.stop()
 
 
-def soon(look: Callable[[], bool], seconds: float = 30) -> bool:
-    """Whether it becomes so within that many seconds."""
+def soon(look: Callable[[], bool], seconds: float = 120) -> bool:
+    """Whether a condition becomes true within some seconds."""
     deadline = time.monotonic() + seconds
     while not (so := look()) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -64,7 +64,7 @@ def soon(look: Callable[[], bool], seconds: float = 30) -> bool:
 
 
 def publish_wave(app: Celery, steps: int, seconds: float) -> None:
-    """Asks a worker to publish a wave of steps with a join and an errback."""
+    """Sends a worker the task to publish a wave of steps with a join and an errback."""
     app.send_task("sample.wave", args=(steps, seconds), queue=CONTROL_QUEUE)
 
 
@@ -77,8 +77,8 @@ def app(valkey_url: Secret, valkey: Redis) -> Iterator[Celery]:
     made.close()
 
 
-def test_control_goes_before_waiting_steps(app: Celery, valkey: Redis, valkey_url: Secret, tmp_path: Path) -> None:
-    """A control message sent last is taken first; the worker reads both queues without being told their names."""
+def test_control_messages_come_first(app: Celery, valkey: Redis, valkey_url: Secret, tmp_path: Path) -> None:
+    """A control message that is sent last is taken first; the worker reads both queues by default."""
     for number in range(3):
         app.send_task("sample.step", args=(number, 0), queue=NODES_QUEUE)
     app.send_task("sample.control", queue=CONTROL_QUEUE)
@@ -87,7 +87,7 @@ def test_control_goes_before_waiting_steps(app: Celery, valkey: Redis, valkey_ur
     assert ["control", "step 0", "step 1", "step 2"] == valkey.lrange("ended", 0, -1)
 
 
-def test_the_password_shows_in_no_process_and_no_output(
+def test_the_password_is_in_no_process_and_no_output(
     app: Celery, valkey: Redis, valkey_url: Secret, tmp_path: Path
 ) -> None:
     """Neither the worker's command line, nor its log at DEBUG, nor `celery report` has the broker's password."""
@@ -110,9 +110,7 @@ def test_the_password_shows_in_no_process_and_no_output(
     assert password not in report.stdout + report.stderr
 
 
-def test_a_wave_joins_although_connections_break(
-    app: Celery, valkey: Redis, valkey_url: Secret, tmp_path: Path
-) -> None:
+def test_a_wave_joins_after_broken_connections(app: Celery, valkey: Redis, valkey_url: Secret, tmp_path: Path) -> None:
     """All the worker's connections are closed while steps run: no step is lost and the wave joins once."""
     # Closed while no message is on its way: kombu can lose one that is, which is the reconciler's business.
     with working(valkey_url, tmp_path, ESYNC_CONCURRENCY="8", ESYNC_VISIBILITY_TIMEOUT="10"):
@@ -125,8 +123,8 @@ def test_a_wave_joins_although_connections_break(
         assert ["8"] == valkey.lrange("joined", 0, -1)
 
 
-def test_a_wave_joins_although_the_server_dies(tmp_path: Path) -> None:
-    """The server is killed while steps run and comes back 2 s later: the same worker process ends the wave."""
+def test_a_wave_joins_after_the_server_was_killed(tmp_path: Path) -> None:
+    """The server is killed while steps run and starts again 2 s later: the same worker process ends the wave."""
     broker = EmbeddedBroker(tmp_path / "valkey")
     url = broker.start()
     app = make_app(Settings(broker_url=url), results=False)

@@ -1,4 +1,4 @@
-"""A real Windows host to try things on, where the environment names one. See docs/testing.md."""
+"""A real Windows host for tests, if the environment names one. See docs/testing.md."""
 
 import os
 
@@ -12,7 +12,7 @@ MISSING = f"set {', '.join(REQUIRED)} to try this on a real Windows host (docs/t
 
 
 def host_from_environment() -> tuple[Endpoint, Secret] | None:
-    """Where the host listens, and the password; None where no host is named."""
+    """The endpoint of the host and the password; None if no host is named."""
     given = {name: os.environ.get(name, "") for name in REQUIRED}
     if not all(given.values()):
         return None
@@ -29,5 +29,5 @@ def host_from_environment() -> tuple[Endpoint, Secret] | None:
 
 
 def practice_from_environment() -> str:
-    """Where the practice service's program lies on the host; empty where there is none."""
+    """The path of the practice service's program on the host; empty if there is none."""
     return os.environ.get("WINDOWS_TEST_SERVICE_PROGRAM", "")

@@ -1,4 +1,4 @@
-"""The session and the agent on a real Windows host. Writes below one folder of its own and takes it away again."""
+"""The session and the agent on a real Windows host. Writes to one own folder and removes it again."""
 
 import os
 import time
@@ -19,13 +19,13 @@ FILE = ROOT + "\\gr\u00fc\u00dfe [1] $x.txt"
 
 @pytest.fixture(scope="module")
 def host() -> tuple[Endpoint, Secret]:
-    """The host that the environment names."""
+    """The host in the environment."""
     return host_from_environment() or pytest.skip(MISSING)
 
 
 @pytest.fixture(params=["conversation", "batch"])
 def session(request: pytest.FixtureRequest, host: tuple[Endpoint, Secret]) -> Iterator[AgentSession]:
-    """Open in either way, with a folder to write to."""
+    """An open session in each way, with a folder for files."""
     way: Way = request.param
     opened = open_session(*host, way=way)
     opened.ask([ops.mkdir(ROOT)], deadline=60)
@@ -34,8 +34,8 @@ def session(request: pytest.FixtureRequest, host: tuple[Endpoint, Secret]) -> It
     opened.close()
 
 
-def test_it_says_what_it_is(session: AgentSession) -> None:
-    """A PowerShell that we support, in full language, with a clock that is ours."""
+def test_the_host_describes_itself(session: AgentSession) -> None:
+    """A supported PowerShell in full language mode, with a correct clock."""
     hello = session.hello()
     (clock,) = session.ask([ops.clock()], deadline=60)
     assert (1, "FullLanguage") == (hello.agent, hello.language_mode)
@@ -44,7 +44,7 @@ def test_it_says_what_it_is(session: AgentSession) -> None:
 
 
 def test_a_file_is_written_replaced_and_read(session: AgentSession) -> None:
-    """Bytes unchanged, a wrong expectation refused, nothing left beside it."""
+    """Bytes are unchanged, a wrong expectation is refused, no other file is left."""
     small, large = b"\x00\xff\r\n", bytes(range(256)) * 1000
     made, same, replaced, read, beside = session.ask(
         [
@@ -63,8 +63,8 @@ def test_a_file_is_written_replaced_and_read(session: AgentSession) -> None:
     assert "conflict" == refused.error
 
 
-def test_a_service_is_seen(session: AgentSession) -> None:
-    """The remote procedure calls of Windows run everywhere; a service that is not there is not found."""
+def test_a_service_is_queried(session: AgentSession) -> None:
+    """The RPC service runs on every Windows; a missing service is not found."""
     there, absent = session.ask([ops.service("RpcSs"), ops.service("NoSuchService")], deadline=60, keep_going=True)
     assert ("running", True) == (there["state"], there["pid"] > 0)
     assert "not_found" == absent.error

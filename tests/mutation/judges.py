@@ -26,7 +26,7 @@ _BESIDE: dict[str, tuple[str, ...]] = {
     ),
     "workers/winrm": ("tests/contract/test_session_powershell.py",),
 }
-#: Seconds for one test: one that waits for ever has found the fault.
+#: Seconds for one test: one that waits forever has found the fault.
 _TEST_SECONDS = 60
 #: Seconds for one judge.
 _JUDGE_SECONDS = 540

@@ -1,4 +1,4 @@
-"""Three nearly-Windows machines for all tests of this folder, one worker and broker for those that leave them alone."""
+"""Three nearly-Windows machines for all tests of this folder, and one worker and broker for most of them."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.harness import Harness, rig_at
+from tests.integration.harness import Harness, harness_at
 from tests.windows.machines import Farm, farm_at
 
 _MISSING = "put wine-node on PATH and install Debian's packages wine and wine64 (docs/testing.md)"
@@ -24,7 +24,7 @@ def _need_machines() -> None:
 
 @pytest.fixture(scope="session")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    """Switched on, each with the product's files and a running service."""
+    """Running machines, each with the product's files and a running service."""
     _need_machines()
     with farm_at(tmp_path_factory.mktemp("farm")) as made:
         yield made
@@ -33,6 +33,6 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
 @pytest.fixture(scope="session")
 def harness(farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     """A broker and a worker process with short times."""
-    del farm  # skips first
-    with rig_at(tmp_path_factory.mktemp("rig")) as started:
+    del farm  # skips before anything is started
+    with harness_at(tmp_path_factory.mktemp("harness")) as started:
         yield started

@@ -1,4 +1,4 @@
-"""Judges the machines by their disks, ports and service logs, seen from here: no reply of anybody is believed."""
+"""Judges the machines by their disks, ports and service logs, without any reply of the product."""
 
 import base64
 from collections.abc import Iterable, Iterator
@@ -21,12 +21,12 @@ _EWS = rf"{_UTILITIES}\EWSUpdates\3.0\{EXE}.exe.config"
 
 
 def not_joined(farm: Farm) -> list[str]:
-    """Everything the procedure asks for and a machine lacks."""
+    """Every requirement of the procedure that a machine does not meet."""
     return [f"{machine.name}: {what}" for machine in farm for what in _missing(farm, machine)]
 
 
 def half_written(farm: Farm) -> list[str]:
-    """Temporary files of ours, configurations that are no XML, and family files that hold something of their own."""
+    """Our temporary files, configurations that are not XML, and family files with other content."""
     files = [path for machine in farm for path in machine.files()]
     found = [path for path in files if ".esync-" in path.name or (path.suffix == ".config" and not _is_xml(path))]
     return sorted(map(str, [*found, *_other_certificates(farm, files)]))
@@ -41,7 +41,7 @@ def _other_certificates(farm: Farm, files: Iterable[Path]) -> Iterator[Path]:
 
 
 def _family_file(farm: Farm, kind: str) -> bytes:
-    """What the Security Configurator left on the origin."""
+    """The file that the Security Configurator created on the origin."""
     return farm.machines[NAMES[0]].at(rf"{_SOURCE}\{NAMES[0]}_{kind}").read_bytes()
 
 
@@ -107,7 +107,7 @@ def _service_differences(machine: WindowsMachine) -> Iterator[str]:
         yield f"the service's last word is {event}"
     elif datetime.fromisoformat(at).timestamp() < max(path.stat().st_mtime for path in inputs):
         yield "the service started before its last change"
-    # Looked at, not tried: the practice service never accepts, so each connection takes one of its 16 places.
+    # No connection: the practice service never accepts, so each connection would use one of its 16 places.
     listening = {found.laddr for found in psutil.net_connections("tcp4") if found.status == psutil.CONN_LISTEN}
     if (machine.address, 8732) not in listening:
         yield "nothing listens on port 8732"

@@ -1,4 +1,4 @@
-"""Nearly-Windows machines for the rollout: made, switched on, given the product and a service, looked at from here.
+"""Nearly-Windows machines for the rollout: created, started, with the product and a service, inspected from here.
 
 Whatever is particular to the command runner stands in this file. See docs/testing.md for what the runner must do.
 """
@@ -37,9 +37,9 @@ _EVENT = re.compile(r"^(\S+) ([\w-]+) pid=(\d+)", re.MULTILINE)
 
 
 def runner_on(folder: Path) -> list[str]:
-    """What runs a command line on the machine in a folder, as its last argument."""
-    # .NET under Wine dies in its garbage collector while it keeps code either writable or executable.
-    # And what is compiled once and for all costs half of what is compiled again while it runs.
+    """The program and arguments that run a command line, as the last argument, on the machine in a folder."""
+    # .NET in Wine crashes in its garbage collector if code pages are either writable or executable.
+    # Precompiled code costs half of code that is compiled again at run time.
     return ["env", "DOTNET_EnableWriteXorExecute=0", "DOTNET_TieredCompilation=0", "wine-node", "exec", str(folder)]
 
 
@@ -68,9 +68,9 @@ class WindowsMachine:
         return self.drive.joinpath(*path.split("\\")[1:])
 
     def create(self) -> None:
-        """Makes it and switches it on: it runs until `remove`, and knows its name."""
+        """Creates and starts the machine with its name: it runs until `remove`."""
         subprocess.run(["wine-node", "create", str(self.folder)], check=True, capture_output=True)
-        # Like any such machine it ends, services and all, with the last program that somebody started on it.
+        # Such a machine ends with all services when the last program that was started on it ends.
         self._on = subprocess.Popen(
             [*runner_on(self.folder), "cmd.exe /q /k"],
             stdin=subprocess.PIPE,
@@ -92,15 +92,15 @@ class WindowsMachine:
                 assert line, f"{self.name} cannot be switched on"
 
     def run(self, line: str) -> None:
-        """Runs a command line on it."""
-        # Without pipes: a program that the first use of something starts there would hold them open.
+        """Runs a command line on the machine."""
+        # Without pipes: background programs that Wine starts would keep them open.
         nowhere = subprocess.DEVNULL
         subprocess.run(
             [*runner_on(self.folder), line], check=True, stdin=nowhere, stdout=nowhere, stderr=nowhere, timeout=60
         )
 
     def install_service(self) -> None:
-        """Puts the practice service in the place of the product's, running, and remembers this state as untouched."""
+        """Installs and starts the practice service instead of the product's, and records this initial state."""
         program = rf"{SERVICE}\{EXE}.exe"
         subprocess.run(
             ["wine-node", "service", str(self.folder), _NAME, _DISPLAY, program], check=True, capture_output=True
@@ -118,34 +118,34 @@ class WindowsMachine:
             time.sleep(0.02)
 
     def behave(self, **settings: object) -> None:
-        """How the service behaves from now on: `stop="ignore"`, `stop_ms=500`. It reads this at each event."""
+        """Sets the behaviour of the service: `stop="ignore"`, `stop_ms=500`. It reads this at each event."""
         known = {"address": self.address, "port": 8732, "start_ms": 100, "stop_ms": 100} | settings
         lines = ["[service]", *(f"{name}={value}" for name, value in known.items()), ""]
         self.at(rf"{SERVICE}\{EXE}.ini").write_text("\r\n".join(lines))
 
     def repair_service(self) -> None:
-        """What an administrator does about a service that hangs: ends its process; afterwards it is stopped."""
+        """Ends the process of a service that hangs, as an administrator would; then the service is stopped."""
         self.behave()
         for process in self.processes(f"{EXE}.exe"):
             process.kill()
-        # Windows calls a service stopped as soon as its process is gone; here that takes another start and stop.
+        # Windows reports a service as stopped when its process ends; Wine needs another start and stop.
         self.run(f"net.exe start {_NAME}")
         self._wait_until_logged("running")
         self.run(f"net.exe stop {_NAME}")
         self._wait_until_logged("stopped")
 
     def events(self) -> list[tuple[str, str, int]]:
-        """What the service wrote of itself: time, event, process id."""
+        """The log of the service: time, event, process id."""
         log = self.at(rf"{SERVICE}\{EXE}.log")
         text = log.read_text() if log.exists() else ""
         return [(found[1], found[2], int(found[3])) for found in _EVENT.finditer(text)]
 
     def starts(self) -> int:
-        """How often the service started."""
+        """The number of starts of the service."""
         return sum(event == "running" for _, event, _ in self.events())
 
     def restore(self) -> None:
-        """Makes it untouched again: every file of the product as it was; service and its log go on."""
+        """Restores the initial state of every file of the product; the service and its log continue."""
         for path in self.files():
             if path not in self._untouched:
                 path.unlink()
@@ -155,12 +155,12 @@ class WindowsMachine:
                 os.utime(path, (stamp, stamp))
 
     def files(self) -> Iterator[Path]:
-        """What the product and a rollout put there; neither the service's log nor how it is told to behave."""
+        """The files of the product and of a rollout, without the log and the settings of the service."""
         for part in _PARTS:
             yield from (p for p in self.at(part).rglob("*") if p.is_file() and p.suffix not in {".log", ".ini"})
 
     def processes(self, name: str = "") -> list[psutil.Process]:
-        """What runs on it at present, as this system sees it; only programs with that in their command line."""
+        """The processes of the machine, as this system sees them, with the text in their command line."""
         return [process for process in psutil.process_iter() if self._owns(process, name)]
 
     def _owns(self, process: psutil.Process, name: str) -> bool:
@@ -171,23 +171,23 @@ class WindowsMachine:
             return False
 
     def remove(self) -> None:
-        """Ends every process on it."""
+        """Ends every process of the machine."""
         subprocess.run(["wine-node", "stop", str(self.folder)], check=False, capture_output=True)
         if self._on:
             self._on.communicate(timeout=10)
 
 
 class _WebService(BaseHTTPRequestHandler):
-    """Stands for the site's web service: answers whoever asks."""
+    """Replaces the site's web service."""
 
     def do_GET(self) -> None:
-        """200, as long as somebody asks for the web service."""
+        """Answers 200 for the web service."""
         self.send_response(200 if self.path.lower().endswith("/servercontrolws.asmx") else 404)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class calls it so
-        """Says nothing."""
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
+        """Prints nothing."""
 
 
 @contextmanager
@@ -209,13 +209,13 @@ class Farm:
         return iter(self.machines.values())
 
     def starts(self) -> dict[str, int]:
-        """How often each machine's service started so far."""
+        """The number of starts of each machine's service."""
         return {machine.name: machine.starts() for machine in self}
 
 
 @contextmanager
 def farm_at(folder: Path, names: Sequence[str] = NAMES, *, simulated: int = 0) -> Iterator[Farm]:
-    """Everything made and switched on, everything ended.
+    """Creates and starts everything, and ends everything afterwards.
 
     Args:
         folder: where all of it lies.

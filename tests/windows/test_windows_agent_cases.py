@@ -1,4 +1,4 @@
-"""The agent's cases as they run on a real Windows host: over WinRM and TLS, here to a nearly-Windows machine.
+"""The agent's cases as on a real Windows host, over WinRM and TLS, but on a nearly-Windows machine.
 
 A choice of them, as all take three minutes; `WINDOWS_TEST_ALL_CASES=1` runs all.
 """
@@ -15,7 +15,7 @@ from tests.windows.machines import EXE, SERVICE, Farm
 
 pytestmark = [pytest.mark.windows, pytest.mark.integration, pytest.mark.timeout(900)]
 
-#: One or more of each operation, of each way to be laid out, and the lines that are no request.
+#: Some cases of each operation and each kind of initial state, and the invalid requests.
 _CHOICE = (
     "host-envelope or host-hello or host-clock or host-http or host-tcp or held or readonly or hidden or host-registry "
     "or host-service-query or host-service-stop or host-run or host-touch or host-version "
@@ -25,7 +25,7 @@ _CHOICE = (
 
 
 def test_the_cases_pass_on_a_host_that_the_variables_name(farm: Farm) -> None:
-    """In another pytest that knows no more than the variables; afterwards nothing of it is left on the machine."""
+    """In another pytest that gets only the variables; afterwards nothing is left on the machine."""
     machine = farm.machines["S2"]
     endpoint = cluster_of(farm.lab).endpoint(machine.name)
     given = {
@@ -47,10 +47,10 @@ def test_the_cases_pass_on_a_host_that_the_variables_name(farm: Farm) -> None:
         text=True,
         check=False,
     )
-    said = done.stdout[-4000:]
-    assert 0 == done.returncode, said
-    passed = re.search(r"(\d+) passed", said)
+    output = done.stdout[-4000:]
+    assert 0 == done.returncode, output
+    passed = re.search(r"(\d+) passed", output)
     assert passed
-    assert int(passed[1]) >= (200 if whole else 50), said
+    assert int(passed[1]) >= (200 if whole else 50), output
     assert [] == list(machine.at(r"C:\ProgramData").glob("esync-agent-cases"))
     assert not machine.processes("needs.exe") + machine.processes("practice.exe")

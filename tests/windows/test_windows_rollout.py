@@ -1,4 +1,4 @@
-"""The rollout on nearly-Windows machines, judged by looking at disks and service logs from here."""
+"""The rollout on nearly-Windows machines, judged by disks and service logs."""
 
 import os
 import re
@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.usecases.runs import RunSummary
 from tasks.cluster import Cluster
-from tests.integration.harness import Harness, cluster_of, rig_at, steps_of
+from tests.integration.harness import Harness, cluster_of, harness_at, steps_of
 from tests.windows.judge import FAMILY, half_written, not_joined
 from tests.windows.machines import EXE, NAMES, SERVICE, Farm, WindowsMachine
 from workers.records import Status, Verdict
@@ -23,13 +23,13 @@ _PATIENCE = 120.0
 
 
 def rolled_out(harness: Harness, cluster: Cluster) -> RunSummary:
-    """A whole run."""
+    """The summary of a complete run."""
     return harness.finished(harness.start(cluster).id, _PATIENCE)
 
 
 @pytest.fixture
 def joined(farm: Farm, harness: Harness) -> Farm:
-    """The machines as a rollout leaves them."""
+    """The machines after a rollout."""
     if not_joined(farm):
         rolled_out(harness, cluster_of(farm.lab))
     assert [] == not_joined(farm)
@@ -38,7 +38,7 @@ def joined(farm: Farm, harness: Harness) -> Farm:
 
 @pytest.fixture
 def untouched(farm: Farm) -> Farm:
-    """The machines as they were installed."""
+    """The machines after the installation."""
     for machine in farm:
         machine.restore()
     return farm
@@ -46,15 +46,15 @@ def untouched(farm: Farm) -> Farm:
 
 @pytest.fixture
 def hung(farm: Farm) -> Iterator[WindowsMachine]:
-    """P1, whose service does not stop when it is asked to."""
+    """P1, with a service that ignores a stop."""
     machine = farm.machines["P1"]
     machine.behave(stop="ignore")
     yield machine
     machine.behave()
 
 
-def test_untouched_machines_end_joined(untouched: Farm, harness: Harness) -> None:
-    """One run joins them: one PowerShell start and one restart a machine; what was replaced is kept."""
+def test_new_machines_are_joined(untouched: Farm, harness: Harness) -> None:
+    """With one PowerShell start and one restart per machine; replaced files are kept."""
     starts = untouched.starts()
     before = {machine.name: untouched.lab.report(machine.name) for machine in untouched}
     done = rolled_out(harness, cluster_of(untouched.lab))
@@ -63,19 +63,19 @@ def test_untouched_machines_end_joined(untouched: Farm, harness: Harness) -> Non
     assert {name: count + 1 for name, count in starts.items()} == untouched.starts()
     for machine in untouched:
         cost = since(before[machine.name], untouched.lab.report(machine.name))
-        assert cost["powershell_starts"] <= 1  # none where a test before this one left a session open
+        assert cost["powershell_starts"] <= 1  # 0 if an earlier test left a session open
         assert cost["round_trips"] <= 30
         kept = machine.at(rf"C:\ProgramData\esync-rollout\{done.record.id}\manifest.jsonl")
         assert "web.config" in kept.read_text()
 
 
 def since(before: dict[str, Any], after: dict[str, Any]) -> dict[str, int]:
-    """What a machine's WinRM counted in between."""
+    """The differences of the WinRM counters of a machine."""
     return {name: after[name] - before[name] for name in ("powershell_starts", "round_trips")}
 
 
 def test_a_second_run_changes_and_restarts_nothing(joined: Farm, harness: Harness) -> None:
-    """Every step says unchanged, no file of the product is written, and no service's log shows another start."""
+    """Every step is unchanged, no file of the product is written, and no service starts again."""
     starts, stamps = joined.starts(), written(joined)
     before = {machine.name: joined.lab.report(machine.name) for machine in joined}
     done = rolled_out(harness, cluster_of(joined.lab))
@@ -86,13 +86,13 @@ def test_a_second_run_changes_and_restarts_nothing(joined: Farm, harness: Harnes
 
 
 def written(farm: Farm) -> dict[str, float]:
-    """When each file of the product was last written."""
+    """The last write time of each file of the product."""
     files = (path for machine in farm for path in machine.files())
     return {str(path): path.stat().st_mtime for path in files}
 
 
-def test_one_changed_key_is_mended_on_that_machine_alone(joined: Farm, harness: Harness) -> None:
-    """Exactly that one is written to, and restarted once."""
+def test_one_changed_key_is_repaired_on_that_machine_only(joined: Farm, harness: Harness) -> None:
+    """Only that machine is changed, and restarted once."""
     config = joined.machines["S2"].at(rf"{SERVICE}\{EXE}.exe.config")
     config.write_bytes(re.sub(rb'(P1_SyncClient.cer" encodedValue=")....', rb"\1AAAA", config.read_bytes()))
     assert not_joined(joined)
@@ -104,7 +104,7 @@ def test_one_changed_key_is_mended_on_that_machine_alone(joined: Farm, harness: 
 
 
 def test_a_service_that_never_stops(untouched: Farm, hung: WindowsMachine, harness: Harness) -> None:
-    """The step fails at its deadline and says so, the others are done; repaired, a later run heals that one alone."""
+    """The step fails at its deadline, the other machines succeed; after a repair, a later run changes only that one."""
     starts = untouched.starts()
     cluster = cluster_of(untouched.lab)
     short = cluster.policy.deadlines.model_copy(update={"service": 3.0}).model_dump()
@@ -124,8 +124,8 @@ def test_a_service_that_never_stops(untouched: Farm, hung: WindowsMachine, harne
     assert starts | {hung.name: starts[hung.name] + 1} == untouched.starts()
 
 
-def test_powershell_killed_in_the_middle_of_cert_copy(untouched: Farm, harness: Harness) -> None:
-    """Whatever it had written is whole; the same run heals it, and the service is restarted once."""
+def test_powershell_killed_during_cert_copy(untouched: Farm, harness: Harness) -> None:
+    """Written files are complete; the same run continues, and the service is restarted once."""
     machine, starts = untouched.machines["P1"], untouched.starts()
     run = harness.start(cluster_of(untouched.lab)).id
     there = killed_while_it_copies(machine, run)
@@ -138,7 +138,7 @@ def test_powershell_killed_in_the_middle_of_cert_copy(untouched: Farm, harness: 
 
 
 def killed_while_it_copies(machine: WindowsMachine, run: str) -> list[Path]:
-    """Kills PowerShell as soon as some files of the family lie in the service's folder; gives those that then do."""
+    """Kills PowerShell as soon as the service's folder has some files of the family; returns these files."""
     folder, backup = machine.at(SERVICE), machine.at(rf"C:\ProgramData\esync-rollout\{run}")
     wait_until(backup.exists)  # config_edit has begun
     victims = [process.pid for process in machine.processes("pwsh.exe")]
@@ -149,17 +149,17 @@ def killed_while_it_copies(machine: WindowsMachine, run: str) -> list[Path]:
 
 
 def wait_until(look: Callable[[], bool], pause: float = 0.01) -> None:
-    """Looks until it is so."""
+    """Waits until the condition is true."""
     until = time.monotonic() + _PATIENCE
     while not look():
         assert time.monotonic() < until
         time.sleep(pause)
 
 
-def test_the_worker_killed_in_the_middle(untouched: Farm, tmp_path: Path) -> None:
-    """A new worker ends the run; no service is restarted twice."""
+def test_a_worker_killed_during_a_run(untouched: Farm, tmp_path: Path) -> None:
+    """A new worker completes the run; no service is restarted twice."""
     starts = untouched.starts()
-    with rig_at(tmp_path / "rig") as harness:
+    with harness_at(tmp_path / "harness") as harness:
         run = harness.start(cluster_of(untouched.lab)).id
         wait_until(lambda: any(o.step == "cert_copy" for o in harness.engine.store.outcomes(run)))
         harness.kill_worker()

@@ -1,4 +1,4 @@
-"""A session with a nearly-Windows machine over WinRM: every way out of it leaves nothing of ours running there."""
+"""A session with a nearly-Windows machine over WinRM: after any end of it, no process of ours runs there."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -20,14 +20,14 @@ pytestmark = [pytest.mark.windows, pytest.mark.integration]
 
 POWERSHELL = r"C:\windows\system32\WindowsPowerShell\v1.0\powershell.exe"
 SECONDS = 5.0
-_IDLE_CHECK = 5.0  #: how often the lab looks for shells that nobody uses
+_IDLE_CHECK = 5.0  #: seconds between two checks of the lab for idle shells
 
 
 @pytest.fixture
 def machine(farm: Farm) -> Iterator[WindowsMachine]:
-    """One on which no PowerShell runs, before and after."""
+    """A machine without a running PowerShell, before and after the test."""
     found = farm.machines["S2"]
-    for process in found.processes("pwsh.exe"):  # of sessions that a test before this one left open
+    for process in found.processes("pwsh.exe"):  # of sessions that an earlier test left open
         process.kill()
     yield found
     assert ends(found, "pwsh.exe")
@@ -35,12 +35,12 @@ def machine(farm: Farm) -> Iterator[WindowsMachine]:
 
 @pytest.fixture
 def channel(farm: Farm, machine: WindowsMachine) -> WinRMChannel:
-    """To that machine, with nothing started."""
+    """A channel to the machine, without a command."""
     return WinRMChannel(cluster_of(farm.lab).endpoint(machine.name), Secret(farm.lab.password))
 
 
 def ends(machine: WindowsMachine, program: str, seconds: float = SECONDS) -> bool:
-    """Whether no such program runs there any more within so many seconds."""
+    """Whether all such programs on the machine end in time."""
     until = time.monotonic() + seconds
     while machine.processes(program) and time.monotonic() < until:
         time.sleep(0.05)
@@ -48,7 +48,7 @@ def ends(machine: WindowsMachine, program: str, seconds: float = SECONDS) -> boo
 
 
 def begins(machine: WindowsMachine, program: str) -> bool:
-    """Whether such a program runs there soon."""
+    """Whether such a program starts in time."""
     until = time.monotonic() + 20
     while not machine.processes(program) and time.monotonic() < until:
         time.sleep(0.02)
@@ -56,8 +56,8 @@ def begins(machine: WindowsMachine, program: str) -> bool:
 
 
 @pytest.mark.parametrize("way", ["conversation", "batch", "auto"])
-def test_a_node_says_what_it_is(channel: WinRMChannel, machine: WindowsMachine, way: Way) -> None:
-    """Both ways work; its own name, version, drives and rights come with the first answer; then nothing is left."""
+def test_a_node_describes_itself(channel: WinRMChannel, machine: WindowsMachine, way: Way) -> None:
+    """In both ways, with name, version, drives and rights; afterwards no process is left."""
     session = AgentSession(channel, machine.name, way=way)
     (clock,) = session.ask([ops.clock()], deadline=60)
     hello = session.hello()
@@ -74,7 +74,7 @@ def test_a_node_says_what_it_is(channel: WinRMChannel, machine: WindowsMachine, 
 
 
 def test_hundreds_of_requests_go_through_one_process(channel: WinRMChannel, machine: WindowsMachine) -> None:
-    """One PowerShell start, two round trips a request, each answer its own."""
+    """One PowerShell start, two round trips per request; each reply belongs to its request."""
     session = AgentSession(channel, machine.name)
     session.hello()
     before = session.counters.round_trips
@@ -85,8 +85,8 @@ def test_hundreds_of_requests_go_through_one_process(channel: WinRMChannel, mach
     session.close()
 
 
-def test_a_large_answer_arrives_whole(channel: WinRMChannel, machine: WindowsMachine) -> None:
-    """More than 150 kB, in pieces that the envelope allows, with letters of any language in it."""
+def test_a_large_reply_arrives_completely(channel: WinRMChannel, machine: WindowsMachine) -> None:
+    """More than 150 kB, split by the size of the envelope, with letters of any language."""
     path = "C:\\ProgramData\\gr\u00fc\u00dfe [1].txt"
     data = "gr\u00fc\u00dfe, \u4f60\u597d\r\n".encode() * 30_000
     machine.at(path).write_bytes(data)
@@ -102,7 +102,7 @@ def closed(channel: WinRMChannel) -> None:
 
 
 def input_ended(channel: WinRMChannel) -> None:
-    """The end of input, and no other word."""
+    """Only the end of input."""
     channel.send(b"", Limit("node", 10), end=True)
 
 
@@ -119,10 +119,10 @@ def test_powershell_ends_with_the_session(
     channel.close()
 
 
-def test_a_shell_that_is_forgotten_ends(
+def test_an_abandoned_shell_ends(
     channel: WinRMChannel, machine: WindowsMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody says goodbye: the node's idle time does it."""
+    """Without Signal and Delete, after the idle time of the node."""
     monkeypatch.setattr(remote, "IDLE", "PT2S")
     channel.start(command_line(), Limit("node", 30))
     channel.send(script_line(), Limit("node", 30))
@@ -131,8 +131,8 @@ def test_a_shell_that_is_forgotten_ends(
     channel.close()
 
 
-def test_what_an_operation_started_ends_with_the_session(channel: WinRMChannel, machine: WindowsMachine) -> None:
-    """A program in the middle of its work, started by the agent without a window: gone within seconds."""
+def test_a_program_of_an_operation_ends_with_the_session(channel: WinRMChannel, machine: WindowsMachine) -> None:
+    """A running program that the agent started without a window, within seconds."""
     session = AgentSession(channel, machine.name)
     session.hello()
     sleeps = ops.run(POWERSHELL, ("-NoProfile", "-Command", "Start-Sleep 600"), deadline=60)

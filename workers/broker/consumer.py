@@ -10,6 +10,7 @@ from celery.utils.objects import Bunch
 from celery.worker import loops
 from celery.worker.consumer import Consumer as CeleryConsumer
 from celery.worker.request import Request as CeleryRequest
+from kombu.message import Message
 from redis.exceptions import ConnectionError as NoConnection
 
 from workers.logs import logger
@@ -22,10 +23,10 @@ _RECONNECT = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 5}
 log = logger(__name__)
 
 
-class Request(CeleryRequest):  # type: ignore[misc] # celery has no types
-    """A request that always settles its message: otherwise it would occupy a place in the worker for ever."""
+class Request(CeleryRequest):
+    """A request that always settles its message: otherwise it would occupy a place in the worker forever."""
 
-    def on_failure(self, *args: Any, **more: Any) -> None:  # noqa: ANN401 - passed on
+    def on_failure(self, *args: object, **more: object) -> None:
         """Reports the failure to the caller, if that is possible."""
         try:
             super().on_failure(*args, **more)
@@ -34,12 +35,12 @@ class Request(CeleryRequest):  # type: ignore[misc] # celery has no types
             self.acknowledge()
 
 
-class Consumer(CeleryConsumer):  # type: ignore[misc] # celery has no types
+class Consumer(CeleryConsumer):
     """Reconnects after every error, and settles every message."""
 
-    connection: Any
+    connection: Any  # of kombu; None after a failed close
 
-    def __init__(self, *args: Any, worker_options: dict[str, Any] | None = None, **more: Any) -> None:  # noqa: ANN401 - passed on
+    def __init__(self, *args: object, worker_options: dict[str, bool] | None = None, **more: object) -> None:
         # Not needed: esync uses neither clocks nor revoked tasks of other workers. They take a second per connection.
         alone = {"without_mingle": True, "without_gossip": True}
         super().__init__(*args, worker_options={**(worker_options or {}), **alone}, **more)
@@ -49,7 +50,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc] # celery has no types
             if queue in queues.consume_from:
                 queues.select_add(queues[moved])
 
-    def loop(self, consumer: CeleryConsumer, *args: Any) -> None:  # noqa: ANN401 - passed on
+    def loop(self, consumer: CeleryConsumer, *args: object) -> None:
         """Celery's loop; an unexpected error ends the connection and not the worker."""
         try:
             (loops.asynloop if self.hub else loops.synloop)(consumer, *args)
@@ -82,7 +83,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc] # celery has no types
         except Exception as error:  # noqa: BLE001 - the process ends; what is left is delivered again after its timeout
             log.warning("messages could not be returned to their queues", error=type(error).__name__)
 
-    def ensure_connected(self, conn: Any) -> Any:  # noqa: ANN401 - celery has no types
+    def ensure_connected(self, conn: Any) -> Any:  # noqa: ANN401 - a method of it is replaced
         """Reconnects sooner than kombu does."""
         conn.ensure_connection = partial(conn.ensure_connection, **_RECONNECT)
         return super().ensure_connected(conn)
@@ -95,7 +96,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc] # celery has no types
         for name in [name for name in self.strategies if name.startswith("celery.")]:
             del self.strategies[name]
 
-    def on_unknown_task(self, body: object, message: Any, exc: Exception) -> None:  # noqa: ANN401 - celery's signature
+    def on_unknown_task(self, body: object, message: Message, exc: Exception) -> None:
         """Sets the message aside; the caller gets the error that Celery would return."""
         del body, exc
         name, id_ = message.headers["task"], message.headers["id"]
@@ -104,19 +105,19 @@ class Consumer(CeleryConsumer):  # type: ignore[misc] # celery has no types
         with suppress(Exception):
             self.app.backend.mark_as_failure(id_, NotRegistered(name), request=request)
 
-    def on_unknown_message(self, body: object, message: Any) -> None:  # noqa: ANN401 - celery's signature
+    def on_unknown_message(self, body: object, message: Message) -> None:
         """Sets the message aside."""
         del body
         self._refuse(message, "not a task message")
 
-    def on_invalid_task(self, body: object, message: Any, exc: Exception) -> None:  # noqa: ANN401 - celery's signature
+    def on_invalid_task(self, body: object, message: Message, exc: Exception) -> None:
         """Sets the message aside."""
         del body
         self._refuse(message, f"not a valid task message: {str(exc)[:100]}")
 
-    def on_decode_error(self, message: Any, exc: Exception) -> None:  # noqa: ANN401 - celery's signature
+    def on_decode_error(self, message: Message, exc: Exception) -> None:
         """Sets the message aside."""
         self._refuse(message, f"cannot be decoded: {type(exc).__name__}")
 
-    def _refuse(self, message: Any, reason: str) -> None:  # noqa: ANN401 - celery has no types
+    def _refuse(self, message: Message, reason: str) -> None:
         message.channel.refuse_message(message, reason)

@@ -17,10 +17,11 @@ from typing import Any
 __all__ = ["InvalidMessage", "QueueRules", "task_of", "validated"]
 
 LARGEST = 1_000_000  #: bytes of one message; ours have 3,000
+Rule = Callable[[Any], bool]  #: value of a field, None when it is missing -> whether it is valid
 _WORD = re.compile(r"[\x21-\x7e]{1,255}")
 _BODY_ENCODINGS = frozenset({None, "base64", "utf-8"})
 _CHARSETS = frozenset({None, "utf-8", "us-ascii", "ascii"})
-_KINDS = frozenset({None, "group", "chain", "chord", "map", "starmap", "chunks"})
+_KINDS = (None, "group", "chain", "chord", "map", "starmap", "chunks")  # no set: the value may not be hashable
 _SHOWN = 1024  #: characters kept of a text that is only displayed
 _DEEPEST = 20  #: levels of nested signatures
 
@@ -99,7 +100,7 @@ def _body(message: Mapping[str, Any]) -> bytes:
             return b64decode(body, validate=True)
         return body.encode()
     except (NotBase64, ValueError):  # ValueError: surrogates, or characters outside of ASCII
-        raise InvalidMessage("the body is not base64, as its body_encoding says") from None
+        raise InvalidMessage("the body is not base64, although its body_encoding is") from None
 
 
 def _triple(body: object) -> None:
@@ -118,15 +119,19 @@ def _triple(body: object) -> None:
         raise InvalidMessage("embed has a field that Celery does not know")
 
 
-def _checked(given: Mapping[str, Any], rules: Mapping[str, Callable[[Any], bool]], of: str = "") -> None:
+def _checked(given: Mapping[str, Any], rules: Mapping[str, Rule], of: str = "") -> None:
     """Checks each rule with the value of its field; a missing field has the value None."""
     for name, rule in rules.items():
         if not rule(given.get(name)):
             raise InvalidMessage(f"{of}{name!r} is {'missing' if given.get(name) is None else 'of a wrong type'}")
 
 
-def _is_object(value: object) -> bool:
-    return isinstance(value, dict)
+def _of(kind: type) -> Rule:
+    return lambda value: isinstance(value, kind)
+
+
+def _optional(rule: Rule) -> Rule:
+    return lambda value: value is None or rule(value)
 
 
 def _is_name(value: object) -> bool:
@@ -134,13 +139,8 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and _WORD.fullmatch(value) is not None
 
 
-def _optional_name(value: object) -> bool:
-    return value is None or value == "" or _is_name(value)
-
-
-def _text(value: object) -> bool:
-    """Text that is only displayed."""
-    return value is None or isinstance(value, str)
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**9
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON
@@ -150,32 +150,18 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in value[:_SHOWN])
 
 
-def _flag(value: object) -> bool:
-    return value is None or isinstance(value, bool)
-
-
-def _count(value: object) -> bool:
-    return value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**9)
-
-
-def _map(value: object) -> bool:
-    return value is None or isinstance(value, dict)
-
-
-def _moment(value: object) -> bool:
-    if value is None:
-        return True
+def _is_moment(value: object) -> bool:
     try:
         return isinstance(value, str) and datetime.fromisoformat(value) is not None
     except ValueError:
         return False
 
 
-def _limits(value: object) -> bool:
+def _are_limits(value: object) -> bool:
     def limit(one: object) -> bool:
-        return one is None or (isinstance(one, int | float) and not isinstance(one, bool) and 0 <= one < 10**9)
+        return isinstance(one, int | float) and not isinstance(one, bool) and 0 <= one < 10**9
 
-    return value is None or (isinstance(value, list) and len(value) == 2 and all(map(limit, value)))  # noqa: PLR2004
+    return isinstance(value, list) and len(value) == 2 and all(map(_optional(limit), value))  # noqa: PLR2004 - soft and hard
 
 
 def _signature(value: object, depth: int = 0) -> bool:
@@ -191,7 +177,7 @@ def _signature(value: object, depth: int = 0) -> bool:
         and value.get("subtask_type") in _KINDS
         and all(_signatures(some, depth + 1) for some in (*inside, *linked))
         and (not options.get("chord") or _signature(options["chord"], depth + 1))
-        and all(_optional_name(options.get(name)) for name in ("queue", "routing_key", "task_id", "reply_to"))
+        and all(_name(options.get(name)) for name in ("queue", "routing_key", "task_id", "reply_to"))
     )
 
 
@@ -199,39 +185,39 @@ def _signatures(value: object, depth: int = 0) -> bool:
     return value is None or (isinstance(value, list) and all(_signature(one, depth) for one in value))
 
 
-def _chord(value: object) -> bool:
-    return value is None or _signature(value)
-
-
-_MESSAGE: Mapping[str, Callable[[Any], bool]] = {
-    "properties": _is_object,
-    "headers": _is_object,
-    "body": lambda value: isinstance(value, str),
+_name = _optional(lambda value: value == "" or _is_name(value))
+_text = _optional(_of(str))  #: it is only displayed
+_flag = _optional(_of(bool))
+_count = _optional(_is_count)
+_MESSAGE: Mapping[str, Rule] = {
+    "properties": _of(dict),
+    "headers": _of(dict),
+    "body": _of(str),
     "content-type": lambda value: value == "application/json",
     "content-encoding": lambda value: isinstance(value, str | None) and (value and value.lower()) in _CHARSETS,
 }
-_PROPERTIES: Mapping[str, Callable[[Any], bool]] = {
+_PROPERTIES: Mapping[str, Rule] = {
     "delivery_tag": _is_name,
-    "delivery_info": _map,
+    "delivery_info": _optional(_of(dict)),
     "body_encoding": lambda value: isinstance(value, str | None) and value in _BODY_ENCODINGS,
-    "correlation_id": _optional_name,
-    "reply_to": _optional_name,
+    "correlation_id": _name,
+    "reply_to": _name,
     "priority": lambda value: _count(value) and (value or 0) < 256,  # noqa: PLR2004 - the protocol's limit
 }
-_DELIVERY: Mapping[str, Callable[[Any], bool]] = {"exchange": _optional_name, "routing_key": _optional_name}
+_DELIVERY: Mapping[str, Rule] = {"exchange": _name, "routing_key": _name}
 #: Of task protocol 2. Others are removed: Celery would make attributes of the request from them.
-_HEADERS: Mapping[str, Callable[[Any], bool]] = {
+_HEADERS: Mapping[str, Rule] = {
     "task": _is_name,
     "id": _is_name,
-    "lang": _optional_name,
-    "shadow": _optional_name,
-    "expires": _moment,
-    "group": _optional_name,
+    "lang": _name,
+    "shadow": _name,
+    "expires": _optional(_is_moment),
+    "group": _name,
     "group_index": _count,
     "retries": _count,
-    "timelimit": _limits,
-    "root_id": _optional_name,
-    "parent_id": _optional_name,
+    "timelimit": _optional(_are_limits),
+    "root_id": _name,
+    "parent_id": _name,
     "argsrepr": _text,
     "kwargsrepr": _text,
     "origin": _text,
@@ -239,9 +225,9 @@ _HEADERS: Mapping[str, Callable[[Any], bool]] = {
     "replaced_task_nesting": _count,
     "redelivered": _flag,
 }
-_EMBED: Mapping[str, Callable[[Any], bool]] = {
+_EMBED: Mapping[str, Rule] = {
     "callbacks": _signatures,
     "errbacks": _signatures,
     "chain": _signatures,
-    "chord": _chord,
+    "chord": _optional(_signature),
 }

@@ -5,7 +5,6 @@ Nothing executes them. `esync doctor` shows the list, so that the operator can f
 
 import json
 from contextlib import suppress
-from typing import Any
 
 from redis import Redis
 from redis.exceptions import ResponseError as NotAList
@@ -33,7 +32,7 @@ class SetAside(Record):
     message: str  #: its beginning, as text
 
 
-def set_aside(client: Any, queue: str, item: bytes, reason: str) -> None:  # noqa: ANN401 - kombu's client or ours
+def set_aside(client: Redis, queue: str, item: bytes, reason: str) -> None:
     """Stores the beginning of a message, and logs it.
 
     Raises:

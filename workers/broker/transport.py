@@ -16,9 +16,12 @@ from time import time
 from typing import Any
 from uuid import uuid4
 
+from kombu.asynchronous.hub import Hub
+from kombu.connection import Connection
 from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
+from redis import ConnectionPool, Redis
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as NoAnswer
@@ -69,7 +72,7 @@ class Unsettled:
         """Remembers a message that left its queue and could not be recorded as taken."""
         self._returned.append((queue, item))
 
-    def settle(self, qos: "QoS", client: Any) -> None:  # noqa: ANN401 - kombu gives no types
+    def settle(self, qos: "QoS", client: Redis) -> None:
         """Settles what could not be settled before.
 
         Raises:
@@ -126,17 +129,17 @@ class QoS(redis.QoS):
             log.info("a message is done; it is acknowledged when there is a connection", error=type(error).__name__)
         virtual.QoS.ack(self, tag)
 
-    def forget(self, tag: str, client: Any) -> None:  # noqa: ANN401 - kombu gives no types
+    def forget(self, tag: str, client: Redis) -> None:
         """Removes a message from the list of unacknowledged messages."""
         self._remove_from_indices(tag, client.pipeline()).execute()
 
-    def restore_visible(self, *args: Any, **more: Any) -> None:  # noqa: ANN401 - passed on
+    def restore_visible(self, *args: object, **more: object) -> None:
         """Called for a new connection, and every few seconds: settles what is left first."""
         with self.channel.conn_or_acquire() as client:
             self.unsettled.settle(self, client)
         super().restore_visible(*args, **more)
 
-    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:  # noqa: ANN401, FBT001, FBT002 - kombu's signature
+    def restore_by_tag(self, tag: str, client: Redis | None = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
         """Returns a message to its queue; when that fails, sets it aside, so that it does not block others."""
         try:
             super().restore_by_tag(tag, client, leftmost)
@@ -148,7 +151,7 @@ class QoS(redis.QoS):
                 set_aside(connection, self.unacked_key, item, f"cannot be restored: {type(error).__name__}")
                 self.forget(tag, connection)
 
-    def restore_unacked(self, client: Any = None) -> None:  # noqa: ANN401 - kombu's signature
+    def restore_unacked(self, client: Redis | None = None) -> None:
         """Returns all messages at the end of the process; without a connection their timeout does that."""
         try:
             with self.channel.conn_or_acquire(client) as connection:
@@ -174,12 +177,12 @@ def _return_address(message: "Message") -> tuple[str, str]:
 class Message(virtual.Message):
     """A message that may be settled twice."""
 
-    def ack_log_error(self, *args: Any, **more: Any) -> None:  # noqa: ANN401 - passed on
+    def ack_log_error(self, *args: object, **more: object) -> None:
         """Acknowledges it once."""
         if not self.acknowledged:
             super().ack_log_error(*args, **more)
 
-    def reject_log_error(self, *args: Any, **more: Any) -> None:  # noqa: ANN401 - passed on
+    def reject_log_error(self, *args: object, **more: object) -> None:
         """Rejects it once."""
         if not self.acknowledged:
             super().reject_log_error(*args, **more)
@@ -221,18 +224,19 @@ class Channel(redis.Channel):
         self._in_poll = False
         self.auto_delete_queues.clear()
 
-    def _get_pool(self, asynchronous: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 - kombu's signature
+    def _get_pool(self, asynchronous: bool = False) -> ConnectionPool:  # noqa: FBT001, FBT002 - kombu's signature
         # Kombu reads the address of a closed channel, which raises an AttributeError that nothing handles.
         if self.connection is None or self.connection.client is None:
             raise NoConnection("this channel is closed")
-        return super()._get_pool(asynchronous)
+        pool: ConnectionPool = super()._get_pool(asynchronous)
+        return pool
 
     def _update_queue_cycle(self) -> None:
         """In the order of urgency of the rules, whatever the order on the command line is."""
         rank = {queue: place for place, queue in enumerate(self.rules.queues)}
         self._queue_cycle.update(sorted(self.active_queues, key=lambda queue: rank.get(queue, len(rank))))
 
-    def _brpop_read(self, **options: Any) -> bool:  # noqa: ANN401 - kombu's signature
+    def _brpop_read(self, **options: object) -> bool:
         """Kombu's method, except for how the message is parsed."""
         try:
             try:
@@ -251,10 +255,10 @@ class Channel(redis.Channel):
             self._flush_brpop_reauth()
 
     def _take(self, queue: str, item: bytes) -> None:
-        """Unsettled one message on. Whatever it is, the worker lives and the queue goes on.
+        """Delivers one message. No message ends the worker or blocks its queue.
 
         Raises:
-            NoConnection: and its kin; the message goes back to its queue with the next connection.
+            NoConnection: or another error of NETWORK; the message returns to its queue with the next connection.
         """
         tag = ""
         try:
@@ -300,12 +304,12 @@ class Channel(redis.Channel):
         if tag:
             self.qos.ack(tag)
 
-    def refuse_message(self, message: Any, reason: str) -> None:  # noqa: ANN401 - kombu's class or ours
+    def refuse_message(self, message: virtual.Message, reason: str) -> None:
         """The same for a valid message that Celery cannot use."""
         queue = message.delivery_info.get("queue", "")
         self.refuse(queue, dumps(message._raw).encode(), reason, message.delivery_tag)  # noqa: SLF001 - kombu's name
 
-    def _deliver_fanout_message(self, message: Any, exchange: str) -> bool:  # noqa: ANN401 - kombu's signature
+    def _deliver_fanout_message(self, message: object, exchange: str) -> bool:
         """Remote control, from any program: a message that fails is dropped."""
         try:
             return bool(super()._deliver_fanout_message(message, exchange))
@@ -322,7 +326,7 @@ class Transport(redis.Transport):
     Channel = Channel
     _forget_ticks: Callable[[], None] | None = None
 
-    def register_with_event_loop(self, connection: Any, loop: Any) -> None:  # noqa: ANN401 - kombu's signature
+    def register_with_event_loop(self, connection: Connection, loop: Hub) -> None:
         """Remembers the callbacks that it adds to the loop: kombu never removes them."""
         before = set(loop.on_tick)
         super().register_with_event_loop(connection, loop)

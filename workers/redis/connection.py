@@ -149,7 +149,7 @@ def _is_transient(error: BaseException) -> bool:
 def with_retries(request: Callable[[], T], patience: float) -> T:
     """Repeats a request for up to `patience` seconds while there is no connection or no answer.
 
-    The request must be safe to repeat: a lost reply cannot be told from a lost request.
+    The request must be safe to repeat: a lost reply and a lost request look the same.
 
     Raises:
         StoreUnavailable: no answer in that time, or an error of the server.

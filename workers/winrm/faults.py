@@ -102,7 +102,7 @@ def _not_connected(error: NotConnected, at: Endpoint, phase: Phase) -> EsyncErro
 
 
 def _tls_problem(reason: Exception, at: Endpoint) -> tuple[str, str]:
-    """What is wrong with TLS, and the remedy."""
+    """The TLS problem, and the remedy."""
     if not isinstance(reason, ssl.SSLCertVerificationError):
         remedy = "check that the port is the https listener's (5986, not 5985)"
         return f"failed the TLS handshake: {_quoted(reason)}", remedy

@@ -27,7 +27,7 @@ class LocalChannel:
     """Runs command lines as child processes, each in its own process session.
 
     Args:
-        arguments: gives program and arguments for a command line.
+        arguments: returns program and arguments for a command line.
     """
 
     def __init__(self, arguments: Callable[[str], Sequence[str]]) -> None:

@@ -1,4 +1,4 @@
-"""What a lab consists of."""
+"""The configuration of a lab."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_the_shipped_lab_has_two_pools_of_two() -> None:
-    """S1, S2, P1, P2, as the shipped cluster file says."""
+    """S1, S2, P1, P2, as in the shipped cluster file."""
     found = [(node.name, node.address, node.role, node.pool) for node in shipped().nodes]
     assert [
         ("S1", "127.0.77.11", "staging", "staging"),
@@ -43,14 +43,14 @@ def test_the_shipped_lab_has_two_pools_of_two() -> None:
     ] == found
 
 
-def test_the_shipped_cluster_file_is_one_the_product_takes() -> None:
-    """Nothing in it is unknown to the schema."""
+def test_the_shipped_cluster_file_is_valid_for_the_product() -> None:
+    """The schema knows every field."""
     cluster = Cluster.model_validate(YAML(typ="safe").load(shipped_cluster()))
     assert ("four-servers", "S1", 4) == (cluster.name, cluster.origin, len(cluster.nodes))
 
 
 def test_a_lab_file_is_read_strictly(tmp_path: Path) -> None:
-    """What it says is what there is."""
+    """The configuration has exactly its values."""
     config = load(written(tmp_path, LAB))
     assert ("8.5", "memory", 400.0, True) == (
         config.edition,
@@ -61,7 +61,7 @@ def test_a_lab_file_is_read_strictly(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "expected"),
     [
         ("clock_skew", "clock_screw", "clock_screw"),
         ("127.0.77.12", "127.0.77.11", "several nodes have the same address"),
@@ -73,16 +73,16 @@ def test_a_lab_file_is_read_strictly(tmp_path: Path) -> None:
         ("origin: S1", "origin: S1\norigin: S2", "origin"),
     ],
 )
-def test_a_wrong_lab_file_is_refused_by_place(tmp_path: Path, old: str, new: str, said: str) -> None:
-    """The file and what is wrong are named."""
+def test_an_invalid_lab_file_is_refused_with_the_place(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    """The message names the file and the error."""
     with pytest.raises(ConfigRefused) as caught:
         load(written(tmp_path, LAB.replace(old, new, 1)))
     assert "lab.yaml" in str(caught.value)
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 600])
-def test_made_up_labs_have_as_many_nodes_as_asked(count: int) -> None:
+def test_a_generated_lab_has_the_requested_number_of_nodes(count: int) -> None:
     """Different loopback addresses, none that ends in 0 or 255, both roles from two on."""
     config = generated(count, "127.0.90.0/24")
     ends = {node.address.rpartition(".")[2] for node in config.nodes}
@@ -91,13 +91,13 @@ def test_made_up_labs_have_as_many_nodes_as_asked(count: int) -> None:
     assert min(count, 2) == len({node.role for node in config.nodes})
 
 
-def test_a_range_that_is_none_is_refused() -> None:
-    """With an example of one."""
+def test_an_invalid_range_is_refused() -> None:
+    """The message has an example."""
     with pytest.raises(ConfigRefused, match=r"127\.0\.77\.0/24"):
         generated(2, "nowhere")
 
 
 def test_a_lab_needs_nodes() -> None:
-    """None is too few."""
+    """At least one."""
     with pytest.raises(ValueError, match="nodes"):
         LabConfig.model_validate({"origin": "S1", "nodes": []})

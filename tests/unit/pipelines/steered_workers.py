@@ -1,7 +1,7 @@
-"""A broker, workers and nodes in one process, of which every move is made by a test: for what steering has to hold.
+"""A broker, workers and nodes in one process, where a test makes every move: for tests of steering.
 
-Real: the rules, the runner, the reconciler, the store of one process, Celery's canvas. Made up: messages lie in a list
-until somebody takes one; a worker is a thread that stops wherever it asks its node something, until it is let go on.
+Real: the rules, the runner, the reconciler, the store of one process, Celery's canvas. Simulated: messages wait in a
+list until a test takes one; a worker is a thread that stops at each request to its node until a test continues it.
 """
 
 import threading
@@ -15,7 +15,7 @@ from pipelines.engine import Engine
 from pipelines.rollout import purpose_of
 from tasks.documents import FamilyDigests
 from tasks.execution.leases import LeaseKeeper
-from tasks.execution.runner import NodeBusy, NotNow, StepRunner
+from tasks.execution.runner import NodeBusy, NotReady, StepRunner
 from tasks.step import Done, Purpose, Step, Work
 from tasks.steps.registry import CERT_COPY, CONFIG_EDIT, INSTALL_CHECK, SERVICE_RESTART
 from tests.unit.tasks.ektron.joined import FOUR, HASHES, THUMBPRINT, joined_node
@@ -32,20 +32,20 @@ from workers.winrm.session import AgentSession
 __all__ = ["LEASE", "PASSWORD", "Message", "Messages", "Site", "Worker"]
 
 LEASE = 60.0
-PASSWORD = "STEERED_PASSWORD"  # the variable's name
-_PATIENCE = 20.0  #: seconds a thread of this process may take from one stop to the next
+PASSWORD = "STEERED_PASSWORD"  # the name of the variable
+_LONGEST = 20.0  #: seconds that a thread may need from one stop to the next
 
 
 @dataclass(frozen=True)
 class Message:
-    """A task somebody asked for, and the tasks behind it in its chain."""
+    """A task that was sent, and the tasks after it in its chain."""
 
     name: str
     args: tuple[str, ...]
     then: tuple[Any, ...] = ()
 
     def next(self) -> "Message | None":
-        """The one that Celery sends when this one has been done."""
+        """The message that Celery sends when this one is done."""
         if not self.then:
             return None
         *rest, first = self.then
@@ -53,27 +53,27 @@ class Message:
 
 
 class Messages(Celery):  # type: ignore[misc] # celery has no types
-    """An app whose messages lie where they are sent."""
+    """An app that keeps its messages in a list."""
 
     def __init__(self) -> None:
         super().__init__("steered", broker="memory://", backend="cache+memory://")
         self.waiting: list[Message] = []
 
-    def send_task(self, name: str, args: Sequence[str] = (), *_: object, **options: Any) -> None:  # noqa: ANN401 - as Celery
-        """Puts it to the others."""
+    def send_task(self, name: str, args: Sequence[str] = (), *_: object, **options: Any) -> None:  # noqa: ANN401 - as Celery does
+        """Adds the message to the list."""
         self.waiting.append(Message(name, tuple(args), tuple(options.get("chain") or ())))
 
 
 class WorkerDied(BaseException):
-    """Kill -9."""
+    """The process was killed."""
 
 
 class Worker:
     """One worker process with one message. It stops at every request to its node.
 
     Attributes:
-        asking: `read` or `change` while it stands still; empty when it has ended.
-        back: the message is to go back to the queue.
+    asking: `read` or `change` while it is stopped; empty when it has ended.
+            back: the message is to go back to the queue.
     """
 
     def __init__(self, site: "Site", number: int, message: Message) -> None:
@@ -94,32 +94,32 @@ class Worker:
             vault=Vault(store, None),
             sessions=pool,
             leases=self.leases,
-            patience=0,
+            max_wait=0,
         )
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
         self._wait()
 
-    def go_on(self) -> None:
-        """Its node answers; it comes to its next request, or to its end."""
+    def proceed(self) -> None:
+        """Its node answers; the worker runs to its next request, or to its end."""
         self._go.release()
         self._wait()
 
     def die(self) -> None:
-        """Kill -9: nothing it does from here on has any effect."""
+        """Kills the worker: nothing it does from now on has any effect."""
         self.died = True
-        self.go_on()
+        self.proceed()
 
     def stop(self, asking: str) -> None:
-        """Called on its own thread: it asks its node something."""
+        """Called on the worker's own thread when it sends a request to its node."""
         self.asking = asking
         self._stopped.release()
-        assert self._go.acquire(timeout=_PATIENCE)
+        assert self._go.acquire(timeout=_LONGEST)
         if self.died:
             raise WorkerDied
 
     def _wait(self) -> None:
-        assert self._stopped.acquire(timeout=_PATIENCE)
+        assert self._stopped.acquire(timeout=_LONGEST)
 
     def _work(self) -> None:
         run, turn, node = self.message.args
@@ -127,7 +127,7 @@ class Worker:
             self._runner.run(run, turn, node, self.message.name.removeprefix("esync."))
         except NodeBusy:
             self.back = True
-        except NotNow:
+        except NotReady:
             pass
         except WorkerDied:
             pass
@@ -138,7 +138,7 @@ class Worker:
 
 
 class _StoreOf:
-    """The store, as one worker reaches it."""
+    """The store, as one worker uses it."""
 
     def __init__(self, store: RunStore, worker: Worker) -> None:
         self._store = store
@@ -156,7 +156,7 @@ class _StoreOf:
 
 
 class _Session:
-    """A conversation with a node that answers when the test lets it."""
+    """A session with a node that answers when the test says so."""
 
     usable, fresh, way, greeting = True, True, "conversation", None
     counters = Counters()
@@ -169,7 +169,7 @@ class _Session:
     def ask(
         self, ops: Sequence[Op], *, deadline: float, guard: Guard | None = None, **_: object
     ) -> list[Reply]:  # as AgentSession
-        """A change takes place when it is asked for, whenever its answer comes."""
+        """A change takes effect when it is requested, no matter when its answer arrives."""
         assert deadline > 0
         assert not ops
         if guard is not None:
@@ -178,20 +178,20 @@ class _Session:
         return []
 
     def hello(self) -> Hello:
-        raise AssertionError("nobody asks")
+        raise AssertionError("not used")
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Nothing to close."""
 
 
 @dataclass
 class Site:
-    """The store, the messages, the nodes, and what was done to them.
+    """The store, the messages, the nodes, and the changes of the nodes.
 
     Attributes:
-        passed: seconds that have gone by.
-        changes: run, node, step of every change, in order.
-        wrong: what must not have happened.
+    passed: seconds since the start.
+    changes: run, node and step of every change, in order.
+    wrong: what happened although it must not.
     """
 
     passed: float = 0.0
@@ -211,7 +211,7 @@ class Site:
         return 1000.0 + self.passed
 
     def pass_by(self, seconds: float) -> None:
-        """Time goes by; those workers that live renew their claims."""
+        """Time passes; live workers renew their leases."""
         for _ in range(int(seconds // (LEASE / 3)) + 1):
             self.passed += seconds / (int(seconds // (LEASE / 3)) + 1)
             for worker in self.workers:
@@ -220,32 +220,32 @@ class Site:
                     self.store.renew(run, node, worker.leases.holder, LEASE)
 
     def take(self, message: Message) -> None:
-        """A worker takes a message, up to its first request; what it was done with goes on as Celery would."""
+        """A worker takes a message and runs to its first request; when it is done, the next message follows."""
         self.app.waiting.remove(message)
         self.started += 1
         worker = Worker(self, self.started, message)
         self.workers.append(worker)
         self._done(worker)
 
-    def go_on(self, worker: Worker) -> None:
+    def proceed(self, worker: Worker) -> None:
         """A node answers."""
-        worker.go_on()
+        worker.proceed()
         self._done(worker)
 
     def kill(self, worker: Worker) -> None:
-        """The worker's process is gone; its message comes back when the broker finds out, or never."""
+        """Kills the worker's process; its message returns when the broker notices, or never."""
         worker.die()
         self.workers.remove(worker)
 
     def changed(self, message: Message, fence: int) -> None:
-        """A node is changed: called on the thread of the worker that asks for it."""
+        """Records a change of a node; called on the thread of the worker that requests it."""
         run, _, node = message.args
         if fence < self.fences.get(node, 0):
             return
         self.fences[node] = fence
         outcomes = self.store.outcomes(run, message.args[1])
         if not any((o.node, o.step) == (node, INSTALL_CHECK.name) for o in outcomes):
-            self.wrong.append(f"{node} was changed by {message.name} before it was looked at")
+            self.wrong.append(f"{node} was changed by {message.name} before it was checked")
         self.changes.append((run, node, message.name))
         if self.store.run(run).state is RunState.CONCLUDED:
             self.wrong.append(f"{node} was changed by {message.name} after run {run} had ended")
@@ -276,7 +276,7 @@ def _looked(work: Work) -> Done:
 
 def _changed(work: Work) -> Done:
     work.session.ask([], deadline=5)
-    work.say("applying")
+    work.report_phase("applying")
     work.session.ask([], deadline=5, guard=Guard(fence=work.fence._claim, file="", folders=()))
     return Done(changes=(Change(what="something"),))
 

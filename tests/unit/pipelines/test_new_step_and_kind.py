@@ -1,4 +1,4 @@
-"""One new step and one new kind of run: two values, and everything that shows or steers runs knows them."""
+"""One new step and one new kind of run are two values; all code that shows or steers runs then supports them."""
 
 import io
 from dataclasses import replace
@@ -21,7 +21,7 @@ from tasks.steps.registry import CONFIG_EDIT, STEPS
 from tests.unit.pipelines import steered_workers
 from tests.unit.pipelines.audit.bundled_run import MadeUpRun
 from tests.unit.pipelines.steered_workers import PASSWORD, Site
-from tests.unit.pipelines.test_steered_runs import drained, in_the_wave, looked
+from tests.unit.pipelines.test_steered_runs import drained, in_the_wave, watched
 from tests.unit.tasks.ektron.joined import FOUR
 from workers.errors import NodeRefused
 from workers.records import Status, Verdict
@@ -173,11 +173,11 @@ def test_a_step_that_always_runs_does_so_after_a_cancel(site: Site) -> None:
     site.app.waiting.clear()
     control.cancel(site.engine, run, "wrong window")
     watch = Stopwatch(1, site.clock)
-    looked(site, run, watch, 1)
+    watched(site, run, watch, 1)
     assert ends_of(site, run)["config_edit"] == {Status.CANCELLED}
     assert "undrain" not in ends_of(site, run)
     for _ in range(30):
-        looked(site, run, watch, 1)
+        watched(site, run, watch, 1)
         drained(site)
     assert ends_of(site, run)["undrain"] == {Status.UNCHANGED}
     assert site.store.run(run).verdict is Verdict.CANCELLED

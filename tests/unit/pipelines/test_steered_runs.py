@@ -1,11 +1,11 @@
-"""What an operator asks of a run holds, whatever its workers are in the middle of; and no node holds a run for ever."""
+"""A pause, resume or cancel takes effect whatever the workers are doing; and no node blocks a run forever."""
 
 import os
 
 import pytest
 
 from pipelines.coordinator import join_and_verify
-from pipelines.reconcile import resume_stalled, take_up
+from pipelines.reconcile import begin_or_continue, resume_stalled
 from pipelines.run.elapsed import Stopwatch
 from pipelines.usecases import control, runs
 from tests.unit.pipelines.steered_workers import PASSWORD, Message, Site, Worker
@@ -16,31 +16,31 @@ from workers.records import RunRecord, RunState, Status, StepOutcome, Verdict
 
 @pytest.fixture
 def site() -> Site:
-    """Four nodes, and nobody who does anything."""
-    os.environ[PASSWORD] = "nobody logs on"
+    """Four nodes without workers."""
+    os.environ[PASSWORD] = "no node checks it"
     return Site()
 
 
 def taken(site: Site, message: Message) -> None:
-    """A worker that nothing is wrong with does what a message asks for."""
+    """A healthy worker handles a message completely."""
     if message.name.startswith(("esync.begin", "esync.join")):
         site.app.waiting.remove(message)
-        (take_up if message.name == "esync.begin" else join_and_verify)(site.engine, *message.args)
+        (begin_or_continue if message.name == "esync.begin" else join_and_verify)(site.engine, *message.args)
         return
     before = list(site.workers)
     site.take(message)
     while others := [worker for worker in site.workers if worker not in before]:
-        site.go_on(others[0])
+        site.proceed(others[0])
 
 
 def drained(site: Site, *, until: str = "") -> None:
-    """All messages are acted on, up to the first of that task."""
+    """All messages are handled, up to the first one of that task."""
     while waiting := [message for message in site.app.waiting if message.name != until]:
         taken(site, waiting[0])
 
 
 def in_the_wave(site: Site) -> str:
-    """A run whose first wave has come to its second step, of which the messages lie there."""
+    """A run whose first wave has reached its second step; the messages of that step are waiting."""
     run = runs.start(site.engine, a_cluster()).id
     for turn in ("canary", "observe"):
         drained(site)
@@ -51,17 +51,17 @@ def in_the_wave(site: Site) -> str:
 
 
 def stuck_in_config_edit(site: Site, *, asking: str) -> Worker:
-    """The worker of one node gets no answer any more: to what it reads, or to what it changes."""
+    """The worker of one node gets no more answers: to a read request, or to a change."""
     site.take(next(message for message in site.app.waiting if message.args[2] == "S1"))
     (worker,) = site.workers
     if asking == "change":
-        site.go_on(worker)
+        site.proceed(worker)
     assert worker.asking == asking
     return worker
 
 
-def looked(site: Site, run: str, watch: Stopwatch, seconds: float) -> float:
-    """The reconciler looks each second, until the run has ended or those seconds have passed; gives when that was."""
+def watched(site: Site, run: str, watch: Stopwatch, seconds: float) -> float:
+    """The reconciler checks every second until the run ends or the time has passed; returns the seconds that took."""
     begun = site.clock()
     while site.clock() - begun < seconds and site.store.run(run).state is not RunState.CONCLUDED:
         site.pass_by(1)
@@ -70,20 +70,20 @@ def looked(site: Site, run: str, watch: Stopwatch, seconds: float) -> float:
 
 
 def outcome(site: Site, run: str, node: str, step: str) -> StepOutcome:
-    """What came of a step of the first wave."""
+    """The outcome of a step of the first wave."""
     found = site.store.outcome(run, "wave-1", node, step)
     assert found is not None
     return found
 
 
 def free(site: Site) -> bool:
-    """Whether another run could have the cluster."""
+    """Whether another run could lock the cluster."""
     site.store.create(RunRecord(id="probe", cluster="shop", spec={}))
     return site.store.lock_cluster("shop", "probe", 1) is None
 
 
 def test_pause_then_cancel_ends_the_run(site: Site) -> None:
-    """Cancelled as soon as any worker hears of it; the cluster is free; what it had done stays told."""
+    """Cancelled as soon as a worker gets the message; then the cluster is free, and earlier outcomes are kept."""
     run = in_the_wave(site)
     control.pause(site.engine, run)
     drained(site)
@@ -97,17 +97,17 @@ def test_pause_then_cancel_ends_the_run(site: Site) -> None:
 
 
 def test_a_lost_cancel_is_seen_by_the_reconciler(site: Site) -> None:
-    """The flag is what counts; the message only makes it quick."""
+    """The flag decides; the message only makes it faster."""
     run = in_the_wave(site)
     control.pause(site.engine, run)
     control.cancel(site.engine, run)
     site.app.waiting.clear()
-    assert looked(site, run, Stopwatch(5, site.clock), 5) <= 1
+    assert watched(site, run, Stopwatch(5, site.clock), 5) <= 1
     assert free(site)
 
 
-def test_a_cancel_is_for_good(site: Site) -> None:
-    """Neither to go on nor to pause is possible then; both say so, and what to do."""
+def test_a_cancel_is_final(site: Site) -> None:
+    """The run can then be neither resumed nor paused; the error says so, and what to do."""
     run = in_the_wave(site)
     control.cancel(site.engine, run, "enough")
     for late in (control.pause, control.resume):
@@ -117,7 +117,7 @@ def test_a_cancel_is_for_good(site: Site) -> None:
 
 
 def test_a_paused_run_costs_nothing(site: Site) -> None:
-    """Each waiting message is acted on once; none comes back, none holds a node, and hours of it are no deadline."""
+    """Each waiting message is handled once and dropped; no node stays leased; hours of a pause reach no deadline."""
     run = in_the_wave(site)
     control.pause(site.engine, run)
     drained(site)
@@ -134,8 +134,8 @@ def test_a_paused_run_costs_nothing(site: Site) -> None:
 
 
 @pytest.mark.parametrize("lost", [False, True])
-def test_a_resumed_run_goes_on_at_once(site: Site, lost: bool) -> None:  # noqa: FBT001 - a parameter
-    """By its message; should that be lost, at the next look."""
+def test_a_resumed_run_continues_at_once(site: Site, lost: bool) -> None:  # noqa: FBT001 - a parameter
+    """By its message; if that is lost, at the next check."""
     run = in_the_wave(site)
     control.pause(site.engine, run)
     drained(site)
@@ -148,12 +148,12 @@ def test_a_resumed_run_goes_on_at_once(site: Site, lost: bool) -> None:  # noqa:
     assert len(site.changes) == len(set(site.changes))
 
 
-def test_a_step_whose_predecessor_was_turned_away_is_not_done(site: Site) -> None:
-    """A chain that was cut by a pause does not begin in its middle when the run goes on."""
+def test_a_step_whose_predecessor_was_dropped_is_not_run(site: Site) -> None:
+    """A chain that was cut by a pause starts again at its first missing step when the run is resumed."""
     run = in_the_wave(site)
     control.pause(site.engine, run)
     for message in [one for one in site.app.waiting if one.name == "esync.config_edit"]:
-        site.take(message)  # turned away: the next messages of these chains are cert_copy
+        site.take(message)  # dropped: the next messages of these chains are cert_copy
     control.resume(site.engine, run)
     for message in [one for one in site.app.waiting if one.name == "esync.cert_copy"]:
         site.take(message)
@@ -165,13 +165,13 @@ def test_a_step_whose_predecessor_was_turned_away_is_not_done(site: Site) -> Non
 
 
 @pytest.mark.parametrize("asking", ["read", "change"])
-def test_a_node_that_never_answers_does_not_hold_a_cancelled_run(site: Site, asking: str) -> None:
-    """It is given up some time after the cancel; whoever was stuck in it changes nothing more, and says nothing."""
+def test_a_node_that_never_answers_does_not_block_a_cancelled_run(site: Site, asking: str) -> None:
+    """It is given up some time after the cancel; the stuck worker changes nothing more, and records nothing."""
     run = in_the_wave(site)
     stuck = stuck_in_config_edit(site, asking=asking)
     control.cancel(site.engine, run, "enough")
     drained(site)
-    assert looked(site, run, Stopwatch(5, site.clock), 100) <= CANCEL + 3
+    assert watched(site, run, Stopwatch(5, site.clock), 100) <= CANCEL + 3
     assert free(site)
     given_up = outcome(site, run, "S1", "config_edit")
     assert (Status.CANCELLED, "abandoned", True) == (given_up.status, given_up.slug, given_up.touched)
@@ -181,27 +181,27 @@ def test_a_node_that_never_answers_does_not_hold_a_cancelled_run(site: Site, ask
     assert "interrupted" == result["S1"].state
     before = list(site.changes)
     while site.workers:
-        site.go_on(stuck)
+        site.proceed(stuck)
     assert (before, []) == (site.changes, site.wrong)
     assert given_up == outcome(site, run, "S1", "config_edit")
 
 
-def test_a_node_that_never_answers_does_not_hold_a_run_beyond_its_deadline(site: Site) -> None:
-    """The run's deadline holds to a few seconds, by the clock of who looks."""
+def test_a_node_that_never_answers_does_not_delay_a_run_beyond_its_deadline(site: Site) -> None:
+    """The deadline of a run is kept to within a few seconds, by the clock of the observer."""
     run = in_the_wave(site)
     watch = Stopwatch(5, site.clock)
     resume_stalled(site.engine, run, watch)
     site.pass_by(RUN - 50)
     resume_stalled(site.engine, run, watch)
     stuck_in_config_edit(site, asking="read")
-    assert 50 <= looked(site, run, watch, 200) <= 55
+    assert 50 <= watched(site, run, watch, 200) <= 55
     record = site.store.run(run)
     assert (Verdict.CANCELLED, True) == (record.verdict, "took longer than its deadline of 1000 s" in record.summary)
     assert free(site)
 
 
-def test_a_node_that_never_answers_does_not_hold_the_others(site: Site) -> None:
-    """Its step fails a few seconds after the deadline of a step, and the wave behind it begins without it."""
+def test_a_node_that_never_answers_does_not_block_the_others(site: Site) -> None:
+    """Its step fails a few seconds after the deadline of a step, and the next wave begins without it."""
     run = in_the_wave(site)
     stuck_in_config_edit(site, asking="read")
     drained(site)
@@ -217,13 +217,13 @@ def test_a_node_that_never_answers_does_not_hold_the_others(site: Site) -> None:
     assert STEP <= site.clock() - begun <= STEP + 5
 
 
-def test_clocks_of_machines_have_no_say_in_the_deadline(site: Site) -> None:
-    """A run from a machine whose clock is hours off has its whole time; the next observer goes on counting."""
+def test_clocks_of_machines_do_not_influence_the_deadline(site: Site) -> None:
+    """A run from a machine whose clock is hours wrong has its full time; the next observer continues counting."""
     for hours in (-5, 5):
         run = runs.start(site.engine, a_cluster()).id
         watch = Stopwatch(5, site.clock)
-        assert 0 <= watch.spent(run, {}, hours * 3600.0, going=True) <= 5
+        assert 0 <= watch.spent(run, str, hours * 3600.0, going=True) <= 5
         site.pass_by(60)
-        spent = watch.spent(run, {}, hours * 3600.0 + 60, going=True)
+        spent = watch.spent(run, str, hours * 3600.0 + 60, going=True)
         assert 60 <= spent <= 65
-        assert spent == Stopwatch(5, site.clock).spent(run, {"spent": str(spent)}, 0, going=True)
+        assert spent == Stopwatch(5, site.clock).spent(run, f"{spent}".format, 0, going=True)

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pipelines.audit.bundle import bundle_of
 from pipelines.audit.check import check
 from pipelines.coordinator import join_and_verify
-from pipelines.reconcile import resume_stalled, take_up
+from pipelines.reconcile import begin_or_continue, resume_stalled
 from pipelines.run.elapsed import Stopwatch
 from pipelines.usecases import control
 from pipelines.usecases import runs as commands
@@ -33,12 +33,12 @@ def a_cluster() -> Cluster:
     return Cluster.model_validate(data)
 
 
-class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
-    """At most one run has the cluster; whatever happens, every run ends, and lets the cluster go."""
+class SteeringMachine(RuleBasedStateMachine):
+    """At most one run holds the cluster; whatever happens, every run ends and unlocks the cluster."""
 
     def __init__(self) -> None:
         super().__init__()
-        os.environ[PASSWORD] = "nobody logs on"
+        os.environ[PASSWORD] = "no node checks it"
         self.site = Site()
         self.engine = self.site.engine
         self.watch = Stopwatch(5, self.site.clock)
@@ -47,7 +47,7 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
 
     @initialize(messages=st.integers(0, 24))
     def begun(self, messages: int) -> None:
-        """A rollout is asked for, and has got so far."""
+        """A rollout has started and handled some messages."""
         self.another()
         self.take_many(messages)
 
@@ -55,7 +55,7 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
 
     @rule(place=st.integers(0, 3))
     def pause(self, place: int) -> None:
-        """A pause is refused by runs that have ended or are being cancelled, and changes nothing there."""
+        """A pause is refused for runs that have ended or are being cancelled, and changes nothing there."""
         run = self.runs[place % len(self.runs)]
         refused = self.ended(run) or run in self.cancelled
         try:
@@ -67,15 +67,15 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
 
     @rule(place=st.integers(0, 3))
     def resume(self, place: int) -> None:
-        """To go on takes no cancel back."""
+        """A resume does not undo a cancel."""
         run = self.runs[place % len(self.runs)]
         with suppress(InputRefused):
             control.resume(self.engine, run)
-        assert self.ended(run) or not Steering.of(self.engine.store.flags(run)).paused
+        assert self.ended(run) or not Steering.of(self.engine.store, run).paused
 
     @rule(place=st.integers(0, 3))
     def cancel(self, place: int) -> None:
-        """A cancel is for good."""
+        """A cancel is final."""
         run = self.runs[place % len(self.runs)]
         control.cancel(self.engine, run)
         if not self.ended(run):
@@ -84,7 +84,7 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
     @precondition(lambda self: len(self.runs) < 4)
     @rule(place=st.integers(0, 3))
     def retry(self, place: int) -> None:
-        """Only what has ended can be retried."""
+        """Only a run that has ended can be retried."""
         run = self.runs[place % len(self.runs)]
         with suppress(InputRefused):
             self.runs.append(control.retry(self.engine, run).id)
@@ -93,7 +93,7 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
     @precondition(lambda self: len(self.runs) < 4)
     @rule()
     def another(self) -> None:
-        """Somebody wants the cluster."""
+        """Another run is started on the cluster."""
         self.runs.append(commands.start(self.engine, a_cluster()).id)
 
     # -- what the broker, workers and nodes do
@@ -108,14 +108,14 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
     @precondition(lambda self: self.site.app.waiting)
     @rule(count=st.integers(1, 24))
     def take_many(self, count: int) -> None:
-        """A worker that nothing is wrong with does what there is to do, and chords ring when they should."""
+        """A healthy worker handles what is waiting, and chords call their body when they should."""
         for _ in range(count):
             if self.site.app.waiting:
                 self.taken(self.site.app.waiting[0])
             while self.site.workers:
-                self.site.go_on(self.site.workers[0])
+                self.site.proceed(self.site.workers[0])
             if not self.site.app.waiting:
-                self.bell()
+                self.join()
 
     @precondition(lambda self: self.site.app.waiting)
     @rule(place=st.integers(0, 30))
@@ -133,7 +133,7 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
     @rule(place=st.integers(0, 8))
     def answer(self, place: int) -> None:
         """A node answers."""
-        self.site.go_on(self.one_worker(place))
+        self.site.proceed(self.one_worker(place))
 
     @precondition(lambda self: self.site.workers)
     @rule(place=st.integers(0, 8))
@@ -142,8 +142,8 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
         self.site.kill(self.one_worker(place))
 
     @rule()
-    def bell(self) -> None:
-        """A chord rings, at whatever time."""
+    def join(self) -> None:
+        """A chord calls its body, at any time."""
         for run in self.runs:
             turn = self.engine.store.run(run).turn
             if turn is not None:
@@ -151,14 +151,14 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
 
     @rule(seconds=st.sampled_from([1, 20, 70, 110, 400]))
     def wait(self, seconds: float) -> None:
-        """Time goes by."""
+        """Time passes."""
         self.site.pass_by(seconds)
 
     @rule()
-    def look(self) -> None:
-        """The reconciler looks."""
+    def check_runs(self) -> None:
+        """The reconciler checks the runs."""
         self.watch.only(self.engine.store.active())
-        for run in self.runs:  # not in the order of their ids, which are made up by chance
+        for run in self.runs:  # not in the order of their ids, which are random
             resume_stalled(self.engine, run, self.watch)
 
     @rule()
@@ -166,22 +166,22 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
         """Another reconciler is elected, which has measured nothing so far."""
         self.watch = Stopwatch(5, self.site.clock)
 
-    # -- what has to hold
+    # -- what must always be true
 
     @invariant()
     def nothing_is_wrong(self) -> None:
-        """No node is changed after its run has ended, and no two runs are in the middle of changing the cluster."""
+        """No node is changed after its run has ended, and no two runs work on the cluster at the same time."""
         assert not self.site.wrong
         begun = [run for run in self.runs if not self.ended(run) and self.engine.store.run(run).turns]
         holders = [run for run in begun if self.engine.store.lock_cluster("shop", run, 120) is None]
         assert len(holders) <= 1
 
     def teardown(self) -> None:
-        """Nobody does anything any more, and stuck nodes stay stuck: looks alone end every run that is cancelled."""
+        """No worker acts any more, and stuck nodes stay stuck: checks alone end every run that is cancelled."""
         for run in self.runs:
             control.cancel(self.engine, run, "the end")
         for _ in range(4):
-            self.look()
+            self.check_runs()
             self.site.pass_by(CANCEL / 2 + 1)
         for run in self.runs:
             self.judged(run)
@@ -190,12 +190,12 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
         assert self.engine.store.lock_cluster("shop", probe.id, 1) is None
         before = {run: self.engine.store.outcomes(run) for run in self.runs}
         while self.site.workers:
-            self.site.go_on(self.site.workers[0])
+            self.site.proceed(self.site.workers[0])
         self.nothing_is_wrong()
         assert before == {run: self.engine.store.outcomes(run) for run in self.runs}
 
     def judged(self, run: str) -> None:
-        """It has ended; each node has a result with a reason; its evidence leads to its verdict."""
+        """The run has ended, each node has a result with a reason, and the evidence leads to the verdict."""
         known = commands.summary(self.engine, run)
         assert known.record.state is RunState.CONCLUDED, (run, known.record.turn, self.engine.store.flags(run))
         if known.record.verdict is Verdict.CANCELLED:
@@ -204,14 +204,14 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
         check(bundle_of(self.engine.store, known))
 
     def ended(self, run: str) -> bool:
-        """Whether it has."""
+        """Whether a run has ended."""
         return self.engine.store.run(run).state is RunState.CONCLUDED
 
     def taken(self, message: Message) -> None:
-        """A worker acts on a message."""
+        """A worker handles a message."""
         if message.name == "esync.begin":
             self.site.app.waiting.remove(message)
-            take_up(self.engine, message.args[0])
+            begin_or_continue(self.engine, message.args[0])
         elif message.name == "esync.join_and_verify":
             self.site.app.waiting.remove(message)
             join_and_verify(self.engine, *message.args)
@@ -219,13 +219,13 @@ class Steering_(RuleBasedStateMachine):  # noqa: N801 - the value has the name
             self.site.take(message)
 
     def one_worker(self, place: int) -> Worker:
-        """Some worker that waits for its node."""
+        """A worker that waits for its node."""
         return self.site.workers[place % len(self.site.workers)]
 
 
-TestSteering = Steering_.TestCase
+TestSteering = SteeringMachine.TestCase
 TestSteering.settings = settings(
-    max_examples=examples(1000, 60),
+    max_examples=examples(1000, 40),
     stateful_step_count=60,
     suppress_health_check=list(HealthCheck),
 )

@@ -1,4 +1,4 @@
-"""Who may change a node: claims, cluster locks and the node's own fence, in any order, by no clock."""
+"""Which worker may change a node: claims, cluster locks and the fence on the node, in any order, without a clock."""
 
 import json
 from dataclasses import dataclass
@@ -42,16 +42,16 @@ class Node:
         return Reply(op, result)
 
     def newest(self) -> Writer:
-        """By its fence file."""
+        """The newest writer in the fence file."""
         return ops.writer_of(self.ask(ops.read(FILE)))
 
     def changed(self, guard: Guard) -> Reply:
-        """A change behind a guard."""
+        """A change with a guard."""
         self._written += 1
         return self.ask(ops.write("C:\\a", b"%d" % self._written, expect=ops.ANY), guard)
 
     def holds(self, content: bytes) -> None:
-        """Puts something into the fence file."""
+        """Writes the content of the fence file."""
         file = WindowsPath.of(FILE)
         self.disk.make_folder(file.parent)
         self.disk.put(file, content)
@@ -66,19 +66,19 @@ def a_store(clock: Clock, *runs: str) -> MemoryStore:
 
 
 def a_fence(store: MemoryStore, run: str, worker: str) -> Fence:
-    """A claim on P1 that must succeed."""
+    """The fence of a claim on P1, which must succeed."""
     claim = store.claim(run, "P1", worker, TTL)
     assert claim is not None
     return Fence(store, run, "P1", claim)
 
 
 def guard_of(fence: Fence, node: Node) -> Guard:
-    """What the next change is held to."""
+    """The guard of the next change."""
     return fence.guard(FILE, ("C:\\",), node.newest)
 
 
-def test_a_claim_that_was_overtaken_loses_on_the_node_at_once(clock: Clock) -> None:
-    """The worker that slept had asked before; the newer one neither waits nor tries twice."""
+def test_an_older_claim_is_refused_on_the_node_at_once(clock: Clock) -> None:
+    """The sleeping worker had its guard earlier; the newer worker neither waits nor tries twice."""
     store, node = a_store(clock, "r1"), Node()
     store.lock_cluster("shop", "r1", TTL)
     sleeper = guard_of(a_fence(store, "r1", "w1"), node)
@@ -91,8 +91,8 @@ def test_a_claim_that_was_overtaken_loses_on_the_node_at_once(clock: Clock) -> N
 
 
 @pytest.mark.parametrize("wrote", [True, False])
-def test_a_run_that_lost_its_cluster_loses_on_the_node(wrote: bool, clock: Clock) -> None:  # noqa: FBT001 - a parameter
-    """Whether it had changed the node before or not, once the next run has."""
+def test_a_run_that_lost_its_cluster_is_refused_on_the_node(wrote: bool, clock: Clock) -> None:  # noqa: FBT001 - a parameter
+    """As soon as the next run has changed the node, whether the first run had changed it or not."""
     store, node = a_store(clock, "r1", "r2"), Node()
     store.lock_cluster("shop", "r1", TTL)
     fence = a_fence(store, "r1", "w1")
@@ -109,8 +109,8 @@ def test_a_run_that_lost_its_cluster_loses_on_the_node(wrote: bool, clock: Clock
         guard_of(fence, node)
 
 
-def test_a_run_that_has_its_cluster_back_comes_after_the_one_that_had_it(clock: Clock) -> None:
-    """Also where that one had asked for a number and not yet changed anything."""
+def test_a_run_that_gets_its_cluster_back_comes_after_the_run_that_held_it(clock: Clock) -> None:
+    """Even if that run had requested a number and not yet changed anything."""
     store, node = a_store(clock, "r1", "r2"), Node()
     store.lock_cluster("shop", "r1", TTL)
     assert node.changed(guard_of(a_fence(store, "r1", "w1"), node)).ok
@@ -128,7 +128,7 @@ def test_a_run_that_has_its_cluster_back_comes_after_the_one_that_had_it(clock: 
 
 
 def test_runs_of_two_stores_take_turns_on_one_node(clock: Clock) -> None:
-    """A broker that was replaced by an empty one, whatever its clock says: its runs come after those of the first."""
+    """If a broker is replaced by an empty one, its runs come after those of the first, whatever its clock says."""
     node = Node()
     for run in ("r1", "r2", "r3"):
         store = a_store(clock, run)
@@ -137,8 +137,8 @@ def test_runs_of_two_stores_take_turns_on_one_node(clock: Clock) -> None:
     assert Writer(3, "r3") == node.newest()
 
 
-def test_two_stores_at_once_never_both_have_a_node(clock: Clock) -> None:
-    """Both saw the same writer: the first to change the node has it, the other one is told and may come after it."""
+def test_two_stores_never_hold_a_node_at_the_same_time(clock: Clock) -> None:
+    """Both saw the same writer: the first one to change the node gets it; the other one is refused and may follow."""
     node, stores = Node(), {run: a_store(clock, run) for run in ("r1", "r2")}
     fences = {}
     for run, store in stores.items():
@@ -153,8 +153,8 @@ def test_two_stores_at_once_never_both_have_a_node(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("content", [b"%020d\n" % 1795659908000, b"%020d\n" % (2**63 - 2), b"7\r\n", b"", b"\0" * 21])
-def test_what_an_older_agent_left_is_gone_on_from(content: bytes, clock: Clock) -> None:
-    """A time in milliseconds of whatever clock, a number of a person, nothing yet: the next number is one more."""
+def test_numbering_continues_from_what_an_older_agent_left(content: bytes, clock: Clock) -> None:
+    """A time in milliseconds, a number written by a person, an empty file: the next number is one larger."""
     store, node = a_store(clock, "r1"), Node()
     store.lock_cluster("shop", "r1", TTL)
     node.holds(content)
@@ -163,12 +163,12 @@ def test_what_an_older_agent_left_is_gone_on_from(content: bytes, clock: Clock) 
     assert Writer(before + 1, "r1") == node.newest()
 
 
-def test_a_node_that_can_take_no_further_writer_names_the_verb(clock: Clock) -> None:
-    """The largest number is an understandable refusal; so is what is no number at all."""
+def test_a_node_that_accepts_no_further_writer_names_the_command(clock: Clock) -> None:
+    """The largest number is refused with a remedy; so is a content that is not a number."""
     store, node = a_store(clock, "r1"), Node()
     store.lock_cluster("shop", "r1", TTL)
     node.holds(b"%020d\n" % (2**63 - 1))
-    with pytest.raises(NodeRefused, match="P1: its fence file holds the largest number") as caught:
+    with pytest.raises(NodeRefused, match="P1: its fence file holds the largest possible number") as caught:
         guard_of(a_fence(store, "r1", "w1"), node)
     assert "esync cleanup --fence P1" in caught.value.remedy
     node.holds(b"99999999999999999999\n")
@@ -176,21 +176,21 @@ def test_a_node_that_can_take_no_further_writer_names_the_verb(clock: Clock) -> 
         guard_of(a_fence(store, "r1", "w1"), node)
 
 
-def test_a_look_that_cannot_be_understood_harms_nobody_who_only_looks(clock: Clock) -> None:
-    """A plan beside a rollout takes no number; a spoilt fence file is for the change to refuse."""
+def test_an_unreadable_fence_file_does_not_disturb_a_run_that_only_reads(clock: Clock) -> None:
+    """A plan beside a rollout takes no number; a damaged fence file is refused only when the node is changed."""
     store, node = a_store(clock, "r1"), Node()
     fence = a_fence(store, "r1", "w1")
-    fence.looked(node.newest)
+    fence.observe(node.newest)
     store.lock_cluster("shop", "r1", TTL)
     node.holds(b"spoilt")
-    fence.looked(node.newest)
+    fence.observe(node.newest)
     with pytest.raises(AgentFailed):
         guard_of(fence, node)
 
 
 @dataclass
 class Worker:
-    """One that claimed the node, and perhaps asked already."""
+    """A worker that has claimed the node and may have its guard."""
 
     run: str
     claim: int
@@ -200,10 +200,10 @@ class Worker:
 
 
 class Writers(RuleBasedStateMachine):
-    """Two runs that take the cluster from each other, any number of workers, each asleep for as long as it likes.
+    """Two runs that take the cluster from each other, with any number of workers, each of which may sleep for any time.
 
-    Whoever asked while his run had the cluster counts as of that tenure. The node's changes never go back to an earlier
-    tenure or, within a run, to an earlier claim.
+    A guard that was issued while its run held the cluster belongs to that tenure. The node's changes never return to an
+    earlier tenure or, within a run, to an earlier claim.
     """
 
     def __init__(self) -> None:
@@ -216,7 +216,7 @@ class Writers(RuleBasedStateMachine):
 
     @rule(run=st.sampled_from(["r1", "r2"]))
     def takes(self, run: str) -> None:
-        """A run gets the cluster: the other one was not pushed on for long."""
+        """A run gets the cluster because the other one was stalled for a long time."""
         self.store.lock_cluster("shop", run, TTL)
         self.clock.passes(TTL)
         assert self.store.lock_cluster("shop", run, TTL) is None
@@ -225,7 +225,7 @@ class Writers(RuleBasedStateMachine):
 
     @rule(run=st.sampled_from(["r1", "r2"]))
     def claims(self, run: str) -> None:
-        """A new worker of a run: the one before went silent."""
+        """A new worker of a run takes the node because the previous one is silent."""
         self.store.leases(run)
         self.clock.passes(TTL)
         claim = self.store.claim(run, "P1", f"w{len(self.workers)}", TTL)
@@ -239,7 +239,7 @@ class Writers(RuleBasedStateMachine):
     @precondition(lambda self: self.workers)
     @rule(data=st.data())
     def asks(self, data: st.DataObject) -> None:
-        """A worker is about to change the node."""
+        """A worker gets the guard of its next change."""
         worker = data.draw(st.sampled_from(self.workers))
         newest = max(one.claim for one in self.workers if one.run == worker.run)
         known = worker.guard
@@ -255,7 +255,7 @@ class Writers(RuleBasedStateMachine):
     @precondition(lambda self: any(worker.guard for worker in self.workers))
     @rule(data=st.data())
     def changes(self, data: st.DataObject) -> None:
-        """A worker changes the node, however long ago it asked."""
+        """A worker changes the node, however old its guard is."""
         worker = data.draw(st.sampled_from([one for one in self.workers if one.guard]))
         assert worker.guard is not None
         if not self.node.changed(worker.guard).ok:
@@ -270,8 +270,8 @@ TestWriters = Writers.TestCase
 TestWriters.settings = settings(max_examples=examples(whole=2000, sample=40), stateful_step_count=30)
 
 
-def test_the_end_of_a_run_gives_its_cluster_back(clock: Clock) -> None:
-    """A late worker of a run that has ended gets no number, though nobody else has the cluster."""
+def test_the_end_of_a_run_unlocks_its_cluster(clock: Clock) -> None:
+    """A late worker of a run that has ended gets no number, even if no other run holds the cluster."""
     store, node = a_store(clock, "r1"), Node()
     store.lock_cluster("shop", "r1", TTL)
     fence = a_fence(store, "r1", "w1")

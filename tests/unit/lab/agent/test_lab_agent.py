@@ -1,4 +1,4 @@
-"""The lab's own implementation of the agent's protocol."""
+"""The lab's implementation of the agent's protocol."""
 
 import asyncio
 import base64
@@ -26,12 +26,12 @@ def digest(data: bytes) -> str:
 
 
 def b64(data: bytes) -> str:
-    """Bytes as the protocol carries them."""
+    """Bytes as text in base64."""
     return base64.b64encode(data).decode()
 
 
 class Bench:
-    """A bare machine with its agent."""
+    """An empty machine with its agent."""
 
     def __init__(self) -> None:
         self.disk = MemoryDisk()
@@ -39,27 +39,27 @@ class Bench:
         self.agent = Agent(self.machine)
 
     def do(self, op: str, **fields: object) -> dict[str, Any]:
-        """One operation's result."""
+        """The result of one operation."""
         return self.ask({"v": 1, "id": "7", "ops": [{"op": op, **fields}]})["results"][0]  # type: ignore[no-any-return]
 
     def ask(self, request: object) -> dict[str, Any]:
-        """One reply."""
+        """The reply to one request."""
         return json.loads(self.agent.answer(json.dumps(request)))  # type: ignore[no-any-return]
 
     def put(self, path: str, data: bytes) -> None:
-        """A file on the machine, with its folders."""
+        """Writes a file on the machine, with its folders."""
         where = WindowsPath.of(path)
         self.disk.make_folder(where.parent)
         self.disk.put(where, data)
 
     def read(self, path: str) -> bytes:
-        """A file of the machine."""
+        """The bytes of a file of the machine."""
         return self.disk.read(WindowsPath.of(path))
 
 
 @pytest.fixture
 def bench() -> Bench:
-    """A fresh machine."""
+    """A new machine."""
     return Bench()
 
 
@@ -88,23 +88,23 @@ def test_results_stop_at_the_first_failure(bench: Bench) -> None:
         ('{"v":1,"id":"a","ops":[],"x":NaN}', None),
     ],
 )
-def test_a_line_that_is_no_request_is_invalid(bench: Bench, line: str, known: str | None) -> None:
-    """The reply carries the id where it could be seen."""
+def test_an_invalid_line_gets_an_invalid_reply(bench: Bench, line: str, known: str | None) -> None:
+    """The reply has the id if it could be read."""
     reply = json.loads(bench.agent.answer(line))
     assert (known, "invalid") == (reply["id"], reply["results"][0]["error"])
 
 
 @given(st.text())
-def test_no_line_brings_the_agent_down(line: str) -> None:
-    """Whatever arrives, one ASCII line of JSON goes back."""
+def test_any_line_gets_a_reply(line: str) -> None:
+    """One ASCII line of JSON."""
     reply = Bench().agent.answer(line)
     assert reply.isascii()
     assert "\n" not in reply
     assert json.loads(reply)["v"] == 1
 
 
-def test_a_stop_request_is_answered_with_no_results(bench: Bench) -> None:
-    """The reply to stop is empty."""
+def test_a_stop_request_gets_an_empty_reply(bench: Bench) -> None:
+    """Then the agent ends."""
     assert {"v": 1, "id": "x", "results": []} == bench.ask({"v": 1, "id": "x", "stop": True})
 
 
@@ -135,19 +135,19 @@ def test_a_wrong_operation_is_invalid(bench: Bench, op: str, fields: dict[str, o
     assert "invalid" == bench.do(op, **fields)["error"]
 
 
-def test_hello_tells_who_the_machine_is(bench: Bench) -> None:
+def test_hello_describes_the_machine(bench: Bench) -> None:
     """Name, version and drives."""
-    said = bench.do("hello")
+    result = bench.do("hello")
     assert ("N1", 1, "FullLanguage", ["C:"]) == (
-        said["computer"],
-        said["agent"],
-        said["language_mode"],
-        [drive["name"] for drive in said["drives"]],
+        result["computer"],
+        result["agent"],
+        result["language_mode"],
+        [drive["name"] for drive in result["drives"]],
     )
 
 
-def test_stat_and_list_describe_what_is_there(bench: Bench) -> None:
-    """Kinds, sizes and hashes; nothing there is said, not failed."""
+def test_stat_and_list_describe_files_and_folders(bench: Bench) -> None:
+    """Kinds, sizes and hashes; a missing file is a result, not a failure."""
     bench.put("C:\\d\\b.txt", b"abc")
     bench.put("C:\\d\\A.txt", b"")
     assert {"ok": True, "exists": False} == bench.do("stat", path="C:\\no")
@@ -158,16 +158,16 @@ def test_stat_and_list_describe_what_is_there(bench: Bench) -> None:
     assert "invalid" == bench.do("list", path="C:\\d\\b.txt")["error"]
 
 
-def test_read_gives_bytes_up_to_the_limit(bench: Bench) -> None:
+def test_read_returns_bytes_up_to_the_limit(bench: Bench) -> None:
     """Larger files are refused, folders too."""
     bench.put("C:\\x", b"\x00\xff")
-    said = bench.do("read", path="C:\\x", limit=2)
-    assert (b64(b"\x00\xff"), 2, digest(b"\x00\xff")) == (said["data"], said["size"], said["hash"])
+    result = bench.do("read", path="C:\\x", limit=2)
+    assert (b64(b"\x00\xff"), 2, digest(b"\x00\xff")) == (result["data"], result["size"], result["hash"])
     assert ["invalid"] * 2 == [bench.do("read", path=p, limit=1)["error"] for p in ("C:\\x", "C:\\")]
 
 
-def test_write_makes_replaces_and_leaves_alone(bench: Bench) -> None:
-    """Absent, then expected hash, then equal content."""
+def test_write_creates_replaces_and_skips(bench: Bench) -> None:
+    """With `absent`, with the expected hash, and with equal content."""
     made = bench.do("write", path="C:\\x", data=b64(b"1"), expect="absent")
     replaced = bench.do("write", path="C:\\x", data=b64(b"2"), expect=digest(b"1"))
     equal = bench.do("write", path="C:\\x", data=b64(b"2"), expect="absent")
@@ -178,15 +178,15 @@ def test_write_makes_replaces_and_leaves_alone(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("expect", ["absent", digest(b"other")])
-def test_write_refuses_what_it_did_not_expect(bench: Bench, expect: str) -> None:
-    """A conflict writes nothing, no backup either."""
+def test_write_refuses_unexpected_content(bench: Bench, expect: str) -> None:
+    """A conflict writes nothing, not even a backup."""
     bench.put("C:\\x", b"old")
     assert "conflict" == bench.do("write", path="C:\\x", data=b64(b"new"), expect=expect, backup=BACKUP)["error"]
     assert (b"old", None) == (bench.read("C:\\x"), bench.disk.stat(WindowsPath.of(BACKUP)))
 
 
-def test_write_keeps_the_old_bytes_and_says_so_first(bench: Bench) -> None:
-    """Backups count upwards, and the manifest has a line for each change."""
+def test_write_keeps_the_old_bytes_with_a_manifest_line(bench: Bench) -> None:
+    """Kept files are numbered, and the manifest has a line for each change."""
     bench.put("C:\\x", b"one")
     first = bench.do("write", path="C:\\x", data=b64(b"two"), expect="any", backup=BACKUP)
     bench.do("write", path="C:\\x", data=b64(b"three"), expect="any", backup=BACKUP)
@@ -199,7 +199,7 @@ def test_write_keeps_the_old_bytes_and_says_so_first(bench: Bench) -> None:
     ]
 
 
-def test_write_names_what_stands_in_the_way(bench: Bench) -> None:
+def test_write_names_the_obstacle(bench: Bench) -> None:
     """Read-only, locked, no folder, a folder."""
     bench.put("C:\\ro", b"")
     bench.put("C:\\busy", b"")
@@ -213,28 +213,28 @@ def test_write_names_what_stands_in_the_way(bench: Bench) -> None:
 
 
 def test_write_removes_temporary_files_of_dead_agents(bench: Bench) -> None:
-    """One of a living process stays."""
+    """That of a running process stays."""
     bench.put("C:\\x.esync-99999.tmp", b"half")
     bench.put(f"C:\\y.esync-{bench.agent.pid}.tmp", b"half")
     bench.do("write", path="C:\\x", data=b64(b"x"), expect="any")
     assert {"x", f"y.esync-{bench.agent.pid}.tmp"} == set(bench.disk.names(WindowsPath.of("C:\\")))
 
 
-def test_spread_writes_what_differs(bench: Bench) -> None:
-    """Six names of two blobs: equal files stay untouched."""
+def test_spread_writes_files_that_differ(bench: Bench) -> None:
+    """Equal files are not written."""
     bench.put("C:\\d\\b.cer", b"B")
     files = {"a.cer": "1", "B.CER": "2", "c.cer": "1"}
-    said = bench.do("spread", folder="C:\\d", blobs={"1": b64(b"A"), "2": b64(b"B")}, files=files)
-    assert (["a.cer", "c.cer"], 1) == (said["written"], said["unchanged"])
+    result = bench.do("spread", folder="C:\\d", blobs={"1": b64(b"A"), "2": b64(b"B")}, files=files)
+    assert (["a.cer", "c.cer"], 1) == (result["written"], result["unchanged"])
     assert (b"A", b"B", b"A") == tuple(bench.read(f"C:\\d\\{name}") for name in files)
 
 
-def test_spread_writes_nothing_when_one_file_cannot_be(bench: Bench) -> None:
-    """Everything is looked at before the first byte."""
+def test_spread_writes_nothing_if_one_file_cannot_be_written(bench: Bench) -> None:
+    """All files are checked before the first byte is written."""
     bench.put("C:\\d\\z.cer", b"old")
     bench.disk.set_readonly(WindowsPath.of("C:\\d\\z.cer"))
-    said = bench.do("spread", folder="C:\\d", blobs={"1": b64(b"A")}, files={"a.cer": "1", "z.cer": "1"})
-    assert ("access_denied", ["z.cer"]) == (said["error"], bench.disk.names(WindowsPath.of("C:\\d")))
+    result = bench.do("spread", folder="C:\\d", blobs={"1": b64(b"A")}, files={"a.cer": "1", "z.cer": "1"})
+    assert ("access_denied", ["z.cer"]) == (result["error"], bench.disk.names(WindowsPath.of("C:\\d")))
 
 
 def test_mkdir_and_remove_may_be_repeated(bench: Bench) -> None:
@@ -246,7 +246,7 @@ def test_mkdir_and_remove_may_be_repeated(bench: Bench) -> None:
     assert [(None, "folder"), (None, "folder"), ("folder", None)] == [(line["before"], line["after"]) for line in lines]
 
 
-def test_a_folder_that_holds_something_is_not_removed(bench: Bench) -> None:
+def test_a_folder_with_content_is_not_removed(bench: Bench) -> None:
     """It fails and stays."""
     bench.put("C:\\d\\x", b"")
     assert "failed" == bench.do("remove", path="C:\\d")["error"]
@@ -261,7 +261,7 @@ def test_touch_sets_the_time_to_now(bench: Bench) -> None:
     assert before <= touched == bench.do("stat", path="C:\\x")["mtime"]
 
 
-def test_version_and_registry_are_found(bench: Bench) -> None:
+def test_version_and_registry_are_read(bench: Bench) -> None:
     """A program's version, none for other files, and a registry value in any case."""
     bench.put("C:\\x.dll", program_file("x.dll", "8.0.1.87", 9000))
     bench.put("C:\\y.txt", b"FileVersion")
@@ -275,38 +275,38 @@ def test_version_and_registry_are_found(bench: Bench) -> None:
 def test_a_service_is_started_and_stopped_once(bench: Bench) -> None:
     """The second time nothing changes."""
     bench.machine.install_service("Svc", "Service", "C:\\x.exe")
-    said = [bench.do("service", name="svc", action=action) for action in ("start", "start", "stop", "stop", "query")]
-    assert [True, False, True, False, False] == [result["changed"] for result in said]
-    assert ["running", "running", "stopped", "stopped", "stopped"] == [result["state"] for result in said]
-    assert (True, 0, None) == (said[0]["pid"] > 0, said[2]["pid"], said[2]["started"])
+    results = [bench.do("service", name="svc", action=action) for action in ("start", "start", "stop", "stop", "query")]
+    assert [True, False, True, False, False] == [result["changed"] for result in results]
+    assert ["running", "running", "stopped", "stopped", "stopped"] == [result["state"] for result in results]
+    assert (True, 0, None) == (results[0]["pid"] > 0, results[2]["pid"], results[2]["started"])
 
 
 def test_a_service_that_hangs_times_out(bench: Bench) -> None:
-    """The message names the state seen."""
+    """The message names the current state."""
     service = bench.machine.install_service("Svc", "Service", "C:\\x.exe")
     service.request_start()
     service.never_stops = True
     service.stop_seconds = 0.01
-    said = bench.do("service", name="Svc", action="stop", deadline=0.05)
-    assert ("timeout", True) == (said["error"], "stop_pending" in said["message"])
+    result = bench.do("service", name="Svc", action="stop", deadline=0.05)
+    assert ("timeout", True) == (result["error"], "stop_pending" in result["message"])
 
 
 def test_a_service_waits_for_its_pending_states(bench: Bench) -> None:
-    """Slow is not wrong while the deadline allows it."""
+    """Within the deadline."""
     service = bench.machine.install_service("Svc", "Service", "C:\\x.exe")
     service.start_seconds = 0.05
     assert "running" == bench.do("service", name="Svc", action="start", deadline=5)["state"]
 
 
-def test_services_that_cannot_start_say_why(bench: Bench) -> None:
-    """Disabled, dying, unknown."""
+def test_services_that_cannot_start_are_errors(bench: Bench) -> None:
+    """Disabled, ending during the start, unknown."""
     service = bench.machine.install_service("Svc", "Service", "C:\\x.exe")
     service.dies_on_start = True
     dying = bench.do("service", name="Svc", action="start")
     service.start_type = StartType.DISABLED
     disabled = bench.do("service", name="Svc", action="start")
     unknown = bench.do("service", name="Other", action="start")
-    assert ["failed", "failed", "not_found"] == [said["error"] for said in (dying, disabled, unknown)]
+    assert ["failed", "failed", "not_found"] == [result["error"] for result in (dying, disabled, unknown)]
     assert "disabled" in disabled["message"]
 
 
@@ -316,30 +316,30 @@ def test_running_dependents_keep_a_service_from_stopping(bench: Bench) -> None:
     other = bench.machine.install_service("Dep", "Dependent", "C:\\y.exe", depends_on=("svc",))
     service.request_start()
     other.request_start()
-    said = bench.do("service", name="Svc", action="stop")
-    assert ("failed", True) == (said["error"], "Dep" in said["message"])
+    result = bench.do("service", name="Svc", action="stop")
+    assert ("failed", True) == (result["error"], "Dep" in result["message"])
     assert ServiceState.RUNNING is service.state()
     other.request_stop()
     assert bench.do("service", name="Svc", action="stop")["changed"]
 
 
-def test_programs_are_found_or_not(bench: Bench) -> None:
-    """The name is printed, what is missing is not found, the rest cannot run here."""
+def test_a_simulated_machine_has_one_program(bench: Bench) -> None:
+    """`hostname`; a missing program is not_found, any other one is failed."""
     bench.put("C:\\tool.exe", b"MZ")
-    said = bench.do("run", program="C:\\Windows\\System32\\hostname.exe")
-    assert (0, "N1\r\n") == (said["exit"], said["stdout"])
+    result = bench.do("run", program="C:\\Windows\\System32\\hostname.exe")
+    assert (0, "N1\r\n") == (result["exit"], result["stdout"])
     assert ["not_found", "failed"] == [bench.do("run", program=p)["error"] for p in ("C:\\no.exe", "C:\\tool.exe")]
 
 
-def test_nothing_outside_this_host_is_asked(bench: Bench) -> None:
-    """Names nobody has and addresses elsewhere are unreachable at once."""
+def test_no_address_outside_this_host_is_contacted(bench: Bench) -> None:
+    """Unknown names and foreign addresses are unreachable at once."""
     outside = [bench.do("tcp", host=host, port=80) for host in ("example.org", "192.0.2.1", "127.0.0.1")]
-    assert [False, False] == [said["reachable"] for said in outside[:2]]
+    assert [False, False] == [result["reachable"] for result in outside[:2]]
     assert "failed" == bench.do("http", url="http://192.0.2.1/")["error"]
 
 
-def test_a_fence_is_waited_for_until_another_process_lets_go(bench: Bench) -> None:
-    """A change waits; it is done once the file is free."""
+def test_a_change_waits_until_another_process_releases_the_fence(bench: Bench) -> None:
+    """It runs as soon as the file is free."""
     fence = WindowsPath.of("C:\\f\\writer")
     bench.put(fence.text, b"")
     bench.disk.lock(fence)
@@ -364,8 +364,8 @@ writers = st.tuples(st.integers(0, 3), st.sampled_from(["r1", "r2"]), st.integer
 
 
 @given(st.lists(writers, min_size=1, max_size=12))
-def test_whatever_the_order_only_ever_newer_writers_change_a_node(asking: list[tuple[int, str, int]]) -> None:
-    """A write succeeds exactly when its number is larger than all before, or it is a claim of that run, no earlier."""
+def test_in_any_order_only_newer_writers_change_a_node(asking: list[tuple[int, str, int]]) -> None:
+    """A write succeeds if its number is larger than all before, or its claim is not earlier in the same run."""
     bench, newest = Bench(), (-1, "", 0)
     for at, (number, run, claim) in enumerate(asking):
         write = {"op": "write", "path": "C:\\a", "data": "eA==" if at % 2 else "eQ==", "expect": "any"}

@@ -1,4 +1,4 @@
-"""Commands as real processes: streams, statuses, and that nothing is left running. `/bin/sh -c` is the runner."""
+"""Commands as real processes: streams, exit statuses, no leftovers. `/bin/sh -c` is the runner."""
 
 import asyncio
 import time
@@ -16,17 +16,17 @@ from lab.winrm.wsman import Chunk, Fault
 
 SHELL = ("/bin/sh", "-c")
 CONDITION = Condition()
-#: Asks for its death to be ignored, in a session of its own, behind a parent that is gone.
+#: Ignores SIGTERM, in its own session, after the end of its parent.
 STUBBORN = "(setsid sh -c 'trap \"\" TERM HUP; echo $$ > left; while :; do sleep 0.1; done' &) ; "
 
 
 def host(runner: tuple[str, ...] = SHELL) -> ProcessHost:
-    """Runs lines under the shell."""
+    """A host that runs command lines with the shell."""
     return ProcessHost(runner, CONDITION)
 
 
 def scene(script: Callable[[], Awaitable[None]]) -> None:
-    """Runs a scene, and fails when it takes long."""
+    """Runs a scene with a time limit."""
 
     async def bounded() -> None:
         async with asyncio.timeout(15):
@@ -35,13 +35,13 @@ def scene(script: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(bounded())
 
 
-def said(streams: Streams, name: str) -> bytes:
-    """What stands on a stream."""
+def output(streams: Streams, name: str) -> bytes:
+    """The output on a stream."""
     return b"".join(chunk.data for chunk in streams.output if chunk.stream == name)
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that only waits to be buried does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -49,7 +49,7 @@ def alive(pid: int) -> bool:
 
 
 async def soon(look: Callable[[], bool], seconds: float = 3) -> bool:
-    """Whether it becomes so within that many seconds."""
+    """Whether the condition becomes true in time."""
     until = time.monotonic() + seconds
     for _ in iter(lambda: look() or time.monotonic() > until, True):
         await asyncio.sleep(0.01)
@@ -57,59 +57,59 @@ async def soon(look: Callable[[], bool], seconds: float = 3) -> bool:
 
 
 async def gone(pid: int, seconds: float = 3) -> bool:
-    """Whether it ends within so many seconds."""
+    """Whether the process ends in time."""
     return await soon(lambda: not alive(pid), seconds)
 
 
 async def number_in(file: Path) -> int:
-    """The number that a command writes to a file, once it is there."""
+    """The number in a file, as soon as it is complete."""
     assert await soon(lambda: bool(text_of(file)))
     return int(text_of(file))
 
 
 def text_of(file: Path) -> str:
-    """What it holds so far."""
+    """The current content."""
     return file.read_text().strip() if file.exists() else ""
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where commands write."""
+    """A folder for the commands."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def test_both_streams_and_the_exit_status_arrive() -> None:
-    """Arguments joined by blanks, output apart from errors, status 3."""
+    """Arguments are joined by spaces; stdout and stderr are separate."""
 
     async def script() -> None:
         streams = Streams()
         line = CommandLine("echo", ("out;", "echo", '"err  or"', ">&2;", "exit", "3"))
         assert 3 == await host().run(line, streams)
-        assert (b"out\n", b"err  or\n") == (said(streams, "stdout"), said(streams, "stderr"))
+        assert (b"out\n", b"err  or\n") == (output(streams, "stdout"), output(streams, "stderr"))
 
     scene(script)
 
 
-def test_input_arrives_as_it_is_sent_and_ends_when_told() -> None:
-    """An answer to the first piece before the second is sent; bytes unchanged; the end of input ends the command."""
+def test_input_arrives_at_once_and_ends_on_request() -> None:
+    """The first piece is answered before the second one is sent; the end of input ends the command."""
 
     async def script() -> None:
         streams = Streams()
         running = asyncio.create_task(host().run(CommandLine("cat"), streams))
         streams.feed(b"one", end=False)
         await streams.changed.wait()
-        assert b"one" == said(streams, "stdout")
+        assert b"one" == output(streams, "stdout")
         rest = bytes(range(256)) * 4096
         streams.feed(rest, end=True)
         assert 0 == await running
-        assert b"one" + rest == said(streams, "stdout")
+        assert b"one" + rest == output(streams, "stdout")
 
     scene(script)
 
 
-def test_input_that_nobody_reads_harms_nobody() -> None:
-    """A command that ends with a megabyte unread gives its status."""
+def test_unread_input_is_no_problem() -> None:
+    """A command that ends with a megabyte unread returns its status."""
 
     async def script() -> None:
         streams = Streams()
@@ -119,20 +119,20 @@ def test_input_that_nobody_reads_harms_nobody() -> None:
     scene(script)
 
 
-def test_a_runner_that_is_not_there_is_said() -> None:
+def test_a_missing_runner_is_reported() -> None:
     """On stderr, with a status that is not 0."""
 
     async def script() -> None:
         streams = Streams()
         assert 1 == await host(("/nowhere/runner",)).run(CommandLine("x"), streams)
-        assert b"/nowhere/runner cannot be started" in said(streams, "stderr")
+        assert b"/nowhere/runner cannot be started" in output(streams, "stderr")
 
     scene(script)
 
 
 @pytest.mark.parametrize("line", ["sleep 600", "trap '' TERM; while :; do sleep 0.1; done", f"{STUBBORN} sleep 600"])
-def test_a_cancelled_command_ends_with_all_it_started(folder: Path, line: str) -> None:
-    """Also when it ignores being asked, and what left its group and parent."""
+def test_a_cancelled_command_ends_with_all_its_processes(folder: Path, line: str) -> None:
+    """Also if one ignores SIGTERM, or has left its group and parent."""
 
     async def script() -> None:
         running = asyncio.create_task(host().run(CommandLine(f"echo $$ > pid; {line}"), Streams()))
@@ -147,8 +147,8 @@ def test_a_cancelled_command_ends_with_all_it_started(folder: Path, line: str) -
     scene(script)
 
 
-def test_what_a_command_leaves_behind_ends_with_it(folder: Path) -> None:
-    """Its status comes although the process left behind holds the streams open, and then that one is gone too."""
+def test_leftover_processes_end_with_their_command(folder: Path) -> None:
+    """The status arrives although the leftover process keeps the streams open."""
 
     async def script() -> None:
         line = CommandLine(f"{STUBBORN} while [ ! -s left ]; do sleep 0.05; done; exit 4")
@@ -158,8 +158,8 @@ def test_what_a_command_leaves_behind_ends_with_it(folder: Path) -> None:
     scene(script)
 
 
-def test_the_end_of_the_lab_waits_for_the_end_of_every_command(folder: Path) -> None:
-    """Also of one that ignores being asked."""
+def test_the_end_of_the_lab_waits_for_every_command(folder: Path) -> None:
+    """Also for one that ignores SIGTERM."""
 
     async def script() -> None:
         shells = Shells(host(), Quotas())
@@ -173,8 +173,8 @@ def test_the_end_of_the_lab_waits_for_the_end_of_every_command(folder: Path) -> 
     scene(script)
 
 
-def test_a_command_cancelled_twice_ends_all_the_same(folder: Path) -> None:
-    """The second time comes while it is still being asked."""
+def test_a_command_that_is_cancelled_twice_ends(folder: Path) -> None:
+    """The second time during the wait after SIGTERM."""
 
     async def script() -> None:
         line = CommandLine("trap '' TERM; echo $$ > pid; while :; do sleep 0.1; done")
@@ -191,7 +191,7 @@ def test_a_command_cancelled_twice_ends_all_the_same(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("way", ["terminate", "ctrl_c", "delete", "idle"])
-def test_every_way_out_of_a_shell_ends_the_process(folder: Path, way: str) -> None:
+def test_every_end_of_a_shell_ends_the_process(folder: Path, way: str) -> None:
     """Signal, Delete and the idle timeout, each within seconds."""
 
     async def script() -> None:
@@ -216,7 +216,7 @@ def test_every_way_out_of_a_shell_ends_the_process(folder: Path, way: str) -> No
 
 
 def test_quotas_of_a_shell_hold_for_processes() -> None:
-    """One process at a time where the quota says so, and again after it has ended."""
+    """With a quota of one, the next process starts only after the end of the first one."""
 
     async def script() -> None:
         shells = Shells(host(), Quotas(processes_per_shell=1))
@@ -234,24 +234,24 @@ def test_quotas_of_a_shell_hold_for_processes() -> None:
 
 
 def test_starts_of_powershell_are_counted_and_delayed() -> None:
-    """As on a simulated machine; other programs are neither."""
+    """As on a simulated machine; other programs are not."""
 
     async def script() -> None:
         condition = Condition()
-        condition.set(Faults(powershell_start_ms=200))
+        condition.set(Faults(powershell_start_ms=2000))
         run = ProcessHost(("/bin/echo",), condition).run
         started = time.monotonic()
         await run(CommandLine("hostname"), Streams())
         quick = time.monotonic() - started
         await run(CommandLine(r"C:\Windows\System32\PowerShell.EXE -Command x"), Streams())
         slow = time.monotonic() - started - quick
-        assert (1, True) == (condition.counters.powershell_starts, slow >= 0.2 > quick)
+        assert (1, True) == (condition.counters.powershell_starts, slow >= 2 > quick)
 
     scene(script)
 
 
-def test_commands_do_not_see_each_other(folder: Path) -> None:
-    """The end of one leaves another one alone, whatever both left their groups for."""
+def test_commands_are_independent(folder: Path) -> None:
+    """The end of one does not end another one, even if their processes left their groups."""
 
     async def script() -> None:
         other = asyncio.create_task(host().run(CommandLine(f"{STUBBORN} sleep 600"), Streams()))

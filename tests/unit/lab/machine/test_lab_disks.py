@@ -22,28 +22,28 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Disk:
 
 
 def refused(action: Callable[[], object]) -> Slug:
-    """The slug with which an action is refused."""
+    """The error code of the refusal of an action."""
     with pytest.raises(Refusal) as caught:
         action()
     return caught.value.slug
 
 
 def test_an_untouched_drive_is_an_empty_folder(disk: Disk) -> None:
-    """The root exists, is a folder and holds nothing."""
+    """The root exists, is a folder and is empty."""
     entry = disk.stat(ROOT)
     assert entry
     assert (True, []) == (entry.folder, disk.entries(ROOT))
 
 
-def test_a_file_reads_back_under_any_case(disk: Disk) -> None:
-    """What was put is read back, whatever the case of the name."""
+def test_a_file_can_be_read_with_any_case(disk: Disk) -> None:
+    """The case of the name is ignored."""
     disk.make_folder(WindowsPath.of("C:\\Program Files\\X"))
     disk.put(WindowsPath.of("C:\\Program Files\\x\\Web.Config"), b"abc")
     assert b"abc" == disk.read(WindowsPath.of("c:\\PROGRAM FILES\\X\\WEB.CONFIG"))
 
 
 def test_replacing_keeps_the_name_as_first_written(disk: Disk) -> None:
-    """The name's case stays when a file is replaced under another."""
+    """The case of the name stays."""
     disk.put(A, b"1")
     disk.put(WindowsPath.of("C:\\A.TXT"), b"2")
     assert [("a.txt", 1)] == [(entry.name, entry.size) for entry in disk.entries(ROOT)]
@@ -51,14 +51,14 @@ def test_replacing_keeps_the_name_as_first_written(disk: Disk) -> None:
 
 
 def test_entries_are_sorted_ordinal_ignoring_case(disk: Disk) -> None:
-    """Order is that of the folded names: an underscore comes after the letters."""
+    """By the folded names: an underscore sorts after the letters."""
     for name in ("b.txt", "A.txt", "_x", "Z", "a-1"):
         disk.put(ROOT.child(name), b"")
     assert ["a-1", "A.txt", "b.txt", "Z", "_x"] == [entry.name for entry in disk.entries(ROOT)]
 
 
 def test_times_come_from_the_machines_clock(disk: Disk) -> None:
-    """A change is stamped with the disk's clock; a touch sets it, a replacement sets it anew."""
+    """A change, a touch and a replacement use the clock of the disk."""
     disk.now = lambda: 1_500_000_000_000_000_000
     disk.put(A, b"")
     assert 1_500_000_000_000_000_000 == disk.entries(ROOT)[0].mtime
@@ -68,15 +68,15 @@ def test_times_come_from_the_machines_clock(disk: Disk) -> None:
     assert 1_500_000_000_000_000_000 == disk.entries(ROOT)[0].mtime
 
 
-def test_appending_makes_and_grows_a_file(disk: Disk) -> None:
-    """Two appends leave both pieces, in order."""
+def test_appending_creates_and_extends_a_file(disk: Disk) -> None:
+    """Both pieces are there, in order."""
     disk.append(A, b"one\n")
     disk.append(A, b"two\n")
     assert b"one\ntwo\n" == disk.read(A)
 
 
-def test_what_is_missing_is_not_found(disk: Disk) -> None:
-    """Reading, removing and listing nothing, and putting into no folder."""
+def test_a_missing_file_or_folder_is_not_found(disk: Disk) -> None:
+    """For reading, removing, listing, and for writing into a missing folder."""
     gone = WindowsPath.of("C:\\no\\file")
     assert disk.stat(gone) is None
     actions = (
@@ -89,8 +89,8 @@ def test_what_is_missing_is_not_found(disk: Disk) -> None:
     assert Slug.NOT_FOUND == refused(lambda: disk.make_folder(WindowsPath.of("Q:\\a")))
 
 
-def test_a_file_is_no_folder_and_a_folder_no_file(disk: Disk) -> None:
-    """Each use of one as the other is invalid."""
+def test_a_file_is_not_a_folder_and_a_folder_not_a_file(disk: Disk) -> None:
+    """Using one as the other is invalid."""
     folder = ROOT.child("d")
     disk.make_folder(folder)
     disk.put(A, b"")
@@ -106,8 +106,8 @@ def test_a_file_is_no_folder_and_a_folder_no_file(disk: Disk) -> None:
     assert disk.stat(A.child("x")) is None
 
 
-def test_a_read_only_file_is_read_and_not_changed(disk: Disk) -> None:
-    """Put, append, touch and remove are denied and leave the bytes alone."""
+def test_a_read_only_file_can_be_read_but_not_changed(disk: Disk) -> None:
+    """Put, append, touch and remove are denied, and the bytes stay."""
     disk.put(A, b"old")
     disk.set_readonly(A)
     actions = (lambda: disk.put(A, b"n"), lambda: disk.append(A, b"n"), lambda: disk.touch(A), lambda: disk.remove(A))
@@ -119,8 +119,8 @@ def test_a_read_only_file_is_read_and_not_changed(disk: Disk) -> None:
     assert b"new" == disk.read(A)
 
 
-def test_a_file_open_elsewhere_is_busy_until_let_go(disk: Disk) -> None:
-    """Neither read nor written while locked; as before afterwards."""
+def test_a_locked_file_is_busy_until_it_is_unlocked(disk: Disk) -> None:
+    """It can be neither read nor written."""
     disk.put(A, b"old")
     disk.lock(WindowsPath.of("C:\\A.TXT"))
     actions = (lambda: disk.read(A), lambda: disk.put(A, b"n"), lambda: disk.remove(A))
@@ -130,7 +130,7 @@ def test_a_file_open_elsewhere_is_busy_until_let_go(disk: Disk) -> None:
 
 
 def test_only_empty_folders_are_removed(disk: Disk) -> None:
-    """A folder that holds something stays; the drive stays anyway."""
+    """A folder with content stays, and a drive always stays."""
     disk.make_folder(ROOT.below("d\\e"))
     assert Slug.FAILED == refused(lambda: disk.remove(ROOT.child("d")))
     disk.remove(ROOT.below("d\\e"))
@@ -139,8 +139,8 @@ def test_only_empty_folders_are_removed(disk: Disk) -> None:
     assert Slug.INVALID == refused(lambda: disk.remove(ROOT))
 
 
-def test_missing_folders_are_told_outermost_first(disk: Disk) -> None:
-    """Nothing is told of those that exist."""
+def test_missing_folders_are_listed_outermost_first(disk: Disk) -> None:
+    """Existing folders are not listed."""
     disk.make_folder(ROOT.child("a"))
     missing = disk.missing_folders(ROOT.below("A\\b\\c"))
     assert ["C:\\A\\b", "C:\\A\\b\\c"] == [folder.text for folder in missing]
@@ -149,7 +149,7 @@ def test_missing_folders_are_told_outermost_first(disk: Disk) -> None:
 
 
 def test_a_full_drive_refuses_and_keeps_the_old_bytes(disk: Disk) -> None:
-    """What does not fit fails; removing makes room."""
+    """A write that does not fit fails; removing a file frees space."""
     disk.free = 10
     disk.put(A, b"12345")
     assert Slug.FAILED == refused(lambda: disk.put(ROOT.child("b"), b"123456"))
@@ -160,8 +160,8 @@ def test_a_full_drive_refuses_and_keeps_the_old_bytes(disk: Disk) -> None:
     assert 10 == disk.free
 
 
-def test_a_folder_disk_is_looked_at_with_ordinary_tools(tmp_path: Path) -> None:
-    """The bytes lie where ls finds them, and what others put there is seen."""
+def test_a_folder_disk_is_visible_to_other_programs(tmp_path: Path) -> None:
+    """Its files are ordinary files, and it sees files that others write."""
     disk = FolderDisk(tmp_path)
     disk.make_folder(WindowsPath.of("C:\\inetpub\\wwwroot"))
     disk.put(WindowsPath.of("C:\\INETPUB\\wwwroot\\a.txt"), b"x")
@@ -171,7 +171,7 @@ def test_a_folder_disk_is_looked_at_with_ordinary_tools(tmp_path: Path) -> None:
     assert ["a.txt"] == [file.name for file in (tmp_path / "C/inetpub/wwwroot").iterdir()]
 
 
-def test_a_folder_disk_outlives_its_object(tmp_path: Path) -> None:
+def test_a_folder_disk_stays_after_its_object(tmp_path: Path) -> None:
     """A second disk on the same folder has the files, with their times and attributes."""
     first = FolderDisk(tmp_path)
     first.put(A, b"x")
@@ -179,16 +179,16 @@ def test_a_folder_disk_outlives_its_object(tmp_path: Path) -> None:
     assert first.stat(A) == FolderDisk(tmp_path).stat(A)
 
 
-def test_equal_bytes_in_memory_lie_there_once() -> None:
-    """A blob under many names costs its memory once."""
+def test_equal_bytes_in_memory_are_stored_once() -> None:
+    """Many files with the same blob share its memory."""
     disk, blob = MemoryDisk(), b"family" * 100
     for number in range(50):
         disk.put(ROOT.child(f"{number}.pfx"), blob)
     assert {id(blob)} == {id(disk.read(ROOT.child(f"{number}.pfx"))) for number in range(50)}
 
 
-def test_a_link_shows_what_it_leads_to_and_is_passed_through(disk: Disk) -> None:
-    """A junction lists, reads and takes files as its folder does; its own entry says that it is one."""
+def test_a_junction_shows_and_gives_access_to_its_target(disk: Disk) -> None:
+    """Listing, reading and writing work as in the folder; the entry is marked as a link."""
     real, junction = ROOT.child("real"), ROOT.child("j")
     disk.make_folder(real.child("in"))
     disk.link(junction, real)
@@ -203,8 +203,8 @@ def test_a_link_shows_what_it_leads_to_and_is_passed_through(disk: Disk) -> None
     assert [("j", True), ("real", False)] == [(one.name, one.link) for one in disk.entries(ROOT)]
 
 
-def test_a_link_to_a_file_is_read_through_and_removed_by_itself(disk: Disk) -> None:
-    """What it leads to stays."""
+def test_a_link_to_a_file_is_read_through_and_removed_alone(disk: Disk) -> None:
+    """Its target stays."""
     disk.put(A, b"abc")
     link = ROOT.child("l")
     disk.link(link, A)
@@ -220,8 +220,8 @@ def test_a_link_to_a_file_is_read_through_and_removed_by_itself(disk: Disk) -> N
     assert dangling.link
 
 
-def test_a_link_needs_a_free_name_and_something_to_lead_to(disk: Disk) -> None:
-    """As the system refuses it."""
+def test_a_link_needs_a_free_name_and_an_existing_target(disk: Disk) -> None:
+    """Otherwise it is refused, like in Windows."""
     disk.put(A, b"")
     assert Slug.NOT_FOUND == refused(lambda: disk.link(ROOT.child("l"), ROOT.child("gone")))
     assert Slug.INVALID == refused(lambda: disk.link(A, A))

@@ -1,4 +1,4 @@
-"""Faults that begin at a moment: counted by what happens on a node, not by the clock."""
+"""Faults that begin at a moment: defined by an operation, not by a time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,18 +11,18 @@ from lab.machine.condition import Condition
 from lab.machine.faults import Faults, Later, Moment
 
 
-def faults(**later: Any) -> Faults:  # noqa: ANN401 - JSON, as over the control
-    """Healthy, but for what begins later."""
+def faults(**later: Any) -> Faults:  # noqa: ANN401 - JSON, as in the control interface
+    """Faults that begin later, and no current ones."""
     return Faults.model_validate({"later": [{"faults": {"disk_free": 7}, **later}]})
 
 
 async def began(condition: Condition, *happened: tuple[str, str, bool]) -> list[bool]:
-    """What begins with each of some operations."""
+    """Whether faults begin with each of some operations."""
     return [await condition.reached(operation, target, after=after) for operation, target, after in happened]
 
 
 def scene(play: Callable[[Condition, list[Later]], Awaitable[None]], present: Faults) -> None:
-    """A condition whose node notes what begins."""
+    """A condition with a node that records what begins."""
 
     async def run() -> None:
         noted: list[Later] = []
@@ -38,8 +38,8 @@ def scene(play: Callable[[Condition, list[Later]], Awaitable[None]], present: Fa
     asyncio.run(run())
 
 
-def test_the_how_manieth_operation_of_a_name_on_a_path() -> None:
-    """Others do not count; case of the path does not either; it begins once, before the operation is done."""
+def test_the_nth_operation_of_a_name_on_a_path() -> None:
+    """Other operations do not count; the case of the path is ignored; it begins once, before the operation."""
     at = {"operation": "write", "target": r"C:\a.config", "nth": 2}
 
     async def play(condition: Condition, noted: list[Later]) -> None:
@@ -58,8 +58,8 @@ def test_the_how_manieth_operation_of_a_name_on_a_path() -> None:
     scene(play, faults(at=at))
 
 
-def test_any_operation_of_the_agent_counts_when_none_is_named() -> None:
-    """Messages of WinRM are none."""
+def test_any_operation_of_the_agent_counts_if_none_is_named() -> None:
+    """Messages of WinRM do not count."""
 
     async def play(condition: Condition, noted: list[Later]) -> None:
         del noted
@@ -72,7 +72,7 @@ def test_any_operation_of_the_agent_counts_when_none_is_named() -> None:
 
 
 def test_a_message_of_winrm_is_a_moment_too() -> None:
-    """By its action's last word."""
+    """By the last part of its action."""
 
     async def play(condition: Condition, noted: list[Later]) -> None:
         del noted
@@ -81,8 +81,8 @@ def test_a_message_of_winrm_is_a_moment_too() -> None:
     scene(play, faults(at={"operation": "Send", "after": True}))
 
 
-def test_new_faults_forget_what_was_to_come() -> None:
-    """Healing leaves nothing behind that begins later."""
+def test_new_faults_replace_those_that_begin_later() -> None:
+    """Clearing all faults also clears later ones."""
 
     async def play(condition: Condition, noted: list[Later]) -> None:
         condition.set(Faults())
@@ -92,8 +92,8 @@ def test_new_faults_forget_what_was_to_come() -> None:
     scene(play, faults(at={"operation": "clock"}))
 
 
-def test_what_begins_leaves_the_other_counts_alone() -> None:
-    """Of what counts down only what is named starts anew."""
+def test_a_beginning_fault_keeps_other_counts() -> None:
+    """Only the counts of the named faults restart."""
     condition = Condition()
     condition.set(Faults(reset_replies=2))
     assert condition.happens("reset_replies")
@@ -103,8 +103,8 @@ def test_what_begins_leaves_the_other_counts_alone() -> None:
     assert [True, False] == [condition.happens("lose_requests") for _ in range(2)]
 
 
-def test_what_happened_is_kept_in_order() -> None:
-    """So that a clean run shows at which moments a fault may begin."""
+def test_operations_are_recorded_in_order() -> None:
+    """A run without faults shows at which moments a fault can begin."""
 
     async def play(condition: Condition, noted: list[Later]) -> None:
         del noted
@@ -114,8 +114,8 @@ def test_what_happened_is_kept_in_order() -> None:
     scene(play, Faults())
 
 
-def test_what_begins_later_begins_by_itself() -> None:
-    """No chain of causes, and no moment before the first."""
+def test_later_faults_are_not_nested() -> None:
+    """The first operation is number 1."""
     with pytest.raises(ValidationError, match="cannot contain"):
         Later(at=Moment(), faults=faults(at={}))
     with pytest.raises(ValidationError, match="nth"):

@@ -16,8 +16,8 @@ good_names = names.filter(lambda name: plain_name(name) is None)
 
 
 @given(st.lists(good_names, max_size=5))
-def test_a_path_of_plain_names_reads_back_as_written(parts: list[str]) -> None:
-    """Text to path to text changes nothing but the case of the drive."""
+def test_a_path_of_plain_names_is_kept_as_written(parts: list[str]) -> None:
+    """Only the case of the drive changes."""
     text = "c:\\" + "\\".join(parts)
     path = WindowsPath.of(text)
     assert ("C:", tuple(parts), "C" + text[1:]) == (path.drive, path.parts, path.text)
@@ -25,7 +25,7 @@ def test_a_path_of_plain_names_reads_back_as_written(parts: list[str]) -> None:
 
 @given(st.text(max_size=60))
 def test_any_text_is_a_path_or_refused(text: str) -> None:
-    """No text makes the reader fail in another way, and what it takes never leaves its drive."""
+    """There is no other exception, and a valid path stays on its drive."""
     parts: tuple[str, ...] = ()
     with contextlib.suppress(Refusal):
         parts = WindowsPath.of(text).parts
@@ -62,7 +62,7 @@ def test_any_text_is_a_path_or_refused(text: str) -> None:
         "C:\\" + "a" * 256,
     ],
 )
-def test_a_clever_path_is_refused(text: str) -> None:
+def test_an_unsafe_path_is_refused(text: str) -> None:
     """Relative, network, stream, device and wildcard paths are invalid."""
     with pytest.raises(Refusal):
         WindowsPath.of(text)
@@ -71,20 +71,20 @@ def test_a_clever_path_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "name", ["a[1].txt", "$x", "100%", "R&D", "it's", "`", "r\u00e9glages", "COM10", "CONSOLE", ".net"]
 )
-def test_an_odd_but_plain_name_is_taken(name: str) -> None:
-    """Characters that shells find special are plain in a path."""
+def test_an_unusual_but_plain_name_is_accepted(name: str) -> None:
+    """Special characters of shells are ordinary in a path."""
     assert name == WindowsPath.of("C:\\" + name).name
 
 
 @given(good_names)
-def test_case_does_not_tell_paths_apart(name: str) -> None:
-    """A name and its folded form are one path."""
+def test_paths_are_equal_without_case(name: str) -> None:
+    """A name and its folded form are the same path."""
     assert WindowsPath.of("C:\\" + name).key == (fold(name),)
     assert WindowsPath("C:", (name,), (fold(name),)) == WindowsPath("C:", ("other",), (fold(name),))
 
 
 def test_folding_goes_character_by_character() -> None:
-    """A letter whose upper case is two letters stays, as NTFS has it."""
+    """A letter whose upper case is two letters stays, like in NTFS."""
     assert "STRA\u00dfE \u00c9" == fold("stra\u00dfe \u00e9")
 
 

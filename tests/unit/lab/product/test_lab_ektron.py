@@ -1,4 +1,4 @@
-"""The simulated product: what lies on the disk, and what its service makes of it when it starts."""
+"""The simulated product: its files, and what its service loads from them."""
 
 import base64
 import hashlib
@@ -20,22 +20,22 @@ ENTRY = b'<add key="S1_SyncClient.cer" encodedValue="'
 
 
 def installed(edition: str = "8.0", name: str = "S1", options: Options | None = None) -> Installation:
-    """A fresh installation on a fresh machine."""
+    """A new installation on a new machine."""
     return install(Machine(name, MemoryDisk()), Edition.of(edition), options)
 
 
 def read(installation: Installation, path: WindowsPath) -> bytes:
-    """A file of the machine."""
+    """The bytes of a file of the machine."""
     return installation.machine.disk.read(path)
 
 
 def xml(data: bytes) -> etree._Element:
-    """Parsed."""
+    """A parsed file of the machine."""
     return etree.fromstring(data)
 
 
 def join(installation: Installation, family: Family = FAMILY) -> None:
-    """What a rollout does for a cluster of this one machine, by hand."""
+    """Does what a rollout does for a cluster of only this machine."""
     machine, name = installation.machine, installation.machine.name
     config = installation.edition.service_config
     for file, data in family.files(name):
@@ -50,7 +50,7 @@ def join(installation: Installation, family: Family = FAMILY) -> None:
 
 
 def restart(installation: Installation) -> Loaded | None:
-    """Restarts the service; gives what it loaded when it listens."""
+    """Restarts the service; returns what it loaded if it listens."""
     service = installation.service
     if service.state() is not ServiceState.STOPPED:
         service.request_stop()
@@ -63,8 +63,8 @@ def restart(installation: Installation) -> Loaded | None:
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
-def test_a_fresh_installation_is_untouched(edition: str) -> None:
-    """Factory values everywhere: nothing balanced, factory certificate, no key, no encoded value."""
+def test_a_new_installation_has_default_values(edition: str) -> None:
+    """Not load-balanced, default certificates, no key, no encoded value."""
     fresh = installed(edition)
     asset = xml(read(fresh, fresh.site.child("AssetManagement.config")))
     web = xml(read(fresh, fresh.site.child("web.config")))
@@ -84,7 +84,7 @@ def test_a_fresh_installation_is_untouched(edition: str) -> None:
         ("9.1", r"C:\Program Files (x86)\Ektron\EktronWindowsService40", "EktronWindowsServices40", 4),
     ],
 )
-def test_an_edition_decides_names_and_places(edition: str, folder: str, service: str, contracts: int) -> None:
+def test_an_edition_has_its_names_and_folders(edition: str, folder: str, service: str, contracts: int) -> None:
     """ektron-facts 1.1 and 2.3: folders, the plural of the service, the number of end points, ImagePath."""
     fresh = installed(edition)
     key = rf"HKLM\SYSTEM\CurrentControlSet\Services\{service}"
@@ -95,8 +95,8 @@ def test_an_edition_decides_names_and_places(edition: str, folder: str, service:
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
-def test_the_texts_are_as_unpleasant_as_outside(edition: str) -> None:
-    """CRLF only, comments that mislead, and the same settings found whatever their spelling."""
+def test_the_files_are_as_difficult_as_real_ones(edition: str) -> None:
+    """CRLF, misleading comments, and settings in different notations."""
     fresh = installed(edition)
     for path in (
         fresh.edition.service_config,
@@ -117,16 +117,16 @@ def test_the_connection_string_survives_xml() -> None:
     assert DEFAULT_CONNECTION != secret
 
 
-def test_an_existing_installation_is_left_as_it_is() -> None:
-    """Installing again, as a restart of the lab does, overwrites nothing."""
+def test_an_existing_installation_is_not_changed() -> None:
+    """Installing again, like a restart of the lab, overwrites nothing."""
     fresh = installed()
     fresh.machine.disk.put(fresh.edition.service_config, b"changed")
     install(fresh.machine, fresh.edition)
     assert b"changed" == read(fresh, fresh.edition.service_config)
 
 
-def test_the_configurator_makes_six_files_and_one_key() -> None:
-    """On the origin, in its folder and in the EWSUpdates copy, and nowhere else (ektron-facts 3.3)."""
+def test_the_configurator_creates_six_files_and_one_key() -> None:
+    """In its folder and in the EWSUpdates copy, nowhere else (ektron-facts 3.3)."""
     fresh = installed()
     before = read(fresh, fresh.edition.service_config)
     family = run_configurator(fresh)
@@ -138,30 +138,30 @@ def test_the_configurator_makes_six_files_and_one_key() -> None:
 
 
 def test_a_precompiled_site_has_the_marker_in_its_root() -> None:
-    """Every site has the one that means nothing (ektron-facts 2.7)."""
+    """Every site also has one in another folder that means nothing (ektron-facts 2.7)."""
     sites = [installed(options=Options(precompiled=flag)) for flag in (False, True)]
     root = [site.machine.disk.stat(site.site.child("PrecompiledApp.config")) is not None for site in sites]
     trap = [site.machine.disk.stat(site.site.below(r"WorkArea\webservices\PrecompiledApp.config")) for site in sites]
     assert ([False, True], True) == (root, all(trap))
 
 
-def test_a_patched_library_has_the_same_version_and_other_bytes() -> None:
-    """Only size and hash tell (ektron-facts 1.3)."""
+def test_a_patched_library_has_the_same_version_but_other_bytes() -> None:
+    """Only size and hash show the patch (ektron-facts 1.3)."""
     plain, patched = installed(), installed(options=Options(patch="hotfix"))
     path = plain.service_folder.child("Ektron.FileSync.Common.dll")
     assert read(plain, path) != read(patched, path)
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
-def test_a_fresh_service_runs_without_listening(edition: str) -> None:
-    """It has no family of its own."""
+def test_a_new_service_runs_without_listening(edition: str) -> None:
+    """It does not have its own family yet."""
     fresh = installed(edition)
     assert restart(fresh) is None
     assert ServiceState.RUNNING is fresh.service.state()
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
-def test_a_joined_service_says_what_it_loaded(edition: str) -> None:
+def test_a_configured_service_reports_what_it_loaded(edition: str) -> None:
     """Flags, server certificate and client keys, as hashes."""
     node = installed(edition)
     join(node)
@@ -191,8 +191,8 @@ def test_nothing_is_read_again_before_the_next_start() -> None:
         (b'"S1_SyncServer.pfx"', b'"S2_SyncServer.pfx"'),
     ],
 )
-def test_a_section_it_cannot_load_leaves_it_without_a_listener(old: bytes, new: bytes) -> None:
-    """A key twice, a value that is no certificate, another machine's certificate."""
+def test_an_invalid_section_prevents_listening(old: bytes, new: bytes) -> None:
+    """A duplicate key, an invalid certificate, another machine's certificate."""
     node = installed()
     join(node)
     config = node.edition.service_config
@@ -215,8 +215,8 @@ def test_without_its_own_server_files_it_does_not_listen(name: str) -> None:
     assert restart(node) is None
 
 
-def test_a_configuration_that_is_no_xml_ends_the_service() -> None:
-    """It dies while starting."""
+def test_a_configuration_that_is_not_xml_ends_the_service() -> None:
+    """Its process ends during the start."""
     node = installed()
     node.machine.disk.put(node.edition.service_config, b"<configuration>")
     assert restart(node) is None
@@ -224,7 +224,7 @@ def test_a_configuration_that_is_no_xml_ends_the_service() -> None:
 
 
 def test_a_key_without_its_file_is_reported() -> None:
-    """The service names the keys whose .pfx it has not."""
+    """The service names the keys without a .pfx."""
     node = installed()
     join(node)
     node.machine.disk.remove(node.service_folder.child("S1_SyncClient.pfx"))
@@ -233,8 +233,8 @@ def test_a_key_without_its_file_is_reported() -> None:
     assert ["S1_SyncClient.cer"] == loaded.missing_clients
 
 
-def test_the_site_answers_while_its_configuration_can_be_read() -> None:
-    """200 for the web service, 404 for others, 500 for everything when a file is broken."""
+def test_the_site_answers_if_its_configuration_is_valid() -> None:
+    """200 for the web service, 404 for other pages, 500 for all pages with an invalid file."""
     node = installed()
     site = node.machine.network._sites[node.machine.address, 80]
     pages = [site.get(path).status for path in ("/WorkArea/ServerControlWS.asmx", "/other")]
@@ -242,13 +242,13 @@ def test_the_site_answers_while_its_configuration_can_be_read() -> None:
     assert ([200, 404], 500) == (pages, site.get("/WorkArea/ServerControlWS.asmx").status)
 
 
-def test_the_lab_knows_its_editions() -> None:
-    """Another one is refused by name."""
+def test_an_unknown_edition_is_refused() -> None:
+    """The message names it."""
     with pytest.raises(ValueError, match=r"8\.0, 8\.5, 9\.1"):
         Edition.of("7.6")
 
 
 def test_encoded_values_are_der_in_base64() -> None:
-    """One line, no armour."""
+    """One line, without PEM headers."""
     assert FAMILY.client.cer == base64.b64decode(FAMILY.client.encoded, validate=True)
     assert WindowsPath.of(DEFAULT_SITE).parts

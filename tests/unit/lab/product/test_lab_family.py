@@ -1,4 +1,4 @@
-"""The six files of the Security Configurator, judged by OpenSSL and by cryptography."""
+"""The six files of the Security Configurator, checked with OpenSSL and cryptography."""
 
 import base64
 import subprocess
@@ -19,7 +19,7 @@ def family() -> Family:
 
 
 def openssl(*arguments: str) -> str:
-    """What OpenSSL prints."""
+    """The output of OpenSSL."""
     return subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=True).stdout
 
 
@@ -39,15 +39,15 @@ def test_the_certificate_has_the_profile_of_the_product(family: Family) -> None:
     assert ["2.5.29.1"] == [extension.oid.dotted_string for extension in certificate.extensions]
 
 
-def test_the_signature_is_its_own(family: Family, tmp_path: Path) -> None:
-    """OpenSSL verifies it against itself."""
+def test_the_certificate_is_self_signed(family: Family, tmp_path: Path) -> None:
+    """OpenSSL verifies it with itself as the CA."""
     pem = tmp_path / "c.pem"
     pem.write_text(x509.load_der_x509_certificate(family.server.cer).public_bytes(Encoding.PEM).decode())
     arguments = ("verify", "-check_ss_sig", "-no_check_time", "-auth_level", "0", "-CAfile", str(pem), str(pem))
     assert "OK" in openssl(*arguments)
 
 
-def test_the_three_files_hold_one_key(family: Family, tmp_path: Path) -> None:
+def test_the_three_files_have_one_key(family: Family, tmp_path: Path) -> None:
     """The public key of .pvk, .pfx and .cer is the same."""
     pvk = tmp_path / "k.pvk"
     pvk.write_bytes(family.client.pvk)
@@ -59,7 +59,7 @@ def test_the_three_files_hold_one_key(family: Family, tmp_path: Path) -> None:
     assert family.client.cer == certificate.public_bytes(Encoding.DER)
 
 
-def test_a_family_is_six_files_under_a_machines_name(family: Family) -> None:
+def test_a_family_is_six_files_with_a_machines_name(family: Family) -> None:
     """Two identities of three files."""
     files = dict(family.files("mach-1"))
     assert [f"mach-1_{kind}" for kind in KINDS] == list(files)

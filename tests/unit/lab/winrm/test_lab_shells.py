@@ -32,7 +32,7 @@ POWERSHELL = CommandLine(
 
 
 class Echo:
-    """A host whose command gives back its input, then exit status 3."""
+    """A host with a command that prints its input and ends with status 3."""
 
     def __init__(self) -> None:
         self.ended: list[str] = []
@@ -49,7 +49,7 @@ class Echo:
 
 
 class Bench:
-    """Shells of one machine with one open shell."""
+    """The shells of one machine, with one open shell."""
 
     def __init__(self, quotas: Quotas | None = None) -> None:
         self.host = Echo()
@@ -58,34 +58,34 @@ class Bench:
         self.shell, _ = self.shells.create("u", None)
 
     def start(self, *arguments: str) -> str:
-        """Starts an echo."""
+        """Starts a command."""
         return self.shells.command("u", self.shell, CommandLine("echo", arguments))
 
     def send(self, command: str, data: bytes, *, end: bool = False) -> None:
         """Sends input."""
         self.shells.send("u", self.shell, [Chunk(command, "stdin", data, end)])
 
-    async def receive(self, command: str, timeout: float = 1, limit: int = 1000) -> Output:  # noqa: ASYNC109 - the word of WS-Management
+    async def receive(self, command: str, timeout: float = 1, limit: int = 1000) -> Output:  # noqa: ASYNC109 - the name in WS-Management
         """Receives."""
         return await self.shells.receive("u", self.shell, command, timeout, limit)
 
 
 def code(action: Callable[[], object]) -> int:
-    """The code of the fault an action ends in."""
+    """The code of the fault of an action."""
     with pytest.raises(Fault) as caught:
         action()
     return caught.value.code
 
 
 async def code_of(action: Awaitable[object]) -> int:
-    """The same for what is awaited."""
+    """The same for an awaitable."""
     with pytest.raises(Fault) as caught:
         await action
     return caught.value.code
 
 
-def test_what_is_sent_comes_back_with_the_exit_status() -> None:
-    """Two pieces of input, the end, and done."""
+def test_input_is_returned_with_the_exit_status() -> None:
+    """Two pieces of input and the end."""
 
     async def scene() -> None:
         bench = Bench()
@@ -101,8 +101,8 @@ def test_what_is_sent_comes_back_with_the_exit_status() -> None:
     asyncio.run(scene())
 
 
-def test_a_receive_without_output_times_out_and_the_command_lives() -> None:
-    """The fault of the operation timeout, then output as if nothing had been."""
+def test_a_receive_without_output_times_out_and_the_command_continues() -> None:
+    """The fault of the operation timeout, then normal output."""
 
     async def scene() -> None:
         bench = Bench()
@@ -115,8 +115,8 @@ def test_a_receive_without_output_times_out_and_the_command_lives() -> None:
     asyncio.run(scene())
 
 
-def test_large_output_comes_in_pieces() -> None:
-    """No answer is larger than the envelope allows, and done is said with the last."""
+def test_large_output_is_split() -> None:
+    """No answer exceeds the envelope, and the last one has the exit status."""
 
     async def scene() -> None:
         bench = Bench()
@@ -134,7 +134,7 @@ def test_large_output_comes_in_pieces() -> None:
 
 
 def test_only_one_receive_waits_at_a_time() -> None:
-    """The second is a fault, the first goes on."""
+    """The second is a fault, the first continues."""
 
     async def scene() -> None:
         bench = Bench()
@@ -150,7 +150,7 @@ def test_only_one_receive_waits_at_a_time() -> None:
 
 @pytest.mark.parametrize("signal", ["terminate", "ctrl_c"])
 def test_a_signal_ends_the_command(signal: str) -> None:
-    """After terminate it is unknown, after ctrl_c it is done."""
+    """After terminate it is unknown, after ctrl_c it has ended."""
 
     async def scene() -> None:
         bench = Bench()
@@ -168,7 +168,7 @@ def test_a_signal_ends_the_command(signal: str) -> None:
 
 
 def test_deleting_a_shell_ends_everything_in_it() -> None:
-    """Commands end, a waiting Receive is told, the shell is unknown."""
+    """Its commands and a waiting Receive end, and the shell is unknown."""
 
     async def scene() -> None:
         bench = Bench()
@@ -200,7 +200,7 @@ def test_quotas_are_faults_with_their_own_codes() -> None:
 
 
 def test_an_idle_shell_is_ended() -> None:
-    """Its commands with it; a used one stays."""
+    """With its commands; a shell in use stays."""
 
     async def scene() -> None:
         bench = Bench(Quotas(idle_seconds=0.05))
@@ -214,7 +214,7 @@ def test_an_idle_shell_is_ended() -> None:
 
 
 def test_another_users_shell_is_unknown() -> None:
-    """Who did not open it does not see it."""
+    """Only its owner can use it."""
 
     async def scene() -> None:
         bench = Bench()
@@ -224,7 +224,7 @@ def test_another_users_shell_is_unknown() -> None:
 
 
 class Talk:
-    """A conversation with the agent through the simulated console."""
+    """Requests to the agent through the simulated console."""
 
     def __init__(self, faults: Faults | None = None) -> None:
         self.machine = Machine("N1", MemoryDisk())
@@ -234,7 +234,7 @@ class Talk:
         self.console = Console(self.machine, self.condition)
 
     async def run(self, *pieces: bytes, end: bool = True, line: CommandLine = POWERSHELL) -> tuple[int, list[str], str]:
-        """Feeds stdin in pieces; gives exit status, replies' ids, and stderr."""
+        """Sends stdin in pieces; returns exit status, ids of the replies, and stderr."""
         for piece in pieces:
             self.streams.feed(piece, end=False)
         self.streams.feed(b"", end=end)
@@ -245,12 +245,12 @@ class Talk:
 
 
 def request(request_id: str, *ops: dict[str, object], stop: bool = False) -> bytes:
-    """One line."""
+    """One request line."""
     return json.dumps({"v": 1, "id": request_id, "ops": list(ops), "stop": stop}).encode() + b"\n"
 
 
-def test_lines_may_arrive_in_any_pieces() -> None:
-    """Several lines in one piece, one line in several, and a last one without its end."""
+def test_requests_may_arrive_in_any_pieces() -> None:
+    """Several lines in one piece, one line in several pieces, and a last line without an end."""
     lines = SCRIPT + request("1") + request("2") + request("3").rstrip()
     whole = asyncio.run(Talk().run(lines))
     bytewise = asyncio.run(Talk().run(*(bytes([byte]) for byte in lines)))
@@ -258,18 +258,18 @@ def test_lines_may_arrive_in_any_pieces() -> None:
 
 
 def test_a_stop_request_ends_the_conversation_without_the_end_of_input() -> None:
-    """What follows is not read."""
+    """Later lines are not read."""
     assert (0, ["1", "2"], "") == asyncio.run(Talk().run(SCRIPT, request("1"), request("2", stop=True), end=False))
 
 
-def test_powershell_can_swallow_its_input() -> None:
-    """No reply, whatever was asked."""
+def test_powershell_can_lose_its_input() -> None:
+    """Then there is no reply."""
     talk = Talk(Faults(stdin_swallowed=True))
     assert (4, [], "") == asyncio.run(talk.run(SCRIPT, request("1")))
 
 
 def test_powershell_dies_between_two_operations() -> None:
-    """The operation before was done, the one after not; a write leaves half in a temporary file; once only."""
+    """Only the first one ran; a write leaves half of its bytes in a temporary file; once only."""
     talk = Talk(Faults(dies_after_operations=1))
     data = base64.b64encode(b"0123456789").decode()
     write: dict[str, object] = {"op": "write", "path": "C:\\x", "data": data, "expect": "any"}
@@ -282,8 +282,8 @@ def test_powershell_dies_between_two_operations() -> None:
     assert {"d", "x"} == set(talk.machine.disk.names(ROOT))
 
 
-def test_powershell_dies_in_the_middle_of_a_spread() -> None:
-    """Half of the files are there and whole, the next one is half a temporary file, the rest is not."""
+def test_powershell_dies_during_a_spread() -> None:
+    """Half of the files are complete, the next one is half in a temporary file, the rest is missing."""
     talk = Talk(Faults(dies_after_operations=0))
     blobs = {"a": base64.b64encode(b"0123456789").decode()}
     spread: dict[str, object] = {"op": "spread", "folder": "C:\\", "blobs": blobs, "files": dict.fromkeys("wxyz", "a")}
@@ -297,7 +297,7 @@ def test_powershell_dies_in_the_middle_of_a_spread() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "status", "said"),
+    ("line", "status", "expected"),
     [
         (CommandLine("dir", ("C:\\",)), 1, "'dir' is not recognized"),
         (CommandLine("powershell", ("-Command", "ls")), 1, "not valid"),
@@ -305,20 +305,20 @@ def test_powershell_dies_in_the_middle_of_a_spread() -> None:
         (CommandLine("hostname " + "x" * 8200), 1, "too long"),
     ],
 )
-def test_other_commands_are_not_there(line: CommandLine, status: int, said: str) -> None:
-    """In the words of cmd.exe, on stderr."""
+def test_other_commands_do_not_exist(line: CommandLine, status: int, expected: str) -> None:
+    """With the message of cmd.exe on stderr."""
     found, replies, err = asyncio.run(Talk().run(line=line))
-    assert (status, [], True) == (found, replies, said in err)
+    assert (status, [], True) == (found, replies, expected in err)
 
 
-def test_a_first_line_that_is_no_script_ends_powershell() -> None:
+def test_an_invalid_first_line_ends_powershell() -> None:
     """It must be base64."""
     status, replies, err = asyncio.run(Talk().run(request("1")))
     assert (1, [], True) == (status, replies, "base64" in err)
 
 
 def test_hostname_prints_the_name() -> None:
-    """With the line end of Windows."""
+    """With a Windows line end."""
     talk = Talk()
     status = asyncio.run(talk.console.run(CommandLine("C:\\Windows\\System32\\HOSTNAME.EXE"), talk.streams))
     assert (0, b"N1\r\n") == (status, talk.streams.output[0].data)

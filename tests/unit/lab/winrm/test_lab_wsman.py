@@ -19,7 +19,7 @@ NS = {
 
 
 def message(body: str = "", *, header: str = "", action: str = Action.COMMAND, doctype: str = "") -> bytes:
-    """A request with that body."""
+    """A request with a body."""
     return f"""<?xml version="1.0" encoding="utf-8"?>{doctype}
 <env:Envelope xmlns:env="{NS["s"]}" xmlns:a="{NS["a"]}" xmlns:rsp="{NS["rsp"]}"
   xmlns:w="http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd"><env:Header>
@@ -28,11 +28,11 @@ def message(body: str = "", *, header: str = "", action: str = Action.COMMAND, d
 
 
 def read_back(data: bytes) -> etree._Element:
-    """An answer, parsed."""
+    """A parsed answer."""
     return etree.fromstring(data)
 
 
-def test_a_command_is_read_with_its_options() -> None:
+def test_a_command_has_its_options() -> None:
     """Command, arguments, options, selector, timeout and envelope size."""
     header = """<w:OperationTimeout>PT1M2.5S</w:OperationTimeout><w:MaxEnvelopeSize>1000</w:MaxEnvelopeSize>
     <w:OptionSet><w:Option Name="WINRS_SKIP_CMD_SHELL">TRUE</w:Option>
@@ -47,29 +47,29 @@ def test_a_command_is_read_with_its_options() -> None:
 
 
 def test_input_is_read_with_its_end() -> None:
-    """Pieces in order, the last with the end."""
+    """Chunks in order, the last one with the end."""
     body = """<rsp:Send><rsp:Stream Name="stdin" CommandId="C" End="false">YWI=</rsp:Stream>
     <rsp:Stream Name="stdin" CommandId="C" End="true"/></rsp:Send>"""
     assert [Chunk("C", "stdin", b"ab"), Chunk("C", "stdin", b"", end=True)] == read(message(body)).inputs()
 
 
 @given(st.binary(max_size=200))
-def test_bytes_that_are_no_message_are_malformed(data: bytes) -> None:
-    """Nothing else happens to them."""
+def test_invalid_bytes_are_malformed(data: bytes) -> None:
+    """There is no other exception."""
     with pytest.raises(Malformed):
         read(data)
 
 
 @given(st.text(max_size=50))
-def test_any_timeout_gives_seconds(text: str) -> None:
-    """What is no duration gets the default."""
+def test_any_timeout_results_in_seconds(text: str) -> None:
+    """An invalid duration results in the default."""
     clean = "".join(c for c in text if c.isalnum() or c in ". ")
     with contextlib.suppress(Malformed):
         assert read(message(header=f"<w:OperationTimeout>{clean}</w:OperationTimeout>")).timeout >= 0
 
 
-def test_entities_and_document_types_are_not_taken() -> None:
-    """A message never needs them."""
+def test_entities_and_document_types_are_rejected() -> None:
+    """No message needs them."""
     doctype = '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/hostname">]>'
     with pytest.raises(Malformed):
         read(message("<rsp:CommandLine><rsp:Command>&e;</rsp:Command></rsp:CommandLine>", doctype=doctype))
@@ -78,7 +78,7 @@ def test_entities_and_document_types_are_not_taken() -> None:
 @pytest.mark.parametrize(
     "body", ["", "<rsp:CommandLine/>", "<rsp:CommandLine><rsp:Command> </rsp:Command></rsp:CommandLine>"]
 )
-def test_a_command_without_a_command_is_a_fault(body: str) -> None:
+def test_an_empty_command_is_a_fault(body: str) -> None:
     """The parameter is incorrect."""
     with pytest.raises(Fault) as caught:
         read(message(body)).command_line()
@@ -91,8 +91,8 @@ def test_input_that_is_not_base64_is_a_fault() -> None:
         read(message('<rsp:Send><rsp:Stream Name="stdin" CommandId="C">?</rsp:Stream></rsp:Send>')).inputs()
 
 
-def test_a_fault_has_its_code_where_clients_look() -> None:
-    """Code, sub-code, reason, machine and the message it answers, escaped."""
+def test_a_fault_has_its_code_where_clients_read_it() -> None:
+    """Code, sub-code, reason, machine and message id, escaped."""
     root = read_back(fault_response("uuid:<1>", Fault.unknown_shell("<x>"), "N1"))
     fault = root.find("s:Body/s:Fault/s:Detail/f:WSManFault", NS)
     assert fault is not None
@@ -105,8 +105,8 @@ def test_a_fault_has_its_code_where_clients_look() -> None:
     st.lists(st.tuples(st.sampled_from(["stdout", "stderr"]), st.binary(max_size=50)), max_size=5),
     st.none() | st.integers(0, 2**32 - 1),
 )
-def test_output_survives_the_answer(pieces: list[tuple[str, bytes]], status: int | None) -> None:
-    """Streams in order, and the exit status only when done."""
+def test_output_is_unchanged_in_the_answer(pieces: list[tuple[str, bytes]], status: int | None) -> None:
+    """Streams in order, and the exit status only at the end."""
     request = Message(Action.RECEIVE, "uuid:1", "S", 1, 1000, etree.Element("x"))
     chunks = [Chunk("", stream, data) for stream, data in pieces]
     root = read_back(receive_response(request, "C", chunks, status))

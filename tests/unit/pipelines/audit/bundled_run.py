@@ -19,7 +19,7 @@ from workers.secrets.vault import Vault
 from workers.settings import Settings
 from workers.store.memory import MemoryStore
 
-Look = Callable[[NodeFacts], NodeFacts]  #: what is different about a node
+Look = Callable[[NodeFacts], NodeFacts]  #: returns the facts of a node with differences
 
 
 def the_cluster(names: Sequence[str] = FOUR) -> Cluster:
@@ -47,10 +47,10 @@ class MadeUpRun:
     Args:
         kind: of the run.
         before: node -> what is different about it before the run.
-        after: the same, when the run looks at the end.
+        after: node -> what is different about it in the observation at the end.
         ends: (node, step) -> how the step ends, where it does not end well.
         cancel_in: the turn in which an operator cancels.
-        locked: another run holds the cluster.
+        locked: another run has locked the cluster.
         names: of the nodes.
     """
 
@@ -90,7 +90,7 @@ class MadeUpRun:
 
     @property
     def record(self) -> RunRecord:
-        """The run as it stands."""
+        """The current record of the run."""
         return self.store.run(self.id)
 
     def bundle(self) -> dict[str, bytes]:
@@ -139,6 +139,6 @@ class MadeUpRun:
 
 
 def forged(members: Mapping[str, bytes], **changed: bytes) -> dict[str, bytes]:
-    """Members with some of them changed, and a manifest that says so: what somebody would do who knows the layout."""
+    """Changed members with an adapted manifest: what an attacker can do who knows the layout."""
     made = {name: data for name, data in {**members, **changed}.items() if name != MANIFEST}
     return {**made, MANIFEST: manifest_of(BundledRun.model_validate_json(made[RUN]), made).to_bytes()}

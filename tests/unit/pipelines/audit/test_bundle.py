@@ -14,7 +14,7 @@ from pipelines.audit import archive
 from pipelines.audit.archive import pack, unpack
 from pipelines.audit.bundle import EVENTS, MANIFEST, OUTCOMES, REPORT_PAGE, RUN, BundledRun, evidence_in
 from pipelines.audit.check import check, check_file
-from pipelines.cli.main import run
+from pipelines.cli.entry import run
 from pipelines.run.evidence import conclusion
 from tasks.ektron.facts import NodeFacts
 from tests.sampling import examples
@@ -140,7 +140,7 @@ def lines_changed(change: Callable[[list[bytes]], None]) -> dict[str, bytes]:
         (lambda lines: lines.pop(4), "event 5 "),
         (lambda lines: lines.pop(), "ends after event"),
         (lambda lines: lines.pop(0), "event 1 "),
-        (lambda lines: lines.insert(4, lines[4]), "event 6 .* stands after a later one"),
+        (lambda lines: lines.insert(4, lines[4]), "event 6 .* is after a later event"),
         (lambda lines: lines.insert(4, lines.pop(5)), "event 5 "),
         (lambda lines: lines.__setitem__(4, lines[4].replace(b"2026-", b"2025-")), "event 5 "),
         (lambda lines: lines.__setitem__(4, lines[4].replace(b'"5-0"', b'"5-1"')), "event 5 "),

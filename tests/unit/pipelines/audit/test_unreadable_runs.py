@@ -7,7 +7,7 @@ import pytest
 from redis import Redis
 
 from pipelines import reconcile
-from pipelines.cli.main import run
+from pipelines.cli.entry import run
 from pipelines.engine import Engine, connect_engine
 from pipelines.reconcile import Reconciler
 from tests.unit.pipelines.audit.bundled_run import the_cluster
@@ -39,7 +39,7 @@ def test_the_others_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "good" in shown.out
     assert "spoilt" not in shown.out
     assert "1 run cannot be read" in shown.err
-    assert "spoilt: the record of run spoilt carries no seal" in " ".join(shown.err.split())
+    assert "spoilt: the record of run spoilt has no seal" in " ".join(shown.err.split())
     assert 0 == run(["runs", "--json"])
     assert ["good"] == [row["run"] for row in json.loads(capsys.readouterr().out)]
 
@@ -50,7 +50,7 @@ def test_an_unreadable_run_is_a_sentence(verb: str, capsys: pytest.CaptureFixtur
     """With the message and the fix of the error, and no traceback."""
     assert 1 == run([verb, "spoilt", *(["-y"] if verb == "retry" else [])])
     printed = " ".join(capsys.readouterr().err.split())
-    assert "the record of run spoilt carries no seal" in printed
+    assert "the record of run spoilt has no seal" in printed
     assert "ESYNC_SEAL_KEY" in printed
     assert "Traceback" not in printed
 
@@ -66,5 +66,5 @@ def test_the_reconciler_continues_with_the_others(engine: Engine, monkeypatch: p
     monkeypatch.setattr(reconcile, "resume_stalled", noted)
     for extra in ("aaa", "zzz"):
         engine.store.create(RunRecord(id=extra, cluster="shop", spec={}))
-    Reconciler(engine, "w1").look()
+    Reconciler(engine, "w1").check_runs()
     assert ["aaa", "good", "zzz"] == seen

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli.main import run
+from pipelines.cli.entry import run
 from tasks.ektron.certificates.family import Family, generate_family
 from tests.unit.tasks.ektron.certificates.openssl import LEGACY, modulus, openssl, self_signed
 
@@ -49,7 +49,7 @@ def test_mixed_families_are_reported(tmp_path: Path, family: Family, capsys: pyt
     assert run(["certs", "inspect", "--json", str(tmp_path)]) == 0
     found = json.loads(capsys.readouterr().out)
     assert not found["families"]["S1"]["whole"]
-    assert "S1_SyncClient.pvk holds another key than S1_SyncClient.cer" in found["families"]["S1"]["why"]
+    assert "S1_SyncClient.pvk has another key than S1_SyncClient.cer" in found["families"]["S1"]["why"]
 
 
 def test_files_of_openssl(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

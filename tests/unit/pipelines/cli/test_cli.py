@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli import follow, show
-from pipelines.cli.main import app, run
+from pipelines.cli.entry import app, run
 from pipelines.report.build import build
 from pipelines.report.rows import Report
 from tests.places import CASE_FOLDERS
@@ -222,7 +222,7 @@ def test_a_reader_that_leaves_is_not_an_error(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-c",
-        "import sys; from pipelines.cli.main import main; sys.argv = ['esync', '-h']; main()",
+        "import sys; from pipelines.cli.entry import main; sys.argv = ['esync', '-h']; main()",
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ}) as process:
         assert process.stdout is not None

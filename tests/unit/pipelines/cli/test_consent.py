@@ -12,7 +12,7 @@ from pipelines.usecases import runs
 from tests.unit.pipelines.audit.bundled_run import MadeUpRun
 from tests.unit.pipelines.cli.test_cli import CLUSTER
 
-ESYNC = [sys.executable, "-c", "import sys; from pipelines.cli.main import main; sys.argv[0] = 'esync'; main()"]
+ESYNC = [sys.executable, "-c", "import sys; from pipelines.cli.entry import main; sys.argv[0] = 'esync'; main()"]
 
 
 @pytest.fixture

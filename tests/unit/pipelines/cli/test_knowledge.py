@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli.main import run
+from pipelines.cli.entry import run
 from pipelines.report.knowledge_text import explanation_lines
-from pipelines.usecases.explain import Told, is_file
+from pipelines.usecases.explain import NodeAnswer, is_file
 from tasks.ektron.rules.explain import Answer, explain
 from tasks.ektron.rules.invariants import judge
 from tests.unit.pipelines.report.sample_run import sample
@@ -101,9 +101,9 @@ def test_exit_codes_of_explain(node: str, broken_node: str, code: int) -> None:
     """5 where the node or another keeps the cluster from being joined, 0 where nothing does."""
     cluster = broken(broken_node, field(asset__load_balanced="0")) if broken_node else joined_cluster()
     ended = sample().record.model_copy(update={"ended": now() - timedelta(minutes=3)})
-    answer = Told(explain(node, judge(cluster)), ended)
+    answer = NodeAnswer(explain(node, judge(cluster)), ended)
     assert code == answer.exit_code
-    assert answer.seen_by.endswith("3 minutes ago")
+    assert answer.source.endswith("3 minutes ago")
 
 
 def test_a_file_is_distinguished_from_a_run(tmp_path: Path) -> None:

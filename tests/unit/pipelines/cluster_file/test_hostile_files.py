@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.audit.check import check_file
-from pipelines.cli.main import run
+from pipelines.cli.entry import run
 from pipelines.cluster_file.loader import ClusterRefused, load_cluster, read_cluster
 from pipelines.usecases.plan_file import load_plan
 from tests.unit.pipelines.cluster_file.test_loader import VALID
@@ -91,7 +91,7 @@ def test_pipes_devices_and_folders_are_refused_at_once(kind: str, tmp_path: Path
         thread.start()
         thread.join(PATIENCE)
         assert refused, path
-        assert re.search("is no plain file|Is a directory", str(refused[0]))
+        assert re.search("is not a regular file|Is a directory", str(refused[0]))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_commands_refuse_pipes(arguments: list[str], tmp_path: Path, capsys: pyt
     """Every command refuses a pipe with exit 1 and an error message."""
     os.mkfifo(tmp_path / "pipe")
     assert run([*arguments, str(tmp_path / "pipe")]) == 1
-    assert "is no plain file" in capsys.readouterr().err
+    assert "is not a regular file" in capsys.readouterr().err
 
 
 def test_files_named_in_a_cluster_file_are_refused_at_once(tmp_path: Path) -> None:

@@ -143,10 +143,10 @@ def test_byte_order_mark_and_windows_line_ends_are_fine() -> None:
 def test_larger_than_the_bound_is_refused(tmp_path: Path) -> None:
     """A file of more than 1 MB is not read."""
     (tmp_path / "big.yaml").write_bytes(b"#" * 1_000_001)
-    started = time.monotonic()
+    started = time.thread_time()
     with pytest.raises(InputRefused, match="too large: more than 1,000,000 bytes"):
         load_cluster(tmp_path / "big.yaml")
-    assert time.monotonic() - started < 1
+    assert time.thread_time() - started < 1
 
 
 def test_all_mistakes_are_kept_and_the_message_is_bounded() -> None:

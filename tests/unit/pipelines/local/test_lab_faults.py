@@ -1,4 +1,4 @@
-"""`esync lab --fault` and `--heal` against a real lab's control interface."""
+"""`esync lab --fault` and `--heal` with the control API of a real lab."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab.control.remote import LabProcess, running_lab, spare_addresses
-from pipelines.cli.main import run
+from pipelines.cli.entry import run
 from pipelines.local import lab_faults
 from workers.errors import InputRefused
 
@@ -20,38 +20,38 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabProcess]:
         yield running
 
 
-def test_a_node_is_broken_and_healed(lab: LabProcess, capsys: pytest.CaptureFixture[str]) -> None:
-    """Faults add up, by name or with a value, nested ones by a dot; healing takes all of a node away."""
+def test_faults_are_added_and_removed(lab: LabProcess, capsys: pytest.CaptureFixture[str]) -> None:
+    """Faults are added by name or with a value, nested ones with a dot; healing removes all faults of a node."""
     faults = ["--fault", "P1:away", "--fault", "S1:latency_ms=40", "--fault", "S1:service.never_stops"]
     assert run(["lab", "--dir", str(lab.folder), *faults, "--json"]) == 0
     held = json.loads(capsys.readouterr().out)
     assert held == {"P1": {"away": True}, "S1": {"latency_ms": 40, "service": {"never_stops": True}}}
     assert lab_faults.change(lab.folder, ["P1"], []) == {"S1": held["S1"]}
     assert run(["lab", "--dir", str(lab.folder), "--heal", "all"]) == 0
-    assert capsys.readouterr().err == "every node is well\n"
+    assert capsys.readouterr().err == "no node has a fault\n"
 
 
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ("P1", "is no fault"),
-        (":away", "is no fault"),
-        ("P1:", "is no fault"),
+        ("P1", "is not a valid fault"),
+        (":away", "is not a valid fault"),
+        ("P1:", "is not a valid fault"),
         ("P9:away", "no such node"),
         ("P1:nonsense", "Extra inputs"),
         ("P1:latency_ms=soon", "valid integer"),
     ],
 )
-def test_what_is_no_fault_is_refused(fault: str, reason: str, lab: LabProcess) -> None:
-    """Another node, another fault, a value of another kind: one line, and nothing is broken."""
+def test_an_invalid_fault_is_refused(fault: str, reason: str, lab: LabProcess) -> None:
+    """An unknown node, an unknown fault, a wrong value: the error is one line, and no fault is added."""
     with pytest.raises(InputRefused, match=reason) as why:
         lab_faults.change(lab.folder, [], [fault])
     assert "\n" not in str(why.value)
     assert lab_faults.change(lab.folder, [], []) == {}
 
 
-def test_where_no_lab_runs_one_is_told_so(tmp_path: Path) -> None:
-    """No folder, or one that a lab has left."""
+def test_a_missing_lab_is_reported(tmp_path: Path) -> None:
+    """The error has the command that starts a lab."""
     with pytest.raises(InputRefused, match="no lab runs in that folder") as why:
         lab_faults.change(tmp_path, ["all"], [])
     assert why.value.remedy.endswith(f"esync lab --dir {tmp_path}")

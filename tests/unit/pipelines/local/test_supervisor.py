@@ -169,5 +169,5 @@ def test_a_stopped_process_is_ended_without_waiting(tmp_path: Path) -> None:
         os.kill(child.pid, signal.SIGSTOP)
         guard.stop()
         begun = time.monotonic()
-        child.stop(20)
-    assert time.monotonic() - begun < 10
+        child.stop(100)
+    assert time.monotonic() - begun < 60

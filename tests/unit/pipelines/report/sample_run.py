@@ -121,7 +121,7 @@ def _turn_outcomes(
     return found
 
 
-def _outcome(  # noqa: PLR0913 - a table of a made-up run
+def _outcome(  # noqa: PLR0913 - the parts of an invented outcome
     record: RunRecord,
     turn: Turn,
     node: str,
@@ -184,7 +184,7 @@ def _result(node: str, outcomes: Sequence[StepOutcome]) -> NodeResult:
         )  # fmt: skip
     if not any(o.changes for o in own):
         return NodeResult(node=node, status=Status.UNCHANGED)
-    description = "done: everything the plan asked for"
+    description = "done: all planned changes are made"
     return NodeResult(node=node, status=Status.CHANGED, state=NodeState.DONE, description=description)
 
 

@@ -14,9 +14,9 @@ from rich.console import Console
 
 from pipelines.audit.check import Checked
 from pipelines.cli.console import print_json, print_text
+from pipelines.cli.entry import run
 from pipelines.cli.follow import pretty, print_result, write_report
 from pipelines.cli.live import draw, line
-from pipelines.cli.main import run
 from pipelines.report.build import build
 from pipelines.report.html import to_html
 from pipelines.report.knowledge_text import explanation_lines
@@ -24,7 +24,7 @@ from pipelines.report.plan_text import plan_lines
 from pipelines.report.text import to_text
 from pipelines.run.plan import NodePlan, Plan
 from pipelines.run.progress import Progress
-from pipelines.usecases.runs import Asked
+from pipelines.usecases.runs import RunRequest
 from pipelines.usecases.status import row_of
 from tasks.ektron.rules.explain import Answer, Explanation
 from tests.unit.pipelines.report.sample_run import Sample, cluster_of, sample
@@ -166,7 +166,7 @@ def test_logs_are_clean(*, as_json: bool) -> None:
 
 def test_reasons_are_cleaned_at_the_border() -> None:
     """Another program may start a run with any text as its reason."""
-    asked = Asked(reason=ATTACK, who=ATTACK, origin_host=ATTACK * 100)
+    asked = RunRequest(reason=ATTACK, who=ATTACK, origin_host=ATTACK * 100)
     for text in (asked.reason, asked.who, asked.origin_host):
         assert_clean(text)
         assert len(text) <= 2000

@@ -1,4 +1,4 @@
-"""What is true of a node now: proven over every combination of ends, and on runs decided by the real rules."""
+"""The state of a node: for every combination of outcomes, and in runs with the real decisions."""
 
 import re
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ STEPS = ("config_edit", "cert_copy", "service_restart")
 AT = datetime(2026, 11, 23, tzinfo=UTC)
 FINE = (Status.CHANGED, Status.UNCHANGED)
 
-#: How a step can end: what it did, and whether it had begun to change the node.
+#: How a step can end: its status, and whether it had begun to change the node.
 End = tuple[Status, bool]
 GOOD: tuple[End, ...] = ((Status.CHANGED, False), (Status.UNCHANGED, False))
 BAD: tuple[End, ...] = tuple(product((Status.FAILED, Status.UNREACHABLE, Status.CANCELLED), (False, True)))
@@ -43,7 +43,7 @@ def _outcome(step: str, end: End) -> StepOutcome:
 
 
 def _ways() -> list[tuple[End, ...]]:
-    """Every way a node can go through the steps of its wave: good ends up to a bad one, after which none is tried."""
+    """Every way through the steps of a wave: successes up to a failure, after which no step is tried."""
     ways: list[tuple[End, ...]] = []
     for good in range(len(STEPS) + 1):
         for before in product(GOOD, repeat=good):
@@ -70,8 +70,8 @@ PLANS = [None, *(_plan(changes=changes, restart=restart) for changes, restart in
 
 @pytest.mark.parametrize("needed", PLANS)
 @pytest.mark.parametrize("way", _ways(), ids=lambda way: "-".join(f"{s.value}{'*' * t}" for s, t in way))
-def test_nothing_is_said_that_the_steps_did_not_do(way: tuple[End, ...], needed: NodePlan | None) -> None:
-    """In each of all ways through a wave, what is said follows from what was done, and only that."""
+def test_the_state_follows_from_the_outcomes_alone(way: tuple[End, ...], needed: NodePlan | None) -> None:
+    """For every way through a wave."""
     now = _stand(way, needed=needed)
     done = [step for step, (status, _) in zip(STEPS, way, strict=True) if status in FINE]
     changed = any(status is Status.CHANGED for status, _ in way)
@@ -89,13 +89,15 @@ def test_nothing_is_said_that_the_steps_did_not_do(way: tuple[End, ...], needed:
         assert now.state is (NodeState.RESTART_OWED if owed else NodeState.DONE)
     else:
         assert now.state is NodeState.PARTLY
-        assert all(step in now.sentence for step in STEPS)
+        left = [step for step in STEPS if step not in done]
+        verbs = ["is" if len(steps) == 1 else "are" for steps in (done, left)]
+        assert now.sentence.endswith(f"{' and '.join(done)} {verbs[0]} done, {' and '.join(left)} {verbs[1]} not done")
 
 
 @pytest.mark.parametrize("missing", PLANS[1:])
 @given(way=st.sampled_from(_ways()))
-def test_a_look_beats_what_the_steps_said(missing: NodePlan, way: tuple[End, ...]) -> None:
-    """Where the node was looked at after all steps, that decides what is true of it."""
+def test_a_later_observation_overrides_the_outcomes(missing: NodePlan, way: tuple[End, ...]) -> None:
+    """If the node was observed after all steps, the observation decides."""
     changed = any(status is Status.CHANGED or touched for status, touched in way)
     now = _stand(way, missing=missing)
     if missing.empty:
@@ -107,8 +109,8 @@ def test_a_look_beats_what_the_steps_said(missing: NodePlan, way: tuple[End, ...
         assert now.state is (NodeState.PARTLY if changed else NodeState.UNTOUCHED)
 
 
-def test_a_step_that_was_refused_its_first_file_changed_nothing() -> None:
-    """Where all that was wanted is still missing and no step says that it changed anything, the node is untouched."""
+def test_a_step_that_failed_at_its_first_file_changed_nothing() -> None:
+    """If every planned change is still missing and no step reports a change, the node is untouched."""
     wanted = _plan(changes=True, restart=True)
     assert NodeState.UNTOUCHED is _stand([(Status.FAILED, True)], needed=wanted, missing=wanted).state
     fewer = wanted.model_copy(update={"changes": (*wanted.changes, Change(what="encodedValue", file="web.config"))})
@@ -119,13 +121,13 @@ def test_a_step_that_was_refused_its_first_file_changed_nothing() -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 2])
 def test_a_step_without_an_outcome_is_under_way(length: int) -> None:
-    """While a run goes on, the first step that has not ended is named."""
+    """While a run is active, the first step that has not ended is named."""
     now = _stand([(Status.CHANGED, False)] * length)
     assert now == DescribedState(NodeState.UNDER_WAY, f"in progress: {STEPS[length]} is running or waiting")
 
 
 def test_a_node_that_had_no_turn_is_untouched() -> None:
-    """Before its wave a node is untouched, or right where the plan wants nothing; an owed restart is not forgotten."""
+    """Before its wave a node is untouched, or right if the plan has nothing for it; an owed restart is mentioned."""
     assert node_state((), {}).state is NodeState.UNTOUCHED
     assert node_state((), {}, needed=_plan(changes=False, restart=False)).state is NodeState.RIGHT
     assert (
@@ -134,7 +136,7 @@ def test_a_node_that_had_no_turn_is_untouched() -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "end", "standing"),
+    ("step", "end", "state"),
     [
         ("rollback", (Status.CHANGED, False), NodeState.DONE),
         ("rollback", (Status.FAILED, False), NodeState.UNTOUCHED),
@@ -143,17 +145,17 @@ def test_a_node_that_had_no_turn_is_untouched() -> None:
         ("cleanup", (Status.CHANGED, False), NodeState.DONE),
     ],
 )
-def test_undoing_is_told_alike(step: str, end: End, standing: NodeState) -> None:
+def test_rollback_and_cleanup_have_the_same_node_states(step: str, end: End, state: NodeState) -> None:
     """A rollback and a cleanup have one step that changes a node."""
-    assert standing is node_state((REGISTRY[step],), {step: _outcome(step, end)}).state
+    assert state is node_state((REGISTRY[step],), {step: _outcome(step, end)}).state
 
 
 def test_every_state_has_its_place() -> None:
-    """The order in which states are shown has each of them once."""
+    """The order in which states are shown contains each state once."""
     assert sorted(NodeState) == sorted(NODE_STATES)
 
 
-def test_the_operators_page_names_every_state() -> None:
+def test_the_operators_page_describes_every_state() -> None:
     """docs/operating.md explains each state."""
     page = (DOCS / "operating.md").read_text("utf-8")
     section = page.partition("## Node states")[2].partition("\n## ")[0]
@@ -168,8 +170,8 @@ def _results(run: MadeUpRun) -> dict[str, NodeResult]:
     return {result.node: result for result in commands.summary(run.engine, run.id).nodes}
 
 
-def test_a_cancelled_run_says_what_is_true_of_each_node() -> None:
-    """Cancelled in its first wave: who is done, who owes a restart, who is untouched."""
+def test_a_cancelled_run_reports_the_state_of_each_node() -> None:
+    """Cancelled in its first wave: which node is done, which one owes a restart, which ones are untouched."""
     run = MadeUpRun(
         before=dict.fromkeys(("S1", "S2", "P1", "P2"), _needing),
         ends={("S2", "service_restart"): Status.CANCELLED},
@@ -185,11 +187,11 @@ def test_a_cancelled_run_says_what_is_true_of_each_node() -> None:
     assert "Node status:\n  S2: every file is in place; restart owed" in text
     assert "9 of 9 invariants proven (checked before any change)" in text
     assert "\nCANCELLED: wrong window [" in text
-    assert "  P1, P2: untouched: this run changed nothing here\n  S1: done: everything the plan asked for" in text
+    assert "  P1, P2: untouched: this run changed nothing here\n  S1: done: all planned changes are made" in text
 
 
-def test_a_failed_node_is_judged_by_the_last_look() -> None:
-    """A node that failed in a step is told by what the verification saw there, not by what the step had said."""
+def test_a_failed_node_is_judged_by_the_last_observation() -> None:
+    """The state of a node that failed in a step is what the verification saw, not what the step reported."""
     everybody = dict.fromkeys(("S1", "S2", "P1", "P2"), _needing)
     healed = MadeUpRun(before=everybody, ends={("P1", "cert_copy"): Status.FAILED})
     assert NodeState.DONE is _results(healed)["P1"].state
@@ -199,15 +201,15 @@ def test_a_failed_node_is_judged_by_the_last_look() -> None:
 
 
 @pytest.mark.parametrize("kind", ["verify", "doctor"])
-def test_a_node_that_nobody_looked_at_is_not_said_to_be_unchanged(kind: str) -> None:
-    """A run that was cancelled before it came to a node has skipped it, with the reason."""
+def test_a_node_that_was_not_observed_is_not_reported_as_unchanged(kind: str) -> None:
+    """A run that was cancelled before it reached a node has skipped it, and gives the reason."""
     results = _results(MadeUpRun(kind, cancel_in="canary"))
     assert (Status.UNCHANGED, Status.SKIPPED) == (results["S1"].status, results["P2"].status)
     assert "not started, the run ended first: cancelled" == results["P2"].problem.message
 
 
 @pytest.mark.parametrize("kind", ["plan", "verify", "doctor"])
-def test_a_run_that_only_looks_says_nothing_of_what_became_of_nodes(kind: str) -> None:
-    """Nothing was to be changed, so that nothing is untouched either."""
+def test_a_run_that_only_observes_reports_no_node_states(kind: str) -> None:
+    """There was nothing to change, so no node counts as untouched either."""
     results = _results(MadeUpRun(kind))
     assert {(None, "")} == {(result.state, result.description) for result in results.values()}

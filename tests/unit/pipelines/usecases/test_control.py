@@ -1,4 +1,4 @@
-"""What a retry takes up, what `last` means, and who has to wait for whom: decided by the store alone."""
+"""What a retry includes, what `last` means, and which run has to wait: decided by the store alone."""
 
 from collections.abc import Collection
 from typing import Any
@@ -22,7 +22,7 @@ from workers.store.memory import MemoryStore
 
 @pytest.fixture
 def engine() -> Engine:
-    """Everything that needs no node and no broker."""
+    """An engine without nodes and without a broker."""
     store = MemoryStore()
     return Engine(Settings(), store, Vault(store, new_seal_key()), Celery(broker="memory://"))
 
@@ -35,7 +35,7 @@ def kept(
     failed: Collection[str] = (),
     **fields: Any,  # noqa: ANN401 - RunRecord checks them
 ) -> str:
-    """A rollout in the store, by that id; P2 never answered."""
+    """A rollout in the store, with that id; P2 was unreachable."""
     made = sample(failed=tuple(failed), unreachable=("P2",))
     engine.store.create(made.record.model_copy(update={"id": run, **fields}))
     for outcome in made.outcomes if outcomes else ():
@@ -44,12 +44,12 @@ def kept(
 
 
 def left(engine: Engine, run: str) -> dict[str, str]:
-    """What a run left, by node."""
+    """What a run left unfinished, by node."""
     return control.unfinished(engine, run)
 
 
-def test_a_retry_names_its_parent_and_takes_what_was_left(engine: Engine) -> None:
-    """Nodes that failed or did not answer; no others."""
+def test_a_retry_names_its_parent_and_takes_the_unfinished_nodes(engine: Engine) -> None:
+    """The nodes that failed or were unreachable; no others."""
     run = kept(engine, "first", failed=["P1"])
     assert {"P1": "failed", "P2": "unreachable"} == left(engine, run)
     again = control.retry(engine, run)
@@ -63,8 +63,8 @@ def test_each_kind_can_be_chosen(engine: Engine) -> None:
     assert control.retry(engine, run, {"failed"}).only == ("P1",)
 
 
-def test_the_retry_of_a_retry_takes_what_both_left(engine: Engine) -> None:
-    """What a retry was to leave alone is as the run before left it; what was done there is done."""
+def test_the_retry_of_a_retry_takes_the_unfinished_nodes_of_both(engine: Engine) -> None:
+    """A node that the retry did not select is as the first run left it; a node that the retry finished is done."""
     first = kept(engine, "first", failed=["S2", "P1"])
     second = kept(engine, "second", failed=["P1"], parent=first, only=("P1",))
     assert {"S2": "failed", "P1": "failed", "P2": "unreachable"} == left(engine, second)
@@ -72,15 +72,15 @@ def test_the_retry_of_a_retry_takes_what_both_left(engine: Engine) -> None:
     assert {"P2": "unreachable"} == left(engine, third)
 
 
-def test_a_parent_that_is_forgotten_left_nothing(engine: Engine) -> None:
-    """Runs are kept for a time; one whose parent is gone speaks for itself."""
+def test_a_deleted_parent_left_nothing(engine: Engine) -> None:
+    """Runs are kept for a limited time; without its parent, a run counts alone."""
     assert left(engine, kept(engine, "second", failed=["P1"], parent="gone", only=("P1",))) == {"P1": "failed"}
 
 
 def test_nothing_left_is_refused_with_the_reason(engine: Engine) -> None:
-    """A retry of a run that did everything says so; one that asks for the wrong kind is told the right one."""
+    """A retry of a complete run says so; a retry with the wrong option names the right one."""
     run = kept(engine, "first", only=("S1",))
-    with pytest.raises(InputRefused, match="nothing of run first is left: no node failed"):
+    with pytest.raises(InputRefused, match="run first left nothing to retry: no node failed"):
         control.retry(engine, run)
     other = kept(engine, "second", failed=["P1"])
     with pytest.raises(
@@ -95,20 +95,20 @@ def test_nothing_left_is_refused_with_the_reason(engine: Engine) -> None:
     [
         ({"kind": "verify", "turns": ()}, "is a verify", "esync runs"),
         ({"kind": "rollback", "parent": "zero", "turns": ()}, "is a rollback", "esync rollback zero"),
-        ({"state": RunState.RUNNING, "verdict": None}, "still goes on", "esync watch first"),
+        ({"state": RunState.RUNNING, "verdict": None}, "has not ended", "esync watch first"),
     ],
 )
 def test_what_cannot_be_retried_says_what_to_do(
     fields: dict[str, Any], reason: str, remedy: str, engine: Engine
 ) -> None:
-    """Other kinds of runs, and one that goes on."""
+    """Other kinds of runs, and a run that has not ended."""
     with pytest.raises(InputRefused, match=reason) as why:
         control.retry(engine, kept(engine, "first", **fields))
     assert remedy in why.value.remedy
 
 
 def test_last_is_the_newest_that_fits(engine: Engine) -> None:
-    """Steering means the newest run that goes on, taking back the newest that wrote, nobody one that was refused."""
+    """To steer: the newest active run. To roll back: the newest run that wrote. Never a run that was refused."""
     kept(engine, "one")
     kept(engine, "two", state=RunState.RUNNING, verdict=None)
     kept(engine, "three", turns=(), verdict=Verdict.LOCKED)
@@ -122,13 +122,13 @@ def test_last_is_the_newest_that_fits(engine: Engine) -> None:
 
 
 def fresh(engine: Engine, run: str) -> RunRecord:
-    """A rollout that nobody has begun."""
+    """A rollout that has not begun."""
     made = sample().record.model_copy(update={"state": RunState.CREATED, "turns": (), "joined": (), "verdict": None})
     return engine.store.create(made.model_copy(update={"id": run, "summary": "", "ended": None}))
 
 
-def test_a_second_run_is_told_who_has_the_cluster(engine: Engine) -> None:
-    """The holder's id, who started it and where, since when, and how to steer it."""
+def test_a_second_run_names_the_run_that_holds_the_cluster(engine: Engine) -> None:
+    """Its id, who started it and where, since when, and how to steer it."""
     fresh(engine, "holder")
     engine.store.lock_cluster("shop", "holder", LOCK_TTL)
     begin(engine, fresh(engine, "late").id)
@@ -139,7 +139,7 @@ def test_a_second_run_is_told_who_has_the_cluster(engine: Engine) -> None:
 
 
 def test_a_run_whose_lock_lapsed_waits_for_the_one_that_took_it(engine: Engine) -> None:
-    """Two runs never work on one cluster: what was forgotten is pushed on only when the other has ended."""
+    """Two runs never work on one cluster: the stalled run continues only when the other one has ended."""
     fresh(engine, "forgotten")
     engine.store.lock_cluster("shop", fresh(engine, "other").id, LOCK_TTL)
     patient = Engine(Settings(stall_after=0.01), engine.store, engine.vault, engine.app)
@@ -148,7 +148,7 @@ def test_a_run_whose_lock_lapsed_waits_for_the_one_that_took_it(engine: Engine) 
 
 
 def test_an_ended_run_is_left_alone(engine: Engine) -> None:
-    """It cannot be paused; to cancel it is no error and changes nothing."""
+    """It cannot be paused; a cancel is not an error and changes nothing."""
     run = kept(engine, "first")
     with pytest.raises(InputRefused, match="has ended: unreachable"):
         control.pause(engine, run)

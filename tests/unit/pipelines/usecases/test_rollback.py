@@ -1,4 +1,4 @@
-"""Rollback and cleanup as decided by the store alone, and as people see them: no node, no worker, no broker."""
+"""Rollback and cleanup as the decisions make them, and as reports show them: no node, no worker, no broker."""
 
 import io
 from collections.abc import Callable
@@ -41,7 +41,7 @@ CONFLICT = {
 
 
 def well(_node: str, step: str) -> dict[str, object]:
-    """Everything goes well; what can change something does."""
+    """Every step succeeds; the steps that can change something do."""
     return {"status": Status.CHANGED if step in {"rollback", "cleanup"} else Status.UNCHANGED, "message": "done"}
 
 
@@ -51,7 +51,7 @@ def on(node: str, step: str, **fields: object) -> Does:
 
 
 def run_of(kind: str, does: Does, only: tuple[str, ...] = ()) -> tuple[Snapshot, tuple[Turn, ...]]:
-    """A run through all its turns, each step coming to what `does` says."""
+    """A run through all its turns; `does` gives the outcome of each step."""
     cluster, store = cluster_of(), MemoryStore()
     record = RunRecord(
         id="second",
@@ -92,18 +92,18 @@ def run_of(kind: str, does: Does, only: tuple[str, ...] = ()) -> tuple[Snapshot,
 
 
 def names(turns: tuple[Turn, ...]) -> list[tuple[str, tuple[str, ...]]]:
-    """Which nodes each turn had."""
+    """The nodes of each turn."""
     return [(turn.name, turn.nodes) for turn in turns]
 
 
 def test_every_step_of_every_kind_is_registered() -> None:
-    """A step nobody serves would hang its chord for ever."""
+    """A chord with a step that no worker knows would wait forever."""
     assert {name for kind in KINDS.values() for name in kind.steps()} <= STEPS.keys()
     assert {"verify", "plan", "doctor"} == {kind.name for kind in KINDS.values() if kind.read_only}
 
 
 def test_all_nodes_go_together_after_one_was_tried() -> None:
-    """One logon first, then everybody is looked at, restored, and compared."""
+    """One logon first; then all nodes are checked, restored and compared."""
     snapshot, turns = run_of("rollback", well)
     assert [
         ("canary", ("S1",)),
@@ -115,7 +115,7 @@ def test_all_nodes_go_together_after_one_was_tried() -> None:
     assert "4 nodes are as before run first" in snapshot.record.summary
 
 
-def test_only_the_chosen_nodes_are_touched() -> None:
+def test_only_the_selected_nodes_are_touched() -> None:
     """A rollback of one node logs on to no other, and the others have an outcome with a reason."""
     snapshot, turns = run_of("rollback", well, only=("P2",))
     assert {"P2"} == {node for turn in turns for node in turn.nodes}
@@ -135,10 +135,10 @@ def test_only_the_chosen_nodes_are_touched() -> None:
     ],
 )
 @pytest.mark.parametrize("step", ["rollback", "rollback_check"])
-def test_one_bad_node_keeps_no_other_from_being_restored(
+def test_a_failed_node_does_not_stop_the_others_from_being_restored(
     step: str, fields: dict[str, object], expected: Verdict
 ) -> None:
-    """It is left out from there on and named in the verdict; all others are restored and compared."""
+    """It is left out from then on and named in the verdict; all others are restored and compared."""
     snapshot, turns = run_of("rollback", on("P1", step, **fields))
     assert expected is snapshot.record.verdict
     assert "P1" in snapshot.record.summary
@@ -147,7 +147,7 @@ def test_one_bad_node_keeps_no_other_from_being_restored(
 
 
 def test_a_refused_account_ends_it_at_the_canary() -> None:
-    """Nobody else is asked to log on."""
+    """No other node is tried."""
     snapshot, turns = run_of(
         "rollback", on("S1", "rollback_check", status=Status.FAILED, slug="logon_refused", message="no")
     )
@@ -156,15 +156,15 @@ def test_a_refused_account_ends_it_at_the_canary() -> None:
 
 
 @pytest.mark.parametrize("kind", ["rollback", "cleanup"])
-def test_nobody_answers(kind: str) -> None:
-    """Some are tried one after the other, nothing is done, and the verdict says so."""
+def test_no_node_answers(kind: str) -> None:
+    """Some nodes are tried one after the other, nothing is changed, and the verdict says so."""
     snapshot, turns = run_of(kind, lambda _node, _step: {"status": Status.UNREACHABLE, "slug": "unreachable"})
     assert {"canary"} == {turn.stage for turn in turns}
     assert Verdict.UNREACHABLE is snapshot.record.verdict
 
 
-def test_cleanup_goes_over_everybody_once() -> None:
-    """One node first, the others together; clean when each has proven it."""
+def test_cleanup_takes_every_node_once() -> None:
+    """One node first, then the others together; clean when each node was checked."""
     snapshot, turns = run_of("cleanup", well)
     assert [("canary", ("S1",)), ("cleanup", ("S2", "P1", "P2"))] == names(turns)
     assert (Verdict.CLEAN, 0) == (snapshot.record.verdict, Verdict.CLEAN.exit_code)
@@ -173,7 +173,7 @@ def test_cleanup_goes_over_everybody_once() -> None:
 
 
 def test_a_report_shows_the_difference() -> None:
-    """What somebody changed since stands in text and page: what is there, and what would be."""
+    """Text and page show what was changed since the run: the current content and the one to restore."""
     snapshot, _ = run_of("rollback", on("P1", "rollback", **CONFLICT))
     report = build(summary_of(snapshot, kind_of(snapshot.record.kind)))
     text = to_text(report)
@@ -185,7 +185,7 @@ def test_a_report_shows_the_difference() -> None:
 
 @pytest.mark.parametrize(("kind", "expected"), [("rollback", ["look", "restore", "verify"]), ("cleanup", ["clean"])])
 def test_the_grid_has_the_columns_of_the_kind(kind: str, expected: list[str]) -> None:
-    """Each step that ran has a cell below a heading, and the bars come to their end."""
+    """Each step that ran has a cell below a heading, and the progress bars are complete at the end."""
     snapshot, turns = run_of(kind, on("P1", kind, status=Status.FAILED, message="no"))
     progress = Progress(snapshot.record, kind_of(kind))
     progress.take(

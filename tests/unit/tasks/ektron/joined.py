@@ -39,7 +39,7 @@ EXE = "Ektron.ASM.EktronServices30.exe"
 
 
 def certificate(**other: object) -> CertificateFacts:
-    """A strong one, valid for years."""
+    """A strong certificate, valid for years."""
     values = {
         "thumbprint": THUMBPRINT,
         "subject": "CN=ektron",
@@ -52,12 +52,12 @@ def certificate(**other: object) -> CertificateFacts:
 
 
 def file(path: str) -> FileFacts:
-    """A file that is there."""
+    """A file that exists."""
     return FileFacts(path=path, exists=True, size=100, mtime=CHANGED, hash="aa" * 32)
 
 
 def service_config(path: str, nodes: tuple[str, ...]) -> ServiceConfigFacts:
-    """With all keys."""
+    """A service configuration with all keys."""
     return ServiceConfigFacts(
         file=file(path),
         load_balanced="1",
@@ -68,12 +68,12 @@ def service_config(path: str, nodes: tuple[str, ...]) -> ServiceConfigFacts:
 
 
 def generated_site(folder: str | None) -> GeneratedSite:
-    """The site as the service knows it."""
+    """The site in a generated file of the service."""
     return GeneratedSite(name="site", physical_path=folder, connection_digest="dd" * 32)
 
 
 def _web(name: str) -> WebFacts:
-    """The site's configuration, all endpoints with the node's own certificate."""
+    """The configuration of the site, all endpoints with the own certificate of the node."""
     return WebFacts(
         file=file(rf"{SITE}\web.config"),
         endpoints=tuple(EndpointFact(contract=c, client_certificate=f"{name}_SyncClient.pfx") for c in "abc"),
@@ -156,7 +156,7 @@ def broken(node: str, breakage: Callable[[NodeFacts], NodeFacts], cluster: Clust
 
 
 def changed(facts: NodeFacts, **fields: object) -> NodeFacts:
-    """A copy with fields replaced; `web__encoded_value` reaches into a part, validated again."""
+    """A validated copy with replaced fields; `web__encoded_value` is the field of a part."""
     data = facts.model_dump()
     for path, value in fields.items():
         *parts, last = path.split("__")

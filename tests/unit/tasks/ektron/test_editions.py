@@ -1,4 +1,4 @@
-"""Editions and layouts: names with the plural trap, ImagePath in all its forms, explicit paths that win."""
+"""Editions and layouts: singular and plural names, all forms of ImagePath, explicit paths."""
 
 import pytest
 
@@ -24,14 +24,14 @@ SITE = r"C:\inetpub\wwwroot\site"
     ],
 )
 def test_versions_lead_to_generations(text: str, cms: str, service: str) -> None:
-    """8.0 has service 3.0, 8.5 and later 4.0, however the version is written."""
+    """8.0 has service 3.0, 8.5 and later have 4.0, in every form of the version."""
     edition = edition_of(text)
     assert (edition.cms, edition.service) == (cms, service)
 
 
 @pytest.mark.parametrize("text", ["", "7.5", "8", "8.1", "8.12", "10.0", "nine", "80"])
 def test_unknown_versions_are_refused(text: str) -> None:
-    """A version without a known generation names those there are."""
+    """The refusal of an unknown version lists the known ones."""
     with pytest.raises(EditionUnknown) as caught:
         edition_of(text)
     assert "8.0, 8.5" in caught.value.remedy
@@ -64,20 +64,20 @@ def test_service_plural_folder_singular() -> None:
     ],
 )
 def test_the_program_is_found_in_image_path(image_path: str, program: str) -> None:
-    """Quotes, arguments, blanks, variables and prefixes of ImagePath are understood."""
+    """Quotes, arguments, blanks, variables and prefixes of ImagePath are supported."""
     assert executable_of(image_path) == program
 
 
 @pytest.mark.parametrize("image_path", ["", "svchost -k x", r"system32\x.sys", '"', '""', r"\\server\share\a.exe"])
 def test_an_image_path_without_program_is_refused(image_path: str) -> None:
-    """What names no local program is refused, with the way out."""
+    """A path without a local program is refused, with a remedy."""
     with pytest.raises(EditionUnknown) as caught:
         executable_of(image_path)
     assert "site.service_folder" in caught.value.remedy
 
 
 def test_layout_by_image_path() -> None:
-    """The service is where its registration says, the product beside it."""
+    """The registration determines the service folder; the product folder is beside it."""
     exe = r"D:\Apps\Ektron\EktronWindowsService40\Ektron.ASM.EktronServices40.exe"
     layout = lay_out(edition_of("9.1"), site_path=SITE, image_path=f'"{exe}" -service')
     assert layout.service_folder == r"D:\Apps\Ektron\EktronWindowsService40"
@@ -95,7 +95,7 @@ def test_layout_by_image_path() -> None:
 
 
 def test_explicit_folders_win() -> None:
-    """What the cluster file says is taken, whatever the registration says."""
+    """The paths in the cluster file have priority over the registration."""
     layout = lay_out(
         edition_of("8.0"),
         site_path=SITE,
@@ -117,7 +117,7 @@ def test_explicit_folders_win() -> None:
     ],
 )
 def test_without_any_hint_the_usual_place(cms: str, expected: str) -> None:
-    """8.0 lies in Program Files, 8.5 and later in Program Files (x86)."""
+    """8.0 is in Program Files, 8.5 and later are in Program Files (x86)."""
     edition = edition_of(cms)
     assert lay_out(edition, site_path=SITE).service_folder == expected
     other = program_roots(edition)[1]
@@ -125,13 +125,13 @@ def test_without_any_hint_the_usual_place(cms: str, expected: str) -> None:
 
 
 def test_names_are_compared_without_case() -> None:
-    """A registration in other letters is the same program, and keeps its spelling."""
+    """A registration in another case is the same program, and its spelling is kept."""
     layout = lay_out(edition_of("8.0"), site_path=SITE, image_path=r"c:\ektron\svc\EKTRON.ASM.EKTRONSERVICES30.EXE")
     assert layout.service_config == r"c:\ektron\svc\EKTRON.ASM.EKTRONSERVICES30.EXE.config"
 
 
 def test_another_program_behind_the_service_is_refused() -> None:
-    """A wrapper, or the other generation, is not taken for the product."""
+    """A wrapper, or the program of another edition, is refused."""
     with pytest.raises(EditionUnknown, match=r"runs nssm\.exe"):
         lay_out(edition_of("8.0"), site_path=SITE, image_path=r"C:\tools\nssm.exe")
 
@@ -141,3 +141,61 @@ def test_certificates_never_lie_below_the_site(site: str) -> None:
     """The procedure's warning: private keys must not be where the web server serves files."""
     with pytest.raises(EditionUnknown, match="public"):
         lay_out(edition_of("8.0"), site_path=site)
+
+
+def test_every_path_of_a_layout() -> None:
+    """All files and folders of a node, for the default place of edition 8.5."""
+    service = r"C:\Program Files (x86)\Ektron\EktronWindowsService40"
+    product = r"C:\Program Files (x86)\Ektron\CMS400v85"
+    exe = rf"{service}\Ektron.ASM.EktronServices40.exe"
+    layout = lay_out(edition_of("8.5"), site_path=SITE)
+    assert layout.model_dump() == {
+        "site": SITE,
+        "asset_config": rf"{SITE}\AssetManagement.config",
+        "web_config": rf"{SITE}\web.config",
+        "precompiled_marker": rf"{SITE}\PrecompiledApp.config",
+        "site_binary": rf"{SITE}\bin\Ektron.Cms.Common.dll",
+        "status_folder": rf"{SITE}\EktSyncStatus",
+        "service_folder": service,
+        "service_exe": exe,
+        "service_config": f"{exe}.config",
+        "data_config": rf"{service}\data.config",
+        "sitedb_config": rf"{service}\sitedb.config",
+        "dbsync_config": rf"{service}\DbSync.config",
+        "binaries": (
+            exe,
+            rf"{service}\Ektron.ASM.AssetConfig.dll",
+            rf"{service}\Ektron.FileSync.Common.dll",
+            rf"{service}\Ektron.FileSync.Framework.dll",
+            rf"{service}\Ektron.Sync.Communication.dll",
+            rf"{service}\Ektron.Sync.SyncServices.dll",
+        ),
+        "product_folder": product,
+        "configurator_folder": rf"{product}\Utilities\Software\SecurityConfigurator",
+        "ews_config": rf"{product}\Utilities\EWSUpdates\4.0\Ektron.ASM.EktronServices40.exe.config",
+        "service_name": "EktronWindowsServices40",
+        "service_key": r"HKLM\SYSTEM\CurrentControlSet\Services\EktronWindowsServices40",
+        "staging_folder": r"C:\Ektron Security Certificates",
+    }
+    assert layout.written_folders == (
+        SITE,
+        service,
+        r"C:\Ektron Security Certificates",
+        rf"{product}\Utilities\Software\SecurityConfigurator",
+        rf"{product}\Utilities\EWSUpdates\4.0",
+    )
+
+
+@pytest.mark.parametrize(
+    ("image_path", "program"),
+    [
+        (r"%ProgramW6432%\E\a.exe", r"E:\Program Files\E\a.exe"),
+        (r"%PROGRAMFILES%\E\a.exe", r"E:\Program Files\E\a.exe"),
+        (r"%programfiles(x86)%\E\a.exe", r"E:\Program Files (x86)\E\a.exe"),
+        (r"%SystemDrive%\E\a.exe", r"E:\E\a.exe"),
+    ],
+)
+def test_variables_are_those_of_the_system_drive(image_path: str, program: str) -> None:
+    """The node's own drive, not always C."""
+    assert executable_of(image_path, "E:") == program
+    assert program_roots(edition_of("8.0"), "E:") == (r"E:\Program Files", r"E:\Program Files (x86)")

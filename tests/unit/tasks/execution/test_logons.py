@@ -1,4 +1,4 @@
-"""However many nodes refuse an account at once, it collects no more refusals in a run than the policy says."""
+"""An account collects no more refusals in a run than the policy allows, however many nodes refuse it at once."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.execution.logons import Logons, NoPlace, NotTried
+from tasks.execution.logons import Logons, NoSlot, NotTried
 from tests.sampling import examples
 from workers.errors import LogonRefused
 from workers.records import Endpoint, RunRecord
@@ -20,14 +20,14 @@ SECRET = Secret("planted-s3cret")
 
 
 def a_store() -> MemoryStore:
-    """One run."""
+    """A store with one run."""
     store = MemoryStore()
     store.create(RunRecord(id="r1", cluster="shop", spec={}))
     return store
 
 
 class Nodes:
-    """Nodes that accept an account or refuse it, and what was tried on them."""
+    """Nodes that accept an account or refuse it, and the logons that were tried."""
 
     def __init__(self, refusing: set[str]) -> None:
         self.refusing = refusing
@@ -37,21 +37,21 @@ class Nodes:
         self.guard = threading.Lock()
 
     def log_on(self, logons: Logons, node: str, most: int = 2) -> None:
-        """As a step does it, again and again while others log on."""
+        """Logs on as a step does: again and again while other nodes log on."""
         endpoint = Endpoint(node=node, host=node, user="svc", secret="env:X")
         while True:
             try:
                 with logons.of("r1", endpoint, most) as logon:
-                    assert SECRET == logon.let_on(lambda: SECRET)
+                    assert SECRET == logon.admit(lambda: SECRET)
                     time.sleep(0.002)
                     if node in self.refusing:
                         with self.guard:
                             self.refused.append(node)
-                        raise LogonRefused(f"{node} said no")  # noqa: TRY301 - as a session does
+                        raise LogonRefused(f"{node} refused")  # noqa: TRY301 - as a session does
                     logon.accepted()
                 with self.guard:
                     self.accepted.append(node)
-            except NoPlace:
+            except NoSlot:
                 continue
             except NotTried:
                 with self.guard:
@@ -68,8 +68,8 @@ def several(store: RunStore) -> list[Logons]:
 
 @settings(max_examples=examples(300, 25))
 @given(bad=st.sets(st.integers(0, 15)), most=st.integers(0, 4), first=st.integers(0, 15))
-def test_an_account_collects_no_more_refusals_than_it_may(bad: set[int], most: int, first: int) -> None:
-    """One where nobody accepts it first; else the policy's number, whatever happens at once. The rest is skipped."""
+def test_an_account_collects_no_more_refusals_than_allowed(bad: set[int], most: int, first: int) -> None:
+    """One if no node has accepted it; else the number in the policy. All other nodes are skipped."""
     nodes, names = Nodes({f"N{number}" for number in bad}), [f"N{number}" for number in range(16)]
     logons = several(a_store())
     nodes.log_on(logons[0], f"N{first}", most)
@@ -85,7 +85,7 @@ def test_an_account_collects_no_more_refusals_than_it_may(bad: set[int], most: i
 
 
 def test_nodes_that_have_logged_on_before_may_do_so_again() -> None:
-    """When the account may collect no more, they are let on one at a time; until one of them refuses it too."""
+    """When the limit is reached they log on one at a time, until one of them refuses too."""
     nodes, (logons, other) = Nodes({"B1", "B2"}), several(a_store())
     for node in ("A", "C", "B1", "B2", "D"):
         nodes.log_on(logons, node)
@@ -98,8 +98,8 @@ def test_nodes_that_have_logged_on_before_may_do_so_again() -> None:
     assert (["B1", "B2", "A"], ["D", "C"]) == (nodes.refused, nodes.skipped)
 
 
-def test_a_node_that_refused_is_not_asked_again() -> None:
-    """Its message was delivered twice: the second says so, and sends nothing."""
+def test_a_node_that_refused_is_not_tried_again() -> None:
+    """If its message is delivered twice, the second attempt is refused without a logon."""
     nodes, (logons, other) = Nodes({"B"}), several(a_store())
     nodes.log_on(logons, "A")
     nodes.log_on(logons, "B")
@@ -109,14 +109,14 @@ def test_a_node_that_refused_is_not_asked_again() -> None:
         pytest.raises(LogonRefused, match="B refused the logon before in this run"),
         other.of("r1", Endpoint(node="B", host="B", user="svc", secret="env:X"), 2) as logon,
     ):
-        logon.let_on(lambda: SECRET)
+        logon.admit(lambda: SECRET)
 
 
-def test_a_refusal_in_mid_session_counts() -> None:
-    """A node that asks for the logon again on a connection of its own is counted as well."""
+def test_a_refusal_during_a_session_counts() -> None:
+    """A node may require the logon again on a new connection; a refusal there counts too."""
     nodes, (logons, _) = Nodes(set()), several(a_store())
     nodes.log_on(logons, "A")
     with pytest.raises(LogonRefused), logons.of("r1", Endpoint(node="A", host="A", user="svc", secret="env:X"), 2):
-        raise LogonRefused("A said no")
+        raise LogonRefused("A refused")
     nodes.log_on(logons, "B")
     assert (["A"], ["B"]) == (nodes.accepted, nodes.skipped)

@@ -1,4 +1,4 @@
-"""What an outcome says of a failure: its class, how far the step had got, and what the node said of itself."""
+"""How an outcome describes a failure: its class, whether the node was touched, and what the node reported."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -37,13 +37,13 @@ SECRET = Secret("planted-s3cret")
 
 @pytest.fixture(autouse=True)
 def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the cluster's reference leads."""
+    """The password that the cluster refers to."""
     monkeypatch.setenv("SHOP_PASSWORD", SECRET.reveal())
 
 
 @dataclass
 class Node:
-    """A node in this process; from the session `gone_after` on it takes no connection."""
+    """A node in this process; after `gone_after` sessions it accepts no connection."""
 
     delays: bool = False
     gone_after: int = 99
@@ -84,13 +84,13 @@ def outcome_of(step: Callable[[Work], Done], node: Node | None = None, **retries
 
 
 def raising(error: EsyncError, *, asking: bool = True, applying: bool = False) -> Callable[[Work], Done]:
-    """A step that asks the node something, perhaps begins to change it, and then fails."""
+    """A step that sends the node a request, may begin to change it, and then fails."""
 
     def step(work: Work) -> Done:
         if asking:
             work.session.ask([ops.clock()], deadline=5)
         if applying:
-            work.say(APPLYING)
+            work.report_phase(APPLYING)
         raise error
 
     return step
@@ -108,8 +108,10 @@ def raising(error: EsyncError, *, asking: bool = True, applying: bool = False) -
         (NodeRefused("unfit"), Failure.FAILED, Status.FAILED),
     ],
 )
-def test_a_failure_has_its_class_and_what_the_node_said(error: EsyncError, failure: Failure, status: Status) -> None:
-    """Each failed outcome carries its class and one line about the node, in which there is nothing secret."""
+def test_a_failure_has_its_class_and_what_the_node_reported(
+    error: EsyncError, failure: Failure, status: Status
+) -> None:
+    """Each failed outcome has its class and one line about the node, without any secret."""
     outcome = outcome_of(raising(error))
     assert (status, failure, error.slug) == (outcome.status, outcome.failure, outcome.slug)
     for part in ("PowerShell", ".NET", "administrator", "code page", "MiB free", "WinRM"):
@@ -118,8 +120,8 @@ def test_a_failure_has_its_class_and_what_the_node_said(error: EsyncError, failu
     assert SECRET.reveal() not in outcome.to_json()
 
 
-def test_a_node_that_fails_what_it_is_asked_first_has_said_who_it_is() -> None:
-    """The greeting comes with the first reply, also when the first request failed; nothing more is asked for it."""
+def test_a_node_that_fails_its_first_request_has_reported_about_itself() -> None:
+    """The greeting comes with the first reply, even if that request failed; no extra request is sent."""
     node = Node()
 
     def step(work: Work) -> Done:
@@ -131,13 +133,13 @@ def test_a_node_that_fails_what_it_is_asked_first_has_said_who_it_is() -> None:
     assert [1] == [len(channel.sent) for channel in node.opened]
 
 
-def test_a_node_that_never_answered_has_said_nothing() -> None:
-    """Nobody speaks for a node that took no connection."""
+def test_a_node_that_never_answered_has_reported_nothing() -> None:
+    """There is no text about a node that accepted no connection."""
     assert "" == outcome_of(raising(NodeRefused("never")), Node(gone_after=0)).about
 
 
-def test_what_was_said_before_a_session_broke_is_kept() -> None:
-    """The conversation breaks while the step changes the node, and no other can be had: what was said stays known."""
+def test_a_report_from_a_session_that_broke_is_kept() -> None:
+    """The session breaks during a change, and no new one can be opened: what the node reported is kept."""
     outcome = outcome_of(raising(SessionLost("broke"), applying=True), Node(gone_after=1))
     assert (Status.UNREACHABLE, True) == (outcome.status, outcome.touched)
     assert "PowerShell" in outcome.about
@@ -145,12 +147,12 @@ def test_what_was_said_before_a_session_broke_is_kept() -> None:
 
 @pytest.mark.parametrize("applying", [False, True])
 def test_an_outcome_says_whether_the_node_was_touched(applying: bool) -> None:  # noqa: FBT001 - a parameter
-    """From the moment the step says that it applies."""
+    """From the moment the step reports that it applies changes."""
     assert applying is outcome_of(raising(NodeRefused("no"), applying=applying)).touched
 
 
-def test_what_went_well_or_was_cancelled_is_no_failure() -> None:
-    """Only failures have a class and words about the node."""
+def test_a_success_and_a_cancel_are_no_failures() -> None:
+    """Only failures have a class and a text about the node."""
     for outcome in (outcome_of(raising(Cancelled("stop"))), outcome_of(lambda _: Done(message="fine"))):
         assert (None, "") == (outcome.failure, outcome.about)
 
@@ -160,13 +162,13 @@ def test_what_went_well_or_was_cancelled_is_no_failure() -> None:
     [(Conflict("x"), 4), (SessionLost("x"), 2), (DeadlineExceeded("x"), 3), (NodeRefused("x"), 5), (Stale("x"), 1)],
 )
 def test_a_class_is_tried_as_often_as_the_policy_says(error: EsyncError, tries: int) -> None:
-    """Each class has its own number in the policy; what is stale has none."""
+    """Each class has its own number in the policy, except `stale`."""
     assert tries == outcome_of(raising(error), conflict=4, unreachable=2, timeout=3, failed=5).attempt
 
 
 @pytest.mark.parametrize(("delays", "way"), [(False, "conversation"), (True, "batch")])
-def test_an_outcome_says_how_the_node_was_spoken_to(delays: bool, way: str) -> None:  # noqa: FBT001 - a parameter
-    """By batch, where PowerShell there gets its input only when it ends."""
+def test_an_outcome_names_the_way_of_the_session(delays: bool, way: str) -> None:  # noqa: FBT001 - a parameter
+    """`batch`, if PowerShell on the node reads its input only when the input has ended."""
 
     def step(work: Work) -> Done:
         work.session.ask([ops.clock()], deadline=5)

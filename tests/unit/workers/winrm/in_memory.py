@@ -37,6 +37,7 @@ class MachineChannel:
     sent: list[int] = field(default_factory=list)
     turns: int = 0
     closed: int = 0
+    stopped: int = 0
 
     def __post_init__(self) -> None:
         self._agent = Agent(Machine("N1", MemoryDisk()))
@@ -100,6 +101,7 @@ class MachineChannel:
 
     def stop(self) -> None:
         """Drops the command."""
+        self.stopped += 1
         self._stop_now()
 
     def close(self) -> None:

@@ -294,3 +294,14 @@ def test_a_ca_file_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(module, "_CA_LIMIT", large.stat().st_size - 1)
     with pytest.raises(InputRefused, match="contains no certificates"):
         HttpsTransport(endpoint(1, link), SECRET)
+
+
+def test_the_limits_of_an_answer() -> None:
+    """Bytes of body and headers, elements, bytes of a CA file; a foreign text in a message is cut to 40 characters."""
+    assert (2_097_152, 65_536, 50_000, 5_242_880) == (
+        module.ANSWER_LIMIT, module._HEAD_LIMIT, module._ELEMENTS, module._CA_LIMIT,
+    )  # fmt: skip
+    with pytest.raises(Unusable, match=r"not requested: x{40}$"):
+        module._checked(Answer(200, b""), "x" * 50)
+    with pytest.raises(Unusable, match=r"to y{200}\)$"):
+        module._checked(Answer(302, b"", location="y" * 300), "identity")

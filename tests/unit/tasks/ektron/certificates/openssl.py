@@ -1,4 +1,4 @@
-"""OpenSSL's own program as a judge: it reads what we write and writes what we read."""
+"""OpenSSL as an independent check: it reads files that esync writes, and writes files that esync reads."""
 
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ LEGACY = ("-provider", "legacy", "-provider", "default")  #: for RC4 and RC2
 
 
 def openssl(*args: str, stdin: bytes = b"") -> bytes:
-    """What the program prints; its complaint is the test's failure."""
+    """The output of the program. When it fails, the test fails with its error output."""
     program = shutil.which("openssl")
     if program is None:
         absent("no openssl on PATH")
@@ -28,7 +28,7 @@ def modulus(*args: str) -> int:
 
 
 def self_signed(folder: Path, *, bits: int = 1024, digest: str = "md5", name: str = "a") -> tuple[Path, Path]:
-    """A key and a certificate of the product's own profile, CN=ektron, made by the program."""
+    """A key and a certificate with the profile of the product, CN=ektron, made by the program."""
     key, cer = folder / f"{name}.pem", folder / f"{name}.cer"
     new = ("req", "-x509", "-newkey", f"rsa:{bits}", "-nodes", "-keyout", str(key), f"-{digest}", "-subj", "/CN=ektron")
     openssl(*new, "-days", "30", "-outform", "DER", "-out", str(cer))

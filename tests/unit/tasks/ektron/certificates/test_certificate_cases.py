@@ -1,4 +1,4 @@
-"""Case files of single certificate files: how each is made, damaged and named, what is said of it; read twice."""
+"""Case files of single certificate files: how each is made, damaged and named, and the result. Each is read twice."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -45,7 +45,7 @@ def certificate(start: datetime = START, end: datetime = START + timedelta(days=
 
 
 def elliptic() -> bytes:
-    """A certificate of another kind of key."""
+    """A certificate with a key that is not RSA."""
     curve = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ektron")])
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(curve.public_key())
@@ -54,7 +54,7 @@ def elliptic() -> bytes:
 
 
 def made(how: str) -> bytes:
-    """A file as the case says."""
+    """The file that the case describes."""
     pem = certificate().public_bytes(Encoding.PEM)
     makers: dict[str, Any] = {
         "cer": lambda: certificate().public_bytes(Encoding.DER),
@@ -76,7 +76,7 @@ def made(how: str) -> bytes:
 
 
 def damaged(data: bytes, damage: dict[str, Any]) -> bytes:
-    """Cut off, one byte flipped, or some bytes replaced."""
+    """Truncated, one byte flipped, or some bytes replaced."""
     if "cut" in damage:
         return data[: damage["cut"]]
     if "replace" in damage:
@@ -94,7 +94,7 @@ def damaged(data: bytes, damage: dict[str, Any]) -> bytes:
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_case(path: Path) -> None:
-    """The file is told as the case says, or refused in a sentence with something to do; the second time the same."""
+    """The file is identified as in the case, or refused with a message and a remedy; twice with the same result."""
     case = json.loads(path.read_text(encoding="ascii"))
     data = damaged(made(case["make"]), case.get("damage", {}))
     passwords = tuple(case.get("passwords", ()))
@@ -105,11 +105,11 @@ def test_case(path: Path) -> None:
             assert case["refused"] in caught.value.message
             assert caught.value.remedy
             continue
-        told = inspect(case["name"], data, NOW, passwords=passwords).model_dump(mode="json")
-        assert case["expected"] == {name: told[name] for name in case["expected"]}
+        seen = inspect(case["name"], data, NOW, passwords=passwords).model_dump(mode="json")
+        assert case["expected"] == {name: seen[name] for name in case["expected"]}
 
 
 def test_there_are_cases() -> None:
-    """The files are found, and each says in words what it is about."""
+    """The test finds the files, and each has a sentence that describes it."""
     assert len(CASES) >= 20
     assert all(json.loads(path.read_text(encoding="ascii"))["says"] for path in CASES)

@@ -1,4 +1,4 @@
-"""What is this file? Judged by its bytes, whatever its name says."""
+"""Files are identified by their content, not by their names."""
 
 from datetime import UTC, datetime
 
@@ -25,15 +25,15 @@ def test_the_three_files_of_a_side_show_one_key() -> None:
     assert seen["SyncClient.cer"].notes == ("has a key of 1024 bits, 2048 are recommended",)
 
 
-def test_a_misnamed_file_is_told() -> None:
-    """A PVK under the name of a PFX is what it is, with a note."""
+def test_a_misnamed_file_has_a_note() -> None:
+    """A PVK with the name of a PFX is identified as PVK, with a note."""
     found = inspect("S1_SyncClient.pfx", FAMILY.blobs["SyncClient.pvk"], NOW)
     assert found.what == "private key (.pvk)"
     assert found.notes == ("the file name is for a .pfx file",)
 
 
-def test_text_forms_are_told() -> None:
-    """PEM is recognised and named."""
+def test_text_forms_are_recognised() -> None:
+    """PEM text is recognised."""
     pem = openssl("x509", "-inform", "DER", stdin=FAMILY.blobs["SyncClient.cer"])
     assert inspect("a.pem", pem, NOW).what == "certificate (PEM text)"
     key = openssl("genrsa", "1024")
@@ -42,6 +42,6 @@ def test_text_forms_are_told() -> None:
 
 @pytest.mark.parametrize("name", ["S1_SyncClient.cer", "unknown.bin"])
 def test_anything_else_is_refused(name: str) -> None:
-    """What is no certificate file gets a sentence."""
+    """A file of another kind is refused with a message."""
     with pytest.raises(CertificateRefused):
         inspect(name, b"hello", NOW)

@@ -1,18 +1,21 @@
-"""The family: made, collected, named, and judged by OpenSSL."""
+"""The family: made, collected, named, and checked with OpenSSL."""
 
 import base64
 import hashlib
 import threading
 import warnings
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from cryptography.hazmat.primitives import hashes
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tasks.ektron.certificates.family import (
+    CLIENT_KINDS,
     KINDS,
     Family,
     describe_certificate,
@@ -35,7 +38,7 @@ def family() -> Family:
 
 
 def files(node: str = "S1", **other: bytes) -> dict[str, bytes]:
-    """The family's files under a node's names, some replaced (dots written as underscores)."""
+    """The files of the family with the names of a node, some replaced (dots written as underscores)."""
     blobs = {**family().blobs, **{kind.replace("_", "."): data for kind, data in other.items()}}
     return {f"{node}_{kind}": data for kind, data in blobs.items()}
 
@@ -47,7 +50,7 @@ def write(folder: Path, made: Family) -> None:
 
 
 def test_names_are_the_procedures() -> None:
-    """Six names in the procedure's order."""
+    """Six names in the order of the procedure."""
     assert family_names("mach1") == (
         "mach1_SyncClient.pfx",
         "mach1_SyncClient.pvk",
@@ -70,12 +73,12 @@ def test_names_are_the_procedures() -> None:
     ],
 )
 def test_the_node_is_read_from_a_name(name: str, expected: tuple[str, str] | None) -> None:
-    """Node and kind are told apart from the end, so that nodes may hold underscores."""
+    """The kind is read from the end of the name, so names of nodes may contain underscores."""
     assert node_of(name) == expected
 
 
 def test_openssl_agrees_on_every_file(tmp_path: Path) -> None:
-    """Modulus of PFX, PVK and CER, dates and thumbprint are what OpenSSL says they are."""
+    """OpenSSL reads the same modulus of PFX, PVK and CER, the same dates and the same thumbprint."""
     made = family()
     write(tmp_path, made)
     for side, facts in (("SyncClient", made.client), ("SyncServer", made.server)):
@@ -93,7 +96,7 @@ def test_openssl_agrees_on_every_file(tmp_path: Path) -> None:
 
 
 def test_a_new_family_has_no_weakness() -> None:
-    """2048 bits, SHA-256, the product's subject, valid since yesterday, ten years."""
+    """2048 bits, SHA-256, the subject of the product, valid for ten years from yesterday."""
     made = family()
     assert made.warnings == ()
     assert made.client.subject == "CN=ektron"
@@ -102,7 +105,7 @@ def test_a_new_family_has_no_weakness() -> None:
 
 
 def test_the_encoded_value_is_one_line_of_base64() -> None:
-    """The value is the DER without armour or line end, and its thumbprint that of the file."""
+    """The value is the DER in base64 on one line, and its thumbprint is that of the file."""
     made = family()
     assert base64.b64decode(made.encoded_value, validate=True) == made.blobs["SyncClient.cer"]
     assert made.thumbprint == made.hashes["SyncClient.cer"] == made.client.thumbprint
@@ -110,27 +113,27 @@ def test_the_encoded_value_is_one_line_of_base64() -> None:
 
 
 @pytest.mark.parametrize("text", ["AAA", "Tk\nVX", " TkVX", "TkVX ", "\u20ac", "TkVY=", "TkV="])
-def test_a_value_written_otherwise_agrees_with_nothing(text: str) -> None:
-    """What is no exact base64 gets a thumbprint of its own, never an error, never one of a certificate."""
+def test_a_value_in_another_form_equals_no_certificate(text: str) -> None:
+    """A value that is not exact base64 has another thumbprint than any certificate, and causes no error."""
     assert thumbprint(text) != thumbprint("TkVX")
     assert len(thumbprint(text)) == 64
     assert thumbprint("") == ""
 
 
 def test_copies_are_named_for_every_node() -> None:
-    """The same kinds under each node's name."""
+    """The same kinds with the name of each node."""
     assert family().files_for("P1") == {f"P1_{kind}": kind for kind in KINDS}
     assert family().hashes["SyncClient.pfx"] == hashlib.sha256(family().blobs["SyncClient.pfx"]).hexdigest()
 
 
 def test_a_family_is_collected_in_any_case() -> None:
-    """Names on Windows have no case; files of others in the folder are ignored."""
+    """Windows compares names without case; other files in the folder are ignored."""
     found = {name.upper(): data for name, data in files().items()} | {"readme.txt": b"", "S2_SyncClient.cer": b"x"}
     assert Family.collect("s1", found).hashes == family().hashes
 
 
-def test_a_family_keeps_its_keys_to_itself() -> None:
-    """Neither the family's text nor a refusal shows a byte of a file."""
+def test_the_text_form_of_a_family_has_no_keys() -> None:
+    """The text form of a family contains no byte of a file."""
     assert repr(family()) == "Family()"
 
 
@@ -147,7 +150,7 @@ def test_a_missing_file_is_named(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("damage", ["empty", "cut", "text", "zeros", "huge"])
 def test_a_damaged_file_is_named(kind: str, damage: str) -> None:
-    """Whatever happened to a file, the refusal is a sentence with its name."""
+    """For every kind of damage the refusal names the file."""
     whole = family().blobs[kind]
     bad = {
         "empty": b"",
@@ -162,21 +165,21 @@ def test_a_damaged_file_is_named(kind: str, damage: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_of_another_family_is_found(kind: str) -> None:
-    """One file of another family in the six is enough."""
+    """One file of another family among the six is found."""
     other = generate_family("S1", bits=1024)
     with pytest.raises(CertificateRefused, match=r"another (key|certificate) than"):
         Family.collect("S1", {**files(), f"S1_{kind}": other.blobs[kind]})
 
 
 def test_swapped_sides_are_found() -> None:
-    """Client files in place of the server's: both pairs would be one."""
+    """Client files in place of the server files are refused: both sides would have one key pair."""
     found = {f"S1_SyncServer.{ext}": family().blobs[f"SyncClient.{ext}"] for ext in ("pfx", "pvk", "cer")}
     with pytest.raises(CertificateRefused, match="same key"):
         Family.collect("S1", {**files(), **found})
 
 
 def test_a_renewed_certificate_does_not_fit_its_pfx(tmp_path: Path) -> None:
-    """The same key with another certificate in the .cer: peers would be told the wrong one."""
+    """The same key with another certificate in the .cer is refused: other servers would trust the wrong one."""
     (tmp_path / "k.pvk").write_bytes(family().blobs["SyncClient.pvk"])
     openssl("rsa", "-inform", "PVK", "-in", str(tmp_path / "k.pvk"), "-out", str(tmp_path / "k.pem"))
     new = openssl("req", "-x509", "-key", str(tmp_path / "k.pem"), "-subj", "/CN=ektron", "-outform", "DER")
@@ -185,7 +188,7 @@ def test_a_renewed_certificate_does_not_fit_its_pfx(tmp_path: Path) -> None:
 
 
 def product_family(folder: Path, password: str = "") -> dict[str, bytes]:
-    """Six files as the product's tools make them: RSA-1024, MD5, old PKCS #12 algorithms; by OpenSSL."""
+    """Six files with the profile of the product's tools, made by OpenSSL: RSA-1024, MD5, old PKCS #12 algorithms."""
     made: dict[str, bytes] = {}
     for side in ("SyncClient", "SyncServer"):
         key, cer = self_signed(folder, name=side)
@@ -199,7 +202,7 @@ def product_family(folder: Path, password: str = "") -> dict[str, bytes]:
 
 
 def test_the_products_own_profile_is_accepted_with_warnings(tmp_path: Path) -> None:
-    """CN=ektron, RSA-1024, MD5 makes a family that says what is weak about it."""
+    """A family with CN=ektron, RSA-1024 and MD5 is accepted with warnings about its weaknesses."""
     collected = Family.collect("S1", product_family(tmp_path))
     assert collected.client.signature == "md5"
     assert any("1024 bits" in warning for warning in collected.warnings)
@@ -207,21 +210,21 @@ def test_the_products_own_profile_is_accepted_with_warnings(tmp_path: Path) -> N
 
 
 def test_a_password_is_tried_after_the_blank_one(tmp_path: Path) -> None:
-    """A protected PFX opens with its password, and is refused with a sentence without."""
+    """A protected PFX opens with its password, and is refused without it."""
     found = product_family(tmp_path, password="opensesame")
     assert Family.collect("S1", found, passwords=("wrong", "opensesame")).client.key_bits == 1024
     with pytest.raises(CertificateRefused, match=r"S1_SyncClient.pfx: no password opens"):
         Family.collect("S1", found, passwords=("wrong", "with\0zero"))
 
 
-def test_an_expired_certificate_says_so() -> None:
-    """A family that ended is collected, with a warning that names the day."""
+def test_an_expired_certificate_has_a_warning() -> None:
+    """An expired family is collected, with a warning that contains the date."""
     old = generate_family("S1", bits=1024, years=11, not_before=datetime(2008, 1, 1, 4, tzinfo=UTC))
     assert any("expired on 2018-12-29" in warning for warning in old.warnings)
 
 
 def test_pem_is_recognised(tmp_path: Path) -> None:
-    """A certificate and a key in text form are understood; another PEM block is named."""
+    """A certificate and a key in PEM text are read; another PEM block is refused by its name."""
     key, cer = self_signed(tmp_path, bits=2048, digest="sha256")
     pem = openssl("x509", "-inform", "DER", "-in", str(cer))
     assert der_of(b"Bag Attributes\n" + pem) == cer.read_bytes()
@@ -232,7 +235,7 @@ def test_pem_is_recognised(tmp_path: Path) -> None:
 
 
 def test_other_key_types_are_refused(tmp_path: Path) -> None:
-    """An elliptic curve is no key of eSync's."""
+    """A key on an elliptic curve is refused, because eSync uses RSA."""
     openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(tmp_path / "e.pem"))
     pem = (tmp_path / "e.pem").read_bytes()
     with pytest.raises(CertificateRefused, match="not an RSA key"):
@@ -240,7 +243,7 @@ def test_other_key_types_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_pfx_without_key_is_refused(tmp_path: Path) -> None:
-    """A PFX with the certificate alone is half of what is needed."""
+    """A PFX with only the certificate is refused."""
     _, cer = self_signed(tmp_path)
     pem = openssl("x509", "-inform", "DER", "-in", str(cer))
     pfx = openssl("pkcs12", "-export", "-nokeys", "-passout", "pass:", stdin=pem)
@@ -249,7 +252,7 @@ def test_a_pfx_without_key_is_refused(tmp_path: Path) -> None:
 
 
 def test_negative_serial_numbers_are_read_without_a_warning(tmp_path: Path) -> None:
-    """Old makecert wrote such serials; they are read, in several threads at once, and warning filters stay."""
+    """They are read in several threads at once, and the warning filters do not change. Old makecert wrote them."""
     key = tmp_path / "k.pem"
     openssl("genrsa", "-out", str(key), "1024")
     cer = openssl("req", "-x509", "-key", str(key), "-subj", "/CN=ektron", "-set_serial", "-5", "-outform", "DER")
@@ -265,29 +268,118 @@ def test_negative_serial_numbers_are_read_without_a_warning(tmp_path: Path) -> N
 
 
 def test_strays_are_security_files_of_others() -> None:
-    """In the staging folder only this node's six may be; other kinds of files do not count."""
+    """Only the six files of this node may be in the staging folder; files of other types do not matter."""
     names = [*family_names("p1"), "S1_SyncClient.PFX", "EktronSyncClient.pfx", "old.cer", "readme.txt", "web.config"]
     assert strays("P1", names) == ("S1_SyncClient.PFX", "EktronSyncClient.pfx", "old.cer")
 
 
 @cache
 def small_family() -> Family:
-    """A family with the key size of the product's own, which is checked several times faster."""
+    """A family with the key size that the product uses, which is several times faster to check."""
     return generate_family("S1", bits=1024)
 
 
+def whole(kind: str) -> bytes:
+    """One file of the small family."""
+    return small_family().blobs[f"SyncClient.{kind}"]
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> tuple[str, int, int, bytes]:
+    """A kind of file, a place in it, the number of bytes removed there, and the bytes inserted."""
+    kind = draw(st.sampled_from(["cer", "pfx", "pvk"]))
+    return kind, draw(st.integers(0, len(whole(kind)))), draw(st.integers(0, 4)), draw(st.binary(max_size=4))
+
+
 @settings(max_examples=examples(whole=3000, sample=100))
-@given(st.sampled_from(["cer", "pfx", "pvk"]), st.data())
-def test_any_damage_is_a_refusal_or_no_damage(kind: str, data: st.DataObject) -> None:
-    """Whatever bytes change in a file, collecting gives a family or a refusal, never another error."""
+@given(damaged())
+@example(("cer", 0, 0, b""))
+@example(("cer", 1, 1, b"\xff"))  # a length beyond the end of the file
+@example(("cer", 12, 1, b"\x63"))  # an unknown version, for which the library has its own exception
+@example(("pfx", 0, 2, b"\x30\x80"))  # an indefinite length without an end mark
+@example(("pfx", 30, 1, b"\x00"))
+@example(("pvk", 4, 4, b"\xff\xff\xff\xff"))
+@example(("pvk", 40, 4, b"\x00\x00\x00\x00"))  # a public exponent of zero
+def test_any_damage_is_a_refusal_or_no_damage(damage: tuple[str, int, int, bytes]) -> None:
+    """For any changed bytes in a file, collecting returns a family or a refusal, never another error."""
     found = {f"S1_{name}": blob for name, blob in small_family().blobs.items()}
-    whole = found[f"S1_SyncClient.{kind}"]
-    place = data.draw(st.integers(0, len(whole)))
-    damaged = whole[:place] + data.draw(st.binary(max_size=4)) + whole[place + data.draw(st.integers(0, 4)) :]
+    kind, place, removed, inserted = damage
+    changed = whole(kind)[:place] + inserted + whole(kind)[place + removed :]
     try:
-        Family.collect("S1", found | {f"S1_SyncClient.{kind}": damaged})
+        Family.collect("S1", found | {f"S1_SyncClient.{kind}": changed})
     except CertificateRefused as refusal:
         message = refusal.message
     else:
         message = "S1_SyncClient"
     assert "S1" in message
+
+
+def test_a_new_family_has_the_wanted_profile() -> None:
+    """Size, years, subject, start and digest are those that were asked for; the start has whole seconds."""
+    start = datetime(2020, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+    made = generate_family("S1", bits=1024, years=2, subject="other", not_before=start, digest=hashes.SHA384())
+    for facts in (made.client, made.server):
+        assert (facts.key_bits, facts.subject, facts.signature) == (1024, "CN=other", "sha384")
+        assert facts.not_before == start.replace(microsecond=0)
+        assert facts.not_after - facts.not_before == timedelta(days=730)
+    assert made.client.thumbprint != made.server.thumbprint
+    ago = datetime.now(UTC) - family().client.not_before
+    assert timedelta(days=1) <= ago < timedelta(days=1, hours=1)
+
+
+def test_the_kinds_are_those_of_the_procedure() -> None:
+    """Three files of the client, three of the server; copies may be named for some of them."""
+    assert CLIENT_KINDS == KINDS[:3] == ("SyncClient.pfx", "SyncClient.pvk", "SyncClient.cer")
+    assert KINDS[3:] == ("SyncServer.pfx", "SyncServer.pvk", "SyncServer.cer")
+    assert family().files_for("P1", CLIENT_KINDS) == {f"P1_{kind}": kind for kind in CLIENT_KINDS}
+
+
+def test_the_server_certificate_is_judged_too() -> None:
+    """A weakness of either side is a warning that names the side."""
+    weak = generate_family("S1", bits=1024)
+    mixed = Family(blobs={**family().blobs, **{k: v for k, v in weak.blobs.items() if k.startswith("SyncServer")}})
+    assert mixed.warnings == ("the server certificate has a key of 1024 bits, 2048 are recommended",)
+
+
+def test_a_protected_pvk_is_opened_by_any_of_the_passwords(tmp_path: Path) -> None:
+    """The last refusal is reported when none opens it."""
+    found = product_family(tmp_path)
+    pem, pvk = str(tmp_path / "SyncClient.pem"), tmp_path / "protected.pvk"
+    secret = ("-passout", "pass:opensesame")
+    openssl("rsa", "-in", pem, "-outform", "PVK", "-pvk-strong", "-out", str(pvk), *secret, *LEGACY)
+    found["S1_SyncClient.pvk"] = pvk.read_bytes()
+    for passwords in (("opensesame",), ("wrong", "opensesame"), ("opensesame", "wrong")):
+        assert Family.collect("S1", found, passwords=passwords).client.key_bits == 1024
+    with pytest.raises(CertificateRefused, match=r"S1_SyncClient.pvk: the password does not open"):
+        Family.collect("S1", found, passwords=("wrong", "worse"))
+    with pytest.raises(CertificateRefused, match=r"S1_SyncClient.pvk: .* protected by a password"):
+        Family.collect("S1", found)
+
+
+@pytest.mark.parametrize(
+    ("read", "size", "words"),
+    [
+        (der_of, 1 << 20, "the certificate has 1048577 bytes, the limit is 1048576"),
+        (key_of_pfx, 1 << 20, "the .pfx file has 1048577 bytes"),
+        (key_of_pvk, 8192, "the .pvk file has 8193 bytes, the limit is 8192"),
+    ],
+)
+def test_each_file_size_at_its_border(read: Callable[[bytes], object], size: int, words: str) -> None:
+    """The largest size is read, or refused for its content; one byte more is refused for its size."""
+    try:
+        read(b"\0" * size)
+    except CertificateRefused as refusal:
+        assert "limit" not in refusal.message  # noqa: PT017 - either way is fine
+    with pytest.raises(CertificateRefused) as caught:
+        read(b"\0" * (size + 1))
+    assert words in caught.value.message
+
+
+@pytest.mark.parametrize("label", ["CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"])
+def test_each_label_of_a_pem_certificate_is_read(label: str) -> None:
+    """With text around the block; damaged base64 in it is refused."""
+    cer = family().blobs["SyncClient.cer"]
+    text = base64.encodebytes(cer).decode()
+    assert der_of(f"words\n-----BEGIN {label}-----\n{text}-----END {label}-----\n".encode()) == cer
+    with pytest.raises(CertificateRefused, match="base64 of the certificate is damaged"):
+        der_of(f"-----BEGIN {label}-----\nAAAAA\n-----END {label}-----".encode())

@@ -1,4 +1,4 @@
-"""Certificate files made to do harm: each is a sentence, within seconds and within bounds, and good ones still open."""
+"""Hostile certificate files are refused with a message, quickly and with limited memory; good files still open."""
 
 import os
 import time
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tasks.ektron.certificates.family import KINDS, generate_family
 from tasks.ektron.certificates.files import describe_certificate, key_of_cer, key_of_pfx, key_of_pvk
 from tasks.ektron.certificates.inspect import inspect
-from tasks.ektron.certificates.pfx import MOST_ROUNDS
+from tasks.ektron.certificates.pfx import MOST_ROUNDS, key_first
 from tasks.ektron.refusals import CertificateRefused
 from tests.sampling import examples
 from tests.unit.tasks.ektron.certificates.openssl import openssl
@@ -81,12 +81,12 @@ PKCS7, PKCS5, PKCS12 = "1.2.840.113549.1.7", "1.2.840.113549.1.5", "1.2.840.1135
 
 
 def pbkdf2(rounds: int, *more: bytes) -> bytes:
-    """A key derivation."""
+    """A key derivation with PBKDF2."""
     return seq(oid(f"{PKCS5}.12"), seq(octets(b"saltsalt"), number(rounds), *more))
 
 
 def scrypt(cost: int, block: int, parallel: int) -> bytes:
-    """The other one."""
+    """A key derivation with scrypt."""
     return seq(oid("1.3.6.1.4.1.11591.4.11"), seq(octets(b"saltsalt"), number(cost), number(block), number(parallel)))
 
 
@@ -129,14 +129,14 @@ def plain(*bags: bytes) -> bytes:
 
 
 def encrypted(*bags: bytes, algorithm: bytes = b"") -> bytes:
-    """A part that is."""
+    """An encrypted part."""
     content = der(0x80, aes(seq(*bags)))
     info = seq(oid(f"{PKCS7}.1"), algorithm or pbes2(pbkdf2(1)), content)
     return seq(oid(f"{PKCS7}.6"), der(0xA0, seq(number(0), info)))
 
 
 def pfx(*parts: bytes, mac_rounds: int = 1, mac: bool = True) -> bytes:
-    """A file; its seal is right, with a blank password, where it asks for one round."""
+    """A file. Its MAC is correct for a blank password when it has one round."""
     safe = seq(*parts)
     digest = hashes.Hash(hashes.SHA1())  # noqa: S303 - the format's
     digest.update(bytes([3]) * 64 + b"saltsalt" * 8 + bytes(64))
@@ -149,7 +149,7 @@ def pfx(*parts: bytes, mac_rounds: int = 1, mac: bool = True) -> bytes:
 
 @cache
 def good() -> bytes:
-    """One with its certificate in an encrypted part, before the key, as OpenSSL writes it."""
+    """A file with its certificate in an encrypted part before the key, as OpenSSL writes it."""
     return pfx(encrypted(cert_bag()), plain(key_bag(pbes2(pbkdf2(1)))))
 
 
@@ -180,7 +180,7 @@ def within(seconds: float, call: Callable[[], object]) -> float:
     ids=["as OpenSSL", "as Windows", "nothing encrypted", "bags in a bag", "no seal", "key length"],
 )
 def test_what_programs_write_opens(file: bytes) -> None:
-    """Whatever the order of its parts: key and certificate are those that are in it."""
+    """The key and the certificate are found in any order of the parts."""
     key, certificate = key_of_pfx(file)
     assert (KEY.private_numbers(), CER) == (key.private_numbers(), certificate)
 
@@ -212,7 +212,7 @@ def test_indefinite_lengths_and_strings_in_pieces_open() -> None:
     ids=str,
 )
 def test_what_openssl_writes_opens(tmp_path: Path, options: list[str], password: str) -> None:
-    """With triple DES and RC2, with AES, with any hash in the seal, without a seal, with a password or none."""
+    """With triple DES and RC2, with AES, with any hash in the MAC, without a MAC, with a password or a blank one."""
     key, cer, file = tmp_path / "key.pem", tmp_path / "cert.pem", tmp_path / "out.pfx"
     key.write_bytes(KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     cer.write_bytes(openssl("x509", "-inform", "DER", stdin=CER))
@@ -225,7 +225,7 @@ def test_what_openssl_writes_opens(tmp_path: Path, options: list[str], password:
 
 
 def test_a_broken_seal_is_noticed() -> None:
-    """One bit of the sealed part or of the seal: no password opens it."""
+    """One changed bit in the contents or in the MAC: no password opens the file."""
     for at in (-5, -20, -40, len(good()) // 2):
         broken = bytearray(good())
         broken[at] ^= 1
@@ -239,7 +239,7 @@ VISIBLE = plain(key_bag(pbes2(pbkdf2(1))))
 
 
 def _asking(rounds: int) -> dict[str, bytes]:
-    """One file for each place where a count may stand."""
+    """One file for each place of a number of rounds."""
     asks = pbes2(pbkdf2(rounds))
     return {
         "seal": pfx(VISIBLE, plain(cert_bag()), mac_rounds=rounds),
@@ -260,7 +260,7 @@ def _asking(rounds: int) -> dict[str, bytes]:
 @pytest.mark.parametrize("rounds", HUGE)
 @pytest.mark.parametrize("place", list(_asking(1)))
 def test_a_count_beyond_bounds_is_refused_before_anything_is_decrypted(place: str, rounds: int) -> None:
-    """In whatever place it stands: at once, and the sentence has the count that was reached."""
+    """In every place: immediately, and the message contains the total."""
     file = _asking(rounds)[place]
     with pytest.raises(CertificateRefused, match="rounds of key derivation"):
         key_of_pfx(file)
@@ -270,7 +270,7 @@ def test_a_count_beyond_bounds_is_refused_before_anything_is_decrypted(place: st
 @pytest.mark.parametrize("rounds", [1, 2**31 - 1, 2**31])
 @pytest.mark.parametrize("visible", ["no key", "behind", "before"])
 def test_a_key_hidden_in_an_encrypted_part_costs_nothing(rounds: int, visible: str) -> None:
-    """Its count cannot be seen; so it is never opened: another key is, or none."""
+    """Its number of rounds is not visible, so it is never opened: another key is used, or none."""
     hidden = encrypted(key_bag(pbes2(pbkdf2(rounds)), b"x" * 64), cert_bag())
     parts = {"no key": [hidden], "behind": [hidden, VISIBLE], "before": [VISIBLE, hidden]}[visible]
     if visible == "no key":
@@ -304,17 +304,101 @@ def test_a_key_hidden_in_an_encrypted_part_costs_nothing(rounds: int, visible: s
     ],
     ids=range(17),
 )
-def test_files_without_measure_are_a_sentence(file: bytes) -> None:
-    """Many small counts, no depth limit, lengths beyond the file, kinds that nobody knows."""
+def test_files_without_limits_are_refused(file: bytes) -> None:
+    """Many small numbers, unlimited depth, lengths beyond the end of the file, unknown algorithms."""
     within(PATIENCE, lambda: key_of_pfx(file))
     within(PATIENCE, lambda: inspect("S1_SyncClient.pfx", file, NOW))
+
+
+@pytest.mark.parametrize("kind", ["key", "part", "mac"])
+def test_the_number_of_rounds_at_its_border(kind: str) -> None:
+    """The largest total is not refused for its cost, one round more is; each encrypted item counts at least 100."""
+    other = 100  # the visible key with one round
+    for rounds, refused in ((MOST_ROUNDS - other, False), (MOST_ROUNDS - other + 1, True)):
+        file = {
+            "key": pfx(VISIBLE, plain(key_bag(pbes2(pbkdf2(rounds)))), plain(cert_bag()), mac=False),
+            "part": pfx(VISIBLE, encrypted(cert_bag(), algorithm=pbes2(pbkdf2(rounds))), mac=False),
+            "mac": pfx(VISIBLE, plain(cert_bag()), mac_rounds=rounds),
+        }[kind]
+        message = ""
+        try:
+            key_first(file, "")
+        except CertificateRefused as refusal:
+            message = refusal.message
+        assert ("rounds of key derivation" in message) is refused
+
+
+@pytest.mark.parametrize(
+    ("derivation", "cost"),
+    [
+        (pbes2(pbkdf2(1000)), 1000),
+        (pbes2(pbkdf2(1000, number(19))), 1000),
+        (pbes2(pbkdf2(1000, number(20))), 2000),
+        (pbes2(pbkdf2(1000, number(64))), 4000),
+        (pbes2(scrypt(1024, 8, 2)), 2 * 1024 * 8 * 2),
+        (pbes1(1000), 1000),
+        (pbes1(99), 100),
+    ],
+)
+def test_what_a_key_costs(derivation: bytes, cost: int) -> None:
+    """The rounds of each kind of key derivation; many such keys exceed the limit by their sum."""
+    allowed = MOST_ROUNDS // cost
+    assert key_first(pfx(plain(*[key_bag(derivation, b"x")] * allowed), mac=False), "") is not None
+    with pytest.raises(CertificateRefused, match="rounds of key derivation"):
+        key_first(pfx(plain(*[key_bag(derivation, b"x")] * (allowed + 1)), mac=False), "")
+
+
+def salted(size: int) -> bytes:
+    """A key derivation with a salt of that size."""
+    return pbes2(seq(oid(f"{PKCS5}.12"), seq(octets(b"s" * size), number(1))))
+
+
+def test_sizes_at_their_borders() -> None:
+    """Salts of 1,024 bytes and keys of 8,192 are accepted, one byte more is refused."""
+    assert key_first(pfx(plain(key_bag(salted(1024))), mac=False), "") is not None
+    with pytest.raises(CertificateRefused, match="damaged"):
+        key_first(pfx(plain(key_bag(salted(1025))), mac=False), "")
+    value = octets(b"x" * 8188)  # with four bytes of tag and length
+    assert key_first(pfx(plain(bag(1, seq(value))), mac=False), "") is not None
+    with pytest.raises(CertificateRefused, match="too large"):
+        key_first(pfx(plain(bag(1, seq(octets(b"x" * 8189)))), mac=False), "")
+
+
+def test_bags_are_nested_to_a_limit() -> None:
+    """Sixteen levels are read, one more is refused."""
+    inner = bag(1, PKCS8)
+    for _ in range(16):
+        inner = bag(6, seq(inner))
+    assert key_first(pfx(plain(inner), mac=False), "") is not None
+    with pytest.raises(CertificateRefused, match="damaged"):
+        key_first(pfx(plain(bag(6, seq(inner))), mac=False), "")
+
+
+def test_the_reason_of_each_refusal() -> None:
+    """What the file lacks, or what is unknown in it."""
+    unknown_mac = pfx(VISIBLE).replace(bytes.fromhex("06052b0e03021a"), bytes.fromhex("06052b0e03021b"))
+    signed = pfx(VISIBLE, mac=False).replace(
+        bytes.fromhex("2a864886f70d010701a0"), bytes.fromhex("2a864886f70d010702a0"), 1
+    )
+    unknown = plain(key_bag(seq(oid("1.2.3.4"), seq(octets(b"s"), number(1)))))
+    for file, words in (
+        (unknown_mac, "a MAC with an unknown algorithm"),
+        (signed, "protected by a signature"),
+        (pfx(unknown), "encrypted with an unknown algorithm"),
+        (pfx(plain(cert_bag())), "has no private key"),
+        (pfx(encrypted(key_bag(pbes2(pbkdf2(1))))), "has no private key"),
+        (b"", "damaged"),
+    ):
+        with pytest.raises(CertificateRefused, match=words):
+            key_first(file, "")
+    assert key_first(pfx(VISIBLE), "another") is None
 
 
 # -- anything else -----------------------------------------------------------------------------------------------------
 
 
 def mutated(data: bytes) -> st.SearchStrategy[bytes]:
-    """The file with bytes changed, cut, or put in."""
+    """The file with bytes changed, removed or inserted."""
 
     def applied(edits: Iterable[tuple[int, int, bytes]]) -> bytes:
         found = bytearray(data)
@@ -337,8 +421,8 @@ INVALID_VERSION = CER.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x63")
 @example(b"")
 @example(b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----")
 @example(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----")
-def test_no_bytes_are_a_crash(data: bytes) -> None:
-    """Each reader gives what it read, or refuses in a sentence; nothing else ever comes out."""
+def test_no_bytes_cause_another_error(data: bytes) -> None:
+    """Each reader returns a result or refuses with a message; no other error is raised."""
     calls: tuple[Callable[[], object], ...] = (
         lambda: describe_certificate(data),
         lambda: key_of_cer(data),
@@ -357,14 +441,14 @@ def test_no_bytes_are_a_crash(data: bytes) -> None:
 
 
 def test_a_certificate_of_a_version_that_is_none_is_refused() -> None:
-    """The library has an exception of its own for that, without a parent among the usual ones."""
+    """The library has its own exception for it, which has no common parent class."""
     assert INVALID_VERSION != CER
     within(PATIENCE, lambda: describe_certificate(INVALID_VERSION))
 
 
 @pytest.mark.parametrize("bits", [16_400, 100_000, 4_000_000])
 def test_a_key_of_very_many_bits_is_refused(bits: int) -> None:
-    """Also where Python would not write such a number down."""
+    """Also when Python refuses to print such a number."""
     modulus = int.from_bytes(os.urandom(bits // 8), "big") | 1 | 1 << (bits - 1)
     key = seq(seq(oid("1.2.840.113549.1.1.1"), b"\5\0"), der(3, b"\0", seq(number(modulus), number(65537))))
     start = CER.index(bytes.fromhex("300d06092a864886f70d0101010500")) - 4

@@ -1,4 +1,4 @@
-"""Case folders of configuration files: input, what is wanted, the output byte by byte. Each edit is run twice."""
+"""Case folders of configuration files: input, wanted values, exact output. Each edit is run twice."""
 
 import json
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ NAMES = sorted(path.parent.name for path in CASES.glob("*/case.json"))
 
 
 def load(name: str) -> tuple[bytes, dict[str, Any]]:
-    """The input and what is wanted of it."""
+    """The input and the case."""
     folder = CASES / name
     return (folder / "input.config").read_bytes(), json.loads((folder / "case.json").read_text(encoding="ascii"))
 
@@ -36,7 +36,7 @@ def target_of(case: Mapping[str, Any]) -> Target:
 
 
 def read(kind: str, data: bytes) -> Fact:
-    """The file as the rules see it; the digest of a connection string tells its length."""
+    """The file as the rules see it. The digest of a connection string is its length."""
     if kind == "asset":
         return read_asset(data)
     if kind == "web":
@@ -45,7 +45,7 @@ def read(kind: str, data: bytes) -> Fact:
 
 
 def test_there_are_cases() -> None:
-    """The folders are found."""
+    """The test finds the case folders."""
     assert len(NAMES) > 100
 
 
@@ -75,7 +75,7 @@ def test_case(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "reads" in load(name)[1]])
 def test_reading(name: str) -> None:
-    """The reader sees in the input what the case says."""
+    """The reader returns the values of the case."""
     data, case = load(name)
     seen = read(case["editor"], data).model_dump(mode="json")
     assert {key: seen[key] for key in case["reads"]} == case["reads"]

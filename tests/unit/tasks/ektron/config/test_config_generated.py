@@ -1,4 +1,4 @@
-"""The service's generated files are read, in whatever tags they come."""
+"""The generated files of the service are read, with any tags."""
 
 import pytest
 
@@ -14,7 +14,7 @@ SITEDB = rb"""<?xml version="1.0"?>
 
 
 def test_sites_are_listed_with_digests() -> None:
-    """Each entry with a connection string is a site; the string itself is digested."""
+    """Each entry with a connection string is a site; the string is replaced by its digest."""
     assert read_generated(SITEDB, lambda text: f"{len(text)}") == (
         GeneratedSite(
             name="site",
@@ -28,6 +28,6 @@ def test_sites_are_listed_with_digests() -> None:
 
 
 def test_a_broken_file_is_refused() -> None:
-    """Not well-formed is a refusal, as everywhere."""
+    """A file that is not well-formed is refused."""
     with pytest.raises(ConfigRefused):
         read_generated(SITEDB[:50], str)

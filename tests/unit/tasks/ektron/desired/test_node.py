@@ -222,7 +222,7 @@ def test_differences_do_not_grow_with_the_cluster() -> None:
 
 @pytest.mark.parametrize(("asset", "web", "owed"), [(1, 2, False), (2, 2, False), (3, 2, True)])
 def test_a_recycle_is_owed_by_evidence(asset: int, web: int, *, owed: bool) -> None:
-    """Where the asset configuration is younger than web.config the site has not read it, whoever was interrupted."""
+    """The site has not read an asset configuration that is younger than web.config, whichever run was interrupted."""
     asset_changed, web_changed = (STARTED - timedelta(minutes=5 - minutes) for minutes in (asset, web))
     node = changed(joined_node("P1"), asset__file__mtime=asset_changed, web__file__mtime=web_changed)
     found = needed(node)

@@ -1,4 +1,4 @@
-"""Single broken facts of a joined cluster, each with the rules that must notice."""
+"""Single broken facts of a joined cluster, each with the rules that must be refuted."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,13 +11,13 @@ __all__ = ["BREAKAGES", "OLD_EXE", "field"]
 
 
 def spread(facts: NodeFacts, kind: str, **values: str | None) -> dict[str, Spread]:
-    """The service folder's files with some of one kind changed; None takes one away."""
+    """The files in the service folder with some of one kind changed; None removes one."""
     present = dict.fromkeys(FOUR, HASHES[kind]) | values
     return {**facts.service_family, kind: Spread.of({n: v for n, v in present.items() if v is not None}, FOUR)}
 
 
 def keys(**values: str | None) -> Spread:
-    """The cluster's keys with some changed; None takes one away."""
+    """The keys of the cluster with some changed; None removes one."""
     present: dict[str, str | None] = {**dict.fromkeys(FOUR, THUMBPRINT), **values}
     return Spread.of({name: value for name, value in present.items() if value is not None}, FOUR)
 

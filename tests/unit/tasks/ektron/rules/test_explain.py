@@ -1,4 +1,4 @@
-"""Why is this node not joined? The cause is found for every single breakage, and for heaps of them."""
+"""Why is this node not joined? The cause is found for every single breakage, and for several at once."""
 
 import pytest
 
@@ -14,14 +14,14 @@ ERRORS = {invariant.id for invariant in INVARIANTS if invariant.severity is Seve
 
 
 def test_the_order_knows_every_error() -> None:
-    """No rule that can keep a node from being joined is missing in the order."""
+    """The order contains every rule of severity error."""
     assert set(ORDER) == ERRORS
     assert len(set(ORDER)) == len(ORDER)
 
 
 @pytest.mark.parametrize("name", BREAKAGES)
 def test_the_cause_of_every_breakage_is_found(name: str) -> None:
-    """The cause is the earliest broken rule, with its reason on this node; a warning alone is a note."""
+    """The cause is the first refuted rule, with its reason on this node; a warning is only a note."""
     node, breakage, expected = BREAKAGES[name]
     explanation = explain(node, judge(broken(node, breakage)))
     causes = [invariant for invariant in ORDER if invariant in expected]
@@ -39,21 +39,21 @@ def test_the_cause_of_every_breakage_is_found(name: str) -> None:
 
 @pytest.mark.parametrize("node", FOUR)
 def test_a_joined_node_is_joined(node: str) -> None:
-    """Nothing is explained away where nothing is wrong."""
+    """A node without errors has the answer `joined`."""
     explanation = explain(node, judge(joined_cluster()))
     assert explanation.answer is Answer.JOINED
     assert set(explanation.passed) == ERRORS
 
 
-def test_a_right_node_points_at_the_wrong_one() -> None:
-    """On a node that is right the answer names what is wrong elsewhere."""
+def test_a_correct_node_names_the_broken_one() -> None:
+    """For a correct node the answer names the cause on another node."""
     explanation = explain("S2", judge(broken("P1", field(asset__load_balanced="0"))))
     assert explanation.answer is Answer.ELSEWHERE
     assert "P1" in explanation.because
 
 
 def test_consequences_come_after_their_cause() -> None:
-    """Two contradicting keys keep the service from starting: that is the cause, the silence a consequence."""
+    """Two contradicting keys keep the service from starting: they are the cause, the closed port is a consequence."""
     cluster = broken(
         "P1",
         field(service_config__keys__duplicated=["S2"], service__state="stopped", probes__listening_8732=False),
@@ -64,7 +64,7 @@ def test_consequences_come_after_their_cause() -> None:
     assert explanation.consequences == ("service.running", "service.listening-8732")
 
 
-def test_a_node_nobody_saw_is_unknown() -> None:
+def test_an_unseen_node_is_unknown() -> None:
     """Without facts the answer is unknown, with the reason."""
     whole = joined_cluster()
     seen = {name: facts for name, facts in whole.seen.items() if name != "P2"}
@@ -75,7 +75,7 @@ def test_a_node_nobody_saw_is_unknown() -> None:
 
 
 def test_questions_fit_the_cluster() -> None:
-    """One staging server needs none of the questions about clustered staging; every question has its reason."""
+    """With one staging server there are no questions about clustered staging; every question has its reason."""
     small = {attestation.id for attestation in attestations(nodes=2, staging=1, production=0)}
     large = {attestation.id: attestation for attestation in attestations(nodes=4, staging=2, production=2)}
     assert set(large) - small == {"staging.one-out-before-sync", "templates.staging-only"}

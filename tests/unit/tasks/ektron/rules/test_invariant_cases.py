@@ -1,4 +1,4 @@
-"""Case files of whole clusters: what was seen, what must be refuted and open, and what an expert would answer.
+"""Case files of whole clusters: the facts, the refuted and unknown rules, and the answer of an expert.
 
 A case changes facts of a joined cluster (`asset__load_balanced` reaches into a part). Each is judged twice: as it is,
 and after its facts went through the store as JSON, in another order.
@@ -22,7 +22,7 @@ CASES = sorted((CASE_FOLDERS / "invariants").glob("*.json"))
 
 
 def cluster_of(case: dict[str, Any]) -> ClusterFacts:
-    """The joined cluster with the case's changes, without the nodes it says were not seen."""
+    """The joined cluster with the changes of the case, without its unseen nodes."""
     whole = joined_cluster(tuple(case.get("nodes", FOUR)))
     changes, unseen = case.get("change", {}), case.get("unseen", {})
     seen = {node: changed(facts, **changes.get(node, {})) for node, facts in whole.seen.items() if node not in unseen}
@@ -57,7 +57,7 @@ def with_verdict(findings: Findings, verdict: InvariantState) -> dict[str, list[
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_case(path: Path) -> None:
-    """Exactly these rules are refuted, at least these are open, and the expert's answer is the case's; twice."""
+    """Exactly these rules are refuted, at least these are unknown, and the answer is that of the case; twice."""
     case = json.loads(path.read_text(encoding="ascii"))
     decide = judge_readiness if case.get("rules") == "readiness" else judge
     cluster = cluster_of(case)
@@ -69,12 +69,12 @@ def test_case(path: Path) -> None:
     if not case.get("unseen") and not expected:
         assert {} == unknown
     for node, (answer, cause) in case.get("explain", {}).items():
-        told = explain(node, findings)
-        assert (answer, cause) == (told.answer.value, told.cause.invariant if told.cause else "")
+        answered = explain(node, findings)
+        assert (answer, cause) == (answered.answer.value, answered.cause.invariant if answered.cause else "")
     assert findings == decide(stored(cluster))
 
 
 def test_there_are_cases() -> None:
-    """The files are found, and each says in words what it is about."""
+    """The test finds the files, and each has a sentence that describes it."""
     assert len(CASES) >= 50
     assert all(json.loads(path.read_text(encoding="ascii"))["says"] for path in CASES)

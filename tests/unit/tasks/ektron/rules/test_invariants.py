@@ -1,4 +1,4 @@
-"""One fact of a joined cluster is broken at a time: exactly the right rules must notice, and name the node."""
+"""One fact of a joined cluster is broken at a time: exactly the expected rules are refuted, and name the node."""
 
 import time
 
@@ -57,29 +57,29 @@ def refuted(findings: Findings) -> dict[str, tuple[str, ...]]:
 
 
 def test_every_designed_rule_is_there_once() -> None:
-    """The ids of the design all exist, and none stands twice."""
+    """All ids of the design exist, each once."""
     ids = [invariant.id for invariant in INVARIANTS]
     assert len(set(ids)) == len(ids)
     assert set(DESIGNED) <= set(ids)
 
 
 def test_a_joined_cluster_proves_everything() -> None:
-    """Nothing is refuted and nothing unknown when all is as it should be."""
+    """In a joined cluster nothing is refuted and nothing is unknown."""
     findings = judge(joined_cluster())
     assert {f.invariant: f.evidence for f in findings.findings if f.verdict is not InvariantState.PROVEN} == {}
 
 
 @pytest.mark.parametrize("name", BREAKAGES)
 def test_one_breakage_refutes_exactly_its_rules(name: str) -> None:
-    """Each single broken fact is found by its own rules alone, which name the node."""
+    """Each broken fact refutes only its own rules, which name the node."""
     node, breakage, expected = BREAKAGES[name]
     found = refuted(judge(broken(node, breakage)))
     assert found == dict.fromkeys(expected, (node,))
 
 
 @pytest.mark.parametrize("name", BREAKAGES)
-def test_every_refutation_says_why_and_what_to_do(name: str) -> None:
-    """A refuted finding has evidence with the node's name, and a remedy."""
+def test_every_refutation_has_evidence_and_a_remedy(name: str) -> None:
+    """A refuted finding has evidence with the name of the node, and a remedy."""
     node, breakage, _ = BREAKAGES[name]
     findings = judge(broken(node, breakage))
     for finding in findings.findings:
@@ -88,8 +88,8 @@ def test_every_refutation_says_why_and_what_to_do(name: str) -> None:
             assert finding.remedy
 
 
-def test_a_silent_node_leaves_rules_open() -> None:
-    """A node nobody saw makes what needs all nodes unknown, with its reason, and refutes nothing."""
+def test_an_unseen_node_makes_rules_unknown() -> None:
+    """An unseen node makes the rules about all nodes unknown, with its reason, and refutes nothing."""
     whole = joined_cluster()
     cluster = ClusterFacts(
         nodes=FOUR,
@@ -107,8 +107,8 @@ def test_a_silent_node_leaves_rules_open() -> None:
     assert "no answer in 10 s" in finding.evidence
 
 
-def test_a_counter_example_outweighs_a_silent_node() -> None:
-    """What one node refutes stays refuted when another is silent."""
+def test_a_counter_example_outweighs_an_unseen_node() -> None:
+    """A rule that one node refutes stays refuted when another node is unseen."""
     whole = broken("P1", field(asset__load_balanced="0"))
     seen = {name: facts for name, facts in whole.seen.items() if name != "P2"}
     findings = judge(ClusterFacts(nodes=FOUR, origin="S1", seen=seen, family=HASHES, family_thumbprint=THUMBPRINT))
@@ -116,7 +116,7 @@ def test_a_counter_example_outweighs_a_silent_node() -> None:
     assert findings.of("config.asset-load-balanced").verdict is InvariantState.REFUTED
 
 
-def test_a_port_nobody_reaches_names_its_owner() -> None:
+def test_a_port_that_no_node_reaches_names_its_owner() -> None:
     """When no node reaches P2, P2 is the counter-example and not the others."""
     cluster = joined_cluster()
     for source in ("S1", "S2", "P1"):
@@ -124,7 +124,7 @@ def test_a_port_nobody_reaches_names_its_owner() -> None:
     assert refuted(judge(cluster)) == {"network.reach-8732-all-pairs": ("P2",)}
 
 
-def test_what_was_not_tried_is_unknown() -> None:
+def test_an_untested_network_is_unknown() -> None:
     """Without probes the network rules are unknown, never proven."""
     cluster = joined_cluster()
     for node in FOUR:
@@ -142,7 +142,7 @@ def test_in_a_draw_the_origin_is_right() -> None:
 
 
 def test_prerequisites_need_no_probe_and_no_family() -> None:
-    """An untouched cluster is fit: none of the rules asked before writing looks at what the run will write."""
+    """An untouched cluster is ready: the prerequisites do not depend on files that the run will write."""
     cluster = joined_cluster()
     for node in FOUR:
         cluster = broken(
@@ -167,7 +167,7 @@ def test_prerequisites_need_no_probe_and_no_family() -> None:
 
 
 def test_without_a_family_of_the_run_the_origin_is_the_measure() -> None:
-    """`verify` alone compares everything with what the origin carries."""
+    """`verify` without a run compares everything with the files of the origin."""
     whole = joined_cluster()
     cluster = ClusterFacts(nodes=FOUR, origin="S1", seen=whole.seen)
     assert refuted(judge(cluster)) == {}
@@ -177,7 +177,7 @@ def test_without_a_family_of_the_run_the_origin_is_the_measure() -> None:
 
 
 def test_findings_survive_json() -> None:
-    """Findings are data: JSON there and back is the same value."""
+    """Findings are equal after conversion to JSON and back."""
     findings = judge(broken("P1", field(asset__load_balanced="0")))
     assert Findings.model_validate_json(findings.model_dump_json()) == findings
     assert findings.findings[0].invariant == "config.asset-load-balanced"
@@ -191,8 +191,8 @@ def test_warnings_are_not_errors() -> None:
     assert [f.severity for f in findings.refuted_warnings] == [Severity.WARNING]
 
 
-def test_a_service_file_version_of_its_generation_says_nothing() -> None:
-    """FileVersion 3.0.0.0 is not taken for a build older than the site's; the answer is unknown."""
+def test_a_file_version_of_the_generation_proves_nothing() -> None:
+    """FileVersion 3.0.0.0 is not compared with the build of the site; the result is unknown."""
     cluster = broken("P1", field(service_config__install_version=None, binaries=OLD_EXE))
     assert judge(cluster).of("version.service-newer-or-equal").verdict is InvariantState.UNKNOWN
 

@@ -1,4 +1,4 @@
-"""Where the fault matrix is played: servers of a lab, untouched or worn, and how each of them looks at any time."""
+"""The servers on which the fault matrix is played, untouched or worn, and the expected state of each one."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,14 +8,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lab.control.remote import LabProcess, running_lab, spare_addresses
+from lab.control.remote import LabProcess, spare_addresses
 from tasks.cluster import Cluster
 from tasks.ektron.certificates.family import generate_family
 from tests.integration.harness import SITE, Harness, cluster_of, on_disk
 from tests.integration.matrix import ORIGIN, Points, points_of
 from tests.integration.test_rollout import SERVICE
+from tests.warm import warm_lab
 
-__all__ = ["NAME", "Bench", "Files", "bench_of"]
+__all__ = ["NAME", "Files", "MatrixCluster", "matrix_cluster"]
 
 NAME = "EktronWindowsServices30"
 STAGING = r"C:\Ektron Security Certificates"
@@ -25,7 +26,7 @@ ASSET = rf"{SITE}\AssetManagement.config"
 
 Files = Mapping[str, bytes | None]  #: path -> bytes; None for a folder
 
-#: Times so short that a matrix of thousands of cells has an end, and long enough for a busy machine.
+#: Short enough for thousands of cells, long enough for a busy machine.
 POLICY: dict[str, Any] = {
     "waves": "all",
     "concurrency": 64,
@@ -36,12 +37,12 @@ POLICY: dict[str, Any] = {
 
 
 @dataclass
-class Bench:
+class MatrixCluster:
     """A lab whose nodes are reset by the product itself: a rollback after each run.
 
     Attributes:
-        before, after: of each node, every file untouched and joined.
-        points: what a clean run does, on the origin, on an untouched server and on a worn one.
+        before, after: for each node, all files when it is untouched and when it is joined.
+        points: what a run without faults does on the origin, on an untouched server and on a worn one.
     """
 
     lab: LabProcess
@@ -53,35 +54,35 @@ class Bench:
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """All names, the origin first."""
+        """All node names, the origin first."""
         return self.cluster.node_names
 
     @property
     def others(self) -> tuple[str, ...]:
-        """All but the origin."""
+        """All node names except the origin."""
         return self.nodes[1:]
 
     @property
     def worn(self) -> tuple[str, ...]:
-        """Those that had been set up before, with other certificates."""
+        """The nodes that were set up before, with other certificates."""
         return self.nodes[2::2]
 
     def files(self, node: str) -> Files:
-        """Every file and folder of a node, but for our own."""
+        """Every file and folder of a node, except our own."""
         return files_of(self.lab, node)
 
     def service(self, node: str) -> dict[str, Any]:
-        """What the lab says of a node's service."""
+        """The service of a node, as the lab reports it."""
         return dict(self.lab.report(node)["service"])
 
     def newest_input(self, node: str) -> float:
-        """When a file that the service reads was last changed; seconds since 1970."""
+        """The last change of any file that the service reads, in seconds since 1970."""
         folder = on_disk(self.lab, node, SERVICE)
         inputs = [*folder.glob("*_Sync*"), on_disk(self.lab, node, CONFIG), on_disk(self.lab, node, ASSET)]
         return max(path.stat().st_mtime for path in inputs)
 
-    def put_back(self, node: str) -> None:
-        """Makes a node untouched again by hand, and restarts its service."""
+    def restore(self, node: str) -> None:
+        """Restores the untouched files of a node and restarts its service."""
         root, now = self.lab.disk(node), self.files(node)
         for name in sorted(now.keys() - self.before[node].keys(), reverse=True):
             path = root / name
@@ -96,7 +97,7 @@ class Bench:
 
 
 def files_of(lab: LabProcess, node: str) -> Files:
-    """Every file and folder of a node, but for our own below ProgramData."""
+    """Every file and folder of a node, except our own below ProgramData."""
     root = lab.disk(node)
     found: dict[str, bytes | None] = {}
     for folder, folders, files in os.walk(root):
@@ -109,8 +110,8 @@ def files_of(lab: LabProcess, node: str) -> Files:
 
 
 @contextmanager
-def bench_of(folder: Path, harness: Harness, *, nodes: int, name: str) -> Iterator[Bench]:
-    """A lab of so many nodes besides the origin, seen untouched and joined, and what a clean run did there."""
+def matrix_cluster(folder: Path, harness: Harness, *, nodes: int, name: str) -> Iterator[MatrixCluster]:
+    """A lab with that many nodes besides the origin, their files when untouched and joined, and what a run did."""
     with _lab(folder, nodes) as lab:
         names = [ORIGIN, *(f"N{number:02}" for number in range(1, nodes + 1))]
         _wear(lab, names)
@@ -123,11 +124,11 @@ def bench_of(folder: Path, harness: Harness, *, nodes: int, name: str) -> Iterat
         for node in names[:3]:
             ends = [(o.started.timestamp(), o.ended.timestamp(), o) for o in run.outcomes if o.node == node]
             points[node] = points_of(_seen(lab.operations(node), ends), node)
-        bench = Bench(lab, harness, cluster, before, after, points)
+        servers = MatrixCluster(lab, harness, cluster, before, after, points)
         for node in names:
-            bench.put_back(node)
+            servers.restore(node)
         assert before == {node: files_of(lab, node) for node in names}
-        yield bench
+        yield servers
 
 
 def _seen(operations: Sequence[Mapping[str, Any]], ends: Sequence[Any]) -> Iterator[tuple[str, str, str, str]]:
@@ -148,7 +149,7 @@ def _lab(folder: Path, nodes: int) -> Iterator[LabProcess]:
     folder.mkdir(parents=True)
     config = folder / "lab.yaml"
     config.write_text(f"origin: {ORIGIN}\nservice_seconds: 0.05\nnodes:\n" + "\n".join(lines) + "\n")
-    with running_lab(folder, "--config", str(config)) as lab:
+    with warm_lab(folder, "--config", str(config)) as lab:
         for name in names:
             own = folder / f"password-{name}"
             own.touch(0o600)
@@ -157,7 +158,7 @@ def _lab(folder: Path, nodes: int) -> Iterator[LabProcess]:
 
 
 def _wear(lab: LabProcess, names: Sequence[str]) -> None:
-    """Every second server was set up years ago, with other certificates: files are replaced there, not only made."""
+    """Gives every second server an old setup with other certificates: a run replaces files there."""
     for node in names[2::2]:
         old = generate_family(node, bits=1024)
         for kind, data in old.blobs.items():
@@ -170,7 +171,7 @@ def _wear(lab: LabProcess, names: Sequence[str]) -> None:
 
 
 def started(history: Sequence[Sequence[str]], since: float, behind: str = "") -> list[float]:
-    """When a service was started after a moment; of those, the starts right behind a `stop` (or a `died`)."""
+    """The starts of a service after a moment; of those, only starts that directly follow a `stop` or a `died`."""
     before = ["", *(what for what, _ in history)]
     times = [
         datetime.fromisoformat(at).timestamp()

@@ -1,10 +1,10 @@
-# The hands of the agent's cases on a Windows host: lay out, look and take away without asking the agent.
-# Each line is a script in base64; each is answered with + and what it gave, or - and what went wrong, in base64.
+# The inspector of the agent's cases on a Windows host: sets up, inspects and cleans up without the agent.
+# Each line is a script in base64. The answer is + and its result, or - and the error, in base64.
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
 $Utf8 = New-Object Text.UTF8Encoding
 $Held = New-Object 'Collections.Generic.List[IDisposable]'
-$Beside = New-Object 'Collections.Generic.List[IDisposable]'
+$Background = New-Object 'Collections.Generic.List[IDisposable]'
 $Out = [Console]::OpenStandardOutput()
 
 ${function:ConvertFrom-Base64} = { param([string]$Base64) return $Utf8.GetString([Convert]::FromBase64String($Base64)) }
@@ -26,7 +26,7 @@ ${function:Add-Attribute} = {
     [IO.File]::SetAttributes($Path, ([IO.File]::GetAttributes($Path) -bor [IO.FileAttributes]$Attribute))
 }
 
-# mklink is in cmd.exe of every Windows; the PowerShell that makes junctions is version 5.
+# Every Windows has mklink in cmd.exe; only PowerShell 5 and later can create junctions.
 ${function:New-Link} = {
     param([string]$Path, [string]$Target)
     $kind = ''
@@ -41,14 +41,14 @@ ${function:Remove-Link} = {
     if ([IO.Directory]::Exists($Path)) { [IO.Directory]::Delete($Path) } else { [IO.File]::Delete($Path) }
 }
 
-# The quick way fails at read-only files. Links are gone by then: not every PowerShell stops at them.
+# The fast method fails for read-only files. Links are removed before: not every PowerShell stops at them.
 ${function:Remove-Tree} = {
     param([string]$Path)
     if (-not [IO.Directory]::Exists($Path)) { return }
     try { [IO.Directory]::Delete($Path, $true) } catch { Remove-Item -LiteralPath $Path -Recurse -Force }
 }
 
-${function:Get-Look} = {
+${function:Get-State} = {
     param([string]$Path)
     if ([IO.Directory]::Exists($Path)) { return 'folder' }
     if (-not [IO.File]::Exists($Path)) { return 'nothing' }
@@ -70,7 +70,7 @@ ${function:Remove-OurService} = {
     $null = & sc.exe delete $Name
 }
 
-# Beside the hands, in a runspace of its own: gives answers that were made before, `wait` seconds late.
+# In its own runspace: sends prepared answers after `wait` seconds.
 $Serve = {
     param($Listener, $Answers)
     while ($true) {
@@ -93,14 +93,14 @@ $Serve = {
     }
 }
 
-# Also beside: for a service that is to die while it starts: ends the process that its log names.
+# In its own runspace, for a service that must die during its start: ends the process that its log names.
 $KillStarting = {
     param($Log)
     foreach ($turn in 1..600) {
         [Threading.Thread]::Sleep(50)
         if (-not [IO.File]::Exists($Log)) { continue }
-        $said = New-Object IO.StreamReader (New-Object IO.FileStream $Log, 'Open', 'Read', 'ReadWrite')
-        try { $found = [regex]::Match($said.ReadToEnd(), ' starting pid=(\d+)') } finally { $said.Dispose() }
+        $text = New-Object IO.StreamReader (New-Object IO.FileStream $Log, 'Open', 'Read', 'ReadWrite')
+        try { $found = [regex]::Match($text.ReadToEnd(), ' starting pid=(\d+)') } finally { $text.Dispose() }
         if ($found.Success) {
             [Diagnostics.Process]::GetProcessById($found.Groups[1].Value).Kill()
             return
@@ -108,17 +108,17 @@ $KillStarting = {
     }
 }
 
-${function:Start-Beside} = {
+${function:Start-Background} = {
     param([scriptblock]$Script, [object[]]$Arguments)
-    # The other way to begin loads every module there is, before the script runs.
+    # The default state loads all modules before the script runs.
     $state = [Management.Automation.Runspaces.InitialSessionState]::CreateDefault2()
     $shell = [PowerShell]::Create($state).AddScript($Script.ToString())
     foreach ($argument in $Arguments) { $shell = $shell.AddArgument($argument) }
-    $Beside.Add($shell)
+    $Background.Add($shell)
     $null = $shell.BeginInvoke()
 }
 
-# Opens a file as another program that wants it for itself.
+# Opens a file exclusively, like another program.
 ${function:Add-Held} = {
     param([string]$Path)
     $Held.Add([IO.File]::Open($Path, 'Open', 'ReadWrite', 'None'))
@@ -129,14 +129,14 @@ ${function:Clear-Held} = {
     $Held.Clear()
 }
 
-${function:Start-Killer} = { param([string]$Log) Start-Beside $KillStarting @($Log) }
+${function:Start-Killer} = { param([string]$Log) Start-Background $KillStarting @($Log) }
 
-# A site, and a port that is taken and where nobody listens; gives both ports.
+# Starts a site and reserves a closed port; returns both ports.
 ${function:Start-Site} = {
     param([hashtable]$Answers)
     $listener = New-Object Net.Sockets.TcpListener ([Net.IPAddress]::Loopback, 0)
     $listener.Start()
-    Start-Beside $Serve @($listener, $Answers)
+    Start-Background $Serve @($listener, $Answers)
     $script:Closed = New-Object Net.Sockets.Socket 'InterNetwork', 'Stream', 'Tcp'
     $Closed.Bind((New-Object Net.IPEndPoint ([Net.IPAddress]::Loopback, 0)))
     return '{0} {1}' -f $listener.LocalEndpoint.Port, $Closed.LocalEndPoint.Port
@@ -145,12 +145,12 @@ ${function:Start-Site} = {
 while ($null -ne ($line = [Console]::In.ReadLine())) {
     if ($line.Trim() -eq '') { continue }
     $mark = '+'
-    try { $said = "$(. ([scriptblock]::Create((ConvertFrom-Base64 $line))))" }
+    try { $text = "$(. ([scriptblock]::Create((ConvertFrom-Base64 $line))))" }
     catch {
         $mark = '-'
-        $said = "$_"
+        $text = "$_"
     }
-    $answer = $Utf8.GetBytes($mark + [Convert]::ToBase64String($Utf8.GetBytes($said)) + "`n")
+    $answer = $Utf8.GetBytes($mark + [Convert]::ToBase64String($Utf8.GetBytes($text)) + "`n")
     $Out.Write($answer, 0, $answer.Length)
     $Out.Flush()
 }

@@ -1,0 +1,509 @@
+"""Each decision of a rollout, at both sides of its border, and beside neighbours that must not count."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from pipelines.run import decisions
+from pipelines.run.abandoned import ABANDONED
+from pipelines.run.decisions import CANARIES
+from pipelines.run.snapshot import Go, Snapshot, Stop
+from tasks.ektron.facts import NodeFacts
+from tasks.ektron.rules.findings import Findings
+from tests.unit.pipelines.run.snapshots import (
+    a_cluster,
+    a_plan,
+    a_snapshot,
+    facts_of,
+    needing,
+    numbered,
+    outcome,
+    turn,
+    unbalanced,
+)
+from workers.errors import LogonRefused, NotEditable
+from workers.records import DocumentKind, Status, StepOutcome, Verdict
+
+THREE = numbered(3)
+
+
+def refused_logon(node: str, status: Status = Status.FAILED, turn: str = "canary") -> StepOutcome:
+    """The node has refused the logon; or it was skipped because other nodes have."""
+    return outcome(node, status, turn=turn, slug=LogonRefused.slug, message="refused the logon")
+
+
+def stopped(decision: Go | Stop) -> Stop:
+    """The decision, which has to be a stop."""
+    assert isinstance(decision, Stop)
+    return decision
+
+
+def unreachable(*nodes: str, turn: str = "canary") -> Iterator[StepOutcome]:
+    """These nodes did not answer, one after the other."""
+    for place, node in enumerate(nodes):
+        yield outcome(node, Status.UNREACHABLE, turn=turn, at=place, slug="unreachable", message=f"{node} is down")
+
+
+# -- canary
+
+
+def tried(*outcomes: StepOutcome, names: tuple[str, ...] = THREE, users: dict[str, str] | None = None) -> Snapshot:
+    """A run whose canary stage has these outcomes."""
+    nodes = dict.fromkeys(one.node for one in outcomes)
+    return a_snapshot(a_cluster(names, users), *outcomes, turns=[turn("canary", nodes)])
+
+
+def test_one_node_of_each_account_is_tried_first_the_origin_first() -> None:
+    """A second account gets a canary of its own; the origin comes first, wherever it is in the file."""
+    cluster = a_cluster(("N1", "N2", "N3", "N4"), {"N2": "other", "N4": "other"})
+    moved = cluster.model_copy(update={"origin": "N4"})
+    assert ["N1", "N2"] == decisions.one_per_account(a_snapshot(cluster))
+    assert ["N4", "N1"] == decisions.one_per_account(a_snapshot(moved, facts={}))
+    assert ["N3"] == decisions.one_per_account(a_snapshot(cluster, facts={}), among=["N3"])
+
+
+def test_the_next_node_of_an_account_is_tried_only_while_none_answers() -> None:
+    """After an unreachable node, not after one that answered, even if it failed; and none when all were tried."""
+    assert ["N2"] == decisions.one_per_account(tried(*unreachable("N1")))
+    assert ["N3"] == decisions.one_per_account(tried(*unreachable("N1", "N2")))
+    assert [] == decisions.one_per_account(tried(*unreachable("N1"), outcome("N2", at=9)))
+    assert [] == decisions.one_per_account(tried(outcome("N1", Status.FAILED)))
+    assert [] == decisions.one_per_account(tried(*unreachable(*THREE)))
+
+
+def test_an_outcome_of_another_stage_is_no_canary() -> None:
+    """Only outcomes of the canary's own turns count as tried."""
+    cluster = a_cluster(THREE)
+    later = a_snapshot(cluster, *unreachable("N1", turn="observe"), turns=[turn("observe", ["N1"])])
+    assert ["N1"] == decisions.one_per_account(later)
+
+
+@pytest.mark.parametrize("silent", range(1, CANARIES + 1))
+def test_the_run_stops_only_when_five_canaries_are_silent(silent: int) -> None:
+    """Four silent nodes are not enough, five are; the summary names them."""
+    names = numbered(CANARIES + 2)
+    decision = decisions.logon_accepted(tried(*unreachable(*names[:silent]), names=names))
+    if silent < CANARIES:
+        assert Go() == decision
+        return
+    stop = stopped(decision)
+    assert Verdict.UNREACHABLE is stop.verdict
+    assert "none of N1, N2, N3, N4, N5 answered; the other nodes were not tried" == stop.summary
+
+
+@pytest.mark.parametrize("answering", numbered(CANARIES))
+def test_one_answer_among_five_canaries_lets_the_run_continue(answering: str) -> None:
+    """Whichever of the five it is."""
+    names = numbered(CANARIES)
+    outcomes = [one for one in unreachable(*names) if one.node != answering]
+    assert Go() == decisions.logon_accepted(tried(*outcomes, outcome(answering), names=names))
+
+
+def test_one_silent_canary_of_five_does_not_stop_the_run() -> None:
+    """Four answered."""
+    names = numbered(CANARIES)
+    outcomes = [outcome(node) for node in names[1:]]
+    assert Go() == decisions.logon_accepted(tried(*unreachable("N1"), *outcomes, names=names))
+
+
+def test_a_refused_account_of_the_origin_stops_the_run() -> None:
+    """Nothing can be planned without the origin; a refused account of another node concerns that node alone."""
+    own = tried(refused_logon("N1"))
+    stop = stopped(decisions.logon_accepted(own))
+    assert (Verdict.FAILED, "refused the logon; no other node was tried, nothing was written") == (
+        stop.verdict,
+        stop.summary,
+    )
+    other = tried(outcome("N1"), refused_logon("N2"), users={"N2": "other"})
+    assert Go() == decisions.logon_accepted(other)
+    failed = tried(outcome("N1", Status.FAILED, slug="other"))
+    assert Go() == decisions.logon_accepted(failed)
+
+
+# -- refused accounts
+
+
+def observed(*outcomes: StepOutcome, users: dict[str, str] | None = None) -> Snapshot:
+    """A run of six nodes that has observed them."""
+    return a_snapshot(a_cluster(numbered(6), users), *outcomes, turns=[turn("observe", numbered(6))])
+
+
+def test_an_account_that_was_refused_too_often_stops_the_run() -> None:
+    """The refusing nodes and the nodes that were not tried are named apart."""
+    stop = decisions.refused_too_often(
+        observed(
+            outcome("N1"),
+            refused_logon("N2"),
+            refused_logon("N3"),
+            refused_logon("N4", Status.SKIPPED),
+            outcome("N5", Status.SKIPPED, slug="other"),
+        )
+    )
+    assert stop is not None
+    assert Verdict.STOPPED is stop.verdict
+    assert stop.summary.startswith("svc was refused by N2, N3; policy.max_refused")
+    assert stop.summary.endswith("not tried: N4")
+
+
+@pytest.mark.parametrize(
+    "outcomes",
+    [
+        [outcome("N1"), refused_logon("N2")],
+        [refused_logon("N1"), refused_logon("N2", Status.SKIPPED)],
+        [outcome("N1"), refused_logon("N6"), refused_logon("N6", Status.SKIPPED, turn="x")],
+    ],
+    ids=["nobody was skipped", "no node accepts the account", "another account"],
+)
+def test_refusals_that_do_not_stop_a_run(outcomes: list[StepOutcome]) -> None:
+    """Only nodes that were left out of an account that works elsewhere do."""
+    assert decisions.refused_too_often(observed(*outcomes, users={"N6": "other"})) is None
+
+
+def test_two_locked_accounts_are_not_mixed() -> None:
+    """The summary is about one of them."""
+    nodes = {"svc": ("N1", "N2", "N3"), "other": ("N4", "N5", "N6")}
+    outcomes = []
+    for accepted, refused, skipped in nodes.values():
+        outcomes += [outcome(accepted), refused_logon(refused)]
+        outcomes += [refused_logon(skipped, Status.SKIPPED)]
+    stop = decisions.refused_too_often(observed(*outcomes, users=dict.fromkeys(nodes["other"], "other")))
+    assert stop is not None
+    user = stop.summary.partition(" ")[0]
+    assert set(nodes[user][1:]) == {name for name in numbered(6) if name in stop.summary}
+
+
+# -- observation and plan
+
+
+def test_nodes_that_had_a_turn_are_not_observed_again() -> None:
+    """Neither in the canary stage nor in the stage itself."""
+    turns = [turn("canary", ["N1"]), turn("observe", ["N2"]), turn("wave-1", ["N3"])]
+    assert ["N3", "N4"] == decisions.not_yet_observed(a_snapshot(a_cluster(numbered(4)), turns=turns, facts={}))
+
+
+def test_the_prerequisites_and_the_plan_are_documents_of_the_decision() -> None:
+    """The plan is returned and saved; the findings are saved too."""
+    cluster = a_cluster(THREE)
+    facts = facts_of(cluster, needing("N2"))
+    decision = decisions.fit_and_planned(a_snapshot(cluster, facts={DocumentKind.OBSERVED: facts}))
+    assert isinstance(decision, Go)
+    assert decision.plan == a_plan(cluster, facts)
+    findings, plan = decision.documents
+    assert (DocumentKind.FINDINGS, "assess") == (findings.kind, findings.name)
+    assert Findings.model_validate_json(findings.text).refuted_errors == ()
+    assert (DocumentKind.PLAN, DocumentKind.PLAN, decision.plan.to_json()) == (plan.kind, plan.name, plan.text)
+
+
+def refuted(facts: NodeFacts) -> NodeFacts:
+    """A node with another build."""
+    return facts.model_copy(update={"web": facts.web.model_copy(update={"builds": {"ek_buildNumber": "8.0.0.1"}})})
+
+
+def test_a_refuted_prerequisite_stops_the_run_with_its_findings() -> None:
+    """The summary names the invariant, and says that nothing was written."""
+    cluster = a_cluster(THREE)
+    snapshot = a_snapshot(cluster, facts={DocumentKind.OBSERVED: facts_of(cluster, {"N2": refuted})})
+    stop = stopped(decisions.fit_and_planned(snapshot))
+    assert Verdict.REFUTED is stop.verdict
+    assert "Nothing was written." in stop.summary
+    assert stop.summary == stop.summary.strip()
+    assert [DocumentKind.FINDINGS] == [document.kind for document in stop.documents]
+
+
+def test_a_node_that_ended_is_not_in_the_plan() -> None:
+    """Its facts may be incomplete."""
+    cluster = a_cluster(THREE)
+    decision = decisions.fit_and_planned(a_snapshot(cluster, outcome("N2", Status.FAILED, message="no")))
+    assert isinstance(decision, Go)
+    assert decision.plan is not None
+    assert ["N1", "N3"] == [part.node for part in decision.plan.nodes]
+
+
+@pytest.mark.parametrize("policy", ["stop", "continue"])
+@pytest.mark.parametrize("status", [Status.UNREACHABLE, Status.FAILED])
+def test_an_unreachable_node_stops_a_run_only_if_the_policy_says_so(policy: str, status: Status) -> None:
+    """And a node that failed does not."""
+    snapshot = a_snapshot(a_cluster(THREE, unreachable=policy), outcome("N2", status, message="no answer"))
+    decision = decisions.fit_and_planned(snapshot)
+    if (policy, status) == ("stop", Status.UNREACHABLE):
+        stop = stopped(decision)
+        assert (Verdict.UNREACHABLE, "N2 did not answer, and policy.unreachable is `stop`") == (
+            stop.verdict,
+            stop.summary,
+        )
+    else:
+        assert isinstance(decision, Go)
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"), [(Status.UNREACHABLE, Verdict.UNREACHABLE), (Status.FAILED, Verdict.FAILED)]
+)
+def test_nothing_is_planned_without_the_origin(status: Status, verdict: Verdict) -> None:
+    """The verdict depends on whether it answered; the summary gives its message."""
+    stop = stopped(decisions.fit_and_planned(a_snapshot(a_cluster(THREE), outcome("N1", status, message="why not"))))
+    assert (verdict, "the origin N1 could not be checked: why not. Nothing was written anywhere") == (
+        stop.verdict,
+        stop.summary,
+    )
+    never = stopped(decisions.fit_and_planned(a_snapshot(a_cluster(THREE), facts={})))
+    assert (Verdict.FAILED, "the origin N1 could not be checked. Nothing was written anywhere") == (
+        never.verdict,
+        never.summary,
+    )
+
+
+@pytest.mark.parametrize(("only", "stops"), [((), True), (("N2",), True), (("N3",), False)])
+def test_a_file_that_cannot_be_edited_stops_the_run_if_the_node_is_selected(only: tuple[str, ...], stops: bool) -> None:  # noqa: FBT001 - a parameter
+    """A retry of other nodes is not stopped by it; nor is any run by a node that failed for another reason."""
+    failed = outcome("N2", Status.FAILED, slug=NotEditable.slug, message="N2: not editable")
+    decision = decisions.fit_and_planned(a_snapshot(a_cluster(THREE), failed, only=only))
+    if stops:
+        stop = stopped(decision)
+        assert (Verdict.FAILED, "N2 failed: not editable. Nothing was written anywhere") == (stop.verdict, stop.summary)
+    else:
+        assert isinstance(decision, Go)
+
+
+def test_a_read_only_file_stops_the_run_before_anything_is_written() -> None:
+    """It is found in the plan."""
+
+    def read_only(facts: NodeFacts) -> NodeFacts:
+        changed = unbalanced(facts)
+        file = changed.asset.file.model_copy(update={"readonly": True})
+        return changed.model_copy(update={"asset": changed.asset.model_copy(update={"file": file})})
+
+    cluster = a_cluster(THREE)
+    snapshot = a_snapshot(cluster, facts={DocumentKind.OBSERVED: facts_of(cluster, {"N3": read_only})})
+    stop = stopped(decisions.fit_and_planned(snapshot))
+    assert Verdict.FAILED is stop.verdict
+    assert "N3" in stop.summary
+    assert stop.summary.endswith(". Nothing was written anywhere")
+
+
+def test_without_a_family_a_person_has_to_generate_one() -> None:
+    """The run stops and names the program that does it, as the menu of that version has it."""
+    stop = stopped(decisions.fit_and_planned(a_snapshot(a_cluster(THREE), family=False)))
+    assert Verdict.STOPPED is stop.verdict
+    assert "Start > All programs > Ektron > CMS400 v80 > Utilities > Security Configurator" in stop.summary
+    assert stop.summary.startswith("N1 has no certificate family: no files were found. Nothing was written.")
+    cluster = a_cluster(THREE)
+    origin = facts_of(cluster)["N1"].model_copy(update={"origin_problem": "3 of 6 files"})
+    assert "certificate family: 3 of 6 files." in decisions.make_family_first(cluster, origin)
+
+
+def test_a_retry_plans_only_its_nodes() -> None:
+    """In the file's order, without empty waves."""
+    cluster = a_cluster(numbered(4), waves=(1,))
+    facts = facts_of(cluster, needing(*numbered(4)))
+    decision = decisions.fit_and_planned(a_snapshot(cluster, facts={DocumentKind.OBSERVED: facts}, only=("N4", "N2")))
+    assert isinstance(decision, Go)
+    assert decision.plan is not None
+    assert (["N2", "N4"], (("N2",), ("N4",))) == ([part.node for part in decision.plan.nodes], decision.plan.waves)
+
+
+# -- a saved plan
+
+
+def with_saved_plan(now: dict[str, Callable[[NodeFacts], NodeFacts]], **policy: object) -> Snapshot:
+    """A run that applies a saved plan to a cluster in which some nodes are different by now."""
+    cluster = a_cluster(THREE, **policy)
+    planned = facts_of(cluster, needing("N2"))
+    plan = a_plan(cluster, planned)
+    facts = {DocumentKind.PLANNED: planned, DocumentKind.OBSERVED: facts_of(cluster, needing("N2") | now)}
+    return a_snapshot(cluster, facts=facts, plan=plan, plan_fingerprint=plan.fingerprint)
+
+
+def test_a_saved_plan_that_fits_is_applied_as_it_is() -> None:
+    """No new plan is made."""
+    decision = decisions.fit_and_planned(with_saved_plan({}))
+    assert isinstance(decision, Go)
+    assert decision.plan is None
+    assert [DocumentKind.FINDINGS] == [document.kind for document in decision.documents]
+
+
+@pytest.mark.parametrize("policy", ["stop", "continue"])
+def test_a_stale_plan_stops_the_run_if_the_policy_says_so(policy: str) -> None:
+    """The summary names the nodes that have changed, and nothing else."""
+    decision = decisions.fit_and_planned(with_saved_plan({"N3": unbalanced}, stale=policy))
+    if policy == "continue":
+        assert isinstance(decision, Go)
+        return
+    stop = stopped(decision)
+    assert Verdict.STALE is stop.verdict
+    assert "the plan is stale, nothing was written: N3 changed: AssetManagement.config" in stop.summary
+    assert not {"N1", "N2"} & {name for name in THREE if name in stop.summary}
+
+
+def test_another_certificate_family_makes_a_plan_stale() -> None:
+    """Whatever the nodes are."""
+    snapshot = with_saved_plan({})
+    assert snapshot.plan is not None
+    other = snapshot.plan.model_copy(update={"family": {**snapshot.plan.family, "SyncClient.pfx": "ff" * 32}})
+    stop = stopped(decisions.fit_and_planned(replace(snapshot, decided=other)))
+    assert Verdict.STALE is stop.verdict
+    assert "the certificate family on N1 has changed" in stop.summary
+
+
+# -- runs of kind plan
+
+
+def test_a_plan_ends_with_its_totals() -> None:
+    """With changes it is pending; without, there is nothing to do."""
+    cluster = a_cluster(THREE)
+    pending = decisions.plan_only(a_snapshot(cluster, facts={DocumentKind.OBSERVED: facts_of(cluster, needing("N2"))}))
+    assert Verdict.CHANGES_PENDING is pending.verdict
+    assert pending.summary.startswith("2 changes on 1 of 3 nodes")
+    nothing = decisions.plan_only(a_snapshot(cluster))
+    assert (Verdict.NOTHING_TO_DO, "nothing to do: all 3 nodes are as they should be") == (
+        nothing.verdict,
+        nothing.summary,
+    )
+    for stop in (pending, nothing):
+        assert [DocumentKind.FINDINGS, DocumentKind.PLAN] == [document.kind for document in stop.documents]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "verdict", "begins"),
+    [
+        ({"N2": Status.UNREACHABLE}, Verdict.UNREACHABLE, "N2 did not answer. The other nodes: nothing to do"),
+        ({"N2": Status.FAILED}, Verdict.FAILED, "N2 failed: no. The other nodes: nothing to do"),
+        ({"N2": Status.UNREACHABLE, "N3": Status.FAILED}, Verdict.FAILED, "N3 failed: no. The other nodes"),
+    ],
+)
+def test_an_empty_plan_is_no_success_if_nodes_are_not_in_it(
+    statuses: dict[str, Status], verdict: Verdict, begins: str
+) -> None:
+    """They may need changes."""
+    outcomes = [outcome(node, status, message=f"{node}: no") for node, status in statuses.items()]
+    stop = decisions.plan_only(a_snapshot(a_cluster(THREE), *outcomes))
+    assert verdict is stop.verdict
+    assert stop.summary.startswith(begins)
+
+
+def test_a_plan_with_changes_is_pending_even_if_a_node_is_not_in_it() -> None:
+    """What can be done is shown."""
+    cluster = a_cluster(THREE)
+    snapshot = a_snapshot(
+        cluster, *unreachable("N3", turn="observe"), facts={DocumentKind.OBSERVED: facts_of(cluster, needing("N2"))}
+    )
+    assert Verdict.CHANGES_PENDING is decisions.plan_only(snapshot).verdict
+
+
+def test_a_plan_that_cannot_be_made_ends_with_the_reason() -> None:
+    """As a rollout would."""
+    assert Verdict.STOPPED is decisions.plan_only(a_snapshot(a_cluster(THREE), family=False)).verdict
+
+
+# -- waves
+
+
+def test_waves_follow_each_other_without_the_nodes_that_ended() -> None:
+    """A node that had its wave, and one that ended, is left out; a wave of which nothing is left is passed over."""
+    cluster = a_cluster(numbered(6), waves=(2,))
+    plan = a_plan(cluster)
+    assert plan.waves == (("N1", "N2"), ("N3", "N4"), ("N5", "N6"))
+    first = a_snapshot(cluster, *unreachable("N1", turn="observe"), plan=plan, facts={})
+    assert ["N2"] == decisions.next_wave(first)
+    later = a_snapshot(
+        cluster,
+        *unreachable("N3", "N4", turn="observe"),
+        turns=[turn("wave-1", ["N1", "N2"]), turn("verify", ["N5"])],
+        plan=plan,
+        facts={},
+    )
+    assert ["N5", "N6"] == decisions.next_wave(later)
+    assert () == decisions.next_wave(a_snapshot(cluster, facts={}))
+    done = a_snapshot(cluster, turns=[turn("wave-1", numbered(6))], plan=plan, facts={})
+    assert () == decisions.next_wave(done)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "policy", "allowed"),
+    [(9, {}, 3), (8, {}, 2), (3, {}, 1), (2, {}, 1), (9, {"max_failed": 0}, 0), (9, {"max_failed": 4}, 4)],
+)
+def test_a_run_stops_when_more_nodes_failed_than_allowed(nodes: int, policy: dict[str, object], allowed: int) -> None:
+    """By default a third of the cluster, at least one; unreachable nodes do not count as failed."""
+    names = numbered(nodes + 1)[:nodes]
+    cluster = a_cluster(names, **{"waves": (nodes - 1, 1)} | policy)
+    for count in (allowed, allowed + 1):
+        outcomes = [outcome(node, Status.FAILED, turn="wave-1", step="config_edit") for node in names[:count]]
+        snapshot = a_snapshot(
+            cluster,
+            *outcomes,
+            *unreachable(*names[count : nodes - 1], turn="wave-1"),
+            turns=[turn("wave-1", names[: nodes - 1])],
+            plan=a_plan(cluster),
+            facts={},
+        )
+        decision = decisions.within_budget(snapshot)
+        if count == allowed or count > nodes - 1:
+            assert Go() == decision
+        else:
+            stop = stopped(decision)
+            assert Verdict.STOPPED is stop.verdict
+            assert f"policy.max_failed allows {allowed}" in stop.summary
+            assert stop.summary.startswith(f"{count} node")
+
+
+def test_failures_after_the_last_wave_do_not_stop_the_verification() -> None:
+    """There is nothing left that could be spared."""
+    cluster = a_cluster(THREE, max_failed=0)
+    snapshot = a_snapshot(
+        cluster,
+        *(outcome(node, Status.FAILED, turn="wave-1") for node in THREE),
+        turns=[turn("wave-1", THREE)],
+        plan=a_plan(cluster),
+        facts={},
+    )
+    assert Go() == decisions.within_budget(snapshot)
+
+
+# -- verification
+
+
+def test_every_node_that_answers_is_verified_the_failed_ones_too() -> None:
+    """Not those that are unreachable, refuse the logon or still hang in a step; and none twice."""
+    snapshot = a_snapshot(
+        a_cluster(numbered(6)),
+        outcome("N1", Status.FAILED, turn="wave-1", slug="other"),
+        outcome("N2", Status.UNREACHABLE, turn="wave-1"),
+        refused_logon("N3"),
+        outcome("N4", Status.FAILED, turn="wave-1", slug=ABANDONED),
+        turns=[turn("verify", ["N5"])],
+        facts={},
+    )
+    assert {"N2", "N3", "N4"} == decisions.out_of_reach(snapshot)
+    assert ["N1", "N6"] == decisions.all_reachable(snapshot)
+
+
+def test_the_verdict_follows_from_the_last_observation() -> None:
+    """Joined with all facts; not with a node that is different, or was not observed."""
+    cluster = a_cluster(THREE)
+    stop = decisions.invariants_hold(a_snapshot(cluster, facts={DocumentKind.VERIFIED: facts_of(cluster)}))
+    assert (Verdict.JOINED, [(DocumentKind.FINDINGS, "verify")]) == (
+        stop.verdict,
+        [(one.kind, one.name) for one in stop.documents],
+    )
+    different = a_snapshot(cluster, facts={DocumentKind.VERIFIED: facts_of(cluster, needing("N2"))})
+    assert Verdict.REFUTED is decisions.invariants_hold(different).verdict
+    assert Verdict.INCONCLUSIVE is decisions.invariants_hold(a_snapshot(cluster)).verdict
+
+
+def test_the_reason_why_a_node_was_not_observed_is_in_the_findings() -> None:
+    """Its outcome's message."""
+    cluster = a_cluster(THREE)
+    facts = facts_of(cluster)
+    snapshot = a_snapshot(cluster, *unreachable("N3"))
+    whole = decisions.facts_of_cluster(snapshot, {name: facts[name] for name in ("N1", "N2")})
+    assert "N3 is down" in whole.why_unseen("N3")
+    assert whole.family_thumbprint
+    assert not decisions.facts_of_cluster(a_snapshot(cluster, family=False), facts).family
+
+
+def test_a_cancelled_run_stops_with_the_reason() -> None:
+    """And only a cancelled one."""
+    cluster = a_cluster(THREE)
+    assert decisions.cancelled(a_snapshot(cluster)) is None
+    stop = decisions.cancelled(a_snapshot(cluster, cancelled="wrong window"))
+    assert stop == Stop(Verdict.CANCELLED, "cancelled: wrong window")

@@ -1,0 +1,76 @@
+"""Which nodes a rollback and a cleanup take, and their verdicts."""
+
+from collections.abc import Callable
+
+import pytest
+
+from pipelines.run import decisions_rollback as decisions
+from pipelines.run.snapshot import Go, Snapshot, Stop
+from tests.unit.pipelines.run.snapshots import a_cluster, a_snapshot, numbered, outcome, turn
+from workers.records import Status, StepOutcome, Turn, Verdict
+
+FOUR = numbered(4)
+
+
+def run(*outcomes: StepOutcome, turns: list[Turn], only: tuple[str, ...] = ("N3", "N2", "N1")) -> Snapshot:
+    """A rollback of three of four nodes."""
+    return a_snapshot(a_cluster(FOUR), *outcomes, turns=turns, facts={}, only=only, kind="rollback", parent="first")
+
+
+def test_the_selected_nodes_take_turns() -> None:
+    """In the file's order; no node twice, and none that has ended; another stage's turn is not theirs."""
+    looked = [turn("canary", ["N2"]), turn("observe", ["N1", "N3"])]
+    assert ["N1"] == decisions.canaries(run(turns=[]))
+    assert ["N1", "N3"] == decisions.remaining(run(turns=looked[:1]))
+    assert ["N1", "N2", "N3"] == decisions.to_restore(run(turns=looked))
+    failed = outcome("N3", Status.FAILED, turn="observe")
+    assert ["N1", "N2"] == decisions.to_restore(run(failed, turns=looked))
+    restored = [*looked, turn("rollback", ["N1", "N2"])]
+    assert [] == decisions.to_restore(run(failed, turns=restored))
+    assert ["N1", "N2"] == decisions.to_compare(run(failed, turns=restored))
+    assert [] == decisions.to_compare(run(failed, turns=[*restored, turn("verify", ["N1", "N2"])]))
+    assert Go() == decisions.always_continue(run(failed, turns=restored))
+
+
+def test_all_nodes_are_taken_when_none_was_named() -> None:
+    """In the file's order."""
+    assert list(FOUR) == decisions.to_restore(run(turns=[], only=()))
+
+
+def test_restored_nodes_are_counted() -> None:
+    """Nodes on which nothing had to be changed are counted apart; other stages do not count."""
+    turns = [turn("observe", FOUR), turn("rollback", FOUR)]
+    changed = [outcome(node, Status.CHANGED, turn="rollback", step="rollback") for node in ("N1", "N2", "N3")]
+    assert Stop(Verdict.RESTORED, "3 nodes are as before run first") == decisions.all_restored(
+        run(*changed, turns=turns)
+    )
+    some = [
+        *changed[:1],
+        outcome("N2", turn="rollback", step="rollback"),
+        outcome("N3", Status.CHANGED, turn="observe"),
+    ]
+    assert Stop(Verdict.RESTORED, "3 nodes are as before run first; 2 of them needed no change") == (
+        decisions.all_restored(run(*some, turns=turns))
+    )
+    one = run(*changed[:1], turns=turns, only=("N1",))
+    assert Stop(Verdict.RESTORED, "1 node is as before run first") == decisions.all_restored(one)
+
+
+def test_cleaned_nodes_are_counted() -> None:
+    """With the number of those from which files were removed."""
+    outcomes = [outcome("N1", Status.CHANGED), outcome("N2"), outcome("N3")]
+    assert Stop(Verdict.CLEAN, "3 nodes are clean; files were removed from 1") == decisions.all_clean(
+        run(*outcomes, turns=[turn("canary", FOUR)])
+    )
+
+
+@pytest.mark.parametrize("decide", [decisions.all_restored, decisions.all_clean])
+def test_a_failed_node_outweighs_an_unreachable_one(decide: Callable[[Snapshot], Stop]) -> None:
+    """Both outweigh success; a node that was not selected does not count."""
+    silent = outcome("N2", Status.UNREACHABLE, message="N2: no answer")
+    failed = outcome("N1", Status.FAILED, message="N1: no")
+    turns = [turn("canary", FOUR)]
+    assert Stop(Verdict.FAILED, "N1 failed: no; 1 of 3 nodes are done") == decide(run(silent, failed, turns=turns))
+    assert Stop(Verdict.UNREACHABLE, "N2 did not answer; 2 of 3 nodes are done") == decide(run(silent, turns=turns))
+    other = outcome("N4", Status.FAILED, message="N4: no")
+    assert decide(run(other, turns=turns)).verdict in {Verdict.RESTORED, Verdict.CLEAN}

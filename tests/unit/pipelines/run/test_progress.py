@@ -1,0 +1,122 @@
+"""The live view's state, from events that may be repeated and late."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from pipelines.rollout import KINDS
+from pipelines.run.progress import Progress
+from tests.unit.pipelines.run.snapshots import a_cluster, numbered, turn
+from tests.unit.tasks.ektron.joined import NOW
+from workers.records import Event, RunRecord, Status, Turn
+
+THREE = numbered(3)
+STEPS = ("install_check", "config_edit", "cert_copy", "service_restart")
+TURNS = (turn("canary", ["N1"]), turn("wave-1", ["N1", "N2"], STEPS), turn("wave-2", ["N3"], STEPS))
+
+
+def record(turns: Sequence[Turn] = TURNS, **fields: object) -> RunRecord:
+    """A rollout of three nodes."""
+    spec = a_cluster(THREE).model_dump(mode="json")
+    values = {"id": "r", "cluster": "shop", "spec": spec, "turns": tuple(turns), "created": NOW}
+    return RunRecord.model_validate(values | fields)
+
+
+def started(node: str, step: str = "install_check", turn: str = "wave-1") -> Event:
+    """A step starts."""
+    return Event(kind="step.started", turn=turn, node=node, step=step)
+
+
+def ended(node: str, status: Status, step: str = "install_check", turn: str = "wave-1", **fields: str) -> Event:
+    """A step ends."""
+    return Event(kind="step.ended", turn=turn, node=node, step=step, status=status, **fields)
+
+
+def progress(*events: Event, kind: str = "rollout", turns: Sequence[Turn] = TURNS) -> Progress:
+    """The progress after these events."""
+    made = Progress(record(turns), KINDS[kind])
+    made.take(record(turns), events)
+    return made
+
+
+def test_nodes_have_their_pool_and_wave() -> None:
+    """Other turns are no waves."""
+    seen = progress()
+    assert dict.fromkeys(THREE, "one") == seen.nodes
+    assert ["wave-1", "wave-1", "wave-2"] == [seen.wave(node) for node in THREE]
+    assert "" == Progress(record(), KINDS["rollout"]).wave("N1")
+    assert "" == progress(turns=[TURNS[0]]).wave("N1")
+
+
+def test_a_running_step_has_an_empty_cell_until_it_ends() -> None:
+    """The longest running node comes first; other kinds of events do not matter."""
+    seen = progress(started("N2"), started("N1", "config_edit"), Event(kind="turn.opened", turn="wave-1"))
+    assert {("N2", "check"): None, ("N1", "config"): None} == seen.cells
+    assert ["N2", "N1"] == seen.running()
+    seen.take(record(), [ended("N2", Status.UNCHANGED)])
+    assert (["N1"], Status.UNCHANGED) == (seen.running(), seen.cells["N2", "check"])
+
+
+def test_a_change_is_not_hidden_by_a_later_step_without_one() -> None:
+    """A failure is shown nevertheless; and a later change is."""
+    changed = ended("N1", Status.CHANGED, "config_edit")
+    seen = progress(changed, ended("N1", Status.UNCHANGED, "cert_copy"))
+    assert Status.CHANGED is seen.outcome("N1")
+    assert Status.CHANGED is progress(ended("N1", Status.UNCHANGED), changed).outcome("N1")
+    seen.take(record(), [ended("N1", Status.FAILED, "service_restart")])
+    assert Status.FAILED is seen.outcome("N1")
+
+
+def test_the_first_end_of_a_node_counts() -> None:
+    """With its reason and its turn; later outcomes change the cells only."""
+    seen = progress(
+        ended("N1", Status.FAILED, "config_edit", message="no", failure="conflict"),
+        ended("N1", Status.SKIPPED, "cert_copy", message="not tried"),
+        ended("N2", Status.UNREACHABLE, failure="unreachable", turn="wave-1"),
+        ended("N3", Status.FAILED, "config_edit", message="other", failure="failed", turn="wave-2"),
+    )
+    assert {"N1": "config_edit (conflict): no", "N2": "install_check", "N3": "config_edit: other"} == seen.reasons
+    assert {"N1": "wave-1", "N2": "wave-1", "N3": "wave-2"} == seen.left
+    assert Status.SKIPPED is seen.cells["N1", "certs"]
+    assert {Status.FAILED: 2, Status.UNREACHABLE: 1} == seen.counts()
+    assert {Status.FAILED: 1, Status.UNREACHABLE: 1} == seen.lost("wave-1")
+    assert [Status.FAILED, Status.UNREACHABLE] == list(seen.counts())
+
+
+def test_an_observation_before_the_plan_is_no_result() -> None:
+    """Of a rollout; in a run that only observes it is. Later observations are results."""
+    looked = ended("N1", Status.UNCHANGED, turn="canary")
+    assert progress(looked).outcome("N1") is None
+    assert Status.UNCHANGED is progress(looked, kind="verify", turns=[TURNS[0]]).outcome("N1")
+    assert Status.UNCHANGED is progress(ended("N1", Status.UNCHANGED)).outcome("N1")
+
+
+def test_a_turn_is_known_before_the_record_has_it() -> None:
+    """By its name, with or without a number; anything else counts for the first stage."""
+    seen = progress(ended("N1", Status.UNCHANGED, turn="wave-7"), turns=[])
+    assert {("N1", "check"): Status.UNCHANGED} == seen.cells
+    assert [("N1", "verify")] == list(progress(ended("N1", Status.UNCHANGED, turn="verify"), turns=[]).cells)
+    assert [("N1", "look")] == list(progress(ended("N1", Status.UNCHANGED, turn="unheard-of"), turns=[]).cells)
+    elsewhere = progress(ended("N1", Status.UNCHANGED, turn="unheard-of"), kind="verify", turns=[])
+    assert [("N1", "look")] == list(elsewhere.cells)
+    assert [("N1", "drain")] == list(progress(ended("N1", Status.UNCHANGED, step="drain")).cells)
+
+
+def test_finished_nodes_of_a_turn_are_counted() -> None:
+    """Those that have ended their last step, or ended early; not those that run it, and none of an unknown turn."""
+    seen = progress(
+        ended("N1", Status.CHANGED, "service_restart"),
+        started("N2", "service_restart"),
+        ended("N3", Status.FAILED, turn="wave-2"),
+    )
+    assert 1 == seen.done(["N1", "N2"], "wave-1")
+    assert 1 == seen.done(["N3"], "wave-2")
+    assert 0 == seen.done(["N1"], "wave-9")
+    assert 0 == progress(ended("N1", Status.CHANGED, "config_edit")).done(["N1"], "wave-1")
+
+
+def test_seconds_count_until_the_run_ended() -> None:
+    """Or until now."""
+    seen = progress()
+    assert 60 == seen.seconds(NOW + timedelta(seconds=60))
+    seen.take(record(ended=NOW + timedelta(seconds=9)), [])
+    assert 9 == seen.seconds(NOW + timedelta(seconds=60))

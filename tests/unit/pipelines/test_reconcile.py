@@ -1,0 +1,244 @@
+"""When the reconciler acts on a run, at both sides of each deadline."""
+
+import os
+
+import pytest
+
+from pipelines.coordinator import LOCK_TTL, begin
+from pipelines.reconcile import GRACE, SOON, Reconciler, begin_or_continue, resume_stalled
+from pipelines.run.elapsed import Stopwatch
+from pipelines.usecases import control, runs
+from tasks.steering import Steering
+from tests.unit.pipelines.steered_workers import PASSWORD, Site
+from tests.unit.pipelines.test_steered_runs import drained, in_the_wave, outcome, stuck_in_config_edit
+from tests.unit.pipelines.test_steering_machine import CANCEL, RUN, STEP, a_cluster
+from workers.records import RunRecord, RunState, Status, Verdict
+
+STALL = 15  #: seconds, as the site's settings have it
+
+
+@pytest.fixture
+def site() -> Site:
+    """Four nodes without workers."""
+    os.environ[PASSWORD] = "no node checks it"
+    return Site()
+
+
+def watching(site: Site, run: str) -> Stopwatch:
+    """An observer that has seen the run begin."""
+    watch = Stopwatch(5, site.clock)
+    resume_stalled(site.engine, run, watch)
+    return watch
+
+
+def events(site: Site, run: str, kind: str) -> list[str]:
+    """The messages of the events of one kind."""
+    return [event.message for event in site.store.events(run) if event.kind == kind]
+
+
+def test_a_run_is_cancelled_at_its_deadline_and_not_before(site: Site) -> None:
+    """With the deadline as the reason."""
+    run = in_the_wave(site)
+    watch = watching(site, run)
+    spent = float(site.store.flags(run)["spent"])
+    site.passed += RUN - spent - 1
+    resume_stalled(site.engine, run, watch)
+    assert Steering() == Steering.of(site.store, run)
+    assert watch.due == pytest.approx(1, abs=0.1)
+    site.passed += 1.1
+    resume_stalled(site.engine, run, watch)
+    assert "the run took longer than its deadline of 1000 s" == Steering.of(site.store, run).cancelled
+
+
+def test_a_cancel_of_an_operator_keeps_its_reason_beyond_the_deadline(site: Site) -> None:
+    """The deadline does not replace it."""
+    run = in_the_wave(site)
+    watch = watching(site, run)
+    stuck_in_config_edit(site, asking="read")
+    control.cancel(site.engine, run, "wrong window")
+    site.passed += RUN
+    resume_stalled(site.engine, run, watch)
+    assert "wrong window" == Steering.of(site.store, run).cancelled
+
+
+def test_deadlines_are_enforced_only_by_an_observer_that_measures(site: Site) -> None:
+    """A message that has a run checked does not."""
+    run = in_the_wave(site)
+    site.passed += 2 * RUN
+    begin_or_continue(site.engine, run)
+    assert Steering() == Steering.of(site.store, run)
+    assert "spent" not in site.store.flags(run)
+
+
+def test_the_time_of_a_pause_does_not_count(site: Site) -> None:
+    """Neither is it added when the run continues."""
+    run = in_the_wave(site)
+    watch = watching(site, run)
+    control.pause(site.engine, run)
+    site.passed += 2 * RUN
+    resume_stalled(site.engine, run, watch)
+    control.resume(site.engine, run)
+    site.passed += 100
+    resume_stalled(site.engine, run, watch)
+    assert not Steering.of(site.store, run).cancelled
+    assert 100 <= float(site.store.flags(run)["spent"]) <= 106
+
+
+def test_a_hanging_step_is_ended_at_its_deadline_and_not_before(site: Site) -> None:
+    """A few seconds later, so that the step can end by itself."""
+    run = in_the_wave(site)
+    stuck_in_config_edit(site, asking="read")
+    drained(site)
+    watch = watching(site, run)
+    site.pass_by(STEP + GRACE - 1)
+    resume_stalled(site.engine, run, watch)
+    assert site.store.outcome(run, "wave-1", "S1", "config_edit") is None
+    assert watch.due == pytest.approx(1)
+    site.pass_by(1)
+    resume_stalled(site.engine, run, watch)
+    assert Status.FAILED is outcome(site, run, "S1", "config_edit").status
+
+
+def test_a_running_step_of_a_cancelled_run_is_ended_after_the_grace_period(site: Site) -> None:
+    """`policy.deadlines.cancel` after the cancel was first seen; until then it is checked every second."""
+    run = in_the_wave(site)
+    stuck_in_config_edit(site, asking="read")
+    watch = watching(site, run)
+    control.cancel(site.engine, run, "enough")
+    resume_stalled(site.engine, run, watch)
+    assert SOON == watch.due
+    site.pass_by(CANCEL)
+    resume_stalled(site.engine, run, watch)
+    assert site.store.outcome(run, "wave-1", "S1", "config_edit") is None
+    site.pass_by(1)
+    resume_stalled(site.engine, run, watch)
+    assert Status.CANCELLED is outcome(site, run, "S1", "config_edit").status
+    assert Verdict.CANCELLED is site.store.run(run).verdict
+
+
+def test_missing_steps_are_sent_again_only_without_progress(site: Site) -> None:
+    """After `stall_after` seconds in which nothing happened; the event says so."""
+    run = in_the_wave(site)
+    site.app.waiting.clear()
+    watch = watching(site, run)
+    site.pass_by(STALL)
+    assert "" == resume_stalled(site.engine, run, watch)
+    site.pass_by(1)
+    assert "no progress on 2 nodes; resending" == resume_stalled(site.engine, run, watch)
+    assert ["no progress on 2 nodes; resending"] == events(site, run, "turn.pushed_on")
+    assert {"S1", "S2"} == {message.args[2] for message in site.app.waiting}
+
+
+def test_a_leased_node_is_not_sent_again(site: Site) -> None:
+    """Its worker lives: neither it nor, as long as it works, the other node is stalled."""
+    run = in_the_wave(site)
+    stuck_in_config_edit(site, asking="read")
+    site.app.waiting.clear()
+    watch = watching(site, run)
+    site.pass_by(STALL + 1)
+    assert "" == resume_stalled(site.engine, run, watch)
+    assert [] == site.app.waiting
+
+
+def test_the_nodes_of_a_dead_worker_are_sent_again_at_once(site: Site) -> None:
+    """When its lease has lapsed; a node without a lapsed lease is not, while another node is leased."""
+    run = in_the_wave(site)
+    site.kill(stuck_in_config_edit(site, asking="read"))
+    site.take(next(message for message in site.app.waiting if message.args[2] == "S2"))
+    watch = watching(site, run)
+    site.pass_by(61)
+    assert "no progress on 1 node; resending" == resume_stalled(site.engine, run, watch)
+    assert ["S1"] == [message.args[2] for message in site.app.waiting if message.name == "esync.install_check"]
+
+
+def test_a_resumed_run_says_so_and_leaves_leased_nodes_alone(site: Site) -> None:
+    """The request is acknowledged: it is acted on once."""
+    run = in_the_wave(site)
+    stuck_in_config_edit(site, asking="read")
+    control.pause(site.engine, run)
+    site.app.waiting.clear()
+    control.resume(site.engine, run)
+    assert "resuming 1 node" == resume_stalled(site.engine, run)
+    assert ["resuming 1 node"] == events(site, run, "turn.pushed_on")
+    assert {"S2"} == {message.args[2] for message in site.app.waiting if len(message.args) == 3}
+    assert "" == resume_stalled(site.engine, run)
+
+
+def test_a_turn_without_missing_outcomes_is_joined(site: Site) -> None:
+    """When the message of the join was lost."""
+    run = runs.start(site.engine, a_cluster()).id
+    drained(site)
+    assert "joined" == resume_stalled(site.engine, run)
+    assert "observe" == site.store.run(run).turns[-1].name
+
+
+def test_a_run_that_was_never_begun_begins_when_it_stalls(site: Site) -> None:
+    """Not before."""
+    run = runs.start(site.engine, a_cluster()).id
+    watch = watching(site, run)
+    assert () == site.store.run(run).turns
+    site.pass_by(STALL + 1)
+    assert "begun" == resume_stalled(site.engine, run, watch)
+    assert ["canary"] == [turn.name for turn in site.store.run(run).turns]
+
+
+def test_a_run_waits_for_the_run_that_has_taken_its_cluster(site: Site) -> None:
+    """Whatever is missing; it continues when that one has ended."""
+    run = in_the_wave(site)
+    site.app.waiting.clear()
+    other = site.store.create(RunRecord(id="other", cluster="shop", spec={}))
+    site.store.lock_cluster("shop", "other", LOCK_TTL)
+    site.passed += LOCK_TTL + 1
+    assert site.store.lock_cluster("shop", "other", LOCK_TTL) is None
+    assert site.store.progress(run) == 0
+    site.pass_by(STALL + 1)
+    assert "" == resume_stalled(site.engine, run)
+    assert [] == site.app.waiting
+    site.store.save(other.model_copy(update={"state": RunState.CONCLUDED}))
+    assert "no progress on 2 nodes; resending" == resume_stalled(site.engine, run)
+
+
+def test_a_run_is_begun_once(site: Site) -> None:
+    """A second call sends nothing, and a run that has ended is left alone."""
+    run = runs.start(site.engine, a_cluster()).id
+    site.app.waiting.clear()
+    begin(site.engine, run)
+    sent = list(site.app.waiting)
+    begin(site.engine, run)
+    assert sent == site.app.waiting
+    assert ["esync.install_check"] == [message.name for message in sent]
+
+
+def test_only_the_elected_process_acts(site: Site) -> None:
+    """Another one observes, so that it knows who is silent when it is elected."""
+    run = in_the_wave(site)
+    site.app.waiting.clear()
+    leader, other = (Reconciler(site.engine, name) for name in ("w1", "w2"))
+    for seconds in (0, STALL - 5, 6):
+        site.pass_by(seconds)
+        if seconds != 6:
+            leader.check_runs()
+        other.check_runs()
+    assert [] == events(site, run, "turn.pushed_on")
+    leader.check_runs()
+    assert ["no progress on 2 nodes; resending"] == events(site, run, "turn.pushed_on")
+
+
+def test_the_next_round_comes_when_it_is_due(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the usual time where a deadline is near; after a failed round at the usual time."""
+    reconciler, waits = Reconciler(site.engine, "w1"), list[float]()
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        return len(waits) == 3
+
+    def check() -> None:
+        reconciler._watch.only([])
+        if len(waits) == 1:
+            raise OSError("the store is gone")
+        reconciler._watch.within(2 - len(waits))
+
+    monkeypatch.setattr(reconciler, "check_runs", check)
+    monkeypatch.setattr(reconciler._stop, "wait", wait)
+    reconciler._loop()
+    assert [2, 5, 0.05] == waits
