@@ -1,4 +1,4 @@
-"""The changes a run would make, as a value: a pure function of what was seen and what is wanted."""
+"""The changes that a run would make, as a value: a pure function of the facts and the desired state."""
 
 import hashlib
 import math
@@ -19,11 +19,11 @@ from workers.records import Change, Record
 __all__ = ["NodePlan", "Plan", "make_plan", "unwritable", "waves_of", "worst_case"]
 
 
-_ALWAYS = 18  #: logon and shell, two looks before, one for the certificates' folders and one to copy, one after
+_ALWAYS = 18  #: logon and shell, two observations before, one of the certificate folders, one copy, one at the end
 
 
 class NodePlan(Record):
-    """What one node needs. No changes and no restart: the node is already right."""
+    """What one node needs. A node without changes and without a restart is as it should be."""
 
     node: str
     changes: tuple[Change, ...] = ()
@@ -34,7 +34,7 @@ class NodePlan(Record):
 
     @property
     def messages(self) -> int:
-        """WinRM messages a healthy connection needs for this node, its session and the final look included."""
+        """WinRM messages for this node on a healthy connection, including its session and the last observation."""
         edits = 4 if any(change.file.casefold().endswith(".config") for change in self.changes) else 2
         return _ALWAYS + edits + (6 if self.restart else 2)
 
@@ -45,7 +45,7 @@ class NodePlan(Record):
 
 
 class Plan(Record):
-    """What a run would do: per node, and in which waves."""
+    """What a run would do on each node, and in which waves."""
 
     cluster: str
     nodes: tuple[NodePlan, ...]
@@ -55,7 +55,7 @@ class Plan(Record):
     @field_validator("family")
     @classmethod
     def _in_one_order(cls, family: dict[str, str]) -> dict[str, str]:
-        """A plan that is read from a file with its keys in another order is the same plan."""
+        """A plan from a file with its keys in another order is the same plan."""
         return {kind: family[kind] for kind in (*KINDS, *sorted(family.keys() - set(KINDS))) if kind in family}
 
     @property
@@ -65,7 +65,7 @@ class Plan(Record):
 
     @property
     def fingerprint(self) -> str:
-        """Identifies the plan by everything it says."""
+        """Digest of everything in the plan."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def parts(self) -> dict[str, NodePlan]:
@@ -94,12 +94,12 @@ class Plan(Record):
 
 
 def make_plan(cluster: Cluster, facts: Mapping[str, NodeFacts], family: FamilyDigests) -> Plan:
-    """The plan for the nodes that were seen.
+    """The plan for the nodes that were observed.
 
     Args:
-        cluster: what is wanted.
-        facts: what was seen, per node; a node that is not in here is not in the plan.
-        family: the certificate files every node gets.
+        cluster: the nodes, and the policy.
+        facts: per node; a node without facts is not in the plan.
+        family: the certificate files that every node gets.
     """
     names = [name for name in cluster.node_names if name in facts]
     return Plan(
@@ -134,11 +134,11 @@ def _node_plan(facts: NodeFacts, target: Target, family: FamilyDigests) -> NodeP
 
 
 def worst_case(cluster: Cluster, waves: Sequence[Sequence[str]]) -> float:
-    """Seconds a run could take at most: the deadline of every step used up, in every wave."""
+    """Seconds that a run takes at most: when every step of every wave uses up its deadline."""
     step, concurrency = cluster.policy.deadlines.step, cluster.policy.concurrency
     rounds = sum(math.ceil(len(wave) / concurrency) for wave in waves)
-    everybody = math.ceil(len(cluster.nodes) / concurrency)
-    return min(cluster.policy.deadlines.run, step * (1 + 2 * everybody + 4 * rounds))
+    every_node = math.ceil(len(cluster.nodes) / concurrency)
+    return min(cluster.policy.deadlines.run, step * (1 + 2 * every_node + 4 * rounds))
 
 
 def waves_of(cluster: Cluster, names: Sequence[str]) -> tuple[tuple[str, ...], ...]:

@@ -1,4 +1,4 @@
-"""Looks at one node and returns facts. Reads only.
+"""Observes one node and returns facts. Reads only.
 
-Nothing here judges what it sees, and nothing here writes to a node.
+The rules judge the facts; nothing here writes to a node.
 """

@@ -1,4 +1,4 @@
-"""Looks at the configuration files that a run edits: what is asked, and the facts in the replies."""
+"""Observes the configuration files that a run edits: the questions, and the facts in the replies."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar

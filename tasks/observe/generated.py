@@ -1,4 +1,4 @@
-"""Looks at what the product writes by itself: sitedb.config, data.config, DbSync.config, EktSyncStatus."""
+"""Observes the files that the product generates: sitedb.config, data.config, DbSync.config, EktSyncStatus."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -17,10 +17,10 @@ _SITES = 50  #: entries of one file that are kept; a machine may serve many site
 
 
 def generated_questions(layout: Layout, limit: int) -> dict[str, Op]:
-    """What is asked of the node, by name.
+    """What is asked of the node, by the name of the question.
 
     Args:
-        layout: where the product lies.
+        layout: where the product is.
         limit: bytes a file may have.
     """
     return {
@@ -32,10 +32,10 @@ def generated_questions(layout: Layout, limit: int) -> dict[str, Op]:
 
 
 def generated_facts(layout: Layout, answers: Mapping[str, Reply], digest: Digest) -> GeneratedFacts:
-    """What the answers to `generated_questions` say.
+    """The facts in the answers to `generated_questions`.
 
     Args:
-        layout: where the product lies.
+        layout: where the product is.
         answers: by name of the question.
         digest: keyed; connection strings go into it and nowhere else.
     """
@@ -60,7 +60,7 @@ def _file(path: str, reply: Reply, digest: Digest) -> GeneratedFile:
 
 
 def _batch_size(reply: Reply) -> str | None:
-    """A file that cannot be read says nothing: its own default holds then, or another rule finds the cause."""
+    """None when the file cannot be read: then the default applies, or another rule finds the cause."""
     if not reply.ok:
         return None
     try:

@@ -65,7 +65,7 @@ def observe(work: Work, *, probes: bool = False) -> Look:
 
 
 def _require_readable(work: Work, answers: Replies) -> None:
-    """A file that another process holds open for a moment is not taken for changed or missing: the step looks again.
+    """A file that another process holds open for a moment is not taken for changed or missing: the step observes again.
 
     Nor is a family that may not be read taken for a missing one, in place of which another one would be made.
 

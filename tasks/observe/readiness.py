@@ -1,4 +1,4 @@
-"""Looks at what matters before anything is set up: who answers, limits of WinRM, who else writes the same files."""
+"""Observes what matters before anything is set up: limits of WinRM, other programs that write the same files."""
 
 from collections.abc import Mapping
 
@@ -18,10 +18,10 @@ _TASK_BYTES = 262_144
 
 
 def readiness(work: Work, facts: NodeFacts) -> NodeFacts:
-    """The facts, and what was asked in addition for `esync doctor`. Changes nothing on the node.
+    """The facts, with those that `esync doctor` asks for in addition. Changes nothing on the node.
 
     Raises:
-        EsyncError: the conversation broke.
+        EsyncError: the session broke.
     """
     work.report_phase("asking for limits and rivals")
     signs = {sign: _question(sign, facts) for sign in SIGNS}
@@ -53,14 +53,14 @@ def _question(sign: Sign, facts: NodeFacts) -> Op:
 
 
 def _seen(reply: Reply) -> bool:
-    """A service that is there and not disabled, or a file or folder."""
+    """Whether a service exists and is not disabled, or a file or folder exists."""
     if not reply.ok:
         return False
     return bool(reply["exists"]) if reply.op.name == "stat" else reply["start_type"] != "disabled"
 
 
 def _limits_question(drive: str) -> Op:
-    """WinRM's own tool; what it prints includes what a policy sets, and says so."""
+    """WinRM's own tool; it also prints what a policy sets, and marks it."""
     system = rf"{drive}\Windows\System32"
     return ops.run(rf"{system}\cscript.exe", ["//nologo", rf"{system}\winrm.vbs", "get", "winrm/config"], deadline=30)
 
@@ -71,17 +71,17 @@ def _limits(reply: Reply) -> tuple[dict[str, str], str]:
     if reply["exit"] != 0:
         return {}, f"winrm get winrm/config ended with {reply['exit']}"
     pairs = [line.partition(" = ") for line in str(reply["stdout"]).splitlines()]
-    said = {name.strip(): value.split("[", 1)[0].strip() for name, is_pair, value in pairs if is_pair}
-    known = {name: value for name, value in said.items() if name in WINRM_LIMITS}
-    return known, "" if known else "winrm get winrm/config printed nothing that is known"
+    values = {name.strip(): value.split("[", 1)[0].strip() for name, is_pair, value in pairs if is_pair}
+    known = {name: value for name, value in values.items() if name in WINRM_LIMITS}
+    return known, "" if known else "winrm get winrm/config printed no known setting"
 
 
 def _scheduled(work: Work, facts: NodeFacts, tasks: Reply) -> tuple[list[str], str]:
-    """Scheduled tasks, of those a person made, that mention a folder we write to. Only their names are kept."""
+    """Scheduled tasks outside the folders of Windows that mention a folder we write to. Only their names are kept."""
     if not tasks.ok and tasks.error == "not_found":
         return [], ""
     if not tasks.ok:
-        return [], f"scheduled tasks were not looked at: {tasks.message}"
+        return [], f"scheduled tasks could not be listed: {tasks.message}"
     names = [entry["name"] for entry in tasks["entries"] if entry["kind"] == "file"]
     if not names:
         return [], ""
@@ -90,10 +90,10 @@ def _scheduled(work: Work, facts: NodeFacts, tasks: Reply) -> tuple[list[str], s
     replies = work.session.ask(questions, deadline=work.deadline, keep_going=True, cancelled=work.cancelled)
     read = {name: ops.data_of(reply) for name, reply in zip(names, replies, strict=False) if reply.ok}
     folders = (facts.web.file.path.rpartition("\\")[0], facts.service_folder)
-    return list(_touching(read, folders)), _unread(len(names), len(read))
+    return list(_mentioning(read, folders)), _unread(len(names), len(read))
 
 
-def _touching(tasks: Mapping[str, bytes], folders: tuple[str, ...]) -> list[str]:
+def _mentioning(tasks: Mapping[str, bytes], folders: tuple[str, ...]) -> list[str]:
     return [f"the scheduled task {name}" for name, data in tasks.items() if mentioned(data, folders)]
 
 

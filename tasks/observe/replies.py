@@ -1,4 +1,4 @@
-"""From a node's replies to facts: what `observe` asked, understood."""
+"""The facts in a node's replies to `observe`."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -146,7 +146,7 @@ def _names(reply: Reply) -> tuple[str, ...] | None:
 
 
 def _spreads(work: Work, reply: Reply) -> dict[str, Spread]:
-    """Per kind of family file, what lies in a folder for each node."""
+    """Per kind of family file, the hashes in a folder for each node."""
     found: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
     for entry in _entries(reply):
         named = node_of(entry["name"])

@@ -1,4 +1,4 @@
-"""Looks at the Windows service, and at what it reads when it starts: the evidence of a restart that is owed."""
+"""Observes the Windows service and what it reads when it starts: the evidence of a restart that is owed."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -21,7 +21,7 @@ REQUIRED = (_SERVICE, ConfigFile.ASSET.stat, ConfigFile.SERVICE.stat, _FOLDER)
 
 
 def folder_limit(cluster: Cluster) -> int:
-    """Entries a folder of the product may have: six a node, and plenty besides."""
+    """Entries a folder of the product may have: six a node, and some of the product."""
     return 10_000 + len(KINDS) * len(cluster.nodes)
 
 

@@ -13,7 +13,7 @@ from workers.winrm.operations import Op, Reply
 __all__ = ["FILE", "names_in", "question", "recording", "removal"]
 
 FILE = "stopped-dependents"  #: its name in the one folder on the node that is ours
-_REMEDY = "look at the file on the node, start the services it names by hand, remove it, then retry"
+_REMEDY = "read the file on the node, start the services it names by hand, remove it, then retry"
 
 
 def question(own_folder: str) -> Op:

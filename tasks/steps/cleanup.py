@@ -1,7 +1,7 @@
-r"""The step `cleanup`: removes what runs left on a node, and looks again to prove that it is gone.
+r"""The step `cleanup`: removes what runs left on a node, and observes it again to prove that it is gone.
 
 Ours are: the folders of runs below `<program_data>\esync-rollout`, and temporary files `*.esync-<pid>.tmp` in the
-folders we write to. Only names we give are removed; what another program put there stays and is named.
+folders we write to. Only names that we give are removed; other files there are kept and reported.
 """
 
 import re
@@ -34,7 +34,7 @@ Entries = tuple[Mapping[str, Any], ...]
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """What one run left: its folder, the kept files, and when it last wrote there."""
+    """What one run left: its folder, its backups, and when it last wrote there."""
 
     name: str
     folder: str
@@ -44,12 +44,12 @@ class _Run:
     last: datetime
 
     def is_due(self, oldest: datetime) -> bool:
-        """Whether it is expired, or no more than an empty shell."""
+        """Whether it is expired, or holds neither a backup nor a manifest."""
         return self.last < oldest or not (self.kept or self.manifest)
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """All that is ours, in the order it may go: the manifest behind the bytes it speaks of."""
+        """All paths that are ours, in the order of removal: the manifest after the bytes that it describes."""
         files = [f"{self.folder}\\files\\{name}" for name in self.kept]
         if self.files_folder:
             files.append(f"{self.folder}\\files")
@@ -59,10 +59,10 @@ class _Run:
 
 
 def cleanup(work: Work) -> Done:
-    """Removes backups older than the policy keeps them, all of them with `--all`, never those of an active run.
+    """Removes expired backups, with `--all` all backups, but never those of a run that is not concluded.
 
     Raises:
-        NodeRefused: something that is not ours lies in the way, or something of ours is still there afterwards.
+        NodeRefused: a file that is not ours prevents the removal, or a file of ours still exists afterwards.
         AccessDenied: something cannot be removed.
     """
     work.report_phase("observing")
@@ -70,9 +70,9 @@ def cleanup(work: Work) -> Done:
         return _freed(work)
     layout = _layout(work)
     runs, now = _runs(work)
-    going_on = work.documents.going_on() - {work.run}
+    active = work.documents.going_on() - {work.run}
     oldest = now - timedelta(days=work.cluster.policy.keep_backups_days)
-    due = [run for run in runs if run.name not in going_on and (ALL in work.options or run.is_due(oldest))]
+    due = [run for run in runs if run.name not in active and (ALL in work.options or run.is_due(oldest))]
     temporary = temporary_files(work, layout)
     if due or temporary:
         work.report_phase("applying")
@@ -82,21 +82,23 @@ def cleanup(work: Work) -> Done:
 
 
 def _freed(work: Work) -> Done:
-    """Removes the fence file, whatever it holds: this run has the cluster for itself, so there is no writer to mind."""
-    look = [ops.stat(work.fence_file)]
-    (seen,) = work.session.ask(look, deadline=work.deadline)
+    """Removes the fence file, whatever it holds: this run has locked the cluster, so there is no other writer."""
+    question = [ops.stat(work.fence_file)]
+    (seen,) = work.session.ask(question, deadline=work.deadline)
     if not seen["exists"]:
-        return Done(message="it is free: there is no fence file")
+        return Done(message="the node is free: there is no fence file")
     work.report_phase("applying")
     work.session.ask([ops.remove(work.fence_file)], deadline=work.deadline)
-    (again,) = work.session.ask(look, deadline=work.deadline)
+    (again,) = work.session.ask(question, deadline=work.deadline)
     if again["exists"]:
-        raise NodeRefused(f"{work.node.name}: the fence file is still there", file=work.fence_file)
-    return Done(changes=(Change(what="fence removed", file=work.fence_file),), message="free for the next writer")
+        raise NodeRefused(f"{work.node.name}: the fence file still exists after the removal", file=work.fence_file)
+    return Done(
+        changes=(Change(what="fence removed", file=work.fence_file),), message="the node is free for the next writer"
+    )
 
 
 def _layout(work: Work) -> Layout:
-    """Where the product lies, by the node's registry; the cluster file's own paths win."""
+    """Where the product is, by the node's registry; explicit paths of the cluster file win."""
     drive = work.session.hello().system_drive
     guess = layout_of(work.cluster, None, drive)
     (image,) = work.session.ask([ops.registry(guess.service_key, "ImagePath")], deadline=work.deadline, keep_going=True)
@@ -104,7 +106,7 @@ def _layout(work: Work) -> Layout:
 
 
 def _runs(work: Work) -> tuple[list[_Run], datetime]:
-    """The runs that left something here, and the node's time."""
+    """The runs that left something on this node, and the node's time."""
     root = work.own_folder
     clock, top = work.session.ask([ops.clock(), _list(root)], deadline=work.deadline, keep_going=True)
     now = ops.time_of(clock["now"])
@@ -134,7 +136,7 @@ def _run(path: str, entry: Mapping[str, Any], inside: Entries, files: Entries, *
 
 def _removed(work: Work, layout: Layout, paths: Iterable[str]) -> None:
     replies = changed_in_batches(work, layout, [ops.remove(path) for path in paths], keep_going=True)
-    # A folder that still holds something is judged by the second look, which can name what it holds.
+    # A folder that is not empty fails here. The observation afterwards can name what it holds.
     for reply in replies:
         if not reply.ok and reply.error not in {"not_found", "failed"}:
             raise ops.error_of(reply, work.node.name)
@@ -142,7 +144,7 @@ def _removed(work: Work, layout: Layout, paths: Iterable[str]) -> None:
 
 
 def _removed_if_bare(work: Work) -> None:
-    """Our folder, when nothing is left in it but the fence. That one goes last, and so without its own protection."""
+    """Our folder, when it holds only the fence file. That file is removed last, so nothing protects its removal."""
     (top,) = work.session.ask([_list(work.own_folder)], deadline=work.deadline, keep_going=True)
     if {entry["name"] for entry in _entries(work, top)} <= {FENCE_FILE}:
         last = [ops.remove(work.fence_file), ops.remove(work.own_folder)]
@@ -150,7 +152,7 @@ def _removed_if_bare(work: Work) -> None:
 
 
 def _proven(work: Work, layout: Layout, due: Iterable[_Run]) -> bool:
-    """Looks again: nothing that was due is there. Gives whether our folder is gone altogether."""
+    """Observes again that nothing that was due exists. Returns whether our whole folder is gone."""
     still = list(temporary_files(work, layout))
     (top,) = work.session.ask([_list(work.own_folder)], deadline=work.deadline, keep_going=True)
     names = {entry["name"] for entry in _entries(work, top)}
@@ -166,15 +168,15 @@ def _proven(work: Work, layout: Layout, due: Iterable[_Run]) -> bool:
     still += foreign if ALL in work.options else []
     if still:
         raise NodeRefused(
-            f"{work.node.name}: still there after removing: {', '.join(still[:5])}",
+            f"{work.node.name}: these paths still exist after the removal: {', '.join(still[:5])}",
             file=still[0],
-            remedy="it is not ours, or something holds it; look at it, remove it by hand, then clean up again",
+            remedy="it is not ours, or another program holds it open; remove it by hand, then clean up again",
         )
     return not top.ok
 
 
 def _entries(work: Work, reply: Reply) -> Entries:
-    """What a folder holds; nothing when there is none."""
+    """The entries of a folder; none when it does not exist."""
     if not reply.ok:
         if reply.error == "not_found":
             return ()
@@ -196,4 +198,4 @@ def _changes(due: Iterable[_Run], temporary: Iterable[str]) -> Iterable[Change]:
 def _message(kept: int, *, bare: bool) -> str:
     if bare:
         return "nothing of esync is left on this node"
-    return f"backups of {kept} runs stay until they expire" if kept else "no backups are left"
+    return f"backups of {kept} runs are kept until they expire" if kept else "no backups are left"

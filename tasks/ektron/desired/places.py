@@ -41,9 +41,9 @@ class Place:
         """How many files of a kind are missing."""
         return len(self.seen[kind].missing) if kind in self.seen else len(self.nodes)
 
-    def differing(self, kind: str, wanted: str) -> int:
+    def differing(self, kind: str, desired: str) -> int:
         """How many files of a kind are there with another hash than that."""
-        return self.seen[kind].count_others(wanted, len(self.nodes)) if kind in self.seen else 0
+        return self.seen[kind].count_others(desired, len(self.nodes)) if kind in self.seen else 0
 
 
 def places(facts: NodeFacts, target: Target) -> tuple[Place, ...]:

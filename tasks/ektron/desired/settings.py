@@ -95,9 +95,9 @@ def file_facts(facts: ConfigurationFacts, file: ConfigFile) -> FileFacts:
     return part.file if part is not None else FileFacts(path="")
 
 
-def _same_name(value: str, wanted: str) -> bool:
+def _same_name(value: str, desired: str) -> bool:
     """Names of files, compared as Windows does."""
-    return value.casefold() == wanted.casefold()
+    return value.casefold() == desired.casefold()
 
 
 def _flag(what: str, value: str | None) -> Iterator[_Value]:
