@@ -116,6 +116,7 @@ def test_the_encoded_value_is_one_line_of_base64() -> None:
 def test_a_value_in_another_form_equals_no_certificate(text: str) -> None:
     """A value that is not exact base64 has another thumbprint than any certificate, and causes no error."""
     assert thumbprint(text) != thumbprint("TkVX")
+    assert thumbprint("TkV=") != thumbprint("TkU=")  # both decode to the same bytes, only one is exact
     assert len(thumbprint(text)) == 64
     assert thumbprint("") == ""
 

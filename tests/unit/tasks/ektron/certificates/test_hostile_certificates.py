@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tasks.ektron.certificates.family import KINDS, generate_family
-from tasks.ektron.certificates.files import describe_certificate, key_of_cer, key_of_pfx, key_of_pvk
+from tasks.ektron.certificates.files import _library, describe_certificate, key_of_cer, key_of_pfx, key_of_pvk
 from tasks.ektron.certificates.inspect import inspect
 from tasks.ektron.certificates.pfx import MOST_ROUNDS, key_first
 from tasks.ektron.refusals import CertificateRefused
@@ -135,11 +135,11 @@ def encrypted(*bags: bytes, algorithm: bytes = b"") -> bytes:
     return seq(oid(f"{PKCS7}.6"), der(0xA0, seq(number(0), info)))
 
 
-def pfx(*parts: bytes, mac_rounds: int = 1, mac: bool = True) -> bytes:
+def pfx(*parts: bytes, mac_rounds: int = 1, mac: bool = True, password: bytes = bytes(64)) -> bytes:
     """A file. Its MAC is correct for a blank password when it has one round."""
     safe = seq(*parts)
     digest = hashes.Hash(hashes.SHA1())  # noqa: S303 - the format's
-    digest.update(bytes([3]) * 64 + b"saltsalt" * 8 + bytes(64))
+    digest.update(bytes([3]) * 64 + b"saltsalt" * 8 + password)
     code = hmac.HMAC(digest.finalize(), hashes.SHA1())  # noqa: S303 - the format's
     code.update(safe)
     info = seq(seq(oid("1.3.14.3.2.26"), b"\5\0"), octets(code.finalize()))
@@ -392,6 +392,46 @@ def test_the_reason_of_each_refusal() -> None:
         with pytest.raises(CertificateRefused, match=words):
             key_first(file, "")
     assert key_first(pfx(VISIBLE), "another") is None
+
+
+def test_a_blank_password_has_two_encodings() -> None:
+    """Some programs encode it as two zero bytes, others as nothing; any other password has one encoding."""
+    for encoding in (bytes(64), b""):
+        file = pfx(plain(cert_bag()), plain(bag(1, PKCS8)), password=encoding)
+        assert CER == key_of_pfx(file)[1]
+        assert key_first(file, "x") is None
+
+
+def test_indefinite_lengths_are_nested_to_a_limit() -> None:
+    """Sixteen levels of values without a length are read, one more is refused."""
+
+    def file(levels: int) -> bytes:
+        value = number(1)
+        for _ in range(levels):
+            value = indefinite(0x30, value)
+        return seq(pfx(VISIBLE)[4:] + value)  # behind the MAC, where nothing is expected
+
+    deepest = next(levels for levels in range(40) if _refused(file(levels + 1)))
+    assert deepest == 16
+
+
+def _refused(file: bytes) -> bool:
+    try:
+        key_first(file, "")
+    except CertificateRefused as refusal:
+        return "damaged" in refusal.message
+    return False
+
+
+@pytest.mark.parametrize("error", ["PanicException", "Other"])
+def test_only_panics_of_the_library_become_a_refusal(error: str) -> None:
+    """Its Rust code raises an error that is no `Exception`; an interrupt by the operator is passed on."""
+    raised = type(error, (BaseException,), {})
+    with pytest.raises(BaseException) as caught, _library("refused", "try again"):  # noqa: PT011 - any is the point
+        raise raised
+    assert isinstance(caught.value, CertificateRefused) is (error == "PanicException")
+    with pytest.raises(CertificateRefused, match="refused"), _library("refused"):
+        raise OverflowError
 
 
 # -- anything else -----------------------------------------------------------------------------------------------------

@@ -142,6 +142,14 @@ def test_trailing_bytes_do_no_harm() -> None:
     assert read_pvk(write_pvk(key(1024)) + b"\0" * 9).key_size == 1024
 
 
+def test_another_mark_of_encryption_is_refused() -> None:
+    """Only 0 and 1 are known, also when there is a salt."""
+    blob = write_pvk(key(1024))[24:]
+    header = struct.pack("<6I", 0xB0B5F11E, 0, 1, 2, 16, len(blob))
+    with pytest.raises(CertificateRefused, match=r"header of the \.pvk file is invalid"):
+        read_pvk(header + bytes(16) + blob, "x")
+
+
 def test_each_limit_of_the_header_at_its_border() -> None:
     """A salt of 1,024 bytes is read before the password is tried, one byte more is refused as an invalid header."""
     blob = write_pvk(key(1024))[24:]

@@ -202,6 +202,9 @@ BORDERS: dict[str, tuple[str, dict[str, object], str, InvariantState, str]] = {
         {"generated__sitedb__sites": [{"physical_path": SITE.upper() + "\\", **RIGHT}]},
         "config.generated-agrees", PROVEN, ""),
     "a site without a folder": ("P1", {"generated__sitedb__sites": [RIGHT]}, "config.generated-agrees", PROVEN, ""),
+    "a site in a folder with a longer name": (
+        "P1", {"generated__sitedb__sites": [{"physical_path": SITE + "X", **RIGHT}]},
+        "config.generated-agrees", REFUTED, "does not name the folder of the site"),
     "only other sites": ("P1", {"generated__sitedb__sites": [{**ELSEWHERE, **RIGHT}]},
         "config.generated-agrees", REFUTED, "sitedb.config does not name the folder of the site"),
     "two entries of data.config, one right": ("P1", {"generated__data__sites": [WRONG, RIGHT]},

@@ -120,6 +120,17 @@ def test_large_clusters_try_32_neighbours(nodes: int, tried: int, state: Invaria
     assert finding.verdict is state
 
 
+def test_the_clocks_far_from_the_median_are_named() -> None:
+    """Two clocks against three: the two are the counter-examples, although they are first."""
+    names = ("A", "B", "C", "D", "E")
+    cluster = joined_cluster(names)
+    for name in ("C", "D", "E"):
+        cluster = broken(name, lambda facts: changed(facts, skew=400.0), cluster)
+    finding = judge(cluster).of("clock.skew-below-300s")
+    assert finding.nodes == ("A", "B")
+    assert finding.reasons["A"] == "-400 s against the other nodes"
+
+
 def test_findings_are_in_order_of_urgency() -> None:
     """Refuted errors, refuted warnings, unknown errors, unknown warnings, then the proven ones."""
     cluster = broken("P1", lambda facts: changed(facts, asset__load_balanced="0", generated__batch_size="9"))

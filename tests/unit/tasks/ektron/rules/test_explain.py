@@ -52,6 +52,16 @@ def test_a_correct_node_names_the_broken_one() -> None:
     assert "P1" in explanation.because
 
 
+def test_what_passed_is_listed_up_to_the_cause() -> None:
+    """Only the rules before the cause; when the cause is elsewhere or unknown, nothing is listed."""
+    cluster = broken("P1", field(asset__load_balanced="0", probes__listening_8732=False))
+    findings = judge(cluster)
+    cause = ORDER.index("config.asset-load-balanced")
+    assert explain("P1", findings).passed == ORDER[:cause]
+    assert explain("S2", findings).passed == ()
+    assert explain("P1", judge(broken("P1", field(probes__ws_status=None)))).passed == ()
+
+
 def test_consequences_come_after_their_cause() -> None:
     """Two contradicting keys keep the service from starting: they are the cause, the closed port is a consequence."""
     cluster = broken(

@@ -74,6 +74,13 @@ def test_places_and_values_are_exact() -> None:
     assert document.root.named("b") == []
 
 
+@pytest.mark.parametrize("white", ["\t", "\n", "\r", "\r\n"], ids=["tab", "LF", "CR", "CRLF"])
+def test_each_white_space_is_one_blank_in_a_value(white: str) -> None:
+    """As lxml reads it, alone and beside others."""
+    document = XmlDocument.of(f"<a k='x{white}y'/>".encode())
+    assert document.root.value("k") == "x y"
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -155,4 +162,7 @@ def test_the_line_of_an_invalid_byte_is_reported() -> None:
     """The second line, counted from one."""
     with pytest.raises(ConfigRefused) as caught:
         XmlText.of(b"<a>\n\xff</a>")
+    assert caught.value.line == 2
+    with pytest.raises(ConfigRefused) as caught:
+        XmlText.of(b"\n\xff")
     assert caught.value.line == 2
