@@ -173,6 +173,13 @@ def test_two_locked_accounts_are_not_mixed() -> None:
     assert set(nodes[user][1:]) == {name for name in numbered(6) if name in stop.summary}
 
 
+def test_nothing_is_planned_when_an_account_was_refused_too_often() -> None:
+    """The run stops before anything is written."""
+    snapshot = observed(outcome("N1"), refused_logon("N2"), refused_logon("N3", Status.SKIPPED))
+    stop = stopped(decisions.fit_and_planned(snapshot))
+    assert (Verdict.STOPPED, ()) == (stop.verdict, stop.documents)
+
+
 # -- observation and plan
 
 

@@ -177,12 +177,11 @@ def test_the_last_observation_decides_what_a_failed_node_needs() -> None:
 
 def test_a_rollback_never_compares_with_the_plan_of_a_rollout() -> None:
     """It has no invariants to verify."""
-    facts = {DocumentKind.VERIFIED: facts_of(a_cluster(THREE), needing("N1"))}
-    failed = outcome("N1", Status.FAILED, turn="rollback", step="rollback")
+    facts = {DocumentKind.VERIFIED: facts_of(a_cluster(THREE))}
+    failed = outcome("N1", Status.FAILED, turn="rollback", step="rollback", touched=True)
     turns = [turn("rollback", ["N1"], ("rollback",))]
     found = by_node(a_snapshot(a_cluster(THREE), failed, turns=turns, facts=facts), "rollback")
-    assert NodeState.UNTOUCHED is found["N1"].state
-    assert "LoadBalanced" not in found["N1"].description
+    assert NodeState.INTERRUPTED is found["N1"].state
 
 
 def test_a_running_step_is_named() -> None:
