@@ -52,7 +52,7 @@ LONGEST = (
     "integration/test_rollout.py",
     "contract/test_agent_killed.py",
     "integration/test_poison.py",
-    "unit/winrm/test_scripts.py",
+    "unit/workers/winrm/test_scripts.py",
     "integration/test_doctor.py",
     "hostile/test_hostile_runs.py",
     "integration/test_worker_process.py",
