@@ -31,7 +31,7 @@ POLICY: dict[str, Any] = {
     "waves": "all",
     "concurrency": 64,
     "max_failed": 1000,
-    "deadlines": {"connect": 2.0, "step": 15.0, "service": 3.0, "run": 120.0},
+    "deadlines": {"connect": 2.0, "step": 25.0, "service": 3.0, "run": 200.0},
     "retries": {"unreachable": 3, "conflict": 3, "backoff": 0.2, "longest": 1.0},
 }
 

@@ -386,7 +386,7 @@ def test_cleanup_keeps_what_is_not_expired(harness: Harness, lab: LabProcess) ->
     assert joined == disks(lab)
     undone = rolled_back(harness, run.record.id)
     assert undone.record.verdict is Verdict.FAILED
-    assert "backups are gone" in undone.record.summary
+    assert "backups are missing" in undone.record.summary
     assert joined == disks(lab)
 
 
