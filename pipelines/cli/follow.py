@@ -27,6 +27,7 @@ from pipelines.report.styles import IN_PROGRESS, VERDICT_STYLES
 from pipelines.report.text import result_blocks, totals_line, verdict_line
 from pipelines.rollout import kind_of
 from pipelines.usecases import runs
+from pipelines.usecases.naming import run_named
 from pipelines.usecases.plan_file import SavedPlan
 from tasks.cluster import Cluster
 from workers.errors import RunUnknown, ServiceLost
@@ -79,7 +80,7 @@ def find_run(
         RunUnknown: there is no such run.
     """
     if name != "last":
-        return engine.store.run(name)
+        return run_named(engine, name)
     newest = engine.store.runs(RECENT)
     if not newest:
         raise RunUnknown("there are no runs yet", remedy="start one: esync rollout FILE")

@@ -24,6 +24,7 @@ from pipelines.report.knowledge_text import explanation_lines, propagation_lines
 from pipelines.report.layout import printable
 from pipelines.usecases import runs
 from pipelines.usecases.explain import NodeAnswer, explain_node, is_file, newest_check
+from pipelines.usecases.naming import one_node
 from tasks.cluster import Role
 from tasks.ektron.propagation import Direction, Sync
 from tasks.ektron.propagation import propagate as reached
@@ -95,7 +96,7 @@ def explain(
 
 def propagate(  # noqa: PLR0913 - a command's options
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="The cluster file. Default: S1, S2, P1, P2.")
+        Path | None, typer.Argument(metavar="FILE", help="The cluster file. Default: S1, S2, P1, P2.")
     ] = None,
     *,
     changed: Annotated[str, typer.Option("--changed", metavar="NODE", help="The server where the file was changed.")],
@@ -137,6 +138,7 @@ def propagate(  # noqa: PLR0913 - a command's options
 def _checked_now(node: str, file: Path) -> NodeAnswer:
     """The answer from a verify run that starts now."""
     cluster = load_cluster(file)
+    node = one_node(cluster, node)
     with workers_for("verify") as services:
         record = runs.start(services.engine, cluster, kind="verify", reason=f"explain {node}")
         follow_progress(services, record, stderr_console())

@@ -32,14 +32,17 @@ from pipelines.cli.follow import (
     run_and_exit,
 )
 from pipelines.cli.output import BundleFile, OutputFile, ReportFolder
+from pipelines.cluster_file.here import missing_here
 from pipelines.cluster_file.loader import ClusterRefused, load_cluster
 from pipelines.local.services import Running, engine_only
+from pipelines.local.state import command_here
 from pipelines.report.html import to_html
 from pipelines.report.layout import duration, printable
 from pipelines.report.text import to_text
 from pipelines.rollout import kind_of
 from pipelines.usecases import runs as commands
 from pipelines.usecases.status import row_of
+from tasks.cluster import Cluster
 from tasks.ektron.wording import counted
 from workers.errors import RecordRefused
 from workers.host.private import write_private
@@ -53,6 +56,7 @@ def check(file: ClusterFile, *, as_json: AsJson = False) -> None:
     """Read a cluster file and list every mistake in it. Contacts no server."""
     try:
         cluster = load_cluster(file)
+        _check_here(file, cluster)
     except ClusterRefused as refused:
         if as_json:
             mistakes = [mistake.model_dump() for mistake in refused.mistakes]
@@ -63,6 +67,22 @@ def check(file: ClusterFile, *, as_json: AsJson = False) -> None:
         print_json({"ok": True, "cluster": cluster.name, "nodes": len(cluster.nodes), "problems": []})
     else:
         typer.echo(f"{file}: cluster {describe(cluster)}: no mistakes")
+
+
+def _check_here(file: Path, cluster: Cluster) -> None:
+    """Checks what the worker needs to log on: on this machine, unless workers that run elsewhere will be used.
+
+    Raises:
+        ClusterRefused: something is missing. A warning is printed instead when other workers will be used.
+    """
+    settings = load_settings()
+    missing = missing_here(file, cluster, settings)
+    if missing and settings.broker_url is None and command_here(settings.state) != "up":
+        raise ClusterRefused(str(file), missing)
+    for mistake in missing:
+        notify(f"warning: {mistake}", "yellow")
+    if missing:
+        notify("  Fix: ignore this if the workers have it: other processes than this command log on", "yellow")
 
 
 def verify(file: ClusterFile, *, reason: Reason = "", report: ReportFolder = None, as_json: AsJson = False) -> None:
