@@ -31,6 +31,7 @@ from pipelines.cli.follow import (
     report_of,
     run_and_exit,
 )
+from pipelines.cli.nodes import NodeNames, for_nodes
 from pipelines.cli.output import BundleFile, OutputFile, ReportFolder
 from pipelines.cluster_file.here import missing_here
 from pipelines.cluster_file.loader import ClusterRefused, load_cluster
@@ -41,6 +42,7 @@ from pipelines.report.layout import duration, printable
 from pipelines.report.text import to_text
 from pipelines.rollout import kind_of
 from pipelines.usecases import runs as commands
+from pipelines.usecases.naming import selected_nodes
 from pipelines.usecases.status import row_of
 from tasks.cluster import Cluster
 from tasks.ektron.wording import counted
@@ -85,11 +87,19 @@ def _check_here(file: Path, cluster: Cluster) -> None:
         notify("  Fix: ignore this if the workers have it: other processes than this command log on", "yellow")
 
 
-def verify(file: ClusterFile, *, reason: Reason = "", report: ReportFolder = None, as_json: AsJson = False) -> None:
+def verify(
+    file: ClusterFile,
+    *,
+    node: NodeNames = None,
+    reason: Reason = "",
+    report: ReportFolder = None,
+    as_json: AsJson = False,
+) -> None:
     """Check every invariant of a cluster on its nodes. Changes nothing."""
     cluster = load_cluster(file)
-    notify(f"verify cluster {describe(cluster)}")
-    run_and_exit(cluster, "verify", reason=reason, folder=report, as_json=as_json)
+    only = selected_nodes(cluster, node or ())
+    notify(f"verify cluster {describe(cluster)}{for_nodes(only)}")
+    run_and_exit(cluster, "verify", reason=reason, folder=report, as_json=as_json, only=only)
 
 
 def status(

@@ -12,8 +12,14 @@ __all__ = ["plan_lines"]
 Shape = tuple[tuple[str, str, str, str], ...]
 
 
-def plan_lines(cluster: Cluster, plan: Plan) -> list[str]:
-    """The plan as lines of text. Nodes whose plans differ only in their own name form one group."""
+def plan_lines(cluster: Cluster, plan: Plan, only: Sequence[str] = ()) -> list[str]:
+    """The plan as lines of text. Nodes whose plans differ only in their own name form one group.
+
+    Args:
+        cluster: all nodes.
+        plan: of the nodes that were selected and answered.
+        only: the selected nodes; empty when all are.
+    """
     lines: list[str] = []
     groups: dict[tuple[Shape, str, int], list[NodePlan]] = {}
     for part in plan.nodes:
@@ -21,7 +27,22 @@ def plan_lines(cluster: Cluster, plan: Plan) -> list[str]:
     numbers = plan.wave_numbers()
     for (_, restart, files), members in groups.items():
         lines += _group(numbers, members, restart, files)
+    lines += _left_out(cluster, plan, only)
     return [printable(line) for line in (*lines, *_forecast(cluster, plan), f"plan: {plan.totals}")]
+
+
+def _left_out(cluster: Cluster, plan: Plan, only: Sequence[str]) -> Iterable[str]:
+    """The nodes without a plan, and why."""
+    planned = plan.parts()
+    missing = [name for name in cluster.node_names if name not in planned]
+    unselected = [name for name in missing if only and name not in only]
+    lost = [name for name in missing if name not in unselected]
+    if unselected:
+        yield f"{name_ranges(unselected)}: not selected"
+    if lost:
+        yield f"{name_ranges(lost)}: no plan, because these nodes could not be checked"
+    if missing:
+        yield ""
 
 
 def _group(numbers: Mapping[str, int], members: Sequence[NodePlan], restart: str, files: int) -> list[str]:
