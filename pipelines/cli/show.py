@@ -38,9 +38,9 @@ from pipelines.cluster_file.loader import ClusterRefused, load_cluster
 from pipelines.local.services import Running, engine_only
 from pipelines.local.state import command_here
 from pipelines.report.html import to_html
-from pipelines.report.layout import duration, printable
+from pipelines.report.layout import printable
+from pipelines.report.runs_text import run_lines
 from pipelines.report.text import to_text
-from pipelines.rollout import kind_of
 from pipelines.usecases import runs as commands
 from pipelines.usecases.naming import selected_nodes
 from pipelines.usecases.status import row_of
@@ -48,7 +48,7 @@ from tasks.cluster import Cluster
 from tasks.ektron.wording import counted
 from workers.errors import RecordRefused
 from workers.host.private import write_private
-from workers.records import RunRecord, now
+from workers.records import now
 from workers.settings import load_settings
 
 __all__ = ["VERBS"]
@@ -141,20 +141,10 @@ def runs(
     if as_json:
         print_json([row_of(record).model_dump(mode="json") for record in records])
         return
-    width = max((len(record.id) for record in records), default=0)
-    for record in records:
-        took = duration(((record.ended or now()) - record.created).total_seconds())
-        state = record.verdict.value if record.verdict else record.state.value
-        typer.echo(f"{record.id:<{width}}  {record.kind:<8}  {state:<15}  {took:>11}  {_request(record)}")
+    for line in run_lines(records, now()):
+        typer.echo(line)
     if not records and not refused:
         notify("there are no runs yet")
-
-
-def _request(record: RunRecord) -> str:
-    """Who requested a run, why, and which run it continues."""
-    why = f": {record.reason}" if record.reason else ""
-    parent = f" [{kind_of(record.kind, record.id).parent} {record.parent}]" if record.parent else ""
-    return printable(f"{record.who or '?'}{why}{parent}")
 
 
 def report(

@@ -77,7 +77,10 @@ def plan(
     if as_json:
         print_json(saved.model_dump(mode="json"))
     else:
-        print_text(stdout_console(), "\n".join(plan_lines(cluster, saved.plan, saved.only)))
+        lines = plan_lines(cluster, saved.plan, saved.only)
+        # On a terminal the end of the run has just shown the totals.
+        totals = [] if stdout_console().is_terminal else [f"plan: {saved.plan.totals}"]
+        print_text(stdout_console(), "\n".join([*lines, *totals]))
     if output is not None:
         notify(f"to apply exactly this plan: esync rollout {output}")
     raise CommandExit(exit_status(report))

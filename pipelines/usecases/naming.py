@@ -49,7 +49,7 @@ def one_node(cluster: Cluster, name: str) -> str:
     """
     names = {known.upper(): known for known in cluster.node_names}
     if name.upper() not in names:
-        raise _no_such_node(cluster, [name])
+        raise _no_such_node(cluster, [name], patterns=False)
     return names[name.upper()]
 
 
@@ -77,7 +77,7 @@ def _similar(name: str, ids: Iterable[str]) -> Sequence[str]:
     return (containing or difflib.get_close_matches(wanted, known, n=_NEAR, cutoff=0.75))[:_NEAR]
 
 
-def _no_such_node(cluster: Cluster, unknown: Sequence[str]) -> InputRefused:
+def _no_such_node(cluster: Cluster, unknown: Sequence[str], *, patterns: bool = True) -> InputRefused:
     names = cluster.node_names
     listed = ", ".join(names) if len(names) <= _LISTED else named(names)
     by_upper = {name.upper(): name for name in names}
@@ -90,10 +90,11 @@ def _no_such_node(cluster: Cluster, unknown: Sequence[str]) -> InputRefused:
     meant = f"did you mean {', '.join(near)}? " if near else ""
     if any("," in wrong for wrong in unknown):
         meant = "repeat the option for each node; "
+    pattern = f"a pattern such as {names[0][0]}* is allowed, " if patterns else ""
     listing = f"{'its' if meant.endswith('; ') else 'Its'} nodes are {listed}"
     return InputRefused(
         f"cluster {cluster.name} has no node {', '.join(map(_quoted, unknown))}; no server was contacted",
-        remedy=f"{meant}{listing}; a pattern such as {names[0][0]}* is allowed, case does not count",
+        remedy=f"{meant}{listing}; {pattern}case does not count",
     )
 
 
