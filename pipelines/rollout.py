@@ -7,7 +7,7 @@ the next stage begins. `pipelines.coordinator` sends the messages and saves the 
 
 from dataclasses import replace
 
-from pipelines.run import decisions, decisions_doctor, decisions_rollback
+from pipelines.run import decisions, decisions_doctor, decisions_rollback, decisions_verify
 from pipelines.run.kinds import Kind, Stage
 from tasks.step import Purpose
 from tasks.steps.registry import (
@@ -121,7 +121,13 @@ KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind(name="rollout", stages=STAGES, verifies=True, asks=True, parent="retries", retry=""),
-        Kind(name="verify", stages=(CANARY, VERIFY), read_only=True, verifies=True, asks=True),
+        Kind(
+            name="verify",
+            stages=(CANARY, replace(VERIFY, then=decisions_verify.selected_hold)),
+            read_only=True,
+            verifies=True,
+            asks=True,
+        ),
         Kind(name="plan", stages=(CANARY, replace(OBSERVE, then=decisions.plan_only)), read_only=True),
         Kind(name="doctor", stages=(CANARY, DOCTOR), read_only=True, asks=True),
         Kind(

@@ -15,6 +15,8 @@ from workers.errors import InputRefused
 __all__ = ["Secret", "Settings", "load_settings"]
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+SECRET_FIELDS = frozenset({"broker_url", "store_url", "seal_key"})  #: settings whose values no message quotes
+_SHOWN = 60  #: characters of a wrong value that a message quotes
 
 
 class Secret:
@@ -140,7 +142,8 @@ class Settings(BaseSettings):
         """
         if self.broker_url is None:
             raise InputRefused(
-                "no broker is configured", remedy="set ESYNC_BROKER_URL, or use `esync up` on one machine"
+                "no broker is configured",
+                remedy="set ESYNC_BROKER_URL to redis://:PASSWORD@HOST:PORT/DATABASE, or use `esync up` on one machine",
             )
         return self.broker_url
 
@@ -161,16 +164,31 @@ def load_settings() -> Settings:
     """The settings of this process.
 
     Raises:
-        InputRefused: a variable has an invalid value; the message names the variable and not the value.
+        InputRefused: a variable has an invalid value; the message names it, with its value unless that is secret.
     """
     try:
         return Settings()
     except ValidationError as error:
-        names = dict.fromkeys(str(problem["loc"][0]) for problem in error.errors())
-        allowed = {
-            f"ESYNC_{name.upper()}": Settings.model_fields[name].description or "another value" for name in names
-        }
+        fields = {str(problem["loc"][0]): problem["input"] for problem in error.errors()}
+        wrong = [f"{_variable(field)}{_quoted(field, value)}" for field, value in fields.items()]
+        allowed = [
+            f"{_variable(field)} must be {Settings.model_fields[field].description or 'another value'}"
+            for field in fields
+        ]
+        plural = "variables have invalid values" if len(wrong) > 1 else "variable has an invalid value"
         raise InputRefused(
-            f"environment variable {', '.join(allowed)} has an invalid value",
-            remedy="; ".join(f"{name} must be {what}" for name, what in allowed.items()) + "; or unset it",
+            f"environment {plural}: {', '.join(wrong)}; nothing was started",
+            remedy=f"{'; '.join(allowed)}; or unset {'them' if len(wrong) > 1 else 'it'}",
         ) from None
+
+
+def _variable(field: str) -> str:
+    return f"ESYNC_{field.upper()}"
+
+
+def _quoted(field: str, value: object) -> str:
+    """The value of a variable for a message; nothing of one that may be secret."""
+    if field in SECRET_FIELDS:
+        return ""
+    text = str(value)
+    return f"={text if len(text) <= _SHOWN else text[:_SHOWN] + '...'!r}"

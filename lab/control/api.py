@@ -25,6 +25,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from lab.agent.session import Agent
+from lab.control.mistakes import no_such_node, sentence
 from lab.control.running import Lab
 from lab.machine.errors import Refusal, Slug
 from lab.machine.faults import Faults
@@ -47,7 +48,9 @@ def control_app(lab: Lab, token: str) -> web.Application:
             return web.json_response({"error": "the token of lab.json is required"}, status=401)
         try:
             return await handler(request)
-        except (Refusal, ValidationError, ValueError) as error:
+        except ValidationError as error:
+            return web.json_response({"error": sentence(error)}, status=400)
+        except (Refusal, ValueError) as error:
             return web.json_response({"error": str(error)}, status=400)
 
     app = web.Application(middlewares=[authorized], client_max_size=64 * 1024 * 1024)
@@ -64,9 +67,11 @@ def control_app(lab: Lab, token: str) -> web.Application:
 
 
 def _named(request: web.Request) -> Node:
-    node = request.app[_LAB].node(request.match_info["name"])
+    lab, name = request.app[_LAB], request.match_info["name"]
+    node = lab.node(name)
     if node is None:
-        raise web.HTTPNotFound(text='{"error": "no such node"}', content_type="application/json")
+        error = no_such_node(name, [known.machine.name for known in lab.nodes.values()])
+        raise web.HTTPNotFound(text=json.dumps({"error": error}), content_type="application/json")
     return node
 
 

@@ -14,9 +14,11 @@ try:  # loading the rest takes half a second; Ctrl-C must work in that time, too
     from pipelines.cli import certs, knowledge, local, show, steer, undo
     from pipelines.cli.console import CommandExit, print_error, print_json
     from pipelines.cli.output import end_streams, outlive_readers
+    from pipelines.cli.usage import report_usage_error
     from workers.errors import EsyncError
     from workers.host.private import FILE_ERRORS, file_trouble
     from workers.logs import configure
+    from workers.settings import load_settings
 except KeyboardInterrupt:
     sys.exit(130)
 
@@ -32,8 +34,6 @@ app = typer.Typer(
 for verb in (*show.VERBS, *steer.VERBS, *undo.VERBS, *knowledge.VERBS, *local.VERBS):
     app.command()(verb)
 app.add_typer(certs.certs, name="certs")
-
-_USAGE = 2  #: the exit status of typer for a usage error
 
 
 def main() -> NoReturn:
@@ -51,18 +51,29 @@ def main() -> NoReturn:
 
 
 def run(arguments: list[str]) -> int:
-    """Runs one command. Exit status: 0 done, 1 usage or internal error, 2 to 7 and 130 by error or verdict."""
+    """Runs one command. Exit status: 0 done, 1 refused or internal error, 64 usage, else by error or verdict."""
+    as_json = "--json" in arguments
     try:
-        app(arguments, prog_name="esync")
+        return _status(arguments)
+    except EsyncError as error:
+        return _refused(error, as_json=as_json)
+    except typer.TyperException as error:
+        return report_usage_error(error, arguments)
+    except Exception as error:  # noqa: BLE001 - the one border: people get a sentence, not a traceback
+        return _internal(error, as_json=as_json)
+
+
+def _status(arguments: list[str]) -> int:
+    """Runs one command that raises no error. Without its standalone mode typer returns the status of Ctrl-C."""
+    try:
+        status = app(arguments, prog_name="esync", standalone_mode=False)
     except CommandExit as ended:
         return ended.status
-    except EsyncError as error:
-        return _refused(error, as_json="--json" in arguments)
+    except typer.Abort:
+        return 130
     except SystemExit as stopped:
-        return _typer_status(stopped.code)
-    except Exception as error:  # noqa: BLE001 - the one border: people get a sentence, not a traceback
-        return _internal(error, as_json="--json" in arguments)
-    return 0
+        return stopped.code if isinstance(stopped.code, int) else 1
+    return status if isinstance(status, int) else 0
 
 
 @app.callback(invoke_without_command=True)
@@ -73,16 +84,12 @@ def _every(
         typer.echo(f"esync {version('esync-rollout')}")
         raise CommandExit(0)
     configure("WARNING")
+    load_settings()  # a wrong variable is refused by every command, also by those that do not need it
 
 
 def _terminated(number: int, frame: object) -> NoReturn:
     del frame
     raise SystemExit(128 + number)
-
-
-def _typer_status(code: object) -> int:
-    """Typer exits with 0 after help, 130 on Ctrl-C, and 2 on a usage error, which here would mean failed nodes."""
-    return 1 if code == _USAGE or not isinstance(code, int) else code
 
 
 def _refused(error: EsyncError, *, as_json: bool) -> int:

@@ -27,6 +27,7 @@ from pipelines.report.styles import IN_PROGRESS, VERDICT_STYLES
 from pipelines.report.text import result_blocks, totals_line, verdict_line
 from pipelines.rollout import kind_of
 from pipelines.usecases import runs
+from pipelines.usecases.naming import run_named
 from pipelines.usecases.plan_file import SavedPlan
 from tasks.cluster import Cluster
 from workers.errors import RunUnknown, ServiceLost
@@ -79,7 +80,7 @@ def find_run(
         RunUnknown: there is no such run.
     """
     if name != "last":
-        return engine.store.run(name)
+        return run_named(engine, name)
     newest = engine.store.runs(RECENT)
     if not newest:
         raise RunUnknown("there are no runs yet", remedy="start one: esync rollout FILE")
@@ -104,6 +105,7 @@ def run_and_exit(  # noqa: PLR0913 - options that commands share
     folder: Path | None = None,
     as_json: bool = False,
     plan: SavedPlan | None = None,
+    only: tuple[str, ...] = (),
 ) -> NoReturn:
     """Starts a run, follows it to its end, and ends the command with its exit status.
 
@@ -118,19 +120,21 @@ def run_and_exit(  # noqa: PLR0913 - options that commands share
     people = stderr_console()
     with workers_for(kind) as services:
         if asks:
-            plan = _confirmed_plan(services, cluster, people, reason)
-        report = start_and_follow(services, cluster, people, kind=kind, reason=reason, key=key, plan=plan)
+            plan = _confirmed_plan(services, cluster, people, reason, only)
+        report = start_and_follow(services, cluster, people, kind=kind, reason=reason, key=key, plan=plan, only=only)
     finish(report, folder, as_json=as_json)
 
 
-def _confirmed_plan(services: Running, cluster: Cluster, people: Console, reason: str) -> SavedPlan:
+def _confirmed_plan(
+    services: Running, cluster: Cluster, people: Console, reason: str, only: tuple[str, ...]
+) -> SavedPlan:
     """The plan that was shown to the operator and confirmed."""
     notify("making the plan first; nothing is changed before you confirm it")
-    planned = start_and_follow(services, cluster, people, kind="plan", reason=reason)
+    planned = start_and_follow(services, cluster, people, kind="plan", reason=reason, only=only)
     if not has_plan(planned):
         raise CommandExit(exit_status(planned))
     saved = runs.saved_plan(services.engine, planned.run)
-    notify("\n" + "\n".join(plan_lines(cluster, saved.plan)))
+    notify("\n" + "\n".join(plan_lines(cluster, saved.plan, saved.only)))
     confirm(yes=saved.plan.empty)
     return saved
 
@@ -140,7 +144,7 @@ def has_plan(report: Report) -> bool:
     return report.verdict in {Verdict.CHANGES_PENDING, Verdict.NOTHING_TO_DO}
 
 
-def start_and_follow(
+def start_and_follow(  # noqa: PLR0913 - options that commands share
     services: Running,
     cluster: Cluster,
     people: Console,
@@ -149,9 +153,10 @@ def start_and_follow(
     reason: str = "",
     key: str = "",
     plan: SavedPlan | None = None,
+    only: tuple[str, ...] = (),
 ) -> Report:
     """Starts a run and follows it to its end. See `follow` for the errors."""
-    record = runs.start(services.engine, cluster, plan=plan, kind=kind, reason=reason, key=key)
+    record = runs.start(services.engine, cluster, plan=plan, kind=kind, reason=reason, key=key, only=only)
     print_text(people, f"run {record.id}")
     return follow(services, record, people)
 

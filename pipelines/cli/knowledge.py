@@ -17,6 +17,7 @@ from pipelines.cli.console import (
     stderr_console,
 )
 from pipelines.cli.follow import follow_progress, run_and_exit, workers_for
+from pipelines.cli.nodes import NodeNames, for_nodes
 from pipelines.cli.output import ReportFolder
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.local.services import engine_only
@@ -24,6 +25,7 @@ from pipelines.report.knowledge_text import explanation_lines, propagation_lines
 from pipelines.report.layout import printable
 from pipelines.usecases import runs
 from pipelines.usecases.explain import NodeAnswer, explain_node, is_file, newest_check
+from pipelines.usecases.naming import one_node, selected_nodes
 from tasks.cluster import Role
 from tasks.ektron.propagation import Direction, Sync
 from tasks.ektron.propagation import propagate as reached
@@ -41,6 +43,7 @@ _EXAMPLE = (("S1", "S2"), ("P1", "P2"))  #: the servers of the procedure, used w
 def doctor(
     file: ClusterFile,
     *,
+    node: NodeNames = None,
     reason: Reason = "",
     report: ReportFolder = None,
     as_json: AsJson = False,
@@ -54,10 +57,11 @@ def doctor(
     Also reports messages that workers have set aside as unusable.
     """
     cluster = load_cluster(file)
+    only = selected_nodes(cluster, node or ())
     for line in _set_aside(forget=forget):
         notify(line)
-    notify(f"checking cluster {describe(cluster)}")
-    run_and_exit(cluster, "doctor", reason=reason, folder=report, as_json=as_json)
+    notify(f"checking cluster {describe(cluster)}{for_nodes(only)}")
+    run_and_exit(cluster, "doctor", reason=reason, folder=report, as_json=as_json, only=only)
 
 
 def _set_aside(*, forget: bool) -> Sequence[str]:
@@ -95,7 +99,7 @@ def explain(
 
 def propagate(  # noqa: PLR0913 - a command's options
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="The cluster file. Default: S1, S2, P1, P2.")
+        Path | None, typer.Argument(metavar="FILE", help="The cluster file. Default: S1, S2, P1, P2.")
     ] = None,
     *,
     changed: Annotated[str, typer.Option("--changed", metavar="NODE", help="The server where the file was changed.")],
@@ -137,6 +141,7 @@ def propagate(  # noqa: PLR0913 - a command's options
 def _checked_now(node: str, file: Path) -> NodeAnswer:
     """The answer from a verify run that starts now."""
     cluster = load_cluster(file)
+    node = one_node(cluster, node)
     with workers_for("verify") as services:
         record = runs.start(services.engine, cluster, kind="verify", reason=f"explain {node}")
         follow_progress(services, record, stderr_console())

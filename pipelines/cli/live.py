@@ -217,6 +217,9 @@ def _cell(progress: Progress, console: Console, node: str, column: str) -> Text:
 
 def _remark(progress: Progress, node: str) -> Text:
     """The message that ended a node's part, or its outcome in one word."""
+    only = progress.record.only
+    if only and node not in only and node not in progress.reasons:
+        return Text("not selected", style="bright_black")
     status = progress.outcome(node)
     if status is None:
         return Text("")

@@ -31,19 +31,24 @@ from pipelines.cli.follow import (
     report_of,
     run_and_exit,
 )
+from pipelines.cli.nodes import NodeNames, for_nodes
 from pipelines.cli.output import BundleFile, OutputFile, ReportFolder
+from pipelines.cluster_file.here import missing_here
 from pipelines.cluster_file.loader import ClusterRefused, load_cluster
 from pipelines.local.services import Running, engine_only
+from pipelines.local.state import command_here
 from pipelines.report.html import to_html
-from pipelines.report.layout import duration, printable
+from pipelines.report.layout import printable
+from pipelines.report.runs_text import run_lines
 from pipelines.report.text import to_text
-from pipelines.rollout import kind_of
 from pipelines.usecases import runs as commands
+from pipelines.usecases.naming import selected_nodes
 from pipelines.usecases.status import row_of
+from tasks.cluster import Cluster
 from tasks.ektron.wording import counted
 from workers.errors import RecordRefused
 from workers.host.private import write_private
-from workers.records import RunRecord, now
+from workers.records import now
 from workers.settings import load_settings
 
 __all__ = ["VERBS"]
@@ -53,6 +58,7 @@ def check(file: ClusterFile, *, as_json: AsJson = False) -> None:
     """Read a cluster file and list every mistake in it. Contacts no server."""
     try:
         cluster = load_cluster(file)
+        _check_here(file, cluster)
     except ClusterRefused as refused:
         if as_json:
             mistakes = [mistake.model_dump() for mistake in refused.mistakes]
@@ -65,11 +71,35 @@ def check(file: ClusterFile, *, as_json: AsJson = False) -> None:
         typer.echo(f"{file}: cluster {describe(cluster)}: no mistakes")
 
 
-def verify(file: ClusterFile, *, reason: Reason = "", report: ReportFolder = None, as_json: AsJson = False) -> None:
+def _check_here(file: Path, cluster: Cluster) -> None:
+    """Checks what the worker needs to log on: on this machine, unless workers that run elsewhere will be used.
+
+    Raises:
+        ClusterRefused: something is missing. A warning is printed instead when other workers will be used.
+    """
+    settings = load_settings()
+    missing = missing_here(file, cluster, settings)
+    if missing and settings.broker_url is None and command_here(settings.state) != "up":
+        raise ClusterRefused(str(file), missing)
+    for mistake in missing:
+        notify(f"warning: {mistake}", "yellow")
+    if missing:
+        notify("  Fix: ignore this if the workers have it: other processes than this command log on", "yellow")
+
+
+def verify(
+    file: ClusterFile,
+    *,
+    node: NodeNames = None,
+    reason: Reason = "",
+    report: ReportFolder = None,
+    as_json: AsJson = False,
+) -> None:
     """Check every invariant of a cluster on its nodes. Changes nothing."""
     cluster = load_cluster(file)
-    notify(f"verify cluster {describe(cluster)}")
-    run_and_exit(cluster, "verify", reason=reason, folder=report, as_json=as_json)
+    only = selected_nodes(cluster, node or ())
+    notify(f"verify cluster {describe(cluster)}{for_nodes(only)}")
+    run_and_exit(cluster, "verify", reason=reason, folder=report, as_json=as_json, only=only)
 
 
 def status(
@@ -111,20 +141,10 @@ def runs(
     if as_json:
         print_json([row_of(record).model_dump(mode="json") for record in records])
         return
-    width = max((len(record.id) for record in records), default=0)
-    for record in records:
-        took = duration(((record.ended or now()) - record.created).total_seconds())
-        state = record.verdict.value if record.verdict else record.state.value
-        typer.echo(f"{record.id:<{width}}  {record.kind:<8}  {state:<15}  {took:>11}  {_request(record)}")
+    for line in run_lines(records, now()):
+        typer.echo(line)
     if not records and not refused:
         notify("there are no runs yet")
-
-
-def _request(record: RunRecord) -> str:
-    """Who requested a run, why, and which run it continues."""
-    why = f": {record.reason}" if record.reason else ""
-    parent = f" [{kind_of(record.kind, record.id).parent} {record.parent}]" if record.parent else ""
-    return printable(f"{record.who or '?'}{why}{parent}")
 
 
 def report(

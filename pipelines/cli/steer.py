@@ -35,6 +35,7 @@ from pipelines.cli.follow import (
     start_and_follow,
     workers_for,
 )
+from pipelines.cli.nodes import NodeNames, for_nodes
 from pipelines.cli.output import OutputFile, ReportFolder
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.engine import Engine
@@ -43,8 +44,10 @@ from pipelines.local.state import command_here
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.rows import Report
 from pipelines.usecases import control, runs
+from pipelines.usecases.naming import selected_nodes
 from pipelines.usecases.plan_file import is_plan, load_plan
 from tasks.steering import Steering
+from workers.errors import InputRefused
 from workers.host.private import write_private
 from workers.records import RunRecord, Verdict
 from workers.settings import load_settings
@@ -55,15 +58,17 @@ __all__ = ["VERBS"]
 def plan(
     file: ClusterFile,
     *,
+    node: NodeNames = None,
     output: OutputFile = None,
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
     """Show what a rollout would change on each node. Exit 0: nothing; 2: changes; others: no plan was made."""
     cluster = load_cluster(file)
-    notify(f"plan for cluster {describe(cluster)}")
+    only = selected_nodes(cluster, node or ())
+    notify(f"plan for cluster {describe(cluster)}{for_nodes(only)}")
     with workers_for("plan") as services:
-        report = start_and_follow(services, cluster, stderr_console(), kind="plan", reason=reason)
+        report = start_and_follow(services, cluster, stderr_console(), kind="plan", reason=reason, only=only)
         if not has_plan(report):
             raise CommandExit(_without_plan(report, as_json=as_json))
         saved = runs.saved_plan(services.engine, report.run)
@@ -72,7 +77,10 @@ def plan(
     if as_json:
         print_json(saved.model_dump(mode="json"))
     else:
-        print_text(stdout_console(), "\n".join(plan_lines(cluster, saved.plan)))
+        lines = plan_lines(cluster, saved.plan, saved.only)
+        # On a terminal the end of the run has just shown the totals.
+        totals = [] if stdout_console().is_terminal else [f"plan: {saved.plan.totals}"]
+        print_text(stdout_console(), "\n".join([*lines, *totals]))
     if output is not None:
         notify(f"to apply exactly this plan: esync rollout {output}")
     raise CommandExit(exit_status(report))
@@ -88,6 +96,7 @@ def _without_plan(report: Report, *, as_json: bool) -> int:
 def rollout(
     file: RolloutFile,
     *,
+    node: NodeNames = None,
     yes: Yes = False,
     reason: Reason = "",
     key: Key = "",
@@ -97,11 +106,19 @@ def rollout(
     """Set eSync up on every node and prove it: show the plan, ask, apply. A saved plan is applied exactly."""
     saved = load_plan(file) if is_plan(file) else None
     cluster = saved.spec if saved else load_cluster(file)
-    notify(f"rollout of cluster {describe(cluster)}")
+    if saved and node:
+        chosen = " ".join(f"--node {one}" for one in node)
+        raise InputRefused(
+            "--node cannot be combined with a saved plan, which is applied exactly; no server was contacted",
+            remedy=f"make a plan for these nodes: esync plan CLUSTER {chosen} -o FILE",
+        )
+    only = saved.only if saved else selected_nodes(cluster, node or ())
+    notify(f"rollout of cluster {describe(cluster)}{for_nodes(only)}")
     if saved:
         notify(f"exactly the plan of {saved.made:%Y-%m-%d %H:%M} UTC: {saved.plan.totals}")
         confirm(yes=yes)
-    run_and_exit(cluster, "rollout", yes=yes, reason=reason, key=key, folder=report, as_json=as_json, plan=saved)
+    options = {"yes": yes, "as_json": as_json}
+    run_and_exit(cluster, "rollout", reason=reason, key=key, folder=report, plan=saved, only=only, **options)
 
 
 def watch(run: RunId = "last", *, as_json: AsJson = False) -> None:

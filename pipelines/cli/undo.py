@@ -21,7 +21,9 @@ from pipelines.cli.console import (
 from pipelines.cli.follow import find_run, finish, follow, workers_for
 from pipelines.cli.output import ReportFolder
 from pipelines.cluster_file.loader import load_cluster
+from pipelines.report.layout import name_ranges
 from pipelines.usecases import rollback as undoing
+from pipelines.usecases.naming import selected_nodes
 from workers.errors import InputRefused
 
 __all__ = ["VERBS"]
@@ -30,7 +32,9 @@ __all__ = ["VERBS"]
 def rollback(  # noqa: PLR0913 - a command's options
     run: RunId = "last",
     *,
-    node: Annotated[list[str] | None, typer.Option("--node", metavar="N", help="Only this node; repeatable.")] = None,
+    node: Annotated[
+        list[str] | None, typer.Option("--node", metavar="NAME", help="Only these nodes; repeatable; `P*` is allowed.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that were changed after the run.")] = False,
     yes: Yes = False,
     reason: Reason = "",
@@ -41,12 +45,14 @@ def rollback(  # noqa: PLR0913 - a command's options
     """Undo a run: restore bytes, names and service state from before it. Proves the result by comparing every file."""
     require_consent(yes=yes)
     with workers_for("rollback") as services:
-        parent = find_run(services.engine, run, undoing.wrote, "run that changed a node")
-        on = f"on {', '.join(node)}" if node else "on every node that it changed"
+        engine = services.engine
+        parent = find_run(engine, run, lambda found: undoing.changed_a_node(engine, found), "run that changed a node")
+        nodes = undoing.nodes_to_undo(engine, parent.id, node or ())
+        on = f"on {name_ranges(nodes)}"
         forced = ", also files that were changed after the run" if force else ""
         notify(f"rollback of run {parent.id} ({parent.kind} of {parent.cluster}), {on}{forced}")
         confirm(yes=yes)
-        record = undoing.rollback(services.engine, parent.id, node or (), force=force, reason=reason, key=key)
+        record = undoing.rollback(engine, parent.id, nodes, force=force, reason=reason, key=key)
         notify(f"run {record.id}")
         shown = follow(services, record, stderr_console())
     finish(shown, report, as_json=as_json)
@@ -60,7 +66,7 @@ def cleanup(
     ] = False,
     fence: Annotated[
         list[str] | None,
-        typer.Option("--fence", metavar="N", help="Only unlock this node for the next writer; repeatable."),
+        typer.Option("--fence", metavar="NAME", help="Only unlock this node for the next writer; repeatable."),
     ] = None,
     yes: Yes = False,
     reason: Reason = "",
@@ -72,15 +78,16 @@ def cleanup(
     With --fence: remove only the file that blocks every writer on these nodes. Refused while another run is active.
     """
     cluster = load_cluster(file)
+    freed = selected_nodes(cluster, fence or ())
     if fence and everything:
         raise InputRefused("--fence and --all cannot be combined", remedy="unlock the nodes first, then clean up")
     what = "all backups" if everything else f"backups older than {cluster.policy.keep_backups_days} days"
-    what = f"only the fence of {', '.join(fence)}" if fence else what
+    what = f"only the fence of {name_ranges(freed)}" if fence else what
     notify(f"cleanup ({what}) of cluster {describe(cluster)}")
     confirm(yes=yes)
     with workers_for("cleanup") as services:
         if fence:
-            record = undoing.free(services.engine, cluster, fence, reason=reason)
+            record = undoing.free(services.engine, cluster, freed, reason=reason)
         else:
             record = undoing.cleanup(services.engine, cluster, everything=everything, reason=reason)
         notify(f"run {record.id}")

@@ -17,7 +17,7 @@ from workers.errors import InputRefused
 from workers.host.reading import content_of
 from workers.texts import cleaned
 
-__all__ = ["ClusterRefused", "load_cluster", "read_cluster"]
+__all__ = ["ClusterRefused", "document_of", "load_cluster", "read_cluster"]
 
 _LISTED = 100  #: mistakes in a message
 _NAMES = 12  #: node names in a message
@@ -68,6 +68,18 @@ def read_cluster(content: bytes, *, file: str, folder: Path) -> Cluster:
         mistake = Mistake(file=file, line=refusal.line, column=refusal.column, message=refusal.message)
         raise ClusterRefused(file, (mistake,)) from None
     return _Check(document, data, file, folder).cluster()
+
+
+def document_of(path: str | Path) -> Document:
+    """The content of a cluster file that was read before, with the position of each value.
+
+    Raises:
+        InputRefused: it cannot be read any more.
+    """
+    try:
+        return parse(_decoded(content_of(Path(path), MAX_BYTES, "cluster file")))
+    except Unreadable as refusal:
+        raise InputRefused(f"the cluster file was changed meanwhile: {refusal.message}", file=str(path)) from None
 
 
 def _mapping(document: Document) -> Mapping:

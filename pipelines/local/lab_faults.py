@@ -88,7 +88,7 @@ class _Control:
             except (OSError, http.client.HTTPException, ValueError):
                 raise self._not_running() from None
         if answer.status != http.HTTPStatus.OK or not isinstance(reply, dict):
-            why = " ".join(str(reply.get("error", "")).partition("[type=")[0].split())
+            why = " ".join(str(reply.get("error", "")).split()) if isinstance(reply, dict) else ""
             raise InputRefused(f"the lab refused the request for {node}: {why}", remedy=_HOW)
         return reply
 

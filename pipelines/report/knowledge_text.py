@@ -51,7 +51,8 @@ def propagation_lines(answer: Propagation) -> Iterator[str]:
     width = max(len(server.server) for server in answer.servers)
     for server in answer.servers:
         yield f"{server.server:<{width}}  {server.reach.value:<7}  {server.why}"
-    yield f"best: {answer.best.direction.value} on {answer.best.start}; {answer.advice}"
+    best = f"{answer.best.direction.value} on {answer.best.start}" if answer.best else "no sync"
+    yield f"best: {best}; {answer.advice}"
     for caution in answer.cautions:
         yield f"warning: {caution}"
 

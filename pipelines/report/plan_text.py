@@ -1,6 +1,6 @@
-"""A plan as text: the changes on each node, equal nodes together, totals last. Pure."""
+"""A plan as text: the changes on each node, equal nodes together, then what each wave does. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pipelines.report.layout import name_ranges, printable
 from pipelines.run.plan import NodePlan, Plan, worst_case
@@ -9,11 +9,26 @@ from workers.records import Change
 
 __all__ = ["plan_lines"]
 
+_OWN = "NODE_Sync"  #: stands for the beginning of a node's own file names, where several nodes have one text
+_CONFIG = ".config"
+#: The steps of a wave that change a node, and whether a node's plan has something for them to do.
+_NEEDS: Mapping[str, Callable[[NodePlan], bool]] = {
+    "config_edit": lambda part: any(change.file.casefold().endswith(_CONFIG) for change in part.changes),
+    "cert_copy": lambda part: part.files > 0,
+    "service_restart": lambda part: bool(part.restart),
+}
+
 Shape = tuple[tuple[str, str, str, str], ...]
 
 
-def plan_lines(cluster: Cluster, plan: Plan) -> list[str]:
-    """The plan as lines of text. Nodes whose plans differ only in their own name form one group."""
+def plan_lines(cluster: Cluster, plan: Plan, only: Sequence[str] = ()) -> list[str]:
+    """The plan as lines of text, without its totals. Nodes whose plans differ only in their own name form one group.
+
+    Args:
+        cluster: all nodes.
+        plan: of the nodes that were selected and answered.
+        only: the selected nodes; empty when all are.
+    """
     lines: list[str] = []
     groups: dict[tuple[Shape, str, int], list[NodePlan]] = {}
     for part in plan.nodes:
@@ -21,7 +36,22 @@ def plan_lines(cluster: Cluster, plan: Plan) -> list[str]:
     numbers = plan.wave_numbers()
     for (_, restart, files), members in groups.items():
         lines += _group(numbers, members, restart, files)
-    return [printable(line) for line in (*lines, *_forecast(cluster, plan), f"plan: {plan.totals}")]
+    lines += _left_out(cluster, plan, only)
+    return [printable(line) for line in (*lines, *_wave_lines(plan), *_forecast(cluster, plan))]
+
+
+def _left_out(cluster: Cluster, plan: Plan, only: Sequence[str]) -> Iterable[str]:
+    """The nodes without a plan, and why."""
+    planned = plan.parts()
+    missing = [name for name in cluster.node_names if name not in planned]
+    unselected = [name for name in missing if only and name not in only]
+    lost = [name for name in missing if name not in unselected]
+    if unselected:
+        yield f"{name_ranges(unselected)}: not selected"
+    if lost:
+        yield f"{name_ranges(lost)}: no plan, because these nodes could not be checked"
+    if missing:
+        yield ""
 
 
 def _group(numbers: Mapping[str, int], members: Sequence[NodePlan], restart: str, files: int) -> list[str]:
@@ -29,8 +59,10 @@ def _group(numbers: Mapping[str, int], members: Sequence[NodePlan], restart: str
     waves = sorted({numbers.get(part.node, 0) for part in members})
     if members[0].empty:
         return [f"{names}: nothing to do, configured as required", ""]
-    lines = [f"{names} (wave {', '.join(str(wave) for wave in waves)})"]
-    shape = _shape(members[0])
+    own = " (NODE is each node's own name)" if len(members) > 1 and _OWN in repr(_shape(members[0])) else ""
+    where = f" (wave {', '.join(str(wave) for wave in waves)})" if any(waves) else ""
+    lines = [f"{names}{where}{own}"]
+    shape = _shape(members[0]) if len(members) > 1 else _unmasked(members[0])
     for file in dict.fromkeys(file for _, file, _, _ in shape):
         lines.append(f"  {file}")
         lines += [f"    ~ {what}: {_value(before)} -> {_value(after)}" for what, f, before, after in shape if f == file]
@@ -40,6 +72,18 @@ def _group(numbers: Mapping[str, int], members: Sequence[NodePlan], restart: str
     if restart:
         lines.append(f"  restart: {restart}")
     return [*lines, ""]
+
+
+def _wave_lines(plan: Plan) -> Iterable[str]:
+    """The nodes of each wave, and on how many of them each step has something to do."""
+    parts = plan.parts()
+    for number, wave in enumerate(plan.waves, 1):
+        members = [parts[name] for name in wave if name in parts]
+        counts = {step: sum(1 for part in members if needed(part)) for step, needed in _NEEDS.items()}
+        steps = ", ".join(f"{step} on {count}" for step, count in counts.items() if count)
+        yield f"wave-{number}  {name_ranges(wave)}: {steps or 'nothing to do'}"
+    if plan.waves and not plan.empty:
+        yield "Each step checks its node before and after; at the end all nodes are verified."
 
 
 def _forecast(cluster: Cluster, plan: Plan) -> Iterable[str]:
@@ -53,6 +97,10 @@ def _shape(part: NodePlan) -> Shape:
     return tuple(_masked_change(change, part.node) for change in part.changes)
 
 
+def _unmasked(part: NodePlan) -> Shape:
+    return tuple((change.what, change.file, change.before, change.after) for change in part.changes)
+
+
 def _masked_change(change: Change, node: str) -> tuple[str, str, str, str]:
     return (
         _masked(change.what, node),
@@ -64,7 +112,7 @@ def _masked_change(change: Change, node: str) -> tuple[str, str, str, str]:
 
 def _masked(text: str, node: str) -> str:
     """Text with the node's own name as a placeholder, so that equal plans read the same."""
-    return text.replace(f"{node}_Sync", "<NODE>_Sync")
+    return text.replace(f"{node}_Sync", _OWN)
 
 
 def _value(text: str) -> str:

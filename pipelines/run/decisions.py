@@ -163,9 +163,10 @@ def plan_only(snapshot: Snapshot) -> Stop:
         return decision
     plan = decision.plan or snapshot.plan
     totals = plan.totals if plan else "no node answered"
+    ended = {node: outcome for node, outcome in snapshot.ended().items() if node in snapshot.selected}
     if plan is not None and not plan.empty:
         return Stop(Verdict.CHANGES_PENDING, totals, decision.documents)
-    stop = _left_out(snapshot.ended(), totals) or Stop(Verdict.NOTHING_TO_DO, totals)
+    stop = _left_out(ended, totals) or Stop(Verdict.NOTHING_TO_DO, totals)
     return replace(stop, documents=decision.documents)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pipelines.run.decisions import facts_of_cluster, make_family_first, out_of_reach
+from pipelines.run.decisions_verify import besides, findings_about
 from pipelines.run.snapshot import Document, Snapshot, Stop
 from pipelines.run.verdict import failures
 from tasks.ektron.rules.findings import Finding, Findings
@@ -50,22 +51,24 @@ def _concluded(snapshot: Snapshot, findings: Findings) -> Stop:
     if unknown:
         return Stop(Verdict.INCONCLUSIVE, f"{unknown[0].invariant} could not be decided: {unknown[0].evidence}")
     warnings = len(findings.refuted_warnings)
-    besides = f"; {counted(warnings, 'warning')}" if warnings else ""
-    return Stop(Verdict.READY, f"{all_are(len(snapshot.cluster.nodes))} ready for a rollout{besides}")
+    warned = f"; {counted(warnings, 'warning')}" if warnings else ""
+    ready = f"{all_are(len(snapshot.selected))} ready for a rollout{warned}"
+    return Stop(Verdict.READY, ready + besides(snapshot))
 
 
 def _judged(snapshot: Snapshot) -> Findings:
-    """All rules; without the one about the family where a rollout would generate it."""
-    findings = judge_readiness(facts_of_cluster(snapshot, snapshot.documents.all_facts(DocumentKind.OBSERVED)))
+    """All rules, as far as they concern the selected nodes; without the one about a family that would be generated."""
+    facts = facts_of_cluster(snapshot, snapshot.documents.all_facts(DocumentKind.OBSERVED))
+    findings = findings_about(judge_readiness(facts), snapshot.selected)
     if not snapshot.cluster.policy.generate_certificates:
         return findings
     return Findings(findings=tuple(f for f in findings.findings if f.invariant != _FAMILY))
 
 
 def _lost(snapshot: Snapshot) -> dict[str, StepOutcome]:
-    """The nodes that could not be observed, each with the outcome that gives the reason."""
+    """The selected nodes that could not be observed, each with the outcome that gives the reason."""
     last = snapshot.of_stage("canary") | snapshot.of_stage("doctor")
-    return {node: outcome for node, outcome in last.items() if outcome.status.ends_node}
+    return {node: last[node] for node in last if node in snapshot.selected and last[node].status.ends_node}
 
 
 def _more(findings: Sequence[Finding]) -> str:

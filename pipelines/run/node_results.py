@@ -45,6 +45,9 @@ class NodeResult(Record):
         return {**renamed, "problem": problem}
 
 
+_NOT_SELECTED = NodeResult(node="", status=Status.SKIPPED, problem=Problem(message="not selected in this run"))
+
+
 def results(snapshot: Snapshot, kind: Kind) -> tuple[NodeResult, ...]:
     """One result for each node of the cluster, in the order of the cluster file."""
     run = _IndexedRun(snapshot, kind)
@@ -97,6 +100,8 @@ def _result(run: _IndexedRun, node: str) -> NodeResult:
 def _outcome_of(run: _IndexedRun, node: str) -> NodeResult:
     """The outcome that ended the node's part; else whether a step changed it; else why nothing was done."""
     ended, record = run.ended.get(node), run.record
+    if run.kind.read_only and node not in run.selected:
+        return _NOT_SELECTED.model_copy(update={"node": node})
     if ended is not None:
         return NodeResult(node=node, status=ended.status, problem=ended.problem, step=ended.step)
     part = run.needed.get(node)
@@ -108,7 +113,7 @@ def _outcome_of(run: _IndexedRun, node: str) -> NodeResult:
         changed = any(outcome.status is Status.CHANGED for outcome in counted)
         return NodeResult(node=node, status=Status.CHANGED if changed else Status.UNCHANGED)
     if node not in run.selected:
-        return NodeResult(node=node, status=Status.SKIPPED, problem=Problem(message="not selected in this run"))
+        return _NOT_SELECTED.model_copy(update={"node": node})
     reason = f"not started, the run ended first: {record.verdict.value}" if record.verdict else "waiting for its turn"
     return NodeResult(node=node, status=Status.SKIPPED, problem=Problem(message=reason))
 

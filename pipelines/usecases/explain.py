@@ -5,9 +5,9 @@ from pathlib import Path
 
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
+from pipelines.usecases.naming import one_node, run_named
 from pipelines.usecases.runs import RunSummary, summary
 from tasks.ektron.rules.explain import Answer, Explanation, explain
-from tasks.ektron.wording import named
 from workers.errors import InputRefused, RunUnknown
 from workers.records import RunRecord, RunState, Status, now
 
@@ -51,15 +51,18 @@ def newest_check(engine: Engine, target: str) -> RunRecord:
     for record in engine.store.runs(_BACK):
         if record.id == target:
             return record
-        fits = target in {"last", record.cluster} and kind_of(record.kind, record.id).verifies
+        checks_all = kind_of(record.kind, record.id).verifies and not (record.kind == "verify" and record.only)
+        fits = target in {"last", record.cluster} and checks_all
         if fits and record.state is RunState.CONCLUDED and summary(engine, record.id).findings is not None:
             return record
     try:
-        return engine.store.run(target)
-    except RunUnknown:
+        return run_named(engine, target)
+    except RunUnknown as unknown:
+        nothing = "no run so far has checked a whole cluster"
+        what = nothing if target == "last" else f"{unknown}, and no run that checked a cluster of that name"
+        advice = "" if target == "last" else f"; {unknown.remedy}"
         raise RunUnknown(
-            f"there is no run {target!r}, and no run that checked a cluster of that name",
-            remedy="give the cluster file instead: then the cluster is checked now",
+            what, remedy=f"give the cluster file instead: then the cluster is checked now{advice}"
         ) from None
 
 
@@ -70,18 +73,12 @@ def explain_node(engine: Engine, run_id: str, node: str) -> NodeAnswer:
         InputRefused: the cluster has no such node, or the run ended before it checked the cluster.
     """
     known = summary(engine, run_id)
-    names = {name.upper(): name for name in known.cluster.node_names}
-    if node.upper() not in names:
-        raise InputRefused(
-            f"the cluster {known.cluster.name} has no node {node!r}",
-            remedy=f"its nodes are {named(known.cluster.node_names)}",
-        )
+    name = one_node(known.cluster, node)
     if known.findings is None:
         raise InputRefused(
             f"run {run_id} did not check the whole cluster: {known.record.summary or 'it has not ended'}",
             remedy="give the cluster file instead: then the cluster is checked now",
         )
-    name = names[node.upper()]
     return NodeAnswer(explain(name, known.findings), known.record, _failure(known, name))
 
 

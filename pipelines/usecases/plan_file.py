@@ -18,7 +18,7 @@ from workers.store.chain import digest_of
 
 __all__ = ["SavedPlan", "is_plan", "load_plan"]
 
-VERSION: Literal[2] = 2
+VERSION: Literal[3] = 3
 LIMIT = 64 * 2**20  #: bytes; a thousand nodes need about ten megabytes
 VALUES = 6_000_000  #: values it may contain; a node needs about a thousand
 _MARK = re.compile(rb'"esync_plan"\s*:')
@@ -31,6 +31,7 @@ class SavedPlan(Record):
     Attributes:
         run: the run that made the plan.
         spec: the cluster for which the plan was made, and to which it is applied.
+        only: the nodes that may be changed, those given with `--node`; all when empty.
         fingerprint: of `plan`.
         facts: what the plan was made from, so that a later run can report what has changed since.
         mac: authentication code over everything before it, with the seal key, so that only its holders can make a
@@ -38,10 +39,11 @@ class SavedPlan(Record):
         digest: SHA-256 over everything else in this document, so that any edit is noticed.
     """
 
-    esync_plan: Literal[2] = VERSION
+    esync_plan: Literal[3] = VERSION
     made: AwareDatetime = Field(default_factory=now)
     run: str
     spec: Cluster
+    only: tuple[str, ...] = ()
     plan: Plan
     fingerprint: str
     facts: dict[str, NodeFacts]

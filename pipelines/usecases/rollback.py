@@ -5,15 +5,19 @@ from typing import Unpack
 
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
+from pipelines.usecases.naming import selected_nodes
 from pipelines.usecases.runs import Origin, RunSummary, ended_run, start
 from tasks.cluster import Cluster
-from tasks.ektron import wording
 from tasks.steps.cleanup import ALL, FREE
 from tasks.undo.backups import FORCE
 from workers.errors import InputRefused
-from workers.records import RunRecord, Turn
+from workers.records import RunRecord, Status, Turn
 
-__all__ = ["cleanup", "free", "rollback", "wrote"]
+__all__ = ["changed_a_node", "cleanup", "free", "nodes_to_undo", "rollback"]
+
+_OTHER = "choose another run: esync runs"
+#: How a step ends that has written nothing.
+_WROTE_NOTHING = frozenset({Status.UNCHANGED, Status.SKIPPED, Status.CANCELLED})
 
 
 def rollback(
@@ -24,7 +28,8 @@ def rollback(
     Args:
         engine: where.
         run_id: the earlier run; it must have ended.
-        nodes: the nodes to roll back; when empty, all nodes that the run may have written to. Case does not count.
+        nodes: the nodes to roll back, as names or patterns (see `selected_nodes`); when empty, all nodes that the run
+            may have written to.
         force: overwrite files that were changed since.
         origin: who requests the rollback, from where and why.
 
@@ -33,19 +38,31 @@ def rollback(
         RunUnknown: there is no such run.
     """
     known = ended_run(engine, run_id)
-    written = _written(known)
-    only, unknown = _selected(nodes, written)
-    if unknown:
-        raise InputRefused(f"run {run_id} wrote nothing on {unknown}", remedy=f"it may have on {', '.join(written)}")
+    only = _to_undo(known, nodes)
     options = (FORCE,) if force else ()
     return start(engine, known.cluster, kind="rollback", parent=run_id, only=only, options=options, **origin)
 
 
-def _selected(nodes: Collection[str], among: Collection[str]) -> tuple[tuple[str, ...], str]:
-    """The nodes of `among` that an operator named, or all if none was named; and the names that are not there."""
-    named = {name.upper() for name in nodes}
-    unknown = named - {name.upper() for name in among}
-    return tuple(name for name in among if not named or name.upper() in named), ", ".join(sorted(unknown))
+def nodes_to_undo(engine: Engine, run_id: str, nodes: Collection[str] = ()) -> tuple[str, ...]:
+    """The nodes that a rollback of a run would change; see `rollback` for arguments and errors. Contacts no server."""
+    return _to_undo(ended_run(engine, run_id), nodes)
+
+
+def _to_undo(known: RunSummary, nodes: Collection[str]) -> tuple[str, ...]:
+    """The nodes to roll back: those named that the run may have written to, or all of these if none was named."""
+    named = selected_nodes(known.cluster, nodes)
+    written = _written(known)
+    if not nodes:
+        return written
+    by_pattern = frozenset(name for name in named if name.upper() not in {given.upper() for given in nodes})
+    untouched = [name for name in named if name not in written and name not in by_pattern]
+    chosen = tuple(name for name in named if name in written)
+    if untouched or not chosen:
+        raise InputRefused(
+            f"run {known.record.id} wrote nothing on {', '.join(untouched or named)}; no server was contacted",
+            remedy=f"choose from the nodes that it may have written to: {', '.join(written)}",
+        )
+    return chosen
 
 
 def _written(known: RunSummary) -> tuple[str, ...]:
@@ -56,22 +73,37 @@ def _written(known: RunSummary) -> tuple[str, ...]:
     record = known.record
     names = {node for turn in _writing_turns(record) for node in turn.nodes}
     if known.plan is not None and known.plan.empty:
-        raise InputRefused(f"there is nothing to roll back: the plan of run {record.id} was empty")
+        raise InputRefused(f"there is nothing to roll back: the plan of run {record.id} was empty", remedy=_OTHER)
     if not names:
         raise InputRefused(
-            f"there is nothing to roll back: run {record.id} ({record.kind}) wrote to no node: {record.summary}"
+            f"there is nothing to roll back: run {record.id} ({record.kind}) wrote to no node: {record.summary}",
+            remedy=_OTHER,
         )
     return tuple(name for name in known.cluster.node_names if name in names)
 
 
-def wrote(record: RunRecord) -> bool:
-    """Whether a run may have written to a node."""
-    return bool(_writing_turns(record))
+def changed_a_node(engine: Engine, record: RunRecord) -> bool:
+    """Whether a run changed a node, or may have: a step that writes and did not end well may have written before."""
+    return any(
+        (node, step) not in harmless
+        for turn in _writing_turns(record)
+        for harmless in [_harmless(engine, record.id, turn)]
+        for node in turn.nodes
+        for step in _writing_steps(record, turn)
+    )
+
+
+def _harmless(engine: Engine, run_id: str, turn: Turn) -> set[tuple[str, str]]:
+    """The steps of a turn, each with its node, that are known to have written nothing."""
+    return {(o.node, o.step) for o in engine.store.outcomes(run_id, turn.name) if o.status in _WROTE_NOTHING}
+
+
+def _writing_steps(record: RunRecord, turn: Turn) -> list[str]:
+    return [step.name for step in kind_of(record.kind, record.id).stage_of(turn).steps if step.keeps_backups]
 
 
 def _writing_turns(record: RunRecord) -> list[Turn]:
-    kind = kind_of(record.kind, record.id)
-    return [turn for turn in record.turns if any(step.keeps_backups for step in kind.stage_of(turn).steps)]
+    return [turn for turn in record.turns if _writing_steps(record, turn)]
 
 
 def cleanup(engine: Engine, cluster: Cluster, *, everything: bool = False, **origin: Unpack[Origin]) -> RunRecord:
@@ -94,16 +126,11 @@ def free(engine: Engine, cluster: Cluster, nodes: Collection[str], **origin: Unp
     Args:
         engine: where.
         cluster: whose nodes.
-        nodes: the nodes to free; case does not count.
+        nodes: the nodes to free, as names or patterns (see `selected_nodes`).
         origin: who requests it, from where and why.
 
     Raises:
         InputRefused: the cluster has no such node.
     """
-    only, unknown = _selected(nodes, cluster.node_names)
-    if unknown:
-        raise InputRefused(
-            f"cluster {cluster.name} has no node {unknown}",
-            remedy=f"its nodes are {wording.named(cluster.node_names)}",
-        )
+    only = selected_nodes(cluster, nodes)
     return start(engine, cluster, kind="cleanup", only=only, options=(FREE,), **origin)

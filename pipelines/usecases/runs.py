@@ -109,7 +109,7 @@ def start(
     Args:
         engine: where.
         cluster: the cluster; stored in the run as data.
-        plan: a saved plan that has to be applied exactly.
+        plan: a saved plan that has to be applied exactly, to the nodes that it was made for.
         family: a certificate family to distribute, even if the origin has another one by now.
         request: the fields of `RunRequest`.
 
@@ -120,6 +120,7 @@ def start(
     """
     if plan is not None:
         plan.require_made_by(engine.vault)
+        request["only"] = plan.only
     engine.reach_broker()
     created = RunRecord(
         id=_new_id(cluster.name),
@@ -163,6 +164,7 @@ def saved_plan(engine: Engine, run_id: str) -> SavedPlan:
     return SavedPlan(
         run=run_id,
         spec=known.cluster,
+        only=known.record.only,
         plan=known.plan,
         fingerprint=known.plan.fingerprint,
         facts={part.node: facts[part.node] for part in known.plan.nodes},

@@ -42,11 +42,11 @@ class ServerAnswer(Fact):
 
 
 class Propagation(Fact):
-    """The answer for all servers, and the recommended sync."""
+    """The answer for all servers, and the recommended sync; None for a file that no sync copies."""
 
     changed: str
     servers: tuple[ServerAnswer, ...]
-    best: Sync
+    best: Sync | None
     advice: str
     cautions: tuple[str, ...] = ()
 
@@ -79,23 +79,38 @@ def propagate(
         path: the file, relative to the site root, to decide whether any sync copies it; may be empty.
 
     Raises:
-        Refused: a server is unknown, or a sync is started on a production server.
+        Refused: a server is unknown, a sync is started on a production server, or there is no staging server.
     """
+    if not staging:
+        raise Refused(
+            "no server of the cluster has the role staging, and every sync starts on a staging server",
+            remedy="set `role: staging` for the servers on which changes are made, in the cluster file",
+        )
     names = {name.casefold(): name for name in (*staging, *production)}
     here = _known(names, changed)
     started = [Sync(start=_known(names, sync.start), direction=sync.direction) for sync in syncs]
     _refuse_production(started, production)
-    answers = dict.fromkeys(names.values(), (Reach.NO, _NEVER))
-    answers[here] = (Reach.YES, "the file was changed here")
     excluded = why_never_synced(path) if path else ""
-    for sync in started:
-        if excluded:
-            answers |= {name: (Reach.NO, excluded) for name in answers if name != here}
-        else:
-            answers = _after(answers, sync, here, staging)
+    answers = dict.fromkeys(names.values(), (Reach.NO, excluded or _NEVER))
+    answers[here] = (Reach.YES, "the file was changed here")
+    for sync in () if excluded else started:
+        answers = _after(answers, sync, here, staging)
     down = {_known(names, name) for name in unavailable} - {here}
     answers |= dict.fromkeys(down, (Reach.NO, "it is down, and a sync skips such a server without a message"))
+    if excluded:
+        return _carried_by_no_sync(here, answers)
     return _answered(here, answers, started, staging, cautions=_cautions(here, staging))
+
+
+def _carried_by_no_sync(changed: str, answers: Mapping[str, tuple[Reach, str]]) -> Propagation:
+    """The answer for a file that no sync copies: no sync is recommended."""
+    others = [name for name in answers if name != changed]
+    advice = f"change the file on each server itself: {', '.join(others)}" if others else "every server has the file"
+    return Propagation(changed=changed, servers=_servers(answers), best=None, advice=advice)
+
+
+def _servers(answers: Mapping[str, tuple[Reach, str]]) -> tuple[ServerAnswer, ...]:
+    return tuple(ServerAnswer(server=name, reach=reach, why=why) for name, (reach, why) in answers.items())
 
 
 def _after(
@@ -140,7 +155,7 @@ def _answered(
     staging: Sequence[str],
     cautions: tuple[str, ...],
 ) -> Propagation:
-    servers = tuple(ServerAnswer(server=name, reach=reach, why=why) for name, (reach, why) in answers.items())
+    servers = _servers(answers)
     if all(answer.reach is Reach.YES for answer in servers):
         advice = "every server has the file"
     elif changed in staging:

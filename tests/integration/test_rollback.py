@@ -341,7 +341,7 @@ def test_refusals_say_why(harness: Harness, lab: LabProcess) -> None:
     with pytest.raises(InputRefused, match=r"nothing to roll back.*verify"):
         undoing.rollback(harness.engine, looked.record.id)
     run = harness.rollout(cluster_of(lab))
-    with pytest.raises(InputRefused, match="wrote nothing on P9"):
+    with pytest.raises(InputRefused, match="has no node 'P9'"):
         undoing.rollback(harness.engine, run.record.id, ["P1", "P9"])
     empty = harness.rollout(cluster_of(lab))
     with pytest.raises(InputRefused, match=r"plan of run .* was empty"):

@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
+from pipelines.cli.usage import USAGE
 from pipelines.engine import CONTROL_TASKS
 from pipelines.rollout import KINDS, STAGES
 from tasks.cluster import Cluster
@@ -47,9 +48,9 @@ def test_every_step_of_a_stage_is_registered() -> None:
 
 
 def test_the_readme_shows_every_exit_code() -> None:
-    """Each verdict's exit code has a line."""
+    """Each exit code has a line: those of the verdicts, of refusals and of usage errors."""
     shown = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
-    assert {verdict.exit_code for verdict in Verdict} | {1} == shown
+    assert {verdict.exit_code for verdict in Verdict} | {1, USAGE} == shown
 
 
 def test_the_readme_walks_through_the_shipped_cluster_file() -> None:

@@ -28,11 +28,25 @@ from workers.settings import load_settings
     ],
 )
 def test_an_invalid_setting_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str, accepted: str) -> None:
-    """The error names the variable and its valid values."""
+    """The error names the variable with its value, and its valid values."""
     monkeypatch.setenv(f"ESYNC_{name}", value)
-    with pytest.raises(InputRefused, match=f"ESYNC_{name} has an invalid value") as caught:
+    with pytest.raises(InputRefused, match="environment variable has an invalid value") as caught:
         load_settings()
+    quoted = "" if name in {"BROKER_URL", "SEAL_KEY"} else f"={value!r}"
+    assert f": ESYNC_{name}{quoted};" in caught.value.message
     assert f"ESYNC_{name} must be {accepted}" in caught.value.remedy
+
+
+def test_several_invalid_settings_are_named_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One error has every wrong variable; a long value is shortened, and a secret one is not shown."""
+    monkeypatch.setenv("ESYNC_LEASE", "9" * 300)
+    monkeypatch.setenv("ESYNC_CONCURRENCY", "many")
+    monkeypatch.setenv("ESYNC_SEAL_KEY", " ")
+    with pytest.raises(InputRefused) as caught:
+        load_settings()
+    assert "ESYNC_CONCURRENCY='many'" in caught.value.message
+    assert f"ESYNC_LEASE='{'9' * 60}...'" in caught.value.message
+    assert "ESYNC_SEAL_KEY, " in caught.value.message
 
 
 def test_valid_settings_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:

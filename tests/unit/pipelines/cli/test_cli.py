@@ -43,6 +43,7 @@ VERBS = {
     "explain",
     "propagate",
 }
+UNSET = "secret env:ESYNC_SHOP_PASSWORD: the variable is not set"
 CLUSTER = """\
 name: shop
 edition: 8.5
@@ -75,17 +76,76 @@ def test_help_is_not_an_error(arguments: list[str], capsys: pytest.CaptureFixtur
     assert "esync" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["chek"], ["check"], ["check", "a", "b"], ["runs", "-n", "x"], ["--no"]])
-def test_usage_errors_exit_with_1(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """A usage error is 1, not 2: that would mean failed nodes."""
-    assert run(arguments) == 1
-    assert capsys.readouterr().out == ""
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["chek"], ["esync: no such command 'chek'", "did you mean 'check'?"]),
+        (["nosuch"], ["no such command 'nosuch'", "commands are check, verify, ", "esync --help"]),
+        (["check"], ["esync check: missing argument 'FILE'", "write esync check [OPTIONS] FILE"]),
+        (["check", "a", "b"], ["esync check: there is no argument for: b", "esync check [OPTIONS] FILE"]),
+        (["runs", "-n", "x"], ["'--limit' / '-n': must be a number; allowed: 1 to 1000", "esync runs --help"]),
+        (["runs", "-n", "0"], ["'--limit' / '-n'", "allowed: 1 to 1000"]),
+        (["plan", "a", "--ouput", "b"], ["esync plan: no such option: --ouput (did you mean --output?)"]),
+        (["plan", "a", "-o"], ["esync plan: option '-o' requires a value after it", "esync plan --help"]),
+        (["report", "--format", "pdf"], ["'--format': 'pdf' is not one of 'text', 'json', 'html'"]),
+        (["certs", "insp"], ["esync certs: no such command 'insp'", "did you mean 'inspect'?"]),
+        (["propagate", "--changed", "S1", "--direction", "aside"], ["'aside' is not one of 'upload', 'download'"]),
+        (["--no"], ["esync: no such option: --no"]),
+    ],
+)
+def test_usage_errors_exit_with_64(arguments: list[str], words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A usage error is EX_USAGE of sysexits.h: it says what is wrong, in which command, and what is allowed there."""
+    assert run(arguments) == 64
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert all(word in printed.err for word in words)
+    assert "  Fix: " in printed.err
 
 
-def test_check_accepts_a_valid_file(cluster: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_usage_error_is_also_data_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+    """With --json a usage error is also an object on stdout, like every other error."""
+    assert run(["check", "--json"]) == 64
+    assert {"error", "message", "file", "remedy"} == set(json.loads(capsys.readouterr().out))
+
+
+def test_a_command_without_arguments_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """`esync` alone is a usage error that prints the list of commands, and no second error."""
+    assert run([]) == 64
+    printed = capsys.readouterr()
+    assert "rollout" in printed.out + printed.err
+    assert "error:" not in printed.err
+
+
+def test_check_accepts_a_valid_file(
+    cluster: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A file without mistakes gives exit 0 and one line."""
+    monkeypatch.setenv("ESYNC_SHOP_PASSWORD", PLANTED)
     assert run(["check", cluster]) == 0
     assert capsys.readouterr().out.endswith("shop (edition 8.5, origin S1), 1 node: 1 in staging: no mistakes\n")
+
+
+def test_check_refuses_a_variable_that_is_not_set(
+    cluster: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its line: a worker of this machine would read it."""
+    monkeypatch.delenv("ESYNC_SHOP_PASSWORD", raising=False)
+    assert run(["check", cluster]) == 1
+    assert f"{cluster}:5: connection.secret: {UNSET}; set ESYNC_SHOP_PASSWORD" in capsys.readouterr().err
+    assert run(["check", cluster, "--json"]) == 1
+    assert ["connection.secret"] == [one["path"] for one in json.loads(capsys.readouterr().out)["problems"]]
+
+
+def test_check_warns_of_a_variable_that_other_machines_may_have(
+    cluster: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a broker of their own, workers elsewhere log on: the file is accepted."""
+    monkeypatch.delenv("ESYNC_SHOP_PASSWORD", raising=False)
+    monkeypatch.setenv("ESYNC_BROKER_URL", "redis://:x@127.0.0.1:1/0")
+    assert run(["check", cluster]) == 0
+    printed = capsys.readouterr()
+    assert f"warning: {cluster}:5: connection.secret: {UNSET}" in printed.err
+    assert "no mistakes" in printed.out
 
 
 def test_check_lists_mistakes_as_data(capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,12 +201,17 @@ def test_internal_errors_are_a_sentence(
 
 
 def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """An invalid variable is named; its value is not shown."""
-    monkeypatch.setenv("ESYNC_CONCURRENCY", PLANTED)
-    assert run(["runs"]) == 1
+    """An invalid variable is named by every command, also by one that does not use it; a secret value is not shown."""
+    monkeypatch.setenv("ESYNC_CONCURRENCY", "abc")
+    monkeypatch.setenv("ESYNC_LOG_LEVEL", "LOUD")
+    assert run(["certs", "inspect", "none.cer"]) == 1
     printed = capsys.readouterr().err
-    assert "ESYNC_CONCURRENCY" in printed
-    assert PLANTED not in printed
+    assert "ESYNC_CONCURRENCY='abc', ESYNC_LOG_LEVEL='LOUD'" in printed
+    assert "ESYNC_CONCURRENCY must be a whole number from 1 to 512" in printed
+    assert "ESYNC_LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL" in printed
+    monkeypatch.setenv("ESYNC_SEAL_KEY", PLANTED)
+    assert run(["runs"]) == 1
+    assert PLANTED not in capsys.readouterr().err
 
 
 def test_every_error_of_the_tree_has_its_exit_code(

@@ -63,6 +63,14 @@ def test_the_servers_of_a_cluster_file(tmp_path: Path, capsys: pytest.CaptureFix
     assert any(line.startswith("best: upload on A1") for line in lines)
 
 
+def test_a_file_that_no_sync_copies_gets_no_sync(capsys: pytest.CaptureFixture[str]) -> None:
+    """The last line says that no sync helps, and what does."""
+    assert run(["propagate", "--changed", "S1", "--path", "web.config"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "best: no sync; change the file on each server itself: S2, P1, P2"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

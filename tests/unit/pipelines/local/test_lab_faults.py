@@ -37,9 +37,15 @@ def test_faults_are_added_and_removed(lab: LabProcess, capsys: pytest.CaptureFix
         ("P1", "is not a valid fault"),
         (":away", "is not a valid fault"),
         ("P1:", "is not a valid fault"),
-        ("P9:away", "no such node"),
-        ("P1:nonsense", "Extra inputs"),
-        ("P1:latency_ms=soon", "valid integer"),
+        ("P9:away", r"no such node: 'P9'; the nodes are S1, P1"),
+        ("P10:away", r"no such node: 'P10' \(did you mean P1\?\)"),
+        ("P1:awy", r"there is no fault 'awy' \(did you mean away\?\); the faults are away, power_cut, refuse_conn"),
+        ("P1:nonsense", "there is no fault 'nonsense'; the faults are away, power_cut, "),
+        ("P1:service.never_stop", r"no fault 'never_stop' in service \(did you mean service.never_stops\?\); the faul"),
+        ("P1:latency_ms=soon", "latency_ms: must be a whole number; it is 'soon'"),
+        ("P1:latency_ms=-1", "latency_ms: must be greater than or equal to 0; it is '-1'"),
+        ("P1:away=perhaps", "away: must be true or false; it is 'perhaps'"),
+        ("P1:cut=S1", "cut: must be a list in JSON, such as "),
     ],
 )
 def test_an_invalid_fault_is_refused(fault: str, reason: str, lab: LabProcess) -> None:

@@ -116,9 +116,49 @@ def test_last_is_the_newest_that_fits(engine: Engine) -> None:
     assert find_run(engine, "three").id == "three"
     assert find_run(engine, "last", is_active).id == "two"
     assert find_run(engine, "one", is_active).id == "one"
-    assert find_run(engine, "last", undoing.wrote).id == "two"
+    assert find_run(engine, "last", lambda run: undoing.changed_a_node(engine, run)).id == "two"
     with pytest.raises(RunUnknown, match="there is no unicorn among the newest 3 runs"):
         find_run(engine, "last", lambda _: False, "unicorn")
+
+
+@pytest.mark.parametrize(
+    ("statuses", "selected"),
+    [
+        ([Status.UNCHANGED, Status.UNCHANGED], False),
+        ([Status.CANCELLED, Status.SKIPPED], False),
+        ([Status.UNCHANGED, Status.CHANGED], True),
+        ([Status.FAILED, Status.SKIPPED], True),
+        ([Status.CHANGED], True),
+        ([], True),
+    ],
+)
+def test_rollback_last_passes_over_runs_that_changed_nothing(
+    statuses: list[Status], engine: Engine, *, selected: bool
+) -> None:
+    """A run counts when a step that writes changed a node, failed halfway, or has no outcome: it may have written."""
+    record = sample().record.model_copy(update={"id": "one", "joined": ()})
+    wave = record.turns[2].model_copy(update={"nodes": ("S1",)})
+    engine.store.create(record.model_copy(update={"turns": (*record.turns[:2], wave)}))
+    for step, status in zip(("config_edit", "cert_copy"), statuses, strict=False):
+        made = next(o for o in sample().outcomes if (o.turn, o.node, o.step) == (wave.name, "S1", step))
+        engine.store.record(made.model_copy(update={"run": "one", "status": status}), 0)
+    assert undoing.changed_a_node(engine, engine.store.run("one")) is selected
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("20261123-1915", "did you mean 20261123-191500-shop-7f3a2c? "),
+        ("20261123-191500-shop-7f3a2d", "did you mean 20261123-191500-shop-7f3a2c? "),
+        ("nosuch", "Give the id of a run, or `last` for the newest one; to list them: esync runs"),
+    ],
+)
+def test_an_unknown_run_is_refused_with_similar_ids(name: str, words: str, engine: Engine) -> None:
+    """Part of an id or a misspelt one suggests the id; anything else `last` and the list."""
+    kept(engine, "20261123-191500-shop-7f3a2c")
+    with pytest.raises(RunUnknown, match=f"there is no run '{name}'") as caught:
+        find_run(engine, name)
+    assert caught.value.remedy.startswith(words)
 
 
 def fresh(engine: Engine, run: str) -> RunRecord:

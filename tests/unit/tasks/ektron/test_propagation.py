@@ -29,7 +29,24 @@ def test_case(path: Path) -> None:
     assert {server.server: server.reach.value for server in answer.servers} == case["expected"]
     assert all(server.why for server in answer.servers)
     if "best" in case:
+        assert answer.best is not None
         assert [answer.best.start, answer.best.direction.value] == case["best"]
+
+
+def test_a_cluster_without_staging_servers_is_refused() -> None:
+    """Every sync starts on a staging server; the remedy says how to declare one."""
+    with pytest.raises(Refused, match="no server of the cluster has the role staging") as caught:
+        propagate(staging=[], production=["P1", "P2"], changed="P1", syncs=[])
+    assert "role: staging" in caught.value.remedy
+
+
+@pytest.mark.parametrize("syncs", [[], [Sync(start="S1", direction=Direction.UPLOAD)]])
+def test_no_sync_is_advised_for_a_file_that_no_sync_copies(syncs: list[Sync]) -> None:
+    """The advice is to change the file on each other server, and the reason is given with or without a sync."""
+    answer = propagate(staging=["S1"], production=["P1"], changed="S1", syncs=syncs, path="web.config")
+    assert answer.best is None
+    assert answer.advice == "change the file on each server itself: P1"
+    assert answer.servers[1].why == "no sync copies .config files; they are edited on each server"
 
 
 def test_the_table_is_complete() -> None:

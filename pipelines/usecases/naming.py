@@ -1,0 +1,102 @@
+"""What operators name: nodes, by name or pattern, and runs, by id. A name that means nothing is refused with advice."""
+
+import difflib
+import re
+from collections.abc import Collection, Iterable, Sequence
+from fnmatch import fnmatchcase
+
+from pipelines.engine import Engine
+from tasks.cluster import Cluster
+from tasks.ektron.wording import named
+from workers.errors import InputRefused, RunUnknown
+from workers.records import RunRecord
+from workers.texts import cleaned
+
+__all__ = ["one_node", "run_named", "selected_nodes"]
+
+_RECENT = 200  #: runs among which a similar id is searched
+_NEAR = 3  #: ids that a message suggests
+_LISTED = 20  #: names of nodes that a message lists
+_SHOWN = 64  #: characters of a wrong name that a message quotes
+
+
+def selected_nodes(cluster: Cluster, patterns: Collection[str]) -> tuple[str, ...]:
+    """The nodes of a cluster that are meant, in the order of the cluster file; none for no patterns.
+
+    Args:
+        cluster: whose nodes.
+        patterns: names, or patterns with `*`, `?` and `[...]` such as `P*`; case does not count.
+
+    Raises:
+        InputRefused: a name or pattern fits no node; the message has all of them, the remedy the nodes.
+    """
+    wanted = [pattern.upper() for pattern in patterns]
+    unknown = [
+        pattern
+        for pattern, upper in zip(patterns, wanted, strict=True)
+        if not any(fnmatchcase(name.upper(), upper) for name in cluster.node_names)
+    ]
+    if unknown:
+        raise _no_such_node(cluster, unknown)
+    return tuple(name for name in cluster.node_names if any(fnmatchcase(name.upper(), upper) for upper in wanted))
+
+
+def one_node(cluster: Cluster, name: str) -> str:
+    """The name of a node as the cluster file has it; case does not count.
+
+    Raises:
+        InputRefused: the cluster has no such node.
+    """
+    names = {known.upper(): known for known in cluster.node_names}
+    if name.upper() not in names:
+        raise _no_such_node(cluster, [name], patterns=False)
+    return names[name.upper()]
+
+
+def run_named(engine: Engine, name: str) -> RunRecord:
+    """The run of that id.
+
+    Raises:
+        RunUnknown: there is none; the remedy names similar ids, if there are any, `last` and the list of runs.
+    """
+    try:
+        return engine.store.run(name)
+    except RunUnknown:
+        near = _similar(name, (record.id for record in engine.store.runs(_RECENT)))
+        meant = f"did you mean {' or '.join(near)}? " if near else ""
+        raise RunUnknown(
+            f"there is no run {_quoted(name)}",
+            remedy=f"{meant}Give the id of a run, or `last` for the newest one; to list them: esync runs",
+        ) from None
+
+
+def _similar(name: str, ids: Iterable[str]) -> Sequence[str]:
+    """Ids that contain the name, the newest first; otherwise ids that differ little from it."""
+    known, wanted = list(ids), name.casefold().strip()
+    containing = [run for run in known if wanted and wanted in run]
+    return (containing or difflib.get_close_matches(wanted, known, n=_NEAR, cutoff=0.75))[:_NEAR]
+
+
+def _no_such_node(cluster: Cluster, unknown: Sequence[str], *, patterns: bool = True) -> InputRefused:
+    names = cluster.node_names
+    listed = ", ".join(names) if len(names) <= _LISTED else named(names)
+    by_upper = {name.upper(): name for name in names}
+    near = dict.fromkeys(
+        by_upper[match]
+        for wrong in unknown
+        if not re.search(r"[*?\[]", wrong)
+        for match in difflib.get_close_matches(wrong.upper(), by_upper, n=1, cutoff=0.5)
+    )
+    meant = f"did you mean {', '.join(near)}? " if near else ""
+    if any("," in wrong for wrong in unknown):
+        meant = "repeat the option for each node; "
+    pattern = f"a pattern such as {names[0][0]}* is allowed, " if patterns else ""
+    listing = f"{'its' if meant.endswith('; ') else 'Its'} nodes are {listed}"
+    return InputRefused(
+        f"cluster {cluster.name} has no node {', '.join(map(_quoted, unknown))}; no server was contacted",
+        remedy=f"{meant}{listing}; {pattern}case does not count",
+    )
+
+
+def _quoted(text: str) -> str:
+    return repr(cleaned(text, _SHOWN))

@@ -1,0 +1,97 @@
+"""What a cluster file needs on the machine that logs on, found without contact, each with its line."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.cluster_file.here import missing_here
+from pipelines.cluster_file.loader import document_of, load_cluster
+from workers.errors import InputRefused
+from workers.records import Transport
+from workers.settings import Settings
+from workers.winrm.methods import missing_package
+
+EVERYWHERE = "in the environment of every worker"
+INSTALL = "pip install 'pyspnego[kerberos]'; or use ntlm"
+CLUSTER = """\
+name: shop
+edition: 8.5
+origin: S1
+site: {path: 'C:\\inetpub\\wwwroot\\shop'}
+connection: &all
+  user: svc
+  transport: TRANSPORT
+  secret: SECRET
+nodes:
+  - {name: S1, host: s1, role: staging, pool: staging}
+  - name: P1
+    host: p1
+    role: production
+    pool: live
+    connection:
+      <<: *all
+      secret: env:SHOP_P1
+"""
+
+
+def found(folder: Path, *, transport: str = "ntlm", secret: str = "env:SHOP") -> list[str]:  # noqa: S107 - a reference
+    """The messages about a cluster file, without the file."""
+    path = folder / "cluster.yaml"
+    path.write_text(CLUSTER.replace("TRANSPORT", transport).replace("SECRET", secret))
+    missing = missing_here(path, load_cluster(path), Settings(state=folder / "state"))
+    return [str(mistake).removeprefix(f"{path}:") for mistake in missing]
+
+
+def test_a_complete_machine_misses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All variables are set, and NTLM needs no package."""
+    monkeypatch.setenv("SHOP", "x")
+    monkeypatch.setenv("SHOP_P1", "x")
+    assert found(tmp_path) == []
+
+
+def test_variables_that_are_not_set_or_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the cluster and of single nodes, each once and with its own line."""
+    monkeypatch.setenv("SHOP_P1", "")
+    assert found(tmp_path) == [
+        f"8: connection.secret: secret env:SHOP: the variable is not set; set SHOP {EVERYWHERE}",
+        f"17: nodes[1].connection.secret: secret env:SHOP_P1: the variable is empty; set SHOP_P1 {EVERYWHERE}",
+    ]
+
+
+def test_a_secret_file_outside_the_allowed_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be refused at the logon of every node; here it has its line, and its content is not shown."""
+    monkeypatch.setenv("SHOP_P1", "x")
+    (tmp_path / "elsewhere").write_text("pl4nted")
+    (tmp_path / "in").mkdir()
+    (problem,) = found(tmp_path / "in", secret=f"file:{tmp_path}/elsewhere")
+    assert problem.startswith("8: connection.secret: secret file:")
+    assert "pl4nted" not in problem
+
+
+def test_a_transport_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line of the transport, once although a node merges it, and the package to install."""
+    monkeypatch.setenv("SHOP", "x")
+    monkeypatch.setenv("SHOP_P1", "x")
+    monkeypatch.setitem(sys.modules, "gssapi", None)
+    assert found(tmp_path, transport="kerberos") == [
+        f"7: connection.transport: kerberos needs a package that is not installed here: {INSTALL}"
+    ]
+    assert found(tmp_path, transport="credssp") == []
+
+
+def test_windows_has_kerberos_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There no package is missing, and elsewhere none when it is installed."""
+    monkeypatch.setitem(sys.modules, "gssapi", sys)
+    assert missing_package(Transport.KERBEROS) == ""
+    monkeypatch.setitem(sys.modules, "gssapi", None)
+    assert missing_package(Transport.KERBEROS) != ""
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert missing_package(Transport.KERBEROS) == ""
+
+
+def test_a_file_that_was_changed_meanwhile(tmp_path: Path) -> None:
+    """A file that became unreadable between two reads is refused, with its name."""
+    (tmp_path / "cluster.yaml").write_text("a: [")
+    with pytest.raises(InputRefused, match="the cluster file was changed meanwhile"):
+        document_of(tmp_path / "cluster.yaml")

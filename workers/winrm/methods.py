@@ -1,0 +1,24 @@
+"""Which logon methods can be used on this machine: Kerberos needs a package that is not installed everywhere."""
+
+import importlib
+import sys
+
+from workers.records import Transport
+
+__all__ = ["missing_package"]
+
+_KERBEROS = "pyspnego[kerberos]"
+
+
+def missing_package(transport: Transport) -> str:
+    """What has to be installed before a worker on this machine can log on in that way; empty when nothing is missing.
+
+    NTLM, CredSSP, basic and certificates need no further package. On Windows the system itself has Kerberos.
+    """
+    if transport is not Transport.KERBEROS or sys.platform == "win32":
+        return ""
+    try:
+        importlib.import_module("gssapi")
+    except (ImportError, OSError):  # not installed, or without the Kerberos library of the system
+        return _KERBEROS
+    return ""
