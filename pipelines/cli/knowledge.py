@@ -11,6 +11,7 @@ from pipelines.cli.console import (
     ClusterFile,
     CommandExit,
     Reason,
+    Verbose,
     describe,
     notify,
     print_json,
@@ -43,6 +44,7 @@ def doctor(
     *,
     reason: Reason = "",
     report: ReportFolder = None,
+    verbose: Verbose = False,
     as_json: AsJson = False,
     forget: Annotated[
         bool,
@@ -57,7 +59,7 @@ def doctor(
     for line in _set_aside(forget=forget):
         notify(line)
     notify(f"checking cluster {describe(cluster)}")
-    run_and_exit(cluster, "doctor", reason=reason, folder=report, as_json=as_json)
+    run_and_exit(cluster, "doctor", reason=reason, folder=report, as_json=as_json, verbose=verbose)
 
 
 def _set_aside(*, forget: bool) -> Sequence[str]:

@@ -14,6 +14,7 @@ from pipelines.cli.console import (
     CommandExit,
     Reason,
     RunId,
+    Verbose,
     describe,
     notify,
     print_json,
@@ -65,28 +66,36 @@ def check(file: ClusterFile, *, as_json: AsJson = False) -> None:
         typer.echo(f"{file}: cluster {describe(cluster)}: no mistakes")
 
 
-def verify(file: ClusterFile, *, reason: Reason = "", report: ReportFolder = None, as_json: AsJson = False) -> None:
+def verify(
+    file: ClusterFile,
+    *,
+    reason: Reason = "",
+    report: ReportFolder = None,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
     """Check every invariant of a cluster on its nodes. Changes nothing."""
     cluster = load_cluster(file)
     notify(f"verify cluster {describe(cluster)}")
-    run_and_exit(cluster, "verify", reason=reason, folder=report, as_json=as_json)
+    run_and_exit(cluster, "verify", reason=reason, folder=report, as_json=as_json, verbose=verbose)
 
 
 def status(
     run: RunId = "last",
     *,
     until_end: Annotated[bool, typer.Option("--follow", "-f", help="Follow to the end; exit by the verdict.")] = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the state of a run."""
     with engine_only(load_settings()) as engine:
         record = find_run(engine, run)
         if until_end and is_active(record):
-            report = follow(Running(engine), record, stderr_console())
+            report = follow(Running(engine), record, stderr_console(), verbose=verbose)
         else:
             report = report_of(engine, record)
             if not as_json:
-                print_result(report, stdout_console())
+                print_result(report, stdout_console(), verbose=verbose)
         current = commands.status(engine, record.id)
     if as_json:
         print_json(current.model_dump(mode="json"))

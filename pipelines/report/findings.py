@@ -53,8 +53,7 @@ def finding_groups(report: Report) -> Sequence[FindingGroup]:
 
 def checked_before_changes(report: Report, kind: Kind) -> bool:
     """Whether the findings are from before the rollout: it ended before it verified the cluster again."""
-    last = kind.stages[-1].name
-    return kind.verifies and not kind.read_only and not any(turn.stage == last for turn in report.turns)
+    return kind.checked_early(turn.stage for turn in report.turns)
 
 
 def _cause(finding: FindingRow) -> tuple[str, ...]:

@@ -11,7 +11,10 @@ from pipelines.run.snapshot import Snapshot
 from workers.errors import Problem
 from workers.records import DocumentKind, Record, Status, StepOutcome
 
-__all__ = ["NodeResult", "results"]
+__all__ = ["NOT_SELECTED", "WAITING", "NodeResult", "results"]
+
+WAITING = "waiting for its turn"  #: why a node of a run that has not ended has no result yet
+NOT_SELECTED = "not selected in this run"
 
 
 class NodeResult(Record):
@@ -108,8 +111,8 @@ def _outcome_of(run: _IndexedRun, node: str) -> NodeResult:
         changed = any(outcome.status is Status.CHANGED for outcome in counted)
         return NodeResult(node=node, status=Status.CHANGED if changed else Status.UNCHANGED)
     if node not in run.selected:
-        return NodeResult(node=node, status=Status.SKIPPED, problem=Problem(message="not selected in this run"))
-    reason = f"not started, the run ended first: {record.verdict.value}" if record.verdict else "waiting for its turn"
+        return NodeResult(node=node, status=Status.SKIPPED, problem=Problem(message=NOT_SELECTED))
+    reason = f"not started, the run ended first: {record.verdict.value}" if record.verdict else WAITING
     return NodeResult(node=node, status=Status.SKIPPED, problem=Problem(message=reason))
 
 
