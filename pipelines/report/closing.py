@@ -196,9 +196,9 @@ def _also(report: Report) -> Iterator[str]:
 
 
 def _short(finding: FindingRow) -> str:
-    """A warning in a few words: its reason where that is short, otherwise its id."""
+    """A warning in a few words: the first part of the common reason where that is short, otherwise its id."""
     reasons = set(finding.reasons.values())
-    reason = next(iter(reasons)) if len(reasons) == 1 else ""
+    reason = next(iter(reasons)).partition(",")[0] if len(reasons) == 1 else ""
     return reason if 0 < len(reason) <= _SHORT_REASON else finding.invariant
 
 

@@ -133,8 +133,9 @@ def _sentence(cause: Cause, word: NodeWord, states: str) -> str:
 def _plain(text: str, nodes: Sequence[str]) -> str:
     """A text about one node without its name, which is shown beside it; about several without the placeholders."""
     if len(nodes) == 1:
-        return text.removeprefix(f"{nodes[0]}: ").removeprefix(f"{nodes[0]} ")
-    text = re.sub(r"^<node>:? ", "", text)
+        text = re.sub(rf"^{re.escape(nodes[0])}(?::? )", "", text)
+        return re.sub(r"^\(([^() ]+)\) ", r"\1 ", text)  # its address
+    text = re.sub(r"^<node>:? (?:\((<host>:\d+)\) )?", r"\1 ", text).lstrip()
     text = re.sub(r"<host>:(\d+)", r"port \1", text).replace("<host>", "its address")
     return text.replace("<node>_", "NODE_").replace("<node>", "the node")
 

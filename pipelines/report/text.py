@@ -9,7 +9,7 @@ from pipelines.report.rows import FindingRow, Report
 from pipelines.rollout import kind_of
 from pipelines.run.node_state import NodeState
 from tasks.ektron.rules.findings import InvariantState
-from tasks.ektron.wording import counted
+from tasks.ektron.wording import counted, named
 from tasks.undo.plan import CHANGED_SINCE
 from workers.records import Status, Verdict
 
@@ -97,7 +97,7 @@ def _finding_lines(report: Report, width: int) -> Iterator[str]:
 
 def _group_lines(group: FindingGroup, width: int) -> Iterator[str]:
     yield f"{group.first.label} on {group.first.ranges}: {group.sentence}"
-    yield from wrapped(", ".join(finding.invariant for finding in group.findings), width)
+    yield from wrapped(named([finding.invariant for finding in group.findings]), width)
 
 
 def _single_lines(finding: FindingRow, width: int) -> Iterator[str]:

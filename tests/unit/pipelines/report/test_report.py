@@ -151,7 +151,7 @@ def _finding(invariant: str, verdict: InvariantState, node: str, **more: str) ->
 
 
 def test_findings_with_the_same_cause_are_one_entry() -> None:
-    """The unknowns of an unreachable node, and what a rollout fixes on a failed one, are one entry each."""
+    """All about an unreachable node, and what a rollout fixes on a failed one, are one entry each."""
     silent, heals = "S2: not seen", "run a rollout, or do it by hand"
     found = [
         _finding("config.one", InvariantState.REFUTED, "P2", remedy=heals),
@@ -159,6 +159,7 @@ def test_findings_with_the_same_cause_are_one_entry() -> None:
         _finding("clock.skew", InvariantState.REFUTED, "P2", remedy="set the clock"),
         _finding("keys.one", InvariantState.REFUTED, "P1", remedy=heals),
         _finding("keys.two", InvariantState.REFUTED, "P1", remedy=heals),
+        _finding("network.reach", InvariantState.REFUTED, "S2", remedy="open TCP 8732"),
         _finding("disk.one", InvariantState.UNKNOWN, "S2", evidence=silent),
         _finding("disk.two", InvariantState.UNKNOWN, "S2", evidence=silent),
         _finding("disk.own", InvariantState.UNKNOWN, "S2", evidence="S2: no answer in 10 s"),
@@ -167,12 +168,14 @@ def test_findings_with_the_same_cause_are_one_entry() -> None:
     text = to_text(report)
     assert "refuted on P2: 2 statements do not hold; a successful rollout fixes them" in text
     assert "\n  config.one, config.two\n" in text
-    assert f"unknown on S2: 2 statements could not be checked ({silent})\n  disk.one, disk.two\n" in text
+    gone = f"unknown on S2: 4 statements could not be checked ({silent})"
+    assert f"{gone}\n  network.reach, disk.one, disk.two, disk.own\n" in text
+    assert text.index(gone) > text.index("keys.two")
+    assert "open TCP 8732" not in text
     for alone in (
         "refuted: clock.skew on P2",
         "refuted: keys.one on P1",
         "refuted: keys.two on P1",
-        "unknown: disk.own on S2",
     ):
         assert alone in text
     page = to_html(report)
