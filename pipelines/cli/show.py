@@ -32,6 +32,7 @@ from pipelines.cli.follow import (
     report_of,
     run_and_exit,
 )
+from pipelines.cli.live import draw, progress_of
 from pipelines.cli.output import BundleFile, OutputFile, ReportFolder
 from pipelines.cluster_file.loader import ClusterRefused, load_cluster
 from pipelines.local.services import Running, engine_only
@@ -95,7 +96,9 @@ def status(
         else:
             report = report_of(engine, record)
             if not as_json:
-                print_result(report, stdout_console(), verbose=verbose)
+                shown = stdout_console()
+                shown.print(draw(progress_of(engine.store, record), shown))
+                print_result(report, shown, verbose=verbose)
         current = commands.status(engine, record.id)
     if as_json:
         print_json(current.model_dump(mode="json"))

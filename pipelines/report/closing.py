@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from pipelines.report.layout import duration, folded, name_ranges, printable
 from pipelines.report.node_words import TOUCHED, NodeWord, counted_words, node_words
-from pipelines.report.problems import Shown, is_consequence, problems
+from pipelines.report.problems import SERVICE, Shown, is_consequence, problems
 from pipelines.report.rows import FindingRow, NodeRow, Report
 from pipelines.rollout import kind_of
 from pipelines.run.node_state import NodeState
@@ -32,7 +32,6 @@ _MEANT = {
 }
 _DONE = {NodeWord.CHANGED, NodeWord.CORRECT}
 _RETRIABLE = {NodeWord.FAILED, NodeWord.UNREACHABLE, NodeWord.NOT_TRIED, NodeWord.STOPPED}
-_RUNNING = "service.running"  #: the statement about the services
 _WRITTEN = re.compile(r"(\d+) (?:written of \d+|certificate files?)$")
 
 
@@ -169,7 +168,7 @@ def _of(nodes: Sequence[str]) -> str:
 def _down(report: Report) -> list[str]:
     """The nodes whose service does not run, by the last check of the cluster."""
     return [
-        n for finding in report.findings if finding.invariant == _RUNNING and _refuted(finding) for n in finding.nodes
+        n for finding in report.findings if finding.invariant == SERVICE and _refuted(finding) for n in finding.nodes
     ]
 
 

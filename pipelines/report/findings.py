@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.report.problems import FIXED_BY_ROLLOUT
 from pipelines.report.rows import FindingRow, Report
 from pipelines.run.kinds import Kind
 from tasks.ektron.rules.findings import InvariantState
 from workers.records import Status
 
-__all__ = ["FindingGroup", "checked_before_changes", "finding_groups"]
+__all__ = ["FIXED_BY_ROLLOUT", "FindingGroup", "checked_before_changes", "finding_groups"]
 
+FIXED_BY_ROLLOUT = "run a rollout"  #: how the remedy of a rule begins when a rollout fixes the problem
 _UNREACHABLE = "unreachable"
 _UNFINISHED = {Status.FAILED, Status.UNREACHABLE, Status.CANCELLED, Status.SKIPPED}
 

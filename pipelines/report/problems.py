@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pipelines.report.findings import FIXED_BY_ROLLOUT
 from pipelines.report.layout import name_ranges
 from pipelines.report.node_words import NodeWord, node_words
 from pipelines.report.rows import Cause, FindingRow, NodeRow, Report
@@ -16,9 +17,10 @@ from tasks.ektron.rules.findings import InvariantState, Severity
 from tasks.ektron.wording import counted
 from workers.records import Verdict
 
-__all__ = ["FIXED_BY_ROLLOUT", "Shown", "is_consequence", "problems", "short_state"]
+__all__ = ["SERVICE", "Shown", "is_consequence", "problems", "short_state"]
 
-FIXED_BY_ROLLOUT = "run a rollout"  #: how the remedy of a rule begins when a rollout fixes the problem
+SERVICE = "service.running"  #: the statement about the services
+_NEED_THE_SERVICE = {"service.listening-8732", "network.reach-8732-all-pairs", "site.wspath-answers"}
 _UNDONE = {NodeWord.FAILED, NodeWord.UNREACHABLE, NodeWord.STOPPED, NodeWord.NOT_TRIED}
 _FIRST = {
     NodeWord.FAILED: 0,
@@ -70,10 +72,21 @@ def problems(report: Report) -> Sequence[Shown]:
 
 
 def is_consequence(report: Report, finding: FindingRow) -> bool:
-    """Whether an error or an unknown only concerns nodes that the run could not change or reach."""
+    """Whether an error or an unknown follows from a known cause.
+
+    It only concerns nodes that the run could not change or reach, or whose service does not run.
+    """
+    if finding.invariant in _NEED_THE_SERVICE and finding.verdict is not InvariantState.PROVEN:
+        down = {node for one in report.findings if one.invariant == SERVICE and _refuted(one) for node in one.nodes}
+        if finding.nodes and down.issuperset(finding.nodes):
+            return True
     undone = {node for node, word in node_words(report).items() if word in _UNDONE}
     wrong = finding.verdict is not InvariantState.PROVEN and finding.label != "warning"
     return wrong and bool(finding.nodes) and undone.issuperset(finding.nodes)
+
+
+def _refuted(finding: FindingRow) -> bool:
+    return finding.verdict is InvariantState.REFUTED
 
 
 def short_state(node: NodeRow, report: Report) -> str:

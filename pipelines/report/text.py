@@ -1,10 +1,11 @@
 """A report as plain text: details first, then failures by cause, totals and verdict last. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC
 
 from pipelines.report.findings import FindingGroup, checked_before_changes, finding_groups
 from pipelines.report.layout import TEXT_WIDTH, duration, printable, wrapped
+from pipelines.report.node_words import counted_words
 from pipelines.report.rows import FindingRow, Report
 from pipelines.rollout import kind_of
 from pipelines.run.node_state import NodeState
@@ -54,12 +55,12 @@ def verdict_line(report: Report) -> str:
 
 
 def totals_line(report: Report) -> str:
-    """The number of nodes by status, worst first."""
-    return f"{counted(len(report.nodes), 'node')}: {_listed(report.totals)}"
+    """The number of nodes by their part in the run, worst first."""
+    return f"{counted(len(report.nodes), 'node')}: {_listed(counted_words(report).items())}"
 
 
-def _listed(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.items())
+def _listed(counts: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts)
 
 
 def _head_lines(report: Report) -> Iterator[str]:
@@ -79,7 +80,7 @@ def _turn_lines(report: Report) -> Iterator[str]:
     width = max((len(turn.turn) for turn in report.turns), default=0)
     for turn in report.turns:
         nodes = "node " if turn.nodes == 1 else "nodes"
-        counts = _listed(turn.statuses)
+        counts = _listed(turn.statuses.items())
         yield f"  {turn.turn:<{width}}  {turn.nodes:>5} {nodes}  {duration(turn.seconds):>12}  {counts}"
 
 

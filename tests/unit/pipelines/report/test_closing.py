@@ -238,6 +238,20 @@ def test_a_verify_names_refuted_nodes_and_explains_one() -> None:
     assert not any("retry" in line or "rollback" in line for line in lines)
 
 
+def test_what_follows_from_a_stopped_service_is_counted() -> None:
+    """That it does not listen there and that no node reaches it; the same on a node whose service runs is a problem."""
+    refuted = InvariantState.REFUTED
+    found = [finding("service.running", refuted, {"S2": "stopped"})]
+    found += [finding("network.reach-8732-all-pairs", refuted, {"S2": "no node reaches it"})]
+    found += [finding("service.listening-8732", refuted, {"S2": "no", "P1": "no"})]
+    nodes = [NodeResult(node=node.node, status=Status.UNCHANGED) for node in sample().nodes]
+    report = report_of(*nodes, findings=ordered(found), kind="verify", verdict=Verdict.REFUTED, turns=())
+    text = "\n".join(closing_lines(report, 120))
+    assert "(service.listening-8732)" in text
+    assert "network.reach" not in text
+    assert "1 consequence of the above" in text
+
+
 def test_checks_by_hand_are_counted() -> None:
     """Eleven questions are one part of one line."""
     report = report_of(kind="verify", verdict=Verdict.JOINED, turns=())

@@ -14,6 +14,8 @@ from pipelines.report.layout import duration, name_ranges
 from pipelines.report.rows import Report
 from pipelines.report.styles import STATUS_STYLES, VERDICT_STYLES
 from pipelines.report.text import to_text
+from pipelines.rollout import kind_of
+from pipelines.run.node_results import NodeResult
 from tasks.ektron.rules.findings import Finding, InvariantState, ordered
 from tests.unit.pipelines.report.sample_run import REMEDY, Sample, cluster_of, sample
 from workers.records import Status, Verdict
@@ -180,6 +182,27 @@ def test_findings_with_the_same_cause_are_one_entry() -> None:
         assert alone in text
     page = to_html(report)
     assert all(finding.invariant in page for finding in found)
+
+
+def test_a_refuted_node_is_not_shown_as_unchanged() -> None:
+    """After a verify: neither in the totals nor as its outcome nor in its last cell; in text, too."""
+    made = sample()
+    nodes = tuple(NodeResult(node=node.node, status=Status.UNCHANGED) for node in made.nodes)
+    record = made.record.model_copy(
+        update={"kind": "verify", "verdict": Verdict.REFUTED, "turns": made.record.turns[-1:]}
+    )
+    verified = [outcome for outcome in made.outcomes if outcome.turn == "verify"]
+    found = ordered([_finding("keys.complete", InvariantState.REFUTED, "P2")])
+    done = replace(made, record=record, nodes=nodes, outcomes=tuple(verified), findings=found, kind=kind_of("verify"))
+    page = _page(done)
+    assert ["\u2260 1 refuted", "= 3 correct"] == page.xpath("//div[@class='totals']/span/text()")
+    rows = {row.xpath("string(td[1])"): row for row in page.xpath("//table[contains(@class, 'grid')]//tr[td]")}
+    marks = {
+        node: [row.xpath("string(td[2])").strip(), row.xpath("string(.//div/span[1])")] for node, row in rows.items()
+    }
+    assert ["\u2260 refuted", "\u2260 refuted"] == marks.pop("P2")
+    assert [["= correct", "= unchanged"]] * 3 == list(marks.values())
+    assert "4 nodes: 1 refuted, 3 correct" in to_text(build(done))
 
 
 def test_changes_of_each_node_are_listed() -> None:
