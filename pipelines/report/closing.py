@@ -220,7 +220,8 @@ def _done(report: Report) -> Iterator[str]:
         yield counted(restarts, "restart")
     if report.findings:
         proven = sum(finding.verdict is InvariantState.PROVEN for finding in report.findings)
-        yield f"{proven} of {len(report.findings)} statements proven"
+        early = kind_of(report.kind, report.run).checked_early(turn.stage for turn in report.turns)
+        yield f"{proven} of {len(report.findings)} {'prerequisites hold' if early else 'statements proven'}"
     yield f"{counted(sum(len(node.steps) for node in report.nodes), 'step')} in {duration(report.seconds)}"
 
 

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipelines.cli import follow, live
+from pipelines.cli import follow, live, show
+from pipelines.cli.entry import run
 from pipelines.cli.live import RunUpdate, draw, line, progress_of, show_run, updates_of
 from pipelines.engine import Engine
 from pipelines.local.services import Running
@@ -324,3 +326,31 @@ def test_ctrl_c_explains_the_effect_on_the_run(own: str, expected: str, monkeypa
         follow.follow(Running(engine, own), made.record, console)
     assert expected in screen.getvalue()
     assert f"esync watch {made.record.id}" in screen.getvalue()
+
+
+def _stored(made: Sample) -> Engine:
+    """An engine whose store has that run."""
+    store = MemoryStore()
+    store.create(made.record)
+    for event in made.events:
+        store.note(made.record.id, event.model_copy(update={"id": ""}))
+    return Engine(Settings(), store, Vault(store, None), Celery())
+
+
+def test_status_begins_with_a_headline_and_the_nodes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Then one screen about the run; with --verbose every cause in full is between the two."""
+    made = sample(failed=["P2"])
+    monkeypatch.setattr(show, "engine_only", lambda _: nullcontext(_stored(made)))
+    monkeypatch.setattr(show, "report_of", lambda *_: build(made))
+    assert run(["status", made.record.id]) == 0
+    short = capsys.readouterr().out.splitlines()
+    assert short[0].startswith("rollout of shop  FAILED")
+    assert ["S1", "S2", "P1", "P2"] == [text.split()[0] for text in short[2:6]]
+    assert short[8].startswith("FAILED  4 nodes: 3 done, 1 failed")
+    assert run(["status", made.record.id, "--verbose"]) == 0
+    full = capsys.readouterr().out.splitlines()
+    assert [text for text in short if text in full] == short
+    assert any("P2 reported: " in text for text in full)
+    assert not any("P2 reported: " in text for text in short)

@@ -175,6 +175,13 @@ def test_waiting_and_unselected_nodes_are_no_problems() -> None:
     lines = closing_lines(report_of(waits, other, verdict=None, ended=None, summary=""), 80)
     assert lines[0].startswith("RUNNING  4 nodes: 2 done, 1 waiting, 1 not selected")
     assert not any("P1" in line or "P2" in line for line in lines)
+    early = report_of(
+        waits,
+        made=replace(sample(), outcomes=()),
+        turns=(),
+        findings=ordered([finding("a", InvariantState.PROVEN, {})]),
+    )
+    assert any(line.startswith("Done:") and "1 of 1 prerequisites hold" in line for line in closing_lines(early, 120))
     assert lines[-1] == f"Next:  esync watch {RUN}"
 
 
