@@ -1,6 +1,7 @@
 """What a step is: a value with a name, a function, and the properties that the rest of the product needs."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -20,6 +21,13 @@ __all__ = ["APPLYING", "Done", "Purpose", "Step", "Work", "own_folder"]
 
 #: The phase in which a step changes a node: a step that fails in it leaves the node touched.
 APPLYING = "applying"
+
+
+_FULL = "not enough space"  #: how Windows begins to say, in English, that a disk is full
+
+
+def _kb(size: int) -> str:
+    return f"{size / 1000:,.1f} kB"
 
 
 class Purpose(StrEnum):
@@ -110,10 +118,24 @@ class Work:
             replies = self.session.ask(ops, deadline=deadline or self.deadline, keep_going=keep_going, guard=guard)
         except NodeError as error:
             self._check_fence(error.file, error)
+            self._explain_full_disk(error, ops)
             raise
         for reply in replies:
             self._check_fence(reply.path)
         return replies
+
+    def _explain_full_disk(self, error: NodeError, requests: Sequence[Op]) -> None:
+        """Adds what is needed and what is free on the disk now: the node reported the free space at logon only."""
+        drive = error.file[:2].upper()
+        if not (isinstance(error, AgentFailed) and _FULL in error.message.casefold() and drive.endswith(":")):
+            return
+        with suppress(NodeError):
+            (reply,) = self.session.ask([operations.hello()], deadline=self.deadline)
+            free = {one.name[:2].upper(): one.free for one in operations.hello_of(reply).drives}
+            if drive in free:
+                needed = sum(request.size for request in requests)
+                error.message += f": {_kb(needed)} and room for backups needed, {_kb(free[drive])} free on {drive}"
+                error.remedy = f"free space on {drive} of {self.node.name}, then retry this run"
 
     def _newest_writer(self) -> Writer:
         read = [operations.read(self.fence_file)]

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import textwrap
 from pathlib import Path
 from typing import Annotated, TextIO
 
@@ -10,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from pipelines.report.layout import printable
+from pipelines.report.layout import folded, printable
 from tasks.cluster import Cluster
 from tasks.ektron.wording import counted
 from workers.errors import InputRefused
@@ -23,6 +22,7 @@ __all__ = [
     "Reason",
     "RolloutFile",
     "RunId",
+    "Verbose",
     "Yes",
     "confirm",
     "describe",
@@ -43,6 +43,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmat
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or `last`.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to stdout, and nothing else there.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="The reason, kept with the run.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show every finding and every cause in full.")]
 Key = Annotated[str, typer.Option("--key", metavar="TEXT", help="Idempotency key: the same key twice is one run.")]
 
 _NARROW = 40  #: columns; in a narrower terminal the rest of a long line is not indented further
@@ -84,9 +85,7 @@ def _fitted(line: str, console: Console) -> list[str]:
         return [line]
     indent = " " * (len(line) - len(line.lstrip()))
     deeper = indent + "  " if console.width > _NARROW else indent
-    return textwrap.wrap(
-        line, console.width, subsequent_indent=deeper, break_long_words=False, break_on_hyphens=False
-    ) or [line]
+    return folded(line.lstrip(), console.width, indent, deeper) or [line]
 
 
 def print_json(value: object) -> None:

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from pipelines.cli.console import (
     CommandExit,
@@ -20,11 +21,13 @@ from pipelines.cli.live import RunUpdate, show_run, updates_of
 from pipelines.engine import Engine
 from pipelines.local.services import Running, engine_with_worker
 from pipelines.report.build import build
+from pipelines.report.closing import closing_lines
 from pipelines.report.html import to_html
+from pipelines.report.layout import TEXT_WIDTH, printable
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.rows import Report
 from pipelines.report.styles import IN_PROGRESS, VERDICT_STYLES
-from pipelines.report.text import result_blocks, totals_line, verdict_line
+from pipelines.report.text import result_blocks
 from pipelines.rollout import kind_of
 from pipelines.usecases import runs
 from pipelines.usecases.naming import run_named
@@ -106,6 +109,7 @@ def run_and_exit(  # noqa: PLR0913 - options that commands share
     as_json: bool = False,
     plan: SavedPlan | None = None,
     only: tuple[str, ...] = (),
+    verbose: bool = False,
 ) -> NoReturn:
     """Starts a run, follows it to its end, and ends the command with its exit status.
 
@@ -121,7 +125,9 @@ def run_and_exit(  # noqa: PLR0913 - options that commands share
     with workers_for(kind) as services:
         if asks:
             plan = _confirmed_plan(services, cluster, people, reason, only)
-        report = start_and_follow(services, cluster, people, kind=kind, reason=reason, key=key, plan=plan, only=only)
+        report = start_and_follow(
+            services, cluster, people, kind=kind, reason=reason, key=key, plan=plan, only=only, verbose=verbose
+        )
     finish(report, folder, as_json=as_json)
 
 
@@ -154,14 +160,15 @@ def start_and_follow(  # noqa: PLR0913 - options that commands share
     key: str = "",
     plan: SavedPlan | None = None,
     only: tuple[str, ...] = (),
+    verbose: bool = False,
 ) -> Report:
     """Starts a run and follows it to its end. See `follow` for the errors."""
     record = runs.start(services.engine, cluster, plan=plan, kind=kind, reason=reason, key=key, only=only)
     print_text(people, f"run {record.id}")
-    return follow(services, record, people)
+    return follow(services, record, people, verbose=verbose)
 
 
-def follow(services: Running, record: RunRecord, people: Console) -> Report:
+def follow(services: Running, record: RunRecord, people: Console, *, verbose: bool = False) -> Report:
     """Follows a run to its end, then prints the result.
 
     Raises:
@@ -174,7 +181,7 @@ def follow(services: Running, record: RunRecord, people: Console) -> Report:
         print_text(people, _on_interrupt(services, record.id), "yellow")
         raise
     report = report_of(services.engine, record)
-    print_result(report, people)
+    print_result(report, people, verbose=verbose)
     return report
 
 
@@ -211,15 +218,18 @@ def _on_interrupt(services: Running, run_id: str) -> str:
     )
 
 
-def print_result(report: Report, console: Console) -> None:
-    """Prints findings, failures by cause with their fixes, node states and totals; the verdict is the last line."""
+def print_result(report: Report, console: Console, *, verbose: bool = False) -> None:
+    """Prints the end of the run on one screen; before that, if `verbose`, every finding and cause in full."""
     style = VERDICT_STYLES[Verdict(report.verdict)] if report.verdict else IN_PROGRESS
     kind = kind_of(report.kind, report.run)
-    for lines in result_blocks(report, attestations=kind.asks and kind.read_only):
-        if lines:
-            print_text(console, "\n" + "\n".join(lines))
-    print_text(console, f"\n{totals_line(report)}")
-    print_text(console, verdict_line(report), style.colour)
+    width = console.width if console.is_terminal else TEXT_WIDTH
+    blocks = result_blocks(report, attestations=kind.asks and kind.read_only, width=width) if verbose else []
+    for lines in filter(None, blocks):
+        print_text(console, "\n" + "\n".join(lines))
+    headline, *rest = closing_lines(report, width)
+    print_text(console, f"\n{headline}", style.colour)
+    for line in rest:  # wrapped already
+        console.print(Text(printable(line)), soft_wrap=True)
 
 
 def finish(report: Report, folder: Path | None = None, *, as_json: bool = False) -> NoReturn:

@@ -11,6 +11,7 @@ from pipelines.cli.console import (
     ClusterFile,
     CommandExit,
     Reason,
+    Verbose,
     describe,
     notify,
     print_json,
@@ -46,6 +47,7 @@ def doctor(
     node: NodeNames = None,
     reason: Reason = "",
     report: ReportFolder = None,
+    verbose: Verbose = False,
     as_json: AsJson = False,
     forget: Annotated[
         bool,
@@ -61,7 +63,7 @@ def doctor(
     for line in _set_aside(forget=forget):
         notify(line)
     notify(f"checking cluster {describe(cluster)}{for_nodes(only)}")
-    run_and_exit(cluster, "doctor", reason=reason, folder=report, as_json=as_json, only=only)
+    run_and_exit(cluster, "doctor", reason=reason, folder=report, as_json=as_json, only=only, verbose=verbose)
 
 
 def _set_aside(*, forget: bool) -> Sequence[str]:

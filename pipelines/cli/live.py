@@ -6,6 +6,7 @@ needed to try it.
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from rich.console import Console, Group, RenderableType
@@ -15,14 +16,15 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.report.layout import printable
-from pipelines.report.styles import IN_PROGRESS, STATUS_STYLES, VERDICT_STYLES
+from pipelines.report.styles import IN_PROGRESS, REFUTED, STATUS_STYLES, VERDICT_STYLES, StatusStyle
 from pipelines.rollout import kind_of
 from pipelines.run.progress import Progress
+from pipelines.run.summary import findings_of
 from workers.errors import StoreUnavailable
 from workers.records import Event, RunRecord, RunState, Status, now
 from workers.store.port import RunStore
 
-__all__ = ["Feed", "RunUpdate", "draw", "line", "show_run", "updates_of"]
+__all__ = ["Feed", "RunUpdate", "draw", "line", "progress_of", "show_run", "updates_of"]
 
 INTERVAL = 0.2  #: seconds between two reads of the store
 PATIENCE = 60.0  #: seconds to continue while the store does not answer
@@ -32,15 +34,18 @@ LISTED = 12  #: rows for failed and busy nodes below the bars
 _FEED_LIMIT = 5000
 _NAME = 15  #: letters of a name that are shown; the name of a node has no more
 _REMARK = 8  #: letters for the remark on a node, however narrow the terminal
+_BAR = 30  #: columns of a bar
 _HOUR = 60  #: minutes
+_FINE = {Status.UNCHANGED, Status.CHANGED}
 _SPINNER = "\u280b\u2819\u2839\u2838\u283c\u2834\u2826\u2827\u2807\u280f"
 
 
 class RunUpdate(NamedTuple):
-    """The current record of a run, and its events since the last update."""
+    """The current record of a run, its events since the last update, and the nodes that its final check refuted."""
 
     record: RunRecord
     events: tuple[Event, ...]
+    refuted: frozenset[str] = frozenset()
 
 
 Feed = Callable[[str], RunUpdate]  #: takes the id of the last event received, empty at first
@@ -51,7 +56,38 @@ def updates_of(store: RunStore, run_id: str) -> Feed:
 
     The record is read before the events: when it is concluded, no event that led to it can be missing.
     """
-    return lambda after: RunUpdate(store.run(run_id), store.events(run_id, after, _FEED_LIMIT))
+
+    def update(after: str) -> RunUpdate:
+        record = store.run(run_id)
+        return RunUpdate(record, store.events(run_id, after, _FEED_LIMIT), _refuted(store, record))
+
+    return update
+
+
+def _refuted(store: RunStore, record: RunRecord) -> frozenset[str]:
+    """The nodes that the final check of a run names in errors; none while the run lasts."""
+    early = kind_of(record.kind, record.id).checked_early(turn.stage for turn in record.turns)
+    findings = None if early or record.state is not RunState.CONCLUDED else findings_of(store, record.id)
+    return frozenset(node for one in findings.refuted_errors for node in one.nodes) if findings else frozenset()
+
+
+def progress_of(store: RunStore, record: RunRecord) -> Progress:
+    """The progress of a run, from all its events so far.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
+    progress, updates, after = Progress(record, kind_of(record.kind, record.id)), updates_of(store, record.id), ""
+    while (update := updates(after)).events:
+        _take(progress, update)
+        after = update.events[-1].id
+    _take(progress, update)
+    return progress
+
+
+def _take(progress: Progress, update: RunUpdate) -> None:
+    progress.take(update.record, update.events)
+    progress.refuted = update.refuted
 
 
 def show_run(feed: Feed, console: Console, *, interval: float = INTERVAL) -> None:
@@ -104,8 +140,15 @@ def _as_lines(feed: Feed, console: Console, interval: float) -> None:
 
     for update in _updates(feed, interval, complain):
         for event in update.events:
-            if event.kind != "step.started":
+            if _is_line(update.record, event):
                 _print(console, line(update.record, event))
+
+
+def _is_line(record: RunRecord, event: Event) -> bool:
+    """Whether an event gets a line of its own: in a large cluster of the steps only those that failed."""
+    if event.kind == "step.ended" and len(record.spec["nodes"]) > WHOLE_GRID:
+        return event.status in {Status.FAILED, Status.UNREACHABLE}
+    return event.kind != "step.started"
 
 
 def line(record: RunRecord, event: Event) -> str:
@@ -141,38 +184,68 @@ def _on_terminal(feed: Feed, console: Console, interval: float) -> None:
         for update in _updates(feed, interval, complain):
             trouble = trouble if update.record.state is RunState.CREATED else ""
             progress = progress or Progress(update.record, kind_of(update.record.kind, update.record.id))
-            progress.take(update.record, update.events)
+            _take(progress, update)
         live.refresh()
 
 
 def draw(progress: Progress, console: Console, trouble: str = "") -> RenderableType:
     """The current picture: one row per node; with many nodes one bar per turn, and rows for failed and busy nodes."""
     parts: list[RenderableType] = [_headline(progress, console)]
-    if len(progress.nodes) <= min(WHOLE_GRID, max(8, console.height - 8)):
+    if len(progress.nodes) <= min(WHOLE_GRID, max(8, console.height - 9)):
         parts.append(_grid(progress, console, list(progress.nodes)))
     else:
-        parts += [_bars(progress), _grid(progress, console, _worth_a_row(progress, console))]
+        shown = _worth_a_row(progress, console)
+        parts += [_bars(progress), *([_grid(progress, console, shown)] if shown else [])]
+    if progress.cells:
+        parts.append(_legend(progress, console))
     if trouble:
         parts.append(Text(printable(trouble), style="yellow"))
     return Group(*parts)
 
 
 def _headline(progress: Progress, console: Console) -> Text:
-    record = progress.record
-    at = now()
-    style = VERDICT_STYLES[record.verdict] if record.verdict else IN_PROGRESS
-    turn = record.turn.name if record.turn else "not started"
-    text = Text(no_wrap=True, overflow="ellipsis")
+    record, at = progress.record, now()
+    text = Text()
     text.append(f"{record.kind} of {record.cluster}  ", style="bold")
-    text.append(f"{style.title.upper() if record.verdict else turn}  ", style=style.colour)
-    text.append(f"{_clock(progress.seconds(at))}  ")
-    for status, count in progress.counts().items():
-        text.append(
-            f"{_symbol(status, console)} {count} {STATUS_STYLES[status].word}  ", style=STATUS_STYLES[status].colour
-        )
+    text.append(*_phase(progress))
+    text.append(f"  {_clock(progress.seconds(at))}")
+    for style, count in _counts(progress):
+        text.append(f"  {_symbol(style, console)} {count} {style.word}", style=style.colour)
+    if progress.waiting():
+        text.append(f"  {progress.waiting()} {'not tried' if record.verdict else 'waiting'}", style="bright_black")
     if not record.verdict:
-        text.append(f"{_spin(console, at.timestamp())} {len(progress.running())} busy", style="blue")
+        text.append(f"  {_spin(console, at.timestamp())} {len(progress.running())} busy", style="cyan")
     return text
+
+
+def _phase(progress: Progress) -> tuple[str, str]:
+    """What the run does now, and its style: the verdict, a pause with its reason, or the current turn."""
+    record = progress.record
+    if record.verdict:
+        return VERDICT_STYLES[record.verdict].title.upper(), VERDICT_STYLES[record.verdict].colour
+    turn = record.turn.name if record.turn else "not started"
+    if progress.cancelling:
+        return printable(f"{turn} STOPPING ({progress.cancelling})"), "bold yellow"
+    if progress.paused:
+        return printable(f"{turn} PAUSED ({progress.paused})"), "bold yellow"
+    return turn, IN_PROGRESS.colour
+
+
+def _counts(progress: Progress) -> Iterator[tuple[StatusStyle, int]]:
+    """The nodes by outcome; of those that only were looked at, the refuted ones are counted apart."""
+    refuted = [node for node in progress.refuted if progress.outcome(node) in _FINE]
+    if refuted:
+        yield REFUTED, len(refuted)
+    for status, count in progress.counts().items():
+        left = count - sum(progress.outcome(node) is status for node in refuted)
+        if left:
+            yield _style(progress, status), left
+
+
+def _style(progress: Progress, status: Status) -> StatusStyle:
+    """The style of a status; in a run that only reads, a node is not `unchanged` but checked."""
+    style = STATUS_STYLES[status]
+    return replace(style, word="checked") if status is Status.UNCHANGED and progress.kind.read_only else style
 
 
 def _grid(progress: Progress, console: Console, nodes: list[str]) -> Table:
@@ -200,6 +273,8 @@ def _widths(progress: Progress, nodes: list[str], room: int) -> dict[str, int]:
         "pool": [progress.nodes[node] for node in nodes],
         "wave": [progress.wave(node) for node in nodes],
     }
+    if not any(stage.numbered for stage in progress.kind.stages):
+        del texts["wave"]
     widths = {heading: min(_NAME, max(map(len, [heading, *held]))) for heading, held in texts.items()}
     while len(widths) > 1 and sum(width + 2 for width in widths.values()) > room:
         widths.popitem()
@@ -211,8 +286,13 @@ def _cell(progress: Progress, console: Console, node: str, column: str) -> Text:
         return Text(".", style="bright_black")
     status = progress.cells[node, column]
     if status is None:
-        return Text(_spin(console, now().timestamp()), style="blue")
-    return Text(_symbol(status, console), style=STATUS_STYLES[status].colour)
+        return Text(_spin(console, now().timestamp()), style="cyan")
+    style = REFUTED if _is_refuted(progress, node) and column == progress.kind.columns[-1] else STATUS_STYLES[status]
+    return Text(_symbol(style, console), style=style.colour)
+
+
+def _is_refuted(progress: Progress, node: str) -> bool:
+    return node in progress.refuted and progress.outcome(node) in _FINE
 
 
 def _remark(progress: Progress, node: str) -> Text:
@@ -222,36 +302,48 @@ def _remark(progress: Progress, node: str) -> Text:
         return Text("not selected", style="bright_black")
     status = progress.outcome(node)
     if status is None:
-        return Text("")
-    style = STATUS_STYLES[status]
+        return Text("" if node in progress.running() or progress.record.verdict else "waiting", style="bright_black")
+    style = REFUTED if _is_refuted(progress, node) else _style(progress, status)
     return Text(printable(progress.reasons.get(node) or style.word), style=style.colour)
+
+
+def _legend(progress: Progress, console: Console) -> Text:
+    """What the marks in the grid mean."""
+    used = {status for status in progress.cells.values() if status}
+    styles = [_style(progress, status) for status in Status if status in used]
+    styles = [REFUTED, *styles] if any(_is_refuted(progress, node) for node in progress.refuted) else styles
+    marks = "  ".join(f"{_symbol(style, console)} {style.word}" for style in styles)
+    return Text(
+        f"{marks}  . {'no step' if progress.record.verdict else 'not yet'}" if marks else "", style="bright_black"
+    )
 
 
 def _bars(progress: Progress) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1), show_header=False, show_edge=False)
     table.add_column(no_wrap=True)
-    table.add_column(width=40)
+    table.add_column(width=_BAR)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(no_wrap=True)
     for turn in progress.record.turns:
-        done = progress.done(turn.nodes, turn.name)
+        done, steps = progress.steps(turn)
         lost = progress.lost(turn.name).items()
         remark = Text("  ").join(Text(f"{count} {STATUS_STYLES[s].word}", STATUS_STYLES[s].colour) for s, count in lost)
-        bar = ProgressBar(total=max(1, len(turn.nodes)), completed=done, width=40)
-        table.add_row(Text(turn.name), bar, Text(f"{done}/{len(turn.nodes)}"), remark)
+        bar = ProgressBar(
+            total=max(1, steps), completed=done, width=_BAR, complete_style="cyan", finished_style="green"
+        )
+        table.add_row(Text(turn.name), bar, Text(f"{done}/{steps} steps"), remark)
     return table
 
 
 def _worth_a_row(progress: Progress, console: Console) -> list[str]:
     """The failed nodes first, then the busy ones, as many as fit on the screen."""
-    room = max(3, min(2 * LISTED, console.height - 6 - len(progress.record.turns)))
+    room = max(3, min(2 * LISTED, console.height - 7 - len(progress.record.turns)))
     bad = [node for node in progress.nodes if node in progress.reasons]
     busy = [node for node in progress.running() if node not in progress.reasons]
     return [*bad[: max(LISTED, room - len(busy))], *busy][:room]
 
 
-def _symbol(status: Status, console: Console) -> str:
-    style = STATUS_STYLES[status]
+def _symbol(style: StatusStyle, console: Console) -> str:
     return style.symbol if console.encoding.lower().startswith("utf") else style.plain
 
 

@@ -14,6 +14,7 @@ from pipelines.cli.console import (
     CommandExit,
     Reason,
     RunId,
+    Verbose,
     describe,
     notify,
     print_json,
@@ -31,6 +32,7 @@ from pipelines.cli.follow import (
     report_of,
     run_and_exit,
 )
+from pipelines.cli.live import draw, progress_of
 from pipelines.cli.nodes import NodeNames, for_nodes
 from pipelines.cli.output import BundleFile, OutputFile, ReportFolder
 from pipelines.cluster_file.here import missing_here
@@ -93,30 +95,34 @@ def verify(
     node: NodeNames = None,
     reason: Reason = "",
     report: ReportFolder = None,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Check every invariant of a cluster on its nodes. Changes nothing."""
     cluster = load_cluster(file)
     only = selected_nodes(cluster, node or ())
     notify(f"verify cluster {describe(cluster)}{for_nodes(only)}")
-    run_and_exit(cluster, "verify", reason=reason, folder=report, as_json=as_json, only=only)
+    run_and_exit(cluster, "verify", reason=reason, folder=report, as_json=as_json, only=only, verbose=verbose)
 
 
 def status(
     run: RunId = "last",
     *,
     until_end: Annotated[bool, typer.Option("--follow", "-f", help="Follow to the end; exit by the verdict.")] = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the state of a run."""
     with engine_only(load_settings()) as engine:
         record = find_run(engine, run)
         if until_end and is_active(record):
-            report = follow(Running(engine), record, stderr_console())
+            report = follow(Running(engine), record, stderr_console(), verbose=verbose)
         else:
             report = report_of(engine, record)
             if not as_json:
-                print_result(report, stdout_console())
+                shown = stdout_console()
+                shown.print(draw(progress_of(engine.store, record), shown))
+                print_result(report, shown, verbose=verbose)
         current = commands.status(engine, record.id)
     if as_json:
         print_json(current.model_dump(mode="json"))

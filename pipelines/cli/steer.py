@@ -14,6 +14,7 @@ from pipelines.cli.console import (
     Reason,
     RolloutFile,
     RunId,
+    Verbose,
     Yes,
     confirm,
     describe,
@@ -93,7 +94,7 @@ def _without_plan(report: Report, *, as_json: bool) -> int:
     return Verdict.INCONCLUSIVE.exit_code if report.verdict == Verdict.FAILED else exit_status(report)
 
 
-def rollout(
+def rollout(  # noqa: PLR0913 - a command's options
     file: RolloutFile,
     *,
     node: NodeNames = None,
@@ -101,6 +102,7 @@ def rollout(
     reason: Reason = "",
     key: Key = "",
     report: ReportFolder = None,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Set eSync up on every node and prove it: show the plan, ask, apply. A saved plan is applied exactly."""
@@ -117,21 +119,21 @@ def rollout(
     if saved:
         notify(f"exactly the plan of {saved.made:%Y-%m-%d %H:%M} UTC: {saved.plan.totals}")
         confirm(yes=yes)
-    options = {"yes": yes, "as_json": as_json}
+    options = {"yes": yes, "as_json": as_json, "verbose": verbose}
     run_and_exit(cluster, "rollout", reason=reason, key=key, folder=report, plan=saved, only=only, **options)
 
 
-def watch(run: RunId = "last", *, as_json: AsJson = False) -> None:
+def watch(run: RunId = "last", *, verbose: Verbose = False, as_json: AsJson = False) -> None:
     """Follow a run to its end; exit by its verdict. If its worker stopped with its command, start a new worker."""
     people, settings = stderr_console(), load_settings()
     with engine_only(settings) as engine:
         record = find_run(engine, run)
         without_worker = is_active(record) and not settings.broker_url and not command_here(settings.state)
-        report = None if without_worker else follow(Running(engine), record, people)
+        report = None if without_worker else follow(Running(engine), record, people, verbose=verbose)
     if report is None:
         with workers_for("watch") as services:
             notify(f"the worker of run {record.id} is gone; a new worker continues the run within a minute")
-            report = follow(services, record, people)
+            report = follow(services, record, people, verbose=verbose)
     finish(report, as_json=as_json)
 
 
@@ -144,6 +146,7 @@ def retry(  # noqa: PLR0913 - a command's options
     yes: Yes = False,
     reason: Reason = "",
     report: ReportFolder = None,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Finish the unfinished nodes of a run, and only those, with the same certificates. By default all three kinds."""
@@ -158,7 +161,7 @@ def retry(  # noqa: PLR0913 - a command's options
             confirm(yes=yes)
             record = control.retry(services.engine, parent.id, kinds, reason=reason)
             notify(f"run {record.id} retries {', '.join(record.only)} of run {parent.id}")
-            shown = follow(services, record, people)
+            shown = follow(services, record, people, verbose=verbose)
     finish(shown, report, as_json=as_json)
 
 

@@ -11,6 +11,7 @@ from pipelines.cli.console import (
     Key,
     Reason,
     RunId,
+    Verbose,
     Yes,
     confirm,
     describe,
@@ -40,6 +41,7 @@ def rollback(  # noqa: PLR0913 - a command's options
     reason: Reason = "",
     key: Key = "",
     report: ReportFolder = None,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Undo a run: restore bytes, names and service state from before it. Proves the result by comparing every file."""
@@ -54,11 +56,11 @@ def rollback(  # noqa: PLR0913 - a command's options
         confirm(yes=yes)
         record = undoing.rollback(engine, parent.id, nodes, force=force, reason=reason, key=key)
         notify(f"run {record.id}")
-        shown = follow(services, record, stderr_console())
+        shown = follow(services, record, stderr_console(), verbose=verbose)
     finish(shown, report, as_json=as_json)
 
 
-def cleanup(
+def cleanup(  # noqa: PLR0913 - a command's options
     file: ClusterFile,
     *,
     everything: Annotated[
@@ -71,6 +73,7 @@ def cleanup(
     yes: Yes = False,
     reason: Reason = "",
     report: ReportFolder = None,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Remove expired backups and leftover temporary files from the nodes, and prove that they are gone.
@@ -91,7 +94,7 @@ def cleanup(
         else:
             record = undoing.cleanup(services.engine, cluster, everything=everything, reason=reason)
         notify(f"run {record.id}")
-        shown = follow(services, record, stderr_console())
+        shown = follow(services, record, stderr_console(), verbose=verbose)
     finish(shown, report, as_json=as_json)
 
 

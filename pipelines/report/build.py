@@ -68,7 +68,7 @@ def _built(summary: RunSummary) -> Report:
     record, cluster = summary.record, summary.cluster
     rows = _node_rows(summary)
     by_turn = _grouped(summary.outcomes, lambda outcome: outcome.turn)
-    ended = record.ended or max((o.ended for o in summary.outcomes), default=now())
+    ended = record.ended or now()
     return Report(
         run=record.id,
         **{name: getattr(record, name) for name in _OF_RECORD},

@@ -8,9 +8,10 @@ from pipelines.run.kinds import Kind
 from tasks.ektron.rules.findings import InvariantState
 from workers.records import Status
 
-__all__ = ["FindingGroup", "checked_before_changes", "finding_groups"]
+__all__ = ["FIXED_BY_ROLLOUT", "FindingGroup", "checked_before_changes", "finding_groups"]
 
-_FIXED_BY_ROLLOUT = "run a rollout"  #: how the remedy of a rule begins when a rollout fixes the problem
+FIXED_BY_ROLLOUT = "run a rollout"  #: how the remedy of a rule begins when a rollout fixes the problem
+_UNREACHABLE = "unreachable"
 _UNFINISHED = {Status.FAILED, Status.UNREACHABLE, Status.CANCELLED, Status.SKIPPED}
 
 
@@ -22,8 +23,8 @@ class FindingGroup:
 
     @property
     def first(self) -> FindingRow:
-        """The finding that represents the group."""
-        return self.findings[0]
+        """The finding that represents the group: of an unreachable node one that says so."""
+        return next((one for one in self.findings if one.verdict is InvariantState.UNKNOWN), self.findings[0])
 
     @property
     def several(self) -> bool:
@@ -40,27 +41,33 @@ class FindingGroup:
 
 
 def finding_groups(report: Report) -> Sequence[FindingGroup]:
-    """Everything that is not proven, in the report's order, findings with the same cause together."""
+    """Everything that is not proven, in the report's order, findings with the same cause together.
+
+    What follows from unreachable nodes is one group, and the last one: also that other nodes do not reach them.
+    """
+    unreachable = frozenset(node.node for node in report.nodes if node.status is Status.UNREACHABLE)
     unfinished = {node.node for node in report.nodes if node.status in _UNFINISHED}
     groups: dict[tuple[str, ...], list[FindingRow]] = {}
     for finding in report.findings:
         if finding.verdict is not InvariantState.PROVEN:
             follows = bool(finding.nodes) and unfinished.issuperset(finding.nodes)
-            key = _cause(finding) if follows else ()
+            key = _cause(finding, unreachable) if follows else ()
             groups.setdefault(key or (finding.invariant,), []).append(finding)
-    return [FindingGroup(tuple(group)) for group in groups.values()]
+    last = sorted(groups.items(), key=lambda group: group[0][0] == _UNREACHABLE)
+    return [FindingGroup(tuple(group)) for _, group in last]
 
 
 def checked_before_changes(report: Report, kind: Kind) -> bool:
     """Whether the findings are from before the rollout: it ended before it verified the cluster again."""
-    last = kind.stages[-1].name
-    return kind.verifies and not kind.read_only and not any(turn.stage == last for turn in report.turns)
+    return kind.checked_early(turn.stage for turn in report.turns)
 
 
-def _cause(finding: FindingRow) -> tuple[str, ...]:
+def _cause(finding: FindingRow, unreachable: frozenset[str]) -> tuple[str, ...]:
     """What findings with the same cause have in common; empty for a finding that needs its own entry."""
+    if finding.label != "warning" and unreachable.issuperset(finding.nodes):
+        return (_UNREACHABLE, *sorted(finding.nodes))
     if finding.label == "unknown":
         return ("unknown", finding.evidence, *finding.nodes)
-    if finding.label == "refuted" and finding.remedy.startswith(_FIXED_BY_ROLLOUT):
+    if finding.label == "refuted" and finding.remedy.startswith(FIXED_BY_ROLLOUT):
         return ("refuted", *finding.nodes)
     return ()

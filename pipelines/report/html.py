@@ -1,6 +1,7 @@
 """A report as one self-contained HTML page: no script, no external resources, every text escaped."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
@@ -9,8 +10,9 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from pipelines.report.findings import checked_before_changes, finding_groups
 from pipelines.report.layout import duration
+from pipelines.report.node_words import NodeWord, node_words
 from pipelines.report.rows import NodeRow, Report, StepRow, TurnRow
-from pipelines.report.styles import IN_PROGRESS, STATUS_STYLES, VERDICT_STYLES
+from pipelines.report.styles import IN_PROGRESS, REFUTED, STATUS_STYLES, VERDICT_STYLES
 from pipelines.rollout import kind_of
 from pipelines.run.kinds import Kind
 from workers.records import Verdict
@@ -24,6 +26,14 @@ class _Bar(NamedTuple):
     turn: TurnRow
     left: float
     width: float
+
+
+class _Mark(NamedTuple):
+    """A class on the page, with symbol and word."""
+
+    css: str
+    symbol: str
+    word: str
 
 
 def to_html(report: Report) -> str:
@@ -41,6 +51,8 @@ def to_html(report: Report) -> str:
         kind=kind,
         changed=[node for node in report.nodes if node.changes],
         bars=_bars(report),
+        counts=_counts(report),
+        mark=_marks(report),
     )
 
 
@@ -51,6 +63,27 @@ def _template() -> Template:
     environment.globals["styles"] = STATUS_STYLES
     environment.globals["cell"] = _cell
     return environment.from_string(files("pipelines.report").joinpath("report.html").read_text("utf-8"))
+
+
+def _marks(report: Report) -> Callable[[NodeRow, StepRow | None], _Mark]:
+    """The mark of a node, or of one of its steps: an error of the final check outweighs that the steps ended well."""
+    words, last = node_words(report), kind_of(report.kind, report.run).stages[-1].name
+
+    def mark(node: NodeRow, step: StepRow | None = None) -> _Mark:
+        status = step.status if step else node.status
+        if words[node.node] is NodeWord.REFUTED and (step is None or step.stage == last):
+            return _Mark("failed", REFUTED.symbol, REFUTED.word)
+        word = words[node.node].value if step is None else STATUS_STYLES[status].word
+        return _Mark(status.value, STATUS_STYLES[status].symbol, word)
+
+    return mark
+
+
+def _counts(report: Report) -> list[tuple[_Mark, int]]:
+    """The number of nodes by mark, the worst first."""
+    mark = _marks(report)
+    counts = Counter(mark(node, None) for node in report.nodes)
+    return sorted(counts.items(), key=lambda counted: [*NodeWord].index(NodeWord(counted[0].word)))
 
 
 def _columns(report: Report) -> list[tuple[str, list[str]]]:

@@ -5,10 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pipelines.report.layout import printable, wrapped
 from tasks.ektron.certificates.inspect import Inspected
+from tasks.ektron.cluster_facts import NOT_SEEN
 from tasks.ektron.propagation import Propagation
 from tasks.ektron.rules.explain import Answer, Explanation
 from tasks.ektron.wording import counted
 from workers.broker.set_aside import SetAside
+from workers.records import Status
 
 __all__ = ["explanation_lines", "inspected_lines", "pair_lines", "propagation_lines", "set_aside_lines"]
 
@@ -80,6 +82,9 @@ def explanation_lines(answer: Explanation, seen_by: str, outcome: str = "") -> I
         outcome: the result of that run on this node, unless it was successful.
     """
     cause = answer.cause
+    if cause is not None and answer.because.startswith(NOT_SEEN):
+        yield from _unseen_lines(answer, seen_by, outcome)
+        return
     yield f"{answer.node} {_HEADLINES[answer.answer]}{f': {cause.invariant}' if cause else ''}"
     if cause is not None:
         yield from wrapped(f"required: {cause.statement}")
@@ -90,6 +95,17 @@ def explanation_lines(answer: Explanation, seen_by: str, outcome: str = "") -> I
     if outcome:
         yield from wrapped(outcome)
     yield from _rest(answer)
+    yield from wrapped(f"checked by {seen_by}")
+
+
+def _unseen_lines(answer: Explanation, seen_by: str, outcome: str) -> Iterator[str]:
+    """That the node could not be checked, and why; no statement about it means anything until it can be."""
+    why = answer.because.removeprefix(NOT_SEEN).removeprefix(f"{answer.node}: ").removeprefix(f"{answer.node} ")
+    silent = outcome.startswith(f"result of that run on this node: {Status.UNREACHABLE.value}")
+    yield f"{answer.node} {'did not answer' if silent else 'could not be checked'}: {why}"
+    if outcome:
+        yield from wrapped(outcome)
+    yield from wrapped("nothing else is known about it; what other nodes report about it may follow from this")
     yield from wrapped(f"checked by {seen_by}")
 
 

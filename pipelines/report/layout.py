@@ -6,12 +6,18 @@ from collections.abc import Iterable
 
 from workers.texts import cleaned
 
-__all__ = ["duration", "name_ranges", "printable", "wrapped"]
+__all__ = ["TEXT_WIDTH", "duration", "folded", "name_ranges", "printable", "wrapped"]
 
-_WIDTH = 100
+TEXT_WIDTH = 100  #: columns of a text that is written to a file or a pipe
 _MINUTE, _HOUR = 60, 3600
 _SHORTEST_RANGE = 3  #: names; two are easier to read in full
 _NUMBERED = re.compile(r"(.*?)(\d+)")
+#: What stays on one line, to be copied: a Windows path with blanks in its folders, a command with its arguments.
+_WHOLE = re.compile(
+    r"""[A-Za-z]:\\(?:[^\\/:*?"<>|,;]{1,64}\\)*[^\\\s]*"""
+    r"""|\besync [a-z]+(?: (?:--?[\w-]+|[A-Z]{2,}|\d{8}-[\w-]+|[\w./-]+\.\w+|last|all)(?![\w/]))*"""
+)
+_GLUE = "\0"  #: stands for a blank that is no place to break a line; no printable text has it
 
 
 def printable(text: str) -> str:
@@ -19,9 +25,30 @@ def printable(text: str) -> str:
     return cleaned(text, max(1, len(text)))
 
 
-def wrapped(text: str) -> list[str]:
-    """Printable text as indented lines of at most 100 characters."""
-    return textwrap.wrap(printable(text), _WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+def wrapped(text: str, width: int = TEXT_WIDTH) -> list[str]:
+    """Printable text as indented lines of at most that many columns."""
+    return folded(text, width, first="  ", rest="    ")
+
+
+def folded(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
+    """Printable text broken between words. Words, Windows paths and commands stay whole, also where they are wider.
+
+    Args:
+        text: any text.
+        width: columns of a line.
+        first: the indent of the first line.
+        rest: the indent of the following lines.
+    """
+    glued = _WHOLE.sub(lambda found: found[0].replace(" ", _GLUE), printable(text))
+    lines = textwrap.wrap(
+        glued,
+        max(width, len(first) + 1, len(rest) + 1),
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [line.replace(_GLUE, " ") for line in lines]
 
 
 def duration(seconds: float) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from workers.records import Status, Verdict
 
-__all__ = ["IN_PROGRESS", "STATUS_STYLES", "VERDICT_STYLES", "StatusStyle", "VerdictStyle"]
+__all__ = ["IN_PROGRESS", "REFUTED", "STATUS_STYLES", "VERDICT_STYLES", "StatusStyle", "VerdictStyle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +23,14 @@ STATUS_STYLES: Mapping[Status, StatusStyle] = {
     Status.UNREACHABLE: StatusStyle("!", "!", "unreachable", "bold yellow"),
     Status.CANCELLED: StatusStyle("\u2298", "/", "cancelled", "yellow"),
     Status.SKIPPED: StatusStyle("\u2013", "-", "skipped", "bright_black"),
-    Status.WOULD_CHANGE: StatusStyle("\u2248", "?", "would change", "blue"),
+    Status.WOULD_CHANGE: StatusStyle("\u2248", "?", "would change", "bright_cyan"),
     Status.CHANGED: StatusStyle("\u270e", "~", "changed", "cyan"),
     Status.UNCHANGED: StatusStyle("=", "=", "unchanged", "green"),
 }
+
+
+#: A node that an error of the final check names, although its steps ended well.
+REFUTED = StatusStyle("\u2260", "#", "refuted", "bold red")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,4 +71,4 @@ VERDICT_STYLES: Mapping[Verdict, VerdictStyle] = {
     Verdict.CLEAN: _good("Clean", "The files to remove are gone from the nodes."),
     Verdict.LOCKED: _warn("Locked", "Another run is working on this cluster. This run did nothing."),
 }
-IN_PROGRESS = VerdictStyle("busy", "In progress", "The run has not ended. This is its current state.", "bold blue")
+IN_PROGRESS = VerdictStyle("busy", "In progress", "The run has not ended. This is its current state.", "bold cyan")

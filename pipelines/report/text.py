@@ -1,15 +1,16 @@
 """A report as plain text: details first, then failures by cause, totals and verdict last. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC
 
 from pipelines.report.findings import FindingGroup, checked_before_changes, finding_groups
-from pipelines.report.layout import duration, printable, wrapped
+from pipelines.report.layout import TEXT_WIDTH, duration, printable, wrapped
+from pipelines.report.node_words import counted_words
 from pipelines.report.rows import FindingRow, Report
 from pipelines.rollout import kind_of
 from pipelines.run.node_state import NodeState
 from tasks.ektron.rules.findings import InvariantState
-from tasks.ektron.wording import counted
+from tasks.ektron.wording import counted, named
 from tasks.undo.plan import CHANGED_SINCE
 from workers.records import Status, Verdict
 
@@ -27,15 +28,21 @@ def to_text(report: Report) -> str:
     return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
 
 
-def result_blocks(report: Report, *, attestations: bool = True) -> list[list[str]]:
-    """The result of a run in blocks of lines, each of them may be empty: findings, differences, failures, states."""
+def result_blocks(report: Report, *, attestations: bool = True, width: int = TEXT_WIDTH) -> list[list[str]]:
+    """The result of a run in blocks of lines, each of them may be empty: findings, differences, failures, states.
+
+    Args:
+        report: of the run.
+        attestations: whether to list the checks that only a person can make.
+        width: columns of a line.
+    """
     return [
-        list(_finding_lines(report)),
-        list(_attestation_lines(report)) if attestations else [],
+        list(_finding_lines(report, width)),
+        list(_attestation_lines(report, width)) if attestations else [],
         list(_difference_lines(report)),
-        list(_cause_lines(report)),
-        list(_node_state_lines(report)),
-        list(_fallback_lines(report)),
+        list(_cause_lines(report, width)),
+        list(_node_state_lines(report, width)),
+        list(_fallback_lines(report, width)),
     ]
 
 
@@ -48,12 +55,12 @@ def verdict_line(report: Report) -> str:
 
 
 def totals_line(report: Report) -> str:
-    """The number of nodes by status, worst first."""
-    return f"{counted(len(report.nodes), 'node')}: {_listed(report.totals)}"
+    """The number of nodes by their part in the run, worst first."""
+    return f"{counted(len(report.nodes), 'node')}: {_listed(counted_words(report).items())}"
 
 
-def _listed(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.items())
+def _listed(counts: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts)
 
 
 def _head_lines(report: Report) -> Iterator[str]:
@@ -73,14 +80,14 @@ def _turn_lines(report: Report) -> Iterator[str]:
     width = max((len(turn.turn) for turn in report.turns), default=0)
     for turn in report.turns:
         nodes = "node " if turn.nodes == 1 else "nodes"
-        counts = _listed(turn.statuses)
+        counts = _listed(turn.statuses.items())
         yield f"  {turn.turn:<{width}}  {turn.nodes:>5} {nodes}  {duration(turn.seconds):>12}  {counts}"
 
 
-def _finding_lines(report: Report) -> Iterator[str]:
+def _finding_lines(report: Report, width: int) -> Iterator[str]:
     """What is refuted or unknown about the cluster, and how much is proven."""
     for group in finding_groups(report):
-        yield from _group_lines(group) if group.several else _single_lines(group.first)
+        yield from _group_lines(group, width) if group.several else _single_lines(group.first, width)
     proven = sum(1 for finding in report.findings if finding.verdict is InvariantState.PROVEN)
     if report.findings:
         when = (
@@ -89,30 +96,30 @@ def _finding_lines(report: Report) -> Iterator[str]:
         yield f"{proven} of {len(report.findings)} invariants proven{when}"
 
 
-def _group_lines(group: FindingGroup) -> Iterator[str]:
+def _group_lines(group: FindingGroup, width: int) -> Iterator[str]:
     yield f"{group.first.label} on {group.first.ranges}: {group.sentence}"
-    yield from wrapped(", ".join(finding.invariant for finding in group.findings))
+    yield from wrapped(named([finding.invariant for finding in group.findings]), width)
 
 
-def _single_lines(finding: FindingRow) -> Iterator[str]:
+def _single_lines(finding: FindingRow, width: int) -> Iterator[str]:
     where = f" on {finding.ranges}" if finding.ranges else ""
     yield f"{finding.label}: {finding.invariant}{where}"
     if finding.statement:
         result = "could not be checked" if finding.verdict is InvariantState.UNKNOWN else "does not hold"
-        yield from wrapped(f"{result}: {finding.statement}")
+        yield from wrapped(f"{result}: {finding.statement}", width)
     if finding.evidence:
-        yield from wrapped(finding.evidence)
+        yield from wrapped(finding.evidence, width)
     if finding.remedy:
-        yield from wrapped(f"Fix: {finding.remedy}")
+        yield from wrapped(f"Fix: {finding.remedy}", width)
 
 
-def _attestation_lines(report: Report) -> Iterator[str]:
+def _attestation_lines(report: Report, width: int) -> Iterator[str]:
     """The checks that no program can make, each with when to repeat it."""
     if report.attestations:
         yield "check by hand (no program can answer this):"
     for check in report.attestations:
         when = f" [{check.when}]" if check.when != "once" else ""
-        yield from wrapped(f"{check.id}: {check.question}{when}")
+        yield from wrapped(f"{check.id}: {check.question}{when}", width)
 
 
 def _difference_lines(report: Report) -> Iterator[str]:
@@ -130,7 +137,7 @@ def _difference_lines(report: Report) -> Iterator[str]:
             yield from (f"  + {printable(line)}" for line in change.after.splitlines())
 
 
-def _cause_lines(report: Report) -> Iterator[str]:
+def _cause_lines(report: Report, width: int) -> Iterator[str]:
     """Failures grouped by cause, each with its nodes and its fix. Nodes that were only skipped have a state instead."""
     skipped = Status.SKIPPED
     causes = [c for c in report.causes if c.problem.slug or c.status is not skipped or not report.node_states]
@@ -139,26 +146,26 @@ def _cause_lines(report: Report) -> Iterator[str]:
         if number:
             yield ""
         yield f"{cause.title}{f' in {cause.step}' if cause.step else ''} on {cause.ranges}"
-        yield from wrapped(problem.message.removeprefix(f"{cause.status.value}: ") or "no reason was given")
+        yield from wrapped(problem.message.removeprefix(f"{cause.status.value}: ") or "no reason was given", width)
         if problem.file and problem.file not in problem.message:
-            yield from wrapped(f"file: {problem.file}")
+            yield from wrapped(f"file: {problem.file}", width)
         if problem.remedy:
-            yield from wrapped(f"Fix: {problem.remedy}")
+            yield from wrapped(f"Fix: {problem.remedy}", width)
         for node, about in list(cause.about.items())[:_SHOWN]:
-            yield from wrapped(f"{node} reported: {about}")
+            yield from wrapped(f"{node} reported: {about}", width)
         if len(cause.about) > _SHOWN:
             yield f"  ({len(cause.about) - _SHOWN} more nodes: see the JSON report)"
 
 
-def _node_state_lines(report: Report) -> Iterator[str]:
+def _node_state_lines(report: Report, width: int) -> Iterator[str]:
     """The state of each node now; nothing where the verdict covers all nodes, or all nodes are finished."""
     if report.verdict not in _COVERS_ALL_NODES and any(row.state not in _FINISHED for row in report.node_states):
         yield "Node status:" if report.verdict else "Node status (the run has not ended):"
         for row in report.node_states:
-            yield from wrapped(f"{row.ranges}: {row.description}")
+            yield from wrapped(f"{row.ranges}: {row.description}", width)
 
 
-def _fallback_lines(report: Report) -> Iterator[str]:
+def _fallback_lines(report: Report, width: int) -> Iterator[str]:
     if report.fallback_nodes:
         yield f"one PowerShell process per request (fallback): {report.fallback_nodes}"
-        yield from wrapped(report.fallback_cost)
+        yield from wrapped(report.fallback_cost, width)

@@ -174,7 +174,7 @@ def _left_out(ended: Mapping[str, StepOutcome], totals: str) -> Stop | None:
     """The verdict of an empty plan when some nodes are not in it: they may need changes."""
     failed = [node for node, outcome in ended.items() if outcome.status is not Status.UNREACHABLE]
     if failed:
-        return Stop(Verdict.FAILED, f"{failures(failed, ended)}. The other nodes: {totals}")
+        return Stop(Verdict.FAILED, f"{failures(list(ended), ended)}. The other nodes: {totals}")
     if ended:
         return Stop(Verdict.UNREACHABLE, f"{named(list(ended))} did not answer. The other nodes: {totals}")
     return None

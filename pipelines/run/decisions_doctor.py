@@ -36,7 +36,7 @@ def _concluded(snapshot: Snapshot, findings: Findings) -> Stop:
     lost = _lost(snapshot)
     failed = [node for node, outcome in lost.items() if outcome.status is not Status.UNREACHABLE]
     if failed:
-        return Stop(Verdict.FAILED, failures(failed, lost, "could not be checked"))
+        return Stop(Verdict.FAILED, failures(list(lost), lost, "could not be checked"))
     blocking = [finding for finding in findings.refuted_errors if finding.invariant != _FAMILY]
     if blocking:
         return Stop(Verdict.REFUTED, f"not ready{_more(blocking)}: {blocking[0].invariant}: {blocking[0].evidence}")

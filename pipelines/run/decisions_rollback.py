@@ -63,7 +63,7 @@ def _not_done(snapshot: Snapshot) -> Stop | None:
     failed = [name for name in out if ended[name].status is not Status.UNREACHABLE]
     besides = f"{len(names) - len(out)} of {len(names)} nodes are done"
     if failed:
-        return Stop(Verdict.FAILED, f"{failures(failed, ended)}; {besides}")
+        return Stop(Verdict.FAILED, f"{failures(out, ended)}; {besides}")
     return Stop(Verdict.UNREACHABLE, f"{named(out)} did not answer; {besides}") if out else None
 
 

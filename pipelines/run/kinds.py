@@ -1,6 +1,6 @@
 """What a kind of run is: a value with its stages, and the properties that the rest of the product needs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pipelines.run.snapshot import Go, Snapshot, Stop
@@ -76,6 +76,14 @@ class Kind:
     def ends_with_plan(self) -> bool:
         """Whether it ends where a rollout would begin to change nodes."""
         return self.stages[-1].plans
+
+    def checked_early(self, begun: Iterable[str]) -> bool:
+        """Whether findings are from before any change: the run ended before it checked the cluster again.
+
+        Args:
+            begun: the stages that have begun.
+        """
+        return self.verifies and not self.read_only and self.stages[-1].name not in set(begun)
 
     def stage(self, name: str) -> Stage | None:
         """The stage of that name, if this kind has it."""

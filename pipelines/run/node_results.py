@@ -11,7 +11,10 @@ from pipelines.run.snapshot import Snapshot
 from workers.errors import Problem
 from workers.records import DocumentKind, Record, Status, StepOutcome
 
-__all__ = ["NodeResult", "results"]
+__all__ = ["NOT_SELECTED", "WAITING", "NodeResult", "results"]
+
+WAITING = "waiting for its turn"  #: why a node of a run that has not ended has no result yet
+NOT_SELECTED = "not selected in this run"
 
 
 class NodeResult(Record):
@@ -45,7 +48,7 @@ class NodeResult(Record):
         return {**renamed, "problem": problem}
 
 
-_NOT_SELECTED = NodeResult(node="", status=Status.SKIPPED, problem=Problem(message="not selected in this run"))
+_NOT_SELECTED = NodeResult(node="", status=Status.SKIPPED, problem=Problem(message=NOT_SELECTED))
 
 
 def results(snapshot: Snapshot, kind: Kind) -> tuple[NodeResult, ...]:
@@ -114,7 +117,7 @@ def _outcome_of(run: _IndexedRun, node: str) -> NodeResult:
         return NodeResult(node=node, status=Status.CHANGED if changed else Status.UNCHANGED)
     if node not in run.selected:
         return _NOT_SELECTED.model_copy(update={"node": node})
-    reason = f"not started, the run ended first: {record.verdict.value}" if record.verdict else "waiting for its turn"
+    reason = f"not started, the run ended first: {record.verdict.value}" if record.verdict else WAITING
     return NodeResult(node=node, status=Status.SKIPPED, problem=Problem(message=reason))
 
 

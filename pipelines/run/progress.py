@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from pipelines.run.kinds import Kind, Stage
-from workers.records import Event, RunRecord, Status
+from workers.records import Event, RunRecord, Status, Turn
 
 __all__ = ["Progress"]
 
@@ -21,6 +21,9 @@ class Progress:
         cells: (node, heading) -> status; None while the step runs.
         reasons: node -> why it ended early, for nodes that take no further part.
         left: node -> the turn in which it ended early.
+        refuted: nodes that an error of the final check names; empty until then.
+        paused: why the run is paused; empty while it is not.
+        cancelling: why the run is being cancelled; empty while it is not.
     """
 
     def __init__(self, record: RunRecord, kind: Kind) -> None:
@@ -30,6 +33,9 @@ class Progress:
         self.cells: dict[tuple[str, str], Status | None] = {}
         self.reasons: dict[str, str] = {}
         self.left: dict[str, str] = {}
+        self.refuted: frozenset[str] = frozenset()
+        self.paused = ""
+        self.cancelling = ""
         self._stages: dict[str, str] = {}
         self._waves: dict[str, str] = {}
         self._outcomes: dict[str, Status] = {}
@@ -48,6 +54,8 @@ class Progress:
                 self._busy[event.node] = None
             elif event.kind == "step.ended":
                 self._ended(event)
+            else:
+                self._steered(event)
 
     def wave(self, node: str) -> str:
         """The wave of a node; empty as long as it has none."""
@@ -71,18 +79,31 @@ class Progress:
         counted = Counter(self._outcomes[node] for node, where in self.left.items() if where == turn)
         return {status: counted[status] for status in Status if counted[status]}
 
-    def done(self, nodes: Iterable[str], turn: str) -> int:
-        """How many of these nodes have finished their last step of a turn."""
-        named = next((t for t in self.record.turns if t.name == turn), None)
-        if named is None:
-            return 0
-        stage = self.kind.stage_of(named)
-        heading = stage.heading_of(stage.steps[-1])
-        return sum(1 for node in nodes if self.cells.get((node, heading)) is not None or node in self.reasons)
+    def waiting(self) -> int:
+        """How many nodes have neither an outcome nor a running step."""
+        return len(self.nodes.keys() - self._outcomes.keys() - self._busy.keys())
+
+    def steps(self, turn: Turn) -> tuple[int, int]:
+        """How many steps of a turn have ended, and how many it has, over all its nodes."""
+        headings = self._headings(turn)
+        ended = sum(self.cells.get((node, heading)) is not None for node in turn.nodes for heading in headings)
+        return ended, len(turn.nodes) * len(headings)
 
     def seconds(self, at: datetime) -> float:
         """Seconds since the run was requested, until it ended or `at`."""
         return ((self.record.ended or at) - self.record.created).total_seconds()
+
+    def _headings(self, turn: Turn) -> list[str]:
+        stage = self.kind.stage_of(turn)
+        return list(dict.fromkeys(stage.heading_of(step) for step in stage.steps))
+
+    def _steered(self, event: Event) -> None:
+        if event.kind == "run.pause_asked":
+            self.paused = event.message or "by an operator"
+        elif event.kind == "run.resume_asked":
+            self.paused = ""
+        elif event.kind == "run.cancel_asked":
+            self.paused, self.cancelling = "", event.message or "by an operator"
 
     def _ended(self, event: Event) -> None:
         """The first end of a node counts; a change is not hidden by a later step that had nothing to do."""
@@ -95,10 +116,17 @@ class Progress:
         if status in _ENDS:
             self.left[node] = event.turn
             kind = f" ({event.failure})" if event.failure not in {"", event.status, "failed"} else ""
-            self.reasons[node] = f"{event.step}{kind}: {event.message}" if event.message else f"{event.step}{kind}"
-        elif before is Status.CHANGED or (self._stage(event).plans and not self.kind.read_only):
-            return  # an observation before the plan is not a result
+            message = event.message.removeprefix(f"{node}: ")
+            self.reasons[node] = f"{event.step}{kind}: {message}" if message else f"{event.step}{kind}"
+        elif before is Status.CHANGED or (status is Status.UNCHANGED and self._only_begins(event)):
+            return
         self._outcomes[node] = status
+
+    def _only_begins(self, event: Event) -> bool:
+        """Whether an observation is not a result: it is made before the plan, or before the steps that change nodes."""
+        stage = self._stage(event)
+        changes = any(step.changes for step in stage.steps) and event.step != stage.steps[-1].name
+        return changes or (stage.plans and not self.kind.read_only)
 
     def _stage(self, event: Event) -> Stage:
         """The stage of the turn that the event names; the record may not contain the turn yet."""

@@ -9,8 +9,9 @@ from pipelines.run.snapshot import Snapshot
 from tasks.cluster import Cluster
 from tasks.ektron.rules.findings import Findings
 from workers.records import DocumentKind, RunRecord, StepOutcome
+from workers.store.port import RunStore
 
-__all__ = ["RunSummary", "summary_of"]
+__all__ = ["RunSummary", "findings_of", "summary_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +27,20 @@ class RunSummary:
     kind: Kind
 
 
+def findings_of(store: RunStore, run_id: str) -> Findings | None:
+    """The newest findings of a run about its cluster; None until there are any."""
+    findings = store.documents(run_id, DocumentKind.FINDINGS)
+    text = findings.get("verify") or findings.get("assess")
+    return Findings.model_validate_json(text) if text else None
+
+
 def summary_of(snapshot: Snapshot, kind: Kind) -> RunSummary:
     """Everything about a run, as a store has it."""
-    run_id = snapshot.record.id
-    findings = snapshot.store.documents(run_id, DocumentKind.FINDINGS)
-    text = findings.get("verify") or findings.get("assess")
     return RunSummary(
         record=snapshot.record,
         cluster=snapshot.cluster,
         outcomes=snapshot.outcomes,
-        findings=Findings.model_validate_json(text) if text else None,
+        findings=findings_of(snapshot.store, snapshot.record.id),
         plan=snapshot.plan,
         nodes=results(snapshot, kind),
         kind=kind,

@@ -47,7 +47,7 @@ def verdict_of(nodes: Sequence[str], ended: Mapping[str, StepOutcome], findings:
     failed = [node for node, outcome in ended.items() if outcome.status is not Status.UNREACHABLE]
     silent = [node for node in ended if node not in failed]
     if failed:
-        return Verdict.FAILED, failures(failed, ended)
+        return Verdict.FAILED, failures(list(ended), ended)
     refuted = [finding for finding in findings.refuted_errors if not set(finding.nodes) <= set(silent)]
     if refuted:
         return Verdict.REFUTED, _refuted(refuted)
@@ -62,21 +62,33 @@ def verdict_of(nodes: Sequence[str], ended: Mapping[str, StepOutcome], findings:
 
 
 def failures(out: Sequence[str], ended: Mapping[str, StepOutcome], what: str = "failed") -> str:
-    """Which nodes failed, the message of the first of them, and which nodes were not tried because of that.
+    """What happened to the nodes that are not done: failed, unreachable and not tried are kept apart.
+
+    Where all of them failed, the sentence begins with their names; otherwise with the number of each. The message is
+    that of the first node that failed.
 
     Args:
-        out: nodes that failed, or that were left out.
+        out: nodes that failed, were unreachable, or were left out.
         ended: the outcomes that ended them.
         what: the verb for those that failed.
     """
-    untried = [node for node in out if ended[node].status is Status.SKIPPED]
-    failed = [node for node in out if node not in untried]
-    if not failed:
-        return f"{named(untried)}: {ended[untried[0]].message}"
-    message = ended[failed[0]].message
-    message = message.removeprefix(f"{failed[0]}: ") if len(failed) == 1 else message
-    besides = f"; not tried: {named(untried)}" if untried else ""
-    return f"{named(failed)} {what}: {message}{besides}"
+    parts: dict[str, list[str]] = {what: [], "unreachable": [], "not tried": []}
+    for node in out:
+        parts[_part(ended[node], what)].append(node)
+    first = next(nodes[0] for nodes in parts.values() if nodes)
+    message = ended[first].message.removeprefix(f"{first}: ")
+    if len(parts[what]) == len(out):
+        return f"{named(out)} {what}: {f'{first}: ' if len(out) > 1 else ''}{message}"
+    counts = ", ".join(f"{len(nodes)} {part}" for part, nodes in parts.items() if nodes)
+    return f"{counts}; {first}: {message}"
+
+
+def _part(outcome: StepOutcome, failed: str) -> str:
+    """Which of the three an outcome is; a step that was cancelled while it changed the node has failed."""
+    if outcome.status is Status.UNREACHABLE:
+        return "unreachable"
+    left_out = outcome.status is Status.SKIPPED or (outcome.status is Status.CANCELLED and not outcome.touched)
+    return "not tried" if left_out else failed
 
 
 def _refuted(refuted: Sequence[Finding]) -> str:

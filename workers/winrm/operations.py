@@ -88,6 +88,16 @@ class Op:
         """Whether the guard applies: it changes files or services. `run` is the responsibility of the caller."""
         return self.name in _CHANGING or (self.name == "service" and self.fields.get("action", "query") != "query")
 
+    @property
+    def size(self) -> int:
+        """How many bytes it writes to the disk at most, without backups; 0 if it writes no file."""
+        data, blobs, files = (self.fields.get(name) for name in ("data", "blobs", "files"))
+        if isinstance(data, str):
+            return len(data) * 3 // 4  # base64
+        if isinstance(blobs, Mapping) and isinstance(files, Mapping):
+            return sum(len(blobs[blob]) * 3 // 4 for blob in files.values())
+        return 0
+
     def __str__(self) -> str:
         return f"{self.name} {self.target}".rstrip()
 

@@ -59,7 +59,7 @@ def _web_service(facts: NodeFacts) -> Judged:
 
 
 def _reach(cluster: ClusterFacts) -> Decision:
-    """When no node reaches a target, the target is the counter-example; otherwise each source that fails is."""
+    """When no node reaches a target, or it was not seen, the target is the counter-example; else each source."""
     missed: dict[str, list[str]] = {}
     reached: set[str] = set()
     for source, facts in cluster.facts.items():
@@ -68,9 +68,9 @@ def _reach(cluster: ClusterFacts) -> Decision:
                 reached.add(target)
             else:
                 missed.setdefault(target, []).append(source)
-    violated: dict[str, list[str]] = {}
+    unseen, violated = set(cluster.unseen), dict[str, list[str]]()
     for target, sources in missed.items():
-        if target not in reached:
+        if target not in reached or target in unseen:
             violated.setdefault(target, []).append(f"{named(sources)} cannot reach its port {SYNC_PORT}")
         else:
             for source in sources:

@@ -9,7 +9,9 @@ import pytest
 from pipelines.cli.entry import run
 from pipelines.report.knowledge_text import explanation_lines
 from pipelines.usecases.explain import NodeAnswer, is_file
+from tasks.ektron.cluster_facts import NOT_SEEN
 from tasks.ektron.rules.explain import Answer, explain
+from tasks.ektron.rules.findings import Finding, Findings, InvariantState
 from tasks.ektron.rules.invariants import judge
 from tests.unit.pipelines.report.sample_run import sample
 from tests.unit.tasks.ektron.joined import broken, joined_cluster
@@ -102,6 +104,25 @@ def test_every_cause_is_explained_with_its_fix(name: str) -> None:
         text = " ".join(" ".join(lines).split())
         assert lines[0] == f"{node} is not joined: {answer.cause.invariant}"
         assert " ".join(answer.cause.remedy.split()) in text
+
+
+@pytest.mark.parametrize(("status", "words"), [("unreachable", "did not answer"), ("failed", "could not be checked")])
+def test_an_unseen_node_is_explained_by_what_kept_it_unseen(status: str, words: str) -> None:
+    """Not by the first statement about it, whose remedy would send a person to the wrong place."""
+    why = f"{NOT_SEEN}P2 (p2:5986) refused the connection"
+    unseen = Finding(
+        invariant="node.is-itself",
+        verdict=InvariantState.UNKNOWN,
+        nodes=("P2",),
+        reasons={"P2": why},
+        remedy="correct `host`",
+    )
+    outcome = f"result of that run on this node: {status} in install_check: no; Fix: start WinRM"
+    first, *lines = explanation_lines(explain("P2", Findings(findings=(unseen,))), "verify r-1", outcome)
+    assert first == f"P2 {words}: (p2:5986) refused the connection"
+    text = "\n".join(lines)
+    assert "Fix: start WinRM" in text
+    assert "correct `host`" not in text
 
 
 @pytest.mark.parametrize(("node", "broken_node", "code"), [("P1", "P1", 5), ("S2", "P1", 5), ("P1", "", 0)])

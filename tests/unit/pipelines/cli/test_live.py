@@ -1,7 +1,9 @@
 """Following a run, without a terminal and without a store."""
 
 import io
+import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 
 import pytest
@@ -10,16 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipelines.cli import follow, live
-from pipelines.cli.live import RunUpdate, draw, line, show_run, updates_of
+from pipelines.cli import follow, live, show
+from pipelines.cli.entry import run
+from pipelines.cli.live import RunUpdate, draw, line, progress_of, show_run, updates_of
 from pipelines.engine import Engine
 from pipelines.local.services import Running
 from pipelines.report.build import build
+from pipelines.report.styles import IN_PROGRESS, STATUS_STYLES, VERDICT_STYLES
 from pipelines.rollout import KINDS, kind_of
 from pipelines.run.progress import Progress
+from tasks.ektron.rules.findings import Finding, Findings, InvariantState
 from tests.unit.pipelines.report.sample_run import Sample, cluster_of, sample
 from workers.errors import RunUnknown, StoreUnavailable
-from workers.records import Event, RunRecord, RunState, Status
+from workers.records import DocumentKind, Event, RunRecord, RunState, Status, Verdict
 from workers.secrets.vault import Vault
 from workers.settings import Settings
 from workers.store.memory import MemoryStore
@@ -150,18 +155,112 @@ def test_long_messages_squeeze_no_other_column(width: int) -> None:
         ["S2", "staging", "wave-1"],
         ["P1", "live", "wave-2"],
         ["P2", "live", "wave-2"],
-    ] == [text.split()[:3] for text in lines[2:]]
+    ] == [text.split()[:3] for text in lines[2:6]]
 
 
 @pytest.mark.parametrize(("nodes", "height"), [(40, 50), (12, 14)])
 def test_many_nodes_are_summarised(nodes: int, height: int) -> None:
-    """If the nodes do not fit, each turn is a bar, and only failed nodes have a row."""
+    """If the nodes do not fit, each turn is a bar of its steps, and only failed nodes have a row."""
     made = sample(cluster_of(4, nodes - 4), failed=["P3", "P5"])
     lines = _drawn(made, made.events, height=height)
     assert [text.split()[0] for text in lines[1:6]] == ["canary", "observe", "wave-1", "wave-2", "verify"]
-    assert lines[4].split()[2:] == [f"{nodes - 4}/{nodes - 4}", "2", "failed"]
-    assert [text.split()[0] for text in lines[7:]] == ["P3", "P5"]
+    assert lines[4].split()[2:] == [f"{4 * nodes - 16}/{4 * nodes - 16}", "steps", "2", "failed"]
+    assert [text.split()[0] for text in lines[7:9]] == ["P3", "P5"]
     assert len(lines) <= height
+
+
+def test_a_bar_grows_with_each_step() -> None:
+    """During a wave the steps that have ended are counted, not the nodes that are done."""
+    made = sample(cluster_of(2, 40))
+    until = next(n for n, e in enumerate(made.events) if e.turn == "wave-2" and e.step == "cert_copy")
+    ended = sum(e.turn == "wave-2" and e.kind == "step.ended" for e in made.events[:until])
+    assert 0 < ended < 160
+    assert any(f"{ended}/160 steps" in text for text in _drawn(made, made.events[:until]))
+
+
+def test_no_empty_grid_is_left() -> None:
+    """After a joined run of many nodes there are bars and no heading without rows."""
+    made = sample(cluster_of(2, 40))
+    assert not any(text.split()[:2] == ["node", "pool"] for text in _drawn(made, made.events))
+    assert any(text.split()[:2] == ["node", "pool"] for text in _drawn(sample(), sample().events))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_marks_are_explained_once(encoding: str) -> None:
+    """Only those in use, below the grid."""
+    made = sample(failed=["P2"])
+    *_, legend = _drawn(made, made.events, encoding=encoding)
+    marks = [f"{style.plain if encoding == 'ascii' else style.symbol} {style.word}" for style in STATUS_STYLES.values()]
+    assert {mark for mark in marks if mark in legend} == {marks[0], marks[3], marks[5], marks[6]}
+    assert legend.endswith(". no step")
+
+
+def test_a_pause_is_in_the_headline() -> None:
+    """With its reason, until the run continues; nodes without an outcome are waiting."""
+    made = sample()
+    record = made.record.model_copy(update={"state": RunState.RUNNING, "verdict": None, "turns": made.record.turns[:3]})
+    until = next(n for n, e in enumerate(made.events) if e.turn == "wave-1") + 1
+    events = [*made.events[:until], Event(kind="run.pause_asked", message="lunch")]
+    paused = Sample(record, made.cluster, (), None, None, (), made.kind, ())
+    headline, *rows = _drawn(paused, events)
+    assert "wave-1 PAUSED (lunch)" in headline
+    assert "4 waiting" in headline
+    assert all(row.endswith("waiting") for row in rows[1:5])
+    headline, *_ = _drawn(paused, [*events, Event(kind="run.resume_asked")])
+    assert "PAUSED" not in headline
+
+
+def test_a_refuted_node_has_its_own_mark() -> None:
+    """After a verify; it is not counted as checked, and the reports say the same."""
+    console, screen = _console(terminal=True)
+    made = verified()
+    progress = Progress(made.record, made.kind)
+    progress.take(made.record, made.events)
+    progress.refuted = frozenset({"P2"})
+    console.print(draw(progress, console))
+    headline, _, *rows = [text.rstrip() for text in screen.getvalue().splitlines()]
+    assert "\u2260 1 refuted  = 3 checked" in headline
+    assert [row.split()[-2:] for row in rows[:4]] == [["=", "checked"]] * 3 + [["\u2260", "refuted"]]
+
+
+def verified() -> Sample:
+    """A verify of four nodes whose steps all ended well."""
+    made = sample()
+    turns = (made.record.turns[0], made.record.turns[-1].model_copy(update={"nodes": made.cluster.node_names}))
+    record = made.record.model_copy(update={"kind": "verify", "turns": turns, "verdict": Verdict.REFUTED})
+    events = tuple(e for e in made.events if e.turn in {"", "canary", "verify"})
+    return Sample(record, made.cluster, (), made.findings, None, made.nodes, kind_of("verify"), events)
+
+
+def test_refuted_nodes_are_read_when_the_run_has_ended() -> None:
+    """From the findings of the final check; findings from before a rollout name no refuted node."""
+    store, made = MemoryStore(), verified()
+    refuted = Finding(invariant="keys.complete", verdict=InvariantState.REFUTED, nodes=("P2",))
+    store.create(made.record)
+    store.put(made.record.id, DocumentKind.FINDINGS, "verify", Findings(findings=(refuted,)).model_dump_json())
+    assert frozenset({"P2"}) == updates_of(store, made.record.id)("").refuted
+    assert frozenset({"P2"}) == progress_of(store, made.record).refuted
+    early = sample().record.model_copy(update={"id": "early", "turns": sample().record.turns[:2]})
+    store.create(early)
+    store.put("early", DocumentKind.FINDINGS, "assess", Findings(findings=(refuted,)).model_dump_json())
+    assert frozenset() == updates_of(store, "early")("").refuted
+
+
+def test_without_a_terminal_a_large_run_is_short() -> None:
+    """Of the steps of 300 nodes only failures are lines; every turn is one line."""
+    made = sample(cluster_of(100, 200), failed=["P7"], unreachable=["P9"])
+    console, screen = _console()
+    show_run(Replay(made, size=500), console, interval=0)
+    lines = screen.getvalue().splitlines()
+    assert len(lines) == 2 + len(made.record.turns) + 2
+    assert ["P7", "P9"] == sorted(text.split()[3] for text in lines if "config_edit" in text or "install_check" in text)
+
+
+def test_nothing_is_dark_blue() -> None:
+    """It cannot be read on black."""
+    colours = [style.colour for style in STATUS_STYLES.values()]
+    colours += [style.colour for style in (*VERDICT_STYLES.values(), IN_PROGRESS)]
+    assert not any(re.search(r"(?<!_)blue", colour) for colour in colours)
 
 
 def test_a_failed_node_stays_failed() -> None:
@@ -227,3 +326,31 @@ def test_ctrl_c_explains_the_effect_on_the_run(own: str, expected: str, monkeypa
         follow.follow(Running(engine, own), made.record, console)
     assert expected in screen.getvalue()
     assert f"esync watch {made.record.id}" in screen.getvalue()
+
+
+def _stored(made: Sample) -> Engine:
+    """An engine whose store has that run."""
+    store = MemoryStore()
+    store.create(made.record)
+    for event in made.events:
+        store.note(made.record.id, event.model_copy(update={"id": ""}))
+    return Engine(Settings(), store, Vault(store, None), Celery())
+
+
+def test_status_begins_with_a_headline_and_the_nodes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Then one screen about the run; with --verbose every cause in full is between the two."""
+    made = sample(failed=["P2"])
+    monkeypatch.setattr(show, "engine_only", lambda _: nullcontext(_stored(made)))
+    monkeypatch.setattr(show, "report_of", lambda *_: build(made))
+    assert run(["status", made.record.id]) == 0
+    short = capsys.readouterr().out.splitlines()
+    assert short[0].startswith("rollout of shop  FAILED")
+    assert ["S1", "S2", "P1", "P2"] == [text.split()[0] for text in short[2:6]]
+    assert short[8].startswith("FAILED  4 nodes: 3 done, 1 failed")
+    assert run(["status", made.record.id, "--verbose"]) == 0
+    full = capsys.readouterr().out.splitlines()
+    assert [text for text in short if text in full] == short
+    assert any("P2 reported: " in text for text in full)
+    assert not any("P2 reported: " in text for text in short)

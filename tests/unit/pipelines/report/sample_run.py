@@ -59,13 +59,14 @@ def sample(
     if verdict is None:
         verdict = Verdict.FAILED if failed else Verdict.UNREACHABLE if unreachable else Verdict.JOINED
     reached = [n for n in cluster.node_names if n not in unreachable]
-    pools = [[n for n in reached if n.startswith(first)] for first in "SP"]
+    pools = [pool for first in "SP" if (pool := [n for n in reached if n.startswith(first)])]
     turns = [
         Turn(name="canary", stage="canary", steps=("install_check",), nodes=("S1",)),
         Turn(name="observe", stage="observe", steps=("install_check",), nodes=cluster.node_names[1:]),
         *(Turn(name=f"wave-{i + 1}", stage="wave", steps=WAVE_STEPS, nodes=tuple(p)) for i, p in enumerate(pools)),
         Turn(name="verify", stage="verify", steps=("install_check",), nodes=tuple(reached)),
     ]
+    turns = [turn for turn in turns if turn.nodes]
     record = RunRecord(
         id="20261123-191500-shop-7f3a2c",
         cluster="shop",

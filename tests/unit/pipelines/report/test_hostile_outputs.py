@@ -111,7 +111,8 @@ def test_reports_that_are_written_are_clean(tmp_path: Path) -> None:
 
 def test_the_result_of_a_run_is_printed_clean() -> None:
     """The output of `rollout`, `status` and `verify`; markup and emoji codes are printed literally."""
-    shown = on_console(lambda console: print_result(build(hostile()), console))
+    assert_clean(on_console(lambda console: print_result(build(hostile()), console)))
+    shown = on_console(lambda console: print_result(build(hostile()), console, verbose=True))
     assert_clean(shown)
     assert "[red]x[/red]" in shown
     assert ":smile:" in shown

@@ -14,6 +14,8 @@ from pipelines.report.layout import duration, name_ranges
 from pipelines.report.rows import Report
 from pipelines.report.styles import STATUS_STYLES, VERDICT_STYLES
 from pipelines.report.text import to_text
+from pipelines.rollout import kind_of
+from pipelines.run.node_results import NodeResult
 from tasks.ektron.rules.findings import Finding, InvariantState, ordered
 from tests.unit.pipelines.report.sample_run import REMEDY, Sample, cluster_of, sample
 from workers.records import Status, Verdict
@@ -151,7 +153,7 @@ def _finding(invariant: str, verdict: InvariantState, node: str, **more: str) ->
 
 
 def test_findings_with_the_same_cause_are_one_entry() -> None:
-    """The unknowns of an unreachable node, and what a rollout fixes on a failed one, are one entry each."""
+    """All about an unreachable node, and what a rollout fixes on a failed one, are one entry each."""
     silent, heals = "S2: not seen", "run a rollout, or do it by hand"
     found = [
         _finding("config.one", InvariantState.REFUTED, "P2", remedy=heals),
@@ -159,6 +161,7 @@ def test_findings_with_the_same_cause_are_one_entry() -> None:
         _finding("clock.skew", InvariantState.REFUTED, "P2", remedy="set the clock"),
         _finding("keys.one", InvariantState.REFUTED, "P1", remedy=heals),
         _finding("keys.two", InvariantState.REFUTED, "P1", remedy=heals),
+        _finding("network.reach", InvariantState.REFUTED, "S2", remedy="open TCP 8732"),
         _finding("disk.one", InvariantState.UNKNOWN, "S2", evidence=silent),
         _finding("disk.two", InvariantState.UNKNOWN, "S2", evidence=silent),
         _finding("disk.own", InvariantState.UNKNOWN, "S2", evidence="S2: no answer in 10 s"),
@@ -167,16 +170,39 @@ def test_findings_with_the_same_cause_are_one_entry() -> None:
     text = to_text(report)
     assert "refuted on P2: 2 statements do not hold; a successful rollout fixes them" in text
     assert "\n  config.one, config.two\n" in text
-    assert f"unknown on S2: 2 statements could not be checked ({silent})\n  disk.one, disk.two\n" in text
+    gone = f"unknown on S2: 4 statements could not be checked ({silent})"
+    assert f"{gone}\n  network.reach, disk.one, disk.two, disk.own\n" in text
+    assert text.index(gone) > text.index("keys.two")
+    assert "open TCP 8732" not in text
     for alone in (
         "refuted: clock.skew on P2",
         "refuted: keys.one on P1",
         "refuted: keys.two on P1",
-        "unknown: disk.own on S2",
     ):
         assert alone in text
     page = to_html(report)
     assert all(finding.invariant in page for finding in found)
+
+
+def test_a_refuted_node_is_not_shown_as_unchanged() -> None:
+    """After a verify: neither in the totals nor as its outcome nor in its last cell; in text, too."""
+    made = sample()
+    nodes = tuple(NodeResult(node=node.node, status=Status.UNCHANGED) for node in made.nodes)
+    record = made.record.model_copy(
+        update={"kind": "verify", "verdict": Verdict.REFUTED, "turns": made.record.turns[-1:]}
+    )
+    verified = [outcome for outcome in made.outcomes if outcome.turn == "verify"]
+    found = ordered([_finding("keys.complete", InvariantState.REFUTED, "P2")])
+    done = replace(made, record=record, nodes=nodes, outcomes=tuple(verified), findings=found, kind=kind_of("verify"))
+    page = _page(done)
+    assert ["\u2260 1 refuted", "= 3 correct"] == page.xpath("//div[@class='totals']/span/text()")
+    rows = {row.xpath("string(td[1])"): row for row in page.xpath("//table[contains(@class, 'grid')]//tr[td]")}
+    marks = {
+        node: [row.xpath("string(td[2])").strip(), row.xpath("string(.//div/span[1])")] for node, row in rows.items()
+    }
+    assert ["\u2260 refuted", "\u2260 refuted"] == marks.pop("P2")
+    assert [["= correct", "= unchanged"]] * 3 == list(marks.values())
+    assert "4 nodes: 1 refuted, 3 correct" in to_text(build(done))
 
 
 def test_changes_of_each_node_are_listed() -> None:

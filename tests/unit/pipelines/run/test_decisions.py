@@ -375,7 +375,11 @@ def test_a_plan_ends_with_its_totals() -> None:
     [
         ({"N2": Status.UNREACHABLE}, Verdict.UNREACHABLE, "N2 did not answer. The other nodes: nothing to do"),
         ({"N2": Status.FAILED}, Verdict.FAILED, "N2 failed: no. The other nodes: nothing to do"),
-        ({"N2": Status.UNREACHABLE, "N3": Status.FAILED}, Verdict.FAILED, "N3 failed: no. The other nodes"),
+        (
+            {"N2": Status.UNREACHABLE, "N3": Status.FAILED},
+            Verdict.FAILED,
+            "1 failed, 1 unreachable; N3: no. The other nodes",
+        ),
     ],
 )
 def test_an_empty_plan_is_no_success_if_nodes_are_not_in_it(

@@ -70,7 +70,7 @@ def test_a_node_that_could_not_be_checked_comes_first() -> None:
     silent = outcome("N2", Status.UNREACHABLE, turn="doctor", message="no answer")
     fine = outcome("N1", turn="canary")
     stop = decisions_doctor.ready(checked(fine, silent, failed, facts=bad))
-    assert (Verdict.FAILED, "N3 could not be checked: no") == (stop.verdict, stop.summary)
+    assert (Verdict.FAILED, "1 could not be checked, 1 unreachable; N3: no") == (stop.verdict, stop.summary)
     blocked = decisions_doctor.ready(checked(fine, silent, facts=bad))
     assert Verdict.REFUTED is blocked.verdict
     assert blocked.summary.startswith("not ready: ")

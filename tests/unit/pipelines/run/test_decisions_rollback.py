@@ -70,7 +70,9 @@ def test_a_failed_node_outweighs_an_unreachable_one(decide: Callable[[Snapshot],
     silent = outcome("N2", Status.UNREACHABLE, message="N2: no answer")
     failed = outcome("N1", Status.FAILED, message="N1: no")
     turns = [turn("canary", FOUR)]
-    assert Stop(Verdict.FAILED, "N1 failed: no; 1 of 3 nodes are done") == decide(run(silent, failed, turns=turns))
+    assert Stop(Verdict.FAILED, "1 failed, 1 unreachable; N1: no; 1 of 3 nodes are done") == decide(
+        run(silent, failed, turns=turns)
+    )
     assert Stop(Verdict.UNREACHABLE, "N2 did not answer; 2 of 3 nodes are done") == decide(run(silent, turns=turns))
     other = outcome("N4", Status.FAILED, message="N4: no")
     assert decide(run(other, turns=turns)).verdict in {Verdict.RESTORED, Verdict.CLEAN}

@@ -83,11 +83,13 @@ def test_the_first_end_of_a_node_counts() -> None:
 
 
 def test_an_observation_before_the_plan_is_no_result() -> None:
-    """Of a rollout; in a run that only observes it is. Later observations are results."""
+    """Nor is the check before the changes of a wave. In a run that only observes it is; later observations are, too."""
     looked = ended("N1", Status.UNCHANGED, turn="canary")
     assert progress(looked).outcome("N1") is None
     assert Status.UNCHANGED is progress(looked, kind="verify", turns=[TURNS[0]]).outcome("N1")
-    assert Status.UNCHANGED is progress(ended("N1", Status.UNCHANGED)).outcome("N1")
+    assert progress(ended("N1", Status.UNCHANGED)).outcome("N1") is None
+    assert Status.UNCHANGED is progress(ended("N1", Status.UNCHANGED, "service_restart")).outcome("N1")
+    assert Status.UNCHANGED is progress(ended("N1", Status.UNCHANGED, turn="verify")).outcome("N1")
 
 
 def test_a_turn_is_known_before_the_record_has_it() -> None:
@@ -101,17 +103,36 @@ def test_a_turn_is_known_before_the_record_has_it() -> None:
     assert [("N1", "drain")] == list(progress(ended("N1", Status.UNCHANGED, step="drain")).cells)
 
 
-def test_finished_nodes_of_a_turn_are_counted() -> None:
-    """Those that have ended their last step, or ended early; not those that run it, and none of an unknown turn."""
+def test_steps_of_a_turn_are_counted() -> None:
+    """Those that have ended, over all nodes of the turn; not those that run, and none of another turn."""
     seen = progress(
-        ended("N1", Status.CHANGED, "service_restart"),
-        started("N2", "service_restart"),
+        ended("N1", Status.UNCHANGED),
+        ended("N1", Status.CHANGED, "config_edit"),
+        started("N2"),
         ended("N3", Status.FAILED, turn="wave-2"),
+        ended("N1", Status.UNCHANGED, turn="canary"),
     )
-    assert 1 == seen.done(["N1", "N2"], "wave-1")
-    assert 1 == seen.done(["N3"], "wave-2")
-    assert 0 == seen.done(["N1"], "wave-9")
-    assert 0 == progress(ended("N1", Status.CHANGED, "config_edit")).done(["N1"], "wave-1")
+    assert [(1, 1), (2, 8), (1, 4)] == [seen.steps(turn) for turn in TURNS]
+
+
+def test_nodes_without_an_outcome_wait_unless_a_step_runs() -> None:
+    """Also those that were only observed so far."""
+    looked = ended("N1", Status.UNCHANGED, turn="canary")
+    assert [3, 2, 1] == [
+        progress(*events).waiting()
+        for events in ([looked], [started("N1")], [started("N1"), ended("N2", Status.FAILED)])
+    ]
+
+
+def test_a_pause_lasts_until_the_run_continues() -> None:
+    """Its reason is kept; a cancel ends it."""
+    pause = Event(kind="run.pause_asked", message="lunch")
+    seen = progress(pause)
+    assert ("lunch", "") == (seen.paused, seen.cancelling)
+    seen.take(record(), [Event(kind="run.resume_asked")])
+    assert "" == seen.paused
+    seen.take(record(), [pause, Event(kind="run.cancel_asked")])
+    assert ("", "by an operator") == (seen.paused, seen.cancelling)
 
 
 def test_seconds_count_until_the_run_ended() -> None:

@@ -37,7 +37,7 @@ def test_a_node_that_ended_early_is_a_failure_unless_it_was_unreachable(status: 
     assert Verdict.FAILED is judged({"N2": status}, finding("a", REFUTED, "N1"))[0]
     both = judged({"N2": status, "N3": Status.UNREACHABLE}, finding("u", UNKNOWN, "N3"))
     assert Verdict.FAILED is both[0]
-    assert "N3" not in both[1]
+    assert both[1].startswith("1 failed, 1 unreachable" if status is Status.FAILED else "1 unreachable, 1 not tried")
 
 
 def test_a_refuted_invariant_outweighs_an_unreachable_node() -> None:
@@ -63,14 +63,26 @@ def ended(**statuses: Status) -> dict[str, StepOutcome]:
 
 
 def test_failures_name_nodes_and_the_first_message() -> None:
-    """A message of the only failed node does not repeat its name; nodes that were not tried are named apart."""
+    """A message of the only failed node does not repeat its name; other nodes are counted apart."""
     one = ended(N1=Status.FAILED)
     assert "N1 failed: why N1" == failures(["N1"], one)
     assert "N1 could not be checked: why N1" == failures(["N1"], one, "could not be checked")
     two = ended(N2=Status.FAILED, N1=Status.FAILED, N3=Status.SKIPPED)
-    assert "N2, N1 failed: N2: why N2; not tried: N3" == failures(["N2", "N1", "N3"], two)
+    assert "2 failed, 1 not tried; N2: why N2" == failures(["N2", "N1", "N3"], two)
     mixed = ended(N1=Status.SKIPPED, N2=Status.FAILED)
-    assert "N2 failed: why N2; not tried: N1" == failures(["N1", "N2"], mixed)
+    assert "1 failed, 1 not tried; N2: why N2" == failures(["N1", "N2"], mixed)
     skipped = ended(N1=Status.SKIPPED, N2=Status.SKIPPED)
-    assert "N1, N2: N1: why N1" == failures(["N1", "N2"], skipped)
+    assert "2 not tried; N1: why N1" == failures(["N1", "N2"], skipped)
     assert "N1 failed: why N1" == failures(["N1"], {**one, "N9": outcome("N9", Status.SKIPPED)})
+    assert "N2, N1 failed: N2: why N2" == failures(["N2", "N1"], two)
+
+
+def test_the_summary_accuses_the_right_nodes() -> None:
+    """Of 300 nodes one refused the logon and one was unreachable; a cancelled step counts by its effect."""
+    names = numbered(300)
+    kinds = {"N30": Status.FAILED, "N43": Status.UNREACHABLE, "N7": Status.CANCELLED}
+    all_ended = {node: outcome(node, kinds.get(node, Status.SKIPPED), message=f"{node}: why {node}") for node in names}
+    expected = "1 failed, 1 unreachable, 298 not tried; N30: why N30"
+    assert (Verdict.FAILED, expected) == verdict_of(names, all_ended, Findings())
+    all_ended["N7"] = outcome("N7", Status.CANCELLED, message="N7: stopped", touched=True)
+    assert "2 failed, 1 unreachable, 297 not tried; N7: stopped" == failures(names, all_ended)

@@ -198,7 +198,7 @@ def test_the_grid_has_the_columns_of_the_kind(kind: str, expected: list[str]) ->
     assert expected == list(kind_of(kind).columns)
     assert {column for _, column in progress.cells} == set(expected)
     assert {Status.FAILED: 1, Status.CHANGED: 3} == progress.counts()
-    assert all(progress.done(turn.nodes, turn.name) == len(turn.nodes) for turn in turns)
+    assert all(progress.steps(turn) == (len(turn.nodes),) * 2 for turn in turns)
     screen = io.StringIO()
     Console(file=screen, width=120, force_terminal=True, color_system=None).print(
         draw(progress, Console(file=screen, width=120, height=40))

@@ -124,6 +124,15 @@ def test_a_port_that_no_node_reaches_names_its_owner() -> None:
     assert refuted(judge(cluster)) == {"network.reach-8732-all-pairs": ("P2",)}
 
 
+def test_an_unseen_node_is_the_cause_of_what_others_miss() -> None:
+    """A node that went down during the check is the counter-example, and not those that no longer reach it."""
+    whole = broken("S2", field(probes__reach_8732__P2=False))
+    seen = {name: facts for name, facts in whole.seen.items() if name != "P2"}
+    gone = ClusterFacts(nodes=FOUR, origin="S1", seen=seen, family=HASHES, family_thumbprint=THUMBPRINT)
+    assert refuted(judge(gone)) == {"network.reach-8732-all-pairs": ("P2",)}
+    assert refuted(judge(whole)) == {"network.reach-8732-all-pairs": ("S2",)}
+
+
 def test_an_untested_network_is_unknown() -> None:
     """Without probes the network rules are unknown, never proven."""
     cluster = joined_cluster()

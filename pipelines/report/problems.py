@@ -1,0 +1,184 @@
+"""What a run could not do, and what does not hold in the cluster: one problem per cause, the worst first. Pure.
+
+Findings that only follow from such a problem (an unreachable server was not checked either) are counted, not shown.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipelines.report.findings import FIXED_BY_ROLLOUT
+from pipelines.report.layout import name_ranges
+from pipelines.report.node_words import NodeWord, node_words
+from pipelines.report.rows import Cause, FindingRow, NodeRow, Report
+from pipelines.rollout import kind_of
+from pipelines.run.node_state import NODE_STATES, NodeState
+from tasks.ektron.rules.findings import InvariantState, Severity
+from tasks.ektron.wording import counted
+from workers.records import Verdict
+
+__all__ = ["SERVICE", "Shown", "is_consequence", "problems", "short_state"]
+
+SERVICE = "service.running"  #: the statement about the services
+_NEED_THE_SERVICE = {"service.listening-8732", "network.reach-8732-all-pairs", "site.wspath-answers"}
+_UNDONE = {NodeWord.FAILED, NodeWord.UNREACHABLE, NodeWord.STOPPED, NodeWord.NOT_TRIED}
+_FIRST = {
+    NodeWord.FAILED: 0,
+    NodeWord.STOPPED: 10,
+    NodeWord.REFUTED: 20,
+    NodeWord.UNREACHABLE: 30,
+    NodeWord.NOT_TRIED: 50,
+}
+_UNKNOWN = 40  #: the place of what could not be checked
+_SHORT = {
+    NodeState.RIGHT: "correct",
+    NodeState.DONE: "all changes are made",
+    NodeState.RESTART_OWED: "files in place, restart owed",
+    NodeState.PARTLY: "partly changed, every file whole",
+    NodeState.INTERRUPTED: "partly changed, every file whole",
+    NodeState.UNDER_WAY: "in progress",
+    NodeState.UNTOUCHED: "untouched",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One problem as it is shown.
+
+    Attributes:
+        place: worse problems have a lower one.
+        word: what the nodes are because of it.
+        nodes: the nodes concerned.
+        text: the step, one sentence, the state of the nodes.
+        fix: what to do; may be empty.
+    """
+
+    place: int
+    word: NodeWord | None
+    nodes: tuple[str, ...]
+    text: str
+    fix: str = ""
+
+    @property
+    def ranges(self) -> str:
+        """The nodes for people."""
+        return name_ranges(self.nodes)
+
+
+def problems(report: Report) -> Sequence[Shown]:
+    """Every problem of a run, the worst first; the findings that follow from one of them are left out."""
+    found = [*_of_nodes(report), *_of_cluster(report)]
+    return sorted(found, key=lambda one: (one.place, -len(one.nodes)))
+
+
+def is_consequence(report: Report, finding: FindingRow) -> bool:
+    """Whether an error or an unknown follows from a known cause.
+
+    It only concerns nodes that the run could not change or reach, or whose service does not run.
+    """
+    if finding.invariant in _NEED_THE_SERVICE and finding.verdict is not InvariantState.PROVEN:
+        down = {node for one in report.findings if one.invariant == SERVICE and _refuted(one) for node in one.nodes}
+        if finding.nodes and down.issuperset(finding.nodes):
+            return True
+    undone = {node for node, word in node_words(report).items() if word in _UNDONE}
+    wrong = finding.verdict is not InvariantState.PROVEN and finding.label != "warning"
+    return wrong and bool(finding.nodes) and undone.issuperset(finding.nodes)
+
+
+def _refuted(finding: FindingRow) -> bool:
+    return finding.verdict is InvariantState.REFUTED
+
+
+def short_state(node: NodeRow, report: Report) -> str:
+    """The state of a node in a few words; empty for a run that only reads."""
+    if node.state is None:
+        return ""
+    step = kind_of(report.kind, report.run).steps().get(node.step)
+    if node.state is NodeState.INTERRUPTED and step is not None and step.restarts:
+        return "files in place, restart owed, the service may be down"
+    return _SHORT[node.state]
+
+
+def _of_nodes(report: Report) -> Iterator[Shown]:
+    rows, words = {row.node: row for row in report.nodes}, node_words(report)
+    for cause in report.causes:
+        word = words[cause.nodes[0]]
+        if word in _FIRST:
+            members = [rows[name] for name in cause.nodes]
+            yield Shown(
+                place=_FIRST[word] + min(map(_badness, members)),
+                word=word,
+                nodes=cause.nodes,
+                text=_sentence(cause, word, _states(members, report)),
+                fix=_plain(cause.problem.remedy, cause.nodes),
+            )
+
+
+def _badness(node: NodeRow) -> int:
+    return NODE_STATES.index(node.state) if node.state else 0
+
+
+def _states(members: Iterable[NodeRow], report: Report) -> str:
+    """The state of these nodes; where they differ, each with its number."""
+    counts: dict[str, int] = {}
+    for member in members:
+        state = short_state(member, report)
+        counts[state] = counts.get(state, 0) + 1
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{count} {state}" for state, count in counts.items())
+
+
+def _sentence(cause: Cause, word: NodeWord, states: str) -> str:
+    problem = cause.problem
+    message = _plain(problem.message, cause.nodes).removeprefix(f"{cause.status.value}: ") or "no reason was given"
+    if problem.file and problem.file not in problem.message:
+        message += f" ({problem.file})"
+    if word is NodeWord.UNREACHABLE:
+        message = f"not reached: {message}"
+    elif word is NodeWord.NOT_TRIED:
+        message = message if message.startswith("not ") else f"not tried: {message}"
+    elif cause.step:
+        message = f"{cause.step}: {message.removeprefix(f'{cause.step} ')}"
+    return f"{message}; {states}" if states else message
+
+
+def _plain(text: str, nodes: Sequence[str]) -> str:
+    """A text about one node without its name, which is shown beside it; about several without the placeholders."""
+    if len(nodes) == 1:
+        text = re.sub(rf"^{re.escape(nodes[0])}(?::? )", "", text)
+        return re.sub(r"^\(([^() ]+)\) ", r"\1 ", text)  # its address
+    text = re.sub(r"^<node>:? (?:\((<host>:\d+)\) )?", r"\1 ", text).lstrip()
+    text = re.sub(r"<host>:(\d+)", r"port \1", text).replace("<host>", "its address")
+    return text.replace("<node>_", "NODE_").replace("<node>", "the node")
+
+
+def _of_cluster(report: Report) -> Iterator[Shown]:
+    """The errors and the unknowns of the cluster; all that a rollout fixes is one problem."""
+    left = [one for one in report.findings if one.verdict is not InvariantState.PROVEN and one.label != "warning"]
+    left = [one for one in left if one.severity is Severity.ERROR and not is_consequence(report, one)]
+    by_rollout = [f for f in left if f.label == "refuted" and f.remedy.startswith(FIXED_BY_ROLLOUT)]
+    if len(by_rollout) > 1:
+        yield _together(by_rollout)
+        left = [finding for finding in left if finding not in by_rollout]
+    for finding in left:
+        if finding.label == "refuted":
+            yield Shown(_FIRST[NodeWord.REFUTED], NodeWord.REFUTED, finding.nodes, _found(finding), finding.remedy)
+        elif report.verdict != Verdict.STOPPED:
+            yield Shown(_UNKNOWN, None, finding.nodes, f"could not be checked: {_found(finding)}", finding.remedy)
+
+
+def _together(findings: Sequence[FindingRow]) -> Shown:
+    nodes = dict.fromkeys(node for finding in findings for node in finding.nodes)
+    text = f"{counted(len(findings), 'statement')} do not hold, first {_found(findings[0])}"
+    return Shown(_FIRST[NodeWord.REFUTED] + 1, NodeWord.REFUTED, tuple(nodes), text, findings[0].remedy)
+
+
+def _found(finding: FindingRow) -> str:
+    return f"{_reason(finding.reasons) or finding.evidence or finding.statement} ({finding.invariant})"
+
+
+def _reason(reasons: Mapping[str, str]) -> str:
+    """The reason that all nodes have in common; empty when they differ."""
+    different = set(reasons.values())
+    return next(iter(different)) if len(different) == 1 else ""
