@@ -32,7 +32,7 @@ __all__ = ["ProtectedFlower", "main"]
 
 MOST_TASKS = 20_000  #: tasks in memory: five runs with four steps on 1,000 nodes
 #: Of the list of tasks. The arguments of a step are run, turn and node; the exception is why it failed.
-COLUMNS = "name,args,state,received,runtime,worker,uuid,exception"
+COLUMNS = "name,args,state,exception,received,runtime,worker,uuid"
 
 
 class _Refused(RequestHandler):
