@@ -28,7 +28,9 @@ pytestmark = pytest.mark.integration
 SERVICE = "EktronWindowsServices30"
 FOLDER = r"C:\Program Files\Ektron\EktronWindowsService30"
 CONFIG = rf"{FOLDER}\Ektron.ASM.EktronServices30.exe.config"
-ENCODED = base64.b64encode("while ($true) {}".encode("utf-16-le")).decode()
+#: Reads the agent as the bootstraps of docs/agent-protocol.md do.
+BOOTSTRAP = "iex ([Text.Encoding]::UTF8.GetString([Convert]::FromBase64String([Console]::In.ReadLine())))"
+ENCODED = base64.b64encode(BOOTSTRAP.encode("utf-16-le")).decode()
 
 
 @pytest.fixture(scope="module")
