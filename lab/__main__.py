@@ -67,8 +67,14 @@ def _configuration(arguments: argparse.Namespace) -> LabConfig:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / "lab.lock", os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / "lab.lock", os.O_WRONLY | os.O_CREAT, 0o600)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigRefused(
+            f"folder {folder} cannot be used: {reason}; give one with --dir that you may write to"
+        ) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield

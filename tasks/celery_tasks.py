@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 from celery import Celery
 from celery.exceptions import Reject
@@ -10,17 +10,23 @@ from pydantic import ConfigDict, Field, ValidationError, validate_call
 
 from tasks.execution.runner import NodeBusy, NoSuchStep, NotReady, StepRunner
 from tasks.steps.registry import STEPS
+from workers.broker.failed_steps import note_failure
 from workers.errors import RecordRefused, RunUnknown, StoreUnavailable
-from workers.logs import bound, logger
+from workers.logs import bound, logger, scrubbed
+from workers.records import Status, StepOutcome
+from workers.texts import cleaned
 
 __all__ = ["register_steps"]
 
 log = logger(__name__)
 Id = Annotated[str, Field(max_length=200)]
+_SHOWN = 1000  #: characters of a failure in Flower at most
 
 
 class _Task(Protocol):
     """What is used of Celery's task, which has no types."""
+
+    request: Any  #: its `id` is the task's
 
     def send_event(self, type_: str, *, retry: bool) -> None:
         """Sends an event to Flower."""
@@ -38,7 +44,7 @@ def register_steps(app: Celery, runner: Callable[[], StepRunner]) -> None:
 
 
 def _register(app: Celery, runner: Callable[[], StepRunner], step: str) -> None:
-    @app.task(name=f"esync.{step}", bind=True)  # type: ignore[untyped-decorator] # Celery has no types
+    @app.task(name=f"esync.{step}", bind=True, shared=False)  # type: ignore[untyped-decorator] # Celery has no types
     def shell(task: _Task, *args: object, **kwargs: object) -> dict[str, str]:
         """Runs the step on the node (`run`, `turn`, `node`). The result only signals the end; the run store counts."""
         try:
@@ -59,7 +65,7 @@ _named: Callable[..., tuple[str, str, str]] = validate_call(config=ConfigDict(st
 def _run(runner: StepRunner, task: _Task, names: tuple[str, str, str, str]) -> str:
     """The status of the outcome; or the reason why there is none."""
     try:
-        return runner.run(*names, report_phase=lambda phase: _send_phase(task, phase)).status.value
+        return _ended(task, runner.run(*names, report_phase=lambda phase: _send_phase(task, phase)))
     except NodeBusy as busy:
         # Back to the end of the queue: the chord stays intact, and no thread waits.
         raise Reject(str(busy), requeue=True) from None
@@ -75,6 +81,15 @@ def _run(runner: StepRunner, task: _Task, names: tuple[str, str, str, str]) -> s
         log.warning("the run store does not answer; the step goes back to the queue", error=str(error))
         time.sleep(1)
         raise Reject("run store unavailable", requeue=True) from None
+
+
+def _ended(task: _Task, outcome: StepOutcome) -> str:
+    """The status of the outcome; a failure is noted for Flower. A node's message is text from another machine."""
+    if outcome.status in {Status.FAILED, Status.UNREACHABLE}:
+        message = outcome.message.removeprefix(f"{outcome.node}: ")
+        what = f"{outcome.node}: {outcome.step} {outcome.status} ({outcome.slug}): {message}"
+        note_failure(task.request.id, cleaned(scrubbed(what), _SHOWN))
+    return outcome.status.value
 
 
 def _send_phase(task: _Task, phase: str) -> None:

@@ -2,12 +2,12 @@
 
 import asyncio
 import base64
-import re
 from collections.abc import AsyncIterator
 
 from lab.agent.files import FILE_OPERATIONS
 from lab.agent.messages import Fields
 from lab.agent.session import Agent
+from lab.hosts.powershell import InvalidArguments, reads_agent, run_really, script_of
 from lab.machine.condition import Condition
 from lab.machine.errors import Refusal
 from lab.machine.machine import Machine
@@ -17,7 +17,6 @@ from lab.winrm.shells import CommandLine, Streams
 __all__ = ["Console"]
 
 _LONGEST_LINE = 8191
-_ENCODED = re.compile(r"[-/](?:e|ec|enc|encodedcommand)\s+(\S+)", re.IGNORECASE)
 _DIED = -1
 _NO_SCRIPT = 4
 
@@ -27,7 +26,10 @@ class _Died(Exception):
 
 
 class Console:
-    """Runs `hostname`, and `powershell -EncodedCommand ...` as the agent. There are no other programs."""
+    """Runs `hostname`, and PowerShell: the agent is simulated, other scripts run in a real one where there is one.
+
+    There are no other programs.
+    """
 
     def __init__(self, machine: Machine, condition: Condition) -> None:
         self._machine = machine
@@ -52,12 +54,15 @@ class Console:
         return 1
 
     async def _powershell(self, arguments: str, streams: Streams) -> int:
-        script = _encoded_script(arguments)
-        if not script:
-            streams.write(b"Cannot process the command because the encoded command is not valid.\r\n", "stderr")
+        try:
+            script = script_of(arguments)
+        except InvalidArguments as error:
+            streams.write(f"Cannot process the command: {error}.\r\n".encode("ascii", "replace"), "stderr")
             return 1
         self._condition.counters.powershell_starts += 1
         await asyncio.sleep(self._condition.faults.powershell_start_ms / 1000)
+        if not reads_agent(script):
+            return await run_really(script, streams)
         if self._condition.faults.stdin_swallowed and "$input" not in script.lower():
             while await streams.read():
                 pass
@@ -120,17 +125,6 @@ async def _lines(streams: Streams) -> AsyncIterator[bytes]:
             parts.append(rest)
     if line := b"".join(parts).strip():
         yield line
-
-
-def _encoded_script(arguments: str) -> str:
-    """The script after `-EncodedCommand`; empty if there is none, or it is invalid."""
-    found = _ENCODED.search(arguments)
-    if not found:
-        return ""
-    try:
-        return base64.b64decode(found[1].strip('"'), validate=True).decode("utf-16-le")
-    except ValueError:
-        return ""
 
 
 def _leave_half(agent: Agent, fields: Fields) -> None:

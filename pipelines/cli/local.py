@@ -1,6 +1,7 @@
 """The verbs that run things on this machine: services that stay (`up`), simulated servers (`lab`), both (`demo`)."""
 
 import contextlib
+import shlex
 import shutil
 import socket
 import tempfile
@@ -41,7 +42,8 @@ class LabReady(BaseModel):
 
 def up() -> None:
     """Run broker, worker and Flower on this machine until Ctrl-C."""
-    if load_settings().broker_url is not None:
+    settings = load_settings()
+    if settings.broker_url is not None:
         raise InputRefused(
             "ESYNC_BROKER_URL names a broker, but `esync up` starts its own",
             remedy="unset it; or start a worker for that broker: celery -A pipelines.worker worker",
@@ -51,12 +53,23 @@ def up() -> None:
         if services.flower:
             notify(f"Flower: {services.flower.url} (user {services.flower.user}, password in a file)")
             notify(f"password file: {services.flower.password_file}")
+        if services.broker_file:
+            notify("broker for other programs; this prints its address, which has its password in it:")
+            notify(f"  cat {shlex.quote(str(services.broker_file))}")
+            notify(_triggers(settings.clusters))
         notify("all esync commands on this machine now use them; Ctrl-C stops them", "bold")
         with contextlib.suppress(KeyboardInterrupt):
             while True:
                 services.check()
                 time.sleep(_POLL)
         notify("\nstopping")
+
+
+def _triggers(clusters: Path | None) -> str:
+    """Which clusters other programs may start runs of."""
+    if clusters is None:
+        return "other programs cannot start runs: ESYNC_CLUSTERS, the folder of their cluster files, is not set"
+    return f"other programs can start runs of the cluster files in {clusters}"
 
 
 def lab(  # noqa: PLR0913 - a command's options

@@ -31,6 +31,8 @@ from workers.settings import load_settings
 __all__ = ["ProtectedFlower", "main"]
 
 MOST_TASKS = 20_000  #: tasks in memory: five runs with four steps on 1,000 nodes
+#: Of the list of tasks. The arguments of a step are run, turn and node; the exception is why it failed.
+COLUMNS = "name,args,state,exception,received,runtime,worker,uuid"
 
 
 class _Refused(RequestHandler):
@@ -73,6 +75,7 @@ def main() -> None:
     if not all(":" in logon and not logon.endswith(":") for logon in options.basic_auth or [""]):
         sys.exit("set FLOWER_BASIC_AUTH to USER:PASSWORD; Flower does not start without it")
     options.read_only, options.persistent, options.max_tasks = True, False, MOST_TASKS
+    options.tasks_columns = COLUMNS
     extract_settings()
     setup_logging()
     server = ProtectedFlower(capp=make_app(own, CONTROL_TASKS), options=options, **flower_settings)

@@ -65,6 +65,7 @@ class Running:
 
     Attributes:
         own: the command (`rollout`, `demo`, ...) that the worker ends with; empty when the worker stays.
+        broker_file: contains the address of the broker that this command started, with its password.
         check: raises ServiceLost when a service of this command was given up. Call it while waiting.
     """
 
@@ -72,6 +73,7 @@ class Running:
     own: str = ""
     flower: FlowerAccess | None = None
     logs: Path | None = None
+    broker_file: Path | None = None
     check: Callable[[], None] = _nothing_to_check
 
 
@@ -153,7 +155,14 @@ def _own_services(settings: Settings, report: Report, *, kind: str, flower: bool
         _wait(supervisor, children[0], lambda: _answers(engine))
         if access:
             _wait(supervisor, children[1], lambda: _serves(access.url))
-        yield Running(engine, own=kind, flower=access, logs=settings.state / "logs", check=supervisor.check)
+        yield Running(
+            engine,
+            own=kind,
+            flower=access,
+            logs=settings.state / "logs",
+            broker_file=broker.url_file,
+            check=supervisor.check,
+        )
     finally:
         with interrupts_ignored():
             stack.close()

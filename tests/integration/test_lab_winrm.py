@@ -28,7 +28,9 @@ pytestmark = pytest.mark.integration
 SERVICE = "EktronWindowsServices30"
 FOLDER = r"C:\Program Files\Ektron\EktronWindowsService30"
 CONFIG = rf"{FOLDER}\Ektron.ASM.EktronServices30.exe.config"
-ENCODED = base64.b64encode("while ($true) {}".encode("utf-16-le")).decode()
+#: Reads the agent as the bootstraps of docs/agent-protocol.md do.
+BOOTSTRAP = "iex ([Text.Encoding]::UTF8.GetString([Convert]::FromBase64String([Console]::In.ReadLine())))"
+ENCODED = base64.b64encode(BOOTSTRAP.encode("utf-16-le")).decode()
 
 
 @pytest.fixture(scope="module")
@@ -346,6 +348,16 @@ def test_an_address_in_use_is_a_clear_error(lab: LabProcess, tmp_path: Path) -> 
         LabProcess.start(tmp_path, "--nodes", "1", "--address", f"{address}/24")
     with pytest.raises(LabError, match="another lab is running in"):
         LabProcess.start(lab.folder, "--nodes", "1", "--address", spare_addresses())
+
+
+def test_a_folder_that_cannot_be_used_is_a_clear_error(tmp_path: Path) -> None:
+    """A file in place of the lab's folder: one line that says which folder and what to do, and status 1."""
+    (tmp_path / "taken").write_text("")
+    command = [sys.executable, "-m", "lab", "--dir", str(tmp_path / "taken" / "lab"), "--nodes", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (1, "") == (done.returncode, done.stdout)
+    (line,) = done.stderr.splitlines()
+    assert f"{tmp_path}/taken/lab cannot be used: Not a directory; give one with --dir" in line
 
 
 def test_a_restarted_lab_keeps_its_disks(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -151,6 +152,10 @@ def test_up_serves_other_commands_until_it_is_interrupted(tmp_path: Path) -> Non
         lines = iter(up.stderr or ())
         assert next(line for line in lines if line.startswith("Flower: http://127.0.0.1:"))
         assert next(lines) == f"password file: {tmp_path}/state/flower.password\n"
+        assert next(lines).startswith("broker for other programs")
+        address = subprocess.run(next(lines), shell=True, capture_output=True, text=True, check=True).stdout  # noqa: S602 - as printed
+        assert re.fullmatch(r"redis://:[\w-]{20,}@127\.0\.0\.1:\d+/0\n", address)
+        assert "ESYNC_CLUSTERS" in next(lines)
         assert _run(tmp_path, "runs")[0] == 0
         with engine_with_worker(_settings(tmp_path), _quiet) as services:
             assert services.own == ""
@@ -228,7 +233,7 @@ def test_after_an_interrupted_start_no_process_remains(tmp_path: Path, number: s
 def test_the_services_of_a_killed_command_are_ended_by_the_next(tmp_path: Path) -> None:
     """After SIGKILL of `esync up`, the next command ends its worker and Flower, and its broker at the end."""
     with _started(tmp_path, "up") as up:
-        assert next(text for text in up.stderr or () if text.startswith("every esync command"))
+        assert next(text for text in up.stderr or () if text.startswith("all esync commands"))
         orphans = {process.pid for process in _processes(tmp_path / "state")}
         up.kill()
         up.wait(FAST)

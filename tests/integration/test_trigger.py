@@ -1,34 +1,30 @@
 """Another program starts a run by a message, as the README shows it."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from lab.control.remote import LabProcess
+from tests.integration.fresh_environment import fresh_environment
 from tests.integration.harness import FOUR, Harness, four_servers, harness_at
 from tests.places import ROOT
+from workers.celery_app import CONTROL_QUEUE, STARTS_QUEUE
 from workers.records import Verdict
 
 pytestmark = pytest.mark.integration
 
+README = (ROOT / "README.md").read_text()
 
-#: Runs before the lines of the README: the other program has none of our packages.
-ALONE = """
-import json, os, sys
-from tests.places import ROOT
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"pipelines", "tasks", "workers", "lab"}:
-            raise ImportError(name)
-sys.meta_path.insert(0, Refuse())
-BROKER_URL = os.environ["BROKER_URL"]
-"""
-SHOW = "\nprint(json.dumps({'run': run, 'status': status}))\n"
+#: Runs before the lines of the README, which have the address in a variable.
+BEFORE = "import json, os\nBROKER_URL = os.environ['BROKER_URL']\n"
+SHOW = "\nprint(json.dumps({'run': started['run'], 'status': status}))\n"
 
 
 @pytest.fixture(scope="module")
@@ -49,16 +45,35 @@ def listening(tmp_path_factory: pytest.TempPathFactory, lab: LabProcess) -> Iter
         yield harness
 
 
-def other_program(harness: Harness, code: str) -> dict[str, object]:
-    """Runs code in a process that has Celery and the address of the broker, but none of our packages."""
-    done = subprocess.run(
-        [sys.executable, "-c", ALONE + code + SHOW],
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a fresh environment after `pip install "celery[redis]"`."""
+    return fresh_environment(tmp_path_factory.mktemp("alone"), wanted_package())
+
+
+def wanted_package() -> str:
+    """What the README tells to install."""
+    named = re.search(r'`pip install "(celery.*?)"`', README)
+    assert named is not None
+    return named[1]
+
+
+def program(python: Path, harness: Harness, code: str) -> subprocess.CompletedProcess[str]:
+    """Runs code with that Python, which has the address of the broker."""
+    return subprocess.run(
+        [python, "-c", BEFORE + code],
+        cwd=python.parent,
         env={"BROKER_URL": harness.environment["ESYNC_BROKER_URL"], "PATH": "/usr/bin"},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def answer_of(python: Path, harness: Harness, code: str) -> dict[str, object]:
+    """Runs code that prints an answer last."""
+    done = program(python, harness, code)
     assert done.returncode == 0, done.stderr
     answer: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
     return answer
@@ -66,15 +81,29 @@ def other_program(harness: Harness, code: str) -> dict[str, object]:
 
 def readme_lines() -> str:
     """The example in the README."""
-    block = re.search(r"```python\n(from celery import.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    block = re.search(r"```python\n(from celery import.*?)```", README, re.DOTALL)
     assert block is not None
     assert len(block[1].splitlines()) <= 14
     return block[1]
 
 
-def test_the_lines_of_the_readme_start_a_run(listening: Harness, lab: LabProcess) -> None:
+def test_the_environment_has_celery_and_its_client_only(alone: Path, listening: Harness) -> None:
+    """In the fresh environment none of our packages can be imported, and nothing that only we need."""
+    ours = ("pipelines", "tasks", "workers", "lab", "pydantic", "typer", "flower", "winrm")
+    code = f"import importlib.util\nprint(json.dumps([n for n in {ours!r} if importlib.util.find_spec(n)]))"
+    assert program(alone, listening, code).stdout == "[]\n"
+
+
+def test_celery_alone_is_not_enough(tmp_path: Path, listening: Harness) -> None:
+    """Without the extra that the README names, the same lines fail for want of a module."""
+    done = program(fresh_environment(tmp_path, wanted_package().partition("[")[0]), listening, readme_lines())
+    assert done.returncode == 1
+    assert "ModuleNotFoundError" in done.stderr
+
+
+def test_the_lines_of_the_readme_start_a_run(alone: Path, listening: Harness, lab: LabProcess) -> None:
     """A program without our packages starts a run by name, gets its id and reads its status; the run ends joined."""
-    answer = other_program(listening, readme_lines())
+    answer = answer_of(alone, listening, readme_lines() + SHOW)
     run = str(answer["run"])
     done = listening.finished(run)
     assert done.record.verdict is Verdict.JOINED
@@ -85,29 +114,44 @@ def test_the_lines_of_the_readme_start_a_run(listening: Harness, lab: LabProcess
     assert {1} == {lab.report(node)["service"]["stops"] for node in FOUR}
 
 
-def test_the_same_key_twice_is_one_run(listening: Harness) -> None:
+def test_the_caller_says_who_it_is(alone: Path, listening: Harness) -> None:
+    """`esync runs` shows the caller's own name and reason; of a caller without a name, that it was a message."""
+    lines = readme_lines()
+    named, unnamed = lines.replace("4711", "4721"), lines.replace("4711", "4722").replace(', "who": "deploy-bot"', "")
+    for code in (named, unnamed):
+        listening.finished(str(answer_of(alone, listening, code + SHOW)["run"]))
+    command = [sys.executable, "-c", "from pipelines.cli.entry import main; main()", "runs"]
+    environment = {**os.environ, **listening.environment}
+    listed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert ["message: new server P2", "deploy-bot: new server P2"] == [
+        line.rpartition("  ")[2].strip() for line in listed.splitlines()[:2]
+    ]
+
+
+def test_the_same_key_twice_is_one_run(alone: Path, listening: Harness) -> None:
     """A second request with the same key returns the id of the first run and starts nothing."""
     before = {record.id for record in listening.engine.store.runs()}
-    lines = readme_lines().replace("change-4711", "change-4712")
-    first, second = (str(other_program(listening, lines)["run"]) for _ in range(2))
+    lines = readme_lines().replace("change-4711", "change-4712") + SHOW
+    first, second = (str(answer_of(alone, listening, lines)["run"]) for _ in range(2))
     assert first == second
     listening.finished(first)
     assert {first} == {record.id for record in listening.engine.store.runs()} - before
 
 
 @pytest.mark.parametrize("name", ["no-such-cluster", "../lab/cluster", "/etc/passwd"])
-def test_a_cluster_nobody_knows_is_refused(listening: Harness, name: str) -> None:
-    """A name without a file in the folder of the worker returns an error as data, not a traceback."""
-    code = (
-        readme_lines()
-        .replace('"four-servers"', repr(name))
-        .replace('["run"]', "")
-        .replace('kwargs={"run": run}', 'kwargs={"run": "none"}')
-    )
-    code = re.sub(r"^print.*$", "", code, flags=re.MULTILINE)
-    answer = other_program(listening, code)
-    refused, unknown = answer["run"], answer["status"]
-    assert isinstance(refused, dict)
-    assert refused["error"] == "input_refused"
-    assert isinstance(unknown, dict)
-    assert unknown["error"] == "run_unknown"
+def test_a_refused_start_ends_the_example_with_the_reason(alone: Path, listening: Harness, name: str) -> None:
+    """For a name without a file in the folder of the worker, the example ends with the documented error."""
+    done = program(alone, listening, readme_lines().replace('"four-servers"', repr(name)))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("refused: input_refused: ")
+
+
+def test_a_refusal_is_a_value(listening: Harness) -> None:
+    """Callers that read the answer themselves get slug and message, no exception: of starts and of questions."""
+    send = listening.engine.app.send_task
+    refused = send("esync.rollout", queue=STARTS_QUEUE, kwargs={"cluster": "nowhere"}).get(timeout=60)
+    unknown = send("esync.status", queue=CONTROL_QUEUE, kwargs={"run": "none"}).get(timeout=60)
+    assert [{"error", "message"}] * 2 == [set(refused), set(unknown)]
+    assert ("input_refused", "run_unknown") == (refused["error"], unknown["error"])

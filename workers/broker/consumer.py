@@ -13,6 +13,7 @@ from celery.worker.request import Request as CeleryRequest
 from kombu.message import Message
 from redis.exceptions import ConnectionError as NoConnection
 
+from workers.broker.failed_steps import noted_failure
 from workers.logs import logger
 
 __all__ = ["Consumer", "Request"]
@@ -24,7 +25,10 @@ log = logger(__name__)
 
 
 class Request(CeleryRequest):
-    """A request that always settles its message: otherwise it would occupy a place in the worker forever."""
+    """A request that always settles its message: otherwise it would occupy a place in the worker forever.
+
+    It reports a failed step to Flower as failed, although the task has succeeded.
+    """
 
     def on_failure(self, *args: object, **more: object) -> None:
         """Reports the failure to the caller, if that is possible."""
@@ -33,6 +37,14 @@ class Request(CeleryRequest):
         except Exception:
             log.exception("a failure could not be reported", task=self.name, id=self.id)
             self.acknowledge()
+
+    def send_event(self, event: str, **fields: object) -> None:
+        """Sends an event about this task; of a step that failed, `task-failed` in place of `task-succeeded`."""
+        failure = noted_failure(self.id) if event == "task-succeeded" else ""
+        if failure:
+            super().send_event("task-failed", exception=failure, runtime=fields.get("runtime"))
+        else:
+            super().send_event(event, **fields)
 
 
 class Consumer(CeleryConsumer):

@@ -50,6 +50,10 @@ class QueueRules:
     queues: tuple[str, ...] = ()
     moves: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
+    def __json__(self) -> list[str]:
+        """The queues, for `celery inspect stats`: a worker's answer has the options of its connection in it."""
+        return list(self.queues)
+
 
 def validated(item: bytes) -> dict[str, Any]:
     """The message in the form that kombu expects, without unknown headers.

@@ -165,6 +165,11 @@ class EmbeddedBroker:
         return self._url
 
     @property
+    def url_file(self) -> Path:
+        """The file that contains `url` while the server runs, readable by its owner only."""
+        return self.folder / "broker.url"
+
+    @property
     def pid(self) -> int:
         """The server's process id; 0 when not started."""
         return self._server.pid if self._server else 0
@@ -245,13 +250,13 @@ class EmbeddedBroker:
             pid = self._run(server, url)
             if pid:
                 return url, psutil.Process(pid)
-            (self.folder / "broker.url").unlink()
+            self.url_file.unlink()
         raise StoreUnavailable("the embedded broker found no free port", file=str(self.log))
 
     def _address(self) -> tuple[int, str]:
         """The port and password of the server before, if it died: its clients then find the next one."""
         with contextlib.suppress(OSError):
-            before = re.search(r":([\w-]+)@127\.0\.0\.1:(\d+)/", (self.folder / "broker.url").read_text("ascii"))
+            before = re.search(r":([\w-]+)@127\.0\.0\.1:(\d+)/", self.url_file.read_text("ascii"))
             if before:
                 return _free_port(int(before[2])), before[1]
         return _free_port(), secrets.token_urlsafe(32)
@@ -266,7 +271,7 @@ class EmbeddedBroker:
             pid=_quoted(self.folder / "broker.pid"),
         )
         write_private(self.folder / "broker.conf", text)
-        write_private(self.folder / "broker.url", url.reveal() + "\n")
+        write_private(self.url_file, url.reveal() + "\n")
         (self.folder / "broker.pid").unlink(missing_ok=True)
 
     def _run(self, server: Path, url: Secret) -> int:
@@ -317,7 +322,7 @@ class EmbeddedBroker:
         if server is not None:
             end_process(server, STOP_TIMEOUT)
         if self._process is not None or self._ownership is not None:
-            (self.folder / "broker.url").unlink(missing_ok=True)
+            self.url_file.unlink(missing_ok=True)
         if self._ownership is not None:
             self._ownership.release()
         self._url, self._process, self._ownership, self._server = None, None, None, None

@@ -178,6 +178,21 @@ class TestContainers:
         assert re.search(r"^USER esync$", self.dockerfile, re.MULTILINE)
         assert all(service.get("user") != "root" for service in self.compose["services"].values())
 
+    def test_volumes_belong_to_the_images_user(self) -> None:
+        """A folder that a volume is mounted on is made for the image's user: a new volume takes over its owner."""
+        ours = [service for service in self.compose["services"].values() if "build" in service]
+        folders = {volume.split(":")[1] for service in ours for volume in service.get("volumes", [])}
+        made = self.dockerfile.partition("\nUSER esync\n")[0].rpartition("\nFROM ")[2]
+        assert {"/clusters"} == folders
+        assert all(f"install --directory --owner esync --group esync --mode 0700 {one}\n" in made for one in folders)
+
+    def test_the_state_folder_belongs_to_the_images_user(self) -> None:
+        """The file system in memory on the home folder names the uid of the image's user; without one root owns it."""
+        user = re.search(r"useradd --system --uid (\d+) --create-home --home-dir (\S+) esync", self.dockerfile)
+        assert user is not None
+        for name in ("worker", "flower", "rollout"):
+            assert f"{user[2]}:uid={user[1]},mode=0700" in self.compose["services"][name]["tmpfs"], name
+
     def test_images_are_pinned_by_digest(self) -> None:
         """What is not built here is named by tag and digest, each in one place."""
         images = [service["image"] for service in self.compose["services"].values() if "build" not in service]

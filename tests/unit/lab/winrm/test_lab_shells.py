@@ -26,8 +26,10 @@ TIMED_OUT, UNKNOWN, SHELLS, OPERATIONS, PROCESSES, IN_PROGRESS = (
 )
 ROOT = WindowsPath.of("C:\\")
 SCRIPT = base64.b64encode(b"script") + b"\n"
+#: Reads the agent as the bootstraps of docs/agent-protocol.md do.
+BOOTSTRAP = "iex ([Text.Encoding]::UTF8.GetString([Convert]::FromBase64String([Console]::In.ReadLine())))"
 POWERSHELL = CommandLine(
-    "powershell.exe", ("-NoProfile", "-EncodedCommand", base64.b64encode("loop".encode("utf-16-le")).decode())
+    "powershell.exe", ("-NoProfile", "-EncodedCommand", base64.b64encode(BOOTSTRAP.encode("utf-16-le")).decode())
 )
 
 
@@ -300,7 +302,7 @@ def test_powershell_dies_during_a_spread() -> None:
     ("line", "status", "expected"),
     [
         (CommandLine("dir", ("C:\\",)), 1, "'dir' is not recognized"),
-        (CommandLine("powershell", ("-Command", "ls")), 1, "not valid"),
+        (CommandLine("powershell", ("-Command", "-")), 1, "no script"),
         (CommandLine("powershell", ("-EncodedCommand", "?")), 1, "not valid"),
         (CommandLine("hostname " + "x" * 8200), 1, "too long"),
     ],
