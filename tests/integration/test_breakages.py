@@ -376,7 +376,7 @@ def test_a_rollout_mends_what_plan_and_step_see_alike(harness: Harness, joined: 
     kept = on_disk(joined, "P2", rf"C:\ProgramData\esync-rollout\{done.record.id}\files")
     assert b"somebody's" in {file.read_bytes() for file in kept.iterdir()}
     message = steps_of(done, "P2")["config_edit"].message
-    assert message.startswith("one file edited, the site is recycled; look at this: web.config: ")
+    assert message.startswith("one file edited, the site is recycled; warning: web.config: ")
     assert "Application.config" in message
 
 

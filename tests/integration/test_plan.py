@@ -93,7 +93,7 @@ def test_a_stale_plan_stops_before_anything_is_written(harness: Harness, lab: La
     before = disks(lab, *FOUR)
     done = harness.rollout(saved.spec, plan=saved)
     assert (done.record.verdict, Verdict.STALE.exit_code) == (Verdict.STALE, 7)
-    assert "P1 changed in web.config (no value that esync reads)" in done.record.summary
+    assert "P1 changed: web.config (no value that esync reads)" in done.record.summary
     assert before == disks(lab, *FOUR)
 
 

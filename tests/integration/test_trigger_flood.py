@@ -131,7 +131,7 @@ def test_starts_are_bounded(asker: Asker, folder: Path) -> None:
         asker.harness.engine,
         settings=asker.harness.engine.settings.model_copy(update={"max_active": MOST, "clusters": folder}),
     )
-    with pytest.raises(TooManyRuns, match=f"{MOST} runs are going on"):
+    with pytest.raises(TooManyRuns, match=f"{MOST} runs are active"):
         commands.start(bounded, load_cluster(folder / "blog.yaml"))
     assert standing[1].id == commands.start(bounded, load_cluster(folder / "wiki.yaml"), key="first").id
     assert len(asker.harness.engine.store.runs(1000)) == MOST
