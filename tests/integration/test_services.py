@@ -212,7 +212,7 @@ def test_a_full_disk_behind_stdout_is_reported(tmp_path: Path, arguments: list[s
     assert ended.returncode == 1
     assert ended.stderr.splitlines() == [
         "error: a file or stream cannot be used: No space left on device",
-        "  do: free space there, or name another place",
+        "  Fix: free space there, or name another place",
     ]
 
 
