@@ -8,14 +8,13 @@ claims the node with a higher fence, and from then on the node itself refuses su
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipelines.run.snapshot import Snapshot
+from pipelines.run.snapshot import ABANDONED, Snapshot
 from tasks.step import Step
 from workers.errors import Failure
 from workers.records import Status, StepOutcome, Turn, now
 
-__all__ = ["ABANDONED", "Ending", "missing_steps", "outcome_of"]
+__all__ = ["Ending", "missing_steps", "outcome_of"]
 
-ABANDONED = "abandoned"  #: slug of a step that did not end: a worker may still be in it
 _UNKNOWN = "its state is unknown: check it with esync verify, then retry this run"
 
 

@@ -4,9 +4,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from pipelines.run.abandoned import ABANDONED
 from pipelines.run.plan import Plan, make_plan, unwritable
-from pipelines.run.snapshot import Document, Go, Snapshot, Stop
+from pipelines.run.snapshot import ABANDONED, Document, Go, Snapshot, Stop
 from pipelines.run.verdict import cluster_facts, failures, verdict_of
 from tasks.cluster import Cluster
 from tasks.documents import FamilyDigests

@@ -11,7 +11,9 @@ from tasks.steering import Steering
 from workers.records import DocumentKind, RunRecord, StepOutcome, Turn, Verdict
 from workers.store.port import RunStore
 
-__all__ = ["Document", "Go", "Snapshot", "Stop"]
+__all__ = ["ABANDONED", "Document", "Go", "Snapshot", "Stop"]
+
+ABANDONED = "abandoned"  #: slug of a step that did not end: a worker may still be in it
 
 
 @dataclass(frozen=True, slots=True)

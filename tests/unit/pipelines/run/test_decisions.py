@@ -6,9 +6,8 @@ from dataclasses import replace
 import pytest
 
 from pipelines.run import decisions
-from pipelines.run.abandoned import ABANDONED
 from pipelines.run.decisions import CANARIES
-from pipelines.run.snapshot import Go, Snapshot, Stop
+from pipelines.run.snapshot import ABANDONED, Go, Snapshot, Stop
 from tasks.ektron.facts import NodeFacts
 from tasks.ektron.rules.findings import Findings
 from tests.unit.pipelines.run.snapshots import (

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from pipelines.rollout import KINDS, STAGES, kind_of, purpose_of
-from pipelines.run.abandoned import ABANDONED, Ending, missing_steps, outcome_of
+from pipelines.run.abandoned import Ending, missing_steps, outcome_of
 from pipelines.run.evidence import EVIDENCE, conclusion, evidence_of
 from pipelines.run.kinds import Kind, Stage
 from pipelines.run.plan import Plan
-from pipelines.run.snapshot import Document, Go, Snapshot, Stop
+from pipelines.run.snapshot import ABANDONED, Document, Go, Snapshot, Stop
 from pipelines.run.transitions import Next, after, first
 from tasks.step import Purpose, Step
 from tasks.steps.registry import CONFIG_EDIT, INSTALL_CHECK, SERVICE_RESTART
