@@ -11,7 +11,7 @@ from tasks.fence import FENCE_FILE
 from tasks.observe.configuration import CONFIG_LIMIT, configuration_questions, contents_of
 from tasks.observe.generated import generated_questions
 from tasks.observe.layout import layout_of, seen_layout
-from tasks.observe.replies import Replies, cleaned_facts, collected, facts_of, understood
+from tasks.observe.replies import Replies, answers_to, cleaned_facts, collected, facts_of, understood
 from tasks.observe.service import folder_limit, service_questions
 from tasks.step import Work, own_folder
 from workers.records import DocumentKind
@@ -87,10 +87,7 @@ def _ask(work: Work, layout: Layout, own_folder: str, *, probes: bool, ws_path: 
         questions["listening"] = ops.tcp(work.node.host, SYNC_PORT, timeout=3)
         if ws_path:
             questions["site answers"] = _site_question(ws_path)
-    replies = work.session.ask(
-        list(questions.values()), deadline=work.deadline, keep_going=True, cancelled=work.cancelled
-    )
-    return dict(zip(questions, replies, strict=True))
+    return answers_to(work, questions)
 
 
 def _questions(work: Work, layout: Layout, own_folder: str) -> dict[str, Op]:

@@ -18,9 +18,9 @@ from workers.errors import AgentFailed
 from workers.records import now
 from workers.texts import cleaned_all
 from workers.winrm import operations as ops
-from workers.winrm.operations import Hello, Reply
+from workers.winrm.operations import Hello, Op, Reply
 
-__all__ = ["Replies", "cleaned_facts", "collected", "facts_of", "system_facts", "understood"]
+__all__ = ["Replies", "answers_to", "cleaned_facts", "collected", "facts_of", "system_facts", "understood"]
 
 Replies = Mapping[str, Reply]
 F = TypeVar("F", bound=Fact)
@@ -40,6 +40,18 @@ def understood(node: str) -> Iterator[None]:
             f"{node}: what the agent replied cannot be understood ({type(error).__name__})",
             remedy="find out what answers at this address; esync talks only to the agent that it starts itself",
         ) from None
+
+
+def answers_to(work: Work, questions: Mapping[str, Op]) -> dict[str, Reply]:
+    """The answers to named questions, from one exchange; a question that fails does not stop the others.
+
+    Raises:
+        EsyncError: the session broke.
+    """
+    replies = work.session.ask(
+        list(questions.values()), deadline=work.deadline, keep_going=True, cancelled=work.cancelled
+    )
+    return dict(zip(questions, replies, strict=True))
 
 
 def cleaned_facts(facts: F) -> F:

@@ -20,7 +20,7 @@ from tasks.ektron.facts import ConfigurationFacts, FileFacts
 from tasks.ektron.refusals import Refused
 from tasks.observe.configuration import configuration_facts, configuration_questions, contents_of
 from tasks.observe.layout import planned_layout
-from tasks.observe.replies import cleaned_facts, understood
+from tasks.observe.replies import answers_to, cleaned_facts, understood
 from tasks.step import APPLYING, Done, Work
 from workers.errors import AccessDenied, Conflict, NodeRefused
 from workers.texts import cleaned
@@ -94,14 +94,11 @@ def tried(file: ConfigFile, seen: FileFacts, data: bytes, target: Target, certif
 
 def _read(work: Work, paths: Mapping[ConfigFile, str]) -> Mapping[str, Reply]:
     """All files in one exchange. Some builds have no EWSUpdates copy (ektron-facts 9)."""
-    questions = configuration_questions(paths)
-    replies = work.session.ask(
-        list(questions.values()), deadline=work.deadline, keep_going=True, cancelled=work.cancelled
-    )
-    for name, reply in zip(questions, replies, strict=True):
+    answers = answers_to(work, configuration_questions(paths))
+    for name, reply in answers.items():
         if not reply.ok and not (name == ConfigFile.EWS and reply.error == "not_found"):
             raise ops.error_of(reply, work.node.name)
-    return dict(zip(questions, replies, strict=True))
+    return answers
 
 
 def _edited(

@@ -10,7 +10,7 @@ from tasks.ektron.desired.node import restart_reason
 from tasks.ektron.editions import SYNC_PORT, Layout
 from tasks.ektron.facts import ServiceEvidence, ServiceFacts
 from tasks.observe.layout import planned_layout
-from tasks.observe.replies import understood
+from tasks.observe.replies import answers_to, understood
 from tasks.observe.service import REQUIRED, service_evidence, service_questions
 from tasks.observe.stopped_dependents import recording, removal
 from tasks.step import APPLYING, Done, Work
@@ -80,11 +80,7 @@ def stopped(work: Work, layout: Layout) -> Done:
 
 def _observed(work: Work, layout: Layout) -> ServiceEvidence:
     """The service, the newest of the files it reads, and what was left stopped with it."""
-    questions = service_questions(work.cluster, layout, work.own_folder)
-    replies = work.session.ask(
-        list(questions.values()), deadline=work.deadline, keep_going=True, cancelled=work.cancelled
-    )
-    answers = dict(zip(questions, replies, strict=True))
+    answers = answers_to(work, service_questions(work.cluster, layout, work.own_folder))
     for name in REQUIRED:
         if not answers[name].ok:
             raise ops.error_of(answers[name], work.node.name)

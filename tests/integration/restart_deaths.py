@@ -51,7 +51,8 @@ __all__ = [
 SITE = r"C:\inetpub\wwwroot\CMS400"
 DEPENDENT = "EktronNeedsIt"  #: a service that depends on the product's service
 WHY = re.compile(
-    r"(restart owed: \S.* changed .* UTC, the service started before, .* UTC|the service was not running [(]\w+[)])"
+    r"(restart owed: \S.* changed at .* UTC, after the service had started at .* UTC"
+    r"|the service was not running [(]\w+[)])"
     r"(; an earlier attempt .*)?"
 )
 Healing = Callable[[Esync, str], RunSummary]

@@ -59,8 +59,8 @@ def restart_reason(evidence: ServiceEvidence, needed: Iterable[Difference] = ())
         return "the start time of the service is not known"
     if evidence.restart_owed:
         return (
-            f"restart owed: {evidence.newest_input_path} changed {evidence.newest_input:%Y-%m-%d %H:%M:%S} UTC, "
-            f"the service started before, {service.started:%Y-%m-%d %H:%M:%S} UTC"
+            f"restart owed: {evidence.newest_input_path} changed at {evidence.newest_input:%Y-%m-%d %H:%M:%S.%f} UTC, "
+            f"after the service had started at {service.started:%Y-%m-%d %H:%M:%S.%f} UTC"
         )
     return ""
 

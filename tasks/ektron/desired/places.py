@@ -12,7 +12,7 @@ from tasks.ektron.wording import named
 __all__ = ["Place", "copies", "file_differences", "places"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """A folder, and the certificate files that belong there.
 
@@ -49,52 +49,23 @@ class Place:
 def places(facts: NodeFacts, target: Target) -> tuple[Place, ...]:
     """Which certificate files belong where (procedure steps 5 to 10; its second part, steps 3 to 10 and 17)."""
     own = (target.node,)
-    service = Place(
-        what="certificate files of all nodes",
-        folder=facts.service_folder,
-        nodes=target.nodes,
-        kinds=KINDS,
-        seen=facts.service_family,
-        read_at_start=True,
-    )
-    site = Place(
-        what="client certificate files",
-        folder=facts.web.file.path.rpartition("\\")[0],
-        nodes=own,
-        kinds=CLIENT_KINDS,
-        seen=_of_one(facts.web_root_family, own),
-    )
+    site, staging = facts.web.file.path.rpartition("\\")[0], _staging_folder(facts)
+    everywhere = "certificate files of all nodes"
+    service = Place(everywhere, facts.service_folder, target.nodes, KINDS, facts.service_family, read_at_start=True)
+    web_root = Place("client certificate files", site, own, CLIENT_KINDS, _of_one(facts.web_root_family, own))
     if target.is_origin:
-        last = Place(
-            what="renamed copies",
-            folder=facts.configurator_folder,
-            nodes=target.nodes,
-            kinds=KINDS,
-            seen=facts.configurator_family,
-        )
-    else:
-        last = Place(
-            what="own certificate files",
-            folder=_staging_folder(facts),
-            nodes=own,
-            kinds=KINDS,
-            seen=_of_one(facts.staging_family, own),
-        )
-    return (service, site, last)
+        folder, family = facts.configurator_folder, facts.configurator_family
+        return (service, web_root, Place("renamed copies", folder, target.nodes, KINDS, family))
+    return (service, web_root, Place("own certificate files", staging, own, KINDS, _of_one(facts.staging_family, own)))
 
 
 def copies(facts: NodeFacts, target: Target) -> Counter[str]:
     """How many certificate files of each kind have to be written."""
-    return Counter(
-        {
-            kind: sum(
-                place.missing(kind) + place.differing(kind, target.hashes[kind])
-                for place in places(facts, target)
-                if kind in place.kinds
-            )
-            for kind in KINDS
-        }
-    )
+    counts = Counter[str]()
+    for place in places(facts, target):
+        for kind in place.kinds:
+            counts[kind] += place.missing(kind) + place.differing(kind, target.hashes[kind])
+    return counts
 
 
 def file_differences(facts: NodeFacts, target: Target) -> Iterator[Difference]:

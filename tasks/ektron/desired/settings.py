@@ -35,7 +35,7 @@ class _Value(NamedTuple):
     after: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Setting:
     """Something that a configuration file has to hold.
 
@@ -140,38 +140,38 @@ def _encoded_value(facts: ConfigurationFacts, target: Target) -> Iterator[_Value
 
 _SETTINGS = (
     _Setting(
-        file=ConfigFile.ASSET,
-        compare=lambda facts, _: _flag("DocumentManagerData/@LoadBalanced", facts.asset.load_balanced),
-        put=lambda editing, _target, _certificate: put_asset_flag(editing, ON),
+        ConfigFile.ASSET,
+        lambda facts, _: _flag("DocumentManagerData/@LoadBalanced", facts.asset.load_balanced),
+        lambda editing, *_: put_asset_flag(editing, ON),
     ),
     _Setting(
-        file=ConfigFile.SERVICE,
-        compare=lambda facts, _: _flag("appSettings/LoadBalanced", facts.service_config.load_balanced),
-        put=lambda editing, _target, _certificate: put_setting(editing, "LoadBalanced", ON),
+        ConfigFile.SERVICE,
+        lambda facts, _: _flag("appSettings/LoadBalanced", facts.service_config.load_balanced),
+        lambda editing, *_: put_setting(editing, "LoadBalanced", ON),
     ),
     _Setting(
-        file=ConfigFile.SERVICE,
-        compare=lambda facts, target: _keys(facts.service_config, target),
-        put=lambda editing, target, certificate: put_keys(editing, target.keys(certificate)),
+        ConfigFile.SERVICE,
+        lambda facts, target: _keys(facts.service_config, target),
+        lambda editing, target, certificate: put_keys(editing, target.keys(certificate)),
     ),
     _Setting(
-        file=ConfigFile.SERVICE,
-        compare=_server_certificates,
-        put=lambda editing, target, _certificate: put_server_certificate(editing, target.server_certificate),
+        ConfigFile.SERVICE,
+        _server_certificates,
+        lambda editing, target, _: put_server_certificate(editing, target.server_certificate),
     ),
     _Setting(
-        file=ConfigFile.WEB,
-        compare=_encoded_value,
-        put=lambda editing, _target, certificate: put_setting(editing, "encodedValue", certificate),
+        ConfigFile.WEB,
+        _encoded_value,
+        lambda editing, _, certificate: put_setting(editing, "encodedValue", certificate),
     ),
     _Setting(
-        file=ConfigFile.WEB,
-        compare=_endpoints,
-        put=lambda editing, target, _certificate: put_client_certificate(editing, target.client_certificate),
+        ConfigFile.WEB,
+        _endpoints,
+        lambda editing, target, _: put_client_certificate(editing, target.client_certificate),
     ),
     _Setting(
-        file=ConfigFile.EWS,
-        compare=lambda facts, target: _keys(facts.ews, target),
-        put=lambda editing, target, certificate: put_keys(editing, target.keys(certificate)),
+        ConfigFile.EWS,
+        lambda facts, target: _keys(facts.ews, target),
+        lambda editing, target, certificate: put_keys(editing, target.keys(certificate)),
     ),
 )

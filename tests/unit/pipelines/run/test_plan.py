@@ -45,7 +45,7 @@ def node(name: str, *, changes: int = 0, restart: str = "", config: bool = False
         changes=(Change(what="w", file=file),) * changes,
         restart=restart,
         files=2 * changes,
-        bytes=1500 * changes,
+        bytes=1_500_000 * changes,
         fingerprint="f",
     )
 
@@ -121,7 +121,7 @@ def test_totals() -> None:
     busy = plan_of(node("A"), node("B", changes=2, restart="why", config=True), node("C", changes=1))
     messages = (18 + 4 + 6) + (18 + 2 + 2)
     assert busy.totals == (
-        f"3 changes on 2 of 3 nodes, 6 files of 4.5 kB to copy, 1 service restart, about {messages} messages"
+        f"3 changes on 2 of 3 nodes, 6 files of 4500.0 kB to copy, 1 service restart, about {messages} messages"
     )
     assert plan_of(node("A"), node("B")).totals.startswith("nothing to do: all 2 nodes are as they should be")
     assert plan_of(node("A")).totals == "nothing to do: the node is as it should be"

@@ -193,7 +193,7 @@ def test_the_ews_copy_is_wanted_on_the_origin_only_where_there_is_one() -> None:
         (field(service__started=None), "the start time of the service is not known"),
         (
             field(newest_input=STARTED + timedelta(seconds=1)),
-            rf"restart owed: {SITE}\AssetManagement.config changed 2026-11-23 11:00:01 UTC",
+            rf"restart owed: {SITE}\AssetManagement.config changed at 2026-11-23 11:00:01.000000 UTC",
         ),
     ],
 )
@@ -202,6 +202,15 @@ def test_a_restart_is_owed_by_evidence(change: Callable[[NodeFacts], NodeFacts],
     facts = change(joined_node("P1"))
     assert needed(facts) == ()
     assert restart_reason(facts, ()).startswith(words)
+
+
+@pytest.mark.parametrize(("inputs", "more"), [(1, ""), (2, " and 1 more"), (3, " and 2 more")])
+def test_the_first_of_the_inputs_is_the_reason_for_the_restart(inputs: int, more: str) -> None:
+    """The others are counted; what the service does not read when it starts is none of them."""
+    needed = [Difference(what="w", file=rf"{SITE}\web.config")]
+    needed += [Difference(what=f"v{n}", file=CONFIG, read_at_start=True) for n in range(inputs)]
+    reason = "the service reads what changes when it starts: v0 in Ektron.ASM.EktronServices30.exe.config"
+    assert f"{reason}{more}" == restart_reason(joined_node("P1"), needed)
 
 
 def test_differences_do_not_grow_with_the_cluster() -> None:
