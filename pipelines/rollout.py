@@ -7,7 +7,7 @@ the next stage begins. `pipelines.coordinator` sends the messages and saves the 
 
 from dataclasses import replace
 
-from pipelines.run import decisions, decisions_doctor, decisions_rollback, decisions_verify
+from pipelines.run import decisions, decisions_doctor, decisions_rollback
 from pipelines.run.kinds import Kind, Stage
 from tasks.step import Purpose
 from tasks.steps.registry import (
@@ -123,7 +123,7 @@ KINDS: dict[str, Kind] = {
         Kind(name="rollout", stages=STAGES, verifies=True, asks=True, parent="retries", retry=""),
         Kind(
             name="verify",
-            stages=(CANARY, replace(VERIFY, then=decisions_verify.selected_hold)),
+            stages=(CANARY, replace(VERIFY, then=decisions.selected_hold)),
             read_only=True,
             verifies=True,
             asks=True,

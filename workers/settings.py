@@ -1,5 +1,6 @@
 """Settings from the environment: `ESYNC_*` variables, read once, frozen."""
 
+import difflib
 import os
 from collections.abc import Iterable
 from functools import cache
@@ -12,10 +13,11 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from workers.errors import InputRefused
 
-__all__ = ["Secret", "Settings", "load_settings"]
+__all__ = ["Secret", "Settings", "load_settings", "misspelt"]
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SECRET_FIELDS = frozenset({"broker_url", "store_url", "seal_key"})  #: settings whose values no message quotes
+_ALIKE = 0.9  #: how similar a misspelt variable is to the one that was meant
 _SHOWN = 60  #: characters of a wrong value that a message quotes
 
 
@@ -180,6 +182,14 @@ def load_settings() -> Settings:
             f"environment {plural}: {', '.join(wrong)}; nothing was started",
             remedy=f"{'; '.join(allowed)}; or unset {'them' if len(wrong) > 1 else 'it'}",
         ) from None
+
+
+def misspelt() -> dict[str, str]:
+    """Variables of the environment that are no setting but look like one, each with the setting that was meant."""
+    known = [_variable(field) for field in Settings.model_fields]
+    given = [name for name in os.environ if name.startswith("ESYNC_") and name not in known]
+    near = {name: difflib.get_close_matches(name, known, n=1, cutoff=_ALIKE) for name in given}
+    return {name: found[0] for name, found in near.items() if found}
 
 
 def _variable(field: str) -> str:

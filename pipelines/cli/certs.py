@@ -88,7 +88,10 @@ def _expanded(files: Sequence[Path]) -> list[Path]:
         except OSError as error:
             raise InputRefused(f"the folder cannot be read: {error.strerror}", file=str(path)) from None
     if not found:
-        raise InputRefused("the folder contains no .pfx, .pvk or .cer files")
+        raise InputRefused(
+            f"no .pfx, .pvk or .cer file is in {', '.join(map(str, files))}",
+            remedy="name certificate files, or a folder that contains some",
+        )
     return found
 
 

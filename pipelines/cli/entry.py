@@ -12,13 +12,13 @@ try:  # loading the rest takes half a second; Ctrl-C must work in that time, too
     import typer
 
     from pipelines.cli import certs, knowledge, local, show, steer, undo
-    from pipelines.cli.console import CommandExit, print_error, print_json
+    from pipelines.cli.console import CommandExit, notify, print_error, print_json
     from pipelines.cli.output import end_streams, outlive_readers
     from pipelines.cli.usage import report_usage_error
     from workers.errors import EsyncError
     from workers.host.private import FILE_ERRORS, file_trouble
     from workers.logs import configure
-    from workers.settings import load_settings
+    from workers.settings import load_settings, misspelt
 except KeyboardInterrupt:
     sys.exit(130)
 
@@ -84,6 +84,8 @@ def _every(
         typer.echo(f"esync {version('esync-rollout')}")
         raise CommandExit(0)
     configure("WARNING")
+    for name, meant in misspelt().items():
+        notify(f"warning: {name} is not a setting and has no effect (did you mean {meant}?)", "yellow")
     load_settings()  # a wrong variable is refused by every command, also by those that do not need it
 
 

@@ -88,6 +88,11 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Explain why a node is not joined: the first cause. Exit 0: joined; 5: not joined; 6: unknown."""
+    if is_file(node):
+        raise InputRefused(
+            f"{node} is a file, and the first argument is the name of a node; no server was contacted",
+            remedy=f"write esync explain NODE {node}",
+        )
     answer = _checked_now(node, Path(target)) if is_file(target) else _from_store(node, target)
     if as_json:
         run = answer.run

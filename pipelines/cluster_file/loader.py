@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,8 @@ __all__ = ["ClusterRefused", "document_of", "load_cluster", "read_cluster"]
 
 _LISTED = 100  #: mistakes in a message
 _NAMES = 12  #: node names in a message
+_BEGINNING = 200  #: bytes of a file in which a saved plan has its mark
+_PLAN = re.compile(rb'^\s*\{\s*"esync_plan"\s*:')
 
 
 class ClusterRefused(InputRefused):
@@ -52,6 +55,12 @@ def load_cluster(path: str | Path) -> Cluster:
         refused.remedy = "give the path of a cluster file; `esync lab` writes one for a simulated cluster"
         refused.file = str(path)
         raise
+    if _PLAN.search(content[:_BEGINNING]):
+        raise InputRefused(
+            "this is a saved plan, not a cluster file",
+            remedy=f"apply it: esync rollout {cleaned(str(path))}",
+            file=str(path),
+        )
     return read_cluster(content, file=cleaned(str(path)), folder=Path(path).resolve().parent)
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "out_of_reach",
     "plan_only",
     "refused_too_often",
+    "selected_hold",
     "within_budget",
 ]
 
@@ -249,6 +250,16 @@ def invariants_hold(snapshot: Snapshot) -> Stop:
     findings = judge(facts_of_cluster(snapshot, facts))
     verdict, summary = verdict_of(snapshot.cluster.node_names, snapshot.ended(), findings)
     return Stop(verdict, summary, (Document(DocumentKind.FINDINGS, "verify", findings.model_dump_json()),))
+
+
+def selected_hold(snapshot: Snapshot) -> Stop:
+    """The verdict by every invariant, judged over the whole cluster, as far as it concerns the selected nodes."""
+    facts = snapshot.documents.all_facts(DocumentKind.VERIFIED)
+    findings = findings_about(judge(facts_of_cluster(snapshot, facts)), snapshot.selected)
+    ended = {node: outcome for node, outcome in snapshot.ended().items() if node in snapshot.selected}
+    verdict, summary = verdict_of(tuple(snapshot.selected), ended, findings)
+    document = Document(DocumentKind.FINDINGS, "verify", findings.model_dump_json())
+    return Stop(verdict, summary + besides(snapshot), (document,))
 
 
 def cancelled(snapshot: Snapshot) -> Stop | None:

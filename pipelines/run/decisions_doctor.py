@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pipelines.run.decisions import facts_of_cluster, make_family_first, out_of_reach
-from pipelines.run.decisions_verify import besides, findings_about
+from pipelines.run.selection import besides, findings_about
 from pipelines.run.snapshot import Document, Snapshot, Stop
 from pipelines.run.verdict import failures
 from tasks.ektron.rules.findings import Finding, Findings

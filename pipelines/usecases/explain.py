@@ -60,7 +60,7 @@ def newest_check(engine: Engine, target: str) -> RunRecord:
     except RunUnknown as unknown:
         nothing = "no run so far has checked a whole cluster"
         what = nothing if target == "last" else f"{unknown}, and no run that checked a cluster of that name"
-        advice = "" if target == "last" else f"; {unknown.remedy}"
+        advice = "" if target == "last" else f". {unknown.remedy}"
         raise RunUnknown(
             what, remedy=f"give the cluster file instead: then the cluster is checked now{advice}"
         ) from None

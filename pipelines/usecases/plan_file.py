@@ -22,7 +22,7 @@ VERSION: Literal[3] = 3
 LIMIT = 64 * 2**20  #: bytes; a thousand nodes need about ten megabytes
 VALUES = 6_000_000  #: values it may contain; a node needs about a thousand
 _MARK = re.compile(rb'"esync_plan"\s*:')
-_AGAIN = "make a new plan"
+_AGAIN = "make a new plan: esync plan CLUSTER -o FILE"
 
 
 class SavedPlan(Record):

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pytest
 
 from pipelines.rollout import KINDS
-from pipelines.run import decisions, decisions_doctor, decisions_verify
+from pipelines.run import decisions, decisions_doctor
 from pipelines.run.node_results import results
 from pipelines.run.snapshot import Snapshot
 from tasks.ektron.rules.findings import Findings
@@ -34,14 +34,14 @@ def verified(*outcomes: StepOutcome, only: Iterable[str], wrong: Iterable[str] =
 )
 def test_verify_concludes_about_the_selected_nodes(only: list[str], verdict: Verdict, ends: str) -> None:
     """N2 and N3 are wrong: that counts for a run that selected one of them, and for a run on all nodes."""
-    stop = decisions_verify.selected_hold(verified(only=only, wrong=["N2", "N3"]))
+    stop = decisions.selected_hold(verified(only=only, wrong=["N2", "N3"]))
     assert verdict is stop.verdict
     assert stop.summary.endswith(ends)
 
 
 def test_findings_name_only_selected_nodes() -> None:
     """A finding about other nodes too keeps the selected ones, in nodes, reasons and evidence."""
-    stop = decisions_verify.selected_hold(verified(only=["N1", "N2"], wrong=["N2", "N3"]))
+    stop = decisions.selected_hold(verified(only=["N1", "N2"], wrong=["N2", "N3"]))
     found = Findings.model_validate_json(stop.documents[0].text).of("config.asset-load-balanced")
     assert (("N2",), ["N2"]) == (found.nodes, list(found.reasons))
     assert found.evidence == "N2: LoadBalanced is '0'"
@@ -50,8 +50,8 @@ def test_findings_name_only_selected_nodes() -> None:
 def test_a_node_that_was_not_selected_may_be_down() -> None:
     """Its silence is no verdict about the others; that of a selected node is."""
     lost = outcome("N3", Status.UNREACHABLE, turn="verify", message="N3 is down")
-    assert Verdict.JOINED is decisions_verify.selected_hold(verified(lost, only=["N1"])).verdict
-    assert Verdict.UNREACHABLE is decisions_verify.selected_hold(verified(lost, only=["N3"])).verdict
+    assert Verdict.JOINED is decisions.selected_hold(verified(lost, only=["N1"])).verdict
+    assert Verdict.UNREACHABLE is decisions.selected_hold(verified(lost, only=["N3"])).verdict
 
 
 @pytest.mark.parametrize(("only", "verdict"), [(["N1"], Verdict.READY), (["N3"], Verdict.UNREACHABLE)])

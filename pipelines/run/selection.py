@@ -1,27 +1,12 @@
-"""What a run of kind `verify` concludes: about the whole cluster, or about the nodes that the operator selected."""
+"""Findings and summaries of a run on selected nodes. Pure."""
 
 from collections.abc import Collection
 
-from pipelines.run.decisions import facts_of_cluster
-from pipelines.run.snapshot import Document, Snapshot, Stop
-from pipelines.run.verdict import verdict_of
+from pipelines.run.snapshot import Snapshot
 from tasks.ektron.rules.findings import Finding, Findings, sentence
-from tasks.ektron.rules.invariants import judge
 from tasks.ektron.wording import counted
-from workers.records import DocumentKind
 
-__all__ = ["besides", "findings_about", "selected_hold"]
-
-
-def selected_hold(snapshot: Snapshot) -> Stop:
-    """The verdict by every invariant, judged over the whole cluster, as far as it concerns the selected nodes."""
-    facts = snapshot.documents.all_facts(DocumentKind.VERIFIED)
-    findings = findings_about(judge(facts_of_cluster(snapshot, facts)), snapshot.selected)
-    selected = tuple(snapshot.selected)
-    ended = {node: outcome for node, outcome in snapshot.ended().items() if node in snapshot.selected}
-    verdict, summary = verdict_of(selected, ended, findings)
-    document = Document(DocumentKind.FINDINGS, "verify", findings.model_dump_json())
-    return Stop(verdict, summary + besides(snapshot), (document,))
+__all__ = ["besides", "findings_about"]
 
 
 def findings_about(findings: Findings, nodes: Collection[str]) -> Findings:

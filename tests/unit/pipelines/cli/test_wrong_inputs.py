@@ -1,0 +1,83 @@
+"""Wrong inputs of operators: each answer says what is wrong, where, what is allowed, and what to do."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli.entry import run
+
+CLUSTER = """\
+name: shop
+edition: 8.5
+origin: S1
+site: {path: 'C:\\inetpub\\wwwroot\\shop'}
+connection: {user: svc, secret: "env:ESYNC_SHOP_PASSWORD"}
+nodes:
+  - {name: S1, host: 127.0.0.9, role: staging, pool: staging}
+  - {name: WEB-10, host: 127.0.0.8, role: production, pool: live}
+"""
+FILE = "shop.yaml"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a cluster file, files of other kinds, and an empty folder."""
+    (tmp_path / FILE).write_text(CLUSTER)
+    (tmp_path / "plan.json").write_text('{"esync_plan":3,"run":"r"}')
+    (tmp_path / "cut.json").write_text('{"esync_plan": 3, "run')
+    (tmp_path / "text.txt").write_text("text")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        ("check plan.json", 1, ["this is a saved plan", "plan.json", "esync rollout plan.json"]),
+        ("check empty", 1, ["empty cannot be read: Is a directory", "give the path of a cluster file"]),
+        ("check none.yaml", 1, ["none.yaml cannot be read: No such file", "`esync lab` writes one"]),
+        ("rollout cut.json -y", 1, ["not a plan in JSON", "cut.json", "esync plan CLUSTER -o FILE"]),
+        ("rollout shop.yaml", 1, ["no terminal to ask", "nothing was changed", "-y (--yes)"]),
+        ("rollout shop.yaml -y --node X9", 1, ["shop has no node 'X9'", "Its nodes are S1, WEB-10"]),
+        ("plan shop.yaml --node WEB-1", 1, ["no node 'WEB-1'", "did you mean WEB-10?"]),
+        ("plan shop.yaml --node S1,WEB-10", 1, ["'S1,WEB-10'", "repeat the option for each node"]),
+        ("verify shop.yaml --node Q*", 1, ["'Q*'", "no server was contacted", "S1, WEB-10"]),
+        ("doctor shop.yaml --node=", 1, ["no node ''", "S1, WEB-10"]),
+        ("plan shop.yaml -o empty", 1, ["empty cannot be written: Is a directory", "name a file, not a folder"]),
+        ("explain shop.yaml S1", 1, ["shop.yaml is a file", "name of a node", "esync explain NODE shop.yaml"]),
+        ("explain P9 shop.yaml", 1, ["no node 'P9'", "no server was contacted", "S1, WEB-10"]),
+        ("cleanup shop.yaml --fence Q1 -y", 1, ["no node 'Q1'", "S1, WEB-10"]),
+        ("propagate --changed X9", 1, ["no server 'X9'", "S1, S2, P1, P2"]),
+        ("propagate --changed S1 --then S2:aside", 1, ["'S2:aside' is not a sync", "NODE:DIRECTION", "upload"]),
+        ("certs inspect empty", 1, ["no .pfx, .pvk or .cer file is in empty", "name certificate files"]),
+        ("certs inspect text.txt --password hunter2", 1, ["neither env:NAME nor file:PATH", "write env:NAME"]),
+        ("certs generate S_1.x --out out", 1, ["'S_1.x' is not a NetBIOS name", "1 to 15 letters, digits"]),
+        ("certs generate S1 --out out --bits 12", 64, ["'--bits'", "allowed: 2048 to 8192"]),
+        ("lab --dir empty --fault S1:away", 1, ["no lab runs in that folder", "esync lab --dir empty"]),
+        ("lab --nodes 0", 64, ["'--nodes'", "allowed: 1 to 5000"]),
+        ("report --check text.txt", 5, ["text.txt", "not a valid zip file"]),
+        ("status last extra", 64, ["esync status: there is no argument for: extra", "esync status --help"]),
+    ],
+)
+def test_a_wrong_input_is_answered(
+    arguments: str, status: int, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error is on stderr with a fix, contacts no server, and never repeats a password."""
+    assert status == run(arguments.split())
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert [word for word in words if word not in printed.err] == []
+    assert "  Fix: " in printed.err
+    assert "hunter2" not in printed.err
+    assert "internal error" not in printed.err
+
+
+def test_a_misspelt_variable_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """It has no effect, so the command continues; the setting that was meant is named."""
+    monkeypatch.setenv("ESYNC_CONCURENCY", "4")
+    monkeypatch.setenv("ESYNC_SOMETHING_ELSE", "4")
+    run(["propagate", "--changed", "S1"])
+    printed = capsys.readouterr().err
+    assert "warning: ESYNC_CONCURENCY is not a setting and has no effect (did you mean ESYNC_CONCURRENCY?)" in printed
+    assert "ELSE" not in printed
