@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from pipelines.run.plan import Plan, make_plan, unwritable
+from pipelines.run.selection import besides, findings_about
 from pipelines.run.snapshot import ABANDONED, Document, Go, Snapshot, Stop
 from pipelines.run.verdict import cluster_facts, failures, verdict_of
 from tasks.cluster import Cluster
