@@ -155,7 +155,7 @@ def commands_use(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_commands(harness: Harness, lab: LabProcess, capsys: pytest.CaptureFixture[str]) -> None:
     """Doctor, rollout, verify and explain as an operator types them: exit codes, data, and the cause."""
     file = str(lab.cluster)
-    assert run(["doctor", file, "--json"]) == 0
+    assert run(["doctor", file, "--json", "--verbose"]) == 0
     printed = capsys.readouterr()
     assert "ready" == json.loads(printed.out)["verdict"]
     assert "check by hand (no program can answer this):" in printed.err
@@ -169,7 +169,7 @@ def test_the_commands(harness: Harness, lab: LabProcess, capsys: pytest.CaptureF
     config.write_bytes(
         config.read_bytes().replace(b'S2_SyncClient.cer" encodedValue="MII', b'S2_SyncClient.cer" encodedValue="AAA')
     )
-    assert run(["verify", file, "--json"]) == 5
+    assert run(["verify", file, "--json", "--verbose"]) == 5
     printed = capsys.readouterr()
     report = json.loads(printed.out)
     (key,) = [finding for finding in report["findings"] if finding["invariant"] == "keys.match-cer"]
@@ -212,4 +212,4 @@ def test_explain_names_the_failed_step(lab: LabProcess, capsys: pytest.CaptureFi
     assert run(["explain", "S2"]) == 5
     printed = " ".join(capsys.readouterr().out.split())
     assert "result of that run on this node: failed (refused) in cert_copy" in printed
-    assert "take the read-only attribute off the file" in printed
+    assert "remove the read-only attribute, or give the account the right, then retry" in printed

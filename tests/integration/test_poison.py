@@ -166,11 +166,11 @@ def test_doctor_shows_what_was_set_aside(asker: Asker, tmp_path: Path) -> None:
         return done.stderr
 
     said = doctor()
-    assert "3 messages" in said
+    assert "3 unusable messages" in said
     assert "2 x the body is not [args, kwargs, embed] (queue esync.v1.control)" in said
     assert "--forget-set-aside" in said
     assert "\x07" not in said
-    assert "3 messages" in doctor("--forget-set-aside")
+    assert "3 unusable messages" in doctor("--forget-set-aside")
     assert "set" not in doctor().splitlines()[0]
     assert not asker.aside()
 

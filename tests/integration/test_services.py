@@ -198,7 +198,7 @@ def test_a_closed_output_pipe_changes_nothing(tmp_path: Path) -> None:
         assert plan.wait(FAST) == 2
     assert "error" not in reported
     assert "Traceback" not in reported
-    assert json.loads((tmp_path / "plan.json").read_text())["esync_plan"] == 2
+    assert json.loads((tmp_path / "plan.json").read_text())["esync_plan"] == 3
 
 
 @pytest.mark.parametrize("arguments", [["runs", "--json"], ["--help"], ["--version"]])
@@ -248,7 +248,7 @@ def test_demo_ends_joined_and_clean(tmp_path: Path) -> None:
     status, out, err = _run(tmp_path, "demo", "--json")
     assert status == 0, err
     assert json.loads(out)["verdict"] == "joined"
-    assert "watch it in Flower, too: http://127.0.0.1:" in err
+    assert "also in Flower: http://127.0.0.1:" in err
     password = err.partition(" password ")[2].split()[0]
     assert password not in out
     page = next(tmp_path.glob("esync-report-*.html"))

@@ -38,7 +38,7 @@ def test_a_run_whose_message_was_not_taken_is_named(valkey_url: Secret, monkeypa
         url = Secret(f"redis://:x@127.0.0.1:{closed.getsockname()[1]}/0")
         engine = connect_engine(Settings(broker_url=url, store_url=valkey_url, seal_key=new_seal_key()))
         engine.app.conf.task_publish_retry = False
-        with pytest.raises(StoreUnavailable, match="the broker took no message") as caught:
+        with pytest.raises(StoreUnavailable, match="the broker did not accept its first message") as caught:
             runs.start(engine, cluster_of())
     (run,) = engine.store.runs()
     assert f"esync cancel {run.id}" in caught.value.remedy
