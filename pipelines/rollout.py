@@ -133,6 +133,7 @@ KINDS: dict[str, Kind] = {
         Kind(
             name="rollback",
             stages=ROLLBACK_STAGES,
+            restores=True,
             parent="undoes",
             retry="start it again: esync rollback {parent}",
         ),

@@ -44,6 +44,7 @@ from pipelines.local.services import Running, engine_only
 from pipelines.local.state import command_here
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.rows import Report
+from pipelines.rollout import kind_of
 from pipelines.usecases import control, runs
 from pipelines.usecases.naming import selected_nodes
 from pipelines.usecases.plan_file import is_plan, load_plan
@@ -155,7 +156,7 @@ def retry(  # noqa: PLR0913 - a command's options
     kinds = {name for name, chosen in options.items() if chosen} or control.RETRIABLE
     people = stderr_console()
     with workers_for("rollout") as services:
-        parent = find_run(services.engine, run, lambda record: record.kind == "rollout", "rollout")
+        parent = find_run(services.engine, run, lambda record: not kind_of(record.kind, record.id).retry, "rollout")
         shown = _end_of_parent(services, parent, people)
         if shown is None or control.unfinished(services.engine, parent.id):
             confirm(yes=yes)

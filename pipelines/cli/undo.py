@@ -20,6 +20,7 @@ from pipelines.cli.console import (
     stderr_console,
 )
 from pipelines.cli.follow import find_run, finish, follow, workers_for
+from pipelines.cli.nodes import NodeNames
 from pipelines.cli.output import ReportFolder
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.report.layout import name_ranges
@@ -33,9 +34,7 @@ __all__ = ["VERBS"]
 def rollback(  # noqa: PLR0913 - a command's options
     run: RunId = "last",
     *,
-    node: Annotated[
-        list[str] | None, typer.Option("--node", metavar="NAME", help="Only these nodes; repeatable; `P*` is allowed.")
-    ] = None,
+    node: NodeNames = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that were changed after the run.")] = False,
     yes: Yes = False,
     reason: Reason = "",

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from pipelines.report.layout import duration, folded, name_ranges, printable
-from pipelines.report.node_words import TOUCHED, NodeWord, counted_words, node_words
-from pipelines.report.problems import SERVICE, Shown, is_consequence, problems
+from pipelines.report.node_words import TOUCHED, NodeWord, checked_before_changes, counted_words, node_words
+from pipelines.report.problems import Shown, consequences, nodes_down, problems
 from pipelines.report.rows import FindingRow, NodeRow, Report
 from pipelines.rollout import kind_of
 from pipelines.run.node_state import NodeState
@@ -143,7 +143,7 @@ def _safe(report: Report) -> Iterator[str]:
     kind = kind_of(report.kind, report.run)
     touched = [node for node in report.nodes if node.state in TOUCHED]
     yield "nothing half-written" if touched else "nothing was written"
-    down = _down(report)
+    down = nodes_down(report)
     if down:
         yield f"{_of(down)} service is down until it is started"
     interrupted = [n for n in touched if n.state is NodeState.INTERRUPTED]
@@ -157,23 +157,12 @@ def _safe(report: Report) -> Iterator[str]:
     if partly:
         yield f"partly changed: {_names(partly, _NAMES)}"
     done = [node for node in touched if node.state is NodeState.DONE]
-    if kind.name == "rollback" and done and len(done) < len(report.nodes) and report.verdict != Verdict.RESTORED:
+    if kind.restores and done and len(done) < len(report.nodes) and report.verdict != Verdict.RESTORED:
         yield f"the cluster is split: {counted(len(done), 'node')} as before the run, the others not"
 
 
 def _of(nodes: Sequence[str]) -> str:
     return f"{nodes[0]}'s" if len(nodes) == 1 else f"{_names(nodes, _NAMES)}: the"
-
-
-def _down(report: Report) -> list[str]:
-    """The nodes whose service does not run, by the last check of the cluster."""
-    return [
-        n for finding in report.findings if finding.invariant == SERVICE and _refuted(finding) for n in finding.nodes
-    ]
-
-
-def _refuted(finding: FindingRow) -> bool:
-    return finding.verdict is InvariantState.REFUTED
 
 
 def _restarts(node: NodeRow, report: Report) -> bool:
@@ -185,7 +174,7 @@ def _also(report: Report) -> Iterator[str]:
     warnings = [finding for finding in report.findings if finding.label == "warning"]
     if warnings:
         yield f"{counted(len(warnings), 'warning')} ({'; '.join(map(_short, warnings))})"
-    follow = sum(is_consequence(report, finding) for finding in report.findings)
+    follow = len(consequences(report))
     if follow:
         yield f"{counted(follow, 'consequence')} of the above"
     if report.fallback_nodes:
@@ -220,7 +209,7 @@ def _done(report: Report) -> Iterator[str]:
         yield counted(restarts, "restart")
     if report.findings:
         proven = sum(finding.verdict is InvariantState.PROVEN for finding in report.findings)
-        early = kind_of(report.kind, report.run).checked_early(turn.stage for turn in report.turns)
+        early = checked_before_changes(report)
         yield f"{proven} of {len(report.findings)} {'prerequisites hold' if early else 'statements proven'}"
     yield f"{counted(sum(len(node.steps) for node in report.nodes), 'step')} in {duration(report.seconds)}"
 

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.report.rows import FindingRow, Report
-from pipelines.run.kinds import Kind
 from tasks.ektron.rules.findings import InvariantState
 from workers.records import Status
 
-__all__ = ["FIXED_BY_ROLLOUT", "FindingGroup", "checked_before_changes", "finding_groups"]
+__all__ = ["FIXED_BY_ROLLOUT", "FindingGroup", "finding_groups"]
 
 FIXED_BY_ROLLOUT = "run a rollout"  #: how the remedy of a rule begins when a rollout fixes the problem
 _UNREACHABLE = "unreachable"
@@ -55,11 +54,6 @@ def finding_groups(report: Report) -> Sequence[FindingGroup]:
             groups.setdefault(key or (finding.invariant,), []).append(finding)
     last = sorted(groups.items(), key=lambda group: group[0][0] == _UNREACHABLE)
     return [FindingGroup(tuple(group)) for _, group in last]
-
-
-def checked_before_changes(report: Report, kind: Kind) -> bool:
-    """Whether the findings are from before the rollout: it ended before it verified the cluster again."""
-    return kind.checked_early(turn.stage for turn in report.turns)
 
 
 def _cause(finding: FindingRow, unreachable: frozenset[str]) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from pipelines.report.findings import checked_before_changes, finding_groups
+from pipelines.report.findings import finding_groups
 from pipelines.report.layout import duration
-from pipelines.report.node_words import NodeWord, node_words
+from pipelines.report.node_words import NodeWord, checked_before_changes, node_words
 from pipelines.report.rows import NodeRow, Report, StepRow, TurnRow
 from pipelines.report.styles import IN_PROGRESS, REFUTED, STATUS_STYLES, VERDICT_STYLES
 from pipelines.rollout import kind_of
@@ -44,7 +44,7 @@ def to_html(report: Report) -> str:
         report=report,
         style=style,
         finding_groups=finding_groups(report),
-        early=checked_before_changes(report, kind),
+        early=checked_before_changes(report),
         summary=report.summary.removeprefix(f"{report.verdict}: "),
         columns=_columns(report),
         groups=_groups(report),

@@ -13,7 +13,7 @@ from pipelines.run.node_results import NOT_SELECTED, WAITING
 from pipelines.run.node_state import NodeState
 from workers.records import Status
 
-__all__ = ["TOUCHED", "NodeWord", "counted_words", "node_words", "refuted_nodes"]
+__all__ = ["TOUCHED", "NodeWord", "checked_before_changes", "counted_words", "node_words", "refuted_nodes"]
 
 #: States of a node to which the run did something.
 TOUCHED = frozenset({NodeState.INTERRUPTED, NodeState.PARTLY, NodeState.RESTART_OWED, NodeState.DONE})
@@ -43,6 +43,11 @@ _WORDS = {
 }
 
 
+def checked_before_changes(report: Report) -> bool:
+    """Whether the findings are from before the rollout: it ended before it verified the cluster again."""
+    return kind_of(report.kind, report.run).checked_early(turn.stage for turn in report.turns)
+
+
 def refuted_nodes(report: Report) -> frozenset[str]:
     """The nodes that an error names: a required statement does not hold because of them."""
     return frozenset(node for finding in report.findings if finding.label == "refuted" for node in finding.nodes)
@@ -50,8 +55,7 @@ def refuted_nodes(report: Report) -> frozenset[str]:
 
 def node_words(report: Report) -> Mapping[str, NodeWord]:
     """The part of each node, in the order of the report."""
-    late = not kind_of(report.kind, report.run).checked_early(turn.stage for turn in report.turns)
-    refuted = refuted_nodes(report) if late else frozenset()
+    refuted = frozenset() if checked_before_changes(report) else refuted_nodes(report)
     return {node.node: _word(node, refuted) for node in report.nodes}
 
 

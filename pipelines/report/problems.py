@@ -4,7 +4,7 @@ Findings that only follow from such a problem (an unreachable server was not che
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipelines.report.findings import FIXED_BY_ROLLOUT
@@ -17,9 +17,9 @@ from tasks.ektron.rules.findings import InvariantState, Severity
 from tasks.ektron.wording import counted
 from workers.records import Verdict
 
-__all__ = ["SERVICE", "Shown", "is_consequence", "problems", "short_state"]
+__all__ = ["Shown", "consequences", "nodes_down", "problems", "short_state"]
 
-SERVICE = "service.running"  #: the statement about the services
+_SERVICE = "service.running"  #: the statement about the services
 _NEED_THE_SERVICE = {"service.listening-8732", "network.reach-8732-all-pairs", "site.wspath-answers"}
 _UNDONE = {NodeWord.FAILED, NodeWord.UNREACHABLE, NodeWord.STOPPED, NodeWord.NOT_TRIED}
 _FIRST = {
@@ -71,22 +71,28 @@ def problems(report: Report) -> Sequence[Shown]:
     return sorted(found, key=lambda one: (one.place, -len(one.nodes)))
 
 
-def is_consequence(report: Report, finding: FindingRow) -> bool:
-    """Whether an error or an unknown follows from a known cause.
+def consequences(report: Report) -> Sequence[FindingRow]:
+    """The errors and unknowns that follow from a known cause.
 
-    It only concerns nodes that the run could not change or reach, or whose service does not run.
+    They only concern nodes that the run could not change or reach, or whose service does not run.
     """
-    if finding.invariant in _NEED_THE_SERVICE and finding.verdict is not InvariantState.PROVEN:
-        down = {node for one in report.findings if one.invariant == SERVICE and _refuted(one) for node in one.nodes}
-        if finding.nodes and down.issuperset(finding.nodes):
-            return True
     undone = {node for node, word in node_words(report).items() if word in _UNDONE}
-    wrong = finding.verdict is not InvariantState.PROVEN and finding.label != "warning"
-    return wrong and bool(finding.nodes) and undone.issuperset(finding.nodes)
+    down = set(nodes_down(report))
+    return [finding for finding in report.findings if _follows(finding, undone, down)]
 
 
-def _refuted(finding: FindingRow) -> bool:
-    return finding.verdict is InvariantState.REFUTED
+def _follows(finding: FindingRow, undone: Collection[str], down: Collection[str]) -> bool:
+    if finding.verdict is InvariantState.PROVEN or not finding.nodes:
+        return False
+    if finding.invariant in _NEED_THE_SERVICE and set(finding.nodes) <= set(down):
+        return True
+    return finding.label != "warning" and set(finding.nodes) <= set(undone)
+
+
+def nodes_down(report: Report) -> Sequence[str]:
+    """The nodes whose service does not run, by the last check of the cluster."""
+    refuted = (one for one in report.findings if one.verdict is InvariantState.REFUTED)
+    return [node for one in refuted if one.invariant == _SERVICE for node in one.nodes]
 
 
 def short_state(node: NodeRow, report: Report) -> str:
@@ -156,7 +162,8 @@ def _plain(text: str, nodes: Sequence[str]) -> str:
 def _of_cluster(report: Report) -> Iterator[Shown]:
     """The errors and the unknowns of the cluster; all that a rollout fixes is one problem."""
     left = [one for one in report.findings if one.verdict is not InvariantState.PROVEN and one.label != "warning"]
-    left = [one for one in left if one.severity is Severity.ERROR and not is_consequence(report, one)]
+    follow = {one.invariant for one in consequences(report)}
+    left = [one for one in left if one.severity is Severity.ERROR and one.invariant not in follow]
     by_rollout = [f for f in left if f.label == "refuted" and f.remedy.startswith(FIXED_BY_ROLLOUT)]
     if len(by_rollout) > 1:
         yield _together(by_rollout)

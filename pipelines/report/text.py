@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from datetime import UTC
 
-from pipelines.report.findings import FindingGroup, checked_before_changes, finding_groups
+from pipelines.report.findings import FindingGroup, finding_groups
 from pipelines.report.layout import TEXT_WIDTH, duration, printable, wrapped
-from pipelines.report.node_words import counted_words
+from pipelines.report.node_words import checked_before_changes, counted_words
 from pipelines.report.rows import FindingRow, Report
 from pipelines.rollout import kind_of
 from pipelines.run.node_state import NodeState
@@ -90,9 +90,7 @@ def _finding_lines(report: Report, width: int) -> Iterator[str]:
         yield from _group_lines(group, width) if group.several else _single_lines(group.first, width)
     proven = sum(1 for finding in report.findings if finding.verdict is InvariantState.PROVEN)
     if report.findings:
-        when = (
-            " (checked before any change)" if checked_before_changes(report, kind_of(report.kind, report.run)) else ""
-        )
+        when = " (checked before any change)" if checked_before_changes(report) else ""
         yield f"{proven} of {len(report.findings)} invariants proven{when}"
 
 

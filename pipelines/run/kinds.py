@@ -60,6 +60,7 @@ class Kind:
         read_only: whether it changes no node; then it runs beside other runs on the same cluster.
         verifies: whether it checks the invariants of the whole cluster and stores the findings.
         asks: whether its report lists questions that only a person can answer.
+        restores: whether it puts nodes back to their state before its parent run.
         parent: what it does to its parent run, as a verb for the report.
         retry: what to do instead of `esync retry`; empty if a retry is possible. May contain `{parent}`.
     """
@@ -69,6 +70,7 @@ class Kind:
     read_only: bool = False
     verifies: bool = False
     asks: bool = False
+    restores: bool = False
     parent: str = "after"
     retry: str = "choose a rollout; list the runs: esync runs"
 

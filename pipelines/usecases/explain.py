@@ -51,7 +51,8 @@ def newest_check(engine: Engine, target: str) -> RunRecord:
     for record in engine.store.runs(_BACK):
         if record.id == target:
             return record
-        checks_all = kind_of(record.kind, record.id).verifies and not (record.kind == "verify" and record.only)
+        kind = kind_of(record.kind, record.id)
+        checks_all = kind.verifies and not (kind.read_only and record.only)
         fits = target in {"last", record.cluster} and checks_all
         if fits and record.state is RunState.CONCLUDED and summary(engine, record.id).findings is not None:
             return record
