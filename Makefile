@@ -9,7 +9,7 @@ PIP     = $(BIN)/pip install --quiet --quiet --disable-pip-version-check --no-de
 LOCK    = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
           --no-emit-index-url --no-emit-find-links $(UPGRADE) pyproject.toml
 
-.PHONY: demo test exhaustive check format lint types contracts bench mutants clean install lock upgrade
+.PHONY: kerberos live demo test exhaustive check format lint types contracts bench chaos mutants clean install lock upgrade
 
 # Installs exactly the packages of the lock file, each checked by its hash; then the project itself.
 $(STAMP): pyproject.toml docker/locked-dev.txt
@@ -23,9 +23,13 @@ install: $(STAMP)
 lock: $(STAMP)  ## writes the lock files again, after a change of the dependencies in pyproject.toml
 	$(LOCK) --extra dev --output-file docker/locked-dev.txt
 	$(LOCK) --extra image --constraint docker/locked-dev.txt --output-file docker/locked-image.txt
+	$(LOCK) --extra kerberos --constraint docker/locked-dev.txt --output-file docker/locked-kerberos.txt
 
 upgrade: UPGRADE = --upgrade
 upgrade: lock  ## the same, with the newest versions that pyproject.toml allows
+
+kerberos: $(STAMP)  ## adds what `transport: kerberos` needs (Debian: libkrb5-dev, gcc)
+	$(PIP) --require-hashes --requirement docker/locked-kerberos.txt
 
 demo: $(STAMP)  ## four simulated servers, from untouched to joined
 	$(BIN)/esync demo
@@ -53,8 +57,14 @@ contracts: $(STAMP)
 
 check: lint types contracts test  ## what CI runs
 
-bench: $(STAMP)  ## the whole job on 10, 100 and 300 simulated servers
-	$(BIN)/python -m tests.benchmarks.whole_job
+bench: $(STAMP)  ## measures every bar, up to 1,000 simulated servers; about half an hour. ONLY="join-100 again" measures some
+	$(BIN)/python -m tests.benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json $(JSON))
+
+live: $(STAMP)  ## the ladder of docs/testing.md on a Windows host: make live HOST=name ACCOUNT='DOMAIN\user' LIVE="more options"
+	$(BIN)/python -m tests.live $(HOST) --user '$(ACCOUNT)' $(LIVE)
+
+chaos: $(STAMP)  ## faults at random moments of 200 runs, each judged by disks, logs and events. ROUNDS=20 SEED=1
+	$(BIN)/python -m tests.chaos $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))
 
 mutants: $(STAMP)  ## do the tests find small faults? MUTANTS=150 SEED=1 PATHS="tasks/ektron ..."
 	$(BIN)/python -m tests.mutation $(if $(MUTANTS),--mutants $(MUTANTS)) $(if $(SEED),--seed $(SEED)) $(PATHS)

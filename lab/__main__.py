@@ -17,7 +17,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from lab.config import DEFAULT_ADDRESSES, LabConfig, generated, load, shipped
+from lab.config import DEFAULT_ADDRESSES, LabConfig, changed, generated, load, shipped
 from lab.control.api import control_app
 from lab.control.running import Lab, write_private
 from lab.machine.errors import ConfigRefused, Refusal
@@ -59,10 +59,7 @@ def _configuration(arguments: argparse.Namespace) -> LabConfig:
     else:
         config = shipped()
     changes = {name: getattr(arguments, name) for name in ("disk", "edition") if getattr(arguments, name)}
-    try:
-        return LabConfig.model_validate(config.model_dump() | changes)
-    except ValueError as error:
-        raise ConfigRefused(str(error)) from error
+    return changed(config, changes) if changes else config
 
 
 @contextlib.contextmanager
@@ -126,7 +123,7 @@ async def _serve(lab: Lab) -> None:
 @contextlib.asynccontextmanager
 async def _controlled(lab: Lab) -> AsyncIterator[str]:
     token = secrets.token_urlsafe(24)
-    runner = web.AppRunner(control_app(lab, token), access_log=None, handle_signals=False)
+    runner = web.AppRunner(control_app(lab.nodes, token), access_log=None, handle_signals=False)
     await runner.setup()
     listener = bound_socket("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -3,7 +3,7 @@
 import ipaddress
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,8 @@ from ruamel.yaml.error import YAMLError
 
 from lab.machine.errors import ConfigRefused
 from lab.machine.faults import Faults
-from lab.product.site import DEFAULT_CONNECTION, DEFAULT_SITE, Edition
+from lab.product.site import DEFAULT_SITE, DEFAULT_SITE_PORT, Edition, connection_of
+from lab.winrm.ways import DEFAULT, Ways
 
 __all__ = [
     "DEFAULT_ADDRESSES",
@@ -23,6 +24,7 @@ __all__ = [
     "LabConfig",
     "NodeConfig",
     "ProcessConfig",
+    "changed",
     "generated",
     "load",
     "shipped",
@@ -31,6 +33,14 @@ __all__ = [
 
 DEFAULT_ADDRESSES = "127.0.77.0/24"
 FIRST_ADDRESS = 11
+_HTTPS_PORT, _HTTP_PORT = 5986, 5985
+_MISTAKES = 3  #: shown of one file
+_SENTENCES = {
+    "Value error, ": "",
+    "Field required": "is missing",
+    "Extra inputs are not permitted": "is not a setting here",
+    "Input should be": "must be",
+}
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,14}$")]
 Word = Annotated[str, StringConstraints(pattern=r"^[^\s:\\]+$", max_length=64)]
@@ -75,6 +85,7 @@ class NodeConfig(_Part):
         password: its own password, for a node that refuses the common one.
         build: another build of the product. patch: same versions, different bytes.
         ws_path: URL of the site's web service; by default the node's own name at port 80.
+        ways: the listener of this node, if it differs.
         process: makes it a machine with real processes; only faults of files and network work there.
         faults: its faults from the start.
     """
@@ -92,7 +103,8 @@ class NodeConfig(_Part):
     build: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+\.\d+$")] | None = None
     patch: str = ""
     precompiled: bool = False
-    ws_path: Annotated[str, StringConstraints(pattern=r"^http://\S+$")] | None = None
+    ws_path: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")] | None = None
+    ways: Ways | None = None
     process: ProcessConfig | None = None
     faults: Faults = Faults()
 
@@ -108,8 +120,13 @@ class LabConfig(_Part):
     """A lab: its nodes and their common settings.
 
     Attributes:
+        connection: connection string of all nodes; by default each pool has its own database.
+        ways: scheme and logon methods of the listeners; with `certificate`, the lab writes `client.pem`.
         configured: whether the Security Configurator has run on the origin, so that the six files exist.
         service_seconds: time that the services of the product need to start and to stop.
+        site_scheme, site_port: of the sites, for clients outside the lab; inside it they are also at ports 80 and 443.
+        site_host: the only host name that the sites answer, beside the server's own; if empty, all.
+        sync_seconds: time of each entry in the status of a sync.
     """
 
     nodes: Annotated[tuple[NodeConfig, ...], Field(min_length=1, max_length=5000)]
@@ -117,11 +134,16 @@ class LabConfig(_Part):
     edition: str = "8.0"
     site_path: SitePath = DEFAULT_SITE
     user: Word = "esync"
-    port: Annotated[int, Field(ge=1, le=65535)] = 5986
+    port: Annotated[int, Field(ge=1, le=65535)] = _HTTPS_PORT
     disk: Literal["folder", "memory"] = "folder"
-    connection: str = DEFAULT_CONNECTION
+    connection: str | None = None
+    ways: Ways = DEFAULT
     configured: bool = True
     service_seconds: Annotated[float, Field(ge=0, le=600)] = 0.0
+    site_scheme: Literal["http", "https"] = "http"
+    site_port: Annotated[int, Field(ge=1, le=65535)] = DEFAULT_SITE_PORT
+    site_host: str = ""
+    sync_seconds: Annotated[float, Field(ge=0, le=600)] = 0.02
 
     @field_validator("edition")
     @classmethod
@@ -141,6 +163,14 @@ class LabConfig(_Part):
             raise ValueError(f"the origin {self.origin} is not one of the nodes")
         return self
 
+    def connection_of(self, node: NodeConfig) -> str:
+        """The connection string of a node, a secret; by default that of its pool."""
+        return node.connection or self.connection or connection_of(node.pool)
+
+    def port_of(self, ways: Ways) -> int:
+        """The port of a listener: that of the lab, which is 5985 instead of 5986 over http."""
+        return _HTTP_PORT if ways.scheme == "http" and self.port == _HTTPS_PORT else self.port
+
 
 def load(path: Path) -> LabConfig:
     """Reads the YAML file of a lab.
@@ -151,7 +181,7 @@ def load(path: Path) -> LabConfig:
     try:
         data = YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
     except (OSError, UnicodeError, YAMLError) as error:
-        raise ConfigRefused(f"{path} cannot be read: {error}") from error
+        raise ConfigRefused(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     return _validated(data, str(path))
 
 
@@ -159,8 +189,29 @@ def _validated(data: object, source: str) -> LabConfig:
     try:
         return LabConfig.model_validate(data)
     except ValidationError as error:
-        wrong = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-        raise ConfigRefused(f"{source}: {'; '.join(wrong)}") from error
+        raise ConfigRefused(f"{source}: {_told(error)}") from error
+
+
+def _told(error: ValidationError) -> str:
+    """The first mistakes, each with its place; the others are counted."""
+    wrong = [_mistake(".".join(map(str, item["loc"])), item["msg"]) for item in error.errors()]
+    more = f"; and {len(wrong) - _MISTAKES} more" if len(wrong) > _MISTAKES else ""
+    return "; ".join(wrong[:_MISTAKES]) + more
+
+
+def _mistake(place: str, said: str) -> str:
+    for theirs, ours in _SENTENCES.items():
+        said = said.replace(theirs, ours)
+    return f"{place}: {said}" if place else said
+
+
+def changed(config: LabConfig, options: Mapping[str, str]) -> LabConfig:
+    """A lab with other settings, each under the name of its option.
+
+    Raises:
+        ConfigRefused: a setting is invalid; the message names the option and what is allowed.
+    """
+    return _validated(config.model_dump() | dict(options), f"option {', '.join(f'--{name}' for name in options)}")
 
 
 def shipped_cluster() -> str:
@@ -177,7 +228,7 @@ def shipped() -> LabConfig:
             "origin": cluster["origin"],
             "site_path": cluster["site"]["path"],
             "user": cluster["connection"]["user"],
-            "port": cluster["connection"]["port"],
+            "port": cluster["connection"].get("port", _HTTPS_PORT),
             "nodes": [
                 {"name": n["name"], "address": n["host"], "role": n["role"], "pool": n["pool"]}
                 for n in cluster["nodes"]

@@ -3,23 +3,29 @@
 import asyncio
 import ssl
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from lab.agent.messages import as_time
 from lab.config import LabConfig, NodeConfig
 from lab.hosts.process import ProcessHost
+from lab.hosts.recorded import RecordedHost
 from lab.hosts.simulated import Console
 from lab.machine.condition import Condition
 from lab.machine.disk import Disk
 from lab.machine.errors import Refusal, Slug
 from lab.machine.faults import Faults, Later
 from lab.machine.folder_disk import FolderDisk
-from lab.machine.machine import Machine, Quotas
+from lab.machine.machine import Machine, Quotas, SystemFacts
 from lab.machine.memory_disk import MemoryDisk
 from lab.machine.paths import WindowsPath
 from lab.machine.services import Service, StartType
-from lab.product.site import Edition, Options, Product, install, install_files
+from lab.product.installation import Installation, install
+from lab.product.login import LOGIN_SECONDS
+from lab.product.service import Farm
+from lab.product.site import Edition, Options, Product, install_files
 from lab.winrm.logon import Account
 from lab.winrm.server import WinrmServer
 from lab.winrm.shells import Host
@@ -35,8 +41,9 @@ class Node:
     """A complete node, created by `build_node`. It answers after `start`.
 
     Attributes:
-        product: the product's files on it.
+        product: the product on it; on a machine with real processes only its files.
         service: the simulated service; None on a machine with real processes, which may have its own.
+        site_port, site_scheme: of its site.
     """
 
     config: NodeConfig
@@ -49,6 +56,8 @@ class Node:
     condition: Condition
     tls: ssl.SSLContext
     port: int
+    site_port: int
+    site_scheme: Literal["http", "https"] = "http"
     _timers: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def start(self) -> None:
@@ -60,6 +69,11 @@ class Node:
         """
         self.condition.begin = self.begin
         await self.apply(self.config.faults)
+        if isinstance(self.product, Installation):
+            self.product.program.reached = lambda code: self.condition.reached("Sync", code)
+            self.network.publish(
+                self.machine.address, self.site_port, self.tls if self.site_scheme == "https" else None
+            )
         if self.service and self.service.start_type is StartType.AUTO:
             self.service.request_start()
 
@@ -70,6 +84,7 @@ class Node:
         await self.server.shells.ended()
         await self.server.close()
         await self.server.closed()
+        self.network.close(self.machine.address, self.site_port)
         if self.service:
             self.service.die()
         self.account.close()
@@ -123,10 +138,17 @@ class Node:
         faults = self.condition.faults
         self._apply_to_files(was, readonly, [WindowsPath.of(text) for text in faults.locked])
         self.machine.clock.skew = faults.clock_skew
+        self.machine.disk.keeps_change_times = not faults.no_change_times
         self.machine.disk.free = _UNLIMITED if faults.disk_free is None else faults.disk_free
         quota = faults.shell_quota
         self.machine.quotas.shells_per_user = Quotas().shells_per_user if quota is None else quota
+        envelope = faults.envelope_kilobytes
+        self.machine.quotas.envelope_bytes = Quotas().envelope_bytes if envelope is None else envelope * 1024
+        page = faults.code_page or SystemFacts().code_page
+        self.machine.facts = replace(self.machine.facts, code_page=page)
         self._apply_to_service(faults)
+        if isinstance(self.product, Installation):
+            _apply_to_site(self.product, was, faults)
         self._apply_to_network(faults)
         self._apply_to_power(was, faults)
         if faults.unreachable:
@@ -140,7 +162,8 @@ class Node:
             if self.service:
                 self.service.die()
         if was.power_cut and not faults.power_cut and self.service and self.service.start_type is StartType.AUTO:
-            self.service.request_start()
+            with suppress(Refusal):
+                self.service.request_start()
 
     def _existing(self, text: str) -> WindowsPath:
         path = WindowsPath.of(text)
@@ -159,6 +182,7 @@ class Node:
             disk.set_readonly(path)
         for path in locked:
             disk.lock(path)
+        disk.denied = frozenset(map(WindowsPath.of, self.condition.faults.denied))
 
     def _apply_to_service(self, faults: Faults) -> None:
         service, wrong = self.service, faults.service
@@ -166,7 +190,8 @@ class Node:
             return
         service.start_seconds, service.stop_seconds = wrong.start_seconds, wrong.stop_seconds
         service.never_stops, service.never_starts = wrong.never_stops, wrong.never_starts
-        service.dies_on_start = wrong.dies_on_start
+        service.dies_on_start, service.dies_after = wrong.dies_on_start, wrong.dies_after
+        service.never_listens, service.start_error = wrong.never_listens, wrong.start_error
         service.start_type = StartType.DISABLED if wrong.disabled else StartType.AUTO
 
     def _apply_to_network(self, faults: Faults) -> None:
@@ -197,6 +222,15 @@ class Node:
         }
 
 
+def _apply_to_site(product: Installation, was: Faults, faults: Faults) -> None:
+    pages, wrong = product.pages, faults.site
+    pages.down, pages.no_roles = wrong.down, wrong.no_roles
+    pages.logins.seconds = LOGIN_SECONDS if wrong.login_seconds is None else wrong.login_seconds
+    if wrong.logged_out and not was.site.logged_out:
+        pages.logins.forget()
+    product.program.suffer(faults.sync)
+
+
 def _service_report(service: Service) -> dict[str, object]:
     return {
         "state": service.state().value,
@@ -209,7 +243,13 @@ def _service_report(service: Service) -> dict[str, object]:
 
 
 def build_node(
-    lab: LabConfig, config: NodeConfig, folder: Path, password: str, tls: ssl.SSLContext, network: LoopbackNetwork
+    lab: LabConfig,
+    config: NodeConfig,
+    folder: Path,
+    password: str,
+    listener: tuple[ssl.SSLContext, bytes],
+    network: LoopbackNetwork,
+    farm: Farm,
 ) -> Node:
     """Creates a node on its disk; existing files stay.
 
@@ -218,13 +258,17 @@ def build_node(
         config: this node.
         folder: the folder of the lab; a node with a folder disk has `<folder>/<name>/C`.
         password: the common password.
-        tls: a context with a certificate for its address.
+        listener: a TLS context with a certificate for its address, and that certificate (DER).
         network: the network of the lab.
+        farm: what the installations of the lab share.
     """
     machine = Machine(config.name, _disk(lab, config, folder), address=config.address, network=network)
-    product, service = _product(machine, Edition.of(config.edition or lab.edition), lab, config)
+    product, service = _product(machine, Edition.of(config.edition or lab.edition), lab, config, farm)
     condition = Condition()
     account = Account(config.user or lab.user, config.password or password, config.name)
+    tls, certificate = listener
+    ways = config.ways or lab.ways
+    host = _host(machine, config, condition)
     return Node(
         config=config,
         machine=machine,
@@ -232,25 +276,30 @@ def build_node(
         product=product,
         service=service,
         account=account,
-        server=WinrmServer(machine, _host(machine, config, condition), account, condition),
+        server=WinrmServer(machine, host, account, condition, ways, certificate=certificate),
         condition=condition,
         tls=tls,
-        port=lab.port,
+        port=lab.port_of(ways),
+        site_port=lab.site_port,
+        site_scheme=lab.site_scheme,
     )
 
 
-def _product(machine: Machine, edition: Edition, lab: LabConfig, config: NodeConfig) -> tuple[Product, Service | None]:
+def _product(
+    machine: Machine, edition: Edition, lab: LabConfig, config: NodeConfig, farm: Farm
+) -> tuple[Product, Service | None]:
     options = _options(lab, config)
     if config.process:
         return install_files(machine, edition, options), None
-    installed = install(machine, edition, options)
+    installed = install(machine, edition, options, farm)
+    installed.pages.hosts = frozenset({lab.site_host.lower(), config.name.lower()}) if lab.site_host else frozenset()
     return installed, installed.service
 
 
 def _host(machine: Machine, config: NodeConfig, condition: Condition) -> Host:
     if config.process:
         return ProcessHost(config.process.runner, condition)
-    return Console(machine, condition)
+    return RecordedHost(Console(machine, condition), condition)
 
 
 def _disk(lab: LabConfig, config: NodeConfig, folder: Path) -> Disk:
@@ -264,9 +313,10 @@ def _disk(lab: LabConfig, config: NodeConfig, folder: Path) -> Disk:
 def _options(lab: LabConfig, config: NodeConfig) -> Options:
     return Options(
         site_path=config.site_path or lab.site_path,
-        connection=config.connection or lab.connection,
+        connection=lab.connection_of(config),
         build=config.build or "",
         precompiled=config.precompiled,
         patch=config.patch,
-        ws_path=config.ws_path or "",
+        ws_path=config.ws_path or f"{lab.site_scheme}://{config.name}/WorkArea/ServerControlWS.asmx",
+        site_port=lab.site_port,
     )

@@ -5,23 +5,33 @@ chord's errback and the reconciler also call it.
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-
-from celery import chain, chord
-from celery.canvas import Signature
+from typing import TYPE_CHECKING
 
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
 from pipelines.run.abandoned import Ending, missing_steps, outcome_of
+from pipelines.run.decisions import cancelled
+from pipelines.run.decisions_pools import marks_document
+from pipelines.run.decisions_repair import repair_of, waits_for_repair
+from pipelines.run.decisions_waves import holds, unapproved
 from pipelines.run.evidence import conclusion, evidence_of
-from pipelines.run.snapshot import Snapshot, Stop
+from pipelines.run.groups import ahead_of, is_member, next_ones
+from pipelines.run.snapshot import Document, Snapshot, Stop
 from pipelines.run.transitions import Next, after, first
-from tasks.ektron.wording import counted
-from workers.celery_app import CONTROL_QUEUE, NODES_QUEUE
-from workers.errors import RecordRefused, RunUnknown
+from pipelines.run.waves import admitted, limits
+from tasks.cluster import Cluster
+from tasks.ektron.wording import counted, named
+from tasks.steering import hold_before
+from workers.broker.names import CONTROL_QUEUE
+from workers.errors import EsyncError, RecordRefused, RunUnknown
 from workers.logs import logger
 from workers.records import Event, RunRecord, RunState, Turn, Verdict, now
+from workers.store.kept import DRAINED
+
+if TYPE_CHECKING:  # loaded by those that send: most commands only read
+    from celery.canvas import Signature
 
 __all__ = [
     "LOCK_TTL",
@@ -31,12 +41,18 @@ __all__ = [
     "join_and_verify",
     "publish",
     "snapshot_of",
+    "waits_in_group",
     "watch_or_cancel",
+    "works_on",
 ]
 
 log = logger(__name__)
 
-LOCK_TTL = 120.0  #: seconds a cluster stays locked by a run after the last process that worked on the run has gone
+LOCK_TTL = 120.0  #: seconds its servers stay locked by a run after the last process that worked on the run has gone
+#: Nodes of a turn -> priority of its steps, as the broker has it: 0 is taken first. So a small cluster does not wait
+#: behind all steps of a large one.
+_PRIORITIES = ((8, 0), (50, 3), (200, 6))
+_LAST = 9  #: of larger turns
 _UNFENCED = 2**53  #: larger than any claim of a node, so that an outcome recorded here overrides the current holder
 
 
@@ -46,26 +62,77 @@ def snapshot_of(engine: Engine, record: RunRecord) -> Snapshot:
 
 
 def begin(engine: Engine, run_id: str) -> None:
-    """Starts a run: locks the cluster and opens the first turn. A second call changes nothing."""
+    """Starts a run: locks the servers and opens the first turn. A second call changes nothing.
+
+    A run of a group is not started before its turn has come; if it was cancelled, it ends.
+    """
     record = engine.store.run(run_id)
     if record.turns or record.state is RunState.CONCLUDED:
         return
+    if is_member(run_id) and (stop := cancelled(snapshot_of(engine, record))):
+        _conclude(engine, record, stop)
+        return
+    if waits_in_group(engine, record):
+        return
     kind, holder = kind_of(record.kind, run_id), None
     if not kind.read_only:
-        holder = engine.store.lock_cluster(record.cluster, run_id, LOCK_TTL)
+        holder = engine.store.lock_servers(Cluster.of_run(record).servers, run_id, LOCK_TTL)
     if holder is not None:
         _conclude(engine, record, Stop(Verdict.LOCKED, _locked_by(engine, record, holder)))
         return
     engine.store.note(run_id, Event(kind="run.started", message=f"{record.kind} of {record.cluster}"))
-    _save(engine, record, first(kind, snapshot_of(engine, record)))
+    snapshot = snapshot_of(engine, record)
+    # A run that only looks may do so beside one that has just taken a server out.
+    going_on = engine.store.active() if kind.read_only else ()
+    if left := marks_document(snapshot, engine.store.all_kept(DRAINED), going_on):
+        engine.store.put(run_id, left.kind, left.name, left.text)
+    _save(engine, record, first(kind, snapshot))
+
+
+def waits_in_group(engine: Engine, record: RunRecord) -> bool:
+    """Whether a run may not begin yet: too many of its group are ahead, or one that works on one of its servers."""
+    if record.turns or record.state is RunState.CONCLUDED or not is_member(record.id):
+        return False
+    active = engine.store.active()
+    if record.id not in next_ones(record.id, active):
+        return record.id in active
+    if kind_of(record.kind, record.id).read_only:
+        return False
+    servers = set(Cluster.of_run(record).servers)
+    return any(not servers.isdisjoint(_servers_of(engine, run)) for run in ahead_of(record.id, active))
+
+
+def _servers_of(engine: Engine, run_id: str) -> tuple[str, ...]:
+    """The servers of a run; none if it cannot be read: then the locks on the servers decide."""
+    with suppress(RunUnknown, RecordRefused):
+        return Cluster.of_run(engine.store.run(run_id)).servers
+    return ()
+
+
+def _let_next_begin(engine: Engine, run_id: str) -> None:
+    """Asks for the runs of the group whose turn has come. What is lost here, the reconciler does."""
+    with suppress(EsyncError):
+        for run in next_ones(run_id, engine.store.active()):
+            with suppress(RunUnknown, RecordRefused):
+                if not engine.store.run(run).turns:
+                    engine.ask_to_begin(run)
 
 
 def _locked_by(engine: Engine, record: RunRecord, holder: str) -> str:
-    """Which run has locked the cluster, since when, and what the operator can do."""
-    named = f"run {holder}"
+    """Which run has locked servers of this one, since when, of which cluster, and what the operator can do."""
     with suppress(RunUnknown, RecordRefused):
-        named = describe(engine.store.run(holder))
-    return f"{named} works on cluster {record.cluster}; {watch_or_cancel(holder)}"
+        return f"{works_on(engine.store.run(holder), Cluster.of_run(record))}; {watch_or_cancel(holder)}"
+    return f"run {holder} works on servers of cluster {record.cluster}; {watch_or_cancel(holder)}"
+
+
+def works_on(other: RunRecord, here: Cluster) -> str:
+    """That a run works on servers of this cluster, and on which, for a sentence."""
+    there = Cluster.of_run(other)
+    if (there.name, there.servers) == (here.name, here.servers):
+        return f"{describe(other)} works on cluster {here.name}"
+    taken = set(there.servers)
+    shared = named([node.name for node in here.nodes if here.server(node.name) in taken])
+    return f"{describe(other)} of cluster {there.name} works on servers of cluster {here.name}: {shared}"
 
 
 def describe(record: RunRecord) -> str:
@@ -79,25 +146,84 @@ def watch_or_cancel(run_id: str) -> str:
     return f"wait for it: esync watch {run_id}; or stop it: esync cancel {run_id}"
 
 
-def join_and_verify(engine: Engine, run_id: str, turn_name: str) -> None:
+def join_and_verify(engine: Engine, run_id: str, turn_name: str, node: str = "") -> None:
     """Decides what follows a turn. Any number of callers may call it any number of times; exactly one of them decides.
 
-    Does nothing while a node of the turn lacks the outcome of its last step, or while the run is paused: `resume` and
-    the reconciler call it again.
+    Decides nothing while a node of the turn lacks the outcome of its last step, or while the run is paused or held:
+    `resume`, `promote` and the reconciler call it again.
+
+    Args:
+        engine: where.
+        run_id: the run.
+        turn_name: its turn.
+        node: the node that has just finished, in a turn that limits how many are in work: others may begin.
     """
     record = engine.store.run(run_id)
     turn = record.turn
     if record.state is RunState.CONCLUDED or turn is None or turn.name != turn_name:
         return
     snapshot = snapshot_of(engine, record)
-    if snapshot.unfinished(turn) or snapshot.steering.paused:
+    unfinished = snapshot.unfinished(turn)
+    if unfinished or snapshot.steering.paused:
         log.info("the turn cannot be joined yet", run=run_id, turn=turn_name)
+        if node and not snapshot.steering.paused:
+            publish(engine, record, _waiting_for(engine, snapshot, node, unfinished))
         return
-    _save(engine, record, after(kind_of(record.kind, run_id), snapshot, turn))
+    kind = kind_of(record.kind, run_id)
+    decision = after(kind, snapshot, turn)
+    if isinstance(decision, Next) and unapproved(decision.snapshot, kind, decision.turn):
+        _await_approval(engine, snapshot, decision)
+        return
+    if isinstance(decision, Next) and holds(decision.snapshot, decision.turn):
+        nodes = f"{counted(len(decision.turn.nodes), 'node')} of {decision.turn.name}"
+        _hold(engine, snapshot, decision.turn, f"{turn.name} is done; {nodes} wait for: esync promote {run_id}")
+        return
+    if isinstance(decision, Next) and waits_for_repair(decision.snapshot, decision.turn):
+        _hold(engine, snapshot, decision.turn, repair_of(decision.snapshot), decision.documents)
+        return
+    _save(engine, record, decision)
+
+
+def _await_approval(engine: Engine, snapshot: Snapshot, decision: Next) -> None:
+    """Makes the run wait for a second person, and keeps the plan for that person to see. Says so once.
+
+    The plan is made again when the run continues, from the same observations: it is the same plan.
+    """
+    run, turn, plan = snapshot.record.id, decision.turn.name, decision.snapshot.plan
+    if snapshot.steering.held == turn or plan is None:
+        return
+    for document in decision.documents:
+        engine.store.put(run, document.kind, document.name, document.text)
+    hold_before(engine.store, run, turn, approval=True)
+    message = f"the plan waits for a second person: esync approve {run}; {plan.totals}"
+    engine.store.note(run, Event(kind="run.held", turn=turn, digest=plan.fingerprint, message=message))
+
+
+def _hold(
+    engine: Engine, snapshot: Snapshot, following: Turn, message: str, documents: Sequence[Document] = ()
+) -> None:
+    """Makes the run wait for a person before that turn, and says so once. What was found is kept for that person."""
+    if snapshot.steering.held == following.name:
+        return
+    run = snapshot.record.id
+    for document in documents:
+        engine.store.put(run, document.kind, document.name, document.text)
+    hold_before(engine.store, run, following.name)
+    engine.store.note(run, Event(kind="run.held", turn=following.name, message=message))
+
+
+def _waiting_for(engine: Engine, snapshot: Snapshot, node: str, unfinished: Mapping[str, int]) -> list[str]:
+    """The nodes that may begin in place of one that has finished, and that no worker has begun."""
+    shared, begun = set(limits(snapshot.cluster, node)), engine.store.leases(snapshot.record.id)
+    fresh = [name for name, count in unfinished.items() if not count and name not in begun]
+    return [name for name in fresh if shared & set(limits(snapshot.cluster, name))]
 
 
 def publish(engine: Engine, record: RunRecord, nodes: Sequence[str]) -> None:
     """Sends the current turn's steps for these nodes: one chain per node, with the join as the body of the chord.
+
+    Where the policy limits how many nodes are in work, only the nodes that may begin now get messages, each a chord of
+    its own: its join lets the next one begin.
 
     A step's task id is derived from run, turn, node and step. The chord's own id is random: Celery remembers for
     minutes which chord ids have joined, and would not call the body a second time when a turn is sent again. A second
@@ -106,21 +232,53 @@ def publish(engine: Engine, record: RunRecord, nodes: Sequence[str]) -> None:
     turn = record.turn
     if turn is None:
         return
-    header = [chain(*(_step(engine, record.id, turn.name, step, node) for step in turn.steps)) for node in nodes]
-    body = _join(engine, record.id, turn.name)
-    body.on_error(_join(engine, record.id, turn.name))
+    if not turn.steps:
+        join_and_verify(engine, record.id, turn.name)
+        return
+    if not _is_limited(record, turn):
+        _send(engine, record, turn, nodes)
+        return
+    snapshot = snapshot_of(engine, record)
+    ready = set(admitted(snapshot.cluster, turn.nodes, snapshot.unfinished(turn)))
+    for node in nodes:
+        if node in ready:
+            _send(engine, record, turn, [node], node)
+
+
+def _is_limited(record: RunRecord, turn: Turn) -> bool:
+    """Whether the policy limits how many nodes of a turn are in work; a turn that only looks is not limited."""
+    changes = any(step.changes for step in kind_of(record.kind, record.id).stage_of(turn).steps)
+    return changes and bool(record.spec.get("policy", {}).get("at_most"))
+
+
+def _send(engine: Engine, record: RunRecord, turn: Turn, nodes: Sequence[str], *finished: str) -> None:
+    from celery import chain, chord  # noqa: PLC0415 - only those who send messages load it
+
+    if not nodes:
+        return
+    queues = {node.name: engine.queue_of(node) for node in Cluster.of_run(record).nodes}
+    priority = next((priority for most, priority in _PRIORITIES if len(turn.nodes) <= most), _LAST)
+    header = [chain(*_steps(engine, record.id, turn, node, (queues[node], priority))) for node in nodes]
+    body = _join(engine, record.id, turn.name, *finished)
+    body.on_error(_join(engine, record.id, turn.name, *finished))
     chord(header, app=engine.app, task_id=str(uuid.uuid4()))(body)
 
 
-def _step(engine: Engine, run_id: str, turn: str, step: str, node: str) -> Signature:
-    task_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"esync/{run_id}/{turn}/{step}/{node}"))
-    signature = engine.app.signature(f"esync.{step}", args=(run_id, turn, node), immutable=True)
-    return signature.set(task_id=task_id, queue=NODES_QUEUE)
+def _steps(engine: Engine, run_id: str, turn: Turn, node: str, place: tuple[str, int]) -> "list[Signature]":
+    """The steps of a node, by the workers that serve the queue, with that priority."""
+    queue, priority = place
+
+    def signature(step: str) -> "Signature":
+        task_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"esync/{run_id}/{turn.name}/{step}/{node}"))
+        made = engine.app.signature(f"esync.{step}", args=(run_id, turn.name, node), immutable=True)
+        return made.set(task_id=task_id, queue=queue, **({"priority": priority} if priority else {}))
+
+    return [signature(step) for step in turn.steps]
 
 
-def _join(engine: Engine, run_id: str, turn: str) -> Signature:
-    signature = engine.app.signature("esync.join_and_verify", args=(run_id, turn), immutable=True)
-    return signature.set(queue=CONTROL_QUEUE)
+def _join(engine: Engine, run_id: str, turn: str, *finished: str) -> "Signature":
+    signature = engine.app.signature("esync.join_and_verify", args=(run_id, turn, *finished), immutable=True)
+    return signature.set(queue=CONTROL_QUEUE, ignore_result=True)
 
 
 def _save(engine: Engine, record: RunRecord, decision: Next | Stop) -> None:
@@ -187,3 +345,5 @@ def _conclude(engine: Engine, record: RunRecord, stop: Stop) -> None:
         return
     # Also in the log: an attacker who rewrites the history in the store cannot rewrite the log.
     log.info("run concluded", run=record.id, verdict=stop.verdict.value, chain=engine.store.chain(record.id).head)
+    if is_member(record.id):
+        _let_next_begin(engine, record.id)

@@ -10,17 +10,19 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
-from pipelines.coordinator import LOCK_TTL, begin, end_steps, join_and_verify, publish, snapshot_of
+from pipelines.coordinator import LOCK_TTL, begin, end_steps, join_and_verify, publish, snapshot_of, waits_in_group
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
 from pipelines.run.abandoned import Ending
-from pipelines.run.elapsed import SPENT, Stopwatch
+from pipelines.run.decisions_repair import NOT_REPAIRED, gate_bound
+from pipelines.run.elapsed import SPENT, WAITED, Stopwatch
+from pipelines.run.groups import in_line
 from pipelines.run.snapshot import Snapshot
 from tasks.ektron.wording import counted
-from tasks.steering import acknowledge_resume, request_cancel
+from tasks.steering import acknowledge_resume, let_begin, request_cancel
 from workers.errors import EsyncError
 from workers.logs import logger
-from workers.records import Event, RunRecord, RunState, now
+from workers.records import Event, RunState, now
 
 __all__ = ["Reconciler", "begin_or_continue", "resume_stalled"]
 
@@ -31,7 +33,7 @@ log = logger(__name__)
 
 
 def begin_or_continue(engine: Engine, run_id: str) -> None:
-    """Begins a run that was created, or acts at once on a pause, resume or cancel."""
+    """Begins a run that was created, or acts at once on what a person asked of it."""
     begin(engine, run_id)
     resume_stalled(engine, run_id)
 
@@ -51,14 +53,15 @@ def resume_stalled(engine: Engine, run_id: str, watch: Stopwatch | None = None) 
         EsyncError: the store does not answer, or the run is unknown.
     """
     record = engine.store.run(run_id)
-    if record.state is RunState.CONCLUDED:
-        return ""
+    if record.state is RunState.CONCLUDED or waits_in_group(engine, record):
+        return ""  # one that waits for its turn spends no time, and must not lock its servers
     snapshot = snapshot_of(engine, record)
-    if record.turn is not None:
-        # Before the lock is renewed: a run that cannot be read must not keep the cluster locked.
-        snapshot.unfinished(record.turn)
+    stalled = engine.store.progress(run_id) > engine.settings.stall_after
+    if record.turn is not None and (stalled or not snapshot.unfinished(record.turn)):
+        # Before the lock is renewed: a run that cannot be read must not keep its servers locked. It stalls.
+        engine.store.outcomes(run_id)
     spent = _enforce_run_deadline(snapshot, watch) if watch else 0.0
-    held_by_another = _held_by_another(engine, record)
+    held_by_another = _held_by_another(engine, snapshot)
     steering = snapshot.steering
     if steering.cancelled:
         return _end_cancelled(engine, snapshot, steering.cancelled, watch, spent)
@@ -66,10 +69,33 @@ def resume_stalled(engine: Engine, run_id: str, watch: Stopwatch | None = None) 
         return ""
     if watch:
         snapshot = _end_stuck_steps(engine, snapshot, watch)
-    return "" if steering.paused else _send_missing(engine, snapshot, resumed=steering.resumed)
+    if steering.held and not steering.unapproved and not steering.paused and watch:
+        return _let_time_pass(engine, snapshot, watch, steering.held)
+    return "" if steering.waits else _send_missing(engine, snapshot, watch, resumed=steering.resumed)
 
 
-def _send_missing(engine: Engine, snapshot: Snapshot, *, resumed: bool) -> str:
+def _let_time_pass(engine: Engine, snapshot: Snapshot, watch: Stopwatch, turn: str) -> str:
+    """Continues a run that was held as long as its policy says; at the gate of a proof it ends without a second one."""
+    run, flag = snapshot.record.id, f"{WAITED}.{turn}"
+    waited = watch.waited(run, turn, lambda: engine.store.flags(run).get(flag, ""), going=True)
+    at_gate = gate_bound(snapshot)
+    bound = snapshot.cluster.policy.hold_for if at_gate is None else at_gate
+    if bound is None:
+        return ""
+    if waited < bound:
+        engine.store.flag(run, flag, f"{waited:.1f}")
+        watch.within(bound - waited)
+        return ""
+    if at_gate is not None:
+        engine.store.put(run, NOT_REPAIRED.kind, NOT_REPAIRED.name, NOT_REPAIRED.text)
+    let_begin(engine.store, run, turn)
+    setting = "policy.hold_for" if at_gate is None else "sync.begins"
+    message = f"{bound:g} s have passed ({setting})"
+    engine.store.note(run, Event(kind="run.promoted", turn=turn, message=message))
+    return _send_missing(engine, snapshot, watch, resumed=False)
+
+
+def _send_missing(engine: Engine, snapshot: Snapshot, watch: Stopwatch | None, *, resumed: bool) -> str:
     """Sends the missing steps again: at once after a pause, else when there was no progress for a while."""
     record, turn = snapshot.record, snapshot.record.turn
     if resumed:
@@ -84,7 +110,7 @@ def _send_missing(engine: Engine, snapshot: Snapshot, *, resumed: bool) -> str:
     if not unfinished:
         join_and_verify(engine, record.id, turn.name)
         return "joined"
-    missing = _abandoned(engine, record.id, unfinished, resumed=resumed, stalled=stalled)
+    missing = _abandoned(engine, record.id, unfinished, watch, resumed=resumed, stalled=stalled)
     if not missing:
         return ""
     nodes = counted(len(missing), "node")
@@ -95,19 +121,23 @@ def _send_missing(engine: Engine, snapshot: Snapshot, *, resumed: bool) -> str:
 
 
 def _abandoned(
-    engine: Engine, run_id: str, unfinished: Mapping[str, int], *, resumed: bool, stalled: bool
+    engine: Engine, run_id: str, unfinished: Mapping[str, int], watch: Stopwatch | None, *, resumed: bool, stalled: bool
 ) -> Collection[str]:
     """The nodes that no worker works on: those whose worker died, or all when no node of the run is leased.
 
-    After a pause a leased node continues by itself: Celery sends its next message when its step has ended.
+    After a pause a leased node continues by itself: Celery sends its next message when its step has ended. A node
+    without a lease may be in the queue, or its message has died with a worker: that is known a lease later.
     """
     lapsed = engine.store.reap(run_id)
     held = engine.store.leases(run_id)
-    if resumed:
-        return unfinished.keys() - held.keys()
-    if (lapsed or stalled) and not held:
-        return unfinished
-    return unfinished.keys() & set(lapsed)
+    waiting = {node: count for node, count in unfinished.items() if node not in held}
+    if resumed or ((lapsed or stalled) and not held):
+        return waiting
+    dead = unfinished.keys() & set(lapsed)
+    if watch is None:
+        return dead
+    others = {node: count for node, count in waiting.items() if node not in dead}
+    return {*dead, *watch.orphans(run_id, others, engine.settings.lease, died=bool(lapsed))}
 
 
 def _end_cancelled(engine: Engine, snapshot: Snapshot, why: str, watch: Stopwatch | None, spent: float) -> str:
@@ -130,26 +160,27 @@ def _end_cancelled(engine: Engine, snapshot: Snapshot, why: str, watch: Stopwatc
     if busy:
         return ""
     # Steps that always run may still be missing: they are sent again when there is no progress.
-    return _send_missing(engine, _read_again(engine, snapshot), resumed=False)
+    return _send_missing(engine, _read_again(engine, snapshot), watch, resumed=False)
 
 
 def _read_again(engine: Engine, snapshot: Snapshot) -> Snapshot:
     return snapshot_of(engine, engine.store.run(snapshot.record.id))
 
 
-def _held_by_another(engine: Engine, record: RunRecord) -> bool:
-    """Renews the cluster's lock. If another run has taken it while this run was stalled, the other run goes first."""
+def _held_by_another(engine: Engine, snapshot: Snapshot) -> bool:
+    """Renews the locks on the servers. A run that has taken one of them while this run was stalled goes first."""
+    record = snapshot.record
     if kind_of(record.kind, record.id).read_only:
         return False
-    return engine.store.lock_cluster(record.cluster, record.id, LOCK_TTL) is not None
+    return engine.store.lock_servers(snapshot.cluster.servers, record.id, LOCK_TTL) is not None
 
 
 def _enforce_run_deadline(snapshot: Snapshot, watch: Stopwatch) -> float:
     """Counts the seconds that a run has lasted, and cancels it at its deadline. Returns the seconds."""
     run, store, steering = snapshot.record.id, snapshot.store, snapshot.steering
     age = (now() - snapshot.record.created).total_seconds()
-    spent = watch.spent(run, lambda: store.flags(run).get(SPENT, ""), age, going=not steering.paused)
-    if steering.paused:
+    spent = watch.spent(run, lambda: store.flags(run).get(SPENT, ""), age, going=not steering.waits)
+    if steering.waits:
         return spent
     store.flag(run, SPENT, f"{spent:.1f}")
     bound = snapshot.cluster.policy.deadlines.run
@@ -183,13 +214,22 @@ class Reconciler:
         engine: whose runs.
         holder: a unique name of this process.
         upkeep: called in every round, elected or not, for what this process has to maintain itself.
+        watch: the same, with the ids of the active runs.
     """
 
-    def __init__(self, engine: Engine, holder: str, upkeep: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        holder: str,
+        upkeep: Callable[[], object] = lambda: None,
+        watch: Callable[[Collection[str]], object] = lambda _: None,
+    ) -> None:
         self._engine = engine
+        self._watch_runs = watch
         self._upkeep = upkeep
         self._holder = holder
         self._watch = Stopwatch(engine.settings.reconcile_every)
+        self._leads = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="esync-reconciler", daemon=True)
 
@@ -198,17 +238,24 @@ class Reconciler:
         self._thread.start()
 
     def close(self) -> None:
-        """Stops the thread."""
+        """Stops the thread, and resigns, so that the next one need not wait until our leadership lapses."""
         self._stop.set()
-        self._thread.join(timeout=5)
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+        with suppress(EsyncError):
+            self._elected(wanted=False)
 
     def check_runs(self) -> None:
-        """One round over all active runs."""
-        store, every = self._engine.store, self._engine.settings.reconcile_every
-        leads = store.elect("reconciler", self._holder, every * 3)
+        """One round over all active runs. Without any there is no leader: an idle process sends one request a round."""
+        store = self._engine.store
         active = store.active()
+        self._watch_runs(active)
+        leads = self._elected(wanted=bool(active))
         self._watch.only(active if leads else ())
+        waiting = in_line(active)
         for run_id in active:
+            if run_id in waiting:
+                continue
             with suppress(EsyncError):
                 if not leads:
                     # Observes only: if this process is elected next, it already knows which workers are silent.
@@ -216,6 +263,12 @@ class Reconciler:
                     store.leases(run_id)
                 elif done := resume_stalled(self._engine, run_id, self._watch):
                     log.info("reconciler", run=run_id, did=done)
+
+    def _elected(self, *, wanted: bool) -> bool:
+        if wanted or self._leads:
+            lasts = self._engine.settings.reconcile_every * 3 if wanted else 0
+            self._leads = self._engine.store.elect("reconciler", self._holder, lasts) and wanted
+        return self._leads
 
     def _loop(self) -> None:
         # The first round at once: leases lapse from the moment they are first seen.

@@ -2,22 +2,39 @@
 
 In each turn a stage selects nodes and runs its steps on all of them in parallel (a Celery chord: one chain per node,
 one join). Then it decides from the run store what comes next. A stage takes turns until it selects no more nodes; then
-the next stage begins. `pipelines.coordinator` sends the messages and saves the decisions.
+the next stage begins. After each wave come the stages that follow it (retries, proof), then the next wave.
+`pipelines.coordinator` sends the messages and saves the decisions.
 """
 
 from dataclasses import replace
 
-from pipelines.run import decisions, decisions_doctor, decisions_rollback
+from pipelines.run import (
+    decisions,
+    decisions_doctor,
+    decisions_pools,
+    decisions_renew,
+    decisions_retire,
+    decisions_rollback,
+    decisions_waves,
+)
 from pipelines.run.kinds import Kind, Stage
+from pipelines.run.snapshot import RETRY
+from pipelines.run.sync_kinds import SYNC_KINDS
 from tasks.step import Purpose
 from tasks.steps.registry import (
     CERT_COPY,
     CLEANUP,
     CONFIG_EDIT,
+    DRAIN,
     INSTALL_CHECK,
+    OLD_FAMILY,
+    POOL_CHECK,
     ROLLBACK,
     ROLLBACK_CHECK,
     SERVICE_RESTART,
+    TRUST_BOTH,
+    TRUST_NEW,
+    UNDRAIN,
 )
 from workers.errors import RecordRefused
 from workers.records import RunRecord, Turn
@@ -41,12 +58,38 @@ OBSERVE = Stage(
     plans=True,
 )
 WAVE = Stage(
-    name="wave",
-    nodes=decisions.next_wave,
-    steps=(INSTALL_CHECK, CONFIG_EDIT, CERT_COPY, SERVICE_RESTART),
-    then=decisions.within_budget,
+    name=decisions_waves.WAVE,
+    nodes=decisions_waves.next_wave,
+    steps=(INSTALL_CHECK, DRAIN, CONFIG_EDIT, CERT_COPY, SERVICE_RESTART, UNDRAIN),
+    then=decisions_waves.within_budget,
     purpose=Purpose.CONFIRM,
     numbered=True,
+)
+
+
+def _put_back(follows: str) -> Stage:
+    """Puts servers back into their balancer that were left out: by earlier runs, or by the last turn of a stage."""
+    return Stage(
+        name=decisions_pools.UNDRAIN_STAGE,
+        nodes=decisions_pools.to_undrain,
+        steps=(UNDRAIN,),
+        then=decisions_rollback.always_continue,
+        heading=UNDRAIN.heading,
+        follows=follows,
+    )
+
+
+PUT_BACK = _put_back(decisions_waves.WAVE)
+RETRIES = replace(WAVE, name=RETRY, nodes=decisions_waves.to_retry, purpose=Purpose.AGAIN, follows=decisions_waves.WAVE)
+PROOF = Stage(
+    name=decisions_waves.PROVE,
+    nodes=decisions_waves.to_prove,
+    steps=(INSTALL_CHECK,),
+    then=decisions_waves.within_budget,
+    purpose=Purpose.PROVE,
+    heading="verify",
+    numbered=True,
+    follows=decisions_waves.WAVE,
 )
 VERIFY = Stage(
     name="verify",
@@ -58,7 +101,15 @@ VERIFY = Stage(
 )
 
 #: The stages of a rollout: which nodes, which steps, which decision.
-STAGES: tuple[Stage, ...] = (CANARY, OBSERVE, WAVE, VERIFY)
+STAGES: tuple[Stage, ...] = (
+    CANARY,
+    OBSERVE,
+    PUT_BACK,
+    WAVE,
+    RETRIES,
+    PROOF,
+    replace(VERIFY, known=decisions.seen_completely),
+)
 
 #: The stages of a run that rolls another one back.
 ROLLBACK_STAGES: tuple[Stage, ...] = (
@@ -76,8 +127,12 @@ ROLLBACK_STAGES: tuple[Stage, ...] = (
         then=decisions_rollback.always_continue,
         heading="look",
     ),
+    _put_back("rollback"),
     Stage(
-        name="rollback", nodes=decisions_rollback.to_restore, steps=(ROLLBACK,), then=decisions_rollback.always_continue
+        name="rollback",
+        nodes=decisions_rollback.to_restore,
+        steps=(DRAIN, ROLLBACK, UNDRAIN),
+        then=decisions_rollback.always_continue,
     ),
     Stage(
         name="verify",
@@ -107,10 +162,58 @@ CLEANUP_STAGES: tuple[Stage, ...] = (
     ),
 )
 
+#: The stages of a run that takes nodes out of their cluster.
+RETIRE_STAGES: tuple[Stage, ...] = (
+    replace(CANARY, nodes=decisions_rollback.canaries),
+    replace(OBSERVE, nodes=decisions_rollback.remaining, then=decisions_retire.retire_planned),
+    PUT_BACK,
+    WAVE,
+    RETRIES,
+    replace(VERIFY, nodes=decisions_rollback.to_compare, then=decisions_retire.retired),
+)
+
+#: The stages of a run that replaces the certificate family while the servers go on syncing.
+RENEW_STAGES: tuple[Stage, ...] = (
+    CANARY,
+    replace(OBSERVE, then=decisions_renew.planned),
+    Stage(
+        name="families",
+        nodes=decisions_renew.origin_once,
+        steps=(OLD_FAMILY,),
+        then=decisions_renew.has_both,
+        heading="look",
+        plans=True,
+    ),
+    _put_back("admit"),
+    Stage(
+        name="admit",
+        nodes=decisions_renew.nodes_of("admit"),
+        steps=(INSTALL_CHECK, DRAIN, TRUST_BOTH, SERVICE_RESTART, UNDRAIN),
+        then=decisions_renew.partners_ready,
+        purpose=Purpose.CONFIRM,
+        numbered=True,
+    ),
+    Stage(
+        name="switch",
+        nodes=decisions_renew.nodes_of("switch"),
+        steps=(DRAIN, CONFIG_EDIT, CERT_COPY, SERVICE_RESTART, UNDRAIN),
+        then=decisions_renew.all_did("switch", "the nodes change to the new family"),
+        numbered=True,
+    ),
+    Stage(
+        name="forget",
+        nodes=decisions_renew.nodes_of("forget"),
+        steps=(DRAIN, TRUST_NEW, SERVICE_RESTART, UNDRAIN),
+        then=decisions_renew.all_did("forget", "the nodes stop trusting the old family"),
+        numbered=True,
+    ),
+    VERIFY,
+)
+
 DOCTOR = Stage(
     name="doctor",
     nodes=decisions_doctor.reachable,
-    steps=(INSTALL_CHECK,),
+    steps=(INSTALL_CHECK, POOL_CHECK),
     then=decisions_doctor.ready,
     purpose=Purpose.EXAMINE,
     heading="look",
@@ -123,7 +226,10 @@ KINDS: dict[str, Kind] = {
         Kind(name="rollout", stages=STAGES, verifies=True, asks=True, parent="retries", retry=""),
         Kind(
             name="verify",
-            stages=(CANARY, replace(VERIFY, then=decisions.selected_hold)),
+            stages=(
+                replace(CANARY, heading="verify"),
+                replace(VERIFY, steps=(INSTALL_CHECK, POOL_CHECK), then=decisions.selected_hold),
+            ),
             read_only=True,
             verifies=True,
             asks=True,
@@ -137,7 +243,23 @@ KINDS: dict[str, Kind] = {
             parent="undoes",
             retry="start it again: esync rollback {parent}",
         ),
+        Kind(
+            name="renew",
+            stages=RENEW_STAGES,
+            verifies=True,
+            asks=True,
+            parent="continues",
+            retry="",
+            whole=True,
+        ),
         Kind(name="cleanup", stages=CLEANUP_STAGES, retry="start it again: esync cleanup FILE"),
+        Kind(name="retire", stages=RETIRE_STAGES, plan="retire-plan", retry="start it again: esync retire FILE NODE"),
+        Kind(
+            name="retire-plan",
+            stages=(*RETIRE_STAGES[:1], replace(RETIRE_STAGES[1], then=decisions_retire.retire_plan_only)),
+            read_only=True,
+        ),
+        *SYNC_KINDS,
     )
 }
 
@@ -164,5 +286,13 @@ def kind_of(name: str, run: str = "") -> Kind:
 
 
 def purpose_of(record: RunRecord, turn: Turn) -> Purpose:
-    """The purpose of observing a node in a turn of a run."""
-    return kind_of(record.kind, record.id).stage_of(turn).purpose
+    """The purpose of observing a node in a turn of a run.
+
+    A run that had nothing to change anywhere has just observed its nodes: the final check only completes that.
+    """
+    kind = kind_of(record.kind, record.id)
+    stage = kind.stage_of(turn)
+    if stage.plans and kind.stages[-1].known is not None:
+        return Purpose.PLAN_AND_VERIFY
+    observed = kind.verifies and not kind.read_only and not kind.changing_turns(record)
+    return Purpose.COMPLETE if stage.purpose is Purpose.VERIFY and observed else stage.purpose

@@ -1,40 +1,45 @@
 """The composition root of a worker process: what `celery -A pipelines.worker worker` loads."""
 
-import os
-import socket
+import re
 import time
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any
 
+import click
 from celery import Celery, Task
 from celery.exceptions import Reject
-from celery.signals import worker_init, worker_ready, worker_shutdown
+from celery.signals import celeryd_init, worker_init, worker_ready, worker_shutdown
 from celery.worker import WorkController
 from pydantic import ConfigDict, Field, ValidationError, validate_call
 
 from pipelines.coordinator import join_and_verify
 from pipelines.engine import Engine, connect_engine
+from pipelines.prober import Prober
 from pipelines.reconcile import Reconciler, begin_or_continue
 from pipelines.rollout import purpose_of
-from pipelines.usecases import runs
+from pipelines.run.groups import AT_MOST, MOST
+from pipelines.usecases import control, groups, runs
 from tasks.celery_tasks import register_steps
 from tasks.execution.leases import LeaseKeeper
 from tasks.execution.runner import StepRunner
 from tasks.steps.registry import STEPS
+from workers.celery_app import serve_site
 from workers.errors import EsyncError, InputRefused, RecordRefused, RunUnknown, StoreUnavailable
+from workers.host.holders import new_holder
+from workers.host.memory import few_arenas
 from workers.host.open_files import capacity_for, raise_limit
 from workers.logs import configure, logger
-from workers.settings import load_settings
+from workers.settings import EVERY_SITE, SITE, load_settings
 from workers.winrm.pool import SessionPool
 
 __all__ = ["app"]
 
-IDLE = 150.0  #: seconds a session waits for its node's next step; Windows may close shells idle for 180 s
+IDLE = 600.0  #: seconds a session waits for its node's next step; less where a node closes it earlier
 
 log = logger(__name__)
+few_arenas()
 configure(load_settings().log_level)
 engine: Engine = connect_engine(load_settings())
 app: Celery = engine.app
@@ -48,26 +53,52 @@ class _Process:
     leases: LeaseKeeper
     runner: StepRunner
     reconciler: Reconciler
+    prober: Prober
 
 
 @cache
 def process() -> _Process:
     """The one set of this process, created at its first message."""
-    holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+    holder = new_holder()
     capacity = capacity_for(app.conf.worker_concurrency, raise_limit())
     sessions = SessionPool(idle=IDLE, most=capacity.sessions)
     leases = LeaseKeeper(engine.store, holder, engine.settings.lease)
     runner = StepRunner(
-        STEPS, purpose_of=purpose_of, store=engine.store, vault=engine.vault, sessions=sessions, leases=leases
+        STEPS,
+        purpose_of=purpose_of,
+        store=engine.store,
+        vault=engine.vault,
+        sessions=sessions,
+        leases=leases,
+        known=engine.known,
     )
-    return _Process(sessions, leases, runner, Reconciler(engine, holder, upkeep=sessions.reap))
+    prober = Prober(engine, holder)
+    reconciler = Reconciler(engine, holder, upkeep=sessions.reap, watch=prober.watch)
+    return _Process(sessions, leases, runner, reconciler, prober)
 
 
 register_steps(app, lambda: process().runner)
 
 
+def _a_site(_context: click.Context, _option: click.Parameter, site: str) -> str:
+    if not re.fullmatch(SITE, site) or site == EVERY_SITE:
+        raise click.BadParameter("a site is a word of letters, digits, '.', '_' or '-'")
+    return site
+
+
+app.user_options["worker"].add(
+    click.Option(
+        ["--site"],
+        default="",
+        callback=_a_site,
+        help="Works on the nodes with this label `site` only; also as ESYNC_SITE.",
+    )
+)
+
+
 Text = Annotated[str, Field(max_length=2000)]
 Id = Annotated[str, Field(max_length=200)]
+Names = Annotated[list[Id], Field(min_length=1, max_length=MOST)]
 _typed = validate_call(config=ConfigDict(strict=True))
 
 
@@ -106,13 +137,13 @@ def _complaint(error: ValidationError) -> str:
 # Bound tasks: an errback that takes two arguments would be called inline as an old-style errback.
 @app.task(name="esync.join_and_verify", bind=True)
 def join_task(_task: Task, *args: object, **kwargs: object) -> None:
-    """The body of every chord, and its errback: `run`, `turn`."""
+    """The body of every chord, and its errback: `run`, `turn`; and `node`, where a turn has a chord for each node."""
     _advanced(_join, *args, **kwargs)
 
 
 @app.task(name="esync.begin", bind=True)
 def begin_task(_task: Task, *args: object, **kwargs: object) -> None:
-    """Begins a run that is in the store, or checks at once a run that was paused, resumed or cancelled: `run`."""
+    """Begins a run that is in the store, or checks at once a run that was steered: `run`."""
     _advanced(_begin, *args, **kwargs)
 
 
@@ -120,10 +151,11 @@ def begin_task(_task: Task, *args: object, **kwargs: object) -> None:
 def rollout_task(*args: object, **kwargs: object) -> dict[str, Any]:
     """Starts a run for another program, on a cluster that this worker knows by name.
 
-    Takes `cluster`, and optionally `key`, `reason`, `who`.
+    Takes `cluster`, and optionally `key`, `reason`, `who`; or, in place of `cluster`, `clusters`: a list of names, of
+    which `at_most` (8) are worked on at the same time.
 
     Returns:
-        `{"run": id}`, the same for the same key; or `{"error": slug, "message": ...}`.
+        `{"run": id}`, the same for the same key, or `{"runs": {name: id}}`; or `{"error": slug, "message": ...}`.
     """
     return _answered(_rollout, *args, **kwargs)
 
@@ -134,9 +166,33 @@ def status_task(*args: object, **kwargs: object) -> dict[str, Any]:
     return _answered(_status, *args, **kwargs)
 
 
+@app.task(name="esync.pause")
+def pause_task(*args: object, **kwargs: object) -> dict[str, Any]:
+    """Pauses a run (`run`, `reason`). Returns its status as data; or `{"error": slug, "message": ...}`."""
+    return _answered(_steered, control.pause, *args, **kwargs)
+
+
+@app.task(name="esync.resume")
+def resume_task(*args: object, **kwargs: object) -> dict[str, Any]:
+    """Continues a paused run (`run`)."""
+    return _answered(_steered, lambda engine, run, _: control.resume(engine, run), *args, **kwargs)
+
+
+@app.task(name="esync.promote")
+def promote_task(*args: object, **kwargs: object) -> dict[str, Any]:
+    """Lets a held run (`run`) begin its next wave; `reason` says who decided it."""
+    return _answered(_steered, control.promote, *args, **kwargs)
+
+
+@app.task(name="esync.cancel")
+def cancel_task(*args: object, **kwargs: object) -> dict[str, Any]:
+    """Cancels a run (`run`, `reason`)."""
+    return _answered(_steered, control.cancel, *args, **kwargs)
+
+
 @_typed
-def _join(run: Id, turn: Id) -> None:
-    join_and_verify(engine, run, turn)
+def _join(run: Id, turn: Id, node: Id = "") -> None:
+    join_and_verify(engine, run, turn, node)
 
 
 @_typed
@@ -145,7 +201,19 @@ def _begin(run: Id) -> None:
 
 
 @_typed
-def _rollout(cluster: Id, key: Id = "", reason: Text = "", who: Id = "") -> dict[str, Any]:
+def _rollout(
+    cluster: Id = "",
+    key: Id = "",
+    reason: Text = "",
+    who: Id = "",
+    clusters: Names | None = None,
+    at_most: Annotated[int, Field(ge=1)] = AT_MOST,
+) -> dict[str, Any]:
+    if clusters is not None and not cluster:
+        started = groups.start_group_by_names(engine, clusters, at_most=at_most, key=key, reason=reason, who=who)
+        return {"runs": {name: record.id for name, record in started.items()}}
+    if not cluster or clusters is not None:
+        raise InputRefused("a request names one `cluster`, or several `clusters`")
     return {"run": runs.start_by_name(engine, cluster, key=key, reason=reason, who=who).id}
 
 
@@ -154,10 +222,40 @@ def _status(run: Id) -> dict[str, Any]:
     return runs.status(engine, run).model_dump(mode="json")
 
 
+def _steered(steer: Callable[[Engine, str, str], None], *args: object, **kwargs: object) -> dict[str, Any]:
+    named: Callable[..., tuple[str, str]] = _run_and_reason
+    run, reason = named(*args, **kwargs)
+    steer(engine, run, reason or "message")
+    return _status(run)
+
+
+@_typed
+def _run_and_reason(run: Id, reason: Text = "") -> tuple[str, str]:
+    return run, reason
+
+
+@celeryd_init.connect
+def _serve_its_site(options: Mapping[str, Any], **_: object) -> None:
+    site = options.get("site") or engine.settings.site
+    if site and site != EVERY_SITE:
+        serve_site(app, site)
+
+
 @worker_init.connect
 def _within_the_limit(sender: WorkController, **_: object) -> None:
     """Limits the threads to what the open files allow: a worker without files hangs without a message."""
     sender.concurrency = app.conf.worker_concurrency = capacity_for(sender.concurrency, raise_limit()).threads
+
+
+@worker_init.connect
+def _examine_broker(**_: object) -> None:
+    """Logs problems of the broker; without one, Celery waits for it."""
+    try:
+        engine.reach_broker()
+        for what, remedy in engine.remarks():
+            log.warning(what, remedy=remedy)
+    except StoreUnavailable as error:
+        log.warning(error.message, remedy=error.remedy)
 
 
 @worker_ready.connect
@@ -168,5 +266,6 @@ def _ready(**_: object) -> None:
 @worker_shutdown.connect
 def _shutdown(**_: object) -> None:
     process().reconciler.close()
+    process().prober.close()
     process().leases.close()
     process().sessions.close()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Protocol
 
 from celery import Celery
@@ -11,8 +12,11 @@ from pydantic import ConfigDict, Field, ValidationError, validate_call
 from tasks.execution.runner import NodeBusy, NoSuchStep, NotReady, StepRunner
 from tasks.steps.registry import STEPS
 from workers.broker.failed_steps import note_failure
+from workers.broker.members import note_member
+from workers.broker.phases import report_phase
 from workers.errors import RecordRefused, RunUnknown, StoreUnavailable
-from workers.logs import bound, logger, scrubbed
+from workers.logs import bound, logger
+from workers.masks import scrubbed
 from workers.records import Status, StepOutcome
 from workers.texts import cleaned
 
@@ -28,9 +32,6 @@ class _Task(Protocol):
 
     request: Any  #: its `id` is the task's
 
-    def send_event(self, type_: str, *, retry: bool) -> None:
-        """Sends an event to Flower."""
-
 
 def register_steps(app: Celery, runner: Callable[[], StepRunner]) -> None:
     """Registers a task `esync.<step>` for each step.
@@ -44,9 +45,10 @@ def register_steps(app: Celery, runner: Callable[[], StepRunner]) -> None:
 
 
 def _register(app: Celery, runner: Callable[[], StepRunner], step: str) -> None:
-    @app.task(name=f"esync.{step}", bind=True, shared=False)  # type: ignore[untyped-decorator] # Celery has no types
+    # No result is stored: nothing reads it.
+    @app.task(name=f"esync.{step}", bind=True, shared=False, ignore_result=True)  # type: ignore[untyped-decorator] # Celery has no types
     def shell(task: _Task, *args: object, **kwargs: object) -> dict[str, str]:
-        """Runs the step on the node (`run`, `turn`, `node`). The result only signals the end; the run store counts."""
+        """Runs the step on the node (`run`, `turn`, `node`). Flower shows what is returned; the run store counts."""
         try:
             run, turn, node = _named(*args, **kwargs)
         except ValidationError as error:
@@ -65,7 +67,8 @@ _named: Callable[..., tuple[str, str, str]] = validate_call(config=ConfigDict(st
 def _run(runner: StepRunner, task: _Task, names: tuple[str, str, str, str]) -> str:
     """The status of the outcome; or the reason why there is none."""
     try:
-        return _ended(task, runner.run(*names, report_phase=lambda phase: _send_phase(task, phase)))
+        note_member(task.request.id, complete=False)
+        return _ended(task, runner.run(*names, report_phase=_send_phase, report_end=partial(_note_end, task)))
     except NodeBusy as busy:
         # Back to the end of the queue: the chord stays intact, and no thread waits.
         raise Reject(str(busy), requeue=True) from None
@@ -83,6 +86,10 @@ def _run(runner: StepRunner, task: _Task, names: tuple[str, str, str, str]) -> s
         raise Reject("run store unavailable", requeue=True) from None
 
 
+def _note_end(task: _Task, complete: bool) -> None:  # noqa: FBT001 - as the runner calls it
+    note_member(task.request.id, complete=complete)
+
+
 def _ended(task: _Task, outcome: StepOutcome) -> str:
     """The status of the outcome; a failure is noted for Flower. A node's message is text from another machine."""
     if outcome.status in {Status.FAILED, Status.UNREACHABLE}:
@@ -92,9 +99,9 @@ def _ended(task: _Task, outcome: StepOutcome) -> str:
     return outcome.status.value
 
 
-def _send_phase(task: _Task, phase: str) -> None:
+def _send_phase(phase: str) -> None:
     """Reports the phase to Flower. Never raises: a problem with Flower must not make a step slower or fail."""
     try:
-        task.send_event(f"task-{phase}", retry=False)
+        report_phase(phase)
     except Exception as error:  # noqa: BLE001 - any library below Celery may raise
         log.debug("Flower could not be notified", phase=phase, error=type(error).__name__)

@@ -4,70 +4,59 @@
 references to secrets, never secrets.
 """
 
-import re
+import hashlib
 from collections import Counter
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from ipaddress import ip_address
+from typing import Annotated, Any, Literal, NamedTuple, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from workers.errors import Failure, RecordRefused
-from workers.records import Endpoint, RunRecord, Transport
+from tasks.balancer import Balancer
+from tasks.connection import SYSTEM, Connection, ConnectionOverride, Part, Port, listener_port, text, weaker_way
+from tasks.policy import FILE, POOL, Deadlines, Policy, PoolPolicy, Retries, Word
+from tasks.sync_settings import SiteLogin, SyncSettings
+from workers.errors import RecordRefused
+from workers.records import Endpoint, RunRecord
+from workers.remembered import Remembered
 
 __all__ = ["Cluster", "ClusterFile", "Connection", "Deadlines", "Node", "Policy", "Retries", "Role", "Site"]
-
-
-def _text(pattern: str, allowed: str, longest: int | None = None) -> FieldInfo:
-    """A text that matches a pattern; messages about a cluster file describe it as `allowed`."""
-    field: FieldInfo = Field(pattern=pattern, max_length=longest, description=allowed)
-    return field
-
-
-def _whole(low: int, high: int | None = None, more: str = "") -> FieldInfo:
-    """A whole number within bounds, described by them."""
-    end = "" if high is None else f" to {high}"
-    field: FieldInfo = Field(ge=low, le=high, description=f"a whole number from {low}{end}{more}")
-    return field
 
 
 # The descriptions say what a cluster file may contain: messages about mistakes and the JSON schema show them.
 # A NetBIOS name may start with a digit and contain hyphens (ektron-facts 2.3).
 NodeName = Annotated[
-    str, _text(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,14}$", "a NetBIOS name: 1 to 15 letters, digits, '-' or '_'")
+    str, text(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,14}$", "a NetBIOS name: 1 to 15 letters, digits, '-' or '_'")
 ]
-Word = Annotated[
-    str,
-    _text(
-        r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        "1 to 64 letters, digits, '.', '_' or '-', starting with a letter or digit",
-        longest=64,
-    ),
-]
+_BYTE = "(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"
+#: The last label of a name is no number: `1.2.3` and `256.0.0.1` are addresses with a mistake.
+_LABELS = r"([A-Za-z0-9_][A-Za-z0-9_-]{0,62}\.)*([0-9]*[A-Za-z_][A-Za-z0-9_-]*|[0-9]+-[A-Za-z0-9_-]*)\.?"
+_IPV6 = "[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]+)?"
 Host = Annotated[
     str,
-    _text(r"^[A-Za-z0-9][A-Za-z0-9.:-]*$", "a host name or an IP address, without scheme or port", longest=253),
+    text(
+        rf"^({_BYTE}(\.{_BYTE}){{3}}|{_LABELS}|{_IPV6})$",
+        "a host name or an IP address, without scheme or port",
+        longest=253,
+    ),
 ]
 WindowsPath = Annotated[
     str,
-    _text(r"^[A-Za-z]:\\[^/*?\"<>|\x00-\x1f]*$", r"an absolute Windows path such as C:\inetpub\wwwroot\site"),
+    text(r"^[A-Za-z]:\\[^/*?\"<>|\x00-\x1f]*$", r"an absolute Windows path such as C:\inetpub\wwwroot\site"),
 ]
-SecretReference = Annotated[
-    str, _text(r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$", "env:NAME or file:PATH, never the secret itself")
+Labels = Annotated[
+    dict[Word, Word],
+    Field(max_length=16, description="up to 16 words by name, such as {rack: r1}"),
 ]
-Account = Annotated[
-    str,
-    Field(min_length=1, max_length=256, description=r"an account such as DOMAIN\name, at most 256 characters"),
-]
-CaFile = Annotated[str, Field(description="the path of a PEM file, relative to the cluster file")]
-Port = Annotated[int, _whole(1, 65535)]
-Seconds = Annotated[float, Field(gt=0, le=86400, description="more than 0 and at most 86400 seconds")]
-Tries = Annotated[int, _whole(1, 20, ", including the first attempt")]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+def _one_spelling(host: str) -> str:
+    """A host name in lower case without its final dot, or an IP address in its shortest form."""
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return host.casefold().rstrip(".")
 
 
 class Role(StrEnum):
@@ -77,157 +66,100 @@ class Role(StrEnum):
     PRODUCTION = "production"
 
 
-class Connection(_Part):
-    """How to reach a node over WinRM. Always https; the certificate of the node is verified against `ca_file`."""
+class Node(Part):
+    """One Windows server. `name` is its NetBIOS name, as the certificate files carry it (ektron-facts 2.3).
 
-    transport: Transport = Transport.NTLM
-    port: Port = 5986
-    user: Account
-    secret: SecretReference
-    ca_file: CaFile | None = None
-
-
-class ConnectionOverride(_Part):
-    """Settings in which one node differs from the cluster's connection."""
-
-    transport: Transport | None = None
-    port: Port | None = None
-    user: Account | None = None
-    secret: SecretReference | None = None
-    ca_file: CaFile | None = None
-
-
-class Node(_Part):
-    """One Windows server. `name` is its NetBIOS name, as the certificate files carry it (ektron-facts 2.3)."""
+    `labels` say where it is or what it shares with others, such as `{rack: r1, site: ams}`: `policy.order` and
+    `policy.at_most` refer to them. The label `site` names the site whose workers work on the node. `site_port` is the
+    port of the web site on this node, where it is not that of the site's address.
+    """
 
     name: NodeName
     host: Host
     role: Role
     pool: Word
+    labels: Labels = Field(default_factory=dict)
     connection: ConnectionOverride = ConnectionOverride()
+    site_port: Port | None = None
+
+    @field_validator("labels")
+    @classmethod
+    def _own_names(cls, labels: dict[str, str]) -> dict[str, str]:
+        if taken := sorted(labels.keys() & {FILE, POOL}):
+            raise ValueError(f"a label cannot have the name {taken[0]}, which the policy uses itself")
+        return labels
+
+    def label(self, name: str) -> str:
+        """The value of a label of this node, empty when it has none; `pool` is a label of every node."""
+        return self.pool if name == POOL else self.labels.get(name, "")
+
+    @property
+    def site(self) -> str:
+        """The site whose workers work on the node; empty for workers without a site."""
+        return self.labels.get("site", "")
+
+    @field_validator("host")
+    @classmethod
+    def _address(cls, host: str) -> str:
+        if ":" in host:
+            try:
+                ip_address(host)
+            except ValueError:
+                raise ValueError("is not a valid IPv6 address; a port belongs in `connection`") from None
+        return host
 
 
-class Site(_Part):
-    """Where the parts of the product are installed. Only `path` has no default; the others follow from the edition."""
+class Site(Part):
+    """Where the parts of the product are installed. Only `path` has no default; the others follow from the edition.
+
+    `database`: each pool has its own database, and eSync syncs two of them (ektron-facts 10); `shared` says that all
+    pools use one on purpose.
+    """
 
     path: WindowsPath
     service_folder: WindowsPath | None = None
     product_folder: WindowsPath | None = None
+    database: Literal["per-pool", "shared"] = "per-pool"
 
 
-class Deadlines(_Part):
-    """Time limits in seconds, each measured by the worker.
-
-    Attributes:
-        connect: until a node accepts a connection.
-        step: one step on one node, with all its attempts, requests and waits.
-        service: until a service has stopped or started.
-        run: a whole run, without the time in which it is paused.
-        cancel: how long a cancelled run waits for running steps.
-    """
-
-    connect: Seconds = 10
-    step: Seconds = 300
-    service: Seconds = 90
-    run: Seconds = 7200
-    cancel: Seconds = 30
-
-
-class Retries(_Part):
-    """How often a step is attempted, by the class of its failure (workers/errors.py). Only one layer retries.
-
-    Refused and stale steps are attempted once, whatever is set here: accounts get locked, and a stale plan stays stale.
-
-    Attributes:
-        unreachable: no connection, or it broke; the step observes the node again in a new session.
-        conflict: a file was changed or locked by another program during the step.
-        timeout: a time limit ended before the node was done.
-        failed: anything else.
-        backoff: seconds before the second attempt, doubled each time, with jitter.
-        longest: seconds between two attempts at most.
-    """
-
-    unreachable: Tries = 3
-    conflict: Tries = 3
-    timeout: Tries = 1
-    failed: Tries = 1
-    backoff: Annotated[float, Field(ge=0, le=60, description="0 to 60 seconds")] = 0.2
-    longest: Annotated[float, Field(ge=0, le=600, description="0 to 600 seconds")] = 3.0
-
-    def attempts(self, failure: Failure | None) -> int:
-        """The number of attempts for a failure of that class, including the first one."""
-        return self._worth.get(failure, 1)
-
-    @property
-    def _worth(self) -> dict[Failure | None, int]:
-        return {
-            Failure.UNREACHABLE: self.unreachable,
-            Failure.CONFLICT: self.conflict,
-            Failure.TIMEOUT: self.timeout,
-            Failure.FAILED: self.failed,
-        }
-
-
-class Policy(_Part):
-    """How a run proceeds.
-
-    Attributes:
-        concurrency: nodes processed at the same time.
-        waves: `pools` (one wave per pool, staging first), `all`, or sizes such as `[1, 5, "25%", "100%"]`.
-        max_failed: a run stops after a wave if more nodes than this have failed so far; null is a third of the
-            cluster.
-        max_refused: refused logons that an account may have in one run. After that, no node is tried that has not
-            accepted the account before, and the run stops (accounts get locked). At most this number of nodes log on
-            with an account for the first time at the same time. If no node has accepted the account, the run stops
-            at the first refusal; 0 counts as 1.
-        unreachable: `continue` without the unreachable nodes, or `stop` before anything is written.
-        stale: if a node has changed since a saved plan was made, `stop` before anything is written, or `continue`
-            without the node.
-        keep_backups_days: how long the nodes keep replaced files; `cleanup` removes older ones.
-        generate_certificates: generate a family if the origin has none, instead of stopping at the gate.
-        deadlines: time limits in seconds.
-        retries: how often a step is attempted, by the class of its failure.
-    """
-
-    concurrency: Annotated[int, _whole(1, 1000)] = 50
-    waves: Annotated[
-        Literal["pools", "all"] | tuple[int | str, ...],
-        Field(description='pools, all, or sizes such as [1, 5, "25%", "100%"]'),
-    ] = "pools"
-    max_failed: Annotated[int | None, _whole(0, more=", or null for a third of the cluster")] = None
-    max_refused: Annotated[int, _whole(0, 1000)] = 2
-    unreachable: Literal["continue", "stop"] = "continue"
-    stale: Literal["stop", "continue"] = "stop"
-    generate_certificates: bool = False
-    keep_backups_days: Annotated[int, _whole(0, 3650)] = 30
-    deadlines: Deadlines = Deadlines()
-    retries: Retries = Retries()
-
-    @field_validator("waves")
-    @classmethod
-    def _sizes(cls, waves: object) -> object:
-        for size in waves if isinstance(waves, tuple) else ():
-            if not re.fullmatch(r"[1-9][0-9]*|(100|[1-9][0-9]?)%", str(size)):
-                raise ValueError(f"{size!r} is not a wave size")
-        return waves
-
-
-class ClusterFile(_Part):
+class ClusterFile(Part):
     """Servers that share one site, as a cluster file describes them.
 
-    `edition` is the CMS version, `major.minor`: 8.0 has service 3.0, 8.5 to 9.x have service 4.0 (ektron-facts 1.1).
+    `edition` is the CMS version, read as `major.minor` in every form in which the vendor writes it: 7.6 and 8.0 have
+    service 3.0, 8.5 to 9.x have service 4.0 (ektron-facts 1.1, 10).
+    `balancers` says by pool how a server is taken out before its services restart, and put back.
+    `partners` are servers outside the cluster that sync with it: their keys and certificates stay (ektron-facts 10).
+    `site_login` and `sync` are for `esync sync` only.
     """
 
     name: Word
-    edition: Annotated[str, _text(r"^(8\.0|8\.[5-7]|9\.[0-3])$", "8.0, 8.5, 8.6, 8.7, 9.0, 9.1, 9.2, 9.3")]
+    edition: Annotated[
+        str,
+        text(
+            r"^(7\.6|8\.0|8\.[5-7]|9\.[0-3])\d?(\.\d{1,4}){0,2}$",
+            "7.6, 8.0, 8.5, 8.6, 8.7, 9.0, 9.1, 9.2, 9.3, or a release of one of them such as 8.02, 8.6.1 or 9.10",
+        ),
+    ]
     origin: Annotated[NodeName, Field(description="the name of one of the nodes")]
     site: Site
+    partners: Annotated[tuple[NodeName, ...], Field(max_length=100, description="NetBIOS names of other servers")] = ()
     connection: Connection
     policy: Policy = Policy()
+    balancers: Annotated[dict[Word, Balancer], Field(max_length=100, description="balancers by pool")] = Field(
+        default_factory=dict
+    )
+    site_login: SiteLogin | None = None
+    sync: SyncSettings = SyncSettings()
     nodes: Annotated[
         tuple[Node, ...],
         Field(min_length=1, max_length=5000, description="1 to 5000 nodes, each with name, host, role and pool"),
     ]
+
+    @field_validator("edition")
+    @classmethod
+    def _release(cls, edition: str) -> str:
+        """`8.02`, `8.6.1` and `9.10` as 8.0, 8.6 and 9.1: folders and the service depend on `major.minor` only."""
+        return edition[:3]
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
@@ -238,9 +170,30 @@ class ClusterFile(_Part):
             raise ValueError(
                 f"origin {self.origin!r} is not the name of a node: {', '.join(n.name for n in self.nodes[:12])}"
             )
+        if both := sorted(name for name in self.partners if name.upper() in names):
+            raise ValueError(f"a partner is a server outside the cluster; these are nodes: {', '.join(both)}")
         return self
 
-    @property
+    @model_validator(mode="after")
+    def _labels_are_used(self) -> Self:
+        known = {label for node in self.nodes for label in node.labels} | {FILE, POOL}
+        if unknown := sorted({self.policy.order, *self.policy.at_most} - known):
+            raise ValueError(f"policy: no node has a label {unknown[0]!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _pools_are_known(self) -> Self:
+        pools = {node.pool for node in self.nodes}
+        for key, named in (("balancers", self.balancers), ("policy.pools", self.policy.pools)):
+            if unknown := sorted(named.keys() - pools):
+                raise ValueError(f"{key}: no node is in a pool {unknown[0]!r}")
+        names = {node.name for node in self.nodes}
+        for pool, balancer in self.balancers.items():
+            if unknown := sorted(balancer.servers.keys() - names):
+                raise ValueError(f"balancers: {pool}: servers: {unknown[0]!r} is not the name of a node")
+        return self
+
+    @cached_property
     def node_names(self) -> tuple[str, ...]:
         """All names, in the order of the file."""
         return tuple(node.name for node in self.nodes)
@@ -254,13 +207,57 @@ class ClusterFile(_Part):
         return self._by_name[name.upper()]
 
     @cached_property
+    def servers(self) -> tuple[str, ...]:
+        """The WinRM address of each node as `host:port`, sorted. Files may name the same server."""
+        return tuple(sorted({self.server(node.name) for node in self.nodes}))
+
+    def server(self, name: str) -> str:
+        """The WinRM address of a node, as in `servers`."""
+        node = self.node(name)
+        return f"{_one_spelling(node.host)}:{self._port(node)}"
+
+    def _port(self, node: Node) -> object:
+        ours, own = self.connection, node.connection
+        return listener_port(ours.scheme, ours.port, own.scheme, own.port)
+
+    def balancer(self, name: str) -> Balancer | None:
+        """The balancer of a node's pool, if it has one."""
+        return self.balancers.get(self.node(name).pool) if self.balancers else None
+
+    def pool_members(self, pool: str) -> tuple[str, ...]:
+        """The nodes of a pool, in the order of the file."""
+        return tuple(node.name for node in self.nodes if node.pool == pool)
+
+    def floor(self, pool: str) -> int:
+        """How many servers of a pool have to get requests at every moment; 0 for a pool without a balancer."""
+        if pool not in self.balancers:
+            return 0
+        return self.policy.pools.get(pool, PoolPolicy()).floor(len(self.pool_members(pool)))
+
+    def weaker_way(self, name: str) -> str:
+        """What of the way to a node is weaker than https with TLS 1.2; empty if nothing is."""
+        ours, own = self.connection, self.node(name).connection
+        transport = own.transport or ours.transport
+        return weaker_way(own.scheme or ours.scheme, own.tls_minimum or ours.tls_minimum, transport)
+
+    @property
+    def digest(self) -> str:
+        """Tells clusters of one name apart: 12 hex digits of SHA-256 over the addresses of the servers."""
+        return hashlib.sha256("\n".join(self.servers).encode()).hexdigest()[:12]
+
+    @cached_property
     def _by_name(self) -> dict[str, Node]:
         return {node.name.upper(): node for node in self.nodes}
 
+    @cached_property
+    def _endpoints(self) -> dict[str, Endpoint]:
+        return {}
+
     def __copy__(self) -> Self:
-        """A copy without the index by name: `model_copy` may give it other nodes."""
+        """A copy without what follows from the nodes: `model_copy` may give it others."""
         copied = super().__copy__()
-        copied.__dict__.pop("_by_name", None)
+        for derived in ("_by_name", "_endpoints", "node_names", "servers"):
+            copied.__dict__.pop(derived, None)
         return copied
 
     def is_origin(self, name: str) -> bool:
@@ -270,13 +267,28 @@ class ClusterFile(_Part):
     def endpoint(self, name: str) -> Endpoint:
         """Where to log on to a node, and with which account: the cluster's connection with the node's own settings."""
         node = self.node(name)
+        found = self._endpoints.get(node.name)
+        if found is None:
+            found = self._endpoints[node.name] = self._endpoint(node)
+        return found
+
+    def _endpoint(self, node: Node) -> Endpoint:
         own = node.connection.model_dump(exclude_none=True)
-        return Endpoint(
-            node=node.name,
-            host=node.host,
-            connect_timeout=self.policy.deadlines.connect,
-            **{**self.connection.model_dump(), **own},
-        )
+        ours = self.connection.model_dump(exclude_none=True)
+        if "ca_file" in own or "fingerprint" in own:  # whom to trust is decided as a whole
+            ours = {name: value for name, value in ours.items() if name not in {"ca_file", "fingerprint"}}
+        known = {**ours, **own, "port": self._port(node)}
+        if known.get("ca_file") == SYSTEM:
+            del known["ca_file"]
+        return Endpoint(node=node.name, host=node.host, connect_timeout=self.policy.deadlines.connect, **known)
+
+
+def _as_it_was(spec: dict[str, Any]) -> dict[str, Any]:
+    """The cluster of a run; of one that an earlier version wrote with the meaning that its policy had there."""
+    policy = spec.get("policy")
+    if not isinstance(policy, dict) or "whole_pool" in policy:
+        return spec
+    return spec | {"policy": Policy.of_earlier_versions() | policy}
 
 
 class Cluster(ClusterFile):
@@ -295,9 +307,24 @@ class Cluster(ClusterFile):
         Raises:
             RecordRefused: a version of esync with another description of clusters wrote it.
         """
+        known = _clusters.get(record.id)
+        if known is not None and known.spec == record.spec:
+            return cast("Self", known.cluster)
         try:
-            return cls.model_validate(record.spec)
+            read = cls.model_validate(_as_it_was(record.spec))
         except ValidationError as error:
             place = ".".join(str(part) for part in error.errors()[0]["loc"])
             why = f"the cluster of run {record.id} cannot be read ({place}): another version of esync wrote it"
             raise RecordRefused(record.id, why) from None
+        _clusters.put(record.id, _Read(record.spec, read), len(read.nodes))
+        return read
+
+
+class _Read(NamedTuple):
+    """A cluster, and the data that it was read from."""
+
+    spec: dict[str, Any]
+    cluster: Cluster
+
+
+_clusters: Remembered[_Read] = Remembered(10_000)  #: by run; the weight is the number of nodes

@@ -13,7 +13,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from workers.errors import ClusterLocked, NodeError, NodeRefused
-from workers.winrm.operations import LARGEST_NUMBER, Guard, Writer
+from workers.winrm.operations import Guard
+from workers.winrm.writers import LARGEST_NUMBER, Writer
 
 if TYPE_CHECKING:
     from workers.store.port import RunStore
@@ -35,15 +36,16 @@ class Fence:
         store: holds the run's number on the node.
         run: the run.
         node: the node.
-        claim: the number of the claim (`RunStore.claim`).
+        claim: the number of the claim (`Begun.claim`).
+        number: of the run on the node, as far as the store has given it (`Begun.number`).
     """
 
-    def __init__(self, store: "RunStore", run: str, node: str, claim: int) -> None:
+    def __init__(self, store: "RunStore", run: str, node: str, claim: int, number: int = 0) -> None:
         self._store = store
         self._run = run
         self._node = node
         self._claim = claim
-        self._number = 0
+        self._number = number
         self._lost = False
 
     def observe(self, newest: Callable[[], Writer]) -> None:
@@ -52,7 +54,9 @@ class Fence:
         An error is ignored here: the node is read again when it is changed.
         """
         with suppress(NodeError, ClusterLocked):  # a run that only reads does not hold the cluster
-            self._number = self._next_number(newest())
+            writer = newest()
+            if not self._number or (writer.run != self._run and writer.number >= self._number):
+                self._number = self._next_number(writer)
 
     def guard(self, file: str, folders: tuple[str, ...], newest: Callable[[], Writer]) -> Guard:
         """The guard of a change: the node checks it before it makes the change.
@@ -63,7 +67,7 @@ class Fence:
             newest: reads the newest writer from the node; called only when the run has no number on the node yet.
 
         Raises:
-            NodeRefused: there is no larger number.
+            NodeRefused: there is no larger number, or another run works on this server.
             Conflict: another worker has claimed the node.
             ClusterLocked: the run does not hold its cluster, or no longer.
             NodeError: as `newest`.
@@ -85,4 +89,18 @@ class Fence:
                 f"{self._node}: its fence file holds the largest possible number, so it accepts no further writer",
                 remedy=free_node(self._node),
             )
+        if newest.run and newest.run != self._run:
+            self._refuse_beside(newest.run)
         return self._store.number(self._run, self._node, self._claim, max(seen, 0))
+
+    def _refuse_beside(self, other: str) -> None:
+        """Refuses this run while the other one, which has changed the node, has its servers, and this one has its own.
+
+        Then their cluster files name this server by different addresses.
+        """
+        self._store.number(self._run, self._node, self._claim)  # raises an error if this run does not have its servers
+        if self._store.has_servers(other):
+            raise NodeRefused(
+                f"{self._node}: run {other} works on this server, which its cluster file names by another address",
+                remedy=f"wait for it: esync watch {other}; or stop it: esync cancel {other}",
+            )

@@ -1,19 +1,33 @@
-"""What operators have requested of a run: pause, resume, cancel. The one place that reads and writes these flags.
+"""What operators have requested of a run: pause, resume, cancel, promote. Only here are these flags known.
 
 A cancel is final: whatever other flags are set or cleared, the run is cancelled. A pause counts only without a cancel.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from workers.store.port import RunStore
 
-__all__ = ["CANCEL", "Steering", "acknowledge_resume", "request_cancel", "request_pause", "request_resume"]
+__all__ = [
+    "CANCEL",
+    "PAUSE",
+    "Steering",
+    "acknowledge_resume",
+    "hold_before",
+    "let_begin",
+    "request_cancel",
+    "request_pause",
+    "request_resume",
+]
 
 CANCEL = "cancel"  #: the flag that asks every step to stop; a replay of a run sets it too
-_PAUSE = "pause"  #: the flag that lets no step start
+PAUSE = "pause"  #: the flag that lets no step start
 _RESUMED = "resumed"  #: the flag that asks to send again the messages that were dropped while the run was paused
+_HELD = "held"  #: the flag with the turn before which the run waits, or waited, for a person
+_PROMOTED = "promoted"  #: the flag with the turn that a person, or the time, let begin
+_GATE = "gate"  #: the flag with the turn before which the run waits, or waited, for the approval of a second person
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +38,22 @@ class Steering:
         cancelled: the run stops at the next safe point, and no further step starts.
         paused: no further step starts for now; running steps finish.
         resumed: the messages that were dropped while the run was paused have to be sent again.
+        held: the turn before which the run waits for a person; empty while it does not.
+        promoted: the last turn that a person, or the time, let begin.
+        unapproved: whether it waits for the approval of its plan by a second person.
     """
 
     cancelled: str = ""
     paused: str = ""
     resumed: bool = False
+    held: str = ""
+    promoted: str = ""
+    unapproved: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether the run does nothing until a person continues it."""
+        return bool(self.paused or self.held)
 
     @classmethod
     def of(cls, store: "RunStore", run_id: str) -> "Steering":
@@ -37,9 +62,34 @@ class Steering:
         Raises:
             StoreUnavailable: the store does not answer.
         """
-        flags = store.flags(run_id)
+        return cls.from_flags(store.flags(run_id))
+
+    @classmethod
+    def from_flags(cls, flags: Mapping[str, str]) -> "Steering":
+        """The requests that are in the flags of a run."""
         cancelled = flags.get(CANCEL, "")
-        return cls(cancelled, "" if cancelled else flags.get(_PAUSE, ""), resumed=_RESUMED in flags)
+        held, promoted = flags.get(_HELD, ""), flags.get(_PROMOTED, "")
+        held = "" if cancelled or held == promoted else held
+        return cls(
+            cancelled,
+            "" if cancelled else flags.get(PAUSE, ""),
+            resumed=_RESUMED in flags,
+            held=held,
+            promoted=promoted,
+            unapproved=bool(held) and held == flags.get(_GATE),
+        )
+
+
+def hold_before(store: "RunStore", run_id: str, turn: str, *, approval: bool = False) -> None:
+    """Makes a run wait for a person before a turn; with `approval` for a second one, who approves its plan."""
+    if approval:  # first: the run must never be held there without it
+        store.flag(run_id, _GATE, turn)
+    store.flag(run_id, _HELD, turn)
+
+
+def let_begin(store: "RunStore", run_id: str, turn: str) -> None:
+    """Lets a turn begin before which a run waits, or will wait."""
+    store.flag(run_id, _PROMOTED, turn)
 
 
 def request_cancel(store: "RunStore", run_id: str, why: str) -> None:
@@ -49,14 +99,14 @@ def request_cancel(store: "RunStore", run_id: str, why: str) -> None:
 
 def request_pause(store: "RunStore", run_id: str, why: str) -> None:
     """Pauses a run. `why` must not be empty."""
-    store.flag(run_id, _PAUSE, why)
+    store.flag(run_id, PAUSE, why)
 
 
 def request_resume(store: "RunStore", run_id: str) -> None:
     """Ends the pause of a run and asks to send again what was dropped."""
     # In this order: if this process dies in between, the run is paused or continues, but it is never left without both.
     store.flag(run_id, _RESUMED)
-    store.flag(run_id, _PAUSE, "")
+    store.flag(run_id, PAUSE, "")
 
 
 def acknowledge_resume(store: "RunStore", run_id: str) -> None:

@@ -7,12 +7,20 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from tasks.cluster import Cluster, Node
-from tasks.documents import RunDocuments
+from tasks.documents import NO_FAMILY, RETIRE, FamilyDigests, RunDocuments, target_of
+from tasks.ektron.certificates.family import Family
+from tasks.ektron.desired.target import Target
+from tasks.ektron.wording import sized
 from tasks.fence import FENCE_FILE, Fence, free_node
+from tasks.marks import Balancing
 from workers.errors import AgentFailed, NodeError
 from workers.records import Change
+from workers.settings import Secret
+from workers.sites.port import Address, OpenSite, Site
 from workers.winrm import operations
-from workers.winrm.operations import Op, Reply, Writer
+from workers.winrm.greeting import hello_of
+from workers.winrm.operations import Op, Reply
+from workers.winrm.writers import Writer, writer_of
 
 if TYPE_CHECKING:
     from workers.winrm.session import Session
@@ -26,22 +34,35 @@ APPLYING = "applying"
 _FULL = "not enough space"  #: how Windows begins to say, in English, that a disk is full
 
 
-def _kb(size: int) -> str:
-    return f"{size / 1000:,.1f} kB"
-
-
 class Purpose(StrEnum):
     """Why a node is observed. Set by the stage; the step does not know the stages."""
 
     PLAN = "plan"  #: to get the facts that the plan is made from, before anything is written
+    PLAN_AND_VERIFY = "plan_and_verify"  #: the same, and of a node that needs nothing also the evidence for the verdict
     CONFIRM = "confirm"  #: to check that the node has not changed since the plan was made
+    AGAIN = "again"  #: to begin again on a node after an attempt that failed
+    PROVE = "prove"  #: to find out whether a node that was changed is as it has to be
     VERIFY = "verify"  #: to get the evidence for the verdict
+    COMPLETE = "complete"  #: the same in a run that has observed its nodes and changed none: only what is missing
     EXAMINE = "examine"  #: to find out whether a rollout could begin
 
 
 def own_folder(program_data: str) -> str:
     """The folder on a node that belongs to this product."""
     return f"{program_data}\\esync-rollout"
+
+
+def _no_site(address: Address) -> Site:
+    raise AssertionError(f"{address.node}: outside of a run no site is asked")
+
+
+def _no_secret(reference: str) -> Secret:
+    raise AssertionError(f"outside of a run {reference} is not revealed")
+
+
+def _unnoted(kind: str, message: str) -> None:
+    """Outside of a run there is no history."""
+    del kind, message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +74,14 @@ class Work:
         purpose: why the node is observed.
         cancelled: whether the run is cancelled; called at every turn of a wait that may end early.
         report_phase: reports the phase of the step (`observing`, `applying`) to Flower.
+        open_site: opens the web site of a node.
+        reveal: the secret that a reference of the cluster file names.
+        note: adds an event of this step to the history of the run: kind and message.
+        turn: the name of the turn.
         parent: the run that this one rolls back.
         options: see `RunRecord.options`.
         steps: every step there is, by name: they tell what earlier runs could do.
+        balancing: what operates the balancer of the node's pool; None where nothing may.
     """
 
     run: str
@@ -70,11 +96,38 @@ class Work:
     parent: str = ""
     options: tuple[str, ...] = ()
     steps: "Mapping[str, Step]"
+    balancing: Balancing | None = None
+    open_site: OpenSite = _no_site
+    reveal: Callable[[str], Secret] = _no_secret
+    note: Callable[[str, str], None] = _unnoted
+    turn: str = ""
 
     @property
     def is_origin(self) -> bool:
         """Whether this node is the origin of the certificate family."""
         return self.cluster.is_origin(self.node.name)
+
+    @property
+    def retires(self) -> bool:
+        """Whether the run takes this node out of the cluster; then it needs no certificate family."""
+        return RETIRE in self.options
+
+    def target(self, family: Family | None) -> Target:
+        """What this node has to be in this run.
+
+        Args:
+            family: what the run distributes, if it is known.
+        """
+        digests = FamilyDigests.of(family) if family is not None and not self.retires else NO_FAMILY
+        return target_of(self.cluster, self.node.name, digests, self.options)
+
+    def required_family(self) -> Family | None:
+        """The family that this run distributes; None for a run that takes the node out of the cluster.
+
+        Raises:
+            NodeRefused: the run has none.
+        """
+        return None if self.retires else self.documents.required_family()
 
     @property
     def deadline(self) -> float:
@@ -96,7 +149,13 @@ class Work:
         return f"{self.own_folder}\\{run or self.run}"
 
     def change(
-        self, ops: Sequence[Op], *, folders: Sequence[str], deadline: float = 0, keep_going: bool = False
+        self,
+        ops: Sequence[Op],
+        *,
+        folders: Sequence[str],
+        deadline: float = 0,
+        keep_going: bool = False,
+        look: Sequence[Op] = (),
     ) -> list[Reply]:
         """Changes the node, as `Session.ask` does. A cancel does not interrupt it.
 
@@ -105,6 +164,7 @@ class Work:
             folders: of the product, that may be written to in addition to our own.
             deadline: seconds for all operations; the deadline of a step when 0.
             keep_going: continue after a failed operation.
+            look: what is asked afterwards in the same exchange; the replies come last.
 
         Raises:
             Conflict: a newer writer has claimed this node, or a file is not as expected.
@@ -115,7 +175,9 @@ class Work:
         try:
             guard = self.fence.guard(file, allowed, self._newest_writer)
             self.report_phase(APPLYING)
-            replies = self.session.ask(ops, deadline=deadline or self.deadline, keep_going=keep_going, guard=guard)
+            replies = self.session.ask(
+                ops, deadline=deadline or self.deadline, keep_going=keep_going, guard=guard, look=look
+            )
         except NodeError as error:
             self._check_fence(error.file, error)
             self._explain_full_disk(error, ops)
@@ -131,15 +193,16 @@ class Work:
             return
         with suppress(NodeError):
             (reply,) = self.session.ask([operations.hello()], deadline=self.deadline)
-            free = {one.name[:2].upper(): one.free for one in operations.hello_of(reply).drives}
+            free = {one.name[:2].upper(): one.free for one in hello_of(reply).drives}
             if drive in free:
                 needed = sum(request.size for request in requests)
-                error.message += f": {_kb(needed)} and room for backups needed, {_kb(free[drive])} free on {drive}"
+                error.message += f": {sized(needed)} and room for backups needed, {sized(free[drive])} free on {drive}"
                 error.remedy = f"free space on {drive} of {self.node.name}, then retry this run"
 
     def _newest_writer(self) -> Writer:
         read = [operations.read(self.fence_file)]
-        return operations.writer_of(*self.session.ask(read, deadline=self.deadline, keep_going=True))
+        (reply,) = self.session.ask(read, deadline=self.deadline, keep_going=True)
+        return writer_of(reply, self.node.name)
 
     def _check_fence(self, path: str, error: NodeError | None = None) -> None:
         """If an operation failed at the fence file, nothing was changed: the number has to be requested again."""
@@ -175,6 +238,7 @@ class Step:
         restarts: whether it restarts the service: until it has run, a restart may be owed.
         completed: the state of a node after all changing steps of its turn, when this is the last of them.
         always: whether it runs even after an earlier step of its turn failed or the run was cancelled.
+        balances: whether it operates a balancer: a turn without a node that has one does not have it.
     """
 
     name: str
@@ -185,3 +249,4 @@ class Step:
     restarts: bool = False
     completed: str = "done: all planned changes are made"
     always: bool = False
+    balances: bool = False

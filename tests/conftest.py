@@ -4,6 +4,7 @@ A missing server skips on a laptop, with the reason, and fails where CI is set.
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -11,7 +12,8 @@ from typing import NoReturn
 import pytest
 from redis import Redis
 
-import tests.sampling  # noqa: F401 - loads the profile of hypothesis before the first test is imported
+from tests.sampling import seed  # loads the profile of hypothesis, too, before the first test is imported
+from tests.second_try import SecondTry
 from workers.errors import InputRefused
 from workers.redis.connection import connect
 from workers.redis.embedded import EmbeddedBroker, find_server
@@ -19,6 +21,11 @@ from workers.secrets.seal import Seal
 from workers.secrets.vault import new_seal_key
 from workers.settings import Secret, load_settings
 from workers.store.redis_store import RedisStore
+
+# Compiled files are kept, also where the environment says otherwise: else compiling takes half of a collection, in each
+# process of pytest-xdist, and a tenth of every short process that a test starts. Git ignores them.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def absent(reason: str) -> NoReturn:
@@ -32,31 +39,44 @@ def absent(reason: str) -> NoReturn:
 LONGEST = (
     "integration/test_fault_matrix.py",
     "integration/test_readme_walk.py",
-    "integration/test_rollback.py",
-    "contract/test_agent_protocol.py",
-    "integration/test_trouble.py",
     "windows/test_windows_rollout.py",
+    "windows/test_live_ladder.py",
+    "integration/test_rollback.py",
+    "integration/test_trouble.py",
+    "browser/test_pages.py",
+    "contract/test_agent_protocol.py",
+    "integration/test_waiting_for_workers.py",
+    "integration/test_restart_owed_for_real.py",
     "integration/test_services.py",
-    "integration/test_restart_owed.py",
     "integration/test_broker_restarts.py",
+    "integration/test_restart_owed.py",
+    "integration/test_clocks.py",
+    "integration/test_sync.py",
+    "unit/workers/winrm/test_scripts.py",
+    "windows/test_windows_agent_cases.py",
     "contract/test_session_powershell.py",
     "hostile/test_hostile_nodes.py",
     "integration/test_plan.py",
-    "windows/test_windows_agent_cases.py",
-    "integration/test_breakages.py",
-    "integration/test_restart_owed_for_real.py",
+    "integration/test_worker_process.py",
+    "integration/test_pools_for_real.py",
     "integration/test_supervision.py",
-    "integration/test_told.py",
-    "integration/test_trigger_flood.py",
-    "integration/test_clocks.py",
-    "integration/test_rollout.py",
-    "contract/test_agent_killed.py",
     "integration/test_poison.py",
-    "unit/workers/winrm/test_scripts.py",
+    "contract/test_agent_killed.py",
+    "integration/test_breakages.py",
     "integration/test_doctor.py",
     "hostile/test_hostile_runs.py",
-    "integration/test_worker_process.py",
+    "browser/test_invented.py",
+    "integration/test_told.py",
+    "integration/test_trigger_flood.py",
+    "integration/test_rollout.py",
+    "integration/test_page_browser.py",
+    "integration/test_sentinel.py",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers what concerns whole runs."""
+    config.pluginmanager.register(SecondTry(Path(__file__).parent))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -72,6 +92,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     told = [value for report in reports for name, value in getattr(report, "user_properties", ()) if name == "measured"]
     for line in dict.fromkeys(told):
         terminalreporter.write_line(str(line))
+    terminalreporter.write_line(f"samples: SAMPLE_SEED={seed()} plays the same ones")
 
 
 @pytest.fixture(scope="session", autouse=True)

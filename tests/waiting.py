@@ -1,9 +1,11 @@
 """Waits for conditions, with a bound that the load of the machine does not reach."""
 
+import subprocess
 import time
 from collections.abc import Callable
+from typing import IO
 
-__all__ = ["PATIENCE", "wait_until"]
+__all__ = ["PATIENCE", "next_line", "wait_until"]
 
 PATIENCE = 150.0  #: seconds for anything that has to happen: only a failure takes so long
 
@@ -26,3 +28,22 @@ def wait_until(
         if time.monotonic() > until:
             raise TimeoutError(f"nothing happened in {seconds} s {failure()}")
         time.sleep(0.02)
+
+
+def next_line(process: subprocess.Popen[str], wanted: str = "", output: IO[str] | None = None) -> str:
+    """Waits for the next line that a program prints with this text in it, and returns it.
+
+    Args:
+        process: the program.
+        wanted: the text; empty: any line.
+        output: where it prints; its error output unless told otherwise.
+
+    Raises:
+        AssertionError: it ended before; with its status and everything that it printed meanwhile.
+    """
+    said = []
+    for line in output or process.stderr or ():
+        said.append(line)
+        if wanted in line:
+            return line
+    raise AssertionError(f"it ended with {process.wait(PATIENCE)} and did not say {wanted!r}:\n" + "".join(said))

@@ -10,22 +10,22 @@ from datetime import timedelta
 from typing import Any
 
 from celery import Celery, signals
-from kombu.entity import Exchange, Queue
+from celery.app.backends import BACKEND_ALIASES
+from kombu.entity import Queue
 from kombu.transport import TRANSPORT_ALIASES
 
 from workers.broker.consumer import Consumer
 from workers.broker.messages import QueueRules
-from workers.broker.transport import Transport, Unsettled, UrgentFirst
-from workers.redis.address import verified
+from workers.broker.names import CONTROL_QUEUE, NODES_QUEUE, OWN, STARTS_QUEUE, nodes_queue
+from workers.broker.results import Results
+from workers.broker.site_queues import AMQP, queue_of
+from workers.broker.transport import SentinelTransport, Transport, Unsettled, UrgentFirst
+from workers.redis.address import address_of
+from workers.redis.sentinels import Sentinels, sentinels_of
 from workers.settings import Settings
 
-__all__ = ["CONTROL_QUEUE", "NODES_QUEUE", "STARTS_QUEUE", "START_TASK", "make_app"]
+__all__ = ["CONTROL_QUEUE", "NODES_QUEUE", "STARTS_QUEUE", "START_TASK", "make_app", "serve_site"]
 
-# The version is in the queue's name: a worker of an older release discards a task that it does not know, and the chord
-# of that task never ends. Releases with different tasks use different queues.
-NODES_QUEUE = "esync.v1.nodes"  #: steps on nodes
-CONTROL_QUEUE = "esync.v1.control"  #: queries, beginning and joining: taken before anything in the other queues
-STARTS_QUEUE = "esync.v1.starts"  #: starts by other programs; no query waits behind them, however many there are
 START_TASK = "esync.rollout"  #: other programs start a run with it; it is moved here from the control queue
 
 _KEEP = timedelta(days=7)  #: longer than any run, also one paused over a weekend: a chord hangs when its keys expire
@@ -41,15 +41,20 @@ _RULES = QueueRules(
 )
 # Under the scheme of the URL, which Celery, Flower and `celery report` know; for this process only.
 TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{Transport.__module__}:{Transport.__name__}"))
+TRANSPORT_ALIASES["sentinel"] = f"{SentinelTransport.__module__}:{SentinelTransport.__name__}"
+BACKEND_ALIASES.update(dict.fromkeys(("redis", "rediss", "sentinel"), f"{Results.__module__}:{Results.__name__}"))
 
 
 def _queues() -> tuple[Queue, ...]:
-    return tuple(_queue(name) for name in _RULES.queues)
+    return tuple(queue_of(name) for name in _RULES.queues)
 
 
-def _queue(name: str) -> Queue:
-    # With the names that Celery uses for a caller who knows only the queue's name.
-    return Queue(name, Exchange(name, type="direct"), routing_key=name)
+def serve_site(app: Celery, site: str) -> None:
+    """Lets the worker of this process take steps on the nodes of a site only, besides what every worker takes.
+
+    The option `-Q` of the worker replaces this choice.
+    """
+    app.amqp.queues.select((CONTROL_QUEUE, STARTS_QUEUE, nodes_queue(site)))
 
 
 def _content() -> dict[str, Any]:
@@ -110,6 +115,10 @@ def _broker(settings: Settings, connections: int) -> dict[str, Any]:
             # Together: lost messages are searched for every 5 s; the default is every 100 s.
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,
+            # Not Celery's names: each application returns what is in this list after its own visibility timeout.
+            "unacked_key": f"{OWN}.unacked",
+            "unacked_index_key": f"{OWN}.unacked_index",
+            "unacked_mutex_key": f"{OWN}.unacked_mutex",
             "queue_order_strategy": f"{UrgentFirst.__module__}:{UrgentFirst.__name__}",
             "rules": _RULES,
             "unsettled": Unsettled(),
@@ -118,6 +127,19 @@ def _broker(settings: Settings, connections: int) -> dict[str, Any]:
             "socket_keepalive": True,
             "max_connections": connections + 10,
         },
+    }
+
+
+def _apart() -> dict[str, Any]:
+    """Names of our own for what all Celery applications on a database share by default.
+
+    With Celery's names a `control shutdown` of any of them ends our workers, and its Flower shows our tasks. No
+    `global_keyprefix`: queues and answers keep their keys, which other programs use (README).
+    """
+    return {
+        "control_exchange": OWN,  # its channel is esync.v1.pidbox
+        "event_exchange": f"{OWN}.events",
+        "event_queue_prefix": f"{OWN}.events",
     }
 
 
@@ -151,9 +173,10 @@ def _worker(settings: Settings) -> dict[str, Any]:
         "worker_concurrency": settings.concurrency,
         "worker_prefetch_multiplier": 1,  # the time that a message waits in a worker counts for the visibility timeout
         "worker_cancel_long_running_tasks_on_connection_loss": False,  # threads cannot be cancelled
-        # Flower knows only what events report, also about queued tasks.
+        # Flower knows tasks only from events. A task is listed from the moment a worker has it: an event about each
+        # sent task costs as much as sending it. How many wait is on Flower's page of the queues.
         "worker_send_task_events": True,
-        "task_send_sent_event": True,
+        "task_send_sent_event": False,
         "worker_enable_remote_control": True,
         # workers.logs configures logging; what a library prints is not logged.
         "worker_hijack_root_logger": False,
@@ -164,6 +187,11 @@ def _worker(settings: Settings) -> dict[str, Any]:
 @signals.setup_logging.connect(weak=False)
 def _leave_logging_alone(**_: object) -> None:
     """Celery configures no logging when this signal has a receiver."""
+
+
+def _found_by(sentinels: Sentinels) -> dict[str, Any]:
+    """What both sides of Celery need of the Sentinels: ours, and the name of the server, which Flower reads."""
+    return {"sentinels": sentinels, "master_name": sentinels.address.master}
 
 
 def make_app(settings: Settings, control: Iterable[str] = (), *, results: bool = True) -> Celery:
@@ -181,10 +209,16 @@ def make_app(settings: Settings, control: Iterable[str] = (), *, results: bool =
     Raises:
         InputRefused: no broker is configured, or its URL is invalid.
     """
-    url = verified(settings.broker()).reveal()
-    app = Celery("esync", broker=url, backend=url if results else None)
+    address = address_of(settings.broker())
+    url, sentinels = address.url.reveal(), sentinels_of(address)
+    if sentinels:
+        url = f"sentinel{url[url.index('://') :]}"
+    app = Celery("esync", broker=url, backend=url if results else None, amqp=AMQP)
     connections = min(64, max(10, settings.concurrency))
     app.conf.update(
-        _content() | _delivery(control) | _broker(settings, connections) | _results() | _worker(settings),
+        _content() | _delivery(control) | _broker(settings, connections) | _apart() | _results() | _worker(settings),
     )
+    if sentinels:
+        app.conf.broker_transport_options |= _found_by(sentinels)
+        app.conf.result_backend_transport_options |= _found_by(sentinels)
     return app

@@ -12,6 +12,11 @@ EsyncError
 |-- RecordRefused           the record of one run was not written by this installation, or cannot be read
 |-- ClusterLocked           another run is active on this cluster
 |-- TooManyRuns             the limit of active runs is reached
+|-- NotLoggedOn             a server does not know who asks
+|-- NotAllowed              a server knows who asks, and that role may not do this
+|-- NotFound                a server has nothing of that name, or the caller may not see it
+|-- KeyReused               an idempotency key was used for another request
+|-- TooManyRequests         a caller asks too often
 |-- Cancelled               an operator asked the run to stop [no failure]
 |-- BundleRefused           a bundle is damaged, was changed, or its evidence does not support its claims
 `-- NodeError               a problem with one node
@@ -23,7 +28,11 @@ EsyncError
     |-- SessionLost         the session broke; observe again in a new one [unreachable]
     |-- DeadlineExceeded    the node did not finish in time [timeout]
     |-- NodeRefused         the node does not fit the step: missing file, wrong build
+    |   `-- MethodRefused   the node does not accept this way to log on [refused]
     |-- NotEditable         a planned change is impossible there; found before anything is written
+    |-- BalancerFailed      the balancer of its pool did not answer, or refused
+    |-- PoolTooSmall        too few other servers of its pool get requests to take it out [timeout]
+    |-- LeftDrained         it gets no requests: it was taken out of its balancer and not put back
     `-- AgentFailed         the agent on the node reported a failure
 """
 
@@ -37,6 +46,7 @@ from pydantic import BaseModel, ConfigDict
 __all__ = [
     "AccessDenied",
     "AgentFailed",
+    "BalancerFailed",
     "BundleRefused",
     "Cancelled",
     "ClusterLocked",
@@ -46,10 +56,17 @@ __all__ = [
     "Failure",
     "FileTrouble",
     "InputRefused",
+    "KeyReused",
+    "LeftDrained",
     "LogonRefused",
+    "MethodRefused",
     "NodeError",
     "NodeRefused",
+    "NotAllowed",
     "NotEditable",
+    "NotFound",
+    "NotLoggedOn",
+    "PoolTooSmall",
     "Problem",
     "RecordRefused",
     "RunUnknown",
@@ -58,6 +75,7 @@ __all__ = [
     "SessionLost",
     "Stale",
     "StoreUnavailable",
+    "TooManyRequests",
     "TooManyRuns",
     "Unreachable",
     "in_file",
@@ -87,7 +105,7 @@ class Problem(BaseModel):
         about: what the node had reported about itself before the failure; empty when it had not answered.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     failure: Failure | None = None
     slug: str = ""
@@ -196,6 +214,36 @@ class TooManyRuns(EsyncError):
     slug = "too_many_runs"
 
 
+class NotLoggedOn(EsyncError):
+    """A server does not know who asks: no token, or one that is unknown, expired or revoked."""
+
+    slug = "not_logged_on"
+
+
+class NotAllowed(EsyncError):
+    """A server knows who asks, and that role may not do this; nothing was done."""
+
+    slug = "not_allowed"
+
+
+class NotFound(EsyncError):
+    """A server has nothing of that name, or nothing that the caller may see."""
+
+    slug = "not_found"
+
+
+class KeyReused(EsyncError):
+    """An idempotency key was used for another request; nothing was done."""
+
+    slug = "key_reused"
+
+
+class TooManyRequests(EsyncError):
+    """A caller asks more often than the server allows; nothing was done."""
+
+    slug = "too_many_requests"
+
+
 class Cancelled(EsyncError):
     """An operator asked the run to stop."""
 
@@ -274,10 +322,36 @@ class NotEditable(NodeError):
     slug = "not_editable"
 
 
+class BalancerFailed(NodeError):
+    """The balancer of the node's pool did not answer in time, refused, or does not know the server."""
+
+    slug = "balancer_failed"
+
+
+class PoolTooSmall(NodeError):
+    """Too few other servers of the pool get requests to take the node out; nothing was changed on it."""
+
+    slug = "pool_too_small"
+    failure = Failure.TIMEOUT
+
+
+class LeftDrained(NodeError):
+    """The node was taken out of its balancer and is not back: it gets no requests."""
+
+    slug = "left_drained"
+
+
 class NodeRefused(NodeError):
     """The node does not fit the step: a missing file, a wrong build, a configuration that esync does not edit."""
 
     slug = "node_refused"
+
+
+class MethodRefused(NodeRefused):
+    """The node does not accept the logon method, so it judged no credentials. Another method may work."""
+
+    slug = "method_refused"
+    failure = Failure.REFUSED
 
 
 class AgentFailed(NodeError):

@@ -1,11 +1,9 @@
 """Logs: one line per event on stderr, as JSON or for people, with run, node and step where they are known.
 
-No secret should reach a log; they are masked here all the same: passwords in URLs, and the values given to `hide`.
+No secret should reach a log; they are masked here all the same (`masks`).
 """
 
-import json
 import logging
-import re
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,32 +14,34 @@ from structlog.contextvars import bound_contextvars
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from workers.errors import InputRefused
-from workers.settings import Secret
+from workers.masks import scrubbed
 from workers.texts import cleaned
 
-__all__ = ["bound", "configure", "hide", "logger", "scrubbed"]
+__all__ = ["bound", "configure", "logger"]
 
-MASK = "***"
-SHORTEST = 4  #: characters; masking shorter values would make the log unreadable
-_URL_PASSWORD = re.compile(r"(?P<before>[a-z][a-z0-9+.-]{0,20}://[^\s/:@\"']*:)[^\s/@\"']+(?=@)", re.IGNORECASE)
 # Libraries that log complete messages, headers or requests at DEBUG.
 _VERBOSE = ("amqp", "kombu", "spnego", "winrm", "asyncio")
-_hidden: set[str] = set()
+# Two lines a task. The run store has more about each step, and a line costs as much as a request to the store.
+_PER_TASK = ("celery.worker.strategy", "celery.app.trace")
+_SHARED: tuple[Processor, ...] = (
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+)
 
 
-def hide(secret: Secret) -> None:
-    """Masks this value in all later lines of this process, also as JSON or repr write it."""
-    value = secret.reveal()
-    if len(value) >= SHORTEST:
-        for form in (value, repr(value)[1:-1]):
-            _hidden.update({form, json.dumps(form)[1:-1], json.dumps(form, ensure_ascii=False)[1:-1]})
+def _through_logging() -> None:
+    """Our lines become records of `logging`. By default they would go to stdout."""
+    structlog.configure(
+        processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
 
 
-def scrubbed(line: str) -> str:
-    """The line without passwords in URLs and without hidden values."""
-    for value in sorted(_hidden, key=len, reverse=True):
-        line = line.replace(value, MASK)
-    return _URL_PASSWORD.sub(rf"\g<before>{MASK}", line)
+_through_logging()  # also in a process that configures its logs later, or never
 
 
 def bound(*, run: str = "", turn: str = "", node: str = "", step: str = "") -> AbstractContextManager[object]:
@@ -102,23 +102,12 @@ def configure(level: str = "INFO", *, as_json: bool | None = None, stream: TextI
         raise InputRefused(
             f"there is no log level {level[:20]!r}", remedy="set ESYNC_LOG_LEVEL to DEBUG, INFO or WARNING"
         )
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,
-    )
+    _through_logging()
     final = _renderer(out, as_json=not out.isatty() if as_json is None else as_json)
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            foreign_pre_chain=[*_SHARED, structlog.stdlib.ExtraAdder()],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
         )
     )
@@ -127,3 +116,5 @@ def configure(level: str = "INFO", *, as_json: bool | None = None, stream: TextI
     root.setLevel(number)
     for name in _VERBOSE:
         logging.getLogger(name).setLevel(max(number, logging.INFO))
+    for name in _PER_TASK:
+        logging.getLogger(name).setLevel(number if number <= logging.DEBUG else max(number, logging.WARNING))

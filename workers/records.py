@@ -5,7 +5,7 @@ Nothing here knows the product: a step happens on a node, and `tasks` knows what
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -36,7 +36,7 @@ def now() -> datetime:
 class Record(BaseModel):
     """A frozen value that is written as JSON and read from it; unknown fields are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     def to_json(self) -> str:
         """Compact JSON that `model_validate_json` reads back."""
@@ -44,7 +44,7 @@ class Record(BaseModel):
 
 
 class Transport(StrEnum):
-    """How a session authenticates. All of them over https."""
+    """How a session authenticates."""
 
     NTLM = "ntlm"
     BASIC = "basic"
@@ -56,7 +56,16 @@ class Transport(StrEnum):
 class Endpoint(Record):
     """The WinRM address of one node, and the account of the session.
 
-    `secret` is a reference (`env:NAME`, `file:/path`), never the secret. Times are seconds.
+    Attributes:
+        scheme: over `http` every message is encrypted by the logon method.
+        secret: a reference (`env:NAME`, `file:/path`), never the secret.
+        ca_file: authorities that the node's certificate is verified with; None for those of the system.
+        fingerprint: SHA-256 of the one certificate that is accepted instead, in lower case hex; empty without a pin.
+        tls_minimum: the oldest TLS version: `1.2`, or `1.0` for servers that have nothing newer.
+        realm: the Kerberos realm of the account; empty for the one that the account or this machine names.
+        kdc: host, or host:port, of the realm's key distribution center; empty to look it up.
+        spn: the service principal name of the node, such as `HTTP/p1.example.org`; empty for that of `host`.
+        connect_timeout: seconds.
     """
 
     node: str
@@ -66,6 +75,12 @@ class Endpoint(Record):
     user: str
     secret: str
     ca_file: str | None = None
+    scheme: Literal["https", "http"] = "https"
+    fingerprint: str = ""
+    tls_minimum: Literal["1.0", "1.2"] = "1.2"
+    realm: str = ""
+    kdc: str = ""
+    spn: str = ""
     connect_timeout: float = 10.0
 
 
@@ -151,6 +166,14 @@ class DocumentKind(StrEnum):
     PLAN = "plan"  #: one per run
     FINDINGS = "findings"  #: what the rules found, per assessment
     FAMILY = "family"  #: public digests of the certificate material, one per run
+    EARLIER_SITES = "earlier_sites"  #: folders in which earlier runs found the site, one per run
+    JOINED_BEFORE = "joined_before"  #: an earlier run that found these servers joined, one per run
+    PREVIOUS = "previous"  #: the same of the family that a renewal replaces, one per run
+    ATTESTED = "attested"  #: what persons had confirmed when the run was requested, one per run
+    DRAINED = "drained"  #: one with the servers that earlier runs had left out when this one began; the others per node
+    SYNC = "sync"  #: what a step of a sync has seen, per node and turn
+    SYNC_MARK = "syncmark"  #: made before a sync is requested, and what was seen of it since: survives a worker
+    AVAILABILITY = "availability"  #: how often pages behind balancers answered, several per run
     SEALED = "sealed"  #: certificate material, encrypted with the seal key
 
 
@@ -188,6 +211,10 @@ class Verdict(StrEnum):
     READY = "ready"  #: of a readiness check before the first rollout
     RESTORED = "restored"  #: of a rollback: every file has its old content
     CLEAN = "clean"  #: of a cleanup: everything is removed that had to be
+    PROVEN = "proven"  #: of a sync: every server has the file, byte for byte
+    SYNCED = "synced"  #: of a sync or a refresh that has ended without a failure
+    ANSWERED = "answered"  #: of a question that changes nothing
+    RETIRED = "retired"  #: of a node that leaves its cluster: it has no right to connect any more, and accepts no node
 
     @property
     def exit_code(self) -> int:
@@ -206,8 +233,28 @@ class Verdict(StrEnum):
             Verdict.READY: 0,
             Verdict.RESTORED: 0,
             Verdict.CLEAN: 0,
+            Verdict.PROVEN: 0,
+            Verdict.SYNCED: 0,
+            Verdict.ANSWERED: 0,
+            Verdict.RETIRED: 0,
             Verdict.CANCELLED: 130,
         }[self]
+
+    @classmethod
+    def worst_first(cls) -> tuple["Verdict", ...]:
+        """All verdicts: what is wrong on servers, then what is unknown, then what was not done, then the good."""
+        bad = (
+            cls.FAILED,
+            cls.STOPPED,
+            cls.REFUTED,
+            cls.UNREACHABLE,
+            cls.INCONCLUSIVE,
+            cls.STALE,
+            cls.LOCKED,
+            cls.CANCELLED,
+            cls.CHANGES_PENDING,
+        )
+        return (*bad, *(verdict for verdict in cls if verdict not in bad))
 
 
 class RunRecord(Record):
@@ -218,8 +265,9 @@ class RunRecord(Record):
     """
 
     id: str
-    kind: str = "rollout"  #: `rollout`, `rollback` and `cleanup` change nodes; `plan`, `verify` and `doctor` only read
+    kind: str = "rollout"  #: see `pipelines.rollout.KINDS`
     cluster: str
+    servers: str = ""  #: digest of the addresses of its servers; with the name it identifies the cluster
     spec: dict[str, Any]
     state: RunState = RunState.CREATED
     version: int = 0
@@ -235,8 +283,15 @@ class RunRecord(Record):
     reason: str = ""
     parent: str = ""  #: the run that this one retries or rolls back
     only: tuple[str, ...] = ()  #: the nodes that may be changed; all when empty
-    options: tuple[str, ...] = ()  #: `force` (rollback), `all` or `fence` (cleanup)
+    options: tuple[
+        str, ...
+    ] = ()  #: `force` (rollback), `all` or `fence` (cleanup), `prune` (rollout), `retire`, `name=value` (sync)
     key: str = ""  #: idempotency key: the same key twice is one run
+
+    @property
+    def scope(self) -> str:
+        """The cluster as `name@digest`: an idempotency key is valid within it. The name alone in older records."""
+        return f"{self.cluster}@{self.servers}" if self.servers else self.cluster
 
     @property
     def turn(self) -> Turn | None:

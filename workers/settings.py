@@ -7,16 +7,29 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, PlainSerializer, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import CoreSchema, core_schema
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from workers.errors import InputRefused
 
-__all__ = ["Secret", "Settings", "load_settings", "misspelt"]
+__all__ = ["EVERY_SITE", "SITE", "Secret", "Settings", "load_settings", "misspelt"]
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-SECRET_FIELDS = frozenset({"broker_url", "store_url", "seal_key"})  #: settings whose values no message quotes
+SECRET_FIELDS = frozenset(
+    {"broker_url", "store_url", "seal_key", "server", "token"}
+)  #: settings whose values no message quotes
+SITE = r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63})?$"  #: the name of a site, as a cluster file has it; empty for none
+EVERY_SITE = "*"  #: instead of a name: all workers of this broker work on all nodes
 _ALIKE = 0.9  #: how similar a misspelt variable is to the one that was meant
 _SHOWN = 60  #: characters of a wrong value that a message quotes
 
@@ -93,7 +106,7 @@ def _texts(folders: tuple[Path, ...]) -> list[str]:
     return [str(folder) for folder in folders]
 
 
-Folders = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_folders), PlainSerializer(_texts)]
+Folders = Annotated[tuple[Path, ...], BeforeValidator(_folders), PlainSerializer(_texts)]
 
 
 def _default_state() -> Path:
@@ -105,36 +118,55 @@ def _seconds(least: float, most: float) -> Any:  # noqa: ANN401 - pydantic's own
     return Field(ge=least, le=most, allow_inf_nan=False, description=f"seconds from {least:g} to {most:g}")
 
 
-class Settings(BaseSettings):
-    """The settings of one process. Times are seconds.
+class Settings(BaseModel):
+    """The settings of one process: what is not given comes from the environment. Times are seconds.
 
     Attributes:
         broker_url: Redis or Valkey for messages and, unless `store_url` is set, for the run store.
         seal_key: Fernet key that certificate material is sealed with in the store.
         state: folder for what this machine keeps: embedded broker, its password, reports.
+        server: URL of a server that commands ask instead of a broker.
+        token: for that server.
+        token_file: has the token.
         clusters: folder of the cluster files that other programs may start runs for, by name.
         secrets: folders of secret files, besides that of the cluster file and `clusters`.
         concurrency: nodes that one worker process works on in parallel.
+        workers: worker processes of `esync up`; one a core when not set.
         lease: time after which a worker without renewals loses its node.
+        site: the site whose nodes this worker works on; empty for nodes without a site, `*` for all nodes.
         max_active: limit of active runs; one more is refused.
         stall_after: time without progress after which the reconciler resumes a run.
     """
 
-    model_config = SettingsConfigDict(env_prefix="ESYNC_", frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     broker_url: Annotated[Secret | None, NotEmpty, Field(description="a URL")] = None
     store_url: Annotated[Secret | None, NotEmpty, Field(description="a URL")] = None
     seal_key: Annotated[Secret | None, NotEmpty, Field(description="a Fernet key, or several")] = None
     state: Annotated[Folder, Field(description="a folder")] = _default_state()
+    server: Annotated[str | None, NotEmpty, Field(pattern=r"^https?://[^\s/@]+(/[^\s@]*)?$", description="a URL")] = (
+        None
+    )
+    token: Annotated[Secret | None, NotEmpty, Field(description="a token")] = None
+    token_file: Annotated[Folder | None, Field(description="a file")] = None
     clusters: Annotated[Folder | None, Field(description="a folder")] = None
     secrets: Annotated[Folders, Field(description=f"folders, separated by {os.pathsep}")] = ()
     concurrency: Annotated[int, Field(ge=1, le=512, description="a whole number from 1 to 512")] = 32
+    workers: Annotated[int | None, Field(ge=1, le=64, description="a whole number from 1 to 64")] = None
+    site: Annotated[str, Field(pattern=SITE, description="a word of letters, digits, '.', '_' or '-', or *")] = ""
     max_active: Annotated[int, Field(ge=1, le=100_000, description="a whole number from 1 to 100000")] = 200
     lease: Annotated[float, _seconds(0.1, 3600)] = 6.0
     stall_after: Annotated[float, _seconds(0.01, 86_400)] = 10.0
     reconcile_every: Annotated[float, _seconds(0.05, 3600)] = 2.0
     visibility_timeout: Annotated[int, Field(ge=1, le=86_400, description="whole seconds from 1 to 86400")] = 900
     log_level: Annotated[str, AfterValidator(_level), Field(description=f"one of {', '.join(LEVELS)}")] = "INFO"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _environment(cls, given: dict[str, object]) -> dict[str, object]:
+        variables = {name.upper(): value for name, value in os.environ.items()}
+        fields = {_variable(field): field for field in cls.model_fields}
+        return {fields[name]: variables[name] for name in fields.keys() & variables.keys()} | given
 
     def broker(self) -> Secret:
         """The URL of the broker.

@@ -6,18 +6,21 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lab.agent.file_sets import SetRule
 from lab.agent.messages import Fields, Result, as_time, link_refusal
+from lab.agent.start_record import Outdated
 from lab.machine.disk import Disk, Entry, sha256
 from lab.machine.errors import Refusal, Slug
 from lab.machine.machine import Machine
 from lab.machine.paths import WindowsPath
 
-__all__ = ["FILE_OPERATIONS"]
+__all__ = ["FILE_OPERATIONS", "spread_files"]
 
 _LIST_LIMIT = 10_000
 _READ_LIMIT = 4_194_304
 _TEMPORARY = re.compile(r"\.esync-(\d+)\.tmp$", re.IGNORECASE)
 _FOLDER = "folder"
+_REFUSED_NAMES = 100
 
 
 class _Backup:
@@ -52,14 +55,22 @@ class _Backup:
         files, disk = folder.child("files"), self._machine.disk
         disk.make_folder(files)
         if self._kept < 0:
-            self._kept = max((int(name) for name in disk.names(files) if name.isdecimal()), default=0)
+            self._kept = self._last_kept(files)
         self._kept += 1
+        self._machine.kept_backups[files.text] = self._kept
         place = files.child(str(self._kept))
         disk.put(place, disk.read(path))
         return place
 
+    def _last_kept(self, files: WindowsPath) -> int:
+        """The largest number in the folder; listed only if another process may have written there."""
+        known, disk = self._machine.kept_backups.get(files.text), self._machine.disk
+        if known is not None and disk.stat(files.child(str(known))) and not disk.stat(files.child(str(known + 1))):
+            return known
+        return max((int(name) for name in disk.names(files) if name.isdecimal()), default=0)
 
-def _described(disk: Disk, path: WindowsPath, entry: Entry, *, hashed: bool) -> Result:
+
+def _described(disk: Disk, path: WindowsPath, entry: Entry, *, hashed: bool, timed: bool) -> Result:
     result: Result = {
         "kind": _FOLDER if entry.folder else "file",
         "size": entry.size,
@@ -67,54 +78,52 @@ def _described(disk: Disk, path: WindowsPath, entry: Entry, *, hashed: bool) -> 
     }
     if hashed and not entry.folder:
         result["hash"] = sha256(disk.read(path))
+    if timed and not entry.folder:
+        result["ctime"] = as_time(entry.ctime) if disk.keeps_change_times else None
     return result
 
 
-def _listed(disk: Disk, path: WindowsPath, entry: Entry, *, hashed: bool) -> Result:
+def _listed(disk: Disk, path: WindowsPath, entry: Entry, *, hashed: bool, timed: bool) -> Result:
     """Like `_described`; a file that cannot be read has no hash."""
     try:
-        return _described(disk, path, entry, hashed=hashed)
+        return _described(disk, path, entry, hashed=hashed, timed=timed)
     except Refusal:
-        return _described(disk, path, entry, hashed=False)
+        return _described(disk, path, entry, hashed=False, timed=timed)
 
 
 def _stat(machine: Machine, fields: Fields) -> Result:
-    path, hashed = fields.path(), fields.flag("hash")
+    path, hashed, timed = fields.path(), fields.flag("hash"), fields.flag("ctime")
     entry = machine.disk.stat(path)
     if entry is None:
         return {"exists": False}
     return {
         "exists": True,
-        **_described(machine.disk, path, entry, hashed=hashed),
+        **_described(machine.disk, path, entry, hashed=hashed, timed=timed),
         "readonly": entry.readonly,
     }
 
 
 def _list(machine: Machine, fields: Fields) -> Result:
-    path, hashed = fields.path(), fields.flag("hash")
-    limit = fields.whole("limit", _LIST_LIMIT)
-    entries = machine.disk.entries(path)
-    return {
-        "entries": [
-            {"name": entry.name, **_listed(machine.disk, path.child(entry.name), entry, hashed=hashed)}
-            for entry in entries[:limit]
-        ],
-        "truncated": len(entries) > limit,
-    }
+    path, hashed, timed = fields.path(), fields.flag("hash"), fields.flag("ctime")
+    limit, rule = fields.whole("limit", _LIST_LIMIT), SetRule.of(fields)
+    found = machine.disk.entries(path)
+    entries = [
+        {"name": entry.name, **_listed(machine.disk, path.child(entry.name), entry, hashed=hashed, timed=timed)}
+        for entry in found[:limit]
+    ]
+    whole: Result = {"entries": entries, "truncated": len(found) > limit}
+    return rule.told(whole, timed=timed) if rule and hashed and not whole["truncated"] else whole
 
 
 def _read(machine: Machine, fields: Fields) -> Result:
     path, limit = fields.path(), fields.whole("limit", _READ_LIMIT)
+    known = fields.text("known") if fields.has("known") else ""
     data = machine.disk.read(path)
     if len(data) > limit:
         raise Refusal(Slug.INVALID, f"the file has {len(data)} bytes, more than the limit of {limit}", path.text)
     entry = machine.disk.stat(path)
-    return {
-        "data": base64.b64encode(data).decode(),
-        "size": len(data),
-        "mtime": as_time(entry.mtime if entry else 0),
-        "hash": sha256(data),
-    }
+    result: Result = {"size": len(data), "mtime": as_time(entry.mtime if entry else 0), "hash": sha256(data)}
+    return result if result["hash"] == known else {**result, "data": base64.b64encode(data).decode()}
 
 
 def _hash(machine: Machine, fields: Fields) -> Result:
@@ -142,7 +151,7 @@ def _write(machine: Machine, fields: Fields) -> Result:
     path, data, expect = fields.path(), fields.data("data"), fields.text("expect")
     if not re.fullmatch(r"any|absent|[0-9a-fA-F]{64}", expect):
         raise Refusal(Slug.INVALID, "write: expect must be a hash, absent or any")
-    backup = _Backup(machine, fields)
+    backup, outdated = _Backup(machine, fields), Outdated.of(fields)
     before, after = _current(machine.disk, path), sha256(data)
     if before == after:
         return {"changed": False, "before": before, "after": after, "backup": None}
@@ -151,6 +160,7 @@ def _write(machine: Machine, fields: Fields) -> Result:
         raise Refusal(Slug.CONFLICT, f"the file is not the expected one: {found}", path.text)
     machine.disk.check_put(path)
     _sweep(machine, path.parent)
+    outdated.save(machine)
     kept = backup.record(path, before, after)
     machine.disk.put(path, data)
     return {"changed": True, "before": before, "after": after, "backup": kept}
@@ -164,8 +174,8 @@ class _Unequal:
 
 
 def _spread(machine: Machine, fields: Fields) -> Result:
-    folder, blobs, files = fields.path("folder"), fields.blobs("blobs"), fields.names("files")
-    backup = _Backup(machine, fields)
+    folder, blobs, files = fields.path("folder"), fields.blobs("blobs"), spread_files(fields)
+    backup, outdated = _Backup(machine, fields), Outdated.of(fields)
     if unknown := sorted(set(files.values()) - set(blobs)):
         raise Refusal(Slug.INVALID, f"spread: files refers to missing blobs: {', '.join(unknown)}")
     targets = [(folder.child(name), blobs[blob]) for name, blob in files.items()]
@@ -174,10 +184,20 @@ def _spread(machine: Machine, fields: Fields) -> Result:
     unequal = [one for path, data in targets if (one := _compare(machine.disk, path, data))]
     if unequal:
         _sweep(machine, folder)
+        outdated.save(machine)
     for one in unequal:
         backup.record(one.path, one.before, sha256(one.data))
         machine.disk.put(one.path, one.data)
-    return {"written": [one.path.name for one in unequal], "unchanged": len(targets) - len(unequal)}
+    written = {} if fields.has("owners") else {"written": [one.path.name for one in unequal]}
+    return {"changed": len(unequal), "unchanged": len(targets) - len(unequal), **written}
+
+
+def spread_files(fields: Fields) -> dict[str, str]:
+    """The files of a `spread`: name -> blob. With owners, each owner gets one file of each ending."""
+    files = fields.names("files")
+    if not fields.has("owners"):
+        return files
+    return {owner + end: blob for owner in fields.texts("owners") for end, blob in files.items()}
 
 
 def _compare(disk: Disk, path: WindowsPath, data: bytes) -> _Unequal | None:
@@ -201,6 +221,7 @@ def _mkdir(machine: Machine, fields: Fields) -> Result:
 
 def _remove(machine: Machine, fields: Fields) -> Result:
     path, expect, backup = fields.path(), fields.text("expect", "any").lower(), _Backup(machine, fields)
+    outdated = Outdated.of(fields)
     if not re.fullmatch(r"any|folder|[0-9a-f]{64}", expect):
         raise Refusal(Slug.INVALID, "remove: expect must be a hash, folder or any")
     entry = machine.disk.stat(path)
@@ -212,6 +233,7 @@ def _remove(machine: Machine, fields: Fields) -> Result:
     if expect not in {"any", before}:
         raise Refusal(Slug.CONFLICT, "the current content is not the expected content", path.text)
     machine.disk.check_remove(path)
+    outdated.save(machine)
     backup.record(path, before, None)
     machine.disk.remove(path)
     return {"changed": True}
@@ -219,6 +241,36 @@ def _remove(machine: Machine, fields: Fields) -> Result:
 
 def _touch(machine: Machine, fields: Fields) -> Result:
     return {"mtime": as_time(machine.disk.touch(fields.path()))}
+
+
+def _access(machine: Machine, fields: Fields) -> Result:
+    path, disk = fields.path(), machine.disk
+    containing = fields.text("containing") if fields.has("containing") else None
+    entry = disk.stat(path)
+    if entry is None:
+        return {"exists": False, "kind": None, **_above(disk, path)}
+    found: Result = {"exists": True, "kind": _FOLDER if entry.folder else "file", "writable": not disk.is_denied(path)}
+    if entry.folder and containing is not None:
+        names = _refused(disk, path, containing.casefold())
+        found |= {"refused": names[:_REFUSED_NAMES], "refused_count": len(names)}
+    return found
+
+
+def _above(disk: Disk, path: WindowsPath) -> Result:
+    """The folder in which the first missing part of a path would be created."""
+    while path.parts:
+        path = path.parent
+        entry = disk.stat(path)
+        if entry is not None:
+            writable = not disk.is_denied(path) if entry.folder else None
+            return {"writable": writable, "nearest": path.text if entry.folder else None}
+    return {"writable": None, "nearest": None}
+
+
+def _refused(disk: Disk, folder: WindowsPath, containing: str) -> list[str]:
+    """The files that cannot be replaced."""
+    files = [one for one in disk.entries(folder) if not one.folder and containing in one.name.casefold()]
+    return [one.name for one in files if one.readonly or disk.is_denied(folder.child(one.name))]
 
 
 FILE_OPERATIONS: dict[str, Callable[[Machine, Fields], Result]] = {
@@ -231,4 +283,5 @@ FILE_OPERATIONS: dict[str, Callable[[Machine, Fields], Result]] = {
     "mkdir": _mkdir,
     "remove": _remove,
     "touch": _touch,
+    "access": _access,
 }

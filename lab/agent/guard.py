@@ -150,6 +150,7 @@ class Guard:
             self._check_paths(machine.disk, fields)
         elif fields.op != "service" or not fields.is_one_of("action", "stop", "start"):
             return None
+        self._check_start_record(machine.disk, fields)
         if self.fence is None:
             return None
         _check_no_link(machine.disk, self.fence.file, self._depth(self.fence.file))
@@ -165,6 +166,15 @@ class Guard:
                 _check_no_link(disk, backup.child(name), len(backup.key))
         if self.fence and path == self.fence.file:
             raise Refusal(Slug.INVALID, "a guarded operation must not change its own fence file", path.text)
+
+    def _check_start_record(self, disk: Disk, fields: Fields) -> None:
+        given = fields.object_or_none("start_record")
+        if given is None:
+            return
+        file = given.path("file")
+        self._check_path(disk, file)
+        if self.fence and file == self.fence.file:
+            raise Refusal(Slug.INVALID, "the start record must not be the fence file", file.text)
 
     def _check_path(self, disk: Disk, path: WindowsPath) -> None:
         depth = self._depth(path)

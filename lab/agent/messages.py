@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -152,6 +153,7 @@ class Request:
     id: object
     ops: tuple[Fields, ...]
     fields: Fields
+    look: tuple[Fields, ...] = ()  #: what is asked after the operations, if none failed
     keep_going: bool = False
     stop: bool = False
     gzip: bool = False  #: whether a large reply may be compressed
@@ -174,16 +176,27 @@ class Request:
             raise Unreadable(None, "the request has no id")
         if type(value.get("v")) is not int or value["v"] != _VERSION:
             raise Unreadable(request_id, "the request has a version other than 1")
-        fields = Fields({**value, "op": "request"})
         if value.get("stop") is True:
-            return cls(request_id, (), fields, stop=True)
+            return cls(request_id, (), Fields({**value, "op": "request"}), stop=True)
+        value |= _unpacked(request_id, value["packed"]) if "packed" in value else {}
         operations = _operations(request_id, value.get("ops"))
+        look = () if value.get("look") is None else _operations(request_id, value["look"])
         keep_going, gzip_allowed = value.get("keep_going") is True, value.get("gzip") is True
-        return cls(request_id, operations, fields, keep_going=keep_going, gzip=gzip_allowed)
+        fields = Fields({**value, "op": "request"})
+        return cls(request_id, operations, fields, look, keep_going=keep_going, gzip=gzip_allowed)
 
 
 def _reject_constant(text: str) -> None:
     raise ValueError(f"{text} is not JSON")
+
+
+def _unpacked(request_id: object, packed: object) -> dict[str, object]:
+    """The compressed parts of a large request."""
+    try:
+        content = json.loads(gzip.decompress(base64.b64decode(str(packed), validate=True)))
+        return {name: content[name] for name in ("ops", "look", "guard") if name in content}
+    except (ValueError, OSError, EOFError, TypeError, zlib.error):
+        raise Unreadable(request_id, "the packed part of the request cannot be unpacked") from None
 
 
 def _operations(request_id: object, ops: object) -> tuple[Fields, ...]:
@@ -200,6 +213,8 @@ def failure(refusal: Refusal, place: str | None = None) -> Result:
     result: Result = {"ok": False, "error": refusal.slug.value, "message": " ".join(refusal.message.split())}
     if path := refusal.path or place:
         result["path"] = path
+    if refusal.code:
+        result["code"] = refusal.code
     return result
 
 

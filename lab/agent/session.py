@@ -70,14 +70,20 @@ class Agent:
             return [failure(refusal)]
         results: list[Result] = []
         for fields in request.ops:
-            if self._watch:
-                await self._watch.before(self, fields)
-            results.append(await self._result(fields, guard))
-            if self._watch:
-                await self._watch.after(self, fields)
+            results.append(await self._watched(fields, guard))
             if not results[-1]["ok"] and not request.keep_going:
                 break
+        if all(result["ok"] for result in results):
+            results += [await self._watched(fields, guard) for fields in request.look]
         return results
+
+    async def _watched(self, fields: Fields, guard: Guard) -> Result:
+        if self._watch:
+            await self._watch.before(self, fields)
+        result = await self._result(fields, guard)
+        if self._watch:
+            await self._watch.after(self, fields)
+        return result
 
     async def _result(self, fields: Fields, guard: Guard) -> Result:
         try:

@@ -4,6 +4,7 @@ import base64
 from collections.abc import Awaitable, Callable
 
 from lab.agent.messages import Fields, Result, as_time
+from lab.agent.start_record import Loaded
 from lab.agent.winrm_tool import asks_for_config, config_text, quotas_by_name
 from lab.machine.binaries import file_version
 from lab.machine.disk import sha256
@@ -56,12 +57,15 @@ async def _service(machine: Machine, fields: Fields) -> Result:
     name, action, deadline = fields.text("name"), fields.text("action", "query"), fields.seconds("deadline", 60)
     if action not in {"query", "stop", "start"}:
         raise Refusal(Slug.INVALID, "service: action must be query, stop or start")
+    loaded = Loaded.of(fields) if action == "start" else Loaded()
     service = machine.services.get(name)
     changed = False
     if action == "stop":
         changed = await machine.services.stop(service, deadline)
     elif action == "start":
         changed = await machine.services.start(service, deadline)
+        if changed:
+            loaded.save(machine, service)
     return {**_described(machine, service), "changed": changed}
 
 
@@ -75,6 +79,7 @@ def _described(machine: Machine, service: Service) -> Result:
         "pid": 0 if state is ServiceState.STOPPED else service.pid,
         "started": as_time(service.started) if service.started else None,
         "image_path": service.image_path,
+        "exit_code": service.exit_code,
         "dependents": machine.services.running_dependents(service),
     }
 
@@ -91,6 +96,15 @@ async def _http(machine: Machine, fields: Fields) -> Result:
     url, limit = fields.text("url"), fields.whole("limit", _CUT)
     page = await machine.network.get(machine.name, url, fields.seconds("timeout", 10))
     return {"status": page.status, "body": base64.b64encode(page.body[:limit]).decode()}
+
+
+async def _resolve(machine: Machine, fields: Fields) -> Result:
+    host = fields.text("host")
+    fields.seconds("timeout", 5)
+    address = machine.network.address_of(host, machine.name) if host else machine.address
+    if address is None:
+        raise Refusal(Slug.NOT_FOUND, f"no address of the name {host}")
+    return {"addresses": [address]}
 
 
 async def _run(machine: Machine, fields: Fields) -> Result:
@@ -126,5 +140,6 @@ WAITING_OPERATIONS: dict[str, Callable[[Machine, Fields], Awaitable[Result]]] = 
     "service": _service,
     "tcp": _tcp,
     "http": _http,
+    "resolve": _resolve,
     "run": _run,
 }

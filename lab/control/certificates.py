@@ -2,9 +2,12 @@
 
 import os
 import ssl
+import warnings
 from pathlib import Path
 
 import trustme
+
+from lab.winrm.ways import DEFAULT, Ways
 
 __all__ = ["Authority"]
 
@@ -27,8 +30,25 @@ class Authority:
             file.write(self._ca.private_key_pem.bytes())
         self.certificate.write_bytes(self._ca.cert_pem.bytes())
 
-    def context(self, address: str, name: str) -> ssl.SSLContext:
-        """A server context with a certificate for the address and the name."""
+    def listener(self, address: str, name: str, ways: Ways = DEFAULT) -> tuple[ssl.SSLContext, bytes]:
+        """A server context with a certificate for the address and the name, and that certificate (DER)."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._ca.issue_cert(address, name).configure_cert(context)
-        return context
+        leaf = self._ca.issue_cert(address, name)
+        leaf.configure_cert(context)
+        if "certificate" in ways.offers:
+            self._ca.configure_trust(context)
+            context.verify_mode = ssl.CERT_OPTIONAL
+        if ways.tls_1_0:
+            _make_old(context)
+        return context, ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode("ascii"))
+
+    def client(self, user: str) -> str:
+        """A client certificate whose common name is the user, with its key, as PEM: a secret."""
+        return self._ca.issue_cert(common_name=user).private_key_and_cert_chain_pem.bytes().decode("ascii")
+
+
+def _make_old(context: ssl.SSLContext) -> None:
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    with warnings.catch_warnings(action="ignore"):  # the versions that a lab of old servers needs are deprecated
+        context.maximum_version = ssl.TLSVersion.TLSv1

@@ -52,7 +52,7 @@ class LabProcess:
         self._process: subprocess.Popen[str] | None = None
 
     @classmethod
-    def start(cls, folder: Path, *arguments: str, seconds: float = 60.0) -> Self:
+    def start(cls, folder: Path, *arguments: str, seconds: float = 180.0) -> Self:
         """Starts `python -m lab --dir FOLDER ...` and waits until every node listens.
 
         Raises:
@@ -87,6 +87,16 @@ class LabProcess:
         return (self.folder / "password").read_text("utf-8").strip()
 
     @property
+    def site_password(self) -> str:
+        """The password of all users of the sites: a secret."""
+        return (self.folder / "site-password").read_text("utf-8").strip()
+
+    def site_url(self, node: str) -> str:
+        """The address of a node's site, without a slash at the end."""
+        known = self.nodes[node]
+        return f"{known['site_scheme']}://{known['address']}:{known['site_port']}"
+
+    @property
     def ca_file(self) -> Path:
         """The CA file for the nodes' https certificates."""
         return self.folder / "ca.pem"
@@ -110,6 +120,19 @@ class LabProcess:
         """Counters, service history and current faults of a node."""
         return dict(self._ask("GET", f"/nodes/{node}"))
 
+    def reports(self) -> dict[str, dict[str, Any]]:
+        """The same of all nodes, by name."""
+        return {report["name"]: dict(report) for report in self._ask("GET", "/nodes")}
+
+    def converse(self, mode: str) -> None:
+        """Records the conversations of all nodes anew (`record`), replays them (`play`), or ends both (`off`)."""
+        for node in self.nodes:
+            self._ask("PUT", f"/nodes/{node}/conversation", {"mode": mode})
+
+    def messages(self, node: str) -> list[dict[str, Any]]:
+        """The recorded messages of the clients of a node, in order (`lab.winrm.wsman.recorded`)."""
+        return list(self._ask("GET", f"/nodes/{node}/conversation"))
+
     def operations(self, node: str) -> list[dict[str, Any]]:
         """The latest agent operations and WinRM messages on a node, in order (`lab.machine.condition.Seen`)."""
         return list(self._ask("GET", f"/nodes/{node}/operations"))
@@ -130,6 +153,18 @@ class LabProcess:
     def run_configurator(self, node: str) -> None:
         """Does the same as a click on "Generate Certificates" in the Security Configurator of the node."""
         self._ask("POST", f"/nodes/{node}/configurator")
+
+    def start_sync(self, node: str, profile: str) -> None:
+        """Starts a sync on a node, as another user would; does not wait for it.
+
+        Raises:
+            LabError: there is no such profile, or a sync is in progress.
+        """
+        self._ask("POST", f"/nodes/{node}/sync", {"profile": profile})
+
+    def syncs(self, node: str) -> dict[str, Any]:
+        """What the database of a node knows of syncs: `running`, `status` by profile, `balance` by server."""
+        return dict(self._ask("GET", f"/nodes/{node}/sync"))
 
     def sync_port(self, node: str) -> dict[str, Any] | None:
         """The answer of the product's service of a node on port 8732; None if the port is closed."""
@@ -153,9 +188,9 @@ class LabProcess:
 
 
 @contextlib.contextmanager
-def running_lab(folder: Path, *arguments: str) -> Iterator[LabProcess]:
-    """Runs a lab during a `with` block."""
-    lab = LabProcess.start(folder, *arguments)
+def running_lab(folder: Path, *arguments: str, seconds: float = 180.0) -> Iterator[LabProcess]:
+    """Runs a lab during a `with` block; `seconds` is for its start."""
+    lab = LabProcess.start(folder, *arguments, seconds=seconds)
     try:
         yield lab
     finally:

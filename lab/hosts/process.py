@@ -22,6 +22,7 @@ _MARK = "LAB_COMMAND"
 _TERM_SECONDS = 0.5
 _LAST_WORDS_SECONDS = 2.0
 _NOT_STARTED = 1
+_ENDED_FROM_OUTSIDE = 0xC000013A  #: as Windows says of a process that was ended
 _SWEEPS = 5  #: passes over the process list: a process may start another one during a pass
 
 
@@ -63,7 +64,8 @@ class ProcessHost:
         try:
             await child.exited.wait()
             await _within(_LAST_WORDS_SECONDS, child.drained)
-            return max(transport.get_returncode() or 0, 0)
+            status = transport.get_returncode() or 0
+            return _ENDED_FROM_OUTSIDE if status < 0 else status
         finally:
             feeding.cancel()
             stdin.close()

@@ -4,9 +4,10 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator
 
-from lab.agent.files import FILE_OPERATIONS
+from lab.agent.files import FILE_OPERATIONS, spread_files
 from lab.agent.messages import Fields
 from lab.agent.session import Agent
+from lab.hosts.command_prompt import NOT_ACCEPTED, CommandPrompt
 from lab.hosts.powershell import InvalidArguments, reads_agent, run_really, script_of
 from lab.machine.condition import Condition
 from lab.machine.errors import Refusal
@@ -26,7 +27,7 @@ class _Died(Exception):
 
 
 class Console:
-    """Runs `hostname`, and PowerShell: the agent is simulated, other scripts run in a real one where there is one.
+    """Runs `hostname`, and PowerShell: the agent and `hostname` are simulated, other scripts run in a real PowerShell.
 
     There are no other programs.
     """
@@ -41,17 +42,17 @@ class Console:
             streams.write(b"The command line is too long.\r\n", "stderr")
             return 1
         program, _, arguments = line.text.strip().partition(" ")
+        console = CommandPrompt(self._condition.faults, streams)
+        console.print(self._condition.faults.autorun, "stdout")
+        if line.program == "powershell" and (status := console.failed_start(program)):
+            return status
         match line.program:
             case "hostname" if not arguments.strip():
                 streams.write(f"{self._machine.name}\r\n".encode())
                 return 0
             case "powershell":
                 return await self._powershell(arguments, streams)
-        message = (
-            f"'{program}' is not recognized as an internal or external command,\r\noperable program or batch file.\r\n"
-        )
-        streams.write(message.encode("ascii", "replace"), "stderr")
-        return 1
+        return console.not_found(program)
 
     async def _powershell(self, arguments: str, streams: Streams) -> int:
         try:
@@ -61,6 +62,9 @@ class Console:
             return 1
         self._condition.counters.powershell_starts += 1
         await asyncio.sleep(self._condition.faults.powershell_start_ms / 1000)
+        if script.strip().lower() == "hostname":
+            streams.write(f"{self._machine.name}\r\n".encode())
+            return 0
         if not reads_agent(script):
             return await run_really(script, streams)
         if self._condition.faults.stdin_swallowed and "$input" not in script.lower():
@@ -102,8 +106,8 @@ async def _converse(agent: Agent, lines: AsyncIterator[bytes], streams: Streams)
     try:
         base64.b64decode(script, validate=True)
     except ValueError:
-        streams.write(b"The first line is not a script in base64.\r\n", "stderr")
-        return 1
+        streams.write(b"FormatException: The first line is not a script in base64.\r\n", "stderr")
+        return NOT_ACCEPTED
     async for line in lines:
         reply = await agent.reply(line.decode("ascii", "replace"))
         streams.write(reply.text.encode() + b"\n")
@@ -139,12 +143,12 @@ def _leave_half(agent: Agent, fields: Fields) -> None:
 
 
 def _leave_half_spread(agent: Agent, fields: Fields) -> None:
-    files, blobs = fields.names("files"), fields.blobs("blobs")
+    files, blobs = spread_files(fields), fields.blobs("blobs")
     folder, disk = fields.path("folder"), agent.machine.disk
     # Equal files are skipped, so they are never incomplete.
     names = [n for n in files if not disk.stat(folder.child(n)) or disk.read(folder.child(n)) != blobs[files[n]]]
     done, rest = names[: len(names) // 2], names[len(names) // 2 :]
-    FILE_OPERATIONS["spread"](agent.machine, fields.replaced(files={name: files[name] for name in done}))
+    FILE_OPERATIONS["spread"](agent.machine, fields.replaced(files={name: files[name] for name in done}, owners=None))
     if rest:
         _leave_temporary(agent, folder.child(rest[0]), blobs[files[rest[0]]])
 

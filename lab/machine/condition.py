@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lab.machine.conversation import Conversation
 from lab.machine.faults import COUNTED, Faults, Later
 
 __all__ = ["Condition", "Counters", "Seen"]
@@ -53,12 +54,14 @@ class Condition:
     """The current faults of a node and the remaining counts of those that count down.
 
     Attributes:
+        conversation: what is recorded or replayed.
         begin: applies the faults of a moment that has been reached; set by the node.
         begun: the number of moments reached since the faults were set.
     """
 
     faults: Faults = field(default_factory=Faults)
     counters: Counters = field(default_factory=Counters)
+    conversation: Conversation = field(default_factory=Conversation)
     begin: Callable[[Later], Awaitable[None]] | None = None
     begun: int = 0
     _left: dict[str, int | None] = field(default_factory=dict)

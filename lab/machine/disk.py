@@ -27,7 +27,11 @@ def sha256(data: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file or folder. `mtime` is nanoseconds since 1970, UTC; the entry of a `link` describes its target."""
+    """A file or folder; times are nanoseconds since 1970, UTC. The entry of a `link` describes its target.
+
+    Attributes:
+        ctime: the last change of a file's content, times or attributes. No program can set it; 0 for a folder.
+    """
 
     name: str
     folder: bool
@@ -35,6 +39,7 @@ class Entry:
     mtime: int
     readonly: bool = False
     link: bool = False
+    ctime: int = 0
 
 
 class Disk(ABC):
@@ -42,13 +47,17 @@ class Disk(ABC):
 
     Attributes:
         now: the machine's clock in nanoseconds, for the time of a change.
+        denied: folders that the account may not write to, and everything in them.
         free: free bytes on every drive; a write that needs more is refused.
+        keeps_change_times: as NTFS does, and FAT does not.
     """
 
     def __init__(self) -> None:
         self.now: Callable[[], int] = time.time_ns
         self.free = _HUGE
+        self.keeps_change_times = True
         self._locked: set[WindowsPath] = set()
+        self.denied: frozenset[WindowsPath] = frozenset()
 
     # -- reading ------------------------------------------------------------------------------------------
 
@@ -141,6 +150,7 @@ class Disk(ABC):
             Refusal: `not_found` for a missing drive, `invalid` if a file has the name of a folder.
         """
         for folder in self.missing_folders(path):
+            self._allowed(folder)
             self._make_folder(folder)
 
     def remove(self, path: WindowsPath) -> None:
@@ -218,7 +228,16 @@ class Disk(ABC):
         if path in self._locked:
             raise Refusal(Slug.BUSY, "the file is open in another process", path.text)
 
+    def is_denied(self, path: WindowsPath) -> bool:
+        """Whether the account may not write to the file, or to the folder."""
+        return bool(self.denied) and (path in self.denied or (bool(path.parts) and self.is_denied(path.parent)))
+
+    def _allowed(self, path: WindowsPath) -> None:
+        if self.is_denied(path):
+            raise Refusal(Slug.ACCESS_DENIED, "access to the path is denied", path.text)
+
     def _permitted(self, entry: Entry, path: WindowsPath) -> None:
+        self._allowed(path)
         if entry.readonly:
             raise Refusal(Slug.ACCESS_DENIED, "the file is read-only", path.text)
         self._unlocked(path)
@@ -230,6 +249,7 @@ class Disk(ABC):
             self._permitted(self.check_file(path), path)
             return entry
         self.check_folder(path.parent)
+        self._allowed(path)
         return None
 
     def check_remove(self, path: WindowsPath) -> Entry:

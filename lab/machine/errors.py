@@ -37,10 +37,12 @@ class Refusal(LabError):
         slug: the error code.
         message: one line for people.
         path: the affected file, or None.
+        code: the system's number of the error; 0 if there is none.
     """
 
-    def __init__(self, slug: Slug, message: str, path: str | None = None) -> None:
+    def __init__(self, slug: Slug, message: str, path: str | None = None, *, code: int = 0) -> None:
         super().__init__(message)
         self.slug = slug
         self.message = message
         self.path = path
+        self.code = code

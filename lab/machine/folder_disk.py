@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -43,6 +44,8 @@ class FolderDisk(Disk):
 
     def __init__(self, root: Path, drives: tuple[str, ...] = ("C:",), *, drive_c: Path | None = None) -> None:
         super().__init__()
+        # Change times by the machine's clock; a file that a person has changed has another time on this system.
+        self._changed: dict[str, tuple[int, int]] = {}
         self._folders = {drive[0].upper(): root / drive[0].upper() for drive in drives}
         if drive_c:
             self._folders["C"] = drive_c
@@ -75,7 +78,7 @@ class FolderDisk(Disk):
         if real is None:
             return None
         with _windows_errors(path):
-            return _entry(real.name if path.parts else "", str(real))
+            return self._entry(real.name if path.parts else "", str(real))
 
     def _there(self, path: WindowsPath) -> Path:
         real = self.real(path)
@@ -85,7 +88,7 @@ class FolderDisk(Disk):
 
     def _children(self, path: WindowsPath) -> list[Entry]:
         with _windows_errors(path), os.scandir(self._there(path)) as found:
-            return [_entry(item.name, item.path) for item in found]
+            return [self._entry(item.name, item.path) for item in found]
 
     def _bytes(self, path: WindowsPath) -> bytes:
         with _windows_errors(path):
@@ -99,6 +102,7 @@ class FolderDisk(Disk):
             temporary.write_bytes(data)
             _stamp(temporary, self.now())
             temporary.replace(target)
+            self._has_changed(target)
 
     def _append(self, path: WindowsPath, data: bytes) -> None:
         with _windows_errors(path):
@@ -106,6 +110,7 @@ class FolderDisk(Disk):
             with target.open("ab") as file:
                 file.write(data)
             _stamp(target, self.now())
+            self._has_changed(target)
 
     def _make_folder(self, path: WindowsPath) -> None:
         with _windows_errors(path):
@@ -115,6 +120,7 @@ class FolderDisk(Disk):
         with _windows_errors(path):
             real = self._there(path)
             real.rmdir() if real.is_dir() and not real.is_symlink() else real.unlink()
+            self._changed.pop(str(real), None)
 
     def _link(self, path: WindowsPath, target: WindowsPath) -> None:
         with _windows_errors(path):
@@ -122,13 +128,40 @@ class FolderDisk(Disk):
 
     def _set_mtime(self, path: WindowsPath, mtime: int) -> None:
         with _windows_errors(path):
-            _stamp(self._there(path), mtime)
+            real = self._there(path)
+            _stamp(real, mtime)
+            self._has_changed(real)
 
     def _set_readonly(self, path: WindowsPath, *, readonly: bool) -> None:
         with _windows_errors(path):
             real = self._there(path)
             mode = real.stat().st_mode
             real.chmod(mode & ~_WRITE if readonly else mode | stat.S_IWUSR)
+            self._has_changed(real)
+
+    def _has_changed(self, real: Path) -> None:
+        self._changed[str(real)] = (os.stat(real).st_ctime_ns, self.now())  # noqa: PTH116 - plain text is faster
+
+    def _entry(self, name: str, place: str) -> Entry:
+        found = os.lstat(place)
+        if link := stat.S_ISLNK(found.st_mode):
+            with suppress(FileNotFoundError):
+                found = os.stat(place)  # noqa: PTH116 - plain text is several times faster than Path objects here
+        folder = stat.S_ISDIR(found.st_mode)
+        return Entry(
+            name,
+            folder=folder,
+            size=0 if folder else found.st_size,
+            mtime=found.st_mtime_ns,
+            readonly=not folder and not found.st_mode & stat.S_IWUSR,
+            link=link,
+            ctime=0 if folder else self._change_time(place, found.st_ctime_ns),
+        )
+
+    def _change_time(self, place: str, here: int) -> int:
+        """By the machine's clock, whose present skew also applies to changes by a person."""
+        known, by_machine = self._changed.get(place, (0, 0))
+        return by_machine if here == known else here + round(self.now() - time.time_ns(), -7)
 
 
 def _look_up(folder: str, part: str, key: str) -> str | None:
@@ -140,22 +173,6 @@ def _look_up(folder: str, part: str, key: str) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return next((f"{folder}/{name}" for name in names if fold(name) == key), None)
-
-
-def _entry(name: str, place: str) -> Entry:
-    found = os.lstat(place)
-    if link := stat.S_ISLNK(found.st_mode):
-        with suppress(FileNotFoundError):
-            found = os.stat(place)  # noqa: PTH116 - plain text is several times faster than Path objects here
-    folder = stat.S_ISDIR(found.st_mode)
-    return Entry(
-        name,
-        folder=folder,
-        size=0 if folder else found.st_size,
-        mtime=found.st_mtime_ns,
-        readonly=not folder and not found.st_mode & stat.S_IWUSR,
-        link=link,
-    )
 
 
 def _stamp(path: Path, nanoseconds: int) -> None:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from lab.machine.disk import Disk
 from lab.machine.errors import Refusal, Slug
 from lab.machine.network import Network
-from lab.machine.paths import fold
+from lab.machine.paths import WindowsPath, fold
 from lab.machine.services import Program, Service, Services
 
 __all__ = ["Clock", "Machine", "Quotas", "SystemFacts"]
 
 _SECOND = 1_000_000_000
+_HOSTS = WindowsPath.of(r"C:\Windows\System32\drivers\etc\hosts")
 
 
 @dataclass(slots=True)
@@ -80,6 +81,7 @@ class Machine:
         services: the Windows services that the agent queries.
         network: the network to the other machines; `address` is its own address.
         processes: ids of the running PowerShell processes.
+        kept_backups: folder of kept files -> the largest number that an agent has written there.
     """
 
     def __init__(
@@ -101,10 +103,15 @@ class Machine:
         self.clock = Clock()
         self.services = Services()
         self.processes: set[int] = set()
+        self.kept_backups: dict[str, int] = {}
         self._pids = itertools.count(1204, 4)
         self._registry: dict[tuple[str, str], str] = {}
         disk.now = self.clock.now
-        self.network.join(name, address)
+        self.network.join(name, address, self._hosts_file)
+
+    def _hosts_file(self) -> bytes:
+        """Names that this machine resolves in its own way."""
+        return self.disk.read(_HOSTS) if self.disk.stat(_HOSTS) else b""
 
     def new_pid(self) -> int:
         """An unused process id."""

@@ -14,10 +14,12 @@ class _File:
     name: str
     data: bytes | bytearray
     mtime: int
+    ctime: int
     readonly: bool = False
 
     def entry(self) -> Entry:
-        return Entry(self.name, folder=False, size=len(self.data), mtime=self.mtime, readonly=self.readonly)
+        size, readonly = len(self.data), self.readonly
+        return Entry(self.name, folder=False, size=size, mtime=self.mtime, readonly=readonly, ctime=self.ctime)
 
 
 @dataclass(slots=True)
@@ -107,7 +109,7 @@ class MemoryDisk(Disk):
         key = sys.intern(path.key[-1])
         existing = folder.children.get(key)
         name = existing.name if existing else sys.intern(path.name)
-        folder.children[key] = _File(name, data, stamp)
+        folder.children[key] = _File(name, data, stamp, stamp)
         if not existing:
             folder.mtime = stamp
 
@@ -123,7 +125,7 @@ class MemoryDisk(Disk):
         if not isinstance(file.data, bytearray):
             file.data = bytearray(file.data)
         file.data += data
-        file.mtime = self.now()
+        file.mtime = file.ctime = self.now()
 
     def _make_folder(self, path: WindowsPath) -> None:
         path = self._real(path)
@@ -144,6 +146,9 @@ class MemoryDisk(Disk):
         node = self._find(path)
         if node:
             node.mtime = mtime
+        if isinstance(node, _File):
+            node.ctime = self.now()
 
     def _set_readonly(self, path: WindowsPath, *, readonly: bool) -> None:
-        self._at(path).readonly = readonly
+        file = self._at(path)
+        file.readonly, file.ctime = readonly, self.now()

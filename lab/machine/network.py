@@ -6,33 +6,17 @@
 import asyncio
 import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 
 import aiohttp
 
 from lab.machine.errors import Refusal, Slug
 from lab.machine.paths import fold
+from lab.machine.web import Page, Site, request_of
 
-__all__ = ["Network", "Page", "Site"]
+__all__ = ["Network"]
 
-_HTTP_PORT = 80
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """The answer of a site."""
-
-    status: int
-    body: bytes
-
-
-class Site(Protocol):
-    """A web site of one machine."""
-
-    def get(self, path: str) -> Page:
-        """Answers a GET of a path such as `/WorkArea/x.asmx`."""
+_PORTS = {"http": 80, "https": 443}
 
 
 class Network:
@@ -48,12 +32,14 @@ class Network:
         self.cut: set[tuple[str, str]] = set()
         self._addresses: dict[str, str] = {}
         self._names: dict[str, str] = {}
+        self._hosts: dict[str, Callable[[], bytes]] = {}
         self._open: dict[tuple[str, int], Callable[[], bytes]] = {}
         self._sites: dict[tuple[str, int], Site] = {}
 
-    def join(self, name: str, address: str) -> None:
-        """Connects a machine to the network."""
+    def join(self, name: str, address: str, hosts: Callable[[], bytes] = bytes) -> None:
+        """Connects a machine to the network; `hosts` returns its hosts file."""
         self._addresses[fold(name)] = address
+        self._hosts[fold(name)] = hosts
         self._names[address] = fold(name)
 
     def listen(self, address: str, port: int, answer: Callable[[], bytes]) -> None:
@@ -73,7 +59,10 @@ class Network:
         self._sites[address, port] = site
 
     def address_of(self, host: str, source: str) -> str | None:
-        """The address of a host name as one machine resolves it; None for an unknown name."""
+        """The address of a host name as one machine resolves it, by its hosts file first; None for an unknown name."""
+        hosts = self._hosts.get(fold(source), bytes)
+        if listed := _listed(hosts(), host):
+            return listed
         if host.lower() == "localhost":
             return self._addresses.get(fold(source), "127.0.0.1")
         name = host.split(".", maxsplit=1)[0] if not _is_address(host) else host
@@ -81,8 +70,9 @@ class Network:
 
     def obstacle(self, source: str, address: str) -> str:
         """Why a machine cannot reach an address; empty if it can."""
-        target = self._names.get(address, "")
-        if address in self.away or (fold(source), target) in {(fold(a), fold(b)) for a, b in self.cut}:
+        target, own = self._names.get(address, ""), self._addresses.get(fold(source), "")
+        away = address != own and {address, own} & self.away
+        if away or (fold(source), target) in {(fold(a), fold(b)) for a, b in self.cut}:
             return "no answer: the host is unreachable"
         return ""
 
@@ -109,10 +99,10 @@ class Network:
             raise Refusal(Slug.FAILED, f"no such host is known: {parts.hostname}")
         if why := self.obstacle(source, address):
             raise Refusal(Slug.TIMEOUT, why)
-        port = parts.port or _HTTP_PORT
+        port = parts.port or _PORTS[parts.scheme]
         site = self._sites.get((address, port)) or self._sites.get((self._own(source, address), port))
         if site:
-            return site.get(parts.path or "/")
+            return await _asked(site, parts, self._addresses.get(fold(source), ""))
         if answer := self._open.get((address, port)):
             return Page(200, answer())
         return await _fetch(address, parts, seconds)
@@ -129,15 +119,33 @@ def _is_address(host: str) -> bool:
     return True
 
 
+def _listed(hosts: bytes, name: str) -> str | None:
+    """The address of a name in a hosts file: `127.0.0.1 name other # comment`."""
+    for line in hosts.decode("latin-1").splitlines():
+        address, *names = line.partition("#")[0].split() or [""]
+        if name.lower() in (one.lower() for one in names) and _is_address(address):
+            return address
+    return None
+
+
 def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        wrong = parts.scheme != "http" or not parts.hostname or parts.port == 0
+        wrong = parts.scheme not in _PORTS or not parts.hostname or parts.port == 0
     except ValueError:
         wrong = True
     if wrong:
-        raise Refusal(Slug.INVALID, f"not an http URL: {url}")
+        raise Refusal(Slug.INVALID, f"not an http or https URL: {url}")
     return parts
+
+
+async def _asked(site: Site, parts: SplitResult, source: str) -> Page:
+    target = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
+    try:
+        request = request_of("GET", target, {"host": parts.hostname or ""}, source=source)
+    except ValueError:
+        return Page(400)
+    return await site.answer(request)
 
 
 async def _connect(address: str, port: int, seconds: float) -> str:

@@ -14,9 +14,20 @@ from typing import Protocol
 from lab.machine.errors import Refusal, Slug
 from lab.machine.paths import fold
 
-__all__ = ["Program", "ProgramDied", "Service", "ServiceState", "Services", "StartType"]
+__all__ = ["CONTROL_ERRORS", "Program", "ProgramDied", "Service", "ServiceState", "Services", "StartType"]
 
 _LONGEST_POLL = 0.25
+_DENIED, _DISABLED, _ENDED = 5, 1058, 1067
+#: The system's numbers for a start that fails, and what they say.
+CONTROL_ERRORS = {
+    2: "The program of the service does not exist",
+    _DENIED: "Access is denied",
+    1053: "The service did not respond to the start in time",
+    _DISABLED: "The service is disabled",
+    _ENDED: "The process ended unexpectedly",
+    1068: "A service that it depends on did not start",
+    1069: "The logon of the service's account failed",
+}
 
 
 class ServiceState(StrEnum):
@@ -64,7 +75,10 @@ class Service:
         started: start time of its process by the machine's clock, in nanoseconds; 0 without a process.
         start_seconds: time in `start_pending`. stop_seconds: in `stop_pending`.
         never_stops: stays in `stop_pending`. never_starts: stays in `start_pending`.
-        dies_on_start: its process ends before it runs.
+        dies_on_start: its process ends before it runs. dies_after: it ends that many seconds after its start; 0: never.
+        start_error: the system refuses its start with this error (`CONTROL_ERRORS`); 0: it does not.
+        never_listens: it runs, but its program never gets to work.
+        exit_code: error of its last process; 0 if it runs, or was stopped.
         history: (what, machine time in nanoseconds) of each `start`, `stop` and `died`.
     """
 
@@ -81,6 +95,10 @@ class Service:
     never_stops: bool = False
     never_starts: bool = False
     dies_on_start: bool = False
+    dies_after: float = 0.0
+    start_error: int = 0
+    never_listens: bool = False
+    exit_code: int = 0
     pid: int = 0
     started: int = 0
     history: list[tuple[str, int]] = field(default_factory=list)
@@ -100,11 +118,13 @@ class Service:
         """Asks a stopped service to start.
 
         Raises:
-            Refusal: `failed` if it is disabled.
+            Refusal: `failed` if it is disabled, or the system refuses it.
         """
-        if self.start_type is StartType.DISABLED:
-            raise Refusal(Slug.FAILED, f"the service {self.name} is disabled and cannot be started")
-        self.pid, self.started = self.new_pid(), self.clock()
+        if code := _DISABLED if self.start_type is StartType.DISABLED else self.start_error:
+            slug = Slug.ACCESS_DENIED if code == _DENIED else Slug.FAILED
+            text = CONTROL_ERRORS.get(code, "Unknown error")
+            raise Refusal(slug, f"the service {self.name} cannot be started: {text} (error {code})", code=code)
+        self.pid, self.started, self.exit_code = self.new_pid(), self.clock(), 0
         self._begin(ServiceState.START_PENDING, self.start_seconds)
 
     def request_stop(self) -> None:
@@ -122,12 +142,17 @@ class Service:
             self._arrive()
         elif self._state is ServiceState.STOP_PENDING and not self.never_stops and time.monotonic() >= self._due:
             self._end("stop")
+        elif self._state is ServiceState.RUNNING and self.dies_after and time.monotonic() >= self._due:
+            self._end("died")
 
     def _begin(self, state: ServiceState, seconds: float) -> None:
         self._state, self._due = state, time.monotonic() + seconds
         if seconds <= 0:
             self.settle()
             return
+        self._settle_in(seconds)
+
+    def _settle_in(self, seconds: float) -> None:
         try:
             asyncio.get_running_loop().call_later(seconds + 0.001, self.settle)
         except RuntimeError:
@@ -137,12 +162,14 @@ class Service:
         if self.dies_on_start or not self._program_starts():
             self._end("died")
             return
-        self._state = ServiceState.RUNNING
+        self._state, self._due = ServiceState.RUNNING, time.monotonic() + self.dies_after
+        if self.dies_after:
+            self._settle_in(self.dies_after)
         self.history.append(("start", self.started))
 
     def _program_starts(self) -> bool:
         try:
-            if self.program:
+            if self.program and not self.never_listens:
                 self.program.start()
         except ProgramDied:
             return False
@@ -150,6 +177,7 @@ class Service:
 
     def _end(self, what: str) -> None:
         self._state, self.pid, self.started = ServiceState.STOPPED, 0, 0
+        self.exit_code = _ENDED if what == "died" else 0
         self.history.append((what, self.clock()))
         if self.program:
             self.program.stop()
@@ -218,7 +246,10 @@ class Services:
             service.request_start()
         await _leave(service, ServiceState.START_PENDING, end)
         if service.state() is not ServiceState.RUNNING:
-            raise Refusal(Slug.FAILED, f"the process of {service.name} ended while it was starting")
+            why = (
+                f"the process of {service.name} ended while it was starting: {CONTROL_ERRORS[_ENDED]} (error {_ENDED})"
+            )
+            raise Refusal(Slug.FAILED, why, code=_ENDED)
         return True
 
 

@@ -1,4 +1,4 @@
-"""The simulated product: installs a new product on a machine, which `lab.product.service` runs."""
+"""The files of the simulated product: writes a new product to a machine."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -6,26 +6,26 @@ from typing import Self
 from lab.machine.binaries import program_file
 from lab.machine.machine import Machine
 from lab.machine.paths import WindowsPath
-from lab.machine.services import Service
 from lab.product import texts
 from lab.product.family import Family, make_family
-from lab.product.service import EktronService, EktronSite
 
 __all__ = [
     "DEFAULT_CONNECTION",
     "DEFAULT_SITE",
+    "DEFAULT_SITE_PORT",
     "Edition",
-    "Installation",
     "Options",
     "Product",
-    "install",
+    "connection_of",
     "install_files",
     "run_configurator",
 ]
 
 DEFAULT_SITE = r"C:\inetpub\wwwroot\CMS400"
-DEFAULT_CONNECTION = "server=SQL01;database=CMS400Production;Integrated Security=FALSE;user=cms400;pwd=Pla1n-Conn3ct-Pw"
+_CONNECTION = "server=SQL01;database=CMS400{database};Integrated Security=FALSE;user=cms400;pwd=Pla1n-Conn3ct-Pw"
+DEFAULT_CONNECTION = _CONNECTION.format(database="Production")
 
+DEFAULT_SITE_PORT = 8780  #: of its socket: a port that needs no privilege
 _INSTALLED_DAYS_AGO = 30
 _DAY = 86_400_000_000_000
 _SERVICE_LIBRARIES = (
@@ -36,6 +36,7 @@ _SERVICE_LIBRARIES = (
     "Ektron.Sync.Communication.dll",
     "Ektron.Sync.SyncServices.dll",
 )
+_HANDLERS = ("SyncHandler", "SyncStatusHandler", "LoadBalancingHandler", "LoadBalancingStatusHandler")
 #: Their file version is the assembly's, so it does not show a missing patch (ektron-facts 1.3, the trap).
 _FROZEN_VERSION = {"Ektron.FileSync.Common.dll", "Ektron.ASM.PluginManager.dll"}
 
@@ -117,6 +118,7 @@ class Options:
         build: a build other than the edition's default. precompiled: whether the site is precompiled.
         patch: changes the bytes of the service's libraries but not their version, as a hot fix does.
         ws_path: URL of the site's web service; by default the machine's own name at port 80.
+        site_port: the port of the site that clients outside the lab use.
     """
 
     site_path: str = DEFAULT_SITE
@@ -125,6 +127,7 @@ class Options:
     precompiled: bool = False
     patch: str = ""
     ws_path: str = ""
+    site_port: int = DEFAULT_SITE_PORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,32 +144,20 @@ class Product:
         return self.edition.service_folder
 
 
-@dataclass(frozen=True, slots=True)
-class Installation(Product):
-    """The product on a simulated machine, with its service."""
-
-    service: Service
+def connection_of(pool: str) -> str:
+    """The connection string of a pool: each has its own database, which its servers share (ektron-facts 10)."""
+    return _CONNECTION.format(database=pool.capitalize())
 
 
 def install_files(machine: Machine, edition: Edition, options: Options | None = None) -> Product:
     """Writes the product's files to a machine, unless they exist."""
     options = options or Options()
+    site = WindowsPath.of(options.site_path)
     if machine.disk.stat(edition.service_config) is None:
         _put_all(machine, _files(machine.name, edition, options))
-    return Product(machine, edition, WindowsPath.of(options.site_path))
-
-
-def install(machine: Machine, edition: Edition, options: Options | None = None) -> Installation:
-    """Installs the product on a simulated machine: files, registry, site and a stopped service."""
-    site = install_files(machine, edition, options).site
-    machine.network.serve(machine.address, 80, EktronSite(machine, site))
-    service = machine.install_service(
-        edition.service_name,
-        edition.service_display,
-        f'"{edition.service_folder.child(edition.program)}"',
-        program=EktronService(machine, edition.service_config),
-    )
-    return Installation(machine, edition, site, service)
+        for name in ("privateassets", "uploadedimages"):
+            machine.disk.make_folder(site.child(name))
+    return Product(machine, edition, site)
 
 
 def run_configurator(product: Product, family: Family | None = None) -> Family:
@@ -234,7 +225,14 @@ def _site_files(site: WindowsPath, values: texts.Values, options: Options) -> di
         site.child("web.config"): texts.web_config(values),
         site.child("login.aspx"): b'<%@ Page Language="C#" %>\r\n',
         site.below(r"bin\Ektron.Cms.Common.dll"): program_file("Ektron.Cms.Common.dll", values.build),
+        # A sync needs it in both folders (ektron-facts 6, row 21).
+        site.below(r"assets\metaconfig.doc"): b"metaconfig\r\n",
+        site.below(r"uploadedfiles\metaconfig.doc"): b"metaconfig\r\n",
+        site.child("health.htm"): b"<html><title>healthy</title></html>\r\n",
+        site.below(r"WorkArea\login.aspx"): b'<%@ Page Language="C#" %>\r\n',
+        **{site.below(rf"WorkArea\sync\{name}.ashx"): b'<%@ WebHandler Language="C#" %>\r\n' for name in _HANDLERS},
         site.below(r"WorkArea\ServerControlWS.asmx"): b'<%@ WebService Language="C#" %>\r\n',
+        site.below(r"WorkArea\webservices\ContentWS.asmx"): b'<%@ WebService Language="C#" %>\r\n',
         # Not the marker of a precompiled site: every min site has this file (ektron-facts 2.7).
         site.below(r"WorkArea\webservices\PrecompiledApp.config"): texts.precompiled(),
     }

@@ -8,9 +8,11 @@ from aiohttp import web
 
 from lab.machine.condition import Condition
 from lab.machine.machine import Machine
-from lab.winrm.logon import Account, Connection
+from lab.winrm.envelope import Unreadable, is_encrypted
+from lab.winrm.logon import Account, Connection, LogonAnswer
 from lab.winrm.shells import CommandLine, Host, Shells
 from lab.winrm.sockets import bound_socket
+from lab.winrm.ways import DEFAULT, Ways
 from lab.winrm.wsman import (
     Action,
     Fault,
@@ -22,6 +24,7 @@ from lab.winrm.wsman import (
     fault_response,
     read,
     receive_response,
+    recorded,
 )
 
 __all__ = ["WinrmServer"]
@@ -46,19 +49,32 @@ class WinrmServer:
         host: runs the commands.
         account: the account that may log on.
         condition: the faults of the node, and its counters.
+        ways: the scheme and the logon methods of the listener.
+        certificate: of the listener, DER.
     """
 
-    def __init__(self, machine: Machine, host: Host, account: Account, condition: Condition) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        host: Host,
+        account: Account,
+        condition: Condition,
+        ways: Ways = DEFAULT,
+        *,
+        certificate: bytes = b"",
+    ) -> None:
         self.machine = machine
         self.shells = Shells(host, machine.quotas)
         self._account = account
         self._condition = condition
+        self._ways = ways
+        self._certificate = certificate if ways.scheme == "https" else b""
         self._connections: WeakKeyDictionary[asyncio.BaseTransport, Connection] = WeakKeyDictionary()
         self._runner: web.ServerRunner | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
     async def open(self, port: int, tls: ssl.SSLContext) -> None:
-        """Starts to listen on the machine's address.
+        """Starts to listen on the machine's address; over http the context is not used.
 
         Raises:
             ConfigRefused: the address is in use.
@@ -69,7 +85,7 @@ class WinrmServer:
         server = web.Server(self._answer, access_log=None)
         self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_LAST_WORDS_SECONDS)
         await self._runner.setup()
-        await web.SockSite(self._runner, listener, ssl_context=tls).start()
+        await web.SockSite(self._runner, listener, ssl_context=tls if self._ways.scheme == "https" else None).start()
 
     async def close(self) -> None:
         """Stops listening and closes every connection; shells stay open, as after a network failure."""
@@ -101,7 +117,7 @@ class WinrmServer:
             return web.Response(status=400)
         connection = self._connections.get(transport)
         if connection is None:
-            connection = self._connections[transport] = Connection(self._account, counters)
+            connection = self._connections[transport] = self._connected(transport)
         body = await request.content.read() if request.can_read_body else b""
         counters.round_trips += 1
         counters.bytes_received += len(body)
@@ -117,17 +133,46 @@ class WinrmServer:
             return await _cut_off(request, response)
         return response
 
+    def _connected(self, transport: asyncio.BaseTransport) -> Connection:
+        tls = transport.get_extra_info("ssl_object")
+        shown = (tls.getpeercert(binary_form=True) or b"") if tls is not None else b""
+        counters = self._condition.counters
+        return Connection(self._account, counters, self._ways, certificate=self._certificate, shown=shown)
+
     async def _judged(self, request: web.BaseRequest, connection: Connection, body: bytes) -> web.Response:
         self._apply_request_faults(arriving=True)
         if request.path.lower() != "/wsman":
             return web.Response(status=404)
-        verdict = connection.judge(request.headers.get("Authorization", ""))
+        header = request.headers.get("Authorization", "")
+        if challenges := self._condition.faults.turned_away(header.partition(" ")[0]):
+            return _challenged(web.Response(status=401), challenges)
+        verdict = connection.judge(header)
         if verdict.user and self._condition.faults.refuse_logons:
             verdict = connection.turn_away()
         if not verdict.user:
             return _challenged(web.Response(status=401), verdict.challenges)
         if not body:
             return _challenged(web.Response(status=200, headers={"Content-Type": _CONTENT_TYPE}), verdict.challenges)
+        if self._ways.scheme == "http":
+            return await self._encrypted(request, connection, verdict, body)
+        return await self._answered(connection, verdict, body)
+
+    async def _encrypted(
+        self, request: web.BaseRequest, connection: Connection, verdict: LogonAnswer, body: bytes
+    ) -> web.Response:
+        """Over http: the message is decrypted, and the answer is encrypted, also a fault."""
+        if not is_encrypted(request.headers.get("Content-Type", "")):
+            return web.Response(status=500, text="The message is not encrypted.")
+        try:
+            message = connection.decrypted(body)
+        except Unreadable as error:
+            return web.Response(status=400, text=f"The message cannot be decrypted: {error}")
+        response = await self._answered(connection, verdict, message)
+        sealed, kind = connection.encrypted(response.body if isinstance(response.body, bytes) else b"")
+        answer = web.Response(body=sealed, status=response.status, headers={"Content-Type": kind})
+        return _challenged(answer, verdict.challenges)
+
+    async def _answered(self, connection: Connection, verdict: LogonAnswer, body: bytes) -> web.Response:
         try:
             message = read(body)
         except Malformed as error:
@@ -171,6 +216,8 @@ class WinrmServer:
 
     async def _do(self, user: str, message: Message) -> bytes:
         self._condition.counters.actions[_name(message)] += 1
+        if self._condition.conversation.mode == "record":
+            self._condition.conversation.note(recorded(message))
         match message.action:
             case Action.CREATE:
                 return self._create(user, message)
@@ -190,6 +237,8 @@ class WinrmServer:
         raise Fault.unsupported(message.action)
 
     def _create(self, user: str, message: Message) -> bytes:
+        if self._condition.faults.forbid_shells:
+            raise Fault.shells_forbidden()
         shell, idle = self.shells.create(user, message.idle_timeout())
         self._condition.counters.shells_opened += 1
         return create_response(message, shell, f"{self.machine.name}\\{user}", idle)

@@ -25,6 +25,7 @@ __all__ = [
     "fault_response",
     "read",
     "receive_response",
+    "recorded",
 ]
 
 _TRANSFER = "http://schemas.xmlsoap.org/ws/2004/09/transfer"
@@ -126,6 +127,12 @@ class Fault(Exception):
     def access_denied(cls) -> "Fault":
         """Logged on, but not allowed."""
         return cls(_FaultKind(5, "w:AccessDenied"), "Access is denied.")
+
+    @classmethod
+    def shells_forbidden(cls) -> "Fault":
+        """A policy forbids remote shells."""
+        reason = "The WS-Management service cannot process the request because remote shell access is not allowed."
+        return cls(_FaultKind(2150859180, "w:AccessDenied"), reason)
 
     @classmethod
     def invalid(cls, what: str) -> "Fault":
@@ -243,6 +250,28 @@ def read(data: bytes) -> Message:
             item.get("Name", "").upper(): item.text or "" for item in header.iterfind(f"{_W}OptionSet/{_W}Option")
         },
     )
+
+
+def recorded(message: Message) -> dict[str, object]:
+    """A request as JSON, from which another client can make it again. Ids are those of the first conversation."""
+    said: dict[str, object] = {"action": message.action.rpartition("/")[2], "shell": message.shell}
+    said["envelope"], said["command"] = message.envelope, ""
+    match message.action:
+        case Action.CREATE:
+            said["options"] = message.options
+        case Action.COMMAND:
+            said["line"], said["arguments"] = message.command_line()
+            said["skip"] = message.flag("WINRS_SKIP_CMD_SHELL")
+        case Action.SEND:
+            chunks = message.inputs()
+            said["command"] = chunks[0].command if chunks else ""
+            said["data"] = base64.b64encode(b"".join(chunk.data for chunk in chunks)).decode()
+            said["end"] = any(chunk.end for chunk in chunks)
+        case Action.RECEIVE:
+            said["command"] = message.received_command()
+        case Action.SIGNAL:
+            said["command"], said["code"] = message.signal()
+    return said
 
 
 def _shell_of(header: etree._Element) -> str:

@@ -16,7 +16,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from pipelines.audit.archive import LARGEST, unpack
-from pipelines.audit.bundle import (
+from pipelines.audit.manifest import (
     EVENTS,
     MANIFEST,
     OUTCOMES,
@@ -27,16 +27,19 @@ from pipelines.audit.bundle import (
     Manifest,
     evidence_in,
     outcomes_adapter,
-    reports_of,
+    report_members,
     versions,
 )
 from pipelines.audit.replay import Replay, replay
+from pipelines.report.build import build
+from pipelines.report.html import to_html
 from pipelines.rollout import kind_of
-from pipelines.run.evidence import Evidence, conclusion
+from pipelines.run.evidence import APPROVED, Evidence, conclusion
 from pipelines.run.plan import Plan
 from pipelines.run.snapshot import Snapshot
 from pipelines.run.summary import summary_of
-from tasks.ektron.rules.findings import Findings
+from tasks.cluster import Cluster
+from tasks.ektron.rules.findings import Findings, InvariantState
 from workers.errors import BundleRefused, EsyncError
 from workers.host.reading import content_of
 from workers.records import DocumentKind, Event, Record, RunState, StepOutcome
@@ -89,6 +92,7 @@ def check(members: Mapping[str, bytes]) -> Checked:
         _check_end(run, events, evidence),
         _check_outcomes(run, outcomes, events),
         _check_plan(run, events, evidence),
+        _check_approval(run, events),
     ]
     replayed = _replay(manifest, run, outcomes, evidence)
     sentences.append(_check_decisions(manifest, run, replayed, evidence))
@@ -185,6 +189,21 @@ def _check_plan(run: BundledRun, events: Sequence[Event], evidence: Evidence) ->
     return f"the plan has the fingerprint {wanted}"
 
 
+def _check_approval(run: BundledRun, events: Sequence[Event]) -> str:
+    """Where the policy demands it, another person approved this plan before anything was changed."""
+    record = run.record
+    changing = [turn.name for turn in kind_of(record.kind, record.id).changing_turns(record)]
+    if not changing or Cluster.of_run(record).policy.approval is None or run.chain.dropped:
+        return ""
+    opened = next(place for place, event in enumerate(events) if event.kind == "turn.opened" and event.turn in changing)
+    approved = [event for event in events[:opened] if event.kind == "run.approved"]
+    own = APPROVED.format(who=record.who, where="").casefold()
+    others = [event for event in approved if not event.message.casefold().startswith(own)]
+    if not any(event.digest == record.plan_fingerprint for event in others):
+        raise BundleRefused(f"{EVENTS}: no second person approved the plan before {changing[0]} (policy.approval)")
+    return f"a second person approved the plan: {others[-1].message}"
+
+
 def _check_decisions(manifest: Manifest, run: BundledRun, replayed: Replay, evidence: Evidence) -> str:
     """The replay ends with the verdict of the run, from the same plan and findings."""
     record, stop, same_words = run.record, replayed.stop, manifest.version > _OTHER_WORDS
@@ -204,19 +223,27 @@ def _check_decisions(manifest: Manifest, run: BundledRun, replayed: Replay, evid
 
 
 def _same_results(kind: str, given: str, again: str) -> bool:
-    """Whether two plans or findings have the same results, whatever their sentences."""
+    """Whether two plans or findings have the same results, whatever their sentences. A newer version has more rules."""
     try:
-        return _results(kind, given) == _results(kind, again)
+        if kind == DocumentKind.PLAN:
+            return _plan_results(given) == _plan_results(again)
+        theirs, ours = _rule_results(given), _rule_results(again)
+        return theirs == {rule: ours.get(rule) for rule in theirs}
     except ValidationError as error:
         raise _unreadable(kind, error) from None
 
 
-def _results(kind: str, text: str) -> tuple[object, ...]:
-    if kind == DocumentKind.PLAN:
-        plan = Plan.model_validate_json(text)
-        return (plan.waves, *((part.node, part.fingerprint, part.files, len(part.changes)) for part in plan.nodes))
+def _plan_results(text: str) -> tuple[object, ...]:
+    """Older versions had idle nodes in their waves, too, and other facts, of which the fingerprint is made."""
+    plan = Plan.model_validate_json(text)
+    idle = {part.node for part in plan.nodes if part.empty}
+    waves = [busy for wave in plan.waves if (busy := [node for node in wave if node not in idle])]
+    return (waves, *((part.node, part.files, len(part.changes)) for part in plan.nodes))
+
+
+def _rule_results(text: str) -> dict[str, tuple[InvariantState, tuple[str, ...]]]:
     found = Findings.model_validate_json(text).findings
-    return tuple(sorted((finding.invariant, finding.verdict, finding.nodes) for finding in found))
+    return {finding.invariant: (finding.verdict, finding.nodes) for finding in found}
 
 
 def _replay(manifest: Manifest, run: BundledRun, outcomes: Sequence[StepOutcome], evidence: Evidence) -> Replay:
@@ -241,7 +268,8 @@ def _check_reports(manifest: Manifest, run: BundledRun, replayed: Replay, member
     if manifest.version <= _OTHER_WORDS or any(manifest.versions.get(name) != versions()[name] for name in names):
         return f"{REPORT} and {REPORT_PAGE} were built by other versions and were not compared"
     whole = Snapshot(run.record, replayed.snapshot.store, replayed.snapshot.documents)
-    for name, data in reports_of(summary_of(whole, kind_of(run.record.kind, run.record.id))).items():
+    report = build(summary_of(whole, kind_of(run.record.kind, run.record.id)))
+    for name, data in report_members(report, to_html(report)).items():
         if members.get(name) != data:
             raise BundleRefused(f"{name} does not match the rest of the bundle")
     return f"{REPORT} and {REPORT_PAGE} match the rest of the bundle"

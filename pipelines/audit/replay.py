@@ -43,15 +43,22 @@ def replay(record: RunRecord, outcomes: Iterable[StepOutcome], evidence: Evidenc
     if record.verdict is Verdict.LOCKED and not record.turns:
         return replayed.ended(Stop(Verdict.LOCKED, record.summary))
     step = replayed.begun()
+    last = _last_that_may_be_cancelled(record)
     for turn in record.turns:
         if step != turn:
             raise BundleRefused(f"by the evidence {_named(step)} comes next, but the run had {_named(turn)}")
-        if record.verdict is Verdict.CANCELLED and turn is record.turns[-1]:
+        if record.verdict is Verdict.CANCELLED and turn is last:
             replayed.store.flag(record.id, CANCEL, flags.get(CANCEL, ""))
         step = replayed.take(turn)
     if not isinstance(step, Stop):
         raise BundleRefused(f"by the evidence the run should continue with {_named(step)}")
     return replayed.ended(step)
+
+
+def _last_that_may_be_cancelled(record: RunRecord) -> Turn | None:
+    """The turn after which the run was cancelled at the latest: what a run owes follows even then."""
+    kind = kind_of(record.kind, record.id)
+    return next((turn for turn in reversed(record.turns) if not kind.stage_of(turn).always), None)
 
 
 class _Replayed:

@@ -1,17 +1,36 @@
-"""`esync certs`: inspects certificate files and generates a family. Contacts no server."""
+"""`esync certs`: inspects certificate files, generates a family, renews the family of a cluster."""
 
-import os
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.cli.console import AsJson, CommandExit, notify, print_error, print_json
+from pipelines.cli.command import Verb
+from pipelines.cli.console import (
+    AsJson,
+    ClusterFile,
+    CommandExit,
+    Reason,
+    Verbose,
+    Yes,
+    confirm,
+    describe,
+    notify,
+    print_error,
+    print_json,
+    require_consent,
+    stderr_console,
+)
+from pipelines.cli.follow import finish, follow, workers_for
+from pipelines.cli.output import NODE, ReportFolder, write_new
+from pipelines.cli.partners import export
+from pipelines.cluster_file.loader import load_cluster
 from pipelines.report.knowledge_text import inspected_lines, pair_lines
 from pipelines.report.layout import printable
+from pipelines.report.renewal_text import renewal_lines
+from pipelines.usecases import renewal
 from tasks.ektron.certificates.family import Family, family_names, generate_family, node_of
 from tasks.ektron.certificates.inspect import Inspected, inspect
 from tasks.ektron.refusals import CertificateRefused
@@ -23,14 +42,17 @@ from workers.store.memory import MemoryStore
 
 __all__ = ["certs"]
 
-certs = typer.Typer(help="Inspect certificate files; generate a family.", no_args_is_help=True)
+certs = typer.Typer(
+    help="Inspect certificate files; generate a family; renew that of a cluster.",
+    no_args_is_help=True,
+    add_completion=False,  # `esync` has it
+)
 
 _LARGEST = 1 << 20
 _SUFFIXES = {".pfx", ".pvk", ".cer"}
-_NODE = r"[A-Za-z0-9][A-Za-z0-9_-]{0,14}"
 
 
-@certs.command("inspect")
+@certs.command("inspect", cls=Verb)
 def inspect_files(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Certificate files, or folders that contain some.")
@@ -53,6 +75,8 @@ def inspect_files(
         try:
             seen[name] = inspect(Path(name).name, content, now(), passwords=passwords)
         except CertificateRefused as refusal:
+            if Path(name).suffix.lower() not in _SUFFIXES:
+                refusal.remedy = "name .pfx, .pvk or .cer files, or a folder that contains some"
             refused[name] = refusal
     families = _families(contents, passwords)
     if as_json:
@@ -62,7 +86,7 @@ def inspect_files(
     raise CommandExit(1 if refused else 0)
 
 
-@certs.command()
+@certs.command(cls=Verb)
 def generate(
     node: Annotated[str, typer.Argument(metavar="NODE", help="The origin's NetBIOS name.")],
     *,
@@ -71,12 +95,55 @@ def generate(
     bits: Annotated[int, typer.Option(min=2048, max=8192, help="Size of the keys in bits.")] = 2048,
 ) -> None:
     """Generate a family of six files without the Security Configurator. Overwrites nothing; file mode is 0600."""
-    if re.fullmatch(_NODE, node) is None:
+    if re.fullmatch(NODE, node) is None:
         raise InputRefused(f"{node[:64]!r} is not a NetBIOS name", remedy="use 1 to 15 letters, digits, '-' and '_'")
-    for path in _write_family(generate_family(node, bits=bits, years=years), node, out):
+    family = generate_family(node, bits=bits, years=years)
+    for path in write_new(out, {name: family.blobs[kind] for name, kind in family.files_for(node).items()}):
         typer.echo(str(path))
     notify(f"next: copy these six files to the Security Configurator's folder on {node}, then run: esync rollout")
     notify("the .pfx and .pvk files contain private keys without a password: after copying them, delete them here")
+
+
+@certs.command(cls=Verb)
+def renew(  # noqa: PLR0913 - a command's options
+    file: ClusterFile,
+    *,
+    generate: Annotated[
+        bool, typer.Option("--generate", help="Make the new family, instead of the Security Configurator.")
+    ] = False,
+    partners_ready: Annotated[
+        bool, typer.Option("--partners-ready", help="The partners trust the new family already.")
+    ] = False,
+    yes: Yes = False,
+    reason: Reason = "",
+    report: ReportFolder = None,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Replace the certificates of all servers: old and new are trusted side by side until every server has the new.
+
+    Each service is restarted three times, wave by wave. If a renewal stopped in the middle, this continues it.
+    """
+    require_consent(yes=yes)
+    cluster = load_cluster(file)
+    notify(f"renewal of the certificates of cluster {describe(cluster)}")
+    with workers_for(renewal.KIND) as services:
+        begun = renewal.begun_renewal(services.engine, cluster)
+        if begun is not None:
+            notify(f"continues run {begun.id}, which stopped: {begun.summary}")
+        for line in renewal_lines(
+            cluster,
+            begun=begun.id if begun else "",
+            generate=generate or cluster.policy.generate_certificates,
+            partners_ready=partners_ready,
+        ):
+            notify(line)
+        confirm(yes=yes)
+        engine = services.engine
+        record = renewal.renew(engine, cluster, generate=generate, partners_ready=partners_ready, reason=reason)
+        notify(f"run {record.id}")
+        shown = follow(services, record, stderr_console(), verbose=verbose)
+    finish(shown, report, as_json=as_json)
 
 
 def _expanded(files: Sequence[Path]) -> list[Path]:
@@ -136,34 +203,4 @@ def _print_text(seen: dict[str, Inspected], refused: dict[str, CertificateRefuse
         print_error(printable(f"{name}: {refusal}"), refusal.remedy)
 
 
-def _write_family(family: Family, node: str, folder: Path) -> list[Path]:
-    """Writes all six files or none. Replaces no file: an existing family may be in use on every server.
-
-    Raises:
-        InputRefused: one of the files exists already, or the folder cannot be written to.
-    """
-    written: list[Path] = []
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name, kind in family.files_for(node).items():
-            _create(folder / name, family.blobs[kind])
-            written.append(folder / name)
-    except OSError as error:
-        for path in written:
-            with suppress(OSError):
-                path.unlink()
-        taken = isinstance(error, FileExistsError)
-        raise InputRefused(
-            "a certificate file exists already; nothing was written"
-            if taken
-            else f"cannot be written: {error.strerror}",
-            file=str(error.filename or folder),
-            remedy="name another folder",
-        ) from None
-    return written
-
-
-def _create(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
+certs.command(cls=Verb)(export)

@@ -3,16 +3,18 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
+from pipelines.cli.exits import CommandExit
 from pipelines.report.layout import folded, printable
 from tasks.cluster import Cluster
 from tasks.ektron.wording import counted
 from workers.errors import InputRefused
+
+if TYPE_CHECKING:  # loaded by those that print with it: it takes as long as the rest of a command that prints one line
+    from rich.console import Console
 
 __all__ = [
     "AsJson",
@@ -20,10 +22,10 @@ __all__ = [
     "CommandExit",
     "Key",
     "Reason",
-    "RolloutFile",
     "RunId",
     "Verbose",
     "Yes",
+    "can_ask",
     "confirm",
     "describe",
     "notify",
@@ -36,39 +38,37 @@ __all__ = [
 ]
 
 ClusterFile = Annotated[Path, typer.Argument(metavar="FILE", help="The cluster file (YAML).", show_default=False)]
-RolloutFile = Annotated[
-    Path, typer.Argument(metavar="FILE", help="The cluster file (YAML), or a saved plan.", show_default=False)
-]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation. Required without a terminal.")]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or `last`.")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, a cluster or its file, or `last`.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to stdout, and nothing else there.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="The reason, kept with the run.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show every finding and every cause in full.")]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Show every finding, cause and step in full."),
+]
 Key = Annotated[str, typer.Option("--key", metavar="TEXT", help="Idempotency key: the same key twice is one run.")]
 
 _NARROW = 40  #: columns; in a narrower terminal the rest of a long line is not indented further
 
 
-class CommandExit(Exception):
-    """Ends a command with this exit status. Not an error."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
-
-
-def stderr_console() -> Console:
+def stderr_console() -> "Console":
     """Created when needed: stderr may have been replaced since this module was imported."""
+    from rich.console import Console  # noqa: PLC0415 - see above
+
     return Console(stderr=True, highlight=False)
 
 
-def stdout_console() -> Console:
+def stdout_console() -> "Console":
     """For texts that are the result of a command."""
+    from rich.console import Console  # noqa: PLC0415 - see above
+
     return Console(highlight=False)
 
 
-def print_text(console: Console, text: str, style: str = "") -> None:
+def print_text(console: "Console", text: str, style: str = "") -> None:
     """Prints one or several lines. Never as markup: the text of a node must not be able to style our output."""
+    from rich.text import Text  # noqa: PLC0415 - see above
+
     for line in text.splitlines():
         for part in _fitted(printable(line), console):
             console.print(Text(part, style=style), soft_wrap=True)
@@ -79,7 +79,7 @@ def notify(text: str, style: str = "") -> None:
     print_text(stderr_console(), text, style)
 
 
-def _fitted(line: str, console: Console) -> list[str]:
+def _fitted(line: str, console: "Console") -> list[str]:
     """On a terminal a long line is broken between words and indented from there on; elsewhere it stays whole."""
     if not console.is_terminal or len(line) <= console.width:
         return [line]
@@ -100,13 +100,17 @@ def print_error(message: str, remedy: str) -> None:
         notify(f"  Fix: {remedy}")
 
 
-def confirm(*, yes: bool) -> None:
+def confirm(*, yes: bool, what: str = "changes servers") -> None:
     """Asks whether to continue. Any answer but yes ends the command.
+
+    Args:
+        yes: the answer, given in advance.
+        what: what the command does.
 
     Raises:
         InputRefused: there is no terminal to ask on.
     """
-    require_consent(yes=yes)
+    require_consent(yes=yes, what=what)
     try:
         agreed = yes or typer.confirm("Continue?", err=True)
     except typer.Abort:  # Ctrl-C, or the end of input
@@ -116,17 +120,22 @@ def confirm(*, yes: bool) -> None:
         raise CommandExit(130)
 
 
-def require_consent(*, yes: bool) -> None:
-    """For commands that change servers, before they start anything: requires `--yes`, or a terminal to ask on.
+def require_consent(*, yes: bool, what: str = "changes servers") -> None:
+    """For commands that change something, before they start anything: requires `--yes`, or a terminal to ask on.
 
     Raises:
         InputRefused: there is neither.
     """
-    if not yes and not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
+    if not yes and not can_ask():
         raise InputRefused(
-            "this command changes servers, and there is no terminal to ask for confirmation; nothing was changed",
+            f"this command {what}, and there is no terminal to ask for confirmation; nothing was changed",
             remedy="confirm in advance with the option -y (--yes)",
         )
+
+
+def can_ask() -> bool:
+    """Whether a person can read a question and answer it."""
+    return _is_terminal(sys.stdin) and _is_terminal(sys.stderr)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

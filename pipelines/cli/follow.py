@@ -1,6 +1,6 @@
 """Runs as the verbs need them: find one, start one, follow it to its end, and print the result."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NoReturn
@@ -17,8 +17,10 @@ from pipelines.cli.console import (
     require_consent,
     stderr_console,
 )
-from pipelines.cli.live import RunUpdate, show_run, updates_of
+from pipelines.cli.live import show_run
+from pipelines.cluster_file.loader import load_cluster
 from pipelines.engine import Engine
+from pipelines.local.reading import start_of_worker
 from pipelines.local.services import Running, engine_with_worker
 from pipelines.report.build import build
 from pipelines.report.closing import closing_lines
@@ -29,11 +31,14 @@ from pipelines.report.rows import Report
 from pipelines.report.styles import IN_PROGRESS, VERDICT_STYLES
 from pipelines.report.text import result_blocks
 from pipelines.rollout import kind_of
+from pipelines.run.identity import of_cluster
 from pipelines.usecases import runs
-from pipelines.usecases.naming import run_named
+from pipelines.usecases.naming import LAST, is_file, newest_run, run_named
 from pipelines.usecases.plan_file import SavedPlan
+from pipelines.usecases.updates import RunUpdate, updates_of
+from pipelines.usecases.waiting import Attendance, has_work, missing_workers, waiting_text
 from tasks.cluster import Cluster
-from workers.errors import RunUnknown, ServiceLost
+from workers.errors import ServiceLost
 from workers.host.private import make_folder, write_private
 from workers.records import RunRecord, RunState, Verdict
 from workers.settings import load_settings
@@ -44,6 +49,7 @@ __all__ = [
     "finish",
     "follow",
     "follow_progress",
+    "followed",
     "has_plan",
     "is_active",
     "pretty",
@@ -55,7 +61,7 @@ __all__ = [
     "write_report",
 ]
 
-RECENT = 200  #: runs among which `last` is searched
+RECENT = 200  #: runs among which the name of a cluster is searched
 
 
 def workers_for(kind: str, *, flower: bool = False) -> AbstractContextManager[Running]:
@@ -69,28 +75,27 @@ def is_active(record: RunRecord) -> bool:
 
 
 def find_run(
-    engine: Engine, name: str, fits: Callable[[RunRecord], bool] = lambda _: True, what: str = "run"
+    engine: Engine, name: str, fits: Callable[[RunRecord], bool] | None = None, what: str = "run"
 ) -> RunRecord:
-    """The run of that id, or the newest one for `last`; never one that was refused because the cluster was locked.
+    """The run of that id, or the newest one of a cluster; never one that was refused because its servers were locked.
 
     Args:
         engine: where to search.
-        name: an id, or `last`.
-        fits: the runs that `last` may select; a run named by its id need not fit.
+        name: an id; a cluster file, or the name of a cluster; or `last`. Where there are several clusters, `last` is
+            refused if `fits` is given: what a command changes should be meant.
+        fits: the runs that may be selected; a run named by its id need not fit.
         what: the noun for those runs.
 
     Raises:
         RunUnknown: there is no such run.
+        InputRefused: it is not clear which cluster is meant, or the cluster file has mistakes.
     """
-    if name != "last":
+    if name == LAST:
+        return newest_run(engine, name, fits or (lambda _: True), what, any_cluster=fits is None)
+    target = load_cluster(Path(name)) if is_file(name) else name
+    if isinstance(target, str) and not any(of_cluster(record, target) for record in engine.store.runs(RECENT)):
         return run_named(engine, name)
-    newest = engine.store.runs(RECENT)
-    if not newest:
-        raise RunUnknown("there are no runs yet", remedy="start one: esync rollout FILE")
-    found = next((record for record in newest if record.verdict is not Verdict.LOCKED and fits(record)), None)
-    if found is None:
-        raise RunUnknown(f"there is no {what} among the newest {len(newest)} runs", remedy="list them: esync runs")
-    return found
+    return newest_run(engine, target, fits or (lambda _: True), what)
 
 
 def report_of(engine: Engine, record: RunRecord) -> Report:
@@ -109,6 +114,7 @@ def run_and_exit(  # noqa: PLR0913 - options that commands share
     as_json: bool = False,
     plan: SavedPlan | None = None,
     only: tuple[str, ...] = (),
+    options: tuple[str, ...] = (),
     verbose: bool = False,
 ) -> NoReturn:
     """Starts a run, follows it to its end, and ends the command with its exit status.
@@ -124,19 +130,34 @@ def run_and_exit(  # noqa: PLR0913 - options that commands share
     people = stderr_console()
     with workers_for(kind) as services:
         if asks:
-            plan = _confirmed_plan(services, cluster, people, reason, only)
+            plan = _confirmed_plan(services, cluster, people, kind_of(kind).plan, reason, only, options)
         report = start_and_follow(
-            services, cluster, people, kind=kind, reason=reason, key=key, plan=plan, only=only, verbose=verbose
+            services,
+            cluster,
+            people,
+            kind=kind,
+            reason=reason,
+            key=key,
+            plan=plan,
+            only=only,
+            options=options,
+            verbose=verbose,
         )
     finish(report, folder, as_json=as_json)
 
 
 def _confirmed_plan(
-    services: Running, cluster: Cluster, people: Console, reason: str, only: tuple[str, ...]
+    services: Running,
+    cluster: Cluster,
+    people: Console,
+    kind: str,
+    reason: str,
+    only: tuple[str, ...],
+    options: tuple[str, ...],
 ) -> SavedPlan:
     """The plan that was shown to the operator and confirmed."""
     notify("making the plan first; nothing is changed before you confirm it")
-    planned = start_and_follow(services, cluster, people, kind="plan", reason=reason, only=only)
+    planned = start_and_follow(services, cluster, people, kind=kind, reason=reason, only=only, options=options)
     if not has_plan(planned):
         raise CommandExit(exit_status(planned))
     saved = runs.saved_plan(services.engine, planned.run)
@@ -147,7 +168,7 @@ def _confirmed_plan(
 
 def has_plan(report: Report) -> bool:
     """Whether a run of kind `plan` made a plan."""
-    return report.verdict in {Verdict.CHANGES_PENDING, Verdict.NOTHING_TO_DO}
+    return bool(report.plan)
 
 
 def start_and_follow(  # noqa: PLR0913 - options that commands share
@@ -160,45 +181,64 @@ def start_and_follow(  # noqa: PLR0913 - options that commands share
     key: str = "",
     plan: SavedPlan | None = None,
     only: tuple[str, ...] = (),
+    options: tuple[str, ...] = (),
     verbose: bool = False,
 ) -> Report:
     """Starts a run and follows it to its end. See `follow` for the errors."""
-    record = runs.start(services.engine, cluster, plan=plan, kind=kind, reason=reason, key=key, only=only)
+    record = runs.start(
+        services.engine, cluster, plan=plan, kind=kind, reason=reason, key=key, only=only, options=options
+    )
     print_text(people, f"run {record.id}")
     return follow(services, record, people, verbose=verbose)
 
 
 def follow(services: Running, record: RunRecord, people: Console, *, verbose: bool = False) -> Report:
-    """Follows a run to its end, then prints the result.
+    """Follows a run to its end, then prints the result. See `followed` for the errors."""
+    report = followed(services, record, people, verbose=verbose)
+    print_result(report, people, verbose=verbose)
+    return report
+
+
+def followed(services: Running, record: RunRecord, people: Console, *, verbose: bool = False) -> Report:
+    """Follows a run to its end.
 
     Raises:
         KeyboardInterrupt: the operator pressed Ctrl-C; the effect on the run has been printed.
         ServiceLost: the worker or broker failed again and again; the run is unfinished.
     """
     try:
-        follow_progress(services, record, people)
+        follow_progress(services, record, people, verbose=verbose)
     except KeyboardInterrupt:
-        print_text(people, _on_interrupt(services, record.id), "yellow")
+        print_text(people, _on_interrupt(services, record.id), "magenta")
         raise
-    report = report_of(services.engine, record)
-    print_result(report, people, verbose=verbose)
-    return report
+    return report_of(services.engine, record)
 
 
-def follow_progress(services: Running, record: RunRecord, people: Console) -> None:
+def follow_progress(services: Running, record: RunRecord, people: Console, *, verbose: bool = False) -> None:
     """Shows a run until it has ended, as long as its workers can work.
 
     Raises:
         ServiceLost: the worker or broker failed again and again; the run is unfinished.
     """
-    updates = updates_of(services.engine.store, record.id)
+    engine, updates = services.engine, updates_of(services.engine.store, record.id)
+    own = services.logs if services.own else None
+    last, newest = record.created, record
 
     def checked(after: str) -> RunUpdate:
+        nonlocal last, newest
         services.check()
-        return updates(after)
+        update = updates(after)
+        newest = update.record
+        last = update.events[-1].at if update.events else last
+        missing = attendance.missing_since(last)
+        if missing is None or not has_work(engine, newest):
+            return update
+        start = start_of_worker(load_settings(), record.id, own, stays=True, site=missing.site)
+        return update._replace(waiting=waiting_text(missing, start))
 
     try:
-        show_run(checked, people)
+        with Attendance(lambda: missing_workers(engine, newest)) as attendance:
+            show_run(checked, people, verbose=verbose)
     except ServiceLost as error:
         error.remedy += f"; run {record.id} is unfinished, continue it afterwards: esync watch {record.id}"
         raise
@@ -218,15 +258,24 @@ def _on_interrupt(services: Running, run_id: str) -> str:
     )
 
 
-def print_result(report: Report, console: Console, *, verbose: bool = False) -> None:
-    """Prints the end of the run on one screen; before that, if `verbose`, every finding and cause in full."""
+def print_result(
+    report: Report, console: Console, *, verbose: bool = False, commands: Sequence[str] | None = None
+) -> None:
+    """Prints the end of the run on one screen; before that, if `verbose`, every finding and cause in full.
+
+    Args:
+        report: of the run.
+        console: where to print.
+        verbose: see above.
+        commands: what to do next, instead of what follows from the run.
+    """
     style = VERDICT_STYLES[Verdict(report.verdict)] if report.verdict else IN_PROGRESS
     kind = kind_of(report.kind, report.run)
     width = console.width if console.is_terminal else TEXT_WIDTH
     blocks = result_blocks(report, attestations=kind.asks and kind.read_only, width=width) if verbose else []
     for lines in filter(None, blocks):
         print_text(console, "\n" + "\n".join(lines))
-    headline, *rest = closing_lines(report, width)
+    headline, *rest = closing_lines(report, width, commands)
     print_text(console, f"\n{headline}", style.colour)
     for line in rest:  # wrapped already
         console.print(Text(printable(line)), soft_wrap=True)

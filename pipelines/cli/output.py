@@ -1,18 +1,19 @@
-"""Where results go: files and folders, checked before a long run begins, and streams whose reader may leave."""
+"""Where results go: files and folders, checked before a long run begins."""
 
-import io
 import os
-import stat
-import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
-from typing_extensions import Buffer
 
+from workers.errors import InputRefused
 from workers.host.private import check_output, make_folder
 
-__all__ = ["BundleFile", "OutputFile", "ReportFolder", "end_streams", "outlive_readers"]
+__all__ = ["NODE", "BundleFile", "OutputFile", "ReportFolder", "write_new"]
+
+NODE = r"[A-Za-z0-9][A-Za-z0-9_-]{0,14}"  #: a NetBIOS name, in the names of certificate files
 
 
 def _file(path: Path | None) -> Path | None:
@@ -39,38 +40,34 @@ ReportFolder = Annotated[
 ]
 
 
-class _Outliving(io.FileIO):
-    """A pipe whose reader may leave (`esync plan ... | head`): further output is then discarded."""
+def write_new(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
+    """Writes all files or none, for their owner only. Replaces no file: an existing family may be in use everywhere.
 
-    def write(self, data: Buffer, /) -> int:
-        """As the file's. That the reader left is no error: the command continues, and exits by its verdict."""
-        try:
-            return super().write(data)
-        except BrokenPipeError:
-            return memoryview(data).nbytes
+    Raises:
+        InputRefused: one of the files exists already, or the folder cannot be written to.
+    """
+    written: list[Path] = []
+    if folder.exists() and not folder.is_dir():
+        raise InputRefused(f"{folder} is not a folder; nothing was written", remedy="name a folder for the files")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, content in files.items():
+            _create(folder / name, content)
+            written.append(folder / name)
+    except OSError as error:
+        for path in written:
+            with suppress(OSError):
+                path.unlink()
+        taken = isinstance(error, FileExistsError)
+        raise InputRefused(
+            "the file exists already; nothing was written" if taken else f"cannot be written: {error.strerror}",
+            file=str(error.filename or folder),
+            remedy="name another folder",
+        ) from None
+    return written
 
 
-def outlive_readers() -> None:
-    """From now on no command stops because the reader of its output left."""
-    sys.stdout = _outliving(sys.stdout)
-    sys.stderr = _outliving(sys.stderr)
-
-
-def _outliving(stream: TextIO | None) -> TextIO:
-    if stream is None:  # closed by the process that started us
-        return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - for the life of the process
-    mode = os.fstat(stream.fileno()).st_mode
-    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
-        return stream
-    stream.flush()
-    raw = io.BufferedWriter(_Outliving(stream.fileno(), "w", closefd=False))
-    return io.TextIOWrapper(raw, encoding=stream.encoding, errors=stream.errors, line_buffering=True)
-
-
-def end_streams() -> None:
-    """Discards output that cannot be written, for example to a full disk: the interpreter would report it again."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+def _create(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)

@@ -1,6 +1,5 @@
-"""The verbs that plan, start and steer runs: plan, rollout, watch, retry, pause, resume, cancel. Thin."""
+"""The verbs that plan, start and steer runs: plan, rollout, watch, retry, pause, resume, promote, cancel. Thin."""
 
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -8,11 +7,9 @@ from rich.console import Console
 
 from pipelines.cli.console import (
     AsJson,
-    ClusterFile,
     CommandExit,
     Key,
     Reason,
-    RolloutFile,
     RunId,
     Verbose,
     Yes,
@@ -25,6 +22,7 @@ from pipelines.cli.console import (
     stderr_console,
     stdout_console,
 )
+from pipelines.cli.files import AtMost, ClusterFiles, RolloutFiles, are_many, load_all, refuse_for_many
 from pipelines.cli.follow import (
     exit_status,
     find_run,
@@ -36,41 +34,57 @@ from pipelines.cli.follow import (
     start_and_follow,
     workers_for,
 )
-from pipelines.cli.nodes import NodeNames, for_nodes
+from pipelines.cli.many import Asked, run_many
+from pipelines.cli.nodes import Failed, NodeNames, NotStarted, Prune, Unreachable, for_nodes, pruning
 from pipelines.cli.output import OutputFile, ReportFolder
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.engine import Engine
-from pipelines.local.services import Running, engine_only
+from pipelines.local.reading import engine_only
+from pipelines.local.services import Running
 from pipelines.local.state import command_here
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.rows import Report
 from pipelines.rollout import kind_of
+from pipelines.run.groups import AT_MOST
 from pipelines.usecases import control, runs
 from pipelines.usecases.naming import selected_nodes
+from pipelines.usecases.origin import user
 from pipelines.usecases.plan_file import is_plan, load_plan
+from tasks.ektron.wording import counted
 from tasks.steering import Steering
 from workers.errors import InputRefused
 from workers.host.private import write_private
 from workers.records import RunRecord, Verdict
 from workers.settings import load_settings
 
-__all__ = ["VERBS"]
+__all__ = ["approve", "cancel", "pause", "plan", "resume", "retry", "rollout", "watch"]
 
 
-def plan(
-    file: ClusterFile,
+def plan(  # noqa: PLR0913 - a command's options
+    files: ClusterFiles,
     *,
     node: NodeNames = None,
+    at_most: AtMost = AT_MOST,
+    prune: Prune = False,
     output: OutputFile = None,
     reason: Reason = "",
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a rollout would change on each node. Exit 0: nothing; 2: changes; others: no plan was made."""
-    cluster = load_cluster(file)
+    """Show what a rollout would change on each node. Exit 0: nothing; 2: changes; 4, 6: not all nodes were checked."""
+    if are_many(files):
+        refuse_for_many(node=node, output=output)
+        asked = Asked(at_most, reason, options=pruning(prune=prune), as_json=as_json, verbose=verbose)
+        run_many("plan", load_all(files), asked)
+    cluster = load_cluster(files[0])
     only = selected_nodes(cluster, node or ())
     notify(f"plan for cluster {describe(cluster)}{for_nodes(only)}")
+    options = pruning(prune=prune)
     with workers_for("plan") as services:
-        report = start_and_follow(services, cluster, stderr_console(), kind="plan", reason=reason, only=only)
+        people = stderr_console()
+        report = start_and_follow(
+            services, cluster, people, kind="plan", reason=reason, only=only, options=options, verbose=verbose
+        )
         if not has_plan(report):
             raise CommandExit(_without_plan(report, as_json=as_json))
         saved = runs.saved_plan(services.engine, report.run)
@@ -96,9 +110,11 @@ def _without_plan(report: Report, *, as_json: bool) -> int:
 
 
 def rollout(  # noqa: PLR0913 - a command's options
-    file: RolloutFile,
+    files: RolloutFiles,
     *,
     node: NodeNames = None,
+    prune: Prune = False,
+    at_most: AtMost = AT_MOST,
     yes: Yes = False,
     reason: Reason = "",
     key: Key = "",
@@ -107,21 +123,38 @@ def rollout(  # noqa: PLR0913 - a command's options
     as_json: AsJson = False,
 ) -> None:
     """Set eSync up on every node and prove it: show the plan, ask, apply. A saved plan is applied exactly."""
+    if are_many(files):
+        refuse_for_many(node=node)
+        asked = Asked(at_most, reason, key, pruning(prune=prune), report, as_json, verbose)
+        run_many("rollout", load_all(files, plans=True), asked, yes=yes)
+    file = files[0]
     saved = load_plan(file) if is_plan(file) else None
     cluster = saved.spec if saved else load_cluster(file)
-    if saved and node:
-        chosen = " ".join(f"--node {one}" for one in node)
+    if saved and (node or prune):
+        chosen = " ".join([*(f"--node {one}" for one in node or ()), *(["--prune"] if prune else [])])
         raise InputRefused(
-            "--node cannot be combined with a saved plan, which is applied exactly; no server was contacted",
-            remedy=f"make a plan for these nodes: esync plan CLUSTER {chosen} -o FILE",
+            f"{chosen.split()[0]} cannot be combined with a saved plan, which is applied exactly; "
+            "no server was contacted",
+            remedy=f"make such a plan: esync plan CLUSTER {chosen} -o FILE",
         )
     only = saved.only if saved else selected_nodes(cluster, node or ())
     notify(f"rollout of cluster {describe(cluster)}{for_nodes(only)}")
     if saved:
         notify(f"exactly the plan of {saved.made:%Y-%m-%d %H:%M} UTC: {saved.plan.totals}")
         confirm(yes=yes)
-    options = {"yes": yes, "as_json": as_json, "verbose": verbose}
-    run_and_exit(cluster, "rollout", reason=reason, key=key, folder=report, plan=saved, only=only, **options)
+    run_and_exit(
+        cluster,
+        "rollout",
+        yes=yes,
+        reason=reason,
+        key=key,
+        folder=report,
+        as_json=as_json,
+        plan=saved,
+        only=only,
+        options=pruning(prune=prune),
+        verbose=verbose,
+    )
 
 
 def watch(run: RunId = "last", *, verbose: Verbose = False, as_json: AsJson = False) -> None:
@@ -141,9 +174,9 @@ def watch(run: RunId = "last", *, verbose: Verbose = False, as_json: AsJson = Fa
 def retry(  # noqa: PLR0913 - a command's options
     run: RunId = "last",
     *,
-    failed: Annotated[bool, typer.Option("--failed", help="Nodes that failed.")] = False,
-    unreachable: Annotated[bool, typer.Option("--unreachable", help="Nodes that were unreachable.")] = False,
-    not_started: Annotated[bool, typer.Option("--not-started", help="Nodes that the run did not reach.")] = False,
+    failed: Failed = False,
+    unreachable: Unreachable = False,
+    not_started: NotStarted = False,
     yes: Yes = False,
     reason: Reason = "",
     report: ReportFolder = None,
@@ -161,7 +194,8 @@ def retry(  # noqa: PLR0913 - a command's options
         if shown is None or control.unfinished(services.engine, parent.id):
             confirm(yes=yes)
             record = control.retry(services.engine, parent.id, kinds, reason=reason)
-            notify(f"run {record.id} retries {', '.join(record.only)} of run {parent.id}")
+            nodes = ", ".join(record.only) or "all nodes"
+            notify(f"run {record.id} {kind_of(record.kind, record.id).parent} run {parent.id}: {nodes}")
             shown = follow(services, record, people, verbose=verbose)
     finish(shown, report, as_json=as_json)
 
@@ -190,9 +224,34 @@ def resume(run: RunId) -> None:
     notify(f"run {record.id} continues")
 
 
+def promote(
+    run: RunId, *, by: Annotated[str, typer.Option("--by", help="Who decided it, for the history.")] = ""
+) -> None:
+    """Let a held run begin its next wave (policy.hold)."""
+    with engine_only(load_settings()) as engine:
+        record = _active_run(engine, run)
+        control.promote(engine, record.id, by)
+    notify(f"run {record.id} begins its next wave")
+
+
+def approve(run: RunId, *, yes: Yes = False) -> None:
+    """Approve the plan of a run that another person requested (policy.approval)."""
+    with engine_only(load_settings()) as engine:
+        record = _active_run(engine, run)
+        known = runs.summary(engine, record.id)
+        if known.plan is not None and known.unapproved:
+            print_text(stdout_console(), "\n".join(plan_lines(known.cluster, known.plan, record.only)))
+            confirm(yes=yes, what="lets a run change servers")
+        control.approve(engine, record.id, who=user(), plan=known.plan.fingerprint if known.plan else "")
+    notify(f"run {record.id} begins to change servers")
+
+
 def cancel(run: RunId, *, reason: Reason = "") -> None:
     """Stop a run at the next safe point. Nodes finish their current step."""
     with engine_only(load_settings()) as engine:
+        if several := control.cancel_group(engine, run, reason):
+            notify(f"{counted(len(several), 'run')} of group {run} are stopping; to see them: esync runs")
+            return
         record = _active_run(engine, run)
         control.cancel(engine, record.id, reason)
     stopping = f"run {record.id} is stopping; to see its end: esync watch {record.id}"
@@ -202,7 +261,3 @@ def cancel(run: RunId, *, reason: Reason = "") -> None:
 def _active_run(engine: Engine, name: str) -> RunRecord:
     """The run of that id, or the newest active one for `last`."""
     return find_run(engine, name, is_active, "active run")
-
-
-#: In the order of `esync --help`.
-VERBS: tuple[Callable[..., None], ...] = (plan, rollout, watch, retry, pause, resume, cancel)

@@ -1,6 +1,5 @@
 """The verbs that undo runs and remove what they left on nodes: rollback, cleanup. Thin."""
 
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -20,7 +19,7 @@ from pipelines.cli.console import (
     stderr_console,
 )
 from pipelines.cli.follow import find_run, finish, follow, workers_for
-from pipelines.cli.nodes import NodeNames
+from pipelines.cli.nodes import NodeNames, Overwrite
 from pipelines.cli.output import ReportFolder
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.report.layout import name_ranges
@@ -28,14 +27,14 @@ from pipelines.usecases import rollback as undoing
 from pipelines.usecases.naming import selected_nodes
 from workers.errors import InputRefused
 
-__all__ = ["VERBS"]
+__all__ = ["cleanup", "rollback"]
 
 
 def rollback(  # noqa: PLR0913 - a command's options
     run: RunId = "last",
     *,
     node: NodeNames = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files that were changed after the run.")] = False,
+    force: Overwrite = False,
     yes: Yes = False,
     reason: Reason = "",
     key: Key = "",
@@ -95,7 +94,3 @@ def cleanup(  # noqa: PLR0913 - a command's options
         notify(f"run {record.id}")
         shown = follow(services, record, stderr_console(), verbose=verbose)
     finish(shown, report, as_json=as_json)
-
-
-#: In the order of `esync --help`.
-VERBS: tuple[Callable[..., None], ...] = (rollback, cleanup)

@@ -4,17 +4,19 @@ import re
 from collections.abc import Sequence
 
 import typer
+from typer.core import TyperOption
 
 from pipelines.cli.console import print_error, print_json
 
 __all__ = ["USAGE", "report_usage_error"]
 
 USAGE = 64  #: exit status of a usage error, EX_USAGE of sysexits.h
+_NO_OPTION = "No such option"
 _BRACES = re.compile(r"\{(\w+)\}")  #: how typer marks a required argument in a usage line
 _NEAR = re.compile(r"\.? \(Possible options: (.*)\)|\.? Did you mean:? (.*)\?")
 #: Sentences of the libraries, and ours.
 _WORDS = (
-    (re.compile(r"Value error, "), ""),
+    (re.compile(r"Value error, |Invalid value: (?=option )"), ""),
     (re.compile(r"Input should be a valid (integer|number), .*"), "must be a number"),
     (re.compile(r"Input should be "), "must be "),
     (re.compile(r"got unexpected extra arguments?(?:\(s\))? \((.*)\)", re.IGNORECASE), r"there is no argument for: \1"),
@@ -39,6 +41,8 @@ def report_usage_error(error: typer.TyperException, arguments: Sequence[str]) ->
     verbs = [] if near or context is None else list(getattr(context.command, "commands", ()))
     allowed = [_usage(context)] if context else []
     allowed += [f"commands are {', '.join(verbs)}"] if verbs else []
+    options = _options(context) if context and said.startswith(_NO_OPTION) else []
+    allowed += [f"options are {', '.join(options)}"] if options else []
     remedy = "; ".join([*allowed, f"more: {command} --help"])
     print_error(message, remedy)
     if "--json" in arguments:
@@ -48,6 +52,10 @@ def report_usage_error(error: typer.TyperException, arguments: Sequence[str]) ->
 
 def _usage(context: typer.Context) -> str:
     return "write " + _BRACES.sub(r"\1", " ".join(context.get_usage().split())).removeprefix("Usage: ")
+
+
+def _options(context: typer.Context) -> list[str]:
+    return [option.opts[-1] for option in context.command.params if isinstance(option, TyperOption)]
 
 
 def _plain(said: str) -> tuple[str, str]:

@@ -1,13 +1,15 @@
 """What a cluster file needs on the machine that logs on: secrets that can be read, packages that are installed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from pipelines.cluster_file.loader import document_of
 from pipelines.cluster_file.mistakes import Mistake, mistake_at
+from pipelines.cluster_file.positions import Document, Plain
 from pipelines.cluster_file.positions import Path as KeyPath
-from pipelines.cluster_file.positions import Plain
 from tasks.cluster import Cluster
+from tasks.connection import SYSTEM
 from workers.errors import InputRefused, SecretUnavailable
 from workers.records import Transport
 from workers.secrets.vault import Vault
@@ -15,25 +17,44 @@ from workers.settings import Settings
 from workers.store.memory import MemoryStore
 from workers.winrm.methods import missing_package
 
-__all__ = ["missing_here"]
+__all__ = ["Here", "found_here"]
 
 
-def missing_here(path: str | Path, cluster: Cluster, settings: Settings) -> tuple[Mistake, ...]:
-    """What a worker on this machine, with this environment, would miss to log on. Contacts no server.
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What a worker on this machine would miss to log on, and what its administrator should be warned about."""
+
+    missing: tuple[Mistake, ...]
+    warnings: tuple[Mistake, ...]
+
+
+def found_here(path: str | Path, cluster: Cluster, document: Document, settings: Settings) -> Here:
+    """Compares a cluster file with this machine. Contacts no server.
 
     Args:
         path: the cluster file.
-        cluster: its content, as `load_cluster` returned it.
+        cluster: its content.
+        document: the same, as written.
         settings: they name the folders that secrets may be in.
     """
     folders = (*([settings.clusters] if settings.clusters else []), *settings.secrets)
-    vault = Vault(MemoryStore(), None, folders=folders, closed=(settings.state,))
-    document = document_of(path)
-    found: dict[tuple[int, int, str], Mistake] = {}
+    exposed: list[Path] = []
+    vault = Vault(MemoryStore(), None, folders=folders, closed=(settings.state,), on_exposed=exposed.append)
+    missing: set[Mistake] = set()
+    warnings: set[Mistake] = set()
     for key_path, value in _connection_values(document.data):
+        exposed.clear()
+        at = partial(mistake_at, str(path), document.find(key_path)[0])
         if message := _problem(str(key_path[-1]), value, cluster.folder, vault):
-            mistake = mistake_at(str(path), document.find(key_path)[0], key_path, message)
-            found.setdefault((mistake.line, mistake.column, mistake.message), mistake)  # once for a merged mapping
+            missing.add(at(key_path, message))
+        for file in exposed:
+            warnings.add(at(key_path, f"{file} can be read by other users of this machine; chmod 600 it"))
+    return Here(_in_order(missing), _in_order(warnings))
+
+
+def _in_order(mistakes: Iterable[Mistake]) -> tuple[Mistake, ...]:
+    """By line, each once: the values of a merged mapping are at one place, but have several paths."""
+    found = {(one.line, one.column, one.message): one for one in sorted(mistakes, key=lambda one: -len(one.path))}
     return tuple(found[key] for key in sorted(found))
 
 
@@ -55,7 +76,7 @@ def _problem(name: str, value: str, folder: str, vault: Vault) -> str:
     try:
         if name == "secret":
             vault.reveal(value, folder)
-        elif name == "ca_file":
+        elif name == "ca_file" and value != SYSTEM:
             vault.authorities(value, folder)
         elif name == "transport" and (package := missing_package(Transport(value))):
             return f"{value} needs a package that is not installed here: pip install '{package}'; or use ntlm"

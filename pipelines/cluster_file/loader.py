@@ -6,19 +6,21 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cryptography import x509
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from pipelines.cluster_file.mistakes import Mistake, did_you_mean, explain, mistake_at
+from pipelines.cluster_file.mistakes import FILL_IN, Mistake, allowed_values, did_you_mean, explain, mistake_at
+from pipelines.cluster_file.pools import late_mistakes, pool_mistakes
 from pipelines.cluster_file.positions import MAX_BYTES, Document, Mapping, Plain, Unreadable, parse
 from pipelines.cluster_file.positions import Path as KeyPath
 from tasks.cluster import Cluster, ClusterFile, Role
+from tasks.connection import SYSTEM, listener_port
+from tasks.policy import FILE, POOL
 from workers.errors import InputRefused
 from workers.host.reading import content_of
 from workers.texts import cleaned
 
-__all__ = ["ClusterRefused", "document_of", "load_cluster", "read_cluster"]
+__all__ = ["ClusterRefused", "load_cluster", "load_with_document", "read_cluster"]
 
 _LISTED = 100  #: mistakes in a message
 _NAMES = 12  #: node names in a message
@@ -41,7 +43,7 @@ class ClusterRefused(InputRefused):
 
 
 def load_cluster(path: str | Path) -> Cluster:
-    """Reads and checks a cluster file. `ca_file` and `file:` secrets become absolute, relative to the file's folder.
+    """Reads and checks a cluster file. `ca_file` and secrets in files become absolute, relative to the file's folder.
 
     Secrets are not read: whether a variable is set is checked by the worker that logs on.
 
@@ -49,6 +51,11 @@ def load_cluster(path: str | Path) -> Cluster:
         ClusterRefused: the file has mistakes.
         InputRefused: the file does not exist, or cannot be read.
     """
+    return load_with_document(path)[0]
+
+
+def load_with_document(path: str | Path) -> tuple[Cluster, Document]:
+    """As `load_cluster`, and the content of the file as written, with the position of each value."""
     try:
         content = content_of(Path(path), MAX_BYTES, "cluster file")
     except InputRefused as refused:
@@ -61,7 +68,7 @@ def load_cluster(path: str | Path) -> Cluster:
             remedy=f"apply it: esync rollout {cleaned(str(path))}",
             file=str(path),
         )
-    return read_cluster(content, file=cleaned(str(path)), folder=Path(path).resolve().parent)
+    return _read(content, cleaned(str(path)), Path(path).resolve().parent)
 
 
 def read_cluster(content: bytes, *, file: str, folder: Path) -> Cluster:
@@ -70,25 +77,18 @@ def read_cluster(content: bytes, *, file: str, folder: Path) -> Cluster:
     Raises:
         ClusterRefused: the content has mistakes.
     """
+    return _read(content, file, folder)[0]
+
+
+def _read(content: bytes, file: str, folder: Path) -> tuple[Cluster, Document]:
     try:
         document = parse(_decoded(content))
         data = _mapping(document)
     except Unreadable as refusal:
         mistake = Mistake(file=file, line=refusal.line, column=refusal.column, message=refusal.message)
         raise ClusterRefused(file, (mistake,)) from None
-    return _Check(document, data, file, folder).cluster()
-
-
-def document_of(path: str | Path) -> Document:
-    """The content of a cluster file that was read before, with the position of each value.
-
-    Raises:
-        InputRefused: it cannot be read any more.
-    """
-    try:
-        return parse(_decoded(content_of(Path(path), MAX_BYTES, "cluster file")))
-    except Unreadable as refusal:
-        raise InputRefused(f"the cluster file was changed meanwhile: {refusal.message}", file=str(path)) from None
+    # A copy of the data: there, the names of files become absolute.
+    return _Check(document, json.loads(json.dumps(data)), file, folder).cluster(), document
 
 
 def _mapping(document: Document) -> Mapping:
@@ -127,12 +127,32 @@ class _Check:
         self._names()
         self._hosts()
         self._pools()
+        self._labels()
+        self._ways()
+        for one in pool_mistakes(self.data):
+            self._add(one.path, one.message, allowed=one.allowed, hint=one.hint)
+        if cluster is not None:
+            self._deadlines(cluster)
+            for one in late_mistakes(cluster):
+                self._add(one.path, one.message, allowed=one.allowed)
+        self._unfilled()
         if not self.mistakes:  # the schema's errors about the whole file repeat what the three checks above report
             self.mistakes.extend(explain(self.file, self.document, errors))
         if cluster is None or self.mistakes:
             found = self.mistakes or [Mistake(file=self.file, line=1, message=_plain_words(errors))]
             raise ClusterRefused(self.file, tuple(sorted(found, key=lambda m: (m.line, m.column))))
         return cluster
+
+    def _unfilled(self) -> None:
+        """Reports what `esync init` left open, in place of what follows from it."""
+        lines = [
+            mistake_at(
+                self.file, self.document.find(path)[0], path, "is not filled in yet", allowed=allowed_values(path)
+            )
+            for path in _paths_of(self.data, FILL_IN)
+        ]
+        places = {(mistake.line, mistake.column) for mistake in lines}
+        self.mistakes = [one for one in self.mistakes if (one.line, one.column) not in places] + lines
 
     def _validated(self) -> tuple[Cluster | None, list[ErrorDetails]]:
         """The result of the schema. A number where text is required (`edition: 8.5`) is read as it was written."""
@@ -175,6 +195,16 @@ class _Check:
             first.setdefault(value, index)
         return set(first)
 
+    def _deadlines(self, cluster: Cluster) -> None:
+        """A restart is watched within its step."""
+        deadlines = cluster.policy.deadlines
+        if deadlines.settle >= deadlines.step:
+            given = "settle" if "settle" in deadlines.model_fields_set else "step"
+            message = (
+                f"settle ({deadlines.settle:g} s) is not less than step ({deadlines.step:g} s), of which it is a part"
+            )
+            self._add(("policy", "deadlines", given), message)
+
     def _names(self) -> None:
         names = self._unique("name", lambda node: _folded(node.get("name")), "duplicates (ignoring case) the name of")
         origin = self.data.get("origin")
@@ -190,11 +220,12 @@ class _Check:
             )
 
     def _hosts(self) -> None:
-        default = _connection(self.data).get("port", 5986)
+        ours = _connection(self.data)
 
         def address(node: Mapping) -> str | None:
-            host = _folded(node.get("host"))
-            return host and f"{host} {_connection(node).get('port') or default}"
+            host, own = _folded(node.get("host")), _connection(node)
+            port = listener_port(ours.get("scheme"), ours.get("port"), own.get("scheme"), own.get("port"))
+            return host and f"{host} {port}"
 
         self._unique("host", address, "duplicates the address (host and port) of")
 
@@ -202,37 +233,112 @@ class _Check:
         roles: dict[str, tuple[str, int]] = {}
         for index, node in self._nodes():
             pool, role = node.get("pool"), node.get("role")
-            if not isinstance(pool, str) or not isinstance(role, str) or role not in set(Role):
+            if not isinstance(pool, str) or pool == FILL_IN or not isinstance(role, str) or role not in set(Role):
                 continue
             first_role, first = roles.setdefault(pool, (role, index))
             if role != first_role:
                 message = f"is {role}, but nodes[{first}] of this pool is {first_role}: a pool must have one role"
                 self._add(("nodes", index, "role"), message)
 
+    def _labels(self) -> None:
+        """Reports labels in the policy that no node has: they would order and limit nothing."""
+        policy = self.data.get("policy")
+        if not isinstance(policy, dict):
+            return
+        known = sorted({POOL, *(label for _, node in self._nodes() for label in _keys(node.get("labels")))})
+        order, at_most = policy.get("order"), policy.get("at_most")
+        if isinstance(order, str) and order not in {FILE, *known}:
+            self._unknown_label(("policy", "order"), order, [FILE, *known])
+        for label in _keys(at_most):
+            if label not in known:
+                self._unknown_label(("policy", "at_most", label), label, known)
+
+    def _unknown_label(self, path: KeyPath, label: str, known: list[str]) -> None:
+        hint = did_you_mean(label, known)
+        self._add(path, "is not a label of any node", allowed=", ".join(known[:_NAMES]), hint=hint)
+
+    def _ways(self) -> None:
+        """Reports connections that would send a password or a message unencrypted, and secrets of another method."""
+        ours = _connection(self.data)
+        self._way(("connection",), ours, ours)
+        for index, node in self._nodes():
+            if own := _connection(node):
+                self._way(("nodes", index, "connection"), own, {**ours, **own})
+
+    def _way(self, path: KeyPath, own: Mapping, whole: Mapping) -> None:
+        transport, kind = whole.get("transport", "ntlm"), str(whole.get("secret", "")).partition(":")[0]
+        if whole.get("scheme") == "http" and transport in {"basic", "certificate"}:
+            allowed = "https; or ntlm, kerberos, credssp, which encrypt every message over http"
+            self._clash(path, own, ("transport", "scheme"), f"{transport} over http encrypts nothing", allowed)
+        if kind in {"keytab", "tickets"} and transport != "kerberos":
+            self._clash(path, own, ("secret", "transport"), f"{kind}: is for kerberos only", "env:NAME or file:PATH")
+
+    def _clash(self, path: KeyPath, own: Mapping, keys: tuple[str, ...], message: str, allowed: str) -> None:
+        """Reports a combination at the first of its keys that is written there; nowhere if none is."""
+        if key := next((key for key in keys if key in own), ""):
+            self._add((*path, key), message, allowed=allowed)
+
     def _files(self) -> None:
         """Makes the files of all connections absolute, and reports those that cannot be used."""
         self._connection_files(("connection",), _connection(self.data))
+        for key in ("site_login", "sync"):
+            part = self.data.get(key)
+            self._connection_files((key,), part if isinstance(part, dict) else {})
         for index, node in self._nodes():
             self._connection_files(("nodes", index, "connection"), _connection(node))
+        balancers = self.data.get("balancers")
+        for pool, balancer in balancers.items() if isinstance(balancers, dict) else ():
+            if isinstance(balancer, dict):
+                self._balancer_files(("balancers", pool), balancer)
+
+    def _balancer_files(self, path: KeyPath, balancer: Mapping) -> None:
+        """The program of a balancer, and the secrets of its variables."""
+        program, env = balancer.get("program"), balancer.get("env")
+        if isinstance(program, list) and program and isinstance(program[0], str):
+            program[0] = str(self._absolute(program[0]))
+            if not os.access(program[0], os.X_OK):
+                self._add((*path, "program"), "names a program that does not exist or may not be executed here")
+        if isinstance(env, dict):
+            for name, secret in env.items():
+                if isinstance(secret, str) and secret.startswith("file:"):
+                    env[name] = self._secret_file((*path, "env", name), "file", secret.removeprefix("file:"))
 
     def _connection_files(self, path: KeyPath, connection: Mapping) -> None:
         ca_file, secret = connection.get("ca_file"), connection.get("secret")
-        if isinstance(ca_file, str):
+        if isinstance(ca_file, str) and ca_file != SYSTEM:
             file = self._absolute(ca_file)
             connection["ca_file"] = str(file)
             if message := _no_certificate(file):
                 self._add((*path, "ca_file"), message)
-        if isinstance(secret, str) and secret.removeprefix("file:") not in {secret, ""}:
-            file = self._absolute(secret.removeprefix("file:"))
-            connection["secret"] = f"file:{file}"
-            if not _is_file(file):
-                self._add((*path, "secret"), "names a file that does not exist or cannot be read")
+        kind, _, named = secret.partition(":") if isinstance(secret, str) else ("", "", "")
+        if kind in {"file", "keytab", "tickets"} and named:
+            connection["secret"] = self._secret_file((*path, "secret"), kind, named)
+
+    def _secret_file(self, path: KeyPath, kind: str, named: str) -> str:
+        """The reference with an absolute path. Only `esync sync` needs the password of the site, and says then why."""
+        file = self._absolute(named)
+        if not _is_file(file) and (path[0] != "site_login" or kind != "file"):
+            self._add(path, "names a file that does not exist or cannot be read")
+        return f"{kind}:{file}"
 
     def _absolute(self, named: str) -> Path:
         try:
             return self.folder / Path(named).expanduser()
         except RuntimeError:  # `~` of a user that does not exist here
             return self.folder / named
+
+
+def _paths_of(data: Plain, text: str, path: KeyPath = ()) -> Iterator[KeyPath]:
+    """Where that text is a value."""
+    if data == text:
+        yield path
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in items:
+        yield from _paths_of(value, text, (*path, key))
+
+
+def _keys(part: Plain) -> list[str]:
+    return [str(key) for key in part] if isinstance(part, dict) else []
 
 
 def _connection(part: Mapping) -> Mapping:
@@ -273,6 +379,8 @@ def _no_certificate(file: Path) -> str:
         content = content_of(file, MAX_BYTES, "CA file")
     except InputRefused:
         return f"{str(file)!r} does not exist or cannot be read"
+    from cryptography import x509  # noqa: PLC0415 - most cluster files need no check of certificates, and start faster
+
     try:
         if x509.load_pem_x509_certificates(content):
             return ""

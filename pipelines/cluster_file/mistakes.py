@@ -19,12 +19,15 @@ from pipelines.cluster_file.positions import Document, Path, position
 from tasks.cluster import ClusterFile
 from workers.records import Record
 
-__all__ = ["Mistake", "allowed_values", "did_you_mean", "explain", "mistake_at"]
+__all__ = ["FILL_IN", "Mistake", "allowed_values", "did_you_mean", "explain", "mistake_at"]
 
+FILL_IN = "FILL-IN"  #: stands in a cluster file for a value that only the operator knows
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 _SECRETIVE = re.compile(r"secret|passw|pwd|token|credential", re.IGNORECASE)
 _SHOWN = 60
 _OF_KEYS = {"missing", "extra_forbidden"}
+#: A host with what belongs elsewhere: a scheme, brackets, a port, a path.
+_ADDRESS = re.compile(r"(?:https?://)?(?:\[([0-9A-Fa-f:.%\w-]+)\]|([\w.-]+))(?::([0-9]{1,5}))?(?:/.*)?", re.ASCII)
 _NUMBER = re.compile(r"[-+.]?[0-9][0-9_.]*")
 
 
@@ -127,8 +130,18 @@ def _explained(file: str, document: Document, path: Path, error: ErrorDetails) -
         _message(error, node, value),
         value=value,
         allowed=", ".join(_fields(path)) if is_mapping else allowed_values(path),
-        hint=did_you_mean(document.text(path), _choices(error)) if value else "",
+        hint=_near(document.text(path), path, error) if value else "",
     )
+
+
+def _near(text: str | None, path: Path, error: ErrorDetails) -> str:
+    """What was probably meant by a value."""
+    address = _ADDRESS.fullmatch(text or "") if path[-1] == "host" else None
+    if address is None:
+        return did_you_mean(text, _choices(error))
+    port = f" and `connection: {{port: {address[3]}}}`" if address[3] else ""
+    found = address[1] or address[2]
+    return f"`host: {found}`{port}" if found != text else ""
 
 
 def _unknown_key(file: str, document: Document, path: Path) -> Mistake:
@@ -175,7 +188,7 @@ def _shown(node: Node) -> str:
     if not isinstance(node, ScalarNode) or node.start_mark.line != node.end_mark.line:
         return ""
     text = str(node.value)
-    if node.style is None and _NUMBER.fullmatch(text) and len(text) <= _SHOWN:
+    if not node.style and _NUMBER.fullmatch(text) and len(text) <= _SHOWN:
         return text
     if not text or _SECRETIVE.search(text) or not text.isprintable():
         return ""
@@ -204,11 +217,14 @@ def _described(annotation: object) -> str:
 
 
 def _fields(path: Path) -> dict[str, FieldInfo]:
-    """The keys of the mapping at a path; none where the schema has no mapping."""
-    fields = ClusterFile.model_fields
-    for key in (key for key in path if isinstance(key, str)):
-        model = _model_in(fields[key].annotation) if key in fields else None
-        fields = model.model_fields if model else {}
+    """The keys of the mapping at a path; none where the schema has no mapping, or one whose keys are names."""
+    fields: dict[str, FieldInfo] = ClusterFile.model_fields
+    keys = iter(key for key in path if isinstance(key, str))
+    for key in keys:
+        annotation = fields[key].annotation if key in fields else None
+        model = _model_in(annotation)
+        named = get_origin(annotation) is dict
+        fields = model.model_fields if model and (not named or next(keys, "")) else {}
     return fields
 
 

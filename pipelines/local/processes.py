@@ -13,18 +13,21 @@ from typing import Self
 from workers.errors import EsyncError
 from workers.host.private import make_folder, open_private
 from workers.host.processes import end_process, exit_text, interrupts_deferred, start_process
-from workers.logs import scrubbed
+from workers.masks import scrubbed
 
-__all__ = ["Child", "environment"]
+__all__ = ["READY", "Child", "environment"]
 
-#: Variables of the operator's shell that would change how Celery or Flower work in the children.
-_NOT_INHERITED = ("CELERY_", "FLOWER_")
+READY = "ready"  #: the line that a worker prints when it takes messages
+
+#: Variables of the operator's shell that would change how Celery or Flower work in the children, or lead the worker of
+#: the demo to another run store.
+_NOT_INHERITED = ("CELERY_", "FLOWER_", "ESYNC_STORE_URL", "ESYNC_TOKEN", "ESYNC_SERVER")
 
 _LOG_END = 2000  #: bytes at the end of a log that are searched for the reason of an end
 
 
 def environment(own: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a child: this process's without variables for Celery and Flower, then `own`."""
+    """The environment of a child: this process's without those variables, then `own`."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
     return {**inherited, "PYTHONUNBUFFERED": "1", **own}
 
@@ -108,6 +111,19 @@ class Child:
         return EsyncError(
             f"the {self.name} {how}" + (f": {line}" if line else ""), remedy="see its log", file=str(self.log)
         )
+
+    def has_printed(self, line: str) -> bool:
+        """Whether the running process has printed that line to `output`."""
+        return self.alive and line in self._lines()
+
+    def printed(self) -> str:
+        """The first line that the running process has printed to `output`; empty until it has."""
+        return next(iter(self._lines()), "") if self.alive else ""
+
+    def _lines(self) -> list[str]:
+        with contextlib.suppress(OSError):
+            return self._output.read_text("utf-8").splitlines() if self._output else []
+        return []
 
     def trouble(self) -> str:
         """The problem of a running process: none that is visible from outside."""

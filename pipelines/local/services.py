@@ -1,7 +1,7 @@
 """The services that a command needs: a broker, a worker, Flower. Running ones are used, missing ones are started.
 
-In this order: the broker that ESYNC_BROKER_URL names, with workers that other people start; what `esync up` runs on
-this machine; a broker and a worker of this command, which end with it.
+In this order: the broker that ESYNC_BROKER_URL names, with workers that other people or `esync up` start; what
+`esync up` runs on this machine; a broker and a worker of this command, which end with it.
 """
 
 import contextlib
@@ -12,35 +12,42 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pipelines.coordinator import describe, watch_or_cancel
 from pipelines.engine import Engine, connect_engine
-from pipelines.local.processes import Child
+from pipelines.local.page import PAGE, PageAccess, page_child, page_installed, page_token
+from pipelines.local.processes import READY, Child
+from pipelines.local.reading import broker_folder, seal_key, site_of, with_broker
 from pipelines.local.state import (
+    briefly,
     command_here,
     exclusive,
     forget_services,
     machine_secret,
     record_services,
-    state_folder,
 )
 from pipelines.local.supervisor import Supervisor
-from pipelines.rollout import kind_of
+from pipelines.rollout import KINDS, kind_of
 from workers.errors import ClusterLocked, RecordRefused, RunUnknown, StoreUnavailable
+from workers.host.open_files import possible_limit, shortage
 from workers.host.processes import interrupts_ignored
 from workers.records import RunRecord
+from workers.redis.condition import Remark
 from workers.redis.embedded import EmbeddedBroker, running
-from workers.secrets.vault import new_seal_key
+from workers.secrets.seal import missing_key
 from workers.settings import Secret, Settings
 
-__all__ = ["FlowerAccess", "Running", "engine_only", "engine_with_worker"]
+__all__ = ["FlowerAccess", "Running", "engine_with_worker", "environment_of", "remarks_here"]
 
-START_TIMEOUT = 60.0  #: seconds until a worker or Flower answers
+START_TIMEOUT = 180.0  #: seconds until a worker or Flower answers: long, for a very busy machine
 DRAIN = 30.0  #: seconds a worker has to finish its present steps
 FLOWER = "Flower"
+TURN_PATIENCE = 600.0  #: seconds to wait for commands that only look at nodes; each takes some seconds
 
 Report = Callable[[str], None]
 
@@ -72,25 +79,16 @@ class Running:
     engine: Engine
     own: str = ""
     flower: FlowerAccess | None = None
+    page: PageAccess | None = None
     logs: Path | None = None
     broker_file: Path | None = None
     check: Callable[[], None] = _nothing_to_check
 
 
-@contextlib.contextmanager
-def engine_only(settings: Settings) -> Iterator[Engine]:
-    """An engine for reading runs: needs the broker, no worker.
-
-    Raises:
-        InputRefused: another command starts or stops its services at this moment.
-        StoreUnavailable: the embedded broker does not start.
-    """
-    found = settings.broker_url or running(_broker_folder(settings))
-    if found is not None:
-        yield connect_engine(_with(settings, found, _seal_key(settings)))
-        return
-    with exclusive(settings.state, "look"), EmbeddedBroker(_broker_folder(settings)) as broker:
-        yield connect_engine(_with(settings, broker.url, _seal_key(settings)))
+def remarks_here(settings: Settings) -> tuple[Remark, ...]:
+    """Problems of this machine for the workers that run on it; none when other people start the workers."""
+    what, remedy = shortage(settings.concurrency, possible_limit()) if settings.broker_url is None else ("", "")
+    return (Remark(what, remedy),) if what else ()
 
 
 @contextlib.contextmanager
@@ -102,10 +100,12 @@ def engine_with_worker(
     Args:
         settings: where the services are.
         report: called with one sentence about what is started, and about each restart.
-        kind: the command; other commands that need the services name it in their message.
+        kind: the command; other commands that need the services name it in their message. `up` starts workers for the
+            broker that the settings name, every other command uses the workers there.
         flower: whether to start Flower too, when this command starts the services.
 
     Raises:
+        SecretUnavailable: a worker for the broker of the settings would have no seal key.
         ClusterLocked: a run of another command is active here, on services that end with that command.
         InputRefused: another command runs its own services here.
         EsyncError: the worker does not start.
@@ -113,21 +113,30 @@ def engine_with_worker(
     if settings.broker_url is not None and kind not in {"up", "demo"}:
         yield Running(connect_engine(settings))
         return
-    shared = running(_broker_folder(settings)) if kind != "up" and command_here(settings.state) == "up" else None
+    shared = running(broker_folder(settings)) if kind != "up" and command_here(settings.state) == "up" else None
     if shared is not None:
-        yield Running(connect_engine(_with(settings, shared, _seal_key(settings))))
+        yield Running(connect_engine(with_broker(settings, shared, seal_key(settings))))
         return
     _refuse_beside_active_run(settings)
-    with exclusive(settings.state, kind), _own_services(settings, report, kind=kind, flower=flower) as services:
+    with (
+        exclusive(settings.state, kind, report, _patience),
+        _own_services(settings, report, kind=kind, flower=flower) as services,
+    ):
         yield services
+
+
+def _patience(command: str) -> float:
+    """Seconds to wait for that command to end: one that only looks at nodes ends by itself, others may take long."""
+    ends_soon = not command or (command in KINDS and kind_of(command, "").read_only)
+    return TURN_PATIENCE if ends_soon else briefly(command)
 
 
 def _refuse_beside_active_run(settings: Settings) -> None:
     """Refuses at once, without waiting for the lock: a run that changes nodes may take long."""
-    broker = running(_broker_folder(settings)) if command_here(settings.state) not in {"", "up"} else None
+    broker = running(broker_folder(settings)) if command_here(settings.state) not in {"", "up"} else None
     if broker is None:
         return
-    store = connect_engine(_with(settings, broker, _seal_key(settings))).store
+    store = connect_engine(with_broker(settings, broker, seal_key(settings))).store
     with contextlib.suppress(StoreUnavailable):  # it has just ended
         for run_id in store.active():
             with contextlib.suppress(RunUnknown, RecordRefused):
@@ -146,21 +155,32 @@ def _own_services(settings: Settings, report: Report, *, kind: str, flower: bool
     stack = contextlib.ExitStack()
     try:
         stack.callback(forget_services, settings.state)
-        broker = stack.enter_context(EmbeddedBroker(_broker_folder(settings)))
-        key = _seal_key(settings)
-        engine = connect_engine(_with(settings, broker.url, key))
-        stack.callback(engine.app.close)
-        access, children = _children(settings, broker.url, key, report, flower=flower)
+        broker = None if settings.broker_url else stack.enter_context(EmbeddedBroker(broker_folder(settings)))
+        key = _common_key(settings) if broker is None else seal_key(settings)
+        url = broker.url if broker else settings.broker()
+        engine = connect_engine(with_broker(settings, url, key))
+        stack.callback(engine.close)
+        if broker is None:
+            engine.reach_broker()
+        workers = [_worker(settings, url, key, number) for number in range(_processes(settings, kind))]
+        access, window = _window(stack, settings, url, report) if flower else (None, [])
+        page = _page(stack, settings, url, key, report) if flower and kind == "up" else None
+        children = [*workers, *window, *([page] if page else [])]
         supervisor = _start(stack, broker, children, report, lambda: record_services(settings.state, kind, children))
-        _wait(supervisor, children[0], lambda: _answers(engine))
-        if access:
-            _wait(supervisor, children[1], lambda: _serves(access.url))
+        for worker in workers:
+            _wait(supervisor, worker, partial(worker.has_printed, READY))
+        for child in window:
+            _wait(supervisor, child, lambda: access is not None and _serves(access.url))
+        if page is not None:
+            _wait(supervisor, page, lambda: bool(page.printed()))
+            page_token(engine, settings.state / "page.token")
         yield Running(
             engine,
             own=kind,
-            flower=access,
+            flower=None if any(map(supervisor.gave_up, window)) else access,
+            page=PageAccess(page.printed(), settings.state / "page.token") if page else None,
             logs=settings.state / "logs",
-            broker_file=broker.url_file,
+            broker_file=broker.url_file if broker else None,
             check=supervisor.check,
         )
     finally:
@@ -170,89 +190,107 @@ def _own_services(settings: Settings, report: Report, *, kind: str, flower: bool
 
 def _start(
     stack: contextlib.ExitStack,
-    broker: EmbeddedBroker,
+    broker: EmbeddedBroker | None,
     children: list[Child],
     report: Report,
     started: Callable[[], None],
 ) -> Supervisor:
-    """Starts the children, and supervises them and the broker until the stack is closed, which ends them."""
+    """Starts the children, and supervises them and an own broker until the stack is closed, which ends them."""
+    stack.callback(_stop, children)
     for child in children:
-        stack.callback(child.stop, DRAIN)
         child.start()
         started()
-    supervisor = Supervisor([broker, *children], report, started, optional=[FLOWER])
-    supervisor.is_ready(broker)
+    own = [broker] if broker else []
+    supervisor = Supervisor([*own, *children], report, started, optional=[FLOWER, PAGE])
+    for one in own:
+        supervisor.is_ready(one)
     stack.callback(supervisor.stop)
     supervisor.start()
     return supervisor
 
 
-def _children(
-    settings: Settings, url: Secret, key: Secret, report: Report, *, flower: bool
+def _stop(children: Sequence[Child]) -> None:
+    """Ends them at the same time: each may need a while for its present steps."""
+    with ThreadPoolExecutor(len(children)) as threads:
+        list(threads.map(lambda child: child.stop(DRAIN), children))
+
+
+def _window(
+    stack: contextlib.ExitStack, settings: Settings, url: Secret, report: Report
 ) -> tuple[FlowerAccess | None, list[Child]]:
-    worker = _worker(settings, url, key)
-    if not flower:
-        return None, [worker]
+    """Flower, if it is installed."""
     if importlib.util.find_spec("flower") is None:
         report("Flower is not installed and not started; to install it: pip install 'esync-rollout[embedded]'")
-        return None, [worker]
-    access, window = _flower(settings, url)
-    return access, [worker, window]
+        return None, []
+    access, window = _flower(settings, url, _reserved_port(stack))
+    return access, [window]
 
 
-def _worker(settings: Settings, url: Secret, key: Secret) -> Child:
-    # Without mingle and gossip: there is only one worker, and waiting for others takes a second at every start.
-    command = ["-m", "celery", "-A", "pipelines.worker", "worker", "--hostname", _worker_name(), "--without-mingle"]
-    own = _environment(settings, url, key)
-    log = settings.state / "logs" / "worker.log"
-    return Child("worker", [*command, "--without-gossip"], folder=settings.state, log=log, own=own)
+def _page(stack: contextlib.ExitStack, settings: Settings, url: Secret, key: Secret, report: Report) -> Child | None:
+    """The server of the page and the API, if it is installed."""
+    if not page_installed():
+        report("the page is not installed and not started; to install it: pip install 'esync-rollout[serve]'")
+        return None
+    return page_child(settings, environment_of(settings, url, key), _reserved_port(stack))
 
 
-def _worker_name() -> str:
-    return f"esync-{os.getpid()}@{socket.gethostname()}"
+def _processes(settings: Settings, kind: str) -> int:
+    """How many workers: one interpreter uses one core, and what stays serves many runs."""
+    return (settings.workers or len(os.sched_getaffinity(0))) if kind == "up" else 1
 
 
-def _flower(settings: Settings, url: Secret) -> tuple[FlowerAccess, Child]:
+def _worker(settings: Settings, url: Secret, key: Secret, number: int) -> Child:
+    """A worker process; the first one has number 0."""
+    suffix = f"-{number + 1}" if number else ""
+    return Child(
+        f"worker{suffix}",
+        ["-m", "pipelines.local.celery_worker", f"esync-{os.getpid()}{suffix}@{socket.gethostname()}"],
+        folder=settings.state,
+        log=settings.state / "logs" / f"worker{suffix}.log",
+        own=environment_of(settings, url, key),
+        output=settings.state / f"worker{suffix}.ready",
+    )
+
+
+def _flower(settings: Settings, url: Secret, port: int) -> tuple[FlowerAccess, Child]:
     """Flower, read-only and with a password. Its options are in the environment, because arguments are public."""
     file = settings.state / "flower.password"
     password = machine_secret(file, lambda: secrets.token_urlsafe(18))
-    port = _free_port()
     own = {
         "FLOWER_ADDRESS": "127.0.0.1",
         "FLOWER_PORT": str(port),
         "FLOWER_BASIC_AUTH": f"esync:{password.reveal()}",
     }
     # No seal key: Flower needs nothing that is sealed.
-    own |= _environment(settings, url, None)
+    own |= environment_of(settings, url, None)
     log = settings.state / "logs" / "flower.log"
     child = Child(FLOWER, ["-m", "pipelines.local.flower"], folder=settings.state, log=log, own=own)
     return FlowerAccess(f"http://127.0.0.1:{port}/", "esync", password, file), child
 
 
-def _environment(settings: Settings, url: Secret, key: Secret | None) -> dict[str, str]:
+def environment_of(settings: Settings, url: Secret, key: Secret | None) -> dict[str, str]:
+    """The variables of a process that works with that broker; without a key it opens nothing that is sealed."""
     own = {
         "ESYNC_BROKER_URL": url.reveal(),
         "ESYNC_STATE": str(settings.state),
         "ESYNC_CONCURRENCY": str(settings.concurrency),
+        "ESYNC_SITE": site_of(settings),
         # Absolute paths: the child runs in another folder.
         "ESYNC_SECRETS": os.pathsep.join(map(str, settings.secrets)),
     }
     own |= {"ESYNC_CLUSTERS": str(settings.clusters)} if settings.clusters else {}
+    own |= {"ESYNC_STORE_URL": settings.store_url.reveal()} if settings.store_url else {}
     return own | ({"ESYNC_SEAL_KEY": key.reveal()} if key else {})
 
 
 def _wait(supervisor: Supervisor, child: Child, ready: Callable[[], bool]) -> None:
     until = time.monotonic() + START_TIMEOUT
-    while not ready():
+    while not ready() and not supervisor.gave_up(child):
         supervisor.check()
         if time.monotonic() > until:
             raise child.start_error()
-        time.sleep(0.05)
+        time.sleep(0.02)
     supervisor.is_ready(child)
-
-
-def _answers(engine: Engine) -> bool:
-    return bool(engine.app.control.ping(destination=[_worker_name()], timeout=0.5, limit=1))
 
 
 def _serves(url: str) -> bool:
@@ -264,22 +302,16 @@ def _serves(url: str) -> bool:
     return False
 
 
-def _broker_folder(settings: Settings) -> Path:
-    return settings.state / "broker"
+def _common_key(settings: Settings) -> Secret:
+    """The seal key that all workers and commands of a broker share; none is created for it here."""
+    if settings.seal_key is None:
+        raise missing_key()
+    return settings.seal_key
 
 
-def _with(settings: Settings, url: Secret, key: Secret) -> Settings:
-    return settings.model_copy(update={"broker_url": url, "seal_key": key})
-
-
-def _seal_key(settings: Settings) -> Secret:
-    """The configured seal key, or the one that this machine created at its first use."""
-    return settings.seal_key or machine_secret(
-        state_folder(settings.state) / "seal.key", lambda: new_seal_key().reveal()
-    )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _reserved_port(stack: contextlib.ExitStack) -> int:
+    """A free port that no other program gets until the stack is closed: it is bound here, and a child listens on it."""
+    holder = stack.enter_context(socket.socket())
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # so that the child, which sets it too, can bind it
+    holder.bind(("127.0.0.1", 0))
+    return int(holder.getsockname()[1])

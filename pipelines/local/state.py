@@ -3,11 +3,12 @@
 import contextlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
+from filelock import BaseFileLock, Timeout
 
 from pipelines.local.processes import Child
 from workers.errors import EsyncError, FileTrouble, InputRefused
@@ -15,28 +16,50 @@ from workers.host.private import file_trouble, make_folder, open_private, proces
 from workers.host.processes import end_process, find_process, start_ticks
 from workers.settings import Secret
 
-__all__ = ["command_here", "exclusive", "forget_services", "machine_secret", "record_services", "state_folder"]
+__all__ = [
+    "briefly",
+    "command_here",
+    "exclusive",
+    "forget_services",
+    "machine_secret",
+    "record_services",
+    "state_folder",
+]
 
 LOCK_PATIENCE = 10.0  #: seconds to wait for another command that is about to end
+_LOOK_EVERY = 0.2  #: seconds between two looks at which command is in the way
+_POLL = 0.02  #: seconds between two tries to be the next
+_TOLD_AFTER = 1.0  #: seconds of waiting without a word
 ORPHAN_PATIENCE = 10.0  #: seconds that a process of a killed command has to end
 
 
+def briefly(command: str) -> float:
+    """Seconds to wait for any command that is about to end."""
+    del command
+    return LOCK_PATIENCE
+
+
 @contextlib.contextmanager
-def exclusive(state: Path, kind: str) -> Iterator[None]:
+def exclusive(
+    state: Path,
+    kind: str,
+    report: Callable[[str], None] = lambda _: None,
+    patience: Callable[[str], float] = briefly,
+) -> Iterator[None]:
     """Lets one command at a time run services from a state folder; first ends those that a killed one left running.
+
+    Args:
+        state: the folder.
+        kind: this command.
+        report: called with one sentence if this command has to wait.
+        patience: seconds to wait while that command runs its services there; it is empty while none does: one is about
+            to, or ends.
 
     Raises:
         InputRefused: another command runs services there.
     """
     lock = process_lock(state_folder(state) / "services.lock")
-    try:
-        lock.acquire(timeout=LOCK_PATIENCE)
-    except Timeout:
-        raise InputRefused(
-            f"another esync command ({command_here(state) or 'unknown'}) runs its own broker and worker here",
-            remedy="wait until it ends, or start `esync up` once: any number of commands can use its services",
-            file=str(state),
-        ) from None
+    _acquire(lock, state, report, patience)
     try:
         if kind != "look":
             for child in _recorded(state).get("children", []):
@@ -44,6 +67,26 @@ def exclusive(state: Path, kind: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _acquire(lock: BaseFileLock, state: Path, report: Callable[[str], None], patience: Callable[[str], float]) -> None:
+    """Takes its turn after the other commands."""
+    began, told = time.monotonic(), False
+    while True:
+        with contextlib.suppress(Timeout):
+            lock.acquire(timeout=_LOOK_EVERY, poll_interval=_POLL)
+            return
+        command, waited = command_here(state), time.monotonic() - began
+        if waited > patience(command):
+            raise InputRefused(
+                f"another esync command ({command or 'unknown'}) runs its own services here",
+                remedy="wait until it ends; or start `esync up` once: any number of commands can use its services, "
+                "with the same ESYNC_BROKER_URL if it has one",
+                file=str(state),
+            )
+        if command and not told and waited > _TOLD_AFTER:
+            report(f"waiting for another esync command ({command}) to end; `esync up` would serve both at once")
+            told = True
 
 
 def _end_orphan(pid: int, ticks: str) -> None:

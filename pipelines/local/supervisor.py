@@ -124,6 +124,10 @@ class Supervisor:
         for one in self._supervised:
             one.ready = one.ready or one.service is service
 
+    def gave_up(self, service: Service) -> bool:
+        """Whether this service is not restarted any more."""
+        return any(one.given_up for one in self._supervised if one.service is service)
+
     def check(self) -> None:
         """Checks that every required service runs or will be restarted.
 

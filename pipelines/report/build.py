@@ -3,20 +3,30 @@
 `build` makes it. Its JSON is the documented one (docs/report-schema.json); `text` and `html` render it.
 """
 
-import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from pipelines.report.alike import in_words, masked
 from pipelines.report.layout import name_ranges
-from pipelines.report.rows import Cause, FindingRow, NodeRow, NodeStateRow, Report, StepRow, StepTiming, TurnRow
+from pipelines.report.rows import (
+    Cause,
+    FindingRow,
+    NodeRow,
+    NodeStateRow,
+    QuestionRow,
+    Report,
+    StepRow,
+    StepTiming,
+    TurnRow,
+)
+from pipelines.run.attested import Asked
 from pipelines.run.kinds import Stage
 from pipelines.run.node_results import NodeResult
 from pipelines.run.node_state import NODE_STATES, NodeState
 from pipelines.run.summary import RunSummary
-from tasks.cluster import Cluster, Node, Role
-from tasks.ektron.rules.attestations import Attestation, attestations
+from tasks.cluster import Node
 from tasks.ektron.rules.findings import Finding, InvariantState, Severity
 from workers.errors import Problem
 from workers.records import RunRecord, Status, StepOutcome, Turn, now
@@ -86,14 +96,16 @@ def _built(summary: RunSummary) -> Report:
         turns=tuple(_turn_row(record, turn, by_turn.get(turn.name, ())) for turn in record.turns),
         timings=_timings(summary.outcomes),
         nodes=rows,
-        attestations=_attestations(cluster) if summary.kind.asks else (),
+        budget=summary.budget,
+        held=summary.held,
+        unapproved=summary.unapproved,
+        availability=summary.availability,
+        attestations=tuple(_question_row(asked) for asked in summary.asked),
     )
 
 
-def _attestations(cluster: Cluster) -> tuple[Attestation, ...]:
-    """The checks that only a person can make, for a cluster of this shape."""
-    staging = sum(1 for node in cluster.nodes if node.role is Role.STAGING)
-    return attestations(nodes=len(cluster.nodes), staging=staging, production=len(cluster.nodes) - staging)
+def _question_row(asked: Asked) -> QuestionRow:
+    return QuestionRow(**dict(asked.attestation), confirmed=asked.confirmation, answered=asked.counts)
 
 
 def _counts(statuses: Iterable[Status]) -> dict[str, int]:
@@ -141,7 +153,8 @@ def _step_row(outcome: StepOutcome, stages: Mapping[str, Stage]) -> StepRow:
 def _causes(rows: Iterable[NodeRow]) -> tuple[Cause, ...]:
     """All nodes that are not fine, grouped by problem: worst status first, then most nodes first."""
     groups = _grouped(
-        (row for row in rows if row.status not in _FINE), lambda row: (row.status, row.step, _masked_problem(row))
+        (row for row in rows if row.status not in _FINE),
+        lambda row: (row.status, row.step, _about_problem(row.problem, lambda text: masked(text, row.node, row.host))),
     )
     causes = [_cause(problem, members) for (_, _, problem), members in groups.items()]
     return tuple(sorted(causes, key=lambda cause: (WORST_FIRST.index(cause.status), -len(cause.nodes))))
@@ -149,14 +162,22 @@ def _causes(rows: Iterable[NodeRow]) -> tuple[Cause, ...]:
 
 def _cause(problem: Problem, members: Sequence[NodeRow]) -> Cause:
     first, names = members[0], tuple(row.node for row in members)
+    of_all = _about_problem(problem, lambda text: in_words(text, first.node))
+    of_all = of_all.model_copy(update={"file": first.problem.file})
     return Cause(
         status=first.status,
         step=first.step,
-        problem=problem if len(members) > 1 else first.problem.model_copy(update={"about": ""}),
+        problem=of_all if len(members) > 1 else first.problem.model_copy(update={"about": ""}),
         nodes=names,
         ranges=name_ranges(names),
         about={row.node: row.problem.about for row in members if row.problem.about},
     )
+
+
+def _about_problem(problem: Problem, change: Callable[[str], str]) -> Problem:
+    """The problem with its texts changed, and without what a node reported about itself."""
+    texts = {name: change(getattr(problem, name)) for name in ("message", "file", "remedy")}
+    return problem.model_copy(update={**texts, "about": ""})
 
 
 def _node_states(rows: Iterable[NodeRow]) -> tuple[NodeStateRow, ...]:
@@ -164,27 +185,15 @@ def _node_states(rows: Iterable[NodeRow]) -> tuple[NodeStateRow, ...]:
     groups: dict[tuple[NodeState, str], list[NodeRow]] = {}
     for row in rows:
         if row.state is not None:
-            groups.setdefault((row.state, _masked(row.description, row)), []).append(row)
+            groups.setdefault((row.state, masked(row.description, row.node, row.host)), []).append(row)
     found = [_node_state_row(state, text, members) for (state, text), members in groups.items()]
     return tuple(sorted(found, key=lambda row: NODE_STATES.index(row.state)))
 
 
-def _node_state_row(state: NodeState, masked: str, members: Sequence[NodeRow]) -> NodeStateRow:
+def _node_state_row(state: NodeState, text: str, members: Sequence[NodeRow]) -> NodeStateRow:
     names = tuple(row.node for row in members)
-    description = members[0].description if len(members) == 1 else masked
+    description = members[0].description if len(members) == 1 else in_words(text, names[0])
     return NodeStateRow(state=state, description=description, nodes=names, ranges=name_ranges(names))
-
-
-def _masked_problem(row: NodeRow) -> Problem:
-    texts = {name: _masked(getattr(row.problem, name), row) for name in ("message", "file", "remedy")}
-    return row.problem.model_copy(update={**texts, "about": ""})
-
-
-def _masked(text: str, row: NodeRow) -> str:
-    """Text with the node's own name and host replaced, so that the same failure reads the same on every node."""
-    for own, mask in ((row.host, "<host>"), (row.node, "<node>")):
-        text = re.sub(rf"(?<![\w.-]){re.escape(own)}(?![\w-])", mask, text, flags=re.IGNORECASE)
-    return text
 
 
 def _finding_row(finding: Finding, nodes: int) -> FindingRow:

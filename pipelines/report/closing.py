@@ -3,18 +3,15 @@
 Everything else (findings in full, causes at length, checks by hand) is in the report, and shown with `--verbose`.
 """
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from pipelines.report.layout import duration, folded, name_ranges, printable
-from pipelines.report.node_words import TOUCHED, NodeWord, checked_before_changes, counted_words, node_words
-from pipelines.report.problems import Shown, consequences, nodes_down, problems
-from pipelines.report.rows import FindingRow, NodeRow, Report
+from pipelines.report.answers import names, next_commands, safety, work_done
+from pipelines.report.layout import cut, duration, folded, printable
+from pipelines.report.node_words import TOUCHED, NodeWord, counted_words
+from pipelines.report.problems import Shown, consequences, problems
+from pipelines.report.rows import FindingRow, QuestionRow, Report
 from pipelines.rollout import kind_of
-from pipelines.run.node_state import NodeState
-from tasks.ektron.rules.findings import InvariantState
 from tasks.ektron.wording import counted
-from tasks.undo.plan import CHANGED_SINCE
 from workers.records import Verdict
 
 __all__ = ["LINES", "closing_lines"]
@@ -31,23 +28,22 @@ _MEANT = {
     Verdict.UNREACHABLE: NodeWord.UNREACHABLE,
 }
 _DONE = {NodeWord.CHANGED, NodeWord.CORRECT}
-_RETRIABLE = {NodeWord.FAILED, NodeWord.UNREACHABLE, NodeWord.NOT_TRIED, NodeWord.STOPPED}
-_WRITTEN = re.compile(r"(\d+) (?:written of \d+|certificate files?)$")
 
 
-def closing_lines(report: Report, width: int) -> list[str]:
+def closing_lines(report: Report, width: int, commands: Sequence[str] | None = None) -> list[str]:
     """The end of a run, or its current state, in at most 24 lines; the first one is the headline.
 
     Args:
         report: of the run.
         width: columns; only a path, an id or a command that is longer than that is wider.
+        commands: what the operator may do next, where that does not follow from the run.
     """
     shown = problems(report)
     head = folded(_headline(report), width, rest="  ")
     if report.summary and not _repeated(report, shown):
         head += folded(_summary(report), width, "  ", "    ")[:3]
     tail = [line for label, text in _labelled(report) for line in _label_lines(label, text, width)]
-    tail += _next_lines(report)
+    tail += _next_lines(next_commands(report) if commands is None else commands)
     room = max(3, LINES - len(head) - len(tail))
     return [*head, *_problem_lines(shown, width, room), *tail]
 
@@ -95,92 +91,57 @@ def _problem_lines(shown: Sequence[Shown], width: int, room: int) -> list[str]:
 
 
 def _blocks(shown: Sequence[Shown], width: int, limits: tuple[int, int]) -> list[list[str]]:
-    names = [_names(one.nodes, min(_NAMES, width // 4)) for one in shown]
-    column = max(map(len, names), default=0)
-    return [_block(one, name.ljust(column), width, limits) for one, name in zip(shown, names, strict=True)]
+    columns = [names(one.nodes, min(_NAMES, width // 4)) for one in shown]
+    column = max(map(len, columns), default=0)
+    return [_block(one, name.ljust(column), width, limits) for one, name in zip(shown, columns, strict=True)]
 
 
 def _block(one: Shown, name: str, width: int, limits: tuple[int, int]) -> list[str]:
     first = f"  {name}  " if name.strip() else "  "
     rest = " " * len(first)
-    text = _cut(folded(one.text, width, first, rest), limits[0], width)
+    text = cut(folded(one.text, width, first, rest), limits[0], width)
     fix = f"Fix: {one.fix}" if one.fix else ""
     beside = f"{text[0]}  {fix}"
     if fix and len(text) == 1 and len(beside) <= width:
         return [beside]
-    return text + _cut(folded(fix, width, rest, rest + "     "), limits[1], width)
-
-
-def _cut(lines: list[str], most: int, width: int) -> list[str]:
-    """The first lines; where some are left out, the last one ends in dots."""
-    if len(lines) <= most:
-        return lines
-    last = lines[most - 1]
-    while len(last) > width - 4 and " " in last.strip():
-        last = last.rstrip().rpartition(" ")[0]
-    return [*lines[: most - 1], f"{last.rstrip()} ..."]
-
-
-def _names(nodes: Sequence[str], most: int) -> str:
-    ranges = name_ranges(nodes)
-    return ranges if len(ranges) <= most else counted(len(nodes), "node")
+    return text + cut(folded(fix, width, rest, rest + "     "), limits[1], width)
 
 
 def _label_lines(label: str, text: str, width: int) -> list[str]:
-    return _cut(folded(text, width, label.ljust(_LABEL), " " * _LABEL), 2, width)
+    return cut(folded(text, width, label.ljust(_LABEL), " " * _LABEL), 2, width)
 
 
 def _labelled(report: Report) -> Iterator[tuple[str, str]]:
     if report.verdict or any(node.state in TOUCHED for node in report.nodes):
-        yield "Safe?", "; ".join(_safe(report))
+        yield "Safe?", "; ".join(safety(report))
     if also := ", ".join(_also(report)):
         yield "Also:", also
-    yield "Done:", ", ".join(_done(report))
-
-
-def _safe(report: Report) -> Iterator[str]:
-    """What an operator who goes home has to know: is a file half-written, which service is down or owes a restart."""
-    kind = kind_of(report.kind, report.run)
-    touched = [node for node in report.nodes if node.state in TOUCHED]
-    yield "nothing half-written" if touched else "nothing was written"
-    down = nodes_down(report)
-    if down:
-        yield f"{_of(down)} service is down until it is started"
-    interrupted = [n for n in touched if n.state is NodeState.INTERRUPTED]
-    in_doubt = [n.node for n in interrupted if _restarts(n, report) and n.node not in down]
-    if in_doubt:
-        yield f"{_of(in_doubt)} service may be down until it is restarted"
-    owed = [n.node for n in touched if n.state is NodeState.RESTART_OWED and n.node not in down]
-    if owed:
-        yield f"{_names(owed, _NAMES)} runs with the earlier configuration until it is restarted"
-    partly = [n.node for n in touched if n.state is NodeState.PARTLY or (n in interrupted and not _restarts(n, report))]
-    if partly:
-        yield f"partly changed: {_names(partly, _NAMES)}"
-    done = [node for node in touched if node.state is NodeState.DONE]
-    if kind.restores and done and len(done) < len(report.nodes) and report.verdict != Verdict.RESTORED:
-        yield f"the cluster is split: {counted(len(done), 'node')} as before the run, the others not"
-
-
-def _of(nodes: Sequence[str]) -> str:
-    return f"{nodes[0]}'s" if len(nodes) == 1 else f"{_names(nodes, _NAMES)}: the"
-
-
-def _restarts(node: NodeRow, report: Report) -> bool:
-    step = kind_of(report.kind, report.run).steps().get(node.step)
-    return step is not None and step.restarts
+    yield "Done:", ", ".join(work_done(report))
 
 
 def _also(report: Report) -> Iterator[str]:
     warnings = [finding for finding in report.findings if finding.label == "warning"]
     if warnings:
         yield f"{counted(len(warnings), 'warning')} ({'; '.join(map(_short, warnings))})"
+    if report.budget and report.verdict in {None, Verdict.STOPPED}:
+        yield report.budget.left
     follow = len(consequences(report))
     if follow:
         yield f"{counted(follow, 'consequence')} of the above"
     if report.fallback_nodes:
-        yield f"slow, one PowerShell process per request: {_names(report.fallback_nodes.split(', '), _NAMES)}"
+        yield f"slow, one PowerShell process per request: {names(report.fallback_nodes.split(', '))}"
     if report.attestations and kind_of(report.kind, report.run).read_only:
-        yield f"{counted(len(report.attestations), 'question')} that only a person can answer (--verbose)"
+        yield from _questions(report.attestations)
+
+
+def _questions(asked: Sequence[QuestionRow]) -> Iterator[str]:
+    """How many a person has to answer, and how many are answered, until when."""
+    left = sum(not one.answered for one in asked)
+    if left:
+        yield f"{counted(left, 'question')} that only a person can answer (--verbose; esync attest FILE)"
+    days = [one.confirmed.until for one in asked if one.answered and one.confirmed]
+    if days:
+        yield f"{counted(len(days), 'question')} answered by a person, the first until {min(days):%Y-%m-%d}"
 
 
 def _short(finding: FindingRow) -> str:
@@ -190,49 +151,5 @@ def _short(finding: FindingRow) -> str:
     return reason if 0 < len(reason) <= _SHORT_REASON else finding.invariant
 
 
-def _done(report: Report) -> Iterator[str]:
-    files, restarts = 0, 0
-    for node in report.nodes:
-        edited: set[str] = set()
-        for change in node.changes:
-            written = _WRITTEN.match(change.after)
-            if change.what.startswith((CHANGED_SINCE, "not removed")):
-                continue
-            if written:
-                files += int(written[1])
-            elif change.file:
-                edited.add(change.file)
-            restarts += change.what.startswith("service ") and change.what.endswith(" restarted")
-        files += len(edited)
-    if not kind_of(report.kind, report.run).read_only:
-        yield counted(files, "file")
-        yield counted(restarts, "restart")
-    if report.findings:
-        proven = sum(finding.verdict is InvariantState.PROVEN for finding in report.findings)
-        early = checked_before_changes(report)
-        yield f"{proven} of {len(report.findings)} {'prerequisites hold' if early else 'statements proven'}"
-    yield f"{counted(sum(len(node.steps) for node in report.nodes), 'step')} in {duration(report.seconds)}"
-
-
-def _next_lines(report: Report) -> list[str]:
-    commands = [printable(command) for command in _commands(report)]
-    return [f"{'Next:' if not place else '':<{_LABEL}}{command}" for place, command in enumerate(commands)]
-
-
-def _commands(report: Report) -> Iterator[str]:
-    """What an operator may do next, the most useful first."""
-    kind, words = kind_of(report.kind, report.run), node_words(report)
-    if report.verdict is None:
-        yield f"esync watch {report.run}"
-        return
-    left = any(word in _RETRIABLE for word in words.values())
-    if left and not kind.retry:
-        yield f"esync retry {report.run}"
-    elif left and report.parent and "{parent}" in kind.retry:
-        yield kind.retry.rpartition(": ")[2].format(parent=report.parent)
-    refuted = next((node for node, word in words.items() if word is NodeWord.REFUTED), "")
-    if refuted and kind.verifies:
-        yield f"esync explain {refuted} {report.run}"
-    yield f"esync report {report.run} -o report.html"
-    if not kind.read_only and not report.parent and any(node.state in TOUCHED for node in report.nodes):
-        yield f"esync rollback {report.run}"
+def _next_lines(commands: Iterable[str]) -> list[str]:
+    return [f"{'' if place else 'Next:':<{_LABEL}}{printable(command)}" for place, command in enumerate(commands)]

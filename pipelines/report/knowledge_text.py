@@ -3,16 +3,25 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipelines.report.layout import printable, wrapped
+from pipelines.report.layout import TEXT_WIDTH, printable, wrapped
+from pipelines.run.attested import Asked
 from tasks.ektron.certificates.inspect import Inspected
 from tasks.ektron.cluster_facts import NOT_SEEN
 from tasks.ektron.propagation import Propagation
+from tasks.ektron.rules.confirmations import Confirmation
 from tasks.ektron.rules.explain import Answer, Explanation
 from tasks.ektron.wording import counted
 from workers.broker.set_aside import SetAside
 from workers.records import Status
 
-__all__ = ["explanation_lines", "inspected_lines", "pair_lines", "propagation_lines", "set_aside_lines"]
+__all__ = [
+    "explanation_lines",
+    "inspected_lines",
+    "pair_lines",
+    "propagation_lines",
+    "question_lines",
+    "set_aside_lines",
+]
 
 _HEADLINES = {
     Answer.JOINED: "is joined",
@@ -46,6 +55,25 @@ def pair_lines(files: Mapping[str, Inspected]) -> Iterator[str]:
     if len(files) > 1:
         for key, names in by_key.items():
             yield f"key pair {key}: {', '.join(names)}"
+
+
+def question_lines(asked: Sequence[Asked], others: Sequence[Confirmation]) -> Iterator[str]:
+    """The questions that only a person can answer, each with its answer; then what else is confirmed."""
+    for one in asked:
+        question = one.attestation
+        yield ""
+        yield f"{question.id}{f' [{question.when}]' if question.when != 'once' else ''}"
+        yield from wrapped(question.question, TEXT_WIDTH)
+        if one.confirmation is None:
+            yield "  not answered"
+        else:
+            old = "" if one.counts else "does not count any more: "
+            yield from wrapped(f"{old}{one.confirmation.sentence}", TEXT_WIDTH)
+    for confirmation in others:
+        yield ""
+        yield confirmation.rule
+        yield from wrapped(confirmation.question, TEXT_WIDTH)
+        yield from wrapped(confirmation.sentence, TEXT_WIDTH)
 
 
 def propagation_lines(answer: Propagation) -> Iterator[str]:

@@ -6,15 +6,17 @@ from collections.abc import Iterable
 
 from workers.texts import cleaned
 
-__all__ = ["TEXT_WIDTH", "duration", "folded", "name_ranges", "printable", "wrapped"]
+__all__ = ["TEXT_WIDTH", "cut", "duration", "folded", "name_ranges", "printable", "wrapped"]
 
 TEXT_WIDTH = 100  #: columns of a text that is written to a file or a pipe
 _MINUTE, _HOUR = 60, 3600
 _SHORTEST_RANGE = 3  #: names; two are easier to read in full
 _NUMBERED = re.compile(r"(.*?)(\d+)")
-#: What stays on one line, to be copied: a Windows path with blanks in its folders, a command with its arguments.
+#: What stays on one line, to be copied: a Windows path with blanks in its folders (also in its last part, where it is
+#: alone or in quotes), a command with its arguments.
 _WHOLE = re.compile(
-    r"""[A-Za-z]:\\(?:[^\\/:*?"<>|,;]{1,64}\\)*[^\\\s]*"""
+    r"""^\s*[A-Za-z]:\\[^/:*?"<>|]*$|"[A-Za-z]:\\[^/:*?"<>|]*\""""
+    r"""|[A-Za-z]:\\(?:[^\\/:*?"<>|,;]{1,64}\\)*[^\\\s]*"""
     r"""|\besync [a-z]+(?: (?:--?[\w-]+|[A-Z]{2,}|\d{8}-[\w-]+|[\w./-]+\.\w+|last|all)(?![\w/]))*"""
 )
 _GLUE = "\0"  #: stands for a blank that is no place to break a line; no printable text has it
@@ -49,6 +51,16 @@ def folded(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
         break_on_hyphens=False,
     )
     return [line.replace(_GLUE, " ") for line in lines]
+
+
+def cut(lines: list[str], most: int, width: int) -> list[str]:
+    """The first lines, at most that many; where some are left out, the last one ends in dots."""
+    if len(lines) <= most:
+        return lines
+    last = lines[most - 1]
+    while len(last) > width - 4 and " " in last.strip():
+        last = last.rstrip().rpartition(" ")[0]
+    return [*lines[: most - 1], f"{last.rstrip()} ..."]
 
 
 def duration(seconds: float) -> str:

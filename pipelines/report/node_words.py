@@ -4,17 +4,28 @@ A node that was only looked at is `unchanged` for programs. For people it is cor
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from pipelines.report.rows import NodeRow, Report
 from pipelines.rollout import kind_of
 from pipelines.run.node_results import NOT_SELECTED, WAITING
 from pipelines.run.node_state import NodeState
+from tasks.ektron.rules.findings import InvariantState
 from workers.records import Status
 
-__all__ = ["TOUCHED", "NodeWord", "checked_before_changes", "counted_words", "node_words", "refuted_nodes"]
+__all__ = [
+    "TOUCHED",
+    "NodeWord",
+    "checked_before_changes",
+    "counted_words",
+    "node_words",
+    "nodes_down",
+    "refuted_nodes",
+    "short_state",
+]
 
+_SERVICE = "service.running"  #: the statement about the services
 #: States of a node to which the run did something.
 TOUCHED = frozenset({NodeState.INTERRUPTED, NodeState.PARTLY, NodeState.RESTART_OWED, NodeState.DONE})
 
@@ -41,6 +52,19 @@ _WORDS = {
     Status.CHANGED: NodeWord.CHANGED,
     Status.UNCHANGED: NodeWord.CORRECT,
 }
+_SHORT = {
+    NodeState.RIGHT: "correct",
+    NodeState.DONE: "all changes are made",
+    NodeState.RESTART_OWED: "files in place, restart owed",
+    NodeState.PARTLY: "partly changed, every file whole",
+    NodeState.INTERRUPTED: "partly changed, every file whole",
+    NodeState.UNDER_WAY: "in progress",
+    NodeState.UNTOUCHED: "untouched",
+}
+
+
+#: A node of these that an error names is refuted.
+_LOOKED_AT = {NodeWord.CHANGED, NodeWord.CORRECT, NodeWord.NOT_SELECTED}
 
 
 def checked_before_changes(report: Report) -> bool:
@@ -65,11 +89,25 @@ def counted_words(report: Report) -> Mapping[NodeWord, int]:
     return {word: counts[word] for word in NodeWord if counts[word]}
 
 
+def nodes_down(report: Report) -> Sequence[str]:
+    """The nodes whose service does not run, by the last check of the cluster."""
+    refuted = (one for one in report.findings if one.verdict is InvariantState.REFUTED)
+    return [node for one in refuted if one.invariant == _SERVICE for node in one.nodes]
+
+
+def short_state(node: NodeRow, report: Report) -> str:
+    """The state of a node in a few words; empty for a run that only reads."""
+    if node.state is None:
+        return ""
+    step = kind_of(report.kind, report.run).steps().get(node.step)
+    if node.state is NodeState.INTERRUPTED and step is not None and step.restarts:
+        return "files in place, restart owed, the service may be down"
+    return _SHORT[node.state]
+
+
 def _word(node: NodeRow, refuted: frozenset[str]) -> NodeWord:
-    if node.status in {Status.SKIPPED, Status.CANCELLED}:
-        return _without_result(node)
-    word = _WORDS[node.status]
-    return NodeWord.REFUTED if node.node in refuted and word in {NodeWord.CHANGED, NodeWord.CORRECT} else word
+    word = _without_result(node) if node.status in {Status.SKIPPED, Status.CANCELLED} else _WORDS[node.status]
+    return NodeWord.REFUTED if node.node in refuted and word in _LOOKED_AT else word
 
 
 def _without_result(node: NodeRow) -> NodeWord:

@@ -3,18 +3,21 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pipelines.report.layout import name_ranges, printable
-from pipelines.run.plan import NodePlan, Plan, worst_case
+from pipelines.run.plan import NodePlan, Plan
+from pipelines.run.waves import worst_case
 from tasks.cluster import Cluster
+from tasks.ektron.wording import counted, sized
+from tasks.policy import FILE
 from workers.records import Change
 
-__all__ = ["plan_lines"]
+__all__ = ["left_out_lines", "plan_lines", "schedule_lines"]
 
-_OWN = "NODE_Sync"  #: stands for the beginning of a node's own file names, where several nodes have one text
+_OWN = "\ue000_Sync"  #: stands for the beginning of a node's own file names, to find nodes with equal plans
 _CONFIG = ".config"
 #: The steps of a wave that change a node, and whether a node's plan has something for them to do.
 _NEEDS: Mapping[str, Callable[[NodePlan], bool]] = {
     "config_edit": lambda part: any(change.file.casefold().endswith(_CONFIG) for change in part.changes),
-    "cert_copy": lambda part: part.files > 0,
+    "cert_copy": lambda part: part.files > 0 or any(change.after == "removed" for change in part.changes),
     "service_restart": lambda part: bool(part.restart),
 }
 
@@ -34,10 +37,21 @@ def plan_lines(cluster: Cluster, plan: Plan, only: Sequence[str] = ()) -> list[s
     for part in plan.nodes:
         groups.setdefault((_shape(part), _masked(part.restart, part.node), part.files), []).append(part)
     numbers = plan.wave_numbers()
-    for (_, restart, files), members in groups.items():
-        lines += _group(numbers, members, restart, files)
-    lines += _left_out(cluster, plan, only)
-    return [printable(line) for line in (*lines, *_wave_lines(plan), *_forecast(cluster, plan))]
+    for members in groups.values():
+        lines += _group(numbers, members)
+    lines += left_out_lines(cluster, plan, only)
+    lines += [*(f"note: {note}" for note in plan.notes), ""] if plan.notes else []
+    return [*map(printable, lines), *schedule_lines(cluster, plan)]
+
+
+def schedule_lines(cluster: Cluster, plan: Plan) -> list[str]:
+    """What each wave of a plan does, what limits them, and how long they take at most."""
+    return [printable(line) for line in (*_wave_lines(plan), *_limits(cluster, plan), *_forecast(cluster, plan))]
+
+
+def left_out_lines(cluster: Cluster, plan: Plan, only: Sequence[str] = ()) -> list[str]:
+    """What a plan leaves out: nodes that were not selected or not checked, and leftovers."""
+    return [*_left_out(cluster, plan, only), *_leftovers(plan)]
 
 
 def _left_out(cluster: Cluster, plan: Plan, only: Sequence[str]) -> Iterable[str]:
@@ -54,23 +68,36 @@ def _left_out(cluster: Cluster, plan: Plan, only: Sequence[str]) -> Iterable[str
         yield ""
 
 
-def _group(numbers: Mapping[str, int], members: Sequence[NodePlan], restart: str, files: int) -> list[str]:
+def _leftovers(plan: Plan) -> Iterable[str]:
+    """What the plan leaves alone, and how to remove it."""
+    if plan.leftovers:
+        yield (
+            f"{plan.leftovers} leftover {'entry' if plan.leftovers == 1 else 'entries'}: keys and certificate files of "
+            "servers that are neither nodes nor partners, or in folders that are not used any more; "
+            "esync rollout --prune removes them"
+        )
+        yield ""
+
+
+def _group(numbers: Mapping[str, int], members: Sequence[NodePlan]) -> list[str]:
     names = name_ranges(part.node for part in members)
     waves = sorted({numbers.get(part.node, 0) for part in members})
     if members[0].empty:
         return [f"{names}: nothing to do, configured as required", ""]
-    own = " (NODE is each node's own name)" if len(members) > 1 and _OWN in repr(_shape(members[0])) else ""
+    first = members[0]
+    differ = len(members) > 1 and _shape(first) != _unmasked(first)
+    own = f", shown as on {first.node}; the others have their own names" if differ else ""
     where = f" (wave {', '.join(str(wave) for wave in waves)})" if any(waves) else ""
     lines = [f"{names}{where}{own}"]
-    shape = _shape(members[0]) if len(members) > 1 else _unmasked(members[0])
+    shape = _unmasked(first)
     for file in dict.fromkeys(file for _, file, _, _ in shape):
         lines.append(f"  {file}")
         lines += [f"    ~ {what}: {_value(before)} -> {_value(after)}" for what, f, before, after in shape if f == file]
-    if files:
-        noun, where = "file" if files == 1 else "files", " on each node" if len(members) > 1 else ""
-        lines.append(f"  copy: {files} certificate {noun}, {members[0].bytes / 1000:.1f} kB{where}")
-    if restart:
-        lines.append(f"  restart: {restart}")
+    if first.files:
+        where = " on each node" if len(members) > 1 else ""
+        lines.append(f"  copy: {counted(first.files, 'certificate file')}, {sized(first.bytes)}{where}")
+    if first.restart:
+        lines.append(f"  restart: {first.restart}")
     return [*lines, ""]
 
 
@@ -86,11 +113,28 @@ def _wave_lines(plan: Plan) -> Iterable[str]:
         yield "Each step checks its node before and after; at the end all nodes are verified."
 
 
+def _limits(cluster: Cluster, plan: Plan) -> Iterable[str]:
+    """What the policy says about order, limits and holds, as far as it concerns these waves."""
+    policy = cluster.policy
+    if plan.empty:
+        return
+    told = [f"order: by {policy.order}"] if policy.order != FILE else []
+    told += [f"at most {most} with the same {label} at a time" for label, most in policy.at_most.items()]
+    if any(part.restart for part in plan.nodes):
+        told.append("whole pools may be restarted" if policy.whole_pool else "at most half of a pool is restarted")
+    if policy.hold and len(plan.waves) > 1:
+        after = f", at most {policy.hold_for:g} s" if policy.hold_for else ""
+        told.append(f"holds {policy.hold.replace('-', ' ')} for esync promote{after}")
+    if told:
+        yield f"In waves: {'; '.join(told)}."
+
+
 def _forecast(cluster: Cluster, plan: Plan) -> Iterable[str]:
     if plan.empty:
         return ()
     minutes = worst_case(cluster, plan.waves) / 60
-    return (f"worst case: {minutes:.0f} min, if every step uses up its deadline and all retries",)
+    held = ", without holds" if cluster.policy.hold and len(plan.waves) > 1 else ""
+    return (f"worst case: {minutes:.0f} min{held}, if every step uses up its deadline and all retries",)
 
 
 def _shape(part: NodePlan) -> Shape:

@@ -9,17 +9,15 @@ from dataclasses import dataclass
 
 from pipelines.report.findings import FIXED_BY_ROLLOUT
 from pipelines.report.layout import name_ranges
-from pipelines.report.node_words import NodeWord, node_words
+from pipelines.report.node_words import NodeWord, node_words, nodes_down, short_state
 from pipelines.report.rows import Cause, FindingRow, NodeRow, Report
-from pipelines.rollout import kind_of
-from pipelines.run.node_state import NODE_STATES, NodeState
+from pipelines.run.node_state import NODE_STATES
 from tasks.ektron.rules.findings import InvariantState, Severity
 from tasks.ektron.wording import counted
 from workers.records import Verdict
 
-__all__ = ["Shown", "consequences", "nodes_down", "problems", "short_state"]
+__all__ = ["Shown", "consequences", "problems"]
 
-_SERVICE = "service.running"  #: the statement about the services
 _NEED_THE_SERVICE = {"service.listening-8732", "network.reach-8732-all-pairs", "site.wspath-answers"}
 _UNDONE = {NodeWord.FAILED, NodeWord.UNREACHABLE, NodeWord.STOPPED, NodeWord.NOT_TRIED}
 _FIRST = {
@@ -30,15 +28,6 @@ _FIRST = {
     NodeWord.NOT_TRIED: 50,
 }
 _UNKNOWN = 40  #: the place of what could not be checked
-_SHORT = {
-    NodeState.RIGHT: "correct",
-    NodeState.DONE: "all changes are made",
-    NodeState.RESTART_OWED: "files in place, restart owed",
-    NodeState.PARTLY: "partly changed, every file whole",
-    NodeState.INTERRUPTED: "partly changed, every file whole",
-    NodeState.UNDER_WAY: "in progress",
-    NodeState.UNTOUCHED: "untouched",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,22 +78,6 @@ def _follows(finding: FindingRow, undone: Collection[str], down: Collection[str]
     return finding.label != "warning" and set(finding.nodes) <= set(undone)
 
 
-def nodes_down(report: Report) -> Sequence[str]:
-    """The nodes whose service does not run, by the last check of the cluster."""
-    refuted = (one for one in report.findings if one.verdict is InvariantState.REFUTED)
-    return [node for one in refuted if one.invariant == _SERVICE for node in one.nodes]
-
-
-def short_state(node: NodeRow, report: Report) -> str:
-    """The state of a node in a few words; empty for a run that only reads."""
-    if node.state is None:
-        return ""
-    step = kind_of(report.kind, report.run).steps().get(node.step)
-    if node.state is NodeState.INTERRUPTED and step is not None and step.restarts:
-        return "files in place, restart owed, the service may be down"
-    return _SHORT[node.state]
-
-
 def _of_nodes(report: Report) -> Iterator[Shown]:
     rows, words = {row.node: row for row in report.nodes}, node_words(report)
     for cause in report.causes:
@@ -150,13 +123,11 @@ def _sentence(cause: Cause, word: NodeWord, states: str) -> str:
 
 
 def _plain(text: str, nodes: Sequence[str]) -> str:
-    """A text about one node without its name, which is shown beside it; about several without the placeholders."""
+    """A text about one node without its name, which is shown beside it; one about several nodes has none in front."""
     if len(nodes) == 1:
         text = re.sub(rf"^{re.escape(nodes[0])}(?::? )", "", text)
-        return re.sub(r"^\(([^() ]+)\) ", r"\1 ", text)  # its address
-    text = re.sub(r"^<node>:? (?:\((<host>:\d+)\) )?", r"\1 ", text).lstrip()
-    text = re.sub(r"<host>:(\d+)", r"port \1", text).replace("<host>", "its address")
-    return text.replace("<node>_", "NODE_").replace("<node>", "the node")
+        text = re.sub(r"^\(([^() ]+)\) ", r"\1 ", text)  # its address
+    return text
 
 
 def _of_cluster(report: Report) -> Iterator[Shown]:

@@ -5,14 +5,27 @@ from typing import Literal
 from pydantic import AwareDatetime, Field
 
 from pipelines.report.layout import name_ranges
+from pipelines.run.availability import Availability
+from pipelines.run.budget import Budget
 from pipelines.run.node_results import NodeResult
 from pipelines.run.node_state import NodeState
 from tasks.ektron.rules.attestations import Attestation
+from tasks.ektron.rules.confirmations import Confirmation
 from tasks.ektron.rules.findings import Finding
 from workers.errors import Problem
 from workers.records import Change, Record, Status
 
-__all__ = ["Cause", "FindingRow", "NodeRow", "NodeStateRow", "Report", "StepRow", "StepTiming", "TurnRow"]
+__all__ = [
+    "Cause",
+    "FindingRow",
+    "NodeRow",
+    "NodeStateRow",
+    "QuestionRow",
+    "Report",
+    "StepRow",
+    "StepTiming",
+    "TurnRow",
+]
 
 
 class StepRow(Record):
@@ -43,7 +56,7 @@ class NodeRow(NodeResult):
 
 
 class Cause(Record):
-    """Nodes with the same problem in the same step; `<node>` and `<host>` stand for each node's own name and address.
+    """Nodes with the same problem in the same step; of several nodes the texts are about all of them.
 
     `about` has what each failed node had reported about itself, by node; in `problem` it is empty.
     """
@@ -65,7 +78,7 @@ class Cause(Record):
 
 
 class NodeStateRow(Record):
-    """Nodes that are in the same state now; `<node>` stands for each node's own name."""
+    """Nodes that are in the same state now; of several nodes the description is about all of them."""
 
     state: NodeState
     description: str
@@ -81,6 +94,16 @@ class FindingRow(Finding):
 
     label: Literal["proven", "refuted", "unknown", "warning"]
     ranges: str  #: the counter-examples for people: `P1..P40`, or `all 4 nodes`
+
+
+class QuestionRow(Attestation):
+    """A question that only a person can answer.
+
+    `confirmed` is the answer on record; it counts (`answered`) until its day, and while the question is the same.
+    """
+
+    confirmed: Confirmation | None = None
+    answered: bool = False
 
 
 class TurnRow(Record):
@@ -137,7 +160,11 @@ class Report(Record):
     turns: tuple[TurnRow, ...]
     timings: tuple[StepTiming, ...]
     nodes: tuple[NodeRow, ...]
-    attestations: tuple[Attestation, ...] = ()  #: checks that only a person can make
+    budget: Budget | None = None  #: how many nodes may still fail; null for a run without waves
+    held: str = ""  #: the turn before which the run waits for `esync promote`
+    unapproved: bool = False  #: whether it waits there for `esync approve`
+    availability: tuple[Availability, ...] = ()  #: how often pages behind balancers answered meanwhile
+    attestations: tuple[QuestionRow, ...] = ()  #: checks that only a person can make, those without an answer first
 
     @property
     def fallback_nodes(self) -> str:

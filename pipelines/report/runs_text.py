@@ -1,10 +1,10 @@
 """A list of runs as a table: a header, ids that can be copied, dates. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 
 from pipelines.report.layout import duration, printable
-from pipelines.rollout import kind_of
+from pipelines.run.identity import cluster_of, shared_names
 from workers.records import RunRecord
 
 __all__ = ["run_lines"]
@@ -19,21 +19,30 @@ def run_lines(records: Sequence[RunRecord], at: datetime) -> Iterator[str]:
         records: in the order of the lines.
         at: now, for runs that have not ended.
     """
-    rows = [_HEADER, *(_row(record, at) for record in records)] if records else []
+    shared = shared_names(records)
+    rows = [_HEADER, *(_row(record, at, shared) for record in records)] if records else []
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
     for *cells, last in rows:
         yield "  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), last])
 
 
-def _row(record: RunRecord, at: datetime) -> tuple[str, ...]:
+def _row(record: RunRecord, at: datetime, shared: Collection[str]) -> tuple[str, ...]:
     took = duration(((record.ended or at) - record.created).total_seconds())
     state = record.verdict.value if record.verdict else record.state.value
     started = f"{record.created.astimezone(UTC):%Y-%m-%d %H:%M}"
-    return record.id, record.kind, started, took, state.replace("_", " "), _request(record)
+    name, digest = cluster_of(record)
+    which = f" [{name}@{digest}]" if name in shared else ""
+    return record.id, record.kind, started, took, state.replace("_", " "), f"{_request(record)}{which}"
 
 
 def _request(record: RunRecord) -> str:
     """Who requested a run, why, and which run it continues."""
     why = f": {record.reason}" if record.reason else ""
-    parent = f" [{kind_of(record.kind, record.id).parent} {record.parent}]" if record.parent else ""
+    parent = f" [{_relation(record)} {record.parent}]" if record.parent else ""
     return printable(f"{record.who or '?'}{why}{parent}")
+
+
+def _relation(record: RunRecord) -> str:
+    from pipelines.rollout import kind_of  # noqa: PLC0415 - all steps, for a list that seldom has such a run
+
+    return kind_of(record.kind, record.id).parent

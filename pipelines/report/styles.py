@@ -20,10 +20,10 @@ class StatusStyle:
 
 STATUS_STYLES: Mapping[Status, StatusStyle] = {
     Status.FAILED: StatusStyle("\u2717", "x", "failed", "bold red"),
-    Status.UNREACHABLE: StatusStyle("!", "!", "unreachable", "bold yellow"),
-    Status.CANCELLED: StatusStyle("\u2298", "/", "cancelled", "yellow"),
-    Status.SKIPPED: StatusStyle("\u2013", "-", "skipped", "bright_black"),
-    Status.WOULD_CHANGE: StatusStyle("\u2248", "?", "would change", "bright_cyan"),
+    Status.UNREACHABLE: StatusStyle("!", "!", "unreachable", "bold magenta"),
+    Status.CANCELLED: StatusStyle("\u2298", "/", "cancelled", "magenta"),
+    Status.SKIPPED: StatusStyle("\u2013", "-", "skipped", "dim"),
+    Status.WOULD_CHANGE: StatusStyle("\u2248", "?", "would change", "cyan"),
     Status.CHANGED: StatusStyle("\u270e", "~", "changed", "cyan"),
     Status.UNCHANGED: StatusStyle("=", "=", "unchanged", "green"),
 }
@@ -51,7 +51,7 @@ def _bad(title: str, meaning: str) -> VerdictStyle:
     return VerdictStyle("bad", title, meaning, "bold red")
 
 
-def _warn(title: str, meaning: str, colour: str = "bold yellow") -> VerdictStyle:
+def _warn(title: str, meaning: str, colour: str = "bold magenta") -> VerdictStyle:
     return VerdictStyle("warn", title, meaning, colour)
 
 
@@ -61,7 +61,7 @@ VERDICT_STYLES: Mapping[Verdict, VerdictStyle] = {
     Verdict.STOPPED: _warn("Stopped", "The run ended early. The nodes that it did not reach are unchanged."),
     Verdict.UNREACHABLE: _warn("Unreachable", "Some nodes were unreachable; nothing else failed."),
     Verdict.REFUTED: _bad("Refuted", "A required statement does not hold."),
-    Verdict.INCONCLUSIVE: _warn("Inconclusive", "Some required statements could not be checked.", "yellow"),
+    Verdict.INCONCLUSIVE: _warn("Inconclusive", "Some required statements could not be checked.", "magenta"),
     Verdict.CANCELLED: _warn("Cancelled", "An operator stopped the run between two steps."),
     Verdict.STALE: _warn("Stale", "The cluster has changed since the plan was made. Nothing was changed."),
     Verdict.CHANGES_PENDING: _good("Changes pending", "The plan shows what a rollout would change.", "bold cyan"),
@@ -69,6 +69,10 @@ VERDICT_STYLES: Mapping[Verdict, VerdictStyle] = {
     Verdict.READY: _good("Ready", "Nothing prevents a rollout."),
     Verdict.RESTORED: _good("Restored", "Every file is byte for byte as it was before the run."),
     Verdict.CLEAN: _good("Clean", "The files to remove are gone from the nodes."),
+    Verdict.RETIRED: _good("Retired", "The node has no right to connect any more, and accepts no other node."),
+    Verdict.PROVEN: _good("Proven", "The file of the sync reached every server, byte for byte, and is removed."),
+    Verdict.SYNCED: _good("Synced", "It ended without a failure."),
+    Verdict.ANSWERED: _good("Answered", "The servers were asked; nothing was changed."),
     Verdict.LOCKED: _warn("Locked", "Another run is working on this cluster. This run did nothing."),
 }
 IN_PROGRESS = VerdictStyle("busy", "In progress", "The run has not ended. This is its current state.", "bold cyan")

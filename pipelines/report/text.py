@@ -6,12 +6,13 @@ from datetime import UTC
 from pipelines.report.findings import FindingGroup, finding_groups
 from pipelines.report.layout import TEXT_WIDTH, duration, printable, wrapped
 from pipelines.report.node_words import checked_before_changes, counted_words
-from pipelines.report.rows import FindingRow, Report
+from pipelines.report.rows import FindingRow, QuestionRow, Report
 from pipelines.rollout import kind_of
+from pipelines.run.node_results import NOT_SELECTED
 from pipelines.run.node_state import NodeState
 from tasks.ektron.rules.findings import InvariantState
 from tasks.ektron.wording import counted, named
-from tasks.undo.plan import CHANGED_SINCE
+from tasks.undo.plan import CHANGED_SINCE, OWN_CHANGE
 from workers.records import Status, Verdict
 
 __all__ = ["result_blocks", "to_text", "totals_line", "verdict_line"]
@@ -38,6 +39,7 @@ def result_blocks(report: Report, *, attestations: bool = True, width: int = TEX
     """
     return [
         list(_finding_lines(report, width)),
+        list(_availability_lines(report, width)),
         list(_attestation_lines(report, width)) if attestations else [],
         list(_difference_lines(report)),
         list(_cause_lines(report, width)),
@@ -48,7 +50,7 @@ def result_blocks(report: Report, *, attestations: bool = True, width: int = TEX
 
 def verdict_line(report: Report) -> str:
     """The end of the run in one line."""
-    verdict = (report.verdict or report.state).upper()
+    verdict = (report.verdict or report.state).upper().replace("_", " ")
     summary = report.summary.removeprefix(f"{report.verdict}: ")
     sentence = f": {printable(summary)}" if summary else ""
     return f"{verdict}{sentence} [{report.kind} {report.run}, {duration(report.seconds)}]"
@@ -84,6 +86,11 @@ def _turn_lines(report: Report) -> Iterator[str]:
         yield f"  {turn.turn:<{width}}  {turn.nodes:>5} {nodes}  {duration(turn.seconds):>12}  {counts}"
 
 
+def _availability_lines(report: Report, width: int) -> Iterator[str]:
+    for one in report.availability:
+        yield from wrapped(f"availability of {one.sentence}", width)
+
+
 def _finding_lines(report: Report, width: int) -> Iterator[str]:
     """What is refuted or unknown about the cluster, and how much is proven."""
     for group in finding_groups(report):
@@ -107,38 +114,58 @@ def _single_lines(finding: FindingRow, width: int) -> Iterator[str]:
         yield from wrapped(f"{result}: {finding.statement}", width)
     if finding.evidence:
         yield from wrapped(finding.evidence, width)
+    if finding.confirmed:
+        yield from wrapped(finding.confirmed, width)
     if finding.remedy:
         yield from wrapped(f"Fix: {finding.remedy}", width)
 
 
 def _attestation_lines(report: Report, width: int) -> Iterator[str]:
     """The checks that no program can make, each with when to repeat it."""
-    if report.attestations:
-        yield "check by hand (no program can answer this):"
+    if any(not check.answered for check in report.attestations):
+        yield "check by hand (no program can answer this), then record the answer with: esync attest FILE"
     for check in report.attestations:
         when = f" [{check.when}]" if check.when != "once" else ""
-        yield from wrapped(f"{check.id}: {check.question}{when}", width)
+        if not check.answered:
+            yield from wrapped(f"{check.id}: {check.question}{when}{_earlier(check)}", width)
+    answered = [check for check in report.attestations if check.answered]
+    if answered:
+        yield "confirmed by a person:"
+    for check in answered:
+        yield from wrapped(f"{check.id}: {check.confirmed.sentence if check.confirmed else ''}", width)
+
+
+def _earlier(check: QuestionRow) -> str:
+    """Why an answer on record does not count any more."""
+    if check.confirmed is None:
+        return ""
+    return f" (an earlier answer does not count any more: {check.confirmed.sentence})"
 
 
 def _difference_lines(report: Report) -> Iterator[str]:
-    """Changes after the run that a rollback would overwrite: `-` is there now, `+` was there before the run."""
+    """Changes after the run that a rollback would overwrite: `-` is there now, `+` was there before the run.
+
+    Of the run's own changes in such a file only the place: restoring undoes them, as it should.
+    """
     for node in report.nodes:
         file = ""
         for change in node.changes:
-            if not change.what.startswith(CHANGED_SINCE):
+            if not change.what.startswith((CHANGED_SINCE, OWN_CHANGE)):
                 continue
             if change.file != file:
                 file = change.file
                 yield f"{node.node}  {file}"
             yield f"  {change.what}"
-            yield from (f"  - {printable(line)}" for line in change.before.splitlines())
-            yield from (f"  + {printable(line)}" for line in change.after.splitlines())
+            if change.what.startswith(CHANGED_SINCE):
+                yield from (f"  - {printable(line)}" for line in change.before.splitlines())
+                yield from (f"  + {printable(line)}" for line in change.after.splitlines())
 
 
 def _cause_lines(report: Report, width: int) -> Iterator[str]:
     """Failures grouped by cause, each with its nodes and its fix. Nodes that were only skipped have a state instead."""
     skipped = Status.SKIPPED
     causes = [c for c in report.causes if c.problem.slug or c.status is not skipped or not report.node_states]
+    causes = [cause for cause in causes if cause.problem.message != NOT_SELECTED]
     for number, cause in enumerate(causes):
         problem = cause.problem
         if number:

@@ -1,9 +1,12 @@
 """What comes next: the nodes of the next turn of a stage, and whether the run continues. Pure."""
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from pipelines.run.attested import confirmations_of
+from pipelines.run.budget import exceeded, too_many_away
+from pipelines.run.decisions_pools import owed, pool_notes
+from pipelines.run.evidence import judged_kind
 from pipelines.run.plan import Plan, make_plan, unwritable
 from pipelines.run.selection import besides, findings_about
 from pipelines.run.snapshot import ABANDONED, Document, Go, Snapshot, Stop
@@ -11,33 +14,38 @@ from pipelines.run.verdict import cluster_facts, failures, verdict_of
 from tasks.cluster import Cluster
 from tasks.documents import FamilyDigests
 from tasks.ektron.cluster_facts import ClusterFacts
-from tasks.ektron.facts import NodeFacts
+from tasks.ektron.facts.node import NodeFacts
+from tasks.ektron.rules.confirmations import with_confirmations
 from tasks.ektron.rules.findings import Findings
 from tasks.ektron.rules.invariants import judge, judge_prerequisites
-from tasks.ektron.wording import counted, named
+from tasks.ektron.rules.origins import possible_origins
+from tasks.ektron.rules.shared import consequences, cut_off
+from tasks.ektron.wording import named
 from tasks.execution.logons import account
 from tasks.steps.install_check import differing
 from workers.errors import LogonRefused, NotEditable
 from workers.records import DocumentKind, Status, StepOutcome, Verdict
+from workers.texts import cleaned
 
 __all__ = [
     "all_reachable",
     "cancelled",
+    "configurator_menu",
     "facts_of_cluster",
     "fit_and_planned",
     "invariants_hold",
     "logon_accepted",
     "make_family_first",
-    "next_wave",
     "not_yet_observed",
     "one_per_account",
     "out_of_reach",
     "plan_only",
     "refused_too_often",
+    "seen_completely",
     "selected_hold",
-    "within_budget",
 ]
 
+_NOTE = 600  #: characters of a note of a plan
 CANARIES = 5  #: how many nodes are tried one after the other while none answers
 
 
@@ -93,8 +101,13 @@ def not_yet_observed(snapshot: Snapshot) -> Sequence[str]:
     return [name for name in snapshot.cluster.node_names if name not in seen]
 
 
-def fit_and_planned(snapshot: Snapshot) -> Go | Stop:
-    """Checks the prerequisites before anything is written; then makes the plan, or checks that a saved plan fits."""
+def fit_and_planned(snapshot: Snapshot, *, applies: bool = True) -> Go | Stop:
+    """Checks the prerequisites before anything is written; then makes the plan, or checks that a saved plan fits.
+
+    Args:
+        snapshot: the run.
+        applies: whether the plan will be applied by this run, and not only shown.
+    """
     locking = refused_too_often(snapshot)
     if locking is not None:
         return locking
@@ -108,9 +121,11 @@ def fit_and_planned(snapshot: Snapshot) -> Go | Stop:
     unfit = _unfit(snapshot, facts)
     if unfit is not None:
         return unfit
-    findings = judge_prerequisites(facts_of_cluster(snapshot, facts), origin_family_needed=False)
+    cluster = facts_of_cluster(snapshot, facts)
+    findings = judge_prerequisites(cluster, origin_family_needed=False)
     assessed = (Document(DocumentKind.FINDINGS, "assess", findings.model_dump_json()),)
-    decision = _prerequisites_hold(findings) or _planned(snapshot, facts, family)
+    refused = _prerequisites_hold(findings) or (_too_few(snapshot, cluster) if applies else None)
+    decision = refused or _planned(snapshot, facts, family)
     return replace(decision, documents=(*assessed, *decision.documents))
 
 
@@ -119,8 +134,12 @@ def _planned(snapshot: Snapshot, facts: Mapping[str, NodeFacts], family: FamilyD
     if family is None:
         origin = snapshot.cluster.node(snapshot.cluster.origin).name
         return Stop(Verdict.STOPPED, make_family_first(snapshot.cluster, facts[origin]))
-    plan = _restricted(snapshot, make_plan(snapshot.cluster, facts, family))
-    if why := unwritable(plan, facts):
+    options = snapshot.record.options
+    plan = _restricted(snapshot, make_plan(snapshot.cluster, facts, family, options))
+    others = consequences(facts_of_cluster(snapshot, facts), _silent(snapshot))
+    notes = (*others, *pool_notes(snapshot.cluster, plan.wave_numbers()))
+    plan = plan.model_copy(update={"notes": tuple(cleaned(note, _NOTE) for note in notes)})
+    if why := unwritable(snapshot.cluster, plan, facts, family, options):
         return Stop(Verdict.FAILED, f"{why}. Nothing was written anywhere")
     if snapshot.record.plan_fingerprint:
         return _still_fits(snapshot, plan)
@@ -129,18 +148,45 @@ def _planned(snapshot: Snapshot, facts: Mapping[str, NodeFacts], family: FamilyD
 
 def _unfit(snapshot: Snapshot, facts: Mapping[str, NodeFacts]) -> Stop | None:
     """Why nothing may be written: a required node is unreachable, no origin, a file that cannot be edited."""
-    ended = snapshot.ended()
-    silent = [node for node, outcome in ended.items() if outcome.status is Status.UNREACHABLE]
+    ended, silent = snapshot.ended(), _silent(snapshot)
     if silent and snapshot.cluster.policy.unreachable == "stop":
         return Stop(Verdict.UNREACHABLE, f"{named(silent)} did not answer, and policy.unreachable is `stop`")
     if snapshot.cluster.node(snapshot.cluster.origin).name not in facts:
-        return _without_origin(snapshot)
+        return _without_origin(snapshot, facts)
     refused = [
         node for node, outcome in ended.items() if outcome.slug == NotEditable.slug and node in snapshot.selected
     ]
     if refused:
         return Stop(Verdict.FAILED, f"{failures(refused, ended)}. Nothing was written anywhere")
     return None
+
+
+def _silent(snapshot: Snapshot) -> list[str]:
+    return [node for node, outcome in snapshot.ended().items() if outcome.status is Status.UNREACHABLE]
+
+
+def _too_few(snapshot: Snapshot, cluster: ClusterFacts) -> Stop | None:
+    """Stops before anything is written when more nodes are away, or failed, than the policy allows."""
+    if stop := _cuts_off(snapshot, cluster):
+        return stop
+    over = exceeded(snapshot) if snapshot.cluster.policy.judge_waves else too_many_away(snapshot)
+    return Stop(Verdict.STOPPED, f"{over}. Nothing was written anywhere") if over else None
+
+
+def _cuts_off(snapshot: Snapshot, cluster: ClusterFacts) -> Stop | None:
+    """Stops before a family is replaced that nodes without an answer keep, unless the policy says `continue`."""
+    if snapshot.cluster.policy.unreachable == "continue":
+        return None
+    cut = cut_off(cluster, _silent(snapshot))
+    if not cut:
+        return None
+    pairs = "; ".join(f"{node} and {named(others)}" for node, others in cut.items())
+    return Stop(
+        Verdict.UNREACHABLE,
+        f"{named(list(cut))} did not answer, and this run replaces the certificates: afterwards these would refuse "
+        f"each other: {pairs}. Nothing was written. Bring {named(list(cut))} back, or set policy.unreachable to "
+        "`continue` and retry what was left out later",
+    )
 
 
 def _prerequisites_hold(findings: Findings) -> Stop | None:
@@ -159,26 +205,27 @@ def _still_fits(snapshot: Snapshot, plan: Plan) -> Go | Stop:
 
 def plan_only(snapshot: Snapshot) -> Stop:
     """Ends a run of kind `plan` where a rollout would begin to write."""
-    decision = fit_and_planned(snapshot)
+    decision = fit_and_planned(snapshot, applies=False)
     if isinstance(decision, Stop):
         return decision
     plan = decision.plan or snapshot.plan
     totals = plan.totals if plan else "no node answered"
     ended = {node: outcome for node, outcome in snapshot.ended().items() if node in snapshot.selected}
-    if plan is not None and not plan.empty:
-        return Stop(Verdict.CHANGES_PENDING, totals, decision.documents)
-    stop = _left_out(ended, totals) or Stop(Verdict.NOTHING_TO_DO, totals)
+    pending = plan is not None and not plan.empty
+    stop = _left_out(ended, totals) or Stop(Verdict.CHANGES_PENDING if pending else Verdict.NOTHING_TO_DO, totals)
     return replace(stop, documents=decision.documents)
 
 
 def _left_out(ended: Mapping[str, StepOutcome], totals: str) -> Stop | None:
-    """The verdict of an empty plan when some nodes are not in it: they may need changes."""
-    failed = [node for node, outcome in ended.items() if outcome.status is not Status.UNREACHABLE]
-    if failed:
-        return Stop(Verdict.FAILED, f"{failures(list(ended), ended)}. The other nodes: {totals}")
-    if ended:
-        return Stop(Verdict.UNREACHABLE, f"{named(list(ended))} did not answer. The other nodes: {totals}")
-    return None
+    """The verdict of a plan when some nodes are not in it: what they need is not known."""
+    if not ended:
+        return None
+    silent = all(outcome.status is Status.UNREACHABLE for outcome in ended.values())
+    why = f"{named(list(ended))} did not answer" if silent else failures(list(ended), ended, "could not be checked")
+    return Stop(
+        Verdict.UNREACHABLE if silent else Verdict.INCONCLUSIVE,
+        f"{why}. What they need is not known. The other nodes: {totals.partition('; not checked')[0]}",
+    )
 
 
 def _restricted(snapshot: Snapshot, plan: Plan) -> Plan:
@@ -189,6 +236,7 @@ def _restricted(snapshot: Snapshot, plan: Plan) -> Plan:
         update={
             "nodes": tuple(part for part in plan.nodes if part.node in selected),
             "waves": tuple(wave for wave in waves if wave),
+            "unseen": tuple(node for node in plan.unseen if node in selected),
         }
     )
 
@@ -204,33 +252,14 @@ def _stale(snapshot: Snapshot, current: Plan) -> list[str]:
         snapshot.documents.all_facts(DocumentKind.PLANNED),
     )
     changed: dict[str, list[str]] = {}
+    busy, now = snapshot.plan.wave_numbers(), current.parts()
     for part in snapshot.plan.nodes:
         seen = observed.get(part.node)
         if seen is not None and part.node in planned and seen.fingerprint() != part.fingerprint:
             changed.setdefault(differing(planned[part.node], seen) or "unknown facts", []).append(part.node)
+        elif part.node in now and not now[part.node].empty and part.node not in busy:
+            changed.setdefault(now[part.node].restart or "the site has to be recycled", []).append(part.node)
     return [f"{named(nodes)} changed: {what}" for what, nodes in changed.items()]
-
-
-def next_wave(snapshot: Snapshot) -> Sequence[str]:
-    """The next wave of the plan, without the nodes that have ended."""
-    done, ended = snapshot.in_stage("wave"), snapshot.ended()
-    for wave in snapshot.plan.waves if snapshot.plan else ():
-        nodes = [node for node in wave if node not in done and node not in ended]
-        if nodes:
-            return nodes
-    return ()
-
-
-def within_budget(snapshot: Snapshot) -> Go | Stop:
-    """Stops after a wave when more nodes failed than policy.max_failed allows (by default a third, at least one)."""
-    failed = sorted(node for node, outcome in snapshot.ended().items() if outcome.status is Status.FAILED)
-    allowed = snapshot.cluster.policy.max_failed
-    if allowed is None:
-        allowed = max(1, math.floor(len(snapshot.cluster.nodes) / 3))
-    if len(failed) > allowed and next_wave(snapshot):
-        summary = f"{counted(len(failed), 'node')} failed ({named(failed)}); policy.max_failed allows {allowed}"
-        return Stop(Verdict.STOPPED, summary)
-    return Go()
 
 
 def all_reachable(snapshot: Snapshot) -> Sequence[str]:
@@ -245,10 +274,18 @@ def out_of_reach(snapshot: Snapshot) -> set[str]:
     return {n for n, o in snapshot.ended().items() if o.status is Status.UNREACHABLE or o.slug in slugs}
 
 
+def seen_completely(snapshot: Snapshot) -> bool:
+    """Whether all nodes were observed completely before the plan, and none was changed: that is the evidence."""
+    if snapshot.in_stage("wave"):
+        return False
+    facts = snapshot.documents.all_facts(DocumentKind.OBSERVED)
+    return all(node in facts and facts[node].probes.tested for node in all_reachable(snapshot))
+
+
 def invariants_hold(snapshot: Snapshot) -> Stop:
     """The verdict on the whole cluster, by every invariant."""
-    facts = snapshot.documents.all_facts(DocumentKind.VERIFIED)
-    findings = judge(facts_of_cluster(snapshot, facts))
+    facts = snapshot.documents.all_facts(judged_kind(snapshot.record))
+    findings = _judged(snapshot, facts)
     verdict, summary = verdict_of(snapshot.cluster.node_names, snapshot.ended(), findings)
     return Stop(verdict, summary, (Document(DocumentKind.FINDINGS, "verify", findings.model_dump_json()),))
 
@@ -256,11 +293,17 @@ def invariants_hold(snapshot: Snapshot) -> Stop:
 def selected_hold(snapshot: Snapshot) -> Stop:
     """The verdict by every invariant, judged over the whole cluster, as far as it concerns the selected nodes."""
     facts = snapshot.documents.all_facts(DocumentKind.VERIFIED)
-    findings = findings_about(judge(facts_of_cluster(snapshot, facts)), snapshot.selected)
+    findings = findings_about(_judged(snapshot, facts), snapshot.selected)
     ended = {node: outcome for node, outcome in snapshot.ended().items() if node in snapshot.selected}
     verdict, summary = verdict_of(tuple(snapshot.selected), ended, findings)
     document = Document(DocumentKind.FINDINGS, "verify", findings.model_dump_json())
     return Stop(verdict, summary + besides(snapshot), (document,))
+
+
+def _judged(snapshot: Snapshot, facts: Mapping[str, NodeFacts]) -> Findings:
+    """Every invariant; what is unknown may be confirmed by a person on the day on which the run was requested."""
+    cluster, record = facts_of_cluster(snapshot, facts), snapshot.record
+    return with_confirmations(judge(cluster), cluster, confirmations_of(snapshot.store, record), record.created.date())
 
 
 def cancelled(snapshot: Snapshot) -> Stop | None:
@@ -272,27 +315,46 @@ def cancelled(snapshot: Snapshot) -> Stop | None:
 def facts_of_cluster(snapshot: Snapshot, facts: Mapping[str, NodeFacts]) -> ClusterFacts:
     """The input of the rules: the facts of all nodes, with the reason for each node without facts."""
     reasons = {node: outcome.message for node, outcome in snapshot.ended().items()}
-    return cluster_facts(snapshot.cluster, facts, reasons, snapshot.documents.family_digests())
+    family = snapshot.documents.family_digests()
+    return replace(cluster_facts(snapshot.cluster, facts, reasons, family), drained=owed(snapshot))
 
 
-def _without_origin(snapshot: Snapshot) -> Stop:
-    """Nothing can be planned without the origin: every node gets its certificates."""
+def _without_origin(snapshot: Snapshot, facts: Mapping[str, NodeFacts]) -> Stop:
+    """Nothing can be planned without the origin, because every node gets its certificates. Names who could replace it.
+
+    A node that holds the whole family in its service folder can hand it out (ektron-facts 3.4).
+    """
     origin = snapshot.cluster.origin
     outcome = snapshot.ended().get(snapshot.cluster.node(origin).name)
     silent = outcome is not None and outcome.status is Status.UNREACHABLE
     why = f": {outcome.message}" if outcome else ""
+    holders = possible_origins(facts)
+    heirs = [name for name in snapshot.cluster.node_names if name in holders]
+    if heirs:
+        hold = "holds" if len(heirs) == 1 else "hold"
+        remedy = (
+            f". If it is lost for good: {named(heirs)} {hold} the whole certificate family; "
+            f"write `origin: {heirs[0]}` into the cluster file, and take {origin} out or replace it"
+        )
+    else:
+        remedy = ". No other node that answered holds the whole certificate family"
     return Stop(
         Verdict.UNREACHABLE if silent else Verdict.FAILED,
-        f"the origin {origin} could not be checked{why}. Nothing was written anywhere",
+        f"the origin {origin} could not be checked{why}. Nothing was written anywhere{remedy}",
     )
 
 
 def make_family_first(cluster: Cluster, origin: NodeFacts) -> str:
     """What a person has to do first; the Security Configurator has no command line (ektron-facts 3.3)."""
-    menu = f"Start > All programs > Ektron > CMS400 v{cluster.edition.replace('.', '')[:2]} > Utilities"
     return (
         f"{origin.node} has no certificate family: {origin.origin_problem or 'no files were found'}. "
         "Nothing was written. "
-        f"On {origin.node} open {menu} > Security Configurator, choose Generate Certificates, click OK, then run again "
+        f"On {origin.node} open {configurator_menu(cluster)}, choose Generate Certificates, click OK, then run again "
         "(or set policy.generate_certificates)"
     )
+
+
+def configurator_menu(cluster: Cluster) -> str:
+    """Where the Security Configurator is in the Start menu (procedure step 1)."""
+    version = cluster.edition.replace(".", "")[:2]
+    return f"Start > All programs > Ektron > CMS400 v{version} > Utilities > Security Configurator"

@@ -3,9 +3,8 @@
 from collections.abc import Collection, Sequence
 
 from pipelines.run.decisions import one_per_account
+from pipelines.run.selection import not_done
 from pipelines.run.snapshot import Go, Snapshot, Stop
-from pipelines.run.verdict import failures
-from tasks.ektron.wording import named
 from workers.records import Status, Verdict
 
 __all__ = ["all_clean", "all_restored", "always_continue", "canaries", "remaining", "to_compare", "to_restore"]
@@ -46,25 +45,14 @@ def all_restored(snapshot: Snapshot) -> Stop:
     already = len(snapshot.selected) - len(changed)
     besides = f"; {already} of them needed no change" if already else ""
     restored = f"{_nodes(len(snapshot.selected))} as before run {snapshot.record.parent}{besides}"
-    return _not_done(snapshot) or Stop(Verdict.RESTORED, restored)
+    return not_done(snapshot) or Stop(Verdict.RESTORED, restored)
 
 
 def all_clean(snapshot: Snapshot) -> Stop:
     """Clean when each node was observed again after the removal."""
     changed = sum(1 for outcome in snapshot.outcomes if outcome.status is Status.CHANGED)
     clean = f"{_nodes(len(snapshot.selected))} clean; files were removed from {changed}"
-    return _not_done(snapshot) or Stop(Verdict.CLEAN, clean)
-
-
-def _not_done(snapshot: Snapshot) -> Stop | None:
-    """The verdict when some nodes are not done; a failed node outweighs an unreachable one."""
-    ended, names = snapshot.ended(), snapshot.selected
-    out = [name for name in names if name in ended]
-    failed = [name for name in out if ended[name].status is not Status.UNREACHABLE]
-    besides = f"{len(names) - len(out)} of {len(names)} nodes are done"
-    if failed:
-        return Stop(Verdict.FAILED, f"{failures(out, ended)}; {besides}")
-    return Stop(Verdict.UNREACHABLE, f"{named(out)} did not answer; {besides}") if out else None
+    return not_done(snapshot) or Stop(Verdict.CLEAN, clean)
 
 
 def _nodes(count: int) -> str:

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["SPENT", "Stopwatch"]
+__all__ = ["SPENT", "WAITED", "Stopwatch"]
 
 SPENT = "spent"  #: the flag that holds the seconds a run has lasted so far
+WAITED = "waited"  #: the flag that holds the seconds a run has waited before a turn; the turn follows in its name
 
 
 @dataclass
@@ -21,7 +22,12 @@ class _Seen:
     spent: float  #: seconds that the run has lasted
     checked: float  #: when it was last checked
     cancelled: float | None = None  #: when it was first seen cancelled
+    turn: str = ""  #: before which it waits
+    waited: float = 0.0  #: seconds that it has waited there
+    looked: float = 0.0  #: when that was last counted
     held: dict[str, tuple[int, float]] = field(default_factory=dict)  #: leased node -> its outcomes, and since when
+    died: float = 0.0  #: when a worker was last found dead
+    orphans: dict[str, int] = field(default_factory=dict)  #: node that no worker works on since then -> its outcomes
 
 
 class Stopwatch:
@@ -48,7 +54,7 @@ class Stopwatch:
         self._runs = {run: seen for run, seen in self._runs.items() if run in runs}
 
     def spent(self, run: str, counted: Callable[[], str], age: float, *, going: bool) -> float:
-        """Seconds the run has lasted since it was requested, without the time it was paused.
+        """Seconds the run has lasted since it was requested, without the time it was paused or held.
 
         Args:
             run: its id.
@@ -64,6 +70,22 @@ class Stopwatch:
         seen.spent += now - seen.checked if going else 0.0
         seen.checked = now
         return seen.spent
+
+    def waited(self, run: str, turn: str, counted: Callable[[], str], *, going: bool) -> float:
+        """Seconds the run has waited before a turn.
+
+        Args:
+            run: its id.
+            turn: the turn.
+            counted: the seconds that earlier observers counted (the flag `WAITED`), or empty.
+            going: whether the time since the last check counts.
+        """
+        seen, now = self._runs[run], self._clock()
+        if seen.turn != turn:
+            seen.turn, seen.waited, seen.looked = turn, float(counted() or 0), now
+        seen.waited += now - seen.looked if going else 0.0
+        seen.looked = now
+        return seen.waited
 
     def cancelled(self, run: str) -> float:
         """Seconds since this observer first saw that the run is cancelled."""
@@ -85,3 +107,26 @@ class Stopwatch:
             for node, count in counts.items()
         }
         return {node: now - since for node, (_, since) in seen.held.items()}
+
+    def orphans(self, run: str, waiting: Mapping[str, int], patience: float, *, died: bool) -> Collection[str]:
+        """Nodes that no worker has worked on since one died, `patience` seconds ago. Each is named once a death.
+
+        The worker may have had their messages: between two steps, or waiting for its turn.
+
+        Args:
+            run: its id.
+            waiting: node -> the number of its outcomes, for the unfinished nodes that are not leased now.
+            patience: seconds.
+            died: whether a worker was found dead just now.
+        """
+        seen, now = self._runs[run], self._clock()
+        if died:
+            seen.died, seen.orphans = now, dict(waiting)
+        seen.orphans = {node: count for node, count in seen.orphans.items() if waiting.get(node) == count}
+        left = patience - (now - seen.died)
+        if left > 0:
+            if seen.orphans:
+                self.within(left)
+            return ()
+        named, seen.orphans = tuple(seen.orphans), {}
+        return named

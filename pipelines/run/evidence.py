@@ -6,7 +6,7 @@ from workers.records import DocumentKind, RunRecord
 from workers.store.chain import digest_of
 from workers.store.port import RunStore
 
-__all__ = ["EVIDENCE", "Evidence", "conclusion", "evidence_of"]
+__all__ = ["APPROVED", "ATTACHED", "EVIDENCE", "Evidence", "conclusion", "evidence_of"]
 
 #: Kinds of documents that decisions read. Nothing secret is in any of them.
 EVIDENCE = (
@@ -14,16 +14,30 @@ EVIDENCE = (
     DocumentKind.PLANNED,
     DocumentKind.VERIFIED,
     DocumentKind.FAMILY,
+    DocumentKind.PREVIOUS,
+    DocumentKind.ATTESTED,
+    DocumentKind.DRAINED,
     DocumentKind.PLAN,
     DocumentKind.FINDINGS,
+    DocumentKind.SYNC,
 )
+
+#: Kinds of documents that only a report reads. They belong to no verdict.
+ATTACHED = (DocumentKind.AVAILABILITY,)
+APPROVED = "plan approved by {who} on {where}"  #: the message of the event that says so
 
 Evidence = dict[str, dict[str, str]]  #: kind -> name -> document
 
 
+def judged_kind(record: RunRecord) -> DocumentKind:
+    """Of which kind the facts are that the verdict is made from: those before the plan, if they were complete."""
+    last = next((turn for turn in reversed(record.turns) if turn.stage == "verify"), None)
+    return DocumentKind.OBSERVED if last is not None and not last.steps else DocumentKind.VERIFIED
+
+
 def evidence_of(store: RunStore, run_id: str) -> Evidence:
-    """The evidence of one run, as it is stored."""
-    found = {kind: store.documents(run_id, kind) for kind in EVIDENCE}
+    """The evidence of one run, and what its report shows besides, as it is stored."""
+    found = {kind: store.documents(run_id, kind) for kind in (*EVIDENCE, *ATTACHED)}
     return {kind: documents for kind, documents in found.items() if documents}
 
 
@@ -32,6 +46,7 @@ def conclusion(record: RunRecord, evidence: Evidence) -> str:
     digests = {
         kind: {name: hashlib.sha256(text.encode()).hexdigest() for name, text in documents.items()}
         for kind, documents in evidence.items()
+        if kind not in ATTACHED
     }
     written = record.model_dump(mode="json", exclude_defaults=True, exclude={"version"})
     return digest_of({"evidence": digests, "record": written})

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from pipelines.run.decisions_pools import UNDRAIN_STAGE
 from pipelines.run.snapshot import Go, Snapshot, Stop
+from tasks.cluster import Cluster
 from tasks.step import Purpose, Step
 from workers.errors import RecordRefused
 from workers.records import RunRecord, Turn
@@ -24,6 +26,11 @@ class Stage:
         heading: of its one column, instead of the headings of its steps.
         plans: whether its observations lead to a plan.
         numbered: whether its first turn already has a number (`wave-1`).
+        known: whether the run has seen before what the steps would find out; then the turn has no steps. None: never.
+        follows: the stage to which the run returns after this one: it only concerns the nodes of that stage's last
+            turn. Empty for a stage that comes once.
+        always: whether it takes its turn even where the run ends before it, or is cancelled: it removes what the run
+            has left. Its decision is then the last one.
     """
 
     name: str
@@ -31,9 +38,12 @@ class Stage:
     steps: tuple[Step, ...]
     then: Callable[[Snapshot], Go | Stop]
     purpose: Purpose = Purpose.PLAN
+    known: Callable[[Snapshot], bool] | None = None
     heading: str = ""
     plans: bool = False
     numbered: bool = False
+    follows: str = ""
+    always: bool = False
 
     def heading_of(self, step: Step) -> str:
         """The heading of the column that shows this step."""
@@ -42,12 +52,17 @@ class Stage:
     @property
     def group(self) -> str:
         """Stages with the same group share their columns in the report."""
-        return self.heading or self.name
+        return self.heading or self.follows or self.name
 
-    def turn(self, nodes: Sequence[str], number: int) -> Turn:
-        """A turn of this stage; `number` counts from 1."""
+    def turn(self, nodes: Sequence[str], number: int, cluster: Cluster, *, known: bool = False) -> Turn:
+        """A turn of this stage; `number` counts from 1. Without steps if everything is known.
+
+        Only nodes of a pool with a balancer are drained.
+        """
         name = f"{self.name}-{number}" if number > 1 or self.numbered else self.name
-        return Turn(name=name, stage=self.name, steps=tuple(step.name for step in self.steps), nodes=tuple(nodes))
+        balanced = any(cluster.balancer(node) for node in nodes)
+        steps = () if known else tuple(step.name for step in self.steps if balanced or not step.balances)
+        return Turn(name=name, stage=self.name, steps=steps, nodes=tuple(nodes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +77,9 @@ class Kind:
         asks: whether its report lists questions that only a person can answer.
         restores: whether it puts nodes back to their state before its parent run.
         parent: what it does to its parent run, as a verb for the report.
+        plan: the kind that makes a plan of it.
         retry: what to do instead of `esync retry`; empty if a retry is possible. May contain `{parent}`.
+        whole: whether a retry begins again on all nodes: no node may be ahead of the others.
     """
 
     name: str
@@ -72,7 +89,9 @@ class Kind:
     asks: bool = False
     restores: bool = False
     parent: str = "after"
+    plan: str = "plan"
     retry: str = "choose a rollout; list the runs: esync runs"
+    whole: bool = False
 
     @property
     def ends_with_plan(self) -> bool:
@@ -107,10 +126,28 @@ class Kind:
             )
         return stage
 
+    def stages_after(self, turn: Turn) -> tuple[Stage, ...]:
+        """The stages that may have the next turn, in the order in which they are asked for nodes.
+
+        Raises:
+            RecordRefused: as `stage_of`.
+        """
+        stage = self.stage_of(turn)
+        head = stage.follows or stage.name
+        again = tuple(one for one in self.stages if one.follows == head)
+        rest = self.stages[[one.name for one in self.stages].index(head) :]
+        return (*again, *(one for one in rest if one not in again))
+
     @property
     def columns(self) -> tuple[str, ...]:
-        """The headings of all steps, in the order in which the steps run, each once."""
-        return tuple(dict.fromkeys(stage.heading_of(step) for stage in self.stages for step in stage.steps))
+        """The headings of all steps without a balancer, in the order in which the steps run, each once."""
+        return self.columns_of(balanced=False)
+
+    def columns_of(self, *, balanced: bool) -> tuple[str, ...]:
+        """The same; with those for a cluster that has a balancer, if it is `balanced`."""
+        stages = (stage for stage in self.stages if stage.name != UNDRAIN_STAGE)
+        steps = ((stage, step) for stage in stages for step in stage.steps if balanced or not step.balances)
+        return tuple(dict.fromkeys(stage.heading_of(step) for stage, step in steps))
 
     def steps(self) -> dict[str, Step]:
         """Every step of its stages, by name."""

@@ -1,7 +1,5 @@
 """The result of a run for each node: computed from its outcomes, never stored. Reads the store, never writes."""
 
-from collections.abc import Sequence
-
 from pydantic import model_validator
 
 from pipelines.run.kinds import Kind
@@ -62,8 +60,10 @@ class _IndexedRun:
 
     Attributes:
         needed: node -> its part of the plan.
+        waves: node -> the number of its wave; a node on which there is nothing to do is in none.
         missing: node -> what was still missing when the node was last observed; only for nodes that ended early.
-        turns: node -> the one turn in which it may be changed, if it had that turn.
+        turns: node -> the last turn in which it could be changed, if it had one.
+        attempts: name of a turn in which nodes could be changed -> the stage whose work it does, at first or again.
     """
 
     def __init__(self, snapshot: Snapshot, kind: Kind) -> None:
@@ -74,21 +74,42 @@ class _IndexedRun:
         for outcome in snapshot.outcomes:
             self.outcomes.setdefault(outcome.node, []).append(outcome)
         self.ended = snapshot.ended()
-        self.needed = {part.node: part for part in snapshot.plan.nodes} if snapshot.plan else {}
+        self.needed = snapshot.plan.parts() if snapshot.plan else {}
+        self.waves = snapshot.plan.wave_numbers() if snapshot.plan else {}
         self.turns = {node: turn for turn in kind.changing_turns(snapshot.record) for node in turn.nodes}
+        stages = {turn.name: kind.stage_of(turn) for turn in kind.changing_turns(snapshot.record)}
+        self.attempts = {turn: stage.follows or stage.name for turn, stage in stages.items()}
         self.missing = self._missing(snapshot) if kind.verifies and self.ended else {}
 
-    def in_its_turn(self, node: str) -> Sequence[StepOutcome]:
-        """The outcomes of the one turn in which the node may be changed."""
-        turn = self.turns.get(node)
-        return [o for o in self.outcomes.get(node, ()) if turn is not None and o.turn == turn.name]
+    def changes_of(self, node: str) -> dict[str, StepOutcome]:
+        """The outcome of each step that could change the node: of several attempts, the one that says most.
+
+        A later attempt finds done what an earlier one changed, or does not come as far.
+        """
+        found: dict[str, StepOutcome] = {}
+        stage = self.attempts[self.turns[node].name] if node in self.turns else None
+        for outcome in self.outcomes.get(node, ()):
+            if stage is None or self.attempts.get(outcome.turn) != stage:
+                continue
+            before = found.get(outcome.step)
+            less = outcome.status is Status.SKIPPED or (
+                outcome.status is Status.UNCHANGED and before is not None and before.status is Status.CHANGED
+            )
+            if before is None or not less:
+                found[outcome.step] = outcome
+        return found
+
+    def is_idle(self, node: str) -> bool:
+        """Whether the plan is known, and has nothing to do on the node; in a renewal every node has its waves."""
+        return node in self.needed and node not in self.waves and not self.kind.whole
 
     def _missing(self, snapshot: Snapshot) -> dict[str, NodePlan]:
         family = snapshot.documents.family_digests()
         if family is None:
             return {}
         observed = ((node, snapshot.documents.facts(DocumentKind.VERIFIED, node)) for node in self.ended)
-        return make_plan(snapshot.cluster, {node: facts for node, facts in observed if facts}, family).parts()
+        seen = {node: facts for node, facts in observed if facts}
+        return make_plan(snapshot.cluster, seen, family, snapshot.record.options).parts()
 
 
 def _result(run: _IndexedRun, node: str) -> NodeResult:
@@ -111,8 +132,8 @@ def _outcome_of(run: _IndexedRun, node: str) -> NodeResult:
     if run.kind.ends_with_plan and part is not None:
         return NodeResult(node=node, status=Status.UNCHANGED if part.empty else Status.WOULD_CHANGE)
     only_observes = run.kind.read_only and not run.kind.ends_with_plan
-    counted = run.outcomes.get(node, ()) if only_observes else run.in_its_turn(node)
-    if counted:
+    counted = run.outcomes.get(node, ()) if only_observes else tuple(run.changes_of(node).values())
+    if counted or run.is_idle(node):
         changed = any(outcome.status is Status.CHANGED for outcome in counted)
         return NodeResult(node=node, status=Status.CHANGED if changed else Status.UNCHANGED)
     if node not in run.selected:
@@ -126,5 +147,4 @@ def _described(run: _IndexedRun, node: str) -> DescribedState:
         return DescribedState(NodeState.UNTOUCHED, "untouched: not selected in this run")
     turn = run.turns.get(node)
     steps = tuple(step for step in run.kind.stage_of(turn).steps if step.changes) if turn else ()
-    outcomes = {outcome.step: outcome for outcome in run.in_its_turn(node)}
-    return node_state(steps, outcomes, needed=run.needed.get(node), missing=run.missing.get(node))
+    return node_state(steps, run.changes_of(node), needed=run.needed.get(node), missing=run.missing.get(node))

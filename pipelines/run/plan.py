@@ -2,24 +2,29 @@
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 
 from pydantic import field_validator
 
 from tasks.cluster import Cluster, Role
 from tasks.documents import FamilyDigests, changes_of, target_of
 from tasks.ektron.certificates.family import KINDS
+from tasks.ektron.desired.leftovers import leftover_entries
 from tasks.ektron.desired.node import READ_ONLY_REMEDY, differences, read_only, service_reason
-from tasks.ektron.desired.places import copies
+from tasks.ektron.desired.places import copies, refused_files
 from tasks.ektron.desired.target import Target
-from tasks.ektron.facts import NodeFacts
-from tasks.ektron.wording import all_are, counted
+from tasks.ektron.facts.node import NodeFacts
+from tasks.ektron.rules.loaded import unrecorded
+from tasks.ektron.wording import all_are, counted, named, sized
+from tasks.policy import FILE, POOL
 from workers.records import Change, Record
 
-__all__ = ["NodePlan", "Plan", "make_plan", "unwritable", "waves_of", "worst_case"]
+__all__ = ["NodePlan", "Plan", "make_plan", "unwritable", "waves_of"]
 
 
-_ALWAYS = 18  #: logon and shell, two observations before, one of the certificate folders, one copy, one at the end
+_SESSION = 3  #: messages of a logon with the shell, and of the start of PowerShell
+_EXCHANGE = 2  #: of a request with its reply
 
 
 class NodePlan(Record):
@@ -30,13 +35,16 @@ class NodePlan(Record):
     restart: str = ""  #: why the service has to be restarted; empty when it does not
     files: int = 0  #: certificate files to write
     bytes: int = 0  #: what they have together
+    leftovers: int = 0  #: keys and files of other servers and old folders that `--prune` would remove
     fingerprint: str  #: of what was seen on the node
 
     @property
     def messages(self) -> int:
         """WinRM messages for this node on a healthy connection, including its session and the last observation."""
-        edits = 4 if any(change.file.casefold().endswith(".config") for change in self.changes) else 2
-        return _ALWAYS + edits + (6 if self.restart else 2)
+        edits = any(change.file.casefold().endswith(".config") for change in self.changes)
+        copies = any(not change.file.casefold().endswith(".config") for change in self.changes)
+        looks = 1 if self.empty else 2  # a wave that begins more than a minute after the plan looks once more
+        return _SESSION + _EXCHANGE * (looks + edits + copies + bool(self.restart))
 
     @property
     def empty(self) -> bool:
@@ -45,12 +53,14 @@ class NodePlan(Record):
 
 
 class Plan(Record):
-    """What a run would do on each node, and in which waves."""
+    """What a run would do on each node, and in which waves. A node on which nothing is left to do is in no wave."""
 
     cluster: str
     nodes: tuple[NodePlan, ...]
     waves: tuple[tuple[str, ...], ...]
     family: dict[str, str]  #: kind -> hash of the certificate files that will be everywhere
+    notes: tuple[str, ...] = ()  #: what it means for others: other sites, servers outside, nodes that did not answer
+    unseen: tuple[str, ...] = ()  #: nodes that could not be checked: they may need changes, too
 
     @field_validator("family")
     @classmethod
@@ -62,6 +72,11 @@ class Plan(Record):
     def empty(self) -> bool:
         """Whether there is nothing to do anywhere."""
         return all(node.empty for node in self.nodes)
+
+    @property
+    def leftovers(self) -> int:
+        """Keys and files that no node and no partner needs, and that this plan leaves alone."""
+        return sum(node.leftovers for node in self.nodes)
 
     @property
     def fingerprint(self) -> str:
@@ -78,7 +93,10 @@ class Plan(Record):
 
     @property
     def totals(self) -> str:
-        """One line for people."""
+        """One line for people; it names the nodes that could not be checked."""
+        if self.unseen:
+            seen = self.model_copy(update={"unseen": ()}).totals if self.nodes else "no node was checked"
+            return f"{seen}; not checked: {named(self.unseen)}"
         busy = [node for node in self.nodes if not node.empty]
         if not busy:
             they = "it" if len(self.nodes) == 1 else "they"
@@ -88,35 +106,66 @@ class Plan(Record):
         files, size = sum(node.files for node in busy), sum(node.bytes for node in busy)
         return (
             f"{counted(changes, 'change')} on {len(busy)} of {counted(len(self.nodes), 'node')}, "
-            f"{counted(files, 'file')} of {size / 1000:.1f} kB to copy, {counted(restarts, 'service restart')}, "
-            f"about {sum(node.messages for node in busy)} messages"
+            f"{counted(files, 'file')} ({sized(size)}) to copy, {counted(restarts, 'service restart')}, "
+            f"about {counted(sum(node.messages for node in busy), 'message')}"
         )
 
 
-def make_plan(cluster: Cluster, facts: Mapping[str, NodeFacts], family: FamilyDigests) -> Plan:
+def make_plan(
+    cluster: Cluster, facts: Mapping[str, NodeFacts], family: FamilyDigests, options: Collection[str] = ()
+) -> Plan:
     """The plan for the nodes that were observed.
 
     Args:
         cluster: the nodes, and the policy.
         facts: per node; a node without facts is not in the plan.
         family: the certificate files that every node gets.
+        options: of the run, see `RunRecord.options`.
     """
     names = [name for name in cluster.node_names if name in facts]
+    parts = tuple(_node_plan(facts[name], target_of(cluster, name, family, options), family) for name in names)
     return Plan(
         cluster=cluster.name,
-        nodes=tuple(_node_plan(facts[name], target_of(cluster, name, family), family) for name in names),
-        waves=waves_of(cluster, names),
+        nodes=parts,
+        waves=waves_of(
+            cluster,
+            [part.node for part in parts if _has_work(part, facts[part.node])],
+            restarted=[part.node for part in parts if part.restart],
+            present=names,
+        ),
         family=dict(family.hashes),
+        unseen=tuple(name for name in cluster.node_names if name not in facts),
     )
 
 
-def unwritable(plan: Plan, facts: Mapping[str, NodeFacts]) -> str:
-    """The first file that the plan would change and that is read-only, for people; empty when there is none."""
+def unwritable(
+    cluster: Cluster,
+    plan: Plan,
+    facts: Mapping[str, NodeFacts],
+    family: FamilyDigests,
+    options: Collection[str] = (),
+) -> str:
+    """The first file that the plan would change and that cannot be written, for people; empty when there is none.
+
+    Args:
+        cluster: as for the plan.
+        plan: what would be changed.
+        facts: as for the plan.
+        family: as for the plan.
+        options: as for the plan.
+    """
     for part in plan.nodes:
         changed = {change.file for change in part.changes}
         for path in facts[part.node].readonly_configurations:
             if path in changed:
                 return f"{read_only(part.node)} ({path}); {READ_ONLY_REMEDY}"
+        files = list(refused_files(facts[part.node], target_of(cluster, part.node, family, options)))
+        if files:
+            more = f" and {len(files) - 1} more like it" if len(files) > 1 else ""
+            return (
+                f"{part.node}: the account may not replace {files[0]}{more}; remove the read-only attribute "
+                "(attrib -r), or give it the right to write there, then retry"
+            )
     return ""
 
 
@@ -129,28 +178,53 @@ def _node_plan(facts: NodeFacts, target: Target, family: FamilyDigests) -> NodeP
         files=files.total(),
         bytes=sum(family.sizes[kind] * count for kind, count in files.items()),
         restart=service_reason(facts, needed),
+        leftovers=leftover_entries(facts, target),
         fingerprint=facts.fingerprint(),
     )
 
 
-def worst_case(cluster: Cluster, waves: Sequence[Sequence[str]]) -> float:
-    """Seconds that a run takes at most: when every step of every wave uses up its deadline."""
-    step, concurrency = cluster.policy.deadlines.step, cluster.policy.concurrency
-    rounds = sum(math.ceil(len(wave) / concurrency) for wave in waves)
-    every_node = math.ceil(len(cluster.nodes) / concurrency)
-    return min(cluster.policy.deadlines.run, step * (1 + 2 * every_node + 4 * rounds))
+def _has_work(part: NodePlan, facts: NodeFacts) -> bool:
+    """Whether a wave has work on a node: it changes it, watches a service that is starting, or records its start."""
+    return not part.empty or facts.service.state != "running" or unrecorded(facts)
 
 
-def waves_of(cluster: Cluster, names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """Splits nodes into waves by the policy, in the file's order; staging pools go before production pools."""
-    policy = cluster.policy.waves
+def waves_of(
+    cluster: Cluster, names: Sequence[str], restarted: Collection[str], present: Sequence[str] = ()
+) -> tuple[tuple[str, ...], ...]:
+    """Splits nodes into waves by the policy; each node is in one.
+
+    Args:
+        cluster: the nodes, and the policy.
+        names: of the nodes, in the order of the cluster file.
+        restarted: those whose service is restarted. A wave has at most half of a pool of them, but at least one, unless
+            the policy allows whole pools.
+        present: the nodes of which a pool consists; without them `names`.
+    """
     if not names:
         return ()
-    if policy == "all":
-        return (tuple(names),)
-    if policy == "pools":
-        return _by_pool(cluster, names)
-    return _by_size(policy, names)
+    policy, ordered = cluster.policy, _ordered(cluster, names)
+    if policy.waves == "all":
+        waves: tuple[tuple[str, ...], ...] = (tuple(ordered),)
+    elif policy.waves == "pools":
+        waves = _by_pool(cluster, ordered)
+    else:
+        waves = _by_size(policy.waves, ordered)
+    return waves if policy.whole_pool else _halves(cluster, present or names, waves, frozenset(restarted))
+
+
+def _ordered(cluster: Cluster, names: Sequence[str]) -> Sequence[str]:
+    """The order of the policy. Equal values stand together, in the order in which the file has them first."""
+    order = cluster.policy.order
+    if order == FILE:
+        return names
+    values = {name: cluster.node(name).label(order) for name in names}
+    places = {value: place for place, value in enumerate(dict.fromkeys(values.values()))}
+
+    def place(name: str) -> tuple[bool, bool, int]:
+        later = order == POOL and cluster.node(name).role is Role.PRODUCTION
+        return (not values[name], later, places[values[name]])
+
+    return sorted(names, key=place)
 
 
 def _by_pool(cluster: Cluster, names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
@@ -175,3 +249,21 @@ def _by_size(sizes: Sequence[int | str], names: Sequence[str]) -> tuple[tuple[st
         if not rest:
             break
     return tuple(waves)
+
+
+def _halves(
+    cluster: Cluster, names: Sequence[str], waves: Sequence[Sequence[str]], restarted: Collection[str]
+) -> tuple[tuple[str, ...], ...]:
+    """The waves, split where one would restart more than half of a pool that is there, or go below its floor."""
+    sizes = Counter(cluster.node(name).pool for name in names)
+    most = {pool: max(1, min(size // 2, size - cluster.floor(pool))) for pool, size in sizes.items()}
+    split: list[tuple[str, ...]] = []
+    for wave in waves:
+        parts: dict[int, list[str]] = {}
+        restarts: Counter[str] = Counter()
+        for name in wave:
+            pool = cluster.node(name).pool
+            restarts[pool] += name in restarted
+            parts.setdefault(max(0, restarts[pool] - 1) // most[pool], []).append(name)
+        split += [tuple(parts[part]) for part in sorted(parts)]
+    return tuple(split)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from pipelines.run.kinds import Kind, Stage
+from pipelines.run.snapshot import RETRY
 from workers.records import Event, RunRecord, Status, Turn
 
 __all__ = ["Progress"]
@@ -23,7 +24,10 @@ class Progress:
         left: node -> the turn in which it ended early.
         refuted: nodes that an error of the final check names; empty until then.
         paused: why the run is paused; empty while it is not.
+        held: the turn before which the run waits for a person; empty while it does not.
+        unapproved: whether it waits there for the approval of its plan.
         cancelling: why the run is being cancelled; empty while it is not.
+        said: what a step last said about a sync: its phase, or what a person has to do.
     """
 
     def __init__(self, record: RunRecord, kind: Kind) -> None:
@@ -35,27 +39,45 @@ class Progress:
         self.left: dict[str, str] = {}
         self.refuted: frozenset[str] = frozenset()
         self.paused = ""
+        self.held = ""
+        self.unapproved = False
         self.cancelling = ""
+        self.said = ""
         self._stages: dict[str, str] = {}
         self._waves: dict[str, str] = {}
         self._outcomes: dict[str, Status] = {}
         self._busy: dict[str, None] = {}
+        self._done: set[tuple[str, str, str]] = set()  #: turn, node and step
 
     def take(self, record: RunRecord, events: Iterable[Event]) -> None:
         """Adds what is new."""
         self.record = record
         for turn in record.turns:
             self._stages[turn.name] = turn.stage
-            if self.kind.stage_of(turn).numbered:
+            stage = self.kind.stage_of(turn)
+            if not turn.steps:
+                self._known(stage, turn)
+            if stage.numbered and not stage.follows:
                 self._waves |= dict.fromkeys(turn.nodes, turn.name)
         for event in events:
+            if event.kind.startswith("step."):
+                self._begun_again(event)
             if event.kind == "step.started":
                 self.cells[event.node, self._column(event)] = None
                 self._busy[event.node] = None
             elif event.kind == "step.ended":
                 self._ended(event)
+            elif event.kind.startswith("sync."):
+                self.said = f"{event.node}: {event.message}"
             else:
                 self._steered(event)
+
+    def _known(self, stage: Stage, turn: Turn) -> None:
+        """What the steps would find out was seen before: nothing had to change."""
+        for node in turn.nodes:
+            self._outcomes.setdefault(node, Status.UNCHANGED)
+            for step in stage.steps:
+                self.cells[node, stage.heading_of(step)] = Status.UNCHANGED
 
     def wave(self, node: str) -> str:
         """The wave of a node; empty as long as it has none."""
@@ -79,36 +101,54 @@ class Progress:
         counted = Counter(self._outcomes[node] for node, where in self.left.items() if where == turn)
         return {status: counted[status] for status in Status if counted[status]}
 
+    def is_unselected(self, node: str) -> bool:
+        """Whether the run only looks at the node: nodes were selected, and it is none of them."""
+        return bool(self.record.only) and node not in self.record.only
+
     def waiting(self) -> int:
-        """How many nodes have neither an outcome nor a running step."""
-        return len(self.nodes.keys() - self._outcomes.keys() - self._busy.keys())
+        """How many of the selected nodes have neither an outcome nor a running step."""
+        left = self.nodes.keys() - self._outcomes.keys() - self._busy.keys()
+        return sum(not self.is_unselected(node) for node in left)
 
     def steps(self, turn: Turn) -> tuple[int, int]:
         """How many steps of a turn have ended, and how many it has, over all its nodes."""
-        headings = self._headings(turn)
-        ended = sum(self.cells.get((node, heading)) is not None for node in turn.nodes for heading in headings)
-        return ended, len(turn.nodes) * len(headings)
+        ended = sum((turn.name, node, step) in self._done for node in turn.nodes for step in turn.steps)
+        return ended, len(turn.nodes) * len(turn.steps)
+
+    @property
+    def at_gate(self) -> bool:
+        """Whether a proof waits for a person to repair search; then `said` says where and how."""
+        return self.held == RETRY
 
     def seconds(self, at: datetime) -> float:
         """Seconds since the run was requested, until it ended or `at`."""
         return ((self.record.ended or at) - self.record.created).total_seconds()
-
-    def _headings(self, turn: Turn) -> list[str]:
-        stage = self.kind.stage_of(turn)
-        return list(dict.fromkeys(stage.heading_of(step) for step in stage.steps))
 
     def _steered(self, event: Event) -> None:
         if event.kind == "run.pause_asked":
             self.paused = event.message or "by an operator"
         elif event.kind == "run.resume_asked":
             self.paused = ""
+        elif event.kind == "run.held":
+            self.held, self.unapproved = event.turn, bool(event.digest)  # of the plan that waits
+            self.said = event.message if self.at_gate else self.said
+        elif event.kind in {"run.promoted", "run.approved"}:
+            self.said = "" if self.at_gate else self.said
+            self.held = ""
         elif event.kind == "run.cancel_asked":
-            self.paused, self.cancelling = "", event.message or "by an operator"
+            self.paused, self.held, self.cancelling = "", "", event.message or "by an operator"
+
+    def _begun_again(self, event: Event) -> None:
+        """What ended a node earlier no longer counts when it begins again."""
+        if self._stage(event).name == RETRY and self.left.get(event.node, event.turn) != event.turn:
+            for known in (self.left, self.reasons, self._outcomes):
+                known.pop(event.node, None)
 
     def _ended(self, event: Event) -> None:
         """The first end of a node counts; a change is not hidden by a later step that had nothing to do."""
         node, status = event.node, Status(event.status)
         self.cells[node, self._column(event)] = status
+        self._done.add((event.turn, node, event.step))
         self._busy.pop(node, None)
         before = self._outcomes.get(node)
         if node in self.reasons:
@@ -125,7 +165,8 @@ class Progress:
     def _only_begins(self, event: Event) -> bool:
         """Whether an observation is not a result: it is made before the plan, or before the steps that change nodes."""
         stage = self._stage(event)
-        changes = any(step.changes for step in stage.steps) and event.step != stage.steps[-1].name
+        last = [step.name for step in stage.steps if not step.balances][-1:]
+        changes = any(step.changes for step in stage.steps) and event.step not in last
         return changes or (stage.plans and not self.kind.read_only)
 
     def _stage(self, event: Event) -> Stage:

@@ -2,11 +2,13 @@
 
 from collections.abc import Collection
 
-from pipelines.run.snapshot import Snapshot
+from pipelines.run.snapshot import Snapshot, Stop
+from pipelines.run.verdict import failures
 from tasks.ektron.rules.findings import Finding, Findings, sentence
-from tasks.ektron.wording import counted
+from tasks.ektron.wording import counted, named
+from workers.records import Status, Verdict
 
-__all__ = ["besides", "findings_about"]
+__all__ = ["besides", "findings_about", "not_done"]
 
 
 def findings_about(findings: Findings, nodes: Collection[str]) -> Findings:
@@ -28,3 +30,14 @@ def besides(snapshot: Snapshot) -> str:
     """The end of a summary that concerns only some nodes: how many others there are; empty if it concerns all."""
     others = len(snapshot.cluster.nodes) - len(snapshot.selected)
     return f"; {counted(others, 'node')} not selected" if others else ""
+
+
+def not_done(snapshot: Snapshot) -> Stop | None:
+    """The verdict when some selected nodes are not done; a failed node outweighs an unreachable one."""
+    ended, names = snapshot.ended(), snapshot.selected
+    out = [name for name in names if name in ended]
+    failed = [name for name in out if ended[name].status is not Status.UNREACHABLE]
+    besides = f"{len(names) - len(out)} of {len(names)} nodes are done"
+    if failed:
+        return Stop(Verdict.FAILED, f"{failures(out, ended)}; {besides}")
+    return Stop(Verdict.UNREACHABLE, f"{named(out)} did not answer; {besides}") if out else None

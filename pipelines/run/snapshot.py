@@ -11,9 +11,10 @@ from tasks.steering import Steering
 from workers.records import DocumentKind, RunRecord, StepOutcome, Turn, Verdict
 from workers.store.port import RunStore
 
-__all__ = ["ABANDONED", "Document", "Go", "Snapshot", "Stop"]
+__all__ = ["ABANDONED", "RETRY", "Document", "Go", "Snapshot", "Stop"]
 
 ABANDONED = "abandoned"  #: slug of a step that did not end: a worker may still be in it
+RETRY = "retry"  #: the stage in which nodes that ended in it before begin again
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,20 +111,33 @@ class Snapshot:
 
     def unfinished(self, turn: Turn) -> dict[str, int]:
         """The nodes of a turn that lack an outcome, each with the number of its outcomes."""
-        counts = dict.fromkeys(turn.nodes, 0)
-        for outcome in self.outcomes:
-            if outcome.turn == turn.name and outcome.node in counts:
-                counts[outcome.node] += 1
-        return {node: count for node, count in counts.items() if count < len(turn.steps)}
+        counts = self.store.counts(self.record.id, turn.name)
+        return {node: counts.get(node, 0) for node in turn.nodes if counts.get(node, 0) < len(turn.steps)}
 
     def in_stage(self, stage: str) -> set[str]:
         """The nodes that had a turn in a stage."""
         return {node for turn in self.record.turns if turn.stage == stage for node in turn.nodes}
 
+    def last_turn(self, stage: str) -> Turn | None:
+        """The last turn of a stage, if it had one."""
+        return next((turn for turn in reversed(self.record.turns) if turn.stage == stage), None)
+
     def ended(self) -> dict[str, StepOutcome]:
-        """The nodes that take no further part, each with the first outcome that ended it."""
+        """The nodes that take no further part, each with the first outcome that ended it.
+
+        What ended a node before it began again does not count.
+        """
         ended: dict[str, StepOutcome] = {}
+        begun = self._begun_again
+        places = {turn.name: place for place, turn in enumerate(self.record.turns)} if begun else {}
         for outcome in sorted(self.outcomes, key=lambda o: o.ended):
-            if outcome.status.ends_node:
+            earlier = outcome.node in begun and places.get(outcome.turn, 0) < begun[outcome.node]
+            if outcome.status.ends_node and not earlier:
                 ended.setdefault(outcome.node, outcome)
         return ended
+
+    @cached_property
+    def _begun_again(self) -> dict[str, int]:
+        """Node -> the place of the last turn in which it began again."""
+        turns = enumerate(self.record.turns)
+        return {node: place for place, turn in turns if turn.stage == RETRY for node in turn.nodes}

@@ -2,12 +2,17 @@
 
 from dataclasses import dataclass
 
+from pipelines.run.attested import Asked, asked_of, confirmations_of
+from pipelines.run.availability import Availability, availability_of
+from pipelines.run.budget import Budget, budget_of
+from pipelines.run.decisions_waves import WAVE
 from pipelines.run.kinds import Kind
 from pipelines.run.node_results import NodeResult, results
 from pipelines.run.plan import Plan
 from pipelines.run.snapshot import Snapshot
 from tasks.cluster import Cluster
 from tasks.ektron.rules.findings import Findings
+from tasks.steering import Steering
 from workers.records import DocumentKind, RunRecord, StepOutcome
 from workers.store.port import RunStore
 
@@ -25,6 +30,11 @@ class RunSummary:
     plan: Plan | None
     nodes: tuple[NodeResult, ...]  #: one for each node of the cluster
     kind: Kind
+    asked: tuple[Asked, ...] = ()  #: questions that only a person can answer
+    budget: Budget | None = None  #: how many nodes may still fail; None for a run without waves
+    availability: tuple[Availability, ...] = ()  #: of the pages behind balancers that were asked
+    held: str = ""  #: the turn before which it waits for a person
+    unapproved: bool = False  #: whether that is a second person, who approves the plan
 
 
 def findings_of(store: RunStore, run_id: str) -> Findings | None:
@@ -36,6 +46,7 @@ def findings_of(store: RunStore, run_id: str) -> Findings | None:
 
 def summary_of(snapshot: Snapshot, kind: Kind) -> RunSummary:
     """Everything about a run, as a store has it."""
+    steering = Steering() if snapshot.record.ended else snapshot.steering
     return RunSummary(
         record=snapshot.record,
         cluster=snapshot.cluster,
@@ -44,4 +55,14 @@ def summary_of(snapshot: Snapshot, kind: Kind) -> RunSummary:
         plan=snapshot.plan,
         nodes=results(snapshot, kind),
         kind=kind,
+        asked=_asked(snapshot) if kind.asks else (),
+        budget=budget_of(snapshot) if kind.stage(WAVE) else None,
+        held=steering.held,
+        unapproved=steering.unapproved,
+        availability=availability_of(snapshot, kind),
     )
+
+
+def _asked(snapshot: Snapshot) -> tuple[Asked, ...]:
+    record = snapshot.record
+    return asked_of(snapshot.cluster, confirmations_of(snapshot.store, record), record.created.date())

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from tasks.cluster import Cluster
 from tasks.documents import FamilyDigests
 from tasks.ektron.cluster_facts import ClusterFacts
-from tasks.ektron.facts import NodeFacts
+from tasks.ektron.facts.node import NodeFacts
 from tasks.ektron.rules.findings import Finding, Findings
 from tasks.ektron.wording import all_are, counted, named
 from workers.records import Status, StepOutcome, Verdict
@@ -31,6 +31,12 @@ def cluster_facts(
         reasons=reasons,
         family=family.hashes if family else {},
         family_thumbprint=family.thumbprint if family else "",
+        pools={node.name: node.pool for node in cluster.nodes},
+        hosts={node.name: node.host for node in cluster.nodes},
+        partners=cluster.partners,
+        shared_database=cluster.site.database == "shared",
+        edition=cluster.edition,
+        weaker_ways={name: why for name in cluster.node_names if (why := cluster.weaker_way(name))},
     )
 
 
@@ -58,6 +64,8 @@ def verdict_of(nodes: Sequence[str], ended: Mapping[str, StepOutcome], findings:
         return Verdict.INCONCLUSIVE, f"{unknown[0].invariant} could not be decided: {unknown[0].evidence}"
     warnings = findings.refuted_warnings
     besides = f"; {counted(len(warnings), 'warning')}" if warnings else ""
+    if findings.confirmed:
+        besides += f"; confirmed by a person: {', '.join(one.invariant for one in findings.confirmed)}"
     return Verdict.JOINED, f"{all_are(len(nodes))} joined, no invariant is refuted{besides}"
 
 

@@ -1,5 +1,6 @@
-"""Steering a run: pause, resume and cancel while it is active, retry when it has ended."""
+"""Steering a run: pause, resume, promote and cancel while it is active, retry when it has ended."""
 
+import socket
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from itertools import islice
@@ -7,14 +8,18 @@ from typing import Unpack
 
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
+from pipelines.run.evidence import APPROVED
+from pipelines.run.groups import Place
 from pipelines.run.node_results import NodeResult
-from pipelines.usecases.runs import Origin, RunSummary, ended_run, start, summary, user
-from tasks.steering import Steering, request_cancel, request_pause, request_resume
-from workers.celery_app import CONTROL_QUEUE
+from pipelines.usecases.origin import Origin, user
+from pipelines.usecases.runs import RunSummary, ended_run, start, summary
+from tasks.steering import Steering, let_begin, request_cancel, request_pause, request_resume
+from workers.broker.names import CONTROL_QUEUE
 from workers.errors import InputRefused, RunUnknown
 from workers.records import Event, RunRecord, RunState, Status
+from workers.texts import cleaned
 
-__all__ = ["RETRIABLE", "cancel", "pause", "resume", "retry", "unfinished"]
+__all__ = ["RETRIABLE", "approve", "cancel", "cancel_group", "pause", "promote", "resume", "retry", "unfinished"]
 
 #: What a retry may include.
 RETRIABLE = frozenset({"failed", "unreachable", "not_started"})
@@ -43,19 +48,41 @@ def retry(engine: Engine, run_id: str, which: Collection[str] = RETRIABLE, **ori
     known = ended_run(engine, run_id)
     left = _left(engine, known)
     eligible = tuple(node for node, kind in left.items() if kind in which)
+    family = engine.documents(parent).family()
+    if known.kind.whole and not _ended_well(parent):
+        kept = family if known.kind.changing_turns(parent) else None
+        cluster, kind, options = known.cluster, parent.kind, parent.options
+        return start(engine, cluster, kind=kind, parent=run_id, options=options, family=kept, **origin)
     if not eligible:
         raise _nothing(run_id, left, which)
-    family = engine.documents(parent).family()
-    return start(engine, known.cluster, kind=parent.kind, parent=run_id, only=eligible, family=family, **origin)
+    return start(
+        engine,
+        known.cluster,
+        kind=parent.kind,
+        parent=run_id,
+        only=eligible,
+        options=parent.options,
+        family=family,
+        **origin,
+    )
+
+
+def _ended_well(record: RunRecord) -> bool:
+    return record.verdict is not None and record.verdict.exit_code == 0
 
 
 def unfinished(engine: Engine, run_id: str) -> dict[str, str]:
     """The nodes that a run, and the runs it retries, left unfinished: `failed`, `unreachable` or `not_started`.
 
+    Of a run that takes all nodes or none, each node is left until the run has succeeded.
+
     Raises:
         RunUnknown: there is no such run.
     """
-    return {node: kind for node, kind in _left(engine, summary(engine, run_id)).items() if kind}
+    known = summary(engine, run_id)
+    if known.kind.whole and not _ended_well(known.record):
+        return dict.fromkeys(known.cluster.node_names, "not_started")
+    return {node: kind for node, kind in _left(engine, known).items() if kind}
 
 
 def _left(engine: Engine, known: RunSummary) -> dict[str, str]:
@@ -87,21 +114,27 @@ def _kind(result: NodeResult) -> str:
     return "not_started" if result.status in {Status.SKIPPED, Status.CANCELLED} else ""
 
 
-def pause(engine: Engine, run_id: str, why: str = "") -> None:
+def pause(engine: Engine, run_id: str, why: str = "", by: str = "") -> None:
     """Pauses a run: no further step starts; running steps finish.
+
+    Args:
+        engine: where.
+        run_id: the run.
+        why: the reason.
+        by: who asks, and from where; this user when empty.
 
     Raises:
         InputRefused: the run has ended, or is being cancelled.
         RunUnknown: there is no such run.
     """
     _steering_of_active(engine, run_id)
-    reason = why or f"by {user()}"
+    reason = _said(why, by)
     request_pause(engine.store, run_id, reason)
     engine.store.note(run_id, Event(kind="run.pause_asked", message=reason))
 
 
-def resume(engine: Engine, run_id: str) -> None:
-    """Continues a paused run at once.
+def resume(engine: Engine, run_id: str, by: str = "") -> None:
+    """Continues a paused run at once. `by` as in `pause`.
 
     Raises:
         InputRefused: the run has ended, or is being cancelled.
@@ -109,8 +142,75 @@ def resume(engine: Engine, run_id: str) -> None:
     """
     if _steering_of_active(engine, run_id).paused:
         request_resume(engine.store, run_id)
-    engine.store.note(run_id, Event(kind="run.resume_asked"))
+    engine.store.note(run_id, Event(kind="run.resume_asked", message=_said("", by)))
     _check_now(engine, run_id)
+
+
+def promote(engine: Engine, run_id: str, who: str = "", turn: str = "") -> None:
+    """Lets a held run begin its next wave, at once or when it is resumed.
+
+    Args:
+        engine: where.
+        run_id: the run.
+        who: the person who decided it; this user when empty.
+        turn: the turn that is meant: a request that is repeated lets no later wave begin. Empty for the present one.
+
+    Raises:
+        InputRefused: the run is not held, or before another turn, has ended, or is being cancelled; or it waits for
+            a second person (`approve`).
+        RunUnknown: there is no such run.
+    """
+    steering = _steering_of_active(engine, run_id)
+    held = steering.held
+    if not held or turn not in {"", held}:
+        before = f" before {turn}" if turn else ""
+        raise InputRefused(f"run {run_id} is not held{before}", remedy=f"look at it: esync status {run_id}")
+    if steering.unapproved:
+        raise InputRefused(
+            f"run {run_id} waits for the approval of its plan by a second person (policy.approval)",
+            remedy=f"that person looks at the plan and approves it: esync approve {run_id}",
+        )
+    let_begin(engine.store, run_id, held)
+    engine.store.note(run_id, Event(kind="run.promoted", turn=held, message=f"by {who or user()}"))
+    _check_now(engine, run_id)
+
+
+def approve(engine: Engine, run_id: str, *, who: str, where: str = "", plan: str = "") -> None:
+    """Lets a run begin to change servers whose plan waits for a second person (`policy.approval`).
+
+    Args:
+        engine: where.
+        run_id: the run.
+        who: the person who has looked at the plan; not the one who requested the run.
+        where: the machine that the approval comes from; this one when empty.
+        plan: fingerprint of the plan that the person has seen; empty for the present one.
+
+    Raises:
+        InputRefused: the run does not wait for an approval; the same person requested it; or its plan has changed.
+        RunUnknown: there is no such run.
+    """
+    steering = _steering_of_active(engine, run_id)
+    if not steering.unapproved:
+        raise InputRefused(f"run {run_id} does not wait for an approval", remedy=f"look at it: esync status {run_id}")
+    record = engine.store.run(run_id)
+    if who.strip().casefold() == record.who.strip().casefold():
+        raise InputRefused(
+            f"{who} requested run {run_id} and cannot approve its plan as well (policy.approval: second-person)",
+            remedy="another person approves it, under another name",
+        )
+    known = summary(engine, run_id).plan
+    fingerprint = known.fingerprint if known else ""
+    if plan not in {"", fingerprint}:
+        raise InputRefused(f"run {run_id} waits with another plan", remedy="look at its plan again, then approve that")
+    message = APPROVED.format(who=cleaned(who), where=cleaned(where or socket.gethostname()))
+    engine.store.note(run_id, Event(kind="run.approved", turn=steering.held, digest=fingerprint, message=message))
+    let_begin(engine.store, run_id, steering.held)
+    _check_now(engine, run_id)
+
+
+def _said(why: str, by: str) -> str:
+    """The reason of a request, and who made it."""
+    return f"{why} (by {by})" if why and by else why or f"by {by or user()}"
 
 
 def _steering_of_active(engine: Engine, run_id: str) -> Steering:
@@ -127,17 +227,33 @@ def _steering_of_active(engine: Engine, run_id: str) -> Steering:
     return steering
 
 
-def cancel(engine: Engine, run_id: str, why: str = "") -> None:
+def cancel(engine: Engine, run_id: str, why: str = "", by: str = "") -> None:
     """Cancels a run, paused or not: it stops at the next safe point. Has no effect on a run that has ended.
+
+    `by` as in `pause`.
 
     Raises:
         RunUnknown: there is no such run.
     """
     record = engine.store.run(run_id)
     if record.state is not RunState.CONCLUDED:
-        request_cancel(engine.store, run_id, why or f"by {user()}")
-        engine.store.note(run_id, Event(kind="run.cancel_asked", message=why))
+        reason = _said(why, by)
+        request_cancel(engine.store, run_id, reason)
+        engine.store.note(run_id, Event(kind="run.cancel_asked", message=reason if by else why))
         _check_now(engine, run_id)
+
+
+def cancel_group(engine: Engine, group: str, why: str = "") -> tuple[str, ...]:
+    """Cancels the runs of a group that have not ended, the last ones first, so that none of them begins meanwhile.
+
+    Returns:
+        Their ids; none if there is no such group.
+    """
+    places = {run: place for run in engine.store.active() if (place := Place.of(run)) and place.group == group}
+    runs = tuple(sorted(places, key=places.__getitem__))
+    for run in reversed(runs):
+        cancel(engine, run, why)
+    return runs
 
 
 def _check_now(engine: Engine, run_id: str) -> None:

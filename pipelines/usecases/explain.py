@@ -1,17 +1,18 @@
 """Why a node is not joined: explained from the newest run that checked the cluster, or from a new one."""
 
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
-from pipelines.usecases.naming import one_node, run_named
+from pipelines.run.identity import of_cluster
+from pipelines.usecases.naming import LAST, newest_run, one_node, run_named
 from pipelines.usecases.runs import RunSummary, summary
 from tasks.ektron.rules.explain import Answer, Explanation, explain
 from workers.errors import InputRefused, RunUnknown
 from workers.records import RunRecord, RunState, Status, now
 
-__all__ = ["NodeAnswer", "explain_node", "is_file", "newest_check"]
+__all__ = ["NodeAnswer", "explain_node", "newest_check"]
 
 _BACK = 200  #: how many runs are searched for one of the cluster
 _EXIT = {Answer.JOINED: 0, Answer.CAUSE: 5, Answer.ELSEWHERE: 5, Answer.UNKNOWN: 6}
@@ -37,25 +38,27 @@ class NodeAnswer:
         return f"{self.run.kind} {self.run.id}, {seconds / 60:.0f} minutes ago"
 
 
-def is_file(target: str) -> bool:
-    """Whether a target names a cluster file rather than a run or a cluster."""
-    return Path(target).suffix in {".yaml", ".yml"} or Path(target).is_file()
-
-
 def newest_check(engine: Engine, target: str) -> RunRecord:
     """The run of that id; or the newest run that checked the whole cluster of that name, or any cluster for `last`.
 
     Raises:
         RunUnknown: there is none.
+        InputRefused: several clusters have that name.
     """
-    for record in engine.store.runs(_BACK):
-        if record.id == target:
-            return record
+
+    def checked_all(record: RunRecord) -> bool:
         kind = kind_of(record.kind, record.id)
-        checks_all = kind.verifies and not (kind.read_only and record.only)
-        fits = target in {"last", record.cluster} and checks_all
-        if fits and record.state is RunState.CONCLUDED and summary(engine, record.id).findings is not None:
-            return record
+        return (
+            kind.verifies
+            and not (kind.read_only and record.only)
+            and record.state is RunState.CONCLUDED
+            and summary(engine, record.id).findings is not None
+        )
+
+    recent = engine.store.runs(_BACK)
+    with suppress(RunUnknown):
+        if target == LAST or any(of_cluster(record, target) for record in recent):
+            return newest_run(engine, target, checked_all, any_cluster=target == LAST)
     try:
         return run_named(engine, target)
     except RunUnknown as unknown:
@@ -71,16 +74,24 @@ def explain_node(engine: Engine, run_id: str, node: str) -> NodeAnswer:
     """The explanation for one node, from the findings of a run.
 
     Raises:
-        InputRefused: the cluster has no such node, or the run ended before it checked the cluster.
+        InputRefused: the cluster has no such node; or the run ended before it checked the cluster, and the
+            prerequisites do not explain why this node is not joined.
     """
     known = summary(engine, run_id)
     name = one_node(known.cluster, node)
-    if known.findings is None:
+    found = explain(name, known.findings) if known.findings else None
+    if found is None or (_early(known) and found.answer in {Answer.JOINED, Answer.ELSEWHERE}):
         raise InputRefused(
             f"run {run_id} did not check the whole cluster: {known.record.summary or 'it has not ended'}",
             remedy="give the cluster file instead: then the cluster is checked now",
         )
-    return NodeAnswer(explain(name, known.findings), known.record, _failure(known, name))
+    return NodeAnswer(found, known.record, _failure(known, name))
+
+
+def _early(known: RunSummary) -> bool:
+    """Whether the findings are about the prerequisites of a change only: too few to call a node correct."""
+    kind = kind_of(known.record.kind, known.record.id)
+    return not kind.verifies or kind.checked_early(turn.stage for turn in known.record.turns)
 
 
 def _failure(known: RunSummary, node: str) -> str:

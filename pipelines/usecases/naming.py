@@ -1,19 +1,25 @@
-"""What operators name: nodes, by name or pattern, and runs, by id. A name that means nothing is refused with advice."""
+"""What operators name: nodes, by name or pattern, runs, by id or by cluster. What means nothing is refused with advice.
+
+A cluster is its name and its servers: two files may share a name, and `name@digest` tells them apart.
+"""
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from pipelines.engine import Engine
+from pipelines.run.identity import cluster_of, of_cluster
 from tasks.cluster import Cluster
 from tasks.ektron.wording import named
 from workers.errors import InputRefused, RunUnknown
-from workers.records import RunRecord
+from workers.records import RunRecord, Verdict
 from workers.texts import cleaned
 
-__all__ = ["one_node", "run_named", "selected_nodes"]
+__all__ = ["LAST", "is_file", "newest_run", "one_node", "run_named", "selected_nodes"]
 
+LAST = "last"  #: the newest run
 _RECENT = 200  #: runs among which a similar id is searched
 _NEAR = 3  #: ids that a message suggests
 _LISTED = 20  #: names of nodes that a message lists
@@ -53,6 +59,11 @@ def one_node(cluster: Cluster, name: str) -> str:
     return names[name.upper()]
 
 
+def is_file(target: str) -> bool:
+    """Whether a target names a cluster file rather than a run or a cluster."""
+    return Path(target).suffix in {".yaml", ".yml"} or Path(target).is_file()
+
+
 def run_named(engine: Engine, name: str) -> RunRecord:
     """The run of that id.
 
@@ -66,8 +77,56 @@ def run_named(engine: Engine, name: str) -> RunRecord:
         meant = f"did you mean {' or '.join(near)}? " if near else ""
         raise RunUnknown(
             f"there is no run {_quoted(name)}",
-            remedy=f"{meant}Give the id of a run, or `last` for the newest one; to list them: esync runs",
+            remedy=f"{meant}Give the id of a run, a cluster, or `last` for the newest run; to list them: esync runs",
         ) from None
+
+
+def newest_run(
+    engine: Engine,
+    target: Cluster | str,
+    fits: Callable[[RunRecord], bool] = lambda _: True,
+    what: str = "run",
+    *,
+    any_cluster: bool = False,
+) -> RunRecord:
+    """The newest run of a cluster; never one that was refused because its servers were locked.
+
+    Args:
+        engine: where to search.
+        target: of `of_cluster`, or `LAST`.
+        fits: the runs that may be meant.
+        what: the noun for those runs.
+        any_cluster: with `LAST`, take the newest run of all clusters.
+
+    Raises:
+        RunUnknown: there is no such run.
+        InputRefused: such runs of several clusters are there; the remedy names the clusters.
+    """
+    recent = engine.store.runs(_RECENT)
+    if not recent:
+        raise RunUnknown("there are no runs yet", remedy="start one: esync rollout FILE")
+    known = [run for run in recent if run.verdict is not Verdict.LOCKED and (target == LAST or of_cluster(run, target))]
+    found = next(filter(fits, known), None)
+    if found is None:
+        of = "" if target == LAST else f" of cluster {target.name if isinstance(target, Cluster) else _quoted(target)}"
+        raise RunUnknown(f"there is no {what}{of} among the newest {len(recent)} runs", remedy="list them: esync runs")
+    others = () if any_cluster or isinstance(target, Cluster) else tuple(_of_others(known, found, fits))
+    if others:
+        runs = " or ".join(f"{run.id} of {'@'.join(cluster_of(run))}" for run in (found, *others)[:_NEAR])
+        raise InputRefused(
+            f"{target} can mean runs of several clusters: {runs}",
+            remedy="give the id of the run, the cluster file, or the cluster as NAME@DIGEST",
+        )
+    return found
+
+
+def _of_others(known: Iterable[RunRecord], found: RunRecord, fits: Callable[[RunRecord], bool]) -> Iterator[RunRecord]:
+    """The newest such run of each other cluster."""
+    seen = {cluster_of(found)}
+    for record in known:
+        if cluster_of(record) not in seen and fits(record):
+            seen.add(cluster_of(record))
+            yield record
 
 
 def _similar(name: str, ids: Iterable[str]) -> Sequence[str]:

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from pipelines.run.plan import Plan
 from tasks.cluster import Cluster
-from tasks.ektron.facts import NodeFacts
+from tasks.ektron.facts.node import NodeFacts
 from workers.errors import InputRefused
 from workers.host.reading import content_of
 from workers.records import Record, now
@@ -32,6 +32,7 @@ class SavedPlan(Record):
         run: the run that made the plan.
         spec: the cluster for which the plan was made, and to which it is applied.
         only: the nodes that may be changed, those given with `--node`; all when empty.
+        options: of the run that made the plan and of the one that applies it, see `RunRecord.options`.
         fingerprint: of `plan`.
         facts: what the plan was made from, so that a later run can report what has changed since.
         mac: authentication code over everything before it, with the seal key, so that only its holders can make a
@@ -44,6 +45,7 @@ class SavedPlan(Record):
     run: str
     spec: Cluster
     only: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
     plan: Plan
     fingerprint: str
     facts: dict[str, NodeFacts]

@@ -6,7 +6,8 @@ from typing import Unpack
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
 from pipelines.usecases.naming import selected_nodes
-from pipelines.usecases.runs import Origin, RunSummary, ended_run, start
+from pipelines.usecases.origin import Origin
+from pipelines.usecases.runs import RunSummary, ended_run, start
 from tasks.cluster import Cluster
 from tasks.steps.cleanup import ALL, FREE
 from tasks.undo.backups import FORCE

@@ -1,68 +1,52 @@
 """Starting a run, and everything about a run as one value: for the command line, messages and a web page."""
 
-import getpass
-import re
 import secrets
 import socket
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
-from functools import lru_cache
-from pathlib import Path
-from typing import Annotated, TypedDict, Unpack
+from typing import Unpack
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from pipelines.cluster_file.loader import load_cluster
 from pipelines.coordinator import snapshot_of, watch_or_cancel
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
+from pipelines.run.attested import document_of, read_confirmations
+from pipelines.run.evidence import judged_kind
+from pipelines.run.groups import Place
+from pipelines.run.identity import cluster_of
 from pipelines.run.summary import RunSummary, summary_of
 from pipelines.usecases.admission import check_cluster_free, check_run_limit
+from pipelines.usecases.cluster_files import cluster_named
+from pipelines.usecases.origin import OneLine, Origin, user
 from pipelines.usecases.plan_file import SavedPlan
 from pipelines.usecases.status import RunStatus
 from tasks.cluster import Cluster
 from tasks.ektron.certificates.family import Family
 from tasks.steering import Steering
-from workers.errors import InputRefused
-from workers.records import DocumentKind, Record, RunRecord, RunState, now
-from workers.texts import cleaned
+from workers.errors import InputRefused, RecordRefused, RunUnknown
+from workers.records import DocumentKind, Record, RunRecord, RunState, Verdict, now
+from workers.store.kept import attested
 
 __all__ = [
-    "Origin",
     "RunRequest",
     "RunSummary",
+    "cluster_by_name",
     "ended_run",
     "saved_plan",
     "start",
     "start_by_name",
+    "start_if_free",
     "status",
     "summary",
     "summary_of",
-    "user",
 ]
 
 
 _STARTING = threading.Lock()
-
-
-def user() -> str:
-    """The user of this process."""
-    with suppress(OSError, KeyError):
-        return getpass.getuser()
-    return "unknown"
-
-
-#: Text that a person or a program writes for the record: it is shown to others.
-OneLine = Annotated[str, AfterValidator(cleaned)]
-
-
-class Origin(TypedDict, total=False):
-    """Who requests a run, from where and why: fields of `RunRequest` that every way in may set."""
-
-    who: str
-    origin_host: str
-    reason: str
-    key: str
+_BACK = 2000  #: runs among which an earlier one of the same cluster is searched
+_EARLIER = 3  #: earlier runs of the cluster among which one is searched that found it joined
 
 
 class _Request(Origin, total=False):
@@ -102,6 +86,7 @@ def start(
     *,
     plan: SavedPlan | None = None,
     family: Family | None = None,
+    place: Place | None = None,
     **request: Unpack[_Request],
 ) -> RunRecord:
     """Creates a run and asks the workers to begin it.
@@ -111,37 +96,121 @@ def start(
         cluster: the cluster; stored in the run as data.
         plan: a saved plan that has to be applied exactly, to the nodes that it was made for.
         family: a certificate family to distribute, even if the origin has another one by now.
+        place: in a group of runs (`pipelines.usecases.groups`), whose limit has been checked.
         request: the fields of `RunRequest`.
 
     Raises:
-        InputRefused: the saved plan was not made with the seal key of this engine.
+        InputRefused: the saved plan was not made with the seal key of this engine, or hands out certificates that are
+            not kept any more.
         TooManyRuns: the limit of active runs is reached. A repeated request for an existing run returns that run.
         StoreUnavailable: the broker does not answer; no run was created, unless the message names one.
     """
     if plan is not None:
         plan.require_made_by(engine.vault)
-        request["only"] = plan.only
+        request["only"], request["options"] = plan.only, plan.options
     engine.reach_broker()
     created = RunRecord(
-        id=_new_id(cluster.name),
+        id=_new_id(cluster.name, str(place or "")),
         cluster=cluster.name,
+        servers=cluster.digest,
         spec=cluster.model_dump(mode="json"),
         plan_fingerprint=plan.fingerprint if plan else "",
         **RunRequest(**request).model_dump(),
     )
-    existing = created.key and engine.store.keyed(created.cluster, created.key)
+    existing = _keyed(engine, cluster, created.key)
     if existing:
-        return engine.store.run(existing)
-    check_run_limit(engine)
+        return existing
+    if place is None:
+        check_run_limit(engine)
+    family = family or (generated_family(engine, plan) if plan else None)
     record = engine.store.create(created)
-    if record.id != created.id:
-        return record
+    if record.id == created.id:
+        _keep(engine, record, cluster, plan, family)
+        engine.ask_to_begin(record.id)
+    return record
+
+
+def _keep(engine: Engine, record: RunRecord, cluster: Cluster, plan: SavedPlan | None, family: Family | None) -> None:
+    """Keeps with the run what it applies, and what earlier runs and people know: a report shows it as it was then."""
     if plan is not None:
         _store_plan(engine, record, plan)
     if family is not None:
         engine.documents(record).keep_family(family)
-    engine.ask_to_begin(record.id)
-    return record
+    before = list(_earlier_runs(engine, record, cluster))
+    if before and (earlier := _earlier_sites(engine, *before[0], cluster)):
+        engine.documents(record).keep_earlier_sites(earlier)
+    for run, as_it_was in before:
+        # After an upgrade the product is elsewhere: where it was is no guess then.
+        same = run.servers == record.servers and as_it_was.edition == cluster.edition
+        if run.verdict is Verdict.JOINED and same:
+            engine.documents(record).keep_joined_before(run.id, judged_kind(run))
+    if kind_of(record.kind, record.id).asks and (
+        confirmations := read_confirmations(engine.store.all_kept(attested(record.scope)))
+    ):
+        engine.store.put(record.id, DocumentKind.ATTESTED, DocumentKind.ATTESTED, document_of(confirmations))
+
+
+def _earlier_runs(engine: Engine, record: RunRecord, cluster: Cluster) -> Iterator[tuple[RunRecord, Cluster]]:
+    """The latest runs of this cluster, the newest first, a few at most until one found it joined; with its cluster.
+
+    A cluster of the same name without a server of this one is a different cluster.
+    """
+    hosts = {node.host for node in cluster.nodes}
+    left = _EARLIER
+    for run_id in engine.store.names(_BACK):
+        if run_id == record.id or _slug(cluster.name) not in run_id:
+            continue
+        with suppress(RunUnknown, RecordRefused):
+            before = engine.store.run(run_id)
+            spec = Cluster.of_run(before)
+            if spec.name == cluster.name and hosts & {node.host for node in spec.nodes}:
+                yield before, spec
+                left -= 1
+                if not left or before.verdict is Verdict.JOINED:
+                    return
+
+
+def _earlier_sites(engine: Engine, before: RunRecord, spec: Cluster, cluster: Cluster) -> tuple[str, ...]:
+    """Folders in which earlier runs of this cluster found the site, without the present one.
+
+    The newest earlier run knows those of the runs before it.
+    """
+    paths = (spec.site.path, *engine.documents(before).earlier_sites())
+    folded = {path.rstrip("\\").casefold(): path for path in reversed(paths)}
+    folded.pop(cluster.site.path.rstrip("\\").casefold(), None)
+    return tuple(folded.values())
+
+
+def _keyed(engine: Engine, cluster: Cluster, key: str) -> RunRecord | None:
+    """The run with this idempotency key. Older records have it under the name alone."""
+    if not key:
+        return None
+    found = engine.store.keyed(f"{cluster.name}@{cluster.digest}", key)
+    older = "" if found else engine.store.keyed(cluster.name, key)
+    record = engine.store.run(found or older) if found or older else None
+    return record if record is None or cluster_of(record) == (cluster.name, cluster.digest) else None
+
+
+def generated_family(engine: Engine, plan: SavedPlan) -> Family | None:
+    """The certificates that the run of a plan generated, sealed in the store since; None if the origin has its own.
+
+    Another generation would make another family, and with it another plan.
+
+    Raises:
+        InputRefused: they are not in this store, or not those of the plan.
+        SecretUnavailable: there is no seal key.
+    """
+    origin = plan.facts.get(plan.spec.node(plan.spec.origin).name)
+    if origin is None or origin.origin_family:
+        return None
+    with suppress(RunUnknown):
+        family = engine.documents(engine.store.run(plan.run)).family()
+        if family is not None and family.hashes == plan.plan.family:
+            return family
+    raise InputRefused(
+        f"the plan hands out certificates that run {plan.run} generated, and these are not kept in this store",
+        remedy="make a new plan here: esync plan CLUSTER -o FILE",
+    )
 
 
 def _store_plan(engine: Engine, record: RunRecord, saved: SavedPlan) -> None:
@@ -165,6 +234,7 @@ def saved_plan(engine: Engine, run_id: str) -> SavedPlan:
         run=run_id,
         spec=known.cluster,
         only=known.record.only,
+        options=known.record.options,
         plan=known.plan,
         fingerprint=known.plan.fingerprint,
         facts={part.node: facts[part.node] for part in known.plan.nodes},
@@ -175,42 +245,41 @@ def start_by_name(engine: Engine, cluster: str, *, key: str = "", reason: str = 
     """Starts a rollout of a cluster file in the folder that is configured for this worker (`ESYNC_CLUSTERS`).
 
     Raises:
-        InputRefused: no folder is configured, the name is not a plain name, or there is no such file.
+        InputRefused: see `cluster_by_name`.
         ClusterLocked: a run works on that cluster; no second run is created, as it would end at once.
         TooManyRuns: see `start`.
+    """
+    found = cluster_by_name(engine, cluster)
+    return start_if_free(engine, found, key=key, reason=reason, who=who or "message")
+
+
+def cluster_by_name(engine: Engine, cluster: str) -> Cluster:
+    """The cluster of a file in the folder that is configured for this worker (`ESYNC_CLUSTERS`).
+
+    Raises:
+        InputRefused: no folder is configured, the name is not a plain name, there is no such file, or it has mistakes.
     """
     folder = engine.settings.clusters
     if folder is None:
         raise InputRefused(
             "this worker has no folder of cluster files", remedy="set ESYNC_CLUSTERS to the folder of the cluster files"
         )
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", cluster):
-        raise InputRefused(f"{cluster[:64]!r} is not a valid cluster name")
-    for path in (folder / f"{cluster}.yaml", folder / f"{cluster}.yml"):
-        if path.is_file():
-            return _start_free(engine, _loaded(path), key=key, reason=reason, who=who or "message")
-    known = ", ".join(sorted(path.stem for path in folder.glob("*.y*ml"))) or "none"
-    raise InputRefused(f"no cluster file is named {cluster!r}; known: {known}")
+    return cluster_named(folder, cluster)
 
 
-def _start_free(engine: Engine, cluster: Cluster, *, key: str, reason: str, who: str) -> RunRecord:
+def start_if_free(
+    engine: Engine, cluster: Cluster, *, plan: SavedPlan | None = None, **request: Unpack[_Request]
+) -> RunRecord:
+    """As `start`, unless another run works on the servers of that cluster: no run is created that would end at once.
+
+    Raises:
+        ClusterLocked: names that run.
+    """
     # One at a time: of several triggers for one cluster, those after the first must see its run.
     with _STARTING:
-        if not (key and engine.store.keyed(cluster.name, key)):
-            check_cluster_free(engine, cluster.name)
-        return start(engine, cluster, key=key, reason=reason, who=who)
-
-
-def _loaded(path: Path) -> Cluster:
-    """The cluster of a file; the file is read again when it has changed."""
-    state = path.stat()
-    return _read(path, state.st_mtime_ns, state.st_size, state.st_ino)
-
-
-@lru_cache(maxsize=256)
-def _read(path: Path, *state: int) -> Cluster:
-    del state
-    return load_cluster(path)
+        if not _keyed(engine, cluster, request.get("key", "")):
+            check_cluster_free(engine, cluster)
+        return start(engine, cluster, plan=plan, **request)
 
 
 def summary(engine: Engine, run_id: str) -> RunSummary:
@@ -257,11 +326,19 @@ def status(engine: Engine, run_id: str) -> RunStatus:
         summary=record.summary,
         paused=steering.paused,
         cancelling=steering.cancelled,
+        held=steering.held,
+        unapproved=steering.unapproved,
+        budget=known.budget,
         seconds=round((ended - record.created).total_seconds(), 1),
         nodes={result.node: result for result in known.nodes},
     )
 
 
-def _new_id(cluster: str) -> str:
+def _new_id(cluster: str, place: str) -> str:
     """An id that sorts by time, names the cluster, and cannot be guessed: `20261123-191500-four-servers-7f3a`."""
-    return f"{now():%Y%m%d-%H%M%S}-{cluster[:32].lower()}-{secrets.token_hex(3)}"
+    return f"{now():%Y%m%d-%H%M%S}{_slug(cluster)}{place or secrets.token_hex(3)}"
+
+
+def _slug(cluster: str) -> str:
+    """The part of an id that names the cluster."""
+    return f"-{cluster[:32].lower()}-"

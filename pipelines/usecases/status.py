@@ -1,20 +1,23 @@
-"""Runs as data for programs: the status of one (`esync status --json`), and a list (`esync runs --json`)."""
+"""The status of a run as data for programs (`esync status --json`)."""
 
 from typing import Literal
 
-from pydantic import AwareDatetime
-
+from pipelines.run.budget import Budget
 from pipelines.run.node_results import NodeResult
-from workers.records import Record, RunRecord, RunState, Verdict
+from workers.records import Record, RunState, Verdict
 
-__all__ = ["RunRow", "RunStatus", "row_of"]
+__all__ = ["RunStatus"]
 
 
 class RunStatus(Record):
     """The status of a run: small, always with the same keys (docs/status-schema.json). `version` is that of this shape.
 
     `turn` is the current one, empty before the first; `paused` and `cancelling` give the reason while the run lasts,
-    and are empty otherwise; `seconds` count from the request for the run to its end.
+    and are empty otherwise; `held` is the turn before which the run waits for `esync promote`, and is empty while it
+    does not; `unapproved` says that it waits there for `esync approve` by a second person; `budget` says how many nodes
+    may still fail, null for a run without waves; `waiting` says since when the run has work and no worker answers, and
+    how to start one, and is empty otherwise (always in the answer of a worker); `seconds` count from the request for
+    the run to its end.
     """
 
     version: Literal[2] = 2
@@ -28,42 +31,9 @@ class RunStatus(Record):
     summary: str
     paused: str
     cancelling: str
+    held: str = ""
+    unapproved: bool = False
+    budget: Budget | None = None
+    waiting: str = ""
     seconds: float
     nodes: dict[str, NodeResult]
-
-
-class RunRow(Record):
-    """One run of a list (docs/runs-schema.json). `parent` is the run it retries or rolls back; may be empty."""
-
-    run: str
-    kind: str
-    cluster: str
-    state: RunState
-    verdict: Verdict | None
-    exit_code: int | None
-    summary: str
-    created: AwareDatetime
-    ended: AwareDatetime | None
-    who: str
-    origin_host: str
-    reason: str
-    parent: str
-
-
-def row_of(record: RunRecord) -> RunRow:
-    """A run as one row of a list."""
-    return RunRow(
-        run=record.id,
-        kind=record.kind,
-        cluster=record.cluster,
-        state=record.state,
-        verdict=record.verdict,
-        exit_code=record.verdict.exit_code if record.verdict else None,
-        summary=record.summary,
-        created=record.created,
-        ended=record.ended,
-        who=record.who,
-        origin_host=record.origin_host,
-        reason=record.reason,
-        parent=record.parent,
-    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from tasks.ektron.certificates.family import CLIENT_CER, KINDS
-from tasks.ektron.facts import NodeFacts
+from tasks.ektron.facts.node import NodeFacts
 
 __all__ = ["NOT_SEEN", "ClusterFacts"]
 
@@ -23,6 +23,14 @@ class ClusterFacts:
         reasons: node -> why it has no facts.
         family: kind -> SHA-256 of the family that this run distributes; empty when it distributes none.
         family_thumbprint: SHA-256 of the client certificate of that family; empty when unknown.
+        pools: node -> its pool; a node that is not in it is in one pool with all others that are not. A pool is a
+            load-balance cluster: its servers share one database (ektron-facts 10).
+        hosts: node -> host name or address in the cluster file.
+        partners: servers outside the cluster that sync with it.
+        shared_database: whether all pools use one database on purpose.
+        edition: `major.minor` as declared in the cluster file; empty when unknown.
+        drained: node -> who took it out of its balancer and did not put it back; without the other nodes.
+        weaker_ways: node -> what of the way to it is weaker than https with TLS 1.2; without the other nodes.
     """
 
     nodes: tuple[str, ...]
@@ -31,11 +39,34 @@ class ClusterFacts:
     reasons: Mapping[str, str] = field(default_factory=dict)
     family: Mapping[str, str] = field(default_factory=dict)
     family_thumbprint: str = ""
+    pools: Mapping[str, str] = field(default_factory=dict)
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    partners: tuple[str, ...] = ()
+    shared_database: bool = False
+    edition: str = ""
+    weaker_ways: Mapping[str, str] = field(default_factory=dict)
+    drained: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def facts(self) -> dict[str, NodeFacts]:
         """Facts of the nodes that were seen, in the order of the cluster file."""
         return {name: facts for name in self.nodes if (facts := self.of(name)) is not None}
+
+    @cached_property
+    def pool_members(self) -> dict[str, tuple[str, ...]]:
+        """Pool -> its nodes, both in the order of the cluster file."""
+        members: dict[str, list[str]] = {}
+        for node in self.nodes:
+            members.setdefault(self.pool_of(node), []).append(node)
+        return {pool: tuple(nodes) for pool, nodes in members.items()}
+
+    def pool_of(self, node: str) -> str:
+        """The pool of a node; empty when it is in none. Case does not matter."""
+        return self._folded_pools.get(node.casefold(), "")
+
+    @cached_property
+    def _folded_pools(self) -> dict[str, str]:
+        return {name.casefold(): pool for name, pool in self.pools.items()}
 
     @cached_property
     def unseen(self) -> tuple[str, ...]:

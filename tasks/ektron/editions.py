@@ -9,10 +9,26 @@ from pathlib import PureWindowsPath
 from pydantic import BaseModel, ConfigDict
 
 from tasks.ektron.refusals import EditionUnknown
+from tasks.ektron.versions import release_of
 
-__all__ = ["SYNC_PORT", "Edition", "Layout", "edition_of", "executable_of", "lay_out", "program_roots"]
+__all__ = [
+    "CONFIGURATOR",
+    "FACTORY_CLIENT",
+    "FACTORY_SERVER",
+    "SYNC_PORT",
+    "Edition",
+    "Layout",
+    "edition_of",
+    "executable_of",
+    "lay_out",
+    "program_roots",
+]
 
+#: What an installation names before the Security Configurator ran; the second one is inferred (ektron-facts 2.3, 3.1).
+FACTORY_CLIENT, FACTORY_SERVER = "EktronSyncClient.pfx", "EktronSyncServer.pfx"
 SYNC_PORT = 8732  #: for all eSync traffic; fixed by the product (ektron-facts 3.5)
+
+CONFIGURATOR = r"Utilities\Software\SecurityConfigurator"  #: below the product's folder (ektron-facts 1.2)
 
 _BINARIES = (  # compared between nodes by size, version and hash (ektron-facts 1.3)
     "Ektron.ASM.AssetConfig.dll",
@@ -21,11 +37,12 @@ _BINARIES = (  # compared between nodes by size, version and hash (ektron-facts 
     "Ektron.Sync.Communication.dll",
     "Ektron.Sync.SyncServices.dll",
 )
-_KNOWN = {"8.0", "8.5", "8.6", "8.7", "9.0", "9.1", "9.2", "9.3"}
+_SERVICE_30 = ("7.6", "8.0")  #: editions with the service 3.0 (ektron-facts 1.1)
+_KNOWN = (*_SERVICE_30, "8.5", "8.6", "8.7", "9.0", "9.1", "9.2", "9.3")
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Edition(_Value):
@@ -73,16 +90,15 @@ class Layout(_Value):
 
 
 def edition_of(text: str) -> Edition:
-    """The edition of a CMS version: `8.0`, `8.50` (the form in ek_cmsversion), `9.1.0.184`.
+    """The edition of a CMS version, in every form in which the vendor writes it (ektron-facts 10).
 
     Raises:
         EditionUnknown: the version belongs to no known edition.
     """
-    match = re.match(r"\s*(\d+)\.(\d)0?(?!\d)", text)
-    cms = f"{match[1]}.{match[2]}" if match else ""
+    cms = release_of(text)
     if cms not in _KNOWN:
-        raise EditionUnknown(f"the edition {text!r} is unknown", remedy=f"use one of {', '.join(sorted(_KNOWN))}")
-    service = "3.0" if cms == "8.0" else "4.0"
+        raise EditionUnknown(f"the edition {text!r} is unknown", remedy=f"use one of {', '.join(_KNOWN)}")
+    service = "3.0" if cms in _SERVICE_30 else "4.0"
     digits = service.replace(".", "")
     exe = f"Ektron.ASM.EktronServices{digits}.exe"
     return Edition(
@@ -162,7 +178,7 @@ def lay_out(
         dbsync_config=str(service / "DbSync.config"),
         binaries=(str(exe), *(str(service / name) for name in _BINARIES)),
         product_folder=str(product),
-        configurator_folder=str(product / "Utilities" / "Software" / "SecurityConfigurator"),
+        configurator_folder=str(product / CONFIGURATOR),
         ews_config=str(product / "Utilities" / "EWSUpdates" / edition.ews_subfolder / edition.service_config_name),
         staging_folder=_staging_folder(system_drive, site_path),
         service_key=rf"HKLM\SYSTEM\CurrentControlSet\Services\{edition.service_name}",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-__all__ = ["all_are", "changed_parts", "counted", "named", "shortened"]
+__all__ = ["all_are", "changed_parts", "counted", "named", "shortened", "sized"]
 
 #: Name of each part of the facts of a node (`NodeFacts`), the most informative part first.
 PARTS: Mapping[str, str] = {
@@ -13,6 +13,7 @@ PARTS: Mapping[str, str] = {
     "service": "the Windows service",
     "binaries": "the program files",
     "service_family": "the certificates in the service folder",
+    "partner_family": "the certificates of partners in the service folder",
     "web_root_family": "the certificates in the site root",
     "staging_family": "the certificates in the staging folder",
     "staging_files": "the files in the staging folder",
@@ -24,11 +25,14 @@ PARTS: Mapping[str, str] = {
     "site_exists": "whether the site exists",
     "precompiled": "whether the site is precompiled",
     "service_folder": "the service folder",
+    "product_folder": "the folder of the product",
     "configurator_folder": "the folder of the Security Configurator",
     "computer": "the name of the machine",
     "program_data": "the ProgramData folder",
     "system_drive": "the system drive",
     "leftovers": "temporary files of an earlier run",
+    "renamed_copies": "the copies under other names in the service folder",
+    "old_places": "the certificates in folders that are not used any more",
     "node": "the name of the node",
 }
 _WITH_VALUES = frozenset({"asset", "service_config", "web", "ews", "service"})
@@ -38,12 +42,15 @@ _VALUES = {
     "encoded_value": "encodedValue",
     "keys": "certificate keys",
     "keys_present": "publickCertKeys",
+    "other_keys": "certificate keys of other servers",
     "load_balanced": "LoadBalanced",
     "server_certificates": "serverCertificate",
     "start_type": "start type",
     "ws_path": "WSPath",
 }
 _SHOWN = 40
+_KILO = 1000
+_ONE_DIGIT = 9.95  #: from here on a digit after the point adds nothing
 _NAMES = 5
 
 
@@ -53,8 +60,20 @@ def shortened(value: str) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 node`, `3 nodes`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """`1 node`, `3 nodes`, `345,498 files`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def sized(size: int) -> str:
+    """A number of bytes in the unit that suits it, in steps of 1000: `512 bytes`, `1.2 kB`, `283 MB`."""
+    if size < _KILO:
+        return counted(size, "byte")
+    amount, unit = size / _KILO, "kB"
+    for larger in ("MB", "GB", "TB"):
+        if amount < _KILO - 0.5:
+            break
+        amount, unit = amount / _KILO, larger
+    return f"{amount:,.0f} {unit}" if amount >= _ONE_DIGIT else f"{amount:.1f} {unit}"
 
 
 def all_are(nodes: int) -> str:

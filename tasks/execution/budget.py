@@ -9,7 +9,8 @@ from workers.winrm.channel import never
 
 if TYPE_CHECKING:
     from workers.winrm.channel import Counters
-    from workers.winrm.operations import Guard, Hello, Op, Reply
+    from workers.winrm.greeting import Hello
+    from workers.winrm.operations import Guard, Op, Reply
     from workers.winrm.session import Session, Way
 
 __all__ = ["Budget", "BudgetedSession"]
@@ -18,24 +19,34 @@ _POLL = 0.25  #: seconds between two checks whether a wait is cancelled
 
 
 class Budget:
-    """The clock of one step of one node; it starts when this object is created.
+    """The clock of one step of one node.
 
     Args:
         node: its name, for messages.
         seconds: for everything together.
         cancelled: whether the run is cancelled.
+        since: when the step began, in seconds of the clock.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, node: str, seconds: float, cancelled: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        node: str,
+        seconds: float,
+        cancelled: Callable[[], bool],
+        since: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._node = node
         self._seconds = seconds
-        self._until = time.monotonic() + seconds
+        self._clock = clock
+        self._until = since + seconds
         self.cancelled = cancelled
 
     @property
     def left(self) -> float:
         """Seconds left; not below 0."""
-        return max(0.0, self._until - time.monotonic())
+        return max(0.0, self._until - self._clock())
 
     def check(self) -> None:
         """Raises DeadlineExceeded when the time is up."""
@@ -104,6 +115,7 @@ class BudgetedSession:
         deadline: float,
         keep_going: bool = False,
         guard: "Guard | None" = None,
+        look: "Sequence[Op]" = (),
         cancelled: Callable[[], bool] = never,
     ) -> "list[Reply]":
         """As `Session.ask`, within the time left for the step.
@@ -119,6 +131,7 @@ class BudgetedSession:
             deadline=min(deadline, self._budget.left),
             keep_going=keep_going,
             guard=guard,
+            look=look,
             cancelled=lambda: cancelled() or (not self._touched() and self._budget.cancelled()),
         )
 
@@ -127,6 +140,14 @@ class BudgetedSession:
         if self._session.greeting is None:
             self.ask([], deadline=self._budget.left)
         return self._session.hello()
+
+    def leave(self, name: str, value: object, seconds: float) -> None:
+        """As `Session.leave`."""
+        self._session.leave(name, value, seconds)
+
+    def found(self, name: str) -> object | None:
+        """As `Session.found`."""
+        return self._session.found(name)
 
     def close(self) -> None:
         """Ends the session."""

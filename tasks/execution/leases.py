@@ -3,6 +3,9 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from workers.errors import StoreUnavailable
@@ -10,51 +13,60 @@ from workers.errors import StoreUnavailable
 if TYPE_CHECKING:
     from workers.store.port import RunStore
 
-__all__ = ["LeaseKeeper"]
+__all__ = ["Lease", "LeaseKeeper"]
+
+
+@dataclass(slots=True)
+class Lease:
+    """A lease that this process may have.
+
+    Attributes:
+        held: whether the store may have it.
+    """
+
+    held: bool = True
 
 
 class LeaseKeeper:
-    """Claims nodes for this process and renews each lease three times per lifetime, in one background thread.
+    """Renews the leases of this process three times per lifetime, in one background thread, and releases them.
 
     Args:
         store: holds the leases.
         holder: a unique name of this process.
         ttl: seconds until a lease lapses after its last renewal.
+
+    Attributes:
+        holder: the name of this process.
+        ttl: seconds.
     """
 
     def __init__(self, store: "RunStore", holder: str, ttl: float) -> None:
         self._store = store
         self.holder = holder
-        self._ttl = ttl
+        self.ttl = ttl
         self._held: set[tuple[str, str]] = set()
         self._guard = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def held(self, run_id: str, node: str, *, limit: int = 0) -> Iterator[int | None]:
-        """Holds the node's lease while the block runs; yields the claim, or None when another worker holds the lease.
+    def of(self, run_id: str, node: str) -> Iterator[Lease | None]:
+        """The lease on a node while the block runs; None while another thread of this process works on the node.
 
-        Args:
-            run_id: the run.
-            node: the node.
-            limit: the number of nodes of the run that may be leased at a time; 0 is no limit.
-
-        Raises:
-            StoreUnavailable: the store does not answer.
+        The block claims the node by itself, and sets `Lease.held` to False when it has no lease any more; otherwise
+        the lease is released at its end.
         """
         if not self._take(run_id, node):
             yield None
             return
+        lease = Lease()
         try:
-            claim = self._store.claim(run_id, node, self.holder, self._ttl, limit=limit)
-            try:
-                yield claim
-            finally:
-                if claim is not None:
-                    with suppress(StoreUnavailable):
-                        self._store.release(run_id, node, self.holder)
+            yield lease
         finally:
+            # In this order: the next thread of this process must not lose its lease to this release.
+            if lease.held:
+                with suppress(StoreUnavailable):
+                    self._store.release(run_id, node, self.holder)
             with self._guard:
                 self._held.discard((run_id, node))
 
@@ -76,9 +88,9 @@ class LeaseKeeper:
             return True
 
     def _renew(self) -> None:
-        while not self._stop.wait(self._ttl / 3):
+        while not self._stop.wait(self.ttl / 3):
             with self._guard:
-                held = tuple(self._held)
-            for run_id, node in held:
+                held = sorted(self._held)
+            for run_id, leases in groupby(held, key=itemgetter(0)):
                 with suppress(StoreUnavailable):
-                    self._store.renew(run_id, node, self.holder, self._ttl)
+                    self._store.renew(run_id, [node for _, node in leases], self.holder, self.ttl)

@@ -1,6 +1,6 @@
 """One step of one node on its way to an outcome: what the message named, and what all attempts together have shown."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from tasks.execution.logons import NotTried
 from tasks.step import APPLYING, Done
 from workers.errors import Cancelled, EsyncError, Unreachable
 from workers.records import RunRecord, Status, StepOutcome, Turn, now
+from workers.store.port import Place
 
 if TYPE_CHECKING:
     from workers.winrm.session import Session
@@ -29,13 +30,29 @@ class Job:
     turn: Turn
     node: str
     step: str
+    since: float = 0.0  #: when it began, before it was claimed: seconds of the runner's clock
     claim: int = 0  #: the number of our claim on the node
     before: StepOutcome | None = None  #: the outcome of the step before this one
+    flags: Mapping[str, str] | None = None  #: of the run, when the step began
+    number: int = 0  #: of the run on the node; 0 when it has none yet
+    documents: dict[Place, str | None] = field(default_factory=dict)  #: those that were read when it began
+    kept: dict[Place, str] = field(default_factory=dict)  #: those that are stored together with the outcome
 
     @property
     def key(self) -> tuple[str, str, str, str]:
         """Identifies the outcome in the store."""
         return (self.record.id, self.turn.name, self.node, self.step)
+
+    @property
+    def earlier(self) -> str:
+        """The step before this one in its turn; empty for the first one."""
+        place = self.turn.steps.index(self.step)
+        return self.turn.steps[place - 1] if place else ""
+
+    @property
+    def outcomes_of_turn(self) -> int:
+        """How many outcomes complete the turn; 0 for a step that is not the last one of its node."""
+        return len(self.turn.nodes) * len(self.turn.steps) if self.step == self.turn.steps[-1] else 0
 
 
 @dataclass(slots=True)

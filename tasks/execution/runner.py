@@ -6,22 +6,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
-
-from tasks.cluster import Cluster, Retries
-from tasks.documents import RunDocuments
+from tasks.cluster import Cluster
+from tasks.documents import Known, RunDocuments
 from tasks.ektron.refusals import Refused
 from tasks.execution.budget import Budget, BudgetedSession
-from tasks.execution.leases import LeaseKeeper
+from tasks.execution.leases import Lease, LeaseKeeper
 from tasks.execution.logons import Logons, NoSlot
 from tasks.execution.outcomes import Job, Tally
+from tasks.execution.retrying import retrying
 from tasks.fence import Fence
-from tasks.steering import Steering
+from tasks.marks import Balancing, Marks
+from tasks.steering import CANCEL, PAUSE, Steering
 from tasks.step import Done, Purpose, Step, Work
 from tasks.undo.backups import noted_anything
 from workers.errors import ClusterLocked, Conflict, EsyncError, NodeRefused, StoreUnavailable
 from workers.logs import logger
 from workers.records import Endpoint, Event, RunRecord, Status, StepOutcome, Turn
+from workers.remembered import Remembered
+from workers.sites.port import Address, OpenSite, Site
+from workers.store.port import Beginning, Begun, Finished, Finishing, Place
 
 if TYPE_CHECKING:
     from workers.secrets.vault import Vault
@@ -33,9 +36,22 @@ __all__ = ["NoSuchStep", "NodeBusy", "NotReady", "StepRunner"]
 
 OPEN_DEADLINE = 60.0  #: seconds for a session to become ready, where the deadline of a step is longer
 FLAGS_FOR = 1.0  #: seconds for which the flags of a run are not read again
-_RUNS = 32  #: runs remembered before all are forgotten: runs come and go, a worker lives for months
+_RUNS = 1000  #: runs whose flags are remembered before all are forgotten: a worker lives for months
+_NODES = 10_000  #: nodes of all runs whose records are remembered
+Names = tuple[str, str, str, str]  #: run, turn, node and step
 
 log = logger(__name__)
+
+
+def _ignore(_: object) -> None:
+    """For a caller who does not want to know."""
+
+
+def _over_http(address: Address) -> Site:
+    """Loads the client at its first use: few workers ever ask a site."""
+    from workers.sites.http import open_site  # noqa: PLC0415 - see above
+
+    return open_site(address)
 
 
 class NoSuchStep(Exception):
@@ -63,10 +79,13 @@ class StepRunner:
         vault: secrets and sealed material.
         sessions: sessions with nodes, kept open between steps.
         leases: the leases of this process.
+        known: what this process knows of documents.
         max_wait: seconds to wait for a busy node before the message goes back to the queue.
+        clock: monotonic seconds, for the time of a step, and of what is known of the flags of a run.
+        open_site: opens the web site of a node.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - everything a step needs, by keyword
         self,
         steps: Mapping[str, Step],
         *,
@@ -75,8 +94,12 @@ class StepRunner:
         vault: "Vault",
         sessions: "SessionPool",
         leases: LeaseKeeper,
+        known: Known | None = None,
         max_wait: float = 2.0,
+        clock: Callable[[], float] = time.monotonic,
+        open_site: OpenSite = _over_http,
     ) -> None:
+        self._known = known or Known()
         self._steps = steps
         self._purpose_of = purpose_of
         self._store = store
@@ -84,15 +107,31 @@ class StepRunner:
         self._sessions = sessions
         self._leases = leases
         self._max_wait = max_wait
+        self._clock = clock
+        self._open_site = open_site
         self._logons = Logons(store, leases.holder, max_wait)
-        self._specs: dict[str, Cluster] = {}
+        self._records: Remembered[RunRecord] = Remembered(_NODES)
         self._flags: dict[str, tuple[float, bool]] = {}
         self._guard = threading.Lock()
 
     def run(
-        self, run_id: str, turn: str, node: str, step: str, report_phase: Callable[[str], None] = lambda _: None
+        self,
+        run_id: str,
+        turn: str,
+        node: str,
+        step: str,
+        report_phase: Callable[[str], None] = _ignore,
+        report_end: Callable[[bool], None] = _ignore,
     ) -> StepOutcome:
         """Runs the step once and records its outcome. A step that has an outcome is not run again; it is returned.
+
+        Args:
+            run_id: the run.
+            turn: of the run.
+            node: in the turn.
+            step: of the turn.
+            report_phase: called with what the step is doing.
+            report_end: called with whether all outcomes of the turn may be there.
 
         Raises:
             NodeBusy: another worker holds this node.
@@ -101,59 +140,106 @@ class StepRunner:
             RunUnknown: there is no such run.
             NoSuchStep: the run has no such step.
         """
-        job = self._ready(self._job(run_id, turn, node, step))
         until = time.monotonic() + self._max_wait
         while True:
-            with self._leases.held(run_id, node, limit=job.cluster.policy.concurrency) as claim:
-                if claim is not None:
-                    return self._run_claimed(replace(job, claim=claim), report_phase)
-            recorded = self._store.outcome(run_id, turn, node, step)
-            if recorded is not None:
-                return recorded
+            with self._leases.of(run_id, node) as lease:
+                if lease is None:
+                    stored = self._store.outcome(run_id, turn, node, step)
+                    done = Finished(stored, complete=True) if stored else None
+                else:
+                    done = self._begun((run_id, turn, node, step), lease, report_phase)
+            if done is not None:
+                report_end(done.complete)
+                return done.outcome
             if time.monotonic() > until:
                 raise NodeBusy(node)
             time.sleep(0.1)
 
-    def _job(self, run_id: str, turn: str, node: str, step: str) -> Job:
-        record = self._store.run(run_id)
-        named = next((t for t in record.turns if t.name == turn and node in t.nodes and step in t.steps), None)
-        if named is None:
-            raise NoSuchStep(f"run {run_id} has no {step} for {node} in a turn {turn}")
-        with self._guard:
-            if len(self._specs) > _RUNS:
-                self._specs.clear()
-                self._flags.clear()
-            cluster = self._specs.get(run_id) or Cluster.of_run(record)
-            self._specs[run_id] = cluster
-        return Job(record, cluster, named, node, step)
-
-    def _ready(self, job: Job) -> Job:
-        """Checks that the step may begin. Before the lease is taken: a message that cannot run must block no other."""
-        if Steering.of(self._store, job.record.id).paused:
+    def _begun(self, names: Names, lease: Lease, report_phase: Callable[[str], None]) -> Finished | None:
+        """Begins the step and runs it; None when another worker holds the node, or too many nodes are held."""
+        job, begun = self._begin(self._job(names))
+        if begun is None:  # the run has another turn since this process read it
+            job, begun = self._begin(self._job(names, fresh=True))
+        lease.held = begun is not None and begun.claim is not None
+        if begun is None:
+            return None
+        if begun.outcome is not None:
+            return Finished(begun.outcome, complete=True)
+        steering = Steering.from_flags(begun.flags)
+        if steering.paused:
             raise NotReady(f"{job.node}: the run is paused")
-        position = job.turn.steps.index(job.step)
-        if not position:
-            return job
-        earlier = job.turn.steps[position - 1]
-        before = self._store.outcome(job.record.id, job.turn.name, job.node, earlier)
-        if before is None:
-            raise NotReady(f"{job.node}: {earlier} has no outcome")
-        return replace(job, before=before)
+        if begun.claim is None:
+            if job.earlier and begun.before is None:
+                raise NotReady(f"{job.node}: {job.earlier} has no outcome")
+            return None
+        self._saw(job, cancelled=bool(steering.cancelled))
+        job = replace(job, claim=begun.claim, number=begun.number, before=begun.before, flags=begun.flags)
+        return self._ended(job, lease, steering, report_phase)
 
-    def _run_claimed(self, job: Job, report_phase: Callable[[str], None]) -> StepOutcome:
-        """Under the lease: checks again whether there is anything to do, does it, and records the outcome."""
-        recorded = self._store.outcome(*job.key)
-        if recorded is not None:
-            return recorded
+    def _begin(self, job: Job) -> tuple[Job, Begun | None]:
+        """Begins the step; the job then has its documents: those that this process does not know are read."""
+        places = RunDocuments.of_step(job.node, alone=len(job.turn.steps) == 1)
+        known, since = self._known.texts(job.record, places), self._clock()
+        begun = self._store.begin(self._beginning(job, tuple(place for place in places if place not in known)))
+        if begun is None:
+            return job, None
+        self._known.keep_texts(job.record, begun.documents)
+        return replace(job, since=since, documents={**known, **begun.documents}), begun
+
+    def _beginning(self, job: Job, documents: tuple[Place, ...]) -> Beginning:
+        run, turn, node, step = job.key
+        return Beginning(
+            run=run,
+            version=job.record.version,
+            turn=turn,
+            node=node,
+            step=step,
+            earlier=job.earlier,
+            holder=self._leases.holder,
+            ttl=self._leases.ttl,
+            limit=job.cluster.policy.concurrency,
+            waiting=PAUSE,
+            ending=CANCEL,
+            always=self._steps[step].always,
+            documents=documents,
+        )
+
+    def _job(self, names: Names, *, fresh: bool = False) -> Job:
+        """The step that a message names, in the run as this process knows it."""
+        run_id, turn, node, step = names
+        known = None if fresh else self._records.get(run_id)
+        record = known or self._store.run(run_id)
+        if known is None:
+            self._records.put(run_id, record, 1 + len(record.spec.get("nodes", ())))
+        named = next((t for t in record.turns if t.name == turn and node in t.nodes and step in t.steps), None)
+        if named is not None:
+            return Job(record, Cluster.of_run(record), named, node, step)
+        if known is not None:
+            return self._job(names, fresh=True)
+        raise NoSuchStep(f"run {run_id} has no {step} for {node} in a turn {turn}")
+
+    def _ended(self, job: Job, lease: Lease, steering: Steering, report_phase: Callable[[str], None]) -> Finished:
+        """Under the lease: does what there is to do, and records the outcome."""
         tally = Tally(job, self._leases.holder)
-        outcome = self._not_tried(job, tally) or self._tried(job, tally, report_phase)
+        outcome = self._not_tried(job, tally, steering.cancelled) or self._tried(job, tally, report_phase)
         try:
-            return self._store.record(outcome, job.claim)
+            finished = self._store.finish(
+                Finishing(
+                    outcome=outcome,
+                    fence=job.claim,
+                    holder=self._leases.holder,
+                    documents=job.kept,
+                    of=job.outcomes_of_turn,
+                )
+            )
         except Conflict:
             # Our lease lapsed and another worker took the node: only what that worker observes and records counts.
             raise NodeBusy(job.node) from None
+        lease.held = False
+        self._known.forget_texts(job.record, job.kept)
+        return finished
 
-    def _not_tried(self, job: Job, tally: Tally) -> StepOutcome | None:
+    def _not_tried(self, job: Job, tally: Tally, cancelled: str) -> StepOutcome | None:
         """The outcome when an earlier step ended the node, or when the run is cancelled."""
         if self._steps[job.step].always:
             return None
@@ -161,14 +247,17 @@ class StepRunner:
         if before is not None and before.status.ends_node:
             status = Status.CANCELLED if before.status is Status.CANCELLED else Status.SKIPPED
             return tally.outcome(status, f"not tried: {before.step} {before.status}")
-        why = Steering.of(self._store, job.record.id).cancelled
-        return tally.outcome(Status.CANCELLED, f"cancelled: {why}") if why else None
+        return tally.outcome(Status.CANCELLED, f"cancelled: {cancelled}") if cancelled else None
 
     def _tried(self, job: Job, tally: Tally, report_phase: Callable[[str], None]) -> StepOutcome:
-        self._store.note(job.record.id, Event(kind="step.started", turn=job.turn.name, node=job.node, step=job.step))
         try:
             return tally.succeeded(self._attempted(job, tally.recording(report_phase), tally))
-        except (NoSlot, ClusterLocked) as error:
+        except NoSlot as error:
+            # It has begun and will begin again: who reads the history has to see why.
+            place = {"turn": job.turn.name, "node": job.node, "step": job.step}
+            self._store.note(job.record.id, Event(kind="step.postponed", message=str(error), **place))
+            raise NodeBusy(str(error)) from None
+        except ClusterLocked as error:
             # ClusterLocked: another run has locked the cluster while this one was stalled; the other one goes first.
             raise NodeBusy(str(error)) from None
         except StoreUnavailable:
@@ -183,12 +272,12 @@ class StepRunner:
     def _attempted(self, job: Job, report_phase: Callable[[str], None], tally: Tally) -> Done:
         """Runs the step, again in a new session when the connection breaks: it observes first, so that is safe."""
         endpoint, policy, folder = self._reachable(job), job.cluster.policy, job.cluster.folder
-        budget = Budget(job.node, policy.deadlines.step, lambda: self._stops(job))
-        fence = Fence(self._store, job.record.id, job.node, job.claim)
-        for attempt in _retrying(policy.retries, budget):
+        budget = Budget(job.node, policy.deadlines.step, lambda: self._stops(job), job.since, self._clock)
+        fence = Fence(self._store, job.record.id, job.node, job.claim, job.number)
+        for attempt in retrying(policy.retries, budget):
             with (
                 attempt,
-                self._logons.of(job.record.id, endpoint, policy.max_refused) as logon,
+                self._logons.of(job.record.id, endpoint, policy.max_refused, job.flags, job.kept) as logon,
                 self._sessions.session(
                     endpoint,
                     lambda: logon.admit(lambda: self._vault.reveal(endpoint.secret, folder)),
@@ -223,25 +312,64 @@ class StepRunner:
         return BudgetedSession(session, budget, touched=lambda: tally.touched, given_up=lambda: self._given_up(job))
 
     def _given_up(self, job: Job) -> bool:
-        """Whether the reconciler has ended this step; if another worker did, the node itself refuses our changes."""
+        """Whether the reconciler has ended this step; if another worker did, the node itself refuses our changes.
+
+        It ends a step whose time is up, which the budget has noticed by then, or when the run is cancelled.
+        """
+        if not self._cancelled(job):
+            return False
         recorded = self._store.outcome(*job.key)
         return recorded is not None and not recorded.worker
 
     def _work(self, job: Job, session: "Session", report_phase: Callable[[str], None], fence: Fence) -> Work:
+        run, turn, node, step = job.key
+
+        def note(kind: str, message: str) -> None:
+            self._store.note(run, Event(kind=kind, turn=turn, node=node, step=step, message=message))
+
         return Work(
             run=job.record.id,
             purpose=self._purpose_of(job.record, job.turn),
             node=job.cluster.node(job.node),
             cluster=job.cluster,
             session=session,
-            documents=RunDocuments(self._store, self._vault, job.record.id),
+            documents=RunDocuments(self._store, self._vault, job.record.id, self._known, job.documents, job.kept),
             cancelled=lambda: self._stops(job),
             report_phase=report_phase,
+            open_site=lambda address: self._site(job, address),
+            reveal=lambda reference: self._vault.reveal(reference, job.cluster.folder),
+            note=note,
+            turn=turn,
             parent=job.record.parent,
             options=job.record.options,
             steps=self._steps,
+            balancing=self._balancing(job),
             fence=fence,
         )
+
+    def _balancing(self, job: Job) -> Balancing | None:
+        """What operates balancers, for a step that does."""
+        if not self._steps[job.step].balances:
+            return None
+        run, folder = job.record.id, job.cluster.folder
+
+        def tell(message: str) -> None:
+            event = Event(kind="step.waits", turn=job.turn.name, node=job.node, step=job.step, message=message)
+            self._store.note(run, event)
+
+        return Balancing(
+            marks=Marks(self._store, self._leases.holder),
+            reveal=lambda reference: self._vault.reveal(reference, folder),
+            program=lambda path: self._vault.program(path, folder),
+            tell=tell,
+        )
+
+    def _site(self, job: Job, address: Address) -> Site:
+        """The site of a node; its `ca_file` is a file that this worker may read."""
+        if not address.ca_file:
+            return self._open_site(address)
+        authorities = self._vault.authorities(address.ca_file, job.cluster.folder)
+        return self._open_site(replace(address, ca_file=authorities))
 
     def _stops(self, job: Job) -> bool:
         """Whether the step has to stop because the run is cancelled; a step that always runs does not."""
@@ -251,28 +379,16 @@ class StepRunner:
         """Called at every turn of every wait; reads the store once a second at most."""
         with self._guard:
             read, flagged = self._flags.get(job.record.id, (0.0, False))
-        if time.monotonic() - read > FLAGS_FOR:
+        if self._clock() - read > FLAGS_FOR:
             flagged = bool(Steering.of(self._store, job.record.id).cancelled)
-            with self._guard:
-                self._flags[job.record.id] = (time.monotonic(), flagged)
+            self._saw(job, cancelled=flagged)
         return flagged
 
-
-def _retrying(retries: Retries, budget: Budget) -> Retrying:
-    """The one place that retries a step: the step observes first, so that is safe after any failure."""
-
-    def spent(state: RetryCallState) -> bool:
-        error = state.outcome.exception() if state.outcome else None
-        worth = retries.attempts(error.failure) if isinstance(error, EsyncError) else 0
-        return state.attempt_number >= worth or state.upcoming_sleep >= budget.left
-
-    return Retrying(
-        stop=spent,
-        wait=wait_random_exponential(multiplier=retries.backoff, max=retries.longest),
-        retry=retry_if_exception(lambda error: isinstance(error, EsyncError)),
-        sleep=budget.sleep,
-        reraise=True,
-    )
+    def _saw(self, job: Job, *, cancelled: bool) -> None:
+        with self._guard:
+            if len(self._flags) > _RUNS:
+                self._flags.clear()
+            self._flags[job.record.id] = (self._clock(), cancelled)
 
 
 def _refusals_mapped(step: Callable[[Work], Done], work: Work) -> Done:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from tasks.ektron.config.generated import read_batch_size, read_generated
 from tasks.ektron.editions import Layout
-from tasks.ektron.facts import GeneratedFacts, GeneratedFile
+from tasks.ektron.facts.generated import GeneratedFacts, GeneratedFile
 from tasks.ektron.refusals import Refused
 from workers.winrm import operations as ops
 from workers.winrm.operations import Op, Reply

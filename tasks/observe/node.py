@@ -1,43 +1,40 @@
 """Observes one node: `NodeFacts`. Reads only; one exchange, and a second one where the paths are not as expected."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
 
 from tasks.ektron.certificates.family import CLIENT_KINDS, Family, family_names
-from tasks.ektron.desired.config_files import ConfigFile, paths_of
-from tasks.ektron.editions import SYNC_PORT, Layout
-from tasks.ektron.facts import NodeFacts, ProbeFacts
+from tasks.ektron.desired.config_files import paths_of
+from tasks.ektron.editions import Layout
+from tasks.ektron.facts.configuration import WebFacts
+from tasks.ektron.facts.node import NodeFacts
+from tasks.ektron.wording import named
 from tasks.fence import FENCE_FILE
+from tasks.observe.access import access_questions
+from tasks.observe.asking import answers_to, with_included
+from tasks.observe.border import cleaned_facts, understood
 from tasks.observe.configuration import CONFIG_LIMIT, configuration_questions, contents_of
+from tasks.observe.family_folder import folder_question
 from tasks.observe.generated import generated_questions
 from tasks.observe.layout import layout_of, seen_layout
-from tasks.observe.replies import Replies, answers_to, cleaned_facts, collected, facts_of, understood
-from tasks.observe.service import folder_limit, service_questions
-from tasks.step import Work, own_folder
+from tasks.observe.look import Look
+from tasks.observe.old_places import old_place_questions, old_places
+from tasks.observe.probes import probe_questions, probed
+from tasks.observe.product_folder import elsewhere
+from tasks.observe.replies import Replies, collected, facts_of
+from tasks.observe.service import service_questions
+from tasks.step import Purpose, Work, own_folder
 from workers.records import DocumentKind
 from workers.winrm import operations as ops
 from workers.winrm.operations import Op, Reply
 
-__all__ = ["NEIGHBOURS", "Look", "observe"]
-
-NEIGHBOURS = 32  #: nodes each node tries to reach; in larger clusters the next ones in the file's order, cyclically
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What was observed: facts; on the origin the family; the bytes of the configuration files; the fence file."""
-
-    facts: NodeFacts
-    family: Family | None
-    contents: Mapping[ConfigFile, bytes]
-    fence: Reply
+__all__ = ["living_family", "observe"]
 
 
 def observe(work: Work, *, probes: bool = False) -> Look:
     """Everything the rules need from this node; on the origin also the family the configurator left there.
 
-    Where the product is, is taken from an earlier observation of this run, or from the usual folders. If the node
-    reports another place, everything is asked again there.
+    Where the product is, is taken from an earlier observation: of this run, or of a run that found these servers
+    joined; or from the usual folders. If the node reports another place, everything is asked again there.
 
     Args:
         work: the node and the session with it.
@@ -47,21 +44,65 @@ def observe(work: Work, *, probes: bool = False) -> Look:
         EsyncError: the session broke, a file is held open, or a reply cannot be understood.
     """
     earlier = work.documents.facts(DocumentKind.OBSERVED, work.node.name)
-    guess = seen_layout(work.cluster, earlier) if earlier else layout_of(work.cluster, None)
-    own = own_folder(earlier.program_data if earlier else r"C:\ProgramData")
-    ws_path = earlier.web.ws_path if earlier and probes else None
-    answers = _ask(work, guess, own, probes=probes, ws_path=ws_path)
+    likely = earlier or work.documents.facts_when_joined(work.node.name)
+    guess = seen_layout(work.cluster, likely) if likely else layout_of(work.cluster, None)
+    drive = likely.system_drive if likely else "C:"
+    own = own_folder(likely.program_data if likely else f"{drive}\\ProgramData")
+    probes = probes or (work.purpose is Purpose.PLAN_AND_VERIFY and likely is not None)
+    ask = partial(_ask, work, probes=probes, web=likely.web if likely else None)
+    answers = ask(guess, own, drive)
     image_path = str(answers["image_path"]["value"]) if answers["image_path"].ok else None
-    layout = layout_of(work.cluster, image_path, work.session.hello().system_drive)
+    drive, known = work.session.hello().system_drive, earlier.product_folder if earlier else ""
+    layout = layout_of(work.cluster, image_path, drive, product_folder=known)
     if layout != guess or own != work.own_folder:
-        answers = _ask(work, layout, work.own_folder, probes=probes, ws_path=ws_path)
+        answers = ask(layout, work.own_folder, drive)
+    looked: tuple[str, ...] = ()
+    if work.is_origin and not work.cluster.site.product_folder and _family(work, layout, answers)[0] is None:
+        folder, looked = elsewhere(work, layout)
+        if folder:
+            layout = layout_of(work.cluster, image_path, drive, product_folder=folder)
+            answers = ask(layout, work.own_folder, drive)
+    paths = paths_of(layout, is_origin=work.is_origin)
+    answers = with_included(work, paths, answers)
+    family, problem = _family(work, layout, answers)
+    if problem and looked:
+        problem += f"; looked in {named(looked)}; if the product is in another folder, set site.product_folder"
+    with understood(work.node.name):
+        seen = facts_of(work, layout, answers, family, problem)
+        old = old_places(work, layout, answers, seen.generated.sitedb)
+        facts = cleaned_facts(seen.model_copy(update={"old_places": old}))
+        if work.is_origin and family is None:
+            family = living_family(work, layout, facts)
+            found = {"origin_family": dict(family.hashes), "origin_problem": ""} if family else {}
+            facts = facts.model_copy(update=found)
+        if probes:
+            facts = facts.model_copy(update={"probes": cleaned_facts(probed(work, facts.web, answers))})
+        return Look(facts, family, contents_of(paths, answers), answers[FENCE_FILE])
+
+
+def _family(work: Work, layout: Layout, answers: Replies) -> tuple[Family | None, str]:
+    """The family that the Security Configurator left on the origin, or why there is none; see `_require_readable`."""
     _require_readable(work, answers)
     with understood(work.node.name):
-        family, problem = collected(work, answers) if work.is_origin else (None, "")
-        facts = cleaned_facts(facts_of(work, layout, answers, family, problem))
-        if probes:
-            facts = facts.model_copy(update={"probes": _probes(work, facts.web.ws_path, answers)})
-        return Look(facts, family, contents_of(answers), answers[FENCE_FILE])
+        return collected(work, layout, answers) if work.is_origin else (None, "")
+
+
+def living_family(work: Work, layout: Layout, facts: NodeFacts) -> Family | None:
+    """The family that this node uses: its own six files in the service folder, if the service trusts them.
+
+    So a node that holds the living family can become the origin, although the Security Configurator never ran there
+    (ektron-facts 3.4).
+
+    Raises:
+        Conflict: a file is held open.
+        NodeError: a file cannot be read.
+    """
+    names = family_names(work.node.name)
+    answers = answers_to(work, {f"origin {name}": ops.read(f"{layout.service_folder}\\{name}") for name in names})
+    _require_readable(work, answers)
+    family, _ = collected(work, layout, answers)
+    trusted = facts.service_config.keys.value(work.node.name)
+    return family if family is not None and family.thumbprint == trusted else None
 
 
 def _require_readable(work: Work, answers: Replies) -> None:
@@ -79,22 +120,20 @@ def _require_readable(work: Work, answers: Replies) -> None:
             raise ops.error_of(reply, work.node.name)
 
 
-def _ask(work: Work, layout: Layout, own_folder: str, *, probes: bool, ws_path: str | None) -> dict[str, Reply]:
-    questions = _questions(work, layout, own_folder)
+def _ask(
+    work: Work, layout: Layout, own_folder: str, drive: str, *, probes: bool, web: WebFacts | None
+) -> dict[str, Reply]:
+    questions = _questions(work, layout, own_folder, drive)
     questions[FENCE_FILE] = ops.read(f"{own_folder}\\{FENCE_FILE}")
     if probes:
-        questions |= {f"reach {name}": ops.tcp(host, SYNC_PORT, timeout=3) for name, host in _neighbours(work).items()}
-        questions["listening"] = ops.tcp(work.node.host, SYNC_PORT, timeout=3)
-        if ws_path:
-            questions["site answers"] = _site_question(ws_path)
+        questions |= probe_questions(work, web)
     return answers_to(work, questions)
 
 
-def _questions(work: Work, layout: Layout, own_folder: str) -> dict[str, Op]:
-    """What is asked of the node, by the name of the question."""
+def _questions(work: Work, layout: Layout, own_folder: str, drive: str) -> dict[str, Op]:
+    """What is asked of the node, by the name of the question; what it says about itself may not be known yet."""
     own = work.node.name
     questions = {
-        "clock": ops.clock(),
         "image_path": ops.registry(layout.service_key, "ImagePath"),
         "site": ops.stat(layout.site),
         "precompiled": ops.stat(layout.precompiled_marker),
@@ -103,40 +142,15 @@ def _questions(work: Work, layout: Layout, own_folder: str) -> dict[str, Op]:
         "staging": ops.list_folder(layout.staging_folder, hashes=True),
     }
     questions |= configuration_questions(paths_of(layout, is_origin=work.is_origin))
-    questions |= service_questions(work.cluster, layout, own_folder, hashes=True)
+    questions |= service_questions(work.cluster, layout, own_folder)
     questions |= generated_questions(layout, CONFIG_LIMIT)
+    plans = work.purpose in {Purpose.PLAN, Purpose.PLAN_AND_VERIFY, Purpose.EXAMINE}
+    questions |= access_questions(layout, own_folder.rpartition("\\")[0], is_origin=work.is_origin, files=plans)
+    questions |= old_place_questions(layout, drive)
     questions |= {f"version {path}": ops.version(path) for path in (*layout.binaries, layout.site_binary)}
     questions |= {f"web root {kind}": ops.stat(f"{layout.site}\\{own}_{kind}", hashes=True) for kind in CLIENT_KINDS}
     if work.is_origin:
-        questions["configurator"] = ops.list_folder(
-            layout.configurator_folder, hashes=True, limit=folder_limit(work.cluster)
-        )
+        questions["configurator"] = folder_question(work.cluster, layout.configurator_folder)
         # The six files that the Security Configurator leaves (procedure step 6).
         questions |= {f"origin {name}": ops.read(f"{layout.configurator_folder}\\{name}") for name in family_names(own)}
     return questions
-
-
-def _neighbours(work: Work) -> dict[str, str]:
-    names = list(work.cluster.node_names)
-    here = names.index(work.node.name)
-    following = (names[here + 1 :] + names[:here])[:NEIGHBOURS]
-    return {name: work.cluster.node(name).host for name in following}
-
-
-def _site_question(ws_path: str) -> Op:
-    return ops.http(ws_path, timeout=10)
-
-
-def _probes(work: Work, ws_path: str | None, answers: Replies) -> ProbeFacts:
-    status: int | None = None
-    if ws_path:
-        site = answers.get("site answers")
-        if site is None or site.op != _site_question(ws_path):
-            (site,) = work.session.ask([_site_question(ws_path)], deadline=work.deadline, keep_going=True)
-        status = site["status"] if site.ok else 0
-    reached = {name: answers[f"reach {name}"] for name in _neighbours(work)}
-    return ProbeFacts(
-        listening_8732=bool(answers["listening"].ok and answers["listening"]["reachable"]),
-        reach_8732={name: bool(reply.ok and reply["reachable"]) for name, reply in reached.items()},
-        ws_status=status,
-    )

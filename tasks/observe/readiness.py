@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 
-from tasks.ektron.facts import NodeFacts, ReadinessFacts
+from tasks.ektron.facts.machine import ReadinessFacts
+from tasks.ektron.facts.node import NodeFacts
 from tasks.ektron.rules.readiness import WINRM_LIMITS
 from tasks.ektron.rules.rivals import SIGNS, Sign, mentioned
 from tasks.observe.replies import system_facts
 from tasks.step import Work
 from workers.winrm import operations as ops
+from workers.winrm.greeting import hello_of
 from workers.winrm.operations import Op, Reply
 
 __all__ = ["readiness"]
@@ -35,7 +37,7 @@ def readiness(work: Work, facts: NodeFacts) -> NodeFacts:
     limit_values, limit_problem = _limits(limits)
     return facts.model_copy(
         update={
-            "system": system_facts(ops.hello_of(greeting)) if greeting.ok else facts.system,
+            "system": system_facts(hello_of(greeting)) if greeting.ok else facts.system,
             "readiness": ReadinessFacts(
                 limits=limit_values,
                 limits_problem=limit_problem,

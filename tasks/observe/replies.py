@@ -1,81 +1,45 @@
 """The facts in a node's replies to `observe`."""
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
-from tasks.ektron.certificates.family import KINDS, Family, describe_certificate, family_names, node_of
+from tasks.ektron.certificates.family import KINDS, Family, describe_certificate, family_names
 from tasks.ektron.desired.config_files import paths_of
 from tasks.ektron.editions import Layout
-from tasks.ektron.facts import BinaryFacts, CertificateFacts, Fact, NodeFacts, Spread, SystemFacts
+from tasks.ektron.facts.machine import BinaryFacts, SystemFacts
+from tasks.ektron.facts.node import NodeFacts
+from tasks.ektron.facts.values import CertificateFacts, Spread
 from tasks.ektron.refusals import Refused
+from tasks.observe.access import place_facts
 from tasks.observe.configuration import configuration_facts
+from tasks.observe.family_folder import FamilyFolder
 from tasks.observe.generated import generated_facts
 from tasks.observe.service import service_evidence
 from tasks.step import Work
-from workers.errors import AgentFailed
 from workers.records import now
-from workers.texts import cleaned_all
 from workers.winrm import operations as ops
-from workers.winrm.operations import Hello, Op, Reply
+from workers.winrm.greeting import Hello
+from workers.winrm.operations import Reply
 
-__all__ = ["Replies", "answers_to", "cleaned_facts", "collected", "facts_of", "system_facts", "understood"]
+__all__ = ["Replies", "collected", "facts_of", "system_facts"]
 
 Replies = Mapping[str, Reply]
-F = TypeVar("F", bound=Fact)
 
 
-@contextmanager
-def understood(node: str) -> Iterator[None]:
-    """The one border to what a node replies: a number in place of a text, a time that is none, anything at all.
-
-    Raises:
-        AgentFailed: the reply cannot be understood.
-    """
-    try:
-        yield
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        raise AgentFailed(
-            f"{node}: what the agent replied cannot be understood ({type(error).__name__})",
-            remedy="find out what answers at this address; esync talks only to the agent that it starts itself",
-        ) from None
-
-
-def answers_to(work: Work, questions: Mapping[str, Op]) -> dict[str, Reply]:
-    """The answers to named questions, from one exchange; a question that fails does not stop the others.
-
-    Raises:
-        EsyncError: the session broke.
-    """
-    replies = work.session.ask(
-        list(questions.values()), deadline=work.deadline, keep_going=True, cancelled=work.cancelled
-    )
-    return dict(zip(questions, replies, strict=True))
-
-
-def cleaned_facts(facts: F) -> F:
-    """The facts without any character that must not be shown, from whatever file on the node it came.
-
-    The result is what the store will return: a value that cannot be stored is found here.
-
-    Raises:
-        ValueError: a value cannot be stored.
-    """
-    whole = cleaned_all(facts.model_dump(mode="json"))
-    return type(facts).model_validate_json(json.dumps(whole, allow_nan=False))
-
-
-def collected(work: Work, answers: Replies) -> tuple[Family | None, str]:
-    """The origin's six files as a family, or the reason why they are none."""
+def collected(work: Work, layout: Layout, answers: Replies) -> tuple[Family | None, str]:
+    """The origin's six files as a family, or the reason why they are none, with the folder."""
     files = {name: answers[f"origin {name}"] for name in family_names(work.node.name)}
     present = {name: ops.data_of(reply) for name, reply in files.items() if reply.ok}
     if not present:
-        return None, "no certificate files are in the Security Configurator's folder"
+        return None, f"{layout.configurator_folder} {_without_files(answers.get('configurator'))}"
     try:
         return Family.collect(work.node.name, present), ""
     except Refused as refusal:
         return None, str(refusal)
+
+
+def _without_files(reply: Reply | None) -> str:
+    return "is missing" if reply is not None and reply.error == "not_found" else "has no certificate files of this node"
 
 
 def facts_of(work: Work, layout: Layout, answers: Replies, family: Family | None, problem: str) -> NodeFacts:
@@ -92,17 +56,17 @@ def facts_of(work: Work, layout: Layout, answers: Replies, family: Family | None
         AgentFailed: the service cannot be queried.
         NodeRefused: the list of stopped services cannot be understood.
     """
-    seen = now()
-    clock = ops.time_of(str(answers["clock"]["now"])) if answers["clock"]["now"] else seen
-    hello = work.session.hello()
-    paths = paths_of(layout, is_origin=work.is_origin)
+    seen, hello = now(), work.session.hello()
+    evidence = service_evidence(work.cluster, layout, answers)
+    clock = evidence.clock or seen
+    paths, nodes, partners = paths_of(layout, is_origin=work.is_origin), work.cluster.node_names, work.cluster.partners
+    service_folder = FamilyFolder.of(answers["service folder"], work.cluster)
     return NodeFacts(
-        **dict(configuration_facts(paths, answers, work.cluster.node_names, work.documents.digest)),
-        **dict(service_evidence(layout, answers)),
+        **dict(configuration_facts(paths, answers, nodes, work.documents.digest)),
+        **{**dict(evidence), "clock": clock},
         node=work.node.name,
         computer=hello.computer,
         observed_at=seen,
-        clock=clock,
         skew=round((clock - seen).total_seconds(), 1),
         program_data=hello.program_data,
         system_drive=hello.system_drive,
@@ -114,16 +78,33 @@ def facts_of(work: Work, layout: Layout, answers: Replies, family: Family | None
         origin_problem=problem,
         client=_certificate(answers["client"]),
         server=_certificate(answers["server"]),
-        service_family=_spreads(work, answers["service folder"]),
+        service_family=service_folder.spreads(nodes),
+        partner_family=service_folder.spreads(partners) if partners else {},
+        product_folder=_found_elsewhere(work, layout),
+        renamed_copies=service_folder.renamed_copies(nodes),
         configurator_folder=layout.configurator_folder if work.is_origin else "",
-        configurator_family=_spreads(work, answers["configurator"]) if work.is_origin else {},
+        configurator_family=_configurator_family(work, answers),
         web_root_family=_own_hashes(answers, "web root "),
         staging_files=_names(answers["staging"]),
         staging_family=_own_of(work, answers["staging"]),
+        places=place_facts(layout, hello.program_data, answers, is_origin=work.is_origin),
         leftovers=_leftovers(layout, answers),
         generated=generated_facts(layout, answers, work.documents.digest),
         system=system_facts(hello),
     )
+
+
+def _configurator_family(work: Work, answers: Replies) -> dict[str, Spread]:
+    """The files that the Security Configurator left; only the origin has any."""
+    if not work.is_origin:
+        return {}
+    return FamilyFolder.of(answers["configurator"], work.cluster).spreads(work.cluster.node_names)
+
+
+def _found_elsewhere(work: Work, layout: Layout) -> str:
+    """The product's folder on the origin, if it is neither beside the service nor named by the cluster file."""
+    beside = layout.product_folder.rpartition("\\")[0] == layout.service_folder.rpartition("\\")[0]
+    return "" if beside or work.cluster.site.product_folder or not work.is_origin else layout.product_folder
 
 
 def _exists(reply: Reply) -> bool:
@@ -155,16 +136,6 @@ def _names(reply: Reply) -> tuple[str, ...] | None:
     if not reply.ok:
         return None
     return tuple(entry["name"] for entry in reply["entries"] if entry["kind"] == "file")
-
-
-def _spreads(work: Work, reply: Reply) -> dict[str, Spread]:
-    """Per kind of family file, the hashes in a folder for each node."""
-    found: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
-    for entry in _entries(reply):
-        named = node_of(entry["name"])
-        if named:
-            found[named[1]][named[0]] = entry.get("hash", "")
-    return {kind: Spread.of(hashes, work.cluster.node_names) for kind, hashes in found.items()}
 
 
 def _own_hashes(answers: Replies, prefix: str) -> dict[str, str]:

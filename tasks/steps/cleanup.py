@@ -1,7 +1,7 @@
 r"""The step `cleanup`: removes what runs left on a node, and observes it again to prove that it is gone.
 
-Ours are: the folders of runs below `<program_data>\esync-rollout`, and temporary files `*.esync-<pid>.tmp` in the
-folders we write to. Only names that we give are removed; other files there are kept and reported.
+Ours are: the folders of runs below `<program_data>\esync-rollout`, temporary files `*.esync-<pid>.tmp` in the folders
+we write to, and canaries of syncs. Only names that we give are removed; other files there are kept and reported.
 """
 
 import re
@@ -12,9 +12,10 @@ from typing import Any
 
 from tasks.ektron.editions import Layout
 from tasks.fence import FENCE_FILE
-from tasks.observe import stopped_dependents
-from tasks.observe.layout import layout_of
+from tasks.observe import start_record, stopped_dependents
+from tasks.observe.layout import registered_layout
 from tasks.step import Done, Work
+from tasks.syncing.canaries import remove_canaries
 from tasks.undo.backups import MANIFEST, changed_in_batches, in_batches, temporary_files
 from workers.errors import NodeRefused
 from workers.records import Change
@@ -27,7 +28,7 @@ ALL = "all"  #: the option that removes every backup, expired or not
 FREE = "fence"  #: the option that frees a node for the next writer, and removes nothing else
 _ENTRIES = 1_000_000
 _KEPT = re.compile(r"[1-9][0-9]*")
-_OURS = {FENCE_FILE, stopped_dependents.FILE}
+_OURS = {FENCE_FILE, stopped_dependents.FILE, start_record.FILE}
 
 Entries = tuple[Mapping[str, Any], ...]
 
@@ -68,8 +69,9 @@ def cleanup(work: Work) -> Done:
     work.report_phase("observing")
     if FREE in work.options:
         return _freed(work)
-    layout = _layout(work)
+    layout = registered_layout(work)
     runs, now = _runs(work)
+    canaries = remove_canaries(work)
     active = work.documents.going_on() - {work.run}
     oldest = now - timedelta(days=work.cluster.policy.keep_backups_days)
     due = [run for run in runs if run.name not in active and (ALL in work.options or run.is_due(oldest))]
@@ -77,8 +79,10 @@ def cleanup(work: Work) -> Done:
     if due or temporary:
         work.report_phase("applying")
         _removed(work, layout, [*temporary, *(part for run in due for part in run.parts)])
+    last = _removed_if_bare(work) if due or temporary or ALL in work.options else ()
     bare = _proven(work, layout, due)
-    return Done(changes=tuple(_changes(due, temporary)), message=_message(len(runs) - len(due), bare=bare))
+    changes = (*canaries, *_changes(due, temporary), *last)
+    return Done(changes=changes, message=_message(len(runs) - len(due), bare=bare))
 
 
 def _freed(work: Work) -> Done:
@@ -95,14 +99,6 @@ def _freed(work: Work) -> Done:
     return Done(
         changes=(Change(what="fence removed", file=work.fence_file),), message="the node is free for the next writer"
     )
-
-
-def _layout(work: Work) -> Layout:
-    """Where the product is, by the node's registry; explicit paths of the cluster file win."""
-    drive = work.session.hello().system_drive
-    guess = layout_of(work.cluster, None, drive)
-    (image,) = work.session.ask([ops.registry(guess.service_key, "ImagePath")], deadline=work.deadline, keep_going=True)
-    return layout_of(work.cluster, str(image["value"]), drive) if image.ok else guess
 
 
 def _runs(work: Work) -> tuple[list[_Run], datetime]:
@@ -140,15 +136,26 @@ def _removed(work: Work, layout: Layout, paths: Iterable[str]) -> None:
     for reply in replies:
         if not reply.ok and reply.error not in {"not_found", "failed"}:
             raise ops.error_of(reply, work.node.name)
-    _removed_if_bare(work)
 
 
-def _removed_if_bare(work: Work) -> None:
-    """Our folder, when it holds only the fence file. That file is removed last, so nothing protects its removal."""
-    (top,) = work.session.ask([_list(work.own_folder)], deadline=work.deadline, keep_going=True)
-    if {entry["name"] for entry in _entries(work, top)} <= {FENCE_FILE}:
-        last = [ops.remove(work.fence_file), ops.remove(work.own_folder)]
-        work.session.ask(last, deadline=work.deadline, keep_going=True)
+def _removed_if_bare(work: Work) -> tuple[Change, ...]:
+    """Our folder, when it holds only our notes. They are removed last, so nothing protects their removal.
+
+    The start record is evidence that the service has loaded what is there, so only `--all` removes it; a record that
+    says that a restart is owed stays.
+    """
+    record = start_record.place(work.own_folder)
+    questions = [_list(work.own_folder), start_record.question(work.own_folder)]
+    top, noted = work.session.ask(questions, deadline=work.deadline, keep_going=True)
+    names = {entry["name"] for entry in _entries(work, top)}
+    known = start_record.record_in(noted)
+    if start_record.FILE in names and (ALL not in work.options or (known and known.loaded is None)):
+        return ()
+    if not names <= {FENCE_FILE, start_record.FILE}:
+        return ()
+    last = [ops.remove(record), ops.remove(work.fence_file), ops.remove(work.own_folder)]
+    work.session.ask(last, deadline=work.deadline, keep_going=True)
+    return (Change(what="start record removed", file=record),) if start_record.FILE in names else ()
 
 
 def _proven(work: Work, layout: Layout, due: Iterable[_Run]) -> bool:

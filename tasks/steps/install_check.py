@@ -6,26 +6,28 @@ Before a plan it gathers facts; in a wave it confirms that the plan still fits; 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from tasks.documents import FamilyDigests, target_of
+from tasks.documents import NO_FAMILY, changes_of, target_of
 from tasks.ektron.certificates.family import generate_family
+from tasks.ektron.config.sections import Content
 from tasks.ektron.desired.config_files import ConfigFile
 from tasks.ektron.desired.node import differences, service_reason
-from tasks.ektron.desired.settings import file_facts
-from tasks.ektron.facts import NodeFacts
-from tasks.ektron.wording import changed_parts, named
-from tasks.observe.node import Look, observe
+from tasks.ektron.facts.node import NodeFacts
+from tasks.ektron.wording import changed_parts, counted, named
+from tasks.observe.asking import answers_to
+from tasks.observe.border import cleaned_facts, understood
+from tasks.observe.look import Look, last_look, leave_look
+from tasks.observe.node import observe
+from tasks.observe.probes import probe_questions, probed
 from tasks.observe.readiness import readiness
-from tasks.observe.replies import cleaned_facts, understood
 from tasks.step import Done, Purpose, Work
 from tasks.steps.config_edit import tried
-from workers.errors import AccessDenied, NodeRefused, NotEditable, Stale
+from workers.errors import AccessDenied, AgentFailed, NodeRefused, NotEditable, Stale
 from workers.records import DocumentKind
-from workers.winrm.operations import writer_of
+from workers.winrm.writers import writer_of
 
 __all__ = ["differing", "install_check"]
 
 _ANY_CERTIFICATE = "TUlJQw=="  #: as good as any other to find out whether a file can be edited
-_NO_FAMILY = FamilyDigests(hashes={}, sizes={}, thumbprint="")
 
 
 def install_check(work: Work) -> Done:
@@ -35,16 +37,21 @@ def install_check(work: Work) -> Done:
         NodeRefused: something the other steps need is missing, or cannot be understood.
         NotEditable: a file that has to be edited cannot be.
         Stale: in a wave, the node is not as it was when the plan was made.
+        AgentFailed: after a wave, the node is not as it has to be.
     """
     work.report_phase("observing")
-    return _CONCLUSIONS[work.purpose](work, observe(work, probes=work.purpose is Purpose.VERIFY))
+    seen = work.documents.facts(DocumentKind.OBSERVED, work.node.name) if work.purpose is Purpose.COMPLETE else None
+    if seen is not None:
+        return _completed(work, seen)
+    just_seen = last_look(work) if work.purpose is Purpose.CONFIRM else None
+    probes = work.purpose in {Purpose.VERIFY, Purpose.COMPLETE}
+    return _CONCLUSIONS[work.purpose](work, just_seen or observe(work, probes=probes))
 
 
 def _planned_from(work: Work, look: Look) -> Done:
     """Keeps the facts for the plan, and the family where the origin has one; refuses what no later step could use."""
     facts = look.facts
     work.documents.keep_facts(DocumentKind.OBSERVED, facts)
-    work.fence.observe(lambda: writer_of(look.fence))
     if work.is_origin and work.documents.family() is None:
         family = look.family
         if family is None and work.cluster.policy.generate_certificates:
@@ -52,14 +59,46 @@ def _planned_from(work: Work, look: Look) -> Done:
         if family is not None:
             work.documents.keep_family(family)
     _require_usable(facts)
-    _require_editable(work, facts, look.contents)
+    if work.purpose is not Purpose.PLAN_AND_VERIFY or not _complete(work, look):
+        _prepared(work, look)
     return Done(message=f"service {facts.service.state}, build {facts.web.builds.get('ek_buildNumber', 'unknown')}")
+
+
+def _prepared(work: Work, look: Look) -> None:
+    """What the steps of a wave will need: the edits are possible, the run has its number, the look is left for them."""
+    _require_editable(work, look.facts, look.contents)
+    work.fence.observe(lambda: writer_of(look.fence, work.node.name))
+    if work.purpose is Purpose.PLAN_AND_VERIFY:
+        leave_look(work, look)
+
+
+def _complete(work: Work, look: Look) -> bool:
+    """Whether the node needs nothing; then the network is tested too, which is all that the verdict needs besides."""
+    facts = look.facts
+    if work.documents.family_digests() is None or not _needs_nothing(work, facts):
+        return False
+    if not facts.probes.tested:
+        work.documents.keep_facts(DocumentKind.OBSERVED, _with_probes(work, facts))
+    return True
 
 
 def _verified(work: Work, look: Look) -> Done:
     """Keeps the evidence for the verdict."""
     work.documents.keep_facts(DocumentKind.VERIFIED, look.facts)
     return Done(message="everything was observed")
+
+
+def _completed(work: Work, seen: NodeFacts) -> Done:
+    """Keeps what was observed before the plan, with the tests of the network: nothing was written anywhere since."""
+    whole = seen if seen.probes.tested else _with_probes(work, seen)
+    work.documents.keep_facts(DocumentKind.VERIFIED, whole)
+    return Done(message="as observed before the plan, which is empty; the network was tested")
+
+
+def _with_probes(work: Work, seen: NodeFacts) -> NodeFacts:
+    answers = answers_to(work, probe_questions(work, seen.web))
+    with understood(work.node.name):
+        return seen.model_copy(update={"probes": cleaned_facts(probed(work, seen.web, answers))})
 
 
 def _examined(work: Work, look: Look) -> Done:
@@ -76,9 +115,10 @@ def _examined(work: Work, look: Look) -> Done:
 def _confirmed(work: Work, look: Look) -> Done:
     """Confirms that the node is as the plan saw it."""
     facts, planned = look.facts, work.documents.planned(work.node.name)
-    if planned is None or planned.fingerprint() == facts.fingerprint():
+    if planned is None or planned == facts or planned.fingerprint() == facts.fingerprint():
         right = _needs_nothing(work, facts)
         work.documents.keep_right(work.node.name, right=right)
+        leave_look(work, look)
         return Done(message="as planned: it needs nothing" if right else "as planned")
     raise Stale(
         f"{work.node.name} changed since the plan was made: {differing(planned, facts)}",
@@ -86,13 +126,42 @@ def _confirmed(work: Work, look: Look) -> Done:
     )
 
 
+def _again(work: Work, look: Look) -> Done:
+    """After an attempt that failed the node may be anywhere between what it was and what it has to be."""
+    _require_usable(look.facts)
+    _require_editable(work, look.facts, look.contents)
+    lacks = _lacks(work, look.facts)
+    work.documents.keep_right(work.node.name, right=not lacks)
+    return Done(message=f"again: {lacks}" if lacks else "again: it needs nothing any more")
+
+
+def _proved(work: Work, look: Look) -> Done:
+    """After its wave a node needs nothing more. That its service listens, its restart has just watched."""
+    if lacks := _lacks(work, look.facts):
+        raise AgentFailed(
+            f"{work.node.name} was changed and is not as it has to be: {lacks}",
+            remedy="find out what else changes this server or stops its service, then retry this run",
+        )
+    return Done(message="as it has to be")
+
+
 def _needs_nothing(work: Work, facts: NodeFacts) -> bool:
     """Whether a plan from these facts would be empty for the node; then no later step has to observe again."""
-    family = work.documents.family_digests()
+    return not _lacks(work, facts)
+
+
+def _lacks(work: Work, facts: NodeFacts) -> str:
+    """The first thing that a plan from these facts would do, for people; empty when there is none."""
+    family = NO_FAMILY if work.retires else work.documents.family_digests()
     if family is None:
-        return False
-    needed = differences(facts, target_of(work.cluster, work.node.name, family))
-    return not needed and not service_reason(facts, needed) and facts.service.state == "running"
+        return "the run has no certificate family"
+    needed = differences(facts, target_of(work.cluster, work.node.name, family, work.options))
+    first = next(iter(changes_of(needed)), None)
+    if first is not None:
+        return f"{counted(len(needed), 'change')} missing, the first is {first.what} in {first.file}"
+    if why := service_reason(facts, needed):
+        return f"restart owed: {why}"
+    return "" if facts.service.state == "running" else f"the service is {facts.service.state}"
 
 
 def differing(planned: NodeFacts, facts: NodeFacts) -> str:
@@ -100,7 +169,7 @@ def differing(planned: NodeFacts, facts: NodeFacts) -> str:
     return named(changed_parts(planned.comparable(), facts.comparable()))
 
 
-def _require_editable(work: Work, facts: NodeFacts, contents: Mapping[ConfigFile, bytes]) -> None:
+def _require_editable(work: Work, facts: NodeFacts, contents: Mapping[ConfigFile, Content]) -> None:
     """Tries the edits on what was read, so that a plan promises nothing that a rollout would refuse.
 
     Whether an edit is possible does not depend on the certificate. So any certificate will do while the family is not
@@ -110,14 +179,13 @@ def _require_editable(work: Work, facts: NodeFacts, contents: Mapping[ConfigFile
     Raises:
         NotEditable: a file cannot be edited, or has to be and is read-only; nothing was written anywhere.
     """
-    family = work.documents.family()
-    target = target_of(work.cluster, work.node.name, FamilyDigests.of(family) if family else _NO_FAMILY)
-    for file, data in contents.items():
-        seen = file_facts(facts, file)
-        if family is None:
-            seen = seen.model_copy(update={"readonly": False})
+    family = None if work.retires else work.documents.family()
+    target = work.target(family)
+    certificate = family.encoded_value if family else "" if work.retires else _ANY_CERTIFICATE
+    unsure = family is None and not work.retires
+    for file, content in contents.items():
         with _foreseen():
-            tried(file, seen, data, target, family.encoded_value if family else _ANY_CERTIFICATE)
+            tried(file, facts, content, target, certificate, may_be_readonly=unsure)
 
 
 @contextmanager
@@ -133,8 +201,10 @@ def _require_usable(facts: NodeFacts) -> None:
     """What every later step needs of a node, checked before anything is written anywhere."""
     node = facts.node
     if not facts.service.installed:
+        build = facts.web.builds.get("ek_buildNumber")
+        site = f"; the site is of build {build}: has an upgrade of this server begun?" if build else ""
         raise NodeRefused(
-            f"{node}: the Windows service {facts.service.name} is not installed",
+            f"{node}: the Windows service {facts.service.name} is not installed{site}",
             remedy="install the same version as on the other servers (procedure: min site), or correct `edition`",
         )
     copies = [facts.ews.file] if facts.ews is not None and facts.ews.file.exists else []
@@ -152,7 +222,11 @@ def _require_usable(facts: NodeFacts) -> None:
 
 _CONCLUSIONS: Mapping[Purpose, Callable[[Work, Look], Done]] = {
     Purpose.PLAN: _planned_from,
+    Purpose.PLAN_AND_VERIFY: _planned_from,
     Purpose.CONFIRM: _confirmed,
+    Purpose.AGAIN: _again,
+    Purpose.PROVE: _proved,
     Purpose.VERIFY: _verified,
+    Purpose.COMPLETE: _verified,
     Purpose.EXAMINE: _examined,
 }

@@ -5,14 +5,15 @@ operator forces it. What is written and removed is backed up under this run's ow
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from tasks.documents import changes_of
 from tasks.ektron.certificates.family import node_of
 from tasks.ektron.desired.config_files import read_at_start
 from tasks.ektron.desired.node import recycling
 from tasks.ektron.editions import Layout
-from tasks.ektron.facts import FileFacts
+from tasks.ektron.facts.values import FileFacts
+from tasks.observe import start_record
 from tasks.observe.layout import planned_layout
 from tasks.step import Done, Work
 from tasks.steps.service_restart import restarted_if_owed, stopped
@@ -84,16 +85,22 @@ def _apply(work: Work, layout: Layout, actions: Sequence[Action], temporary: Seq
     """
     kept = kept_bytes(work, actions)
     work.report_phase("applying")
-    backup = work.backup_folder()
     requests = [
         *map(ops.remove, temporary),
-        *_evidence(layout, actions),
-        *(_operation(action, kept, backup) for action in actions),
+        *(_operation(work, layout, action, kept) for action in actions),
     ]
     changed_in_batches(work, layout, requests)
 
 
-def _operation(action: Action, kept: Mapping[str, bytes], backup: str) -> Op:
+def _operation(work: Work, layout: Layout, action: Action, kept: Mapping[str, bytes]) -> Op:
+    """Undoes one thing. What the service reads is noted in its start record before: a restart is owed then."""
+    op = _plain_operation(action, kept, work.backup_folder())
+    if action.kind is ActionKind.MAKE or not read_at_start(layout, action.path):
+        return op
+    return ops.outdating(op, start_record.place(work.own_folder), layout.service_name)
+
+
+def _plain_operation(action: Action, kept: Mapping[str, bytes], backup: str) -> Op:
     if action.kind is ActionKind.REMOVE:
         return ops.remove(action.path, backup=backup)
     if action.kind is ActionKind.MAKE:
@@ -101,26 +108,17 @@ def _operation(action: Action, kept: Mapping[str, bytes], backup: str) -> Op:
     return ops.write(action.path, kept[action.before or ""], expect=action.expect or ops.ABSENT, backup=backup)
 
 
-def _evidence(layout: Layout, actions: Sequence[Action]) -> Iterator[Op]:
-    """Leaves evidence on the node, before anything else, that a restart is owed.
-
-    The time of a restored file is such evidence. A removed file leaves none, so the service's configuration is touched.
-    """
-    written = {action.path.casefold() for action in actions if action.kind is ActionKind.RESTORE}
-    changed = [action.path.casefold() for action in actions if read_at_start(layout, action.path)]
-    if changed and written.isdisjoint(changed):
-        yield ops.touch(layout.service_config)
-
-
 def _recycled(work: Work, layout: Layout) -> tuple[Change, ...]:
     """Recycles the site where it has not read its asset configuration, by the same evidence as in a rollout."""
-    paths = (layout.asset_config, layout.web_config)
+    before = work.documents.of(work.parent).facts(DocumentKind.OBSERVED, work.node.name)
+    included = [file.path for file in before.web.included if file.exists] if before else []
+    paths = (layout.asset_config, *included, layout.web_config)
     replies = work.session.ask([ops.stat(path) for path in paths], deadline=work.deadline, cancelled=work.cancelled)
-    asset, web = (
+    *read_once, web = (
         FileFacts(path=path, mtime=ops.time_of(reply["mtime"]) if reply.get("mtime") else None)
         for path, reply in zip(paths, replies, strict=True)
     )
-    needed = tuple(recycling(asset, web))
+    needed = tuple(recycling(read_once, web))
     if needed:
         work.change([ops.touch(layout.web_config)], folders=layout.written_folders)
     return changes_of(needed)

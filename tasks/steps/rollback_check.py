@@ -1,5 +1,6 @@
 """The step `rollback_check`: compares a node with what a run left there, before the restore and after it."""
 
+from tasks.ektron.facts.node import NodeFacts
 from tasks.observe.node import observe
 from tasks.step import Done, Purpose, Work
 from tasks.undo.backups import assessed, left_histories, nothing_left
@@ -20,13 +21,20 @@ def rollback_check(work: Work) -> Done:
     work.report_phase("observing")
     if work.purpose is Purpose.VERIFY:
         return _compared(work)
-    facts = observe(work).facts
-    # A rollback of this rollback needs the service's state, and the place of the product.
-    work.documents.keep_facts(DocumentKind.OBSERVED, facts)
+    # A rollback of this rollback needs the service's state, and all folders that are written to.
+    work.documents.keep_facts(DocumentKind.OBSERVED, _with_old_places(work, observe(work).facts))
     histories = left_histories(work)
+    work.documents.keep_right(work.node.name, right=histories is None)
     if histories is None:
         return nothing_left(work)
     return Done(message=_described(assessed(work, histories)))
+
+
+def _with_old_places(work: Work, facts: NodeFacts) -> NodeFacts:
+    """The facts with the old folders that the parent run found: it may have removed every file from them."""
+    parent = work.documents.of(work.parent).facts(DocumentKind.OBSERVED, work.node.name)
+    seen = {place.folder: place for place in (*(parent.old_places if parent else ()), *facts.old_places)}
+    return facts.model_copy(update={"old_places": tuple(seen.values())})
 
 
 def _compared(work: Work) -> Done:

@@ -21,7 +21,7 @@ from tasks.undo.plan import (
     undo,
 )
 from workers.errors import NodeRefused
-from workers.records import Status, StepOutcome
+from workers.records import DocumentKind, Status, StepOutcome
 from workers.winrm import operations as ops
 from workers.winrm.operations import Op, Reply
 
@@ -31,6 +31,7 @@ __all__ = [
     "MANIFEST",
     "MANIFEST_LIMIT",
     "assessed",
+    "batched",
     "changed_in_batches",
     "in_batches",
     "kept_bytes",
@@ -62,7 +63,7 @@ def left_histories(work: Work) -> tuple[PathHistory, ...] | None:
             return None
         raise ops.error_of(manifest, work.node.name)
     histories = histories_of(read_manifest(ops.data_of(manifest)))
-    foreign = outside(histories, planned_layout(work).written_folders)
+    foreign = outside(histories, _written_folders(work, planned_layout(work)))
     if foreign:
         raise NodeRefused(
             f"{work.node.name}: the manifest of run {work.parent} names files where no run writes; none was restored",
@@ -145,8 +146,14 @@ def changed_in_batches(work: Work, layout: Layout, requests: Sequence[Op], *, ke
     """Sends changes in several exchanges; only below the folders we write to."""
     replies: list[Reply] = []
     for batch in batched(requests):
-        replies += work.change(batch, folders=layout.written_folders, keep_going=keep_going)
+        replies += work.change(batch, folders=_written_folders(work, layout), keep_going=keep_going)
     return replies
+
+
+def _written_folders(work: Work, layout: Layout) -> tuple[str, ...]:
+    """The folders we write to, and the old ones that a run found certificate files in: a run may have removed them."""
+    facts = work.documents.facts(DocumentKind.OBSERVED, work.node.name)
+    return (*layout.written_folders, *(place.folder for place in (facts.old_places if facts else ())))
 
 
 def batched(requests: Sequence[Op]) -> Iterator[Sequence[Op]]:

@@ -16,6 +16,7 @@ from workers.errors import NodeRefused
 __all__ = [
     "CHANGED_SINCE",
     "FOLDER",
+    "OWN_CHANGE",
     "Action",
     "ActionKind",
     "ChangedSince",
@@ -31,6 +32,7 @@ __all__ = [
 
 FOLDER = "folder"  #: in place of the hash of a file
 CHANGED_SINCE = "changed since the run"  #: what an outcome calls a change that was not made by the run
+OWN_CHANGE = "made by the run"  #: what it calls a change of the run itself in such a file
 _HASH = re.compile(r"[0-9a-f]{64}")
 _KEPT = re.compile(r"files\\[1-9][0-9]*")  # nothing else is ever read as a backup, whatever the manifest says
 _DAMAGED = "check the manifest on the node; restore by hand from the folder `files` beside it"
@@ -91,12 +93,13 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class ChangedSince:
-    """A path that was changed after the run: its state now, and its state before the run."""
+    """A path that was changed after the run: its state now, its state before the run, and those the run gave it."""
 
     path: str
     found: str | None
     before: str | None
     kept: str = ""
+    ours: frozenset[str | None] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +222,7 @@ def undo(histories: Iterable[PathHistory], seen: Mapping[str, Seen], *, force: b
         if now.state == history.before:
             unchanged += 1
         elif now.state not in history.ours and not force:
-            changed.append(ChangedSince(history.path, now.state, history.before, history.kept or ""))
+            changed.append(ChangedSince(history.path, now.state, history.before, history.kept or "", history.ours))
         elif history.before is None and now.state == FOLDER and not _empties(history.path, now, gone):
             remaining.append(history.path)
         else:

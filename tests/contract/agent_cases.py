@@ -82,6 +82,7 @@ _KINDS: dict[str, Callable[[Json], bool]] = {
     "time or null": lambda value: value is None or (isinstance(value, str) and bool(_TIME.fullmatch(value))),
     "hash": lambda value: isinstance(value, str) and bool(_HASH.fullmatch(value)),
     "text": lambda value: isinstance(value, str) and bool(value),
+    "texts": lambda value: isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value),
     "bool": lambda value: isinstance(value, bool),
     "whole": lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
     "pid": lambda value: isinstance(value, int) and value > 0,

@@ -179,6 +179,7 @@ class HostMachine:
         self._inspector.do(
             f"[IO.Directory]::CreateDirectory([IO.Path]::GetDirectoryName({_text(program)}))",
             f"[IO.File]::Copy({_text(self._practice)}, {_text(program)}, $true)",
+            *([f"[IO.File]::Delete({_text(program)})"] if given.get("no_program") else []),
             f"[IO.File]::WriteAllText({_text(f'{stem}.ini')}, {_text(_behaviour(given))})",
             f"$null = New-Service {name} -DisplayName {_text(given['display'])} -BinaryPathName {_text(image)}"
             f" -StartupType {start_type}{needs}",

@@ -21,7 +21,7 @@ from workers.winrm.wire import command_line, script_line
 
 __all__ = ["LabMachine", "LinuxMachine", "Machine", "RealDisk", "Talk", "found_on_path", "plain"]
 
-_ANSWER = 60.0
+_ANSWER = 150.0
 
 
 class Machine(Protocol):
@@ -247,6 +247,7 @@ class LabMachine:
         for name in ("start_seconds", "stop_seconds", "never_stops", "never_starts", "dies_on_start"):
             if name in given:
                 setattr(service, name, given[name])
+        service.start_error = 2 if given.get("no_program") else 0
         if given.get("running"):
             delay, service.start_seconds = service.start_seconds, 0.0
             service.request_start()

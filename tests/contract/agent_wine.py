@@ -74,7 +74,7 @@ class WineMachine(RealDisk):
         return [*runner_on(self._node), line]
 
     def _run(self, line: str) -> None:
-        subprocess.run(self._command(line), check=False, capture_output=True, timeout=60)
+        subprocess.run(self._command(line), check=False, capture_output=True, timeout=300)
 
     def _powershell(self, script: str) -> None:
         """Runs a script on the machine without the agent."""
@@ -105,6 +105,8 @@ class WineMachine(RealDisk):
         place = self._drive.joinpath(*program.removeprefix("C:\\").split("\\"))
         place.parent.mkdir(exist_ok=True)
         shutil.copyfile(self._practice, place)
+        if given.get("no_program"):
+            place.unlink()
         place.with_suffix(".ini").write_text("\n".join(["[service]", *settings, ""]))
         place.with_suffix(".log").unlink(missing_ok=True)
         start_type = "Disabled" if given.get("disabled") else "Automatic"
@@ -124,7 +126,7 @@ class WineMachine(RealDisk):
             threading.Thread(target=self._kill_when_started, args=[place.with_suffix(".log")], daemon=True).start()
 
     def _kill_when_started(self, log: Path) -> None:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 150
         while time.monotonic() < until:
             found = re.search(r" starting pid=(\d+)", log.read_text() if log.exists() else "")
             if found:

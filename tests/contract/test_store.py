@@ -8,24 +8,18 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from redis import Redis
 
+from tests.claiming import claim
 from tests.conftest import Clock
 from tests.sampling import examples
 from workers.errors import ClusterLocked, Conflict, InputRefused, RunUnknown
 from workers.records import Change, Event, RunRecord, RunState, Status, StepOutcome, Turn, Verdict, now
-from workers.store.memory import MemoryStore
+from workers.store.kept import DRAINED, attested
 from workers.store.port import RunStore
+from workers.store.redis_store import RedisStore
 
 BRIEF = 2.0  #: seconds of a lease that lapses in the test
-
-
-@pytest.fixture(params=["memory", "redis"])
-def store(request: pytest.FixtureRequest, clock: Clock) -> RunStore:
-    """Both adapters, empty."""
-    if request.param == "memory":
-        return MemoryStore(clock)
-    found: RunStore = request.getfixturevalue("redis_store")
-    return found
 
 
 def a_run(name: str = "r1", **more: object) -> RunRecord:
@@ -55,7 +49,7 @@ def conclude(store: RunStore, run: str) -> None:
 
 def claimed(store: RunStore, run: str, node: str, holder: str, ttl: float = 60) -> int:
     """The fence of a claim that must succeed."""
-    fence = store.claim(run, node, holder, ttl)
+    fence = claim(store, run, node, holder, ttl)
     assert fence is not None
     return fence
 
@@ -111,6 +105,8 @@ class TestRuns:
         """An idempotency key is valid for its cluster."""
         store.create(a_run("r1", key="k"))
         assert "r2" == store.create(a_run("r2", cluster="blog", key="k")).id
+        assert "r3" == store.create(a_run("r3", servers="0123456789ab", key="k")).id
+        assert ("r1", "r3") == (store.keyed("shop", "k"), store.keyed("shop@0123456789ab", "k"))
 
     def test_runs_without_a_key_are_different(self, store: RunStore) -> None:
         """An empty key is not a key."""
@@ -134,6 +130,8 @@ class TestRuns:
             store.create(a_run(f"r{number}"))
         assert ("r4", "r3") == tuple(run.id for run in store.runs(limit=2))
         assert () == store.runs(limit=0)
+        assert ("r4", "r3", "r2", "r1", "r0") == store.names()
+        assert (("r4", "r3"), ()) == (store.names(limit=2), store.names(limit=0))
 
     def test_saving_counts_the_version(self, store: RunStore) -> None:
         """A save returns and stores the record with its version one higher."""
@@ -175,25 +173,25 @@ class TestRuns:
         store.record(an_outcome(), 0)
         store.note("r1", Event(kind="run.started"))
         store.put("r1", "facts", "S1", "{}")
-        store.claim("r1", "S1", "w1", 60)
+        claim(store, "r1", "S1", "w1", 60)
         store.flag("r1", "cancel")
-        store.lock_cluster("shop", "r1", 60)
+        store.lock_servers(("shop:5986",), "r1", 60)
         store.forget("r1")
         assert ((), (), (), ()) == (store.runs(), store.active(), store.outcomes("r1"), store.events("r1"))
         assert ({}, {}, {}) == (store.documents("r1", "facts"), store.leases("r1"), store.flags("r1"))
         store.create(a_run("r2"))
-        assert store.lock_cluster("shop", "r2", 60) is None
+        assert store.lock_servers(("shop:5986",), "r2", 60) is None
         assert "r3" == store.create(a_run("r3", key="k")).id
 
     def test_forgetting_changes_no_other_run(self, store: RunStore) -> None:
         """Another run, and a lock of another run, stay unchanged."""
         store.create(a_run("r1"))
         store.create(a_run("r2"))
-        store.lock_cluster("shop", "r2", 60)
+        store.lock_servers(("shop:5986",), "r2", 60)
         store.forget("r1")
         store.forget("r1")
         assert "r2" == store.run("r2").id
-        assert "r2" == store.lock_cluster("shop", "r3", 60)
+        assert "r2" == store.lock_servers(("shop:5986",), "r3", 60)
 
     @pytest.mark.parametrize(
         "write",
@@ -201,7 +199,7 @@ class TestRuns:
             lambda store: store.record(an_outcome(), 0),
             lambda store: store.note("r1", Event(kind="run.started")),
             lambda store: store.put("r1", "facts", "S1", "{}"),
-            lambda store: store.claim("r1", "S1", "w1", 60),
+            lambda store: claim(store, "r1", "S1", "w1", 60),
             lambda store: store.flag("r1", "cancel"),
             lambda store: store.progress("r1"),
             lambda store: store.number("r1", "S1", 1),
@@ -226,8 +224,8 @@ class TestRuns:
             lambda: store.record(an_outcome(), fence),
             lambda: store.note("r1", Event(kind="run.started")),
             lambda: store.put("r1", "facts", "S1", "{}"),
-            lambda: store.renew("r1", "S1", "w1", 60),
-            lambda: store.claim("r1", "S2", "w1", 60),
+            lambda: store.renew("r1", ["S1"], "w1", 60),
+            lambda: claim(store, "r1", "S2", "w1", 60),
             lambda: store.save(record),
         ):
             assert 0 == store.progress("r1")
@@ -285,7 +283,7 @@ class TestHistory:
     def test_a_former_holder_gets_the_stored_outcome(self, store: RunStore, clock: Clock) -> None:
         """When an outcome is stored already, a late writer gets it, whatever its fence."""
         store.create(a_run())
-        store.claim("r1", "S1", "w1", BRIEF)
+        claim(store, "r1", "S1", "w1", BRIEF)
         lapse(store, clock)
         newest = claimed(store, "r1", "S1", "w2")
         stored = store.record(an_outcome(message="theirs"), newest)
@@ -346,26 +344,29 @@ class TestHolds:
         """A second worker is refused until the first one releases the node; then the fence is higher."""
         store.create(a_run())
         first = claimed(store, "r1", "S1", "w1")
-        assert store.claim("r1", "S1", "w2", 60) is None
+        assert claim(store, "r1", "S1", "w2", 60) is None
         store.release("r1", "S1", "w2")
         assert {"S1": "w1"} == store.leases("r1")
         store.release("r1", "S1", "w1")
         assert {} == store.leases("r1")
         assert claimed(store, "r1", "S1", "w2") > first
 
-    def test_fences_count_the_claims_of_a_run(self, store: RunStore) -> None:
-        """A fence needs no clock: it is the number of times that the node got a new holder in this run."""
-        for run in ("r1", "r2"):
-            store.create(a_run(run))
-        for count in (1, 2, 3):
-            assert count == claimed(store, "r1", "S1", "w1")
-            store.release("r1", "S1", "w1")
-        assert (1, 1) == (claimed(store, "r1", "S2", "w1"), claimed(store, "r2", "S1", "w1"))
+    def test_fences_grow_with_each_claim_of_a_run(self, store: RunStore) -> None:
+        """Each claim after a release has a larger fence, by node and run."""
+        store.create(a_run())
+        store.create(a_run("r2"))
+        fences = []
+        for holder in ("w1", "w2", "w1"):
+            fences.append(claimed(store, "r1", "S1", holder))
+            store.release("r1", "S1", holder)
+        assert sorted(set(fences)) == fences
+        assert claimed(store, "r1", "S2", "w1") <= 2 * 16**4
+        assert claimed(store, "r2", "S1", "w1") <= 2 * 16**4
 
     def test_the_holder_can_claim_again(self, store: RunStore, clock: Clock) -> None:
         """A claim by the holder renews the lease and keeps its fence."""
         store.create(a_run())
-        first = store.claim("r1", "S1", "w1", BRIEF)
+        first = claim(store, "r1", "S1", "w1", BRIEF)
         lapse(store, clock)
         assert first == claimed(store, "r1", "S1", "w1")
         assert {"S1": "w1"} == store.leases("r1")
@@ -373,22 +374,22 @@ class TestHolds:
     def test_one_of_many_claims_succeeds(self, store: RunStore) -> None:
         """Of many simultaneous claims exactly one gets the node."""
         store.create(a_run())
-        fences = at_once(8, lambda number: store.claim("r1", "S1", f"w{number}", 60))
+        fences = at_once(8, lambda number: claim(store, "r1", "S1", f"w{number}", 60))
         assert 7 == fences.count(None)
 
     def test_the_number_of_held_nodes_has_a_limit(self, store: RunStore, clock: Clock) -> None:
         """At the limit the next claim is refused; holders can still renew, and a lapsed lease does not count."""
         store.create(a_run())
-        first, _, third = (store.claim("r1", node, "w1", 60, limit=2) for node in ("S1", "S2", "S3"))
+        first, _, third = (claim(store, "r1", node, "w1", 60, limit=2) for node in ("S1", "S2", "S3"))
         assert third is None
-        assert first == store.claim("r1", "S1", "w1", BRIEF, limit=2)
+        assert first == claim(store, "r1", "S1", "w1", BRIEF, limit=2)
         lapse(store, clock)
-        assert store.claim("r1", "S3", "w1", 60, limit=2) is not None
+        assert claim(store, "r1", "S3", "w1", 60, limit=2) is not None
 
     def test_the_limit_is_kept_by_simultaneous_claims(self, store: RunStore) -> None:
         """Of many simultaneous claims on different nodes, as many succeed as the limit allows."""
         store.create(a_run())
-        fences = at_once(8, lambda number: store.claim("r1", f"S{number}", "w1", 60, limit=3))
+        fences = at_once(8, lambda number: claim(store, "r1", f"S{number}", "w1", 60, limit=3))
         assert 5 == fences.count(None)
 
     def test_a_lease_lapses(self, store: RunStore, clock: Clock) -> None:
@@ -398,122 +399,179 @@ class TestHolds:
         lapse(store, clock)
         assert {} == store.leases("r1")
         assert claimed(store, "r1", "S1", "w2") > first
-        assert not store.renew("r1", "S1", "w1", 60)
+        assert not store.renew("r1", ["S1"], "w1", 60)
 
     def test_a_new_observer_sees_no_lapse_yet(self, store: RunStore, clock: Clock) -> None:
         """A lease is valid until it was observed for its full duration, however old it is."""
         store.create(a_run())
-        store.claim("r1", "S1", "w1", BRIEF)
+        claim(store, "r1", "S1", "w1", BRIEF)
         clock.passes(1000)
-        assert store.claim("r1", "S1", "w2", 60) is None
+        assert claim(store, "r1", "S1", "w2", 60) is None
         clock.passes(BRIEF * 0.9)
-        assert store.claim("r1", "S1", "w2", 60) is None
+        assert claim(store, "r1", "S1", "w2", 60) is None
         clock.passes(BRIEF * 0.2)
-        assert store.claim("r1", "S1", "w2", 60)
+        assert claim(store, "r1", "S1", "w2", 60)
 
     def test_a_renewal_restarts_the_duration(self, store: RunStore, clock: Clock) -> None:
         """A lease that is renewed in time never lapses."""
         store.create(a_run())
-        store.claim("r1", "S1", "w1", BRIEF)
+        claim(store, "r1", "S1", "w1", BRIEF)
         for _ in range(5):
             lapse(store, clock)
-            store.renew("r1", "S1", "w1", BRIEF)
+            store.renew("r1", ["S1"], "w1", BRIEF)
             assert {"S1": "w1"} == store.leases("r1")
-            assert store.claim("r1", "S1", "w2", 60) is None
+            assert claim(store, "r1", "S1", "w2", 60) is None
 
     def test_a_lapsed_lease_is_removed_once(self, store: RunStore, clock: Clock) -> None:
         """Reaping returns the nodes whose lease lapsed, once, and keeps the other leases."""
         store.create(a_run())
         for node, ttl in (("S1", BRIEF), ("S2", BRIEF), ("S3", 60)):
-            store.claim("r1", node, "w1", ttl)
+            claim(store, "r1", node, "w1", ttl)
         assert () == store.reap("r1")
         lapse(store, clock)
-        store.renew("r1", "S2", "w1", BRIEF)
+        store.renew("r1", ["S2"], "w1", BRIEF)
         assert ("S1",) == store.reap("r1")
         assert () == store.reap("r1")
         assert {"S2": "w1", "S3": "w1"} == store.leases("r1")
-        assert not store.renew("r1", "S1", "w1", 60)
+        assert {"S2"} == store.renew("r1", ["S1", "S2", "S4"], "w1", 60)
         assert () == store.reap("r9")
 
     def test_a_lapsed_lease_without_a_new_holder_can_be_renewed(self, store: RunStore, clock: Clock) -> None:
         """Its fence is still the newest, so its holder may continue."""
         store.create(a_run())
-        store.claim("r1", "S1", "w1", BRIEF)
+        claim(store, "r1", "S1", "w1", BRIEF)
         lapse(store, clock)
-        assert store.renew("r1", "S1", "w1", 60)
+        assert store.renew("r1", ["S1"], "w1", 60)
         assert {"S1": "w1"} == store.leases("r1")
 
     def test_a_missing_lease_cannot_be_renewed(self, store: RunStore) -> None:
         """That of a free node, of an unknown run, or of a released node."""
         store.create(a_run())
-        store.claim("r1", "S2", "w1", 60)
+        claim(store, "r1", "S2", "w1", 60)
         store.release("r1", "S2", "w1")
         assert [False] * 3 == [
-            store.renew(run, node, "w1", 60) for run, node in [("r1", "S1"), ("r9", "S1"), ("r1", "S2")]
+            bool(store.renew(run, [node], "w1", 60)) for run, node in [("r1", "S1"), ("r9", "S1"), ("r1", "S2")]
         ]
 
     def test_leases_belong_to_one_run(self, store: RunStore) -> None:
         """The same node in another run has its own lease."""
         store.create(a_run("r1"))
         store.create(a_run("r2"))
-        store.claim("r1", "S1", "w1", 60)
-        assert store.claim("r2", "S1", "w2", 60) is not None
+        claim(store, "r1", "S1", "w1", 60)
+        assert claim(store, "r2", "S1", "w2", 60) is not None
 
     def test_a_cluster_has_one_run(self, store: RunStore) -> None:
         """All other runs get the id of the run with the lock, until that run is concluded."""
         for name in ("r1", "r2", "r3"):
             store.create(a_run(name))
-        assert store.lock_cluster("shop", "r1", 60) is None
-        assert store.lock_cluster("shop", "r1", 60) is None
-        assert "r1" == store.lock_cluster("shop", "r2", 60)
+        assert store.lock_servers(("shop:5986",), "r1", 60) is None
+        assert store.lock_servers(("shop:5986",), "r1", 60) is None
+        assert "r1" == store.lock_servers(("shop:5986",), "r2", 60)
         conclude(store, "r3")
-        assert "r1" == store.lock_cluster("shop", "r2", 60)
+        assert "r1" == store.lock_servers(("shop:5986",), "r2", 60)
         conclude(store, "r1")
-        assert store.lock_cluster("shop", "r2", 60) is None
-        assert "r2" == store.lock_cluster("shop", "r1", 60)
+        assert store.lock_servers(("shop:5986",), "r2", 60) is None
+        assert "r2" == store.lock_servers(("shop:5986",), "r1", 60)
 
     @pytest.mark.parametrize("late", ["concluded", "unknown"])
     def test_a_concluded_run_gets_no_lock(self, store: RunStore, late: str) -> None:
         """A renewal by a process that read the run before its end leaves the cluster free for the next run."""
         for name in ("concluded", "next"):
             store.create(a_run(name))
-        store.lock_cluster("shop", "concluded", 60)
+        store.lock_servers(("shop:5986",), "concluded", 60)
         conclude(store, "concluded")
-        assert store.lock_cluster("shop", late, 60) is None
-        assert store.lock_cluster("shop", "next", 60) is None
+        assert store.lock_servers(("shop:5986",), late, 60) is None
+        assert store.lock_servers(("shop:5986",), "next", 60) is None
 
     def test_a_cluster_lock_lapses(self, store: RunStore, clock: Clock) -> None:
         """A run that does not renew loses the lock to a run that observed that for its duration."""
         store.create(a_run("r1"))
         store.create(a_run("r2"))
-        store.lock_cluster("shop", "r1", BRIEF)
+        store.lock_servers(("shop:5986",), "r1", BRIEF)
         clock.passes(1000)
-        assert "r1" == store.lock_cluster("shop", "r2", 60)
+        assert "r1" == store.lock_servers(("shop:5986",), "r2", 60)
         clock.passes(BRIEF)
-        assert store.lock_cluster("shop", "r2", 60) is None
+        assert store.lock_servers(("shop:5986",), "r2", 60) is None
 
     def test_a_run_without_its_cluster_lock_gets_no_node(self, store: RunStore, clock: Clock) -> None:
         """A run that lost the lock on its cluster gets no claim and no number until it has the lock again."""
         for run in ("r1", "r2"):
             store.create(a_run(run))
-        store.lock_cluster("shop", "r1", BRIEF)
+        store.lock_servers(("shop:5986",), "r1", BRIEF)
         fence = claimed(store, "r1", "S1", "w1")
         assert 6 == store.number("r1", "S1", fence, seen=5)
-        store.lock_cluster("shop", "r2", BRIEF)
+        store.lock_servers(("shop:5986",), "r2", BRIEF)
         clock.passes(BRIEF)
-        assert store.lock_cluster("shop", "r2", 60) is None
-        assert store.claim("r1", "S2", "w1", 60) is None
+        assert store.lock_servers(("shop:5986",), "r2", 60) is None
+        assert claim(store, "r1", "S2", "w1", 60) is None
         with pytest.raises(ClusterLocked, match="r1"):
             store.number("r1", "S1", fence)
-        assert store.claim("r2", "S2", "w1", 60)
+        assert claim(store, "r2", "S2", "w1", 60)
         conclude(store, "r2")
-        assert store.lock_cluster("shop", "r1", 60) is None
-        assert store.claim("r1", "S2", "w1", 60)
+        assert store.lock_servers(("shop:5986",), "r1", 60) is None
+        assert claim(store, "r1", "S2", "w1", 60)
+
+    def test_a_run_gets_all_servers_or_none(self, store: RunStore) -> None:
+        """One server that another run has is enough; the others stay free, and so they do when that run ends."""
+        for run in ("r1", "r2", "r3"):
+            store.create(a_run(run))
+        forty = [f"s{number}:5986" for number in range(40)]
+        assert store.lock_servers(forty[39:], "r1", 60) is None
+        assert "r1" == store.lock_servers(forty, "r2", 60)
+        assert store.lock_servers(forty[:1], "r3", 60) is None
+        conclude(store, "r1")
+        assert "r3" == store.lock_servers(forty, "r2", 60)
+        conclude(store, "r3")
+        assert store.lock_servers(forty, "r2", 60) is None
+
+    def test_runs_of_one_cluster_name_on_other_servers_do_not_meet(self, store: RunStore) -> None:
+        """Both runs get their servers, and every node of them."""
+        for number in (1, 2):
+            store.create(a_run(f"r{number}"))
+            assert store.lock_servers((f"10.0.0.{number}:5986",), f"r{number}", 60) is None
+            fence = claimed(store, f"r{number}", "S1", "w1")
+            assert store.number(f"r{number}", "S1", fence, seen=5) > 5
+
+    def test_all_silent_runs_lose_their_servers_at_the_same_time(self, store: RunStore, clock: Clock) -> None:
+        """A run on forty servers waits once for all runs that have lapsed; each of them loses all its servers."""
+        for run in ("r1", "r2", "r3"):
+            store.create(a_run(run))
+        store.lock_servers(("a:1", "b:1"), "r1", BRIEF)
+        store.lock_servers(("c:1", "d:1"), "r2", BRIEF)
+        assert store.lock_servers(("a:1", "c:1"), "r3", 60) in {"r1", "r2"}
+        clock.passes(BRIEF)
+        assert store.lock_servers(("a:1", "c:1"), "r3", 60) is None
+        for run, server in (("r1", "b:1"), ("r2", "d:1")):
+            assert claim(store, run, "S1", "w1", 60) is None
+            assert "r3" == store.lock_servers(("a:1", "c:1", server), run, 60)
+        store.create(a_run("r4"))
+        assert store.lock_servers(("b:1", "d:1"), "r4", 60) is None
+
+    def test_whether_a_run_has_its_servers(self, store: RunStore, clock: Clock) -> None:
+        """From the lock to its end, and while this process sees it renewed; never for a run that does not exist."""
+        store.create(a_run())
+        assert not store.has_servers("r1")
+        assert not store.has_servers("nosuch")
+        store.lock_servers(("a:1",), "r1", BRIEF)
+        assert store.has_servers("r1")
+        clock.passes(BRIEF)
+        assert not store.has_servers("r1")
+        store.lock_servers(("a:1",), "r1", BRIEF)
+        assert store.has_servers("r1")
+        conclude(store, "r1")
+        assert not store.has_servers("r1")
+
+    def test_one_of_many_runs_gets_the_servers(self, store: RunStore) -> None:
+        """Of simultaneous runs on overlapping servers exactly one is not refused."""
+        for number in range(8):
+            store.create(a_run(f"r{number}"))
+        found = at_once(8, lambda number: store.lock_servers((f"own{number}:1", "shared:1"), f"r{number}", 60))
+        assert 1 == found.count(None)
 
     def test_a_run_has_one_number_on_a_node(self, store: RunStore, clock: Clock) -> None:
         """It is larger than all that the node has seen, never decreases, and only the newest claim gets it."""
         store.create(a_run())
-        store.lock_cluster("shop", "r1", 60)
+        store.lock_servers(("shop:5986",), "r1", 60)
         first = claimed(store, "r1", "S1", "w1", BRIEF)
         assert 0 == store.number("r1", "S1", first)
         assert 8 == store.number("r1", "S1", first, seen=7)
@@ -531,7 +589,7 @@ class TestHolds:
         """The number of a later run is larger than all before, also when the node has not seen those."""
         for run, wanted in (("r1", 6), ("r2", 7), ("r3", 8)):
             store.create(a_run(run))
-            store.lock_cluster("shop", run, 60)
+            store.lock_servers(("shop:5986",), run, 60)
             fence = claimed(store, run, "S1", "w1")
             assert (0, wanted) == (store.number(run, "S1", fence), store.number(run, "S1", fence, seen=5))
             conclude(store, run)
@@ -579,8 +637,51 @@ def test_any_text_is_kept(store: RunStore, name: str, document: str, holder: str
 def test_a_released_node_frees_a_place_below_the_limit(store: RunStore) -> None:
     """A claim beyond the limit is refused until a node is released; a renewal takes no place."""
     run = store.create(a_run()).id
-    first, _ = (store.claim(run, node, "w1", 30, limit=2) for node in ("A", "B"))
-    assert store.claim(run, "C", "w2", 30, limit=2) is None
-    assert first == store.claim(run, "A", "w1", 30, limit=2)
+    first, _ = (claim(store, run, node, "w1", 30, limit=2) for node in ("A", "B"))
+    assert claim(store, run, "C", "w2", 30, limit=2) is None
+    assert first == claim(store, run, "A", "w1", 30, limit=2)
     store.release(run, "B", "w1")
-    assert store.claim(run, "C", "w2", 30, limit=2) is not None
+    assert claim(store, run, "C", "w2", 30, limit=2) is not None
+
+
+def test_what_persons_confirmed_is_kept_by_cluster_and_rule(store: RunStore) -> None:
+    """The newest text counts, other clusters and rules are apart, an empty text removes it, no run is needed."""
+    assert {} == store.all_kept(attested("shop@1"))
+    store.keep(attested("shop@1"), "balancer.sticky-sessions", "old")
+    store.keep(attested("shop@1"), "balancer.sticky-sessions", "mk, \u00fcber HTTPS")
+    store.keep(attested("shop@1"), "licence", "ab")
+    store.keep(attested("shop@2"), "licence", "cd")
+    assert {"balancer.sticky-sessions": "mk, \u00fcber HTTPS", "licence": "ab"} == store.all_kept(attested("shop@1"))
+    store.keep(attested("shop@1"), "licence", "")
+    store.keep(attested("shop@1"), "licence", "")
+    assert {"balancer.sticky-sessions"} == store.all_kept(attested("shop@1")).keys()
+    assert {"licence": "cd"} == store.all_kept(attested("shop@2"))
+
+
+def test_forgetting_a_run_leaves_what_persons_confirmed(store: RunStore) -> None:
+    """It is about the cluster, not about the run."""
+    store.create(a_run())
+    store.keep(attested("shop"), "licence", "ab")
+    store.forget("r1")
+    assert {"licence": "ab"} == store.all_kept(attested("shop"))
+
+
+def test_marks_of_drained_servers_are_kept_by_server(store: RunStore) -> None:
+    """The newest text counts, an empty text removes it, and forgetting a run leaves them."""
+    assert {} == store.all_kept(DRAINED)
+    store.create(a_run())
+    store.keep(DRAINED, "p1:5986", "old")
+    store.keep(DRAINED, "p1:5986", "{}")
+    store.keep(DRAINED, "p2:5986", "{}")
+    store.keep(DRAINED, "p2:5986", "")
+    store.keep(DRAINED, "p2:5986", "")
+    store.forget("r1")
+    assert {"p1:5986": "{}"} == store.all_kept(DRAINED)
+
+
+def test_a_claim_that_a_replica_did_not_know_is_not_given_again(redis_store: RedisStore, valkey: Redis) -> None:
+    """A server that has lost the last claim in a fail-over gives another one: a node can tell both workers apart."""
+    redis_store.create(a_run())
+    lost = claimed(redis_store, "r1", "S1", "w1")
+    valkey.delete("esync:run:r1:claims")
+    assert lost != claimed(redis_store, "r1", "S1", "w2")

@@ -59,7 +59,7 @@ class Shape:
                 "origin": self.names[self.origin],
                 "site": {"path": self.site},
                 "connection": {"user": "esync", "secret": f"env:{PASSWORD}"},
-                "policy": {"waves": self.waves, "max_failed": 5, "deadlines": {"service": 3}},
+                "policy": {"waves": self.waves, "max_failed": 5, "deadlines": {"service": 3, "settle": 0}},
                 "nodes": nodes,
             }
         )
@@ -281,6 +281,7 @@ WOUNDS: dict[str, Wound] = {
     "endpoint of another": edit(_web, rb'clientCertificate="[^"]*"', rb'clientCertificate="NODE_SyncClient.pfx"'),
     "endpoint in capitals": edit(_web, rb"_SyncClient\.pfx", b"_SYNCCLIENT.PFX", count=0),
     "endpoint without certificate": edit(_web, rb'\sclientCertificate="[^"]*"', b""),
+    "encodedValue absent, another file included": edit(_web, rb'<add key="encodedValue"[^>]*>', b""),
     "encodedValue empty": edit(_web, rb'(key="encodedValue" value=")[^"]*', rb"\1"),
     "encodedValue of another": edit(_web, rb'(key="encodedValue" value=")[^"]*', rb"\1" + _OTHER),
     "web line ends": _line_ends(_web),
@@ -315,7 +316,11 @@ WOUNDS: dict[str, Wound] = {
 #: What no run repairs, because editing is refused: a person has to do it. Not used in generated clusters.
 REFUSED: dict[str, Wound] = {
     "key twice, with different values": edit(_config, _VALUE, rb"\1" + _OTHER + rb'"/>\g<0>'),
-    "encodedValue absent, another file included": edit(_web, rb'<add key="encodedValue"[^>]*>', b""),
+    "appSettings encrypted": edit(
+        _web,
+        rb"(?s)<appSettings.*</appSettings>",
+        b'<appSettings configProtectionProvider="Rsa"><EncryptedData/></appSettings>',
+    ),
 }
 
 

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from pipelines.audit.bundle import bundle_of
 from pipelines.audit.check import check
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.engine import Engine, connect_engine
-from pipelines.usecases import runs
+from pipelines.usecases import control, runs
 from pipelines.usecases.runs import RunSummary
 from tasks.cluster import Cluster
 from tests.waiting import PATIENCE, wait_until
@@ -25,7 +25,7 @@ from workers.redis.embedded import EmbeddedBroker
 from workers.secrets.vault import new_seal_key
 from workers.settings import Secret, Settings
 
-__all__ = ["FOUR", "SITE", "Harness", "cluster_of", "four_servers", "harness_at", "on_disk", "steps_of"]
+__all__ = ["FOUR", "HELD", "SITE", "Harness", "cluster_of", "four_servers", "harness_at", "on_disk", "steps_of"]
 
 #: Short times, so that a recovery takes seconds.
 QUICK = {
@@ -35,11 +35,14 @@ QUICK = {
     "ESYNC_CONCURRENCY": "8",
 }
 FOUR = ("S1", "S2", "P1", "P2")
+HELD: dict[str, object] = {"waves": (1, "100%"), "hold": "after-canary"}  #: the policy of `held_rollout`
 SITE = r"C:\inetpub\wwwroot\CMS400"
 
 
 @contextmanager
-def four_servers(folder: Path, nodes: str = "", lab: str = "", edition: str = "8.0") -> Iterator[LabProcess]:
+def four_servers(
+    folder: Path, nodes: str = "", lab: str = "", edition: str = "8.0", more: Sequence[str] = ()
+) -> Iterator[LabProcess]:
     """The untouched servers S1, S2, P1, P2, each at its own address.
 
     Args:
@@ -47,13 +50,20 @@ def four_servers(folder: Path, nodes: str = "", lab: str = "", edition: str = "8
         nodes: YAML that is added to the entry of P1, for instance `build: 8.0.1.99`.
         lab: YAML that is added to the lab itself.
         edition: edition of the product.
+        more: names of more production servers.
     """
     base = spare_addresses().rpartition(".")[0]
     entries = [
         f"  - {{name: {name}, address: {base}.{11 + place}, role: {role}, pool: {role}"
         f"{', ' + nodes if nodes and name == 'P1' else ''}}}"
         for place, (name, role) in enumerate(
-            (("S1", "staging"), ("S2", "staging"), ("P1", "production"), ("P2", "production"))
+            (
+                ("S1", "staging"),
+                ("S2", "staging"),
+                ("P1", "production"),
+                ("P2", "production"),
+                *((name, "production") for name in more),
+            )
         )
     ]
     folder.mkdir(parents=True)
@@ -64,10 +74,16 @@ def four_servers(folder: Path, nodes: str = "", lab: str = "", edition: str = "8
 
 
 def cluster_of(lab: LabProcess, **policy: object) -> Cluster:
-    """The cluster of the lab, with changes to its policy."""
+    """The cluster of the lab, with changes to its policy; a service that listens once has settled.
+
+    Both servers of a pool are in one wave, and a failure is final.
+    """
     cluster = load_cluster(lab.cluster)
     data = cluster.model_dump()
+    data["policy"] |= {"whole_pool": True, "judge_waves": False, "retry_in_wave": 0, "max_unreachable": "100%"}
+    data["policy"]["deadlines"]["settle"] = 0
     data["policy"] |= policy
+    data["policy"]["deadlines"] = {"settle": 0, **data["policy"]["deadlines"]}
     return Cluster.model_validate(data)
 
 
@@ -88,11 +104,21 @@ class Harness:
     worker: subprocess.Popen[bytes] | WarmProcess | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
 
-    def start_worker(self, *within: str) -> None:
+    def start_worker(self, *within: str, options: Sequence[str] = ()) -> None:
         """Starts a worker process, through another program where one is given; it logs to `worker.log`."""
         environment = {**os.environ, **self.environment}
         concurrency = self.environment["ESYNC_CONCURRENCY"]
-        command = ["-A", "pipelines.worker", "worker", "--pool", "threads", "-E", "--concurrency", concurrency]
+        command = [
+            "-A",
+            "pipelines.worker",
+            "worker",
+            "--pool",
+            "threads",
+            "-E",
+            "--concurrency",
+            concurrency,
+            *options,
+        ]
         with (self.folder / "worker.log").open("ab") as log:
             if within:
                 command = [*within, sys.executable, "-m", "celery", *command]
@@ -136,9 +162,14 @@ class Harness:
         self._wait(lambda: any(one.step == step for one in store.outcomes(run_id)), f"no {step}", timeout)
 
     def finished(self, run_id: str, timeout: float = PATIENCE) -> RunSummary:
-        """Waits for the verdict."""
+        """Waits for the verdict. A run that has none in time is cancelled: it would lock the cluster of later tests."""
         store = self.engine.store
-        self._wait(lambda: store.run(run_id).state is RunState.CONCLUDED, "no verdict", timeout)
+        try:
+            self._wait(lambda: store.run(run_id).state is RunState.CONCLUDED, "no verdict", timeout)
+        except TimeoutError:
+            control.cancel(self.engine, run_id, "the test has waited long enough")
+            self._wait(lambda: store.run(run_id).state is RunState.CONCLUDED, "no verdict, and no end", PATIENCE)
+            raise
         known = runs.summary(self.engine, run_id)
         check(bundle_of(self.engine.store, known))  # the evidence of every run has to result in its verdict
         return known
@@ -146,6 +177,19 @@ class Harness:
     def rollout(self, cluster: Cluster, **more: Any) -> RunSummary:  # noqa: ANN401 - passed on
         """Starts a run and waits for the verdict."""
         return self.finished(self.start(cluster, **more).id)
+
+    def held_rollout(self, cluster: Cluster, meanwhile: Callable[[], object]) -> RunSummary:
+        """A rollout whose first node is a wave of its own; every node was looked at before something happens to them.
+
+        Args:
+            cluster: its policy has the values of `HELD`.
+            meanwhile: called when the first wave has ended; then the others begin.
+        """
+        run = self.start(cluster).id
+        self._wait(lambda: runs.status(self.engine, run).held, "the run is not held", PATIENCE)
+        meanwhile()
+        control.promote(self.engine, run)
+        return self.finished(run)
 
 
 def steps_of(summary: RunSummary, node: str) -> dict[str, StepOutcome]:

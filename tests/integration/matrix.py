@@ -11,6 +11,7 @@ from typing import Any
 
 __all__ = [
     "FAULTS",
+    "MESSAGES",
     "ORIGIN",
     "Cell",
     "Fault",
@@ -28,7 +29,7 @@ ORIGIN = "O1"
 FOR_GOOD = 1_000_000  #: occurrences: the last one ends the session
 MESSAGES = frozenset({"Create", "Command", "Send"})  #: the number of Receives depends on time
 WRITING = frozenset({"config_edit", "cert_copy", "service_restart"})
-_BY_NUMBER = frozenset({"tcp", "http"})  #: the targets of these differ from node to node
+_BY_NUMBER = frozenset({"tcp", "http", "resolve"})  #: the targets of these differ from node to node
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,10 @@ Files = Mapping[str, bytes | None]  #: path -> bytes; None for a folder
 POLICY: dict[str, Any] = {
     "waves": "all",
     "concurrency": 64,
+    "whole_pool": True,
+    "retry_in_wave": 0,
     "max_failed": 1000,
-    "deadlines": {"connect": 2.0, "step": 25.0, "service": 3.0, "run": 200.0},
+    "deadlines": {"connect": 2.0, "step": 25.0, "service": 3.0, "run": 200.0, "settle": 0},
     "retries": {"unreachable": 3, "conflict": 3, "backoff": 0.2, "longest": 1.0},
 }
 
@@ -110,12 +112,14 @@ def files_of(lab: LabProcess, node: str) -> Files:
 
 
 @contextmanager
-def matrix_cluster(folder: Path, harness: Harness, *, nodes: int, name: str) -> Iterator[MatrixCluster]:
+def matrix_cluster(
+    folder: Path, harness: Harness, *, nodes: int, name: str, policy: Mapping[str, Any] = POLICY
+) -> Iterator[MatrixCluster]:
     """A lab with that many nodes besides the origin, their files when untouched and joined, and what a run did."""
     with _lab(folder, nodes) as lab:
         names = [ORIGIN, *(f"N{number:02}" for number in range(1, nodes + 1))]
         _wear(lab, names)
-        cluster = cluster_of(lab, **POLICY).model_copy(update={"name": name})
+        cluster = cluster_of(lab, **policy).model_copy(update={"name": name})
         before = {node: files_of(lab, node) for node in names}
         run = harness.rollout(cluster)
         assert run.record.verdict == "joined", run.record.summary

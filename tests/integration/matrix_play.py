@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pipelines.usecases import control
 from pipelines.usecases import rollback as undoing
 from pipelines.usecases.runs import RunSummary
-from tasks.cluster import Cluster, ConnectionOverride
+from tasks.cluster import Cluster
+from tasks.connection import ConnectionOverride
 from tests.integration.matrix import Cell, Round
 from tests.integration.matrix_cluster import MatrixCluster
 from tests.integration.matrix_judge import judged, look_at, wrong_after_rollback, wrong_when_joined
@@ -68,7 +69,7 @@ def _finished(servers: MatrixCluster, played: Played, run: str) -> RunSummary:
 
 
 def _cluster(servers: MatrixCluster, this: Round) -> Cluster:
-    """The cluster with its own sessions for this round, and its own account where a logon will be refused.
+    """The cluster with its own name and sessions for this round, and its own account where a logon will be refused.
 
     One refused logon stops all other logons of that account (credential canary).
     """
@@ -82,7 +83,9 @@ def _cluster(servers: MatrixCluster, this: Round) -> Cluster:
     deadlines = servers.cluster.policy.deadlines
     fresh = deadlines.model_copy(update={"connect": deadlines.connect + this.number / 1000})
     policy = servers.cluster.policy.model_copy(update={"deadlines": fresh})
-    return servers.cluster.model_copy(update={"nodes": tuple(nodes), "policy": policy})
+    # Under a new name no earlier run says where to look: the moments of the points come as they were learned.
+    name = f"{servers.cluster.name}-{this.number}"
+    return servers.cluster.model_copy(update={"name": name, "nodes": tuple(nodes), "policy": policy})
 
 
 def _compare(servers: MatrixCluster, this: Round, run: RunSummary, played: Played) -> None:

@@ -34,6 +34,7 @@ from tests.integration.simulated_servers import Server, ServerChannel
 from workers.records import Endpoint, RunRecord, RunState, StepOutcome
 from workers.secrets.vault import Vault, new_seal_key
 from workers.settings import Secret, Settings
+from workers.sites.port import Address, OpenSite, Site
 from workers.store.memory import MemoryStore
 from workers.store.port import RunStore
 from workers.winrm.operations import Op, Reply
@@ -45,7 +46,22 @@ __all__ = ["PASSWORD", "Esync", "Life", "WorkerDied", "families_known"]
 PASSWORD = "ONE_PROCESS_PASSWORD"  # the variable's name
 LEASE = 600.0  #: seconds; nothing is renewed while a test runs
 WRITES = frozenset(
-    {"save", "flag", "record", "note", "put", "claim", "renew", "release", "reap", "number", "lock_cluster"}
+    {
+        "save",
+        "flag",
+        "record",
+        "finish",
+        "note",
+        "put",
+        "begin",
+        "claim",
+        "renew",
+        "release",
+        "reap",
+        "number",
+        "lock_servers",
+        "keep",
+    }
 )
 
 
@@ -143,33 +159,48 @@ class _Workers:
         self._doomed: dict[str, tuple[Life, StepRunner]] = {}
 
     def send(self, node: str, life: Life) -> None:
-        """Gives this node's steps of a wave to a worker with that life; after its death the other worker does them."""
+        """Gives this node's changing steps to a worker with that life; after its death the other worker does them."""
         self._doomed[node] = (life, self._hire(life))
 
-    def run(self, run: str, turn: str, node: str, step: str, report_phase: Callable[[str], None]) -> StepOutcome:
+    def run(
+        self,
+        run: str,
+        turn: str,
+        node: str,
+        step: str,
+        report_phase: Callable[[str], None],
+        report_end: Callable[[bool], None] = lambda _: None,
+    ) -> StepOutcome:
         """As `StepRunner.run`, by the worker of this node."""
         life, runner = self._doomed.get(node, (Life(), self._steady))
-        chosen = self._steady if life.died_at or not turn.startswith("wave") else runner
-        return chosen.run(run, turn, node, step, report_phase)
+        changes = not turn.startswith(("canary", "observe", "families", "verify"))
+        chosen = self._steady if life.died_at or not changes else runner
+        return chosen.run(run, turn, node, step, report_phase, report_end)
+
+
+def _no_site(address: Address) -> Site:
+    raise AssertionError(f"the site of {address.node} is asked")
 
 
 class Esync:
     """A cluster of simulated servers, and an esync for it.
 
     Attributes:
+        open_site: opens the web site of a node.
         servers: the machines by node name.
         store: the store of its runs.
         passed: seconds by which the clock was moved without waiting.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, open_site: OpenSite = _no_site) -> None:
         os.environ[PASSWORD] = "nobody logs on"
+        self.open_site = open_site
         self.cluster = cluster
         self.loop = asyncio.new_event_loop()
         self.servers = _installed(cluster)
         self.passed = 0.0
         self.store = MemoryStore(lambda: time.monotonic() + self.passed)
-        settings = Settings(broker_url=Secret("memory://"), seal_key=new_seal_key())
+        settings = Settings(seal_key=new_seal_key())
         self.engine = Engine(settings, self.store, Vault(self.store, settings.seal_key), _app())
         self._leases: list[LeaseKeeper] = []
         self.crew = _Workers(self._worker)
@@ -200,7 +231,11 @@ class Esync:
             sessions=SessionPool(opened),
             leases=leases,
             max_wait=0,
+            open_site=self._site,
         )
+
+    def _site(self, address: Address) -> Site:
+        return self.open_site(address)
 
     def rollout(self, **asked: Any) -> RunSummary:  # noqa: ANN401 - passed on
         """Does a complete run."""
@@ -230,6 +265,17 @@ class Esync:
             with suppress(WorkerDied):
                 resume_stalled(self.engine, run)
         return self.ended(self.store.run(run))
+
+    def replace(self, name: str) -> Server:
+        """Puts an empty machine in place of a server; the sessions with the old one end with their workers."""
+        old = self.servers[name]
+        self.servers[name] = Server(name, old.address, old.network)
+        self.new_workers()
+        return self.servers[name]
+
+    def new_workers(self) -> None:
+        """Starts other workers, which have no session and remember nothing."""
+        self.crew = _Workers(self._worker)
 
     def close(self) -> None:
         """Closes everything."""
@@ -265,7 +311,7 @@ def _installed(cluster: Cluster) -> dict[str, Server]:
     network, servers = Network(), {}
     for node in cluster.nodes:
         server = servers[node.name] = Server(node.name, node.host, network)
-        server.install(cluster.edition, cluster.site.path)
+        server.install(cluster.edition, cluster.site.path, node.pool)
     servers[cluster.node(cluster.origin).name].configure()
     return servers
 
@@ -294,9 +340,17 @@ def _app() -> Celery:
 class _RunnerOfRun:
     """The runner of a message: the one of the esync that has its run."""
 
-    def run(self, run: str, turn: str, node: str, step: str, report_phase: Callable[[str], None]) -> StepOutcome:
+    def run(
+        self,
+        run: str,
+        turn: str,
+        node: str,
+        step: str,
+        report_phase: Callable[[str], None],
+        report_end: Callable[[bool], None] = lambda _: None,
+    ) -> StepOutcome:
         """As `StepRunner.run`."""
-        return _of(run).crew.run(run, turn, node, step, report_phase)
+        return _of(run).crew.run(run, turn, node, step, report_phase, report_end)
 
 
 def _of(run: str) -> Esync:

@@ -51,7 +51,8 @@ __all__ = [
 SITE = r"C:\inetpub\wwwroot\CMS400"
 DEPENDENT = "EktronNeedsIt"  #: a service that depends on the product's service
 WHY = re.compile(
-    r"(restart owed: \S.* changed at .* UTC, after the service had started at .* UTC"
+    r"(restart owed: process \d+ of the service was running when esync changed what it reads"
+    r"|restart owed: \S.* is not what process \d+ of the service loaded when it started"
     r"|the service was not running [(]\w+[)])"
     r"(; an earlier attempt .*)?"
 )
@@ -68,7 +69,14 @@ def esync_of(edition: str, nodes: int = 2, **policy: object) -> Iterator[Esync]:
             "origin": "S1",
             "site": {"path": SITE},
             "connection": {"user": "esync", "secret": f"env:{PASSWORD}"},
-            "policy": {"waves": "all", "max_failed": nodes, "deadlines": {"service": 10}, **policy},
+            "policy": {
+                "waves": "all",
+                "whole_pool": True,
+                "retry_in_wave": 0,
+                "max_failed": nodes,
+                "deadlines": {"service": 10, "settle": 0},
+                **policy,
+            },
             "nodes": [
                 {"name": f"S{n}", "host": f"10.7.0.{n}", "role": "staging", "pool": "all"} for n in range(1, nodes + 1)
             ],
@@ -115,10 +123,14 @@ def _flag_reset(esync: Esync) -> None:
 
 
 def _only_owed(esync: Esync) -> None:
-    """Joined; then a configuration was written again with the same bytes: only the restart is owed."""
+    """Joined; then a comment was added to a configuration, with the old time: only the restart is owed."""
     _joined(esync)
     for server in esync.servers.values():
-        server.disk.touch(server.product.edition.service_config)
+        path = server.product.edition.service_config
+        entry = server.disk.stat(path)
+        assert entry
+        server.disk.put(path, server.disk.read(path) + b"<!-- -->")
+        server.disk.touch(path, entry.mtime)
 
 
 BEGINNINGS: dict[str, Callable[[Esync], None]] = {
@@ -280,7 +292,7 @@ def last_change(server: Server) -> int:
     names = [name for name in server.disk.names(folder) if "_Sync" in name and ".esync-" not in name]
     paths = [folder.child(name) for name in names]
     paths += [server.product.edition.service_config, server.product.site.child("AssetManagement.config")]
-    return max(entry.mtime for path in paths if (entry := server.disk.stat(path)))
+    return max(entry.ctime for path in paths if (entry := server.disk.stat(path)))
 
 
 def judged(server: Server, cluster: Cluster) -> int:

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import cast
 
 from typing_extensions import override
 
@@ -16,11 +17,12 @@ from lab.machine.network import Network
 from lab.machine.paths import WindowsPath
 from lab.machine.services import Program, Service
 from lab.product.family import Family, make_family
-from lab.product.site import Edition, Installation, Options, install, run_configurator
+from lab.product.installation import Installation, install
+from lab.product.site import Edition, Options, connection_of, run_configurator
 from lab.winrm.shells import CommandLine, Streams
 from workers.winrm.channel import TURN, Chunk, Counters, Limit
 
-__all__ = ["Action", "PowerShellDied", "Server", "ServerChannel", "family"]
+__all__ = ["Action", "PowerShellDied", "Server", "ServerChannel", "WatchedService", "family"]
 
 _KILLED = -1
 
@@ -87,22 +89,37 @@ def _nobody(action: Action) -> None:
     del action
 
 
-class _WatchedService(Service):
-    """A service that reports each request before and after it."""
+class WatchedService(Service):
+    """A service that reports each request before and after it.
+
+    Attributes:
+        pending_looks: how often it is seen pending after a request, instead of a time in that state.
+    """
 
     about_to: Callable[[Action], None] = staticmethod(_nobody)
+    pending_looks = 0
+    _looks_left = 0
 
     @override
     def request_start(self) -> None:
         self.about_to(Action("start", self.name))
+        self._looks_left = self.pending_looks
         super().request_start()
         self.about_to(Action("start asked", self.name))
 
     @override
     def request_stop(self) -> None:
         self.about_to(Action("stop", self.name))
+        self._looks_left = self.pending_looks
         super().request_stop()
         self.about_to(Action("stop asked", self.name))
+
+    @override
+    def settle(self) -> None:
+        if self._looks_left:
+            self._looks_left -= 1
+        else:
+            super().settle()
 
 
 class Server(Machine):
@@ -129,9 +146,10 @@ class Server(Machine):
         self.watch(action)
         self.journal.append(action)
 
-    def install(self, edition: str, site: str) -> None:
-        """Installs the product and starts its service."""
-        self.product = install(self, Edition.of(edition), Options(site_path=site))
+    def install(self, edition: str, site: str, pool: str) -> None:
+        """Installs the product with the database of its pool, and starts its service."""
+        options = Options(site_path=site, connection=connection_of(pool))
+        self.product = install(self, Edition.of(edition), options)
         self.product.service.request_start()
 
     def configure(self, number: int = 0) -> None:
@@ -139,9 +157,9 @@ class Server(Machine):
         run_configurator(self.product, family(number))
 
     @property
-    def service(self) -> Service:
+    def service(self) -> WatchedService:
         """The product's."""
-        return self.product.service
+        return cast("WatchedService", self.product.service)
 
     @override
     def install_service(
@@ -155,13 +173,15 @@ class Server(Machine):
     ) -> Service:
         super().install_service(name, display, image_path)
         clock, pid = self.clock.now, self.new_pid
-        service = _WatchedService(name, display, image_path, clock, pid, program=program, depends_on=depends_on)
+        service = WatchedService(name, display, image_path, clock, pid, program=program, depends_on=depends_on)
         service.about_to = self._about_to
         return self.services.add(service)
 
 
 class ServerChannel:
     """Runs PowerShell on a server for a session: it runs while the session waits, in the same thread."""
+
+    keeps_for = 900.0
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
         self._server = server

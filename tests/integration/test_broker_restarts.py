@@ -13,6 +13,7 @@ import pytest
 from lab.control.remote import LabProcess
 from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, harness_at
 from tests.sampling import examples
+from tests.waiting import PATIENCE, wait_until
 from workers.celery_app import CONTROL_QUEUE, make_app
 from workers.records import Verdict
 from workers.redis.connection import connect
@@ -62,7 +63,7 @@ def answers(harness: Harness) -> bool:
     app = make_app(harness.engine.settings)
     try:
         asked = app.send_task("esync.status", kwargs={"run": "none"}, queue=CONTROL_QUEUE)
-        return bool(asked.get(timeout=30)["error"] == "run_unknown")
+        return bool(asked.get(timeout=PATIENCE)["error"] == "run_unknown")
     finally:
         app.close()
 
@@ -85,7 +86,7 @@ def test_every_run_ends_joined(
         time.sleep(chance.uniform(0.1, 2.5))
         restart(harness, HARD if number % 2 else GRACEFUL, away=chance.uniform(0.2, 6 if times > 4 else 2))
         back = time.monotonic()
-        assert harness.finished(run.id, 90).record.verdict is Verdict.JOINED
+        assert harness.finished(run.id).record.verdict is Verdict.JOINED
         took.append(time.monotonic() - back)
         again += len(twice(harness, run.id))
         assert same_worker(harness), harness.log()[-3000:]
@@ -105,7 +106,7 @@ def test_several_restarts_during_one_run(harness: Harness, lab: LabProcess) -> N
     for how in (HARD, GRACEFUL, HARD, GRACEFUL):
         time.sleep(1)
         restart(harness, how, 0.3)
-    assert harness.finished(run.id, 90).record.verdict is Verdict.JOINED
+    assert harness.finished(run.id).record.verdict is Verdict.JOINED
     assert same_worker(harness), harness.log()[-3000:]
 
 
@@ -122,7 +123,7 @@ def test_a_run_continues_after_a_long_outage(harness: Harness, lab: LabProcess) 
     run = harness.start(cluster_of(lab))
     harness.wait_for_step(run.id, "install_check")
     restart(harness, HARD, examples(60, 12))
-    assert harness.finished(run.id, 90).record.verdict is Verdict.JOINED
+    assert harness.finished(run.id).record.verdict is Verdict.JOINED
     assert same_worker(harness), harness.log()[-3000:]
 
 
@@ -131,12 +132,9 @@ def test_steps_that_end_after_a_restart_are_acknowledged(harness: Harness, lab: 
     run = harness.start(cluster_of(lab))
     harness.wait_for_step(run.id, "install_check")
     restart(harness, HARD, 0.2)
-    assert harness.finished(run.id, 90).record.verdict is Verdict.JOINED
+    assert harness.finished(run.id).record.verdict is Verdict.JOINED
     with connect(harness.engine.settings.store()) as client:
-        until = time.monotonic() + 20
-        while (left := client.hlen("unacked")) and time.monotonic() < until:
-            time.sleep(0.1)
-    assert 0 == left
+        wait_until(lambda: not client.hlen("esync.v1.unacked"))
 
 
 def test_a_worker_that_ends_returns_its_messages(harness: Harness, lab: LabProcess) -> None:
@@ -146,6 +144,6 @@ def test_a_worker_that_ends_returns_its_messages(harness: Harness, lab: LabProce
     restart(harness, HARD, 0.2)
     harness.end_worker()
     with connect(harness.engine.settings.store()) as client:
-        assert 0 == client.hlen("unacked")
+        assert 0 == client.hlen("esync.v1.unacked")
     harness.start_worker()
-    assert harness.finished(run.id, 90).record.verdict is Verdict.JOINED
+    assert harness.finished(run.id).record.verdict is Verdict.JOINED

@@ -11,8 +11,9 @@ import pytest
 
 from lab.control.remote import LabProcess
 from pipelines.audit.archive import pack, unpack
-from pipelines.audit.bundle import EVENTS, bundle_of, write_bundle
+from pipelines.audit.bundle import bundle_of, write_bundle
 from pipelines.audit.check import check
+from pipelines.audit.manifest import EVENTS
 from tests.integration.harness import Harness, cluster_of, four_servers, harness_at
 from tests.integration.test_secrets import CONNECTION, needles
 from tests.unit.pipelines.audit.bundled_run import forged

@@ -95,7 +95,7 @@ def test_no_node_is_freed_while_a_run_is_active(harness: Harness, lab: LabProces
     file = left_behind(lab, "P1", f"{7:020d}\n")
     holder = RunRecord(id="holder", cluster=cluster_of(lab).name, spec=cluster_of(lab).model_dump(mode="json"))
     harness.engine.store.create(holder)
-    assert harness.engine.store.lock_cluster(holder.cluster, holder.id, 600) is None
+    assert harness.engine.store.lock_servers(cluster_of(lab).servers, holder.id, 600) is None
     refused = harness.finished(rollback.free(harness.engine, cluster_of(lab), ["P1"]).id)
     harness.engine.store.forget(holder.id)
     assert Verdict.LOCKED is refused.record.verdict

@@ -11,7 +11,7 @@ from pipelines.cli.entry import run
 from pipelines.usecases.runs import RunSummary
 from tasks.cluster import Cluster
 from tasks.ektron.rules.findings import InvariantState
-from tests.integration.harness import FOUR, SITE, Harness, cluster_of, four_servers, on_disk
+from tests.integration.harness import FOUR, HELD, SITE, Harness, cluster_of, four_servers, on_disk
 from tests.integration.test_rollout import SERVICE
 from workers.records import Verdict
 
@@ -105,7 +105,7 @@ def test_obstacles_are_refuted(harness: Harness, lab: LabProcess) -> None:
     """A full disk, a read-only file, low limits and a wrong clock are named, each with its node; exit 5."""
     lab.break_node("S2", disk_free=50_000_000)
     lab.break_node("P1", readonly=[rf"{SITE}\web.config"])
-    lab.break_node("P2", shell_quota=2)
+    lab.break_node("P2", shell_quota=2, envelope_kilobytes=150)
     lab.break_node("S1", clock_skew=400)
     done = examined(harness, lab)
     assert (done.record.verdict, Verdict.REFUTED.exit_code) == (Verdict.REFUTED, 5)
@@ -117,6 +117,7 @@ def test_obstacles_are_refuted(harness: Harness, lab: LabProcess) -> None:
         "clock.skew-below-60s": ("S1",),
     } == refuted(done)
     assert done.findings is not None
+    assert "MaxEnvelopeSizekb is 150, at least 500 is required" in done.findings.of("winrm.limits").reasons["P2"]
     assert all(finding.remedy for finding in done.findings.findings if finding.verdict is InvariantState.REFUTED)
 
 
@@ -158,7 +159,7 @@ def test_the_commands(harness: Harness, lab: LabProcess, capsys: pytest.CaptureF
     assert run(["doctor", file, "--json", "--verbose"]) == 0
     printed = capsys.readouterr()
     assert "ready" == json.loads(printed.out)["verdict"]
-    assert "check by hand (no program can answer this):" in printed.err
+    assert "check by hand (no program can answer this), then record the answer" in printed.err
     assert run(["explain", "P1", file]) == 5  # nothing is set up yet
     capsys.readouterr()
     assert harness.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
@@ -202,14 +203,30 @@ def test_explain_refuses_what_it_cannot_answer(
 
 
 @pytest.mark.usefixtures("commands_use")
-def test_explain_names_the_failed_step(lab: LabProcess, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_names_the_failed_step(harness: Harness, lab: LabProcess, capsys: pytest.CaptureFixture[str]) -> None:
     """For a node with a failed step: the cause on the node, and the message of the step."""
+    old = rf"{SITE}\S2_SyncClient.cer"
+    on_disk(lab, "S2", old).write_bytes(b"of another family")
+    done = harness.held_rollout(cluster_of(lab, **HELD), lambda: lab.break_node("S2", readonly=[old]))
+    assert done.record.verdict is Verdict.FAILED
+    assert run(["explain", "S2"]) == 5
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "result of that run on this node: failed (refused) in cert_copy" in printed
+    assert "remove the read-only attribute, or give the account the right, then retry" in printed
+
+
+@pytest.mark.usefixtures("commands_use")
+def test_explain_calls_no_node_joined_that_was_not_checked(lab: LabProcess, capsys: pytest.CaptureFixture[str]) -> None:
+    """A rollout that ended before it wrote anything has checked the prerequisites only; the message says why."""
     old = rf"{SITE}\S2_SyncClient.cer"
     on_disk(lab, "S2", old).write_bytes(b"of another family")
     lab.break_node("S2", readonly=[old])
     assert run(["rollout", str(lab.cluster), "--yes"]) == 2
     capsys.readouterr()
-    assert run(["explain", "S2"]) == 5
-    printed = " ".join(capsys.readouterr().out.split())
-    assert "result of that run on this node: failed (refused) in cert_copy" in printed
-    assert "remove the read-only attribute, or give the account the right, then retry" in printed
+    for node in ("S2", "P1"):
+        assert run(["explain", node]) == 1
+        printed = capsys.readouterr()
+        assert "joined" not in printed.out
+        said = " ".join(printed.err.split())
+        assert "did not check the whole cluster: S2: the account may not replace" in said
+        assert "give the cluster file instead" in said

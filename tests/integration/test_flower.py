@@ -35,7 +35,7 @@ def page(flower: FlowerAccess, path: str) -> str:
     """The page that Flower shows with the right password."""
     token = base64.b64encode(f"{flower.user}:{flower.password.reveal()}".encode()).decode()
     request = urllib.request.Request(flower.url.rstrip("/") + path, headers={"Authorization": f"Basic {token}"})  # noqa: S310 - our own
-    with urllib.request.urlopen(request, timeout=10) as reply:  # noqa: S310 - our own
+    with urllib.request.urlopen(request, timeout=PATIENCE) as reply:  # noqa: S310 - our own
         return str(reply.read().decode())
 
 
@@ -69,7 +69,7 @@ def test_flower_shows_the_steps_and_no_secret(tmp_path: Path) -> None:
 
 
 def _answer(flower: FlowerAccess, method: str, path: str, header: str = "") -> int:
-    connection = http.client.HTTPConnection(urlsplit(flower.url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(flower.url).netloc, timeout=PATIENCE)
     with contextlib.closing(connection):
         connection.request(method, path, headers={"Authorization": header} if header else {})
         return connection.getresponse().status

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from pipelines.engine import Engine
 from pipelines.local.services import FlowerAccess, engine_with_worker
 from pipelines.usecases import runs as commands
 from pipelines.usecases.runs import RunSummary
+from tests.browsing import chromium
 from tests.integration.harness import cluster_of, four_servers
 from tests.integration.test_flower import STEPS, page
 from tests.waiting import wait_until
@@ -101,20 +103,40 @@ def test_the_run_joins_and_decides(ended: Ended) -> None:
 
 
 def test_the_rest_of_celery_sees_a_success(ended: Ended) -> None:
-    """Results, acknowledgements, `celery inspect` and the number of events are those of tasks that succeeded."""
+    """Acknowledgements, `celery inspect` and the events are those of tasks that succeeded; no result is kept."""
     tasks = [*ended.tasks("FAILURE"), *ended.tasks("SUCCESS")]
     app = ended.engine.app
-    assert {"SUCCESS"} == {app.AsyncResult(task["uuid"]).state for task in tasks}
-    assert "failed" in {app.AsyncResult(task["uuid"]).result["status"] for task in ended.tasks("FAILURE")}
+    assert {"PENDING"} == {app.AsyncResult(task["uuid"]).state for task in tasks}
     with connect(ended.engine.settings.store()) as client:
         queues = (CONTROL_QUEUE, STARTS_QUEUE, NODES_QUEUE)
-        assert [0, 0, 0, 0] == [*(client.llen(queue) for queue in queues), client.hlen("unacked")]
-    inspect = app.control.inspect(destination=[task["worker"] for task in tasks][:1], timeout=60)
-    assert [[]] == list(inspect.active().values()) == list(inspect.reserved().values())
-    ((worker, stats),) = inspect.stats().items()
+        assert [0, 0, 0, 0] == [*(client.llen(queue) for queue in queues), client.hlen("esync.v1.unacked")]
+    inspect = app.control.inspect(destination=sorted({task["worker"] for task in tasks}), timeout=60)
+    assert all(not left for asked in (inspect.active(), inspect.reserved()) for left in asked.values())
+    workers = inspect.stats()
     password = str(app.conf.broker_url).split("@")[0].rpartition(":")[2]
-    assert password not in str(stats) + page(ended.flower, f"/worker/{worker}")
-    assert len(tasks) == sum(count for name, count in stats["total"].items() if name in STEPS)
+    assert all(password not in str(stats) + page(ended.flower, f"/worker/{name}") for name, stats in workers.items())
+    done = [count for stats in workers.values() for name, count in stats["total"].items() if name in STEPS]
+    assert len(tasks) == sum(done)
     events = ended.events()
     assert events["task-started"] == events["task-succeeded"] + events["task-failed"] == len(tasks)
     assert len(ended.tasks("FAILURE")) == events["task-failed"]
+
+
+def test_a_browser_lists_the_failed_steps(ended: Ended) -> None:
+    """A click on `Failed` on the page of tasks: each failed step with its node, and no other."""
+    flower = ended.flower
+    with (
+        chromium() as browser,
+        browser.new_context(
+            http_credentials={"username": flower.user, "password": flower.password.reveal()}
+        ) as context,
+    ):
+        shown = context.new_page()
+        shown.goto(f"{flower.url.rstrip('/')}/tasks")
+        shown.get_by_role("button", name="Failed").click()
+        wanted = ended.tasks("FAILURE")
+        rows = shown.locator("#tasks-table tbody tr", has_text="FAILURE")
+        expect(rows).to_have_count(len(wanted), timeout=30_000)
+        expect(shown.locator("#tasks-table tbody tr", has_text="SUCCESS")).to_have_count(0)
+        texts = rows.all_inner_texts()
+    assert {"P1", "P2"} == {node for node in ("S1", "S2", "P1", "P2") if any(f"'{node}'" in text for text in texts)}

@@ -10,6 +10,7 @@ from winrm.exceptions import AuthenticationError, WinRMOperationTimeoutError, Wi
 
 from lab.control.remote import LabProcess, spare_addresses
 from tests.integration.test_lab_winrm import client, powershell
+from tests.waiting import PATIENCE
 from tests.warm import warm_lab
 
 pytestmark = pytest.mark.integration
@@ -59,7 +60,7 @@ def made(lab: LabProcess) -> bool:
     return (lab.disk("S1") / "made").is_dir()
 
 
-def is_made(lab: LabProcess, timeout: float = 10) -> None:
+def is_made(lab: LabProcess, timeout: float = PATIENCE) -> None:
     """Waits for the folder: PowerShell may create it after the end of the connection."""
     until = time.monotonic() + timeout
     while not made(lab):
@@ -105,7 +106,7 @@ def test_a_fault_ends_after_its_time(lab: LabProcess) -> None:
     begins(lab, seconds=0.2, away=True)
     with pytest.raises(OSError, match=r"Connection|Remote"):
         request(MKDIR)
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE
     while lab.report("S1")["faults"].get("away"):
         assert time.monotonic() < until
         time.sleep(0.02)

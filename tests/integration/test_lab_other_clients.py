@@ -64,12 +64,20 @@ def test_hostname_is_the_nodes(bare: LabProcess) -> None:
     assert (0, b"S1\r\n", b"") == (done.status_code, done.std_out, done.std_err)
 
 
+def test_hostname_needs_no_powershell(bare: LabProcess) -> None:
+    """As Ansible's `raw: hostname` starts it: the name of the simulated server, one start of PowerShell."""
+    before = bare.report("S1")["powershell_starts"]
+    done = session(bare).run_cmd("PowerShell", [*RAW, encoded("hostname")])
+    assert (0, b"S1\r\n", b"") == (done.status_code, done.std_out, done.std_err)
+    assert bare.report("S1")["powershell_starts"] == before + 1
+
+
 def test_without_powershell_every_start_is_an_error(bare: LabProcess) -> None:
     """`run_ps`, a raw encoded command, `-Command` and an interactive start: status 1 and the reason, without a hang."""
     commands = [
-        session(bare).run_ps("hostname"),
-        session(bare).run_cmd("PowerShell", [*RAW, encoded("hostname")]),
-        session(bare).run_cmd("powershell", ["-Command", "hostname"]),
+        session(bare).run_ps("Get-Date"),
+        session(bare).run_cmd("PowerShell", [*RAW, encoded("Get-Date")]),
+        session(bare).run_cmd("powershell", ["-Command", "Get-Date"]),
     ]
     assert [1, 1, 1] == [done.status_code for done in commands]
     assert all(b"put pwsh on PATH of the lab" in done.std_err for done in commands)
@@ -96,4 +104,4 @@ def test_a_real_powershell_runs_scripts(tmp_path_factory: pytest.TempPathFactory
     for lab in lab_with(os.environ["PATH"], tmp_path_factory):
         done = session(lab).run_ps("Write-Output (1 + 2)")
         assert (0, b"3") == (done.status_code, done.std_out.strip())
-        assert session(lab).run_cmd("PowerShell", [*RAW, encoded("hostname")]).status_code == 0
+        assert session(lab).run_cmd("PowerShell", [*RAW, encoded("Get-Date")]).status_code == 0

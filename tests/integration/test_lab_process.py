@@ -6,9 +6,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
+from lab.config import shipped_cluster
 from lab.control.remote import LabProcess, running_lab, spare_addresses
 from lab.machine.errors import LabError
+from pipelines.cluster_file.loader import load_cluster
+from tests.waiting import PATIENCE
 from workers.errors import NodeError, Unreachable
 from workers.records import Endpoint
 from workers.settings import Secret
@@ -75,13 +79,13 @@ def everything(channel: WinRMChannel) -> tuple[bytes, bytes, int]:
 
 def pid_in(file: Path) -> int:
     """The number that a command wrote to a file."""
-    until = time.monotonic() + 5
+    until = time.monotonic() + PATIENCE
     while not (file.exists() and file.read_text().strip()) and time.monotonic() < until:
         time.sleep(0.01)
     return int(file.read_text())
 
 
-def ends(pid: int, seconds: float = 3) -> bool:
+def ends(pid: int, seconds: float = PATIENCE) -> bool:
     """Whether a process ends in time."""
     until = time.monotonic() + seconds
     while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
@@ -167,6 +171,12 @@ def test_both_kinds_answer_in_one_lab(lab: LabProcess, channel: WinRMChannel) ->
     assert 0 == everything(channel)[2]
     simulated.close()
     assert {"S1", "P1"} <= set(lab.cluster.read_text().replace(",", " ").split())
+
+
+def test_a_restarted_service_settles_as_fast_as_in_the_shipped_lab(lab: LabProcess) -> None:
+    """The generated cluster file has the `settle` of the shipped one, not that of real servers."""
+    shipped = YAML(typ="safe").load(shipped_cluster())["policy"]["deadlines"]["settle"]
+    assert shipped == load_cluster(lab.cluster).policy.deadlines.settle
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from winrm.protocol import Protocol
 from lab.control.remote import LabProcess, running_lab, spare_addresses
 from lab.machine.errors import LabError
 from lab.product.family import make_family
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration
 
@@ -327,7 +328,7 @@ def test_a_fault_of_a_missing_file_is_refused(lab: LabProcess) -> None:
 def test_the_control_requires_its_token(lab: LabProcess) -> None:
     """Without it there is no information."""
     assert [401, 401] == [
-        requests.get(f"{lab.control}{path}", headers=headers, timeout=5).status_code
+        requests.get(f"{lab.control}{path}", headers=headers, timeout=PATIENCE).status_code
         for path, headers in (("/lab", {}), ("/nodes", {"Authorization": "Bearer wrong"}))
     ]
 
@@ -401,7 +402,7 @@ def test_the_program_ends_cleanly_on_a_signal(tmp_path: Path) -> None:
     assert process.stdout
     ready = json.loads(process.stdout.readline())
     process.terminate()
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (True, ["S1"], 0, "", "") == (ready["ready"], ready["nodes"], process.returncode, out, err)
     with socket.socket() as free:
         assert free.connect_ex((addresses.replace(".0/24", ".11"), 5986))

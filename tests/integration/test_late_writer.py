@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab.control.remote import LabProcess
-from tests.integration.harness import SITE, Harness, cluster_of, four_servers, harness_at, on_disk
+from tests.integration.harness import SITE, cluster_of, four_servers, harness_at, on_disk
 from tests.waiting import PATIENCE, wait_until
 from tests.warm import WarmProcess
 from workers.records import Verdict
@@ -24,16 +24,20 @@ def lab(tmp_path: Path) -> Iterator[LabProcess]:
         yield running
 
 
-def wait_for_start(harness: Harness, run: str, node: str, step: str) -> None:
-    """Waits until a worker has begun that step of that node in its wave."""
-    store, begun = harness.engine.store, ("step.started", node, step)
-    wait_until(lambda: any((event.kind, event.node, event.step) == begun for event in store.events(run)))
+def hold_up(lab: LabProcess, node: str, path: str) -> None:
+    """The first write of that file finds it locked, so that the step reads it again; each message is slow from then on.
+
+    Without it the step writes what the check before it has read.
+    """
+    write = {"operation": "write", "target": path}
+    locked = {"at": write, "faults": {"locked": [path]}, "seconds": 0.5}
+    lab.break_node(node, later=[locked, {"at": write, "faults": {"latency_ms": 2000}}])
 
 
 def wait_for_read(lab: LabProcess, node: str) -> None:
-    """Waits until the node has read a file for a worker; the answer is still on its way then, for a few seconds."""
+    """Waits until the node has read a file for the held up step; the answer is still on its way then."""
+    wait_until(lambda: lab.report(node)["begun"] == 2)
     reads = lab.report(node)["operations"]["read"]
-    lab.break_node(node, latency_ms=4000)
     wait_until(lambda: lab.report(node)["operations"]["read"] > reads)
 
 
@@ -49,15 +53,16 @@ def test_a_late_writer_changes_nothing(tmp_path: Path, lab: LabProcess) -> None:
 
     tests/unit/tasks/test_fence.py proves that the node refuses a request that was sent just before the stop.
     """
-    asset = on_disk(lab, "P2", rf"{SITE}\AssetManagement.config")
+    path = rf"{SITE}\AssetManagement.config"
+    asset = on_disk(lab, "P2", path)
     before = asset.read_bytes()
-    lab.break_node("P2", latency_ms=400)
+    hold_up(lab, "P2", path)
     with harness_at(tmp_path / "harness") as harness:
         run = harness.start(cluster_of(lab)).id
-        wait_for_start(harness, run, "P2", "config_edit")
         sleeper = harness.worker
         assert sleeper is not None
         wait_for_read(lab, "P2")
+        assert before == asset.read_bytes()
         sleeper.send_signal(signal.SIGSTOP)
         try:
             lab.heal("P2")

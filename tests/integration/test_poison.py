@@ -16,6 +16,7 @@ from tests.integration.harness import Harness
 from tests.integration.poison import CLUSTER, Asker
 from tests.messages import INVALID, good
 from tests.sampling import examples
+from tests.waiting import PATIENCE
 from workers.broker.set_aside import KEPT, SET_ASIDE
 from workers.celery_app import CONTROL_QUEUE, NODES_QUEUE, STARTS_QUEUE
 from workers.redis.connection import connect
@@ -78,25 +79,25 @@ def test_invalid_messages_do_not_delay_valid_ones(asker: Asker) -> None:
     for number in range(200):
         asker.client.lpush(CONTROL_QUEUE, bad[number % len(bad)])
         asked.append(asker.harness.engine.app.send_task("esync.status", kwargs={"run": "none"}, queue=CONTROL_QUEUE))
-    assert {"run_unknown"} == {question.get(timeout=30)["error"] for question in asked}
+    assert {"run_unknown"} == {question.get(timeout=PATIENCE)["error"] for question in asked}
     assert asker.settled()
 
 
 def test_invalid_unacknowledged_messages_do_not_block_others(asker: Asker) -> None:
     """An invalid entry among the unacknowledged messages is set aside; the message behind it is delivered."""
     message = json.dumps([good(), "", CONTROL_QUEUE])
-    asker.client.hset("unacked", mapping={"poison-1": b"\xff\xfe", "poison-2": "[1,2,3]", "fine": message})
-    asker.client.zadd("unacked_index", {"poison-1": 1, "poison-2": 2, "fine": 3})
+    for tag, kept in (("1.000-poison", b"\xff\xfe"), ("2.000-poison", "[1,2,3]"), ("3.000-fine", message)):
+        asker.client.hset("esync.v1.unacked", tag, kept)
     assert asker.settled(20)
     assert asker.answers()
-    assert {"unacked"} <= {entry.queue for entry in asker.aside()}
+    assert {"esync.v1.unacked"} <= {entry.queue for entry in asker.aside()}
 
 
 def test_invalid_remote_control_messages_are_dropped(asker: Asker) -> None:
     """No message in the control channel of the workers ends a worker."""
     bad = list(INVALID.values())
     for item in [*bad, b'{"properties":{}}', json.dumps(good()).encode()]:
-        asker.client.publish("/0.celery.pidbox", item)
+        asker.client.publish("/0.esync.v1.pidbox", item)
     assert asker.answers()
     asker.harness.wait_for_worker()
 
@@ -129,11 +130,11 @@ def test_steps_of_no_run_are_refused(asker: Asker, step: str) -> None:
     """A step without a run, or with arguments of a wrong type, returns the reason and never raises."""
     task = f"esync.{step}"
     before = asker.harness.log().count("Traceback")
-    assert "forgotten" == asker.reply(task, NODES_QUEUE, "no-run", "wave-1", "S1")["status"]
+    assert "forgotten" == asker.told(task, NODES_QUEUE, "no-run", "wave-1", "S1")["status"]
     for value in STRANGE:
-        assert "refused" == asker.reply(task, NODES_QUEUE, value, "wave-1", "S1")["status"]
-    assert "refused" == asker.reply(task, NODES_QUEUE)["status"]
-    assert "refused" == asker.reply(task, NODES_QUEUE, run="a", turn="b", node="c", more="d")["status"]
+        assert "refused" == asker.told(task, NODES_QUEUE, value, "wave-1", "S1")["status"]
+    assert "refused" == asker.told(task, NODES_QUEUE)["status"]
+    assert "refused" == asker.told(task, NODES_QUEUE, run="a", turn="b", node="c", more="d")["status"]
     assert before == asker.harness.log().count("Traceback")
 
 
@@ -202,5 +203,5 @@ def test_no_mutated_message_ends_the_worker(asker: Asker, seed: int) -> None:
     assert asker.answers(60)
     for queue in (STARTS_QUEUE, NODES_QUEUE):
         assert isinstance(asker.reply("esync.status", queue, run="none"), dict)
-    assert asker.settled(), asker.client.hgetall("unacked")
+    assert asker.settled(), asker.client.hgetall("esync.v1.unacked")
     assert "Unrecoverable" not in asker.harness.log()

@@ -7,27 +7,34 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import psutil
 import pytest
 
 from lab.control.remote import running_lab, spare_addresses
-from pipelines.local.services import FlowerAccess, engine_only, engine_with_worker
+from pipelines.local.reading import engine_only
+from pipelines.local.services import FlowerAccess, _reserved_port, engine_with_worker
 from pipelines.local.state import command_here
 from tests.sampling import EXHAUSTIVE
-from workers.errors import InputRefused
-from workers.settings import Settings
+from tests.waiting import PATIENCE, next_line, wait_until
+from workers.broker.names import NODES_QUEUE
+from workers.errors import InputRefused, SecretUnavailable, StoreUnavailable
+from workers.redis.connection import connect
+from workers.redis.embedded import EmbeddedBroker
+from workers.secrets.vault import new_seal_key
+from workers.settings import Secret, Settings
 
 pytestmark = pytest.mark.integration
 
 ESYNC = [sys.executable, "-c", "from pipelines.cli.entry import main; main()"]
-FAST = 40.0
 
 
 def _processes(folder: Path) -> list[psutil.Process]:
@@ -40,13 +47,6 @@ def _processes(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def _until(true: Callable[[], object], seconds: float = FAST) -> None:
-    limit = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < limit, "waited for too long"
-        time.sleep(0.05)
-
-
 def _settings(tmp_path: Path) -> Settings:
     return Settings(state=tmp_path / "state")
 
@@ -56,7 +56,7 @@ def _quiet(_: str) -> None:
 
 
 def _get(flower: FlowerAccess, path: str, *, method: str = "GET", known: bool = True) -> int:
-    connection = http.client.HTTPConnection(urlsplit(flower.url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(flower.url).netloc, timeout=PATIENCE)
     token = base64.b64encode(f"{flower.user}:{flower.password.reveal()}".encode()).decode()
     with contextlib.closing(connection):
         connection.request(method, path, headers={"Authorization": f"Basic {token}"} if known else {})
@@ -64,33 +64,59 @@ def _get(flower: FlowerAccess, path: str, *, method: str = "GET", known: bool = 
 
 
 def test_all_services_start_work_and_end(tmp_path: Path) -> None:
-    """A worker takes messages, Flower is read-only behind its password; afterwards only files remain."""
-    settings = _settings(tmp_path)
+    """Each worker takes messages, Flower and the API answer who may ask; afterwards only files remain."""
+    settings = Settings(state=tmp_path / "state", workers=2)
     with engine_with_worker(settings, _quiet, kind="up", flower=True) as services:
         assert services.flower is not None
-        assert len(services.engine.app.control.ping(timeout=2, limit=1)) == 1
+        names = [name for answer in services.engine.app.control.ping(timeout=PATIENCE, limit=2) for name in answer]
+        assert len(set(names)) == 2
         assert [401, 200] == [_get(services.flower, "/workers", known=known) for known in (False, True)]
         assert _get(services.flower, "/api/worker/shutdown/x", method="POST") == 403
-        secrets = [services.flower.password.reveal(), (settings.state / "seal.key").read_text()]
+        assert services.page is not None
+        token = services.page.token_file.read_text().strip()
+        asked = httpx.get(f"{services.page.url}api/v1/me", headers={"Authorization": f"Bearer {token}"})
+        assert (200, "admin") == (asked.status_code, asked.json()["role"])
+        secrets = [services.flower.password.reveal(), (settings.state / "seal.key").read_text(), token]
         secrets.append(str(services.engine.app.conf.broker_url).split("@")[0].rpartition(":")[2])
         running = _processes(tmp_path)
-        assert len(running) == 3
+        assert len(running) == 5
         for process in running:
             assert not [secret for secret in secrets if secret in " ".join(process.cmdline())]
         assert command_here(settings.state) == "up"
     assert _processes(tmp_path) == []
     assert command_here(settings.state) == ""
-    private = [settings.state, *(settings.state / name for name in ("seal.key", "flower.password"))]
-    assert [oct(path.stat().st_mode & 0o077) for path in private] == ["0o0"] * 3
+    private = [settings.state, *(settings.state / name for name in ("seal.key", "flower.password", "page.token"))]
+    assert [oct(path.stat().st_mode & 0o077) for path in private] == ["0o0"] * 4
     logs = "".join(path.read_text("utf-8", "replace") for path in (settings.state / "logs").iterdir())
     assert not [secret for secret in secrets if secret in logs]
 
 
-def test_after_an_error_no_process_remains(tmp_path: Path) -> None:
-    """The services end after any error."""
-    with pytest.raises(ZeroDivisionError), engine_with_worker(_settings(tmp_path), _quiet):
-        raise ZeroDivisionError
+def test_without_flower_everything_else_works_and_after_an_error_no_process_remains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Flower that cannot start is given up with a report, and the worker works; after any error all services end."""
+    reported: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setattr("pipelines.local.services._reserved_port", lambda _: taken.getsockname()[1])
+        with (
+            contextlib.suppress(ZeroDivisionError),
+            engine_with_worker(_settings(tmp_path), reported.append, flower=True) as services,
+        ):
+            assert services.flower is None
+            assert services.engine.app.control.ping(timeout=PATIENCE, limit=1)
+            raise ZeroDivisionError
+    assert "everything else continues" in reported[-1]
     assert _processes(tmp_path) == []
+
+
+def test_no_other_program_gets_the_port_of_flower() -> None:
+    """From its choice until the end, also while Flower does not run; Flower itself can listen on it."""
+    with contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", _reserved_port(stack))
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(address)
+        with socket.create_server(address) as flower, socket.create_connection(address):
+            assert flower.getsockname() == address
 
 
 def test_a_killed_worker_is_restarted(tmp_path: Path) -> None:
@@ -99,8 +125,8 @@ def test_a_killed_worker_is_restarted(tmp_path: Path) -> None:
     with engine_with_worker(_settings(tmp_path), reported.append) as services:
         worker = next(process for process in _processes(tmp_path) if "celery" in " ".join(process.cmdline()))
         worker.kill()
-        _until(lambda: any("restarting it" in text for text in reported))
-        _until(lambda: services.engine.app.control.ping(timeout=0.5, limit=1))
+        wait_until(lambda: any("restarting it" in text for text in reported))
+        wait_until(lambda: services.engine.app.control.ping(timeout=0.5, limit=1))
     assert "the worker was ended by SIGKILL; restarting it (1 of 4)" in reported[0]
     assert _processes(tmp_path) == []
 
@@ -125,8 +151,9 @@ def test_one_command_at_a_time_runs_services_but_others_can_read(
 
 
 @contextlib.contextmanager
-def _started(tmp_path: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    own = {**os.environ, "ESYNC_STATE": str(tmp_path / "state"), "TMPDIR": str(tmp_path)}
+def _started(tmp_path: Path, *arguments: str, **more: str) -> Iterator[subprocess.Popen[str]]:
+    own = {"ESYNC_STATE": str(tmp_path / "state"), "TMPDIR": str(tmp_path), "ESYNC_WORKERS": "1", **more}
+    own = {**os.environ, **{name: value for name, value in own.items() if value}}
     process = subprocess.Popen(
         [*ESYNC, *arguments],
         env=own, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -136,7 +163,7 @@ def _started(tmp_path: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]
     finally:
         if process.poll() is None:
             process.terminate()
-        process.communicate(timeout=FAST)
+        process.communicate(timeout=PATIENCE)
 
 
 def _run(tmp_path: Path, *arguments: str) -> tuple[int, str, str]:
@@ -147,21 +174,67 @@ def _run(tmp_path: Path, *arguments: str) -> tuple[int, str, str]:
 
 def test_up_serves_other_commands_until_it_is_interrupted(tmp_path: Path) -> None:
     """`esync up` prints the addresses; other commands use its services; Ctrl-C ends all of it with exit 0."""
-    with _started(tmp_path, "up") as up:
-        _until(lambda: command_here(tmp_path / "state") == "up")
-        lines = iter(up.stderr or ())
-        assert next(line for line in lines if line.startswith("Flower: http://127.0.0.1:"))
-        assert next(lines) == f"password file: {tmp_path}/state/flower.password\n"
-        assert next(lines).startswith("broker for other programs")
-        address = subprocess.run(next(lines), shell=True, capture_output=True, text=True, check=True).stdout  # noqa: S602 - as printed
+    with EmbeddedBroker(tmp_path / "state" / "broker") as broker, connect(broker.url) as client:
+        client.set("shop:basket", "1")
+    with _started(tmp_path, "up", ESYNC_WORKERS="") as up:
+        wait_until(lambda: command_here(tmp_path / "state") == "up")
+        assert next_line(up, "Flower: http://127.0.0.1:")
+        assert next_line(up) == f"password file: {tmp_path}/state/flower.password\n"
+        assert next_line(up).startswith("broker for other programs")
+        address = subprocess.run(next_line(up), shell=True, capture_output=True, text=True, check=True).stdout  # noqa: S602 - as printed
         assert re.fullmatch(r"redis://:[\w-]{20,}@127\.0\.0\.1:\d+/0\n", address)
-        assert "ESYNC_CLUSTERS" in next(lines)
+        assert "ESYNC_CLUSTERS" in next_line(up)
+        assert next_line(up).startswith(
+            "warning: the database of the broker has 1 key of other programs (shop:basket); "
+        )
         assert _run(tmp_path, "runs")[0] == 0
         with engine_with_worker(_settings(tmp_path), _quiet) as services:
             assert services.own == ""
-        assert len(_processes(tmp_path / "state")) == 3
+        assert len(_processes(tmp_path / "state")) == 3 + len(os.sched_getaffinity(0))
         up.send_signal(signal.SIGINT)
-        assert up.wait(FAST) == 0
+        assert up.wait(PATIENCE) == 0
+    assert _processes(tmp_path) == []
+
+
+def test_up_starts_a_worker_and_flower_for_the_broker_of_others(tmp_path: Path) -> None:
+    """With ESYNC_BROKER_URL no broker is started; Ctrl-C ends worker and Flower, and the broker continues."""
+    with EmbeddedBroker(tmp_path / "outer") as broker, connect(broker.url) as client:
+        outer = Settings(state=tmp_path / "state", broker_url=broker.url, seal_key=new_seal_key())
+        environment = {
+            "ESYNC_BROKER_URL": broker.url.reveal(),
+            "ESYNC_SEAL_KEY": (outer.seal_key or broker.url).reveal(),
+        }
+        with _started(tmp_path, "up", **environment) as up:
+            told = [next_line(up) for _ in range(6)]
+            assert told[0].startswith("a worker for the broker of ESYNC_BROKER_URL is running; ")
+            assert told[1].startswith("page: http://127.0.0.1:")
+            assert told[2].startswith("Flower: http://127.0.0.1:")
+            assert "ESYNC_CLUSTERS" in told[4]
+            assert told[5].endswith("Ctrl-C stops them, not the broker\n")
+            with engine_with_worker(outer, _quiet) as services:
+                assert services.own == ""
+                assert not services.engine.unserved({NODES_QUEUE}, 5)
+            assert len(_processes(tmp_path / "state")) == 1 + 1 + 1
+            assert not (tmp_path / "state" / "broker").exists()
+            up.send_signal(signal.SIGINT)
+            assert up.wait(PATIENCE) == 0
+        assert _processes(tmp_path / "state") == []
+        assert client.ping()
+
+
+def test_up_refuses_a_broker_that_no_worker_of_this_machine_could_serve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the seal key of that broker, and when it does not answer; nothing is started."""
+    monkeypatch.setattr("pipelines.engine.REACH", 0.1)
+    nowhere = Settings(state=tmp_path / "state", broker_url=Secret("redis://127.0.0.1:1/0"))
+    for settings, refusal in (
+        (nowhere, SecretUnavailable),
+        (nowhere.model_copy(update={"seal_key": new_seal_key()}), StoreUnavailable),
+    ):
+        with pytest.raises(refusal), engine_with_worker(settings, _quiet, kind="up"):
+            pass
+        assert command_here(settings.state) == ""
     assert _processes(tmp_path) == []
 
 
@@ -171,7 +244,7 @@ def test_all_files_on_this_machine_are_private(tmp_path: Path, umask: int) -> No
     state = tmp_path / "new" / "state"
     before = os.umask(umask)
     try:
-        with engine_with_worker(Settings(state=state), _quiet, kind="up", flower=True) as services:
+        with engine_with_worker(Settings(state=state, workers=1), _quiet, kind="up", flower=True) as services:
             services.engine.store.runs()
             made = sorted(state.rglob("*"))
     finally:
@@ -195,7 +268,7 @@ def test_a_closed_output_pipe_changes_nothing(tmp_path: Path) -> None:
         plan.stdout.close()
         plan.stdout = None
         reported = plan.stderr.read() if plan.stderr else ""
-        assert plan.wait(FAST) == 2
+        assert plan.wait(PATIENCE) == 2
     assert "error" not in reported
     assert "Traceback" not in reported
     assert json.loads((tmp_path / "plan.json").read_text())["esync_plan"] == 3
@@ -224,7 +297,7 @@ def test_after_an_interrupted_start_no_process_remains(tmp_path: Path, number: s
         with contextlib.suppress(subprocess.TimeoutExpired):
             up.wait(after)
         up.send_signal(number)
-        reported = up.communicate(timeout=FAST)[1]
+        reported = up.communicate(timeout=PATIENCE)[1]
     assert up.returncode in {0, 128 + number, -number}
     assert "Traceback" not in reported
     assert _processes(tmp_path) == []
@@ -233,10 +306,10 @@ def test_after_an_interrupted_start_no_process_remains(tmp_path: Path, number: s
 def test_the_services_of_a_killed_command_are_ended_by_the_next(tmp_path: Path) -> None:
     """After SIGKILL of `esync up`, the next command ends its worker and Flower, and its broker at the end."""
     with _started(tmp_path, "up") as up:
-        assert next(text for text in up.stderr or () if text.startswith("all esync commands"))
+        next_line(up, "all esync commands")
         orphans = {process.pid for process in _processes(tmp_path / "state")}
         up.kill()
-        up.wait(FAST)
+        up.wait(PATIENCE)
     with engine_with_worker(_settings(tmp_path), _quiet):
         left = orphans & {process.pid for process in _processes(tmp_path)}
         assert len(left) <= 1, "the broker may be kept, worker and Flower may not"
@@ -260,12 +333,11 @@ def test_demo_ends_joined_and_clean(tmp_path: Path) -> None:
 def test_demo_that_is_interrupted_is_clean(tmp_path: Path) -> None:
     """After two Ctrl-C during the demo: exit 130, no process and no folder."""
     with _started(tmp_path, "demo") as demo:
-        assert demo.stderr is not None
-        assert next(line for line in demo.stderr if line.startswith("run "))
+        next_line(demo, "run created")
         demo.send_signal(signal.SIGINT)
         time.sleep(0.3)
         demo.send_signal(signal.SIGINT)
-        demo.communicate(timeout=FAST)
+        demo.communicate(timeout=PATIENCE)
         assert demo.returncode == 130
     assert _processes(tmp_path) == []
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
@@ -278,10 +350,10 @@ def test_lab_stays_until_it_is_ended(tmp_path: Path) -> None:
         assert lab.stdout is not None
         text = ""
         while not text.endswith("}\n"):
-            text += lab.stdout.readline()
+            text += next_line(lab, output=lab.stdout)
         assert len(json.loads(text)["nodes"]) == 2
         lab.terminate()
-        assert lab.wait(FAST) == 143
+        assert lab.wait(PATIENCE) == 143
     assert _processes(tmp_path) == []
 
 
@@ -289,5 +361,5 @@ def test_a_lab_that_cannot_start_reports_the_reason(tmp_path: Path) -> None:
     """The operator gets the error of the lab."""
     status, out, err = _run(tmp_path, "lab", "--dir", str(tmp_path / "lab"), "--config", str(tmp_path / "none.yaml"))
     assert (status, out) == (1, "")
-    assert "error: the lab ended with status 1: lab: " in err
+    assert "error: the lab cannot start: " in err
     assert "none.yaml cannot be read" in err

@@ -12,9 +12,11 @@ import pytest
 from rich.console import Console
 
 from pipelines.cli.follow import start_and_follow
-from pipelines.local.services import DRAIN, Running, engine_only, engine_with_worker
+from pipelines.local.reading import engine_only
+from pipelines.local.services import DRAIN, Running, engine_with_worker
 from pipelines.usecases import runs as commands
 from tests.integration.harness import cluster_of, four_servers
+from tests.waiting import wait_until
 from workers.errors import ServiceLost
 from workers.records import RunState
 from workers.settings import Settings
@@ -116,10 +118,7 @@ def test_a_worker_that_always_ends_stops_the_command_and_not_the_run(tmp_path: P
         assert run.state is not RunState.CONCLUDED
         assert f"esync watch {run.id}" in caught.value.remedy
         with engine_with_worker(settings, reported.append, kind="watch") as second:
-            until = time.monotonic() + 60
-            while second.engine.store.run(run.id).state is not RunState.CONCLUDED:
-                assert time.monotonic() < until
-                time.sleep(0.1)
+            wait_until(lambda: second.engine.store.run(run.id).state is RunState.CONCLUDED)
             assert commands.status(second.engine, run.id).verdict == "joined"
 
 

@@ -8,7 +8,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from lab.control.remote import LabProcess
-from pipelines.audit.bundle import OUTCOMES, bundle_of
+from pipelines.audit.bundle import bundle_of
+from pipelines.audit.manifest import OUTCOMES
 from pipelines.report.build import build
 from pipelines.report.html import to_html
 from pipelines.report.schemas import schema
@@ -16,7 +17,7 @@ from pipelines.report.text import to_text
 from pipelines.run.node_state import NodeState
 from pipelines.usecases import control, runs
 from pipelines.usecases.runs import RunSummary
-from tests.integration.harness import FOUR, SITE, Harness, cluster_of, four_servers, on_disk, steps_of
+from tests.integration.harness import FOUR, HELD, SITE, Harness, cluster_of, four_servers, on_disk, steps_of
 from tests.integration.test_trouble import disks
 from workers.errors import Failure
 from workers.records import Status, Verdict
@@ -40,10 +41,9 @@ def test_failures_are_reported_by_class_with_details_of_the_node(harness: Harnes
     """A refused access, an unreachable node and a node in fallback mode are reported in every format."""
     old = rf"{SITE}\S2_SyncClient.cer"
     on_disk(lab, "S2", old).write_bytes(b"of another family")
-    lab.break_node("S2", readonly=[old])
     lab.break_node("P2", refuse_connections=True)
     lab.break_node("P1", stdin_swallowed=True)
-    done = harness.rollout(cluster_of(lab))
+    done = harness.held_rollout(cluster_of(lab, **HELD), lambda: lab.break_node("S2", readonly=[old]))
     result = {node.node: node for node in done.nodes}
     assert (Status.FAILED, Failure.REFUSED, "access_denied") == (
         result["S2"].status, result["S2"].problem.failure, result["S2"].problem.slug,

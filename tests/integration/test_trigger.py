@@ -8,13 +8,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lab.control.remote import LabProcess
 from tests.integration.fresh_environment import fresh_environment
-from tests.integration.harness import FOUR, Harness, four_servers, harness_at
+from tests.integration.harness import FOUR, HELD, SITE, Harness, cluster_of, four_servers, harness_at, on_disk
 from tests.places import ROOT
+from tests.waiting import PATIENCE, wait_until
 from workers.celery_app import CONTROL_QUEUE, STARTS_QUEUE
 from workers.records import Verdict
 
@@ -151,7 +153,30 @@ def test_a_refused_start_ends_the_example_with_the_reason(alone: Path, listening
 def test_a_refusal_is_a_value(listening: Harness) -> None:
     """Callers that read the answer themselves get slug and message, no exception: of starts and of questions."""
     send = listening.engine.app.send_task
-    refused = send("esync.rollout", queue=STARTS_QUEUE, kwargs={"cluster": "nowhere"}).get(timeout=60)
-    unknown = send("esync.status", queue=CONTROL_QUEUE, kwargs={"run": "none"}).get(timeout=60)
+    refused = send("esync.rollout", queue=STARTS_QUEUE, kwargs={"cluster": "nowhere"}).get(timeout=PATIENCE)
+    unknown = send("esync.status", queue=CONTROL_QUEUE, kwargs={"run": "none"}).get(timeout=PATIENCE)
     assert [{"error", "message"}] * 2 == [set(refused), set(unknown)]
     assert ("input_refused", "run_unknown") == (refused["error"], unknown["error"])
+
+
+def test_a_run_is_steered_by_message(listening: Harness, lab: LabProcess) -> None:
+    """Paused, continued and promoted: each answer is the status of the run; what the run does not allow is refused."""
+
+    def ask(what: str, **more: str) -> dict[str, Any]:
+        sent = listening.engine.app.send_task(f"esync.{what}", queue=CONTROL_QUEUE, kwargs={"run": run} | more)
+        answer: dict[str, Any] = sent.get(timeout=PATIENCE)
+        return answer
+
+    for node in FOUR:  # which an earlier run may have joined
+        file = on_disk(lab, node, rf"{SITE}\AssetManagement.config")
+        file.write_bytes(file.read_bytes().replace(b'LoadBalanced="1"', b'LoadBalanced="0"'))
+    run = listening.start(cluster_of(lab, **HELD)).id
+    wait_until(lambda: ask("status")["held"])
+    assert "lunch" == ask("pause", reason="lunch")["paused"]
+    assert "" == ask("resume")["paused"]
+    assert "" == ask("promote", reason="deploy-bot")["held"]
+    assert Verdict.JOINED is listening.finished(run).record.verdict
+    promoted = [one.message for one in listening.engine.store.events(run) if one.kind == "run.promoted"]
+    assert ["by deploy-bot"] == promoted
+    assert ["input_refused"] * 2 == [ask(what)["error"] for what in ("pause", "promote")]
+    assert "joined" == ask("cancel")["verdict"]

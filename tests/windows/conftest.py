@@ -13,7 +13,8 @@ from tests.windows.machines import Farm, farm_at
 _MISSING = "put wine-node on PATH and install Debian's packages wine and wine64 (docs/testing.md)"
 
 
-def _need_machines() -> None:
+def need_machines() -> None:
+    """Skips the test where such machines cannot run."""
     if not shutil.which("wine-node"):
         pytest.skip(_MISSING)
     if not (shutil.which("wine64") or shutil.which("wine") or Path("/usr/lib/wine/wine64").exists()):
@@ -25,7 +26,7 @@ def _need_machines() -> None:
 @pytest.fixture(scope="session")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     """Running machines, each with the product's files and a running service."""
-    _need_machines()
+    need_machines()
     with farm_at(tmp_path_factory.mktemp("farm")) as made:
         yield made
 

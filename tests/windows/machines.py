@@ -19,8 +19,9 @@ from typing import Any
 import psutil
 
 from lab.control.remote import LabProcess, running_lab, spare_addresses
+from tests.waiting import PATIENCE
 
-__all__ = ["EXE", "NAMES", "SERVICE", "Farm", "WindowsMachine", "farm_at", "runner_on"]
+__all__ = ["EXE", "NAMES", "SERVICE", "Farm", "WindowsMachine", "farm_at", "lab_file", "runner_on"]
 
 NAMES = ("S1", "S2", "P1")
 SERVICE = r"C:\Program Files\Ektron\EktronWindowsService30"
@@ -96,7 +97,7 @@ class WindowsMachine:
         # Without pipes: background programs that Wine starts would keep them open.
         nowhere = subprocess.DEVNULL
         subprocess.run(
-            [*runner_on(self.folder), line], check=True, stdin=nowhere, stdout=nowhere, stderr=nowhere, timeout=60
+            [*runner_on(self.folder), line], check=True, stdin=nowhere, stdout=nowhere, stderr=nowhere, timeout=PATIENCE
         )
 
     def install_service(self) -> None:
@@ -112,7 +113,7 @@ class WindowsMachine:
             self._untouched[path] = (path.read_bytes(), path.stat().st_mtime)
 
     def _wait_until_logged(self, event: str) -> None:
-        until = time.monotonic() + 20
+        until = time.monotonic() + PATIENCE
         while not self.events() or self.events()[-1][1] != event:
             assert time.monotonic() < until, f"the service of {self.name} is not {event}"
             time.sleep(0.02)
@@ -174,7 +175,7 @@ class WindowsMachine:
         """Ends every process of the machine."""
         subprocess.run(["wine-node", "stop", str(self.folder)], check=False, capture_output=True)
         if self._on:
-            self._on.communicate(timeout=10)
+            self._on.communicate(timeout=PATIENCE)
 
 
 class _WebService(BaseHTTPRequestHandler):
@@ -233,14 +234,15 @@ def farm_at(folder: Path, names: Sequence[str] = NAMES, *, simulated: int = 0) -
             stack.callback(machine.remove)
             machine.create()
             stack.enter_context(_web_site(machine.address))
-        (folder / "lab.yaml").write_text(_lab_file(machines.values(), beside))
+        (folder / "lab.yaml").write_text(lab_file(machines.values(), beside))
         lab = stack.enter_context(running_lab(folder / "lab", "--config", str(folder / "lab.yaml")))
         for machine in machines.values():
             machine.install_service()
         yield Farm(lab, machines)
 
 
-def _lab_file(machines: Iterable[WindowsMachine], simulated: Mapping[str, str]) -> str:
+def lab_file(machines: Iterable[WindowsMachine], simulated: Mapping[str, str]) -> str:
+    """The lab file for these machines, and for simulated ones: name -> address."""
     nodes: list[dict[str, Any]] = [
         {
             "name": machine.name,

@@ -13,13 +13,14 @@ import pytest
 from pipelines.usecases.runs import RunSummary
 from tasks.cluster import Cluster
 from tests.integration.harness import Harness, cluster_of, harness_at, steps_of
+from tests.waiting import PATIENCE
 from tests.windows.judge import FAMILY, half_written, not_joined
 from tests.windows.machines import EXE, NAMES, SERVICE, Farm, WindowsMachine
 from workers.records import Status, Verdict
 
-pytestmark = [pytest.mark.windows, pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.windows, pytest.mark.integration, pytest.mark.timeout(900)]
 
-_PATIENCE = 120.0
+_PATIENCE = 2 * PATIENCE  #: seconds: what takes a moment on Windows takes long on Wine
 
 
 def rolled_out(harness: Harness, cluster: Cluster) -> RunSummary:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.integration.harness import cluster_of
+from tests.waiting import PATIENCE
 from tests.windows.machines import Farm, WindowsMachine
 from workers.errors import Cancelled
 from workers.settings import Secret
@@ -19,8 +20,6 @@ from workers.winrm.wire import command_line, script_line
 pytestmark = [pytest.mark.windows, pytest.mark.integration]
 
 POWERSHELL = r"C:\windows\system32\WindowsPowerShell\v1.0\powershell.exe"
-SECONDS = 5.0
-_IDLE_CHECK = 5.0  #: seconds between two checks of the lab for idle shells
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def channel(farm: Farm, machine: WindowsMachine) -> WinRMChannel:
     return WinRMChannel(cluster_of(farm.lab).endpoint(machine.name), Secret(farm.lab.password))
 
 
-def ends(machine: WindowsMachine, program: str, seconds: float = SECONDS) -> bool:
+def ends(machine: WindowsMachine, program: str, seconds: float = PATIENCE) -> bool:
     """Whether all such programs on the machine end in time."""
     until = time.monotonic() + seconds
     while machine.processes(program) and time.monotonic() < until:
@@ -49,7 +48,7 @@ def ends(machine: WindowsMachine, program: str, seconds: float = SECONDS) -> boo
 
 def begins(machine: WindowsMachine, program: str) -> bool:
     """Whether such a program starts in time."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + PATIENCE
     while not machine.processes(program) and time.monotonic() < until:
         time.sleep(0.02)
     return bool(machine.processes(program))
@@ -79,7 +78,7 @@ def test_hundreds_of_requests_go_through_one_process(channel: WinRMChannel, mach
     session.hello()
     before = session.counters.round_trips
     for _ in range(200):
-        (found,) = session.ask([ops.stat(r"C:\windows")], deadline=30)
+        (found,) = session.ask([ops.stat(r"C:\windows")], deadline=60)
         assert "folder" == found["kind"]
     assert (1, 400) == (session.counters.shells, session.counters.round_trips - before)
     session.close()
@@ -111,8 +110,8 @@ def test_powershell_ends_with_the_session(
     channel: WinRMChannel, machine: WindowsMachine, way_out: Callable[[WinRMChannel], None]
 ) -> None:
     """Within seconds, while it waits for a request."""
-    channel.start(command_line(), Limit("node", 30))
-    channel.send(script_line(), Limit("node", 30))
+    channel.start(command_line(), Limit("node", 60))
+    channel.send(script_line(), Limit("node", 60))
     assert begins(machine, "pwsh.exe")
     way_out(channel)
     assert ends(machine, "pwsh.exe")
@@ -123,11 +122,11 @@ def test_an_abandoned_shell_ends(
     channel: WinRMChannel, machine: WindowsMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without Signal and Delete, after the idle time of the node."""
-    monkeypatch.setattr(remote, "IDLE", "PT2S")
-    channel.start(command_line(), Limit("node", 30))
-    channel.send(script_line(), Limit("node", 30))
+    monkeypatch.setattr(remote, "IDLE", 2)
+    channel.start(command_line(), Limit("node", 60))
+    channel.send(script_line(), Limit("node", 60))
     assert begins(machine, "pwsh.exe")
-    assert ends(machine, "pwsh.exe", 2 + _IDLE_CHECK + SECONDS)
+    assert ends(machine, "pwsh.exe")
     channel.close()
 
 

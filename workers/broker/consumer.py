@@ -10,16 +10,20 @@ from celery.utils.objects import Bunch
 from celery.worker import loops
 from celery.worker.consumer import Consumer as CeleryConsumer
 from celery.worker.request import Request as CeleryRequest
+from kombu.asynchronous.hub import Hub
 from kombu.message import Message
 from redis.exceptions import ConnectionError as NoConnection
 
 from workers.broker.failed_steps import noted_failure
+from workers.broker.phases import accepted
 from workers.logs import logger
 
 __all__ = ["Consumer", "Request"]
 
 #: Seconds between two attempts to reach the broker: kombu's default rises to 30.
 _RECONNECT = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 5}
+
+EVENTS_EVERY = 0.2  #: seconds between two messages with the events for Flower; 24 collected events are sent at once
 
 log = logger(__name__)
 
@@ -29,6 +33,11 @@ class Request(CeleryRequest):
 
     It reports a failed step to Flower as failed, although the task has succeeded.
     """
+
+    def on_accepted(self, *args: object) -> None:
+        """Called in the thread that is about to run the task."""
+        super().on_accepted(*args)
+        accepted(self.send_event)
 
     def on_failure(self, *args: object, **more: object) -> None:
         """Reports the failure to the caller, if that is possible."""
@@ -51,6 +60,7 @@ class Consumer(CeleryConsumer):
     """Reconnects after every error, and settles every message."""
 
     connection: Any  # of kombu; None after a failed close
+    _events_waiting = False
 
     def __init__(self, *args: object, worker_options: dict[str, bool] | None = None, **more: object) -> None:
         # Not needed: esync uses neither clocks nor revoked tasks of other workers. They take a second per connection.
@@ -72,6 +82,20 @@ class Consumer(CeleryConsumer):
             log.exception("the consumer failed; it reconnects")
             raise NoConnection(f"the consumer failed: {type(error).__name__}") from error
 
+    def register_with_event_loop(self, hub: Hub) -> None:
+        """Sends collected events at fixed times: Celery sends what there is in each turn of the loop."""
+        super().register_with_event_loop(hub)
+        hub.timer.call_repeatedly(EVENTS_EVERY, self._send_events)
+
+    def on_send_event_buffered(self) -> None:
+        """An event was collected, by any thread."""
+        self._events_waiting = True
+
+    def _send_events(self) -> None:
+        if self._events_waiting:
+            self._events_waiting = False
+            self._flush_events()
+
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Abandons the connection before Celery closes it: closing would send commands to a lost server."""
         self.connection.transport.abandon()
@@ -85,6 +109,8 @@ class Consumer(CeleryConsumer):
 
     def shutdown(self) -> None:
         """Ends; messages unsettled since a connection was lost return to their queues over a new one, if possible."""
+        with suppress(Exception):
+            self._send_events()
         super().shutdown()
         if self.app.conf.broker_transport_options["unsettled"].empty:
             return

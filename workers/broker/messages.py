@@ -40,7 +40,7 @@ class InvalidMessage(Exception):
 
 @dataclass(frozen=True, slots=True)
 class QueueRules:
-    """The queues whose messages are validated, and the tasks that are moved from one queue to another.
+    """The queues whose messages are validated, besides those of sites, and the tasks that are moved to another queue.
 
     Attributes:
         queues: the most urgent first.

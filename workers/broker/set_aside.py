@@ -9,13 +9,15 @@ from contextlib import suppress
 from redis import Redis
 from redis.exceptions import ResponseError as NotAList
 
-from workers.logs import logger, scrubbed
+from workers.broker.names import OWN
+from workers.logs import logger
+from workers.masks import scrubbed
 from workers.records import Record, now
 from workers.redis.connection import errors_mapped
 
 __all__ = ["KEPT", "SET_ASIDE", "SetAside", "clear", "set_aside", "stored"]
 
-SET_ASIDE = "esync.v1.set_aside"  #: the list's key
+SET_ASIDE = f"{OWN}.set_aside"  #: the list's key
 KEPT = 100  #: the newest messages
 LONGEST = 500  #: characters kept of one message
 _LOOKED_AT = 2000  #: bytes of a message that are cleaned; masking URLs in long texts is slow

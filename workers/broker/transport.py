@@ -12,9 +12,7 @@ What kombu does, and why it is not enough:
 
 from collections.abc import Callable
 from queue import Empty
-from time import time
 from typing import Any
-from uuid import uuid4
 
 from kombu.asynchronous.hub import Hub
 from kombu.connection import Connection
@@ -23,17 +21,17 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 from redis import ConnectionPool, Redis
 from redis.exceptions import ConnectionError as NoConnection
-from redis.exceptions import RedisError, ResponseError
-from redis.exceptions import TimeoutError as NoAnswer
+from redis.exceptions import ResponseError
+from redis.sentinel import SentinelConnectionPool
 
 from workers.broker.messages import InvalidMessage, QueueRules, task_of, validated
+from workers.broker.names import is_nodes_queue
 from workers.broker.set_aside import set_aside
+from workers.broker.unsettled import NETWORK, QoS, Unsettled, new_tag
 from workers.logs import logger
+from workers.redis.sentinels import Sentinels
 
-__all__ = ["NETWORK", "Channel", "Transport", "Unsettled", "UrgentFirst"]
-
-#: Errors of a broken connection. Kombu's own list contains KeyError, which an invalid message raises as well.
-NETWORK = (NoConnection, NoAnswer, OSError)
+__all__ = ["NETWORK", "Channel", "SentinelTransport", "Transport", "Unsettled", "UrgentFirst"]
 
 _AT_ONCE = 1000  #: messages examined when some are moved to another queue
 #: KEYS from, to; ARGV the text in messages that are moved, how many to examine. The others keep their order.
@@ -49,133 +47,6 @@ for _, item in ipairs(stay) do redis.call('RPUSH', KEYS[1], item) end
 """
 
 log = logger(__name__)
-
-
-class Unsettled:
-    """The messages that this process took from the broker and did not settle yet, over all its connections."""
-
-    def __init__(self) -> None:
-        self.held: set[str] = set()  #: delivery tags of the messages in work
-        self._ended: dict[str, bool] = {}  #: tag -> whether it returns to its queue, while there is no connection
-        self._returned: list[tuple[str, bytes]] = []  #: queue and message, taken while the connection broke
-
-    def __json__(self) -> int:
-        """How many messages are in work, for `celery inspect stats`."""
-        return len(self.held)
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to settle."""
-        return not (self.held or self._ended or self._returned)
-
-    def settle_later(self, tag: str, *, requeue: bool) -> None:
-        """Remembers how a message ended until the broker can be informed."""
-        self._ended[tag] = requeue
-
-    def return_later(self, queue: str, item: bytes) -> None:
-        """Remembers a message that left its queue and could not be recorded as taken."""
-        self._returned.append((queue, item))
-
-    def settle(self, qos: "QoS", client: Redis) -> None:
-        """Settles what could not be settled before.
-
-        Raises:
-            RedisError: no connection again; the rest is settled at the next call.
-        """
-        while self._returned:
-            client.rpush(*self._returned[-1])
-            self._returned.pop()
-        for tag, requeue in list(self._ended.items()):
-            if requeue:
-                qos.restore_by_tag(tag, client, leftmost=True)
-            else:
-                qos.forget(tag, client)
-            self._ended.pop(tag, None)
-
-
-class QoS(redis.QoS):
-    """Acknowledges by the tag, whatever connection the message used; never fails without a connection."""
-
-    @property
-    def unsettled(self) -> Unsettled:
-        """The unsettled messages of this process."""
-        unsettled: Unsettled = self.channel.unsettled
-        return unsettled
-
-    def can_consume(self) -> bool:
-        """Counts messages from earlier connections too."""
-        return not self.prefetch_count or len(self.unsettled.held) < self.prefetch_count
-
-    def append(self, message: "Message", delivery_tag: str) -> None:
-        """Records a message as taken, with its real queue and not with the one that it names."""
-        with self.channel.conn_or_acquire() as client, client.pipeline() as pipe:
-            pipe.zadd(self.unacked_index_key, {delivery_tag: time()})
-            pipe.hset(self.unacked_key, delivery_tag, dumps([message._raw, *_return_address(message)]))  # noqa: SLF001 - kombu does the same
-            pipe.execute()
-        self.unsettled.held.add(delivery_tag)
-        virtual.QoS.append(self, message, delivery_tag)
-
-    def ack(self, delivery_tag: str) -> None:
-        """The message is done."""
-        self._settled(delivery_tag, requeue=False)
-
-    def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
-        """The message is done, or returns to the end of its queue."""
-        self._settled(delivery_tag, requeue=requeue)
-
-    def _settled(self, tag: str, *, requeue: bool) -> None:
-        self.unsettled.held.discard(tag)
-        self.unsettled.settle_later(tag, requeue=requeue)
-        try:
-            with self.channel.conn_or_acquire() as client:
-                self.unsettled.settle(self, client)
-        except (*NETWORK, RedisError) as error:
-            log.info("a message is done; it is acknowledged when there is a connection", error=type(error).__name__)
-        virtual.QoS.ack(self, tag)
-
-    def forget(self, tag: str, client: Redis) -> None:
-        """Removes a message from the list of unacknowledged messages."""
-        self._remove_from_indices(tag, client.pipeline()).execute()
-
-    def restore_visible(self, *args: object, **more: object) -> None:
-        """Called for a new connection, and every few seconds: settles what is left first."""
-        with self.channel.conn_or_acquire() as client:
-            self.unsettled.settle(self, client)
-        super().restore_visible(*args, **more)
-
-    def restore_by_tag(self, tag: str, client: Redis | None = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
-        """Returns a message to its queue; when that fails, sets it aside, so that it does not block others."""
-        try:
-            super().restore_by_tag(tag, client, leftmost)
-        except NETWORK:
-            raise
-        except Exception as error:  # noqa: BLE001 - any program may have written it
-            with self.channel.conn_or_acquire(client) as connection:
-                item = connection.hget(self.unacked_key, tag) or b""
-                set_aside(connection, self.unacked_key, item, f"cannot be restored: {type(error).__name__}")
-                self.forget(tag, connection)
-
-    def restore_unacked(self, client: Redis | None = None) -> None:
-        """Returns all messages at the end of the process; without a connection their timeout does that."""
-        try:
-            with self.channel.conn_or_acquire(client) as connection:
-                self.unsettled.settle(self, connection)
-                for tag in list(self.unsettled.held):
-                    self.restore_by_tag(tag, connection)
-                    self.unsettled.held.discard(tag)
-        except (*NETWORK, RedisError) as error:
-            log.warning(
-                "messages could not be returned to their queues",
-                error=type(error).__name__,
-                count=len(self.unsettled.held),
-            )
-        self._delivered.clear()
-
-
-def _return_address(message: "Message") -> tuple[str, str]:
-    """Exchange and routing key for returning a message: its real queue, when that was recorded."""
-    info = message.delivery_info
-    return ("", info["queue"]) if "queue" in info else (info["exchange"], info["routing_key"])
 
 
 class Message(virtual.Message):
@@ -218,8 +89,10 @@ class Channel(redis.Channel):
 
     QoS = QoS
     Message: type[virtual.Message] = Message
+    body_encoding: str | None = None  # type: ignore[assignment] # base64 makes the body, which is text, larger
     unsettled = Unsettled()
     rules = QueueRules()
+    _shared_client: Redis | None = None
     from_transport_options: tuple[str, ...] = (*redis.Channel.from_transport_options, "unsettled", "rules")  # type: ignore[assignment] # longer than kombu's
 
     def abandon(self) -> None:
@@ -227,6 +100,14 @@ class Channel(redis.Channel):
         self.do_restore = False
         self._in_poll = False
         self.auto_delete_queues.clear()
+
+    def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 - as kombu has it
+        """One client a channel. Kombu makes one for each command, which costs more than the command."""
+        if asynchronous:
+            return super()._create_client(asynchronous)
+        if self._shared_client is None or self._shared_client.connection_pool is not self.pool:
+            self._shared_client = super()._create_client()
+        return self._shared_client
 
     def _get_pool(self, asynchronous: bool = False) -> ConnectionPool:  # noqa: FBT001, FBT002 - kombu's signature
         # Kombu reads the address of a closed channel, which raises an AttributeError that nothing handles.
@@ -281,8 +162,8 @@ class Channel(redis.Channel):
 
     def _validated(self, queue: str, item: bytes) -> dict[str, Any] | None:
         """The message; None when it was set aside, or moved to another queue."""
-        if queue not in self.rules.queues:
-            return dict(loads(bytes_to_str(item)))
+        if queue not in self.rules.queues and not is_nodes_queue(queue):
+            return dict(loads(bytes_to_str(item)))  # none that is acknowledged
         try:
             message = validated(item)
         except InvalidMessage as invalid:
@@ -297,8 +178,7 @@ class Channel(redis.Channel):
             return None
         properties = message["properties"]
         properties["delivery_info"] = {**(properties.get("delivery_info") or {}), "queue": queue}
-        # A new tag per delivery: with the sender's tag, a second delivery would be settled with the first.
-        properties["delivery_tag"] = str(uuid4())
+        properties["delivery_tag"] = new_tag()
         return message
 
     def refuse(self, queue: str, item: bytes, reason: str, tag: str = "") -> None:
@@ -344,3 +224,23 @@ class Transport(redis.Transport):
         self.cycle.close()  # type: ignore[union-attr] # Redis has one
         if self._forget_ticks:
             self._forget_ticks()
+
+
+class SentinelChannel(Channel, redis.SentinelChannel):
+    """The same over connections to the server that Sentinels know."""
+
+    sentinels: Sentinels
+    from_transport_options = (*Channel.from_transport_options, "sentinels")  # type: ignore[assignment] # longer than kombu's
+
+    def _sentinel_managed_pool(self, asynchronous: bool = False) -> SentinelConnectionPool:  # noqa: FBT001, FBT002 - kombu's signature
+        pool = self.sentinels.pool(self._connparams(asynchronous))
+        # Where kombu looks for the connections to the Sentinels, which it closes with the channel.
+        place = "_async_sentinel_manager" if asynchronous else "_sentinel_manager"
+        setattr(self, place, pool.sentinel_manager)
+        return pool
+
+
+class SentinelTransport(Transport):
+    """The transport of addresses with Sentinels."""
+
+    Channel = SentinelChannel

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from workers.logs import logger
 
-__all__ = ["Capacity", "capacity_for", "raise_limit"]
+__all__ = ["Capacity", "capacity_for", "possible_limit", "raise_limit", "shortage"]
 
 ENOUGH = 65_536  #: more is not needed, and some libraries test each possible number
 RESERVED = 64  #: logs, the event loop, connections of the process as a whole
@@ -27,12 +27,31 @@ class Capacity:
     sessions: int
 
 
+def possible_limit() -> int:
+    """The limit that a process here may raise its own to, without privileges."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
+
+
+def shortage(threads: int, limit: int) -> tuple[str, str]:
+    """What a limit does not allow, as a sentence, and its remedy; both empty when it is enough.
+
+    Args:
+        threads: nodes that a worker shall work on in parallel.
+        limit: open files of the worker.
+    """
+    allowed = _allowed(threads, limit)
+    if allowed == threads:
+        return "", ""
+    what = f"the limit of {limit} open files lets a worker work on {allowed} nodes in parallel, not on {threads}"
+    return what, f"raise the limit to {RESERVED + PER_THREAD * threads} (ulimit -n, LimitNOFILE)"
+
+
 def raise_limit() -> int:
     """Raises the limit of this process as far as it may without privileges; returns the limit."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)[0], possible_limit()
     if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
         return most
     return ENOUGH if soft == resource.RLIM_INFINITY else soft
 
@@ -44,13 +63,12 @@ def capacity_for(threads: int, limit: int) -> Capacity:
         threads: requested.
         limit: open files.
     """
-    possible = max(1, min(threads, (limit - RESERVED) // PER_THREAD))
-    if possible < threads:
-        log.warning(
-            "the limit of open files is too low for the requested number of nodes in parallel",
-            limit=limit,
-            wanted=threads,
-            nodes=possible,
-            remedy=f"raise the limit to {RESERVED + PER_THREAD * threads} (ulimit -n, LimitNOFILE)",
-        )
+    what, remedy = shortage(threads, limit)
+    if what:
+        log.warning("the limit of open files is too low", what=what, remedy=remedy)
+    possible = _allowed(threads, limit)
     return Capacity(possible, max(possible, limit - RESERVED - (PER_THREAD - 1) * possible))
+
+
+def _allowed(threads: int, limit: int) -> int:
+    return max(1, min(threads, (limit - RESERVED) // PER_THREAD))

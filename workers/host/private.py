@@ -55,6 +55,12 @@ def file_trouble(error: OSError, path: Path | str = "", action: str = "used") ->
     """
     reason = error.strerror or type(error).__name__
     file = str(path or error.filename or "")
+    if error.errno == errno.ENOENT and action == "written" and not (folder := Path(file).parent).exists():
+        return FileTrouble(
+            f"{file} cannot be written: folder {folder} does not exist",
+            remedy="create it first (mkdir -p), or name another place",
+            file=file,
+        )
     message = f"{file or 'a file or stream'} cannot be {action}: {reason}"
     return FileTrouble(message, remedy=_REMEDIES.get(error.errno or 0, "name another place"), file=file)
 

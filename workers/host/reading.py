@@ -24,14 +24,15 @@ def content_of(path: Path, limit: int, what: str) -> bytes:
         InputRefused: it does not exist, is not a regular file, is too large, or cannot be read.
     """
     named = f"{what} {str(path)!r}" if not str(path).isprintable() else f"{what} {path}"
+    advice = f"give the path of a {what}"
     try:
         content, _ = contents(Path(os.path.realpath(path)), limit, ())
     except NotAllowed:
-        raise InputRefused(f"{named} is not a regular file", remedy="name a file") from None
+        raise InputRefused(f"{named} is not a regular file", remedy=advice) from None
     except OSError as error:
-        raise InputRefused(f"{named} cannot be read: {error.strerror or 'refused'}", remedy="name a file") from None
+        raise InputRefused(f"{named} cannot be read: {error.strerror or 'refused'}", remedy=advice) from None
     except ValueError:  # a NUL in the name
-        raise InputRefused(f"the name of the {what} is invalid", remedy="name a file") from None
+        raise InputRefused(f"the name of the {what} is invalid", remedy=advice) from None
     if len(content) > limit:
         raise InputRefused(f"{named} is too large: more than {limit:,} bytes", remedy="name the right file")
     return content

@@ -1,17 +1,20 @@
 """All access to Redis: how we connect, how long we retry, and which errors of ours its errors become."""
 
 import os
+import re
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from redis import BlockingConnectionPool, Redis
 from redis.backoff import NoBackoff
+from redis.connection import ConnectionPool, parse_url
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
+    InvalidResponse,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -20,10 +23,13 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import TimeoutError as NoAnswer
 from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError, SentinelConnectionPool
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from workers.errors import StoreUnavailable
-from workers.redis.address import BROKER, STORE, verified
+from workers.redis.address import BROKER, ENCODE, STORE, address_of
+from workers.redis.probe import Listener, listener_at
+from workers.redis.sentinels import Sentinels, sentinels_of
 from workers.settings import Secret
 
 __all__ = ["connect", "errors_mapped", "with_retries"]
@@ -33,14 +39,18 @@ T = TypeVar("T")
 CONNECT_TIMEOUT = 3.0  #: seconds
 ANSWER_TIMEOUT = 10.0  #: seconds; nothing we send blocks
 CONNECTIONS = 128  #: of one process; a thread waits while none is free
-_LOGON = f"check user and password in {BROKER} and {STORE}"
+_LOGON = f"check user and password in {BROKER} or {STORE}; {ENCODE}"
 _REMEDIES: tuple[tuple[type[RedisError], str, str], ...] = (
     (AuthenticationError, "refused the password", _LOGON),
     (AuthorizationError, "refused the user", _LOGON),
-    (NoPermissionError, "does not allow this user a command", "allow the commands that the documentation lists"),
     (OutOfMemoryError, "is out of memory", "raise maxmemory; the policy must be noeviction"),
     (ReadOnlyError, "is a read-only replica", "point the URL at the primary"),
     (BusyLoadingError, "is still loading its data", "wait, then try again"),
+    (
+        MasterNotFoundError,
+        "cannot be found: no Sentinel that answers knows a primary of that name",
+        f"check that the Sentinels run, and hosts, `master` and logon in {BROKER} or {STORE}",
+    ),
     (NoAnswer, "does not answer in time", f"check that the server runs and is reachable, and {BROKER} or {STORE}"),
     (NoConnection, "cannot be reached", f"check that the server runs and is reachable, and {BROKER} or {STORE}"),
 )
@@ -54,27 +64,63 @@ _TRANSIENT = (NoConnection, NoAnswer)
 _PERMANENT = (AuthenticationError, AuthorizationError, NoPermissionError)
 
 
-class _Pool(BlockingConnectionPool):
-    """Connections to one server; an error names the server."""
+#: What listens there instead -> what is wrong, and the remedy; for a URL without TLS, and for one with TLS.
+_WITHOUT_TLS = {
+    Listener.TLS: ("requires TLS, and the URL begins with redis://", "begin the URL with rediss://"),
+    Listener.WEB: ("is a web server and no broker", "correct host and port of the URL"),
+}
+_WITH_TLS = {
+    Listener.REDIS: (
+        "has no TLS, and the URL begins with rediss://",
+        "begin the URL with redis://, or use the TLS port",
+    ),
+    Listener.WEB: _WITHOUT_TLS[Listener.WEB],
+}
+_OWN_CERTIFICATE = ", and that ssl_certfile and ssl_keyfile are what it may require of clients"
+_REFUSED_COMMAND = re.compile(r"run the '([\w|]{1,40})' command")
 
-    def __init__(self, *, variable: str, **given: Any) -> None:  # noqa: ANN401 - the options of the library
-        super().__init__(**given)  # type: ignore[no-untyped-call] # the library has no types here
+
+class _Server(NamedTuple):
+    """The server that an error is about; without a port, what the Sentinels know it by."""
+
+    host: str
+    port: int
+    tls: bool
+    variable: str
+
+    def __str__(self) -> str:
+        # Without the variable esync chose the address, and the operator has nothing to correct.
+        known = [self.variable] if os.environ.get(self.variable) else []
+        known += ["TLS"] if self.tls else []
+        where = f"{self.host}:{self.port}" if self.port else self.host
+        return where + (f" ({', '.join(known)})" if known else "")
+
+
+class _Named(ConnectionPool):
+    """A pool whose errors name the server."""
+
+    def __init__(self, *given: Any, variable: str, sentinels: Sentinels | None = None, **more: Any) -> None:  # noqa: ANN401 - the options of the library
         self._variable = variable
+        self._sentinels = sentinels
+        super().__init__(*given, **more)
 
     def get_connection(self, *given: Any, **more: Any) -> Any:  # noqa: ANN401 - the same
-        """A working connection, or an error with the address of the server as its note."""
+        """A working connection, or an error that knows the server."""
         try:
-            return super().get_connection(*given, **more)  # type: ignore[no-untyped-call] # the library has no types here
+            return super().get_connection(*given, **more)
         except RedisError as error:
-            error.add_note(self._where())
+            options = self.connection_kwargs
+            host, port = (str(self._sentinels), 0) if self._sentinels else (options["host"], options["port"])
+            vars(error)["server"] = _Server(host, port, "ssl_cert_reqs" in options, self._variable)
             raise
 
-    def _where(self) -> str:
-        # Without the variable esync chose the address, and the operator has nothing to correct.
-        known = [self._variable] if os.environ.get(self._variable) else []
-        known += ["TLS"] if "ssl_cert_reqs" in self.connection_kwargs else []
-        address = f"{self.connection_kwargs['host']}:{self.connection_kwargs['port']}"
-        return f"{address} ({', '.join(known)})" if known else address
+
+class _Pool(_Named, BlockingConnectionPool):
+    """Connections to one server."""
+
+
+class _SentinelPool(_Named, SentinelConnectionPool, BlockingConnectionPool):
+    """Connections to the server that Sentinels know; each new one asks them where it is."""
 
 
 def connect(url: Secret, variable: str = BROKER) -> Redis:
@@ -84,42 +130,64 @@ def connect(url: Secret, variable: str = BROKER) -> Redis:
     block of 7 s). Here the client never retries; `with_retries` does.
 
     Args:
-        url: the address of the server.
+        url: the address of the server, or of the Sentinels that know it.
         variable: the setting that has the URL, for messages.
 
     Raises:
         InputRefused: the URL is invalid, see `verified`.
     """
-    pool = _Pool.from_url(
-        verified(url, variable).reveal(),
-        variable=variable,
-        max_connections=CONNECTIONS,
-        timeout=20,
-        protocol=2,
-        decode_responses=True,
-        socket_connect_timeout=CONNECT_TIMEOUT,
-        socket_timeout=ANSWER_TIMEOUT,
-        socket_keepalive=True,
-        health_check_interval=30,
-        retry=Retry(NoBackoff(), 0),
-    )
-    return Redis(connection_pool=pool)
+    address = address_of(url, variable)
+    options: dict[str, Any] = {
+        "variable": variable,
+        "max_connections": CONNECTIONS,
+        "timeout": 20,
+        "protocol": 2,
+        "decode_responses": True,
+        "socket_connect_timeout": CONNECT_TIMEOUT,
+        "socket_timeout": ANSWER_TIMEOUT,
+        "socket_keepalive": True,
+        "health_check_interval": 30,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    sentinels = sentinels_of(address)
+    if sentinels is None:
+        return Redis(connection_pool=_Pool.from_url(address.url.reveal(), **options))
+    options |= parse_url(address.url.reveal())  # type: ignore[no-untyped-call] # the library has no types here
+    return Redis(connection_pool=sentinels.pool(options, _SentinelPool, sentinels=sentinels))
 
 
 def _meaning(error: RedisError) -> StoreUnavailable:
-    where = f" at {notes[0]}" if (notes := getattr(error, "__notes__", ())) else ""
+    server: _Server | None = getattr(error, "server", None)
+    what, remedy = _other_listener(error, server) or _words(error)
+    return StoreUnavailable(f"the run store{f' at {server}' if server else ''} {what}", remedy=remedy)
+
+
+def _other_listener(error: RedisError, server: _Server | None) -> tuple[str, str] | None:
+    """What is wrong when there is no Redis, or one with TLS where the URL has none, or the reverse."""
+    if server is None or not server.port or not (isinstance(error, InvalidResponse) or _is_transient(error)):
+        return None
     if tls := _tls(error):
-        return StoreUnavailable(
-            f"the run store{where} cannot be reached over TLS: {tls}",
-            remedy="check that the server uses TLS, its certificate and name, and the authority (ssl_ca_certs)",
+        usual = (
+            "cannot be reached over TLS: " + tls,
+            f"check that the server uses TLS, its certificate and name, the authority (ssl_ca_certs){_OWN_CERTIFICATE}",
         )
+        return usual if "certificate" in tls else _WITH_TLS.get(listener_at(server.host, server.port), usual)
+    return (_WITH_TLS if server.tls else _WITHOUT_TLS).get(listener_at(server.host, server.port))
+
+
+def _words(error: RedisError) -> tuple[str, str]:
+    """What an error of the client means, and its remedy."""
+    if isinstance(error, NoPermissionError):
+        command = _REFUSED_COMMAND.search(str(error))
+        to = f"run {command[1].upper()}" if command else "access a key or channel that esync needs"
+        return f"does not allow the user of the URL to {to}", "docs/operating.md lists the rights that esync needs"
     for kind, what, remedy in _REMEDIES:
         if isinstance(error, kind):
-            return StoreUnavailable(f"the run store{where} {what}", remedy=remedy)
+            return what, remedy
     for begin, what, remedy in _ANSWERS:
         if str(error).startswith(begin):
-            return StoreUnavailable(f"the run store{where} {what}", remedy=remedy)
-    return StoreUnavailable(f"the run store{where} answered with an error: {type(error).__name__}: {error}")
+            return what, remedy
+    return f"answered with an error: {type(error).__name__}: {error}", ""
 
 
 def _tls(error: BaseException | None) -> str:
@@ -128,7 +196,7 @@ def _tls(error: BaseException | None) -> str:
         if isinstance(error, ssl.SSLCertVerificationError):
             return str(error.verify_message)
         if isinstance(error, ssl.SSLError):
-            return (error.reason or "no TLS").replace("_", " ").lower()
+            return (error.reason or "it ended the connection").replace("_", " ").lower()
         error = error.__cause__ or error.__context__
     return ""
 
@@ -154,11 +222,17 @@ def with_retries(request: Callable[[], T], patience: float) -> T:
     Raises:
         StoreUnavailable: no answer in that time, or an error of the server.
     """
-    tries = Retrying(
-        retry=retry_if_exception(_is_transient),
-        wait=wait_random_exponential(multiplier=0.05, max=1.0),
-        stop=stop_after_delay(patience),
-        reraise=True,
-    )
     with errors_mapped():
+        try:
+            return request()
+        except _TRANSIENT as error:
+            if not patience or not _is_transient(error):
+                raise
+        # Only now: preparing the repetitions costs as much as a request.
+        tries = Retrying(
+            retry=retry_if_exception(_is_transient),
+            wait=wait_random_exponential(multiplier=0.05, max=1.0),
+            stop=stop_after_delay(patience),
+            reraise=True,
+        )
         return tries(request)

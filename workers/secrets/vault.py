@@ -5,6 +5,7 @@ import hmac
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +21,8 @@ from workers.settings import Secret
 __all__ = ["Documents", "Vault", "new_seal_key"]
 
 LARGEST = 65536  #: bytes of a secret file
+FOUND_FOR = 5.0  #: seconds for which the place of a file of certificate authorities is not looked up again
+_FILES = 1000  #: such files that are remembered before all are forgotten
 LARGEST_AUTHORITIES = 4 * 2**20  #: bytes of a file of certificate authorities; a system's whole bundle is 0.3 MB
 #: Folders of the certificate authorities that systems trust; public, and often named in cluster files.
 _AUTHORITIES = ("/etc/ssl", "/etc/pki", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates")
@@ -46,6 +49,10 @@ def _ignore(secret: Secret) -> None:
     del secret
 
 
+def _warn(path: Path) -> None:
+    _log.warning("secret file %s can be read by other users; chmod 600 it", path)
+
+
 class Vault:
     """Reveals secrets, and seals certificate material.
 
@@ -55,6 +62,7 @@ class Vault:
         on_reveal: called with each revealed secret, so that the log can mask it.
         folders: of secret files on this machine, besides the folder of the run's cluster file.
         closed: files and folders that are never read, also below `folders`.
+        on_exposed: called with each secret file that other users of this machine can read.
 
     Raises:
         InputRefused: the seal key is not a Fernet key.
@@ -68,13 +76,16 @@ class Vault:
         *,
         folders: Iterable[Path] = (),
         closed: Iterable[Path] = (),
+        on_exposed: Callable[[Path], None] = _warn,
     ) -> None:
         keys = seal_keys(seal_key)
         self._store = store
         self._on_reveal = on_reveal
         self._folders = tuple(folders)
         self._closed = tuple(closed)
+        self._on_exposed = on_exposed
         self._keys = keys
+        self._found: dict[tuple[str, str], tuple[str, float]] = {}
         self._seal = MultiFernet([Fernet(key) for key in keys]) if keys else None
         self._digest_key = derived_key(keys[0], b"esync digest v1") if keys else b""
         self._mac_keys = tuple(derived_key(key, b"esync mac v1") for key in keys)
@@ -83,7 +94,8 @@ class Vault:
         """The secret that a reference names.
 
         Args:
-            reference: `env:NAME`, or `file:PATH`, whose content is used without its last line ending.
+            reference: `env:NAME`; `file:PATH`, whose content is used without its last line ending; `keytab:PATH` or
+                `tickets:PATH`, whose real path is returned, because Kerberos reads these files itself.
             folder: of the cluster file; the file may be below it, and a relative path starts there.
 
         Raises:
@@ -95,6 +107,8 @@ class Vault:
             secret = _from_environment(reference, name)
         elif kind == "file" and name:
             secret = self._from_file(reference, Path(folder, name), folder)
+        elif kind in {"keytab", "tickets"} and name:
+            return Secret(str(self._read(reference, Path(folder, name), folder)[0]))
         else:
             # Not quoted: it may be the secret itself, written in place of its reference.
             raise SecretUnavailable(
@@ -108,10 +122,15 @@ class Vault:
     def authorities(self, path: str, folder: str = "") -> str:
         """The path, with links resolved, of a file of certificate authorities that a cluster file names.
 
+        Looked up again after some seconds: each step of each node asks for it.
+
         Raises:
             InputRefused: it is in a folder that is not allowed, not a regular file, or very large. A missing file is no
                 error here: the session that opens it reports that.
         """
+        known = self._found.get((path, folder))
+        if known is not None and time.monotonic() - known[1] < FOUND_FOR:
+            return known[0]
         try:
             real = real_path(Path(folder, path), (*self._allowed(folder), *map(Path, _AUTHORITIES)), self._closed)
             require_regular(real, LARGEST_AUTHORITIES)
@@ -120,12 +139,33 @@ class Vault:
         except (NotAllowed, OSError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             raise InputRefused(f"ca_file: {why}", remedy=_allowed_place("ca_file"), file=path) from None
+        if len(self._found) > _FILES:
+            self._found.clear()
+        self._found[path, folder] = (str(real), time.monotonic())
         return str(real)
+
+    def program(self, path: str, folder: str = "") -> str:
+        """The path, with links resolved, of a program that a cluster file names.
+
+        Raises:
+            InputRefused: it is in a folder that is not allowed, does not exist, or is no program.
+        """
+        try:
+            real = real_path(Path(folder, path), self._allowed(folder), self._closed)
+        except NotAllowed as why:
+            raise InputRefused(f"program: {why}", remedy=_allowed_place("the program"), file=path) from None
+        if real.is_file() and os.access(real, os.X_OK):
+            return str(real)
+        raise InputRefused("program: there is no file that this account may execute", file=path)
 
     def _allowed(self, folder: str) -> tuple[Path, ...]:
         return (*([Path(folder)] if folder else []), *self._folders)
 
     def _from_file(self, reference: str, path: Path, folder: str) -> Secret:
+        return _secret_in(reference, path, self._read(reference, path, folder)[1])
+
+    def _read(self, reference: str, path: Path, folder: str) -> tuple[Path, bytes]:
+        """The real path and the content of a file that a reference names."""
         try:
             real = real_path(path, self._allowed(folder), self._closed)
             content, known = contents(real, LARGEST, self._closed)
@@ -140,8 +180,8 @@ class Vault:
                 file=str(path),
             ) from None
         if known.st_mode & 0o077:
-            _log.warning("secret file %s can be read by other users; chmod 600 it", path)
-        return _secret_in(reference, path, content)
+            self._on_exposed(path)
+        return real, content
 
     def seal(self, run_id: str, name: str, data: bytes) -> None:
         """Stores bytes of a run so that they can be read only with the seal key.

@@ -27,6 +27,7 @@ __all__ = [
     "canonical",
     "created_event",
     "digest_of",
+    "digested",
     "ended_event",
     "event_position",
     "first_break",
@@ -70,9 +71,13 @@ def canonical(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
 
 def digest_of(value: Any) -> str:  # noqa: ANN401 - the same
     """SHA-256, hex, of a JSON value or a record, in its canonical form."""
-    if isinstance(value, Record):
-        value = value.model_dump(mode="json", exclude_defaults=True)
-    return hashlib.sha256(canonical(value)).hexdigest()
+    return digested(value)[0] if isinstance(value, Record) else hashlib.sha256(canonical(value)).hexdigest()
+
+
+def digested(record: Record) -> tuple[str, str]:
+    """The digest of a record and its canonical JSON, which `model_validate_json` reads back."""
+    text = canonical(record.model_dump(mode="json", exclude_defaults=True))
+    return hashlib.sha256(text).hexdigest(), text.decode("ascii")
 
 
 def linked(before: str, event: Event) -> Event:
@@ -85,6 +90,8 @@ def linked(before: str, event: Event) -> Event:
 
 def without_link(event: Event) -> Event:
     """The event without the id and link that the store added."""
+    if not event.id and not event.chain:
+        return event
     return event.model_copy(update={"id": "", "chain": ""})
 
 
@@ -121,8 +128,8 @@ def created_event(record: RunRecord) -> Event:
     return Event(kind="run.created", at=record.created, message="; ".join(parts), digest=identity(record))
 
 
-def ended_event(outcome: StepOutcome) -> Event:
-    """The event of an outcome, noted together with it."""
+def ended_event(outcome: StepOutcome, digest: str = "") -> Event:
+    """The event of an outcome, noted together with it; `digest` is that of the outcome, where it is known."""
     return Event(
         kind="step.ended",
         turn=outcome.turn,
@@ -131,5 +138,5 @@ def ended_event(outcome: StepOutcome) -> Event:
         status=outcome.status,
         failure=outcome.failure or "",
         message=outcome.message,
-        digest=digest_of(outcome),
+        digest=digest or digest_of(outcome),
     )

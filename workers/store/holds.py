@@ -1,9 +1,10 @@
-"""Holds (leases, cluster locks, leadership) that lapse by the observer's own clock.
+"""Holds (leases, locks on servers, leadership) that lapse by the observer's own clock.
 
 A hold is one text in the store: a random word, the milliseconds after which it lapses without a renewal, and the
 holder. Each renewal writes a new word. No time is stored: every process remembers when it first saw the present word,
 on its own monotonic clock, and takes the hold as lapsed when it has seen it unchanged for that time. So no clock of any
-machine must be right, and setting a clock has no effect.
+machine must be right, and setting a clock has no effect. A hold of a process of this machine that has ended has lapsed
+at once.
 """
 
 import re
@@ -11,6 +12,8 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 from threading import Lock
+
+from workers.host.holders import has_ended
 
 __all__ = ["Observer", "hold", "holder_of", "next_number"]
 
@@ -68,9 +71,12 @@ class Observer:
         return time - since
 
     def lapsed(self, name: str, text: str) -> bool:
-        """Whether the hold of that name was seen unchanged for its duration; a text that is not a hold has lapsed."""
+        """Whether the hold of that name was seen unchanged for its duration, or its holder has ended here.
+
+        A text that is not a hold has lapsed.
+        """
         match = _HOLD.fullmatch(text)
-        return match is None or self.unchanged(name, text) >= int(match[2]) / 1000
+        return match is None or self.unchanged(name, text) >= int(match[2]) / 1000 or has_ended(match[3])
 
     def forget(self) -> None:
         """Starts all measurements again: after an interruption, a hold may have been renewed meanwhile."""

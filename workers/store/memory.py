@@ -3,9 +3,9 @@
 import itertools
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 
 from typing_extensions import override
 
@@ -13,7 +13,18 @@ from workers.errors import ClusterLocked, Conflict, RecordRefused, RunUnknown
 from workers.records import Event, RunRecord, RunState, StepOutcome
 from workers.store.chain import Chain, created_event, ended_event, linked
 from workers.store.holds import Observer, hold, holder_of, next_number
-from workers.store.port import EVENT_CAP, RunStore, event_position, ignore_refused, in_order
+from workers.store.memory_kept import MemoryKept, Shelf
+from workers.store.port import (
+    EVENT_CAP,
+    Beginning,
+    Begun,
+    Finished,
+    Finishing,
+    RunStore,
+    event_position,
+    ignore_refused,
+    in_order,
+)
 
 __all__ = ["MemoryStore"]
 
@@ -53,11 +64,13 @@ class _Shared:
         self.runs: dict[str, _Kept] = {}
         self.keys: dict[tuple[str, str], str] = {}
         self.holds: dict[tuple[str, str], str] = {}
+        self.servers: dict[str, str] = {}
         self.numbers: dict[tuple[str, str], tuple[int, str]] = {}
         self.pulses = itertools.count(1)
+        self.shelf = Shelf()
 
 
-class MemoryStore(RunStore):
+class MemoryStore(MemoryKept, RunStore):
     """A RunStore in the memory of one process.
 
     Args:
@@ -69,8 +82,10 @@ class MemoryStore(RunStore):
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, beside: "MemoryStore | None" = None) -> None:
         shared = beside._shared if beside else _Shared()  # noqa: SLF001 - of the same class
+        super().__init__(shared.shelf, clock)
         self._shared, self._observer = shared, Observer(clock)
         self._lock, self._runs, self._keys, self._holds = shared.lock, shared.runs, shared.keys, shared.holds
+        self._servers = shared.servers
 
     def _kept(self, run_id: str, *, beat: bool = False) -> _Kept:
         kept = self._runs.get(run_id)
@@ -83,20 +98,20 @@ class MemoryStore(RunStore):
     @override
     def create(self, record: RunRecord) -> RunRecord:
         with self._lock:
-            first = self._keys.get((record.cluster, record.key), record.id)
+            first = self._keys.get((record.scope, record.key), record.id)
             if first in self._runs:
                 return self._runs[first].record
             stored = record.model_copy(update={"version": 0})
             self._runs[record.id] = _Kept(stored, next(self._shared.pulses))
             self._runs[record.id].note(created_event(stored))
             if record.key:
-                self._keys[record.cluster, record.key] = record.id
+                self._keys[record.scope, record.key] = record.id
             return stored
 
     @override
-    def keyed(self, cluster: str, key: str) -> str:
+    def keyed(self, scope: str, key: str) -> str:
         with self._lock:
-            return self._keys.get((cluster, key), "")
+            return self._keys.get((scope, key), "")
 
     @override
     def run(self, run_id: str) -> RunRecord:
@@ -109,6 +124,11 @@ class MemoryStore(RunStore):
         with self._lock:
             newest = list(self._runs.values())[::-1]
             return tuple(kept.record for kept in newest[: max(0, limit)])
+
+    @override
+    def names(self, limit: int = 1000) -> tuple[str, ...]:
+        with self._lock:
+            return tuple(list(self._runs)[::-1][: max(0, limit)])
 
     @override
     def active(self) -> tuple[str, ...]:
@@ -128,7 +148,7 @@ class MemoryStore(RunStore):
                 kept.note(event)
             self._kept(record.id, beat=True)
             if kept.record.state is RunState.CONCLUDED:
-                self._unlock(kept.record.cluster, record.id)
+                self._unlock(record.id)
             return kept.record
 
     @override
@@ -139,7 +159,7 @@ class MemoryStore(RunStore):
                 return
             for key in [key for key, run in self._keys.items() if run == run_id]:
                 del self._keys[key]
-            self._unlock(kept.record.cluster, run_id)
+            self._unlock(run_id)
 
     @override
     def progress(self, run_id: str) -> float:
@@ -160,18 +180,43 @@ class MemoryStore(RunStore):
             return dict(self._runs[run_id].flags) if run_id in self._runs else {}
 
     @override
-    def record(self, outcome: StepOutcome, fence: int) -> StepOutcome:
+    def begin(self, beginning: Beginning) -> Begun | None:
+        with self._lock:
+            kept = self._kept(beginning.run)
+            if kept.record.version != beginning.version:
+                return None
+            steps = ((beginning.turn, beginning.node, step) for step in (beginning.earlier, beginning.step))
+            before, own = (kept.outcomes.get(step) for step in steps)
+            documents = {(kind, name): kept.documents.get(kind, {}).get(name) for kind, name in beginning.documents}
+            begun = Begun(flags=dict(kept.flags), before=before, outcome=own, documents=documents)
+            if not beginning.ready(begun):
+                return begun
+            limit, node = beginning.limit, beginning.node
+            claim = self._claim(beginning.run, node, beginning.holder, beginning.ttl, limit=limit)
+            if claim is not None and beginning.tried(kept.flags, before):
+                kept.note(beginning.event)
+            number, owner = self._shared.numbers.get((kept.record.cluster, node), (0, ""))
+            return replace(begun, claim=claim, number=number if owner == beginning.run else 0)
+
+    @override
+    def finish(self, finishing: Finishing) -> Finished:
+        outcome = finishing.outcome
         with self._lock:
             kept = self._kept(outcome.run)
             place = (outcome.turn, outcome.node, outcome.step)
-            if place in kept.outcomes:
-                return kept.outcomes[place]
-            if fence < kept.fences.get(outcome.node, 0):
-                raise Conflict(f"another worker has taken over node {outcome.node}")
-            kept.outcomes[place] = outcome
-            kept.note(ended_event(outcome))
-            self._kept(outcome.run, beat=True)
-            return outcome
+            late = finishing.fence < kept.fences.get(outcome.node, 0)
+            if finishing.holder and not late:
+                self.release(outcome.run, outcome.node, finishing.holder)
+            if place not in kept.outcomes:
+                if late:
+                    raise Conflict(f"another worker has taken over node {outcome.node}")
+                kept.outcomes[place] = outcome
+                for (kind, name), text in finishing.documents.items():
+                    kept.documents.setdefault(kind, {})[name] = text
+                kept.note(ended_event(outcome))
+                self._kept(outcome.run, beat=True)
+            done = sum(1 for turn, _, _ in kept.outcomes if turn == outcome.turn) if finishing.of else 0
+            return Finished(kept.outcomes[place], complete=bool(finishing.of) and done >= finishing.of)
 
     @override
     def outcome(self, run_id: str, turn: str, node: str, step: str) -> StepOutcome | None:
@@ -185,6 +230,12 @@ class MemoryStore(RunStore):
             kept = self._runs.get(run_id)
             every = kept.outcomes.values() if kept else ()
             return in_order(outcome for outcome in every if turn in {None, outcome.turn})
+
+    @override
+    def counts(self, run_id: str, turn: str) -> dict[str, int]:
+        with self._lock:
+            kept = self._runs.get(run_id)
+            return dict(Counter(node for of, node, _ in (kept.outcomes if kept else ()) if of == turn))
 
     @override
     def note(self, run_id: str, event: Event) -> Event:
@@ -219,11 +270,10 @@ class MemoryStore(RunStore):
             kept = self._runs.get(run_id)
             return dict(kept.documents.get(kind, {})) if kept else {}
 
-    @override
-    def claim(self, run_id: str, node: str, holder: str, ttl: float, *, limit: int = 0) -> int | None:
+    def _claim(self, run_id: str, node: str, holder: str, ttl: float, *, limit: int = 0) -> int | None:
         with self._lock:
             kept = self._kept(run_id)
-            if self._lost_cluster(kept):
+            if kept.locked and not self._has_servers(run_id):
                 return None
             present = holder_of(kept.leases.get(node, ""))
             if present != holder:
@@ -236,14 +286,14 @@ class MemoryStore(RunStore):
             return kept.fences[node]
 
     @override
-    def renew(self, run_id: str, node: str, holder: str, ttl: float) -> bool:
+    def renew(self, run_id: str, nodes: Collection[str], holder: str, ttl: float) -> frozenset[str]:
         with self._lock:
             kept = self._runs.get(run_id)
-            if kept is None or holder_of(kept.leases.get(node, "")) != holder:
-                return False
-            kept.leases[node] = hold(holder, ttl)
-            self._kept(run_id, beat=True)
-            return True
+            held = {node for node in nodes if kept and holder_of(kept.leases.get(node, "")) == holder}
+            if kept and held:
+                kept.leases.update({node: hold(holder, ttl) for node in held})
+                self._kept(run_id, beat=True)
+            return frozenset(held)
 
     @override
     def release(self, run_id: str, node: str, holder: str) -> None:
@@ -277,42 +327,50 @@ class MemoryStore(RunStore):
             kept = self._kept(run_id)
             if kept.fences.get(node) != fence:
                 raise Conflict(f"another worker has taken over node {node}")
-            if holder_of(self._holds.get(("cluster", kept.record.cluster), "")) != run_id:
-                raise ClusterLocked(f"run {run_id} does not have the lock on its cluster")
+            if not self._has_servers(run_id):
+                raise ClusterLocked(f"run {run_id} does not have the locks on its servers")
             place = (kept.record.cluster, node)
             number = next_number(*self._shared.numbers.get(place, (0, "")), run_id, seen)
             if number:
                 self._shared.numbers[place] = (number, run_id)
             return number
 
-    def _lost_cluster(self, kept: _Kept) -> bool:
-        held = holder_of(self._holds.get(("cluster", kept.record.cluster), ""))
-        return kept.locked and held != kept.record.id
-
-    def _other(self, kind: str, name: str, holder: str) -> str | None:
-        """The other holder, unless this process has seen the hold lapse."""
-        present = self._holds.get((kind, name), "")
-        if holder_of(present) == holder or self._observer.lapsed(f"{kind} {name}", present):
-            return None
-        return holder_of(present)
+    def _has_servers(self, run_id: str) -> bool:
+        return ("run", run_id) in self._holds
 
     @override
-    def lock_cluster(self, cluster: str, run_id: str, ttl: float) -> str | None:
+    def has_servers(self, run_id: str) -> bool:
         with self._lock:
-            other = self._other("cluster", cluster, run_id)
-            if other is None and run_id in self.active():
-                self._holds["cluster", cluster] = hold(run_id, ttl)
-                self._runs[run_id].locked = True
-            return other
+            return self._has_servers(run_id) and not self._observer.lapsed(f"run {run_id}", self._holds["run", run_id])
 
-    def _unlock(self, cluster: str, run_id: str) -> None:
-        if holder_of(self._holds.get(("cluster", cluster), "")) == run_id:
-            del self._holds["cluster", cluster]
+    @override
+    def lock_servers(self, servers: Sequence[str], run_id: str, ttl: float) -> str | None:
+        with self._lock:
+            owners = dict.fromkeys(self._servers[name] for name in servers if name in self._servers)
+            others = [run for run in owners if run != run_id and self._has_servers(run)]
+            lapsed = [run for run in others if self._observer.lapsed(f"run {run}", self._holds["run", run])]
+            live = [run for run in others if run not in lapsed]
+            if live:
+                self._holds.pop(("run", run_id), None)
+                return live[0]
+            if run_id in self.active():
+                for run in lapsed:
+                    del self._holds["run", run]
+                self._servers.update(dict.fromkeys(servers, run_id))
+                self._holds["run", run_id] = hold(run_id, ttl)
+                self._runs[run_id].locked = True
+            return None
+
+    def _unlock(self, run_id: str) -> None:
+        self._holds.pop(("run", run_id), None)
+        for name in [name for name, run in self._servers.items() if run == run_id]:
+            del self._servers[name]
 
     @override
     def elect(self, name: str, holder: str, ttl: float) -> bool:
         with self._lock:
-            if self._other("leader", name, holder) is not None:
+            present = self._holds.get(("leader", name), "")
+            if holder_of(present) not in {None, holder} and not self._observer.lapsed(f"leader {name}", present):
                 return False
             if ttl > 0:
                 self._holds["leader", name] = hold(holder, ttl)

@@ -16,14 +16,19 @@ from workers.store.holds import Observer
 
 __all__ = ["RedisCommands"]
 
-CHAINED = frozenset({"create", "note", "record", "save"})  #: scripts that add to a run's history
+#: What comes before some of the scripts, in this order.
+SHARED = {
+    "chain": frozenset({"begin", "create", "finish", "note", "save"}),  #: they add to a run's history
+    "lease": frozenset({"begin", "finish", "number", "reap", "release", "renew"}),
+    "document": frozenset({"basis", "finish", "put"}),
+}
 
 
 @cache
 def _source(name: str) -> str:
     folder = files("workers.store") / "lua"
-    parts = ("prelude", "chain", name) if name in CHAINED else ("prelude", name)
-    return "\n".join((folder / f"{part}.lua").read_text("ascii") for part in parts)
+    shared = ["prelude", *(part for part, scripts in SHARED.items() if name in scripts)]
+    return "\n".join((folder / f"{part}.lua").read_text("ascii") for part in (*shared, name))
 
 
 class RedisCommands:

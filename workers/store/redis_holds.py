@@ -1,14 +1,14 @@
-"""Holds in Redis or Valkey: leases, the numbers of runs on nodes, cluster locks, leadership."""
+"""Holds in Redis or Valkey: leases, the numbers of runs on nodes, locks on servers, leadership."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 from redis import Redis
 from typing_extensions import override
 
 from workers.errors import ClusterLocked, Conflict
 from workers.store.damage import damage_reported, reports_damage
-from workers.store.holds import hold, holder_of, next_number
+from workers.store.holds import hold, holder_of
 from workers.store.port import Holds
 from workers.store.redis_commands import RedisCommands
 
@@ -17,12 +17,13 @@ __all__ = ["RedisHolds"]
 LOOK_EVERY = 1.0  #: seconds between two reads of all leases of a run whose limit is reached
 REMEMBERED_LOOKS = 64  #: runs whose last read is remembered
 
-_GIVEN = re.compile(r"([0-9]{1,18}) (.+)", re.DOTALL)  #: a number and its run; a larger number was not written by esync
+_LEASE = re.compile(r"[0-9]+ [0-9]+ (.*)", re.DOTALL)  #: fence, number and hold; `lua/lease.lua` writes it
 
 
-def _given(text: str) -> tuple[int, str]:
-    match = _GIVEN.fullmatch(text)
-    return (int(match[1]), match[2]) if match else (0, "")
+def _holds(leases: dict[str, str]) -> dict[str, str]:
+    """Node -> hold of the leases that a worker has."""
+    found = {node: match[1] if (match := _LEASE.fullmatch(text)) else "" for node, text in leases.items()}
+    return {node: text for node, text in found.items() if text}
 
 
 class RedisHolds(RedisCommands, Holds):
@@ -32,19 +33,11 @@ class RedisHolds(RedisCommands, Holds):
         super().__init__(client, prefix, patience, clock)
         self._looked: dict[str, float] = {}
 
-    @override
-    @reports_damage("lease")
-    def claim(self, run_id: str, node: str, holder: str, ttl: float, *, limit: int = 0) -> int | None:
-        keys = [self._of(run_id, "leases"), self._of(run_id, "fences")]
-        arguments = (run_id, node, holder, hold(holder, ttl), limit, self._key("lock", ""))
-        fence, *reason = self._write(run_id, "claim", keys, *arguments)
-        if fence or reason == ["lost_cluster"]:
-            return fence or None
-        lapsed = self._lapsed(run_id, {node: reason[1]} if reason[0] == "held" else self._all_leases_sometimes(run_id))
-        if not lapsed:
-            return None
-        named = [text for pair in lapsed.items() for text in pair]
-        return self._write(run_id, "claim", keys, *arguments, *named)[0] or None
+    def _lapsed_for(self, run_id: str, node: str, reason: str, held: str = "") -> dict[str, str]:
+        """The lapsed leases that were in the way of a claim: that of the node, or any when the limit is reached."""
+        if reason == "held":
+            return self._lapsed(run_id, {node: held})
+        return self._lapsed(run_id, self._all_leases_sometimes(run_id)) if reason == "full" else {}
 
     def _all_leases_sometimes(self, run_id: str) -> dict[str, str]:
         """All leases of a run, at most once per LOOK_EVERY: a waiting worker claims several times a second."""
@@ -57,7 +50,7 @@ class RedisHolds(RedisCommands, Holds):
         return self._held(run_id)
 
     def _held(self, run_id: str) -> dict[str, str]:
-        return dict(self._ask(lambda redis: redis.hgetall(self._of(run_id, "leases"))))
+        return _holds(self._ask(lambda redis: redis.hgetall(self._of(run_id, "claims"))))
 
     def _lapsed(self, run_id: str, held: dict[str, str]) -> dict[str, str]:
         return {
@@ -66,14 +59,15 @@ class RedisHolds(RedisCommands, Holds):
 
     @override
     @reports_damage("lease")
-    def renew(self, run_id: str, node: str, holder: str, ttl: float) -> bool:
-        keys = [self._of(run_id), self._of(run_id, "leases")]
-        return bool(self._call("renew", keys, node, holder, hold(holder, ttl)))
+    def renew(self, run_id: str, nodes: Collection[str], holder: str, ttl: float) -> frozenset[str]:
+        keys = [self._of(run_id), self._of(run_id, "claims")]
+        named = [text for node in nodes for text in (node, hold(holder, ttl))]
+        return frozenset(self._call("renew", keys, holder, *named)) if named else frozenset()
 
     @override
     @reports_damage("lease")
     def release(self, run_id: str, node: str, holder: str) -> None:
-        self._call("release", [self._of(run_id, "leases")], node, holder)
+        self._call("release", [self._of(run_id), self._of(run_id, "claims")], node, holder)
 
     @override
     @reports_damage("lease")
@@ -89,41 +83,50 @@ class RedisHolds(RedisCommands, Holds):
         if not lapsed:
             return ()
         named = [text for pair in lapsed.items() for text in pair]
-        return tuple(sorted(self._call("reap", [self._of(run_id, "leases")], *named)))
+        return tuple(sorted(self._call("reap", [self._of(run_id), self._of(run_id, "claims")], *named)))
 
     @override
     @reports_damage("lease")
     def number(self, run_id: str, node: str, fence: int, seen: int | None = None) -> int:
-        # Only the run that has the cluster lock at the second call succeeds there.
-        given, owner = _given(self._number(run_id, node, fence))
-        number = next_number(given, owner, run_id, seen)
-        if number and (number, run_id) != (given, owner):
-            self._number(run_id, node, fence, f"{number} {run_id}")
-        return number
+        number, owner = self._number(run_id, node, fence, "" if seen is None else str(seen + 1))
+        if owner != run_id and seen is not None:  # another run got a larger one
+            number, owner = self._number(run_id, node, fence, str(number + 1))
+        return number if owner == run_id else 0
 
-    def _number(self, run_id: str, node: str, fence: int, noted: str = "") -> str:
-        arguments = (run_id, node, fence, noted, self._key("lock", ""), self._key("numbers", ""))
-        answer: str = self._write(run_id, "number", [self._of(run_id, "fences")], *arguments)
+    def _number(self, run_id: str, node: str, fence: int, wanted: str) -> tuple[int, str]:
+        """The last number given for a node, and its run."""
+        arguments = (run_id, node, fence, wanted, self._key("numbers", ""))
+        answer = self._write(run_id, "number", [self._of(run_id, "claims")], *arguments)
         if answer == "late":
             raise Conflict(f"another worker has taken over node {node}")
-        if answer == "lost_cluster":
-            raise ClusterLocked(f"run {run_id} does not have the lock on its cluster")
-        return answer
+        if answer == "lost_servers":
+            raise ClusterLocked(f"run {run_id} does not have the locks on its servers")
+        return int(answer[0]), answer[1]
 
     @override
-    def lock_cluster(self, cluster: str, run_id: str, ttl: float) -> str | None:
-        keys = [self._key("lock", cluster), self._key("active"), self._of(run_id)]
+    def lock_servers(self, servers: Sequence[str], run_id: str, ttl: float) -> str | None:
+        keys = [self._of(run_id), self._key("active")]
+        arguments: list[str | int] = [run_id, hold(run_id, ttl), self._key("lock", ""), self._of(""), len(servers)]
+        arguments += servers
         with damage_reported(run_id):
-            return self._taken("lock", keys, run_id, ttl)
+            present = self._call("lock", keys, *arguments) or ()
+            held = dict(zip(present[::2], present[1::2], strict=True))
+            lapsed = [run for run, text in held.items() if self._observer.lapsed(self._of(run, "lock"), text)]
+            if held and len(lapsed) == len(held):
+                present = self._call("lock", keys, *arguments, *present) or ()
+                lapsed = []
+            return next((run for run in present[::2] if run not in lapsed), None)
+
+    @override
+    def has_servers(self, run_id: str) -> bool:
+        with damage_reported(run_id):
+            present = self._ask(lambda redis: redis.hget(self._of(run_id), "lock")) or ""
+            return holder_of(present) == run_id and not self._observer.lapsed(self._of(run_id, "lock"), present)
 
     @override
     def elect(self, name: str, holder: str, ttl: float) -> bool:
-        return self._taken("hold", [self._key("leader", name)], holder, ttl) is None
-
-    def _taken(self, script: str, keys: list[str], holder: str, ttl: float) -> str | None:
-        """Takes a hold, also one that this process has seen lapse: None; or the other holder."""
-        kept = hold(holder, ttl) if ttl > 0 else ""
-        present = self._call(script, keys, holder, kept, "")
+        keys, kept = [self._key("leader", name)], hold(holder, ttl) if ttl > 0 else ""
+        present = self._call("hold", keys, holder, kept, "")
         if present is not None and self._observer.lapsed(keys[0], present):
-            present = self._call(script, keys, holder, kept, present)
-        return None if present is None else holder_of(present)
+            present = self._call("hold", keys, holder, kept, present)
+        return present is None

@@ -5,45 +5,83 @@ end of the server process; when its machine fails, the last second is lost. That
 step runs again, and observes before it acts. docs/decisions has the measurements of the alternative.
 """
 
+import json
 import time
 import uuid
-from collections import OrderedDict
-from collections.abc import Callable
-from threading import Lock
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis import Redis
 from typing_extensions import override
 
 from workers.errors import Conflict, RecordRefused, RunUnknown
-from workers.records import Event, RunRecord, RunState, StepOutcome
+from workers.records import DocumentKind, Event, RunRecord, RunState, Status, StepOutcome
+from workers.remembered import Remembered
 from workers.secrets.seal import Seal
-from workers.store.chain import Chain, created_event, digest_of, ended_event, without_link
+from workers.store.chain import Chain, created_event, digested, ended_event, without_link
 from workers.store.damage import damage_reported, reports_damage
-from workers.store.port import EVENT_CAP, RunStore, event_position, ignore_refused, in_order
+from workers.store.holds import hold
+from workers.store.packed import LONG, packed, unpacked
+from workers.store.port import (
+    EVENT_CAP,
+    Beginning,
+    Begun,
+    Finished,
+    Finishing,
+    RunStore,
+    event_position,
+    ignore_refused,
+    in_order,
+)
 from workers.store.redis_holds import RedisHolds
+from workers.store.redis_kept import RedisKept
 
 __all__ = ["RedisStore"]
 
-REMEMBERED_RUNS = 32  #: parsed records that this process keeps, so that reading a run again is one small request
+#: Characters of the records that this process keeps, so that reading a run again is one small request: 1,000 runs of
+#: four nodes, or ten of a thousand.
+REMEMBERED = 4_000_000
+
+
+BASES = 1_000_000  #: characters of the bases of documents that this process keeps: those of a hundred runs
+ALIKE = frozenset({DocumentKind.OBSERVED, DocumentKind.PLANNED, DocumentKind.VERIFIED})  #: much the same for all nodes
+_BASIS = "basis"  #: the kind of the documents that these are packed with, by their kind
+
+_BETWEEN = "\x1f"  #: no name contains it
+_ENDS_NODE = f" {' '.join(status for status in Status if status.ends_node)} "
 
 
 def _place(*words: str) -> str:
-    """A field of a hash from several words; no name contains the separator."""
-    return "\x1f".join(words)
+    """A field of a hash from several words."""
+    return _BETWEEN.join(words)
+
+
+def _of_outcome(outcome: StepOutcome, place: str) -> tuple[str, ...]:
+    """What an outcome is sealed for."""
+    return "outcome", outcome.run, outcome.turn, place
+
+
+def _places(beginning: Beginning) -> tuple[str, str]:
+    """The places of the step and of the one before it; empty when there is none."""
+    earlier = _place(beginning.node, beginning.earlier) if beginning.earlier else ""
+    return _place(beginning.node, beginning.step), earlier
 
 
 def _noting(*events: Event) -> list[str | int]:
-    """The arguments of a script for noting these events."""
-    bare = [without_link(event) for event in events]
-    return [EVENT_CAP, *(text for event in bare for text in (digest_of(event), event.to_json()))]
+    """The arguments of a script for noting these events; each with its time in milliseconds, which begins its id."""
+    return [EVENT_CAP, *(part for event in events for part in (_milliseconds(event), *digested(without_link(event))))]
+
+
+def _milliseconds(event: Event) -> int:
+    return max(0, int(event.at.timestamp() * 1000))
 
 
 def _active(record: RunRecord) -> str:
     return "0" if record.state is RunState.CONCLUDED else "1"
 
 
-class RedisStore(RedisHolds, RunStore):
+class RedisStore(RedisHolds, RedisKept, RunStore):
     """A RunStore that all processes share.
 
     Args:
@@ -64,8 +102,8 @@ class RedisStore(RedisHolds, RunStore):
     ) -> None:
         super().__init__(client, prefix, patience, clock)
         self._seal = seal
-        self._remembered: OrderedDict[str, tuple[str, RunRecord]] = OrderedDict()
-        self._lock = Lock()
+        self._remembered: Remembered[tuple[str, RunRecord]] = Remembered(REMEMBERED)
+        self._bases: Remembered[str] = Remembered(BASES)
 
     # Seals
 
@@ -89,30 +127,28 @@ class RedisStore(RedisHolds, RunStore):
         keys = [self._of(record.id), self._key("runs"), self._key("active"), self._key("sequence")]
         keys.append(self._of(record.id, "events"))
         if record.key:
-            keys.append(self._key("key", record.cluster, record.key))
+            keys.append(self._key("key", record.scope, record.key))
         arguments = (record.id, uuid.uuid4().hex, self._sealed_run(stored), record.cluster, _active(record))
         present = self._call("create", keys, *arguments, self._of(""), *_noting(created_event(stored)))
         if present is None:
             return stored
         found = self._opened_run(*present)
-        if found.id != record.id and (found.cluster, found.key) != (record.cluster, record.key):
-            raise RecordRefused(found.id, f"the key {record.key!r} of cluster {record.cluster} names another run")
+        if found.id != record.id and (found.scope, found.key) != (record.scope, record.key):
+            raise RecordRefused(found.id, f"the key {record.key!r} of cluster {record.scope} names another run")
         return found
 
     @override
-    def keyed(self, cluster: str, key: str) -> str:
-        return str(self._ask(lambda redis: redis.get(self._key("key", cluster, key))) or "")
+    def keyed(self, scope: str, key: str) -> str:
+        return str(self._ask(lambda redis: redis.get(self._key("key", scope, key))) or "")
 
     @override
     @reports_damage("record")
     def run(self, run_id: str) -> RunRecord:
         # The token identifies one write. A record is large (the cluster as data, 1,000 nodes), a token is small.
         token = self._ask(lambda redis: redis.hget(self._of(run_id), "token"))
-        with self._lock:
-            known = self._remembered.get(run_id)
-            if known and known[0] == token:
-                self._remembered.move_to_end(run_id)
-                return known[1]
+        known = self._remembered.get(run_id)
+        if known is not None and known[0] == token:
+            return known[1]
         return self._read_run(run_id)
 
     def _read_run(self, run_id: str) -> RunRecord:
@@ -120,21 +156,13 @@ class RedisStore(RedisHolds, RunStore):
             token, text = self._ask(lambda redis: redis.hmget(self._of(run_id), ["token", "record"]))
         if text is None:
             raise RunUnknown(f"there is no run {run_id}")
-        return self._remember(token, self._opened_run(run_id, text))
-
-    def _remember(self, token: str, record: RunRecord) -> RunRecord:
-        with self._lock:
-            self._remembered[record.id] = (token, record)
-            self._remembered.move_to_end(record.id)
-            while len(self._remembered) > REMEMBERED_RUNS:
-                self._remembered.popitem(last=False)
+        record = self._opened_run(run_id, text)
+        self._remembered.put(run_id, (token, record), len(text))
         return record
 
     @override
     def runs(self, limit: int = 20, refused: Callable[[RecordRefused], None] = ignore_refused) -> tuple[RunRecord, ...]:
-        if limit < 1:
-            return ()
-        names = self._ask(lambda redis: redis.zrevrange(self._key("runs"), 0, limit - 1))
+        names = self.names(limit)
         found: list[RunRecord] = []
         for name, text in zip(names, self._texts(names), strict=True):
             try:
@@ -146,7 +174,13 @@ class RedisStore(RedisHolds, RunStore):
                 pass
         return tuple(found)
 
-    def _texts(self, names: list[str]) -> list[Any]:
+    @override
+    def names(self, limit: int = 1000) -> tuple[str, ...]:
+        if limit < 1:
+            return ()
+        return tuple(self._ask(lambda redis: redis.zrevrange(self._key("runs"), 0, limit - 1)))
+
+    def _texts(self, names: Sequence[str]) -> list[Any]:
         """The stored texts of these runs in one pipeline; an exception in place of one that cannot be read so."""
         try:
             return self._pipe(lambda pipe: [pipe.hget(self._of(name), "record") for name in names], raising=False)
@@ -163,21 +197,23 @@ class RedisStore(RedisHolds, RunStore):
         stored = record.model_copy(update={"version": record.version + 1})
         token = uuid.uuid4().hex
         keys = [self._of(record.id), self._key("active"), self._of(record.id, "events")]
-        keys.append(self._key("lock", record.cluster))
-        written = (record.id, record.version, token, self._sealed_run(stored), _active(record))
-        kept = self._call("save", keys, *written, *_noting(*events))
+        text = self._sealed_run(stored)
+        written = (record.id, record.version, token, text, _active(record))
+        kept = self._call("save", keys, *written, self._key("lock", ""), *_noting(*events))
         if kept == -1:
             raise RunUnknown(f"there is no run {record.id}")
-        return self._remember(token, stored) if kept else None
+        if not kept:
+            return None
+        self._remembered.put(record.id, (token, stored), len(text))
+        return stored
 
     @override
     @reports_damage("record")
     def forget(self, run_id: str) -> None:
-        own = [self._of(run_id, part) for part in ("index", "leases", "fences", "events", "flags")]
+        own = [self._of(run_id, part) for part in ("index", "claims", "events")]
         keys = [self._of(run_id), self._key("runs"), self._key("active"), *own]
         self._call("forget", keys, run_id, self._key("lock", ""))
-        with self._lock:
-            self._remembered.pop(run_id, None)
+        self._remembered.forget(run_id)
 
     @override
     @reports_damage("record")
@@ -191,30 +227,80 @@ class RedisStore(RedisHolds, RunStore):
     @reports_damage("flag")
     def flag(self, run_id: str, name: str, value: str = "1") -> None:
         text = self._seal.sealed(("flag", run_id, name), value) if value else ""
-        self._write(run_id, "flag", [self._of(run_id, "flags")], name, text)
+        self._write(run_id, "flag", [], name, text)
 
     @override
     @reports_damage("flag")
     def flags(self, run_id: str) -> dict[str, str]:
-        found = self._ask(lambda redis: redis.hgetall(self._of(run_id, "flags")))
-        return {name: self._seal.opened(("flag", run_id, name), text) for name, text in found.items()}
+        return self._opened_flags(run_id, self._ask(lambda redis: redis.hget(self._of(run_id), "flags")))
+
+    def _opened_flags(self, run_id: str, stored: str | None) -> dict[str, str]:
+        with damage_reported(run_id, "flag"):
+            found = dict(json.loads(stored)) if stored else {}
+            return {name: self._seal.opened(("flag", run_id, name), text) for name, text in found.items()}
 
     # History
 
     @override
     @reports_damage("outcome")
-    def record(self, outcome: StepOutcome, fence: int) -> StepOutcome:
-        place = _place(outcome.node, outcome.step)
-        parts = (("outcomes", outcome.turn), ("fences",), ("index",), ("events",))
-        keys = [self._of(outcome.run, *words) for words in parts]
-        text = self._seal.sealed(("outcome", outcome.run, outcome.turn, place), outcome.to_json())
-        written = (place, outcome.node, fence, text)
-        answer = self._write(outcome.run, "record", keys, *written, *_noting(ended_event(outcome)))
-        if answer[0] == "late":
-            raise Conflict(f"another worker has taken over node {outcome.node}")
-        if answer[0] == "kept":
-            return outcome
-        return self._opened_outcome(outcome.run, outcome.turn, place, answer[1])
+    def begin(self, beginning: Beginning) -> Begun | None:
+        run, node = beginning.run, beginning.node
+        parts = (("outcomes", beginning.turn), ("claims",), ("events",))
+        keys = [self._of(run, *words) for words in parts]
+        keys += [self._of(run, "documents", kind) for kind, _ in beginning.documents]
+        places = _places(beginning)
+        arguments = (
+            *(run, beginning.version, node, *places),
+            *(beginning.holder, hold(beginning.holder, beginning.ttl), beginning.limit),
+            *(beginning.waiting, beginning.ending, int(beginning.always), _ENDS_NODE),
+            *_noting(beginning.event),
+            *(name for _, name in beginning.documents),
+        )
+        answer = self._write(run, "begin", keys, *arguments)
+        lapsed = self._lapsed_for(run, node, *answer[1:3]) if answer[0] == 0 else {}
+        if lapsed:
+            answer = self._write(run, "begin", keys, *arguments, *(text for pair in lapsed.items() for text in pair))
+        return None if answer[0] < 0 else self._begun(beginning, answer)
+
+    def _begun(self, beginning: Beginning, answer: list[Any]) -> Begun:
+        run, (claim, _, _, number, own, before, flags, *texts) = beginning.run, answer
+        outcome, earlier = (
+            self._opened_outcome(run, beginning.turn, place, text) if text else None
+            for place, text in zip(_places(beginning), (own, before), strict=True)
+        )
+        documents = {
+            place: self._opened_document(run, *place, text) if text else None
+            for place, text in zip(beginning.documents, texts, strict=True)
+        }
+        return Begun(
+            flags=self._opened_flags(run, flags),
+            before=earlier,
+            outcome=outcome,
+            claim=claim or None,
+            number=int(number),
+            documents=documents,
+        )
+
+    @override
+    def finish(self, finishing: Finishing) -> Finished:
+        outcome, documents = finishing.outcome, finishing.documents
+        with damage_reported(outcome.run, "outcome"):
+            place = _place(outcome.node, outcome.step)
+            parts = (("outcomes", outcome.turn), ("claims",), ("index",), ("events",))
+            keys = [self._of(outcome.run, *words) for words in parts]
+            keys += [self._of(outcome.run, "documents", kind) for kind, _ in documents]
+            digest, text = digested(outcome)
+            written = (place, outcome.node, finishing.fence, self._seal.sealed(_of_outcome(outcome, place), text))
+            ended = (*_noting(ended_event(outcome, digest)), finishing.holder, finishing.of)
+            sealed = [(*at, self._sealed_document(outcome.run, *at, kept)) for at, kept in documents.items()]
+            answer = self._write(
+                outcome.run, "finish", keys, *written, *ended, *(part for parts in sealed for part in parts)
+            )
+            if answer[0] == "late":
+                raise Conflict(f"another worker has taken over node {outcome.node}")
+            if answer[0] == "exists":
+                outcome = self._opened_outcome(outcome.run, outcome.turn, place, answer[2])
+            return Finished(outcome, complete=bool(answer[1]))
 
     @override
     @reports_damage("outcome")
@@ -238,6 +324,12 @@ class RedisStore(RedisHolds, RunStore):
             for name, texts in zip(turns, found, strict=True)
             for place, text in texts.items()
         )
+
+    @override
+    @reports_damage("outcome")
+    def counts(self, run_id: str, turn: str) -> dict[str, int]:
+        places = self._ask(lambda redis: redis.hkeys(self._of(run_id, "outcomes", turn)))
+        return dict(Counter(place.rpartition(_BETWEEN)[0] for place in places))
 
     @override
     @reports_damage("history")
@@ -267,17 +359,41 @@ class RedisStore(RedisHolds, RunStore):
     @override
     @reports_damage("document")
     def put(self, run_id: str, kind: str, name: str, document: str) -> None:
-        text = self._seal.sealed(("document", run_id, kind, name), document)
-        self._write(run_id, "put", [self._of(run_id, "documents", kind), self._of(run_id, "index")], name, text)
+        keys = [self._of(run_id, "documents", kind), self._of(run_id, "index")]
+        self._write(run_id, "put", keys, kind, name, self._sealed_document(run_id, kind, name, document))
+
+    def _sealed_document(self, run_id: str, kind: str, name: str, document: str) -> str:
+        basis = self._basis(run_id, kind, document) if kind in ALIKE and len(document) > LONG else ""
+        return self._seal.sealed(("document", run_id, kind, name), packed(document, basis))
+
+    def _basis(self, run_id: str, kind: str, document: str = "") -> str:
+        """The basis of the documents of a kind; `document` becomes it when there is none."""
+        known = self._bases.get(f"{run_id} {kind}")
+        if known is not None:
+            return known
+        key = self._of(run_id, "documents", _BASIS)
+        if document:
+            sealed = self._sealed_document(run_id, _BASIS, kind, document)
+            text = self._write(run_id, "basis", [key, self._of(run_id, "index")], _BASIS, kind, sealed)
+        else:
+            text = self._ask(lambda redis: redis.hget(key, kind)) or ""
+        found = self._opened_document(run_id, _BASIS, kind, text)
+        return self._bases.put(f"{run_id} {kind}", found, len(found))
 
     @override
     @reports_damage("document")
     def document(self, run_id: str, kind: str, name: str) -> str | None:
         text = self._ask(lambda redis: redis.hget(self._of(run_id, "documents", kind), name))
-        return None if text is None else self._seal.opened(("document", run_id, kind, name), text)
+        return None if text is None else self._opened_document(run_id, kind, name, text)
+
+    def _opened_document(self, run_id: str, kind: str, name: str, text: str) -> str:
+        with damage_reported(run_id, "document"):
+            return unpacked(
+                self._seal.opened(("document", run_id, kind, name), text), lambda: self._basis(run_id, kind)
+            )
 
     @override
     @reports_damage("document")
     def documents(self, run_id: str, kind: str) -> dict[str, str]:
         found = self._ask(lambda redis: redis.hgetall(self._of(run_id, "documents", kind)))
-        return {name: self._seal.opened(("document", run_id, kind, name), text) for name, text in found.items()}
+        return {name: self._opened_document(run_id, kind, name, text) for name, text in found.items()}

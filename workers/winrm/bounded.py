@@ -92,7 +92,8 @@ class BoundedSocket:
         Raises:
             ssl.SSLError: the node does not support TLS, or its certificate is not trusted.
         """
-        tls = context.wrap_socket(self._connection, server_hostname=host, do_handshake_on_connect=False)
+        name = host.partition("%")[0]  # the zone of an IPv6 address is this machine's own; no certificate has it
+        tls = context.wrap_socket(self._connection, server_hostname=name, do_handshake_on_connect=False)
         self._connection = tls
         self._within_bound(tls.do_handshake)
 
@@ -101,6 +102,12 @@ class BoundedSocket:
         """The certificate of the node, DER; empty without TLS."""
         tls = self._connection
         return (tls.getpeercert(binary_form=True) or b"") if isinstance(tls, ssl.SSLSocket) else b""
+
+    @property
+    def version(self) -> str:
+        """The TLS version that was agreed on, such as `TLSv1.2`; empty without TLS."""
+        tls = self._connection
+        return (tls.version() or "") if isinstance(tls, ssl.SSLSocket) else ""
 
     @property
     def idle(self) -> bool:

@@ -93,6 +93,10 @@ class Channel(Protocol):
     def counters(self) -> Counters:
         """The cost so far."""
 
+    @property
+    def keeps_for(self) -> float:
+        """Seconds without any message after which the node ends everything; infinite if it never does."""
+
     def start(self, command: str, limit: Limit) -> None:
         """Starts a command line.
 

@@ -1,59 +1,64 @@
-"""Translates the exceptions of pywinrm and of our transport into the errors of `workers.errors`. Nothing else does."""
+"""Translates the exceptions of pywinrm and of our transport into the errors of `workers.errors`. Nothing else does.
 
+What an answer means is data: `known_answers`. An answer that is in no row is shown as it came, and nothing is assumed
+about its cause.
+"""
+
+import errno
 import http.client
+import re
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from functools import singledispatch
 
 from spnego.exceptions import SpnegoError
 from winrm.exceptions import (
     AuthenticationError,
-    WinRMError,
     WinRMOperationTimeoutError,
     WinRMTransportError,
     WSManFaultError,
 )
 
-from workers.errors import (
-    AccessDenied,
-    DeadlineExceeded,
-    EsyncError,
-    InputRefused,
-    LogonRefused,
-    NodeRefused,
-    SessionLost,
-    Unreachable,
-)
+from workers.errors import EsyncError
 from workers.records import Endpoint
-from workers.texts import cleaned
+from workers.texts import escaped
+from workers.winrm.answered import QUOTED, Asked, Phase, failed, quoted, unknown
+from workers.winrm.answers import Answer, LogonBroken, Unusable, text_of
 from workers.winrm.bounded import NoAnswer, TooMuch
-from workers.winrm.logon import LogonBroken
-from workers.winrm.transport import NotConnected, Unusable
+from workers.winrm.encryption import NotEncrypted
+from workers.winrm.known_answers import Kind, Known, known
+from workers.winrm.listener import tls_problem
+from workers.winrm.logon_faults import logon_broken, logon_not_possible, logon_refused
+from workers.winrm.not_connected import NotConnected
+from workers.winrm.probe import OtherProtocol
 
 __all__ = ["Phase", "mapped"]
 
-_BUSY = 170
-_ACCESS_DENIED = 5
-_UNKNOWN_SHELL = 2150858843
-_QUOTAS = {2150859173, 2150859174, 2150859175, 2150859176, 2150859179, 2150859241}
-_FORBIDDEN, _NOT_FOUND, _UNAVAILABLE = 403, 404, 503
-_QUOTED = 200  #: characters of a foreign text that go into a message
-_NOT_WINRM = "check that the port is an https listener of WinRM (5986)"
-
-
-class Phase(StrEnum):
-    """Whether a shell is open. Before that, nothing has run on the node; afterwards, anything may have."""
-
-    OPENING = "opening"
-    TALKING = "talking"
+_OK = 200
+_NETWORK = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.ENETRESET, errno.ENOTCONN}
+_LOCAL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+_PAGE = re.compile(r"<(!doctype\s+html|html|head|body)\b", re.IGNORECASE)
+_TITLE = re.compile(r"<title[^>]*>([^<]{1,500})", re.IGNORECASE)
+_SERVICE = "check the WinRM service there, and what answers on this port: curl -v {url}"
+_ELSEWHERE = (
+    "another web server, a proxy or a login page answers on this port: see it with curl -v {url}; "
+    "correct `host` or `port`, and let this machine reach the server directly"
+)
 
 
 @contextmanager
-def mapped(endpoint: Endpoint, phase: Phase) -> Iterator[None]:
+def mapped(
+    endpoint: Endpoint, phase: Phase, what: str = "for something", came: Callable[[], bytes] = bytes
+) -> Iterator[None]:
     """Translates every exception, also unexpected ones: bytes from a node can make a parser fail in many ways.
+
+    Args:
+        endpoint: the node.
+        phase: whether a shell is open.
+        what: what is asked of the node, such as "to open a shell".
+        came: returns the latest answer of the node, for messages.
 
     Raises:
         EsyncError: instead of any exception of the libraries below.
@@ -63,58 +68,32 @@ def mapped(endpoint: Endpoint, phase: Phase) -> Iterator[None]:
     except EsyncError:
         raise
     except Exception as error:
-        raise _translated(error, endpoint, phase) from error
+        raise _translated(error, Asked(endpoint, phase, what, came)) from error
 
 
 @singledispatch
-def _translated(error: Exception, at: Endpoint, phase: Phase) -> EsyncError:
+def _translated(error: Exception, asked: Asked) -> EsyncError:
     """The error for an exception, chosen by its class; this one is for all classes without a function of their own."""
-    return _broken(at, phase, f"sent an answer that is not WS-Management ({type(error).__name__})", _NOT_WINRM)
+    if type(error).__module__.partition(".")[0] in {"gssapi", "krb5"}:
+        return logon_not_possible(error, asked)
+    before = error.__context__  # an answer that is no fault although it looks like one
+    came = before.response_text if isinstance(before, WinRMTransportError) else text_of(asked.came())
+    return failed(_page(came), asked) if _PAGE.search(came) else unknown(asked, error, came=came)
 
 
-def _where(at: Endpoint) -> str:
-    return f"{at.node} ({at.host}:{at.port})"
+def _busy(says: str, remedy: str) -> Known:
+    """A failure that may be over soon."""
+    return Known(kind=Kind.BUSY, says=says, remedy=remedy)
 
 
-def _broken(at: Endpoint, phase: Phase, problem: str, remedy: str = "") -> EsyncError:
-    """A broken conversation. Before a shell is open nothing has run; later it is unknown what has run."""
-    if phase is Phase.OPENING:
-        return NodeRefused(f"{_where(at)} {problem}", remedy=remedy or _NOT_WINRM)
-    return SessionLost(f"{_where(at)} {problem}; the request may or may not have been carried out", remedy=remedy)
-
-
-def _unreachable(at: Endpoint, phase: Phase, problem: str, remedy: str) -> EsyncError:
-    """A node that does not answer. Only before a shell is open is it safe to send everything again."""
-    if phase is Phase.OPENING:
-        return Unreachable(f"{_where(at)} {problem}", remedy=remedy)
-    return _broken(at, phase, problem, remedy)
-
-
-def _quoted(text: object) -> str:
-    """A foreign text as part of one line. The libraries put no credentials into their messages."""
-    return " ".join(cleaned(str(text), 4 * _QUOTED).split())[:_QUOTED]
+# -- No connection, or one that broke ---------------------------------------------------------------------------------
 
 
 @_translated.register
-def _not_connected(error: NotConnected, at: Endpoint, phase: Phase) -> EsyncError:
-    problem, remedy = _tls_problem(error.reason, at) if error.tls else _tcp_problem(error.reason, at)
-    return _unreachable(at, phase, problem, remedy)
-
-
-def _tls_problem(reason: Exception, at: Endpoint) -> tuple[str, str]:
-    """The TLS problem, and the remedy."""
-    if not isinstance(reason, ssl.SSLCertVerificationError):
-        remedy = "check that the port is the https listener's (5986, not 5985)"
-        return f"failed the TLS handshake: {_quoted(reason)}", remedy
-    why = reason.verify_message
-    if "match" in why:
-        remedy = "use the name in the certificate as `host`, or issue a new certificate"
-        return f"has a TLS certificate for another name: {why}", remedy
-    if "expired" in why or "not yet valid" in why:
-        return f"has a TLS certificate that is out of date: {why}", "renew the certificate of the WinRM listener"
-    trusted = at.ca_file or "the certificate authorities of this system"
-    remedy = "set `ca_file` to the authority that issued the WinRM listener's certificate"
-    return f"has a TLS certificate that is not trusted by {trusted}: {why}", remedy
+def _not_connected(error: NotConnected, asked: Asked) -> EsyncError:
+    reason, at = error.reason, asked.at
+    tls = error.tls and getattr(reason, "errno", None) not in _NETWORK
+    return failed(_busy(*(tls_problem(reason, at, error.certificate) if tls else _tcp_problem(reason, at))), asked)
 
 
 def _tcp_problem(reason: Exception, at: Endpoint) -> tuple[str, str]:
@@ -127,98 +106,140 @@ def _tcp_problem(reason: Exception, at: Endpoint) -> tuple[str, str]:
     if isinstance(reason, ConnectionRefusedError):
         remedy = "start WinRM there with an https listener (winrm quickconfig -transport:https), or correct `port`"
         return "refused the connection", remedy
-    return f"cannot be reached: {_quoted(reason)}", "check network and firewall"
+    if getattr(reason, "errno", None) in _LOCAL:
+        return f"cannot be reached: this machine opens no connection: {quoted(reason)}", "raise its limits (ulimit -n)"
+    return f"cannot be reached: {quoted(reason)}", "check network and firewall"
 
 
-@_translated.register(OSError)
-@_translated.register(http.client.RemoteDisconnected)
+@_translated.register
+def _of_the_system(error: OSError, asked: Asked) -> EsyncError:
+    if row := known().of_alert(getattr(error, "reason", None) or ""):  # TLS 1.3: after the handshake
+        return failed(_busy(f"ended the TLS connection: it {row.says}", row.remedy), asked)
+    network = isinstance(error, (ConnectionError, TimeoutError, ssl.SSLError)) or error.errno in _NETWORK
+    return _interrupted(error, asked) if network else unknown(asked, error, came=asked.came())
+
+
 @_translated.register(http.client.IncompleteRead)
-def _interrupted(_error: Exception, at: Endpoint, phase: Phase) -> EsyncError:
-    remedy = "check the WinRM service there, and that the port is https"
-    return _unreachable(at, phase, "closed the connection during a request", remedy)
+def _incomplete(_error: http.client.IncompleteRead, asked: Asked) -> EsyncError:
+    says = f"sent an answer that ends too early, or with an invalid length, when asked {asked.what}"
+    return failed(_busy(says, _SERVICE), asked)
+
+
+@_translated.register(http.client.RemoteDisconnected)
+def _interrupted(_error: Exception, asked: Asked) -> EsyncError:
+    return failed(_busy(f"closed the connection when asked {asked.what}", _SERVICE), asked)
 
 
 @_translated.register
-def _no_answer(_error: NoAnswer, at: Endpoint, phase: Phase) -> EsyncError:
-    remedy = "check the WinRM service there, and that the port is https"
-    return _unreachable(at, phase, "accepted the connection but did not complete an answer in time", remedy)
+def _no_answer(_error: NoAnswer, asked: Asked) -> EsyncError:
+    says = f"accepted the connection but did not complete an answer in time, when asked {asked.what}"
+    return failed(_busy(says, _SERVICE), asked)
 
 
 @_translated.register
-def _too_large(_error: TooMuch, at: Endpoint, phase: Phase) -> EsyncError:
-    return _broken(at, phase, "sent an answer that is too large", _NOT_WINRM)
+def _slow(_error: WinRMOperationTimeoutError, asked: Asked) -> EsyncError:
+    says = f"did not finish in time, when asked {asked.what}"
+    return failed(Known(kind=Kind.LATE, says=says, remedy="find out what keeps the server busy"), asked)
 
 
-@_translated.register(Unusable)
-@_translated.register(WinRMError)
-def _unusable(error: Exception, at: Endpoint, phase: Phase) -> EsyncError:
-    return _broken(at, phase, _quoted(error) or "sent an answer that is not HTTP", _NOT_WINRM)
-
-
-@_translated.register
-def _invalid_http(error: http.client.HTTPException, at: Endpoint, phase: Phase) -> EsyncError:
-    return _broken(at, phase, f"sent an invalid HTTP answer ({type(error).__name__})", _NOT_WINRM)
+# -- Another protocol, or HTTP without WS-Management ------------------------------------------------------------------
 
 
 @_translated.register
-def _logon_refused(_error: AuthenticationError, at: Endpoint, _phase: Phase) -> EsyncError:
-    return LogonRefused(
-        f"{_where(at)} refused the logon of {at.user} with {at.transport}",
-        remedy=f"check the user, the {at.secret.partition(':')[0]} secret and that WinRM there allows {at.transport} "
-        "(a policy may restrict NTLM); there was only one attempt, so that no account is locked",
-    )
+def _other_protocol(error: OtherProtocol, asked: Asked) -> EsyncError:
+    return _of_banner(error.sent, error, asked, "failed the TLS handshake: it ")
 
 
 @_translated.register
-def _logon_broken(error: LogonBroken, at: Endpoint, phase: Phase) -> EsyncError:
-    return _broken(at, phase, _quoted(error), f"allow {at.transport} there (winrm get winrm/config/service/auth)")
+def _invalid_http(error: http.client.HTTPException, asked: Asked) -> EsyncError:
+    line = getattr(error, "line", None)
+    if isinstance(line, str) and not line.startswith("HTTP/"):
+        return _of_banner(line.encode("latin-1", "replace"), error, asked, "")
+    return unknown(asked, error, f"sent an invalid HTTP answer ({type(error).__name__})", line)
 
 
-@_translated.register(SpnegoError)
-@_translated.register(ImportError)
-def _logon_not_possible(error: Exception, at: Endpoint, _phase: Phase) -> EsyncError:
-    return InputRefused(
-        f"{at.node}: logon with {at.transport} is not possible from this machine: {_quoted(error)}",
-        remedy=f"install the packages for {at.transport}, or use ntlm",
-    )
-
-
-@_translated.register
-def _fault(error: WSManFaultError, at: Endpoint, phase: Phase) -> EsyncError:
-    code, reason = error.wsman_fault_code, _quoted(error.reason)
-    if code == _ACCESS_DENIED:
-        return AccessDenied(
-            f"{_where(at)}: {at.user} logged on, but is not allowed to use WinRM: {reason}",
-            remedy="make the account an administrator there (a local one needs LocalAccountTokenFilterPolicy)",
-        )
-    if code == _BUSY:
-        return _busy(at, phase)
-    if code in _QUOTAS:
-        remedy = "close shells that are left over, or raise the quota: winrm get winrm/config/winrs"
-        return _broken(at, phase, f"reached a quota of WinRM: {reason}", remedy)
-    if code == _UNKNOWN_SHELL:
-        return SessionLost(f"{_where(at)} has closed the shell: {reason}")
-    return _broken(at, phase, f"sent a fault: {reason} (code {code})")
-
-
-def _busy(at: Endpoint, phase: Phase) -> EsyncError:
-    remedy = "wait, or restart the WinRM service there"
-    return _unreachable(at, phase, "is too busy to accept a request", remedy)
+def _of_banner(sent: bytes, error: Exception, asked: Asked, before: str) -> EsyncError:
+    """By the first bytes of an answer that is not what was asked for."""
+    row = known().of_banner(sent)
+    if row is None:
+        return unknown(asked, error, f"{before or 'sent an answer that '}is not HTTP", sent)
+    return failed(row.model_copy(update={"says": f"{before}{row.says}"}), asked, f": {escaped(text_of(sent), QUOTED)}")
 
 
 @_translated.register
-def _http_status(error: WinRMTransportError, at: Endpoint, phase: Phase) -> EsyncError:
-    if error.code == _FORBIDDEN:
-        return AccessDenied(f"{_where(at)} does not allow {at.user} to use WinRM (HTTP 403)")
-    if error.code == _UNAVAILABLE:
-        return _busy(at, phase)
-    remedy = "check that the port is WinRM's: /wsman does not exist" if error.code == _NOT_FOUND else ""
-    return _broken(at, phase, f"answered with HTTP status {error.code}", remedy)
+def _too_large(error: TooMuch, asked: Asked) -> EsyncError:
+    return unknown(asked, error, "sent an answer that is too large")
 
 
 @_translated.register
-def _slow(_error: WinRMOperationTimeoutError, at: Endpoint, phase: Phase) -> EsyncError:
-    if phase is Phase.OPENING:
-        remedy = "find out what keeps the server busy"
-        return DeadlineExceeded(f"{_where(at)} did not open a shell in time", remedy=remedy)
-    return _broken(at, phase, "did not complete a request in time")
+def _unusable(error: Unusable, asked: Asked) -> EsyncError:
+    answer = error.answer
+    if answer is None:
+        return unknown(asked, error, quoted(error), asked.came())
+    redirect = answer.status in range(300, 400)
+    if answer.status != _OK and not redirect:
+        return _of_status(answer, error, asked)
+    text = text_of(answer.body)
+    if _PAGE.search(text):
+        return failed(_page(text), asked)
+    if redirect:
+        return failed(Known(kind=Kind.UNFIT, says=f"{quoted(error)}, which WinRM never does", remedy=_ELSEWHERE), asked)
+    return unknown(asked, error, quoted(error), text)
+
+
+def _page(text: str) -> Known:
+    """A web page instead of an answer of WinRM."""
+    return Known(kind=Kind.UNFIT, says=f"sent {_called(text)} instead of an answer of WinRM", remedy=_ELSEWHERE)
+
+
+def _called(text: str) -> str:
+    title = _TITLE.search(text)
+    return f"the web page {escaped(quoted(title[1]), QUOTED)}" if title else f"a web page ({escaped(text, QUOTED)})"
+
+
+@_translated.register
+def _http_status(error: WinRMTransportError, asked: Asked) -> EsyncError:
+    server = str(error.args[3]) if len(error.args) > 3 else ""  # noqa: PLR2004 - our transport adds it
+    return _of_status(Answer(error.code, error.response_text.encode(), server=server), error, asked)
+
+
+def _of_status(answer: Answer, error: Exception, asked: Asked) -> EsyncError:
+    """An HTTP status without a fault of WinRM."""
+    text = text_of(answer.body)
+    row = known().of_status(answer.status, text, answer.server)
+    if row is None:
+        return unknown(asked, error, f"answered with HTTP status {answer.status} and no fault of WinRM", text)
+    sent = _called(text) if _PAGE.search(text) else escaped(text, QUOTED)
+    by = f" (server: {escaped(answer.server, 40)})" if answer.server else ""
+    return failed(row, asked, f"; it sent {sent}{by}" if text or by else "")
+
+
+@_translated.register
+def _not_encrypted(error: NotEncrypted, asked: Asked) -> EsyncError:
+    remedy = "nothing that is not encrypted is used over http: another machine may answer in its place; use https"
+    return failed(Known(kind=Kind.BROKEN, says=quoted(error), remedy=remedy), asked)
+
+
+# -- Faults of WinRM --------------------------------------------------------------------------------------
+
+
+@_translated.register
+def _fault(error: WSManFaultError, asked: Asked) -> EsyncError:
+    code, reason = error.wsman_fault_code, quoted(error.reason)
+    row = known().of_fault(code, error.fault_subcode or "")
+    if row is None:
+        number = "without a code" if code is None else f"{code % 2**32} (0x{code % 2**32:08X})"
+        return unknown(asked, error, f"sent the fault {number}, which esync does not know", error.reason)
+    return failed(row, asked, f": {reason} (fault {row.code}, {row.name})")
+
+
+@_translated.register
+def _not_encoded(error: UnicodeError, asked: Asked) -> EsyncError:
+    """Bytes that are no text, in an answer: a parser met them."""
+    return unknown(asked, error, came=asked.came())
+
+
+_translated.register(AuthenticationError)(logon_refused)
+_translated.register(LogonBroken)(logon_broken)
+_translated.register(SpnegoError)(logon_not_possible)
+_translated.register(ImportError)(logon_not_possible)

@@ -1,6 +1,7 @@
 """The channel to a child process: the same agent on a PowerShell of this machine, or behind any runner program."""
 
 import contextlib
+import math
 import os
 import selectors
 import shlex
@@ -43,6 +44,11 @@ class LocalChannel:
     def counters(self) -> Counters:
         """The cost so far; a write or a wait counts as a round trip."""
         return Counters(self._turns, self._starts, self._sent, self._received)
+
+    @property
+    def keeps_for(self) -> float:
+        """A child stays."""
+        return math.inf
 
     @property
     def pid(self) -> int | None:

@@ -2,19 +2,31 @@
 
 import base64
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 import spnego
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
+from spnego._ntlm_raw.crypto import ntowfv1
 from spnego.channel_bindings import GssChannelBindings
-from spnego.exceptions import SpnegoError
+from spnego.exceptions import ContextExpiredError, SpnegoError
+from winrm.exceptions import InvalidCredentialsError
 
 from workers.records import Endpoint, Transport
 from workers.settings import Secret
+from workers.winrm.answers import Answer, LogonBroken, NotOffered
+from workers.winrm.challenges import offered
+from workers.winrm.channel import Limit
+from workers.winrm.encryption import Encryption, NotEncrypted, weak_session
+from workers.winrm.kerberos import kerberos_errors, kerberos_logon
 
-__all__ = ["UNAUTHORIZED", "Answer", "LogonBroken", "Post", "fixed_header", "negotiated"]
+__all__ = [
+    "UNAUTHORIZED",
+    "Post",
+    "fixed_header",
+    "logged_on",
+    "negotiated",
+]
 
 UNAUTHORIZED = 401
 _OK = 200
@@ -28,20 +40,6 @@ _SCHEMES: Mapping[Transport, tuple[str, str]] = {
 }
 
 
-class LogonBroken(Exception):
-    """The logon failed for another reason than the credentials: method not offered, or an invalid answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One HTTP answer. `challenges` are its WWW-Authenticate headers; `location` is the target of a redirect."""
-
-    status: int
-    body: bytes = field(repr=False)
-    challenges: tuple[str, ...] = ()
-    location: str = ""
-
-
 Post = Callable[[bytes, Mapping[str, str]], Answer]
 
 
@@ -53,7 +51,7 @@ def fixed_header(at: Endpoint, secret: Secret) -> Mapping[str, str]:
     return {"Authorization": _CLIENT_CERTIFICATE} if at.transport is Transport.CERTIFICATE else {}
 
 
-def negotiated(at: Endpoint, secret: Secret, certificate: bytes, message: bytes, post: Post) -> Answer:
+def negotiated(at: Endpoint, secret: Secret, certificate: bytes, message: bytes, post: Post, limit: Limit) -> Answer:
     """Logs on over a new connection and sends the message on it.
 
     The message travels with the last token of the logon if that token is known to be the last.
@@ -64,6 +62,7 @@ def negotiated(at: Endpoint, secret: Secret, certificate: bytes, message: bytes,
         certificate: the node's TLS certificate, DER: the logon is bound to it, so that a relay cannot use it elsewhere.
         message: the body of the request.
         post: sends one HTTP request on the connection.
+        limit: of the caller; other servers than the node may have to answer.
 
     Returns:
         The answer of the node; its status is 401 if the node refused the credentials or the method.
@@ -71,18 +70,58 @@ def negotiated(at: Endpoint, secret: Secret, certificate: bytes, message: bytes,
     Raises:
         LogonBroken: the node does not offer the method, or sent an invalid answer.
         SpnegoError: the method is not installed, or there is no ticket.
+        Cancelled, DeadlineExceeded: the caller's limit.
     """
-    scheme, protocol = _SCHEMES[at.transport]
+    with kerberos_errors(at):
+        context, token = _begun(at, secret, certificate, limit)
+        return _exchanged(context, token, _SCHEMES[at.transport][0], message, post)
+
+
+def logged_on(at: Endpoint, secret: Secret, post: Post, limit: Limit) -> Encryption | Answer:
+    """Logs on over a new http connection; no message is sent before it can be encrypted.
+
+    Returns:
+        The encryption of all messages on this connection, or the answer of a node that refused the logon.
+
+    Raises:
+        LogonBroken: as `negotiated`.
+        NotEncrypted: the node would not encrypt.
+        SpnegoError, Cancelled, DeadlineExceeded: as `negotiated`.
+    """
+    with kerberos_errors(at):
+        context, token = _begun(at, secret, b"", limit)
+        answer = _exchanged(context, token, _SCHEMES[at.transport][0], b"", post)
+    if answer.status != _OK:
+        return answer
+    if not context.complete:
+        raise LogonBroken("ended the logon without authentication")
+    return Encryption(context, at.transport)
+
+
+def _begun(at: Endpoint, secret: Secret, certificate: bytes, limit: Limit) -> tuple[spnego.ContextProxy, bytes | None]:
+    """A logon and its first token."""
+    if at.transport is Transport.KERBEROS:
+        return kerberos_logon(at, secret, _bindings(certificate), limit)
+    by_ntlm = at.transport is Transport.NTLM
     context = spnego.client(
-        at.user,
-        secret.reveal(),
-        protocol=protocol,
+        _ntlm_credential(at.user, secret) if by_ntlm else at.user,
+        None if by_ntlm else secret.reveal(),
+        protocol=_SCHEMES[at.transport][1],
         channel_bindings=_bindings(certificate),
         hostname=at.host,
         service="http",
-        options=spnego.NegotiateOptions.use_ntlm if protocol == "ntlm" else spnego.NegotiateOptions.none,
+        options=spnego.NegotiateOptions.use_ntlm if by_ntlm else spnego.NegotiateOptions.none,
     )
-    token = context.step()
+    return context, context.step()
+
+
+def _ntlm_credential(user: str, secret: Secret) -> spnego.NTLMHash:
+    """The credential of NTLMv2. Of a password `pyspnego` would compute the LM hash too: unused, most of a logon."""
+    return spnego.NTLMHash(user, nt_hash=ntowfv1(secret.reveal()).hex())
+
+
+def _exchanged(context: spnego.ContextProxy, token: bytes | None, scheme: str, message: bytes, post: Post) -> Answer:
+    """Exchanges tokens until the logon is complete, and sends the message if there is one."""
     for _ in range(LEGS):
         encoded = base64.b64encode(token or b"").decode("ascii")
         last = context.complete
@@ -92,9 +131,11 @@ def negotiated(at: Endpoint, secret: Secret, certificate: bytes, message: bytes,
         challenge = _challenge(answer, scheme)
         if not challenge:
             return answer
+        if not message and weak_session(challenge):
+            raise NotEncrypted("asked for a weak encryption of messages in the logon")
         token = _stepped(context, challenge)
         if answer.status == _OK and not token:
-            return post(message, {})
+            return post(message, {}) if message else answer
     raise LogonBroken(f"did not complete the logon within {LEGS} messages")
 
 
@@ -104,7 +145,6 @@ def _challenge(answer: Answer, scheme: str) -> bytes:
     Raises:
         LogonBroken: the method is not offered, the logon ended without authentication, or the token is not base64.
     """
-    offered = []
     for challenge in answer.challenges:
         name, _, token = challenge.strip().partition(" ")
         if name.lower() == scheme.lower() and token.strip():
@@ -112,23 +152,29 @@ def _challenge(answer: Answer, scheme: str) -> bytes:
                 return base64.b64decode(token.strip(), validate=True)
             except ValueError:
                 raise LogonBroken("sent a logon token that is not base64") from None
-        offered.append(name)
     if answer.status != UNAUTHORIZED:
         raise LogonBroken("ended the logon without authentication")
-    if scheme.lower() in {name.lower() for name in offered}:
+    names = offered(answer.challenges)
+    if scheme.lower() in {name.lower() for name in names}:
         return b""
-    raise LogonBroken(f"does not offer the logon method {scheme}; it offers {', '.join(offered) or 'none'}")
+    raise NotOffered(f"does not offer the logon method {scheme}; it offers {', '.join(names) or 'none'}")
 
 
 def _stepped(context: spnego.ContextProxy, token: bytes) -> bytes | None:
     """Our next token.
 
     Raises:
+        InvalidCredentialsError: the node says in the token that it refuses them, as CredSSP does.
+        ContextExpiredError: our ticket has expired.
         LogonBroken: the node's token is invalid. The decoders of `pyspnego` raise many kinds of errors then.
     """
     try:
         return context.step(token)
+    except ContextExpiredError:
+        raise
     except Exception as error:
+        if isinstance(error, SpnegoError) and getattr(error.base_error, "winerror", False):
+            raise InvalidCredentialsError("the node refused the credentials") from error
         kind = "SpnegoError" if isinstance(error, SpnegoError) else type(error).__name__
         raise LogonBroken(f"sent an invalid logon token ({kind})") from error
 

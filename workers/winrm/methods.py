@@ -1,4 +1,4 @@
-"""Which logon methods can be used on this machine: Kerberos needs a package that is not installed everywhere."""
+"""Which logon methods can be used on this machine: Kerberos needs packages that are not installed everywhere."""
 
 import importlib
 import sys
@@ -7,7 +7,7 @@ from workers.records import Transport
 
 __all__ = ["missing_package"]
 
-_KERBEROS = "pyspnego[kerberos]"
+_KERBEROS = "esync-rollout[kerberos]"
 
 
 def missing_package(transport: Transport) -> str:
@@ -18,7 +18,8 @@ def missing_package(transport: Transport) -> str:
     if transport is not Transport.KERBEROS or sys.platform == "win32":
         return ""
     try:
-        importlib.import_module("gssapi")
+        for module in ("gssapi", "krb5"):
+            importlib.import_module(module)
     except (ImportError, OSError):  # not installed, or without the Kerberos library of the system
         return _KERBEROS
     return ""

@@ -8,58 +8,52 @@ ops.data_of(config), ops.time_of(clock["now"])
 import base64
 import binascii
 import hashlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, NonNegativeInt, ValidationError
-
 from workers.errors import AccessDenied, AgentFailed, Conflict, DeadlineExceeded, NodeError
-from workers.records import Record
+from workers.winrm.file_sets import FileSet
+from workers.winrm.service_errors import service_remedy
 
 __all__ = [
     "ABSENT",
     "ANY",
-    "LARGEST_NUMBER",
-    "Drive",
     "Guard",
-    "Hello",
     "Op",
     "Reply",
-    "Writer",
+    "access",
     "clock",
     "data_of",
     "digest",
     "error_of",
     "hash_of",
     "hello",
-    "hello_of",
     "http",
     "list_folder",
     "mkdir",
+    "outdating",
     "read",
     "registry",
     "remove",
+    "resolve",
     "run",
     "service",
     "spread",
+    "start",
     "stat",
     "tcp",
     "time_of",
     "touch",
     "version",
     "write",
-    "writer_of",
 ]
 
 ABSENT = "absent"  #: `write` only if there is no file
 ANY = "any"  #: `write` or `remove` any current content
 
 _CHANGING = frozenset({"write", "spread", "mkdir", "remove", "touch"})
-LARGEST_NUMBER = 2**63 - 1  #: largest number in a fence file
-_WRITER = re.compile(rb"([0-9]{1,20})(?: [0-9]{1,10} ([A-Za-z0-9._-]{1,64}))?")
 READ_LIMIT = 4_194_304
 LIST_LIMIT = 10_000
 
@@ -70,6 +64,7 @@ class Op:
 
     name: str
     fields: Mapping[str, object] = field(repr=False)
+    remembered: bool = False  #: of `read`: see there
 
     def as_json(self) -> dict[str, object]:
         """The operation in a request."""
@@ -95,7 +90,9 @@ class Op:
         if isinstance(data, str):
             return len(data) * 3 // 4  # base64
         if isinstance(blobs, Mapping) and isinstance(files, Mapping):
-            return sum(len(blobs[blob]) * 3 // 4 for blob in files.values())
+            owners = self.fields.get("owners")
+            each = len(owners) if isinstance(owners, Sequence) else 1
+            return sum(len(blobs[blob]) * 3 // 4 for blob in files.values()) * each
         return 0
 
     def __str__(self) -> str:
@@ -127,32 +124,42 @@ class Guard:
         return {"fence": {"file": self.file, "number": self.fence, **who}, "folders": list(self.folders)}
 
 
-@dataclass(frozen=True, slots=True)
-class Writer:
-    """The newest writer that a node has seen: number and run. The run is empty if an older agent wrote the file."""
-
-    number: int
-    run: str = ""
-
-
 def hello() -> Op:
     """Versions, language mode, administrator or not, drives."""
     return Op("hello", {})
 
 
-def stat(path: str, *, hashes: bool = False) -> Op:
-    """Describes a file or folder: `exists`, `kind`, `size`, `mtime`, `readonly`, and `hash` if requested."""
-    return Op("stat", {"path": path, "hash": hashes})
+def stat(path: str, *, hashes: bool = False, change_times: bool = False) -> Op:
+    """Describes a file or folder: `exists`, `kind`, `size`, `mtime`, `readonly`; `hash` and `ctime` if requested."""
+    return Op("stat", {"path": path, "hash": hashes, **({"ctime": True} if change_times else {})})
 
 
-def list_folder(path: str, *, hashes: bool = False, limit: int = LIST_LIMIT) -> Op:
-    """Lists a folder: `entries` sorted by name, `truncated` if there are more than `limit`."""
-    return Op("list", {"path": path, "hash": hashes, "limit": limit})
+def list_folder(
+    path: str,
+    *,
+    hashes: bool = False,
+    change_times: bool = False,
+    limit: int = LIST_LIMIT,
+    file_set: FileSet | None = None,
+) -> Op:
+    """Lists a folder: `entries` sorted by name, `truncated` if there are more than `limit`; else as `stat`.
+
+    With a `file_set`, the reply has `set` if the folder holds that set; its entries are then without those files.
+    """
+    more = {"ctime": True} if change_times else {}
+    rule = {"set": file_set.as_json()} if file_set else {}
+    return Op("list", {"path": path, "hash": hashes, "limit": limit, **more, **rule})
 
 
-def read(path: str, *, limit: int = READ_LIMIT) -> Op:
-    """Reads a file: its bytes (`data_of`), `size`, `mtime` and `hash`. A file larger than `limit` bytes is an error."""
-    return Op("read", {"path": path, "limit": limit})
+def read(path: str, *, limit: int = READ_LIMIT, remembered: bool = False) -> Op:
+    """Reads a file: its bytes (`data_of`), `size`, `mtime` and `hash`. A file larger than `limit` bytes is an error.
+
+    Args:
+        path: the file.
+        limit: in bytes.
+        remembered: the session need not transfer the bytes again if it has seen this content of the file before.
+    """
+    return Op("read", {"path": path, "limit": limit}, remembered=remembered)
 
 
 def hash_of(path: str) -> Op:
@@ -165,10 +172,26 @@ def write(path: str, data: bytes, *, expect: str, backup: str | None = None) -> 
     return Op("write", {"path": path, "data": _base64(data), "expect": expect, "backup": backup})
 
 
-def spread(folder: str, blobs: Mapping[str, bytes], files: Mapping[str, str], *, backup: str | None = None) -> Op:
-    """Writes a few blobs to many files of one folder (`files`: name -> blob) and skips equal files."""
+def spread(
+    folder: str,
+    blobs: Mapping[str, bytes],
+    files: Mapping[str, str],
+    *,
+    owners: Sequence[str] | None = None,
+    backup: str | None = None,
+) -> Op:
+    """Writes a few blobs to many files of one folder and skips equal files: `changed` and `unchanged` are counts.
+
+    Args:
+        folder: an existing folder.
+        blobs: id -> bytes.
+        files: name -> id; with owners, the ending of a name -> id, and each owner gets one file of each ending.
+        owners: the beginnings of the names.
+        backup: folder for the old files.
+    """
     encoded = {name: _base64(data) for name, data in blobs.items()}
-    return Op("spread", {"folder": folder, "blobs": encoded, "files": dict(files), "backup": backup})
+    more = {} if owners is None else {"owners": list(owners)}
+    return Op("spread", {"folder": folder, "blobs": encoded, "files": dict(files), "backup": backup, **more})
 
 
 def mkdir(path: str, *, backup: str | None = None) -> Op:
@@ -179,6 +202,23 @@ def mkdir(path: str, *, backup: str | None = None) -> Op:
 def remove(path: str, *, expect: str = ANY, backup: str | None = None) -> Op:
     """Removes a file if its hash is `expect` (or `ANY`), or an empty folder (`ANY`). A missing file is no error."""
     return Op("remove", {"path": path, "expect": expect, "backup": backup})
+
+
+def outdating(op: Op, file: str, service_name: str) -> Op:
+    """The same change of files, which first notes in the start record that the service's process has not loaded it.
+
+    Args:
+        op: `write`, `spread` or `remove`.
+        file: the start record.
+        service_name: the service that reads what is changed.
+    """
+    return replace(op, fields={**op.fields, "start_record": {"file": file, "service": service_name}})
+
+
+def start(name: str, file: str, loaded: Mapping[str, str], *, deadline: float = 60) -> Op:
+    """Starts a service as `service` does, and then notes in the start record what its process has loaded."""
+    record = {"file": file, "loaded": dict(loaded)}
+    return Op("service", {"name": name, "action": "start", "deadline": deadline, "start_record": record})
 
 
 def service(name: str, *, action: Literal["query", "stop", "start"] = "query", deadline: float = 60) -> Op:
@@ -201,8 +241,13 @@ def tcp(host: str, port: int, *, timeout: float = 5) -> Op:
     return Op("tcp", {"host": host, "port": port, "timeout": timeout})
 
 
+def resolve(host: str, *, timeout: float = 5) -> Op:
+    """Looks up the `addresses` of a host name on the node; of an empty name, those of the node itself."""
+    return Op("resolve", {"host": host, "timeout": timeout})
+
+
 def http(url: str, *, timeout: float = 10, limit: int = 65_536) -> Op:
-    """Sends a GET request from the node: `status`, and `body` (base64) up to `limit` bytes."""
+    """Sends a GET request (http or https) from the node: `status`, and `body` (base64) up to `limit` bytes."""
     return Op("http", {"url": url, "timeout": timeout, "limit": limit})
 
 
@@ -214,6 +259,17 @@ def clock() -> Op:
 def touch(path: str) -> Op:
     """Sets the last-write time of a file to now."""
     return Op("touch", {"path": path})
+
+
+def access(path: str, *, containing: str = "") -> Op:
+    """Whether this account may write to a file, or create files in a folder: `exists`, `kind`, `writable` or None.
+
+    Args:
+        path: of a file or folder; where there is nothing, `nearest` is the folder that it would be created in.
+        containing: asks also for the files of the folder with this in their names that it may not replace: `refused`
+            (100 names at most) and `refused_count`.
+    """
+    return Op("access", {"path": path, **({"containing": containing} if containing else {})})
 
 
 def run(program: str, args: Sequence[str] = (), *, deadline: float = 60) -> Op:
@@ -271,94 +327,17 @@ class Reply(Mapping[str, Any]):
         return f"Reply({self.op}: {'ok' if self.ok else self.error})"
 
 
-class _Reported(Record):
-    """What a node reports; unknown fields are ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
-
-
-class Drive(_Reported):
-    """A fixed drive of a node; `free` in bytes."""
-
-    name: str
-    free: NonNegativeInt
-
-
-class Hello(_Reported):
-    """What a node reports about itself in its first answer.
-
-    Attributes:
-        winrm: WinRM's quotas by the names in its configuration; empty if they cannot be read.
-    """
-
-    agent: int
-    powershell: str
-    edition: str
-    language_mode: str
-    clr: str
-    os: str
-    computer: str
-    admin: bool
-    code_page: int
-    program_data: str
-    system_drive: str
-    drives: tuple[Drive, ...] = ()
-    winrm: Mapping[str, str] = Field(default_factory=dict)
-
-    def __str__(self) -> str:
-        rights = "administrator" if self.admin else "not administrator"
-        free = ", ".join(f"{drive.name} {drive.free // 2**20} MiB free at logon" for drive in self.drives)
-        quotas = ", ".join(f"{name} {self.winrm[name]}" for name in sorted(self.winrm))
-        return (
-            f"{self.computer}, {self.os}, PowerShell {self.powershell} {self.edition} {self.language_mode}, "
-            f".NET {self.clr}, code page {self.code_page}, {rights}, {free}, WinRM {quotas or 'quotas not readable'}"
-        )
-
-
-def hello_of(reply: Reply) -> Hello:
-    """The report of a node about itself.
-
-    Raises:
-        AgentFailed: a field is missing or has the wrong type.
-    """
-    fields = {name: value for name, value in reply.items() if value is not None}
-    try:
-        return Hello.model_validate(fields)
-    except ValidationError as error:
-        wrong = ", ".join(sorted({str(one["loc"][0]) for one in error.errors()}))
-        raise AgentFailed(f"the reply to {reply.op} has no valid {wrong}", reason=reply.error or "failed") from None
-
-
 def data_of(reply: Reply, name: str = "data") -> bytes:
     """The bytes in a reply.
 
     Raises:
         AgentFailed: there are none, or they are not base64.
     """
+    found = reply[name]
     try:
-        return base64.b64decode(reply[name], validate=True)
+        return found if isinstance(found, bytes) else base64.b64decode(found, validate=True)
     except (binascii.Error, TypeError, ValueError):
         raise AgentFailed(f"{reply.op}: the bytes in the reply are not base64", file=reply.path) from None
-
-
-def writer_of(reply: Reply) -> Writer:
-    """The newest writer in the fence file that was read; number 0 without a run if there is none yet.
-
-    Raises:
-        AgentFailed: the file has other content.
-        NodeError: the file cannot be read.
-    """
-    if reply.error == "not_found":
-        return Writer(0)
-    if not reply.ok:
-        raise error_of(reply, "the fence file")
-    text = data_of(reply).strip(b"\0\r\n ")
-    match = _WRITER.fullmatch(text)
-    if match is None or int(match[1]) > LARGEST_NUMBER:
-        if not text:
-            return Writer(0)
-        raise AgentFailed("the fence file does not contain a fence number", file=reply.path)
-    return Writer(int(match[1]), (match[2] or b"").decode())
 
 
 def time_of(text: str) -> datetime:
@@ -381,10 +360,11 @@ def digest(data: bytes) -> str:
 def error_of(reply: Reply, node: str) -> NodeError:
     """The failure of an operation as an error of `workers.errors`."""
     message = f"{node}: {reply.op}: {reply.message}"
+    known = service_remedy(reply.get("code")) if reply.op.name == "service" else ""
     if reply.error not in _ERRORS:
-        return AgentFailed(message, file=reply.path, reason=reply.error)
+        return AgentFailed(message, file=reply.path, reason=reply.error, remedy=known)
     kind, remedy = _ERRORS[reply.error]
-    return kind(message, remedy=remedy, file=reply.path)
+    return kind(message, remedy=known or remedy, file=reply.path)
 
 
 _ERRORS: Mapping[str, tuple[type[NodeError], str]] = {

@@ -12,13 +12,15 @@ from workers.errors import Cancelled, DeadlineExceeded, EsyncError, SessionLost
 from workers.records import Endpoint
 from workers.settings import Secret
 from workers.winrm.channel import Limit, never
+from workers.winrm.remembered import FilesOfNode, RememberedFiles
 from workers.winrm.session import AgentSession, Way, open_session
 
 __all__ = ["SessionPool"]
 
 MOST = 500  #: default maximum of open sessions
 CLOSERS = 16  #: sessions closed in parallel: a node that does not answer takes seconds
-IDLE = 60.0  #: seconds; below the idle time of the shells themselves
+IDLE = 60.0  #: default seconds after which an unused session is closed
+_MARGIN = 0.8  #: part of the time for which a node keeps a session, in which we use it
 OPEN_DEADLINE = 60.0  #: seconds until PowerShell must have started
 LOOK = 0.25  #: seconds between two checks for cancellation while another thread uses the node
 
@@ -41,6 +43,11 @@ class _Place:
     since: float = 0.0
     way: Way = "auto"
 
+    def is_due(self, idle: float) -> bool:
+        """Whether the session was not used for so many seconds, or for as long as the node surely keeps it."""
+        session = self.session
+        return session is not None and time.monotonic() - self.since >= min(idle, _MARGIN * session.keeps_for)
+
 
 class SessionPool:
     """At most one session in use per node; safe for threads.
@@ -55,6 +62,7 @@ class SessionPool:
         self._open = opener
         self._idle = idle
         self._most = most
+        self._files = RememberedFiles()
         self._places: dict[Endpoint, _Place] = {}
         self._guard = threading.Lock()
 
@@ -89,6 +97,8 @@ class SessionPool:
                 self._make_room()
                 revealed = secret if isinstance(secret, Secret) else secret()
                 place.session = self._open(endpoint, revealed, deadline=limit.left, way=place.way, cancelled=cancelled)
+                place.since = time.monotonic()
+                place.session.files = FilesOfNode(self._files, endpoint)
             session = place.session
             with _closed_on_doubt(place):
                 yield session
@@ -106,12 +116,14 @@ class SessionPool:
 
     def _reaped(self, idle: float) -> int:
         """Closes sessions that have been idle for so many seconds, several in parallel."""
-        now = time.monotonic()
-        due = [place for place in self._open_places() if now - place.since >= idle]
+        places = self._open_places()
+        for place in places:
+            _tidied(place)
+        due = [place for place in places if place.is_due(idle)]
         if not due:
             return 0
         with ThreadPoolExecutor(min(CLOSERS, len(due)), "esync-close") as closers:
-            return sum(closers.map(_closed, due))
+            return sum(closers.map(lambda place: _closed(place, idle), due))
 
     def _make_room(self) -> None:
         """Closes the longest idle sessions if one more would exceed the maximum; sessions in use stay open."""
@@ -149,11 +161,24 @@ class SessionPool:
         session.close()
 
 
-def _closed(place: _Place) -> bool:
-    """Closes the session of a place unless a thread uses it; returns whether it did."""
+def _tidied(place: _Place) -> None:
+    """Drops from an unused session what is too old to be asked for."""
+    if not place.lock.acquire(blocking=False):
+        return
+    try:
+        if place.session is not None:
+            place.session.drop_old()
+    finally:
+        place.lock.release()
+
+
+def _closed(place: _Place, idle: float = 0.0) -> bool:
+    """Closes the session of a place unless a thread uses it, or has just used it; returns whether it did."""
     if not place.lock.acquire(blocking=False):
         return False
     try:
+        if not place.is_due(idle):
+            return False
         session, place.session = place.session, None
         if session is not None:
             session.close()

@@ -6,27 +6,35 @@ request, which reads its input to the end. `auto` starts as a conversation. If t
 status shows that it read nothing, and then a new process gets the request. The session continues as batch.
 """
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from workers.errors import NodeRefused, SessionLost
+from workers.errors import DeadlineExceeded, SessionLost
 from workers.records import Endpoint
 from workers.settings import Secret
+from workers.texts import escaped
 from workers.winrm import operations
 from workers.winrm.channel import TURN, Channel, Counters, Limit, never
-from workers.winrm.operations import Guard, Hello, Op, Reply
+from workers.winrm.endings import AUTORUN, NOTHING_READ, Ending
+from workers.winrm.greeting import Hello, hello_of
+from workers.winrm.operations import Guard, Op, Reply
+from workers.winrm.remembered import FilesOfNode
 from workers.winrm.remote import WinRMChannel
 from workers.winrm.wire import ReplyReader, command_line, encoded_request, readable, script_line
 
-__all__ = ["AgentSession", "Session", "Way", "open_session"]
+__all__ = ["AgentSession", "Session", "Way", "open_session", "piece_size"]
 
 Way = Literal["auto", "conversation", "batch"]
 
 PATIENCE = 20.0  #: seconds that `auto` waits for the first answer
 HELLO_DEADLINE = 60.0  #: seconds
-PIECE = 240_000  #: bytes of stdin in one message; encoded in base64 twice, less than the 500 kB that servers accept
-_RESTRICTED, _NOTHING_READ = 3, 4  #: exit statuses of the bootstraps; the agent has not run
+PIECE = 240_000  #: bytes of stdin in one message at most; in base64, less than the 500 kB that most servers accept
+FIRST_PIECE = 100_000  #: before the node has reported its limit: WinRM 2.0 accepts messages of 150 kB
+SMALLEST_PIECE = 8_000
+_MESSAGE = 8192  #: bytes of a message around the input, encrypted too
 
 
 class Session(Protocol):
@@ -55,6 +63,7 @@ class Session(Protocol):
         deadline: float,
         keep_going: bool = False,
         guard: Guard | None = None,
+        look: Sequence[Op] = (),
         cancelled: Callable[[], bool] = never,
     ) -> list[Reply]:
         """Runs the operations on the node, in order.
@@ -64,6 +73,7 @@ class Session(Protocol):
             deadline: seconds from now for all of them.
             keep_going: run all operations and return failures as replies, instead of raising at the first failure.
             guard: the conditions that the node checks before an operation changes it.
+            look: operations that read, run if none of the others failed; their replies come last, failures too.
             cancelled: called repeatedly during the wait.
 
         Raises:
@@ -75,6 +85,15 @@ class Session(Protocol):
 
     def hello(self) -> Hello:
         """What the node reports about itself, from the first exchange."""
+
+    def leave(self, name: str, value: object, seconds: float) -> None:
+        """Leaves what was just seen on the node for the next user of the session, for so many seconds.
+
+        The next exchange drops it.
+        """
+
+    def found(self, name: str) -> object | None:
+        """What was left under that name, once; None when its time is over, and after any exchange since."""
 
     def close(self) -> None:
         """Ends PowerShell and the shell on the node. Never raises."""
@@ -88,6 +107,9 @@ class AgentSession:
         node: its name, for messages.
         way: conversation, batch, or `auto`.
         patience: seconds that `auto` waits for the first answer before it closes the input.
+
+    Attributes:
+        files: what files of the node held when they were read; None: every read transfers the bytes.
     """
 
     def __init__(self, channel: Channel, node: str, *, way: Way = "auto", patience: float = PATIENCE) -> None:
@@ -100,6 +122,8 @@ class AgentSession:
         self._hello: Hello | None = None
         self._stderr = b""
         self._lost = ""
+        self._left: _Left | None = None
+        self.files: FilesOfNode | None = None
         self.way: Way = way
         self.fresh = True
 
@@ -112,6 +136,11 @@ class AgentSession:
     def greeting(self) -> Hello | None:
         """What the node reported about itself, also if other operations of the request failed."""
         return self._hello
+
+    @property
+    def keeps_for(self) -> float:
+        """Seconds for which the node keeps the session without any message."""
+        return self._channel.keeps_for
 
     @property
     def usable(self) -> bool:
@@ -135,13 +164,30 @@ class AgentSession:
         deadline: float,
         keep_going: bool = False,
         guard: Guard | None = None,
+        look: Sequence[Op] = (),
         cancelled: Callable[[], bool] = never,
     ) -> list[Reply]:
         """Runs the operations on the node, in order; see `Session`."""
+        self._left = None
         greeted = self._hello is not None
-        request = _Request(list(ops) if greeted else [operations.hello(), *ops], keep_going, guard)
+        request = _Request(list(ops) if greeted else [operations.hello(), *ops], keep_going, guard, list(look))
         replies = self._replies(request, Limit(self._node, deadline, cancelled))
         return replies if greeted else replies[1:]
+
+    def leave(self, name: str, value: object, seconds: float) -> None:
+        """Leaves what was just seen on the node for the next user of the session; see `Session`."""
+        self._left = _Left(name, value, time.monotonic() + seconds)
+
+    def found(self, name: str) -> object | None:
+        """What was left under that name; see `Session`."""
+        self.drop_old()
+        left, self._left = self._left, None
+        return left.value if left is not None and left.name == name else None
+
+    def drop_old(self) -> None:
+        """Drops what was left and is too old to be used: it takes memory."""
+        if self._left is not None and time.monotonic() > self._left.until:
+            self._left = None
 
     def hello(self) -> Hello:
         """What the node reports about itself."""
@@ -157,17 +203,19 @@ class AgentSession:
         self._channel.close()
 
     def _replies(self, request: "_Request", limit: Limit) -> list[Reply]:
-        ops = request.ops
-        results = self._exchange(request, limit)
-        replies = [Reply(op, result) for op, result in zip(ops, results, strict=False)]
+        files, asked = self.files, [*request.ops, *request.look]
+        results = self._exchange(request.recalled(files) if files else request, limit)
+        pairs = zip(asked, results, strict=False)
+        replies = [Reply(op, files.completed(op, result) if files else result) for op, result in pairs]
         if self._hello is None and replies and replies[0].ok:
-            self._hello = operations.hello_of(replies[0])
-        failed = next((reply for reply in replies if not reply.ok), None)
+            self._hello = hello_of(replies[0])
+        ops = request.ops
+        failed = next((reply for reply in replies[: len(ops)] if not reply.ok), None)
         if failed is not None and (not request.keep_going or len(replies) < len(ops)):
             raise operations.error_of(failed, self._node)
-        if len(replies) < len(ops) or len(results) > len(ops):
+        if len(results) != (len(ops) if failed is not None else len(asked)):
             self._lost = "was closed after an error: the number of results was wrong"
-            raise SessionLost(f"{self._node} returned {len(results)} results for {len(ops)} operations")
+            raise SessionLost(f"{self._node} returned {len(results)} results for {len(asked)} operations")
         return replies
 
     def _exchange(self, request: "_Request", limit: Limit) -> list[dict[str, object]]:
@@ -176,7 +224,7 @@ class AgentSession:
             raise SessionLost(f"the session with {self._node} {self._lost}")
         self._asked += 1
         request_id = str(self._asked)
-        line = encoded_request(request_id, request.ops, keep_going=request.keep_going, guard=request.guard)
+        line = request.line(request_id)
         try:
             results = self._answer(request_id, limit, first=self._begin(line, limit))
             if results is None:
@@ -196,9 +244,10 @@ class AgentSession:
         if not self._running:
             self._start(limit)
         data = script_line() + line if first else line
-        for start in range(0, len(data), PIECE):
-            end = start + PIECE >= len(data) and self.way == "batch"
-            self._channel.send(data[start : start + PIECE], limit, end=end)
+        size = piece_size(self._hello)
+        for start in range(0, len(data), size):
+            end = start + size >= len(data) and self.way == "batch"
+            self._channel.send(data[start : start + size], limit, end=end)
         return first
 
     def _start(self, limit: Limit) -> None:
@@ -213,14 +262,15 @@ class AgentSession:
         auto = first and self.way == "auto"
         silent = auto
         while True:
-            limit.check()
+            with self._noise_named(first=first):
+                limit.check()
             chunk = self._channel.receive(limit, turn=min(TURN, self._patience) if silent else TURN)
             self._stderr = (self._stderr + chunk.stderr)[-4096:]
             results = self._reader.feed(chunk.stdout, request_id)
             if results is not None:
                 self.way = "conversation" if self.way == "auto" else self.way
                 return results
-            if chunk.exit_status == _NOTHING_READ and auto:
+            if chunk.exit_status == NOTHING_READ and auto:
                 return None
             if chunk.exit_status is not None:
                 raise self._ended(chunk.exit_status, first=first)
@@ -228,15 +278,34 @@ class AgentSession:
                 self._channel.send(b"", limit, end=True)
                 self.way, silent = "batch", False
 
+    @contextmanager
+    def _noise_named(self, *, first: bool) -> Iterator[None]:
+        """Adds to a deadline what was printed instead of the first answer."""
+        try:
+            yield
+        except DeadlineExceeded as error:
+            printed = readable(self._reader.noise) if first else ""
+            if not printed:
+                raise
+            message = f"{error.message}; it printed {escaped(printed, len(printed))} instead"
+            raise DeadlineExceeded(message, remedy=AUTORUN) from error
+
     def _ended(self, status: int, *, first: bool) -> Exception:
         """PowerShell ended without an answer."""
-        if first and status == _RESTRICTED:
-            why = "PowerShell runs in a restricted language mode (AppLocker, WDAC)"
-            return NodeRefused(f"{self._node}: {why}", remedy="allow full language mode for scripts of this account")
-        if first and status == _NOTHING_READ:
-            return NodeRefused(f"{self._node}: PowerShell received no input", remedy="test `winrs` manually")
-        text = readable(self._stderr) if first else ""
-        return SessionLost(f"{self._node}: PowerShell ended with status {status} before it answered. {text}".rstrip())
+        page = self._hello.code_page if self._hello else 0
+        printed = (readable(self._stderr, page), readable(self._reader.noise, page)) if first else ("", "")
+        return Ending(self._node, status, first, printed).error()
+
+
+def piece_size(hello: Hello | None) -> int:
+    """Bytes of input for one message, by the limit that a node has reported (MaxEnvelopeSizekb, in KiB).
+
+    A message contains the input in base64, which makes four bytes of three.
+    """
+    reported = hello.winrm.get("MaxEnvelopeSizekb", "") if hello else ""
+    if not (reported.isascii() and reported.isdecimal()):
+        return min(PIECE, FIRST_PIECE)
+    return max(SMALLEST_PIECE, min(PIECE, (int(reported[:9]) * 1024 - _MESSAGE) * 3 // 4))
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +313,23 @@ class _Request:
     ops: list[Op]
     keep_going: bool
     guard: Guard | None
+    look: list[Op]
+
+    def recalled(self, files: FilesOfNode) -> "_Request":
+        """The same request, where reads name the content that is remembered."""
+        ops, look = list(map(files.recalled, self.ops)), list(map(files.recalled, self.look))
+        return _Request(ops, self.keep_going, self.guard, look)
+
+    def line(self, request_id: str) -> bytes:
+        """The request as the agent reads it."""
+        return encoded_request(request_id, self.ops, keep_going=self.keep_going, guard=self.guard, look=self.look)
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    name: str
+    value: object
+    until: float
 
 
 def open_session(

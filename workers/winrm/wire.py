@@ -7,13 +7,14 @@ import base64
 import json
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 from workers.errors import SessionLost
-from workers.texts import cleaned, cleaned_all
+from workers.texts import LIMIT, cleaned, cleaned_all, long_texts
+from workers.winrm.decoding import decoded
 from workers.winrm.operations import Guard, Op
 
 __all__ = [
@@ -31,8 +32,11 @@ COMMAND_LIMIT = 8191 - len("cmd.exe /c ")  #: characters; cmd.exe fails silently
 REPLY_LIMIT = 12 * 2**20  #: bytes of one reply, also uncompressed: twice the largest file that is read
 PRINTED_LIMIT = 65_536  #: characters of the output of a program on the node
 _POWERSHELL = "powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -EncodedCommand"
+_PACKED_FROM = 8000  #: bytes of a request; the agent packs its replies from the same length
 _GZIP = 16 + zlib.MAX_WBITS  #: selects the gzip format in zlib
 _BLANK = b"\xef\xbb\xbf \t"  #: allowed before a reply
+_REPLY = b'{"v":'  #: how both agents begin a reply; within a text the quotes would be escaped
+_NOISE = 4096  #: bytes of other output that are kept for messages
 _MARKS = (b",", b"[", b"{", b":")  #: one of these precedes every JSON value
 _MEMBERS = 400_000  #: values in one reply; 10,000 folder entries have 100,000
 _BYTES = frozenset({"data", "body"})  #: fields that contain bytes, in base64
@@ -73,27 +77,56 @@ def _stripped(script: Traversable) -> str:
     return "\n".join(line for line in lines if line and not line.startswith("#"))
 
 
-def encoded_request(request_id: str, ops: Sequence[Op], *, keep_going: bool, guard: Guard | None = None) -> bytes:
-    """One request as one ASCII line. The guard is included only if an operation changes the node."""
-    request: dict[str, object] = {"v": VERSION, "id": request_id, "gzip": True, "ops": [op.as_json() for op in ops]}
+def encoded_request(
+    request_id: str,
+    ops: Sequence[Op],
+    *,
+    keep_going: bool,
+    guard: Guard | None = None,
+    look: Sequence[Op] = (),
+) -> bytes:
+    """One request as one ASCII line; a large one is compressed. The guard is included only for changes of the node."""
+    request: dict[str, object] = {"v": VERSION, "id": request_id, "gzip": True}
     if keep_going:
         request["keep_going"] = True
+    content: dict[str, object] = {"ops": [op.as_json() for op in ops]}
+    if look:
+        content["look"] = [op.as_json() for op in look]
     if guard is not None and any(op.changes for op in ops):
-        request["guard"] = guard.as_json()
-    return json.dumps(request, separators=(",", ":")).encode("ascii") + b"\n"
+        content["guard"] = guard.as_json()
+    inner = _json(content)
+    if len(inner) >= _PACKED_FROM:
+        packer = zlib.compressobj(1, wbits=_GZIP)
+        packed = base64.b64encode(packer.compress(inner) + packer.flush())
+        return _json({**request, "packed": packed.decode("ascii")}) + b"\n"
+    return _json(request)[:-1] + b"," + inner[1:] + b"\n"
+
+
+def _json(value: Mapping[str, object]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
 class ReplyReader:
-    """Finds replies in the output of a node. Other lines, such as warnings of a profile, are skipped."""
+    """Finds replies in the output of a node. Other lines, such as warnings of a profile, are skipped.
+
+    A reply may follow other text on its line: what cmd.exe runs at each start (AutoRun) may print no line end.
+    """
 
     def __init__(self) -> None:
         self._pending = bytearray()
         self._scanned = 0
+        self._noise = b""
+
+    @property
+    def noise(self) -> bytes:
+        """The end of what was printed since `clear` and is no reply."""
+        return (self._noise + self._pending[-_NOISE:])[-_NOISE:]
 
     def clear(self) -> None:
         """Drops an incomplete line: the process that printed it has ended."""
         self._pending.clear()
         self._scanned = 0
+        self._noise = b""
 
     def feed(self, data: bytes, request_id: str) -> list[dict[str, object]] | None:
         """Accepts output. Returns the results of the request once its reply is complete, until then None.
@@ -111,6 +144,7 @@ class ReplyReader:
             results = _results(line, request_id)
             if results is not None:
                 return results
+            self._noise = (self._noise + line[-_NOISE:] + b"\n")[-_NOISE:]
         self._scanned = len(self._pending)
         if self._scanned > REPLY_LIMIT:
             raise SessionLost(f"the node sent {self._scanned} bytes without a line end")
@@ -119,18 +153,33 @@ class ReplyReader:
 
 def _results(line: bytes, request_id: str) -> list[dict[str, object]] | None:
     """The results in the line if it is the reply to the request, else None."""
-    if not line.lstrip(_BLANK).startswith(b"{"):
+    text = line.lstrip(_BLANK)
+    if not text.startswith(b"{"):
+        text = text[max(text.rfind(_REPLY), 0) :]
+    if not text.startswith(b"{"):
         return None
     try:
-        reply = _parsed(line.lstrip(_BLANK))
+        reply = _parsed(text)
     except ValueError:
         return None
     if not isinstance(reply, dict) or reply.get("id") != request_id:
         return None
-    results = _decompressed(reply["gzip"]) if "gzip" in reply else reply.get("results")
+    if "gzip" in reply:
+        text = _decompressed(reply["gzip"])
+        results = _parsed_or_none(text)
+    else:
+        results = reply.get("results")
     if reply.get("v") != VERSION or not isinstance(results, list) or not all(isinstance(r, dict) for r in results):
         raise SessionLost("the agent on the node sent a reply that does not follow version 1 of the protocol")
+    if long_texts(text.decode("ascii")) == sum(map(_long_bytes, results)):
+        return results
     return [cleaned_all(result, _text) for result in results]
+
+
+def _long_bytes(result: Mapping[str, object]) -> int:
+    """How many long texts of a result are bytes in base64."""
+    found = (result.get(name) for name in _BYTES)
+    return sum(isinstance(value, str) and len(value) > LIMIT for value in found)
 
 
 def _parsed(text: bytes) -> object:
@@ -152,13 +201,26 @@ def _reject_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _decompressed(compressed: object) -> object:
-    """The results of a compressed reply; None if they are damaged or exceed the limits."""
+def _decompressed(compressed: object) -> bytes:
+    """The JSON text of the results in a compressed reply; empty if it is damaged.
+
+    Raises:
+        SessionLost: it exceeds the limit.
+    """
     try:
         decompressor = zlib.decompressobj(wbits=_GZIP)
         text = decompressor.decompress(base64.b64decode(str(compressed), validate=True), REPLY_LIMIT)
-        return _parsed(text) if decompressor.eof else None
     except (ValueError, zlib.error):
+        return b""
+    if not decompressor.eof and len(text) >= REPLY_LIMIT:
+        raise SessionLost(f"the node sent a reply of more than {REPLY_LIMIT} bytes")
+    return text if decompressor.eof else b""
+
+
+def _parsed_or_none(text: bytes) -> object:
+    try:
+        return _parsed(text)
+    except ValueError:
         return None
 
 
@@ -171,7 +233,12 @@ def _text(name: str, value: str) -> str:
     return "\n".join(cleaned(line) for line in value[:PRINTED_LIMIT].split("\n"))
 
 
-def readable(stderr: bytes) -> str:
-    """The end of the stderr of PowerShell, as one short line for people."""
-    text = _TAGS.sub(" ", stderr.decode("utf-8", "replace"))
+def readable(printed: bytes, code_page: int = 0) -> str:
+    """The end of what cmd.exe or PowerShell printed, as one short line for people.
+
+    Args:
+        printed: bytes of stdout or stderr.
+        code_page: what the node reported; 0 if it has not answered yet.
+    """
+    text = _TAGS.sub(" ", decoded(printed, code_page))
     return " ".join(cleaned(text, 2 * len(text) + 1).split())[-300:]

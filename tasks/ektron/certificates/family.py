@@ -26,7 +26,8 @@ from tasks.ektron.certificates.files import (
 )
 from tasks.ektron.certificates.making import blank_pfx, self_signed
 from tasks.ektron.certificates.pvk import write_pvk
-from tasks.ektron.facts import CertificateFacts
+from tasks.ektron.facts.values import CertificateFacts
+from tasks.ektron.kept import Kept
 from tasks.ektron.refusals import CertificateRefused
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "describe_certificate",
     "family_names",
     "generate_family",
+    "key_owner",
     "node_of",
     "strays",
     "thumbprint",
@@ -52,7 +54,7 @@ CLIENT_CER, SERVER_CER = "SyncClient.cer", "SyncServer.cer"
 _SECURITY_SUFFIXES = (".pfx", ".pvk", ".cer")
 _ENOUGH_BITS = 2048
 _BROKEN_SIGNATURES = {"md2", "md5", "sha1"}
-_SOON = timedelta(days=30)
+_SOON = timedelta(days=60)  #: enough to plan a renewal
 
 
 def family_names(node: str) -> tuple[str, ...]:
@@ -70,6 +72,12 @@ def node_of(file_name: str) -> tuple[str, str] | None:
         if lowered.endswith(f"_{kind.casefold()}"):
             return file_name[: -len(kind) - 1], kind
     return None
+
+
+def key_owner(key: str) -> str | None:
+    """The server that a key of publickCertKeys lets in; None for a key that is not named like a client certificate."""
+    named = node_of(key)
+    return named[0] if named and named[1] == CLIENT_CER else None
 
 
 def strays(node: str, file_names: Iterable[str]) -> tuple[str, ...]:
@@ -109,15 +117,11 @@ class Family:
                 f"{len(missing)} of the six certificate files are missing: {', '.join(missing)}",
                 remedy=f"open the Security Configurator on {node}, click Generate Certificates, then OK",
             )
-        blobs = {kind: present[f"{node}_{kind}".casefold()] for kind in KINDS}
-        client = _one_pair(node, "SyncClient", blobs, passwords)
-        server = _one_pair(node, "SyncServer", blobs, passwords)
-        if client == server:
-            raise CertificateRefused(
-                f"the client files and the server files of {node} have the same key",
-                remedy="one set has overwritten the other; generate the family again on the origin",
-            )
-        return cls(blobs=blobs)
+        family = cls(blobs={kind: present[f"{node}_{kind}".casefold()] for kind in KINDS})
+        _PROVEN.of(
+            (*family.hashes.values(), *map(_digest_of, passwords)), lambda: _proven(node, family.blobs, passwords)
+        )
+        return family
 
     @cached_property
     def encoded_value(self) -> str:
@@ -204,6 +208,24 @@ def generate_family(
         blobs[f"{side}.pvk"] = write_pvk(key)
         blobs[f"{side}.cer"] = certificate.public_bytes(Encoding.DER)
     return Family.collect(node, {f"{node}_{kind}": data for kind, data in blobs.items()})
+
+
+def _digest_of(password: str) -> str:
+    return hashlib.sha256(password.encode()).hexdigest()
+
+
+_PROVEN = Kept[tuple[str, ...], bool](entries=64, size=0)  #: only that it is proven, never a key; a proof takes 20 ms
+
+
+def _proven(node: str, blobs: Mapping[str, bytes], passwords: tuple[str, ...]) -> bool:
+    client = _one_pair(node, "SyncClient", blobs, passwords)
+    server = _one_pair(node, "SyncServer", blobs, passwords)
+    if client == server:
+        raise CertificateRefused(
+            f"the client files and the server files of {node} have the same key",
+            remedy="one set has overwritten the other; generate the family again on the origin",
+        )
+    return True
 
 
 def _one_pair(node: str, side: str, blobs: Mapping[str, bytes], passwords: tuple[str, ...]) -> rsa.RSAPublicNumbers:

@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from tasks.ektron.certificates.pfx import key_first
 from tasks.ektron.certificates.pvk import is_pvk, read_pvk
-from tasks.ektron.facts import CertificateFacts
+from tasks.ektron.facts.values import CertificateFacts
+from tasks.ektron.kept import Kept
 from tasks.ektron.refusals import CertificateRefused
 
 __all__ = ["der_of", "describe_certificate", "encode", "key_of_cer", "key_of_pfx", "key_of_pvk", "thumbprint"]
@@ -46,11 +47,18 @@ _quiet: Final = threading.Lock()
 
 
 def describe_certificate(data: bytes) -> CertificateFacts:
-    """The public part of a certificate, DER or PEM.
+    """The public part of a certificate, DER or PEM. The latest ones are kept: most nodes have the same.
 
     Raises:
         CertificateRefused: it is not a certificate.
     """
+    return _DESCRIBED.of(hashlib.sha256(data).digest(), lambda: _described(data))
+
+
+_DESCRIBED = Kept[bytes, CertificateFacts](entries=64, size=0)
+
+
+def _described(data: bytes) -> CertificateFacts:
     certificate = _certificate(data)
     with _library(_NO_CERTIFICATE, _COPY):
         key = certificate.public_key()

@@ -15,7 +15,7 @@ from tasks.ektron.certificates.files import (
     key_of_pvk,
 )
 from tasks.ektron.certificates.pvk import is_pvk
-from tasks.ektron.facts import CertificateFacts, Fact
+from tasks.ektron.facts.values import CertificateFacts, Fact
 from tasks.ektron.refusals import CertificateRefused
 
 __all__ = ["Inspected", "inspect"]

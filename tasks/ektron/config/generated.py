@@ -5,7 +5,7 @@ The service would overwrite a manual edit. To correct them, correct web.config (
 
 from collections.abc import Callable
 
-from tasks.ektron.facts import GeneratedSite
+from tasks.ektron.facts.generated import GeneratedSite
 from tasks.ektron.xml.document import Element, XmlDocument
 
 __all__ = ["read_batch_size", "read_generated"]
@@ -47,5 +47,6 @@ def _site(entry: dict[str, str], digest: Callable[[str], str]) -> GeneratedSite:
         site_path=entry.get("sitepath"),
         physical_path=entry.get("physicalpath"),
         active=entry.get("active"),
+        version=entry.get("version"),
         connection_digest=digest(entry["connectionstring"].strip()),
     )

@@ -1,18 +1,32 @@
 """Reads the values that the rules need from the configuration files. No reader returns a secret."""
 
+import hashlib
 from collections.abc import Callable
+from itertools import islice
 
-from tasks.ektron.certificates.family import CLIENT_CER, node_of, thumbprint
-from tasks.ektron.config.sections import Collection, collection, find_section, open_config, sole_child
-from tasks.ektron.facts import AssetValues, EndpointFact, ServiceSettings, WebValues
-from tasks.ektron.xml.document import Element, XmlDocument
+from tasks.ektron.certificates.family import key_owner, thumbprint
+from tasks.ektron.config.alike import Alike
+from tasks.ektron.config.sections import (
+    ASSET_ROOT,
+    Collection,
+    Configuration,
+    Content,
+    Part,
+    Section,
+    collection,
+    open_config,
+)
+from tasks.ektron.facts.configuration import NO_CERTIFICATE, AssetValues, EndpointFact, ServiceSettings, WebValues
+from tasks.ektron.kept import Kept
+from tasks.ektron.refusals import ConfigRefused
+from tasks.ektron.wspath import without_logon
 
-__all__ = ["ASSET_ROOT", "ServiceValues", "read_asset", "read_service", "read_web"]
+__all__ = ["ServiceValues", "read_asset", "read_service", "read_web"]
 
-ASSET_ROOT = "DocumentManagerData"
-NO_CERTIFICATE = "empty"  #: replaces the digest of a key without a value
 _BUILDS = ("ek_buildNumber", "ek_InstallBuild", "ek_ServicePack", "ek_cmsversion", "ek_PatchUpdate")
-_CONNECTION = "Ektron.DbConnection"
+_MODEL = "ektron.serviceModel"
+_CONNECTIONS = "connectionStrings"
+_DEFAULT = "Ektron.DbConnection"
 
 
 class ServiceValues(ServiceSettings):
@@ -22,13 +36,16 @@ class ServiceValues(ServiceSettings):
     duplicated_keys: tuple[str, ...]  #: nodes with more than one effective entry
 
 
-def read_asset(data: bytes) -> AssetValues:
+_SERVICE_VALUES = Kept[bytes, ServiceValues](entries=64, size=16 * 2**20)
+
+
+def read_asset(content: Content) -> AssetValues:
     """Reads AssetManagement.config.
 
     Raises:
         ConfigRefused: the file is not well-formed, or is another file.
     """
-    root = open_config(data, ASSET_ROOT).root
+    root = open_config(content.data, ASSET_ROOT).root
     return AssetValues(
         load_balanced=root.value("LoadBalanced"),
         user_domain=root.value("UserDomain"),
@@ -36,20 +53,38 @@ def read_asset(data: bytes) -> AssetValues:
     )
 
 
-def read_service(data: bytes) -> ServiceValues:
-    """Reads the configuration of the service: the live file or its EWSUpdates copy.
+def read_service(content: Content) -> ServiceValues:
+    """Reads the configuration of the service: the live file or its EWSUpdates copy. Once for all nodes.
 
     The build is in InstallVersion or in installedversion: both exist in real files (ektron-facts 1.3).
 
     Raises:
-        ConfigRefused: the file is not well-formed, or is not a .NET configuration.
+        ConfigRefused: the file, or one that it includes, is not well-formed, or is not a .NET configuration.
     """
-    document = open_config(data)
-    settings = _children(document, "appSettings")
-    section = find_section(document, "ektron.serviceModel")
-    holder = sole_child(document, section, "publickCertKeys") if section else None
+    alike = Alike.of(content.data)
+    if not content.is_alone:
+        return _service_values(content)
+    try:
+        digest = hashlib.sha256(alike.data).digest()
+        values = _SERVICE_VALUES.of(digest, lambda: _service_values(Content(alike.data)), len(alike.data))
+    except ConfigRefused:
+        return _service_values(content)  # refuses in the words of this file
+    certificates = tuple(dict.fromkeys(alike.text(name) for name in values.server_certificates))
+    found = values.model_copy(update={"server_certificates": certificates})
+    return _service_values(content) if alike.name and Alike.STAND_IN in repr(found) else found
+
+
+def _service_values(content: Content) -> ServiceValues:
+    configuration = Configuration(content)
+    settings = _children(configuration, "appSettings")
+    model = _model(configuration)
+    holder = model.sole_child("publickCertKeys") if model else None
     keys = collection(holder.children if holder else ())
-    nodes = {key: node for key, node in ((key, _client_of(entries)) for key, entries in keys.entries.items()) if node}
+    nodes = {
+        key: node
+        for key, node in ((key, key_owner(entries[-1].value("key") or "")) for key, entries in keys.entries.items())
+        if node
+    }
     return ServiceValues(
         load_balanced=settings.last("LoadBalanced", "value"),
         library_load_balanced=settings.last("LibraryLoadBalanced", "value"),
@@ -60,60 +95,82 @@ def read_service(data: bytes) -> ServiceValues:
             node: thumbprint(keys.last(key, "encodedValue") or "") or NO_CERTIFICATE for key, node in nodes.items()
         },
         duplicated_keys=tuple(node for key, node in nodes.items() if len(keys.entries[key]) > 1),
-        server_certificates=_server_certificates(section),
+        server_certificates=_server_certificates(model),
+        encrypted=_encrypted(configuration),
+        elsewhere=_elsewhere(configuration, "LoadBalanced"),
     )
 
 
-def read_web(data: bytes, digest: Callable[[str], str]) -> WebValues:
+def read_web(content: Content, digest: Callable[[str], str]) -> WebValues:
     """Reads web.config.
 
     Args:
-        data: the file.
+        content: the file, with those that it includes.
         digest: keyed digest; the connection string is passed only to it.
 
     Raises:
-        ConfigRefused: the file is not well-formed, or is not a .NET configuration.
+        ConfigRefused: the file, or one that it includes, is not well-formed, or is not a .NET configuration.
     """
-    document = open_config(data)
-    settings = _children(document, "appSettings")
-    section = find_section(document, "ektron.serviceModel")
+    configuration = Configuration(content)
+    settings = _children(configuration, "appSettings")
+    model = _model(configuration)
     encoded = settings.last("encodedValue", "value")
-    switches = _children(document, "eSyncSettings")
+    ws_path = settings.last("WSPath", "value")
+    switches = _children(configuration, "eSyncSettings")
+    asset = configuration.document.root.named(ASSET_ROOT)
     return WebValues(
-        endpoints=_endpoints(document, section),
+        endpoints=_endpoints(model),
+        service_model=model is not None,
         encoded_value=None if encoded is None else thumbprint(encoded),
-        ws_path=settings.last("WSPath", "value"),
+        ws_path=None if ws_path is None else without_logon(ws_path),
         site_path=settings.last("ek_sitePath", "value"),
         builds={name: value for name in _BUILDS if (value := settings.last(name, "value")) is not None},
-        connection_digest=_connection_digest(document, digest),
+        **_connection(configuration, digest),
         esync_enabled=switches.last("eSyncEnabled", "value"),
         pass_through_disabled=settings.last("ek_DisableAssetLoadBalancePassThrough", "value"),
+        offloaded=(settings.last("ek_UseOffloadingSSL", "value") or "").strip().casefold() == "true",
+        asset_source=(asset[0].value("configSource") or "") if asset else None,
+        encrypted=_encrypted(configuration),
+        elsewhere=_elsewhere(configuration, "encodedValue"),
     )
 
 
-def _children(document: XmlDocument, name: str, key: str = "key") -> Collection:
-    section = find_section(document, name)
-    return collection(section.children if section else (), key)
+def _children(configuration: Configuration, name: str, key: str = "key") -> Collection:
+    section = configuration.section(name)
+    return collection(section.children if section and not section.encrypted else (), key)
 
 
-def _client_of(entries: list[Element]) -> str | None:
-    """The node of a key, if the key has the name of a client certificate."""
-    node_and_kind = node_of(entries[-1].value("key") or "")
-    return node_and_kind[0] if node_and_kind and node_and_kind[1] == CLIENT_CER else None
+def _model(configuration: Configuration) -> Part | None:
+    """The section of eSync."""
+    section = configuration.section(_MODEL)
+    return section.parts[0] if section and not section.encrypted else None
 
 
-def _server_certificates(section: Element | None) -> tuple[str, ...]:
+def _encrypted(configuration: Configuration) -> tuple[str, ...]:
+    """Names of the encrypted sections among those that are read."""
+    sections = (configuration.section(name) for name in ("appSettings", _MODEL))
+    return tuple(section.name for section in sections if section and section.encrypted)
+
+
+def _elsewhere(configuration: Configuration, key: str) -> dict[str, str]:
+    """Which of the values that are edited are in force in an included file, and in which."""
+    settings, model = configuration.section("appSettings"), configuration.section(_MODEL)
+    sources = {key: settings.part_of(key).source if settings else "", _MODEL: model.parts[0].source if model else ""}
+    return {name: source for name, source in sources.items() if source}
+
+
+def _server_certificates(model: Part | None) -> tuple[str, ...]:
     """Each value once, in the order of the file. The tag of an item is unknown, so every child of `services` counts."""
     values = (
         item.value("serverCertificate")
-        for services in (section.named("services") if section else ())
+        for services in (model.element.named("services") if model else ())
         for item in services.children
     )
     return tuple(dict.fromkeys(value for value in values if value is not None))
 
 
-def _endpoints(document: XmlDocument, section: Element | None) -> tuple[EndpointFact, ...]:
-    holder = sole_child(document, section, "endPoints") if section else None
+def _endpoints(model: Part | None) -> tuple[EndpointFact, ...]:
+    holder = model.sole_child("endPoints") if model else None
     entries = collection(holder.children if holder else (), "contract").entries.values()
     return tuple(
         EndpointFact(contract=item.value("contract") or "", client_certificate=item.value("clientCertificate"))
@@ -122,11 +179,34 @@ def _endpoints(document: XmlDocument, section: Element | None) -> tuple[Endpoint
     )
 
 
-def _connection_digest(document: XmlDocument, digest: Callable[[str], str]) -> str | None:
+def _connection(configuration: Configuration, digest: Callable[[str], str]) -> dict[str, str | None]:
+    """The connection string as a digest, or why there is none; it may be in another file, or encrypted."""
+    try:
+        section = configuration.section(_CONNECTIONS)
+        if section and section.encrypted:
+            return {
+                "connection_problem": "the section connectionStrings is encrypted",
+                "connection_cipher": _cipher(section, digest),
+            }
+        return {"connection_digest": _connection_digest(configuration, section, digest)}
+    except ConfigRefused as refusal:
+        return {"connection_problem": str(refusal)}
+
+
+def _cipher(section: Section, digest: Callable[[str], str]) -> str:
+    """Digest of what is in an encrypted section: equal only where the same file was copied with its key."""
+    part = section.parts[0]
+    element = next(islice(part.document.tree.iter("*"), part.element.index, None))
+    return digest("".join("".join(str(text) for text in element.itertext()).split()))
+
+
+def _connection_digest(
+    configuration: Configuration, section: Section | None, digest: Callable[[str], str]
+) -> str | None:
     """Digest of the connection that the product uses: named in `ektronDataConfiguration`, else the default one."""
-    strings = _children(document, "connectionStrings", "name")
-    chosen = find_section(document, "ektronDataConfiguration")
-    names = (chosen.value("defaultDatabase") if chosen else None, _CONNECTION)
+    strings = collection(section.children if section else (), "name")
+    chosen = configuration.section("ektronDataConfiguration")
+    names = (chosen.parts[0].element.value("defaultDatabase") if chosen else None, _DEFAULT)
     for name in names:
         text = strings.last(name, "connectionString") if name else None
         if text:

@@ -47,11 +47,21 @@ _PLAIN_COMMENT = re.compile(r"[\s\w,.;:()&#'-]*")
 
 @dataclass(frozen=True, slots=True)
 class Hunk:
-    """Lines that differ, in both versions. `line`: 1-based number of the first of them, in the first version."""
+    """Lines that differ, in both versions.
+
+    Attributes:
+        line: 1-based number of the first of them, in the first version.
+        count: how many they are in the first version; 0 where lines are only in the second.
+    """
 
     line: int
+    count: int
     first: tuple[str, ...]
     second: tuple[str, ...]
+
+    def meets(self, other: "Hunk") -> bool:
+        """Whether two hunks with the same first version are about the same lines, or the same place between lines."""
+        return self.line <= other.line + other.count and other.line <= self.line + self.count
 
 
 def hunks(first: bytes, second: bytes) -> tuple[Hunk, ...]:
@@ -65,7 +75,7 @@ def hunks(first: bytes, second: bytes) -> tuple[Hunk, ...]:
     matcher = SequenceMatcher(None, before, after)
     differing = (codes for codes in matcher.get_opcodes() if codes[0] != "equal")
     return tuple(
-        Hunk(start + 1, _shortened(before[start:end]), _shortened(after[other:until]))
+        Hunk(start + 1, end - start, _shortened(before[start:end]), _shortened(after[other:until]))
         for _, start, end, other, until in islice(differing, _HUNKS)
     )
 

@@ -1,14 +1,234 @@
-"""Reads configuration files as .NET does: sections, content in other files, collections of `add` entries."""
+"""Reads configuration files as .NET does: sections, collections of `add` entries, and content from other files.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+.NET takes a section from the file in its `configSource`, and lets the file in `file` of appSettings override single
+values; that one may be missing. Both are relative to the configuration file (ektron-facts 2.3, 10). What is in force is
+judged, and edited where it is.
+"""
 
+import ntpath
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tasks.ektron.kept import Kept
 from tasks.ektron.refusals import ConfigRefused
 from tasks.ektron.xml.document import Element, XmlDocument
 
-__all__ = ["Collection", "collection", "find_section", "included_files", "open_config", "open_section", "sole_child"]
+__all__ = [
+    "ASSET_ROOT",
+    "Collection",
+    "Configuration",
+    "Content",
+    "Part",
+    "Section",
+    "collection",
+    "find_section",
+    "included_names",
+    "included_path",
+    "is_below",
+    "open_config",
+]
 
+_BLANK = b"\xef\xbb\xbf \t\r\n"  #: before the first tag of a file in an encoding that extends ASCII
+ASSET_ROOT = "DocumentManagerData"  #: of AssetManagement.config (ektron-facts 2.1)
 _PROTECTED = ("configProtectionProvider", "EncryptedData")
+_SETTINGS = "appSettings"  #: the only section with the attribute `file`
+#: Sections that are read or edited; other files are of no interest.
+_READ = (_SETTINGS, "connectionStrings", "ektron.serviceModel", "ektronDataConfiguration", "eSyncSettings")
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The bytes of a configuration file and of the files that it names.
+
+    Attributes:
+        included: name, as the configuration file has it -> bytes.
+        unreadable: name -> why the file cannot be read.
+        outside: names of files that are not below the folder of the configuration file.
+    """
+
+    data: bytes = field(repr=False)
+    included: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    outside: frozenset[str] = frozenset()
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nothing depends on other files."""
+        return not (self.included or self.unreadable or self.outside)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An element that holds a section, or some of it. `source`: name of the included file; empty: the file itself."""
+
+    element: Element
+    document: XmlDocument
+    source: str = ""
+
+    def refusal(self, message: str, remedy: str, element: Element | None = None) -> ConfigRefused:
+        """A refusal with the place: line, and the included file."""
+        line = self.document.line(element or self.element)
+        if not self.source:
+            return ConfigRefused(message, line=line, remedy=remedy)
+        return ConfigRefused(f"in the included file {self.source!r}, line {line}: {message}", remedy=remedy)
+
+    def sole_child(self, name: str) -> Element | None:
+        """The only child of that name, or None.
+
+        Raises:
+            ConfigRefused: there are several, or the content is in another file.
+        """
+        found = self.element.named(name)
+        if len(found) > 1:
+            what = f"{self.element.name} has {len(found)} elements {name}"
+            raise self.refusal(what, "merge the elements into one", found[1])
+        other = (found[0].value("configSource") or found[0].value("file")) if found else None
+        if other:
+            what = f"the content of {name} is in another file, {other!r}"
+            raise self.refusal(what, "move the content into this file", found[0])
+        return found[0] if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A section with its content from all files: later parts override earlier ones."""
+
+    name: str
+    parts: tuple[Part, ...]
+    encrypted: bool = False
+
+    @property
+    def children(self) -> list[Element]:
+        """The children of all parts, in the order in which .NET reads them."""
+        return [child for part in self.parts for child in part.element.children]
+
+    def part_of(self, key: str) -> Part:
+        """The part in which a value is in force, or into which it has to be added to be in force."""
+        entries = collection(self.children).of(key)
+        if entries:
+            return next(part for part in self.parts if any(child is entries[-1] for child in part.element.children))
+        return next((part for part in reversed(self.parts) if _removes(part.element, key)), self.parts[0])
+
+
+class Configuration:
+    """A configuration file and what it includes.
+
+    Args:
+        content: the bytes.
+        root: name of the root element.
+
+    Raises:
+        ConfigRefused: the file is not well-formed, exceeds the limits, or has another root element.
+    """
+
+    def __init__(self, content: Content, root: str = "configuration") -> None:
+        self._content = content
+        self._opened: dict[str, XmlDocument] = {}
+        self.document = open_config(content.data, root)
+
+    @property
+    def whole(self) -> Part:
+        """The root element of the file itself."""
+        return Part(self.document.root, self.document)
+
+    def section(self, name: str) -> Section | None:
+        """A section; None when it does not exist.
+
+        Raises:
+            ConfigRefused: it exists twice, or a file with content of it is missing or cannot be used.
+        """
+        element = find_section(self.document, name)
+        if element is None:
+            return None
+        source = element.value("configSource") or ""
+        own = Part(element, self.document)
+        parts = [self._included(own, source, required=True) if source else own]
+        override = element.value("file") if name == _SETTINGS else None
+        if override:
+            parts.append(self._included(own, override, required=False))
+        found = tuple(part for part in parts if part is not None)
+        return Section(name, found, _encrypted(element) or any(_encrypted(part.element) for part in found))
+
+    def opened(self, name: str, remedy: str) -> Section:
+        """A section whose content can be edited.
+
+        Raises:
+            ConfigRefused: it is missing, encrypted, or in a file that is missing or cannot be used.
+        """
+        section = self.section(name)
+        if section is None:
+            raise ConfigRefused(f"the section {name} is missing", remedy=remedy)
+        if section.encrypted:
+            raise section.parts[0].refusal(
+                f"the section {name} is encrypted",
+                f"decrypt it with aspnet_regiis -pdf {name} <folder>, run esync again, then encrypt it again",
+            )
+        return section
+
+    def _included(self, own: Part, name: str, *, required: bool) -> Part | None:
+        """A file with content of the section; None when it is missing and need not exist."""
+        section = own.element.name
+        if name in self._content.unreadable:
+            why = f"{name!r}, which {section} includes, cannot be read: {self._content.unreadable[name]}"
+            raise own.refusal(why, "correct the path or the permissions of the file")
+        if name not in self._content.included:
+            if not required:
+                return None
+            what = f"the section {section} is in another file, {name!r}, which does not exist"
+            raise own.refusal(what, "restore the file, or move the content of the section into this one")
+        if name not in self._opened:
+            try:
+                self._opened[name] = open_config(self._content.included[name], section)
+            except ConfigRefused as refusal:
+                raise ConfigRefused(f"in the included file {name!r}: {refusal}", remedy=refusal.remedy) from refusal
+        part = Part(self._opened[name].root, self._opened[name], name)
+        refused = ("file", "configSource") if required else tuple(part.element.attributes)
+        for attribute in (one for one in refused if part.element.value(one)):
+            why = f"the element {section} has the attribute {attribute}"
+            raise part.refusal(why, "remove it: .NET does not accept it in an included file, or includes another one")
+        return part
+
+
+def included_names(data: bytes) -> tuple[str, ...]:
+    """The files from which a configuration file takes content that is read or edited; none when it cannot be read."""
+    return _NAMES.of(data, lambda: _included_names(data), len(data))
+
+
+_NAMES = Kept[bytes, tuple[str, ...]](entries=64, size=2**20)
+_INCLUDES = re.compile(rb"configSource|\bfile\s*=|\0")  #: in every file that includes another one, or is in UTF-16
+
+
+def _included_names(data: bytes) -> tuple[str, ...]:
+    if not _INCLUDES.search(data) and data.lstrip(_BLANK).startswith(b"<"):
+        return ()
+    try:
+        document = open_config(data)
+        sections = [section for name in _READ if (section := find_section(document, name)) is not None]
+    except ConfigRefused:
+        return ()
+    names = [section.value("configSource") for section in sections]
+    names += [section.value("file") for section in sections if section.name == _SETTINGS]
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def included_path(config: str, name: str) -> str:
+    r"""The path of an included file; relative names are below the folder of the configuration file: `..\x.config`."""
+    return ntpath.normpath(ntpath.join(ntpath.dirname(config), name))
+
+
+def is_below(config: str, path: str) -> bool:
+    """Whether a file is in the folder of the configuration file, or below it."""
+    folder = ntpath.normcase(ntpath.dirname(config)).rstrip("\\") + "\\"
+    return ntpath.normcase(ntpath.normpath(path)).startswith(folder)
+
+
+def _removes(element: Element, key: str) -> bool:
+    """Whether the part removes what earlier parts say of a key."""
+    return any(
+        child.name == "clear" or (child.name == "remove" and (child.value("key") or "").casefold() == key.casefold())
+        for child in element.children
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,58 +286,9 @@ def find_section(document: XmlDocument, name: str) -> Element | None:
     return found[0] if found else None
 
 
-def included_files(section: Element) -> tuple[str, ...]:
-    """Other files that contain the section, or override parts of it."""
-    names = (section.value("configSource"), section.value("file"))
-    return tuple(name for name in names if name)
-
-
-def open_section(document: XmlDocument, name: str, remedy: str) -> Element:
-    """A section whose content is in this file and can be edited.
-
-    Raises:
-        ConfigRefused: the section is missing, in another file, or encrypted.
-    """
-    section = find_section(document, name)
-    if section is None:
-        raise ConfigRefused(f"the section {name} is missing", remedy=remedy)
-    line = document.line(section)
-    source = section.value("configSource")
-    if source:
-        raise ConfigRefused(
-            f"the section {name} is in another file, {source!r}, which esync does not edit",
-            line=line,
-            remedy=f"move the content of the section from {source} into this file, or edit it there manually",
-        )
-    if section.value(_PROTECTED[0]) or section.named(_PROTECTED[1]):
-        raise ConfigRefused(
-            f"the section {name} is encrypted",
-            line=line,
-            remedy=f"decrypt it with aspnet_regiis -pdf {name} <folder>, run esync again, then encrypt it again",
-        )
-    return section
-
-
-def sole_child(document: XmlDocument, section: Element, name: str) -> Element | None:
-    """The only child of that name, or None.
-
-    Raises:
-        ConfigRefused: there are several, or the content is in another file.
-    """
-    found = section.named(name)
-    if len(found) > 1:
-        raise ConfigRefused(
-            f"{section.name} has {len(found)} elements {name}",
-            line=document.line(found[1]),
-            remedy="merge the elements into one",
-        )
-    if found and included_files(found[0]):
-        raise ConfigRefused(
-            f"the content of {name} is in another file, {included_files(found[0])[0]!r}",
-            line=document.line(found[0]),
-            remedy="move the content into this file",
-        )
-    return found[0] if found else None
+def _encrypted(section: Element) -> bool:
+    """Whether the content of a section is encrypted (protected configuration of .NET)."""
+    return bool(section.value(_PROTECTED[0]) or section.named(_PROTECTED[1]))
 
 
 def collection(elements: Sequence[Element], key: str = "key") -> Collection:

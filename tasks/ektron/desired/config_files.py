@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 from tasks.ektron.certificates.family import node_of
-from tasks.ektron.config.readers import ASSET_ROOT
+from tasks.ektron.config.sections import ASSET_ROOT
 from tasks.ektron.editions import Layout
 
 __all__ = ["ConfigFile", "paths_of", "read_at_start"]
@@ -26,6 +26,14 @@ class ConfigFile(StrEnum):
     def stat(self) -> str:
         """Name of the question for the file's times and attributes."""
         return f"{self} stat"
+
+    def includes(self, name: str) -> str:
+        """Name of the question for the bytes of a file that it includes."""
+        return f"{self} includes {name}"
+
+    def stat_of(self, name: str) -> str:
+        """Name of the question for the state of a file that it includes."""
+        return f"{self} includes {name}: stat"
 
     @property
     def read_at_start(self) -> bool:

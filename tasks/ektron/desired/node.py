@@ -1,11 +1,15 @@
 """What a node still lacks: nothing after a successful run. And what follows from it: recycling and restart."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from tasks.ektron.desired.places import file_differences
 from tasks.ektron.desired.settings import setting_differences
 from tasks.ektron.desired.target import RECYCLED, Difference, Target
-from tasks.ektron.facts import FileFacts, NodeFacts, ServiceEvidence
+from tasks.ektron.facts.node import NodeFacts
+from tasks.ektron.facts.service import ServiceEvidence
+from tasks.ektron.facts.values import FileFacts
+from tasks.ektron.rules.findings import InvariantState
+from tasks.ektron.rules.loaded import loaded
 
 __all__ = [
     "READ_ONLY_REMEDY",
@@ -16,29 +20,38 @@ __all__ = [
     "service_reason",
 ]
 
+_WORDS = {
+    InvariantState.REFUTED: "restart owed",
+    InvariantState.UNKNOWN: "restarted once, because it is not known what the service has loaded",
+}
 READ_ONLY_REMEDY = "remove the read-only attribute of the file (attrib -r), then retry"
 
 
 def differences(facts: NodeFacts, target: Target) -> tuple[Difference, ...]:
     """What has to change on a node so that it is joined."""
     found = [*setting_differences(facts, target), *file_differences(facts, target)]
-    return (*found, *recycling(facts.asset.file, facts.web.file, {difference.file for difference in found}))
+    changed = {difference.file for difference in found}
+    return (*found, *recycling([facts.asset.file, *facts.web.included], facts.web.file, changed))
 
 
-def recycling(asset: FileFacts, web: FileFacts, changed: Iterable[str] = ()) -> Iterator[Difference]:
-    """The site reads its asset configuration only when it is recycled: web.config has to be the younger of the two.
+def recycling(read_once: Iterable[FileFacts], web: FileFacts, changed: Collection[str] = ()) -> Iterator[Difference]:
+    """Some files are read only when the site is recycled: web.config has to be the youngest of them.
 
-    The section is declared restartOnExternalChanges="false" (ektron-facts 2.1).
+    The sections DocumentManagerData and appSettings are declared restartOnExternalChanges="false", the latter by .NET
+    itself (ektron-facts 2.1).
 
     Args:
-        asset: AssetManagement.config.
+        read_once: AssetManagement.config, and the files that web.config includes.
         web: web.config.
-        changed: paths that are changed besides, with web.config after AssetManagement.config.
+        changed: paths that are changed besides, web.config as the last of them.
     """
-    paths = set(changed)
-    older = asset.mtime is not None and web.mtime is not None and web.mtime < asset.mtime
-    if web.path not in paths and (older or asset.path in paths):
-        yield Difference(what=RECYCLED, file=web.path, before="older than AssetManagement.config", after="touched")
+    if web.path in changed:
+        return
+    for file in read_once:
+        older = file.mtime is not None and web.mtime is not None and web.mtime < file.mtime
+        if older or file.path in changed:
+            yield Difference(what=RECYCLED, file=web.path, before=f"older than {_name(file.path)}", after="touched")
+            return
 
 
 def restart_reason(evidence: ServiceEvidence, needed: Iterable[Difference] = ()) -> str:
@@ -55,14 +68,8 @@ def restart_reason(evidence: ServiceEvidence, needed: Iterable[Difference] = ())
     if inputs:
         more = f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""
         return f"the service reads what changes when it starts: {inputs[0].what} in {_name(inputs[0].file)}{more}"
-    if service.started is None:
-        return "the start time of the service is not known"
-    if evidence.restart_owed:
-        return (
-            f"restart owed: {evidence.newest_input_path} changed at {evidence.newest_input:%Y-%m-%d %H:%M:%S.%f} UTC, "
-            f"after the service had started at {service.started:%Y-%m-%d %H:%M:%S.%f} UTC"
-        )
-    return ""
+    answer = loaded(evidence)
+    return "" if answer.verdict is InvariantState.PROVEN else f"{_WORDS[answer.verdict]}: {answer.why}"
 
 
 def service_reason(evidence: ServiceEvidence, needed: Iterable[Difference]) -> str:

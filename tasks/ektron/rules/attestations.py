@@ -1,6 +1,6 @@
 """Questions that no program can answer: a person has to confirm them. Each has its reason."""
 
-from tasks.ektron.facts import Fact
+from tasks.ektron.facts.values import Fact
 
 __all__ = ["Attestation", "attestations"]
 
@@ -23,11 +23,11 @@ class Attestation(Fact):
 
 
 def attestations(*, nodes: int, staging: int, production: int) -> tuple[Attestation, ...]:
-    """The questions for a cluster of this size.
+    """The questions for a cluster of this size. A pool is a load-balance cluster, with a database of its own.
 
     Args:
-        nodes: number of all nodes.
-        staging: number of nodes with role staging.
+        nodes: number of nodes of the largest pool: a licence key belongs to a database.
+        staging: number of nodes with role staging in the largest such pool.
         production: number of nodes with role production.
     """
     found = [*_ALWAYS, _licence(nodes)]
@@ -41,10 +41,10 @@ def attestations(*, nodes: int, staging: int, production: int) -> tuple[Attestat
 def _licence(nodes: int) -> Attestation:
     return Attestation(
         id="licence.load-balancing",
-        question=f"Does the licence key of every database allow eSync (S or EN) and {nodes} load-balanced servers "
-        "(L-n)?",
+        question=f"Does the licence key of every database allow eSync (S or EN) and the load-balanced servers of "
+        f"its pool (L-n), here up to {nodes}?",
         why="eSync fails when one of the keys is invalid",
-        remedy=f"get keys with S or EN and with L-{nodes} or more",
+        remedy=f"get keys with S or EN, and with L-n for the number of servers in the pool: at most L-{nodes} here",
         source="ektron-facts 3.5; 6, row 35",
     )
 
@@ -83,7 +83,7 @@ _ALWAYS = (
     ),
     Attestation(
         id="database.not-an-sql-cluster",
-        question="Do all nodes use one database, or do you replicate the databases of an SQL cluster yourself?",
+        question="Does each pool have one database, or do you replicate the databases of an SQL cluster yourself?",
         why="eSync does not synchronise all databases of an SQL database cluster",
         remedy="replicate the databases with SQL Server",
         source="procedure, warnings; ektron-facts 5",

@@ -7,7 +7,7 @@ it also does not listen, and no other node reaches it.
 from enum import StrEnum
 
 from tasks.ektron.cluster_facts import NOT_SEEN
-from tasks.ektron.facts import Fact
+from tasks.ektron.facts.values import Fact
 from tasks.ektron.rules.findings import Finding, Findings, InvariantState, Severity
 
 __all__ = ["ORDER", "Answer", "Explanation", "explain"]
@@ -17,23 +17,33 @@ ORDER = (
     "node.is-itself",
     "service.installed",
     "config.files-usable",
+    "node.syncs",
+    "config.asset-source",
+    "config.not-encrypted",
+    "version.as-declared",
     "version.same-build",
+    "version.same-installed-version",
     "version.service-newer-or-equal",
     "site.same-path",
+    "site.same-virtual-path",
     "site.precompiled-all-or-none",
     "database.same-connection-string",
     "clock.skew-below-300s",
+    "node.places-writable",
+    "shared.family-of-other-sites",
     "family.origin-present",
     "family.complete",
     "family.identical-across-nodes",
     "keys.no-duplicates",
     "keys.complete",
     "keys.match-cer",
+    "shared.partners-known",
     "family.server-certificate-is-own",
     "config.service-load-balanced",
     "config.asset-load-balanced",
     "family.web-root-copy",
     "config.web-endpoints",
+    "config.endpoints-complete",
     "config.encoded-value-agrees",
     "family.staging-folder-clean",
     "keys.ewsupdates-agrees",
@@ -42,7 +52,11 @@ ORDER = (
     "service.listening-8732",
     "network.reach-8732-all-pairs",
     "site.wspath-answers",
+    "site.service-files-allowed",
+    "site.wspath-no-other-node",
     "leftovers.none",
+    "leftovers.removed-node",
+    "pool.none-left-drained",
 )
 
 

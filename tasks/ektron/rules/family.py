@@ -5,7 +5,8 @@ from functools import partial
 
 from tasks.ektron.certificates.family import CLIENT_KINDS, KINDS, strays, weaknesses
 from tasks.ektron.cluster_facts import ClusterFacts
-from tasks.ektron.facts import NodeFacts, Spread
+from tasks.ektron.facts.node import NodeFacts
+from tasks.ektron.facts.values import Spread
 from tasks.ektron.rules.findings import (
     Invariant,
     Judged,
@@ -40,7 +41,9 @@ def _folders(cluster: ClusterFacts, facts: NodeFacts) -> Iterator[tuple[str, Map
 
 def _complete(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
     for folder, family in _folders(cluster, facts):
-        gaps = [node for kind in KINDS for node in (family[kind].missing if kind in family else cluster.nodes)]
+        gaps = [
+            node for kind in KINDS for node in (family[kind].absent(cluster.nodes) if kind in family else cluster.nodes)
+        ]
         if gaps:
             nodes = named(list(dict.fromkeys(gaps)))
             return Violated(f"{folder} lacks {len(gaps)} of {len(KINDS) * len(cluster.nodes)} files, of {nodes}")
@@ -109,13 +112,16 @@ def _strong(facts: NodeFacts, *, dates: bool) -> Judged:
 FAMILY_RULES = (
     prerequisite(
         id="family.origin-present",
-        statement="The Security Configurator folder of the origin holds a complete family for the origin.",
+        statement="The origin has a complete family: from the Security Configurator, or the one that its service uses.",
         remedy=(
             "on the origin open Start > All programs > Ektron > CMS400 > Utilities > Security Configurator, "
             "enter the site, click Generate Certificates, then OK; or set policy.generate_certificates"
         ),
         source="procedure steps 1-6",
         decide=only_origin(_origin_has_family),
+        reads=("origin_family", "origin_problem"),
+        proves="the six files of the origin are in the folder of the Security Configurator and belong together",
+        cannot_know="whether the family is the one that partners outside the cluster know",
     ),
     Invariant(
         id="family.complete",
@@ -123,6 +129,10 @@ FAMILY_RULES = (
         remedy="run a rollout",
         source="procedure steps 5-10 and second part, steps 3-5",
         decide=each_node_in(_complete),
+        reads=("service_family", "configurator_family", "node"),
+        proves="six files for every node are in the service folder, on the origin also in the folder of the "
+        "Security Configurator",
+        cannot_know="files for servers outside the cluster file",
     ),
     Invariant(
         id="family.identical-across-nodes",
@@ -130,6 +140,9 @@ FAMILY_RULES = (
         remedy="run a rollout; one file of another family is enough to break the trust between two servers",
         source="procedure step 8; ektron-facts 3.1",
         decide=each_node_in(_identical),
+        reads=("service_family", "configurator_family", "node", "origin_family", "cluster.family"),
+        proves="each file has the SHA-256 of the file of that kind in the family",
+        cannot_know="whether the service has read the file since it was written",
     ),
     Invariant(
         id="family.web-root-copy",
@@ -137,6 +150,9 @@ FAMILY_RULES = (
         remedy="run a rollout, or copy <NODE>_SyncClient.* from the service folder to the site root",
         source="ektron-facts 3.4; 6, rows 1 and 4",
         decide=each_node_in(_web_root),
+        reads=("node", "web_root_family", "service_family", "origin_family", "cluster.family"),
+        proves="the three client files of the node in the site root have the SHA-256 of the family",
+        cannot_know="other sites of the same machine, which need their own copies",
     ),
     Invariant(
         id="family.staging-folder-clean",
@@ -144,13 +160,20 @@ FAMILY_RULES = (
         remedy="run a rollout, or remove the files of other servers from that folder",
         source="procedure, second part, steps 7-10",
         decide=each_node_in(_staging_clean),
+        reads=("node", "staging_files", "staging_family", "service_family", "origin_family", "cluster.family"),
+        proves="the folder holds the six files of its node and no other certificate file; the folder of the origin "
+        "does not matter",
+        cannot_know="whether Apply Remote Server Certificates was run: the product leaves no trace of it",
     ),
     warning(
         id="family.expiry",
-        statement="The certificates are valid today.",
-        remedy="plan a new family; it is not known whether the product enforces dates",
+        statement="The certificates are valid for 60 days or more.",
+        remedy="renew them: esync certs renew FILE; it is not known whether the product enforces dates",
         source="ektron-facts 3.2; 6, row 43",
         decide=each_node(partial(_strong, dates=True)),
+        reads=("client", "server", "clock"),
+        proves="the node's own two certificates are valid at the time of the node's clock",
+        cannot_know="whether the product checks dates",
     ),
     warning(
         id="family.weak-key",
@@ -158,5 +181,8 @@ FAMILY_RULES = (
         remedy="generate a new family with 2048 bits and SHA-256, if your policy requires it",
         source="ektron-facts 3.2",
         decide=each_node(partial(_strong, dates=False)),
+        reads=("client", "server", "clock"),
+        proves="the node's own two certificates have keys of 2048 bits or more, and no md5 or sha1",
+        cannot_know="whether a policy of the owner requires more",
     ),
 )

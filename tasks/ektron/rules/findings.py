@@ -2,14 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 
 from pydantic import Field
 
 from tasks.ektron.cluster_facts import ClusterFacts
-from tasks.ektron.facts import Fact, NodeFacts
+from tasks.ektron.facts.node import NodeFacts
+from tasks.ektron.facts.values import Fact
 from tasks.ektron.wording import named
 
 __all__ = [
@@ -29,7 +30,9 @@ __all__ = [
     "most_common",
     "only_origin",
     "ordered",
+    "pool_values",
     "prerequisite",
+    "sentence",
     "warning",
 ]
 
@@ -73,11 +76,17 @@ Decide = Callable[[ClusterFacts], "Decision"]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A state with its evidence. `reasons`: node -> why it is a counter-example, or why its facts are unknown."""
+    """A state with its evidence.
+
+    Attributes:
+        reasons: node -> why it is a counter-example, or why its facts are unknown.
+        severity: instead of the invariant's own, where that depends on the facts.
+    """
 
     verdict: InvariantState
     evidence: str
     reasons: Mapping[str, str] = field(default_factory=dict)
+    severity: Severity | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +98,10 @@ class Invariant:
         statement: what must be true, one sentence.
         remedy: what to do when it is false.
         source: where the statement comes from.
+        reads: the facts of a node that decide it, such as `web.connection_digest`; a part stands for all facts in it.
+            What the cluster file and the run give has the prefix `cluster.`.
+        proves: what has to be observed so that it is proven.
+        cannot_know: what may be wrong all the same, because it is not observed.
         prerequisite: decided before anything is written; when it is refuted, nothing is written.
     """
 
@@ -97,6 +110,9 @@ class Invariant:
     remedy: str
     source: str
     decide: Decide
+    reads: tuple[str, ...] = ()
+    proves: str = ""
+    cannot_know: str = ""
     severity: Severity = Severity.ERROR
     prerequisite: bool = False
 
@@ -106,7 +122,7 @@ class Invariant:
         return Finding(
             invariant=self.id,
             statement=self.statement,
-            severity=self.severity,
+            severity=decision.severity or self.severity,
             verdict=decision.verdict,
             evidence=decision.evidence,
             nodes=tuple(decision.reasons),
@@ -127,6 +143,7 @@ class Finding(Fact):
         evidence: one sentence for people, shortened in large clusters.
         nodes: the counter-examples, or the nodes whose facts are unknown.
         reasons: node -> why it is in `nodes`, never shortened.
+        confirmed: the person who confirms what is unknown, and until when; it is then no obstacle.
     """
 
     invariant: str
@@ -138,6 +155,7 @@ class Finding(Fact):
     reasons: dict[str, str] = Field(default_factory=dict)
     remedy: str = ""
     source: str = ""
+    confirmed: str = ""
 
 
 class Findings(Fact):
@@ -152,8 +170,13 @@ class Findings(Fact):
 
     @property
     def unknown_errors(self) -> tuple[Finding, ...]:
-        """Errors that cannot be excluded."""
-        return self._with(InvariantState.UNKNOWN, Severity.ERROR)
+        """Errors that cannot be excluded, and that no person has confirmed."""
+        return tuple(f for f in self._with(InvariantState.UNKNOWN, Severity.ERROR) if not f.confirmed)
+
+    @property
+    def confirmed(self) -> tuple[Finding, ...]:
+        """What is unknown, and a person has confirmed it."""
+        return tuple(f for f in self.findings if f.confirmed)
 
     @property
     def refuted_warnings(self) -> tuple[Finding, ...]:
@@ -206,23 +229,101 @@ def only_origin(check: NodeInClusterCheck) -> Decide:
     return decide
 
 
-def all_agree(what: str, value: Callable[[NodeFacts], str | None]) -> Decide:
+def all_agree(
+    what: str,
+    value: Callable[[NodeFacts], str | None],
+    *,
+    within_pool: bool = False,
+    of_one_pool: bool = False,
+    why_unknown: Callable[[NodeFacts], str] | None = None,
+) -> Decide:
     """All nodes must have the same value. Counter-examples: the nodes without the most common value.
+
+    In a draw the origin has the right value. In a draw without the origin, such as in a pool of two servers, it is
+    unknown which value is right: then all nodes are counter-examples.
 
     Args:
         what: the name of the value in the evidence.
         value: of a node, in a form that may be displayed; None when it is unknown.
+        within_pool: only nodes of one pool are compared with each other.
+        of_one_pool: the right value of a pool is never one that another pool has, if there is a choice.
+        why_unknown: of a node whose value is unknown, for people.
     """
 
     def decide(cluster: ClusterFacts) -> Decision:
         values = {node: value(facts) for node, facts in cluster.facts.items()}
         known = {node: text for node, text in values.items() if text is not None}
-        common = most_common(known, cluster.origin)
-        violated = {node: f"{what} {text}, elsewhere {common}" for node, text in known.items() if text != common}
-        unknown = {node: f"{what} unknown" for node, text in values.items() if text is None}
-        return decided(cluster, violated, unknown)
+        groups = cluster.pool_members if within_pool and len(cluster.pool_members) > 1 else {"": cluster.nodes}
+        owners = _owners(cluster, known) if of_one_pool else {}
+        violated: dict[str, str] = {}
+        for pool, nodes in groups.items():
+            own = {node: known[node] for node in nodes if node in known}
+            violated |= _odd_ones(what, own, pool, owners, cluster.origin)
+        decision = decided(
+            cluster,
+            violated,
+            {
+                node: why_unknown(cluster.facts[node]) if why_unknown else f"{what} unknown"
+                for node in values
+                if node not in known
+            },
+        )
+        if len(groups) == 1 or decision.verdict is not InvariantState.PROVEN:
+            return decision
+        return replace(decision, evidence=f"{decision.evidence}, within each of the {len(groups)} pools")
 
     return decide
+
+
+def pool_values(cluster: ClusterFacts, value: Callable[[NodeFacts], str | None]) -> dict[str, str]:
+    """Pool -> the right value of its nodes, for a value `of_one_pool`; without the pools in which it is unknown."""
+    known = {node: text for node, facts in cluster.facts.items() if (text := value(facts)) is not None}
+    owners = _owners(cluster, known)
+    right = {
+        pool: _right({node: known[node] for node in nodes if node in known}, pool, owners, cluster.origin)
+        for pool, nodes in cluster.pool_members.items()
+    }
+    return {pool: text for pool, text in right.items() if text is not None}
+
+
+def _owners(cluster: ClusterFacts, values: Mapping[str, str]) -> dict[str, str]:
+    """Value -> its pool: the one of whose nodes the greatest part has it, in a draw that of the origin, else none."""
+    pools = {node: cluster.pool_of(node) for node in values}
+    sizes, home = Counter(pools.values()), (values.get(cluster.origin), pools.get(cluster.origin))
+    shares: dict[str, dict[str, tuple[float, bool]]] = {}
+    for (text, pool), count in Counter((text, pools[node]) for node, text in values.items()).items():
+        shares.setdefault(text, {})[pool] = (count / sizes[pool], (text, pool) == home)
+    best = {text: [pool for pool, share in of.items() if share == max(of.values())] for text, of in shares.items()}
+    return {text: owners[0] for text, owners in best.items() if len(owners) == 1}
+
+
+def _right(values: Mapping[str, str], pool: str, owners: Mapping[str, str], origin: str) -> str | None:
+    """The right value of nodes that must have the same. If there is a choice, it is not that of another pool."""
+    own = {node: text for node, text in values.items() if owners.get(text, pool) == pool}
+    return most_common(own or values, origin)
+
+
+def _odd_ones(
+    what: str, values: Mapping[str, str], pool: str, owners: Mapping[str, str], origin: str
+) -> dict[str, str]:
+    """The counter-examples among nodes that must have the same value, each with its own value and the right one."""
+    right = _right(values, pool, owners, origin)
+    where = f" in pool {pool}" if pool else ""
+    violated: dict[str, str] = {}
+    for node, text in values.items():
+        owner = owners.get(text, pool)
+        if text != right:
+            theirs = f" (of pool {owner})" if owner != pool else ""
+            violated[node] = f"{what} {text}{theirs}, {_instead(values, text, right)}{where}"
+    return violated
+
+
+def _instead(values: Mapping[str, str], own: str, right: str | None) -> str:
+    """The right value; where it is unknown, another one and the nodes that have it."""
+    if right is not None:
+        return f"elsewhere {right}"
+    other = next(text for text in values.values() if text != own)
+    return f"but {other} on {named([node for node, text in values.items() if text == other])}"
 
 
 def decided(cluster: ClusterFacts, violated: Mapping[str, str], unknown: Mapping[str, str]) -> Decision:
@@ -245,10 +346,11 @@ def sentence(reasons: Mapping[str, str]) -> str:
     return "; ".join(parts[:_SHOWN]) + more
 
 
-def most_common(values: Mapping[str, str], origin: str) -> str:
-    """The value that most nodes have. In a draw the value of the origin wins; empty when there are no values."""
+def most_common(values: Mapping[str, str], origin: str) -> str | None:
+    """The value that most nodes have. In a draw that of the origin; None when it has none of them."""
     counts = Counter(values.values())
-    return max(counts, key=lambda value: (counts[value], value == values.get(origin)), default="")
+    most = [value for value, count in counts.items() if count == max(counts.values())]
+    return most[0] if len(most) == 1 else next((value for value in most if value == values.get(origin)), None)
 
 
 def ordered(findings: Iterable[Finding]) -> Findings:

@@ -3,24 +3,29 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from tasks.ektron.facts import GeneratedFile, GeneratedSite, NodeFacts
+from tasks.ektron.facts.generated import GeneratedFile, GeneratedSite
+from tasks.ektron.facts.node import NodeFacts
+from tasks.ektron.rules.effective import CONNECTION, why_not_comparable
 from tasks.ektron.rules.findings import Judged, Unknown, Violated, all_agree, each_node, warning
 from tasks.ektron.wording import counted
 
 __all__ = ["GENERATED_RULES"]
 
 _STALE = timedelta(days=1)
+_INACTIVE = {"0", "false"}
 
 
 def _agrees(facts: NodeFacts) -> Judged:
     """The service makes both files from web.config, once a day and perhaps when it starts (ektron-facts 2.4)."""
     if facts.web.connection_digest is None:
-        return Unknown("the connection string of web.config is unknown")
+        return Unknown(why_not_comparable(facts))
     sitedb, data = facts.generated.sitedb, facts.generated.data
     folder = _folded(facts.web.file.path.rpartition("\\")[0])
     here = [s for s in sitedb.sites if s.physical_path is None or _folded(s.physical_path) == folder] if sitedb else []
-    return _same_connection("sitedb.config", sitedb, here, facts) or _same_connection(
-        "data.config", data, data.sites if data else (), facts
+    return (
+        _same_connection("sitedb.config", sitedb, here, facts)
+        or _in_use(here, facts.web.site_path)
+        or _same_connection("data.config", data, data.sites if data else (), facts)
     )
 
 
@@ -34,6 +39,17 @@ def _same_connection(name: str, file: GeneratedFile | None, sites: Sequence[Gene
     if all(site.connection_digest != facts.web.connection_digest for site in sites):
         return Violated(f"{name} has another connection string than web.config")
     return None
+
+
+def _in_use(sites: Sequence[GeneratedSite], site_path: str | None) -> Judged:
+    """One of the entries must be active and have the site path of web.config. An attribute may be absent."""
+    active = [site for site in sites if (site.active or "1").casefold() not in _INACTIVE]
+    if not active:
+        return Violated("sitedb.config has the site as not active")
+    paths = [site.site_path for site in active if site.site_path is not None and ":" not in site.site_path]
+    if site_path is None or not paths or site_path.strip("/").casefold() in {p.strip("/").casefold() for p in paths}:
+        return None
+    return Violated(f"sitedb.config has the site path {paths[0][:40]}, web.config {site_path[:40]}")
 
 
 def _unread(name: str, file: GeneratedFile | None) -> Unknown | None:
@@ -78,6 +94,9 @@ GENERATED_RULES = (
         "(updateTime) or restart the service",
         source="ektron-facts 2.4; 6, rows 39 and 40",
         decide=each_node(_agrees),
+        reads=(*CONNECTION, "web.site_path", "web.file", "generated.sitedb", "generated.data"),
+        proves="an active entry for the folder of the site has the connection string and the site path of web.config",
+        cannot_know="when the service writes the files again; few samples of them are known",
     ),
     warning(
         id="config.batchsize-alike",
@@ -85,6 +104,9 @@ GENERATED_RULES = (
         remedy="set the same batchsize in every DbSync.config and restart the services",
         source="ektron-facts 2.4; 6, row 22",
         decide=all_agree("batchsize", _batch_size),
+        reads=("generated.batch_size",),
+        proves="batchsize is the same on all nodes, or set on none",
+        cannot_know="which value suits the databases",
     ),
     warning(
         id="sync.no-stale-status",
@@ -93,6 +115,9 @@ GENERATED_RULES = (
         "node (keep the folder), then restart the services again",
         source="ektron-facts 6, rows 25 and 26",
         decide=each_node(_no_stale_status),
+        reads=("generated.oldest_status", "generated.status_files", "clock"),
+        proves="there is no file in EktSyncStatus, or the oldest is younger than a day",
+        cannot_know="whether a sync runs at this moment",
     ),
     warning(
         id="config.asset-pass-through",
@@ -100,5 +125,8 @@ GENERATED_RULES = (
         remedy="set ek_DisableAssetLoadBalancePassThrough to false in web.config if new files are sometimes missing",
         source="ektron-facts 2.3; 6, row 32",
         decide=each_node(_passes_through),
+        reads=("web.pass_through_disabled",),
+        proves="ek_DisableAssetLoadBalancePassThrough is not true",
+        cannot_know="whether this version has the feature: the setting is absent in older ones",
     ),
 )

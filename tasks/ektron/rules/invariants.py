@@ -1,15 +1,22 @@
 """All invariants of a joined cluster, and the functions that decide them."""
 
 from tasks.ektron.cluster_facts import ClusterFacts
+from tasks.ektron.rules.access import ACCESS_RULES
 from tasks.ektron.rules.config import CONFIG_RULES
+from tasks.ektron.rules.connections import CONNECTION_RULES
+from tasks.ektron.rules.effective import EFFECTIVE_RULES
 from tasks.ektron.rules.family import FAMILY_RULES
 from tasks.ektron.rules.findings import Finding, Findings, Invariant, InvariantState, Severity, ordered
 from tasks.ektron.rules.generated import GENERATED_RULES
 from tasks.ektron.rules.install import INSTALL_RULES
+from tasks.ektron.rules.leftovers import LEFTOVER_RULES
+from tasks.ektron.rules.pools import POOL_RULES
 from tasks.ektron.rules.readiness import READINESS_RULES
 from tasks.ektron.rules.service import SERVICE_RULES
+from tasks.ektron.rules.shared import SHARED_RULES
 
 __all__ = [
+    "ALL_RULES",
     "INVARIANTS",
     "ClusterFacts",
     "Finding",
@@ -24,13 +31,29 @@ __all__ = [
 
 INVARIANTS: tuple[Invariant, ...] = (
     *INSTALL_RULES,
+    *EFFECTIVE_RULES,
     *CONFIG_RULES,
     *FAMILY_RULES,
     *SERVICE_RULES,
     *GENERATED_RULES,
+    *LEFTOVER_RULES,
+    *SHARED_RULES,
+    *ACCESS_RULES,
+    *CONNECTION_RULES,
+    *POOL_RULES,
 )
+#: Every rule, also those that only `esync doctor` asks: docs/rules.md describes them.
+ALL_RULES: tuple[Invariant, ...] = (*INVARIANTS, *READINESS_RULES)
 #: Warnings that are useful before the first rollout.
-_EARLY = {"clock.skew-below-60s", *(rule.id for rule in GENERATED_RULES)}
+_EARLY = {
+    "clock.skew-below-60s",
+    "config.asset-user-domain",
+    "database.one-per-pool",
+    "shared.partners-keep-connection",
+    "storage.own-per-pool",
+    "version.same-install-build",
+    *(rule.id for rule in (*GENERATED_RULES, *CONNECTION_RULES)),
+}
 
 
 def judge(cluster: ClusterFacts) -> Findings:

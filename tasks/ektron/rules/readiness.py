@@ -2,7 +2,7 @@
 
 import re
 
-from tasks.ektron.facts import NodeFacts
+from tasks.ektron.facts.node import NodeFacts
 from tasks.ektron.rules.findings import Invariant, Judged, Unknown, Violated, each_node, warning
 from tasks.ektron.wording import named
 
@@ -18,7 +18,7 @@ WINRM_LIMITS = {
     "MaxProcessesPerShell": 3,
     "MaxMemoryPerShellMB": 512,  # 150 on Windows Server 2012 R2 makes PowerShell crash
     "MaxConcurrentOperationsPerUser": 20,
-    "MaxEnvelopeSizekb": 150,
+    "MaxEnvelopeSizekb": 500,  # with the 150 of WinRM 2.0, requests are cut into many small messages
     "IdleTimeout": 60_000,
 }
 
@@ -30,7 +30,9 @@ def _powershell_fit(facts: NodeFacts) -> Judged:
     if numbers is None:
         return Unknown(f"PowerShell reported the version {facts.system.powershell[:20]!r}")
     if (int(numbers[1]), int(numbers[2])) < _OLDEST_POWERSHELL:
-        return Violated(f"the PowerShell version is {facts.system.powershell}, at least 3.0 is required")
+        clr = f"CLR {facts.system.clr}" if facts.system.clr else ""
+        about = ", ".join(filter(None, (facts.system.edition, clr, facts.system.os)))
+        return Violated(f"the PowerShell version is {facts.system.powershell} ({about}), at least 3.0 is required")
     if facts.system.language_mode != "FullLanguage":
         return Violated(f"the PowerShell language mode is {facts.system.language_mode}")
     return None
@@ -97,6 +99,9 @@ READINESS_RULES = (
         "Device Guard policy to exempt the account",
         source="design 5: the agent runs on Windows PowerShell 3.0 to 5.1 and PowerShell 7",
         decide=each_node(_powershell_fit),
+        reads=("system",),
+        proves="PowerShell reports version 3.0 or newer and the language mode FullLanguage",
+        cannot_know="whether a policy blocks single commands",
     ),
     Invariant(
         id="node.administrator",
@@ -105,6 +110,9 @@ READINESS_RULES = (
         "restarts a service",
         source="ektron-facts 3.5",
         decide=each_node(_administrator),
+        reads=("system",),
+        proves="the session of the account has the administrator's rights",
+        cannot_know="whether a policy denies the account a single folder or the service",
     ),
     Invariant(
         id="node.disk-free",
@@ -112,6 +120,9 @@ READINESS_RULES = (
         remedy="free space on that drive; a rollout keeps backups of replaced files below ProgramData",
         source="design 6",
         decide=each_node(_disk_free),
+        reads=("system", "web.file", "service_folder", "program_data"),
+        proves="each drive reports enough free space",
+        cannot_know="quotas of the account or of a folder",
     ),
     Invariant(
         id="config.files-writable",
@@ -119,14 +130,28 @@ READINESS_RULES = (
         remedy="remove the read-only attribute (attrib -r), and find out what sets it: source control often does",
         source="procedure: all three files are edited",
         decide=each_node(_files_writable),
+        reads=(
+            "asset.file",
+            "service_config.file",
+            "service_config.included",
+            "web.file",
+            "web.included",
+            "ews.file",
+            "ews.included",
+        ),
+        proves="none of the files has the read-only attribute",
+        cannot_know="the access rights of the files",
     ),
     warning(
         id="winrm.limits",
         statement="The WinRM limits are high enough for a run.",
-        remedy='raise the limit, such as winrm set winrm/config/winrs @{MaxMemoryPerShellMB="1024"}; a group policy '
-        "may set it too",
+        remedy='raise the limit, such as winrm set winrm/config/winrs @{MaxMemoryPerShellMB="1024"}, or winrm set '
+        'winrm/config @{MaxEnvelopeSizekb="500"}; a group policy may set it too',
         source="Windows Remote Management, quotas",
         decide=each_node(_limits),
+        reads=("readiness",),
+        proves="each limit that `winrm get winrm/config` shows is high enough, or there is none",
+        cannot_know="limits that the tool does not show",
     ),
     warning(
         id="node.competing-managers",
@@ -135,5 +160,9 @@ READINESS_RULES = (
         "staging folder, or change it to write the new values",
         source="ektron-facts 6, row 40: an edit that vanishes",
         decide=each_node(_no_rivals),
+        reads=("readiness",),
+        proves="no service, folder or scheduled task of a known program was found that manages these files",
+        cannot_know="programs that leave none of the known signs, such as a central tool that copies files from "
+        "outside",
     ),
 )

@@ -1,15 +1,29 @@
-"""Invariants about running programs: the Windows service, its port, the web service of the site."""
+"""Invariants about running programs: the Windows service and its port."""
+
+from collections.abc import Mapping
+from dataclasses import replace
 
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.editions import SYNC_PORT
-from tasks.ektron.facts import NodeFacts
-from tasks.ektron.rules.findings import Decision, Invariant, Judged, Unknown, Violated, decided, each_node, warning
+from tasks.ektron.facts.node import NodeFacts
+from tasks.ektron.rules.findings import (
+    Decision,
+    Invariant,
+    InvariantState,
+    Judged,
+    Unknown,
+    Violated,
+    decided,
+    each_node,
+    sentence,
+    warning,
+)
+from tasks.ektron.rules.loaded import Loaded, loaded
 from tasks.ektron.wording import named
 
 __all__ = ["REACH", "SERVICE_RULES"]
 
 REACH = 32  #: in larger clusters each node tries to reach this many other nodes
-_OK = 200
 _TIME = "%Y-%m-%d %H:%M:%S"
 
 
@@ -27,17 +41,29 @@ def _starts_automatically(facts: NodeFacts) -> Judged:
     return None if kind.startswith("auto") else Violated(f"the start type of the service is {kind}")
 
 
-def _started_after_change(facts: NodeFacts) -> Judged:
-    started, changed = facts.service.started, facts.newest_input
-    if facts.service.state != "running":
-        return Unknown("the service is not running")
-    if started is None or changed is None:
-        return Unknown("the start time of the service, or the time of the last change, is unknown")
-    if started > changed:
+def _started_after_change(cluster: ClusterFacts) -> Decision:
+    """The evidence names the witness of each node: a record, or times."""
+    running = {node: loaded(facts) for node, facts in cluster.facts.items() if facts.service.state == "running"}
+    violated = {node: answer.why for node, answer in running.items() if answer.verdict is InvariantState.REFUTED}
+    unknown = {node: answer.why for node, answer in running.items() if answer.verdict is InvariantState.UNKNOWN}
+    unknown |= dict.fromkeys(cluster.facts.keys() - running.keys(), "the service is not running")
+    decision = decided(cluster, violated, unknown)
+    if decision.verdict is not InvariantState.PROVEN:
+        return decision
+    return replace(decision, evidence=f"{decision.evidence}: {_witnesses(running)}")
+
+
+def _witnesses(answers: Mapping[str, Loaded]) -> str:
+    """`by change times`, with the nodes where there are several witnesses."""
+    found = {answer.why for answer in answers.values()}
+    return sentence({node: answer.why for node, answer in answers.items()}) if len(found) > 1 else "".join(found)
+
+
+def _started_in_the_past(facts: NodeFacts) -> Judged:
+    started = facts.service.started
+    if started is None or started <= facts.clock:
         return None
-    return Violated(
-        f"the service started at {started:{_TIME}} UTC, {facts.newest_input_path} changed at {changed:{_TIME}} UTC"
-    )
+    return Violated(f"the service started at {started:{_TIME}} UTC, the clock says {facts.clock:{_TIME}} UTC")
 
 
 def _listening(facts: NodeFacts) -> Judged:
@@ -45,17 +71,6 @@ def _listening(facts: NodeFacts) -> Judged:
     if listening is None:
         return Unknown("was not tested")
     return None if listening else Violated(f"no program listens on port {SYNC_PORT}")
-
-
-def _web_service(facts: NodeFacts) -> Judged:
-    status = facts.probes.ws_status
-    if status is None:
-        return Unknown("was not tested" if facts.web.ws_path else "web.config has no WSPath")
-    if status == _OK:
-        return None
-    return Violated(
-        f"the address in WSPath returns HTTP {status}" if status else "the address in WSPath does not answer"
-    )
 
 
 def _reach(cluster: ClusterFacts) -> Decision:
@@ -92,6 +107,11 @@ def _no_leftovers(facts: NodeFacts) -> Judged:
     return Violated(f"temporary files of an interrupted write: {named(facts.leftovers)}") if facts.leftovers else None
 
 
+def _none_left_stopped(facts: NodeFacts) -> Judged:
+    stopped = facts.service.left_stopped
+    return Violated(f"a run stopped {named(stopped)} and did not start them again") if stopped else None
+
+
 SERVICE_RULES = (
     Invariant(
         id="service.running",
@@ -99,13 +119,45 @@ SERVICE_RULES = (
         remedy="start the service; if it stops again, check the event log EktronL2 and WSPath",
         source="procedure, service config step 5; ektron-facts 6, rows 11 and 12",
         decide=each_node(_running),
+        reads=("service",),
+        proves="Windows reports the state `running`",
+        cannot_know="whether it works; service.listening-8732 shows more",
     ),
     Invariant(
         id="service.started-after-last-change",
         statement="The service started after the last change of the files that it reads.",
-        remedy="run a rollout, or stop and start the service",
+        remedy=(
+            "run a rollout: it restarts the service where it has not loaded the last change, once where that is not "
+            "known, and records on the server what the service has loaded"
+        ),
         source="ektron-facts 6, row 30",
-        decide=each_node(_started_after_change),
+        decide=_started_after_change,
+        reads=(
+            "service",
+            "clock",
+            "asked",
+            "newest_input",
+            "newest_input_path",
+            "newest_change",
+            "newest_change_path",
+            "inputs",
+            "start_record",
+        ),
+        proves="the record of what the service loaded at its start, or the change times, agree with the files",
+        cannot_know="changes that keep an old modification time, where the file system gives no change times",
+    ),
+    warning(
+        id="service.started-in-the-past",
+        statement="No service started later than its server's present time.",
+        remedy=(
+            "the clock of the server was ahead when the service started: check its time source (w32tm /query /status) "
+            "and that of its virtual machine's host"
+        ),
+        source="a virtual machine takes the time of its host when it starts",
+        decide=each_node(_started_in_the_past),
+        reads=("service", "clock"),
+        proves="the start time is not later than the node's own clock",
+        cannot_know="whether the clock is right now; clock.skew-below-300s shows that",
     ),
     Invariant(
         id="service.listening-8732",
@@ -113,6 +165,9 @@ SERVICE_RULES = (
         remedy="restart the service; if it runs but does not listen, the site's workarea does not load: open WSPath",
         source="ektron-facts 3.5; 6, rows 11 and 12",
         decide=each_node(_listening),
+        reads=("probes.listening_8732",),
+        proves="the node connects to its own port",
+        cannot_know="whether the program that listens is the service",
     ),
     warning(
         id="service.starts-by-itself",
@@ -120,6 +175,9 @@ SERVICE_RULES = (
         remedy="set the start type of the service to automatic",
         source="ektron-facts 1.1: eSync needs it on every node, also after a reboot",
         decide=each_node(_starts_automatically),
+        reads=("service.start_type",),
+        proves="the start type is automatic, also delayed",
+        cannot_know="whether the start succeeds after a reboot",
     ),
     Invariant(
         id="network.reach-8732-all-pairs",
@@ -130,13 +188,9 @@ SERVICE_RULES = (
         remedy="open TCP 8732 between the servers in both directions; check name resolution and host firewalls",
         source="ektron-facts 3.5; 6, rows 10 and 11",
         decide=_reach,
-    ),
-    Invariant(
-        id="site.wspath-answers",
-        statement="The address in WSPath answers on each node.",
-        remedy="open the address in WSPath in a browser on that server; repair the site or WSPath in web.config",
-        source="ektron-facts 2.3; 6, rows 1 and 12",
-        decide=each_node(_web_service),
+        reads=("probes.reach_8732",),
+        proves="each node has connected to the port of the others",
+        cannot_know="a firewall that closes long connections later; whether the program that listens is the service",
     ),
     Invariant(
         id="leftovers.none",
@@ -144,5 +198,18 @@ SERVICE_RULES = (
         remedy="run a rollout, which removes the files, or delete them",
         source="agent protocol, write",
         decide=each_node(_no_leftovers),
+        reads=("leftovers",),
+        proves="no file of an interrupted write is in the service folder or in the staging folder",
+        cannot_know="files elsewhere on the node",
+    ),
+    warning(
+        id="leftovers.stopped-services",
+        statement="No services that depend on the product's were left stopped by an interrupted run.",
+        remedy="run a rollout, which starts them, or start them by hand",
+        source="agent protocol, service",
+        decide=each_node(_none_left_stopped),
+        reads=("service.left_stopped",),
+        proves="no run has noted services that it stopped together with the product's and did not start again",
+        cannot_know="services that were stopped in another way",
     ),
 )

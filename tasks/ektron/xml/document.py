@@ -9,12 +9,19 @@ from dataclasses import dataclass, field
 
 from lxml import etree
 
+from tasks.ektron.kept import Kept
 from tasks.ektron.refusals import ConfigRefused
 from tasks.ektron.xml.text import XmlText
 
 __all__ = ["Attribute", "Element", "XmlDocument", "parsed"]
 
 _MAX_DEPTH = 100
+
+#: The limits of lxml, by what it says; its codes do not tell them apart.
+_LIMITS = (
+    (r"depth", f"elements are nested deeper than {_MAX_DEPTH}"),
+    (r"too (long|big)|limit exceeded", "one value, text, comment or name is longer than lxml reads: 10,000,000 bytes"),
+)
 
 # No possessive quantifiers and no atomic groups: with them, `re` in Python 3.11.0 to 3.11.2 misses matches.
 _PROLOG = re.compile(r"(?:\s+|<!--.*?-->|<\?.*?\?>)*", re.DOTALL)
@@ -81,11 +88,15 @@ class XmlDocument:
 
     @classmethod
     def of(cls, data: bytes) -> "XmlDocument":
-        """Reads a file.
+        """Reads a file; the latest files are kept, so the document must not be changed.
 
         Raises:
             ConfigRefused: the file is not well-formed, has a document type, or exceeds the limits.
         """
+        return _DOCUMENTS.of(data, lambda: cls._read(data), len(data))
+
+    @classmethod
+    def _read(cls, data: bytes) -> "XmlDocument":
         source = XmlText.of(data)
         prolog = _PROLOG.match(source.text)
         if prolog and source.text.startswith("<!DOCTYPE", prolog.end()):
@@ -109,6 +120,9 @@ class XmlDocument:
         return self.source.line(element.start)
 
 
+_DOCUMENTS = Kept[bytes, XmlDocument](entries=32, size=4 * 2**20)  # bytes of files; in memory it is several times that
+
+
 def parsed(data: bytes) -> etree._Element:
     """Parses the bytes with lxml: no entities, no network, with the limits of lxml.
 
@@ -120,11 +134,19 @@ def parsed(data: bytes) -> etree._Element:
         return etree.fromstring(data, parser)
     except etree.XMLSyntaxError as error:
         reason = (error.msg or "unreadable").splitlines()[0][:200]
+        if limit := _limit(reason):
+            remedy = "shorten it on the server: esync reads and edits no such file"
+            raise ConfigRefused(limit, line=error.lineno or None, remedy=remedy) from None
         raise ConfigRefused(
             f"the file is not well-formed XML: {reason}",
             line=error.lineno or None,
             remedy="repair the file manually, or restore it from a backup",
         ) from None
+
+
+def _limit(reason: str) -> str:
+    """Which limit of lxml a well-formed file exceeds, by the words of lxml; empty when it is not about a limit."""
+    return next((limit for words, limit in _LIMITS if re.search(words, reason)), "")
 
 
 def _elements(source: XmlText) -> list[Element]:

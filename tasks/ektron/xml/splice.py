@@ -1,7 +1,8 @@
-"""Changes an XML file: replaces only values, or inserts lines in the style of the file."""
+"""Changes an XML file: replaces only values, inserts lines in the style of the file, or removes lines."""
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -19,6 +20,7 @@ _ESCAPED = {
     "'": str.maketrans({**_ESCAPES, "'": "&apos;"}),
 }
 _COMMENTS_TO_END_OF_LINE = re.compile(r"(?P<comments>(?:[ \t]*<!--(?:(?!-->)[^\r\n])*-->)*)[ \t]*(?=[\r\n])")
+_REST_OF_LINE_IS_BLANK = re.compile(r"[ \t]*(?=[\r\n])")
 _FIRST_END_OF_LINE = re.compile(r"\r\n|\n|\r")
 
 
@@ -52,15 +54,16 @@ def _break(line: _Line | None) -> str:
 class Splicer:
     """Collects changes to one document, then makes all of them at once.
 
-    Each change is made twice: as a splice of the text, and in the tree of lxml. The spliced text is parsed again and
-    must have the same meaning as the tree.
+    Each change is made twice: as a splice of the text, and in a copy of the tree of lxml. The spliced text is parsed
+    again and must have the same meaning as the tree.
     """
 
     def __init__(self, document: XmlDocument) -> None:
         self._document = document
         self._text = document.source.text
         self._splices: list[_Splice] = []
-        self._model = list(document.tree.iter("*"))
+        self._tree = deepcopy(document.tree.getroottree()).getroot()
+        self._model = list(self._tree.iter("*"))
 
     def set(self, element: Element, name: str, value: str) -> None:
         """Sets the value of an attribute. An absent attribute is added after the last one, with the same spacing."""
@@ -78,6 +81,11 @@ class Splicer:
             for one in new:
                 _append_to_tree(self._model[parent.index], one)
 
+    def remove(self, element: Element) -> None:
+        """Removes an element, with its line if nothing else is on that line. Not the root element."""
+        self._splices.append(self._removed(element))
+        _remove_from_tree(self._model[element.index])
+
     def result(self) -> bytes:
         """The file with all changes.
 
@@ -92,12 +100,18 @@ class Splicer:
             position = splice.end
         pieces.append((True, self._text[position:]))
         data = self._document.source.bytes_of(pieces)
-        if _meaning(parsed(data)) != _meaning(self._document.tree):
+        if _meaning(parsed(data)) != _meaning(self._tree):
             raise ConfigRefused(
                 "the edit would change more than it should, nothing was written",
                 remedy="edit the file manually, and send it to the developers",
             )
         return data
+
+    def _removed(self, element: Element) -> _Splice:
+        line = self._line_of(element.start)
+        alone = line is not None and _REST_OF_LINE_IS_BLANK.match(self._text, element.close_end) is not None
+        before = len(line.ending) + len(line.indent) if line and alone else 0
+        return _Splice(element.start - before, element.close_end, "")
 
     def _added_attribute(self, element: Element, name: str, value: str) -> _Splice:
         attributes = list(element.attributes.values())
@@ -208,6 +222,17 @@ def _append_to_tree(parent: etree._Element, new: New) -> None:
     element = etree.SubElement(parent, name, dict(new.attributes))
     for child in new.children:
         _append_to_tree(element, child)
+
+
+def _remove_from_tree(element: etree._Element) -> None:
+    """Removes the element from the tree of lxml; the text behind it stays."""
+    parent, before, behind = element.getparent(), element.getprevious(), element.tail or ""
+    if before is not None:
+        before.tail = (before.tail or "") + behind
+    elif parent is not None:
+        parent.text = (parent.text or "") + behind
+    if parent is not None:
+        parent.remove(element)
 
 
 def _meaning(tree: etree._Element) -> tuple[list[object], list[object]]:

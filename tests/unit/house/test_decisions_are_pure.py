@@ -12,8 +12,8 @@ from workers.store.port import RunStore
 
 #: Methods of the store that only read.
 READS = {
-    "active", "chain", "document", "documents", "events", "flags", "keyed", "leases", "outcome", "outcomes",
-    "progress", "run", "runs",
+    "active", "all_kept", "chain", "counts", "document", "documents", "events", "flags", "has_servers", "kept", "keyed",
+    "leases", "outcome", "outcomes", "progress", "remembered", "run", "runs",
 }  # fmt: skip
 #: Functions outside the store that write to it.
 WRITERS = {
@@ -47,5 +47,17 @@ def test_a_decision_never_writes_to_the_store(file: Path) -> None:
 
 def test_the_methods_that_write_are_found() -> None:
     """The test above would find each of them."""
-    assert {"create", "save", "record", "put", "flag", "note", "elect", "claim", "release", "lock_cluster"} <= written()
+    assert {
+        "create",
+        "save",
+        "record",
+        "put",
+        "flag",
+        "note",
+        "begin",
+        "elect",
+        "finish",
+        "release",
+        "lock_servers",
+    } <= written()
     assert {"put", "x"} == set(calls("x(a.b.put(1))"))

@@ -24,7 +24,6 @@ from tasks.cluster import Cluster
 from tasks.steps.registry import STEPS
 from tests.places import DOCS, ROOT
 from workers import errors
-from workers.celery_app import CONTROL_QUEUE, NODES_QUEUE
 from workers.errors import EsyncError
 from workers.records import Verdict
 
@@ -54,13 +53,14 @@ def test_the_readme_shows_every_exit_code() -> None:
 
 
 def test_the_readme_walks_through_the_shipped_cluster_file() -> None:
-    """The excerpt in the README and lab/cluster.yaml describe the same cluster."""
+    """The excerpt in the README and lab/cluster.yaml describe the same cluster, apart from policy and syncs."""
     block = re.search(r"```yaml\n(.*?)```", README, re.DOTALL)
     assert block is not None
     yaml = YAML(typ="safe")
     excerpt = Cluster.model_validate(yaml.load(block[1]))
     shipped = Cluster.model_validate(yaml.load((ROOT / "lab" / "cluster.yaml").read_text()))
-    assert excerpt == shipped.model_copy(update={"policy": excerpt.policy})
+    apart = {name: getattr(excerpt, name) for name in ("policy", "site_login", "sync")}
+    assert excerpt == shipped.model_copy(update=apart)
 
 
 @pytest.mark.parametrize("document", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md")), ids=str)
@@ -147,8 +147,8 @@ class TestContainers:
     dockerfile = (ROOT / "docker" / "Dockerfile").read_text()
 
     def test_the_services_are_there(self) -> None:
-        """Broker, worker, window, lab, and the one-shot that rolls out."""
-        assert {"redis", "worker", "flower", "lab", "rollout"} == self.compose["services"].keys()
+        """Broker, worker, window, page, lab, and the one-shot that rolls out."""
+        assert {"redis", "worker", "flower", "lab", "serve", "rollout"} == self.compose["services"].keys()
 
     def test_no_secret_is_in_a_command_or_in_the_file(self) -> None:
         """Passwords come from the environment file and go in by environment or stdin, never as arguments."""
@@ -158,19 +158,20 @@ class TestContainers:
         assert not re.search(r"(?i)password[:=] *[^$\s{]", (ROOT / "docker" / "env.example").read_text())
 
     def test_ports_are_on_loopback(self) -> None:
-        """Nothing but Flower is published, and that on loopback only."""
+        """Nothing but Flower and the page is published, and those on loopback only."""
         ports = [port for service in self.compose["services"].values() for port in service.get("ports", [])]
-        assert ["127.0.0.1:5555:5555"] == ports
+        assert ["127.0.0.1:5555:5555", "127.0.0.1:8470:8470"] == sorted(ports)
 
     def test_the_broker_keeps_what_it_is_told(self) -> None:
         """Append-only file, no eviction, a password."""
         command = " ".join(self.compose["services"]["redis"]["command"])
         assert all(word in command for word in ("appendonly yes", "maxmemory-policy noeviction", "requirepass"))
 
-    def test_the_worker_serves_both_queues(self) -> None:
-        """A run would never end if no worker served a queue."""
-        command = self.compose["services"]["worker"]["command"]
-        assert {NODES_QUEUE, CONTROL_QUEUE} == set(command[command.index("-Q") + 1].split(","))
+    def test_the_worker_serves_every_queue_with_a_process_per_core(self) -> None:
+        """It is the worker of `esync up`, without options: a run would never end if no worker served a queue."""
+        worker = self.compose["services"]["worker"]
+        assert ["python", "-m", "pipelines.local.celery_worker"] == worker["command"]
+        assert {"replicas": "${ESYNC_WORKERS:-2}"} == worker["deploy"]
 
     def test_the_image_is_unprivileged_and_built_in_two_stages(self) -> None:
         """A build stage, then a plain user."""
@@ -190,7 +191,7 @@ class TestContainers:
         """The file system in memory on the home folder names the uid of the image's user; without one root owns it."""
         user = re.search(r"useradd --system --uid (\d+) --create-home --home-dir (\S+) esync", self.dockerfile)
         assert user is not None
-        for name in ("worker", "flower", "rollout"):
+        for name in ("worker", "flower", "serve", "rollout"):
             assert f"{user[2]}:uid={user[1]},mode=0700" in self.compose["services"][name]["tmpfs"], name
 
     def test_images_are_pinned_by_digest(self) -> None:
@@ -203,7 +204,7 @@ class TestContainers:
     def test_each_service_gets_what_it_needs(self) -> None:
         """Only those that open sealed material get the seal key, and only Flower its password."""
         given = {name: set(service.get("environment", {})) for name, service in self.compose["services"].items()}
-        assert {"worker", "rollout"} == {name for name, names in given.items() if "ESYNC_SEAL_KEY" in names}
+        assert {"worker", "serve", "rollout"} == {name for name, names in given.items() if "ESYNC_SEAL_KEY" in names}
         assert {"flower"} == {name for name, names in given.items() if "FLOWER_BASIC_AUTH" in names}
         assert {"ESYNC_BROKER_URL", "FLOWER_PORT", "FLOWER_BASIC_AUTH"} == given["flower"]
         assert set() == given["lab"]
@@ -246,6 +247,13 @@ def _requirements(extra: str) -> list[Requirement]:
         else:
             found.append(one)
     return found
+
+
+def test_bash_can_read_what_ci_runs() -> None:
+    """A slip in `.ci/run` is found before the tests are skipped by it; it calls `make check`."""
+    script = ROOT / ".ci" / "run"
+    subprocess.run(["bash", "-n", str(script)], check=True)
+    assert script.read_text().endswith("\nmake check\n")
 
 
 def test_control_tasks_are_served() -> None:

@@ -1,11 +1,13 @@
 """The configuration of a lab."""
 
+import re
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from lab.config import LabConfig, generated, load, shipped, shipped_cluster
+from lab.control.running import Lab
 from lab.machine.errors import ConfigRefused
 from tasks.cluster import Cluster
 
@@ -101,3 +103,19 @@ def test_a_lab_needs_nodes() -> None:
     """At least one."""
     with pytest.raises(ValueError, match="nodes"):
         LabConfig.model_validate({"origin": "S1", "nodes": []})
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_generated_cluster_file_is_valid_and_loses_a_server_with_its_lines(tmp_path: Path, scheme: str) -> None:
+    """The README removes the lines of P2 from its name to its pool, and the rest stays a cluster."""
+    lab = Lab(generated(4).model_copy(update={"site_scheme": scheme}), tmp_path)
+    lab._relate()
+    yaml = YAML(typ="safe")
+    text = lab._cluster()
+    whole = Cluster.model_validate(yaml.load(text))
+    less = Cluster.model_validate(
+        yaml.load(re.sub(r"[^\n]*name: P2\n.*?pool: production\n", "", text, flags=re.DOTALL))
+    )
+    assert ("upload production", ("S1", "S2", "P1")) == (whole.sync.profile, less.node_names)
+    assert whole.site_login
+    assert (scheme == "http") == whole.site_login.over_http

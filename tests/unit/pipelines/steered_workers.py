@@ -19,13 +19,15 @@ from tasks.execution.runner import NodeBusy, NotReady, StepRunner
 from tasks.step import Done, Purpose, Step, Work
 from tasks.steps.registry import CERT_COPY, CONFIG_EDIT, INSTALL_CHECK, SERVICE_RESTART
 from tests.unit.tasks.ektron.joined import FOUR, HASHES, THUMBPRINT, joined_node
+from workers.errors import StoreUnavailable
 from workers.records import Change, DocumentKind, Endpoint, RunState
 from workers.secrets.vault import Vault
 from workers.settings import Settings
 from workers.store.memory import MemoryStore
 from workers.store.port import RunStore
 from workers.winrm.channel import Counters
-from workers.winrm.operations import Guard, Hello, Op, Reply
+from workers.winrm.greeting import Hello
+from workers.winrm.operations import Guard, Op, Reply
 from workers.winrm.pool import SessionPool
 from workers.winrm.session import AgentSession
 
@@ -72,7 +74,7 @@ class Worker:
     """One worker process with one message. It stops at every request to its node.
 
     Attributes:
-    asking: `read` or `change` while it is stopped; empty when it has ended.
+        asking: `read` or `change` while it is stopped; empty when it has ended.
             back: the message is to go back to the queue.
     """
 
@@ -95,6 +97,7 @@ class Worker:
             sessions=pool,
             leases=self.leases,
             max_wait=0,
+            clock=site.clock,
         )
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
@@ -114,7 +117,8 @@ class Worker:
         """Called on the worker's own thread when it sends a request to its node."""
         self.asking = asking
         self._stopped.release()
-        assert self._go.acquire(timeout=_LONGEST)
+        if not self._go.acquire(timeout=_LONGEST):
+            self.died = True  # its test has ended: nothing that it does reaches the output of another one
         if self.died:
             raise WorkerDied
 
@@ -148,6 +152,8 @@ class _StoreOf:
         method = getattr(self._store, name)
 
         def call(*args: Any, **named: Any) -> Any:  # noqa: ANN401 - passed through
+            if self._worker.died and name == "renew":  # on the keeper's own thread: it finds no store, and says nothing
+                raise StoreUnavailable("the worker is dead")
             if self._worker.died:
                 raise WorkerDied
             return method(*args, **named)
@@ -217,7 +223,7 @@ class Site:
             for worker in self.workers:
                 if worker.asking and not worker.died:
                     run, _, node = worker.message.args
-                    self.store.renew(run, node, worker.leases.holder, LEASE)
+                    self.store.renew(run, [node], worker.leases.holder, LEASE)
 
     def take(self, message: Message) -> None:
         """A worker takes a message and runs to its first request; when it is done, the next message follows."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from pipelines.cli.live import draw
+from pipelines.cli.picture import draw
 from pipelines.report.build import build
 from pipelines.report.html import to_html
 from pipelines.report.text import to_text
@@ -31,7 +31,7 @@ def _drained(work: Work) -> Done:
     return Done(message=f"{work.node.name} takes no new requests")
 
 
-DRAIN = Step(name="drain", run=_drained, heading="drain", changes=True, keeps_backups=True, completed="drained")
+DRAIN = Step(name="divert", run=_drained, heading="divert", changes=True, keeps_backups=True, completed="drained")
 
 
 def _not_drained(snapshot: Snapshot) -> list[str]:
@@ -80,21 +80,21 @@ def shown_live(made: MadeUpRun) -> str:
 @pytest.mark.parametrize("kind", ["maintenance", "rollout"])
 def test_the_step_is_shown_wherever_a_run_is_shown(kind: str) -> None:
     """Live view, report as text and as page, and status name the step, its column and its failure."""
-    made = MadeUpRun(kind, ends={("P1", "drain"): Status.FAILED, ("P2", "drain"): Status.CHANGED})
+    made = MadeUpRun(kind, ends={("P1", "divert"): Status.FAILED, ("P2", "divert"): Status.CHANGED})
     known = runs.summary(made.engine, made.id)
-    assert "drain" in kind_of(kind).columns
+    assert "divert" in kind_of(kind).columns
     header = shown_live(made).splitlines()[1].split()
     assert header[-len(kind_of(kind).columns) :] == list(kind_of(kind).columns)
     report = build(known)
-    assert "drain" in to_text(report)
-    assert ">drain<" in to_html(report)
+    assert "divert" in to_text(report)
+    assert ">divert<" in to_html(report)
     status = runs.status(made.engine, made.id)
-    assert ("drain", Status.FAILED) == (status.nodes["P1"].step, status.nodes["P1"].status)
+    assert ("divert", Status.FAILED) == (status.nodes["P1"].step, status.nodes["P1"].status)
 
 
 def test_the_node_state_follows_from_the_step() -> None:
     """The sentence about a node that the step has changed is the step's own."""
-    made = MadeUpRun("maintenance", ends={("P2", "drain"): Status.CHANGED})
+    made = MadeUpRun("maintenance", ends={("P2", "divert"): Status.CHANGED})
     now = {result.node: result.description for result in runs.summary(made.engine, made.id).nodes}
     assert now["P2"] == "drained"
     assert made.record.verdict is Verdict.CLEAN
@@ -109,14 +109,14 @@ def test_the_plan_counts_the_step() -> None:
 
 def test_a_run_of_the_kind_can_be_retried() -> None:
     """A retry is a run of the same kind, on the nodes that failed in the new step."""
-    made = MadeUpRun("maintenance", ends={("P1", "drain"): Status.FAILED})
+    made = MadeUpRun("maintenance", ends={("P1", "divert"): Status.FAILED})
     again = control.retry(made.engine, made.id)
     assert ("maintenance", ("P1",), made.id) == (again.kind, again.only, again.parent)
 
 
 def test_a_run_of_the_kind_can_be_rolled_back() -> None:
     """Because the step keeps backups; the nodes are those that had their turn."""
-    made = MadeUpRun("maintenance", ends={("S1", "drain"): Status.CHANGED})
+    made = MadeUpRun("maintenance", ends={("S1", "divert"): Status.CHANGED})
     undone = rollback.rollback(made.engine, made.id)
     assert ("rollback", FOUR, made.id) == (undone.kind, undone.only, undone.parent)
 
@@ -126,7 +126,7 @@ def _undrained(work: Work) -> Done:
     return Done(message="takes requests again")
 
 
-UNDRAIN = Step(name="undrain", run=_undrained, heading="undrain", changes=True, always=True)
+UNDRAIN = Step(name="revert", run=_undrained, heading="revert", changes=True, always=True)
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_a_step_that_always_runs_does_so_after_a_failure(site: Site, monkeypatch
         "config_edit": {Status.FAILED},
         "cert_copy": {Status.SKIPPED},
         "service_restart": {Status.SKIPPED},
-        "undrain": {Status.UNCHANGED},
+        "revert": {Status.UNCHANGED},
     }
 
 
@@ -175,9 +175,9 @@ def test_a_step_that_always_runs_does_so_after_a_cancel(site: Site) -> None:
     watch = Stopwatch(1, site.clock)
     watched(site, run, watch, 1)
     assert ends_of(site, run)["config_edit"] == {Status.CANCELLED}
-    assert "undrain" not in ends_of(site, run)
+    assert "revert" not in ends_of(site, run)
     for _ in range(30):
         watched(site, run, watch, 1)
         drained(site)
-    assert ends_of(site, run)["undrain"] == {Status.UNCHANGED}
+    assert ends_of(site, run)["revert"] == {Status.UNCHANGED}
     assert site.store.run(run).verdict is Verdict.CANCELLED

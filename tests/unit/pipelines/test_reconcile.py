@@ -4,14 +4,17 @@ import os
 
 import pytest
 
-from pipelines.coordinator import LOCK_TTL, begin
+from pipelines.coordinator import LOCK_TTL, begin, join_and_verify
 from pipelines.reconcile import GRACE, SOON, Reconciler, begin_or_continue, resume_stalled
 from pipelines.run.elapsed import Stopwatch
 from pipelines.usecases import control, runs
+from tasks.cluster import Cluster
 from tasks.steering import Steering
+from tests.claiming import claim
 from tests.unit.pipelines.steered_workers import PASSWORD, Site
-from tests.unit.pipelines.test_steered_runs import drained, in_the_wave, outcome, stuck_in_config_edit
+from tests.unit.pipelines.test_steered_runs import drained, in_the_wave, outcome, stuck_in_config_edit, taken
 from tests.unit.pipelines.test_steering_machine import CANCEL, RUN, STEP, a_cluster
+from workers.errors import InputRefused
 from workers.records import RunRecord, RunState, Status, Verdict
 
 STALL = 15  #: seconds, as the site's settings have it
@@ -151,6 +154,38 @@ def test_the_nodes_of_a_dead_worker_are_sent_again_at_once(site: Site) -> None:
     assert ["S1"] == [message.args[2] for message in site.app.waiting if message.name == "esync.install_check"]
 
 
+def test_a_message_that_died_with_a_worker_is_sent_again_once(site: Site) -> None:
+    """Beside a living worker: a lease after the death, unless the node is worked on by then."""
+    run = in_the_wave(site)
+    site.kill(stuck_in_config_edit(site, asking="read"))
+    site.app.waiting.clear()
+    claim(site.store, run, "P1", "another", 600)
+    watch, lease = watching(site, run), site.engine.settings.lease
+    sent = []
+    for seconds in (61, lease - 1, 1, lease):
+        site.pass_by(seconds)
+        resume_stalled(site.engine, run, watch)
+        sent.append([message.args[2] for message in site.app.waiting if message.name == "esync.install_check"])
+        site.app.waiting.clear()
+    assert [["S1"], [], ["S2"], []] == sent
+
+
+def test_no_process_leads_while_no_run_is_active(site: Site) -> None:
+    """A process that has led, or ends, resigns: the next one leads at once, and an idle one asks for nothing."""
+    first, second = (Reconciler(site.engine, name) for name in ("w1", "w2"))
+    run = in_the_wave(site)
+    first.check_runs()
+    assert not site.store.elect("reconciler", "probe", 1)
+    site.store.save(site.store.run(run).model_copy(update={"state": RunState.CONCLUDED}))
+    first.check_runs()
+    assert site.store.elect("reconciler", "probe", 0)
+    site.store.create(RunRecord(id="next", cluster="shop", spec={}))
+    second.check_runs()
+    assert not site.store.elect("reconciler", "probe", 1)
+    second.close()
+    assert site.store.elect("reconciler", "probe", 0)
+
+
 def test_a_resumed_run_says_so_and_leaves_leased_nodes_alone(site: Site) -> None:
     """The request is acknowledged: it is acted on once."""
     run = in_the_wave(site)
@@ -187,9 +222,9 @@ def test_a_run_waits_for_the_run_that_has_taken_its_cluster(site: Site) -> None:
     run = in_the_wave(site)
     site.app.waiting.clear()
     other = site.store.create(RunRecord(id="other", cluster="shop", spec={}))
-    site.store.lock_cluster("shop", "other", LOCK_TTL)
+    site.store.lock_servers(a_cluster().servers, "other", LOCK_TTL)
     site.passed += LOCK_TTL + 1
-    assert site.store.lock_cluster("shop", "other", LOCK_TTL) is None
+    assert site.store.lock_servers(a_cluster().servers, "other", LOCK_TTL) is None
     assert site.store.progress(run) == 0
     site.pass_by(STALL + 1)
     assert "" == resume_stalled(site.engine, run)
@@ -242,3 +277,112 @@ def test_the_next_round_comes_when_it_is_due(site: Site, monkeypatch: pytest.Mon
     monkeypatch.setattr(reconciler._stop, "wait", wait)
     reconciler._loop()
     assert [2, 5, 0.05] == waits
+
+
+def held(site: Site, **policy: object) -> str:
+    """A run that waits before its second wave."""
+    data = a_cluster().model_dump()
+    data["policy"] |= {"waves": (2,), "hold": "after-canary"} | policy
+    run = runs.start(site.engine, Cluster.model_validate(data)).id
+    while not Steering.of(site.store, run).held:
+        drained(site)
+        join_and_verify(site.engine, run, site.store.run(run).turns[-1].name)
+    return run
+
+
+def waves(site: Site, run: str) -> int:
+    """How many waves have begun."""
+    return sum(turn.stage == "wave" for turn in site.store.run(run).turns)
+
+
+def test_a_held_run_waits_as_long_as_its_policy_says(site: Site) -> None:
+    """Measured by the observer, also when another one continues to measure; a paused second does not count."""
+    run = held(site, hold_for=100)
+    watch = watching(site, run)
+    site.passed += 60
+    resume_stalled(site.engine, run, watch)
+    assert watch.due == pytest.approx(5)
+    control.pause(site.engine, run)
+    site.passed += 500
+    resume_stalled(site.engine, run, watch)
+    control.resume(site.engine, run)
+    another = watching(site, run)
+    site.passed += 39
+    resume_stalled(site.engine, run, another)
+    assert waves(site, run) == 1
+    assert another.due == pytest.approx(1, abs=0.1)
+    site.passed += 2
+    resume_stalled(site.engine, run, another)
+    assert waves(site, run) == 2
+    assert ["100 s have passed (policy.hold_for)"] == events(site, run, "run.promoted")
+
+
+def test_a_held_run_waits_for_a_person_whatever_time_passes(site: Site) -> None:
+    """Its deadline is suspended, and it keeps its servers. It is said once that it is held."""
+    run = held(site)
+    watch = watching(site, run)
+    for _ in range(30):
+        site.passed += LOCK_TTL - 1
+        resume_stalled(site.engine, run, watch)
+    assert waves(site, run) == 1
+    assert "" == Steering.of(site.store, run).cancelled
+    assert site.store.has_servers(run)
+    assert [f"wave-1 is done; 2 nodes of wave-2 wait for: esync promote {run}"] == events(site, run, "run.held")
+    control.promote(site.engine, run, "ann")
+    drained(site, until="esync.install_check")
+    assert waves(site, run) == 2
+    assert ["by ann"] == events(site, run, "run.promoted")
+    with pytest.raises(InputRefused, match="is not held"):
+        control.promote(site.engine, run)
+
+
+def test_a_held_run_can_be_paused_and_promoted_in_any_order(site: Site) -> None:
+    """A promoted run that is paused begins its wave when it is resumed."""
+    run = held(site)
+    control.pause(site.engine, run)
+    control.promote(site.engine, run)
+    drained(site)
+    assert waves(site, run) == 1
+    control.resume(site.engine, run)
+    drained(site, until="esync.install_check")
+    assert waves(site, run) == 2
+
+
+def test_a_held_run_can_be_cancelled(site: Site) -> None:
+    """It ends at once, and cannot be promoted any more."""
+    run = held(site)
+    control.cancel(site.engine, run, "wrong window")
+    drained(site)
+    assert Verdict.CANCELLED is site.store.run(run).verdict
+    with pytest.raises(InputRefused, match="has ended"):
+        control.promote(site.engine, run)
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_limit_by_label_holds_although_messages_are_lost_and_sent_again(site: Site, most: int) -> None:
+    """Only nodes that may be in work get messages, in the wave and after a stall; at the end all had their turn."""
+    data = a_cluster().model_dump()
+    data["policy"] |= {"waves": "all", "at_most": {"site": most}}
+    for node in data["nodes"]:
+        node["labels"] = {"site": "ams"}
+    run = runs.start(site.engine, Cluster.model_validate(data)).id
+    watch, lose = watching(site, run), True
+    for _ in range(200):
+        if site.store.run(run).state is RunState.CONCLUDED:
+            break
+        turn = site.store.run(run).turns[-1] if site.store.run(run).turns else None
+        if turn and turn.stage == "wave":
+            done = {o.node for o in site.store.outcomes(run, turn.name) if o.step == turn.steps[-1]}
+            sent = {message.args[2] for message in site.app.waiting if message.name == "esync.install_check"}
+            assert len(sent - done) <= most
+            if lose and done:
+                site.app.waiting.clear()
+                lose = False
+        if site.app.waiting:
+            taken(site, site.app.waiting[0])
+        elif turn:
+            join_and_verify(site.engine, run, turn.name)
+        site.pass_by(1)
+        resume_stalled(site.engine, run, watch)
+    assert Verdict.JOINED is site.store.run(run).verdict, site.store.run(run).summary
+    assert not lose

@@ -79,7 +79,7 @@ def outcome(site: Site, run: str, node: str, step: str) -> StepOutcome:
 def free(site: Site) -> bool:
     """Whether another run could lock the cluster."""
     site.store.create(RunRecord(id="probe", cluster="shop", spec={}))
-    return site.store.lock_cluster("shop", "probe", 1) is None
+    return site.store.lock_servers(a_cluster().servers, "probe", 1) is None
 
 
 def test_pause_then_cancel_ends_the_run(site: Site) -> None:

@@ -173,7 +173,7 @@ class SteeringMachine(RuleBasedStateMachine):
         """No node is changed after its run has ended, and no two runs work on the cluster at the same time."""
         assert not self.site.wrong
         begun = [run for run in self.runs if not self.ended(run) and self.engine.store.run(run).turns]
-        holders = [run for run in begun if self.engine.store.lock_cluster("shop", run, 120) is None]
+        holders = [run for run in begun if self.engine.store.lock_servers(a_cluster().servers, run, 120) is None]
         assert len(holders) <= 1
 
     def teardown(self) -> None:
@@ -187,7 +187,7 @@ class SteeringMachine(RuleBasedStateMachine):
             self.judged(run)
         assert self.engine.store.active() == ()
         probe = self.engine.store.create(RunRecord(id="probe", cluster="shop", spec={}))
-        assert self.engine.store.lock_cluster("shop", probe.id, 1) is None
+        assert self.engine.store.lock_servers(a_cluster().servers, probe.id, 1) is None
         before = {run: self.engine.store.outcomes(run) for run in self.runs}
         while self.site.workers:
             self.site.proceed(self.site.workers[0])

@@ -7,7 +7,7 @@ from celery import Celery
 
 from tasks.celery_tasks import register_steps
 from workers.broker.failed_steps import noted_failure
-from workers.logs import hide
+from workers.masks import hide
 from workers.records import Status, StepOutcome, now
 from workers.settings import Secret
 

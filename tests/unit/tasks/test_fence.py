@@ -14,13 +14,15 @@ from lab.machine.machine import Machine
 from lab.machine.memory_disk import MemoryDisk
 from lab.machine.paths import WindowsPath
 from tasks.fence import Fence
+from tests.claiming import claim
 from tests.conftest import Clock
 from tests.sampling import examples
 from workers.errors import AgentFailed, ClusterLocked, Conflict, NodeRefused
 from workers.records import RunRecord, RunState
 from workers.store.memory import MemoryStore
 from workers.winrm import operations as ops
-from workers.winrm.operations import Guard, Op, Reply, Writer
+from workers.winrm.operations import Guard, Op, Reply
+from workers.winrm.writers import Writer, writer_of
 
 FILE = "C:\\ProgramData\\esync-rollout\\fence"
 TTL = 10.0
@@ -43,7 +45,7 @@ class Node:
 
     def newest(self) -> Writer:
         """The newest writer in the fence file."""
-        return ops.writer_of(self.ask(ops.read(FILE)))
+        return writer_of(self.ask(ops.read(FILE)), "P1")
 
     def changed(self, guard: Guard) -> Reply:
         """A change with a guard."""
@@ -67,9 +69,9 @@ def a_store(clock: Clock, *runs: str) -> MemoryStore:
 
 def a_fence(store: MemoryStore, run: str, worker: str) -> Fence:
     """The fence of a claim on P1, which must succeed."""
-    claim = store.claim(run, "P1", worker, TTL)
-    assert claim is not None
-    return Fence(store, run, "P1", claim)
+    fence = claim(store, run, "P1", worker, TTL)
+    assert fence is not None
+    return Fence(store, run, "P1", fence)
 
 
 def guard_of(fence: Fence, node: Node) -> Guard:
@@ -80,7 +82,7 @@ def guard_of(fence: Fence, node: Node) -> Guard:
 def test_an_older_claim_is_refused_on_the_node_at_once(clock: Clock) -> None:
     """The sleeping worker had its guard earlier; the newer worker neither waits nor tries twice."""
     store, node = a_store(clock, "r1"), Node()
-    store.lock_cluster("shop", "r1", TTL)
+    store.lock_servers(("shop:5986",), "r1", TTL)
     sleeper = guard_of(a_fence(store, "r1", "w1"), node)
     assert node.changed(sleeper).ok
     store.leases("r1")
@@ -94,14 +96,14 @@ def test_an_older_claim_is_refused_on_the_node_at_once(clock: Clock) -> None:
 def test_a_run_that_lost_its_cluster_is_refused_on_the_node(wrote: bool, clock: Clock) -> None:  # noqa: FBT001 - a parameter
     """As soon as the next run has changed the node, whether the first run had changed it or not."""
     store, node = a_store(clock, "r1", "r2"), Node()
-    store.lock_cluster("shop", "r1", TTL)
+    store.lock_servers(("shop:5986",), "r1", TTL)
     fence = a_fence(store, "r1", "w1")
     sleeper = guard_of(fence, node)
     if wrote:
         assert node.changed(sleeper).ok
-    store.lock_cluster("shop", "r2", TTL)
+    store.lock_servers(("shop:5986",), "r2", TTL)
     clock.passes(TTL)
-    assert store.lock_cluster("shop", "r2", TTL) is None
+    assert store.lock_servers(("shop:5986",), "r2", TTL) is None
     assert node.changed(guard_of(a_fence(store, "r2", "w2"), node)).ok
     assert "conflict" == node.changed(sleeper).error
     fence.lost()
@@ -112,14 +114,14 @@ def test_a_run_that_lost_its_cluster_is_refused_on_the_node(wrote: bool, clock: 
 def test_a_run_that_gets_its_cluster_back_comes_after_the_run_that_held_it(clock: Clock) -> None:
     """Even if that run had requested a number and not yet changed anything."""
     store, node = a_store(clock, "r1", "r2"), Node()
-    store.lock_cluster("shop", "r1", TTL)
+    store.lock_servers(("shop:5986",), "r1", TTL)
     assert node.changed(guard_of(a_fence(store, "r1", "w1"), node)).ok
     late = None
     for run in ("r2", "r1"):
         store.leases(run)
-        store.lock_cluster("shop", run, TTL)
+        store.lock_servers(("shop:5986",), run, TTL)
         clock.passes(TTL)
-        assert store.lock_cluster("shop", run, TTL) is None
+        assert store.lock_servers(("shop:5986",), run, TTL) is None
         guard = guard_of(a_fence(store, run, f"{run} again"), node)
         late = late or guard
     assert node.changed(guard).ok
@@ -132,7 +134,7 @@ def test_runs_of_two_stores_take_turns_on_one_node(clock: Clock) -> None:
     node = Node()
     for run in ("r1", "r2", "r3"):
         store = a_store(clock, run)
-        store.lock_cluster("shop", run, TTL)
+        store.lock_servers(("shop:5986",), run, TTL)
         assert node.changed(guard_of(a_fence(store, run, "w1"), node)).ok
     assert Writer(3, "r3") == node.newest()
 
@@ -142,7 +144,7 @@ def test_two_stores_never_hold_a_node_at_the_same_time(clock: Clock) -> None:
     node, stores = Node(), {run: a_store(clock, run) for run in ("r1", "r2")}
     fences = {}
     for run, store in stores.items():
-        store.lock_cluster("shop", run, TTL)
+        store.lock_servers(("shop:5986",), run, TTL)
         fences[run] = a_fence(store, run, "w1")
     first, second = (guard_of(fence, node) for fence in fences.values())
     assert node.changed(first).ok
@@ -152,11 +154,32 @@ def test_two_stores_never_hold_a_node_at_the_same_time(clock: Clock) -> None:
     assert "conflict" == node.changed(first).error
 
 
+def test_two_runs_by_different_addresses_take_turns(clock: Clock) -> None:
+    """The second run is refused on the server itself, until the first has ended or its lock has lapsed."""
+    store, node = a_store(clock, "r1", "r2"), Node()
+    for number, run in enumerate(("r1", "r2"), 1):
+        assert store.lock_servers((f"alias{number}:5986",), run, TTL) is None
+    assert node.changed(guard_of(a_fence(store, "r1", "w1"), node)).ok
+    other = a_fence(store, "r2", "w2")
+    other.observe(node.newest)
+    with pytest.raises(NodeRefused, match="run r1 works on this server") as caught:
+        guard_of(other, node)
+    assert "esync cancel r1" in caught.value.remedy
+    clock.passes(TTL)
+    assert node.changed(guard_of(other, node)).ok
+    back = a_fence(store, "r1", "w1")
+    back.lost()
+    with pytest.raises(NodeRefused, match="run r2"):
+        guard_of(back, node)
+    store.save(store.run("r2").model_copy(update={"state": RunState.CONCLUDED}))
+    assert node.changed(guard_of(back, node)).ok
+
+
 @pytest.mark.parametrize("content", [b"%020d\n" % 1795659908000, b"%020d\n" % (2**63 - 2), b"7\r\n", b"", b"\0" * 21])
 def test_numbering_continues_from_what_an_older_agent_left(content: bytes, clock: Clock) -> None:
     """A time in milliseconds, a number written by a person, an empty file: the next number is one larger."""
     store, node = a_store(clock, "r1"), Node()
-    store.lock_cluster("shop", "r1", TTL)
+    store.lock_servers(("shop:5986",), "r1", TTL)
     node.holds(content)
     before = node.newest().number
     assert node.changed(guard_of(a_fence(store, "r1", "w1"), node)).ok
@@ -166,7 +189,7 @@ def test_numbering_continues_from_what_an_older_agent_left(content: bytes, clock
 def test_a_node_that_accepts_no_further_writer_names_the_command(clock: Clock) -> None:
     """The largest number is refused with a remedy; so is a content that is not a number."""
     store, node = a_store(clock, "r1"), Node()
-    store.lock_cluster("shop", "r1", TTL)
+    store.lock_servers(("shop:5986",), "r1", TTL)
     node.holds(b"%020d\n" % (2**63 - 1))
     with pytest.raises(NodeRefused, match="P1: its fence file holds the largest possible number") as caught:
         guard_of(a_fence(store, "r1", "w1"), node)
@@ -181,7 +204,7 @@ def test_an_unreadable_fence_file_does_not_disturb_a_run_that_only_reads(clock: 
     store, node = a_store(clock, "r1"), Node()
     fence = a_fence(store, "r1", "w1")
     fence.observe(node.newest)
-    store.lock_cluster("shop", "r1", TTL)
+    store.lock_servers(("shop:5986",), "r1", TTL)
     node.holds(b"spoilt")
     fence.observe(node.newest)
     with pytest.raises(AgentFailed):
@@ -217,9 +240,9 @@ class Writers(RuleBasedStateMachine):
     @rule(run=st.sampled_from(["r1", "r2"]))
     def takes(self, run: str) -> None:
         """A run gets the cluster because the other one was stalled for a long time."""
-        self.store.lock_cluster("shop", run, TTL)
+        self.store.lock_servers(("shop:5986",), run, TTL)
         self.clock.passes(TTL)
-        assert self.store.lock_cluster("shop", run, TTL) is None
+        assert self.store.lock_servers(("shop:5986",), run, TTL) is None
         if self.has != run:
             self.has, self.tenure = run, self.tenure + 1
 
@@ -228,10 +251,10 @@ class Writers(RuleBasedStateMachine):
         """A new worker of a run takes the node because the previous one is silent."""
         self.store.leases(run)
         self.clock.passes(TTL)
-        claim = self.store.claim(run, "P1", f"w{len(self.workers)}", TTL)
-        assert (claim is None) == (self.has != run and self._was(run))
-        if claim is not None:
-            self.workers.append(Worker(run, claim, Fence(self.store, run, "P1", claim)))
+        fence = claim(self.store, run, "P1", f"w{len(self.workers)}", TTL)
+        assert (fence is None) == (self.has != run and self._was(run))
+        if fence is not None:
+            self.workers.append(Worker(run, fence, Fence(self.store, run, "P1", fence)))
 
     def _was(self, run: str) -> bool:
         return run == "r1" or self.tenure > 1
@@ -273,9 +296,9 @@ TestWriters.settings = settings(max_examples=examples(whole=2000, sample=40), st
 def test_the_end_of_a_run_unlocks_its_cluster(clock: Clock) -> None:
     """A late worker of a run that has ended gets no number, even if no other run holds the cluster."""
     store, node = a_store(clock, "r1"), Node()
-    store.lock_cluster("shop", "r1", TTL)
+    store.lock_servers(("shop:5986",), "r1", TTL)
     fence = a_fence(store, "r1", "w1")
     store.save(store.run("r1").model_copy(update={"state": RunState.CONCLUDED}))
     with pytest.raises(ClusterLocked):
         guard_of(fence, node)
-    assert store.claim("r1", "P1", "w1", TTL) is None
+    assert claim(store, "r1", "P1", "w1", TTL) is None

@@ -9,7 +9,8 @@ from tasks.step import Purpose, Work
 from tests.unit.pipelines.report.sample_run import cluster_of
 from workers.errors import AgentFailed, NodeError, SessionLost
 from workers.winrm import operations as ops
-from workers.winrm.operations import Hello, Op, Reply
+from workers.winrm.greeting import Hello
+from workers.winrm.operations import Op, Reply
 
 FILE = r"C:\site\a.config"
 HELLO: dict[str, Any] = {
@@ -64,9 +65,9 @@ def failed(error: NodeError, answer: NodeError | None = None) -> NodeError:
 
 
 def test_what_is_needed_stands_beside_what_is_free() -> None:
-    """Both in kB; the remedy names the drive and the node."""
+    """Both in a readable unit; the remedy names the drive and the node."""
     error = failed(AgentFailed("P1: write: There is not enough space on the disk", file=FILE))
-    assert error.message.endswith("disk: 4.2 kB and room for backups needed, 1,500.0 kB free on C:")
+    assert error.message.endswith("disk: 4.2 kB and room for backups needed, 1.5 MB free on C:")
     assert error.remedy == "free space on C: of P1, then retry this run"
 
 

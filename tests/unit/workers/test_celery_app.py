@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from workers.celery_app import CONTROL_QUEUE, NODES_QUEUE, STARTS_QUEUE, make_app
+from workers.broker.names import nodes_queue
+from workers.celery_app import CONTROL_QUEUE, NODES_QUEUE, STARTS_QUEUE, make_app, serve_site
 from workers.errors import InputRefused
 from workers.settings import Secret, Settings
 
@@ -41,6 +42,21 @@ def test_control_tasks_have_their_own_queue() -> None:
     names = ["esync.join_and_verify", "esync.rollout", "esync.config_edit"]
     queues = [app.amqp.router.route({}, name)["queue"].name for name in names]
     assert [CONTROL_QUEUE, STARTS_QUEUE, NODES_QUEUE] == queues
+
+
+def test_every_process_sends_to_the_queue_of_any_site() -> None:
+    """It knows the queue without having it configured, and does not take from it."""
+    app = make_app(Settings(broker_url=Secret(URL)))
+    routed = app.amqp.router.route({"queue": nodes_queue("ams")}, "esync.config_edit")["queue"]
+    assert "esync.v1.nodes.ams" == routed.name == routed.routing_key == routed.exchange.name
+    assert {CONTROL_QUEUE, STARTS_QUEUE, NODES_QUEUE} == app.amqp.queues.consume_from.keys()
+
+
+def test_a_worker_of_a_site_takes_from_the_queue_of_its_nodes() -> None:
+    """And queries and joins, like every worker; not the steps on nodes without a site."""
+    app = make_app(Settings(broker_url=Secret(URL)))
+    serve_site(app, "ams")
+    assert {CONTROL_QUEUE, STARTS_QUEUE, nodes_queue("ams")} == app.amqp.queues.consume_from.keys()
 
 
 def test_a_misspelt_queue_is_an_error() -> None:

@@ -10,7 +10,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers import logs
+from workers import logs, masks
 from workers.errors import InputRefused
 from workers.settings import Secret
 
@@ -26,7 +26,7 @@ def _as_before() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
-    logs._hidden.clear()
+    masks._hidden.clear()
 
 
 def written(*, as_json: bool = True) -> io.StringIO:
@@ -65,7 +65,7 @@ def test_lines_of_libraries_have_the_same_form() -> None:
 def test_a_hidden_value_is_masked(*, as_json: bool) -> None:
     """In the event, in data, in a repr and in a traceback, in both formats."""
     stream = written(as_json=as_json)
-    logs.hide(Secret(PLANTED))
+    masks.hide(Secret(PLANTED))
     log = logs.logger("esync.test")
     event = f"password is {PLANTED}"
     log.info(event, data={"inner": [PLANTED]}, secret=Secret(PLANTED), error=ValueError(PLANTED))
@@ -101,21 +101,21 @@ def test_a_traceback_has_no_local_variables() -> None:
     assert "loc4l-value" not in stream.getvalue()
 
 
-@given(st.text(min_size=logs.SHORTEST, max_size=30), st.text(max_size=20))
+@given(st.text(min_size=masks.SHORTEST, max_size=30), st.text(max_size=20))
 def test_scrubbing_removes_any_value(value: str, around: str) -> None:
     """A hidden value is not in a JSON line, whatever its characters, unless it is part of the mask."""
-    logs._hidden.clear()
-    logs.hide(Secret(value))
-    scrubbed = logs.scrubbed(json.dumps({"event": value}))
-    logs._hidden.clear()
+    masks._hidden.clear()
+    masks.hide(Secret(value))
+    scrubbed = masks.scrubbed(json.dumps({"event": value}))
+    masks._hidden.clear()
     assert {"event": "***"} == json.loads(scrubbed) or value in '{"event": "***"}'
-    assert around == logs.scrubbed(around) or "://" in around
+    assert around == masks.scrubbed(around) or "://" in around
 
 
 def test_short_values_are_not_masked() -> None:
     """Masking one to three characters would make every line unreadable."""
-    logs.hide(Secret("e"))
-    assert "event" == logs.scrubbed("event")
+    masks.hide(Secret("e"))
+    assert "event" == masks.scrubbed("event")
 
 
 def test_debug_does_not_log_complete_messages_of_libraries() -> None:
@@ -125,6 +125,18 @@ def test_debug_does_not_log_complete_messages_of_libraries() -> None:
     logging.getLogger("kombu.transport").debug("body: ...")
     logs.logger("esync.test").debug("ours")
     assert ["ours"] == [line["event"] for line in lines(stream)]
+
+
+@pytest.mark.parametrize(("level", "shown"), [("DEBUG", True), ("INFO", False), ("ERROR", False)])
+def test_a_line_for_each_task_is_only_for_debugging(level: str, *, shown: bool) -> None:
+    """Celery has two lines for each task; its errors are logged at every level."""
+    stream = io.StringIO()
+    logs.configure(level, as_json=True, stream=stream)
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).info("a task")
+        logging.getLogger(name).error("an error")
+    said = stream.getvalue()
+    assert (2 * shown, 2) == (said.count("a task"), said.count("an error"))
 
 
 def test_an_unknown_level_is_refused() -> None:

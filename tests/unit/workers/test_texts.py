@@ -1,5 +1,6 @@
 """Text from other programs: characters that must not reach a terminal, a page or a log are replaced."""
 
+import json
 import sys
 import unicodedata
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from workers.texts import LIMIT, cleaned
+from workers.texts import LIMIT, cleaned, cleaned_all, long_texts
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))  #: also lone surrogates
 INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -59,3 +60,25 @@ def test_a_long_text_is_cut_with_an_ellipsis() -> None:
     assert "x" * LIMIT == cleaned("x" * LIMIT)
     assert "x" * (LIMIT - 1) + "…" == cleaned("x" * (LIMIT + 1))
     assert "…" == cleaned("ab", 1)
+
+
+ANY_JSON = st.recursive(
+    ANY_TEXT | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+)
+
+
+@given(ANY_JSON)
+@example(['"C:\\Program Files\\x.exe"', "x" * (LIMIT + 1)])
+@example(["x" * LIMIT, "\\\\" * 999])
+def test_a_document_without_long_texts_would_not_change_when_cleaned(value: object) -> None:
+    """And quotes and backslashes, which every path and program in Windows has, need no second look."""
+    found = long_texts(json.dumps(value, ensure_ascii=False))
+    if found == 0:
+        assert value == cleaned_all(value)
+
+
+def test_quoted_programs_and_paths_are_clean() -> None:
+    """As in the ImagePath of a service."""
+    assert 0 == long_texts(json.dumps({"path": '"C:\\Program Files\\x.exe" /a', "more": "\\"}))
+    assert 1 == long_texts(json.dumps(['"', "x" * (LIMIT + 1)]))
+    assert long_texts(json.dumps("a\nb")) is None

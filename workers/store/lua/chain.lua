@@ -54,31 +54,39 @@ local function link(before, digest, milliseconds, sequence)
   return table.concat(hex)
 end
 
--- Only for the ids of events, so that people see their time; no decision uses it.
-local function now()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+-- The fields of a run that events need; `opened` reads them.
+local function opened_for_events(run, ...)
+  return opened(run, 'head', 'head_id', 'count', 'dropped', ...)
 end
 
 -- Appends one event to the history and its chain; beyond the cap, removes the oldest and keeps its link as the root.
--- Returns id and link.
-local function append(run, events, cap, digest, event)
-  local known = redis.call('HMGET', run, 'head', 'head_id', 'count')
-  local time, sequence = now(), 0
-  if known[2] then
-    local last, number = string.match(known[2], '^(%d+)-(%d+)$')
+-- `at` is in milliseconds, for people who read the id; no decision uses it. Returns id and link. The caller writes the
+-- state of the chain with `linked`.
+local function append(state, events, cap, at, digest, event)
+  local time, sequence = tonumber(at), 0
+  if state.head_id then
+    local last, number = string.match(state.head_id, '^(%d+)-(%d+)$')
     -- Ids increase also when the server's clock was set back.
     if tonumber(last) >= time then time, sequence = tonumber(last), tonumber(number) + 1 end
   end
   local id = whole(time) .. '-' .. whole(sequence)
-  local chain = link(known[1] or string.rep('0', 64), digest, time, sequence)
+  local chain = link(state.head or string.rep('0', 64), digest, time, sequence)
   redis.call('XADD', events, id, 'event', event, 'chain', chain)
-  redis.call('HSET', run, 'head', chain, 'head_id', id, 'count', whole(tonumber(known[3] or 0) + 1))
-  while redis.call('XLEN', events) > tonumber(cap) do
+  state.head, state.head_id, state.count = chain, id, whole(tonumber(state.count or 0) + 1)
+  while tonumber(state.count) - tonumber(state.dropped or 0) > tonumber(cap) do
     local oldest = redis.call('XRANGE', events, '-', '+', 'COUNT', 1)[1]
-    redis.call('HSET', run, 'root', oldest[2][4])
-    redis.call('HINCRBY', run, 'dropped', 1)
+    if not oldest then break end -- another program has removed events
     redis.call('XDEL', events, oldest[1])
+    state.root, state.dropped = oldest[2][4], whole(tonumber(state.dropped or 0) + 1)
   end
   return { id, chain }
+end
+
+-- Writes the chain, and more fields, to the run.
+local function linked(run, state, ...)
+  local changed = { 'head', state.head, 'head_id', state.head_id, 'count', state.count, ... }
+  if state.root then
+    for _, word in ipairs({ 'root', state.root, 'dropped', state.dropped }) do changed[#changed + 1] = word end
+  end
+  beat(run, state, unpack(changed))
 end

@@ -1,4 +1,6 @@
--- KEYS run, events; ARGV cap, digest, event. Returns the event's id and link, or false: no such run.
-if missing(KEYS[1]) then return false end
-beat(KEYS[1])
-return append(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3])
+-- KEYS run, events; ARGV cap, time, digest, event. Returns the event's id and link, or false: no such run.
+local state = opened_for_events(KEYS[1])
+if not state then return false end
+local noted = append(state, KEYS[2], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
+linked(KEYS[1], state)
+return noted

@@ -1,3 +1,9 @@
--- KEYS leases; ARGV node, holder. The fence remains: it must never be given twice.
-if holder_of(redis.call('HGET', KEYS[1], ARGV[1])) == ARGV[2] then return redis.call('HDEL', KEYS[1], ARGV[1]) end
-return 0
+-- KEYS run, leases; ARGV node, holder
+local text = redis.call('HGET', KEYS[2], ARGV[1])
+local lease = lease_of(text)
+if lease.holder ~= ARGV[2] then return 0 end
+local state = opened(KEYS[1], 'held')
+if not state then return 0 end
+end_lease(state, KEYS[2], ARGV[1], lease)
+redis.call('HSET', KEYS[1], 'held', state.held)
+return 1

@@ -1,18 +1,19 @@
--- KEYS run, active, events, lock of its cluster
--- ARGV id, version read, token of this write, record, active ('1' or '0'), cap, then digest and text of each event to note
+-- KEYS run, active, events
+-- ARGV id, version read, token of this write, record, active ('1' or '0'), prefix of locks, cap, then time, digest and text
+-- of each event to note
 -- Returns 1 saved, 0 another writer was faster, -1 no such run.
-local present = redis.call('HMGET', KEYS[1], 'version', 'token')
-if not present[1] then return -1 end
+local state = opened_for_events(KEYS[1], 'token')
+if not state then return -1 end
 -- The same write again: its first reply was lost.
-if present[2] == ARGV[3] then return 1 end
-if present[1] ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], 'version', whole(present[1] + 1), 'token', ARGV[3], 'record', ARGV[4])
+if state.token == ARGV[3] then return 1 end
+if state.version ~= ARGV[2] then return 0 end
 if ARGV[5] == '1' then
   redis.call('SADD', KEYS[2], ARGV[1])
 else
   redis.call('SREM', KEYS[2], ARGV[1])
-  if holder_of(redis.pcall('GET', KEYS[4])) == ARGV[1] then redis.call('DEL', KEYS[4]) end
+  unlock(KEYS[1], ARGV[1], ARGV[6])
 end
-for i = 7, #ARGV, 2 do append(KEYS[1], KEYS[3], ARGV[6], ARGV[i], ARGV[i + 1]) end
-beat(KEYS[1])
+for i = 8, #ARGV, 3 do append(state, KEYS[3], ARGV[7], ARGV[i], ARGV[i + 1], ARGV[i + 2]) end
+local written = { 'version', whole(state.version + 1), 'token', ARGV[3], 'record', ARGV[4] }
+if state.head then linked(KEYS[1], state, unpack(written)) else beat(KEYS[1], state, unpack(written)) end
 return 1

@@ -20,8 +20,9 @@ $Ascii = New-Object Text.ASCIIEncoding
 $TimeFormat = "yyyy-MM-dd'T'HH:mm:ss.fffffff'Z'"
 
 ${function:Stop-Operation} = {
-    param([string]$Slug, [string]$Message, [string]$Path = '')
+    param([string]$Slug, [string]$Message, [string]$Path = '', [int]$Code = 0)
     $refusal = New-Object InvalidOperationException $Message
+    if ($Code) { $refusal.Data['code'] = $Code }
     $refusal.Data['slug'] = $Slug
     $refusal.Data['path'] = $Path
     throw $refusal
@@ -66,6 +67,7 @@ ${function:Get-FailedResult} = {
         if (-not $path -and $Fields.ContainsKey($name) -and $Fields[$name] -is [string]) { $path = $Fields[$name] }
     }
     if ($path) { $result['path'] = $path }
+    if ($cause.Data.Contains('code')) { $result['code'] = $cause.Data['code'] }
     return $result
 }
 

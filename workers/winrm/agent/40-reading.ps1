@@ -47,12 +47,13 @@ ${function:Test-ReadOnly} = {
 }
 
 ${function:Get-Description} = {
-    param($Entry, [bool]$Hashed)
+    param($Entry, [bool]$Hashed, [bool]$Timed)
     $result = @{ kind = 'folder'; size = 0; mtime = (Get-TimeText $Entry.LastWriteTimeUtc) }
     if ($Entry -is [IO.FileInfo]) {
         $result['kind'] = 'file'
         $result['size'] = $Entry.Length
         if ($Hashed) { $result['hash'] = Get-HashOfFile $Entry.FullName }
+        if ($Timed) { $result['ctime'] = Get-ChangeTime $Entry.FullName }
     }
     return $result
 }
@@ -61,9 +62,10 @@ ${function:Invoke-Stat} = {
     param($Fields)
     $path = Get-Path $Fields
     $hashed = Get-Field $Fields 'hash' -Kind 'flag' -Default $false
+    $timed = Get-Field $Fields 'ctime' -Kind 'flag' -Default $false
     $entry = Get-Entry $path
     if ($null -eq $entry) { return @{ exists = $false } }
-    $result = Get-Description $entry $hashed
+    $result = Get-Description $entry $hashed $timed
     $result['exists'] = $true
     $result['readonly'] = Test-ReadOnly $entry
     return $result
@@ -80,46 +82,55 @@ ${function:Invoke-List} = {
     param($Fields)
     $path = Get-Path $Fields
     $hashed = Get-Field $Fields 'hash' -Kind 'flag' -Default $false
+    $timed = Get-Field $Fields 'ctime' -Kind 'flag' -Default $false
     $limit = Get-Field $Fields 'limit' -Kind 'whole' -Default 10000
+    $rule = Get-SetRule $Fields
     $found = (Get-Folder $path).GetFileSystemInfos()
     $names = [string[]]@(foreach ($entry in $found) { $entry.Name })
     # IComparer: PowerShell would pass a converted copy to the generic overload, which would sort only the copy.
     [Array]::Sort([Array]$names, [Array]$found, [Collections.IComparer][StringComparer]::OrdinalIgnoreCase)
+    $set = $null
+    if ($null -ne $rule -and $hashed -and $found.Length -le $limit) { $set = Get-Set $found $rule $timed }
     # The JSON is written directly: building ten thousand entries as values first takes several times as long.
     $entries = New-Object Text.StringBuilder '['
     $count = [Math]::Min($found.Length, $limit)
     for ($at = 0; $at -lt $count; $at++) {
+        if ($null -ne $set -and $set.told.Contains($at)) { continue }
         $entry = $found[$at]
-        $kind, $size, $hash = 'folder', 0, $null
+        $kind, $size, $hash, $changed = 'folder', 0, $null, $null
         if ($entry -is [IO.FileInfo]) {
             $kind, $size = 'file', [long]$entry.Length
             if ($hashed) { $hash = Get-HashIfReadable $entry.FullName }
+            if ($timed) { $changed = Get-ChangeTime $entry.FullName }
         }
-        if ($at) { [void]$entries.Append(',') }
+        if ($entries.Length -gt 1) { [void]$entries.Append(',') }
         $name = $names[$at]
         if ($PlainText.IsMatch($name)) { $name = """$name""" } else { $name = Get-Quoted $name }
         $time = $entry.LastWriteTimeUtc.ToString($TimeFormat, $Invariant)
         [void]$entries.Append("{""name"":$name,""kind"":""$kind"",""size"":$size,""mtime"":""$time""")
         if ($hash) { [void]$entries.Append(",""hash"":""$hash""") }
+        if ($timed -and $kind -eq 'file') { [void]$entries.Append(',"ctime":').Append((ConvertTo-JsonLine $changed)) }
         [void]$entries.Append('}')
     }
-    return @{ entries = $entries.Append(']'); truncated = $found.Length -gt $limit }
+    $result = @{ entries = $entries.Append(']'); truncated = $found.Length -gt $limit }
+    if ($null -ne $set) { $result['set'] = $set.set }
+    return $result
 }
 
 ${function:Invoke-Read} = {
     param($Fields)
     $path = Get-Path $Fields
     $limit = Get-Field $Fields 'limit' -Kind 'whole' -Default 4194304
+    $known = Get-Field $Fields 'known' -Kind 'text' -Default $null
     $file = Get-File $path
     if ($file.Length -gt $limit) { Stop-Operation 'invalid' "the file has $($file.Length) bytes, more than the limit of $limit" -Path $path }
     $stream = [IO.File]::Open($path, 'Open', 'Read', 'ReadWrite, Delete')
     $memory = New-Object IO.MemoryStream
     try { $stream.CopyTo($memory) } finally { $stream.Dispose() }
     $bytes = $memory.ToArray()
-    return @{
-        data = [Convert]::ToBase64String($bytes); size = $bytes.Length; hash = Get-Hash $bytes
-        mtime = Get-TimeText $file.LastWriteTimeUtc
-    }
+    $result = @{ size = $bytes.Length; hash = Get-Hash $bytes; mtime = Get-TimeText $file.LastWriteTimeUtc }
+    if ($result.hash -ne $known) { $result['data'] = [Convert]::ToBase64String($bytes) }
+    return $result
 }
 
 ${function:Invoke-Hash} = {

@@ -17,10 +17,19 @@ ${function:Get-Backup} = {
     return @{ folder = $folder; files = "$folder$($Separator)files"; next = 0 }
 }
 
+# The latest number that this process has given in each folder: finding it lists all kept files, which thousands of removes must
+# not do each time. Another agent may have written meanwhile, or a person may have removed the folder.
+$LastKept = New-Object 'Collections.Generic.Dictionary[string,int]'
+
 ${function:Open-Backup} = {
     param($Backup)
     if ($null -eq (Get-Entry $Backup.folder)) { New-ProtectedFolder $Backup.folder }
     [void][IO.Directory]::CreateDirectory($Backup.files)
+    $last = 0
+    if ($LastKept.TryGetValue($Backup.files, [ref]$last) -and [IO.File]::Exists("$($Backup.files)$Separator$last")) {
+        $Backup.next = $last + 1
+        if (-not [IO.File]::Exists("$($Backup.files)$Separator$($last + 1)")) { return }
+    }
     $Backup.next = 1
     foreach ($file in [IO.Directory]::GetFiles($Backup.files)) {
         $number = 0
@@ -38,6 +47,7 @@ ${function:Add-Backup} = {
         $kept = 'files\' + $Backup.next
         $place = "$($Backup.files)$Separator$($Backup.next)"
         [IO.File]::Copy($Path, $place, $false)
+        $LastKept[$Backup.files] = $Backup.next
         $Backup.next += 1
     }
     $line = @{ at = Get-TimeText ([DateTime]::UtcNow); path = $Path; before = $Before; after = $After; kept = $kept }

@@ -89,6 +89,17 @@ ${function:Assert-Target} = {
     Assert-NoLinkOnPath $Path $from
 }
 
+# The start record is written like any file of ours: in the folders of the guard, and not through a link.
+${function:Assert-StartRecord} = {
+    param($Fields, $Guard)
+    if (-not $Fields.ContainsKey('start_record') -or $null -eq $Fields['start_record']) { return }
+    $given = Get-Field $Fields 'start_record' -Kind 'object'
+    $given['op'] = 'start_record'
+    $file = Get-Path $given 'file'
+    Assert-Target $file $Guard.folders
+    if ($Guard.fence -and $Names.Equals($file, $Guard.fence.file)) { Stop-Operation 'invalid' 'the start record must not be the fence file' -Path $file }
+}
+
 # The open fence file, to be closed after the operation, or null.
 ${function:Enter-Guard} = {
     param($Fields, $Guard)
@@ -101,12 +112,15 @@ ${function:Enter-Guard} = {
             Assert-Target $backup $Guard.folders
             foreach ($name in 'files', 'manifest.jsonl') { Assert-NoLinkOnPath "$backup$Separator$name" $backup.Length }
         }
+        Assert-StartRecord $Fields $Guard
         if ($null -eq $fence) { return $null }
         if ($Names.Equals($path, $fence.file)) { Stop-Operation 'invalid' 'a guarded operation must not change its own fence file' -Path $path }
         Assert-NoLinkOnPath $fence.file (Measure-Folder $fence.file $Guard.folders)
         return Enter-Fence $fence
     }
-    if ($fence -and $Fields['op'] -eq 'service' -and $Fields.ContainsKey('action') -and 'stop', 'start' -ccontains $Fields['action']) {
+    $controls = $Fields['op'] -eq 'service' -and $Fields.ContainsKey('action') -and 'stop', 'start' -ccontains $Fields['action']
+    if ($controls) { Assert-StartRecord $Fields $Guard }
+    if ($fence -and $controls) {
         Assert-NoLinkOnPath $fence.file (Measure-Folder $fence.file $Guard.folders)
         (Enter-Fence $fence).Dispose()
     }

@@ -60,6 +60,7 @@ ${function:Invoke-Write} = {
     $bytes = Get-Bytes (Get-Field $Fields 'data' -Kind 'text') 'data'
     $expect = Get-Field $Fields 'expect' -Kind 'text'
     $backup = Get-Backup $Fields
+    $record = Get-StartRecord $Fields 'service' 'text'
     if ($expect -notmatch '\A(absent|any|[0-9a-f]{64})\z') { Stop-Operation 'invalid' 'expect must be a hash, absent or any' -Path $path }
     $existing = Get-Entry $path
     $before = $null
@@ -71,6 +72,7 @@ ${function:Invoke-Write} = {
     if ($expect.Length -eq 64 -and $expect -ne $before) { Stop-Operation 'conflict' "the file's hash is not the expected hash" -Path $path }
     if (Test-ReadOnly $existing) { Stop-Operation 'access_denied' 'the file is read-only' -Path $path }
     Clear-Stray ([IO.Path]::GetDirectoryName($path))
+    Set-StartOutdated $record
     $place = Add-Backup $backup $path -Before $before -After $after
     Set-File $path $bytes -Hash $after -Existing $existing
     return @{ changed = $true; before = $before; after = $after; backup = $place }
@@ -97,12 +99,24 @@ ${function:Get-Unequal} = {
     }
 }
 
+# Name -> blob. With owners, `files` has the endings of the names, and each owner gets one file of each ending.
+${function:Get-SpreadFile} = {
+    param($Fields)
+    $files = Get-Field $Fields 'files' -Kind 'map of texts'
+    $owners = Get-Field $Fields 'owners' -Kind 'texts' -Default $null
+    if ($null -eq $owners) { return , $files }
+    $each = New-Object 'Collections.Generic.Dictionary[string,object]'
+    foreach ($owner in $owners) { foreach ($end in $files.Keys) { $each["$owner$end"] = $files[$end] } }
+    return , $each
+}
+
 ${function:Invoke-Spread} = {
     param($Fields)
     $folder = Get-Path $Fields 'folder'
-    $files = Get-Field $Fields 'files' -Kind 'map of texts'
+    $files = Get-SpreadFile $Fields
     $encoded = Get-Field $Fields 'blobs' -Kind 'map of texts'
     $backup = Get-Backup $Fields
+    $record = Get-StartRecord $Fields 'service' 'text'
     $blobs = @{}
     foreach ($id in $encoded.Keys) {
         $bytes = Get-Bytes $encoded[$id] "blobs.$id"
@@ -114,12 +128,17 @@ ${function:Invoke-Spread} = {
         if (-not $encoded.ContainsKey($files[$name])) { Stop-Operation 'invalid' "files refers to a missing blob: $($files[$name])" -Path $folder }
     }
     $unequal = @(Get-Unequal $folder -Files $files -Blobs $blobs)
-    if ($unequal) { Clear-Stray $folder }
+    if ($unequal) {
+        Clear-Stray $folder
+        Set-StartOutdated $record
+    }
     foreach ($one in $unequal) {
         [void](Add-Backup $backup $one.path -Before $one.before -After $one.blob.hash)
         Set-File $one.path $one.blob.bytes -Hash $one.blob.hash -Existing $one.entry
     }
-    return @{ written = @(foreach ($one in $unequal) { $one.name }); unchanged = $files.Count - $unequal.Count }
+    $result = @{ changed = $unequal.Count; unchanged = $files.Count - $unequal.Count }
+    if (-not $Fields.ContainsKey('owners') -or $null -eq $Fields['owners']) { $result['written'] = @(foreach ($one in $unequal) { $one.name }) }
+    return $result
 }
 
 # The folders that must be created for this path, outermost first.
@@ -153,6 +172,7 @@ ${function:Invoke-Remove} = {
     $path = Get-Path $Fields
     $expect = Get-Field $Fields 'expect' -Kind 'text' -Default 'any'
     $backup = Get-Backup $Fields
+    $record = Get-StartRecord $Fields 'service' 'text'
     if ($expect -cnotmatch '\A(folder|any|[0-9a-fA-F]{64})\z') { Stop-Operation 'invalid' 'expect must be a hash, folder or any' -Path $path }
     $entry = Get-Entry $path
     if ($null -eq $entry) { return @{ changed = $false } }
@@ -162,6 +182,7 @@ ${function:Invoke-Remove} = {
     if ($expect -ne 'any' -and $expect -ne $before) { Stop-Operation 'conflict' 'the current content is not the expected content' -Path $path }
     if (Test-ReadOnly $entry) { Stop-Operation 'access_denied' 'the file is read-only' -Path $path }
     if ($before -eq 'folder' -and $entry.GetFileSystemInfos().Length) { Stop-Operation 'failed' 'the folder is not empty' -Path $path }
+    Set-StartOutdated $record
     [void](Add-Backup $backup $path -Before $before -After $null)
     $entry.Delete()
     return @{ changed = $true }

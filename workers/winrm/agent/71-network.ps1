@@ -24,7 +24,8 @@ ${function:Invoke-Http} = {
     $timeout = Get-Field $Fields 'timeout' -Kind 'seconds' -Default 10
     $limit = Get-Field $Fields 'limit' -Kind 'whole' -Default 65536
     $uri = $null
-    if (-not [Uri]::TryCreate($url, 'Absolute', [ref]$uri) -or $uri.Scheme -ne 'http') { Stop-Operation 'invalid' "not an http URL: $url" }
+    if (-not [Uri]::TryCreate($url, 'Absolute', [ref]$uri) -or @('http', 'https') -notcontains $uri.Scheme) { Stop-Operation 'invalid' "not an http or https URL: $url" }
+    if ($uri.Scheme -eq 'https') { Enable-Tls }
     $request = [Net.WebRequest]::Create($uri)
     $request.Proxy = $null
     $request.AllowAutoRedirect = $false
@@ -34,6 +35,34 @@ ${function:Invoke-Http} = {
     $status = [int]$response.StatusCode
     try { $body = Get-StreamHead ($response.GetResponseStream()) $limit } finally { $response.Close() }
     return @{ status = $status; body = [Convert]::ToBase64String($body) }
+}
+
+# By default, old versions of .NET offer TLS 1.0 at most; 3072 is TLS 1.2, 0 the choice of the system.
+${function:Enable-Tls} = {
+    $offered = [int][Net.ServicePointManager]::SecurityProtocol
+    if ($offered -eq 0 -or $offered -band 3072) { return }
+    try { [Net.ServicePointManager]::SecurityProtocol = [Net.SecurityProtocolType]($offered -bor 3072) }
+    catch { $null = $_ }
+}
+
+${function:Invoke-Resolve} = {
+    param($Fields)
+    $name = Get-Field $Fields 'host' -Kind 'text'
+    $timeout = Get-Field $Fields 'timeout' -Kind 'seconds' -Default 5
+    try {
+        $pending = [Net.Dns]::BeginGetHostAddresses($name, $null, $null)
+        if (-not $pending.AsyncWaitHandle.WaitOne([int]($timeout * 1000))) {
+            Stop-Operation 'timeout' "no answer about the name $name in $timeout s"
+        }
+        $found = [Net.Dns]::EndGetHostAddresses($pending)
+    }
+    catch {
+        $cause = Get-Cause $_.Exception
+        if ($cause -is [Net.Sockets.SocketException]) { Stop-Operation 'not_found' "no address of the name ${name}: $($cause.Message)" }
+        if ($cause -is [ArgumentException]) { Stop-Operation 'invalid' "not a host name: $name" }
+        throw
+    }
+    return @{ addresses = @($found | ForEach-Object { $_.ToString() -replace '%.*$', '' } | Sort-Object -Unique) }
 }
 
 ${function:Get-Response} = {

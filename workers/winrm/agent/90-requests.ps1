@@ -4,13 +4,13 @@ $Operations = @{
     read = ${function:Invoke-Read}; hash = ${function:Invoke-Hash}; write = ${function:Invoke-Write}
     spread = ${function:Invoke-Spread}; mkdir = ${function:Invoke-Mkdir}; remove = ${function:Invoke-Remove}
     service = ${function:Invoke-Service}; version = ${function:Invoke-Version}; registry = ${function:Invoke-Registry}
-    tcp = ${function:Invoke-Tcp}; http = ${function:Invoke-Http}; clock = ${function:Invoke-Clock}
-    touch = ${function:Invoke-Touch}; run = ${function:Invoke-Run}
+    tcp = ${function:Invoke-Tcp}; http = ${function:Invoke-Http}; resolve = ${function:Invoke-Resolve}; clock = ${function:Invoke-Clock}
+    touch = ${function:Invoke-Touch}; run = ${function:Invoke-Run}; access = ${function:Invoke-Access}
 }
 
 ${function:Read-Request} = {
     param([string]$Line)
-    $request = @{ id = $null; fault = ''; stop = $false; going = $false; ops = @(); guard = $null; gzip = $false }
+    $request = @{ id = $null; fault = ''; stop = $false; going = $false; ops = @(); look = @(); guard = $null; gzip = $false }
     try { $map = ConvertFrom-JsonLine $Line }
     catch {
         $request.fault = 'the line is not a JSON object'
@@ -28,15 +28,30 @@ ${function:Read-Request} = {
         $request.fault = "the request has a version other than $ProtocolVersion"
         $request.stop = $false
     }
-    elseif (-not $request.stop) {
-        if ($map.ContainsKey('ops')) { $request.ops = $map['ops'] }
-        $request.fault = Get-OpsFault $map.ContainsKey('ops') $request.ops
-        if (-not $request.fault) {
-            try { $request.guard = Read-Guard $map }
-            catch { $request.fault = (Get-Cause $_.Exception).Message }
-        }
-    }
+    elseif (-not $request.stop) { Read-Content $map $request }
     return $request
+}
+
+# The operations and the guard, which a large request has compressed.
+${function:Read-Content} = {
+    param($Map, $Request)
+    if ($Map.ContainsKey('packed')) {
+        try { $content = ConvertFrom-JsonLine (Get-Unpacked $Map['packed']) }
+        catch {
+            $Request.fault = 'the packed part of the request cannot be unpacked'
+            return
+        }
+        foreach ($name in 'ops', 'look', 'guard') { if ($content.ContainsKey($name)) { $Map[$name] = $content[$name] } }
+    }
+    if ($Map.ContainsKey('ops')) { $Request.ops = $Map['ops'] }
+    $Request.fault = Get-OpsFault $Map.ContainsKey('ops') $Request.ops
+    if (-not $Request.fault -and $Map.ContainsKey('look') -and $null -ne $Map['look']) {
+        $Request.look = $Map['look']
+        $Request.fault = Get-OpsFault $true $Request.look
+    }
+    if ($Request.fault) { return }
+    try { $Request.guard = Read-Guard $Map }
+    catch { $Request.fault = (Get-Cause $_.Exception).Message }
 }
 
 ${function:Get-OpsFault} = {
@@ -70,13 +85,18 @@ ${function:Get-Results} = {
     $results = New-Object Collections.Generic.List[object]
     $ValidPaths.Clear()
     $CheckedFolders.Clear()
+    $failed = $false
     if ($Request.fault) { $results.Add(@{ ok = $false; error = 'invalid'; message = $Request.fault }) }
     else {
         foreach ($fields in $Request.ops) {
             $result = Get-Result $fields $Request.guard
             $results.Add($result)
-            if (-not ($result['ok'] -or $Request.going)) { break }
+            if (-not $result['ok']) {
+                $failed = $true
+                if (-not $Request.going) { break }
+            }
         }
+        if (-not $failed) { foreach ($fields in $Request.look) { $results.Add((Get-Result $fields $Request.guard)) } }
     }
     return , $results
 }
@@ -92,6 +112,15 @@ ${function:Get-Packed} = {
     $pack.Write($bytes, 0, $bytes.Length)
     $pack.Dispose()
     return [Convert]::ToBase64String($store.ToArray())
+}
+
+${function:Get-Unpacked} = {
+    param([string]$Text)
+    $store = New-Object IO.MemoryStream (, [Convert]::FromBase64String($Text))
+    $pack = New-Object IO.Compression.GZipStream $store, ([IO.Compression.CompressionMode]::Decompress)
+    $plain = New-Object IO.MemoryStream
+    try { $pack.CopyTo($plain) } finally { $pack.Dispose() }
+    return $Ascii.GetString($plain.ToArray())
 }
 
 ${function:Get-Answer} = {

@@ -125,7 +125,7 @@ def test_a_stop_request_gets_an_empty_reply(bench: Bench) -> None:
         ("service", {"name": "x", "action": "query", "deadline": "soon"}),
         ("registry", {"key": "SOFTWARE\\x", "name": "y"}),
         ("tcp", {"host": "x", "port": 70000}),
-        ("http", {"url": "https://x/"}),
+        ("http", {"url": "ftp://x/"}),
         ("run", {"program": "hostname.exe"}),
     ],
 )

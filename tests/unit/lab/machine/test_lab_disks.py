@@ -1,6 +1,10 @@
 """One contract for every kind of disk."""
 
+import os
+import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -66,6 +70,38 @@ def test_times_come_from_the_machines_clock(disk: Disk) -> None:
     assert 1_600_000_000_000_000_000 == disk.entries(ROOT)[0].mtime
     disk.put(A, b"x")
     assert 1_500_000_000_000_000_000 == disk.entries(ROOT)[0].mtime
+
+
+def test_a_change_time_is_that_of_the_last_change_and_cannot_be_set(disk: Disk) -> None:
+    """Whatever is changed (bytes, times, an attribute), and by the clock of the machine."""
+    disk.now = lambda: 1_500_000_000_000_000_000
+    disk.put(A, b"")
+    disk.now = lambda: 1_600_000_000_000_000_000
+    changes: list[Callable[[], object]] = [
+        lambda: disk.touch(A, 1_400_000_000_000_000_000),
+        lambda: disk.set_readonly(A, readonly=False),
+        lambda: disk.append(A, b"x"),
+        lambda: disk.put(A, b"y"),
+    ]
+    for later, change in enumerate(changes):
+        disk.now = partial(int, 1_600_000_000_000_000_000 + later)
+        change()
+        assert [disk.now()] == [entry.ctime for entry in disk.entries(ROOT)]
+    disk.make_folder(ROOT.child("d"))
+    assert 0 == disk.entries(ROOT.child("d").parent)[1].ctime
+
+
+def test_a_person_changes_a_file_by_the_clock_of_the_machine(tmp_path: Path) -> None:
+    """A file that was changed beside the disk has the present time of the machine, whatever its modification time."""
+    disk, hour = FolderDisk(tmp_path), 3600 * 10**9
+    disk.now = lambda: time.time_ns() - hour
+    disk.put(A, b"x")
+    real = disk.real(A)
+    assert real
+    real.write_bytes(b"y")
+    os.utime(real, (1, 1))
+    (entry,) = disk.entries(ROOT)
+    assert (10**9, True) == (entry.mtime, abs(entry.ctime - disk.now()) < 10**9)
 
 
 def test_appending_creates_and_extends_a_file(disk: Disk) -> None:
@@ -176,7 +212,11 @@ def test_a_folder_disk_stays_after_its_object(tmp_path: Path) -> None:
     first = FolderDisk(tmp_path)
     first.put(A, b"x")
     first.set_readonly(A)
-    assert first.stat(A) == FolderDisk(tmp_path).stat(A)
+    before, after = first.stat(A), FolderDisk(tmp_path).stat(A)
+    assert before
+    assert after
+    assert abs(before.ctime - after.ctime) < 50_000_000
+    assert before == replace(after, ctime=before.ctime)
 
 
 def test_equal_bytes_in_memory_are_stored_once() -> None:

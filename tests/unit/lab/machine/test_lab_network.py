@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from lab.machine.condition import Condition, Counters
 from lab.machine.errors import Refusal
 from lab.machine.faults import Faults
-from lab.machine.network import Network, Page
+from lab.machine.network import Network
+from lab.machine.web import Page, Request
 from lab.winrm.logon import Account, Connection
 
 ACCOUNT = Account("esync", "pass:word", "N1")
@@ -20,9 +21,9 @@ ACCOUNT = Account("esync", "pass:word", "N1")
 class Hello:
     """A site with one page."""
 
-    def get(self, path: str) -> Page:
+    async def answer(self, request: Request) -> Page:
         """Returns the path."""
-        return Page(200, path.encode())
+        return Page(200, request.path.encode())
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The simulated product: its files, and what its service loads from them."""
 
+import asyncio
 import base64
 import hashlib
 
@@ -11,8 +12,9 @@ from lab.machine.memory_disk import MemoryDisk
 from lab.machine.paths import WindowsPath
 from lab.machine.services import ServiceState
 from lab.product.family import Family, make_family
+from lab.product.installation import Installation, install
 from lab.product.service import SYNC_PORT, EktronService, Loaded
-from lab.product.site import DEFAULT_CONNECTION, DEFAULT_SITE, Edition, Installation, Options, install, run_configurator
+from lab.product.site import DEFAULT_CONNECTION, DEFAULT_SITE, Edition, Options, run_configurator
 
 EDITIONS = ("8.0", "8.5", "9.1")
 FAMILY = make_family()
@@ -236,10 +238,15 @@ def test_a_key_without_its_file_is_reported() -> None:
 def test_the_site_answers_if_its_configuration_is_valid() -> None:
     """200 for the web service, 404 for other pages, 500 for all pages with an invalid file."""
     node = installed()
-    site = node.machine.network._sites[node.machine.address, 80]
-    pages = [site.get(path).status for path in ("/WorkArea/ServerControlWS.asmx", "/other")]
+    assert [200, 404] == [status(node, path) for path in ("/WorkArea/ServerControlWS.asmx", "/other")]
     node.machine.disk.put(node.site.child("web.config"), b"<configuration>")
-    assert ([200, 404], 500) == (pages, site.get("/WorkArea/ServerControlWS.asmx").status)
+    assert 500 == status(node, "/WorkArea/ServerControlWS.asmx")
+
+
+def status(node: Installation, path: str) -> int:
+    """The answer of its site to a GET from the machine itself."""
+    page = asyncio.run(node.machine.network.get(node.machine.name, f"http://{node.machine.name}{path}", 1))
+    return page.status
 
 
 def test_an_unknown_edition_is_refused() -> None:

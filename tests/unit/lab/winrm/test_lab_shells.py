@@ -316,7 +316,7 @@ def test_other_commands_do_not_exist(line: CommandLine, status: int, expected: s
 def test_an_invalid_first_line_ends_powershell() -> None:
     """It must be base64."""
     status, replies, err = asyncio.run(Talk().run(request("1")))
-    assert (1, [], True) == (status, replies, "base64" in err)
+    assert (13, [], True) == (status, replies, "base64" in err)
 
 
 def test_hostname_prints_the_name() -> None:

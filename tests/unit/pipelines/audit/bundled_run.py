@@ -6,13 +6,14 @@ from datetime import timedelta
 from celery import Celery
 
 from pipelines import coordinator
-from pipelines.audit.bundle import MANIFEST, RUN, BundledRun, bundle_of, manifest_of
+from pipelines.audit.bundle import bundle_of
+from pipelines.audit.manifest import MANIFEST, RUN, BundledRun, manifest_of
 from pipelines.engine import Engine
-from pipelines.usecases import runs
+from pipelines.usecases import control, runs
 from tasks.cluster import Cluster
 from tasks.documents import FamilyDigests
-from tasks.ektron.facts import NodeFacts
-from tasks.steering import CANCEL
+from tasks.ektron.facts.node import NodeFacts
+from tasks.steering import CANCEL, Steering
 from tests.unit.tasks.ektron.joined import FOUR, HASHES, NOW, THUMBPRINT, joined_node
 from workers.records import Change, DocumentKind, RunRecord, RunState, Status, StepOutcome, Turn
 from workers.secrets.vault import Vault
@@ -22,7 +23,11 @@ from workers.store.memory import MemoryStore
 Look = Callable[[NodeFacts], NodeFacts]  #: returns the facts of a node with differences
 
 
-def the_cluster(names: Sequence[str] = FOUR) -> Cluster:
+#: Both servers of a pool in one wave, each failure is final, and no look between the waves.
+AT_ONCE = {"whole_pool": True, "retry_in_wave": 0, "judge_waves": False}
+
+
+def the_cluster(names: Sequence[str] = FOUR, policy: Mapping[str, object] | None = None) -> Cluster:
     """S1 and S2, P1 and P2; or only some of them."""
     nodes = [
         {"name": name, "host": f"{name.lower()}.example.net", "role": role, "pool": role}
@@ -36,6 +41,7 @@ def the_cluster(names: Sequence[str] = FOUR) -> Cluster:
             "origin": "S1",
             "site": {"path": r"C:\inetpub\wwwroot\site"},
             "connection": {"user": r"CORP\svc", "secret": "env:SHOP_PASSWORD"},
+            "policy": AT_ONCE if policy is None else policy,
             "nodes": nodes,
         }
     )
@@ -48,10 +54,10 @@ class MadeUpRun:
         kind: of the run.
         before: node -> what is different about it before the run.
         after: node -> what is different about it in the observation at the end.
-        ends: (node, step) -> how the step ends, where it does not end well.
+        ends: (node, step) or (turn, node, step) -> how the step ends, where it does not end well.
         cancel_in: the turn in which an operator cancels.
         locked: another run has locked the cluster.
-        names: of the nodes.
+        cluster: instead of that of the four servers.
     """
 
     def __init__(
@@ -60,25 +66,26 @@ class MadeUpRun:
         *,
         before: Mapping[str, Look] | None = None,
         after: Mapping[str, Look] | None = None,
-        ends: Mapping[tuple[str, str], Status] | None = None,
+        ends: Mapping[tuple[str, ...], Status] | None = None,
         cancel_in: str = "",
         locked: bool = False,
-        names: tuple[str, ...] = FOUR,
+        cluster: Cluster | None = None,
     ) -> None:
+        cluster = cluster or the_cluster()
         self.store = MemoryStore()
         app = Celery(broker="memory://", backend="cache+memory://")
         self.engine = Engine(Settings(), self.store, Vault(self.store, None), app)
         self._looks = {DocumentKind.OBSERVED: before or {}, DocumentKind.VERIFIED: after or {}}
         self._ends = ends or {}
-        self._names = names
-        started = runs.start(
-            self.engine, the_cluster(names), kind=kind, who="ops", origin_host="desk-7", reason="new servers"
-        )
+        self.holds: list[str] = []  #: turns before which the run waited for a person, who let them begin
+        self._names = cluster.node_names
+        self._origin = cluster.origin
+        started = runs.start(self.engine, cluster, kind=kind, who="ops", origin_host="desk-7", reason="new servers")
         self.id = started.id
         self.store.put(self.id, DocumentKind.FAMILY, DocumentKind.FAMILY, self._family().to_json())
         if locked:
             self.store.create(RunRecord(id="another-run", cluster="shop", spec={}))
-            self.store.lock_cluster("shop", "another-run", 60)
+            self.store.lock_servers(cluster.servers, "another-run", 60)
         coordinator.begin(self.engine, self.id)
         while self.record.state is not RunState.CONCLUDED:
             turn = self.record.turns[-1]
@@ -87,6 +94,10 @@ class MadeUpRun:
             for node in turn.nodes:
                 self._node(turn, node)
             coordinator.join_and_verify(self.engine, self.id, turn.name)
+            if held := Steering.of(self.store, self.id).held:
+                self.holds.append(held)
+                control.promote(self.engine, self.id, "ops")
+                coordinator.join_and_verify(self.engine, self.id, turn.name)
 
     @property
     def record(self) -> RunRecord:
@@ -104,8 +115,9 @@ class MadeUpRun:
     def _node(self, turn: Turn, node: str) -> None:
         ended = False
         for place, step in enumerate(turn.steps):
-            status = self._ends.get((node, step), Status.UNCHANGED)
-            if turn.stage == "wave" and step == "config_edit" and status is Status.UNCHANGED:
+            fate = self._ends.get((node, step), Status.UNCHANGED)
+            status = self._ends.get((turn.name, node, step), fate)
+            if turn.stage in {"wave", "retry"} and step == "config_edit" and status is Status.UNCHANGED:
                 status = Status.CHANGED
             status = Status.SKIPPED if ended else status
             ended = ended or status.ends_node
@@ -115,8 +127,8 @@ class MadeUpRun:
 
     def _look(self, turn: Turn, node: str) -> None:
         kind = DocumentKind.VERIFIED if turn.stage == "verify" else DocumentKind.OBSERVED
-        if turn.stage != "wave":
-            facts = joined_node(node, self._names, origin=node == "S1")
+        if turn.stage not in {"wave", "retry", "prove"}:
+            facts = joined_node(node, self._names, origin=node == self._origin)
             if node in self._looks[kind]:
                 facts = self._looks[kind][node](facts)
             self.store.put(self.id, kind, node, facts.model_dump_json(exclude_defaults=True))

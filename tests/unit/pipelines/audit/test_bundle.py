@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from pipelines.audit import archive
 from pipelines.audit.archive import pack, unpack
-from pipelines.audit.bundle import EVENTS, MANIFEST, OUTCOMES, REPORT_PAGE, RUN, BundledRun, evidence_in
 from pipelines.audit.check import check, check_file
+from pipelines.audit.manifest import EVENTS, MANIFEST, OUTCOMES, REPORT_PAGE, RUN, BundledRun, evidence_in
 from pipelines.cli.entry import run
 from pipelines.run.evidence import conclusion
-from tasks.ektron.facts import NodeFacts
+from tasks.ektron.facts.node import NodeFacts
 from tests.sampling import examples
-from tests.unit.pipelines.audit.bundled_run import MadeUpRun, forged
+from tests.unit.pipelines.audit.bundled_run import MadeUpRun, forged, the_cluster
 from workers.errors import BundleRefused, InputRefused
 from workers.records import Event, RunState, Status, Verdict
 from workers.store.chain import GENESIS, linked
@@ -35,7 +35,7 @@ RUNS: dict[str, Callable[[], MadeUpRun]] = {
     "unreachable": lambda: MadeUpRun(ends={("P2", "install_check"): Status.UNREACHABLE}),
     "origin silent": lambda: MadeUpRun(ends={("S1", "install_check"): Status.UNREACHABLE}),
     "cancelled": lambda: MadeUpRun(cancel_in="wave-1"),
-    "one node": lambda: MadeUpRun(names=("S1",)),
+    "one node": lambda: MadeUpRun(cluster=the_cluster(("S1",))),
     "locked": lambda: MadeUpRun(locked=True),
 }
 
@@ -67,7 +67,7 @@ def test_every_kind_of_run_has_a_valid_bundle(name: str) -> None:
 @pytest.mark.parametrize("names", [("S1",), ("S1", "S2", "P1", "P2")])
 def test_the_plan_is_recorded_before_the_first_wave(names: tuple[str, ...]) -> None:
     """Also if the canary is the only node: the run has the fingerprint of the plan, and one event records it."""
-    made = MadeUpRun(names=names)
+    made = MadeUpRun(cluster=the_cluster(names))
     kinds = [event.kind for event in made.store.events(made.id)]
     (planned,) = [event for event in made.store.events(made.id) if event.kind == "run.planned"]
     assert made.record.plan_fingerprint == planned.digest != ""

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from pipelines.audit.archive import unpack
-from pipelines.audit.bundle import MANIFEST, RUN, BundledRun, Manifest, manifest_of
 from pipelines.audit.check import check
+from pipelines.audit.manifest import MANIFEST, RUN, BundledRun, Manifest, manifest_of
 from pipelines.run.node_state import NodeState
 from pipelines.usecases.status import RunStatus
 from tests.places import CASE_FOLDERS
@@ -39,6 +39,7 @@ def test_a_changed_bundle_of_version_1_is_refused() -> None:
     for name, old, new in (
         (RUN, b'"verdict": "joined"', b'"verdict": "failed"'),
         ("facts/verified/S1.json", b'"running"', b'"stopped"'),
+        ("findings/verify.json", b'"family.complete"', b'"family.x"'),
         ("outcomes.json", b"install_check unchanged", b"install_check skipped"),
         ("findings/verify.json", b'"proven"', b'"refuted"'),
     ):

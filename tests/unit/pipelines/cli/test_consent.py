@@ -11,6 +11,7 @@ import pytest
 from pipelines.usecases import runs
 from tests.unit.pipelines.audit.bundled_run import MadeUpRun
 from tests.unit.pipelines.cli.test_cli import CLUSTER
+from tests.waiting import PATIENCE
 
 ESYNC = [sys.executable, "-c", "import sys; from pipelines.cli.entry import main; sys.argv[0] = 'esync'; main()"]
 
@@ -45,7 +46,7 @@ def test_without_a_terminal_and_without_yes_nothing_starts(folder: Path, argumen
         stdin=subprocess.DEVNULL if stdin == "/dev/null" else None,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         cwd=folder,
         env={**os.environ, "ESYNC_STATE": str(folder / "state")},
         check=False,

@@ -8,7 +8,8 @@ import pytest
 
 from pipelines.cli.entry import run
 from pipelines.report.knowledge_text import explanation_lines
-from pipelines.usecases.explain import NodeAnswer, is_file
+from pipelines.usecases.explain import NodeAnswer
+from pipelines.usecases.naming import is_file
 from tasks.ektron.cluster_facts import NOT_SEEN
 from tasks.ektron.rules.explain import Answer, explain
 from tasks.ektron.rules.findings import Finding, Findings, InvariantState
@@ -63,6 +64,22 @@ def test_the_servers_of_a_cluster_file(tmp_path: Path, capsys: pytest.CaptureFix
     assert ["A1", "yes"] == lines[0].split()[:2]
     assert ["B1", "yes"] == lines[1].split()[:2]
     assert any(line.startswith("best: upload on A1") for line in lines)
+
+
+def test_a_sync_reaches_the_pool_at_its_other_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--to` and the third part of `--then` name the pool; without them the answer for several pools is open."""
+    nodes = [("A1", "staging", "a"), ("B1", "production", "b"), ("C1", "production", "c")]
+    lines = [f"  - {{name: {name}, host: {name}, role: {role}, pool: {pool}}}" for name, role, pool in nodes]
+    file = tmp_path / "shop.yaml"
+    file.write_text(CLUSTER.partition("nodes:")[0] + "nodes:\n" + "\n".join(lines) + "\n")
+    question = ["propagate", str(file), "--changed", "A1", "--from", "A1", "--json"]
+    for more, expected in (
+        ([], {"A1": "yes", "B1": "unknown", "C1": "unknown"}),
+        (["--to", "b"], {"A1": "yes", "B1": "yes", "C1": "no"}),
+        (["--to", "b", "--then", "A1:upload:c"], {"A1": "yes", "B1": "yes", "C1": "yes"}),
+    ):
+        assert run([*question, *more]) == 0
+        assert expected == reach(capsys.readouterr().out)
 
 
 def test_a_file_that_no_sync_copies_gets_no_sync(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,9 +1,11 @@
 """Following a run, without a terminal and without a store."""
 
 import io
+import json
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -14,13 +16,16 @@ from rich.console import Console
 
 from pipelines.cli import follow, live, show
 from pipelines.cli.entry import run
-from pipelines.cli.live import RunUpdate, draw, line, progress_of, show_run, updates_of
+from pipelines.cli.live import show_run
+from pipelines.cli.picture import draw
 from pipelines.engine import Engine
 from pipelines.local.services import Running
 from pipelines.report.build import build
+from pipelines.report.event_words import line
 from pipelines.report.styles import IN_PROGRESS, STATUS_STYLES, VERDICT_STYLES
 from pipelines.rollout import KINDS, kind_of
 from pipelines.run.progress import Progress
+from pipelines.usecases.updates import RunUpdate, progress_of, updates_of
 from tasks.ektron.rules.findings import Finding, Findings, InvariantState
 from tests.unit.pipelines.report.sample_run import Sample, cluster_of, sample
 from workers.errors import RunUnknown, StoreUnavailable
@@ -52,14 +57,16 @@ class Replay:
         return RunUpdate(self.made.record if over else self.made.record.model_copy(update=going), events)
 
 
-def _console(*, terminal: bool = False, height: int = 40, encoding: str = "utf-8") -> tuple[Console, io.StringIO]:
+def _console(
+    *, terminal: bool = False, height: int = 40, width: int = 140, encoding: str = "utf-8"
+) -> tuple[Console, io.StringIO]:
     class Screen(io.StringIO):
         @property
         def encoding(self) -> str:  # type: ignore[override]
             return encoding
 
     screen = Screen()
-    return Console(file=screen, force_terminal=terminal, width=140, height=height, color_system=None), screen
+    return Console(file=screen, force_terminal=terminal, width=width, height=height, color_system=None), screen
 
 
 def _drawn(made: Sample, events: Sequence[Event], *, height: int = 40, encoding: str = "utf-8") -> list[str]:
@@ -70,11 +77,11 @@ def _drawn(made: Sample, events: Sequence[Event], *, height: int = 40, encoding:
     return [text.rstrip() for text in screen.getvalue().splitlines()]
 
 
-def test_without_a_terminal_each_event_is_a_line() -> None:
-    """One plain line per event, in order, except for the starts of steps."""
+def test_without_a_terminal_each_event_can_be_a_line() -> None:
+    """With --verbose: one plain line per event, in order, except for the starts of steps."""
     made = sample(failed=["P2"])
     console, screen = _console()
-    show_run(Replay(made), console, interval=0)
+    show_run(Replay(made), console, interval=0, verbose=True)
     lines = screen.getvalue().splitlines()
     assert len([e for e in made.events if e.kind != "step.started"]) == len(lines)
     assert lines[0] == "    0.0 s  run started  rollout of shop"
@@ -105,7 +112,7 @@ def test_a_short_outage_of_the_store_is_tolerated() -> None:
     console, screen = _console()
     show_run(Replay(sample(), trouble=[2, 3, 4]), console, interval=0)
     assert screen.getvalue().count("trying again") == 1
-    assert "run concluded" in screen.getvalue()
+    assert "verify  turn opened" in screen.getvalue()
 
 
 def test_a_long_outage_of_the_store_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,27 +122,98 @@ def test_a_long_outage_of_the_store_is_an_error(monkeypatch: pytest.MonkeyPatch)
         show_run(Replay(sample(), trouble=range(2, 10_000)), _console()[0], interval=0.005)
 
 
-def test_a_run_without_a_worker_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If no worker starts the run, the message says what may be missing."""
-    monkeypatch.setattr(live, "UNTAKEN", 0.0)
+def test_a_run_without_a_worker_is_reported() -> None:
+    """While no worker answers that is said, once; the line about its return is the next one."""
     made = sample()
-    waiting = RunUpdate(made.record.model_copy(update={"state": RunState.CREATED, "verdict": None, "turns": ()}), ())
-    looks = iter([waiting, waiting, RunUpdate(made.record, made.events), RunUpdate(made.record, ())])
+    idle = RunUpdate(made.record.model_copy(update={"state": RunState.CREATED, "verdict": None, "turns": ()}), ())
+    waiting = idle._replace(waiting="waiting for a worker since 14:03:10 UTC; start one: esync up")
+    looks = iter([idle, waiting, waiting, idle, RunUpdate(made.record, made.events), RunUpdate(made.record, ())])
     console, screen = _console()
     show_run(lambda _: next(looks), console, interval=0)
-    assert screen.getvalue().startswith("no worker has started the run yet")
+    assert screen.getvalue().splitlines()[:2] == [waiting.waiting, "a worker answers"]
+
+
+def test_a_terminal_shows_that_a_run_waits_for_a_worker() -> None:
+    """The sentence is below the grid while no worker answers, and is gone afterwards."""
+    made = sample()
+    waiting = RunUpdate(made.record, made.events[:3], waiting="waiting for a worker since 14:03:10 UTC; start one: x")
+    ended = RunUpdate(made.record, ())
+    for last, shown in ((ended._replace(waiting=waiting.waiting), True), (ended, False)):
+        looks = iter([waiting, last])
+        console, screen = _console(terminal=True)
+        show_run(lambda _, looks=looks: next(looks), console, interval=0)  # type: ignore[misc] # mypy on defaults of lambdas
+        assert shown is ("waiting for a worker since" in screen.getvalue().rpartition("P2")[2])
 
 
 def test_the_grid_of_a_moment() -> None:
     """During a wave the grid shows what is done, what is running and what is waiting."""
     made = sample()
     until = next(n for n, e in enumerate(made.events) if e.step == "cert_copy" and e.kind == "step.started")
-    lines = _drawn(made, made.events[: until + 1], encoding="ascii")
+    lines = _drawn(_running(made), made.events[: until + 1], encoding="ascii")
     assert lines[1].split() == ["node", "pool", "wave", *KINDS["rollout"].columns]
     s1 = lines[2].split()
-    assert s1[:6] == ["S1", "staging", "wave-1", "=", "=", "~"]
-    assert s1[6] in set(r"-\|/")
-    assert s1[7:] == [".", ".", "changed"]
+    assert s1[:5] == ["S1", "staging", "wave-1", "=", "~"]
+    assert s1[5] in set(r"-\|/")
+    assert s1[6:] == [".", ".", "changed"]
+
+
+def _running(made: Sample, turns: int = 9) -> Sample:
+    """The same run before it has ended, in that turn."""
+    going = {"state": RunState.RUNNING, "verdict": None, "ended": None, "turns": made.record.turns[:turns]}
+    return replace(made, record=made.record.model_copy(update=going))
+
+
+@pytest.mark.parametrize(("kind", "columns"), [("plan", "look"), ("verify", "verify"), ("doctor", "look")])
+def test_a_kind_that_only_looks_has_one_column(kind: str, columns: str) -> None:
+    """No column is shown that such a run never fills; a rollout looks, changes and verifies."""
+    assert columns.split() == list(KINDS[kind].columns)
+    assert ["look", "config", "certs", "restart", "verify"] == list(KINDS["rollout"].columns)
+
+
+def test_an_ended_run_has_no_empty_column() -> None:
+    """A rollout that stops after it has looked shows no columns of steps that never ran."""
+    made = sample()
+    seen = [event for event in made.events if event.turn in {"", "canary", "observe"}]
+    assert _drawn(made, seen)[1].split() == ["node", "pool", "wave", "look"]
+
+
+@pytest.mark.parametrize(("nodes", "height"), [(4, 24), (60, 24), (60, 50)])
+def test_a_reason_is_whole_in_80_columns(nodes: int, height: int) -> None:
+    """The message of a failure is wrapped, not cut, and the picture fits the screen."""
+    made = sample(cluster_of(2, nodes - 2), failed=["P2"])
+    why = r"C:\Program Files\Ektron\EktronWindowsService30: there is not enough space on the disk: 27.8 kB needed"
+    events = [e.model_copy(update={"message": why}) if e.status == "failed" else e for e in made.events]
+    console, screen = _console(height=height, width=80)
+    progress = Progress(made.record, kind_of(made.record.kind))
+    progress.take(made.record, events)
+    console.print(draw(progress, console))
+    shown = screen.getvalue()
+    assert f"P2 config_edit (refused): {why}" in " ".join(shown.split())
+    assert len(shown.splitlines()) <= height - 1
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_many_reasons_leave_room() -> None:
+    """Where not all reasons fit, the last line counts the nodes that are left out."""
+    names = [f"P{n}" for n in range(1, 59)]
+    made = sample(cluster_of(2, 58), failed=names)
+    events = [e.model_copy(update={"message": f"{e.node * 3}!"}) if e.status == "failed" else e for e in made.events]
+    lines = _drawn(made, events, height=24)
+    assert len(lines) <= 23
+    (left,) = [int(text.split()[1]) for text in lines if text.startswith("and ")]
+    assert left + sum("config_edit" in text for text in lines) == 58
+
+
+def test_nodes_that_were_not_selected_are_counted_apart() -> None:
+    """With --node the headline counts the selected nodes by outcome; the others are not waiting and not tried."""
+    made = sample()
+    record = made.record.model_copy(update={"only": ("P2",), "turns": made.record.turns[:2]})
+    seen = [event for event in made.events if event.turn in {"", "canary", "observe"}]
+    headline, _, *rows = _drawn(replace(_running(made), record=record), seen)
+    assert headline.endswith("1 not tried  3 not selected")
+    assert [row.split()[-2:] for row in rows[:3]] == [["not", "selected"]] * 3
+    headline, *_ = _drawn(replace(made, record=record.model_copy(update={"turns": made.record.turns})), made.events)
+    assert headline.endswith("1 changed  3 not selected")
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -160,12 +238,12 @@ def test_long_messages_squeeze_no_other_column(width: int) -> None:
 
 @pytest.mark.parametrize(("nodes", "height"), [(40, 50), (12, 14)])
 def test_many_nodes_are_summarised(nodes: int, height: int) -> None:
-    """If the nodes do not fit, each turn is a bar of its steps, and only failed nodes have a row."""
+    """If the nodes do not fit, each turn is a bar of its steps, and failures are shown below."""
     made = sample(cluster_of(4, nodes - 4), failed=["P3", "P5"])
     lines = _drawn(made, made.events, height=height)
     assert [text.split()[0] for text in lines[1:6]] == ["canary", "observe", "wave-1", "wave-2", "verify"]
     assert lines[4].split()[2:] == [f"{4 * nodes - 16}/{4 * nodes - 16}", "steps", "2", "failed"]
-    assert [text.split()[0] for text in lines[7:9]] == ["P3", "P5"]
+    assert lines[6] == "P3, P5  config_edit (refused): the file is read-only on the node"
     assert len(lines) <= height
 
 
@@ -192,6 +270,8 @@ def test_marks_are_explained_once(encoding: str) -> None:
     *_, legend = _drawn(made, made.events, encoding=encoding)
     marks = [f"{style.plain if encoding == 'ascii' else style.symbol} {style.word}" for style in STATUS_STYLES.values()]
     assert {mark for mark in marks if mark in legend} == {marks[0], marks[3], marks[5], marks[6]}
+    assert "no step" not in legend
+    *_, legend = _drawn(sample(unreachable=["P2"]), sample(unreachable=["P2"]).events, encoding=encoding)
     assert legend.endswith(". no step")
 
 
@@ -229,7 +309,7 @@ def verified() -> Sample:
     turns = (made.record.turns[0], made.record.turns[-1].model_copy(update={"nodes": made.cluster.node_names}))
     record = made.record.model_copy(update={"kind": "verify", "turns": turns, "verdict": Verdict.REFUTED})
     events = tuple(e for e in made.events if e.turn in {"", "canary", "verify"})
-    return Sample(record, made.cluster, (), made.findings, None, made.nodes, kind_of("verify"), events)
+    return Sample(record, made.cluster, (), made.findings, None, made.nodes, kind_of("verify"), events=events)
 
 
 def test_refuted_nodes_are_read_when_the_run_has_ended() -> None:
@@ -246,13 +326,14 @@ def test_refuted_nodes_are_read_when_the_run_has_ended() -> None:
     assert frozenset() == updates_of(store, "early")("").refuted
 
 
-def test_without_a_terminal_a_large_run_is_short() -> None:
-    """Of the steps of 300 nodes only failures are lines; every turn is one line."""
-    made = sample(cluster_of(100, 200), failed=["P7"], unreachable=["P9"])
+@pytest.mark.parametrize("nodes", [10, 300])
+def test_without_a_terminal_a_run_is_a_short_list(nodes: int) -> None:
+    """Of the steps only failures are lines; every turn is one line."""
+    made = sample(cluster_of(1, nodes - 1), failed=["P7"], unreachable=["P9"])
     console, screen = _console()
     show_run(Replay(made, size=500), console, interval=0)
     lines = screen.getvalue().splitlines()
-    assert len(lines) == 2 + len(made.record.turns) + 2
+    assert len(lines) == 1 + len(made.record.turns) + 2
     assert ["P7", "P9"] == sorted(text.split()[3] for text in lines if "config_edit" in text or "install_check" in text)
 
 
@@ -314,7 +395,7 @@ def test_feed_reads_a_store() -> None:
 def test_ctrl_c_explains_the_effect_on_the_run(own: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On Ctrl-C the message says whether the run continues, and how to watch it; the command ends as interrupted."""
 
-    def interrupted(*_: object) -> RunRecord:
+    def interrupted(*_: object, **__: object) -> RunRecord:
         raise KeyboardInterrupt
 
     made, (console, screen) = sample(), _console()
@@ -337,6 +418,21 @@ def _stored(made: Sample) -> Engine:
     return Engine(Settings(), store, Vault(store, None), Celery())
 
 
+def test_status_of_several_runs_is_a_line_each(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the order of the arguments; as JSON a list; several runs cannot be followed."""
+    made = sample(failed=["P2"])
+    monkeypatch.setattr(show, "engine_only", lambda _: nullcontext(_stored(made)))
+    named = made.record.id
+    assert run(["status", named, named]) == 0
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert [named, named] == [line.split()[0] for line in lines]
+    assert run(["status", named, named, "--json"]) == 0
+    assert [named, named] == [state["run"] for state in json.loads(capsys.readouterr().out)]
+    assert run(["status", named, named, "--follow"]) == 1
+
+
 def test_status_begins_with_a_headline_and_the_nodes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -348,7 +444,8 @@ def test_status_begins_with_a_headline_and_the_nodes(
     short = capsys.readouterr().out.splitlines()
     assert short[0].startswith("rollout of shop  FAILED")
     assert ["S1", "S2", "P1", "P2"] == [text.split()[0] for text in short[2:6]]
-    assert short[8].startswith("FAILED  4 nodes: 3 done, 1 failed")
+    assert short[6] == "P2  config_edit (refused): the file is read-only on P2"
+    assert short[9].startswith("FAILED  4 nodes: 3 done, 1 failed")
     assert run(["status", made.record.id, "--verbose"]) == 0
     full = capsys.readouterr().out.splitlines()
     assert [text for text in short if text in full] == short

@@ -57,7 +57,39 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("lab --dir empty --fault S1:away", 1, ["no lab runs in that folder", "esync lab --dir empty"]),
         ("lab --nodes 0", 64, ["'--nodes'", "allowed: 1 to 5000"]),
         ("report --check text.txt", 5, ["text.txt", "not a valid zip file"]),
-        ("status last extra", 64, ["esync status: there is no argument for: extra", "esync status --help"]),
+        ("rollout shop.yaml --reason -y", 64, ["option --reason requires a value", "-y is an option"]),
+        ("report -o --format json", 64, ["esync report: option -o requires a value", "--format is an option"]),
+        ("certs generate S1 --out --years 3", 64, ["esync certs generate", "option --out requires a value"]),
+        ("report -o report.pdf", 1, ["report.pdf has the ending .pdf", ".html, .json, .txt or .xml", "--format"]),
+        ("report -o report.docx", 1, ["the ending .docx", ".html, .json, .txt or .xml"]),
+        ("report --form html", 64, ["no such option: --form", "did you mean --format?", "--output, --bundle"]),
+        ("report --format pdf", 64, ["'pdf' is not one of", "'text', 'json', 'html'"]),
+        ("plan shop.yaml -o nosuch/p.json", 1, ["folder nosuch does not exist", "create it first"]),
+        ("report -o nosuch/x.html", 1, ["folder nosuch does not exist", "create it first"]),
+        ("report --bundle nosuch/x.zip", 1, ["folder nosuch does not exist", "create it first"]),
+        ("report --check nosuch.zip", 1, ["bundle nosuch.zip cannot be read", "give the path of a bundle"]),
+        ("rollout shop.yaml -y --report text.txt", 1, ["text.txt cannot be", "is a file: name another place"]),
+        ("lab --edition 7.0", 64, ["'7.0' is not one of", "'8.0', '8.5', '9.1'"]),
+        (
+            "lab --dir lab --nodes 2 --address 10.0.0.0/8",
+            1,
+            ["cannot start", "loopback address", "127.0.77.11"],
+        ),
+        ("lab --dir lab --nodes 2 --address here", 1, ["--address", "use a range such as 127.0.77.0/24"]),
+        ("lab --dir lab --config none.yaml", 1, ["none.yaml cannot be read: No such file", "docs/lab.md"]),
+        ("lab --dir lab --config shop.yaml", 1, ["shop.yaml", "nodes.0.address: is missing", "docs/lab.md"]),
+        (
+            "certs generate S1 --out text.txt",
+            1,
+            ["text.txt is not a folder", "nothing was written", "a folder for the files"],
+        ),
+        ("certs inspect nosuch.pfx", 1, ["nosuch.pfx cannot be read", "give the path of a certificate file"]),
+        ("certs inspect text.txt", 1, ["text.txt", "not a certificate", "name .pfx, .pvk or .cer files"]),
+        (r"propagate --changed S1 --path C:\x.dll", 1, ["is not a path below the site root", "leave out the drive"]),
+        ("propagate --changed S1 --path /bin/a.dll", 1, ["is not a path below the site root", r"bin\a.dll"]),
+        ("propagate --changed S1 --from S9", 1, ["no server 'S9'", "S1, S2, P1, P2"]),
+        ("up --port 1", 64, ["esync up: no such option: --port", "esync up --help"]),
+        ("watch last extra", 64, ["esync watch: there is no argument for: extra", "esync watch --help"]),
     ],
 )
 def test_a_wrong_input_is_answered(
@@ -67,7 +99,7 @@ def test_a_wrong_input_is_answered(
     assert status == run(arguments.split())
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert [word for word in words if word not in printed.err] == []
+    assert [word for word in words if word not in printed.err] == [], printed.err
     assert "  Fix: " in printed.err
     assert "hunter2" not in printed.err
     assert "internal error" not in printed.err

@@ -5,15 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cluster_file.here import missing_here
-from pipelines.cluster_file.loader import document_of, load_cluster
-from workers.errors import InputRefused
+from pipelines.cluster_file.here import Here, found_here
+from pipelines.cluster_file.loader import load_with_document
 from workers.records import Transport
 from workers.settings import Settings
 from workers.winrm.methods import missing_package
 
 EVERYWHERE = "in the environment of every worker"
-INSTALL = "pip install 'pyspnego[kerberos]'; or use ntlm"
+INSTALL = "pip install 'esync-rollout[kerberos]'; or use ntlm"
 CLUSTER = """\
 name: shop
 edition: 8.5
@@ -35,12 +34,17 @@ nodes:
 """
 
 
-def found(folder: Path, *, transport: str = "ntlm", secret: str = "env:SHOP") -> list[str]:  # noqa: S107 - a reference
-    """The messages about a cluster file, without the file."""
+def here(folder: Path, *, transport: str = "ntlm", secret: str = "env:SHOP") -> Here:  # noqa: S107 - a reference
+    """What is found about a cluster file."""
     path = folder / "cluster.yaml"
     path.write_text(CLUSTER.replace("TRANSPORT", transport).replace("SECRET", secret))
-    missing = missing_here(path, load_cluster(path), Settings(state=folder / "state"))
-    return [str(mistake).removeprefix(f"{path}:") for mistake in missing]
+    return found_here(path, *load_with_document(path), Settings(state=folder / "state"))
+
+
+def found(folder: Path, *, transport: str = "ntlm", secret: str = "env:SHOP") -> list[str]:  # noqa: S107 - a reference
+    """The messages about what is missing, without the file."""
+    missing = here(folder, transport=transport, secret=secret).missing
+    return [str(mistake).removeprefix(f"{folder / 'cluster.yaml'}:") for mistake in missing]
 
 
 def test_a_complete_machine_misses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +87,9 @@ def test_a_transport_without_its_package(tmp_path: Path, monkeypatch: pytest.Mon
 def test_windows_has_kerberos_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """There no package is missing, and elsewhere none when it is installed."""
     monkeypatch.setitem(sys.modules, "gssapi", sys)
+    monkeypatch.setitem(sys.modules, "krb5", None)
+    assert missing_package(Transport.KERBEROS) != ""
+    monkeypatch.setitem(sys.modules, "krb5", sys)
     assert missing_package(Transport.KERBEROS) == ""
     monkeypatch.setitem(sys.modules, "gssapi", None)
     assert missing_package(Transport.KERBEROS) != ""
@@ -90,8 +97,16 @@ def test_windows_has_kerberos_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     assert missing_package(Transport.KERBEROS) == ""
 
 
-def test_a_file_that_was_changed_meanwhile(tmp_path: Path) -> None:
-    """A file that became unreadable between two reads is refused, with its name."""
-    (tmp_path / "cluster.yaml").write_text("a: [")
-    with pytest.raises(InputRefused, match="the cluster file was changed meanwhile"):
-        document_of(tmp_path / "cluster.yaml")
+def test_a_secret_file_that_others_can_read_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One warning with the line and the remedy; none for a private file; the password is not in it."""
+    monkeypatch.setenv("SHOP_P1", "x")
+    secret = tmp_path / "password"
+    secret.write_text("pl4nted")
+    secret.chmod(0o644)
+    seen = here(tmp_path, secret="file:password")
+    (warning,) = seen.warnings
+    assert seen.missing == ()
+    assert (8, "connection.secret") == (warning.line, warning.path)
+    assert warning.message == f"{secret} can be read by other users of this machine; chmod 600 it"
+    secret.chmod(0o600)
+    assert here(tmp_path, secret="file:password").warnings == ()

@@ -45,10 +45,10 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_an_excessive_cluster_file_is_refused_with_its_line(name: str, tmp_path: Path) -> None:
     """The file is refused at the line where something grows too large; the rest is not read."""
-    begun = time.process_time()
+    begun = time.thread_time()
     with pytest.raises(ClusterRefused) as caught:
         read_cluster(FILES[name], file="cluster.yaml", folder=tmp_path)
-    assert time.process_time() - begun < PATIENCE
+    assert time.thread_time() - begun < PATIENCE
     assert caught.value.mistakes[0].line >= 1
     assert len(str(caught.value)) < 20_000
 

@@ -31,6 +31,16 @@ def test_faults_are_added_and_removed(lab: LabProcess, capsys: pytest.CaptureFix
     assert capsys.readouterr().err == "no node has a fault\n"
 
 
+def test_a_fault_of_a_group_leaves_the_others_of_the_group(lab: LabProcess) -> None:
+    """Of the service, the site and the syncs."""
+    faults = ["S1:sync.seconds=2", "S1:sync.hangs", 'S1:sync.old_keys=["P1"]', "S1:site.down", "S1:site.no_roles"]
+    held = lab_faults.change(lab.folder, [], faults)
+    assert held == {
+        "S1": {"sync": {"seconds": 2, "hangs": True, "old_keys": ["P1"]}, "site": {"down": True, "no_roles": True}}
+    }
+    assert {} == lab_faults.change(lab.folder, ["S1"], [])
+
+
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
@@ -44,6 +54,8 @@ def test_faults_are_added_and_removed(lab: LabProcess, capsys: pytest.CaptureFix
         ("P1:service.never_stop", r"no fault 'never_stop' in service \(did you mean service.never_stops\?\); the faul"),
         ("P1:latency_ms=soon", "latency_ms: must be a whole number; it is 'soon'"),
         ("P1:latency_ms=-1", "latency_ms: must be greater than or equal to 0; it is '-1'"),
+        ("P1:away={}", "away: must be a valid boolean; it is "),
+        ("P1:sync.fails=weather", "sync.fails: must be 'catalogs', 'conflict'"),
         ("P1:away=perhaps", "away: must be true or false; it is 'perhaps'"),
         ("P1:cut=S1", "cut: must be a list in JSON, such as "),
     ],

@@ -72,12 +72,14 @@ def test_secrets_travel_in_the_environment(tmp_path: Path) -> None:
 
 
 def test_variables_for_celery_and_flower_are_not_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The operator's CELERY_* and FLOWER_* do not reach our children; others do, and our own replace them."""
+    """CELERY_*, FLOWER_* and the run store do not reach our children; other variables do, and our own replace them."""
     monkeypatch.setenv("CELERY_BROKER_URL", "redis://elsewhere")
+    monkeypatch.setenv("ESYNC_STORE_URL", "redis://elsewhere")
     monkeypatch.setenv("FLOWER_UNAUTHENTICATED_API", "true")
     monkeypatch.setenv("SHOP_PASSWORD", "kept")
     made = environment({"FLOWER_PORT": "1"})
     assert "CELERY_BROKER_URL" not in made
+    assert "ESYNC_STORE_URL" not in made
     assert "FLOWER_UNAUTHENTICATED_API" not in made
     assert (made["FLOWER_PORT"], made["SHOP_PASSWORD"]) == ("1", "kept")
 

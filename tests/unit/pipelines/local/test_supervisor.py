@@ -151,14 +151,21 @@ def test_a_service_that_is_unusable_for_too_long_is_given_up(tmp_path: Path, mon
 
 def test_a_service_that_recovers_is_not_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trouble that passes, freed disk space for example, is reported and forgotten."""
-    monkeypatch.setattr(supervisor, "UNUSABLE", 0.5)
-    monkeypatch.setattr(supervisor, "_EXAMINE_EVERY", 0.01)
-    reported: list[str] = []
+    monkeypatch.setattr(supervisor, "_EXAMINE_EVERY", 0.0)
+    reported, examined = list[str](), list[float]()
+
+    def healthy() -> str:
+        examined.append(time.monotonic())
+        return ""
+
     with supervised(tmp_path, STAYS, reported) as (child, guard):
         monkeypatch.setattr(child, "trouble", lambda: "does not answer")
         until(lambda: reported)
-        monkeypatch.setattr(child, "trouble", lambda: "")
-        time.sleep(0.8)
+        monkeypatch.setattr(child, "trouble", healthy)
+        until(lambda: examined[1:])
+        monkeypatch.setattr(supervisor, "UNUSABLE", 0.0)
+        count = len(examined)
+        until(lambda: len(examined) > count + 5)
         guard.check()
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipelines.report.build import build
 from pipelines.report.closing import LINES, closing_lines
 from pipelines.report.layout import folded
-from pipelines.report.rows import Report
+from pipelines.report.rows import QuestionRow, Report
 from pipelines.rollout import kind_of
 from pipelines.run.node_results import NOT_SELECTED, WAITING, NodeResult
 from pipelines.run.node_state import NodeState
@@ -211,12 +211,27 @@ def test_a_service_that_does_not_run_is_named_as_down() -> None:
 
 
 def test_a_rollback_with_a_conflict_says_that_the_cluster_is_split() -> None:
-    """Some nodes are as before the run, others are not; the next command starts it again."""
-    conflict = ended_as("S2", Status.FAILED, "S2: one file was changed since the run", step="rollback_check")
+    """It names the nodes of both kinds; then how to see the differences, to restore all, or to join all again."""
+    conflict = ended_as("S2", Status.FAILED, "S2: one file was changed since the run", step="rollback")
+    conflict = conflict.model_copy(
+        update={"problem": conflict.problem.model_copy(update={"failure": Failure.CONFLICT})}
+    )
     report = report_of(conflict, kind="rollback", parent="r-0", turns=(), made=replace(sample(), outcomes=()))
     lines = closing_lines(report, 120)
-    assert any(line.endswith("the cluster is split: 3 nodes as before the run, the others not") for line in lines)
-    assert "Next:  esync rollback r-0" in lines
+    assert any(line.endswith("the cluster is split: as before the run S1, P1, P2, not so S2") for line in lines)
+    assert [line[7:].partition("    #")[0] for line in lines[-3:]] == [
+        f"esync report {RUN} -o report.html",
+        "esync rollback r-0 --node S2 --force",
+        "esync rollout FILE",
+    ]
+
+
+def test_a_rollback_that_did_not_reach_a_node_is_started_again_for_it() -> None:
+    """Nothing is forced where nothing was changed by others."""
+    away = ended_as("S2", Status.UNREACHABLE, "no answer", step="rollback_check")
+    report = report_of(away, kind="rollback", parent="r-0", turns=(), verdict=Verdict.UNREACHABLE)
+    lines = closing_lines(report, 120)
+    assert "Next:  esync rollback r-0 --node S2" in lines
     assert not any(line.endswith(f"rollback {RUN}") for line in lines)
 
 
@@ -262,9 +277,10 @@ def test_what_follows_from_a_stopped_service_is_counted() -> None:
 def test_checks_by_hand_are_counted() -> None:
     """Eleven questions are one part of one line."""
     report = report_of(kind="verify", verdict=Verdict.JOINED, turns=())
-    report = report.model_copy(update={"attestations": attestations(nodes=4, staging=2, production=2)})
+    questions = [QuestionRow(**dict(one)) for one in attestations(nodes=4, staging=2, production=2)]
+    report = report.model_copy(update={"attestations": tuple(questions)})
     (also,) = [line for line in closing_lines(report, 120) if line.startswith("Also:")]
-    assert f"{len(report.attestations)} questions that only a person can answer" in also
+    assert f"{len(questions)} questions that only a person can answer" in also
 
 
 @pytest.mark.parametrize("verdict", [Verdict.STOPPED, Verdict.CANCELLED, Verdict.STALE, Verdict.FAILED])

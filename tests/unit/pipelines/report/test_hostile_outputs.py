@@ -16,16 +16,17 @@ from pipelines.audit.check import Checked
 from pipelines.cli.console import print_json, print_text
 from pipelines.cli.entry import run
 from pipelines.cli.follow import pretty, print_result, write_report
-from pipelines.cli.live import draw, line
+from pipelines.cli.picture import draw
 from pipelines.report.build import build
+from pipelines.report.event_words import line
 from pipelines.report.html import to_html
 from pipelines.report.knowledge_text import explanation_lines
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.text import to_text
 from pipelines.run.plan import NodePlan, Plan
 from pipelines.run.progress import Progress
+from pipelines.usecases.listing import row_of
 from pipelines.usecases.runs import RunRequest
-from pipelines.usecases.status import row_of
 from tasks.ektron.rules.explain import Answer, Explanation
 from tests.unit.pipelines.report.sample_run import Sample, cluster_of, sample
 from workers import logs

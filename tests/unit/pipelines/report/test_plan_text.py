@@ -1,8 +1,15 @@
 """A plan as text: nodes with equal plans together, names that can be copied, what each wave does, who is left out."""
 
+import io
+
+import pytest
+from rich.console import Console
+
+from pipelines.cli.console import print_text
 from pipelines.report.plan_text import plan_lines
 from pipelines.run.plan import NodePlan, Plan
 from tests.unit.pipelines.report.sample_run import cluster_of
+from tests.unit.pipelines.run.test_waves import cluster_of as labelled
 from workers.records import Change
 
 PATH = r"C:\Program Files\Ektron\web.config"
@@ -27,12 +34,23 @@ def test_a_single_node_has_its_own_names() -> None:
     assert "NODE" not in text
 
 
-def test_equal_plans_share_one_text_with_a_placeholder_that_is_explained() -> None:
-    """Three nodes that differ only in their own name are one group; nothing reads `<node>`."""
-    text = "\n".join(lines_of(needs("S2"), needs("P1"), needs("P2"), waves=(("S2",), ("P1", "P2"))))
-    assert "S2, P1, P2 (wave 1, 2) (NODE is each node's own name)" in text
-    assert '-> "NODE_SyncClient.pfx"' in text
-    assert "<" not in text
+def test_equal_plans_share_one_text_that_names_a_node() -> None:
+    """Three nodes that differ only in their own name are one group, with the names of the first; no placeholder."""
+    lines = lines_of(needs("S2"), needs("P1"), needs("P2"), waves=(("S2",), ("P1", "P2")))
+    assert lines[0] == "S2, P1, P2 (wave 1, 2), shown as on S2; the others have their own names"
+    assert '    ~ clientCertificate: nothing -> "S2_SyncClient.pfx"' in lines
+    assert not any(mask in line for line in lines for mask in ("<", "NODE", "\ue000"))
+
+
+@pytest.mark.parametrize("width", [20, 80])
+def test_a_path_in_a_plan_is_never_broken(width: int) -> None:
+    """Neither at its blanks nor in a word, so that it can be copied."""
+    folder = r"C:\Ektron Security Certificates"
+    screen = io.StringIO()
+    text = f'    ~ folder: "{folder}" -> nothing and many more words, so that it is wrapped'
+    print_text(Console(file=screen, force_terminal=True, width=width, color_system=None), f"  {folder}\n{text}")
+    assert f"  {folder}" == screen.getvalue().splitlines()[0]
+    assert f'"{folder}"' in screen.getvalue()
 
 
 def test_each_wave_names_its_steps() -> None:
@@ -55,3 +73,19 @@ def test_nodes_without_a_plan_are_named_with_the_reason() -> None:
 def test_the_totals_are_not_repeated() -> None:
     """The end of the run shows them; the plan itself does not."""
     assert not any("messages" in line for line in lines_of(needs("S1"), waves=(("S1",),)))
+
+
+def test_a_plan_says_what_limits_its_waves() -> None:
+    """Order, limits by label, half of a pool, holds; nothing where nothing is to be done."""
+    labels = {"S1": {"rack": "r1"}}
+    policy = {"order": "rack", "at_most": {"rack": 2}, "hold": "after-canary", "hold_for": 60}
+    cluster = labelled(dict.fromkeys(("S1", "P1"), "p"), labels, **policy)
+    plan = Plan(cluster="shop", nodes=(needs("S1", restart="r"), needs("P1")), waves=(("S1",), ("P1",)), family={})
+    said = [line for line in plan_lines(cluster, plan) if line.startswith(("In waves", "worst"))]
+    assert (
+        "In waves: order: by rack; at most 2 with the same rack at a time; at most half of a pool is restarted; "
+        "holds after canary for esync promote, at most 60 s."
+    ) == said[0]
+    assert "without holds" in said[1]
+    empty = plan.model_copy(update={"nodes": ()})
+    assert not any(line.startswith("In waves") for line in plan_lines(cluster, empty))

@@ -50,16 +50,16 @@ def test_run_in_progress_has_no_verdict() -> None:
 
 
 def test_failures_are_grouped_by_cause() -> None:
-    """Nodes with the same failure are one cause, with a placeholder for the node's name; the worst come first."""
+    """Nodes with the same failure are one cause, in words instead of one node's name; the worst come first."""
     report = build(sample(cluster_of(2, 40), failed=["P3", "P4", "P5", "P9"], unreachable=["P20", "P21"]))
     failed, unreachable = report.causes
-    assert ("P3..P5, P9", "the file is read-only on <node>", REMEDY) == (
+    assert ("P3..P5, P9", "the file is read-only on the node", REMEDY) == (
         failed.ranges,
         failed.problem.message,
         failed.problem.remedy,
     )
     assert (Status.UNREACHABLE, "P20, P21") == (unreachable.status, unreachable.ranges)
-    assert unreachable.problem.message == "<host>:5986 refused"
+    assert unreachable.problem.message == "port 5986 refused"
 
 
 def test_single_failure_keeps_its_names() -> None:
@@ -103,10 +103,13 @@ def test_text_controls_no_terminal() -> None:
 
 
 def test_page_stands_alone() -> None:
-    """The page has no script, loads nothing, and tells the browser to enforce that."""
+    """The page has no script, loads nothing, links to nothing but itself, and tells the browser to enforce that."""
     page = _page(sample(failed=["P2"]))
     assert [] == page.xpath("//script | //img | //iframe | //object | //link[@rel!='icon'] | //*[@onclick]")
-    assert ["data:,"] == page.xpath("//@href | //@src")
+    icon, *links = page.xpath("//@href | //@src")
+    assert icon == "data:,"
+    assert links
+    assert all(page.xpath("//*[@id=$name]", name=link.removeprefix("#")) for link in links)
     assert "url(" not in to_html(build(sample()))
     assert "default-src 'none'" in page.xpath("string(//meta[@http-equiv]/@content)")
 
@@ -127,25 +130,31 @@ def test_grid_has_a_cell_for_every_step_of_every_node() -> None:
     assert ["wave-1", "wave-2", "in no wave"] == [
         row.text.strip() for row in grid.xpath(".//tr[contains(@class, 'group')]/th")
     ]
-    assert len(made.outcomes) == len(grid.xpath(".//td/div"))
-    last = grid.xpath(".//tr[td[@class='name'] = 'P2']/td[@class='step']")
-    words = [" ".join(cell.itertext()).replace("  ", " ").strip() for cell in last]
+    assert len(made.outcomes) == len(grid.xpath(".//td[contains(@class, 'step ')]"))
+    last = grid.xpath(".//tr[th = 'P2']/td[position() > 1]")
+    words = [" ".join(cell.text_content().split()) for cell in last]
     assert ["= unchanged 0.51 s", "\u2717 failed 0.51 s", "\u2013 skipped", "\u2013 skipped"] == words[1:5]
 
 
 def test_causes_put_the_remedy_first() -> None:
     """For each cause the fix comes before the message."""
     page = _page(sample(failed=["P2"]))
-    card = page.xpath("//section[contains(@class, 'card')]")[0]
+    card = page.xpath("//h2[@id='problems']/following-sibling::section")[0]
     assert [f"Fix: {REMEDY}", "the file is read-only on P2"] == [p.text_content().strip() for p in card.xpath("p")[:2]]
 
 
-def test_findings_are_ordered_and_proven_ones_folded() -> None:
-    """Refuted first, then warnings, then unknown; the proven ones in a list of their own."""
+def test_findings_are_ordered_by_weight() -> None:
+    """What has to be cleared up; then, folded, what follows from a failed node; then warnings and what is proven."""
     page = _page(sample(failed=["P2"]))
-    pills = page.xpath("//h2[contains(., 'Findings about')]/following-sibling::section//h3/span[1]/text()")
-    assert ["refuted", "warning", "unknown"] == pills
-    assert len(page.xpath("//details[contains(summary, 'invariants proven')]//tr")) == 5
+    below = "//h2[contains(., 'Findings about')]/following-sibling::"
+    assert ["unknown"] == page.xpath(f"{below}section//h3/span[1]/text()")
+    folded = page.xpath(f"{below}details[summary]")[:3]
+    assert [["refuted"], ["warning"], []] == [part.xpath(".//h3/span[1]/text()") for part in folded]
+    assert ["Consequences of the problems above", "1 warning", "\u2713 5 of 8 invariants proven"] == [
+        part.xpath("string(summary/text())").strip() for part in folded
+    ]
+    assert [None, None, None] == [part.get("open") for part in folded]
+    assert len(folded[2].xpath("ul/li")) == 5
 
 
 def _finding(invariant: str, verdict: InvariantState, node: str, **more: str) -> Finding:
@@ -195,10 +204,12 @@ def test_a_refuted_node_is_not_shown_as_unchanged() -> None:
     found = ordered([_finding("keys.complete", InvariantState.REFUTED, "P2")])
     done = replace(made, record=record, nodes=nodes, outcomes=tuple(verified), findings=found, kind=kind_of("verify"))
     page = _page(done)
-    assert ["\u2260 1 refuted", "= 3 correct"] == page.xpath("//div[@class='totals']/span/text()")
-    rows = {row.xpath("string(td[1])"): row for row in page.xpath("//table[contains(@class, 'grid')]//tr[td]")}
+    counts = [span.text_content() for span in page.xpath("//div[@class='totals']/span")]
+    assert ["\u2260 1 refuted", "= 3 correct"] == counts
+    rows = {row.xpath("string(th)"): row for row in page.xpath("//table[contains(@class, 'grid')]//tr[td]")}
     marks = {
-        node: [row.xpath("string(td[2])").strip(), row.xpath("string(.//div/span[1])")] for node, row in rows.items()
+        node: [row.xpath("string(td[1])").strip(), " ".join(row.xpath("string(td[last()])").split()[:2])]
+        for node, row in rows.items()
     }
     assert ["\u2260 refuted", "\u2260 refuted"] == marks.pop("P2")
     assert [["= correct", "= unchanged"]] * 3 == list(marks.values())
@@ -211,7 +222,7 @@ def test_changes_of_each_node_are_listed() -> None:
     page = _page(made)
     tables = page.xpath("//h2[contains(., 'Changes')]/following-sibling::details[contains(summary, 'changes')]")
     assert len(tables) == 4
-    assert sum(len(outcome.changes) for outcome in made.outcomes) == len(page.xpath("//details//tbody/tr[td[4]]"))
+    assert sum(len(outcome.changes) for outcome in made.outcomes) == len(page.xpath("//details//li[@class='change']"))
 
 
 def test_no_reference_to_a_secret_is_in_a_report() -> None:

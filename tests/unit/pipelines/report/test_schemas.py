@@ -6,14 +6,17 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from pipelines.cluster_file.loader import ClusterRefused, read_cluster
+from pipelines.cluster_file.positions import parse
 from pipelines.report.build import build
 from pipelines.report.schemas import SCHEMAS, schema
 from pipelines.usecases import runs as commands
+from pipelines.usecases.listing import row_of
 from pipelines.usecases.plan_file import SavedPlan
-from pipelines.usecases.status import row_of
-from tasks.ektron.facts import NodeFacts
-from tests.places import DOCS
+from tasks.ektron.facts.node import NodeFacts
+from tests.places import DOCS, ROOT
 from tests.unit.pipelines.audit.bundled_run import MadeUpRun
+from tests.unit.pipelines.cluster_file.test_loader import VALID
 from workers.records import Status
 
 
@@ -81,3 +84,34 @@ def test_reports_status_and_lists_follow_theirs(run: str, request: pytest.Fixtur
     assert [] == _complaints("report", report.model_dump(mode="json"))
     assert [] == _complaints("status", commands.status(made.engine, made.id).model_dump(mode="json"))
     assert [] == _complaints("runs", [row_of(made.record).model_dump(mode="json")])
+
+
+def _cluster_complaints(text: str) -> list[str]:
+    return _complaints("cluster", parse(text).data)
+
+
+def test_good_cluster_files_follow_their_schema() -> None:
+    """The shipped one, the excerpt of the README, and one with numbers where texts are meant, and a merge key."""
+    excerpt = (ROOT / "README.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    for text in ((ROOT / "lab" / "cluster.yaml").read_text(), excerpt, VALID):
+        assert [] == _cluster_complaints(text)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("role: staging", "role: stage"),
+        ("transport: kerberos", "transport: kerbros"),
+        ("port: 5987", "port: '5987'"),
+        ("origin: s1\n", ""),
+        ("secret: env:", "password: env:"),
+        ("edition: 8.5", "edition: '8.9'"),
+        ('"50%"', "true"),
+    ],
+)
+def test_an_editor_shows_a_mistake_in_a_cluster_file(right: str, wrong: str) -> None:
+    """A wrong value, an unknown key, a missing key: the schema refuses what the loader refuses."""
+    assert right in VALID
+    assert _cluster_complaints(VALID.replace(right, wrong))
+    with pytest.raises(ClusterRefused):
+        read_cluster(VALID.replace(right, wrong).encode(), file="cluster.yaml", folder=ROOT)

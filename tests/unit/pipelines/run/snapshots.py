@@ -7,7 +7,8 @@ from pipelines.run.plan import Plan, make_plan
 from pipelines.run.snapshot import Snapshot
 from tasks.cluster import Cluster
 from tasks.documents import FamilyDigests, RunDocuments
-from tasks.ektron.facts import NodeFacts
+from tasks.ektron.facts.node import NodeFacts
+from tasks.ektron.facts.service import StartRecord
 from tasks.steering import request_cancel
 from tests.unit.tasks.ektron.joined import HASHES, NOW, THUMBPRINT, joined_node
 from workers.records import DocumentKind, RunRecord, Status, StepOutcome, Turn
@@ -23,6 +24,7 @@ __all__ = [
     "needing",
     "numbered",
     "outcome",
+    "recorded",
     "turn",
     "unbalanced",
 ]
@@ -90,6 +92,13 @@ def facts_of(
     names = cluster.node_names
     facts = {name: joined_node(name, names, origin=cluster.is_origin(name)) for name in names}
     return facts | {name: change(facts[name]) for name, change in (different or {}).items()}
+
+
+def recorded(facts: NodeFacts) -> NodeFacts:
+    """A node with a record of its service's start: a run has nothing to do there."""
+    service = facts.service
+    record = StartRecord(service=service.name, pid=service.pid, started=service.started, loaded=facts.inputs)
+    return facts.model_copy(update={"start_record": record})
 
 
 def needing(*names: str) -> dict[str, Callable[[NodeFacts], NodeFacts]]:

@@ -7,8 +7,10 @@ import pytest
 
 from pipelines.run import decisions
 from pipelines.run.decisions import CANARIES
+from pipelines.run.plan import Plan
 from pipelines.run.snapshot import ABANDONED, Go, Snapshot, Stop
-from tasks.ektron.facts import NodeFacts
+from tasks.ektron.facts.node import NodeFacts
+from tasks.ektron.facts.values import Spread
 from tasks.ektron.rules.findings import Findings
 from tests.unit.pipelines.run.snapshots import (
     a_cluster,
@@ -18,9 +20,11 @@ from tests.unit.pipelines.run.snapshots import (
     needing,
     numbered,
     outcome,
+    recorded,
     turn,
     unbalanced,
 )
+from tests.unit.tasks.ektron.joined import changed
 from workers.errors import LogonRefused, NotEditable
 from workers.records import DocumentKind, Status, StepOutcome, Verdict
 
@@ -242,21 +246,86 @@ def test_an_unreachable_node_stops_a_run_only_if_the_policy_says_so(policy: str,
         assert isinstance(decision, Go)
 
 
+@pytest.mark.parametrize("policy", [None, "continue"])
+def test_new_certificates_wait_for_a_silent_node_unless_the_policy_says_continue(policy: str | None) -> None:
+    """The run stops and says who would refuse whom; a plan is made, and says it in a note."""
+    cluster = a_cluster(THREE, unreachable=policy)
+    old = Spread.of(dict.fromkeys(THREE, "0d" * 32), THREE)
+    facts = facts_of(cluster, dict.fromkeys(THREE, lambda node: changed(node, service_config__keys=old)))
+    facts.pop("N2")
+    snapshot = a_snapshot(
+        cluster, outcome("N2", Status.UNREACHABLE, message="no answer"), facts={DocumentKind.OBSERVED: facts}
+    )
+    decision = decisions.fit_and_planned(snapshot)
+    if policy is None:
+        stop = stopped(decision)
+        assert stop.verdict is Verdict.UNREACHABLE
+        assert "N2 and N1, N3" in stop.summary
+        assert "policy.unreachable" in stop.summary
+    else:
+        assert isinstance(decision, Go)
+    planned = decisions.fit_and_planned(snapshot, applies=False)
+    assert isinstance(planned, Go)
+    assert planned.plan is not None
+    assert "N2 did not answer" in planned.plan.notes[0]
+
+
 @pytest.mark.parametrize(
     ("status", "verdict"), [(Status.UNREACHABLE, Verdict.UNREACHABLE), (Status.FAILED, Verdict.FAILED)]
 )
 def test_nothing_is_planned_without_the_origin(status: Status, verdict: Verdict) -> None:
-    """The verdict depends on whether it answered; the summary gives its message."""
-    stop = stopped(decisions.fit_and_planned(a_snapshot(a_cluster(THREE), outcome("N1", status, message="why not"))))
+    """The verdict depends on whether it answered; the summary gives its message, and who could replace it."""
+    lost = outcome("N1", status, message="why not")
+    stop = stopped(decisions.fit_and_planned(a_snapshot(a_cluster(THREE), lost)))
     assert (verdict, "the origin N1 could not be checked: why not. Nothing was written anywhere") == (
         stop.verdict,
-        stop.summary,
+        stop.summary.partition(". If")[0],
     )
+    assert "N2, N3 hold the whole certificate family; write `origin: N2` into the cluster file" in stop.summary
     never = stopped(decisions.fit_and_planned(a_snapshot(a_cluster(THREE), facts={})))
     assert (Verdict.FAILED, "the origin N1 could not be checked. Nothing was written anywhere") == (
         never.verdict,
-        never.summary,
+        never.summary.partition(". No other")[0],
     )
+
+
+def without(kind: str) -> Callable[[NodeFacts], NodeFacts]:
+    """A node that lacks its own file of that kind in the service folder."""
+
+    def change(facts: NodeFacts) -> NodeFacts:
+        spread = facts.service_family[kind]
+        lacking = spread.model_copy(update={"missing": (facts.node,)})
+        return facts.model_copy(update={"service_family": {**facts.service_family, kind: lacking}})
+
+    return change
+
+
+def untrusted(facts: NodeFacts) -> NodeFacts:
+    """A node whose service does not trust its own certificate."""
+    keys = facts.service_config.keys.model_copy(update={"common": "00" * 32})
+    config = facts.service_config.model_copy(update={"keys": keys})
+    return facts.model_copy(update={"service_config": config})
+
+
+def of_another_family(facts: NodeFacts) -> NodeFacts:
+    """A node with files that the others do not have."""
+    other = {kind: spread.model_copy(update={"common": "ff" * 32}) for kind, spread in facts.service_family.items()}
+    return facts.model_copy(update={"service_family": other})
+
+
+@pytest.mark.parametrize("change", [without("SyncServer.pvk"), without("SyncClient.cer"), untrusted, of_another_family])
+def test_only_a_holder_of_the_whole_living_family_could_be_the_origin(
+    change: Callable[[NodeFacts], NodeFacts],
+) -> None:
+    """All six files, equal to those of most nodes, with a key that the service trusts."""
+    cluster = a_cluster(numbered(4))
+    facts = {DocumentKind.OBSERVED: facts_of(cluster, {"N2": change})}
+    lost = outcome("N1", Status.UNREACHABLE, message="no answer")
+    stop = stopped(decisions.fit_and_planned(a_snapshot(cluster, lost, facts=facts)))
+    assert "N3, N4 hold the whole certificate family; write `origin: N3`" in stop.summary
+    alone = {DocumentKind.OBSERVED: {"N2": change(facts_of(cluster)["N2"])}}
+    nobody = stopped(decisions.fit_and_planned(a_snapshot(cluster, lost, facts=alone)))
+    assert change is of_another_family or "No other node that answered holds" in nobody.summary
 
 
 @pytest.mark.parametrize(("only", "stops"), [((), True), (("N2",), True), (("N3",), False)])
@@ -314,7 +383,7 @@ def test_a_retry_plans_only_its_nodes() -> None:
 def with_saved_plan(now: dict[str, Callable[[NodeFacts], NodeFacts]], **policy: object) -> Snapshot:
     """A run that applies a saved plan to a cluster in which some nodes are different by now."""
     cluster = a_cluster(THREE, **policy)
-    planned = facts_of(cluster, needing("N2"))
+    planned = facts_of(cluster, {"N1": recorded, "N3": recorded} | needing("N2"))
     plan = a_plan(cluster, planned)
     facts = {DocumentKind.PLANNED: planned, DocumentKind.OBSERVED: facts_of(cluster, needing("N2") | now)}
     return a_snapshot(cluster, facts=facts, plan=plan, plan_fingerprint=plan.fingerprint)
@@ -339,6 +408,19 @@ def test_a_stale_plan_stops_the_run_if_the_policy_says_so(policy: str) -> None:
     assert Verdict.STALE is stop.verdict
     assert "the plan is stale, nothing was written: N3 changed: AssetManagement.config" in stop.summary
     assert not {"N1", "N2"} & {name for name in THREE if name in stop.summary}
+
+
+def test_a_node_that_needed_nothing_and_now_needs_a_restart_makes_a_plan_stale() -> None:
+    """It is in no wave of the saved plan; on a node that is in one, the step sees it by itself."""
+
+    def stopped_service(facts: NodeFacts) -> NodeFacts:
+        return changed(facts, service__state="stopped")
+
+    stop = stopped(decisions.fit_and_planned(with_saved_plan({"N3": stopped_service})))
+    assert Verdict.STALE is stop.verdict
+    assert "nothing was written: N3 changed: the service was not running (stopped)." in stop.summary
+    both = {"N2": lambda facts: unbalanced(stopped_service(facts))}
+    assert isinstance(decisions.fit_and_planned(with_saved_plan(both)), Go)
 
 
 def test_another_certificate_family_makes_a_plan_stale() -> None:
@@ -372,12 +454,16 @@ def test_a_plan_ends_with_its_totals() -> None:
 @pytest.mark.parametrize(
     ("statuses", "verdict", "begins"),
     [
-        ({"N2": Status.UNREACHABLE}, Verdict.UNREACHABLE, "N2 did not answer. The other nodes: nothing to do"),
-        ({"N2": Status.FAILED}, Verdict.FAILED, "N2 failed: no. The other nodes: nothing to do"),
+        (
+            {"N2": Status.UNREACHABLE},
+            Verdict.UNREACHABLE,
+            "N2 did not answer. What they need is not known. The other nodes: nothing to do",
+        ),
+        ({"N2": Status.FAILED}, Verdict.INCONCLUSIVE, "N2 could not be checked: no. What they need is not known. The"),
         (
             {"N2": Status.UNREACHABLE, "N3": Status.FAILED},
-            Verdict.FAILED,
-            "1 failed, 1 unreachable; N3: no. The other nodes",
+            Verdict.INCONCLUSIVE,
+            "1 could not be checked, 1 unreachable; N3: no. What they need",
         ),
     ],
 )
@@ -391,82 +477,22 @@ def test_an_empty_plan_is_no_success_if_nodes_are_not_in_it(
     assert stop.summary.startswith(begins)
 
 
-def test_a_plan_with_changes_is_pending_even_if_a_node_is_not_in_it() -> None:
-    """What can be done is shown."""
+def test_a_plan_with_changes_is_not_complete_if_a_node_is_not_in_it() -> None:
+    """What can be done is kept with the plan; the verdict and the plan name the node that may need more."""
     cluster = a_cluster(THREE)
     snapshot = a_snapshot(
         cluster, *unreachable("N3", turn="observe"), facts={DocumentKind.OBSERVED: facts_of(cluster, needing("N2"))}
     )
-    assert Verdict.CHANGES_PENDING is decisions.plan_only(snapshot).verdict
+    stop = decisions.plan_only(snapshot)
+    assert Verdict.UNREACHABLE is stop.verdict
+    assert "The other nodes: 2 changes on 1 of 2 nodes" in stop.summary
+    plan = Plan.model_validate_json(stop.documents[-1].text)
+    assert (("N3",), True) == (plan.unseen, plan.totals.endswith("; not checked: N3"))
 
 
 def test_a_plan_that_cannot_be_made_ends_with_the_reason() -> None:
     """As a rollout would."""
     assert Verdict.STOPPED is decisions.plan_only(a_snapshot(a_cluster(THREE), family=False)).verdict
-
-
-# -- waves
-
-
-def test_waves_follow_each_other_without_the_nodes_that_ended() -> None:
-    """A node that had its wave, and one that ended, is left out; a wave of which nothing is left is passed over."""
-    cluster = a_cluster(numbered(6), waves=(2,))
-    plan = a_plan(cluster)
-    assert plan.waves == (("N1", "N2"), ("N3", "N4"), ("N5", "N6"))
-    first = a_snapshot(cluster, *unreachable("N1", turn="observe"), plan=plan, facts={})
-    assert ["N2"] == decisions.next_wave(first)
-    later = a_snapshot(
-        cluster,
-        *unreachable("N3", "N4", turn="observe"),
-        turns=[turn("wave-1", ["N1", "N2"]), turn("verify", ["N5"])],
-        plan=plan,
-        facts={},
-    )
-    assert ["N5", "N6"] == decisions.next_wave(later)
-    assert () == decisions.next_wave(a_snapshot(cluster, facts={}))
-    done = a_snapshot(cluster, turns=[turn("wave-1", numbered(6))], plan=plan, facts={})
-    assert () == decisions.next_wave(done)
-
-
-@pytest.mark.parametrize(
-    ("nodes", "policy", "allowed"),
-    [(9, {}, 3), (8, {}, 2), (3, {}, 1), (2, {}, 1), (9, {"max_failed": 0}, 0), (9, {"max_failed": 4}, 4)],
-)
-def test_a_run_stops_when_more_nodes_failed_than_allowed(nodes: int, policy: dict[str, object], allowed: int) -> None:
-    """By default a third of the cluster, at least one; unreachable nodes do not count as failed."""
-    names = numbered(nodes + 1)[:nodes]
-    cluster = a_cluster(names, **{"waves": (nodes - 1, 1)} | policy)
-    for count in (allowed, allowed + 1):
-        outcomes = [outcome(node, Status.FAILED, turn="wave-1", step="config_edit") for node in names[:count]]
-        snapshot = a_snapshot(
-            cluster,
-            *outcomes,
-            *unreachable(*names[count : nodes - 1], turn="wave-1"),
-            turns=[turn("wave-1", names[: nodes - 1])],
-            plan=a_plan(cluster),
-            facts={},
-        )
-        decision = decisions.within_budget(snapshot)
-        if count == allowed or count > nodes - 1:
-            assert Go() == decision
-        else:
-            stop = stopped(decision)
-            assert Verdict.STOPPED is stop.verdict
-            assert f"policy.max_failed allows {allowed}" in stop.summary
-            assert stop.summary.startswith(f"{count} node")
-
-
-def test_failures_after_the_last_wave_do_not_stop_the_verification() -> None:
-    """There is nothing left that could be spared."""
-    cluster = a_cluster(THREE, max_failed=0)
-    snapshot = a_snapshot(
-        cluster,
-        *(outcome(node, Status.FAILED, turn="wave-1") for node in THREE),
-        turns=[turn("wave-1", THREE)],
-        plan=a_plan(cluster),
-        facts={},
-    )
-    assert Go() == decisions.within_budget(snapshot)
 
 
 # -- verification

@@ -4,7 +4,8 @@ import pytest
 
 from pipelines.run import decisions_doctor
 from pipelines.run.snapshot import Snapshot
-from tasks.ektron.facts import NodeFacts, ReadinessFacts
+from tasks.ektron.facts.machine import ReadinessFacts
+from tasks.ektron.facts.node import NodeFacts
 from tasks.ektron.rules.findings import Findings
 from tests.unit.pipelines.run.snapshots import a_cluster, a_snapshot, facts_of, numbered, outcome, turn
 from workers.errors import LogonRefused

@@ -91,3 +91,17 @@ def test_a_leased_node_is_timed_until_it_has_another_outcome(watch: Stopwatch, c
     assert {"B": 1} == watch.held("r", {"B": 3})
     clock.passes(1)
     assert {"A": 0, "B": 2} == watch.held("r", {"A": 0, "B": 3})
+
+
+def test_the_orphans_of_a_dead_worker_are_named_once(watch: Stopwatch, clock: Clock) -> None:
+    """Nodes that were waiting when it died, and neither leased nor moved on since; the next check comes in time."""
+    watch.spent("r", none, 0, going=True)
+    assert () == watch.orphans("r", {"a": 1, "b": 1, "c": 1}, 3, died=False)
+    assert () == watch.orphans("r", {"a": 1, "b": 1, "c": 1}, 3, died=True)
+    assert 3 == watch.due
+    clock.passes(2)
+    assert () == watch.orphans("r", {"a": 1, "b": 2, "d": 1}, 3, died=False)
+    clock.passes(1)
+    assert ("a",) == watch.orphans("r", {"a": 1, "b": 2, "c": 1, "d": 1}, 3, died=False)
+    clock.passes(9)
+    assert () == watch.orphans("r", {"a": 1, "b": 2, "d": 1}, 3, died=False)

@@ -131,9 +131,10 @@ def test_a_last_stage_that_does_not_stop_is_an_error() -> None:
 def test_a_kind_answers_what_other_code_asks() -> None:
     """Columns once each and in order, steps by name, the stage of a turn."""
     rollout = KINDS["rollout"]
-    assert ("look", "check", "config", "certs", "restart", "verify") == rollout.columns
-    assert ["install_check", "config_edit", "cert_copy", "service_restart"] == list(rollout.steps())
-    assert rollout.stage_of(turn("wave-2", ["N1"])) is STAGES[2]
+    assert ("look", "config", "certs", "restart", "verify") == rollout.columns
+    steps = ["install_check", "undrain", "drain", "config_edit", "cert_copy", "service_restart"]
+    assert steps == list(rollout.steps())
+    assert rollout.stage_of(turn("wave-2", ["N1"])) is STAGES[3]
     assert rollout.stage("nothing") is None
     assert [True, False] == [KINDS[name].ends_with_plan for name in ("plan", "rollout")]
     assert Purpose.CONFIRM is purpose_of(run("wave-1").record, turn("wave-1", ["N1"]))
@@ -142,11 +143,12 @@ def test_a_kind_answers_what_other_code_asks() -> None:
 def test_the_kinds_that_read_verify_and_ask() -> None:
     """A kind has a property only if it says so."""
     kinds = KINDS.values()
-    assert {"verify", "plan", "doctor"} == {kind.name for kind in kinds if kind.read_only}
-    assert {"rollout", "verify"} == {kind.name for kind in kinds if kind.verifies}
-    assert {"rollout", "verify", "doctor"} == {kind.name for kind in kinds if kind.asks}
-    assert {"rollout"} == {kind.name for kind in kinds if not kind.retry}
-    assert {"retries", "undoes", "after"} == {kind.parent for kind in kinds}
+    assert {"verify", "plan", "doctor", "retire-plan", "sync-status"} == {kind.name for kind in kinds if kind.read_only}
+    assert {"rollout", "verify", "renew"} == {kind.name for kind in kinds if kind.verifies}
+    assert {"rollout", "verify", "doctor", "renew"} == {kind.name for kind in kinds if kind.asks}
+    assert {"rollout", "renew", "sync-prove"} == {kind.name for kind in kinds if not kind.retry}
+    assert {"renew", "sync-prove"} == {kind.name for kind in kinds if kind.whole}
+    assert {"retries", "undoes", "after", "continues"} == {kind.parent for kind in kinds}
 
 
 def test_turns_that_can_change_nodes_are_found() -> None:
@@ -159,7 +161,7 @@ def test_a_stage_or_a_kind_of_another_version_is_refused() -> None:
     """With the names that this version knows, and what to do."""
     with pytest.raises(RecordRefused, match="turn drain-1: in this version a rollout has no stage 'drain'") as refused:
         KINDS["rollout"].stage_of(turn("drain-1", ["N1"]))
-    assert "(it has canary, observe, wave, verify)" in str(refused.value)
+    assert "(it has canary, observe, undrain, wave, retry, prove, verify)" in str(refused.value)
     assert "use the version that started the run" == refused.value.remedy
     with pytest.raises(RecordRefused, match="does not know runs of kind 'drain'") as unknown:
         kind_of("drain", "r7")
@@ -311,3 +313,29 @@ def test_the_conclusion_depends_on_every_document_and_field_but_not_on_the_write
         conclusion(record, {}),
     )
     assert len({digest, *others}) == 6
+
+
+@pytest.mark.parametrize(
+    ("kind", "turns", "purpose"),
+    [
+        ("rollout", ("canary",), Purpose.PLAN_AND_VERIFY),
+        ("rollout", ("canary", "observe"), Purpose.PLAN_AND_VERIFY),
+        ("plan", ("canary", "observe"), Purpose.PLAN),
+        ("retire", ("canary", "observe"), Purpose.PLAN),
+        ("rollout", ("canary", "observe", "verify"), Purpose.COMPLETE),
+        ("rollout", ("canary", "observe", "wave-1", "verify"), Purpose.VERIFY),
+        ("verify", ("canary", "verify"), Purpose.VERIFY),
+        ("renew", ("canary", "observe", "forget-1", "verify"), Purpose.VERIFY),
+        ("retire", ("canary", "observe", "verify"), Purpose.VERIFY),
+        ("rollback", ("canary", "observe", "verify"), Purpose.VERIFY),
+    ],
+)
+def test_a_run_that_had_nothing_to_change_only_completes_its_evidence(
+    kind: str, turns: tuple[str, ...], purpose: Purpose
+) -> None:
+    """It has just observed every node; after a wave, and in a run that did not observe, every node is observed.
+
+    A rollout looks for more before its plan: where nothing is missing, that is the evidence.
+    """
+    made = run(*turns).record.model_copy(update={"kind": kind})
+    assert purpose is purpose_of(made, made.turns[-1])

@@ -8,7 +8,7 @@ from pipelines.rollout import KINDS
 from pipelines.run.node_results import NodeResult, results
 from pipelines.run.node_state import NodeState
 from pipelines.run.snapshot import Snapshot
-from tasks.ektron.facts import NodeFacts
+from tasks.ektron.facts.node import NodeFacts
 from tests.unit.pipelines.run.snapshots import (
     a_cluster,
     a_plan,
@@ -17,6 +17,7 @@ from tests.unit.pipelines.run.snapshots import (
     needing,
     numbered,
     outcome,
+    recorded,
     turn,
 )
 from workers.errors import Failure
@@ -188,3 +189,14 @@ def test_a_running_step_is_named() -> None:
     """The first one without an outcome, of the steps that can change the node."""
     found = by_node(rollout(*done("N1", Status.UNCHANGED, Status.CHANGED), waves={"wave-1": ("N1",)}))
     assert "in progress: cert_copy is running or waiting" == found["N1"].description
+
+
+def test_a_node_that_is_in_no_wave_is_unchanged() -> None:
+    """It needed nothing, whether or not the run has ended; a node that waits for its wave is not."""
+    cluster = a_cluster(THREE)
+    plan = a_plan(cluster, facts_of(cluster, {"N1": recorded, "N3": recorded} | needing("N2")))
+    found = by_node(a_snapshot(cluster, turns=LOOKS, plan=plan))
+    assert {"N1": Status.UNCHANGED, "N2": Status.SKIPPED, "N3": Status.UNCHANGED} == {
+        node: result.status for node, result in found.items()
+    }
+    assert (NodeState.RIGHT, "correct: nothing had to change") == (found["N1"].state, found["N1"].description)

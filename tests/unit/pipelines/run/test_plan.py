@@ -5,10 +5,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from pipelines.run.plan import NodePlan, Plan, make_plan, unwritable, waves_of, worst_case
+from pipelines.run.plan import NodePlan, Plan, make_plan, unwritable
 from tasks.cluster import Cluster
 from tasks.documents import FamilyDigests
 from tasks.ektron.certificates.family import KINDS
+from tasks.ektron.facts.access import PlaceFacts
+from tests.unit.pipelines.run.snapshots import recorded
 from tests.unit.tasks.ektron.joined import HASHES, SERVICE, SITE, THUMBPRINT, changed, joined_node
 from workers.records import Change
 
@@ -55,52 +57,6 @@ def plan_of(*parts: NodePlan, waves: tuple[tuple[str, ...], ...] = ()) -> Plan:
     return Plan(cluster="c", nodes=parts, waves=waves, family={})
 
 
-@pytest.mark.parametrize(
-    ("nodes", "waves", "concurrency", "steps"),
-    [
-        (1, [1], 1, 1 + 2 + 4),
-        (4, [4], 4, 1 + 2 + 4),
-        (5, [5], 4, 1 + 4 + 8),
-        (4, [2, 2], 4, 1 + 2 + 8),
-        (4, [3, 1], 2, 1 + 4 + 12),
-        (4, [], 4, 1 + 2),
-    ],
-)
-def test_the_worst_case_is_every_deadline_used_up(nodes: int, waves: list[int], concurrency: int, steps: int) -> None:
-    """The first logon, two observations of all nodes and four steps per wave, each as often as the workers need."""
-    cluster = cluster_of([f"S{n}" for n in range(nodes)], concurrency=concurrency, deadlines={"step": 10})
-    assert worst_case(cluster, [["n"] * size for size in waves]) == 10 * steps
-
-
-def test_the_worst_case_is_no_longer_than_the_deadline_of_the_run() -> None:
-    """At the deadline of the run it is over, and not before."""
-    just = cluster_of(deadlines={"step": 10, "run": 70})
-    assert worst_case(just, [["S1"]]) == 70
-    assert worst_case(cluster_of(deadlines={"step": 10, "run": 71}), [["S1"]]) == 70
-    assert worst_case(cluster_of(deadlines={"step": 10, "run": 69}), [["S1"]]) == 69
-
-
-@pytest.mark.parametrize(
-    ("policy", "expected"),
-    [
-        ("all", [["P1", "S1", "P2", "S2", "P3"]]),
-        ("pools", [["S1", "S2"], ["P1", "P2"], ["P3"]]),
-        ([1, 2], [["P1"], ["S1", "P2"], ["S2", "P3"]]),
-        ([2], [["P1", "S1"], ["P2", "S2"], ["P3"]]),
-        (["25%", "100%"], [["P1", "S1"], ["P2", "S2", "P3"]]),
-        (["1%", 3], [["P1"], ["S1", "P2", "S2"], ["P3"]]),
-        (["20%"], [["P1"], ["S1"], ["P2"], ["S2"], ["P3"]]),
-        ([1, "40%", 9], [["P1"], ["S1", "P2"], ["S2", "P3"]]),
-    ],
-)
-def test_waves(policy: object, expected: list[list[str]]) -> None:
-    """Staging pools first; sizes in turn, the last one repeated; a share is of all nodes, and at least one node."""
-    names = tuple(POOLS)
-    waves = waves_of(cluster_of(names, waves=policy), names)
-    assert [list(wave) for wave in waves] == expected
-    assert waves_of(cluster_of(names, waves=policy), ()) == ()
-
-
 def test_a_node_is_found_by_its_name() -> None:
     """Its part and the number of its wave, from 1; a node that is in no wave has none."""
     plan = plan_of(node("A"), node("B", changes=1), node("C"), waves=(("A",), ("B",)))
@@ -119,9 +75,9 @@ def test_an_empty_plan_has_neither_changes_nor_a_restart(changes: int, restart: 
 def test_totals() -> None:
     """What is to be done in one line, with numbers that fit their nouns."""
     busy = plan_of(node("A"), node("B", changes=2, restart="why", config=True), node("C", changes=1))
-    messages = (18 + 4 + 6) + (18 + 2 + 2)
+    messages = (3 + 2 * 4) + (3 + 2 * 3)
     assert busy.totals == (
-        f"3 changes on 2 of 3 nodes, 6 files of 4500.0 kB to copy, 1 service restart, about {messages} messages"
+        f"3 changes on 2 of 3 nodes, 6 files (4.5 MB) to copy, 1 service restart, about {messages} messages"
     )
     assert plan_of(node("A"), node("B")).totals.startswith("nothing to do: all 2 nodes are as they should be")
     assert plan_of(node("A")).totals == "nothing to do: the node is as it should be"
@@ -153,6 +109,21 @@ def test_nodes_without_facts_are_not_in_the_plan() -> None:
     assert ([part.node for part in plan.nodes], plan.waves) == (["S2", "P2"], (("S2",), ("P2",)))
 
 
+def test_a_node_on_which_nothing_is_left_to_do_is_in_no_wave() -> None:
+    """It is in the plan; the waves are of the others: changed, stopped, starting, or to be recorded."""
+    cluster = cluster_of(("S1", "S2", "P1", "P2", "P3"), waves=[1, 2])
+    names = cluster.node_names
+    facts = {name: recorded(joined_node(name, names, origin=name == "S1")) for name in names}
+    assert make_plan(cluster, facts, DIGESTS).waves == ()
+    facts["S2"] = changed(facts["S2"], service__state="stopped")
+    facts["P1"] = changed(facts["P1"], start_record=None)
+    facts["P2"] = changed(facts["P2"], service__state="start_pending")
+    plan = make_plan(cluster, facts, DIGESTS)
+    assert names == tuple(part.node for part in plan.nodes)
+    assert ["S2"] == [part.node for part in plan.nodes if not part.empty]
+    assert plan.waves == (("S2",), ("P1", "P2"))
+
+
 def test_a_read_only_file_is_named_only_where_it_has_to_be_changed() -> None:
     """Read-only and right is no obstacle; read-only and wrong is, with the remedy."""
     config = rf"{SERVICE}\Ektron.ASM.EktronServices30.exe.config"
@@ -162,8 +133,22 @@ def test_a_read_only_file_is_named_only_where_it_has_to_be_changed() -> None:
     texts = []
     for seen in (readonly, wrong):
         facts = {"P1": seen}
-        texts.append(unwritable(make_plan(cluster, facts, DIGESTS), facts))
+        texts.append(unwritable(cluster, make_plan(cluster, facts, DIGESTS), facts, DIGESTS))
     assert texts[0] == ""
     assert texts[1].startswith("P1: the file is read-only")
     assert config in texts[1]
     assert "attrib -r" in texts[1]
+
+
+def test_a_certificate_file_that_cannot_be_replaced_is_named_with_the_number_of_the_others() -> None:
+    """Only where it has to be replaced."""
+    cluster, place = cluster_of(("S1", "P1")), PlaceFacts(path=SITE, refused=tuple(f"P1_{kind}" for kind in KINDS))
+    right = changed(joined_node("P1", ("S1", "P1")), places=(place,))
+    wrong = changed(right, web_root_family=dict.fromkeys(right.web_root_family, "00" * 32))
+    texts = []
+    for seen in (right, wrong):
+        facts = {"P1": seen}
+        texts.append(unwritable(cluster, make_plan(cluster, facts, DIGESTS), facts, DIGESTS))
+    assert texts[0] == ""
+    assert texts[1].startswith(rf"P1: the account may not replace {SITE}\P1_SyncClient.")
+    assert " and 2 more like it; remove the read-only attribute (attrib -r), or give" in texts[1]

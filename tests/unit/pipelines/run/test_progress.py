@@ -50,10 +50,10 @@ def test_nodes_have_their_pool_and_wave() -> None:
 def test_a_running_step_has_an_empty_cell_until_it_ends() -> None:
     """The longest running node comes first; other kinds of events do not matter."""
     seen = progress(started("N2"), started("N1", "config_edit"), Event(kind="turn.opened", turn="wave-1"))
-    assert {("N2", "check"): None, ("N1", "config"): None} == seen.cells
+    assert {("N2", "look"): None, ("N1", "config"): None} == seen.cells
     assert ["N2", "N1"] == seen.running()
     seen.take(record(), [ended("N2", Status.UNCHANGED)])
-    assert (["N1"], Status.UNCHANGED) == (seen.running(), seen.cells["N2", "check"])
+    assert (["N1"], Status.UNCHANGED) == (seen.running(), seen.cells["N2", "look"])
 
 
 def test_a_change_is_not_hidden_by_a_later_step_without_one() -> None:
@@ -95,11 +95,11 @@ def test_an_observation_before_the_plan_is_no_result() -> None:
 def test_a_turn_is_known_before_the_record_has_it() -> None:
     """By its name, with or without a number; anything else counts for the first stage."""
     seen = progress(ended("N1", Status.UNCHANGED, turn="wave-7"), turns=[])
-    assert {("N1", "check"): Status.UNCHANGED} == seen.cells
+    assert {("N1", "look"): Status.UNCHANGED} == seen.cells
     assert [("N1", "verify")] == list(progress(ended("N1", Status.UNCHANGED, turn="verify"), turns=[]).cells)
     assert [("N1", "look")] == list(progress(ended("N1", Status.UNCHANGED, turn="unheard-of"), turns=[]).cells)
     elsewhere = progress(ended("N1", Status.UNCHANGED, turn="unheard-of"), kind="verify", turns=[])
-    assert [("N1", "look")] == list(elsewhere.cells)
+    assert [("N1", "verify")] == list(elsewhere.cells)
     assert [("N1", "drain")] == list(progress(ended("N1", Status.UNCHANGED, step="drain")).cells)
 
 
@@ -113,6 +113,15 @@ def test_steps_of_a_turn_are_counted() -> None:
         ended("N1", Status.UNCHANGED, turn="canary"),
     )
     assert [(1, 1), (2, 8), (1, 4)] == [seen.steps(turn) for turn in TURNS]
+
+
+def test_nodes_that_were_seen_completely_before_the_plan_do_not_wait() -> None:
+    """Their last turn has no steps: nothing had to change, and the cell of its column says so."""
+    known = (Turn(name="verify", stage="verify", steps=(), nodes=("N1", "N2")),)
+    seen = progress(turns=known)
+    assert (1, {Status.UNCHANGED: 2}) == (seen.waiting(), seen.counts())
+    assert Status.UNCHANGED is seen.cells["N1", "verify"]
+    assert (0, 0) == seen.steps(known[0])
 
 
 def test_nodes_without_an_outcome_wait_unless_a_step_runs() -> None:

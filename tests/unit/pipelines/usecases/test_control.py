@@ -10,11 +10,15 @@ from pipelines.cli.follow import find_run, is_active
 from pipelines.coordinator import LOCK_TTL, begin
 from pipelines.engine import Engine
 from pipelines.reconcile import resume_stalled
+from pipelines.report.runs_text import run_lines
 from pipelines.usecases import control
 from pipelines.usecases import rollback as undoing
+from pipelines.usecases.naming import newest_run
+from pipelines.usecases.runs import start
+from tasks.cluster import Cluster
 from tests.unit.pipelines.report.sample_run import sample
 from workers.errors import InputRefused, RunUnknown
-from workers.records import RunRecord, RunState, Status, Verdict
+from workers.records import RunRecord, RunState, Status, Verdict, now
 from workers.secrets.vault import Vault, new_seal_key
 from workers.settings import Settings
 from workers.store.memory import MemoryStore
@@ -54,6 +58,11 @@ def test_a_retry_names_its_parent_and_takes_the_unfinished_nodes(engine: Engine)
     assert {"P1": "failed", "P2": "unreachable"} == left(engine, run)
     again = control.retry(engine, run)
     assert (("P1", "P2"), run) == (again.only, again.parent)
+
+
+def test_a_retry_has_the_options_of_its_parent(engine: Engine) -> None:
+    """What a rollout with `--prune` left on a node is removed by its retry."""
+    assert control.retry(engine, kept(engine, "first", options=("prune",))).options == ("prune",)
 
 
 def test_each_kind_can_be_chosen(engine: Engine) -> None:
@@ -150,7 +159,7 @@ def test_rollback_last_passes_over_runs_that_changed_nothing(
     [
         ("20261123-1915", "did you mean 20261123-191500-shop-7f3a2c? "),
         ("20261123-191500-shop-7f3a2d", "did you mean 20261123-191500-shop-7f3a2c? "),
-        ("nosuch", "Give the id of a run, or `last` for the newest one; to list them: esync runs"),
+        ("nosuch", "Give the id of a run, a cluster, or `last` for the newest run; to list them: esync runs"),
     ],
 )
 def test_an_unknown_run_is_refused_with_similar_ids(name: str, words: str, engine: Engine) -> None:
@@ -170,7 +179,7 @@ def fresh(engine: Engine, run: str) -> RunRecord:
 def test_a_second_run_names_the_run_that_holds_the_cluster(engine: Engine) -> None:
     """Its id, who started it and where, since when, and how to steer it."""
     fresh(engine, "holder")
-    engine.store.lock_cluster("shop", "holder", LOCK_TTL)
+    engine.store.lock_servers(sample().cluster.servers, "holder", LOCK_TTL)
     begin(engine, fresh(engine, "late").id)
     late = engine.store.run("late")
     assert late.verdict is Verdict.LOCKED
@@ -178,10 +187,62 @@ def test_a_second_run_names_the_run_that_holds_the_cluster(engine: Engine) -> No
     assert late.summary.endswith("esync watch holder; or stop it: esync cancel holder")
 
 
+def test_a_run_of_another_cluster_on_one_of_the_servers_is_named(engine: Engine) -> None:
+    """Its id, its cluster, and which servers they share: a server has one writer, whatever cluster files say."""
+    mine = sample().cluster
+    whole = mine.model_copy(update={"name": "blog", "nodes": mine.nodes[:1], "origin": mine.nodes[0].name})
+    other = start(engine, whole, who="mkeller")
+    begin_lock(engine, other)
+    late = start(engine, mine)
+    begin(engine, late.id)
+    told = engine.store.run(late.id).summary
+    assert Verdict.LOCKED is engine.store.run(late.id).verdict
+    assert f"run {other.id}" in told
+    assert f"of cluster blog works on servers of cluster {mine.name}: {mine.nodes[0].name}" in told
+
+
+def test_two_clusters_of_one_name_on_other_servers_do_not_meet(engine: Engine) -> None:
+    """Both begin; the same idempotency key is another request; a list of runs tells them apart."""
+    mine = sample().cluster
+    elsewhere = [node.model_copy(update={"host": f"other-{node.host}"}) for node in mine.nodes]
+    other = mine.model_copy(update={"nodes": tuple(elsewhere)})
+    first, second = start(engine, mine, key="k"), start(engine, other, key="k")
+    assert first.id != second.id
+    assert [first.id, second.id] == [start(engine, one, key="k").id for one in (mine, other)]
+    for one in (first, second):
+        begin_lock(engine, one)
+    assert "@" in "\n".join(run_lines(engine.store.runs(), now()))
+
+
+def test_last_of_several_clusters_is_not_guessed(engine: Engine) -> None:
+    """What changes servers takes the newest run of the cluster that is named: by file name, name or digest."""
+    mine = sample().cluster
+    other = mine.model_copy(update={"name": "blog"})
+    twin = mine.model_copy(update={"nodes": (mine.nodes[0].model_copy(update={"host": "far"}),), "origin": "S1"})
+    mine_run, other_run = start(engine, mine), start(engine, other)
+    with pytest.raises(InputRefused, match="runs of several clusters") as caught:
+        find_run(engine, "last", is_active, "active run")
+    assert "NAME@DIGEST" in caught.value.remedy
+    assert other_run.id == find_run(engine, "last").id
+    assert mine_run.id == find_run(engine, "shop", is_active).id
+    twin_run = start(engine, twin)
+    with pytest.raises(InputRefused, match="shop can mean"):
+        find_run(engine, "shop", is_active)
+    assert twin_run.id == find_run(engine, f"shop@{twin.digest[:4]}", is_active).id
+    assert mine_run.id == newest_run(engine, mine).id
+    with pytest.raises(RunUnknown, match="there is no run of cluster"):
+        newest_run(engine, mine.model_copy(update={"name": "nosuch"}))
+
+
+def begin_lock(engine: Engine, record: RunRecord) -> None:
+    """What the beginning of a run does to the store."""
+    assert engine.store.lock_servers(Cluster.of_run(record).servers, record.id, LOCK_TTL) is None
+
+
 def test_a_run_whose_lock_lapsed_waits_for_the_one_that_took_it(engine: Engine) -> None:
     """Two runs never work on one cluster: the stalled run continues only when the other one has ended."""
     fresh(engine, "forgotten")
-    engine.store.lock_cluster("shop", fresh(engine, "other").id, LOCK_TTL)
+    engine.store.lock_servers(sample().cluster.servers, fresh(engine, "other").id, LOCK_TTL)
     patient = Engine(Settings(stall_after=0.01), engine.store, engine.vault, engine.app)
     assert resume_stalled(patient, "forgotten") == ""
     assert engine.store.run("forgotten").state is RunState.CREATED

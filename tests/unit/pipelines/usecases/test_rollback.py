@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from rich.console import Console
 
-from pipelines.cli.live import draw
+from pipelines.cli.picture import draw
 from pipelines.report.build import build
 from pipelines.report.html import to_html
 from pipelines.report.text import to_text
@@ -18,7 +18,7 @@ from pipelines.run.transitions import Next, after, first
 from pipelines.usecases.runs import summary_of
 from tasks.documents import RunDocuments
 from tasks.steps.registry import STEPS
-from tasks.undo.plan import CHANGED_SINCE
+from tasks.undo.plan import CHANGED_SINCE, OWN_CHANGE
 from tests.unit.pipelines.report.sample_run import T0, cluster_of
 from workers.records import Change, Event, RunRecord, RunState, Status, StepOutcome, Turn, Verdict
 from workers.secrets.vault import Vault
@@ -36,6 +36,7 @@ CONFLICT = {
             before="<a x='1' />",
             after="<a />",
         ),
+        Change(what=f"{OWN_CHANGE}; restoring would change line 9", file="web.config", before="<b />", after="<c />"),
     ),
 }
 
@@ -99,7 +100,8 @@ def names(turns: tuple[Turn, ...]) -> list[tuple[str, tuple[str, ...]]]:
 def test_every_step_of_every_kind_is_registered() -> None:
     """A chord with a step that no worker knows would wait forever."""
     assert {name for kind in KINDS.values() for name in kind.steps()} <= STEPS.keys()
-    assert {"verify", "plan", "doctor"} == {kind.name for kind in KINDS.values() if kind.read_only}
+    looking = {kind.name for kind in KINDS.values() if kind.read_only}
+    assert looking == {"verify", "plan", "doctor", "retire-plan", "sync-status"}
 
 
 def test_all_nodes_go_together_after_one_was_tried() -> None:
@@ -178,7 +180,8 @@ def test_a_report_shows_the_difference() -> None:
     report = build(summary_of(snapshot, kind_of(snapshot.record.kind)))
     text = to_text(report)
     assert "P1  web.config\n" in text
-    assert "  - <a x='1' />\n  + <a />\n" in text
+    assert "  - <a x='1' />\n  + <a />\n  made by the run; restoring would change line 9\n" in text
+    assert "<b />" not in text
     assert "&lt;a x=&#39;1&#39; /&gt;" in to_html(report)
     assert all(step in to_html(report) for step in ("rollback_check", ">rollback<"))
 

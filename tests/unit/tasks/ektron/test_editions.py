@@ -11,13 +11,20 @@ SITE = r"C:\inetpub\wwwroot\site"
 @pytest.mark.parametrize(
     ("text", "cms", "service"),
     [
+        ("7.6", "7.6", "3.0"),
+        ("7.6.6.14", "7.6", "3.0"),
         ("8.0", "8.0", "3.0"),
+        ("8.02", "8.0", "3.0"),
         ("8.00", "8.0", "3.0"),
         ("8.0.1.087SP1.03", "8.0", "3.0"),
         ("8.5", "8.5", "4.0"),
         ("8.50", "8.5", "4.0"),
         ("8.5.0.356", "8.5", "4.0"),
+        ("8.61", "8.6", "4.0"),
+        ("8.6.1", "8.6", "4.0"),
         ("8.7", "8.7", "4.0"),
+        ("9.00", "9.0", "4.0"),
+        ("9.20", "9.2", "4.0"),
         ("9.0", "9.0", "4.0"),
         ("9.10", "9.1", "4.0"),
         ("9.3", "9.3", "4.0"),
@@ -29,12 +36,12 @@ def test_versions_lead_to_generations(text: str, cms: str, service: str) -> None
     assert (edition.cms, edition.service) == (cms, service)
 
 
-@pytest.mark.parametrize("text", ["", "7.5", "8", "8.1", "8.12", "10.0", "nine", "80"])
+@pytest.mark.parametrize("text", ["", "7.5", "8", "8.1", "8.12", "8.500", "10.0", "nine", "80"])
 def test_unknown_versions_are_refused(text: str) -> None:
     """The refusal of an unknown version lists the known ones."""
     with pytest.raises(EditionUnknown) as caught:
         edition_of(text)
-    assert "8.0, 8.5" in caught.value.remedy
+    assert "7.6, 8.0, 8.5" in caught.value.remedy
 
 
 def test_service_plural_folder_singular() -> None:

@@ -6,9 +6,9 @@ import pytest
 
 from tasks.ektron.certificates.family import KINDS
 from tasks.ektron.cluster_facts import ClusterFacts
-from tasks.ektron.facts import Spread
+from tasks.ektron.facts.values import Spread
 from tasks.ektron.refusals import CertificateRefused, ConfigRefused, EditionUnknown, Refused
-from tests.unit.tasks.ektron.joined import FOUR, HASHES, NOW, STARTED, THUMBPRINT, changed, joined_cluster, joined_node
+from tests.unit.tasks.ektron.joined import FOUR, HASHES, NOW, THUMBPRINT, changed, joined_cluster, joined_node
 
 
 def test_a_spread_holds_the_most_common_value_and_the_nodes_that_differ() -> None:
@@ -18,7 +18,17 @@ def test_a_spread_holds_the_most_common_value_and_the_nodes_that_differ() -> Non
         common="x", differing={"P1": "y"}, missing=("P2",), unexpected=("A", "Z"), duplicated=("S1", "S2")
     )
     assert [spread.value(node) for node in FOUR] == ["x", "x", "y", None]
-    assert Spread.of({}, FOUR) == Spread(missing=FOUR)
+    assert (("P2",), 1) == (spread.absent(FOUR), spread.count_absent(4))
+
+
+def test_a_spread_without_values_lists_no_names() -> None:
+    """Facts do not grow with the cluster; entries of other servers are listed, and an unreadable file is a value."""
+    nothing = Spread.of({}, FOUR)
+    assert Spread(none=True) == nothing
+    assert (FOUR, 4) == (nothing.absent(FOUR), nothing.count_absent(4))
+    assert Spread(none=True, unexpected=("Z",)) == Spread.of({"Z": "x"}, FOUR)
+    assert () == Spread.of(dict.fromkeys(FOUR, ""), FOUR).absent(FOUR)
+    assert () == Spread().absent(FOUR)
     assert Spread().value("S1") is None
 
 
@@ -32,29 +42,6 @@ def test_the_nodes_with_another_value_are_listed(expected: str, others: tuple[st
     spread = Spread.of({"S1": "x", "S2": "x", "P1": "y"}, FOUR)
     assert spread.others(expected, FOUR) == others
     assert Spread().others(expected, FOUR) == ()
-
-
-@pytest.mark.parametrize(
-    ("state", "seconds", "owed"),
-    [
-        ("running", -1, True),
-        ("running", 0, True),
-        ("running", 1, False),
-        ("start_pending", -1, True),
-        ("stopped", -1, False),
-        ("stop_pending", -1, False),
-    ],
-)
-def test_a_restart_is_owed_when_the_service_started_before_the_change(*, state: str, seconds: int, owed: bool) -> None:
-    """Also when it started at the same instant; a service that is not up owes none."""
-    facts = changed(joined_node("S1"), service__state=state, newest_input=STARTED - timedelta(seconds=seconds))
-    assert facts.restart_owed is owed
-
-
-def test_without_times_no_restart_is_owed() -> None:
-    """An unknown time proves nothing."""
-    assert not changed(joined_node("S1"), service__started=None).restart_owed
-    assert not changed(joined_node("S1"), newest_input=None).restart_owed
 
 
 def test_read_only_files_are_listed_with_the_copy_on_the_origin() -> None:
@@ -80,6 +67,11 @@ LATER = NOW + timedelta(hours=1)
         {"probes": {}},
         {"newest_input": LATER},
         {"newest_input_path": "x"},
+        {"newest_change": LATER},
+        {"newest_change_path": "x"},
+        {"inputs": {"x": "y"}},
+        {"asked": "modification times"},
+        {"start_record": {"service": "s", "pid": 1, "started": None, "loaded": None}},
         {"generated": {}},
         {"system": None},
         {"readiness": None},

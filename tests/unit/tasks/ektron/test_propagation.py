@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks.ektron.propagation import Direction, Reach, Sync, propagate
 from tasks.ektron.refusals import Refused
@@ -22,7 +24,10 @@ def test_case(path: Path) -> None:
         staging=case["staging"],
         production=case["production"],
         changed=case["changed"],
-        syncs=[Sync(start=start, direction=Direction(direction)) for start, direction in case["syncs"]],
+        syncs=[
+            Sync(start=start, direction=Direction(direction), to="".join(to)) for start, direction, *to in case["syncs"]
+        ],
+        pools=case.get("pools"),
         unavailable=case.get("unavailable", ()),
         path=case.get("path", ""),
     )
@@ -65,6 +70,44 @@ def test_impossible_questions_are_refused(changed: str, start: str, words: str) 
             staging=["S1"], production=["P1"], changed=changed, syncs=[Sync(start=start, direction=Direction.UPLOAD)]
         )
     assert caught.value.remedy
+
+
+POOLS = {"S1": "staging", "EU1": "europe", "US1": "america"}
+
+
+@pytest.mark.parametrize(("to", "remedy"), [("asia", "use one of europe, america"), ("staging", "use one of europe")])
+def test_the_other_end_is_another_pool(to: str, remedy: str) -> None:
+    """An unknown pool, or the own one, is refused with the pools that there are."""
+    sync = Sync(start="S1", direction=Direction.UPLOAD, to=to)
+    with pytest.raises(Refused, match="cannot be the other end of a sync on S1") as caught:
+        propagate(staging=["S1"], production=["EU1", "US1"], changed="S1", syncs=[sync], pools=POOLS)
+    assert caught.value.remedy.startswith(remedy)
+
+
+def test_with_several_pools_the_advice_names_them() -> None:
+    """One sync reaches one other database, so each pool needs its own; the reason for an open answer says so."""
+    sync = Sync(start="S1", direction=Direction.UPLOAD)
+    answer = propagate(staging=["S1"], production=["EU1", "US1"], changed="S1", syncs=[sync], pools=POOLS)
+    assert answer.advice.endswith("on S1, where the file was changed, to each of the pools europe, america")
+    assert answer.servers[1].why.startswith("a sync is between two databases")
+
+
+@given(data=st.data())
+def test_no_sync_takes_a_file_away(data: st.DataObject) -> None:
+    """Whatever the pools and syncs: a server keeps the file, and without a sync only the changed one has it."""
+    servers = ("A", "B", "C", "D")
+    pools = {name: data.draw(st.sampled_from(("x", "y", "z"))) for name in servers}
+    starts = data.draw(st.lists(st.tuples(st.sampled_from("AB"), st.sampled_from(list(Direction))), max_size=4))
+    before: dict[str, Reach] = {}
+    for count in range(len(starts) + 1):
+        syncs = [Sync(start=start, direction=direction) for start, direction in starts[:count]]
+        answer = propagate(staging=("A", "B"), production=("C", "D"), changed="A", syncs=syncs, pools=pools)
+        reach = {server.server: server.reach for server in answer.servers}
+        assert all(reach[name] is Reach.YES for name, was in before.items() if was is Reach.YES)
+        assert all(reach[name] is not Reach.NO for name, was in before.items() if was is Reach.UNKNOWN)
+        before = reach
+        if not syncs:
+            assert [name for name, one in reach.items() if one is Reach.YES] == ["A"]
 
 
 def test_cautions_fit_the_cluster() -> None:

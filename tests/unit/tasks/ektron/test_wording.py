@@ -1,15 +1,19 @@
 """Text for people: counts, lists, shortened values, and what changed on a node."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tasks.ektron.facts import NodeFacts
-from tasks.ektron.wording import PARTS, all_are, changed_parts, counted, named, shortened
-from tests.unit.tasks.ektron.joined import joined_node
+from tasks.ektron.facts.node import NodeFacts
+from tasks.ektron.wording import PARTS, all_are, changed_parts, counted, named, shortened, sized
+from tests.unit.tasks.ektron.joined import changed, joined_node
 
 
-@pytest.mark.parametrize(("number", "text"), [(0, "0 nodes"), (1, "1 node"), (2, "2 nodes")])
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 nodes"), (1, "1 node"), (2, "2 nodes"), (345_498, "345,498 nodes")]
+)
 def test_one_is_not_several(number: int, text: str) -> None:
-    """A noun has no s for one."""
+    """A noun has no s for one; thousands are separated."""
     assert text == counted(number, "node")
 
 
@@ -33,7 +37,14 @@ def test_values_are_shortened_to_forty_characters() -> None:
 
 def test_every_part_of_the_facts_has_a_name() -> None:
     """Whatever a plan is based on has a name that is not the name of a variable."""
-    assert joined_node("S1").comparable().keys() == PARTS.keys()
+    later = {
+        "product_folder": r"D:\CMS400v80",
+        "partner_family": {"SyncClient.cer": {"common": "99" * 32}},
+        "renamed_copies": ["X1_SyncClient.cer"],
+        "old_places": [{"folder": r"D:\old", "files": 6, "why": "an earlier run"}],
+    }
+    assert changed(joined_node("S1"), **later).comparable().keys() == PARTS.keys()
+    assert PARTS.keys() - joined_node("S1").comparable().keys() == later.keys()
     assert not any("_" in name for name in PARTS.values())
 
 
@@ -61,3 +72,25 @@ def test_changes_are_named_by_file_and_value() -> None:
 
 def _changed(before: NodeFacts, **update: object) -> list[str]:
     return changed_parts(before.comparable(), before.model_copy(update=update).comparable())
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 bytes"), (1, "1 byte"), (999, "999 bytes"), (1000, "1.0 kB"), (9_949, "9.9 kB"), (9_950, "10 kB"),
+        (121_000, "121 kB"), (999_499, "999 kB"), (999_500, "1.0 MB"), (290_218_300, "290 MB"), (5 * 10**12, "5.0 TB"),
+        (12_345 * 10**12, "12,345 TB"),
+    ],
+)  # fmt: skip
+def test_sizes_are_readable(size: int, text: str) -> None:
+    """Two or three digits and a unit; never 1000 of one unit."""
+    assert text == sized(size)
+
+
+@given(st.integers(0, 10**15 - 10**12))
+def test_a_size_is_near_the_number_of_bytes(size: int) -> None:
+    """Read back, it differs by less than one in twenty, and has at most three digits."""
+    amount, unit = sized(size).split()
+    units = {"byte": 1, "bytes": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+    assert abs(float(amount) * units[unit] - size) <= size / 20
+    assert len(amount.replace(".", "")) <= 3

@@ -86,7 +86,7 @@ def test_children_of_a_process_do_not_outlive_it(started: list[subprocess.Popen[
     (child,) = psutil.Process(process.pid).children()
     end_process(process, 20)
     assert process.returncode == -signal.SIGTERM
-    _, alive = psutil.wait_procs([child], timeout=10)
+    _, alive = psutil.wait_procs([child], timeout=60)
     assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
 
 

@@ -1,6 +1,7 @@
 """The address of the broker: which URLs are valid, how three libraries read them, and how others are refused."""
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from tests.sampling import examples
 from workers.celery_app import make_app
 from workers.errors import InputRefused
-from workers.redis.address import verified
+from workers.redis.address import address_of, verified
 from workers.redis.connection import connect
 from workers.settings import Secret, Settings
 
@@ -41,7 +42,7 @@ PLANTED = "Pl4nted-Passw0rd"
         ("redis://:{}@h/0?socket_timeout=1", "the option socket_timeout"),
         ("redis://:{}@h/0?X{}=1", "an option"),
         ("redis://:{}@h/0?{}", "not a URL"),
-        ("redis://:{}[@h/0", "not a URL"),
+        ("redis://:{}[@h/0", "must be percent-encoded"),
         ("redis://[::1/0", "not a URL"),
         ("redis://[x]/0", "not a URL"),
         ("redis://%ff:{}@h/0", "not a URL"),
@@ -63,6 +64,18 @@ PLANTED = "Pl4nted-Passw0rd"
         ("rediss://:{}@h/0?ssl_ca_certs=/nowhere/ca.pem", "/nowhere/ca.pem: No such file"),
         ("rediss://:{}@h/0?ssl_ca_certs=/etc/passwd", "ssl_ca_certs is not valid PEM"),
         ("rediss://:{}@h/0?ssl_certfile=/etc/passwd", "ssl_certfile or ssl_keyfile is not valid PEM"),
+        ("rediss://:{}@h/0?ssl_keyfile=/etc/passwd", "ssl_keyfile and no ssl_certfile"),
+        ("sentinel://:{}@h,i/0", "does not name the server"),
+        ("sentinel://:{}@h,i/0?master=", "master is empty"),
+        ("sentinel://:{}@h,i/0?master=a%20b", "not a name that Sentinel accepts"),
+        ("sentinel://:{}@h,i/0?master=a&sentinel_password=", "sentinel_password is empty"),
+        ("sentinel://:{}@h,,i/0?master=a", "has no host"),
+        ("sentinel://:{}@h,i:x/0?master=a", "the port"),
+        ("sentinel://:{}@h,i/x?master=a", "is not the number of a database"),
+        ("sentinel://:{}@h,i/0?master=a&ssl_ca_certs=/x", "requires TLS"),
+        ("sentinels://:{}@h,i/0?master=a&ssl_cert_reqs=none", "turns the check of the server certificate off"),
+        ("sentinels://:{}@h,i/0?master=a&ssl_ca_certs=/nowhere/ca.pem", "/nowhere/ca.pem: No such file"),
+        ("redis://:{}@h/0?master=a", "the option master"),
     ],
 )
 def test_an_invalid_url_is_refused(url: str, reason: str) -> None:
@@ -117,7 +130,10 @@ def test_any_password_can_be_used(password: str) -> None:
     assert [one, one] == others
 
 
-@given(st.text(max_size=30), st.sampled_from(["redis://", "rediss://", "redis://:p@", "redis://h:1/0?", ""]))
+BEGINNINGS = ["redis://", "rediss://", "redis://:p@", "redis://h:1/0?", "sentinel://h,", "sentinel://h/0?master=m&", ""]
+
+
+@given(st.text(max_size=30), st.sampled_from(BEGINNINGS))
 @example("[", "redis://")
 @settings(max_examples=examples(5000, 200))
 def test_any_text_is_read_or_refused(text: str, begin: str) -> None:
@@ -128,6 +144,57 @@ def test_any_text_is_read_or_refused(text: str, begin: str) -> None:
         return
     assert once == verified(once)
     connect(once)
+
+
+@pytest.mark.parametrize(
+    ("url", "written", "hosts", "server"),
+    [
+        ("sentinel://:p@h,i:7/?master=m", "sentinel://:p@h:26379,i:7/0?master=m", [("h", 26379), ("i", 7)], "p"),
+        ("sentinel://[::1],i/3?master=m.1", "sentinel://[::1]:26379,i:26379/3?master=m.1", [("::1", 26379)], None),
+        (
+            "sentinel://:a%2Fb@h/0?master=m&sentinel_user=u&sentinel_password=c%2Fd",
+            "sentinel://:a%2Fb@h:26379/0?master=m&sentinel_user=u&sentinel_password=c%2Fd",
+            [("h", 26379)],
+            "a/b",
+        ),
+    ],
+)
+def test_all_libraries_ask_the_same_sentinels(
+    url: str, written: str, hosts: list[tuple[str, int]], server: str | None
+) -> None:
+    """Host, port, name, both logons and the database are the same for our client, messages and results."""
+    assert written == verified(Secret(url)).reveal()
+    app = make_app(Settings(broker_url=Secret(url)))
+    sentinels = app.conf.broker_transport_options["sentinels"]
+    assert sentinels is app.conf.result_backend_transport_options["sentinels"]
+    results: Any = app.backend.client.connection_pool
+    ours: Any = connect(Secret(url)).connection_pool
+    sent = sentinels.pool({"host": "h", "password": server, "db": int(app.connection().virtual_host)})
+    for pool in (results, ours, sent):
+        asked = [client.connection_pool.connection_kwargs for client in pool.sentinel_manager.sentinels]
+        assert hosts == [(one["host"], one["port"]) for one in asked][: len(hosts)]
+        assert {"c/d" if "sentinel_" in url else None} == {one["password"] for one in asked}
+        kept = pool.connection_kwargs
+        assert (server, int(url.partition("?")[0][-1:].replace("/", "0"))) == (kept.get("password"), kept["db"])
+        assert pool.service_name == written.partition("master=")[2].partition("&")[0]
+
+
+def test_a_password_of_the_sentinels_is_masked() -> None:
+    """Neither password is in Celery's report, in its table of settings or in the repr of anything."""
+    url = Secret(f"sentinel://:{PLANTED}@h,i/0?master=m&sentinel_password={PLANTED}-2")
+    app = make_app(Settings(broker_url=url))
+    shown = [app.bugreport(), repr(app.conf.table()), repr(address_of(url)), app.connection().as_uri()]
+    shown += [repr(app.conf.broker_transport_options), app.backend.as_uri(), repr(connect(url))]
+    assert "" == "".join(text for text in shown if PLANTED in text)
+
+
+def test_files_of_two_pairs_are_refused(tmp_path: Path) -> None:
+    """A client certificate with the key of another one is reported before any connection."""
+    pairs = [trustme.CA().issue_cert("esync") for _ in range(2)]
+    pairs[0].cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    pairs[1].private_key_pem.write_to_path(tmp_path / "key.pem")
+    with pytest.raises(InputRefused, match="ssl_keyfile is not the key of ssl_certfile"):
+        verified(Secret(f"rediss://h/0?ssl_certfile={tmp_path}/cert.pem&ssl_keyfile={tmp_path}/key.pem"))
 
 
 def test_tls_is_always_verified(tmp_path: Path) -> None:

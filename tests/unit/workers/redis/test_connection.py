@@ -1,16 +1,20 @@
 """Access to Redis: how long requests are repeated, and the error for each problem."""
 
 import contextlib
+import http.server
 import socket
+import socketserver
 import ssl
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 import trustme
 from redis import Redis
 from redis.exceptions import ConnectionError as NoConnection
 
+from tests.claiming import claim
 from workers.errors import StoreUnavailable
 from workers.records import Event, RunRecord
 from workers.redis.connection import connect, with_retries
@@ -81,6 +85,63 @@ def test_an_unverified_certificate_is_reported() -> None:
     assert "ssl_ca_certs" in caught.value.remedy
 
 
+@contextlib.contextmanager
+def serving(handler: type[socketserver.BaseRequestHandler]) -> Iterator[int]:
+    """The port of a server on loopback with that handler."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class OverTls(socketserver.BaseRequestHandler):
+    """Begins TLS, and ends the connection of a client that does not."""
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+
+    def handle(self) -> None:
+        """One connection."""
+        with contextlib.suppress(OSError), self.context.wrap_socket(self.request, server_side=True):
+            pass
+
+
+class Web(http.server.BaseHTTPRequestHandler):
+    """Answers every request with an error, as web servers do."""
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+@pytest.mark.parametrize("server", ["redis", "tls", "web"])
+def test_the_wrong_kind_of_port_is_named(
+    scheme: str, server: str, valkey_url: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TLS to a port without it, the reverse, and a web server: the error says so, and never has the password."""
+    monkeypatch.setattr("workers.redis.connection.ANSWER_TIMEOUT", 1.0)
+    expected = {
+        ("redis", "tls"): "requires TLS, and the URL begins with redis://",
+        ("rediss", "redis"): "has no TLS, and the URL begins with rediss://",
+        ("redis", "web"): "is a web server and no broker",
+        ("rediss", "web"): "is a web server and no broker",
+        ("rediss", "tls"): "cannot be reached over TLS: .*certificate",
+        ("redis", "redis"): "refused the password",
+    }[scheme, server]
+    with contextlib.ExitStack() as stack:
+        port = int(valkey_url.reveal().rpartition(":")[2].partition("/")[0])
+        port = stack.enter_context(serving({"tls": OverTls, "web": Web}[server])) if server != "redis" else port
+        with pytest.raises(StoreUnavailable, match=expected) as caught:
+            with_retries(connect(Secret(f"{scheme}://:{PLANTED}@127.0.0.1:{port}/0")).ping, 0)
+    assert PLANTED not in f"{caught.value!r}{caught.value.remedy}"
+    assert caught.value.remedy
+
+
 def test_a_missing_database_is_reported(valkey_url: Secret) -> None:
     """The error for a database number that the server does not have is about the URL."""
     with pytest.raises(StoreUnavailable, match="has no database with this number"):
@@ -116,7 +177,7 @@ def test_broken_connections_are_replaced(valkey: Redis, valkey_url: Secret) -> N
     for _ in range(5):
         valkey.client_kill_filter(_type="normal", skipme=True)
         assert "r1" == store.run("r1").id
-        assert store.claim("r1", "S1", "w1", 60)
+        assert claim(store, "r1", "S1", "w1", 60)
 
 
 def test_scripts_are_loaded_again(valkey: Redis) -> None:

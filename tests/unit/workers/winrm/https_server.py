@@ -85,17 +85,24 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def answering(*replies: Reply, client: trustme.CA | None = None) -> Iterator[HttpsServer]:
-    """A server on loopback; with an authority for clients it requires a client certificate."""
+def answering(
+    *replies: Reply, client: trustme.CA | None = None, context: ssl.SSLContext | None = None, plain: bool = False
+) -> Iterator[HttpsServer]:
+    """A server on loopback; with an authority for clients it requires a client certificate.
+
+    With a context it speaks TLS as that says, and not with a certificate of its authority; `plain` is http.
+    """
     server = HttpsServer(trustme.CA())
     server.replies = list(replies) or server.replies
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.authority.issue_cert("127.0.0.1").configure_cert(context)
+    if context is None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server.authority.issue_cert("127.0.0.1").configure_cert(context)
     if client:
         client.configure_trust(context)
         context.verify_mode = ssl.CERT_REQUIRED
     with _Server(("127.0.0.1", 0), _handler(server)) as http:
-        http.socket = context.wrap_socket(http.socket, server_side=True, do_handshake_on_connect=False)
+        if not plain:
+            http.socket = context.wrap_socket(http.socket, server_side=True, do_handshake_on_connect=False)
         server.port = http.server_address[1]
         thread = threading.Thread(target=http.serve_forever, args=[0.02])
         thread.start()

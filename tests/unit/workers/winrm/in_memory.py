@@ -38,6 +38,7 @@ class MachineChannel:
     turns: int = 0
     closed: int = 0
     stopped: int = 0
+    keeps_for: float = 900.0
 
     def __post_init__(self) -> None:
         self._agent = Agent(Machine("N1", MemoryDisk()))

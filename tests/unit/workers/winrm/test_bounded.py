@@ -296,11 +296,11 @@ def test_a_resolver_that_does_not_answer_is_bounded(monkeypatch: pytest.MonkeyPa
     """It has no limit of its own, so it runs in a thread; an address needs no resolver."""
     release = threading.Event()
     real = socket.getaddrinfo
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: release.wait(10) and [])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: release.wait(60) and [])
     started = time.monotonic()
     with pytest.raises(NoAnswer):
         connected("any.name", 1, bound(seconds=0.1))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 50
     release.set()
     threads: list[str] = []
 

@@ -62,11 +62,11 @@ def test_a_wait_without_output_is_an_empty_chunk_and_counts(channel: LocalChanne
     started = time.monotonic()
     assert Chunk() == channel.receive(limit(), turn=0.05)
     assert Chunk() == channel.receive(limit(0.05))
-    assert 0.1 <= time.monotonic() - started < 1
+    assert 0.1 <= time.monotonic() - started < 20
     assert before + 2 == channel.counters.round_trips
     started = time.monotonic()
     assert Chunk() == channel.receive(limit(), turn=30)
-    assert 1 <= time.monotonic() - started < 5
+    assert 1 <= time.monotonic() - started < 20
 
 
 def test_the_end_of_input_is_separate(channel: LocalChannel) -> None:
@@ -110,21 +110,22 @@ def test_a_stopped_child_ends_by_itself_first_and_its_children_are_killed(
     channel: LocalChannel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The end of its input is a request to end; the process group does not survive."""
-    monkeypatch.setattr(local, "PATIENCE", 0.5)
+    monkeypatch.setattr(local, "PATIENCE", 20)
     channel.start("trap '' TERM HUP; sleep 30 & echo $!; cat; exit 0", limit())
     grandchild = int(channel.receive(limit()).stdout)
     child = channel.pid
     assert child
     started = time.monotonic()
     channel.stop()
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 20
+    monkeypatch.setattr(local, "PATIENCE", 0.5)
     assert (False, False) == (lives(child), ended_soon(grandchild))
     channel.start("sleep 30; sleep 30", limit())
     child = channel.pid
     assert child
     started = time.monotonic()
     channel.stop()
-    assert 0.5 <= time.monotonic() - started < 5
+    assert 0.5 <= time.monotonic() - started < 20
     assert not lives(child)
     channel.start("echo again", limit())
     assert (b"again\n", b"", 0) == rest(channel)

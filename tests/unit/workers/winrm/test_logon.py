@@ -21,10 +21,13 @@ from lab.winrm.logon import Account, Connection
 from workers.records import Endpoint, Transport
 from workers.settings import Secret
 from workers.winrm import logon
-from workers.winrm.logon import Answer, LogonBroken, fixed_header, negotiated
+from workers.winrm.answers import Answer, LogonBroken
+from workers.winrm.channel import Limit
+from workers.winrm.logon import fixed_header, negotiated
 
 AT = Endpoint(node="S1", host="host", user="esync", secret="env:X")
 SECRET = Secret("planted: password")
+LIMIT = Limit("S1", 60)
 
 
 def at(transport: Transport) -> Endpoint:
@@ -87,7 +90,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the logon library is called with; its `context` can be set."""
     called: dict[str, Any] = {"context": Context([b"one", b"two"], legs=2)}
 
-    def make(user: str, password: str, **options: object) -> object:
+    def make(user: object, password: str | None, **options: object) -> object:
         called.update(options, user=user, password=password)
         return called["context"]
 
@@ -97,7 +100,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def logged_on(node: Node, transport: Transport = Transport.NTLM) -> Answer:
     """The answer to a message after the logon."""
-    return negotiated(at(transport), SECRET, b"", b"message", node.post)
+    return negotiated(at(transport), SECRET, b"", b"message", node.post, LIMIT)
 
 
 def test_the_message_is_sent_with_the_last_token(client: dict[str, Any]) -> None:
@@ -107,9 +110,21 @@ def test_the_message_is_sent_with_the_last_token(client: dict[str, Any]) -> None
     assert [b"", b"message"] == node.bodies
     assert ["Negotiate b25l", "Negotiate dHdv"] == [headers["Authorization"] for headers in node.headers]
     assert [None, b"challenge"] == client["context"].received
-    assert ("esync", SECRET.reveal(), "host", "http") == tuple(
-        client[name] for name in ("user", "password", "hostname", "service")
+    assert (None, "host", "http") == tuple(client[name] for name in ("password", "hostname", "service"))
+    assert ("esync", None) == (client["user"].username, client["user"].lm_hash)
+
+
+def test_ntlm_gets_the_nt_hash_of_the_password(client: dict[str, Any]) -> None:
+    """The MD4 of its UTF-16: a known pair."""
+    negotiated(
+        at(Transport.NTLM),
+        Secret("password"),
+        b"",
+        b"",
+        Node([challenge("Negotiate " + encoded(b"c")), DONE]).post,
+        LIMIT,
     )
+    assert "8846f7eaee8fb117ad06bdd830b7586c" == client["user"].nt_hash
 
 
 @pytest.mark.parametrize(
@@ -231,7 +246,7 @@ def test_ntlm_logs_on_to_the_lab(right: bool) -> None:  # noqa: FBT001 - a param
         found = connection.judge(headers["Authorization"])
         return Answer(200 if found.user else 401, b"done", found.challenges)
 
-    answer = negotiated(AT, SECRET, certificate(hashes.SHA256()), b"message", post)
+    answer = negotiated(AT, SECRET, certificate(hashes.SHA256()), b"message", post, LIMIT)
     account.close()
     assert (200 if right else 401, [b"", b"message"]) == (answer.status, bodies)
     assert (1, int(not right)) == (counters.logons_tried, counters.logons_refused)
@@ -288,6 +303,6 @@ def test_without_a_readable_certificate_the_logon_is_not_bound(client: dict[str,
     """TLS has verified it before; binding is an addition."""
     assert (None, None) == (logon._bindings(b""), logon._bindings(b"no certificate"))
     negotiated(
-        AT, SECRET, certificate(hashes.SHA256()), b"", Node([challenge("Negotiate " + encoded(b"c")), DONE]).post
+        AT, SECRET, certificate(hashes.SHA256()), b"", Node([challenge("Negotiate " + encoded(b"c")), DONE]).post, LIMIT
     )
     assert client["channel_bindings"] is not None

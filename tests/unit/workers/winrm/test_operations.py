@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from workers.errors import AccessDenied, AgentFailed, Conflict, DeadlineExceeded, NodeError
 from workers.winrm import operations as ops
+from workers.winrm.greeting import hello_of
 from workers.winrm.operations import Op, Reply
+from workers.winrm.writers import LARGEST_NUMBER, Writer, writer_of
 
 
 def reply(**fields: Any) -> Reply:  # noqa: ANN401 - JSON
@@ -177,12 +179,12 @@ def test_a_guard_has_the_fields_of_the_protocol() -> None:
 def test_a_fence_file_names_the_newest_writer(content: bytes, number: int, run: str) -> None:
     """Also if an older agent or a person wrote it; an empty file names no writer."""
     data = base64.b64encode(content).decode()
-    assert ops.Writer(number, run) == ops.writer_of(reply(ok=True, data=data))
+    assert Writer(number, run) == writer_of(reply(ok=True, data=data), "S1")
 
 
 def test_no_fence_file_is_no_writer_yet() -> None:
     """Any number is newer."""
-    assert ops.Writer(0) == ops.writer_of(reply(ok=False, error="not_found", message="there is no such file"))
+    assert Writer(0) == writer_of(reply(ok=False, error="not_found", message="there is no such file"), "S1")
 
 
 @pytest.mark.parametrize(
@@ -192,7 +194,7 @@ def test_an_invalid_fence_file_is_rejected(content: bytes) -> None:
     """The last writer is unknown."""
     data = base64.b64encode(content).decode()
     with pytest.raises(AgentFailed, match="does not contain a fence number"):
-        ops.writer_of(reply(ok=True, data=data, path="C:\\f"))
+        writer_of(reply(ok=True, data=data, path="C:\\f"), "S1")
 
 
 def test_the_conflict_of_an_outdated_writer_names_the_newer_one() -> None:
@@ -226,10 +228,10 @@ def test_a_hello_shows_the_quotas_if_they_can_be_read(winrm: Any, wanted: Any, s
         "system_drive": "C:",
         "drives": [],
     }
-    hello = ops.hello_of(Reply(ops.hello(), {**fields, "winrm": winrm}))
+    hello = hello_of(Reply(ops.hello(), {**fields, "winrm": winrm}))
     assert (winrm or wanted) == hello.winrm
     assert str(hello).endswith(shown)
-    assert {} == ops.hello_of(Reply(ops.hello(), fields)).winrm
+    assert {} == hello_of(Reply(ops.hello(), fields)).winrm
 
 
 def test_a_reply_is_a_mapping_of_its_fields() -> None:
@@ -267,7 +269,7 @@ def test_defaults_of_the_operations_are_those_of_the_protocol() -> None:
     assert (False, False, False) == (
         ops.stat("x").fields["hash"], ops.list_folder("x").fields["hash"], ops.read("x").changes,
     )  # fmt: skip
-    assert 2**63 - 1 == ops.LARGEST_NUMBER
+    assert 2**63 - 1 == LARGEST_NUMBER
 
 
 def test_a_hello_shows_rights_and_free_space() -> None:
@@ -289,7 +291,7 @@ def test_a_hello_shows_rights_and_free_space() -> None:
         "winrm": {"Max": 5},
         "more": 1,
     }
-    hello = ops.hello_of(Reply(ops.hello(), fields))
+    hello = hello_of(Reply(ops.hello(), fields))
     assert (
         "S1, Windows, PowerShell 5.1.1 Desktop FullLanguage, .NET 4.0, code page 437, not administrator, "
         "C: 5 MiB free at logon, WinRM Max 5"
@@ -307,14 +309,14 @@ def test_a_hello_shows_rights_and_free_space() -> None:
 def test_an_incomplete_hello_names_the_fields(fields: dict[str, Any], names: str, reason: str) -> None:
     """Sorted, each one once."""
     with pytest.raises(AgentFailed, match=f"the reply to hello has no valid {names}") as caught:
-        ops.hello_of(Reply(ops.hello(), fields))
+        hello_of(Reply(ops.hello(), fields))
     assert reason == caught.value.reason
 
 
 def test_a_fence_file_that_cannot_be_read_is_an_error() -> None:
     """Only a missing one is no writer."""
-    with pytest.raises(AccessDenied, match="the fence file: read C:"):
-        ops.writer_of(reply(ok=False, error="access_denied", message="why", path="C:\\f"))
+    with pytest.raises(AccessDenied, match="S1: read C:"):
+        writer_of(reply(ok=False, error="access_denied", message="why", path="C:\\f"), "S1")
 
 
 def test_an_error_has_a_remedy_where_a_person_can_do_something() -> None:
@@ -328,3 +330,34 @@ def test_an_error_has_a_remedy_where_a_person_can_do_something() -> None:
     other = ops.error_of(reply(ok=False, error="odd"), "S1")
     assert isinstance(other, AgentFailed)
     assert ("odd", "") == (other.reason, other.remedy)
+
+
+def test_a_change_names_the_service_that_reads_it() -> None:
+    """The start record is a field of the operation; the rest of it is the same."""
+    plain = ops.write("C:\\a", b"x", expect=ops.ANY, backup="C:\\b")
+    op = ops.outdating(plain, "C:\\own\\start", "Svc")
+    assert {**plain.as_json(), "start_record": {"file": "C:\\own\\start", "service": "Svc"}} == op.as_json()
+    assert (plain.size, plain.target, True) == (op.size, op.target, op.changes)
+    started = ops.start("Svc", "C:\\own\\start", {"a": "1"}, deadline=7)
+    assert started.as_json() == {
+        **ops.service("Svc", action="start", deadline=7).as_json(),
+        "start_record": {"file": "C:\\own\\start", "loaded": {"a": "1"}},
+    }
+    assert started.changes
+
+
+@pytest.mark.parametrize("code", [2, 5, 1053, 1058, 1067, 1068, 1069])
+def test_a_service_that_does_not_start_has_a_remedy_for_its_error(code: int) -> None:
+    """By the number, whatever the language of the server; the message keeps its words."""
+    slug = "access_denied" if code == 5 else "failed"
+    failed = Reply(ops.service("Svc", action="start"), {"ok": False, "error": slug, "message": "Nein", "code": code})
+    error = ops.error_of(failed, "P1")
+    assert (True, True) == (error.message.endswith("Nein"), "then retry" in error.remedy)
+    assert error.remedy != ops.error_of(Reply(failed.op, {"ok": False, "error": slug, "message": "Nein"}), "P1").remedy
+
+
+@pytest.mark.parametrize("code", [0, 9999, -1, "1069", None, 1069.5, [1069], True])
+def test_an_unknown_error_of_a_service_has_no_remedy_of_its_own(code: object) -> None:
+    """Also when the node replies anything else than a number."""
+    failed = Reply(ops.service("Svc", action="start"), {"ok": False, "error": "failed", "message": "no", "code": code})
+    assert "" == ops.error_of(failed, "P1").remedy

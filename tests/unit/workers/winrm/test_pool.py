@@ -144,14 +144,32 @@ def test_waiting_for_a_node_can_be_cancelled_and_has_a_deadline() -> None:
 def test_reap_closes_idle_sessions_and_none_in_use() -> None:
     """Idle time starts at the last use."""
     opener = Opener()
-    pool = SessionPool(opener, idle=1)
+    pool = SessionPool(opener, idle=600)
     with pool.session(endpoint("A"), SECRET):
         pass
     assert 0 == pool.reap()
-    time.sleep(1.1)
+    pool._idle = 0.0
     with pool.session(endpoint("B"), SECRET):
         assert (1, 1) == (pool.reap(), len(pool))
     assert [1, 0] == [channel.closed for channel in opener.channels]
+
+
+def test_reap_leaves_a_session_that_was_in_its_first_use_a_moment_ago() -> None:
+    """Otherwise the node would start PowerShell twice."""
+    opener = Opener()
+    pool = SessionPool(opener)
+    done = threading.Event()
+
+    def keep_reaping() -> None:
+        while not done.is_set():
+            pool.reap()
+
+    with ThreadPoolExecutor(5) as threads:
+        reaping = threads.submit(keep_reaping)
+        list(threads.map(lambda number: used(pool, f"N{number}"), range(200)))
+        done.set()
+        reaping.result()
+    assert (200, 0) == (len(pool), sum(channel.closed for channel in opener.channels))
 
 
 def test_close_closes_all() -> None:
@@ -165,11 +183,16 @@ def test_close_closes_all() -> None:
     assert (0, [1, 1, 1]) == (len(pool), [channel.closed for channel in opener.channels])
 
 
+def used(pool: SessionPool, node: str) -> None:
+    """One use of a node."""
+    with pool.session(endpoint(node), SECRET):
+        time.sleep(0.002)
+
+
 def opened_in_order(pool: SessionPool, nodes: str) -> None:
     """Uses the nodes one after the other."""
     for node in nodes:
-        with pool.session(endpoint(node), SECRET):
-            time.sleep(0.002)
+        used(pool, node)
 
 
 def test_above_the_maximum_the_longest_idle_session_is_closed() -> None:

@@ -110,7 +110,7 @@ def test_the_first_command_opens_a_shell_and_the_next_one_uses_it(
     create, first, second = transport.messages
     assert ["Create", "Command", "Command"] == transport.actions
     assert ("65001", "FALSE") == (create.options["WINRS_CODEPAGE"], create.options["WINRS_NOPROFILE"].upper())
-    assert 180 == create.idle_timeout()
+    assert (900, 180) == (create.idle_timeout(), channel.keeps_for)  # as asked, and as the node has granted
     assert ("powershell.exe -X", "SHELL") == (first.command_line()[0], first.shell)
     assert "powershell.exe -Y" == second.command_line()[0]
     assert ("FALSE", "FALSE") == (
@@ -183,34 +183,18 @@ def test_a_stopped_command_is_signalled_once(channel: WinRMChannel, transport: F
     assert ("COMMAND", "terminate") == transport.messages[-1].signal()
 
 
-def test_closing_ends_command_shell_and_connection(
+def test_closing_ends_command_shell_and_connection_with_one_message(
     channel: WinRMChannel, transport: FakeTransport, clock: Clock
 ) -> None:
-    """Also if the node does not answer; closing again only closes the connection."""
+    """Without its shell a command ends. Also if the node does not answer; closing again only closes the connection."""
     assert clock.now
     channel.start("x", limit())
-    transport.errors = {"Signal": ConnectionResetError(), "Delete": ConnectionResetError()}
+    transport.errors = {"Delete": ConnectionResetError()}
     channel.close()
     channel.close()
-    assert ["Create", "Command", "Signal", "Delete"] == transport.actions
-    assert [("Signal", 2, 2), ("Delete", 2, 2)] == transport.allowed[-2:]
+    assert ["Create", "Command", "Delete"] == transport.actions
+    assert [("Delete", 2, 2)] == transport.allowed[-1:]
     assert ("SHELL", 2) == (transport.messages[-1].shell, transport.closed)
-
-
-def test_the_time_for_closing_counts_for_both_messages(
-    channel: WinRMChannel, transport: FakeTransport, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A node that hangs delays the worker by two seconds, not four."""
-    channel.start("x", limit())
-    send = transport.send_message
-
-    def slow(text: str) -> bytes:
-        clock.sleep(1.5)
-        return send(text)
-
-    monkeypatch.setattr(transport, "send_message", slow)
-    channel.close()
-    assert [("Signal", 2, 2), ("Delete", 1, 1)] == transport.allowed[-2:]
 
 
 def test_an_error_before_the_shell_is_open_is_a_refusal_and_later_unclear(

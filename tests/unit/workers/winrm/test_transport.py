@@ -13,11 +13,15 @@ from tests.unit.workers.winrm.https_server import HttpsServer, Reply, answering
 from workers.errors import DeadlineExceeded, InputRefused
 from workers.records import Endpoint, Transport
 from workers.settings import Secret
+from workers.winrm import tls as tls_module
 from workers.winrm import transport as module
+from workers.winrm.answers import Answer, Unusable
 from workers.winrm.bounded import Bound, NoAnswer, TooMuch
 from workers.winrm.channel import Limit
-from workers.winrm.logon import Answer, Post
-from workers.winrm.transport import HttpsTransport, NotConnected, Unusable
+from workers.winrm.logon import Post
+from workers.winrm.not_connected import NotConnected
+from workers.winrm.tls import context_for
+from workers.winrm.transport import HttpsTransport
 
 SECRET = Secret("planted")
 
@@ -104,7 +108,7 @@ def test_another_status_is_an_error_with_the_body(ca_file: Path) -> None:
         found = transport_to(server, ca_file)
         with pytest.raises(WinRMTransportError) as caught:
             found.send_message(b"1")
-        assert (500, "fault\ufffd") == (caught.value.code, caught.value.response_text)
+        assert (500, "fault\u00ff") == (caught.value.code, caught.value.response_text)
         found.close_session()
 
 
@@ -114,7 +118,10 @@ def test_ntlm_logs_on_once_per_connection_and_again_where_the_node_asks(
     """A 401 on a connection that is logged on starts a new connection with a new logon."""
     logons: list[bytes] = []
 
-    def negotiated(at: Endpoint, secret: object, certificate: bytes, message: bytes, post: Post) -> Answer:
+    def negotiated(
+        at: Endpoint, secret: object, certificate: bytes, message: bytes, post: Post, limit: Limit
+    ) -> Answer:
+        limit.check()
         assert (SECRET, Transport.NTLM) == (secret, at.transport)
         assert certificate.startswith(b"\x30\x82")
         logons.append(message)
@@ -236,10 +243,10 @@ def test_connecting_has_the_smaller_of_two_times(monkeypatch: pytest.MonkeyPatch
 def test_all_nodes_of_an_authority_share_one_context(ca_file: Path) -> None:
     """Loading the certificates takes longer than a connection; a changed file is read again."""
     trustme.CA().cert_pem.write_to_path(ca_file)
-    first, second = (HttpsTransport(endpoint(port, ca_file), SECRET)._context for port in (1, 2))
-    system, again = (HttpsTransport(endpoint(port, None), SECRET)._context for port in (1, 2))
+    first, second = (context_for(endpoint(port, ca_file), SECRET) for port in (1, 2))
+    system, again = (context_for(endpoint(port, None), SECRET) for port in (1, 2))
     trustme.CA().cert_pem.write_to_path(ca_file)
-    changed = HttpsTransport(endpoint(1, ca_file), SECRET)._context
+    changed = context_for(endpoint(1, ca_file), SECRET)
     assert (True, True, False, False) == (first is second, system is again, first is system, changed is first)
     assert (1, 1) == (len(first.get_ca_certs()), len(changed.get_ca_certs()))
     assert len(system.get_ca_certs()) != 1
@@ -263,8 +270,8 @@ def test_a_client_certificate_is_loaded_from_the_secret(ca_file: Path) -> None:
         assert server.headers[0]["Authorization"].startswith("http")
         assert found._context is not HttpsTransport(at, pem)._context
         found.close_session()
-    without_ca = HttpsTransport(at.model_copy(update={"ca_file": None}), pem)
-    assert len(without_ca._context.get_ca_certs()) != 1
+    without_ca = context_for(at.model_copy(update={"ca_file": None}), pem)
+    assert len(without_ca.get_ca_certs()) != 1
     with pytest.raises(InputRefused, match="S1: the secret is not a PEM of certificate and key") as caught:
         HttpsTransport(at, Secret("planted"))
     assert caught.value.__cause__ is None
@@ -289,9 +296,9 @@ def test_a_ca_file_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pyt
         assert caught.value.remedy
     trustme.CA().cert_pem.write_to_path(large)
     link.symlink_to(large)
-    monkeypatch.setattr(module, "_CA_LIMIT", large.stat().st_size)
+    monkeypatch.setattr(tls_module, "_CA_LIMIT", large.stat().st_size)
     HttpsTransport(endpoint(1, link), SECRET)
-    monkeypatch.setattr(module, "_CA_LIMIT", large.stat().st_size - 1)
+    monkeypatch.setattr(tls_module, "_CA_LIMIT", large.stat().st_size - 1)
     with pytest.raises(InputRefused, match="contains no certificates"):
         HttpsTransport(endpoint(1, link), SECRET)
 
@@ -299,9 +306,27 @@ def test_a_ca_file_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pyt
 def test_the_limits_of_an_answer() -> None:
     """Bytes of body and headers, elements, bytes of a CA file; a foreign text in a message is cut to 40 characters."""
     assert (2_097_152, 65_536, 50_000, 5_242_880) == (
-        module.ANSWER_LIMIT, module._HEAD_LIMIT, module._ELEMENTS, module._CA_LIMIT,
+        module.ANSWER_LIMIT, module._HEAD_LIMIT, module._ELEMENTS, tls_module._CA_LIMIT,
     )  # fmt: skip
     with pytest.raises(Unusable, match=r"not requested: x{40}$"):
-        module._checked(Answer(200, b""), "x" * 50)
+        module._expected(Answer(200, b""), "x" * 50)
     with pytest.raises(Unusable, match=r"to y{200}\)$"):
-        module._checked(Answer(302, b"", location="y" * 300), "identity")
+        module._expected(Answer(302, b"", location="y" * 300), "identity")
+
+
+@pytest.mark.parametrize(
+    ("host", "named"),
+    [
+        ("srv_1.example", "srv_1.example"),
+        ("2001:db8::7", "[2001:db8::7]"),
+        ("b\u00fccher.example", "xn--bcher-kva.example"),
+    ],
+)
+def test_a_request_is_one_piece_that_names_host_and_length(host: str, named: str) -> None:
+    """As HTTP/1.1 wants them: an IPv6 address in brackets, an international name in its ASCII form."""
+    at = Endpoint(node="S1", host=host, port=5986, user="u", secret="env:X")
+    head, _, body = module._request(at, {"Authorization": "Basic x"}, b"\r\n\r\nbody").partition(b"\r\n\r\n")
+    first, *lines = head.decode("ascii").split("\r\n")
+    fields = dict(line.split(": ", 1) for line in lines)
+    assert ("POST /wsman HTTP/1.1", b"\r\n\r\nbody") == (first, body)
+    assert (f"{named}:5986", "8", "Basic x") == tuple(fields[n] for n in ("Host", "Content-Length", "Authorization"))

@@ -97,7 +97,7 @@ def test_a_damaged_compressed_reply_ends_the_session(data: st.DataObject) -> Non
 def test_a_decompression_bomb_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small line cannot fill the memory."""
     monkeypatch.setattr("workers.winrm.wire.REPLY_LIMIT", 1000)
-    with pytest.raises(SessionLost, match="version"):
+    with pytest.raises(SessionLost, match="more than 1000 bytes"):
         ReplyReader().feed(packed_line(b"[" + b" " * 1000 + b"]"), "1")
 
 
@@ -243,4 +243,17 @@ def test_texts_are_cleaned_by_the_kind_of_their_field() -> None:
 def test_stderr_is_cut_to_its_last_300_characters() -> None:
     """The end has the error."""
     assert "b" * 299 + "c" == readable(b"a" * 500 + b"b" * 299 + b"c")
-    assert "colour\ufffd end" == readable(b"\x1b[31;1mcolour\xff\x1b[0m end")
+    assert "colour\u00fc end" == readable(b"\x1b[31;1mcolour\x81\x1b[0m end")
+    assert "\u5185\u90e8" == readable("\u5185\u90e8".encode("cp932"), 932)
+
+
+def test_noise_is_kept_for_messages_and_dropped_with_its_process() -> None:
+    """The end of it, with an incomplete line; a reply is no noise."""
+    reader = ReplyReader()
+    reader.feed(b"x" * 9000 + b"\nfirst\nse", "1")
+    reader.feed(b"cond", "1")
+    assert (4096, b"\nfirst\nsecond") == (len(reader.noise), reader.noise[-13:])
+    reader.clear()
+    assert b"" == reader.noise
+    assert [{"ok": True}] == reader.feed(b'C:\\> {"v":1,"id":"0","results":[]} ' + reply_line("1"), "1")
+    assert b"" == reader.noise

@@ -124,10 +124,10 @@ def test_impossible_sizes_are_refused(bits: int) -> None:
     """A key size larger than the file is refused immediately."""
     data = bytearray(write_pvk(key(1024)))
     data[36:40] = struct.pack("<I", bits)
-    started = time.process_time()
+    started = time.thread_time()
     with pytest.raises(CertificateRefused):
         read_pvk(bytes(data))
-    assert time.process_time() - started < 1
+    assert time.thread_time() - started < 1
 
 
 def test_a_signature_key_is_read_too() -> None:

@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks.ektron.certificates.family import thumbprint
 from tasks.ektron.config.readers import read_asset, read_service, read_web
+from tasks.ektron.config.sections import Content
 from tasks.ektron.desired.config_files import ConfigFile
 from tasks.ektron.desired.settings import edited
 from tasks.ektron.desired.target import Target
-from tasks.ektron.facts import Fact
+from tasks.ektron.facts.values import Fact
 from tasks.ektron.refusals import ConfigRefused
 from tests.places import CASE_FOLDERS
 from tests.unit.tasks.ektron.configured import differences_of
@@ -21,10 +23,16 @@ VALUE = "TkVX"
 NAMES = sorted(path.parent.name for path in CASES.glob("*/case.json"))
 
 
-def load(name: str) -> tuple[bytes, dict[str, Any]]:
+def load(name: str) -> tuple[Content, dict[str, Any]]:
     """The input and the case."""
     folder = CASES / name
-    return (folder / "input.config").read_bytes(), json.loads((folder / "case.json").read_text(encoding="ascii"))
+    data = Content((folder / "input.config").read_bytes(), included(folder / "included"))
+    return data, json.loads((folder / "case.json").read_text(encoding="ascii"))
+
+
+def included(folder: Path) -> dict[str, bytes]:
+    """The files that the input includes, or the output."""
+    return {path.name: path.read_bytes() for path in folder.glob("*")}
 
 
 FILES = {"asset": ConfigFile.ASSET, "service": ConfigFile.SERVICE, "web": ConfigFile.WEB, "ews": ConfigFile.EWS}
@@ -35,7 +43,7 @@ def target_of(case: Mapping[str, Any]) -> Target:
     return Target(node=case["node"], nodes=case["nodes"], is_origin=True, hashes={}, thumbprint=thumbprint(VALUE))
 
 
-def read(kind: str, data: bytes) -> Fact:
+def read(kind: str, data: Content) -> Fact:
     """The file as the rules see it. The digest of a connection string is its length."""
     if kind == "asset":
         return read_asset(data)
@@ -63,14 +71,18 @@ def test_case(name: str) -> None:
         return
     output = CASES / name / "output.config"
     first = edited(file, data, target, VALUE)
-    assert first.data == (output.read_bytes() if output.exists() else data)
+    assert first.data == (output.read_bytes() if output.exists() else data.data)
+    assert first.included == included(CASES / name / "output")
     changes = differences_of(file, data, target)
     assert [[change.what, change.before, change.after] for change in changes] == case["changes"]
-    assert first.changed is bool(changes)
-    assert list(first.warnings) == case.get("warnings", [])
-    second = edited(file, first.data, target, VALUE)
-    assert differences_of(file, first.data, target) == []
-    assert (second.data, second.changed) == (first.data, False)
+    assert {change.file.rpartition("\\")[2] for change in changes} == {
+        *first.included,
+        *([f"{file}.config"] if first.changed else []),
+    }
+    done = Content(first.data, {**data.included, **first.included})
+    second = edited(file, done, target, VALUE)
+    assert differences_of(file, done, target) == []
+    assert (second.data, second.changes) == (first.data, False)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "reads" in load(name)[1]])

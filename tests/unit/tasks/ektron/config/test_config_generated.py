@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.ektron.config.generated import read_generated
-from tasks.ektron.facts import GeneratedSite
+from tasks.ektron.facts.generated import GeneratedSite
 from tasks.ektron.refusals import ConfigRefused
 
 SITEDB = rb"""<?xml version="1.0"?>

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tasks.ektron.certificates.family import thumbprint
 from tasks.ektron.config.editors import Edit
 from tasks.ektron.config.readers import read_service
+from tasks.ektron.config.sections import Content
 from tasks.ektron.desired.config_files import ConfigFile
 from tasks.ektron.desired.settings import edited
 from tasks.ektron.desired.target import Target
@@ -84,13 +85,13 @@ def configs(draw: st.DrawFn) -> Generated:
 def edit_service(data: bytes, nodes: Sequence[str], value: str = VALUE) -> Edit:
     """The service's configuration with a key of that value for each node."""
     target = Target(node="X", nodes=nodes, is_origin=False, hashes={}, thumbprint=thumbprint(value))
-    return edited(ConfigFile.SERVICE, data, target, value)
+    return edited(ConfigFile.SERVICE, Content(data), target, value)
 
 
 def edit_asset(data: bytes) -> Edit:
     """AssetManagement.config with its flag."""
     target = Target(node="X", nodes=("X",), is_origin=False, hashes={}, thumbprint="")
-    return edited(ConfigFile.ASSET, data, target, "")
+    return edited(ConfigFile.ASSET, Content(data), target, "")
 
 
 def undone(generated: Generated, output: bytes, absent: list[str]) -> bytes:
@@ -133,7 +134,7 @@ def test_nothing_else_changes(generated: Generated, others: list[str], data: st.
 @given(configs(), st.lists(NODE, unique=True, min_size=1, max_size=8))
 def test_what_is_written_is_read(generated: Generated, nodes: list[str]) -> None:
     """After an edit the reader sees the flag and one key with the right value for every node."""
-    seen = read_service(edit_service(generated.data, nodes).data)
+    seen = read_service(Content(edit_service(generated.data, nodes).data))
     assert seen.load_balanced == "1"
     assert len({seen.key_thumbprints[node] for node in nodes}) == 1
     assert seen.duplicated_keys == ()
@@ -188,9 +189,9 @@ def seconds_for(nodes: int, *, present: bool) -> float:
         data = edit_service(data, names, "QUJD" * 230).data
     timings = []
     for _ in range(3):
-        started = time.process_time()
+        started = time.thread_time()
         edit = edit_service(data, names, "TUlJ" * 230)
-        timings.append(time.process_time() - started)
+        timings.append(time.thread_time() - started)
         assert edit.changed
     return min(timings)
 
@@ -203,10 +204,10 @@ def test_the_time_of_an_edit_grows_with_the_number_of_keys(*, present: bool) -> 
 
 def test_hostile_sizes_end_quickly() -> None:
     """Unclosed quotes, comments and very long names are refused in linear time."""
-    started = time.process_time()
+    started = time.thread_time()
     for hostile in (b"<a " + b"b='" * 200_000, b"<!--" * 200_000, b"<" + b"a" * 2_000_000, b"<?x " * 200_000):
         with pytest.raises(ConfigRefused):
             edit_asset(hostile)
     with pytest.raises(ConfigRefused, match="limit"):
         edit_asset(b"<a/>" + b" " * (16 * 2**20))
-    assert time.process_time() - started < 5
+    assert time.thread_time() - started < 5

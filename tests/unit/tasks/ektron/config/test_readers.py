@@ -2,7 +2,8 @@
 
 from tasks.ektron.certificates.family import thumbprint
 from tasks.ektron.config.readers import ServiceValues, read_asset, read_service, read_web
-from tasks.ektron.facts import AssetValues, EndpointFact, WebValues
+from tasks.ektron.config.sections import Content
+from tasks.ektron.facts.configuration import AssetValues, EndpointFact, WebValues
 
 SERVICE = b"""<configuration>
   <appSettings>
@@ -61,7 +62,7 @@ WEB = b"""<configuration>
 
 def test_the_configuration_of_the_service() -> None:
     """Settings, keys by node, duplicates, and each server certificate once."""
-    values = read_service(SERVICE)
+    values = read_service(Content(SERVICE))
     assert values == ServiceValues(
         load_balanced="1",
         library_load_balanced="0",
@@ -73,17 +74,17 @@ def test_the_configuration_of_the_service() -> None:
         duplicated_keys=("s2",),
     )
     older = SERVICE.replace(b"InstallVersion", b"installedversion")
-    assert read_service(older).install_version == "8.0.1"
+    assert read_service(Content(older)).install_version == "8.0.1"
 
 
 def test_a_service_configuration_without_sections() -> None:
     """Everything is absent, and nothing is an error."""
-    assert read_service(b"<configuration/>") == ServiceValues(key_thumbprints={}, duplicated_keys=())
+    assert read_service(Content(b"<configuration/>")) == ServiceValues(key_thumbprints={}, duplicated_keys=())
 
 
 def test_the_configuration_of_the_site() -> None:
     """Endpoints in effect, digests in place of the certificate and the connection string, builds by their names."""
-    values = read_web(WEB, lambda text: f"<{text}>")
+    values = read_web(Content(WEB), lambda text: f"<{text}>")
     assert values == WebValues(
         endpoints=(EndpointFact(contract="A", client_certificate="S1_SyncClient.pfx"), EndpointFact(contract="B")),
         encoded_value=thumbprint("TkVX"),
@@ -100,20 +101,20 @@ def test_the_configuration_of_the_site() -> None:
         esync_enabled="yes",
         pass_through_disabled="true",
     )
-    assert read_web(b"<configuration/>", str) == WebValues()
+    assert read_web(Content(b"<configuration/>"), str) == WebValues(service_model=False)
 
 
 def test_the_connection_falls_back_to_the_usual_one() -> None:
     """When no connection is chosen, or the chosen one is absent or empty."""
     for chosen in (b"Missing", b"Empty", b""):
         data = WEB.replace(b'defaultDatabase="Other"', b'defaultDatabase="%s"' % chosen)
-        assert read_web(data, lambda text: f"<{text}>").connection_digest == "<usual>"
+        assert read_web(Content(data), lambda text: f"<{text}>").connection_digest == "<usual>"
     none = WEB.replace(b'<add name="Ektron.DbConnection" connectionString="usual"/>', b"").replace(b"Other", b"X", 1)
-    assert read_web(none, str).connection_digest is None
+    assert read_web(Content(none), str).connection_digest is None
 
 
 def test_the_asset_configuration() -> None:
     """Attributes of the root element; absent ones are None."""
     data = b"<DocumentManagerData LoadBalanced='1' UserDomain='d' StorageLocation='c:\\x'/>"
-    assert read_asset(data) == AssetValues(load_balanced="1", user_domain="d", storage_location="c:\\x")
-    assert read_asset(b"<DocumentManagerData/>") == AssetValues()
+    assert read_asset(Content(data)) == AssetValues(load_balanced="1", user_domain="d", storage_location="c:\\x")
+    assert read_asset(Content(b"<DocumentManagerData/>")) == AssetValues()

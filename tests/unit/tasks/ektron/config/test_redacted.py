@@ -125,6 +125,20 @@ def test_long_diffs_are_shortened() -> None:
     assert all(len(line) <= 160 for hunk in hunks(b"<c />", f'<c name="{wide}" />'.encode()) for line in hunk.second)
 
 
+@pytest.mark.parametrize(("run", "other", "expected"), [(2, 2, True), (2, 3, True), (2, 5, False), (5, 2, False)])
+def test_hunks_about_the_same_lines_meet(run: int, other: int, *, expected: bool) -> None:
+    """Two differences from one version meet when they are about the same or neighbouring lines of it."""
+    lines = [f"<b>{n}</b>" for n in range(8)]
+
+    def changed(line: int) -> bytes:
+        return "\n".join(["<c>", *lines[:line], "<b>true</b>", *lines[line + 1 :], "</c>"]).encode()
+
+    (first,) = hunks("\n".join(["<c>", *lines, "</c>"]).encode(), changed(run))
+    (second,) = hunks("\n".join(["<c>", *lines, "</c>"]).encode(), changed(other))
+    assert (first.line, first.count) == (run + 2, 1)
+    assert expected is first.meets(second) is second.meets(first)
+
+
 CASES = sorted((CASE_FOLDERS / "config").glob("*/input.config"))
 
 

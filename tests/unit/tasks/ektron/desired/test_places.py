@@ -4,9 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.ektron.certificates.family import CLIENT_KINDS, KINDS
-from tasks.ektron.desired.places import Place, copies, places
+from tasks.ektron.desired.places import Place, copies, places, refused_files
 from tasks.ektron.desired.target import Target
-from tasks.ektron.facts import Spread
+from tasks.ektron.facts.access import PlaceFacts
+from tasks.ektron.facts.values import Spread
 from tests.unit.tasks.ektron.joined import CONFIGURATOR, FOUR, HASHES, SERVICE, SITE, THUMBPRINT, changed, joined_node
 
 NODES = ("S1", "S2", "P1", "P2", "P3")
@@ -69,3 +70,25 @@ def test_files_to_copy_are_counted_by_kind_over_all_folders() -> None:
         "SyncClient.cer": 2,
         "SyncServer.pvk": 5,
     }
+
+
+@given(
+    st.dictionaries(st.sampled_from(FOUR), st.sampled_from([HASHES["SyncClient.cer"], "00" * 32])),
+    st.sets(st.sampled_from([*(f"{name}_SyncClient.cer" for name in FOUR), "X1_SyncClient.cer", "P1_SyncClient.pfx"])),
+)
+def test_only_a_file_that_exists_and_is_wrong_is_refused(there: dict[str, str], refused: set[str]) -> None:
+    """A right file is not written, a missing one is made, and those of others are none of ours; case does not count."""
+    place = PlaceFacts(path=SERVICE.upper(), writable=True, refused=tuple(name.swapcase() for name in sorted(refused)))
+    held = {**joined_node("P1").service_family, "SyncClient.cer": Spread.of(there, FOUR)}
+    facts = changed(joined_node("P1"), service_family=held, places=(place,))
+    wrong = {f"{name}_SyncClient.cer" for name, value in there.items() if value == "00" * 32}
+    assert {rf"{SERVICE}\{name}" for name in wrong & refused} == set(refused_files(facts, target_of("P1")))
+
+
+def test_a_refused_file_that_has_to_go_is_found_too() -> None:
+    """Files of other servers in the staging folder."""
+    staging = "C:\\Ektron Security Certificates"
+    place = PlaceFacts(path=staging, writable=True, refused=("S2_SyncClient.cer", "notes_Sync.txt"))
+    own = [f"P1_{kind}" for kind in KINDS]
+    facts = changed(joined_node("P1"), staging_files=(*own, "S2_SyncClient.cer"), places=(place,))
+    assert [rf"{staging}\S2_SyncClient.cer"] == list(refused_files(facts, target_of("P1")))

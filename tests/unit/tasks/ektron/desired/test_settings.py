@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from tasks.ektron.certificates.family import thumbprint
 from tasks.ektron.config.editors import Edit
+from tasks.ektron.config.sections import Content
 from tasks.ektron.desired.config_files import ConfigFile, paths_of, read_at_start
 from tasks.ektron.desired.settings import edited, file_facts
 from tasks.ektron.desired.target import Target
 from tasks.ektron.editions import edition_of, lay_out
-from tasks.ektron.facts import FileFacts
+from tasks.ektron.facts.values import FileFacts
 from tasks.ektron.refusals import ConfigRefused
 from tests.sampling import examples
 from tests.unit.tasks.ektron.configured import configuration_of, content, differences_of
@@ -107,10 +108,10 @@ def test_a_difference_is_found_exactly_where_the_edit_changes_the_file(made: tup
     if isinstance(edit, ConfigRefused):
         assert edit.remedy
         return
-    assert edit.changed is bool(differences_of(file, data, TARGET))
+    assert edit.changed is bool(differences_of(file, Content(data), TARGET))
     assert edit.changed is (edit.data != data)
-    assert differences_of(file, edit.data, TARGET) == []
-    again = edited(file, edit.data, TARGET, VALUE)
+    assert differences_of(file, Content(edit.data), TARGET) == []
+    again = edited(file, Content(edit.data), TARGET, VALUE)
     assert (again.changed, again.data) == (False, edit.data)
 
 
@@ -131,7 +132,7 @@ def test_whether_an_edit_is_possible_does_not_depend_on_the_certificate(
 def outcome(file: ConfigFile, data: bytes, target: Target, certificate: str) -> Edit | ConfigRefused:
     """The edit, or the refusal as a value."""
     try:
-        return edited(file, data, target, certificate)
+        return edited(file, Content(data), target, certificate)
     except ConfigRefused as refusal:
         return refusal
 
@@ -139,7 +140,7 @@ def outcome(file: ConfigFile, data: bytes, target: Target, certificate: str) -> 
 def test_only_files_that_are_asked_for_are_compared() -> None:
     """Of a node where every file is wrong, one file's differences are those of that file; the others come in order."""
     flag_off = b"<DocumentManagerData LoadBalanced='0'/>"
-    wrong = {file: service_of("")[1] for file in ConfigFile} | {ConfigFile.ASSET: flag_off}
+    wrong = {file: Content(service_of("")[1]) for file in ConfigFile} | {ConfigFile.ASSET: Content(flag_off)}
     facts = configuration_of(wrong, NODES)
     assert [file_facts(facts, file).exists for file in ConfigFile] == [True] * 4
     for file in ConfigFile:
@@ -152,7 +153,7 @@ def test_a_node_without_an_ews_copy_has_no_differences_there() -> None:
     """No copy was asked for, or none is there: nothing is compared. A copy that is there is."""
     facts = joined_node("P1")
     assert file_facts(facts, ConfigFile.EWS) == FileFacts(path="")
-    assert differences_of(ConfigFile.EWS, service_of("")[1], TARGET) != []
+    assert differences_of(ConfigFile.EWS, Content(service_of("")[1]), TARGET) != []
 
 
 @pytest.mark.parametrize("origin", [True, False])
@@ -189,6 +190,6 @@ def test_what_the_service_reads_when_it_starts(name: str, *, expected: bool) -> 
 def test_the_bytes_of_a_file_are_described_as_the_agent_replied() -> None:
     """Size, hash and time are the reply's own; a file that cannot be understood keeps them and says why."""
     broken = b"<configuration>"
-    file = configuration_of({ConfigFile.WEB: broken}, NODES).web.file
+    file = configuration_of({ConfigFile.WEB: Content(broken)}, NODES).web.file
     assert (file.exists, file.size, file.hash) == (True, len(broken), content(broken)["hash"])
     assert "not well-formed" in file.problem

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from tasks.ektron.certificates.family import KINDS
-from tasks.ektron.facts import NodeFacts, Spread
-from tests.unit.tasks.ektron.joined import FOUR, HASHES, NOW, SITE, STARTED, THUMBPRINT, certificate, changed
+from tasks.ektron.facts.node import NodeFacts
+from tasks.ektron.facts.values import Spread
+from tests.unit.tasks.ektron.joined import CONTRACTS, FOUR, HASHES, NOW, SITE, STARTED, THUMBPRINT, certificate, changed
 
 __all__ = ["BREAKAGES", "OLD_EXE", "field"]
 
@@ -28,8 +29,8 @@ def field(**fields: object) -> Callable[[NodeFacts], NodeFacts]:
 
 
 def endpoints(*certificates: str | None) -> list[dict[str, str | None]]:
-    """Endpoints with these client certificates."""
-    return [{"contract": f"c{i}", "client_certificate": name} for i, name in enumerate(certificates)]
+    """The first of the product's endpoints, with these client certificates."""
+    return [{"contract": CONTRACTS[i], "client_certificate": name} for i, name in enumerate(certificates)]
 
 
 BROKEN_EXE = [{"name": "Ektron.ASM.EktronServices30.exe", "version": "8.0.1.87", "size": 6, "hash": "be" * 32}]
@@ -50,33 +51,68 @@ BREAKAGES: dict[str, tuple[str, Callable[[NodeFacts], NodeFacts], set[str]]] = {
     "service older than site": (
         "P1",
         field(service_config__install_version="8.0.0.001"),
-        {"version.service-newer-or-equal"},
+        {"version.same-installed-version", "version.service-newer-or-equal"},
+    ),
+    "service of another update": (
+        "P1",
+        field(service_config__install_version="8.0.1.087 CU 5"),
+        {"version.same-installed-version"},
+    ),
+    "installed version not set": (
+        "P1",
+        field(service_config__install_version=None),
+        {"version.same-installed-version"},
+    ),
+    "installed from another package": (
+        "P1",
+        field(web__builds__ek_InstallBuild="8.0.1.087SP1.03"),
+        {"version.same-install-build"},
+    ),
+    "another version in ek_cmsversion": (
+        "P1",
+        field(web__builds__ek_cmsversion="8.50"),
+        {"version.same-install-build"},
+    ),
+    "another virtual path": (
+        "S2",
+        field(web__site_path="/shop/", generated__sitedb__sites=[{"connection_digest": "dd" * 32}]),
+        {"site.same-virtual-path"},
     ),
     "site elsewhere": (
-        "P1",
+        "S2",
         field(web__file__path=r"D:\web\site\web.config"),
         {"site.same-path", "config.generated-agrees"},
     ),
     "site folder gone": ("P1", field(site_exists=False), {"config.files-usable"}),
-    "precompiled alone": ("P1", field(precompiled=True), {"site.precompiled-all-or-none"}),
+    "precompiled alone": ("S2", field(precompiled=True), {"site.precompiled-all-or-none"}),
     "another database": (
-        "P2",
-        field(web__connection_digest="ee" * 32),
+        "S2",
+        field(web__connection_digest="00" * 32),
         {"database.same-connection-string", "config.generated-agrees"},
     ),
     "sitedb of another database": (
         "P2",
-        field(generated__sitedb__sites=[{"physical_path": SITE, "connection_digest": "ee" * 32}]),
+        field(generated__sitedb__sites=[{"physical_path": SITE, "connection_digest": "00" * 32}]),
         {"config.generated-agrees"},
     ),
     "sitedb of another folder": (
         "P2",
-        field(generated__sitedb__sites=[{"physical_path": r"D:\old", "connection_digest": "dd" * 32}]),
+        field(generated__sitedb__sites=[{"physical_path": r"D:\old", "connection_digest": "ee" * 32}]),
         {"config.generated-agrees"},
     ),
     "data.config of another database": (
         "P2",
-        field(generated__data__sites=[{"connection_digest": "ee" * 32}]),
+        field(generated__data__sites=[{"connection_digest": "00" * 32}]),
+        {"config.generated-agrees"},
+    ),
+    "the site is not active in sitedb": (
+        "P2",
+        field(generated__sitedb__sites=[{"connection_digest": "ee" * 32, "active": "0"}]),
+        {"config.generated-agrees"},
+    ),
+    "sitedb of another site path": (
+        "P2",
+        field(generated__sitedb__sites=[{"connection_digest": "ee" * 32, "site_path": "/old/"}]),
         {"config.generated-agrees"},
     ),
     "another batch size": ("S2", field(generated__batch_size="1000"), {"config.batchsize-alike"}),
@@ -93,15 +129,22 @@ BREAKAGES: dict[str, tuple[str, Callable[[NodeFacts], NodeFacts], set[str]]] = {
     "broken config": ("S2", field(web__file__problem="not well-formed"), {"config.files-usable"}),
     "factory endpoints": (
         "P1",
-        field(web__endpoints=endpoints("EktronSyncClient.pfx", "EktronSyncClient.pfx")),
+        field(web__endpoints=endpoints(*["EktronSyncClient.pfx"] * 3)),
         {"config.web-endpoints"},
     ),
     "one endpoint of another node": (
         "P1",
-        field(web__endpoints=endpoints("P1_SyncClient.pfx", "S1_SyncClient.pfx")),
+        field(web__endpoints=endpoints("P1_SyncClient.pfx", "S1_SyncClient.pfx", "P1_SyncClient.pfx")),
         {"config.web-endpoints"},
     ),
     "no endpoints": ("P1", field(web__endpoints=[]), {"config.web-endpoints"}),
+    "no eSync section": ("P1", field(web__service_model=False, web__endpoints=[]), {"node.syncs"}),
+    "an endpoint gone": (
+        "P1",
+        field(web__endpoints=endpoints("P1_SyncClient.pfx", "P1_SyncClient.pfx")),
+        {"config.endpoints-complete"},
+    ),
+    "UserDomain of another server": ("P1", field(asset__user_domain="s1"), {"config.asset-user-domain"}),
     "encoded value of another family": ("P1", field(web__encoded_value="00" * 32), {"config.encoded-value-agrees"}),
     "encoded value empty": ("P1", field(web__encoded_value=""), {"config.encoded-value-agrees"}),
     "key missing": ("P1", field(service_config__keys=keys(S2=None)), {"keys.complete"}),
@@ -119,6 +162,11 @@ BREAKAGES: dict[str, tuple[str, Callable[[NodeFacts], NodeFacts], set[str]]] = {
     "key twice": (
         "P1",
         field(service_config__keys=keys().model_copy(update={"duplicated": ("S2",)})),
+        {"keys.no-duplicates"},
+    ),
+    "EWSUpdates key twice": (
+        "S1",
+        field(ews__keys=keys().model_copy(update={"duplicated": ("S2",)})),
         {"keys.no-duplicates"},
     ),
     "EWSUpdates key missing": ("S1", field(ews__keys=keys(P2=None)), {"keys.ewsupdates-agrees"}),
@@ -179,8 +227,22 @@ BREAKAGES: dict[str, tuple[str, Callable[[NodeFacts], NodeFacts], set[str]]] = {
     "service manual": ("P1", field(service__start_type="manual"), {"service.starts-by-itself"}),
     "restart owed": (
         "P1",
-        field(newest_input=STARTED + timedelta(seconds=1)),
+        field(newest_input=STARTED + timedelta(seconds=1), newest_change=STARTED + timedelta(seconds=1)),
         {"service.started-after-last-change"},
+    ),
+    "service started when the clock was ahead": (
+        "P1",
+        field(
+            service__started=NOW + timedelta(hours=1),
+            inputs={"a": "b"},
+            start_record={
+                "service": "EktronWindowsServices30",
+                "pid": 4,
+                "started": NOW + timedelta(hours=1),
+                "loaded": {"a": "b"},
+            },
+        ),
+        {"service.started-in-the-past"},
     ),
     "not listening": ("P1", field(probes__listening_8732=False), {"service.listening-8732"}),
     "way blocked": ("P1", field(probes__reach_8732__S1=False), {"network.reach-8732-all-pairs"}),
@@ -188,11 +250,34 @@ BREAKAGES: dict[str, tuple[str, Callable[[NodeFacts], NodeFacts], set[str]]] = {
     "web service silent": ("P1", field(probes__ws_status=0), {"site.wspath-answers"}),
     "clock five minutes ahead": ("P1", field(skew=301), {"clock.skew-below-300s", "clock.skew-below-60s"}),
     "clock a minute behind": ("P1", field(skew=-61), {"clock.skew-below-60s"}),
+    "dependent services left stopped": (
+        "P1",
+        field(service__left_stopped=["W3SVC"]),
+        {"leftovers.stopped-services"},
+    ),
+    "certificates in an old folder": (
+        "P1",
+        field(
+            old_places=[{"folder": r"D:\old", "why": "an earlier place", "files": 6, "examples": ["P1_SyncClient.pfx"]}]
+        ),
+        {"leftovers.old-places"},
+    ),
+    "another site uses another family": (
+        "P1",
+        field(
+            service_config__keys=keys(**dict.fromkeys(FOUR, "00" * 32)),
+            generated__sitedb__sites=[
+                {"physical_path": SITE, "connection_digest": "ee" * 32},
+                {"name": "shop", "physical_path": r"D:\shop", "connection_digest": "ab" * 32},
+            ],
+        ),
+        {"keys.match-cer", "shared.family-of-other-sites"},
+    ),
     "leftover": ("P1", field(leftovers=[r"C:\x.esync-5.tmp"]), {"leftovers.none"}),
     "library count": (
         "P1",
         field(service_config__library_load_balanced="1", service_config__load_bal_server_count="3"),
         {"config.library-server-count"},
     ),
-    "eSync switched off on one node": ("P1", field(web__esync_enabled="false"), {"config.esync-enabled-alike"}),
+    "eSync switched off on one node": ("S2", field(web__esync_enabled="false"), {"config.esync-enabled-alike"}),
 }

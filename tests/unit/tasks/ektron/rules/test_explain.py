@@ -15,7 +15,7 @@ ERRORS = {invariant.id for invariant in INVARIANTS if invariant.severity is Seve
 
 def test_the_order_knows_every_error() -> None:
     """The order contains every rule of severity error."""
-    assert set(ORDER) == ERRORS
+    assert set(ORDER) == ERRORS | {"leftovers.removed-node"}  # an error only with certain facts
     assert len(set(ORDER)) == len(ORDER)
 
 
@@ -89,5 +89,5 @@ def test_questions_fit_the_cluster() -> None:
     small = {attestation.id for attestation in attestations(nodes=2, staging=1, production=0)}
     large = {attestation.id: attestation for attestation in attestations(nodes=4, staging=2, production=2)}
     assert set(large) - small == {"staging.one-out-before-sync", "templates.staging-only"}
-    assert "4 load-balanced servers" in large["licence.load-balancing"].question
+    assert "here up to 4?" in large["licence.load-balancing"].question
     assert all(a.question.endswith("?") and a.why and a.remedy and a.source for a in large.values())

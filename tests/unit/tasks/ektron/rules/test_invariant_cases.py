@@ -5,13 +5,14 @@ and after its facts went through the store as JSON, in another order.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks.ektron.cluster_facts import ClusterFacts
-from tasks.ektron.facts import NodeFacts
+from tasks.ektron.facts.node import NodeFacts
 from tasks.ektron.rules.explain import explain
 from tasks.ektron.rules.findings import Findings, InvariantState
 from tasks.ektron.rules.invariants import judge, judge_readiness
@@ -26,28 +27,15 @@ def cluster_of(case: dict[str, Any]) -> ClusterFacts:
     whole = joined_cluster(tuple(case.get("nodes", FOUR)))
     changes, unseen = case.get("change", {}), case.get("unseen", {})
     seen = {node: changed(facts, **changes.get(node, {})) for node, facts in whole.seen.items() if node not in unseen}
-    return ClusterFacts(
-        nodes=whole.nodes,
-        origin=whole.origin,
-        seen=seen,
-        reasons=unseen,
-        family=whole.family,
-        family_thumbprint=whole.family_thumbprint,
-    )
+    declared = {name: case[name] for name in ("pools", "shared_database", "weaker_ways", "drained") if name in case}
+    return replace(whole, seen=seen, reasons=unseen, **declared)
 
 
 def stored(cluster: ClusterFacts) -> ClusterFacts:
     """The same facts, read back from JSON, in the opposite order."""
     facts = reversed(list(cluster.seen.items()))
     seen = {node: NodeFacts.model_validate_json(one.model_dump_json(exclude_defaults=True)) for node, one in facts}
-    return ClusterFacts(
-        nodes=cluster.nodes,
-        origin=cluster.origin,
-        seen=seen,
-        reasons=cluster.reasons,
-        family=cluster.family,
-        family_thumbprint=cluster.family_thumbprint,
-    )
+    return replace(cluster, seen=seen)
 
 
 def with_verdict(findings: Findings, verdict: InvariantState) -> dict[str, list[str]]:

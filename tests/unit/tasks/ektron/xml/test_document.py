@@ -32,6 +32,28 @@ def test_size_has_a_limit() -> None:
         XmlText.of(largest + b" ")
 
 
+LONG = b"x" * 11_000_000
+
+
+@pytest.mark.parametrize(
+    ("data", "limit"),
+    [
+        (b"<a>\n<b c='" + LONG + b"'/></a>", "10,000,000 bytes"),
+        (b"<a>" + LONG + b"</a>", "10,000,000 bytes"),
+        (b"<a><!--" + LONG + b"--></a>", "10,000,000 bytes"),
+        (b"<" + LONG[:60_000] + b"/>", "10,000,000 bytes"),
+        (b"<a>" * 300 + b"</a>" * 300, "nested deeper than 100"),
+    ],
+    ids=["attribute", "text", "comment", "name", "depth"],
+)
+def test_a_file_that_exceeds_a_limit_is_not_called_broken(data: bytes, limit: str) -> None:
+    """The limit is named, and the file is not said to be damaged: a restored copy would be refused again."""
+    with pytest.raises(ConfigRefused, match=limit) as caught:
+        XmlDocument.of(data)
+    assert "well-formed" not in caught.value.message
+    assert "backup" not in caught.value.remedy
+
+
 DIFFERENT: dict[str, Callable[[list[Element]], list[Element]]] = {
     "an element is missing": lambda elements: elements[:-1],
     "an element too many": lambda elements: [*elements, elements[-1]],

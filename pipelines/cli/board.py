@@ -1,0 +1,215 @@
+"""Shows many runs while they work: a line a cluster, failures first; elsewhere a line when one begins or ends."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from pipelines.report.layout import duration, printable
+from pipelines.report.many import table
+from pipelines.report.styles import IN_PROGRESS, VERDICT_STYLES
+from pipelines.run.groups import in_line
+from tasks.ektron.wording import counted
+from tasks.steering import Steering
+from workers.errors import StoreUnavailable
+from workers.records import RunRecord, RunState, Verdict, now
+from workers.store.port import RunStore
+
+__all__ = ["Board", "Row", "show_board"]
+
+INTERVAL = 0.5  #: seconds between two looks
+PATIENCE = 60.0  #: seconds to continue while the store does not answer
+_LEAST = 5  #: rows that are shown on the smallest terminal
+_LAST = len(Verdict.worst_first())
+
+
+class Row(NamedTuple):
+    """One run now. `waits` says that its turn in the group has not come, `done` how many nodes ended their turn."""
+
+    record: RunRecord
+    waits: bool = False
+    done: int = 0
+    steering: Steering = Steering()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run is concluded."""
+        return self.record.state is RunState.CONCLUDED
+
+    @property
+    def style(self) -> str:
+        """Its colour."""
+        if self.steering.waits:
+            return "magenta"
+        verdict = self.record.verdict
+        return VERDICT_STYLES[verdict].colour if verdict else "dim" if self.waits else IN_PROGRESS.colour
+
+    @property
+    def rank(self) -> int:
+        """Its place in the list: what went wrong, what waits for a person, what works, what waits, what is done."""
+        if self.record.verdict:
+            bad = self.record.verdict.exit_code != 0 and self.record.verdict is not Verdict.CHANGES_PENDING
+            return Verdict.worst_first().index(self.record.verdict) if bad else _LAST + 3
+        return _LAST + (0 if self.steering.waits else 2 if self.waits else 1)
+
+    @property
+    def state(self) -> str:
+        """What it does, in a few words."""
+        record, steering = self.record, self.steering
+        if record.verdict:
+            return VERDICT_STYLES[record.verdict].title.lower()
+        if steering.cancelled:
+            return "stopping"
+        if steering.waits:
+            return "paused" if steering.paused else f"held before {steering.held}"
+        return record.turn.name if record.turn else "waiting" if self.waits else "beginning"
+
+    @property
+    def remark(self) -> str:
+        """How far it is, or how it ended."""
+        if self.steering.held and not self.ended:
+            return f"esync {'approve' if self.steering.unapproved else 'promote'} {self.record.id}"
+        if self.record.turn is None or self.ended:
+            return self.record.summary
+        return f"{self.done} of {counted(len(self.record.turn.nodes), 'node')}"
+
+
+class Board:
+    """The present rows of some runs; reads only those that may have changed.
+
+    Args:
+        store: where the runs are.
+        records: the runs, in the order of the command.
+    """
+
+    def __init__(self, store: RunStore, records: Sequence[RunRecord]) -> None:
+        self._store = store
+        self.rows: dict[str, Row] = {record.id: Row(record, waits=not record.turns) for record in records}
+
+    def look(self) -> list[Row]:
+        """Reads the runs; returns the rows that have changed.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        waiting = in_line(self._store.active())
+        changed = []
+        for run_id, before in self.rows.items():
+            if before.ended or (before.waits and run_id in waiting):
+                continue
+            if (row := self._read(run_id)) != before:
+                self.rows[run_id] = row
+                changed.append(row)
+        return changed
+
+    def _read(self, run_id: str) -> Row:
+        record = self._store.run(run_id)
+        if record.state is RunState.CONCLUDED:
+            return Row(record)
+        turn = record.turn
+        counts: Mapping[str, int] = self._store.counts(run_id, turn.name) if turn else {}
+        done = sum(count >= len(turn.steps) for count in counts.values()) if turn else 0
+        return Row(record, waits=turn is None, done=done, steering=Steering.of(self._store, run_id))
+
+    @property
+    def ended(self) -> bool:
+        """Whether all runs are concluded."""
+        return all(row.ended for row in self.rows.values())
+
+    @property
+    def busy(self) -> RunRecord | None:
+        """The first run that is not concluded."""
+        return next((row.record for row in self.rows.values() if not row.ended), None)
+
+
+def show_board(board: Board, console: Console, trouble: Callable[[], str], *, interval: float = INTERVAL) -> None:
+    """Shows the runs until all are concluded.
+
+    Args:
+        board: the runs.
+        console: a terminal gets a picture that changes; anything else a line when a run begins or ends.
+        trouble: checks the workers; a sentence about them for people, or nothing.
+        interval: seconds between two looks.
+
+    Raises:
+        StoreUnavailable: the store has not answered for a minute.
+        ServiceLost: the worker or broker of this command failed again and again.
+    """
+    if not console.is_terminal:
+        _as_lines(board, console, trouble, interval)
+        return
+    begun, known = now(), ""
+
+    def picture() -> RenderableType:
+        return draw(board, console, begun, known)
+
+    with Live(console=console, get_renderable=picture, refresh_per_second=4, vertical_overflow="crop") as live:
+        for _, problem in _looks(board, trouble, interval):
+            known = problem
+        live.refresh()
+
+
+def _as_lines(board: Board, console: Console, trouble: Callable[[], str], interval: float) -> None:
+    begun, known, seen = now(), "", set[str]()
+    for rows, problem in _looks(board, trouble, interval):
+        for row in rows:
+            if row.ended or row.record.id not in seen:
+                text = f"{row.state}: {row.remark}" if row.ended else f"{row.state}  {row.record.id}"
+                _print(console, f"{_seconds(begun):7.1f} s  {row.record.cluster}  {text}")
+            seen.add(row.record.id)
+        if problem and not known:
+            _print(console, problem)
+        known = problem
+
+
+def _looks(board: Board, trouble: Callable[[], str], interval: float) -> Iterator[tuple[list[Row], str]]:
+    """The changed rows, again and again until all runs have ended; waits for a store that does not answer."""
+    lost = 0.0
+    while not board.ended:
+        try:
+            problem = trouble()
+            yield board.look(), problem
+        except StoreUnavailable as error:
+            lost = lost or time.monotonic()
+            if time.monotonic() - lost > PATIENCE:
+                raise
+            yield [], f"{error}; trying again"
+        else:
+            lost = 0.0
+        if not board.ended:
+            time.sleep(interval)
+
+
+def draw(board: Board, console: Console, begun: datetime, trouble: str) -> RenderableType:
+    """The picture: the clusters by state, then a line for each, as many as there is room for."""
+    rows = sorted(board.rows.values(), key=lambda row: row.rank)
+    states: dict[str, int] = {}
+    for row in rows:
+        state = row.state if row.ended or row.waits or row.steering.waits else "running"
+        states[state] = states.get(state, 0) + 1
+    parts = ", ".join(f"{count} {state}" for state, count in states.items())
+    shown = rows[: max(_LEAST, console.height - 4)]
+    cells = [(row.record.cluster, row.state, row.remark) for row in shown]
+    header, *lines = table(("cluster", "state", ""), cells)
+    texts = [Text(f"{counted(len(rows), 'cluster')}: {parts}  {duration(_seconds(begun))}", style="bold")]
+    texts += [Text(header, style="dim")]
+    texts += [Text(line, style=row.style) for line, row in zip(lines, shown, strict=True)]
+    if len(rows) > len(shown):
+        texts.append(Text(f"and {len(rows) - len(shown)} more", style="dim"))
+    if trouble:
+        texts.append(Text(printable(trouble), style="magenta"))
+    for text in texts:
+        text.truncate(console.width, overflow="ellipsis")
+    return Group(*texts)
+
+
+def _seconds(since: datetime) -> float:
+    return (now() - since).total_seconds()
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(Text(printable(text)), soft_wrap=True)

@@ -1,0 +1,11 @@
+"""How a command ends without an error."""
+
+__all__ = ["CommandExit"]
+
+
+class CommandExit(Exception):
+    """Ends a command with this exit status. Not an error."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status

@@ -1,0 +1,104 @@
+"""Arguments that name several cluster files, or folders of them; all are read and checked before anything starts."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+from pipelines.cluster_file.loader import load_cluster
+from pipelines.run.groups import MOST
+from pipelines.usecases.plan_file import SavedPlan, is_plan, load_plan
+from tasks.cluster import Cluster
+from tasks.ektron.wording import counted
+from workers.errors import InputRefused
+
+__all__ = ["AtMost", "ClusterFiles", "RolloutFiles", "Source", "are_many", "load_all", "refuse_for_many"]
+
+_SUFFIXES = (".yaml", ".yml")
+
+ClusterFiles = Annotated[
+    list[Path],
+    typer.Argument(metavar="FILE...", help="Cluster files (YAML), or folders of them.", show_default=False),
+]
+RolloutFiles = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILE...", help="Cluster files (YAML), folders of them, or saved plans.", show_default=False
+    ),
+]
+AtMost = Annotated[
+    int, typer.Option("--at-most", metavar="N", min=1, max=MOST, help="Of several clusters, so many at a time.")
+]
+
+
+class Source(NamedTuple):
+    """A cluster of the command: its file, and the plan that has to be applied to it exactly, if there is one."""
+
+    file: Path
+    cluster: Cluster
+    plan: SavedPlan | None = None
+
+
+def are_many(files: Sequence[Path]) -> bool:
+    """Whether the arguments stand for a list of clusters: several files, or a folder, even if it has one file."""
+    return len(files) != 1 or files[0].is_dir()
+
+
+def load_all(files: Iterable[Path], *, plans: bool = False) -> tuple[Source, ...]:
+    """All clusters that the arguments name, in order, each file once.
+
+    Args:
+        files: files, and folders, which stand for their `*.yaml` and `*.yml`.
+        plans: whether saved plans are accepted beside cluster files.
+
+    Raises:
+        InputRefused: files have mistakes; the message has those of every file. Or a folder has no cluster file.
+    """
+    found: list[Source] = []
+    refused: list[InputRefused] = []
+    for file in {path.resolve(): path for named in files for path in _files_of(named)}.values():
+        try:
+            found.append(_source(file, plans=plans))
+        except InputRefused as error:
+            refused.append(error)
+    if len(refused) > 1:
+        raise InputRefused(
+            f"{counted(len(refused), 'file')} of {len(refused) + len(found)} cannot be used; no server was contacted\n"
+            + "\n".join(map(str, refused)),
+            remedy="correct these files, then check each: esync check FILE",
+        )
+    if refused:
+        raise refused[0]
+    return tuple(found)
+
+
+def refuse_for_many(**given: object) -> None:
+    """Refuses options that are about one cluster.
+
+    Raises:
+        InputRefused: one of them was given; the message names it.
+    """
+    for name, value in given.items():
+        if value:
+            raise InputRefused(
+                f"--{name} is for one cluster, and several were named; no server was contacted",
+                remedy=f"give --{name} together with one cluster file",
+            )
+
+
+def _source(file: Path, *, plans: bool) -> Source:
+    if plans and is_plan(file):
+        saved = load_plan(file)
+        return Source(file, saved.spec, saved)
+    return Source(file, load_cluster(file))
+
+
+def _files_of(named: Path) -> Iterator[Path]:
+    if not named.is_dir():
+        yield named
+        return
+    found = sorted(path for path in named.iterdir() if path.suffix in _SUFFIXES)
+    if not found:
+        raise InputRefused(f"folder {named} has no cluster file (*.yaml, *.yml); no server was contacted")
+    yield from found

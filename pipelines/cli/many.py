@@ -1,0 +1,238 @@
+"""One command for many clusters: a run for each, one view, one question, one exit status, one document."""
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import typer
+from rich.console import Console
+
+from pipelines.cli.board import Board, show_board
+from pipelines.cli.console import CommandExit, confirm, notify, print_text, require_consent, stderr_console
+from pipelines.cli.files import Source
+from pipelines.cli.follow import print_result, report_of, workers_for, write_report
+from pipelines.local.reading import start_of_worker
+from pipelines.local.services import Running
+from pipelines.report.many import ClusterResult, Results, plan_table, result_lines, totals
+from pipelines.report.plan_text import plan_lines
+from pipelines.usecases import runs
+from pipelines.usecases.groups import Member, already_running, start_group
+from pipelines.usecases.plan_file import SavedPlan
+from pipelines.usecases.waiting import Attendance, has_work, missing_workers, waiting_text
+from tasks.ektron.wording import counted, named
+from workers.errors import EsyncError, InputRefused
+from workers.records import RunRecord, Verdict
+from workers.settings import load_settings
+
+__all__ = ["Asked", "run_many"]
+
+
+class Asked(NamedTuple):
+    """The options of a command for many clusters; see the options of that name."""
+
+    at_most: int
+    reason: str = ""
+    key: str = ""
+    options: tuple[str, ...] = ()
+    folder: Path | None = None
+    as_json: bool = False
+    verbose: bool = False
+
+
+def run_many(kind: str, sources: Sequence[Source], asked: Asked, *, yes: bool = True) -> NoReturn:
+    """Does a run of that kind for each cluster, and ends the command with the exit status of the worst verdict.
+
+    Without `yes`, plans are made first for the clusters that have none, and the operator confirms all of them at once.
+
+    Raises:
+        InputRefused: there is no terminal to ask on.
+    """
+    if not yes:
+        require_consent(yes=False)
+    names = [source.cluster.name for source in sources]
+    at_a_time = f", {asked.at_most} at a time" if asked.at_most < len(sources) else ""
+    notify(f"{kind} of {counted(len(sources), 'cluster')}{at_a_time}: {named(names)}")
+    with workers_for(kind) as services:
+        command = _Command(services, stderr_console(), asked)
+        unplanned: dict[Path, ClusterResult] = {}
+        chosen = list(sources)
+        if not yes:
+            chosen, unplanned = command.confirmed(sources)
+        done = {**unplanned, **command.results(kind, chosen)} if chosen else unplanned
+        results = [done[source.file] for source in sources]
+        worst = min(results, key=lambda one: _rank(one.verdict))
+    _print_results(kind, results, asked)
+    if asked.as_json:
+        document = Results(verdict=worst.verdict, exit_code=worst.exit_code, clusters=tuple(results))
+        typer.echo(document.model_dump_json(indent=2))
+    raise CommandExit(worst.exit_code)
+
+
+class _Command:
+    """The runs of one command."""
+
+    def __init__(self, services: Running, people: Console, asked: Asked) -> None:
+        self._services = services
+        self._engine = services.engine
+        self._people = people
+        self._asked = asked
+
+    def confirmed(self, sources: Sequence[Source]) -> tuple[list[Source], dict[Path, ClusterResult]]:
+        """The clusters whose plans the operator confirmed, with their plans; and the results of those without one."""
+        notify("making the plans first; nothing is changed before you confirm them")
+        going = {source.file for source in sources if self._running("rollout", source)}
+        unplanned = [source for source in sources if source.file not in going and source.plan is None]
+        planned = self.results("plan", unplanned)
+        sources = [_with_plan(source, planned.get(source.file)) for source in sources]
+        plans = [source.plan.plan for source in sources if source.plan and source.file not in going]
+        self._show_plans(sources, planned, going)
+        if plans:
+            confirm(yes=all(plan.empty for plan in plans))
+        chosen = [source for source in sources if source.plan or source.file in going]
+        return chosen, {file: result for file, result in planned.items() if result.plan is None}
+
+    def _show_plans(
+        self, sources: Sequence[Source], planned: Mapping[Path, ClusterResult], going: Collection[Path]
+    ) -> None:
+        rows = []
+        for file, cluster, saved in sources:
+            why = "a run is active already and is followed" if file in going else ""
+            why = planned[file].summary if file in planned else why
+            rows.append((cluster.name, saved.plan if saved and file not in going else None, why))
+            if saved and self._asked.verbose:
+                notify("\n".join(["", cluster.name, *plan_lines(saved.spec, saved.plan, saved.only)]))
+        notify("\n" + "\n".join(plan_table(rows)))
+
+    def results(self, kind: str, sources: Sequence[Source]) -> dict[Path, ClusterResult]:
+        """Starts a run for each cluster, or follows the one that does the same already; until all have ended.
+
+        Raises:
+            KeyboardInterrupt: the operator pressed Ctrl-C; the effect on the runs has been printed.
+            EsyncError: runs could not be created; those that were created have been named.
+        """
+        started: dict[Path, RunRecord] = {}
+        try:
+            self._start(kind, sources, started)
+            self._follow(list(started.values()))
+        except (KeyboardInterrupt, EsyncError):
+            self._say_what_goes_on([source for source in sources if source.file not in started], started)
+            raise
+        return {source.file: self._result(source, started[source.file]) for source in sources}
+
+    def _start(self, kind: str, sources: Sequence[Source], started: dict[Path, RunRecord]) -> None:
+        asked, new = self._asked, []
+        for source in sources:
+            if found := self._running(kind, source):
+                notify(f"{source.cluster.name}: run {found.id} is active already and is followed")
+                started[source.file] = found
+            else:
+                new.append(source)
+        if not new:
+            return
+        created = start_group(
+            self._engine,
+            [Member(source.cluster, source.plan) for source in new],
+            at_most=asked.at_most,
+            kind=kind,
+            options=asked.options,
+            reason=asked.reason,
+            key=asked.key,
+        )
+        for source, record in zip(new, created, strict=True):
+            started[source.file] = record
+
+    def _running(self, kind: str, source: Source) -> RunRecord | None:
+        plan = source.plan
+        options = plan.options if plan else self._asked.options
+        found = already_running(self._engine, source.cluster, kind, options)
+        exact = found is not None and (plan is None or found.plan_fingerprint == plan.fingerprint)
+        return found if exact else None
+
+    def _follow(self, records: Sequence[RunRecord]) -> None:
+        if not records:
+            return
+        engine, services, board = self._engine, self._services, Board(self._engine.store, records)
+        own = services.logs if services.own else None
+
+        def unserved() -> frozenset[str]:
+            return missing_workers(engine, board.busy) if board.busy else frozenset()
+
+        def trouble() -> str:
+            services.check()
+            record = board.busy
+            missing = attendance.missing_since(record.created) if record else None
+            if record is None or missing is None or not has_work(engine, record):
+                return ""
+            start = start_of_worker(load_settings(), record.id, own, stays=True, site=missing.site)
+            return waiting_text(missing, start)
+
+        with Attendance(unserved) as attendance:
+            show_board(board, self._people, trouble)
+
+    def _say_what_goes_on(self, never: Sequence[Source], started: dict[Path, RunRecord]) -> None:
+        """Printed when the command ends early: which runs go on without it, and which were never created."""
+        lines = []
+        if started and self._services.own:
+            lines.append("The worker stops with this command. Nodes finish their current step; every file stays whole.")
+        elif started:
+            lines.append(f"This command stops; its {counted(len(started), 'run')} continue, one after the other.")
+            lines.append("To see them: esync runs; to stop one: esync cancel RUN")
+        if never:
+            lines.append(f"never started: {', '.join(source.cluster.name for source in never)}")
+        lines.append("To continue all of them: the same command again")
+        print_text(self._people, "\n" + "\n".join(lines), "magenta")
+
+    def _result(self, source: Source, created: RunRecord) -> ClusterResult:
+        record = self._engine.store.run(created.id)
+        whole = self._asked.as_json or self._asked.verbose or self._asked.folder
+        plan = self._plan_of(record) if record.kind == "plan" else None
+        verdict = record.verdict or Verdict.INCONCLUSIVE
+        # As of one cluster: the status 2 of a plan says that changes are pending.
+        failed = record.kind == "plan" and plan is None and verdict is Verdict.FAILED
+        return ClusterResult(
+            file=str(source.file),
+            cluster=record.cluster,
+            run=record.id,
+            verdict=record.verdict,
+            exit_code=(Verdict.INCONCLUSIVE if failed else verdict).exit_code,
+            summary=record.summary,
+            report=report_of(self._engine, record) if whole else None,
+            plan=plan,
+        )
+
+    def _plan_of(self, record: RunRecord) -> SavedPlan | None:
+        with suppress(InputRefused):
+            return runs.saved_plan(self._engine, record.id)
+        return None
+
+
+def _with_plan(source: Source, result: ClusterResult | None) -> Source:
+    """The cluster with the plan that was made for it, if one was."""
+    return source._replace(plan=result.plan) if result and result.plan else source
+
+
+def _print_results(kind: str, results: Sequence[ClusterResult], asked: Asked) -> None:
+    people = stderr_console()
+    for result in results:
+        if result.plan is not None and kind == "plan" and asked.verbose and not asked.as_json:
+            saved = result.plan
+            typer.echo("\n".join([result.cluster, *plan_lines(saved.spec, saved.plan, saved.only), ""]))
+        if result.report is not None and asked.verbose:
+            print_result(result.report, people, verbose=True)
+        if result.report is not None and asked.folder is not None:
+            write_report(result.report, asked.folder)
+    if kind == "plan" and not asked.as_json:
+        plans = ((one.cluster, one.plan.plan if one.plan else None, one.summary) for one in results)
+        typer.echo("\n".join(plan_table(plans)))
+    else:
+        notify("\n" + "\n".join(result_lines(results)))
+    notify(totals(results), "bold")
+    if asked.folder is not None:
+        notify(f"reports: {asked.folder}")
+    if any(result.exit_code for result in results):
+        notify("details of one: esync report RUN")
+
+
+def _rank(verdict: Verdict | None) -> int:
+    return Verdict.worst_first().index(verdict or Verdict.INCONCLUSIVE)

@@ -1,0 +1,384 @@
+"""The verbs with ESYNC_SERVER: they ask a server, and need neither a broker nor a cluster file here. Thin."""
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from pipelines.cli.attest import Note, Rule, Until, Withdraw, day_of
+from pipelines.cli.console import (
+    AsJson,
+    CommandExit,
+    Key,
+    Reason,
+    RunId,
+    Verbose,
+    Yes,
+    confirm,
+    notify,
+    print_json,
+    print_text,
+    require_consent,
+    stdout_console,
+)
+from pipelines.cli.follow import exit_status, finish, has_plan, print_result
+from pipelines.cli.nodes import Failed, NodeNames, NotStarted, Overwrite, Prune, Unreachable
+from pipelines.cli.output import BundleFile, OutputFile, ReportFolder
+from pipelines.cli.picture import draw
+from pipelines.cli.report import FORMS, Form, form_of
+from pipelines.cli.server import connected, followed, found, progress_on
+from pipelines.report.knowledge_text import question_lines
+from pipelines.report.plan_text import plan_lines
+from pipelines.report.runs_text import run_lines
+from pipelines.usecases.control import RETRIABLE
+from pipelines.usecases.listing import RunRow
+from pipelines.usecases.naming import LAST
+from pipelines.web.client import EsyncClient
+from workers.errors import InputRefused
+from workers.host.private import write_private
+from workers.records import RunRecord, now
+
+__all__ = [
+    "approve",
+    "attest",
+    "cancel",
+    "cleanup",
+    "doctor",
+    "pause",
+    "plan",
+    "promote",
+    "report",
+    "resume",
+    "retry",
+    "rollback",
+    "rollout",
+    "runs",
+    "status",
+    "verify",
+    "watch",
+]
+
+ServersFile = Annotated[str, typer.Argument(metavar="FILE", help="The name of a cluster file of the server.")]
+
+
+# Look
+
+
+def runs(
+    *, limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000)] = 20, as_json: AsJson = False
+) -> None:
+    """List the newest runs, newest first."""
+    with connected() as client:
+        rows = list(client.runs(limit=limit))
+    if as_json:
+        print_json([row.model_dump(mode="json") for row in rows])
+        return
+    for line in run_lines([_record_of(row) for row in rows], now()):
+        typer.echo(line)
+    if not rows:
+        notify("there are no runs yet")
+
+
+def _record_of(row: RunRow) -> RunRecord:
+    """As much of a run's record as a list has."""
+    known = row.model_dump(exclude={"run", "exit_code", "waiting"})
+    return RunRecord(id=row.run, spec={}, **known)
+
+
+def status(
+    run: RunId = LAST,
+    *,
+    until_end: Annotated[bool, typer.Option("--follow", "-f", help="Follow to the end; exit by the verdict.")] = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the state of a run."""
+    with connected() as client:
+        record = found(client, run)
+        shown = followed(client, record, verbose=verbose) if until_end else client.report(record.id)
+        if not until_end and not as_json:
+            print_text(stdout_console(), f"run {record.id}")
+            stdout_console().print(draw(progress_on(client, record), stdout_console()))
+            print_result(shown, stdout_console(), verbose=verbose)
+        if not until_end and not as_json and (waiting := client.status(record.id).waiting):
+            print_text(stdout_console(), waiting, "magenta")
+        if as_json:
+            print_json(client.status(record.id).model_dump(mode="json"))
+    raise CommandExit(exit_status(shown) if until_end else 0)
+
+
+def watch(run: RunId = LAST, *, verbose: Verbose = False, as_json: AsJson = False) -> None:
+    """Follow a run to its end; exit by its verdict."""
+    with connected() as client:
+        shown = followed(client, found(client, run), verbose=verbose)
+    finish(shown, as_json=as_json)
+
+
+def report(
+    run: RunId = LAST,
+    *,
+    form: Annotated[Form | None, typer.Option("--format", help="The format; otherwise by the file's ending.")] = None,
+    output: OutputFile = None,
+    bundle: BundleFile = None,
+) -> None:
+    """Write the report of a run, or everything about the run as a bundle."""
+    chosen = form or form_of(output)
+    with connected() as client:
+        record = found(client, run)
+        if bundle is not None:
+            write_private(bundle, client.bundle(record.id))
+            notify(f"bundle: {bundle}")
+            return
+        text = FORMS[chosen](client.report(record.id))
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    write_private(output, text)
+    notify(f"report: {output}")
+
+
+# Start
+
+
+def verify(
+    file: ServersFile,
+    *,
+    node: NodeNames = None,
+    reason: Reason = "",
+    report: ReportFolder = None,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check every invariant of a cluster on its nodes. Changes nothing."""
+    _run(file, "verify", folder=report, as_json=as_json, verbose=verbose, nodes=tuple(node or ()), reason=reason)
+
+
+def doctor(
+    file: ServersFile,
+    *,
+    node: NodeNames = None,
+    reason: Reason = "",
+    report: ReportFolder = None,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check whether a rollout can start. Changes nothing."""
+    _run(file, "doctor", folder=report, as_json=as_json, verbose=verbose, nodes=tuple(node or ()), reason=reason)
+
+
+def plan(
+    file: ServersFile,
+    *,
+    node: NodeNames = None,
+    prune: Prune = False,
+    output: OutputFile = None,
+    reason: Reason = "",
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a rollout would change on each node. Exit 0: nothing; 2: changes; 4, 6: not all nodes were checked."""
+    with connected() as client:
+        run = client.start(file, kind="plan", nodes=tuple(node or ()), prune=prune, reason=reason)
+        shown = followed(client, client.record(run.run), verbose=verbose)
+        saved = client.plan(run.run) if has_plan(shown) else None
+    if saved is not None and output is not None:
+        write_private(output, saved.model_dump_json() + "\n")
+    if saved is not None and as_json:
+        print_json(saved.model_dump(mode="json"))
+    elif saved is not None:
+        print_text(stdout_console(), "\n".join(plan_lines(saved.spec, saved.plan, saved.only)))
+    raise CommandExit(exit_status(shown))
+
+
+def rollout(  # noqa: PLR0913 - a command's options
+    file: ServersFile,
+    *,
+    node: NodeNames = None,
+    prune: Prune = False,
+    yes: Yes = False,
+    reason: Reason = "",
+    key: Key = "",
+    report: ReportFolder = None,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Set eSync up on every node and prove it: show the plan, ask, apply."""
+    require_consent(yes=yes)
+    nodes = tuple(node or ())
+    with connected() as client:
+        planned = "" if yes else _confirmed(client, file, nodes, prune=prune, reason=reason)
+        if planned:
+            run = client.start(file, plan=planned, reason=reason, key=key)
+        else:
+            run = client.start(file, nodes=nodes, prune=prune, reason=reason, key=key)
+        shown = followed(client, client.record(run.run), verbose=verbose)
+    finish(shown, report, as_json=as_json)
+
+
+def _confirmed(client: EsyncClient, file: str, nodes: tuple[str, ...], *, prune: bool, reason: str) -> str:
+    """The run whose plan was shown to the operator and confirmed."""
+    notify("making the plan first; nothing is changed before you confirm it")
+    run = client.start(file, kind="plan", nodes=nodes, prune=prune, reason=reason)
+    planned = followed(client, client.record(run.run), verbose=False)
+    if not has_plan(planned):
+        raise CommandExit(exit_status(planned))
+    saved = client.plan(run.run)
+    notify("\n" + "\n".join(plan_lines(saved.spec, saved.plan, saved.only)))
+    confirm(yes=saved.plan.empty)
+    return run.run
+
+
+def cleanup(
+    file: ServersFile,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="Remove all backups: no rollback after that.")] = False,
+    yes: Yes = False,
+    reason: Reason = "",
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove expired backups and leftover temporary files from the nodes, and prove that they are gone."""
+    confirm(yes=yes)
+    _run(file, "cleanup", as_json=as_json, verbose=verbose, everything=everything, reason=reason)
+
+
+def retry(  # noqa: PLR0913 - a command's options
+    run: RunId,
+    *,
+    failed: Failed = False,
+    unreachable: Unreachable = False,
+    not_started: NotStarted = False,
+    yes: Yes = False,
+    reason: Reason = "",
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Finish the unfinished nodes of a run, and only those, with the same certificates. By default all three kinds."""
+    confirm(yes=yes)
+    options = {"failed": failed, "unreachable": unreachable, "not_started": not_started}
+    which = [name for name, chosen in options.items() if chosen] or sorted(RETRIABLE)
+    with connected() as client:
+        begun = client.retry(found(client, run).id, which, reason=reason)
+        shown = followed(client, client.record(begun.run), verbose=verbose)
+    finish(shown, as_json=as_json)
+
+
+def rollback(  # noqa: PLR0913 - a command's options
+    run: RunId,
+    *,
+    node: NodeNames = None,
+    force: Overwrite = False,
+    yes: Yes = False,
+    reason: Reason = "",
+    key: Key = "",
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Undo a run: restore bytes, names and service state from before it."""
+    confirm(yes=yes)
+    with connected() as client:
+        begun = client.rollback(found(client, run).id, node or (), force=force, reason=reason, key=key)
+        shown = followed(client, client.record(begun.run), verbose=verbose)
+    finish(shown, as_json=as_json)
+
+
+# Answer
+
+
+def attest(
+    file: ServersFile,
+    rule: Rule = "",
+    *,
+    until: Until = "",
+    note: Note = "",
+    withdraw: Withdraw = False,
+    as_json: AsJson = False,
+) -> None:
+    """Answer a question that no program can answer, or list the questions about a cluster. Contacts no server.
+
+    The answer has the name of your token.
+    """
+    with connected() as client:
+        if withdraw and rule:
+            client.withdraw(file, rule)
+            notify(f"{rule} is asked again")
+        elif rule:
+            given = client.answer(file, rule, until=day_of(until), note=note)
+            if as_json:
+                print_json(given.model_dump(mode="json"))
+            else:
+                notify(f"{rule}: {given.sentence}")
+        elif until or note or withdraw:
+            raise InputRefused("RULE is missing", remedy=f"to list the questions: esync attest {file}")
+        elif as_json:
+            print_json({"cluster": file, **client.questions(file).model_dump(mode="json")})
+        else:
+            found = client.questions(file)
+            lines = question_lines([one.asked for one in found.questions], found.others)
+            print_text(stdout_console(), "\n".join([f"cluster {file}", *lines]))
+
+
+# Steer
+
+
+def pause(run: RunId, *, reason: Reason = "") -> None:
+    """Start no further step of a run. Running steps finish."""
+    with connected() as client:
+        record = found(client, run, active=True)
+        client.pause(record.id, reason)
+    notify(f"run {record.id} is paused; to continue: esync resume {record.id}")
+
+
+def resume(run: RunId) -> None:
+    """Continue a paused run."""
+    with connected() as client:
+        record = found(client, run, active=True)
+        client.resume(record.id)
+    notify(f"run {record.id} continues")
+
+
+def promote(run: RunId) -> None:
+    """Let a held run begin its next wave (policy.hold)."""
+    with connected() as client:
+        record = found(client, run, active=True)
+        held = client.status(record.id).held
+        if not held:
+            raise InputRefused(f"run {record.id} is not held", remedy=f"look at it: esync status {record.id}")
+        client.promote(record.id, held)
+    notify(f"run {record.id} begins {held}")
+
+
+def approve(run: RunId, *, yes: Yes = False) -> None:
+    """Approve the plan of a run that another person requested (policy.approval)."""
+    with connected() as client:
+        record = found(client, run, active=True)
+        saved = client.plan(record.id)
+        print_text(stdout_console(), "\n".join(plan_lines(saved.spec, saved.plan, saved.only)))
+        confirm(yes=yes, what="lets a run change servers")
+        client.approve(record.id, saved.fingerprint)
+    notify(f"run {record.id} begins to change servers")
+
+
+def cancel(run: RunId, *, reason: Reason = "") -> None:
+    """Stop a run at the next safe point. Nodes finish their current step."""
+    with connected() as client:
+        record = found(client, run, active=True)
+        client.cancel(record.id, reason)
+    notify(f"run {record.id} is stopping; to see its end: esync watch {record.id}")
+
+
+def _run(  # noqa: PLR0913 - options that commands share
+    file: str,
+    kind: str,
+    *,
+    folder: Path | None = None,
+    as_json: bool,
+    verbose: bool,
+    nodes: tuple[str, ...] = (),
+    everything: bool = False,
+    reason: str = "",
+) -> NoReturn:
+    with connected() as client:
+        run = client.start(file, kind=kind, nodes=nodes, everything=everything, reason=reason)
+        shown = followed(client, client.record(run.run), verbose=verbose)
+    finish(shown, folder, as_json=as_json)

@@ -1,0 +1,111 @@
+"""`esync report`: the report of a run, its bundle, and the check of a bundle."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from pipelines.audit.bundle import write_bundle
+from pipelines.audit.check import check_file
+from pipelines.cli.console import (
+    RunId,
+    notify,
+    print_json,
+)
+from pipelines.cli.follow import (
+    find_run,
+    pretty,
+    report_of,
+)
+from pipelines.cli.output import BundleFile, OutputFile
+from pipelines.local.reading import engine_only
+from pipelines.report.html import to_html
+from pipelines.report.junit import to_junit
+from pipelines.report.layout import printable
+from pipelines.report.rows import Report
+from pipelines.report.text import to_text
+from workers.errors import InputRefused
+from workers.host.private import write_private
+from workers.settings import load_settings
+
+__all__ = ["FORMS", "Form", "form_of", "report"]
+
+Form = Literal["text", "json", "html", "xml"]
+
+
+def report(
+    run: RunId = "last",
+    *,
+    form: Annotated[
+        Form | None,
+        typer.Option("--format", help="The format. Default: by the ending of the output file, otherwise text."),
+    ] = None,
+    output: OutputFile = None,
+    bundle: BundleFile = None,
+    to_check: Annotated[
+        Path | None, typer.Option("--check", metavar="FILE", help="Check a bundle, offline. Exit 0: valid; 5: not.")
+    ] = None,
+) -> None:
+    """Write the report of a run, or everything about the run as a bundle; or check a bundle."""
+    if to_check is not None:
+        _check_bundle(to_check, as_json=form == "json")
+        return
+    chosen = form or form_of(output)
+    with engine_only(load_settings()) as engine:
+        record = find_run(engine, run)
+        if bundle is not None:
+            manifest = write_bundle(engine, record.id, bundle)
+            notify(f"bundle: {bundle}, {len(manifest.members) + 1} members")
+            notify(f"head of the hash chain: {manifest.chain_head}; note it elsewhere to recognise this bundle later")
+            return
+        text = FORMS[chosen](report_of(engine, record))
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    write_private(output, text)
+    notify(f"report: {output}")
+
+
+FORMS: Mapping[Form, Callable[[Report], str]] = {"text": to_text, "json": pretty, "html": to_html, "xml": to_junit}
+_ENDINGS: Mapping[str, Form] = {
+    "": "text",
+    ".txt": "text",
+    ".log": "text",
+    ".json": "json",
+    ".html": "html",
+    ".htm": "html",
+    ".xml": "xml",
+}
+
+
+def form_of(output: Path | None) -> Form:
+    """The format that the ending of a file's name means.
+
+    Raises:
+        InputRefused: it means none.
+    """
+    ending = output.suffix.lower() if output else ""
+    if ending not in _ENDINGS:
+        raise InputRefused(
+            f"{output} has the ending {ending}, and no report is written in that format",
+            remedy="name a file that ends in .html, .json, .txt or .xml (JUnit); or choose a format with --format",
+        )
+    return _ENDINGS[ending]
+
+
+def _check_bundle(path: Path, *, as_json: bool) -> None:
+    """Checks a bundle and prints what was checked. Needs no broker.
+
+    Raises:
+        InputRefused: the file cannot be read.
+        BundleRefused: a check failed.
+    """
+    checked = check_file(path)
+    if as_json:
+        print_json(checked.model_dump(mode="json"))
+        return
+    typer.echo(printable(f"run {checked.run} of {checked.cluster}: {checked.verdict}"))
+    for sentence in checked.checked:
+        typer.echo(printable(f"  ok: {sentence}"))
+    typer.echo(f"{path} is valid: {len(checked.checked)} of {len(checked.checked)} checks passed")

@@ -1,0 +1,123 @@
+"""The server of ESYNC_SERVER, and runs there: find one, follow one to its end. What the remote verbs share."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from pipelines.cli.console import notify, print_text, stderr_console
+from pipelines.cli.follow import print_result
+from pipelines.cli.live import show_run
+from pipelines.report.rows import Report
+from pipelines.rollout import kind_of
+from pipelines.run.progress import Progress
+from pipelines.usecases.naming import LAST
+from pipelines.usecases.updates import Feed, RunUpdate
+from pipelines.web.client import EsyncClient
+from workers.errors import InputRefused, RunUnknown
+from workers.host.reading import content_of
+from workers.masks import hide
+from workers.records import RunRecord, RunState, Verdict
+from workers.settings import Secret, Settings, load_settings
+
+__all__ = ["connected", "followed", "found", "progress_on", "updates_from"]
+
+QUIET = 5.0  #: seconds without an event, after which the server is asked whether a worker answers
+_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@contextlib.contextmanager
+def connected() -> Iterator[EsyncClient]:
+    """The server of the environment.
+
+    Raises:
+        InputRefused: there is no token for it, or it would be sent unencrypted.
+    """
+    settings = load_settings()
+    server, token = settings.server or "", _token(settings)
+    if not server.startswith("https://") and urlsplit(server).hostname not in _THIS_MACHINE:
+        raise InputRefused(
+            "ESYNC_SERVER is not https, and the token would be readable on its way; nothing was sent",
+            remedy="give the address with https://; docs/api.md says how a server gets one",
+        )
+    hide(token)
+    with EsyncClient(server, token) as client:
+        yield client
+
+
+def _token(settings: Settings) -> Secret:
+    if settings.token is not None:
+        return settings.token
+    if settings.token_file is not None:
+        return Secret(content_of(settings.token_file, 1000, "token file").decode("ascii", "replace").strip())
+    raise InputRefused(
+        "ESYNC_SERVER is set, and there is no token for it",
+        remedy="set ESYNC_TOKEN, or ESYNC_TOKEN_FILE; an administrator makes one: esync token create",
+    )
+
+
+def found(client: EsyncClient, name: str, *, active: bool = False) -> RunRecord:
+    """The run of that id, or the newest one of a cluster, or of all (`last`).
+
+    Raises:
+        RunUnknown: there is no such run.
+    """
+    wanted = {"state": "active"} if active else {}
+    if name != LAST:
+        with contextlib.suppress(RunUnknown):
+            return client.record(name)
+        wanted["cluster"] = name
+    for row in client.runs(limit=20, **wanted):
+        if row.verdict is not Verdict.LOCKED:
+            return client.record(row.run)
+    raise RunUnknown(f"the server has no {'active ' if active else ''}run {name!r}", remedy="list them: esync runs")
+
+
+def followed(client: EsyncClient, record: RunRecord, *, verbose: bool) -> Report:
+    """Follows a run to its end, prints the result and returns its report."""
+    people = stderr_console()
+    print_text(people, f"run {record.id}")
+    try:
+        show_run(updates_from(client, record.id), people, verbose=verbose)
+    except KeyboardInterrupt:
+        notify(f"\nThis command stops; the run continues.\nTo watch it: esync watch {record.id}", "magenta")
+        raise
+    shown = client.report(record.id)
+    print_result(shown, people, verbose=verbose)
+    return shown
+
+
+def updates_from(client: EsyncClient, run: str) -> Feed:
+    """Updates of a run; when it does not move, the server is asked from time to time whether a worker answers."""
+    asked, waiting = time.monotonic(), ""
+
+    def update(after: str) -> RunUpdate:
+        nonlocal asked, waiting
+        record = client.record(run)  # before the events: when it is concluded, none that led to it can be missing
+        events = client.history(run, after)
+        if events:
+            asked, waiting = time.monotonic(), ""
+        elif record.state is not RunState.CONCLUDED and time.monotonic() - asked > QUIET:
+            waiting = client.status(run).waiting
+            asked = time.monotonic()
+        return RunUpdate(record, events, _refuted(client, record), waiting)
+
+    return update
+
+
+def _refuted(client: EsyncClient, record: RunRecord) -> frozenset[str]:
+    early = kind_of(record.kind, record.id).checked_early(turn.stage for turn in record.turns)
+    if early or record.state is not RunState.CONCLUDED:
+        return frozenset()
+    findings = client.report(record.id).findings
+    return frozenset(node for one in findings if one.label == "refuted" for node in one.nodes)
+
+
+def progress_on(client: EsyncClient, record: RunRecord) -> Progress:
+    """The progress of a run, from all its events so far."""
+    progress, after = Progress(record, kind_of(record.kind, record.id)), ""
+    while events := client.history(record.id, after):
+        progress.take(record, events)
+        after = events[-1].id
+    progress.refuted = _refuted(client, record)
+    return progress

@@ -1,0 +1,87 @@
+"""Many clusters as one result: a line a cluster, the worst first, and one document for programs. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
+
+from pipelines.report.layout import printable
+from pipelines.report.rows import Report
+from pipelines.report.styles import VERDICT_STYLES
+from pipelines.run.plan import Plan
+from pipelines.usecases.plan_file import SavedPlan
+from tasks.ektron.wording import counted, named
+from workers.records import Record, Verdict
+
+__all__ = ["ClusterResult", "Results", "plan_table", "result_lines", "table", "totals"]
+
+
+class ClusterResult(Record):
+    """The result of one cluster. `run` is empty if none was created; `plan` is that of the run, where it made one."""
+
+    file: str
+    cluster: str
+    run: str
+    verdict: Verdict | None
+    exit_code: int
+    summary: str
+    report: Report | None = None
+    plan: SavedPlan | None = None
+
+
+class Results(Record):
+    """What one command did to several clusters (docs/clusters-schema.json), in the order of the command.
+
+    `exit_code` is that of the worst verdict.
+    """
+
+    version: Literal[1] = 1
+    verdict: Verdict | None
+    exit_code: int
+    clusters: tuple[ClusterResult, ...]
+
+
+def result_lines(results: Sequence[ClusterResult]) -> Iterator[str]:
+    """A line for each cluster, the worst first."""
+    ranked = sorted(results, key=lambda one: _badness(one.verdict))
+    rows = [(one.cluster, one.run or "-", _title(one.verdict), one.summary) for one in ranked]
+    yield from table(("CLUSTER", "RUN", "RESULT", "WHY"), rows)
+
+
+def totals(results: Iterable[ClusterResult]) -> str:
+    """The clusters by result, the worst first: `25 clusters: 1 failed, 24 joined`."""
+    counts = Counter(one.verdict for one in results)
+    parts = [f"{counts[verdict]} {_title(verdict)}" for verdict in sorted(counts, key=_badness)]
+    return f"{counted(sum(counts.values()), 'cluster')}: {', '.join(parts)}"
+
+
+def plan_table(plans: Iterable[tuple[str, Plan | None, str]]) -> Iterator[str]:
+    """A line for each cluster: its name, and the size of its plan; or why it has none."""
+    header = ("CLUSTER", "NODES TO CHANGE", "CHANGES", "FILES", "RESTARTS", "REMARK")
+    yield from table(header, [(name, *_sizes(plan, why)) for name, plan, why in plans])
+
+
+def _sizes(plan: Plan | None, why: str) -> tuple[str, ...]:
+    if plan is None:
+        return ("-", "-", "-", "-", why)
+    busy = [node for node in plan.nodes if not node.empty]
+    counts = (sum(len(node.changes) for node in busy), sum(node.files for node in busy))
+    unseen = f"not checked: {named(plan.unseen)}" if plan.unseen else "" if busy else "nothing to do"
+    restarts = sum(1 for node in busy if node.restart)
+    return (f"{len(busy)} of {len(plan.nodes)}", *map(str, (*counts, restarts)), unseen)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Lines with columns of equal width; the last one is as long as it is."""
+    lines = [header, *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)][:-1]
+    for *cells, last in lines:
+        yield "  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), last]).rstrip()
+
+
+def _title(verdict: Verdict | None) -> str:
+    return VERDICT_STYLES[verdict].title.lower() if verdict else "no result"
+
+
+def _badness(verdict: Verdict | None) -> int:
+    """The place of a verdict, the worst first."""
+    return [*Verdict.worst_first()].index(verdict or Verdict.INCONCLUSIVE)

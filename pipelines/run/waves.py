@@ -1,0 +1,66 @@
+"""Which nodes of a wave may begin while others are in work, and how long all waves take at most. Pure."""
+
+import math
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+from tasks.cluster import Cluster
+
+__all__ = ["admitted", "limits", "worst_case"]
+
+
+def limits(cluster: Cluster, name: str) -> tuple[tuple[str, str], ...]:
+    """The labels of a node that limit how many nodes are in work with it, each with its value."""
+    node = cluster.node(name)
+    return tuple((label, value) for label in cluster.policy.at_most if (value := node.label(label)))
+
+
+def admitted(cluster: Cluster, nodes: Sequence[str], unfinished: Collection[str]) -> list[str]:
+    """The unfinished nodes of a turn that may be in work now, by `policy.at_most`.
+
+    A node may begin when fewer than k nodes before it in the turn that have its label are unfinished. So no record is
+    needed of which nodes have begun: a node that may begin still may when others have finished, at most k of a label
+    are unfinished among those that ever might, and the first unfinished node always may.
+
+    Args:
+        cluster: the nodes, and the policy.
+        nodes: of the turn, in its order.
+        unfinished: those that have steps left in it.
+    """
+    most = cluster.policy.at_most
+    if not most:
+        return [name for name in nodes if name in unfinished]
+    ahead: Counter[tuple[str, str]] = Counter()
+    ready = []
+    for name in nodes:
+        if name in unfinished:
+            shared = limits(cluster, name)
+            if all(ahead[one] < most[one[0]] for one in shared):
+                ready.append(name)
+            ahead.update(shared)
+    return ready
+
+
+def worst_case(cluster: Cluster, waves: Sequence[Sequence[str]]) -> float:
+    """Seconds that a run takes at most, without holds: every step, retry and look uses up its deadline."""
+    policy = cluster.policy
+    step, every_node = policy.deadlines.step, math.ceil(len(cluster.nodes) / policy.concurrency)
+    changes = (
+        (6 if cluster.balancers else 4) * (1 + policy.retry_in_wave) * sum(_rounds(cluster, wave) for wave in waves)
+    )
+    looked_at = waves[:-1] if policy.judge_waves else ()
+    looks = (1 + policy.retry_in_wave) * sum(math.ceil(len(wave) / policy.concurrency) for wave in looked_at)
+    return min(policy.deadlines.run, step * (1 + 2 * every_node + changes + looks))
+
+
+def _rounds(cluster: Cluster, wave: Sequence[str]) -> int:
+    """How many nodes of a wave are in work one after the other, where all take equally long."""
+    concurrency, count = cluster.policy.concurrency, 0
+    if not cluster.policy.at_most:
+        return math.ceil(len(wave) / concurrency)
+    left = list(wave)
+    while left:
+        begun = frozenset(admitted(cluster, left, left)[:concurrency])
+        left = [name for name in left if name not in begun]
+        count += 1
+    return count

@@ -1,0 +1,108 @@
+"""Many clusters with one request: a run for each, so many of them at a time, in the order of the request.
+
+The runs wait in the run store (`pipelines.run.groups`): the process that requested them may end at any moment.
+"""
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import NamedTuple, Unpack
+
+from pipelines.engine import Engine
+from pipelines.run.groups import AT_MOST, MOST, Place
+from pipelines.run.identity import cluster_of
+from pipelines.usecases.admission import check_cluster_free, check_run_limit
+from pipelines.usecases.origin import Origin
+from pipelines.usecases.plan_file import SavedPlan
+from pipelines.usecases.runs import cluster_by_name, start
+from tasks.cluster import Cluster
+from workers.errors import InputRefused, RecordRefused, RunUnknown
+from workers.records import RunRecord
+
+__all__ = ["Member", "already_running", "start_group", "start_group_by_names"]
+
+
+class Member(NamedTuple):
+    """One cluster of a group, and the plan that has to be applied to it exactly, if there is one."""
+
+    cluster: Cluster
+    plan: SavedPlan | None = None
+
+
+def start_group(
+    engine: Engine,
+    members: Sequence[Member],
+    *,
+    at_most: int = AT_MOST,
+    kind: str = "rollout",
+    options: tuple[str, ...] = (),
+    **origin: Unpack[Origin],
+) -> Iterator[RunRecord]:
+    """Creates a run for each cluster, in order, and asks the workers to begin them, so many at a time.
+
+    Args:
+        engine: where.
+        members: the clusters. One that shares a server with an earlier one waits for its end.
+        at_most: runs at the same time.
+        kind: of every run.
+        options: of every run without a plan; see `RunRecord.options`.
+        origin: who requests the runs, and why; the same key is valid for each cluster.
+
+    Yields:
+        The runs, as soon as each of them is in the store. A run that is not yielded was not created.
+
+    Raises:
+        InputRefused: there are too many clusters, or see `runs.start`.
+        TooManyRuns: the limit of active runs does not allow so many at the same time; nothing was created.
+        StoreUnavailable: the broker does not answer; further runs were not created.
+    """
+    if len(members) > MOST or at_most < 1:
+        raise InputRefused(f"a request has 1 to {MOST} clusters, at least 1 of them at a time; no run was created")
+    at_most = min(at_most, len(members))
+    check_run_limit(engine, at_most)
+    group = secrets.token_hex(4)
+    for number, (cluster, plan) in enumerate(members):
+        place = Place(group, at_most, number)
+        yield start(engine, cluster, plan=plan, place=place, kind=kind, options=options, **origin)
+
+
+def start_group_by_names(
+    engine: Engine, names: Sequence[str], *, at_most: int = AT_MOST, **origin: Unpack[Origin]
+) -> Mapping[str, RunRecord]:
+    """Starts rollouts of cluster files in the folder of this worker; all are read and checked before the first starts.
+
+    With a key, the same request again continues: a run that exists is returned and not created again.
+
+    Returns:
+        Name of the file -> its run.
+
+    Raises:
+        InputRefused: see `runs.start_by_name`; or a name is there twice, or none.
+        ClusterLocked: a run works on one of the clusters; no run was created.
+        TooManyRuns: see `start_group`.
+    """
+    if not names or len(set(names)) < len(names):
+        raise InputRefused("a request for several clusters names each of them once")
+    members = [Member(cluster_by_name(engine, name)) for name in names]
+    if not origin.get("key"):
+        for member in members:
+            check_cluster_free(engine, member.cluster)
+    origin = {**origin, "who": origin.get("who") or "message"}
+    return dict(zip(names, start_group(engine, members, at_most=at_most, **origin), strict=True))
+
+
+def already_running(engine: Engine, cluster: Cluster, kind: str, options: tuple[str, ...]) -> RunRecord | None:
+    """The run that does the same already: of that kind, with these options, for the cluster exactly as it is described.
+
+    So the same command continues what an earlier one has begun, and does not end because that one works there.
+    """
+    wanted = cluster.model_dump(mode="json")
+    for run_id in engine.store.active():
+        if f"-{cluster.name[:32].lower()}-" not in run_id:
+            continue
+        with suppress(RunUnknown, RecordRefused):
+            record = engine.store.run(run_id)
+            same = cluster_of(record) == (cluster.name, cluster.digest) and record.spec == wanted
+            if same and (record.kind, record.options, record.only) == (kind, options, ()):
+                return record
+    return None

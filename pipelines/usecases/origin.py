@@ -1,0 +1,30 @@
+"""Who requests something, from where and why: what every way in says about its caller."""
+
+import getpass
+from contextlib import suppress
+from typing import Annotated, TypedDict
+
+from pydantic import AfterValidator
+
+from workers.texts import cleaned
+
+__all__ = ["OneLine", "Origin", "user"]
+
+#: Text that a person or a program writes for the record: it is shown to others.
+OneLine = Annotated[str, AfterValidator(cleaned)]
+
+
+class Origin(TypedDict, total=False):
+    """Who requests a run, from where and why: fields of `RunRequest` that every way in may set."""
+
+    who: str
+    origin_host: str
+    reason: str
+    key: str
+
+
+def user() -> str:
+    """The user of this process."""
+    with suppress(OSError, KeyError):
+        return getpass.getuser()
+    return "unknown"

@@ -1,0 +1,83 @@
+"""Long lists in pages: the runs of a store, the newest first, and a cursor that says where the next page begins."""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import islice
+from typing import NamedTuple
+
+from pipelines.engine import Engine
+from workers.errors import InputRefused, RecordRefused, RunUnknown
+from workers.records import RunRecord
+
+__all__ = ["PAGE", "Page", "cursor_of", "page_of_runs", "place_of"]
+
+PAGE = 100  #: of a list at most
+SEARCHED = 2000  #: runs that are read for one page
+KNOWN = 20_000  #: runs whose ids are read
+_PLACE = re.compile(r"[A-Za-z0-9._ -]{1,150}", re.ASCII)
+
+
+class Page(NamedTuple):
+    """Some runs, and the cursor of the next page; empty when there are no more."""
+
+    runs: tuple[RunRecord, ...]
+    after: str = ""
+
+
+def page_of_runs(engine: Engine, fits: Callable[[RunRecord], bool], after: str, limit: int) -> Page:
+    """The newest runs that fit, after a cursor.
+
+    A page may be short, even empty, although more follow: then so many runs were searched in vain.
+
+    Args:
+        engine: where.
+        fits: whether a run is listed.
+        after: the cursor of the page before; empty for the first page.
+        limit: runs of a page, at most `PAGE`.
+
+    Raises:
+        InputRefused: `after` is not a cursor of this list.
+    """
+    last = place_of(after) if after else ""
+    found: list[RunRecord] = []
+    searched = 0
+    for name in _names_after(engine, last):
+        if len(found) == min(limit, PAGE) or searched == SEARCHED:
+            return Page(tuple(found), cursor_of(last))
+        searched, last = searched + 1, name
+        with suppress(RunUnknown, RecordRefused):  # forgotten meanwhile, or of another installation
+            record = engine.store.run(name)
+            found += [record] if fits(record) else []
+    return Page(tuple(found))
+
+
+def _names_after(engine: Engine, last: str) -> Iterator[str]:
+    """The ids after that one; if it was forgotten, those that sort before it: ids begin with their time."""
+    names = engine.store.names(KNOWN)
+    if not last:
+        return iter(names)
+    if last in names:
+        return islice(names, names.index(last) + 1, None)
+    return (name for name in names if name < last)
+
+
+def cursor_of(place: str) -> str:
+    """An opaque text for a place in a list."""
+    return base64.urlsafe_b64encode(f"1 {place}".encode()).decode().rstrip("=")
+
+
+def place_of(cursor: str) -> str:
+    """The place that a cursor stands for.
+
+    Raises:
+        InputRefused: it is none.
+    """
+    with suppress(binascii.Error, UnicodeDecodeError, ValueError):
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
+        version, _, place = text.partition(" ")
+        if version == "1" and _PLACE.fullmatch(place) and cursor_of(place) == cursor:
+            return place
+    raise InputRefused("this is not a cursor of this list", remedy="take it from `next` of the page before")

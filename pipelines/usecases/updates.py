@@ -1,0 +1,69 @@
+"""What is new about a run since the last look, and its progress so far: for a terminal and for a page."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pipelines.rollout import kind_of
+from pipelines.run.progress import Progress
+from pipelines.run.summary import findings_of
+from workers.records import Event, RunRecord, RunState
+from workers.store.port import RunStore
+
+__all__ = ["Feed", "RunUpdate", "progress_of", "take", "updates_of"]
+
+_FEED_LIMIT = 5000
+
+
+class RunUpdate(NamedTuple):
+    """The current record of a run, its events since the last update, and the nodes that its final check refuted.
+
+    `waiting` says that the run waits for a worker; it is empty while one answers.
+    """
+
+    record: RunRecord
+    events: tuple[Event, ...]
+    refuted: frozenset[str] = frozenset()
+    waiting: str = ""
+
+
+Feed = Callable[[str], RunUpdate]  #: takes the id of the last event received, empty at first
+
+
+def updates_of(store: RunStore, run_id: str) -> Feed:
+    """Reads a run from the store.
+
+    The record is read before the events: when it is concluded, no event that led to it can be missing.
+    """
+
+    def update(after: str) -> RunUpdate:
+        record = store.run(run_id)
+        return RunUpdate(record, store.events(run_id, after, _FEED_LIMIT), _refuted(store, record))
+
+    return update
+
+
+def _refuted(store: RunStore, record: RunRecord) -> frozenset[str]:
+    """The nodes that the final check of a run names in errors; none while the run lasts."""
+    early = kind_of(record.kind, record.id).checked_early(turn.stage for turn in record.turns)
+    findings = None if early or record.state is not RunState.CONCLUDED else findings_of(store, record.id)
+    return frozenset(node for one in findings.refuted_errors for node in one.nodes) if findings else frozenset()
+
+
+def progress_of(store: RunStore, record: RunRecord) -> Progress:
+    """The progress of a run, from all its events so far.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
+    progress, updates, after = Progress(record, kind_of(record.kind, record.id)), updates_of(store, record.id), ""
+    while (update := updates(after)).events:
+        take(progress, update)
+        after = update.events[-1].id
+    take(progress, update)
+    return progress
+
+
+def take(progress: Progress, update: RunUpdate) -> None:
+    """Adds an update to the progress of its run."""
+    progress.take(update.record, update.events)
+    progress.refuted = update.refuted

@@ -1,0 +1,73 @@
+"""The events of a run, as server-sent events."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query
+from pydantic import Field
+from starlette.responses import StreamingResponse
+
+from pipelines.usecases.requests import Body
+from pipelines.usecases.tokens import Role
+from pipelines.web.api.scope import run_for
+from pipelines.web.served import Served, served
+from workers.errors import EsyncError
+from workers.records import Event, Record, RunRecord
+from workers.store.port import event_position
+
+__all__ = ["event_stream", "router"]
+
+router = APIRouter(tags=["runs"])
+MOST = 1000  #: events of a page
+
+
+class HistoryFilter(Body):
+    """Which events are listed: those after the one with that id."""
+
+    after: Annotated[str, Field(pattern=r"^([0-9]{1,19}(-[0-9]{1,19})?)?$")] = ""
+    limit: Annotated[int, Field(ge=1, le=MOST)] = MOST
+
+
+class EventPage(Record):
+    """Some events of a run, oldest first; none when there are no more yet."""
+
+    events: tuple[Event, ...]
+
+
+@router.get("/runs/{run}/history")
+def history(
+    record: Annotated[RunRecord, Depends(run_for(Role.VIEWER))],
+    wanted: Annotated[HistoryFilter, Query()],
+    of: Annotated[Served, Depends(served)],
+) -> EventPage:
+    """The events of a run so far, after the one with the id `after`."""
+    return EventPage(events=of.engine.store.events(record.id, wanted.after, wanted.limit))
+
+
+@router.get(
+    "/runs/{run}/events",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}}},
+)
+def stream(
+    record: Annotated[RunRecord, Depends(run_for(Role.VIEWER))],
+    of: Annotated[Served, Depends(served)],
+    last: Annotated[str, Header(alias="Last-Event-ID", max_length=40)] = "",
+    after: Annotated[str, Query(max_length=40, description="As `Last-Event-ID`, which outweighs it.")] = "",
+) -> StreamingResponse:
+    """The events of a run after `Last-Event-ID`, as they happen, until it has ended: then comes an event `end`."""
+    event_position(last or after)
+    return StreamingResponse(event_stream(of, record.id, last or after), media_type="text/event-stream")
+
+
+async def event_stream(of: Served, run_id: str, after: str) -> AsyncIterator[bytes]:
+    """The events as text. A comment is sent now and then, so that a connection that broke is noticed."""
+    yield b"retry: 1000\n\n"
+    try:
+        async for news in of.streams.follow(run_id, after):
+            texts = (f"id: {sent.id}\nevent: {sent.event.kind}\ndata: {sent.data}\n\n" for sent in news)
+            yield "".join(texts).encode() or b": nothing new\n\n"
+    except EsyncError as error:
+        yield f"event: error\ndata: {error.problem.model_dump_json()}\n\n".encode()
+        return
+    yield b"event: end\ndata: {}\n\n"

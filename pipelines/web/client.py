@@ -1,0 +1,306 @@
+"""A client of the HTTP API, for Python programs and for `esync` with ESYNC_SERVER.
+
+    from pipelines.web.client import EsyncClient
+
+    with EsyncClient("https://esync.example.net", token) as esync:
+        run = esync.start("shop", kind="rollout", reason="deploy 4711", key="deploy-4711")
+        for event in esync.events(run.run):
+            ...
+
+Answers are the values that `--json` prints; refusals are the errors of `workers.errors`, by their slug.
+"""
+
+import json
+import ssl
+import time
+from collections.abc import Iterator, Sequence
+from datetime import date
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from pipelines.report.rows import Report
+from pipelines.usecases.attest import Questions
+from pipelines.usecases.listing import RunRow
+from pipelines.usecases.overview import ClusterFileText, ClusterOverview
+from pipelines.usecases.plan_file import SavedPlan
+from pipelines.usecases.status import RunStatus
+from tasks.ektron.rules.confirmations import Confirmation
+from workers import errors
+from workers.errors import EsyncError, StoreUnavailable
+from workers.records import Event, Record, RunRecord
+from workers.settings import Secret
+
+__all__ = ["EsyncClient"]
+
+ANSWER = 30.0  #: seconds that a server has to answer
+SILENCE = 60.0  #: seconds without anything on an event stream after which the connection counts as broken
+PATIENCE = 60.0  #: seconds for which a request that changes nothing is repeated
+PAUSE = 0.5  #: seconds between two tries
+_PROBLEM = "application/problem+json"
+_WITHOUT_OWN_ARGUMENTS = {
+    one.slug: one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, EsyncError)
+}
+
+R = TypeVar("R", bound=Record)
+
+
+class EsyncClient:
+    """A client of one server. Safe for one thread.
+
+    Args:
+        server: its URL.
+        token: from `esync token create`; goes to that server only, in a header.
+        verify: how its certificate is checked; by default with the authorities of the system.
+    """
+
+    def __init__(self, server: str, token: str | Secret, *, verify: ssl.SSLContext | bool = True) -> None:
+        text = token.reveal() if isinstance(token, Secret) else token
+        self._http = httpx.Client(
+            base_url=f"{server.rstrip('/')}/api/v1/",
+            headers={"Authorization": f"Bearer {text}"},
+            timeout=ANSWER,
+            verify=verify,
+            follow_redirects=False,  # the token is for this server
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes its connections."""
+        self._http.close()
+
+    # Clusters
+
+    def clusters(self) -> tuple[ClusterOverview, ...]:
+        """The clusters that the caller may see, by name."""
+        found = self._get("clusters").json()["clusters"]
+        return tuple(ClusterOverview.model_validate(one) for one in found)
+
+    def cluster(self, name: str) -> ClusterOverview:
+        """A cluster, with what its newest runs say."""
+        return self._value(ClusterOverview, f"clusters/{name}")
+
+    def cluster_file(self, name: str) -> ClusterFileText:
+        """A cluster file as it is, with the place of each mistake."""
+        return self._value(ClusterFileText, f"clusters/{name}/file")
+
+    def questions(self, name: str) -> Questions:
+        """The questions about a cluster that only a person can answer, each with its answer."""
+        return self._value(Questions, f"clusters/{name}/questions")
+
+    def answer(self, name: str, rule: str, *, until: date, note: str) -> Confirmation:
+        """Confirms a statement about a cluster, as the caller, until that day."""
+        sent = self._sent("PUT", f"clusters/{name}/questions/{rule}", {"until": until.isoformat(), "note": note})
+        return Confirmation.model_validate_json(sent.content)
+
+    def withdraw(self, name: str, rule: str) -> None:
+        """Removes an answer: the question is asked again."""
+        self._sent("DELETE", f"clusters/{name}/questions/{rule}")
+
+    # Runs
+
+    def start(
+        self,
+        cluster: str,
+        *,
+        kind: str = "rollout",
+        nodes: Sequence[str] = (),
+        key: str = "",
+        **more: str | bool,
+    ) -> RunRow:
+        """Starts a run of a cluster file of the server.
+
+        Args:
+            cluster: the name of the file, without its suffix.
+            kind: `rollout`, `verify`, `plan`, `doctor` or `cleanup`.
+            nodes: names or patterns; none for all.
+            key: idempotency key: the same key twice is one run.
+            more: `prune`, `plan`, `everything`, `reason`: as `StartRequest` has them.
+        """
+        return self._started("runs", {"cluster": cluster, "kind": kind, "nodes": [*nodes], **more}, key)
+
+    def retry(self, run: str, which: Sequence[str] = (), *, reason: str = "", key: str = "") -> RunRow:
+        """Finishes the unfinished nodes of a run; of `failed`, `unreachable`, `not_started`, or all of them."""
+        return self._started(f"runs/{run}/retry", {"which": [*which], "reason": reason}, key)
+
+    def rollback(
+        self, run: str, nodes: Sequence[str] = (), *, force: bool = False, reason: str = "", key: str = ""
+    ) -> RunRow:
+        """Undoes a run, on these nodes or on all that it may have written to."""
+        return self._started(f"runs/{run}/rollback", {"nodes": [*nodes], "force": force, "reason": reason}, key)
+
+    def runs(self, *, limit: int = 20, **wanted: str) -> Iterator[RunRow]:
+        """The newest runs, at most so many; filtered by `cluster`, `kind`, `state`, `verdict`, `who`."""
+        after, left = "", limit
+        while left > 0:
+            page = self._get("runs", {**wanted, "limit": str(min(left, 100)), "after": after}).json()
+            yield from (RunRow.model_validate(row) for row in page["runs"])
+            left, after = left - len(page["runs"]), page["next"]
+            if not after:
+                return
+
+    def status(self, run: str) -> RunStatus:
+        """The status of a run."""
+        return self._value(RunStatus, f"runs/{run}")
+
+    def record(self, run: str) -> RunRecord:
+        """The record of a run: its cluster as data, and its turns so far."""
+        return self._value(RunRecord, f"runs/{run}/record")
+
+    def plan(self, run: str) -> SavedPlan:
+        """The plan of a run, as `esync plan -o` writes it."""
+        return self._value(SavedPlan, f"runs/{run}/plan")
+
+    def report(self, run: str) -> Report:
+        """Everything about a run."""
+        return self._value(Report, f"runs/{run}/report.json")
+
+    def report_as(self, run: str, form: str) -> str:
+        """The report as `html` page or as JUnit `xml`."""
+        return self._get(f"runs/{run}/report.{form}").text
+
+    def bundle(self, run: str) -> bytes:
+        """The bundle of a run that has ended."""
+        return self._get(f"runs/{run}/bundle").content
+
+    def history(self, run: str, after: str = "") -> tuple[Event, ...]:
+        """The events of a run after the one with that id, at most 1,000."""
+        found = self._get(f"runs/{run}/history", {"after": after}).json()["events"]
+        return tuple(Event.model_validate(one) for one in found)
+
+    def events(self, run: str, after: str = "") -> Iterator[Event]:
+        """The events of a run as they happen, until it has ended; a connection that breaks is opened again.
+
+        Raises:
+            StoreUnavailable: the server has not answered for a minute.
+        """
+        lost = 0.0
+        while True:
+            try:
+                for sent in self._stream(run, after):
+                    lost = 0.0
+                    if sent is None:
+                        return
+                    after = sent.id
+                    yield sent
+            except httpx.TransportError as error:
+                lost = lost or time.monotonic()
+                if time.monotonic() - lost > PATIENCE:
+                    raise _no_answer(error) from None
+            time.sleep(PAUSE)
+
+    # Steering
+
+    def pause(self, run: str, reason: str = "") -> RunStatus:
+        """Starts no further step of a run."""
+        return self._steer(run, "pause", {"reason": reason})
+
+    def resume(self, run: str) -> RunStatus:
+        """Continues a paused run."""
+        return self._steer(run, "resume")
+
+    def promote(self, run: str, turn: str) -> RunStatus:
+        """Lets a held run begin that turn."""
+        return self._steer(run, "promote", {"turn": turn})
+
+    def approve(self, run: str, plan: str) -> RunStatus:
+        """Approves the plan with that fingerprint, of a run that another person requested."""
+        return self._steer(run, "approve", {"plan": plan})
+
+    def cancel(self, run: str, reason: str = "") -> RunStatus:
+        """Stops a run at the next safe point."""
+        return self._steer(run, "cancel", {"reason": reason})
+
+    def _steer(self, run: str, verb: str, body: dict[str, str] | None = None) -> RunStatus:
+        return RunStatus.model_validate_json(self._post(f"runs/{run}/{verb}", body).content)
+
+    def _started(self, path: str, body: dict[str, Any], key: str) -> RunRow:
+        given = {name: value for name, value in body.items() if value or name == "cluster"}
+        return RunRow.model_validate_json(self._post(path, given, key).content)
+
+    def _value(self, kind: type[R], path: str) -> R:
+        return kind.model_validate_json(self._get(path).content)
+
+    def _get(self, path: str, query: dict[str, str] | None = None) -> httpx.Response:
+        """Asks again while the server does not answer: it changes nothing."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return _accepted(self._http.get(path, params=query))
+            except httpx.TransportError as error:
+                if time.monotonic() > until:
+                    raise _no_answer(error) from None
+            time.sleep(PAUSE)
+
+    def _post(self, path: str, body: dict[str, Any] | None, key: str = "") -> httpx.Response:
+        return self._sent("POST", path, body, {"Idempotency-Key": key} if key else {})
+
+    def _sent(
+        self, method: str, path: str, body: dict[str, Any] | None = None, headers: dict[str, str] | None = None
+    ) -> httpx.Response:
+        try:
+            return _accepted(self._http.request(method, path, json=body, headers=headers))
+        except httpx.TransportError as error:
+            raise _no_answer(error) from None
+
+    def _stream(self, run: str, after: str) -> Iterator[Event | None]:
+        """The events of one connection; None at the end of the run."""
+        headers = {"Last-Event-ID": after} if after else {}
+        times = httpx.Timeout(ANSWER, read=SILENCE)
+        with self._http.stream("GET", f"runs/{run}/events", headers=headers, timeout=times) as answer:
+            if not answer.is_success:
+                answer.read()
+                _accepted(answer)
+            told, kind = "", ""
+            for line in answer.iter_lines():
+                name, _, value = line.partition(": ")
+                if name == "id":
+                    told = value
+                elif name == "event":
+                    kind = value
+                elif name == "data" and kind == "end":
+                    yield None
+                elif name == "data" and kind == "error":
+                    raise _error_of(json.loads(value), 0)
+                elif name == "data":
+                    yield Event.model_validate_json(value).model_copy(update={"id": told})
+
+
+def _accepted(answer: httpx.Response) -> httpx.Response:
+    """The answer, unless it is a refusal.
+
+    Raises:
+        EsyncError: the one that the server names.
+    """
+    if answer.is_success:
+        return answer
+    if answer.headers.get("content-type") == _PROBLEM:
+        raise _error_of(answer.json(), answer.status_code)
+    raise StoreUnavailable(
+        f"the server answered with {answer.status_code}, and not in the way of esync",
+        remedy="check ESYNC_SERVER, and the proxy before it",
+    )
+
+
+def _error_of(problem: dict[str, Any], status: int) -> EsyncError:
+    """The error that a problem document is about."""
+    kind = _WITHOUT_OWN_ARGUMENTS.get(str(problem.get("error", problem.get("slug", ""))), EsyncError)
+    message, told = str(problem.get("message", f"refused with {status}")), ("remedy", "file")
+    try:
+        return kind(message, **{name: str(problem.get(name, "")) for name in told})
+    except TypeError:  # an error with arguments of its own
+        return EsyncError(message, **{name: str(problem.get(name, "")) for name in told})
+
+
+def _no_answer(error: httpx.TransportError) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"the server does not answer: {type(error).__name__}", remedy="check ESYNC_SERVER, and that esync serve runs"
+    )

@@ -1,0 +1,103 @@
+"""Tests the network from one node: the sync port here and on the neighbours, and the site at the address in WSPath."""
+
+from collections.abc import Mapping
+
+from tasks.ektron.editions import SYNC_PORT
+from tasks.ektron.facts.configuration import WebFacts
+from tasks.ektron.facts.machine import ProbeFacts
+from tasks.ektron.wspath import host_of, places_to_ask
+from tasks.step import Work
+from workers.winrm import operations as ops
+from workers.winrm.operations import Op, Reply
+
+__all__ = ["NEIGHBOURS", "probe_questions", "probed"]
+
+NEIGHBOURS = 32  #: nodes each node tries to reach; in larger clusters the next ones in the file's order, cyclically
+_OK = 200
+_TELLING = (_OK, 401, 403)  #: the site answers: with another status, another address is tried too
+_ADDRESSES = 32  #: of one name that are kept
+_SITE, _NAME, _OWN, _LISTENING = "site answers", "site's host", "own addresses", "listening"
+
+
+def probe_questions(work: Work, web: WebFacts | None) -> dict[str, Op]:
+    """What is asked of the node, by name.
+
+    Args:
+        work: the node.
+        web: web.config, as it was seen earlier; None when it is not known yet.
+    """
+    questions = {f"reach {name}": ops.tcp(host, SYNC_PORT, timeout=3) for name, host in _neighbours(work).items()}
+    questions |= {_LISTENING: ops.tcp(work.node.host, SYNC_PORT, timeout=3), _OWN: ops.resolve("", timeout=3)}
+    return questions | (_site_questions(web) if web else {})
+
+
+def probed(work: Work, web: WebFacts, answers: Mapping[str, Reply]) -> ProbeFacts:
+    """The facts in the answers. Where the site is asked has to be asked again if web.config says something new.
+
+    Raises:
+        EsyncError: the session broke.
+    """
+    reached = {name: answers[f"reach {name}"] for name in _neighbours(work)}
+    answers = {**answers, **_asked_again(work, web, answers)}
+    own = answers[_OWN]
+    site, named = ProbeFacts(), None
+    if _places(web):  # none if it cannot be read now; what was asked where it was before says nothing
+        site, named = _site(work, web, answers[_SITE]), answers[_NAME]
+    return site.model_copy(
+        update={
+            "listening_8732": bool(answers[_LISTENING].ok and answers[_LISTENING]["reachable"]),
+            "reach_8732": {name: bool(reply.ok and reply["reachable"]) for name, reply in reached.items()},
+            "own_addresses": _addresses(own),
+            "ws_addresses": None if named is None else _addresses(named),
+        }
+    )
+
+
+def _neighbours(work: Work) -> dict[str, str]:
+    names = list(work.cluster.node_names)
+    here = names.index(work.node.name)
+    following = (names[here + 1 :] + names[:here])[:NEIGHBOURS]
+    return {name: work.cluster.node(name).host for name in following}
+
+
+def _places(web: WebFacts) -> tuple[str, ...]:
+    return places_to_ask(web.ws_path, web.site_path, offloaded=web.offloaded)
+
+
+def _site_questions(web: WebFacts) -> dict[str, Op]:
+    places = _places(web)
+    if not places:
+        return {}
+    return {_SITE: ops.http(places[0], timeout=10), _NAME: ops.resolve(host_of(web.ws_path), timeout=5)}
+
+
+def _asked_again(work: Work, web: WebFacts, answers: Mapping[str, Reply]) -> dict[str, Reply]:
+    """The questions about the site that have not been asked, or were asked about another address."""
+    open_ones = {n: op for n, op in _site_questions(web).items() if n not in answers or answers[n].op != op}
+    return _ask(work, open_ones)
+
+
+def _ask(work: Work, questions: Mapping[str, Op]) -> dict[str, Reply]:
+    if not questions:
+        return {}
+    replies = work.session.ask(list(questions.values()), deadline=work.deadline, keep_going=True)
+    return dict(zip(questions, replies, strict=True))
+
+
+def _site(work: Work, web: WebFacts, first: Reply) -> ProbeFacts:
+    """The best answer: other places are asked only where the first one says nothing about the site."""
+    places = _places(web)
+    replies = {places[0]: first}
+    if _status(first) not in _TELLING:
+        replies |= _ask(work, {place: ops.http(place, timeout=10) for place in places[1:]})
+    best = next((place for place, reply in replies.items() if _status(reply) == _OK), places[0])
+    reply = replies[best]
+    return ProbeFacts(ws_url=best, ws_status=_status(reply), ws_problem="" if reply.ok else reply.message)
+
+
+def _status(reply: Reply) -> int:
+    return int(reply["status"]) if reply.ok else 0
+
+
+def _addresses(reply: Reply) -> tuple[str, ...]:
+    return tuple(str(one) for one in reply["addresses"][:_ADDRESSES]) if reply.ok else ()

@@ -1,0 +1,195 @@
+"""The pages in a real browser with invented runs: two thousand servers, hostile texts, several clusters, paper."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from pipelines.engine import Engine
+from tests.browser.conftest import PHONE, person, picture
+from tests.browser.invented import engine_in_memory, file_of, keep, named, running, served, several
+from tests.browsing import violations
+from tests.integration.web_server import WebServer
+from tests.unit.pipelines.report.sample_run import cluster_of, sample
+from workers.records import Change, Event, RunState, Verdict
+
+pytestmark = pytest.mark.integration
+
+MEGABYTE = 1_000_000
+EVIL = (
+    '"><img src=x onerror="window.hacked=1"><script>window.hacked=1</script>',
+    "</title></textarea><svg onload=window.hacked=1>'\"`{{7*7}}${7*7}\u202e",
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """An invented server and a browser before it."""
+
+    engine: Engine
+    folder: Path
+    server: WebServer
+    browser: Browser
+
+
+@pytest.fixture
+def place(tmp_path: Path, browser: Browser) -> Iterator[Place]:
+    """A server without any cluster."""
+    engine = engine_in_memory(tmp_path)
+    with served(engine, tmp_path / "clusters") as server:
+        yield Place(engine, tmp_path / "clusters", server, browser)
+
+
+def test_two_thousand_servers_are_readable(place: Place) -> None:
+    """Less than a megabyte; a square each; the failures are rows already; a filter finds the others; axe accepts it."""
+    cluster = file_of(cluster_of(1000, 1000), place.folder)
+    made = sample(cluster, failed=["P4", "P77", "P900"], unreachable=["P11", "P12"])
+    run = keep(place.engine, made)
+    with person(place.browser, place.server) as page:
+        for path in (f"/runs/{run}", "/clusters/shop", f"/runs/{run}/plan", f"/runs/{run}?what=all", "/"):
+            answer = page.request.get(place.server.url + path)
+            assert (200, True) == (answer.status, len(answer.body()) < MEGABYTE), path
+        page.goto(f"{place.server.url}/runs/{run}")
+        expect(page.locator(".map a")).to_have_count(2000)
+        expect(page.locator("tr[data-node]")).to_have_count(5)
+        expect(page.locator(".problems")).to_contain_text("P4, P77, P900")
+        picture(page, "run-2000", size=(1400, 1160), whole=False)
+        page.get_by_label("with the name").fill("p19?")
+        page.get_by_role("button", name="Show").click()
+        expect(page.locator("tr[data-node]")).to_have_count(10)
+        page.get_by_role("link", name="Jump to failures").click()
+        expect(page.locator("tr[data-node]")).to_have_count(5)
+        page.locator(".map a[data-node=P501]").click()
+        expect(page.locator("tr[data-node='P501']")).to_be_visible()
+        page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+        assert {} == violations(page, contrast=False)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+
+
+def test_texts_from_servers_and_people_are_only_text(place: Place) -> None:
+    """Nothing that a server or a person wrote becomes part of a page: neither when it is loaded nor when it moves."""
+    cluster = file_of(cluster_of(), place.folder)
+    made = sample(cluster, failed=["P1"], reason=EVIL[0])
+    change = Change(what=EVIL[0], file=EVIL[1], before=EVIL[0], after=EVIL[1])
+    outcomes = tuple(
+        one.model_copy(
+            update={"message": EVIL[0], "file": EVIL[1], "remedy": EVIL[0], "about": EVIL[1], "changes": (change,)}
+        )
+        for one in made.outcomes
+    )
+    plan = made.plan and made.plan.model_copy(
+        update={
+            "notes": EVIL,
+            "nodes": tuple(
+                part.model_copy(update={"changes": (change,), "restart": EVIL[1]}) for part in made.plan.nodes
+            ),
+        }
+    )
+    evil = replace(made, outcomes=outcomes, plan=plan)
+    first = keep(place.engine, evil, "first", who=EVIL[1], summary=EVIL[0])
+    second = keep(place.engine, evil, "second", kind="plan", verdict=Verdict.CHANGES_PENDING, who=EVIL[0])
+    live = keep(place.engine, running(4), "third", timedelta(0), who=EVIL[0], reason=EVIL[1])
+    (place.folder / "broken.yaml").write_text(f"name: '{EVIL[0]}'\n{EVIL[1]}: 1\n")
+    paths = ["/", "/clusters/shop", "/runs", f"/runs/{first}", f"/runs/{first}/nodes/P1", f"/runs/{second}/plan"]
+    paths += [f"/compare?run={first}&run={second}", f"/runs/{first}/nodes/%3Cscript%3E", "/clusters/%3Cscript%3E"]
+    with person(place.browser, place.server) as page:
+        for path in paths:
+            page.goto(place.server.url + path)
+            _is_clean(page, path)
+        page.goto(f"{place.server.url}/runs/{live}")
+        note = Event(kind="step.ended", turn="wave-1", node="S1", step="config_edit", status="failed", message=EVIL[0])
+        place.engine.store.note(live, note)
+        expect(page.locator("#log")).to_contain_text("window.hacked")
+        expect(page.locator("tr[data-node='S1'] .why")).to_contain_text("window.hacked")
+        _is_clean(page, "live")
+
+
+def _is_clean(page: Page, path: str) -> None:
+    assert page.evaluate("window.hacked") is None, path
+    assert 0 == page.locator("main img, main svg, main script, [onerror], [onload]").count(), path
+    assert "49" not in page.title(), path
+
+
+def test_several_clusters_at_a_glance(place: Place) -> None:
+    """Each with its state, the age of its proof, its drift and its last runs; a new run is seen without loading."""
+    several(place.engine, place.folder)
+    (place.folder / "typo.yaml").write_text("name: typo\nnodes: []\n")
+    with person(place.browser, place.server) as page:
+        news = page.locator(".clusters > li", has_text="news")
+        expect(page.locator(".clusters > li")).to_have_count(6)
+        expect(news).to_contain_text("Failed")
+        expect(page.locator(".clusters > li", has_text="intranet")).to_contain_text("found by verify")
+        expect(page.locator(".clusters > li", has_text="shop")).to_contain_text("a plan has changes")
+        expect(page.locator(".clusters > li", has_text="portal")).to_contain_text("no run yet")
+        picture(page, "clusters", size=(1400, 700))
+        picture(page, "clusters-dark", dark=True, size=(1400, 700))
+        picture(page, "clusters-phone", size=PHONE, whole=False)
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+            assert {} == violations(page), scheme
+        keep(place.engine, replace(running(4), cluster=named(cluster_of(6, 12), "news")), "next")
+        expect(news).to_contain_text("In progress")
+        page.get_by_role("link", name="Runs").click()
+        page.get_by_label("Result").select_option("in progress")
+        page.get_by_role("button", name="Show").click()
+        expect(page.locator("tbody tr")).to_have_count(1)
+        picture(page, "runs", size=(1400, 500))
+
+
+def test_a_large_run_moves(place: Place) -> None:
+    """Squares change as events come, failures become rows, and the line for screen readers says what failed."""
+    made = running(200)
+    run = keep(place.engine, made)
+    with person(place.browser, place.server) as page:
+        page.goto(f"{place.server.url}/runs/{run}")
+        expect(page.get_by_text("No server fits")).to_be_visible()
+        for node, status in (("S1", "changed"), ("S2", "failed")):
+            note = Event(kind="step.ended", turn="wave-1", node=node, step="service_restart", status=status)
+            place.engine.store.note(run, note)
+        expect(page.locator(".map a[data-node=S1]")).to_have_class("s-changed")
+        expect(page.locator("tr[data-node=S2]")).to_be_visible()
+        expect(page.locator("#said")).to_contain_text("S2  service_restart  failed")
+        ended = place.engine.store.run(run)
+        update = {
+            "state": RunState.CONCLUDED,
+            "verdict": Verdict.CANCELLED,
+            "ended": ended.created,
+            "summary": "enough",
+        }
+        place.engine.store.save(ended.model_copy(update=update), Event(kind="run.concluded", status="cancelled"))
+        expect(page.locator("h1")).to_have_text("Cancelled")
+
+
+def test_paper_has_everything(place: Place) -> None:
+    """Printed, a run has no buttons, its log is not cut, and nothing is wider than the page."""
+    run = keep(place.engine, sample(failed=["P1"]))
+    with person(place.browser, place.server) as page:
+        page.goto(f"{place.server.url}/runs/{run}")
+        page.emulate_media(media="print")
+        page.set_viewport_size({"width": 768, "height": 1000})
+        expect(page.locator("#actions")).not_to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 768
+        folded = page.locator("details:not(.typed) > :not(summary)")
+        hidden = "all => all.filter(one => !one.getBoundingClientRect().height).map(one => one.outerHTML)"
+        assert [] == folded.evaluate_all(hidden)
+
+
+def test_the_keyboard_is_enough(place: Place) -> None:
+    """The first key leads past the header; what has the focus can be seen; a typed confirmation opens with Enter."""
+    run = keep(place.engine, sample())
+    with person(place.browser, place.server) as page:
+        page.goto(f"{place.server.url}/runs/{run}")
+        page.keyboard.press("Tab")
+        assert "Skip to the content" == page.evaluate("document.activeElement.textContent")
+        page.keyboard.press("Enter")
+        summary = page.locator("summary", has_text="Roll back")
+        for _ in range(12):
+            if summary.evaluate("one => one === document.activeElement"):
+                break
+            page.keyboard.press("Tab")
+        assert "none" != summary.evaluate("one => getComputedStyle(one).outlineStyle")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("textbox")).to_be_visible()

@@ -1,0 +1,141 @@
+"""Servers, a broker and a worker with the product's settings; one run with one fault after another."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.chaos.judge import History, judged, stood_still
+from tests.chaos.plan import Fault, Round
+from tests.integration.harness import Harness, cluster_of, harness_at
+from tests.integration.matrix_cluster import MatrixCluster, matrix_cluster
+from workers.records import RunState
+from workers.redis.connection import connect
+from workers.settings import Settings
+
+__all__ = ["Played", "Site", "site_at"]
+
+POLICY = {"waves": "all", "concurrency": 64}  #: with the product's deadlines, however slow this machine is
+LIMIT = 300.0  #: seconds for a run, whatever fails
+SETTLED = 10.0  #: seconds until the messages that were sent twice are gone
+
+
+@dataclass(frozen=True)
+class Played:
+    """The result of a round.
+
+    Attributes:
+        late: whether the run had ended before the fault came.
+        recovery: seconds that the run, or one of its nodes, stood still after the fault.
+        seconds: of the whole run.
+        wrong: what the judge found.
+    """
+
+    round: Round
+    late: bool
+    recovery: float
+    seconds: float
+    wrong: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Site:
+    """Where rounds are played.
+
+    Attributes:
+        fresh: whether a worker is a new interpreter, as in production, and not a fork of one that is warm.
+        typical: seconds that a run takes without a fault.
+    """
+
+    servers: MatrixCluster
+    fresh: bool
+    typical: float = 0.0
+
+    @property
+    def harness(self) -> Harness:
+        """Broker and worker."""
+        return self.servers.harness
+
+    def calibrate(self) -> None:
+        """Does a run without a fault, to know how long one takes."""
+        begun = time.monotonic()
+        self.harness.rollout(cluster_of(self.servers.lab, waves="all"))
+        self.typical = time.monotonic() - begun
+        self._restore()
+
+    def play(self, this: Round) -> Played:
+        """Plays a round, from untouched servers to untouched servers."""
+        before = {node: len(self.servers.service(node)["history"]) for node in self.servers.nodes}
+        begun = time.monotonic()
+        run = self.harness.start(cluster_of(self.servers.lab, waves=this.waves)).id
+        late = self._ends_before(run, begun + this.moment * self.typical)
+        struck = time.time()
+        self._strike(this)
+        done = self.harness.finished(run, LIMIT)
+        seconds = time.monotonic() - begun
+        self._settle()
+        wrong = list(judged(self.servers, before, done, hard=this.fault.hard))
+        recovery = 0.0 if late else stood_still(History.of(self.harness, run), struck)
+        self._restore()
+        return Played(this, late, recovery, seconds, wrong)
+
+    def _ends_before(self, run: str, moment: float) -> bool:
+        while time.monotonic() < moment:
+            time.sleep(0.01)
+        return self.harness.engine.store.run(run).state is RunState.CONCLUDED
+
+    def _strike(self, this: Round) -> None:
+        harness, broker, worker = self.harness, self.harness.broker, self.harness.worker
+        if this.fault is Fault.WORKER_RESTARTED and worker:
+            worker.terminate()
+            worker.wait(LIMIT)
+        elif this.fault.of_worker:
+            harness.kill_worker()
+        if this.fault.of_broker:
+            os.kill(broker.pid, signal.SIGKILL if this.fault.hard else signal.SIGTERM)
+            broker.wait()
+            time.sleep(this.away)
+            broker.start()
+        if this.fault.of_worker:
+            harness.start_worker(*_interpreter(self.fresh))
+
+    def _settle(self) -> None:
+        """Waits until no message is left that was sent twice, for a while."""
+        until = time.monotonic() + SETTLED
+        with connect(self.harness.engine.settings.store()) as client:
+            while client.llen("esync.v1.nodes") + client.llen("esync.v1.control") and time.monotonic() < until:
+                time.sleep(0.05)
+
+    def _restore(self) -> None:
+        for node in self.servers.nodes:
+            self.servers.restore(node)
+
+
+def _interpreter(fresh: bool) -> tuple[str, ...]:  # noqa: FBT001 - the field of Site
+    return ("env",) if fresh else ()
+
+
+@contextmanager
+def site_at(folder: Path, *, nodes: int, fresh: bool, **environment: str) -> Iterator[Site]:
+    """Untouched servers, a broker, and a worker that answers.
+
+    Args:
+        folder: for all of them.
+        nodes: how many servers.
+        fresh: whether a worker is a new interpreter.
+        environment: settings of the worker in place of the product's.
+    """
+    product = {
+        f"ESYNC_{name.upper()}": str(Settings.model_fields[name].default)
+        for name in ("lease", "stall_after", "reconcile_every", "concurrency")
+    }
+    with harness_at(folder / "esync", worker=False, **{**product, **environment}) as harness:
+        harness.start_worker(*_interpreter(fresh))
+        harness.wait_for_worker()
+        with matrix_cluster(folder / "lab", harness, nodes=nodes - 1, name="chaos", policy=POLICY) as servers:
+            site = Site(servers, fresh)
+            site.calibrate()
+            yield site

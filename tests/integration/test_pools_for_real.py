@@ -1,0 +1,89 @@
+"""Servers behind a real HAProxy, with real workers, WinRM and broker: several are changed at the same time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+
+from lab.control.remote import LabProcess
+from tasks.cluster import Cluster
+from tests.haproxy import BACKEND, Running, haproxy
+from tests.integration.harness import Harness, cluster_of, four_servers, harness_at, on_disk
+from tests.integration.test_pools import steady_requests
+from tests.waiting import wait_until
+from workers.records import Verdict
+from workers.store.kept import DRAINED
+
+MORE = ("P3", "P4")
+POOL = ("P1", "P2", *MORE)
+FLOOR = 2
+FOLDER = r"C:\Program Files\Ektron\EktronWindowsService30"
+
+
+def _behind(cluster: Cluster, pool: Running) -> Cluster:
+    """The cluster with a balancer in front of its production servers."""
+    balancer = {
+        "kind": "haproxy",
+        "address": str(pool.socket),
+        "backend": BACKEND,
+        "noticed_after": 0,
+        "probe": {"url": pool.url, "every": 0.1},
+    }
+    data = cluster.model_dump()
+    data["balancers"] = {"production": balancer}
+    data["policy"]["pools"] = {"production": {"min_healthy": FLOOR}}
+    return Cluster.model_validate(data)
+
+
+@contextmanager
+def _fewest(pool: Running) -> Iterator[list[int]]:
+    """How many servers got requests at least, while the block ran."""
+    counts, over = [len(POOL)], Event()
+
+    def look() -> None:
+        while not over.wait(0.02):
+            counts.append(len(pool.balancer.healthy(POOL)))
+
+    thread = Thread(target=look)
+    thread.start()
+    try:
+        yield counts
+    finally:
+        over.set()
+        thread.join()
+
+
+def _restart_owed(lab: LabProcess) -> None:
+    """Each production server lacks a certificate file: it is written again, and its service has to restart."""
+    for name in POOL:
+        on_disk(lab, name, rf"{FOLDER}\S2_SyncServer.cer").unlink()
+
+
+def _killed_while_one_is_out(esync: Harness, pool: Running) -> None:
+    wait_until(lambda: esync.engine.store.all_kept(DRAINED) and len(pool.balancer.healthy(POOL)) < len(POOL))
+    esync.kill_worker()
+    esync.start_worker()
+
+
+def test_a_rollout_of_a_live_pool_loses_no_request_although_its_worker_is_killed(tmp_path: Path) -> None:
+    """All servers are in one wave and compete for their turn; at the end all get requests, and no mark is left."""
+    with (
+        four_servers(tmp_path / "lab", lab="disk: folder", more=MORE) as lab,
+        harness_at(tmp_path) as esync,
+    ):
+        cluster = cluster_of(lab, waves="all")
+        assert esync.rollout(cluster).record.verdict is Verdict.JOINED
+        servers = {name: f"{cluster.node(name).host}:8732" for name in POOL}
+        with haproxy(tmp_path, servers) as pool:
+            _restart_owed(lab)
+            with steady_requests(pool.url) as requests, _fewest(pool) as counts:
+                run = esync.start(_behind(cluster, pool)).id
+                _killed_while_one_is_out(esync, pool)
+                summary = esync.finished(run)
+            assert summary.record.verdict is Verdict.JOINED, summary.record.summary
+            assert pool.balancer.healthy(POOL) == set(POOL)
+        assert esync.engine.store.all_kept(DRAINED) == {}
+        assert FLOOR <= min(counts) < len(POOL)
+        assert requests.failures == []
+        (measured,) = summary.availability
+        assert measured.percent == 100

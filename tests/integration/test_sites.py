@@ -1,0 +1,73 @@
+"""Servers in two sites, each with its own worker: the steps on a server run near it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli.entry import run as esync
+from pipelines.cluster_file.loader import load_cluster
+from tasks.cluster import Cluster
+from tests.integration.harness import cluster_of, four_servers, harness_at
+from tests.waiting import PATIENCE, wait_until
+from workers.records import Verdict
+
+pytestmark = pytest.mark.integration
+
+SITES = {"S1": "ams", "S2": "ams", "P1": "lon", "P2": "lon"}
+WAITING = re.compile(
+    r"waiting for a worker of site lon since \d\d:\d\d:\d\d UTC; "
+    r"start one there: celery -A pipelines\.worker worker --pool threads --site lon"
+)
+
+
+def placed(cluster: Cluster) -> Cluster:
+    """The same servers, each with the label of its site."""
+    data = cluster.model_dump()
+    for node in data["nodes"]:
+        node["labels"] = {"site": SITES[node["name"]]}
+    return Cluster.model_validate(data)
+
+
+def told(run: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """What `status` prints about that run."""
+    assert esync(["status", run]) == 0
+    return capsys.readouterr().out
+
+
+def test_each_step_runs_at_the_site_of_its_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Amsterdam has a worker, London has none: `status` names the site; with a worker there, the run joins."""
+    with four_servers(tmp_path / "lab") as lab, harness_at(tmp_path, ESYNC_SITE="ams") as harness:
+        for name, value in harness.environment.items():
+            monkeypatch.setenv(name, value)
+        here, workers = harness.worker, {}
+        assert here is not None
+        workers["ams"] = here.pid
+        harness.wait_for_worker()
+        run = harness.start(placed(cluster_of(lab))).id
+        wait_until(lambda: harness.engine.store.run(run).turns[1:], lambda: "London's turn has not come")
+        wait_until(lambda: WAITING.search(told(run, capsys)), lambda: told(run, capsys))
+        del harness.environment["ESYNC_SITE"]
+        try:
+            harness.start_worker(options=["--site", "lon"])
+            assert harness.worker is not None
+            workers["lon"] = harness.worker.pid
+            done = harness.finished(run)
+        finally:
+            here.terminate()
+            here.wait(PATIENCE)
+    assert done.record.verdict is Verdict.JOINED
+    ran = {(SITES[outcome.node], int(outcome.worker.split(":")[1])) for outcome in done.outcomes}
+    assert ran == set(workers.items())
+
+
+def test_one_machine_works_on_all_sites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a broker of one's own there are no workers elsewhere: the command's own one works on every node."""
+    monkeypatch.setenv("ESYNC_STATE", str(tmp_path / "state"))
+    with four_servers(tmp_path / "lab") as lab:
+        file = lab.cluster.with_name("placed.yaml")
+        file.write_text(lab.cluster.read_text().replace("role: production", "role: production\n  labels: {site: lon}"))
+        assert load_cluster(file).node("P1").site == "lon"
+        assert esync(["doctor", str(file)]) == 0

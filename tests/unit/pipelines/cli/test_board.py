@@ -1,0 +1,121 @@
+"""The view of many runs: a line a cluster, failures first; and the tables at the end."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from pipelines.cli.board import Board, draw, show_board
+from pipelines.cli.files import are_many, load_all, refuse_for_many
+from pipelines.coordinator import begin
+from pipelines.report.many import ClusterResult, result_lines, totals
+from pipelines.usecases import control
+from tests.unit.pipelines.cli.test_cli import CLUSTER
+from tests.unit.pipelines.test_groups import Office, cluster, started
+from workers.errors import InputRefused, StoreUnavailable
+from workers.records import Verdict, now
+
+
+def console(*, terminal: bool = False, height: int = 24) -> Console:
+    """Writes into a text."""
+    return Console(file=io.StringIO(), force_terminal=terminal, width=80, height=height, color_system=None)
+
+
+def shown(screen: Console) -> list[str]:
+    """What was written."""
+    assert isinstance(screen.file, io.StringIO)
+    return screen.file.getvalue().splitlines()
+
+
+def group(office: Office, count: int, at_most: int) -> tuple[Board, list[str]]:
+    """A board of a new group whose first runs have begun."""
+    runs = started(office.engine, [cluster(number) for number in range(count)], at_most)
+    board = Board(office.store, [office.store.run(run) for run in runs])
+    for run in office.begins():
+        begin(office.engine, run)
+    return board, runs
+
+
+def picture(board: Board, height: int = 24) -> list[str]:
+    """The picture as lines."""
+    screen = console(height=height)
+    screen.print(draw(board, screen, now(), ""))
+    return shown(screen)
+
+
+def test_failures_come_first_and_those_that_wait_last() -> None:
+    """What ended badly, what waits for a person, what works, what waits for its turn; the numbers in the headline."""
+    office = Office()
+    board, runs = group(office, 4, 3)
+    control.pause(office.engine, runs[2], "lunch")
+    office.conclude(runs[1])
+    board.look()
+    headline, header, *lines = picture(board)
+    assert headline.startswith("4 clusters: 1 cancelled, 1 paused, 1 running, 1 waiting")
+    assert header.split() == ["cluster", "state"]
+    assert [line.split()[:2] for line in lines] == [
+        ["shop-1", "cancelled"], ["shop-2", "paused"], ["shop-0", "canary"], ["shop-3", "waiting"],
+    ]  # fmt: skip
+
+
+def test_what_has_no_room_is_counted() -> None:
+    """On a small terminal."""
+    board, _ = group(Office(), 9, 1)
+    assert picture(board, height=10)[-1] == "and 3 more"
+
+
+def test_without_a_terminal_a_run_has_a_line_when_it_begins_and_when_it_ends() -> None:
+    """And what keeps workers from working is said once; a store that does not answer is waited for."""
+    office = Office()
+    board, runs = group(office, 2, 1)
+    said = iter(["no worker answers"] * 2)
+    rounds = iter(range(100))
+
+    def trouble() -> str:
+        number = next(rounds)
+        if number == 1:
+            raise StoreUnavailable("away")
+        if number > 2 and (going := office.running()):
+            office.conclude(going[0].id)
+            for run in office.begins():
+                begin(office.engine, run)
+        return next(said, "")
+
+    screen = console()
+    show_board(board, screen, trouble, interval=0)
+    lines = [line.split(" s  ")[-1] for line in shown(screen)]
+    first, *_, last = [line for line in lines if line.startswith("shop-")]
+    assert first == f"shop-0  canary  {runs[0]}"
+    assert last.startswith("shop-1  cancelled: cancelled: enough")
+    assert lines.count("no worker answers") == 1
+
+
+def result(name: str, verdict: Verdict | None) -> ClusterResult:
+    """The result of a cluster."""
+    return ClusterResult(
+        file=name, cluster=name, run=f"run-{name}", verdict=verdict, exit_code=0, summary=f"why {name}"
+    )
+
+
+def test_the_worst_result_is_the_first_line() -> None:
+    """What is wrong on servers comes before what is unknown, before what was not done, before the good."""
+    verdicts: Sequence[Verdict | None] = (Verdict.JOINED, None, Verdict.FAILED, Verdict.LOCKED, Verdict.REFUTED)
+    results = [result(f"c{number}", verdict) for number, verdict in enumerate(verdicts)]
+    assert [line.split()[0] for line in result_lines(results)] == ["CLUSTER", "c2", "c4", "c1", "c3", "c0"]
+    assert totals(results) == "5 clusters: 1 failed, 1 refuted, 1 no result, 1 locked, 1 joined"
+    assert set(Verdict.worst_first()) == set(Verdict)
+
+
+def test_a_folder_is_a_list_even_with_one_file(tmp_path: Path) -> None:
+    """A file alone is not. A file that is named twice counts once; options of one cluster are refused."""
+    folder = tmp_path / "clusters"
+    folder.mkdir()
+    (folder / "b.yaml").write_text(CLUSTER)
+    assert are_many([folder])
+    assert not are_many([folder / "b.yaml"])
+    (folder / "a.yml").write_text(CLUSTER)
+    assert [source.file.name for source in load_all([folder, folder / "b.yaml"])] == ["a.yml", "b.yaml"]
+    with pytest.raises(InputRefused, match="--node is for one cluster"):
+        refuse_for_many(node=["P1"])

@@ -1,0 +1,72 @@
+"""Commands against a server: what is refused before anything is sent."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli.entry import run
+from pipelines.cli.verbs import ONLY_HERE, REMOTE, VERBS
+from workers.settings import load_settings
+
+
+def said(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """The exit status and the error text of a command."""
+    load_settings.cache_clear()
+    status = run(list(arguments))
+    return status, capfd.readouterr().err
+
+
+def test_a_verb_works_against_a_server_or_is_refused_or_needs_no_store() -> None:
+    """A verb that asked a broker here would show another run store than the server's."""
+    without_store = {"init", "export", "trust", "check", "propagate", "certs", "lab", "demo"}
+    assert VERBS.keys() == REMOTE | ONLY_HERE | without_store
+
+
+@pytest.mark.parametrize("verb", sorted(ONLY_HERE))
+def test_what_needs_the_store_itself_is_refused(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With the way out."""
+    monkeypatch.setenv("ESYNC_SERVER", "https://esync.example.net")
+    assert (1, True) == ((told := said(capfd, verb, "x"))[0], "unset ESYNC_SERVER" in told[1])
+
+
+def test_a_server_without_a_token_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The message names both variables."""
+    monkeypatch.setenv("ESYNC_SERVER", "https://esync.example.net")
+    status, text = said(capfd, "runs")
+    assert (1, True) == (status, "set ESYNC_TOKEN, or ESYNC_TOKEN_FILE" in text)
+
+
+def test_a_token_is_not_sent_unencrypted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nor shown, if its file is something else."""
+    (tmp_path / "token").write_text("esync-planted-token\n")
+    monkeypatch.setenv("ESYNC_SERVER", "http://esync.example.net:8470")
+    monkeypatch.setenv("ESYNC_TOKEN_FILE", str(tmp_path / "token"))
+    status, text = said(capfd, "runs")
+    assert (1, True) == (status, "is not https" in text)
+    assert "planted" not in text
+
+
+@pytest.mark.parametrize("server", ["esync.example.net", "https://ann:secret@esync.example.net", "ftp://x", " "])
+def test_a_wrong_address_is_refused(
+    server: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Before the verb begins; a password in it is not repeated."""
+    monkeypatch.setenv("ESYNC_SERVER", server)
+    assert (1, True) == ((told := said(capfd, "runs"))[0], "ESYNC_SERVER" in told[1])
+    assert "secret" not in told[1]
+
+
+def test_a_server_that_does_not_answer_is_reported(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """After the time in which it may be restarted; here that time is over at once."""
+    monkeypatch.setattr("pipelines.web.client.PATIENCE", 0.0)
+    monkeypatch.setenv("ESYNC_SERVER", "http://127.0.0.1:1")
+    monkeypatch.setenv("ESYNC_TOKEN", "x")
+    assert (1, True) == ((told := said(capfd, "runs"))[0], "the server does not answer" in told[1])

@@ -1,0 +1,229 @@
+"""Pages and forms over HTTP: what a browser is given, what a form may do, and what is refused how."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+
+import httpx
+import pytest
+
+from pipelines.usecases import runs
+from pipelines.usecases.tokens import Role
+from pipelines.web.access import Access
+from tests.browser.invented import named
+from tests.unit.pipelines.report.sample_run import cluster_of
+from tests.unit.pipelines.web.served_site import PLANTED, ServedSite, served_site
+from workers.records import Change, DocumentKind, RunState
+
+POLICY = "{approval: second-person, whole_pool: true, max_unreachable: '100%'}"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSite]:
+    """A server with the cluster `shop`, whose rate limits no test reaches."""
+    with served_site(tmp_path_factory.mktemp("clusters"), Access(logons=1000, starts=1000)) as started:
+        yield started
+
+
+@contextmanager
+def browser(site: ServedSite, role: Role = Role.OPERATOR, *clusters: str, name: str = "ann") -> Iterator[httpx.Client]:
+    """What a browser is without a screen: it keeps cookies, and has logged on."""
+    with httpx.Client(base_url=site.server.url, timeout=60) as client:
+        answer = client.post("/logon", data={"token": site.server.token(role, *clusters, name=name)})
+        assert (303, "/") == (answer.status_code, answer.headers["location"])
+        yield client
+
+
+def sent(client: httpx.Client, path: str, **fields: str) -> httpx.Response:
+    """A form of the session, sent."""
+    found = re.search(r'name="csrf_token" value="(\w+)"', client.get("/").text)
+    assert found is not None
+    return client.post(path, data={"csrf_token": found[1], **fields})
+
+
+def test_without_a_session_there_is_only_the_page_to_log_on(site: ServedSite) -> None:
+    """Every page leads there; a wrong token is refused in words, and sets no cookie."""
+    with httpx.Client(base_url=site.server.url, timeout=60) as client:
+        for path in ("/", "/runs", "/clusters/shop", "/compare", "/moves", "/runs/x/plan"):
+            answer = client.get(path)
+            assert (303, "/logon") == (answer.status_code, answer.headers["location"]), path
+        wrong = client.post("/logon", data={"token": f"esync-{'0' * 12}-{'0' * 64}"})
+        assert (403, True) == (wrong.status_code, "not known, was revoked, or has expired" in wrong.text)
+        assert not client.cookies
+
+
+@pytest.mark.parametrize("origin", ["cross-site", "same-site"])
+def test_another_site_logs_nobody_on(site: ServedSite, origin: str) -> None:
+    """Its form would put the reader into a session of the attacker; browsers say where a form comes from."""
+    with httpx.Client(base_url=site.server.url, headers={"Sec-Fetch-Site": origin}) as client:
+        answer = client.post("/logon", data={"token": site.server.token(Role.ADMIN)})
+        assert (403, True) == (answer.status_code, "this form is of another site" in answer.text)
+        assert "set-cookie" not in answer.headers
+
+
+def test_a_session_ends_when_its_person_logs_off(site: ServedSite) -> None:
+    """The cookie cannot be read by a script or sent by another site, and opens nothing afterwards."""
+    with browser(site) as client:
+        cookie = client.post("/logon", data={"token": site.server.token()}).headers["set-cookie"].lower()
+        assert all(word in cookie for word in ("httponly", "samesite=lax"))
+        kept = dict(client.cookies)
+        assert 303 == sent(client, "/logoff").status_code
+        assert 303 == httpx.get(f"{site.server.url}/", cookies=kept).status_code
+
+
+def test_a_form_of_another_site_does_nothing(site: ServedSite) -> None:
+    """Without the token of the session, or with that of another one, no run is started and none is steered."""
+    with browser(site) as client, browser(site) as other:
+        found = re.search(r'name="csrf_token" value="(\w+)"', other.get("/").text)
+        assert found is not None
+        before = site.site.store.names()
+        for token in ("", "x", found[1]):
+            for path in ("/clusters/shop/verify", "/runs/x/cancel", "/runs/x/apply", "/logoff"):
+                answer = client.post(path, data={"csrf_token": token, "fingerprint": "0" * 64})
+                assert (403, True) == (answer.status_code, "does not belong to this session" in answer.text), path
+        assert before == site.site.store.names()
+        assert 200 == client.get("/").status_code
+
+
+def test_who_only_looks_has_no_buttons(site: ServedSite) -> None:
+    """And a form that is sent nevertheless is refused as a page; another cluster is as if it were not there."""
+    with browser(site, Role.VIEWER) as client:
+        assert "Plan a rollout" not in client.get("/clusters/shop").text
+        refused = sent(client, "/clusters/shop/verify")
+        assert (403, "text/html") == (refused.status_code, refused.headers["content-type"].partition(";")[0])
+        assert "this needs operator" in refused.text
+    with browser(site, Role.OPERATOR, "another") as client:
+        assert "/clusters/shop" not in client.get("/").text
+        assert 404 == client.get("/clusters/shop").status_code
+        assert 403 == sent(client, "/clusters/shop/verify").status_code
+
+
+def test_what_changes_servers_needs_the_name_of_the_cluster(site: ServedSite) -> None:
+    """Typed as it is; otherwise nothing is started, and the page says so."""
+    with browser(site) as client:
+        before = site.site.store.names()
+        answer = sent(client, "/clusters/shop/rollout", confirm="Shop")
+        assert (409, True) == (answer.status_code, "was not typed as it is (shop); nothing was done" in answer.text)
+        assert before == site.site.store.names()
+        started = sent(client, "/clusters/shop/rollout", confirm=" shop ")
+        run = started.headers["location"].rpartition("/")[2]
+        record = site.site.store.run(run)
+        assert ("rollout", "ann", "127.0.0.1") == (record.kind, record.who, record.origin_host)
+        assert 409 == sent(client, f"/runs/{run}/cancel", confirm="x").status_code
+        assert 303 == sent(client, f"/runs/{run}/cancel", confirm="shop").status_code
+        assert "Stopping" in client.get(f"/runs/{run}").text
+        site.finish(run)
+        assert RunState.CONCLUDED is site.site.store.run(run).state
+
+
+def with_a_change(site: ServedSite, run: str) -> None:
+    """Gives the plan of a run something to do: the servers of this site are as they should be."""
+    plan = runs.summary(site.site.engine, run).plan
+    assert plan is not None
+    first = plan.nodes[0].model_copy(update={"changes": (Change(what="LoadBalanced", before="0", after="1"),)})
+    changed = plan.model_copy(update={"nodes": (first, *plan.nodes[1:])})
+    site.site.store.put(run, DocumentKind.PLAN, DocumentKind.PLAN, changed.to_json())
+
+
+def test_only_the_plan_that_was_shown_is_applied(site: ServedSite) -> None:
+    """The form carries its fingerprint: another plan, or none, starts nothing."""
+    with browser(site) as client:
+        run = sent(client, "/clusters/shop/plan").headers["location"].split("/")[2]
+        assert "The plan is being made" in client.get(f"/runs/{run}/plan").text
+        site.finish(run)
+        with_a_change(site, run)
+        shown = client.get(f"/runs/{run}/plan").text
+        found = re.search(r'name="fingerprint" value="(\w+)"', shown)
+        assert found is not None, shown
+        assert found[1] == runs.saved_plan(site.site.engine, run).fingerprint
+        before = site.site.store.names()
+        assert 409 == sent(client, f"/runs/{run}/apply", fingerprint="0" * 64).status_code
+        assert before == site.site.store.names()
+        applied = sent(client, f"/runs/{run}/apply", fingerprint=found[1]).headers["location"].rpartition("/")[2]
+        assert found[1] == site.site.store.run(applied).plan_fingerprint
+        site.finish(applied)
+        assert 200 == client.get(f"/compare?run={run}&run={applied}").status_code
+
+
+def test_a_plan_that_waits_is_approved_by_another_person(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Not by the one who requested it; a rejected one ends without a change."""
+    with served_site(tmp_path_factory.mktemp("clusters"), policy=POLICY) as site:
+        for end in ("approve", "reject"):
+            with browser(site, name="ann") as ann, browser(site, Role.APPROVER, name="bob") as bob:
+                run = sent(ann, "/clusters/shop/rollout", confirm="shop").headers["location"].rpartition("/")[2]
+                site.finish(run)
+                assert "Waiting for approval" in ann.get(f"/runs/{run}").text
+                assert "waits for the approval of another person" in ann.get(f"/runs/{run}/plan").text
+                found = re.search(r'name="fingerprint" value="(\w+)"', bob.get(f"/runs/{run}/plan").text)
+                assert found is not None
+                assert 403 == sent(ann, f"/runs/{run}/approve", fingerprint=found[1]).status_code
+                assert 303 == sent(bob, f"/runs/{run}/{end}", fingerprint=found[1], why="not today").status_code
+                site.finish(run)
+                record = site.site.store.run(run)
+                events = {event.kind: event.message for event in site.site.store.events(run)}
+                if end == "approve":
+                    assert "plan approved by bob" in events["run.approved"]
+                else:
+                    assert ("cancelled", True) == (record.verdict, "plan rejected: not today" in record.summary)
+
+
+def test_refusals_are_pages_with_the_words_of_the_terminal(site: ServedSite) -> None:
+    """An unknown run, cluster, server, page or part; two runs too few; a filter that means nothing."""
+    with browser(site) as client:
+        run = site.site.store.names()[0]
+        for path, status, words in (
+            ("/runs/none", 404, "there is no run none"),
+            ("/clusters/none", 404, "there is no cluster"),
+            (f"/runs/{run}/nodes/none", 404, "has no server"),
+            ("/static/none.js", 404, "there is no such file"),
+            ("/?part=nothing", 409, "the page has no such part"),
+            (f"/compare?run={run}", 409, "two runs can be compared"),
+            (f"/runs/{run}?page=x", 422, "was not understood: query.page"),
+            (f"/moves?run={'x' * 200}", 422, "was not understood"),
+            ("/nothing", 404, "there is nothing at this address"),
+            ("/runs/..%2F..%2Fetc%2Fpasswd", 404, "there is nothing at this address"),
+            ("/clusters/%7B%7B7*7%7D%7D", 404, "there is no cluster"),
+            (f"/runs/{run}/nodes/%3Cscript%3E", 404, "&lt;script&gt;"),
+            ("/logoff", 405, "this address does not take this method"),
+            ("/logon/openid", 404, "this server has no OpenID Connect provider"),
+            ("/logon/proxy", 403, "no trusted proxy names a user"),
+        ):
+            answer = client.get(path)
+            assert (status, True) == (answer.status_code, words in answer.text), (path, answer.text)
+            assert f"<title>{HTTPStatus(status).phrase} " in answer.text
+            assert "<script>" not in answer.text
+            assert answer.headers["content-type"].startswith("text/html"), path
+            assert answer.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'"), path
+        assert "broken" in client.get("/").text
+
+
+def test_a_cluster_without_a_file_is_shown_and_cannot_be_started(site: ServedSite) -> None:
+    """Its runs came from elsewhere: the page knows it from them, says so, and offers no start."""
+    runs.start(site.site.engine, named(cluster_of(), "elsewhere"), kind="verify")
+    with browser(site) as client:
+        assert "no file here" in client.get("/").text
+        assert "Plan a rollout" not in client.get("/clusters/elsewhere").text
+        assert "Plan a rollout" in client.get("/clusters/shop").text
+        refused = sent(client, "/clusters/elsewhere/verify")
+        assert (404, True) == (refused.status_code, "has no file here" in refused.text)
+
+
+def test_static_files_are_kept_by_browsers(site: ServedSite) -> None:
+    """Their address changes with their content; a page has neither inline scripts nor inline styles."""
+    with browser(site) as client:
+        page = client.get("/").text
+        for name in re.findall(r'(?:src|href)="(/static/[^"]+)"', page):
+            assert "immutable" in client.get(name).headers["cache-control"]
+        assert not re.search(r"<style|style=|<script(?! src=)|\son\w+=", page)
+
+
+def test_no_secret_is_on_any_page(site: ServedSite) -> None:
+    """Neither the password of the cluster's account, nor the seal key, nor the token or cookie of a session."""
+    with browser(site, Role.ADMIN) as client:
+        run = site.site.store.names()[0]
+        key = site.site.engine.settings.seal_key
+        secrets = [PLANTED, *client.cookies.values(), *([key.reveal()] if key else [])]
+        for path in ("/", "/clusters/shop", "/runs", f"/runs/{run}", f"/runs/{run}/plan", f"/runs/{run}/nodes/S1"):
+            text = client.get(path).text
+            assert [] == [secret for secret in secrets if secret in text], path

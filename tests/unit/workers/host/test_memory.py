@@ -1,0 +1,38 @@
+"""The limit of the arenas of malloc."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from tests.places import ROOT
+
+SCRIPT = """
+import ctypes, re, sys, threading
+from workers.host.memory import ARENAS, few_arenas
+assert few_arenas()
+malloc = ctypes.CDLL(None).malloc
+malloc.restype = ctypes.c_void_p
+started = threading.Barrier(8)
+def take():
+    started.wait()
+    malloc(1000)
+threads = [threading.Thread(target=take) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+stream = libc.fopen(sys.argv[1].encode(), b"w")
+libc.malloc_info(0, ctypes.c_void_p(stream))
+libc.fclose(ctypes.c_void_p(stream))
+print(len(re.findall("<heap nr=", open(sys.argv[1]).read())) <= ARENAS)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this C library has no arenas")
+def test_threads_share_a_few_arenas(tmp_path: object) -> None:
+    """Of the arenas that eight threads would have, two are made."""
+    command = [sys.executable, "-c", SCRIPT, f"{tmp_path}/info"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert "True" == done.stdout.strip()

@@ -1,0 +1,181 @@
+"""The messages that this process took from the broker and did not settle yet: on the server, and in this process.
+
+Kombu keeps them twice on the server, in a hash and in an index by time. Here the time is in the tag of a message, so
+one command records a message, and one settles it.
+"""
+
+from contextlib import suppress
+from time import time
+from typing import Any
+from uuid import uuid4
+
+from kombu.transport import redis, virtual
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import dumps
+from redis import Redis
+from redis.exceptions import ConnectionError as NoConnection
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as NoAnswer
+
+from workers.logs import logger
+
+__all__ = ["NETWORK", "QoS", "Unsettled", "new_tag"]
+
+#: Errors of a broken connection. Kombu's own list contains KeyError, which an invalid message raises as well.
+NETWORK = (NoConnection, NoAnswer, OSError)
+
+log = logger(__name__)
+
+
+class Unsettled:
+    """The messages that this process took from the broker and did not settle yet, over all its connections."""
+
+    def __init__(self) -> None:
+        self.held: set[str] = set()  #: delivery tags of the messages in work
+        self._ended: dict[str, bool] = {}  #: tag -> whether it returns to its queue, while there is no connection
+        self._returned: list[tuple[str, bytes]] = []  #: queue and message, taken while the connection broke
+
+    def __json__(self) -> int:
+        """How many messages are in work, for `celery inspect stats`."""
+        return len(self.held)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to settle."""
+        return not (self.held or self._ended or self._returned)
+
+    def settle_later(self, tag: str, *, requeue: bool) -> None:
+        """Remembers how a message ended until the broker can be informed."""
+        self._ended[tag] = requeue
+
+    def return_later(self, queue: str, item: bytes) -> None:
+        """Remembers a message that left its queue and could not be recorded as taken."""
+        self._returned.append((queue, item))
+
+    def settle(self, qos: "QoS", client: Redis) -> None:
+        """Settles what could not be settled before.
+
+        Raises:
+            RedisError: no connection again; the rest is settled at the next call.
+        """
+        while self._returned:
+            client.rpush(*self._returned[-1])
+            self._returned.pop()
+        for tag, requeue in list(self._ended.items()):
+            if requeue:
+                qos.restore_by_tag(tag, client, leftmost=True)
+            else:
+                qos.forget(tag, client)
+            self._ended.pop(tag, None)
+
+
+def new_tag() -> str:
+    """A tag for a message that is taken now. One tag a delivery: with the sender's, two would be settled together."""
+    return f"{time():.3f}-{uuid4()}"
+
+
+def _taken_at(tag: str) -> float:
+    """When a message was taken, by the clock of its worker; 0 for a tag that is not ours."""
+    try:
+        return float(tag.partition("-")[0])
+    except ValueError:
+        return 0.0
+
+
+class QoS(redis.QoS):
+    """Acknowledges by the tag, whatever connection the message used; never fails without a connection."""
+
+    @property
+    def unsettled(self) -> Unsettled:
+        """The unsettled messages of this process."""
+        unsettled: Unsettled = self.channel.unsettled
+        return unsettled
+
+    def can_consume(self) -> bool:
+        """Counts messages from earlier connections too."""
+        return not self.prefetch_count or len(self.unsettled.held) < self.prefetch_count
+
+    def append(self, message: virtual.Message, delivery_tag: str) -> None:
+        """Records a message as taken, with its real queue and not with the one that it names."""
+        with self.channel.conn_or_acquire() as client:
+            client.hset(self.unacked_key, delivery_tag, dumps([message._raw, *_return_address(message)]))  # noqa: SLF001 - kombu does the same
+        self.unsettled.held.add(delivery_tag)
+        virtual.QoS.append(self, message, delivery_tag)
+
+    def ack(self, delivery_tag: str) -> None:
+        """The message is done."""
+        self._settled(delivery_tag, requeue=False)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
+        """The message is done, or returns to the end of its queue."""
+        self._settled(delivery_tag, requeue=requeue)
+
+    def _settled(self, tag: str, *, requeue: bool) -> None:
+        self.unsettled.held.discard(tag)
+        self.unsettled.settle_later(tag, requeue=requeue)
+        try:
+            with self.channel.conn_or_acquire() as client:
+                self.unsettled.settle(self, client)
+        except (*NETWORK, RedisError) as error:
+            log.info("a message is done; it is acknowledged when there is a connection", error=type(error).__name__)
+        virtual.QoS.ack(self, tag)
+
+    def forget(self, tag: str, client: Redis) -> None:
+        """Removes a message from the unacknowledged messages."""
+        client.hdel(self.unacked_key, tag)
+
+    def _remove_from_indices(self, delivery_tag: str, pipe: Any = None) -> Any:  # noqa: ANN401 - a pipeline
+        """Removes it within a transaction."""
+        with self.pipe_or_acquire(pipe) as pipeline:
+            return pipeline.hdel(self.unacked_key, delivery_tag)
+
+    def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
+        """Called for a new connection, and every few seconds: settles what is left, and returns what took too long."""
+        del start
+        with self.channel.conn_or_acquire() as client:
+            self.unsettled.settle(self, client)
+            self._vrestore_count += 1
+            if (self._vrestore_count - 1) % (interval or 1) == 0:
+                with suppress(redis.MutexHeld), redis.Mutex(client, self.unacked_mutex_key, self.unacked_mutex_expire):
+                    for tag in self._overdue(client)[:num]:
+                        self.restore_by_tag(tag, client)
+
+    def _overdue(self, client: Redis) -> list[str]:
+        """The tags of the messages that were taken too long ago, the oldest first."""
+        latest = time() - self.visibility_timeout
+        tags = (bytes_to_str(tag) for tag in client.hkeys(self.unacked_key))
+        return sorted((tag for tag in tags if _taken_at(tag) <= latest), key=_taken_at)
+
+    def restore_by_tag(self, tag: str, client: Redis | None = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
+        """Returns a message to its queue; when that fails, sets it aside, so that it does not block others."""
+        try:
+            super().restore_by_tag(tag, client, leftmost)
+        except NETWORK:
+            raise
+        except Exception as error:  # noqa: BLE001 - any program may have written it
+            with self.channel.conn_or_acquire(client) as connection:
+                item = connection.hget(self.unacked_key, tag) or b""
+                self.channel.refuse(self.unacked_key, item, f"cannot be restored: {type(error).__name__}")
+                self.forget(tag, connection)
+
+    def restore_unacked(self, client: Redis | None = None) -> None:
+        """Returns all messages at the end of the process; without a connection their timeout does that."""
+        try:
+            with self.channel.conn_or_acquire(client) as connection:
+                self.unsettled.settle(self, connection)
+                for tag in list(self.unsettled.held):
+                    self.restore_by_tag(tag, connection)
+                    self.unsettled.held.discard(tag)
+        except (*NETWORK, RedisError) as error:
+            log.warning(
+                "messages could not be returned to their queues",
+                error=type(error).__name__,
+                count=len(self.unsettled.held),
+            )
+        self._delivered.clear()
+
+
+def _return_address(message: virtual.Message) -> tuple[str, str]:
+    """Exchange and routing key for returning a message: its real queue, when that was recorded."""
+    info = message.delivery_info
+    return ("", info["queue"]) if "queue" in info else (info["exchange"], info["routing_key"])
