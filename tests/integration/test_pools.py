@@ -23,7 +23,7 @@ from pipelines.usecases.runs import RunSummary
 from tasks.cluster import Cluster
 from tests.haproxy import BACKEND, Running, free_port, haproxy
 from tests.integration.one_process import PASSWORD, Esync, Life, WorkerDied, families_known
-from tests.integration.simulated_servers import Action
+from tests.integration.simulated_servers import Action, Server
 from tests.sampling import EXHAUSTIVE
 from workers.records import RunState, Status, StepOutcome, Verdict
 from workers.store.kept import DRAINED
@@ -83,9 +83,11 @@ def steady_requests(url: str) -> Iterator[_Requests]:
     with subprocess.Popen([sys.executable, str(script), url], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stdout.readline() == "begun\n"
-        yield counted
-        process.terminate()
-        told = json.loads(process.stdout.readline())
+        try:
+            yield counted
+        finally:  # also after an assertion that failed: it would ask forever
+            process.terminate()
+            told = json.loads(process.stdout.readline())
     counted.asked, counted.failures = told["asked"], told["failures"]
 
 
@@ -390,6 +392,48 @@ def test_no_request_fails_during_a_whole_rollout(tmp_path: Path, *, killed: bool
         assert fewest >= 6
     assert requests.asked > 50
     assert requests.failures == []
+
+
+def test_no_request_fails_when_a_server_dies_while_it_is_out(tmp_path: Path) -> None:
+    """It stays out of the balancer and is reported; the others are changed, and a retry puts it back when it works."""
+    ports = {name: free_port() for name in EIGHT}
+    with (
+        haproxy(tmp_path, {name: f"127.0.0.1:{port}" for name, port in ports.items()}) as pool,
+        esync_behind(behind(pool), nodes=8, pools={"all": {"min_healthy": "75%"}}) as esync,
+        sites_of(esync, ports),
+        steady_requests(pool.url) as requests,
+    ):
+        dies = esync.servers["S5"]
+        dies.watch = _SiteLost(dies)
+        summary = esync.rollout()
+        assert summary.record.verdict is Verdict.FAILED
+        assert "S5 is left out of the balancer" in summary.record.summary
+        assert steps(summary, "S5")["undrain"].slug == "left_drained"
+        assert pool.balancer.healthy(EIGHT) == set(EIGHT) - {"S5"}
+        dies.watch.repair()
+        healed = esync.ended(control.retry(esync.engine, summary.record.id))
+        assert healed.record.verdict is Verdict.JOINED, healed.record.summary
+        assert pool.balancer.healthy(EIGHT) == set(EIGHT)
+    assert requests.asked > 50
+    assert requests.failures == []
+
+
+class _SiteLost:
+    """The site of a server loses its pages when its service stops."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._page = server.product.site.below(r"WorkArea\ServerControlWS.asmx")
+        self._content = server.disk.read(self._page)
+
+    def __call__(self, action: Action) -> None:
+        if action.what == "stop" and self._server.disk.stat(self._page):
+            self._server.disk.remove(self._page)
+
+    def repair(self) -> None:
+        """It has them again."""
+        self._server.watch = lambda _: None
+        self._server.disk.put(self._page, self._content)
 
 
 def test_without_a_balancer_requests_fail(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """Servers behind a real HAProxy, with real workers, WinRM and broker: several are changed at the same time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
 from lab.control.remote import LabProcess
+from pipelines.usecases import control
 from tasks.cluster import Cluster
 from tests.haproxy import BACKEND, Running, haproxy
 from tests.integration.harness import Harness, cluster_of, four_servers, harness_at, on_disk
@@ -14,13 +15,12 @@ from tests.waiting import wait_until
 from workers.records import Verdict
 from workers.store.kept import DRAINED
 
-MORE = ("P3", "P4")
-POOL = ("P1", "P2", *MORE)
-FLOOR = 2
+EIGHT = tuple(f"P{number}" for number in range(1, 9))
+POOL, FLOOR = EIGHT[:4], 2
 FOLDER = r"C:\Program Files\Ektron\EktronWindowsService30"
 
 
-def _behind(cluster: Cluster, pool: Running) -> Cluster:
+def _behind(cluster: Cluster, pool: Running, floor: int | str = FLOOR) -> Cluster:
     """The cluster with a balancer in front of its production servers."""
     balancer = {
         "kind": "haproxy",
@@ -31,7 +31,7 @@ def _behind(cluster: Cluster, pool: Running) -> Cluster:
     }
     data = cluster.model_dump()
     data["balancers"] = {"production": balancer}
-    data["policy"]["pools"] = {"production": {"min_healthy": FLOOR}}
+    data["policy"]["pools"] = {"production": {"min_healthy": floor}}
     return Cluster.model_validate(data)
 
 
@@ -53,9 +53,9 @@ def _fewest(pool: Running) -> Iterator[list[int]]:
         thread.join()
 
 
-def _restart_owed(lab: LabProcess) -> None:
-    """Each production server lacks a certificate file: it is written again, and its service has to restart."""
-    for name in POOL:
+def _restart_owed(lab: LabProcess, names: Sequence[str] = POOL) -> None:
+    """Each of these servers lacks a certificate file: it is written again, and its service has to restart."""
+    for name in names:
         on_disk(lab, name, rf"{FOLDER}\S2_SyncServer.cer").unlink()
 
 
@@ -68,7 +68,7 @@ def _killed_while_one_is_out(esync: Harness, pool: Running) -> None:
 def test_a_rollout_of_a_live_pool_loses_no_request_although_its_worker_is_killed(tmp_path: Path) -> None:
     """All servers are in one wave and compete for their turn; at the end all get requests, and no mark is left."""
     with (
-        four_servers(tmp_path / "lab", lab="disk: folder", more=MORE) as lab,
+        four_servers(tmp_path / "lab", lab="disk: folder", more=POOL[2:]) as lab,
         harness_at(tmp_path) as esync,
     ):
         cluster = cluster_of(lab, waves="all")
@@ -87,3 +87,25 @@ def test_a_rollout_of_a_live_pool_loses_no_request_although_its_worker_is_killed
         assert requests.failures == []
         (measured,) = summary.availability
         assert measured.percent == 100
+
+
+def test_a_server_that_loses_its_power_while_it_is_out_costs_no_request(tmp_path: Path) -> None:
+    """Eight servers, three quarters of them stay in: the dead one is reported, and a retry puts it back."""
+    with four_servers(tmp_path / "lab", lab="disk: folder", more=EIGHT[2:]) as lab, harness_at(tmp_path) as esync:
+        cluster = cluster_of(lab, waves=(2, "100%"))
+        assert esync.rollout(cluster).record.verdict is Verdict.JOINED
+        servers = {name: f"{cluster.node(name).host}:8732" for name in EIGHT}
+        with haproxy(tmp_path, servers) as pool:
+            _restart_owed(lab, EIGHT)
+            lab.break_node("P5", later=[{"at": {"operation": "spread"}, "faults": {"power_cut": True}}])
+            with steady_requests(pool.url) as requests:
+                summary = esync.rollout(_behind(cluster, pool, "75%"))
+                assert summary.record.verdict is Verdict.UNREACHABLE, summary.record.summary
+                assert "P5 is left out of the balancer" in summary.record.summary
+                assert set(pool.balancer.healthy(EIGHT)) == set(EIGHT) - {"P5"}
+                lab.heal("P5")
+                healed = esync.finished(control.retry(esync.engine, summary.record.id).id)
+            assert healed.record.verdict is Verdict.JOINED, healed.record.summary
+            assert set(pool.balancer.healthy(EIGHT)) == set(EIGHT)
+        assert esync.engine.store.all_kept(DRAINED) == {}
+        assert requests.failures == []
