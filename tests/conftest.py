@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import pytest
 from redis import Redis
+from xdist.scheduler import LoadFileScheduling
 
 from tests.sampling import seed  # loads the profile of hypothesis, too, before the first test is imported
 from tests.second_try import SecondTry
@@ -77,6 +78,17 @@ LONGEST = (
 def pytest_configure(config: pytest.Config) -> None:
     """Registers what concerns whole runs."""
     config.pluginmanager.register(SecondTry(Path(__file__).parent))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """With `--dist loadfile`: the files that share nearly-Windows machines go to one process."""
+    if config.getvalue("dist") != "loadfile":
+        return None  # as always
+    found = LoadFileScheduling(config, log)
+    file_of = found._split_scope
+    found._split_scope = lambda test: "machines" if "tests/windows/test_windows_" in test else file_of(test)
+    return found
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

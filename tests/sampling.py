@@ -18,7 +18,7 @@ _ROOMS = ("lab", "pipelines", "tasks", "workers")
 _SHARED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 # `make test` generates the same examples each time, so that only a change can break it. `make exhaustive` generates new
 # ones, more of them, and prints how to repeat a failure.
-settings.register_profile("fixed", _SHARED, derandomize=True, database=None)
+settings.register_profile("fixed", _SHARED, max_examples=30, derandomize=True, database=None)
 settings.register_profile("fresh", _SHARED, max_examples=1000, print_blob=True)
 settings.load_profile("fresh" if EXHAUSTIVE else "fixed")
 

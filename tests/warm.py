@@ -22,12 +22,24 @@ from lab.machine.errors import LabError
 __all__ = ["WarmProcess", "warm_lab"]
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-# Nothing that reads the environment or starts a thread when it is imported.
+# Nothing that reads the environment or starts a thread when it is imported. `celery` loads the commands of Flower and
+# the packages behind them at each start. The last one keeps all of it out of the garbage collections of the programs.
 _CONTEXT.set_forkserver_preload(
     [
-        *("celery.bin.worker", "celery.apps.worker", "celery.concurrency.thread", "celery.fixups.django"),
-        *("pipelines.reconcile", "pipelines.usecases.runs", "tasks.celery_tasks", "tasks.execution.runner"),
-        *("workers.broker.consumer", "workers.winrm.pool", "lab.control.api", "lab.control.running"),
+        *("celery.bin.celery", "celery.bin.worker", "celery.apps.worker", "celery.concurrency.thread"),
+        *("celery.fixups.django", "celery.app.amqp", "celery.app.control", "celery.app.events", "celery.app.log"),
+        *("celery.backends.redis", "celery.worker.autoscale", "celery.worker.components", "celery.worker.strategy"),
+        *("celery.worker.consumer.delayed_delivery", "kombu.pidbox", "kombu.transport.redis", "billiard.dummy"),
+        *(
+            "click_repl",
+            "flower.command",
+            "cryptography.hazmat.primitives.serialization.pkcs12",
+            "xml.dom.expatbuilder",
+        ),
+        *("pipelines.prober", "pipelines.reconcile", "pipelines.usecases.control", "pipelines.usecases.groups"),
+        *("pipelines.usecases.runs", "tasks.celery_tasks", "tasks.execution.runner", "workers.broker.consumer"),
+        *("workers.celery_app", "workers.host.memory", "workers.host.open_files", "workers.winrm.pool"),
+        *("lab.control.api", "lab.control.running", "tests.frozen"),
     ]
 )
 

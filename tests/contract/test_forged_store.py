@@ -303,7 +303,7 @@ def test_an_invalid_lock_is_free(how: str, store: RedisStore, valkey: Redis) -> 
     assert not store.elect("reconciler", "w2", 60)
 
 
-@settings(max_examples=examples(whole=800, sample=40))
+@settings(max_examples=examples(whole=800, sample=20))
 @given(place=st.lists(st.text(max_size=5), min_size=1, max_size=4), text=st.text(max_size=50), data=st.data())
 def test_a_seal_is_valid_for_its_place_and_its_text(place: list[str], text: str, data: st.DataObject) -> None:
     """It is invalid for another place, another text and another key."""

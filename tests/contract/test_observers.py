@@ -158,4 +158,4 @@ class Observers(RuleBasedStateMachine):
 
 
 TestObservers = Observers.TestCase
-TestObservers.settings = settings(max_examples=examples(whole=2000, sample=60), stateful_step_count=30)
+TestObservers.settings = settings(max_examples=examples(whole=2000, sample=25), stateful_step_count=30)

@@ -13,7 +13,7 @@ from workers.store.packed import LONG, packed, unpacked
 from workers.store.redis_store import RedisStore
 
 
-@settings(max_examples=examples(whole=500, sample=50))
+@settings(max_examples=examples(whole=500, sample=25))
 @given(text=st.text(max_size=40), times=st.integers(0, 60), basis=st.text(max_size=40))
 def test_every_text_is_unpacked_as_it_was(text: str, times: int, basis: str) -> None:
     """Short and long ones, also one that looks packed."""

@@ -194,8 +194,8 @@ def every_cell(points: Points, faults: Sequence[Fault] = FAULTS) -> tuple[Cell, 
 def sample(cells: Sequence[Cell], *, seed: str) -> tuple[Cell, ...]:
     """A sample: every fault with writing and observing, and every kind of fault with each step of each turn.
 
-    Every operation has a fault; operations of a step that writes have one before and one after them. The same seed
-    gives the same cells.
+    Every operation of a step has a fault, at a target that the seed draws; in a step that writes, one before it and
+    one after it. The same seed gives the same cells.
     """
     ordered = sorted(cells, key=lambda cell: hashlib.sha256(f"{seed} {cell}".encode()).digest())
     unmet = {meeting for cell in ordered for meeting in _meetings(cell)}
@@ -214,7 +214,7 @@ def _meetings(cell: Cell) -> tuple[tuple[str, ...], ...]:
     return (
         ("fault", fault.name, str(point.step in WRITING)),
         ("kind", fault.kind, point.turn, point.step),
-        ("operation", point.step, point.operation, point.target, str(point.after)),
+        ("operation", point.step, point.operation, str(point.after)),
     )
 
 

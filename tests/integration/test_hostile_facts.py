@@ -68,7 +68,7 @@ def _other(fields: dict[str, Any], field: int, other: object) -> Mapping[str, An
     return {**fields, names[field % len(names)]: other} if names else fields
 
 
-@settings(max_examples=examples(whole=2000, sample=40))
+@settings(max_examples=examples(whole=2000, sample=20))
 @given(
     lie=st.tuples(st.integers(0, 60), st.integers(0, 9), st.sampled_from(OTHERS)),
     kind=st.sampled_from(["plan", "doctor", "verify", "rollout"]),

@@ -20,6 +20,7 @@ from typing import Literal
 from tests.live.host import environment_of
 from tests.live.scratch import EDITION, WEB_PORT, Occupied, Scratch, compiled, scratch_on
 from tests.places import ROOT
+from tests.waiting import PATIENCE, wait_until
 from workers.errors import EsyncError
 from workers.records import Endpoint
 from workers.settings import Secret
@@ -38,6 +39,7 @@ _SOME_CASES = (
     "or host-service or host-registry) and not (pwsh or wine or lab))"
 )
 _CA = "ca.pem"  #: beside the cluster file
+_ESYNC = str(Path(sys.executable).parent / "esync")
 _LINES = 12  #: of what a command said, in the report
 State = Literal["passed", "failed", "skipped"]
 
@@ -190,26 +192,34 @@ class Ladder:
                 shutil.copy(self._at.ca_file, Path(folder, _CA))
             file.write_text(_cluster(self._at, session.hello().computer, scratch))
             esync = _Esync(Path(folder), environment_of(self._at, self._secret, ""))
-            for expected, *arguments in (
-                (0, "check", str(file)),
-                (2, "plan", str(file)),
-                (0, "rollout", str(file), "-y"),
-                (0, "plan", str(file)),
-                (0, "verify", str(file)),
-                (0, "rollback", "last", "-y"),
-                (0, "cleanup", str(file), "--all", "-y"),
-            ):
-                status, said = esync.run(*arguments)
-                wrong = "" if status == expected else f", expected {expected}"
-                rung.seen.append(f"esync {arguments[0]}: exit {status}{wrong}")
-                if wrong:
-                    rung.state = "failed"
-                    rung.seen += [f"  {line}" for line in said[-_LINES:]]
-                    if not any("esync rollout" in line for line in rung.seen):  # nothing has to be undone yet
-                        return
+            with esync.kept_up():
+                if not _all_run(esync, rung, str(file)):
+                    return
             if changed := scratch.differences(session):
                 rung.state = "failed"
                 rung.seen.append(f"after the rollback these files differ: {', '.join(changed)}")
+
+
+def _all_run(esync: "_Esync", rung: Rung, file: str) -> bool:
+    """Every command, in the order of a change; whether something has to be undone."""
+    for expected, *arguments in (
+        (0, "check", file),
+        (2, "plan", file),
+        (0, "rollout", file, "-y"),
+        (0, "plan", file),
+        (0, "verify", file),
+        (0, "rollback", "last", "-y"),
+        (0, "cleanup", file, "--all", "-y"),
+    ):
+        status, said = esync.run(*arguments)
+        wrong = "" if status == expected else f", expected {expected}"
+        rung.seen.append(f"esync {arguments[0]}: exit {status}{wrong}")
+        if wrong:
+            rung.state = "failed"
+            rung.seen += [f"  {line}" for line in said[-_LINES:]]
+            if not any("esync rollout" in line for line in rung.seen):  # nothing has to be undone yet
+                return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -221,17 +231,28 @@ class _Esync:
 
     def run(self, *arguments: str) -> tuple[int, list[str]]:
         """Exit status, and what was printed for people."""
-        own = {"ESYNC_STATE": str(self.folder / "state"), "PYTHONWARNINGS": "ignore"}
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("ESYNC_")}
         done = subprocess.run(
-            [str(Path(sys.executable).parent / "esync"), *arguments],
-            cwd=ROOT,
-            env={**kept, **self.variables, **own},
-            capture_output=True,
-            text=True,
-            check=False,
+            [_ESYNC, *arguments], cwd=ROOT, env=self._environment(), capture_output=True, text=True, check=False
         )
         return done.returncode, [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+
+    @contextmanager
+    def kept_up(self) -> Iterator[None]:
+        """With `esync up` meanwhile: the commands share its worker, which keeps its session with the host."""
+        log = self.folder / "up.log"
+        with log.open("w") as output:
+            up = subprocess.Popen([_ESYNC, "up"], cwd=ROOT, env=self._environment(), stdout=output, stderr=output)
+        try:
+            wait_until(lambda: up.poll() is not None or "Ctrl-C" in log.read_text(), log.read_text)
+            yield
+        finally:
+            up.terminate()
+            up.wait(PATIENCE)
+
+    def _environment(self) -> dict[str, str]:
+        own = {"ESYNC_STATE": str(self.folder / "state"), "ESYNC_WORKERS": "1", "PYTHONWARNINGS": "ignore"}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("ESYNC_")}
+        return {**kept, **self.variables, **own}
 
 
 def _cluster(at: Endpoint, computer: str, scratch: Scratch) -> str:

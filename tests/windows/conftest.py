@@ -1,4 +1,4 @@
-"""Three nearly-Windows machines for all tests of this folder, and one worker and broker for most of them."""
+"""Nearly-Windows machines for all tests of this folder, and one worker and broker for most of them."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.harness import Harness, harness_at
-from tests.windows.machines import Farm, farm_at
+from tests.windows.machines import NAMES, Farm, farm_at
 
 _MISSING = "put wine-node on PATH and install Debian's packages wine and wine64 (docs/testing.md)"
 
@@ -25,9 +25,9 @@ def need_machines() -> None:
 
 @pytest.fixture(scope="session")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    """Running machines, each with the product's files and a running service."""
+    """Running machines, each with the product's files and a running service, and a simulated server beside them."""
     need_machines()
-    with farm_at(tmp_path_factory.mktemp("farm")) as made:
+    with farm_at(tmp_path_factory.mktemp("farm"), simulated=1, origin=NAMES[0]) as made:
         yield made
 
 

@@ -9,7 +9,7 @@ import psutil
 from lxml import etree
 
 from tests.integration.harness import SITE
-from tests.windows.machines import EXE, NAMES, SERVICE, Farm, WindowsMachine
+from tests.windows.machines import EXE, MEMBERS, NAMES, SERVICE, Farm, WindowsMachine
 
 __all__ = ["FAMILY", "half_written", "not_joined"]
 
@@ -70,7 +70,7 @@ def _config_differences(machine: WindowsMachine, path: str, der: str) -> Iterato
     if tree.xpath("string(appSettings/add[@key='LoadBalanced']/@value)") != "1" and path == _CONFIG:
         yield "LoadBalanced of the service is not 1"
     keys = {str(add.get("key")): add.get("encodedValue") for add in tree.iterfind(".//publickCertKeys/add")}
-    if keys != dict.fromkeys((f"{name}_SyncClient.cer" for name in NAMES), der):
+    if keys != dict.fromkeys((f"{name}_SyncClient.cer" for name in MEMBERS), der):
         yield f"the keys in {path} are {sorted(keys)}, or their values are wrong"
 
 
@@ -93,7 +93,7 @@ def _wanted_files(farm: Farm, machine: WindowsMachine) -> Iterator[tuple[Path, b
     for kind in FAMILY:
         data = _family_file(farm, kind)
         folders = [SERVICE, _SOURCE] if own == NAMES[0] else [SERVICE]
-        yield from ((machine.at(rf"{folder}\{name}_{kind}"), data) for folder in folders for name in NAMES)
+        yield from ((machine.at(rf"{folder}\{name}_{kind}"), data) for folder in folders for name in MEMBERS)
         if own != NAMES[0]:
             yield machine.at(rf"C:\Ektron Security Certificates\{own}_{kind}"), data
         if "Client" in kind:

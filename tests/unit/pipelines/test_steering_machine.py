@@ -225,7 +225,7 @@ class SteeringMachine(RuleBasedStateMachine):
 
 TestSteering = SteeringMachine.TestCase
 TestSteering.settings = settings(
-    max_examples=examples(1000, 40),
+    max_examples=examples(1000, 12),
     stateful_step_count=60,
     suppress_health_check=list(HealthCheck),
 )

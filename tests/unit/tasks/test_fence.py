@@ -290,7 +290,7 @@ class Writers(RuleBasedStateMachine):
 
 
 TestWriters = Writers.TestCase
-TestWriters.settings = settings(max_examples=examples(whole=2000, sample=40), stateful_step_count=30)
+TestWriters.settings = settings(max_examples=examples(whole=2000, sample=20), stateful_step_count=30)
 
 
 def test_the_end_of_a_run_unlocks_its_cluster(clock: Clock) -> None:

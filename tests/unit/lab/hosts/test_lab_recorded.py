@@ -42,7 +42,7 @@ async def said(host: RecordedHost, pieces: list[bytes]) -> tuple[list[bytes], in
     return heard, await running
 
 
-@settings(max_examples=examples(500, 50))
+@settings(max_examples=examples(500, 25))
 @given(st.lists(st.lists(st.binary(min_size=1, max_size=20), max_size=5), min_size=1, max_size=3))
 def test_a_replay_answers_the_same_at_the_same_point(conversations: list[list[bytes]]) -> None:
     """Each start of a program answers as it was recorded, as often as wanted, without the program."""

@@ -111,7 +111,7 @@ def test_profiles_are_known_on_the_staging_servers_only() -> None:
     )
 
 
-@settings(max_examples=examples(300, 40))
+@settings(max_examples=examples(300, 20))
 @given(number=st.text(max_size=12))
 def test_any_id_of_a_profile_gets_an_answer(number: str) -> None:
     """An id that is no number is an unknown profile."""

@@ -88,7 +88,7 @@ def test_the_members_of_a_bundle() -> None:
     assert wanted | findings | looks == set(json.loads(MEMBERS[MANIFEST])["members"])
 
 
-@settings(max_examples=examples(whole=3000, sample=100))
+@settings(max_examples=examples(whole=3000, sample=40))
 @given(st.data())
 def test_any_flipped_byte_of_a_member_is_found(data: st.DataObject) -> None:
     """One changed byte of a member: the bundle is refused, and the member is named."""
@@ -100,7 +100,7 @@ def test_any_flipped_byte_of_a_member_is_found(data: st.DataObject) -> None:
         check({**MEMBERS, name: bytes(flipped)})
 
 
-@settings(max_examples=examples(whole=2000, sample=70))
+@settings(max_examples=examples(whole=2000, sample=30))
 @given(place=st.integers(0, len(PACKED) - 1), bits=st.integers(1, 255))
 def test_any_flipped_byte_of_the_file_is_found(place: int, bits: int) -> None:
     """The bytes of the archive itself are checked, too: headers, directory, times."""
@@ -110,7 +110,7 @@ def test_any_flipped_byte_of_the_file_is_found(place: int, bits: int) -> None:
         check(unpack(bytes(flipped)))
 
 
-@settings(max_examples=examples(whole=1000, sample=40))
+@settings(max_examples=examples(whole=1000, sample=20))
 @given(st.integers(0, len(PACKED) - 1))
 def test_a_truncated_file_is_refused(length: int) -> None:
     """A file without its last bytes, however many."""
@@ -118,7 +118,7 @@ def test_a_truncated_file_is_refused(length: int) -> None:
         unpack(PACKED[:length])
 
 
-@settings(max_examples=examples(whole=1000, sample=40))
+@settings(max_examples=examples(whole=1000, sample=20))
 @given(st.binary(max_size=200))
 def test_anything_else_is_refused(data: bytes) -> None:
     """Bytes that are not a zip file, alone, and before and after a valid one."""

@@ -210,7 +210,7 @@ def same(one: Cluster, other: Cluster) -> bool:
     return by_name[0] == by_name[1] and one.model_dump(include=about) == other.model_dump(include=about)
 
 
-@settings(max_examples=examples(1000, 40))
+@settings(max_examples=examples(1000, 20))
 @given(cluster=clusters(), known=st.booleans())
 def test_an_exported_cluster_comes_back(
     tmp_path_factory: pytest.TempPathFactory, cluster: Cluster, *, known: bool

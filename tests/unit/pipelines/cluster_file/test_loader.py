@@ -204,7 +204,7 @@ _PIECES = st.one_of(
 )
 
 
-@settings(max_examples=examples(whole=4000, sample=100))
+@settings(max_examples=examples(whole=4000, sample=40))
 @given(data=st.data())
 def test_any_mutation_is_read_or_refused(data: st.DataObject) -> None:
     """Whatever is inserted, removed or doubled in a valid file, it is read or refused; nothing else is raised."""
@@ -220,14 +220,14 @@ def test_any_mutation_is_read_or_refused(data: st.DataObject) -> None:
         assert str(refused).encode()  # noqa: PT017 - either way is fine; a refusal must be printable
 
 
-@settings(max_examples=examples(whole=2000, sample=70))
+@settings(max_examples=examples(whole=2000, sample=30))
 @given(content=st.binary(max_size=200))
 def test_any_bytes_are_refused(content: bytes) -> None:
     """Bytes that are not a cluster file are refused, without any other error."""
     assert _refused(content).mistakes
 
 
-@settings(max_examples=examples(whole=1500, sample=50))
+@settings(max_examples=examples(whole=1500, sample=25))
 @given(
     key=st.sampled_from(["secret", "  secret", "Secret", "password", "secret ", "x"]),
     separator=st.sampled_from(

@@ -126,7 +126,7 @@ def clusters(draw: st.DrawFn) -> Cluster:
     )
 
 
-@settings(max_examples=examples(1000, 60))
+@settings(max_examples=examples(1000, 25))
 @given(cluster=clusters(), data=st.data())
 def test_every_node_is_in_one_wave_and_no_pool_is_down_as_a_whole(cluster: Cluster, data: st.DataObject) -> None:
     """Whatever is there and has to be restarted: at most half of the pool's servers that are there, at least one."""
@@ -141,7 +141,7 @@ def test_every_node_is_in_one_wave_and_no_pool_is_down_as_a_whole(cluster: Clust
             assert cluster.policy.whole_pool or count <= max(1, sizes[pool] // 2)
 
 
-@settings(max_examples=examples(1000, 60))
+@settings(max_examples=examples(1000, 25))
 @given(cluster=clusters(), data=st.data())
 def test_never_more_of_a_label_in_work_and_always_somebody(cluster: Cluster, data: st.DataObject) -> None:
     """Nodes begin when they may and finish in any order: the limits hold at every moment, and all nodes finish.

@@ -122,7 +122,7 @@ def test_all_libraries_read_the_same(url: str, read: tuple[object, ...]) -> None
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20))
 @example("[")
 @example("%41;,+ ")
-@settings(max_examples=examples(1000, 50), deadline=None)
+@settings(max_examples=examples(1000, 25), deadline=None)
 def test_any_password_can_be_used(password: str) -> None:
     """A percent-encoded password is the same for all three libraries, whatever its characters."""
     (one, *others) = _readings(f"redis://:{quote(password, safe='')}@h:1/0")
@@ -135,7 +135,7 @@ BEGINNINGS = ["redis://", "rediss://", "redis://:p@", "redis://h:1/0?", "sentine
 
 @given(st.text(max_size=30), st.sampled_from(BEGINNINGS))
 @example("[", "redis://")
-@settings(max_examples=examples(5000, 200))
+@settings(max_examples=examples(5000, 60))
 def test_any_text_is_read_or_refused(text: str, begin: str) -> None:
     """Any value of the variable is accepted by all libraries, or refused; there is no other error."""
     try:

@@ -49,12 +49,37 @@ def test_no_function_of_the_agent_is_defined_twice() -> None:
     assert sorted(set(names)) == sorted(names)
 
 
+@pytest.fixture
+def short_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what the lint's own scripts call: for each command of a script it searches all of PATH, several times."""
+    (tmp_path / "bin").mkdir()
+    for name in (
+        "cat",
+        "chmod",
+        "dirname",
+        "env",
+        "mkdir",
+        "mktemp",
+        "mv",
+        "python3",
+        "readlink",
+        "rm",
+        "stat",
+        "tar",
+        "xz",
+    ):
+        if found := shutil.which(name):
+            (tmp_path / "bin" / name).symlink_to(found)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+
+
 @pytest.mark.powershell
-def test_the_lint_for_windows_powershell_finds_nothing(tmp_path: Path) -> None:
+def test_the_lint_for_windows_powershell_finds_nothing(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Syntax, commands, parameters, types and members of Windows PowerShell 3.0 with .NET 4.5; the agent as sent."""
     lint = shutil.which("lint-windows-powershell")
     if lint is None:
         pytest.skip("no lint-windows-powershell on PATH: it knows what Windows PowerShell 3.0 has")
+    request.getfixturevalue("short_path")
     script = tmp_path / "all.ps1"  # one start of PowerShell for all of them
     script.write_text("\n".join([agent_script(), *(path.read_text("ascii") for path in BOOTSTRAPS)]), "ascii")
     done = subprocess.run([lint, str(script)], capture_output=True, text=True, check=False, timeout=500)

@@ -455,7 +455,7 @@ FILES = [*(FAMILY.blobs[kind] for kind in KINDS), good()]
 INVALID_VERSION = CER.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x63")
 
 
-@settings(max_examples=examples(whole=5000, sample=100))
+@settings(max_examples=examples(whole=5000, sample=40))
 @given(st.sampled_from(FILES).flatmap(mutated) | st.binary(max_size=400))
 @example(INVALID_VERSION)
 @example(b"")

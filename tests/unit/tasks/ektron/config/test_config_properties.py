@@ -108,7 +108,7 @@ def undone(generated: Generated, output: bytes, absent: list[str]) -> bytes:
     return generated.bom + text.encode(generated.codec)
 
 
-@settings(max_examples=examples(whole=300, sample=100))
+@settings(max_examples=examples(whole=300, sample=40))
 @given(configs(), st.lists(NODE, unique=True, max_size=8), st.data())
 def test_nothing_else_changes(generated: Generated, others: list[str], data: st.DataObject) -> None:
     """Reverting the edits gives the exact input, and a second edit changes nothing."""
@@ -130,7 +130,7 @@ def test_nothing_else_changes(generated: Generated, others: list[str], data: st.
     assert (again.data, again.changed) == (edit.data, False)
 
 
-@settings(max_examples=examples(whole=100, sample=50))
+@settings(max_examples=examples(whole=100, sample=25))
 @given(configs(), st.lists(NODE, unique=True, min_size=1, max_size=8))
 def test_what_is_written_is_read(generated: Generated, nodes: list[str]) -> None:
     """After an edit the reader sees the flag and one key with the right value for every node."""
@@ -148,7 +148,7 @@ def damaged_files(draw: st.DrawFn) -> bytes:
     return original[:place] + draw(st.binary(max_size=4)) + original[place + draw(st.integers(0, 3)) :]
 
 
-@settings(max_examples=examples(whole=300, sample=100))
+@settings(max_examples=examples(whole=300, sample=40))
 @given(damaged_files())
 @example(b"")
 @example(b"\0\0\0\0")

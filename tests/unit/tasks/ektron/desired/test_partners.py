@@ -33,7 +33,7 @@ def config(values: Mapping[str, str]) -> bytes:
     return f"<configuration>{flag}{model}</configuration>".encode()
 
 
-@settings(max_examples=examples(whole=400, sample=100))
+@settings(max_examples=examples(whole=400, sample=40))
 @given(VALUES)
 def test_a_partner_gets_the_family_or_keeps_its_own(values: dict[str, str]) -> None:
     """Plan and edit agree for all contents; a partner loses no certificate of its own; others stay as they are."""

@@ -94,7 +94,7 @@ def service_of(keys: str) -> tuple[ConfigFile, bytes]:
     return ConfigFile.SERVICE, f"<configuration><appSettings/>{model}</configuration>".encode()
 
 
-@settings(max_examples=examples(whole=3000, sample=400))
+@settings(max_examples=examples(whole=3000, sample=100))
 @given(files())
 @example(service_of("<add key='\u212a-1_SyncClient.cer' encodedValue='QQ=='/>"))
 @example(service_of(f"<add key='P1_SyncClient.cer' encodedValue='{VALUE} '/>"))
@@ -115,7 +115,7 @@ def test_a_difference_is_found_exactly_where_the_edit_changes_the_file(made: tup
     assert (again.changed, again.data) == (False, edit.data)
 
 
-@settings(max_examples=examples(whole=500, sample=100))
+@settings(max_examples=examples(whole=500, sample=40))
 @given(files(), st.sampled_from(NODES))
 def test_whether_an_edit_is_possible_does_not_depend_on_the_certificate(
     made: tuple[ConfigFile, bytes], node: str
