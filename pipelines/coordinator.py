@@ -33,6 +33,8 @@ from workers.store.kept import DRAINED
 if TYPE_CHECKING:  # loaded by those that send: most commands only read
     from celery.canvas import Signature
 
+    from workers.broker.chords import Call
+
 __all__ = [
     "LOCK_TTL",
     "begin",
@@ -252,28 +254,33 @@ def _is_limited(record: RunRecord, turn: Turn) -> bool:
 
 
 def _send(engine: Engine, record: RunRecord, turn: Turn, nodes: Sequence[str], *finished: str) -> None:
-    from celery import chain, chord  # noqa: PLC0415 - only those who send messages load it
+    from workers.broker.chords import send_chord  # noqa: PLC0415 - only those who send messages load it
 
     if not nodes:
         return
     queues = {node.name: engine.queue_of(node) for node in Cluster.of_run(record).nodes}
     priority = next((priority for most, priority in _PRIORITIES if len(turn.nodes) <= most), _LAST)
-    header = [chain(*_steps(engine, record.id, turn, node, (queues[node], priority))) for node in nodes]
+    chains = [_steps(record.id, turn, node, (queues[node], priority)) for node in nodes]
     body = _join(engine, record.id, turn.name, *finished)
     body.on_error(_join(engine, record.id, turn.name, *finished))
-    chord(header, app=engine.app, task_id=str(uuid.uuid4()))(body)
+    send_chord(engine.app, chains, body)
 
 
-def _steps(engine: Engine, run_id: str, turn: Turn, node: str, place: tuple[str, int]) -> "list[Signature]":
+def _steps(run_id: str, turn: Turn, node: str, place: tuple[str, int]) -> "list[Call]":
     """The steps of a node, by the workers that serve the queue, with that priority."""
+    from workers.broker.chords import Call  # noqa: PLC0415 - see above
+
     queue, priority = place
-
-    def signature(step: str) -> "Signature":
-        task_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"esync/{run_id}/{turn.name}/{step}/{node}"))
-        made = engine.app.signature(f"esync.{step}", args=(run_id, turn.name, node), immutable=True)
-        return made.set(task_id=task_id, queue=queue, **({"priority": priority} if priority else {}))
-
-    return [signature(step) for step in turn.steps]
+    options = {"queue": queue, **({"priority": priority} if priority else {})}
+    return [
+        Call(
+            f"esync.{step}",
+            str(uuid.uuid5(uuid.NAMESPACE_URL, f"esync/{run_id}/{turn.name}/{step}/{node}")),
+            (run_id, turn.name, node),
+            options,
+        )
+        for step in turn.steps
+    ]
 
 
 def _join(engine: Engine, run_id: str, turn: str, *finished: str) -> "Signature":

@@ -28,7 +28,7 @@ from tasks.steps.registry import STEPS
 from workers.celery_app import serve_site
 from workers.errors import EsyncError, InputRefused, RecordRefused, RunUnknown, StoreUnavailable
 from workers.host.holders import new_holder
-from workers.host.memory import few_arenas
+from workers.host.memory import few_arenas, spare_loaded
 from workers.host.open_files import capacity_for, raise_limit
 from workers.logs import configure, logger
 from workers.settings import EVERY_SITE, SITE, load_settings
@@ -261,6 +261,7 @@ def _examine_broker(**_: object) -> None:
 @worker_ready.connect
 def _ready(**_: object) -> None:
     process().reconciler.start()
+    spare_loaded()
 
 
 @worker_shutdown.connect

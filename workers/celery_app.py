@@ -155,6 +155,8 @@ def _results() -> dict[str, Any]:
         "result_backend_max_retries": 60,
         "result_backend_base_sleep_between_retries_ms": 100,
         "result_backend_max_sleep_between_retries_ms": 3000,
+        # One for all threads, with connections for each: none of ours waits for a result, which would need its own.
+        "result_backend_thread_safe": True,
         # One immediate retry on a new connection, for every command: the script that counts the members of a chord has
         # no other retry. If that fails, the errback of the chord joins, otherwise the reconciler.
         "redis_retry_on_timeout": True,

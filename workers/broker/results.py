@@ -16,9 +16,9 @@ from workers.broker.names import OWN
 from workers.logs import logger
 from workers.redis.sentinels import Sentinels
 
-__all__ = ["Results"]
+__all__ = ["SIZE", "Results"]
 
-_SIZE = "members"  #: how many members a chord has, in its body: a chord of one is complete when its member ends
+SIZE = "members"  #: how many members a chord has, in its body: a chord of one is complete when its member ends
 
 log = logger(__name__)
 
@@ -48,7 +48,7 @@ class Results(RedisBackend):  # type: ignore[misc] # Celery has no types
     def apply_chord(self, header_result_args: Sequence[Any], body: Signature, **more: Any) -> None:  # noqa: ANN401 - Celery has no types
         """Called before a chord is sent."""
         super().apply_chord(header_result_args, body, **more)
-        body[_SIZE] = len(header_result_args[1])
+        body[SIZE] = len(header_result_args[1])
 
     def on_chord_part_return(self, request: Any, state: str, result: object, *args: object, **more: object) -> None:  # noqa: ANN401 - Celery has no types
         """A member of a chord has ended: calls the body when it is due (`workers.broker.members`).
@@ -58,7 +58,7 @@ class Results(RedisBackend):  # type: ignore[misc] # Celery has no types
         complete = noted_member(request.id)
         if complete is None:
             super().on_chord_part_return(request, state, result, *args, **more)
-        elif complete or request.chord.get(_SIZE) == 1:
+        elif complete or request.chord.get(SIZE) == 1:
             try:
                 maybe_signature(request.chord, app=self.app).delay([])
             except Exception:

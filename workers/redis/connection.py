@@ -148,6 +148,8 @@ def connect(url: Secret, variable: str = BROKER) -> Redis:
         "socket_keepalive": True,
         "health_check_interval": 30,
         "retry": Retry(NoBackoff(), 0),
+        # The server is not told the version of the library: that reads its package's files for each connection.
+        "driver_info": None,
     }
     sentinels = sentinels_of(address)
     if sentinels is None:

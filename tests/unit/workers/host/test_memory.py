@@ -1,5 +1,6 @@
-"""The limit of the arenas of malloc."""
+"""The limit of the arenas of malloc, and what the garbage collector looks at."""
 
+import gc
 import platform
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import pytest
 
 from tests.places import ROOT
+from workers.host.memory import spare_loaded
 
 SCRIPT = """
 import ctypes, re, sys, threading
@@ -36,3 +38,17 @@ def test_threads_share_a_few_arenas(tmp_path: object) -> None:
     command = [sys.executable, "-c", SCRIPT, f"{tmp_path}/info"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
     assert "True" == done.stdout.strip()
+
+
+def test_what_is_loaded_is_not_looked_at_again() -> None:
+    """Garbage that is made afterwards is still found."""
+    kept: list[object] = [[]]
+    spare_loaded()
+    try:
+        assert not any(one is kept for one in gc.get_objects())
+        kept = []
+        kept.append(kept)
+        del kept
+        assert gc.collect() > 0
+    finally:
+        gc.unfreeze()
