@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from pipelines.rollout import kind_of
 from pipelines.usecases import control, rollback, runs
-from pipelines.usecases.requests import StartRequest, start_requested
+from pipelines.usecases.requests import StartRequest, require_retriable, start_requested
 from pipelines.usecases.tokens import Role
 from pipelines.web.api.scope import RunId, folder_of, visible_run
 from pipelines.web.identity import Caller, allowed, origin, require
@@ -98,6 +98,7 @@ def _steered(looking: Shared, asking: Caller, record: RunRecord, action: Action,
         case Action.CANCEL:
             control.cancel(engine, record.id, by=asking.by)
         case Action.RETRY:
+            require_retriable(record)
             looking.served.starts.count(asking.name)
             return control.retry(engine, record.id, **origin(asking)).id
         case Action.ROLLBACK:

@@ -9,6 +9,7 @@ from pipelines.report.rows import Report
 from pipelines.rollout import kind_of
 from pipelines.run.plan import Plan
 from pipelines.run.snapshot import RETRY
+from pipelines.run.sync_kinds import AT_A_TERMINAL
 from tasks.steering import Steering
 from workers.records import RunRecord
 
@@ -52,7 +53,7 @@ def buttons_of(report: Report, steering: Steering) -> Iterator[Button]:
         yield from _while_it_lasts(report, steering)
         return
     offered = {command.split()[1] for command in next_commands(report) if "--force" not in command}
-    if "retry" in offered:
+    if "retry" in offered and report.kind not in AT_A_TERMINAL:
         hint = "starts a run on the nodes that failed, were unreachable or were not started"
         yield Button(Action.RETRY, "Retry what is left", hint, main=True)
     if "rollback" in offered and not report.parent:

@@ -143,7 +143,7 @@ def _run_values(scene: Scene, asking: Caller, looking: Shared) -> dict[str, Any]
         **panel_values(report),
         "fetch": revisions(scene.progress, scene.codes, steering),
         "buttons": list(buttons_of(report, steering)) if may else [],
-        "waiting": looking.attendance.missing(scene),
+        "waiting": looking.waits.text(record, scene.moved),
         "unapproved": steering.unapproved,
         "later": [one for one in looking.overview.records() if one.parent == record.id],
         "lines": list(reversed(scene.lines)),
