@@ -66,9 +66,10 @@ def page(request: Request, template: str, parts: str, **values: Any) -> HTMLResp
     return HTMLResponse(text)
 
 
-def to(*names: str) -> RedirectResponse:
-    """The answer to a form: look there."""
-    return RedirectResponse("/" + "/".join(quote(name, safe="") for name in names), HTTPStatus.SEE_OTHER)
+def to(*names: str, part: str = "") -> RedirectResponse:
+    """The answer to a form: look there, at that part of the page."""
+    path = "/" + "/".join(quote(name, safe="") for name in names)
+    return RedirectResponse(f"{path}#{part}" if part else path, HTTPStatus.SEE_OTHER)
 
 
 def problem_page(problem: ProblemDocument, back: str) -> Response:

@@ -13,7 +13,7 @@ from pipelines.run.sync_kinds import AT_A_TERMINAL
 from tasks.steering import Steering
 from workers.records import RunRecord
 
-__all__ = ["Action", "Button", "buttons_of", "can_apply"]
+__all__ = ["Action", "Button", "buttons_of", "can_apply", "keeps_backups"]
 
 
 class Action(StrEnum):
@@ -75,6 +75,12 @@ def _while_it_lasts(report: Report, steering: Steering) -> Iterator[Button]:
     else:
         yield Button(Action.PAUSE, "Pause", "running steps finish, no further step starts")
     yield Button(Action.CANCEL, "Cancel", "stops at the next safe point; every file stays whole", typed=changes)
+
+
+def keeps_backups(record: RunRecord) -> bool:
+    """Whether runs of that kind leave backups on servers, which a cleanup removes."""
+    stages = kind_of(record.kind, record.id).stages
+    return any(step.keeps_backups for stage in stages for step in stage.steps)
 
 
 def can_apply(record: RunRecord, plan: Plan | None) -> bool:
