@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -10,7 +11,6 @@ from pipelines.reconcile import begin_or_continue
 from pipelines.usecases import attest, runs
 from pipelines.usecases.cluster_files import cluster_named
 from pipelines.usecases.tokens import Role
-from pipelines.web.access import Access
 from tests.unit.pipelines.web.served_site import ServedSite, browser, sent, served_site
 from workers.records import now
 
@@ -18,10 +18,10 @@ RULE = "balancer.sticky-sessions"
 TODAY = now().date().isoformat()
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSite]:
-    """A server with the cluster `shop`, whose rate limits no test reaches."""
-    with served_site(tmp_path_factory.mktemp("clusters"), Access(logons=1000, starts=1000)) as started:
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[ServedSite]:
+    """A server with the cluster `shop`."""
+    with served_site(tmp_path) as started:
         yield started
 
 
