@@ -9,7 +9,6 @@ import typer
 
 from pipelines.cli.console import (
     AsJson,
-    CommandExit,
     Reason,
     Verbose,
     describe,
@@ -17,6 +16,7 @@ from pipelines.cli.console import (
     print_json,
     stderr_console,
 )
+from pipelines.cli.explained import Node, print_and_exit
 from pipelines.cli.files import AtMost, ClusterFiles, are_many, load_all, refuse_for_many
 from pipelines.cli.follow import follow_progress, run_and_exit, workers_for
 from pipelines.cli.many import Asked, run_many
@@ -25,11 +25,12 @@ from pipelines.cli.output import ReportFolder
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.local.reading import engine_only
 from pipelines.local.services import remarks_here
-from pipelines.report.knowledge_text import explanation_lines, propagation_lines, set_aside_lines
+from pipelines.report.knowledge_text import propagation_lines, set_aside_lines
 from pipelines.report.layout import printable
+from pipelines.run.explained import NodeAnswer
 from pipelines.run.groups import AT_MOST
 from pipelines.usecases import runs
-from pipelines.usecases.explain import NodeAnswer, explain_node, newest_check
+from pipelines.usecases.explain import explain_node, newest_check
 from pipelines.usecases.naming import is_file, one_node, selected_nodes
 from tasks.cluster import Role
 from tasks.ektron.propagation import Direction, Sync
@@ -88,7 +89,7 @@ def _about_the_broker(*, forget: bool) -> Sequence[str]:
 
 
 def explain(
-    node: Annotated[str, typer.Argument(metavar="NODE", help="The node's name.")],
+    node: Node,
     target: Annotated[
         str,
         typer.Argument(
@@ -105,15 +106,7 @@ def explain(
             f"{node} is a file, and the first argument is the name of a node; no server was contacted",
             remedy=f"write esync explain NODE {node}",
         )
-    answer = _checked_now(node, Path(target)) if is_file(target) else _from_store(node, target)
-    if as_json:
-        run = answer.run
-        origin = {"run": run.id, "kind": run.kind, "ended": run.ended and run.ended.isoformat()}
-        print_json({**answer.explanation.model_dump(mode="json"), **origin, "outcome": answer.outcome})
-    else:
-        lines = explanation_lines(answer.explanation, answer.source, answer.outcome)
-        typer.echo("\n".join(map(printable, lines)))
-    raise CommandExit(answer.exit_code)
+    print_and_exit(_checked_now(node, Path(target)) if is_file(target) else _from_store(node, target), as_json=as_json)
 
 
 def propagate(  # noqa: PLR0913 - a command's options

@@ -5,7 +5,6 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from pipelines.cli.attest import Note, Rule, Until, Withdraw, day_of
 from pipelines.cli.console import (
     AsJson,
     CommandExit,
@@ -26,8 +25,7 @@ from pipelines.cli.nodes import Failed, NodeNames, NotStarted, Overwrite, Prune,
 from pipelines.cli.output import BundleFile, OutputFile, ReportFolder
 from pipelines.cli.picture import draw
 from pipelines.cli.report import FORMS, Form, form_of
-from pipelines.cli.server import connected, followed, found, progress_on
-from pipelines.report.knowledge_text import question_lines
+from pipelines.cli.server import ServersFile, connected, followed, found, progress_on
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.runs_text import run_lines
 from pipelines.usecases.control import RETRIABLE
@@ -40,7 +38,6 @@ from workers.records import RunRecord, now
 
 __all__ = [
     "approve",
-    "attest",
     "cancel",
     "cleanup",
     "doctor",
@@ -58,9 +55,6 @@ __all__ = [
     "watch",
 ]
 
-ServersFile = Annotated[str, typer.Argument(metavar="FILE", help="The name of a cluster file of the server.")]
-
-
 # Look
 
 
@@ -75,6 +69,9 @@ def runs(
         return
     for line in run_lines([_record_of(row) for row in rows], now()):
         typer.echo(line)
+    for row in rows:
+        if row.waiting:
+            notify(f"run {row.run}: {row.waiting}", "magenta")
     if not rows:
         notify("there are no runs yet")
 
@@ -280,42 +277,6 @@ def rollback(  # noqa: PLR0913 - a command's options
         begun = client.rollback(found(client, run).id, node or (), force=force, reason=reason, key=key)
         shown = followed(client, client.record(begun.run), verbose=verbose)
     finish(shown, as_json=as_json)
-
-
-# Answer
-
-
-def attest(
-    file: ServersFile,
-    rule: Rule = "",
-    *,
-    until: Until = "",
-    note: Note = "",
-    withdraw: Withdraw = False,
-    as_json: AsJson = False,
-) -> None:
-    """Answer a question that no program can answer, or list the questions about a cluster. Contacts no server.
-
-    The answer has the name of your token.
-    """
-    with connected() as client:
-        if withdraw and rule:
-            client.withdraw(file, rule)
-            notify(f"{rule} is asked again")
-        elif rule:
-            given = client.answer(file, rule, until=day_of(until), note=note)
-            if as_json:
-                print_json(given.model_dump(mode="json"))
-            else:
-                notify(f"{rule}: {given.sentence}")
-        elif until or note or withdraw:
-            raise InputRefused("RULE is missing", remedy=f"to list the questions: esync attest {file}")
-        elif as_json:
-            print_json({"cluster": file, **client.questions(file).model_dump(mode="json")})
-        else:
-            found = client.questions(file)
-            lines = question_lines([one.asked for one in found.questions], found.others)
-            print_text(stdout_console(), "\n".join([f"cluster {file}", *lines]))
 
 
 # Steer

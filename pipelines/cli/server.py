@@ -3,7 +3,10 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from typing import Annotated
 from urllib.parse import urlsplit
+
+import typer
 
 from pipelines.cli.console import notify, print_text, stderr_console
 from pipelines.cli.follow import print_result
@@ -20,9 +23,10 @@ from workers.masks import hide
 from workers.records import RunRecord, RunState, Verdict
 from workers.settings import Secret, Settings, load_settings
 
-__all__ = ["connected", "followed", "found", "progress_on", "updates_from"]
+__all__ = ["ServersFile", "connected", "followed", "found", "progress_on", "updates_from"]
 
 QUIET = 5.0  #: seconds without an event, after which the server is asked whether a worker answers
+ServersFile = Annotated[str, typer.Argument(metavar="FILE", help="The name of a cluster file of the server.")]
 _THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 
 

@@ -121,37 +121,53 @@ class VerbGroup(TyperGroup):
 
         Raises:
             UsageError: there is no such verb.
+            InputRefused: ESYNC_SERVER is set, and the verb does not work against a server.
         """
         name, command, rest = super().resolve_command(ctx, args)
+        _refuse_elsewhere(str(name))
+        _refuse_elsewhere(" ".join([str(name), *rest[:1]]))
         return name, command and _loaded(str(command.name)), rest
 
 
-#: What asks the server with ESYNC_SERVER; and what would look into another run store than the server's, and is refused.
-REMOTE = frozenset(
-    {
-        *("rollout", "verify", "plan", "doctor", "cleanup", "retry", "rollback", "status", "runs", "watch", "report"),
-        *("pause", "resume", "promote", "approve", "cancel", "attest"),
-    }
-)
-ONLY_HERE = frozenset({"explain", "retire", "serve", "sync", "token", "up"})
+#: What asks the server with ESYNC_SERVER, and its module.
+REMOTE: Mapping[str, str] = {
+    **dict.fromkeys(("rollout", "verify", "plan", "doctor", "cleanup", "retry", "rollback"), "remote"),
+    **dict.fromkeys(("status", "runs", "watch", "report"), "remote"),
+    **dict.fromkeys(("pause", "resume", "promote", "approve", "cancel"), "remote"),
+    **dict.fromkeys(("attest", "explain"), "remote_answers"),
+}
+_SERVICES = "it runs services on this machine, beside those of the server"
+#: What needs the broker itself, and why a server does not do it for others.
+ONLY_HERE: Mapping[str, str] = {
+    "certs export": "it writes private keys, and a server gives none out",
+    "certs renew": "a person makes the new family on the origin's desktop and brings it to the partners while it runs",
+    "retire": "--host may name any address, and the password of the cluster's account would be sent there",
+    "serve": _SERVICES,
+    "sync": "a person at the terminal confirms what a sync overwrites, starts it on the server, and repairs search",
+    "token": "it needs the run store; with a token of an administrator: POST /api/v1/tokens",
+    "up": _SERVICES,
+}
+
+
+def _refuse_elsewhere(name: str) -> None:
+    """Passes unless the verb needs the broker, and ESYNC_SERVER is set: it would look into another run store.
+
+    Raises:
+        InputRefused: it is refused.
+    """
+    if name not in ONLY_HERE or not os.environ.get("ESYNC_SERVER"):
+        return
+    from workers.errors import InputRefused  # noqa: PLC0415 - only to refuse
+
+    raise InputRefused(
+        f"esync {name} does not work against a server, and ESYNC_SERVER is set: {ONLY_HERE[name]}",
+        remedy=f"log on where the broker is, unset ESYNC_SERVER there, then run esync {name}",
+    )
 
 
 def _module_of(name: str) -> str:
-    """The module of a verb.
-
-    Raises:
-        InputRefused: ESYNC_SERVER is set, and the verb does not work against a server.
-    """
-    if not os.environ.get("ESYNC_SERVER") or name not in REMOTE | ONLY_HERE:
-        return VERBS[name].module
-    if name in ONLY_HERE:
-        from workers.errors import InputRefused  # noqa: PLC0415 - only to refuse
-
-        raise InputRefused(
-            f"esync {name} does not work against a server, and ESYNC_SERVER is set",
-            remedy="unset ESYNC_SERVER, and run it where the broker is",
-        )
-    return "remote"
+    """The module of a verb."""
+    return REMOTE.get(name, VERBS[name].module) if os.environ.get("ESYNC_SERVER") else VERBS[name].module
 
 
 def _loaded(name: str) -> Any:  # noqa: ANN401 - a private class of the library

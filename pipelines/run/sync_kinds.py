@@ -24,7 +24,7 @@ from tasks.steps.registry import (
     UNDRAIN,
 )
 
-__all__ = ["SYNC_KINDS"]
+__all__ = ["AT_A_TERMINAL", "SYNC_KINDS"]
 
 
 def _one_per_account(snapshot: Snapshot) -> Sequence[str]:
@@ -166,3 +166,6 @@ SYNC_KINDS: tuple[Kind, ...] = (
     ),
     Kind(name="sync-prove", stages=PROVE_STAGES, retry="", whole=True),
 )
+
+#: The kinds of run that a person at a terminal begins: a server neither starts nor retries them for others.
+AT_A_TERMINAL = frozenset(kind.name for kind in SYNC_KINDS)

@@ -1,41 +1,22 @@
 """Why a node is not joined: explained from the newest run that checked the cluster, or from a new one."""
 
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
+from pipelines.run.explained import NodeAnswer
 from pipelines.run.identity import of_cluster
 from pipelines.usecases.naming import LAST, newest_run, one_node, run_named
 from pipelines.usecases.runs import RunSummary, summary
-from tasks.ektron.rules.explain import Answer, Explanation, explain
+from tasks.cluster import Cluster
+from tasks.ektron.rules.explain import Answer, explain
 from workers.errors import InputRefused, RunUnknown
-from workers.records import RunRecord, RunState, Status, now
+from workers.records import RunRecord, RunState, Status
 
-__all__ = ["NodeAnswer", "explain_node", "newest_check"]
+__all__ = ["explain_node", "newest_check", "newest_check_of"]
 
 _BACK = 200  #: how many runs are searched for one of the cluster
-_EXIT = {Answer.JOINED: 0, Answer.CAUSE: 5, Answer.ELSEWHERE: 5, Answer.UNKNOWN: 6}
-
-
-@dataclass(frozen=True, slots=True)
-class NodeAnswer:
-    """The explanation for one node, and its source."""
-
-    explanation: Explanation
-    run: RunRecord
-    outcome: str = ""  #: the run's result on this node, if it was not a success
-
-    @property
-    def exit_code(self) -> int:
-        """0 joined, 5 not joined, 6 not known."""
-        return _EXIT[self.explanation.answer]
-
-    @property
-    def source(self) -> str:
-        """The run, and how long ago it ended."""
-        seconds = (now() - (self.run.ended or self.run.created)).total_seconds()
-        return f"{self.run.kind} {self.run.id}, {seconds / 60:.0f} minutes ago"
 
 
 def newest_check(engine: Engine, target: str) -> RunRecord:
@@ -45,20 +26,10 @@ def newest_check(engine: Engine, target: str) -> RunRecord:
         RunUnknown: there is none.
         InputRefused: several clusters have that name.
     """
-
-    def checked_all(record: RunRecord) -> bool:
-        kind = kind_of(record.kind, record.id)
-        return (
-            kind.verifies
-            and not (kind.read_only and record.only)
-            and record.state is RunState.CONCLUDED
-            and summary(engine, record.id).findings is not None
-        )
-
     recent = engine.store.runs(_BACK)
     with suppress(RunUnknown):
         if target == LAST or any(of_cluster(record, target) for record in recent):
-            return newest_run(engine, target, checked_all, any_cluster=target == LAST)
+            return newest_check_of(engine, target)
     try:
         return run_named(engine, target)
     except RunUnknown as unknown:
@@ -68,6 +39,37 @@ def newest_check(engine: Engine, target: str) -> RunRecord:
         raise RunUnknown(
             what, remedy=f"give the cluster file instead: then the cluster is checked now{advice}"
         ) from None
+
+
+def newest_check_of(
+    engine: Engine, target: Cluster | str, sees: Callable[[RunRecord], bool] = lambda _: True
+) -> RunRecord:
+    """The newest run that checked the whole of a cluster, or of any cluster for `last`.
+
+    Args:
+        engine: where to search.
+        target: the cluster.
+        sees: the runs that the caller may see; others are as if they were not there.
+
+    Raises:
+        RunUnknown: there is none.
+        InputRefused: several clusters have that name.
+    """
+
+    def fits(record: RunRecord) -> bool:
+        return sees(record) and _checked_all(engine, record)
+
+    return newest_run(engine, target, fits, any_cluster=target == LAST)
+
+
+def _checked_all(engine: Engine, record: RunRecord) -> bool:
+    kind = kind_of(record.kind, record.id)
+    return (
+        kind.verifies
+        and not (kind.read_only and record.only)
+        and record.state is RunState.CONCLUDED
+        and summary(engine, record.id).findings is not None
+    )
 
 
 def explain_node(engine: Engine, run_id: str, node: str) -> NodeAnswer:
@@ -85,7 +87,8 @@ def explain_node(engine: Engine, run_id: str, node: str) -> NodeAnswer:
             f"run {run_id} did not check the whole cluster: {known.record.summary or 'it has not ended'}",
             remedy="give the cluster file instead: then the cluster is checked now",
         )
-    return NodeAnswer(found, known.record, _failure(known, name))
+    record = known.record
+    return NodeAnswer(**dict(found), run=record.id, kind=record.kind, ended=record.ended, outcome=_failure(known, name))
 
 
 def _early(known: RunSummary) -> bool:

@@ -37,7 +37,7 @@ class ClusterOverview(Record):
         proven: when a run last proved it.
         drift: whether it was proven once, and the newest check refuted it.
         drifted: the nodes that the newest check names.
-        last: the newest runs, the newest first.
+        last: the newest runs, the newest first; `waiting` is for lists of runs, and empty here.
     """
 
     name: str

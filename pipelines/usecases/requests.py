@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
+from pipelines.run.sync_kinds import AT_A_TERMINAL
 from pipelines.usecases.cluster_files import NAME, cluster_named
 from pipelines.usecases.naming import selected_nodes
 from pipelines.usecases.origin import OneLine, Origin
@@ -17,7 +18,16 @@ from tasks.steps.cleanup import ALL
 from workers.errors import InputRefused
 from workers.records import Record, RunRecord
 
-__all__ = ["Body", "Patterns", "Reason", "RetryRequest", "RollbackRequest", "StartRequest", "start_requested"]
+__all__ = [
+    "Body",
+    "Patterns",
+    "Reason",
+    "RetryRequest",
+    "RollbackRequest",
+    "StartRequest",
+    "require_retriable",
+    "start_requested",
+]
 
 Reason = Annotated[OneLine, Field(max_length=500, description="Why, kept with the run.")]
 Patterns = Annotated[
@@ -62,6 +72,19 @@ class RollbackRequest(Body):
     nodes: Patterns = ()
     force: Annotated[bool, Field(description="Overwrite files that were changed after the run.")] = False
     reason: Reason = ""
+
+
+def require_retriable(record: RunRecord) -> None:
+    """Passes if a run may be retried from elsewhere: it begins no sync, and waits for no repair of search.
+
+    Raises:
+        InputRefused: it may not.
+    """
+    if record.kind in AT_A_TERMINAL:
+        raise InputRefused(
+            f"run {record.id} is a {record.kind}: a person at a terminal begins a sync; nothing was started",
+            remedy="log on where the broker is; esync sync --help says how it is begun there",
+        )
 
 
 def start_requested(engine: Engine, folder: Path, request: StartRequest, **origin: Unpack[Origin]) -> RunRecord:

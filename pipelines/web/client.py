@@ -17,10 +17,12 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 
 from pipelines.report.rows import Report
+from pipelines.run.explained import NodeAnswer
 from pipelines.usecases.attest import Questions
 from pipelines.usecases.listing import RunRow
 from pipelines.usecases.overview import ClusterFileText, ClusterOverview
@@ -196,6 +198,11 @@ class EsyncClient:
                 if time.monotonic() - lost > PATIENCE:
                     raise _no_answer(error) from None
             time.sleep(PAUSE)
+
+    def explain(self, node: str, target: str = "last") -> NodeAnswer:
+        """Why a node is not joined: from a run, or the newest run that checked that cluster, or any (`last`)."""
+        found = self._get(f"explanations/{quote(node, safe='')}", {"target": target})
+        return NodeAnswer.model_validate_json(found.content)
 
     # Steering
 

@@ -8,8 +8,7 @@ from pipelines.cli import server as remote
 from pipelines.cli.entry import run as esync
 from pipelines.usecases import runs
 from pipelines.usecases.tokens import Role
-from pipelines.web import attendance as for_programs
-from pipelines.web.pages import attendance
+from pipelines.web import attendance
 from tests.integration.harness import harness_at
 from tests.integration.web_server import web_server
 from tests.unit.pipelines.report.sample_run import cluster_of
@@ -33,8 +32,8 @@ def test_a_run_without_a_worker_says_what_it_waits_for(tmp_path: Path, monkeypat
 def test_a_command_elsewhere_says_that_no_worker_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """`esync status` at once, a command that follows a run when that does not move."""
-    monkeypatch.setattr(for_programs, "_QUIET", 0.0)
+    """`esync status` and `esync runs` at once, a command that follows a run when that does not move."""
+    monkeypatch.setattr(attendance, "_QUIET", 0.0)
     monkeypatch.setattr(remote, "QUIET", 0.0)
     with harness_at(tmp_path, worker=False) as harness, web_server(harness.engine) as server:
         run = runs.start(harness.engine, cluster_of()).id
@@ -43,6 +42,10 @@ def test_a_command_elsewhere_says_that_no_worker_answers(
         load_settings.cache_clear()
         assert 0 == esync(["status", run])
         assert "waiting for a worker since" in capfd.readouterr().out
+        (listed,) = server.client(Role.VIEWER).get("/api/v1/runs").json()["runs"]
+        assert "start one: esync up" in listed["waiting"]
+        assert 0 == esync(["runs"])
+        assert f"run {run}: waiting for a worker since" in capfd.readouterr().err
         with remote.connected() as client:
             updates = remote.updates_from(client, run)
             begun = updates("")

@@ -35,7 +35,7 @@ class ClusterList(Record):
     clusters: tuple[ClusterOverview, ...]
 
 
-class Answer(Body):
+class AnswerRequest(Body):
     """A person's answer: what was checked, and the last day on which it counts."""
 
     until: date
@@ -70,7 +70,11 @@ def questions(cluster: OfViewer, of: Of) -> Questions:
 
 @router.put("/clusters/{cluster}/questions/{rule}")
 def answer(
-    rule: Rule, request: Answer, name: OfApprover, of: Of, asking: Annotated[Caller, Depends(allowed(Role.APPROVER))]
+    rule: Rule,
+    request: AnswerRequest,
+    name: OfApprover,
+    of: Of,
+    asking: Annotated[Caller, Depends(allowed(Role.APPROVER))],
 ) -> Confirmation:
     """Records that the caller confirms a statement, in place of an earlier answer."""
     cluster = _attestable(of, asking, name)

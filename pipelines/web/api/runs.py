@@ -9,7 +9,14 @@ from pipelines.run.node_results import NodeResult
 from pipelines.usecases import control, rollback, runs
 from pipelines.usecases.listing import RunRow, row_of
 from pipelines.usecases.paging import PAGE, cursor_of, page_of_runs, place_of
-from pipelines.usecases.requests import Body, RetryRequest, RollbackRequest, StartRequest, start_requested
+from pipelines.usecases.requests import (
+    Body,
+    RetryRequest,
+    RollbackRequest,
+    StartRequest,
+    require_retriable,
+    start_requested,
+)
 from pipelines.usecases.status import RunStatus
 from pipelines.usecases.tokens import Role
 from pipelines.web.api.scope import folder_of, require_cluster, run_for
@@ -109,6 +116,7 @@ def retry_run(
     key: IdempotencyKey = "",
 ) -> RunRow:
     """Finishes the unfinished nodes of a run that has ended, with the same certificates."""
+    require_retriable(record)
 
     def retry(own: str) -> RunRecord:
         by = origin(asking, reason=request.reason, key=own)
@@ -143,7 +151,10 @@ def _started(response: Response, record: RunRecord, new: bool) -> RunRow:  # noq
 
 @router.get("/runs")
 def list_runs(
-    wanted: Annotated[RunFilter, Query()], of: Of, asking: Annotated[Caller, Depends(allowed(Role.VIEWER))]
+    wanted: Annotated[RunFilter, Query()],
+    of: Of,
+    asking: Annotated[Caller, Depends(allowed(Role.VIEWER))],
+    waits: Annotated[Waiting, Depends(waiting)],
 ) -> RunPage:
     """The runs of the caller's clusters, the newest first. A page may be short although more follow: see `next`."""
 
@@ -151,7 +162,8 @@ def list_runs(
         return asking.covers(record.cluster) and wanted.fits(record)
 
     page = page_of_runs(of.engine, fits, wanted.after, wanted.limit)
-    return RunPage(runs=tuple(map(row_of, page.runs)), next=page.after)
+    texts = waits.texts(page.runs)
+    return RunPage(runs=tuple(row_of(record, texts.get(record.id, "")) for record in page.runs), next=page.after)
 
 
 @router.get("/runs/{run}")
@@ -159,7 +171,7 @@ def one_run(
     record: Annotated[RunRecord, Depends(run_for(Role.VIEWER))], of: Of, waits: Annotated[Waiting, Depends(waiting)]
 ) -> RunStatus:
     """The status of a run, as `esync status --json` prints it."""
-    return runs.status(of.engine, record.id).model_copy(update={"waiting": waits.text(record)})
+    return runs.status(of.engine, record.id).model_copy(update={"waiting": waits.texts([record]).get(record.id, "")})
 
 
 @router.get("/runs/{run}/record")

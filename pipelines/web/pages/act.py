@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from pipelines.rollout import kind_of
 from pipelines.usecases import control, rollback, runs
-from pipelines.usecases.requests import StartRequest, start_requested
+from pipelines.usecases.requests import StartRequest, require_retriable, start_requested
 from pipelines.usecases.tokens import Role
 from pipelines.web.api.scope import RunId, folder_of, visible_run
 from pipelines.web.identity import Caller, allowed, origin, require
@@ -19,7 +19,8 @@ from workers.records import RunRecord
 __all__ = ["router"]
 
 router = APIRouter(include_in_schema=False)
-_STARTED = frozenset({"plan", "verify", "doctor", "rollout"})
+_CHANGING = frozenset({"rollout", "cleanup"})
+_STARTED = _CHANGING | {"plan", "verify", "doctor"}
 _TYPED = frozenset({Action.CANCEL, Action.PROMOTE, Action.ROLLBACK})
 
 Operator = Annotated[Caller, Depends(allowed(Role.OPERATOR))]
@@ -30,23 +31,30 @@ Why = Annotated[str, Form(max_length=200)]
 
 
 @router.post("/clusters/{name}/{kind}")
-def start(name: str, kind: str, asking: Operator, looking: Looking, confirm: Confirm = "") -> Response:
+def start(
+    name: str,
+    kind: str,
+    asking: Operator,
+    looking: Looking,
+    confirm: Confirm = "",
+    everything: Annotated[bool, Form()] = False,  # noqa: FBT002 - a field of a form
+) -> Response:
     """Starts a run of a cluster that has a file here."""
     require(asking, Role.OPERATOR, name)
     if kind not in _STARTED:
         raise NotFound(f"a run of kind {kind[:20]!r} is not started here")
-    if kind == "rollout":
+    if kind in _CHANGING:
         _check_typed(name, confirm)
-    record = _start(looking, asking, name, kind)
+    record = _start(looking, asking, name, kind=kind, everything=everything)
     return to("runs", record.id, "plan") if kind == "plan" else to("runs", record.id)
 
 
-def _start(looking: Shared, asking: Caller, cluster: str, kind: str, plan: str = "") -> RunRecord:
+def _start(looking: Shared, asking: Caller, cluster: str, **wanted: str | bool) -> RunRecord:
     _, file = looking.overview.cluster(cluster)
     if not file:
         raise NotFound(f"cluster {cluster} has no file here", remedy="put its file into the folder of this server")
     looking.served.starts.count(asking.name)
-    request = StartRequest.model_validate({"cluster": file, "kind": kind, "plan": plan})
+    request = StartRequest.model_validate({"cluster": file, **wanted})
     return start_requested(looking.engine, folder_of(looking.served), request, **origin(asking))
 
 
@@ -55,7 +63,7 @@ def apply(run: RunId, asking: Operator, looking: Looking, fingerprint: Fingerpri
     """Starts a rollout that applies exactly the plan that the page showed."""
     record = _run(looking, asking, run)
     _check_seen(looking, record, fingerprint)
-    return to("runs", _start(looking, asking, record.cluster, "rollout", plan=record.id).id)
+    return to("runs", _start(looking, asking, record.cluster, kind="rollout", plan=record.id).id)
 
 
 @router.post("/runs/{run}/approve")
@@ -98,6 +106,7 @@ def _steered(looking: Shared, asking: Caller, record: RunRecord, action: Action,
         case Action.CANCEL:
             control.cancel(engine, record.id, by=asking.by)
         case Action.RETRY:
+            require_retriable(record)
             looking.served.starts.count(asking.name)
             return control.retry(engine, record.id, **origin(asking)).id
         case Action.ROLLBACK:

@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from pipelines.usecases.tokens import Role
+from pipelines.web.attendance import Waiting, waiting
 from pipelines.web.identity import Caller, allowed
-from pipelines.web.pages.attendance import Attendance
 from pipelines.web.pages.hub import Hub
 from pipelines.web.pages.overview import Overview
 from pipelines.web.pages.rendering import part, rendered
@@ -27,12 +27,12 @@ Viewer = Annotated[Caller, Depends(allowed(Role.VIEWER))]
 class Shared:
     """What all pages of one server share: what was read for one reader need not be read for the next."""
 
-    def __init__(self, of: Served) -> None:
+    def __init__(self, of: Served, waits: Waiting) -> None:
         self.served = of
         self.engine = of.engine
         self.scenes = Scenes(of.engine)
         self.overview = Overview(of.engine, of.clusters)
-        self.attendance = Attendance(of.engine)
+        self.waits = waits
         self.hub = Hub()
 
 
@@ -40,7 +40,7 @@ def shared(request: Request, of: Annotated[Served, Depends(served)]) -> Shared:
     """What all pages share; a dependency."""
     state = request.app.state
     if not hasattr(state, "pages"):
-        state.pages = Shared(of)
+        state.pages = Shared(of, waiting(request))
     found: Shared = state.pages
     return found
 
@@ -66,9 +66,10 @@ def page(request: Request, template: str, parts: str, **values: Any) -> HTMLResp
     return HTMLResponse(text)
 
 
-def to(*names: str) -> RedirectResponse:
-    """The answer to a form: look there."""
-    return RedirectResponse("/" + "/".join(quote(name, safe="") for name in names), HTTPStatus.SEE_OTHER)
+def to(*names: str, part: str = "") -> RedirectResponse:
+    """The answer to a form: look there, at that part of the page."""
+    path = "/" + "/".join(quote(name, safe="") for name in names)
+    return RedirectResponse(f"{path}#{part}" if part else path, HTTPStatus.SEE_OTHER)
 
 
 def problem_page(problem: ProblemDocument, back: str) -> Response:

@@ -9,10 +9,11 @@ from pipelines.report.rows import Report
 from pipelines.rollout import kind_of
 from pipelines.run.plan import Plan
 from pipelines.run.snapshot import RETRY
+from pipelines.run.sync_kinds import AT_A_TERMINAL
 from tasks.steering import Steering
 from workers.records import RunRecord
 
-__all__ = ["Action", "Button", "buttons_of", "can_apply"]
+__all__ = ["Action", "Button", "buttons_of", "can_apply", "keeps_backups"]
 
 
 class Action(StrEnum):
@@ -52,7 +53,7 @@ def buttons_of(report: Report, steering: Steering) -> Iterator[Button]:
         yield from _while_it_lasts(report, steering)
         return
     offered = {command.split()[1] for command in next_commands(report) if "--force" not in command}
-    if "retry" in offered:
+    if "retry" in offered and report.kind not in AT_A_TERMINAL:
         hint = "starts a run on the nodes that failed, were unreachable or were not started"
         yield Button(Action.RETRY, "Retry what is left", hint, main=True)
     if "rollback" in offered and not report.parent:
@@ -74,6 +75,12 @@ def _while_it_lasts(report: Report, steering: Steering) -> Iterator[Button]:
     else:
         yield Button(Action.PAUSE, "Pause", "running steps finish, no further step starts")
     yield Button(Action.CANCEL, "Cancel", "stops at the next safe point; every file stays whole", typed=changes)
+
+
+def keeps_backups(record: RunRecord) -> bool:
+    """Whether runs of that kind leave backups on servers, which a cleanup removes."""
+    stages = kind_of(record.kind, record.id).stages
+    return any(step.keeps_backups for stage in stages for step in stage.steps)
 
 
 def can_apply(record: RunRecord, plan: Plan | None) -> bool:

@@ -17,11 +17,12 @@ from pipelines.usecases.tokens import Role
 from pipelines.web.api.scope import RunId, visible_run
 from pipelines.web.identity import Caller
 from pipelines.web.pages.asking import Looking, Shared, Viewer, page
-from pipelines.web.pages.buttons import buttons_of, can_apply
+from pipelines.web.pages.buttons import buttons_of, can_apply, keeps_backups
 from pipelines.web.pages.cluster_view import cluster_values
 from pipelines.web.pages.compare_view import compare_values
 from pipelines.web.pages.grid import MARKS, Show
 from pipelines.web.pages.plan_view import plan_values
+from pipelines.web.pages.questions_view import question_values
 from pipelines.web.pages.run_view import head_values, mark_of_step, node_of, panel_values, revisions, rows_values
 from pipelines.web.pages.scene import Scene
 from workers.errors import InputRefused, NotFound
@@ -68,6 +69,7 @@ def cluster(request: Request, name: str, asking: Viewer, looking: Looking) -> HT
         **cluster_values(found, report),
         glance=glance,
         records=own[:_HISTORY],
+        **question_values(looking.engine, looking.overview, asking, name),
         can_start=bool(file) and asking.may(Role.OPERATOR, name),
     )
 
@@ -138,12 +140,15 @@ def run(
 def _run_values(scene: Scene, asking: Caller, looking: Shared) -> dict[str, Any]:
     record, steering, report = scene.progress.record, scene.steering(), scene.report()
     may = asking.may(Role.OPERATOR, record.cluster)
+    asked = question_values(looking.engine, looking.overview, asking, record.cluster)
     return {
+        **asked,
         **head_values(scene.progress, scene.codes, steering, report),
         **panel_values(report),
         "fetch": revisions(scene.progress, scene.codes, steering),
         "buttons": list(buttons_of(report, steering)) if may else [],
-        "waiting": looking.attendance.missing(scene),
+        "can_clean": may and asked["has_file"] and scene.over and keeps_backups(record),
+        "waiting": looking.waits.text(record, scene.moved),
         "unapproved": steering.unapproved,
         "later": [one for one in looking.overview.records() if one.parent == record.id],
         "lines": list(reversed(scene.lines)),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.report.rows import Report
-from pipelines.web.pages.attendance import Attendance
+from pipelines.web.attendance import Waiting
 from pipelines.web.pages.hub import Message, Source
 from pipelines.web.pages.overview import Overview
 from pipelines.web.pages.rendering import part
@@ -48,7 +48,7 @@ class _Seen:
         return {name: value for name, value in found.items() if value}
 
 
-def run_source(scenes: Scenes, attendance: Attendance, run_id: str) -> Source:
+def run_source(scenes: Scenes, waits: Waiting, run_id: str) -> Source:
     """What moves on the page of a run: the letters of its grid, its parts, its events."""
     seen = _Seen()
 
@@ -57,7 +57,7 @@ def run_source(scenes: Scenes, attendance: Attendance, run_id: str) -> Source:
         scene = scenes.of(run_id)
         ended = scene.over and scene.reported  # the end is the end when its report has been sent, too
         steering, report = scene.steering(), scene.newest_report()
-        waiting = attendance.missing(scene)
+        waiting = waits.text(scene.progress.record, scene.moved)
         key = scene.after, scene.progress.record.version, steering, id(report), waiting
         if key == seen.key:
             return None, seen.whole, ended

@@ -8,7 +8,7 @@ from starlette.responses import HTMLResponse, Response
 
 from pipelines.usecases.tokens import token_of
 from pipelines.web.identity import Caller, caller_or_none, client_address, proxy_user
-from pipelines.web.pages import act, look, stream
+from pipelines.web.pages import act, answer, look, stream
 from pipelines.web.pages.asking import Viewer, problem_page, to
 from pipelines.web.pages.rendering import rendered, static_file
 from pipelines.web.served import Served, served
@@ -78,5 +78,5 @@ def _logon(request: Request, of: Served, problem: str = "") -> str:
     )
 
 
-for part in (look, act, stream):
+for part in (look, act, answer, stream):
     router.include_router(part.router)

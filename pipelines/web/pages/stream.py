@@ -35,7 +35,7 @@ async def _messages(looking: Shared, run: str) -> AsyncIterator[bytes]:
     def source() -> Source:
         if not run:
             return overview_source(looking.overview)
-        return run_source(looking.scenes, looking.attendance, run)
+        return run_source(looking.scenes, looking.waits, run)
 
     queue = looking.hub.listen(run, source)
     until = time.monotonic() + _LONGEST

@@ -8,13 +8,12 @@ import pytest
 
 from pipelines.cli.entry import run
 from pipelines.report.knowledge_text import explanation_lines
-from pipelines.usecases.explain import NodeAnswer
+from pipelines.run.explained import NodeAnswer
 from pipelines.usecases.naming import is_file
 from tasks.ektron.cluster_facts import NOT_SEEN
 from tasks.ektron.rules.explain import Answer, explain
 from tasks.ektron.rules.findings import Finding, Findings, InvariantState
 from tasks.ektron.rules.invariants import judge
-from tests.unit.pipelines.report.sample_run import sample
 from tests.unit.tasks.ektron.joined import broken, joined_cluster
 from tests.unit.tasks.ektron.rules.breakages import BREAKAGES, field
 from workers.records import now
@@ -146,8 +145,8 @@ def test_an_unseen_node_is_explained_by_what_kept_it_unseen(status: str, words: 
 def test_exit_codes_of_explain(node: str, broken_node: str, code: int) -> None:
     """5 where the node or another keeps the cluster from being joined, 0 where nothing does."""
     cluster = broken(broken_node, field(asset__load_balanced="0")) if broken_node else joined_cluster()
-    ended = sample().record.model_copy(update={"ended": now() - timedelta(minutes=3)})
-    answer = NodeAnswer(explain(node, judge(cluster)), ended)
+    ended = now() - timedelta(minutes=3)
+    answer = NodeAnswer(**dict(explain(node, judge(cluster))), run="r-1", kind="verify", ended=ended)
     assert code == answer.exit_code
     assert answer.source.endswith("3 minutes ago")
 

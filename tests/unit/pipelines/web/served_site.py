@@ -1,6 +1,7 @@
 """The application over a site of one process: real use cases, rules and reconciler; messages are taken by the test."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from tests.integration.web_server import WebServer, web_server
 from tests.unit.pipelines.steered_workers import PASSWORD, Site
 from tests.unit.pipelines.test_steered_runs import drained
 
-__all__ = ["CLUSTER", "PLANTED", "ServedSite", "served_site"]
+__all__ = ["CLUSTER", "PLANTED", "ServedSite", "browser", "sent", "served_site"]
 
 CLUSTER = f"""\
 name: shop
@@ -68,3 +69,19 @@ def served_site(folder: Path, access: Access | None = None, policy: str = "{}") 
     site = Site()
     with web_server(site.engine, folder, access) as server:
         yield ServedSite(site, folder, server)
+
+
+@contextmanager
+def browser(site: ServedSite, role: Role = Role.OPERATOR, *clusters: str, name: str = "ann") -> Iterator[httpx.Client]:
+    """What a browser is without a screen: it keeps cookies, and has logged on."""
+    with httpx.Client(base_url=site.server.url, timeout=60) as client:
+        answer = client.post("/logon", data={"token": site.server.token(role, *clusters, name=name)})
+        assert (303, "/") == (answer.status_code, answer.headers["location"])
+        yield client
+
+
+def sent(client: httpx.Client, path: str, **fields: str) -> httpx.Response:
+    """A form of the session, sent."""
+    found = re.search(r'name="csrf_token" value="(\w+)"', client.get("/").text)
+    assert found is not None
+    return client.post(path, data={"csrf_token": found[1], **fields})

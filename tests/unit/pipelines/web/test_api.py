@@ -10,13 +10,18 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from pipelines.cli.entry import run
+from pipelines.reconcile import begin_or_continue
 from pipelines.report.rows import Report
+from pipelines.rollout import KINDS
 from pipelines.usecases import runs
+from pipelines.usecases import sync as syncs
+from pipelines.usecases.cluster_files import cluster_named
 from pipelines.usecases.tokens import Role
 from pipelines.web.guard import Guard
 from pipelines.web.pages.asking import problem_page
-from tests.unit.pipelines.web.served_site import ServedSite, served_site
-from workers.records import Verdict, now
+from tasks.syncing.options import SyncOptions
+from tests.unit.pipelines.web.served_site import ServedSite, browser, sent, served_site
+from workers.records import RunState, Verdict, now
 from workers.settings import load_settings
 
 
@@ -211,6 +216,34 @@ def test_a_contradictory_request_is_refused_before_any_contact(served: ServedSit
         assert answer.status_code in {409, 422}, body
         assert "application/problem+json" == answer.headers["content-type"]
     assert () == served.site.store.names()
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"rollout", "verify", "plan", "doctor", "cleanup"}))
+def test_what_needs_a_person_at_a_terminal_cannot_be_started(served: ServedSite, kind: str) -> None:
+    """A sync, its proof, a renewal: by no request, and its options by none either."""
+    client = served.client(Role.ADMIN)
+    for more in ({}, {"options": ["repair"]}, {"repair": True}, {"node": "S1", "start": "http"}):
+        answer = client.post("/api/v1/runs", json={"cluster": "shop", "kind": kind, **more})
+        assert 422 == answer.status_code, (more, answer.text)
+    assert () == served.site.store.names()
+
+
+@pytest.mark.parametrize("kind", [syncs.START, syncs.PROVE, syncs.BALANCE, syncs.CLEAR, syncs.STATUS])
+def test_a_run_about_a_sync_is_not_begun_again(served: ServedSite, kind: str) -> None:
+    """Neither by a retry nor by a rollback: who started it was at a terminal. It can be seen, and cancelled."""
+    cluster = cluster_named(served.folder, "shop")
+    run = syncs.begin(served.site.engine, cluster, kind, SyncOptions(node="S1", start="gate", repair=True)).id
+    client = served.client(Role.OPERATOR)
+    assert 200 == client.post(f"/api/v1/runs/{run}/cancel", json={}).status_code
+    begin_or_continue(served.site.engine, run)
+    assert RunState.CONCLUDED is served.site.store.run(run).state
+    for verb in ("retry", "rollback"):
+        answer = client.post(f"/api/v1/runs/{run}/{verb}", json={})
+        assert (409, "input_refused") == (answer.status_code, answer.json()["error"])
+    with browser(served) as client:
+        page = sent(client, f"/runs/{run}/retry")
+        assert (409, True) == (page.status_code, "a person at a terminal begins a sync" in page.text)
+    assert (run,) == served.site.store.names()
 
 
 @pytest.mark.parametrize(("path", "kind"), [("/api/v1/runs", "application/problem+json"), ("/runs", "text/html")])

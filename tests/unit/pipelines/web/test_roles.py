@@ -19,7 +19,7 @@ OPEN = {"/api/v1/health", "/logon", "/logon/openid", "/logon/openid/back", "/log
 PLACES = sorted(
     place for place in places_of(application()) if place.path.startswith("/api/") and place.path not in OPEN
 )
-_PARTS = {"run": "none", "cluster": "shop", "rule": "some.rule", "token": "0" * 12}
+_PARTS = {"run": "none", "cluster": "shop", "rule": "some.rule", "token": "0" * 12, "node": "S1"}
 
 
 @pytest.fixture(scope="module")

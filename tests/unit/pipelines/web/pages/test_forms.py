@@ -2,18 +2,18 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http import HTTPStatus
 
 import httpx
 import pytest
 
 from pipelines.usecases import runs
+from pipelines.usecases.cluster_files import cluster_named
 from pipelines.usecases.tokens import Role
 from pipelines.web.access import Access
 from tests.browser.invented import named
 from tests.unit.pipelines.report.sample_run import cluster_of
-from tests.unit.pipelines.web.served_site import PLANTED, ServedSite, served_site
+from tests.unit.pipelines.web.served_site import PLANTED, ServedSite, browser, sent, served_site
 from workers.records import Change, DocumentKind, RunState
 
 POLICY = "{approval: second-person, whole_pool: true, max_unreachable: '100%'}"
@@ -26,20 +26,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSite]:
         yield started
 
 
-@contextmanager
-def browser(site: ServedSite, role: Role = Role.OPERATOR, *clusters: str, name: str = "ann") -> Iterator[httpx.Client]:
-    """What a browser is without a screen: it keeps cookies, and has logged on."""
-    with httpx.Client(base_url=site.server.url, timeout=60) as client:
-        answer = client.post("/logon", data={"token": site.server.token(role, *clusters, name=name)})
-        assert (303, "/") == (answer.status_code, answer.headers["location"])
-        yield client
-
-
-def sent(client: httpx.Client, path: str, **fields: str) -> httpx.Response:
-    """A form of the session, sent."""
-    found = re.search(r'name="csrf_token" value="(\w+)"', client.get("/").text)
-    assert found is not None
-    return client.post(path, data={"csrf_token": found[1], **fields})
+@pytest.fixture(scope="module")
+def ended(site: ServedSite) -> str:
+    """A run of that server, with a plan, that has ended."""
+    run = runs.start(site.site.engine, cluster_named(site.folder, "shop"), kind="plan").id
+    site.finish(run)
+    return run
 
 
 def test_without_a_session_there_is_only_the_page_to_log_on(site: ServedSite) -> None:
@@ -168,10 +160,10 @@ def test_a_plan_that_waits_is_approved_by_another_person(tmp_path_factory: pytes
                     assert ("cancelled", True) == (record.verdict, "plan rejected: not today" in record.summary)
 
 
-def test_refusals_are_pages_with_the_words_of_the_terminal(site: ServedSite) -> None:
+def test_refusals_are_pages_with_the_words_of_the_terminal(site: ServedSite, ended: str) -> None:
     """An unknown run, cluster, server, page or part; two runs too few; a filter that means nothing."""
     with browser(site) as client:
-        run = site.site.store.names()[0]
+        run = ended
         for path, status, words in (
             ("/runs/none", 404, "there is no run none"),
             ("/clusters/none", 404, "there is no cluster"),
@@ -218,10 +210,10 @@ def test_static_files_are_kept_by_browsers(site: ServedSite) -> None:
         assert not re.search(r"<style|style=|<script(?! src=)|\son\w+=", page)
 
 
-def test_no_secret_is_on_any_page(site: ServedSite) -> None:
+def test_no_secret_is_on_any_page(site: ServedSite, ended: str) -> None:
     """Neither the password of the cluster's account, nor the seal key, nor the token or cookie of a session."""
     with browser(site, Role.ADMIN) as client:
-        run = site.site.store.names()[0]
+        run = ended
         key = site.site.engine.settings.seal_key
         secrets = [PLANTED, *client.cookies.values(), *([key.reveal()] if key else [])]
         for path in ("/", "/clusters/shop", "/runs", f"/runs/{run}", f"/runs/{run}/plan", f"/runs/{run}/nodes/S1"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.web.pages.attendance import Attendance
+from pipelines.web.attendance import Waiting
 from pipelines.web.pages.hub import Hub
 from pipelines.web.pages.moves import run_source
 from pipelines.web.pages.scene import Scenes
@@ -115,7 +115,7 @@ def test_a_run_tells_only_what_is_new(tmp_path: Path) -> None:
     """Letters of the nodes that moved, the lines since, the parts that changed; nothing while nothing happens."""
     engine = engine_in_memory(tmp_path)
     run = keep(engine, running(4))
-    look = run_source(Scenes(engine), Attendance(engine), run)
+    look = run_source(Scenes(engine), Waiting(engine), run)
     _, whole, over = look()
     assert (["S1", "S2", "P1", "P2"], False) == (list(whole["codes"]), over)
     assert (None, False) == look()[::2]

@@ -107,6 +107,8 @@ def test_the_buttons_follow_from_the_state() -> None:
     of_ended = list(buttons_of(ended, Steering()))
     assert [(Action.RETRY, False), (Action.ROLLBACK, True)] == [(button.action, button.typed) for button in of_ended]
     assert [True] == [one.typed for one in buttons_of(lasts, Steering()) if one.action is Action.CANCEL]
+    at_a_terminal = ended.model_copy(update={"kind": "sync-prove"})
+    assert Action.RETRY not in [button.action for button in buttons_of(at_a_terminal, Steering())]
 
 
 def test_only_a_plan_with_changes_can_be_applied() -> None:
