@@ -24,88 +24,111 @@ class Place(NamedTuple):
     help: str  #: the first paragraph of the function's docstring
 
 
-#: In the order of `esync --help`.
-VERBS: Mapping[str, Place] = {
-    "init": Place(
-        "init",
-        "Write a commented cluster file: from answers, from an Ansible inventory, or from what one server knows.",
-    ),
-    "export": Place(
-        "init", "Print a cluster in the form of another program. Passwords stay references: Ansible looks them up."
-    ),
-    "trust": Place(
-        "trust",
-        "Show the certificates of all listeners, and pin those that are new. A changed one is refused. "
-        "Does not log on.",
-    ),
-    "check": Place("check", "Read a cluster file and list every mistake in it. Contacts no server."),
-    "verify": Place("show", "Check every invariant of a cluster on its nodes. Changes nothing."),
-    "status": Place("show", "Show the state of a run; of several a line each."),
-    "runs": Place("runs", "List the newest runs, newest first."),
-    "report": Place("report", "Write the report of a run, or everything about the run as a bundle; or check a bundle."),
-    "plan": Place(
-        "steer",
-        "Show what a rollout would change on each node. Exit 0: nothing; 2: changes; 4, 6: not all nodes were checked.",
-    ),
-    "rollout": Place(
-        "steer", "Set eSync up on every node and prove it: show the plan, ask, apply. A saved plan is applied exactly."
-    ),
-    "watch": Place(
-        "steer",
-        "Follow a run to its end; exit by its verdict. If its worker stopped with its command, start a new worker.",
-    ),
-    "retry": Place(
-        "steer",
-        "Finish the unfinished nodes of a run, and only those, with the same certificates. By default all three kinds.",
-    ),
-    "pause": Place("steer", "Start no further step of a run. Running steps finish."),
-    "resume": Place("steer", "Continue a paused run."),
-    "promote": Place("steer", "Let a held run begin its next wave (policy.hold)."),
-    "approve": Place("steer", "Approve the plan of a run that another person requested (policy.approval)."),
-    "cancel": Place("steer", "Stop a run at the next safe point. Nodes finish their current step."),
-    "rollback": Place(
-        "undo",
-        "Undo a run: restore bytes, names and service state from before it. Proves the result by comparing every file.",
-    ),
-    "cleanup": Place(
-        "undo", "Remove expired backups and leftover temporary files from the nodes, and prove that they are gone."
-    ),
-    "attest": Place(
-        "attest",
-        "Answer a question that no program can answer, or list the questions about a cluster. Contacts no server.",
-    ),
-    "retire": Place(
-        "retire",
-        "Take a node out of the cluster: remove its certificates, keys and flags, restart its service, and prove it.",
-    ),
-    "doctor": Place(
-        "knowledge",
-        "Check whether a rollout can start: logon, limits, prerequisites, competing tools, certificates. "
-        "Changes nothing.",
-    ),
-    "explain": Place(
-        "knowledge", "Explain why a node is not joined: the first cause. Exit 0: joined; 5: not joined; 6: unknown."
-    ),
-    "propagate": Place(
-        "knowledge",
-        "Show which servers receive a changed file by a sync, and where to start the sync. Contacts no server.",
-    ),
-    "sync": Place("sync", "Look at a sync, start it, refresh a pool, or prove that a sync reaches every server."),
-    "up": Place(
-        "local",
-        "Run workers, the page and Flower on this machine until Ctrl-C: with ESYNC_BROKER_URL, or an own broker.",
-    ),
-    "serve": Place(
-        "serve", "Serve the page and the HTTP API until Ctrl-C. Without a broker in the environment use `esync up`."
-    ),
-    "token": Place("token", "Create, list and revoke tokens for the page and the API."),
-    "lab": Place("local", "Run simulated Windows servers until Ctrl-C; or break and heal servers of a running lab."),
-    "demo": Place(
-        "local",
-        "Roll eSync out on four simulated servers, from untouched to joined. Everything but the servers is real.",
-    ),
-    "certs": Place("certs", "Inspect certificate files; generate a family; renew that of a cluster."),
+#: In the groups and the order of `esync --help`.
+GROUPS: Mapping[str, Mapping[str, Place]] = {
+    "Describe a cluster": {
+        "init": Place(
+            "init",
+            "Write a commented cluster file: from answers, from an Ansible inventory, or from what one server knows.",
+        ),
+        "export": Place(
+            "init", "Print a cluster in the form of another program. Passwords stay references: Ansible looks them up."
+        ),
+        "trust": Place(
+            "trust",
+            "Show the certificates of all listeners, and pin those that are new. A changed one is refused. "
+            "Does not log on.",
+        ),
+        "check": Place("check", "Read a cluster file and list every mistake in it. Contacts no server."),
+    },
+    "Look at servers": {
+        "doctor": Place(
+            "knowledge",
+            "Check whether a rollout can start: logon, limits, prerequisites, competing tools, certificates. "
+            "Changes nothing.",
+        ),
+        "plan": Place(
+            "steer",
+            "Show what a rollout would change on each node. Exit 0: nothing; 2: changes; 4, 6: not all nodes "
+            "were checked.",
+        ),
+        "verify": Place("show", "Check every invariant of a cluster on its nodes. Changes nothing."),
+        "explain": Place(
+            "knowledge", "Explain why a node is not joined: the first cause. Exit 0: joined; 5: not joined; 6: unknown."
+        ),
+        "propagate": Place(
+            "knowledge",
+            "Show which servers receive a changed file by a sync, and where to start the sync. Contacts no server.",
+        ),
+        "attest": Place(
+            "attest",
+            "Answer a question that no program can answer, or list the questions about a cluster. Contacts no server.",
+        ),
+    },
+    "Change servers": {
+        "rollout": Place(
+            "steer",
+            "Set eSync up on every node and prove it: show the plan, ask, apply. A saved plan is applied exactly.",
+        ),
+        "retry": Place(
+            "steer",
+            "Finish the unfinished nodes of a run, and only those, with the same certificates. By default all "
+            "three kinds.",
+        ),
+        "rollback": Place(
+            "undo",
+            "Undo a run: restore bytes, names and service state from before it. Proves the result by comparing "
+            "every file.",
+        ),
+        "cleanup": Place(
+            "undo", "Remove expired backups and leftover temporary files from the nodes, and prove that they are gone."
+        ),
+        "retire": Place(
+            "retire",
+            "Take a node out of the cluster: remove its certificates, keys and flags, restart its service, and "
+            "prove it.",
+        ),
+        "certs": Place("certs", "Inspect certificate files; generate a family; renew that of a cluster."),
+        "sync": Place("sync", "Look at a sync, start it, refresh a pool, or prove that a sync reaches every server."),
+    },
+    "Follow and steer runs": {
+        "runs": Place("runs", "List the newest runs, newest first."),
+        "status": Place("show", "Show the state of a run; of several a line each."),
+        "watch": Place(
+            "steer",
+            "Follow a run to its end; exit by its verdict. If its worker stopped with its command, start a new worker.",
+        ),
+        "report": Place(
+            "report", "Write the report of a run, or everything about the run as a bundle; or check a bundle."
+        ),
+        "pause": Place("steer", "Start no further step of a run. Running steps finish."),
+        "resume": Place("steer", "Continue a paused run."),
+        "promote": Place("steer", "Let a held run begin its next wave (policy.hold)."),
+        "approve": Place("steer", "Approve the plan of a run that another person requested (policy.approval)."),
+        "cancel": Place("steer", "Stop a run at the next safe point. Nodes finish their current step."),
+    },
+    "Services": {
+        "up": Place(
+            "local",
+            "Run workers, the page and Flower on this machine until Ctrl-C: with ESYNC_BROKER_URL, or an own broker.",
+        ),
+        "serve": Place(
+            "serve", "Serve the page and the HTTP API until Ctrl-C. Without a broker in the environment use `esync up`."
+        ),
+        "token": Place("token", "Create, list and revoke tokens for the page and the API."),
+    },
+    "Try it without servers": {
+        "demo": Place(
+            "local",
+            "Roll eSync out on four simulated servers, from untouched to joined. Everything but the servers is real.",
+        ),
+        "lab": Place(
+            "local", "Run simulated Windows servers until Ctrl-C; or break and heal servers of a running lab."
+        ),
+    },
 }
+
+VERBS: Mapping[str, Place] = {name: place for verbs in GROUPS.values() for name, place in verbs.items()}
 
 
 class VerbGroup(TyperGroup):
@@ -113,8 +136,9 @@ class VerbGroup(TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - those of the library's class
         super().__init__(**attributes)
-        for name, place in VERBS.items():
-            self.commands[name] = TyperCommand(name, help=place.help)
+        for group, verbs in GROUPS.items():
+            for name, place in verbs.items():
+                self.commands[name] = TyperCommand(name, help=place.help, rich_help_panel=group)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - private classes of the library
         """The verb that the arguments name, loaded, and the arguments after it.
