@@ -6,6 +6,7 @@ A missing server skips on a laptop, with the reason, and fails where CI is set.
 import os
 import sys
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,6 +28,9 @@ from workers.store.redis_store import RedisStore
 # process of pytest-xdist, and a tenth of every short process that a test starts. Git ignores them.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+_PLACES = count()
 
 
 def absent(reason: str) -> NoReturn:
@@ -117,9 +121,16 @@ def _scrubbed() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _fresh_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Each test reads its own settings and never writes to the developer's state folder."""
-    monkeypatch.setenv("ESYNC_STATE", str(tmp_path / "state"))
+def _fresh_settings(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Each test reads its own settings and never writes to the developer's state folder.
+
+    Most tests need no folder: making one takes longer than they do.
+    """
+    own = "tmp_path" in request.fixturenames
+    folder = request.getfixturevalue("tmp_path") if own else tmp_path_factory.getbasetemp() / f"none-{next(_PLACES)}"
+    monkeypatch.setenv("ESYNC_STATE", str(folder / "state"))
     load_settings.cache_clear()
     yield
     load_settings.cache_clear()

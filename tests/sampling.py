@@ -4,11 +4,12 @@ import os
 from functools import cache
 from hashlib import sha256
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.places import ROOT
 
-__all__ = ["EXHAUSTIVE", "examples", "rotated", "seed"]
+__all__ = ["EXHAUSTIVE", "examples", "in_turn", "rotated", "seed"]
 
 EXHAUSTIVE = os.environ.get("EXHAUSTIVE") == "1"
 _ROOMS = ("lab", "pipelines", "tasks", "workers")
@@ -47,3 +48,9 @@ def rotated(count: int, every: int, name: str) -> range:
     """One in `every` of that many cases, by number, chosen by the seed; all of them in `make exhaustive`."""
     first = int.from_bytes(sha256(f"{seed()} {name}".encode()).digest()[:4])
     return range(count) if EXHAUSTIVE else range(min(first % every, max(count - 1, 0)), count, every)
+
+
+def in_turn(number: int, count: int, name: str) -> pytest.MarkDecorator:
+    """One of that many tests, of which the seed chooses one; all of them in `make exhaustive`."""
+    chosen = number in rotated(count, count, name)
+    return pytest.mark.skipif(not chosen, reason=f"one of {count} tests in turn ({name}): SAMPLE_SEED chooses")

@@ -90,7 +90,7 @@ def test_all_cases_pass_in_one_batch(machine: Machine, site: AgentSite | HostSit
     """
     if not isinstance(machine, RealDisk | HostMachine):
         pytest.skip("the lab's agent has no bootstrap: tests/integration covers its ways")
-    apart = [CASES[number].numbered(number) for number in rotated(len(CASES), 5, "cases in a batch")]
+    apart = [CASES[number].numbered(number) for number in rotated(len(CASES), 10, "cases in a batch")]
     cases = [(case, site.filled(case.on(machine.platform))) for case in apart]
     cases = [(case, wanted) for case, wanted in cases if not _skip_reason(machine, wanted)]
     try:
