@@ -25,6 +25,7 @@ __all__ = [
     "RetryRequest",
     "RollbackRequest",
     "StartRequest",
+    "require_consistent",
     "require_retriable",
     "start_requested",
 ]
@@ -103,7 +104,7 @@ def start_requested(engine: Engine, folder: Path, request: StartRequest, **origi
         StoreUnavailable: see `runs.start`.
     """
     cluster = cluster_named(folder, request.cluster)
-    _refuse_contradictions(request)
+    require_consistent(request)
     origin["reason"] = request.reason
     if request.plan:
         return _apply(engine, cluster, request.plan, **origin)
@@ -126,7 +127,12 @@ def _apply(engine: Engine, cluster: Cluster, run: str, **origin: Unpack[Origin])
     return start_if_free(engine, plan.spec, plan=plan, kind="rollout", **origin)
 
 
-def _refuse_contradictions(request: StartRequest) -> None:
+def require_consistent(request: StartRequest) -> None:
+    """Passes if no part of a request contradicts another one.
+
+    Raises:
+        InputRefused: it does; the message names the field.
+    """
     kind, given = request.kind, request.model_fields_set
     wrong = [
         (request.plan and kind != "rollout", "plan", "only a rollout applies a plan"),

@@ -1,5 +1,6 @@
 """What every request passes and every answer gets: the host, the size of the body, security headers, a line of log."""
 
+import asyncio
 import time
 from collections.abc import Collection
 from http import HTTPStatus
@@ -12,10 +13,11 @@ from pipelines.web.problems import AsPage, ProblemDocument, internal_problem, pr
 from workers.logs import logger
 from workers.texts import cleaned
 
-__all__ = ["MOST", "Guard"]
+__all__ = ["MOST", "SLOWEST", "Guard"]
 
 log = logger("esync.web")
 MOST = 1_000_000  #: bytes of a body
+SLOWEST = 30.0  #: seconds in which a body has to arrive
 _TOO_LARGE = f"the body has more than {MOST:,} bytes"
 
 CONTENT_SECURITY = (
@@ -62,13 +64,15 @@ class Guard:
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
+        answered = _without_body(answer) if scope["method"] == "HEAD" else answer
+
         try:
-            await self._pass(scope, receive, answer)
+            await self._pass(scope, receive, answered)
         except Exception as error:
             problem = internal_problem(error, cleaned(scope["path"], 200))
             if status:  # the answer has begun: the connection ends
                 raise
-            await self._refuse(scope, receive, answer, problem)
+            await self._refuse(scope, receive, answered, problem)
         finally:
             # The path only: a query may have what a person searched for.
             log.info(
@@ -90,7 +94,9 @@ class Guard:
         if not length.isdecimal() or int(length[:12]) > MOST:
             await self._refuse(scope, receive, send, _problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _TOO_LARGE))
             return
-        await self._app(scope, _limited(receive), send)
+        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        bare = length == "0" and "transfer-encoding" not in headers
+        await self._app(asked, receive if bare else _limited(receive), send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send, problem: ProblemDocument) -> None:
         answer = problem_answer(problem, scope["method"], scope["path"], self._as_page)
@@ -98,18 +104,40 @@ class Guard:
 
 
 def _limited(receive: Receive) -> Receive:
-    """The body of a request, refused when it is longer than it said."""
-    received = 0
+    """The body of a request, refused when it is longer than it said, or does not arrive in time."""
+    received, whole, until = 0, False, time.monotonic() + SLOWEST
 
     async def limited() -> Message:
-        nonlocal received
-        message = await receive()
+        nonlocal received, whole
+        if whole:
+            return await receive()
+        try:
+            message = await asyncio.wait_for(receive(), until - time.monotonic())
+        except TimeoutError:
+            late = f"the body did not arrive within {SLOWEST:.0f} seconds"
+            raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, late, {"Connection": "close"}) from None
         received += len(message.get("body", b""))
         if received > MOST:
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _TOO_LARGE)
+        whole = not message.get("more_body", False)
         return message
 
     return limited
+
+
+def _without_body(send: Send) -> Send:
+    """An answer to HEAD: that to GET, which ends with its headers; also one that would never end."""
+    ended = False
+
+    async def headers_only(message: Message) -> None:
+        nonlocal ended
+        if message["type"] == "http.response.start":
+            await send(message)
+        elif not ended:
+            ended = True
+            await send({"type": "http.response.body"})
+
+    return headers_only
 
 
 def _name(host: str) -> str:

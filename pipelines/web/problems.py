@@ -23,6 +23,7 @@ __all__ = ["PROBLEM_JSON", "AsPage", "ProblemDocument", "handle_errors", "intern
 
 log = logger(__name__)
 PROBLEM_JSON = "application/problem+json"
+_DESCRIBED = "/api/v1/openapi.json describes every request; a body is JSON, with Content-Type: application/json"
 _SHOWN = 20  #: mistakes of a body that are listed
 
 #: By the slug of an error. 409 for all others: well formed, and refused as things are. 422 is for a malformed request.
@@ -116,7 +117,7 @@ def _invalid(error: RequestValidationError) -> ProblemDocument:
         status=status,
         error="input_refused",
         message=cleaned(f"this request was not understood: {'; '.join(lines)}"),
-        remedy="/api/v1/openapi.json describes every request",
+        remedy=_DESCRIBED,
     )
 
 
@@ -124,9 +125,16 @@ def _by_status(error: HTTPException) -> ProblemDocument:
     """A refusal of the framework: no such path, another method, a body that is too large."""
     status = HTTPStatus(error.status_code)
     slug = {404: "not_found", 405: "method_not_allowed"}.get(status, "input_refused")
-    message = {404: "there is nothing at this address", 405: "this address does not take this method"}
-    told = message.get(status, cleaned(str(error.detail)))
-    return ProblemDocument(title=status.phrase, status=status, error=slug, message=told)
+    message = {
+        400: "the body cannot be read",
+        404: "there is nothing at this address",
+        405: "this address does not take this method",
+    }
+    told, remedy = (
+        message.get(status, cleaned(str(error.detail))),
+        _DESCRIBED if status == HTTPStatus.BAD_REQUEST else "",
+    )
+    return ProblemDocument(title=status.phrase, status=status, error=slug, message=told, remedy=remedy)
 
 
 def _methods(request: Request) -> str:
@@ -137,6 +145,7 @@ def _methods(request: Request) -> str:
         if (pattern := getattr(route, "path_regex", None)) and pattern.match(request.url.path)
         for method in route.methods or ()
     }
+    found |= {"HEAD"} if "GET" in found else set()
     return ", ".join(sorted(found))
 
 

@@ -58,6 +58,8 @@ def server_for(app: FastAPI) -> uvicorn.Server:
         app,
         access_log=False,
         log_config=None,
+        http="h11",  # bounds what a client sends as headers; the other parser would be taken where it is installed
+        ws="none",
         log_level="warning",
         server_header=False,
         proxy_headers=False,  # who is believed is decided by the access file

@@ -14,12 +14,13 @@ from pipelines.usecases.requests import (
     RetryRequest,
     RollbackRequest,
     StartRequest,
+    require_consistent,
     require_retriable,
     start_requested,
 )
 from pipelines.usecases.status import RunStatus
 from pipelines.usecases.tokens import Role
-from pipelines.web.api.scope import folder_of, require_cluster, run_for
+from pipelines.web.api.scope import folder_of, require_cluster, run_for, visible_run
 from pipelines.web.attendance import Waiting, waiting
 from pipelines.web.idempotency import IdempotencyKey, once
 from pipelines.web.identity import Caller, allowed, origin
@@ -93,6 +94,9 @@ def start_run(
 ) -> RunRow:
     """Starts a run of a cluster file. The answer is 200 if the same request had started it before."""
     require_cluster(of, asking, request.cluster)
+    require_consistent(request)
+    if request.plan:
+        visible_run(of, asking, request.plan)
     folder = folder_of(of)
     return _started(
         response,

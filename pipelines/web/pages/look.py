@@ -56,7 +56,7 @@ def clusters(request: Request, asking: Viewer, looking: Looking) -> HTMLResponse
 def cluster(request: Request, name: str, asking: Viewer, looking: Looking) -> HTMLResponse:
     """One cluster: its servers, what is not right, its history."""
     if not asking.covers(name):
-        raise NotFound(f"there is no cluster {name!r} here", remedy="look at the list of clusters")
+        raise NotFound(f"there is no cluster {name[:64]!r} here", remedy="look at the list of clusters")
     found, file = looking.overview.cluster(name)
     glance = looking.overview.glance(file, found)
     report = looking.scenes.of(glance.run).report() if glance.run else None

@@ -150,4 +150,4 @@ class Overview:
             with suppress(RecordRefused):
                 if record.cluster == name:
                     return Cluster.of_run(record), ""
-        raise NotFound(f"there is no cluster {name!r} here", remedy="look at the list of clusters")
+        raise NotFound(f"there is no cluster {name[:64]!r} here", remedy="look at the list of clusters")

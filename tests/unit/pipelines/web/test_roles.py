@@ -69,6 +69,12 @@ def test_other_clusters_are_as_if_they_were_not_there(served: ServedSite) -> Non
         assert [404, 404] == [answer.status_code for answer in answers]
         assert answers[0].json()["message"].replace(run, "nothing") == answers[1].json()["message"]
     assert 404 == client.post(f"/api/v1/runs/{run}/cancel", json={}).status_code
+    (served.folder / "another.yaml").write_text(
+        (served.folder / "shop.yaml").read_text().replace("name: shop", "name: another")
+    )
+    plans = [client.post("/api/v1/runs", json={"cluster": "another", "plan": one}) for one in (run, "nothing")]
+    assert [404, 404] == [answer.status_code for answer in plans]
+    assert plans[0].text.replace(run, "nothing") == plans[1].text
 
 
 def test_an_admin_of_some_clusters_gives_access_to_no_others(served: ServedSite) -> None:

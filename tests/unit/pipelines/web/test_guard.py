@@ -1,0 +1,80 @@
+"""What every request passes, asked over a socket by clients that do as they like."""
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.usecases.tokens import Role
+from pipelines.web import guard
+from tests.unit.pipelines.web.served_site import ServedSite, served_site
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[ServedSite]:
+    """A server with a cluster file."""
+    with served_site(tmp_path) as started:
+        yield started
+
+
+def told(served: ServedSite, request: bytes, limit: float = 60.0) -> str:
+    """All that the server sends until it closes the connection."""
+    host, _, port = served.server.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), limit) as connection:
+        connection.sendall(request)
+        parts = []
+        while part := connection.recv(65_536):
+            parts.append(part)
+    return b"".join(parts).decode()
+
+
+def test_a_body_that_does_not_arrive_is_not_waited_for(served: ServedSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection is closed, and nothing is held for it any longer."""
+    monkeypatch.setattr(guard, "SLOWEST", 0.3)
+    began = time.monotonic()
+    for kind in ("application/json", "application/x-www-form-urlencoded"):
+        head = f"POST /logon HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: 100\r\n\r\ntoken=a"
+        answer = told(served, head.encode())
+        assert answer.startswith("HTTP/1.1 4"), answer
+    assert "408 Request Timeout" in answer
+    assert "the body did not arrive within" in answer
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("path", ["/logon", "/api/v1/me", "/api/v1/runs", "/", "/none", "/api/v1/none"])
+def test_head_is_answered_as_get_without_a_body(served: ServedSite, path: str) -> None:
+    """Status and headers are the same."""
+    client = served.client(Role.VIEWER)
+    whole, head = client.get(path), client.head(path)
+    differ = {"date"}
+    assert (whole.status_code, b"") == (head.status_code, head.content)
+    assert {name: value for name, value in whole.headers.items() if name not in differ} == {
+        name: value for name, value in head.headers.items() if name not in differ
+    }
+
+
+def test_head_of_an_event_stream_ends(served: ServedSite) -> None:
+    """Also while the run lasts; nothing listens any more afterwards."""
+    run = served.client().post("/api/v1/runs", json={"kind": "verify", "cluster": "shop"}).json()["run"]
+    client = served.client(Role.VIEWER)
+    for path in (f"/api/v1/runs/{run}/events", f"/moves?run={run}", "/moves"):
+        answer = client.head(path)
+        assert (200, "text/event-stream") == (answer.status_code, answer.headers["content-type"].partition(";")[0])
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 100_000, b'{"limit": ' + b"1" * 100_000 + b"}", b'{"cluster": "\xff"}', b"{", b"\x00"], ids=repr
+)
+def test_a_body_that_is_no_json_is_refused_with_what_is_expected(served: ServedSite, body: bytes) -> None:
+    """However it is made, it breaks nothing."""
+    answer = served.client().post("/api/v1/runs", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in {400, 422}
+    assert "with Content-Type: application/json" in answer.json()["remedy"]
+
+
+def test_headers_without_end_are_not_kept(served: ServedSite) -> None:
+    """The connection ends after some kilobytes."""
+    with pytest.raises(OSError, match=r"reset|closed|Broken pipe"):
+        told(served, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 20_000_000)
