@@ -13,6 +13,7 @@ from tests.browser.conftest import PHONE, person, picture
 from tests.browser.invented import engine_in_memory, file_of, keep, named, running, served, several
 from tests.browsing import violations
 from tests.integration.web_server import WebServer
+from tests.sampling import EXHAUSTIVE
 from tests.unit.pipelines.report.sample_run import cluster_of, sample
 from workers.records import Change, Event, RunState, Verdict
 
@@ -44,7 +45,10 @@ def place(tmp_path: Path, browser: Browser) -> Iterator[Place]:
 
 
 def test_two_thousand_servers_are_readable(place: Place) -> None:
-    """Less than a megabyte; a square each; the failures are rows already; a filter finds the others; axe accepts it."""
+    """Less than a megabyte; a square each; the failures are rows already; a filter finds the others.
+
+    Axe judges it in `make exhaustive`; in `make test` it judges a smaller one, which moves.
+    """
     cluster = file_of(cluster_of(1000, 1000), place.folder)
     made = sample(cluster, failed=["P4", "P77", "P900"], unreachable=["P11", "P12"])
     run = keep(place.engine, made)
@@ -65,7 +69,7 @@ def test_two_thousand_servers_are_readable(place: Place) -> None:
         page.locator(".map a[data-node=P501]").click()
         expect(page.locator("tr[data-node='P501']")).to_be_visible()
         page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
-        assert {} == violations(page, contrast=False)
+        assert not EXHAUSTIVE or {} == violations(page, contrast=False)
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
 
 
@@ -152,6 +156,8 @@ def test_a_large_run_moves(place: Place) -> None:
         expect(page.locator(".map a[data-node=S1]")).to_have_class("s-changed")
         expect(page.locator("tr[data-node=S2]")).to_be_visible()
         expect(page.locator("#said")).to_contain_text("S2  service_restart  failed")
+        page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+        assert {} == violations(page, contrast=False)
         ended = place.engine.store.run(run)
         update = {
             "state": RunState.CONCLUDED,

@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 from pipelines.usecases.tokens import Role
 from tests.browser.conftest import PATIENCE, PHONE, WIDE, Desk, person, picture
 from tests.browsing import violations
+from tests.sampling import rotated
 from workers.records import Verdict
 
 pytestmark = pytest.mark.integration
@@ -143,7 +144,10 @@ def test_a_page_without_javascript_is_complete(desk: Desk) -> None:
 
 
 def test_axe_finds_nothing_on_any_page(desk: Desk) -> None:
-    """In light on a phone, in dark on a wide screen: contrast, names, focus, headings, tables, landmarks."""
+    """In light on a phone, in dark on a wide screen: contrast, names, focus, headings, tables, landmarks.
+
+    `make test` looks at each page in one of the two.
+    """
     runs = [one for one in desk.engine.store.runs() if one.kind == "rollout"]
     failed = next(one.id for one in runs if one.verdict is Verdict.FAILED)
     first = runs[-1].id
@@ -152,17 +156,18 @@ def test_axe_finds_nothing_on_any_page(desk: Desk) -> None:
         *(f"/compare?run={first}&run={failed}", "/runs/none"),
     )
     with person(desk.browser, desk.server) as page:
-        for path in paths:
+        for number, path in enumerate(paths):
             page.goto(f"{desk.server.url}{path}")
-            _judge(page, path)
+            _judge(page, path, number)
         page.get_by_role("link", name="esync").click()
         page.get_by_role("button", name="Log off").click()
         picture(page, "logon", size=(900, 520))
-        _judge(page, "/logon")
+        _judge(page, "/logon", len(paths))
 
 
-def _judge(page: Page, path: str) -> None:
-    for scheme, (width, height) in (("light", PHONE), ("dark", WIDE)):
+def _judge(page: Page, path: str, number: int) -> None:
+    looks = (("light", PHONE), ("dark", WIDE))
+    for scheme, (width, height) in [looks[look] for look in rotated(2, 2, f"look of page {number}")]:
         page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
         page.set_viewport_size({"width": width, "height": height})
         assert {} == violations(page), (path, scheme)

@@ -42,8 +42,20 @@ def ran(folder: Path, most: int, **files: str) -> tuple[int, str]:
         (folder / name).mkdir()
         (folder / name / f"test_{name}.py").write_text(text)
     options = ["-n", "1", "--dist", "loadfile", "-W", "error", "-p", "no:cacheprovider", "--import-mode=importlib"]
-    command = [sys.executable, "-m", "pytest", *options, "--rootdir", str(folder), str(folder)]
-    own = {**os.environ, "EXHAUSTIVE": "0"}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "xdist",
+        "-p",
+        "rerunfailures",
+        *options,
+        "--rootdir",
+        str(folder),
+        str(folder),
+    ]
+    own = {**os.environ, "EXHAUSTIVE": "0", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # the others take long to load
     done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 

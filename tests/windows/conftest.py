@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.harness import Harness, harness_at
-from tests.windows.machines import NAMES, Farm, farm_at
+from tests.integration.harness import Harness, harness_at, on_disk
+from tests.windows.machines import EXE, MEMBERS, NAMES, SERVICE, Farm, farm_at
 
 _MISSING = "put wine-node on PATH and install Debian's packages wine and wine64 (docs/testing.md)"
 
@@ -28,6 +28,8 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     """Running machines, each with the product's files and a running service, and a simulated server beside them."""
     need_machines()
     with farm_at(tmp_path_factory.mktemp("farm"), simulated=1, origin=NAMES[0]) as made:
+        program = rf"{SERVICE}\{EXE}.exe"  # one to practise on: all servers need the same build
+        on_disk(made.lab, MEMBERS[-1], program).write_bytes(made.machines[NAMES[0]].at(program).read_bytes())
         yield made
 
 

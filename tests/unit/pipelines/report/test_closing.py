@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 
 import pytest
 from hypothesis import given
@@ -124,12 +125,18 @@ def test_the_screen_of_a_failed_run() -> None:
     ]
 
 
+@cache
+def made_of(nodes: int) -> Sample:
+    """A run of that many nodes."""
+    return sample(cluster_of((nodes + 1) // 2, nodes // 2))
+
+
 @pytest.mark.parametrize("nodes", [1, 4, 60, 300])
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("failing", ["none", "one", "all alike", "all different"])
 def test_every_run_fits_on_one_screen(nodes: int, width: int, failing: str) -> None:
     """At most 24 lines; a line is wider than the terminal only for a path or a command."""
-    made = sample(cluster_of((nodes + 1) // 2, nodes // 2))
+    made = made_of(nodes)
     names = [node.node for node in made.nodes]
     chosen = {"none": [], "one": names[:1]}.get(failing, names)
     long = f"the agent could not write {PATH}, because another program holds it open and does not give it up"
