@@ -224,12 +224,12 @@ def with_retries(request: Callable[[], T], patience: float) -> T:
     Raises:
         StoreUnavailable: no answer in that time, or an error of the server.
     """
+    try:  # without `errors_mapped`: it would cost a generator for each request
+        return request()
+    except RedisError as error:
+        if not patience or not _is_transient(error):
+            raise _meaning(error) from error
     with errors_mapped():
-        try:
-            return request()
-        except _TRANSIENT as error:
-            if not patience or not _is_transient(error):
-                raise
         # Only now: preparing the repetitions costs as much as a request.
         tries = Retrying(
             retry=retry_if_exception(_is_transient),
