@@ -1,6 +1,7 @@
 """The Celery tasks of the steps: explicit names, ids as arguments, no logic of their own."""
 
 import time
+from collections import UserDict
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, Protocol
@@ -33,6 +34,14 @@ class _Task(Protocol):
     request: Any  #: its `id` is the task's
 
 
+class _Told(UserDict[str, str]):
+    """What a task returns, for Flower and for who asked. No dict: of one, Celery makes a display that takes a while."""
+
+    def __json__(self) -> dict[str, str]:
+        """As a stored result."""
+        return self.data
+
+
 def register_steps(app: Celery, runner: Callable[[], StepRunner]) -> None:
     """Registers a task `esync.<step>` for each step.
 
@@ -47,14 +56,14 @@ def register_steps(app: Celery, runner: Callable[[], StepRunner]) -> None:
 def _register(app: Celery, runner: Callable[[], StepRunner], step: str) -> None:
     # No result is stored: nothing reads it.
     @app.task(name=f"esync.{step}", bind=True, shared=False, ignore_result=True)  # type: ignore[untyped-decorator] # Celery has no types
-    def shell(task: _Task, *args: object, **kwargs: object) -> dict[str, str]:
+    def shell(task: _Task, *args: object, **kwargs: object) -> _Told:
         """Runs the step on the node (`run`, `turn`, `node`). Flower shows what is returned; the run store counts."""
         try:
             run, turn, node = _named(*args, **kwargs)
         except ValidationError as error:
-            return {"step": step, "status": "refused", "message": f"{error.error_count()} arguments are wrong"}
+            return _Told(step=step, status="refused", message=f"{error.error_count()} arguments are wrong")
         with bound(run=run, turn=turn, node=node, step=step):
-            return {"run": run, "node": node, "step": step, "status": _run(runner(), task, (run, turn, node, step))}
+            return _Told(run=run, node=node, step=step, status=_run(runner(), task, (run, turn, node, step)))
 
 
 def _ids(run: Id, turn: Id, node: Id) -> tuple[str, str, str]:

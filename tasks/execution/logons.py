@@ -178,8 +178,9 @@ class Logon:
         queue = self.queue
         queue.waiting -= 1
         queue.asking = queue.asking and not self._asks
+        if self._asks or queue.idle:  # idle: it was woken for a slot that it did not take
+            queue.changed.notify()
         self._asks = False
-        queue.changed.notify_all()
         if not queue.waiting:
             while queue.idle:
                 self._give_back(queue.idle.pop())
@@ -213,9 +214,10 @@ class Logon:
         with queue.changed:
             if hand_on and queue.waiting and slot.lasts(TENURE) and queue.held.get(slot.name) is slot:
                 queue.idle.append(slot)
+                queue.changed.notify()  # one: of all that wait, each that wakes for nothing costs as much
             else:
                 self._give_back(slot)
-            queue.changed.notify_all()
+                queue.changed.notify_all()  # that the one that asks is among them
 
     def _give_back(self, slot: _Slot) -> None:
         if self.queue.held.get(slot.name) is slot:

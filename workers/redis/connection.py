@@ -25,6 +25,7 @@ from redis.exceptions import TimeoutError as NoAnswer
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, SentinelConnectionPool
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+from typing_extensions import override
 
 from workers.errors import StoreUnavailable
 from workers.redis.address import BROKER, ENCODE, STORE, address_of
@@ -115,6 +116,23 @@ class _Named(ConnectionPool):
             raise
 
 
+class _Client(Redis):
+    """Without the library's retries and measurements of each command, of which `connect` wants none."""
+
+    @override
+    def execute_command(self, *command: Any, **options: Any) -> Any:
+        """Sends a command, and returns its answer."""
+        connection: Any = self.connection_pool.get_connection()
+        try:
+            connection.send_command(*command, **options)
+            return self.parse_response(connection, command[0], **options)  # type: ignore[no-untyped-call] # the library has no types here
+        except (NoConnection, NoAnswer):
+            connection.disconnect()
+            raise
+        finally:
+            self.connection_pool.release(connection)
+
+
 class _Pool(_Named, BlockingConnectionPool):
     """Connections to one server."""
 
@@ -153,9 +171,9 @@ def connect(url: Secret, variable: str = BROKER) -> Redis:
     }
     sentinels = sentinels_of(address)
     if sentinels is None:
-        return Redis(connection_pool=_Pool.from_url(address.url.reveal(), **options))
+        return _Client(connection_pool=_Pool.from_url(address.url.reveal(), **options))
     options |= parse_url(address.url.reveal())  # type: ignore[no-untyped-call] # the library has no types here
-    return Redis(connection_pool=sentinels.pool(options, _SentinelPool, sentinels=sentinels))
+    return _Client(connection_pool=sentinels.pool(options, _SentinelPool, sentinels=sentinels))
 
 
 def _meaning(error: RedisError) -> StoreUnavailable:
@@ -224,12 +242,12 @@ def with_retries(request: Callable[[], T], patience: float) -> T:
     Raises:
         StoreUnavailable: no answer in that time, or an error of the server.
     """
+    try:  # without `errors_mapped`: it would cost a generator for each request
+        return request()
+    except RedisError as error:
+        if not patience or not _is_transient(error):
+            raise _meaning(error) from error
     with errors_mapped():
-        try:
-            return request()
-        except _TRANSIENT as error:
-            if not patience or not _is_transient(error):
-                raise
         # Only now: preparing the repetitions costs as much as a request.
         tries = Retrying(
             retry=retry_if_exception(_is_transient),

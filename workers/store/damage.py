@@ -1,8 +1,7 @@
 """Damaged data in the shared store: whatever esync did not write in that form becomes one error about one run."""
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
@@ -23,8 +22,7 @@ _DAMAGED = re.compile(
 )
 
 
-@contextmanager
-def damage_reported(run_id: str, what: str = "record") -> Iterator[None]:
+class damage_reported:  # noqa: N801 - like a function; no generator: all that is read passes here
     """Maps errors of reading to RecordRefused, which names the run.
 
     Args:
@@ -34,16 +32,28 @@ def damage_reported(run_id: str, what: str = "record") -> Iterator[None]:
     Raises:
         RecordRefused: a text is not sealed, not JSON, lacks a field or is not UTF-8; a key has another type.
     """
-    try:
-        yield
-    except InvalidSeal as reason:
-        raise RecordRefused(run_id, f"the {what} of run {run_id} {reason}") from None
-    except (ValueError, LookupError, TypeError) as error:
-        raise _unreadable(run_id, what) from error
-    except StoreUnavailable as error:
-        if type(error.__cause__) is ResponseError and _DAMAGED.search(str(error.__cause__)):
-            raise _unreadable(run_id, what) from error
-        raise
+
+    __slots__ = ("_run_id", "_what")
+
+    def __init__(self, run_id: str, what: str = "record") -> None:
+        self._run_id = run_id
+        self._what = what
+
+    def __enter__(self) -> None:
+        """Begins."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Maps the error, if there is one that says that data is damaged."""
+        if isinstance(error, InvalidSeal):
+            raise RecordRefused(self._run_id, f"the {self._what} of run {self._run_id} {error}") from None
+        if isinstance(error, ValueError | LookupError | TypeError) or _is_damage(error):
+            raise _unreadable(self._run_id, self._what) from error
+
+
+def _is_damage(error: BaseException | None) -> bool:
+    """Whether the server says so."""
+    cause = error.__cause__ if isinstance(error, StoreUnavailable) else None
+    return type(cause) is ResponseError and _DAMAGED.search(str(cause)) is not None
 
 
 def _unreadable(run_id: str, what: str) -> RecordRefused:

@@ -36,6 +36,7 @@ from workers.store.port import (
 )
 from workers.store.redis_holds import RedisHolds
 from workers.store.redis_kept import RedisKept
+from workers.store.sealed_outcomes import SealedOutcomes
 
 __all__ = ["RedisStore"]
 
@@ -55,11 +56,6 @@ _ENDS_NODE = f" {' '.join(status for status in Status if status.ends_node)} "
 def _place(*words: str) -> str:
     """A field of a hash from several words."""
     return _BETWEEN.join(words)
-
-
-def _of_outcome(outcome: StepOutcome, place: str) -> tuple[str, ...]:
-    """What an outcome is sealed for."""
-    return "outcome", outcome.run, outcome.turn, place
 
 
 def _places(beginning: Beginning) -> tuple[str, str]:
@@ -104,6 +100,7 @@ class RedisStore(RedisHolds, RedisKept, RunStore):
         self._seal = seal
         self._remembered: Remembered[tuple[str, RunRecord]] = Remembered(REMEMBERED)
         self._bases: Remembered[str] = Remembered(BASES)
+        self._outcomes = SealedOutcomes(seal)
 
     # Seals
 
@@ -113,10 +110,6 @@ class RedisStore(RedisHolds, RedisKept, RunStore):
     def _opened_run(self, run_id: str, text: str) -> RunRecord:
         with damage_reported(run_id):
             return RunRecord.model_validate_json(self._seal.opened(("run", run_id), text))
-
-    def _opened_outcome(self, run_id: str, turn: str, place: str, text: str) -> StepOutcome:
-        with damage_reported(run_id, "outcome"):
-            return StepOutcome.model_validate_json(self._seal.opened(("outcome", run_id, turn, place), text))
 
     # Runs
 
@@ -265,7 +258,7 @@ class RedisStore(RedisHolds, RedisKept, RunStore):
     def _begun(self, beginning: Beginning, answer: list[Any]) -> Begun:
         run, (claim, _, _, number, own, before, flags, *texts) = beginning.run, answer
         outcome, earlier = (
-            self._opened_outcome(run, beginning.turn, place, text) if text else None
+            self._outcomes.opened(run, beginning.turn, place, text) if text else None
             for place, text in zip(_places(beginning), (own, before), strict=True)
         )
         documents = {
@@ -289,8 +282,8 @@ class RedisStore(RedisHolds, RedisKept, RunStore):
             parts = (("outcomes", outcome.turn), ("claims",), ("index",), ("events",))
             keys = [self._of(outcome.run, *words) for words in parts]
             keys += [self._of(outcome.run, "documents", kind) for kind, _ in documents]
-            digest, text = digested(outcome)
-            written = (place, outcome.node, finishing.fence, self._seal.sealed(_of_outcome(outcome, place), text))
+            digest, text = self._outcomes.sealed(outcome, place)
+            written = (place, outcome.node, finishing.fence, text)
             ended = (*_noting(ended_event(outcome, digest)), finishing.holder, finishing.of)
             sealed = [(*at, self._sealed_document(outcome.run, *at, kept)) for at, kept in documents.items()]
             answer = self._write(
@@ -299,7 +292,7 @@ class RedisStore(RedisHolds, RedisKept, RunStore):
             if answer[0] == "late":
                 raise Conflict(f"another worker has taken over node {outcome.node}")
             if answer[0] == "exists":
-                outcome = self._opened_outcome(outcome.run, outcome.turn, place, answer[2])
+                outcome = self._outcomes.opened(outcome.run, outcome.turn, place, answer[2])
             return Finished(outcome, complete=bool(answer[1]))
 
     @override
@@ -307,7 +300,7 @@ class RedisStore(RedisHolds, RedisKept, RunStore):
     def outcome(self, run_id: str, turn: str, node: str, step: str) -> StepOutcome | None:
         place = _place(node, step)
         text = self._ask(lambda redis: redis.hget(self._of(run_id, "outcomes", turn), place))
-        return None if text is None else self._opened_outcome(run_id, turn, place, text)
+        return None if text is None else self._outcomes.opened(run_id, turn, place, text)
 
     @override
     @reports_damage("outcome")
@@ -320,7 +313,7 @@ class RedisStore(RedisHolds, RedisKept, RunStore):
             turns = [turn]
         found = self._pipe(lambda pipe: [pipe.hgetall(start + name) for name in turns])
         return in_order(
-            self._opened_outcome(run_id, name, place, text)
+            self._outcomes.opened(run_id, name, place, text)
             for name, texts in zip(turns, found, strict=True)
             for place, text in texts.items()
         )

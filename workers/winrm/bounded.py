@@ -112,7 +112,7 @@ class BoundedSocket:
     @property
     def idle(self) -> bool:
         """Whether nothing unexpected has arrived; the end of the connection counts as unexpected."""
-        with selectors.DefaultSelector() as ready:
+        with selectors.PollSelector() as ready:  # the default one opens a file for each of these looks
             ready.register(self._connection, selectors.EVENT_READ)
             return not ready.select(0)
 

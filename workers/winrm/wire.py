@@ -171,15 +171,15 @@ def _results(line: bytes, request_id: str) -> list[dict[str, object]] | None:
         results = reply.get("results")
     if reply.get("v") != VERSION or not isinstance(results, list) or not all(isinstance(r, dict) for r in results):
         raise SessionLost("the agent on the node sent a reply that does not follow version 1 of the protocol")
-    if long_texts(text.decode("ascii")) == sum(map(_long_bytes, results)):
+    if long_texts(text.decode("ascii")) == _long_bytes(results):
         return results
     return [cleaned_all(result, _text) for result in results]
 
 
-def _long_bytes(result: Mapping[str, object]) -> int:
-    """How many long texts of a result are bytes in base64."""
-    found = (result.get(name) for name in _BYTES)
-    return sum(isinstance(value, str) and len(value) > LIMIT for value in found)
+def _long_bytes(results: Sequence[Mapping[str, object]]) -> int:
+    """How many long texts of the results are bytes in base64."""
+    values = [result[name] for result in results for name in _BYTES if name in result]
+    return sum(isinstance(value, str) and len(value) > LIMIT for value in values)
 
 
 def _parsed(text: bytes) -> object:

@@ -50,6 +50,7 @@ CLIENT_KINDS = ("SyncClient.pfx", "SyncClient.pvk", "SyncClient.cer")
 SERVER_KINDS = ("SyncServer.pfx", "SyncServer.pvk", "SyncServer.cer")
 KINDS = CLIENT_KINDS + SERVER_KINDS  #: in the order of the procedure (procedure step 6)
 CLIENT_CER, SERVER_CER = "SyncClient.cer", "SyncServer.cer"
+_ENDS = tuple(f"_{kind.casefold()}" for kind in KINDS)  #: of the names of their files
 
 _SECURITY_SUFFIXES = (".pfx", ".pvk", ".cer")
 _ENOUGH_BITS = 2048
@@ -68,9 +69,10 @@ def node_of(file_name: str) -> tuple[str, str] | None:
     The name of a node may contain underscores, so the kind is read from the end.
     """
     lowered = file_name.casefold()
-    for kind in KINDS:
-        if lowered.endswith(f"_{kind.casefold()}"):
-            return file_name[: -len(kind) - 1], kind
+    if lowered.endswith(_ENDS):
+        for kind, end in zip(KINDS, _ENDS, strict=True):
+            if lowered.endswith(end):
+                return file_name[: -len(kind) - 1], kind
     return None
 
 

@@ -103,7 +103,9 @@ def edited(file: ConfigFile, content: Content, target: Target, certificate: str)
         return _edit(file, content, target, certificate)
     any_node = replace(target, node=Alike.STAND_IN)
     what = (tuple(target.nodes), tuple(target.partners), target.is_origin, target.prune, target.retired)
-    key = (file, hashlib.sha256(alike.data).digest(), certificate, what)
+    # AssetManagement.config holds no certificate: its edit is the same before the family is known.
+    held = "" if file is ConfigFile.ASSET else certificate
+    key = (file, hashlib.sha256(alike.data).digest(), held, what)
     try:
         edit = _EDITS.of(key, lambda: _edit(file, Content(alike.data), any_node, certificate), len(content.data))
     except ConfigRefused:
@@ -113,7 +115,8 @@ def edited(file: ConfigFile, content: Content, target: Target, certificate: str)
     return Edit(Alike(edit.data, target.node.encode()).whole, changed=True)
 
 
-_EDITS = Kept[Hashable, Edit](entries=64, size=16 * 2**20)
+#: Of some hundred nodes: the check of a node makes the edits that its later step writes.
+_EDITS = Kept[Hashable, Edit](entries=1000, size=16 * 2**20)
 
 
 def _edit(file: ConfigFile, content: Content, target: Target, certificate: str) -> Edit:

@@ -70,10 +70,11 @@ class Target:
         On a retired node these are the cluster's nodes and partners: what it shares with others is not ours. A node
         that stays loses those of all other servers, if the run prunes.
         """
-        if not self.removes:
+        there = tuple(names)
+        if not (there and self.removes):
             return ()
         ours = {name.casefold() for name in (*self.nodes, *self.partners)}
-        return tuple(name for name in names if (name.casefold() in ours) is self.retired)
+        return tuple(name for name in there if (name.casefold() in ours) is self.retired)
 
     def partner_keys(self, certificate: str) -> dict[str, str]:
         """The keys of all partners, with the encodedValue of those that get the family."""

@@ -154,14 +154,15 @@ def _elements(source: XmlText) -> list[Element]:
     open_element: Element | None = None
     depth = 0
     for match in _TAG.finditer(source.text):
-        if match["open"] is not None:
+        kind = match.lastgroup  # `rest` is behind `open`
+        if kind == "rest":
             element = _element(match, len(elements), open_element)
             elements.append(element)
             if open_element is not None:
                 open_element.children.append(element)
             if not element.closed:
                 open_element, depth = element, depth + 1
-        elif match["close"] is not None and open_element is not None:
+        elif kind == "close" and open_element is not None:
             open_element.close_start, open_element.close_end = match.span()
             open_element, depth = open_element.parent, depth - 1
         if depth > _MAX_DEPTH:
@@ -174,31 +175,15 @@ def _elements(source: XmlText) -> list[Element]:
 
 
 def _element(match: re.Match[str], index: int, parent: Element | None) -> Element:
-    rest, offset = match["rest"], match.start("rest")
+    # By position: an element is made for every tag of every file, and names of arguments cost as much as the rest.
     attributes = {}
-    for found in _ATTRIBUTE.finditer(rest):
-        quote = '"' if found["double"] is not None else "'"
-        start, end = found.span("double" if quote == '"' else "single")
-        attributes[found["name"]] = Attribute(
-            name=found["name"],
-            value=_meaning(rest[start:end]),
-            start=offset + start,
-            end=offset + end,
-            quote=quote,
-            space=found["space"],
-        )
+    for found in _ATTRIBUTE.finditer(match.string, *match.span("rest")):
+        space, name, double, single = found.groups()
+        raw, quote, group = (double, '"', 3) if double is not None else (single, "'", 4)
+        attributes[name] = Attribute(name, _meaning(raw), *found.span(group), quote, space)
     start, end = match.span()
-    return Element(
-        index=index,
-        name=match["open"],
-        start=start,
-        end=end,
-        closed=rest.endswith("/"),
-        parent=parent,
-        attributes=attributes,
-        close_start=start,
-        close_end=end,
-    )
+    closed = match["rest"].endswith("/")
+    return Element(index, match["open"], start, end, closed, parent, attributes, [], start, end)
 
 
 def _meaning(raw: str) -> str:
@@ -217,7 +202,8 @@ def _compare(elements: list[Element], tree: etree._Element) -> None:
     """Refuses the file when this tokenizer and lxml read it differently."""
     theirs = list(tree.iter("*"))
     same = len(theirs) == len(elements) and all(
-        element.name.rpartition(":")[2] == etree.QName(other).localname and _values(element) == other.attrib.values()
+        element.name.rpartition(":")[2] == str(other.tag).rpartition("}")[2]
+        and _values(element) == other.attrib.values()
         for element, other in zip(elements, theirs, strict=True)
     )
     if not same:
@@ -230,5 +216,5 @@ def _values(element: Element) -> list[str]:
     return [
         attribute.value
         for attribute in element.attributes.values()
-        if attribute.name != "xmlns" and not attribute.name.startswith("xmlns:")
+        if not attribute.name.startswith("xmlns") or attribute.name[5:6] not in {"", ":"}
     ]
