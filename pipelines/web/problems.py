@@ -24,6 +24,7 @@ __all__ = ["PROBLEM_JSON", "AsPage", "ProblemDocument", "handle_errors", "intern
 log = logger(__name__)
 PROBLEM_JSON = "application/problem+json"
 _DESCRIBED = "/api/v1/openapi.json describes every request; a body is JSON, with Content-Type: application/json"
+_TYPED = "go back, and correct what you typed or chose"
 _SHOWN = 20  #: mistakes of a body that are listed
 
 #: By the slug of an error. 409 for all others: well formed, and refused as things are. 422 is for a malformed request.
@@ -93,7 +94,7 @@ def handle_errors(app: FastAPI, as_page: AsPage) -> None:
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
-        return answer(request, _invalid(error))
+        return answer(request, _invalid(error, "" if request.url.path.startswith("/api/") else _TYPED))
 
     async def by_status(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
@@ -108,7 +109,7 @@ def handle_errors(app: FastAPI, as_page: AsPage) -> None:
     app.add_exception_handler(HTTPException, by_status)
 
 
-def _invalid(error: RequestValidationError) -> ProblemDocument:
+def _invalid(error: RequestValidationError, remedy: str) -> ProblemDocument:
     """The first mistakes of a request, each with its place; never the value, which may be secret."""
     lines = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()[:_SHOWN]]
     status = HTTPStatus.UNPROCESSABLE_ENTITY
@@ -117,7 +118,7 @@ def _invalid(error: RequestValidationError) -> ProblemDocument:
         status=status,
         error="input_refused",
         message=cleaned(f"this request was not understood: {'; '.join(lines)}"),
-        remedy=_DESCRIBED,
+        remedy=remedy or _DESCRIBED,
     )
 
 

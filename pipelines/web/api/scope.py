@@ -31,7 +31,7 @@ def visible_run(of: Served, asking: Caller, run: str) -> RunRecord:
         record = of.engine.store.run(run)
         if asking.covers(record.cluster):
             return record
-    raise RunUnknown(f"there is no run {run}", remedy="list them: GET /api/v1/runs")
+    raise RunUnknown(f"there is no run {run}", remedy="look at the list of runs")
 
 
 def run_for(role: Role) -> Callable[[str, Served, Caller], RunRecord]:
@@ -91,4 +91,4 @@ def require_cluster(of: Served, asking: Caller, name: str) -> None:
         file_named(folder, name)
         if may_see(asking, folder, name):
             return
-    raise NotFound(f"there is no cluster {name}", remedy="list them: GET /api/v1/clusters")
+    raise NotFound(f"there is no cluster {name}", remedy="look at the list of clusters")

@@ -147,13 +147,13 @@ def codes_of(progress: Progress, running: frozenset[str] | None = None) -> dict[
 
 
 def _cell(progress: Progress, node: str, column: str) -> str:
-    cell = node, column
-    if node in progress.refuted and column == progress.kind.columns[-1] and cell in progress.cells:
-        return _REFUTED
-    if cell not in progress.cells:
+    if (node, column) not in progress.cells:
         return _WAITING
-    status = progress.cells[cell]
-    return _RUNNING if status is None else _LETTERS[status]
+    status = progress.cells[node, column]
+    if status is None:
+        return _RUNNING
+    judged = column == progress.kind.columns[-1] and not status.ends_node
+    return _REFUTED if judged and node in progress.refuted else _LETTERS[status]
 
 
 def _whole(progress: Progress, node: str, busy: bool) -> str:  # noqa: FBT001 - private

@@ -187,6 +187,7 @@ def test_refusals_are_pages_with_the_words_of_the_terminal(site: ServedSite, end
             assert "<script>" not in answer.text
             assert answer.headers["content-type"].startswith("text/html"), path
             assert answer.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'"), path
+            assert "/api/v1" not in answer.text, path
         assert "broken" in client.get("/").text
 
 

@@ -43,6 +43,21 @@ def test_a_node_is_a_letter_for_each_column_and_one_for_itself() -> None:
     assert [("failed", 1), ("unreachable", 1), ("changed", 2)] == [(mark.word, n) for mark, n in counts_of(codes)]
 
 
+def test_a_server_that_was_not_reached_is_not_called_refuted() -> None:
+    """The final check names it, and its cell says what happened there; a server that was looked at is refuted."""
+    record = sample().record.model_copy(update={"kind": "verify", "turns": ()})
+    progress = Progress(record, kind_of("verify"))
+    ends = [("P1", Status.UNCHANGED), ("P2", Status.UNREACHABLE)]
+    told = [Event(kind="step.ended", node=n, turn="verify", step="install_check", status=end) for n, end in ends]
+    progress.take(record, told)
+    progress.refuted = frozenset({"P1", "P2"})
+    codes = codes_of(progress)
+    assert (["refuted", "refuted"], ["unreachable", "unreachable"]) == (
+        [MARKS[letter].word for letter in codes["P1"]],
+        [MARKS[letter].word for letter in codes["P2"]],
+    )
+
+
 TOLD = st.tuples(
     st.sampled_from(["started", "ended"]),
     st.sampled_from(["S1", "S2", "P1"]),
