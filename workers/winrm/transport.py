@@ -24,7 +24,6 @@ from workers.winrm.channel import Limit
 from workers.winrm.encryption import ENCRYPTING, Encryption
 from workers.winrm.logon import UNAUTHORIZED, fixed_header, logged_on, negotiated
 from workers.winrm.not_connected import NotConnected
-from workers.winrm.response import Response
 from workers.winrm.tls import context_for, secured
 
 if TYPE_CHECKING:
@@ -184,7 +183,7 @@ class HttpsTransport:
         self.round_trips += 1
         self.bytes_sent += len(data)
         # The wire implements the part of a socket that is used.
-        with Response(cast("socket", wire), method="POST") as response:
+        with http.client.HTTPResponse(cast("socket", wire), method="POST") as response:
             response.begin()
             body = response.read(ANSWER_LIMIT + 1)
             self.bytes_received += len(body)
