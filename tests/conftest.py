@@ -28,6 +28,8 @@ from workers.store.redis_store import RedisStore
 # process of pytest-xdist, and a tenth of every short process that a test starts. Git ignores them.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# A PowerShell of a test lives for seconds: to count its calls, so as to optimise them later, costs more than it gains.
+os.environ.setdefault("DOTNET_TieredPGO", "0")
 
 
 _PLACES = count()
