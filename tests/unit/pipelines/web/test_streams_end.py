@@ -1,4 +1,4 @@
-"""A stream ends for who may not look any more; for others it goes on."""
+"""A stream ends for who may not look any more, and for no one else."""
 
 import threading
 from pathlib import Path
