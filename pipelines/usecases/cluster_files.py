@@ -19,7 +19,7 @@ _SUFFIXES = (".yaml", ".yml")
 
 def names_in(folder: Path) -> tuple[str, ...]:
     """The names of the cluster files of a folder, sorted: the files without their suffix."""
-    found = {path.stem for path in folder.glob("*.y*ml") if path.suffix in _SUFFIXES}
+    found = {path.stem for path in folder.glob("*.y*ml") if path.suffix in _SUFFIXES and path.is_file()}
     return tuple(sorted(name for name in found if re.fullmatch(NAME, name)))[:MOST]
 
 

@@ -44,6 +44,7 @@ def create_app(engine: Engine, access: Access, clusters: Path | None = None) -> 
         title="esync",
         version="1",
         summary="Set Ektron eSync up on every server of a load-balanced cluster, and prove that it is joined.",
+        redirect_slashes=False,  # it would redirect to http behind a proxy that speaks HTTPS
         openapi_url=None,  # ours needs a role, as everything does
         generate_unique_id_function=lambda route: route.name,  # what a generated client calls an operation
         lifespan=_lifespan,

@@ -1,5 +1,6 @@
 """Who asks, and what that caller may do. Everything is refused unless a token or the access file allows it."""
 
+import asyncio
 import hmac
 import ipaddress
 from typing import Annotated, Literal
@@ -11,7 +12,7 @@ from pipelines.usecases.origin import Origin
 from pipelines.usecases.tokens import Grant, Role, token_of
 from pipelines.web.served import Served, served
 from pipelines.web.sessions import granted, session_of
-from workers.errors import NotAllowed, NotLoggedOn
+from workers.errors import NotAllowed, NotLoggedOn, StoreUnavailable, TooManyRequests
 from workers.texts import cleaned
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "caller_or_none",
     "check_csrf",
     "client_address",
+    "may_still_look",
     "origin",
     "proxy_user",
     "require",
@@ -89,6 +91,20 @@ def caller(found: Annotated[Caller | None, Depends(caller_or_none)]) -> Caller:
             "this server does not know who you are", remedy="send a token (Authorization: Bearer ...), or log on"
         )
     return found
+
+
+async def may_still_look(request: Request, cluster: str | None = None) -> bool:
+    """Whether the caller of a stream that lasts may look at that cluster now; true while the store does not answer.
+
+    A token may have been revoked since the stream began, a session ended, or its person lost a group.
+    """
+    try:
+        found = await asyncio.to_thread(caller_or_none, request, served(request))
+    except StoreUnavailable:
+        return True
+    except TooManyRequests:
+        return False
+    return found is not None and found.may(Role.VIEWER, cluster)
 
 
 def require(asking: Caller, role: Role, cluster: str | None = None) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -60,7 +61,8 @@ def problem_answer(problem: ProblemDocument, method: str, path: str, as_page: As
     """The answer to a request: for programs the document, for browsers the same as a page."""
     if path.startswith("/api/"):
         return JSONResponse(problem.model_dump(mode="json"), problem.status, media_type=PROBLEM_JSON)
-    return as_page(problem, "/" if method == "GET" else path.rpartition("/")[0] or "/")
+    before = quote(path.rpartition("/")[0].lstrip("/"))  # two slashes, or a backslash, would lead to another server
+    return as_page(problem, "/" if method == "GET" else f"/{before}")
 
 
 def _problem_of(error: EsyncError) -> ProblemDocument:

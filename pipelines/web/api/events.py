@@ -1,17 +1,20 @@
 """The events of a run, as server-sent events."""
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query
 from pydantic import Field
+from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from pipelines.usecases.requests import Body
 from pipelines.usecases.tokens import Role
 from pipelines.web.api.scope import run_for
+from pipelines.web.identity import may_still_look
 from pipelines.web.served import Served, served
-from workers.errors import EsyncError
+from workers.errors import EsyncError, NotLoggedOn
 from workers.records import Event, Record, RunRecord
 from workers.store.port import event_position
 
@@ -19,6 +22,7 @@ __all__ = ["event_stream", "router"]
 
 router = APIRouter(tags=["runs"])
 MOST = 1000  #: events of a page
+ASKED_AGAIN = 30.0  #: seconds after which it is checked again who listens
 
 
 class HistoryFilter(Body):
@@ -50,6 +54,7 @@ def history(
     responses={200: {"content": {"text/event-stream": {}}}},
 )
 def stream(
+    request: Request,
     record: Annotated[RunRecord, Depends(run_for(Role.VIEWER))],
     of: Annotated[Served, Depends(served)],
     last: Annotated[str, Header(alias="Last-Event-ID", max_length=40)] = "",
@@ -57,14 +62,29 @@ def stream(
 ) -> StreamingResponse:
     """The events of a run after `Last-Event-ID`, as they happen, until it has ended: then comes an event `end`."""
     event_position(last or after)
-    return StreamingResponse(event_stream(of, record.id, last or after), media_type="text/event-stream")
+    events = event_stream(of, record.id, last or after, lambda: may_still_look(request, record.cluster))
+    return StreamingResponse(events, media_type="text/event-stream")
 
 
-async def event_stream(of: Served, run_id: str, after: str) -> AsyncIterator[bytes]:
-    """The events as text. A comment is sent now and then, so that a connection that broke is noticed."""
+async def event_stream(
+    of: Served, run_id: str, after: str, may_look: Callable[[], Awaitable[bool]]
+) -> AsyncIterator[bytes]:
+    """The events as text. A comment is sent now and then, so that a connection that broke is noticed.
+
+    Args:
+        of: this server.
+        run_id: whose events.
+        after: the id of the event before the first one.
+        may_look: asked from time to time; the stream ends when the listener may not look any more.
+    """
     yield b"retry: 1000\n\n"
+    asked = time.monotonic()
     try:
         async for news in of.streams.follow(run_id, after):
+            if time.monotonic() - asked > ASKED_AGAIN:
+                if not await may_look():
+                    raise NotLoggedOn("you may not look at this run any more", remedy="log on again")
+                asked = time.monotonic()
             texts = (f"id: {sent.id}\nevent: {sent.event.kind}\ndata: {sent.data}\n\n" for sent in news)
             yield "".join(texts).encode() or b": nothing new\n\n"
     except EsyncError as error:

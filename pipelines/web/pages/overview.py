@@ -65,9 +65,12 @@ class Overview:
         return seen.hexdigest()[:12]
 
     def _files(self) -> Sequence[tuple[str, Path]]:
-        if self._folder is None:
-            return ()
-        return [(name, file_named(self._folder, name)) for name in names_in(self._folder)]
+        found: list[tuple[str, Path]] = []
+        if self._folder is not None:
+            for name in names_in(self._folder):
+                with suppress(InputRefused):  # removed at this moment
+                    found.append((name, file_named(self._folder, name)))
+        return found
 
     def records(self) -> tuple[RunRecord, ...]:
         """The newest runs, newest first.

@@ -2,13 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from pipelines.web.api.scope import visible_run
+from pipelines.web.identity import may_still_look
 from pipelines.web.pages.asking import Looking, Shared, Viewer
 from pipelines.web.pages.hub import Source
 from pipelines.web.pages.moves import overview_source, run_source
@@ -17,31 +19,43 @@ __all__ = ["router"]
 
 router = APIRouter(include_in_schema=False)
 _QUIET = 15.0  #: seconds after which a listener hears that nothing is new
-_LONGEST = 600.0  #: seconds; then the browser asks again, and it is checked again who is asking
+_LONGEST = 600.0  #: seconds; then the browser asks again
+_ASKED_AGAIN = 30.0  #: seconds after which it is checked again who looks
 
 
 @router.get("/moves")
 def moves(
-    asking: Viewer, looking: Looking, run: Annotated[str, Query(pattern=r"^[A-Za-z0-9._-]{0,120}$")] = ""
+    request: Request,
+    asking: Viewer,
+    looking: Looking,
+    run: Annotated[str, Query(pattern=r"^[A-Za-z0-9._-]{0,120}$")] = "",
 ) -> StreamingResponse:
     """What moves on the page of a run; without one, that something has changed anywhere."""
-    if run:
-        visible_run(looking.served, asking, run)
+    cluster = visible_run(looking.served, asking, run).cluster if run else None
     headers = {"X-Accel-Buffering": "no"}
-    return StreamingResponse(_messages(looking, run), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(
+        _messages(looking, run, lambda: may_still_look(request, cluster)),
+        media_type="text/event-stream",
+        headers=headers,
+    )
 
 
-async def _messages(looking: Shared, run: str) -> AsyncIterator[bytes]:
+async def _messages(looking: Shared, run: str, may_look: Callable[[], Awaitable[bool]]) -> AsyncIterator[bytes]:
     def source() -> Source:
         if not run:
             return overview_source(looking.overview)
         return run_source(looking.scenes, looking.waits, run)
 
     queue = looking.hub.listen(run, source)
-    until = time.monotonic() + _LONGEST
+    asked = time.monotonic()
+    until = asked + _LONGEST
     try:
         yield b"retry: 1000\n\n"
         while time.monotonic() < until:
+            if time.monotonic() - asked > _ASKED_AGAIN:
+                if not await may_look():
+                    return
+                asked = time.monotonic()
             try:
                 message = await asyncio.wait_for(queue.get(), _QUIET)
             except TimeoutError:

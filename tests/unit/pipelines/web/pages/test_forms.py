@@ -191,6 +191,38 @@ def test_refusals_are_pages_with_the_words_of_the_terminal(site: ServedSite, end
         assert "broken" in client.get("/").text
 
 
+@pytest.mark.parametrize(
+    "path", ["//evil.example/x", "/%5Cevil.example/x", "///evil.example/x", "/%2F%2Fevil.example/x"]
+)
+def test_the_way_from_a_refusal_leads_to_this_server(site: ServedSite, path: str) -> None:
+    """Whatever address was asked for."""
+    with browser(site) as client:
+        found = re.search(r'href="([^"]*)">Back', client.post(site.server.url + path).text)
+        assert found is not None
+        assert re.match(r"/(?![/\\])", found[1]), found[1]
+
+
+def test_no_answer_leads_to_another_scheme(site: ServedSite) -> None:
+    """A redirect with a scheme would be http behind a proxy that speaks HTTPS."""
+    with browser(site) as client:
+        for path in ("/runs/", "/clusters/shop/", "/api/v1/runs/"):
+            assert "location" not in client.get(path).headers, path
+
+
+def test_what_is_no_file_hides_no_cluster(site: ServedSite) -> None:
+    """A folder, a link that leads nowhere, a file with an odd name: the others are shown, and nothing else is named."""
+    (site.folder / "folder.yaml").mkdir()
+    (site.folder / "nowhere.yaml").symlink_to("gone")
+    (site.folder / "loop.yaml").symlink_to("loop.yaml")
+    (site.folder / "<b>.yaml").write_text("x")
+    with browser(site) as client:
+        page = client.get("/")
+        assert (200, True) == (page.status_code, "/clusters/shop" in page.text)
+        assert "nowhere" not in page.text
+        listed = site.client().get("/api/v1/clusters").json()["clusters"]
+        assert ["broken", "shop"] == [one["name"] for one in listed]
+
+
 def test_a_cluster_without_a_file_is_shown_and_cannot_be_started(site: ServedSite) -> None:
     """Its runs came from elsewhere: the page knows it from them, says so, and offers no start."""
     runs.start(site.site.engine, named(cluster_of(), "elsewhere"), kind="verify")
