@@ -1,4 +1,4 @@
-"""How the C library keeps memory: in few places, because a worker's threads wait more than they compute."""
+"""How the C library keeps memory: in one place, because a worker's threads wait more than they compute."""
 
 import ctypes
 from contextlib import suppress
@@ -6,7 +6,7 @@ from contextlib import suppress
 __all__ = ["few_arenas"]
 
 _M_ARENA_MAX = -8  #: of mallopt(3)
-ARENAS = 2
+ARENAS = 1
 
 
 def few_arenas() -> bool:
