@@ -49,6 +49,6 @@ def restore_kerberos() -> None:
             del sys.modules[name]
         if left_out and _LOOKS_FOR_THEM in sys.modules:
             found = vars(importlib.reload(sys.modules[_LOOKS_FOR_THEM]))[_ITS_CLASS]
-            users = [module for name, module in list(sys.modules.items()) if module and name.startswith("spnego.")]
+            users = [module for name, module in list(sys.modules.items()) if name.startswith("spnego.")]
             for names in map(vars, users):
                 names.update({_ITS_CLASS: found} if _ITS_CLASS in names else {})
