@@ -34,6 +34,18 @@ def test_a_worker_loads_what_it_uses() -> None:
     )
 
 
+def test_nothing_that_a_worker_may_load_later_needs_them() -> None:
+    """Every module of ours below the ways in can be loaded without them, a cluster file's reader too."""
+    program = f"""{_WORKER}
+import importlib, pkgutil
+for root in ("workers", "tasks", "pipelines.run", "pipelines.usecases", "pipelines.cluster_file", "pipelines.report"):
+    for module in pkgutil.walk_packages(importlib.import_module(root).__path__, root + "."):
+        importlib.import_module(module.name)
+print(json.dumps("ruamel.yaml" in sys.modules))
+"""
+    assert _said(program) is True
+
+
 @pytest.mark.skipif(not all(map(importlib.util.find_spec, ("gssapi", "krb5"))), reason="Kerberos is not installed")
 def test_kerberos_is_found_when_it_is_used() -> None:
     """The first logon by Kerberos loads its libraries, and the library of the logon uses them from then on."""
