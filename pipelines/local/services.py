@@ -167,6 +167,8 @@ def _own_services(settings: Settings, report: Report, *, kind: str, flower: bool
         page = _page(stack, settings, url, key, report) if flower and kind == "up" else None
         children = [*workers, *window, *([page] if page else [])]
         supervisor = _start(stack, broker, children, report, lambda: record_services(settings.state, kind, children))
+        if kind != "up":
+            _ = engine.app  # the run needs it: loaded while the worker starts
         for worker in workers:
             _wait(supervisor, worker, partial(worker.has_printed, READY))
         for child in window:

@@ -4,8 +4,6 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from pipelines.cluster_file.loader import read_cluster
-from pipelines.cluster_file.positions import MAX_BYTES
 from tasks.cluster import Cluster
 from workers.errors import InputRefused
 from workers.host.reading import content_of
@@ -45,7 +43,13 @@ def text_of(path: Path) -> str:
     Raises:
         InputRefused: it cannot be read.
     """
-    return content_of(path, MAX_BYTES, "cluster file").decode("utf-8", "replace")
+    return _content(path).decode("utf-8", "replace")
+
+
+def _content(path: Path) -> bytes:
+    from pipelines.cluster_file.positions import MAX_BYTES  # noqa: PLC0415 - see `_read`
+
+    return content_of(path, MAX_BYTES, "cluster file")
 
 
 def cluster_named(folder: Path, name: str) -> Cluster:
@@ -65,5 +69,6 @@ def cluster_named(folder: Path, name: str) -> Cluster:
 @lru_cache(maxsize=256)
 def _read(path: Path, *state: int) -> Cluster:
     del state
-    content = content_of(path, MAX_BYTES, "cluster file")
-    return read_cluster(content, file=path.name, folder=path.resolve().parent)
+    from pipelines.cluster_file.loader import read_cluster  # noqa: PLC0415 - a worker needs no YAML for its steps
+
+    return read_cluster(_content(path), file=path.name, folder=path.resolve().parent)

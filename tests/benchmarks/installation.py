@@ -98,11 +98,9 @@ class Installation:
     def start_worker(self) -> None:
         """Starts one more worker, as `esync up` does, and waits until it answers."""
         name = f"bench-{len(self.workers) + 1}-{os.getpid()}@localhost"
-        command = ["-m", "celery", "-A", "pipelines.worker", "worker", "--without-mingle", "--without-gossip"]
+        command = ["-m", "pipelines.local.celery_worker", name]
         with (self.folder / "worker.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, *command, "--hostname", name], env=dict(self.environment), stdout=log, stderr=log
-            )
+            process = subprocess.Popen([sys.executable, *command], env=dict(self.environment), stdout=log, stderr=log)
         self.workers.append(process)
         until = time.monotonic() + START
         while not self.engine.app.control.ping(destination=[name], timeout=0.5, limit=1):

@@ -1,4 +1,4 @@
-"""Memory of a worker: kept in few places, because its threads wait more than they compute; and garbage in it."""
+"""Memory of a worker: kept in one place, because its threads wait more than they compute; and garbage in it."""
 
 import ctypes
 import gc
@@ -7,7 +7,7 @@ from contextlib import suppress
 __all__ = ["few_arenas", "spare_loaded"]
 
 _M_ARENA_MAX = -8  #: of mallopt(3)
-ARENAS = 2
+ARENAS = 1
 
 
 def few_arenas() -> bool:

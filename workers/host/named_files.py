@@ -9,8 +9,11 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 __all__ = ["NotAllowed", "contents", "real_path", "require_regular"]
+
+_PIECE = 65_536  #: bytes
 
 
 class NotAllowed(ValueError):
@@ -63,7 +66,16 @@ def contents(real: Path, limit: int, closed: Iterable[Path]) -> tuple[bytes, os.
             raise NotAllowed("it is not a regular file")
         if any(os.path.samestat(status, one) for one in _files_of(closed)):
             raise NotAllowed("the file is one of esync's own files")
-        return file.read(limit + 1), status
+        return _read(file, limit + 1), status
+
+
+def _read(file: BinaryIO, most: int) -> bytes:
+    """The first bytes. In pieces: Python reserves the memory of one read as a whole, and most files are short."""
+    parts: list[bytes] = []
+    while most and (part := file.read(min(most, _PIECE))):
+        parts.append(part)
+        most -= len(part)
+    return b"".join(parts)
 
 
 def _files_of(closed: Iterable[Path]) -> Iterator[os.stat_result]:

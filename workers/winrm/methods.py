@@ -3,6 +3,7 @@
 import importlib
 import sys
 
+from workers.host.unneeded import restore_kerberos
 from workers.records import Transport
 
 __all__ = ["missing_package"]
@@ -17,6 +18,7 @@ def missing_package(transport: Transport) -> str:
     """
     if transport is not Transport.KERBEROS or sys.platform == "win32":
         return ""
+    restore_kerberos()
     try:
         for module in ("gssapi", "krb5"):
             importlib.import_module(module)

@@ -34,7 +34,7 @@ print(len(re.findall("<heap nr=", open(sys.argv[1]).read())) <= ARENAS)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this C library has no arenas")
 def test_threads_share_a_few_arenas(tmp_path: object) -> None:
-    """Of the arenas that eight threads would have, two are made."""
+    """Of the arenas that eight threads would have, one is made."""
     command = [sys.executable, "-c", SCRIPT, f"{tmp_path}/info"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
     assert "True" == done.stdout.strip()
