@@ -143,11 +143,23 @@ class _WorkerSession(AgentSession):
 
 
 class _ImmediateApp(Celery):  # type: ignore[misc] # celery has no types
-    """An app that runs each task where it is sent."""
+    """An app that runs each task where it is sent, and what follows from it, as the workers do."""
 
-    def send_task(self, name: str, args: Sequence[str] = (), **_: object) -> None:
-        """Runs the task."""
+    def send_task(
+        self,
+        name: str,
+        args: Sequence[str] = (),
+        chain: Sequence[Mapping[str, Any]] = (),
+        **options: Any,  # noqa: ANN401 - of Celery
+    ) -> None:
+        """Runs the task and the rest of its chain; after the last member of a chord, its body."""
         self.tasks[name].apply(args)
+        for call in reversed(chain):
+            self.tasks[call["task"]].apply(call["args"])
+            options = call["options"]
+        body = options.get("chord")
+        if body and options["group_index"] == body["members"] - 1:
+            self.tasks[body["task"]].apply(body["args"])
 
 
 class _Workers:
