@@ -336,6 +336,7 @@ def _app() -> Celery:
     """The app of this process, with the tasks of the product."""
     app = _ImmediateApp("one-process", broker="memory://", backend="cache+memory://")
     app.conf.task_always_eager = True
+    app.conf.broker_pool_limit = None  # a run is one call within another here: each would keep a place in the pool
     register_steps(app, lambda: cast("StepRunner", _RunnerOfRun()))
 
     @app.task(name="esync.join_and_verify", bind=True)  # type: ignore[untyped-decorator]

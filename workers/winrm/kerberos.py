@@ -17,7 +17,6 @@ from spnego.channel_bindings import GssChannelBindings
 from spnego.exceptions import SpnegoError
 
 from workers.errors import EsyncError, InputRefused, LogonRefused, NodeRefused, Unreachable
-from workers.host.unneeded import restore_kerberos
 from workers.records import Endpoint, Transport
 from workers.settings import Secret
 from workers.winrm.channel import Limit
@@ -81,7 +80,6 @@ def kerberos_logon(
         ImportError: the packages for Kerberos are not installed.
         Cancelled, DeadlineExceeded: the caller's limit.
     """
-    restore_kerberos()
     _configured(at.realm, at.kdc)
     service, _, name = at.spn.partition("/")
 

@@ -3,7 +3,6 @@
 import importlib
 import sys
 
-from workers.host.unneeded import restore_kerberos
 from workers.records import Transport
 
 __all__ = ["missing_package"]
@@ -18,7 +17,6 @@ def missing_package(transport: Transport) -> str:
     """
     if transport is not Transport.KERBEROS or sys.platform == "win32":
         return ""
-    restore_kerberos()
     try:
         for module in ("gssapi", "krb5"):
             importlib.import_module(module)

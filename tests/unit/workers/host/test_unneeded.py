@@ -1,16 +1,13 @@
 """What a worker does without: libraries of libraries, until one of them is used."""
 
-import importlib.util
 import json
 import subprocess
 import sys
 
-import pytest
-
 _WORKER = """
 import json, sys
 import pipelines.local.celery_worker
-from workers.host.unneeded import leave_out, restore_kerberos
+from workers.host.unneeded import leave_out
 leave_out()
 import pipelines.worker
 loaded = sorted({name.partition(".")[0] for name, module in sys.modules.items() if module})
@@ -29,9 +26,7 @@ def test_a_worker_loads_what_it_uses() -> None:
     loaded = _said(f"{_WORKER}\nprint(json.dumps(loaded))")
     assert isinstance(loaded, list)
     assert {"celery", "lxml", "spnego", "winrm"} <= set(loaded)
-    assert not {"greenlet", "gssapi", "krb5", "opentelemetry", "requests", "rich", "ruamel", "tornado", "yaml"} & set(
-        loaded
-    )
+    assert not {"greenlet", "opentelemetry", "requests", "rich", "ruamel", "tornado", "yaml"} & set(loaded)
 
 
 def test_nothing_that_a_worker_may_load_later_needs_them() -> None:
@@ -44,21 +39,3 @@ for root in ("workers", "tasks", "pipelines.run", "pipelines.usecases", "pipelin
 print(json.dumps("ruamel.yaml" in sys.modules))
 """
     assert _said(program) is True
-
-
-@pytest.mark.skipif(not all(map(importlib.util.find_spec, ("gssapi", "krb5"))), reason="Kerberos is not installed")
-def test_kerberos_is_found_when_it_is_used() -> None:
-    """The first logon by Kerberos loads its libraries, and the library of the logon uses them from then on."""
-    program = f"""{_WORKER}
-import spnego
-def kind_of_error():
-    try:
-        spnego.client(spnego.KerberosCCache("FILE:/none"), hostname="h", service="http", protocol="kerberos").step()
-    except Exception as error:
-        return type(error).__name__
-before = kind_of_error()
-restore_kerberos()
-restore_kerberos()
-print(json.dumps([before, kind_of_error()]))
-"""
-    assert _said(program) == ["ImportError", "NoCredentialError"]
