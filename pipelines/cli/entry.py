@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 try:  # loading takes a moment; Ctrl-C must work in that time, too
     import typer
 
-    from pipelines.cli.exits import CommandExit
+    from pipelines.cli.exits import USAGE, CommandExit
     from pipelines.cli.streams import end_streams, outlive_readers
     from pipelines.cli.verbs import VerbGroup
 except KeyboardInterrupt:
@@ -19,7 +19,7 @@ __all__ = ["app", "main", "run"]
 app = typer.Typer(
     cls=VerbGroup,
     help="Set Ektron eSync up on every server of a load-balanced cluster, in parallel, and prove that it is joined.",
-    no_args_is_help=True,
+    rich_markup_mode=None,  # plain text: the library for frames takes twice as long to load as everything else
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -64,13 +64,18 @@ def _status(arguments: list[str]) -> int:
 
 @app.callback(invoke_without_command=True)
 def _every(
-    *, show: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False
+    context: typer.Context,
+    *,
+    show: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
 ) -> None:
     if show:
         from importlib.metadata import version  # noqa: PLC0415 - reads mail headers: slower than the rest of this
 
         typer.echo(f"esync {version('esync-rollout')}")
         raise CommandExit(0)
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise CommandExit(USAGE)
     from pipelines.cli.preparation import prepare  # noqa: PLC0415 - `--help` needs no settings
 
     prepare()

@@ -1,6 +1,8 @@
 """How a command ends without an error."""
 
-__all__ = ["CommandExit"]
+__all__ = ["USAGE", "CommandExit"]
+
+USAGE = 64  #: exit status of a usage error, EX_USAGE of sysexits.h
 
 
 class CommandExit(Exception):

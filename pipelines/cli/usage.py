@@ -7,10 +7,10 @@ import typer
 from typer.core import TyperOption
 
 from pipelines.cli.console import print_error, print_json
+from pipelines.cli.exits import USAGE
 
-__all__ = ["USAGE", "report_usage_error"]
+__all__ = ["report_usage_error"]
 
-USAGE = 64  #: exit status of a usage error, EX_USAGE of sysexits.h
 _NO_OPTION = "No such option"
 _BRACES = re.compile(r"\{(\w+)\}")  #: how typer marks a required argument in a usage line
 _NEAR = re.compile(r"\.? \(Possible options: (.*)\)|\.? Did you mean:? (.*)\?")

@@ -136,9 +136,15 @@ class VerbGroup(TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - those of the library's class
         super().__init__(**attributes)
+        for name, place in VERBS.items():
+            self.commands[name] = TyperCommand(name, help=place.help)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - private classes of the library
+        """Writes the verbs in their groups."""
+        del ctx
         for group, verbs in GROUPS.items():
-            for name, place in verbs.items():
-                self.commands[name] = TyperCommand(name, help=place.help, rich_help_panel=group)
+            with formatter.section(group):
+                formatter.write_dl([(name, place.help) for name, place in verbs.items()], col_max=10)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - private classes of the library
         """The verb that the arguments name, loaded, and the arguments after it.

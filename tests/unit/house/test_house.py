@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
-from pipelines.cli.usage import USAGE
+from pipelines.cli.exits import USAGE
 from pipelines.engine import CONTROL_TASKS
 from pipelines.rollout import KINDS, STAGES
 from tasks.cluster import Cluster
