@@ -9,7 +9,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from typing import Any, cast
 
@@ -144,6 +144,10 @@ class _WorkerSession(AgentSession):
 
 class _ImmediateApp(Celery):  # type: ignore[misc] # celery has no types
     """An app that runs each task where it is sent, and what follows from it, as the workers do."""
+
+    def producer_or_acquire(self, producer: object = None) -> AbstractContextManager[object]:
+        """No producer: nothing is sent. A run is one call within another here; each would keep a place in the pool."""
+        return nullcontext(producer)
 
     def send_task(
         self,
@@ -336,7 +340,6 @@ def _app() -> Celery:
     """The app of this process, with the tasks of the product."""
     app = _ImmediateApp("one-process", broker="memory://", backend="cache+memory://")
     app.conf.task_always_eager = True
-    app.conf.broker_pool_limit = None  # a run is one call within another here: each would keep a place in the pool
     register_steps(app, lambda: cast("StepRunner", _RunnerOfRun()))
 
     @app.task(name="esync.join_and_verify", bind=True)  # type: ignore[untyped-decorator]
