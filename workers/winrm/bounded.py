@@ -31,6 +31,9 @@ GRACE = 1.0  #: seconds after the deadline in which an answer may still arrive: 
 _Place = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]  # as `socket.getaddrinfo` returns it
 _Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, _Place]
 
+#: For one look: the default one opens a file each time. Windows has no poll; what it has opens none.
+_SELECTOR: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
+
 
 class NoAnswer(Exception):
     """The node did not finish in the time that it was given."""
@@ -112,7 +115,7 @@ class BoundedSocket:
     @property
     def idle(self) -> bool:
         """Whether nothing unexpected has arrived; the end of the connection counts as unexpected."""
-        with selectors.PollSelector() as ready:  # the default one opens a file for each of these looks
+        with _SELECTOR() as ready:
             ready.register(self._connection, selectors.EVENT_READ)
             return not ready.select(0)
 
