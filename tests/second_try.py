@@ -12,7 +12,8 @@ from tests.sampling import EXHAUSTIVE
 
 __all__ = ["FOLDERS", "MOST", "SecondTry"]
 
-FOLDERS = ("integration", "hostile", "chaos", "windows", "contract", "live")  #: with real processes and real time
+#: With real processes and real time.
+FOLDERS = ("integration", "browser", "hostile", "chaos", "windows", "contract", "live")
 MOST = 5  #: tests that may need a second try in one run
 
 

@@ -1,4 +1,4 @@
-"""A server with a lab, a worker and a browser, shared by the tests of a file."""
+"""A server with a lab and a worker for each test, and a browser that the tests of a file share."""
 
 import os
 from collections.abc import Iterator
@@ -7,20 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Request
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Request, expect
 from ruamel.yaml import YAML
 
 from lab.control.remote import LabProcess
+from pipelines.cluster_file.loader import load_cluster
 from pipelines.engine import Engine
 from pipelines.usecases.tokens import Role
 from tests.browsing import chromium
 from tests.integration.harness import Harness, four_servers, harness_at
 from tests.integration.web_server import WebServer, web_server
 from tests.places import DOCS
+from workers.records import RunRecord
 
 PICTURES = "PICTURES"  #: a variable; when it is set, pictures of the pages are written to docs/pictures
 PATIENCE = 120_000  #: milliseconds for anything that has to happen on a page: only a failure takes so long
 PHONE, WIDE = (390, 844), (1400, 900)
+
+expect.set_options(timeout=PATIENCE)
 
 
 @dataclass
@@ -28,6 +32,7 @@ class Desk:
     """Where an operator sits: a browser before a server with a cluster of four servers."""
 
     harness: Harness
+    cluster: Path
     lab: LabProcess
     server: WebServer
     browser: Browser
@@ -36,6 +41,10 @@ class Desk:
     def engine(self) -> Engine:
         """The engine behind the server."""
         return self.harness.engine
+
+    def rollout(self) -> RunRecord:
+        """A rollout that was not started on a page, after its end."""
+        return self.harness.rollout(load_cluster(self.cluster)).record
 
 
 @contextmanager
@@ -107,21 +116,19 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Desk]:
-    """One lab, worker and server for all tests of a file."""
-    folder = tmp_path_factory.mktemp("desk")
+@pytest.fixture
+def desk(tmp_path: Path, browser: Browser) -> Iterator[Desk]:
+    """Untouched servers, a worker, and a server of pages."""
+    clusters = tmp_path / "clusters"
+    clusters.mkdir()
     with ExitStack() as stack:
-        lab = stack.enter_context(four_servers(folder / "lab"))
-        clusters = folder / "clusters"
-        clusters.mkdir()
-        shop(lab, clusters)
-        harness = stack.enter_context(harness_at(folder / "harness", ESYNC_CLUSTERS=str(clusters)))
+        lab = stack.enter_context(four_servers(tmp_path / "lab"))
+        harness = stack.enter_context(harness_at(tmp_path / "harness", ESYNC_CLUSTERS=str(clusters)))
         server = stack.enter_context(web_server(harness.engine, clusters))
-        yield Desk(harness, lab, server, browser)
+        yield Desk(harness, shop(lab, clusters), lab, server, browser)
 
 
-def shop(lab: LabProcess, folder: Path) -> None:
+def shop(lab: LabProcess, folder: Path) -> Path:
     """The cluster file of the lab as `shop`: a failure is final, and nothing is waited for."""
     yaml = YAML()
     data = yaml.load(lab.cluster.read_text())
@@ -134,8 +141,10 @@ def shop(lab: LabProcess, folder: Path) -> None:
         "max_unreachable": "100%",
         "deadlines": {"settle": 0},
     }
-    with (folder / "shop.yaml").open("w") as out:
-        yaml.dump(data, out)
     for name in ("ca.pem", "password"):
         (folder / name).write_bytes((lab.cluster.parent / name).read_bytes())
+    file = folder / "shop.yaml"
+    with file.open("w") as out:
+        yaml.dump(data, out)
     (folder / "password").chmod(0o600)
+    return file

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from pipelines.engine import Engine
 from tests.browser.conftest import PHONE, person, picture
@@ -15,6 +15,7 @@ from tests.browsing import violations
 from tests.integration.web_server import WebServer
 from tests.sampling import EXHAUSTIVE
 from tests.unit.pipelines.report.sample_run import cluster_of, sample
+from tests.waiting import wait_until
 from workers.records import Change, Event, RunState, Verdict
 
 pytestmark = pytest.mark.integration
@@ -167,6 +168,37 @@ def test_a_large_run_moves(place: Place) -> None:
         }
         place.engine.store.save(ended.model_copy(update=update), Event(kind="run.concluded", status="cancelled"))
         expect(page.locator("h1")).to_have_text("Cancelled")
+
+
+def test_what_comes_while_a_part_is_fetched_is_not_lost(place: Place) -> None:
+    """The answer to the fetch is older than the last message: the part is fetched again."""
+    run = keep(place.engine, running(200))
+    overtaken: list[str] = []
+
+    def slow(route: Route) -> None:
+        answer = route.fetch()
+        if not overtaken:
+            overtaken.append(route.request.url)
+            wanted = "document.getElementById('rows').dataset.fetchWanted"
+            before = page.evaluate(wanted)
+            fail(place, run, "S1")
+            wait_until(lambda: page.evaluate(wanted) != before)
+        route.fulfill(response=answer)
+
+    with person(place.browser, place.server) as page:
+        page.goto(f"{place.server.url}/runs/{run}")
+        expect(page.get_by_text("No server fits")).to_be_visible()
+        page.route("**/*part=rows", slow)
+        fail(place, run, "S2")
+        for node in ("S2", "S1"):
+            expect(page.locator(f"tr[data-node={node}]")).to_be_visible()
+        assert overtaken
+
+
+def fail(place: Place, run: str, node: str) -> None:
+    """Notes that a step has failed on a node."""
+    note = Event(kind="step.ended", turn="wave-1", node=node, step="service_restart", status="failed")
+    place.engine.store.note(run, note)
 
 
 def test_paper_has_everything(place: Place) -> None:

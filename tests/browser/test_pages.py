@@ -6,20 +6,23 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from pipelines.usecases.tokens import Role
-from tests.browser.conftest import PATIENCE, PHONE, WIDE, Desk, person, picture
+from tests.browser.conftest import PHONE, WIDE, Desk, person, picture
 from tests.browsing import violations
 from tests.sampling import rotated
-from workers.records import Verdict
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
 CERTIFICATE = "Program Files/Ektron/EktronWindowsService30/P1_SyncClient.cer"
-#: Notes when the title changes, and every class that a cell of the grid had.
+#: Milliseconds that a server takes for each answer while a test looks at what passes.
+SLOW = 1000
+#: Notes when the title changes, every turn, and every class that a cell of the grid had.
 NOTES = """() => {
-    window.titles = {}; window.classes = new Set();
+    window.titles = {}; window.turns = new Set(); window.classes = new Set();
     const note = () => {
         const title = document.querySelector('h1')?.textContent;
         window.titles[title] ??= Date.now();
+        window.turns.add(document.querySelector('.turn label')?.textContent);
         for (const cell of document.querySelectorAll('.grid td.step')) window.classes.add(cell.className);
     };
     new MutationObserver(note).observe(document.body, {subtree: true, childList: true, attributes: true});
@@ -29,7 +32,12 @@ NOTES = """() => {
 
 def title(page: Page, text: str) -> None:
     """Waits for the title, and for the buttons that belong to it."""
-    expect(page.locator("h1")).to_have_text(text, timeout=PATIENCE)
+    expect(page.locator("h1")).to_have_text(text)
+
+
+def noted(page: Page, what: str) -> None:
+    """Waits until the notes of the page have it, though it may have passed since."""
+    wait_until(lambda: page.evaluate(f"Boolean(window.{what})"))
 
 
 def planned(page: Page) -> None:
@@ -41,23 +49,24 @@ def planned(page: Page) -> None:
 def test_a_person_rolls_out_with_the_mouse_and_another_one_sees_it(desk: Desk) -> None:
     """From the list of clusters to a joined cluster; the second browser shows each moment within a second."""
     with person(desk.browser, desk.server) as page, person(desk.browser, desk.server, Role.VIEWER, "guest") as other:
-        other.get_by_role("link", name="shop").click()
-        page.get_by_role("link", name="shop").click()
+        other.get_by_role("link", name="shop", exact=True).click()
+        page.get_by_role("link", name="shop", exact=True).click()
         planned(page)
         expect(page.get_by_text("Changes by server")).to_be_visible()
         expect(page.locator(".diff ins").first).to_contain_text("+ 1")
         picture(page, "plan", size=(1100, 900), whole=False)
-        for node in ("S1", "P1"):  # slow enough to be seen
-            desk.lab.break_node(node, latency_ms=150)
+        desk.lab.break_node("S1", latency_ms=SLOW)
         page.get_by_role("button", name="Approve and roll out").click()
         title(page, "In progress")
         page.evaluate(NOTES)
-        other.get_by_role("link", name=re.compile("^2")).first.click()
+        other.locator(".active a").click()
         title(other, "In progress")
         other.evaluate(NOTES)
-        expect(page.locator("td.s-running").first).to_be_visible(timeout=PATIENCE)
-        expect(page.locator(".turn label")).to_have_text("wave-1", timeout=PATIENCE)
+        for each in (page, other):
+            noted(each, "classes.has('step s-running')")
+            noted(each, "turns.has('wave-1')")
         picture(page, "run-live")
+        desk.lab.heal("S1")
         for each in (page, other):
             title(each, "Joined")
             assert {"step s-running", "step s-changed", "step s-unchanged"} <= set(each.evaluate("[...window.classes]"))
@@ -66,17 +75,16 @@ def test_a_person_rolls_out_with_the_mouse_and_another_one_sees_it(desk: Desk) -
         expect(page.get_by_text("Roll back…")).to_be_visible()
         assert other.get_by_text("Roll back…").count() == 0
         picture(page, "run")
-        for node in ("S1", "P1"):
-            desk.lab.heal(node)
 
 
 def test_a_broken_server_is_seen_explained_retried_and_rolled_back(desk: Desk) -> None:
     """Its cause and its remedy are on the page; a retry repairs it; a rollback needs the name of the cluster."""
+    first = desk.rollout()
     with person(desk.browser, desk.server) as page:
         with (desk.lab.disk("P1") / CERTIFICATE).open("ab") as file:
             file.write(b"x")
         desk.lab.break_node("P1", disk_free=0)
-        page.get_by_role("link", name="shop").click()
+        page.get_by_role("link", name="shop", exact=True).click()
         page.get_by_role("button", name="Verify").click()
         title(page, "Refuted")
         page.get_by_role("link", name="shop").first.click()
@@ -96,7 +104,6 @@ def test_a_broken_server_is_seen_explained_retried_and_rolled_back(desk: Desk) -
         desk.lab.heal("P1")
         page.get_by_role("button", name="Retry what is left").click()
         title(page, "Joined")
-        first = next(one for one in reversed(desk.engine.store.runs()) if one.verdict is Verdict.JOINED)
         page.goto(f"{desk.server.url}/runs/{first.id}")
         page.get_by_text("Roll back…").click()
         sheet = page.get_by_role("group").locator("form.sheet")
@@ -107,16 +114,16 @@ def test_a_broken_server_is_seen_explained_retried_and_rolled_back(desk: Desk) -
         page.get_by_text("Roll back…").click()
         sheet.get_by_role("textbox").fill("shop")
         sheet.get_by_role("button", name="Roll back").click()
-        expect(page.locator("h1")).to_have_text(re.compile("Restored|Failed"), timeout=PATIENCE)
+        expect(page.locator("h1")).to_have_text(re.compile("Restored|Failed"))
         expect(page.locator("#actions")).to_contain_text("Compare with its parent")
 
 
 def test_pause_resume_and_cancel(desk: Desk) -> None:
     """A paused run says so and waits, a resumed one works, a cancelled one needs the name of the cluster and ends."""
     for node in ("S1", "S2", "P1", "P2"):
-        desk.lab.break_node(node, latency_ms=250)
+        desk.lab.break_node(node, latency_ms=SLOW)
     with person(desk.browser, desk.server) as page:
-        page.get_by_role("link", name="shop").click()
+        page.get_by_role("link", name="shop", exact=True).click()
         page.get_by_text("Roll out at once…").click()
         page.get_by_role("textbox").fill("shop")
         page.get_by_role("button", name="Roll out at once").click()
@@ -128,14 +135,12 @@ def test_pause_resume_and_cancel(desk: Desk) -> None:
         page.get_by_role("textbox").fill("shop")
         page.get_by_role("button", name="Cancel").click()
         title(page, "Cancelled")
-    for node in ("S1", "S2", "P1", "P2"):
-        desk.lab.heal(node)
 
 
 def test_a_page_without_javascript_is_complete(desk: Desk) -> None:
     """Forms post, links lead on, a run that moves is loaded again by itself; nothing on it needs a script."""
     with person(desk.browser, desk.server, script=False) as page:
-        page.get_by_role("link", name="shop").click()
+        page.get_by_role("link", name="shop", exact=True).click()
         page.get_by_role("button", name="Doctor").click()
         title(page, "Ready")  # of a page that the browser loads again, every few seconds
         expect(page.locator(".grid tbody tr[data-node]")).to_have_count(4)
@@ -148,12 +153,13 @@ def test_axe_finds_nothing_on_any_page(desk: Desk) -> None:
 
     `make test` looks at each page in one of the two.
     """
-    runs = [one for one in desk.engine.store.runs() if one.kind == "rollout"]
-    failed = next(one.id for one in runs if one.verdict is Verdict.FAILED)
-    first = runs[-1].id
+    desk.lab.break_node("P1", disk_free=0)
+    failed = desk.rollout().id
+    desk.lab.heal("P1")
+    joined = desk.rollout().id
     paths = (
         *("/", "/clusters/shop", "/runs", f"/runs/{failed}", f"/runs/{failed}/plan", f"/runs/{failed}/nodes/P1"),
-        *(f"/compare?run={first}&run={failed}", "/runs/none"),
+        *(f"/compare?run={failed}&run={joined}", "/runs/none"),
     )
     with person(desk.browser, desk.server) as page:
         for number, path in enumerate(paths):

@@ -37,8 +37,8 @@
       try {
         const url = new URL(location.href);
         url.searchParams.set("part", element.id);
+        const asked = element.dataset[wanted];  // what is told while the answer comes needs another one
         const answer = await fetch(url, { redirect: "error", headers: { Accept: "text/html" } });
-        const asked = element.dataset[wanted];
         if (answer.ok && replace(element, await answer.text())) element.dataset[attribute] = asked;
       } catch { /* asked again below */ }
       element.dataset.at = Date.now();
