@@ -196,11 +196,17 @@ def included_names(data: bytes) -> tuple[str, ...]:
 
 
 _NAMES = Kept[bytes, tuple[str, ...]](entries=64, size=2**20)
-_INCLUDES = re.compile(rb"configSource|\bfile\s*=|\0")  #: in every file that includes another one, or is in UTF-16
+_FILE = re.compile(rb"file(?<=\bfile)\s*=")  #: begins with plain letters: those are found 30 times as fast as `\b`
+
+
+def _may_include(data: bytes) -> bool:
+    """Whether a file may include another one; no parser is needed for most files. In UTF-16 each may."""
+    plain = b"\0" not in data and data.lstrip(_BLANK).startswith(b"<")
+    return not plain or b"configSource" in data or _FILE.search(data) is not None
 
 
 def _included_names(data: bytes) -> tuple[str, ...]:
-    if not _INCLUDES.search(data) and data.lstrip(_BLANK).startswith(b"<"):
+    if not _may_include(data):
         return ()
     try:
         document = open_config(data)

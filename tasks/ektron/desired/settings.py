@@ -212,8 +212,7 @@ def unwanted_keys(config: ServiceConfigFacts | None, target: Target) -> tuple[st
     """The servers whose keys have to go from a service configuration."""
     if config is None or not target.removes:
         return ()
-    of_nodes = {node: value for node in target.nodes if (value := config.keys.value(node))}
-    return _unwanted(of_nodes | config.other_keys, target)
+    return _unwanted(config.keys.by_node(target.nodes) | config.other_keys, target)
 
 
 def _unwanted(keys: Mapping[str, str], target: Target) -> tuple[str, ...]:

@@ -63,14 +63,15 @@ class Spread(Fact):
         if not values:
             return cls(none=any(True for _ in nodes), duplicated=tuple(sorted(duplicated)))
         expected = {name.casefold(): name for name in nodes}
-        present = {expected[n.casefold()]: v for n, v in values.items() if n.casefold() in expected}
+        known = {name: expected.get(name.casefold()) for name in values}
+        present = {node: values[name] for name, node in known.items() if node is not None}
         common = Counter(present.values()).most_common(1)[0][0] if present else ""
         return cls(
             common=common,
             differing={n: v for n, v in present.items() if v != common},
             none=not present and bool(expected),
             missing=tuple(n for n in expected.values() if n not in present) if present else (),
-            unexpected=tuple(sorted(n for n in values if n.casefold() not in expected)),
+            unexpected=tuple(sorted(name for name, node in known.items() if node is None)),
             duplicated=tuple(sorted(duplicated)),
         )
 
@@ -91,6 +92,11 @@ class Spread(Fact):
         if self.none or not self.common or node in self.missing:
             return None
         return self.differing.get(node, self.common)
+
+    def by_node(self, nodes: Iterable[str]) -> dict[str, str]:
+        """The values of those nodes that have one."""
+        absent = set(self.missing)
+        return {node: self.differing.get(node, self.common) for node in nodes if self.common and node not in absent}
 
     def present(self, nodes: Iterable[str]) -> tuple[str, ...]:
         """The names that have a value: nodes, and entries that are not nodes."""

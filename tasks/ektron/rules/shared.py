@@ -101,7 +101,8 @@ def _of_outsiders(cluster: ClusterFacts) -> Iterator[tuple[str, str]]:
 
 def _of_new_nodes(cluster: ClusterFacts) -> Iterator[tuple[str, str]]:
     """Servers outside that will refuse nodes that are new, until they have their keys: folded name -> sentence."""
-    new = [node for node in cluster.facts if not any(_trusts(other, node) for other in cluster.facts.values())]
+    let_in = {node for facts in cluster.facts.values() for node in _trusted(facts, cluster.facts)}
+    new = [node for node in cluster.facts if node not in let_in]
     found = [name for facts in cluster.facts.values() for name in _outsiders(facts)]
     outside = {name.casefold(): name for name in (*found, *cluster.partners)}
     words = ("is", "it", "its key") if len(new) == 1 else ("are", "them", "their keys")
@@ -110,10 +111,11 @@ def _of_new_nodes(cluster: ClusterFacts) -> Iterator[tuple[str, str]]:
         yield folded, f"{named(new)} {words[0]} new: {needs}"
 
 
-def _trusts(facts: NodeFacts, node: str) -> bool:
-    """Whether another node of the cluster has this one's key."""
-    key = facts.service_config.keys.value(node)
-    return facts.node != node and bool(key) and key != NO_CERTIFICATE
+def _trusted(facts: NodeFacts, nodes: Iterable[str]) -> Iterator[str]:
+    """The other nodes whose keys a node has."""
+    for node, key in facts.service_config.keys.by_node(nodes).items():
+        if node != facts.node and key != NO_CERTIFICATE:
+            yield node
 
 
 def _outsiders(facts: NodeFacts) -> tuple[str, ...]:
