@@ -7,7 +7,7 @@ import pytest
 
 from tests.integration.harness import cluster_of
 from tests.sampling import examples
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_until
 from tests.windows.machines import Farm, WindowsMachine
 from workers.errors import Cancelled
 from workers.settings import Secret
@@ -121,13 +121,15 @@ def test_powershell_ends_with_the_session(
 
 
 def test_an_abandoned_shell_ends(
-    channel: WinRMChannel, machine: WindowsMachine, monkeypatch: pytest.MonkeyPatch
+    farm: Farm, channel: WinRMChannel, machine: WindowsMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without Signal and Delete, after the idle time of the node."""
+    before = farm.lab.report(machine.name)
     monkeypatch.setattr(remote, "IDLE", 2)
     channel.start(command_line(), Limit("node", 60))
     channel.send(script_line(), Limit("node", 60))
-    assert begins(machine, "pwsh.exe")
+    wait_until(lambda: farm.lab.report(machine.name)["shells_open"] <= before["shells_open"])
+    assert before["powershell_starts"] + 1 == farm.lab.report(machine.name)["powershell_starts"]
     assert ends(machine, "pwsh.exe")
     channel.close()
 
