@@ -14,6 +14,7 @@ import pytest
 from redis import Redis
 from xdist.scheduler import LoadFileScheduling
 
+from tests.places import folder_in_memory
 from tests.sampling import seed  # loads the profile of hypothesis, too, before the first test is imported
 from tests.second_try import SecondTry
 from workers.errors import InputRefused
@@ -30,6 +31,9 @@ sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # A PowerShell of a test lives for seconds: to count its calls, so as to optimise them later, costs more than it gains.
 os.environ.setdefault("DOTNET_TieredPGO", "0")
+# Tests write many small files and replace them. A disk takes a millisecond for each, and several times the CPU time.
+if IN_MEMORY := folder_in_memory():
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", IN_MEMORY)
 
 
 _PLACES = count()

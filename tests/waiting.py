@@ -23,11 +23,13 @@ def wait_until(
     Raises:
         TimeoutError: it is still false.
     """
-    until = time.monotonic() + seconds
+    begun = time.monotonic()
     while not condition():
-        if time.monotonic() > until:
+        waited = time.monotonic() - begun
+        if waited > seconds:
             raise TimeoutError(f"nothing happened in {seconds} s {failure()}")
-        time.sleep(0.02)
+        # A look costs CPU time, also of what is looked at: the longer it takes, the less often.
+        time.sleep(min(max(0.02, waited / 50), 0.1))
 
 
 def next_line(process: subprocess.Popen[str], wanted: str = "", output: IO[str] | None = None) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tests.contract.agent_cases import Json, content_of
+from tests.places import folder_in_memory
 from workers.winrm.channel import Limit
 from workers.winrm.local import LocalChannel, pwsh
 from workers.winrm.wire import command_line, script_line
@@ -178,7 +179,7 @@ class LinuxMachine(RealDisk):
     platform = "linux"
 
     def __init__(self, program: str) -> None:
-        self._home = tempfile.TemporaryDirectory(prefix="agent-")
+        self._home = tempfile.TemporaryDirectory(prefix="agent-", dir=folder_in_memory() or None)
         super().__init__(Path(self._home.name), pwsh(program))
 
     def local(self, value: Json) -> Json:

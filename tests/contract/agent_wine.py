@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.contract.agent_cases import Json
 from tests.contract.agent_machines import RealDisk, Talk
-from tests.windows.machines import runner_on
+from tests.windows.machines import create_at, runner_on
 
 __all__ = ["WineMachine"]
 
@@ -60,7 +60,7 @@ class WineMachine(RealDisk):
         self._home = tempfile.TemporaryDirectory(prefix="wine-", ignore_cleanup_errors=True)
         self._node = Path(self._home.name) / "node"
         self._program = program
-        subprocess.run([program, "create", str(self._node)], check=True, capture_output=True)
+        create_at(self._node)
         subprocess.run([program, "service", str(self._node), "Template", "Template", "C:\\practice.exe"], check=True)
         self._practice = self._node / "drive_c" / "practice.exe"
         self._services: list[str] = []

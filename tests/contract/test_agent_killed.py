@@ -42,7 +42,7 @@ OLD, NEW = b"old" * 20_000, b"new" * 30_000
 def _points(functions: set[str]) -> list[int]:
     """The lines of these functions before which the disk differs from its state before the previous one.
 
-    `make test` takes every fourth one of each function, chosen by the seed.
+    `make test` takes every sixth one of each function, chosen by the seed.
     """
     inside, found = "", dict[str, list[int]]()
     for number, line in enumerate(agent_script().splitlines(), 1):
@@ -50,7 +50,7 @@ def _points(functions: set[str]) -> list[int]:
             inside = begun[1]
         if inside in functions and (_CHANGES.search(line) or _LAST in line):
             found.setdefault(inside, []).append(number)
-    return [lines[place] for name, lines in found.items() for place in rotated(len(lines), 4, f"killed in {name}")]
+    return [lines[place] for name, lines in found.items() for place in rotated(len(lines), 6, f"killed in {name}")]
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ __all__ = ["NAME", "Files", "MatrixCluster", "matrix_cluster"]
 NAME = "EktronWindowsServices30"
 STAGING = r"C:\Ektron Security Certificates"
 OURS = "ProgramData"
+UNFINISHED = ".lab-"  #: a file that the lab itself is writing; the node does not have it yet
 CONFIG = rf"{SERVICE}\Ektron.ASM.EktronServices30.exe.config"
 ASSET = rf"{SITE}\AssetManagement.config"
 
@@ -83,6 +84,12 @@ class MatrixCluster:
         inputs = [*folder.glob("*_Sync*"), on_disk(self.lab, node, CONFIG), on_disk(self.lab, node, ASSET)]
         return max(path.stat().st_mtime for path in inputs)
 
+    def end_shells(self) -> None:
+        """Ends every shell of every node, by a power cut: the worker keeps them, and each user may have thirty."""
+        for node in self.nodes:
+            self.lab.break_node(node, power_cut=True)
+            self.lab.heal(node)
+
     def restore(self, node: str) -> None:
         """Restores the untouched files of a node and restarts its service."""
         root, now = self.lab.disk(node), self.files(node)
@@ -99,15 +106,24 @@ class MatrixCluster:
 
 
 def files_of(lab: LabProcess, node: str) -> Files:
-    """Every file and folder of a node, except our own below ProgramData."""
-    root = lab.disk(node)
+    """Every file and folder of a node, except our own below ProgramData.
+
+    A node whose connection broke may still work on its last request: if a file goes meanwhile, all are read again.
+    """
+    while True:
+        with suppress(FileNotFoundError):
+            return _files_below(lab.disk(node))
+
+
+def _files_below(root: Path) -> Files:
     found: dict[str, bytes | None] = {}
     for folder, folders, files in os.walk(root):
         if Path(folder) == root:
             folders[:] = [name for name in folders if name != OURS]
         here = Path(folder)
+        whole = [name for name in files if not name.startswith(UNFINISHED)]
         found |= {(here / name).relative_to(root).as_posix(): None for name in folders}
-        found |= {(here / name).relative_to(root).as_posix(): (here / name).read_bytes() for name in files}
+        found |= {(here / name).relative_to(root).as_posix(): (here / name).read_bytes() for name in whole}
     return found
 
 

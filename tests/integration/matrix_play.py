@@ -55,8 +55,8 @@ def play(servers: MatrixCluster, this: Round) -> Played:
         for node in servers.nodes:
             _note(this, node, wrong_after_rollback(look_at(servers, node)), played)
     finally:
+        servers.end_shells()
         for node in servers.nodes:
-            servers.lab.heal(node)
             if servers.files(node) != servers.before[node]:
                 servers.restore(node)
     played.seconds = time.monotonic() - begun

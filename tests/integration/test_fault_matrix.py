@@ -1,7 +1,7 @@
 """Every fault at every point of a rollout: each node ends untouched, joined, or failed with a precise report.
 
 The points are recorded in a run without faults, so that none is forgotten. `make test` plays a sample in which every
-kind of fault meets every step and every operation meets a fault; `make exhaustive` plays all cells.
+fault occurs and every operation of a step meets one; `make exhaustive` plays all cells.
 """
 
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.harness import Harness, cluster_of, four_servers, harness_at
-from tests.integration.matrix import FAULTS, MESSAGES, ORIGIN, Cell, Points, Round, every_cell, rounds, sample
+from tests.integration.matrix import FAULTS, ORIGIN, Cell, Points, Round, every_cell, rounds, sample
 from tests.integration.matrix_cluster import MatrixCluster, matrix_cluster
 from tests.integration.matrix_play import Played, play
 from tests.sampling import EXHAUSTIVE
@@ -23,7 +23,8 @@ from workers.records import Verdict
 
 LOG = os.environ.get("FAULT_MATRIX_LOG", "")  #: a file with the progress
 SEED = os.environ.get("FAULT_MATRIX_SEED", "1")
-CLUSTERS, NODES = 2, 10
+NODES = 10
+CLUSTERS = 2 if EXHAUSTIVE else 1  #: a second one works while the first waits for a deadline, and costs its own start
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(6 * 3600 if EXHAUSTIVE else 1800)]
 
@@ -69,12 +70,7 @@ def test_every_cell(clusters: tuple[MatrixCluster, ...], record_property: Callab
         f" (and {len(every_cell(origin))} of the origin); played {cells} in {sum(p.runs for p in played)} runs,"
         f" {time.monotonic() - begun:.0f} s: " + ", ".join(f"{count} {end}" for end, count in ends.most_common()),
     )
-    missed = [cell for one in played for cell in one.missed]
-    # How many messages come before the verification depends on how often a starting service was looked at.
-    certain = [
-        cell for cell in missed if (cell.point.operation, cell.point.stage) not in {(m, "verify") for m in MESSAGES}
-    ]
-    assert ([], True) == ([str(cell) for cell in certain], len(missed) <= cells // 50), "moments that never came"
+    assert [] == [str(cell) for one in played for cell in one.missed], "moments that never came"
     assert [] == [wrong for one in played for wrong in one.wrong]
 
 

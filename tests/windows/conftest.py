@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,11 +25,18 @@ def need_machines() -> None:
         pytest.skip(_MISSING)
 
 
+@contextmanager
+def machines_folder() -> Iterator[Path]:
+    """A folder on the disk: a machine's system is linked from there, and would take 700 MB of memory."""
+    with tempfile.TemporaryDirectory(prefix="machines-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(scope="session")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+def farm() -> Iterator[Farm]:
     """Running machines, each with the product's files and a running service, and a simulated server beside them."""
     need_machines()
-    with farm_at(tmp_path_factory.mktemp("farm"), simulated=1, origin=NAMES[0]) as made:
+    with machines_folder() as folder, farm_at(folder, simulated=1, origin=NAMES[0]) as made:
         program = rf"{SERVICE}\{EXE}.exe"  # one to practise on: all servers need the same build
         on_disk(made.lab, MEMBERS[-1], program).write_bytes(made.machines[NAMES[0]].at(program).read_bytes())
         yield made

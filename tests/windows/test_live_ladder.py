@@ -10,7 +10,8 @@ import pytest
 
 from lab.control.remote import LabProcess, running_lab, spare_addresses
 from tests.places import ROOT
-from tests.windows.conftest import need_machines
+from tests.sampling import in_turn
+from tests.windows.conftest import machines_folder, need_machines
 from tests.windows.machines import WindowsMachine, lab_file
 
 pytestmark = [pytest.mark.windows, pytest.mark.integration, pytest.mark.timeout(600)]
@@ -21,18 +22,20 @@ PRACTICE = r"C:\practice.exe"
 def host(tmp_path: Path) -> Iterator[tuple[WindowsMachine, LabProcess]]:
     """A machine with a practice program, and WinRM in front of it."""
     need_machines()
-    machine = WindowsMachine("HOST1", tmp_path / "HOST1", f"{spare_addresses().rpartition('.')[0]}.11", "staging")
-    try:
-        machine.create()
-        (tmp_path / "lab.yaml").write_text(lab_file([machine], {}))
-        with running_lab(tmp_path / "lab", "--config", str(tmp_path / "lab.yaml")) as lab:
-            service = ["wine-node", "service", str(machine.folder), "Practice", "Practice", PRACTICE]
-            subprocess.run(service, check=True, capture_output=True)
-            yield machine, lab
-    finally:
-        machine.remove()
+    with machines_folder() as folder:
+        machine = WindowsMachine("HOST1", folder / "HOST1", f"{spare_addresses().rpartition('.')[0]}.11", "staging")
+        try:
+            machine.create()
+            (tmp_path / "lab.yaml").write_text(lab_file([machine], {}))
+            with running_lab(tmp_path / "lab", "--config", str(tmp_path / "lab.yaml")) as lab:
+                service = ["wine-node", "service", str(machine.folder), "Practice", "Practice", PRACTICE]
+                subprocess.run(service, check=True, capture_output=True)
+                yield machine, lab
+        finally:
+            machine.remove()
 
 
+@in_turn(0, 2, "a Windows host")
 def test_the_whole_ladder_ends_in_a_report(host: tuple[WindowsMachine, LabProcess], tmp_path: Path) -> None:
     """Every rung that is not left out passes; the report names no password, host or account; nothing is left there."""
     machine, lab = host

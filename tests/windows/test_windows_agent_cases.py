@@ -11,9 +11,16 @@ import sys
 import pytest
 
 from tests.integration.harness import cluster_of
+from tests.sampling import in_turn
 from tests.windows.machines import EXE, SERVICE, Farm
 
-pytestmark = [pytest.mark.windows, pytest.mark.integration, pytest.mark.timeout(900)]
+WHOLE = bool(os.environ.get("WINDOWS_TEST_ALL_CASES"))
+pytestmark = [
+    pytest.mark.windows,
+    pytest.mark.integration,
+    pytest.mark.timeout(900),
+    *([] if WHOLE else [in_turn(1, 2, "a Windows host")]),
+]
 
 #: Some cases of each operation and each kind of initial state, and the invalid requests.
 _CHOICE = (
@@ -37,8 +44,7 @@ def test_the_cases_pass_on_a_host_that_the_variables_name(farm: Farm) -> None:
         "WINDOWS_TEST_CA_FILE": str(farm.lab.ca_file),
         "WINDOWS_TEST_SERVICE_PROGRAM": rf"{SERVICE}\{EXE}.exe",
     }
-    whole = os.environ.get("WINDOWS_TEST_ALL_CASES")
-    chosen = "[host or left_as_it_was_found or test_live" if whole else f"({_CHOICE}) and not (pwsh or wine or lab)"
+    chosen = "[host or left_as_it_was_found or test_live" if WHOLE else f"({_CHOICE}) and not (pwsh or wine or lab)"
     command = [sys.executable, "-m", "pytest", "tests/contract/test_agent_protocol.py", "tests/live", "-q", "-n", "0"]
     done = subprocess.run(
         [*command, "-p", "no:cacheprovider", "-k", chosen],
@@ -51,6 +57,6 @@ def test_the_cases_pass_on_a_host_that_the_variables_name(farm: Farm) -> None:
     assert 0 == done.returncode, output
     passed = re.search(r"(\d+) passed", output)
     assert passed
-    assert int(passed[1]) >= (200 if whole else 50), output
+    assert int(passed[1]) >= (200 if WHOLE else 50), output
     assert [] == list(machine.at(r"C:\ProgramData").glob("esync-agent-cases"))
     assert not machine.processes("needs.exe") + machine.processes("practice.exe")

@@ -142,14 +142,18 @@ def test_powershell_killed_during_cert_copy(untouched: Farm, harness: Harness) -
 
 
 def killed_while_it_copies(machine: WindowsMachine, run: str) -> list[Path]:
-    """Kills PowerShell as soon as the service's folder has some files of the family; returns these files."""
+    """Kills PowerShell as soon as the service's folder has a file of the family; returns those it has."""
     folder, backup = machine.at(SERVICE), machine.at(rf"C:\ProgramData\esync-rollout\{run}")
     wait_until(backup.exists)  # config_edit has begun
     victims = [process.pid for process in machine.processes("pwsh.exe")]
-    wait_until(lambda: len(list(folder.glob("*_Sync*"))) >= 3, pause=0.001)
+
+    def there() -> list[Path]:
+        return [path for path in folder.glob("*_Sync*") if ".esync-" not in path.name]
+
+    wait_until(lambda: bool(there()), pause=0.001)
     for pid in victims:
         os.kill(pid, signal.SIGKILL)
-    return [path for path in folder.glob("*_Sync*") if ".esync-" not in path.name]
+    return there()
 
 
 def wait_until(look: Callable[[], bool], pause: float = 0.01) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.integration.harness import cluster_of
-from tests.waiting import PATIENCE
+from tests.sampling import examples
+from tests.waiting import PATIENCE, wait_until
 from tests.windows.machines import Farm, WindowsMachine
 from workers.errors import Cancelled
 from workers.settings import Secret
@@ -19,6 +20,7 @@ from workers.winrm.wire import command_line, script_line
 
 pytestmark = [pytest.mark.windows, pytest.mark.integration]
 
+REQUESTS = examples(200, 50)
 POWERSHELL = r"C:\windows\system32\WindowsPowerShell\v1.0\powershell.exe"
 
 
@@ -72,15 +74,15 @@ def test_a_node_describes_itself(channel: WinRMChannel, machine: WindowsMachine,
     assert ends(machine, "pwsh.exe")
 
 
-def test_hundreds_of_requests_go_through_one_process(channel: WinRMChannel, machine: WindowsMachine) -> None:
+def test_many_requests_go_through_one_process(channel: WinRMChannel, machine: WindowsMachine) -> None:
     """One PowerShell start, two round trips per request; each reply belongs to its request."""
     session = AgentSession(channel, machine.name)
     session.hello()
     before = session.counters.round_trips
-    for _ in range(200):
+    for _ in range(REQUESTS):
         (found,) = session.ask([ops.stat(r"C:\windows")], deadline=60)
         assert "folder" == found["kind"]
-    assert (1, 400) == (session.counters.shells, session.counters.round_trips - before)
+    assert (1, 2 * REQUESTS) == (session.counters.shells, session.counters.round_trips - before)
     session.close()
 
 
@@ -119,13 +121,15 @@ def test_powershell_ends_with_the_session(
 
 
 def test_an_abandoned_shell_ends(
-    channel: WinRMChannel, machine: WindowsMachine, monkeypatch: pytest.MonkeyPatch
+    farm: Farm, channel: WinRMChannel, machine: WindowsMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without Signal and Delete, after the idle time of the node."""
+    before = farm.lab.report(machine.name)
     monkeypatch.setattr(remote, "IDLE", 2)
     channel.start(command_line(), Limit("node", 60))
     channel.send(script_line(), Limit("node", 60))
-    assert begins(machine, "pwsh.exe")
+    wait_until(lambda: farm.lab.report(machine.name)["shells_open"] <= before["shells_open"])
+    assert before["powershell_starts"] + 1 == farm.lab.report(machine.name)["powershell_starts"]
     assert ends(machine, "pwsh.exe")
     channel.close()
 
