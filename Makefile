@@ -5,6 +5,9 @@ BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.installed
 SAMPLED = $(shell grep -rlE "from (tests.sampling|hypothesis) import" --include="test_*.py" tests)
 
+# Without compiled files each process of the tests compiles all that it loads.
+unexport PYTHONDONTWRITEBYTECODE
+
 PIP     = $(BIN)/pip install --quiet --quiet --disable-pip-version-check --no-deps
 LOCK    = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
           --no-emit-index-url --no-emit-find-links $(UPGRADE) pyproject.toml

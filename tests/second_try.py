@@ -31,8 +31,10 @@ class SecondTry:
 
     def pytest_collection_modifyitems(self, items: Sequence[pytest.Item]) -> None:
         """Allows those tests a second try, except where everything is played."""
+        paths = {item.path for item in items}
+        flaky = {path for path in paths if any(path.is_relative_to(folder) for folder in self._folders)}
         for item in () if EXHAUSTIVE else items:
-            if any(item.path.is_relative_to(folder) for folder in self._folders):
+            if item.path in flaky:
                 item.add_marker(pytest.mark.flaky(reruns=1))
 
     @pytest.hookimpl(tryfirst=True)

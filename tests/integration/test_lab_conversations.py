@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import winrm
 
-from lab.control.remote import LabProcess, running_lab, spare_addresses
+from lab.control.remote import LabProcess, spare_addresses
 from tests.benchmarks import pywinrm_client
+from tests.warm import warm_lab
 
 pytestmark = pytest.mark.integration
 
@@ -49,7 +50,7 @@ def replayed(lab: LabProcess, folder: Path) -> dict[str, Any]:
 
 def test_a_replay_has_the_same_round_trips_and_bytes(tmp_path: Path) -> None:
     """Two commands in shells of their own, once for real and twice from the record; then the lab works as before."""
-    with running_lab(tmp_path / "lab", "--nodes", "1", "--disk", "memory", "--address", spare_addresses()) as lab:
+    with warm_lab(tmp_path / "lab", "--nodes", "1", "--disk", "memory", "--address", spare_addresses()) as lab:
         lab.converse("record")
         before = counted(lab)
         assert [session(lab).run_cmd("hostname").std_out, session(lab).run_ps("hostname").std_out] == [b"S1\r\n"] * 2

@@ -9,8 +9,9 @@ from contextlib import ExitStack
 import pytest
 import winrm
 
-from lab.control.remote import LabProcess, running_lab, spare_addresses
+from lab.control.remote import LabProcess, spare_addresses
 from tests.stand_in_pwsh import stand_in_pwsh
+from tests.warm import warm_lab
 
 pytestmark = pytest.mark.integration
 
@@ -23,7 +24,7 @@ def lab_with(path: str, factory: pytest.TempPathFactory) -> Iterator[LabProcess]
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PATH", path)
-            starting = running_lab(factory.mktemp("lab"), "--nodes", "2", "--address", spare_addresses())
+            starting = warm_lab(factory.mktemp("lab"), "--nodes", "2", "--address", spare_addresses())
             running = stack.enter_context(starting)
         yield running
 

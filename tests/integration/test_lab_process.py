@@ -9,10 +9,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from lab.config import shipped_cluster
-from lab.control.remote import LabProcess, running_lab, spare_addresses
+from lab.control.remote import LabProcess, spare_addresses
 from lab.machine.errors import LabError
 from pipelines.cluster_file.loader import load_cluster
 from tests.waiting import PATIENCE
+from tests.warm import warm_lab
 from workers.errors import NodeError, Unreachable
 from workers.records import Endpoint
 from workers.settings import Secret
@@ -42,7 +43,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabProcess]:
     drive.mkdir(parents=True)
     base = spare_addresses().rpartition(".")[0]
     (folder / "lab.yaml").write_text(CONFIG.format(base=base, drive=drive))
-    with running_lab(folder / "lab", "--config", str(folder / "lab.yaml")) as running:
+    with warm_lab(folder / "lab", "--config", str(folder / "lab.yaml")) as running:
         yield running
 
 

@@ -23,6 +23,7 @@ from lab.control.remote import LabProcess, running_lab, spare_addresses
 from lab.machine.errors import LabError
 from lab.product.family import make_family
 from tests.waiting import PATIENCE
+from tests.warm import warm_lab
 
 pytestmark = pytest.mark.integration
 
@@ -37,7 +38,7 @@ ENCODED = base64.b64encode(BOOTSTRAP.encode("utf-16-le")).decode()
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabProcess]:
     """Four nodes: S1, S2, P1, P2."""
-    with running_lab(tmp_path_factory.mktemp("lab"), "--nodes", "4", "--address", spare_addresses()) as running:
+    with warm_lab(tmp_path_factory.mktemp("lab"), "--nodes", "4", "--address", spare_addresses()) as running:
         yield running
 
 
@@ -370,7 +371,7 @@ def test_a_restarted_lab_keeps_its_disks(tmp_path: Path) -> None:
         family = sorted((first.disk("S1") / "Program Files/Ektron/CMS400v80").rglob("S1_*"))
         before = [file.read_bytes() for file in family]
     assert not (tmp_path / "lab.json").exists()
-    with running_lab(tmp_path, *arguments) as second:
+    with warm_lab(tmp_path, *arguments) as second:
         assert kept == [second.password, second.ca_file.read_bytes()]
         assert "YQ==" == second.agent("S1", {"op": "read", "path": "C:\\MINE.TXT"})[0]["data"]
         assert (6, before) == (len(family), [file.read_bytes() for file in family])
@@ -379,7 +380,7 @@ def test_a_restarted_lab_keeps_its_disks(tmp_path: Path) -> None:
 def test_disks_in_memory_work_the_same(tmp_path: Path) -> None:
     """Edition 8.5, no files on this system's disk, the same conversation."""
     arguments = ("--nodes", "1", "--address", spare_addresses(), "--disk", "memory", "--edition", "8.5")
-    with running_lab(tmp_path, *arguments) as lab:
+    with warm_lab(tmp_path, *arguments) as lab:
         protocol = client(lab, "S1")
         shell = protocol.open_shell()
         command = powershell(protocol, shell)

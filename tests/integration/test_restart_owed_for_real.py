@@ -1,6 +1,7 @@
 """Restart owed over a real network, with real worker processes and a real store; see test_restart_owed.py."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from pipelines.usecases import control
 from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, harness_at, steps_of
 from tests.integration.restart_deaths import SITE, WHY
 from tests.integration.test_rollout import SERVICE, assert_joined
+from tests.sampling import rotated
 from tests.waiting import wait_until
+from tests.warm import warm_lab
 from workers.records import Status, Verdict
 
 pytestmark = pytest.mark.integration
@@ -19,9 +22,9 @@ pytestmark = pytest.mark.integration
 CONFIG = rf"{SERVICE}\Ektron.ASM.EktronServices30.exe.config"
 
 
-def many_servers(folder: Path, count: int) -> LabProcess:
+def many_servers(folder: Path, count: int) -> AbstractContextManager[LabProcess]:
     """Untouched servers with disks in memory."""
-    return LabProcess.start(folder, "--nodes", str(count), "--disk", "memory", "--address", spare_addresses())
+    return warm_lab(folder, "--nodes", str(count), "--disk", "memory", "--address", spare_addresses())
 
 
 def changed_at(lab: LabProcess, node: str) -> datetime:
@@ -48,12 +51,9 @@ def boundaries(harness: Harness, folder: Path) -> range:
 
     Recorded in a run without a death, on a node that is not the origin.
     """
-    lab = many_servers(folder, 2)
-    try:
+    with many_servers(folder, 2) as lab:
         assert harness.rollout(cluster_of(lab)).record.verdict is Verdict.JOINED
         done = [seen["operation"] for seen in lab.operations("P1") if seen["operation"].islower()]
-    finally:
-        lab.stop()
     return range(done.index("write"), len(done) - done[::-1].index("clock") - 1)
 
 
@@ -61,11 +61,11 @@ def test_powershell_dies_before_every_operation(
     harness: Harness, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """In one run each node loses its PowerShell at a different operation; a retry restarts each service once."""
-    points = boundaries(harness, tmp_path / "clean")
-    assert len(points) >= 12
+    found = boundaries(harness, tmp_path / "clean")
+    assert len(found) >= 12
+    points = [found[number] for number in rotated(len(found), 3, "deaths on the wire")]
     record_property("boundaries", len(points))
-    lab = many_servers(tmp_path / "lab", len(points) + 1)
-    try:
+    with many_servers(tmp_path / "lab", len(points) + 1) as lab:
         cluster = cluster_of(lab, waves="all", max_failed=len(points), retries={"unreachable": 1})
         dying = dict(zip([name for name in cluster.node_names if name != cluster.origin], points, strict=True))
         for node, operations in dying.items():
@@ -84,8 +84,6 @@ def test_powershell_dies_before_every_operation(
         history = {node: lab.report(node)["service"]["history"] for node in dying}
         assert {Status.UNCHANGED} == {node.status for node in harness.rollout(cluster).nodes}
         assert history == {node: lab.report(node)["service"]["history"] for node in dying}
-    finally:
-        lab.stop()
     print(f"restart owed: {len(points)} boundaries on the wire")  # noqa: T201 - asked for
 
 

@@ -19,12 +19,13 @@ import httpx
 import psutil
 import pytest
 
-from lab.control.remote import running_lab, spare_addresses
+from lab.control.remote import spare_addresses
 from pipelines.local.reading import engine_only
 from pipelines.local.services import FlowerAccess, _reserved_port, engine_with_worker
 from pipelines.local.state import command_here
 from tests.sampling import EXHAUSTIVE
 from tests.waiting import PATIENCE, next_line, wait_until
+from tests.warm import warm_lab
 from workers.broker.names import NODES_QUEUE
 from workers.errors import InputRefused, SecretUnavailable, StoreUnavailable
 from workers.redis.connection import connect
@@ -261,7 +262,7 @@ def test_all_files_on_this_machine_are_private(tmp_path: Path, umask: int) -> No
 def test_a_closed_output_pipe_changes_nothing(tmp_path: Path) -> None:
     """`esync plan ... | head -c 1`: the plan is saved, the exit status is that of the plan, there is no error."""
     with (
-        running_lab(tmp_path / "lab", "--nodes", "2", "--address", spare_addresses()) as lab,
+        warm_lab(tmp_path / "lab", "--nodes", "2", "--address", spare_addresses()) as lab,
         _started(tmp_path, "plan", str(lab.cluster), "-o", str(tmp_path / "plan.json")) as plan,
     ):
         assert plan.stdout is not None

@@ -18,7 +18,8 @@ from winrm.exceptions import WinRMTransportError
 from winrm.protocol import Protocol
 
 from lab.control.certificates import Authority
-from lab.control.remote import LabProcess, running_lab, spare_addresses
+from lab.control.remote import LabProcess, spare_addresses
+from tests.warm import warm_lab
 from workers.errors import EsyncError, LogonRefused, NodeRefused, SessionLost, Unreachable
 from workers.records import Endpoint, Transport
 from workers.settings import Secret
@@ -52,7 +53,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabProcess]:
         {"name": name, "address": f"{base}.{11 + at}", "ways": ways} for at, (name, ways) in enumerate(WAYS.items())
     ]
     YAML().dump({"origin": "PLAIN", "disk": "memory", "nodes": nodes}, folder / "lab.yaml")
-    with running_lab(folder, "--config", str(folder / "lab.yaml")) as running:
+    with warm_lab(folder, "--config", str(folder / "lab.yaml")) as running:
         yield running
 
 

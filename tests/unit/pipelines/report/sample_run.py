@@ -84,13 +84,16 @@ def sample(
         reason=reason,
     )
     outcomes = [o for i, turn in enumerate(turns) for o in _turn_outcomes(record, turn, i, failed, unreachable)]
+    by_node: dict[str, list[StepOutcome]] = {name: [] for name in cluster.node_names}
+    for outcome in outcomes:
+        by_node[outcome.node].append(outcome)
     return Sample(
         record=record,
         cluster=cluster,
         outcomes=tuple(outcomes),
         findings=_findings(failed),
         plan=_plan(reached, pools),
-        nodes=tuple(_result(n, outcomes) for n in cluster.node_names),
+        nodes=tuple(_result(name, own) for name, own in by_node.items()),
         kind=kind_of(record.kind),
         events=tuple(_events(record, outcomes)),
     )
@@ -175,8 +178,7 @@ def _changes(step: str) -> tuple[Change, ...]:
     )
 
 
-def _result(node: str, outcomes: Sequence[StepOutcome]) -> NodeResult:
-    own = [o for o in outcomes if o.node == node]
+def _result(node: str, own: Sequence[StepOutcome]) -> NodeResult:
     ended = next((o for o in own if o.status.ends_node), None)
     if ended is not None:
         return NodeResult(
