@@ -3,13 +3,13 @@
 import base64
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lab.agent.file_sets import SetRule
+from lab.agent.file_sets import Listed, SetRule
 from lab.agent.messages import Fields, Result, as_time, link_refusal
 from lab.agent.start_record import Outdated
-from lab.machine.disk import Disk, Entry, sha256
+from lab.machine.disk import Disk, sha256
 from lab.machine.errors import Refusal, Slug
 from lab.machine.machine import Machine
 from lab.machine.paths import WindowsPath
@@ -21,6 +21,7 @@ _READ_LIMIT = 4_194_304
 _TEMPORARY = re.compile(r"\.esync-(\d+)\.tmp$", re.IGNORECASE)
 _FOLDER = "folder"
 _REFUSED_NAMES = 100
+_LINE = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class _Backup:
@@ -30,7 +31,7 @@ class _Backup:
         self._machine = machine
         self._folder = fields.folder_or_none("backup")
         self._kept = -1
-        self._made = False
+        self._manifest: WindowsPath | None = None
 
     def record(self, path: WindowsPath, before: str | None, after: str | None) -> str | None:
         """Copies the old bytes if there are any, writes the line, and returns the path of the copy."""
@@ -44,11 +45,10 @@ class _Backup:
             "after": after,
             "kept": f"files\\{kept.name}" if kept else None,
         }
-        if not self._made:
+        if self._manifest is None:
             self._machine.disk.make_folder(self._folder)
-            self._made = True
-        text = json.dumps(line, separators=(",", ":")) + "\n"
-        self._machine.disk.append(self._folder.child("manifest.jsonl"), text.encode())
+            self._manifest = self._folder.child("manifest.jsonl")
+        self._machine.disk.append(self._manifest, _LINE(line).encode() + b"\n")
         return kept.text if kept else None
 
     def _keep(self, path: WindowsPath, folder: WindowsPath) -> WindowsPath:
@@ -70,25 +70,19 @@ class _Backup:
         return max((int(name) for name in disk.names(files) if name.isdecimal()), default=0)
 
 
-def _described(disk: Disk, path: WindowsPath, entry: Entry, *, hashed: bool, timed: bool) -> Result:
+def _described(disk: Disk, listed: Listed, *, timed: bool) -> Result:
+    """A file or folder; one that cannot be read has no hash."""
+    entry, digest = listed
     result: Result = {
         "kind": _FOLDER if entry.folder else "file",
         "size": entry.size,
         "mtime": as_time(entry.mtime),
     }
-    if hashed and not entry.folder:
-        result["hash"] = sha256(disk.read(path))
+    if digest is not None:
+        result["hash"] = digest
     if timed and not entry.folder:
         result["ctime"] = as_time(entry.ctime) if disk.keeps_change_times else None
     return result
-
-
-def _listed(disk: Disk, path: WindowsPath, entry: Entry, *, hashed: bool, timed: bool) -> Result:
-    """Like `_described`; a file that cannot be read has no hash."""
-    try:
-        return _described(disk, path, entry, hashed=hashed, timed=timed)
-    except Refusal:
-        return _described(disk, path, entry, hashed=False, timed=timed)
 
 
 def _stat(machine: Machine, fields: Fields) -> Result:
@@ -96,23 +90,25 @@ def _stat(machine: Machine, fields: Fields) -> Result:
     entry = machine.disk.stat(path)
     if entry is None:
         return {"exists": False}
-    return {
-        "exists": True,
-        **_described(machine.disk, path, entry, hashed=hashed, timed=timed),
-        "readonly": entry.readonly,
-    }
+    digest = sha256(machine.disk.read(path)) if hashed and not entry.folder else None
+    found = _described(machine.disk, Listed(entry, digest), timed=timed)
+    return {"exists": True, **found, "readonly": entry.readonly}
 
 
 def _list(machine: Machine, fields: Fields) -> Result:
     path, hashed, timed = fields.path(), fields.flag("hash"), fields.flag("ctime")
-    limit, rule = fields.whole("limit", _LIST_LIMIT), SetRule.of(fields)
-    found = machine.disk.entries(path)
-    entries = [
-        {"name": entry.name, **_listed(machine.disk, path.child(entry.name), entry, hashed=hashed, timed=timed)}
-        for entry in found[:limit]
-    ]
-    whole: Result = {"entries": entries, "truncated": len(found) > limit}
-    return rule.told(whole, timed=timed) if rule and hashed and not whole["truncated"] else whole
+    limit, rule, disk = fields.whole("limit", _LIST_LIMIT), SetRule.of(fields), machine.disk
+    found = _hashed(disk, path) if hashed else [Listed(entry) for entry in disk.entries(path)]
+    told: Result = {}
+    rest: Sequence[Listed] = found[:limit]
+    if rule and hashed and len(found) <= limit:
+        rest, told = rule.split(rest, timed=timed, kept=disk.keeps_change_times)
+    entries = [{"name": one.entry.name, **_described(disk, one, timed=timed)} for one in rest]
+    return {"entries": entries, "truncated": len(found) > limit, **told}
+
+
+def _hashed(disk: Disk, path: WindowsPath) -> list[Listed]:
+    return [Listed(entry, None if data is None else sha256(data)) for entry, data in disk.contents(path)]
 
 
 def _read(machine: Machine, fields: Fields) -> Result:
@@ -201,9 +197,10 @@ def spread_files(fields: Fields) -> dict[str, str]:
 
 
 def _compare(disk: Disk, path: WindowsPath, data: bytes) -> _Unequal | None:
-    if (entry := disk.stat(path)) and entry.link:
+    entry = disk.stat(path)
+    if entry and entry.link:
         raise link_refusal(path, folder=entry.folder)
-    before = _current(disk, path)
+    before = sha256(disk.read(path)) if entry else None
     if before == sha256(data):
         return None
     disk.check_put(path)

@@ -12,10 +12,11 @@ from functools import lru_cache
 from lab.machine.errors import Refusal, Slug
 from lab.machine.paths import WindowsPath
 
-__all__ = ["Fields", "Request", "Result", "Unreadable", "as_time", "encode_reply", "failure", "link_refusal"]
+__all__ = ["TICK", "Fields", "Request", "Result", "Unreadable", "as_time", "encode_reply", "failure", "link_refusal"]
 
 Result = dict[str, object]
 
+TICK = 100  #: nanoseconds, the resolution of Windows
 _VERSION = 1
 _COMPRESSED_FROM = 8000
 _LARGEST = 2**63 - 1
@@ -233,9 +234,9 @@ def encode_reply(request_id: object, results: list[Result], *, compress: bool = 
 
 
 def as_time(nanoseconds: int) -> str:
-    """UTC text with seven fraction digits, the resolution of Windows."""
+    """UTC text with seven fraction digits."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return f"{_second(seconds)}.{rest // 100:07d}Z"
+    return f"{_second(seconds)}.{rest // TICK:07d}Z"
 
 
 @lru_cache(maxsize=4096)

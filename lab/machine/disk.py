@@ -8,8 +8,8 @@ import hashlib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from lab.machine.errors import Refusal, Slug
 from lab.machine.paths import WindowsPath, fold
@@ -25,9 +25,10 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A file or folder; times are nanoseconds since 1970, UTC. The entry of a `link` describes its target.
+
+    A tuple, because a list of a folder makes thousands of them.
 
     Attributes:
         ctime: the last change of a file's content, times or attributes. No program can set it; 0 for a folder.
@@ -79,6 +80,20 @@ class Disk(ABC):
         """
         self.check_folder(path)
         return sorted(self._children(path), key=lambda entry: fold(entry.name))
+
+    def contents(self, path: WindowsPath) -> list[tuple[Entry, bytes | None]]:
+        """The entries of a folder as `entries` has them, with their bytes; None for what cannot be read.
+
+        Raises:
+            Refusal: as `entries`.
+        """
+        return [(entry, self._bytes_or_none(path.child(entry.name))) for entry in self.entries(path)]
+
+    def _bytes_or_none(self, path: WindowsPath) -> bytes | None:
+        try:
+            return self.read(path)
+        except Refusal:
+            return None
 
     def names(self, path: WindowsPath) -> list[str]:
         """The names in a folder, unsorted; empty if there is no such folder."""
@@ -212,10 +227,7 @@ class Disk(ABC):
 
     def check_file(self, path: WindowsPath) -> Entry:
         """The file at the path; refuses `not_found`, and `invalid` for a folder."""
-        entry = self._existing(path)
-        if entry.folder:
-            raise Refusal(Slug.INVALID, "expected a file, found a folder", path.text)
-        return entry
+        return _file(self._existing(path), path)
 
     def check_folder(self, path: WindowsPath) -> Entry:
         """The folder at the path; refuses `not_found`, and `invalid` for a file."""
@@ -225,7 +237,7 @@ class Disk(ABC):
         return entry
 
     def _unlocked(self, path: WindowsPath) -> None:
-        if path in self._locked:
+        if self._locked and path in self._locked:
             raise Refusal(Slug.BUSY, "the file is open in another process", path.text)
 
     def is_denied(self, path: WindowsPath) -> bool:
@@ -246,7 +258,7 @@ class Disk(ABC):
         """The file that `put` would replace, or None; refuses like `put`, except for missing space."""
         entry = self.stat(path)
         if entry:
-            self._permitted(self.check_file(path), path)
+            self._permitted(_file(entry, path), path)
             return entry
         self.check_folder(path.parent)
         self._allowed(path)
@@ -266,3 +278,9 @@ class Disk(ABC):
         if size > self.free:
             raise Refusal(Slug.FAILED, "there is not enough space on the disk", path.text)
         self.free -= size
+
+
+def _file(entry: Entry, path: WindowsPath) -> Entry:
+    if entry.folder:
+        raise Refusal(Slug.INVALID, "expected a file, found a folder", path.text)
+    return entry
