@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lab.agent.file_sets import Listed, SetRule
 from lab.agent.messages import Fields, Result, as_time, link_refusal
 from lab.agent.start_record import Outdated
-from lab.machine.disk import Disk, sha256
+from lab.machine.disk import Disk, Entry, sha256
 from lab.machine.errors import Refusal, Slug
 from lab.machine.machine import Machine
 from lab.machine.paths import WindowsPath
@@ -167,6 +167,7 @@ class _Unequal:
     path: WindowsPath
     data: bytes
     before: str | None
+    present: Entry | None
 
 
 def _spread(machine: Machine, fields: Fields) -> Result:
@@ -183,7 +184,7 @@ def _spread(machine: Machine, fields: Fields) -> Result:
         outdated.save(machine)
     for one in unequal:
         backup.record(one.path, one.before, sha256(one.data))
-        machine.disk.put(one.path, one.data)
+        machine.disk.put_checked(one.path, one.data, one.present)
     written = {} if fields.has("owners") else {"written": [one.path.name for one in unequal]}
     return {"changed": len(unequal), "unchanged": len(targets) - len(unequal), **written}
 
@@ -203,8 +204,7 @@ def _compare(disk: Disk, path: WindowsPath, data: bytes) -> _Unequal | None:
     before = sha256(disk.read(path)) if entry else None
     if before == sha256(data):
         return None
-    disk.check_put(path)
-    return _Unequal(path, data, before)
+    return _Unequal(path, data, before, disk.check_put(path))
 
 
 def _mkdir(machine: Machine, fields: Fields) -> Result:

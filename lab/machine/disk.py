@@ -137,7 +137,14 @@ class Disk(ABC):
             Refusal: `not_found` without its folder, `access_denied` if read-only, `busy`, `invalid` for a folder or
                 below a file, `failed` if the drive is full.
         """
-        before = self.check_put(path)
+        self.put_checked(path, data, self.check_put(path))
+
+    def put_checked(self, path: WindowsPath, data: bytes, before: Entry | None) -> None:
+        """Writes a file after `check_put`, which has returned `before`.
+
+        Raises:
+            Refusal: `failed` if the drive is full.
+        """
         self._claim(len(data) - (before.size if before else 0), path)
         self._put(path, data)
 

@@ -129,9 +129,10 @@ class MemoryDisk(Disk):
         self._folder(path.parent).children[path.key[-1]] = self._links[path.drive, path.key] = made
 
     def _append(self, path: WindowsPath, data: bytes) -> None:
-        if not self._find(path):
-            self._put(path, b"")
-        file = self._at(path)
+        file = self._find(self._end(path))
+        if not isinstance(file, _File):
+            self._put(path, data)
+            return
         if not isinstance(file.data, bytearray):
             file.data = bytearray(file.data)
         file.data += data
