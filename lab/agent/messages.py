@@ -49,12 +49,17 @@ class Fields:
 
     def place(self) -> str | None:
         """The file or folder of the operation, as written, or None."""
-        return next((v for n in ("path", "folder", "program") if isinstance(v := self._values.get(n), str)), None)
+        return self._first_text("path", "folder", "program")
 
     def target(self) -> str:
         """The target of the operation, as written: a path, service, registry key or host; else empty."""
-        names = ("key", "name", "host", "url")
-        return self.place() or next((v for n in names if isinstance(v := self._values.get(n), str)), "")
+        return self.place() or self._first_text("key", "name", "host", "url") or ""
+
+    def _first_text(self, *names: str) -> str | None:
+        for name in names:
+            if isinstance(value := self._values.get(name), str):
+                return value
+        return None
 
     def _get(self, name: str, default: object) -> object:
         value = self._values.get(name, default)
