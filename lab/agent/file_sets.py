@@ -3,9 +3,10 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from operator import attrgetter
+from typing import Self
 
 from lab.agent.messages import TICK, Fields, Result, as_time
 from lab.machine.disk import Entry
@@ -15,17 +16,11 @@ from lab.machine.paths import fold
 __all__ = ["Listed", "SetRule"]
 
 
-class Listed(NamedTuple):
-    """An entry of a list, and the hash of a file that could be read."""
+Listed = tuple[Entry, str | None]
+"""An entry of a list, and the hash of a file that could be read."""
 
-    entry: Entry
-    digest: str | None = None
-
-
-class _Member(NamedTuple):
-    entry: Entry
-    digest: str | None
-    owner: str
+Members = Mapping[str, Sequence[tuple[str, Listed]]]
+"""The files of each ending in small letters, with their owners."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,43 +53,48 @@ class SetRule:
             kept: whether the disk keeps change times; that time is null if not.
         """
         members = self._members(listed)
-        owners = _owners(members.values())
+        owners = _owners(members)
         if not owners or owners not in self.owners:
             return listed, {}
-        common = {end: _commonest(one.digest for one in members[end.lower()]) for end in self.ends}
-        told = {one.entry.name for end, value in common.items() for one in members[end.lower()] if one.digest == value}
-        found: Result = {"owners": owners, "common": common, "mtime": _newest(members.values(), "mtime")}
+        common = {end: _commonest(digest for _, (_, digest) in members[end.lower()]) for end in self.ends}
+        told = {
+            entry.name
+            for end, value in common.items()
+            for _, (entry, digest) in members[end.lower()]
+            if digest == value
+        }
+        entries = [entry for files in members.values() for _, (entry, _) in files]
+        found: Result = {"owners": owners, "common": common, "mtime": _newest(entries, "mtime")}
         if timed:
-            found["ctime"] = _newest(members.values(), "ctime", known=kept)
-        return [one for one in listed if one.entry.name not in told], {"set": found}
+            found["ctime"] = _newest(entries, "ctime", known=kept)
+        return [one for one in listed if one[0].name not in told], {"set": found}
 
-    def _members(self, listed: Iterable[Listed]) -> dict[str, list[_Member]]:
-        """The files of each ending."""
+    def _members(self, listed: Iterable[Listed]) -> Members:
         pattern = re.compile(rf"(.+)({'|'.join(map(re.escape, self.ends))})", re.IGNORECASE)
-        members: dict[str, list[_Member]] = {end.lower(): [] for end in self.ends}
-        for entry, digest in listed:
-            if not entry.folder and (found := pattern.fullmatch(entry.name)):
-                members[found[2].lower()].append(_Member(entry, digest, found[1].lower()))
+        members: dict[str, list[tuple[str, Listed]]] = {end.lower(): [] for end in self.ends}
+        for one in listed:
+            if not one[0].folder and (found := pattern.fullmatch(one[0].name)):
+                members[found[2].lower()].append((found[1].lower(), one))
         return members
 
 
-def _owners(members: Iterable[Iterable[_Member]]) -> str:
+def _owners(members: Members) -> str:
     """The digest of the owners; empty if the endings have different ones, or a file cannot be read."""
-    if any(one.digest is None for files in members for one in files):
+    if any(digest is None for files in members.values() for _, (_, digest) in files):
         return ""
-    owners = {"\n".join(sorted(one.owner for one in files)) for files in members}
+    owners = {"\n".join(sorted(owner for owner, _ in files)) for files in members.values()}
     return hashlib.sha256(owners.pop().encode()).hexdigest() if len(owners) == 1 and owners != {""} else ""
 
 
 def _commonest(digests: Iterable[str | None]) -> str:
     """Of several the smallest."""
-    counts = Counter(map(str, digests))
-    return min(counts, key=lambda value: (-counts[value], value))
+    counts = Counter(digests)
+    return str(min(counts, key=lambda value: (-counts[value], str(value))))
 
 
-def _newest(members: Iterable[Iterable[_Member]], kind: str, *, known: bool = True) -> Result:
+def _newest(entries: Sequence[Entry], kind: str, *, known: bool = True) -> Result:
     """The newest time and the name of its file, of several the first; no time if the disk keeps none."""
-    times = {one.entry.name: getattr(one.entry, kind) // TICK for files in members for one in files}
-    newest = max(times.values()) if known else None
-    name = min((name for name, time in times.items() if newest in {time, None}), key=fold)
-    return {"time": as_time(newest * TICK) if newest is not None else None, "name": name}
+    time_of: Callable[[Entry], int] = attrgetter(kind)
+    newest = max(map(time_of, entries)) // TICK * TICK if known else 0
+    name = min((entry.name for entry in entries if time_of(entry) >= newest), key=fold)
+    return {"time": as_time(newest) if known else None, "name": name}

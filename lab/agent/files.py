@@ -21,7 +21,7 @@ _READ_LIMIT = 4_194_304
 _TEMPORARY = re.compile(r"\.esync-(\d+)\.tmp$", re.IGNORECASE)
 _FOLDER = "folder"
 _REFUSED_NAMES = 100
-_LINE = json.JSONEncoder(separators=(",", ":")).encode
+_LINE = '{"at":%s,"path":%s,"before":%s,"after":%s,"kept":%s}\n'  #: of the manifest; there are very many
 
 
 class _Backup:
@@ -38,17 +38,11 @@ class _Backup:
         if self._folder is None:
             return None
         kept = self._keep(path, self._folder) if before not in {None, _FOLDER} else None
-        line = {
-            "at": as_time(self._machine.clock.now()),
-            "path": path.text,
-            "before": before,
-            "after": after,
-            "kept": f"files\\{kept.name}" if kept else None,
-        }
+        values = (as_time(self._machine.clock.now()), path.text, before, after, f"files\\{kept.name}" if kept else None)
         if self._manifest is None:
             self._machine.disk.make_folder(self._folder)
             self._manifest = self._folder.child("manifest.jsonl")
-        self._machine.disk.append(self._manifest, _LINE(line).encode() + b"\n")
+        self._machine.disk.append(self._manifest, (_LINE % tuple(map(_quoted, values))).encode())
         return kept.text if kept else None
 
     def _keep(self, path: WindowsPath, folder: WindowsPath) -> WindowsPath:
@@ -68,6 +62,10 @@ class _Backup:
         if known is not None and disk.stat(files.child(str(known))) and not disk.stat(files.child(str(known + 1))):
             return known
         return max((int(name) for name in disk.names(files) if name.isdecimal()), default=0)
+
+
+def _quoted(text: str | None) -> str:
+    return "null" if text is None else json.dumps(text)
 
 
 def _described(disk: Disk, listed: Listed, *, timed: bool) -> Result:
@@ -91,24 +89,24 @@ def _stat(machine: Machine, fields: Fields) -> Result:
     if entry is None:
         return {"exists": False}
     digest = sha256(machine.disk.read(path)) if hashed and not entry.folder else None
-    found = _described(machine.disk, Listed(entry, digest), timed=timed)
+    found = _described(machine.disk, (entry, digest), timed=timed)
     return {"exists": True, **found, "readonly": entry.readonly}
 
 
 def _list(machine: Machine, fields: Fields) -> Result:
     path, hashed, timed = fields.path(), fields.flag("hash"), fields.flag("ctime")
     limit, rule, disk = fields.whole("limit", _LIST_LIMIT), SetRule.of(fields), machine.disk
-    found = _hashed(disk, path) if hashed else [Listed(entry) for entry in disk.entries(path)]
+    found = _hashed(disk, path) if hashed else [(entry, None) for entry in disk.entries(path)]
     told: Result = {}
     rest: Sequence[Listed] = found[:limit]
     if rule and hashed and len(found) <= limit:
         rest, told = rule.split(rest, timed=timed, kept=disk.keeps_change_times)
-    entries = [{"name": one.entry.name, **_described(disk, one, timed=timed)} for one in rest]
+    entries = [{"name": one[0].name, **_described(disk, one, timed=timed)} for one in rest]
     return {"entries": entries, "truncated": len(found) > limit, **told}
 
 
 def _hashed(disk: Disk, path: WindowsPath) -> list[Listed]:
-    return [Listed(entry, None if data is None else sha256(data)) for entry, data in disk.contents(path)]
+    return [(entry, None if data is None else sha256(data)) for entry, data in disk.contents(path)]
 
 
 def _read(machine: Machine, fields: Fields) -> Result:

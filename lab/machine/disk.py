@@ -267,9 +267,15 @@ class Disk(ABC):
         if entry:
             self._permitted(_file(entry, path), path)
             return entry
-        self.check_folder(path.parent)
+        if not self._has_parent(path):
+            self.check_folder(path.parent)
         self._allowed(path)
         return None
+
+    def _has_parent(self, path: WindowsPath) -> bool:
+        """Whether the folder of the path is known to exist; if not, it is looked up."""
+        del path
+        return False
 
     def check_remove(self, path: WindowsPath) -> Entry:
         """The entry that `remove` would remove; refuses like `remove`."""

@@ -65,6 +65,10 @@ class MemoryDisk(Disk):
         nodes = (node for _, node in sorted(self._folder(path).children.items()))
         return [(self._entry(node), bytes(node.data) if isinstance(node, _File) else None) for node in nodes]
 
+    def _has_parent(self, path: WindowsPath) -> bool:
+        """Without an entry and a path for it, since a node writes thousands of files into one folder."""
+        return not self._links and path.key[:-1] in self._folders.get(path.drive, ())
+
     def _entry(self, node: _Node) -> Entry:
         if not isinstance(node, _Link):
             return node.entry()
@@ -115,7 +119,7 @@ class MemoryDisk(Disk):
 
     def _put(self, path: WindowsPath, data: bytes) -> None:
         path = self._end(path)
-        folder, stamp = self._folder(path.parent), self.now()
+        folder, stamp = self._folders[path.drive][path.key[:-1]], self.now()
         key = sys.intern(path.key[-1])
         existing = folder.children.get(key)
         name = existing.name if existing else sys.intern(path.name)
