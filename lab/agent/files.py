@@ -4,7 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lab.agent.file_sets import Listed, SetRule
 from lab.agent.messages import Fields, Result, as_time, link_refusal
@@ -21,7 +21,6 @@ _READ_LIMIT = 4_194_304
 _TEMPORARY = re.compile(r"\.esync-(\d+)\.tmp$", re.IGNORECASE)
 _FOLDER = "folder"
 _REFUSED_NAMES = 100
-_LINE = '{"at":%s,"path":%s,"before":%s,"after":%s,"kept":%s}\n'  #: of the manifest; there are very many
 
 
 class _Backup:
@@ -38,11 +37,16 @@ class _Backup:
         if self._folder is None:
             return None
         kept = self._keep(path, self._folder) if before not in {None, _FOLDER} else None
-        values = (as_time(self._machine.clock.now()), path.text, before, after, f"files\\{kept.name}" if kept else None)
         if self._manifest is None:
             self._machine.disk.make_folder(self._folder)
             self._manifest = self._folder.child("manifest.jsonl")
-        self._machine.disk.append(self._manifest, (_LINE % tuple(map(_quoted, values))).encode())
+        at, copy = as_time(self._machine.clock.now()), f"files\\\\{kept.name}" if kept else None
+        # Not by `json` as a whole: a large cluster has millions of these lines.
+        line = (
+            f'{{"at":"{at}","path":{json.dumps(path.text)},'
+            f'"before":{_quoted(before)},"after":{_quoted(after)},"kept":{_quoted(copy)}}}\n'
+        )
+        self._machine.disk.append(self._manifest, line.encode())
         return kept.text if kept else None
 
     def _keep(self, path: WindowsPath, folder: WindowsPath) -> WindowsPath:
@@ -65,7 +69,7 @@ class _Backup:
 
 
 def _quoted(text: str | None) -> str:
-    return "null" if text is None else json.dumps(text)
+    return f'"{text}"' if text else "null"
 
 
 def _described(disk: Disk, listed: Listed, *, timed: bool) -> Result:
@@ -160,11 +164,11 @@ def _write(machine: Machine, fields: Fields) -> Result:
     return {"changed": True, "before": before, "after": after, "backup": kept}
 
 
-@dataclass(frozen=True, slots=True)
-class _Unequal:
+class _Unequal(NamedTuple):
     path: WindowsPath
     data: bytes
     before: str | None
+    after: str
     present: Entry | None
 
 
@@ -173,15 +177,16 @@ def _spread(machine: Machine, fields: Fields) -> Result:
     backup, outdated = _Backup(machine, fields), Outdated.of(fields)
     if unknown := sorted(set(files.values()) - set(blobs)):
         raise Refusal(Slug.INVALID, f"spread: files refers to missing blobs: {', '.join(unknown)}")
-    targets = [(folder.child(name), blobs[blob]) for name, blob in files.items()]
+    contents = {blob: (data, sha256(data)) for blob, data in blobs.items()}
+    targets = [(folder.child(name), *contents[blob]) for name, blob in files.items()]
     machine.disk.check_folder(folder)
     # Every reason to refuse is checked before the first file changes.
-    unequal = [one for path, data in targets if (one := _compare(machine.disk, path, data))]
+    unequal = [one for target in targets if (one := _compare(machine.disk, *target))]
     if unequal:
         _sweep(machine, folder)
         outdated.save(machine)
     for one in unequal:
-        backup.record(one.path, one.before, sha256(one.data))
+        backup.record(one.path, one.before, one.after)
         machine.disk.put_checked(one.path, one.data, one.present)
     written = {} if fields.has("owners") else {"written": [one.path.name for one in unequal]}
     return {"changed": len(unequal), "unchanged": len(targets) - len(unequal), **written}
@@ -195,14 +200,12 @@ def spread_files(fields: Fields) -> dict[str, str]:
     return {owner + end: blob for owner in fields.texts("owners") for end, blob in files.items()}
 
 
-def _compare(disk: Disk, path: WindowsPath, data: bytes) -> _Unequal | None:
+def _compare(disk: Disk, path: WindowsPath, data: bytes, after: str) -> _Unequal | None:
     entry = disk.stat(path)
     if entry and entry.link:
         raise link_refusal(path, folder=entry.folder)
     before = sha256(disk.read(path)) if entry else None
-    if before == sha256(data):
-        return None
-    return _Unequal(path, data, before, disk.check_put(path))
+    return None if before == after else _Unequal(path, data, before, after, disk.check_put(path))
 
 
 def _mkdir(machine: Machine, fields: Fields) -> Result:

@@ -17,12 +17,20 @@ from lab.machine.paths import WindowsPath, fold
 __all__ = ["Disk", "Entry", "sha256"]
 
 _HUGE = 10**12
+_REMEMBERED = 65_536  #: bytes; the hash of a larger file is not worth its memory
 
 
-@lru_cache(maxsize=8192)
 def sha256(data: bytes) -> str:
-    """SHA-256 in lower-case hex. Cached: the same certificate files have hundreds of names."""
+    """SHA-256 in lower-case hex."""
+    return _hex(data) if len(data) > _REMEMBERED else _remembered_hex(data)
+
+
+def _hex(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+#: The same certificate files have hundreds of names.
+_remembered_hex = lru_cache(maxsize=8192)(_hex)
 
 
 class Entry(NamedTuple):

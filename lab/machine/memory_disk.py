@@ -1,7 +1,12 @@
-"""A disk in memory, for hundreds of machines with thousands of files; equal bytes are stored once."""
+"""A disk in memory, for hundreds of machines with thousands of files.
+
+The same bytes in several files are stored once, and large contents compressed: those of the product repeat themselves.
+"""
 
 import sys
+import zlib
 from dataclasses import dataclass, field
+from typing import Self
 
 from lab.machine.disk import Disk, Entry
 from lab.machine.paths import WindowsPath
@@ -9,10 +14,38 @@ from lab.machine.paths import WindowsPath
 __all__ = ["MemoryDisk"]
 
 
+_BLOCK = 65_536
+_FASTEST = 1
+
+
+class _Packed:
+    """A large content, or one that grows."""
+
+    def __init__(self) -> None:
+        self._blocks: list[bytes] = []
+        self._rest = bytearray()
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __bytes__(self) -> bytes:
+        return b"".join((*map(zlib.decompress, self._blocks), self._rest))
+
+    def append(self, data: bytes) -> Self:
+        """Adds bytes at the end."""
+        self._rest += data
+        self._size += len(data)
+        if len(self._rest) >= _BLOCK:
+            self._blocks.append(zlib.compress(self._rest, _FASTEST))
+            self._rest = bytearray()
+        return self
+
+
 @dataclass(slots=True)
 class _File:
     name: str
-    data: bytes | bytearray
+    data: bytes | _Packed
     mtime: int
     ctime: int
     readonly: bool = False
@@ -64,6 +97,12 @@ class MemoryDisk(Disk):
         self.check_folder(path)
         nodes = (node for _, node in sorted(self._folder(path).children.items()))
         return [(self._entry(node), bytes(node.data) if isinstance(node, _File) else None) for node in nodes]
+
+    def names(self, path: WindowsPath) -> list[str]:
+        """The names in a folder, unsorted; empty if there is no such folder."""
+        end = self._end(path)
+        folder = self._folders.get(end.drive, {}).get(end.key)
+        return [] if folder is None else [node.name for node in folder.children.values()]
 
     def _has_parent(self, path: WindowsPath) -> bool:
         """Without an entry and a path for it, since a node writes thousands of files into one folder."""
@@ -123,7 +162,7 @@ class MemoryDisk(Disk):
         key = sys.intern(path.key[-1])
         existing = folder.children.get(key)
         name = existing.name if existing else sys.intern(path.name)
-        folder.children[key] = _File(name, data, stamp, stamp)
+        folder.children[key] = _File(name, data if len(data) < _BLOCK else _Packed().append(data), stamp, stamp)
         if not existing:
             folder.mtime = stamp
 
@@ -137,9 +176,9 @@ class MemoryDisk(Disk):
         if not isinstance(file, _File):
             self._put(path, data)
             return
-        if not isinstance(file.data, bytearray):
-            file.data = bytearray(file.data)
-        file.data += data
+        if not isinstance(file.data, _Packed):
+            file.data = _Packed().append(file.data)
+        file.data.append(data)
         file.mtime = file.ctime = self.now()
 
     def _make_folder(self, path: WindowsPath) -> None:

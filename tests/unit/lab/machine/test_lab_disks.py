@@ -2,6 +2,7 @@
 
 import os
 import time
+import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -242,6 +243,35 @@ def test_equal_bytes_in_memory_are_stored_once() -> None:
     for number in range(50):
         disk.put(ROOT.child(f"{number}.pfx"), blob)
     assert {id(blob)} == {id(disk.read(ROOT.child(f"{number}.pfx"))) for number in range(50)}
+
+
+@pytest.mark.parametrize("size", [1, 65_535, 65_536, 200_000])
+def test_a_file_keeps_its_bytes_whatever_its_size(disk: Disk, size: int) -> None:
+    """Also one that grows, and one that is replaced by a smaller one."""
+    content = b"0123456789" * (size // 10) + b"x" * (size % 10)
+    disk.put(A, content)
+    disk.append(A, b"the end")
+    disk.append(ROOT.child("log"), content)
+    for name, expected in (("a.txt", content + b"the end"), ("log", content)):
+        entry = disk.stat(ROOT.child(name))
+        assert entry
+        assert (len(expected), expected) == (entry.size, disk.read(ROOT.child(name)))
+    disk.put(A, b"small")
+    assert (b"small", content) == tuple(data for _, data in disk.contents(ROOT))
+
+
+def test_like_lines_in_memory_take_a_fraction_of_their_size() -> None:
+    """A manifest has thousands of them."""
+    disk, line = MemoryDisk(), b'{"before":null,"after":"' + b"0123456789abcdef" * 4 + b'"}\n'
+    tracemalloc.start()
+    try:
+        for _ in range(20_000):
+            disk.append(A, line)
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert line * 20_000 == disk.read(A)
+    assert 10 * used < len(line) * 20_000
 
 
 def test_a_junction_shows_and_gives_access_to_its_target(disk: Disk) -> None:
