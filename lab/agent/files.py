@@ -205,7 +205,7 @@ def _compare(disk: Disk, path: WindowsPath, data: bytes, after: str) -> _Unequal
     if entry and entry.link:
         raise link_refusal(path, folder=entry.folder)
     before = sha256(disk.read(path)) if entry else None
-    return None if before == after else _Unequal(path, data, before, after, disk.check_put(path))
+    return None if before == after else _Unequal(path, data, before, after, disk.check_change(path, entry))
 
 
 def _mkdir(machine: Machine, fields: Fields) -> Result:

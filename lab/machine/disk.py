@@ -148,7 +148,7 @@ class Disk(ABC):
         self.put_checked(path, data, self.check_put(path))
 
     def put_checked(self, path: WindowsPath, data: bytes, before: Entry | None) -> None:
-        """Writes a file after `check_put`, which has returned `before`.
+        """Writes a file after `check_put` or `check_change`, which has returned `before`.
 
         Raises:
             Refusal: `failed` if the drive is full.
@@ -271,7 +271,10 @@ class Disk(ABC):
 
     def check_put(self, path: WindowsPath) -> Entry | None:
         """The file that `put` would replace, or None; refuses like `put`, except for missing space."""
-        entry = self.stat(path)
+        return self.check_change(path, self.stat(path))
+
+    def check_change(self, path: WindowsPath, entry: Entry | None) -> Entry | None:
+        """Like `check_put`, for a path that `stat` was just asked about."""
         if entry:
             self._permitted(_file(entry, path), path)
             return entry
