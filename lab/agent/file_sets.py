@@ -3,21 +3,24 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from operator import attrgetter
+from typing import Self
 
-from lab.agent.messages import Fields, Result
+from lab.agent.messages import TICK, Fields, Result, as_time
+from lab.machine.disk import Entry
 from lab.machine.errors import Refusal, Slug
+from lab.machine.paths import fold
 
-__all__ = ["SetRule"]
+__all__ = ["Listed", "SetRule"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Member:
-    entry: dict[str, Any]
-    owner: str
-    end: str
+Listed = tuple[Entry, str | None]
+"""An entry of a list, and the hash of a file that could be read."""
+
+Members = Mapping[str, Sequence[tuple[str, Listed]]]
+"""The files of each ending in small letters, with their owners."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,44 +44,57 @@ class SetRule:
             raise Refusal(Slug.INVALID, "list: a set needs ends and owners")
         return cls(tuple(given.texts("ends")), tuple(given.texts("owners")))
 
-    def told(self, whole: Result, *, timed: bool) -> Result:
-        """The list with the set in place of its files; the list as it is if they are not one."""
-        entries: Any = whole["entries"]
-        members = [member for entry in entries if (member := self._member(entry))]
-        owners = self._owners(members)
-        if owners not in self.owners:
-            return whole
-        common = {end: _commonest(one.entry["hash"] for one in members if one.end == end.lower()) for end in self.ends}
-        hashes = {end.lower(): value for end, value in common.items()}
-        told = {one.entry["name"] for one in members if one.entry["hash"] == hashes[one.end]}
-        times = {"ctime": _newest(members, "ctime")} if timed else {}
-        found = {"owners": owners, "common": common, "mtime": _newest(members, "mtime"), **times}
-        return {**whole, "entries": [entry for entry in entries if entry["name"] not in told], "set": found}
+    def split(self, listed: Sequence[Listed], *, timed: bool, kept: bool) -> tuple[Sequence[Listed], Result]:
+        """What the list has beside the set, and the field `set`; the whole list and no field if its files are not one.
 
-    def _member(self, entry: dict[str, Any]) -> _Member | None:
-        pattern = rf"(.+)({'|'.join(map(re.escape, self.ends))})"
-        found = re.fullmatch(pattern, entry["name"], re.IGNORECASE) if entry["kind"] == "file" else None
-        return _Member(entry, found[1].lower(), found[2].lower()) if found else None
+        Args:
+            listed: with hashes.
+            timed: whether the set names the newest change time.
+            kept: whether the disk keeps change times; that time is null if not.
+        """
+        members = self._members(listed)
+        owners = _owners(members)
+        if not owners or owners not in self.owners:
+            return listed, {}
+        common = {end: _commonest(digest for _, (_, digest) in members[end.lower()]) for end in self.ends}
+        told = {
+            entry.name
+            for end, value in common.items()
+            for _, (entry, digest) in members[end.lower()]
+            if digest == value
+        }
+        entries = [entry for files in members.values() for _, (entry, _) in files]
+        found: Result = {"owners": owners, "common": common, "mtime": _newest(entries, "mtime")}
+        if timed:
+            found["ctime"] = _newest(entries, "ctime", known=kept)
+        return [one for one in listed if one[0].name not in told], {"set": found}
 
-    def _owners(self, members: list[_Member]) -> str:
-        """The digest of the owners; empty if the endings have different ones, or a file cannot be read."""
-        if not members or not all("hash" in one.entry for one in members):
-            return ""
-        digests = set()
-        for end in self.ends:
-            owners = sorted(one.owner for one in members if one.end == end.lower())
-            digests.add(hashlib.sha256("\n".join(owners).encode()).hexdigest())
-        return digests.pop() if len(digests) == 1 else ""
+    def _members(self, listed: Iterable[Listed]) -> Members:
+        pattern = re.compile(rf"(.+)({'|'.join(map(re.escape, self.ends))})", re.IGNORECASE)
+        members: dict[str, list[tuple[str, Listed]]] = {end.lower(): [] for end in self.ends}
+        for one in listed:
+            if not one[0].folder and (found := pattern.fullmatch(one[0].name)):
+                members[found[2].lower()].append((found[1].lower(), one))
+        return members
 
 
-def _commonest(hashes: Iterable[str]) -> str:
+def _owners(members: Members) -> str:
+    """The digest of the owners; empty if the endings have different ones, or a file cannot be read."""
+    if any(digest is None for files in members.values() for _, (_, digest) in files):
+        return ""
+    owners = {"\n".join(sorted(owner for owner, _ in files)) for files in members.values()}
+    return hashlib.sha256(owners.pop().encode()).hexdigest() if len(owners) == 1 and owners != {""} else ""
+
+
+def _commonest(digests: Iterable[str | None]) -> str:
     """Of several the smallest."""
-    counts = Counter(hashes)
-    return min(counts, key=lambda value: (-counts[value], value))
+    counts = Counter(digests)
+    return str(min(counts, key=lambda value: (-counts[value], str(value))))
 
 
-def _newest(members: list[_Member], kind: str) -> Result:
-    """The newest time and the name of its file; no time if one file has none."""
-    without = next((one.entry for one in members if one.entry[kind] is None), None)
-    entry = without or max((one.entry for one in members), key=lambda entry: str(entry[kind]))
-    return {"time": entry[kind], "name": entry["name"]}
+def _newest(entries: Sequence[Entry], kind: str, *, known: bool = True) -> Result:
+    """The newest time and the name of its file, of several the first; no time if the disk keeps none."""
+    time_of: Callable[[Entry], int] = attrgetter(kind)
+    newest = max(map(time_of, entries)) // TICK * TICK if known else 0
+    name = min((entry.name for entry in entries if time_of(entry) >= newest), key=fold)
+    return {"time": as_time(newest) if known else None, "name": name}

@@ -3,10 +3,10 @@
 import base64
 import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from lab.agent.file_sets import SetRule
+from lab.agent.file_sets import Listed, SetRule
 from lab.agent.messages import Fields, Result, as_time, link_refusal
 from lab.agent.start_record import Outdated
 from lab.machine.disk import Disk, Entry, sha256
@@ -30,25 +30,23 @@ class _Backup:
         self._machine = machine
         self._folder = fields.folder_or_none("backup")
         self._kept = -1
-        self._made = False
+        self._manifest: WindowsPath | None = None
 
     def record(self, path: WindowsPath, before: str | None, after: str | None) -> str | None:
         """Copies the old bytes if there are any, writes the line, and returns the path of the copy."""
         if self._folder is None:
             return None
         kept = self._keep(path, self._folder) if before not in {None, _FOLDER} else None
-        line = {
-            "at": as_time(self._machine.clock.now()),
-            "path": path.text,
-            "before": before,
-            "after": after,
-            "kept": f"files\\{kept.name}" if kept else None,
-        }
-        if not self._made:
+        if self._manifest is None:
             self._machine.disk.make_folder(self._folder)
-            self._made = True
-        text = json.dumps(line, separators=(",", ":")) + "\n"
-        self._machine.disk.append(self._folder.child("manifest.jsonl"), text.encode())
+            self._manifest = self._folder.child("manifest.jsonl")
+        at, copy = as_time(self._machine.clock.now()), f"files\\\\{kept.name}" if kept else None
+        # Not by `json` as a whole: a large cluster has millions of these lines.
+        line = (
+            f'{{"at":"{at}","path":{json.dumps(path.text)},'
+            f'"before":{_quoted(before)},"after":{_quoted(after)},"kept":{_quoted(copy)}}}\n'
+        )
+        self._machine.disk.append(self._manifest, line.encode())
         return kept.text if kept else None
 
     def _keep(self, path: WindowsPath, folder: WindowsPath) -> WindowsPath:
@@ -70,25 +68,23 @@ class _Backup:
         return max((int(name) for name in disk.names(files) if name.isdecimal()), default=0)
 
 
-def _described(disk: Disk, path: WindowsPath, entry: Entry, *, hashed: bool, timed: bool) -> Result:
+def _quoted(text: str | None) -> str:
+    return f'"{text}"' if text else "null"
+
+
+def _described(disk: Disk, listed: Listed, *, timed: bool) -> Result:
+    """A file or folder; one that cannot be read has no hash."""
+    entry, digest = listed
     result: Result = {
         "kind": _FOLDER if entry.folder else "file",
         "size": entry.size,
         "mtime": as_time(entry.mtime),
     }
-    if hashed and not entry.folder:
-        result["hash"] = sha256(disk.read(path))
+    if digest is not None:
+        result["hash"] = digest
     if timed and not entry.folder:
         result["ctime"] = as_time(entry.ctime) if disk.keeps_change_times else None
     return result
-
-
-def _listed(disk: Disk, path: WindowsPath, entry: Entry, *, hashed: bool, timed: bool) -> Result:
-    """Like `_described`; a file that cannot be read has no hash."""
-    try:
-        return _described(disk, path, entry, hashed=hashed, timed=timed)
-    except Refusal:
-        return _described(disk, path, entry, hashed=False, timed=timed)
 
 
 def _stat(machine: Machine, fields: Fields) -> Result:
@@ -96,23 +92,25 @@ def _stat(machine: Machine, fields: Fields) -> Result:
     entry = machine.disk.stat(path)
     if entry is None:
         return {"exists": False}
-    return {
-        "exists": True,
-        **_described(machine.disk, path, entry, hashed=hashed, timed=timed),
-        "readonly": entry.readonly,
-    }
+    digest = sha256(machine.disk.read(path)) if hashed and not entry.folder else None
+    found = _described(machine.disk, (entry, digest), timed=timed)
+    return {"exists": True, **found, "readonly": entry.readonly}
 
 
 def _list(machine: Machine, fields: Fields) -> Result:
     path, hashed, timed = fields.path(), fields.flag("hash"), fields.flag("ctime")
-    limit, rule = fields.whole("limit", _LIST_LIMIT), SetRule.of(fields)
-    found = machine.disk.entries(path)
-    entries = [
-        {"name": entry.name, **_listed(machine.disk, path.child(entry.name), entry, hashed=hashed, timed=timed)}
-        for entry in found[:limit]
-    ]
-    whole: Result = {"entries": entries, "truncated": len(found) > limit}
-    return rule.told(whole, timed=timed) if rule and hashed and not whole["truncated"] else whole
+    limit, rule, disk = fields.whole("limit", _LIST_LIMIT), SetRule.of(fields), machine.disk
+    found = _hashed(disk, path) if hashed else [(entry, None) for entry in disk.entries(path)]
+    told: Result = {}
+    rest: Sequence[Listed] = found[:limit]
+    if rule and hashed and len(found) <= limit:
+        rest, told = rule.split(rest, timed=timed, kept=disk.keeps_change_times)
+    entries = [{"name": one[0].name, **_described(disk, one, timed=timed)} for one in rest]
+    return {"entries": entries, "truncated": len(found) > limit, **told}
+
+
+def _hashed(disk: Disk, path: WindowsPath) -> list[Listed]:
+    return [(entry, None if data is None else sha256(data)) for entry, data in disk.contents(path)]
 
 
 def _read(machine: Machine, fields: Fields) -> Result:
@@ -166,11 +164,12 @@ def _write(machine: Machine, fields: Fields) -> Result:
     return {"changed": True, "before": before, "after": after, "backup": kept}
 
 
-@dataclass(frozen=True, slots=True)
-class _Unequal:
+class _Unequal(NamedTuple):
     path: WindowsPath
     data: bytes
     before: str | None
+    after: str
+    present: Entry | None
 
 
 def _spread(machine: Machine, fields: Fields) -> Result:
@@ -178,16 +177,17 @@ def _spread(machine: Machine, fields: Fields) -> Result:
     backup, outdated = _Backup(machine, fields), Outdated.of(fields)
     if unknown := sorted(set(files.values()) - set(blobs)):
         raise Refusal(Slug.INVALID, f"spread: files refers to missing blobs: {', '.join(unknown)}")
-    targets = [(folder.child(name), blobs[blob]) for name, blob in files.items()]
+    contents = {blob: (data, sha256(data)) for blob, data in blobs.items()}
+    targets = [(folder.child(name), *contents[blob]) for name, blob in files.items()]
     machine.disk.check_folder(folder)
     # Every reason to refuse is checked before the first file changes.
-    unequal = [one for path, data in targets if (one := _compare(machine.disk, path, data))]
+    unequal = [one for target in targets if (one := _compare(machine.disk, *target))]
     if unequal:
         _sweep(machine, folder)
         outdated.save(machine)
     for one in unequal:
-        backup.record(one.path, one.before, sha256(one.data))
-        machine.disk.put(one.path, one.data)
+        backup.record(one.path, one.before, one.after)
+        machine.disk.put_checked(one.path, one.data, one.present)
     written = {} if fields.has("owners") else {"written": [one.path.name for one in unequal]}
     return {"changed": len(unequal), "unchanged": len(targets) - len(unequal), **written}
 
@@ -200,14 +200,12 @@ def spread_files(fields: Fields) -> dict[str, str]:
     return {owner + end: blob for owner in fields.texts("owners") for end, blob in files.items()}
 
 
-def _compare(disk: Disk, path: WindowsPath, data: bytes) -> _Unequal | None:
-    if (entry := disk.stat(path)) and entry.link:
+def _compare(disk: Disk, path: WindowsPath, data: bytes, after: str) -> _Unequal | None:
+    entry = disk.stat(path)
+    if entry and entry.link:
         raise link_refusal(path, folder=entry.folder)
-    before = _current(disk, path)
-    if before == sha256(data):
-        return None
-    disk.check_put(path)
-    return _Unequal(path, data, before)
+    before = sha256(disk.read(path)) if entry else None
+    return None if before == after else _Unequal(path, data, before, after, disk.check_change(path, entry))
 
 
 def _mkdir(machine: Machine, fields: Fields) -> Result:

@@ -12,10 +12,11 @@ from functools import lru_cache
 from lab.machine.errors import Refusal, Slug
 from lab.machine.paths import WindowsPath
 
-__all__ = ["Fields", "Request", "Result", "Unreadable", "as_time", "encode_reply", "failure", "link_refusal"]
+__all__ = ["TICK", "Fields", "Request", "Result", "Unreadable", "as_time", "encode_reply", "failure", "link_refusal"]
 
 Result = dict[str, object]
 
+TICK = 100  #: nanoseconds, the resolution of Windows
 _VERSION = 1
 _COMPRESSED_FROM = 8000
 _LARGEST = 2**63 - 1
@@ -48,12 +49,17 @@ class Fields:
 
     def place(self) -> str | None:
         """The file or folder of the operation, as written, or None."""
-        return next((v for n in ("path", "folder", "program") if isinstance(v := self._values.get(n), str)), None)
+        return self._first_text("path", "folder", "program")
 
     def target(self) -> str:
         """The target of the operation, as written: a path, service, registry key or host; else empty."""
-        names = ("key", "name", "host", "url")
-        return self.place() or next((v for n in names if isinstance(v := self._values.get(n), str)), "")
+        return self.place() or self._first_text("key", "name", "host", "url") or ""
+
+    def _first_text(self, *names: str) -> str | None:
+        for name in names:
+            if isinstance(value := self._values.get(name), str):
+                return value
+        return None
 
     def _get(self, name: str, default: object) -> object:
         value = self._values.get(name, default)
@@ -233,9 +239,9 @@ def encode_reply(request_id: object, results: list[Result], *, compress: bool = 
 
 
 def as_time(nanoseconds: int) -> str:
-    """UTC text with seven fraction digits, the resolution of Windows."""
+    """UTC text with seven fraction digits."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return f"{_second(seconds)}.{rest // 100:07d}Z"
+    return f"{_second(seconds)}.{rest // TICK:07d}Z"
 
 
 @lru_cache(maxsize=4096)

@@ -91,7 +91,7 @@ class Console:
     async def after(self, agent: Agent, fields: Fields) -> None:
         """Lets faults begin before the reply is sent, including the end of the process."""
         del agent
-        if not await self._condition.reached(fields.op, fields.target(), after=True):
+        if not self._condition.waits or not await self._condition.reached(fields.op, fields.target(), after=True):
             return
         await self._condition.work()
         if self._condition.faults.dies_after_operations == 0 and self._condition.dies():

@@ -93,6 +93,11 @@ class Condition:
             self._left["dies_after_operations"] = left - 1 if left else None
         return left == 0
 
+    @property
+    def waits(self) -> bool:
+        """Whether faults wait for their moment."""
+        return bool(self._waiting)
+
     async def reached(self, operation: str, target: str = "", *, after: bool = False) -> bool:
         """Records an operation before or after it runs; returns whether faults began with it."""
         if not after:

@@ -8,8 +8,8 @@ import hashlib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from lab.machine.errors import Refusal, Slug
 from lab.machine.paths import WindowsPath, fold
@@ -17,17 +17,26 @@ from lab.machine.paths import WindowsPath, fold
 __all__ = ["Disk", "Entry", "sha256"]
 
 _HUGE = 10**12
+_REMEMBERED = 65_536  #: bytes; the hash of a larger file is not worth its memory
 
 
-@lru_cache(maxsize=8192)
 def sha256(data: bytes) -> str:
-    """SHA-256 in lower-case hex. Cached: the same certificate files have hundreds of names."""
+    """SHA-256 in lower-case hex."""
+    return _hex(data) if len(data) > _REMEMBERED else _remembered_hex(data)
+
+
+def _hex(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+#: The same certificate files have hundreds of names.
+_remembered_hex = lru_cache(maxsize=8192)(_hex)
+
+
+class Entry(NamedTuple):
     """A file or folder; times are nanoseconds since 1970, UTC. The entry of a `link` describes its target.
+
+    A tuple, because a list of a folder makes thousands of them.
 
     Attributes:
         ctime: the last change of a file's content, times or attributes. No program can set it; 0 for a folder.
@@ -80,6 +89,20 @@ class Disk(ABC):
         self.check_folder(path)
         return sorted(self._children(path), key=lambda entry: fold(entry.name))
 
+    def contents(self, path: WindowsPath) -> list[tuple[Entry, bytes | None]]:
+        """The entries of a folder as `entries` has them, with their bytes; None for what cannot be read.
+
+        Raises:
+            Refusal: as `entries`.
+        """
+        return [(entry, self._bytes_or_none(path.child(entry.name))) for entry in self.entries(path)]
+
+    def _bytes_or_none(self, path: WindowsPath) -> bytes | None:
+        try:
+            return self.read(path)
+        except Refusal:
+            return None
+
     def names(self, path: WindowsPath) -> list[str]:
         """The names in a folder, unsorted; empty if there is no such folder."""
         entry = self.stat(path)
@@ -122,7 +145,14 @@ class Disk(ABC):
             Refusal: `not_found` without its folder, `access_denied` if read-only, `busy`, `invalid` for a folder or
                 below a file, `failed` if the drive is full.
         """
-        before = self.check_put(path)
+        self.put_checked(path, data, self.check_put(path))
+
+    def put_checked(self, path: WindowsPath, data: bytes, before: Entry | None) -> None:
+        """Writes a file after `check_put` or `check_change`, which has returned `before`.
+
+        Raises:
+            Refusal: `failed` if the drive is full.
+        """
         self._claim(len(data) - (before.size if before else 0), path)
         self._put(path, data)
 
@@ -212,10 +242,7 @@ class Disk(ABC):
 
     def check_file(self, path: WindowsPath) -> Entry:
         """The file at the path; refuses `not_found`, and `invalid` for a folder."""
-        entry = self._existing(path)
-        if entry.folder:
-            raise Refusal(Slug.INVALID, "expected a file, found a folder", path.text)
-        return entry
+        return _file(self._existing(path), path)
 
     def check_folder(self, path: WindowsPath) -> Entry:
         """The folder at the path; refuses `not_found`, and `invalid` for a file."""
@@ -225,7 +252,7 @@ class Disk(ABC):
         return entry
 
     def _unlocked(self, path: WindowsPath) -> None:
-        if path in self._locked:
+        if self._locked and path in self._locked:
             raise Refusal(Slug.BUSY, "the file is open in another process", path.text)
 
     def is_denied(self, path: WindowsPath) -> bool:
@@ -244,13 +271,22 @@ class Disk(ABC):
 
     def check_put(self, path: WindowsPath) -> Entry | None:
         """The file that `put` would replace, or None; refuses like `put`, except for missing space."""
-        entry = self.stat(path)
+        return self.check_change(path, self.stat(path))
+
+    def check_change(self, path: WindowsPath, entry: Entry | None) -> Entry | None:
+        """Like `check_put`, for a path that `stat` was just asked about."""
         if entry:
-            self._permitted(self.check_file(path), path)
+            self._permitted(_file(entry, path), path)
             return entry
-        self.check_folder(path.parent)
+        if not self._has_parent(path):
+            self.check_folder(path.parent)
         self._allowed(path)
         return None
+
+    def _has_parent(self, path: WindowsPath) -> bool:
+        """Whether the folder of the path is known to exist; if not, it is looked up."""
+        del path
+        return False
 
     def check_remove(self, path: WindowsPath) -> Entry:
         """The entry that `remove` would remove; refuses like `remove`."""
@@ -266,3 +302,9 @@ class Disk(ABC):
         if size > self.free:
             raise Refusal(Slug.FAILED, "there is not enough space on the disk", path.text)
         self.free -= size
+
+
+def _file(entry: Entry, path: WindowsPath) -> Entry:
+    if entry.folder:
+        raise Refusal(Slug.INVALID, "expected a file, found a folder", path.text)
+    return entry

@@ -25,7 +25,7 @@ class Clock:
 
     def now(self) -> int:
         """Nanoseconds since 1970, UTC, by this clock."""
-        return time.time_ns() + int(self.skew * _SECOND)
+        return time.time_ns() + int(self.skew * _SECOND) if self.skew else time.time_ns()
 
     def boot(self) -> int:
         """The start time of the machine, by this clock."""

@@ -1,7 +1,12 @@
-"""A disk in memory, for hundreds of machines with thousands of files; equal bytes are stored once."""
+"""A disk in memory, for hundreds of machines with thousands of files.
+
+The same bytes in several files are stored once, and large contents compressed: those of the product repeat themselves.
+"""
 
 import sys
-from dataclasses import dataclass, field, replace
+import zlib
+from dataclasses import dataclass, field
+from typing import Self
 
 from lab.machine.disk import Disk, Entry
 from lab.machine.paths import WindowsPath
@@ -9,17 +14,44 @@ from lab.machine.paths import WindowsPath
 __all__ = ["MemoryDisk"]
 
 
+_BLOCK = 65_536
+_FASTEST = 1
+
+
+class _Packed:
+    """A large content, or one that grows."""
+
+    def __init__(self) -> None:
+        self._blocks: list[bytes] = []
+        self._rest = bytearray()
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __bytes__(self) -> bytes:
+        return b"".join((*map(zlib.decompress, self._blocks), self._rest))
+
+    def append(self, data: bytes) -> Self:
+        """Adds bytes at the end."""
+        self._rest += data
+        self._size += len(data)
+        if len(self._rest) >= _BLOCK:
+            self._blocks.append(zlib.compress(self._rest, _FASTEST))
+            self._rest = bytearray()
+        return self
+
+
 @dataclass(slots=True)
 class _File:
     name: str
-    data: bytes | bytearray
+    data: bytes | _Packed
     mtime: int
     ctime: int
     readonly: bool = False
 
     def entry(self) -> Entry:
-        size, readonly = len(self.data), self.readonly
-        return Entry(self.name, folder=False, size=size, mtime=self.mtime, readonly=readonly, ctime=self.ctime)
+        return Entry(self.name, False, len(self.data), self.mtime, self.readonly, False, self.ctime)
 
 
 @dataclass(slots=True)
@@ -56,13 +88,31 @@ class MemoryDisk(Disk):
     def stat(self, path: WindowsPath) -> Entry | None:
         """The file or folder at the path, or None."""
         node = self._find(path)
-        return self._entry(node) if node else None
+        return None if node is None else self._entry(node)
+
+    def contents(self, path: WindowsPath) -> list[tuple[Entry, bytes | None]]:
+        """As for every disk; faster, where no file can refuse to be read."""
+        if self._locked or self._links:
+            return super().contents(path)
+        self.check_folder(path)
+        nodes = (node for _, node in sorted(self._folder(path).children.items()))
+        return [(self._entry(node), bytes(node.data) if isinstance(node, _File) else None) for node in nodes]
+
+    def names(self, path: WindowsPath) -> list[str]:
+        """The names in a folder, unsorted; empty if there is no such folder."""
+        end = self._end(path)
+        folder = self._folders.get(end.drive, {}).get(end.key)
+        return [] if folder is None else [node.name for node in folder.children.values()]
+
+    def _has_parent(self, path: WindowsPath) -> bool:
+        """Without an entry and a path for it, since a node writes thousands of files into one folder."""
+        return not self._links and path.key[:-1] in self._folders.get(path.drive, ())
 
     def _entry(self, node: _Node) -> Entry:
         if not isinstance(node, _Link):
             return node.entry()
         there = self.stat(node.target) or Entry(node.name, folder=False, size=0, mtime=node.mtime)
-        return replace(there, name=node.name, link=True)
+        return there._replace(name=node.name, link=True)
 
     def _real(self, path: WindowsPath) -> WindowsPath:
         """The path with links in its parent folders resolved; its last name may be a link."""
@@ -73,19 +123,22 @@ class MemoryDisk(Disk):
 
     def _end(self, path: WindowsPath) -> WindowsPath:
         """The path with all links resolved."""
+        if not self._links:
+            return path
         real = self._real(path)
         link = self._links.get((real.drive, real.key))
         return self._end(link.target) if link else real
 
     def _find(self, path: WindowsPath) -> _Node | None:
-        path = self._real(path)
-        folders = self._folders.get(path.drive)
+        if self._links:
+            path = self._real(path)
+        folders, key = self._folders.get(path.drive), path.key
         if folders is None:
             return None
-        if not path.key:
+        if not key:
             return folders[()]
-        parent = folders.get(path.key[:-1])
-        return parent and parent.children.get(path.key[-1])
+        parent = folders.get(key[:-1])
+        return None if parent is None else parent.children.get(key[-1])
 
     def _folder(self, path: WindowsPath) -> _Folder:
         end = self._end(path)
@@ -105,11 +158,11 @@ class MemoryDisk(Disk):
 
     def _put(self, path: WindowsPath, data: bytes) -> None:
         path = self._end(path)
-        folder, stamp = self._folder(path.parent), self.now()
+        folder, stamp = self._folders[path.drive][path.key[:-1]], self.now()
         key = sys.intern(path.key[-1])
         existing = folder.children.get(key)
         name = existing.name if existing else sys.intern(path.name)
-        folder.children[key] = _File(name, data, stamp, stamp)
+        folder.children[key] = _File(name, data if len(data) < _BLOCK else _Packed().append(data), stamp, stamp)
         if not existing:
             folder.mtime = stamp
 
@@ -119,12 +172,13 @@ class MemoryDisk(Disk):
         self._folder(path.parent).children[path.key[-1]] = self._links[path.drive, path.key] = made
 
     def _append(self, path: WindowsPath, data: bytes) -> None:
-        if not self._find(path):
-            self._put(path, b"")
-        file = self._at(path)
-        if not isinstance(file.data, bytearray):
-            file.data = bytearray(file.data)
-        file.data += data
+        file = self._find(self._end(path))
+        if not isinstance(file, _File):
+            self._put(path, data)
+            return
+        if not isinstance(file.data, _Packed):
+            file.data = _Packed().append(file.data)
+        file.data.append(data)
         file.mtime = file.ctime = self.now()
 
     def _make_folder(self, path: WindowsPath) -> None:

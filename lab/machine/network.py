@@ -6,6 +6,7 @@
 import asyncio
 import ipaddress
 from collections.abc import Callable
+from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
 import aiohttp
@@ -65,8 +66,9 @@ class Network:
             return listed
         if host.lower() == "localhost":
             return self._addresses.get(fold(source), "127.0.0.1")
-        name = host.split(".", maxsplit=1)[0] if not _is_address(host) else host
-        return self._addresses.get(fold(name), host if _is_address(host) else None)
+        if _is_address(host):
+            return self._addresses.get(fold(host), host)
+        return self._addresses.get(fold(host.partition(".")[0]))
 
     def obstacle(self, source: str, address: str) -> str:
         """Why a machine cannot reach an address; empty if it can."""
@@ -111,6 +113,7 @@ class Network:
         return self._addresses.get(fold(source), address) if address == "127.0.0.1" else address
 
 
+@lru_cache(maxsize=4096)
 def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)

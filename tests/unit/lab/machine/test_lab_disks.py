@@ -2,8 +2,8 @@
 
 import os
 import time
+import tracemalloc
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -96,8 +96,7 @@ def test_a_person_changes_a_file_by_the_clock_of_the_machine(tmp_path: Path) -> 
     disk, hour = FolderDisk(tmp_path), 3600 * 10**9
     disk.now = lambda: time.time_ns() - hour
     disk.put(A, b"x")
-    real = disk.real(A)
-    assert real
+    real = disk.folder() / "a.txt"
     real.write_bytes(b"y")
     os.utime(real, (1, 1))
     (entry,) = disk.entries(ROOT)
@@ -196,6 +195,24 @@ def test_a_full_drive_refuses_and_keeps_the_old_bytes(disk: Disk) -> None:
     assert 10 == disk.free
 
 
+def test_the_contents_of_a_folder_are_its_entries_with_their_bytes(disk: Disk) -> None:
+    """In the same order; a folder, and a file that another process has open, have none."""
+    names = ("b.txt", "A.txt", "c.log")
+    for name in names:
+        disk.put(ROOT.child(name), name.encode())
+    disk.append(ROOT.child("c.log"), b" and more")
+    disk.make_folder(ROOT.child("Bin"))
+    expected = [("A.txt", b"A.txt"), ("b.txt", b"b.txt"), ("Bin", None), ("c.log", b"c.log and more")]
+    assert expected == [(entry.name, data) for entry, data in disk.contents(ROOT)]
+    disk.lock(ROOT.child("A.TXT"))
+    assert [("A.txt", None), *expected[1:]] == [(entry.name, data) for entry, data in disk.contents(ROOT)]
+    disk.link(ROOT.child("d"), ROOT.child("b.txt"))
+    assert b"b.txt" == disk.contents(ROOT)[-1][1]
+    assert disk.entries(ROOT) == [entry for entry, _ in disk.contents(ROOT)]
+    with pytest.raises(Refusal):
+        disk.contents(ROOT.child("b.txt"))
+
+
 def test_a_folder_disk_is_visible_to_other_programs(tmp_path: Path) -> None:
     """Its files are ordinary files, and it sees files that others write."""
     disk = FolderDisk(tmp_path)
@@ -216,7 +233,7 @@ def test_a_folder_disk_stays_after_its_object(tmp_path: Path) -> None:
     assert before
     assert after
     assert abs(before.ctime - after.ctime) < 50_000_000
-    assert before == replace(after, ctime=before.ctime)
+    assert before == after._replace(ctime=before.ctime)
 
 
 def test_equal_bytes_in_memory_are_stored_once() -> None:
@@ -225,6 +242,35 @@ def test_equal_bytes_in_memory_are_stored_once() -> None:
     for number in range(50):
         disk.put(ROOT.child(f"{number}.pfx"), blob)
     assert {id(blob)} == {id(disk.read(ROOT.child(f"{number}.pfx"))) for number in range(50)}
+
+
+@pytest.mark.parametrize("size", [1, 65_535, 65_536, 200_000])
+def test_a_file_keeps_its_bytes_whatever_its_size(disk: Disk, size: int) -> None:
+    """Also one that grows, and one that is replaced by a smaller one."""
+    content = b"0123456789" * (size // 10) + b"x" * (size % 10)
+    disk.put(A, content)
+    disk.append(A, b"the end")
+    disk.append(ROOT.child("log"), content)
+    for name, expected in (("a.txt", content + b"the end"), ("log", content)):
+        entry = disk.stat(ROOT.child(name))
+        assert entry
+        assert (len(expected), expected) == (entry.size, disk.read(ROOT.child(name)))
+    disk.put(A, b"small")
+    assert (b"small", content) == tuple(data for _, data in disk.contents(ROOT))
+
+
+def test_like_lines_in_memory_take_a_fraction_of_their_size() -> None:
+    """A manifest has thousands of them."""
+    disk, line = MemoryDisk(), b'{"before":null,"after":"' + b"0123456789abcdef" * 4 + b'"}\n'
+    tracemalloc.start()
+    try:
+        for _ in range(20_000):
+            disk.append(A, line)
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert line * 20_000 == disk.read(A)
+    assert 10 * used < len(line) * 20_000
 
 
 def test_a_junction_shows_and_gives_access_to_its_target(disk: Disk) -> None:
