@@ -1,9 +1,14 @@
 """The start of the `esync` command. What a verb needs is loaded when it is called: most verbs need little."""
 
 import contextlib
+import gc
+import os
 import signal
 import sys
 from typing import Annotated, NoReturn
+
+gc.set_threshold(50_000)  # most of what a command creates while it starts are classes and modules, which stay
+os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # a look for them reads the metadata of all installed packages
 
 try:  # loading takes a moment; Ctrl-C must work in that time, too
     import typer
