@@ -16,6 +16,7 @@ try:  # loading takes a moment; Ctrl-C must work in that time, too
     from pipelines.cli.exits import USAGE, CommandExit
     from pipelines.cli.streams import end_streams, outlive_readers
     from pipelines.cli.verbs import VerbGroup
+    from workers.host.unneeded import leave_out
 except KeyboardInterrupt:
     sys.exit(130)
 
@@ -36,6 +37,7 @@ def main() -> NoReturn:
         with contextlib.suppress(AttributeError, ValueError):  # Windows has no SIGHUP
             signal.signal(getattr(signal, name), _terminated)
     outlive_readers()
+    leave_out(but={"rich"})
     try:
         sys.exit(run(sys.argv[1:]))
     except KeyboardInterrupt:  # while the program was ending
