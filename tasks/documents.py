@@ -76,7 +76,7 @@ class Known:
         joined_before: the same of the earlier run that found the cluster joined.
     """
 
-    facts: Remembered[NodeFacts] = field(default_factory=lambda: Remembered(10_000_000))
+    facts: Remembered[NodeFacts] = field(default_factory=lambda: Remembered(3_000_000))
     families: Remembered[Family] = field(default_factory=lambda: Remembered(256))
     earlier_sites: Remembered[tuple[str, ...]] = field(default_factory=lambda: Remembered(1000))
     joined_before: Remembered[str] = field(default_factory=lambda: Remembered(1000))

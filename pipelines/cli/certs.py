@@ -37,8 +37,7 @@ from tasks.ektron.refusals import CertificateRefused
 from workers.errors import InputRefused
 from workers.host.reading import content_of
 from workers.records import now
-from workers.secrets.vault import Vault
-from workers.store.memory import MemoryStore
+from workers.secrets.references import References
 
 __all__ = ["certs"]
 
@@ -66,8 +65,8 @@ def inspect_files(
 ) -> None:
     """Show what certificate files contain and which belong together. Exit 1: one of them cannot be read."""
     # Any file may be read: the operator names it in this command, and its content stays on this machine.
-    vault = Vault(MemoryStore(), None, folders=(Path("/"),))
-    passwords = tuple(vault.reveal(reference, str(Path.cwd())).reveal() for reference in password or ())
+    named = References(folders=(Path("/"),))
+    passwords = tuple(named.reveal(reference, str(Path.cwd())).reveal() for reference in password or ())
     contents = {str(path): content_of(path, _LARGEST, "certificate file") for path in _expanded(files)}
     seen: dict[str, Inspected] = {}
     refused: dict[str, CertificateRefused] = {}

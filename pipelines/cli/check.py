@@ -17,8 +17,7 @@ from pipelines.cluster_file.loader import ClusterRefused, load_with_document
 from pipelines.cluster_file.mistakes import Mistake
 from pipelines.cluster_file.positions import Document
 from tasks.cluster import Cluster
-from workers.redis.address import BROKER, STORE, verified
-from workers.settings import load_settings
+from workers.settings import Settings, load_settings
 
 __all__ = ["check"]
 
@@ -54,9 +53,7 @@ def _check_here(file: Path, cluster: Cluster, document: Document) -> tuple[Mista
         InputRefused: the URL of the broker or of the store is invalid.
     """
     settings = load_settings()
-    for url, variable in ((settings.broker_url, BROKER), (settings.store_url, STORE)):
-        if url is not None:
-            verified(url, variable)
+    _check_addresses(settings)
     here = found_here(file, cluster, document, settings)
     if here.missing and settings.broker_url is None and not _up_runs(settings.state):
         raise ClusterRefused(str(file), here.missing)
@@ -65,6 +62,17 @@ def _check_here(file: Path, cluster: Cluster, document: Document) -> tuple[Mista
     if here.missing:
         notify("  Fix: ignore this if the workers have it: other processes than this command log on", "magenta")
     return (*here.missing, *here.warnings)
+
+
+def _check_addresses(settings: Settings) -> None:
+    """Checks the addresses of the broker and the run store, if there are any."""
+    if settings.broker_url is None and settings.store_url is None:
+        return
+    from workers.redis.address import BROKER, STORE, verified  # noqa: PLC0415 - loads TLS, most often for nothing
+
+    for url, variable in ((settings.broker_url, BROKER), (settings.store_url, STORE)):
+        if url is not None:
+            verified(url, variable)
 
 
 def _up_runs(state: Path) -> bool:

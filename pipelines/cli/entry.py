@@ -1,9 +1,14 @@
 """The start of the `esync` command. What a verb needs is loaded when it is called: most verbs need little."""
 
 import contextlib
+import gc
+import os
 import signal
 import sys
 from typing import Annotated, NoReturn
+
+gc.set_threshold(50_000)  # most of what a command creates while it starts are classes and modules, which stay
+os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # a look for them reads the metadata of all installed packages
 
 try:  # loading takes a moment; Ctrl-C must work in that time, too
     import typer
@@ -11,6 +16,7 @@ try:  # loading takes a moment; Ctrl-C must work in that time, too
     from pipelines.cli.exits import USAGE, CommandExit
     from pipelines.cli.streams import end_streams, outlive_readers
     from pipelines.cli.verbs import VerbGroup
+    from workers.host.unneeded import leave_out
 except KeyboardInterrupt:
     sys.exit(130)
 
@@ -31,6 +37,7 @@ def main() -> NoReturn:
         with contextlib.suppress(AttributeError, ValueError):  # Windows has no SIGHUP
             signal.signal(getattr(signal, name), _terminated)
     outlive_readers()
+    leave_out(but={"rich"})
     try:
         sys.exit(run(sys.argv[1:]))
     except KeyboardInterrupt:  # while the program was ending

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.run.groups import MOST
-from pipelines.usecases.plan_file import SavedPlan, is_plan, load_plan
 from tasks.cluster import Cluster
 from tasks.ektron.wording import counted
 from workers.errors import InputRefused
+
+if TYPE_CHECKING:  # what makes plans is loaded for those files that are one
+    from pipelines.usecases.plan_file import SavedPlan
 
 __all__ = ["AtMost", "ClusterFiles", "RolloutFiles", "Source", "are_many", "load_all", "refuse_for_many"]
 
@@ -37,7 +39,7 @@ class Source(NamedTuple):
 
     file: Path
     cluster: Cluster
-    plan: SavedPlan | None = None
+    plan: "SavedPlan | None" = None
 
 
 def are_many(files: Sequence[Path]) -> bool:
@@ -88,9 +90,12 @@ def refuse_for_many(**given: object) -> None:
 
 
 def _source(file: Path, *, plans: bool) -> Source:
-    if plans and is_plan(file):
-        saved = load_plan(file)
-        return Source(file, saved.spec, saved)
+    if plans:
+        from pipelines.usecases.plan_file import is_plan, load_plan  # noqa: PLC0415 - see above
+
+        if is_plan(file):
+            saved = load_plan(file)
+            return Source(file, saved.spec, saved)
     return Source(file, load_cluster(file))
 
 

@@ -24,9 +24,8 @@ from tasks.ektron.wording import counted, named
 from workers.errors import InputRefused
 from workers.host.private import write_private
 from workers.records import Endpoint, Transport
-from workers.secrets.vault import Vault
+from workers.secrets.references import References
 from workers.settings import Secret
-from workers.store.memory import MemoryStore
 
 __all__ = ["export", "init"]
 
@@ -174,7 +173,7 @@ def _password(reference: str, folder: Path) -> Secret:
     """What the reference names; asked for on a terminal where the variable for it is not set."""
     if reference == PASSWORD and PASSWORD.partition(":")[2] not in os.environ and can_ask():
         return Secret(typer.prompt("Password", hide_input=True, err=True))
-    return Vault(MemoryStore(), None, folders=(Path.cwd(),)).reveal(reference, str(folder))
+    return References(folders=(Path.cwd(),)).reveal(reference, str(folder))
 
 
 def _answer(question: str) -> str:

@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 
 from pipelines.report.layout import name_ranges
-from tasks.documents import PRUNE
 
 __all__ = ["Failed", "NodeNames", "NotStarted", "Overwrite", "Prune", "Unreachable", "for_nodes", "pruning"]
 
@@ -36,4 +35,6 @@ def for_nodes(only: tuple[str, ...]) -> str:
 
 def pruning(*, prune: bool) -> tuple[str, ...]:
     """The options of a run."""
+    from tasks.documents import PRUNE  # noqa: PLC0415 - a check needs none
+
     return (PRUNE,) if prune else ()

@@ -43,7 +43,7 @@ def runs(
     for run_id, text in waits.items():
         notify(f"run {run_id}: {text}", "magenta")
     if not records and not refused:
-        notify("there are no runs yet")
+        typer.echo("there are no runs yet", err=True)
 
 
 def waits_of(engine: Engine, records: Sequence[RunRecord]) -> dict[str, str]:

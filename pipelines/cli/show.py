@@ -1,4 +1,4 @@
-"""The verbs that look at nodes and at a run: verify, status. Thin."""
+"""The verb that looks at a run: status. Thin."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -8,16 +8,12 @@ import typer
 from pipelines.cli.console import (
     AsJson,
     CommandExit,
-    Reason,
     Verbose,
-    describe,
-    notify,
     print_json,
     print_text,
     stderr_console,
     stdout_console,
 )
-from pipelines.cli.files import AtMost, ClusterFiles, are_many, load_all, refuse_for_many
 from pipelines.cli.follow import (
     exit_status,
     find_run,
@@ -25,47 +21,19 @@ from pipelines.cli.follow import (
     is_active,
     print_result,
     report_of,
-    run_and_exit,
 )
-from pipelines.cli.many import Asked, run_many
-from pipelines.cli.nodes import NodeNames, for_nodes
-from pipelines.cli.output import ReportFolder
 from pipelines.cli.picture import draw
 from pipelines.cli.runs import waits_of
-from pipelines.cluster_file.loader import load_cluster
 from pipelines.local.reading import engine_only
 from pipelines.local.services import Running
 from pipelines.report.runs_text import run_lines
-from pipelines.run.groups import AT_MOST
 from pipelines.usecases import runs as commands
-from pipelines.usecases.naming import selected_nodes
 from pipelines.usecases.updates import progress_of
 from workers.errors import InputRefused
 from workers.records import now
 from workers.settings import load_settings
 
-__all__ = ["status", "verify"]
-
-
-def verify(
-    files: ClusterFiles,
-    *,
-    node: NodeNames = None,
-    at_most: AtMost = AT_MOST,
-    reason: Reason = "",
-    report: ReportFolder = None,
-    verbose: Verbose = False,
-    as_json: AsJson = False,
-) -> None:
-    """Check every invariant of a cluster on its nodes. Changes nothing."""
-    if are_many(files):
-        refuse_for_many(node=node)
-        asked = Asked(at_most, reason, folder=report, as_json=as_json, verbose=verbose)
-        run_many("verify", load_all(files), asked)
-    cluster = load_cluster(files[0])
-    only = selected_nodes(cluster, node or ())
-    notify(f"verify cluster {describe(cluster)}{for_nodes(only)}")
-    run_and_exit(cluster, "verify", reason=reason, folder=report, as_json=as_json, only=only, verbose=verbose)
+__all__ = ["status"]
 
 
 RunIds = Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs as in other commands, or `last`.")]

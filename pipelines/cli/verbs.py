@@ -52,7 +52,7 @@ GROUPS: Mapping[str, Mapping[str, Place]] = {
             "Show what a rollout would change on each node. Exit 0: nothing; 2: changes; 4, 6: not all nodes "
             "were checked.",
         ),
-        "verify": Place("show", "Check every invariant of a cluster on its nodes. Changes nothing."),
+        "verify": Place("verify", "Check every invariant of a cluster on its nodes. Changes nothing."),
         "explain": Place(
             "knowledge", "Explain why a node is not joined: the first cause. Exit 0: joined; 5: not joined; 6: unknown."
         ),

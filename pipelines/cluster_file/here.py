@@ -12,9 +12,8 @@ from tasks.cluster import Cluster
 from tasks.connection import SYSTEM
 from workers.errors import InputRefused, SecretUnavailable
 from workers.records import Transport
-from workers.secrets.vault import Vault
+from workers.secrets.references import References
 from workers.settings import Settings
-from workers.store.memory import MemoryStore
 from workers.winrm.methods import missing_package
 
 __all__ = ["Here", "found_here"]
@@ -39,13 +38,13 @@ def found_here(path: str | Path, cluster: Cluster, document: Document, settings:
     """
     folders = (*([settings.clusters] if settings.clusters else []), *settings.secrets)
     exposed: list[Path] = []
-    vault = Vault(MemoryStore(), None, folders=folders, closed=(settings.state,), on_exposed=exposed.append)
+    named = References(folders=folders, closed=(settings.state,), on_exposed=exposed.append)
     missing: set[Mistake] = set()
     warnings: set[Mistake] = set()
     for key_path, value in _connection_values(document.data):
         exposed.clear()
         at = partial(mistake_at, str(path), document.find(key_path)[0])
-        if message := _problem(str(key_path[-1]), value, cluster.folder, vault):
+        if message := _problem(str(key_path[-1]), value, cluster.folder, named):
             missing.add(at(key_path, message))
         for file in exposed:
             warnings.add(at(key_path, f"{file} can be read by other users of this machine; chmod 600 it"))
@@ -71,13 +70,13 @@ def _connection_values(data: Plain) -> Iterator[tuple[KeyPath, str]]:
             yield (*path, "connection", name), str(value)
 
 
-def _problem(name: str, value: str, folder: str, vault: Vault) -> str:
+def _problem(name: str, value: str, folder: str, named: References) -> str:
     """Why a value of a connection cannot be used here, and what to do; empty when it can."""
     try:
         if name == "secret":
-            vault.reveal(value, folder)
+            named.reveal(value, folder)
         elif name == "ca_file" and value != SYSTEM:
-            vault.authorities(value, folder)
+            named.authorities(value, folder)
         elif name == "transport" and (package := missing_package(Transport(value))):
             return f"{value} needs a package that is not installed here: pip install '{package}'; or use ntlm"
     except (SecretUnavailable, InputRefused) as error:

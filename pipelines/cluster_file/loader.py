@@ -170,7 +170,7 @@ class _Check:
     def _by_schema(self) -> Cluster:
         # Strict in JSON mode: enums and tuples are read from text and lists, but "5986" is not a number.
         checked = ClusterFile.model_validate_json(json.dumps(self.data), strict=True)
-        return Cluster(folder=str(self.folder), **dict(checked))
+        return Cluster.model_construct(folder=str(self.folder), **dict(checked))
 
     def _nodes(self) -> Iterator[tuple[int, Mapping]]:
         nodes = self.data.get("nodes")

@@ -9,6 +9,8 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeAlias
 
 from _ruamel_yaml import CParser
@@ -111,7 +113,7 @@ class Document:
         for key, value in node.value:
             if not isinstance(key, ScalarNode):
                 raise Unreadable("a key must be plain text", *position(key))
-            name = str(_scalar(ScalarNode(_STANDARD + "str", key.value, key.start_mark)))
+            name = _text(key)
             plain = self._plain(value, (*path, name))
             if key.tag == _STANDARD + "merge":
                 merged |= _merged(plain, value)
@@ -139,49 +141,80 @@ def parse(text: str, *, most: int = MAX_KEYS) -> Document:
         return Document(root)
 
 
-class _Bounded(Composer):
+@dataclass(slots=True)
+class _Limits:
     """Stops reading as soon as something is larger than in any cluster, not at the end of the file."""
 
-    read = 0
-    most_keys = MAX_KEYS
+    most_keys: int
+    read: int = 0
 
-    def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: ANN401 - the signature of the parser
-        """Reads one value; `parent` is the mapping or list around it, `depth` is its nesting depth."""
+    def allow(self, parent: Node | None, depth: int) -> None:
+        """Counts one more value in `parent`, the mapping or list around it, which is so deep.
+
+        Raises:
+            Unreadable: it is one too many.
+        """
         self.read += 1
+        if parent is None:
+            return
         if self.read > MAX_READ:
             raise Unreadable(f"more than {MAX_READ:,} values", *position(parent))
-        if isinstance(parent, MappingNode | SequenceNode):
-            nodes = isinstance(parent, SequenceNode) and self.depth <= _DEPTH_OF_NODES
-            most = MAX_ITEMS if nodes else self.most_keys
-            if len(parent.value) >= most:
-                what = "keys in one mapping" if isinstance(parent, MappingNode) else "entries in one list"
-                raise Unreadable(f"more than {most:,} {what}", *position(parent))
+        nodes = isinstance(parent, SequenceNode) and depth <= _DEPTH_OF_NODES
+        most = MAX_ITEMS if nodes else self.most_keys
+        if len(parent.value) >= most:
+            what = "keys in one mapping" if isinstance(parent, MappingNode) else "entries in one list"
+            raise Unreadable(f"more than {most:,} {what}", *position(parent))
+
+
+class _InPython(Composer):
+    """The composer in Python, with the limits."""
+
+    limits: _Limits
+
+    def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: ANN401 - the signature of the parser
+        """Reads one value."""
+        self.limits.allow(parent, self.depth)
         return super().compose_node(parent, index)
+
+
+class _InC(CParser):  # type: ignore[misc] # it has no types
+    """The parser and the composer in C. They ask for the tag of each value that they read, and say where they are."""
+
+    def __init__(self, text: str, most: int) -> None:
+        super().__init__(io.StringIO(text))
+        self._limits = _Limits(most)
+        self._depth = 0
+        self.resolve = cache(_reader(most).resolver.resolve)  # the keys of all nodes are the same words
+
+    def descend_resolver(self, parent: Node | None, index: object) -> None:
+        """A value in `parent` begins."""
+        del index
+        self._limits.allow(parent, self._depth)
+        self._depth += 1
+        if self._depth > MAX_DEPTH + 1:
+            raise YAMLError(_TOO_DEEP)
+
+    def ascend_resolver(self) -> None:
+        """A value ends."""
+        self._depth -= 1
 
 
 def _composed(text: str, most: int) -> Node | None:
     if not _UNUSUAL.search(text):
+        # What this one refuses is read again in Python, whose messages are ours.
         with suppress(YAMLError, ValueError, LookupError, AttributeError, TypeError, AssertionError):
-            return _in_c(text, most)
+            root: Node | None = _InC(text, most).get_single_node()
+            return root
     return _in_python(text, most)
 
 
 def _reader(most: int) -> YAML:
     reader = YAML(typ="safe", pure=True)
-    reader.Composer = _Bounded
+    reader.Composer = _InPython
     reader.max_depth = MAX_DEPTH + 1
-    reader.composer.most_keys = most
+    reader.composer.limits = _Limits(most)
     reader.composer.warn_double_anchors = False  # it would print the anchor, and a password may begin with an &
     return reader
-
-
-def _in_c(text: str, most: int) -> Node | None:
-    """Four times as fast. What it refuses is read again by `_in_python`, whose messages are ours."""
-    reader = _reader(most)
-    # ruamel's own switch to this parser would replace the composer too, and with it the limits.
-    reader._parser = CParser(io.StringIO(text))  # type: ignore[attr-defined]  # noqa: SLF001
-    root: Node | None = reader.composer.get_single_node()
-    return root
 
 
 def _in_python(text: str, most: int) -> Node | None:
@@ -253,9 +286,7 @@ def _merged(plain: object, node: Node) -> Mapping:
 def _scalar(node: ScalarNode) -> str | int | float | bool | None:
     tag, text = str(node.tag), str(node.value)
     if tag in _TEXT:
-        if not text.replace("\n", " ").isprintable():
-            raise Unreadable("contains an invisible character", *position(node))
-        return text
+        return _text(node)
     if tag == _STANDARD + "null":
         return None
     if tag == _STANDARD + "bool":
@@ -263,6 +294,13 @@ def _scalar(node: ScalarNode) -> str | int | float | bool | None:
     if tag in {_STANDARD + "int", _STANDARD + "float"}:
         return _number(text, whole=tag.endswith("int"))
     raise Unreadable(_TAG, *position(node))
+
+
+def _text(node: ScalarNode) -> str:
+    text = str(node.value)
+    if not text.replace("\n", " ").isprintable():
+        raise Unreadable("contains an invisible character", *position(node))
+    return text
 
 
 def _number(text: str, *, whole: bool) -> str | int | float:

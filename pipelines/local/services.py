@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pipelines.coordinator import describe, watch_or_cancel
 from pipelines.engine import Engine, connect_engine
 from pipelines.local.page import PAGE, PageAccess, page_child, page_installed, page_token
 from pipelines.local.processes import READY, Child
@@ -32,15 +31,16 @@ from pipelines.local.state import (
     record_services,
 )
 from pipelines.local.supervisor import Supervisor
-from pipelines.rollout import KINDS, kind_of
 from workers.errors import ClusterLocked, RecordRefused, RunUnknown, StoreUnavailable
-from workers.host.open_files import possible_limit, shortage
 from workers.host.processes import interrupts_ignored
 from workers.records import RunRecord
 from workers.redis.condition import Remark
 from workers.redis.embedded import EmbeddedBroker, running
 from workers.secrets.seal import missing_key
 from workers.settings import Secret, Settings
+
+# What decides about runs (`pipelines.rollout`, `pipelines.coordinator`) is loaded only when another command is in the
+# way: otherwise it is loaded while the worker starts.
 
 __all__ = ["FlowerAccess", "Running", "engine_with_worker", "environment_of", "remarks_here"]
 
@@ -62,8 +62,8 @@ class FlowerAccess:
     password_file: Path
 
 
-def _nothing_to_check() -> None:
-    """This command supervises only services that it started."""
+def _nothing() -> None:
+    """This command supervises only services that it started; it has nothing to do while they start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +82,25 @@ class Running:
     page: PageAccess | None = None
     logs: Path | None = None
     broker_file: Path | None = None
-    check: Callable[[], None] = _nothing_to_check
+    check: Callable[[], None] = _nothing
 
 
 def remarks_here(settings: Settings) -> tuple[Remark, ...]:
     """Problems of this machine for the workers that run on it; none when other people start the workers."""
+    from workers.host.open_files import possible_limit, shortage  # noqa: PLC0415 - loads logs; few commands ask
+
     what, remedy = shortage(settings.concurrency, possible_limit()) if settings.broker_url is None else ("", "")
     return (Remark(what, remedy),) if what else ()
 
 
 @contextlib.contextmanager
 def engine_with_worker(
-    settings: Settings, report: Report, *, kind: str = "rollout", flower: bool = False
+    settings: Settings,
+    report: Report,
+    *,
+    kind: str = "rollout",
+    flower: bool = False,
+    meanwhile: Callable[[], object] = _nothing,
 ) -> Iterator[Running]:
     """An engine with at least one worker for its runs.
 
@@ -103,6 +110,7 @@ def engine_with_worker(
         kind: the command; other commands that need the services name it in their message. `up` starts workers for the
             broker that the settings name, every other command uses the workers there.
         flower: whether to start Flower too, when this command starts the services.
+        meanwhile: called while the services start.
 
     Raises:
         SecretUnavailable: a worker for the broker of the settings would have no seal key.
@@ -120,13 +128,15 @@ def engine_with_worker(
     _refuse_beside_active_run(settings)
     with (
         exclusive(settings.state, kind, report, _patience),
-        _own_services(settings, report, kind=kind, flower=flower) as services,
+        _own_services(settings, report, kind=kind, flower=flower, meanwhile=meanwhile) as services,
     ):
         yield services
 
 
 def _patience(command: str) -> float:
     """Seconds to wait for that command to end: one that only looks at nodes ends by itself, others may take long."""
+    from pipelines.rollout import KINDS, kind_of  # noqa: PLC0415 - see above
+
     ends_soon = not command or (command in KINDS and kind_of(command, "").read_only)
     return TURN_PATIENCE if ends_soon else briefly(command)
 
@@ -144,13 +154,18 @@ def _refuse_beside_active_run(settings: Settings) -> None:
 
 
 def _refuse_beside(first: RunRecord) -> None:
+    from pipelines.coordinator import describe, watch_or_cancel  # noqa: PLC0415 - see above
+    from pipelines.rollout import kind_of  # noqa: PLC0415 - see above
+
     if not kind_of(first.kind, first.id).read_only:
         remedy = f"{watch_or_cancel(first.id)}; `esync up` lets any number of commands work beside each other"
         raise ClusterLocked(f"{describe(first)} works on cluster {first.cluster}", remedy=remedy)
 
 
 @contextlib.contextmanager
-def _own_services(settings: Settings, report: Report, *, kind: str, flower: bool) -> Iterator[Running]:
+def _own_services(
+    settings: Settings, report: Report, *, kind: str, flower: bool, meanwhile: Callable[[], object]
+) -> Iterator[Running]:
     """Starts the services in the order of their dependencies, and ends all of them in the reverse order."""
     stack = contextlib.ExitStack()
     try:
@@ -167,6 +182,7 @@ def _own_services(settings: Settings, report: Report, *, kind: str, flower: bool
         page = _page(stack, settings, url, key, report) if flower and kind == "up" else None
         children = [*workers, *window, *([page] if page else [])]
         supervisor = _start(stack, broker, children, report, lambda: record_services(settings.state, kind, children))
+        meanwhile()
         if kind != "up":
             _ = engine.app  # the run needs it: loaded while the worker starts
         for worker in workers:

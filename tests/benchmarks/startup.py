@@ -50,7 +50,7 @@ def measured() -> dict[str, float]:
             found["startup.read"] = _cpu(own, "runs")
         lab = running_lab(folder / "lab", "--nodes", "4", "--address", spare_addresses())
         with lab as servers:
-            subprocess.run([*_ESYNC, "rollout", "--yes", servers.cluster], env=os.environ | own, check=True)
+            subprocess.run([*_ESYNC, "rollout", "--yes", servers.cluster], env=_environment(own), check=True)
             found["startup.verify"] = statistics.median(_wall(own, str(servers.cluster)) for _ in range(RUNS))
             found["startup.six"] = _at_once(own, str(servers.cluster))
         return found
@@ -61,6 +61,11 @@ def _node(number: int) -> str:
     return f"  - {{name: S{number}, host: s{number}.example.org, role: {role}, pool: {role}}}\n"
 
 
+def _environment(own: Mapping[str, str]) -> dict[str, str]:
+    """That of a command. Compiled files are kept by its first run, as an installation keeps them."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | dict(own)
+
+
 def _cpu(own: Mapping[str, str], *arguments: str) -> float:
     """CPU seconds of a command and its children, the median; one run before is not counted."""
     return statistics.median([_cpu_once(own, arguments) for _ in range(RUNS + 1)][1:])
@@ -68,21 +73,21 @@ def _cpu(own: Mapping[str, str], *arguments: str) -> float:
 
 def _cpu_once(own: Mapping[str, str], arguments: tuple[str, ...]) -> float:
     before = os.times()
-    subprocess.run([*_ESYNC, *arguments], env=os.environ | own, check=True, capture_output=True)
+    subprocess.run([*_ESYNC, *arguments], env=_environment(own), check=True, capture_output=True)
     after = os.times()
     return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 def _wall(own: Mapping[str, str], cluster: str) -> float:
     before = time.monotonic()
-    subprocess.run([*_ESYNC, "verify", cluster], env=os.environ | own, check=True, capture_output=True)
+    subprocess.run([*_ESYNC, "verify", cluster], env=_environment(own), check=True, capture_output=True)
     return time.monotonic() - before
 
 
 def _at_once(own: Mapping[str, str], cluster: str) -> int:
     command = [*_ESYNC, "verify", cluster]
     started = [
-        subprocess.Popen(command, env=os.environ | own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.Popen(command, env=_environment(own), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(AT_ONCE)
     ]
     return sum(one.wait() == 0 for one in started)
@@ -91,7 +96,7 @@ def _at_once(own: Mapping[str, str], cluster: str) -> int:
 @contextmanager
 def _up(own: Mapping[str, str]) -> Iterator[None]:
     command = [*_ESYNC, "up"]
-    with subprocess.Popen(command, env=os.environ | own, stderr=subprocess.PIPE, text=True) as services:
+    with subprocess.Popen(command, env=_environment(own), stderr=subprocess.PIPE, text=True) as services:
         try:
             if not any(line.startswith("all esync commands") for line in services.stderr or ()):
                 raise RuntimeError("`esync up` did not start")

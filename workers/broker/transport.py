@@ -11,6 +11,7 @@ What kombu does, and why it is not enough:
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty
 from typing import Any
 
@@ -93,6 +94,7 @@ class Channel(redis.Channel):
     unsettled = Unsettled()
     rules = QueueRules()
     _shared_client: Redis | None = None
+    _waiting: tuple[object, int] = (None, 0)  #: the socket that waits for messages, and its number at the server
     from_transport_options: tuple[str, ...] = (*redis.Channel.from_transport_options, "unsettled", "rules")  # type: ignore[assignment] # longer than kombu's
 
     def abandon(self) -> None:
@@ -120,6 +122,22 @@ class Channel(redis.Channel):
         """In the order of urgency of the rules, whatever the order on the command line is."""
         rank = {queue: place for place, queue in enumerate(self.rules.queues)}
         self._queue_cycle.update(sorted(self.active_queues, key=lambda queue: rank.get(queue, len(rank))))
+
+    def close(self) -> None:
+        """Ends the wait for a message, of up to a second, unless one has come; kombu only waits until it ends."""
+        if self._in_poll:
+            # A user without this right, as docs/operating.md has it, waits.
+            with suppress(ResponseError, *NETWORK), self.conn_or_acquire() as client:
+                client.execute_command("CLIENT", "UNBLOCK", self._waiting[1])
+        super().close()
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        """Kombu's method; before the first wait of a connection the server is asked for its number."""
+        connection = self.client.connection
+        if self._waiting[0] is not connection._sock:  # noqa: SLF001 - as kombu does
+            connection.send_command("CLIENT", "ID")
+            self._waiting = connection._sock, connection.read_response()  # noqa: SLF001 - the same
+        super()._brpop_start(timeout)
 
     def _brpop_read(self, **options: object) -> bool:
         """Kombu's method, except for how the message is parsed."""

@@ -1,10 +1,10 @@
-"""Libraries that other libraries load if they are installed, and that a worker never uses: a sixth of its memory.
+"""Libraries that other libraries load if they are installed, and that we never use: a sixth of a worker's memory.
 
 A name in `sys.modules` without a module is for Python a module that is not installed.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import ModuleType
 
 __all__ = ["leave_out"]
@@ -26,9 +26,9 @@ class _Transport:
         del options
 
 
-def leave_out() -> None:
-    """Lets this process work without them. What is loaded already stays."""
-    for name in _UNNEEDED:
+def leave_out(*, but: Collection[str] = ()) -> None:
+    """Lets this process work without them, except `but`. What is loaded already stays."""
+    for name in _UNNEEDED.keys() - but:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # Python allows it: see above
     transport = ModuleType("winrm.transport", _Transport.__doc__)
     vars(transport)["Transport"] = _Transport

@@ -24,7 +24,6 @@ from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import TimeoutError as NoAnswer
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, SentinelConnectionPool
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 from typing_extensions import override
 
 from workers.errors import StoreUnavailable
@@ -247,8 +246,10 @@ def with_retries(request: Callable[[], T], patience: float) -> T:
     except RedisError as error:
         if not patience or not _is_transient(error):
             raise _meaning(error) from error
+    # Only now: to load what repeats takes as long as the rest of a command that reads, and to prepare it as a request.
+    from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential  # noqa: PLC0415
+
     with errors_mapped():
-        # Only now: preparing the repetitions costs as much as a request.
         tries = Retrying(
             retry=retry_if_exception(_is_transient),
             wait=wait_random_exponential(multiplier=0.05, max=1.0),

@@ -100,7 +100,7 @@ class WinRMChannel:
             self._shell = _identifier(
                 self._winrm.open_shell(codepage=CODE_PAGE_UTF8, noprofile=False, idle_timeout=f"PT{IDLE}S")
             )
-        said = _IDLE.search(self._winrm.came)
+            said = _IDLE.search(self._winrm.came)
         self.keeps_for = float(said[1]) if said else _UNKNOWN_IDLE
         self._commands = 0
 
@@ -148,8 +148,11 @@ class WinRMChannel:
             self._winrm.close_shell(self._shell, close_session=False)
         self._shell = ""
 
-    def _mapped(self, what: str, phase: Phase = Phase.TALKING) -> contextlib.AbstractContextManager[None]:
-        return mapped(self._endpoint, phase, what, lambda: self._winrm.came)
+    @contextlib.contextmanager
+    def _mapped(self, what: str, phase: Phase = Phase.TALKING) -> Iterator[None]:
+        with mapped(self._endpoint, phase, what, lambda: self._winrm.came):
+            yield
+        self._winrm.came = b""  # understood: it is as large as what the node has said
 
     @contextlib.contextmanager
     def _told_apart(self, limit: Limit) -> Iterator[None]:

@@ -62,7 +62,7 @@ def test_a_command_that_waits_says_for_which_one_and_what_helps(
 
 def test_a_low_limit_of_open_files_is_a_remark_about_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """`esync up` and `esync doctor` say it, unless the workers run elsewhere."""
-    monkeypatch.setattr("pipelines.local.services.possible_limit", lambda: 90)
+    monkeypatch.setattr("workers.host.open_files.possible_limit", lambda: 90)
     (remark,) = remarks_here(Settings(concurrency=32))
     assert str(remark) == (
         "the limit of 90 open files lets a worker work on 8 nodes in parallel, not on 32; "

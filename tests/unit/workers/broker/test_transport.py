@@ -1,0 +1,53 @@
+"""The end of a connection that waits for messages."""
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from celery import Celery
+from redis import Redis
+
+from workers.broker.names import NODES_QUEUE
+from workers.celery_app import make_app
+from workers.settings import Secret, Settings
+
+LONG = 60  #: seconds for which the connection waits for one message
+SOON = 20.0
+
+
+@pytest.fixture
+def app(valkey: Redis, valkey_url: Secret) -> Iterator[Celery]:
+    """An app on an empty server."""
+    del valkey
+    app = make_app(Settings(broker_url=valkey_url))
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def waiting(app: Celery) -> Iterator[Any]:
+    """A channel that waits for messages."""
+    with app.connection_for_read() as connection:
+        channel = connection.default_channel
+        channel.brpop_timeout = LONG
+        with app.amqp.TaskConsumer(channel), suppress(TimeoutError):
+            connection.drain_events(timeout=0.1)
+            pytest.fail("there was a message")
+        yield channel
+
+
+def test_a_channel_that_waits_for_messages_ends_at_once(waiting: Any) -> None:  # noqa: ANN401 - a channel of kombu
+    """A worker without work ends when it is asked to, not when its wait for a message has ended."""
+    began = time.monotonic()
+    waiting.close()
+    assert time.monotonic() - began < SOON
+
+
+def test_a_message_that_has_come_meanwhile_is_not_lost(waiting: Any, app: Celery, valkey: Redis) -> None:  # noqa: ANN401 - the same
+    """The server has taken it out of its queue for the channel that ends: it returns there."""
+    app.send_task("esync.test", queue=NODES_QUEUE)
+    assert valkey.llen(NODES_QUEUE) == 0
+    waiting.close()
+    assert valkey.llen(NODES_QUEUE) == 1
