@@ -135,8 +135,10 @@ class Channel(redis.Channel):
         """Kombu's method; before the first wait of a connection the server is asked for its number."""
         connection = self.client.connection
         if self._waiting[0] is not connection._sock:  # noqa: SLF001 - as kombu does
-            connection.send_command("CLIENT", "ID")
-            self._waiting = connection._sock, connection.read_response()  # noqa: SLF001 - the same
+            self._waiting = connection._sock, 0  # noqa: SLF001 - the same
+            with suppress(ResponseError):  # a user without this right: `close` waits
+                connection.send_command("CLIENT", "ID")
+                self._waiting = connection._sock, connection.read_response()  # noqa: SLF001 - the same
         super()._brpop_start(timeout)
 
     def _brpop_read(self, **options: object) -> bool:
