@@ -190,8 +190,8 @@ class WindowsMachine:
 
     def _owns(self, process: psutil.Process, name: str) -> bool:
         try:
-            ours = process.environ().get("WINEPREFIX") == str(self.folder)
-            return ours and name in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE
+            named = name in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE
+            return named and process.environ().get("WINEPREFIX") == str(self.folder)
         except psutil.Error:
             return False
 

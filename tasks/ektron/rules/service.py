@@ -46,7 +46,8 @@ def _started_after_change(cluster: ClusterFacts) -> Decision:
     running = {node: loaded(facts) for node, facts in cluster.facts.items() if facts.service.state == "running"}
     violated = {node: answer.why for node, answer in running.items() if answer.verdict is InvariantState.REFUTED}
     unknown = {node: answer.why for node, answer in running.items() if answer.verdict is InvariantState.UNKNOWN}
-    unknown |= dict.fromkeys(cluster.facts.keys() - running.keys(), "the service is not running")
+    stopped = (node for node in cluster.facts if node not in running)  # a set differs from process to process
+    unknown |= dict.fromkeys(stopped, "the service is not running")
     decision = decided(cluster, violated, unknown)
     if decision.verdict is not InvariantState.PROVEN:
         return decision

@@ -103,6 +103,14 @@ def test_the_evidence_names_the_nodes_of_each_witness() -> None:
     assert "on all 4 nodes: by change times" == judge(cluster).of(RULE).evidence
 
 
+def test_stopped_services_are_named_in_the_order_of_the_cluster() -> None:
+    """Another process has to come to the same findings: so a bundle is checked."""
+    cluster = joined_cluster(tuple(f"P{number}" for number in range(1, 13)))
+    seen = {name: changed(facts, service__state="stopped") for name, facts in cluster.seen.items()}
+    judged = judge(ClusterFacts(nodes=cluster.nodes, origin=cluster.origin, seen=seen)).of(RULE)
+    assert (UNKNOWN, tuple(cluster.nodes)) == (judged.verdict, judged.nodes)
+
+
 times = st.integers(-180, 180).map(lambda minutes: NOW + timedelta(minutes=minutes))
 
 
