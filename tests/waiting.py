@@ -11,7 +11,11 @@ PATIENCE = 150.0  #: seconds for anything that has to happen: only a failure tak
 
 
 def wait_until(
-    condition: Callable[[], object], failure: Callable[[], str] = lambda: "", *, seconds: float = PATIENCE
+    condition: Callable[[], object],
+    failure: Callable[[], str] = lambda: "",
+    *,
+    seconds: float = PATIENCE,
+    every: float = 0.02,
 ) -> None:
     """Waits until the condition is true.
 
@@ -19,6 +23,7 @@ def wait_until(
         condition: called again and again.
         failure: gives the text of the error.
         seconds: the bound.
+        every: seconds between two calls; more for a condition that takes a while to evaluate.
 
     Raises:
         TimeoutError: it is still false.
@@ -27,7 +32,7 @@ def wait_until(
     while not condition():
         if time.monotonic() > until:
             raise TimeoutError(f"nothing happened in {seconds} s {failure()}")
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 def next_line(process: subprocess.Popen[str], wanted: str = "", output: IO[str] | None = None) -> str:
