@@ -18,6 +18,7 @@ import base64
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -163,9 +164,15 @@ def _pair(folder: Path, stem: str) -> str:
     files = {path.name.casefold(): path for ending in (".pfx", ".cer") for path in _named(folder, f"{stem}{ending}")}
     if f"{stem}.pfx" not in files or f"{stem}.cer" not in files:
         return ""
-    _, certificate, _ = pkcs12.load_key_and_certificates(files[f"{stem}.pfx"].read_bytes(), None)
-    inside = certificate.public_bytes(Encoding.DER) if certificate else b""
+    inside = _inside(files[f"{stem}.pfx"].read_bytes())
     return _digest(inside) if inside == files[f"{stem}.cer"].read_bytes() else ""
+
+
+@lru_cache
+def _inside(pfx: bytes) -> bytes:
+    """The certificate in it. Many servers have the same one, and its key takes a while to be checked."""
+    _, certificate, _ = pkcs12.load_key_and_certificates(pfx, None)
+    return certificate.public_bytes(Encoding.DER) if certificate else b""
 
 
 def _of_text(encoded: str | None) -> str:

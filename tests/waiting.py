@@ -11,7 +11,11 @@ PATIENCE = 150.0  #: seconds for anything that has to happen: only a failure tak
 
 
 def wait_until(
-    condition: Callable[[], object], failure: Callable[[], str] = lambda: "", *, seconds: float = PATIENCE
+    condition: Callable[[], object],
+    failure: Callable[[], str] = lambda: "",
+    *,
+    seconds: float = PATIENCE,
+    every: float = 0.02,
 ) -> None:
     """Waits until the condition is true.
 
@@ -19,6 +23,7 @@ def wait_until(
         condition: called again and again.
         failure: gives the text of the error.
         seconds: the bound.
+        every: seconds between two calls; more for a condition that takes a while to evaluate.
 
     Raises:
         TimeoutError: it is still false.
@@ -29,7 +34,7 @@ def wait_until(
         if waited > seconds:
             raise TimeoutError(f"nothing happened in {seconds} s {failure()}")
         # A look costs CPU time, also of what is looked at: the longer it takes, the less often.
-        time.sleep(min(max(0.02, waited / 50), 0.1))
+        time.sleep(max(every, min(waited / 50, 0.1)))
 
 
 def next_line(process: subprocess.Popen[str], wanted: str = "", output: IO[str] | None = None) -> str:

@@ -1,12 +1,12 @@
 """A server without lab and worker: invented clusters and runs in memory, as many nodes as a test needs."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 from celery import Celery
-from ruamel.yaml import YAML
 
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.engine import Engine
@@ -40,7 +40,7 @@ def file_of(cluster: Cluster, folder: Path) -> Cluster:
     folder.mkdir(exist_ok=True)
     data = cluster.model_dump(mode="json", exclude_defaults=True)
     with (folder / f"{cluster.name}.yaml").open("w") as out:
-        YAML().dump(data, out)
+        json.dump(data, out)  # is YAML, too, and written in a tenth of the time
     return load_cluster(folder / f"{cluster.name}.yaml")
 
 

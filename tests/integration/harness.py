@@ -131,7 +131,7 @@ class Harness:
         self._wait(lambda: self.engine.app.control.ping(timeout=0.3), "no worker answers", timeout)
 
     def _wait(self, condition: Callable[[], object], missing: str, seconds: float) -> None:
-        wait_until(condition, lambda: f"({missing})\n{self.log()[-3000:]}", seconds=seconds)
+        wait_until(condition, lambda: f"({missing})\n{self.log()[-3000:]}", seconds=seconds, every=0.05)
 
     def kill_worker(self) -> None:
         """Kills the worker, as a power failure would."""

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,36 +44,30 @@ def bundle(planted: tuple[Harness, LabProcess]) -> Path:
     return path
 
 
-def checked(path: Path, *more: str) -> subprocess.CompletedProcess[str]:
+def checked(esync: Path, path: Path, *more: str) -> subprocess.CompletedProcess[str]:
     """`esync report --check` in a process without broker, key or state folder."""
     bare = {name: value for name, value in os.environ.items() if not name.startswith("ESYNC_")}
-    command = [
-        sys.executable,
-        "-c",
-        "from pipelines.cli.entry import main; main()",
-        "report",
-        "--check",
-        str(path),
-        *more,
-    ]
+    command = [str(esync), "report", "--check", str(path), *more]
     return subprocess.run(command, env=bare, cwd=path.parent, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_a_bundle_is_checked_offline(bundle: Path) -> None:
+def test_a_bundle_is_checked_offline(bundle: Path, esync: Path) -> None:
     """Without any ESYNC_* variable all checks pass: history, outcomes, plan, every decision and the verdict."""
-    found = checked(bundle)
+    found = checked(esync, bundle)
     assert (0, "") == (found.returncode, found.stderr)
     assert 7 == found.stdout.count("ok: ")
     assert "creation by ops" in found.stdout
     assert "lead to the verdict joined" in found.stdout
-    assert "joined" == json.loads(checked(bundle, "--format", "json").stdout)["verdict"]
+    assert "joined" == json.loads(checked(esync, bundle, "--format", "json").stdout)["verdict"]
 
 
-def test_the_command_writes_the_same_bundle(planted: tuple[Harness, LabProcess], bundle: Path, tmp_path: Path) -> None:
+def test_the_command_writes_the_same_bundle(
+    planted: tuple[Harness, LabProcess], bundle: Path, tmp_path: Path, esync: Path
+) -> None:
     """`esync report --bundle` writes the same bytes each time, and prints the head of the chain."""
     harness, _ = planted
     again = tmp_path / "again.zip"
-    command = [sys.executable, "-c", "from pipelines.cli.entry import main; main()", "report", "--bundle", str(again)]
+    command = [str(esync), "report", "--bundle", str(again)]
     done = subprocess.run(
         command, env={**os.environ, **harness.environment}, capture_output=True, text=True, timeout=60, check=True
     )
@@ -115,14 +108,16 @@ def test_no_secret_is_in_a_bundle(planted: tuple[Harness, LabProcess], bundle: P
         ("events.jsonl", b"ops", b"spo"),
     ],
 )
-def test_what_was_changed_is_named(bundle: Path, tmp_path: Path, name: str, old: bytes, new: bytes) -> None:
+def test_what_was_changed_is_named(
+    bundle: Path, tmp_path: Path, esync: Path, name: str, old: bytes, new: bytes
+) -> None:
     """The command exits 5 and names the member; the change is found also with an adapted manifest."""
     members = unpack(bundle.read_bytes())
     assert old in members[name]
     changed = {name: members[name].replace(old, new, 1)}
     tampered = tmp_path / "tampered.zip"
     tampered.write_bytes(pack({**members, **changed}))
-    found = checked(tampered)
+    found = checked(esync, tampered)
     assert (5, "") == (found.returncode, found.stdout)
     assert f"{name} was changed" in found.stderr
     with pytest.raises(BundleRefused):

@@ -152,7 +152,7 @@ def test_another_application_is_named(harness: Harness, client: Redis, tmp_path:
     assert "\x1b" not in left
 
 
-def test_worker_and_doctor_warn(tmp_path: Path) -> None:
+def test_worker_and_doctor_warn(tmp_path: Path, esync: Path) -> None:
     """A broker that evicts, keeps nothing on disk and has a stranger's keys: worker and doctor say it."""
     with (
         four_servers(tmp_path / "lab") as lab,
@@ -164,7 +164,7 @@ def test_worker_and_doctor_warn(tmp_path: Path) -> None:
         client.set("shop:basket", "1")
         harness.start_worker()
         harness.wait_for_worker()
-        command = [sys.executable, "-c", "from pipelines.cli.entry import main; main()", "doctor", str(lab.cluster)]
+        command = [str(esync), "doctor", str(lab.cluster)]
         given = {**os.environ, **harness.environment}
         told = subprocess.run(command, env=given, capture_output=True, text=True, timeout=120, check=False).stderr
         for words in ("maxmemory-policy allkeys-lru", "no append-only file", "1 key of other programs (shop:basket)"):

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import subprocess
-import sys
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -148,7 +147,7 @@ def test_messages_for_unknown_runs_are_acknowledged(asker: Asker) -> None:
     assert before == asker.harness.log().count("Traceback")
 
 
-def test_doctor_shows_what_was_set_aside(asker: Asker, tmp_path: Path) -> None:
+def test_doctor_shows_what_was_set_aside(asker: Asker, tmp_path: Path, esync: Path) -> None:
     """`esync doctor` shows their number, the reasons, and how to delete them; with the option it deletes them."""
     asker.client.lpush(CONTROL_QUEUE, INVALID["body []"], INVALID["body []"], b"\x07\x1b[31m not JSON")
     assert asker.answers()
@@ -157,7 +156,7 @@ def test_doctor_shows_what_was_set_aside(asker: Asker, tmp_path: Path) -> None:
 
     def doctor(*options: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-c", "from pipelines.cli.entry import main; main()", "doctor", str(cluster), *options],
+            [str(esync), "doctor", str(cluster), *options],
             env={**os.environ, **asker.harness.environment, "NOBODY": "x"},
             capture_output=True,
             text=True,

@@ -23,7 +23,7 @@ from lab.control.remote import spare_addresses
 from pipelines.local.reading import engine_only
 from pipelines.local.services import FlowerAccess, _reserved_port, engine_with_worker
 from pipelines.local.state import command_here
-from tests.sampling import EXHAUSTIVE
+from tests.sampling import EXHAUSTIVE, rotated
 from tests.waiting import PATIENCE, next_line, wait_until
 from tests.warm import warm_lab
 from workers.broker.names import NODES_QUEUE
@@ -239,7 +239,10 @@ def test_up_refuses_a_broker_that_no_worker_of_this_machine_could_serve(
     assert _processes(tmp_path) == []
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o277] if EXHAUSTIVE else [0o000, 0o277])
+MASKS = (0o000, 0o277, 0o022, 0o077) if EXHAUSTIVE else (0o000, 0o277)
+
+
+@pytest.mark.parametrize("umask", [MASKS[number] for number in rotated(len(MASKS), 2, "umask")])
 def test_all_files_on_this_machine_are_private(tmp_path: Path, umask: int) -> None:
     """With any umask each file of the state folder is 0600, and each folder 0700, also those of children."""
     state = tmp_path / "new" / "state"

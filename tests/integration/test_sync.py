@@ -15,6 +15,7 @@ from tasks.cluster import Cluster
 from tasks.syncing.options import SyncOptions
 from tests.integration.harness import FOUR, SITE, Harness, cluster_of, four_servers, on_disk
 from tests.integration.sync_causes import PLAYED, SHORT, put_back, saved
+from tests.waiting import wait_until
 from workers.records import Verdict
 
 pytestmark = pytest.mark.integration
@@ -145,6 +146,7 @@ def test_a_cancelled_proof_leaves_nothing(harness: Harness, lab: LabProcess) -> 
 
 def test_another_sync_is_waited_for(harness: Harness, lab: LabProcess) -> None:
     """Nothing is started while one runs that another person has started."""
+    wait_until(lambda: not lab.syncs("S2")["running"])  # one that an earlier test has left
     lab.break_node("S2", sync={"someone_else": True})
     known, _ = run(harness, syncing(lab), syncs.PROVE)
     assert known.record.verdict is Verdict.STOPPED, known.record.summary

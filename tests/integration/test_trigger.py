@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -116,13 +115,13 @@ def test_the_lines_of_the_readme_start_a_run(alone: Path, listening: Harness, la
     assert {1} == {lab.report(node)["service"]["stops"] for node in FOUR}
 
 
-def test_the_caller_says_who_it_is(alone: Path, listening: Harness) -> None:
+def test_the_caller_says_who_it_is(alone: Path, listening: Harness, esync: Path) -> None:
     """`esync runs` shows the caller's own name and reason; of a caller without a name, that it was a message."""
     lines = readme_lines()
     named, unnamed = lines.replace("4711", "4721"), lines.replace("4711", "4722").replace(', "who": "deploy-bot"', "")
     for code in (named, unnamed):
         listening.finished(str(answer_of(alone, listening, code + SHOW)["run"]))
-    command = [sys.executable, "-c", "from pipelines.cli.entry import main; main()", "runs"]
+    command = [str(esync), "runs"]
     environment = {**os.environ, **listening.environment}
     listed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout
     assert ["message: new server P2", "deploy-bot: new server P2"] == [

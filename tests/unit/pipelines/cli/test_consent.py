@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,14 @@ from pipelines.usecases import runs
 from tests.unit.pipelines.audit.bundled_run import MadeUpRun
 from tests.unit.pipelines.cli.test_cli import CLUSTER
 from tests.waiting import PATIENCE
+from tests.warm_command import warm_esync
 
-ESYNC = [sys.executable, "-c", "import sys; from pipelines.cli.entry import main; sys.argv[0] = 'esync'; main()"]
+
+@pytest.fixture(scope="module")
+def esync(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The program `esync`, without the time that it takes to load."""
+    with warm_esync(tmp_path_factory.mktemp("esync")) as program:
+        yield program
 
 
 @pytest.fixture
@@ -37,11 +44,13 @@ def folder(tmp_path: Path) -> Path:
     ],
     ids=str,
 )
-def test_without_a_terminal_and_without_yes_nothing_starts(folder: Path, arguments: list[str], stdin: str) -> None:
+def test_without_a_terminal_and_without_yes_nothing_starts(
+    folder: Path, esync: Path, arguments: list[str], stdin: str
+) -> None:
     """Exit 1, the option is named, and there is no state folder: no broker, no worker, no run."""
-    closed = ["sh", "-c", 'exec "$0" "$@" <&-'] if stdin == "closed" else []
+    closed = ["sh", "-c", 'exec "$0" "$@" <&-', str(Path(sys.executable).parent / "esync")]
     done = subprocess.run(
-        [*closed, *ESYNC, *arguments],
+        [*(closed if stdin == "closed" else [str(esync)]), *arguments],
         input="y\n" if "pipe" in stdin else None,
         stdin=subprocess.DEVNULL if stdin == "/dev/null" else None,
         capture_output=True,
