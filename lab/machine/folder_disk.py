@@ -105,6 +105,10 @@ class FolderDisk(Disk):
     def _is_locked(self, folder: WindowsPath, entry: Entry) -> bool:
         return bool(self._locked) and folder.child(entry.name) in self._locked
 
+    def _has_parent(self, path: WindowsPath) -> bool:
+        drive = self._folders.get(path.drive[0])
+        return drive is not None and os.path.isdir("/".join((drive, *path.parts[:-1])))
+
     def _there(self, path: WindowsPath) -> str:
         place = self._place(path)
         if place is None:
