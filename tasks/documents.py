@@ -39,7 +39,7 @@ class FamilyDigests(Record):
         return cls(hashes=family.hashes, sizes=sizes, thumbprint=family.thumbprint)
 
 
-_AS_OBJECTS = 7  #: bytes of facts in memory for each character of their text, and the text (measured)
+_AS_OBJECTS = 5  #: bytes of facts in memory for each character of their text, and the text (measured)
 NO_FAMILY = FamilyDigests(hashes={}, sizes={}, thumbprint="")  #: of a run that distributes none
 
 

@@ -6,9 +6,18 @@ import pytest
 
 from tasks.ektron.certificates.family import KINDS
 from tasks.ektron.cluster_facts import ClusterFacts
-from tasks.ektron.facts.values import Spread
+from tasks.ektron.facts.values import FileFacts, Spread
 from tasks.ektron.refusals import CertificateRefused, ConfigRefused, EditionUnknown, Refused
 from tests.unit.tasks.ektron.joined import FOUR, HASHES, NOW, THUMBPRINT, changed, joined_cluster, joined_node
+
+
+def test_facts_do_not_keep_which_fields_were_given() -> None:
+    """The names would take two fifths of the memory of all facts. What is read, made and copied is the same."""
+    read = FileFacts.model_validate_json('{"path": "x", "size": 1}')
+    copied = read.model_copy(update={"size": 2})
+    assert (FileFacts(path="x", size=1), FileFacts(path="x", size=2)) == (read, copied)
+    assert '{"path":"x","size":1}' == read.model_dump_json(exclude_defaults=True)
+    assert set() == read.model_fields_set == FileFacts(path="y").model_fields_set
 
 
 def test_a_spread_holds_the_most_common_value_and_the_nodes_that_differ() -> None:
