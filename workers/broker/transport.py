@@ -22,7 +22,7 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 from redis import ConnectionPool, Redis
 from redis.exceptions import ConnectionError as NoConnection
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 from redis.sentinel import SentinelConnectionPool
 
 from workers.broker.messages import InvalidMessage, QueueRules, task_of, validated
@@ -125,7 +125,7 @@ class Channel(redis.Channel):
 
     def close(self) -> None:
         """Ends the wait for a message, of up to a second, unless one has come; kombu only waits until it ends."""
-        if self._in_poll:
+        if self._in_poll and self._waiting[1]:
             # A user without this right, as docs/operating.md has it, waits.
             with suppress(ResponseError, *NETWORK), self.conn_or_acquire() as client:
                 client.execute_command("CLIENT", "UNBLOCK", self._waiting[1])
@@ -136,7 +136,7 @@ class Channel(redis.Channel):
         connection = self.client.connection
         if self._waiting[0] is not connection._sock:  # noqa: SLF001 - as kombu does
             self._waiting = connection._sock, 0  # noqa: SLF001 - the same
-            with suppress(ResponseError):  # a user without this right: `close` waits
+            with suppress(NoPermissionError):
                 connection.send_command("CLIENT", "ID")
                 self._waiting = connection._sock, connection.read_response()  # noqa: SLF001 - the same
         super()._brpop_start(timeout)

@@ -3,7 +3,9 @@
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from celery import Celery
@@ -51,3 +53,20 @@ def test_a_message_that_has_come_meanwhile_is_not_lost(waiting: Any, app: Celery
     assert valkey.llen(NODES_QUEUE) == 0
     waiting.close()
     assert valkey.llen(NODES_QUEUE) == 1
+
+
+def test_a_user_who_may_not_end_the_wait_takes_messages(valkey: Redis, valkey_url: Secret) -> None:
+    """The server may allow no command about connections: a worker then only ends later."""
+    valkey.acl_setuser("plain", enabled=True, nopass=True, keys="*", channels="*", commands=["+@all", "-client"])
+    address = urlsplit(valkey_url.reveal())
+    app = make_app(Settings(broker_url=Secret(f"redis://plain:x@{address.hostname}:{address.port}/0")))
+    app.send_task("esync.test", queue=NODES_QUEUE)
+    taken: list[object] = []
+    consumer = partial(app.amqp.TaskConsumer, callbacks=[lambda body, _: taken.append(body)])
+    try:
+        with app.connection_for_read() as connection, consumer(connection):
+            connection.drain_events(timeout=SOON)
+    finally:
+        app.close()
+        valkey.acl_deluser("plain")
+    assert len(taken) == 1
