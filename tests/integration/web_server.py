@@ -1,5 +1,6 @@
 """`esync serve` for tests: the real application behind a real uvicorn on loopback, in a thread of the test."""
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,7 +17,10 @@ from pipelines.web.app import create_app
 from pipelines.web.server import bound_socket, server_for
 from tests.waiting import wait_until
 
-__all__ = ["WebServer", "web_server"]
+__all__ = ["PLAIN", "WebServer", "web_server"]
+
+#: For clients without TLS: to load the authorities of the system takes longer than most requests.
+PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class WebServer:
     def client(self, role: Role | None = Role.ADMIN, *clusters: str, name: str = "test") -> httpx.Client:
         """A client with such a token; with None it has none. It is closed with the server."""
         headers = {} if role is None else {"Authorization": f"Bearer {self.token(role, *clusters, name=name)}"}
-        return self._stack.enter_context(httpx.Client(base_url=self.url, headers=headers, timeout=60))
+        return self._stack.enter_context(httpx.Client(base_url=self.url, headers=headers, timeout=60, verify=PLAIN))
 
 
 @contextmanager

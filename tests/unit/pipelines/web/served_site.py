@@ -13,7 +13,7 @@ from pipelines.coordinator import begin, join_and_verify
 from pipelines.reconcile import begin_or_continue
 from pipelines.usecases.tokens import Role
 from pipelines.web.access import Access
-from tests.integration.web_server import WebServer, web_server
+from tests.integration.web_server import PLAIN, WebServer, web_server
 from tests.unit.pipelines.steered_workers import PASSWORD, Site
 from tests.unit.pipelines.test_steered_runs import drained
 
@@ -74,7 +74,7 @@ def served_site(folder: Path, access: Access | None = None, policy: str = "{}") 
 @contextmanager
 def browser(site: ServedSite, role: Role = Role.OPERATOR, *clusters: str, name: str = "ann") -> Iterator[httpx.Client]:
     """What a browser is without a screen: it keeps cookies, and has logged on."""
-    with httpx.Client(base_url=site.server.url, timeout=60) as client:
+    with httpx.Client(base_url=site.server.url, timeout=60, verify=PLAIN) as client:
         answer = client.post("/logon", data={"token": site.server.token(role, *clusters, name=name)})
         assert (303, "/") == (answer.status_code, answer.headers["location"])
         yield client

@@ -17,6 +17,7 @@ from pipelines.usecases.tokens import Grant, Role, create_token, revoke_token, t
 from pipelines.web.access import Access, OpenId, Proxy, Rule, load_access
 from pipelines.web.app import create_app
 from pipelines.web.sessions import Session, begin_session
+from tests.integration.web_server import PLAIN
 from tests.unit.pipelines.web.served_site import ServedSite, served_site
 from tests.waiting import wait_until
 from workers.errors import InputRefused
@@ -193,7 +194,7 @@ def provider(*users: dict[str, object]) -> Iterator[str]:
 
 def _answers(issuer: str) -> bool:
     try:
-        return httpx.get(f"{issuer}/.well-known/openid-configuration").is_success
+        return httpx.get(f"{issuer}/.well-known/openid-configuration", verify=PLAIN).is_success
     except httpx.TransportError:
         return False
 
@@ -233,7 +234,7 @@ def at_provider(client: httpx.Client, person: str) -> str:
     there = client.get("/logon/openid")
     assert 303 == there.status_code, there.text
     assert "code_challenge_method=S256" in there.headers["location"]
-    answer = httpx.post(there.headers["location"], data={"sub": person})
+    answer = httpx.post(there.headers["location"], data={"sub": person}, verify=PLAIN)
     assert 302 == answer.status_code, answer.text
     return answer.headers["location"].removeprefix("http://127.0.0.1:1")
 

@@ -12,6 +12,7 @@ from pipelines.usecases.cluster_files import cluster_named
 from pipelines.usecases.tokens import Role
 from pipelines.web.access import Access
 from tests.browser.invented import named
+from tests.integration.web_server import PLAIN
 from tests.unit.pipelines.report.sample_run import cluster_of
 from tests.unit.pipelines.web.served_site import PLANTED, ServedSite, browser, sent, served_site
 from workers.records import Change, DocumentKind, RunState
@@ -36,7 +37,7 @@ def ended(site: ServedSite) -> str:
 
 def test_without_a_session_there_is_only_the_page_to_log_on(site: ServedSite) -> None:
     """Every page leads there; a wrong token is refused in words, and sets no cookie."""
-    with httpx.Client(base_url=site.server.url, timeout=60) as client:
+    with httpx.Client(base_url=site.server.url, timeout=60, verify=PLAIN) as client:
         for path in ("/", "/runs", "/clusters/shop", "/compare", "/moves", "/runs/x/plan"):
             answer = client.get(path)
             assert (303, "/logon") == (answer.status_code, answer.headers["location"]), path
@@ -48,7 +49,7 @@ def test_without_a_session_there_is_only_the_page_to_log_on(site: ServedSite) ->
 @pytest.mark.parametrize("origin", ["cross-site", "same-site"])
 def test_another_site_logs_nobody_on(site: ServedSite, origin: str) -> None:
     """Its form would put the reader into a session of the attacker; browsers say where a form comes from."""
-    with httpx.Client(base_url=site.server.url, headers={"Sec-Fetch-Site": origin}) as client:
+    with httpx.Client(base_url=site.server.url, headers={"Sec-Fetch-Site": origin}, verify=PLAIN) as client:
         answer = client.post("/logon", data={"token": site.server.token(Role.ADMIN)})
         assert (403, True) == (answer.status_code, "this form is of another site" in answer.text)
         assert "set-cookie" not in answer.headers
@@ -61,7 +62,7 @@ def test_a_session_ends_when_its_person_logs_off(site: ServedSite) -> None:
         assert all(word in cookie for word in ("httponly", "samesite=lax"))
         kept = dict(client.cookies)
         assert 303 == sent(client, "/logoff").status_code
-        assert 303 == httpx.get(f"{site.server.url}/", cookies=kept).status_code
+        assert 303 == httpx.get(f"{site.server.url}/", cookies=kept, verify=PLAIN).status_code
 
 
 def test_a_form_of_another_site_does_nothing(site: ServedSite) -> None:
