@@ -7,8 +7,9 @@ reconciler records its outcome, and the run continues without that step.
 """
 
 import threading
-from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 from pipelines.coordinator import LOCK_TTL, begin, end_steps, join_and_verify, publish, snapshot_of, waits_in_group
 from pipelines.engine import Engine
@@ -24,7 +25,7 @@ from workers.errors import EsyncError
 from workers.logs import logger
 from workers.records import Event, RunState, now
 
-__all__ = ["Reconciler", "begin_or_continue", "resume_stalled"]
+__all__ = ["Joins", "Reconciler", "begin_or_continue", "resume_stalled"]
 
 GRACE = 3.0  #: seconds after a deadline in which a step may still end by itself
 SOON = 1.0  #: seconds between two checks while a deadline is about to pass
@@ -207,6 +208,33 @@ def _end_stuck_steps(engine: Engine, snapshot: Snapshot, watch: Stopwatch) -> Sn
     return snapshot
 
 
+class Joins:
+    """The joins that threads of this process work on. A large one takes longer than a round of the reconciler.
+
+    Args:
+        longest: seconds after which a join is not taken for one any more.
+    """
+
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
+        self._begun: dict[object, tuple[str, float]] = {}
+
+    @contextmanager
+    def of(self, run_id: str) -> Iterator[None]:
+        """Knows about one during the block."""
+        join = object()
+        self._begun[join] = run_id, time.monotonic()
+        try:
+            yield
+        finally:
+            del self._begun[join]
+
+    def has(self, run_id: str) -> bool:
+        """Whether a turn of that run is joined now, and not for too long."""
+        begun = tuple(self._begun.values())  # copied at once: other threads change it
+        return any(run == run_id and time.monotonic() - at < self._longest for run, at in begun)
+
+
 class Reconciler:
     """A thread that checks all active runs while this process is the elected one.
 
@@ -215,6 +243,7 @@ class Reconciler:
         holder: a unique name of this process.
         upkeep: called in every round, elected or not, for what this process has to maintain itself.
         watch: the same, with the ids of the active runs.
+        joined_here: whether this process joins a turn of that run now: a second join would cost the same again.
     """
 
     def __init__(
@@ -223,8 +252,10 @@ class Reconciler:
         holder: str,
         upkeep: Callable[[], object] = lambda: None,
         watch: Callable[[Collection[str]], object] = lambda _: None,
+        joined_here: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._engine = engine
+        self._joined_here = joined_here
         self._watch_runs = watch
         self._upkeep = upkeep
         self._holder = holder
@@ -254,7 +285,7 @@ class Reconciler:
         self._watch.only(active if leads else ())
         waiting = in_line(active)
         for run_id in active:
-            if run_id in waiting:
+            if run_id in waiting or self._joined_here(run_id):
                 continue
             with suppress(EsyncError):
                 if not leads:

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, ValidationError, validate_call
 from pipelines.coordinator import join_and_verify
 from pipelines.engine import Engine, connect_engine
 from pipelines.prober import Prober
-from pipelines.reconcile import Reconciler, begin_or_continue
+from pipelines.reconcile import Joins, Reconciler, begin_or_continue
 from pipelines.rollout import purpose_of
 from pipelines.run.groups import AT_MOST, MOST
 from pipelines.usecases import control, groups, runs
@@ -43,6 +43,7 @@ few_arenas()
 configure(load_settings().log_level)
 engine: Engine = connect_engine(load_settings())
 app: Celery = engine.app
+joins = Joins(engine.settings.stall_after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def process() -> _Process:
         known=engine.known,
     )
     prober = Prober(engine, holder)
-    reconciler = Reconciler(engine, holder, upkeep=sessions.reap, watch=prober.watch)
+    reconciler = Reconciler(engine, holder, upkeep=sessions.reap, watch=prober.watch, joined_here=joins.has)
     return _Process(sessions, leases, runner, reconciler, prober)
 
 
@@ -192,7 +193,8 @@ def cancel_task(*args: object, **kwargs: object) -> dict[str, Any]:
 
 @_typed
 def _join(run: Id, turn: Id, node: Id = "") -> None:
-    join_and_verify(engine, run, turn, node)
+    with joins.of(run):
+        join_and_verify(engine, run, turn, node)
 
 
 @_typed

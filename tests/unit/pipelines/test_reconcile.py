@@ -5,7 +5,7 @@ import os
 import pytest
 
 from pipelines.coordinator import LOCK_TTL, begin, join_and_verify
-from pipelines.reconcile import GRACE, SOON, Reconciler, begin_or_continue, resume_stalled
+from pipelines.reconcile import GRACE, SOON, Joins, Reconciler, begin_or_continue, resume_stalled
 from pipelines.run.elapsed import Stopwatch
 from pipelines.usecases import control, runs
 from tasks.cluster import Cluster
@@ -168,6 +168,21 @@ def test_a_message_that_died_with_a_worker_is_sent_again_once(site: Site) -> Non
         sent.append([message.args[2] for message in site.app.waiting if message.name == "esync.install_check"])
         site.app.waiting.clear()
     assert [["S1"], [], ["S2"], []] == sent
+
+
+@pytest.mark.parametrize(("longest", "again"), [(60, False), (0, True)])
+def test_a_turn_that_this_process_joins_is_left_to_that_join(site: Site, longest: float, *, again: bool) -> None:
+    """Unless it takes too long. After its end the reconciler looks at the run as before."""
+    run, joins = runs.start(site.engine, a_cluster()).id, Joins(longest)
+    drained(site)
+    reconciler = Reconciler(site.engine, "w1", joined_here=joins.has)
+    turns = len(site.store.run(run).turns)
+    with joins.of("another"), joins.of(run):
+        reconciler.check_runs()
+        assert again == (len(site.store.run(run).turns) > turns)
+    assert not joins.has(run)
+    reconciler.check_runs()
+    assert len(site.store.run(run).turns) > turns
 
 
 def test_no_process_leads_while_no_run_is_active(site: Site) -> None:
