@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Request
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Request, expect
 from ruamel.yaml import YAML
 
 from lab.control.remote import LabProcess
@@ -21,6 +21,7 @@ from tests.places import DOCS
 PICTURES = "PICTURES"  #: a variable; when it is set, pictures of the pages are written to docs/pictures
 PATIENCE = 120_000  #: milliseconds for anything that has to happen on a page: only a failure takes so long
 PHONE, WIDE = (390, 844), (1400, 900)
+expect.set_options(timeout=PATIENCE)  # its own five seconds are not enough on a busy machine
 
 
 @dataclass
