@@ -23,6 +23,7 @@ from workers.records import RunRecord
 PICTURES = "PICTURES"  #: a variable; when it is set, pictures of the pages are written to docs/pictures
 PATIENCE = 120_000  #: milliseconds for anything that has to happen on a page: only a failure takes so long
 PHONE, WIDE = (390, 844), (1400, 900)
+expect.set_options(timeout=PATIENCE)  # its own five seconds are not enough on a busy machine
 
 expect.set_options(timeout=PATIENCE)
 
