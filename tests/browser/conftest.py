@@ -25,8 +25,6 @@ PATIENCE = 120_000  #: milliseconds for anything that has to happen on a page: o
 PHONE, WIDE = (390, 844), (1400, 900)
 expect.set_options(timeout=PATIENCE)  # its own five seconds are not enough on a busy machine
 
-expect.set_options(timeout=PATIENCE)
-
 
 @dataclass
 class Desk:
