@@ -180,7 +180,9 @@ BETWEEN = [
 ]
 
 
-@pytest.mark.parametrize(("heal", "action"), part(product((resumed, a_retry), BETWEEN)), ids=str)
+@pytest.mark.parametrize(
+    ("heal", "action"), part(product((resumed, a_retry), BETWEEN)), ids=lambda one: getattr(one, "__name__", str(one))
+)
 def test_a_death_between_a_service_and_those_that_depend_on_it(action: Action, heal: Healing) -> None:
     """Dependent services that a run stopped are running at the end, wherever PowerShell died between stop and start."""
     with esync_of("8.0", retries=NEW_TRY if heal is resumed else ONE_TRY) as esync:
