@@ -143,7 +143,7 @@ class Settings(BaseModel):
     broker_url: Annotated[Secret | None, NotEmpty, Field(description="a URL")] = None
     store_url: Annotated[Secret | None, NotEmpty, Field(description="a URL")] = None
     seal_key: Annotated[Secret | None, NotEmpty, Field(description="a Fernet key, or several")] = None
-    state: Annotated[Folder, Field(description="a folder")] = _default_state()
+    state: Folder = Field(default_factory=_default_state, description="a folder")
     server: Annotated[str | None, NotEmpty, Field(pattern=r"^https?://[^\s/@]+(/[^\s@]*)?$", description="a URL")] = (
         None
     )

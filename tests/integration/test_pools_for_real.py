@@ -12,7 +12,7 @@ from tests.haproxy import BACKEND, Running, haproxy
 from tests.integration.harness import Harness, cluster_of, four_servers, harness_at, on_disk
 from tests.integration.test_pools import steady_requests
 from tests.waiting import wait_until
-from workers.records import Verdict
+from workers.records import DocumentKind, Verdict
 from workers.store.kept import DRAINED
 
 EIGHT = tuple(f"P{number}" for number in range(1, 9))
@@ -59,8 +59,11 @@ def _restart_owed(lab: LabProcess, names: Sequence[str] = POOL) -> None:
         on_disk(lab, name, rf"{FOLDER}\S2_SyncServer.cer").unlink()
 
 
-def _killed_while_one_is_out(esync: Harness, pool: Running) -> None:
-    wait_until(lambda: esync.engine.store.all_kept(DRAINED) and len(pool.balancer.healthy(POOL)) < len(POOL))
+def _killed_while_one_is_out(esync: Harness, pool: Running, run: str) -> None:
+    """After the page was asked for a second: nothing of it was kept before."""
+    store = esync.engine.store
+    wait_until(lambda: store.documents(run, DocumentKind.AVAILABILITY))
+    wait_until(lambda: store.all_kept(DRAINED) and len(pool.balancer.healthy(POOL)) < len(POOL))
     esync.kill_worker()
     esync.start_worker()
 
@@ -77,8 +80,12 @@ def test_a_rollout_of_a_live_pool_loses_no_request_although_its_worker_is_killed
         with haproxy(tmp_path, servers) as pool:
             _restart_owed(lab)
             with steady_requests(pool.url) as requests, _fewest(pool) as counts:
+                for name in POOL:  # else all may be changed before the page was asked often enough
+                    lab.break_node(name, latency_ms=200)
                 run = esync.start(_behind(cluster, pool)).id
-                _killed_while_one_is_out(esync, pool)
+                _killed_while_one_is_out(esync, pool, run)
+                for name in POOL:
+                    lab.heal(name)
                 summary = esync.finished(run)
             assert summary.record.verdict is Verdict.JOINED, summary.record.summary
             assert pool.balancer.healthy(POOL) == set(POOL)

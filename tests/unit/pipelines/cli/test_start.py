@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from workers.settings import Secret
+from workers.redis.embedded import EmbeddedBroker
 
 #: Runs a command, then prints the modules in memory.
 _SCRIPT = """
@@ -74,9 +74,10 @@ def test_check_loads_models_and_the_parser_and_nothing_of_a_broker(tmp_path: Pat
     assert {"pydantic", "ruamel.yaml"} <= loaded
 
 
-def test_a_list_of_runs_loads_no_step_and_no_celery(valkey_url: Secret) -> None:
-    """It reads records, and needs neither the product's knowledge nor a worker."""
-    loaded = _loaded("runs", ESYNC_BROKER_URL=valkey_url.reveal())
+def test_a_list_of_runs_loads_no_step_and_no_celery(tmp_path: Path) -> None:
+    """It reads records, and needs neither the product's knowledge nor a worker; without any record, no table."""
+    with EmbeddedBroker(tmp_path / "broker") as broker:
+        loaded = _loaded("runs", ESYNC_BROKER_URL=broker.url.reveal())
     assert set() == loaded & {
         "structlog",
         "celery",
