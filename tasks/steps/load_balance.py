@@ -41,18 +41,25 @@ def load_balance(work: Work) -> Done:
         site.log_in()
         work.documents.keep(DocumentKind.SYNC_MARK, _MARK, mark.model_dump_json())
         work.report_phase(APPLYING)
-        _request(site, mark, Part(work, longest=_ANSWER))
+        if _request(site, mark, Part(work, longest=_ANSWER)):
+            # Its status may look like the one before: dates have seconds, and a refresh of few files takes less.
+            mark = mark.model_copy(update={"before": ()})
+            work.documents.keep(DocumentKind.SYNC_MARK, _MARK, mark.model_dump_json())
     return _watched(work, site, mark)
 
 
-def _request(site: SyncSite, mark: Refreshed, part: Part) -> None:
-    """Sends the request. A refusal is answered at once; anything else after the refresh, which then has a status."""
+def _request(site: SyncSite, mark: Refreshed, part: Part) -> bool:
+    """Sends the request. A refusal is answered at once; anything else after the refresh, which then has a status.
+
+    Returns:
+        Whether the answer has come: then the refresh has ended (ektron-facts 4.1).
+    """
     request = site.start_balance()
     while True:
         answer = request.answer()
         if answer is not None and not (answer.success and answer.authorised):
             if since(mark.before, site.balance_status().entries):
-                return
+                return False
             why = cleaned(answer.message, 300) or ("no reason was given" if answer.authorised else "not authorised")
             raise NodeRefused(
                 f"{site.name} refuses the refresh: {why}",
@@ -60,7 +67,7 @@ def _request(site: SyncSite, mark: Refreshed, part: Part) -> None:
                 "server of the pool may have an unfinished status: docs/sync.md, rows 25 to 28",
             )
         if answer is not None or part.is_over:
-            return
+            return answer is not None
         part.pause(0.25)
 
 
