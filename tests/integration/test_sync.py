@@ -44,6 +44,12 @@ def healed(lab: LabProcess) -> Iterator[None]:
     assert {} == canaries(lab)
 
 
+@pytest.fixture(autouse=True)
+def nothing_runs(lab: LabProcess) -> None:
+    """What an earlier test has started may go on after the end of its run, and would stop the next one."""
+    wait_until(lambda: not any(lab.syncs(node)["running"] for node in FOUR))
+
+
 def syncing(lab: LabProcess, **sync: object) -> Cluster:
     """The cluster with a site user and short times."""
     data = cluster_of(lab).model_dump()
@@ -146,7 +152,6 @@ def test_a_cancelled_proof_leaves_nothing(harness: Harness, lab: LabProcess) -> 
 
 def test_another_sync_is_waited_for(harness: Harness, lab: LabProcess) -> None:
     """Nothing is started while one runs that another person has started."""
-    wait_until(lambda: not lab.syncs("S2")["running"])  # one that an earlier test has left
     lab.break_node("S2", sync={"someone_else": True})
     known, _ = run(harness, syncing(lab), syncs.PROVE)
     assert known.record.verdict is Verdict.STOPPED, known.record.summary
