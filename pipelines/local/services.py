@@ -32,7 +32,6 @@ from pipelines.local.state import (
 )
 from pipelines.local.supervisor import Supervisor
 from workers.errors import ClusterLocked, RecordRefused, RunUnknown, StoreUnavailable
-from workers.host.memory import NO_CACHES
 from workers.host.processes import interrupts_ignored
 from workers.records import RunRecord
 from workers.redis.condition import Remark
@@ -266,7 +265,7 @@ def _worker(settings: Settings, url: Secret, key: Secret, number: int) -> Child:
         ["-m", "pipelines.local.celery_worker", f"esync-{os.getpid()}{suffix}@{socket.gethostname()}"],
         folder=settings.state,
         log=settings.state / "logs" / f"worker{suffix}.log",
-        own=NO_CACHES | environment_of(settings, url, key),
+        own=environment_of(settings, url, key),
         output=settings.state / f"worker{suffix}.ready",
     )
 

@@ -21,7 +21,6 @@ from pipelines.engine import Engine, connect_engine
 from pipelines.usecases import runs
 from tasks.cluster import Cluster
 from tests.integration.harness import cluster_of
-from workers.host.memory import NO_CACHES
 from workers.records import RunRecord, RunState
 from workers.redis.connection import connect
 from workers.redis.embedded import EmbeddedBroker
@@ -221,7 +220,6 @@ def installation(nodes: int, *, workers: int = 1, **environment: str) -> Iterato
             "ESYNC_BROKER_URL": broker.url.reveal(),
             "ESYNC_SEAL_KEY": key.reveal(),
             "ESYNC_STATE": str(folder / "state"),
-            **NO_CACHES,
         }
         engine = connect_engine(Settings(broker_url=broker.url, seal_key=key, state=folder / "state"))
         stack.callback(engine.app.close)

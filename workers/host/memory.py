@@ -4,13 +4,10 @@ import ctypes
 import gc
 from contextlib import suppress
 
-__all__ = ["NO_CACHES", "few_arenas", "spare_loaded"]
+__all__ = ["few_arenas", "spare_loaded"]
 
 _M_ARENA_MAX = -8  #: of mallopt(3)
 ARENAS = 1
-#: For the environment of a worker, where malloc of glibc reads it: each thread would keep up to 0.2 MB of what was
-#: freed in it. Only one thread computes at a time, so none waits for another.
-NO_CACHES = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
 
 
 def few_arenas() -> bool:
