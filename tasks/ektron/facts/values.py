@@ -25,7 +25,7 @@ class Fact(BaseModel):
 
     @override
     def model_post_init(self, context: object, /) -> None:
-        """Forgets which fields were given: nothing asks that of facts, and the names take two fifths of their memory."""
+        """Forgets which fields were given: nothing asks that, and the names take two fifths of the memory of facts."""
         object.__setattr__(self, "__pydantic_fields_set__", _NOT_KEPT)
 
 
