@@ -46,8 +46,12 @@ def healed(lab: LabProcess) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def nothing_runs(lab: LabProcess) -> None:
-    """What an earlier test has started may go on after the end of its run, and would stop the next one."""
+    """What an earlier test has started may go on after the end of its run: a sync, or a refresh with its mark.
+
+    The next test would find it, or save the mark with the files and put it back later.
+    """
     wait_until(lambda: not any(lab.syncs(node)["running"] for node in FOUR))
+    wait_until(lambda: not any(any(lab.disk(node).rglob("LoadBalance_*.xml")) for node in FOUR))
 
 
 def syncing(lab: LabProcess, **sync: object) -> Cluster:
