@@ -84,9 +84,7 @@ def sample(
         reason=reason,
     )
     outcomes = [o for i, turn in enumerate(turns) for o in _turn_outcomes(record, turn, i, failed, unreachable)]
-    by_node: dict[str, list[StepOutcome]] = {name: [] for name in cluster.node_names}
-    for outcome in outcomes:
-        by_node[outcome.node].append(outcome)
+    by_node = _by_node(cluster, outcomes)
     return Sample(
         record=record,
         cluster=cluster,
@@ -97,6 +95,13 @@ def sample(
         kind=kind_of(record.kind),
         events=tuple(_events(record, outcomes)),
     )
+
+
+def _by_node(cluster: Cluster, outcomes: Sequence[StepOutcome]) -> dict[str, list[StepOutcome]]:
+    by_node: dict[str, list[StepOutcome]] = {name: [] for name in cluster.node_names}
+    for outcome in outcomes:
+        by_node[outcome.node].append(outcome)
+    return by_node
 
 
 def _plan(nodes: Sequence[str], waves: Sequence[Sequence[str]]) -> Plan:
