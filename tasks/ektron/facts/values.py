@@ -110,8 +110,7 @@ class Spread(Fact):
 
     def present(self, nodes: Iterable[str]) -> tuple[str, ...]:
         """The names that have a value: nodes, and entries that are not nodes."""
-        absent = set(self.missing)
-        return (*(node for node in nodes if self.common and node not in absent), *self.unexpected)
+        return (*self.by_node(nodes), *self.unexpected)
 
     def others(self, expected: str, nodes: Iterable[str]) -> tuple[str, ...]:
         """The nodes that have a value, but not the expected one."""
