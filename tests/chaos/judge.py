@@ -15,7 +15,7 @@ from workers.celery_app import CONTROL_QUEUE, NODES_QUEUE
 from workers.records import Event, Status, Verdict
 from workers.redis.connection import connect
 
-__all__ = ["History", "judged", "stood_still"]
+__all__ = ["History", "judged", "messages_in", "stood_still"]
 
 Turned = tuple[str, str, str]  #: turn, node and step
 
@@ -104,13 +104,17 @@ def _left_behind(harness: Harness, run: str) -> Iterator[str]:
         yield from _left_in(client, harness.engine.store.names())
 
 
+def messages_in(client: Redis) -> dict[str, int]:
+    """The queues that have messages, and how many. A queue is a list for each priority; an empty one does not exist."""
+    queues = [key for name in (CONTROL_QUEUE, NODES_QUEUE) for key in client.scan_iter(f"{name}*", count=1000)]
+    return {key: length for key in queues if (length := client.llen(key))}
+
+
 def _left_in(client: Redis, runs: Sequence[str]) -> Iterator[str]:
     holding = [run for run in runs if client.hexists(f"esync:run:{run}", "lock")]
     if locks := [*client.scan_iter("esync:lock:*"), *holding]:
         yield f"locks are left: {locks}"
-    # A queue is a list for each priority; an empty one does not exist.
-    queues = {key: client.llen(key) for name in (CONTROL_QUEUE, NODES_QUEUE) for key in client.scan_iter(f"{name}*")}
-    if queues:
+    if queues := messages_in(client):
         yield f"messages are left: {queues}"
     if refused := client.llen("esync.v1.set_aside"):
         yield f"messages were set aside: {refused}"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.chaos.judge import History, judged, stood_still
+from tests.chaos.judge import History, judged, messages_in, stood_still
 from tests.chaos.plan import Fault, Round
 from tests.integration.harness import Harness, cluster_of, harness_at
 from tests.integration.matrix_cluster import MatrixCluster, matrix_cluster
@@ -106,7 +106,7 @@ class Site:
         """Waits until no message is left that was sent twice, for a while."""
         until = time.monotonic() + SETTLED
         with connect(self.harness.engine.settings.store()) as client:
-            while client.llen("esync.v1.nodes") + client.llen("esync.v1.control") and time.monotonic() < until:
+            while messages_in(client) and time.monotonic() < until:
                 time.sleep(0.05)
 
     def _restore(self) -> None:
