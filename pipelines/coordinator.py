@@ -18,7 +18,7 @@ from pipelines.run.decisions_repair import repair_of, waits_for_repair
 from pipelines.run.decisions_waves import holds, unapproved
 from pipelines.run.evidence import conclusion, evidence_of
 from pipelines.run.groups import ahead_of, is_member, next_ones
-from pipelines.run.snapshot import Document, Snapshot, Stop
+from pipelines.run.snapshot import Document, Reading, Snapshot, Stop
 from pipelines.run.transitions import Next, after, first
 from pipelines.run.waves import admitted, limits
 from tasks.cluster import Cluster
@@ -41,6 +41,7 @@ __all__ = [
     "describe",
     "end_steps",
     "join_and_verify",
+    "look_at",
     "publish",
     "snapshot_of",
     "waits_in_group",
@@ -59,36 +60,51 @@ _UNFENCED = 2**53  #: larger than any claim of a node, so that an outcome record
 
 
 def snapshot_of(engine: Engine, record: RunRecord) -> Snapshot:
-    """The run as it is in the store now."""
-    return Snapshot(record, engine.store, engine.documents(record))
+    """The run as it is in the store now; what a decision needs is read then."""
+    return Snapshot(record, Reading(engine.store, record.id), engine.documents(record))
 
 
-def begin(engine: Engine, run_id: str) -> None:
+def look_at(engine: Engine, run_id: str) -> Snapshot:
+    """The same, with the operators' requests and the state of its turn, read in one request."""
+    look = engine.store.look(run_id)
+    snapshot = snapshot_of(engine, look.record)
+    snapshot.read.know(look)
+    return snapshot
+
+
+def begin(engine: Engine, run_id: str) -> bool:
     """Starts a run: locks the servers and opens the first turn. A second call changes nothing.
 
     A run of a group is not started before its turn has come; if it was cancelled, it ends.
+
+    Returns:
+        Whether it may need more than that: it was begun already, or an operator has cancelled it.
     """
-    record = engine.store.run(run_id)
+    snapshot = look_at(engine, run_id)
+    record = snapshot.record
     if record.turns or record.state is RunState.CONCLUDED:
-        return
-    if is_member(run_id) and (stop := cancelled(snapshot_of(engine, record))):
+        return True
+    if is_member(run_id) and (stop := cancelled(snapshot)):
         _conclude(engine, record, stop)
-        return
-    if waits_in_group(engine, record):
-        return
+    elif not waits_in_group(engine, record):
+        _begin(engine, snapshot)
+    return bool(snapshot.steering.cancelled)
+
+
+def _begin(engine: Engine, snapshot: Snapshot) -> None:
+    record, run_id = snapshot.record, snapshot.record.id
     kind, holder = kind_of(record.kind, run_id), None
     if not kind.read_only:
         holder = engine.store.lock_servers(Cluster.of_run(record).servers, run_id, LOCK_TTL)
     if holder is not None:
         _conclude(engine, record, Stop(Verdict.LOCKED, _locked_by(engine, record, holder)))
         return
-    engine.store.note(run_id, Event(kind="run.started", message=f"{record.kind} of {record.cluster}"))
-    snapshot = snapshot_of(engine, record)
     # A run that only looks may do so beside one that has just taken a server out.
     going_on = engine.store.active() if kind.read_only else ()
     if left := marks_document(snapshot, engine.store.all_kept(DRAINED), going_on):
         engine.store.put(run_id, left.kind, left.name, left.text)
-    _save(engine, record, first(kind, snapshot))
+    started = Event(kind="run.started", message=f"{record.kind} of {record.cluster}")
+    _save(engine, record, first(kind, snapshot), started)
 
 
 def waits_in_group(engine: Engine, record: RunRecord) -> bool:
@@ -100,23 +116,38 @@ def waits_in_group(engine: Engine, record: RunRecord) -> bool:
         return record.id in active
     if kind_of(record.kind, record.id).read_only:
         return False
-    servers = set(Cluster.of_run(record).servers)
-    return any(not servers.isdisjoint(_servers_of(engine, run)) for run in ahead_of(record.id, active))
+    return any(_share_servers(engine, record, run) for run in ahead_of(record.id, active))
+
+
+def _share_servers(engine: Engine, record: RunRecord, run_id: str) -> bool:
+    return not set(Cluster.of_run(record).servers).isdisjoint(_servers_of(engine, run_id))
 
 
 def _servers_of(engine: Engine, run_id: str) -> tuple[str, ...]:
     """The servers of a run; none if it cannot be read: then the locks on the servers decide."""
+    known = engine.servers.get(run_id)
+    if known is not None:
+        return known
     with suppress(RunUnknown, RecordRefused):
-        return Cluster.of_run(engine.store.run(run_id)).servers
+        servers = Cluster.of_run(engine.store.run(run_id)).servers
+        return engine.servers.put(run_id, servers, len(servers))
     return ()
 
 
-def _let_next_begin(engine: Engine, run_id: str) -> None:
-    """Asks for the runs of the group whose turn has come. What is lost here, the reconciler does."""
+def _let_next_begin(engine: Engine, record: RunRecord) -> None:
+    """Asks for the runs of the group whose turn has come. What is lost here, the reconciler does.
+
+    They are behind those that have begun, unless they waited for the servers of this run.
+    """
     with suppress(EsyncError):
-        for run in next_ones(run_id, engine.store.active()):
+        have_begun = False
+        for run in reversed(next_ones(record.id, engine.store.active())):
+            if have_begun and not _share_servers(engine, record, run):
+                continue
             with suppress(RunUnknown, RecordRefused):
-                if not engine.store.run(run).turns:
+                if engine.store.run(run).turns:
+                    have_begun = True
+                else:
                     engine.ask_to_begin(run)
 
 
@@ -160,11 +191,10 @@ def join_and_verify(engine: Engine, run_id: str, turn_name: str, node: str = "")
         turn_name: its turn.
         node: the node that has just finished, in a turn that limits how many are in work: others may begin.
     """
-    record = engine.store.run(run_id)
-    turn = record.turn
+    snapshot = look_at(engine, run_id)
+    record, turn = snapshot.record, snapshot.record.turn
     if record.state is RunState.CONCLUDED or turn is None or turn.name != turn_name:
         return
-    snapshot = snapshot_of(engine, record)
     unfinished = snapshot.unfinished(turn)
     if unfinished or snapshot.steering.paused:
         log.info("the turn cannot be joined yet", run=run_id, turn=turn_name)
@@ -288,12 +318,12 @@ def _join(engine: Engine, run_id: str, turn: str, *finished: str) -> "Signature"
     return signature.set(queue=CONTROL_QUEUE, ignore_result=True)
 
 
-def _save(engine: Engine, record: RunRecord, decision: Next | Stop) -> None:
-    """Saves a decision about `record`: the verdict, or the next turn, whose messages are then sent."""
+def _save(engine: Engine, record: RunRecord, decision: Next | Stop, *events: Event) -> None:
+    """Saves a decision about `record`: the verdict, or the next turn, whose messages are then sent; and the events."""
     for document in decision.documents:
         engine.store.put(record.id, document.kind, document.name, document.text)
     if isinstance(decision, Stop):
-        _conclude(engine, record, decision)
+        _conclude(engine, record, decision, *events)
         return
     turn, snapshot = decision.turn, decision.snapshot
     plan = snapshot.plan.fingerprint if snapshot.plan else record.plan_fingerprint
@@ -303,10 +333,10 @@ def _save(engine: Engine, record: RunRecord, decision: Next | Stop) -> None:
         "turns": (*record.turns, turn),
         "plan_fingerprint": plan,
     }
-    events = [Event(kind="turn.opened", turn=turn.name, message=counted(len(turn.nodes), "node"))]
     if snapshot.plan and _begins_to_change(record, turn):
-        events.insert(0, Event(kind="run.planned", digest=plan, message=snapshot.plan.totals))
-    saved = engine.store.save(record.model_copy(update=update), *events)
+        events = (*events, Event(kind="run.planned", digest=plan, message=snapshot.plan.totals))
+    opened = Event(kind="turn.opened", turn=turn.name, message=counted(len(turn.nodes), "node"))
+    saved = engine.store.save(record.model_copy(update=update), *events, opened)
     if saved is not None and not snapshot.steering.paused:
         publish(engine, saved, turn.nodes)
 
@@ -335,8 +365,8 @@ def end_steps(engine: Engine, snapshot: Snapshot, turn: Turn, nodes: Iterable[st
                 engine.store.record(outcome_of(snapshot, turn, node, steps[step], skipped), _UNFENCED)
 
 
-def _conclude(engine: Engine, record: RunRecord, stop: Stop) -> None:
-    """Saves the verdict, once; in the same write the store unlocks the cluster."""
+def _conclude(engine: Engine, record: RunRecord, stop: Stop, *events: Event) -> None:
+    """Saves the verdict, once, and the events; in the same write the store unlocks the cluster."""
     ended = now()
     update = {
         "state": RunState.CONCLUDED,
@@ -348,9 +378,9 @@ def _conclude(engine: Engine, record: RunRecord, stop: Stop) -> None:
     concluded = record.model_copy(update=update)
     digest = conclusion(concluded, evidence_of(engine.store, record.id))
     event = Event(kind="run.concluded", at=ended, status=stop.verdict, message=stop.summary, digest=digest)
-    if engine.store.save(concluded, event) is None:
+    if engine.store.save(concluded, *events, event) is None:
         return
     # Also in the log: an attacker who rewrites the history in the store cannot rewrite the log.
     log.info("run concluded", run=record.id, verdict=stop.verdict.value, chain=engine.store.chain(record.id).head)
     if is_member(record.id):
-        _let_next_begin(engine, record.id)
+        _let_next_begin(engine, record)

@@ -17,6 +17,7 @@ from workers.records import RunRecord
 from workers.redis.address import BROKER, STORE, verified
 from workers.redis.condition import Remark, condition_of
 from workers.redis.connection import connect, errors_mapped, with_retries
+from workers.remembered import Remembered
 from workers.secrets.seal import Seal
 from workers.secrets.vault import Vault
 from workers.settings import EVERY_SITE, Settings
@@ -37,6 +38,7 @@ CONTROL_TASKS = (
     *("esync.pause", "esync.resume", "esync.promote", "esync.cancel"),
 )
 
+SERVERS = 20_000  #: servers of runs that this process remembers
 REACH = 10.0  #: seconds that a broker has to answer before a run is created
 
 
@@ -59,6 +61,11 @@ class Engine:
         from tasks.documents import Known  # noqa: PLC0415 - see above
 
         return Known()
+
+    @cached_property
+    def servers(self) -> Remembered[tuple[str, ...]]:
+        """The servers of runs, by id: they never change."""
+        return Remembered(SERVERS)
 
     @cached_property
     def app(self) -> "Celery":

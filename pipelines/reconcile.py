@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from pipelines.coordinator import LOCK_TTL, begin, end_steps, join_and_verify, publish, snapshot_of, waits_in_group
+from pipelines.coordinator import LOCK_TTL, begin, end_steps, join_and_verify, look_at, publish, waits_in_group
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
 from pipelines.run.abandoned import Ending
@@ -20,7 +20,7 @@ from pipelines.run.elapsed import SPENT, WAITED, Stopwatch
 from pipelines.run.groups import in_line
 from pipelines.run.snapshot import Snapshot
 from tasks.ektron.wording import counted
-from tasks.steering import acknowledge_resume, let_begin, request_cancel
+from tasks.steering import Steering, acknowledge_resume, let_begin, request_cancel
 from workers.errors import EsyncError
 from workers.logs import logger
 from workers.records import Event, RunState, now
@@ -35,8 +35,8 @@ log = logger(__name__)
 
 def begin_or_continue(engine: Engine, run_id: str) -> None:
     """Begins a run that was created, or acts at once on what a person asked of it."""
-    begin(engine, run_id)
-    resume_stalled(engine, run_id)
+    if begin(engine, run_id):
+        resume_stalled(engine, run_id)
 
 
 def resume_stalled(engine: Engine, run_id: str, watch: Stopwatch | None = None) -> str:
@@ -53,17 +53,17 @@ def resume_stalled(engine: Engine, run_id: str, watch: Stopwatch | None = None) 
     Raises:
         EsyncError: the store does not answer, or the run is unknown.
     """
-    record = engine.store.run(run_id)
+    snapshot = look_at(engine, run_id)
+    record = snapshot.record
     if record.state is RunState.CONCLUDED or waits_in_group(engine, record):
         return ""  # one that waits for its turn spends no time, and must not lock its servers
-    snapshot = snapshot_of(engine, record)
-    stalled = engine.store.progress(run_id) > engine.settings.stall_after
+    stalled = snapshot.read.idle > engine.settings.stall_after
     if record.turn is not None and (stalled or not snapshot.unfinished(record.turn)):
         # Before the lock is renewed: a run that cannot be read must not keep its servers locked. It stalls.
-        engine.store.outcomes(run_id)
+        _ = snapshot.outcomes
     spent = _enforce_run_deadline(snapshot, watch) if watch else 0.0
     held_by_another = _held_by_another(engine, snapshot)
-    steering = snapshot.steering
+    steering = Steering.of(engine.store, run_id)  # its deadline may have cancelled it just now
     if steering.cancelled:
         return _end_cancelled(engine, snapshot, steering.cancelled, watch, spent)
     if held_by_another:
@@ -101,7 +101,7 @@ def _send_missing(engine: Engine, snapshot: Snapshot, watch: Stopwatch | None, *
     record, turn = snapshot.record, snapshot.record.turn
     if resumed:
         acknowledge_resume(engine.store, record.id)
-    stalled = engine.store.progress(record.id) > engine.settings.stall_after
+    stalled = snapshot.read.idle > engine.settings.stall_after
     if turn is None:
         if not (stalled or resumed):
             return ""
@@ -165,7 +165,7 @@ def _end_cancelled(engine: Engine, snapshot: Snapshot, why: str, watch: Stopwatc
 
 
 def _read_again(engine: Engine, snapshot: Snapshot) -> Snapshot:
-    return snapshot_of(engine, engine.store.run(snapshot.record.id))
+    return look_at(engine, snapshot.record.id)
 
 
 def _held_by_another(engine: Engine, snapshot: Snapshot) -> bool:

@@ -36,7 +36,7 @@ from pipelines.report.html import to_html
 from pipelines.rollout import kind_of
 from pipelines.run.evidence import APPROVED, Evidence, conclusion
 from pipelines.run.plan import Plan
-from pipelines.run.snapshot import Snapshot
+from pipelines.run.snapshot import Reading, Snapshot
 from pipelines.run.summary import summary_of
 from tasks.cluster import Cluster
 from tasks.ektron.rules.findings import Findings, InvariantState
@@ -267,7 +267,7 @@ def _check_reports(manifest: Manifest, run: BundledRun, replayed: Replay, member
     names = ("esync-rollout", "jinja2", "pydantic")
     if manifest.version <= _OTHER_WORDS or any(manifest.versions.get(name) != versions()[name] for name in names):
         return f"{REPORT} and {REPORT_PAGE} were built by other versions and were not compared"
-    whole = Snapshot(run.record, replayed.snapshot.store, replayed.snapshot.documents)
+    whole = Snapshot(run.record, Reading(replayed.snapshot.store, run.record.id), replayed.snapshot.documents)
     report = build(summary_of(whole, kind_of(run.record.kind, run.record.id)))
     for name, data in report_members(report, to_html(report)).items():
         if members.get(name) != data:

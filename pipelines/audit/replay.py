@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipelines.rollout import kind_of
 from pipelines.run.evidence import Evidence
-from pipelines.run.snapshot import Snapshot, Stop
+from pipelines.run.snapshot import Reading, Snapshot, Stop
 from pipelines.run.transitions import Next, after, first
 from tasks.documents import RunDocuments
 from tasks.ektron.wording import counted
@@ -81,7 +81,8 @@ class _Replayed:
 
     def snapshot(self) -> Snapshot:
         """The current state of the run."""
-        return Snapshot(self.record, self.store, RunDocuments(self.store, Vault(self.store, None), self.record.id))
+        run, store = self.record.id, self.store
+        return Snapshot(self.record, Reading(store, run), RunDocuments(store, Vault(store, None), run))
 
     def begun(self) -> Turn | Stop:
         """The first turn, or the end."""

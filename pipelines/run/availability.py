@@ -125,7 +125,7 @@ def availability_of(snapshot: Snapshot, kind: Kind) -> tuple[Availability, ...]:
     if kind.read_only or not during or not any(one.probe for one in snapshot.cluster.balancers.values()):
         return ()
     period = min(one.started for one in during), max(one.ended for one in during)
-    stretches = list(_read(snapshot.store.documents(snapshot.record.id, DocumentKind.AVAILABILITY).values()))
+    stretches = list(_read(snapshot.read.documents(DocumentKind.AVAILABILITY).values()))
     return tuple(
         _merged(pool, balancer.probe, period, [one for one in stretches if one.pool == pool])
         for pool, balancer in snapshot.cluster.balancers.items()

@@ -56,7 +56,7 @@ def marks_document(snapshot: Snapshot, marks: Mapping[str, str], going_on: Colle
 
 def owed(snapshot: Snapshot) -> dict[str, str]:
     """The nodes that esync has taken out of their balancer, or may have, and not put back; each with who did it."""
-    documents = snapshot.store.documents(snapshot.record.id, DocumentKind.DRAINED)
+    documents = dict(snapshot.read.documents(DocumentKind.DRAINED))
     left = documents.pop(DocumentKind.DRAINED, "")
     known = Left.model_validate_json(left).nodes if left else {}
     out = {node: who for node, who in known.items() if node not in documents}  # the others were found to be back

@@ -49,7 +49,7 @@ def repair_of(snapshot: Snapshot) -> str:
 
 
 def _is_closed(snapshot: Snapshot) -> bool:
-    return snapshot.store.document(snapshot.record.id, DocumentKind.SYNC, _GATE) is not None
+    return _GATE in snapshot.read.documents(DocumentKind.SYNC)
 
 
 def _first_has_failed(view: SyncView) -> bool:

@@ -37,7 +37,7 @@ def judged_kind(record: RunRecord) -> DocumentKind:
 
 def evidence_of(store: RunStore, run_id: str) -> Evidence:
     """The evidence of one run, and what its report shows besides, as it is stored."""
-    found = {kind: store.documents(run_id, kind) for kind in (*EVIDENCE, *ATTACHED)}
+    found = store.documents_of(run_id, (*EVIDENCE, *ATTACHED))
     return {kind: documents for kind, documents in found.items() if documents}
 
 

@@ -1,6 +1,6 @@
 """A run as it is in the store now, the input of every decision; and a decision, a value that the coordinator saves."""
 
-from collections.abc import KeysView
+from collections.abc import KeysView, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -9,9 +9,9 @@ from tasks.cluster import Cluster
 from tasks.documents import RunDocuments
 from tasks.steering import Steering
 from workers.records import DocumentKind, RunRecord, StepOutcome, Turn, Verdict
-from workers.store.port import RunStore
+from workers.store.port import Look, RunStore
 
-__all__ = ["ABANDONED", "RETRY", "Document", "Go", "Snapshot", "Stop"]
+__all__ = ["ABANDONED", "RETRY", "Document", "Go", "Reading", "Snapshot", "Stop"]
 
 ABANDONED = "abandoned"  #: slug of a step that did not end: a worker may still be in it
 RETRY = "retry"  #: the stage in which nodes that ended in it before begin again
@@ -53,16 +53,72 @@ class Stop:
     documents: tuple[Document, ...] = ()
 
 
+class Reading:
+    """What a decision has read of its run: each thing once, so that all parts of the decision see the same.
+
+    Args:
+        store: the run store.
+        run_id: the run.
+    """
+
+    def __init__(self, store: RunStore, run_id: str) -> None:
+        self.store = store
+        self._run = run_id
+        self._counts: dict[str, Mapping[str, int]] = {}
+        self._documents: dict[str, Mapping[str, str]] = {}
+
+    def know(self, look: Look) -> None:
+        """Takes over what was read with the run."""
+        self.steering = Steering.from_flags(look.flags)
+        self.idle = look.idle
+        if look.record.turn is not None:
+            self._counts[look.record.turn.name] = look.counts
+
+    @cached_property
+    def idle(self) -> float:
+        """Seconds without progress, as this process has seen the run."""
+        return self.store.progress(self._run)
+
+    @cached_property
+    def steering(self) -> Steering:
+        """What operators have requested."""
+        return Steering.of(self.store, self._run)
+
+    @cached_property
+    def outcomes(self) -> tuple[StepOutcome, ...]:
+        """All outcomes so far, in the order the steps ended."""
+        return self.store.outcomes(self._run)
+
+    def counts(self, turn: str) -> Mapping[str, int]:
+        """Node -> number of its outcomes in a turn; for nodes that have one at least."""
+        if turn not in self._counts:
+            self._counts[turn] = self.store.counts(self._run, turn)
+        return self._counts[turn]
+
+    @cached_property
+    def plan(self) -> Plan | None:
+        """The plan of the run; None until it is saved."""
+        document = self.documents(DocumentKind.PLAN).get(DocumentKind.PLAN)
+        return Plan.model_validate_json(document) if document else None
+
+    def documents(self, kind: str) -> Mapping[str, str]:
+        """All documents of a kind, by name."""
+        if kind not in self._documents:
+            self._documents[kind] = self.store.documents(self._run, kind)
+        return self._documents[kind]
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """A run as it is in the store now. Never writes.
 
     Attributes:
+        read: what was read of it.
         decided: the plan that a decision has just made and that is not saved yet.
     """
 
     record: RunRecord
-    store: RunStore
+    read: Reading
     documents: RunDocuments
     decided: Plan | None = None
     cluster: Cluster = field(init=False)
@@ -70,18 +126,20 @@ class Snapshot:
     def __post_init__(self) -> None:
         object.__setattr__(self, "cluster", Cluster.of_run(self.record))
 
-    @cached_property
+    @property
+    def store(self) -> RunStore:
+        """Where the run is."""
+        return self.read.store
+
+    @property
     def outcomes(self) -> tuple[StepOutcome, ...]:
         """All outcomes so far."""
-        return self.store.outcomes(self.record.id)
+        return self.read.outcomes
 
-    @cached_property
+    @property
     def plan(self) -> Plan | None:
         """The plan of the run; None until it is made."""
-        if self.decided is not None:
-            return self.decided
-        document = self.store.document(self.record.id, DocumentKind.PLAN, DocumentKind.PLAN)
-        return Plan.model_validate_json(document) if document else None
+        return self.decided or self.read.plan
 
     @cached_property
     def selected(self) -> KeysView[str]:
@@ -100,8 +158,8 @@ class Snapshot:
 
     @property
     def steering(self) -> Steering:
-        """What operators have requested (pause, resume, cancel), read from the store at each call."""
-        return Steering.of(self.store, self.record.id)
+        """What operators have requested (pause, resume, cancel)."""
+        return self.read.steering
 
     def of_stage(self, stage: str) -> dict[str, StepOutcome]:
         """The last outcome of each node in the turns of a stage."""
@@ -111,7 +169,7 @@ class Snapshot:
 
     def unfinished(self, turn: Turn) -> dict[str, int]:
         """The nodes of a turn that lack an outcome, each with the number of its outcomes."""
-        counts = self.store.counts(self.record.id, turn.name)
+        counts = self.read.counts(turn.name)
         return {node: counts.get(node, 0) for node in turn.nodes if counts.get(node, 0) < len(turn.steps)}
 
     def in_stage(self, stage: str) -> set[str]:

@@ -57,9 +57,9 @@ class SyncView:
         """What the run was asked for; the node as the cluster file spells it."""
         return SyncOptions.of(self.snapshot.record.options)
 
-    @cached_property
+    @property
     def _documents(self) -> Mapping[str, str]:
-        return self.snapshot.store.documents(self.snapshot.record.id, DocumentKind.SYNC)
+        return self.snapshot.read.documents(DocumentKind.SYNC)
 
     @cached_property
     def _again(self) -> int:
@@ -135,7 +135,7 @@ def can_be_asked(snapshot: Snapshot) -> list[str]:
 def causes_of(snapshot: Snapshot) -> dict[str, Cause]:
     """Node -> the most likely cause, for every server on which the file was not seen at the end of the watch."""
     view, ended = SyncView(snapshot), snapshot.ended()
-    text = snapshot.store.document(snapshot.record.id, DocumentKind.FINDINGS, "verify")
+    text = snapshot.read.documents(DocumentKind.FINDINGS).get("verify")
     findings = Findings.model_validate_json(text) if text else None
     start = view.files.get(view.asked.node)
     entries = start.watched.entries if start is not None and start.watched is not None else ()

@@ -53,6 +53,7 @@ def everything(store: RedisStore, run: str) -> list[Callable[[], object]]:
     """All reads of a run, then all writes."""
     return [
         lambda: store.run(run),
+        lambda: store.look(run),
         lambda: store.progress(run),
         lambda: store.flags(run),
         lambda: store.outcome(run, "wave-1", "S1", "config_edit"),
@@ -173,6 +174,8 @@ def test_forged_flags_are_refused(how: str, store: RedisStore, valkey: Redis) ->
     valkey.hset("esync:run:r1", "flags", json.dumps(forged))
     with pytest.raises(RecordRefused, match="flag of run r1"):
         store.flags("r1")
+    with pytest.raises(RecordRefused, match="flag of run r1"):
+        store.look("r1")
     is_unchanged(valkey)
 
 

@@ -16,7 +16,7 @@ from tests.sampling import examples
 from workers.errors import ClusterLocked, Conflict, InputRefused, RunUnknown
 from workers.records import Change, Event, RunRecord, RunState, Status, StepOutcome, Turn, Verdict, now
 from workers.store.kept import DRAINED, attested
-from workers.store.port import RunStore
+from workers.store.port import Look, RunStore
 from workers.store.redis_store import RedisStore
 
 BRIEF = 2.0  #: seconds of a lease that lapses in the test
@@ -231,9 +231,23 @@ class TestRuns:
             assert 0 == store.progress("r1")
             clock.passes(7)
             store.flag("r1", "pause")
-            assert 7 == store.progress("r1")
+            assert [7, 7] == [store.progress("r1"), store.look("r1").idle]
             change()
             assert 0 == store.progress("r1")
+
+    def test_one_look_shows_the_run_its_flags_and_its_present_turn(self, store: RunStore) -> None:
+        """Outcomes of other turns do not count."""
+        created = store.create(a_run())
+        assert Look(created, {}, {}) == store.look("r1")
+        turn = Turn(name="wave-1", stage="wave", nodes=("S1", "S2"), steps=("config_edit", "cert_copy"))
+        store.save(created.model_copy(update={"turns": (turn,)}))
+        store.flag("r1", "pause", "lunch")
+        store.record(an_outcome("S1"), 0)
+        store.record(an_outcome("S1", "cert_copy"), 0)
+        store.record(an_outcome("S2", turn="wave-0"), 0)
+        assert Look(store.run("r1"), {"pause": "lunch"}, {"S1": 2}) == store.look("r1")
+        with pytest.raises(RunUnknown):
+            store.look("r9")
 
     def test_flags_are_set_and_removed(self, store: RunStore) -> None:
         """A flag has a value, and an empty value removes it."""
@@ -335,6 +349,9 @@ class TestHistory:
         assert "p" == store.document("r1", "plan", "S1")
         assert store.document("r1", "plan", "S2") is None
         assert {} == store.documents("r1", "findings")
+        kinds = {"plan": {"S1": "p"}, "findings": {}, "facts": store.documents("r1", "facts")}
+        assert kinds == store.documents_of("r1", iter(kinds))
+        assert {"plan": {}} == store.documents_of("r9", ["plan"])
 
 
 class TestHolds:
@@ -685,3 +702,17 @@ def test_a_claim_that_a_replica_did_not_know_is_not_given_again(redis_store: Red
     lost = claimed(redis_store, "r1", "S1", "w1")
     valkey.delete("esync:run:r1:claims")
     assert lost != claimed(redis_store, "r1", "S1", "w2")
+
+
+def test_a_look_sees_the_turn_that_another_process_has_opened(redis_store: RedisStore, valkey: Redis) -> None:
+    """A process remembers the run that it has read, and reads it again when it was saved since."""
+    other = RedisStore(valkey, redis_store._seal)
+    created = other.create(a_run())
+    assert created == redis_store.look("r1").record
+    for number, outcomes in enumerate(({"S1": 1}, {}), start=1):
+        turn = Turn(name=f"wave-{number}", stage="wave", nodes=("S1", "S2"), steps=("config_edit",))
+        created = created.model_copy(update={"turns": (*created.turns, turn), "version": number - 1})
+        saved = other.save(created)
+        other.record(an_outcome(), 0)
+        assert saved is not None
+        assert Look(saved, {}, outcomes) == redis_store.look("r1")

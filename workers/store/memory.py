@@ -4,7 +4,7 @@ import itertools
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from typing_extensions import override
@@ -20,6 +20,7 @@ from workers.store.port import (
     Begun,
     Finished,
     Finishing,
+    Look,
     RunStore,
     event_position,
     ignore_refused,
@@ -117,6 +118,13 @@ class MemoryStore(MemoryKept, RunStore):
     def run(self, run_id: str) -> RunRecord:
         with self._lock:
             return self._kept(run_id).record
+
+    @override
+    def look(self, run_id: str) -> Look:
+        with self._lock:
+            record = self.run(run_id)
+            counts = self.counts(run_id, record.turn.name) if record.turn else {}
+            return Look(record, self.flags(run_id), counts, self.progress(run_id))
 
     @override
     def runs(self, limit: int = 20, refused: Callable[[RecordRefused], None] = ignore_refused) -> tuple[RunRecord, ...]:
@@ -266,9 +274,13 @@ class MemoryStore(MemoryKept, RunStore):
 
     @override
     def documents(self, run_id: str, kind: str) -> dict[str, str]:
+        return self.documents_of(run_id, (kind,))[kind]
+
+    @override
+    def documents_of(self, run_id: str, kinds: Iterable[str]) -> dict[str, dict[str, str]]:
         with self._lock:
             kept = self._runs.get(run_id)
-            return dict(kept.documents.get(kind, {})) if kept else {}
+            return {kind: dict(kept.documents.get(kind, {})) if kept else {} for kind in kinds}
 
     def _claim(self, run_id: str, node: str, holder: str, ttl: float, *, limit: int = 0) -> int | None:
         with self._lock:

@@ -31,9 +31,11 @@ __all__ = [
     "EVENT_CAP",
     "Beginning",
     "Begun",
+    "Documents",
     "Finished",
     "Finishing",
     "Holds",
+    "Look",
     "Place",
     "RunStore",
     "event_position",
@@ -144,6 +146,22 @@ class Finished:
     complete: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A run, and what decides whether it can continue.
+
+    Attributes:
+        flags: that are set, with their values.
+        counts: node -> number of its outcomes in the present turn; for nodes that have one at least.
+        idle: seconds without progress, as `RunStore.progress` counts them.
+    """
+
+    record: RunRecord
+    flags: dict[str, str]
+    counts: dict[str, int]
+    idle: float = 0.0
+
+
 def in_order(outcomes: Iterable[StepOutcome]) -> tuple[StepOutcome, ...]:
     """The outcomes in the order the steps ended."""
     return tuple(sorted(outcomes, key=lambda kept: (kept.ended, kept.turn, kept.node, kept.step)))
@@ -168,6 +186,14 @@ class _Runs(Protocol):
 
     def run(self, run_id: str) -> RunRecord:
         """The run in its present state. One small read when it did not change since this process read it.
+
+        Raises:
+            RunUnknown: there is no such run.
+            RecordRefused: it was not written by this installation, or cannot be read.
+        """
+
+    def look(self, run_id: str) -> Look:
+        """The run with its flags and the state of its present turn, in one small request.
 
         Raises:
             RunUnknown: there is no such run.
@@ -265,6 +291,10 @@ class _History(Protocol):
     def chain(self, run_id: str) -> Chain:
         """The beginning and end of the history, for checking that it is complete."""
 
+
+class Documents(Protocol):
+    """The documents of a run: small texts by kind and name."""
+
     def put(self, run_id: str, kind: str, name: str, document: str) -> None:
         """Stores a small text document (facts, plan, findings) by kind and name; a later one replaces it."""
 
@@ -273,6 +303,9 @@ class _History(Protocol):
 
     def documents(self, run_id: str, kind: str) -> dict[str, str]:
         """All documents of a kind, by name."""
+
+    def documents_of(self, run_id: str, kinds: Iterable[str]) -> dict[str, dict[str, str]]:
+        """The same for several kinds, in one request."""
 
 
 class Holds(Protocol):
@@ -331,5 +364,5 @@ class Holds(Protocol):
         """
 
 
-class RunStore(_Runs, _History, Holds, Kept, Protocol):
+class RunStore(_Runs, _History, Documents, Holds, Kept, Protocol):
     """All data of runs: the single source of truth for all processes."""

@@ -9,31 +9,32 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from redis import Redis
 from typing_extensions import override
 
 from workers.errors import Conflict, RecordRefused, RunUnknown
-from workers.records import DocumentKind, Event, RunRecord, RunState, Status, StepOutcome
+from workers.records import Event, RunRecord, RunState, Status, StepOutcome
 from workers.remembered import Remembered
 from workers.secrets.seal import Seal
 from workers.store.chain import Chain, created_event, digested, ended_event, without_link
 from workers.store.damage import damage_reported, reports_damage
 from workers.store.holds import hold
-from workers.store.packed import LONG, packed, unpacked
 from workers.store.port import (
     EVENT_CAP,
     Beginning,
     Begun,
     Finished,
     Finishing,
+    Look,
     RunStore,
     event_position,
     ignore_refused,
     in_order,
 )
+from workers.store.redis_documents import BASES, RedisDocuments
 from workers.store.redis_holds import RedisHolds
 from workers.store.redis_kept import RedisKept
 from workers.store.sealed_outcomes import SealedOutcomes
@@ -44,10 +45,6 @@ __all__ = ["RedisStore"]
 #: four nodes, or ten of a thousand.
 REMEMBERED = 4_000_000
 
-
-BASES = 1_000_000  #: characters of the bases of documents that this process keeps: those of a hundred runs
-ALIKE = frozenset({DocumentKind.OBSERVED, DocumentKind.PLANNED, DocumentKind.VERIFIED})  #: much the same for all nodes
-_BASIS = "basis"  #: the kind of the documents that these are packed with, by their kind
 
 _BETWEEN = "\x1f"  #: no name contains it
 _ENDS_NODE = f" {' '.join(status for status in Status if status.ends_node)} "
@@ -77,7 +74,12 @@ def _active(record: RunRecord) -> str:
     return "0" if record.state is RunState.CONCLUDED else "1"
 
 
-class RedisStore(RedisHolds, RedisKept, RunStore):
+def _counted(places: Iterable[str]) -> dict[str, int]:
+    """Node -> how many of these places are its own."""
+    return dict(Counter(place.rpartition(_BETWEEN)[0] for place in places))
+
+
+class RedisStore(RedisHolds, RedisKept, RedisDocuments, RunStore):
     """A RunStore that all processes share.
 
     Args:
@@ -154,6 +156,21 @@ class RedisStore(RedisHolds, RedisKept, RunStore):
         return record
 
     @override
+    @reports_damage("record")
+    def look(self, run_id: str) -> Look:
+        known = self._remembered.get(run_id)
+        turn = known[1].turn if known is not None else None
+        places_of_turn = self._of(run_id, "outcomes", turn.name if turn else "")
+        (token, flags, pulse), places = self._pipe(
+            lambda pipe: (pipe.hmget(self._of(run_id), ["token", "flags", "pulse"]), pipe.hkeys(places_of_turn))
+        )
+        opened, idle = self._opened_flags(run_id, flags), self._idle(run_id, pulse)
+        if known is not None and known[0] == token:
+            return Look(known[1], opened, _counted(places), idle)
+        record = self._read_run(run_id)
+        return Look(record, opened, self.counts(run_id, record.turn.name) if record.turn else {}, idle)
+
+    @override
     def runs(self, limit: int = 20, refused: Callable[[RecordRefused], None] = ignore_refused) -> tuple[RunRecord, ...]:
         names = self.names(limit)
         found: list[RunRecord] = []
@@ -214,6 +231,9 @@ class RedisStore(RedisHolds, RedisKept, RunStore):
         known, pulse = self._ask(lambda redis: redis.hmget(self._of(run_id), ["version", "pulse"]))
         if known is None:
             raise RunUnknown(f"there is no run {run_id}")
+        return self._idle(run_id, pulse)
+
+    def _idle(self, run_id: str, pulse: str | None) -> float:
         return self._observer.unchanged(self._of(run_id), pulse or "")
 
     @override
@@ -321,8 +341,7 @@ class RedisStore(RedisHolds, RedisKept, RunStore):
     @override
     @reports_damage("outcome")
     def counts(self, run_id: str, turn: str) -> dict[str, int]:
-        places = self._ask(lambda redis: redis.hkeys(self._of(run_id, "outcomes", turn)))
-        return dict(Counter(place.rpartition(_BETWEEN)[0] for place in places))
+        return _counted(self._ask(lambda redis: redis.hkeys(self._of(run_id, "outcomes", turn))))
 
     @override
     @reports_damage("history")
@@ -348,45 +367,3 @@ class RedisStore(RedisHolds, RedisKept, RunStore):
         names = ("count", "dropped", "root", "head")
         values = self._ask(lambda redis: redis.hmget(self._of(run_id), names))
         return Chain.model_validate({name: value for name, value in zip(names, values, strict=True) if value})
-
-    @override
-    @reports_damage("document")
-    def put(self, run_id: str, kind: str, name: str, document: str) -> None:
-        keys = [self._of(run_id, "documents", kind), self._of(run_id, "index")]
-        self._write(run_id, "put", keys, kind, name, self._sealed_document(run_id, kind, name, document))
-
-    def _sealed_document(self, run_id: str, kind: str, name: str, document: str) -> str:
-        basis = self._basis(run_id, kind, document) if kind in ALIKE and len(document) > LONG else ""
-        return self._seal.sealed(("document", run_id, kind, name), packed(document, basis))
-
-    def _basis(self, run_id: str, kind: str, document: str = "") -> str:
-        """The basis of the documents of a kind; `document` becomes it when there is none."""
-        known = self._bases.get(f"{run_id} {kind}")
-        if known is not None:
-            return known
-        key = self._of(run_id, "documents", _BASIS)
-        if document:
-            sealed = self._sealed_document(run_id, _BASIS, kind, document)
-            text = self._write(run_id, "basis", [key, self._of(run_id, "index")], _BASIS, kind, sealed)
-        else:
-            text = self._ask(lambda redis: redis.hget(key, kind)) or ""
-        found = self._opened_document(run_id, _BASIS, kind, text)
-        return self._bases.put(f"{run_id} {kind}", found, len(found))
-
-    @override
-    @reports_damage("document")
-    def document(self, run_id: str, kind: str, name: str) -> str | None:
-        text = self._ask(lambda redis: redis.hget(self._of(run_id, "documents", kind), name))
-        return None if text is None else self._opened_document(run_id, kind, name, text)
-
-    def _opened_document(self, run_id: str, kind: str, name: str, text: str) -> str:
-        with damage_reported(run_id, "document"):
-            return unpacked(
-                self._seal.opened(("document", run_id, kind, name), text), lambda: self._basis(run_id, kind)
-            )
-
-    @override
-    @reports_damage("document")
-    def documents(self, run_id: str, kind: str) -> dict[str, str]:
-        found = self._ask(lambda redis: redis.hgetall(self._of(run_id, "documents", kind)))
-        return {name: self._opened_document(run_id, kind, name, text) for name, text in found.items()}

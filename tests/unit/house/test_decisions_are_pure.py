@@ -12,8 +12,9 @@ from workers.store.port import RunStore
 
 #: Methods of the store that only read.
 READS = {
-    "active", "all_kept", "chain", "counts", "document", "documents", "events", "flags", "has_servers", "kept", "keyed",
-    "leases", "outcome", "outcomes", "progress", "remembered", "run", "runs",
+    "active", "all_kept", "chain", "counts", "document", "documents", "documents_of",
+    "events", "flags", "has_servers", "kept", "keyed",
+    "leases", "look", "outcome", "outcomes", "progress", "remembered", "run", "runs",
 }  # fmt: skip
 #: Functions outside the store that write to it.
 WRITERS = {

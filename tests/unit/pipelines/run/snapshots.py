@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 
 from pipelines.run.plan import Plan, make_plan
-from pipelines.run.snapshot import Snapshot
+from pipelines.run.snapshot import Reading, Snapshot
 from tasks.cluster import Cluster
 from tasks.documents import FamilyDigests, RunDocuments
 from tasks.ektron.facts.node import NodeFacts
@@ -148,4 +148,4 @@ def a_snapshot(
         store.put(made.id, DocumentKind.PLAN, DocumentKind.PLAN, plan.to_json())
     if cancelled:
         request_cancel(store, made.id, cancelled)
-    return Snapshot(made, store, documents)
+    return Snapshot(made, Reading(store, made.id), documents)

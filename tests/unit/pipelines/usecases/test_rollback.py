@@ -13,7 +13,7 @@ from pipelines.report.html import to_html
 from pipelines.report.text import to_text
 from pipelines.rollout import KINDS, kind_of
 from pipelines.run.progress import Progress
-from pipelines.run.snapshot import Snapshot
+from pipelines.run.snapshot import Reading, Snapshot
 from pipelines.run.transitions import Next, after, first
 from pipelines.usecases.runs import summary_of
 from tasks.documents import RunDocuments
@@ -66,7 +66,7 @@ def run_of(kind: str, does: Does, only: tuple[str, ...] = ()) -> tuple[Snapshot,
     store.create(record)
 
     def snapshot() -> Snapshot:
-        return Snapshot(record, store, RunDocuments(store, Vault(store, None), record.id))
+        return Snapshot(record, Reading(store, record.id), RunDocuments(store, Vault(store, None), record.id))
 
     step = first(kind_of(kind), snapshot())
     while isinstance(step, Next):
