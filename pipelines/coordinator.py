@@ -20,7 +20,7 @@ from pipelines.run.evidence import conclusion, evidence_of
 from pipelines.run.groups import ahead_of, is_member, next_ones
 from pipelines.run.snapshot import Document, Snapshot, Stop
 from pipelines.run.transitions import Next, after, first
-from pipelines.run.waves import admitted, limits
+from pipelines.run.waves import admitted, ends_by_itself, limits
 from tasks.cluster import Cluster
 from tasks.ektron.wording import counted, named
 from tasks.steering import hold_before
@@ -178,7 +178,9 @@ def join_and_verify(engine: Engine, run_id: str, turn_name: str, node: str = "")
         return
     if isinstance(decision, Next) and holds(decision.snapshot, decision.turn):
         nodes = f"{counted(len(decision.turn.nodes), 'node')} of {decision.turn.name}"
-        _hold(engine, snapshot, decision.turn, f"{turn.name} is done; {nodes} wait for: esync promote {run_id}")
+        by_itself = ends_by_itself(snapshot.cluster, decision.turn.name)
+        asked = f"{turn.name} is done; {nodes} wait for: esync promote {run_id}"
+        _hold(engine, snapshot, decision.turn, f"{asked}; it {by_itself}" if by_itself else asked)
         return
     if isinstance(decision, Next) and waits_for_repair(decision.snapshot, decision.turn):
         _hold(engine, snapshot, decision.turn, repair_of(decision.snapshot), decision.documents)

@@ -27,8 +27,10 @@ from pipelines.cli.runs import waits_of
 from pipelines.local.reading import engine_only
 from pipelines.local.services import Running
 from pipelines.report.runs_text import run_lines
+from pipelines.run.waves import ends_by_itself
 from pipelines.usecases import runs as commands
 from pipelines.usecases.updates import progress_of
+from tasks.cluster import Cluster
 from workers.errors import InputRefused
 from workers.records import now
 from workers.settings import load_settings
@@ -82,9 +84,9 @@ def status(
         print_text(stdout_console(), f"PAUSED: {current.paused}; to continue: esync resume {current.run}", "magenta")
     elif current.held:
         verb = "approve" if current.unapproved else "promote"
-        print_text(
-            stdout_console(), f"HELD before {current.held}; to let it begin: esync {verb} {current.run}", "magenta"
-        )
+        by_itself = "" if current.unapproved else ends_by_itself(Cluster.of_run(record), current.held)
+        text = f"HELD before {current.held}; to let it begin: esync {verb} {current.run}"
+        print_text(stdout_console(), f"{text}; it {by_itself}" if by_itself else text, "magenta")
     elif current.cancelling:
         print_text(stdout_console(), f"stopping: {current.cancelling}", "magenta")
     if current.waiting and not as_json:

@@ -231,6 +231,13 @@ def test_a_run_waits_for_a_person_where_the_policy_says_so(hold: str | None, hel
     assert Verdict.JOINED is made.record.verdict
 
 
+def test_a_hold_that_ends_by_itself_says_so() -> None:
+    """The message that asks for a person has the time, too."""
+    made = needy({"hold": "after-canary", "hold_for": 600}, {})
+    (held,) = (event for event in made.store.events(made.id) if event.kind == "run.held")
+    assert held.message.endswith(f"esync promote {made.id}; it begins by itself after 600 s (policy.hold_for)")
+
+
 @st.composite
 def policies(draw: st.DrawFn) -> dict[str, object]:
     """Any limits, retries, waves and holds."""
