@@ -88,7 +88,8 @@ def begin(engine: Engine, run_id: str) -> None:
     going_on = engine.store.active() if kind.read_only else ()
     if left := marks_document(snapshot, engine.store.all_kept(DRAINED), going_on):
         engine.store.put(run_id, left.kind, left.name, left.text)
-    _save(engine, record, first(kind, snapshot))
+    began = {"began": now()} if is_member(run_id) else {}
+    _save(engine, record.model_copy(update=began), first(kind, snapshot))
 
 
 def waits_in_group(engine: Engine, record: RunRecord) -> bool:

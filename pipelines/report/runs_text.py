@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from pipelines.report.layout import duration, printable
 from pipelines.run.identity import cluster_of, shared_names
-from workers.records import RunRecord
+from workers.records import RunRecord, RunState
 
 __all__ = ["run_lines"]
 
@@ -27,7 +27,7 @@ def run_lines(records: Sequence[RunRecord], at: datetime) -> Iterator[str]:
 
 
 def _row(record: RunRecord, at: datetime, shared: Collection[str]) -> tuple[str, ...]:
-    took = duration(((record.ended or at) - record.created).total_seconds())
+    took = "-" if record.state is RunState.CREATED else duration(record.seconds(at))
     state = record.verdict.value if record.verdict else record.state.value
     started = f"{record.created.astimezone(UTC):%Y-%m-%d %H:%M}"
     name, digest = cluster_of(record)

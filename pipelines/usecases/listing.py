@@ -11,6 +11,7 @@ __all__ = ["RunRow", "row_of"]
 class RunRow(Record):
     """One run of a list (docs/runs-schema.json). `parent` is the run it retries or rolls back; may be empty.
 
+    `began` is when its turn came, if it was requested together with others.
     `waiting` is as in `RunStatus`.
     """
 
@@ -23,6 +24,7 @@ class RunRow(Record):
     exit_code: int | None
     summary: str
     created: AwareDatetime
+    began: AwareDatetime | None = None
     ended: AwareDatetime | None
     who: str
     origin_host: str
@@ -43,6 +45,7 @@ def row_of(record: RunRecord, waiting: str = "") -> RunRow:
         exit_code=record.verdict.exit_code if record.verdict else None,
         summary=record.summary,
         created=record.created,
+        began=record.began,
         ended=record.ended,
         who=record.who,
         origin_host=record.origin_host,

@@ -313,7 +313,6 @@ def status(engine: Engine, run_id: str) -> RunStatus:
     """
     known = summary(engine, run_id)
     record = known.record
-    ended = record.ended or now()
     steering = Steering() if record.ended else Steering.of(engine.store, run_id)
     return RunStatus(
         run=record.id,
@@ -329,7 +328,7 @@ def status(engine: Engine, run_id: str) -> RunStatus:
         held=steering.held,
         unapproved=steering.unapproved,
         budget=known.budget,
-        seconds=round((ended - record.created).total_seconds(), 1),
+        seconds=round(record.seconds(now()), 1),
         nodes={result.node: result for result in known.nodes},
     )
 
