@@ -62,11 +62,8 @@ class Row(NamedTuple):
         record, steering = self.record, self.steering
         if record.verdict:
             return VERDICT_STYLES[record.verdict].title.lower()
-        if steering.cancelled:
-            return "stopping"
-        if steering.waits:
-            return "paused" if steering.paused else f"held before {steering.held}"
-        return record.turn.name if record.turn else "waiting" if self.waits else "beginning"
+        turn = record.turn.name if record.turn else "waiting" if self.waits else "beginning"
+        return steering.word or turn
 
     @property
     def remark(self) -> str:

@@ -29,6 +29,7 @@ from pipelines.local.services import Running
 from pipelines.report.runs_text import run_lines
 from pipelines.run.waves import ends_by_itself
 from pipelines.usecases import runs as commands
+from pipelines.usecases.listing import steered
 from pipelines.usecases.updates import progress_of
 from tasks.cluster import Cluster
 from workers.errors import InputRefused
@@ -44,11 +45,12 @@ RunIds = Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Ru
 def _status_of_several(runs: Sequence[str], *, as_json: bool) -> None:
     with engine_only(load_settings()) as engine:
         records = [find_run(engine, run) for run in runs]
+        doing = steered(engine.store, records)
         states = [commands.status(engine, record.id) for record in records] if as_json else []
     if as_json:
         print_json([state.model_dump(mode="json") for state in states])
         return
-    for line in run_lines(records, now()):
+    for line in run_lines(records, now(), doing):
         typer.echo(line)
 
 
