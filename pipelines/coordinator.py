@@ -20,7 +20,7 @@ from pipelines.run.evidence import conclusion, evidence_of
 from pipelines.run.groups import ahead_of, is_member, next_ones
 from pipelines.run.snapshot import Document, Reading, Snapshot, Stop
 from pipelines.run.transitions import Next, after, first
-from pipelines.run.waves import admitted, limits
+from pipelines.run.waves import admitted, ends_by_itself, limits
 from tasks.cluster import Cluster
 from tasks.ektron.wording import counted, named
 from tasks.steering import hold_before
@@ -103,8 +103,9 @@ def _begin(engine: Engine, snapshot: Snapshot) -> None:
     going_on = engine.store.active() if kind.read_only else ()
     if left := marks_document(snapshot, engine.store.all_kept(DRAINED), going_on):
         engine.store.put(run_id, left.kind, left.name, left.text)
+    began = {"began": now()} if is_member(run_id) else {}
     started = Event(kind="run.started", message=f"{record.kind} of {record.cluster}")
-    _save(engine, record, first(kind, snapshot), started)
+    _save(engine, record.model_copy(update=began), first(kind, snapshot), started)
 
 
 def waits_in_group(engine: Engine, record: RunRecord) -> bool:
@@ -208,7 +209,9 @@ def join_and_verify(engine: Engine, run_id: str, turn_name: str, node: str = "")
         return
     if isinstance(decision, Next) and holds(decision.snapshot, decision.turn):
         nodes = f"{counted(len(decision.turn.nodes), 'node')} of {decision.turn.name}"
-        _hold(engine, snapshot, decision.turn, f"{turn.name} is done; {nodes} wait for: esync promote {run_id}")
+        by_itself = ends_by_itself(snapshot.cluster, decision.turn.name)
+        asked = f"{turn.name} is done; {nodes} wait for: esync promote {run_id}"
+        _hold(engine, snapshot, decision.turn, f"{asked}; it {by_itself}" if by_itself else asked)
         return
     if isinstance(decision, Next) and waits_for_repair(decision.snapshot, decision.turn):
         _hold(engine, snapshot, decision.turn, repair_of(decision.snapshot), decision.documents)

@@ -21,7 +21,18 @@ from workers.errors import RecordRefused
 from workers.records import Endpoint, RunRecord
 from workers.remembered import Remembered
 
-__all__ = ["Cluster", "ClusterFile", "Connection", "Deadlines", "Node", "Policy", "Retries", "Role", "Site"]
+__all__ = [
+    "Cluster",
+    "ClusterFile",
+    "Connection",
+    "Deadlines",
+    "Node",
+    "Policy",
+    "Retries",
+    "Role",
+    "Site",
+    "one_spelling",
+]
 
 
 # The descriptions say what a cluster file may contain: messages about mistakes and the JSON schema show them.
@@ -51,7 +62,7 @@ Labels = Annotated[
 ]
 
 
-def _one_spelling(host: str) -> str:
+def one_spelling(host: str) -> str:
     """A host name in lower case without its final dot, or an IP address in its shortest form."""
     try:
         return str(ip_address(host))
@@ -214,7 +225,7 @@ class ClusterFile(Part):
     def server(self, name: str) -> str:
         """The WinRM address of a node, as in `servers`."""
         node = self.node(name)
-        return f"{_one_spelling(node.host)}:{self._port(node)}"
+        return f"{one_spelling(node.host)}:{self._port(node)}"
 
     def _port(self, node: Node) -> object:
         ours, own = self.connection, node.connection

@@ -178,6 +178,8 @@ class Policy(Part):
     @field_validator("waves")
     @classmethod
     def _sizes(cls, waves: object) -> object:
+        if waves == ():
+            raise ValueError("is empty")
         for size in waves if isinstance(waves, tuple) else ():
             if not re.fullmatch(r"[1-9][0-9]*|(100|[1-9][0-9]?)%", str(size)):
                 raise ValueError(f"{size!r} is not a wave size")

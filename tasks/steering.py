@@ -51,6 +51,13 @@ class Steering:
     unapproved: bool = False
 
     @property
+    def word(self) -> str:
+        """What was requested, in a few words; empty if the run just works."""
+        if self.cancelled or self.paused:
+            return "stopping" if self.cancelled else "paused"
+        return f"held before {self.held}" if self.held else ""
+
+    @property
     def waits(self) -> bool:
         """Whether the run does nothing until a person continues it."""
         return bool(self.paused or self.held)

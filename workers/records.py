@@ -277,6 +277,7 @@ class RunRecord(Record):
     summary: str = ""  #: one sentence for people, set with the verdict
     plan_fingerprint: str = ""
     created: AwareDatetime = Field(default_factory=now)
+    began: AwareDatetime | None = None  #: when its turn in its group came; None for a run that was requested alone
     ended: AwareDatetime | None = None
     who: str = ""
     origin_host: str = ""  #: the machine on which the run was requested
@@ -292,6 +293,15 @@ class RunRecord(Record):
     def scope(self) -> str:
         """The cluster as `name@digest`: an idempotency key is valid within it. The name alone in older records."""
         return f"{self.cluster}@{self.servers}" if self.servers else self.cluster
+
+    def seconds(self, at: datetime) -> float:
+        """How long the run has lasted until its end, or until `at`; without its wait for its turn in a group."""
+        return ((self.ended or at) - self.since).total_seconds()
+
+    @property
+    def since(self) -> datetime:
+        """From when its time counts."""
+        return self.began or self.created
 
     @property
     def turn(self) -> Turn | None:

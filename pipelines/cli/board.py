@@ -1,8 +1,9 @@
-"""Shows many runs while they work: a line a cluster, failures first; elsewhere a line when one begins or ends."""
+"""Shows many runs while they work: a line a cluster, failures first; elsewhere a line when something happens."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import NamedTuple
 
 from rich.console import Console, Group, RenderableType
@@ -62,11 +63,8 @@ class Row(NamedTuple):
         record, steering = self.record, self.steering
         if record.verdict:
             return VERDICT_STYLES[record.verdict].title.lower()
-        if steering.cancelled:
-            return "stopping"
-        if steering.waits:
-            return "paused" if steering.paused else f"held before {steering.held}"
-        return record.turn.name if record.turn else "waiting" if self.waits else "beginning"
+        turn = record.turn.name if record.turn else "waiting" if self.waits else "beginning"
+        return steering.word or turn
 
     @property
     def remark(self) -> str:
@@ -84,10 +82,14 @@ class Board:
     Args:
         store: where the runs are.
         records: the runs, in the order of the command.
+        titles: what their clusters are called, by run; else by their names.
     """
 
-    def __init__(self, store: RunStore, records: Sequence[RunRecord]) -> None:
+    def __init__(
+        self, store: RunStore, records: Sequence[RunRecord], titles: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._store = store
+        self.titles = {record.id: titles.get(record.id, record.cluster) for record in records}
         self.rows: dict[str, Row] = {record.id: Row(record, waits=not record.turns) for record in records}
 
     def look(self) -> list[Row]:
@@ -121,9 +123,10 @@ class Board:
         return all(row.ended for row in self.rows.values())
 
     @property
-    def busy(self) -> RunRecord | None:
-        """The first run that is not concluded."""
-        return next((row.record for row in self.rows.values() if not row.ended), None)
+    def at_work(self) -> list[RunRecord]:
+        """The runs that need workers: those that have begun and wait for no person, and the first of the others."""
+        going = [row.record for row in self.rows.values() if not row.ended and not row.steering.waits]
+        return [*(one for one in going if one.turns), *[one for one in going if not one.turns][:1]]
 
 
 def show_board(board: Board, console: Console, trouble: Callable[[], str], *, interval: float = INTERVAL) -> None:
@@ -131,7 +134,7 @@ def show_board(board: Board, console: Console, trouble: Callable[[], str], *, in
 
     Args:
         board: the runs.
-        console: a terminal gets a picture that changes; anything else a line when a run begins or ends.
+        console: a terminal gets a picture that changes; anything else a line when a run begins, is held or ends.
         trouble: checks the workers; a sentence about them for people, or nothing.
         interval: seconds between two looks.
 
@@ -154,13 +157,14 @@ def show_board(board: Board, console: Console, trouble: Callable[[], str], *, in
 
 
 def _as_lines(board: Board, console: Console, trouble: Callable[[], str], interval: float) -> None:
-    begun, known, seen = now(), "", set[str]()
+    begun, known, said = now(), "", dict[str, str]()
     for rows, problem in _looks(board, trouble, interval):
         for row in rows:
-            if row.ended or row.record.id not in seen:
-                text = f"{row.state}: {row.remark}" if row.ended else f"{row.state}  {row.record.id}"
-                _print(console, f"{_seconds(begun):7.1f} s  {row.record.cluster}  {text}")
-            seen.add(row.record.id)
+            run, word = row.record.id, row.steering.word
+            if row.ended or said.get(run) != word:
+                remark = f": {row.remark}" if row.ended or row.steering.held else f"  {run}"
+                _print(console, f"{_seconds(begun):7.1f} s  {board.titles[run]}  {row.state}{remark}")
+            said[run] = word
         if problem and not known:
             _print(console, problem)
         known = problem
@@ -193,7 +197,7 @@ def draw(board: Board, console: Console, begun: datetime, trouble: str) -> Rende
         states[state] = states.get(state, 0) + 1
     parts = ", ".join(f"{count} {state}" for state, count in states.items())
     shown = rows[: max(_LEAST, console.height - 4)]
-    cells = [(row.record.cluster, row.state, row.remark) for row in shown]
+    cells = [(board.titles[row.record.id], row.state, row.remark) for row in shown]
     header, *lines = table(("cluster", "state", ""), cells)
     texts = [Text(f"{counted(len(rows), 'cluster')}: {parts}  {duration(_seconds(begun))}", style="bold")]
     texts += [Text(header, style="dim")]

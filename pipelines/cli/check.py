@@ -1,45 +1,61 @@
-"""`esync check`: a cluster file and what it needs on this machine. Contacts no server."""
+"""`esync check`: cluster files and what they need on this machine. Contacts no server."""
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from pipelines.cli.console import (
     AsJson,
-    ClusterFile,
     CommandExit,
     describe,
     notify,
     print_json,
 )
+from pipelines.cli.files import ClusterFiles, are_many, for_each
 from pipelines.cluster_file.here import found_here
 from pipelines.cluster_file.loader import ClusterRefused, load_with_document
 from pipelines.cluster_file.mistakes import Mistake
 from pipelines.cluster_file.positions import Document
 from tasks.cluster import Cluster
+from workers.errors import InputRefused
 from workers.settings import Settings, load_settings
 
 __all__ = ["check"]
 
 
-def check(file: ClusterFile, *, as_json: AsJson = False) -> None:
-    """Read a cluster file and list every mistake in it. Contacts no server."""
+def check(files: ClusterFiles, *, as_json: AsJson = False) -> None:
+    """Read cluster files and list every mistake in them. Contacts no server."""
+    if not as_json:
+        for_each(files, _checked)
+        return
+    found = for_each(files, _as_data)
+    print_json(list(found) if are_many(files) else found[0])
+    if not all(one["ok"] for one in found):
+        raise CommandExit(InputRefused.exit_code)
+
+
+def _as_data(file: Path) -> dict[str, Any]:
+    """The result for one file, also where it has mistakes."""
     try:
-        cluster, document = load_with_document(file)
-        warnings = _check_here(file, cluster, document)
+        cluster, warnings = _read(file)
     except ClusterRefused as refused:
-        if as_json:
-            mistakes = [mistake.model_dump() for mistake in refused.mistakes]
-            print_json({"ok": False, "cluster": None, "nodes": 0, "problems": mistakes, "warnings": []})
-            raise CommandExit(refused.exit_code) from None
-        raise
-    if as_json:
-        listed = [mistake.model_dump() for mistake in warnings]
-        print_json(
-            {"ok": True, "cluster": cluster.name, "nodes": len(cluster.nodes), "problems": [], "warnings": listed}
-        )
-    else:
-        typer.echo(f"{file}: cluster {describe(cluster)}: no mistakes")
+        mistakes = [mistake.model_dump() for mistake in refused.mistakes]
+        return {"file": str(file), "ok": False, "cluster": None, "nodes": 0, "problems": mistakes, "warnings": []}
+    listed = [mistake.model_dump() for mistake in warnings]
+    nodes = len(cluster.nodes)
+    return {"file": str(file), "ok": True, "cluster": cluster.name, "nodes": nodes, "problems": [], "warnings": listed}
+
+
+def _checked(file: Path) -> None:
+    cluster, _ = _read(file)
+    typer.echo(f"{file}: cluster {describe(cluster)}: no mistakes")
+
+
+def _read(file: Path) -> tuple[Cluster, tuple[Mistake, ...]]:
+    """The cluster of a file, and the warnings, which are also printed."""
+    cluster, document = load_with_document(file)
+    return cluster, _check_here(file, cluster, document)
 
 
 def _check_here(file: Path, cluster: Cluster, document: Document) -> tuple[Mistake, ...]:

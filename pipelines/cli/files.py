@@ -1,8 +1,8 @@
 """Arguments that name several cluster files, or folders of them; all are read and checked before anything starts."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 
 import typer
 
@@ -15,7 +15,9 @@ from workers.errors import InputRefused
 if TYPE_CHECKING:  # what makes plans is loaded for those files that are one
     from pipelines.usecases.plan_file import SavedPlan
 
-__all__ = ["AtMost", "ClusterFiles", "RolloutFiles", "Source", "are_many", "load_all", "refuse_for_many"]
+__all__ = ["AtMost", "ClusterFiles", "RolloutFiles", "Source", "are_many", "for_each", "load_all", "refuse_for_many"]
+
+Read = TypeVar("Read")
 
 _SUFFIXES = (".yaml", ".yml")
 
@@ -51,24 +53,29 @@ def load_all(files: Iterable[Path], *, plans: bool = False) -> tuple[Source, ...
     """All clusters that the arguments name, in order, each file once.
 
     Args:
-        files: files, and folders, which stand for their `*.yaml` and `*.yml`.
+        files: files, and folders, which stand for their `*.yaml` and `*.yml` that are not hidden.
         plans: whether saved plans are accepted beside cluster files.
 
     Raises:
         InputRefused: files have mistakes; the message has those of every file. Or a folder has no cluster file.
     """
-    found: list[Source] = []
+    return for_each(files, lambda file: _source(file, plans=plans))
+
+
+def for_each(files: Iterable[Path], read: Callable[[Path], Read]) -> tuple[Read, ...]:
+    """What `read` makes of each file that the arguments name, in order, each file once. Raises as `load_all`."""
+    found: list[Read] = []
     refused: list[InputRefused] = []
     for file in {path.resolve(): path for named in files for path in _files_of(named)}.values():
         try:
-            found.append(_source(file, plans=plans))
+            found.append(read(file))
         except InputRefused as error:
             refused.append(error)
     if len(refused) > 1:
         raise InputRefused(
             f"{counted(len(refused), 'file')} of {len(refused) + len(found)} cannot be used; no server was contacted\n"
             + "\n".join(map(str, refused)),
-            remedy="correct these files, then check each: esync check FILE",
+            remedy="correct these files, then check them again: esync check FILE...",
         )
     if refused:
         raise refused[0]
@@ -103,7 +110,10 @@ def _files_of(named: Path) -> Iterator[Path]:
     if not named.is_dir():
         yield named
         return
-    found = sorted(path for path in named.iterdir() if path.suffix in _SUFFIXES)
+    found = sorted(path for path in named.iterdir() if path.suffix in _SUFFIXES and not path.name.startswith("."))
     if not found:
-        raise InputRefused(f"folder {named} has no cluster file (*.yaml, *.yml); no server was contacted")
+        raise InputRefused(
+            f"folder {named} has no cluster file (*.yaml, *.yml); no server was contacted",
+            remedy="give a cluster file, or a folder that has some; `esync init` writes one",
+        )
     yield from found

@@ -14,12 +14,13 @@ from pipelines.cli.files import Source
 from pipelines.cli.follow import print_result, report_of, workers_for, write_report
 from pipelines.local.reading import start_of_worker
 from pipelines.local.services import Running
-from pipelines.report.many import ClusterResult, Results, plan_table, result_lines, totals
+from pipelines.report.many import ClusterResult, Results, plan_table, result_lines, titles, totals
 from pipelines.report.plan_text import plan_lines
+from pipelines.run.groups import Place
 from pipelines.usecases import runs
 from pipelines.usecases.groups import Member, already_running, start_group
 from pipelines.usecases.plan_file import SavedPlan
-from pipelines.usecases.waiting import Attendance, has_work, missing_workers, waiting_text
+from pipelines.usecases.waiting import Attendance, missing_workers, waiting_text
 from tasks.ektron.wording import counted, named
 from workers.errors import EsyncError, InputRefused
 from workers.records import RunRecord, Verdict
@@ -50,11 +51,11 @@ def run_many(kind: str, sources: Sequence[Source], asked: Asked, *, yes: bool = 
     """
     if not yes:
         require_consent(yes=False)
-    names = [source.cluster.name for source in sources]
+    called = _titles(sources)
     at_a_time = f", {asked.at_most} at a time" if asked.at_most < len(sources) else ""
-    notify(f"{kind} of {counted(len(sources), 'cluster')}{at_a_time}: {named(names)}")
+    notify(f"{kind} of {counted(len(sources), 'cluster')}{at_a_time}: {named(list(called.values()))}")
     with workers_for(kind) as services:
-        command = _Command(services, stderr_console(), asked)
+        command = _Command(services, stderr_console(), asked, called)
         unplanned: dict[Path, ClusterResult] = {}
         chosen = list(sources)
         if not yes:
@@ -72,10 +73,11 @@ def run_many(kind: str, sources: Sequence[Source], asked: Asked, *, yes: bool = 
 class _Command:
     """The runs of one command."""
 
-    def __init__(self, services: Running, people: Console, asked: Asked) -> None:
+    def __init__(self, services: Running, people: Console, asked: Asked, called: Mapping[Path, str]) -> None:
         self._services = services
         self._engine = services.engine
         self._people = people
+        self._called = called
         self._asked = asked
 
     def confirmed(self, sources: Sequence[Source]) -> tuple[list[Source], dict[Path, ClusterResult]]:
@@ -96,12 +98,12 @@ class _Command:
         self, sources: Sequence[Source], planned: Mapping[Path, ClusterResult], going: Collection[Path]
     ) -> None:
         rows = []
-        for file, cluster, saved in sources:
+        for file, _, saved in sources:
             why = "a run is active already and is followed" if file in going else ""
             why = planned[file].summary if file in planned else why
-            rows.append((cluster.name, saved.plan if saved and file not in going else None, why))
+            rows.append((self._called[file], saved.plan if saved and file not in going else None, why))
             if saved and self._asked.verbose:
-                notify("\n".join(["", cluster.name, *plan_lines(saved.spec, saved.plan, saved.only)]))
+                notify("\n".join(["", self._called[file], *plan_lines(saved.spec, saved.plan, saved.only)]))
         notify("\n" + "\n".join(plan_table(rows)))
 
     def results(self, kind: str, sources: Sequence[Source]) -> dict[Path, ClusterResult]:
@@ -114,7 +116,7 @@ class _Command:
         started: dict[Path, RunRecord] = {}
         try:
             self._start(kind, sources, started)
-            self._follow(list(started.values()))
+            self._follow(started)
         except (KeyboardInterrupt, EsyncError):
             self._say_what_goes_on([source for source in sources if source.file not in started], started)
             raise
@@ -124,7 +126,7 @@ class _Command:
         asked, new = self._asked, []
         for source in sources:
             if found := self._running(kind, source):
-                notify(f"{source.cluster.name}: run {found.id} is active already and is followed")
+                notify(f"{self._called[source.file]}: run {found.id} is active already and is followed")
                 started[source.file] = found
             else:
                 new.append(source)
@@ -149,25 +151,24 @@ class _Command:
         exact = found is not None and (plan is None or found.plan_fingerprint == plan.fingerprint)
         return found if exact else None
 
-    def _follow(self, records: Sequence[RunRecord]) -> None:
-        if not records:
+    def _follow(self, started: Mapping[Path, RunRecord]) -> None:
+        if not started:
             return
-        engine, services, board = self._engine, self._services, Board(self._engine.store, records)
+        engine, services, called = self._engine, self._services, self._called
+        board = Board(
+            engine.store, list(started.values()), {record.id: called[file] for file, record in started.items()}
+        )
         own = services.logs if services.own else None
-
-        def unserved() -> frozenset[str]:
-            return missing_workers(engine, board.busy) if board.busy else frozenset()
 
         def trouble() -> str:
             services.check()
-            record = board.busy
-            missing = attendance.missing_since(record.created) if record else None
-            if record is None or missing is None or not has_work(engine, record):
+            first = next(iter(board.at_work), None)
+            missing = attendance.missing_since(first.created) if first else None
+            if first is None or missing is None:
                 return ""
-            start = start_of_worker(load_settings(), record.id, own, stays=True, site=missing.site)
-            return waiting_text(missing, start)
+            return waiting_text(missing, start_of_worker(load_settings(), first.id, own, stays=True, site=missing.site))
 
-        with Attendance(unserved) as attendance:
+        with Attendance(lambda: missing_workers(engine, *board.at_work)) as attendance:
             show_board(board, self._people, trouble)
 
     def _say_what_goes_on(self, never: Sequence[Source], started: dict[Path, RunRecord]) -> None:
@@ -176,10 +177,12 @@ class _Command:
         if started and self._services.own:
             lines.append("The worker stops with this command. Nodes finish their current step; every file stays whole.")
         elif started:
-            lines.append(f"This command stops; its {counted(len(started), 'run')} continue, one after the other.")
+            groups = {place.group for record in started.values() if (place := Place.of(record.id))}
+            lines.append(f"This command stops; its {counted(len(started), 'run')} {_continue(len(started))}.")
             lines.append("To see them: esync runs; to stop one: esync cancel RUN")
+            lines += [f"To stop all that it started: esync cancel {group}" for group in sorted(groups)]
         if never:
-            lines.append(f"never started: {', '.join(source.cluster.name for source in never)}")
+            lines.append(f"never started: {', '.join(self._called[source.file] for source in never)}")
         lines.append("To continue all of them: the same command again")
         print_text(self._people, "\n" + "\n".join(lines), "magenta")
 
@@ -207,6 +210,15 @@ class _Command:
         return None
 
 
+def _titles(sources: Sequence[Source]) -> dict[Path, str]:
+    called = titles((str(source.file), source.cluster.name) for source in sources)
+    return {source.file: called[str(source.file)] for source in sources}
+
+
+def _continue(runs: int) -> str:
+    return "continues" if runs == 1 else "continue, in their order"
+
+
 def _with_plan(source: Source, result: ClusterResult | None) -> Source:
     """The cluster with the plan that was made for it, if one was."""
     return source._replace(plan=result.plan) if result and result.plan else source
@@ -223,7 +235,8 @@ def _print_results(kind: str, results: Sequence[ClusterResult], asked: Asked) ->
         if result.report is not None and asked.folder is not None:
             write_report(result.report, asked.folder)
     if kind == "plan" and not asked.as_json:
-        plans = ((one.cluster, one.plan.plan if one.plan else None, one.summary) for one in results)
+        called = titles((one.file, one.cluster) for one in results)
+        plans = ((called[one.file], one.plan.plan if one.plan else None, one.summary) for one in results)
         typer.echo("\n".join(plan_table(plans)))
     else:
         notify("\n" + "\n".join(result_lines(results)))

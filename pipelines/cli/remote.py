@@ -302,11 +302,11 @@ def promote(run: RunId) -> None:
     """Let a held run begin its next wave (policy.hold)."""
     with connected() as client:
         record = found(client, run, active=True)
-        held = client.status(record.id).held
-        if not held:
+        now = client.status(record.id)
+        if not now.held:
             raise InputRefused(f"run {record.id} is not held", remedy=f"look at it: esync status {record.id}")
-        client.promote(record.id, held)
-    notify(f"run {record.id} begins {held}")
+        client.promote(record.id, now.held)
+    notify(f"run {record.id} begins {now.held}{f' when it is resumed: esync resume {record.id}' if now.paused else ''}")
 
 
 def approve(run: RunId, *, yes: Yes = False) -> None:

@@ -1,6 +1,7 @@
 """`esync runs`: the list of runs. It loads little: people call it often."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,8 +14,9 @@ from pipelines.cli.console import (
 from pipelines.engine import Engine
 from pipelines.local.reading import engine_only, start_of_worker
 from pipelines.report.runs_text import run_lines
-from pipelines.usecases.listing import row_of
+from pipelines.usecases.listing import row_of, runs_of, steered
 from pipelines.usecases.waiting import waiting_since, waiting_text
+from tasks.cluster import Cluster
 from tasks.ektron.wording import counted
 from workers.errors import RecordRefused
 from workers.records import RunRecord, now
@@ -24,13 +26,23 @@ __all__ = ["runs", "waits_of"]
 
 
 def runs(
-    *, limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000)] = 20, as_json: AsJson = False
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[FILE]...", help="Only those of these clusters: files, or folders.", show_default=False
+        ),
+    ] = None,
+    *,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000)] = 20,
+    as_json: AsJson = False,
 ) -> None:
     """List the newest runs, newest first."""
     refused: list[RecordRefused] = []
+    clusters = _clusters(files) if files else ()
     with engine_only(load_settings()) as engine:
-        records = engine.store.runs(limit, refused.append)
-        waits = waits_of(engine, records)
+        store = engine.store
+        records = runs_of(store, clusters, limit, refused.append) if files else store.runs(limit, refused.append)
+        waits, doing = waits_of(engine, records), steered(store, records)
     if refused:
         notify(f"{counted(len(refused), 'run')} cannot be read:", "magenta")
         for error in refused:
@@ -38,12 +50,18 @@ def runs(
     if as_json:
         print_json([row_of(record, waits.get(record.id, "")).model_dump(mode="json") for record in records])
         return
-    for line in run_lines(records, now()):
+    for line in run_lines(records, now(), doing):
         typer.echo(line)
     for run_id, text in waits.items():
         notify(f"run {run_id}: {text}", "magenta")
     if not records and not refused:
-        typer.echo("there are no runs yet", err=True)
+        typer.echo(f"there are no runs {'of these clusters' if files else 'yet'}", err=True)
+
+
+def _clusters(files: Sequence[Path]) -> Sequence[Cluster]:
+    from pipelines.cli.files import load_all  # noqa: PLC0415 - most lists are of all clusters
+
+    return [source.cluster for source in load_all(files)]
 
 
 def waits_of(engine: Engine, records: Sequence[RunRecord]) -> dict[str, str]:

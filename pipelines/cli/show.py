@@ -27,8 +27,11 @@ from pipelines.cli.runs import waits_of
 from pipelines.local.reading import engine_only
 from pipelines.local.services import Running
 from pipelines.report.runs_text import run_lines
+from pipelines.run.waves import ends_by_itself
 from pipelines.usecases import runs as commands
+from pipelines.usecases.listing import steered
 from pipelines.usecases.updates import progress_of
+from tasks.cluster import Cluster
 from workers.errors import InputRefused
 from workers.records import now
 from workers.settings import load_settings
@@ -42,11 +45,12 @@ RunIds = Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Ru
 def _status_of_several(runs: Sequence[str], *, as_json: bool) -> None:
     with engine_only(load_settings()) as engine:
         records = [find_run(engine, run) for run in runs]
+        doing = steered(engine.store, records)
         states = [commands.status(engine, record.id) for record in records] if as_json else []
     if as_json:
         print_json([state.model_dump(mode="json") for state in states])
         return
-    for line in run_lines(records, now()):
+    for line in run_lines(records, now(), doing):
         typer.echo(line)
 
 
@@ -82,9 +86,9 @@ def status(
         print_text(stdout_console(), f"PAUSED: {current.paused}; to continue: esync resume {current.run}", "magenta")
     elif current.held:
         verb = "approve" if current.unapproved else "promote"
-        print_text(
-            stdout_console(), f"HELD before {current.held}; to let it begin: esync {verb} {current.run}", "magenta"
-        )
+        by_itself = "" if current.unapproved else ends_by_itself(Cluster.of_run(record), current.held)
+        text = f"HELD before {current.held}; to let it begin: esync {verb} {current.run}"
+        print_text(stdout_console(), f"{text}; it {by_itself}" if by_itself else text, "magenta")
     elif current.cancelling:
         print_text(stdout_console(), f"stopping: {current.cancelling}", "magenta")
     if current.waiting and not as_json:

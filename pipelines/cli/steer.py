@@ -231,7 +231,8 @@ def promote(
     with engine_only(load_settings()) as engine:
         record = _active_run(engine, run)
         control.promote(engine, record.id, by)
-    notify(f"run {record.id} begins its next wave")
+        paused = Steering.of(engine.store, record.id).paused
+    notify(f"run {record.id} begins its next wave{f' when it is resumed: esync resume {record.id}' if paused else ''}")
 
 
 def approve(run: RunId, *, yes: Yes = False) -> None:

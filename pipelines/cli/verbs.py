@@ -39,7 +39,7 @@ GROUPS: Mapping[str, Mapping[str, Place]] = {
             "Show the certificates of all listeners, and pin those that are new. A changed one is refused. "
             "Does not log on.",
         ),
-        "check": Place("check", "Read a cluster file and list every mistake in it. Contacts no server."),
+        "check": Place("check", "Read cluster files and list every mistake in them. Contacts no server."),
     },
     "Look at servers": {
         "doctor": Place(

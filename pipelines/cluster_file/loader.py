@@ -13,7 +13,7 @@ from pipelines.cluster_file.mistakes import FILL_IN, Mistake, allowed_values, di
 from pipelines.cluster_file.pools import late_mistakes, pool_mistakes
 from pipelines.cluster_file.positions import MAX_BYTES, Document, Mapping, Plain, Unreadable, parse
 from pipelines.cluster_file.positions import Path as KeyPath
-from tasks.cluster import Cluster, ClusterFile, Role
+from tasks.cluster import Cluster, ClusterFile, Role, one_spelling
 from tasks.connection import SYSTEM, listener_port
 from tasks.policy import FILE, POOL
 from workers.errors import InputRefused
@@ -225,7 +225,7 @@ class _Check:
         def address(node: Mapping) -> str | None:
             host, own = _folded(node.get("host")), _connection(node)
             port = listener_port(ours.get("scheme"), ours.get("port"), own.get("scheme"), own.get("port"))
-            return host and f"{host} {port}"
+            return host and f"{one_spelling(host)} {port}"
 
         self._unique("host", address, "duplicates the address (host and port) of")
 
@@ -254,8 +254,9 @@ class _Check:
                 self._unknown_label(("policy", "at_most", label), label, known)
 
     def _unknown_label(self, path: KeyPath, label: str, known: list[str]) -> None:
+        value = f'"{label}"' if path[-1] != label and label.isprintable() else ""
         hint = did_you_mean(label, known)
-        self._add(path, "is not a label of any node", allowed=", ".join(known[:_NAMES]), hint=hint)
+        self._add(path, "is not a label of any node", value=value, allowed=", ".join(known[:_NAMES]), hint=hint)
 
     def _ways(self) -> None:
         """Reports connections that would send a password or a message unencrypted, and secrets of another method."""

@@ -199,6 +199,11 @@ def allowed_values(path: Path) -> str:
     """What a cluster file may contain at a path, by the schema; empty for a mapping and for an unknown key."""
     keys = tuple(key for key in path if isinstance(key, str))
     field = _fields(keys[:-1]).get(keys[-1]) if keys else None
+    if field is None and len(keys) > 1:
+        parent = _fields(keys[:-2]).get(keys[-2])  # the keys of some mappings are names
+        field = (
+            parent if parent and get_origin(parent.annotation) is dict and not _model_in(parent.annotation) else None
+        )
     return (field.description or _described(field.annotation)) if field else ""
 
 

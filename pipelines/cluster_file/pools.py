@@ -1,11 +1,13 @@
-"""Mistakes in what a cluster file says about pools and their balancers, which no schema finds. Pure."""
+"""Mistakes in what a cluster file says about pools, their balancers and waves, which no schema finds. Pure."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pipelines.cluster_file.mistakes import did_you_mean
 from pipelines.cluster_file.positions import Mapping, Path
 from tasks.cluster import Cluster
+from tasks.ektron.wording import counted
 
 __all__ = ["Found", "late_mistakes", "pool_mistakes"]
 
@@ -38,7 +40,9 @@ def pool_mistakes(data: Mapping) -> Iterator[Found]:
 
 
 def late_mistakes(cluster: Cluster) -> Iterator[Found]:
-    """What cannot work although every value is allowed: a floor without room, times longer than a step."""
+    """What cannot work although every value is allowed: limits and holds without effect, a floor without room."""
+    yield from _limits(cluster)
+    yield from _holds(cluster)
     for pool, policy in cluster.policy.pools.items():
         size = len(cluster.pool_members(pool))
         if size and policy.floor(size) >= size:
@@ -52,6 +56,41 @@ def late_mistakes(cluster: Cluster) -> Iterator[Found]:
                 "they are a part"
             )
             yield Found(("balancers", pool), message)
+
+
+def _limits(cluster: Cluster) -> Iterator[Found]:
+    """Limits that no run can exceed: who wrote them relies on them."""
+    policy, nodes = cluster.policy, len(cluster.nodes)
+    for key in ("max_failed", "max_unreachable"):
+        limit = getattr(policy, key)
+        if isinstance(limit, int) and limit > nodes:
+            message = f"{limit} limits nothing: the cluster has {counted(nodes, 'node')}"
+            yield Found(("policy", key), message, f'0 to {nodes}, or a percentage such as "10%"')
+    of_run, of_wave = min(nodes, policy.allowed_failures(nodes)), policy.max_failed_per_wave
+    if isinstance(of_wave, int) and of_wave > of_run:
+        message = f"{of_wave} limits nothing: a run stops when more than {of_run} failed (policy.max_failed)"
+        yield Found(("policy", "max_failed_per_wave"), message, f"0 to {of_run}, or a larger max_failed")
+
+
+def _holds(cluster: Cluster) -> Iterator[Found]:
+    """Holds that no run would come to."""
+    policy, pools = cluster.policy, Counter(node.pool for node in cluster.nodes)
+    if policy.hold is None:
+        if policy.hold_for is not None:
+            yield Found(("policy", "hold_for"), "has no effect: no run waits without `hold`", "only beside `hold`")
+        return
+    whole = policy.whole_pool or max(pools.values()) == 1
+    if len(cluster.nodes) > 1 and whole and _in_one_wave(policy.waves, len(cluster.nodes), len(pools)):
+        message = "has no effect: all nodes are in the first wave"
+        yield Found(("policy", "hold"), message, 'several waves, such as `waves: [1, "100%"]`')
+
+
+def _in_one_wave(waves: str | tuple[int | str, ...], nodes: int, pools: int) -> bool:
+    """Whether the first wave takes all nodes, where whole pools may go together."""
+    if waves == "pools":
+        return pools == 1
+    first = "100%" if isinstance(waves, str) else str(waves[0])
+    return first == "100%" or (first.isdecimal() and int(first) >= nodes)
 
 
 def _unknown(path: Path, message: str, word: str, known: Sequence[str]) -> Found:

@@ -78,7 +78,6 @@ def _built(summary: RunSummary) -> Report:
     record, cluster = summary.record, summary.cluster
     rows = _node_rows(summary)
     by_turn = _grouped(summary.outcomes, lambda outcome: outcome.turn)
-    ended = record.ended or now()
     return Report(
         run=record.id,
         **{name: getattr(record, name) for name in _OF_RECORD},
@@ -87,7 +86,7 @@ def _built(summary: RunSummary) -> Report:
         state=record.state.value,
         verdict=record.verdict.value if record.verdict else None,
         exit_code=record.verdict.exit_code if record.verdict else None,
-        seconds=round((ended - record.created).total_seconds(), 3),
+        seconds=round(record.seconds(now()), 3),
         plan=summary.plan.totals if summary.plan else "",
         totals=_counts(row.status for row in rows),
         causes=_causes(rows),
@@ -216,7 +215,7 @@ def _turn_row(record: RunRecord, turn: Turn, outcomes: Sequence[StepOutcome]) ->
         nodes=len(turn.nodes),
         steps=turn.steps,
         statuses=_counts(worst),
-        offset=round((first - record.created).total_seconds(), 3) if first else 0.0,
+        offset=round((first - record.since).total_seconds(), 3) if first else 0.0,
         seconds=round((last - first).total_seconds(), 3) if first and last else 0.0,
         slowest=max(spent, key=lambda node: spent[node]) if spent else "",
     )

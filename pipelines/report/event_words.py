@@ -28,5 +28,5 @@ def line(record: RunRecord, event: Event) -> str:
         status += f" ({event.failure})"
     status += ": " if event.status and event.message else ""
     message = event.message.removeprefix(f"{event.status}: ")
-    seconds = (event.at - record.created).total_seconds()
+    seconds = (event.at - record.since).total_seconds()
     return printable(f"{max(0.0, seconds):7.1f} s  {'  '.join(words)}  {status}{message}".rstrip())

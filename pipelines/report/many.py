@@ -12,7 +12,7 @@ from pipelines.usecases.plan_file import SavedPlan
 from tasks.ektron.wording import counted, named
 from workers.records import Record, Verdict
 
-__all__ = ["ClusterResult", "Results", "plan_table", "result_lines", "table", "totals"]
+__all__ = ["ClusterResult", "Results", "plan_table", "result_lines", "table", "titles", "totals"]
 
 
 class ClusterResult(Record):
@@ -40,10 +40,22 @@ class Results(Record):
     clusters: tuple[ClusterResult, ...]
 
 
+def titles(clusters: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """What to call the cluster of each file: its name, and the file, too, where several have that name.
+
+    Args:
+        clusters: file and name of each.
+    """
+    known = list(clusters)
+    names = Counter(name for _, name in known)
+    return {file: f"{name} ({file})" if names[name] > 1 else name for file, name in known}
+
+
 def result_lines(results: Sequence[ClusterResult]) -> Iterator[str]:
     """A line for each cluster, the worst first."""
+    called = titles((one.file, one.cluster) for one in results)
     ranked = sorted(results, key=lambda one: _badness(one.verdict))
-    rows = [(one.cluster, one.run or "-", _title(one.verdict), one.summary) for one in ranked]
+    rows = [(called[one.file], one.run or "-", _title(one.verdict), one.summary) for one in ranked]
     yield from table(("CLUSTER", "RUN", "RESULT", "WHY"), rows)
 
 

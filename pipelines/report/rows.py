@@ -107,7 +107,7 @@ class QuestionRow(Attestation):
 
 
 class TurnRow(Record):
-    """One turn, from its first to its last step. `offset` is seconds since the run was requested."""
+    """One turn, from its first to its last step. `offset` is seconds since the run began."""
 
     turn: str
     stage: str

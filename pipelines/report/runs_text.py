@@ -1,34 +1,38 @@
 """A list of runs as a table: a header, ids that can be copied, dates. Pure."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from pipelines.report.layout import duration, printable
 from pipelines.run.identity import cluster_of, shared_names
-from workers.records import RunRecord
+from workers.records import RunRecord, RunState
 
 __all__ = ["run_lines"]
 
 _HEADER = ("RUN", "KIND", "STARTED (UTC)", "TOOK", "RESULT", "REQUESTED BY")
 
 
-def run_lines(records: Sequence[RunRecord], at: datetime) -> Iterator[str]:
+def run_lines(
+    records: Sequence[RunRecord], at: datetime, waiting: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[str]:
     """The runs as lines, the header first; nothing when there are none.
 
     Args:
         records: in the order of the lines.
         at: now, for runs that have not ended.
+        waiting: what those wait for that do, by id.
     """
     shared = shared_names(records)
-    rows = [_HEADER, *(_row(record, at, shared) for record in records)] if records else []
+    rows = [_HEADER, *(_row(record, at, shared, waiting.get(record.id, "")) for record in records)] if records else []
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
     for *cells, last in rows:
         yield "  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), last])
 
 
-def _row(record: RunRecord, at: datetime, shared: Collection[str]) -> tuple[str, ...]:
-    took = duration(((record.ended or at) - record.created).total_seconds())
-    state = record.verdict.value if record.verdict else record.state.value
+def _row(record: RunRecord, at: datetime, shared: Collection[str], waiting: str) -> tuple[str, ...]:
+    took = "-" if record.state is RunState.CREATED else duration(record.seconds(at))
+    state = record.verdict.value if record.verdict else waiting or record.state.value
     started = f"{record.created.astimezone(UTC):%Y-%m-%d %H:%M}"
     name, digest = cluster_of(record)
     which = f" [{name}@{digest}]" if name in shared else ""

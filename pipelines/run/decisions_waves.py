@@ -8,7 +8,7 @@ from pipelines.run.decisions_pools import pool_too_small
 from pipelines.run.kinds import Kind
 from pipelines.run.snapshot import ABANDONED, RETRY, Go, Snapshot, Stop
 from pipelines.run.verdict import failures
-from tasks.ektron.wording import counted
+from tasks.ektron.wording import counted, named
 from workers.errors import Failure, LogonRefused, PoolTooSmall
 from workers.records import Status, StepOutcome, Turn, Verdict
 
@@ -16,6 +16,8 @@ __all__ = ["PROVE", "WAVE", "holds", "next_wave", "to_prove", "to_retry", "unapp
 
 WAVE, PROVE = "wave", "prove"
 _HOPELESS = {ABANDONED, LogonRefused.slug, PoolTooSmall.slug}  #: the last one has waited long enough
+_RESTART = "service_restart"  #: name of the step
+_NOT_TRIED = {Status.SKIPPED, Status.CANCELLED}
 _FINAL = {Failure.REFUSED, Failure.STALE}  #: accounts get locked; a stale plan stays stale
 
 
@@ -76,7 +78,7 @@ def within_budget(snapshot: Snapshot) -> Go | Stop:
         return Stop(Verdict.STOPPED, over)
     if to_retry(snapshot) or to_prove(snapshot):
         return Go()
-    return _first_wave_failed(snapshot) or Go()
+    return _first_wave_failed(snapshot) or _rest_of_a_pool(snapshot, left) or Go()
 
 
 def _first_wave_failed(snapshot: Snapshot) -> Stop | None:
@@ -99,6 +101,30 @@ def _first_wave_failed(snapshot: Snapshot) -> Stop | None:
         f"the first wave did not succeed, so {counted(len(waiting), 'node')} of later waves "
         f"{'was' if len(waiting) == 1 else 'were'} not touched: {failures(list(ended), ended)}",
     )
+
+
+def _rest_of_a_pool(snapshot: Snapshot, following: Sequence[str]) -> Stop | None:
+    """Stops before all other servers of a pool are restarted of which some failed after the stop of their service."""
+    policy, ended, plan = snapshot.cluster.policy, snapshot.ended(), snapshot.plan
+    if policy.whole_pool or not policy.judge_waves or plan is None:
+        return None
+    parts, waved = plan.parts(), snapshot.in_stage(WAVE)
+    restarts = {node for node in following if parts[node].restart}
+    tried = {one.node for one in snapshot.outcomes if one.step == _RESTART and one.status not in _NOT_TRIED}
+    down = {node: ended[node] for node in ended.keys() & waved & tried}
+    unseen = ended.keys() - waved
+    for pool in dict.fromkeys(snapshot.cluster.node(node).pool for node in following):
+        members = snapshot.cluster.pool_members(pool)
+        out = [node for node in members if node in down]
+        next_ones = [node for node in members if node in restarts]
+        if out and next_ones and not set(members) - {*out, *next_ones} - unseen:
+            return Stop(
+                Verdict.STOPPED,
+                f"{named(next_ones)} {'was' if len(next_ones) == 1 else 'were'} not restarted, because no other server "
+                f"of pool {pool} is known to work: {failures(out, down)}. Repair {named(out)}, then retry; or set "
+                "policy.whole_pool",
+            )
+    return None
 
 
 def holds(snapshot: Snapshot, following: Turn) -> bool:

@@ -7,7 +7,12 @@ from tasks.cluster import Cluster
 from workers.errors import RecordRefused
 from workers.records import RunRecord
 
-__all__ = ["cluster_of", "of_cluster", "shared_names"]
+__all__ = ["cluster_of", "in_ids", "of_cluster", "shared_names"]
+
+
+def in_ids(cluster: str) -> str:
+    """The part of the ids of runs that names their cluster; clusters with long names may share it."""
+    return f"-{cluster[:32].lower()}-"
 
 
 def cluster_of(record: RunRecord) -> tuple[str, str]:

@@ -121,8 +121,8 @@ class Progress:
         return self.held == RETRY
 
     def seconds(self, at: datetime) -> float:
-        """Seconds since the run was requested, until it ended or `at`."""
-        return ((self.record.ended or at) - self.record.created).total_seconds()
+        """How long the run has lasted until its end, or until `at`."""
+        return self.record.seconds(at)
 
     def _steered(self, event: Event) -> None:
         if event.kind == "run.pause_asked":

@@ -6,7 +6,13 @@ from collections.abc import Collection, Sequence
 
 from tasks.cluster import Cluster
 
-__all__ = ["admitted", "limits", "worst_case"]
+__all__ = ["admitted", "ends_by_itself", "limits", "worst_case"]
+
+
+def ends_by_itself(cluster: Cluster, held: str) -> str:
+    """That a run does not only wait for a person before that turn, and how long it waits; else empty."""
+    bound = cluster.policy.hold_for
+    return f"begins by itself after {bound:g} s (policy.hold_for)" if bound and held.startswith("wave") else ""
 
 
 def limits(cluster: Cluster, name: str) -> tuple[tuple[str, str], ...]:

@@ -6,6 +6,7 @@ from pipelines.coordinator import watch_or_cancel, works_on
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
 from pipelines.run.groups import in_line
+from pipelines.run.identity import in_ids
 from tasks.cluster import Cluster
 from workers.errors import ClusterLocked, RecordRefused, RunUnknown, TooManyRuns
 from workers.records import RunRecord, RunState
@@ -37,8 +38,8 @@ def check_cluster_free(engine: Engine, cluster: Cluster) -> None:
         ClusterLocked: names that run.
     """
     for run_id in engine.store.active():
-        # Ids contain the name of the cluster (`pipelines.usecases.runs`): most other runs need not be read.
-        if f"-{cluster.name[:32].lower()}-" not in run_id:
+        # Most other runs need not be read.
+        if in_ids(cluster.name) not in run_id:
             continue
         with suppress(RunUnknown, RecordRefused):  # deleted in the meantime, or of another installation
             record = engine.store.run(run_id)

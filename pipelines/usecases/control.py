@@ -137,10 +137,17 @@ def resume(engine: Engine, run_id: str, by: str = "") -> None:
     """Continues a paused run at once. `by` as in `pause`.
 
     Raises:
-        InputRefused: the run has ended, or is being cancelled.
+        InputRefused: the run has ended, is being cancelled, or waits for something else.
         RunUnknown: there is no such run.
     """
-    if _steering_of_active(engine, run_id).paused:
+    steering = _steering_of_active(engine, run_id)
+    if steering.held and not steering.paused:
+        verb = "approve" if steering.unapproved else "promote"
+        raise InputRefused(
+            f"run {run_id} is not paused: it is held before {steering.held}",
+            remedy=f"to let it begin: esync {verb} {run_id}",
+        )
+    if steering.paused:
         request_resume(engine.store, run_id)
     engine.store.note(run_id, Event(kind="run.resume_asked", message=_said("", by)))
     _check_now(engine, run_id)

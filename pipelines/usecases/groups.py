@@ -10,7 +10,7 @@ from typing import NamedTuple, Unpack
 
 from pipelines.engine import Engine
 from pipelines.run.groups import AT_MOST, MOST, Place
-from pipelines.run.identity import cluster_of
+from pipelines.run.identity import cluster_of, in_ids
 from pipelines.usecases.admission import check_cluster_free, check_run_limit
 from pipelines.usecases.origin import Origin
 from pipelines.usecases.plan_file import SavedPlan
@@ -98,7 +98,7 @@ def already_running(engine: Engine, cluster: Cluster, kind: str, options: tuple[
     """
     wanted = cluster.model_dump(mode="json")
     for run_id in engine.store.active():
-        if f"-{cluster.name[:32].lower()}-" not in run_id:
+        if in_ids(cluster.name) not in run_id:
             continue
         with suppress(RunUnknown, RecordRefused):
             record = engine.store.run(run_id)

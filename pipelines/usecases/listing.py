@@ -1,16 +1,53 @@
-"""A list of runs as data for programs (`esync runs --json`)."""
+"""Lists of runs: those of some clusters, what they wait for, and each as data for programs (`esync runs --json`)."""
+
+from collections.abc import Callable, Iterable, Sequence
 
 from pydantic import AwareDatetime
 
-from pipelines.run.identity import cluster_of
+from pipelines.run.groups import in_line
+from pipelines.run.identity import cluster_of, in_ids, of_cluster
+from tasks.cluster import Cluster
+from tasks.steering import Steering
+from workers.errors import RecordRefused, RunUnknown
 from workers.records import Record, RunRecord, RunState, Verdict
+from workers.store.port import RunStore
 
-__all__ = ["RunRow", "row_of"]
+__all__ = ["RunRow", "row_of", "runs_of", "steered"]
+
+_BACK = 10_000  #: ids among which runs of a cluster are searched
+
+
+def runs_of(
+    store: RunStore, clusters: Sequence[Cluster], limit: int, refused: Callable[[RecordRefused], None]
+) -> list[RunRecord]:
+    """The newest runs of these clusters, newest first; `refused` as in `RunStore.runs`."""
+    parts, found = {in_ids(cluster.name) for cluster in clusters}, list[RunRecord]()
+    for run in store.names(_BACK):
+        if len(found) == limit:
+            break
+        try:
+            record = store.run(run) if any(part in run for part in parts) else None
+        except RecordRefused as error:
+            refused(error)
+        except RunUnknown:
+            continue
+        else:
+            found += [record] if record and any(of_cluster(record, cluster) for cluster in clusters) else []
+    return found
+
+
+def steered(store: RunStore, records: Iterable[RunRecord]) -> dict[str, str]:
+    """The runs that are not just at work, by id: held, paused, stopping, or waiting for their turn in a group."""
+    active = [record.id for record in records if record.state is not RunState.CONCLUDED]
+    waiting = in_line(store.active()) if active else ()
+    words = {run: "waits for its turn" if run in waiting else Steering.of(store, run).word for run in active}
+    return {run: word for run, word in words.items() if word}
 
 
 class RunRow(Record):
     """One run of a list (docs/runs-schema.json). `parent` is the run it retries or rolls back; may be empty.
 
+    `began` is when its turn came, if it was requested together with others.
     `waiting` is as in `RunStatus`.
     """
 
@@ -23,6 +60,7 @@ class RunRow(Record):
     exit_code: int | None
     summary: str
     created: AwareDatetime
+    began: AwareDatetime | None = None
     ended: AwareDatetime | None
     who: str
     origin_host: str
@@ -43,6 +81,7 @@ def row_of(record: RunRecord, waiting: str = "") -> RunRow:
         exit_code=record.verdict.exit_code if record.verdict else None,
         summary=record.summary,
         created=record.created,
+        began=record.began,
         ended=record.ended,
         who=record.who,
         origin_host=record.origin_host,

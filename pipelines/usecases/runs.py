@@ -15,7 +15,7 @@ from pipelines.rollout import kind_of
 from pipelines.run.attested import document_of, read_confirmations
 from pipelines.run.evidence import judged_kind
 from pipelines.run.groups import Place
-from pipelines.run.identity import cluster_of
+from pipelines.run.identity import cluster_of, in_ids
 from pipelines.run.summary import RunSummary, summary_of
 from pipelines.usecases.admission import check_cluster_free, check_run_limit
 from pipelines.usecases.cluster_files import cluster_named
@@ -158,7 +158,7 @@ def _earlier_runs(engine: Engine, record: RunRecord, cluster: Cluster) -> Iterat
     hosts = {node.host for node in cluster.nodes}
     left = _EARLIER
     for run_id in engine.store.names(_BACK):
-        if run_id == record.id or _slug(cluster.name) not in run_id:
+        if run_id == record.id or in_ids(cluster.name) not in run_id:
             continue
         with suppress(RunUnknown, RecordRefused):
             before = engine.store.run(run_id)
@@ -313,7 +313,6 @@ def status(engine: Engine, run_id: str) -> RunStatus:
     """
     known = summary(engine, run_id)
     record = known.record
-    ended = record.ended or now()
     steering = Steering() if record.ended else Steering.of(engine.store, run_id)
     return RunStatus(
         run=record.id,
@@ -329,16 +328,11 @@ def status(engine: Engine, run_id: str) -> RunStatus:
         held=steering.held,
         unapproved=steering.unapproved,
         budget=known.budget,
-        seconds=round((ended - record.created).total_seconds(), 1),
+        seconds=round(record.seconds(now()), 1),
         nodes={result.node: result for result in known.nodes},
     )
 
 
 def _new_id(cluster: str, place: str) -> str:
     """An id that sorts by time, names the cluster, and cannot be guessed: `20261123-191500-four-servers-7f3a`."""
-    return f"{now():%Y%m%d-%H%M%S}{_slug(cluster)}{place or secrets.token_hex(3)}"
-
-
-def _slug(cluster: str) -> str:
-    """The part of an id that names the cluster."""
-    return f"-{cluster[:32].lower()}-"
+    return f"{now():%Y%m%d-%H%M%S}{in_ids(cluster)}{place or secrets.token_hex(3)}"

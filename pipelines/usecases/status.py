@@ -17,7 +17,7 @@ class RunStatus(Record):
     does not; `unapproved` says that it waits there for `esync approve` by a second person; `budget` says how many nodes
     may still fail, null for a run without waves; `waiting` says since when the run has work and no worker answers, and
     how to start one, and is empty otherwise (always in the answer of a worker); `seconds` count from the request for
-    the run to its end.
+    the run to its end, of several that were requested together from when its turn came.
     """
 
     version: Literal[2] = 2

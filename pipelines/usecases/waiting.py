@@ -51,13 +51,13 @@ def waiting_since(engine: Engine, records: Iterable[RunRecord]) -> dict[str, Mis
     }
 
 
-def missing_workers(engine: Engine, record: RunRecord) -> frozenset[str]:
-    """The queues that have work of a run and no worker that answers.
+def missing_workers(engine: Engine, *records: RunRecord) -> frozenset[str]:
+    """The queues that have work of these runs and no worker that answers.
 
     Raises:
-        EsyncError: the broker or the run store does not answer, or the run cannot be read.
+        EsyncError: the broker or the run store does not answer, or a run cannot be read.
     """
-    return engine.unserved(_queues(engine, record), ANSWER)
+    return engine.unserved(frozenset().union(*(_queues(engine, record) for record in records)), ANSWER)
 
 
 def _queues(engine: Engine, record: RunRecord) -> frozenset[str]:

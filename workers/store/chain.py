@@ -40,7 +40,7 @@ GENESIS = "0" * 64  #: before the first link
 Link = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 #: The fields of a run's record that change; all others are fixed at its creation.
-_CHANGING = {"state", "version", "turns", "joined", "verdict", "summary", "plan_fingerprint", "ended"}
+_CHANGING = {"state", "version", "turns", "joined", "verdict", "summary", "plan_fingerprint", "began", "ended"}
 
 
 class Chain(Record):

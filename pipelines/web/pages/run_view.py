@@ -13,8 +13,10 @@ from pipelines.report.standings import standings
 from pipelines.report.styles import STATUS_STYLES
 from pipelines.rollout import kind_of
 from pipelines.run.progress import Progress
+from pipelines.run.waves import ends_by_itself
 from pipelines.web.pages.grid import MARKS, PER_PAGE, TROUBLE, Mark, Show, counts_of, grid_of
 from pipelines.web.pages.rendering import style_of
+from tasks.cluster import Cluster
 from tasks.steering import Steering
 from workers.records import now
 from workers.store.chain import digest_of
@@ -128,7 +130,9 @@ def _now(progress: Progress, steering: Steering) -> str:
     if steering.unapproved:
         return "Its plan waits for the approval of another person; nothing is changed before."
     if steering.held:
-        before = f"It waits before {steering.held} until a person lets it begin."
+        by_itself = ends_by_itself(Cluster.of_run(progress.record), steering.held)
+        or_not = f", or {by_itself}" if by_itself else ""
+        before = f"It waits before {steering.held} until a person lets it begin{or_not}."
         return f"It waits for a person: {progress.said}" if progress.at_gate else before
     running = progress.running()
     return f"Working on {in_words(running)}." if running else "It has been requested."

@@ -7,15 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.audit.bundle import bundle_of
+from pipelines.audit.check import check
 from pipelines.coordinator import begin, waits_in_group
 from pipelines.engine import Engine
 from pipelines.reconcile import Reconciler, begin_or_continue, resume_stalled
 from pipelines.run.groups import Place, ahead_of, in_line, next_ones
 from pipelines.usecases import control
 from pipelines.usecases.groups import Member, already_running, start_group
-from pipelines.usecases.runs import start
+from pipelines.usecases.listing import runs_of, steered
+from pipelines.usecases.runs import start, summary
 from tasks.cluster import Cluster
-from tasks.steering import Steering
+from tasks.steering import Steering, hold_before
 from tests.sampling import examples
 from tests.unit.pipelines.audit.bundled_run import the_cluster
 from tests.unit.pipelines.steered_workers import Messages
@@ -137,6 +140,41 @@ def test_the_next_run_begins_when_another_ends() -> None:
     assert [record.id for record in place.running()] == runs[:1]
     place.conclude(runs[0])
     assert runs[1] in place.begins()
+
+
+def test_the_time_of_a_run_counts_from_its_turn() -> None:
+    """Not from the request: the last of many would have taken as long as all of them. Its bundle is valid."""
+    place = Office()
+    runs = started(place.engine, [cluster(0), cluster(1)], 1)
+    begin(place.engine, runs[0])
+    place.conclude(runs[0])
+    begin(place.engine, runs[1])
+    place.conclude(runs[1])
+    first, second = (place.store.run(run) for run in runs)
+    assert first.ended
+    assert second.began
+    assert first.ended <= second.began == second.since
+    assert second.seconds(second.began) < (second.ended or second.began).timestamp() - second.created.timestamp()
+    check(bundle_of(place.store, summary(place.engine, second.id)))
+    alone = start(place.engine, cluster(2))
+    assert (alone.began, alone.since) == (None, alone.created)
+
+
+def test_a_list_says_what_runs_wait_for_and_can_be_of_some_clusters() -> None:
+    """A run that is held or paused, or waits for its turn, does not just run."""
+    place = Office()
+    runs = started(place.engine, [cluster(number) for number in range(5)], 3)
+    for run in runs[:3]:
+        begin(place.engine, run)
+    control.pause(place.engine, runs[0])
+    hold_before(place.store, runs[1], "wave-2")
+    of_two = runs_of(place.store, [cluster(0), cluster(4)], 9, pytest.fail)
+    assert [runs[4], runs[0]] == [record.id for record in of_two]
+    assert [runs[4]] == [record.id for record in runs_of(place.store, [cluster(0), cluster(4)], 1, pytest.fail)]
+    doing = steered(place.store, map(place.store.run, runs))
+    assert doing == {runs[0]: "paused", runs[1]: "held before wave-2"} | dict.fromkeys(runs[3:], "waits for its turn")
+    control.cancel(place.engine, runs[1], "enough")
+    assert steered(place.store, [place.store.run(runs[1])]) == {runs[1]: "stopping"}
 
 
 def test_a_command_that_dies_loses_no_run_that_it_created() -> None:

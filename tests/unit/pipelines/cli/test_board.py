@@ -10,8 +10,9 @@ from rich.console import Console
 from pipelines.cli.board import Board, draw, show_board
 from pipelines.cli.files import are_many, load_all, refuse_for_many
 from pipelines.coordinator import begin
-from pipelines.report.many import ClusterResult, result_lines, totals
+from pipelines.report.many import ClusterResult, result_lines, titles, totals
 from pipelines.usecases import control
+from tasks.steering import hold_before
 from tests.unit.pipelines.cli.test_cli import CLUSTER
 from tests.unit.pipelines.test_groups import Office, cluster, started
 from workers.errors import InputRefused, StoreUnavailable
@@ -90,6 +91,50 @@ def test_without_a_terminal_a_run_has_a_line_when_it_begins_and_when_it_ends() -
     assert first == f"shop-0  canary  {runs[0]}"
     assert last.startswith("shop-1  cancelled: cancelled: enough")
     assert lines.count("no worker answers") == 1
+
+
+def test_without_a_terminal_a_run_that_is_held_says_what_to_do() -> None:
+    """A log that is read later has the command."""
+    office = Office()
+    board, runs = group(office, 1, 1)
+    moves = iter([lambda: None, lambda: hold_before(office.store, runs[0], "wave-2"), lambda: office.conclude(runs[0])])
+
+    def trouble() -> str:
+        next(moves)()
+        return ""
+
+    screen = console()
+    show_board(board, screen, trouble, interval=0)
+    assert [line.split(" s  ")[-1] for line in shown(screen)] == [
+        f"shop-0  canary  {runs[0]}",
+        f"shop-0  held before wave-2: esync promote {runs[0]}",
+        "shop-0  cancelled: cancelled: enough",
+    ]
+
+
+def test_clusters_of_one_name_are_told_apart_by_their_files() -> None:
+    """In the view and in the tables."""
+    called = titles([("a.yaml", "shop"), ("b.yaml", "blog"), ("c.yaml", "shop")])
+    assert called == {"a.yaml": "shop (a.yaml)", "b.yaml": "blog", "c.yaml": "shop (c.yaml)"}
+    office = Office()
+    _, runs = group(office, 2, 1)
+    board = Board(office.store, [office.store.run(run) for run in runs], {runs[0]: "shop (a.yaml)"})
+    assert [line.split("  ")[0] for line in picture(board)[2:]] == ["shop (a.yaml)", "shop-1"]
+    twins = [result(name, Verdict.JOINED).model_copy(update={"cluster": "shop"}) for name in ("a.yaml", "c.yaml")]
+    assert [line.split("  ")[0] for line in result_lines(twins)] == ["CLUSTER", "shop (a.yaml)", "shop (c.yaml)"]
+
+
+def test_a_run_that_waits_for_a_person_hides_no_other_that_waits_for_a_worker() -> None:
+    """The runs that need workers: those that work, and the first that has not begun."""
+    office = Office()
+    board, runs = group(office, 4, 3)
+    control.pause(office.engine, runs[0], "lunch")
+    board.look()
+    assert [record.id for record in board.at_work] == [runs[1], runs[2], runs[3]]
+    office.conclude(runs[1])
+    office.conclude(runs[2])
+    board.look()
+    assert [record.id for record in board.at_work] == [runs[3]]
 
 
 def result(name: str, verdict: Verdict | None) -> ClusterResult:

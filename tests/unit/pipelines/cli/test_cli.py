@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -102,8 +103,8 @@ def test_help_is_not_an_error(arguments: list[str], capsys: pytest.CaptureFixtur
     [
         (["chek"], ["esync: no such command 'chek'", "did you mean 'check'?"]),
         (["nosuch"], ["no such command 'nosuch'", "commands are init, export, trust, check, ", "esync --help"]),
-        (["check"], ["esync check: missing argument 'FILE'", "write esync check [OPTIONS] FILE"]),
-        (["check", "a", "b"], ["esync check: there is no argument for: b", "esync check [OPTIONS] FILE"]),
+        (["check"], ["esync check: missing argument 'FILE...'", "write esync check [OPTIONS] {FILE...}..."]),
+        (["attest", "a", "b", "c"], ["esync attest: there is no argument for: c", "esync attest [OPTIONS] FILE"]),
         (["runs", "-n", "x"], ["'--limit' / '-n': must be a number; allowed: 1 to 1000", "esync runs --help"]),
         (["runs", "-n", "0"], ["'--limit' / '-n'", "allowed: 1 to 1000"]),
         (["plan", "a", "--ouput", "b"], ["esync plan: no such option: --ouput (did you mean --output?)"]),
@@ -195,6 +196,25 @@ def test_check_lists_mistakes_as_data(capsys: pytest.CaptureFixture[str]) -> Non
     assert {"file", "line", "column", "path", "value", "message", "allowed", "hint"} == set(found["problems"][0])
     assert printed.err == ""
     assert PLANTED not in printed.out
+
+
+def test_check_reads_a_folder_and_lists_the_mistakes_of_all_its_files(
+    cluster: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file without mistakes is named, too; hidden files, which editors leave, are none of the cluster's."""
+    monkeypatch.setenv("ESYNC_SHOP_PASSWORD", PLANTED)
+    folder = Path(cluster).parent
+    for name in ("role-misspelt.yaml", "nodes-empty.yaml"):
+        shutil.copy(CASES / name, folder / name)
+    (folder / ".#shop.yaml").symlink_to("ann@desk")
+    assert run(["check", str(folder)]) == 1
+    printed = capsys.readouterr()
+    assert [f"{cluster}: cluster shop"] == [line.partition(" (")[0] for line in printed.out.splitlines()]
+    assert "2 files of 3 cannot be used" in printed.err
+    assert f"{folder}/role-misspelt.yaml:12: nodes[1].role" in printed.err
+    assert run(["check", "--json", str(folder)]) == 1
+    found = {Path(one["file"]).name: one["ok"] for one in json.loads(capsys.readouterr().out)}
+    assert found == {"nodes-empty.yaml": False, "role-misspelt.yaml": False, Path(cluster).name: True}
 
 
 @pytest.mark.parametrize("verb", ["check", "rollout", "verify"])

@@ -35,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("arguments", "status", "words"),
     [
         ("check plan.json", 1, ["this is a saved plan", "plan.json", "esync rollout plan.json"]),
-        ("check empty", 1, ["empty cannot be read: Is a directory", "give the path of a cluster file"]),
+        ("check empty", 1, ["folder empty has no cluster file", "a folder that has some"]),
         ("check none.yaml", 1, ["none.yaml cannot be read: No such file", "`esync lab` writes one"]),
         ("rollout cut.json -y", 1, ["not a plan in JSON", "cut.json", "esync plan CLUSTER -o FILE"]),
         ("rollout shop.yaml", 1, ["no terminal to ask", "nothing was changed", "-y (--yes)"]),

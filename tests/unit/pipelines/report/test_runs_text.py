@@ -28,6 +28,10 @@ def test_results_are_words() -> None:
     _, one, two = run_lines([pending, running], T0 + timedelta(seconds=75))
     assert "  changes pending  " in one
     assert "  1 min 15 s  running" in two
+    _, held = run_lines([running], T0, {running.id: "held before wave-2"})
+    assert "  held before wave-2  " in held
+    _, created = run_lines([running.model_copy(update={"state": RunState.CREATED})], T0)
+    assert "  -     created  " in created
 
 
 def test_no_runs_no_header() -> None:

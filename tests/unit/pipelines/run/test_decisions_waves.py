@@ -166,6 +166,39 @@ def test_a_first_wave_without_an_answer_stops_the_run() -> None:
     assert Verdict.UNREACHABLE is one.record.verdict
 
 
+@pytest.mark.parametrize("status", [Status.FAILED, Status.UNREACHABLE])
+def test_the_last_servers_of_a_pool_are_not_restarted_while_the_others_are_down(status: Status) -> None:
+    """However many nodes may fail: with P2 the whole pool would be down. A pool that may go as a whole continues."""
+    down: Fates = {("P1", "service_restart"): status}
+    many = {"max_failed": "100%", "max_unreachable": "100%"}
+    made = needy(many, down)
+    assert ["wave-1", "prove-1", "wave-2", "prove-2", "wave-3", "retry-1"] == turns_of(made)
+    assert Verdict.STOPPED is made.record.verdict
+    assert (
+        f"P2 was not restarted, because no other server of pool production is known to work: "
+        f"{'P1 failed: ' if status is Status.FAILED else '1 unreachable; P1: '}service_restart {status}. "
+        "Repair P1, then retry; or set policy.whole_pool" == made.record.summary
+    )
+    check(made.bundle())
+    sizes = {"waves": (2, 1, 1), "whole_pool": True}
+    assert "wave-3" in turns_of(needy(many | sizes, down))
+
+
+def test_a_server_whose_service_was_not_touched_counts_as_working() -> None:
+    """P1 failed before the stop of its service; and a pool of which another one works continues."""
+    assert "wave-4" in turns_of(needy({"max_failed": "100%"}, {("P1", "config_edit"): Status.FAILED}))
+    cluster = a_cluster(numbered(4), waves=(1,), max_failed="100%", retry_in_wave=0)
+    plan = a_plan(cluster)
+    turns = [turn(f"wave-{number}", wave) for number, wave in enumerate(plan.waves[:2], 1)]
+    down = [outcome(f"N{n}", Status.FAILED, turn=f"wave-{n}", step="service_restart", at=9) for n in (1, 2)]
+    works = a_snapshot(cluster, *down, turns=turns, plan=plan, facts={})
+    assert Go() == decisions_waves.within_budget(works)
+    silent = lost("N4", status=Status.UNREACHABLE, turn="observe")
+    decision = decisions_waves.within_budget(a_snapshot(cluster, *down, *silent, turns=turns, plan=plan, facts={}))
+    assert isinstance(decision, Stop)
+    assert decision.summary.startswith("N3 was not restarted, because no other server of pool one is known to work: ")
+
+
 def test_a_node_that_is_not_as_it_has_to_be_after_its_wave_counts_as_failed() -> None:
     """It is tried again and looked at again; in the first wave it stops the run."""
     healed = needy(TWO_WAVES, {("prove-1", "S1", "install_check"): Status.FAILED})
@@ -198,6 +231,13 @@ def test_a_run_waits_for_a_person_where_the_policy_says_so(hold: str | None, hel
     assert Verdict.JOINED is made.record.verdict
 
 
+def test_a_hold_that_ends_by_itself_says_so() -> None:
+    """The message that asks for a person has the time, too."""
+    made = needy({"hold": "after-canary", "hold_for": 600}, {})
+    (held,) = (event for event in made.store.events(made.id) if event.kind == "run.held")
+    assert held.message.endswith(f"esync promote {made.id}; it begins by itself after 600 s (policy.hold_for)")
+
+
 @st.composite
 def policies(draw: st.DrawFn) -> dict[str, object]:
     """Any limits, retries, waves and holds."""
@@ -227,7 +267,7 @@ PLACES = st.tuples(
 def test_every_run_concludes_and_stops_only_for_a_reason(
     policy: dict[str, object], fates: dict[tuple[str, ...], Status]
 ) -> None:
-    """Whatever fails: each node has one wave and its retries there; a run that stopped names a limit or the canary.
+    """Whatever fails: each node has one wave and its retries there; a run that stopped says why.
 
     A run that did not stop exceeded no limit before a wave that it began; and its evidence leads to the same verdict.
     """
@@ -246,7 +286,9 @@ def test_every_run_concludes_and_stops_only_for_a_reason(
             assert "" == exceeded(_as_of(made, cluster, place))
     if made.record.verdict is Verdict.STOPPED:
         over, summary = exceeded(_as_of(made, cluster, len(made.record.turns))), made.record.summary
-        assert summary.removesuffix(". Nothing was written anywhere") == over or "the first wave did not" in summary
+        assert summary.removesuffix(". Nothing was written anywhere") == over or any(
+            reason in summary for reason in ("the first wave did not", "is known to work")
+        )
     check(bundle_of(made.store, runs.summary(made.engine, made.id)))
 
 

@@ -16,6 +16,7 @@ from pipelines.usecases import rollback as undoing
 from pipelines.usecases.naming import newest_run
 from pipelines.usecases.runs import start
 from tasks.cluster import Cluster
+from tasks.steering import Steering, hold_before
 from tests.unit.pipelines.report.sample_run import sample
 from workers.errors import InputRefused, RunUnknown
 from workers.records import RunRecord, RunState, Status, Verdict, now
@@ -168,6 +169,19 @@ def test_an_unknown_run_is_refused_with_similar_ids(name: str, words: str, engin
     with pytest.raises(RunUnknown, match=f"there is no run '{name}'") as caught:
         find_run(engine, name)
     assert caught.value.remedy.startswith(words)
+
+
+def test_a_held_run_is_not_resumed_but_promoted(engine: Engine) -> None:
+    """Who resumes it believes that it continues; one that is paused as well is resumed, and stays held."""
+    run = kept(engine, "first", state=RunState.RUNNING, verdict=None, ended=None)
+    hold_before(engine.store, run, "wave-2")
+    with pytest.raises(InputRefused, match="run first is not paused: it is held before wave-2") as why:
+        control.resume(engine, run)
+    assert why.value.remedy == "to let it begin: esync promote first"
+    control.pause(engine, run)
+    control.resume(engine, run)
+    assert ("", "wave-2") == (Steering.of(engine.store, run).paused, Steering.of(engine.store, run).held)
+    assert ["run.pause_asked", "run.resume_asked"] == [e.kind for e in engine.store.events(run) if "asked" in e.kind]
 
 
 def fresh(engine: Engine, run: str) -> RunRecord:
