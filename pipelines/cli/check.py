@@ -15,7 +15,8 @@ from pipelines.cli.console import (
 from pipelines.cli.files import ClusterFiles, are_many, for_each
 from pipelines.cluster_file.here import found_here
 from pipelines.cluster_file.loader import ClusterRefused, load_with_document
-from pipelines.cluster_file.mistakes import Mistake
+from pipelines.cluster_file.mistakes import Mistake, mistake_at
+from pipelines.cluster_file.pools import without_effect
 from pipelines.cluster_file.positions import Document
 from tasks.cluster import Cluster
 from workers.errors import InputRefused
@@ -55,7 +56,19 @@ def _checked(file: Path) -> None:
 def _read(file: Path) -> tuple[Cluster, tuple[Mistake, ...]]:
     """The cluster of a file, and the warnings, which are also printed."""
     cluster, document = load_with_document(file)
-    return cluster, _check_here(file, cluster, document)
+    return cluster, (*_without_effect(file, cluster, document), *_check_here(file, cluster, document))
+
+
+def _without_effect(file: Path, cluster: Cluster, document: Document) -> tuple[Mistake, ...]:
+    """The warnings about a policy, which are also printed."""
+    found = [
+        mistake_at(str(file), document.find(one.path)[0], one.path, one.message, allowed=one.allowed)
+        for one in without_effect(cluster)
+    ]
+    found.sort(key=lambda one: one.line)
+    for mistake in found:
+        notify(f"warning: {mistake}", "magenta")
+    return tuple(found)
 
 
 def _check_here(file: Path, cluster: Cluster, document: Document) -> tuple[Mistake, ...]:

@@ -9,7 +9,7 @@ from pipelines.cluster_file.positions import Mapping, Path
 from tasks.cluster import Cluster
 from tasks.ektron.wording import counted
 
-__all__ = ["Found", "late_mistakes", "pool_mistakes"]
+__all__ = ["Found", "late_mistakes", "pool_mistakes", "without_effect"]
 
 _NAMES = 12  #: in a message
 
@@ -40,9 +40,7 @@ def pool_mistakes(data: Mapping) -> Iterator[Found]:
 
 
 def late_mistakes(cluster: Cluster) -> Iterator[Found]:
-    """What cannot work although every value is allowed: limits and holds without effect, a floor without room."""
-    yield from _limits(cluster)
-    yield from _holds(cluster)
+    """What cannot work although every value is allowed: a floor without room, times longer than a step."""
     for pool, policy in cluster.policy.pools.items():
         size = len(cluster.pool_members(pool))
         if size and policy.floor(size) >= size:
@@ -58,8 +56,13 @@ def late_mistakes(cluster: Cluster) -> Iterator[Found]:
             yield Found(("balancers", pool), message)
 
 
+def without_effect(cluster: Cluster) -> Iterator[Found]:
+    """Limits that no run can exceed, and holds that no run comes to. Allowed: a policy may be that of many clusters."""
+    yield from _limits(cluster)
+    yield from _holds(cluster)
+
+
 def _limits(cluster: Cluster) -> Iterator[Found]:
-    """Limits that no run can exceed: who wrote them relies on them."""
     policy, nodes = cluster.policy, len(cluster.nodes)
     for key in ("max_failed", "max_unreachable"):
         limit = getattr(policy, key)
@@ -73,7 +76,6 @@ def _limits(cluster: Cluster) -> Iterator[Found]:
 
 
 def _holds(cluster: Cluster) -> Iterator[Found]:
-    """Holds that no run would come to."""
     policy, pools = cluster.policy, Counter(node.pool for node in cluster.nodes)
     if policy.hold is None:
         if policy.hold_for is not None:

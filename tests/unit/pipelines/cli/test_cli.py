@@ -187,6 +187,21 @@ def test_check_warns_of_a_variable_that_other_machines_may_have(
     assert "no mistakes" in printed.out
 
 
+@pytest.mark.parametrize("case", sorted((CASE_FOLDERS / "cluster-warned").glob("*.yaml")), ids=lambda path: path.stem)
+def test_check_warns_of_a_policy_without_effect(
+    case: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file is accepted: many clusters, large and small, may share a policy."""
+    monkeypatch.setenv("ESYNC_SHOP_PASSWORD", PLANTED)
+    monkeypatch.chdir(case.parent)
+    assert run(["check", case.name]) == 0
+    assert [f"warning: {line}" for line in case.with_suffix(".txt").read_text().splitlines()] == (
+        capsys.readouterr().err.splitlines()
+    )
+    assert run(["check", "--json", case.name]) == 0
+    assert "policy.max_failed_per_wave" in [one["path"] for one in json.loads(capsys.readouterr().out)["warnings"]]
+
+
 def test_check_lists_mistakes_as_data(capsys: pytest.CaptureFixture[str]) -> None:
     """With --json the mistakes are on stdout, with their positions, and nothing is on stderr."""
     assert run(["check", "--json", str(CASES / "many-at-once.yaml")]) == 1
