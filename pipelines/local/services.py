@@ -32,6 +32,7 @@ from pipelines.local.state import (
 )
 from pipelines.local.supervisor import Supervisor
 from workers.errors import ClusterLocked, RecordRefused, RunUnknown, StoreUnavailable
+from workers.host.open_files import possible_limit, shortage
 from workers.host.processes import interrupts_ignored
 from workers.records import RunRecord
 from workers.redis.condition import Remark
@@ -87,8 +88,6 @@ class Running:
 
 def remarks_here(settings: Settings) -> tuple[Remark, ...]:
     """Problems of this machine for the workers that run on it; none when other people start the workers."""
-    from workers.host.open_files import possible_limit, shortage  # noqa: PLC0415 - loads logs; few commands ask
-
     what, remedy = shortage(settings.concurrency, possible_limit()) if settings.broker_url is None else ("", "")
     return (Remark(what, remedy),) if what else ()
 

@@ -30,6 +30,7 @@ from pipelines.usecases.runs import RunRequest
 from tasks.ektron.rules.explain import Answer, Explanation
 from tests.unit.pipelines.report.sample_run import Sample, cluster_of, sample
 from workers import logs
+from workers.logger import logger
 from workers.records import Change, Status
 
 FORGED = "JOINED: all 4 nodes are joined"
@@ -161,7 +162,7 @@ def test_logs_are_clean(*, as_json: bool) -> None:
     """In both forms, in the event and in its data."""
     stream = io.StringIO()
     logs.configure("INFO", as_json=as_json, stream=stream)
-    logs.logger("esync.test").info(ATTACK, said=ATTACK)
+    logger("esync.test").info(ATTACK, said=ATTACK)
     assert_clean(stream.getvalue())
     assert stream.getvalue().count("\n") == 1
 
