@@ -31,8 +31,9 @@ from pipelines.report.knowledge_text import inspected_lines, pair_lines
 from pipelines.report.layout import printable
 from pipelines.report.renewal_text import renewal_lines
 from pipelines.usecases import renewal
-from tasks.ektron.certificates.family import Family, family_names, generate_family, node_of
+from tasks.ektron.certificates.family import Family, family_names, node_of
 from tasks.ektron.certificates.inspect import Inspected, inspect
+from tasks.ektron.certificates.making import generate_family
 from tasks.ektron.refusals import CertificateRefused
 from workers.errors import InputRefused
 from workers.host.reading import content_of
