@@ -23,9 +23,10 @@ from pipelines.cli.console import (
     require_consent,
     stderr_console,
 )
-from pipelines.cli.follow import finish, follow, workers_for
+from pipelines.cli.follow import follow, workers_for
 from pipelines.cli.output import NODE, ReportFolder, write_new
 from pipelines.cli.partners import export
+from pipelines.cli.results import finish
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.report.knowledge_text import inspected_lines, pair_lines
 from pipelines.report.layout import printable

@@ -15,8 +15,8 @@ from rich.console import Console
 from pipelines.audit.check import Checked
 from pipelines.cli.console import print_json, print_text
 from pipelines.cli.entry import run
-from pipelines.cli.follow import pretty, print_result, write_report
 from pipelines.cli.picture import draw
+from pipelines.cli.results import pretty, print_result, write_report
 from pipelines.report.build import build
 from pipelines.report.event_words import line
 from pipelines.report.html import to_html
