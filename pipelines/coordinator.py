@@ -26,7 +26,7 @@ from tasks.ektron.wording import counted, named
 from tasks.steering import hold_before
 from workers.broker.names import CONTROL_QUEUE
 from workers.errors import EsyncError, RecordRefused, RunUnknown
-from workers.logs import logger
+from workers.logger import logger
 from workers.records import Event, RunRecord, RunState, Turn, Verdict, now
 from workers.store.kept import DRAINED
 

@@ -19,7 +19,7 @@ from tasks.balancer import Prober as Spec
 from tasks.cluster import Cluster
 from workers.balancers import pages
 from workers.errors import EsyncError
-from workers.logs import logger
+from workers.logger import logger
 from workers.records import DocumentKind, RunState, now
 from workers.texts import cleaned
 

@@ -22,7 +22,7 @@ from pipelines.run.snapshot import Snapshot
 from tasks.ektron.wording import counted
 from tasks.steering import Steering, acknowledge_resume, let_begin, request_cancel
 from workers.errors import EsyncError
-from workers.logs import logger
+from workers.logger import logger
 from workers.records import Event, RunState, now
 
 __all__ = ["Joins", "Reconciler", "begin_or_continue", "resume_stalled"]

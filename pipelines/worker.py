@@ -30,7 +30,8 @@ from workers.errors import EsyncError, InputRefused, RecordRefused, RunUnknown, 
 from workers.host.holders import new_holder
 from workers.host.memory import few_arenas, spare_loaded
 from workers.host.open_files import capacity_for, raise_limit
-from workers.logs import configure, logger
+from workers.logger import logger
+from workers.logs import configure
 from workers.settings import EVERY_SITE, SITE, load_settings
 from workers.winrm.pool import SessionPool
 

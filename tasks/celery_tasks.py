@@ -16,7 +16,8 @@ from workers.broker.failed_steps import note_failure
 from workers.broker.members import note_member
 from workers.broker.phases import report_phase
 from workers.errors import RecordRefused, RunUnknown, StoreUnavailable
-from workers.logs import bound, logger
+from workers.logger import logger
+from workers.logs import bound
 from workers.masks import scrubbed
 from workers.records import Status, StepOutcome
 from workers.texts import cleaned

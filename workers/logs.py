@@ -17,7 +17,7 @@ from workers.errors import InputRefused
 from workers.masks import scrubbed
 from workers.texts import cleaned
 
-__all__ = ["bound", "configure", "logger"]
+__all__ = ["bound", "configure", "writer"]
 
 # Libraries that log complete messages, headers or requests at DEBUG.
 _VERBOSE = ("amqp", "kombu", "spnego", "winrm", "asyncio")
@@ -50,8 +50,8 @@ def bound(*, run: str = "", turn: str = "", node: str = "", step: str = "") -> A
     return bound_contextvars(**{name: value for name, value in given.items() if value})
 
 
-def logger(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger for one module: an event as text, and its data as keywords."""
+def writer(name: str) -> structlog.stdlib.BoundLogger:
+    """What writes the lines of one module's logger."""
     found: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return found
 

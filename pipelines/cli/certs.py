@@ -23,16 +23,18 @@ from pipelines.cli.console import (
     require_consent,
     stderr_console,
 )
-from pipelines.cli.follow import finish, follow, workers_for
+from pipelines.cli.follow import follow, workers_for
 from pipelines.cli.output import NODE, ReportFolder, write_new
 from pipelines.cli.partners import export
+from pipelines.cli.results import finish
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.report.knowledge_text import inspected_lines, pair_lines
 from pipelines.report.layout import printable
 from pipelines.report.renewal_text import renewal_lines
 from pipelines.usecases import renewal
-from tasks.ektron.certificates.family import Family, family_names, generate_family, node_of
+from tasks.ektron.certificates.family import Family, family_names, node_of
 from tasks.ektron.certificates.inspect import Inspected, inspect
+from tasks.ektron.certificates.making import generate_family
 from tasks.ektron.refusals import CertificateRefused
 from workers.errors import InputRefused
 from workers.host.reading import content_of

@@ -7,7 +7,7 @@ import signal
 import sys
 from typing import Annotated, NoReturn
 
-gc.set_threshold(50_000)  # most of what a command creates while it starts are classes and modules, which stay
+gc.set_threshold(200_000)  # most of what a command creates while it starts are classes and modules, which stay
 os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # a look for them reads the metadata of all installed packages
 
 try:  # loading takes a moment; Ctrl-C must work in that time, too
@@ -44,6 +44,7 @@ def main() -> NoReturn:
         sys.exit(130)
     finally:
         end_streams()
+        gc.freeze()  # what is left is not searched for garbage before the memory of the process is given back
 
 
 def run(arguments: list[str]) -> int:

@@ -15,8 +15,9 @@ import typer
 from pydantic import BaseModel, ConfigDict
 
 from pipelines.cli.console import AsJson, Verbose, notify, print_json, stderr_console
-from pipelines.cli.follow import finish, followed, print_result, write_report
+from pipelines.cli.follow import followed
 from pipelines.cli.picture import draw
+from pipelines.cli.results import finish, print_result, write_report
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.local import lab_faults
 from pipelines.local.processes import Child

@@ -11,9 +11,9 @@ from rich.console import Console
 from pipelines.cli.board import Board, show_board
 from pipelines.cli.console import CommandExit, confirm, notify, print_text, require_consent, stderr_console
 from pipelines.cli.files import Source
-from pipelines.cli.follow import print_result, report_of, workers_for, write_report
+from pipelines.cli.results import print_result, report_of, write_report
 from pipelines.local.reading import start_of_worker
-from pipelines.local.services import Running
+from pipelines.local.services import Running, engine_with_worker
 from pipelines.report.many import ClusterResult, Results, plan_table, result_lines, titles, totals
 from pipelines.report.plan_text import plan_lines
 from pipelines.run.groups import Place
@@ -54,7 +54,7 @@ def run_many(kind: str, sources: Sequence[Source], asked: Asked, *, yes: bool = 
     called = _titles(sources)
     at_a_time = f", {asked.at_most} at a time" if asked.at_most < len(sources) else ""
     notify(f"{kind} of {counted(len(sources), 'cluster')}{at_a_time}: {named(list(called.values()))}")
-    with workers_for(kind) as services:
+    with engine_with_worker(load_settings(), notify, kind=kind) as services:
         command = _Command(services, stderr_console(), asked, called)
         unplanned: dict[Path, ClusterResult] = {}
         chosen = list(sources)

@@ -20,11 +20,11 @@ from pipelines.cli.console import (
     require_consent,
     stdout_console,
 )
-from pipelines.cli.follow import exit_status, finish, has_plan, print_result
 from pipelines.cli.nodes import Failed, NodeNames, NotStarted, Overwrite, Prune, Unreachable
 from pipelines.cli.output import BundleFile, OutputFile, ReportFolder
 from pipelines.cli.picture import draw
 from pipelines.cli.report import FORMS, Form, form_of
+from pipelines.cli.results import exit_status, finish, has_plan, print_result
 from pipelines.cli.server import ServersFile, connected, followed, found, progress_on
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.runs_text import run_lines

@@ -13,12 +13,8 @@ from pipelines.cli.console import (
     notify,
     print_json,
 )
-from pipelines.cli.follow import (
-    find_run,
-    pretty,
-    report_of,
-)
 from pipelines.cli.output import BundleFile, OutputFile
+from pipelines.cli.results import find_run, pretty, report_of
 from pipelines.local.reading import engine_only
 from pipelines.report.html import to_html
 from pipelines.report.junit import to_junit

@@ -13,7 +13,7 @@ from pipelines.local.reading import broker_folder, seal_key
 from pipelines.local.services import environment_of
 from workers.errors import InputRefused
 from workers.redis.address import verified
-from workers.redis.embedded import running
+from workers.redis.running import running
 from workers.secrets.seal import missing_key
 from workers.settings import load_settings
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import typer
 
 from pipelines.cli.console import notify, print_text, stderr_console
-from pipelines.cli.follow import print_result
 from pipelines.cli.live import show_run
+from pipelines.cli.results import print_result
 from pipelines.report.rows import Report
 from pipelines.rollout import kind_of
 from pipelines.run.progress import Progress

@@ -1,4 +1,4 @@
-"""The verb that looks at a run: status. Thin."""
+"""The verbs that look at a run: status, watch. What follows a run is loaded by those that follow one."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -8,24 +8,20 @@ import typer
 from pipelines.cli.console import (
     AsJson,
     CommandExit,
+    RunId,
     Verbose,
+    notify,
     print_json,
     print_text,
     stderr_console,
     stdout_console,
 )
-from pipelines.cli.follow import (
-    exit_status,
-    find_run,
-    follow,
-    is_active,
-    print_result,
-    report_of,
-)
-from pipelines.cli.picture import draw
+from pipelines.cli.results import exit_status, find_run, finish, is_active, print_result, report_of
 from pipelines.cli.runs import waits_of
+from pipelines.engine import Engine
 from pipelines.local.reading import engine_only
-from pipelines.local.services import Running
+from pipelines.local.state import command_here
+from pipelines.report.rows import Report
 from pipelines.report.runs_text import run_lines
 from pipelines.run.waves import ends_by_itself
 from pipelines.usecases import runs as commands
@@ -33,10 +29,10 @@ from pipelines.usecases.listing import steered
 from pipelines.usecases.updates import progress_of
 from tasks.cluster import Cluster
 from workers.errors import InputRefused
-from workers.records import now
+from workers.records import RunRecord, now
 from workers.settings import load_settings
 
-__all__ = ["status"]
+__all__ = ["status", "watch"]
 
 
 RunIds = Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs as in other commands, or `last`.")]
@@ -71,10 +67,12 @@ def status(
     with engine_only(load_settings()) as engine:
         record = find_run(engine, first)
         if until_end and is_active(record):
-            report = follow(Running(engine), record, stderr_console(), verbose=verbose)
+            report = _followed(engine, record, verbose=verbose)
         else:
             report = report_of(engine, record)
             if not as_json:
+                from pipelines.cli.picture import draw  # noqa: PLC0415 - programs need none
+
                 shown = stdout_console()
                 shown.print(draw(progress_of(engine.store, record), shown))
                 print_result(report, shown, verbose=verbose)
@@ -94,3 +92,27 @@ def status(
     if current.waiting and not as_json:
         print_text(stdout_console(), current.waiting, "magenta")
     raise CommandExit(exit_status(report) if until_end else 0)
+
+
+def watch(run: RunId = "last", *, verbose: Verbose = False, as_json: AsJson = False) -> None:
+    """Follow a run to its end; exit by its verdict. If its worker stopped with its command, start a new worker."""
+    settings = load_settings()
+    with engine_only(settings) as engine:
+        record = find_run(engine, run)
+        without_worker = is_active(record) and not settings.broker_url and not command_here(settings.state)
+        report = None if without_worker else _followed(engine, record, verbose=verbose)
+    if report is None:
+        from pipelines.cli.follow import follow, workers_for  # noqa: PLC0415 - see above
+
+        with workers_for("watch") as services:
+            notify(f"the worker of run {record.id} is gone; a new worker continues the run within a minute")
+            report = follow(services, record, stderr_console(), verbose=verbose)
+    finish(report, as_json=as_json)
+
+
+def _followed(engine: Engine, record: RunRecord, *, verbose: bool) -> Report:
+    """The report of a run at its end, until which it is shown."""
+    from pipelines.cli.follow import follow  # noqa: PLC0415 - see above
+    from pipelines.local.services import Running  # noqa: PLC0415 - see above
+
+    return follow(Running(engine), record, stderr_console(), verbose=verbose)

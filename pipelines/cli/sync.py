@@ -24,8 +24,9 @@ from pipelines.cli.console import (
     stderr_console,
     stdout_console,
 )
-from pipelines.cli.follow import exit_status, followed, print_result, workers_for, write_report
+from pipelines.cli.follow import followed, workers_for
 from pipelines.cli.output import ReportFolder
+from pipelines.cli.results import exit_status, print_result, write_report
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.coordinator import snapshot_of
 from pipelines.report.sync_rows import build_sync

@@ -18,9 +18,10 @@ from pipelines.cli.console import (
     require_consent,
     stderr_console,
 )
-from pipelines.cli.follow import find_run, finish, follow, workers_for
+from pipelines.cli.follow import follow, workers_for
 from pipelines.cli.nodes import NodeNames, Overwrite
 from pipelines.cli.output import ReportFolder
+from pipelines.cli.results import find_run, finish
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.report.layout import name_ranges
 from pipelines.usecases import rollback as undoing

@@ -48,7 +48,7 @@ GROUPS: Mapping[str, Mapping[str, Place]] = {
             "Changes nothing.",
         ),
         "plan": Place(
-            "steer",
+            "start",
             "Show what a rollout would change on each node. Exit 0: nothing; 2: changes; 4, 6: not all nodes "
             "were checked.",
         ),
@@ -67,11 +67,11 @@ GROUPS: Mapping[str, Mapping[str, Place]] = {
     },
     "Change servers": {
         "rollout": Place(
-            "steer",
+            "start",
             "Set eSync up on every node and prove it: show the plan, ask, apply. A saved plan is applied exactly.",
         ),
         "retry": Place(
-            "steer",
+            "start",
             "Finish the unfinished nodes of a run, and only those, with the same certificates. By default all "
             "three kinds.",
         ),
@@ -95,7 +95,7 @@ GROUPS: Mapping[str, Mapping[str, Place]] = {
         "runs": Place("runs", "List the newest runs, newest first."),
         "status": Place("show", "Show the state of a run; of several a line each."),
         "watch": Place(
-            "steer",
+            "show",
             "Follow a run to its end; exit by its verdict. If its worker stopped with its command, start a new worker.",
         ),
         "report": Place(

@@ -36,7 +36,8 @@ def verify(
     only = selected_nodes(cluster, node or ())
     notify(f"verify cluster {describe(cluster)}{for_nodes(only)}")
     with engine_with_worker(load_settings(), notify, kind="verify", meanwhile=_load) as services:
-        from pipelines.cli.follow import finish, start_and_follow  # noqa: PLC0415 - see above
+        from pipelines.cli.follow import start_and_follow  # noqa: PLC0415 - see above
+        from pipelines.cli.results import finish  # noqa: PLC0415 - see above
 
         found = start_and_follow(
             services, cluster, stderr_console(), kind="verify", reason=reason, only=only, verbose=verbose

@@ -26,12 +26,11 @@ def main(arguments: Sequence[str]) -> int:
             host names.
     """
     leave_out()
-    gc.disable()  # what is loaded stays: it is not searched for garbage meanwhile, nor later (`spare_loaded`)
+    gc.disable()  # until it is ready: what is loaded stays, and is not searched for garbage later (`spare_loaded`)
     from celery.signals import worker_ready  # noqa: PLC0415 - see above: only now
 
     from pipelines.worker import app  # noqa: PLC0415 - see above: only now
 
-    gc.enable()
     worker_ready.connect(_say_so)
     name = arguments[0] if arguments else f"esync-{os.getpid()}-{secrets.token_hex(3)}@{socket.gethostname()}"
     # Without mingle and gossip: nothing is kept in other workers, and waiting for them takes a second at every start.

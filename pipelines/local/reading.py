@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines.engine import Engine, connect_engine
-from pipelines.local.state import command_here, exclusive, machine_secret, state_folder
-from workers.redis.embedded import EmbeddedBroker, running
+from pipelines.local.state import command_here, machine_secret, state_folder
+from workers.redis.running import running
 from workers.secrets.vault import new_seal_key
 from workers.settings import EVERY_SITE, Secret, Settings
 
@@ -53,6 +53,9 @@ def engine_only(settings: Settings) -> Iterator[Engine]:
     if found is not None:
         yield connect_engine(with_broker(settings, found, seal_key(settings)))
         return
+    from pipelines.local.turns import exclusive  # noqa: PLC0415 - only where no broker runs
+    from workers.redis.embedded import EmbeddedBroker  # noqa: PLC0415 - see above
+
     with exclusive(settings.state, "look"), EmbeddedBroker(broker_folder(settings)) as broker:
         yield connect_engine(with_broker(settings, broker.url, seal_key(settings)))
 

@@ -22,20 +22,16 @@ from pipelines.engine import Engine, connect_engine
 from pipelines.local.page import PAGE, PageAccess, page_child, page_installed, page_token
 from pipelines.local.processes import READY, Child
 from pipelines.local.reading import broker_folder, seal_key, site_of, with_broker
-from pipelines.local.state import (
-    briefly,
-    command_here,
-    exclusive,
-    forget_services,
-    machine_secret,
-    record_services,
-)
+from pipelines.local.state import command_here, forget_services, machine_secret, record_services
 from pipelines.local.supervisor import Supervisor
+from pipelines.local.turns import briefly, exclusive
 from workers.errors import ClusterLocked, RecordRefused, RunUnknown, StoreUnavailable
+from workers.host.open_files import possible_limit, shortage
 from workers.host.processes import interrupts_ignored
 from workers.records import RunRecord
 from workers.redis.condition import Remark
-from workers.redis.embedded import EmbeddedBroker, running
+from workers.redis.embedded import EmbeddedBroker
+from workers.redis.running import running
 from workers.secrets.seal import missing_key
 from workers.settings import Secret, Settings
 
@@ -87,8 +83,6 @@ class Running:
 
 def remarks_here(settings: Settings) -> tuple[Remark, ...]:
     """Problems of this machine for the workers that run on it; none when other people start the workers."""
-    from workers.host.open_files import possible_limit, shortage  # noqa: PLC0415 - loads logs; few commands ask
-
     what, remedy = shortage(settings.concurrency, possible_limit()) if settings.broker_url is None else ("", "")
     return (Remark(what, remedy),) if what else ()
 

@@ -3,96 +3,24 @@
 import contextlib
 import json
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import BaseFileLock, Timeout
-
 from pipelines.local.processes import Child
-from workers.errors import EsyncError, FileTrouble, InputRefused
-from workers.host.private import file_trouble, make_folder, open_private, process_lock, write_private
-from workers.host.processes import end_process, find_process, start_ticks
+from workers.errors import EsyncError, FileTrouble
+from workers.host.private import file_trouble, make_folder, open_private, write_private
+from workers.host.processes import is_running, start_ticks
 from workers.settings import Secret
 
 __all__ = [
-    "briefly",
     "command_here",
-    "exclusive",
     "forget_services",
     "machine_secret",
     "record_services",
+    "recorded_children",
     "state_folder",
 ]
-
-LOCK_PATIENCE = 10.0  #: seconds to wait for another command that is about to end
-_LOOK_EVERY = 0.2  #: seconds between two looks at which command is in the way
-_POLL = 0.02  #: seconds between two tries to be the next
-_TOLD_AFTER = 1.0  #: seconds of waiting without a word
-ORPHAN_PATIENCE = 10.0  #: seconds that a process of a killed command has to end
-
-
-def briefly(command: str) -> float:
-    """Seconds to wait for any command that is about to end."""
-    del command
-    return LOCK_PATIENCE
-
-
-@contextlib.contextmanager
-def exclusive(
-    state: Path,
-    kind: str,
-    report: Callable[[str], None] = lambda _: None,
-    patience: Callable[[str], float] = briefly,
-) -> Iterator[None]:
-    """Lets one command at a time run services from a state folder; first ends those that a killed one left running.
-
-    Args:
-        state: the folder.
-        kind: this command.
-        report: called with one sentence if this command has to wait.
-        patience: seconds to wait while that command runs its services there; it is empty while none does: one is about
-            to, or ends.
-
-    Raises:
-        InputRefused: another command runs services there.
-    """
-    lock = process_lock(state_folder(state) / "services.lock")
-    _acquire(lock, state, report, patience)
-    try:
-        if kind != "look":
-            for child in _recorded(state).get("children", []):
-                _end_orphan(int(child["pid"]), str(child["started"]))
-        yield
-    finally:
-        lock.release()
-
-
-def _acquire(lock: BaseFileLock, state: Path, report: Callable[[str], None], patience: Callable[[str], float]) -> None:
-    """Takes its turn after the other commands."""
-    began, told = time.monotonic(), False
-    while True:
-        with contextlib.suppress(Timeout):
-            lock.acquire(timeout=_LOOK_EVERY, poll_interval=_POLL)
-            return
-        command, waited = command_here(state), time.monotonic() - began
-        if waited > patience(command):
-            raise InputRefused(
-                f"another esync command ({command or 'unknown'}) runs its own services here",
-                remedy="wait until it ends; or start `esync up` once: any number of commands can use its services, "
-                "with the same ESYNC_BROKER_URL if it has one",
-                file=str(state),
-            )
-        if command and not told and waited > _TOLD_AFTER:
-            report(f"waiting for another esync command ({command}) to end; `esync up` would serve both at once")
-            told = True
-
-
-def _end_orphan(pid: int, ticks: str) -> None:
-    orphan = find_process(pid, ticks)
-    if orphan is not None:
-        end_process(orphan, ORPHAN_PATIENCE)
 
 
 def record_services(state: Path, kind: str, children: Sequence[Child]) -> None:
@@ -109,11 +37,16 @@ def _recorded(state: Path) -> dict[str, Any]:
     return {}
 
 
+def recorded_children(state: Path) -> dict[int, str]:
+    """The processes that the last command started there: process id -> `start_ticks`. They may have ended."""
+    return {int(child["pid"]): str(child["started"]) for child in _recorded(state).get("children", [])}
+
+
 def command_here(state: Path) -> str:
     """The command that runs the services of this folder now; empty when there is none."""
     record = _recorded(state)
     pid, ticks = record.get("pid"), record.get("started")
-    running = isinstance(pid, int) and isinstance(ticks, str) and find_process(pid, ticks) is not None
+    running = isinstance(pid, int) and isinstance(ticks, str) and is_running(pid, ticks)
     return str(record.get("kind", "")) if running else ""
 
 

@@ -9,7 +9,8 @@ from pipelines.run.identity import of_cluster
 from pipelines.usecases.origin import Origin
 from pipelines.usecases.runs import start
 from tasks.cluster import Cluster
-from tasks.ektron.certificates.family import Family, generate_family
+from tasks.ektron.certificates.family import Family
+from tasks.ektron.certificates.making import generate_family
 from workers.records import RunRecord, RunState, Verdict
 
 __all__ = ["KIND", "begun_renewal", "family_to_come", "renew"]

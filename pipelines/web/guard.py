@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.web.problems import AsPage, ProblemDocument, internal_problem, problem_answer
-from workers.logs import logger
+from workers.logger import logger
 from workers.texts import cleaned
 
 __all__ = ["MOST", "SLOWEST", "Guard"]

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from pipelines.cluster_file.loader import ClusterRefused
 from pipelines.cluster_file.mistakes import Mistake
 from workers.errors import EsyncError
-from workers.logs import logger
+from workers.logger import logger
 from workers.records import Record
 from workers.texts import cleaned
 

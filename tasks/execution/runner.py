@@ -20,7 +20,7 @@ from tasks.steering import CANCEL, PAUSE, Steering
 from tasks.step import Done, Purpose, Step, Work
 from tasks.undo.backups import noted_anything
 from workers.errors import ClusterLocked, Conflict, EsyncError, NodeRefused, StoreUnavailable
-from workers.logs import logger
+from workers.logger import logger
 from workers.records import Endpoint, Event, RunRecord, Status, StepOutcome, Turn
 from workers.remembered import Remembered
 from workers.sites.port import Address, OpenSite, Site

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.ektron.certificates.family import KINDS, Family, describe_certificate, family_names
+from tasks.ektron.certificates.family import KINDS, Family, family_names
 from tasks.ektron.desired.config_files import paths_of
 from tasks.ektron.editions import Layout
 from tasks.ektron.facts.machine import BinaryFacts, SystemFacts
@@ -121,6 +121,8 @@ def _binary(path: str, reply: Reply) -> BinaryFacts:
 def _certificate(reply: Reply) -> CertificateFacts | None:
     if not reply.ok:
         return None
+    from tasks.ektron.certificates.files import describe_certificate  # noqa: PLC0415 - loads much, for workers only
+
     try:
         return describe_certificate(ops.data_of(reply))
     except Refused:

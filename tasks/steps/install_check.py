@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from tasks.documents import NO_FAMILY, changes_of, target_of
-from tasks.ektron.certificates.family import generate_family
 from tasks.ektron.config.sections import Content
 from tasks.ektron.desired.config_files import ConfigFile
 from tasks.ektron.desired.node import differences, service_reason
@@ -55,6 +54,8 @@ def _planned_from(work: Work, look: Look) -> Done:
     if work.is_origin and work.documents.family() is None:
         family = look.family
         if family is None and work.cluster.policy.generate_certificates:
+            from tasks.ektron.certificates.making import generate_family  # noqa: PLC0415 - seldom, and loads much
+
             family = generate_family(work.node.name)
         if family is not None:
             work.documents.keep_family(family)

@@ -10,7 +10,7 @@ from typing import Any
 
 from lab.control.remote import LabProcess, spare_addresses
 from tasks.cluster import Cluster
-from tasks.ektron.certificates.family import generate_family
+from tasks.ektron.certificates.making import generate_family
 from tests.integration.harness import SITE, Harness, cluster_of, on_disk
 from tests.integration.matrix import ORIGIN, Points, points_of
 from tests.integration.test_rollout import SERVICE

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lab.control.remote import LabProcess
-from tasks.ektron.certificates.family import generate_family
+from tasks.ektron.certificates.making import generate_family
 from tasks.ektron.rules.explain import ORDER, Answer, explain
 from tasks.ektron.rules.findings import Findings, InvariantState
 from tests.integration.harness import SITE, Harness, cluster_of, four_servers, on_disk, steps_of

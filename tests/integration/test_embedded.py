@@ -20,7 +20,8 @@ from tests.conftest import absent
 from workers.errors import FileTrouble, InputRefused, StoreUnavailable
 from workers.redis import embedded
 from workers.redis.connection import connect
-from workers.redis.embedded import EmbeddedBroker, find_server, running
+from workers.redis.embedded import EmbeddedBroker, find_server
+from workers.redis.running import running
 
 pytestmark = pytest.mark.integration
 

@@ -35,7 +35,7 @@ import pytest
 from rich.console import Console
 
 from lab.control.remote import LabProcess
-from pipelines.cli.follow import print_result
+from pipelines.cli.results import print_result
 from pipelines.report.build import build
 from pipelines.report.html import to_html
 from pipelines.usecases.runs import RunSummary

@@ -136,7 +136,7 @@ def test_one_command_at_a_time_runs_services_but_others_can_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a command runs its own services, another one is refused with a remedy, and reading works."""
-    monkeypatch.setattr("pipelines.local.state.LOCK_PATIENCE", 0.1)
+    monkeypatch.setattr("pipelines.local.turns.LOCK_PATIENCE", 0.1)
     settings = _settings(tmp_path)
     with engine_with_worker(settings, _quiet):
         with engine_only(settings) as engine:

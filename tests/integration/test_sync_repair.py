@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from pipelines.audit.replay import replay
-from pipelines.cli.follow import report_of
 from pipelines.cli.picture import draw
+from pipelines.cli.results import report_of
 from pipelines.coordinator import snapshot_of
 from pipelines.reconcile import resume_stalled
 from pipelines.report.sync_rows import build_sync

@@ -16,7 +16,7 @@ from redis.exceptions import ConnectionError as NoConnection
 
 from workers.broker.failed_steps import noted_failure
 from workers.broker.phases import accepted
-from workers.logs import logger
+from workers.logger import logger
 
 __all__ = ["Consumer", "Request"]
 

@@ -13,7 +13,7 @@ from celery.result import AsyncResult
 
 from workers.broker.members import noted_member
 from workers.broker.names import OWN
-from workers.logs import logger
+from workers.logger import logger
 from workers.redis.sentinels import Sentinels
 
 __all__ = ["SIZE", "Results"]

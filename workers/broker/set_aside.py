@@ -10,7 +10,7 @@ from redis import Redis
 from redis.exceptions import ResponseError as NotAList
 
 from workers.broker.names import OWN
-from workers.logs import logger
+from workers.logger import logger
 from workers.masks import scrubbed
 from workers.records import Record, now
 from workers.redis.connection import errors_mapped

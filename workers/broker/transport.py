@@ -29,7 +29,7 @@ from workers.broker.messages import InvalidMessage, QueueRules, task_of, validat
 from workers.broker.names import is_nodes_queue
 from workers.broker.set_aside import set_aside
 from workers.broker.unsettled import NETWORK, QoS, Unsettled, new_tag
-from workers.logs import logger
+from workers.logger import logger
 from workers.redis.sentinels import Sentinels
 
 __all__ = ["NETWORK", "Channel", "SentinelTransport", "Transport", "Unsettled", "UrgentFirst"]

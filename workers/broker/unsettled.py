@@ -17,7 +17,7 @@ from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as NoAnswer
 
-from workers.logs import logger
+from workers.logger import logger
 
 __all__ = ["NETWORK", "QoS", "Unsettled", "new_tag"]
 

@@ -3,7 +3,7 @@
 import resource
 from dataclasses import dataclass
 
-from workers.logs import logger
+from workers.logger import logger
 
 __all__ = ["Capacity", "capacity_for", "possible_limit", "raise_limit", "shortage"]
 

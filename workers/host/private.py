@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from filelock import BaseFileLock, FileLock
-
 from workers.errors import FileTrouble
 
 __all__ = [
@@ -22,7 +20,6 @@ __all__ = [
     "file_trouble",
     "make_folder",
     "open_private",
-    "process_lock",
     "write_private",
 ]
 
@@ -108,16 +105,6 @@ def open_private(path: Path, flags: int) -> IO[bytes]:
         with contextlib.suppress(PermissionError):  # another account owns it, and lets us write
             os.fchmod(descriptor, _FILE)
         return os.fdopen(descriptor, "ab" if flags & os.O_APPEND else "wb", buffering=0)
-
-
-def process_lock(path: Path) -> BaseFileLock:
-    """A lock between the processes of this machine; the kernel releases it when its holder ends, however it ends.
-
-    Raises:
-        FileTrouble: its file cannot be written.
-    """
-    open_private(path, 0).close()
-    return FileLock(path, thread_local=False)
 
 
 def write_private(path: Path, data: bytes | str) -> None:

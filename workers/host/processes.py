@@ -5,7 +5,6 @@ kernel gives the id of an ended process to another one.
 """
 
 import contextlib
-import os
 import signal
 import subprocess
 import threading
@@ -13,11 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
-from typing import IO
-
-import psutil
+from typing import IO, TYPE_CHECKING
 
 from workers.host.private import file_trouble
+
+if TYPE_CHECKING:  # loaded to end a process: commands that only look at one do without it
+    import psutil
 
 __all__ = [
     "end_process",
@@ -25,6 +25,7 @@ __all__ = [
     "find_process",
     "interrupts_deferred",
     "interrupts_ignored",
+    "is_running",
     "start_process",
     "start_ticks",
 ]
@@ -62,7 +63,7 @@ def start_process(
         raise file_trouble(error, action="started or used as a working folder") from error
 
 
-def end_process(process: subprocess.Popen[bytes] | psutil.Process, patience: float) -> None:
+def end_process(process: "subprocess.Popen[bytes] | psutil.Process", patience: float) -> None:
     """Asks a process to end, kills it after `patience` seconds, then kills the children that it left behind.
 
     Nothing happens when it has ended: psutil never signals another process that has the same id.
@@ -71,6 +72,8 @@ def end_process(process: subprocess.Popen[bytes] | psutil.Process, patience: flo
         process: a child of ours, or any other process of this account.
         patience: seconds.
     """
+    import psutil  # noqa: PLC0415 - see above
+
     if isinstance(process, subprocess.Popen) and process.poll() is not None:
         return
     children: list[psutil.Process] = []
@@ -99,17 +102,23 @@ def start_ticks(pid: int) -> str:
     Counted from the start of the machine because a change of the system's clock does not change it. Together with the
     id it identifies the process.
     """
-    with contextlib.suppress(psutil.NoSuchProcess, ValueError):
-        seconds = psutil.Process(pid).create_time() - psutil.boot_time()
-        return f"{seconds * os.sysconf('SC_CLK_TCK'):.0f}"
+    with contextlib.suppress(OSError):  # the name of the program, in parentheses, may contain anything
+        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[19]
     return ""
 
 
-def find_process(pid: int, ticks: str) -> psutil.Process | None:
-    """The running process with this id and these `start_ticks`; None when it has ended."""
+def is_running(pid: int, ticks: str) -> bool:
+    """Whether the process with this id and these `start_ticks` has not ended."""
+    return bool(ticks) and start_ticks(pid) == ticks
+
+
+def find_process(pid: int, ticks: str) -> "psutil.Process | None":
+    """The process with this id and these `start_ticks`; None when it has ended."""
+    import psutil  # noqa: PLC0415 - see above
+
     with contextlib.suppress(psutil.NoSuchProcess, ValueError):
         process = psutil.Process(pid)
-        return process if start_ticks(pid) == ticks and process.is_running() else None
+        return process if is_running(pid, ticks) else None
     return None
 
 

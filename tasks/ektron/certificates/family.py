@@ -6,28 +6,12 @@ cluster shares two key pairs: one for clients, one for servers (ektron-facts 3.3
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding
-
-from tasks.ektron.certificates.files import (
-    der_of,
-    describe_certificate,
-    encode,
-    key_of_cer,
-    key_of_pfx,
-    key_of_pvk,
-    thumbprint,
-)
-from tasks.ektron.certificates.making import blank_pfx, self_signed
-from tasks.ektron.certificates.pvk import write_pvk
+from tasks.ektron.certificates.encoded import der_of, encode, thumbprint
 from tasks.ektron.facts.values import CertificateFacts
-from tasks.ektron.kept import Kept
 from tasks.ektron.refusals import CertificateRefused
 
 __all__ = [
@@ -36,9 +20,7 @@ __all__ = [
     "KINDS",
     "SERVER_CER",
     "Family",
-    "describe_certificate",
     "family_names",
-    "generate_family",
     "key_owner",
     "node_of",
     "strays",
@@ -120,9 +102,9 @@ class Family:
                 remedy=f"open the Security Configurator on {node}, click Generate Certificates, then OK",
             )
         family = cls(blobs={kind: present[f"{node}_{kind}".casefold()] for kind in KINDS})
-        _PROVEN.of(
-            (*family.hashes.values(), *map(_digest_of, passwords)), lambda: _proven(node, family.blobs, passwords)
-        )
+        from tasks.ektron.certificates.files import prove  # noqa: PLC0415 - commands that open no file do without it
+
+        prove(node, family.blobs, family.hashes, passwords)
         return family
 
     @cached_property
@@ -143,12 +125,17 @@ class Family:
     @property
     def client(self) -> CertificateFacts:
         """The public part of the client certificate."""
-        return describe_certificate(self.blobs[CLIENT_CER])
+        return self._described(CLIENT_CER)
 
     @property
     def server(self) -> CertificateFacts:
         """The public part of the server certificate."""
-        return describe_certificate(self.blobs[SERVER_CER])
+        return self._described(SERVER_CER)
+
+    def _described(self, kind: str) -> CertificateFacts:
+        from tasks.ektron.certificates.files import describe_certificate  # noqa: PLC0415 - see above
+
+        return describe_certificate(self.blobs[kind])
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -177,89 +164,3 @@ def weaknesses(facts: CertificateFacts, now: datetime) -> Iterator[tuple[str, bo
         yield f"has a key of {facts.key_bits} bits, {_ENOUGH_BITS} are recommended", False
     if facts.signature in _BROKEN_SIGNATURES:
         yield f"is signed with {facts.signature}, which is insecure", False
-
-
-def generate_family(
-    node: str,
-    *,
-    bits: int = 2048,
-    years: int = 10,
-    subject: str = "ektron",
-    not_before: datetime | None = None,
-    digest: hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None = None,
-) -> Family:
-    """A new family with the profile of the product: self-signed CN=ektron, one key pair for client and one for server.
-
-    For labs, and for sites that accept certificates from another source than the Security Configurator.
-
-    Args:
-        node: the node in the file names; the bytes do not depend on it (ektron-facts 3.2: all subjects are equal).
-        bits: size of the RSA keys.
-        years: validity, of 365 days each.
-        subject: the common name.
-        not_before: start of validity; by default yesterday, because clocks differ.
-        digest: hash algorithm of the signature; by default SHA-256.
-    """
-    start = (not_before or datetime.now(UTC) - timedelta(days=1)).replace(microsecond=0)
-    end = start + timedelta(days=365 * years)
-    blobs: dict[str, bytes] = {}
-    for side in ("SyncClient", "SyncServer"):
-        key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
-        certificate = self_signed(key, subject, start, end, digest or hashes.SHA256())
-        blobs[f"{side}.pfx"] = blank_pfx(key, certificate)
-        blobs[f"{side}.pvk"] = write_pvk(key)
-        blobs[f"{side}.cer"] = certificate.public_bytes(Encoding.DER)
-    return Family.collect(node, {f"{node}_{kind}": data for kind, data in blobs.items()})
-
-
-def _digest_of(password: str) -> str:
-    return hashlib.sha256(password.encode()).hexdigest()
-
-
-_PROVEN = Kept[tuple[str, ...], bool](entries=64, size=0)  #: only that it is proven, never a key; a proof takes 20 ms
-
-
-def _proven(node: str, blobs: Mapping[str, bytes], passwords: tuple[str, ...]) -> bool:
-    client = _one_pair(node, "SyncClient", blobs, passwords)
-    server = _one_pair(node, "SyncServer", blobs, passwords)
-    if client == server:
-        raise CertificateRefused(
-            f"the client files and the server files of {node} have the same key",
-            remedy="one set has overwritten the other; generate the family again on the origin",
-        )
-    return True
-
-
-def _one_pair(node: str, side: str, blobs: Mapping[str, bytes], passwords: tuple[str, ...]) -> rsa.RSAPublicNumbers:
-    """The public numbers of the key that the three files of one side share."""
-    mixed = "files of two families are mixed; generate the family again on the origin"
-    cer, pfx, pvk = (f"{side}.cer", f"{side}.pfx", f"{side}.pvk")
-    with _naming(f"{node}_{cer}"):
-        public = key_of_cer(blobs[cer]).public_numbers()
-    with _naming(f"{node}_{pfx}"):
-        pfx_key, inside = key_of_pfx(blobs[pfx], passwords)
-    with _naming(f"{node}_{pvk}"):
-        pvk_key = _pvk_key(blobs[pvk], passwords)
-    for name, found in ((pfx, pfx_key), (pvk, pvk_key)):
-        if found.public_key().public_numbers() != public:
-            raise CertificateRefused(f"{node}_{name} has another key than {node}_{cer}", remedy=mixed)
-    if inside != der_of(blobs[cer]):
-        raise CertificateRefused(f"{node}_{pfx} contains another certificate than {node}_{cer}", remedy=mixed)
-    return public
-
-
-def _pvk_key(data: bytes, passwords: tuple[str, ...]) -> rsa.RSAPrivateKey:
-    """The key of a `.pvk`. When it is protected, each password is tried; the last refusal is raised."""
-    for password in (None, *passwords[:-1]):
-        with suppress(CertificateRefused):
-            return key_of_pvk(data, password)
-    return key_of_pvk(data, passwords[-1] if passwords else None)
-
-
-@contextmanager
-def _naming(file_name: str) -> Iterator[None]:
-    """Adds the file name to a refusal."""
-    try:
-        yield
-    except CertificateRefused as refusal:
-        raise CertificateRefused(f"{file_name}: {refusal.message}", remedy=refusal.remedy) from None

@@ -1,17 +1,14 @@
-"""Reads single certificate files: `.cer`, `.pfx`, `.pvk`, and PEM text where binary is expected."""
+"""Reads certificate files with the library that knows them (`.cer`, `.pfx`, `.pvk`); proves that six are a family."""
 
-import base64
-import binascii
 import hashlib
-import re
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey, RSAPublicNumbers
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     load_der_private_key,
@@ -19,18 +16,17 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
+from tasks.ektron.certificates.encoded import bounded, der_of
 from tasks.ektron.certificates.pfx import key_first
 from tasks.ektron.certificates.pvk import is_pvk, read_pvk
 from tasks.ektron.facts.values import CertificateFacts
 from tasks.ektron.kept import Kept
 from tasks.ektron.refusals import CertificateRefused
 
-__all__ = ["der_of", "describe_certificate", "encode", "key_of_cer", "key_of_pfx", "key_of_pvk", "thumbprint"]
+__all__ = ["describe_certificate", "key_of_cer", "key_of_pfx", "key_of_pvk", "prove"]
 
-_MAX_FILE = 1 << 20
 _MAX_KEY_FILE = 8_192  #: bytes; a key of 8,192 bits has 6,400 as text, and the check of a larger key takes very long
 _MAX_BITS = 16_384  #: of a public key
-_PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----([A-Za-z0-9+/=\s]*)-----END \1-----")
 _SIGNATURES = {  # names, because the library no longer has objects for the old hash algorithms
     "1.2.840.113549.1.1.4": "md5",
     "1.2.840.113549.1.1.5": "sha1",
@@ -73,47 +69,6 @@ def _described(data: bytes) -> CertificateFacts:
         )
 
 
-def encode(der: bytes) -> str:
-    """The `encodedValue` of a certificate: base64 of the DER, one line, without PEM lines (ektron-facts 3.2)."""
-    return base64.b64encode(der).decode("ascii")
-
-
-def thumbprint(encoded: str) -> str:
-    """SHA-256 of the certificate in an `encodedValue`, hex; empty for an empty value.
-
-    For a value in another form than the product writes (not base64, or with line breaks), the digest of its text is
-    returned, which is equal to the digest of no certificate.
-    """
-    if not encoded:
-        return ""
-    try:
-        der = base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError):
-        der = b""
-    exact = bool(der) and encode(der) == encoded
-    return hashlib.sha256(der if exact else b"text:" + encoded.encode(errors="replace")).hexdigest()
-
-
-def der_of(data: bytes) -> bytes:
-    """The DER in a `.cer` file, which is DER or PEM.
-
-    Raises:
-        CertificateRefused: the file is empty, too large, or another kind of PEM block.
-    """
-    _bounded(data, "certificate")
-    wrapped = _PEM.search(data)
-    if wrapped is None:
-        return data
-    if wrapped[1] not in (b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE"):
-        raise CertificateRefused(
-            f"the file is a PEM block {wrapped[1].decode()!r}, not a certificate", remedy="export the family again"
-        )
-    try:
-        return base64.b64decode(wrapped[2])
-    except binascii.Error:
-        raise CertificateRefused("the base64 of the certificate is damaged", remedy="copy the file again") from None
-
-
 def key_of_cer(data: bytes) -> RSAPublicKey:
     """The public key of a certificate.
 
@@ -132,7 +87,7 @@ def key_of_pvk(data: bytes, password: str | None = None) -> RSAPrivateKey:
     Raises:
         CertificateRefused: it contains no such key, or the password is wrong.
     """
-    _bounded(data, ".pvk file", _MAX_KEY_FILE)
+    bounded(data, ".pvk file", _MAX_KEY_FILE)
     load = load_pem_private_key if _PEM_START in data else load_der_private_key
     with _library("this is not a .pvk file", "export the family again"):
         key = read_pvk(data, password) if is_pvk(data) else load(data, None)
@@ -147,7 +102,7 @@ def key_of_pfx(data: bytes, passwords: tuple[str, ...] = ()) -> tuple[RSAPrivate
     Raises:
         CertificateRefused: no password opens it, or its key or certificate is missing.
     """
-    _bounded(data, ".pfx file")
+    bounded(data, ".pfx file")
     for key, certificate in _attempts(data, passwords):
         if not isinstance(key, RSAPrivateKey) or certificate is None:
             raise CertificateRefused(
@@ -217,8 +172,69 @@ def _silence() -> Iterator[None]:
         yield
 
 
-def _bounded(data: bytes, what: str, most: int = _MAX_FILE) -> None:
-    if not data:
-        raise CertificateRefused(f"the {what} is empty", remedy="copy the file again")
-    if len(data) > most:
-        raise CertificateRefused(f"the {what} has {len(data)} bytes, the limit is {most}", remedy="copy the file again")
+_PROVEN = Kept[tuple[str, ...], bool](entries=64, size=0)  #: only that it is proven, never a key
+
+
+def prove(node: str, blobs: Mapping[str, bytes], hashes: Mapping[str, str], passwords: tuple[str, ...]) -> None:
+    """Proves that the files of each side have one key, and the two sides different keys.
+
+    Args:
+        node: the node in their names.
+        blobs: kind -> file.
+        hashes: kind -> SHA-256 of the file.
+        passwords: tried on `.pfx` and `.pvk` after the blank one.
+
+    Raises:
+        CertificateRefused: a file is damaged, or does not match the others; the message names it.
+    """
+    _PROVEN.of((*hashes.values(), *map(_digest_of, passwords)), lambda: _proven(node, blobs, passwords))
+
+
+def _proven(node: str, blobs: Mapping[str, bytes], passwords: tuple[str, ...]) -> bool:
+    client = _one_pair(node, "SyncClient", blobs, passwords)
+    server = _one_pair(node, "SyncServer", blobs, passwords)
+    if client == server:
+        raise CertificateRefused(
+            f"the client files and the server files of {node} have the same key",
+            remedy="one set has overwritten the other; generate the family again on the origin",
+        )
+    return True
+
+
+def _one_pair(node: str, side: str, blobs: Mapping[str, bytes], passwords: tuple[str, ...]) -> RSAPublicNumbers:
+    """The public numbers of the key that the three files of one side share."""
+    mixed = "files of two families are mixed; generate the family again on the origin"
+    cer, pfx, pvk = (f"{side}.cer", f"{side}.pfx", f"{side}.pvk")
+    with _naming(f"{node}_{cer}"):
+        public = key_of_cer(blobs[cer]).public_numbers()
+    with _naming(f"{node}_{pfx}"):
+        pfx_key, inside = key_of_pfx(blobs[pfx], passwords)
+    with _naming(f"{node}_{pvk}"):
+        pvk_key = _pvk_key(blobs[pvk], passwords)
+    for name, found in ((pfx, pfx_key), (pvk, pvk_key)):
+        if found.public_key().public_numbers() != public:
+            raise CertificateRefused(f"{node}_{name} has another key than {node}_{cer}", remedy=mixed)
+    if inside != der_of(blobs[cer]):
+        raise CertificateRefused(f"{node}_{pfx} contains another certificate than {node}_{cer}", remedy=mixed)
+    return public
+
+
+def _pvk_key(data: bytes, passwords: tuple[str, ...]) -> RSAPrivateKey:
+    """The key of a `.pvk`. When it is protected, each password is tried; the last refusal is raised."""
+    for password in (None, *passwords[:-1]):
+        with suppress(CertificateRefused):
+            return key_of_pvk(data, password)
+    return key_of_pvk(data, passwords[-1] if passwords else None)
+
+
+@contextmanager
+def _naming(file_name: str) -> Iterator[None]:
+    """Adds the file name to a refusal."""
+    try:
+        yield
+    except CertificateRefused as refusal:
+        raise CertificateRefused(f"{file_name}: {refusal.message}", remedy=refusal.remedy) from None
+
+
+def _digest_of(password: str) -> str:
+    return hashlib.sha256(password.encode()).hexdigest()

@@ -5,15 +5,9 @@ from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from tasks.ektron.certificates.encoded import der_of, encode
 from tasks.ektron.certificates.family import node_of, weaknesses
-from tasks.ektron.certificates.files import (
-    der_of,
-    describe_certificate,
-    encode,
-    key_of_cer,
-    key_of_pfx,
-    key_of_pvk,
-)
+from tasks.ektron.certificates.files import describe_certificate, key_of_cer, key_of_pfx, key_of_pvk
 from tasks.ektron.certificates.pvk import is_pvk
 from tasks.ektron.facts.values import CertificateFacts, Fact
 from tasks.ektron.refusals import CertificateRefused

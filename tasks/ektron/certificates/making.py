@@ -1,14 +1,17 @@
-"""Makes certificate files with the profile of the product."""
+"""Makes certificate files with the profile of the product: single ones, and a family."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import PrivateFormat, pkcs12
+from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, pkcs12
 from cryptography.x509.oid import NameOID
 
-__all__ = ["blank_pfx", "self_signed"]
+from tasks.ektron.certificates.family import Family
+from tasks.ektron.certificates.pvk import write_pvk
+
+__all__ = ["blank_pfx", "generate_family", "self_signed"]
 
 
 def self_signed(
@@ -46,3 +49,36 @@ def blank_pfx(key: rsa.RSAPrivateKey, certificate: x509.Certificate) -> bytes:
         .build(b"\0")
     )
     return pkcs12.serialize_key_and_certificates(None, key, certificate, None, profile)
+
+
+def generate_family(
+    node: str,
+    *,
+    bits: int = 2048,
+    years: int = 10,
+    subject: str = "ektron",
+    not_before: datetime | None = None,
+    digest: hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None = None,
+) -> Family:
+    """A new family with the profile of the product: self-signed CN=ektron, one key pair for client and one for server.
+
+    For labs, and for sites that accept certificates from another source than the Security Configurator.
+
+    Args:
+        node: the node in the file names; the bytes do not depend on it (ektron-facts 3.2: all subjects are equal).
+        bits: size of the RSA keys.
+        years: validity, of 365 days each.
+        subject: the common name.
+        not_before: start of validity; by default yesterday, because clocks differ.
+        digest: hash algorithm of the signature; by default SHA-256.
+    """
+    start = (not_before or datetime.now(UTC) - timedelta(days=1)).replace(microsecond=0)
+    end = start + timedelta(days=365 * years)
+    blobs: dict[str, bytes] = {}
+    for side in ("SyncClient", "SyncServer"):
+        key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
+        certificate = self_signed(key, subject, start, end, digest or hashes.SHA256())
+        blobs[f"{side}.pfx"] = blank_pfx(key, certificate)
+        blobs[f"{side}.pvk"] = write_pvk(key)
+        blobs[f"{side}.cer"] = certificate.public_bytes(Encoding.DER)
+    return Family.collect(node, {f"{node}_{kind}": data for kind, data in blobs.items()})

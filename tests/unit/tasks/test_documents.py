@@ -3,7 +3,8 @@
 import pytest
 
 from tasks.documents import Known, RunDocuments
-from tasks.ektron.certificates.family import Family, generate_family
+from tasks.ektron.certificates.family import Family
+from tasks.ektron.certificates.making import generate_family
 from tests.unit.tasks.ektron.joined import FOUR, joined_node
 from workers.records import DocumentKind, RunRecord
 from workers.secrets.vault import Vault, new_seal_key

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from workers import logs, masks
 from workers.errors import InputRefused
+from workers.logger import logger
 from workers.settings import Secret
 
 PLANTED = 'Pl4nted "Pass\\w0rd" ü'
@@ -45,8 +46,8 @@ def test_a_line_has_run_and_node() -> None:
     """Inside `bound` each line has run, node and step; outside it has none."""
     stream = written()
     with logs.bound(run="r1", node="S1", step="config_edit"):
-        logs.logger("esync.test").info("written", files=3)
-    logs.logger("esync.test").info("idle")
+        logger("esync.test").info("written", files=3)
+    logger("esync.test").info("idle")
     inside, outside = lines(stream)
     assert {"run": "r1", "node": "S1", "step": "config_edit", "files": 3, "event": "written"}.items() <= inside.items()
     assert {"level": "info", "logger": "esync.test"}.items() <= inside.items()
@@ -66,7 +67,7 @@ def test_a_hidden_value_is_masked(*, as_json: bool) -> None:
     """In the event, in data, in a repr and in a traceback, in both formats."""
     stream = written(as_json=as_json)
     masks.hide(Secret(PLANTED))
-    log = logs.logger("esync.test")
+    log = logger("esync.test")
     event = f"password is {PLANTED}"
     log.info(event, data={"inner": [PLANTED]}, secret=Secret(PLANTED), error=ValueError(PLANTED))
     logging.getLogger("lib").info("sent %r", PLANTED)
@@ -80,8 +81,8 @@ def test_a_hidden_value_is_masked(*, as_json: bool) -> None:
 def test_a_password_in_a_url_is_masked(*, as_json: bool) -> None:
     """User and host of a URL stay readable."""
     stream = written(as_json=as_json)
-    logs.logger("esync.test").info("connecting", url="redis://ops:hunter2@db.example:6379/0")
-    logs.logger("esync.test").info("connecting to rediss://:hunter2@db.example/0")
+    logger("esync.test").info("connecting", url="redis://ops:hunter2@db.example:6379/0")
+    logger("esync.test").info("connecting to rediss://:hunter2@db.example/0")
     output = stream.getvalue()
     assert "hunter2" not in output
     assert "redis://ops:***@db.example:6379/0" in output
@@ -97,7 +98,7 @@ def test_a_traceback_has_no_local_variables() -> None:
     try:
         fail("eulav-l4col"[::-1])
     except RuntimeError:
-        logs.logger("esync.test").exception("failed")
+        logger("esync.test").exception("failed")
     assert "loc4l-value" not in stream.getvalue()
 
 
@@ -123,7 +124,7 @@ def test_debug_does_not_log_complete_messages_of_libraries() -> None:
     stream = io.StringIO()
     logs.configure("debug", as_json=True, stream=stream)
     logging.getLogger("kombu.transport").debug("body: ...")
-    logs.logger("esync.test").debug("ours")
+    logger("esync.test").debug("ours")
     assert ["ours"] == [line["event"] for line in lines(stream)]
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli.entry import run
-from tasks.ektron.certificates.family import Family, generate_family
+from tasks.ektron.certificates.family import Family
+from tasks.ektron.certificates.making import generate_family
 from tests.unit.tasks.ektron.certificates.openssl import LEGACY, modulus, openssl, self_signed
 
 PLANTED = "pl4nted-Pfx-Passw0rd"

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.local import state
+from pipelines.local import turns
 from pipelines.local.processes import Child, environment
-from pipelines.local.state import command_here, exclusive, record_services
+from pipelines.local.state import command_here, record_services
+from pipelines.local.turns import exclusive
 from workers.errors import EsyncError
 from workers.host.processes import start_ticks
 
@@ -96,7 +97,7 @@ def test_the_error_of_a_child_has_its_last_log_line(tmp_path: Path) -> None:
 
 def test_a_process_of_a_killed_command_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next command ends a recorded process when id and start agree; another process with that id is not ended."""
-    monkeypatch.setattr(state, "ORPHAN_PATIENCE", 0.2)
+    monkeypatch.setattr(turns, "ORPHAN_PATIENCE", 0.2)
     with _child(tmp_path, STUBBORN) as child:
         _until(lambda: b"ready" in child.log.read_bytes())
         record_services(tmp_path, "rollout", [child])

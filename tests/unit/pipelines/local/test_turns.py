@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.local import state as local
+from pipelines.local import turns
 from pipelines.local.services import remarks_here
-from pipelines.local.state import exclusive, record_services
+from pipelines.local.state import record_services
+from pipelines.local.turns import exclusive
 from workers.errors import InputRefused
 from workers.settings import Secret, Settings
 
@@ -41,7 +42,7 @@ def test_a_command_that_waits_says_for_which_one_and_what_helps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says so once, and gives up when its patience with that command ends."""
-    monkeypatch.setattr(local, "_TOLD_AFTER", 0.0)
+    monkeypatch.setattr(turns, "_TOLD_AFTER", 0.0)
     said: list[str] = []
     asked: list[str] = []
 
@@ -62,7 +63,7 @@ def test_a_command_that_waits_says_for_which_one_and_what_helps(
 
 def test_a_low_limit_of_open_files_is_a_remark_about_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """`esync up` and `esync doctor` say it, unless the workers run elsewhere."""
-    monkeypatch.setattr("workers.host.open_files.possible_limit", lambda: 90)
+    monkeypatch.setattr("pipelines.local.services.possible_limit", lambda: 90)
     (remark,) = remarks_here(Settings(concurrency=32))
     assert str(remark) == (
         "the limit of 90 open files lets a worker work on 8 nodes in parallel, not on 32; "

@@ -15,8 +15,8 @@ from rich.console import Console
 from pipelines.audit.check import Checked
 from pipelines.cli.console import print_json, print_text
 from pipelines.cli.entry import run
-from pipelines.cli.follow import pretty, print_result, write_report
 from pipelines.cli.picture import draw
+from pipelines.cli.results import pretty, print_result, write_report
 from pipelines.report.build import build
 from pipelines.report.event_words import line
 from pipelines.report.html import to_html
@@ -30,6 +30,7 @@ from pipelines.usecases.runs import RunRequest
 from tasks.ektron.rules.explain import Answer, Explanation
 from tests.unit.pipelines.report.sample_run import Sample, cluster_of, sample
 from workers import logs
+from workers.logger import logger
 from workers.records import Change, Status
 
 FORGED = "JOINED: all 4 nodes are joined"
@@ -161,7 +162,7 @@ def test_logs_are_clean(*, as_json: bool) -> None:
     """In both forms, in the event and in its data."""
     stream = io.StringIO()
     logs.configure("INFO", as_json=as_json, stream=stream)
-    logs.logger("esync.test").info(ATTACK, said=ATTACK)
+    logger("esync.test").info(ATTACK, said=ATTACK)
     assert_clean(stream.getvalue())
     assert stream.getvalue().count("\n") == 1
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from pipelines.cli.follow import find_run, is_active
+from pipelines.cli.results import find_run, is_active
 from pipelines.coordinator import LOCK_TTL, begin
 from pipelines.engine import Engine
 from pipelines.reconcile import resume_stalled

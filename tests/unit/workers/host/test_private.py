@@ -13,7 +13,8 @@ import pytest
 from filelock import Timeout
 
 from workers.errors import FileTrouble
-from workers.host.private import check_output, file_trouble, make_folder, open_private, process_lock, write_private
+from workers.host.locks import process_lock
+from workers.host.private import check_output, file_trouble, make_folder, open_private, write_private
 from workers.host.processes import start_process
 
 
@@ -140,7 +141,7 @@ def test_every_error_has_a_sentence_and_a_remedy() -> None:
 
 def test_a_lock_is_held_by_one_holder_until_that_ends(tmp_path: Path) -> None:
     """A second holder gets no lock while the first process lives, and gets it when that one is killed."""
-    code = "import sys, time; from pathlib import Path; from workers.host.private import process_lock\n"
+    code = "import sys, time; from pathlib import Path; from workers.host.locks import process_lock\n"
     code += "lock = process_lock(Path(sys.argv[1])); lock.acquire(); print('held', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code, tmp_path / "lock"], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None

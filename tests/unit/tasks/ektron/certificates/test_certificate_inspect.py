@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tasks.ektron.certificates.family import generate_family
 from tasks.ektron.certificates.inspect import inspect
+from tasks.ektron.certificates.making import generate_family
 from tasks.ektron.refusals import CertificateRefused
 from tests.unit.tasks.ektron.certificates.openssl import openssl
 

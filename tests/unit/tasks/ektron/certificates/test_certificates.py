@@ -14,18 +14,18 @@ from cryptography.hazmat.primitives import hashes
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tasks.ektron.certificates.encoded import der_of
 from tasks.ektron.certificates.family import (
     CLIENT_KINDS,
     KINDS,
     Family,
-    describe_certificate,
     family_names,
-    generate_family,
     node_of,
     strays,
     thumbprint,
 )
-from tasks.ektron.certificates.files import der_of, key_of_pfx, key_of_pvk
+from tasks.ektron.certificates.files import describe_certificate, key_of_pfx, key_of_pvk
+from tasks.ektron.certificates.making import generate_family
 from tasks.ektron.refusals import CertificateRefused
 from tests.sampling import examples
 from tests.unit.tasks.ektron.certificates.openssl import LEGACY, modulus, openssl, self_signed

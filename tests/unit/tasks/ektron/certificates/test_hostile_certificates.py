@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tasks.ektron.certificates.family import KINDS, generate_family
+from tasks.ektron.certificates.family import KINDS
 from tasks.ektron.certificates.files import _library, describe_certificate, key_of_cer, key_of_pfx, key_of_pvk
 from tasks.ektron.certificates.inspect import inspect
+from tasks.ektron.certificates.making import generate_family
 from tasks.ektron.certificates.pfx import MOST_ROUNDS, key_first
 from tasks.ektron.refusals import CertificateRefused
 from tests.sampling import examples
