@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,34 @@ def test_each_source_of_a_ticket_logs_on(lab: LabProcess, realm: Realm, node: st
     if source == "tickets":
         secret, reference = str(realm.tickets("esync", PASSWORD)), "tickets:x"
     assert node == computer(endpoint(lab, realm, node, secret=reference), secret)
+
+
+_WORKER = """
+import sys
+from workers.host.unneeded import leave_out
+leave_out()
+from workers.errors import EsyncError
+from workers.records import Endpoint
+from workers.settings import Secret
+from workers.winrm.session import open_session
+assert not sys.modules["gssapi"] and not sys.modules["krb5"]
+for secret in sys.argv[2:]:
+    try:
+        session = open_session(Endpoint.model_validate_json(sys.argv[1]), Secret(secret))
+        print(session.hello().computer)
+        session.close()
+    except EsyncError as error:
+        print(error.message)
+"""
+
+
+def test_a_worker_loads_kerberos_for_the_first_node_that_needs_it(lab: LabProcess, realm: Realm) -> None:
+    """It starts without; then it logs on, and says what the realm says."""
+    at = endpoint(lab, realm, "TLS").model_dump_json()
+    command = [sys.executable, "-c", _WORKER, at, PASSWORD, "wrong"]
+    said = subprocess.run(command, capture_output=True, check=True, text=True).stdout.splitlines()
+    assert said[0] == "TLS"
+    assert "the realm refused the password or key of esync" in said[1]
 
 
 @pytest.mark.parametrize(

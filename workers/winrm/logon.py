@@ -19,6 +19,7 @@ from workers.winrm.challenges import offered
 from workers.winrm.channel import Limit
 from workers.winrm.encryption import Encryption, NotEncrypted, weak_session
 from workers.winrm.kerberos import kerberos_errors, kerberos_logon
+from workers.winrm.methods import load_kerberos
 
 __all__ = [
     "UNAUTHORIZED",
@@ -100,9 +101,11 @@ def logged_on(at: Endpoint, secret: Secret, post: Post, limit: Limit) -> Encrypt
 
 def _begun(at: Endpoint, secret: Secret, certificate: bytes, limit: Limit) -> tuple[spnego.ContextProxy, bytes | None]:
     """A logon and its first token."""
+    by_ntlm = at.transport is Transport.NTLM
+    if not by_ntlm:
+        load_kerberos()
     if at.transport is Transport.KERBEROS:
         return kerberos_logon(at, secret, _bindings(certificate), limit)
-    by_ntlm = at.transport is Transport.NTLM
     context = spnego.client(
         _ntlm_credential(at.user, secret) if by_ntlm else at.user,
         None if by_ntlm else secret.reveal(),

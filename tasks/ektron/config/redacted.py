@@ -112,8 +112,9 @@ class _Labels:
 def _hidden(document: XmlDocument) -> Iterator[tuple[int, int]]:
     """Spans of the text that must not be shown."""
     for element in document.elements:
+        around = _around(element, document)
         for attribute in element.attributes.values():
-            if attribute.value and not _shown(element, attribute.name, attribute.value):
+            if attribute.value and not _shown(element, around, attribute.name, attribute.value):
                 yield attribute.start, attribute.end
     for match in _BETWEEN.finditer(document.source.text):
         comment, cdata, text = match["comment"], match["cdata"], match["text"]
@@ -125,20 +126,20 @@ def _hidden(document: XmlDocument) -> Iterator[tuple[int, int]]:
             yield match.span("text")
 
 
-def _shown(element: Element, name: str, value: str) -> bool:
+def _shown(element: Element, around: str, name: str, value: str) -> bool:
     """Whether a value may be shown: judged by the names around it, then by its form."""
     if name.startswith("xmlns"):
         return True
     naming = name.casefold() in _NAMING
-    words = (name, _around(element), *(element.value(own) or "" for own in ("key", "name") if not naming))
+    words = (name, around, *(element.value(own) or "" for own in ("key", "name") if not naming))
     if any(_SECRET_NAME.search(word) for word in words):
         return naming and _innocent(value) and element.name.casefold() != "machinekey"
     return _innocent(value) and (naming or _HARMLESS.fullmatch(value.strip()) is not None)
 
 
-def _around(element: Element) -> str:
+def _around(element: Element, document: XmlDocument) -> str:
     """The names of the element and its parent, for `machineKey` and `connectionStrings`."""
-    return f"{element.name} {element.parent.name if element.parent else ''}"
+    return f"{element.name} {document.elements[element.parent].name if element.parent is not None else ''}"
 
 
 def _innocent(value: str) -> bool:

@@ -62,7 +62,7 @@ class Element:
     start: int
     end: int
     closed: bool  #: self-closed
-    parent: "Element | None"
+    parent: int | None  #: position; no reference: a document goes at once when nothing holds it, not with the garbage
     attributes: dict[str, Attribute]
     children: list["Element"] = field(default_factory=list)
     close_start: int = 0
@@ -151,21 +151,20 @@ def _limit(reason: str) -> str:
 
 def _elements(source: XmlText) -> list[Element]:
     elements: list[Element] = []
-    open_element: Element | None = None
-    depth = 0
+    inside: list[Element] = []  # which are open
     for match in _TAG.finditer(source.text):
         kind = match.lastgroup  # `rest` is behind `open`
         if kind == "rest":
-            element = _element(match, len(elements), open_element)
+            element = _element(match, len(elements), inside[-1].index if inside else None)
             elements.append(element)
-            if open_element is not None:
-                open_element.children.append(element)
+            if inside:
+                inside[-1].children.append(element)
             if not element.closed:
-                open_element, depth = element, depth + 1
-        elif kind == "close" and open_element is not None:
-            open_element.close_start, open_element.close_end = match.span()
-            open_element, depth = open_element.parent, depth - 1
-        if depth > _MAX_DEPTH:
+                inside.append(element)
+        elif kind == "close" and inside:
+            closed = inside.pop()
+            closed.close_start, closed.close_end = match.span()
+        if len(inside) > _MAX_DEPTH:
             raise ConfigRefused(
                 f"elements are nested deeper than {_MAX_DEPTH}",
                 line=source.line(match.start()),
@@ -174,7 +173,7 @@ def _elements(source: XmlText) -> list[Element]:
     return elements
 
 
-def _element(match: re.Match[str], index: int, parent: Element | None) -> Element:
+def _element(match: re.Match[str], index: int, parent: int | None) -> Element:
     # By position: an element is made for every tag of every file, and names of arguments cost as much as the rest.
     attributes = {}
     for found in _ATTRIBUTE.finditer(match.string, *match.span("rest")):

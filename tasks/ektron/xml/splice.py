@@ -192,7 +192,8 @@ class Splicer:
     def _unit(self, element: Element | None) -> str:
         """One unit of indentation, derived from an element and its parent."""
         own = self._line_of(element.start) if element else None
-        outer = self._line_of(element.parent.start) if element and element.parent else None
+        inside = element.parent if element else None
+        outer = self._line_of(self._document.elements[inside].start) if inside is not None else None
         if own is None or outer is None or not own.indent.startswith(outer.indent):
             return "\t" if own and own.indent.startswith("\t") else "  "
         return own.indent[len(outer.indent) :]
