@@ -122,9 +122,12 @@ def test_a_command_that_needs_no_server_loads_no_winrm() -> None:
 
 
 def test_bash_completes_commands(tmp_path: Path) -> None:
-    """`esync --install-completion` writes what bash needs, and bash then completes `esync ini`."""
+    """`esync --install-completion`, from a bash, writes what it needs; then it completes `esync ini`."""
     home = {**os.environ, "HOME": str(tmp_path), "PATH": f"{Path(ESYNC).parent}:{os.environ['PATH']}"}
-    subprocess.run([ESYNC, "--install-completion", "bash"], env=home, check=True, capture_output=True)
+    # Not the last command of that shell, which would be replaced by it: esync looks for the shell that called it.
+    install = ["bash", "-c", "esync --install-completion; exit $?"]
+    written = subprocess.run(install, env=home, check=False, capture_output=True, text=True)
+    assert 0 == written.returncode, written
     script = 'source ~/.bashrc; COMP_WORDS=(esync ini); COMP_CWORD=1; _esync_completion esync; echo "${COMPREPLY[@]}"'
     found = subprocess.run(["bash", "-c", script], env=home, check=True, capture_output=True, text=True)
     assert ["init"] == found.stdout.split()
