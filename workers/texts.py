@@ -81,7 +81,16 @@ def long_texts(json_text: str) -> int | None:
     plain = json_text.replace("\\\\", "//").replace('\\"', "//")  # both escaped characters can be shown
     if not plain.isprintable() or "\\" in plain:
         return None
-    return sum(map(LIMIT.__lt__, map(len, plain.split('"'))))
+    long = start = 0
+    while len(plain) - start > LIMIT:  # what lies between two quotes; of the short ones all that fit are passed at once
+        end = plain.rfind('"', start, start + LIMIT + 1)
+        if end < 0:
+            long += 1
+            end = plain.find('"', start + LIMIT)
+            if end < 0:
+                break
+        start = end + 1
+    return long
 
 
 def _shown(character: str) -> str:

@@ -23,7 +23,9 @@ __all__ = ["Consumer", "Request"]
 #: Seconds between two attempts to reach the broker: kombu's default rises to 30.
 _RECONNECT = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 5}
 
-EVENTS_EVERY = 0.2  #: seconds between two messages with the events for Flower; 24 collected events are sent at once
+#: Seconds between two reports to the broker: what was acknowledged, and the events for Flower, of which 24 are sent at
+#: once. A worker that is killed meanwhile may get messages again whose steps are done.
+REPORTS_EVERY = 0.2
 
 log = logger(__name__)
 
@@ -60,6 +62,7 @@ class Consumer(CeleryConsumer):
     """Reconnects after every error, and settles every message."""
 
     connection: Any  # of kombu; None after a failed close
+    task_consumer: Any  # of kombu
     _events_waiting = False
 
     def __init__(self, *args: object, worker_options: dict[str, bool] | None = None, **more: object) -> None:
@@ -83,13 +86,17 @@ class Consumer(CeleryConsumer):
             raise NoConnection(f"the consumer failed: {type(error).__name__}") from error
 
     def register_with_event_loop(self, hub: Hub) -> None:
-        """Sends collected events at fixed times: Celery sends what there is in each turn of the loop."""
+        """Sends collected events and acknowledgements at fixed times: Celery sends what there is in each turn."""
         super().register_with_event_loop(hub)
-        hub.timer.call_repeatedly(EVENTS_EVERY, self._send_events)
+        hub.timer.call_repeatedly(REPORTS_EVERY, self._report)
 
     def on_send_event_buffered(self) -> None:
         """An event was collected, by any thread."""
         self._events_waiting = True
+
+    def _report(self) -> None:
+        self.task_consumer.channel.qos.settle()
+        self._send_events()
 
     def _send_events(self) -> None:
         if self._events_waiting:
@@ -110,7 +117,7 @@ class Consumer(CeleryConsumer):
     def shutdown(self) -> None:
         """Ends; messages unsettled since a connection was lost return to their queues over a new one, if possible."""
         with suppress(Exception):
-            self._send_events()
+            self._report()
         super().shutdown()
         if self.app.conf.broker_transport_options["unsettled"].empty:
             return

@@ -4,6 +4,7 @@ Kombu keeps them twice on the server, in a hash and in an index by time. Here th
 one command records a message, and one settles it.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from time import time
 from typing import Any
@@ -32,7 +33,7 @@ class Unsettled:
 
     def __init__(self) -> None:
         self.held: set[str] = set()  #: delivery tags of the messages in work
-        self._ended: dict[str, bool] = {}  #: tag -> whether it returns to its queue, while there is no connection
+        self._ended: dict[str, bool] = {}  #: tag -> whether it returns to its queue; the broker does not know it yet
         self._returned: list[tuple[str, bytes]] = []  #: queue and message, taken while the connection broke
 
     def __json__(self) -> int:
@@ -42,10 +43,15 @@ class Unsettled:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to settle."""
-        return not (self.held or self._ended or self._returned)
+        return not (self.held or self.ended)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the broker has to be informed."""
+        return bool(self._ended or self._returned)
 
     def settle_later(self, tag: str, *, requeue: bool) -> None:
-        """Remembers how a message ended until the broker can be informed."""
+        """Remembers how a message ended until the broker is informed."""
         self._ended[tag] = requeue
 
     def return_later(self, queue: str, item: bytes) -> None:
@@ -61,11 +67,12 @@ class Unsettled:
         while self._returned:
             client.rpush(*self._returned[-1])
             self._returned.pop()
-        for tag, requeue in list(self._ended.items()):
+        ended = list(self._ended.items())
+        if done := [tag for tag, requeue in ended if not requeue]:
+            qos.forget(done, client)
+        for tag, requeue in ended:
             if requeue:
                 qos.restore_by_tag(tag, client, leftmost=True)
-            else:
-                qos.forget(tag, client)
             self._ended.pop(tag, None)
 
 
@@ -103,26 +110,32 @@ class QoS(redis.QoS):
         virtual.QoS.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
-        """The message is done."""
-        self._settled(delivery_tag, requeue=False)
+        """The message is done. `settle` acknowledges it, with others: a step that is done is not done again."""
+        self._ended(delivery_tag, requeue=False)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
         """The message is done, or returns to the end of its queue."""
-        self._settled(delivery_tag, requeue=requeue)
+        self._ended(delivery_tag, requeue=requeue)
+        self.settle()
 
-    def _settled(self, tag: str, *, requeue: bool) -> None:
+    def _ended(self, tag: str, *, requeue: bool) -> None:
         self.unsettled.held.discard(tag)
         self.unsettled.settle_later(tag, requeue=requeue)
+        virtual.QoS.ack(self, tag)
+
+    def settle(self) -> None:
+        """Settles the messages that have ended, if there is a connection."""
+        if not self.unsettled.ended:
+            return
         try:
             with self.channel.conn_or_acquire() as client:
                 self.unsettled.settle(self, client)
         except (*NETWORK, RedisError) as error:
-            log.info("a message is done; it is acknowledged when there is a connection", error=type(error).__name__)
-        virtual.QoS.ack(self, tag)
+            log.info("messages are done; they are acknowledged when there is a connection", error=type(error).__name__)
 
-    def forget(self, tag: str, client: Redis) -> None:
-        """Removes a message from the unacknowledged messages."""
-        client.hdel(self.unacked_key, tag)
+    def forget(self, tags: Sequence[str], client: Redis) -> None:
+        """Removes messages from the unacknowledged messages."""
+        client.hdel(self.unacked_key, *tags)
 
     def _remove_from_indices(self, delivery_tag: str, pipe: Any = None) -> Any:  # noqa: ANN401 - a pipeline
         """Removes it within a transaction."""
@@ -156,7 +169,7 @@ class QoS(redis.QoS):
             with self.channel.conn_or_acquire(client) as connection:
                 item = connection.hget(self.unacked_key, tag) or b""
                 self.channel.refuse(self.unacked_key, item, f"cannot be restored: {type(error).__name__}")
-                self.forget(tag, connection)
+                self.forget([tag], connection)
 
     def restore_unacked(self, client: Redis | None = None) -> None:
         """Returns all messages at the end of the process; without a connection their timeout does that."""

@@ -1,4 +1,4 @@
-"""pywinrm's messages over our transport. All but those of an end are built once and then filled in.
+"""pywinrm's messages over our transport. All but that of the end of a command are built once and then filled in.
 
 pywinrm builds each message as a tree of dictionaries and then as XML, which took as long as everything else that an
 exchange costs. What is filled in is checked or escaped.
@@ -68,6 +68,12 @@ class Messages(WinRMProtocol):
         data = stdin_input.encode() if isinstance(stdin_input, str) else stdin_input
         form = _form("send_command_input", _SHELL, _COMMAND, _DATA, end=end)
         self.send_message(form.filled(self.operation_timeout_sec, shell_id, command_id, data))
+
+    @override
+    def close_shell(self, shell_id: str, close_session: bool = False) -> None:
+        del close_session  # our transport ends its connection itself
+        form = _form("close_shell", _SHELL, close_session=False)
+        self.send_message(form.filled(self.operation_timeout_sec, shell_id))
 
     @override
     def get_command_output_raw(self, shell_id: str, command_id: str) -> tuple[bytes, bytes, int, bool]:

@@ -77,6 +77,12 @@ def test_a_document_without_long_texts_would_not_change_when_cleaned(value: obje
         assert value == cleaned_all(value)
 
 
+@given(st.lists(st.text("ab", max_size=3).map(lambda text: text * (LIMIT // 2)) | st.just("x" * LIMIT), max_size=9))
+def test_each_long_text_is_counted(texts: list[str]) -> None:
+    """Those of the greatest length that can be shown are none of them."""
+    assert sum(len(text) > LIMIT for text in texts) == long_texts(json.dumps(texts))
+
+
 def test_quoted_programs_and_paths_are_clean() -> None:
     """As in the ImagePath of a service."""
     assert 0 == long_texts(json.dumps({"path": '"C:\\Program Files\\x.exe" /a', "more": "\\"}))

@@ -70,3 +70,45 @@ def test_a_user_who_may_not_end_the_wait_takes_messages(valkey: Redis, valkey_ur
         app.close()
         valkey.acl_deluser("plain")
     assert len(taken) == 1
+
+
+@pytest.fixture
+def taken(app: Celery) -> Iterator[list[Any]]:
+    """Three messages that a channel has taken, and which are not acknowledged."""
+    for _ in range(3):
+        app.send_task("esync.test", queue=NODES_QUEUE)
+    messages: list[Any] = []
+    with app.connection_for_read() as connection, app.amqp.TaskConsumer(connection.default_channel) as consumer:
+        consumer.on_message = messages.append
+        while len(messages) < 3:
+            connection.drain_events(timeout=SOON)
+        yield messages
+
+
+def test_messages_that_are_done_are_acknowledged_together(taken: list[Any], valkey: Redis) -> None:
+    """They count as done at once; the broker gets one command for all, and those in work stay with it."""
+    qos = taken[0].channel.qos
+    before = valkey.info("commandstats").get("cmdstat_hdel", {"calls": 0})["calls"]
+    for message in taken[:2]:
+        message.ack()
+    assert qos.unsettled.held == {taken[2].delivery_tag}
+    assert valkey.hlen(qos.unacked_key) == 3
+    qos.settle()
+    assert valkey.hkeys(qos.unacked_key) == [taken[2].delivery_tag]
+    assert valkey.info("commandstats")["cmdstat_hdel"]["calls"] == before + 1
+
+
+def test_a_message_that_has_to_be_tried_again_is_in_its_queue_at_once(taken: list[Any], valkey: Redis) -> None:
+    """Any worker can take it; messages that are done meanwhile are acknowledged with it."""
+    taken[0].ack()
+    taken[1].requeue()
+    assert valkey.llen(NODES_QUEUE) == 1
+    assert valkey.hlen(taken[0].channel.qos.unacked_key) == 1
+
+
+def test_a_channel_that_ends_acknowledges_what_is_done(taken: list[Any], valkey: Redis) -> None:
+    """And returns the others to their queue."""
+    taken[0].ack()
+    taken[0].channel.close()
+    assert valkey.llen(NODES_QUEUE) == 2
+    assert valkey.hlen(taken[0].channel.qos.unacked_key) == 0

@@ -73,6 +73,15 @@ def test_a_shell_and_a_command_are_those_of_pywinrm() -> None:
     assert list(map(_plain, theirs.sent)) == list(map(_plain, ours.sent))
 
 
+def test_a_delete_is_that_of_pywinrm() -> None:
+    """Only the answer is not compared: a shell that was not deleted ends by itself."""
+    mine, other, ours, theirs = _both()
+    mine.close_shell(SHELL, close_session=False)
+    with pytest.raises(StopIteration):
+        other.close_shell(SHELL, close_session=False)
+    assert list(map(_plain, theirs.sent)) == list(map(_plain, ours.sent))
+
+
 @pytest.mark.parametrize("answer", [b"<a/>", b'<a><b Name="Other">x</b></a>'])
 def test_an_answer_without_the_name_is_refused_as_by_pywinrm(answer: bytes) -> None:
     """The caller maps the error."""
