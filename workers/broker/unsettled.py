@@ -18,6 +18,7 @@ from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as NoAnswer
 
+from workers.broker.names import is_nodes_queue
 from workers.logger import logger
 
 __all__ = ["NETWORK", "QoS", "Unsettled", "new_tag"]
@@ -110,8 +111,11 @@ class QoS(redis.QoS):
         virtual.QoS.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
-        """The message is done. `settle` acknowledges it, with others: a step that is done is not done again."""
+        """The message is done. That of a step is acknowledged later, with others: what is done is not done again."""
+        message = self._delivered.get(delivery_tag)
         self._ended(delivery_tag, requeue=False)
+        if message is None or not is_nodes_queue(_return_address(message)[1]):
+            self.settle()
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
         """The message is done, or returns to the end of its queue."""
