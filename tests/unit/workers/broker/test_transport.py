@@ -1,8 +1,8 @@
-"""The end of a connection that waits for messages."""
+"""Connections that wait for messages, and how messages that are done are acknowledged."""
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,7 +11,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from workers.broker.names import NODES_QUEUE
+from workers.broker.names import CONTROL_QUEUE, NODES_QUEUE
 from workers.celery_app import make_app
 from workers.settings import Secret, Settings
 
@@ -72,16 +72,23 @@ def test_a_user_who_may_not_end_the_wait_takes_messages(valkey: Redis, valkey_ur
     assert len(taken) == 1
 
 
-@pytest.fixture
-def taken(app: Celery) -> Iterator[list[Any]]:
-    """Three messages that a channel has taken, and which are not acknowledged."""
-    for _ in range(3):
-        app.send_task("esync.test", queue=NODES_QUEUE)
+@contextmanager
+def messages_of(app: Celery, queue: str, number: int) -> Iterator[list[Any]]:
+    """Messages that a channel has taken, and which are not acknowledged."""
+    for _ in range(number):
+        app.send_task("esync.test", queue=queue)
     messages: list[Any] = []
     with app.connection_for_read() as connection, app.amqp.TaskConsumer(connection.default_channel) as consumer:
         consumer.on_message = messages.append
-        while len(messages) < 3:
+        while len(messages) < number:
             connection.drain_events(timeout=SOON)
+        yield messages
+
+
+@pytest.fixture
+def taken(app: Celery) -> Iterator[list[Any]]:
+    """Three messages of steps, taken and not acknowledged."""
+    with messages_of(app, NODES_QUEUE, 3) as messages:
         yield messages
 
 
@@ -96,6 +103,13 @@ def test_messages_that_are_done_are_acknowledged_together(taken: list[Any], valk
     qos.settle()
     assert valkey.hkeys(qos.unacked_key) == [taken[2].delivery_tag]
     assert valkey.info("commandstats")["cmdstat_hdel"]["calls"] == before + 1
+
+
+def test_a_request_that_is_done_is_acknowledged_at_once(app: Celery, valkey: Redis) -> None:
+    """After a crash it would be done again, and it may have started a run."""
+    with messages_of(app, CONTROL_QUEUE, 1) as (message,):
+        message.ack()
+        assert valkey.hlen(message.channel.qos.unacked_key) == 0
 
 
 def test_a_message_that_has_to_be_tried_again_is_in_its_queue_at_once(taken: list[Any], valkey: Redis) -> None:
