@@ -86,6 +86,8 @@ def test_what_is_left_of_the_budget_is_known() -> None:
     budget = budget_of(waved(*lose))
     assert Budget(failed=2, failed_allowed=3, unreachable=1, unreachable_allowed=3) == budget
     assert "1 of 3 may still fail, 2 of 3 be unreachable" == budget.left
+    of_wave = budget_of(waved(*lost("N1", "N4", turn="wave-2"), waves=2, policy={"max_failed_per_wave": "67%"}))
+    assert "1 of 3 may still fail (1 of 2 in wave-2), 3 of 3 be unreachable" == of_wave.left
     assert budget_of(a_snapshot(a_cluster(NINE), *lose, facts={}, only=("N1", "N3"))).failed == 1
 
 
