@@ -193,6 +193,26 @@ def test_a_reason_is_whole_in_80_columns(nodes: int, height: int) -> None:
     assert max(map(len, shown.splitlines())) <= 80
 
 
+@pytest.mark.parametrize(("width", "height"), [(40, 24), (80, 14), (120, 40)])
+def test_of_many_turns_the_newest_have_room_and_whole_names(width: int, height: int) -> None:
+    """A large cluster has many waves, and the last one is the one that works."""
+    made = sample(cluster_of(2, 58))
+    wave = made.record.turns[2]
+    waves = tuple(wave.model_copy(update={"name": f"wave-{number}"}) for number in range(1, 41))
+    going = {"state": RunState.RUNNING, "verdict": None, "ended": None, "turns": (*made.record.turns[:2], *waves)}
+    record = made.record.model_copy(update=going)
+    console, screen = _console(height=height, width=width)
+    progress = Progress(record, kind_of(record.kind))
+    progress.take(record, made.events)
+    console.print(draw(progress, console))
+    lines = screen.getvalue().splitlines()
+    shown = [line.split()[0] for line in lines if "steps" in line]
+    assert shown == [turn.name for turn in record.turns][-len(shown) :]
+    assert f"{42 - len(shown)} turns before" in lines
+    assert len(lines) < height
+    assert max(map(len, lines)) <= width
+
+
 def test_many_reasons_leave_room() -> None:
     """Where not all reasons fit, the last line counts the nodes that are left out."""
     names = [f"P{n}" for n in range(1, 59)]
