@@ -145,6 +145,14 @@ def test_a_terminal_shows_that_a_run_waits_for_a_worker() -> None:
         assert shown is ("waiting for a worker since" in screen.getvalue().rpartition("P2")[2])
 
 
+def test_the_picture_says_that_a_run_cannot_be_decided() -> None:
+    """Until it has ended: also who looks at it later has to know."""
+    made = sample()
+    failing = Event(kind="run.failing", message="internal error KeyError: what follows cannot be decided")
+    assert failing.message in _drawn(_running(made), [*made.events[:9], failing])
+    assert failing.message not in _drawn(made, [*made.events, failing])
+
+
 def test_the_grid_of_a_moment() -> None:
     """During a wave the grid shows what is done, what is running and what is waiting."""
     made = sample()
