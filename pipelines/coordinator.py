@@ -15,7 +15,7 @@ from pipelines.run.abandoned import Ending, missing_steps, outcome_of
 from pipelines.run.decisions import cancelled
 from pipelines.run.decisions_pools import marks_document
 from pipelines.run.decisions_repair import repair_of, waits_for_repair
-from pipelines.run.decisions_waves import holds, unapproved
+from pipelines.run.decisions_waves import held_before, next_wave, unapproved
 from pipelines.run.evidence import conclusion, evidence_of
 from pipelines.run.groups import ahead_of, is_member, next_ones
 from pipelines.run.snapshot import Document, Reading, Snapshot, Stop
@@ -207,14 +207,14 @@ def join_and_verify(engine: Engine, run_id: str, turn_name: str, node: str = "")
     if isinstance(decision, Next) and unapproved(decision.snapshot, kind, decision.turn):
         _await_approval(engine, snapshot, decision)
         return
-    if isinstance(decision, Next) and holds(decision.snapshot, decision.turn):
-        nodes = f"{counted(len(decision.turn.nodes), 'node')} of {decision.turn.name}"
-        by_itself = ends_by_itself(snapshot.cluster, decision.turn.name)
+    if isinstance(decision, Next) and (wave := held_before(decision.snapshot, decision.turn)):
+        nodes = f"{counted(len(next_wave(decision.snapshot)), 'node')} of {wave}"
+        by_itself = ends_by_itself(snapshot.cluster, wave)
         asked = f"{turn.name} is done; {nodes} wait for: esync promote {run_id}"
-        _hold(engine, snapshot, decision.turn, f"{asked}; it {by_itself}" if by_itself else asked)
+        _hold(engine, snapshot, wave, f"{asked}; it {by_itself}" if by_itself else asked)
         return
     if isinstance(decision, Next) and waits_for_repair(decision.snapshot, decision.turn):
-        _hold(engine, snapshot, decision.turn, repair_of(decision.snapshot), decision.documents)
+        _hold(engine, snapshot, decision.turn.name, repair_of(decision.snapshot), decision.documents)
         return
     _save(engine, record, decision)
 
@@ -234,17 +234,15 @@ def _await_approval(engine: Engine, snapshot: Snapshot, decision: Next) -> None:
     engine.store.note(run, Event(kind="run.held", turn=turn, digest=plan.fingerprint, message=message))
 
 
-def _hold(
-    engine: Engine, snapshot: Snapshot, following: Turn, message: str, documents: Sequence[Document] = ()
-) -> None:
+def _hold(engine: Engine, snapshot: Snapshot, following: str, message: str, documents: Sequence[Document] = ()) -> None:
     """Makes the run wait for a person before that turn, and says so once. What was found is kept for that person."""
-    if snapshot.steering.held == following.name:
+    if snapshot.steering.held == following:
         return
     run = snapshot.record.id
     for document in documents:
         engine.store.put(run, document.kind, document.name, document.text)
-    hold_before(engine.store, run, following.name)
-    engine.store.note(run, Event(kind="run.held", turn=following.name, message=message))
+    hold_before(engine.store, run, following)
+    engine.store.note(run, Event(kind="run.held", turn=following, message=message))
 
 
 def _waiting_for(engine: Engine, snapshot: Snapshot, node: str, unfinished: Mapping[str, int]) -> list[str]:

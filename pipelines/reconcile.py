@@ -261,6 +261,7 @@ class Reconciler:
         self._holder = holder
         self._watch = Stopwatch(engine.settings.reconcile_every)
         self._leads = False
+        self._told: set[str] = set()  #: runs of which this process has said that it cannot continue them
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="esync-reconciler", daemon=True)
 
@@ -287,13 +288,26 @@ class Reconciler:
         for run_id in active:
             if run_id in waiting or self._joined_here(run_id):
                 continue
-            with suppress(EsyncError):
+            try:
                 if not leads:
                     # Observes only: if this process is elected next, it already knows which workers are silent.
                     store.progress(run_id)
                     store.leases(run_id)
                 elif done := resume_stalled(self._engine, run_id, self._watch):
                     log.info("reconciler", run=run_id, did=done)
+            except EsyncError:
+                continue
+            except Exception as error:  # noqa: BLE001 - one run that cannot be decided must not stop all others
+                self._cannot_continue(run_id, type(error).__name__)
+
+    def _cannot_continue(self, run_id: str, error: str) -> None:
+        """Says so where the run is shown, once by this process; a person has to end the run."""
+        log.warning("the reconciler failed on a run", run=run_id, error=error)
+        if run_id not in self._told:
+            self._told.add(run_id)
+            message = f"internal error {error}: what follows cannot be decided; to end the run: esync cancel {run_id}"
+            with suppress(EsyncError):
+                self._engine.store.note(run_id, Event(kind="run.failing", message=message))
 
     def _elected(self, *, wanted: bool) -> bool:
         if wanted or self._leads:

@@ -91,6 +91,7 @@ PROOF = Stage(
     numbered=True,
     follows=decisions_waves.WAVE,
 )
+RECHECK = replace(PROOF, name=decisions_waves.RECHECK, nodes=decisions_waves.to_recheck)
 VERIFY = Stage(
     name="verify",
     nodes=decisions.all_reachable,
@@ -108,6 +109,7 @@ STAGES: tuple[Stage, ...] = (
     WAVE,
     RETRIES,
     PROOF,
+    RECHECK,
     replace(VERIFY, known=decisions.seen_completely),
 )
 

@@ -122,7 +122,7 @@ class Policy(Part):
         judge_waves: after each wave the nodes that it changed are looked at again, and a failed node of the first wave
             stops the run. Without it only the limits count.
         hold: whether the run waits for `esync promote`: `after-canary` (the first wave) or `after-each-wave`; null
-            never.
+            never. After it the nodes of that wave are looked at again.
         hold_for: seconds after which it continues by itself; null never.
         approval: `second-person`: before the run changes anything, another person than the one who requested it has to
             approve its plan (`esync approve`); null: no approval.

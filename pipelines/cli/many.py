@@ -244,7 +244,8 @@ def _print_results(kind: str, results: Sequence[ClusterResult], asked: Asked) ->
     if asked.folder is not None:
         notify(f"reports: {asked.folder}")
     if any(result.exit_code for result in results):
-        notify("details of one: esync report RUN")
+        finish = "; to finish one: esync retry RUN" if kind == "rollout" else ""
+        notify(f"details of one: esync report RUN{finish}")
 
 
 def _rank(verdict: Verdict | None) -> int:

@@ -3,7 +3,7 @@
 Drawn for a console of any width; needs neither a terminal nor a store.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from rich.console import Console, Group, RenderableType
@@ -15,7 +15,10 @@ from pipelines.report.alike import in_words, masked
 from pipelines.report.layout import cut, folded, name_ranges, printable
 from pipelines.report.styles import IN_PROGRESS, REFUTED, STATUS_STYLES, VERDICT_STYLES, StatusStyle
 from pipelines.run.progress import Progress
-from workers.records import Status, now
+from pipelines.run.waves import ends_by_itself
+from tasks.cluster import Cluster
+from tasks.ektron.wording import counted
+from workers.records import Status, Turn, now
 
 __all__ = ["draw"]
 
@@ -25,7 +28,9 @@ _NAME = 15  #: letters of a name that are shown; the name of a node has no more
 _REMARK = 12  #: letters for the remark on a node, however narrow the terminal: `not selected`
 _REASON = 3  #: lines of a reason at most
 _GATE = 8  #: lines that say what a person has to do
-_BAR = 30  #: columns of a bar
+_BAR = 30  #: columns of a bar; less on a narrow terminal
+_TURNS = 3  #: bars on the smallest terminal: the newest
+_BESIDE = 9  #: lines that the bars leave for the rest
 _HOUR = 60  #: minutes
 _WORST = list(STATUS_STYLES)  #: the worst status first
 _FINE = {Status.UNCHANGED, Status.CHANGED}
@@ -42,11 +47,16 @@ def draw(progress: Progress, console: Console, trouble: str = "") -> RenderableT
         room = max(3, console.height - 4 - len(progress.nodes))
         parts += _grid(progress, console, list(progress.nodes), room)
     else:
-        room = max(4, console.height - 5 - len(progress.record.turns))
+        turns = progress.record.turns[-max(_TURNS, console.height - _BESIDE) :]
+        room = max(4, console.height - 5 - len(turns))
         reasons = _reasons(progress, console, max(3, room - min(len(progress.running()), room // 2)))
         busy = [node for node in progress.running() if node not in progress.reasons]
         shown = busy[: max(0, min(LISTED, room - len(reasons) - 1))]
-        parts += [_bars(progress), *reasons, *(_grid(progress, console, shown, 0) if shown else [])]
+        parts += [
+            *_bars(progress, turns, console.width),
+            *reasons,
+            *(_grid(progress, console, shown, 0) if shown else []),
+        ]
     if progress.said and not progress.record.verdict:
         lines = _GATE if progress.at_gate else _REASON
         parts += [Text(line) for line in folded(printable(progress.said), console.width, "", "  ")[:lines]]
@@ -106,7 +116,9 @@ def _phase(progress: Progress) -> tuple[str, str]:
         return printable(f"{turn} PAUSED ({progress.paused})"), "bold magenta"
     if progress.held:
         verb = "approve" if progress.unapproved else "promote"
-        return printable(f"{turn} HELD before {progress.held} (esync {verb} {record.id})"), "bold magenta"
+        by_itself = "" if progress.unapproved else ends_by_itself(Cluster.of_run(record), progress.held)
+        or_not = f"; {by_itself}" if by_itself else ""
+        return printable(f"{turn} HELD before {progress.held} (esync {verb} {record.id}{or_not})"), "bold magenta"
     return turn, IN_PROGRESS.colour
 
 
@@ -212,21 +224,32 @@ def _legend(progress: Progress, console: Console) -> Text:
     return Text("  ".join(marks) if styles else "", style="dim")
 
 
-def _bars(progress: Progress) -> Table:
+def _bars(progress: Progress, turns: Sequence[Turn], width: int) -> Iterator[RenderableType]:
+    """A bar for each of these turns, the newest ones; those before them are counted."""
+    names = [Text(turn.name) for turn in turns]
+    steps = [progress.steps(turn) for turn in turns]
+    counts = [Text(f"{done}/{whole} steps") for done, whole in steps]
+    remarks = [_lost(progress, turn) for turn in turns]
+    texts = sum(max(map(len, column), default=0) for column in (names, counts, remarks))
+    columns = min(_BAR, max(4, width - texts - 6))
     table = Table(box=None, pad_edge=False, padding=(0, 1), show_header=False, show_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column(width=_BAR)
+    table.add_column(no_wrap=True, min_width=max(map(len, names), default=0))
+    table.add_column(width=columns)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(no_wrap=True)
-    for turn in progress.record.turns:
-        done, steps = progress.steps(turn)
-        lost = progress.lost(turn.name).items()
-        remark = Text("  ").join(Text(f"{count} {STATUS_STYLES[s].word}", STATUS_STYLES[s].colour) for s, count in lost)
+    for name, (done, whole), count, remark in zip(names, steps, counts, remarks, strict=True):
         bar = ProgressBar(
-            total=max(1, steps), completed=done, width=_BAR, complete_style="cyan", finished_style="green"
+            total=max(1, whole), completed=done, width=columns, complete_style="cyan", finished_style="green"
         )
-        table.add_row(Text(turn.name), bar, Text(f"{done}/{steps} steps"), remark)
-    return table
+        table.add_row(name, bar, count, remark)
+    if before := len(progress.record.turns) - len(turns):
+        yield Text(f"{counted(before, 'turn')} before", style="dim")
+    yield table
+
+
+def _lost(progress: Progress, turn: Turn) -> Text:
+    lost = progress.lost(turn.name).items()
+    return Text("  ").join(Text(f"{count} {STATUS_STYLES[one].word}", STATUS_STYLES[one].colour) for one, count in lost)
 
 
 def _symbol(style: StatusStyle, console: Console) -> str:

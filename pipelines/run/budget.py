@@ -8,32 +8,45 @@ __all__ = ["Budget", "budget_of", "exceeded", "too_many_away"]
 
 
 class Budget(Record):
-    """How many nodes of a run failed or did not answer, and how many may: after more it begins no further wave."""
+    """How many nodes of a run failed or did not answer, and how many may: after more it begins no further wave.
+
+    `wave` is the last one, where the policy limits the failed nodes of a wave; else it is empty.
+    """
 
     failed: int
     failed_allowed: int
     unreachable: int
     unreachable_allowed: int
+    wave: str = ""
+    wave_failed: int = 0
+    wave_failed_allowed: int = 0
 
     @property
     def left(self) -> str:
         """What is left, for people."""
         failed = max(0, self.failed_allowed - self.failed)
         silent = max(0, self.unreachable_allowed - self.unreachable)
-        return (
-            f"{failed} of {self.failed_allowed} may still fail, {silent} of {self.unreachable_allowed} be unreachable"
-        )
+        in_wave = max(0, self.wave_failed_allowed - self.wave_failed)
+        of_wave = f" ({in_wave} of {self.wave_failed_allowed} in {self.wave})" if self.wave else ""
+        run = f"{failed} of {self.failed_allowed} may still fail{of_wave}"
+        return f"{run}, {silent} of {self.unreachable_allowed} be unreachable"
 
 
 def budget_of(snapshot: Snapshot) -> Budget:
     """The budget of a run now; only nodes that it may change count."""
     policy, nodes = snapshot.cluster.policy, len(snapshot.cluster.nodes)
-    return Budget(
-        failed=len(_with(snapshot, Status.FAILED)),
+    failed = _with(snapshot, Status.FAILED)
+    budget = Budget(
+        failed=len(failed),
         failed_allowed=policy.allowed_failures(nodes),
         unreachable=len(_with(snapshot, Status.UNREACHABLE)),
         unreachable_allowed=policy.allowed_unreachable(nodes),
     )
+    wave = None if policy.max_failed_per_wave is None else snapshot.last_turn("wave")
+    if wave is None:
+        return budget
+    allowed, lost = policy.allowed_failures_of_wave(len(wave.nodes)), sum(node in wave.nodes for node in failed)
+    return budget.model_copy(update={"wave": wave.name, "wave_failed": lost, "wave_failed_allowed": allowed})
 
 
 def _with(snapshot: Snapshot, status: Status) -> list[str]:
@@ -55,10 +68,11 @@ def exceeded(snapshot: Snapshot) -> str:
         return _over(failed, "failed", "max_failed", budget.failed_allowed)
     if away := too_many_away(snapshot):
         return away
+    if budget.wave_failed <= budget.wave_failed_allowed:
+        return ""
     wave = snapshot.last_turn("wave")
     lost = [node for node in failed if wave and node in wave.nodes]
-    allowed = snapshot.cluster.policy.allowed_failures_of_wave(len(wave.nodes)) if wave else 0
-    return _over(lost, "failed", "max_failed_per_wave", allowed) if len(lost) > allowed else ""
+    return _over(lost, "failed", "max_failed_per_wave", budget.wave_failed_allowed)
 
 
 def _over(nodes: list[str], what: str, policy: str, allowed: int) -> str:

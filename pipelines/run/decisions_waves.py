@@ -12,9 +12,20 @@ from tasks.ektron.wording import counted, named
 from workers.errors import Failure, LogonRefused, PoolTooSmall
 from workers.records import Status, StepOutcome, Turn, Verdict
 
-__all__ = ["PROVE", "WAVE", "holds", "next_wave", "to_prove", "to_retry", "unapproved", "within_budget"]
+__all__ = [
+    "PROVE",
+    "RECHECK",
+    "WAVE",
+    "held_before",
+    "next_wave",
+    "to_prove",
+    "to_recheck",
+    "to_retry",
+    "unapproved",
+    "within_budget",
+]
 
-WAVE, PROVE = "wave", "prove"
+WAVE, PROVE, RECHECK = "wave", "prove", "recheck"
 _HOPELESS = {ABANDONED, LogonRefused.slug, PoolTooSmall.slug}  #: the last one has waited long enough
 _RESTART = "service_restart"  #: name of the step
 _NOT_TRIED = {Status.SKIPPED, Status.CANCELLED}
@@ -61,10 +72,24 @@ def to_prove(snapshot: Snapshot) -> Sequence[str]:
         return ()
     due: dict[str, bool] = {}
     for turn in _since(snapshot, wave):
-        due |= dict.fromkeys(turn.nodes, turn.stage != PROVE)
+        due |= dict.fromkeys(turn.nodes, turn.stage not in {PROVE, RECHECK})
+    changed = _changed(snapshot, wave)
+    return [node for node in changed if due[node]]
+
+
+def to_recheck(snapshot: Snapshot) -> Sequence[str]:
+    """The nodes that the last wave has changed, once after the hold that follows it: it may have lasted for hours."""
+    wave = snapshot.last_turn(WAVE)
+    if wave is None or not snapshot.cluster.policy.judge_waves or not _waits(snapshot) or not next_wave(snapshot):
+        return ()
+    return () if any(turn.stage == RECHECK for turn in _since(snapshot, wave)) else _changed(snapshot, wave)
+
+
+def _changed(snapshot: Snapshot, wave: Turn) -> Sequence[str]:
+    """The nodes of a wave that were changed and have not ended."""
     ended = snapshot.ended()
     changed = {outcome.node for outcome in snapshot.outcomes if outcome.status is Status.CHANGED}
-    return [node for node in wave.nodes if due[node] and node in changed and node not in ended]
+    return [node for node in wave.nodes if node in changed and node not in ended]
 
 
 def within_budget(snapshot: Snapshot) -> Go | Stop:
@@ -127,17 +152,23 @@ def _rest_of_a_pool(snapshot: Snapshot, following: Sequence[str]) -> Stop | None
     return None
 
 
-def holds(snapshot: Snapshot, following: Turn) -> bool:
-    """Whether the run waits for a person before that turn.
+def held_before(snapshot: Snapshot, following: Turn) -> str:
+    """The wave before which the run waits for a person now; empty when it does not.
 
     Args:
         snapshot: the run before that turn.
         following: the turn that the run would continue with.
     """
-    policy, waves = snapshot.cluster.policy, sum(turn.stage == WAVE for turn in snapshot.record.turns)
-    if policy.hold is None or following.stage != WAVE or not waves or (policy.hold == "after-canary" and waves > 1):
-        return False
-    return snapshot.steering.promoted != following.name
+    if following.stage not in {WAVE, RECHECK} or not _waits(snapshot):
+        return ""
+    wave = f"{WAVE}-{1 + sum(turn.stage == WAVE for turn in snapshot.record.turns)}"
+    return "" if snapshot.steering.promoted == wave else wave
+
+
+def _waits(snapshot: Snapshot) -> bool:
+    """Whether the policy has a hold after the last wave."""
+    hold, waves = snapshot.cluster.policy.hold, sum(turn.stage == WAVE for turn in snapshot.record.turns)
+    return hold is not None and (waves == 1 or (waves > 1 and hold == "after-each-wave"))
 
 
 def unapproved(snapshot: Snapshot, kind: Kind, following: Turn) -> bool:

@@ -27,7 +27,7 @@ class Progress:
         held: the turn before which the run waits for a person; empty while it does not.
         unapproved: whether it waits there for the approval of its plan.
         cancelling: why the run is being cancelled; empty while it is not.
-        said: what a step last said about a sync: its phase, or what a person has to do.
+        said: what a step last said about a sync: its phase, or what a person has to do; or why nothing follows.
     """
 
     def __init__(self, record: RunRecord, kind: Kind) -> None:
@@ -135,6 +135,8 @@ class Progress:
         elif event.kind in {"run.promoted", "run.approved"}:
             self.said = "" if self.at_gate else self.said
             self.held = ""
+        elif event.kind == "run.failing":
+            self.said = event.message
         elif event.kind == "run.cancel_asked":
             self.paused, self.held, self.cancelling = "", "", event.message or "by an operator"
 

@@ -55,7 +55,9 @@ def worst_case(cluster: Cluster, waves: Sequence[Sequence[str]]) -> float:
         (6 if cluster.balancers else 4) * (1 + policy.retry_in_wave) * sum(_rounds(cluster, wave) for wave in waves)
     )
     looked_at = waves[:-1] if policy.judge_waves else ()
+    again = {None: 0, "after-canary": 1, "after-each-wave": len(looked_at)}[policy.hold]
     looks = (1 + policy.retry_in_wave) * sum(math.ceil(len(wave) / policy.concurrency) for wave in looked_at)
+    looks += sum(math.ceil(len(wave) / policy.concurrency) for wave in looked_at[:again])
     return min(policy.deadlines.run, step * (1 + 2 * every_node + changes + looks))
 
 

@@ -54,12 +54,26 @@ def test_a_held_run_has_changed_one_server_of_a_pool_one_at_a_time(harness: Harn
     control.promote(harness.engine, run, "ann")
     done = harness.finished(run)
     assert Verdict.JOINED is done.record.verdict, done.record.summary
-    assert ["wave-1", "prove-1", "wave-2", "verify"] == [turn.name for turn in done.record.turns][-4:]
+    assert ["wave-1", "prove-1", "recheck-1", "wave-2", "verify"] == [turn.name for turn in done.record.turns][-5:]
     assert ["by ann"] == [e.message for e in harness.engine.store.events(run) if e.kind == "run.promoted"]
     steps = [one for one in done.outcomes if one.turn.startswith("wave-")]
     times = sorted((min(o.started for o in own), max(o.ended for o in own)) for own in _by_node(steps))
     assert len(times) == len(FOUR)
     assert all(ended <= begun for (_, ended), (begun, _) in itertools.pairwise(times))
+
+
+def test_what_breaks_during_a_hold_is_found_before_the_next_wave(harness: Harness, lab: LabProcess) -> None:
+    """The service of the canary cannot be started any more: the other half of its pool is not restarted."""
+    run = harness.start(in_one_room(lab, at_most={"room": 1}, hold="after-canary")).id
+    wait_until(lambda: runs.status(harness.engine, run).held == "wave-2", harness.log)
+    file = on_disk(lab, "S1", rf"{SITE}\AssetManagement.config")
+    file.write_bytes(file.read_bytes().replace(b'LoadBalanced="1"', b'LoadBalanced="0"'))
+    lab.break_node("S1", service={"start_error": 1069})
+    control.promote(harness.engine, run, "ann")
+    done = harness.finished(run)
+    assert Verdict.STOPPED is done.record.verdict, done.record.summary
+    assert ["wave-1", "prove-1", "recheck-1", "retry-1"] == [turn.name for turn in done.record.turns][-4:]
+    assert {"S1"} == {one.node for one in _changes(harness, run)}
 
 
 def test_a_server_that_recovers_is_done_by_a_retry_in_its_wave(harness: Harness, lab: LabProcess) -> None:

@@ -15,7 +15,7 @@ from tests.unit.pipelines.steered_workers import PASSWORD, Site
 from tests.unit.pipelines.test_steered_runs import drained, in_the_wave, outcome, stuck_in_config_edit, taken
 from tests.unit.pipelines.test_steering_machine import CANCEL, RUN, STEP, a_cluster
 from workers.errors import InputRefused
-from workers.records import RunRecord, RunState, Status, Verdict
+from workers.records import DocumentKind, RunRecord, RunState, Status, Verdict
 
 STALL = 15  #: seconds, as the site's settings have it
 
@@ -272,6 +272,25 @@ def test_only_the_elected_process_acts(site: Site) -> None:
     assert [] == events(site, run, "turn.pushed_on")
     leader.check_runs()
     assert ["no progress on 2 nodes; resending"] == events(site, run, "turn.pushed_on")
+
+
+def test_a_run_that_cannot_be_decided_says_so_once_and_keeps_no_other_from_its_turn(site: Site) -> None:
+    """The guarantee is for each run; this one can be cancelled."""
+    broken = in_the_wave(site)
+    site.store.put(broken, DocumentKind.PLAN, DocumentKind.PLAN, "{}")
+    drained(site)
+    other = runs.start(site.engine, a_cluster().model_copy(update={"name": "zoo"}), kind="verify")
+    reconciler = Reconciler(site.engine, "one")
+    for _ in range(3):
+        reconciler.check_runs()
+        site.pass_by(STALL + 1)
+    assert site.store.run(other.id).turns
+    (said,) = events(site, broken, "run.failing")
+    assert said.startswith("internal error ValidationError: ")
+    assert said.endswith(f"esync cancel {broken}")
+    control.cancel(site.engine, broken, "enough")
+    reconciler.check_runs()
+    assert Verdict.CANCELLED is site.store.run(broken).verdict
 
 
 def test_the_next_round_comes_when_it_is_due(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,6 +145,14 @@ def test_a_terminal_shows_that_a_run_waits_for_a_worker() -> None:
         assert shown is ("waiting for a worker since" in screen.getvalue().rpartition("P2")[2])
 
 
+def test_the_picture_says_that_a_run_cannot_be_decided() -> None:
+    """Until it has ended: also who looks at it later has to know."""
+    made = sample()
+    failing = Event(kind="run.failing", message="internal error KeyError: what follows cannot be decided")
+    assert failing.message in _drawn(_running(made), [*made.events[:9], failing])
+    assert failing.message not in _drawn(made, [*made.events, failing])
+
+
 def test_the_grid_of_a_moment() -> None:
     """During a wave the grid shows what is done, what is running and what is waiting."""
     made = sample()
@@ -191,6 +199,26 @@ def test_a_reason_is_whole_in_80_columns(nodes: int, height: int) -> None:
     assert f"P2 config_edit (refused): {why}" in " ".join(shown.split())
     assert len(shown.splitlines()) <= height - 1
     assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 24), (80, 14), (120, 40)])
+def test_of_many_turns_the_newest_have_room_and_whole_names(width: int, height: int) -> None:
+    """A large cluster has many waves, and the last one is the one that works."""
+    made = sample(cluster_of(2, 58))
+    wave = made.record.turns[2]
+    waves = tuple(wave.model_copy(update={"name": f"wave-{number}"}) for number in range(1, 41))
+    going = {"state": RunState.RUNNING, "verdict": None, "ended": None, "turns": (*made.record.turns[:2], *waves)}
+    record = made.record.model_copy(update=going)
+    console, screen = _console(height=height, width=width)
+    progress = Progress(record, kind_of(record.kind))
+    progress.take(record, made.events)
+    console.print(draw(progress, console))
+    lines = screen.getvalue().splitlines()
+    shown = [line.split()[0] for line in lines if "steps" in line]
+    assert shown == [turn.name for turn in record.turns][-len(shown) :]
+    assert f"{42 - len(shown)} turns before" in lines
+    assert len(lines) < height
+    assert max(map(len, lines)) <= width
 
 
 def test_many_reasons_leave_room() -> None:

@@ -86,6 +86,8 @@ def test_what_is_left_of_the_budget_is_known() -> None:
     budget = budget_of(waved(*lose))
     assert Budget(failed=2, failed_allowed=3, unreachable=1, unreachable_allowed=3) == budget
     assert "1 of 3 may still fail, 2 of 3 be unreachable" == budget.left
+    of_wave = budget_of(waved(*lost("N1", "N4", turn="wave-2"), waves=2, policy={"max_failed_per_wave": "67%"}))
+    assert "1 of 3 may still fail (1 of 2 in wave-2), 3 of 3 be unreachable" == of_wave.left
     assert budget_of(a_snapshot(a_cluster(NINE), *lose, facts={}, only=("N1", "N3"))).failed == 1
 
 
@@ -231,6 +233,23 @@ def test_a_run_waits_for_a_person_where_the_policy_says_so(hold: str | None, hel
     assert Verdict.JOINED is made.record.verdict
 
 
+def test_after_a_hold_the_nodes_of_its_wave_are_looked_at_again() -> None:
+    """A hold may last for hours. What is found is tried again as after the wave; then the next wave begins."""
+    held = needy(TWO_WAVES | {"hold": "after-canary"}, {})
+    assert ["wave-1", "prove-1", "recheck-1", "wave-2", "verify"] == turns_of(held)
+    assert ["wave-2"] == held.holds
+    found = needy(TWO_WAVES | {"hold": "after-canary"}, {("recheck-1", "S1", "install_check"): Status.FAILED})
+    assert ["wave-1", "prove-1", "recheck-1", "retry-1", "prove-2", "wave-2", "verify"] == turns_of(found)
+    assert (["wave-2"], Verdict.JOINED) == (found.holds, found.record.verdict)
+    lost: Fates = {(turn, "S1", "install_check"): Status.FAILED for turn in ("recheck-1", "prove-2")}
+    stopped = needy(TWO_WAVES | {"hold": "after-canary"}, lost)
+    assert (Verdict.STOPPED, "prove-2") == (stopped.record.verdict, turns_of(stopped)[-1])
+    check(found.bundle())
+    each = needy({"hold": "after-each-wave"}, {})
+    assert 3 == sum(turn.stage == "recheck" for turn in each.record.turns)
+    assert "recheck-1" not in turns_of(needy(TWO_WAVES | {"hold": "after-canary", "judge_waves": False}, {}))
+
+
 def test_a_hold_that_ends_by_itself_says_so() -> None:
     """The message that asks for a person has the time, too."""
     made = needy({"hold": "after-canary", "hold_for": 600}, {})
@@ -256,7 +275,7 @@ def policies(draw: st.DrawFn) -> dict[str, object]:
 
 FATES = st.sampled_from([Status.FAILED, Status.UNREACHABLE])
 PLACES = st.tuples(
-    st.sampled_from(["observe", "wave-1", "wave-2", "wave-3", "retry-1", "retry-2", "prove-1", "prove-2"]),
+    st.sampled_from(["observe", "wave-1", "wave-2", "wave-3", "retry-1", "retry-2", "prove-1", "prove-2", "recheck-1"]),
     st.sampled_from(["S2", "P1", "P2"]),
     st.sampled_from(["install_check", "config_edit", "service_restart"]),
 )

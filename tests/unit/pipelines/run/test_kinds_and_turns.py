@@ -161,7 +161,7 @@ def test_a_stage_or_a_kind_of_another_version_is_refused() -> None:
     """With the names that this version knows, and what to do."""
     with pytest.raises(RecordRefused, match="turn drain-1: in this version a rollout has no stage 'drain'") as refused:
         KINDS["rollout"].stage_of(turn("drain-1", ["N1"]))
-    assert "(it has canary, observe, undrain, wave, retry, prove, verify)" in str(refused.value)
+    assert "(it has canary, observe, undrain, wave, retry, prove, recheck, verify)" in str(refused.value)
     assert "use the version that started the run" == refused.value.remedy
     with pytest.raises(RecordRefused, match="does not know runs of kind 'drain'") as unknown:
         kind_of("drain", "r7")
