@@ -23,15 +23,11 @@ from pipelines.cli.console import (
     require_consent,
     stderr_console,
 )
-from pipelines.cli.follow import follow, workers_for
 from pipelines.cli.output import NODE, ReportFolder, write_new
 from pipelines.cli.partners import export
-from pipelines.cli.results import finish
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.report.knowledge_text import inspected_lines, pair_lines
 from pipelines.report.layout import printable
-from pipelines.report.renewal_text import renewal_lines
-from pipelines.usecases import renewal
 from tasks.ektron.certificates.family import Family, family_names, node_of
 from tasks.ektron.certificates.inspect import Inspected, inspect
 from tasks.ektron.certificates.making import generate_family
@@ -125,6 +121,11 @@ def renew(  # noqa: PLR0913 - a command's options
 
     Each service is restarted three times, wave by wave. If a renewal stopped in the middle, this continues it.
     """
+    from pipelines.cli.follow import follow, workers_for  # noqa: PLC0415 - looking at files needs no run
+    from pipelines.cli.results import finish  # noqa: PLC0415 - see above
+    from pipelines.report.renewal_text import renewal_lines  # noqa: PLC0415 - see above
+    from pipelines.usecases import renewal  # noqa: PLC0415 - see above
+
     require_consent(yes=yes)
     cluster = load_cluster(file)
     notify(f"renewal of the certificates of cluster {describe(cluster)}")

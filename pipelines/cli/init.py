@@ -1,4 +1,4 @@
-"""`esync init` and `esync export`: a new cluster file, and a cluster file in another form."""
+"""`esync init`: a new cluster file."""
 
 import json
 import os
@@ -9,25 +9,22 @@ from typing import Annotated, Literal
 import typer
 from pydantic import ValidationError
 
-from pipelines.cli.console import ClusterFile, CommandExit, can_ask, notify
+from pipelines.cli.console import CommandExit, can_ask, notify
 from pipelines.cluster_file.ansible import draft_of
-from pipelines.cluster_file.export import ansible_inventory
 from pipelines.cluster_file.init import PASSWORD, SCHEMA_FILE, Draft, DraftNode, Value, text_of
 from pipelines.cluster_file.inventory import read_inventory
-from pipelines.cluster_file.loader import ClusterRefused, load_cluster, read_cluster
+from pipelines.cluster_file.loader import ClusterRefused, read_cluster
 from pipelines.cluster_file.mistakes import allowed_values
-from pipelines.cluster_file.pins import PINS_FILE
 from pipelines.report.schemas import CLUSTER, schema
-from pipelines.usecases.trust import fingerprints_of, pinned_in, pins_beside
 from tasks.cluster import Cluster
-from tasks.ektron.wording import counted, named
+from tasks.ektron.wording import counted
 from workers.errors import InputRefused
 from workers.host.private import write_private
 from workers.records import Endpoint, Transport
 from workers.secrets.references import References
 from workers.settings import Secret
 
-__all__ = ["export", "init"]
+__all__ = ["init"]
 
 _FIELDS = ("name", "host", "role", "pool")  #: of --node, in this order
 #: What is asked for on a terminal: the field of the draft, and the question.
@@ -99,25 +96,6 @@ def _refuse(new: Path | None, server: str, inventory: Path | None) -> None:
         raise InputRefused("the file exists already; nothing was written", remedy="add --force", file=str(new))
     if server and inventory:
         raise InputRefused("--from and --inventory exclude each other", remedy="leave one of them out")
-
-
-def export(
-    file: ClusterFile,
-    *,
-    ansible: Annotated[bool, typer.Option("--ansible", help="As an Ansible inventory (YAML).")] = False,
-) -> None:
-    """Print a cluster in the form of another program. Passwords stay references: Ansible looks them up."""
-    if not ansible:
-        raise InputRefused("no form is named", remedy="write: esync export --ansible FILE")
-    cluster = load_cluster(file)
-    fingerprints, shown = pinned_in(cluster), fingerprints_of(pins_beside(file))
-    pinned = {name for name, pin in fingerprints.items() if shown.get(name) == pin}
-    typer.echo(ansible_inventory(cluster, str((file.parent / PINS_FILE).resolve()), pinned), nl=False)
-    if unknown := [name for name in fingerprints if name not in pinned]:
-        notify(
-            f"Ansible has no variable for a fingerprint, so it does not trust {named(unknown)}: "
-            f"`esync trust {file} --pem` writes the certificates, then export again"
-        )
 
 
 def _node(text: str) -> DraftNode:

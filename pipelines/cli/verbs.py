@@ -32,7 +32,8 @@ GROUPS: Mapping[str, Mapping[str, Place]] = {
             "Write a commented cluster file: from answers, from an Ansible inventory, or from what one server knows.",
         ),
         "export": Place(
-            "init", "Print a cluster in the form of another program. Passwords stay references: Ansible looks them up."
+            "export",
+            "Print a cluster in the form of another program. Passwords stay references: Ansible looks them up.",
         ),
         "trust": Place(
             "trust",
@@ -43,7 +44,7 @@ GROUPS: Mapping[str, Mapping[str, Place]] = {
     },
     "Look at servers": {
         "doctor": Place(
-            "knowledge",
+            "doctor",
             "Check whether a rollout can start: logon, limits, prerequisites, competing tools, certificates. "
             "Changes nothing.",
         ),
@@ -54,10 +55,10 @@ GROUPS: Mapping[str, Mapping[str, Place]] = {
         ),
         "verify": Place("verify", "Check every invariant of a cluster on its nodes. Changes nothing."),
         "explain": Place(
-            "knowledge", "Explain why a node is not joined: the first cause. Exit 0: joined; 5: not joined; 6: unknown."
+            "explain", "Explain why a node is not joined: the first cause. Exit 0: joined; 5: not joined; 6: unknown."
         ),
         "propagate": Place(
-            "knowledge",
+            "propagate",
             "Show which servers receive a changed file by a sync, and where to start the sync. Contacts no server.",
         ),
         "attest": Place(

@@ -2,17 +2,20 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from pipelines.report.layout import TEXT_WIDTH, printable, wrapped
-from pipelines.run.attested import Asked
-from tasks.ektron.certificates.inspect import Inspected
 from tasks.ektron.cluster_facts import NOT_SEEN
-from tasks.ektron.propagation import Propagation
-from tasks.ektron.rules.confirmations import Confirmation
 from tasks.ektron.rules.explain import Answer, Explanation
 from tasks.ektron.wording import counted
-from workers.broker.set_aside import SetAside
 from workers.records import Status
+
+if TYPE_CHECKING:  # each verb loads what it shows
+    from pipelines.run.attested import Asked
+    from tasks.ektron.certificates.inspect import Inspected
+    from tasks.ektron.propagation import Propagation
+    from tasks.ektron.rules.confirmations import Confirmation
+    from workers.broker.set_aside import SetAside
 
 __all__ = [
     "explanation_lines",
@@ -31,7 +34,7 @@ _HEADLINES = {
 }
 
 
-def inspected_lines(name: str, file: Inspected) -> Iterator[str]:
+def inspected_lines(name: str, file: "Inspected") -> Iterator[str]:
     """One certificate file in a few lines."""
     yield f"{printable(name)}: {file.what}{f', for node {printable(file.node)}' if file.node else ''}"
     private = "with the private key" if file.private else "public part only"
@@ -47,7 +50,7 @@ def inspected_lines(name: str, file: Inspected) -> Iterator[str]:
         yield f"  note       {printable(note)}"
 
 
-def pair_lines(files: Mapping[str, Inspected]) -> Iterator[str]:
+def pair_lines(files: "Mapping[str, Inspected]") -> Iterator[str]:
     """The files that contain the same key pair, if there are several files."""
     by_key: dict[str, list[str]] = {}
     for name, file in files.items():
@@ -57,7 +60,7 @@ def pair_lines(files: Mapping[str, Inspected]) -> Iterator[str]:
             yield f"key pair {key}: {', '.join(names)}"
 
 
-def question_lines(asked: Sequence[Asked], others: Sequence[Confirmation]) -> Iterator[str]:
+def question_lines(asked: "Sequence[Asked]", others: "Sequence[Confirmation]") -> Iterator[str]:
     """The questions that only a person can answer, each with its answer; then what else is confirmed."""
     for one in asked:
         question = one.attestation
@@ -76,7 +79,7 @@ def question_lines(asked: Sequence[Asked], others: Sequence[Confirmation]) -> It
         yield from wrapped(confirmation.sentence, TEXT_WIDTH)
 
 
-def propagation_lines(answer: Propagation) -> Iterator[str]:
+def propagation_lines(answer: "Propagation") -> Iterator[str]:
     """One row per server, then the best server to start the sync on, and warnings."""
     width = max(len(server.server) for server in answer.servers)
     for server in answer.servers:
@@ -87,7 +90,7 @@ def propagation_lines(answer: Propagation) -> Iterator[str]:
         yield f"warning: {caution}"
 
 
-def set_aside_lines(entries: Sequence[SetAside]) -> Sequence[str]:
+def set_aside_lines(entries: "Sequence[SetAside]") -> Sequence[str]:
     """The number of messages that workers have set aside, the reasons, and the newest one; empty if there are none."""
     if not entries:
         return ()

@@ -12,8 +12,8 @@ from pipelines.cluster_file.loader import load_cluster
 from pipelines.engine import Engine
 from tasks.cluster import Cluster
 from tests.integration.web_server import WebServer, web_server
-from tests.unit.pipelines.report.sample_run import Sample, cluster_of, sample
-from workers.records import DocumentKind, RunState, Verdict, now
+from tests.unit.pipelines.report.sample_run import Sample, cluster_of, keep, sample
+from workers.records import RunState, Verdict
 from workers.secrets.vault import Vault, new_seal_key
 from workers.settings import Settings
 from workers.store.memory import MemoryStore
@@ -47,34 +47,6 @@ def file_of(cluster: Cluster, folder: Path) -> Cluster:
 def named(cluster: Cluster, name: str) -> Cluster:
     """The same servers under another name."""
     return Cluster.model_validate(cluster.model_dump(mode="json") | {"name": name})
-
-
-def keep(engine: Engine, made: Sample, run: str = "", ago: timedelta = timedelta(0), **fields: object) -> str:
-    """Puts a run with everything about it into the store; its times end so long ago."""
-    shift = now() - ago - (made.record.ended or now())
-    record = made.record.model_copy(
-        update={
-            "id": run or made.record.id,
-            "cluster": made.cluster.name,
-            "servers": made.cluster.digest,
-            "spec": made.cluster.model_dump(mode="json"),
-            "created": made.record.created + shift,
-            "ended": made.record.ended + shift if made.record.ended else None,
-            **fields,
-        }
-    )
-    store = engine.store
-    store.create(record)
-    for event in (one for one in made.events if one.kind != "step.ended"):  # those come with the outcomes
-        store.note(record.id, event.model_copy(update={"id": "", "at": event.at + shift}))
-    for outcome in made.outcomes:
-        moved = {"run": record.id, "started": outcome.started + shift, "ended": outcome.ended + shift}
-        store.record(outcome.model_copy(update=moved), 0)
-    if made.plan is not None:
-        store.put(record.id, DocumentKind.PLAN, DocumentKind.PLAN, made.plan.to_json())
-    if made.findings is not None:
-        store.put(record.id, DocumentKind.FINDINGS, "verify", made.findings.model_dump_json())
-    return record.id
 
 
 def running(nodes: int, done: Sequence[str] = ()) -> Sample:

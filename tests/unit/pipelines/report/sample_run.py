@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from pipelines.engine import Engine
 from pipelines.rollout import kind_of
 from pipelines.run.node_results import NodeResult
 from pipelines.run.node_state import NodeState
@@ -12,7 +13,7 @@ from pipelines.run.summary import RunSummary
 from tasks.cluster import Cluster, Connection, Node, Role, Site
 from tasks.ektron.rules.findings import Finding, Findings, InvariantState, Severity, ordered
 from workers.errors import Failure
-from workers.records import Change, Event, RunRecord, RunState, Status, StepOutcome, Turn, Verdict
+from workers.records import Change, DocumentKind, Event, RunRecord, RunState, Status, StepOutcome, Turn, Verdict, now
 
 T0 = datetime(2026, 11, 23, 19, 15, tzinfo=UTC)
 WAVE_STEPS = ("install_check", "config_edit", "cert_copy", "service_restart")
@@ -238,3 +239,31 @@ def _events(record: RunRecord, outcomes: Sequence[StepOutcome]) -> list[Event]:
     found.append(Event(kind="run.concluded", at=ended, status=record.verdict or "", message=record.summary))
     ordered = sorted(found, key=lambda e: e.at)
     return [e.model_copy(update={"id": f"{n}-0"}) for n, e in enumerate(ordered, 1)]
+
+
+def keep(engine: Engine, made: Sample, run: str = "", ago: timedelta = timedelta(0), **fields: object) -> str:
+    """Puts a run with everything about it into the store; its times end so long ago."""
+    shift = now() - ago - (made.record.ended or now())
+    record = made.record.model_copy(
+        update={
+            "id": run or made.record.id,
+            "cluster": made.cluster.name,
+            "servers": made.cluster.digest,
+            "spec": made.cluster.model_dump(mode="json"),
+            "created": made.record.created + shift,
+            "ended": made.record.ended + shift if made.record.ended else None,
+            **fields,
+        }
+    )
+    store = engine.store
+    store.create(record)
+    for event in (one for one in made.events if one.kind != "step.ended"):  # those come with the outcomes
+        store.note(record.id, event.model_copy(update={"id": "", "at": event.at + shift}))
+    for outcome in made.outcomes:
+        moved = {"run": record.id, "started": outcome.started + shift, "ended": outcome.ended + shift}
+        store.record(outcome.model_copy(update=moved), 0)
+    if made.plan is not None:
+        store.put(record.id, DocumentKind.PLAN, DocumentKind.PLAN, made.plan.to_json())
+    if made.findings is not None:
+        store.put(record.id, DocumentKind.FINDINGS, "verify", made.findings.model_dump_json())
+    return record.id
