@@ -208,9 +208,9 @@ def join_and_verify(engine: Engine, run_id: str, turn_name: str, node: str = "")
         _await_approval(engine, snapshot, decision)
         return
     if isinstance(decision, Next) and (wave := held_before(decision.snapshot, decision.turn)):
-        nodes = f"{counted(len(next_wave(decision.snapshot)), 'node')} of {wave}"
-        by_itself = ends_by_itself(snapshot.cluster, wave)
-        asked = f"{turn.name} is done; {nodes} wait for: esync promote {run_id}"
+        count, by_itself = len(next_wave(decision.snapshot)), ends_by_itself(snapshot.cluster, wave)
+        nodes = f"{counted(count, 'node')} of {wave} {'waits' if count == 1 else 'wait'}"
+        asked = f"{turn.name} is done; {nodes} for: esync promote {run_id}"
         _hold(engine, snapshot, wave, f"{asked}; it {by_itself}" if by_itself else asked)
         return
     if isinstance(decision, Next) and waits_for_repair(decision.snapshot, decision.turn):
