@@ -30,6 +30,7 @@ from workers.broker.names import is_nodes_queue
 from workers.broker.set_aside import set_aside
 from workers.broker.unsettled import NETWORK, QoS, Unsettled, new_tag
 from workers.logger import logger
+from workers.redis.connection import READ
 from workers.redis.sentinels import Sentinels
 
 __all__ = ["NETWORK", "Channel", "SentinelTransport", "Transport", "Unsettled", "UrgentFirst"]
@@ -110,6 +111,9 @@ class Channel(redis.Channel):
         if self._shared_client is None or self._shared_client.connection_pool is not self.pool:
             self._shared_client = super()._create_client()
         return self._shared_client
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002 - kombu's signature
+        return {**super()._connparams(asynchronous), "socket_read_size": READ}
 
     def _get_pool(self, asynchronous: bool = False) -> ConnectionPool:  # noqa: FBT001, FBT002 - kombu's signature
         # Kombu reads the address of a closed channel, which raises an AttributeError that nothing handles.

@@ -32,13 +32,14 @@ from workers.redis.probe import Listener, listener_at
 from workers.redis.sentinels import Sentinels, sentinels_of
 from workers.settings import Secret
 
-__all__ = ["connect", "errors_mapped", "with_retries"]
+__all__ = ["READ", "connect", "errors_mapped", "with_retries"]
 
 T = TypeVar("T")
 
 CONNECT_TIMEOUT = 3.0  #: seconds
 ANSWER_TIMEOUT = 10.0  #: seconds; nothing we send blocks
 CONNECTIONS = 128  #: of one process; a thread waits while none is free
+READ = 4096  #: bytes, the buffer of a connection: a worker has fifty, and almost every answer is shorter
 _LOGON = f"check user and password in {BROKER} or {STORE}; {ENCODE}"
 _REMEDIES: tuple[tuple[type[RedisError], str, str], ...] = (
     (AuthenticationError, "refused the password", _LOGON),
@@ -163,6 +164,7 @@ def connect(url: Secret, variable: str = BROKER) -> Redis:
         "socket_connect_timeout": CONNECT_TIMEOUT,
         "socket_timeout": ANSWER_TIMEOUT,
         "socket_keepalive": True,
+        "socket_read_size": READ,
         "health_check_interval": 30,
         "retry": Retry(NoBackoff(), 0),
         # The server is not told the version of the library: that reads its package's files for each connection.
