@@ -8,6 +8,7 @@ __all__ = ["few_arenas", "spare_loaded"]
 
 _M_ARENA_MAX = -8  #: of mallopt(3)
 ARENAS = 1
+_NEW = 5_000  #: objects, more than were freed, between two searches for garbage among them; Python's default is 700
 
 
 def few_arenas() -> bool:
@@ -26,7 +27,8 @@ def spare_loaded() -> None:
 
     A worker has loaded some hundred thousand objects when it is ready. To look at all of them again and again costs
     more time than all steps on a node spend in the run store. To look once now would find a thousand, and take a tenth
-    of the start. A process may have disabled the collector until now.
+    of the start. A process may have disabled the collector until now. What its threads make is looked at less often.
     """
     gc.freeze()
+    gc.set_threshold(_NEW)
     gc.enable()

@@ -41,16 +41,22 @@ def test_threads_share_a_few_arenas(tmp_path: object) -> None:
 
 
 def test_what_is_loaded_is_not_looked_at_again() -> None:
-    """Garbage that is made afterwards is still found, also in a process that was not searched while it started."""
+    """Some thousand new objects start no search; garbage is still found, also in a process not searched at its start."""
     kept: list[object] = [[]]
     gc.disable()
+    before = gc.get_threshold()
     spare_loaded()
     try:
         assert gc.isenabled()
         assert not any(one is kept for one in gc.get_objects())
+        searches = gc.get_stats()[0]["collections"]
+        new: list[object] = [[] for _ in range(4000)]
+        assert gc.get_stats()[0]["collections"] == searches
+        del new
         kept = []
         kept.append(kept)
         del kept
         assert gc.collect() > 0
     finally:
+        gc.set_threshold(*before)
         gc.unfreeze()
