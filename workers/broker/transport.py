@@ -113,7 +113,8 @@ class Channel(redis.Channel):
         return self._shared_client
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002 - kombu's signature
-        return {**super()._connparams(asynchronous), "socket_read_size": READ}
+        # The server is not told the version of the library: that reads its package's files for each connection.
+        return {**super()._connparams(asynchronous), "socket_read_size": READ, "driver_info": None}
 
     def _get_pool(self, asynchronous: bool = False) -> ConnectionPool:  # noqa: FBT001, FBT002 - kombu's signature
         # Kombu reads the address of a closed channel, which raises an AttributeError that nothing handles.
