@@ -41,7 +41,7 @@ def test_threads_share_a_few_arenas(tmp_path: object) -> None:
 
 
 def test_what_is_loaded_is_not_looked_at_again() -> None:
-    """Some thousand new objects start no search; garbage is still found, also in a process not searched at its start."""
+    """Thousands of new objects start no search; garbage is found, also where nothing was searched at the start."""
     kept: list[object] = [[]]
     gc.disable()
     before = gc.get_threshold()
