@@ -29,6 +29,7 @@ CHANGES: dict[str, object] = {
     "summary": "joined",
     "plan_fingerprint": "9f",
     "created": CREATED + timedelta(seconds=1),
+    "began": CREATED,
     "ended": CREATED,
     "who": "ops",
     "origin_host": "desk-7",
@@ -39,7 +40,7 @@ CHANGES: dict[str, object] = {
     "key": "k",
 }
 #: The fields that change during a run.
-PROGRESS = {"state", "version", "turns", "joined", "verdict", "summary", "plan_fingerprint", "ended"}
+PROGRESS = {"state", "version", "turns", "joined", "verdict", "summary", "plan_fingerprint", "began", "ended"}
 
 
 @pytest.fixture(params=["memory", "redis"])
