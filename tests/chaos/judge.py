@@ -38,6 +38,11 @@ class History:
         """How often each step has such an event."""
         return Counter((one.turn, one.node, one.step) for one in self.events if one.kind == kind)
 
+    def of_node(self, step: Turned) -> list[str]:
+        """What happened on the node of a step in its turn, with the times."""
+        events = (one for one in self.events if (one.turn, one.node) == step[:2])
+        return [f"{one.at:%M:%S.%f} {one.kind} {one.step} {one.status or ''}".rstrip() for one in events]
+
     def turns(self) -> Counter[str]:
         """How often each turn was opened."""
         return Counter(one.turn for one in self.events if one.kind == "turn.opened")
@@ -87,7 +92,7 @@ def _wrong_events(history: History, run: RunSummary, *, hard: bool) -> Iterator[
         yield f"outcomes of steps that never began: {sorted(missing)[:5]}"
     postponed = history.steps("step.postponed")
     if often := [step for step, times in began.items() if times > (2 if hard else 1) + postponed[step]]:
-        yield f"steps began too often: {often[:5]}"
+        yield f"steps began too often: {often[:5]}; {history.of_node(often[0])}"
     if history.turns() != Counter(turn.name for turn in run.record.turns):
         yield f"turns and their events differ: {history.turns()}"
     kinds = Counter(one.kind for one in history.events)

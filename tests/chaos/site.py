@@ -20,6 +20,7 @@ __all__ = ["Played", "Site", "site_at"]
 
 POLICY = {"waves": "all", "concurrency": 64}  #: with the product's deadlines, however slow this machine is
 LIMIT = 300.0  #: seconds for a run, whatever fails
+SHELLS = 1000  #: that a server allows: workers die faster here than the shells that they leave behind
 SETTLED = 10.0  #: seconds until the messages that were sent twice are gone
 
 
@@ -136,6 +137,8 @@ def site_at(folder: Path, *, nodes: int, fresh: bool, **environment: str) -> Ite
         harness.start_worker(*_interpreter(fresh))
         harness.wait_for_worker()
         with matrix_cluster(folder / "lab", harness, nodes=nodes - 1, name="chaos", policy=POLICY) as servers:
+            for node in servers.nodes:
+                servers.lab.break_node(node, shell_quota=SHELLS)
             site = Site(servers, fresh)
             site.calibrate()
             yield site
