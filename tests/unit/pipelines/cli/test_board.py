@@ -1,7 +1,7 @@
 """The view of many runs: a line a cluster, failures first; and the tables at the end."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -97,7 +97,9 @@ def test_without_a_terminal_a_run_that_is_held_says_what_to_do() -> None:
     """A log that is read later has the command."""
     office = Office()
     board, runs = group(office, 1, 1)
-    moves = iter([lambda: None, lambda: hold_before(office.store, runs[0], "wave-2"), lambda: office.conclude(runs[0])])
+    moves: Iterator[Callable[[], object]] = iter(
+        [lambda: None, lambda: hold_before(office.store, runs[0], "wave-2"), lambda: office.conclude(runs[0])]
+    )
 
     def trouble() -> str:
         next(moves)()
