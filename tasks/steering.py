@@ -20,6 +20,7 @@ __all__ = [
     "request_cancel",
     "request_pause",
     "request_resume",
+    "verb_for_held",
 ]
 
 CANCEL = "cancel"  #: the flag that asks every step to stop; a replay of a run sets it too
@@ -85,6 +86,11 @@ class Steering:
             promoted=promoted,
             unapproved=bool(held) and held == flags.get(_GATE),
         )
+
+
+def verb_for_held(*, unapproved: bool) -> str:
+    """The verb of the command that lets a held run begin its turn."""
+    return "approve" if unapproved else "promote"
 
 
 def hold_before(store: "RunStore", run_id: str, turn: str, *, approval: bool = False) -> None:

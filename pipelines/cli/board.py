@@ -15,7 +15,7 @@ from pipelines.report.many import table
 from pipelines.report.styles import IN_PROGRESS, VERDICT_STYLES
 from pipelines.run.groups import in_line
 from tasks.ektron.wording import counted
-from tasks.steering import Steering
+from tasks.steering import Steering, verb_for_held
 from workers.errors import StoreUnavailable
 from workers.records import RunRecord, RunState, Verdict, now
 from workers.store.port import RunStore
@@ -70,7 +70,7 @@ class Row(NamedTuple):
     def remark(self) -> str:
         """How far it is, or how it ended."""
         if self.steering.held and not self.ended:
-            return f"esync {'approve' if self.steering.unapproved else 'promote'} {self.record.id}"
+            return f"esync {verb_for_held(unapproved=self.steering.unapproved)} {self.record.id}"
         if self.record.turn is None or self.ended:
             return self.record.summary
         return f"{self.done} of {counted(len(self.record.turn.nodes), 'node')}"

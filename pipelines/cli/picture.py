@@ -18,6 +18,7 @@ from pipelines.run.progress import Progress
 from pipelines.run.waves import ends_by_itself
 from tasks.cluster import Cluster
 from tasks.ektron.wording import counted
+from tasks.steering import verb_for_held
 from workers.records import Status, Turn, now
 
 __all__ = ["draw"]
@@ -115,7 +116,7 @@ def _phase(progress: Progress) -> tuple[str, str]:
     if progress.paused:
         return printable(f"{turn} PAUSED ({progress.paused})"), "bold magenta"
     if progress.held:
-        verb = "approve" if progress.unapproved else "promote"
+        verb = verb_for_held(unapproved=progress.unapproved)
         by_itself = "" if progress.unapproved else ends_by_itself(Cluster.of_run(record), progress.held)
         or_not = f"; {by_itself}" if by_itself else ""
         return printable(f"{turn} HELD before {progress.held} (esync {verb} {record.id}{or_not})"), "bold magenta"

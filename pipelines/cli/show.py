@@ -28,6 +28,7 @@ from pipelines.usecases import runs as commands
 from pipelines.usecases.listing import steered
 from pipelines.usecases.updates import progress_of
 from tasks.cluster import Cluster
+from tasks.steering import verb_for_held
 from workers.errors import InputRefused
 from workers.records import RunRecord, now
 from workers.settings import load_settings
@@ -83,7 +84,7 @@ def status(
     elif current.paused:
         print_text(stdout_console(), f"PAUSED: {current.paused}; to continue: esync resume {current.run}", "magenta")
     elif current.held:
-        verb = "approve" if current.unapproved else "promote"
+        verb = verb_for_held(unapproved=current.unapproved)
         by_itself = "" if current.unapproved else ends_by_itself(Cluster.of_run(record), current.held)
         text = f"HELD before {current.held}; to let it begin: esync {verb} {current.run}"
         print_text(stdout_console(), f"{text}; it {by_itself}" if by_itself else text, "magenta")

@@ -10,6 +10,7 @@ from pipelines.rollout import kind_of
 from pipelines.run.node_state import NodeState
 from tasks.ektron.rules.findings import InvariantState
 from tasks.ektron.wording import counted
+from tasks.steering import verb_for_held
 from tasks.undo.plan import CHANGED_SINCE, OWN_CHANGE
 from workers.errors import Failure
 
@@ -73,7 +74,7 @@ def next_commands(report: Report) -> Iterator[str]:
     kind, words = kind_of(report.kind, report.run), node_words(report)
     if report.verdict is None:
         if report.held:
-            verb = "approve" if report.unapproved else "promote"
+            verb = verb_for_held(unapproved=report.unapproved)
             yield f"esync {verb} {report.run}    # begins {report.held}"
         yield f"esync watch {report.run}"
         return

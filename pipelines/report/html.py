@@ -21,6 +21,7 @@ from pipelines.report.styles import IN_PROGRESS, REFUTED, STATUS_STYLES, VERDICT
 from pipelines.rollout import kind_of
 from pipelines.run.kinds import Kind
 from pipelines.run.node_state import NodeState
+from tasks.steering import verb_for_held
 from workers.records import Status, Verdict
 
 if TYPE_CHECKING:  # loaded when a page is written: most commands write none
@@ -83,7 +84,7 @@ def to_html(report: Report) -> str:
 
 
 def _waits(report: Report) -> str:
-    verb = "approve" if report.unapproved else "promote"
+    verb = verb_for_held(unapproved=report.unapproved)
     return f"held before {report.held}: it waits for esync {verb} {report.run}" if report.held else ""
 
 

@@ -13,7 +13,7 @@ from pipelines.run.groups import Place
 from pipelines.run.node_results import NodeResult
 from pipelines.usecases.origin import Origin, user
 from pipelines.usecases.runs import RunSummary, ended_run, start, summary
-from tasks.steering import Steering, let_begin, request_cancel, request_pause, request_resume
+from tasks.steering import Steering, let_begin, request_cancel, request_pause, request_resume, verb_for_held
 from workers.broker.names import CONTROL_QUEUE
 from workers.errors import InputRefused, RunUnknown
 from workers.records import Event, RunRecord, RunState, Status
@@ -142,7 +142,7 @@ def resume(engine: Engine, run_id: str, by: str = "") -> None:
     """
     steering = _steering_of_active(engine, run_id)
     if steering.held and not steering.paused:
-        verb = "approve" if steering.unapproved else "promote"
+        verb = verb_for_held(unapproved=steering.unapproved)
         raise InputRefused(
             f"run {run_id} is not paused: it is held before {steering.held}",
             remedy=f"to let it begin: esync {verb} {run_id}",
