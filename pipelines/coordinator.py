@@ -4,10 +4,8 @@ Decisions are pure (`pipelines.run`); this module saves them. Messages carry ids
 chord's errback and the reconciler also call it.
 """
 
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
@@ -21,19 +19,14 @@ from pipelines.run.groups import ahead_of, is_member, next_ones
 from pipelines.run.snapshot import Document, Reading, Snapshot, Stop
 from pipelines.run.transitions import Next, after, first
 from pipelines.run.waves import admitted, ends_by_itself, limits
+from pipelines.sending import send, workers_near
 from tasks.cluster import Cluster
 from tasks.ektron.wording import counted, named
 from tasks.steering import hold_before
-from workers.broker.names import CONTROL_QUEUE
 from workers.errors import EsyncError, RecordRefused, RunUnknown
 from workers.logger import logger
 from workers.records import Event, RunRecord, RunState, Turn, Verdict, now
 from workers.store.kept import DRAINED
-
-if TYPE_CHECKING:  # loaded by those that send: most commands only read
-    from celery.canvas import Signature
-
-    from workers.broker.chords import Call
 
 __all__ = [
     "LOCK_TTL",
@@ -52,10 +45,6 @@ __all__ = [
 log = logger(__name__)
 
 LOCK_TTL = 120.0  #: seconds its servers stay locked by a run after the last process that worked on the run has gone
-#: Nodes of a turn -> priority of its steps, as the broker has it: 0 is taken first. So a small cluster does not wait
-#: behind all steps of a large one.
-_PRIORITIES = ((8, 0), (50, 3), (200, 6))
-_LAST = 9  #: of larger turns
 _UNFENCED = 2**53  #: larger than any claim of a node, so that an outcome recorded here overrides the current holder
 
 
@@ -252,8 +241,10 @@ def _waiting_for(engine: Engine, snapshot: Snapshot, node: str, unfinished: Mapp
     return [name for name in fresh if shared & set(limits(snapshot.cluster, name))]
 
 
-def publish(engine: Engine, record: RunRecord, nodes: Sequence[str]) -> None:
+def publish(engine: Engine, record: RunRecord, nodes: Sequence[str], read: Reading | None = None) -> None:
     """Sends the current turn's steps for these nodes: one chain per node, with the join as the body of the chord.
+
+    The steps on a node go to the worker that has a session with it, as far as that is known, else to any worker.
 
     Where the policy limits how many nodes are in work, only the nodes that may begin now get messages, each a chord of
     its own: its join lets the next one begin.
@@ -261,6 +252,12 @@ def publish(engine: Engine, record: RunRecord, nodes: Sequence[str]) -> None:
     A step's task id is derived from run, turn, node and step. The chord's own id is random: Celery remembers for
     minutes which chord ids have joined, and would not call the body a second time when a turn is sent again. A second
     join does nothing.
+
+    Args:
+        engine: where.
+        record: the run; its last turn is sent.
+        nodes: of that turn.
+        read: what was read of the run, for a turn that follows another one.
     """
     turn = record.turn
     if turn is None:
@@ -269,54 +266,19 @@ def publish(engine: Engine, record: RunRecord, nodes: Sequence[str]) -> None:
         join_and_verify(engine, record.id, turn.name)
         return
     if not _is_limited(record, turn):
-        _send(engine, record, turn, nodes)
+        send(engine, record, turn, nodes, near=workers_near(engine, record, read) if read else {})
         return
     snapshot = snapshot_of(engine, record)
     ready = set(admitted(snapshot.cluster, turn.nodes, snapshot.unfinished(turn)))
     for node in nodes:
         if node in ready:
-            _send(engine, record, turn, [node], node)
+            send(engine, record, turn, [node], node)
 
 
 def _is_limited(record: RunRecord, turn: Turn) -> bool:
     """Whether the policy limits how many nodes of a turn are in work; a turn that only looks is not limited."""
     changes = any(step.changes for step in kind_of(record.kind, record.id).stage_of(turn).steps)
     return changes and bool(record.spec.get("policy", {}).get("at_most"))
-
-
-def _send(engine: Engine, record: RunRecord, turn: Turn, nodes: Sequence[str], *finished: str) -> None:
-    from workers.broker.chords import send_chord  # noqa: PLC0415 - only those who send messages load it
-
-    if not nodes:
-        return
-    queues = {node.name: engine.queue_of(node) for node in Cluster.of_run(record).nodes}
-    priority = next((priority for most, priority in _PRIORITIES if len(turn.nodes) <= most), _LAST)
-    chains = [_steps(record.id, turn, node, (queues[node], priority)) for node in nodes]
-    body = _join(engine, record.id, turn.name, *finished)
-    body.on_error(_join(engine, record.id, turn.name, *finished))
-    send_chord(engine.app, chains, body)
-
-
-def _steps(run_id: str, turn: Turn, node: str, place: tuple[str, int]) -> "list[Call]":
-    """The steps of a node, by the workers that serve the queue, with that priority."""
-    from workers.broker.chords import Call  # noqa: PLC0415 - see above
-
-    queue, priority = place
-    options = {"queue": queue, **({"priority": priority} if priority else {})}
-    return [
-        Call(
-            f"esync.{step}",
-            str(uuid.uuid5(uuid.NAMESPACE_URL, f"esync/{run_id}/{turn.name}/{step}/{node}")),
-            (run_id, turn.name, node),
-            options,
-        )
-        for step in turn.steps
-    ]
-
-
-def _join(engine: Engine, run_id: str, turn: str, *finished: str) -> "Signature":
-    signature = engine.app.signature("esync.join_and_verify", args=(run_id, turn, *finished), immutable=True)
-    return signature.set(queue=CONTROL_QUEUE, ignore_result=True)
 
 
 def _save(engine: Engine, record: RunRecord, decision: Next | Stop, *events: Event) -> None:
@@ -339,7 +301,7 @@ def _save(engine: Engine, record: RunRecord, decision: Next | Stop, *events: Eve
     opened = Event(kind="turn.opened", turn=turn.name, message=counted(len(turn.nodes), "node"))
     saved = engine.store.save(record.model_copy(update=update), *events, opened)
     if saved is not None and not snapshot.steering.paused:
-        publish(engine, saved, turn.nodes)
+        publish(engine, saved, turn.nodes, snapshot.read)
 
 
 def _begins_to_change(record: RunRecord, turn: Turn) -> bool:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # loaded by those that send messages, ask workers or open doc
 
     from tasks.cluster import Node
     from tasks.documents import Known, RunDocuments
+    from workers.broker.own_queues import OwnQueues
 
 __all__ = ["Engine", "connect_engine"]
 
@@ -73,6 +74,13 @@ class Engine:
         from workers.celery_app import make_app  # noqa: PLC0415 - see above
 
         return self.given or make_app(self.settings, CONTROL_TASKS)
+
+    @cached_property
+    def own_queues(self) -> "OwnQueues":
+        """The own queues of all workers."""
+        from workers.broker.own_queues import OwnQueues  # noqa: PLC0415 - see above
+
+        return OwnQueues(connect(self.settings.broker(), BROKER))
 
     def close(self) -> None:
         """Closes the connections of the Celery app, if it has been used."""

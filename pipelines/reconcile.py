@@ -24,6 +24,7 @@ from tasks.steering import Steering, acknowledge_resume, let_begin, request_canc
 from workers.errors import EsyncError
 from workers.logger import logger
 from workers.records import Event, RunState, now
+from workers.redis.connection import errors_mapped
 
 __all__ = ["Joins", "Reconciler", "begin_or_continue", "resume_stalled"]
 
@@ -285,6 +286,9 @@ class Reconciler:
         leads = self._elected(wanted=bool(active))
         self._watch.only(active if leads else ())
         waiting = in_line(active)
+        if leads:
+            with suppress(EsyncError), errors_mapped():
+                self._engine.own_queues.release()
         for run_id in active:
             if run_id in waiting or self._joined_here(run_id):
                 continue

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any
@@ -25,13 +26,14 @@ from tasks.celery_tasks import register_steps
 from tasks.execution.leases import LeaseKeeper
 from tasks.execution.runner import StepRunner
 from tasks.steps.registry import STEPS
-from workers.celery_app import serve_site
+from workers.celery_app import serve_own, serve_site
 from workers.errors import EsyncError, InputRefused, RecordRefused, RunUnknown, StoreUnavailable
 from workers.host.holders import new_holder
 from workers.host.memory import few_arenas, spare_loaded
 from workers.host.open_files import capacity_for, raise_limit
 from workers.logger import logger
 from workers.logs import configure
+from workers.redis.connection import errors_mapped
 from workers.settings import EVERY_SITE, SITE, load_settings
 from workers.winrm.pool import SessionPool
 
@@ -44,6 +46,8 @@ few_arenas()
 configure(load_settings().log_level)
 engine: Engine = connect_engine(load_settings())
 app: Celery = engine.app
+HOLDER = new_holder()  #: the name of this process
+serve_own(app, HOLDER)
 joins = Joins(engine.settings.stall_after)
 
 
@@ -61,10 +65,9 @@ class _Process:
 @cache
 def process() -> _Process:
     """The one set of this process, created at its first message."""
-    holder = new_holder()
     capacity = capacity_for(app.conf.worker_concurrency, raise_limit())
     sessions = SessionPool(idle=IDLE, most=capacity.sessions)
-    leases = LeaseKeeper(engine.store, holder, engine.settings.lease)
+    leases = LeaseKeeper(engine.store, HOLDER, engine.settings.lease)
     runner = StepRunner(
         STEPS,
         purpose_of=purpose_of,
@@ -74,9 +77,19 @@ def process() -> _Process:
         leases=leases,
         known=engine.known,
     )
-    prober = Prober(engine, holder)
-    reconciler = Reconciler(engine, holder, upkeep=sessions.reap, watch=prober.watch, joined_here=joins.has)
+    prober = Prober(engine, HOLDER)
+    reconciler = Reconciler(
+        engine, HOLDER, upkeep=lambda: _kept_up(sessions), watch=prober.watch, joined_here=joins.has
+    )
     return _Process(sessions, leases, runner, reconciler, prober)
+
+
+def _kept_up(sessions: SessionPool) -> None:
+    """What each worker does every few seconds."""
+    sessions.reap()
+    if own := app.amqp.queues.own:
+        with suppress(EsyncError), errors_mapped():
+            engine.own_queues.serve(own)
 
 
 register_steps(app, lambda: process().runner)

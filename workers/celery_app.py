@@ -24,7 +24,7 @@ from workers.redis.address import address_of
 from workers.redis.sentinels import Sentinels, sentinels_of
 from workers.settings import Settings
 
-__all__ = ["CONTROL_QUEUE", "NODES_QUEUE", "STARTS_QUEUE", "START_TASK", "make_app", "serve_site"]
+__all__ = ["CONTROL_QUEUE", "NODES_QUEUE", "STARTS_QUEUE", "START_TASK", "make_app", "serve_own", "serve_site"]
 
 START_TASK = "esync.rollout"  #: other programs start a run with it; it is moved here from the control queue
 
@@ -55,6 +55,16 @@ def serve_site(app: Celery, site: str) -> None:
     The option `-Q` of the worker replaces this choice.
     """
     app.amqp.queues.select((CONTROL_QUEUE, STARTS_QUEUE, nodes_queue(site)))
+
+
+def serve_own(app: Celery, holder: str) -> None:
+    """Gives the worker of this process a queue of its own, beside the common one.
+
+    Args:
+        app: before its worker starts.
+        holder: the name of this process, as in the outcomes of its steps.
+    """
+    app.amqp.queues.holder = holder
 
 
 def _content() -> dict[str, Any]:

@@ -15,6 +15,7 @@ from kombu.message import Message
 from redis.exceptions import ConnectionError as NoConnection
 
 from workers.broker.failed_steps import noted_failure
+from workers.broker.own_queues import OwnQueues
 from workers.broker.phases import accepted
 from workers.logger import logger
 
@@ -74,6 +75,7 @@ class Consumer(CeleryConsumer):
         for (queue, _), moved in self.app.conf.broker_transport_options["rules"].moves.items():
             if queue in queues.consume_from:
                 queues.select_add(queues[moved])
+        queues.take_from_own()
 
     def loop(self, consumer: CeleryConsumer, *args: object) -> None:
         """Celery's loop; an unexpected error ends the connection and not the worker."""
@@ -118,6 +120,7 @@ class Consumer(CeleryConsumer):
         """Ends; messages unsettled since a connection was lost return to their queues over a new one, if possible."""
         with suppress(Exception):
             self._report()
+        self._leave_own_queue()
         super().shutdown()
         if self.app.conf.broker_transport_options["unsettled"].empty:
             return
@@ -127,6 +130,18 @@ class Consumer(CeleryConsumer):
                 connection.channel().qos.restore_unacked()
         except Exception as error:  # noqa: BLE001 - the process ends; what is left is delivered again after its timeout
             log.warning("messages could not be returned to their queues", error=type(error).__name__)
+
+    def _leave_own_queue(self) -> None:
+        """The steps that end from now on are followed by steps of other workers."""
+        queues = self.app.amqp.queues
+        own, queues.own = queues.own, ""
+        if not own:
+            return
+        try:
+            with self.task_consumer.channel.conn_or_acquire() as client:
+                OwnQueues(client).leave(own)
+        except Exception as error:  # noqa: BLE001 - the process ends; the reconciler of another one does it
+            log.info("steps stay in the queue of this worker for a moment", error=type(error).__name__)
 
     def ensure_connected(self, conn: Any) -> Any:  # noqa: ANN401 - a method of it is replaced
         """Reconnects sooner than kombu does."""

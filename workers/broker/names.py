@@ -1,6 +1,16 @@
 """The names in the broker that belong to esync."""
 
-__all__ = ["CONTROL_QUEUE", "NODES_QUEUE", "OWN", "STARTS_QUEUE", "is_nodes_queue", "nodes_queue"]
+__all__ = [
+    "CONTROL_QUEUE",
+    "NODES_QUEUE",
+    "OWN",
+    "STARTS_QUEUE",
+    "common_queue",
+    "holder_of",
+    "is_nodes_queue",
+    "nodes_queue",
+    "own_queue",
+]
 
 #: Begins the names of queues, exchanges and keys. It has a version: workers of releases that cannot work together use
 #: different names.
@@ -17,6 +27,27 @@ def nodes_queue(site: str = "") -> str:
     return f"{NODES_QUEUE}.{site}" if site else NODES_QUEUE
 
 
+def own_queue(common: str, holder: str = "") -> str:
+    """The queue of one worker, beside the common one of all workers of its site.
+
+    Args:
+        common: the queue of the site.
+        holder: the worker; without one, the worker that sends the message.
+    """
+    return f"{common}@{holder}"
+
+
+def common_queue(name: str) -> str:
+    """The queue of all workers of a site; of a worker's own queue, the common one beside it."""
+    return name.partition("@")[0]
+
+
+def holder_of(own: str) -> str:
+    """The worker whose own queue it is."""
+    return own.partition("@")[2]
+
+
 def is_nodes_queue(name: str) -> bool:
-    """Whether it is such a queue, of any site."""
-    return name == NODES_QUEUE or name.startswith(f"{NODES_QUEUE}.")
+    """Whether it is a queue of steps: of any site, or a worker's own."""
+    common = common_queue(name)
+    return common == NODES_QUEUE or common.startswith(f"{NODES_QUEUE}.")

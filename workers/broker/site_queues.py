@@ -1,7 +1,7 @@
-"""The queues of sites: every process may send to each of them, and a worker takes from that of its own site.
+"""The queues of sites and workers: every process may send to each of them; a worker takes from that of its site.
 
-Which sites there are, only cluster files know. A queue is known here as soon as its name is one of a site; any other
-name that is not configured stays an error.
+Which sites there are, only cluster files know, and workers come and go. A queue is known here as soon as its name is
+one of them; any other name that is not configured stays an error.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 from celery.app import amqp
 from kombu.entity import Exchange, Queue
 
-from workers.broker.names import is_nodes_queue
+from workers.broker.names import common_queue, is_nodes_queue, own_queue
 
 __all__ = ["AMQP", "queue_of"]
 
@@ -25,14 +25,33 @@ def queue_of(name: str) -> Queue:
 
 
 class _Queues(amqp.Queues):
-    """The configured queues, and those of all sites."""
+    """The configured queues, and those of all sites and workers.
+
+    Attributes:
+        holder: the name of this process, if it is a worker with a queue of its own (`workers.broker.own_queues`).
+        own: that queue, while this process takes from it.
+    """
+
+    holder = ""
+    own = ""
+
+    def take_from_own(self) -> None:
+        """Adds the own queue of this worker to those that it takes from, if it takes steps at all."""
+        common = next((name for name in self.consume_from if is_nodes_queue(name)), "")
+        if self.holder and common:
+            self.own = own_queue(common, self.holder)
+            # Not declared: that would leave a key in the broker for every worker that ever was.
+            self.select_add(Queue(self.own, Exchange(self.own, type="direct"), self.own, no_declare=True))
 
     def __missing__(self, name: str) -> Queue:
-        """The queue of a site, for sending.
+        """The queue of a site or of a worker, for sending.
 
         Raises:
             KeyError: it is no such queue.
         """
+        common = common_queue(name)
+        if name == own_queue(common):  # of the worker that sends
+            name = self.own if common_queue(self.own) == common else common
         return queue_of(name) if is_nodes_queue(name) else super().__missing__(name)
 
 

@@ -26,7 +26,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 from redis.sentinel import SentinelConnectionPool
 
 from workers.broker.messages import InvalidMessage, QueueRules, task_of, validated
-from workers.broker.names import is_nodes_queue
+from workers.broker.names import common_queue, is_nodes_queue
 from workers.broker.set_aside import set_aside
 from workers.broker.unsettled import NETWORK, QoS, Unsettled, new_tag
 from workers.logger import logger
@@ -202,7 +202,7 @@ class Channel(redis.Channel):
                 client.eval(_MOVE, 2, queue, moved, f'"task": "{task_of(message)}"', _AT_ONCE)
             return None
         properties = message["properties"]
-        properties["delivery_info"] = {**(properties.get("delivery_info") or {}), "queue": queue}
+        properties["delivery_info"] = {**(properties.get("delivery_info") or {}), "queue": common_queue(queue)}
         properties["delivery_tag"] = new_tag()
         return message
 

@@ -81,8 +81,13 @@ def key_of_cer(data: bytes) -> RSAPublicKey:
     return key
 
 
-def key_of_pvk(data: bytes, password: str | None = None) -> RSAPrivateKey:
+def key_of_pvk(data: bytes, password: str | None = None, known: RSAPrivateKey | None = None) -> RSAPrivateKey:
     """The key of a `.pvk` file. A PEM or PKCS#8 key with that name is supported too.
+
+    Args:
+        data: the file.
+        password: for a protected file.
+        known: a key that is probably the same; see `read_pvk`.
 
     Raises:
         CertificateRefused: it contains no such key, or the password is wrong.
@@ -90,7 +95,7 @@ def key_of_pvk(data: bytes, password: str | None = None) -> RSAPrivateKey:
     bounded(data, ".pvk file", _MAX_KEY_FILE)
     load = load_pem_private_key if _PEM_START in data else load_der_private_key
     with _library("this is not a .pvk file", "export the family again"):
-        key = read_pvk(data, password) if is_pvk(data) else load(data, None)
+        key = read_pvk(data, password, known) if is_pvk(data) else load(data, None)
     if not isinstance(key, RSAPrivateKey):
         raise CertificateRefused("the private key is not an RSA key", remedy=_USE_RSA)
     return key
@@ -210,7 +215,7 @@ def _one_pair(node: str, side: str, blobs: Mapping[str, bytes], passwords: tuple
     with _naming(f"{node}_{pfx}"):
         pfx_key, inside = key_of_pfx(blobs[pfx], passwords)
     with _naming(f"{node}_{pvk}"):
-        pvk_key = _pvk_key(blobs[pvk], passwords)
+        pvk_key = _pvk_key(blobs[pvk], passwords, pfx_key)
     for name, found in ((pfx, pfx_key), (pvk, pvk_key)):
         if found.public_key().public_numbers() != public:
             raise CertificateRefused(f"{node}_{name} has another key than {node}_{cer}", remedy=mixed)
@@ -219,12 +224,12 @@ def _one_pair(node: str, side: str, blobs: Mapping[str, bytes], passwords: tuple
     return public
 
 
-def _pvk_key(data: bytes, passwords: tuple[str, ...]) -> RSAPrivateKey:
+def _pvk_key(data: bytes, passwords: tuple[str, ...], known: RSAPrivateKey) -> RSAPrivateKey:
     """The key of a `.pvk`. When it is protected, each password is tried; the last refusal is raised."""
     for password in (None, *passwords[:-1]):
         with suppress(CertificateRefused):
-            return key_of_pvk(data, password)
-    return key_of_pvk(data, passwords[-1] if passwords else None)
+            return key_of_pvk(data, password, known)
+    return key_of_pvk(data, passwords[-1] if passwords else None, known)
 
 
 @contextmanager

@@ -34,12 +34,13 @@ def is_pvk(data: bytes) -> bool:
     return data[:4] == _MAGIC.to_bytes(4, "little")
 
 
-def read_pvk(data: bytes, password: str | None = None) -> RSAPrivateKey:
+def read_pvk(data: bytes, password: str | None = None, known: RSAPrivateKey | None = None) -> RSAPrivateKey:
     """The key in a PVK file.
 
     Args:
         data: the complete file.
         password: for a protected file; otherwise ignored.
+        known: returned if the file has the same numbers: they are checked already, which takes 70 ms for 2,048 bits.
 
     Raises:
         CertificateRefused: it is not a PVK file, is truncated, contains no valid RSA key, or the password is wrong.
@@ -49,7 +50,7 @@ def read_pvk(data: bytes, password: str | None = None) -> RSAPrivateKey:
         raise CertificateRefused("the .pvk file is protected by a password", remedy="enter its password")
     for body in _bodies(blob[8:], salt, password or "") if encrypted else iter((blob[8:],)):
         if body[:4] == b"RSA2":
-            return _key(body)
+            return _key(body, known)
     raise CertificateRefused(
         "the password does not open the .pvk file" if encrypted else "the .pvk file contains no RSA private key",
         remedy="enter the password of the file" if encrypted else "export the family again",
@@ -117,7 +118,7 @@ def _bodies(body: bytes, salt: bytes, password: str) -> Iterator[bytes]:
             yield Cipher(ARC4(secret), mode=None).decryptor().update(body)
 
 
-def _key(body: bytes) -> RSAPrivateKey:
+def _key(body: bytes, known: RSAPrivateKey | None) -> RSAPrivateKey:
     _, bits, exponent = _PUBLIC.unpack_from(body)
     if not 0 < bits <= _MAX_BITS:
         raise CertificateRefused(f"the .pvk file claims a key of {bits} bits", remedy="export the family again")
@@ -127,7 +128,8 @@ def _key(body: bytes) -> RSAPrivateKey:
     numbers = list(_numbers(body, _PUBLIC.size, (full, half, half, half, half, half, full)))
     n, p, q, dmp1, dmq1, iqmp, d = numbers
     try:
-        return RSAPrivateNumbers(p, q, d, dmp1, dmq1, iqmp, RSAPublicNumbers(exponent, n)).private_key()
+        found = RSAPrivateNumbers(p, q, d, dmp1, dmq1, iqmp, RSAPublicNumbers(exponent, n))
+        return known if known is not None and known.private_numbers() == found else found.private_key()
     except (ValueError, UnsupportedAlgorithm):
         raise CertificateRefused(
             "the numbers in the .pvk file are not an RSA key", remedy="export the family again"

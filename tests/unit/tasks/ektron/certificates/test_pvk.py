@@ -35,6 +35,16 @@ def test_written_keys_are_read_again(bits: int) -> None:
     assert is_pvk(data)
 
 
+def test_a_key_that_is_known_is_not_checked_again() -> None:
+    """It is returned if the file has the same numbers; a file with other numbers is read as always."""
+    known, data = key(1024), write_pvk(key(1024))
+    assert read_pvk(data, known=known) is known
+    assert read_pvk(data, known=key(2048)).private_numbers() == known.private_numbers()
+    damaged = data[:-1] + bytes([data[-1] ^ 1])
+    with pytest.raises(CertificateRefused, match="not an RSA key"):
+        read_pvk(damaged, known=known)
+
+
 @pytest.mark.parametrize("bits", [1024, 2048])
 def test_openssl_reads_what_we_write(tmp_path: Path, bits: int) -> None:
     """OpenSSL accepts the key and reads the same modulus."""

@@ -1,0 +1,100 @@
+"""Sends the steps of a turn: to which worker, in which order, with the join as the body of the chord."""
+
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from pipelines.engine import Engine
+from pipelines.run.snapshot import Reading
+from tasks.cluster import Cluster
+from workers.broker.names import CONTROL_QUEUE, own_queue
+from workers.errors import EsyncError
+from workers.records import RunRecord, Turn
+from workers.redis.connection import errors_mapped
+
+if TYPE_CHECKING:  # loaded by those that send: most commands only read
+    from celery.canvas import Signature
+
+    from workers.broker.chords import Call
+
+__all__ = ["send", "workers_near"]
+
+#: Nodes of a turn -> priority of its steps, as the broker has it: 0 is taken first. So a small cluster does not wait
+#: behind all steps of a large one.
+_SMALL = 8  #: nodes of a cluster that one worker does as a whole
+_PRIORITIES = ((_SMALL, 0), (50, 3), (200, 6))
+_LAST = 9  #: of larger turns
+
+
+def workers_near(engine: Engine, record: RunRecord, read: Reading) -> dict[str, str]:
+    """Node -> the own queue of the worker that did its last step, where that worker lives.
+
+    A small cluster stays with one worker as a whole: what its nodes have in common is then known to it.
+    """
+    with suppress(EsyncError), errors_mapped():
+        served = engine.own_queues.served()
+        common = {node.name: engine.queue_of(node) for node in Cluster.of_run(record).nodes}
+        last = {outcome.node: outcome.worker for outcome in read.outcomes}
+        most = Counter(last.values()).most_common(1)
+        usual = most[0][0] if most and len(common) <= _SMALL else ""
+        near = {node: own_queue(queue, last.get(node, usual)) for node, queue in common.items()}
+        return {node: queue for node, queue in near.items() if queue in served}
+    return {}
+
+
+def send(
+    engine: Engine,
+    record: RunRecord,
+    turn: Turn,
+    nodes: Sequence[str],
+    *finished: str,
+    near: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Sends a chord: one chain per node, and the join.
+
+    Args:
+        engine: where.
+        record: the run.
+        turn: of it.
+        nodes: of the turn.
+        finished: the node, in a turn that has a chord for each; the join gets it.
+        near: node -> the queue of its first step, where it is not the common one.
+
+    Raises:
+        OperationalError: the broker does not accept a message; those before it were sent.
+    """
+    from workers.broker.chords import send_chord  # noqa: PLC0415 - only those who send messages load it
+
+    if not nodes:
+        return
+    queues = {node.name: engine.queue_of(node) for node in Cluster.of_run(record).nodes}
+    priority = next((priority for most, priority in _PRIORITIES if len(turn.nodes) <= most), _LAST)
+    chains = [_steps(record.id, turn, node, (near.get(node), queues[node]), priority) for node in nodes]
+    body = _join(engine, record.id, turn.name, *finished)
+    body.on_error(_join(engine, record.id, turn.name, *finished))
+    send_chord(engine.app, chains, body)
+
+
+def _steps(run_id: str, turn: Turn, node: str, queues: tuple[str | None, str], priority: int) -> "list[Call]":
+    """The steps of a node: the first by the workers of the queue, those after it by the worker of the one before."""
+    from workers.broker.chords import Call  # noqa: PLC0415 - see above
+
+    near, common = queues
+    options = {"priority": priority} if priority else {}
+    return [
+        Call(
+            f"esync.{step}",
+            str(uuid.uuid5(uuid.NAMESPACE_URL, f"esync/{run_id}/{turn.name}/{step}/{node}")),
+            (run_id, turn.name, node),
+            {"queue": own_queue(common) if number else near or common, **options},
+        )
+        for number, step in enumerate(turn.steps)
+    ]
+
+
+def _join(engine: Engine, run_id: str, turn: str, *finished: str) -> "Signature":
+    signature = engine.app.signature("esync.join_and_verify", args=(run_id, turn, *finished), immutable=True)
+    return signature.set(queue=CONTROL_QUEUE, ignore_result=True)
