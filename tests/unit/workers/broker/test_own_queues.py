@@ -47,7 +47,7 @@ def queues(valkey: Redis, clock: Clock) -> OwnQueues:
 def messages(valkey: Redis, queue: str, priority: int = 0) -> list[str]:
     """Those of a queue with that priority, the next one first."""
     key = f"{queue}{Channel.sep}{priority}" if priority else queue
-    return list(reversed(valkey.lrange(key, 0, -1)))
+    return [str(text) for text in valkey.lrange(key, 0, -1)][::-1]
 
 
 def test_names_of_queues() -> None:
