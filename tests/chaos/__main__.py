@@ -1,6 +1,6 @@
 """Kills and restarts worker and broker at random moments of runs, and judges what every run leaves.
 
-    python -m tests.chaos [--rounds 200] [--seed S] [--nodes 20] [--only N] [--json FILE]
+    python -m tests.chaos [--rounds 200] [--seed S] [--nodes 20] [--workers 1] [--only N] [--json FILE]
 
 Prints how long the runs stood still. Exits 1 when anything is wrong in any round, or a bar is missed: a median of 10 s,
 and 20 s at worst.
@@ -37,7 +37,7 @@ def main() -> int:
     played: list[Played] = []
     with (
         tempfile.TemporaryDirectory(prefix="esync-chaos-") as folder,
-        site_at(Path(folder), nodes=wanted.nodes, fresh=True) as site,
+        site_at(Path(folder), nodes=wanted.nodes, fresh=True, workers=wanted.workers) as site,
     ):
         told.print(f"{wanted.nodes} nodes, {site.typical:.1f} s a run without a fault")
         for number in numbers:
@@ -57,6 +57,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     parser.add_argument("--nodes", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=1, help="how many; the faults hit one of them")
     parser.add_argument("--only", type=int, help="plays only the round of this number")
     parser.add_argument("--json", type=Path, default=Path("chaos.json"), metavar="FILE")
     return parser

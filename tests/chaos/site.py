@@ -1,17 +1,20 @@
-"""Servers, a broker and a worker with the product's settings; one run with one fault after another."""
+"""Servers, a broker and workers with the product's settings; one run with one fault after another."""
 
 import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import Popen
 
 from tests.chaos.judge import History, judged, messages_in, stood_still
 from tests.chaos.plan import Fault, Round
 from tests.integration.harness import Harness, cluster_of, harness_at
 from tests.integration.matrix_cluster import MatrixCluster, matrix_cluster
+from tests.waiting import wait_until
+from tests.warm import WarmProcess
 from workers.records import RunState
 from workers.redis.connection import connect
 from workers.settings import Settings
@@ -119,23 +122,33 @@ def _interpreter(fresh: bool) -> tuple[str, ...]:  # noqa: FBT001 - the field of
     return ("env",) if fresh else ()
 
 
+def _end(worker: Popen[bytes] | WarmProcess | None) -> None:
+    if worker and worker.poll() is None:
+        worker.kill()
+        worker.wait(LIMIT)
+
+
 @contextmanager
-def site_at(folder: Path, *, nodes: int, fresh: bool, **environment: str) -> Iterator[Site]:
-    """Untouched servers, a broker, and a worker that answers.
+def site_at(folder: Path, *, nodes: int, fresh: bool, workers: int = 1, **environment: str) -> Iterator[Site]:
+    """Untouched servers, a broker, and workers that answer; the last one is the one that the faults hit.
 
     Args:
         folder: for all of them.
         nodes: how many servers.
         fresh: whether a worker is a new interpreter.
-        environment: settings of the worker in place of the product's.
+        workers: how many.
+        environment: settings of the workers in place of the product's.
     """
     product = {
         f"ESYNC_{name.upper()}": str(Settings.model_fields[name].default)
         for name in ("lease", "stall_after", "reconcile_every", "concurrency")
     }
-    with harness_at(folder / "esync", worker=False, **{**product, **environment}) as harness:
-        harness.start_worker(*_interpreter(fresh))
-        harness.wait_for_worker()
+    with ExitStack() as stack:
+        harness = stack.enter_context(harness_at(folder / "esync", worker=False, **{**product, **environment}))
+        for _ in range(workers):
+            harness.start_worker(*_interpreter(fresh))
+            stack.callback(_end, harness.worker)
+        wait_until(lambda: len(harness.engine.own_queues.served()) == workers)
         with matrix_cluster(folder / "lab", harness, nodes=nodes - 1, name="chaos", policy=POLICY) as servers:
             for node in servers.nodes:
                 servers.lab.break_node(node, shell_quota=SHELLS)

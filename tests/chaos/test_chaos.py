@@ -12,16 +12,19 @@ from tests.integration.harness import QUICK
 pytestmark = pytest.mark.integration
 
 
-def test_a_run_survives_every_fault(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_survives_every_fault(
+    tmp_path: Path, record_property: Callable[[str, object], None], workers: int
+) -> None:
     """Whatever is killed in mid-run: joined, every service restarted once, nothing half-written, nothing left."""
     faults = (Fault.WORKER_KILLED, Fault.BROKER_KILLED, Fault.BOTH_KILLED)
-    with site_at(tmp_path, nodes=4, fresh=False, **QUICK) as site:
+    with site_at(tmp_path, nodes=4, fresh=False, workers=workers, **QUICK) as site:
         played = [
             site.play(Round(number, fault, 0.3 + 0.2 * number, 0.1, "all")) for number, fault in enumerate(faults)
         ]
     assert [] == [what for one in played for what in one.wrong]
     told = ", ".join(f"{one.round.fault} {one.recovery:.1f} s" for one in played)
-    record_property("measured", f"chaos with short leases: {told}")
+    record_property("measured", f"chaos with short leases and {workers} workers: {told}")
 
 
 def test_a_round_can_be_repeated() -> None:
