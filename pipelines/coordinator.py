@@ -189,7 +189,7 @@ def join_and_verify(engine: Engine, run_id: str, turn_name: str, node: str = "")
     if unfinished or snapshot.steering.paused:
         log.info("the turn cannot be joined yet", run=run_id, turn=turn_name)
         if node and not snapshot.steering.paused:
-            publish(engine, record, _waiting_for(engine, snapshot, node, unfinished))
+            publish(engine, record, _waiting_for(engine, snapshot, node, unfinished), snapshot.read)
         return
     kind = kind_of(record.kind, run_id)
     decision = after(kind, snapshot, turn)
@@ -257,7 +257,7 @@ def publish(engine: Engine, record: RunRecord, nodes: Sequence[str], read: Readi
         engine: where.
         record: the run; its last turn is sent.
         nodes: of that turn.
-        read: what was read of the run, for a turn that follows another one.
+        read: what was read of the run; None when steps are sent again, which any worker may do.
     """
     turn = record.turn
     if turn is None:
@@ -266,13 +266,14 @@ def publish(engine: Engine, record: RunRecord, nodes: Sequence[str], read: Readi
         join_and_verify(engine, record.id, turn.name)
         return
     if not _is_limited(record, turn):
-        send(engine, record, turn, nodes, near=workers_near(engine, record, read) if read else {})
+        send(engine, record, turn, nodes, near=workers_near(engine, record, nodes, read) if read else {})
         return
     snapshot = snapshot_of(engine, record)
-    ready = set(admitted(snapshot.cluster, turn.nodes, snapshot.unfinished(turn)))
-    for node in nodes:
-        if node in ready:
-            send(engine, record, turn, [node], node)
+    admissible = set(admitted(snapshot.cluster, turn.nodes, snapshot.unfinished(turn)))
+    ready = [node for node in nodes if node in admissible]
+    near = workers_near(engine, record, ready, read) if read else {}
+    for node in ready:
+        send(engine, record, turn, [node], node, near=near)
 
 
 def _is_limited(record: RunRecord, turn: Turn) -> bool:

@@ -29,20 +29,33 @@ _PRIORITIES = ((_SMALL, 0), (50, 3), (200, 6))
 _LAST = 9  #: of larger turns
 
 
-def workers_near(engine: Engine, record: RunRecord, read: Reading) -> dict[str, str]:
+def workers_near(engine: Engine, record: RunRecord, nodes: Sequence[str], read: Reading) -> dict[str, str]:
     """Node -> the own queue of the worker that did its last step, where that worker lives.
 
     A small cluster stays with one worker as a whole: what its nodes have in common is then known to it.
     """
+    if not nodes:
+        return {}
     with suppress(EsyncError), errors_mapped():
         served = engine.own_queues.served()
         common = {node.name: engine.queue_of(node) for node in Cluster.of_run(record).nodes}
-        last = {outcome.node: outcome.worker for outcome in read.outcomes}
+        small = len(common) <= _SMALL
+        last = _last_workers(record, nodes, read, one_by_one=not small and len(nodes) <= _SMALL)
         most = Counter(last.values()).most_common(1)
-        usual = most[0][0] if most and len(common) <= _SMALL else ""
-        near = {node: own_queue(queue, last.get(node, usual)) for node, queue in common.items()}
+        usual = most[0][0] if small and most else ""
+        near = {node: own_queue(common[node], last.get(node, usual)) for node in nodes}
         return {node: queue for node, queue in near.items() if queue in served}
     return {}
+
+
+def _last_workers(record: RunRecord, nodes: Sequence[str], read: Reading, *, one_by_one: bool) -> dict[str, str]:
+    """Node -> the worker that did its last step. A turn may be sent node by node: then not all outcomes are read."""
+    if not one_by_one:
+        return {outcome.node: outcome.worker for outcome in read.outcomes}
+    turns = {node: turn for turn in record.turns[:-1] for node in turn.nodes}
+    last = ((node, turns[node]) for node in nodes if node in turns)
+    found = (read.store.outcome(record.id, turn.name, node, turn.steps[-1]) for node, turn in last if turn.steps)
+    return {outcome.node: outcome.worker for outcome in found if outcome is not None}
 
 
 def send(

@@ -7,13 +7,13 @@ from tests.benchmarks.pages import page
 __all__ = ["growth", "job_values", "joined"]
 
 
-def joined(nodes: int) -> Job:
+def joined(nodes: int, workers: int = 1) -> Job:
     """One run on that many untouched servers, everything new.
 
     Raises:
         RuntimeError: they are not joined.
     """
-    with installation(nodes) as ready:
+    with installation(nodes, workers=workers) as ready:
         return checked(ready.job(whole_cluster(ready.lab)))
 
 

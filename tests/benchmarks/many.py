@@ -11,6 +11,7 @@ from tests.benchmarks.jobs import joined
 
 __all__ = ["clusters_of", "many"]
 
+WORKERS = 2
 AT_MOST = 16  #: clusters at the same time: as many nodes as two workers have threads
 
 
@@ -31,19 +32,20 @@ def clusters_of(lab: LabProcess) -> list[Cluster]:
 
 
 def many(clusters: int, compared: int = 100) -> Values:
-    """All clusters, some of them at the same time; before and after, one cluster of 100."""
-    first = joined(compared)
-    with installation(4 * clusters, workers=2) as ready:
+    """All clusters, some of them at the same time; before and after, one cluster of 100 with as many workers."""
+    first = joined(compared, WORKERS)
+    with installation(4 * clusters, workers=WORKERS) as ready:
         made = clusters_of(ready.lab)
         before, started = ready.worker_cpu(), time.time()
         ends = _all_run(ready, made)
         used, whole = ready.worker_cpu() - before, max(ends.values()) - started
         verdicts = [str(ready.engine.store.run(run).verdict) for run in ends]
-    alone = (first.worker_cpu + joined(compared).worker_cpu) / 2 / compared
+    alone = (first.worker_cpu + joined(compared, WORKERS).worker_cpu) / 2 / compared
     return {
         "many.joined": 100 * verdicts.count("joined") / clusters,
         "many.cpu": used / (4 * clusters) / alone,
         "many.node.cpu": 1000 * used / (4 * clusters),
+        "many.compared.cpu": 1000 * alone,
         "many.wall": whole,
         "many.half": 100 * sum(end - started <= whole / 2 for end in ends.values()) / clusters,
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab.control.remote import LabProcess, spare_addresses
+from tasks.cluster import Cluster
 from tests.integration.harness import Harness, cluster_of, harness_at
 from tests.waiting import wait_until
 from tests.warm import warm_lab
@@ -42,9 +43,16 @@ def harness(tmp_path: Path) -> Iterator[Harness]:
         first.wait(15)
 
 
-def test_each_server_stays_with_the_worker_that_began_with_it(harness: Harness, lab: LabProcess) -> None:
+@pytest.mark.parametrize("policy", [{}, {"at_most": {"rack": 5}}], ids=["together", "one by one"])
+def test_each_server_stays_with_the_worker_that_began_with_it(
+    harness: Harness, lab: LabProcess, policy: dict[str, object]
+) -> None:
     """Through all turns: one logon, one PowerShell; and both workers work."""
-    done = harness.rollout(cluster_of(lab))
+    data = cluster_of(lab).model_dump()
+    data["policy"] |= policy
+    for node in data["nodes"]:
+        node["labels"] = {"rack": "a"}
+    done = harness.rollout(Cluster.model_validate(data))
     assert Verdict.JOINED == done.record.verdict
     workers = defaultdict(set)
     for outcome in done.outcomes:
