@@ -29,6 +29,7 @@ from workers.redis.connection import errors_mapped
 __all__ = ["Joins", "Reconciler", "begin_or_continue", "resume_stalled"]
 
 GRACE = 3.0  #: seconds after a deadline in which a step may still end by itself
+IDLE = 10.0  #: seconds between two looks at the queues of workers that have ended, while no run is active
 SOON = 1.0  #: seconds between two checks while a deadline is about to pass
 
 log = logger(__name__)
@@ -286,9 +287,9 @@ class Reconciler:
         leads = self._elected(wanted=bool(active))
         self._watch.only(active if leads else ())
         waiting = in_line(active)
-        if leads:
+        if leads or not active:
             with suppress(EsyncError), errors_mapped():
-                self._engine.own_queues.release()
+                self._engine.own_queues.release(at_most_every=0.0 if leads else IDLE)
         for run_id in active:
             if run_id in waiting or self._joined_here(run_id):
                 continue

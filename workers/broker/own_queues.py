@@ -5,8 +5,9 @@ worker has a queue of its own beside the common one of all workers of its site, 
 depends on it: what a worker does not take from its own queue goes to the common one.
 """
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from kombu.transport.redis import PRIORITY_STEPS, Channel
@@ -18,8 +19,11 @@ from workers.host.holders import has_ended
 __all__ = ["STUCK", "OwnQueues"]
 
 STUCK = 4.0  #: seconds for which the next message of a queue may wait while its worker takes none
-_WORKERS = f"{OWN}.workers"  #: the queues that are served -> when their worker said so last, in seconds since 1970
-_FORGOTTEN = 86_400.0  #: seconds after which a worker that says nothing is forgotten; by clocks that may disagree
+SAID_EVERY = 5.0  #: seconds
+#: The own queues -> when their worker said last that it takes from it, in seconds since 1970; the negative of the time
+#: when it stopped, since who sends may have looked before.
+_WORKERS = f"{OWN}.workers"
+_STOPPED, _SILENT = 600.0, 86_400.0  #: seconds after which a queue is forgotten; by clocks that may disagree
 
 
 class OwnQueues:
@@ -38,14 +42,18 @@ class OwnQueues:
         self._clock = clock
         self._wall = wall
         self._waiting: dict[str, tuple[tuple[object, ...], float]] = {}  #: queue -> its next messages, and since when
+        self._said = self._released = -math.inf
 
     def serve(self, queue: str) -> None:
-        """Says that the worker of that queue takes from it; said again every few seconds.
+        """Says that the worker of that queue takes from it; to be called every few seconds.
 
         Raises:
             RedisError: the broker does not answer.
         """
-        self._redis.zadd(_WORKERS, {queue: self._wall()})
+        now = self._clock()
+        if now - self._said >= SAID_EVERY:
+            self._redis.zadd(_WORKERS, {queue: self._wall()})
+            self._said = now
 
     def leave(self, queue: str) -> None:
         """The worker takes no more from its queue: all workers may take what is left there.
@@ -53,7 +61,7 @@ class OwnQueues:
         Raises:
             RedisError: the broker does not answer.
         """
-        self._redis.zrem(_WORKERS, queue)
+        self._redis.zadd(_WORKERS, {queue: -self._wall()})
         for own, common in _lists(queue):
             while self._redis.lmove(own, common, "RIGHT", "LEFT"):
                 pass
@@ -64,36 +72,56 @@ class OwnQueues:
         Raises:
             RedisError: the broker does not answer.
         """
-        return frozenset(queue for queue in self._all() if not has_ended(holder_of(queue)))
+        served = self._redis.zrangebyscore(_WORKERS, 0, "+inf")
+        return frozenset(queue for queue in served if not has_ended(holder_of(queue)))
 
-    def release(self) -> None:
+    def release(self, *, at_most_every: float = 0.0) -> None:
         """Gives to all workers what a worker does not take: it has ended, was cut off, or all its threads wait.
 
-        One process calls it every few seconds while runs are active.
+        To be called every few seconds, by one process at least.
+
+        Args:
+            at_most_every: seconds; nothing is done if the last time was later.
 
         Raises:
             RedisError: the broker does not answer.
         """
-        self._redis.zremrangebyscore(_WORKERS, "-inf", self._wall() - _FORGOTTEN)
-        queues = self._all()
-        with self._redis.pipeline(transaction=False) as pipe:
-            for queue in queues:
-                for own, _ in _lists(queue):
-                    pipe.lindex(own, -1)
-            answers = iter(pipe.execute())
-        waiting = {queue: tuple(next(answers) for _ in PRIORITY_STEPS) for queue in queues}
         now = self._clock()
+        if now - self._released < at_most_every:
+            return
+        self._released = now
+        known = dict(self._redis.zrange(_WORKERS, 0, -1, withscores=True))
+        waiting = self._next_messages(known)
         self._waiting = {queue: self._since(queue, items, now) for queue, items in waiting.items()}
-        for queue, (items, since) in self._waiting.items():
-            if has_ended(holder_of(queue)) or (any(items) and now - since >= STUCK):
+        for queue, (_, since) in self._waiting.items():
+            if known[queue] < 0 or has_ended(holder_of(queue)) or now - since >= STUCK:
                 self.leave(queue)
+        self._forget(known.keys() - waiting.keys(), known)
+
+    def _next_messages(self, queues: Iterable[str]) -> dict[str, tuple[object, ...]]:
+        """Queue -> the next message of each priority, for the queues that have any."""
+        keys = [own for queue in queues for own, _ in _lists(queue)]
+        if not keys or not self._redis.exists(*keys):
+            return {}
+        with self._redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.lindex(key, -1)
+            found = dict(zip(keys, pipe.execute(), strict=True))
+        items = {queue: tuple(found[own] for own, _ in _lists(queue)) for queue in queues}
+        return {queue: some for queue, some in items.items() if any(some)}
 
     def _since(self, queue: str, items: tuple[object, ...], now: float) -> tuple[tuple[object, ...], float]:
         before = self._waiting.get(queue)
         return before if before is not None and before[0] == items else (items, now)
 
-    def _all(self) -> list[str]:
-        return list(self._redis.zrange(_WORKERS, 0, -1))
+    def _forget(self, empty: Iterable[str], known: Mapping[str, float]) -> None:
+        now = self._wall()
+        ended = [queue for queue in empty if known[queue] >= 0 and has_ended(holder_of(queue))]
+        if ended:
+            self._redis.zadd(_WORKERS, dict.fromkeys(ended, -now))
+        old = [queue for queue in empty if now - abs(known[queue]) > (_STOPPED if known[queue] < 0 else _SILENT)]
+        if old:
+            self._redis.zrem(_WORKERS, *old)
 
 
 def _lists(queue: str) -> Iterator[tuple[str, str]]:

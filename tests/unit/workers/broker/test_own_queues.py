@@ -22,7 +22,7 @@ HERE, AWAY = own_queue(NODES_QUEUE, new_holder()), own_queue(nodes_queue("ams"),
 class Clock:
     """Seconds that a test sets."""
 
-    now: float = 0.0
+    now: float = 1_000.0
 
     def __call__(self) -> float:
         """The time now."""
@@ -38,10 +38,9 @@ def clock() -> Clock:
 @pytest.fixture
 def queues(valkey: Redis, clock: Clock) -> OwnQueues:
     """Of two workers that live, in an empty broker."""
-    made = OwnQueues(valkey, clock, clock)
     for queue in (HERE, AWAY):
-        made.serve(queue)
-    return made
+        OwnQueues(valkey, clock, clock).serve(queue)
+    return OwnQueues(valkey, clock, clock)
 
 
 def messages(valkey: Redis, queue: str, priority: int = 0) -> list[str]:
@@ -81,6 +80,7 @@ def test_a_process_of_this_machine_that_has_ended_is_noticed_at_once(valkey: Red
     queues.release()
     assert ["1"] == messages(valkey, NODES_QUEUE)
     assert {HERE, AWAY} == OwnQueues(valkey).served()
+    assert 0 > (valkey.zscore("esync.v1.workers", dead) or 0)
 
 
 def test_a_worker_that_takes_nothing_for_a_while_is_helped(valkey: Redis, queues: OwnQueues, clock: Clock) -> None:
@@ -94,8 +94,36 @@ def test_a_worker_that_takes_nothing_for_a_while_is_helped(valkey: Redis, queues
     queues.release()
     assert ["1", "2"] == messages(valkey, nodes_queue("ams"))
     assert {HERE} == queues.served()
+    clock.now += 5
     queues.serve(AWAY)
     assert {HERE, AWAY} == queues.served()
+
+
+def test_what_is_sent_to_a_worker_that_has_just_left_is_not_lost(
+    valkey: Redis, queues: OwnQueues, clock: Clock
+) -> None:
+    """Who sent it had looked before; it goes to all workers in the next round, for some minutes."""
+    queues.leave(AWAY)
+    for text in ("1", "2"):
+        clock.now += 200
+        valkey.lpush(AWAY, text)
+        queues.release()
+        assert text == valkey.lindex(nodes_queue("ams"), 0)
+    clock.now += 601
+    queues.release()
+    assert [HERE] == valkey.zrange("esync.v1.workers", 0, -1)
+
+
+def test_idle_workers_look_seldom(valkey: Redis, queues: OwnQueues, clock: Clock) -> None:
+    """However often they are called."""
+    queues.leave(AWAY)
+    queues.release()
+    valkey.lpush(AWAY, "1")
+    queues.release(at_most_every=10)
+    assert not valkey.exists(nodes_queue("ams"))
+    clock.now += 10
+    queues.release(at_most_every=10)
+    assert valkey.exists(nodes_queue("ams"))
 
 
 def test_a_worker_that_takes_its_messages_keeps_them(valkey: Redis, queues: OwnQueues, clock: Clock) -> None:
