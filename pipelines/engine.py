@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import RedisError
 
 from workers.broker.names import CONTROL_QUEUE, nodes_queue
-from workers.broker.neighbours import neighbours_on
-from workers.broker.rights import check_rights
 from workers.errors import StoreUnavailable
 from workers.masks import hide
 from workers.records import RunRecord
 from workers.redis.address import BROKER, STORE, verified
-from workers.redis.condition import Remark, condition_of
 from workers.redis.connection import connect, errors_mapped, with_retries
 from workers.remembered import Remembered
 from workers.secrets.seal import Seal
@@ -30,6 +27,7 @@ if TYPE_CHECKING:  # loaded by those that send messages, ask workers or open doc
     from tasks.cluster import Node
     from tasks.documents import Known, RunDocuments
     from workers.broker.own_queues import OwnQueues
+    from workers.redis.condition import Remark
 
 __all__ = ["Engine", "connect_engine"]
 
@@ -104,16 +102,21 @@ class Engine:
             StoreUnavailable: it does not answer, or does not allow that.
         """
         if self.settings.broker_url:
+            from workers.broker.rights import check_rights  # noqa: PLC0415 - see above
+
             with connect(self.settings.broker_url, BROKER) as client:
                 with_retries(lambda: check_rights(client), REACH)
 
-    def remarks(self) -> tuple[Remark, ...]:
+    def remarks(self) -> "tuple[Remark, ...]":
         """Problems of the broker and the run store, and other programs on their database; each with its remedy.
 
         Raises:
             InputRefused: no broker is configured.
             StoreUnavailable: one of them does not answer, or refuses the logon.
         """
+        from workers.broker.neighbours import neighbours_on  # noqa: PLC0415 - see above
+        from workers.redis.condition import Remark, condition_of  # noqa: PLC0415 - see above
+
         with connect(self.settings.broker(), BROKER) as client:
             found = [*condition_of(client), *neighbours_on(client)]
         if self.settings.store_url:

@@ -18,9 +18,9 @@ from pipelines.run import (
     decisions_waves,
 )
 from pipelines.run.kinds import Kind, Stage
-from pipelines.run.snapshot import RETRY
+from pipelines.run.snapshot import RETRY, UNDRAIN_STAGE
 from pipelines.run.sync_kinds import SYNC_KINDS
-from tasks.step import Purpose
+from tasks.step_values import Purpose
 from tasks.steps.registry import (
     CERT_COPY,
     CLEANUP,
@@ -70,7 +70,7 @@ WAVE = Stage(
 def _put_back(follows: str) -> Stage:
     """Puts servers back into their balancer that were left out: by earlier runs, or by the last turn of a stage."""
     return Stage(
-        name=decisions_pools.UNDRAIN_STAGE,
+        name=UNDRAIN_STAGE,
         nodes=decisions_pools.to_undrain,
         steps=(UNDRAIN,),
         then=decisions_rollback.always_continue,

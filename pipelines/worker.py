@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from typing import Annotated, Any
 
 import click
@@ -25,7 +26,7 @@ from pipelines.usecases import control, groups, runs
 from tasks.celery_tasks import register_steps
 from tasks.execution.leases import LeaseKeeper
 from tasks.execution.runner import StepRunner
-from tasks.steps.registry import STEPS
+from tasks.steps.registry import STEPS, load_steps
 from workers.celery_app import serve_own, serve_site
 from workers.errors import EsyncError, InputRefused, RecordRefused, RunUnknown, StoreUnavailable
 from workers.host.holders import new_holder
@@ -93,6 +94,9 @@ def _kept_up(sessions: SessionPool) -> None:
 
 
 register_steps(app, lambda: process().runner)
+load_steps()
+for _judges in ("pipelines.run.planning", "tasks.ektron.rules.confirmations", "tasks.ektron.rules.invariants"):
+    import_module(_judges)  # the first decision need not wait for it
 
 
 def _a_site(_context: click.Context, _option: click.Parameter, site: str) -> str:

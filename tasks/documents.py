@@ -7,22 +7,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tasks.cluster import Cluster
-from tasks.ektron.certificates.family import Family
-from tasks.ektron.desired.target import Difference, Target
-from tasks.ektron.facts.node import NodeFacts
 from workers.errors import NodeRefused
 from workers.records import Change, DocumentKind, Record, RunRecord, StepOutcome
 from workers.remembered import Remembered
 from workers.texts import cleaned
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # loaded when facts or a family are opened: what shows runs opens neither
+    from tasks.ektron.certificates.family import Family
+    from tasks.ektron.desired.target import Difference, Target
+    from tasks.ektron.facts.node import NodeFacts
     from workers.secrets.vault import Vault
     from workers.store.port import Place, RunStore
 
-__all__ = ["NO_FAMILY", "PRUNE", "RETIRE", "FamilyDigests", "Known", "RunDocuments", "changes_of", "target_of"]
+__all__ = ["FORCE", "NO_FAMILY", "PRUNE", "RETIRE", "FamilyDigests", "Known", "RunDocuments", "changes_of", "target_of"]
 
 PRUNE = "prune"  #: the option that removes keys and files of servers that are neither nodes nor partners
 RETIRE = "retire"  #: the option of a run that takes nodes out of the cluster
+FORCE = "force"  #: the option that lets a rollback overwrite what changed since
 
 
 class FamilyDigests(Record):
@@ -33,7 +34,7 @@ class FamilyDigests(Record):
     thumbprint: str  #: SHA-256 of the client certificate, hex
 
     @classmethod
-    def of(cls, family: Family) -> "FamilyDigests":
+    def of(cls, family: "Family") -> "FamilyDigests":
         """The digests of a family."""
         sizes = {kind: len(data) for kind, data in family.blobs.items()}
         return cls(hashes=family.hashes, sizes=sizes, thumbprint=family.thumbprint)
@@ -43,8 +44,10 @@ _AS_OBJECTS = 5  #: bytes of facts in memory for each character of their text, a
 NO_FAMILY = FamilyDigests(hashes={}, sizes={}, thumbprint="")  #: of a run that distributes none
 
 
-def target_of(cluster: Cluster, node: str, family: FamilyDigests, options: Collection[str] = ()) -> Target:
+def target_of(cluster: Cluster, node: str, family: FamilyDigests, options: Collection[str] = ()) -> "Target":
     """What a node has to be, given the family that the run distributes, and the options of the run."""
+    from tasks.ektron.desired.target import Target  # noqa: PLC0415 - see above
+
     return Target(
         node=node,
         nodes=cluster.node_names,
@@ -57,7 +60,7 @@ def target_of(cluster: Cluster, node: str, family: FamilyDigests, options: Colle
     )
 
 
-def changes_of(differences: Iterable[Difference]) -> tuple[Change, ...]:
+def changes_of(differences: "Iterable[Difference]") -> tuple[Change, ...]:
     """Differences as a plan and an outcome record them."""
     return tuple(
         Change(what=cleaned(one.what), file=one.file, before=cleaned(one.before), after=cleaned(one.after))
@@ -76,8 +79,8 @@ class Known:
         joined_before: the same of the earlier run that found the cluster joined.
     """
 
-    facts: Remembered[NodeFacts] = field(default_factory=lambda: Remembered(3_000_000))
-    families: Remembered[Family] = field(default_factory=lambda: Remembered(256))
+    facts: "Remembered[NodeFacts]" = field(default_factory=lambda: Remembered(3_000_000))
+    families: "Remembered[Family]" = field(default_factory=lambda: Remembered(256))
     earlier_sites: Remembered[tuple[str, ...]] = field(default_factory=lambda: Remembered(1000))
     joined_before: Remembered[str] = field(default_factory=lambda: Remembered(1000))
     _texts: Remembered[str] = field(default_factory=lambda: Remembered(2_000_000))
@@ -158,9 +161,13 @@ class RunDocuments:
         if (kind, name) in self._read or self._later is not None:
             self._read[kind, name] = text
 
-    def _facts(self, text: str) -> NodeFacts:
+    def _facts(self, text: str) -> "NodeFacts":
         known = self._known.facts.get(text)
-        return known or self._known.facts.put(text, NodeFacts.model_validate_json(text), _AS_OBJECTS * len(text))
+        if known is not None:
+            return known
+        from tasks.ektron.facts.node import NodeFacts  # noqa: PLC0415 - see above
+
+        return self._known.facts.put(text, NodeFacts.model_validate_json(text), _AS_OBJECTS * len(text))
 
     def outcomes(self, node: str) -> tuple[StepOutcome, ...]:
         """The outcomes of this run on a node so far."""
@@ -170,18 +177,18 @@ class RunDocuments:
         """Ids of all runs, of any cluster, that are not concluded."""
         return frozenset(self._store.active())
 
-    def keep_facts(self, kind: str, facts: NodeFacts) -> None:
+    def keep_facts(self, kind: str, facts: "NodeFacts") -> None:
         """Stores the facts of a node, together with the outcome of a step; a second observation replaces the first."""
         text = facts.model_dump_json(exclude_defaults=True)
         self._put(kind, facts.node, text, later=True)
         self._known.facts.put(text, facts, _AS_OBJECTS * len(text))
 
-    def facts(self, kind: str, node: str) -> NodeFacts | None:
+    def facts(self, kind: str, node: str) -> "NodeFacts | None":
         """The facts of a node; None when it was not observed."""
         document = self._document(kind, node)
         return self._facts(document) if document else None
 
-    def planned(self, node: str) -> NodeFacts | None:
+    def planned(self, node: str) -> "NodeFacts | None":
         """The facts that the plan is based on: those of a saved plan, otherwise those that this run observed."""
         return self.facts(DocumentKind.PLANNED, node) or self.facts(DocumentKind.OBSERVED, node)
 
@@ -201,7 +208,7 @@ class RunDocuments:
         """Stores which earlier run found these servers joined, and the kind of the facts that it judged."""
         self.keep(DocumentKind.JOINED_BEFORE, DocumentKind.JOINED_BEFORE, f"{kind} {run_id}")
 
-    def facts_when_joined(self, node: str) -> NodeFacts | None:
+    def facts_when_joined(self, node: str) -> "NodeFacts | None":
         """What an earlier run saw on the node when it found these servers joined: a guess, and no evidence."""
         earlier = self._known.joined_before.get(self._run)
         if earlier is None:
@@ -238,12 +245,12 @@ class RunDocuments:
         """Whether the check of the wave found that this node needs no change, and nothing was changed since."""
         return bool(self._document(DocumentKind.UP_TO_DATE, node))
 
-    def all_facts(self, kind: str) -> dict[str, NodeFacts]:
+    def all_facts(self, kind: str) -> "dict[str, NodeFacts]":
         """The facts of all observed nodes, by name."""
         documents = self._store.documents(self._run, kind)
         return {node: self._facts(text) for node, text in documents.items()}
 
-    def keep_family(self, family: Family, which: DocumentKind = DocumentKind.FAMILY) -> None:
+    def keep_family(self, family: "Family", which: DocumentKind = DocumentKind.FAMILY) -> None:
         """Stores the six files sealed, because they hold private keys, and their digests in clear text.
 
         Args:
@@ -255,7 +262,7 @@ class RunDocuments:
         blobs = {kind: base64.b64encode(data).decode() for kind, data in family.blobs.items()}
         self._vault.seal(self._run, which, json.dumps(blobs).encode())
 
-    def family(self, which: DocumentKind = DocumentKind.FAMILY) -> Family | None:
+    def family(self, which: DocumentKind = DocumentKind.FAMILY) -> "Family | None":
         """The family that this run distributes, or replaces; None until a step found or generated one."""
         digests = self._document(which, which)
         if digests is None:
@@ -266,12 +273,14 @@ class RunDocuments:
             return known
         if self._store.document(self._run, DocumentKind.SEALED, which) is None:
             return None
+        from tasks.ektron.certificates.family import Family  # noqa: PLC0415 - see above
+
         blobs = json.loads(self._vault.unseal(self._run, which))
         family = Family(blobs={kind: base64.b64decode(text) for kind, text in blobs.items()})
         same = FamilyDigests.of(family).to_json() == digests  # not while another one is being kept
         return self._known.families.put(name, family) if same else family
 
-    def required_family(self, which: DocumentKind = DocumentKind.FAMILY) -> Family:
+    def required_family(self, which: DocumentKind = DocumentKind.FAMILY) -> "Family":
         """The family that this run distributes, or replaces.
 
         Raises:

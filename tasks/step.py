@@ -1,9 +1,8 @@
-"""What a step is: a value with a name, a function, and the properties that the rest of the product needs."""
+"""What a step gets: the work on one node; and what it gives (`Done`)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from tasks.cluster import Cluster, Node
@@ -13,8 +12,8 @@ from tasks.ektron.desired.target import Target
 from tasks.ektron.wording import sized
 from tasks.fence import FENCE_FILE, Fence, free_node
 from tasks.marks import Balancing
+from tasks.step_values import Done, Purpose, Step
 from workers.errors import AgentFailed, NodeError
-from workers.records import Change
 from workers.settings import Secret
 from workers.sites.port import Address, OpenSite, Site
 from workers.winrm import operations
@@ -25,26 +24,13 @@ from workers.winrm.writers import Writer, writer_of
 if TYPE_CHECKING:
     from workers.winrm.session import Session
 
-__all__ = ["APPLYING", "Done", "Purpose", "Step", "Work", "own_folder"]
+__all__ = ["APPLYING", "Done", "Work", "own_folder"]
 
 #: The phase in which a step changes a node: a step that fails in it leaves the node touched.
 APPLYING = "applying"
 
 
 _FULL = "not enough space"  #: how Windows begins to say, in English, that a disk is full
-
-
-class Purpose(StrEnum):
-    """Why a node is observed. Set by the stage; the step does not know the stages."""
-
-    PLAN = "plan"  #: to get the facts that the plan is made from, before anything is written
-    PLAN_AND_VERIFY = "plan_and_verify"  #: the same, and of a node that needs nothing also the evidence for the verdict
-    CONFIRM = "confirm"  #: to check that the node has not changed since the plan was made
-    AGAIN = "again"  #: to begin again on a node after an attempt that failed
-    PROVE = "prove"  #: to find out whether a node that was changed is as it has to be
-    VERIFY = "verify"  #: to get the evidence for the verdict
-    COMPLETE = "complete"  #: the same in a run that has observed its nodes and changed none: only what is missing
-    EXAMINE = "examine"  #: to find out whether a rollout could begin
 
 
 def own_folder(program_data: str) -> str:
@@ -95,7 +81,7 @@ class Work:
     fence: Fence
     parent: str = ""
     options: tuple[str, ...] = ()
-    steps: "Mapping[str, Step]"
+    steps: Mapping[str, Step]
     balancing: Balancing | None = None
     open_site: OpenSite = _no_site
     reveal: Callable[[str], Secret] = _no_secret
@@ -211,42 +197,3 @@ class Work:
         self.fence.lost()
         if isinstance(error, AgentFailed):
             error.remedy = free_node(self.node.name)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
-    """What a step did. Without changes it is `unchanged`; `message` says what was done, or why nothing had to be done.
-
-    `failed` is for a step that has something to show in addition to its error: `changes` are then what it did not do.
-    """
-
-    changes: tuple[Change, ...] = ()
-    message: str = ""
-    failed: NodeError | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One action on one node, and every property of it that other code needs.
-
-    Attributes:
-        name: the same in Celery (`esync.<name>`), the store, events, JSON and documents.
-        run: does it; returns what was done, raises `NodeError`.
-        heading: of its column in the live view and the report.
-        changes: whether it may change the node; other steps only read.
-        keeps_backups: whether it backs up what it replaces and records that in the manifest.
-        restarts: whether it restarts the service: until it has run, a restart may be owed.
-        completed: the state of a node after all changing steps of its turn, when this is the last of them.
-        always: whether it runs even after an earlier step of its turn failed or the run was cancelled.
-        balances: whether it operates a balancer: a turn without a node that has one does not have it.
-    """
-
-    name: str
-    run: Callable[[Work], Done]
-    heading: str
-    changes: bool = False
-    keeps_backups: bool = False
-    restarts: bool = False
-    completed: str = "done: all planned changes are made"
-    always: bool = False
-    balances: bool = False

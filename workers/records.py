@@ -3,6 +3,7 @@
 Nothing here knows the product: a step happens on a node, and `tasks` knows what it means.
 """
 
+import hashlib
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -82,6 +83,11 @@ class Endpoint(Record):
     kdc: str = ""
     spn: str = ""
     connect_timeout: float = 10.0
+
+    @property
+    def account(self) -> str:
+        """A short name for the user with its secret, so that all nodes with the same account can be found."""
+        return hashlib.sha256(f"{self.user}\0{self.secret}".encode()).hexdigest()[:12]
 
 
 class Status(StrEnum):

@@ -9,12 +9,13 @@ import typer
 
 from pipelines.cli.exits import CommandExit
 from pipelines.report.layout import folded, printable
-from tasks.cluster import Cluster
 from tasks.ektron.wording import counted
 from workers.errors import InputRefused
 
-if TYPE_CHECKING:  # loaded by those that print with it: it takes as long as the rest of a command that prints one line
+if TYPE_CHECKING:  # loaded by those that use them: each takes as long as the rest of a command that prints one line
     from rich.console import Console
+
+    from tasks.cluster import Cluster
 
 __all__ = [
     "AsJson",
@@ -143,7 +144,7 @@ def _is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and not stream.closed and stream.isatty()
 
 
-def describe(cluster: Cluster) -> str:
+def describe(cluster: "Cluster") -> str:
     """A cluster in one line."""
     pools: dict[str, int] = {}
     for node in cluster.nodes:

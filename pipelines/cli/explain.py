@@ -9,7 +9,6 @@ from pipelines.cli.console import AsJson, stderr_console
 from pipelines.cli.explained import Node, print_and_exit
 from pipelines.local.reading import engine_only
 from pipelines.run.explained import NodeAnswer
-from pipelines.usecases import runs
 from pipelines.usecases.explain import explain_node, newest_check
 from pipelines.usecases.naming import is_file, one_node
 from workers.errors import InputRefused
@@ -43,6 +42,7 @@ def _checked_now(node: str, file: Path) -> NodeAnswer:
     """The answer from a verify run that starts now."""
     from pipelines.cli.follow import follow_progress, workers_for  # noqa: PLC0415 - the other answers do without
     from pipelines.cluster_file.loader import load_cluster  # noqa: PLC0415 - see above
+    from pipelines.usecases import runs  # noqa: PLC0415 - see above
 
     cluster = load_cluster(file)
     node = one_node(cluster, node)

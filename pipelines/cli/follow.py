@@ -1,52 +1,40 @@
-"""Runs that a verb starts, or follows to their end."""
+"""Runs that a verb starts, or follows to their end. What starts one is loaded by those that do."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 
-from pipelines.cli.console import (
-    CommandExit,
-    confirm,
-    notify,
-    print_text,
-    require_consent,
-    stderr_console,
-)
+from pipelines.cli.console import CommandExit, confirm, notify, print_text, require_consent, stderr_console
 from pipelines.cli.live import show_run
 from pipelines.cli.results import exit_status, finish, has_plan, print_result, report_of
+from pipelines.local.provided import Running
 from pipelines.local.reading import start_of_worker
-from pipelines.local.services import Running, engine_with_worker
-from pipelines.report.plan_text import plan_lines
 from pipelines.report.rows import Report
 from pipelines.rollout import kind_of
-from pipelines.usecases import runs
-from pipelines.usecases.plan_file import SavedPlan
 from pipelines.usecases.updates import RunUpdate, updates_of
 from pipelines.usecases.waiting import Attendance, has_work, missing_workers, waiting_text
-from tasks.cluster import Cluster
 from workers.errors import ServiceLost
 from workers.records import RunRecord
 from workers.settings import load_settings
 
-__all__ = [
-    "follow",
-    "follow_progress",
-    "followed",
-    "run_and_exit",
-    "start_and_follow",
-    "workers_for",
-]
+if TYPE_CHECKING:
+    from pipelines.usecases.plan_file import SavedPlan
+    from tasks.cluster import Cluster
+
+__all__ = ["follow", "follow_progress", "followed", "run_and_exit", "start_and_follow", "workers_for"]
 
 
 def workers_for(kind: str, *, flower: bool = False) -> AbstractContextManager[Running]:
     """An engine with workers, for a command of that kind. See `engine_with_worker` for the errors."""
+    from pipelines.local.services import engine_with_worker  # noqa: PLC0415 - see above
+
     return engine_with_worker(load_settings(), notify, kind=kind, flower=flower)
 
 
 def run_and_exit(  # noqa: PLR0913 - options that commands share
-    cluster: Cluster,
+    cluster: "Cluster",
     kind: str,
     *,
     yes: bool = True,
@@ -54,7 +42,7 @@ def run_and_exit(  # noqa: PLR0913 - options that commands share
     key: str = "",
     folder: Path | None = None,
     as_json: bool = False,
-    plan: SavedPlan | None = None,
+    plan: "SavedPlan | None" = None,
     only: tuple[str, ...] = (),
     options: tuple[str, ...] = (),
     verbose: bool = False,
@@ -90,19 +78,22 @@ def run_and_exit(  # noqa: PLR0913 - options that commands share
 
 def _confirmed_plan(
     services: Running,
-    cluster: Cluster,
+    cluster: "Cluster",
     people: Console,
     kind: str,
     reason: str,
     only: tuple[str, ...],
     options: tuple[str, ...],
-) -> SavedPlan:
+) -> "SavedPlan":
     """The plan that was shown to the operator and confirmed."""
+    from pipelines.report.plan_text import plan_lines  # noqa: PLC0415 - see above
+    from pipelines.usecases.runs import saved_plan  # noqa: PLC0415 - see above
+
     notify("making the plan first; nothing is changed before you confirm it")
     planned = start_and_follow(services, cluster, people, kind=kind, reason=reason, only=only, options=options)
     if not has_plan(planned):
         raise CommandExit(exit_status(planned))
-    saved = runs.saved_plan(services.engine, planned.run)
+    saved = saved_plan(services.engine, planned.run)
     notify("\n" + "\n".join(plan_lines(cluster, saved.plan, saved.only)))
     confirm(yes=saved.plan.empty)
     return saved
@@ -110,21 +101,21 @@ def _confirmed_plan(
 
 def start_and_follow(  # noqa: PLR0913 - options that commands share
     services: Running,
-    cluster: Cluster,
+    cluster: "Cluster",
     people: Console,
     *,
     kind: str = "rollout",
     reason: str = "",
     key: str = "",
-    plan: SavedPlan | None = None,
+    plan: "SavedPlan | None" = None,
     only: tuple[str, ...] = (),
     options: tuple[str, ...] = (),
     verbose: bool = False,
 ) -> Report:
     """Starts a run and follows it to its end. See `follow` for the errors."""
-    record = runs.start(
-        services.engine, cluster, plan=plan, kind=kind, reason=reason, key=key, only=only, options=options
-    )
+    from pipelines.usecases.runs import start  # noqa: PLC0415 - see above
+
+    record = start(services.engine, cluster, plan=plan, kind=kind, reason=reason, key=key, only=only, options=options)
     print_text(people, f"run {record.id}")
     return follow(services, record, people, verbose=verbose)
 

@@ -21,7 +21,8 @@ from pipelines.cli.results import finish, print_result, write_report
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.local import lab_faults
 from pipelines.local.processes import Child
-from pipelines.local.services import FlowerAccess, engine_with_worker, remarks_here
+from pipelines.local.provided import FlowerAccess
+from pipelines.local.services import engine_with_worker, remarks_here
 from pipelines.report.rows import Report
 from pipelines.usecases import runs
 from pipelines.usecases.updates import progress_of

@@ -12,8 +12,9 @@ from pipelines.cli.board import Board, show_board
 from pipelines.cli.console import CommandExit, confirm, notify, print_text, require_consent, stderr_console
 from pipelines.cli.files import Source
 from pipelines.cli.results import print_result, report_of, write_report
+from pipelines.local.provided import Running
 from pipelines.local.reading import start_of_worker
-from pipelines.local.services import Running, engine_with_worker
+from pipelines.local.services import engine_with_worker
 from pipelines.report.many import ClusterResult, Results, plan_table, result_lines, titles, totals
 from pipelines.report.plan_text import plan_lines
 from pipelines.run.groups import Place

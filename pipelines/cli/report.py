@@ -6,8 +6,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipelines.audit.bundle import write_bundle
-from pipelines.audit.check import check_file
 from pipelines.cli.console import (
     RunId,
     notify,
@@ -16,11 +14,8 @@ from pipelines.cli.console import (
 from pipelines.cli.output import BundleFile, OutputFile
 from pipelines.cli.results import find_run, pretty, report_of
 from pipelines.local.reading import engine_only
-from pipelines.report.html import to_html
-from pipelines.report.junit import to_junit
 from pipelines.report.layout import printable
 from pipelines.report.rows import Report
-from pipelines.report.text import to_text
 from workers.errors import InputRefused
 from workers.host.private import write_private
 from workers.settings import load_settings
@@ -51,6 +46,8 @@ def report(
     with engine_only(load_settings()) as engine:
         record = find_run(engine, run)
         if bundle is not None:
+            from pipelines.audit.bundle import write_bundle  # noqa: PLC0415 - most reports are no bundles
+
             manifest = write_bundle(engine, record.id, bundle)
             notify(f"bundle: {bundle}, {len(manifest.members) + 1} members")
             notify(f"head of the hash chain: {manifest.chain_head}; note it elsewhere to recognise this bundle later")
@@ -63,7 +60,25 @@ def report(
     notify(f"report: {output}")
 
 
-FORMS: Mapping[Form, Callable[[Report], str]] = {"text": to_text, "json": pretty, "html": to_html, "xml": to_junit}
+def _text(report: Report) -> str:
+    from pipelines.report.text import to_text  # noqa: PLC0415 - a report has one form
+
+    return to_text(report)
+
+
+def _html(report: Report) -> str:
+    from pipelines.report.html import to_html  # noqa: PLC0415 - see above
+
+    return to_html(report)
+
+
+def _junit(report: Report) -> str:
+    from pipelines.report.junit import to_junit  # noqa: PLC0415 - see above
+
+    return to_junit(report)
+
+
+FORMS: Mapping[Form, Callable[[Report], str]] = {"text": _text, "json": pretty, "html": _html, "xml": _junit}
 _ENDINGS: Mapping[str, Form] = {
     "": "text",
     ".txt": "text",
@@ -97,6 +112,8 @@ def _check_bundle(path: Path, *, as_json: bool) -> None:
         InputRefused: the file cannot be read.
         BundleRefused: a check failed.
     """
+    from pipelines.audit.check import check_file  # noqa: PLC0415 - replays the decisions of a run
+
     checked = check_file(path)
     if as_json:
         print_json(checked.model_dump(mode="json"))

@@ -10,14 +10,13 @@ from pipelines.cli.console import CommandExit, notify, print_text
 from pipelines.engine import Engine
 from pipelines.report.build import build
 from pipelines.report.closing import closing_lines
-from pipelines.report.html import to_html
 from pipelines.report.layout import TEXT_WIDTH, printable
 from pipelines.report.rows import Report
 from pipelines.report.styles import IN_PROGRESS, VERDICT_STYLES
 from pipelines.report.text import result_blocks
 from pipelines.rollout import kind_of
 from pipelines.run.identity import of_cluster
-from pipelines.usecases import runs
+from pipelines.usecases import run_views
 from pipelines.usecases.naming import LAST, is_file, newest_run, run_named
 from tasks.cluster import Cluster
 from workers.host.private import make_folder, write_private
@@ -78,7 +77,7 @@ def _cluster_in(file: str) -> Cluster:
 
 def report_of(engine: Engine, record: RunRecord) -> Report:
     """The report of a run in its current state."""
-    return build(runs.summary(engine, record.id))
+    return build(run_views.summary(engine, record.id))
 
 
 def has_plan(report: Report) -> bool:
@@ -136,6 +135,8 @@ def write_report(report: Report, folder: Path) -> Path:
     Raises:
         FileTrouble: the folder cannot be written to.
     """
+    from pipelines.report.html import to_html  # noqa: PLC0415 - most commands write no page
+
     page = make_folder(folder) / f"esync-report-{report.run}.html"
     write_private(page, to_html(report))
     write_private(page.with_suffix(".json"), pretty(report))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,11 +16,13 @@ from pipelines.local.reading import engine_only, start_of_worker
 from pipelines.report.runs_text import run_lines
 from pipelines.usecases.listing import row_of, runs_of, steered
 from pipelines.usecases.waiting import waiting_since, waiting_text
-from tasks.cluster import Cluster
 from tasks.ektron.wording import counted
 from workers.errors import RecordRefused
 from workers.records import RunRecord, now
 from workers.settings import load_settings
+
+if TYPE_CHECKING:  # most lists are of all clusters
+    from tasks.cluster import Cluster
 
 __all__ = ["runs", "waits_of"]
 
@@ -58,8 +60,8 @@ def runs(
         typer.echo(f"there are no runs {'of these clusters' if files else 'yet'}", err=True)
 
 
-def _clusters(files: Sequence[Path]) -> Sequence[Cluster]:
-    from pipelines.cli.files import load_all  # noqa: PLC0415 - most lists are of all clusters
+def _clusters(files: Sequence[Path]) -> "Sequence[Cluster]":
+    from pipelines.cli.files import load_all  # noqa: PLC0415 - see above
 
     return [source.cluster for source in load_all(files)]
 

@@ -16,18 +16,18 @@ from pipelines.cli.console import (
     stderr_console,
     stdout_console,
 )
-from pipelines.cli.results import exit_status, find_run, finish, is_active, print_result, report_of
+from pipelines.cli.results import exit_status, find_run, finish, is_active, print_result
 from pipelines.cli.runs import waits_of
 from pipelines.engine import Engine
 from pipelines.local.reading import engine_only
 from pipelines.local.state import command_here
+from pipelines.report.build import build
 from pipelines.report.rows import Report
 from pipelines.report.runs_text import run_lines
 from pipelines.run.waves import ends_by_itself
-from pipelines.usecases import runs as commands
+from pipelines.usecases import run_views
 from pipelines.usecases.listing import steered
 from pipelines.usecases.updates import progress_of
-from tasks.cluster import Cluster
 from tasks.steering import verb_for_held
 from workers.errors import InputRefused
 from workers.records import RunRecord, now
@@ -43,7 +43,7 @@ def _status_of_several(runs: Sequence[str], *, as_json: bool) -> None:
     with engine_only(load_settings()) as engine:
         records = [find_run(engine, run) for run in runs]
         doing = steered(engine.store, records)
-        states = [commands.status(engine, record.id) for record in records] if as_json else []
+        states = [run_views.status(engine, record.id) for record in records] if as_json else []
     if as_json:
         print_json([state.model_dump(mode="json") for state in states])
         return
@@ -69,8 +69,10 @@ def status(
         record = find_run(engine, first)
         if until_end and is_active(record):
             report = _followed(engine, record, verbose=verbose)
+            known = run_views.summary(engine, record.id)
         else:
-            report = report_of(engine, record)
+            known = run_views.summary(engine, record.id)
+            report = build(known)
             if not as_json:
                 from pipelines.cli.picture import draw  # noqa: PLC0415 - programs need none
 
@@ -78,14 +80,14 @@ def status(
                 shown.print(draw(progress_of(engine.store, record), shown))
                 print_result(report, shown, verbose=verbose)
         waits = waits_of(engine, [engine.store.run(record.id)])
-        current = commands.status(engine, record.id).model_copy(update={"waiting": waits.get(record.id, "")})
+        current = run_views.status_of(engine, known).model_copy(update={"waiting": waits.get(record.id, "")})
     if as_json:
         print_json(current.model_dump(mode="json"))
     elif current.paused:
         print_text(stdout_console(), f"PAUSED: {current.paused}; to continue: esync resume {current.run}", "magenta")
     elif current.held:
         verb = verb_for_held(unapproved=current.unapproved)
-        by_itself = "" if current.unapproved else ends_by_itself(Cluster.of_run(record), current.held)
+        by_itself = "" if current.unapproved else ends_by_itself(known.cluster, current.held)
         text = f"HELD before {current.held}; to let it begin: esync {verb} {current.run}"
         print_text(stdout_console(), f"{text}; it {by_itself}" if by_itself else text, "magenta")
     elif current.cancelling:
@@ -114,6 +116,6 @@ def watch(run: RunId = "last", *, verbose: Verbose = False, as_json: AsJson = Fa
 def _followed(engine: Engine, record: RunRecord, *, verbose: bool) -> Report:
     """The report of a run at its end, until which it is shown."""
     from pipelines.cli.follow import follow  # noqa: PLC0415 - see above
-    from pipelines.local.services import Running  # noqa: PLC0415 - see above
+    from pipelines.local.provided import Running  # noqa: PLC0415 - the same
 
     return follow(Running(engine), record, stderr_console(), verbose=verbose)

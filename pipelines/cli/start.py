@@ -26,7 +26,7 @@ from pipelines.cli.nodes import Failed, NodeNames, NotStarted, Prune, Unreachabl
 from pipelines.cli.output import OutputFile, ReportFolder
 from pipelines.cli.results import exit_status, find_run, finish, has_plan, is_active
 from pipelines.cluster_file.loader import load_cluster
-from pipelines.local.services import Running
+from pipelines.local.provided import Running
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.rows import Report
 from pipelines.rollout import kind_of

@@ -46,4 +46,5 @@ def verify(
 
 
 def _load() -> None:
-    import_module("pipelines.cli.follow")
+    for name in ("pipelines.cli.follow", "pipelines.usecases.runs"):
+        import_module(name)

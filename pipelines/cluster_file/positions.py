@@ -7,7 +7,7 @@ work. Nothing here knows what a cluster is.
 import gc
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -155,7 +155,7 @@ class _Limits:
             Unreadable: it is one too many.
         """
         self.read += 1
-        if parent is None:
+        if parent is None or (len(parent.value) < self.most_keys < MAX_ITEMS and self.read <= MAX_READ):
             return
         if self.read > MAX_READ:
             raise Unreadable(f"more than {MAX_READ:,} values", *position(parent))
@@ -184,7 +184,7 @@ class _InC(CParser):  # type: ignore[misc] # it has no types
         super().__init__(io.StringIO(text))
         self._limits = _Limits(most)
         self._depth = 0
-        self.resolve = cache(_reader(most).resolver.resolve)  # the keys of all nodes are the same words
+        self.resolve = _fast(_reader(most).resolver)
 
     def descend_resolver(self, parent: Node | None, index: object) -> None:
         """A value in `parent` begins."""
@@ -197,6 +197,20 @@ class _InC(CParser):  # type: ignore[misc] # it has no types
     def ascend_resolver(self) -> None:
         """A value ends."""
         self._depth -= 1
+
+
+def _fast(resolver: Any) -> Callable[[type[Node], str, tuple[bool, bool]], Any]:  # noqa: ANN401 - it has no types
+    """What finds the tag of a value. Most texts begin with a character with which nothing but a text can begin."""
+    known: Callable[..., Any] = cache(resolver.resolve)  # the keys of all nodes are the same words
+    others, text = {*resolver.versioned_resolver, ""}, resolver.DEFAULT_SCALAR_TAG
+    if None in others:  # something else may begin with any character
+        return known
+
+    def resolve(kind: type[Node], value: str, implicit: tuple[bool, bool]) -> Any:  # noqa: ANN401 - the same
+        plain = kind is ScalarNode and value[:1] not in others
+        return text if plain else known(kind, value, implicit)
+
+    return resolve
 
 
 def _composed(text: str, most: int) -> Node | None:

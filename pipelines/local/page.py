@@ -2,7 +2,6 @@
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,19 +11,11 @@ from pipelines.usecases.tokens import Grant, Role, create_token, token_of
 from workers.host.private import write_private
 from workers.settings import Settings
 
-__all__ = ["LISTEN", "PAGE", "PageAccess", "page_child", "page_installed", "page_token"]
+__all__ = ["LISTEN", "PAGE", "page_child", "page_installed", "page_token"]
 
 PAGE = "page"
 LISTEN = "127.0.0.1:8470"  #: a port that does not change, so that people can keep the address
 LIFETIME = timedelta(days=365)
-
-
-@dataclass(frozen=True, slots=True)
-class PageAccess:
-    """The address of the page, and the file with a token to log on with."""
-
-    url: str
-    token_file: Path
 
 
 def page_installed() -> bool:

@@ -14,13 +14,12 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-from pipelines.engine import Engine, connect_engine
-from pipelines.local.page import PAGE, PageAccess, page_child, page_installed, page_token
+from pipelines.engine import connect_engine
+from pipelines.local.page import PAGE, page_child, page_installed, page_token
 from pipelines.local.processes import READY, Child
+from pipelines.local.provided import FlowerAccess, PageAccess, Running, nothing
 from pipelines.local.reading import broker_folder, seal_key, site_of, with_broker
 from pipelines.local.state import command_here, forget_services, machine_secret, record_services
 from pipelines.local.supervisor import Supervisor
@@ -38,7 +37,7 @@ from workers.settings import Secret, Settings
 # What decides about runs (`pipelines.rollout`, `pipelines.coordinator`) is loaded only when another command is in the
 # way: otherwise it is loaded while the worker starts.
 
-__all__ = ["FlowerAccess", "Running", "engine_with_worker", "environment_of", "remarks_here"]
+__all__ = ["engine_with_worker", "environment_of", "remarks_here"]
 
 START_TIMEOUT = 180.0  #: seconds until a worker or Flower answers: long, for a very busy machine
 DRAIN = 30.0  #: seconds a worker has to finish its present steps
@@ -46,39 +45,6 @@ FLOWER = "Flower"
 TURN_PATIENCE = 600.0  #: seconds to wait for commands that only look at nodes; each takes some seconds
 
 Report = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class FlowerAccess:
-    """The address of Flower, and its user and password."""
-
-    url: str
-    user: str
-    password: Secret
-    password_file: Path
-
-
-def _nothing() -> None:
-    """This command supervises only services that it started; it has nothing to do while they start."""
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """What a command may use while it runs.
-
-    Attributes:
-        own: the command (`rollout`, `demo`, ...) that the worker ends with; empty when the worker stays.
-        broker_file: contains the address of the broker that this command started, with its password.
-        check: raises ServiceLost when a service of this command was given up. Call it while waiting.
-    """
-
-    engine: Engine
-    own: str = ""
-    flower: FlowerAccess | None = None
-    page: PageAccess | None = None
-    logs: Path | None = None
-    broker_file: Path | None = None
-    check: Callable[[], None] = _nothing
 
 
 def remarks_here(settings: Settings) -> tuple[Remark, ...]:
@@ -94,7 +60,7 @@ def engine_with_worker(
     *,
     kind: str = "rollout",
     flower: bool = False,
-    meanwhile: Callable[[], object] = _nothing,
+    meanwhile: Callable[[], object] = nothing,
 ) -> Iterator[Running]:
     """An engine with at least one worker for its runs.
 

@@ -11,7 +11,7 @@ from pipelines.run.node_state import NodeState
 from tasks.ektron.rules.findings import InvariantState
 from tasks.ektron.wording import counted
 from tasks.steering import verb_for_held
-from tasks.undo.plan import CHANGED_SINCE, OWN_CHANGE
+from tasks.undo.words import CHANGED_SINCE, OWN_CHANGE
 from workers.errors import Failure
 
 __all__ = ["names", "next_commands", "safety", "work_done"]

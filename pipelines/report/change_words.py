@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from tasks.ektron.wording import counted
-from tasks.undo.plan import CHANGED_SINCE
+from tasks.undo.words import CHANGED_SINCE
 from workers.records import Change
 
 __all__ = ["ChangeWords", "FileWords", "by_file", "files_written"]

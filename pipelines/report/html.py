@@ -3,10 +3,13 @@
 Its first screen says what happened, how the servers stand now and what to do; everything else is below.
 """
 
+import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from importlib.resources import files
+from importlib.util import cache_from_source
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipelines.report.answers import next_commands, safety, work_done
@@ -25,7 +28,7 @@ from tasks.steering import verb_for_held
 from workers.records import Status, Verdict
 
 if TYPE_CHECKING:  # loaded when a page is written: most commands write none
-    from jinja2 import Template
+    from jinja2 import FileSystemBytecodeCache, Template
 
 __all__ = ["to_html"]
 
@@ -145,13 +148,29 @@ def _weighed(report: Report) -> _Findings:
 
 @cache
 def _template() -> "Template":
-    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415 - see above
+    from jinja2 import Environment, FunctionLoader, StrictUndefined  # noqa: PLC0415 - see above
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(lambda name: Path(__file__).with_name(name).read_text("utf-8")),
+        bytecode_cache=_compiled(),
+    )
     environment.filters |= {"duration": duration, "thousands": _thousands}
     environment.globals["styles"] = STATUS_STYLES
     environment.globals["cell"] = _cell
-    return environment.from_string(files("pipelines.report").joinpath("report.html").read_text("utf-8"))
+    return environment.get_template("report.html")
+
+
+def _compiled() -> "FileSystemBytecodeCache | None":
+    """Keeps the compiled template where Python keeps this module compiled, if it may: to compile it takes a while."""
+    from jinja2 import FileSystemBytecodeCache  # noqa: PLC0415 - see above
+
+    folder = Path(cache_from_source(__file__)).parent
+    kept = not sys.dont_write_bytecode and os.access(folder, os.W_OK)
+    return FileSystemBytecodeCache(str(folder)) if kept else None
 
 
 def _thousands(number: int) -> str:

@@ -12,7 +12,7 @@ from pipelines.run.node_results import NOT_SELECTED
 from pipelines.run.node_state import NodeState
 from tasks.ektron.rules.findings import InvariantState
 from tasks.ektron.wording import counted, named
-from tasks.undo.plan import CHANGED_SINCE, OWN_CHANGE
+from tasks.undo.words import CHANGED_SINCE, OWN_CHANGE
 from workers.records import Status, Verdict
 
 __all__ = ["result_blocks", "to_text", "totals_line", "verdict_line"]

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipelines.run.snapshot import ABANDONED, Snapshot
-from tasks.step import Step
+from tasks.step_values import Step
 from workers.errors import Failure
 from workers.records import Status, StepOutcome, Turn, now
 

@@ -2,30 +2,27 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from pipelines.run.attested import confirmations_of
 from pipelines.run.budget import exceeded, too_many_away
 from pipelines.run.decisions_pools import owed, pool_notes
 from pipelines.run.evidence import judged_kind
-from pipelines.run.plan import Plan, make_plan, unwritable
+from pipelines.run.plan import Plan
 from pipelines.run.selection import besides, findings_about
 from pipelines.run.snapshot import ABANDONED, Document, Go, Snapshot, Stop
 from pipelines.run.verdict import cluster_facts, failures, verdict_of
-from tasks.cluster import Cluster
-from tasks.documents import FamilyDigests
-from tasks.ektron.cluster_facts import ClusterFacts
-from tasks.ektron.facts.node import NodeFacts
-from tasks.ektron.rules.confirmations import with_confirmations
-from tasks.ektron.rules.findings import Findings
-from tasks.ektron.rules.invariants import judge, judge_prerequisites
-from tasks.ektron.rules.origins import possible_origins
-from tasks.ektron.rules.shared import consequences, cut_off
-from tasks.ektron.wording import named
-from tasks.execution.logons import account
-from tasks.steps.install_check import differing
+from tasks.ektron.wording import changed_parts, named
 from workers.errors import LogonRefused, NotEditable
 from workers.records import DocumentKind, Status, StepOutcome, Verdict
 from workers.texts import cleaned
+
+if TYPE_CHECKING:  # loaded by what judges: what shows runs takes the names of stages from here, and decides nothing
+    from tasks.cluster import Cluster
+    from tasks.documents import FamilyDigests
+    from tasks.ektron.cluster_facts import ClusterFacts
+    from tasks.ektron.facts.node import NodeFacts
+    from tasks.ektron.rules.findings import Findings
 
 __all__ = [
     "all_reachable",
@@ -55,7 +52,7 @@ def one_per_account(snapshot: Snapshot, among: Collection[str] = ()) -> Sequence
     by_account: dict[str, list[str]] = {}
     names = sorted(among or snapshot.cluster.node_names, key=lambda name: not snapshot.cluster.is_origin(name))
     for name in names:
-        by_account.setdefault(account(snapshot.cluster.endpoint(name)), []).append(name)
+        by_account.setdefault(snapshot.cluster.endpoint(name).account, []).append(name)
     unreachable = {node for node, outcome in tried.items() if outcome.status is Status.UNREACHABLE}
     chosen = []
     for members in by_account.values():
@@ -68,9 +65,9 @@ def one_per_account(snapshot: Snapshot, among: Collection[str] = ()) -> Sequence
 def logon_accepted(snapshot: Snapshot) -> Go | Stop:
     """Stops when the origin's account was refused, or when no node answers; nothing was written so far."""
     tried = snapshot.of_stage("canary")
-    origin_account = account(snapshot.cluster.endpoint(snapshot.cluster.origin))
+    origin_account = snapshot.cluster.endpoint(snapshot.cluster.origin).account
     for node, outcome in tried.items():
-        if outcome.slug == LogonRefused.slug and account(snapshot.cluster.endpoint(node)) == origin_account:
+        if outcome.slug == LogonRefused.slug and snapshot.cluster.endpoint(node).account == origin_account:
             return Stop(Verdict.FAILED, f"{outcome.message}; no other node was tried, nothing was written")
     if len(tried) >= CANARIES and all(outcome.status is Status.UNREACHABLE for outcome in tried.values()):
         return Stop(Verdict.UNREACHABLE, f"none of {', '.join(tried)} answered; the other nodes were not tried")
@@ -80,7 +77,7 @@ def logon_accepted(snapshot: Snapshot) -> Go | Stop:
 def refused_too_often(snapshot: Snapshot) -> Stop | None:
     """Stops when nodes were left out because an account that other nodes accept was refused max_refused times."""
     endpoints = {outcome.node: snapshot.cluster.endpoint(outcome.node) for outcome in snapshot.outcomes}
-    accounts = {node: account(endpoint) for node, endpoint in endpoints.items()}
+    accounts = {node: endpoint.account for node, endpoint in endpoints.items()}
     refusals = [outcome for outcome in snapshot.outcomes if outcome.slug == LogonRefused.slug]
     skipped = {outcome.node for outcome in refusals if outcome.status is Status.SKIPPED}
     accepted = {accounts[outcome.node] for outcome in snapshot.outcomes if not outcome.status.ends_node}
@@ -121,6 +118,8 @@ def fit_and_planned(snapshot: Snapshot, *, applies: bool = True) -> Go | Stop:
     unfit = _unfit(snapshot, facts)
     if unfit is not None:
         return unfit
+    from tasks.ektron.rules.invariants import judge_prerequisites  # noqa: PLC0415 - see above
+
     cluster = facts_of_cluster(snapshot, facts)
     findings = judge_prerequisites(cluster, origin_family_needed=False)
     assessed = (Document(DocumentKind.FINDINGS, "assess", findings.model_dump_json()),)
@@ -129,11 +128,14 @@ def fit_and_planned(snapshot: Snapshot, *, applies: bool = True) -> Go | Stop:
     return replace(decision, documents=(*assessed, *decision.documents))
 
 
-def _planned(snapshot: Snapshot, facts: Mapping[str, NodeFacts], family: FamilyDigests | None) -> Go | Stop:
+def _planned(snapshot: Snapshot, facts: "Mapping[str, NodeFacts]", family: "FamilyDigests | None") -> Go | Stop:
     """The plan; or why there is none, or why a saved plan no longer fits."""
     if family is None:
         origin = snapshot.cluster.node(snapshot.cluster.origin).name
         return Stop(Verdict.STOPPED, make_family_first(snapshot.cluster, facts[origin]))
+    from pipelines.run.planning import make_plan, unwritable  # noqa: PLC0415 - see above
+    from tasks.ektron.rules.shared import consequences  # noqa: PLC0415 - see above
+
     options = snapshot.record.options
     plan = _restricted(snapshot, make_plan(snapshot.cluster, facts, family, options))
     others = consequences(facts_of_cluster(snapshot, facts), _silent(snapshot))
@@ -146,7 +148,7 @@ def _planned(snapshot: Snapshot, facts: Mapping[str, NodeFacts], family: FamilyD
     return Go(plan, (Document(DocumentKind.PLAN, DocumentKind.PLAN, plan.to_json()),))
 
 
-def _unfit(snapshot: Snapshot, facts: Mapping[str, NodeFacts]) -> Stop | None:
+def _unfit(snapshot: Snapshot, facts: "Mapping[str, NodeFacts]") -> Stop | None:
     """Why nothing may be written: a required node is unreachable, no origin, a file that cannot be edited."""
     ended, silent = snapshot.ended(), _silent(snapshot)
     if silent and snapshot.cluster.policy.unreachable == "stop":
@@ -165,7 +167,7 @@ def _silent(snapshot: Snapshot) -> list[str]:
     return [node for node, outcome in snapshot.ended().items() if outcome.status is Status.UNREACHABLE]
 
 
-def _too_few(snapshot: Snapshot, cluster: ClusterFacts) -> Stop | None:
+def _too_few(snapshot: Snapshot, cluster: "ClusterFacts") -> Stop | None:
     """Stops before anything is written when more nodes are away, or failed, than the policy allows."""
     if stop := _cuts_off(snapshot, cluster):
         return stop
@@ -173,10 +175,12 @@ def _too_few(snapshot: Snapshot, cluster: ClusterFacts) -> Stop | None:
     return Stop(Verdict.STOPPED, f"{over}. Nothing was written anywhere") if over else None
 
 
-def _cuts_off(snapshot: Snapshot, cluster: ClusterFacts) -> Stop | None:
+def _cuts_off(snapshot: Snapshot, cluster: "ClusterFacts") -> Stop | None:
     """Stops before a family is replaced that nodes without an answer keep, unless the policy says `continue`."""
     if snapshot.cluster.policy.unreachable == "continue":
         return None
+    from tasks.ektron.rules.shared import cut_off  # noqa: PLC0415 - see above
+
     cut = cut_off(cluster, _silent(snapshot))
     if not cut:
         return None
@@ -189,7 +193,7 @@ def _cuts_off(snapshot: Snapshot, cluster: ClusterFacts) -> Stop | None:
     )
 
 
-def _prerequisites_hold(findings: Findings) -> Stop | None:
+def _prerequisites_hold(findings: "Findings") -> Stop | None:
     for finding in findings.refuted_errors:
         summary = f"{finding.invariant}: {finding.evidence} Nothing was written. {finding.remedy}"
         return Stop(Verdict.REFUTED, summary.strip())
@@ -256,7 +260,8 @@ def _stale(snapshot: Snapshot, current: Plan) -> list[str]:
     for part in snapshot.plan.nodes:
         seen = observed.get(part.node)
         if seen is not None and part.node in planned and seen.fingerprint() != part.fingerprint:
-            changed.setdefault(differing(planned[part.node], seen) or "unknown facts", []).append(part.node)
+            differing = named(changed_parts(planned[part.node].comparable(), seen.comparable()))
+            changed.setdefault(differing or "unknown facts", []).append(part.node)
         elif part.node in now and not now[part.node].empty and part.node not in busy:
             changed.setdefault(now[part.node].restart or "the site has to be recycled", []).append(part.node)
     return [f"{named(nodes)} changed: {what}" for what, nodes in changed.items()]
@@ -300,8 +305,11 @@ def selected_hold(snapshot: Snapshot) -> Stop:
     return Stop(verdict, summary + besides(snapshot), (document,))
 
 
-def _judged(snapshot: Snapshot, facts: Mapping[str, NodeFacts]) -> Findings:
+def _judged(snapshot: Snapshot, facts: "Mapping[str, NodeFacts]") -> "Findings":
     """Every invariant; what is unknown may be confirmed by a person on the day on which the run was requested."""
+    from tasks.ektron.rules.confirmations import with_confirmations  # noqa: PLC0415 - see above
+    from tasks.ektron.rules.invariants import judge  # noqa: PLC0415 - see above
+
     cluster, record = facts_of_cluster(snapshot, facts), snapshot.record
     return with_confirmations(judge(cluster), cluster, confirmations_of(snapshot.store, record), record.created.date())
 
@@ -312,18 +320,20 @@ def cancelled(snapshot: Snapshot) -> Stop | None:
     return Stop(Verdict.CANCELLED, f"cancelled: {why}") if why else None
 
 
-def facts_of_cluster(snapshot: Snapshot, facts: Mapping[str, NodeFacts]) -> ClusterFacts:
+def facts_of_cluster(snapshot: Snapshot, facts: "Mapping[str, NodeFacts]") -> "ClusterFacts":
     """The input of the rules: the facts of all nodes, with the reason for each node without facts."""
     reasons = {node: outcome.message for node, outcome in snapshot.ended().items()}
     family = snapshot.documents.family_digests()
     return replace(cluster_facts(snapshot.cluster, facts, reasons, family), drained=owed(snapshot))
 
 
-def _without_origin(snapshot: Snapshot, facts: Mapping[str, NodeFacts]) -> Stop:
+def _without_origin(snapshot: Snapshot, facts: "Mapping[str, NodeFacts]") -> Stop:
     """Nothing can be planned without the origin, because every node gets its certificates. Names who could replace it.
 
     A node that holds the whole family in its service folder can hand it out (ektron-facts 3.4).
     """
+    from tasks.ektron.rules.origins import possible_origins  # noqa: PLC0415 - see above
+
     origin = snapshot.cluster.origin
     outcome = snapshot.ended().get(snapshot.cluster.node(origin).name)
     silent = outcome is not None and outcome.status is Status.UNREACHABLE
@@ -344,7 +354,7 @@ def _without_origin(snapshot: Snapshot, facts: Mapping[str, NodeFacts]) -> Stop:
     )
 
 
-def make_family_first(cluster: Cluster, origin: NodeFacts) -> str:
+def make_family_first(cluster: "Cluster", origin: "NodeFacts") -> str:
     """What a person has to do first; the Security Configurator has no command line (ektron-facts 3.3)."""
     return (
         f"{origin.node} has no certificate family: {origin.origin_problem or 'no files were found'}. "
@@ -354,7 +364,7 @@ def make_family_first(cluster: Cluster, origin: NodeFacts) -> str:
     )
 
 
-def configurator_menu(cluster: Cluster) -> str:
+def configurator_menu(cluster: "Cluster") -> str:
     """Where the Security Configurator is in the Start menu (procedure step 1)."""
     version = cluster.edition.replace(".", "")[:2]
     return f"Start > All programs > Ektron > CMS400 v{version} > Utilities > Security Configurator"

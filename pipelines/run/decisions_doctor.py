@@ -8,7 +8,6 @@ from pipelines.run.selection import besides, findings_about
 from pipelines.run.snapshot import Document, Snapshot, Stop
 from pipelines.run.verdict import failures
 from tasks.ektron.rules.findings import Finding, Findings
-from tasks.ektron.rules.invariants import judge_readiness
 from tasks.ektron.wording import all_are, counted, named
 from workers.records import DocumentKind, Status, StepOutcome, Verdict
 
@@ -58,6 +57,8 @@ def _concluded(snapshot: Snapshot, findings: Findings) -> Stop:
 
 def _judged(snapshot: Snapshot) -> Findings:
     """All rules, as far as they concern the selected nodes; without the one about a family that would be generated."""
+    from tasks.ektron.rules.invariants import judge_readiness  # noqa: PLC0415 - what shows runs judges nothing
+
     facts = facts_of_cluster(snapshot, snapshot.documents.all_facts(DocumentKind.OBSERVED))
     findings = findings_about(judge_readiness(facts), snapshot.selected)
     if not snapshot.cluster.policy.generate_certificates:

@@ -8,15 +8,13 @@ replay of the run decides the same.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from pipelines.run.snapshot import ABANDONED, Document, Snapshot, Stop
+from pipelines.run.snapshot import ABANDONED, UNDRAIN_STAGE, Document, Snapshot, Stop
 from tasks.cluster import Cluster
 from tasks.ektron.wording import counted, named
-from tasks.marks import place_of, read_marks
 from workers.errors import PoolTooSmall
 from workers.records import DocumentKind, Record, Status, StepOutcome, Turn, Verdict
 
 __all__ = [
-    "UNDRAIN_STAGE",
     "Left",
     "decided_by",
     "has_begun",
@@ -28,7 +26,6 @@ __all__ = [
     "to_undrain",
 ]
 
-UNDRAIN_STAGE = "undrain"  #: the stage
 _DRAIN, _UNDRAIN = "drain", "undrain"  #: names of the steps
 _TRIES = 2  #: turns of `undrain` for a node whose server could not be put back for a reason that may have passed
 
@@ -48,6 +45,8 @@ def marks_document(snapshot: Snapshot, marks: Mapping[str, str], going_on: Colle
         going_on: runs that are at work: what they have taken out, they put back.
     """
     cluster = snapshot.cluster
+    from tasks.marks import place_of, read_marks  # noqa: PLC0415 - read once, before the first turn
+
     places = {name: place_of(cluster.name, cluster.server(name)) for name in cluster.node_names}
     known = read_marks({name: marks[place] for name, place in places.items() if place in marks})
     left = {name: str(mark) for name, mark in known.items() if mark.run not in going_on}

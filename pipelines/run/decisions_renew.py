@@ -5,14 +5,17 @@ trusting the old one. So two servers trust each other at every moment, and a ren
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from pipelines.run import decisions
 from pipelines.run.plan import waves_of
 from pipelines.run.snapshot import Go, Snapshot, Stop
 from pipelines.run.verdict import failures
-from tasks.ektron.facts.node import NodeFacts
 from tasks.ektron.wording import named
 from workers.records import DocumentKind, Status, Verdict
+
+if TYPE_CHECKING:  # loaded by what decides: what shows runs decides nothing
+    from tasks.ektron.facts.node import NodeFacts
 
 __all__ = ["PARTNERS_READY", "all_did", "has_both", "nodes_of", "origin_once", "partners_ready", "planned"]
 
@@ -60,13 +63,13 @@ def has_both(snapshot: Snapshot) -> Go | Stop:
     return Go()
 
 
-def _key_values(facts: NodeFacts) -> Iterator[str]:
+def _key_values(facts: "NodeFacts") -> Iterator[str]:
     """The certificates of the nodes' keys on a node."""
     keys = facts.service_config.keys
     yield from (value for value in (keys.common, *keys.differing.values()) if value)
 
 
-def _lacks_keys(facts: NodeFacts) -> bool:
+def _lacks_keys(facts: "NodeFacts") -> bool:
     keys = facts.service_config.keys
     return keys.none or bool(keys.missing) or not facts.service_config.keys_present
 

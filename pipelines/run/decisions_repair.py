@@ -5,8 +5,6 @@ from collections.abc import Sequence
 
 from pipelines.run.snapshot import RETRY, Document, Snapshot
 from pipelines.run.sync_view import EXAMINE, SyncView, can_be_asked
-from tasks.ektron.sync.progress import SyncState
-from tasks.ektron.sync.search import search_config
 from workers.records import DocumentKind, Turn
 
 __all__ = ["NOT_REPAIRED", "gate_bound", "repair_of", "to_repair", "waits_for_repair"]
@@ -43,6 +41,8 @@ def gate_bound(snapshot: Snapshot) -> float | None:
 
 def repair_of(snapshot: Snapshot) -> str:
     """What the person has to do: tool, screen, value and servers, and how the run continues."""
+    from tasks.ektron.sync.search import search_config  # noqa: PLC0415 - few runs come to this gate
+
     cluster = snapshot.cluster
     what = search_config(cluster.edition, cluster.site.path, _lacking(SyncView(snapshot)))
     return f"the sync has failed; {what}, within {cluster.sync.begins:g} s: esync promote {snapshot.record.id}"
@@ -54,6 +54,8 @@ def _is_closed(snapshot: Snapshot) -> bool:
 
 def _first_has_failed(view: SyncView) -> bool:
     """Whether the sync has failed, and none of its profile is known to have succeeded before."""
+    from tasks.ektron.sync.progress import SyncState  # noqa: PLC0415 - what shows other runs needs nothing of a sync
+
     followed, site = view.files.get(view.asked.node), view.sites.get(view.asked.node)
     watched = followed.watched if followed else None
     if view.begun is None or watched is None or watched.state not in {SyncState.FAILED, SyncState.LOST}:

@@ -1,16 +1,16 @@
 """What comes next when nodes leave their cluster. Pure, like `decisions`."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from pipelines.run.plan import make_plan, unwritable
 from pipelines.run.selection import not_done
 from pipelines.run.snapshot import Document, Go, Snapshot, Stop
-from tasks.documents import NO_FAMILY
-from tasks.ektron.facts.node import NodeFacts
-from tasks.ektron.rules.shared import other_sites
+from tasks.documents import FORCE, NO_FAMILY
 from tasks.ektron.wording import named
-from tasks.undo.backups import FORCE
 from workers.records import DocumentKind, Verdict
+
+if TYPE_CHECKING:  # loaded by what judges: what shows runs decides nothing
+    from tasks.ektron.facts.node import NodeFacts
 
 __all__ = ["retire_plan_only", "retire_planned", "retired"]
 
@@ -22,6 +22,8 @@ def retire_planned(snapshot: Snapshot) -> Go | Stop:
     facts = _facts(snapshot, DocumentKind.OBSERVED)
     if stop := _shared(snapshot, facts):
         return stop
+    from pipelines.run.planning import make_plan, unwritable  # noqa: PLC0415 - see above
+
     options = snapshot.record.options
     plan = make_plan(snapshot.cluster, facts, NO_FAMILY, options).model_copy(update={"unseen": ()})
     if why := unwritable(snapshot.cluster, plan, facts, NO_FAMILY, options):
@@ -49,6 +51,8 @@ def retired(snapshot: Snapshot) -> Stop:
     """Retired when each selected node, observed again, lacks everything that it had to lose."""
     if stop := not_done(snapshot):
         return stop
+    from pipelines.run.planning import make_plan  # noqa: PLC0415 - see above
+
     facts = _facts(snapshot, DocumentKind.VERIFIED)
     plan = make_plan(snapshot.cluster, facts, NO_FAMILY, snapshot.record.options)
     left = [part.node for part in plan.nodes if part.changes]
@@ -63,8 +67,10 @@ def retired(snapshot: Snapshot) -> Stop:
     )
 
 
-def _shared(snapshot: Snapshot, facts: dict[str, NodeFacts]) -> Stop | None:
+def _shared(snapshot: Snapshot, facts: "dict[str, NodeFacts]") -> Stop | None:
     """All sites of a server share its certificates (ektron-facts 10): they would lose them, too."""
+    from tasks.ektron.rules.shared import other_sites  # noqa: PLC0415 - see above
+
     shared = {node: other_sites(one) for node, one in facts.items()}
     shared = {node: sites for node, sites in shared.items() if sites}
     if not shared or FORCE in snapshot.record.options:
@@ -77,6 +83,6 @@ def _shared(snapshot: Snapshot, facts: dict[str, NodeFacts]) -> Stop | None:
     )
 
 
-def _facts(snapshot: Snapshot, kind: DocumentKind) -> dict[str, NodeFacts]:
+def _facts(snapshot: Snapshot, kind: DocumentKind) -> "dict[str, NodeFacts]":
     seen = snapshot.documents.all_facts(kind)
     return {node: seen[node] for node in snapshot.selected if node in seen}

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from tasks.cluster import Cluster
 from workers.errors import RecordRefused
 from workers.records import RunRecord
+
+if TYPE_CHECKING:  # a record has its digest, unless an early version of esync wrote it
+    from tasks.cluster import Cluster
 
 __all__ = ["cluster_of", "in_ids", "of_cluster", "shared_names"]
 
@@ -19,6 +22,8 @@ def cluster_of(record: RunRecord) -> tuple[str, str]:
     """The cluster of a run: its name, and the digest of its servers (`Cluster.digest`; empty if it cannot be read)."""
     digest = record.servers
     if not digest:
+        from tasks.cluster import Cluster  # noqa: PLC0415 - see above
+
         with suppress(RecordRefused):
             digest = Cluster.of_run(record).digest
     return record.cluster, digest
@@ -30,7 +35,7 @@ def shared_names(records: Iterable[RunRecord]) -> set[str]:
     return {name for name in names if names.count(name) > 1}
 
 
-def of_cluster(record: RunRecord, target: Cluster | str) -> bool:
+def of_cluster(record: RunRecord, target: "Cluster | str") -> bool:
     """Whether a run is one of a cluster.
 
     Args:
@@ -38,11 +43,11 @@ def of_cluster(record: RunRecord, target: Cluster | str) -> bool:
         target: a cluster, whose servers may have changed since: one common server is enough; or its name, or
             `name@digest`, where the beginning of the digest is enough.
     """
-    if isinstance(target, Cluster):
+    if not isinstance(target, str):
         if record.cluster != target.name or record.servers == target.digest:
             return record.cluster == target.name
         with suppress(RecordRefused):
-            return not set(Cluster.of_run(record).servers).isdisjoint(target.servers)
+            return not set(target.of_run(record).servers).isdisjoint(target.servers)
         return False
     name, _, digest = target.partition("@")
     return record.cluster == name and cluster_of(record)[1].startswith(digest)

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from pipelines.run.decisions_pools import UNDRAIN_STAGE
-from pipelines.run.snapshot import Go, Snapshot, Stop
+from pipelines.run.snapshot import UNDRAIN_STAGE, Go, Snapshot, Stop
 from tasks.cluster import Cluster
-from tasks.step import Purpose, Step
+from tasks.step_values import Purpose, Step
 from workers.errors import RecordRefused
 from workers.records import RunRecord, Turn
 

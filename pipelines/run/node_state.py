@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pipelines.run.plan import NodePlan
-from tasks.step import Step
+from tasks.step_values import Step
 from workers.records import Status, StepOutcome
 
 __all__ = ["NODE_STATES", "DescribedState", "NodeState", "node_state"]

@@ -11,9 +11,10 @@ from tasks.steering import Steering
 from workers.records import DocumentKind, RunRecord, StepOutcome, Turn, Verdict
 from workers.store.port import Look, RunStore
 
-__all__ = ["ABANDONED", "RETRY", "Document", "Go", "Reading", "Snapshot", "Stop"]
+__all__ = ["ABANDONED", "RETRY", "UNDRAIN_STAGE", "Document", "Go", "Reading", "Snapshot", "Stop"]
 
 ABANDONED = "abandoned"  #: slug of a step that did not end: a worker may still be in it
+UNDRAIN_STAGE = "undrain"  #: the stage in which servers get requests again that were taken out of their balancer
 RETRY = "retry"  #: the stage in which nodes that ended in it before begin again
 
 

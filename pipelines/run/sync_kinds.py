@@ -7,7 +7,7 @@ from pipelines.run import decisions_repair, decisions_stale, decisions_sync, syn
 from pipelines.run.decisions import logon_accepted, one_per_account
 from pipelines.run.kinds import Kind, Stage
 from pipelines.run.snapshot import RETRY, Snapshot
-from tasks.step import Purpose
+from tasks.step_values import Purpose
 from tasks.steps.registry import (
     CANARY_PLACE,
     CANARY_REMOVE,

@@ -3,21 +3,20 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pipelines.run.snapshot import ABANDONED, RETRY, Snapshot
 from tasks.cluster import Cluster, Role
 from tasks.ektron.facts.values import Fact
-from tasks.ektron.propagation import Direction, Propagation, Sync, propagate
-from tasks.ektron.refusals import Refused
-from tasks.ektron.rules.findings import Findings
-from tasks.ektron.sync.answers import Entry
-from tasks.ektron.sync.causes import Cause, likely_cause
-from tasks.ektron.sync.progress import since
-from tasks.ektron.sync.seen import Begun, FileSeen, Refreshed, SiteSeen, document_name
 from tasks.syncing.options import SyncOptions
 from workers.errors import LogonRefused
 from workers.records import DocumentKind, Status, Turn
+
+if TYPE_CHECKING:  # loaded when documents of a sync are read: what shows other runs takes names of stages from here
+    from tasks.ektron.propagation import Propagation
+    from tasks.ektron.sync.answers import Entry
+    from tasks.ektron.sync.causes import Cause
+    from tasks.ektron.sync.seen import Begun, FileSeen, Refreshed, SiteSeen
 
 __all__ = [
     "AGAIN",
@@ -77,6 +76,8 @@ class SyncView:
         return self._texts(turns if stages == LOOKS else turns[self._again :], *stages)
 
     def _texts(self, turns: Sequence[Turn], *stages: str) -> dict[str, str]:
+        from tasks.ektron.sync.seen import document_name  # noqa: PLC0415 - see above
+
         found = {}
         for turn in turns:
             for node in turn.nodes if turn.stage in stages else ():
@@ -88,23 +89,31 @@ class SyncView:
         return {node: kind.model_validate_json(text) for node, text in self.texts(*stages).items()}
 
     @cached_property
-    def sites(self) -> dict[str, SiteSeen]:
+    def sites(self) -> "dict[str, SiteSeen]":
         """Node -> what was seen before anything was done."""
+        from tasks.ektron.sync.seen import SiteSeen  # noqa: PLC0415 - see above
+
         return self._newest(SiteSeen, *LOOKS)
 
     @cached_property
-    def sites_after(self) -> dict[str, SiteSeen]:
+    def sites_after(self) -> "dict[str, SiteSeen]":
         """Node -> what was seen after a sync that did not reach every server."""
+        from tasks.ektron.sync.seen import SiteSeen  # noqa: PLC0415 - see above
+
         return self._newest(SiteSeen, EXAMINE)
 
     @cached_property
-    def begun(self) -> Begun | None:
+    def begun(self) -> "Begun | None":
         """The start of the sync; None before its first turn has ended."""
+        from tasks.ektron.sync.seen import Begun  # noqa: PLC0415 - see above
+
         return self._newest(Begun, START).get(self.asked.node)
 
     @cached_property
-    def files(self) -> dict[str, FileSeen]:
+    def files(self) -> "dict[str, FileSeen]":
         """Node -> what was last seen of the file. Where a first sync brought it, a second one is not waited for."""
+        from tasks.ektron.sync.seen import FileSeen  # noqa: PLC0415 - see above
+
         earlier = self._texts(self.snapshot.record.turns[: self._again], WATCH)
         first = {node: FileSeen.model_validate_json(text) for node, text in earlier.items() if node != self.asked.node}
         return {node: seen for node, seen in first.items() if seen.arrived} | self._newest(FileSeen, WATCH)
@@ -116,8 +125,10 @@ class SyncView:
         return frozenset(placed | {node for node, seen in self.files.items() if seen.arrived})
 
     @cached_property
-    def refreshed(self) -> Refreshed | None:
+    def refreshed(self) -> "Refreshed | None":
         """The refresh of the pool."""
+        from tasks.ektron.sync.seen import Refreshed  # noqa: PLC0415 - see above
+
         return self._newest(Refreshed, REFRESH).get(self.asked.node)
 
     def running(self) -> Iterator[str]:
@@ -132,8 +143,12 @@ def can_be_asked(snapshot: Snapshot) -> list[str]:
     return [node for node in snapshot.cluster.node_names if node not in gone]
 
 
-def causes_of(snapshot: Snapshot) -> dict[str, Cause]:
+def causes_of(snapshot: Snapshot) -> "dict[str, Cause]":
     """Node -> the most likely cause, for every server on which the file was not seen at the end of the watch."""
+    from tasks.ektron.rules.findings import Findings  # noqa: PLC0415 - see above
+    from tasks.ektron.sync.answers import Entry  # noqa: PLC0415 - see above
+    from tasks.ektron.sync.causes import likely_cause  # noqa: PLC0415 - see above
+
     view, ended = SyncView(snapshot), snapshot.ended()
     text = snapshot.read.documents(DocumentKind.FINDINGS).get("verify")
     findings = Findings.model_validate_json(text) if text else None
@@ -159,14 +174,16 @@ def causes_of(snapshot: Snapshot) -> dict[str, Cause]:
     }
 
 
-def _refreshed(view: SyncView, node: str, seen: SiteSeen) -> tuple[Entry, ...]:
+def _refreshed(view: SyncView, node: str, seen: "SiteSeen") -> "tuple[Entry, ...]":
     """The load-balance entries of a server that are new since the sync: the other end balances by itself."""
+    from tasks.ektron.sync.progress import since  # noqa: PLC0415 - see above
+
     before = view.sites.get(node)
     known = before.balance.entries if before is not None and before.balance else ()
     return since(known, seen.balance.entries) if seen.balance else ()
 
 
-def expected(cluster: Cluster, node: str, direction: str) -> Propagation | None:
+def expected(cluster: Cluster, node: str, direction: str) -> "Propagation | None":
     """The procedure's answer for a file that was changed on a node, and a sync started there; None if it has none.
 
     Args:
@@ -174,6 +191,9 @@ def expected(cluster: Cluster, node: str, direction: str) -> Propagation | None:
         node: where the file is, and the sync is started.
         direction: of the profile, as the product writes it.
     """
+    from tasks.ektron.propagation import Direction, Sync, propagate  # noqa: PLC0415 - see above
+    from tasks.ektron.refusals import Refused  # noqa: PLC0415 - see above
+
     known = next((one for one in Direction if one.value[:2] == direction.casefold()[:2]), None)
     if known is None:
         return None

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pipelines.run import decisions
-from pipelines.run.decisions_pools import UNDRAIN_STAGE, decided_by, has_begun, reported, to_undrain
+from pipelines.run.decisions_pools import decided_by, has_begun, reported, to_undrain
 from pipelines.run.kinds import Kind, Stage
-from pipelines.run.snapshot import Document, Go, Snapshot, Stop
+from pipelines.run.snapshot import UNDRAIN_STAGE, Document, Go, Snapshot, Stop
 from workers.records import Turn
 
 __all__ = ["Next", "after", "first"]

@@ -1,21 +1,27 @@
 """How a run ended: a pure function of the outcomes of its nodes and the findings about the cluster."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from tasks.cluster import Cluster
-from tasks.documents import FamilyDigests
-from tasks.ektron.cluster_facts import ClusterFacts
-from tasks.ektron.facts.node import NodeFacts
-from tasks.ektron.rules.findings import Finding, Findings
 from tasks.ektron.wording import all_are, counted, named
 from workers.records import Status, StepOutcome, Verdict
+
+if TYPE_CHECKING:  # loaded by what judges: what shows runs decides nothing
+    from tasks.cluster import Cluster
+    from tasks.documents import FamilyDigests
+    from tasks.ektron.cluster_facts import ClusterFacts
+    from tasks.ektron.facts.node import NodeFacts
+    from tasks.ektron.rules.findings import Finding, Findings
 
 __all__ = ["cluster_facts", "failures", "verdict_of"]
 
 
 def cluster_facts(
-    cluster: Cluster, facts: Mapping[str, NodeFacts], reasons: Mapping[str, str], family: FamilyDigests | None
-) -> ClusterFacts:
+    cluster: "Cluster",
+    facts: "Mapping[str, NodeFacts]",
+    reasons: Mapping[str, str],
+    family: "FamilyDigests | None",
+) -> "ClusterFacts":
     """The input of the rules: the facts of all nodes.
 
     Args:
@@ -24,6 +30,8 @@ def cluster_facts(
         reasons: node -> why it was not observed.
         family: the certificate family of this run, if it has one.
     """
+    from tasks.ektron.cluster_facts import ClusterFacts  # noqa: PLC0415 - see above
+
     return ClusterFacts(
         nodes=cluster.node_names,
         origin=cluster.origin,
@@ -40,7 +48,7 @@ def cluster_facts(
     )
 
 
-def verdict_of(nodes: Sequence[str], ended: Mapping[str, StepOutcome], findings: Findings) -> tuple[Verdict, str]:
+def verdict_of(nodes: Sequence[str], ended: Mapping[str, StepOutcome], findings: "Findings") -> tuple[Verdict, str]:
     """The verdict and one sentence for people.
 
     Failed nodes come first, then refuted invariants, then unreachable nodes, then unknown invariants.
@@ -99,7 +107,7 @@ def _part(outcome: StepOutcome, failed: str) -> str:
     return "not tried" if left_out else failed
 
 
-def _refuted(refuted: Sequence[Finding]) -> str:
+def _refuted(refuted: "Sequence[Finding]") -> str:
     first = refuted[0]
     more = f" (and {len(refuted) - 1} more)" if len(refuted) > 1 else ""
     return f"{first.invariant} does not hold{more}: {first.evidence}"

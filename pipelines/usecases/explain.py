@@ -7,8 +7,9 @@ from pipelines.engine import Engine
 from pipelines.rollout import kind_of
 from pipelines.run.explained import NodeAnswer
 from pipelines.run.identity import of_cluster
+from pipelines.run.summary import RunSummary
 from pipelines.usecases.naming import LAST, newest_run, one_node, run_named
-from pipelines.usecases.runs import RunSummary, summary
+from pipelines.usecases.run_views import summary
 from tasks.cluster import Cluster
 from tasks.ektron.rules.explain import Answer, explain
 from workers.errors import InputRefused, RunUnknown

@@ -17,7 +17,8 @@ from tasks.ektron.versions import release_of
 from tasks.fence import Fence
 from tasks.observe.configuration import CONFIG_LIMIT
 from tasks.observe.node import observe
-from tasks.step import Purpose, Work
+from tasks.step import Work
+from tasks.step_values import Purpose
 from tasks.steps.registry import STEPS
 from workers.errors import NodeRefused
 from workers.records import Endpoint

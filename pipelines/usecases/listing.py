@@ -1,16 +1,19 @@
 """Lists of runs: those of some clusters, what they wait for, and each as data for programs (`esync runs --json`)."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from pydantic import AwareDatetime
 
 from pipelines.run.groups import in_line
 from pipelines.run.identity import cluster_of, in_ids, of_cluster
-from tasks.cluster import Cluster
 from tasks.steering import Steering
 from workers.errors import RecordRefused, RunUnknown
 from workers.records import Record, RunRecord, RunState, Verdict
 from workers.store.port import RunStore
+
+if TYPE_CHECKING:
+    from tasks.cluster import Cluster
 
 __all__ = ["RunRow", "row_of", "runs_of", "steered"]
 
@@ -18,7 +21,7 @@ _BACK = 10_000  #: ids among which runs of a cluster are searched
 
 
 def runs_of(
-    store: RunStore, clusters: Sequence[Cluster], limit: int, refused: Callable[[RecordRefused], None]
+    store: RunStore, clusters: "Sequence[Cluster]", limit: int, refused: Callable[[RecordRefused], None]
 ) -> list[RunRecord]:
     """The newest runs of these clusters, newest first; `refused` as in `RunStore.runs`."""
     parts, found = {in_ids(cluster.name) for cluster in clusters}, list[RunRecord]()

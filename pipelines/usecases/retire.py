@@ -2,8 +2,7 @@
 
 from pipelines.usecases.naming import one_node
 from tasks.cluster import Cluster
-from tasks.documents import RETIRE
-from tasks.undo.backups import FORCE
+from tasks.documents import FORCE, RETIRE
 from workers.errors import InputRefused
 
 __all__ = ["leaving", "options_of"]

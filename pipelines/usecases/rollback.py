@@ -9,8 +9,8 @@ from pipelines.usecases.naming import selected_nodes
 from pipelines.usecases.origin import Origin
 from pipelines.usecases.runs import RunSummary, ended_run, start
 from tasks.cluster import Cluster
+from tasks.documents import FORCE
 from tasks.steps.cleanup import ALL, FREE
-from tasks.undo.backups import FORCE
 from workers.errors import InputRefused
 from workers.records import RunRecord, Status, Turn
 

@@ -1,4 +1,4 @@
-"""Starting a run, and everything about a run as one value: for the command line, messages and a web page."""
+"""Starting a run: for the command line, messages and a web page. `run_views` reads one."""
 
 import secrets
 import socket
@@ -9,7 +9,6 @@ from typing import Unpack
 
 from pydantic import Field
 
-from pipelines.coordinator import snapshot_of, watch_or_cancel
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
 from pipelines.run.attested import document_of, read_confirmations
@@ -21,12 +20,11 @@ from pipelines.usecases.admission import check_cluster_free, check_run_limit
 from pipelines.usecases.cluster_files import cluster_named
 from pipelines.usecases.origin import OneLine, Origin, user
 from pipelines.usecases.plan_file import SavedPlan
-from pipelines.usecases.status import RunStatus
+from pipelines.usecases.run_views import ended_run, status, summary
 from tasks.cluster import Cluster
 from tasks.ektron.certificates.family import Family
-from tasks.steering import Steering
 from workers.errors import InputRefused, RecordRefused, RunUnknown
-from workers.records import DocumentKind, Record, RunRecord, RunState, Verdict, now
+from workers.records import DocumentKind, Record, RunRecord, Verdict, now
 from workers.store.kept import attested
 
 __all__ = [
@@ -280,57 +278,6 @@ def start_if_free(
         if not _keyed(engine, cluster, request.get("key", "")):
             check_cluster_free(engine, cluster)
         return start(engine, cluster, plan=plan, **request)
-
-
-def summary(engine: Engine, run_id: str) -> RunSummary:
-    """Everything about a run, as it is now.
-
-    Raises:
-        RunUnknown: there is no such run.
-    """
-    record = engine.store.run(run_id)
-    return summary_of(snapshot_of(engine, record), kind_of(record.kind, run_id))
-
-
-def ended_run(engine: Engine, run_id: str) -> RunSummary:
-    """The summary of a run that has ended.
-
-    Raises:
-        InputRefused: the run has not ended.
-        RunUnknown: there is no such run.
-    """
-    known = summary(engine, run_id)
-    if known.record.state is not RunState.CONCLUDED:
-        raise InputRefused(f"run {run_id} has not ended", remedy=watch_or_cancel(run_id))
-    return known
-
-
-def status(engine: Engine, run_id: str) -> RunStatus:
-    """The status of a run, for a program.
-
-    Raises:
-        RunUnknown: there is no such run.
-    """
-    known = summary(engine, run_id)
-    record = known.record
-    steering = Steering() if record.ended else Steering.of(engine.store, run_id)
-    return RunStatus(
-        run=record.id,
-        cluster=record.cluster,
-        kind=record.kind,
-        state=record.state,
-        turn=record.turn.name if record.turn else "",
-        verdict=record.verdict,
-        exit_code=record.verdict.exit_code if record.verdict else None,
-        summary=record.summary,
-        paused=steering.paused,
-        cancelling=steering.cancelled,
-        held=steering.held,
-        unapproved=steering.unapproved,
-        budget=known.budget,
-        seconds=round(record.seconds(now()), 1),
-        nodes={result.node: result for result in known.nodes},
-    )
 
 
 def _new_id(cluster: str, place: str) -> str:

@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from tasks.ektron.certificates.family import CLIENT_CER, KINDS
-from tasks.ektron.facts.node import NodeFacts
+
+if TYPE_CHECKING:  # for the start of a reason it need not be loaded
+    from tasks.ektron.facts.node import NodeFacts
 
 __all__ = ["NOT_SEEN", "ClusterFacts"]
 
@@ -35,7 +38,7 @@ class ClusterFacts:
 
     nodes: tuple[str, ...]
     origin: str
-    seen: Mapping[str, NodeFacts]
+    seen: "Mapping[str, NodeFacts]"
     reasons: Mapping[str, str] = field(default_factory=dict)
     family: Mapping[str, str] = field(default_factory=dict)
     family_thumbprint: str = ""
@@ -48,7 +51,7 @@ class ClusterFacts:
     drained: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
-    def facts(self) -> dict[str, NodeFacts]:
+    def facts(self) -> "dict[str, NodeFacts]":
         """Facts of the nodes that were seen, in the order of the cluster file."""
         return {name: facts for name in self.nodes if (facts := self.of(name)) is not None}
 
@@ -74,7 +77,7 @@ class ClusterFacts:
         return tuple(name for name in self.nodes if name not in self.facts)
 
     @cached_property
-    def _folded(self) -> dict[str, NodeFacts]:
+    def _folded(self) -> "dict[str, NodeFacts]":
         return {name.casefold(): facts for name, facts in self.seen.items()}
 
     @cached_property
@@ -98,11 +101,11 @@ class ClusterFacts:
             return origin.client.thumbprint
         return self.hashes.get(CLIENT_CER, "")
 
-    def of(self, node: str) -> NodeFacts | None:
+    def of(self, node: str) -> "NodeFacts | None":
         """Facts of a node, or None when it was not seen. Case does not matter."""
         return self._folded.get(node.casefold())
 
-    def is_origin(self, facts: NodeFacts) -> bool:
+    def is_origin(self, facts: "NodeFacts") -> bool:
         """Whether these are the origin's facts."""
         return facts.node.casefold() == self.origin.casefold()
 

@@ -10,7 +10,6 @@ A node that has logged on earlier in this run has shown that the password is cor
 such nodes share one extra slot, one at a time, until one of them refuses too: then the account itself has changed.
 """
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +26,7 @@ from workers.store.port import Place
 if TYPE_CHECKING:
     from workers.store.port import RunStore
 
-__all__ = ["Logon", "Logons", "NoSlot", "NotTried", "account"]
+__all__ = ["Logon", "Logons", "NoSlot", "NotTried"]
 
 SLOT = 3.0  #: seconds a slot is kept for a node that neither accepts nor refuses: it must not block the others
 POLL = 0.03  #: seconds between two checks for a free slot
@@ -37,11 +36,6 @@ KNOWN = "known"  #: the extra slot of nodes that have logged on earlier in this 
 _FREE = 0.0  #: seconds; a slot that is taken for so long is given back
 _QUEUES = 256  #: queues kept before unused ones are removed: runs come and go, a worker lives for months
 _ACCEPTED = 20_000  #: nodes of all runs that are remembered to have accepted a logon
-
-
-def account(endpoint: Endpoint) -> str:
-    """A short name for a user with a secret, so that all nodes with the same account can be found."""
-    return hashlib.sha256(f"{endpoint.user}\0{endpoint.secret}".encode()).hexdigest()[:12]
 
 
 class NoSlot(Exception):
@@ -312,7 +306,7 @@ class Logons:
             flags: of the run, read since the node was claimed.
             later: takes the documents that are stored with the outcome of the step.
         """
-        name = account(endpoint)
+        name = endpoint.account
         with self._guard:
             if len(self._queues) > _QUEUES:
                 self._queues = {key: queue for key, queue in self._queues.items() if queue.used}

@@ -17,7 +17,8 @@ from tasks.execution.retrying import retrying
 from tasks.fence import Fence
 from tasks.marks import Balancing, Marks
 from tasks.steering import CANCEL, PAUSE, Steering
-from tasks.step import Done, Purpose, Step, Work
+from tasks.step import Done, Work
+from tasks.step_values import Purpose, Step
 from tasks.undo.backups import noted_anything
 from workers.errors import ClusterLocked, Conflict, EsyncError, NodeRefused, StoreUnavailable
 from workers.logger import logger

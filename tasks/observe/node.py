@@ -22,7 +22,8 @@ from tasks.observe.probes import probe_questions, probed
 from tasks.observe.product_folder import elsewhere
 from tasks.observe.replies import Replies, collected, facts_of
 from tasks.observe.service import service_questions
-from tasks.step import Purpose, Work, own_folder
+from tasks.step import Work, own_folder
+from tasks.step_values import Purpose
 from workers.records import DocumentKind
 from workers.winrm import operations as ops
 from workers.winrm.operations import Op, Reply

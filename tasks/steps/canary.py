@@ -3,6 +3,7 @@
 The removal always runs: after a failure, a cancel, and in any later run that finds a canary.
 """
 
+from tasks.ektron.sync.canary import GONE, STILL_RUNS
 from tasks.ektron.sync.seen import document_name
 from tasks.ektron.wording import counted
 from tasks.step import Done, Work
@@ -11,9 +12,7 @@ from tasks.syncing.following import awaited_end
 from tasks.syncing.marks import begun_of, end_of
 from workers.records import DocumentKind
 
-__all__ = ["GONE", "STILL_RUNS", "canary_place", "canary_remove"]
-
-GONE, STILL_RUNS = "gone", "running"  #: what is kept of a removal: none may come any more, or the sync still runs
+__all__ = ["canary_place", "canary_remove"]
 
 
 def canary_place(work: Work) -> Done:

@@ -18,13 +18,14 @@ from tasks.observe.look import Look, last_look, leave_look
 from tasks.observe.node import observe
 from tasks.observe.probes import probe_questions, probed
 from tasks.observe.readiness import readiness
-from tasks.step import Done, Purpose, Work
+from tasks.step import Done, Work
+from tasks.step_values import Purpose
 from tasks.steps.config_edit import tried
 from workers.errors import AccessDenied, AgentFailed, NodeRefused, NotEditable, Stale
 from workers.records import DocumentKind
 from workers.winrm.writers import writer_of
 
-__all__ = ["differing", "install_check"]
+__all__ = ["install_check"]
 
 _ANY_CERTIFICATE = "TUlJQw=="  #: as good as any other to find out whether a file can be edited
 
@@ -122,7 +123,7 @@ def _confirmed(work: Work, look: Look) -> Done:
         leave_look(work, look)
         return Done(message="as planned: it needs nothing" if right else "as planned")
     raise Stale(
-        f"{work.node.name} changed since the plan was made: {differing(planned, facts)}",
+        f"{work.node.name} changed since the plan was made: {_differing(planned, facts)}",
         remedy="find out what else changes this server, then run again",
     )
 
@@ -165,7 +166,7 @@ def _lacks(work: Work, facts: NodeFacts) -> str:
     return "" if facts.service.state == "running" else f"the service is {facts.service.state}"
 
 
-def differing(planned: NodeFacts, facts: NodeFacts) -> str:
+def _differing(planned: NodeFacts, facts: NodeFacts) -> str:
     """What differs between two observations of a node, for a sentence."""
     return named(changed_parts(planned.comparable(), facts.comparable()))
 

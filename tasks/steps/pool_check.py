@@ -1,7 +1,8 @@
 """The step `pool_check`: asks the balancer of the node's pool about the node; changes nothing."""
 
 from tasks.pools import Member, member_of
-from tasks.step import Done, Purpose, Work
+from tasks.step import Done, Work
+from tasks.step_values import Purpose
 from workers.balancers.port import ServerState
 from workers.errors import BalancerFailed
 

@@ -7,7 +7,7 @@ operator forces it. What is written and removed is backed up under this run's ow
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from tasks.documents import changes_of
+from tasks.documents import FORCE, changes_of
 from tasks.ektron.certificates.family import node_of
 from tasks.ektron.desired.config_files import read_at_start
 from tasks.ektron.desired.node import recycling
@@ -18,7 +18,6 @@ from tasks.observe.layout import planned_layout
 from tasks.step import Done, Work
 from tasks.steps.service_restart import restarted_if_owed, stopped
 from tasks.undo.backups import (
-    FORCE,
     assessed,
     changed_in_batches,
     kept_bytes,

@@ -2,7 +2,8 @@
 
 from tasks.ektron.facts.node import NodeFacts
 from tasks.observe.node import observe
-from tasks.step import Done, Purpose, Work
+from tasks.step import Done, Work
+from tasks.step_values import Purpose
 from tasks.undo.backups import assessed, left_histories, nothing_left
 from tasks.undo.plan import Undo
 from workers.errors import Conflict

@@ -27,7 +27,6 @@ from workers.winrm.operations import Op, Reply
 
 __all__ = [
     "BATCH",
-    "FORCE",
     "MANIFEST",
     "MANIFEST_LIMIT",
     "assessed",
@@ -41,7 +40,6 @@ __all__ = [
     "temporary_files",
 ]
 
-FORCE = "force"  #: the option that lets a rollback overwrite what changed since
 BATCH = 500  #: operations in one request
 _ENTRIES = 1_000_000
 _TEMPORARY = re.compile(r"\.esync-\d+\.tmp$", re.IGNORECASE)

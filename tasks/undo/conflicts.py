@@ -12,7 +12,8 @@ from tasks.observe.configuration import CONFIG_LIMIT
 from tasks.observe.layout import planned_layout
 from tasks.step import Work
 from tasks.undo.backups import in_batches
-from tasks.undo.plan import CHANGED_SINCE, FOLDER, OWN_CHANGE, ChangedSince
+from tasks.undo.plan import FOLDER, ChangedSince
+from tasks.undo.words import CHANGED_SINCE, OWN_CHANGE
 from workers.records import Change
 from workers.winrm import operations as ops
 

@@ -14,9 +14,7 @@ from enum import StrEnum
 from workers.errors import NodeRefused
 
 __all__ = [
-    "CHANGED_SINCE",
     "FOLDER",
-    "OWN_CHANGE",
     "Action",
     "ActionKind",
     "ChangedSince",
@@ -31,8 +29,6 @@ __all__ = [
 ]
 
 FOLDER = "folder"  #: in place of the hash of a file
-CHANGED_SINCE = "changed since the run"  #: what an outcome calls a change that was not made by the run
-OWN_CHANGE = "made by the run"  #: what it calls a change of the run itself in such a file
 _HASH = re.compile(r"[0-9a-f]{64}")
 _KEPT = re.compile(r"files\\[1-9][0-9]*")  # nothing else is ever read as a backup, whatever the manifest says
 _DAMAGED = "check the manifest on the node; restore by hand from the folder `files` beside it"

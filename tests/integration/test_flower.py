@@ -17,7 +17,8 @@ import psutil
 import pytest
 from flower.urls import handlers
 
-from pipelines.local.services import FlowerAccess, engine_with_worker
+from pipelines.local.provided import FlowerAccess
+from pipelines.local.services import engine_with_worker
 from pipelines.usecases import runs as commands
 from tests.integration.harness import cluster_of, four_servers, on_disk
 from tests.integration.test_rollout import SERVICE

@@ -11,7 +11,8 @@ import pytest
 from playwright.sync_api import expect
 
 from pipelines.engine import Engine
-from pipelines.local.services import FlowerAccess, engine_with_worker
+from pipelines.local.provided import FlowerAccess
+from pipelines.local.services import engine_with_worker
 from pipelines.usecases import runs as commands
 from pipelines.usecases.runs import RunSummary
 from tests.browsing import chromium

@@ -16,7 +16,7 @@ from pipelines.report.html import to_html
 from pipelines.report.text import to_text
 from pipelines.usecases import rollback as undoing
 from pipelines.usecases.runs import RunSummary
-from tasks.undo.plan import CHANGED_SINCE, OWN_CHANGE
+from tasks.undo.words import CHANGED_SINCE, OWN_CHANGE
 from tests.integration.harness import FOUR, SITE, Harness, cluster_of, four_servers, harness_at, on_disk, steps_of
 from tests.integration.test_rollout import SERVICE, assert_joined, nothing_half_written
 from tests.sampling import in_turn, rotated

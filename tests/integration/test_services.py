@@ -20,8 +20,9 @@ import psutil
 import pytest
 
 from lab.control.remote import spare_addresses
+from pipelines.local.provided import FlowerAccess
 from pipelines.local.reading import engine_only
-from pipelines.local.services import FlowerAccess, _reserved_port, engine_with_worker
+from pipelines.local.services import _reserved_port, engine_with_worker
 from pipelines.local.state import command_here
 from tests.sampling import EXHAUSTIVE, rotated
 from tests.waiting import PATIENCE, next_line, wait_until

@@ -12,8 +12,9 @@ import pytest
 from rich.console import Console
 
 from pipelines.cli.follow import start_and_follow
+from pipelines.local.provided import Running
 from pipelines.local.reading import engine_only
-from pipelines.local.services import DRAIN, Running, engine_with_worker
+from pipelines.local.services import DRAIN, engine_with_worker
 from pipelines.usecases import runs as commands
 from tests.integration.harness import cluster_of, four_servers
 from tests.waiting import wait_until

@@ -6,12 +6,15 @@ facts refute stays refuted, and so does what is unknown because a server was not
 
 from collections.abc import Iterable, Mapping
 from datetime import date
+from typing import TYPE_CHECKING
 
 from pydantic import AwareDatetime
 
-from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts.values import Fact
 from tasks.ektron.rules.findings import Finding, Findings, InvariantState
+
+if TYPE_CHECKING:  # what shows confirmations reads no facts
+    from tasks.ektron.cluster_facts import ClusterFacts
 
 __all__ = ["Confirmation", "in_force", "with_confirmations"]
 
@@ -53,7 +56,7 @@ def in_force(confirmations: Iterable[Confirmation], questions: Mapping[str, str]
 
 
 def with_confirmations(
-    findings: Findings, cluster: ClusterFacts, confirmations: Iterable[Confirmation], on: date
+    findings: Findings, cluster: "ClusterFacts", confirmations: Iterable[Confirmation], on: date
 ) -> Findings:
     """The findings, with the name of who confirms what the facts leave unknown on servers that were seen."""
     questions = {finding.invariant: finding.statement for finding in findings.findings}

@@ -5,13 +5,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from tasks.ektron.cluster_facts import ClusterFacts
-from tasks.ektron.facts.node import NodeFacts
 from tasks.ektron.facts.values import Fact
 from tasks.ektron.wording import named
+
+if TYPE_CHECKING:  # what shows findings reads no facts
+    from tasks.ektron.cluster_facts import ClusterFacts
+    from tasks.ektron.facts.node import NodeFacts
 
 __all__ = [
     "Decision",
@@ -69,9 +72,9 @@ class Unknown:
 
 
 Judged = Violated | Unknown | None  #: None: the statement is true
-NodeCheck = Callable[[NodeFacts], Judged]
-NodeInClusterCheck = Callable[[ClusterFacts, NodeFacts], Judged]
-Decide = Callable[[ClusterFacts], "Decision"]
+NodeCheck = Callable[["NodeFacts"], Judged]
+NodeInClusterCheck = Callable[["ClusterFacts", "NodeFacts"], Judged]
+Decide = Callable[["ClusterFacts"], "Decision"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ class Invariant:
     severity: Severity = Severity.ERROR
     prerequisite: bool = False
 
-    def judge(self, cluster: ClusterFacts) -> "Finding":
+    def judge(self, cluster: "ClusterFacts") -> "Finding":
         """The finding that follows from the facts."""
         decision = self.decide(cluster)
         return Finding(
@@ -206,7 +209,7 @@ def each_node(check: NodeCheck) -> Decide:
 def each_node_in(check: NodeInClusterCheck) -> Decide:
     """As `each_node`, for a check that also needs the facts of the whole cluster."""
 
-    def decide(cluster: ClusterFacts) -> Decision:
+    def decide(cluster: "ClusterFacts") -> Decision:
         judged = {node: check(cluster, facts) for node, facts in cluster.facts.items()}
         violated = {node: answer.why for node, answer in judged.items() if isinstance(answer, Violated)}
         unknown = {node: answer.why for node, answer in judged.items() if isinstance(answer, Unknown)}
@@ -218,7 +221,7 @@ def each_node_in(check: NodeInClusterCheck) -> Decide:
 def only_origin(check: NodeInClusterCheck) -> Decide:
     """The statement is about the origin alone."""
 
-    def decide(cluster: ClusterFacts) -> Decision:
+    def decide(cluster: "ClusterFacts") -> Decision:
         facts = cluster.of(cluster.origin)
         answer = Unknown(cluster.why_unseen(cluster.origin)) if facts is None else check(cluster, facts)
         if answer is None:
@@ -231,11 +234,11 @@ def only_origin(check: NodeInClusterCheck) -> Decide:
 
 def all_agree(
     what: str,
-    value: Callable[[NodeFacts], str | None],
+    value: "Callable[[NodeFacts], str | None]",
     *,
     within_pool: bool = False,
     of_one_pool: bool = False,
-    why_unknown: Callable[[NodeFacts], str] | None = None,
+    why_unknown: "Callable[[NodeFacts], str] | None" = None,
 ) -> Decide:
     """All nodes must have the same value. Counter-examples: the nodes without the most common value.
 
@@ -250,7 +253,7 @@ def all_agree(
         why_unknown: of a node whose value is unknown, for people.
     """
 
-    def decide(cluster: ClusterFacts) -> Decision:
+    def decide(cluster: "ClusterFacts") -> Decision:
         values = {node: value(facts) for node, facts in cluster.facts.items()}
         known = {node: text for node, text in values.items() if text is not None}
         groups = cluster.pool_members if within_pool and len(cluster.pool_members) > 1 else {"": cluster.nodes}
@@ -275,7 +278,7 @@ def all_agree(
     return decide
 
 
-def pool_values(cluster: ClusterFacts, value: Callable[[NodeFacts], str | None]) -> dict[str, str]:
+def pool_values(cluster: "ClusterFacts", value: "Callable[[NodeFacts], str | None]") -> dict[str, str]:
     """Pool -> the right value of its nodes, for a value `of_one_pool`; without the pools in which it is unknown."""
     known = {node: text for node, facts in cluster.facts.items() if (text := value(facts)) is not None}
     owners = _owners(cluster, known)
@@ -286,7 +289,7 @@ def pool_values(cluster: ClusterFacts, value: Callable[[NodeFacts], str | None])
     return {pool: text for pool, text in right.items() if text is not None}
 
 
-def _owners(cluster: ClusterFacts, values: Mapping[str, str]) -> dict[str, str]:
+def _owners(cluster: "ClusterFacts", values: Mapping[str, str]) -> dict[str, str]:
     """Value -> its pool: the one of whose nodes the greatest part has it, in a draw that of the origin, else none."""
     pools = {node: cluster.pool_of(node) for node in values}
     sizes, home = Counter(pools.values()), (values.get(cluster.origin), pools.get(cluster.origin))
@@ -326,7 +329,7 @@ def _instead(values: Mapping[str, str], own: str, right: str | None) -> str:
     return f"but {other} on {named([node for node, text in values.items() if text == other])}"
 
 
-def decided(cluster: ClusterFacts, violated: Mapping[str, str], unknown: Mapping[str, str]) -> Decision:
+def decided(cluster: "ClusterFacts", violated: Mapping[str, str], unknown: Mapping[str, str]) -> Decision:
     """One decision out of what is violated and what is unknown on each node."""
     if violated:
         return Decision(InvariantState.REFUTED, sentence(violated), violated)

@@ -2,9 +2,10 @@
 
 import re
 
-__all__ = ["PREFIX", "canary_bytes", "canary_name", "run_of"]
+__all__ = ["GONE", "PREFIX", "STILL_RUNS", "canary_bytes", "canary_name", "run_of"]
 
 PREFIX = "esync-canary-"
+GONE, STILL_RUNS = "gone", "running"  #: what is kept of a removal: none may come any more, or the sync still runs
 _NAME = re.compile(rf"{PREFIX}(\d{{8}}-\d{{6}}-[A-Za-z0-9._-]{{1,100}})\.[A-Za-z0-9]{{1,8}}", re.IGNORECASE)
 
 

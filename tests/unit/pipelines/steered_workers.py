@@ -16,7 +16,8 @@ from pipelines.rollout import purpose_of
 from tasks.documents import FamilyDigests
 from tasks.execution.leases import LeaseKeeper
 from tasks.execution.runner import NodeBusy, NotReady, StepRunner
-from tasks.step import Done, Purpose, Step, Work
+from tasks.step import Done, Work
+from tasks.step_values import Purpose, Step
 from tasks.steps.registry import CERT_COPY, CONFIG_EDIT, INSTALL_CHECK, SERVICE_RESTART
 from tests.unit.tasks.ektron.joined import FOUR, HASHES, THUMBPRINT, joined_node
 from workers.errors import StoreUnavailable

@@ -16,7 +16,8 @@ from pipelines.run.kinds import Kind, Stage
 from pipelines.run.progress import Progress
 from pipelines.run.snapshot import Snapshot, Stop
 from pipelines.usecases import control, rollback, runs
-from tasks.step import Done, Step, Work
+from tasks.step import Done, Work
+from tasks.step_values import Step
 from tasks.steps.registry import CONFIG_EDIT, STEPS
 from tests.unit.pipelines import steered_workers
 from tests.unit.pipelines.audit.bundled_run import MadeUpRun

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tasks.step import Purpose, Work
+from tasks.step import Work
+from tasks.step_values import Purpose
 from tests.unit.pipelines.report.sample_run import cluster_of
 from workers.errors import AgentFailed, NodeError, SessionLost
 from workers.winrm import operations as ops

@@ -19,12 +19,13 @@ from pipelines.cli.entry import run
 from pipelines.cli.live import show_run
 from pipelines.cli.picture import draw
 from pipelines.engine import Engine
-from pipelines.local.services import Running
+from pipelines.local.provided import Running
 from pipelines.report.build import build
 from pipelines.report.event_words import line
 from pipelines.report.styles import IN_PROGRESS, STATUS_STYLES, VERDICT_STYLES
 from pipelines.rollout import KINDS, kind_of
 from pipelines.run.progress import Progress
+from pipelines.usecases import run_views
 from pipelines.usecases.updates import RunUpdate, progress_of, updates_of
 from tasks.ektron.rules.findings import Finding, Findings, InvariantState
 from tests.unit.pipelines.report.sample_run import Sample, cluster_of, sample
@@ -467,7 +468,7 @@ def test_status_begins_with_a_headline_and_the_nodes(
     """Then one screen about the run; with --verbose every cause in full is between the two."""
     made = sample(failed=["P2"])
     monkeypatch.setattr(show, "engine_only", lambda _: nullcontext(_stored(made)))
-    monkeypatch.setattr(show, "report_of", lambda *_: build(made))
+    monkeypatch.setattr(run_views, "summary", lambda *_: made)
     assert run(["status", made.record.id]) == 0
     short = capsys.readouterr().out.splitlines()
     assert short[0].startswith("rollout of shop  FAILED")

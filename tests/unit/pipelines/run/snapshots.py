@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 
-from pipelines.run.plan import Plan, make_plan
+from pipelines.run.plan import Plan
+from pipelines.run.planning import make_plan
 from pipelines.run.snapshot import Reading, Snapshot
 from tasks.cluster import Cluster
 from tasks.documents import FamilyDigests, RunDocuments

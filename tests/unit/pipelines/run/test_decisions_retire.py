@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import pytest
 
 from pipelines.run import decisions_retire as decisions
-from pipelines.run.plan import Plan, make_plan
+from pipelines.run.plan import Plan
+from pipelines.run.planning import make_plan
 from pipelines.run.snapshot import Go, Snapshot, Stop
 from tasks.documents import NO_FAMILY, RETIRE
 from tasks.ektron.facts.node import NodeFacts

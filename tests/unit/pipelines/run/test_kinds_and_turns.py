@@ -12,7 +12,7 @@ from pipelines.run.kinds import Kind, Stage
 from pipelines.run.plan import Plan
 from pipelines.run.snapshot import ABANDONED, Document, Go, Snapshot, Stop
 from pipelines.run.transitions import Next, after, first
-from tasks.step import Purpose, Step
+from tasks.step_values import Purpose, Step
 from tasks.steps.registry import CONFIG_EDIT, INSTALL_CHECK, SERVICE_RESTART
 from tests.unit.pipelines.run.snapshots import a_cluster, a_plan, a_snapshot, numbered, outcome, turn
 from workers.errors import Failure, RecordRefused

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from pipelines.run.plan import NodePlan, Plan, make_plan, unwritable
+from pipelines.run.plan import NodePlan, Plan
+from pipelines.run.planning import make_plan, unwritable
 from tasks.cluster import Cluster
 from tasks.documents import FamilyDigests
 from tasks.ektron.certificates.family import KINDS

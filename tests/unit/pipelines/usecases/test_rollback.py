@@ -18,7 +18,7 @@ from pipelines.run.transitions import Next, after, first
 from pipelines.usecases.runs import summary_of
 from tasks.documents import RunDocuments
 from tasks.steps.registry import STEPS
-from tasks.undo.plan import CHANGED_SINCE, OWN_CHANGE
+from tasks.undo.words import CHANGED_SINCE, OWN_CHANGE
 from tests.unit.pipelines.report.sample_run import T0, cluster_of
 from workers.records import Change, Event, RunRecord, RunState, Status, StepOutcome, Turn, Verdict
 from workers.secrets.vault import Vault
