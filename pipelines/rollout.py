@@ -135,6 +135,7 @@ ROLLBACK_STAGES: tuple[Stage, ...] = (
         nodes=decisions_rollback.to_restore,
         steps=(DRAIN, ROLLBACK, UNDRAIN),
         then=decisions_rollback.always_continue,
+        numbered=True,
     ),
     Stage(
         name="verify",
@@ -171,7 +172,7 @@ RETIRE_STAGES: tuple[Stage, ...] = (
     PUT_BACK,
     WAVE,
     RETRIES,
-    replace(VERIFY, nodes=decisions_rollback.to_compare, then=decisions_retire.retired),
+    replace(VERIFY, nodes=decisions_rollback.all_compared, then=decisions_retire.retired),
 )
 
 #: The stages of a run that replaces the certificate family while the servers go on syncing.

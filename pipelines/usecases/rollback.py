@@ -5,6 +5,8 @@ from typing import Unpack
 
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
+from pipelines.run.decisions_rollback import ALL_AT_ONCE
+from pipelines.run.plan import fewest_waves
 from pipelines.usecases.naming import selected_nodes
 from pipelines.usecases.origin import Origin
 from pipelines.usecases.runs import RunSummary, ended_run, start
@@ -14,7 +16,7 @@ from tasks.undo.backups import FORCE
 from workers.errors import InputRefused
 from workers.records import RunRecord, Status, Turn
 
-__all__ = ["changed_a_node", "cleanup", "free", "nodes_to_undo", "rollback"]
+__all__ = ["changed_a_node", "cleanup", "free", "nodes_to_undo", "rollback", "waves_to_undo"]
 
 _OTHER = "choose another run: esync runs"
 #: How a step ends that has written nothing.
@@ -22,7 +24,13 @@ _WROTE_NOTHING = frozenset({Status.UNCHANGED, Status.SKIPPED, Status.CANCELLED})
 
 
 def rollback(
-    engine: Engine, run_id: str, nodes: Collection[str] = (), *, force: bool = False, **origin: Unpack[Origin]
+    engine: Engine,
+    run_id: str,
+    nodes: Collection[str] = (),
+    *,
+    force: bool = False,
+    all_at_once: bool = False,
+    **origin: Unpack[Origin],
 ) -> RunRecord:
     """Starts a run that rolls back an earlier one: file contents, file names and the state of the service.
 
@@ -32,6 +40,7 @@ def rollback(
         nodes: the nodes to roll back, as names or patterns (see `selected_nodes`); when empty, all nodes that the run
             may have written to.
         force: overwrite files that were changed since.
+        all_at_once: restore all nodes together, instead of at most half of a pool at a time.
         origin: who requests the rollback, from where and why.
 
     Raises:
@@ -40,13 +49,24 @@ def rollback(
     """
     known = ended_run(engine, run_id)
     only = _to_undo(known, nodes)
-    options = (FORCE,) if force else ()
+    options = (*((FORCE,) if force else ()), *((ALL_AT_ONCE,) if all_at_once else ()))
     return start(engine, known.cluster, kind="rollback", parent=run_id, only=only, options=options, **origin)
 
 
 def nodes_to_undo(engine: Engine, run_id: str, nodes: Collection[str] = ()) -> tuple[str, ...]:
     """The nodes that a rollback of a run would change; see `rollback` for arguments and errors. Contacts no server."""
     return _to_undo(ended_run(engine, run_id), nodes)
+
+
+def waves_to_undo(engine: Engine, run_id: str, nodes: Collection[str]) -> tuple[tuple[str, ...], ...]:
+    """The waves in which a rollback of a run restores these nodes if all of them work. Contacts no server.
+
+    Raises:
+        InputRefused: the run has not ended.
+        RunUnknown: there is no such run.
+    """
+    cluster = ended_run(engine, run_id).cluster
+    return fewest_waves(cluster, [name for name in cluster.node_names if name in nodes], cluster.node_names)
 
 
 def _to_undo(known: RunSummary, nodes: Collection[str]) -> tuple[str, ...]:
