@@ -118,6 +118,11 @@ class Board:
         return Row(record, waits=turn is None, done=done, steering=Steering.of(self._store, run_id))
 
     @property
+    def ranked(self) -> list[Row]:
+        """The rows, failures first."""
+        return sorted(self.rows.values(), key=lambda row: row.rank)
+
+    @property
     def ended(self) -> bool:
         """Whether all runs are concluded."""
         return all(row.ended for row in self.rows.values())
@@ -190,7 +195,7 @@ def _looks(board: Board, trouble: Callable[[], str], interval: float) -> Iterato
 
 def draw(board: Board, console: Console, begun: datetime, trouble: str) -> RenderableType:
     """The picture: the clusters by state, then a line for each, as many as there is room for."""
-    rows = sorted(board.rows.values(), key=lambda row: row.rank)
+    rows = board.ranked
     states: dict[str, int] = {}
     for row in rows:
         state = row.state if row.ended or row.waits or row.steering.waits else "running"

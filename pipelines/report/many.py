@@ -9,6 +9,7 @@ from pipelines.report.rows import Report
 from pipelines.report.styles import VERDICT_STYLES
 from pipelines.run.plan import Plan
 from pipelines.usecases.plan_file import SavedPlan
+from pipelines.usecases.status import RunStatus
 from tasks.ektron.wording import counted, named
 from workers.records import Record, Verdict
 
@@ -16,7 +17,11 @@ __all__ = ["ClusterResult", "Results", "plan_table", "result_lines", "table", "t
 
 
 class ClusterResult(Record):
-    """The result of one cluster. `run` is empty if none was created; `plan` is that of the run, where it made one."""
+    """The result of one cluster.
+
+    `run` is empty if none was created; `plan` is that of the run, where it made one. `file` is empty where a run was
+    named, and `status` is there where the document is of `esync status`.
+    """
 
     file: str
     cluster: str
@@ -26,6 +31,7 @@ class ClusterResult(Record):
     summary: str
     report: Report | None = None
     plan: SavedPlan | None = None
+    status: RunStatus | None = None
 
 
 class Results(Record):
@@ -38,6 +44,12 @@ class Results(Record):
     verdict: Verdict | None
     exit_code: int
     clusters: tuple[ClusterResult, ...]
+
+    @classmethod
+    def of(cls, results: Sequence[ClusterResult]) -> "Results":
+        """All of them, with the verdict and the exit code of the worst."""
+        worst = min(results, key=lambda one: _badness(one.verdict))
+        return cls(verdict=worst.verdict, exit_code=worst.exit_code, clusters=tuple(results))
 
 
 def titles(clusters: Iterable[tuple[str, str]]) -> dict[str, str]:

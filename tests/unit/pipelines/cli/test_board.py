@@ -9,14 +9,17 @@ from rich.console import Console
 
 from pipelines.cli.board import Board, draw, show_board
 from pipelines.cli.files import are_many, load_all, refuse_for_many
+from pipelines.cli.group import what_continues
 from pipelines.coordinator import begin
+from pipelines.local.services import Running
 from pipelines.report.many import ClusterResult, result_lines, titles, totals
 from pipelines.usecases import control
+from pipelines.usecases.listing import newest_runs, runs_of_group
 from tasks.steering import hold_before
 from tests.unit.pipelines.cli.test_cli import CLUSTER
 from tests.unit.pipelines.test_groups import Office, cluster, started
 from workers.errors import InputRefused, StoreUnavailable
-from workers.records import Verdict, now
+from workers.records import RunState, Verdict, now
 
 
 def console(*, terminal: bool = False, height: int = 24) -> Console:
@@ -112,6 +115,37 @@ def test_without_a_terminal_a_run_that_is_held_says_what_to_do() -> None:
         f"shop-0  held before wave-2: esync promote {runs[0]}",
         "shop-0  cancelled: cancelled: enough",
     ]
+
+
+def test_a_command_that_ends_counts_only_the_runs_that_have_not_ended() -> None:
+    """And it names their group."""
+    office = Office()
+    _, runs = group(office, 3, 3)
+    records = [office.store.run(run) for run in runs]
+    services, ours = Running(office.engine), runs[0].rpartition("-")[2][:8]
+    assert "This command stops; its 3 runs continue, in their order.\n" in what_continues(services, records)
+    office.conclude(runs[1])
+    said = what_continues(services, records, ["shop-9"])
+    assert "its 2 runs continue, in their order (1 of 3 have ended).\n" in said
+    assert f"esync watch {ours}; to stop them: esync cancel {ours}\n" in said
+    assert "never started: shop-9\nTo continue all of them: the same command again" in said
+    office.conclude(runs[0])
+    assert "its 1 run continues (2 of 3 have ended)." in what_continues(services, records)
+    office.conclude(runs[2])
+    assert what_continues(services, records) == "\nThis command stops; its 3 runs have ended."
+
+
+def test_the_newest_run_of_each_cluster_is_found_and_that_of_a_group() -> None:
+    """In the order that was asked; one without a run has none, and a run that was refused for a lock does not count."""
+    office = Office()
+    old = started(office.engine, [cluster(0), cluster(1)], 2)
+    new = started(office.engine, [cluster(1)], 1)
+    locked = office.store.run(started(office.engine, [cluster(0)], 1)[0])
+    office.store.save(locked.model_copy(update={"verdict": Verdict.LOCKED, "state": RunState.CONCLUDED}))
+    found = newest_runs(office.store, [cluster(1), cluster(2), cluster(0)], lambda _: None)
+    assert [one and one.id for one in found] == [new[0], None, old[0]]
+    assert [one.id for one in runs_of_group(office.store, old[0].rpartition("-")[2][:8])] == old
+    assert runs_of_group(office.store, "00000000") == []
 
 
 def test_clusters_of_one_name_are_told_apart_by_their_files() -> None:
