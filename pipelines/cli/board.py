@@ -163,6 +163,9 @@ def show_board(board: Board, console: Console, trouble: Callable[[], str], *, in
 
 def _as_lines(board: Board, console: Console, trouble: Callable[[], str], interval: float) -> None:
     begun, known, said = now(), "", dict[str, str]()
+    for row in board.ranked:
+        if row.ended:
+            _print(console, f"{_seconds(begun):7.1f} s  {board.titles[row.record.id]}  {row.state}: {row.remark}")
     for rows, problem in _looks(board, trouble, interval):
         for row in rows:
             run, word = row.record.id, row.steering.word

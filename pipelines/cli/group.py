@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from pipelines.cli.board import Board, show_board
-from pipelines.cli.console import CommandExit, notify
+from pipelines.cli.console import CommandExit, notify, stderr_console, terminal_width
 from pipelines.local.reading import start_of_worker
 from pipelines.local.services import Running
 from pipelines.report.many import ClusterResult, Results, result_lines, totals
@@ -97,7 +97,7 @@ def _not_ended(services: Running, records: Sequence[RunRecord]) -> Sequence[RunR
 
 def print_table(results: Sequence[ClusterResult]) -> None:
     """A line for each cluster, the worst first, and their number by result."""
-    notify("\n" + "\n".join(result_lines(results)))
+    notify("\n" + "\n".join(result_lines(results, terminal_width(stderr_console()))))
     notify(totals(results), "bold")
 
 

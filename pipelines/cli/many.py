@@ -8,7 +8,15 @@ from typing import NamedTuple, NoReturn
 import typer
 from rich.console import Console
 
-from pipelines.cli.console import confirm, notify, print_text, require_consent, stderr_console
+from pipelines.cli.console import (
+    confirm,
+    notify,
+    print_text,
+    require_consent,
+    stderr_console,
+    stdout_console,
+    terminal_width,
+)
 from pipelines.cli.files import Source
 from pipelines.cli.group import end, follow_all, print_table, what_continues
 from pipelines.cli.results import print_result, report_of, write_report
@@ -97,7 +105,7 @@ class _Command:
             rows.append((self._called[file], saved.plan if saved and file not in going else None, why))
             if saved and self._asked.verbose:
                 notify("\n".join(["", self._called[file], *plan_lines(saved.spec, saved.plan, saved.only)]))
-        notify("\n" + "\n".join(plan_table(rows)))
+        notify("\n" + "\n".join(plan_table(rows, terminal_width(self._people))))
 
     def results(self, kind: str, sources: Sequence[Source]) -> dict[Path, ClusterResult]:
         """Starts a run for each cluster, or follows the one that does the same already; until all have ended.
@@ -193,12 +201,14 @@ def _print_results(kind: str, results: Sequence[ClusterResult], asked: Asked) ->
     if kind == "plan" and not asked.as_json:
         called = titles((one.file, one.cluster) for one in results)
         plans = ((called[one.file], one.plan.plan if one.plan else None, one.summary) for one in results)
-        typer.echo("\n".join(plan_table(plans)))
+        typer.echo("\n".join(plan_table(plans, terminal_width(stdout_console()))))
         notify(totals(results), "bold")
     else:
         print_table(results)
     if asked.folder is not None:
         notify(f"reports: {asked.folder}")
-    if any(result.exit_code for result in results):
-        finish = "; to finish one: esync retry RUN" if kind == "rollout" else ""
-        notify(f"details of one: esync report RUN{finish}")
+    bad = [result.run for result in results if result.exit_code]
+    if bad:
+        run = bad[0] if len(bad) == 1 and bad[0] else "RUN"
+        finish = f"; to finish {'it' if run in bad else 'one'}: esync retry {run}" if kind == "rollout" else ""
+        notify(f"details{'' if run in bad else ' of one'}: esync report {run}{finish}")

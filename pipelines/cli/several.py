@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 import typer
 
 from pipelines.cli.board import Board
-from pipelines.cli.console import notify, print_text, stderr_console
+from pipelines.cli.console import notify, print_text, stderr_console, stdout_console, terminal_width
 from pipelines.cli.results import find_run, print_result, report_of
 from pipelines.cli.runs import waits_of
 from pipelines.engine import Engine
@@ -16,7 +16,8 @@ from pipelines.report.many import ClusterResult, Results, table, titles
 from pipelines.usecases import runs as commands
 from pipelines.usecases.listing import newest_runs, runs_of_group
 from pipelines.usecases.naming import is_file
-from workers.errors import EsyncError, RecordRefused
+from tasks.cluster import Cluster
+from workers.errors import EsyncError, InputRefused, RecordRefused
 from workers.records import RunRecord, Verdict
 
 if TYPE_CHECKING:  # see below
@@ -24,15 +25,14 @@ if TYPE_CHECKING:  # see below
 
 __all__ = ["Chosen", "chosen", "show_several", "watch_several"]
 
-_NO_RUN = "there is no run of this cluster yet"
-
 
 class Chosen(NamedTuple):
-    """One run that is meant: its cluster, the file where one was named, and the record; None if there is no run."""
+    """One run that is meant: its cluster, the file where one was named, and the record; or why there is none."""
 
     cluster: str
     record: RunRecord | None
     file: str = ""
+    why: str = ""
 
 
 def chosen(engine: Engine, targets: Sequence[str]) -> list[Chosen]:
@@ -64,15 +64,29 @@ def _is_folder(target: str) -> bool:
 
 
 def _newest(engine: Engine, files: Sequence[str]) -> list[Chosen]:
-    from pipelines.cli.files import load_all  # noqa: PLC0415 - see above
+    """The newest run of each cluster. A file with mistakes hides no other, unless all have some: nothing is started."""
+    from pipelines.cli.files import for_each  # noqa: PLC0415 - see above
+    from pipelines.cluster_file.loader import load_cluster  # noqa: PLC0415 - see above
 
-    sources = load_all(map(Path, files))
+    def read(file: Path) -> tuple[Path, Cluster | InputRefused]:
+        try:
+            return file, load_cluster(file)
+        except InputRefused as error:
+            return file, error
+
+    read_files = for_each(map(Path, files), read)
+    clusters = [found for _, found in read_files if isinstance(found, Cluster)]
+    if not clusters:
+        raise next(found for _, found in read_files if isinstance(found, InputRefused))
     refused: list[RecordRefused] = []
-    newest = newest_runs(engine.store, [source.cluster for source in sources], refused.append)
+    newest = iter(newest_runs(engine.store, clusters, refused.append))
     for error in refused:
         notify(f"run {error.run} cannot be read: {error.message}", "magenta")
     return [
-        Chosen(source.cluster.name, record, str(source.file)) for source, record in zip(sources, newest, strict=True)
+        Chosen(found.name, next(newest), str(file), "there is no run of this cluster yet")
+        if isinstance(found, Cluster)
+        else Chosen(file.stem, None, str(file), f"the file cannot be used: esync check {file}")
+        for file, found in read_files
     ]
 
 
@@ -86,9 +100,12 @@ def show_several(engine: Engine, several: Sequence[Chosen], *, as_json: bool) ->
         return
     board = Board(engine.store, records, _called(several))
     board.look()
-    none = [(title, "-", "no run", _NO_RUN) for title, one in _titled(several) if one.record is None]
-    rows = [(board.titles[row.record.id], row.record.id, row.state, row.remark) for row in board.ranked]
-    typer.echo("\n".join(table(("CLUSTER", "RUN", "STATE", ""), [*rows, *none])))
+    none = [(title, "-", "no run", one.why) for title, one in _titled(several) if one.record is None]
+    found = [(title, board.rows[one.record.id]) for title, one in _titled(several) if one.record]
+    ranked = sorted(found, key=lambda one: one[1].rank)
+    rows = [(title, row.record.id, row.state, row.remark) for title, row in ranked]
+    width = terminal_width(stdout_console())
+    typer.echo("\n".join(table(("CLUSTER", "RUN", "STATE", ""), [*rows, *none], width)))
     for run_id, text in waits.items():
         notify(f"run {run_id}: {text}", "magenta")
 
@@ -134,7 +151,7 @@ def _result_of(engine: Engine, one: Chosen, *, whole: bool) -> ClusterResult:
         run=record.id if record else "",
         verdict=verdict,
         exit_code=(verdict or Verdict.INCONCLUSIVE).exit_code,
-        summary=record.summary if record else _NO_RUN,
+        summary=record.summary if record else one.why,
         report=report_of(engine, record) if record and whole else None,
     )
 

@@ -178,22 +178,33 @@ def test_a_folder_is_looked_at_and_followed_as_one(
         assert run(["verify", str(files)]) == 4
     finally:
         lab.heal(away)
-    more = files / "unused.yaml"
+    wrong, more = files / "wrong.yaml", files / "unused.yaml"
+    wrong.write_text("name: x\n")
     more.write_text((files / "east.yaml").read_text("utf-8").replace("name: east", "name: unused"))
     try:
         capsys.readouterr()
         assert run(["status", str(files)]) == 0
         header, first, *others = capsys.readouterr().out.splitlines()
         assert (header.split(), first.split()[0]) == (["CLUSTER", "RUN", "STATE"], "north")
-        assert [line.split()[0] for line in others] == ["east", "west", "unused"]
+        assert [line.split()[0] for line in others] == ["east", "west", "unused", "wrong"]
+        assert others[-1].endswith(f"the file cannot be used: esync check {wrong}")
+        assert run(["status", str(wrong.parent / "wrong.yaml"), str(wrong)]) == 1
+        assert "wrong.yaml:1: nodes: is missing" in capsys.readouterr().err
         assert run(["status", str(files), "--json"]) == 0
         printed = document(capsys.readouterr().out)
         states = [(one["cluster"], one["status"] and one["status"]["verdict"]) for one in printed["clusters"]]
-        assert states == [("east", "joined"), ("north", "unreachable"), ("unused", None), ("west", "joined")]
+        assert states == [
+            ("east", "joined"),
+            ("north", "unreachable"),
+            ("unused", None),
+            ("west", "joined"),
+            ("wrong", None),
+        ]
         assert run(["watch", str(files), "--json"]) == 4
         assert document(capsys.readouterr().out)["exit_code"] == 4
     finally:
         more.unlink()
+        wrong.unlink()
     group = printed["clusters"][0]["run"].rpartition("-")[2][:8]
     assert run(["watch", group]) == 4
     assert "3 clusters: 1 unreachable, 2 joined" in capsys.readouterr().err

@@ -96,6 +96,22 @@ def test_without_a_terminal_a_run_has_a_line_when_it_begins_and_when_it_ends() -
     assert lines.count("no worker answers") == 1
 
 
+def test_without_a_terminal_runs_that_have_ended_before_are_said_first() -> None:
+    """A command that follows them says what it already knows."""
+    office = Office()
+    board, runs = group(office, 2, 2)
+    office.conclude(runs[1])
+    board = Board(office.store, [office.store.run(run) for run in runs])
+    screen = console()
+
+    def trouble() -> str:
+        office.conclude(runs[0])
+        return ""
+
+    show_board(board, screen, trouble, interval=0)
+    assert [line.split(" s  ")[-1].split("  ")[0] for line in shown(screen)] == ["shop-1", "shop-0"]
+
+
 def test_without_a_terminal_a_run_that_is_held_says_what_to_do() -> None:
     """A log that is read later has the command."""
     office = Office()
@@ -187,6 +203,23 @@ def test_the_worst_result_is_the_first_line() -> None:
     assert [line.split()[0] for line in result_lines(results)] == ["CLUSTER", "c2", "c4", "c1", "c3", "c0"]
     assert totals(results) == "5 clusters: 1 failed, 1 refuted, 1 no result, 1 locked, 1 joined"
     assert set(Verdict.worst_first()) == set(Verdict)
+
+
+def test_what_has_no_room_in_a_row_is_below_it() -> None:
+    """On a narrow terminal, in two lines at most; a run that was named has the name of its cluster."""
+    why = "the first wave did not succeed, so 2 nodes of later waves were not touched: P1 failed: its disk is full"
+    results = [
+        result(name, Verdict.STOPPED).model_copy(update={"file": "", "summary": text})
+        for name, text in (("east", why), ("west", "short"))
+    ]
+    assert list(result_lines(results, 40)) == [
+        "CLUSTER  RUN       RESULT   WHY",
+        "east     run-east  stopped",
+        "    the first wave did not succeed, so 2",
+        "    nodes of later waves were not ...",
+        "west     run-west  stopped  short",
+    ]
+    assert list(result_lines(results))[1] == f"east     run-east  stopped  {why}"
 
 
 def test_a_folder_is_a_list_even_with_one_file(tmp_path: Path) -> None:
