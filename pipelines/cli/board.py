@@ -72,7 +72,7 @@ class Row(NamedTuple):
         if self.steering.held and not self.ended:
             return f"esync {verb_for_held(unapproved=self.steering.unapproved)} {self.record.id}"
         if self.record.turn is None or self.ended:
-            return self.record.summary
+            return self.record.summary or ("until one before it ends" if self.waits else "")
         return f"{self.done} of {counted(len(self.record.turn.nodes), 'node')}"
 
 
@@ -209,7 +209,10 @@ def draw(board: Board, console: Console, begun: datetime, trouble: str) -> Rende
     header, *lines = table(("cluster", "state", ""), cells)
     texts = [Text(f"{counted(len(rows), 'cluster')}: {parts}  {duration(_seconds(begun))}", style="bold")]
     texts += [Text(header, style="dim")]
-    texts += [Text(line, style=row.style) for line, row in zip(lines, shown, strict=True)]
+    for line, row in zip(lines, shown, strict=True):
+        below = row.steering.held and len(line) > console.width  # a command is copied: it has to be whole
+        folded = [line.removesuffix(row.remark).rstrip(), f"    {row.remark}"] if below else [line]
+        texts += [Text(part, style=row.style) for part in folded]
     if len(rows) > len(shown):
         texts.append(Text(f"and {len(rows) - len(shown)} more", style="dim"))
     if trouble:

@@ -172,6 +172,7 @@ def test_a_folder_is_looked_at_and_followed_as_one(
 
     The runs of one command are also named by their group.
     """
+    assert run(["rollout", str(files), "--yes"]) == 0
     away = list(lab.nodes)[3]
     lab.break_node(away, refuse_connections=True)
     try:

@@ -22,9 +22,9 @@ from workers.errors import InputRefused, StoreUnavailable
 from workers.records import RunState, Verdict, now
 
 
-def console(*, terminal: bool = False, height: int = 24) -> Console:
+def console(*, terminal: bool = False, height: int = 24, width: int = 80) -> Console:
     """Writes into a text."""
-    return Console(file=io.StringIO(), force_terminal=terminal, width=80, height=height, color_system=None)
+    return Console(file=io.StringIO(), force_terminal=terminal, width=width, height=height, color_system=None)
 
 
 def shown(screen: Console) -> list[str]:
@@ -42,9 +42,9 @@ def group(office: Office, count: int, at_most: int) -> tuple[Board, list[str]]:
     return board, runs
 
 
-def picture(board: Board, height: int = 24) -> list[str]:
+def picture(board: Board, height: int = 24, width: int = 80) -> list[str]:
     """The picture as lines."""
-    screen = console(height=height)
+    screen = console(height=height, width=width)
     screen.print(draw(board, screen, now(), ""))
     return shown(screen)
 
@@ -62,6 +62,19 @@ def test_failures_come_first_and_those_that_wait_last() -> None:
     assert [line.split()[:2] for line in lines] == [
         ["shop-1", "cancelled"], ["shop-2", "paused"], ["shop-0", "canary"], ["shop-3", "waiting"],
     ]  # fmt: skip
+
+
+def test_the_command_for_a_held_run_is_whole_on_a_narrow_terminal() -> None:
+    """It is below its run; what waits behind it says for what."""
+    office = Office()
+    board, runs = group(office, 2, 1)
+    hold_before(office.store, runs[0], "wave-2")
+    board.look()
+    assert picture(board, width=60)[2:] == [
+        "shop-0   held before wave-2",
+        f"    esync promote {runs[0]}",
+        "shop-1   waiting             until one before it ends",
+    ]
 
 
 def test_what_has_no_room_is_counted() -> None:
