@@ -245,6 +245,7 @@ KINDS: dict[str, Kind] = {
             restores=True,
             parent="undoes",
             retry="start it again: esync rollback {parent}",
+            left_alone=decisions_rollback.left_alone,
         ),
         Kind(
             name="renew",

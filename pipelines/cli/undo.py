@@ -49,6 +49,8 @@ def rollback(  # noqa: PLR0913 - a command's options
     with workers_for("rollback") as services:
         engine = services.engine
         parent = find_run(engine, run, lambda found: undoing.changed_a_node(engine, found), "run that changed a node")
+        if run != parent.id:
+            undoing.require_not_half_undone(parent)
         nodes = undoing.nodes_to_undo(engine, parent.id, node or ())
         on = f"on {name_ranges(nodes)}"
         forced = ", also files that were changed after the run" if force else ""

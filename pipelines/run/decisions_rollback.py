@@ -8,6 +8,7 @@ from pipelines.run.plan import fewest_waves
 from pipelines.run.selection import not_done
 from pipelines.run.snapshot import ABANDONED, Go, Snapshot, Stop
 from tasks.ektron.wording import named
+from workers.errors import Problem
 from workers.records import DocumentKind, Status, Verdict
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "all_restored",
     "always_continue",
     "canaries",
+    "left_alone",
     "remaining",
     "to_compare",
     "to_restore",
@@ -115,22 +117,29 @@ def all_restored(snapshot: Snapshot) -> Stop:
     already = len(snapshot.selected) - len(changed)
     besides = f"; {already} of them needed no change" if already else ""
     restored = f"{_nodes(len(snapshot.selected))} as before run {snapshot.record.parent}{besides}"
-    left = _without(snapshot, snapshot.in_stage("rollback") | snapshot.ended().keys())
-    stop = not_done(snapshot, left)
-    if stop is None or not left:
+    alone = left_alone(snapshot)
+    stop = not_done(snapshot, alone)
+    if stop is None or not alone:
         return stop or Stop(Verdict.RESTORED, restored)
-    return replace(stop, summary=f"{stop.summary}; {_why_spared(snapshot, left)}")
+    why = dict.fromkeys(f"{one.message}. {one.remedy}" for one in alone.values())
+    return replace(stop, summary=f"{stop.summary}; {named(list(alone))}: {'; '.join(why)}")
 
 
-def _why_spared(snapshot: Snapshot, left: Sequence[str]) -> str:
-    pools = dict.fromkeys(snapshot.cluster.node(name).pool for name in left)
-    down = [name for name in _fallen(snapshot) if snapshot.cluster.node(name).pool in pools]
-    fallen = [name for name in snapshot.cluster.node_names if name in down]
-    was = "was" if len(left) == 1 else "were"
-    where = f"{'pool' if len(pools) == 1 else 'pools'} {named(list(pools))}"
-    return (
-        f"{named(left)} {was} not restored: no other server of {where} is known to work. Repair {named(fallen)}, then "
-        f"run it again: esync rollback {snapshot.record.parent}; with --all-at-once {named(left)} goes, too"
+def left_alone(snapshot: Snapshot) -> dict[str, Problem]:
+    """The last servers of their pools that work and were therefore not restarted, each with why, and what to do."""
+    left = _without(snapshot, snapshot.in_stage("rollback") | snapshot.ended().keys())
+    if not left or _together(snapshot) or not _fallen(snapshot):
+        return {}
+    return {name: _why_alone(snapshot, name) for name in _spared(snapshot, left, _working(snapshot))}
+
+
+def _why_alone(snapshot: Snapshot, node: str) -> Problem:
+    pool, fallen = snapshot.cluster.node(node).pool, _fallen(snapshot)
+    down = [name for name in snapshot.cluster.pool_members(pool) if name in fallen]
+    return Problem(
+        message=f"not restored: no other server of pool {pool} is known to work",
+        remedy=f"Repair {named(down)}, then run it again: esync rollback {snapshot.record.parent}; with --all-at-once "
+        f"{node} goes, too",
     )
 
 

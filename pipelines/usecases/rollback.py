@@ -14,9 +14,9 @@ from tasks.cluster import Cluster
 from tasks.steps.cleanup import ALL, FREE
 from tasks.undo.backups import FORCE
 from workers.errors import InputRefused
-from workers.records import RunRecord, Status, Turn
+from workers.records import RunRecord, Status, Turn, Verdict
 
-__all__ = ["changed_a_node", "cleanup", "free", "nodes_to_undo", "rollback", "waves_to_undo"]
+__all__ = ["changed_a_node", "cleanup", "free", "nodes_to_undo", "require_not_half_undone", "rollback", "waves_to_undo"]
 
 _OTHER = "choose another run: esync runs"
 #: How a step ends that has written nothing.
@@ -56,6 +56,22 @@ def rollback(
 def nodes_to_undo(engine: Engine, run_id: str, nodes: Collection[str] = ()) -> tuple[str, ...]:
     """The nodes that a rollback of a run would change; see `rollback` for arguments and errors. Contacts no server."""
     return _to_undo(ended_run(engine, run_id), nodes)
+
+
+def require_not_half_undone(record: RunRecord) -> None:
+    """Passes unless a run that was not named by its id is a rollback that did not restore everything.
+
+    To undo it would bring back what the operator wanted to be rid of; what is meant then is to finish it.
+
+    Raises:
+        InputRefused: it is such a rollback.
+    """
+    if kind_of(record.kind, record.id).restores and record.verdict not in {None, Verdict.RESTORED}:
+        raise InputRefused(
+            f"the newest run that changed a node is {record.id}, a rollback that ended as {record.verdict}; no server "
+            "was contacted",
+            remedy=f"to finish it: esync rollback {record.parent}; to undo it: esync rollback {record.id}",
+        )
 
 
 def waves_to_undo(engine: Engine, run_id: str, nodes: Collection[str]) -> tuple[tuple[str, ...], ...]:

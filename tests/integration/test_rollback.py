@@ -113,12 +113,18 @@ def test_no_pool_is_down_as_a_whole(harness: Harness, lab: LabProcess) -> None:
     assert undone.record.verdict is Verdict.FAILED, undone.record.summary
     waves = [turn.nodes for turn in undone.record.turns if turn.stage == "rollback"]
     assert [("S1", "P1"), ("S2",)] == waves
-    assert "P2 was not restored: no other server of pool" in undone.record.summary
+    assert "P2: not restored: no other server of pool" in undone.record.summary
     assert {"S1": "running", "S2": "running", "P1": "stopped", "P2": "running"} == states(lab)
     assert joined == disks(lab, "P2")
     report = build(undone)
-    assert "P2 was not restored" in to_text(report)
-    assert "P2 was not restored" in to_html(report)
+    assert "not restored: no other server of pool production" in to_text(report)
+    assert "not restored: no other server of pool production" in to_html(report)
+    with pytest.raises(InputRefused, match="a rollback that ended as failed") as refused:
+        undoing.require_not_half_undone(undone.record)
+    assert (
+        f"to finish it: esync rollback {run.id}; to undo it: esync rollback {undone.record.id}" in refused.value.remedy
+    )
+    undoing.require_not_half_undone(run)
     lab.heal("P1")
     again = rolled_back(harness, run.id)
     assert again.record.verdict is Verdict.RESTORED, again.record.summary

@@ -65,7 +65,7 @@ def test_of_a_pool_that_falls_server_by_server_the_last_one_is_left() -> None:
     turns = [*turns, turn("rollback-2", ["N3"])]
     assert [] == decisions.to_restore(run(*fell, turns=turns, only=()))
     stop = decisions.all_restored(run(*fell, turns=turns, only=()))
-    assert "0 of 4 nodes are done; N4 was not restored" in stop.summary
+    assert "0 of 4 nodes are done; N4: not restored" in stop.summary
     assert "Repair N1, N2, N3, then" in stop.summary
     assert ["N4"] == decisions.to_restore(run(*fell[:2], turns=turns, only=()))
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from pipelines.cli.picture import draw
 from pipelines.report.build import build
+from pipelines.report.closing import closing_lines
 from pipelines.report.html import to_html
 from pipelines.report.text import to_text
 from pipelines.rollout import KINDS, kind_of
@@ -159,14 +160,18 @@ def test_the_last_server_of_a_pool_that_works_is_not_restarted() -> None:
     assert [("rollback-1", ("S1", "P1")), ("rollback-2", ("S2",)), ("verify", ("S1", "S2"))] == names(turns)[2:]
     assert Verdict.FAILED is snapshot.record.verdict
     assert snapshot.record.summary.endswith(
-        "2 of 4 nodes are done; P2 was not restored: no other server of pool live is known to work. Repair P1, "
+        "2 of 4 nodes are done; P2: not restored: no other server of pool live is known to work. Repair P1, "
         "then run it again: esync rollback first; with --all-at-once P2 goes, too"
     )
     results = {result.node: result for result in summary_of(snapshot, kind_of(snapshot.record.kind)).nodes}
-    assert (Status.SKIPPED, "not started, the run ended first: failed") == (
+    problem = results["P2"].problem
+    assert (Status.SKIPPED, "not restored: no other server of pool live is known to work") == (
         results["P2"].status,
-        results["P2"].problem.message,
+        problem.message,
     )
+    screen = closing_lines(build(summary_of(snapshot, kind_of(snapshot.record.kind))), 100)
+    assert any("P2  not restored: no other server of pool live is known to work" in line for line in screen)
+    assert any("Repair P1, then run it again" in line for line in screen)
 
 
 @pytest.mark.parametrize("fields", [{"down": ("P2",)}, {"policy": {"judge_waves": False}}])
