@@ -135,7 +135,6 @@ ROLLBACK_STAGES: tuple[Stage, ...] = (
         nodes=decisions_rollback.to_restore,
         steps=(DRAIN, ROLLBACK, UNDRAIN),
         then=decisions_rollback.always_continue,
-        numbered=True,
     ),
     Stage(
         name="verify",

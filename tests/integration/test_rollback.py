@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from lab.control.remote import LabProcess
+from pipelines.audit.bundle import bundle_of
+from pipelines.audit.check import check
 from pipelines.report.build import build
 from pipelines.report.html import to_html
 from pipelines.report.text import to_text
@@ -116,6 +118,7 @@ def test_no_pool_is_down_as_a_whole(harness: Harness, lab: LabProcess) -> None:
     assert "P2: not restored: no other server of pool" in undone.record.summary
     assert {"S1": "running", "S2": "running", "P1": "stopped", "P2": "running"} == states(lab)
     assert joined == disks(lab, "P2")
+    assert check(bundle_of(harness.engine.store, undone)).verdict == "failed"
     report = build(undone)
     assert "not restored: no other server of pool production" in to_text(report)
     assert "not restored: no other server of pool production" in to_html(report)
@@ -217,6 +220,7 @@ def test_a_file_changed_since_is_a_conflict(harness: Harness, lab: LabProcess) -
     assert 'value="75"' in shown
     assert 'value="50"' in shown
     assert "[hidden " in shown
+    assert check(bundle_of(harness.engine.store, undone)).verdict == "failed"
     report = build(undone)
     for leak in (b"planted", b"uid=sa", b"server="):
         for output in (shown, to_html(report), to_text(report), report.model_dump_json(), harness.log()):

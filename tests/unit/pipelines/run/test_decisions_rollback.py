@@ -20,7 +20,7 @@ def run(*outcomes: StepOutcome, turns: list[Turn], only: tuple[str, ...] = ("N3"
 
 def fallen(node: str, *, touched: bool = True, slug: str = "agent_failed") -> StepOutcome:
     """Of a node that failed in the first wave; by default after its restore began."""
-    return outcome(node, Status.FAILED, turn="rollback-1", step="rollback", touched=touched, slug=slug)
+    return outcome(node, Status.FAILED, turn="rollback", step="rollback", touched=touched, slug=slug)
 
 
 def test_the_selected_nodes_take_turns() -> None:
@@ -29,10 +29,10 @@ def test_the_selected_nodes_take_turns() -> None:
     assert ["N1"] == decisions.canaries(run(turns=[]))
     assert ["N1", "N3"] == decisions.remaining(run(turns=looked[:1]))
     assert ["N1", "N2"] == decisions.to_restore(run(turns=looked))
-    assert ["N3"] == decisions.to_restore(run(turns=[*looked, turn("rollback-1", ["N1", "N2"])]))
+    assert ["N3"] == decisions.to_restore(run(turns=[*looked, turn("rollback", ["N1", "N2"])]))
     failed = outcome("N3", Status.FAILED, turn="observe")
     assert ["N1", "N2"] == decisions.to_restore(run(failed, turns=looked))
-    restored = [*looked, turn("rollback-1", ["N1", "N2"])]
+    restored = [*looked, turn("rollback", ["N1", "N2"])]
     assert [] == decisions.to_restore(run(failed, turns=restored))
     assert ["N1", "N2"] == decisions.to_compare(run(failed, turns=restored))
     assert [] == decisions.to_compare(run(failed, turns=[*restored, turn("verify", ["N1", "N2"])]))
@@ -47,7 +47,7 @@ def test_half_of_a_pool_is_of_the_servers_that_work() -> None:
     assert ["N2", "N3"] == decisions.to_restore(run(turns=LOOKED, only=("N2", "N3")))
     away = a_snapshot(cluster, silent, turns=LOOKED, facts=seen, only=("N1", "N2", "N3"), kind="rollback")
     assert ["N2"] == decisions.to_restore(away)
-    restored = [*LOOKED, turn("rollback-1", ["N1", "N2"])]
+    restored = [*LOOKED, turn("rollback", ["N1", "N2"])]
     assert ["N3", "N4"] == decisions.to_restore(run(turns=restored, only=()))
     conflict = fallen("N1", touched=False)
     assert ["N3", "N4"] == decisions.to_restore(run(conflict, turns=restored, only=()))
@@ -59,7 +59,7 @@ def test_half_of_a_pool_is_of_the_servers_that_work() -> None:
 
 def test_of_a_pool_that_falls_server_by_server_the_last_one_is_left() -> None:
     """The wave after two failures is one server; after the third there is none, whether or not one is selected."""
-    turns = [*LOOKED, turn("rollback-1", ["N1", "N2"])]
+    turns = [*LOOKED, turn("rollback", ["N1", "N2"])]
     fell = [fallen(node) for node in ("N1", "N2", "N3")]
     assert ["N3"] == decisions.to_restore(run(*fell[:2], turns=turns, only=()))
     turns = [*turns, turn("rollback-2", ["N3"])]
@@ -102,7 +102,7 @@ def test_a_failed_node_outweighs_an_unreachable_one(decide: Callable[[Snapshot],
     """Both outweigh success; a node that was not selected does not count."""
     silent = outcome("N2", Status.UNREACHABLE, message="N2: no answer")
     failed = outcome("N1", Status.FAILED, message="N1: no")
-    turns = [turn("canary", FOUR), turn("rollback-1", FOUR)]
+    turns = [turn("canary", FOUR), turn("rollback", FOUR)]
     assert Stop(Verdict.FAILED, "1 failed, 1 unreachable; N1: no; 1 of 3 nodes are done") == decide(
         run(silent, failed, turns=turns)
     )

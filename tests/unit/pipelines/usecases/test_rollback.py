@@ -132,7 +132,7 @@ def test_half_of_every_pool_goes_together_after_one_was_tried() -> None:
     assert [
         ("canary", ("S1",)),
         ("observe", ("S2", "P1", "P2")),
-        ("rollback-1", ("S1", "P1")),
+        ("rollback", ("S1", "P1")),
         ("rollback-2", ("S2", "P2")),
         ("verify", ("S1", "S2", "P1", "P2")),
     ] == names(turns)
@@ -144,20 +144,20 @@ def test_half_of_every_pool_goes_together_after_one_was_tried() -> None:
 def test_all_nodes_go_together_if_someone_wants_that(fields: dict[str, Any]) -> None:
     """By an option of the rollback, or by the policy; a failed server then leaves no other one out."""
     _, turns = run_of("rollback", on("P1", "rollback", **FALLEN), **fields)
-    assert ("rollback-1", ("S1", "S2", "P1", "P2")) == names(turns)[2]
+    assert ("rollback", ("S1", "S2", "P1", "P2")) == names(turns)[2]
     assert ("verify", ("S1", "S2", "P2")) == names(turns)[-1]
 
 
 def test_servers_that_are_down_need_no_budget() -> None:
     """They all go first, whole pools too, and whatever order the policy has; the rest of their pool waits for them."""
     _, turns = run_of("rollback", well, down=("S1", "S2", "P2"), policy={"waves": (1,), "order": "pool"})
-    assert [("rollback-1", ("S1", "S2", "P2")), ("rollback-2", ("P1",))] == names(turns)[2:4]
+    assert [("rollback", ("S1", "S2", "P2")), ("rollback-2", ("P1",))] == names(turns)[2:4]
 
 
 def test_the_last_server_of_a_pool_that_works_is_not_restarted() -> None:
     """The restart of the other one has failed; other pools are restored, and the verdict says what can be done."""
     snapshot, turns = run_of("rollback", on("P1", "rollback", **FALLEN))
-    assert [("rollback-1", ("S1", "P1")), ("rollback-2", ("S2",)), ("verify", ("S1", "S2"))] == names(turns)[2:]
+    assert [("rollback", ("S1", "P1")), ("rollback-2", ("S2",)), ("verify", ("S1", "S2"))] == names(turns)[2:]
     assert Verdict.FAILED is snapshot.record.verdict
     assert snapshot.record.summary.endswith(
         "2 of 4 nodes are done; P2: not restored: no other server of pool live is known to work. Repair P1, "
