@@ -171,7 +171,7 @@ RETIRE_STAGES: tuple[Stage, ...] = (
     PUT_BACK,
     WAVE,
     RETRIES,
-    replace(VERIFY, nodes=decisions_rollback.to_compare, then=decisions_retire.retired),
+    replace(VERIFY, nodes=decisions_rollback.all_compared, then=decisions_retire.retired),
 )
 
 #: The stages of a run that replaces the certificate family while the servers go on syncing.
@@ -244,6 +244,7 @@ KINDS: dict[str, Kind] = {
             restores=True,
             parent="undoes",
             retry="start it again: esync rollback {parent}",
+            left_alone=decisions_rollback.left_alone,
         ),
         Kind(
             name="renew",

@@ -72,7 +72,7 @@ class Row(NamedTuple):
         if self.steering.held and not self.ended:
             return f"esync {verb_for_held(unapproved=self.steering.unapproved)} {self.record.id}"
         if self.record.turn is None or self.ended:
-            return self.record.summary
+            return self.record.summary or ("until one before it ends" if self.waits else "")
         return f"{self.done} of {counted(len(self.record.turn.nodes), 'node')}"
 
 
@@ -118,6 +118,11 @@ class Board:
         return Row(record, waits=turn is None, done=done, steering=Steering.of(self._store, run_id))
 
     @property
+    def ranked(self) -> list[Row]:
+        """The rows, failures first."""
+        return sorted(self.rows.values(), key=lambda row: row.rank)
+
+    @property
     def ended(self) -> bool:
         """Whether all runs are concluded."""
         return all(row.ended for row in self.rows.values())
@@ -158,6 +163,9 @@ def show_board(board: Board, console: Console, trouble: Callable[[], str], *, in
 
 def _as_lines(board: Board, console: Console, trouble: Callable[[], str], interval: float) -> None:
     begun, known, said = now(), "", dict[str, str]()
+    for row in board.ranked:
+        if row.ended:
+            _print(console, f"{_seconds(begun):7.1f} s  {board.titles[row.record.id]}  {row.state}: {row.remark}")
     for rows, problem in _looks(board, trouble, interval):
         for row in rows:
             run, word = row.record.id, row.steering.word
@@ -190,7 +198,7 @@ def _looks(board: Board, trouble: Callable[[], str], interval: float) -> Iterato
 
 def draw(board: Board, console: Console, begun: datetime, trouble: str) -> RenderableType:
     """The picture: the clusters by state, then a line for each, as many as there is room for."""
-    rows = sorted(board.rows.values(), key=lambda row: row.rank)
+    rows = board.ranked
     states: dict[str, int] = {}
     for row in rows:
         state = row.state if row.ended or row.waits or row.steering.waits else "running"
@@ -201,7 +209,10 @@ def draw(board: Board, console: Console, begun: datetime, trouble: str) -> Rende
     header, *lines = table(("cluster", "state", ""), cells)
     texts = [Text(f"{counted(len(rows), 'cluster')}: {parts}  {duration(_seconds(begun))}", style="bold")]
     texts += [Text(header, style="dim")]
-    texts += [Text(line, style=row.style) for line, row in zip(lines, shown, strict=True)]
+    for line, row in zip(lines, shown, strict=True):
+        below = row.steering.held and len(line) > console.width  # a command is copied: it has to be whole
+        folded = [line.removesuffix(row.remark).rstrip(), f"    {row.remark}"] if below else [line]
+        texts += [Text(part, style=row.style) for part in folded]
     if len(rows) > len(shown):
         texts.append(Text(f"and {len(rows) - len(shown)} more", style="dim"))
     if trouble:

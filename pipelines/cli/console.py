@@ -36,6 +36,7 @@ __all__ = [
     "require_consent",
     "stderr_console",
     "stdout_console",
+    "terminal_width",
 ]
 
 ClusterFile = Annotated[Path, typer.Argument(metavar="FILE", help="The cluster file (YAML).", show_default=False)]
@@ -73,6 +74,11 @@ def print_text(console: "Console", text: str, style: str = "") -> None:
     for line in text.splitlines():
         for part in _fitted(printable(line), console):
             console.print(Text(part, style=style), soft_wrap=True)
+
+
+def terminal_width(console: "Console") -> int:
+    """Columns of the terminal; 0 if it is none: what is written to a file has whole lines."""
+    return console.width if console.is_terminal else 0
 
 
 def notify(text: str, style: str = "") -> None:

@@ -15,7 +15,17 @@ from workers.errors import InputRefused
 if TYPE_CHECKING:  # what makes plans is loaded for those files that are one
     from pipelines.usecases.plan_file import SavedPlan
 
-__all__ = ["AtMost", "ClusterFiles", "RolloutFiles", "Source", "are_many", "for_each", "load_all", "refuse_for_many"]
+__all__ = [
+    "AtMost",
+    "ClusterFiles",
+    "RolloutFiles",
+    "Source",
+    "are_many",
+    "for_each",
+    "has_cluster_files",
+    "load_all",
+    "refuse_for_many",
+]
 
 Read = TypeVar("Read")
 
@@ -82,6 +92,11 @@ def for_each(files: Iterable[Path], read: Callable[[Path], Read]) -> tuple[Read,
     return tuple(found)
 
 
+def has_cluster_files(folder: Path) -> bool:
+    """Whether a folder stands for cluster files."""
+    return any(_cluster_files(folder))
+
+
 def refuse_for_many(**given: object) -> None:
     """Refuses options that are about one cluster.
 
@@ -110,10 +125,14 @@ def _files_of(named: Path) -> Iterator[Path]:
     if not named.is_dir():
         yield named
         return
-    found = sorted(path for path in named.iterdir() if path.suffix in _SUFFIXES and not path.name.startswith("."))
+    found = sorted(_cluster_files(named))
     if not found:
         raise InputRefused(
             f"folder {named} has no cluster file (*.yaml, *.yml); no server was contacted",
             remedy="give a cluster file, or a folder that has some; `esync init` writes one",
         )
     yield from found
+
+
+def _cluster_files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if path.suffix in _SUFFIXES and not path.name.startswith("."))

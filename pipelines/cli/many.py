@@ -8,20 +8,25 @@ from typing import NamedTuple, NoReturn
 import typer
 from rich.console import Console
 
-from pipelines.cli.board import Board, show_board
-from pipelines.cli.console import CommandExit, confirm, notify, print_text, require_consent, stderr_console
+from pipelines.cli.console import (
+    confirm,
+    notify,
+    print_text,
+    require_consent,
+    stderr_console,
+    stdout_console,
+    terminal_width,
+)
 from pipelines.cli.files import Source
+from pipelines.cli.group import end, follow_all, print_table, what_continues
 from pipelines.cli.results import print_result, report_of, write_report
 from pipelines.local.provided import Running
-from pipelines.local.reading import start_of_worker
 from pipelines.local.services import engine_with_worker
-from pipelines.report.many import ClusterResult, Results, plan_table, result_lines, titles, totals
+from pipelines.report.many import ClusterResult, plan_table, titles, totals
 from pipelines.report.plan_text import plan_lines
-from pipelines.run.groups import Place
 from pipelines.usecases import runs
 from pipelines.usecases.groups import Member, already_running, start_group
 from pipelines.usecases.plan_file import SavedPlan
-from pipelines.usecases.waiting import Attendance, missing_workers, waiting_text
 from tasks.ektron.wording import counted, named
 from workers.errors import EsyncError, InputRefused
 from workers.records import RunRecord, Verdict
@@ -63,12 +68,8 @@ def run_many(kind: str, sources: Sequence[Source], asked: Asked, *, yes: bool = 
             chosen, unplanned = command.confirmed(sources)
         done = {**unplanned, **command.results(kind, chosen)} if chosen else unplanned
         results = [done[source.file] for source in sources]
-        worst = min(results, key=lambda one: _rank(one.verdict))
     _print_results(kind, results, asked)
-    if asked.as_json:
-        document = Results(verdict=worst.verdict, exit_code=worst.exit_code, clusters=tuple(results))
-        typer.echo(document.model_dump_json(indent=2))
-    raise CommandExit(worst.exit_code)
+    end(results, as_json=asked.as_json)
 
 
 class _Command:
@@ -105,7 +106,7 @@ class _Command:
             rows.append((self._called[file], saved.plan if saved and file not in going else None, why))
             if saved and self._asked.verbose:
                 notify("\n".join(["", self._called[file], *plan_lines(saved.spec, saved.plan, saved.only)]))
-        notify("\n" + "\n".join(plan_table(rows)))
+        notify("\n" + "\n".join(plan_table(rows, terminal_width(self._people))))
 
     def results(self, kind: str, sources: Sequence[Source]) -> dict[Path, ClusterResult]:
         """Starts a run for each cluster, or follows the one that does the same already; until all have ended.
@@ -117,9 +118,11 @@ class _Command:
         started: dict[Path, RunRecord] = {}
         try:
             self._start(kind, sources, started)
-            self._follow(started)
+            called = {record.id: self._called[file] for file, record in started.items()}
+            follow_all(self._services, list(started.values()), called, self._people)
         except (KeyboardInterrupt, EsyncError):
-            self._say_what_goes_on([source for source in sources if source.file not in started], started)
+            never = [self._called[source.file] for source in sources if source.file not in started]
+            print_text(self._people, what_continues(self._services, list(started.values()), never), "magenta")
             raise
         return {source.file: self._result(source, started[source.file]) for source in sources}
 
@@ -152,41 +155,6 @@ class _Command:
         exact = found is not None and (plan is None or found.plan_fingerprint == plan.fingerprint)
         return found if exact else None
 
-    def _follow(self, started: Mapping[Path, RunRecord]) -> None:
-        if not started:
-            return
-        engine, services, called = self._engine, self._services, self._called
-        board = Board(
-            engine.store, list(started.values()), {record.id: called[file] for file, record in started.items()}
-        )
-        own = services.logs if services.own else None
-
-        def trouble() -> str:
-            services.check()
-            first = next(iter(board.at_work), None)
-            missing = attendance.missing_since(first.created) if first else None
-            if first is None or missing is None:
-                return ""
-            return waiting_text(missing, start_of_worker(load_settings(), first.id, own, stays=True, site=missing.site))
-
-        with Attendance(lambda: missing_workers(engine, *board.at_work)) as attendance:
-            show_board(board, self._people, trouble)
-
-    def _say_what_goes_on(self, never: Sequence[Source], started: dict[Path, RunRecord]) -> None:
-        """Printed when the command ends early: which runs go on without it, and which were never created."""
-        lines = []
-        if started and self._services.own:
-            lines.append("The worker stops with this command. Nodes finish their current step; every file stays whole.")
-        elif started:
-            groups = {place.group for record in started.values() if (place := Place.of(record.id))}
-            lines.append(f"This command stops; its {counted(len(started), 'run')} {_continue(len(started))}.")
-            lines.append("To see them: esync runs; to stop one: esync cancel RUN")
-            lines += [f"To stop all that it started: esync cancel {group}" for group in sorted(groups)]
-        if never:
-            lines.append(f"never started: {', '.join(self._called[source.file] for source in never)}")
-        lines.append("To continue all of them: the same command again")
-        print_text(self._people, "\n" + "\n".join(lines), "magenta")
-
     def _result(self, source: Source, created: RunRecord) -> ClusterResult:
         record = self._engine.store.run(created.id)
         whole = self._asked.as_json or self._asked.verbose or self._asked.folder
@@ -216,10 +184,6 @@ def _titles(sources: Sequence[Source]) -> dict[Path, str]:
     return {source.file: called[str(source.file)] for source in sources}
 
 
-def _continue(runs: int) -> str:
-    return "continues" if runs == 1 else "continue, in their order"
-
-
 def _with_plan(source: Source, result: ClusterResult | None) -> Source:
     """The cluster with the plan that was made for it, if one was."""
     return source._replace(plan=result.plan) if result and result.plan else source
@@ -238,16 +202,14 @@ def _print_results(kind: str, results: Sequence[ClusterResult], asked: Asked) ->
     if kind == "plan" and not asked.as_json:
         called = titles((one.file, one.cluster) for one in results)
         plans = ((called[one.file], one.plan.plan if one.plan else None, one.summary) for one in results)
-        typer.echo("\n".join(plan_table(plans)))
+        typer.echo("\n".join(plan_table(plans, terminal_width(stdout_console()))))
+        notify(totals(results), "bold")
     else:
-        notify("\n" + "\n".join(result_lines(results)))
-    notify(totals(results), "bold")
+        print_table(results)
     if asked.folder is not None:
         notify(f"reports: {asked.folder}")
-    if any(result.exit_code for result in results):
-        finish = "; to finish one: esync retry RUN" if kind == "rollout" else ""
-        notify(f"details of one: esync report RUN{finish}")
-
-
-def _rank(verdict: Verdict | None) -> int:
-    return Verdict.worst_first().index(verdict or Verdict.INCONCLUSIVE)
+    bad = [result.run for result in results if result.exit_code]
+    if bad:
+        run = bad[0] if len(bad) == 1 and bad[0] else "RUN"
+        finish = f"; to finish {'it' if run in bad else 'one'}: esync retry {run}" if kind == "rollout" else ""
+        notify(f"details{'' if run in bad else ' of one'}: esync report {run}{finish}")

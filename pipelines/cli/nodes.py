@@ -6,11 +6,25 @@ import typer
 
 from pipelines.report.layout import name_ranges
 
-__all__ = ["Failed", "NodeNames", "NotStarted", "Overwrite", "Prune", "Unreachable", "for_nodes", "pruning"]
+__all__ = [
+    "AllAtOnce",
+    "Failed",
+    "NodeNames",
+    "NotStarted",
+    "Overwrite",
+    "Prune",
+    "Unreachable",
+    "for_nodes",
+    "pruning",
+]
 
 Failed = Annotated[bool, typer.Option("--failed", help="Nodes that failed.")]
 Unreachable = Annotated[bool, typer.Option("--unreachable", help="Nodes that were unreachable.")]
 NotStarted = Annotated[bool, typer.Option("--not-started", help="Nodes that the run did not reach.")]
+AllAtOnce = Annotated[
+    bool,
+    typer.Option("--all-at-once", help="Restore all nodes together, not half of a pool at a time: a short outage."),
+]
 Overwrite = Annotated[bool, typer.Option("--force", help="Overwrite files that were changed after the run.")]
 NodeNames = Annotated[
     list[str] | None,

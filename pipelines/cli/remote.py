@@ -20,7 +20,7 @@ from pipelines.cli.console import (
     require_consent,
     stdout_console,
 )
-from pipelines.cli.nodes import Failed, NodeNames, NotStarted, Overwrite, Prune, Unreachable
+from pipelines.cli.nodes import AllAtOnce, Failed, NodeNames, NotStarted, Overwrite, Prune, Unreachable
 from pipelines.cli.output import BundleFile, OutputFile, ReportFolder
 from pipelines.cli.picture import draw
 from pipelines.cli.report import FORMS, Form, form_of
@@ -265,6 +265,7 @@ def rollback(  # noqa: PLR0913 - a command's options
     *,
     node: NodeNames = None,
     force: Overwrite = False,
+    all_at_once: AllAtOnce = False,
     yes: Yes = False,
     reason: Reason = "",
     key: Key = "",
@@ -274,7 +275,8 @@ def rollback(  # noqa: PLR0913 - a command's options
     """Undo a run: restore bytes, names and service state from before it."""
     confirm(yes=yes)
     with connected() as client:
-        begun = client.rollback(found(client, run).id, node or (), force=force, reason=reason, key=key)
+        parent, options = found(client, run).id, {"force": force, "all_at_once": all_at_once}
+        begun = client.rollback(parent, node or (), **options, reason=reason, key=key)
         shown = followed(client, client.record(begun.run), verbose=verbose)
     finish(shown, as_json=as_json)
 

@@ -1,14 +1,14 @@
 """The verbs that look at a run: status, watch. What follows a run is loaded by those that follow one."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from pipelines.cli.console import (
     AsJson,
     CommandExit,
-    RunId,
     Verbose,
     notify,
     print_json,
@@ -23,32 +23,29 @@ from pipelines.local.reading import engine_only
 from pipelines.local.state import command_here
 from pipelines.report.build import build
 from pipelines.report.rows import Report
-from pipelines.report.runs_text import run_lines
+from pipelines.run.groups import is_group
 from pipelines.run.waves import ends_by_itself
 from pipelines.usecases import run_views
-from pipelines.usecases.listing import steered
 from pipelines.usecases.updates import progress_of
 from tasks.steering import verb_for_held
-from workers.errors import InputRefused
-from workers.records import RunRecord, now
+from workers.records import RunRecord
 from workers.settings import load_settings
+
+if TYPE_CHECKING:  # see below
+    from pipelines.cli.several import Chosen
+    from pipelines.local.provided import Running
 
 __all__ = ["status", "watch"]
 
 
-RunIds = Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs as in other commands, or `last`.")]
-
-
-def _status_of_several(runs: Sequence[str], *, as_json: bool) -> None:
-    with engine_only(load_settings()) as engine:
-        records = [find_run(engine, run) for run in runs]
-        doing = steered(engine.store, records)
-        states = [run_views.status(engine, record.id) for record in records] if as_json else []
-    if as_json:
-        print_json([state.model_dump(mode="json") for state in states])
-        return
-    for line in run_lines(records, now(), doing):
-        typer.echo(line)
+RunIds = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN]...",
+        help="Runs: ids, clusters or their files, folders of files, the group of runs that were requested together, or "
+        "`last`.",
+    ),
+]
 
 
 def status(
@@ -58,15 +55,17 @@ def status(
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the state of a run; of several a line each."""
-    first, *others = run or ["last"]
-    if others:
-        if until_end:
-            raise InputRefused("several runs cannot be followed together", remedy="esync watch RUN")
-        _status_of_several([first, *others], as_json=as_json)
-        return
+    """Show the state of a run; of several a line each, failures first."""
+    targets = run or ["last"]
     with engine_only(load_settings()) as engine:
-        record = find_run(engine, first)
+        if several := _several(engine, targets):
+            from pipelines.cli.several import show_several  # noqa: PLC0415 - seldom
+
+            if until_end:
+                _watch_several(_beside_workers(engine), several, verbose=verbose, as_json=as_json)
+            show_several(engine, several, as_json=as_json)
+            return
+        record = find_run(engine, targets[0])
         if until_end and is_active(record):
             report = _followed(engine, record, verbose=verbose)
             known = run_views.summary(engine, record.id)
@@ -97,25 +96,51 @@ def status(
     raise CommandExit(exit_status(report) if until_end else 0)
 
 
-def watch(run: RunId = "last", *, verbose: Verbose = False, as_json: AsJson = False) -> None:
-    """Follow a run to its end; exit by its verdict. If its worker stopped with its command, start a new worker."""
-    settings = load_settings()
+def watch(run: RunIds = None, *, verbose: Verbose = False, as_json: AsJson = False) -> None:
+    """Follow runs to their end; exit by the worst verdict. If their worker stopped with its command, start one."""
+    settings, targets = load_settings(), run or ["last"]
     with engine_only(settings) as engine:
-        record = find_run(engine, run)
-        without_worker = is_active(record) and not settings.broker_url and not command_here(settings.state)
-        report = None if without_worker else _followed(engine, record, verbose=verbose)
+        several = _several(engine, targets)
+        records = [one.record for one in several if one.record] if several else [find_run(engine, targets[0])]
+        without_worker = any(map(is_active, records)) and not settings.broker_url and not command_here(settings.state)
+        if several and not without_worker:
+            _watch_several(_beside_workers(engine), several, verbose=verbose, as_json=as_json)
+        report = None if without_worker else _followed(engine, records[0], verbose=verbose)
     if report is None:
         from pipelines.cli.follow import follow, workers_for  # noqa: PLC0415 - see above
 
         with workers_for("watch") as services:
-            notify(f"the worker of run {record.id} is gone; a new worker continues the run within a minute")
-            report = follow(services, record, stderr_console(), verbose=verbose)
+            if several:
+                notify("the worker of these runs is gone; a new worker continues them within a minute")
+                _watch_several(services, several, verbose=verbose, as_json=as_json)
+            notify(f"the worker of run {records[0].id} is gone; a new worker continues the run within a minute")
+            report = follow(services, records[0], stderr_console(), verbose=verbose)
     finish(report, as_json=as_json)
+
+
+def _several(engine: Engine, targets: Sequence[str]) -> "list[Chosen]":
+    """The runs, if the targets stand for a list; else none."""
+    if len(targets) == 1 and not (Path(targets[0]).is_dir() or is_group(targets[0])):
+        return []
+    from pipelines.cli.several import chosen  # noqa: PLC0415 - seldom
+
+    return chosen(engine, targets)
+
+
+def _watch_several(services: "Running", several: "Sequence[Chosen]", *, verbose: bool, as_json: bool) -> NoReturn:
+    from pipelines.cli.several import watch_several  # noqa: PLC0415 - seldom
+
+    watch_several(services, several, verbose=verbose, as_json=as_json)
+
+
+def _beside_workers(engine: Engine) -> "Running":
+    from pipelines.local.provided import Running  # noqa: PLC0415 - see above
+
+    return Running(engine)
 
 
 def _followed(engine: Engine, record: RunRecord, *, verbose: bool) -> Report:
     """The report of a run at its end, until which it is shown."""
     from pipelines.cli.follow import follow  # noqa: PLC0415 - see above
-    from pipelines.local.provided import Running  # noqa: PLC0415 - the same
 
-    return follow(Running(engine), record, stderr_console(), verbose=verbose)
+    return follow(_beside_workers(engine), record, stderr_console(), verbose=verbose)

@@ -62,7 +62,7 @@ def cancel(run: RunId, *, reason: Reason = "") -> None:
     """Stop a run at the next safe point. Nodes finish their current step."""
     with engine_only(load_settings()) as engine:
         if several := control.cancel_group(engine, run, reason):
-            notify(f"{counted(len(several), 'run')} of group {run} are stopping; to see them: esync runs")
+            notify(f"{counted(len(several), 'run')} of group {run} are stopping; to see their end: esync watch {run}")
             return
         record = _active_run(engine, run)
         control.cancel(engine, record.id, reason)

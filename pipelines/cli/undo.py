@@ -19,7 +19,7 @@ from pipelines.cli.console import (
     stderr_console,
 )
 from pipelines.cli.follow import follow, workers_for
-from pipelines.cli.nodes import NodeNames, Overwrite
+from pipelines.cli.nodes import AllAtOnce, NodeNames, Overwrite
 from pipelines.cli.output import ReportFolder
 from pipelines.cli.results import find_run, finish
 from pipelines.cluster_file.loader import load_cluster
@@ -36,6 +36,7 @@ def rollback(  # noqa: PLR0913 - a command's options
     *,
     node: NodeNames = None,
     force: Overwrite = False,
+    all_at_once: AllAtOnce = False,
     yes: Yes = False,
     reason: Reason = "",
     key: Key = "",
@@ -48,12 +49,21 @@ def rollback(  # noqa: PLR0913 - a command's options
     with workers_for("rollback") as services:
         engine = services.engine
         parent = find_run(engine, run, lambda found: undoing.changed_a_node(engine, found), "run that changed a node")
+        if run != parent.id:
+            undoing.require_not_half_undone(parent)
         nodes = undoing.nodes_to_undo(engine, parent.id, node or ())
         on = f"on {name_ranges(nodes)}"
         forced = ", also files that were changed after the run" if force else ""
         notify(f"rollback of run {parent.id} ({parent.kind} of {parent.cluster}), {on}{forced}")
+        waves = undoing.waves_to_undo(engine, parent.id, nodes)
+        if len(waves) > 1 and not all_at_once:
+            notify(
+                f"{' | '.join(map(name_ranges, waves))}: at most half of a pool at a time, servers that are down first"
+            )
         confirm(yes=yes)
-        record = undoing.rollback(engine, parent.id, nodes, force=force, reason=reason, key=key)
+        record = undoing.rollback(
+            engine, parent.id, nodes, force=force, all_at_once=all_at_once, reason=reason, key=key
+        )
         notify(f"run {record.id}")
         shown = follow(services, record, stderr_console(), verbose=verbose)
     finish(shown, report, as_json=as_json)

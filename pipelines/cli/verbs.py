@@ -94,10 +94,10 @@ GROUPS: Mapping[str, Mapping[str, Place]] = {
     },
     "Follow and steer runs": {
         "runs": Place("runs", "List the newest runs, newest first."),
-        "status": Place("show", "Show the state of a run; of several a line each."),
+        "status": Place("show", "Show the state of a run; of several a line each, failures first."),
         "watch": Place(
             "show",
-            "Follow a run to its end; exit by its verdict. If its worker stopped with its command, start a new worker.",
+            "Follow runs to their end; exit by the worst verdict. If their worker stopped with its command, start one.",
         ),
         "report": Place(
             "report", "Write the report of a run, or everything about the run as a bundle; or check a bundle."

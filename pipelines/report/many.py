@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
-from pipelines.report.layout import printable
+from pipelines.report.layout import cut, folded, printable
 from pipelines.report.rows import Report
 from pipelines.report.styles import VERDICT_STYLES
 from pipelines.run.plan import Plan
 from pipelines.usecases.plan_file import SavedPlan
+from pipelines.usecases.status import RunStatus
 from tasks.ektron.wording import counted, named
 from workers.records import Record, Verdict
 
@@ -16,7 +17,11 @@ __all__ = ["ClusterResult", "Results", "plan_table", "result_lines", "table", "t
 
 
 class ClusterResult(Record):
-    """The result of one cluster. `run` is empty if none was created; `plan` is that of the run, where it made one."""
+    """The result of one cluster.
+
+    `run` is empty if none was created; `plan` is that of the run, where it made one. `file` is empty where a run was
+    named, and `status` is there where the document is of `esync status`.
+    """
 
     file: str
     cluster: str
@@ -26,6 +31,7 @@ class ClusterResult(Record):
     summary: str
     report: Report | None = None
     plan: SavedPlan | None = None
+    status: RunStatus | None = None
 
 
 class Results(Record):
@@ -39,6 +45,12 @@ class Results(Record):
     exit_code: int
     clusters: tuple[ClusterResult, ...]
 
+    @classmethod
+    def of(cls, results: Sequence[ClusterResult]) -> "Results":
+        """All of them, with the verdict and the exit code of the worst."""
+        worst = min(results, key=lambda one: _badness(one.verdict))
+        return cls(verdict=worst.verdict, exit_code=worst.exit_code, clusters=tuple(results))
+
 
 def titles(clusters: Iterable[tuple[str, str]]) -> dict[str, str]:
     """What to call the cluster of each file: its name, and the file, too, where several have that name.
@@ -51,12 +63,12 @@ def titles(clusters: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {file: f"{name} ({file})" if names[name] > 1 else name for file, name in known}
 
 
-def result_lines(results: Sequence[ClusterResult]) -> Iterator[str]:
-    """A line for each cluster, the worst first."""
-    called = titles((one.file, one.cluster) for one in results)
+def result_lines(results: Sequence[ClusterResult], width: int = 0) -> Iterator[str]:
+    """A line for each cluster, the worst first; `width` as in `table`."""
+    called = titles((one.file, one.cluster) for one in results if one.file)
     ranked = sorted(results, key=lambda one: _badness(one.verdict))
-    rows = [(called[one.file], one.run or "-", _title(one.verdict), one.summary) for one in ranked]
-    yield from table(("CLUSTER", "RUN", "RESULT", "WHY"), rows)
+    rows = [(called.get(one.file, one.cluster), one.run or "-", _title(one.verdict), one.summary) for one in ranked]
+    yield from table(("CLUSTER", "RUN", "RESULT", "WHY"), rows, width)
 
 
 def totals(results: Iterable[ClusterResult]) -> str:
@@ -66,10 +78,10 @@ def totals(results: Iterable[ClusterResult]) -> str:
     return f"{counted(sum(counts.values()), 'cluster')}: {', '.join(parts)}"
 
 
-def plan_table(plans: Iterable[tuple[str, Plan | None, str]]) -> Iterator[str]:
-    """A line for each cluster: its name, and the size of its plan; or why it has none."""
+def plan_table(plans: Iterable[tuple[str, Plan | None, str]], width: int = 0) -> Iterator[str]:
+    """A line for each cluster: its name, and the size of its plan; or why it has none. `width` as in `table`."""
     header = ("CLUSTER", "NODES TO CHANGE", "CHANGES", "FILES", "RESTARTS", "REMARK")
-    yield from table(header, [(name, *_sizes(plan, why)) for name, plan, why in plans])
+    yield from table(header, [(name, *_sizes(plan, why)) for name, plan, why in plans], width)
 
 
 def _sizes(plan: Plan | None, why: str) -> tuple[str, ...]:
@@ -82,12 +94,24 @@ def _sizes(plan: Plan | None, why: str) -> tuple[str, ...]:
     return (f"{len(busy)} of {len(plan.nodes)}", *map(str, (*counts, restarts)), unseen)
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Lines with columns of equal width; the last one is as long as it is."""
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], width: int = 0) -> Iterator[str]:
+    """Lines with columns of equal width; the last one is as long as it is.
+
+    Args:
+        header: of the columns.
+        rows: the cells; those of the last column may be sentences.
+        width: columns of the terminal, 0 for none. Where a row has no room there for its last cell, that is below it,
+            in two lines at most.
+    """
     lines = [header, *([printable(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)][:-1]
     for *cells, last in lines:
-        yield "  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), last]).rstrip()
+        head = "  ".join(cell.ljust(size) for cell, size in zip(cells, widths, strict=True))
+        if not width or len(head) + len(last) + 2 <= width:
+            yield f"{head}  {last}".rstrip()
+        else:
+            yield head.rstrip()
+            yield from cut(folded(last, width, "    ", "    "), 2, width)
 
 
 def _title(verdict: Verdict | None) -> str:

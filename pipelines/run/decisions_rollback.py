@@ -1,13 +1,30 @@
 """What comes next in a rollback and in a cleanup. Pure, like `decisions`."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from pipelines.run.decisions import one_per_account
+from pipelines.run.plan import fewest_waves
 from pipelines.run.selection import not_done
-from pipelines.run.snapshot import Go, Snapshot, Stop
-from workers.records import Status, Verdict
+from pipelines.run.snapshot import ABANDONED, Go, Snapshot, Stop
+from tasks.ektron.wording import named
+from workers.errors import Problem
+from workers.records import DocumentKind, Status, Verdict
 
-__all__ = ["all_clean", "all_restored", "always_continue", "canaries", "remaining", "to_compare", "to_restore"]
+__all__ = [
+    "ALL_AT_ONCE",
+    "all_clean",
+    "all_compared",
+    "all_restored",
+    "always_continue",
+    "canaries",
+    "left_alone",
+    "remaining",
+    "to_compare",
+    "to_restore",
+]
+
+ALL_AT_ONCE = "all_at_once"  #: the option that restores all nodes together, whole pools too
 
 
 def canaries(snapshot: Snapshot) -> Sequence[str]:
@@ -21,12 +38,67 @@ def remaining(snapshot: Snapshot) -> Sequence[str]:
 
 
 def to_restore(snapshot: Snapshot) -> Sequence[str]:
-    """The selected nodes that answered and whose backups are usable."""
-    return _without(snapshot, snapshot.in_stage("rollback") | snapshot.ended().keys())
+    """The next wave of the selected nodes that answered and whose backups are usable.
+
+    The servers that are down go at once: nothing is lost by their restart. A pool with such servers waits for them; of
+    every other pool a wave restarts half of those that work at most, all pools at the same time.
+    """
+    left = _without(snapshot, snapshot.in_stage("rollback") | snapshot.ended().keys())
+    if not left or _together(snapshot):
+        return left
+    working = _working(snapshot)
+    down = [name for name in left if name not in working]
+    wait = {snapshot.cluster.node(name).pool for name in down}
+    spared = _spared(snapshot, left, working)
+    up = [n for n in left if n in working and n not in spared and snapshot.cluster.node(n).pool not in wait]
+    wave = {*down, *(fewest_waves(snapshot.cluster, up, working) or ((),))[0]}
+    return [name for name in left if name in wave]
+
+
+def _together(snapshot: Snapshot) -> bool:
+    return snapshot.cluster.policy.whole_pool or ALL_AT_ONCE in snapshot.record.options
+
+
+def _working(snapshot: Snapshot) -> Sequence[str]:
+    """The nodes whose service is not known to be down: it ran when the run looked, or the node is restored.
+
+    A node that was not selected was not looked at, and counts as working. One that did not answer does not.
+    """
+    cluster, selected, ended = snapshot.cluster, snapshot.selected, snapshot.ended()
+    seen = snapshot.documents.all_facts(DocumentKind.OBSERVED)
+    restored = snapshot.in_stage("rollback") - ended.keys()
+    running = {node for node, facts in seen.items() if facts.service.state == "running"}
+    up = restored | (running - _fallen(snapshot))
+    return [name for name in cluster.node_names if name in up or name not in selected]
+
+
+def _fallen(snapshot: Snapshot) -> set[str]:
+    """The nodes on which this run may have stopped the service, and does not know that it works again."""
+    turned, ended = snapshot.in_stage("rollback"), snapshot.ended()
+    return {
+        name for name, outcome in ended.items() if name in turned and (outcome.touched or outcome.slug == ABANDONED)
+    }
+
+
+def _spared(snapshot: Snapshot, left: Sequence[str], working: Sequence[str]) -> list[str]:
+    """The last servers that work in their pools, where this run has failed on others after it began to change them.
+
+    They are not restarted: whatever keeps the others down would take the whole pool down.
+    """
+    if not snapshot.cluster.policy.judge_waves:
+        return []
+    pools = {snapshot.cluster.node(name).pool for name in _fallen(snapshot)}
+    alive = {pool: [n for n in snapshot.cluster.pool_members(pool) if n in working] for pool in pools}
+    return [name for members in alive.values() if len(members) == 1 for name in members if name in left]
 
 
 def to_compare(snapshot: Snapshot) -> Sequence[str]:
-    """The selected nodes that were restored."""
+    """The nodes that were restored."""
+    return [name for name in all_compared(snapshot) if name in snapshot.in_stage("rollback")]
+
+
+def all_compared(snapshot: Snapshot) -> Sequence[str]:
+    """The selected nodes that have not ended, once, at the end."""
     return _without(snapshot, snapshot.in_stage("verify") | snapshot.ended().keys())
 
 
@@ -45,7 +117,30 @@ def all_restored(snapshot: Snapshot) -> Stop:
     already = len(snapshot.selected) - len(changed)
     besides = f"; {already} of them needed no change" if already else ""
     restored = f"{_nodes(len(snapshot.selected))} as before run {snapshot.record.parent}{besides}"
-    return not_done(snapshot) or Stop(Verdict.RESTORED, restored)
+    alone = left_alone(snapshot)
+    stop = not_done(snapshot, alone)
+    if stop is None or not alone:
+        return stop or Stop(Verdict.RESTORED, restored)
+    why = dict.fromkeys(f"{one.message}. {one.remedy}" for one in alone.values())
+    return replace(stop, summary=f"{stop.summary}; {named(list(alone))}: {'; '.join(why)}")
+
+
+def left_alone(snapshot: Snapshot) -> dict[str, Problem]:
+    """The last servers of their pools that work and were therefore not restarted, each with why, and what to do."""
+    left = _without(snapshot, snapshot.in_stage("rollback") | snapshot.ended().keys())
+    if not left or _together(snapshot) or not _fallen(snapshot):
+        return {}
+    return {name: _why_alone(snapshot, name) for name in _spared(snapshot, left, _working(snapshot))}
+
+
+def _why_alone(snapshot: Snapshot, node: str) -> Problem:
+    pool, fallen = snapshot.cluster.node(node).pool, _fallen(snapshot)
+    down = [name for name in snapshot.cluster.pool_members(pool) if name in fallen]
+    return Problem(
+        message=f"not restored: no other server of pool {pool} is known to work",
+        remedy=f"Repair {named(down)}, then run it again: esync rollback {snapshot.record.parent}; with --all-at-once "
+        f"{node} goes, too",
+    )
 
 
 def all_clean(snapshot: Snapshot) -> Stop:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-__all__ = ["AT_MOST", "MOST", "Place", "ahead_of", "in_line", "is_member", "next_ones"]
+__all__ = ["AT_MOST", "MOST", "Place", "ahead_of", "in_line", "is_group", "is_member", "next_ones"]
 
 AT_MOST = 8  #: runs of a group at the same time, if the request does not say
 MOST = 10_000  #: runs of one group
@@ -32,6 +32,11 @@ class Place(NamedTuple):
         """The place of the run of that id; None for a run that was requested alone."""
         match = _PLACE.search(run_id)
         return cls(match[1], int(match[2]), int(match[3])) if match else None
+
+
+def is_group(name: str) -> bool:
+    """Whether a name looks like that of a group."""
+    return re.fullmatch(r"[0-9a-f]{8}", name) is not None
 
 
 def is_member(run_id: str) -> bool:

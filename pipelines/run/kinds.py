@@ -1,12 +1,12 @@
 """What a kind of run is: a value with its stages, and the properties that the rest of the product needs."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipelines.run.snapshot import UNDRAIN_STAGE, Go, Snapshot, Stop
 from tasks.cluster import Cluster
 from tasks.step_values import Purpose, Step
-from workers.errors import RecordRefused
+from workers.errors import Problem, RecordRefused
 from workers.records import RunRecord, Turn
 
 __all__ = ["Kind", "Stage"]
@@ -79,6 +79,7 @@ class Kind:
         plan: the kind that makes a plan of it.
         retry: what to do instead of `esync retry`; empty if a retry is possible. May contain `{parent}`.
         whole: whether a retry begins again on all nodes: no node may be ahead of the others.
+        left_alone: the nodes that it has given no turn, with the reason; None if the only reason is its end.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Kind:
     plan: str = "plan"
     retry: str = "choose a rollout; list the runs: esync runs"
     whole: bool = False
+    left_alone: Callable[[Snapshot], Mapping[str, Problem]] | None = None
 
     @property
     def ends_with_plan(self) -> bool:

@@ -62,6 +62,7 @@ class _IndexedRun:
         needed: node -> its part of the plan.
         waves: node -> the number of its wave; a node on which there is nothing to do is in none.
         missing: node -> what was still missing when the node was last observed; only for nodes that ended early.
+        left_alone: the nodes to which the run has given no turn for a reason of its own.
         turns: node -> the last turn in which it could be changed, if it had one.
         attempts: name of a turn in which nodes could be changed -> the stage whose work it does, at first or again.
     """
@@ -79,6 +80,7 @@ class _IndexedRun:
         self.turns = {node: turn for turn in kind.changing_turns(snapshot.record) for node in turn.nodes}
         stages = {turn.name: kind.stage_of(turn) for turn in kind.changing_turns(snapshot.record)}
         self.attempts = {turn: stage.follows or stage.name for turn, stage in stages.items()}
+        self.left_alone = kind.left_alone(snapshot) if kind.left_alone and snapshot.record.verdict else {}
         self.missing = self._missing(snapshot) if kind.verifies and self.ended else {}
 
     def changes_of(self, node: str) -> dict[str, StepOutcome]:
@@ -141,7 +143,7 @@ def _outcome_of(run: _IndexedRun, node: str) -> NodeResult:
     if node not in run.selected:
         return _NOT_SELECTED.model_copy(update={"node": node})
     reason = f"not started, the run ended first: {record.verdict.value}" if record.verdict else WAITING
-    return NodeResult(node=node, status=Status.SKIPPED, problem=Problem(message=reason))
+    return NodeResult(node=node, status=Status.SKIPPED, problem=run.left_alone.get(node, Problem(message=reason)))
 
 
 def _described(run: _IndexedRun, node: str) -> DescribedState:

@@ -13,7 +13,7 @@ from tasks.ektron.wording import all_are, counted, named, sized
 from tasks.policy import FILE, POOL
 from workers.records import Change, Record
 
-__all__ = ["NodePlan", "Plan", "waves_of"]
+__all__ = ["NodePlan", "Plan", "fewest_waves", "waves_of"]
 
 
 _SESSION = 3  #: messages of a logon with the shell, and of the start of PowerShell
@@ -126,6 +126,18 @@ def waves_of(
     else:
         waves = _by_size(policy.waves, ordered)
     return waves if policy.whole_pool else _halves(cluster, present or names, waves, frozenset(restarted))
+
+
+def fewest_waves(cluster: Cluster, names: Sequence[str], present: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """As `waves_of`, in as few waves as the pools allow: whatever sizes the policy has, all pools at the same time.
+
+    Args:
+        cluster: the nodes, and the policy.
+        names: of the nodes, in the order of the cluster file; the service of each is restarted.
+        present: the nodes of which a pool consists, `names` among them.
+    """
+    together = (tuple(_ordered(cluster, names)),) if names else ()
+    return together if cluster.policy.whole_pool else _halves(cluster, present, together, frozenset(names))
 
 
 def _ordered(cluster: Cluster, names: Sequence[str]) -> Sequence[str]:

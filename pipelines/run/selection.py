@@ -32,12 +32,17 @@ def besides(snapshot: Snapshot) -> str:
     return f"; {counted(others, 'node')} not selected" if others else ""
 
 
-def not_done(snapshot: Snapshot) -> Stop | None:
-    """The verdict when some selected nodes are not done; a failed node outweighs an unreachable one."""
+def not_done(snapshot: Snapshot, left: Collection[str] = ()) -> Stop | None:
+    """The verdict when some selected nodes are not done; a failed node outweighs an unreachable one.
+
+    Args:
+        snapshot: the run.
+        left: nodes that had no turn, although they have not ended.
+    """
     ended, names = snapshot.ended(), snapshot.selected
     out = [name for name in names if name in ended]
     failed = [name for name in out if ended[name].status is not Status.UNREACHABLE]
-    besides = f"{len(names) - len(out)} of {len(names)} nodes are done"
+    besides = f"{len(names) - len(out) - len(left)} of {len(names)} nodes are done"
     if failed:
         return Stop(Verdict.FAILED, f"{failures(out, ended)}; {besides}")
     return Stop(Verdict.UNREACHABLE, f"{named(out)} did not answer; {besides}") if out else None

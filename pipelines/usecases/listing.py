@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import AwareDatetime
 
-from pipelines.run.groups import in_line
+from pipelines.run.groups import Place, in_line
 from pipelines.run.identity import cluster_of, in_ids, of_cluster
 from tasks.steering import Steering
 from workers.errors import RecordRefused, RunUnknown
@@ -15,7 +15,7 @@ from workers.store.port import RunStore
 if TYPE_CHECKING:
     from tasks.cluster import Cluster
 
-__all__ = ["RunRow", "row_of", "runs_of", "steered"]
+__all__ = ["RunRow", "newest_runs", "row_of", "runs_of", "runs_of_group", "steered"]
 
 _BACK = 10_000  #: ids among which runs of a cluster are searched
 
@@ -45,6 +45,41 @@ def steered(store: RunStore, records: Iterable[RunRecord]) -> dict[str, str]:
     waiting = in_line(store.active()) if active else ()
     words = {run: "waits for its turn" if run in waiting else Steering.of(store, run).word for run in active}
     return {run: word for run, word in words.items() if word}
+
+
+def newest_runs(
+    store: RunStore, clusters: "Sequence[Cluster]", refused: Callable[[RecordRefused], None]
+) -> list[RunRecord | None]:
+    """The newest run of each of these clusters, None where there is none; never one that was refused for a lock.
+
+    Args:
+        store: where.
+        clusters: whose runs.
+        refused: as in `RunStore.runs`.
+    """
+    missing, found = dict(enumerate(clusters)), dict[int, RunRecord]()
+    for run in store.names(_BACK):
+        wanted = {place: cluster for place, cluster in missing.items() if in_ids(cluster.name) in run}
+        try:
+            record = store.run(run) if wanted else None
+        except RecordRefused as error:
+            refused(error)
+        except RunUnknown:
+            continue
+        else:
+            if record is not None and record.verdict is not Verdict.LOCKED:
+                own = {place: record for place, cluster in wanted.items() if of_cluster(record, cluster)}
+                found |= own
+                missing = {place: cluster for place, cluster in missing.items() if place not in own}
+        if not missing:
+            break
+    return [found.get(place) for place in range(len(clusters))]
+
+
+def runs_of_group(store: RunStore, group: str) -> list[RunRecord]:
+    """The runs that were requested together, in their order; none if there is no such group."""
+    places = {run: place for run in store.names(_BACK) if (place := Place.of(run)) and place.group == group}
+    return [store.run(run) for run in sorted(places, key=places.__getitem__)]
 
 
 class RunRow(Record):

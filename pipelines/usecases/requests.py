@@ -72,6 +72,7 @@ class RollbackRequest(Body):
 
     nodes: Patterns = ()
     force: Annotated[bool, Field(description="Overwrite files that were changed after the run.")] = False
+    all_at_once: Annotated[bool, Field(description="All nodes together, not half of a pool at a time.")] = False
     reason: Reason = ""
 
 

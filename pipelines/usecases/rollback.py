@@ -5,6 +5,8 @@ from typing import Unpack
 
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
+from pipelines.run.decisions_rollback import ALL_AT_ONCE
+from pipelines.run.plan import fewest_waves
 from pipelines.usecases.naming import selected_nodes
 from pipelines.usecases.origin import Origin
 from pipelines.usecases.runs import RunSummary, ended_run, start
@@ -12,9 +14,9 @@ from tasks.cluster import Cluster
 from tasks.documents import FORCE
 from tasks.steps.cleanup import ALL, FREE
 from workers.errors import InputRefused
-from workers.records import RunRecord, Status, Turn
+from workers.records import RunRecord, Status, Turn, Verdict
 
-__all__ = ["changed_a_node", "cleanup", "free", "nodes_to_undo", "rollback"]
+__all__ = ["changed_a_node", "cleanup", "free", "nodes_to_undo", "require_not_half_undone", "rollback", "waves_to_undo"]
 
 _OTHER = "choose another run: esync runs"
 #: How a step ends that has written nothing.
@@ -22,7 +24,13 @@ _WROTE_NOTHING = frozenset({Status.UNCHANGED, Status.SKIPPED, Status.CANCELLED})
 
 
 def rollback(
-    engine: Engine, run_id: str, nodes: Collection[str] = (), *, force: bool = False, **origin: Unpack[Origin]
+    engine: Engine,
+    run_id: str,
+    nodes: Collection[str] = (),
+    *,
+    force: bool = False,
+    all_at_once: bool = False,
+    **origin: Unpack[Origin],
 ) -> RunRecord:
     """Starts a run that rolls back an earlier one: file contents, file names and the state of the service.
 
@@ -32,6 +40,7 @@ def rollback(
         nodes: the nodes to roll back, as names or patterns (see `selected_nodes`); when empty, all nodes that the run
             may have written to.
         force: overwrite files that were changed since.
+        all_at_once: restore all nodes together, instead of at most half of a pool at a time.
         origin: who requests the rollback, from where and why.
 
     Raises:
@@ -40,13 +49,40 @@ def rollback(
     """
     known = ended_run(engine, run_id)
     only = _to_undo(known, nodes)
-    options = (FORCE,) if force else ()
+    options = (*((FORCE,) if force else ()), *((ALL_AT_ONCE,) if all_at_once else ()))
     return start(engine, known.cluster, kind="rollback", parent=run_id, only=only, options=options, **origin)
 
 
 def nodes_to_undo(engine: Engine, run_id: str, nodes: Collection[str] = ()) -> tuple[str, ...]:
     """The nodes that a rollback of a run would change; see `rollback` for arguments and errors. Contacts no server."""
     return _to_undo(ended_run(engine, run_id), nodes)
+
+
+def require_not_half_undone(record: RunRecord) -> None:
+    """Passes unless a run that was not named by its id is a rollback that did not restore everything.
+
+    To undo it would bring back what the operator wanted to be rid of; what is meant then is to finish it.
+
+    Raises:
+        InputRefused: it is such a rollback.
+    """
+    if kind_of(record.kind, record.id).restores and record.verdict not in {None, Verdict.RESTORED}:
+        raise InputRefused(
+            f"the newest run that changed a node is {record.id}, a rollback that ended as {record.verdict}; no server "
+            "was contacted",
+            remedy=f"to finish it: esync rollback {record.parent}; to undo it: esync rollback {record.id}",
+        )
+
+
+def waves_to_undo(engine: Engine, run_id: str, nodes: Collection[str]) -> tuple[tuple[str, ...], ...]:
+    """The waves in which a rollback of a run restores these nodes if all of them work. Contacts no server.
+
+    Raises:
+        InputRefused: the run has not ended.
+        RunUnknown: there is no such run.
+    """
+    cluster = ended_run(engine, run_id).cluster
+    return fewest_waves(cluster, [name for name in cluster.node_names if name in nodes], cluster.node_names)
 
 
 def _to_undo(known: RunSummary, nodes: Collection[str]) -> tuple[str, ...]:

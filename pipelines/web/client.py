@@ -134,10 +134,20 @@ class EsyncClient:
         return self._started(f"runs/{run}/retry", {"which": [*which], "reason": reason}, key)
 
     def rollback(
-        self, run: str, nodes: Sequence[str] = (), *, force: bool = False, reason: str = "", key: str = ""
+        self,
+        run: str,
+        nodes: Sequence[str] = (),
+        *,
+        force: bool = False,
+        all_at_once: bool = False,
+        reason: str = "",
+        key: str = "",
     ) -> RunRow:
         """Undoes a run, on these nodes or on all that it may have written to."""
-        return self._started(f"runs/{run}/rollback", {"nodes": [*nodes], "force": force, "reason": reason}, key)
+        asked: dict[str, object] = {"nodes": [*nodes], "force": force, "reason": reason}
+        if all_at_once:  # a server before this field would refuse it
+            asked["all_at_once"] = True
+        return self._started(f"runs/{run}/rollback", asked, key)
 
     def runs(self, *, limit: int = 20, **wanted: str) -> Iterator[RunRow]:
         """The newest runs, at most so many; filtered by `cluster`, `kind`, `state`, `verdict`, `who`."""

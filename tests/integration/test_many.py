@@ -165,6 +165,52 @@ def test_the_worst_cluster_decides_and_is_shown_first(
     assert "3 clusters: 1 unreachable, 2 joined" in said.err
 
 
+def test_a_folder_is_looked_at_and_followed_as_one(
+    lab: LabProcess, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line a cluster, what went wrong first, one document, the worst exit status; a cluster without a run is there.
+
+    The runs of one command are also named by their group.
+    """
+    assert run(["rollout", str(files), "--yes"]) == 0
+    away = list(lab.nodes)[3]
+    lab.break_node(away, refuse_connections=True)
+    try:
+        assert run(["verify", str(files)]) == 4
+    finally:
+        lab.heal(away)
+    wrong, more = files / "wrong.yaml", files / "unused.yaml"
+    wrong.write_text("name: x\n")
+    more.write_text((files / "east.yaml").read_text("utf-8").replace("name: east", "name: unused"))
+    try:
+        capsys.readouterr()
+        assert run(["status", str(files)]) == 0
+        header, first, *others = capsys.readouterr().out.splitlines()
+        assert (header.split(), first.split()[0]) == (["CLUSTER", "RUN", "STATE"], "north")
+        assert [line.split()[0] for line in others] == ["east", "west", "unused", "wrong"]
+        assert others[-1].endswith(f"the file cannot be used: esync check {wrong}")
+        assert run(["status", str(wrong.parent / "wrong.yaml"), str(wrong)]) == 1
+        assert "wrong.yaml:1: nodes: is missing" in capsys.readouterr().err
+        assert run(["status", str(files), "--json"]) == 0
+        printed = document(capsys.readouterr().out)
+        states = [(one["cluster"], one["status"] and one["status"]["verdict"]) for one in printed["clusters"]]
+        assert states == [
+            ("east", "joined"),
+            ("north", "unreachable"),
+            ("unused", None),
+            ("west", "joined"),
+            ("wrong", None),
+        ]
+        assert run(["watch", str(files), "--json"]) == 4
+        assert document(capsys.readouterr().out)["exit_code"] == 4
+    finally:
+        more.unlink()
+        wrong.unlink()
+    group = printed["clusters"][0]["run"].rpartition("-")[2][:8]
+    assert run(["watch", group]) == 4
+    assert "3 clusters: 1 unreachable, 2 joined" in capsys.readouterr().err
+
+
 def test_a_message_starts_several(harness: Harness) -> None:
     """With how many at a time; the same key again is the same runs."""
     send = harness.engine.app.send_task

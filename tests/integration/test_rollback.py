@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from lab.control.remote import LabProcess
+from pipelines.audit.bundle import bundle_of
+from pipelines.audit.check import check
 from pipelines.report.build import build
 from pipelines.report.html import to_html
 from pipelines.report.text import to_text
@@ -99,6 +101,53 @@ def test_every_byte_is_as_before(harness: Harness, tmp_path: Path, edition: str)
         nothing_half_written(lab)
 
 
+def test_no_pool_is_down_as_a_whole(harness: Harness, lab: LabProcess) -> None:
+    """By halves of both pools; a server whose service does not start keeps its partner as it is, until it is repaired.
+
+    The other pool is restored. Then the rollback is run again: the server that is down comes first.
+    """
+    before, cluster = disks(lab), cluster_of(lab, whole_pool=False, judge_waves=True)
+    run = harness.rollout(cluster).record
+    assert run.verdict is Verdict.JOINED, run.summary
+    joined = disks(lab, "P2")
+    lab.break_node("P1", service={"start_error": 1069})
+    undone = rolled_back(harness, run.id)
+    assert undone.record.verdict is Verdict.FAILED, undone.record.summary
+    waves = [turn.nodes for turn in undone.record.turns if turn.stage == "rollback"]
+    assert [("S1", "P1"), ("S2",)] == waves
+    assert "P2: not restored: no other server of pool" in undone.record.summary
+    assert {"S1": "running", "S2": "running", "P1": "stopped", "P2": "running"} == states(lab)
+    assert joined == disks(lab, "P2")
+    assert check(bundle_of(harness.engine.store, undone)).verdict == "failed"
+    report = build(undone)
+    assert "not restored: no other server of pool production" in to_text(report)
+    assert "not restored: no other server of pool production" in to_html(report)
+    with pytest.raises(InputRefused, match="a rollback that ended as failed") as refused:
+        undoing.require_not_half_undone(undone.record)
+    assert (
+        f"to finish it: esync rollback {run.id}; to undo it: esync rollback {undone.record.id}" in refused.value.remedy
+    )
+    undoing.require_not_half_undone(run)
+    lab.heal("P1")
+    again = rolled_back(harness, run.id)
+    assert again.record.verdict is Verdict.RESTORED, again.record.summary
+    assert [("S1", "P1"), ("S2", "P2")] == [turn.nodes for turn in again.record.turns if turn.stage == "rollback"]
+    assert before == disks(lab)
+
+
+def test_a_rollback_restores_a_pool_that_is_down_together(harness: Harness, lab: LabProcess) -> None:
+    """And the others by halves, at the same time; with the option all servers go together."""
+    run = harness.rollout(cluster_of(lab, whole_pool=False)).record.id
+    for node in ("P1", "P2"):
+        lab.agent(node, {"op": "service", "name": "EktronWindowsServices30", "action": "stop"})
+    undone = rolled_back(harness, run)
+    assert undone.record.verdict is Verdict.RESTORED, undone.record.summary
+    assert [("S1", "P1", "P2"), ("S2",)] == [turn.nodes for turn in undone.record.turns if turn.stage == "rollback"]
+    assert {"running"} == set(states(lab).values())
+    again = undoing.rollback(harness.engine, undone.record.id, all_at_once=True, reason="test").id
+    assert [FOUR] == [turn.nodes for turn in harness.finished(again).record.turns if turn.stage == "rollback"]
+
+
 def test_a_stopped_service_is_stopped_again(harness: Harness, lab: LabProcess) -> None:
     """A service that was stopped before the run, and that the run started, is stopped by the rollback."""
     name = "EktronWindowsServices30"
@@ -171,6 +220,7 @@ def test_a_file_changed_since_is_a_conflict(harness: Harness, lab: LabProcess) -
     assert 'value="75"' in shown
     assert 'value="50"' in shown
     assert "[hidden " in shown
+    assert check(bundle_of(harness.engine.store, undone)).verdict == "failed"
     report = build(undone)
     for leak in (b"planted", b"uid=sa", b"server="):
         for output in (shown, to_html(report), to_text(report), report.model_dump_json(), harness.log()):

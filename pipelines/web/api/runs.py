@@ -142,7 +142,8 @@ def roll_back(
 
     def undo(own: str) -> RunRecord:
         by = origin(asking, reason=request.reason, key=own)
-        return rollback.rollback(of.engine, record.id, request.nodes, force=request.force, **by)
+        options = {"force": request.force, "all_at_once": request.all_at_once}
+        return rollback.rollback(of.engine, record.id, request.nodes, **options, **by)
 
     return _started(response, *once(of, asking, key, (f"{record.id}/rollback", request), undo))
 

@@ -9,19 +9,22 @@ from rich.console import Console
 
 from pipelines.cli.board import Board, draw, show_board
 from pipelines.cli.files import are_many, load_all, refuse_for_many
+from pipelines.cli.group import what_continues
 from pipelines.coordinator import begin
+from pipelines.local.provided import Running
 from pipelines.report.many import ClusterResult, result_lines, titles, totals
 from pipelines.usecases import control
+from pipelines.usecases.listing import newest_runs, runs_of_group
 from tasks.steering import hold_before
 from tests.unit.pipelines.cli.test_cli import CLUSTER
 from tests.unit.pipelines.test_groups import Office, cluster, started
 from workers.errors import InputRefused, StoreUnavailable
-from workers.records import Verdict, now
+from workers.records import RunState, Verdict, now
 
 
-def console(*, terminal: bool = False, height: int = 24) -> Console:
+def console(*, terminal: bool = False, height: int = 24, width: int = 80) -> Console:
     """Writes into a text."""
-    return Console(file=io.StringIO(), force_terminal=terminal, width=80, height=height, color_system=None)
+    return Console(file=io.StringIO(), force_terminal=terminal, width=width, height=height, color_system=None)
 
 
 def shown(screen: Console) -> list[str]:
@@ -39,9 +42,9 @@ def group(office: Office, count: int, at_most: int) -> tuple[Board, list[str]]:
     return board, runs
 
 
-def picture(board: Board, height: int = 24) -> list[str]:
+def picture(board: Board, height: int = 24, width: int = 80) -> list[str]:
     """The picture as lines."""
-    screen = console(height=height)
+    screen = console(height=height, width=width)
     screen.print(draw(board, screen, now(), ""))
     return shown(screen)
 
@@ -59,6 +62,19 @@ def test_failures_come_first_and_those_that_wait_last() -> None:
     assert [line.split()[:2] for line in lines] == [
         ["shop-1", "cancelled"], ["shop-2", "paused"], ["shop-0", "canary"], ["shop-3", "waiting"],
     ]  # fmt: skip
+
+
+def test_the_command_for_a_held_run_is_whole_on_a_narrow_terminal() -> None:
+    """It is below its run; what waits behind it says for what."""
+    office = Office()
+    board, runs = group(office, 2, 1)
+    hold_before(office.store, runs[0], "wave-2")
+    board.look()
+    assert picture(board, width=60)[2:] == [
+        "shop-0   held before wave-2",
+        f"    esync promote {runs[0]}",
+        "shop-1   waiting             until one before it ends",
+    ]
 
 
 def test_what_has_no_room_is_counted() -> None:
@@ -93,6 +109,22 @@ def test_without_a_terminal_a_run_has_a_line_when_it_begins_and_when_it_ends() -
     assert lines.count("no worker answers") == 1
 
 
+def test_without_a_terminal_runs_that_have_ended_before_are_said_first() -> None:
+    """A command that follows them says what it already knows."""
+    office = Office()
+    board, runs = group(office, 2, 2)
+    office.conclude(runs[1])
+    board = Board(office.store, [office.store.run(run) for run in runs])
+    screen = console()
+
+    def trouble() -> str:
+        office.conclude(runs[0])
+        return ""
+
+    show_board(board, screen, trouble, interval=0)
+    assert [line.split(" s  ")[-1].split("  ")[0] for line in shown(screen)] == ["shop-1", "shop-0"]
+
+
 def test_without_a_terminal_a_run_that_is_held_says_what_to_do() -> None:
     """A log that is read later has the command."""
     office = Office()
@@ -112,6 +144,37 @@ def test_without_a_terminal_a_run_that_is_held_says_what_to_do() -> None:
         f"shop-0  held before wave-2: esync promote {runs[0]}",
         "shop-0  cancelled: cancelled: enough",
     ]
+
+
+def test_a_command_that_ends_counts_only_the_runs_that_have_not_ended() -> None:
+    """And it names their group."""
+    office = Office()
+    _, runs = group(office, 3, 3)
+    records = [office.store.run(run) for run in runs]
+    services, ours = Running(office.engine), runs[0].rpartition("-")[2][:8]
+    assert "This command stops; its 3 runs continue, in their order.\n" in what_continues(services, records)
+    office.conclude(runs[1])
+    said = what_continues(services, records, ["shop-9"])
+    assert "its 2 runs continue, in their order (1 of 3 have ended).\n" in said
+    assert f"esync watch {ours}; to stop them: esync cancel {ours}\n" in said
+    assert "never started: shop-9\nTo continue all of them: the same command again" in said
+    office.conclude(runs[0])
+    assert "its 1 run continues (2 of 3 have ended)." in what_continues(services, records)
+    office.conclude(runs[2])
+    assert what_continues(services, records) == "\nThis command stops; its 3 runs have ended."
+
+
+def test_the_newest_run_of_each_cluster_is_found_and_that_of_a_group() -> None:
+    """In the order that was asked; one without a run has none, and a run that was refused for a lock does not count."""
+    office = Office()
+    old = started(office.engine, [cluster(0), cluster(1)], 2)
+    new = started(office.engine, [cluster(1)], 1)
+    locked = office.store.run(started(office.engine, [cluster(0)], 1)[0])
+    office.store.save(locked.model_copy(update={"verdict": Verdict.LOCKED, "state": RunState.CONCLUDED}))
+    found = newest_runs(office.store, [cluster(1), cluster(2), cluster(0)], lambda _: None)
+    assert [one and one.id for one in found] == [new[0], None, old[0]]
+    assert [one.id for one in runs_of_group(office.store, old[0].rpartition("-")[2][:8])] == old
+    assert runs_of_group(office.store, "00000000") == []
 
 
 def test_clusters_of_one_name_are_told_apart_by_their_files() -> None:
@@ -153,6 +216,23 @@ def test_the_worst_result_is_the_first_line() -> None:
     assert [line.split()[0] for line in result_lines(results)] == ["CLUSTER", "c2", "c4", "c1", "c3", "c0"]
     assert totals(results) == "5 clusters: 1 failed, 1 refuted, 1 no result, 1 locked, 1 joined"
     assert set(Verdict.worst_first()) == set(Verdict)
+
+
+def test_what_has_no_room_in_a_row_is_below_it() -> None:
+    """On a narrow terminal, in two lines at most; a run that was named has the name of its cluster."""
+    why = "the first wave did not succeed, so 2 nodes of later waves were not touched: P1 failed: its disk is full"
+    results = [
+        result(name, Verdict.STOPPED).model_copy(update={"file": "", "summary": text})
+        for name, text in (("east", why), ("west", "short"))
+    ]
+    assert list(result_lines(results, 40)) == [
+        "CLUSTER  RUN       RESULT   WHY",
+        "east     run-east  stopped",
+        "    the first wave did not succeed, so 2",
+        "    nodes of later waves were not ...",
+        "west     run-west  stopped  short",
+    ]
+    assert list(result_lines(results))[1] == f"east     run-east  stopped  {why}"
 
 
 def test_a_folder_is_a_list_even_with_one_file(tmp_path: Path) -> None:

@@ -450,16 +450,21 @@ def _stored(made: Sample) -> Engine:
 def test_status_of_several_runs_is_a_line_each(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In the order of the arguments; as JSON a list; several runs cannot be followed."""
-    made = sample(failed=["P2"])
-    monkeypatch.setattr(show, "engine_only", lambda _: nullcontext(_stored(made)))
+    """The worst first; as JSON one document, in the order of the arguments; followed, the worst verdict is the end."""
+    made, engine = sample(failed=["P2"]), _stored(sample(failed=["P2"]))
+    other = engine.store.create(made.record.model_copy(update={"id": "other", "verdict": Verdict.JOINED}))
+    monkeypatch.setattr(show, "engine_only", lambda _: nullcontext(engine))
     named = made.record.id
-    assert run(["status", named, named]) == 0
+    assert run(["status", other.id, named]) == 0
     _, *lines = capsys.readouterr().out.splitlines()
-    assert [named, named] == [line.split()[0] for line in lines]
-    assert run(["status", named, named, "--json"]) == 0
-    assert [named, named] == [state["run"] for state in json.loads(capsys.readouterr().out)]
-    assert run(["status", named, named, "--follow"]) == 1
+    assert [[named, "failed"], ["other", "joined"]] == [line.split()[1:3] for line in lines]
+    assert run(["status", other.id, named, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert ["other", named] == [one["status"]["run"] for one in printed["clusters"]]
+    assert ("failed", 2) == (printed["verdict"], printed["exit_code"])
+    for verb in (["status", "--follow"], ["watch"]):
+        assert run([*verb, other.id, named]) == 2
+        assert "2 clusters: 1 failed, 1 joined" in capsys.readouterr().err
 
 
 def test_status_begins_with_a_headline_and_the_nodes(

@@ -89,7 +89,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("propagate --changed S1 --path /bin/a.dll", 1, ["is not a path below the site root", r"bin\a.dll"]),
         ("propagate --changed S1 --from S9", 1, ["no server 'S9'", "S1, S2, P1, P2"]),
         ("up --port 1", 64, ["esync up: no such option: --port", "esync up --help"]),
-        ("watch last extra", 64, ["esync watch: there is no argument for: extra", "esync watch --help"]),
+        ("pause last extra", 64, ["esync pause: there is no argument for: extra", "esync pause --help"]),
     ],
 )
 def test_a_wrong_input_is_answered(

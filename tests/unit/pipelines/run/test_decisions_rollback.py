@@ -6,15 +6,21 @@ import pytest
 
 from pipelines.run import decisions_rollback as decisions
 from pipelines.run.snapshot import Go, Snapshot, Stop
-from tests.unit.pipelines.run.snapshots import a_cluster, a_snapshot, numbered, outcome, turn
-from workers.records import Status, StepOutcome, Turn, Verdict
+from tests.unit.pipelines.run.snapshots import a_cluster, a_snapshot, facts_of, numbered, outcome, turn
+from workers.records import DocumentKind, Status, StepOutcome, Turn, Verdict
 
 FOUR = numbered(4)
+LOOKED = [turn("observe", FOUR)]
 
 
 def run(*outcomes: StepOutcome, turns: list[Turn], only: tuple[str, ...] = ("N3", "N2", "N1")) -> Snapshot:
-    """A rollback of three of four nodes."""
-    return a_snapshot(a_cluster(FOUR), *outcomes, turns=turns, facts={}, only=only, kind="rollback", parent="first")
+    """A rollback of three of four nodes of a pool. All four work."""
+    return a_snapshot(a_cluster(FOUR), *outcomes, turns=turns, only=only, kind="rollback", parent="first")
+
+
+def fallen(node: str, *, touched: bool = True, slug: str = "agent_failed") -> StepOutcome:
+    """Of a node that failed in the first wave; by default after its restore began."""
+    return outcome(node, Status.FAILED, turn="rollback", step="rollback", touched=touched, slug=slug)
 
 
 def test_the_selected_nodes_take_turns() -> None:
@@ -22,7 +28,8 @@ def test_the_selected_nodes_take_turns() -> None:
     looked = [turn("canary", ["N2"]), turn("observe", ["N1", "N3"])]
     assert ["N1"] == decisions.canaries(run(turns=[]))
     assert ["N1", "N3"] == decisions.remaining(run(turns=looked[:1]))
-    assert ["N1", "N2", "N3"] == decisions.to_restore(run(turns=looked))
+    assert ["N1", "N2"] == decisions.to_restore(run(turns=looked))
+    assert ["N3"] == decisions.to_restore(run(turns=[*looked, turn("rollback", ["N1", "N2"])]))
     failed = outcome("N3", Status.FAILED, turn="observe")
     assert ["N1", "N2"] == decisions.to_restore(run(failed, turns=looked))
     restored = [*looked, turn("rollback", ["N1", "N2"])]
@@ -32,9 +39,35 @@ def test_the_selected_nodes_take_turns() -> None:
     assert Go() == decisions.always_continue(run(failed, turns=restored))
 
 
-def test_all_nodes_are_taken_when_none_was_named() -> None:
-    """In the file's order."""
-    assert list(FOUR) == decisions.to_restore(run(turns=[], only=()))
+def test_half_of_a_pool_is_of_the_servers_that_work() -> None:
+    """Those that were not selected count as working; one that did not answer, or fell in this run, does not."""
+    cluster = a_cluster(FOUR)
+    seen = {DocumentKind.OBSERVED: {node: facts for node, facts in facts_of(cluster).items() if node != "N1"}}
+    silent = outcome("N1", Status.UNREACHABLE, turn="observe")
+    assert ["N2", "N3"] == decisions.to_restore(run(turns=LOOKED, only=("N2", "N3")))
+    away = a_snapshot(cluster, silent, turns=LOOKED, facts=seen, only=("N1", "N2", "N3"), kind="rollback")
+    assert ["N2"] == decisions.to_restore(away)
+    restored = [*LOOKED, turn("rollback", ["N1", "N2"])]
+    assert ["N3", "N4"] == decisions.to_restore(run(turns=restored, only=()))
+    conflict = fallen("N1", touched=False)
+    assert ["N3", "N4"] == decisions.to_restore(run(conflict, turns=restored, only=()))
+    fell = fallen("N1")
+    assert ["N3"] == decisions.to_restore(run(fell, turns=restored, only=()))
+    lost = fallen("N1", touched=False, slug="abandoned")
+    assert ["N3"] == decisions.to_restore(run(lost, turns=restored, only=()))
+
+
+def test_of_a_pool_that_falls_server_by_server_the_last_one_is_left() -> None:
+    """The wave after two failures is one server; after the third there is none, whether or not one is selected."""
+    turns = [*LOOKED, turn("rollback", ["N1", "N2"])]
+    fell = [fallen(node) for node in ("N1", "N2", "N3")]
+    assert ["N3"] == decisions.to_restore(run(*fell[:2], turns=turns, only=()))
+    turns = [*turns, turn("rollback-2", ["N3"])]
+    assert [] == decisions.to_restore(run(*fell, turns=turns, only=()))
+    stop = decisions.all_restored(run(*fell, turns=turns, only=()))
+    assert "0 of 4 nodes are done; N4: not restored" in stop.summary
+    assert "Repair N1, N2, N3, then" in stop.summary
+    assert ["N4"] == decisions.to_restore(run(*fell[:2], turns=turns, only=()))
 
 
 def test_restored_nodes_are_counted() -> None:
@@ -69,7 +102,7 @@ def test_a_failed_node_outweighs_an_unreachable_one(decide: Callable[[Snapshot],
     """Both outweigh success; a node that was not selected does not count."""
     silent = outcome("N2", Status.UNREACHABLE, message="N2: no answer")
     failed = outcome("N1", Status.FAILED, message="N1: no")
-    turns = [turn("canary", FOUR)]
+    turns = [turn("canary", FOUR), turn("rollback", FOUR)]
     assert Stop(Verdict.FAILED, "1 failed, 1 unreachable; N1: no; 1 of 3 nodes are done") == decide(
         run(silent, failed, turns=turns)
     )

@@ -1,17 +1,20 @@
 """Rollback and cleanup as the decisions make them, and as reports show them: no node, no worker, no broker."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from pipelines.cli.picture import draw
 from pipelines.report.build import build
+from pipelines.report.closing import closing_lines
 from pipelines.report.html import to_html
 from pipelines.report.text import to_text
 from pipelines.rollout import KINDS, kind_of
+from pipelines.run.decisions_rollback import ALL_AT_ONCE
 from pipelines.run.progress import Progress
 from pipelines.run.snapshot import Reading, Snapshot
 from pipelines.run.transitions import Next, after, first
@@ -20,11 +23,14 @@ from tasks.documents import RunDocuments
 from tasks.steps.registry import STEPS
 from tasks.undo.words import CHANGED_SINCE, OWN_CHANGE
 from tests.unit.pipelines.report.sample_run import T0, cluster_of
-from workers.records import Change, Event, RunRecord, RunState, Status, StepOutcome, Turn, Verdict
+from tests.unit.tasks.ektron.joined import joined_node
+from workers.records import Change, DocumentKind, Event, RunRecord, RunState, Status, StepOutcome, Turn, Verdict
 from workers.secrets.vault import Vault
 from workers.store.memory import MemoryStore
 
 Does = Callable[[str, str], dict[str, object]]  #: (node, step) -> fields of its outcome
+#: Of a server whose service does not start after the restore.
+FALLEN = {"status": Status.FAILED, "slug": "agent_failed", "touched": True, "message": "P1: it does not start"}
 CONFLICT = {
     "status": Status.FAILED,
     "slug": "conflict",
@@ -51,9 +57,19 @@ def on(node: str, step: str, **fields: object) -> Does:
     return lambda there, that: fields if (there, that) == (node, step) else well(there, that)
 
 
-def run_of(kind: str, does: Does, only: tuple[str, ...] = ()) -> tuple[Snapshot, tuple[Turn, ...]]:
-    """A run through all its turns; `does` gives the outcome of each step."""
+def run_of(
+    kind: str,
+    does: Does,
+    only: tuple[str, ...] = (),
+    *,
+    down: Collection[str] = (),
+    options: tuple[str, ...] = (),
+    policy: Mapping[str, object] | None = None,
+) -> tuple[Snapshot, tuple[Turn, ...]]:
+    """A run through all its turns; `does` gives the outcome of each step. The services of `down` were seen stopped."""
     cluster, store = cluster_of(), MemoryStore()
+    cluster = cluster.model_copy(update={"policy": cluster.policy.model_copy(update=policy or {})})
+    documents = RunDocuments(store, Vault(store, None), "second")
     record = RunRecord(
         id="second",
         kind=kind,
@@ -61,9 +77,15 @@ def run_of(kind: str, does: Does, only: tuple[str, ...] = ()) -> tuple[Snapshot,
         spec=cluster.model_dump(mode="json"),
         parent="first",
         only=only,
+        options=options,
         created=T0,
     )
     store.create(record)
+    for node in cluster.node_names:
+        facts = joined_node(node, cluster.node_names)
+        state = "stopped" if node in down else "running"
+        service = facts.service.model_copy(update={"state": state})
+        documents.keep_facts(DocumentKind.OBSERVED, facts.model_copy(update={"service": service}))
 
     def snapshot() -> Snapshot:
         return Snapshot(record, Reading(store, record.id), RunDocuments(store, Vault(store, None), record.id))
@@ -104,17 +126,61 @@ def test_every_step_of_every_kind_is_registered() -> None:
     assert looking == {"verify", "plan", "doctor", "retire-plan", "sync-status"}
 
 
-def test_all_nodes_go_together_after_one_was_tried() -> None:
-    """One logon first; then all nodes are checked, restored and compared."""
+def test_half_of_every_pool_goes_together_after_one_was_tried() -> None:
+    """One logon first; then all nodes are checked, restored by halves of all pools at the same time, and compared."""
     snapshot, turns = run_of("rollback", well)
     assert [
         ("canary", ("S1",)),
         ("observe", ("S2", "P1", "P2")),
-        ("rollback", ("S1", "S2", "P1", "P2")),
+        ("rollback", ("S1", "P1")),
+        ("rollback-2", ("S2", "P2")),
         ("verify", ("S1", "S2", "P1", "P2")),
     ] == names(turns)
     assert (Verdict.RESTORED, 0) == (snapshot.record.verdict, Verdict.RESTORED.exit_code)
     assert "4 nodes are as before run first" in snapshot.record.summary
+
+
+@pytest.mark.parametrize("fields", [{"options": (ALL_AT_ONCE,)}, {"policy": {"whole_pool": True}}])
+def test_all_nodes_go_together_if_someone_wants_that(fields: dict[str, Any]) -> None:
+    """By an option of the rollback, or by the policy; a failed server then leaves no other one out."""
+    _, turns = run_of("rollback", on("P1", "rollback", **FALLEN), **fields)
+    assert ("rollback", ("S1", "S2", "P1", "P2")) == names(turns)[2]
+    assert ("verify", ("S1", "S2", "P2")) == names(turns)[-1]
+
+
+def test_servers_that_are_down_need_no_budget() -> None:
+    """They all go first, whole pools too, and whatever order the policy has; the rest of their pool waits for them."""
+    _, turns = run_of("rollback", well, down=("S1", "S2", "P2"), policy={"waves": (1,), "order": "pool"})
+    assert [("rollback", ("S1", "S2", "P2")), ("rollback-2", ("P1",))] == names(turns)[2:4]
+
+
+def test_the_last_server_of_a_pool_that_works_is_not_restarted() -> None:
+    """The restart of the other one has failed; other pools are restored, and the verdict says what can be done."""
+    snapshot, turns = run_of("rollback", on("P1", "rollback", **FALLEN))
+    assert [("rollback", ("S1", "P1")), ("rollback-2", ("S2",)), ("verify", ("S1", "S2"))] == names(turns)[2:]
+    assert Verdict.FAILED is snapshot.record.verdict
+    assert snapshot.record.summary.endswith(
+        "2 of 4 nodes are done; P2: not restored: no other server of pool live is known to work. Repair P1, "
+        "then run it again: esync rollback first; with --all-at-once P2 goes, too"
+    )
+    results = {result.node: result for result in summary_of(snapshot, kind_of(snapshot.record.kind)).nodes}
+    problem = results["P2"].problem
+    assert (Status.SKIPPED, "not restored: no other server of pool live is known to work") == (
+        results["P2"].status,
+        problem.message,
+    )
+    screen = closing_lines(build(summary_of(snapshot, kind_of(snapshot.record.kind))), 100)
+    assert any("P2  not restored: no other server of pool live is known to work" in line for line in screen)
+    assert any("Repair P1, then run it again" in line for line in screen)
+
+
+@pytest.mark.parametrize("fields", [{"down": ("P2",)}, {"policy": {"judge_waves": False}}])
+def test_a_failed_restart_leaves_out_no_server_that_is_down_or_where_the_policy_judges_no_wave(
+    fields: dict[str, Any],
+) -> None:
+    """Nothing can be lost there, or the policy says so."""
+    _, turns = run_of("rollback", on("P1", "rollback", **FALLEN), **fields)
+    assert {"P1", "P2"} <= {node for turn in turns if turn.stage == "rollback" for node in turn.nodes}
 
 
 def test_only_the_selected_nodes_are_touched() -> None:

@@ -1,0 +1,109 @@
+"""Several runs that one command follows: one view, what continues without the command, one table, one exit status."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from pipelines.cli.board import Board, show_board
+from pipelines.cli.console import CommandExit, notify, stderr_console, terminal_width
+from pipelines.local.provided import Running
+from pipelines.local.reading import start_of_worker
+from pipelines.report.many import ClusterResult, Results, result_lines, totals
+from pipelines.run.groups import Place
+from pipelines.usecases.waiting import Attendance, missing_workers, waiting_text
+from tasks.ektron.wording import counted
+from workers.errors import EsyncError
+from workers.records import RunRecord
+from workers.settings import load_settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["end", "follow_all", "print_table", "what_continues"]
+
+
+def follow_all(services: Running, records: Sequence[RunRecord], called: Mapping[str, str], people: "Console") -> None:
+    """Shows these runs until all have ended, as long as their workers can work.
+
+    Args:
+        services: the workers.
+        records: the runs, in the order of the command.
+        called: what their clusters are called, by run.
+        people: where to show them.
+
+    Raises:
+        KeyboardInterrupt: the operator pressed Ctrl-C.
+        EsyncError: the store has not answered for a minute, or the worker of this command failed again and again.
+    """
+    if not records:
+        return
+    engine, board = services.engine, Board(services.engine.store, records, called)
+    own = services.logs if services.own else None
+
+    def trouble() -> str:
+        services.check()
+        first = next(iter(board.at_work), None)
+        missing = attendance.missing_since(first.created) if first else None
+        if first is None or missing is None:
+            return ""
+        return waiting_text(missing, start_of_worker(load_settings(), first.id, own, stays=True, site=missing.site))
+
+    with Attendance(lambda: missing_workers(engine, *board.at_work)) as attendance:
+        show_board(board, people, trouble)
+
+
+def what_continues(services: Running, records: Sequence[RunRecord], never: Sequence[str] = ()) -> str:
+    """For people, when the command ends early: which of its runs go on without it, and which were never created.
+
+    Args:
+        services: the workers of the command.
+        records: its runs.
+        never: what the clusters are called whose runs were not created.
+    """
+    left = _not_ended(services, records)
+    ended = len(records) - len(left)
+    lines = []
+    if left and services.own:
+        lines.append("The worker stops with this command. Nodes finish their current step; every file stays whole.")
+    elif left:
+        rest = f" ({ended} of {len(records)} have ended)" if ended else ""
+        order = "continues" if len(left) == 1 else "continue, in their order"
+        lines.append(f"This command stops; its {counted(len(left), 'run')} {order}{rest}.")
+        groups = sorted({place.group for record in left if (place := Place.of(record.id))})
+        lines += [f"To watch them: esync watch {group}; to stop them: esync cancel {group}" for group in groups]
+        lines.append("To see all runs: esync runs; to stop one: esync cancel RUN")
+    elif records:
+        lines.append(f"This command stops; its {counted(len(records), 'run')} {_has(len(records))} ended.")
+    if never:
+        lines.append(f"never started: {', '.join(never)}")
+    if left or never:
+        lines.append("To continue all of them: the same command again")
+    return "\n" + "\n".join(lines)
+
+
+def _has(count: int) -> str:
+    return "has" if count == 1 else "have"
+
+
+def _not_ended(services: Running, records: Sequence[RunRecord]) -> Sequence[RunRecord]:
+    """All of them, if the store does not say."""
+    try:
+        active = frozenset(services.engine.store.active())
+    except EsyncError:
+        return records
+    return [record for record in records if record.id in active]
+
+
+def print_table(results: Sequence[ClusterResult]) -> None:
+    """A line for each cluster, the worst first, and their number by result."""
+    notify("\n" + "\n".join(result_lines(results, terminal_width(stderr_console()))))
+    notify(totals(results), "bold")
+
+
+def end(results: Sequence[ClusterResult], *, as_json: bool) -> NoReturn:
+    """Prints the document, if it is wanted, and ends the command with the exit status of the worst verdict."""
+    document = Results.of(results)
+    if as_json:
+        typer.echo(document.model_dump_json(indent=2))
+    raise CommandExit(document.exit_code)
