@@ -1,12 +1,14 @@
 """The WinRM session against the lab, over https: its cost, and the error of each problem."""
 
 import base64
+import gc
 import logging
 import os
 import socket
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -358,6 +360,26 @@ def test_nothing_secret_is_logged(lab: LabProcess, caplog: pytest.LogCaptureFixt
     assert lab.password not in text
     assert "NTLMSSP" not in text
     assert base64.b64encode(PLANTED.encode()).decode() not in text
+
+
+def test_an_open_session_holds_nothing_of_who_used_it(lab: LabProcess) -> None:
+    """A session stays open between steps; what the step before asked with, and all that it has read, does not stay."""
+
+    class Step:
+        """Says that its run is not cancelled."""
+
+        def __call__(self) -> bool:
+            return False
+
+    pool, opening, asking = SessionPool(), Step(), Step()
+    with pool.session(endpoint(lab), Secret(lab.password), cancelled=opening) as session:
+        assert session.ask([ops.clock()], deadline=60, cancelled=asking)[0].ok
+        steps = [weakref.ref(opening), weakref.ref(asking)]
+    del opening, asking
+    gc.collect()
+    assert 1 == len(pool)
+    assert [None, None] == [step() for step in steps]
+    pool.close()
 
 
 def test_the_pool_keeps_one_shell_for_many_threads(lab: LabProcess) -> None:

@@ -5,6 +5,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from billiard.einfo import ExceptionInfo
 from celery.exceptions import CPendingDeprecationWarning, NotRegistered
 from celery.utils.objects import Bunch
 from celery.worker import loops
@@ -42,13 +43,16 @@ class Request(CeleryRequest):
         super().on_accepted(*args)
         accepted(self.send_event)
 
-    def on_failure(self, *args: object, **more: object) -> None:
+    def on_failure(self, exc_info: ExceptionInfo, *args: object, **more: object) -> None:
         """Reports the failure to the caller, if that is possible."""
         try:
-            super().on_failure(*args, **more)
+            super().on_failure(exc_info, *args, **more)
         except Exception:
             log.exception("a failure could not be reported", task=self.name, id=self.id)
             self.acknowledge()
+        finally:
+            # Its frame holds it: half a megabyte of a rejected message would stay until garbage is collected.
+            getattr(exc_info.exception, "exc", exc_info.exception).__traceback__ = None
 
     def send_event(self, event: str, **fields: object) -> None:
         """Sends an event about this task; of a step that failed, `task-failed` in place of `task-succeeded`."""

@@ -42,6 +42,10 @@ class Limit:
         """Seconds until the end; never zero, so that it can bound a wait. `check` ends the exchange."""
         return max(self._seconds - self.passed, 0.001)
 
+    def over(self) -> None:
+        """Forgets the caller: the exchange is over, and a connection that is kept open keeps its last limit."""
+        self._cancelled = never
+
     def check(self, grace: float = 0.0) -> None:
         """Ends the exchange at the deadline plus `grace` seconds, or when it is cancelled.
 

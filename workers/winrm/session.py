@@ -155,7 +155,8 @@ class AgentSession:
             Cancelled: the run was cancelled.
         """
         if not self._running:
-            self._start(Limit(self._node, deadline, cancelled))
+            with self._limit(deadline, cancelled) as limit:
+                self._start(limit)
 
     def ask(
         self,
@@ -171,7 +172,8 @@ class AgentSession:
         self._left = None
         greeted = self._hello is not None
         request = _Request(list(ops) if greeted else [operations.hello(), *ops], keep_going, guard, list(look))
-        replies = self._replies(request, Limit(self._node, deadline, cancelled))
+        with self._limit(deadline, cancelled) as limit:
+            replies = self._replies(request, limit)
         return replies if greeted else replies[1:]
 
     def leave(self, name: str, value: object, seconds: float) -> None:
@@ -201,6 +203,14 @@ class AgentSession:
         """Ends PowerShell and the shell on the node."""
         self._lost = self._lost or "is closed"
         self._channel.close()
+
+    @contextmanager
+    def _limit(self, deadline: float, cancelled: Callable[[], bool]) -> Iterator[Limit]:
+        limit = Limit(self._node, deadline, cancelled)
+        try:
+            yield limit
+        finally:
+            limit.over()
 
     def _replies(self, request: "_Request", limit: Limit) -> list[Reply]:
         files, asked = self.files, [*request.ops, *request.look]
