@@ -1,10 +1,12 @@
 """What the steps of one run keep for each other: facts, and the sealed certificate family."""
 
 import base64
+import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from tasks.cluster import Cluster
 from workers.errors import NodeRefused
@@ -40,7 +42,7 @@ class FamilyDigests(Record):
         return cls(hashes=family.hashes, sizes=sizes, thumbprint=family.thumbprint)
 
 
-_AS_OBJECTS = 5  #: bytes of facts in memory for each character of their text, and the text (measured)
+_AS_OBJECTS = 3  #: bytes of facts in memory for each character of their text (measured)
 NO_FAMILY = FamilyDigests(hashes={}, sizes={}, thumbprint="")  #: of a run that distributes none
 
 
@@ -73,17 +75,35 @@ class Known:
     """What a process has read of documents, so that no step of it reads or parses that again.
 
     Attributes:
-        facts: by their text; the weight is in bytes.
         families: by run, kind and digests.
         earlier_sites: by run; they are kept when it is requested.
         joined_before: the same of the earlier run that found the cluster joined.
     """
 
-    facts: "Remembered[NodeFacts]" = field(default_factory=lambda: Remembered(3_000_000))
     families: "Remembered[Family]" = field(default_factory=lambda: Remembered(256))
     earlier_sites: Remembered[tuple[str, ...]] = field(default_factory=lambda: Remembered(1000))
     joined_before: Remembered[str] = field(default_factory=lambda: Remembered(1000))
     _texts: Remembered[str] = field(default_factory=lambda: Remembered(2_000_000))
+    #: By the digest of their text; the weight is in bytes.
+    _facts: "Remembered[NodeFacts]" = field(default_factory=lambda: Remembered(2_000_000))
+    #: All that are in use, such as what a session has for the next step: a join reads those of all nodes.
+    _held: "WeakValueDictionary[str, NodeFacts]" = field(default_factory=WeakValueDictionary)
+
+    def facts(self, text: str) -> "NodeFacts":
+        """The facts in a text; those that are in memory already are the same object."""
+        name = _digest(text)
+        known = self._facts.get(name) or self._held.get(name)
+        if known is not None:
+            return known
+        from tasks.ektron.facts.node import NodeFacts  # noqa: PLC0415 - see above
+
+        return self.keep_facts(text, NodeFacts.model_validate_json(text))
+
+    def keep_facts(self, text: str, facts: "NodeFacts") -> "NodeFacts":
+        """Remembers what is in a text, and returns it."""
+        name = _digest(text)
+        self._held[name] = facts
+        return self._facts.put(name, facts, _AS_OBJECTS * len(text))
 
     def texts(self, record: RunRecord, places: "Iterable[Place]") -> "dict[Place, str | None]":
         """Those of these documents that a step of the same turn has read: they are written in other turns only."""
@@ -104,6 +124,10 @@ class Known:
 
 #: Documents that no step of a turn with several steps writes. That of a plan exists since before the run, or never.
 _FIXED = frozenset({DocumentKind.OBSERVED, DocumentKind.PLANNED, DocumentKind.FAMILY})
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _place(record: RunRecord, place: "Place") -> str:
@@ -161,14 +185,6 @@ class RunDocuments:
         if (kind, name) in self._read or self._later is not None:
             self._read[kind, name] = text
 
-    def _facts(self, text: str) -> "NodeFacts":
-        known = self._known.facts.get(text)
-        if known is not None:
-            return known
-        from tasks.ektron.facts.node import NodeFacts  # noqa: PLC0415 - see above
-
-        return self._known.facts.put(text, NodeFacts.model_validate_json(text), _AS_OBJECTS * len(text))
-
     def outcomes(self, node: str) -> tuple[StepOutcome, ...]:
         """The outcomes of this run on a node so far."""
         return tuple(outcome for outcome in self._store.outcomes(self._run) if outcome.node == node)
@@ -181,12 +197,12 @@ class RunDocuments:
         """Stores the facts of a node, together with the outcome of a step; a second observation replaces the first."""
         text = facts.model_dump_json(exclude_defaults=True)
         self._put(kind, facts.node, text, later=True)
-        self._known.facts.put(text, facts, _AS_OBJECTS * len(text))
+        self._known.keep_facts(text, facts)
 
     def facts(self, kind: str, node: str) -> "NodeFacts | None":
         """The facts of a node; None when it was not observed."""
         document = self._document(kind, node)
-        return self._facts(document) if document else None
+        return self._known.facts(document) if document else None
 
     def planned(self, node: str) -> "NodeFacts | None":
         """The facts that the plan is based on: those of a saved plan, otherwise those that this run observed."""
@@ -248,7 +264,7 @@ class RunDocuments:
     def all_facts(self, kind: str) -> "dict[str, NodeFacts]":
         """The facts of all observed nodes, by name."""
         documents = self._store.documents(self._run, kind)
-        return {node: self._facts(text) for node, text in documents.items()}
+        return {node: self._known.facts(text) for node, text in documents.items()}
 
     def keep_family(self, family: "Family", which: DocumentKind = DocumentKind.FAMILY) -> None:
         """Stores the six files sealed, because they hold private keys, and their digests in clear text.

@@ -25,6 +25,7 @@ from pipelines.local.state import command_here, forget_services, machine_secret,
 from pipelines.local.supervisor import Supervisor
 from pipelines.local.turns import briefly, exclusive
 from workers.errors import ClusterLocked, RecordRefused, RunUnknown, StoreUnavailable
+from workers.host.memory import SMALL_CACHES
 from workers.host.open_files import possible_limit, shortage
 from workers.host.processes import interrupts_ignored
 from workers.records import RunRecord
@@ -225,7 +226,7 @@ def _worker(settings: Settings, url: Secret, key: Secret, number: int) -> Child:
         ["-m", "pipelines.local.celery_worker", f"esync-{os.getpid()}{suffix}@{socket.gethostname()}"],
         folder=settings.state,
         log=settings.state / "logs" / f"worker{suffix}.log",
-        own=environment_of(settings, url, key),
+        own=SMALL_CACHES | environment_of(settings, url, key),
         output=settings.state / f"worker{suffix}.ready",
     )
 

@@ -21,6 +21,7 @@ from pipelines.engine import Engine, connect_engine
 from pipelines.usecases import runs
 from tasks.cluster import Cluster
 from tests.integration.harness import cluster_of
+from workers.host.memory import SMALL_CACHES
 from workers.records import RunRecord, RunState
 from workers.redis.connection import connect
 from workers.redis.embedded import EmbeddedBroker
@@ -98,9 +99,9 @@ class Installation:
     def start_worker(self) -> None:
         """Starts one more worker, as `esync up` does, and waits until it answers."""
         name = f"bench-{len(self.workers) + 1}-{os.getpid()}@localhost"
-        command = ["-m", "pipelines.local.celery_worker", name]
+        command, environment = ["-m", "pipelines.local.celery_worker", name], SMALL_CACHES | dict(self.environment)
         with (self.folder / "worker.log").open("ab") as log:
-            process = subprocess.Popen([sys.executable, *command], env=dict(self.environment), stdout=log, stderr=log)
+            process = subprocess.Popen([sys.executable, *command], env=environment, stdout=log, stderr=log)
         self.workers.append(process)
         until = time.monotonic() + START
         while not self.engine.app.control.ping(destination=[name], timeout=0.5, limit=1):

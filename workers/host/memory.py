@@ -4,8 +4,11 @@ import ctypes
 import gc
 from contextlib import suppress
 
-__all__ = ["few_arenas", "spare_loaded"]
+__all__ = ["SMALL_CACHES", "few_arenas", "spare_loaded"]
 
+#: For the environment of a worker: malloc keeps little of what each thread frees. It would be 0.2 MB a thread, and a
+#: worker has dozens. Up to 512 bytes Python's objects are in memory of its own. glibc reads it when a program starts.
+SMALL_CACHES = {"GLIBC_TUNABLES": "glibc.malloc.tcache_max=512"}
 _M_ARENA_MAX = -8  #: of mallopt(3)
 ARENAS = 1
 _NEW = 5_000  #: objects, more than were freed, between two searches for garbage among them; Python's default is 700

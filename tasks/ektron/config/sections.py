@@ -5,6 +5,7 @@ values; that one may be missing. Both are relative to the configuration file (ek
 judged, and edited where it is.
 """
 
+import hashlib
 import ntpath
 import re
 from collections.abc import Mapping, Sequence
@@ -192,10 +193,10 @@ class Configuration:
 
 def included_names(data: bytes) -> tuple[str, ...]:
     """The files from which a configuration file takes content that is read or edited; none when it cannot be read."""
-    return _NAMES.of(data, lambda: _included_names(data), len(data))
+    return _NAMES.of(hashlib.sha256(data).digest(), lambda: _included_names(data))
 
 
-_NAMES = Kept[bytes, tuple[str, ...]](entries=64, size=2**20)
+_NAMES = Kept[bytes, tuple[str, ...]](entries=64, size=0)  # by digest: the files would be a megabyte
 _FILE = re.compile(rb"file(?<=\bfile)\s*=")  #: begins with plain letters: those are found 30 times as fast as `\b`
 
 

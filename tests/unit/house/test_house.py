@@ -25,12 +25,14 @@ from tasks.steps.registry import STEPS
 from tests.places import DOCS, ROOT
 from workers import errors
 from workers.errors import EsyncError
+from workers.host.memory import SMALL_CACHES
 from workers.records import Verdict
 
 _LOCKED = re.compile(
     r"(?P<name>[a-z0-9-]+)==(?P<version>[^\s;]+)(?: ; [^\\\n/:]+)?(?: \\\n    --hash=sha256:[0-9a-f]{64})+\n"
 )
 README = (ROOT / "README.md").read_text()
+OPERATION = (DOCS / "operating.md").read_text()
 
 
 def test_the_readme_shows_the_stages() -> None:
@@ -171,6 +173,8 @@ class TestContainers:
         """It is the worker of `esync up`, without options: a run would never end if no worker served a queue."""
         worker = self.compose["services"]["worker"]
         assert ["python", "-m", "pipelines.local.celery_worker"] == worker["command"]
+        assert SMALL_CACHES.items() <= worker["environment"].items()
+        assert all(f"Environment={name}={value}\n" in OPERATION for name, value in SMALL_CACHES.items())
         assert {"replicas": "${ESYNC_WORKERS:-2}"} == worker["deploy"]
 
     def test_the_image_is_unprivileged_and_built_in_two_stages(self) -> None:

@@ -7,6 +7,7 @@ from tasks.ektron.certificates.family import Family
 from tasks.ektron.certificates.making import generate_family
 from tests.unit.tasks.ektron.joined import FOUR, joined_node
 from workers.records import DocumentKind, RunRecord
+from workers.remembered import Remembered
 from workers.secrets.vault import Vault, new_seal_key
 from workers.store.memory import MemoryStore
 
@@ -57,6 +58,20 @@ def test_facts_that_another_process_replaced_are_read_again(two: tuple[RunDocume
     changed = facts.model_copy(update={"service": facts.service.model_copy(update={"state": "stopped"})})
     there.keep_facts(DocumentKind.OBSERVED, changed)
     assert changed == here.facts(DocumentKind.OBSERVED, "S1")
+
+
+def test_facts_that_are_in_memory_are_not_read_again(two: tuple[RunDocuments, ...]) -> None:
+    """Also those that the process would have forgotten, while something holds them; afterwards they are read."""
+    store, vault = two[0]._store, two[0]._vault
+    documents = RunDocuments(store, vault, "r1", Known(_facts=Remembered(0)))
+    held = joined_node("S1", FOUR, origin=True)
+    documents.keep_facts(DocumentKind.OBSERVED, held)
+    assert documents.all_facts(DocumentKind.OBSERVED)["S1"] is held
+    same = held.model_copy()
+    del held
+    found = documents.facts(DocumentKind.OBSERVED, "S1")
+    assert found == same
+    assert documents.facts(DocumentKind.OBSERVED, "S1") is found
 
 
 def test_a_step_sees_what_it_stored_itself(two: tuple[RunDocuments, ...]) -> None:
