@@ -105,7 +105,11 @@ class Plan(Record):
 
 
 def waves_of(
-    cluster: Cluster, names: Sequence[str], restarted: Collection[str], present: Sequence[str] = ()
+    cluster: Cluster,
+    names: Sequence[str],
+    restarted: Collection[str],
+    present: Sequence[str] = (),
+    down: Collection[str] = (),
 ) -> tuple[tuple[str, ...], ...]:
     """Splits nodes into waves by the policy; each node is in one.
 
@@ -115,17 +119,20 @@ def waves_of(
         restarted: those whose service is restarted. A wave has at most half of a pool of them, but at least one, unless
             the policy allows whole pools.
         present: the nodes of which a pool consists; without them `names`.
+        down: those whose service does not run. They begin before the others of their pool, which serve alone till then.
     """
     if not names:
         return ()
-    policy, ordered = cluster.policy, _ordered(cluster, names)
+    policy, ordered = cluster.policy, _down_first(cluster, _ordered(cluster, names), down)
     if policy.waves == "all":
         waves: tuple[tuple[str, ...], ...] = (tuple(ordered),)
     elif policy.waves == "pools":
         waves = _by_pool(cluster, ordered)
     else:
         waves = _by_size(policy.waves, ordered)
-    return waves if policy.whole_pool else _halves(cluster, present or names, waves, frozenset(restarted))
+    if policy.whole_pool:
+        return waves
+    return _halves(cluster, present or names, waves, frozenset(restarted), frozenset(down))
 
 
 def fewest_waves(cluster: Cluster, names: Sequence[str], present: Sequence[str]) -> tuple[tuple[str, ...], ...]:
@@ -155,6 +162,15 @@ def _ordered(cluster: Cluster, names: Sequence[str]) -> Sequence[str]:
     return sorted(names, key=place)
 
 
+def _down_first(cluster: Cluster, names: Sequence[str], down: Collection[str]) -> Sequence[str]:
+    """The same order, but at the places of a pool its nodes that are down stand first."""
+    pools: dict[str, list[str]] = {}
+    for name in sorted(names, key=lambda name: name not in down):
+        pools.setdefault(cluster.node(name).pool, []).append(name)
+    turns = {pool: iter(members) for pool, members in pools.items()}
+    return [next(turns[cluster.node(name).pool]) for name in names]
+
+
 def _by_pool(cluster: Cluster, names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     pools: dict[tuple[bool, str], list[str]] = {}
     for name in names:
@@ -180,18 +196,24 @@ def _by_size(sizes: Sequence[int | str], names: Sequence[str]) -> tuple[tuple[st
 
 
 def _halves(
-    cluster: Cluster, names: Sequence[str], waves: Sequence[Sequence[str]], restarted: Collection[str]
+    cluster: Cluster,
+    names: Sequence[str],
+    waves: Sequence[Sequence[str]],
+    restarted: Collection[str],
+    down: Collection[str] = (),
 ) -> tuple[tuple[str, ...], ...]:
-    """The waves, split where one would restart more than half of a pool that is there, or go below its floor."""
-    sizes = Counter(cluster.node(name).pool for name in names)
+    """The waves, split where one would restart more than half of a pool that works, or go below its floor."""
+    sizes = Counter(cluster.node(name).pool for name in names if name not in down)
     most = {pool: max(1, min(size // 2, size - cluster.floor(pool))) for pool, size in sizes.items()}
     split: list[tuple[str, ...]] = []
     for wave in waves:
         parts: dict[int, list[str]] = {}
         restarts: Counter[str] = Counter()
+        first = {cluster.node(name).pool for name in wave if name in down}
         for name in wave:
-            pool = cluster.node(name).pool
-            restarts[pool] += name in restarted
-            parts.setdefault(max(0, restarts[pool] - 1) // most[pool], []).append(name)
+            pool, counts = cluster.node(name).pool, name in restarted and name not in down
+            restarts[pool] += counts
+            part = 0 if name in down else (counts and pool in first) + max(0, restarts[pool] - 1) // most[pool]
+            parts.setdefault(part, []).append(name)
         split += [tuple(parts[part]) for part in sorted(parts)]
     return tuple(split)

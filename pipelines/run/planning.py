@@ -39,6 +39,7 @@ def make_plan(
             [part.node for part in parts if _has_work(part, facts[part.node])],
             restarted=[part.node for part in parts if part.restart],
             present=names,
+            down=[name for name in names if facts[name].service.state != "running"],
         ),
         family=dict(family.hashes),
         unseen=tuple(name for name in cluster.node_names if name not in facts),

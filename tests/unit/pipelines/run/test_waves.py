@@ -84,6 +84,24 @@ def test_a_wave_restarts_half_of_a_pool_unless_the_policy_says_otherwise(
     )
 
 
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("all", [["P2", "S1", "P3"], ["P1", "S2"]]),
+        ("pools", [["S1"], ["S2"], ["P2"], ["P1"], ["P3"]]),
+        ([1, "100%"], [["P2"], ["S1", "P1", "P3"], ["S2"]]),
+    ],
+)
+def test_a_server_that_is_down_begins_before_the_others_of_its_pool(policy: object, expected: list[list[str]]) -> None:
+    """The other one serves alone until then: its restart would take the pool down as a whole."""
+    cluster = cluster_of(POOLS, waves=policy)
+    assert lists(waves_of(cluster, cluster.node_names, cluster.node_names, down=["P2"])) == expected
+    anyhow = cluster_of(POOLS, waves="all", whole_pool=True)
+    assert [["P2", "S1", "P1", "S2", "P3"]] == lists(
+        waves_of(anyhow, anyhow.node_names, anyhow.node_names, down=["P2"])
+    )
+
+
 def test_the_order_may_be_that_of_pools_or_of_a_label() -> None:
     """Nodes with the same value follow each other, in the order of the file; without the label they come last."""
     racks = {"P1": {"rack": "r2"}, "S1": {"rack": "r1"}, "S2": {"rack": "r2"}, "P3": {"rack": "r1"}}
@@ -129,16 +147,25 @@ def clusters(draw: st.DrawFn) -> Cluster:
 @settings(max_examples=examples(1000, 25))
 @given(cluster=clusters(), data=st.data())
 def test_every_node_is_in_one_wave_and_no_pool_is_down_as_a_whole(cluster: Cluster, data: st.DataObject) -> None:
-    """Whatever is there and has to be restarted: at most half of the pool's servers that are there, at least one."""
+    """Whatever is there and has to be restarted: at most half of the pool's servers that work, at least one.
+
+    Those that are down have begun before.
+    """
     names = [name for name in cluster.node_names if data.draw(st.booleans())]
     restarted = {name for name in names if data.draw(st.booleans())}
-    waves = waves_of(cluster, names, restarted)
+    down = {name for name in names if data.draw(st.integers(0, 3)) == 0}
+    waves = waves_of(cluster, names, restarted, down=down)
     assert sorted(names) == sorted(node for wave in waves for node in wave)
     assert all(waves)
-    sizes = Counter(cluster.node(name).pool for name in names)
+    if cluster.policy.whole_pool:
+        return
+    sizes, begun = Counter(cluster.node(name).pool for name in names if name not in down), set[str]()
     for wave in waves:
-        for pool, count in Counter(cluster.node(name).pool for name in wave if name in restarted).items():
-            assert cluster.policy.whole_pool or count <= max(1, sizes[pool] // 2)
+        pools = Counter(cluster.node(name).pool for name in wave if name in restarted - down)
+        for pool, count in pools.items():
+            assert count <= max(1, sizes[pool] // 2)
+            assert begun >= down.intersection(cluster.pool_members(pool))
+        begun.update(wave)
 
 
 @settings(max_examples=examples(1000, 25))
