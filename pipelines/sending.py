@@ -22,9 +22,9 @@ if TYPE_CHECKING:  # loaded by those that send: most commands only read
 
 __all__ = ["send", "workers_near"]
 
+_SMALL = 8  #: nodes of a cluster that one worker does as a whole
 #: Nodes of a turn -> priority of its steps, as the broker has it: 0 is taken first. So a small cluster does not wait
 #: behind all steps of a large one.
-_SMALL = 8  #: nodes of a cluster that one worker does as a whole
 _PRIORITIES = ((_SMALL, 0), (50, 3), (200, 6))
 _LAST = 9  #: of larger turns
 

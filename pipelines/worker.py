@@ -1,5 +1,6 @@
 """The composition root of a worker process: what `celery -A pipelines.worker worker` loads."""
 
+import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -47,7 +48,7 @@ few_arenas()
 configure(load_settings().log_level)
 engine: Engine = connect_engine(load_settings())
 app: Celery = engine.app
-HOLDER = new_holder()  #: the name of this process
+HOLDER = new_holder()  #: of the process that takes the messages
 serve_own(app, HOLDER)
 joins = Joins(engine.settings.stall_after)
 
@@ -63,12 +64,18 @@ class _Process:
     prober: Prober
 
 
+def _holder() -> str:
+    """The name of this process. In a pool of processes each child has its own: two with one name could hold a node."""
+    return HOLDER if f":{os.getpid()}:" in HOLDER else new_holder()
+
+
 @cache
 def process() -> _Process:
     """The one set of this process, created at its first message."""
+    holder = _holder()
     capacity = capacity_for(app.conf.worker_concurrency, raise_limit())
     sessions = SessionPool(idle=IDLE, most=capacity.sessions)
-    leases = LeaseKeeper(engine.store, HOLDER, engine.settings.lease)
+    leases = LeaseKeeper(engine.store, holder, engine.settings.lease)
     runner = StepRunner(
         STEPS,
         purpose_of=purpose_of,
@@ -78,9 +85,9 @@ def process() -> _Process:
         leases=leases,
         known=engine.known,
     )
-    prober = Prober(engine, HOLDER)
+    prober = Prober(engine, holder)
     reconciler = Reconciler(
-        engine, HOLDER, upkeep=lambda: _kept_up(sessions), watch=prober.watch, joined_here=joins.has
+        engine, holder, upkeep=lambda: _kept_up(sessions), watch=prober.watch, joined_here=joins.has
     )
     return _Process(sessions, leases, runner, reconciler, prober)
 

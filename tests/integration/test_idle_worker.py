@@ -40,6 +40,7 @@ def test_an_idle_worker_costs_next_to_nothing(tmp_path: Path, record_property: C
         worker = harness.worker
         assert worker is not None
         wait_until(lambda: "ready" in harness.log(), harness.log)
+        wait_until(harness.engine.own_queues.served, harness.log)  # said in the first round
         harness.engine.app.close()
         cpu, commands, begun = used(worker.pid), sent(asked), time.monotonic()
         wait_until(lambda: time.monotonic() > begun + SECONDS)
