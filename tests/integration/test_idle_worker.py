@@ -13,6 +13,7 @@ from workers.redis.connection import connect
 from workers.settings import Settings
 
 SECONDS = 6.0  #: enough for every timer of Celery and of ours to be seen
+START = 3.0  #: seconds in which a worker does what it does once
 COMMANDS = 5.0  #: a second
 CPU = 0.01
 
@@ -40,7 +41,9 @@ def test_an_idle_worker_costs_next_to_nothing(tmp_path: Path, record_property: C
         worker = harness.worker
         assert worker is not None
         wait_until(lambda: "ready" in harness.log(), harness.log)
-        wait_until(harness.engine.own_queues.served, harness.log)  # said in the first round
+        wait_until(harness.engine.own_queues.served, harness.log)
+        started = time.monotonic()
+        wait_until(lambda: time.monotonic() > started + START)
         harness.engine.app.close()
         cpu, commands, begun = used(worker.pid), sent(asked), time.monotonic()
         wait_until(lambda: time.monotonic() > begun + SECONDS)
