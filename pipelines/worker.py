@@ -21,7 +21,7 @@ from pipelines.coordinator import join_and_verify
 from pipelines.engine import Engine, connect_engine
 from pipelines.prober import Prober
 from pipelines.reconcile import Joins, Reconciler, begin_or_continue
-from pipelines.rollout import purpose_of
+from pipelines.rollout import kind_of, purpose_of
 from pipelines.run.groups import AT_MOST, MOST
 from pipelines.usecases import control, groups, runs
 from tasks.celery_tasks import register_steps
@@ -101,7 +101,7 @@ def _kept_up(sessions: SessionPool) -> None:
 
 
 register_steps(app, lambda: process().runner)
-load_steps()
+load_steps(kind_of("rollout").steps().values())  # the others take a megabyte, and load at their first use
 for _judges in ("pipelines.run.planning", "tasks.ektron.rules.confirmations", "tasks.ektron.rules.invariants"):
     import_module(_judges)  # the first decision need not wait for it
 

@@ -1,6 +1,6 @@
 """Every step there is. A new step is one more line in `STEPS`, and a name in a stage (`pipelines/rollout.py`)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -59,9 +59,9 @@ class _Of:
         return self.function()(work)
 
 
-def load_steps() -> None:
-    """Loads the functions of all steps. A worker does so before it works: a faulty installation then fails at once."""
-    for step in STEPS.values():
+def load_steps(steps: Iterable[Step]) -> None:
+    """Loads the functions of steps. A worker does so before it works: a faulty installation then fails at once."""
+    for step in steps:
         if isinstance(step.run, _Of):
             step.run.function()
 
