@@ -66,8 +66,8 @@ bench: $(STAMP)  ## measures every bar, up to 1,000 simulated servers; about hal
 live: $(STAMP)  ## the ladder of docs/testing.md on a Windows host: make live HOST=name ACCOUNT='DOMAIN\user' LIVE="more options"
 	$(BIN)/python -m tests.live $(HOST) --user '$(ACCOUNT)' $(LIVE)
 
-chaos: $(STAMP)  ## faults at random moments of 200 runs, each judged by disks, logs and events. ROUNDS=20 SEED=1
-	$(BIN)/python -m tests.chaos $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))
+chaos: $(STAMP)  ## faults at random moments of 200 runs, each judged by disks, logs and events. ROUNDS=20 SEED=1 WORKERS=2
+	$(BIN)/python -m tests.chaos $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) $(if $(WORKERS),--workers $(WORKERS))
 
 mutants: $(STAMP)  ## do the tests find small faults? MUTANTS=150 SEED=1 PATHS="tasks/ektron ..."
 	$(BIN)/python -m tests.mutation $(if $(MUTANTS),--mutants $(MUTANTS)) $(if $(SEED),--seed $(SEED)) $(PATHS)
