@@ -19,6 +19,7 @@ from pipelines.run.progress import Progress
 from pipelines.run.snapshot import Reading, Snapshot
 from pipelines.run.transitions import Next, after, first
 from pipelines.usecases.runs import summary_of
+from tasks.cluster import Cluster
 from tasks.documents import RunDocuments
 from tasks.steps.registry import STEPS
 from tasks.undo.words import CHANGED_SINCE, OWN_CHANGE
@@ -57,6 +58,14 @@ def on(node: str, step: str, **fields: object) -> Does:
     return lambda there, that: fields if (there, that) == (node, step) else well(there, that)
 
 
+def keep_seen(documents: RunDocuments, cluster: Cluster, down: Collection[str]) -> None:
+    """Keeps what was seen before the plan: all as it should be, but for the services of `down`."""
+    for node in cluster.node_names:
+        facts = joined_node(node, cluster.node_names)
+        service = facts.service.model_copy(update={"state": "stopped" if node in down else "running"})
+        documents.keep_facts(DocumentKind.OBSERVED, facts.model_copy(update={"service": service}))
+
+
 def run_of(
     kind: str,
     does: Does,
@@ -69,7 +78,6 @@ def run_of(
     """A run through all its turns; `does` gives the outcome of each step. The services of `down` were seen stopped."""
     cluster, store = cluster_of(), MemoryStore()
     cluster = cluster.model_copy(update={"policy": cluster.policy.model_copy(update=policy or {})})
-    documents = RunDocuments(store, Vault(store, None), "second")
     record = RunRecord(
         id="second",
         kind=kind,
@@ -81,11 +89,7 @@ def run_of(
         created=T0,
     )
     store.create(record)
-    for node in cluster.node_names:
-        facts = joined_node(node, cluster.node_names)
-        state = "stopped" if node in down else "running"
-        service = facts.service.model_copy(update={"state": state})
-        documents.keep_facts(DocumentKind.OBSERVED, facts.model_copy(update={"service": service}))
+    keep_seen(RunDocuments(store, Vault(store, None), record.id), cluster, down)
 
     def snapshot() -> Snapshot:
         return Snapshot(record, Reading(store, record.id), RunDocuments(store, Vault(store, None), record.id))
