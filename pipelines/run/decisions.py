@@ -12,7 +12,7 @@ from pipelines.run.plan import Plan
 from pipelines.run.selection import besides, findings_about
 from pipelines.run.snapshot import ABANDONED, Document, Go, Snapshot, Stop
 from pipelines.run.verdict import cluster_facts, failures, verdict_of
-from tasks.ektron.wording import changed_parts, named
+from tasks.ektron.wording import differing, named
 from workers.errors import LogonRefused, NotEditable
 from workers.records import DocumentKind, Status, StepOutcome, Verdict
 from workers.texts import cleaned
@@ -260,8 +260,7 @@ def _stale(snapshot: Snapshot, current: Plan) -> list[str]:
     for part in snapshot.plan.nodes:
         seen = observed.get(part.node)
         if seen is not None and part.node in planned and seen.fingerprint() != part.fingerprint:
-            differing = named(changed_parts(planned[part.node].comparable(), seen.comparable()))
-            changed.setdefault(differing or "unknown facts", []).append(part.node)
+            changed.setdefault(differing(planned[part.node], seen) or "unknown facts", []).append(part.node)
         elif part.node in now and not now[part.node].empty and part.node not in busy:
             changed.setdefault(now[part.node].restart or "the site has to be recycled", []).append(part.node)
     return [f"{named(nodes)} changed: {what}" for what, nodes in changed.items()]

@@ -1,8 +1,12 @@
 """Text for people: counts, lists of names, shortened values, changed parts of a node."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-__all__ = ["all_are", "changed_parts", "counted", "named", "shortened", "sized"]
+if TYPE_CHECKING:  # for its type only: most text is about no node
+    from tasks.ektron.facts.node import NodeFacts
+
+__all__ = ["all_are", "changed_parts", "counted", "differing", "named", "shortened", "sized"]
 
 #: Name of each part of the facts of a node (`NodeFacts`), the most informative part first.
 PARTS: Mapping[str, str] = {
@@ -88,6 +92,11 @@ def changed_parts(before: Mapping[str, object], after: Mapping[str, object]) -> 
         for name, part in PARTS.items()
         if before.get(name) != after.get(name)
     ]
+
+
+def differing(planned: "NodeFacts", facts: "NodeFacts") -> str:
+    """What differs between two observations of a node, for a sentence."""
+    return named(changed_parts(planned.comparable(), facts.comparable()))
 
 
 def _changed_values(before: object, after: object) -> str:

@@ -11,7 +11,7 @@ from tasks.ektron.config.sections import Content
 from tasks.ektron.desired.config_files import ConfigFile
 from tasks.ektron.desired.node import differences, service_reason
 from tasks.ektron.facts.node import NodeFacts
-from tasks.ektron.wording import changed_parts, counted, named
+from tasks.ektron.wording import counted, differing
 from tasks.observe.asking import answers_to
 from tasks.observe.border import cleaned_facts, understood
 from tasks.observe.look import Look, last_look, leave_look
@@ -123,7 +123,7 @@ def _confirmed(work: Work, look: Look) -> Done:
         leave_look(work, look)
         return Done(message="as planned: it needs nothing" if right else "as planned")
     raise Stale(
-        f"{work.node.name} changed since the plan was made: {_differing(planned, facts)}",
+        f"{work.node.name} changed since the plan was made: {differing(planned, facts)}",
         remedy="find out what else changes this server, then run again",
     )
 
@@ -164,11 +164,6 @@ def _lacks(work: Work, facts: NodeFacts) -> str:
     if why := service_reason(facts, needed):
         return f"restart owed: {why}"
     return "" if facts.service.state == "running" else f"the service is {facts.service.state}"
-
-
-def _differing(planned: NodeFacts, facts: NodeFacts) -> str:
-    """What differs between two observations of a node, for a sentence."""
-    return named(changed_parts(planned.comparable(), facts.comparable()))
 
 
 def _require_editable(work: Work, facts: NodeFacts, contents: Mapping[ConfigFile, Content]) -> None:
