@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from tasks.ektron.refusals import CertificateRefused
 
-__all__ = ["MOST_ROUNDS", "key_first"]
+__all__ = ["MOST_ROUNDS", "KeyFirst", "key_first"]
 
 MOST_ROUNDS = 1_000_000  #: total rounds of key derivation; Windows and OpenSSL use 2,000 to 10,000 for each part
 _FEWEST = 100  #: minimum of rounds that each encrypted item counts for: many small parts need time too
@@ -44,6 +44,20 @@ _HASHES = {
     bytes.fromhex("608648016503040203"): hashlib.sha512,
     bytes.fromhex("608648016503040204"): hashlib.sha224,
 }
+
+
+class KeyFirst(NamedTuple):
+    """A file that the library opens in limited time.
+
+    Attributes:
+        file: with its key in front.
+        key: the key alone, as PKCS#8; empty if its part of the file has more than this key.
+        others: the file with a key of no meaning in place of that part.
+    """
+
+    file: bytes
+    key: bytes
+    others: bytes
 
 
 class _Element(NamedTuple):
@@ -84,7 +98,7 @@ class _Costs:
             )
 
 
-def key_first(data: bytes, password: str) -> bytes | None:
+def key_first(data: bytes, password: str) -> KeyFirst | None:
     """The file with its key in front, so that the library opens it in limited time. None: the password is wrong.
 
     Raises:
@@ -96,7 +110,7 @@ def key_first(data: bytes, password: str) -> bytes | None:
         raise CertificateRefused("this is not a .pfx file, or it is damaged", remedy="copy the file again") from None
 
 
-def _key_first(data: bytes, password: str) -> bytes | None:
+def _key_first(data: bytes, password: str) -> KeyFirst | None:
     version, safe, *rest = _children(_first(data, _SEQUENCE))
     kind, content = _children(safe)
     if kind.body != _DATA:
@@ -106,47 +120,53 @@ def _key_first(data: bytes, password: str) -> bytes | None:
         )
     contents = _octets(_children(content)[0])
     costs = _Costs()
-    parts = [(part.whole, _has_key(part, costs)) for part in _children(_first(contents, _SEQUENCE))]
-    if not any(key for _, key in parts):
+    parts = [(part.whole, _visible(part, costs)) for part in _children(_first(contents, _SEQUENCE))]
+    if not any(any(bags) for _, bags in parts):
         raise CertificateRefused(
             "the .pfx file has no private key or certificate, or has the key inside an encrypted part",
             remedy="export the family again, with its private keys",
         )
     mac = _mac(rest[0], costs) if rest else None
-    ordered = _encoded(_SEQUENCE, *(part for part, key in sorted(parts, key=lambda part: not part[1])))
     matching = _matching_password(mac, contents, password) if mac else b""
     if matching is None:
         return None
-    new_mac = [_mac_for(ordered, matching)] if matching else []
-    wrapped = _encoded(_SEQUENCE, _encoded(_OID, _DATA), _encoded(_EXPLICIT, _encoded(_OCTETS, ordered)))
-    return _encoded(_SEQUENCE, version.whole, wrapped, *new_mac)
+    in_front, others = ([part for part, bags in parts if any(bags) is wanted] for wanted in (True, False))
+    alone = next((bags[0] for _, bags in parts if len(in_front) == len(bags) == 1), b"")
+    orders = [*in_front, *others], [_STAND_IN, *others]
+    file, without = (_file(version.whole, _encoded(_SEQUENCE, *order), matching) for order in orders)
+    return KeyFirst(file, alone, without)
 
 
-def _has_key(part: _Element, costs: _Costs) -> bool:
-    """Whether a part has a visible key. Adds the cost of the part."""
+def _file(version: bytes, contents: bytes, password: bytes) -> bytes:
+    """A file with these contents, and with a MAC if there is a password."""
+    new_mac = [_mac_for(contents, password)] if password else []
+    return _encoded(_SEQUENCE, version, _plain(contents), *new_mac)
+
+
+def _visible(part: _Element, costs: _Costs) -> list[bytes]:
+    """The keys that are visible in a part; an empty one in place of anything else. Adds the cost of the part."""
     kind, content, *_ = _children(part)
     if kind.body == _ENCRYPTED:
         _, encrypted, *_ = _children(_children(content)[0])
         costs.add(_rounds(_children(encrypted)[1]))
-        return False
-    return kind.body == _DATA and _bags(_octets(_children(content)[0]), costs, 0)
+        return []
+    return _bags(_octets(_children(content)[0]), costs, 0) if kind.body == _DATA else []
 
 
-def _bags(contents: bytes, costs: _Costs, depth: int) -> bool:
+def _bags(contents: bytes, costs: _Costs, depth: int) -> list[bytes]:
     if depth > _DEEPEST:
         raise ValueError("bags nested too deeply")
-    found = False
+    found: list[bytes] = []
     for bag in _children(_first(contents, _SEQUENCE)):
         kind, content, *_ = _children(bag)
         (value,) = _children(content)
         if kind.body == _NESTED_BAG:
-            found |= _bags(value.whole, costs, depth + 1)
-        if kind.body in (_KEY_BAG, _SHROUDED_BAG):
-            found = True
-            if len(value.body) > _LARGEST_KEY:
-                raise CertificateRefused(
-                    "the key in the .pfx file is too large", remedy="use keys of 2,048 or 4,096 bits"
-                )
+            found += _bags(value.whole, costs, depth + 1)
+            continue
+        is_key = kind.body in (_KEY_BAG, _SHROUDED_BAG)
+        found.append(value.whole if is_key else b"")
+        if is_key and len(value.body) > _LARGEST_KEY:
+            raise CertificateRefused("the key in the .pfx file is too large", remedy="use keys of 2,048 or 4,096 bits")
         if kind.body == _SHROUDED_BAG:
             costs.add(_rounds(_children(value)[0]))
     return found
@@ -203,7 +223,7 @@ def _mac_for(contents: bytes, password: bytes) -> bytes:
     mac = _Mac(hashlib.sha1, b"", b"esync", 1)
     code = hmac.new(_derived(mac, password), contents, mac.hash).digest()
     digest = _encoded(_SEQUENCE, _encoded(_SEQUENCE, _encoded(_OID, _SHA1), b"\x05\x00"), _encoded(_OCTETS, code))
-    return _encoded(_SEQUENCE, digest, _encoded(_OCTETS, mac.salt), b"\x02\x01\x01")
+    return _encoded(_SEQUENCE, digest, _encoded(_OCTETS, mac.salt))  # without a number of rounds: one
 
 
 def _derived(mac: _Mac, password: bytes) -> bytes:
@@ -283,6 +303,11 @@ def _number(element: _Element) -> int:
     return min(number, 2**64)
 
 
+def _plain(contents: bytes) -> bytes:
+    """Contents that are not encrypted."""
+    return _encoded(_SEQUENCE, _encoded(_OID, _DATA), _encoded(_EXPLICIT, _encoded(_OCTETS, contents)))
+
+
 def _encoded(tag: int, *parts: bytes) -> bytes:
     body = b"".join(parts)
     size = len(body)
@@ -290,3 +315,16 @@ def _encoded(tag: int, *parts: bytes) -> bytes:
         return bytes([tag, size]) + body
     length = size.to_bytes((size.bit_length() + 7) // 8)
     return bytes([tag, _LONG | len(length)]) + length + body
+
+
+#: In front of parts without a key, so that the library does not decrypt one there: Ed25519, which is quick to read.
+_STAND_IN = _plain(
+    _encoded(
+        _SEQUENCE,
+        _encoded(
+            _SEQUENCE,
+            _encoded(_OID, _KEY_BAG),
+            _encoded(_EXPLICIT, bytes.fromhex("302e020100300506032b657004220420") + bytes(32)),
+        ),
+    )
+)
