@@ -39,7 +39,8 @@ def _silence() -> None:
     """Raises the log level of libraries that log tokens and bodies at level `debug`."""
     for name in ("spnego", "winrm"):
         logger = logging.getLogger(name)
-        logger.setLevel(max(logger.getEffectiveLevel(), logging.WARNING))
+        if logger.getEffectiveLevel() < logging.WARNING:
+            logger.setLevel(logging.WARNING)
 
 
 def _identifier(text: object) -> str:

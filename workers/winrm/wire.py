@@ -15,7 +15,7 @@ from importlib.resources.abc import Traversable
 from workers.errors import SessionLost
 from workers.texts import LIMIT, cleaned, cleaned_all, long_texts
 from workers.winrm.decoding import decoded
-from workers.winrm.operations import Guard, Op
+from workers.winrm.operations import Guard, Op, json_line
 
 __all__ = [
     "COMMAND_LIMIT",
@@ -94,16 +94,12 @@ def encoded_request(
         content["look"] = [op.as_json() for op in look]
     if guard is not None and any(op.changes for op in ops):
         content["guard"] = guard.as_json()
-    inner = _json(content)
+    inner = json_line(content)
     if len(inner) >= _PACKED_FROM:
         packer = zlib.compressobj(1, wbits=_GZIP)
         packed = base64.b64encode(packer.compress(inner) + packer.flush())
-        return _json({**request, "packed": packed.decode("ascii")}) + b"\n"
-    return _json(request)[:-1] + b"," + inner[1:] + b"\n"
-
-
-def _json(value: Mapping[str, object]) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode("ascii")
+        return json_line({**request, "packed": packed.decode("ascii")}) + b"\n"
+    return json_line(request)[:-1] + b"," + inner[1:] + b"\n"
 
 
 class ReplyReader:

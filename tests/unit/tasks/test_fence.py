@@ -39,7 +39,7 @@ class Node:
     def ask(self, op: Op, guard: Guard | None = None) -> Reply:
         """One operation."""
         request: dict[str, Any] = {"v": 1, "id": "1", "ops": [op.as_json()]}
-        line = json.dumps(request | ({"guard": guard.as_json()} if guard else {}))
+        line = ops.json_line(request | ({"guard": guard.as_json()} if guard else {})).decode()
         (result,) = json.loads(self._agent.answer(line))["results"]
         return Reply(op, result)
 

@@ -55,7 +55,7 @@ def reply(**fields: Any) -> Reply:  # noqa: ANN401 - JSON
 )
 def test_each_operation_has_the_fields_of_the_protocol(op: Op, wanted: dict[str, Any]) -> None:
     """Exactly the fields of docs/agent-protocol.md."""
-    assert wanted == op.as_json()
+    assert wanted == json.loads(ops.json_line(op.as_json()))
 
 
 def test_an_operation_shows_its_target_and_no_content() -> None:
@@ -70,7 +70,7 @@ def test_an_operation_shows_its_target_and_no_content() -> None:
 @given(st.binary(max_size=300))
 def test_bytes_survive_encoding_and_decoding(data: bytes) -> None:
     """`data_of` decodes what `write` encodes."""
-    sent = json.loads(json.dumps(ops.write("C:\\a", data, expect=ops.ANY).as_json()))
+    sent = json.loads(ops.json_line(ops.write("C:\\a", data, expect=ops.ANY).as_json()))
     assert data == ops.data_of(reply(ok=True, data=sent["data"]))
 
 
