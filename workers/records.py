@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from typing_extensions import override
 
 from workers.errors import Failure, Problem
 
@@ -20,6 +21,7 @@ __all__ = [
     "Record",
     "RunRecord",
     "RunState",
+    "SmallRecord",
     "Status",
     "StepOutcome",
     "Transport",
@@ -44,6 +46,18 @@ class Record(BaseModel):
         return self.model_dump_json(exclude_defaults=True)
 
 
+class SmallRecord(Record):
+    """A record of which a worker keeps thousands. Which fields were given is forgotten: the names take half of it."""
+
+    @override
+    def model_post_init(self, context: object, /) -> None:
+        object.__setattr__(self, "__pydantic_fields_set__", _NOT_KEPT)
+
+
+#: Pydantic changes only copies of it.
+_NOT_KEPT: set[str] = set()
+
+
 class Transport(StrEnum):
     """How a session authenticates."""
 
@@ -54,7 +68,7 @@ class Transport(StrEnum):
     CERTIFICATE = "certificate"
 
 
-class Endpoint(Record):
+class Endpoint(SmallRecord):
     """The WinRM address of one node, and the account of the session.
 
     Attributes:
@@ -107,7 +121,7 @@ class Status(StrEnum):
         return self in {Status.FAILED, Status.UNREACHABLE, Status.SKIPPED, Status.CANCELLED}
 
 
-class Change(Record):
+class Change(SmallRecord):
     """One thing that a step changed, or would change: a value in a file, a file, a service.
 
     `before` and `after` are for people to read: shortened, and never secret.
@@ -119,7 +133,7 @@ class Change(Record):
     after: str = ""
 
 
-class StepOutcome(Record):
+class StepOutcome(SmallRecord):
     """What one step did to one node in one turn of a run.
 
     The fields of `problem` are stored side by side: the hash chain of every run so far covers them in this form.

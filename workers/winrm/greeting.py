@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from pydantic import ConfigDict, Field, NonNegativeInt, ValidationError
 
 from workers.errors import AgentFailed
-from workers.records import Record
+from workers.records import SmallRecord
 from workers.winrm.operations import Reply
 
 __all__ = ["Drive", "Hello", "hello_of"]
 
 
-class _Reported(Record):
+class _Reported(SmallRecord):
     """What a node reports; unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
