@@ -189,13 +189,14 @@ class HttpsTransport:
             self.bytes_received += len(body)
             if response.length and len(body) <= ANSWER_LIMIT:
                 raise http.client.IncompleteRead(b"", response.length)
+            fields = {name.lower(): value for name, value in response.getheaders()}  # a search reads all of them
             answer = Answer(
                 response.status,
                 body,
                 tuple(response.msg.get_all("WWW-Authenticate", ())),
-                response.getheader("Location", "") or "",
-                response.getheader("Content-Type", "") or "",
-                response.getheader("Server", "") or "",
+                fields.get("location", ""),
+                fields.get("content-type", ""),
+                fields.get("server", ""),
             )
             sealed = self._encryption is not None and _is_sealed(answer)
             encoding = response.getheader("Content-Encoding", "identity") or "identity"
