@@ -52,7 +52,8 @@ class Request(CeleryRequest):
             self.acknowledge()
         finally:
             # Its frame holds it: half a megabyte of a rejected message would stay until garbage is collected.
-            getattr(exc_info.exception, "exc", exc_info.exception).__traceback__ = None
+            error = getattr(exc_info.exception, "exc", exc_info.exception)
+            error.__traceback__ = error.__context__ = None
 
     def send_event(self, event: str, **fields: object) -> None:
         """Sends an event about this task; of a step that failed, `task-failed` in place of `task-succeeded`."""

@@ -9,6 +9,7 @@ from celery import Celery
 from celery.app.trace import build_tracer
 from celery.exceptions import Reject
 
+from tasks.execution.logons import NoSlot
 from workers.broker.consumer import Request
 
 
@@ -18,7 +19,10 @@ def test_nothing_stays_of_a_rejected_message() -> None:
 
     @app.task(name="rejecting")  # type: ignore[untyped-decorator] # Celery has no types
     def rejecting() -> None:
-        raise Reject("busy", requeue=True)
+        try:
+            raise NoSlot("the node is busy")
+        except NoSlot as busy:
+            raise Reject(str(busy), requeue=True) from None
 
     made: Request = Request.__new__(Request)
     made.id, made._eventer, made._task = "a", Mock(enabled=True), SimpleNamespace(send_events=True)
