@@ -38,14 +38,19 @@ def workers_near(engine: Engine, record: RunRecord, nodes: Sequence[str], read: 
         return {}
     with suppress(EsyncError), errors_mapped():
         served = engine.own_queues.served()
-        common = {node.name: engine.queue_of(node) for node in Cluster.of_run(record).nodes}
-        small = len(common) <= _SMALL
+        common, small = _common_queues(engine, record, nodes), len(Cluster.of_run(record).nodes) <= _SMALL
         last = _last_workers(record, nodes, read, one_by_one=not small and len(nodes) <= _SMALL)
         most = Counter(last.values()).most_common(1)
         usual = most[0][0] if small and most else ""
         near = {node: own_queue(common[node], last.get(node, usual)) for node in nodes}
         return {node: queue for node, queue in near.items() if queue in served}
     return {}
+
+
+def _common_queues(engine: Engine, record: RunRecord, nodes: Sequence[str]) -> dict[str, str]:
+    """Node -> the queue of all workers that are near to it. A turn may be sent node by node: only of these nodes."""
+    cluster = Cluster.of_run(record)
+    return {node: engine.queue_of(cluster.node(node)) for node in nodes}
 
 
 def _last_workers(record: RunRecord, nodes: Sequence[str], read: Reading, *, one_by_one: bool) -> dict[str, str]:
@@ -83,7 +88,7 @@ def send(
 
     if not nodes:
         return
-    queues = {node.name: engine.queue_of(node) for node in Cluster.of_run(record).nodes}
+    queues = _common_queues(engine, record, nodes)
     priority = next((priority for most, priority in _PRIORITIES if len(turn.nodes) <= most), _LAST)
     chains = [_steps(record.id, turn, node, (near.get(node), queues[node]), priority) for node in nodes]
     body = _join(engine, record.id, turn.name, *finished)
