@@ -40,12 +40,21 @@ def _as_data(file: Path) -> dict[str, Any]:
     """The result for one file, also where it has mistakes."""
     try:
         cluster, warnings = _read(file)
-    except ClusterRefused as refused:
-        mistakes = [mistake.model_dump() for mistake in refused.mistakes]
+    except InputRefused as refused:
+        if not refused.file:  # about a setting of this machine
+            raise
+        mistakes = [mistake.model_dump() for mistake in _mistakes(refused, file)]
         return {"file": str(file), "ok": False, "cluster": None, "nodes": 0, "problems": mistakes, "warnings": []}
     listed = [mistake.model_dump() for mistake in warnings]
     nodes = len(cluster.nodes)
     return {"file": str(file), "ok": True, "cluster": cluster.name, "nodes": nodes, "problems": [], "warnings": listed}
+
+
+def _mistakes(refused: InputRefused, file: Path) -> tuple[Mistake, ...]:
+    """The mistakes of a file; a single one where it cannot be read at all: a dead link in a folder, for example."""
+    if isinstance(refused, ClusterRefused):
+        return refused.mistakes
+    return (Mistake(file=str(file), line=1, message=f"{refused.message}; {refused.remedy}"),)
 
 
 def _checked(file: Path) -> None:

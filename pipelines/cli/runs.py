@@ -61,9 +61,13 @@ def runs(
 
 
 def _clusters(files: Sequence[Path]) -> "Sequence[Cluster]":
-    from pipelines.cli.files import load_all  # noqa: PLC0415 - see above
+    from pipelines.cli.files import Source, load_usable  # noqa: PLC0415 - see above
 
-    return [source.cluster for source in load_all(files)]
+    found = load_usable(files)
+    for one in found:
+        if not isinstance(one, Source):
+            notify(f"{one.file.name}: {one.why}", "magenta")
+    return [one.cluster for one in found if isinstance(one, Source)]
 
 
 def waits_of(engine: Engine, records: Sequence[RunRecord]) -> dict[str, str]:

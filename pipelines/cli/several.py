@@ -16,8 +16,7 @@ from pipelines.report.many import ClusterResult, Results, table, titles
 from pipelines.usecases import run_views
 from pipelines.usecases.listing import newest_runs, runs_of_group
 from pipelines.usecases.naming import is_file
-from tasks.cluster import Cluster
-from workers.errors import EsyncError, InputRefused, RecordRefused
+from workers.errors import EsyncError, RecordRefused
 from workers.records import RunRecord, Verdict
 
 if TYPE_CHECKING:  # see below
@@ -65,28 +64,19 @@ def _is_folder(target: str) -> bool:
 
 def _newest(engine: Engine, files: Sequence[str]) -> list[Chosen]:
     """The newest run of each cluster. A file with mistakes hides no other, unless all have some: nothing is started."""
-    from pipelines.cli.files import for_each  # noqa: PLC0415 - see above
-    from pipelines.cluster_file.loader import load_cluster  # noqa: PLC0415 - see above
+    from pipelines.cli.files import Source, load_usable  # noqa: PLC0415 - see above
 
-    def read(file: Path) -> tuple[Path, Cluster | InputRefused]:
-        try:
-            return file, load_cluster(file)
-        except InputRefused as error:
-            return file, error
-
-    read_files = for_each(map(Path, files), read)
-    clusters = [found for _, found in read_files if isinstance(found, Cluster)]
-    if not clusters:
-        raise next(found for _, found in read_files if isinstance(found, InputRefused))
+    read_files = load_usable(map(Path, files))
+    clusters = [found.cluster for found in read_files if isinstance(found, Source)]
     refused: list[RecordRefused] = []
     newest = iter(newest_runs(engine.store, clusters, refused.append))
     for error in refused:
         notify(f"run {error.run} cannot be read: {error.message}", "magenta")
     return [
-        Chosen(found.name, next(newest), str(file), "there is no run of this cluster yet")
-        if isinstance(found, Cluster)
-        else Chosen(file.stem, None, str(file), f"the file cannot be used: esync check {file}")
-        for file, found in read_files
+        Chosen(found.cluster.name, next(newest), str(found.file), "there is no run of this cluster yet")
+        if isinstance(found, Source)
+        else Chosen(found.cluster, None, str(found.file), found.why)
+        for found in read_files
     ]
 
 

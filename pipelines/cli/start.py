@@ -19,7 +19,7 @@ from pipelines.cli.console import (
     stderr_console,
     stdout_console,
 )
-from pipelines.cli.files import AtMost, ClusterFiles, RolloutFiles, are_many, load_all, refuse_for_many
+from pipelines.cli.files import AtMost, ClusterFiles, RolloutFiles, are_many, load_all, load_usable, refuse_for_many
 from pipelines.cli.follow import follow, run_and_exit, start_and_follow, workers_for
 from pipelines.cli.many import Asked, run_many
 from pipelines.cli.nodes import Failed, NodeNames, NotStarted, Prune, Unreachable, for_nodes, pruning
@@ -57,7 +57,7 @@ def plan(  # noqa: PLR0913 - a command's options
     if are_many(files):
         refuse_for_many(node=node, output=output)
         asked = Asked(at_most, reason, options=pruning(prune=prune), as_json=as_json, verbose=verbose)
-        run_many("plan", load_all(files), asked)
+        run_many("plan", load_usable(files), asked)
     cluster = load_cluster(files[0])
     only = selected_nodes(cluster, node or ())
     notify(f"plan for cluster {describe(cluster)}{for_nodes(only)}")
