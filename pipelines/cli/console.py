@@ -24,6 +24,7 @@ __all__ = [
     "Key",
     "Reason",
     "RunId",
+    "RunIds",
     "Verbose",
     "Yes",
     "can_ask",
@@ -42,6 +43,14 @@ __all__ = [
 ClusterFile = Annotated[Path, typer.Argument(metavar="FILE", help="The cluster file (YAML).", show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation. Required without a terminal.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, a cluster or its file, or `last`.")]
+RunIds = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN]...",
+        help="Runs: ids, clusters or their files, folders of files, the group of runs that were requested together, or "
+        "`last`.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to stdout, and nothing else there.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="The reason, kept with the run.")]
 Verbose = Annotated[

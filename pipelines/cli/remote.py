@@ -1,5 +1,6 @@
 """The verbs with ESYNC_SERVER: they ask a server, and need neither a broker nor a cluster file here. Thin."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -11,6 +12,7 @@ from pipelines.cli.console import (
     Key,
     Reason,
     RunId,
+    RunIds,
     Verbose,
     Yes,
     confirm,
@@ -24,14 +26,18 @@ from pipelines.cli.nodes import AllAtOnce, Failed, NodeNames, NotStarted, Overwr
 from pipelines.cli.output import BundleFile, OutputFile, ReportFolder
 from pipelines.cli.picture import draw
 from pipelines.cli.report import FORMS, Form, form_of
-from pipelines.cli.results import exit_status, finish, has_plan, print_result
-from pipelines.cli.server import ServersFile, connected, followed, found, progress_on
+from pipelines.cli.results import exit_status, finish, has_plan, is_active, print_result
+from pipelines.cli.server import ServersFile, connected, followed, progress_on
+from pipelines.cli.server_runs import ServerRuns, found
+from pipelines.cli.several import Chosen, Follow, chosen, show_several, watch_several
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.runs_text import run_lines
+from pipelines.run.groups import is_group
 from pipelines.usecases.control import RETRIABLE
 from pipelines.usecases.listing import RunRow
 from pipelines.usecases.naming import LAST
 from pipelines.web.client import EsyncClient
+from tasks.ektron.wording import counted
 from workers.errors import InputRefused
 from workers.host.private import write_private
 from workers.records import RunRecord, now
@@ -83,15 +89,21 @@ def _record_of(row: RunRow) -> RunRecord:
 
 
 def status(
-    run: RunId = LAST,
+    run: RunIds = None,
     *,
     until_end: Annotated[bool, typer.Option("--follow", "-f", help="Follow to the end; exit by the verdict.")] = False,
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the state of a run."""
+    """Show the state of a run; of several a line each, failures first."""
+    targets = run or [LAST]
     with connected() as client:
-        record = found(client, run)
+        if several := chosen(ServerRuns(client), targets):
+            if until_end:
+                _watch_several(client, several, verbose=verbose, as_json=as_json)
+            show_several(ServerRuns(client), several, as_json=as_json)
+            return
+        record = found(client, targets[0])
         shown = followed(client, record, verbose=verbose) if until_end else client.report(record.id)
         if not until_end and not as_json:
             print_text(stdout_console(), f"run {record.id}")
@@ -104,11 +116,19 @@ def status(
     raise CommandExit(exit_status(shown) if until_end else 0)
 
 
-def watch(run: RunId = LAST, *, verbose: Verbose = False, as_json: AsJson = False) -> None:
-    """Follow a run to its end; exit by its verdict."""
+def watch(run: RunIds = None, *, verbose: Verbose = False, as_json: AsJson = False) -> None:
+    """Follow runs to their end; exit by the worst verdict."""
+    targets = run or [LAST]
     with connected() as client:
-        shown = followed(client, found(client, run), verbose=verbose)
+        if several := chosen(ServerRuns(client), targets):
+            _watch_several(client, several, verbose=verbose, as_json=as_json)
+        shown = followed(client, found(client, targets[0]), verbose=verbose)
     finish(shown, as_json=as_json)
+
+
+def _watch_several(client: EsyncClient, several: Sequence[Chosen], *, verbose: bool, as_json: bool) -> NoReturn:
+    runs = ServerRuns(client)
+    watch_several(runs, several, Follow(runs.shown, runs.continues), verbose=verbose, as_json=as_json)
 
 
 def report(
@@ -325,6 +345,11 @@ def approve(run: RunId, *, yes: Yes = False) -> None:
 def cancel(run: RunId, *, reason: Reason = "") -> None:
     """Stop a run at the next safe point. Nodes finish their current step."""
     with connected() as client:
+        if is_group(run) and (group := [one for one in ServerRuns(client).of_group(run) if is_active(one)]):
+            for one in reversed(group):  # the last ones first: none of them begins because one before it ends
+                client.cancel(one.id, reason)
+            notify(f"{counted(len(group), 'run')} of group {run} are stopping; to see their end: esync watch {run}")
+            return
         record = found(client, run, active=True)
         client.cancel(record.id, reason)
     notify(f"run {record.id} is stopping; to see its end: esync watch {record.id}")

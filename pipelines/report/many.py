@@ -7,13 +7,23 @@ from typing import Literal
 from pipelines.report.layout import cut, folded, printable
 from pipelines.report.rows import Report
 from pipelines.report.styles import VERDICT_STYLES
+from pipelines.run.groups import Place
 from pipelines.run.plan import Plan
 from pipelines.usecases.plan_file import SavedPlan
 from pipelines.usecases.status import RunStatus
 from tasks.ektron.wording import counted, named
-from workers.records import Record, Verdict
+from workers.records import Record, RunRecord, Verdict
 
-__all__ = ["ClusterResult", "Results", "plan_table", "result_lines", "table", "titles", "totals"]
+__all__ = [
+    "ClusterResult",
+    "Results",
+    "plan_table",
+    "result_lines",
+    "table",
+    "titles",
+    "totals",
+    "without_this_command",
+]
 
 
 class ClusterResult(Record):
@@ -112,6 +122,30 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], width: int = 0) 
         else:
             yield head.rstrip()
             yield from cut(folded(last, width, "    ", "    "), 2, width)
+
+
+def without_this_command(records: Sequence[RunRecord], left: Sequence[RunRecord]) -> list[str]:
+    """That the runs of a command go on when it stops, as lines for people.
+
+    Args:
+        records: its runs.
+        left: those that have not ended.
+    """
+    ended = len(records) - len(left)
+    if not left:
+        return [f"This command stops; its {counted(ended, 'run')} {_has(ended)} ended."] if ended else []
+    rest = f" ({ended} of {len(records)} have ended)" if ended else ""
+    order = "continues" if len(left) == 1 else "continue, in their order"
+    groups = sorted({place.group for record in left if (place := Place.of(record.id))})
+    return [
+        f"This command stops; its {counted(len(left), 'run')} {order}{rest}.",
+        *(f"To watch them: esync watch {group}; to stop them: esync cancel {group}" for group in groups),
+        "To see all runs: esync runs; to stop one: esync cancel RUN",
+    ]
+
+
+def _has(count: int) -> str:
+    return "has" if count == 1 else "have"
 
 
 def _title(verdict: Verdict | None) -> str:
