@@ -10,8 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from pipelines.report.layout import duration, printable
-from pipelines.report.many import table
+from pipelines.report.layout import duration, printable, table
 from pipelines.report.styles import IN_PROGRESS, VERDICT_STYLES
 from pipelines.run.groups import in_line
 from pipelines.usecases.updates import nodes_done

@@ -1,6 +1,7 @@
 """What all commands share: arguments, output for people and programs, consent, and how they exit."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -37,6 +38,7 @@ __all__ = [
     "require_consent",
     "stderr_console",
     "stdout_console",
+    "stdout_width",
     "terminal_width",
 ]
 
@@ -88,6 +90,11 @@ def print_text(console: "Console", text: str, style: str = "") -> None:
 def terminal_width(console: "Console") -> int:
     """Columns of the terminal; 0 if it is none: what is written to a file has whole lines."""
     return console.width if console.is_terminal else 0
+
+
+def stdout_width() -> int:
+    """The same of stdout, without the library that draws: a list of runs needs nothing else of it."""
+    return shutil.get_terminal_size().columns if _is_terminal(sys.stdout) else 0
 
 
 def notify(text: str, style: str = "") -> None:

@@ -21,6 +21,7 @@ from pipelines.cli.console import (
     print_text,
     require_consent,
     stdout_console,
+    stdout_width,
 )
 from pipelines.cli.nodes import AllAtOnce, Failed, NodeNames, NotStarted, Overwrite, Prune, Unreachable
 from pipelines.cli.output import BundleFile, OutputFile, ReportFolder
@@ -73,7 +74,7 @@ def runs(
     if as_json:
         print_json([row.model_dump(mode="json") for row in rows])
         return
-    for line in run_lines([_record_of(row) for row in rows], now()):
+    for line in run_lines([_record_of(row) for row in rows], now(), width=stdout_width()):
         typer.echo(line)
     for row in rows:
         if row.waiting:

@@ -10,6 +10,7 @@ from pipelines.cli.console import (
     AsJson,
     notify,
     print_json,
+    stdout_width,
 )
 from pipelines.engine import Engine
 from pipelines.local.reading import engine_only, start_of_worker
@@ -52,7 +53,7 @@ def runs(
     if as_json:
         print_json([row_of(record, waits.get(record.id, "")).model_dump(mode="json") for record in records])
         return
-    for line in run_lines(records, now(), doing):
+    for line in run_lines(records, now(), doing, stdout_width()):
         typer.echo(line)
     for run_id, text in waits.items():
         notify(f"run {run_id}: {text}", "magenta")

@@ -10,7 +10,8 @@ import typer
 from pipelines.cli.board import Board, Rows
 from pipelines.cli.console import notify, print_text, stderr_console, stdout_console, terminal_width
 from pipelines.cli.results import print_result
-from pipelines.report.many import ClusterResult, Results, table, titles
+from pipelines.report.layout import table
+from pipelines.report.many import ClusterResult, Results, titles
 from pipelines.report.rows import Report
 from pipelines.run.groups import is_group
 from pipelines.usecases.naming import is_file

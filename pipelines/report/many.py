@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
-from pipelines.report.layout import cut, folded, printable
+from pipelines.report.layout import table
 from pipelines.report.rows import Report
 from pipelines.report.styles import VERDICT_STYLES
 from pipelines.run.groups import Place
@@ -19,7 +19,6 @@ __all__ = [
     "Results",
     "plan_table",
     "result_lines",
-    "table",
     "titles",
     "totals",
     "without_this_command",
@@ -102,26 +101,6 @@ def _sizes(plan: Plan | None, why: str) -> tuple[str, ...]:
     unseen = f"not checked: {named(plan.unseen)}" if plan.unseen else "" if busy else "nothing to do"
     restarts = sum(1 for node in busy if node.restart)
     return (f"{len(busy)} of {len(plan.nodes)}", *map(str, (*counts, restarts)), unseen)
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], width: int = 0) -> Iterator[str]:
-    """Lines with columns of equal width; the last one is as long as it is.
-
-    Args:
-        header: of the columns.
-        rows: the cells; those of the last column may be sentences.
-        width: columns of the terminal, 0 for none. Where a row has no room there for its last cell, that is below it,
-            in two lines at most.
-    """
-    lines = [header, *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)][:-1]
-    for *cells, last in lines:
-        head = "  ".join(cell.ljust(size) for cell, size in zip(cells, widths, strict=True))
-        if not width or len(head) + len(last) + 2 <= width:
-            yield f"{head}  {last}".rstrip()
-        else:
-            yield head.rstrip()
-            yield from cut(folded(last, width, "    ", "    "), 2, width)
 
 
 def without_this_command(records: Sequence[RunRecord], left: Sequence[RunRecord]) -> list[str]:

@@ -256,3 +256,27 @@ def test_a_folder_is_a_list_even_with_one_file(tmp_path: Path) -> None:
     assert [source.file.name for source in load_all([folder, folder / "b.yaml"])] == ["a.yml", "b.yaml"]
     with pytest.raises(InputRefused, match="--node is for one cluster"):
         refuse_for_many(node=["P1"])
+
+
+def test_an_id_without_room_has_a_line_of_its_own() -> None:
+    """Below its cluster; the terminal breaks no line, and the header has the same places."""
+    long = "20261127-212039-west-coast-production-d6d6bd64_2_0002"
+    made = result("west-coast-production", Verdict.JOINED).model_copy(update={"run": long, "summary": "fine"})
+    assert list(result_lines([made], 70)) == [
+        "CLUSTER                RESULT",
+        "    RUN",
+        "    WHY",
+        "west-coast-production  joined",
+        f"    {long}",
+        "    fine",
+    ]
+
+
+def test_of_a_long_path_without_room_the_beginning_is_shown() -> None:
+    """Not only its first word: that says nothing."""
+    why = r"P3 has no certificate family: C:\Program Files\Ektron\CMS400v80\Utilities\Software has none; looked there"
+    shown_rows = list(result_lines([result("east", Verdict.STOPPED).model_copy(update={"summary": why})], 60))
+    assert shown_rows[-2:] == [
+        "    P3 has no certificate family:",
+        r"    C:\Program Files\Ektron\CMS400v80\Utilities\Software ...",
+    ]
