@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from pipelines.cli.console import (
     AsJson,
     CommandExit,
     describe,
     notify,
     print_json,
+    print_lines,
 )
 from pipelines.cli.files import ClusterFiles, are_many, for_each
 from pipelines.cluster_file.here import found_here
@@ -59,7 +58,7 @@ def _mistakes(refused: InputRefused, file: Path) -> tuple[Mistake, ...]:
 
 def _checked(file: Path) -> None:
     cluster, _ = _read(file)
-    typer.echo(f"{file}: cluster {describe(cluster)}: no mistakes")
+    print_lines([f"{file}: cluster {describe(cluster)}: no mistakes"])
 
 
 def _read(file: Path) -> tuple[Cluster, tuple[Mistake, ...]]:

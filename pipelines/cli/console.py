@@ -3,13 +3,14 @@
 import json
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
 from pipelines.cli.exits import CommandExit
-from pipelines.report.layout import folded, printable
+from pipelines.report.layout import TEXT_WIDTH, folded, printable
 from tasks.ektron.wording import counted
 from workers.errors import InputRefused
 
@@ -34,12 +35,14 @@ __all__ = [
     "notify",
     "print_error",
     "print_json",
+    "print_lines",
     "print_text",
     "require_consent",
     "stderr_console",
     "stdout_console",
     "stdout_width",
     "terminal_width",
+    "text_width",
 ]
 
 ClusterFile = Annotated[Path, typer.Argument(metavar="FILE", help="The cluster file (YAML).", show_default=False)]
@@ -83,7 +86,7 @@ def print_text(console: "Console", text: str, style: str = "") -> None:
     from rich.text import Text  # noqa: PLC0415 - see above
 
     for line in text.splitlines():
-        for part in _fitted(printable(line), console):
+        for part in _fitted(printable(line), terminal_width(console)):
             console.print(Text(part, style=style), soft_wrap=True)
 
 
@@ -97,18 +100,31 @@ def stdout_width() -> int:
     return shutil.get_terminal_size().columns if _is_terminal(sys.stdout) else 0
 
 
+def text_width() -> int:
+    """Columns of a text on stdout: those of the terminal, but at most those of a text that is written to a file."""
+    return min(stdout_width() or TEXT_WIDTH, TEXT_WIDTH)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Prints lines to stdout, without the library that draws; on a terminal a long one is broken between words."""
+    width = stdout_width()
+    for line in lines:
+        for part in _fitted(printable(line), width):
+            typer.echo(part)
+
+
 def notify(text: str, style: str = "") -> None:
     """Prints lines for people, on stderr."""
     print_text(stderr_console(), text, style)
 
 
-def _fitted(line: str, console: "Console") -> list[str]:
+def _fitted(line: str, width: int) -> list[str]:
     """On a terminal a long line is broken between words and indented from there on; elsewhere it stays whole."""
-    if not console.is_terminal or len(line) <= console.width:
+    if not width or len(line) <= width:
         return [line]
     indent = " " * (len(line) - len(line.lstrip()))
-    deeper = indent + "  " if console.width > _NARROW else indent
-    return folded(line.lstrip(), console.width, indent, deeper) or [line]
+    deeper = indent + "  " if width > _NARROW else indent
+    return folded(line.lstrip(), width, indent, deeper) or [line]
 
 
 def print_json(value: object) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from pipelines.cli.console import (
     confirm,
     notify,
+    print_lines,
     print_text,
     require_consent,
     stderr_console,
@@ -205,7 +206,7 @@ def _print_results(kind: str, results: Sequence[ClusterResult], asked: Asked) ->
     for result in results:
         if result.plan is not None and kind == "plan" and asked.verbose and not asked.as_json:
             saved = result.plan
-            typer.echo("\n".join([result.cluster, *plan_lines(saved.spec, saved.plan, saved.only), ""]))
+            print_lines([result.cluster, *plan_lines(saved.spec, saved.plan, saved.only), ""])
         if result.report is not None and asked.verbose:
             print_result(result.report, people, verbose=True)
         if result.report is not None and asked.folder is not None:

@@ -26,7 +26,7 @@ from pipelines.cli.console import (
 from pipelines.cli.nodes import AllAtOnce, Failed, NodeNames, NotStarted, Overwrite, Prune, Unreachable
 from pipelines.cli.output import BundleFile, OutputFile, ReportFolder
 from pipelines.cli.picture import draw
-from pipelines.cli.report import FORMS, Form, form_of
+from pipelines.cli.report import FORMS, Form, form_of, print_report
 from pipelines.cli.results import exit_status, finish, has_plan, is_active, print_result
 from pipelines.cli.server import ServersFile, connected, followed, progress_on
 from pipelines.cli.server_runs import ServerRuns, found
@@ -147,11 +147,11 @@ def report(
             write_private(bundle, client.bundle(record.id))
             notify(f"bundle: {bundle}")
             return
-        text = FORMS[chosen](client.report(record.id))
+        shown = client.report(record.id)
     if output is None:
-        typer.echo(text, nl=False)
+        print_report(shown, chosen)
         return
-    write_private(output, text)
+    write_private(output, FORMS[chosen](shown))
     notify(f"report: {output}")
 
 
@@ -256,6 +256,8 @@ def cleanup(
     as_json: AsJson = False,
 ) -> None:
     """Remove expired backups and leftover temporary files from the nodes, and prove that they are gone."""
+    require_consent(yes=yes)
+    notify(f"cleanup ({'all backups' if everything else 'expired backups'}) of cluster {file}")
     confirm(yes=yes)
     _run(file, "cleanup", as_json=as_json, verbose=verbose, everything=everything, reason=reason)
 
@@ -272,11 +274,15 @@ def retry(  # noqa: PLR0913 - a command's options
     as_json: AsJson = False,
 ) -> None:
     """Finish the unfinished nodes of a run, and only those, with the same certificates. By default all three kinds."""
-    confirm(yes=yes)
+    require_consent(yes=yes)
     options = {"failed": failed, "unreachable": unreachable, "not_started": not_started}
     which = [name for name, chosen in options.items() if chosen] or sorted(RETRIABLE)
     with connected() as client:
-        begun = client.retry(found(client, run).id, which, reason=reason)
+        parent = found(client, run)
+        words = ", ".join(kind.replace("_", " ") for kind in which)
+        notify(f"retry of run {parent.id} ({parent.kind} of {parent.cluster}), on its nodes that are: {words}")
+        confirm(yes=yes)
+        begun = client.retry(parent.id, which, reason=reason)
         shown = followed(client, client.record(begun.run), verbose=verbose)
     finish(shown, as_json=as_json)
 
@@ -294,10 +300,16 @@ def rollback(  # noqa: PLR0913 - a command's options
     as_json: AsJson = False,
 ) -> None:
     """Undo a run: restore bytes, names and service state from before it."""
-    confirm(yes=yes)
+    require_consent(yes=yes)
     with connected() as client:
-        parent, options = found(client, run).id, {"force": force, "all_at_once": all_at_once}
-        begun = client.rollback(parent, node or (), **options, reason=reason, key=key)
+        parent, options = found(client, run), {"force": force, "all_at_once": all_at_once}
+        on = f"on {', '.join(node)}" if node else "on all nodes that it changed"
+        together = all_at_once or parent.spec.get("policy", {}).get("whole_pool")
+        how = "all at once" if together else "at most half of a pool at a time, servers that are down first"
+        forced = ", also files that were changed after the run" if force else ""
+        notify(f"rollback of run {parent.id} ({parent.kind} of {parent.cluster}), {on}{forced}: {how}")
+        confirm(yes=yes)
+        begun = client.rollback(parent.id, node or (), **options, reason=reason, key=key)
         shown = followed(client, client.record(begun.run), verbose=verbose)
     finish(shown, as_json=as_json)
 

@@ -27,6 +27,7 @@ from pipelines.cli.output import OutputFile, ReportFolder
 from pipelines.cli.results import exit_status, find_run, finish, has_plan, is_active
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.local.provided import Running
+from pipelines.report.layout import name_ranges
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.rows import Report
 from pipelines.rollout import kind_of
@@ -160,10 +161,11 @@ def retry(  # noqa: PLR0913 - a command's options
         parent = find_run(services.engine, run, lambda record: not kind_of(record.kind, record.id).retry, "rollout")
         shown = _end_of_parent(services, parent, people)
         if shown is None or control.unfinished(services.engine, parent.id):
+            nodes = name_ranges(control.nodes_to_retry(services.engine, parent.id, kinds))
+            notify(f"retry of run {parent.id} ({parent.kind} of {parent.cluster}), on {nodes}")
             confirm(yes=yes)
             record = control.retry(services.engine, parent.id, kinds, reason=reason)
-            nodes = ", ".join(record.only) or "all nodes"
-            notify(f"run {record.id} {kind_of(record.kind, record.id).parent} run {parent.id}: {nodes}")
+            notify(f"run {record.id}")
             shown = follow(services, record, people, verbose=verbose)
     finish(shown, report, as_json=as_json)
 
