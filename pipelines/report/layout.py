@@ -19,6 +19,7 @@ _WHOLE = re.compile(
     r"""|[A-Za-z]:\\(?:[^\\/:*?"<>|,;]{1,64}\\)*[^\\\s]*"""
     r"""|\besync [a-z]+(?: (?:--?[\w-]+|[A-Z]{2,}|\d{8}-[\w-]+|[\w./-]+\.\w+|last|all)(?![\w/]))*"""
 )
+_NOTHING = "-"  #: in a cell: there is none
 _BELOW = "    "  #: before what stands below its row
 _GLUE = "\0"  #: stands for a blank that is no place to break a line; no printable text has it
 
@@ -83,7 +84,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], width: int = 0) 
     alone = None if fits else widths.index(max(widths))
     for *cells, last in lines:
         padded = [cell.ljust(size) for cell, size in zip(cells, widths, strict=True)]
-        apart = "" if alone is None else cells[alone]
+        apart = "" if alone is None or cells[alone] == _NOTHING else cells[alone]
         head = "  ".join(cell for place, cell in enumerate(padded) if place != alone)
         if alone == 0:
             yield apart

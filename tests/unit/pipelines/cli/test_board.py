@@ -262,10 +262,12 @@ def test_an_id_without_room_has_a_line_of_its_own() -> None:
     """Below its cluster; the terminal breaks no line, and the header has the same places."""
     long = "20261127-212039-west-coast-production-d6d6bd64_2_0002"
     made = result("west-coast-production", Verdict.JOINED).model_copy(update={"run": long, "summary": "fine"})
-    assert list(result_lines([made], 70)) == [
+    none = result("east", None).model_copy(update={"run": "", "summary": "no run"})
+    assert list(result_lines([made, none], 70)) == [
         "CLUSTER                RESULT",
         "    RUN",
         "    WHY",
+        "east                   no result  no run",
         "west-coast-production  joined",
         f"    {long}",
         "    fine",
