@@ -74,7 +74,8 @@ def runs(
     if as_json:
         print_json([row.model_dump(mode="json") for row in rows])
         return
-    for line in run_lines([_record_of(row) for row in rows], now(), width=stdout_width()):
+    doing = {row.run: row.doing for row in rows if row.doing}
+    for line in run_lines([_record_of(row) for row in rows], now(), doing, stdout_width()):
         typer.echo(line)
     for row in rows:
         if row.waiting:
@@ -85,7 +86,7 @@ def runs(
 
 def _record_of(row: RunRow) -> RunRecord:
     """As much of a run's record as a list has."""
-    known = row.model_dump(exclude={"run", "exit_code", "waiting"})
+    known = row.model_dump(exclude={"run", "exit_code", "waiting", "doing"})
     return RunRecord(id=row.run, spec={}, **known)
 
 

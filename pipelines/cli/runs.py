@@ -51,7 +51,8 @@ def runs(
         for error in refused:
             notify(f"  {error.run}: {error.message}", "magenta")
     if as_json:
-        print_json([row_of(record, waits.get(record.id, "")).model_dump(mode="json") for record in records])
+        rows = [row_of(record, waits.get(record.id, ""), doing.get(record.id, "")) for record in records]
+        print_json([row.model_dump(mode="json") for row in rows])
         return
     for line in run_lines(records, now(), doing, stdout_width()):
         typer.echo(line)

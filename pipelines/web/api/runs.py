@@ -10,7 +10,7 @@ from pipelines.run.groups import Place
 from pipelines.run.identity import in_ids
 from pipelines.run.node_results import NodeResult
 from pipelines.usecases import control, rollback, runs
-from pipelines.usecases.listing import RunRow, row_of
+from pipelines.usecases.listing import RunRow, row_of, steered
 from pipelines.usecases.paging import PAGE, cursor_of, page_of_runs, place_of
 from pipelines.usecases.requests import (
     Body,
@@ -186,8 +186,9 @@ def list_runs(
 
     active = frozenset(of.engine.store.active() if wanted.state == "active" else ())
     page = page_of_runs(of.engine, fits, wanted.after, wanted.limit, lambda run: wanted.may_fit(run, active))
-    texts = waits.texts(page.runs)
-    return RunPage(runs=tuple(row_of(record, texts.get(record.id, "")) for record in page.runs), next=page.after)
+    texts, doing = waits.texts(page.runs), steered(of.engine.store, page.runs)
+    rows = (row_of(record, texts.get(record.id, ""), doing.get(record.id, "")) for record in page.runs)
+    return RunPage(runs=tuple(rows), next=page.after)
 
 
 @router.get("/runs/{run}")

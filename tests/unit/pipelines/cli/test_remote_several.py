@@ -128,6 +128,20 @@ def test_a_group_is_followed_to_its_end(served: ServedSite, tmp_path: Path, caps
     assert "2 clusters: 2 cancelled" in said.err
 
 
+def test_the_list_of_a_server_says_what_runs_wait_for(
+    served: ServedSite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the list here: a run that is paused, or whose turn has not come, does not just run."""
+    runs, _ = grouped(served, clusters(tmp_path / "here", "east", "west"), at_most=1)
+    control.pause(served.site.engine, runs[0], "lunch")
+    assert run(["runs"]) == 0
+    _, last, first = capsys.readouterr().out.splitlines()
+    assert (runs[1] in last, runs[0] in first) == (True, True)
+    assert ("  waits for its turn  " in last, "  paused  " in first) == (True, True)
+    assert run(["runs", "--json"]) == 0
+    assert [row["doing"] for row in json.loads(capsys.readouterr().out)] == ["waits for its turn", "paused"]
+
+
 def test_a_group_is_cancelled(served: ServedSite, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All runs of it that have not ended."""
     runs, group = grouped(served, clusters(tmp_path / "here", "east", "west", "north"))
