@@ -183,7 +183,7 @@ class Work:
             if drive in free:
                 needed = sum(request.size for request in requests)
                 error.message += f": {sized(needed)} and room for backups needed, {sized(free[drive])} free on {drive}"
-                error.remedy = f"free space on {drive} of {self.node.name}, then retry this run"
+                error.remedy = f"free space on {drive} of {self.node.name}, then retry"
 
     def _newest_writer(self) -> Writer:
         read = [operations.read(self.fence_file)]

@@ -193,6 +193,7 @@ class DocumentKind(StrEnum):
     DRAINED = "drained"  #: one with the servers that earlier runs had left out when this one began; the others per node
     SYNC = "sync"  #: what a step of a sync has seen, per node and turn
     SYNC_MARK = "syncmark"  #: made before a sync is requested, and what was seen of it since: survives a worker
+    DOWN = "down"  #: the nodes that the run leaves alone, and that were down when last seen, one per run
     AVAILABILITY = "availability"  #: how often pages behind balancers answered, several per run
     SEALED = "sealed"  #: certificate material, encrypted with the seal key
 

@@ -44,6 +44,7 @@ _ALONE: Mapping[str, str] = {
     DocumentKind.FAMILY: "family.json",
     DocumentKind.PREVIOUS: "previous.json",
     DocumentKind.ATTESTED: "attested.json",
+    DocumentKind.DOWN: "down.json",
 }  #: kinds with one document per run
 
 outcomes_adapter: TypeAdapter[tuple[StepOutcome, ...]] = TypeAdapter(tuple[StepOutcome, ...])

@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.console import AsJson, ClusterFile, describe, notify, print_json, print_text, stdout_console
+from pipelines.cli.console import (
+    AsJson,
+    ClusterFile,
+    describe,
+    notify,
+    print_json,
+    print_text,
+    stdout_console,
+    text_width,
+)
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.local.reading import engine_only
 from pipelines.report.knowledge_text import question_lines
@@ -66,7 +75,9 @@ def _list(cluster: Cluster, *, as_json: bool) -> None:
         rest = [one.model_dump(mode="json") for one in others]
         print_json({"cluster": cluster.name, "questions": questions, "others": rest})
         return
-    print_text(stdout_console(), "\n".join([f"cluster {describe(cluster)}", *question_lines(asked, others)]))
+    print_text(
+        stdout_console(), "\n".join([f"cluster {describe(cluster)}", *question_lines(asked, others, text_width())])
+    )
 
 
 def _answer(asked: attesting.Asked) -> dict[str, object]:

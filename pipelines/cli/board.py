@@ -1,26 +1,26 @@
 """Shows many runs while they work: a line a cluster, failures first; elsewhere a line when something happens."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from pipelines.report.layout import duration, printable
-from pipelines.report.many import table
+from pipelines.report.layout import duration, printable, table
 from pipelines.report.styles import IN_PROGRESS, VERDICT_STYLES
 from pipelines.run.groups import in_line
+from pipelines.usecases.updates import nodes_done
 from tasks.ektron.wording import counted
 from tasks.steering import Steering, verb_for_held
 from workers.errors import StoreUnavailable
 from workers.records import RunRecord, RunState, Verdict, now
 from workers.store.port import RunStore
 
-__all__ = ["Board", "Row", "show_board"]
+__all__ = ["Board", "Row", "Rows", "StoredRows", "show_board"]
 
 INTERVAL = 0.5  #: seconds between two looks
 PATIENCE = 60.0  #: seconds to continue while the store does not answer
@@ -76,19 +76,50 @@ class Row(NamedTuple):
         return f"{self.done} of {counted(len(self.record.turn.nodes), 'node')}"
 
 
+class Rows(Protocol):
+    """Where the rows of a board come from. Both raise StoreUnavailable."""
+
+    def in_line(self) -> Collection[str]:
+        """The runs that wait for their turn in a group."""
+        ...
+
+    def row(self, run: str) -> Row:
+        """The run as it is now. Whether it waits for its turn the board knows."""
+        ...
+
+
+class StoredRows:
+    """The rows of the runs in a store."""
+
+    def __init__(self, store: RunStore) -> None:
+        self._store = store
+
+    def in_line(self) -> Collection[str]:
+        """See Rows."""
+        return in_line(self._store.active())
+
+    def row(self, run: str) -> Row:
+        """See Rows."""
+        record = self._store.run(run)
+        if record.state is RunState.CONCLUDED:
+            return Row(record)
+        done, steering = nodes_done(self._store, record), Steering.of(self._store, run)
+        return Row(record, done=done, steering=steering)
+
+
 class Board:
     """The present rows of some runs; reads only those that may have changed.
 
     Args:
-        store: where the runs are.
+        source: where the rows come from.
         records: the runs, in the order of the command.
         titles: what their clusters are called, by run; else by their names.
     """
 
     def __init__(
-        self, store: RunStore, records: Sequence[RunRecord], titles: Mapping[str, str] = MappingProxyType({})
+        self, source: Rows, records: Sequence[RunRecord], titles: Mapping[str, str] = MappingProxyType({})
     ) -> None:
-        self._store = store
+        self._source = source
         self.titles = {record.id: titles.get(record.id, record.cluster) for record in records}
         self.rows: dict[str, Row] = {record.id: Row(record, waits=not record.turns) for record in records}
 
@@ -98,24 +129,16 @@ class Board:
         Raises:
             StoreUnavailable: the store does not answer.
         """
-        waiting = in_line(self._store.active())
+        waiting = self._source.in_line()
         changed = []
         for run_id, before in self.rows.items():
             if before.ended or (before.waits and run_id in waiting):
                 continue
-            if (row := self._read(run_id)) != before:
+            row = self._source.row(run_id)._replace(waits=run_id in waiting)
+            if row != before:
                 self.rows[run_id] = row
                 changed.append(row)
         return changed
-
-    def _read(self, run_id: str) -> Row:
-        record = self._store.run(run_id)
-        if record.state is RunState.CONCLUDED:
-            return Row(record)
-        turn = record.turn
-        counts: Mapping[str, int] = self._store.counts(run_id, turn.name) if turn else {}
-        done = sum(count >= len(turn.steps) for count in counts.values()) if turn else 0
-        return Row(record, waits=turn is None, done=done, steering=Steering.of(self._store, run_id))
 
     @property
     def ranked(self) -> list[Row]:

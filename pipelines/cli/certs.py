@@ -20,6 +20,7 @@ from pipelines.cli.console import (
     notify,
     print_error,
     print_json,
+    print_lines,
     require_consent,
     stderr_console,
 )
@@ -196,11 +197,9 @@ def _print_json(seen: dict[str, Inspected], refused: dict[str, CertificateRefuse
 
 def _print_text(seen: dict[str, Inspected], refused: dict[str, CertificateRefused], families: dict[str, str]) -> None:
     for name, file in seen.items():
-        typer.echo("\n".join(inspected_lines(name, file)))
-    for line in pair_lines(seen):
-        typer.echo(line)
-    for node, why in families.items():
-        typer.echo(printable(f"family of {node}: {why or 'whole'}"))
+        print_lines(inspected_lines(name, file))
+    print_lines(pair_lines(seen))
+    print_lines(f"family of {node}: {why or 'whole'}" for node, why in families.items())
     for name, refusal in refused.items():
         print_error(printable(f"{name}: {refusal}"), refusal.remedy)
 

@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from pipelines.cli.console import (
     AsJson,
     CommandExit,
     describe,
     notify,
     print_json,
+    print_lines,
 )
 from pipelines.cli.files import ClusterFiles, are_many, for_each
 from pipelines.cluster_file.here import found_here
@@ -40,17 +39,26 @@ def _as_data(file: Path) -> dict[str, Any]:
     """The result for one file, also where it has mistakes."""
     try:
         cluster, warnings = _read(file)
-    except ClusterRefused as refused:
-        mistakes = [mistake.model_dump() for mistake in refused.mistakes]
+    except InputRefused as refused:
+        if not refused.file:  # about a setting of this machine
+            raise
+        mistakes = [mistake.model_dump() for mistake in _mistakes(refused, file)]
         return {"file": str(file), "ok": False, "cluster": None, "nodes": 0, "problems": mistakes, "warnings": []}
     listed = [mistake.model_dump() for mistake in warnings]
     nodes = len(cluster.nodes)
     return {"file": str(file), "ok": True, "cluster": cluster.name, "nodes": nodes, "problems": [], "warnings": listed}
 
 
+def _mistakes(refused: InputRefused, file: Path) -> tuple[Mistake, ...]:
+    """The mistakes of a file; a single one where it cannot be read at all: a dead link in a folder, for example."""
+    if isinstance(refused, ClusterRefused):
+        return refused.mistakes
+    return (Mistake(file=str(file), line=1, message=f"{refused.message}; {refused.remedy}"),)
+
+
 def _checked(file: Path) -> None:
     cluster, _ = _read(file)
-    typer.echo(f"{file}: cluster {describe(cluster)}: no mistakes")
+    print_lines([f"{file}: cluster {describe(cluster)}: no mistakes"])
 
 
 def _read(file: Path) -> tuple[Cluster, tuple[Mistake, ...]]:

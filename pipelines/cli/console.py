@@ -1,14 +1,16 @@
 """What all commands share: arguments, output for people and programs, consent, and how they exit."""
 
 import json
+import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
 from pipelines.cli.exits import CommandExit
-from pipelines.report.layout import folded, printable
+from pipelines.report.layout import TEXT_WIDTH, folded, printable
 from tasks.ektron.wording import counted
 from workers.errors import InputRefused
 
@@ -24,6 +26,7 @@ __all__ = [
     "Key",
     "Reason",
     "RunId",
+    "RunIds",
     "Verbose",
     "Yes",
     "can_ask",
@@ -32,16 +35,27 @@ __all__ = [
     "notify",
     "print_error",
     "print_json",
+    "print_lines",
     "print_text",
     "require_consent",
     "stderr_console",
     "stdout_console",
+    "stdout_width",
     "terminal_width",
+    "text_width",
 ]
 
 ClusterFile = Annotated[Path, typer.Argument(metavar="FILE", help="The cluster file (YAML).", show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation. Required without a terminal.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, a cluster or its file, or `last`.")]
+RunIds = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN]...",
+        help="Runs: ids, clusters or their files, folders of files, the group of runs that were requested together, or "
+        "`last`.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to stdout, and nothing else there.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="The reason, kept with the run.")]
 Verbose = Annotated[
@@ -72,7 +86,7 @@ def print_text(console: "Console", text: str, style: str = "") -> None:
     from rich.text import Text  # noqa: PLC0415 - see above
 
     for line in text.splitlines():
-        for part in _fitted(printable(line), console):
+        for part in _fitted(printable(line), terminal_width(console)):
             console.print(Text(part, style=style), soft_wrap=True)
 
 
@@ -81,18 +95,36 @@ def terminal_width(console: "Console") -> int:
     return console.width if console.is_terminal else 0
 
 
+def stdout_width() -> int:
+    """The same of stdout, without the library that draws: a list of runs needs nothing else of it."""
+    return shutil.get_terminal_size().columns if _is_terminal(sys.stdout) else 0
+
+
+def text_width() -> int:
+    """Columns of a text on stdout: those of the terminal, but at most those of a text that is written to a file."""
+    return min(stdout_width() or TEXT_WIDTH, TEXT_WIDTH)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Prints lines to stdout, without the library that draws; on a terminal a long one is broken between words."""
+    width = stdout_width()
+    for line in lines:
+        for part in _fitted(printable(line), width):
+            typer.echo(part)
+
+
 def notify(text: str, style: str = "") -> None:
     """Prints lines for people, on stderr."""
     print_text(stderr_console(), text, style)
 
 
-def _fitted(line: str, console: "Console") -> list[str]:
+def _fitted(line: str, width: int) -> list[str]:
     """On a terminal a long line is broken between words and indented from there on; elsewhere it stays whole."""
-    if not console.is_terminal or len(line) <= console.width:
+    if not width or len(line) <= width:
         return [line]
     indent = " " * (len(line) - len(line.lstrip()))
-    deeper = indent + "  " if console.width > _NARROW else indent
-    return folded(line.lstrip(), console.width, indent, deeper) or [line]
+    deeper = indent + "  " if width > _NARROW else indent
+    return folded(line.lstrip(), width, indent, deeper) or [line]
 
 
 def print_json(value: object) -> None:

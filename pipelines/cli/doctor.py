@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.console import AsJson, Reason, Verbose, describe, notify
-from pipelines.cli.files import AtMost, ClusterFiles, are_many, load_all, refuse_for_many
+from pipelines.cli.files import AtMost, ClusterFiles, are_many, load_usable, refuse_for_many
 from pipelines.cli.follow import run_and_exit
 from pipelines.cli.many import Asked, run_many
 from pipelines.cli.nodes import NodeNames, for_nodes
@@ -44,7 +44,7 @@ def doctor(  # noqa: PLR0913 - a command's options
     """
     if are_many(files):
         refuse_for_many(node=node)
-        sources = load_all(files)
+        sources = load_usable(files)
         for line in _about_the_broker(forget=forget):
             notify(line)
         run_many("doctor", sources, Asked(at_most, reason, folder=report, as_json=as_json, verbose=verbose))

@@ -4,9 +4,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from pipelines.cli.console import CommandExit, print_json
+from pipelines.cli.console import CommandExit, print_json, print_lines, text_width
 from pipelines.report.knowledge_text import explanation_lines
-from pipelines.report.layout import printable
 from pipelines.run.explained import NodeAnswer
 
 __all__ = ["Node", "print_and_exit"]
@@ -19,6 +18,5 @@ def print_and_exit(answer: NodeAnswer, *, as_json: bool) -> NoReturn:
     if as_json:
         print_json(answer.model_dump(mode="json"))
     else:
-        lines = explanation_lines(answer, answer.source, answer.outcome)
-        typer.echo("\n".join(map(printable, lines)))
+        print_lines(explanation_lines(answer, answer.source, answer.outcome, text_width()))
     raise CommandExit(answer.exit_code)

@@ -20,10 +20,12 @@ __all__ = [
     "ClusterFiles",
     "RolloutFiles",
     "Source",
+    "Unusable",
     "are_many",
     "for_each",
     "has_cluster_files",
     "load_all",
+    "load_usable",
     "refuse_for_many",
 ]
 
@@ -54,6 +56,22 @@ class Source(NamedTuple):
     plan: "SavedPlan | None" = None
 
 
+class Unusable(NamedTuple):
+    """A file that has mistakes, or cannot be read: it hides no other cluster from a command that changes nothing."""
+
+    file: Path
+
+    @property
+    def cluster(self) -> str:
+        """What to call it: the name that the cluster has is in the file."""
+        return self.file.stem
+
+    @property
+    def why(self) -> str:
+        """Why it has no result, and how to see its mistakes."""
+        return f"the file cannot be used: esync check {self.file}"
+
+
 def are_many(files: Sequence[Path]) -> bool:
     """Whether the arguments stand for a list of clusters: several files, or a folder, even if it has one file."""
     return len(files) != 1 or files[0].is_dir()
@@ -70,6 +88,17 @@ def load_all(files: Iterable[Path], *, plans: bool = False) -> tuple[Source, ...
         InputRefused: files have mistakes; the message has those of every file. Or a folder has no cluster file.
     """
     return for_each(files, lambda file: _source(file, plans=plans))
+
+
+def load_usable(files: Iterable[Path]) -> tuple[Source | Unusable, ...]:
+    """As `load_all`, for a command that changes nothing: a file with mistakes refuses no other one.
+
+    Raises:
+        InputRefused: no file can be used; the message has the mistakes of every file. Or a folder has no cluster file.
+    """
+    named = tuple(files)
+    found = for_each(named, _usable)
+    return found if any(isinstance(one, Source) for one in found) else load_all(named)
 
 
 def for_each(files: Iterable[Path], read: Callable[[Path], Read]) -> tuple[Read, ...]:
@@ -119,6 +148,13 @@ def _source(file: Path, *, plans: bool) -> Source:
             saved = load_plan(file)
             return Source(file, saved.spec, saved)
     return Source(file, load_cluster(file))
+
+
+def _usable(file: Path) -> Source | Unusable:
+    try:
+        return _source(file, plans=False)
+    except InputRefused:
+        return Unusable(file)
 
 
 def _files_of(named: Path) -> Iterator[Path]:

@@ -5,14 +5,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from pipelines.cli.board import Board, show_board
+from pipelines.cli.board import Board, StoredRows, show_board
 from pipelines.cli.console import CommandExit, notify, stderr_console, terminal_width
 from pipelines.local.provided import Running
 from pipelines.local.reading import start_of_worker
-from pipelines.report.many import ClusterResult, Results, result_lines, totals
-from pipelines.run.groups import Place
+from pipelines.report.many import ClusterResult, Results, result_lines, totals, without_this_command
 from pipelines.usecases.waiting import Attendance, missing_workers, waiting_text
-from tasks.ektron.wording import counted
 from workers.errors import EsyncError
 from workers.records import RunRecord
 from workers.settings import load_settings
@@ -38,7 +36,7 @@ def follow_all(services: Running, records: Sequence[RunRecord], called: Mapping[
     """
     if not records:
         return
-    engine, board = services.engine, Board(services.engine.store, records, called)
+    engine, board = services.engine, Board(StoredRows(services.engine.store), records, called)
     own = services.logs if services.own else None
 
     def trouble() -> str:
@@ -62,28 +60,15 @@ def what_continues(services: Running, records: Sequence[RunRecord], never: Seque
         never: what the clusters are called whose runs were not created.
     """
     left = _not_ended(services, records)
-    ended = len(records) - len(left)
-    lines = []
     if left and services.own:
-        lines.append("The worker stops with this command. Nodes finish their current step; every file stays whole.")
-    elif left:
-        rest = f" ({ended} of {len(records)} have ended)" if ended else ""
-        order = "continues" if len(left) == 1 else "continue, in their order"
-        lines.append(f"This command stops; its {counted(len(left), 'run')} {order}{rest}.")
-        groups = sorted({place.group for record in left if (place := Place.of(record.id))})
-        lines += [f"To watch them: esync watch {group}; to stop them: esync cancel {group}" for group in groups]
-        lines.append("To see all runs: esync runs; to stop one: esync cancel RUN")
-    elif records:
-        lines.append(f"This command stops; its {counted(len(records), 'run')} {_has(len(records))} ended.")
+        lines = ["The worker stops with this command. Nodes finish their current step; every file stays whole."]
+    else:
+        lines = without_this_command(records, left)
     if never:
         lines.append(f"never started: {', '.join(never)}")
     if left or never:
         lines.append("To continue all of them: the same command again")
     return "\n" + "\n".join(lines)
-
-
-def _has(count: int) -> str:
-    return "has" if count == 1 else "have"
 
 
 def _not_ended(services: Running, records: Sequence[RunRecord]) -> Sequence[RunRecord]:

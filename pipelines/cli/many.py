@@ -11,13 +11,14 @@ from rich.console import Console
 from pipelines.cli.console import (
     confirm,
     notify,
+    print_lines,
     print_text,
     require_consent,
     stderr_console,
     stdout_console,
     terminal_width,
 )
-from pipelines.cli.files import Source
+from pipelines.cli.files import Source, Unusable
 from pipelines.cli.group import end, follow_all, print_table, what_continues
 from pipelines.cli.results import print_result, report_of, write_report
 from pipelines.local.provided import Running
@@ -47,29 +48,40 @@ class Asked(NamedTuple):
     verbose: bool = False
 
 
-def run_many(kind: str, sources: Sequence[Source], asked: Asked, *, yes: bool = True) -> NoReturn:
+def run_many(kind: str, files: Sequence[Source | Unusable], asked: Asked, *, yes: bool = True) -> NoReturn:
     """Does a run of that kind for each cluster, and ends the command with the exit status of the worst verdict.
 
     Without `yes`, plans are made first for the clusters that have none, and the operator confirms all of them at once.
+    A file that cannot be used has no run, and counts as inconclusive.
 
     Raises:
         InputRefused: there is no terminal to ask on.
     """
     if not yes:
         require_consent(yes=False)
+    sources = [one for one in files if isinstance(one, Source)]
+    done = {one.file: _left_out(one) for one in files if isinstance(one, Unusable)}
     called = _titles(sources)
     at_a_time = f", {asked.at_most} at a time" if asked.at_most < len(sources) else ""
     notify(f"{kind} of {counted(len(sources), 'cluster')}{at_a_time}: {named(list(called.values()))}")
+    for file, result in done.items():
+        notify(f"without {file.name}: {result.summary}", "magenta")
     with engine_with_worker(load_settings(), notify, kind=kind) as services:
         command = _Command(services, stderr_console(), asked, called)
-        unplanned: dict[Path, ClusterResult] = {}
-        chosen = list(sources)
         if not yes:
-            chosen, unplanned = command.confirmed(sources)
-        done = {**unplanned, **command.results(kind, chosen)} if chosen else unplanned
-        results = [done[source.file] for source in sources]
+            sources, unplanned = command.confirmed(sources)
+            done |= unplanned
+        if sources:
+            done |= command.results(kind, sources)
+        results = [done[one.file] for one in files]
     _print_results(kind, results, asked)
     end(results, as_json=asked.as_json)
+
+
+def _left_out(unusable: Unusable) -> ClusterResult:
+    exit_code = Verdict.INCONCLUSIVE.exit_code
+    file, cluster, why = str(unusable.file), unusable.cluster, unusable.why
+    return ClusterResult(file=file, cluster=cluster, run="", verdict=None, exit_code=exit_code, summary=why)
 
 
 class _Command:
@@ -194,7 +206,7 @@ def _print_results(kind: str, results: Sequence[ClusterResult], asked: Asked) ->
     for result in results:
         if result.plan is not None and kind == "plan" and asked.verbose and not asked.as_json:
             saved = result.plan
-            typer.echo("\n".join([result.cluster, *plan_lines(saved.spec, saved.plan, saved.only), ""]))
+            print_lines([result.cluster, *plan_lines(saved.spec, saved.plan, saved.only), ""])
         if result.report is not None and asked.verbose:
             print_result(result.report, people, verbose=True)
         if result.report is not None and asked.folder is not None:
@@ -208,8 +220,8 @@ def _print_results(kind: str, results: Sequence[ClusterResult], asked: Asked) ->
         print_table(results)
     if asked.folder is not None:
         notify(f"reports: {asked.folder}")
-    bad = [result.run for result in results if result.exit_code]
+    bad = [result.run for result in results if result.exit_code and result.run]
     if bad:
-        run = bad[0] if len(bad) == 1 and bad[0] else "RUN"
+        run = bad[0] if len(bad) == 1 else "RUN"
         finish = f"; to finish {'it' if run in bad else 'one'}: esync retry {run}" if kind == "rollout" else ""
         notify(f"details{'' if run in bad else ' of one'}: esync report {run}{finish}")

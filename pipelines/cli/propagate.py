@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.console import AsJson, print_json
+from pipelines.cli.console import AsJson, print_json, print_lines
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.report.knowledge_text import propagation_lines
-from pipelines.report.layout import printable
 from tasks.cluster import Role
 from tasks.ektron.propagation import Direction, Sync
 from tasks.ektron.propagation import propagate as reached
@@ -68,7 +67,7 @@ def propagate(  # noqa: PLR0913 - a command's options
     if as_json:
         print_json(answer.model_dump(mode="json"))
     else:
-        typer.echo("\n".join(map(printable, propagation_lines(answer))))
+        print_lines(propagation_lines(answer))
 
 
 def _servers(file: Path | None) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, str]]:

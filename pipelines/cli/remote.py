@@ -1,5 +1,6 @@
 """The verbs with ESYNC_SERVER: they ask a server, and need neither a broker nor a cluster file here. Thin."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -11,6 +12,7 @@ from pipelines.cli.console import (
     Key,
     Reason,
     RunId,
+    RunIds,
     Verbose,
     Yes,
     confirm,
@@ -19,19 +21,24 @@ from pipelines.cli.console import (
     print_text,
     require_consent,
     stdout_console,
+    stdout_width,
 )
 from pipelines.cli.nodes import AllAtOnce, Failed, NodeNames, NotStarted, Overwrite, Prune, Unreachable
 from pipelines.cli.output import BundleFile, OutputFile, ReportFolder
 from pipelines.cli.picture import draw
-from pipelines.cli.report import FORMS, Form, form_of
-from pipelines.cli.results import exit_status, finish, has_plan, print_result
-from pipelines.cli.server import ServersFile, connected, followed, found, progress_on
+from pipelines.cli.report import FORMS, Form, form_of, print_report
+from pipelines.cli.results import exit_status, finish, has_plan, is_active, print_result
+from pipelines.cli.server import ServersFile, connected, followed, progress_on
+from pipelines.cli.server_runs import ServerRuns, found
+from pipelines.cli.several import Chosen, Follow, chosen, show_several, watch_several
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.runs_text import run_lines
+from pipelines.run.groups import is_group
 from pipelines.usecases.control import RETRIABLE
 from pipelines.usecases.listing import RunRow
 from pipelines.usecases.naming import LAST
 from pipelines.web.client import EsyncClient
+from tasks.ektron.wording import counted
 from workers.errors import InputRefused
 from workers.host.private import write_private
 from workers.records import RunRecord, now
@@ -67,7 +74,8 @@ def runs(
     if as_json:
         print_json([row.model_dump(mode="json") for row in rows])
         return
-    for line in run_lines([_record_of(row) for row in rows], now()):
+    doing = {row.run: row.doing for row in rows if row.doing}
+    for line in run_lines([_record_of(row) for row in rows], now(), doing, stdout_width()):
         typer.echo(line)
     for row in rows:
         if row.waiting:
@@ -78,20 +86,26 @@ def runs(
 
 def _record_of(row: RunRow) -> RunRecord:
     """As much of a run's record as a list has."""
-    known = row.model_dump(exclude={"run", "exit_code", "waiting"})
+    known = row.model_dump(exclude={"run", "exit_code", "waiting", "doing"})
     return RunRecord(id=row.run, spec={}, **known)
 
 
 def status(
-    run: RunId = LAST,
+    run: RunIds = None,
     *,
     until_end: Annotated[bool, typer.Option("--follow", "-f", help="Follow to the end; exit by the verdict.")] = False,
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the state of a run."""
+    """Show the state of a run; of several a line each, failures first."""
+    targets = run or [LAST]
     with connected() as client:
-        record = found(client, run)
+        if several := chosen(ServerRuns(client), targets):
+            if until_end:
+                _watch_several(client, several, verbose=verbose, as_json=as_json)
+            show_several(ServerRuns(client), several, as_json=as_json)
+            return
+        record = found(client, targets[0])
         shown = followed(client, record, verbose=verbose) if until_end else client.report(record.id)
         if not until_end and not as_json:
             print_text(stdout_console(), f"run {record.id}")
@@ -104,11 +118,19 @@ def status(
     raise CommandExit(exit_status(shown) if until_end else 0)
 
 
-def watch(run: RunId = LAST, *, verbose: Verbose = False, as_json: AsJson = False) -> None:
-    """Follow a run to its end; exit by its verdict."""
+def watch(run: RunIds = None, *, verbose: Verbose = False, as_json: AsJson = False) -> None:
+    """Follow runs to their end; exit by the worst verdict."""
+    targets = run or [LAST]
     with connected() as client:
-        shown = followed(client, found(client, run), verbose=verbose)
+        if several := chosen(ServerRuns(client), targets):
+            _watch_several(client, several, verbose=verbose, as_json=as_json)
+        shown = followed(client, found(client, targets[0]), verbose=verbose)
     finish(shown, as_json=as_json)
+
+
+def _watch_several(client: EsyncClient, several: Sequence[Chosen], *, verbose: bool, as_json: bool) -> NoReturn:
+    runs = ServerRuns(client)
+    watch_several(runs, several, Follow(runs.shown, runs.continues), verbose=verbose, as_json=as_json)
 
 
 def report(
@@ -126,11 +148,11 @@ def report(
             write_private(bundle, client.bundle(record.id))
             notify(f"bundle: {bundle}")
             return
-        text = FORMS[chosen](client.report(record.id))
+        shown = client.report(record.id)
     if output is None:
-        typer.echo(text, nl=False)
+        print_report(shown, chosen)
         return
-    write_private(output, text)
+    write_private(output, FORMS[chosen](shown))
     notify(f"report: {output}")
 
 
@@ -235,6 +257,8 @@ def cleanup(
     as_json: AsJson = False,
 ) -> None:
     """Remove expired backups and leftover temporary files from the nodes, and prove that they are gone."""
+    require_consent(yes=yes)
+    notify(f"cleanup ({'all backups' if everything else 'expired backups'}) of cluster {file}")
     confirm(yes=yes)
     _run(file, "cleanup", as_json=as_json, verbose=verbose, everything=everything, reason=reason)
 
@@ -251,11 +275,15 @@ def retry(  # noqa: PLR0913 - a command's options
     as_json: AsJson = False,
 ) -> None:
     """Finish the unfinished nodes of a run, and only those, with the same certificates. By default all three kinds."""
-    confirm(yes=yes)
+    require_consent(yes=yes)
     options = {"failed": failed, "unreachable": unreachable, "not_started": not_started}
     which = [name for name, chosen in options.items() if chosen] or sorted(RETRIABLE)
     with connected() as client:
-        begun = client.retry(found(client, run).id, which, reason=reason)
+        parent = found(client, run)
+        words = ", ".join(kind.replace("_", " ") for kind in which)
+        notify(f"retry of run {parent.id} ({parent.kind} of {parent.cluster}), on its nodes that are: {words}")
+        confirm(yes=yes)
+        begun = client.retry(parent.id, which, reason=reason)
         shown = followed(client, client.record(begun.run), verbose=verbose)
     finish(shown, as_json=as_json)
 
@@ -273,10 +301,16 @@ def rollback(  # noqa: PLR0913 - a command's options
     as_json: AsJson = False,
 ) -> None:
     """Undo a run: restore bytes, names and service state from before it."""
-    confirm(yes=yes)
+    require_consent(yes=yes)
     with connected() as client:
-        parent, options = found(client, run).id, {"force": force, "all_at_once": all_at_once}
-        begun = client.rollback(parent, node or (), **options, reason=reason, key=key)
+        parent, options = found(client, run), {"force": force, "all_at_once": all_at_once}
+        on = f"on {', '.join(node)}" if node else "on all nodes that it changed"
+        together = all_at_once or parent.spec.get("policy", {}).get("whole_pool")
+        how = "all at once" if together else "at most half of a pool at a time, servers that are down first"
+        forced = ", also files that were changed after the run" if force else ""
+        notify(f"rollback of run {parent.id} ({parent.kind} of {parent.cluster}), {on}{forced}: {how}")
+        confirm(yes=yes)
+        begun = client.rollback(parent.id, node or (), **options, reason=reason, key=key)
         shown = followed(client, client.record(begun.run), verbose=verbose)
     finish(shown, as_json=as_json)
 
@@ -325,6 +359,11 @@ def approve(run: RunId, *, yes: Yes = False) -> None:
 def cancel(run: RunId, *, reason: Reason = "") -> None:
     """Stop a run at the next safe point. Nodes finish their current step."""
     with connected() as client:
+        if is_group(run) and (group := [one for one in ServerRuns(client).of_group(run) if is_active(one)]):
+            for one in reversed(group):  # the last ones first: none of them begins because one before it ends
+                client.cancel(one.id, reason)
+            notify(f"{counted(len(group), 'run')} of group {run} are stopping; to see their end: esync watch {run}")
+            return
         record = found(client, run, active=True)
         client.cancel(record.id, reason)
     notify(f"run {record.id} is stopping; to see its end: esync watch {record.id}")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.attest import Note, Rule, Until, Withdraw, day_of
-from pipelines.cli.console import AsJson, notify, print_json, print_text, stdout_console
+from pipelines.cli.console import AsJson, notify, print_json, print_text, stdout_console, text_width
 from pipelines.cli.explained import Node, print_and_exit
 from pipelines.cli.server import ServersFile, connected
 from pipelines.report.knowledge_text import question_lines
@@ -68,5 +68,5 @@ def attest(
             print_json({"cluster": file, **client.questions(file).model_dump(mode="json")})
         else:
             found = client.questions(file)
-            lines = question_lines([one.asked for one in found.questions], found.others)
+            lines = question_lines([one.asked for one in found.questions], found.others, text_width())
             print_text(stdout_console(), "\n".join([f"cluster {file}", *lines]))

@@ -10,17 +10,18 @@ from pipelines.cli.console import (
     RunId,
     notify,
     print_json,
+    print_lines,
+    text_width,
 )
 from pipelines.cli.output import BundleFile, OutputFile
 from pipelines.cli.results import find_run, pretty, report_of
 from pipelines.local.reading import engine_only
-from pipelines.report.layout import printable
 from pipelines.report.rows import Report
 from workers.errors import InputRefused
 from workers.host.private import write_private
 from workers.settings import load_settings
 
-__all__ = ["FORMS", "Form", "form_of", "report"]
+__all__ = ["FORMS", "Form", "form_of", "print_report", "report"]
 
 Form = Literal["text", "json", "html", "xml"]
 
@@ -52,12 +53,22 @@ def report(
             notify(f"bundle: {bundle}, {len(manifest.members) + 1} members")
             notify(f"head of the hash chain: {manifest.chain_head}; note it elsewhere to recognise this bundle later")
             return
-        text = FORMS[chosen](report_of(engine, record))
+        found = report_of(engine, record)
     if output is None:
-        typer.echo(text, nl=False)
+        print_report(found, chosen)
         return
-    write_private(output, text)
+    write_private(output, FORMS[chosen](found))
     notify(f"report: {output}")
+
+
+def print_report(report: Report, form: Form) -> None:
+    """Prints a report to stdout; as text its lines are those of the terminal."""
+    if form != "text":
+        typer.echo(FORMS[form](report), nl=False)
+        return
+    from pipelines.report.text import to_text  # noqa: PLC0415 - a report has one form
+
+    print_lines(to_text(report, text_width()).splitlines())
 
 
 def _text(report: Report) -> str:
@@ -118,7 +129,7 @@ def _check_bundle(path: Path, *, as_json: bool) -> None:
     if as_json:
         print_json(checked.model_dump(mode="json"))
         return
-    typer.echo(printable(f"run {checked.run} of {checked.cluster}: {checked.verdict}"))
+    print_lines([f"run {checked.run} of {checked.cluster}: {checked.verdict}"])
     for sentence in checked.checked:
-        typer.echo(printable(f"  ok: {sentence}"))
+        print_lines([f"  ok: {sentence}"])
     typer.echo(f"{path} is valid: {len(checked.checked)} of {len(checked.checked)} checks passed")

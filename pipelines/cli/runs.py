@@ -10,6 +10,7 @@ from pipelines.cli.console import (
     AsJson,
     notify,
     print_json,
+    stdout_width,
 )
 from pipelines.engine import Engine
 from pipelines.local.reading import engine_only, start_of_worker
@@ -50,9 +51,10 @@ def runs(
         for error in refused:
             notify(f"  {error.run}: {error.message}", "magenta")
     if as_json:
-        print_json([row_of(record, waits.get(record.id, "")).model_dump(mode="json") for record in records])
+        rows = [row_of(record, waits.get(record.id, ""), doing.get(record.id, "")) for record in records]
+        print_json([row.model_dump(mode="json") for row in rows])
         return
-    for line in run_lines(records, now(), doing):
+    for line in run_lines(records, now(), doing, stdout_width()):
         typer.echo(line)
     for run_id, text in waits.items():
         notify(f"run {run_id}: {text}", "magenta")
@@ -61,9 +63,13 @@ def runs(
 
 
 def _clusters(files: Sequence[Path]) -> "Sequence[Cluster]":
-    from pipelines.cli.files import load_all  # noqa: PLC0415 - see above
+    from pipelines.cli.files import Source, load_usable  # noqa: PLC0415 - see above
 
-    return [source.cluster for source in load_all(files)]
+    found = load_usable(files)
+    for one in found:
+        if not isinstance(one, Source):
+            notify(f"{one.file.name}: {one.why}", "magenta")
+    return [one.cluster for one in found if isinstance(one, Source)]
 
 
 def waits_of(engine: Engine, records: Sequence[RunRecord]) -> dict[str, str]:

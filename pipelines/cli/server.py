@@ -1,4 +1,4 @@
-"""The server of ESYNC_SERVER, and runs there: find one, follow one to its end. What the remote verbs share."""
+"""The server of ESYNC_SERVER, and how a run there is followed to its end. What the remote verbs share."""
 
 import contextlib
 import time
@@ -14,16 +14,15 @@ from pipelines.cli.results import print_result
 from pipelines.report.rows import Report
 from pipelines.rollout import kind_of
 from pipelines.run.progress import Progress
-from pipelines.usecases.naming import LAST
 from pipelines.usecases.updates import Feed, RunUpdate
 from pipelines.web.client import EsyncClient
-from workers.errors import InputRefused, RunUnknown
+from workers.errors import InputRefused
 from workers.host.reading import content_of
 from workers.masks import hide
-from workers.records import RunRecord, RunState, Verdict
+from workers.records import RunRecord, RunState
 from workers.settings import Secret, Settings, load_settings
 
-__all__ = ["ServersFile", "connected", "followed", "found", "progress_on", "updates_from"]
+__all__ = ["ServersFile", "connected", "followed", "progress_on", "updates_from"]
 
 QUIET = 5.0  #: seconds without an event, after which the server is asked whether a worker answers
 ServersFile = Annotated[str, typer.Argument(metavar="FILE", help="The name of a cluster file of the server.")]
@@ -58,23 +57,6 @@ def _token(settings: Settings) -> Secret:
         "ESYNC_SERVER is set, and there is no token for it",
         remedy="set ESYNC_TOKEN, or ESYNC_TOKEN_FILE; an administrator makes one: esync token create",
     )
-
-
-def found(client: EsyncClient, name: str, *, active: bool = False) -> RunRecord:
-    """The run of that id, or the newest one of a cluster, or of all (`last`).
-
-    Raises:
-        RunUnknown: there is no such run.
-    """
-    wanted = {"state": "active"} if active else {}
-    if name != LAST:
-        with contextlib.suppress(RunUnknown):
-            return client.record(name)
-        wanted["cluster"] = name
-    for row in client.runs(limit=20, **wanted):
-        if row.verdict is not Verdict.LOCKED:
-            return client.record(row.run)
-    raise RunUnknown(f"the server has no {'active ' if active else ''}run {name!r}", remedy="list them: esync runs")
 
 
 def followed(client: EsyncClient, record: RunRecord, *, verbose: bool) -> Report:

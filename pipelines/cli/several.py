@@ -1,29 +1,64 @@
 """`esync status` and `esync watch` of several runs: named one by one, by cluster files or folders, or as a group."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
 import typer
 
-from pipelines.cli.board import Board
+from pipelines.cli.board import Board, Rows
 from pipelines.cli.console import notify, print_text, stderr_console, stdout_console, terminal_width
-from pipelines.cli.results import find_run, print_result, report_of
-from pipelines.cli.runs import waits_of
-from pipelines.engine import Engine
-from pipelines.report.many import ClusterResult, Results, table, titles
-from pipelines.usecases import run_views
-from pipelines.usecases.listing import newest_runs, runs_of_group
+from pipelines.cli.results import print_result
+from pipelines.report.layout import table
+from pipelines.report.many import ClusterResult, Results, titles
+from pipelines.report.rows import Report
+from pipelines.run.groups import is_group
 from pipelines.usecases.naming import is_file
-from tasks.cluster import Cluster
-from workers.errors import EsyncError, InputRefused, RecordRefused
+from pipelines.usecases.status import RunStatus
+from workers.errors import EsyncError
 from workers.records import RunRecord, Verdict
 
-if TYPE_CHECKING:  # see below
-    from pipelines.local.provided import Running
+if TYPE_CHECKING:  # most people name runs
+    from tasks.cluster import Cluster
 
-__all__ = ["Chosen", "chosen", "show_several", "watch_several"]
+__all__ = ["Chosen", "Follow", "RunSource", "chosen", "show_several", "watch_several"]
+
+
+class RunSource(Rows, Protocol):
+    """Runs, by what operators name. All methods raise StoreUnavailable when the store or the server does not answer."""
+
+    def record(self, run: str) -> RunRecord:
+        """The record of the run of that id, as it is now."""
+        ...
+
+    def named(self, name: str) -> RunRecord:
+        """The run of that id, or the newest one of a cluster, or of all (`last`).
+
+        Raises:
+            RunUnknown: there is none.
+        """
+        ...
+
+    def of_group(self, group: str) -> Sequence[RunRecord]:
+        """The runs that were requested together, in their order; none if there is no such group."""
+        ...
+
+    def newest(self, clusters: "Sequence[Cluster]") -> Sequence[RunRecord | None]:
+        """The newest run of each of these clusters, None where there is none."""
+        ...
+
+    def waits(self, records: Sequence[RunRecord]) -> Mapping[str, str]:
+        """The runs that wait for a worker: id -> since when, and how to start one."""
+        ...
+
+    def status(self, run: str) -> RunStatus:
+        """The status of a run."""
+        ...
+
+    def report(self, record: RunRecord) -> Report:
+        """The report of a run, as it is now."""
+        ...
 
 
 class Chosen(NamedTuple):
@@ -35,20 +70,33 @@ class Chosen(NamedTuple):
     why: str = ""
 
 
-def chosen(engine: Engine, targets: Sequence[str]) -> list[Chosen]:
+class Follow(NamedTuple):
+    """How several runs are followed.
+
+    Attributes:
+        shows: shows runs until all have ended; takes them, and what their clusters are called, by run.
+        continues: says which of them go on when the command ends early.
+    """
+
+    shows: Callable[[Sequence[RunRecord], Mapping[str, str]], None]
+    continues: Callable[[Sequence[RunRecord]], str]
+
+
+def chosen(source: RunSource, targets: Sequence[str]) -> list[Chosen]:
     """The runs that are meant, if the targets stand for a list: several, a folder, or a group. Else none.
 
     Raises:
-        InputRefused: files have mistakes, or it is not clear which cluster is meant.
+        InputRefused: no file can be used, or it is not clear which cluster is meant.
         RunUnknown: there is no such run.
     """
     if len(targets) == 1 and not _is_folder(targets[0]):
-        return [Chosen(record.cluster, record) for record in runs_of_group(engine.store, targets[0])]
+        group = source.of_group(targets[0]) if is_group(targets[0]) else ()
+        return [Chosen(record.cluster, record) for record in group]
     files = [target for target in targets if _is_folder(target) or is_file(target)]
-    found = _newest(engine, files) if files else []
+    found = _newest(source, files) if files else []
     for target in targets:
         if target not in files:
-            group = runs_of_group(engine.store, target) or [find_run(engine, target)]
+            group = (source.of_group(target) if is_group(target) else ()) or [source.named(target)]
             found += [Chosen(record.cluster, record) for record in group]
     return found
 
@@ -63,42 +111,29 @@ def _is_folder(target: str) -> bool:
     return os.sep in target or has_cluster_files(path)
 
 
-def _newest(engine: Engine, files: Sequence[str]) -> list[Chosen]:
+def _newest(source: RunSource, files: Sequence[str]) -> list[Chosen]:
     """The newest run of each cluster. A file with mistakes hides no other, unless all have some: nothing is started."""
-    from pipelines.cli.files import for_each  # noqa: PLC0415 - see above
-    from pipelines.cluster_file.loader import load_cluster  # noqa: PLC0415 - see above
+    from pipelines.cli.files import Source, load_usable  # noqa: PLC0415 - see above
 
-    def read(file: Path) -> tuple[Path, Cluster | InputRefused]:
-        try:
-            return file, load_cluster(file)
-        except InputRefused as error:
-            return file, error
-
-    read_files = for_each(map(Path, files), read)
-    clusters = [found for _, found in read_files if isinstance(found, Cluster)]
-    if not clusters:
-        raise next(found for _, found in read_files if isinstance(found, InputRefused))
-    refused: list[RecordRefused] = []
-    newest = iter(newest_runs(engine.store, clusters, refused.append))
-    for error in refused:
-        notify(f"run {error.run} cannot be read: {error.message}", "magenta")
+    read_files = load_usable(map(Path, files))
+    newest = iter(source.newest([found.cluster for found in read_files if isinstance(found, Source)]))
     return [
-        Chosen(found.name, next(newest), str(file), "there is no run of this cluster yet")
-        if isinstance(found, Cluster)
-        else Chosen(file.stem, None, str(file), f"the file cannot be used: esync check {file}")
-        for file, found in read_files
+        Chosen(found.cluster.name, next(newest), str(found.file), "there is no run of this cluster yet")
+        if isinstance(found, Source)
+        else Chosen(found.cluster, None, str(found.file), found.why)
+        for found in read_files
     ]
 
 
-def show_several(engine: Engine, several: Sequence[Chosen], *, as_json: bool) -> None:
+def show_several(source: RunSource, several: Sequence[Chosen], *, as_json: bool) -> None:
     """Prints a line for each run as it is now, failures first; or one document."""
     records = [one.record for one in several if one.record is not None]
-    waits = waits_of(engine, records)
+    waits = source.waits(records)
     if as_json:
-        results = [_with_status(engine, one, waits) for one in several]
+        results = [_with_status(source, one, waits) for one in several]
         typer.echo(Results.of(results).model_dump_json(indent=2))
         return
-    board = Board(engine.store, records, _called(several))
+    board = Board(source, records, _called(several))
     board.look()
     none = [(title, "-", "no run", one.why) for title, one in _titled(several) if one.record is None]
     found = [(title, board.rows[one.record.id]) for title, one in _titled(several) if one.record]
@@ -110,30 +145,32 @@ def show_several(engine: Engine, several: Sequence[Chosen], *, as_json: bool) ->
         notify(f"run {run_id}: {text}", "magenta")
 
 
-def _with_status(engine: Engine, one: Chosen, waits: Mapping[str, str]) -> ClusterResult:
-    result = _result_of(engine, one, whole=False)
+def _with_status(source: RunSource, one: Chosen, waits: Mapping[str, str]) -> ClusterResult:
+    result = _result_of(source, one, whole=False)
     if not result.run:
         return result
-    status = run_views.status(engine, result.run).model_copy(update={"waiting": waits.get(result.run, "")})
+    status = source.status(result.run).model_copy(update={"waiting": waits.get(result.run, "")})
     return result.model_copy(update={"status": status})
 
 
-def watch_several(services: "Running", several: Sequence[Chosen], *, verbose: bool, as_json: bool) -> NoReturn:
+def watch_several(
+    source: RunSource, several: Sequence[Chosen], follow: Follow, *, verbose: bool, as_json: bool
+) -> NoReturn:
     """Follows these runs until all have ended, and ends the command with the exit status of the worst verdict.
 
     Raises:
         KeyboardInterrupt: the operator pressed Ctrl-C; the effect on the runs has been printed.
-        EsyncError: the broker or the worker of this command does not answer any more; it has been printed, too.
+        EsyncError: the store or the worker of this command does not answer any more; it has been printed, too.
     """
-    from pipelines.cli.group import end, follow_all, print_table, what_continues  # noqa: PLC0415 - a look needs none
+    from pipelines.cli.group import end, print_table  # noqa: PLC0415 - a look needs none
 
     people, records = stderr_console(), list({one.record.id: one.record for one in several if one.record}.values())
     try:
-        follow_all(services, records, _called(several), people)
+        follow.shows(records, _called(several))
     except (KeyboardInterrupt, EsyncError):
-        print_text(people, what_continues(services, records), "magenta")
+        print_text(people, follow.continues(records), "magenta")
         raise
-    results = [_result_of(services.engine, one, whole=as_json or verbose) for one in several]
+    results = [_result_of(source, one, whole=as_json or verbose) for one in several]
     for result in results:
         if verbose and result.report is not None:
             print_result(result.report, people, verbose=True)
@@ -141,9 +178,9 @@ def watch_several(services: "Running", several: Sequence[Chosen], *, verbose: bo
     end(results, as_json=as_json)
 
 
-def _result_of(engine: Engine, one: Chosen, *, whole: bool) -> ClusterResult:
+def _result_of(source: RunSource, one: Chosen, *, whole: bool) -> ClusterResult:
     """The result of a run now; with its report if it has to be `whole`."""
-    record = engine.store.run(one.record.id) if one.record else None
+    record = source.record(one.record.id) if one.record else None
     verdict = record.verdict if record else None
     return ClusterResult(
         file=one.file,
@@ -152,7 +189,7 @@ def _result_of(engine: Engine, one: Chosen, *, whole: bool) -> ClusterResult:
         verdict=verdict,
         exit_code=(verdict or Verdict.INCONCLUSIVE).exit_code,
         summary=record.summary if record else one.why,
-        report=report_of(engine, record) if record and whole else None,
+        report=source.report(record) if record and whole else None,
     )
 
 

@@ -9,6 +9,7 @@ import typer
 from pipelines.cli.console import (
     AsJson,
     CommandExit,
+    RunIds,
     Verbose,
     notify,
     print_json,
@@ -38,16 +39,6 @@ if TYPE_CHECKING:  # see below
 __all__ = ["status", "watch"]
 
 
-RunIds = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[RUN]...",
-        help="Runs: ids, clusters or their files, folders of files, the group of runs that were requested together, or "
-        "`last`.",
-    ),
-]
-
-
 def status(
     run: RunIds = None,
     *,
@@ -60,10 +51,11 @@ def status(
     with engine_only(load_settings()) as engine:
         if several := _several(engine, targets):
             from pipelines.cli.several import show_several  # noqa: PLC0415 - seldom
+            from pipelines.cli.stored_runs import StoredRuns  # noqa: PLC0415 - seldom
 
             if until_end:
                 _watch_several(_beside_workers(engine), several, verbose=verbose, as_json=as_json)
-            show_several(engine, several, as_json=as_json)
+            show_several(StoredRuns(engine), several, as_json=as_json)
             return
         record = find_run(engine, targets[0])
         if until_end and is_active(record):
@@ -123,14 +115,21 @@ def _several(engine: Engine, targets: Sequence[str]) -> "list[Chosen]":
     if len(targets) == 1 and not (Path(targets[0]).is_dir() or is_group(targets[0])):
         return []
     from pipelines.cli.several import chosen  # noqa: PLC0415 - seldom
+    from pipelines.cli.stored_runs import StoredRuns  # noqa: PLC0415 - seldom
 
-    return chosen(engine, targets)
+    return chosen(StoredRuns(engine), targets)
 
 
 def _watch_several(services: "Running", several: "Sequence[Chosen]", *, verbose: bool, as_json: bool) -> NoReturn:
-    from pipelines.cli.several import watch_several  # noqa: PLC0415 - seldom
+    from pipelines.cli.group import follow_all, what_continues  # noqa: PLC0415 - seldom
+    from pipelines.cli.several import Follow, watch_several  # noqa: PLC0415 - seldom
+    from pipelines.cli.stored_runs import StoredRuns  # noqa: PLC0415 - seldom
 
-    watch_several(services, several, verbose=verbose, as_json=as_json)
+    follow = Follow(
+        lambda records, called: follow_all(services, records, called, stderr_console()),
+        lambda records: what_continues(services, records),
+    )
+    watch_several(StoredRuns(services.engine), several, follow, verbose=verbose, as_json=as_json)
 
 
 def _beside_workers(engine: Engine) -> "Running":

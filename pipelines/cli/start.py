@@ -19,7 +19,7 @@ from pipelines.cli.console import (
     stderr_console,
     stdout_console,
 )
-from pipelines.cli.files import AtMost, ClusterFiles, RolloutFiles, are_many, load_all, refuse_for_many
+from pipelines.cli.files import AtMost, ClusterFiles, RolloutFiles, are_many, load_all, load_usable, refuse_for_many
 from pipelines.cli.follow import follow, run_and_exit, start_and_follow, workers_for
 from pipelines.cli.many import Asked, run_many
 from pipelines.cli.nodes import Failed, NodeNames, NotStarted, Prune, Unreachable, for_nodes, pruning
@@ -27,6 +27,7 @@ from pipelines.cli.output import OutputFile, ReportFolder
 from pipelines.cli.results import exit_status, find_run, finish, has_plan, is_active
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.local.provided import Running
+from pipelines.report.layout import name_ranges
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.rows import Report
 from pipelines.rollout import kind_of
@@ -57,7 +58,7 @@ def plan(  # noqa: PLR0913 - a command's options
     if are_many(files):
         refuse_for_many(node=node, output=output)
         asked = Asked(at_most, reason, options=pruning(prune=prune), as_json=as_json, verbose=verbose)
-        run_many("plan", load_all(files), asked)
+        run_many("plan", load_usable(files), asked)
     cluster = load_cluster(files[0])
     only = selected_nodes(cluster, node or ())
     notify(f"plan for cluster {describe(cluster)}{for_nodes(only)}")
@@ -160,10 +161,11 @@ def retry(  # noqa: PLR0913 - a command's options
         parent = find_run(services.engine, run, lambda record: not kind_of(record.kind, record.id).retry, "rollout")
         shown = _end_of_parent(services, parent, people)
         if shown is None or control.unfinished(services.engine, parent.id):
+            nodes = name_ranges(control.nodes_to_retry(services.engine, parent.id, kinds))
+            notify(f"retry of run {parent.id} ({parent.kind} of {parent.cluster}), on {nodes}")
             confirm(yes=yes)
             record = control.retry(services.engine, parent.id, kinds, reason=reason)
-            nodes = ", ".join(record.only) or "all nodes"
-            notify(f"run {record.id} {kind_of(record.kind, record.id).parent} run {parent.id}: {nodes}")
+            notify(f"run {record.id}")
             shown = follow(services, record, people, verbose=verbose)
     finish(shown, report, as_json=as_json)
 

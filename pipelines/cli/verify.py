@@ -3,7 +3,7 @@
 from importlib import import_module
 
 from pipelines.cli.console import AsJson, Reason, Verbose, describe, notify, stderr_console
-from pipelines.cli.files import AtMost, ClusterFiles, are_many, load_all, refuse_for_many
+from pipelines.cli.files import AtMost, ClusterFiles, are_many, load_usable, refuse_for_many
 from pipelines.cli.nodes import NodeNames, for_nodes
 from pipelines.cli.output import ReportFolder
 from pipelines.cluster_file.loader import load_cluster
@@ -31,7 +31,7 @@ def verify(
 
         refuse_for_many(node=node)
         asked = Asked(at_most, reason, folder=report, as_json=as_json, verbose=verbose)
-        run_many("verify", load_all(files), asked)
+        run_many("verify", load_usable(files), asked)
     cluster = load_cluster(files[0])
     only = selected_nodes(cluster, node or ())
     notify(f"verify cluster {describe(cluster)}{for_nodes(only)}")

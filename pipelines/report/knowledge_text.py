@@ -60,23 +60,25 @@ def pair_lines(files: "Mapping[str, Inspected]") -> Iterator[str]:
             yield f"key pair {key}: {', '.join(names)}"
 
 
-def question_lines(asked: "Sequence[Asked]", others: "Sequence[Confirmation]") -> Iterator[str]:
+def question_lines(
+    asked: "Sequence[Asked]", others: "Sequence[Confirmation]", width: int = TEXT_WIDTH
+) -> Iterator[str]:
     """The questions that only a person can answer, each with its answer; then what else is confirmed."""
     for one in asked:
         question = one.attestation
         yield ""
         yield f"{question.id}{f' [{question.when}]' if question.when != 'once' else ''}"
-        yield from wrapped(question.question, TEXT_WIDTH)
+        yield from wrapped(question.question, width)
         if one.confirmation is None:
             yield "  not answered"
         else:
             old = "" if one.counts else "does not count any more: "
-            yield from wrapped(f"{old}{one.confirmation.sentence}", TEXT_WIDTH)
+            yield from wrapped(f"{old}{one.confirmation.sentence}", width)
     for confirmation in others:
         yield ""
         yield confirmation.rule
-        yield from wrapped(confirmation.question, TEXT_WIDTH)
-        yield from wrapped(confirmation.sentence, TEXT_WIDTH)
+        yield from wrapped(confirmation.question, width)
+        yield from wrapped(confirmation.sentence, width)
 
 
 def propagation_lines(answer: "Propagation") -> Iterator[str]:
@@ -104,46 +106,47 @@ def set_aside_lines(entries: "Sequence[SetAside]") -> Sequence[str]:
     )
 
 
-def explanation_lines(answer: Explanation, seen_by: str, outcome: str = "") -> Iterator[str]:
+def explanation_lines(answer: Explanation, seen_by: str, outcome: str = "", width: int = TEXT_WIDTH) -> Iterator[str]:
     """Why a node is not joined: the cause, the fix, and the consequences of the cause.
 
     Args:
         answer: the result of the rules.
         seen_by: the run that checked the node, and when.
         outcome: the result of that run on this node, unless it was successful.
+        width: columns of a line.
     """
     cause = answer.cause
     if cause is not None and answer.because.startswith(NOT_SEEN):
-        yield from _unseen_lines(answer, seen_by, outcome)
+        yield from _unseen_lines(answer, seen_by, outcome, width)
         return
     yield f"{answer.node} {_HEADLINES[answer.answer]}{f': {cause.invariant}' if cause else ''}"
     if cause is not None:
-        yield from wrapped(f"required: {cause.statement}")
-        yield from wrapped(f"found: {answer.because}")
+        yield from wrapped(f"required: {cause.statement}", width)
+        yield from wrapped(f"found: {answer.because}", width)
         if cause.remedy:
-            yield from wrapped(f"Fix: {cause.remedy}")
-        yield from wrapped(f"source: {cause.source}")
+            yield from wrapped(f"Fix: {cause.remedy}", width)
+        yield from wrapped(f"source: {cause.source}", width)
     if outcome:
-        yield from wrapped(outcome)
-    yield from _rest(answer)
-    yield from wrapped(f"checked by {seen_by}")
+        yield from wrapped(outcome, width)
+    yield from _rest(answer, width)
+    yield from wrapped(f"checked by {seen_by}", width)
 
 
-def _unseen_lines(answer: Explanation, seen_by: str, outcome: str) -> Iterator[str]:
+def _unseen_lines(answer: Explanation, seen_by: str, outcome: str, width: int) -> Iterator[str]:
     """That the node could not be checked, and why; no statement about it means anything until it can be."""
     why = answer.because.removeprefix(NOT_SEEN).removeprefix(f"{answer.node}: ").removeprefix(f"{answer.node} ")
     silent = outcome.startswith(f"result of that run on this node: {Status.UNREACHABLE.value}")
     yield f"{answer.node} {'did not answer' if silent else 'could not be checked'}: {why}"
     if outcome:
-        yield from wrapped(outcome)
-    yield from wrapped("nothing else is known about it; what other nodes report about it may follow from this")
-    yield from wrapped(f"checked by {seen_by}")
+        yield from wrapped(outcome, width)
+    yield from wrapped("nothing else is known about it; what other nodes report about it may follow from this", width)
+    yield from wrapped(f"checked by {seen_by}", width)
 
 
-def _rest(answer: Explanation) -> Iterator[str]:
+def _rest(answer: Explanation, width: int) -> Iterator[str]:
     if answer.passed:
-        yield from wrapped(f"{len(answer.passed)} earlier statements hold for this node")
+        yield from wrapped(f"{len(answer.passed)} earlier statements hold for this node", width)
     if answer.consequences:
-        yield from wrapped(f"probable consequences: {', '.join(answer.consequences)}")
+        yield from wrapped(f"probable consequences: {', '.join(answer.consequences)}", width)
     for note in answer.notes:
-        yield from wrapped(f"note: {note}")
+        yield from wrapped(f"note: {note}", width)

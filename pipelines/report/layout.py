@@ -2,11 +2,11 @@
 
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from workers.texts import cleaned
 
-__all__ = ["TEXT_WIDTH", "cut", "duration", "folded", "name_ranges", "printable", "wrapped"]
+__all__ = ["TEXT_WIDTH", "cut", "duration", "folded", "name_ranges", "printable", "table", "wrapped"]
 
 TEXT_WIDTH = 100  #: columns of a text that is written to a file or a pipe
 _MINUTE, _HOUR = 60, 3600
@@ -19,6 +19,8 @@ _WHOLE = re.compile(
     r"""|[A-Za-z]:\\(?:[^\\/:*?"<>|,;]{1,64}\\)*[^\\\s]*"""
     r"""|\besync [a-z]+(?: (?:--?[\w-]+|[A-Z]{2,}|\d{8}-[\w-]+|[\w./-]+\.\w+|last|all)(?![\w/]))*"""
 )
+_NOTHING = "-"  #: in a cell: there is none
+_BELOW = "    "  #: before what stands below its row
 _GLUE = "\0"  #: stands for a blank that is no place to break a line; no printable text has it
 
 
@@ -54,13 +56,45 @@ def folded(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
 
 
 def cut(lines: list[str], most: int, width: int) -> list[str]:
-    """The first lines, at most that many; where some are left out, the last one ends in dots."""
+    """The first lines, at most that many; where some are left out, the last one ends in dots.
+
+    Of a path or command that is wider than a line (see `folded`) as much is kept as has room.
+    """
     if len(lines) <= most:
         return lines
     last = lines[most - 1]
+    last = last[: width - 4] if len(last) > width else last
     while len(last) > width - 4 and " " in last.strip():
         last = last.rstrip().rpartition(" ")[0]
     return [*lines[: most - 1], f"{last.rstrip()} ..."]
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], width: int = 0) -> Iterator[str]:
+    """Lines with columns of equal width; the last one is as long as it is.
+
+    Args:
+        header: of the columns.
+        rows: the cells; those of the last column may be sentences.
+        width: columns of the terminal, 0 for none. Where a row has no room there for its last cell, that is below it,
+            in two lines at most; where there is none for the others, the widest of these has a line of its own.
+    """
+    lines = [[*header], *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)][:-1]
+    fits = not width or sum(widths) + 2 * (len(widths) - 1) <= width
+    alone = None if fits else widths.index(max(widths))
+    for *cells, last in lines:
+        padded = [cell.ljust(size) for cell, size in zip(cells, widths, strict=True)]
+        apart = "" if alone is None or cells[alone] == _NOTHING else cells[alone]
+        head = "  ".join(cell for place, cell in enumerate(padded) if place != alone)
+        if alone == 0:
+            yield apart
+            head, apart = f"{_BELOW}{head}", ""
+        if not apart and (not width or len(head) + len(last) + 2 <= width):
+            yield f"{head}  {last}".rstrip()
+        else:
+            yield head.rstrip()
+            yield from [f"{_BELOW}{apart}"] if apart else []
+            yield from cut(folded(last, width, _BELOW, _BELOW), 2, width)
 
 
 def duration(seconds: float) -> str:

@@ -4,16 +4,25 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
-from pipelines.report.layout import cut, folded, printable
+from pipelines.report.layout import table
 from pipelines.report.rows import Report
 from pipelines.report.styles import VERDICT_STYLES
+from pipelines.run.groups import Place
 from pipelines.run.plan import Plan
 from pipelines.usecases.plan_file import SavedPlan
 from pipelines.usecases.status import RunStatus
 from tasks.ektron.wording import counted, named
-from workers.records import Record, Verdict
+from workers.records import Record, RunRecord, Verdict
 
-__all__ = ["ClusterResult", "Results", "plan_table", "result_lines", "table", "titles", "totals"]
+__all__ = [
+    "ClusterResult",
+    "Results",
+    "plan_table",
+    "result_lines",
+    "titles",
+    "totals",
+    "without_this_command",
+]
 
 
 class ClusterResult(Record):
@@ -94,24 +103,28 @@ def _sizes(plan: Plan | None, why: str) -> tuple[str, ...]:
     return (f"{len(busy)} of {len(plan.nodes)}", *map(str, (*counts, restarts)), unseen)
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], width: int = 0) -> Iterator[str]:
-    """Lines with columns of equal width; the last one is as long as it is.
+def without_this_command(records: Sequence[RunRecord], left: Sequence[RunRecord]) -> list[str]:
+    """That the runs of a command go on when it stops, as lines for people.
 
     Args:
-        header: of the columns.
-        rows: the cells; those of the last column may be sentences.
-        width: columns of the terminal, 0 for none. Where a row has no room there for its last cell, that is below it,
-            in two lines at most.
+        records: its runs.
+        left: those that have not ended.
     """
-    lines = [header, *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)][:-1]
-    for *cells, last in lines:
-        head = "  ".join(cell.ljust(size) for cell, size in zip(cells, widths, strict=True))
-        if not width or len(head) + len(last) + 2 <= width:
-            yield f"{head}  {last}".rstrip()
-        else:
-            yield head.rstrip()
-            yield from cut(folded(last, width, "    ", "    "), 2, width)
+    ended = len(records) - len(left)
+    if not left:
+        return [f"This command stops; its {counted(ended, 'run')} {_has(ended)} ended."] if ended else []
+    rest = f" ({ended} of {len(records)} have ended)" if ended else ""
+    order = "continues" if len(left) == 1 else "continue, in their order"
+    groups = sorted({place.group for record in left if (place := Place.of(record.id))})
+    return [
+        f"This command stops; its {counted(len(left), 'run')} {order}{rest}.",
+        *(f"To watch them: esync watch {group}; to stop them: esync cancel {group}" for group in groups),
+        "To see all runs: esync runs; to stop one: esync cancel RUN",
+    ]
+
+
+def _has(count: int) -> str:
+    return "has" if count == 1 else "have"
 
 
 def _title(verdict: Verdict | None) -> str:

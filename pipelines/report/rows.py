@@ -49,7 +49,9 @@ class NodeRow(NodeResult):
     role: str
     pool: str
     host: str
-    wave: str = ""  #: the turn that changed the node, `wave-1`; empty when no wave included it
+    wave: str = (
+        ""  #: the turn that changed the node, `wave-1`, of a rollback `rollback-2`; empty when no wave included it
+    )
     steps: tuple[StepRow, ...] = ()
     changes: tuple[Change, ...] = ()
     seconds: float = 0.0  #: total time of the node's steps

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from pipelines.report.layout import duration, printable
+from pipelines.report.layout import duration, printable, table
 from pipelines.run.identity import cluster_of, shared_names
 from workers.records import RunRecord, RunState
 
@@ -14,7 +14,10 @@ _HEADER = ("RUN", "KIND", "STARTED (UTC)", "TOOK", "RESULT", "REQUESTED BY")
 
 
 def run_lines(
-    records: Sequence[RunRecord], at: datetime, waiting: Mapping[str, str] = MappingProxyType({})
+    records: Sequence[RunRecord],
+    at: datetime,
+    waiting: Mapping[str, str] = MappingProxyType({}),
+    width: int = 0,
 ) -> Iterator[str]:
     """The runs as lines, the header first; nothing when there are none.
 
@@ -22,12 +25,12 @@ def run_lines(
         records: in the order of the lines.
         at: now, for runs that have not ended.
         waiting: what those wait for that do, by id.
+        width: columns of the terminal, 0 for none: a run that has no room in one line has several.
     """
     shared = shared_names(records)
-    rows = [_HEADER, *(_row(record, at, shared, waiting.get(record.id, "")) for record in records)] if records else []
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
-    for *cells, last in rows:
-        yield "  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), last])
+    if records:
+        rows = [_row(record, at, shared, waiting.get(record.id, "")) for record in records]
+        yield from table(_HEADER, rows, width)
 
 
 def _row(record: RunRecord, at: datetime, shared: Collection[str], waiting: str) -> tuple[str, ...]:

@@ -22,9 +22,9 @@ _COVERS_ALL_NODES = {Verdict.JOINED, Verdict.RESTORED, Verdict.CLEAN}
 _FINISHED = {NodeState.DONE, NodeState.RIGHT}
 
 
-def to_text(report: Report) -> str:
-    """The whole report, ASCII apart from what the operator wrote, ended by a line break."""
-    blocks = [list(_head_lines(report)), list(_turn_lines(report)), *result_blocks(report)]
+def to_text(report: Report, width: int = TEXT_WIDTH) -> str:
+    """The whole report, ASCII apart from what the operator wrote, ended by a line break; `width` as in `folded`."""
+    blocks = [list(_head_lines(report)), list(_turn_lines(report)), *result_blocks(report, width=width)]
     blocks.append([totals_line(report), verdict_line(report)])
     return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
 

@@ -15,7 +15,7 @@ from workers.records import Status, StepOutcome, Turn, now
 
 __all__ = ["Ending", "missing_steps", "outcome_of"]
 
-_UNKNOWN = "its state is unknown: check it with esync verify, then retry this run"
+_UNKNOWN = "its state is unknown: check it with esync verify, then retry"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """What comes next in a rollback and in a cleanup. Pure, like `decisions`."""
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
@@ -62,14 +63,22 @@ def _together(snapshot: Snapshot) -> bool:
 def _working(snapshot: Snapshot) -> Sequence[str]:
     """The nodes whose service is not known to be down: it ran when the run looked, or the node is restored.
 
-    A node that was not selected was not looked at, and counts as working. One that did not answer does not.
+    A node that was not selected was not looked at, and counts as working unless it was down when an earlier run last
+    saw it. One that did not answer does not.
     """
     cluster, selected, ended = snapshot.cluster, snapshot.selected, snapshot.ended()
     seen = snapshot.documents.all_facts(DocumentKind.OBSERVED)
     restored = snapshot.in_stage("rollback") - ended.keys()
     running = {node for node, facts in seen.items() if facts.service.state == "running"}
     up = restored | (running - _fallen(snapshot))
-    return [name for name in cluster.node_names if name in up or name not in selected]
+    others = set(cluster.node_names) - selected - _down_before(snapshot)
+    return [name for name in cluster.node_names if name in up or name in others]
+
+
+def _down_before(snapshot: Snapshot) -> frozenset[str]:
+    """The nodes that were not selected, and were down when an earlier run last saw them."""
+    text = snapshot.read.documents(DocumentKind.DOWN).get(DocumentKind.DOWN) if snapshot.record.only else None
+    return frozenset(json.loads(text)) if text else frozenset()
 
 
 def _fallen(snapshot: Snapshot) -> set[str]:
@@ -134,8 +143,8 @@ def left_alone(snapshot: Snapshot) -> dict[str, Problem]:
 
 
 def _why_alone(snapshot: Snapshot, node: str) -> Problem:
-    pool, fallen = snapshot.cluster.node(node).pool, _fallen(snapshot)
-    down = [name for name in snapshot.cluster.pool_members(pool) if name in fallen]
+    pool, working = snapshot.cluster.node(node).pool, _working(snapshot)
+    down = [name for name in snapshot.cluster.pool_members(pool) if name not in working]
     return Problem(
         message=f"not restored: no other server of pool {pool} is known to work",
         remedy=f"Repair {named(down)}, then run it again: esync rollback {snapshot.record.parent}; with --all-at-once "

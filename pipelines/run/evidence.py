@@ -17,6 +17,7 @@ EVIDENCE = (
     DocumentKind.PREVIOUS,
     DocumentKind.ATTESTED,
     DocumentKind.DRAINED,
+    DocumentKind.DOWN,
     DocumentKind.PLAN,
     DocumentKind.FINDINGS,
     DocumentKind.SYNC,

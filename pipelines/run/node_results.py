@@ -11,7 +11,7 @@ from workers.records import DocumentKind, Record, Status, StepOutcome
 
 __all__ = ["NOT_SELECTED", "WAITING", "NodeResult", "results"]
 
-WAITING = "waiting for its turn"  #: why a node of a run that has not ended has no result yet
+WAITING = "waiting for a turn"  #: why a node of a run that has not ended has no result yet
 NOT_SELECTED = "not selected in this run"
 
 

@@ -38,6 +38,22 @@ def retry(engine: Engine, run_id: str, which: Collection[str] = RETRIABLE, **ori
         InputRefused: the run has not ended, is not a rollout, or no node is eligible; the message gives the reason.
         RunUnknown: there is no such run.
     """
+    known = _retriable(engine, run_id)
+    only = () if _begins_again(known) else _eligible(engine, known, which)
+    family = engine.documents(known.record).family()
+    if not only and not known.kind.changing_turns(known.record):
+        family = None  # none of its nodes has it
+    kind, options = known.record.kind, known.record.options
+    return start(engine, known.cluster, kind=kind, parent=run_id, only=only, options=options, family=family, **origin)
+
+
+def nodes_to_retry(engine: Engine, run_id: str, which: Collection[str] = RETRIABLE) -> tuple[str, ...]:
+    """The nodes that a retry of a run would finish; see `retry` for arguments and errors. Contacts no server."""
+    known = _retriable(engine, run_id)
+    return known.cluster.node_names if _begins_again(known) else _eligible(engine, known, which)
+
+
+def _retriable(engine: Engine, run_id: str) -> RunSummary:
     parent = engine.store.run(run_id)
     instead = kind_of(parent.kind, run_id).retry
     if instead:
@@ -45,26 +61,20 @@ def retry(engine: Engine, run_id: str, which: Collection[str] = RETRIABLE, **ori
             f"run {run_id} is a {parent.kind}; only a rollout can be retried",
             remedy=instead.format(parent=parent.parent),
         )
-    known = ended_run(engine, run_id)
+    return ended_run(engine, run_id)
+
+
+def _begins_again(known: RunSummary) -> bool:
+    """Whether a retry takes all nodes again: none of them may be ahead of the others."""
+    return known.kind.whole and not _ended_well(known.record)
+
+
+def _eligible(engine: Engine, known: RunSummary, which: Collection[str]) -> tuple[str, ...]:
     left = _left(engine, known)
     eligible = tuple(node for node, kind in left.items() if kind in which)
-    family = engine.documents(parent).family()
-    if known.kind.whole and not _ended_well(parent):
-        kept = family if known.kind.changing_turns(parent) else None
-        cluster, kind, options = known.cluster, parent.kind, parent.options
-        return start(engine, cluster, kind=kind, parent=run_id, options=options, family=kept, **origin)
     if not eligible:
-        raise _nothing(run_id, left, which)
-    return start(
-        engine,
-        known.cluster,
-        kind=parent.kind,
-        parent=run_id,
-        only=eligible,
-        options=parent.options,
-        family=family,
-        **origin,
-    )
+        raise _nothing(known.record.id, left, which)
+    return eligible
 
 
 def _ended_well(record: RunRecord) -> bool:
@@ -80,7 +90,7 @@ def unfinished(engine: Engine, run_id: str) -> dict[str, str]:
         RunUnknown: there is no such run.
     """
     known = summary(engine, run_id)
-    if known.kind.whole and not _ended_well(known.record):
+    if _begins_again(known):
         return dict.fromkeys(known.cluster.node_names, "not_started")
     return {node: kind for node, kind in _left(engine, known).items() if kind}
 

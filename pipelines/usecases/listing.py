@@ -86,7 +86,8 @@ class RunRow(Record):
     """One run of a list (docs/runs-schema.json). `parent` is the run it retries or rolls back; may be empty.
 
     `began` is when its turn came, if it was requested together with others.
-    `waiting` is as in `RunStatus`.
+    `waiting` is as in `RunStatus`. `doing` says what a run does that is not just at work: `paused`, `stopping`, `held
+    before wave-2`, `waits for its turn`; empty in the answer to a request that starts a run, and in an overview.
     """
 
     run: str
@@ -105,9 +106,10 @@ class RunRow(Record):
     reason: str
     parent: str
     waiting: str = ""
+    doing: str = ""
 
 
-def row_of(record: RunRecord, waiting: str = "") -> RunRow:
+def row_of(record: RunRecord, waiting: str = "", doing: str = "") -> RunRow:
     """A run as one row of a list."""
     return RunRow(
         run=record.id,
@@ -126,4 +128,5 @@ def row_of(record: RunRecord, waiting: str = "") -> RunRow:
         reason=record.reason,
         parent=record.parent,
         waiting=waiting,
+        doing=doing,
     )

@@ -27,7 +27,13 @@ class Page(NamedTuple):
     after: str = ""
 
 
-def page_of_runs(engine: Engine, fits: Callable[[RunRecord], bool], after: str, limit: int) -> Page:
+def page_of_runs(
+    engine: Engine,
+    fits: Callable[[RunRecord], bool],
+    after: str,
+    limit: int,
+    may_fit: Callable[[str], bool] = lambda _: True,
+) -> Page:
     """The newest runs that fit, after a cursor.
 
     A page may be short, even empty, although more follow: then so many runs were searched in vain.
@@ -37,6 +43,7 @@ def page_of_runs(engine: Engine, fits: Callable[[RunRecord], bool], after: str, 
         fits: whether a run is listed.
         after: the cursor of the page before; empty for the first page.
         limit: runs of a page, at most `PAGE`.
+        may_fit: whether a run may be listed, by its id; the others are not read.
 
     Raises:
         InputRefused: `after` is not a cursor of this list.
@@ -44,7 +51,7 @@ def page_of_runs(engine: Engine, fits: Callable[[RunRecord], bool], after: str, 
     last = place_of(after) if after else ""
     found: list[RunRecord] = []
     searched = 0
-    for name in _names_after(engine, last):
+    for name in filter(may_fit, _names_after(engine, last)):
         if len(found) == min(limit, PAGE) or searched == SEARCHED:
             return Page(tuple(found), cursor_of(last))
         searched, last = searched + 1, name

@@ -7,6 +7,7 @@ from pipelines.engine import Engine
 from pipelines.rollout import kind_of
 from pipelines.run.decisions_rollback import ALL_AT_ONCE
 from pipelines.run.plan import fewest_waves
+from pipelines.usecases.last_seen import down_when_last_seen
 from pipelines.usecases.naming import selected_nodes
 from pipelines.usecases.origin import Origin
 from pipelines.usecases.runs import RunSummary, ended_run, start
@@ -50,7 +51,8 @@ def rollback(
     known = ended_run(engine, run_id)
     only = _to_undo(known, nodes)
     options = (*((FORCE,) if force else ()), *((ALL_AT_ONCE,) if all_at_once else ()))
-    return start(engine, known.cluster, kind="rollback", parent=run_id, only=only, options=options, **origin)
+    down = _down_elsewhere(engine, known.cluster, only)
+    return start(engine, known.cluster, kind="rollback", parent=run_id, only=only, options=options, down=down, **origin)
 
 
 def nodes_to_undo(engine: Engine, run_id: str, nodes: Collection[str] = ()) -> tuple[str, ...]:
@@ -77,12 +79,23 @@ def require_not_half_undone(record: RunRecord) -> None:
 def waves_to_undo(engine: Engine, run_id: str, nodes: Collection[str]) -> tuple[tuple[str, ...], ...]:
     """The waves in which a rollback of a run restores these nodes if all of them work. Contacts no server.
 
+    Of the others those count as working that were not down when they were last seen.
+
     Raises:
         InputRefused: the run has not ended.
         RunUnknown: there is no such run.
     """
     cluster = ended_run(engine, run_id).cluster
-    return fewest_waves(cluster, [name for name in cluster.node_names if name in nodes], cluster.node_names)
+    down = _down_elsewhere(engine, cluster, nodes)
+    working = [name for name in cluster.node_names if name not in down]
+    return fewest_waves(cluster, [name for name in working if name in nodes], working)
+
+
+def _down_elsewhere(engine: Engine, cluster: Cluster, nodes: Collection[str]) -> tuple[str, ...]:
+    """The nodes beside these in their pools that were down when they were last seen."""
+    pools = {cluster.node(name).pool for name in nodes}
+    beside = [node.name for node in cluster.nodes if node.pool in pools and node.name not in nodes]
+    return down_when_last_seen(engine, cluster, beside)
 
 
 def _to_undo(known: RunSummary, nodes: Collection[str]) -> tuple[str, ...]:

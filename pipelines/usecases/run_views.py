@@ -8,6 +8,7 @@ from pipelines.rollout import kind_of
 from pipelines.run.snapshot import Reading, Snapshot
 from pipelines.run.summary import RunSummary, summary_of
 from pipelines.usecases.status import RunStatus
+from pipelines.usecases.updates import nodes_done
 from tasks.steering import Steering
 from workers.errors import InputRefused
 from workers.records import RunState, now
@@ -55,12 +56,15 @@ def status_of(engine: Engine, known: RunSummary) -> RunStatus:
     """The same, of a run whose summary is known."""
     record = known.record
     steering = Steering() if record.ended else Steering.of(engine.store, record.id)
+    turn = None if record.ended else record.turn
     return RunStatus(
         run=record.id,
         cluster=record.cluster,
         kind=record.kind,
         state=record.state,
         turn=record.turn.name if record.turn else "",
+        turn_done=nodes_done(engine.store, record) if turn else 0,
+        turn_nodes=len(turn.nodes) if turn else 0,
         verdict=record.verdict,
         exit_code=record.verdict.exit_code if record.verdict else None,
         summary=record.summary,

@@ -1,9 +1,10 @@
 """Starting a run: for the command line, messages and a web page. `run_views` reads one."""
 
+import json
 import secrets
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Unpack
 
@@ -85,6 +86,7 @@ def start(
     plan: SavedPlan | None = None,
     family: Family | None = None,
     place: Place | None = None,
+    down: Sequence[str] = (),
     **request: Unpack[_Request],
 ) -> RunRecord:
     """Creates a run and asks the workers to begin it.
@@ -95,6 +97,7 @@ def start(
         plan: a saved plan that has to be applied exactly, to the nodes that it was made for.
         family: a certificate family to distribute, even if the origin has another one by now.
         place: in a group of runs (`pipelines.usecases.groups`), whose limit has been checked.
+        down: nodes that it leaves alone, and that were down when they were last seen.
         request: the fields of `RunRequest`.
 
     Raises:
@@ -124,6 +127,8 @@ def start(
     record = engine.store.create(created)
     if record.id == created.id:
         _keep(engine, record, cluster, plan, family)
+        if down:
+            engine.documents(record).keep(DocumentKind.DOWN, DocumentKind.DOWN, json.dumps([*down]))
         engine.ask_to_begin(record.id)
     return record
 

@@ -12,7 +12,8 @@ __all__ = ["RunStatus"]
 class RunStatus(Record):
     """The status of a run: small, always with the same keys (docs/status-schema.json). `version` is that of this shape.
 
-    `turn` is the current one, empty before the first; `paused` and `cancelling` give the reason while the run lasts,
+    `turn` is the current one, empty before the first, and `turn_done` how many of its `turn_nodes` have done all its
+    steps; both are 0 in a run that has ended. `paused` and `cancelling` give the reason while the run lasts,
     and are empty otherwise; `held` is the turn before which the run waits for `esync promote`, and is empty while it
     does not; `unapproved` says that it waits there for `esync approve` by a second person; `budget` says how many nodes
     may still fail, null for a run without waves; `waiting` says since when the run has work and no worker answers, and
@@ -26,6 +27,8 @@ class RunStatus(Record):
     kind: str
     state: RunState
     turn: str
+    turn_done: int = 0
+    turn_nodes: int = 0
     verdict: Verdict | None
     exit_code: int | None
     summary: str

@@ -9,7 +9,7 @@ from pipelines.run.summary import findings_of
 from workers.records import Event, RunRecord, RunState
 from workers.store.port import RunStore
 
-__all__ = ["Feed", "RunUpdate", "progress_of", "take", "updates_of"]
+__all__ = ["Feed", "RunUpdate", "nodes_done", "progress_of", "take", "updates_of"]
 
 _FEED_LIMIT = 5000
 
@@ -47,6 +47,18 @@ def _refuted(store: RunStore, record: RunRecord) -> frozenset[str]:
     early = kind_of(record.kind, record.id).checked_early(turn.stage for turn in record.turns)
     findings = None if early or record.state is not RunState.CONCLUDED else findings_of(store, record.id)
     return frozenset(node for one in findings.refuted_errors for node in one.nodes) if findings else frozenset()
+
+
+def nodes_done(store: RunStore, record: RunRecord) -> int:
+    """How many nodes have done all steps of the present turn of a run.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
+    turn = record.turn
+    if turn is None:
+        return 0
+    return sum(count >= len(turn.steps) for count in store.counts(record.id, turn.name).values())
 
 
 def progress_of(store: RunStore, record: RunRecord) -> Progress:

@@ -150,7 +150,7 @@ class EsyncClient:
         return self._started(f"runs/{run}/rollback", asked, key)
 
     def runs(self, *, limit: int = 20, **wanted: str) -> Iterator[RunRow]:
-        """The newest runs, at most so many; filtered by `cluster`, `kind`, `state`, `verdict`, `who`."""
+        """The newest runs, at most so many; filtered by `cluster`, `kind`, `state`, `verdict`, `who`, `group`."""
         after, left = "", limit
         while left > 0:
             page = self._get("runs", {**wanted, "limit": str(min(left, 100)), "after": after}).json()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Job", "Tally"]
 
 _ABOUT = 1000  #: characters kept of what a node reports about itself
-_REMEDY = "fix on the server what the message describes, then retry this run"
+_REMEDY = "fix on the server what the message describes, then retry"
 
 
 @dataclass(frozen=True, slots=True)

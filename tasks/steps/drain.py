@@ -50,7 +50,7 @@ def _taken_out(work: Work, member: Member) -> None:
         if time.monotonic() >= until:
             raise PoolTooSmall(
                 f"{work.node.name} was not taken out of its balancer, watched for {bound:g} s: {short}",
-                remedy="bring the other servers of the pool back, or lower min_healthy; then retry this run",
+                remedy="bring the other servers of the pool back, or lower min_healthy; then retry",
             )
         time.sleep(PAUSE)
     bound = member.spec.drained_within
@@ -62,7 +62,7 @@ def _taken_out(work: Work, member: Member) -> None:
             member.remove_mark()
             raise BalancerFailed(
                 f"{work.node.name} still gets requests {bound:g} s after it was to be taken out of its balancer",
-                remedy="look at the balancer, then retry this run",
+                remedy="look at the balancer, then retry",
             )
         time.sleep(PAUSE)
 

@@ -142,7 +142,7 @@ def _proved(work: Work, look: Look) -> Done:
     if lacks := _lacks(work, look.facts):
         raise AgentFailed(
             f"{work.node.name} was changed and is not as it has to be: {lacks}",
-            remedy="find out what else changes this server or stops its service, then retry this run",
+            remedy="find out what else changes this server or stops its service, then retry",
         )
     return Done(message="as it has to be")
 

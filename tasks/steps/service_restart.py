@@ -165,7 +165,7 @@ def _restarted(work: Work, layout: Layout, evidence: ServiceEvidence, *, must_li
     except (AgentFailed, DeadlineExceeded) as error:
         error.remedy = error.remedy or (
             f"check the service {service.name} on {work.node.name} and its event log, stop it by hand if it hangs, "
-            "then retry this run: the restart stays owed"
+            "then retry: the restart stays owed"
         )
         raise
     return replies[place], _looked(work, layout, replies[len(requests) :], must_listen=must_listen)

@@ -63,7 +63,7 @@ def _require_health(work: Work, member: Member, *, must_listen: bool) -> None:
         if time.monotonic() >= until:
             raise LeftDrained(
                 f"{work.node.name} is left out of its balancer: {lacks}, watched for {member.spec.healthy_within:g} s",
-                remedy=f"repair {work.node.name}, then retry this run: it puts the server back",
+                remedy=f"repair {work.node.name}, then retry: it puts the server back",
             )
         time.sleep(PAUSE)
 

@@ -191,6 +191,12 @@ def test_a_folder_is_looked_at_and_followed_as_one(
         assert others[-1].endswith(f"the file cannot be used: esync check {wrong}")
         assert run(["status", str(wrong.parent / "wrong.yaml"), str(wrong)]) == 1
         assert "wrong.yaml:1: nodes: is missing" in capsys.readouterr().err
+        assert run(["runs", str(files), "--json"]) == 0
+        said = capsys.readouterr()
+        assert {row["cluster"] for row in json.loads(said.out)} == set(NAMES)
+        assert said.err == f"wrong.yaml: the file cannot be used: esync check {wrong}\n"
+        assert run(["runs", str(wrong)]) == 1
+        assert "wrong.yaml:1: nodes: is missing" in capsys.readouterr().err
         assert run(["status", str(files), "--json"]) == 0
         printed = document(capsys.readouterr().out)
         states = [(one["cluster"], one["status"] and one["status"]["verdict"]) for one in printed["clusters"]]
@@ -245,3 +251,26 @@ def test_one_wrong_file_refuses_all(
     assert run(["plan", str(tmp_path / "empty")]) == 1
     assert run(["plan", str(files), "--node", "N1"]) == 1
     assert harness.engine.store.names() == before
+
+
+@pytest.mark.parametrize("verb", ["plan", "verify", "doctor"])
+def test_a_wrong_file_hides_no_other_cluster_from_a_look(
+    files: Path, tmp_path: Path, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is named before the servers are asked and in the table, and counts as inconclusive; the other is checked."""
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("name: x\n")
+    assert run([verb, str(files / "east.yaml")]) == 0
+    capsys.readouterr()
+    assert run([verb, str(wrong), str(files / "east.yaml"), "--json"]) == 6
+    said = capsys.readouterr()
+    printed = document(said.out)
+    assert [(one["cluster"], one["verdict"] is None) for one in printed["clusters"]] == [
+        ("wrong", True),
+        ("east", False),
+    ]
+    assert f"without wrong.yaml: the file cannot be used: esync check {wrong}" in said.err
+    assert said.err.startswith(f"{verb} of 1 cluster: east")
+    assert "details" not in said.err
+    assert run([verb, str(wrong), str(wrong.parent)]) == 1
+    assert "wrong.yaml:1: nodes: is missing" in capsys.readouterr().err

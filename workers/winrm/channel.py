@@ -58,7 +58,7 @@ class Limit:
         if self.passed >= self._seconds + grace:
             raise DeadlineExceeded(
                 f"{self._node} did not answer within {self._seconds:g} s",
-                remedy="find out what keeps the server busy, then retry this run",
+                remedy="find out what keeps the server busy, then retry",
             )
 
 

@@ -360,7 +360,8 @@ def digest(data: bytes) -> str:
 
 def error_of(reply: Reply, node: str) -> NodeError:
     """The failure of an operation as an error of `workers.errors`."""
-    message = f"{node}: {reply.op}: {reply.message}"
+    named = str(reply.op) in reply.message  # a message about a service says which one
+    message = f"{node}: {reply.message}" if named else f"{node}: {reply.op}: {reply.message}"
     known = service_remedy(reply.get("code")) if reply.op.name == "service" else ""
     if reply.error not in _ERRORS:
         return AgentFailed(message, file=reply.path, reason=reply.error, remedy=known)

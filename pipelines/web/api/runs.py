@@ -1,13 +1,16 @@
 """Runs: start, list, and what is known of one."""
 
+from collections.abc import Container
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
 
+from pipelines.run.groups import Place
+from pipelines.run.identity import in_ids
 from pipelines.run.node_results import NodeResult
 from pipelines.usecases import control, rollback, runs
-from pipelines.usecases.listing import RunRow, row_of
+from pipelines.usecases.listing import RunRow, row_of, steered
 from pipelines.usecases.paging import PAGE, cursor_of, page_of_runs, place_of
 from pipelines.usecases.requests import (
     Body,
@@ -47,8 +50,23 @@ class RunFilter(Body):
     state: Literal["", "active", "concluded"] = ""
     verdict: Verdict | None = None
     who: Annotated[str, Field(max_length=200)] = ""
+    group: Annotated[str, Field(pattern="^([0-9a-f]{8})?$", description="Runs that were requested together.")] = ""
     limit: Limit = 20
     after: Cursor = ""
+
+    def may_fit(self, run: str, active: Container[str]) -> bool:
+        """Whether a run may be listed, by its id alone: what cannot fit is not read.
+
+        Args:
+            run: its id.
+            active: the runs that have not ended.
+        """
+        place = Place.of(run) if self.group else None
+        return (
+            (not self.cluster or in_ids(self.cluster) in run)
+            and (self.state != "active" or run in active)
+            and self.group in {"", place.group if place else None}
+        )
 
     def fits(self, record: RunRecord) -> bool:
         """Whether a run is listed."""
@@ -166,9 +184,11 @@ def list_runs(
     def fits(record: RunRecord) -> bool:
         return asking.covers(record.cluster) and wanted.fits(record)
 
-    page = page_of_runs(of.engine, fits, wanted.after, wanted.limit)
-    texts = waits.texts(page.runs)
-    return RunPage(runs=tuple(row_of(record, texts.get(record.id, "")) for record in page.runs), next=page.after)
+    active = frozenset(of.engine.store.active() if wanted.state == "active" else ())
+    page = page_of_runs(of.engine, fits, wanted.after, wanted.limit, lambda run: wanted.may_fit(run, active))
+    texts, doing = waits.texts(page.runs), steered(of.engine.store, page.runs)
+    rows = (row_of(record, texts.get(record.id, ""), doing.get(record.id, "")) for record in page.runs)
+    return RunPage(runs=tuple(rows), next=page.after)
 
 
 @router.get("/runs/{run}")

@@ -21,7 +21,7 @@ __all__ = ["router"]
 router = APIRouter(include_in_schema=False)
 _CHANGING = frozenset({"rollout", "cleanup"})
 _STARTED = _CHANGING | {"plan", "verify", "doctor"}
-_TYPED = frozenset({Action.CANCEL, Action.PROMOTE, Action.ROLLBACK})
+_TYPED = frozenset({Action.CANCEL, Action.PROMOTE})
 
 Operator = Annotated[Caller, Depends(allowed(Role.OPERATOR))]
 Approver = Annotated[Caller, Depends(allowed(Role.APPROVER))]
@@ -82,11 +82,26 @@ def reject(run: RunId, asking: Operator, looking: Looking, why: Why = "") -> Res
     return to("runs", record.id)
 
 
+@router.post("/runs/{run}/rollback")
+def roll_back(
+    run: RunId,
+    asking: Operator,
+    looking: Looking,
+    confirm: Confirm = "",
+    all_at_once: Annotated[bool, Form()] = False,  # noqa: FBT002 - a field of a form
+) -> Response:
+    """Rolls back a run."""
+    record = _run(looking, asking, run)
+    _check_typed(record.cluster, confirm)
+    looking.served.starts.count(asking.name)
+    return to("runs", rollback.rollback(looking.engine, record.id, all_at_once=all_at_once, **origin(asking)).id)
+
+
 @router.post("/runs/{run}/{action}")
 def steer(
     run: RunId, action: Action, asking: Operator, looking: Looking, confirm: Confirm = "", turn: Confirm = ""
 ) -> Response:
-    """Pauses, resumes, promotes, cancels, retries or rolls back a run."""
+    """Pauses, resumes, promotes, cancels or retries a run."""
     record = _run(looking, asking, run)
     if action in _TYPED and not kind_of(record.kind, record.id).read_only:
         _check_typed(record.cluster, confirm)
@@ -109,9 +124,6 @@ def _steered(looking: Shared, asking: Caller, record: RunRecord, action: Action,
             require_retriable(record)
             looking.served.starts.count(asking.name)
             return control.retry(engine, record.id, **origin(asking)).id
-        case Action.ROLLBACK:
-            looking.served.starts.count(asking.name)
-            return rollback.rollback(engine, record.id, **origin(asking)).id
     return record.id
 
 

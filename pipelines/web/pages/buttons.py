@@ -13,7 +13,10 @@ from pipelines.run.sync_kinds import AT_A_TERMINAL
 from tasks.steering import Steering
 from workers.records import RunRecord
 
-__all__ = ["Action", "Button", "buttons_of", "can_apply", "keeps_backups"]
+__all__ = ["ALL_AT_ONCE", "Action", "Button", "buttons_of", "can_apply", "keeps_backups"]
+
+
+ALL_AT_ONCE = "all at once: all servers together, not half of a pool at a time; a short outage"
 
 
 class Action(StrEnum):
@@ -37,6 +40,7 @@ class Button(NamedTuple):
         typed: whether the name of the cluster has to be typed, because servers are changed.
         main: whether it is what an operator most likely wants.
         turn: which may begin.
+        option: a field that may be ticked, with what it means; empty if there is none.
     """
 
     action: Action
@@ -45,10 +49,11 @@ class Button(NamedTuple):
     typed: bool = False
     main: bool = False
     turn: str = ""
+    option: tuple[str, str] | None = None
 
 
-def buttons_of(report: Report, steering: Steering) -> Iterator[Button]:
-    """The buttons of a run, the most useful first."""
+def buttons_of(report: Report, steering: Steering, *, whole_pool: bool = False) -> Iterator[Button]:
+    """The buttons of a run, the most useful first; with `whole_pool` its policy restores all servers together."""
     if report.verdict is None:
         yield from _while_it_lasts(report, steering)
         return
@@ -57,8 +62,15 @@ def buttons_of(report: Report, steering: Steering) -> Iterator[Button]:
         hint = "starts a run on the nodes that failed, were unreachable or were not started"
         yield Button(Action.RETRY, "Retry what is left", hint, main=True)
     if "rollback" in offered and not report.parent:
-        hint = "restores every file of this run, byte for byte, on all servers that it changed"
-        yield Button(Action.ROLLBACK, "Roll back", hint, typed=True)
+        yield _rollback(whole_pool=whole_pool)
+
+
+def _rollback(*, whole_pool: bool) -> Button:
+    hint = "restores every file of this run, byte for byte, on all servers that it changed"
+    if whole_pool:
+        return Button(Action.ROLLBACK, "Roll back", f"{hint}, all together", typed=True)
+    hint = f"{hint}: at most half of a pool at a time, servers that are down first"
+    return Button(Action.ROLLBACK, "Roll back", hint, typed=True, option=("all_at_once", ALL_AT_ONCE))
 
 
 def _while_it_lasts(report: Report, steering: Steering) -> Iterator[Button]:

@@ -25,6 +25,7 @@ from pipelines.web.pages.plan_view import plan_values
 from pipelines.web.pages.questions_view import question_values
 from pipelines.web.pages.run_view import head_values, mark_of_step, node_of, panel_values, revisions, rows_values
 from pipelines.web.pages.scene import Scene
+from tasks.cluster import Cluster
 from workers.errors import InputRefused, NotFound
 from workers.records import RunRecord
 
@@ -146,7 +147,7 @@ def _run_values(scene: Scene, asking: Caller, looking: Shared) -> dict[str, Any]
         **head_values(scene.progress, scene.codes, steering, report),
         **panel_values(report),
         "fetch": revisions(scene.progress, scene.codes, steering),
-        "buttons": list(buttons_of(report, steering)) if may else [],
+        "buttons": list(buttons_of(report, steering, whole_pool=_whole_pool(record))) if may else [],
         "can_clean": may and asked["has_file"] and scene.over and keeps_backups(record),
         "waiting": looking.waits.text(record, scene.moved),
         "unapproved": steering.unapproved,
@@ -154,6 +155,10 @@ def _run_values(scene: Scene, asking: Caller, looking: Shared) -> dict[str, Any]
         "lines": list(reversed(scene.lines)),
         "marks": {letter: list(mark) for letter, mark in MARKS.items()},
     }
+
+
+def _whole_pool(record: RunRecord) -> bool:
+    return Cluster.of_run(record).policy.whole_pool
 
 
 @router.get("/runs/{run}/nodes/{node}")

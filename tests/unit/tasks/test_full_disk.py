@@ -69,7 +69,7 @@ def test_what_is_needed_stands_beside_what_is_free() -> None:
     """Both in a readable unit; the remedy names the drive and the node."""
     error = failed(AgentFailed("P1: write: There is not enough space on the disk", file=FILE))
     assert error.message.endswith("disk: 4.2 kB and room for backups needed, 1.5 MB free on C:")
-    assert error.remedy == "free space on C: of P1, then retry this run"
+    assert error.remedy == "free space on C: of P1, then retry"
 
 
 def test_other_failures_stay_as_they_are() -> None:

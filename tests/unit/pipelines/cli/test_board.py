@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipelines.cli.board import Board, draw, show_board
+from pipelines.cli.board import Board, StoredRows, draw, show_board
 from pipelines.cli.files import are_many, load_all, refuse_for_many
 from pipelines.cli.group import what_continues
 from pipelines.coordinator import begin
@@ -36,7 +36,7 @@ def shown(screen: Console) -> list[str]:
 def group(office: Office, count: int, at_most: int) -> tuple[Board, list[str]]:
     """A board of a new group whose first runs have begun."""
     runs = started(office.engine, [cluster(number) for number in range(count)], at_most)
-    board = Board(office.store, [office.store.run(run) for run in runs])
+    board = Board(StoredRows(office.store), [office.store.run(run) for run in runs])
     for run in office.begins():
         begin(office.engine, run)
     return board, runs
@@ -52,15 +52,16 @@ def picture(board: Board, height: int = 24, width: int = 80) -> list[str]:
 def test_failures_come_first_and_those_that_wait_last() -> None:
     """What ended badly, what waits for a person, what works, what waits for its turn; the numbers in the headline."""
     office = Office()
-    board, runs = group(office, 4, 3)
+    board, runs = group(office, 5, 3)
     control.pause(office.engine, runs[2], "lunch")
     office.conclude(runs[1])
     board.look()
     headline, header, *lines = picture(board)
-    assert headline.startswith("4 clusters: 1 cancelled, 1 paused, 1 running, 1 waiting")
+    assert headline.startswith("5 clusters: 1 cancelled, 1 paused, 2 running, 1 waiting")
     assert header.split() == ["cluster", "state"]
     assert [line.split()[:2] for line in lines] == [
-        ["shop-1", "cancelled"], ["shop-2", "paused"], ["shop-0", "canary"], ["shop-3", "waiting"],
+        ["shop-1", "cancelled"], ["shop-2", "paused"], ["shop-0", "canary"], ["shop-3", "beginning"],
+        ["shop-4", "waiting"],
     ]  # fmt: skip
 
 
@@ -75,6 +76,15 @@ def test_the_command_for_a_held_run_is_whole_on_a_narrow_terminal() -> None:
         f"    esync promote {runs[0]}",
         "shop-1   waiting             until one before it ends",
     ]
+
+
+def test_a_run_that_may_begin_does_not_wait_for_another() -> None:
+    """Only those wait whose turn has not come; the first may have no worker that takes it."""
+    office = Office()
+    runs = started(office.engine, [cluster(0), cluster(1)], 1)
+    board = Board(StoredRows(office.store), [office.store.run(run) for run in runs])
+    board.look()
+    assert picture(board)[2:] == ["shop-0   beginning", "shop-1   waiting    until one before it ends"]
 
 
 def test_what_has_no_room_is_counted() -> None:
@@ -114,7 +124,7 @@ def test_without_a_terminal_runs_that_have_ended_before_are_said_first() -> None
     office = Office()
     board, runs = group(office, 2, 2)
     office.conclude(runs[1])
-    board = Board(office.store, [office.store.run(run) for run in runs])
+    board = Board(StoredRows(office.store), [office.store.run(run) for run in runs])
     screen = console()
 
     def trouble() -> str:
@@ -183,7 +193,7 @@ def test_clusters_of_one_name_are_told_apart_by_their_files() -> None:
     assert called == {"a.yaml": "shop (a.yaml)", "b.yaml": "blog", "c.yaml": "shop (c.yaml)"}
     office = Office()
     _, runs = group(office, 2, 1)
-    board = Board(office.store, [office.store.run(run) for run in runs], {runs[0]: "shop (a.yaml)"})
+    board = Board(StoredRows(office.store), [office.store.run(run) for run in runs], {runs[0]: "shop (a.yaml)"})
     assert [line.split("  ")[0] for line in picture(board)[2:]] == ["shop (a.yaml)", "shop-1"]
     twins = [result(name, Verdict.JOINED).model_copy(update={"cluster": "shop"}) for name in ("a.yaml", "c.yaml")]
     assert [line.split("  ")[0] for line in result_lines(twins)] == ["CLUSTER", "shop (a.yaml)", "shop (c.yaml)"]
@@ -246,3 +256,29 @@ def test_a_folder_is_a_list_even_with_one_file(tmp_path: Path) -> None:
     assert [source.file.name for source in load_all([folder, folder / "b.yaml"])] == ["a.yml", "b.yaml"]
     with pytest.raises(InputRefused, match="--node is for one cluster"):
         refuse_for_many(node=["P1"])
+
+
+def test_an_id_without_room_has_a_line_of_its_own() -> None:
+    """Below its cluster; the terminal breaks no line, and the header has the same places."""
+    long = "20261127-212039-west-coast-production-d6d6bd64_2_0002"
+    made = result("west-coast-production", Verdict.JOINED).model_copy(update={"run": long, "summary": "fine"})
+    none = result("east", None).model_copy(update={"run": "", "summary": "no run"})
+    assert list(result_lines([made, none], 70)) == [
+        "CLUSTER                RESULT",
+        "    RUN",
+        "    WHY",
+        "east                   no result  no run",
+        "west-coast-production  joined",
+        f"    {long}",
+        "    fine",
+    ]
+
+
+def test_of_a_long_path_without_room_the_beginning_is_shown() -> None:
+    """Not only its first word: that says nothing."""
+    why = r"P3 has no certificate family: C:\Program Files\Ektron\CMS400v80\Utilities\Software has none; looked there"
+    shown_rows = list(result_lines([result("east", Verdict.STOPPED).model_copy(update={"summary": why})], 60))
+    assert shown_rows[-2:] == [
+        "    P3 has no certificate family:",
+        r"    C:\Program Files\Ektron\CMS400v80\Utilities\Software ...",
+    ]

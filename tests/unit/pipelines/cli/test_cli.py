@@ -232,6 +232,19 @@ def test_check_reads_a_folder_and_lists_the_mistakes_of_all_its_files(
     assert found == {"nodes-empty.yaml": False, "role-misspelt.yaml": False, Path(cluster).name: True}
 
 
+def test_check_lists_a_file_that_cannot_be_read_among_the_others(
+    cluster: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A dead link in a folder is a mistake of that file; the document has the other files, too."""
+    monkeypatch.setenv("ESYNC_SHOP_PASSWORD", PLANTED)
+    dead = Path(cluster).parent / "a-dead-link.yaml"
+    dead.symlink_to("nowhere")
+    assert run(["check", "--json", str(dead.parent)]) == 1
+    first, second = json.loads(capsys.readouterr().out)
+    assert (first["file"], first["ok"], second["ok"]) == (str(dead), False, True)
+    assert first["problems"][0]["message"]
+
+
 @pytest.mark.parametrize("verb", ["check", "rollout", "verify"])
 def test_mistakes_stop_every_verb_before_anything_starts(
     verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

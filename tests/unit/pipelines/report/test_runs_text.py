@@ -37,3 +37,15 @@ def test_results_are_words() -> None:
 def test_no_runs_no_header() -> None:
     """An empty list prints nothing."""
     assert list(run_lines([], T0)) == []
+
+
+def test_on_a_narrow_terminal_a_run_has_its_id_alone_on_a_line() -> None:
+    """Whole, to be copied; no line is broken by the terminal. What a wide terminal has room for is one line."""
+    first = sample().record.model_copy(update={"reason": ""})
+    named = first.model_copy(update={"id": "20261123-200000-west-coast-production-d6d6bd64_2_0002"})
+    lines = list(run_lines([first, named], T0, width=80))
+    assert lines[:2] == ["RUN", "    KIND     STARTED (UTC)     TOOK    RESULT  REQUESTED BY"]
+    assert (lines[2], lines[4]) == (first.id, named.id)
+    assert lines[3].startswith("    rollout  2026-11-23 19:15  ")
+    assert all(len(line) <= 80 for line in lines)
+    assert list(run_lines([first, named], T0, width=200)) == list(run_lines([first, named], T0))

@@ -57,6 +57,27 @@ def test_half_of_a_pool_is_of_the_servers_that_work() -> None:
     assert ["N3"] == decisions.to_restore(run(lost, turns=restored, only=()))
 
 
+def test_a_server_that_was_down_when_last_seen_does_not_count() -> None:
+    """Of one that was not selected: half of the pool is smaller, and the last one that works is left alone."""
+    cluster, only = a_cluster(FOUR), ("N1", "N2", "N3")
+    seen = {DocumentKind.OBSERVED: {node: facts for node, facts in facts_of(cluster).items() if node in only}}
+    turns = [turn("observe", only)]
+
+    def rolled_back(known: bool, *outcomes: StepOutcome) -> Snapshot:  # noqa: FBT001 - private
+        made = a_snapshot(cluster, *outcomes, turns=turns, facts=seen, only=only, kind="rollback", parent="first")
+        if known:
+            made.store.put("r", DocumentKind.DOWN, DocumentKind.DOWN, '["N4"]')
+        return made
+
+    assert ["N1", "N2"] == decisions.to_restore(rolled_back(False))
+    assert ["N1"] == decisions.to_restore(rolled_back(True))
+    turns += [turn("rollback", ["N1"]), turn("rollback-2", ["N2"])]
+    fell = (fallen("N1"), fallen("N2"))
+    assert ["N3"] == decisions.to_restore(rolled_back(False, *fell))
+    assert [] == decisions.to_restore(rolled_back(True, *fell))
+    assert "Repair N1, N2, N4, then" in decisions.all_restored(rolled_back(True, *fell)).summary
+
+
 def test_of_a_pool_that_falls_server_by_server_the_last_one_is_left() -> None:
     """The wave after two failures is one server; after the third there is none, whether or not one is selected."""
     turns = [*LOOKED, turn("rollback", ["N1", "N2"])]

@@ -258,7 +258,7 @@ def test_a_step_that_hangs_may_have_touched_its_node(one: Step) -> None:
     late = outcome_of(snapshot, turn("wave-1", ["N1"]), "N1", one, Ending.too_late("enough"))
     assert (Status.CANCELLED, ABANDONED, one.changes) == (late.status, late.slug, late.touched)
     assert f"N1: {one.name} did not end in time after the run was cancelled (enough)" == late.message
-    assert "its state is unknown: check it with esync verify, then retry this run" == late.remedy
+    assert "its state is unknown: check it with esync verify, then retry" == late.remedy
     stuck = outcome_of(snapshot, turn("wave-1", ["N1"]), "N1", one, Ending.stuck(30))
     assert (Status.FAILED, Failure.TIMEOUT, ABANDONED) == (stuck.status, stuck.failure, stuck.slug)
     assert f"N1: {one.name} exceeded the deadline of a step (30 s)" == stuck.message

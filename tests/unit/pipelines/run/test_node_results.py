@@ -73,7 +73,7 @@ def test_only_the_outcomes_of_its_own_turn_count_for_a_node() -> None:
     found = by_node(snapshot)
     assert (Status.CHANGED, Status.UNCHANGED) == (found["N1"].status, found["N2"].status)
     assert (NodeState.DONE, NodeState.RIGHT) == (found["N1"].state, found["N2"].state)
-    assert (Status.SKIPPED, "waiting for its turn") == (found["N3"].status, found["N3"].problem.message)
+    assert (Status.SKIPPED, "waiting for a turn") == (found["N3"].status, found["N3"].problem.message)
 
 
 def test_one_change_among_its_steps_makes_a_node_changed() -> None:

@@ -47,6 +47,13 @@ def test_nodes_have_their_pool_and_wave() -> None:
     assert "" == progress(turns=[TURNS[0]]).wave("N1")
 
 
+def test_the_turns_of_a_rollback_are_waves() -> None:
+    """Although the first one has no number: as those of a rollout they are one after the other."""
+    turns = (turn("observe", THREE), turn("rollback", ["N1", "N2"]), turn("rollback-2", ["N3"]))
+    seen = progress(kind="rollback", turns=turns)
+    assert ["rollback", "rollback", "rollback-2"] == [seen.wave(node) for node in THREE]
+
+
 def test_a_running_step_has_an_empty_cell_until_it_ends() -> None:
     """The longest running node comes first; other kinds of events do not matter."""
     seen = progress(started("N2"), started("N1", "config_edit"), Event(kind="turn.opened", turn="wave-1"))

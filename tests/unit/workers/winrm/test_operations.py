@@ -361,3 +361,12 @@ def test_an_unknown_error_of_a_service_has_no_remedy_of_its_own(code: object) ->
     """Also when the node replies anything else than a number."""
     failed = Reply(ops.service("Svc", action="start"), {"ok": False, "error": "failed", "message": "no", "code": code})
     assert "" == ops.error_of(failed, "P1").remedy
+
+
+def test_a_service_is_named_once() -> None:
+    """A message that says which service it is about needs no name before it."""
+    op = ops.service("Svc", action="start")
+    about = Reply(op, {"ok": False, "error": "timeout", "message": "the service Svc is still stopping after 60 s"})
+    assert "P1: the service Svc is still stopping after 60 s" == ops.error_of(about, "P1").message
+    bare = Reply(op, {"ok": False, "error": "failed", "message": "no"})
+    assert "P1: service Svc: no" == ops.error_of(bare, "P1").message

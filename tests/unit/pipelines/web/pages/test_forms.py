@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterator
 from http import HTTPStatus
+from pathlib import Path
 
 import httpx
 import pytest
 
+from pipelines.run.decisions_rollback import ALL_AT_ONCE
 from pipelines.usecases import runs
 from pipelines.usecases.cluster_files import cluster_named
 from pipelines.usecases.tokens import Role
@@ -137,6 +139,22 @@ def test_only_the_plan_that_was_shown_is_applied(site: ServedSite) -> None:
         assert found[1] == site.site.store.run(applied).plan_fingerprint
         site.finish(applied)
         assert 200 == client.get(f"/compare?run={run}&run={applied}").status_code
+
+
+@pytest.mark.parametrize("at_once", [{}, {"all_at_once": "true"}])
+def test_a_rollback_goes_in_waves_unless_the_form_says_otherwise(tmp_path: Path, at_once: dict[str, str]) -> None:
+    """The choice of `--all-at-once`; the name of the cluster has to be typed for it."""
+    with served_site(tmp_path) as site, browser(site) as client:
+        plan = sent(client, "/clusters/shop/plan").headers["location"].split("/")[2]
+        site.finish(plan)
+        with_a_change(site, plan)
+        fingerprint = runs.saved_plan(site.site.engine, plan).fingerprint
+        applied = sent(client, f"/runs/{plan}/apply", fingerprint=fingerprint).headers["location"].rpartition("/")[2]
+        site.finish(applied)
+        assert 409 == sent(client, f"/runs/{applied}/rollback", confirm="x", **at_once).status_code
+        begun = sent(client, f"/runs/{applied}/rollback", confirm="shop", **at_once).headers["location"]
+        record = site.site.store.run(begun.rpartition("/")[2])
+        assert ("rollback", applied, bool(at_once)) == (record.kind, record.parent, ALL_AT_ONCE in record.options)
 
 
 def test_a_plan_that_waits_is_approved_by_another_person(tmp_path_factory: pytest.TempPathFactory) -> None:

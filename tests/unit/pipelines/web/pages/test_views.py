@@ -12,7 +12,7 @@ from pipelines.run.plan import NodePlan, Plan
 from pipelines.run.progress import Progress
 from pipelines.usecases.glance import glance_of
 from pipelines.usecases.overview import ClusterOverview
-from pipelines.web.pages.buttons import Action, buttons_of, can_apply
+from pipelines.web.pages.buttons import ALL_AT_ONCE, Action, buttons_of, can_apply
 from pipelines.web.pages.cluster_view import cluster_values
 from pipelines.web.pages.compare_view import Line, compare_values
 from pipelines.web.pages.grid import MARKS, PER_PAGE, Show, codes_of, counts_of, grid_of
@@ -122,6 +122,10 @@ def test_the_buttons_follow_from_the_state() -> None:
     of_ended = list(buttons_of(ended, Steering()))
     assert [(Action.RETRY, False), (Action.ROLLBACK, True)] == [(button.action, button.typed) for button in of_ended]
     assert [True] == [one.typed for one in buttons_of(lasts, Steering()) if one.action is Action.CANCEL]
+    assert [None, ("all_at_once", ALL_AT_ONCE)] == [button.option for button in of_ended]
+    assert "half of a pool at a time" in of_ended[1].hint
+    _, together = buttons_of(ended, Steering(), whole_pool=True)
+    assert (None, True) == (together.option, together.hint.endswith(", all together"))
     at_a_terminal = ended.model_copy(update={"kind": "sync-prove"})
     assert Action.RETRY not in [button.action for button in buttons_of(at_a_terminal, Steering())]
 

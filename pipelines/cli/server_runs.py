@@ -1,0 +1,149 @@
+"""Runs of the server of ESYNC_SERVER: find one, or look at several as `esync status` and `esync watch` do."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from pipelines.cli.board import Board, Row, show_board
+from pipelines.cli.console import stderr_console
+from pipelines.cli.results import is_active
+from pipelines.cluster_file.loader import load_cluster
+from pipelines.report.many import without_this_command
+from pipelines.report.rows import Report
+from pipelines.run.groups import MOST, Place, in_line
+from pipelines.run.identity import of_cluster
+from pipelines.usecases.naming import LAST
+from pipelines.usecases.status import RunStatus
+from pipelines.web.client import EsyncClient
+from tasks.cluster import Cluster
+from tasks.steering import Steering
+from workers.errors import EsyncError, InputRefused, NotFound, RunUnknown
+from workers.records import RunRecord, Verdict
+
+__all__ = ["ServerRuns", "found"]
+
+INTERVAL = 2.0  #: seconds between two looks
+
+
+def found(client: EsyncClient, name: str, *, active: bool = False) -> RunRecord:
+    """The run of that id, or the newest one of a cluster, or of all (`last`).
+
+    Raises:
+        RunUnknown: there is no such run.
+    """
+    what = "active run" if active else "run"
+    if Path(name).suffix in {".yaml", ".yml"}:
+        return _newest_of(client, load_cluster(Path(name)), active=active)
+    if name != LAST:
+        with suppress(RunUnknown):
+            return client.record(name)
+    wanted = {} if name == LAST else {"cluster": name}
+    for record in _newest(client, active=active, **wanted):
+        return record
+    for record in _newest(client, active=active, cluster=_in_file(client, name)):
+        return record
+    raise RunUnknown(f"the server has no {what} {name!r}", remedy="list them: esync runs")
+
+
+def _newest_of(client: EsyncClient, cluster: Cluster, *, active: bool = False) -> RunRecord:
+    """The newest run of a cluster, of which a file on this machine says what it is.
+
+    Raises:
+        RunUnknown: there is none.
+    """
+    for record in _newest(client, active=active, cluster=cluster.name):
+        if of_cluster(record, cluster):
+            return record
+    what = "active run" if active else "run"
+    raise RunUnknown(f"the server has no {what} of cluster {cluster.name}", remedy="list them: esync runs")
+
+
+def _newest(client: EsyncClient, *, active: bool, **wanted: str) -> Iterator[RunRecord]:
+    """The newest such runs, the newest first; none that was refused because its servers were locked."""
+    for row in client.runs(limit=20, **wanted, **({"state": "active"} if active else {})):
+        if row.verdict is not Verdict.LOCKED:
+            yield client.record(row.run)
+
+
+def _in_file(client: EsyncClient, name: str) -> str:
+    """The name of the cluster in the server's file of that name; the same if there is none."""
+    with suppress(NotFound, InputRefused):
+        return client.cluster(name).cluster or name
+    return name
+
+
+class ServerRuns:
+    """A `RunSource`. What the server says of missing workers is kept from look to look."""
+
+    def __init__(self, client: EsyncClient) -> None:
+        self._client = client
+        self._waiting: dict[str, str] = {}
+
+    def in_line(self) -> Collection[str]:
+        """The runs that wait for their turn in a group."""
+        return in_line(row.run for row in self._client.runs(limit=MOST, state="active"))
+
+    def row(self, run: str) -> Row:
+        """The run now."""
+        record = self._client.record(run)
+        if not is_active(record):
+            return Row(record)
+        now = self.status(run)
+        steering = Steering(now.cancelling, now.paused, held=now.held, unapproved=now.unapproved)
+        return Row(record, done=now.turn_done, steering=steering)
+
+    def record(self, run: str) -> RunRecord:
+        """See RunSource."""
+        return self._client.record(run)
+
+    def named(self, name: str) -> RunRecord:
+        """See RunSource."""
+        return found(self._client, name)
+
+    def of_group(self, group: str) -> Sequence[RunRecord]:
+        """See RunSource."""
+        rows = {place: row.run for row in self._client.runs(limit=MOST, group=group) if (place := Place.of(row.run))}
+        return [self._client.record(rows[place]) for place in sorted(rows)]
+
+    def newest(self, clusters: Sequence[Cluster]) -> Sequence[RunRecord | None]:
+        """See RunSource."""
+        newest: list[RunRecord | None] = []
+        for cluster in clusters:
+            newest.append(None)
+            with suppress(RunUnknown):
+                newest[-1] = _newest_of(self._client, cluster)
+        return newest
+
+    def waits(self, records: Sequence[RunRecord]) -> Mapping[str, str]:
+        """See RunSource."""
+        said = {record.id: self.status(record.id).waiting for record in records if is_active(record)}
+        return {run: text for run, text in said.items() if text}
+
+    def shown(self, records: Sequence[RunRecord], called: Mapping[str, str]) -> None:
+        """Shows these runs until all have ended. A look at each of them costs the server more than one at the store."""
+        if not records:
+            return
+        board = Board(self, records, called)
+
+        def trouble() -> str:
+            return next((text for one in board.at_work if (text := self._waiting.get(one.id, ""))), "")
+
+        show_board(board, stderr_console(), trouble, interval=INTERVAL)
+
+    def continues(self, records: Sequence[RunRecord]) -> str:
+        """Which of them go on without this command; all, if the server does not say."""
+        left = list(records)
+        with suppress(EsyncError):
+            active = {row.run for row in self._client.runs(limit=MOST, state="active")}
+            left = [record for record in records if record.id in active]
+        return "\n" + "\n".join(without_this_command(records, left))
+
+    def status(self, run: str) -> RunStatus:
+        """See RunSource."""
+        status = self._client.status(run)
+        self._waiting[run] = status.waiting
+        return status
+
+    def report(self, record: RunRecord) -> Report:
+        """See RunSource."""
+        return self._client.report(record.id)

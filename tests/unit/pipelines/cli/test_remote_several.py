@@ -1,0 +1,171 @@
+"""`esync status` and `esync watch` of several runs of a server: by name, by files of this machine, and as a group."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli.entry import run
+from pipelines.run.groups import Place
+from pipelines.usecases import control
+from pipelines.usecases.groups import Member, start_group
+from pipelines.usecases.runs import start
+from pipelines.usecases.tokens import Role
+from pipelines.web.client import EsyncClient
+from tasks.cluster import Cluster
+from tests.unit.pipelines.steered_workers import PASSWORD
+from tests.unit.pipelines.web.served_site import CLUSTER, PLANTED, ServedSite, served_site
+from workers.records import RunState
+from workers.settings import load_settings
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedSite]:
+    """A server, and the environment of a machine that has only its address and a token."""
+    monkeypatch.setenv(PASSWORD, PLANTED)
+    (tmp_path / "server").mkdir()
+    with served_site(tmp_path / "server") as site:
+        monkeypatch.setenv("ESYNC_SERVER", site.server.url)
+        monkeypatch.setenv("ESYNC_TOKEN", site.server.token(Role.OPERATOR, name="ann"))
+        monkeypatch.setattr("pipelines.cli.server_runs.INTERVAL", 0.05)
+        monkeypatch.chdir(tmp_path)
+        load_settings.cache_clear()
+        yield site
+
+
+def text_of(name: str, number: int) -> str:
+    """A cluster file with servers of its own."""
+    text = CLUSTER.replace("{POLICY}", "{}").replace("name: shop", f"name: {name}")
+    return text.replace(".example.net", f".{number}.example.net")
+
+
+def clusters(folder: Path, *names: str) -> list[Cluster]:
+    """Files of these clusters in a new folder of this machine, read."""
+    from pipelines.cluster_file.loader import load_cluster  # noqa: PLC0415 - as the command
+
+    folder.mkdir()
+    for number, name in enumerate(names):
+        (folder / f"{name}.yaml").write_text(text_of(name, number))
+    return [load_cluster(folder / f"{name}.yaml") for name in names]
+
+
+def grouped(served: ServedSite, members: list[Cluster], at_most: int = 8) -> tuple[list[str], str]:
+    """A new group of runs of these clusters; and its name."""
+    runs = [one.id for one in start_group(served.site.engine, [Member(one) for one in members], at_most=at_most)]
+    place = Place.of(runs[0])
+    assert place is not None
+    return runs, place.group
+
+
+def cancelled(served: ServedSite, one: str) -> None:
+    """Ends a run."""
+    control.cancel(served.site.engine, one, "enough")
+    served.finish(one)
+    assert served.site.store.run(one).state is RunState.CONCLUDED
+
+
+def test_several_runs_have_a_line_each(served: ServedSite, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What went wrong is first; runs are named by their clusters, and the names of the server's files."""
+    east, west = clusters(tmp_path / "here", "east", "west")
+    runs = [start(served.site.engine, one).id for one in (east, west)]
+    (served.folder / "depot.yaml").write_text(text_of("east", 0))
+    cancelled(served, runs[1])
+    assert run(["status", "depot", "west"]) == 0
+    header, first, second = capsys.readouterr().out.splitlines()
+    assert header.split() == ["CLUSTER", "RUN", "STATE"]
+    assert first.split()[:3] == ["west", runs[1], "cancelled"]
+    assert second.split()[:3] == ["east", runs[0], "beginning"]
+    assert run(["status", "here/east.yaml", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["run"] == runs[0]
+
+
+def test_a_folder_of_this_machine_says_which_clusters_are_meant(
+    served: ServedSite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A cluster of the same name with other servers is not meant; a file with mistakes hides no other."""
+    east, _ = clusters(tmp_path / "here", "east", "west")
+    clusters(tmp_path / "other", "x", "west")
+    runs = [start(served.site.engine, east).id]
+    start(served.site.engine, clusters(tmp_path / "third", "y", "z", "west")[2])
+    (tmp_path / "here" / "wrong.yaml").write_text("name: x\n")
+    assert run(["status", "here", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [(one["cluster"], one["run"]) for one in printed["clusters"]] == [
+        ("east", runs[0]), ("west", ""), ("wrong", ""),
+    ]  # fmt: skip
+    assert printed["clusters"][0]["status"]["run"] == runs[0]
+    assert run(["status", "here"]) == 0
+    shown = capsys.readouterr().out
+    assert "there is no run of this cluster yet" in shown
+    assert "the file cannot be used: esync check here/wrong.yaml" in shown
+
+
+def test_a_group_is_followed_to_its_end(served: ServedSite, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a terminal with a line for each; the exit status is that of the worst. Other runs are left out."""
+    runs, group = grouped(served, clusters(tmp_path / "here", "east", "west"), at_most=1)
+    start(served.site.engine, clusters(tmp_path / "other", "a", "b", "lone")[2])
+    with EsyncClient(served.server.url, served.server.token(Role.VIEWER)) as client:
+        assert [row.run for row in client.runs(group=group)] == runs[::-1]
+    assert run(["status", group]) == 0
+    _, first, second = capsys.readouterr().out.splitlines()
+    assert (first.split()[:3], second.split()[:3]) == (["east", runs[0], "beginning"], ["west", runs[1], "waiting"])
+
+    def end() -> None:
+        for one in runs:
+            time.sleep(0.2)
+            cancelled(served, one)
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    assert run(["watch", group, "--json"]) == 130
+    ending.join()
+    said = capsys.readouterr()
+    assert [one["verdict"] for one in json.loads(said.out)["clusters"]] == ["cancelled", "cancelled"]
+    assert said.err.count("cancelled: cancelled: enough") == 2
+    assert "2 clusters: 2 cancelled" in said.err
+
+
+def test_the_list_of_a_server_says_what_runs_wait_for(
+    served: ServedSite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the list here: a run that is paused, or whose turn has not come, does not just run."""
+    runs, _ = grouped(served, clusters(tmp_path / "here", "east", "west"), at_most=1)
+    control.pause(served.site.engine, runs[0], "lunch")
+    assert run(["runs"]) == 0
+    _, last, first = capsys.readouterr().out.splitlines()
+    assert (runs[1] in last, runs[0] in first) == (True, True)
+    assert ("  waits for its turn  " in last, "  paused  " in first) == (True, True)
+    assert run(["runs", "--json"]) == 0
+    assert [row["doing"] for row in json.loads(capsys.readouterr().out)] == ["waits for its turn", "paused"]
+
+
+def test_a_group_is_cancelled(served: ServedSite, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All runs of it that have not ended."""
+    runs, group = grouped(served, clusters(tmp_path / "here", "east", "west", "north"))
+    cancelled(served, runs[0])
+    assert run(["cancel", group, "--reason", "not today"]) == 0
+    assert f"2 runs of group {group} are stopping; to see their end: esync watch {group}" in capsys.readouterr().err
+    for one in runs[1:]:
+        served.finish(one)
+        assert served.site.store.run(one).summary.startswith("cancelled: not today (by ann ")
+    assert run(["cancel", group]) == 1
+
+
+def test_ctrl_c_says_which_runs_continue(
+    served: ServedSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And how to watch and to stop them."""
+    runs, group = grouped(served, clusters(tmp_path / "here", "east", "west"))
+    cancelled(served, runs[0])
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipelines.cli.server_runs.show_board", interrupted)
+    assert run(["watch", group]) == 130
+    said = capsys.readouterr().err
+    assert "This command stops; its 1 run continues (1 of 2 have ended)." in said
+    assert f"To watch them: esync watch {group}; to stop them: esync cancel {group}" in said
