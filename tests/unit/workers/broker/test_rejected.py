@@ -17,10 +17,13 @@ def test_nothing_stays_of_a_rejected_message() -> None:
     """What Celery makes of the rejection, half a megabyte, goes without a search for garbage."""
     app = Celery("rejecting", broker="memory://", set_as_current=False)
 
+    def claimed() -> None:
+        raise NoSlot("the node is busy")
+
     @app.task(name="rejecting")  # type: ignore[untyped-decorator] # Celery has no types
     def rejecting() -> None:
         try:
-            raise NoSlot("the node is busy")
+            claimed()
         except NoSlot as busy:
             raise Reject(str(busy), requeue=True) from None
 
