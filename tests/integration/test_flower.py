@@ -44,7 +44,7 @@ def page(flower: FlowerAccess, path: str) -> str:
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A broker, a worker and Flower, which the tests leave running."""
-    settings = Settings(state=tmp_path_factory.mktemp("services") / "state")
+    settings = Settings(state=tmp_path_factory.mktemp("services") / "state", workers=1)
     with engine_with_worker(settings, lambda _: None, kind="up", flower=True) as running:
         yield running
 
