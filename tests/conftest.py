@@ -57,6 +57,7 @@ LONGEST = (
     "integration/test_trouble.py",
     "browser/test_pages.py",
     "contract/test_agent_protocol.py",
+    "integration/test_life.py",
     "integration/test_waiting_for_workers.py",
     "integration/test_restart_owed_for_real.py",
     "integration/test_services.py",
@@ -83,6 +84,16 @@ LONGEST = (
     "integration/test_rollout.py",
     "integration/test_page_browser.py",
     "integration/test_sentinel.py",
+    "integration/test_renewal.py",
+    "integration/test_web_server.py",
+    "chaos/test_chaos.py",
+    "integration/test_restart_evidence.py",
+    "integration/test_neighbours.py",
+    "integration/test_field_cases.py",
+    "unit/pipelines/cli/test_start.py",
+    "unit/pipelines/cluster_file/test_hostile_files.py",
+    "unit/tasks/ektron/rules/test_sensitivity.py",
+    "unit/pipelines/web/test_outside_client.py",
 )
 
 

@@ -39,6 +39,9 @@ _CONTEXT.set_forkserver_preload(
         *("pipelines.prober", "pipelines.reconcile", "pipelines.usecases.control", "pipelines.usecases.groups"),
         *("pipelines.usecases.runs", "tasks.celery_tasks", "tasks.execution.runner", "workers.broker.consumer"),
         *("workers.celery_app", "workers.host.memory", "workers.host.open_files", "workers.winrm.pool"),
+        *("workers.broker.chords", "workers.broker.neighbours", "workers.broker.rights", "workers.redis.condition"),
+        *("billiard.pool", "cryptography.hazmat.backends.openssl.backend", "pipelines.run.planning"),
+        *("tasks.ektron.certificates.files", "tasks.ektron.rules.invariants", "tasks.ektron.cluster_facts"),
         *("lab.control.api", "lab.control.running", "tests.frozen"),
     ]
 )

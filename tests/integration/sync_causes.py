@@ -139,4 +139,10 @@ def put_back(lab: LabProcess, files: dict[tuple[str, str], bytes]) -> None:
         if not file.exists() or file.read_bytes() != data:
             file.write_bytes(data)
     for node in FOUR:
-        _service(lab, node, "stop", "start")
+        _service(lab, node, "stop")
+    for node in FOUR:
+        # A refresh that went on when the lab was healed has ended with its service, and has left its file for good.
+        for mark in on_disk(lab, node, rf"{SITE}\EktSyncStatus").glob("*.xml"):
+            mark.unlink()
+    for node in FOUR:
+        _service(lab, node, "start")

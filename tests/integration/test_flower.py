@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ import psutil
 import pytest
 from flower.urls import handlers
 
-from pipelines.local.provided import FlowerAccess
+from pipelines.local.provided import FlowerAccess, Running
 from pipelines.local.services import engine_with_worker
 from pipelines.usecases import runs as commands
 from tests.integration.harness import cluster_of, four_servers, on_disk
@@ -40,15 +41,19 @@ def page(flower: FlowerAccess, path: str) -> str:
         return str(reply.read().decode())
 
 
-def test_flower_shows_the_steps_and_no_secret(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A broker, a worker and Flower, which the tests leave running."""
+    settings = Settings(state=tmp_path_factory.mktemp("services") / "state", workers=1)
+    with engine_with_worker(settings, lambda _: None, kind="up", flower=True) as running:
+        yield running
+
+
+def test_flower_shows_the_steps_and_no_secret(services: Running, tmp_path: Path) -> None:
     """Every step is shown by name, with its phase while it runs, and as ended; arguments are ids."""
-    settings = Settings(state=tmp_path / "state")
-    with (
-        four_servers(tmp_path / "lab", lab=f"connection: '{CONNECTION}'") as lab,
-        engine_with_worker(settings, lambda _: None, kind="up", flower=True) as services,
-    ):
-        flower = services.flower
-        assert flower is not None
+    flower = services.flower
+    assert flower is not None
+    with four_servers(tmp_path / "lab", lab=f"connection: '{CONNECTION}'") as lab:
         for node in ("S1", "S2", "P1", "P2"):
             lab.break_node(node, latency_ms=80)
         run = commands.start(services.engine, cluster_of(lab)).id
@@ -76,26 +81,26 @@ def _answer(flower: FlowerAccess, method: str, path: str, header: str = "") -> i
         return connection.getresponse().status
 
 
-def test_flower_answers_nobody_without_the_password(tmp_path: Path) -> None:
+def test_flower_answers_nobody_without_the_password(services: Running) -> None:
     """Every route of Flower with every method, and unknown routes: 401 without the right password."""
     routes = [route[0] if isinstance(route, tuple) else route.regex.pattern for route in handlers]
     assert {"/metrics", "/healthcheck"} <= set(routes)
     paths = [re.sub(r"\(\.[+*]\)", "x", route).rstrip("$?").replace(".*", "/nothing") for route in routes]
-    with engine_with_worker(Settings(state=tmp_path / "state"), lambda _: None, kind="up", flower=True) as services:
-        flower = services.flower
-        assert flower is not None
-        known = base64.b64encode(f"{flower.user}:{flower.password.reveal()}".encode()).decode()
-        for path in paths:
-            for method in ("GET", "HEAD", "POST", "OPTIONS", "DELETE"):
-                assert (path, method, 401) == (path, method, _answer(flower, method, path))
-        wrong = base64.b64encode(f"{flower.user}:{flower.password.reveal()}x".encode()).decode()
-        for header in (f"Basic {wrong}", "Basic", "Basic %", f"Bearer {known}", "Basic w6Q6", known):
-            assert (header, 401) == (header, _answer(flower, "GET", "/metrics", header))
-        for path in ("/metrics", "/healthcheck", "/workers", "/static/css/flower.css"):
-            assert (path, 200) == (path, _answer(flower, "GET", path, f"Basic {known}"))
-        assert _answer(flower, "POST", "/api/worker/shutdown/x", f"Basic {known}") == 403
-        (process,) = [one for one in psutil.process_iter() if "pipelines.local.flower" in _command(one, tmp_path)]
-        assert "ESYNC_SEAL_KEY" not in process.environ()
+    flower = services.flower
+    assert flower is not None
+    known = base64.b64encode(f"{flower.user}:{flower.password.reveal()}".encode()).decode()
+    for path in paths:
+        for method in ("GET", "HEAD", "POST", "OPTIONS", "DELETE"):
+            assert (path, method, 401) == (path, method, _answer(flower, method, path))
+    wrong = base64.b64encode(f"{flower.user}:{flower.password.reveal()}x".encode()).decode()
+    for header in (f"Basic {wrong}", "Basic", "Basic %", f"Bearer {known}", "Basic w6Q6", known):
+        assert (header, 401) == (header, _answer(flower, "GET", "/metrics", header))
+    for path in ("/metrics", "/healthcheck", "/workers", "/static/css/flower.css"):
+        assert (path, 200) == (path, _answer(flower, "GET", path, f"Basic {known}"))
+    assert _answer(flower, "POST", "/api/worker/shutdown/x", f"Basic {known}") == 403
+    folder = services.engine.settings.state
+    (process,) = [one for one in psutil.process_iter() if "pipelines.local.flower" in _command(one, folder)]
+    assert "ESYNC_SEAL_KEY" not in process.environ()
 
 
 def _command(process: psutil.Process, folder: Path) -> list[str]:

@@ -60,7 +60,9 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ended]:
     folder = tmp_path_factory.mktemp("failures")
     with (
         four_servers(folder / "lab") as lab,
-        engine_with_worker(Settings(state=folder / "state"), lambda _: None, kind="up", flower=True) as services,
+        engine_with_worker(
+            Settings(state=folder / "state", workers=1), lambda _: None, kind="up", flower=True
+        ) as services,
     ):
         assert services.flower is not None
         lab.break_node("P1", disk_free=0)

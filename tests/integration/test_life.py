@@ -15,6 +15,7 @@ from tasks.ektron.rules.findings import InvariantState, Severity
 from tests.connections import as_loaded, connections, expected, private_keys, server_at
 from tests.integration.harness import FOUR, SITE, Harness, cluster_of, four_servers, on_disk
 from tests.integration.test_rollback import disks, rolled_back
+from tests.sampling import in_turn
 from workers.records import Verdict
 
 pytestmark = pytest.mark.integration
@@ -175,7 +176,11 @@ def moved(lab: LabProcess, *, listed: bool) -> None:
             sitedb.write_text(sitedb.read_text().replace(SITE, NEW_SITE))
 
 
-@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize(
+    "listed",
+    [pytest.param(bool(at), marks=in_turn(at, 2, "sites that were moved")) for at in range(2)],
+    ids=["unlisted", "listed"],
+)
 def test_a_moved_site_leaves_no_private_keys(harness: Harness, lab: LabProcess, *, listed: bool) -> None:
     """The files in the folder where an earlier run found the site are reported with their path, and pruned."""
     cluster = cluster_of(lab)

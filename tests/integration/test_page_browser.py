@@ -36,13 +36,23 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
-@pytest.fixture(params=REPORTS)
-def page(request: pytest.FixtureRequest, browser: Browser, tmp_path: Path) -> Iterator[Page]:
-    """The page of one report."""
-    file = tmp_path / "report.html"
+@pytest.fixture(scope="module", params=REPORTS)
+def reported(
+    request: pytest.FixtureRequest, browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Page]:
+    """The page of one report, for all tests of it: to open one takes longer than what they ask of it."""
+    file = tmp_path_factory.mktemp("page") / "report.html"
     file.write_text(to_html(REPORTS[request.param]))
     with opened(browser, file) as shown:
         yield shown
+
+
+@pytest.fixture
+def page(reported: Page) -> Page:
+    """The page of one report, as it is first shown."""
+    reported.emulate_media(media="null", color_scheme="null")
+    reported.evaluate("scrollTo(0, 0)")
+    return reported
 
 
 def resized(page: Page, width: int) -> None:

@@ -16,7 +16,7 @@ from pipelines.usecases import runs as commands
 from tests.integration.harness import Harness, harness_at
 from tests.integration.poison import CLUSTER, Asker
 from tests.messages import good
-from tests.sampling import examples
+from tests.sampling import examples, in_turn
 from tests.waiting import wait_until
 from workers.celery_app import CONTROL_QUEUE, STARTS_QUEUE
 from workers.errors import TooManyRuns
@@ -95,7 +95,13 @@ def drained(asker: Asker) -> bool:
     return asker.settled()
 
 
-@pytest.mark.parametrize(("queue", "bound"), [(STARTS_QUEUE, 5), (CONTROL_QUEUE, 30)])
+@pytest.mark.parametrize(
+    ("queue", "bound"),
+    [
+        pytest.param(queue, bound, marks=in_turn(at, 2, "queues that are flooded"))
+        for at, (queue, bound) in enumerate(((STARTS_QUEUE, 5), (CONTROL_QUEUE, 30)))
+    ],
+)
 def test_questions_go_before_starts(
     asker: Asker, folder: Path, queue: str, bound: float, record_property: Callable[[str, object], None]
 ) -> None:

@@ -21,7 +21,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSite]:
 
 @pytest.mark.timeout(7200)
 def test_every_answer_is_as_described(served: ServedSite, subtests: pytest.Subtests) -> None:
-    """No server error, no status, type, body or header but the described ones; what is not allowed is refused."""
+    """No server error, no status, type, body or header but the described ones; what is not allowed is refused.
+
+    `make test` asks of half of the operations, chosen by the seed.
+    """
     # Not before: loaded while tests are collected, it takes a second of each process of pytest-xdist.
     from tests.unit.pipelines.web.outside_client import conversations  # noqa: PLC0415
 
