@@ -11,7 +11,7 @@ Windows writes BER, so indefinite lengths and byte strings in several pieces are
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -51,8 +51,8 @@ class KeyFirst(NamedTuple):
 
     Attributes:
         file: with its key in front.
-        key: the key alone, as PKCS#8; empty if its part of the file has more than this key.
-        others: the file with a key of no meaning in place of that part.
+        key: the key alone, as PKCS#8; empty if there are several, or it is in a bag within a bag.
+        others: the file with a key of no meaning in place of this one.
     """
 
     file: bytes
@@ -66,6 +66,13 @@ class _Element(NamedTuple):
     tag: int
     body: bytes
     whole: bytes
+
+
+class _Bag(NamedTuple):
+    """One thing in a part that is not encrypted, and the keys in it; bags within a bag count as one more, empty key."""
+
+    whole: bytes
+    keys: list[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +128,8 @@ def _key_first(data: bytes, password: str) -> KeyFirst | None:
     contents = _octets(_children(content)[0])
     costs = _Costs()
     parts = [(part.whole, _visible(part, costs)) for part in _children(_first(contents, _SEQUENCE))]
-    if not any(any(bags) for _, bags in parts):
+    keys = [key for _, bags in parts for bag in bags for key in bag.keys]
+    if not keys:
         raise CertificateRefused(
             "the .pfx file has no private key or certificate, or has the key inside an encrypted part",
             remedy="export the family again, with its private keys",
@@ -130,11 +138,20 @@ def _key_first(data: bytes, password: str) -> KeyFirst | None:
     matching = _matching_password(mac, contents, password) if mac else b""
     if matching is None:
         return None
-    in_front, others = ([part for part, bags in parts if any(bags) is wanted] for wanted in (True, False))
-    alone = next((bags[0] for _, bags in parts if len(in_front) == len(bags) == 1), b"")
-    orders = [*in_front, *others], [_STAND_IN, *others]
-    file, without = (_file(version.whole, _encoded(_SEQUENCE, *order), matching) for order in orders)
-    return KeyFirst(file, alone, without)
+    with_keys, without = ([one for one in parts if _has_keys(one[1]) is wanted] for wanted in (True, False))
+    rest_of = [part for part, _ in without]
+    orders = [*(part for part, _ in with_keys), *rest_of], [*(_replaced(bags) for _, bags in with_keys), *rest_of]
+    file, others = (_file(version.whole, _encoded(_SEQUENCE, *order), matching) for order in orders)
+    return KeyFirst(file, keys[0] if len(keys) == 1 else b"", others)
+
+
+def _has_keys(bags: Sequence[_Bag]) -> bool:
+    return any(bag.keys for bag in bags)
+
+
+def _replaced(bags: Sequence[_Bag]) -> bytes:
+    """A part with a key of no meaning in place of its keys."""
+    return _plain(_encoded(_SEQUENCE, _STAND_IN, *(bag.whole for bag in bags if not bag.keys)))
 
 
 def _file(version: bytes, contents: bytes, password: bytes) -> bytes:
@@ -143,33 +160,31 @@ def _file(version: bytes, contents: bytes, password: bytes) -> bytes:
     return _encoded(_SEQUENCE, version, _plain(contents), *new_mac)
 
 
-def _visible(part: _Element, costs: _Costs) -> list[bytes]:
-    """The keys that are visible in a part; an empty one in place of anything else. Adds the cost of the part."""
+def _visible(part: _Element, costs: _Costs) -> list[_Bag]:
+    """The bags of a part; none if it is encrypted. Adds the cost of the part."""
     kind, content, *_ = _children(part)
     if kind.body == _ENCRYPTED:
         _, encrypted, *_ = _children(_children(content)[0])
         costs.add(_rounds(_children(encrypted)[1]))
         return []
-    return _bags(_octets(_children(content)[0]), costs, 0) if kind.body == _DATA else []
+    return list(_bags(_octets(_children(content)[0]), costs, 0)) if kind.body == _DATA else []
 
 
-def _bags(contents: bytes, costs: _Costs, depth: int) -> list[bytes]:
+def _bags(contents: bytes, costs: _Costs, depth: int) -> Iterator[_Bag]:
     if depth > _DEEPEST:
         raise ValueError("bags nested too deeply")
-    found: list[bytes] = []
     for bag in _children(_first(contents, _SEQUENCE)):
         kind, content, *_ = _children(bag)
         (value,) = _children(content)
+        keys = [value.whole] if kind.body in (_KEY_BAG, _SHROUDED_BAG) else []
         if kind.body == _NESTED_BAG:
-            found += _bags(value.whole, costs, depth + 1)
-            continue
-        is_key = kind.body in (_KEY_BAG, _SHROUDED_BAG)
-        found.append(value.whole if is_key else b"")
-        if is_key and len(value.body) > _LARGEST_KEY:
+            inner = [key for one in _bags(value.whole, costs, depth + 1) for key in one.keys]
+            keys = [b"", *inner] if inner else []
+        if kind.body in (_KEY_BAG, _SHROUDED_BAG) and len(value.body) > _LARGEST_KEY:
             raise CertificateRefused("the key in the .pfx file is too large", remedy="use keys of 2,048 or 4,096 bits")
         if kind.body == _SHROUDED_BAG:
             costs.add(_rounds(_children(value)[0]))
-    return found
+        yield _Bag(bag.whole, keys)
 
 
 def _rounds(algorithm: _Element) -> int:
@@ -317,14 +332,9 @@ def _encoded(tag: int, *parts: bytes) -> bytes:
     return bytes([tag, _LONG | len(length)]) + length + body
 
 
-#: In front of parts without a key, so that the library does not decrypt one there: Ed25519, which is quick to read.
-_STAND_IN = _plain(
-    _encoded(
-        _SEQUENCE,
-        _encoded(
-            _SEQUENCE,
-            _encoded(_OID, _KEY_BAG),
-            _encoded(_EXPLICIT, bytes.fromhex("302e020100300506032b657004220420") + bytes(32)),
-        ),
-    )
+#: In place of a key, so that the library does not decrypt one elsewhere: of Ed25519, which is quick to read.
+_STAND_IN = _encoded(
+    _SEQUENCE,
+    _encoded(_OID, _KEY_BAG),
+    _encoded(_EXPLICIT, bytes.fromhex("302e020100300506032b657004220420") + bytes(32)),
 )
