@@ -55,7 +55,8 @@ class Fence:
         """
         with suppress(NodeError, ClusterLocked):  # a run that only reads does not hold the cluster
             writer = newest()
-            if not self._number or (writer.run != self._run and writer.number >= self._number):
+            others = writer.run != self._run and writer.number >= self._number
+            if not self._number or others or self._is_forgotten(writer):
                 self._number = self._next_number(writer)
 
     def guard(self, file: str, folders: tuple[str, ...], newest: Callable[[], Writer]) -> Guard:
@@ -83,7 +84,7 @@ class Fence:
         self._number, self._lost = 0, True
 
     def _next_number(self, newest: Writer) -> int:
-        seen = newest.number - 1 if newest.run == self._run else newest.number
+        seen = newest.number - 1 if newest.run == self._run and not self._is_forgotten(newest) else newest.number
         if seen >= LARGEST_NUMBER:
             raise NodeRefused(
                 f"{self._node}: its fence file holds the largest possible number, so it accepts no further writer",
@@ -92,6 +93,14 @@ class Fence:
         if newest.run and newest.run != self._run:
             self._refuse_beside(newest.run)
         return self._store.number(self._run, self._node, self._claim, max(seen, 0))
+
+    def _is_forgotten(self, newest: Writer) -> bool:
+        """Whether the node knows a later claim of this run than ours, which the store has lost if ours is the newest.
+
+        A broker that was killed, or a replica in its place, may not know the last second. A larger number of the run
+        goes before that claim; the store gives none to a claim that is not the newest.
+        """
+        return newest.run == self._run and newest.claim > self._claim
 
     def _refuse_beside(self, other: str) -> None:
         """Refuses this run while the other one, which has changed the node, has its servers, and this one has its own.

@@ -1,7 +1,7 @@
 """Which worker may change a node: claims, cluster locks and the fence on the node, in any order, without a clock."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -90,6 +90,39 @@ def test_an_older_claim_is_refused_on_the_node_at_once(clock: Clock) -> None:
     assert node.changed(guard_of(a_fence(store, "r1", "w2"), node)).ok
     refused = node.changed(sleeper)
     assert ("conflict", FILE) == (refused.error, refused.path)
+
+
+@pytest.mark.parametrize("observed", [True, False])
+def test_a_claim_that_the_store_has_lost_stops_no_later_one(observed: bool, clock: Clock) -> None:  # noqa: FBT001 - a parameter
+    """A broker that was killed had given it; its claims grow by random steps, so the next one may be smaller."""
+    store, node = a_store(clock, "r1"), Node()
+    store.lock_servers(("shop:5986",), "r1", TTL)
+    first = guard_of(a_fence(store, "r1", "w1"), node)
+    forgotten = replace(first, claim=first.claim + 100_000)
+    assert node.changed(forgotten).ok
+    store.leases("r1")
+    clock.passes(TTL)
+    fence = a_fence(store, "r1", "w2")
+    if observed:
+        fence.observe(node.newest)
+    else:
+        assert "conflict" == node.changed(guard_of(fence, node)).error
+        fence.lost()
+    assert node.changed(guard_of(fence, node)).ok
+    assert "conflict" == node.changed(forgotten).error
+
+
+def test_a_claim_that_is_not_the_newest_gets_no_number(clock: Clock) -> None:
+    """Also when it is smaller than that of the newest writer on the node."""
+    store, node = a_store(clock, "r1"), Node()
+    store.lock_servers(("shop:5986",), "r1", TTL)
+    late = a_fence(store, "r1", "w1")
+    store.leases("r1")
+    clock.passes(TTL)
+    assert node.changed(guard_of(a_fence(store, "r1", "w2"), node)).ok
+    late.observe(node.newest)
+    with pytest.raises(Conflict):
+        guard_of(late, node)
 
 
 @pytest.mark.parametrize("wrote", [True, False])
