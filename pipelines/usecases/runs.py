@@ -118,8 +118,7 @@ def start(
         plan_fingerprint=plan.fingerprint if plan else "",
         **RunRequest(**request).model_dump(),
     )
-    existing = _keyed(engine, cluster, created.key)
-    if existing:
+    if existing := _keyed(engine, cluster, created.key):
         return existing
     if place is None:
         check_run_limit(engine)
@@ -127,10 +126,14 @@ def start(
     record = engine.store.create(created)
     if record.id == created.id:
         _keep(engine, record, cluster, plan, family)
-        if down:
-            engine.documents(record).keep(DocumentKind.DOWN, DocumentKind.DOWN, json.dumps([*down]))
+        _keep_down(engine, record, down)
         engine.ask_to_begin(record.id)
     return record
+
+
+def _keep_down(engine: Engine, record: RunRecord, down: Sequence[str]) -> None:
+    if down:
+        engine.documents(record).keep(DocumentKind.DOWN, DocumentKind.DOWN, json.dumps([*down]))
 
 
 def _keep(engine: Engine, record: RunRecord, cluster: Cluster, plan: SavedPlan | None, family: Family | None) -> None:
