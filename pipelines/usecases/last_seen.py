@@ -2,37 +2,33 @@
 
 from collections.abc import Collection
 from contextlib import suppress
+from itertools import islice
 
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
-from pipelines.run.identity import in_ids, of_cluster
 from pipelines.run.last_seen import seen_working
 from pipelines.run.snapshot import Reading, Snapshot
+from pipelines.usecases.listing import each_run_of
 from tasks.cluster import Cluster
 from workers.errors import RecordRefused, RunUnknown
 from workers.records import RunRecord, RunState
 
 __all__ = ["down_when_last_seen"]
 
-_BACK = 2000  #: runs among which earlier ones of the cluster are searched
 _EARLIER = 10  #: runs of the cluster that are read
 
 
 def down_when_last_seen(engine: Engine, cluster: Cluster, nodes: Collection[str]) -> tuple[str, ...]:
     """Those of these nodes whose service did not run, or that did not answer, when a run last looked at them."""
-    left, down, read = set(nodes), set[str](), 0
-    for run in engine.store.names(_BACK) if left else ():
-        if not left or read == _EARLIER:
-            break
-        if in_ids(cluster.name) not in run:
-            continue
+    left, down = set(nodes), set[str]()
+    ended = (run for run in each_run_of(engine.store, [cluster]) if run.state is RunState.CONCLUDED)
+    for record in islice(ended, _EARLIER) if left else ():
         with suppress(RunUnknown, RecordRefused):
-            record = engine.store.run(run)
-            if record.state is RunState.CONCLUDED and of_cluster(record, cluster):
-                read += 1
-                seen = _seen(engine, record)
-                down |= {node for node in left & seen.keys() if not seen[node]}
-                left -= seen.keys()
+            seen = _seen(engine, record)
+            down |= {node for node in left & seen.keys() if not seen[node]}
+            left -= seen.keys()
+        if not left:
+            break
     return tuple(name for name in cluster.node_names if name in down)
 
 

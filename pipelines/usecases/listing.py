@@ -1,6 +1,7 @@
 """Lists of runs: those of some clusters, what they wait for, and each as data for programs (`esync runs --json`)."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from pydantic import AwareDatetime
@@ -15,7 +16,7 @@ from workers.store.port import RunStore
 if TYPE_CHECKING:
     from tasks.cluster import Cluster
 
-__all__ = ["RunRow", "newest_runs", "row_of", "runs_of", "runs_of_group", "steered"]
+__all__ = ["RunRow", "each_run_of", "newest_runs", "row_of", "runs_of", "runs_of_group", "steered"]
 
 _BACK = 10_000  #: ids among which runs of a cluster are searched
 
@@ -24,10 +25,15 @@ def runs_of(
     store: RunStore, clusters: "Sequence[Cluster]", limit: int, refused: Callable[[RecordRefused], None]
 ) -> list[RunRecord]:
     """The newest runs of these clusters, newest first; `refused` as in `RunStore.runs`."""
-    parts, found = {in_ids(cluster.name) for cluster in clusters}, list[RunRecord]()
+    return list(islice(each_run_of(store, clusters, refused), limit))
+
+
+def each_run_of(
+    store: RunStore, clusters: "Sequence[Cluster]", refused: Callable[[RecordRefused], None] = lambda _: None
+) -> Iterator[RunRecord]:
+    """The same, each read when it is asked for."""
+    parts = {in_ids(cluster.name) for cluster in clusters}
     for run in store.names(_BACK):
-        if len(found) == limit:
-            break
         try:
             record = store.run(run) if any(part in run for part in parts) else None
         except RecordRefused as error:
@@ -35,8 +41,8 @@ def runs_of(
         except RunUnknown:
             continue
         else:
-            found += [record] if record and any(of_cluster(record, cluster) for cluster in clusters) else []
-    return found
+            if record and any(of_cluster(record, cluster) for cluster in clusters):
+                yield record
 
 
 def steered(store: RunStore, records: Iterable[RunRecord]) -> dict[str, str]:
