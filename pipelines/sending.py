@@ -23,10 +23,11 @@ if TYPE_CHECKING:  # loaded by those that send: most commands only read
 __all__ = ["send", "workers_near"]
 
 _SMALL = 8  #: nodes of a cluster that one worker does as a whole
-#: Nodes of a turn -> priority of its steps, as the broker has it: 0 is taken first. So a small cluster does not wait
-#: behind all steps of a large one.
-_PRIORITIES = ((_SMALL, 0), (50, 3), (200, 6))
-_LAST = 9  #: of larger turns
+#: Nodes of a turn -> priority of the first step of each node, and of the steps that follow it, as the broker has them:
+#: 0 is taken first. So a small cluster does not wait behind a large one, and a node that was begun with is finished
+#: before the next: it waits as short as possible between its changes and its restart.
+_PRIORITIES = ((_SMALL, (3, 0)), (100, (6, 3)))
+_LAST = (9, 3)  #: of larger turns
 
 
 def workers_near(engine: Engine, record: RunRecord, nodes: Sequence[str], read: Reading) -> dict[str, str]:
@@ -89,25 +90,24 @@ def send(
     if not nodes:
         return
     queues = _common_queues(engine, record, nodes)
-    priority = next((priority for most, priority in _PRIORITIES if len(turn.nodes) <= most), _LAST)
-    chains = [_steps(record.id, turn, node, (near.get(node), queues[node]), priority) for node in nodes]
+    chains = [_steps(record.id, turn, node, (near.get(node), queues[node])) for node in nodes]
     body = _join(engine, record.id, turn.name, *finished)
     body.on_error(_join(engine, record.id, turn.name, *finished))
     send_chord(engine.app, chains, body)
 
 
-def _steps(run_id: str, turn: Turn, node: str, queues: tuple[str | None, str], priority: int) -> "list[Call]":
+def _steps(run_id: str, turn: Turn, node: str, queues: tuple[str | None, str]) -> "list[Call]":
     """The steps of a node: the first by the workers of the queue, those after it by the worker of the one before."""
     from workers.broker.chords import Call  # noqa: PLC0415 - see above
 
     near, common = queues
-    options = {"priority": priority} if priority else {}
+    first, later = next((found for most, found in _PRIORITIES if len(turn.nodes) <= most), _LAST)
     return [
         Call(
             f"esync.{step}",
             str(uuid.uuid5(uuid.NAMESPACE_URL, f"esync/{run_id}/{turn.name}/{step}/{node}")),
             (run_id, turn.name, node),
-            {"queue": own_queue(common) if number else near or common, **options},
+            {"queue": own_queue(common), "priority": later} if number else {"queue": near or common, "priority": first},
         )
         for number, step in enumerate(turn.steps)
     ]
