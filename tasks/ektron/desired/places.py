@@ -85,7 +85,7 @@ def places(facts: NodeFacts, target: Target) -> tuple[Place, ...]:
     everywhere = "certificate files of all nodes"
     service = Place(everywhere, facts.service_folder, target.nodes, KINDS, facts.service_family, read_at_start=True)
     partners = _partner_place(facts, target)
-    web_root = Place("client certificate files", site, own, CLIENT_KINDS, _of_one(facts.web_root_family, own))
+    web_root = Place("client certificate files", site, own, CLIENT_KINDS, _of_one(facts.web_root_family))
     if target.is_origin:
         folder, family = facts.configurator_folder, facts.configurator_family
         return (service, *partners, web_root, Place("renamed copies", folder, target.nodes, KINDS, family))
@@ -93,7 +93,7 @@ def places(facts: NodeFacts, target: Target) -> tuple[Place, ...]:
         service,
         *partners,
         web_root,
-        Place("own certificate files", staging, own, KINDS, _of_one(facts.staging_family, own)),
+        Place("own certificate files", staging, own, KINDS, _of_one(facts.staging_family)),
     )
 
 
@@ -172,9 +172,11 @@ def removals(facts: NodeFacts, target: Target) -> tuple[Removal, ...]:
 def refused_files(facts: NodeFacts, target: Target) -> Iterator[str]:
     """Paths of certificate files that have to be replaced or removed, and that the account may not write to."""
     refused = {place.path.casefold(): {name.casefold() for name in place.refused} for place in facts.places}
+    if not any(refused.values()):
+        return
     due = [(place.folder, name) for place in places(facts, target) for name in _wrong(place, target)]
     due += [(removal.folder, name) for removal in removals(facts, target) for name in removal.names]
-    for folder, name in due if any(refused.values()) else ():
+    for folder, name in due:
         if name.casefold() in refused.get(folder.casefold(), ()):
             yield f"{folder}\\{name}"
 
@@ -201,6 +203,6 @@ def _staging_folder(facts: NodeFacts) -> str:
     return f"{facts.system_drive}\\Ektron Security Certificates"
 
 
-def _of_one(hashes: Mapping[str, str], nodes: tuple[str, ...]) -> dict[str, Spread]:
+def _of_one(hashes: Mapping[str, str]) -> dict[str, Spread]:
     """Kind -> hash of one node's own files, as a folder of many nodes' files is described."""
-    return {kind: Spread.of({nodes[0]: value}, nodes) for kind, value in hashes.items() if value}
+    return {kind: Spread(common=value) for kind, value in hashes.items() if value}

@@ -105,8 +105,10 @@ class Spread(Fact):
 
     def by_node(self, nodes: Iterable[str]) -> dict[str, str]:
         """The values of those nodes that have one."""
+        if not self.common:
+            return {}
         absent = set(self.missing)
-        return {node: self.differing.get(node, self.common) for node in nodes if self.common and node not in absent}
+        return {node: self.differing.get(node, self.common) for node in nodes if node not in absent}
 
     def present(self, nodes: Iterable[str]) -> tuple[str, ...]:
         """The names that have a value: nodes, and entries that are not nodes."""

@@ -93,6 +93,8 @@ def _user_domain(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
     if unread := _unread(facts.asset):
         return unread
     value = (facts.asset.user_domain or "").casefold()
+    if value == facts.node.casefold():
+        return None
     other = next((node for node in cluster.nodes if node.casefold() == value and node != facts.node), None)
     return Violated(f"UserDomain names {other}: the file was copied from there") if other else None
 

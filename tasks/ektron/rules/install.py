@@ -81,7 +81,8 @@ def _same_build(cluster: ClusterFacts) -> Decision:
     names = {b.name.casefold(): b.name for facts in cluster.facts.values() for b in facts.binaries}
     violated: dict[str, str] = {}
     for key, name in names.items():
-        seen = {node: binaries.get(key, BinaryFacts(name=name)) for node, binaries in programs.items()}
+        absent = BinaryFacts(name=name)
+        seen = {node: binaries.get(key, absent) for node, binaries in programs.items()}
         common = most_common({node: binary.hash for node, binary in seen.items()}, cluster.origin)
         for node, binary in seen.items():
             if binary.hash != common:

@@ -101,14 +101,26 @@ def _of_outsiders(cluster: ClusterFacts) -> Iterator[tuple[str, str]]:
 
 def _of_new_nodes(cluster: ClusterFacts) -> Iterator[tuple[str, str]]:
     """Servers outside that will refuse nodes that are new, until they have their keys: folded name -> sentence."""
-    let_in = {node for facts in cluster.facts.values() for node in _trusted(facts, cluster.facts)}
-    new = [node for node in cluster.facts if node not in let_in]
+    new = _not_let_in(cluster)
+    if not new:
+        return
     found = [name for facts in cluster.facts.values() for name in _outsiders(facts)]
     outside = {name.casefold(): name for name in (*found, *cluster.partners)}
     words = ("is", "it", "its key") if len(new) == 1 else ("are", "them", "their keys")
-    for folded, name in outside.items() if new else ():
+    for folded, name in outside.items():
         needs = f"to sync with {words[1]}, {name} needs {words[2]}: esync certs export FILE --for {name}"
         yield folded, f"{named(new)} {words[0]} new: {needs}"
+
+
+def _not_let_in(cluster: ClusterFacts) -> list[str]:
+    """The nodes whose keys no other node has. In a joined cluster two nodes are enough to see that there are none."""
+    new = dict.fromkeys(cluster.facts)
+    for facts in cluster.facts.values():
+        for node in _trusted(facts, new):
+            del new[node]
+        if not new:
+            break
+    return list(new)
 
 
 def _trusted(facts: NodeFacts, nodes: Iterable[str]) -> Iterator[str]:
