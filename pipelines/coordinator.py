@@ -4,7 +4,7 @@ Decisions are pure (`pipelines.run`); this module saves them. Messages carry ids
 chord's errback and the reconciler also call it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from pipelines.engine import Engine
@@ -241,7 +241,14 @@ def _waiting_for(engine: Engine, snapshot: Snapshot, node: str, unfinished: Mapp
     return [name for name in fresh if shared & set(limits(snapshot.cluster, name))]
 
 
-def publish(engine: Engine, record: RunRecord, nodes: Sequence[str], read: Reading | None = None) -> None:
+def publish(
+    engine: Engine,
+    record: RunRecord,
+    nodes: Sequence[str],
+    read: Reading | None = None,
+    *,
+    begun: Collection[str] = (),
+) -> None:
     """Sends the current turn's steps for these nodes: one chain per node, with the join as the body of the chord.
 
     The steps on a node go to the worker that has a session with it, as far as that is known, else to any worker.
@@ -258,6 +265,7 @@ def publish(engine: Engine, record: RunRecord, nodes: Sequence[str], read: Readi
         record: the run; its last turn is sent.
         nodes: of that turn.
         read: what was read of the run; None when steps are sent again, which any worker may do.
+        begun: the nodes that have done some of these steps: they come before those that have not.
     """
     turn = record.turn
     if turn is None:
@@ -266,14 +274,15 @@ def publish(engine: Engine, record: RunRecord, nodes: Sequence[str], read: Readi
         join_and_verify(engine, record.id, turn.name)
         return
     if not _is_limited(record, turn):
-        send(engine, record, turn, nodes, near=workers_near(engine, record, nodes, read) if read else {})
+        near = workers_near(engine, record, nodes, read) if read else {}
+        send(engine, record, turn, nodes, near=near, begun=begun)
         return
     snapshot = snapshot_of(engine, record)
     admissible = set(admitted(snapshot.cluster, turn.nodes, snapshot.unfinished(turn)))
     ready = [node for node in nodes if node in admissible]
     near = workers_near(engine, record, ready, read) if read else {}
     for node in ready:
-        send(engine, record, turn, [node], node, near=near)
+        send(engine, record, turn, [node], node, near=near, begun=begun)
 
 
 def _is_limited(record: RunRecord, turn: Turn) -> bool:

@@ -119,7 +119,8 @@ def _send_missing(engine: Engine, snapshot: Snapshot, watch: Stopwatch | None, *
     nodes = counted(len(missing), "node")
     message = f"resuming {nodes}" if resumed else f"no progress on {nodes}; resending"
     engine.store.note(record.id, Event(kind="turn.pushed_on", turn=turn.name, message=message))
-    publish(engine, record, [node for node in turn.nodes if node in missing])
+    again = [node for node in turn.nodes if node in missing]
+    publish(engine, record, again, begun=[node for node in again if unfinished[node]])
     return message
 
 

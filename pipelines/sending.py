@@ -2,7 +2,7 @@
 
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -71,6 +71,7 @@ def send(
     nodes: Sequence[str],
     *finished: str,
     near: Mapping[str, str] = MappingProxyType({}),
+    begun: Collection[str] = (),
 ) -> None:
     """Sends a chord: one chain per node, and the join.
 
@@ -81,6 +82,7 @@ def send(
         nodes: of the turn.
         finished: the node, in a turn that has a chord for each; the join gets it.
         near: node -> the queue of its first step, where it is not the common one.
+        begun: the nodes that have done some of their steps in this turn.
 
     Raises:
         OperationalError: the broker does not accept a message; those before it were sent.
@@ -90,18 +92,21 @@ def send(
     if not nodes:
         return
     queues = _common_queues(engine, record, nodes)
-    chains = [_steps(record.id, turn, node, (near.get(node), queues[node])) for node in nodes]
+    first, later = next((found for most, found in _PRIORITIES if len(turn.nodes) <= most), _LAST)
+    urgency = {node: (later if node in begun else first, later) for node in nodes}
+    chains = [_steps(record.id, turn, node, (near.get(node), queues[node]), urgency[node]) for node in nodes]
     body = _join(engine, record.id, turn.name, *finished)
     body.on_error(_join(engine, record.id, turn.name, *finished))
     send_chord(engine.app, chains, body)
 
 
-def _steps(run_id: str, turn: Turn, node: str, queues: tuple[str | None, str]) -> "list[Call]":
+def _steps(
+    run_id: str, turn: Turn, node: str, queues: tuple[str | None, str], priorities: tuple[int, int]
+) -> "list[Call]":
     """The steps of a node: the first by the workers of the queue, those after it by the worker of the one before."""
     from workers.broker.chords import Call  # noqa: PLC0415 - see above
 
-    near, common = queues
-    first, later = next((found for most, found in _PRIORITIES if len(turn.nodes) <= most), _LAST)
+    (near, common), (first, later) = queues, priorities
     return [
         Call(
             f"esync.{step}",

@@ -46,13 +46,14 @@ class Message:
     name: str
     args: tuple[str, ...]
     then: tuple[Any, ...] = ()
+    priority: int = 0
 
     def next(self) -> "Message | None":
         """The message that Celery sends when this one is done."""
         if not self.then:
             return None
         *rest, first = self.then
-        return Message(first["task"], tuple(first["args"]), tuple(rest))
+        return Message(first["task"], tuple(first["args"]), tuple(rest), first["options"]["priority"])
 
 
 class Messages(Celery):  # type: ignore[misc] # celery has no types
@@ -64,7 +65,7 @@ class Messages(Celery):  # type: ignore[misc] # celery has no types
 
     def send_task(self, name: str, args: Sequence[str] = (), *_: object, **options: Any) -> None:  # noqa: ANN401 - as Celery does
         """Adds the message to the list."""
-        self.waiting.append(Message(name, tuple(args), tuple(options.get("chain") or ())))
+        self.waiting.append(Message(name, tuple(args), tuple(options.get("chain") or ()), options.get("priority", 0)))
 
 
 class WorkerDied(BaseException):

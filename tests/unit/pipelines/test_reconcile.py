@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pipelines.coordinator import LOCK_TTL, begin, join_and_verify
+from pipelines.coordinator import LOCK_TTL, begin, join_and_verify, publish
 from pipelines.reconcile import GRACE, SOON, Joins, Reconciler, begin_or_continue, resume_stalled
 from pipelines.run.elapsed import Stopwatch
 from pipelines.usecases import control, runs
@@ -130,6 +130,26 @@ def test_missing_steps_are_sent_again_only_without_progress(site: Site) -> None:
     assert "no progress on 2 nodes; resending" == resume_stalled(site.engine, run, watch)
     assert ["no progress on 2 nodes; resending"] == events(site, run, "turn.pushed_on")
     assert {"S1", "S2"} == {message.args[2] for message in site.app.waiting}
+
+
+def test_a_node_that_was_begun_with_comes_before_others_when_it_is_sent_again(site: Site) -> None:
+    """It waits between its changes and its restart; the other one waits for its first step."""
+    run = in_the_wave(site)
+    record = site.store.run(run)
+    assert record.turn is not None
+    site.app.waiting.clear()
+    publish(site.engine, record, record.turn.nodes)
+    begun_with, other = sorted(site.app.waiting, key=lambda message: message.args)
+    assert begun_with.priority == other.priority
+    site.app.waiting.clear()
+    publish(site.engine, record, record.turn.nodes, begun=["S1"])
+    begun_with, other = sorted(site.app.waiting, key=lambda message: message.args)
+    assert begun_with.priority < other.priority
+    watch = watching(site, run)
+    site.app.waiting.clear()
+    site.pass_by(STALL + 1)
+    resume_stalled(site.engine, run, watch)
+    assert {begun_with.priority} == {message.priority for message in site.app.waiting}
 
 
 def test_a_leased_node_is_not_sent_again(site: Site) -> None:
