@@ -27,6 +27,7 @@ from workers.errors import EsyncError, RecordRefused, RunUnknown
 from workers.logger import logger
 from workers.records import Event, RunRecord, RunState, Turn, Verdict, now
 from workers.store.kept import DRAINED
+from workers.store.port import ANY_CLAIM
 
 __all__ = [
     "LOCK_TTL",
@@ -45,7 +46,6 @@ __all__ = [
 log = logger(__name__)
 
 LOCK_TTL = 120.0  #: seconds its servers stay locked by a run after the last process that worked on the run has gone
-_UNFENCED = 2**53  #: larger than any claim of a node, so that an outcome recorded here overrides the current holder
 
 
 def snapshot_of(engine: Engine, record: RunRecord) -> Snapshot:
@@ -320,13 +320,13 @@ def end_steps(engine: Engine, snapshot: Snapshot, turn: Turn, nodes: Iterable[st
     for node, (begun, *later) in missing_steps(snapshot, turn, nodes).items():
         if steps[begun].always and not ending.given_up:
             continue
-        recorded = engine.store.record(outcome_of(snapshot, turn, node, steps[begun], ending), _UNFENCED)
+        recorded = engine.store.record(outcome_of(snapshot, turn, node, steps[begun], ending), ANY_CLAIM)
         if not recorded.status.ends_node:
             continue  # it has just ended by itself; the next check handles the steps after it
         for step in later:
             if not steps[step].always:
                 skipped = Ending.not_tried(recorded)
-                engine.store.record(outcome_of(snapshot, turn, node, steps[step], skipped), _UNFENCED)
+                engine.store.record(outcome_of(snapshot, turn, node, steps[step], skipped), ANY_CLAIM)
 
 
 def _conclude(engine: Engine, record: RunRecord, stop: Stop, *events: Event) -> None:

@@ -15,6 +15,7 @@ from workers.store.chain import Chain, created_event, ended_event, linked
 from workers.store.holds import Observer, hold, holder_of, next_number
 from workers.store.memory_kept import MemoryKept, Shelf
 from workers.store.port import (
+    ANY_CLAIM,
     EVENT_CAP,
     Beginning,
     Begun,
@@ -212,7 +213,7 @@ class MemoryStore(MemoryKept, RunStore):
         with self._lock:
             kept = self._kept(outcome.run)
             place = (outcome.turn, outcome.node, outcome.step)
-            late = finishing.fence < kept.fences.get(outcome.node, 0)
+            late = finishing.fence not in {kept.fences.get(outcome.node, 0), ANY_CLAIM}
             if finishing.holder and not late:
                 self.release(outcome.run, outcome.node, finishing.holder)
             if place not in kept.outcomes:
