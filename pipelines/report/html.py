@@ -218,7 +218,7 @@ def _cell(kind: Kind, node: NodeRow, group: str, step: str) -> StepRow | None:
 
 def _groups(report: Report) -> list[tuple[str, str, Sequence[NodeRow]]]:
     """The rows of the grid: nodes by wave in the order of the waves, nodes without a wave last."""
-    waves = {stage.name for stage in kind_of(report.kind, report.run).stages if stage.in_waves}
+    waves = {stage.name for stage in kind_of(report.kind, report.run).stages if stage.numbered}
     by_wave: dict[str, list[NodeRow]] = {turn.turn: [] for turn in report.turns if turn.stage in waves}
     others = "in no wave" if by_wave else "all nodes"
     by_wave[""] = []

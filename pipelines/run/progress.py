@@ -57,7 +57,7 @@ class Progress:
             stage = self.kind.stage_of(turn)
             if not turn.steps:
                 self._known(stage, turn)
-            if stage.in_waves and not stage.follows:
+            if stage.numbered and not stage.follows:
                 self._waves |= dict.fromkeys(turn.nodes, turn.name)
         for event in events:
             if event.kind.startswith("step."):
