@@ -218,9 +218,9 @@ def _await_approval(engine: Engine, snapshot: Snapshot, decision: Next) -> None:
         return
     for document in decision.documents:
         engine.store.put(run, document.kind, document.name, document.text)
-    hold_before(engine.store, run, turn, approval=True)
     message = f"the plan waits for a second person: esync approve {run}; {plan.totals}"
-    engine.store.note(run, Event(kind="run.held", turn=turn, digest=plan.fingerprint, message=message))
+    held = Event(kind="run.held", turn=turn, digest=plan.fingerprint, message=message)
+    hold_before(engine.store, run, turn, held, approval=True)
 
 
 def _hold(engine: Engine, snapshot: Snapshot, following: str, message: str, documents: Sequence[Document] = ()) -> None:
@@ -230,8 +230,7 @@ def _hold(engine: Engine, snapshot: Snapshot, following: str, message: str, docu
     run = snapshot.record.id
     for document in documents:
         engine.store.put(run, document.kind, document.name, document.text)
-    hold_before(engine.store, run, following)
-    engine.store.note(run, Event(kind="run.held", turn=following, message=message))
+    hold_before(engine.store, run, following, Event(kind="run.held", turn=following, message=message))
 
 
 def _waiting_for(engine: Engine, snapshot: Snapshot, node: str, unfinished: Mapping[str, int]) -> list[str]:

@@ -258,6 +258,17 @@ class TestRuns:
         store.flag("r1", "cancel", "")
         assert {"logon_refused": "S1"} == store.flags("r1")
 
+    def test_a_flag_and_the_event_that_says_so_are_one(self, store: RunStore) -> None:
+        """Of several processes that set the same value at the same time, one has its event noted."""
+        store.create(a_run())
+        at_once(8, lambda who: store.flag("r1", "promoted", "wave-2", Event(kind="run.promoted", message=f"by {who}")))
+        assert {"promoted": "wave-2"} == store.flags("r1")
+        assert 1 == sum(event.kind == "run.promoted" for event in store.events("r1"))
+        store.flag("r1", "promoted", "wave-3", Event(kind="run.promoted"), Event(kind="run.promoted"))
+        assert 3 == sum(event.kind == "run.promoted" for event in store.events("r1"))
+        store.flag("r1", "nothing", "", Event(kind="run.resumed"))
+        assert "run.resumed" not in {event.kind for event in store.events("r1")}
+
 
 class TestHistory:
     """Outcomes, events and documents."""

@@ -176,10 +176,12 @@ class MemoryStore(MemoryKept, RunStore):
             return self._observer.unchanged(f"pulse {run_id}", str(self._kept(run_id).pulse))
 
     @override
-    def flag(self, run_id: str, name: str, value: str = "1") -> None:
+    def flag(self, run_id: str, name: str, value: str = "1", *events: Event) -> None:
         with self._lock:
             flags = self._kept(run_id).flags
-            flags.pop(name, None)
+            if flags.pop(name, "") != value:
+                for event in events:
+                    self.note(run_id, event)
             if value:
                 flags[name] = value
 

@@ -234,8 +234,12 @@ class _Runs(Protocol):
             RunUnknown: there is no such run.
         """
 
-    def flag(self, run_id: str, name: str, value: str = "1") -> None:
-        """Sets a flag such as `cancel` or `pause`; an empty value removes it. Flags are read between steps."""
+    def flag(self, run_id: str, name: str, value: str = "1", *events: Event) -> None:
+        """Sets a flag such as `cancel` or `pause`, and notes the events that say so: all at once.
+
+        An empty value removes it. Nothing is noted if the flag has that value: of several who set it, one is first.
+        Flags are read between steps.
+        """
 
     def flags(self, run_id: str) -> dict[str, str]:
         """The flags that are set, with their values."""
