@@ -29,11 +29,15 @@ def runs_of(
 
 
 def each_run_of(
-    store: RunStore, clusters: "Sequence[Cluster]", refused: Callable[[RecordRefused], None] = lambda _: None
+    store: RunStore,
+    clusters: "Sequence[Cluster]",
+    refused: Callable[[RecordRefused], None] = lambda _: None,
+    *,
+    back: int = _BACK,
 ) -> Iterator[RunRecord]:
-    """The same, each read when it is asked for."""
+    """The same, each read when it is asked for; of the newest runs of all clusters, at most `back`."""
     parts = {in_ids(cluster.name) for cluster in clusters}
-    for run in store.names(_BACK):
+    for run in store.names(back):
         try:
             record = store.run(run) if any(part in run for part in parts) else None
         except RecordRefused as error:
