@@ -307,3 +307,11 @@ def test_paths_and_commands_are_never_broken(words: list[str], width: int) -> No
     assert " ".join(" ".join(lines).split()) == " ".join(" ".join(words).split())
     for word in {PATH, "esync retry -y", "esync report last -o a.html"}.intersection(words):
         assert sum(line.count(word) for line in lines) == words.count(word)
+
+
+def test_a_node_that_is_being_changed_is_not_done() -> None:
+    """Some of its steps have changed it; as soon as the last one has ended, it counts."""
+    begun = NodeResult(node="P1", status=Status.CHANGED, state=NodeState.UNDER_WAY)
+    assert ", 1 running" in closing_lines(report_of(begun, verdict=None), 100)[0]
+    done = begun.model_copy(update={"state": NodeState.DONE})
+    assert "running" not in closing_lines(report_of(done, verdict=None), 100)[0].partition("  ")[2]
