@@ -164,7 +164,9 @@ def test_a_plan_that_waits_is_approved_by_another_person(tmp_path_factory: pytes
             with browser(site, name="ann") as ann, browser(site, Role.APPROVER, name="bob") as bob:
                 run = sent(ann, "/clusters/shop/rollout", confirm="shop").headers["location"].rpartition("/")[2]
                 site.finish(run)
-                assert "Waiting for approval" in ann.get(f"/runs/{run}").text
+                shown = ann.get(f"/runs/{run}").text
+                assert "Waiting for approval" in shown
+                assert f'href="/runs/{run}/plan">Look at the plan, and approve it<' in shown
                 assert "waits for the approval of another person" in ann.get(f"/runs/{run}/plan").text
                 found = re.search(r'name="fingerprint" value="(\w+)"', bob.get(f"/runs/{run}/plan").text)
                 assert found is not None
