@@ -128,7 +128,7 @@ def _limits(cluster: Cluster, plan: Plan) -> Iterable[str]:
     if told:
         yield f"In waves: {'; '.join(told)}."
     if len(plan.waves) > 1:
-        yield f"It stops after a wave with more than {_budget(policy, len(cluster.nodes))}."
+        yield f"It stops after a wave when more than {_budget(policy, len(cluster.nodes))}."
     if policy.approval:
         yield "Before it changes anything, a second person approves the plan: esync approve."
 
@@ -137,7 +137,7 @@ def _budget(policy: Policy, nodes: int) -> str:
     in_wave = policy.max_failed_per_wave
     of_wave = "" if in_wave is None else f" ({in_wave} in one wave)"
     failed, away = policy.allowed_failures(nodes), policy.allowed_unreachable(nodes)
-    return f"{failed} failed{of_wave}, or {away} without an answer, of {counted(nodes, 'node')}"
+    return f"{failed} of {counted(nodes, 'node')} failed{of_wave}, or more than {away} did not answer"
 
 
 def _forecast(cluster: Cluster, plan: Plan) -> Iterable[str]:

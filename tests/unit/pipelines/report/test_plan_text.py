@@ -87,7 +87,9 @@ def test_a_plan_says_what_limits_its_waves() -> None:
         "In waves: order: by rack; at most 2 with the same rack at a time; at most half of a pool is restarted; "
         "holds after canary for esync promote, at most 60 s."
     ) == said[0]
-    budget = "It stops after a wave with more than 1 failed (50% in one wave), or 0 without an answer, of 2 nodes."
+    budget = (
+        "It stops after a wave when more than 1 of 2 nodes failed (50% in one wave), or more than 0 did not answer."
+    )
     assert budget == said[1]
     assert "Before it changes anything, a second person approves the plan: esync approve." == said[2]
     assert "without holds" in said[3]
