@@ -87,6 +87,19 @@ def test_a_run_that_may_begin_does_not_wait_for_another() -> None:
     assert picture(board)[2:] == ["shop-0   beginning", "shop-1   waiting    until one before it ends"]
 
 
+def test_a_run_that_waits_for_servers_of_another_says_so() -> None:
+    """It has its turn, and does not begin; what only looks does not wait."""
+    office = Office()
+    shared = cluster(0).model_copy(update={"name": "other"})
+    for kind, state in (("rollout", "waiting    until shop-0 ends, which has servers of it"), ("verify", "beginning")):
+        runs = started(office.engine, [cluster(0), shared], 2, kind)
+        board = Board(StoredRows(office.store), [office.store.run(run) for run in runs])
+        board.look()
+        assert f"other    {state}" == picture(board)[3].rstrip()
+        assert ("1 waiting" in picture(board)[0]) == (kind == "rollout")
+    office.conclude(board.ranked[0].record.id)
+
+
 def test_what_has_no_room_is_counted() -> None:
     """On a small terminal."""
     board, _ = group(Office(), 9, 1)

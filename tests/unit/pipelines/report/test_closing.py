@@ -315,3 +315,12 @@ def test_a_node_that_is_being_changed_is_not_done() -> None:
     assert ", 1 running" in closing_lines(report_of(begun, verdict=None), 100)[0]
     done = begun.model_copy(update={"state": NodeState.DONE})
     assert "running" not in closing_lines(report_of(done, verdict=None), 100)[0].partition("  ")[2]
+
+
+def test_a_summary_without_room_ends_in_dots() -> None:
+    """Four lines have room: who holds the servers, and both commands."""
+    summary = "; ".join(f"esync verb-{number} 20261128-003611-four-servers-54e4adcc_4_0000" for number in range(4))
+    shown = closing_lines(report_of(verdict=Verdict.LOCKED, summary=summary), 70)
+    assert "esync verb-3 20261128-003611-four-servers-54e4adcc_4_0000" in "".join(shown[:5])
+    shown = closing_lines(report_of(verdict=Verdict.LOCKED, summary=f"{summary}; {summary}"), 70)
+    assert shown[4].endswith(" ...")
