@@ -75,7 +75,7 @@ class Row(NamedTuple):
         if self.steering.held and not self.ended:
             return f"esync {verb_for_held(unapproved=self.steering.unapproved)} {self.record.id}"
         if self.record.turn is None or self.ended:
-            return self.record.summary or self.waits
+            return self.record.summary.removeprefix(f"{self.record.verdict}: ") or self.waits
         return f"{self.done} of {counted(len(self.record.turn.nodes), 'node')}"
 
 

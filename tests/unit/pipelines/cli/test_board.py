@@ -128,7 +128,7 @@ def test_without_a_terminal_a_run_has_a_line_when_it_begins_and_when_it_ends() -
     lines = [line.split(" s  ")[-1] for line in shown(screen)]
     first, *_, last = [line for line in lines if line.startswith("shop-")]
     assert first == f"shop-0  canary  {runs[0]}"
-    assert last.startswith("shop-1  cancelled: cancelled: enough")
+    assert last.startswith("shop-1  cancelled: enough")
     assert lines.count("no worker answers") == 1
 
 
@@ -165,7 +165,7 @@ def test_without_a_terminal_a_run_that_is_held_says_what_to_do() -> None:
     assert [line.split(" s  ")[-1] for line in shown(screen)] == [
         f"shop-0  canary  {runs[0]}",
         f"shop-0  held before wave-2: esync promote {runs[0]}",
-        "shop-0  cancelled: cancelled: enough",
+        "shop-0  cancelled: enough",
     ]
 
 

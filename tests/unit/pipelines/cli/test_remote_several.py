@@ -124,7 +124,7 @@ def test_a_group_is_followed_to_its_end(served: ServedSite, tmp_path: Path, caps
     ending.join()
     said = capsys.readouterr()
     assert [one["verdict"] for one in json.loads(said.out)["clusters"]] == ["cancelled", "cancelled"]
-    assert said.err.count("cancelled: cancelled: enough") == 2
+    assert said.err.count("  cancelled: enough") == 2
     assert "2 clusters: 2 cancelled" in said.err
 
 

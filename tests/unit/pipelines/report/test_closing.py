@@ -324,3 +324,12 @@ def test_a_summary_without_room_ends_in_dots() -> None:
     assert "esync verb-3 20261128-003611-four-servers-54e4adcc_4_0000" in "".join(shown[:5])
     shown = closing_lines(report_of(verdict=Verdict.LOCKED, summary=f"{summary}; {summary}"), 70)
     assert shown[4].endswith(" ...")
+
+
+def test_a_run_that_ended_before_its_proof_is_followed_by_one() -> None:
+    """All nodes are done, so there is nothing to retry; it is not known yet whether they are joined."""
+    made = sample()
+    without_proof = report_of(made=made, verdict=Verdict.CANCELLED, turns=made.record.turns[:-1])
+    proof = "Next:  esync verify FILE    # all nodes are done; the run ended before it proved that they are joined"
+    assert proof in closing_lines(without_proof, 120)
+    assert not any("esync verify" in line for line in closing_lines(report_of(made=made, verdict=Verdict.JOINED), 120))
