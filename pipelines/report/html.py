@@ -211,9 +211,11 @@ def _columns(report: Report) -> list[tuple[str, list[str]]]:
 
 
 def _cell(kind: Kind, node: NodeRow, group: str, step: str) -> StepRow | None:
-    """The last step in a cell of the grid."""
+    """The last step in a cell of the grid; if it had nothing to do, the one before it that has changed the node."""
     stages = {stage.name for stage in kind.stages if stage.group == group}
-    return next((s for s in reversed(node.steps) if s.step == step and s.stage in stages), None)
+    found = [s for s in reversed(node.steps) if s.step == step and s.stage in stages]
+    idle = bool(found) and found[0].status is Status.UNCHANGED
+    return next((s for s in found if idle and s.status is Status.CHANGED), found[0] if found else None)
 
 
 def _groups(report: Report) -> list[tuple[str, str, Sequence[NodeRow]]]:
