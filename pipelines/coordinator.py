@@ -27,6 +27,7 @@ from workers.errors import EsyncError, RecordRefused, RunUnknown
 from workers.logger import logger
 from workers.records import Event, RunRecord, RunState, Turn, Verdict, now
 from workers.store.kept import DRAINED
+from workers.store.port import ANY_CLAIM
 
 __all__ = [
     "LOCK_TTL",
@@ -45,7 +46,6 @@ __all__ = [
 log = logger(__name__)
 
 LOCK_TTL = 120.0  #: seconds its servers stay locked by a run after the last process that worked on the run has gone
-_UNFENCED = 2**53  #: larger than any claim of a node, so that an outcome recorded here overrides the current holder
 
 
 def snapshot_of(engine: Engine, record: RunRecord) -> Snapshot:
@@ -218,9 +218,9 @@ def _await_approval(engine: Engine, snapshot: Snapshot, decision: Next) -> None:
         return
     for document in decision.documents:
         engine.store.put(run, document.kind, document.name, document.text)
-    hold_before(engine.store, run, turn, approval=True)
     message = f"the plan waits for a second person: esync approve {run}; {plan.totals}"
-    engine.store.note(run, Event(kind="run.held", turn=turn, digest=plan.fingerprint, message=message))
+    held = Event(kind="run.held", turn=turn, digest=plan.fingerprint, message=message)
+    hold_before(engine.store, run, turn, held, approval=True)
 
 
 def _hold(engine: Engine, snapshot: Snapshot, following: str, message: str, documents: Sequence[Document] = ()) -> None:
@@ -230,8 +230,7 @@ def _hold(engine: Engine, snapshot: Snapshot, following: str, message: str, docu
     run = snapshot.record.id
     for document in documents:
         engine.store.put(run, document.kind, document.name, document.text)
-    hold_before(engine.store, run, following)
-    engine.store.note(run, Event(kind="run.held", turn=following, message=message))
+    hold_before(engine.store, run, following, Event(kind="run.held", turn=following, message=message))
 
 
 def _waiting_for(engine: Engine, snapshot: Snapshot, node: str, unfinished: Mapping[str, int]) -> list[str]:
@@ -329,13 +328,13 @@ def end_steps(engine: Engine, snapshot: Snapshot, turn: Turn, nodes: Iterable[st
     for node, (begun, *later) in missing_steps(snapshot, turn, nodes).items():
         if steps[begun].always and not ending.given_up:
             continue
-        recorded = engine.store.record(outcome_of(snapshot, turn, node, steps[begun], ending), _UNFENCED)
+        recorded = engine.store.record(outcome_of(snapshot, turn, node, steps[begun], ending), ANY_CLAIM)
         if not recorded.status.ends_node:
             continue  # it has just ended by itself; the next check handles the steps after it
         for step in later:
             if not steps[step].always:
                 skipped = Ending.not_tried(recorded)
-                engine.store.record(outcome_of(snapshot, turn, node, steps[step], skipped), _UNFENCED)
+                engine.store.record(outcome_of(snapshot, turn, node, steps[step], skipped), ANY_CLAIM)
 
 
 def _conclude(engine: Engine, record: RunRecord, stop: Stop, *events: Event) -> None:

@@ -91,10 +91,9 @@ def _let_time_pass(engine: Engine, snapshot: Snapshot, watch: Stopwatch, turn: s
         return ""
     if at_gate is not None:
         engine.store.put(run, NOT_REPAIRED.kind, NOT_REPAIRED.name, NOT_REPAIRED.text)
-    let_begin(engine.store, run, turn)
     setting = "policy.hold_for" if at_gate is None else "sync.begins"
     message = f"{bound:g} s have passed ({setting})"
-    engine.store.note(run, Event(kind="run.promoted", turn=turn, message=message))
+    let_begin(engine.store, run, turn, Event(kind="run.promoted", turn=turn, message=message))
     return _send_missing(engine, snapshot, watch, resumed=False)
 
 

@@ -135,7 +135,7 @@ ROLLBACK_STAGES: tuple[Stage, ...] = (
         nodes=decisions_rollback.to_restore,
         steps=(DRAIN, ROLLBACK, UNDRAIN),
         then=decisions_rollback.always_continue,
-        split=True,
+        numbered=True,
     ),
     Stage(
         name="verify",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from workers.records import Event
     from workers.store.port import RunStore
 
 __all__ = [
@@ -93,16 +94,19 @@ def verb_for_held(*, unapproved: bool) -> str:
     return "approve" if unapproved else "promote"
 
 
-def hold_before(store: "RunStore", run_id: str, turn: str, *, approval: bool = False) -> None:
-    """Makes a run wait for a person before a turn; with `approval` for a second one, who approves its plan."""
+def hold_before(store: "RunStore", run_id: str, turn: str, *events: "Event", approval: bool = False) -> None:
+    """Makes a run wait for a person before a turn; with `approval` for a second one, who approves its plan.
+
+    The events that say so are noted once, also if several processes do so at the same time.
+    """
     if approval:  # first: the run must never be held there without it
         store.flag(run_id, _GATE, turn)
-    store.flag(run_id, _HELD, turn)
+    store.flag(run_id, _HELD, turn, *events)
 
 
-def let_begin(store: "RunStore", run_id: str, turn: str) -> None:
-    """Lets a turn begin before which a run waits, or will wait."""
-    store.flag(run_id, _PROMOTED, turn)
+def let_begin(store: "RunStore", run_id: str, turn: str, *events: "Event") -> None:
+    """Lets a turn begin before which a run waits, or will wait. The events are noted once, as there."""
+    store.flag(run_id, _PROMOTED, turn, *events)
 
 
 def request_cancel(store: "RunStore", run_id: str, why: str) -> None:

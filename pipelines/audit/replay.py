@@ -45,7 +45,7 @@ def replay(record: RunRecord, outcomes: Iterable[StepOutcome], evidence: Evidenc
     step = replayed.begun()
     last = _last_that_may_be_cancelled(record)
     for turn in record.turns:
-        if step != turn:
+        if _named_as(turn, step) != turn:
             raise BundleRefused(f"by the evidence {_named(step)} comes next, but the run had {_named(turn)}")
         if record.verdict is Verdict.CANCELLED and turn is last:
             replayed.store.flag(record.id, CANCEL, flags.get(CANCEL, ""))
@@ -53,6 +53,12 @@ def replay(record: RunRecord, outcomes: Iterable[StepOutcome], evidence: Evidenc
     if not isinstance(step, Stop):
         raise BundleRefused(f"by the evidence the run should continue with {_named(step)}")
     return replayed.ended(step)
+
+
+def _named_as(turn: Turn, step: Turn | Stop) -> Turn | Stop:
+    """The step; its first turn with a number under the name that a version had which gave that one no number."""
+    unnumbered = isinstance(step, Turn) and (step.name, turn.name) == (f"{step.stage}-1", step.stage)
+    return step.model_copy(update={"name": turn.name}) if isinstance(step, Turn) and unnumbered else step
 
 
 def _last_that_may_be_cancelled(record: RunRecord) -> Turn | None:

@@ -12,8 +12,10 @@ from rich.text import Text
 
 from pipelines.report.layout import duration, printable, table
 from pipelines.report.styles import IN_PROGRESS, VERDICT_STYLES
-from pipelines.run.groups import in_line
+from pipelines.rollout import kind_of
+from pipelines.run.groups import ahead_of, in_line
 from pipelines.usecases.updates import nodes_done
+from tasks.cluster import Cluster
 from tasks.ektron.wording import counted
 from tasks.steering import Steering, verb_for_held
 from workers.errors import StoreUnavailable
@@ -24,15 +26,16 @@ __all__ = ["Board", "Row", "Rows", "StoredRows", "show_board"]
 
 INTERVAL = 0.5  #: seconds between two looks
 PATIENCE = 60.0  #: seconds to continue while the store does not answer
+_ITS_TURN = "until one before it ends"
 _LEAST = 5  #: rows that are shown on the smallest terminal
 _LAST = len(Verdict.worst_first())
 
 
 class Row(NamedTuple):
-    """One run now. `waits` says that its turn in the group has not come, `done` how many nodes ended their turn."""
+    """One run now. `waits` says what it waits for until it begins, `done` how many nodes ended their turn."""
 
     record: RunRecord
-    waits: bool = False
+    waits: str = ""
     done: int = 0
     steering: Steering = Steering()
 
@@ -72,7 +75,7 @@ class Row(NamedTuple):
         if self.steering.held and not self.ended:
             return f"esync {verb_for_held(unapproved=self.steering.unapproved)} {self.record.id}"
         if self.record.turn is None or self.ended:
-            return self.record.summary or ("until one before it ends" if self.waits else "")
+            return self.record.summary.removeprefix(f"{self.record.verdict}: ") or self.waits
         return f"{self.done} of {counted(len(self.record.turn.nodes), 'node')}"
 
 
@@ -121,7 +124,7 @@ class Board:
     ) -> None:
         self._source = source
         self.titles = {record.id: titles.get(record.id, record.cluster) for record in records}
-        self.rows: dict[str, Row] = {record.id: Row(record, waits=not record.turns) for record in records}
+        self.rows = {record.id: Row(record, waits="" if record.turns else _ITS_TURN) for record in records}
 
     def look(self) -> list[Row]:
         """Reads the runs; returns the rows that have changed.
@@ -134,11 +137,22 @@ class Board:
         for run_id, before in self.rows.items():
             if before.ended or (before.waits and run_id in waiting):
                 continue
-            row = self._source.row(run_id)._replace(waits=run_id in waiting)
+            row = self._source.row(run_id)
+            row = row._replace(waits=_ITS_TURN if run_id in waiting else self._for_servers(row.record))
             if row != before:
                 self.rows[run_id] = row
                 changed.append(row)
         return changed
+
+    def _for_servers(self, record: RunRecord) -> str:
+        """That a run waits for the end of another one of its group that changes some of its servers."""
+        if record.turns or record.verdict or kind_of(record.kind, record.id).read_only:
+            return ""
+        servers, going = set(Cluster.of_run(record).servers), [run for run, row in self.rows.items() if not row.ended]
+        for run in ahead_of(record.id, going):
+            if not servers.isdisjoint(Cluster.of_run(self.rows[run].record).servers):
+                return f"until {self.titles[run]} ends, which has servers of it"
+        return ""
 
     @property
     def ranked(self) -> list[Row]:

@@ -181,7 +181,7 @@ def _widths(progress: Progress, nodes: list[str], room: int) -> dict[str, int]:
         "pool": [progress.nodes[node] for node in nodes],
         "wave": [progress.wave(node) for node in nodes],
     }
-    if not any(stage.in_waves for stage in progress.kind.stages):
+    if not any(stage.numbered for stage in progress.kind.stages):
         del texts["wave"]
     widths = {heading: min(_NAME, max(map(len, [heading, *held]))) for heading, held in texts.items()}
     while len(widths) > 1 and sum(width + 2 for width in widths.values()) > room:

@@ -28,8 +28,9 @@ from pipelines.cli.output import BundleFile, OutputFile, ReportFolder
 from pipelines.cli.picture import draw
 from pipelines.cli.report import FORMS, Form, form_of, print_report
 from pipelines.cli.results import exit_status, finish, has_plan, is_active, print_result
+from pipelines.cli.runs import ClusterFiles, Limit, clusters_of, no_runs
 from pipelines.cli.server import ServersFile, connected, followed, progress_on
-from pipelines.cli.server_runs import ServerRuns, found
+from pipelines.cli.server_runs import ServerRuns, found, runs_of
 from pipelines.cli.several import Chosen, Follow, chosen, show_several, watch_several
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.runs_text import run_lines
@@ -65,12 +66,11 @@ __all__ = [
 # Look
 
 
-def runs(
-    *, limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000)] = 20, as_json: AsJson = False
-) -> None:
+def runs(files: ClusterFiles = None, *, limit: Limit = 20, as_json: AsJson = False) -> None:
     """List the newest runs, newest first."""
+    clusters = clusters_of(files) if files else ()
     with connected() as client:
-        rows = list(client.runs(limit=limit))
+        rows = runs_of(client, clusters, limit) if files else list(client.runs(limit=limit))
     if as_json:
         print_json([row.model_dump(mode="json") for row in rows])
         return
@@ -81,7 +81,7 @@ def runs(
         if row.waiting:
             notify(f"run {row.run}: {row.waiting}", "magenta")
     if not rows:
-        notify("there are no runs yet")
+        notify(no_runs(of_clusters=bool(files)))
 
 
 def _record_of(row: RunRow) -> RunRecord:
@@ -105,7 +105,7 @@ def status(
                 _watch_several(client, several, verbose=verbose, as_json=as_json)
             show_several(ServerRuns(client), several, as_json=as_json)
             return
-        record = found(client, targets[0])
+        record = found(client, targets[0], any_cluster=True)
         shown = followed(client, record, verbose=verbose) if until_end else client.report(record.id)
         if not until_end and not as_json:
             print_text(stdout_console(), f"run {record.id}")
@@ -124,7 +124,7 @@ def watch(run: RunIds = None, *, verbose: Verbose = False, as_json: AsJson = Fal
     with connected() as client:
         if several := chosen(ServerRuns(client), targets):
             _watch_several(client, several, verbose=verbose, as_json=as_json)
-        shown = followed(client, found(client, targets[0]), verbose=verbose)
+        shown = followed(client, found(client, targets[0], any_cluster=True), verbose=verbose)
     finish(shown, as_json=as_json)
 
 
@@ -143,7 +143,7 @@ def report(
     """Write the report of a run, or everything about the run as a bundle."""
     chosen = form or form_of(output)
     with connected() as client:
-        record = found(client, run)
+        record = found(client, run, any_cluster=True)
         if bundle is not None:
             write_private(bundle, client.bundle(record.id))
             notify(f"bundle: {bundle}")

@@ -25,23 +25,20 @@ from workers.settings import load_settings
 if TYPE_CHECKING:  # most lists are of all clusters
     from tasks.cluster import Cluster
 
-__all__ = ["runs", "waits_of"]
+__all__ = ["ClusterFiles", "Limit", "clusters_of", "no_runs", "runs", "waits_of"]
 
 
-def runs(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="[FILE]...", help="Only those of these clusters: files, or folders.", show_default=False
-        ),
-    ] = None,
-    *,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000)] = 20,
-    as_json: AsJson = False,
-) -> None:
+ClusterFiles = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[FILE]...", help="Only those of these clusters: files, or folders.", show_default=False),
+]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000)]
+
+
+def runs(files: ClusterFiles = None, *, limit: Limit = 20, as_json: AsJson = False) -> None:
     """List the newest runs, newest first."""
     refused: list[RecordRefused] = []
-    clusters = _clusters(files) if files else ()
+    clusters = clusters_of(files) if files else ()
     with engine_only(load_settings()) as engine:
         store = engine.store
         records = runs_of(store, clusters, limit, refused.append) if files else store.runs(limit, refused.append)
@@ -59,10 +56,16 @@ def runs(
     for run_id, text in waits.items():
         notify(f"run {run_id}: {text}", "magenta")
     if not records and not refused:
-        typer.echo(f"there are no runs {'of these clusters' if files else 'yet'}", err=True)
+        notify(no_runs(of_clusters=bool(files)))
 
 
-def _clusters(files: Sequence[Path]) -> "Sequence[Cluster]":
+def no_runs(*, of_clusters: bool) -> str:
+    """That a list is empty."""
+    return f"there are no runs {'of these clusters' if of_clusters else 'yet'}"
+
+
+def clusters_of(files: Sequence[Path]) -> "Sequence[Cluster]":
+    """The clusters of these files; one that cannot be used is named, and left out."""
     from pipelines.cli.files import Source, load_usable  # noqa: PLC0415 - see above
 
     found = load_usable(files)

@@ -1,8 +1,10 @@
 """The server of ESYNC_SERVER, and how a run there is followed to its end. What the remote verbs share."""
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -14,6 +16,7 @@ from pipelines.cli.results import print_result
 from pipelines.report.rows import Report
 from pipelines.rollout import kind_of
 from pipelines.run.progress import Progress
+from pipelines.usecases.cluster_files import NAME
 from pipelines.usecases.updates import Feed, RunUpdate
 from pipelines.web.client import EsyncClient
 from workers.errors import InputRefused
@@ -21,11 +24,32 @@ from workers.host.reading import content_of
 from workers.masks import hide
 from workers.records import RunRecord, RunState
 from workers.settings import Secret, Settings, load_settings
+from workers.texts import cleaned
 
 __all__ = ["ServersFile", "connected", "followed", "progress_on", "updates_from"]
 
 QUIET = 5.0  #: seconds without an event, after which the server is asked whether a worker answers
-ServersFile = Annotated[str, typer.Argument(metavar="FILE", help="The name of a cluster file of the server.")]
+
+
+def _servers_file(name: str) -> str:
+    """The name of a cluster file of the server.
+
+    Raises:
+        InputRefused: it is none, but perhaps a file of this machine.
+    """
+    if re.fullmatch(NAME, name) and Path(name).suffix not in {".yaml", ".yml"}:
+        return name
+    raise InputRefused(
+        f"{cleaned(name, 100)!r} is not the name of a cluster file of the server, and ESYNC_SERVER is set",
+        remedy=f"give its name there without folder and suffix, such as {Path(name).stem or 'shop'}; a server does not "
+        "take the files of this machine",
+    )
+
+
+ServersFile = Annotated[
+    str,
+    typer.Argument(metavar="FILE", help="The name of a cluster file of the server.", callback=_servers_file),
+]
 _THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 
 

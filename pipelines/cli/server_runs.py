@@ -1,7 +1,8 @@
 """Runs of the server of ESYNC_SERVER: find one, or look at several as `esync status` and `esync watch` do."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from pipelines.cli.board import Board, Row, show_board
@@ -12,37 +13,49 @@ from pipelines.report.many import without_this_command
 from pipelines.report.rows import Report
 from pipelines.run.groups import MOST, Place, in_line
 from pipelines.run.identity import of_cluster
-from pipelines.usecases.naming import LAST
+from pipelines.usecases.listing import RunRow
+from pipelines.usecases.naming import LAST, several_meant
 from pipelines.usecases.status import RunStatus
 from pipelines.web.client import EsyncClient
 from tasks.cluster import Cluster
 from tasks.steering import Steering
 from workers.errors import EsyncError, InputRefused, NotFound, RunUnknown
-from workers.records import RunRecord, Verdict
+from workers.records import RunRecord, RunState, Verdict
 
-__all__ = ["ServerRuns", "found"]
+__all__ = ["ServerRuns", "found", "runs_of"]
 
 INTERVAL = 2.0  #: seconds between two looks
+_RECENT = 100  #: runs among which the newest one of a cluster is searched
+_LIST = "list them: esync runs"
 
 
-def found(client: EsyncClient, name: str, *, active: bool = False) -> RunRecord:
+def found(client: EsyncClient, name: str, *, active: bool = False, any_cluster: bool = False) -> RunRecord:
     """The run of that id, or the newest one of a cluster, or of all (`last`).
+
+    Args:
+        client: of the server.
+        name: an id; the name of a cluster, `name@digest`, or the name of its file on the server; a file of this
+            machine; or `last`.
+        active: only runs that have not ended are meant; a run named by its id may have.
+        any_cluster: `last` is the newest run of all clusters: the command only looks.
 
     Raises:
         RunUnknown: there is no such run.
+        InputRefused: it is not clear which cluster is meant.
     """
-    what = "active run" if active else "run"
     if Path(name).suffix in {".yaml", ".yml"}:
         return _newest_of(client, load_cluster(Path(name)), active=active)
     if name != LAST:
-        with suppress(RunUnknown):
+        with suppress(RunUnknown, InputRefused):  # refused: it is no id
             return client.record(name)
-    wanted = {} if name == LAST else {"cluster": name}
-    for record in _newest(client, active=active, **wanted):
-        return record
-    for record in _newest(client, active=active, cluster=_in_file(client, name)):
-        return record
-    raise RunUnknown(f"the server has no {what} {name!r}", remedy="list them: esync runs")
+    rows = _newest(client, name, active=active) or _of_file(client, name, active=active)
+    if not rows:
+        raise RunUnknown(f"the server has no {'active run' if active else 'run'} {name!r}", remedy=_LIST)
+    each = {(row.cluster, row.servers): row for row in reversed(rows)}
+    if len(each) > 1 and not (any_cluster and name == LAST):
+        newest = sorted(each.values(), key=lambda row: row.created, reverse=True)
+        raise several_meant(name, [(row.run, (row.cluster, row.servers)) for row in newest])
+    return client.record(rows[0].run)
 
 
 def _newest_of(client: EsyncClient, cluster: Cluster, *, active: bool = False) -> RunRecord:
@@ -51,25 +64,41 @@ def _newest_of(client: EsyncClient, cluster: Cluster, *, active: bool = False) -
     Raises:
         RunUnknown: there is none.
     """
-    for record in _newest(client, active=active, cluster=cluster.name):
+    for row in _newest(client, cluster.name, active=active):
+        record = client.record(row.run)
         if of_cluster(record, cluster):
             return record
     what = "active run" if active else "run"
-    raise RunUnknown(f"the server has no {what} of cluster {cluster.name}", remedy="list them: esync runs")
+    raise RunUnknown(f"the server has no {what} of cluster {cluster.name}", remedy=_LIST)
 
 
-def _newest(client: EsyncClient, *, active: bool, **wanted: str) -> Iterator[RunRecord]:
-    """The newest such runs, the newest first; none that was refused because its servers were locked."""
-    for row in client.runs(limit=20, **wanted, **({"state": "active"} if active else {})):
-        if row.verdict is not Verdict.LOCKED:
-            yield client.record(row.run)
+def _newest(client: EsyncClient, name: str, *, active: bool) -> list[RunRow]:
+    """The newest runs of a cluster, or of all (`last`); none that was refused because its servers were locked."""
+    cluster, _, digest = ("" if name == LAST else name).partition("@")
+    rows = client.runs(limit=_RECENT, cluster=cluster, state="active" if active else "")
+    return [row for row in rows if row.verdict is not Verdict.LOCKED and row.servers.startswith(digest)]
 
 
-def _in_file(client: EsyncClient, name: str) -> str:
-    """The name of the cluster in the server's file of that name; the same if there is none."""
+def _of_file(client: EsyncClient, name: str, *, active: bool) -> list[RunRow]:
+    """The same of the cluster in the server's file of that name; none if there is no such file."""
+    rows: tuple[RunRow, ...] = ()
     with suppress(NotFound, InputRefused):
-        return client.cluster(name).cluster or name
-    return name
+        rows = client.cluster(name).last
+    ended = RunState.CONCLUDED if active else None
+    return [row for row in rows if row.verdict is not Verdict.LOCKED and row.state is not ended]
+
+
+def runs_of(client: EsyncClient, clusters: Sequence[Cluster], limit: int) -> list[RunRow]:
+    """The newest runs of these clusters, of which files on this machine say what they are; the newest first."""
+    found: dict[str, RunRow] = {}
+    for cluster in clusters:
+        rows = (row for row in client.runs(limit=MOST, cluster=cluster.name) if _is_of(client, row, cluster))
+        found |= {row.run: row for row in islice(rows, limit)}
+    return sorted(found.values(), key=lambda row: row.created, reverse=True)[:limit]
+
+
+def _is_of(client: EsyncClient, row: RunRow, cluster: Cluster) -> bool:
+    return row.servers == cluster.digest or of_cluster(client.record(row.run), cluster)
 
 
 class ServerRuns:
@@ -98,7 +127,7 @@ class ServerRuns:
 
     def named(self, name: str) -> RunRecord:
         """See RunSource."""
-        return found(self._client, name)
+        return found(self._client, name, any_cluster=True)
 
     def of_group(self, group: str) -> Sequence[RunRecord]:
         """See RunSource."""

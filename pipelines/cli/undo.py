@@ -57,9 +57,8 @@ def rollback(  # noqa: PLR0913 - a command's options
         notify(f"rollback of run {parent.id} ({parent.kind} of {parent.cluster}), {on}{forced}")
         waves = undoing.waves_to_undo(engine, parent.id, nodes)
         if len(waves) > 1 and not all_at_once:
-            notify(
-                f"{' | '.join(map(name_ranges, waves))}: at most half of a pool at a time, servers that are down first"
-            )
+            planned = " | ".join(map(name_ranges, waves))
+            notify(f"{planned} if all of them work: at most half of a pool at a time, servers that are down first")
         confirm(yes=yes)
         record = undoing.rollback(
             engine, parent.id, nodes, force=force, all_at_once=all_at_once, reason=reason, key=key

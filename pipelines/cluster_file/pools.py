@@ -60,6 +60,9 @@ def without_effect(cluster: Cluster) -> Iterator[Found]:
     """Limits that no run can exceed, and holds that no run comes to. Allowed: a policy may be that of many clusters."""
     yield from _limits(cluster)
     yield from _holds(cluster)
+    for pool in cluster.policy.pools:
+        if pool not in cluster.balancers:
+            yield Found(("policy", "pools", pool), "has no effect: the pool has no balancer", "pools of `balancers`")
 
 
 def _limits(cluster: Cluster) -> Iterator[Found]:

@@ -26,7 +26,8 @@ from pipelines.engine import CONTROL_TASKS
 from workers.celery_app import make_app
 from workers.errors import EsyncError
 from workers.logs import configure
-from workers.settings import load_settings
+from workers.redis.address import address_of
+from workers.settings import Settings, load_settings
 
 __all__ = ["ProtectedFlower", "main"]
 
@@ -78,13 +79,22 @@ def main() -> None:
     options.tasks_columns = COLUMNS
     extract_settings()
     setup_logging()
-    server = ProtectedFlower(capp=make_app(own, CONTROL_TASKS), options=options, **flower_settings)
+    app = make_app(own, CONTROL_TASKS)
+    app.conf.broker_transport_options |= _sentinel_logon(own)
+    server = ProtectedFlower(capp=app, options=options, **flower_settings)
     signal.signal(signal.SIGTERM, _end)
     server.start_http_server()
     try:
         server.start()
     finally:
         server.stop()
+
+
+def _sentinel_logon(own: Settings) -> dict[str, Any]:
+    """How Flower's page of the queues logs on at the Sentinels: it asks them without our connections."""
+    address = address_of(own.broker())
+    logon = {"username": address.user or None, "password": address.password.reveal()}
+    return {"sentinel_kwargs": logon} if logon["password"] else {}
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:

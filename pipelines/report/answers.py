@@ -90,6 +90,8 @@ def next_commands(report: Report) -> Iterator[str]:
         yield f"esync retry {report.run}"
     elif left and again:
         yield f"{again}{_node_options(left)}"
+    elif not left and checked_before_changes(report) and any(node.state in TOUCHED for node in report.nodes):
+        yield "esync verify FILE    # all nodes are done; the run ended before it proved that they are joined"
     refuted = next((node for node, word in words.items() if word is NodeWord.REFUTED), "")
     if refuted and kind.verifies:
         yield f"esync explain {refuted} {report.run}"

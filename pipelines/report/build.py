@@ -127,7 +127,7 @@ def _node_row(result: NodeResult, node: Node, outcomes: Sequence[StepOutcome], s
         role=node.role.value,
         pool=node.pool,
         host=node.host,
-        wave=next((o.turn for o in outcomes if o.turn in stages and stages[o.turn].in_waves), ""),
+        wave=next((o.turn for o in outcomes if o.turn in stages and stages[o.turn].numbered), ""),
         steps=tuple(_step_row(o, stages) for o in outcomes),
         changes=tuple(change for o in outcomes for change in o.changes),
         seconds=round(sum(o.seconds for o in outcomes), 3),

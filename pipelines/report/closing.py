@@ -41,7 +41,7 @@ def closing_lines(report: Report, width: int, commands: Sequence[str] | None = N
     shown = problems(report)
     head = folded(_headline(report), width, rest="  ")
     if report.summary and not _repeated(report, shown):
-        head += folded(_summary(report), width, "  ", "    ")[:3]
+        head += cut(folded(_summary(report), width, "  ", "    "), 4, width)
     tail = [line for label, text in _labelled(report) for line in _label_lines(label, text, width)]
     tail += _next_lines(next_commands(report) if commands is None else commands)
     room = max(3, LINES - len(head) - len(tail))

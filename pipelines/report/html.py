@@ -211,14 +211,16 @@ def _columns(report: Report) -> list[tuple[str, list[str]]]:
 
 
 def _cell(kind: Kind, node: NodeRow, group: str, step: str) -> StepRow | None:
-    """The last step in a cell of the grid."""
+    """The last step in a cell of the grid; if it had nothing to do, the one before it that has changed the node."""
     stages = {stage.name for stage in kind.stages if stage.group == group}
-    return next((s for s in reversed(node.steps) if s.step == step and s.stage in stages), None)
+    found = [s for s in reversed(node.steps) if s.step == step and s.stage in stages]
+    idle = bool(found) and found[0].status is Status.UNCHANGED
+    return next((s for s in found if idle and s.status is Status.CHANGED), found[0] if found else None)
 
 
 def _groups(report: Report) -> list[tuple[str, str, Sequence[NodeRow]]]:
     """The rows of the grid: nodes by wave in the order of the waves, nodes without a wave last."""
-    waves = {stage.name for stage in kind_of(report.kind, report.run).stages if stage.in_waves}
+    waves = {stage.name for stage in kind_of(report.kind, report.run).stages if stage.numbered}
     by_wave: dict[str, list[NodeRow]] = {turn.turn: [] for turn in report.turns if turn.stage in waves}
     others = "in no wave" if by_wave else "all nodes"
     by_wave[""] = []

@@ -76,8 +76,12 @@ def result_lines(results: Sequence[ClusterResult], width: int = 0) -> Iterator[s
     """A line for each cluster, the worst first; `width` as in `table`."""
     called = titles((one.file, one.cluster) for one in results if one.file)
     ranked = sorted(results, key=lambda one: _badness(one.verdict))
-    rows = [(called.get(one.file, one.cluster), one.run or "-", _title(one.verdict), one.summary) for one in ranked]
+    rows = [(called.get(one.file, one.cluster), one.run or "-", _title(one.verdict), _why(one)) for one in ranked]
     yield from table(("CLUSTER", "RUN", "RESULT", "WHY"), rows, width)
+
+
+def _why(result: ClusterResult) -> str:
+    return result.summary.removeprefix(f"{result.verdict}: ")
 
 
 def totals(results: Iterable[ClusterResult]) -> str:

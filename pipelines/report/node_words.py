@@ -38,6 +38,7 @@ class NodeWord(StrEnum):
     UNREACHABLE = "unreachable"
     STOPPED = "stopped"  #: the run was cancelled while it changed the node
     NOT_TRIED = "not tried"
+    RUNNING = "running"  #: some of its steps have changed it, others are not done yet
     WAITING = "waiting"  #: of a run that has not ended
     NOT_SELECTED = "not selected"
     TO_CHANGE = "to change"
@@ -107,6 +108,8 @@ def short_state(node: NodeRow, report: Report) -> str:
 
 def _word(node: NodeRow, refuted: frozenset[str]) -> NodeWord:
     word = _without_result(node) if node.status in {Status.SKIPPED, Status.CANCELLED} else _WORDS[node.status]
+    if node.state is NodeState.UNDER_WAY and word in _LOOKED_AT:
+        return NodeWord.RUNNING
     return NodeWord.REFUTED if node.node in refuted and word in _LOOKED_AT else word
 
 

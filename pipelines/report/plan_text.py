@@ -7,7 +7,7 @@ from pipelines.run.plan import NodePlan, Plan
 from pipelines.run.waves import worst_case
 from tasks.cluster import Cluster
 from tasks.ektron.wording import counted, sized
-from tasks.policy import FILE
+from tasks.policy import FILE, Policy
 from workers.records import Change
 
 __all__ = ["left_out_lines", "plan_lines", "schedule_lines"]
@@ -114,7 +114,7 @@ def _wave_lines(plan: Plan) -> Iterable[str]:
 
 
 def _limits(cluster: Cluster, plan: Plan) -> Iterable[str]:
-    """What the policy says about order, limits and holds, as far as it concerns these waves."""
+    """What the policy says about order, limits, holds and approval, as far as it concerns these waves."""
     policy = cluster.policy
     if plan.empty:
         return
@@ -127,6 +127,17 @@ def _limits(cluster: Cluster, plan: Plan) -> Iterable[str]:
         told.append(f"holds {policy.hold.replace('-', ' ')} for esync promote{after}")
     if told:
         yield f"In waves: {'; '.join(told)}."
+    if len(plan.waves) > 1:
+        yield f"It stops after a wave when more than {_budget(policy, len(cluster.nodes))}."
+    if policy.approval:
+        yield "Before it changes anything, a second person approves the plan: esync approve."
+
+
+def _budget(policy: Policy, nodes: int) -> str:
+    in_wave = policy.max_failed_per_wave
+    of_wave = "" if in_wave is None else f" ({in_wave} in one wave)"
+    failed, away = policy.allowed_failures(nodes), policy.allowed_unreachable(nodes)
+    return f"{failed} of {counted(nodes, 'node')} failed{of_wave}, or more than {away} did not answer"
 
 
 def _forecast(cluster: Cluster, plan: Plan) -> Iterable[str]:

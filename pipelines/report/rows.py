@@ -50,7 +50,7 @@ class NodeRow(NodeResult):
     pool: str
     host: str
     wave: str = (
-        ""  #: the turn that changed the node, `wave-1`, of a rollback `rollback-2`; empty when no wave included it
+        ""  #: the turn that changed the node, `wave-1`, of a rollback `rollback-1`; empty when no wave included it
     )
     steps: tuple[StepRow, ...] = ()
     changes: tuple[Change, ...] = ()

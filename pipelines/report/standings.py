@@ -17,6 +17,7 @@ _MEANINGS: Mapping[NodeWord, str] = {
     NodeWord.UNREACHABLE: "not reached: its state is unknown",
     NodeWord.STOPPED: "the run ended first",
     NodeWord.NOT_TRIED: "not looked at",
+    NodeWord.RUNNING: "in progress",
     NodeWord.WAITING: "waiting for a turn",
     NodeWord.NOT_SELECTED: "looked at, not selected in this run",
     NodeWord.TO_CHANGE: "a rollout has changes to make",

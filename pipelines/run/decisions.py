@@ -139,7 +139,9 @@ def _planned(snapshot: Snapshot, facts: "Mapping[str, NodeFacts]", family: "Fami
     options = snapshot.record.options
     plan = _restricted(snapshot, make_plan(snapshot.cluster, facts, family, options))
     others = consequences(facts_of_cluster(snapshot, facts), _silent(snapshot))
-    notes = (*others, *pool_notes(snapshot.cluster, plan.wave_numbers()))
+    over = _over_budget(snapshot)
+    stops = (f"a rollout would stop now, before it writes anything: {over}",) if over else ()
+    notes = (*stops, *others, *pool_notes(snapshot.cluster, plan.wave_numbers()))
     plan = plan.model_copy(update={"notes": tuple(cleaned(note, _NOTE) for note in notes)})
     if why := unwritable(snapshot.cluster, plan, facts, family, options):
         return Stop(Verdict.FAILED, f"{why}. Nothing was written anywhere")
@@ -171,8 +173,13 @@ def _too_few(snapshot: Snapshot, cluster: "ClusterFacts") -> Stop | None:
     """Stops before anything is written when more nodes are away, or failed, than the policy allows."""
     if stop := _cuts_off(snapshot, cluster):
         return stop
-    over = exceeded(snapshot) if snapshot.cluster.policy.judge_waves else too_many_away(snapshot)
+    over = _over_budget(snapshot)
     return Stop(Verdict.STOPPED, f"{over}. Nothing was written anywhere") if over else None
+
+
+def _over_budget(snapshot: Snapshot) -> str:
+    """Why no wave may begin, for people; empty if one may."""
+    return exceeded(snapshot) if snapshot.cluster.policy.judge_waves else too_many_away(snapshot)
 
 
 def _cuts_off(snapshot: Snapshot, cluster: "ClusterFacts") -> Stop | None:

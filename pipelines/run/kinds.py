@@ -24,8 +24,7 @@ class Stage:
         purpose: why the nodes are observed in this stage.
         heading: of its one column, instead of the headings of its steps.
         plans: whether its observations lead to a plan.
-        numbered: whether its first turn already has a number (`wave-1`).
-        split: whether its turns are waves, although the first one has no number.
+        numbered: whether its turns are waves: some of the nodes, then the next ones. Also the first one has a number.
         known: whether the run has seen before what the steps would find out; then the turn has no steps. None: never.
         follows: the stage to which the run returns after this one: it only concerns the nodes of that stage's last
             turn. Empty for a stage that comes once.
@@ -42,14 +41,8 @@ class Stage:
     heading: str = ""
     plans: bool = False
     numbered: bool = False
-    split: bool = False
     follows: str = ""
     always: bool = False
-
-    @property
-    def in_waves(self) -> bool:
-        """Whether its turns are waves: some of the nodes, then the next ones."""
-        return self.numbered or self.split
 
     def heading_of(self, step: Step) -> str:
         """The heading of the column that shows this step."""

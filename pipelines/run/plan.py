@@ -52,7 +52,7 @@ class Plan(Record):
     nodes: tuple[NodePlan, ...]
     waves: tuple[tuple[str, ...], ...]
     family: dict[str, str]  #: kind -> hash of the certificate files that will be everywhere
-    notes: tuple[str, ...] = ()  #: what it means for others: other sites, servers outside, nodes that did not answer
+    notes: tuple[str, ...] = ()  #: why it would not begin; what it means for other sites, servers outside, silent nodes
     unseen: tuple[str, ...] = ()  #: nodes that could not be checked: they may need changes, too
 
     @field_validator("family")

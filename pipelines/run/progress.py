@@ -48,6 +48,7 @@ class Progress:
         self._outcomes: dict[str, Status] = {}
         self._busy: dict[str, None] = {}
         self._done: set[tuple[str, str, str]] = set()  #: turn, node and step
+        self._changed: set[tuple[str, str]] = set()  #: node and column of steps that have changed a node
 
     def take(self, record: RunRecord, events: Iterable[Event]) -> None:
         """Adds what is new."""
@@ -57,7 +58,7 @@ class Progress:
             stage = self.kind.stage_of(turn)
             if not turn.steps:
                 self._known(stage, turn)
-            if stage.in_waves and not stage.follows:
+            if stage.numbered and not stage.follows:
                 self._waves |= dict.fromkeys(turn.nodes, turn.name)
         for event in events:
             if event.kind.startswith("step."):
@@ -149,7 +150,9 @@ class Progress:
     def _ended(self, event: Event) -> None:
         """The first end of a node counts; a change is not hidden by a later step that had nothing to do."""
         node, status = event.node, Status(event.status)
-        self.cells[node, self._column(event)] = status
+        cell = node, self._column(event)
+        self._changed |= {cell} if status is Status.CHANGED else set()
+        self.cells[cell] = Status.CHANGED if status is Status.UNCHANGED and cell in self._changed else status
         self._done.add((event.turn, node, event.step))
         self._busy.pop(node, None)
         before = self._outcomes.get(node)

@@ -187,8 +187,7 @@ def promote(engine: Engine, run_id: str, who: str = "", turn: str = "") -> None:
             f"run {run_id} waits for the approval of its plan by a second person (policy.approval)",
             remedy=f"that person looks at the plan and approves it: esync approve {run_id}",
         )
-    let_begin(engine.store, run_id, held)
-    engine.store.note(run_id, Event(kind="run.promoted", turn=held, message=f"by {who or user()}"))
+    let_begin(engine.store, run_id, held, Event(kind="run.promoted", turn=held, message=f"by {who or user()}"))
     _check_now(engine, run_id)
 
 
@@ -220,8 +219,8 @@ def approve(engine: Engine, run_id: str, *, who: str, where: str = "", plan: str
     if plan not in {"", fingerprint}:
         raise InputRefused(f"run {run_id} waits with another plan", remedy="look at its plan again, then approve that")
     message = APPROVED.format(who=cleaned(who), where=cleaned(where or socket.gethostname()))
-    engine.store.note(run_id, Event(kind="run.approved", turn=steering.held, digest=fingerprint, message=message))
-    let_begin(engine.store, run_id, steering.held)
+    approved = Event(kind="run.approved", turn=steering.held, digest=fingerprint, message=message)
+    let_begin(engine.store, run_id, steering.held, approved)
     _check_now(engine, run_id)
 
 

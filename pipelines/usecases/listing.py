@@ -29,11 +29,15 @@ def runs_of(
 
 
 def each_run_of(
-    store: RunStore, clusters: "Sequence[Cluster]", refused: Callable[[RecordRefused], None] = lambda _: None
+    store: RunStore,
+    clusters: "Sequence[Cluster]",
+    refused: Callable[[RecordRefused], None] = lambda _: None,
+    *,
+    back: int = _BACK,
 ) -> Iterator[RunRecord]:
-    """The same, each read when it is asked for."""
+    """The same, each read when it is asked for; of the newest runs of all clusters, at most `back`."""
     parts = {in_ids(cluster.name) for cluster in clusters}
-    for run in store.names(_BACK):
+    for run in store.names(back):
         try:
             record = store.run(run) if any(part in run for part in parts) else None
         except RecordRefused as error:
@@ -49,8 +53,15 @@ def steered(store: RunStore, records: Iterable[RunRecord]) -> dict[str, str]:
     """The runs that are not just at work, by id: held, paused, stopping, or waiting for their turn in a group."""
     active = [record.id for record in records if record.state is not RunState.CONCLUDED]
     waiting = in_line(store.active()) if active else ()
-    words = {run: "waits for its turn" if run in waiting else Steering.of(store, run).word for run in active}
+    words = {run: "waits for its turn" if run in waiting else _word(store, run) for run in active}
     return {run: word for run, word in words.items() if word}
+
+
+def _word(store: RunStore, run: str) -> str:
+    try:
+        return Steering.of(store, run).word
+    except RecordRefused:  # no worker continues it, and it hides no other
+        return "cannot be read"
 
 
 def newest_runs(

@@ -17,7 +17,7 @@ from workers.errors import InputRefused, RunUnknown
 from workers.records import RunRecord, Verdict
 from workers.texts import cleaned
 
-__all__ = ["LAST", "is_file", "newest_run", "one_node", "run_named", "selected_nodes"]
+__all__ = ["LAST", "is_file", "newest_run", "one_node", "run_named", "selected_nodes", "several_meant"]
 
 LAST = "last"  #: the newest run
 _RECENT = 200  #: runs among which a similar id is searched
@@ -112,12 +112,17 @@ def newest_run(
         raise RunUnknown(f"there is no {what}{of} among the newest {len(recent)} runs", remedy="list them: esync runs")
     others = () if any_cluster or isinstance(target, Cluster) else tuple(_of_others(known, found, fits))
     if others:
-        runs = " or ".join(f"{run.id} of {'@'.join(cluster_of(run))}" for run in (found, *others)[:_NEAR])
-        raise InputRefused(
-            f"{target} can mean runs of several clusters: {runs}",
-            remedy="give the id of the run, the cluster file, or the cluster as NAME@DIGEST",
-        )
+        raise several_meant(target, [(run.id, cluster_of(run)) for run in (found, *others)])
     return found
+
+
+def several_meant(target: object, runs: Sequence[tuple[str, tuple[str, str]]]) -> InputRefused:
+    """That it is not clear which cluster is meant; with runs, each with the name and the digest of its cluster."""
+    listed = " or ".join(f"{run} of {'@'.join(cluster)}" for run, cluster in runs[:_NEAR])
+    return InputRefused(
+        f"{target} can mean runs of several clusters: {listed}",
+        remedy="give the id of the run, the cluster file, or the cluster as NAME@DIGEST",
+    )
 
 
 def _of_others(known: Iterable[RunRecord], found: RunRecord, fits: Callable[[RunRecord], bool]) -> Iterator[RunRecord]:

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Unpack
 
 from pydantic import Field
@@ -19,6 +20,7 @@ from pipelines.run.identity import cluster_of, in_ids
 from pipelines.run.summary import RunSummary, summary_of
 from pipelines.usecases.admission import check_cluster_free, check_run_limit
 from pipelines.usecases.cluster_files import cluster_named
+from pipelines.usecases.listing import each_run_of
 from pipelines.usecases.origin import OneLine, Origin, user
 from pipelines.usecases.plan_file import SavedPlan
 from pipelines.usecases.run_views import ended_run, status, summary
@@ -157,23 +159,13 @@ def _keep(engine: Engine, record: RunRecord, cluster: Cluster, plan: SavedPlan |
 
 
 def _earlier_runs(engine: Engine, record: RunRecord, cluster: Cluster) -> Iterator[tuple[RunRecord, Cluster]]:
-    """The latest runs of this cluster, the newest first, a few at most until one found it joined; with its cluster.
-
-    A cluster of the same name without a server of this one is a different cluster.
-    """
-    hosts = {node.host for node in cluster.nodes}
-    left = _EARLIER
-    for run_id in engine.store.names(_BACK):
-        if run_id == record.id or in_ids(cluster.name) not in run_id:
-            continue
-        with suppress(RunUnknown, RecordRefused):
-            before = engine.store.run(run_id)
-            spec = Cluster.of_run(before)
-            if spec.name == cluster.name and hosts & {node.host for node in spec.nodes}:
-                yield before, spec
-                left -= 1
-                if not left or before.verdict is Verdict.JOINED:
-                    return
+    """The latest runs of this cluster, the newest first, a few at most until one found it joined; with its cluster."""
+    others = (run for run in each_run_of(engine.store, [cluster], back=_BACK) if run.id != record.id)
+    for before in islice(others, _EARLIER):
+        with suppress(RecordRefused):
+            yield before, Cluster.of_run(before)
+        if before.verdict is Verdict.JOINED:
+            return
 
 
 def _earlier_sites(engine: Engine, before: RunRecord, spec: Cluster, cluster: Cluster) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -9,7 +10,7 @@ from typing import NamedTuple, Self
 from pipelines.engine import Engine
 from tasks.steering import Steering
 from workers.broker.names import CONTROL_QUEUE, NODES_QUEUE
-from workers.errors import EsyncError
+from workers.errors import EsyncError, RecordRefused
 from workers.records import RunRecord, RunState, now
 
 __all__ = ["Attendance", "Missing", "has_work", "missing_workers", "waiting_since", "waiting_text"]
@@ -78,8 +79,10 @@ def _site(queues: Collection[str]) -> str:
 
 
 def has_work(engine: Engine, record: RunRecord) -> bool:
-    """Whether a run needs a worker now: it has not ended, and waits for no person."""
-    return record.state is not RunState.CONCLUDED and not Steering.of(engine.store, record.id).waits
+    """Whether a run needs a worker now: it has not ended, waits for no person, and can be read."""
+    with suppress(RecordRefused):
+        return record.state is not RunState.CONCLUDED and not Steering.of(engine.store, record.id).waits
+    return False
 
 
 def _last_event(engine: Engine, record: RunRecord) -> datetime:

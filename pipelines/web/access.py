@@ -81,6 +81,7 @@ class Access(Record):
         openid: see there.
         logons: wrong tokens and failed logons of one address in a minute.
         starts: requests for runs of one caller in a minute.
+        streams: streams of events that one caller may have open at the same time, at each server.
         rules: who of the users of the proxy and of the provider has which role; everyone else is refused.
     """
 
@@ -91,6 +92,7 @@ class Access(Record):
     openid: OpenId | None = None
     logons: Annotated[int, Field(ge=1, le=100_000)] = 20
     starts: Annotated[int, Field(ge=1, le=100_000)] = 30
+    streams: Annotated[int, Field(ge=1, le=100_000)] = 300
     rules: tuple[Rule, ...] = ()
 
     @model_validator(mode="after")

@@ -1,4 +1,11 @@
-"""How often a caller may ask: counted in the run store, so that all servers share the counts."""
+"""How often a caller may ask: counted in the run store, so that all servers share the counts.
+
+How many streams a caller may have open is counted by each server.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage, RedisStorage, Storage
@@ -9,7 +16,7 @@ from workers.redis.address import STORE
 from workers.redis.connection import connect, errors_mapped
 from workers.settings import Settings
 
-__all__ = ["Limit", "limit_for"]
+__all__ = ["Limit", "Open", "limit_for"]
 
 PREFIX = "esync:limits"
 
@@ -52,6 +59,41 @@ class Limit:
         return TooManyRequests(
             f"too many {self._what}: {self._item.amount} in a minute are allowed", remedy="wait a minute"
         )
+
+
+class Open:
+    """So many streams at the same time, for each caller. They begin and end in the thread of the event loop.
+
+    Args:
+        most: of one caller.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open: Counter[str] = Counter()
+
+    def check(self, who: str) -> None:
+        """Passes while another stream would be allowed, from any thread.
+
+        Raises:
+            TooManyRequests: the caller has as many.
+        """
+        if self._open[who] >= self._most:
+            raise TooManyRequests(
+                f"too many streams: {self._most} of one caller may be open", remedy="close some of them"
+            )
+
+    @contextmanager
+    def one(self, who: str) -> Iterator[None]:
+        """Counts one during the block. Errors as `check`: others may have begun since."""
+        self.check(who)
+        self._open[who] += 1
+        try:
+            yield
+        finally:
+            self._open[who] -= 1
+            if not self._open[who]:
+                del self._open[who]
 
 
 def limit_for(settings: Settings, what: str, most: int) -> Limit:

@@ -8,7 +8,7 @@ from starlette.requests import HTTPConnection
 
 from pipelines.engine import Engine
 from pipelines.web.access import Access
-from pipelines.web.limits import Limit, limit_for
+from pipelines.web.limits import Limit, Open, limit_for
 from pipelines.web.openid import Provider
 from pipelines.web.streams import Streams
 
@@ -24,6 +24,7 @@ class Served:
         streams: the events of runs, for any number of listeners.
         logons: limits failed logons, by address.
         starts: limits requests for runs, by caller.
+        open: limits the streams of a caller that are open at this server.
         openid: the provider of the access file; None without one.
     """
 
@@ -33,6 +34,7 @@ class Served:
     streams: Streams = field(repr=False)
     logons: Limit = field(repr=False)
     starts: Limit = field(repr=False)
+    open: Open = field(repr=False)
     openid: Provider | None = field(repr=False)
 
 
@@ -45,6 +47,7 @@ def parts_of(engine: Engine, access: Access, clusters: Path | None) -> Served:
         streams=Streams(engine.store),
         logons=limit_for(engine.settings, "failed logons", access.logons),
         starts=limit_for(engine.settings, "requests for runs", access.starts),
+        open=Open(access.streams),
         openid=Provider(access.openid, access.url, engine.vault) if access.openid else None,
     )
 

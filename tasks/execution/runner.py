@@ -234,7 +234,8 @@ class StepRunner:
                 )
             )
         except Conflict:
-            # Our lease lapsed and another worker took the node: only what that worker observes and records counts.
+            # Our lease lapsed and another worker took the node: only what that worker observes and records counts. Or
+            # the store has lost our claim, and with it that the step began: it begins again.
             raise NodeBusy(job.node) from None
         lease.held = False
         self._known.forget_texts(job.record, job.kept)

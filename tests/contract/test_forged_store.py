@@ -12,6 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
+from pipelines.engine import Engine
+from pipelines.usecases.listing import steered
+from pipelines.usecases.waiting import has_work
 from tests.claiming import claim
 from tests.conftest import Clock
 from tests.contract.test_store import a_run, an_outcome
@@ -19,8 +22,8 @@ from tests.sampling import examples
 from workers.errors import EsyncError, RecordRefused, SecretUnavailable
 from workers.records import Event, RunRecord, RunState
 from workers.secrets.seal import Seal
-from workers.secrets.vault import new_seal_key
-from workers.settings import Secret
+from workers.secrets.vault import Vault, new_seal_key
+from workers.settings import Secret, Settings
 from workers.store.kept import DRAINED, attested
 from workers.store.redis_store import RedisStore
 
@@ -158,6 +161,14 @@ def test_forged_data_of_decisions_is_refused(
     with pytest.raises(RecordRefused, match="r1"):
         read(store)
     is_unchanged(valkey)
+
+
+def test_a_list_with_a_forged_flag_shows_all_runs(store: RedisStore, valkey: Redis) -> None:
+    """The run says that it cannot be read, and waits for no worker."""
+    records = [store.run(run) for run in ("r1", "r2")]
+    valkey.hset("esync:run:r1", "flags", json.dumps({"pause": "x"}))
+    assert {"r1": "cannot be read", "r2": "stopping"} == steered(store, records)
+    assert not has_work(Engine(Settings(), store, Vault(store, None)), records[0])
 
 
 @pytest.mark.parametrize("how", ["bare", "swapped", "edited", "renamed"])

@@ -16,7 +16,7 @@ from tests.sampling import examples
 from workers.errors import ClusterLocked, Conflict, InputRefused, RunUnknown
 from workers.records import Change, Event, RunRecord, RunState, Status, StepOutcome, Turn, Verdict, now
 from workers.store.kept import DRAINED, attested
-from workers.store.port import Look, RunStore
+from workers.store.port import ANY_CLAIM, Look, RunStore
 from workers.store.redis_store import RedisStore
 
 BRIEF = 2.0  #: seconds of a lease that lapses in the test
@@ -258,6 +258,17 @@ class TestRuns:
         store.flag("r1", "cancel", "")
         assert {"logon_refused": "S1"} == store.flags("r1")
 
+    def test_a_flag_and_the_event_that_says_so_are_one(self, store: RunStore) -> None:
+        """Of several processes that set the same value at the same time, one has its event noted."""
+        store.create(a_run())
+        at_once(8, lambda who: store.flag("r1", "promoted", "wave-2", Event(kind="run.promoted", message=f"by {who}")))
+        assert {"promoted": "wave-2"} == store.flags("r1")
+        assert 1 == sum(event.kind == "run.promoted" for event in store.events("r1"))
+        store.flag("r1", "promoted", "wave-3", Event(kind="run.promoted"), Event(kind="run.promoted"))
+        assert 3 == sum(event.kind == "run.promoted" for event in store.events("r1"))
+        store.flag("r1", "nothing", "", Event(kind="run.resumed"))
+        assert "run.resumed" not in {event.kind for event in store.events("r1")}
+
 
 class TestHistory:
     """Outcomes, events and documents."""
@@ -293,6 +304,21 @@ class TestHistory:
             store.record(an_outcome(), old)
         assert () == store.outcomes("r1")
         store.record(an_outcome(), new)
+
+    def test_a_claim_that_the_store_has_lost_cannot_record(self, store: RunStore) -> None:
+        """Its step would have an outcome and no begin: only the worker that begins it again records one."""
+        store.create(a_run())
+        lost = claimed(store, "r1", "S1", "w1") + 1000
+        with pytest.raises(Conflict, match="S1"):
+            store.record(an_outcome(), lost)
+        assert () == store.outcomes("r1")
+
+    def test_a_step_that_is_given_up_ends_whichever_worker_has_its_node(self, store: RunStore) -> None:
+        """What decides about the run records it; the worker gets that outcome."""
+        store.create(a_run())
+        fence = claimed(store, "r1", "S1", "w1")
+        stored = store.record(an_outcome(message="given up"), ANY_CLAIM)
+        assert stored == store.record(an_outcome(message="ours"), fence)
 
     def test_a_former_holder_gets_the_stored_outcome(self, store: RunStore, clock: Clock) -> None:
         """When an outcome is stored already, a late writer gets it, whatever its fence."""

@@ -1,7 +1,11 @@
 """A fail-over in mid-run, with real Sentinels: the same worker finds the new primary, and the run ends joined."""
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +13,13 @@ import pytest
 
 from lab.control.remote import LabProcess
 from pipelines.engine import connect_engine
+from pipelines.local.provided import FlowerAccess
 from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, harness_at
 from tests.integration.test_broker_restarts import answers, same_worker, twice
+from tests.integration.test_flower import page
+from tests.ports import kept_ports
 from tests.sentinel_group import SentinelGroup
+from tests.waiting import wait_until
 from workers.records import Verdict
 from workers.settings import Secret
 
@@ -32,6 +40,30 @@ def at(harness: Harness, url: Secret) -> Harness:
     settings = harness.engine.settings.model_copy(update={"broker_url": url})
     environment = {**harness.environment, "ESYNC_BROKER_URL": url.reveal()}
     return replace(harness, engine=connect_engine(settings), environment=environment)
+
+
+def test_flower_shows_the_queues(tmp_path: Path) -> None:
+    """It logs on at the Sentinels, too."""
+    with SentinelGroup(tmp_path / "group") as group, kept_ports() as (port,):
+        access = FlowerAccess(f"http://127.0.0.1:{port}/", "ops", Secret("of-Flower"), tmp_path / "unused")
+        environment = {
+            **os.environ, "ESYNC_STATE": str(tmp_path), "ESYNC_BROKER_URL": group.url.reveal(),
+            "FLOWER_BASIC_AUTH": f"{access.user}:{access.password.reveal()}", "FLOWER_PORT": str(port),
+            "FLOWER_ADDRESS": "127.0.0.1",
+        }  # fmt: skip
+        with subprocess.Popen([sys.executable, "-m", "pipelines.local.flower"], env=environment) as flower:
+            try:
+                wait_until(lambda: "esync.v1.nodes" in shown(access) or flower.poll() is not None)
+                assert flower.poll() is None
+            finally:
+                flower.terminate()
+
+
+def shown(flower: FlowerAccess) -> str:
+    """Flower's page of the queues; empty while Flower does not answer."""
+    with suppress(OSError):
+        return page(flower, "/broker")
+    return ""
 
 
 def test_a_run_survives_a_fail_over(

@@ -15,6 +15,7 @@ from workers.store.chain import Chain, created_event, ended_event, linked
 from workers.store.holds import Observer, hold, holder_of, next_number
 from workers.store.memory_kept import MemoryKept, Shelf
 from workers.store.port import (
+    ANY_CLAIM,
     EVENT_CAP,
     Beginning,
     Begun,
@@ -175,10 +176,12 @@ class MemoryStore(MemoryKept, RunStore):
             return self._observer.unchanged(f"pulse {run_id}", str(self._kept(run_id).pulse))
 
     @override
-    def flag(self, run_id: str, name: str, value: str = "1") -> None:
+    def flag(self, run_id: str, name: str, value: str = "1", *events: Event) -> None:
         with self._lock:
             flags = self._kept(run_id).flags
-            flags.pop(name, None)
+            if flags.pop(name, "") != value:
+                for event in events:
+                    self.note(run_id, event)
             if value:
                 flags[name] = value
 
@@ -212,7 +215,7 @@ class MemoryStore(MemoryKept, RunStore):
         with self._lock:
             kept = self._kept(outcome.run)
             place = (outcome.turn, outcome.node, outcome.step)
-            late = finishing.fence < kept.fences.get(outcome.node, 0)
+            late = finishing.fence not in {kept.fences.get(outcome.node, 0), ANY_CLAIM}
             if finishing.holder and not late:
                 self.release(outcome.run, outcome.node, finishing.holder)
             if place not in kept.outcomes:

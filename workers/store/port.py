@@ -28,6 +28,7 @@ from workers.store.chain import Chain, event_position
 from workers.store.kept import Kept
 
 __all__ = [
+    "ANY_CLAIM",
     "EVENT_CAP",
     "Beginning",
     "Begun",
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 Place = tuple[str, str]  #: kind and name of a document
+ANY_CLAIM = 2**53  #: in place of a fence: larger than any, and the largest number that a script can count
 EVENT_CAP = 20_000  #: events kept of one run: twice as many as 1,000 nodes with five steps, each begun and ended
 
 
@@ -120,7 +122,7 @@ class Finishing:
 
     Attributes:
         outcome: of the step.
-        fence: from the claim of the node; 0 for a node that was never claimed.
+        fence: from the claim of the node; 0 for a node that was never claimed; ANY_CLAIM for any holder.
         holder: the worker whose lease on the node is released with it; empty keeps any lease.
         documents: kept together with the outcome.
         of: outcomes that the turn has when it is complete; 0 does not ask for that.
@@ -232,8 +234,12 @@ class _Runs(Protocol):
             RunUnknown: there is no such run.
         """
 
-    def flag(self, run_id: str, name: str, value: str = "1") -> None:
-        """Sets a flag such as `cancel` or `pause`; an empty value removes it. Flags are read between steps."""
+    def flag(self, run_id: str, name: str, value: str = "1", *events: Event) -> None:
+        """Sets a flag such as `cancel` or `pause`, and notes the events that say so: all at once.
+
+        An empty value removes it. Nothing is noted if the flag has that value: of several who set it, one is first.
+        Flags are read between steps.
+        """
 
     def flags(self, run_id: str) -> dict[str, str]:
         """The flags that are set, with their values."""
@@ -259,7 +265,8 @@ class _History(Protocol):
         Nothing is stored when the step has an outcome.
 
         Raises:
-            Conflict: the node was claimed again since, and has no outcome yet; nothing was stored.
+            Conflict: the node was claimed again since, or the server has lost that claim, and the step has no outcome
+                yet; nothing was stored.
         """
 
     def record(self, outcome: StepOutcome, fence: int, holder: str = "") -> StepOutcome:

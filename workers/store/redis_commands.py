@@ -18,7 +18,7 @@ __all__ = ["RedisCommands"]
 
 #: What comes before some of the scripts, in this order.
 SHARED = {
-    "chain": frozenset({"begin", "create", "finish", "note", "save"}),  #: they add to a run's history
+    "chain": frozenset({"begin", "create", "finish", "flag", "note", "save"}),  #: they add to a run's history
     "lease": frozenset({"begin", "finish", "number", "reap", "release", "renew"}),
     "document": frozenset({"basis", "finish", "put"}),
 }

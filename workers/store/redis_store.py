@@ -238,9 +238,9 @@ class RedisStore(RedisHolds, RedisKept, RedisDocuments, RunStore):
 
     @override
     @reports_damage("flag")
-    def flag(self, run_id: str, name: str, value: str = "1") -> None:
+    def flag(self, run_id: str, name: str, value: str = "1", *events: Event) -> None:
         text = self._seal.sealed(("flag", run_id, name), value) if value else ""
-        self._write(run_id, "flag", [], name, text)
+        self._write(run_id, "flag", [self._of(run_id, "events")], name, text, *_noting(*events))
 
     @override
     @reports_damage("flag")

@@ -12,7 +12,7 @@ from starlette.responses import StreamingResponse
 from pipelines.usecases.requests import Body
 from pipelines.usecases.tokens import Role
 from pipelines.web.api.scope import run_for
-from pipelines.web.identity import may_still_look
+from pipelines.web.identity import Caller, caller, may_still_look
 from pipelines.web.served import Served, served
 from workers.errors import EsyncError, NotLoggedOn
 from workers.records import Event, Record, RunRecord
@@ -56,18 +56,20 @@ def history(
 def stream(
     request: Request,
     record: Annotated[RunRecord, Depends(run_for(Role.VIEWER))],
+    asking: Annotated[Caller, Depends(caller)],
     of: Annotated[Served, Depends(served)],
     last: Annotated[str, Header(alias="Last-Event-ID", max_length=40)] = "",
     after: Annotated[str, Query(max_length=40, description="As `Last-Event-ID`, which outweighs it.")] = "",
 ) -> StreamingResponse:
     """The events of a run after `Last-Event-ID`, as they happen, until it has ended: then comes an event `end`."""
     event_position(last or after)
-    events = event_stream(of, record.id, last or after, lambda: may_still_look(request, record.cluster))
+    of.open.check(asking.name)
+    events = event_stream(of, record.id, last or after, asking.name, lambda: may_still_look(request, record.cluster))
     return StreamingResponse(events, media_type="text/event-stream")
 
 
 async def event_stream(
-    of: Served, run_id: str, after: str, may_look: Callable[[], Awaitable[bool]]
+    of: Served, run_id: str, after: str, who: str, may_look: Callable[[], Awaitable[bool]]
 ) -> AsyncIterator[bytes]:
     """The events as text. A comment is sent now and then, so that a connection that broke is noticed.
 
@@ -75,18 +77,20 @@ async def event_stream(
         of: this server.
         run_id: whose events.
         after: the id of the event before the first one.
+        who: the caller.
         may_look: asked from time to time; the stream ends when the listener may not look any more.
     """
     yield b"retry: 1000\n\n"
     asked = time.monotonic()
     try:
-        async for news in of.streams.follow(run_id, after):
-            if time.monotonic() - asked > ASKED_AGAIN:
-                if not await may_look():
-                    raise NotLoggedOn("you may not look at this run any more", remedy="log on again")
-                asked = time.monotonic()
-            texts = (f"id: {sent.id}\nevent: {sent.event.kind}\ndata: {sent.data}\n\n" for sent in news)
-            yield "".join(texts).encode() or b": nothing new\n\n"
+        with of.open.one(who):
+            async for news in of.streams.follow(run_id, after):
+                if time.monotonic() - asked > ASKED_AGAIN:
+                    if not await may_look():
+                        raise NotLoggedOn("you may not look at this run any more", remedy="log on again")
+                    asked = time.monotonic()
+                texts = (f"id: {sent.id}\nevent: {sent.event.kind}\ndata: {sent.data}\n\n" for sent in news)
+                yield "".join(texts).encode() or b": nothing new\n\n"
     except EsyncError as error:
         yield f"event: error\ndata: {error.problem.model_dump_json()}\n\n".encode()
         return

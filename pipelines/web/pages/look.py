@@ -50,6 +50,7 @@ def clusters(request: Request, asking: Viewer, looking: Looking) -> HTMLResponse
         **_frame(asking, "clusters", looking),
         glances=glances,
         mistakes=broken,
+        doing=looking.overview.doing(),
     )
 
 
@@ -70,6 +71,7 @@ def cluster(request: Request, name: str, asking: Viewer, looking: Looking) -> HT
         **cluster_values(found, report),
         glance=glance,
         records=own[:_HISTORY],
+        doing=looking.overview.doing(),
         **question_values(looking.engine, looking.overview, asking, name),
         can_start=bool(file) and asking.may(Role.OPERATOR, name),
     )
@@ -97,6 +99,7 @@ def run_list(
         "runs_parts.html",
         **_frame(asking, "runs", looking),
         records=list(islice(fits, _LISTED)),
+        doing=looking.overview.doing(),
         names=sorted({record.cluster for record in seen}),
         kinds=list(KINDS),
         cluster=cluster,

@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -12,8 +12,10 @@ from pipelines.cluster_file.loader import ClusterRefused
 from pipelines.engine import Engine
 from pipelines.usecases.cluster_files import cluster_named, file_named, names_in
 from pipelines.usecases.glance import Glance, certificates_end, glance_of
+from pipelines.usecases.listing import steered
 from pipelines.usecases.overview import BACK, overview_with
 from tasks.cluster import Cluster
+from tasks.steering import Steering
 from workers.errors import InputRefused, NotFound, RecordRefused, RunUnknown
 from workers.records import RunRecord, RunState
 
@@ -58,7 +60,9 @@ class Overview:
             seen.update(run_id.encode())
         for run_id in store.active():
             with suppress(RunUnknown, RecordRefused):
-                seen.update(f"{run_id}{store.run(run_id).version}{sorted(store.flags(run_id))}".encode())
+                flags = store.flags(run_id)
+                word = Steering.from_flags(flags).word
+                seen.update(f"{run_id}{store.run(run_id).version}{sorted(flags)}{word}".encode())
         for name, path in self._files():
             with suppress(OSError):
                 seen.update(f"{name}{path.stat().st_mtime_ns}".encode())
@@ -83,6 +87,14 @@ class Overview:
             if self._known[0] != revision:
                 self._known = revision, self._engine.store.runs(BACK)
             return self._known[1]
+
+    def doing(self) -> Mapping[str, str]:
+        """What runs do that have not ended and are not just at work, by id: `held before wave-2`, `paused`.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        return steered(self._engine.store, self.records())
 
     def glances(self, covers: Covers) -> tuple[list[Glance], list[Broken]]:
         """The clusters that a caller may see, those with a file here first; and the files that cannot be used."""

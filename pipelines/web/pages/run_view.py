@@ -41,6 +41,7 @@ _BY_WORD: Mapping[NodeWord, Mark] = {
     NodeWord.UNREACHABLE: MARKS["u"],
     NodeWord.STOPPED: Mark("cancelled", MARKS["c"].symbol, "stopped"),
     NodeWord.NOT_TRIED: Mark("skipped", MARKS["s"].symbol, "not tried"),
+    NodeWord.RUNNING: MARKS["r"],
     NodeWord.WAITING: MARKS["."],
     NodeWord.NOT_SELECTED: MARKS["-"],
     NodeWord.TO_CHANGE: MARKS["w"],

@@ -31,16 +31,19 @@ def moves(
     run: Annotated[str, Query(pattern=r"^[A-Za-z0-9._-]{0,120}$")] = "",
 ) -> StreamingResponse:
     """What moves on the page of a run; without one, that something has changed anywhere."""
+    looking.served.open.check(asking.name)
     cluster = visible_run(looking.served, asking, run).cluster if run else None
     headers = {"X-Accel-Buffering": "no"}
     return StreamingResponse(
-        _messages(looking, run, lambda: may_still_look(request, cluster)),
+        _messages(looking, asking.name, run, lambda: may_still_look(request, cluster)),
         media_type="text/event-stream",
         headers=headers,
     )
 
 
-async def _messages(looking: Shared, run: str, may_look: Callable[[], Awaitable[bool]]) -> AsyncIterator[bytes]:
+async def _messages(
+    looking: Shared, who: str, run: str, may_look: Callable[[], Awaitable[bool]]
+) -> AsyncIterator[bytes]:
     def source() -> Source:
         if not run:
             return overview_source(looking.overview)
@@ -50,20 +53,21 @@ async def _messages(looking: Shared, run: str, may_look: Callable[[], Awaitable[
     asked = time.monotonic()
     until = asked + _LONGEST
     try:
-        yield b"retry: 1000\n\n"
-        while time.monotonic() < until:
-            if time.monotonic() - asked > _ASKED_AGAIN:
-                if not await may_look():
+        with looking.served.open.one(who):
+            yield b"retry: 1000\n\n"
+            while time.monotonic() < until:
+                if time.monotonic() - asked > _ASKED_AGAIN:
+                    if not await may_look():
+                        return
+                    asked = time.monotonic()
+                try:
+                    message = await asyncio.wait_for(queue.get(), _QUIET)
+                except TimeoutError:
+                    yield b": nothing new\n\n"
+                    continue
+                if message is None:
+                    yield b"event: end\ndata: {}\n\n"
                     return
-                asked = time.monotonic()
-            try:
-                message = await asyncio.wait_for(queue.get(), _QUIET)
-            except TimeoutError:
-                yield b": nothing new\n\n"
-                continue
-            if message is None:
-                yield b"event: end\ndata: {}\n\n"
-                return
-            yield message
+                yield message
     finally:
         looking.hub.leave(run, queue)

@@ -1,5 +1,7 @@
 """A run whose plan a second person has to approve changes nothing before that."""
 
+from contextlib import suppress
+
 import pytest
 
 from pipelines.audit.bundle import bundle_of
@@ -9,6 +11,7 @@ from pipelines.reconcile import resume_stalled
 from pipelines.usecases import control, runs
 from tasks.cluster import Cluster
 from tasks.steering import Steering, let_begin
+from tests.contract.test_store import at_once
 from tests.unit.pipelines.steered_workers import Site
 from tests.unit.pipelines.test_reconcile import events, site, watching, waves
 from tests.unit.pipelines.test_steered_runs import drained
@@ -61,6 +64,18 @@ def test_an_approved_run_changes_what_was_approved_and_its_chain_says_who_did_it
     assert 1 == len(events(site, run, "run.held"))
     with pytest.raises(InputRefused, match="does not wait for an approval"):
         control.approve(site.engine, run, who="bob")
+
+
+def test_one_of_several_approvals_at_the_same_time_is_noted(site: Site) -> None:
+    """The run has one approver; the others learn that it begins."""
+    run = waiting_run(site)
+
+    def approve(number: int) -> None:
+        with suppress(InputRefused):  # it was too late
+            control.approve(site.engine, run, who=f"approver {number}")
+
+    at_once(3, approve)
+    assert 1 == len([event for event in site.store.events(run) if event.kind == "run.approved"])
 
 
 def test_a_bundle_proves_the_approval(site: Site) -> None:

@@ -1,5 +1,5 @@
 -- KEYS run, outcomes of the turn, leases, index, events, and the hash of each document that is kept with the outcome
--- ARGV field, node, fence, outcome, cap, time, digest and event of its end, the holder whose lease is released ('': none),
+-- ARGV field, node, fence (ANY_CLAIM: any worker may have the node), outcome, cap, time, digest and event of its end, the holder whose lease is released ('': none),
 -- the outcomes that the turn has when it is complete ('0': not asked), then kind, name and text of each document
 -- Returns {'kept', complete}, {'exists', complete, outcome}, {'late', newest fence}, or false: no such run. `complete` is
 -- 1 when the turn has all of its outcomes.
@@ -8,8 +8,9 @@ if not state then return false end
 local function complete()
   return ARGV[10] ~= '0' and redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[10]) and 1 or 0
 end
-local lease = lease_in(KEYS[3], ARGV[2])
-if tonumber(ARGV[3]) < lease.fence then
+local lease, fence = lease_in(KEYS[3], ARGV[2]), tonumber(ARGV[3])
+-- Not only an older fence: a larger one is of a claim that this server has lost, and with it what began.
+if fence ~= lease.fence and fence < ANY_CLAIM then
   local present = redis.call('HGET', KEYS[2], ARGV[1])
   if present then return { 'exists', complete(), present } end
   return { 'late', whole(lease.fence) }

@@ -2,6 +2,8 @@
 -- What a run knows of its writers on a node, in one text: 'FENCE NUMBER HOLD'. The fence is that of the last claim, the
 -- number is that of the run on the node (0: none yet), the hold is empty while no worker has the lease. The fence remains
 -- when the lease ends: it must never be given twice.
+local ANY_CLAIM = 2 ^ 53 -- workers/store/port.py
+
 local function lease_of(text)
   if not text then return { fence = 0, number = '0', hold = '' } end
   local fence, number, hold = string.match(text, '^(%d+) (%d+) (.*)$')

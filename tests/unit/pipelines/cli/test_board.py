@@ -87,6 +87,19 @@ def test_a_run_that_may_begin_does_not_wait_for_another() -> None:
     assert picture(board)[2:] == ["shop-0   beginning", "shop-1   waiting    until one before it ends"]
 
 
+def test_a_run_that_waits_for_servers_of_another_says_so() -> None:
+    """It has its turn, and does not begin; what only looks does not wait."""
+    office = Office()
+    shared = cluster(0).model_copy(update={"name": "other"})
+    for kind, state in (("rollout", "waiting    until shop-0 ends, which has servers of it"), ("verify", "beginning")):
+        runs = started(office.engine, [cluster(0), shared], 2, kind)
+        board = Board(StoredRows(office.store), [office.store.run(run) for run in runs])
+        board.look()
+        assert f"other    {state}" == picture(board)[3].rstrip()
+        assert ("1 waiting" in picture(board)[0]) == (kind == "rollout")
+    office.conclude(board.ranked[0].record.id)
+
+
 def test_what_has_no_room_is_counted() -> None:
     """On a small terminal."""
     board, _ = group(Office(), 9, 1)
@@ -115,7 +128,7 @@ def test_without_a_terminal_a_run_has_a_line_when_it_begins_and_when_it_ends() -
     lines = [line.split(" s  ")[-1] for line in shown(screen)]
     first, *_, last = [line for line in lines if line.startswith("shop-")]
     assert first == f"shop-0  canary  {runs[0]}"
-    assert last.startswith("shop-1  cancelled: cancelled: enough")
+    assert last.startswith("shop-1  cancelled: enough")
     assert lines.count("no worker answers") == 1
 
 
@@ -152,7 +165,7 @@ def test_without_a_terminal_a_run_that_is_held_says_what_to_do() -> None:
     assert [line.split(" s  ")[-1] for line in shown(screen)] == [
         f"shop-0  canary  {runs[0]}",
         f"shop-0  held before wave-2: esync promote {runs[0]}",
-        "shop-0  cancelled: cancelled: enough",
+        "shop-0  cancelled: enough",
     ]
 
 

@@ -67,6 +67,19 @@ def test_a_wrong_address_is_refused(
     assert "secret" not in told[1]
 
 
+@pytest.mark.parametrize("file", ["files/shop.yaml", "shop.yaml", "./shop", ""])
+@pytest.mark.parametrize("verb", [["verify"], ["plan"], ["rollout", "-y"], ["attest"]])
+def test_a_file_of_this_machine_is_no_cluster_of_the_server(
+    verb: list[str], file: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is sent; the message says which name is meant."""
+    monkeypatch.setenv("ESYNC_SERVER", "https://esync.example.net")
+    monkeypatch.setenv("ESYNC_TOKEN", "x")
+    status, text = said(capfd, *verb, file)
+    assert (1, True) == (status, f"{file!r} is not the name of a cluster file of the server" in text)
+    assert "without folder and suffix, such as shop;" in text
+
+
 def test_a_server_that_does_not_answer_is_reported(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

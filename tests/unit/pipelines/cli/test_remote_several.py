@@ -124,7 +124,7 @@ def test_a_group_is_followed_to_its_end(served: ServedSite, tmp_path: Path, caps
     ending.join()
     said = capsys.readouterr()
     assert [one["verdict"] for one in json.loads(said.out)["clusters"]] == ["cancelled", "cancelled"]
-    assert said.err.count("cancelled: cancelled: enough") == 2
+    assert said.err.count("  cancelled: enough") == 2
     assert "2 clusters: 2 cancelled" in said.err
 
 
@@ -140,6 +140,47 @@ def test_the_list_of_a_server_says_what_runs_wait_for(
     assert ("  waits for its turn  " in last, "  paused  " in first) == (True, True)
     assert run(["runs", "--json"]) == 0
     assert [row["doing"] for row in json.loads(capsys.readouterr().out)] == ["waits for its turn", "paused"]
+
+
+def test_the_list_of_a_server_is_that_of_some_clusters(
+    served: ServedSite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By files or folders of this machine; a cluster of the same name with other servers is not meant."""
+    east, west = clusters(tmp_path / "here", "east", "west")
+    other = clusters(tmp_path / "other", "x", "y", "west")[2]
+    runs = [start(served.site.engine, one).id for one in (east, west, other, west)]
+    (tmp_path / "here" / "wrong.yaml").write_text("name: x\n")
+    assert run(["runs", "here", "--json"]) == 0
+    said = capsys.readouterr()
+    assert {row["run"] for row in json.loads(said.out)} == {runs[0], runs[1], runs[3]}
+    assert "wrong.yaml: the file cannot be used" in said.err
+    assert run(["runs", "here/west.yaml", "-n", "1"]) == 0
+    _, newest = capsys.readouterr().out.splitlines()
+    assert runs[1] in newest or runs[3] in newest
+    assert run(["runs", "other/x.yaml"]) == 0
+    assert capsys.readouterr().err == "there are no runs of these clusters\n"
+
+
+def test_a_name_that_two_clusters_share_is_refused(
+    served: ServedSite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As without a server: so is `last` by what changes a run; `name@digest` and a file say which one is meant."""
+    (west,) = clusters(tmp_path / "here", "west")
+    other = clusters(tmp_path / "other", "x", "west")[1]
+    runs = [start(served.site.engine, one).id for one in (west, other)]
+    for command in (["status", "west"], ["watch", "west"], ["pause", "west"], ["pause", "last"]):
+        assert run(command) == 1
+        said = capsys.readouterr().err
+        assert f"{command[1]} can mean runs of several clusters: " in said
+        assert all(f"{one} of west@{cluster.digest}" in said for one, cluster in zip(runs, (west, other), strict=True))
+    for name in (f"west@{west.digest[:6]}", "here/west.yaml"):
+        assert run(["status", name, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["run"] == runs[0]
+    assert run(["status", "--json"]) == 0
+    (served.folder / "depot.yaml").write_text(text_of("west", 0))
+    capsys.readouterr()
+    assert run(["pause", "depot"]) == 0
+    assert f"run {runs[0]} is paused" in capsys.readouterr().err
 
 
 def test_a_group_is_cancelled(served: ServedSite, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -307,3 +307,29 @@ def test_paths_and_commands_are_never_broken(words: list[str], width: int) -> No
     assert " ".join(" ".join(lines).split()) == " ".join(" ".join(words).split())
     for word in {PATH, "esync retry -y", "esync report last -o a.html"}.intersection(words):
         assert sum(line.count(word) for line in lines) == words.count(word)
+
+
+def test_a_node_that_is_being_changed_is_not_done() -> None:
+    """Some of its steps have changed it; as soon as the last one has ended, it counts."""
+    begun = NodeResult(node="P1", status=Status.CHANGED, state=NodeState.UNDER_WAY)
+    assert ", 1 running" in closing_lines(report_of(begun, verdict=None), 100)[0]
+    done = begun.model_copy(update={"state": NodeState.DONE})
+    assert "running" not in closing_lines(report_of(done, verdict=None), 100)[0].partition("  ")[2]
+
+
+def test_a_summary_without_room_ends_in_dots() -> None:
+    """Four lines have room: who holds the servers, and both commands."""
+    summary = "; ".join(f"esync verb-{number} 20261128-003611-four-servers-54e4adcc_4_0000" for number in range(4))
+    shown = closing_lines(report_of(verdict=Verdict.LOCKED, summary=summary), 70)
+    assert "esync verb-3 20261128-003611-four-servers-54e4adcc_4_0000" in "".join(shown[:5])
+    shown = closing_lines(report_of(verdict=Verdict.LOCKED, summary=f"{summary}; {summary}"), 70)
+    assert shown[4].endswith(" ...")
+
+
+def test_a_run_that_ended_before_its_proof_is_followed_by_one() -> None:
+    """All nodes are done, so there is nothing to retry; it is not known yet whether they are joined."""
+    made = sample()
+    without_proof = report_of(made=made, verdict=Verdict.CANCELLED, turns=made.record.turns[:-1])
+    proof = "Next:  esync verify FILE    # all nodes are done; the run ended before it proved that they are joined"
+    assert proof in closing_lines(without_proof, 120)
+    assert not any("esync verify" in line for line in closing_lines(report_of(made=made, verdict=Verdict.JOINED), 120))

@@ -76,16 +76,22 @@ def test_the_totals_are_not_repeated() -> None:
 
 
 def test_a_plan_says_what_limits_its_waves() -> None:
-    """Order, limits by label, half of a pool, holds; nothing where nothing is to be done."""
+    """Order, limits by label, half of a pool, holds, how many may fail; nothing where nothing is to be done."""
     labels = {"S1": {"rack": "r1"}}
     policy = {"order": "rack", "at_most": {"rack": 2}, "hold": "after-canary", "hold_for": 60}
+    policy |= {"max_failed_per_wave": "50%", "max_unreachable": 0, "approval": "second-person"}
     cluster = labelled(dict.fromkeys(("S1", "P1"), "p"), labels, **policy)
     plan = Plan(cluster="shop", nodes=(needs("S1", restart="r"), needs("P1")), waves=(("S1",), ("P1",)), family={})
-    said = [line for line in plan_lines(cluster, plan) if line.startswith(("In waves", "worst"))]
+    said = [line for line in plan_lines(cluster, plan) if line.startswith(("In waves", "It stops", "Before", "worst"))]
     assert (
         "In waves: order: by rack; at most 2 with the same rack at a time; at most half of a pool is restarted; "
         "holds after canary for esync promote, at most 60 s."
     ) == said[0]
-    assert "without holds" in said[1]
+    budget = (
+        "It stops after a wave when more than 1 of 2 nodes failed (50% in one wave), or more than 0 did not answer."
+    )
+    assert budget == said[1]
+    assert "Before it changes anything, a second person approves the plan: esync approve." == said[2]
+    assert "without holds" in said[3]
     empty = plan.model_copy(update={"nodes": ()})
     assert not any(line.startswith("In waves") for line in plan_lines(cluster, empty))

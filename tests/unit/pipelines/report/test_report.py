@@ -11,7 +11,7 @@ from lxml import html
 from pipelines.report.build import build
 from pipelines.report.html import to_html
 from pipelines.report.layout import duration, name_ranges
-from pipelines.report.rows import Report
+from pipelines.report.rows import Report, StepRow
 from pipelines.report.styles import STATUS_STYLES, VERDICT_STYLES
 from pipelines.report.text import to_text
 from pipelines.rollout import kind_of
@@ -134,6 +134,16 @@ def test_grid_has_a_cell_for_every_step_of_every_node() -> None:
     last = grid.xpath(".//tr[th = 'P2']/td[position() > 1]")
     words = [" ".join(cell.text_content().split()) for cell in last]
     assert ["= unchanged 0.51 s", "\u2717 failed 0.51 s", "\u2013 skipped", "\u2013 skipped"] == words[1:5]
+
+
+def test_a_cell_of_the_grid_keeps_the_change_of_an_attempt_before() -> None:
+    """The retry of a node found its files in place."""
+    report = build(sample())
+    again = StepRow(turn="retry-1", stage="retry", step="config_edit", status=Status.UNCHANGED, seconds=0.1)
+    nodes = [one.model_copy(update={"steps": (*one.steps, again)}) for one in report.nodes if one.node == "P1"]
+    grid = html.fromstring(to_html(report.model_copy(update={"nodes": tuple(nodes)})))
+    titles = grid.xpath("//table[contains(@class, 'grid')]//td[contains(@class, 'step ')]/@title")
+    assert [True, False] == [any(title.startswith(turn) for title in titles) for turn in ("wave-2", "retry-1")]
 
 
 def test_causes_put_the_remedy_first() -> None:

@@ -451,6 +451,16 @@ def test_a_plan_ends_with_its_totals() -> None:
         assert [DocumentKind.FINDINGS, DocumentKind.PLAN] == [document.kind for document in stop.documents]
 
 
+@pytest.mark.parametrize(("allowed", "stops"), [(0, True), (1, False)])
+def test_a_plan_says_that_a_rollout_would_not_begin(allowed: int, stops: bool) -> None:  # noqa: FBT001 - a parameter
+    """The waves are those of a rollout that is allowed to go without the silent nodes."""
+    cluster = a_cluster(THREE, max_unreachable=allowed)
+    stop = decisions.plan_only(a_snapshot(cluster, outcome("N2", Status.UNREACHABLE)))
+    plan = next(Plan.model_validate_json(one.text) for one in stop.documents if one.kind == DocumentKind.PLAN)
+    note = "a rollout would stop now, before it writes anything: 1 node did not answer (N2); policy.max_unreachable"
+    assert stops == any(said.startswith(note) for said in plan.notes)
+
+
 @pytest.mark.parametrize(
     ("statuses", "verdict", "begins"),
     [

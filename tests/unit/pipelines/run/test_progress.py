@@ -48,10 +48,11 @@ def test_nodes_have_their_pool_and_wave() -> None:
 
 
 def test_the_turns_of_a_rollback_are_waves() -> None:
-    """Although the first one has no number: as those of a rollout they are one after the other."""
-    turns = (turn("observe", THREE), turn("rollback", ["N1", "N2"]), turn("rollback-2", ["N3"]))
-    seen = progress(kind="rollback", turns=turns)
-    assert ["rollback", "rollback", "rollback-2"] == [seen.wave(node) for node in THREE]
+    """As those of a rollout they are one after the other; an older version gave the first one no number."""
+    for first in ("rollback-1", "rollback"):
+        turns = (turn("observe", THREE), turn(first, ["N1", "N2"]), turn("rollback-2", ["N3"]))
+        seen = progress(kind="rollback", turns=turns)
+        assert [first, first, "rollback-2"] == [seen.wave(node) for node in THREE]
 
 
 def test_a_running_step_has_an_empty_cell_until_it_ends() -> None:
@@ -71,6 +72,23 @@ def test_a_change_is_not_hidden_by_a_later_step_without_one() -> None:
     assert Status.CHANGED is progress(ended("N1", Status.UNCHANGED), changed).outcome("N1")
     seen.take(record(), [ended("N1", Status.FAILED, "service_restart")])
     assert Status.FAILED is seen.outcome("N1")
+
+
+def test_a_cell_keeps_the_change_of_an_attempt_before() -> None:
+    """The next one finds the work done; what it does itself counts, and a failure."""
+    seen = progress(ended("N1", Status.CHANGED, "config_edit"), ended("N1", Status.FAILED, "service_restart"))
+    for later, config, restart in (
+        ([started("N1", "config_edit"), again("config_edit", Status.UNCHANGED)], Status.CHANGED, Status.FAILED),
+        ([again("service_restart", Status.UNCHANGED)], Status.CHANGED, Status.UNCHANGED),
+        ([again("config_edit", Status.FAILED)], Status.FAILED, Status.UNCHANGED),
+    ):
+        seen.take(record(), later)
+        assert (config, restart) == (seen.cells["N1", "config"], seen.cells["N1", "restart"])
+
+
+def again(step: str, status: Status) -> Event:
+    """The end of a step of a second attempt."""
+    return ended("N1", status, step, turn="retry-1")
 
 
 def test_the_first_end_of_a_node_counts() -> None:

@@ -58,6 +58,14 @@ def test_other_clusters_do_not_count(engine: Engine) -> None:
     assert earlier(engine, cluster(C, "N1", name="stores")) == {A}
 
 
+def test_the_servers_of_a_cluster_are_its_addresses(engine: Engine) -> None:
+    """As everywhere: another port of a host may lead to another machine."""
+    assert earlier(engine, cluster(A)) == set()
+    elsewhere = cluster(B).model_dump()
+    elsewhere["connection"]["port"] = 15986
+    assert earlier(engine, Cluster.model_validate(elsewhere)) == set()
+
+
 def joined_before(engine: Engine, of: Cluster) -> str:
     """What a new run of the cluster knows of the earlier run that found it joined."""
     return engine.store.document(runs.start(engine, of).id, "joined_before", "joined_before") or ""

@@ -2,12 +2,14 @@
 
 import io
 from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from pipelines.audit.replay import replay
 from pipelines.cli.picture import draw
 from pipelines.report.build import build
 from pipelines.report.closing import closing_lines
@@ -15,6 +17,7 @@ from pipelines.report.html import to_html
 from pipelines.report.text import to_text
 from pipelines.rollout import KINDS, kind_of
 from pipelines.run.decisions_rollback import ALL_AT_ONCE
+from pipelines.run.evidence import evidence_of
 from pipelines.run.progress import Progress
 from pipelines.run.snapshot import Reading, Snapshot
 from pipelines.run.transitions import Next, after, first
@@ -25,6 +28,7 @@ from tasks.steps.registry import STEPS
 from tasks.undo.words import CHANGED_SINCE, OWN_CHANGE
 from tests.unit.pipelines.report.sample_run import T0, cluster_of
 from tests.unit.tasks.ektron.joined import joined_node
+from workers.errors import BundleRefused
 from workers.records import Change, DocumentKind, Event, RunRecord, RunState, Status, StepOutcome, Turn, Verdict
 from workers.secrets.vault import Vault
 from workers.store.memory import MemoryStore
@@ -136,7 +140,7 @@ def test_half_of_every_pool_goes_together_after_one_was_tried() -> None:
     assert [
         ("canary", ("S1",)),
         ("observe", ("S2", "P1", "P2")),
-        ("rollback", ("S1", "P1")),
+        ("rollback-1", ("S1", "P1")),
         ("rollback-2", ("S2", "P2")),
         ("verify", ("S1", "S2", "P1", "P2")),
     ] == names(turns)
@@ -144,24 +148,36 @@ def test_half_of_every_pool_goes_together_after_one_was_tried() -> None:
     assert "4 nodes are as before run first" in snapshot.record.summary
 
 
+def test_a_bundle_of_a_version_without_that_number_leads_to_the_same_verdict() -> None:
+    """The first wave was called `rollback`; all other names count."""
+    snapshot, turns = run_of("rollback", well)
+    for older, fits in (("rollback", True), ("rollback-0", False)):
+        called = {"rollback-1": older}
+        renamed = [one.model_copy(update={"name": called.get(one.name, one.name)}) for one in turns]
+        record = snapshot.record.model_copy(update={"turns": tuple(renamed)})
+        outcomes = [one.model_copy(update={"turn": called.get(one.turn, one.turn)}) for one in snapshot.outcomes]
+        with nullcontext() if fits else pytest.raises(BundleRefused, match="the turn rollback-1 of 2 nodes comes next"):
+            assert replay(record, outcomes, evidence_of(snapshot.store, record.id), {}).stop.verdict is Verdict.RESTORED
+
+
 @pytest.mark.parametrize("fields", [{"options": (ALL_AT_ONCE,)}, {"policy": {"whole_pool": True}}])
 def test_all_nodes_go_together_if_someone_wants_that(fields: dict[str, Any]) -> None:
     """By an option of the rollback, or by the policy; a failed server then leaves no other one out."""
     _, turns = run_of("rollback", on("P1", "rollback", **FALLEN), **fields)
-    assert ("rollback", ("S1", "S2", "P1", "P2")) == names(turns)[2]
+    assert ("rollback-1", ("S1", "S2", "P1", "P2")) == names(turns)[2]
     assert ("verify", ("S1", "S2", "P2")) == names(turns)[-1]
 
 
 def test_servers_that_are_down_need_no_budget() -> None:
     """They all go first, whole pools too, and whatever order the policy has; the rest of their pool waits for them."""
     _, turns = run_of("rollback", well, down=("S1", "S2", "P2"), policy={"waves": (1,), "order": "pool"})
-    assert [("rollback", ("S1", "S2", "P2")), ("rollback-2", ("P1",))] == names(turns)[2:4]
+    assert [("rollback-1", ("S1", "S2", "P2")), ("rollback-2", ("P1",))] == names(turns)[2:4]
 
 
 def test_the_last_server_of_a_pool_that_works_is_not_restarted() -> None:
     """The restart of the other one has failed; other pools are restored, and the verdict says what can be done."""
     snapshot, turns = run_of("rollback", on("P1", "rollback", **FALLEN))
-    assert [("rollback", ("S1", "P1")), ("rollback-2", ("S2",)), ("verify", ("S1", "S2"))] == names(turns)[2:]
+    assert [("rollback-1", ("S1", "P1")), ("rollback-2", ("S2",)), ("verify", ("S1", "S2"))] == names(turns)[2:]
     assert Verdict.FAILED is snapshot.record.verdict
     assert snapshot.record.summary.endswith(
         "2 of 4 nodes are done; P2: not restored: no other server of pool live is known to work. Repair P1, "

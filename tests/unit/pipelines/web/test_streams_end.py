@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.usecases.tokens import Role, revoke_token
 from pipelines.web import streams
+from pipelines.web.access import Access
 from pipelines.web.api import events
 from pipelines.web.pages import stream
 from tests.unit.pipelines.web.served_site import ServedSite, served_site
@@ -60,6 +61,28 @@ def test_a_stream_ends_when_its_token_is_revoked(tmp_path: Path, path: str) -> N
         assert [True, False] == [one.thread.is_alive() for one in listeners]
         assert path == "/moves" or "event: end" not in listeners[1].lines
         listeners[0].stop()
+
+
+@pytest.mark.parametrize("path", ["/api/v1/runs/RUN/events", "/moves?run=RUN", "/moves"])
+def test_a_caller_has_so_many_streams_open(tmp_path: Path, path: str) -> None:
+    """One more is refused before it begins, also with another token of that caller; others are not concerned."""
+    with served_site(tmp_path, Access(streams=2)) as served:
+        place = path.replace("RUN", started(served))
+        ann, other, bob = served.client(Role.VIEWER), served.client(Role.VIEWER), served.client(Role.VIEWER, name="bob")
+        listeners = [Listener(one, place) for one in (ann, other, bob)]
+        wait_until(lambda: all(one.lines for one in listeners))
+        refused = other.get(place)
+        assert (429, True) == (refused.status_code, "2 of one caller may be open" in refused.text)
+        listeners[0].stop()
+        wait_until(lambda: opened(other, place))  # the server has to notice that the first one is closed
+        for one in listeners[1:]:
+            one.stop()
+
+
+def opened(client: httpx.Client, path: str) -> bool:
+    """Whether a stream can be opened; it is closed then."""
+    with client.stream("GET", path) as answer:
+        return answer.status_code == 200
 
 
 def started(served: ServedSite) -> str:

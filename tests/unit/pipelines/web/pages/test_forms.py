@@ -9,10 +9,11 @@ import httpx
 import pytest
 
 from pipelines.run.decisions_rollback import ALL_AT_ONCE
-from pipelines.usecases import runs
+from pipelines.usecases import control, runs
 from pipelines.usecases.cluster_files import cluster_named
 from pipelines.usecases.tokens import Role
 from pipelines.web.access import Access
+from tasks.steering import hold_before
 from tests.browser.invented import named
 from tests.integration.web_server import PLAIN
 from tests.unit.pipelines.report.sample_run import cluster_of
@@ -164,7 +165,9 @@ def test_a_plan_that_waits_is_approved_by_another_person(tmp_path_factory: pytes
             with browser(site, name="ann") as ann, browser(site, Role.APPROVER, name="bob") as bob:
                 run = sent(ann, "/clusters/shop/rollout", confirm="shop").headers["location"].rpartition("/")[2]
                 site.finish(run)
-                assert "Waiting for approval" in ann.get(f"/runs/{run}").text
+                shown = ann.get(f"/runs/{run}").text
+                assert "Waiting for approval" in shown
+                assert f'href="/runs/{run}/plan">Look at the plan, and approve it<' in shown
                 assert "waits for the approval of another person" in ann.get(f"/runs/{run}/plan").text
                 found = re.search(r'name="fingerprint" value="(\w+)"', bob.get(f"/runs/{run}/plan").text)
                 assert found is not None
@@ -226,6 +229,22 @@ def test_no_answer_leads_to_another_scheme(site: ServedSite) -> None:
     with browser(site) as client:
         for path in ("/runs/", "/clusters/shop/", "/api/v1/runs/"):
             assert "location" not in client.get(path).headers, path
+
+
+def test_a_run_that_waits_for_a_person_does_not_just_run(tmp_path: Path) -> None:
+    """The lists and the clusters say so, and a page that is open learns of it."""
+    with served_site(tmp_path) as site, browser(site) as client:
+        run = runs.start(site.site.engine, cluster_named(site.folder, "shop"), kind="verify").id
+        seen = set()
+        for word in ("In progress", "Held before wave-2", "Held before wave-3", "Paused"):
+            if word.startswith("Held"):
+                hold_before(site.site.store, run, word.rpartition(" ")[2])
+            elif word == "Paused":
+                control.pause(site.site.engine, run, "lunch")
+            pages = [client.get(path).text for path in ("/", "/clusters/shop", "/runs")]
+            assert all(f'<span class="verdict busy">{word}</span>' in page for page in pages), word
+            seen |= set(re.findall(r'data-overview="(\w+)"', pages[2]))
+        assert 4 == len(seen)
 
 
 def test_what_is_no_file_hides_no_cluster(site: ServedSite) -> None:
