@@ -20,6 +20,7 @@ from redis.exceptions import TimeoutError as NoAnswer
 
 from workers.broker.names import is_nodes_queue
 from workers.logger import logger
+from workers.redis.connection import takes_no_writes
 
 __all__ = ["NETWORK", "QoS", "Unsettled", "new_tag"]
 
@@ -164,12 +165,18 @@ class QoS(redis.QoS):
         return sorted((tag for tag in tags if _taken_at(tag) <= latest), key=_taken_at)
 
     def restore_by_tag(self, tag: str, client: Redis | None = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
-        """Returns a message to its queue; when that fails, sets it aside, so that it does not block others."""
+        """Returns a message to its queue; when that will always fail, sets it aside, so that it does not block others.
+
+        Raises:
+            RedisError: the broker does not answer, or takes no messages now; the message stays unacknowledged.
+        """
         try:
             super().restore_by_tag(tag, client, leftmost)
         except NETWORK:
             raise
-        except Exception as error:  # noqa: BLE001 - any program may have written it
+        except Exception as error:  # any program may have written it
+            if isinstance(error, RedisError) and takes_no_writes(error):
+                raise
             with self.channel.conn_or_acquire(client) as connection:
                 item = connection.hget(self.unacked_key, tag) or b""
                 self.channel.refuse(self.unacked_key, item, f"cannot be restored: {type(error).__name__}")

@@ -10,8 +10,11 @@ from urllib.parse import urlsplit
 import pytest
 from celery import Celery
 from redis import Redis
+from redis.exceptions import ResponseError
 
+from tests.refusing import Refusal, refusing
 from workers.broker.names import CONTROL_QUEUE, NODES_QUEUE
+from workers.broker.set_aside import SET_ASIDE, stored
 from workers.celery_app import make_app
 from workers.settings import Secret, Settings
 
@@ -126,3 +129,27 @@ def test_a_channel_that_ends_acknowledges_what_is_done(taken: list[Any], valkey:
     taken[0].channel.close()
     assert valkey.llen(NODES_QUEUE) == 2
     assert valkey.hlen(taken[0].channel.qos.unacked_key) == 0
+
+
+@pytest.mark.parametrize("why", Refusal)
+def test_a_message_is_not_lost_while_the_broker_takes_no_writes(taken: list[Any], valkey: Redis, why: Refusal) -> None:
+    """It stays unacknowledged, and returns to its queue as soon as that is possible; nothing is set aside."""
+    qos = taken[0].channel.qos
+    with refusing(valkey, why):
+        taken[0].requeue()
+        with pytest.raises(ResponseError):
+            qos.restore_by_tag(taken[1].delivery_tag)
+        assert (valkey.llen(NODES_QUEUE), valkey.hlen(qos.unacked_key)) == (0, 3)
+    qos.settle()
+    assert (valkey.llen(NODES_QUEUE), valkey.hlen(qos.unacked_key)) == (1, 2)
+    assert not valkey.exists(SET_ASIDE)
+
+
+def test_a_message_whose_queue_is_no_queue_is_set_aside(taken: list[Any], valkey: Redis) -> None:
+    """Another program wrote there: the message would keep all others from their queues."""
+    qos = taken[0].channel.qos
+    valkey.set(NODES_QUEUE, "of another program")
+    qos.restore_by_tag(taken[0].delivery_tag)
+    assert valkey.hlen(qos.unacked_key) == 2
+    (kept,) = stored(valkey)
+    assert kept.reason == "cannot be restored: ResponseError"
