@@ -99,11 +99,11 @@ def _let_time_pass(engine: Engine, snapshot: Snapshot, watch: Stopwatch, turn: s
 
 
 def _send_missing(engine: Engine, snapshot: Snapshot, watch: Stopwatch | None, *, resumed: bool) -> str:
-    """Sends the missing steps again: at once after a pause, else when there was no progress for a while."""
+    """Sends the missing steps again: at once after a pause or a death, else when there was no progress for a while."""
     record, turn = snapshot.record, snapshot.record.turn
     if resumed:
         acknowledge_resume(engine.store, record.id)
-    stalled = snapshot.read.idle > engine.settings.stall_after
+    stalled = snapshot.read.idle > engine.settings.stall_after or (watch is not None and watch.died)
     if turn is None:
         if not (stalled or resumed):
             return ""
@@ -140,7 +140,7 @@ def _abandoned(
     if watch is None:
         return dead
     others = {node: count for node, count in waiting.items() if node not in dead}
-    return {*dead, *watch.orphans(run_id, others, engine.settings.lease, died=bool(lapsed))}
+    return {*dead, *watch.orphans(run_id, others, engine.settings.lease, died=bool(lapsed) or watch.died)}
 
 
 def _end_cancelled(engine: Engine, snapshot: Snapshot, why: str, watch: Stopwatch | None, spent: float) -> str:
@@ -285,11 +285,12 @@ class Reconciler:
         active = store.active()
         self._watch_runs(active)
         leads = self._elected(wanted=bool(active))
-        self._watch.only(active if leads else ())
-        waiting = in_line(active)
+        died = False
         if leads or not active:
             with suppress(EsyncError), errors_mapped():
-                self._engine.own_queues.release(at_most_every=0.0 if leads else IDLE)
+                died = self._engine.own_queues.release(at_most_every=0.0 if leads else IDLE)
+        self._watch.only(active if leads else (), died=died)
+        waiting = in_line(active)
         for run_id in active:
             if run_id in waiting or self._joined_here(run_id):
                 continue

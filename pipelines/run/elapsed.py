@@ -43,14 +43,20 @@ class Stopwatch:
         self._clock = clock
         self._runs: dict[str, _Seen] = {}
         self.due = gap  #: seconds until the next check
+        self.died = False  #: whether a worker was found dead in this round, whatever it worked on
 
     def within(self, seconds: float) -> None:
         """Requests the next check within that time."""
         self.due = min(self.due, max(0.05, seconds))
 
-    def only(self, runs: Collection[str]) -> None:
-        """Begins a round of checks of these runs; forgets all others, which have ended or have another observer."""
-        self.due = self._gap
+    def only(self, runs: Collection[str], *, died: bool = False) -> None:
+        """Begins a round of checks of these runs; forgets all others, which have ended or have another observer.
+
+        Args:
+            runs: their ids.
+            died: whether a worker was found dead since the last round.
+        """
+        self.due, self.died = self._gap, died
         self._runs = {run: seen for run, seen in self._runs.items() if run in runs}
 
     def spent(self, run: str, counted: Callable[[], str], age: float, *, going: bool) -> float:
