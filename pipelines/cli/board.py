@@ -13,7 +13,7 @@ from rich.text import Text
 from pipelines.report.layout import duration, printable, table
 from pipelines.report.styles import IN_PROGRESS, VERDICT_STYLES
 from pipelines.run.groups import in_line
-from pipelines.usecases.updates import nodes_done
+from pipelines.usecases.updates import nodes_done, seen_run
 from tasks.ektron.wording import counted
 from tasks.steering import Steering, verb_for_held
 from workers.errors import StoreUnavailable
@@ -100,7 +100,7 @@ class StoredRows:
 
     def row(self, run: str) -> Row:
         """See Rows."""
-        record = self._store.run(run)
+        record = seen_run(self._store, run)
         if record.state is RunState.CONCLUDED:
             return Row(record)
         done, steering = nodes_done(self._store, record), Steering.of(self._store, run)
