@@ -167,17 +167,16 @@ def test_what_a_dead_worker_had_not_begun_is_sent_again_at_once(site: Site) -> N
     assert "" == resume_stalled(site.engine, fresh, watch)
 
 
-def test_beside_a_living_worker_what_a_dead_one_had_not_begun_is_sent_again_a_lease_later(site: Site) -> None:
-    """It may be in the queue of the other one."""
+def test_beside_a_living_worker_what_a_dead_one_had_not_begun_is_sent_again_soon(site: Site) -> None:
+    """The other one has two seconds to take it from its queue; a second death does not make it wait longer."""
     run = in_the_wave(site)
     stuck_in_config_edit(site, asking="read")
     site.app.waiting.clear()
-    watch, lease = watching(site, run), site.engine.settings.lease
-    watch.only([run], died=True)
-    assert "" == resume_stalled(site.engine, run, watch)
-    watch.only([run])
-    site.pass_by(lease)
-    assert "no progress on 1 node; resending" == resume_stalled(site.engine, run, watch)
+    watch = watching(site, run)
+    for died, seconds, done in ((True, 0, ""), (True, 1, ""), (False, 1, "no progress on 1 node; resending")):
+        site.pass_by(seconds)
+        watch.only([run], died=died)
+        assert done == resume_stalled(site.engine, run, watch)
 
 
 def test_a_message_that_died_with_a_worker_is_sent_again_once(site: Site) -> None:
