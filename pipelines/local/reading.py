@@ -61,6 +61,8 @@ def broker_here(settings: Settings) -> Secret | None:
     """
     folder, until = broker_folder(settings), time.monotonic() + PATIENCE
     while (found := running(folder)) is None and command_here(settings.state) == "up":
+        if not (folder / "broker.url").exists():
+            break  # `esync up` has a broker elsewhere, or has just ended
         if time.monotonic() > until:
             raise StoreUnavailable(
                 "the broker of `esync up` does not answer",

@@ -63,6 +63,9 @@ def test_a_broker_of_up_that_is_restarted_is_waited_for(
     assert broker.url.reveal() == found.reveal()
 
 
-def test_without_up_there_is_no_broker_to_wait_for(settings: Settings) -> None:
-    """The command starts its own one."""
+def test_without_a_broker_of_up_there_is_none_to_wait_for(settings: Settings) -> None:
+    """No `esync up` runs; or it does, with a broker elsewhere."""
+    assert broker_here(settings) is None
+    settings.state.mkdir()
+    record_services(settings.state, "up", [])
     assert broker_here(settings) is None
