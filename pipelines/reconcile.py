@@ -30,6 +30,7 @@ __all__ = ["Joins", "Reconciler", "begin_or_continue", "resume_stalled"]
 
 GRACE = 3.0  #: seconds after a deadline in which a step may still end by itself
 IDLE = 10.0  #: seconds between two looks at the queues of workers that have ended, while no run is active
+PICKED_UP = 2.0  #: seconds in which the other workers take what is in the queues, when one is known to have died
 SOON = 1.0  #: seconds between two checks while a deadline is about to pass
 
 log = logger(__name__)
@@ -98,11 +99,11 @@ def _let_time_pass(engine: Engine, snapshot: Snapshot, watch: Stopwatch, turn: s
 
 
 def _send_missing(engine: Engine, snapshot: Snapshot, watch: Stopwatch | None, *, resumed: bool) -> str:
-    """Sends the missing steps again: at once after a pause, else when there was no progress for a while."""
+    """Sends the missing steps again: at once after a pause or a death, else when there was no progress for a while."""
     record, turn = snapshot.record, snapshot.record.turn
     if resumed:
         acknowledge_resume(engine.store, record.id)
-    stalled = snapshot.read.idle > engine.settings.stall_after
+    stalled = snapshot.read.idle > engine.settings.stall_after or (watch is not None and watch.died)
     if turn is None:
         if not (stalled or resumed):
             return ""
@@ -129,7 +130,8 @@ def _abandoned(
     """The nodes that no worker works on: those whose worker died, or all when no node of the run is leased.
 
     After a pause a leased node continues by itself: Celery sends its next message when its step has ended. A node
-    without a lease may be in the queue, or its message has died with a worker: that is known a lease later.
+    without a lease may be in the queue, or its message has died with a worker: that is known a lease later, and sooner
+    when the worker was of this machine.
     """
     lapsed = engine.store.reap(run_id)
     held = engine.store.leases(run_id)
@@ -140,7 +142,8 @@ def _abandoned(
     if watch is None:
         return dead
     others = {node: count for node, count in waiting.items() if node not in dead}
-    return {*dead, *watch.orphans(run_id, others, engine.settings.lease, died=bool(lapsed))}
+    patience = min(PICKED_UP, engine.settings.lease) if watch.died else engine.settings.lease
+    return {*dead, *watch.orphans(run_id, others, patience, died=bool(lapsed) or watch.died)}
 
 
 def _end_cancelled(engine: Engine, snapshot: Snapshot, why: str, watch: Stopwatch | None, spent: float) -> str:
@@ -285,11 +288,12 @@ class Reconciler:
         active = store.active()
         self._watch_runs(active)
         leads = self._elected(wanted=bool(active))
-        self._watch.only(active if leads else ())
-        waiting = in_line(active)
+        died = False
         if leads or not active:
             with suppress(EsyncError), errors_mapped():
-                self._engine.own_queues.release(at_most_every=0.0 if leads else IDLE)
+                died = self._engine.own_queues.release(at_most_every=0.0 if leads else IDLE)
+        self._watch.only(active if leads else (), died=died)
+        waiting = in_line(active)
         for run_id in active:
             if run_id in waiting or self._joined_here(run_id):
                 continue

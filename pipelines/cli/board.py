@@ -14,7 +14,7 @@ from pipelines.report.layout import duration, printable, table
 from pipelines.report.styles import IN_PROGRESS, VERDICT_STYLES
 from pipelines.rollout import kind_of
 from pipelines.run.groups import ahead_of, in_line
-from pipelines.usecases.updates import nodes_done
+from pipelines.usecases.updates import nodes_done, seen_run
 from tasks.cluster import Cluster
 from tasks.ektron.wording import counted
 from tasks.steering import Steering, verb_for_held
@@ -103,7 +103,7 @@ class StoredRows:
 
     def row(self, run: str) -> Row:
         """See Rows."""
-        record = self._store.run(run)
+        record = seen_run(self._store, run)
         if record.state is RunState.CONCLUDED:
             return Row(record)
         done, steering = nodes_done(self._store, record), Steering.of(self._store, run)

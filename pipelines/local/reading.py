@@ -1,18 +1,30 @@
 """The broker and run store of this machine, for commands that only read: they load and start as little as possible."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines.engine import Engine, connect_engine
 from pipelines.local.state import command_here, machine_secret, state_folder
+from workers.errors import StoreUnavailable
 from workers.redis.running import running
 from workers.secrets.vault import new_seal_key
 from workers.settings import EVERY_SITE, Secret, Settings
 
-__all__ = ["WORKER_LOG", "broker_folder", "engine_only", "seal_key", "site_of", "start_of_worker", "with_broker"]
+__all__ = [
+    "WORKER_LOG",
+    "broker_folder",
+    "broker_here",
+    "engine_only",
+    "seal_key",
+    "site_of",
+    "start_of_worker",
+    "with_broker",
+]
 
 WORKER_LOG = "worker.log"
+PATIENCE = 5.0  #: seconds to wait for the broker of `esync up`, and for its answer
 
 
 def start_of_worker(
@@ -41,15 +53,35 @@ def start_of_worker(
     return f"start one: esync up; or continue only this run: esync watch {run_id}"
 
 
+def broker_here(settings: Settings) -> Secret | None:
+    """The embedded broker that runs here, if one does. `esync up` may need a moment to restart its own.
+
+    Raises:
+        StoreUnavailable: that of `esync up` does not answer.
+    """
+    folder, until = broker_folder(settings), time.monotonic() + PATIENCE
+    while (found := running(folder)) is None and command_here(settings.state) == "up":
+        if not (folder / "broker.url").exists():
+            break  # `esync up` has a broker elsewhere, or has just ended
+        if time.monotonic() > until:
+            raise StoreUnavailable(
+                "the broker of `esync up` does not answer",
+                remedy="read its log, and what `esync up` says; if it has ended or hangs, start `esync up` again",
+                file=str(folder / "broker.log"),
+            )
+        time.sleep(0.2)
+    return found
+
+
 @contextlib.contextmanager
 def engine_only(settings: Settings) -> Iterator[Engine]:
     """An engine for reading runs: needs the broker, no worker.
 
     Raises:
         InputRefused: another command starts or stops its services at this moment.
-        StoreUnavailable: the embedded broker does not start.
+        StoreUnavailable: the embedded broker does not start, or does not answer.
     """
-    found = settings.broker_url or running(broker_folder(settings))
+    found = settings.broker_url or broker_here(settings)
     if found is not None:
         yield connect_engine(with_broker(settings, found, seal_key(settings)))
         return

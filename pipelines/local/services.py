@@ -20,7 +20,7 @@ from pipelines.engine import connect_engine
 from pipelines.local.page import PAGE, page_child, page_installed, page_token
 from pipelines.local.processes import READY, Child
 from pipelines.local.provided import FlowerAccess, PageAccess, Running, nothing
-from pipelines.local.reading import broker_folder, seal_key, site_of, with_broker
+from pipelines.local.reading import broker_folder, broker_here, seal_key, site_of, with_broker
 from pipelines.local.state import command_here, forget_services, machine_secret, record_services
 from pipelines.local.supervisor import Supervisor
 from pipelines.local.turns import briefly, exclusive
@@ -77,12 +77,13 @@ def engine_with_worker(
         SecretUnavailable: a worker for the broker of the settings would have no seal key.
         ClusterLocked: a run of another command is active here, on services that end with that command.
         InputRefused: another command runs its own services here.
+        StoreUnavailable: the broker of `esync up` does not answer.
         EsyncError: the worker does not start.
     """
     if settings.broker_url is not None and kind not in {"up", "demo"}:
         yield Running(connect_engine(settings))
         return
-    shared = running(broker_folder(settings)) if kind != "up" and command_here(settings.state) == "up" else None
+    shared = broker_here(settings) if kind != "up" and command_here(settings.state) == "up" else None
     if shared is not None:
         yield Running(connect_engine(with_broker(settings, shared, seal_key(settings))))
         return

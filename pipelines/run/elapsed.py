@@ -26,8 +26,9 @@ class _Seen:
     waited: float = 0.0  #: seconds that it has waited there
     looked: float = 0.0  #: when that was last counted
     held: dict[str, tuple[int, float]] = field(default_factory=dict)  #: leased node -> its outcomes, and since when
-    died: float = 0.0  #: when a worker was last found dead
-    orphans: dict[str, int] = field(default_factory=dict)  #: node that no worker works on since then -> its outcomes
+    orphans: dict[str, tuple[int, float]] = field(
+        default_factory=dict
+    )  #: node without a worker -> outcomes, until when
 
 
 class Stopwatch:
@@ -43,14 +44,20 @@ class Stopwatch:
         self._clock = clock
         self._runs: dict[str, _Seen] = {}
         self.due = gap  #: seconds until the next check
+        self.died = False  #: whether a worker was found dead in this round, whatever it worked on
 
     def within(self, seconds: float) -> None:
         """Requests the next check within that time."""
         self.due = min(self.due, max(0.05, seconds))
 
-    def only(self, runs: Collection[str]) -> None:
-        """Begins a round of checks of these runs; forgets all others, which have ended or have another observer."""
-        self.due = self._gap
+    def only(self, runs: Collection[str], *, died: bool = False) -> None:
+        """Begins a round of checks of these runs; forgets all others, which have ended or have another observer.
+
+        Args:
+            runs: their ids.
+            died: whether a worker was found dead since the last round.
+        """
+        self.due, self.died = self._gap, died
         self._runs = {run: seen for run, seen in self._runs.items() if run in runs}
 
     def spent(self, run: str, counted: Callable[[], str], age: float, *, going: bool) -> float:
@@ -109,24 +116,22 @@ class Stopwatch:
         return {node: now - since for node, (_, since) in seen.held.items()}
 
     def orphans(self, run: str, waiting: Mapping[str, int], patience: float, *, died: bool) -> Collection[str]:
-        """Nodes that no worker has worked on since one died, `patience` seconds ago. Each is named once a death.
+        """Nodes that no worker has worked on since one died, `patience` seconds before. Each is named once a death.
 
         The worker may have had their messages: between two steps, or waiting for its turn.
 
         Args:
             run: its id.
             waiting: node -> the number of its outcomes, for the unfinished nodes that are not leased now.
-            patience: seconds.
-            died: whether a worker was found dead just now.
+            patience: seconds; counts when a worker was found dead.
+            died: whether one was found dead just now.
         """
         seen, now = self._runs[run], self._clock()
+        known = {node: one for node, one in seen.orphans.items() if waiting.get(node) == one[0]}
         if died:
-            seen.died, seen.orphans = now, dict(waiting)
-        seen.orphans = {node: count for node, count in seen.orphans.items() if waiting.get(node) == count}
-        left = patience - (now - seen.died)
-        if left > 0:
-            if seen.orphans:
-                self.within(left)
-            return ()
-        named, seen.orphans = tuple(seen.orphans), {}
+            known = {node: (count, now + patience) for node, count in waiting.items()} | known
+        named = [node for node, (_, until) in known.items() if until <= now]
+        seen.orphans = {node: one for node, one in known.items() if node not in named}
+        for _, until in seen.orphans.values():
+            self.within(until - now)
         return named

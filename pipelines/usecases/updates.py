@@ -6,10 +6,11 @@ from typing import NamedTuple
 from pipelines.rollout import kind_of
 from pipelines.run.progress import Progress
 from pipelines.run.summary import findings_of
+from workers.errors import RunUnknown
 from workers.records import Event, RunRecord, RunState
 from workers.store.port import RunStore
 
-__all__ = ["Feed", "RunUpdate", "nodes_done", "progress_of", "take", "updates_of"]
+__all__ = ["Feed", "RunUpdate", "nodes_done", "progress_of", "seen_run", "take", "updates_of"]
 
 _FEED_LIMIT = 5000
 
@@ -29,6 +30,22 @@ class RunUpdate(NamedTuple):
 Feed = Callable[[str], RunUpdate]  #: takes the id of the last event received, empty at first
 
 
+def seen_run(store: RunStore, run_id: str) -> RunRecord:
+    """The record of a run that the caller has seen before.
+
+    Raises:
+        RunUnknown: the store has lost it; the message says what that means.
+    """
+    try:
+        return store.run(run_id)
+    except RunUnknown:
+        raise RunUnknown(
+            f"the run store has lost run {run_id}: its server was emptied or replaced, or has started without its data",
+            remedy="what the run has changed on its servers stays, and no file is half-written: start it again, and it "
+            "does what is missing; `appendonly yes` keeps the data of the server",
+        ) from None
+
+
 def updates_of(store: RunStore, run_id: str) -> Feed:
     """Reads a run from the store.
 
@@ -36,7 +53,7 @@ def updates_of(store: RunStore, run_id: str) -> Feed:
     """
 
     def update(after: str) -> RunUpdate:
-        record = store.run(run_id)
+        record = seen_run(store, run_id)
         return RunUpdate(record, store.events(run_id, after, _FEED_LIMIT), _refuted(store, record))
 
     return update

@@ -8,7 +8,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from workers.errors import StoreUnavailable
+from workers.errors import EsyncError
 
 if TYPE_CHECKING:
     from workers.store.port import RunStore
@@ -64,11 +64,13 @@ class LeaseKeeper:
             yield lease
         finally:
             # In this order: the next thread of this process must not lose its lease to this release.
-            if lease.held:
-                with suppress(StoreUnavailable):
-                    self._store.release(run_id, node, self.holder)
-            with self._guard:
-                self._held.discard((run_id, node))
+            try:
+                if lease.held:
+                    with suppress(EsyncError):
+                        self._store.release(run_id, node, self.holder)
+            finally:
+                with self._guard:
+                    self._held.discard((run_id, node))
 
     def close(self) -> None:
         """Stops renewing."""
@@ -92,5 +94,5 @@ class LeaseKeeper:
             with self._guard:
                 held = sorted(self._held)
             for run_id, leases in groupby(held, key=itemgetter(0)):
-                with suppress(StoreUnavailable):
+                with suppress(EsyncError):  # of a run that cannot be read; the others are renewed all the same
                     self._store.renew(run_id, [node for _, node in leases], self.holder, self.ttl)

@@ -15,7 +15,7 @@ from workers.store.port import Place
 if TYPE_CHECKING:
     from workers.winrm.session import Session
 
-__all__ = ["Job", "Tally"]
+__all__ = ["Job", "Tally", "internal"]
 
 _ABOUT = 1000  #: characters kept of what a node reports about itself
 _REMEDY = "fix on the server what the message describes, then retry"
@@ -140,3 +140,13 @@ class Tally:
                 "about": self.about if error.failure else "",
             }
         )
+
+
+def internal(error: Exception, step: str) -> EsyncError:
+    """The error for operators when a step raises what no step should."""
+    if isinstance(error, MemoryError):
+        return EsyncError(
+            f"the worker ran out of memory in {step}; nothing is wrong with the server",
+            remedy="give the worker more memory, or lower ESYNC_CONCURRENCY",
+        )
+    return EsyncError(f"internal error in {step}: {type(error).__name__}", remedy="see the worker's log")

@@ -12,7 +12,7 @@ from tasks.ektron.refusals import Refused
 from tasks.execution.budget import Budget, BudgetedSession
 from tasks.execution.leases import Lease, LeaseKeeper
 from tasks.execution.logons import Logons, NoSlot
-from tasks.execution.outcomes import Job, Tally
+from tasks.execution.outcomes import Job, Tally, internal
 from tasks.execution.retrying import retrying
 from tasks.fence import Fence
 from tasks.marks import Balancing, Marks
@@ -268,8 +268,7 @@ class StepRunner:
             return tally.failed(error)
         except Exception as error:
             log.exception("internal error in a step", run=job.record.id, node=job.node, step=job.step)
-            name = type(error).__name__
-            return tally.failed(EsyncError(f"internal error in {job.step}: {name}", remedy="see the worker's log"))
+            return tally.failed(internal(error, job.step))
 
     def _attempted(self, job: Job, report_phase: Callable[[str], None], tally: Tally) -> Done:
         """Runs the step, again in a new session when the connection breaks: it observes first, so that is safe."""

@@ -21,6 +21,7 @@ from tasks.observe.readiness import readiness
 from tasks.step import Done, Work
 from tasks.step_values import Purpose
 from tasks.steps.config_edit import tried
+from tasks.undo.backups import noted_anything
 from workers.errors import AccessDenied, AgentFailed, NodeRefused, NotEditable, Stale
 from workers.records import DocumentKind
 from workers.winrm.writers import writer_of
@@ -122,6 +123,8 @@ def _confirmed(work: Work, look: Look) -> Done:
         work.documents.keep_right(work.node.name, right=right)
         leave_look(work, look)
         return Done(message="as planned: it needs nothing" if right else "as planned")
+    if noted_anything(work):  # this run has changed it; the store has lost the outcomes
+        return _again(work, look)
     raise Stale(
         f"{work.node.name} changed since the plan was made: {differing(planned, facts)}",
         remedy="find out what else changes this server, then run again",

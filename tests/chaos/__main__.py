@@ -1,4 +1,4 @@
-"""Kills and restarts worker and broker at random moments of runs, and judges what every run leaves.
+"""Plays faults of worker and broker at random moments of runs, and judges what every run leaves.
 
     python -m tests.chaos [--rounds 200] [--seed S] [--nodes 20] [--workers 1] [--only N] [--json FILE]
 

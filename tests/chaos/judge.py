@@ -48,20 +48,20 @@ class History:
         return Counter(one.turn for one in self.events if one.kind == "turn.opened")
 
 
-def judged(servers: MatrixCluster, before: Mapping[str, int], run: RunSummary, *, hard: bool) -> Iterator[str]:
+def judged(servers: MatrixCluster, before: Mapping[str, int], run: RunSummary, deaths: int) -> Iterator[str]:
     """What is wrong after a round.
 
     Args:
         servers: the servers of the run, and the harness.
         before: how many entries the log of each node's service had when the run began.
         run: as it ended.
-        hard: whether a process was killed.
+        deaths: how often a process was killed, or taken for dead.
     """
     if run.record.verdict is not Verdict.JOINED:
         yield f"the verdict is {run.record.verdict}: {run.record.summary}"
     for node in servers.nodes:
         yield from (f"{node}: {what}" for what in _wrong_on(servers, node, before[node]))
-    yield from _wrong_events(History.of(servers.harness, run.record.id), run, hard=hard)
+    yield from _wrong_events(History.of(servers.harness, run.record.id), run, deaths)
     yield from _left_behind(servers.harness, run.record.id)
 
 
@@ -75,11 +75,10 @@ def _wrong_on(servers: MatrixCluster, node: str, before: int) -> Iterator[str]:
         yield f"its service was not restarted once: {since}"
 
 
-def _wrong_events(history: History, run: RunSummary, *, hard: bool) -> Iterator[str]:
+def _wrong_events(history: History, run: RunSummary, deaths: int) -> Iterator[str]:
     """Every outcome has one event, no event is about anything else, and nothing was opened or concluded twice.
 
-    A step begins once; once more when its process was killed, and for each time that it waited for the logon of another
-    node.
+    A step begins once; once more for each death, and for each time that it waited for the logon of another node.
     """
     recorded = Counter((one.turn, one.node, one.step) for one in run.outcomes)
     began, ended = history.steps("step.started"), history.steps("step.ended")
@@ -91,7 +90,7 @@ def _wrong_events(history: History, run: RunSummary, *, hard: bool) -> Iterator[
     if missing := tried - began.keys():
         yield f"outcomes of steps that never began: {sorted(missing)[:5]}"
     postponed = history.steps("step.postponed")
-    if often := [step for step, times in began.items() if times > (2 if hard else 1) + postponed[step]]:
+    if often := [step for step, times in began.items() if times > 1 + deaths + postponed[step]]:
         yield f"steps began too often: {often[:5]}; {history.of_node(often[0])}"
     if history.turns() != Counter(turn.name for turn in run.record.turns):
         yield f"turns and their events differ: {history.turns()}"

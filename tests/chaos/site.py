@@ -13,6 +13,7 @@ from tests.chaos.judge import History, judged, messages_in, stood_still
 from tests.chaos.plan import Fault, Round
 from tests.integration.harness import Harness, cluster_of, harness_at
 from tests.integration.matrix_cluster import MatrixCluster, matrix_cluster
+from tests.refusing import refusing
 from tests.waiting import wait_until
 from tests.warm import WarmProcess
 from workers.records import RunState
@@ -76,12 +77,15 @@ class Site:
         begun = time.monotonic()
         run = self.harness.start(cluster_of(self.servers.lab, waves=this.waves)).id
         late = self._ends_before(run, begun + this.moment * self.typical)
+        if this.fault is Fault.WORKER_KILLED_BETWEEN:
+            late = self._ends_before_next_turn(run)
         struck = time.time()
         self._strike(this)
+        struck = time.time() if this.fault.passes else struck
         done = self.harness.finished(run, LIMIT)
         seconds = time.monotonic() - begun
         self._settle()
-        wrong = list(judged(self.servers, before, done, hard=this.fault.hard))
+        wrong = list(judged(self.servers, before, done, this.fault.deaths))
         recovery = 0.0 if late else stood_still(History.of(self.harness, run), struck)
         self._restore()
         return Played(this, late, recovery, seconds, wrong)
@@ -91,7 +95,18 @@ class Site:
             time.sleep(0.01)
         return self.harness.engine.store.run(run).state is RunState.CONCLUDED
 
+    def _ends_before_next_turn(self, run: str) -> bool:
+        turns = len(self.harness.engine.store.run(run).turns)
+        while (record := self.harness.engine.store.run(run)).state is not RunState.CONCLUDED:
+            if len(record.turns) > turns:
+                return False
+        return True
+
     def _strike(self, this: Round) -> None:
+        if this.fault.passes:
+            with self._for_a_while(this):
+                time.sleep(this.lasts)
+            return
         harness, broker, worker = self.harness, self.harness.broker, self.harness.worker
         if this.fault is Fault.WORKER_RESTARTED and worker:
             worker.terminate()
@@ -99,12 +114,30 @@ class Site:
         elif this.fault.of_worker:
             harness.kill_worker()
         if this.fault.of_broker:
-            os.kill(broker.pid, signal.SIGKILL if this.fault.hard else signal.SIGTERM)
+            os.kill(broker.pid, signal.SIGKILL if this.fault.deaths else signal.SIGTERM)
             broker.wait()
             time.sleep(this.away)
             broker.start()
         if this.fault.of_worker:
             harness.start_worker(*_interpreter(self.fresh))
+        if this.fault is Fault.WORKER_KILLED_TWICE:
+            time.sleep(this.away)
+            harness.kill_worker()
+            harness.start_worker(*_interpreter(self.fresh))
+
+    @contextmanager
+    def _for_a_while(self, this: Round) -> Iterator[None]:
+        if this.fault is Fault.NO_WRITES:
+            with connect(self.harness.engine.settings.store()) as client, refusing(client, this.why):
+                yield
+            return
+        worker = self.harness.worker
+        pid = worker.pid if this.fault is Fault.WORKER_FROZEN and worker else self.harness.broker.pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     def _settle(self) -> None:
         """Waits until no message is left that was sent twice, for a while."""

@@ -1,5 +1,10 @@
 """How long documents are stored."""
 
+import os
+import shutil
+import signal
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,8 +12,12 @@ from redis import Redis
 
 from tests.contract.test_store import a_run
 from tests.sampling import examples
-from workers.errors import RecordRefused
+from workers.errors import RecordRefused, StoreUnavailable
 from workers.records import DocumentKind
+from workers.redis.connection import connect
+from workers.redis.embedded import EmbeddedBroker
+from workers.secrets.seal import Seal
+from workers.secrets.vault import new_seal_key
 from workers.store.packed import LONG, packed, unpacked
 from workers.store.redis_store import RedisStore
 
@@ -48,6 +57,25 @@ def test_facts_of_a_run_are_stored_as_what_differs(redis_store: RedisStore, valk
     assert all(valkey.hstrlen("esync:run:r1:documents:observed", node) < 500 for node in texts)
     redis_store.forget("r1")
     assert not [*valkey.scan_iter("esync:run:r1*")]
+
+
+def test_facts_can_be_read_although_the_server_lost_their_basis(tmp_path: Path) -> None:
+    """It did not keep what was written last; a process that had seen the basis writes another one."""
+    with EmbeddedBroker(tmp_path / "broker") as broker, connect(broker.url) as client:
+        store = RedisStore(client, Seal(new_seal_key()), patience=0)
+        store.create(a_run())
+        shutil.copytree(broker.folder / "data", tmp_path / "kept")
+        store.put("r1", DocumentKind.OBSERVED, "S1", "first " * LONG)
+        os.kill(broker.pid, signal.SIGKILL)
+        broker.wait()
+        shutil.rmtree(broker.folder / "data")
+        (tmp_path / "kept").rename(broker.folder / "data")
+        with pytest.raises(StoreUnavailable):
+            store.run("r1")
+        broker.start()
+        store.put("r1", DocumentKind.OBSERVED, "S2", "second " * LONG)
+        other = RedisStore(client, store._seal)
+        assert {"S2": "second " * LONG} == other.documents("r1", DocumentKind.OBSERVED)
 
 
 @pytest.mark.parametrize("damaged", ["\x1fz", "\x1fz%%%", "\x1fzAAAA", "\x1fb", "\x1fb%%%", "\x1fbAAAA"])

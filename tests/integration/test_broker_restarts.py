@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import time
 from collections import Counter
@@ -12,8 +13,10 @@ import pytest
 
 from lab.control.remote import LabProcess
 from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, harness_at
-from tests.sampling import examples
+from tests.refusing import Refusal, refusing
+from tests.sampling import examples, in_turn
 from tests.waiting import PATIENCE, wait_until
+from workers.broker.set_aside import SET_ASIDE
 from workers.celery_app import CONTROL_QUEUE, make_app
 from workers.records import Verdict
 from workers.redis.connection import connect
@@ -125,6 +128,43 @@ def test_a_run_continues_after_a_long_outage(harness: Harness, lab: LabProcess) 
     restart(harness, HARD, examples(60, 12))
     assert harness.finished(run.id).record.verdict is Verdict.JOINED
     assert same_worker(harness), harness.log()[-3000:]
+
+
+@pytest.mark.parametrize(
+    "why", [pytest.param(why, marks=in_turn(place, len(Refusal), "refusals")) for place, why in enumerate(Refusal)]
+)
+def test_a_run_continues_when_the_broker_takes_writes_again(harness: Harness, lab: LabProcess, why: Refusal) -> None:
+    """No step or message was lost, nothing was taken for damaged, and the log of the worker is not flooded."""
+    run = harness.start(cluster_of(lab))
+    harness.wait_for_step(run.id, "config_edit")
+    with connect(harness.engine.settings.store()) as client:
+        with refusing(client, why):
+            time.sleep(5)
+        assert harness.finished(run.id).record.verdict is Verdict.JOINED
+        wait_until(lambda: not client.hlen("esync.v1.unacked"))
+        assert not client.exists(SET_ASIDE)
+    assert same_worker(harness), harness.log()[-3000:]
+    assert "cannot be read" not in harness.log()
+    assert "Frequent restarts" not in harness.log()
+    assert 5 > harness.log().count("Cannot connect")
+
+
+def test_a_run_joins_although_the_broker_lost_the_last_moments(
+    harness: Harness, lab: LabProcess, tmp_path: Path
+) -> None:
+    """As a replica may that becomes the primary: changes whose outcomes are lost are known as those of this run."""
+    run = harness.start(cluster_of(lab, waves="all")).id
+    wait_until(lambda: (turn := harness.engine.store.run(run).turn) is not None and turn.stage == "wave")
+    data, kept = harness.broker.folder / "data", tmp_path / "kept"
+    shutil.copytree(data, kept)
+    harness.wait_for_step(run, "config_edit")
+    os.kill(harness.broker.pid, HARD)
+    harness.broker.wait()
+    shutil.rmtree(data)
+    kept.rename(data)
+    harness.broker.start()
+    done = harness.finished(run).record
+    assert done.verdict is Verdict.JOINED, done.summary
 
 
 def test_steps_that_end_after_a_restart_are_acknowledged(harness: Harness, lab: LabProcess) -> None:

@@ -1,5 +1,6 @@
 """Celery's consumer, which here survives a broken connection, and a message that it cannot use."""
 
+import time
 import warnings
 from contextlib import suppress
 from functools import partial
@@ -14,16 +15,20 @@ from celery.worker.request import Request as CeleryRequest
 from kombu.asynchronous.hub import Hub
 from kombu.message import Message
 from redis.exceptions import ConnectionError as NoConnection
+from redis.exceptions import RedisError
 
 from workers.broker.failed_steps import noted_failure
 from workers.broker.own_queues import OwnQueues
 from workers.broker.phases import accepted
 from workers.logger import logger
+from workers.redis.connection import takes_no_writes
 
 __all__ = ["Consumer", "Request"]
 
 #: Seconds between two attempts to reach the broker: kombu's default rises to 30.
 _RECONNECT = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 5}
+
+_PAUSE = 2.0  #: seconds until a broker that takes no writes is tried again
 
 #: Seconds between two reports to the broker: what was acknowledged, and the events for Flower, of which 24 are sent at
 #: once. A worker that is killed meanwhile may get messages again whose steps are done.
@@ -110,6 +115,11 @@ class Consumer(CeleryConsumer):
             self._events_waiting = False
             self._flush_events()
 
+    def on_connection_error_before_connected(self, exc: Exception) -> None:
+        """Celery's method."""
+        super().on_connection_error_before_connected(exc)
+        _wait_for_writes(exc)
+
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Abandons the connection before Celery closes it: closing would send commands to a lost server."""
         self.connection.transport.abandon()
@@ -120,6 +130,7 @@ class Consumer(CeleryConsumer):
         except Exception:
             log.exception("the broken connection could not be closed")
             self.connection = None
+        _wait_for_writes(exc)
 
     def shutdown(self) -> None:
         """Ends; messages unsettled since a connection was lost return to their queues over a new one, if possible."""
@@ -186,3 +197,9 @@ class Consumer(CeleryConsumer):
 
     def _refuse(self, message: Message, reason: str) -> None:
         message.channel.refuse_message(message, reason)
+
+
+def _wait_for_writes(error: Exception) -> None:
+    """A broker that accepts connections and no writes would be tried a hundred times a second, each time in the log."""
+    if isinstance(error, RedisError) and takes_no_writes(error):
+        time.sleep(_PAUSE)

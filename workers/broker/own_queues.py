@@ -7,7 +7,7 @@ depends on it: what a worker does not take from its own queue goes to the common
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from kombu.transport.redis import PRIORITY_STEPS, Channel
@@ -75,7 +75,7 @@ class OwnQueues:
         served = self._redis.zrangebyscore(_WORKERS, 0, "+inf")
         return frozenset(queue for queue in served if not has_ended(holder_of(queue)))
 
-    def release(self, *, at_most_every: float = 0.0) -> None:
+    def release(self, *, at_most_every: float = 0.0) -> bool:
         """Gives to all workers what a worker does not take: it has ended, was cut off, or all its threads wait.
 
         To be called every few seconds, by one process at least.
@@ -83,20 +83,25 @@ class OwnQueues:
         Args:
             at_most_every: seconds; nothing is done if the last time was later.
 
+        Returns:
+            Whether a worker of this machine has died since the last time, of all processes that ask.
+
         Raises:
             RedisError: the broker does not answer.
         """
         now = self._clock()
         if now - self._released < at_most_every:
-            return
+            return False
         self._released = now
         known = dict(self._redis.zrange(_WORKERS, 0, -1, withscores=True))
+        dead = {queue for queue, said in known.items() if said >= 0 and has_ended(holder_of(queue))}
         waiting = self._next_messages(known)
         self._waiting = {queue: self._since(queue, items, now) for queue, items in waiting.items()}
         for queue, (_, since) in self._waiting.items():
-            if known[queue] < 0 or has_ended(holder_of(queue)) or now - since >= STUCK:
+            if known[queue] < 0 or queue in dead or now - since >= STUCK:
                 self.leave(queue)
-        self._forget(known.keys() - waiting.keys(), known)
+        self._forget(known.keys() - waiting.keys(), known, dead)
+        return bool(dead)
 
     def _next_messages(self, queues: Iterable[str]) -> dict[str, tuple[object, ...]]:
         """Queue -> the next message of each priority, for the queues that have any."""
@@ -114,10 +119,9 @@ class OwnQueues:
         before = self._waiting.get(queue)
         return before if before is not None and before[0] == items else (items, now)
 
-    def _forget(self, empty: Iterable[str], known: Mapping[str, float]) -> None:
+    def _forget(self, empty: Collection[str], known: Mapping[str, float], dead: Collection[str]) -> None:
         now = self._wall()
-        ended = [queue for queue in empty if known[queue] >= 0 and has_ended(holder_of(queue))]
-        if ended:
+        if ended := [queue for queue in empty if queue in dead]:
             self._redis.zadd(_WORKERS, dict.fromkeys(ended, -now))
         old = [queue for queue in empty if now - abs(known[queue]) > (_STOPPED if known[queue] < 0 else _SILENT)]
         if old:

@@ -15,11 +15,12 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps
 from redis import Redis
 from redis.exceptions import ConnectionError as NoConnection
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as NoAnswer
 
 from workers.broker.names import is_nodes_queue
 from workers.logger import logger
+from workers.redis.connection import takes_no_writes
 
 __all__ = ["NETWORK", "QoS", "Unsettled", "new_tag"]
 
@@ -36,6 +37,7 @@ class Unsettled:
         self.held: set[str] = set()  #: delivery tags of the messages in work
         self._ended: dict[str, bool] = {}  #: tag -> whether it returns to its queue; the broker does not know it yet
         self._returned: list[tuple[str, bytes]] = []  #: queue and message, taken while the connection broke
+        self._late = False  #: whether the log says that the broker could not be informed
 
     def __json__(self) -> int:
         """How many messages are in work, for `celery inspect stats`."""
@@ -75,6 +77,13 @@ class Unsettled:
             if requeue:
                 qos.restore_by_tag(tag, client, leftmost=True)
             self._ended.pop(tag, None)
+        self._late = False
+
+    def could_not_settle(self, error: Exception) -> None:
+        """Says so in the log, once until it can."""
+        if not self._late:
+            self._late = True
+            log.info("messages are done or return, and the broker takes that later", error=type(error).__name__)
 
 
 def new_tag() -> str:
@@ -135,7 +144,7 @@ class QoS(redis.QoS):
             with self.channel.conn_or_acquire() as client:
                 self.unsettled.settle(self, client)
         except (*NETWORK, RedisError) as error:
-            log.info("messages are done; they are acknowledged when there is a connection", error=type(error).__name__)
+            self.unsettled.could_not_settle(error)
 
     def forget(self, tags: Sequence[str], client: Redis) -> None:
         """Removes messages from the unacknowledged messages."""
@@ -149,13 +158,22 @@ class QoS(redis.QoS):
     def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
         """Called for a new connection, and every few seconds: settles what is left, and returns what took too long."""
         del start
-        with self.channel.conn_or_acquire() as client:
-            self.unsettled.settle(self, client)
-            self._vrestore_count += 1
-            if (self._vrestore_count - 1) % (interval or 1) == 0:
-                with suppress(redis.MutexHeld), redis.Mutex(client, self.unacked_mutex_key, self.unacked_mutex_expire):
-                    for tag in self._overdue(client)[:num]:
-                        self.restore_by_tag(tag, client)
+        self.settle()
+        self._vrestore_count += 1
+        if (self._vrestore_count - 1) % (interval or 1):
+            return
+        try:
+            with self.channel.conn_or_acquire() as client, suppress(redis.MutexHeld):
+                self._restore_overdue(client, num)
+        except ResponseError as error:
+            if not takes_no_writes(error):
+                raise
+            self.unsettled.could_not_settle(error)
+
+    def _restore_overdue(self, client: Redis, most: int) -> None:
+        with redis.Mutex(client, self.unacked_mutex_key, self.unacked_mutex_expire):
+            for tag in self._overdue(client)[:most]:
+                self.restore_by_tag(tag, client)
 
     def _overdue(self, client: Redis) -> list[str]:
         """The tags of the messages that were taken too long ago, the oldest first."""
@@ -164,12 +182,18 @@ class QoS(redis.QoS):
         return sorted((tag for tag in tags if _taken_at(tag) <= latest), key=_taken_at)
 
     def restore_by_tag(self, tag: str, client: Redis | None = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
-        """Returns a message to its queue; when that fails, sets it aside, so that it does not block others."""
+        """Returns a message to its queue; when that will always fail, sets it aside, so that it does not block others.
+
+        Raises:
+            RedisError: the broker does not answer, or takes no messages now; the message stays unacknowledged.
+        """
         try:
             super().restore_by_tag(tag, client, leftmost)
         except NETWORK:
             raise
-        except Exception as error:  # noqa: BLE001 - any program may have written it
+        except Exception as error:  # any program may have written it
+            if isinstance(error, RedisError) and takes_no_writes(error):
+                raise
             with self.channel.conn_or_acquire(client) as connection:
                 item = connection.hget(self.unacked_key, tag) or b""
                 self.channel.refuse(self.unacked_key, item, f"cannot be restored: {type(error).__name__}")

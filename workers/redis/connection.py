@@ -32,7 +32,7 @@ from workers.redis.probe import Listener, listener_at
 from workers.redis.sentinels import Sentinels, sentinels_of
 from workers.settings import Secret
 
-__all__ = ["READ", "connect", "errors_mapped", "with_retries"]
+__all__ = ["READ", "connect", "errors_mapped", "takes_no_writes", "with_retries"]
 
 T = TypeVar("T")
 
@@ -41,11 +41,13 @@ ANSWER_TIMEOUT = 10.0  #: seconds; nothing we send blocks
 CONNECTIONS = 128  #: of one process; a thread waits while none is free
 READ = 4096  #: bytes, the buffer of a connection: a worker has fifty, and almost every answer is shorter
 _LOGON = f"check user and password in {BROKER} or {STORE}; {ENCODE}"
+_FULL = ("is out of memory", "raise maxmemory; the policy must be noeviction")
+_REPLICA = ("is a read-only replica", "point the URL at the primary")
 _REMEDIES: tuple[tuple[type[RedisError], str, str], ...] = (
     (AuthenticationError, "refused the password", _LOGON),
     (AuthorizationError, "refused the user", _LOGON),
-    (OutOfMemoryError, "is out of memory", "raise maxmemory; the policy must be noeviction"),
-    (ReadOnlyError, "is a read-only replica", "point the URL at the primary"),
+    (OutOfMemoryError, *_FULL),
+    (ReadOnlyError, *_REPLICA),
     (BusyLoadingError, "is still loading its data", "wait, then try again"),
     (
         MasterNotFoundError,
@@ -55,12 +57,17 @@ _REMEDIES: tuple[tuple[type[RedisError], str, str], ...] = (
     (NoAnswer, "does not answer in time", f"check that the server runs and is reachable, and {BROKER} or {STORE}"),
     (NoConnection, "cannot be reached", f"check that the server runs and is reachable, and {BROKER} or {STORE}"),
 )
-#: Errors without their own class, by the beginning of their text.
+#: Errors without their own class, by words of their text: where a script or a pipeline fails, it begins otherwise.
 _ANSWERS = (
     ("MISCONF", "cannot write its data to disk", "read its log, and free space on the disk of the server"),
+    ("NOREPLICAS", "has lost its replicas, and takes no writes without", "start them, or lower min-replicas-to-write"),
+    ("OOM", *_FULL),
+    ("READONLY", *_REPLICA),
     ("DB index is out of range", "has no database with this number", f"correct the end of {BROKER} or {STORE}"),
     ("WRONGPASS", "refused the password", _LOGON),
 )
+#: Of a server that takes no writes now, whatever they are about: a full one, or one that is no primary.
+_NO_WRITES = re.compile(r"\b(MISCONF|NOREPLICAS|OOM|READONLY|MASTERDOWN|BUSY)\b")
 _TRANSIENT = (NoConnection, NoAnswer)
 _PERMANENT = (AuthenticationError, AuthorizationError, NoPermissionError)
 
@@ -205,8 +212,8 @@ def _words(error: RedisError) -> tuple[str, str]:
     for kind, what, remedy in _REMEDIES:
         if isinstance(error, kind):
             return what, remedy
-    for begin, what, remedy in _ANSWERS:
-        if str(error).startswith(begin):
+    for words, what, remedy in _ANSWERS:
+        if re.search(rf"\b{words}\b", str(error)):
             return what, remedy
     return f"answered with an error: {type(error).__name__}: {error}", ""
 
@@ -220,6 +227,11 @@ def _tls(error: BaseException | None) -> str:
             return (error.reason or "it ended the connection").replace("_", " ").lower()
         error = error.__cause__ or error.__context__
     return ""
+
+
+def takes_no_writes(error: RedisError) -> bool:
+    """Whether an error says nothing of what was asked: the server takes no writes now, and may later."""
+    return isinstance(error, OutOfMemoryError | ReadOnlyError) or _NO_WRITES.search(str(error)) is not None
 
 
 @contextmanager

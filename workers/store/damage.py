@@ -9,6 +9,7 @@ from redis.exceptions import ResponseError
 
 from workers.errors import RecordRefused, StoreUnavailable
 from workers.records import RunRecord, StepOutcome
+from workers.redis.connection import takes_no_writes
 from workers.secrets.seal import InvalidSeal
 
 __all__ = ["damage_reported", "reports_damage"]
@@ -53,7 +54,9 @@ class damage_reported:  # noqa: N801 - like a function; no generator: all that i
 def _is_damage(error: BaseException | None) -> bool:
     """Whether the server says so."""
     cause = error.__cause__ if isinstance(error, StoreUnavailable) else None
-    return type(cause) is ResponseError and _DAMAGED.search(str(cause)) is not None
+    if type(cause) is not ResponseError or takes_no_writes(cause):  # every error of a script names the script
+        return False
+    return _DAMAGED.search(str(cause)) is not None
 
 
 def _unreadable(run_id: str, what: str) -> RecordRefused:

@@ -60,11 +60,14 @@ class RedisCommands:
             try:
                 return ask(self._redis)
             except (NoConnection, NoAnswer):
-                # Holds that could not be observed may have been renewed meanwhile.
-                self._observer.forget()
+                self._connection_lost()
                 raise
 
         return with_retries(attempt, self._patience)
+
+    def _connection_lost(self) -> None:
+        """What this process has seen may be true no more: holds may have been renewed meanwhile."""
+        self._observer.forget()
 
     def _call(self, name: str, keys: list[str], *arguments: str | int) -> Any:  # noqa: ANN401 - the same
         script = self._scripts.get(name)

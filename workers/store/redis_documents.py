@@ -26,6 +26,12 @@ class RedisDocuments(RedisCommands, Documents):
     _bases: Remembered[str]
 
     @override
+    def _connection_lost(self) -> None:
+        """Another server, or one that was restarted, may have lost the bases that were written last."""
+        super()._connection_lost()
+        self._bases.clear()
+
+    @override
     @reports_damage("document")
     def put(self, run_id: str, kind: str, name: str, document: str) -> None:
         keys = [self._of(run_id, "documents", kind), self._of(run_id, "index")]

@@ -103,8 +103,10 @@ class SessionPool:
             with _closed_on_doubt(place):
                 yield session
         finally:
-            self._settle(place)
-            place.lock.release()
+            try:
+                self._settle(place)
+            finally:  # whatever happens: a place that stays locked is lost to all later steps on its node
+                place.lock.release()
 
     def reap(self) -> int:
         """Closes sessions that have been idle long enough; returns how many."""

@@ -174,6 +174,31 @@ def test_the_nodes_of_a_dead_worker_are_sent_again_at_once(site: Site) -> None:
     assert ["S1"] == [message.args[2] for message in site.app.waiting if message.name == "esync.install_check"]
 
 
+def test_what_a_dead_worker_had_not_begun_is_sent_again_at_once(site: Site) -> None:
+    """It has left no lease, or died while it joined a turn: no worker works on it now, and it need not stall."""
+    fresh = runs.start(site.engine, a_cluster()).id
+    watch = watching(site, fresh)
+    watch.only([fresh], died=True)
+    assert "begun" == resume_stalled(site.engine, fresh, watch)
+    site.app.waiting.clear()
+    watch.only([fresh], died=True)
+    assert "no progress on 1 node; resending" == resume_stalled(site.engine, fresh, watch)
+    watch.only([fresh])
+    assert "" == resume_stalled(site.engine, fresh, watch)
+
+
+def test_beside_a_living_worker_what_a_dead_one_had_not_begun_is_sent_again_soon(site: Site) -> None:
+    """The other one has two seconds to take it from its queue; a second death does not make it wait longer."""
+    run = in_the_wave(site)
+    stuck_in_config_edit(site, asking="read")
+    site.app.waiting.clear()
+    watch = watching(site, run)
+    for died, seconds, done in ((True, 0, ""), (True, 1, ""), (False, 1, "no progress on 1 node; resending")):
+        site.pass_by(seconds)
+        watch.only([run], died=died)
+        assert done == resume_stalled(site.engine, run, watch)
+
+
 def test_a_message_that_died_with_a_worker_is_sent_again_once(site: Site) -> None:
     """Beside a living worker: a lease after the death, unless the node is worked on by then."""
     run = in_the_wave(site)

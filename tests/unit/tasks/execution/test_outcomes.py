@@ -120,6 +120,24 @@ def test_a_failure_has_its_class_and_what_the_node_reported(
     assert SECRET.reveal() not in outcome.to_json()
 
 
+@pytest.mark.parametrize(
+    ("error", "message", "remedy"),
+    [
+        (MemoryError(), "the worker ran out of memory in config_edit; nothing is wrong with the server", "more memory"),
+        (KeyError("x"), "internal error in config_edit: KeyError", "the worker's log"),
+    ],
+)
+def test_an_error_of_the_worker_is_not_blamed_on_the_server(error: Exception, message: str, remedy: str) -> None:
+    """The step has failed, and the remedy is one for the worker."""
+
+    def step(_: Work) -> Done:
+        raise error
+
+    outcome = outcome_of(step)
+    assert (Status.FAILED, Failure.FAILED, message) == (outcome.status, outcome.failure, outcome.message)
+    assert remedy in outcome.remedy
+
+
 def test_a_node_that_fails_its_first_request_has_reported_about_itself() -> None:
     """The greeting comes with the first reply, even if that request failed; no extra request is sent."""
     node = Node()

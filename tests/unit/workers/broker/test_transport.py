@@ -10,9 +10,13 @@ from urllib.parse import urlsplit
 import pytest
 from celery import Celery
 from redis import Redis
+from redis.exceptions import ResponseError
 
+from tests.refusing import Refusal, refusing
 from workers.broker.names import CONTROL_QUEUE, NODES_QUEUE
+from workers.broker.set_aside import SET_ASIDE, stored
 from workers.celery_app import make_app
+from workers.logs import configure
 from workers.settings import Secret, Settings
 
 LONG = 60  #: seconds for which the connection waits for one message
@@ -126,3 +130,34 @@ def test_a_channel_that_ends_acknowledges_what_is_done(taken: list[Any], valkey:
     taken[0].channel.close()
     assert valkey.llen(NODES_QUEUE) == 2
     assert valkey.hlen(taken[0].channel.qos.unacked_key) == 0
+
+
+@pytest.mark.parametrize("why", Refusal)
+def test_a_message_is_not_lost_while_the_broker_takes_no_writes(
+    taken: list[Any], valkey: Redis, why: Refusal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It stays unacknowledged, and returns to its queue as soon as that is possible; the log says so once."""
+    configure("INFO")
+    qos = taken[0].channel.qos
+    with refusing(valkey, why):
+        taken[0].requeue()
+        for _ in range(3):
+            qos.settle()
+            qos.restore_visible(interval=1)
+        with pytest.raises(ResponseError):
+            qos.restore_by_tag(taken[1].delivery_tag)
+        assert (valkey.llen(NODES_QUEUE), valkey.hlen(qos.unacked_key)) == (0, 3)
+    qos.settle()
+    assert (valkey.llen(NODES_QUEUE), valkey.hlen(qos.unacked_key)) == (1, 2)
+    assert not valkey.exists(SET_ASIDE)
+    assert 1 == capsys.readouterr().err.count("the broker takes that later")
+
+
+def test_a_message_whose_queue_is_no_queue_is_set_aside(taken: list[Any], valkey: Redis) -> None:
+    """Another program wrote there: the message would keep all others from their queues."""
+    qos = taken[0].channel.qos
+    valkey.set(NODES_QUEUE, "of another program")
+    qos.restore_by_tag(taken[0].delivery_tag)
+    assert valkey.hlen(qos.unacked_key) == 2
+    (kept,) = stored(valkey)
+    assert kept.reason == "cannot be restored: ResponseError"

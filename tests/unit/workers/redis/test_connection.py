@@ -15,6 +15,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as NoConnection
 
 from tests.claiming import claim
+from tests.refusing import Refusal, refusing
 from workers.errors import StoreUnavailable
 from workers.records import Event, RunRecord
 from workers.redis.connection import connect, with_retries
@@ -157,17 +158,30 @@ def test_a_wrong_password_is_reported_at_once(valkey_url: Secret) -> None:
     assert time.monotonic() - start < 300
 
 
-def test_a_server_without_memory_is_reported(valkey: Redis) -> None:
-    """The error has the remedy."""
+@pytest.mark.parametrize(
+    ("why", "message", "remedy"),
+    [
+        (Refusal.MEMORY, "is out of memory", "maxmemory"),
+        (Refusal.DISK, "cannot write its data to disk", "free space"),
+        (Refusal.REPLICA, "is a read-only replica", "the primary"),
+        (Refusal.ALONE, "has lost its replicas", "min-replicas-to-write"),
+    ],
+)
+def test_a_server_that_takes_no_writes_is_reported(valkey: Redis, why: Refusal, message: str, remedy: str) -> None:
+    """The error has the reason and the remedy, and no run is called damaged; afterwards it works again."""
     store = RedisStore(valkey, SEAL)
     store.create(RunRecord(id="r1", cluster="shop", spec={}))
-    valkey.config_set("maxmemory", "1")
-    try:
-        with pytest.raises(StoreUnavailable, match="is out of memory") as caught:
-            store.note("r1", Event(kind="run.started"))
-    finally:
-        valkey.config_set("maxmemory", "0")
-    assert "maxmemory" in caught.value.remedy
+    claim(store, "r1", "S1", "w1", 60)
+    with refusing(valkey, why):
+        for write in (
+            lambda: store.note("r1", Event(kind="run.started")),
+            lambda: store.renew("r1", ["S1"], "w1", 60),
+            lambda: store.lock_servers(["S1"], "r1", 60),
+        ):
+            with pytest.raises(StoreUnavailable, match=message) as caught:
+                write()
+            assert remedy in caught.value.remedy
+    assert {"S1"} == store.renew("r1", ["S1"], "w1", 60)
 
 
 def test_broken_connections_are_replaced(valkey: Redis, valkey_url: Secret) -> None:

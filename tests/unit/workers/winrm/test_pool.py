@@ -79,6 +79,17 @@ def test_an_unclear_error_closes_the_session(error: BaseException, kept: bool) -
     assert (int(kept), not kept) == (len(pool), opener.channels[0].closed > 0)
 
 
+def test_a_session_that_cannot_be_closed_leaves_the_node_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the error is, such as no memory: no later step waits for that session."""
+    pool = SessionPool(Opener())
+    with monkeypatch.context() as patched:
+        patched.setattr(AgentSession, "close", lambda _: (_ for _ in ()).throw(MemoryError()))
+        with pytest.raises(MemoryError), pool.session(endpoint(), SECRET):
+            raise SessionLost("x")
+    with pool.session(endpoint(), SECRET, deadline=1) as session:
+        assert session.usable
+
+
 def test_a_session_that_cannot_be_opened_leaves_the_node_free() -> None:
     """The next caller may try at once."""
     opener = Opener(refuse=LogonRefused("no"))
