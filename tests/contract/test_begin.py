@@ -249,18 +249,3 @@ def test_at_most_one_worker_has_a_node(store: RunStore, clock: Clock, moves: lis
                 assert worker not in store.leases("r1").values()
     finally:
         store.forget("r1")
-
-
-def test_a_begin_that_the_server_has_lost_is_noted_again(redis_store: RedisStore, valkey: Redis) -> None:
-    """A killed server may lose its last second, which it had answered: no outcome is without its begin."""
-    redis_store.create(a_run())
-    begun = redis_store.begin(FIRST)
-    assert begun is not None
-    assert begun.claim is not None
-    finishing = Finishing(outcome=an_outcome("S1", "config_edit"), fence=begun.claim, holder="w1")
-    valkey.delete("esync:run:r1:claims", "esync:run:r1:events")
-    assert finishing.outcome == redis_store.finish(finishing).outcome
-    assert ["step.started", "step.ended"] == [event.kind for event in redis_store.events("r1")]
-    late = replace(finishing, outcome=an_outcome("S1", "cert_copy"), fence=begun.claim - 1)
-    with pytest.raises(Conflict):
-        redis_store.finish(late)

@@ -24,7 +24,6 @@ from workers.records import Event, Record, RunRecord, StepOutcome
 __all__ = [
     "GENESIS",
     "Chain",
-    "begun_event",
     "canonical",
     "created_event",
     "digest_of",
@@ -127,11 +126,6 @@ def created_event(record: RunRecord) -> Event:
     parts += [f"reason: {record.reason}"] if record.reason else []
     parts += [f"plan {record.plan_fingerprint}"] if record.plan_fingerprint else []
     return Event(kind="run.created", at=record.created, message="; ".join(parts), digest=identity(record))
-
-
-def begun_event(outcome: StepOutcome) -> Event:
-    """The event of the begin of its step, where the store has lost the one that was noted then."""
-    return Event(kind="step.started", turn=outcome.turn, node=outcome.node, step=outcome.step)
 
 
 def ended_event(outcome: StepOutcome, digest: str = "") -> Event:

@@ -19,7 +19,7 @@ from workers.errors import Conflict, RecordRefused, RunUnknown
 from workers.records import Event, RunRecord, RunState, Status, StepOutcome
 from workers.remembered import Remembered
 from workers.secrets.seal import Seal
-from workers.store.chain import Chain, begun_event, created_event, digested, ended_event, without_link
+from workers.store.chain import Chain, created_event, digested, ended_event, without_link
 from workers.store.damage import damage_reported, reports_damage
 from workers.store.holds import hold
 from workers.store.port import (
@@ -306,11 +306,9 @@ class RedisStore(RedisHolds, RedisKept, RedisDocuments, RunStore):
             written = (place, outcome.node, finishing.fence, text)
             ended = (*_noting(ended_event(outcome, digest)), finishing.holder, finishing.of)
             sealed = [(*at, self._sealed_document(outcome.run, *at, kept)) for at, kept in documents.items()]
-            arguments = (*written, *ended, *(part for parts in sealed for part in parts))
-            answer = self._write(outcome.run, "finish", keys, *arguments)
-            if answer[0] == "unbegun":
-                self.note(outcome.run, begun_event(outcome))
-                answer = self._write(outcome.run, "finish", keys, *arguments)
+            answer = self._write(
+                outcome.run, "finish", keys, *written, *ended, *(part for parts in sealed for part in parts)
+            )
             if answer[0] == "late":
                 raise Conflict(f"another worker has taken over node {outcome.node}")
             if answer[0] == "exists":

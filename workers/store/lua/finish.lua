@@ -1,9 +1,8 @@
 -- KEYS run, outcomes of the turn, leases, index, events, and the hash of each document that is kept with the outcome
 -- ARGV field, node, fence (ANY_CLAIM: any worker may have the node), outcome, cap, time, digest and event of its end, the holder whose lease is released ('': none),
 -- the outcomes that the turn has when it is complete ('0': not asked), then kind, name and text of each document
--- Returns {'kept', complete}, {'exists', complete, outcome}, {'late', newest fence}, {'unbegun'}, or false: no such run.
--- `complete` is 1 when the turn has all of its outcomes. 'unbegun': the server has lost its last moments, the claim and the
--- event of the begin among them; the caller notes that event, and comes again.
+-- Returns {'kept', complete}, {'exists', complete, outcome}, {'late', newest fence}, or false: no such run. `complete` is
+-- 1 when the turn has all of its outcomes.
 local state = opened_for_events(KEYS[1], 'indexed', 'held', 'kinds')
 if not state then return false end
 local function complete()
@@ -15,11 +14,6 @@ if fence ~= lease.fence and fence < ANY_CLAIM then
   local present = redis.call('HGET', KEYS[2], ARGV[1])
   if present then return { 'exists', complete(), present } end
   return { 'late', whole(lease.fence) }
-end
-if ARGV[9] ~= '' and tonumber(ARGV[3]) > lease.fence then
-  lease.fence = tonumber(ARGV[3])
-  keep_lease(KEYS[3], ARGV[2], lease)
-  return { 'unbegun' }
 end
 local released = ARGV[9] ~= '' and lease.holder == ARGV[9]
 if released then end_lease(state, KEYS[3], ARGV[2], lease) end
