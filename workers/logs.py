@@ -21,8 +21,9 @@ __all__ = ["bound", "configure", "writer"]
 
 # Libraries that log complete messages, headers or requests at DEBUG.
 _VERBOSE = ("amqp", "kombu", "spnego", "winrm", "asyncio")
+_TRACE = "celery.app.trace"
 # Two lines a task. The run store has more about each step, and a line costs as much as a request to the store.
-_PER_TASK = ("celery.worker.strategy", "celery.app.trace")
+_PER_TASK = ("celery.worker.strategy", _TRACE)
 _SHARED: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_logger_name,
@@ -85,6 +86,19 @@ def _one_line(log: WrappedLogger, method: str, event: EventDict) -> EventDict:
     }
 
 
+def _waits(record: logging.LogRecord) -> bool:
+    """A step that waits returns to its queue: one line. Celery warns of it with two tracebacks and all arguments."""
+    told = getattr(record, "data", {})
+    if told.get("description") == "rejected" and record.exc_info:
+        reason = getattr(record.exc_info[1], "reason", "")
+        record.levelno, record.levelname, record.exc_info = logging.INFO, "INFO", None
+        record.msg, record.args = "a step returns to its queue", ()
+        del record.data  # type: ignore[attr-defined] # Celery's
+        vars(record).update(task=told["name"], reason=reason)
+        return logging.getLogger().isEnabledFor(logging.INFO)
+    return True
+
+
 def configure(level: str = "INFO", *, as_json: bool | None = None, stream: TextIO | None = None) -> None:
     """Configures all logging of this process: ours and that of every library.
 
@@ -114,6 +128,7 @@ def configure(level: str = "INFO", *, as_json: bool | None = None, stream: TextI
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(number)
+    logging.getLogger(_TRACE).addFilter(_waits)
     for name in _VERBOSE:
         logging.getLogger(name).setLevel(max(number, logging.INFO))
     for name in _PER_TASK:

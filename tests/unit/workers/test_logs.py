@@ -7,6 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from celery import Celery
+from celery.app.trace import build_tracer
+from celery.exceptions import Reject
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -138,6 +141,31 @@ def test_a_line_for_each_task_is_only_for_debugging(level: str, *, shown: bool) 
         logging.getLogger(name).error("an error")
     said = stream.getvalue()
     assert (2 * shown, 2) == (said.count("a task"), said.count("an error"))
+
+
+@pytest.mark.parametrize(("level", "shown"), [("INFO", 1), ("WARNING", 0)])
+def test_a_step_that_waits_is_one_line_and_no_error(level: str, shown: int) -> None:
+    """Celery warns of a task that returns to its queue, with two tracebacks. A failed one keeps its traceback."""
+    app = Celery(set_as_current=False)
+    stream = io.StringIO()
+    logs.configure(level, as_json=True, stream=stream)
+
+    @app.task(name="esync.install_check")  # type: ignore[untyped-decorator] # Celery has no types
+    def waits() -> None:
+        raise Reject("S1: other nodes are logging on", requeue=True)
+
+    @app.task(name="esync.other")  # type: ignore[untyped-decorator] # the same
+    def fails() -> None:
+        raise KeyError("x")
+
+    for task in (waits, fails):
+        build_tracer(task.name, task, app=app)("an-id", (), {}, {"id": "an-id", "delivery_info": {}})
+    *said, other = lines(stream)
+    same = {"level": "info", "task": "esync.install_check", "reason": "S1: other nodes are logging on"}
+    assert [{"event": "a step returns to its queue", "logger": "celery.app.trace", **same}] * shown == [
+        {name: value for name, value in line.items() if name != "timestamp"} for line in said
+    ]
+    assert "KeyError" in str(other["exception"])
 
 
 def test_an_unknown_level_is_refused() -> None:
