@@ -1,6 +1,6 @@
 """Facts of the configuration files that a run edits (ektron-facts 2)."""
 
-from tasks.ektron.facts.values import EMPTY, Fact, FileFacts, Spread
+from tasks.ektron.facts.values import Fact, FileFacts, Spread
 
 __all__ = [
     "NO_CERTIFICATE",
@@ -31,7 +31,7 @@ class _Sectioned(Fact):
     """
 
     encrypted: tuple[str, ...] = ()
-    elsewhere: dict[str, str] = EMPTY
+    elsewhere: dict[str, str] = {}
 
 
 NO_CERTIFICATE = "empty"  #: replaces the digest of a key without a value
@@ -68,7 +68,7 @@ class ServiceConfigFacts(ServiceSettings):
     file: FileFacts
     included: tuple[IncludedFile, ...] = ()
     keys: Spread = Spread()  #: publickCertKeys: SHA-256 of the decoded encodedValue, per node
-    other_keys: dict[str, str] = EMPTY  #: the same of the servers that are not nodes of the cluster
+    other_keys: dict[str, str] = {}  #: the same of the servers that are not nodes of the cluster
 
 
 class EndpointFact(Fact):
@@ -86,7 +86,7 @@ class WebValues(_Sectioned):
     encoded_value: str | None = None  #: SHA-256 of the decoded certificate; an empty string when the value is empty
     ws_path: str | None = None  #: without user and password
     site_path: str | None = None
-    builds: dict[str, str] = EMPTY  #: ek_buildNumber, ek_InstallBuild, ek_ServicePack, ek_cmsversion, ek_PatchUpdate
+    builds: dict[str, str] = {}  #: ek_buildNumber, ek_InstallBuild, ek_ServicePack, ek_cmsversion, ek_PatchUpdate
     connection_digest: str | None = None  #: keyed digest of Ektron.DbConnection; the string itself is never kept
     connection_problem: str = ""  #: why the connection string cannot be read: encrypted, or in a file that is missing
     connection_cipher: str | None = None  #: keyed digest of the section where it is encrypted

@@ -1,6 +1,6 @@
 """Facts of the machine: its system, its programs, its network."""
 
-from tasks.ektron.facts.values import EMPTY, Fact
+from tasks.ektron.facts.values import Fact
 
 __all__ = ["BinaryFacts", "ProbeFacts", "ReadinessFacts", "SystemFacts"]
 
@@ -15,7 +15,7 @@ class SystemFacts(Fact):
     os: str = ""
     admin: bool
     code_page: int = 0
-    free: dict[str, int] = EMPTY
+    free: dict[str, int] = {}
 
 
 class ReadinessFacts(Fact):
@@ -28,7 +28,7 @@ class ReadinessFacts(Fact):
         rivals_problem: what could not be checked.
     """
 
-    limits: dict[str, str] = EMPTY
+    limits: dict[str, str] = {}
     limits_problem: str = ""
     rivals: tuple[str, ...] = ()
     rivals_problem: str = ""
@@ -57,7 +57,7 @@ class ProbeFacts(Fact):
     """
 
     listening_8732: bool | None = None
-    reach_8732: dict[str, bool] = EMPTY
+    reach_8732: dict[str, bool] = {}
     ws_url: str = ""
     ws_status: int | None = None
     ws_problem: str = ""

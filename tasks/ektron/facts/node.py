@@ -12,7 +12,7 @@ from tasks.ektron.facts.generated import GeneratedFacts
 from tasks.ektron.facts.machine import BinaryFacts, ProbeFacts, ReadinessFacts, SystemFacts
 from tasks.ektron.facts.old_places import OldPlace
 from tasks.ektron.facts.service import ServiceEvidence
-from tasks.ektron.facts.values import EMPTY, CertificateFacts, Fact, Spread
+from tasks.ektron.facts.values import CertificateFacts, Fact, Spread
 
 __all__ = ["NodeFacts"]
 
@@ -49,16 +49,16 @@ class NodeFacts(ConfigurationFacts, ServiceEvidence):
     binaries: tuple[BinaryFacts, ...] = ()
     precompiled: bool = False
     site_exists: bool = True
-    origin_family: dict[str, str] = EMPTY  #: on the origin: kind -> hash of the files of the Security Configurator
+    origin_family: dict[str, str] = {}  #: on the origin: kind -> hash of the files that the Security Configurator wrote
     origin_problem: str = ""  #: why those six files do not form a family
     client: CertificateFacts | None = None  #: of the node's own SyncClient.cer in the service folder
     server: CertificateFacts | None = None
-    service_family: dict[str, Spread] = EMPTY  #: kind (`SyncClient.pfx`, ...) -> hashes in the service folder
-    partner_family: dict[str, Spread] = EMPTY  #: kind -> hashes of the partners' files in the service folder
-    configurator_family: dict[str, Spread] = EMPTY  #: the same in the folder of the configurator, on the origin
-    web_root_family: dict[str, str] = EMPTY  #: kind -> hash of the node's own SyncClient files in the site root
+    service_family: dict[str, Spread] = {}  #: kind (`SyncClient.pfx`, ...) -> hashes in the service folder
+    partner_family: dict[str, Spread] = {}  #: kind -> hashes of the partners' files in the service folder
+    configurator_family: dict[str, Spread] = {}  #: the same in the folder of the configurator, on the origin
+    web_root_family: dict[str, str] = {}  #: kind -> hash of the node's own SyncClient files in the site root
     staging_files: tuple[str, ...] | None = None  #: names in `Ektron Security Certificates`; None: no folder
-    staging_family: dict[str, str] = EMPTY  #: kind -> hash of the node's own files in that folder
+    staging_family: dict[str, str] = {}  #: kind -> hash of the node's own files in that folder
     places: tuple[PlaceFacts, ...] = ()  #: what a rollout writes to
     leftovers: tuple[str, ...] = ()  #: temporary files of this program
     renamed_copies: tuple[str, ...] = ()  #: files in the service folder with a node's bytes under other servers' names
@@ -90,6 +90,6 @@ def _said(facts: Fact, data: dict[str, Any]) -> dict[str, Any]:
     silent = {
         name
         for name, field in type(facts).model_fields.items()
-        if name in _LATER and getattr(facts, name) == field.get_default(call_default_factory=True)
+        if name in _LATER and getattr(facts, name) == field.default
     }
     return {name: value for name, value in data.items() if name not in silent}

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
-from tasks.ektron.facts.values import EMPTY, Fact
+from tasks.ektron.facts.values import Fact
 
 __all__ = ["ServiceEvidence", "ServiceFacts", "StartRecord"]
 
@@ -69,5 +69,5 @@ class ServiceEvidence(Fact):
     newest_change: AwareDatetime | None = None
     newest_change_path: str = ""
     asked: Literal["modification times", "change times"] = "modification times"
-    inputs: dict[str, str] = EMPTY
+    inputs: dict[str, str] = {}
     start_record: StartRecord | None = None

@@ -6,18 +6,16 @@ nodes that differ, so the size of the facts does not grow with the cluster.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 from typing_extensions import override
 
-__all__ = ["EMPTY", "OFF", "ON", "CertificateFacts", "Fact", "FileFacts", "Spread"]
+__all__ = ["OFF", "ON", "CertificateFacts", "Fact", "FileFacts", "Spread"]
 
 
 OFF = "0"  #: LoadBalanced, as after the installation (ektron-facts 2.1)
 ON = "1"  #: LoadBalanced; the product compares the text, `true` does not switch it on (ektron-facts 2.1)
-#: An empty dict as default. Of a `{}` pydantic makes a deep copy for each fact, half of the time for a small one.
-EMPTY: Any = Field(default_factory=dict)
 
 
 class Fact(BaseModel):
@@ -51,7 +49,7 @@ class Spread(Fact):
     """Values that must exist once for each node of the cluster: the most common value, and the nodes that differ."""
 
     common: str = ""  #: the most common value (a hash); empty when there are no values
-    differing: dict[str, str] = EMPTY  #: node -> value, where it is not the common one
+    differing: dict[str, str] = {}  #: node -> value, where it is not the common one
     none: bool = False  #: no node has a value; `missing` does not list them then, so that facts do not grow
     missing: tuple[str, ...] = ()  #: nodes without a value, where others have one
     unexpected: tuple[str, ...] = ()  #: names of entries that are not nodes of the cluster
