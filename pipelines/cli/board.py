@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from pipelines.report.layout import duration, printable, table
+from pipelines.report.layout import duration, printable, table, without_verdict
 from pipelines.report.styles import IN_PROGRESS, VERDICT_STYLES
 from pipelines.rollout import kind_of
 from pipelines.run.groups import ahead_of, in_line
@@ -75,7 +75,7 @@ class Row(NamedTuple):
         if self.steering.held and not self.ended:
             return f"esync {verb_for_held(unapproved=self.steering.unapproved)} {self.record.id}"
         if self.record.turn is None or self.ended:
-            return self.record.summary.removeprefix(f"{self.record.verdict}: ") or self.waits
+            return without_verdict(self.record.summary, self.record.verdict) or self.waits
         return f"{self.done} of {counted(len(self.record.turn.nodes), 'node')}"
 
 

@@ -6,7 +6,7 @@ Everything else (findings in full, causes at length, checks by hand) is in the r
 from collections.abc import Iterable, Iterator, Sequence
 
 from pipelines.report.answers import names, next_commands, safety, work_done
-from pipelines.report.layout import cut, duration, folded, printable
+from pipelines.report.layout import cut, duration, folded, printable, without_verdict
 from pipelines.report.node_words import TOUCHED, NodeWord, counted_words
 from pipelines.report.problems import Shown, consequences, problems
 from pipelines.report.rows import FindingRow, QuestionRow, Report
@@ -41,7 +41,7 @@ def closing_lines(report: Report, width: int, commands: Sequence[str] | None = N
     shown = problems(report)
     head = folded(_headline(report), width, rest="  ")
     if report.summary and not _repeated(report, shown):
-        head += cut(folded(_summary(report), width, "  ", "    "), 4, width)
+        head += cut(folded(without_verdict(report.summary, report.verdict), width, "  ", "    "), 4, width)
     tail = [line for label, text in _labelled(report) for line in _label_lines(label, text, width)]
     tail += _next_lines(next_commands(report) if commands is None else commands)
     room = max(3, LINES - len(head) - len(tail))
@@ -67,10 +67,6 @@ def _headline(report: Report) -> str:
 
 def _word(word: NodeWord) -> str:
     return "not reached" if word is NodeWord.UNREACHABLE else word.value
-
-
-def _summary(report: Report) -> str:
-    return report.summary.removeprefix(f"{report.verdict}: ")
 
 
 def _problem_lines(shown: Sequence[Shown], width: int, room: int) -> list[str]:

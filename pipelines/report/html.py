@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pipelines.report.answers import next_commands, safety, work_done
 from pipelines.report.changed_nodes import changed_nodes
 from pipelines.report.findings import FindingGroup, finding_groups
-from pipelines.report.layout import duration
+from pipelines.report.layout import duration, without_verdict
 from pipelines.report.node_words import NodeWord, checked_before_changes, node_words
 from pipelines.report.problems import consequences, problems
 from pipelines.report.rows import NodeRow, Report, StepRow, TurnRow
@@ -78,7 +78,7 @@ def to_html(report: Report) -> str:
         report=report,
         kind=kind,
         style=style,
-        summary=report.summary.removeprefix(f"{report.verdict}: ") or _waits(report) or style.meaning,
+        summary=without_verdict(report.summary, report.verdict) or _waits(report) or style.meaning,
         early=checked_before_changes(report),
         mark=_marks(report),
         **_first_screen(report, kind),

@@ -6,7 +6,17 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from workers.texts import cleaned
 
-__all__ = ["TEXT_WIDTH", "cut", "duration", "folded", "name_ranges", "printable", "table", "wrapped"]
+__all__ = [
+    "TEXT_WIDTH",
+    "cut",
+    "duration",
+    "folded",
+    "name_ranges",
+    "printable",
+    "table",
+    "without_verdict",
+    "wrapped",
+]
 
 TEXT_WIDTH = 100  #: columns of a text that is written to a file or a pipe
 _MINUTE, _HOUR = 60, 3600
@@ -27,6 +37,11 @@ _GLUE = "\0"  #: stands for a blank that is no place to break a line; no printab
 def printable(text: str) -> str:
     """Text without line breaks and control characters: a node's message must not control the operator's terminal."""
     return cleaned(text, max(1, len(text)))
+
+
+def without_verdict(summary: str, verdict: str | None) -> str:
+    """The summary of a run that stands beside its verdict, which need not be said twice."""
+    return summary.removeprefix(f"{verdict}: ")
 
 
 def wrapped(text: str, width: int = TEXT_WIDTH) -> list[str]:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
-from pipelines.report.layout import table
+from pipelines.report.layout import table, without_verdict
 from pipelines.report.rows import Report
 from pipelines.report.styles import VERDICT_STYLES
 from pipelines.run.groups import Place
@@ -76,12 +76,16 @@ def result_lines(results: Sequence[ClusterResult], width: int = 0) -> Iterator[s
     """A line for each cluster, the worst first; `width` as in `table`."""
     called = titles((one.file, one.cluster) for one in results if one.file)
     ranked = sorted(results, key=lambda one: _badness(one.verdict))
-    rows = [(called.get(one.file, one.cluster), one.run or "-", _title(one.verdict), _why(one)) for one in ranked]
+    rows = [
+        (
+            called.get(one.file, one.cluster),
+            one.run or "-",
+            _title(one.verdict),
+            without_verdict(one.summary, one.verdict),
+        )
+        for one in ranked
+    ]
     yield from table(("CLUSTER", "RUN", "RESULT", "WHY"), rows, width)
-
-
-def _why(result: ClusterResult) -> str:
-    return result.summary.removeprefix(f"{result.verdict}: ")
 
 
 def totals(results: Iterable[ClusterResult]) -> str:

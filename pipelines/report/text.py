@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC
 
 from pipelines.report.findings import FindingGroup, finding_groups
-from pipelines.report.layout import TEXT_WIDTH, duration, printable, wrapped
+from pipelines.report.layout import TEXT_WIDTH, duration, printable, without_verdict, wrapped
 from pipelines.report.node_words import checked_before_changes, counted_words
 from pipelines.report.rows import FindingRow, QuestionRow, Report
 from pipelines.rollout import kind_of
@@ -51,7 +51,7 @@ def result_blocks(report: Report, *, attestations: bool = True, width: int = TEX
 def verdict_line(report: Report) -> str:
     """The end of the run in one line."""
     verdict = (report.verdict or report.state).upper().replace("_", " ")
-    summary = report.summary.removeprefix(f"{report.verdict}: ")
+    summary = without_verdict(report.summary, report.verdict)
     sentence = f": {printable(summary)}" if summary else ""
     return f"{verdict}{sentence} [{report.kind} {report.run}, {duration(report.seconds)}]"
 

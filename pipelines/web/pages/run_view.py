@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from pipelines.report.answers import safety, work_done
-from pipelines.report.layout import name_ranges
+from pipelines.report.layout import name_ranges, without_verdict
 from pipelines.report.node_words import NodeWord, node_words
 from pipelines.report.problems import Shown, problems
 from pipelines.report.rows import NodeRow, Report, StepRow
@@ -103,7 +103,7 @@ def head_values(progress: Progress, codes: Mapping[str, str], steering: Steering
         "style": style,
         "title": _title(style.title, steering),
         "counts": counts_of(codes),
-        "summary": record.summary.removeprefix(f"{record.verdict}: ") or _now(progress, steering) or style.meaning,
+        "summary": without_verdict(record.summary, record.verdict) or _now(progress, steering) or style.meaning,
         "turn": _Turn(turn.name, *progress.steps(turn)) if turn else None,
         "seconds": progress.seconds(now()),
         "budget": report.budget.left if report.budget and record.verdict is None else "",

@@ -1,6 +1,7 @@
 -- KEYS run, outcomes of the turn, leases, index, events, and the hash of each document that is kept with the outcome
--- ARGV field, node, fence (ANY_CLAIM: any worker may have the node), outcome, cap, time, digest and event of its end, the holder whose lease is released ('': none),
--- the outcomes that the turn has when it is complete ('0': not asked), then kind, name and text of each document
+-- ARGV field, node, fence (ANY_CLAIM: any worker may have the node), outcome, cap, time, digest and event of its end, the
+-- holder whose lease is released ('': none), the outcomes that the turn has when it is complete ('0': not asked), then
+-- kind, name and text of each document
 -- Returns {'kept', complete}, {'exists', complete, outcome}, {'late', newest fence}, or false: no such run. `complete` is
 -- 1 when the turn has all of its outcomes.
 local state = opened_for_events(KEYS[1], 'indexed', 'held', 'kinds')
