@@ -35,6 +35,7 @@ __all__ = [
     "describe",
     "end_steps",
     "join_and_verify",
+    "let_node_begin",
     "look_at",
     "publish",
     "snapshot_of",
@@ -231,6 +232,14 @@ def _hold(engine: Engine, snapshot: Snapshot, following: str, message: str, docu
     for document in documents:
         engine.store.put(run, document.kind, document.name, document.text)
     hold_before(engine.store, run, following, Event(kind="run.held", turn=following, message=message))
+
+
+def let_node_begin(engine: Engine, run_id: str, turn_name: str, node: str) -> None:
+    """Sends the steps of a node that had to wait, because the run works on as many nodes as it may."""
+    snapshot = snapshot_of(engine, engine.store.run(run_id))
+    turn = snapshot.record.turn
+    if turn is not None and turn.name == turn_name:
+        publish(engine, snapshot.record, [node], snapshot.read)
 
 
 def _waiting_for(engine: Engine, snapshot: Snapshot, node: str, unfinished: Mapping[str, int]) -> list[str]:

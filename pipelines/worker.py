@@ -15,9 +15,10 @@ from celery import Celery, Task
 from celery.exceptions import Reject
 from celery.signals import celeryd_init, worker_init, worker_ready, worker_shutdown
 from celery.worker import WorkController
+from kombu.exceptions import OperationalError
 from pydantic import ConfigDict, Field, ValidationError, validate_call
 
-from pipelines.coordinator import join_and_verify
+from pipelines.coordinator import join_and_verify, let_node_begin
 from pipelines.engine import Engine, connect_engine
 from pipelines.prober import Prober
 from pipelines.reconcile import Joins, Reconciler, begin_or_continue
@@ -84,12 +85,19 @@ def process() -> _Process:
         sessions=sessions,
         leases=leases,
         known=engine.known,
+        let_begin=_let_begin,
     )
     prober = Prober(engine, holder)
     reconciler = Reconciler(
         engine, holder, upkeep=lambda: _kept_up(sessions), watch=prober.watch, joined_here=joins.has
     )
     return _Process(sessions, leases, runner, reconciler, prober)
+
+
+def _let_begin(run: str, turn: str, node: str) -> None:
+    """Sends the steps of a node that had to wait. What is lost here, the reconciler sends again."""
+    with suppress(EsyncError, OperationalError), errors_mapped():
+        let_node_begin(engine, run, turn, node)
 
 
 def _kept_up(sessions: SessionPool) -> None:

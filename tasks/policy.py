@@ -110,7 +110,8 @@ class Policy(Part):
     """How a run proceeds.
 
     Attributes:
-        concurrency: nodes processed at the same time.
+        concurrency: nodes in work at the same time, from the begin of their first step in a turn to the end of their
+            last.
         waves: `pools` (pool after pool, staging first), `all`, or sizes such as `[1, 5, "25%", "100%"]`. A wave that
             would restart more than half of a pool is split.
         order: of the nodes in and over the waves: that of the `file`, by `pool`, or by a label: nodes with the same

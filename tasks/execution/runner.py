@@ -1,6 +1,5 @@
 """Runs one step on one node: the one place that catches exceptions and turns them into outcomes."""
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -10,6 +9,7 @@ from tasks.cluster import Cluster
 from tasks.documents import Known, RunDocuments
 from tasks.ektron.refusals import Refused
 from tasks.execution.budget import Budget, BudgetedSession
+from tasks.execution.cancellations import Cancellations
 from tasks.execution.leases import Lease, LeaseKeeper
 from tasks.execution.logons import Logons, NoSlot
 from tasks.execution.outcomes import Job, Tally, internal
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["NoSuchStep", "NodeBusy", "NotReady", "StepRunner"]
 
 OPEN_DEADLINE = 60.0  #: seconds for a session to become ready, where the deadline of a step is longer
-FLAGS_FOR = 1.0  #: seconds for which the flags of a run are not read again
-_RUNS = 1000  #: runs whose flags are remembered before all are forgotten: a worker lives for months
 _NODES = 10_000  #: nodes of all runs whose records are remembered
 Names = tuple[str, str, str, str]  #: run, turn, node and step
 
@@ -60,13 +58,13 @@ class NoSuchStep(Exception):
 
 
 class NodeBusy(Exception):
-    """Another worker holds this node, or the run already works on as many nodes as it may: try again later."""
+    """Another worker holds this node: try again later."""
 
 
 class NotReady(Exception):
-    """The message has nothing to do: the run is paused, or the step before this one has no outcome.
+    """The message has nothing to do now: the run waits, or has enough nodes in work, or the step before has no outcome.
 
-    The message is dropped. When the run is resumed, the steps without an outcome are sent again.
+    The message is dropped. The steps without an outcome are sent again when the run is resumed, or a node has ended.
     """
 
 
@@ -82,8 +80,9 @@ class StepRunner:
         leases: the leases of this process.
         known: what this process knows of documents.
         max_wait: seconds to wait for a busy node before the message goes back to the queue.
-        clock: monotonic seconds, for the time of a step, and of what is known of the flags of a run.
+        clock: monotonic seconds.
         open_site: opens the web site of a node.
+        let_begin: called with run, turn and a node that had to wait: it has to get its steps again.
     """
 
     def __init__(  # noqa: PLR0913 - everything a step needs, by keyword
@@ -99,6 +98,7 @@ class StepRunner:
         max_wait: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
         open_site: OpenSite = _over_http,
+        let_begin: Callable[[str, str, str], None] = lambda *_: None,
     ) -> None:
         self._known = known or Known()
         self._steps = steps
@@ -110,10 +110,10 @@ class StepRunner:
         self._max_wait = max_wait
         self._clock = clock
         self._open_site = open_site
+        self._let_begin = let_begin
         self._logons = Logons(store, leases.holder, max_wait)
         self._records: Remembered[RunRecord] = Remembered(_NODES)
-        self._flags: dict[str, tuple[float, bool]] = {}
-        self._guard = threading.Lock()
+        self._cancellations = Cancellations(store, clock)
 
     def run(
         self,
@@ -136,7 +136,7 @@ class StepRunner:
 
         Raises:
             NodeBusy: another worker holds this node.
-            NotReady: the run is paused, or the step before this one has no outcome.
+            NotReady: the run is paused or works on enough nodes, or the step before this one has no outcome.
             StoreUnavailable: the outcome could not be recorded.
             RunUnknown: there is no such run.
             NoSuchStep: the run has no such step.
@@ -151,13 +151,15 @@ class StepRunner:
                     done = self._begun((run_id, turn, node, step), lease, report_phase)
             if done is not None:
                 report_end(done.complete)
+                if done.following:
+                    self._let_begin(run_id, turn, done.following)
                 return done.outcome
             if time.monotonic() > until:
                 raise NodeBusy(node)
             time.sleep(0.1)
 
     def _begun(self, names: Names, lease: Lease, report_phase: Callable[[str], None]) -> Finished | None:
-        """Begins the step and runs it; None when another worker holds the node, or too many nodes are held."""
+        """Begins the step and runs it; None when another worker holds the node."""
         job, begun = self._begin(self._job(names))
         if begun is None:  # the run has another turn since this process read it
             job, begun = self._begin(self._job(names, fresh=True))
@@ -169,11 +171,13 @@ class StepRunner:
         steering = Steering.from_flags(begun.flags)
         if steering.paused:
             raise NotReady(f"{job.node}: the run is paused")
+        if begun.waits:
+            raise NotReady(f"{job.node}: the run works on as many nodes as it may")
         if begun.claim is None:
             if job.earlier and begun.before is None:
                 raise NotReady(f"{job.node}: {job.earlier} has no outcome")
             return None
-        self._saw(job, cancelled=bool(steering.cancelled))
+        self._cancellations.saw(job.record.id, cancelled=bool(steering.cancelled))
         job = replace(job, claim=begun.claim, number=begun.number, before=begun.before, flags=begun.flags)
         return self._ended(job, lease, steering, report_phase)
 
@@ -231,6 +235,7 @@ class StepRunner:
                     holder=self._leases.holder,
                     documents=job.kept,
                     of=job.outcomes_of_turn,
+                    more=job.step != job.turn.steps[-1],
                 )
             )
         except Conflict:
@@ -317,7 +322,7 @@ class StepRunner:
 
         It ends a step whose time is up, which the budget has noticed by then, or when the run is cancelled.
         """
-        if not self._cancelled(job):
+        if not self._cancellations.has(job.record.id):
             return False
         recorded = self._store.outcome(*job.key)
         return recorded is not None and not recorded.worker
@@ -374,22 +379,7 @@ class StepRunner:
 
     def _stops(self, job: Job) -> bool:
         """Whether the step has to stop because the run is cancelled; a step that always runs does not."""
-        return not self._steps[job.step].always and self._cancelled(job)
-
-    def _cancelled(self, job: Job) -> bool:
-        """Called at every turn of every wait; reads the store once a second at most."""
-        with self._guard:
-            read, flagged = self._flags.get(job.record.id, (0.0, False))
-        if self._clock() - read > FLAGS_FOR:
-            flagged = bool(Steering.of(self._store, job.record.id).cancelled)
-            self._saw(job, cancelled=flagged)
-        return flagged
-
-    def _saw(self, job: Job, *, cancelled: bool) -> None:
-        with self._guard:
-            if len(self._flags) > _RUNS:
-                self._flags.clear()
-            self._flags[job.record.id] = (self._clock(), cancelled)
+        return not self._steps[job.step].always and self._cancellations.has(job.record.id)
 
 
 def _refusals_mapped(step: Callable[[Work], Done], work: Work) -> Done:

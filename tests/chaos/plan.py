@@ -58,6 +58,7 @@ class Round:
         waves: how the run divides its nodes.
         lasts: seconds of a fault that passes.
         why: the broker takes no writes.
+        in_work: how many nodes may be in work at the same time: all, or few, so that the others wait for them.
     """
 
     number: int
@@ -67,6 +68,7 @@ class Round:
     waves: str | tuple[int | str, ...]
     lasts: float = 0.0
     why: Refusal = Refusal.MEMORY
+    in_work: int = 64
 
 
 def round_of(seed: int, number: int) -> Round:
@@ -80,4 +82,5 @@ def round_of(seed: int, number: int) -> Round:
         chance.choice(("all", (1, "50%"))),
         chance.uniform(0.0, LONGEST),
         chance.choice(tuple(Refusal)),
+        chance.choice((64, 3)),
     )

@@ -75,7 +75,7 @@ class Site:
         """Plays a round, from untouched servers to untouched servers."""
         before = {node: len(self.servers.service(node)["history"]) for node in self.servers.nodes}
         begun = time.monotonic()
-        run = self.harness.start(cluster_of(self.servers.lab, waves=this.waves)).id
+        run = self.harness.start(cluster_of(self.servers.lab, waves=this.waves, concurrency=this.in_work)).id
         late = self._ends_before(run, begun + this.moment * self.typical)
         if this.fault is Fault.WORKER_KILLED_BETWEEN:
             late = self._ends_before_next_turn(run)

@@ -12,7 +12,7 @@ from tests.contract.test_store import BRIEF, a_run, an_outcome, at_once, claimed
 from tests.sampling import examples
 from workers.errors import Conflict, RecordRefused, RunUnknown
 from workers.records import RunRecord, Status
-from workers.store.port import Beginning, Finishing, RunStore
+from workers.store.port import ANY_CLAIM, Beginning, Finishing, RunStore
 from workers.store.redis_store import RedisStore
 
 STEP = Beginning(
@@ -26,6 +26,12 @@ def begun_events(store: RunStore) -> list[str]:
     """The steps whose begin was noted, without those that only claim a node."""
     noted = [event for event in store.events("r1") if event.kind == "step.started" and event.step != "claim"]
     return [f"{event.turn} {event.node} {event.step}" for event in noted]
+
+
+def fence_of(store: RunStore, beginning: Beginning) -> int | None:
+    """Of the claim with which it began; None when it did not."""
+    begun = store.begin(beginning)
+    return begun.claim if begun else None
 
 
 @pytest.fixture
@@ -155,6 +161,50 @@ class TestBegin:
         assert [True, False] == [begun.claim is not None for begun in map(store.begin, nodes[2:]) if begun]
         lapse(store, clock)
         assert [True] == [begun.claim is not None for begun in map(store.begin, nodes[3:]) if begun]
+
+    def test_a_node_is_in_work_until_its_last_step_has_ended(self, store: RunStore) -> None:
+        """It keeps its place between its steps; its end names the one that has waited longest, each once."""
+        one = replace(FIRST, limit=1)
+        second, third = (replace(one, node=node) for node in ("S3", "S2"))
+        assert fence_of(store, one)
+        assert [True, True, True] == [begun.waits for begun in map(store.begin, (second, third, second)) if begun]
+        between = store.finish(Finishing(outcome=an_outcome(), fence=ANY_CLAIM, holder="w1", more=True))
+        assert ("", {}) == (between.following, store.leases("r1"))
+        assert fence_of(store, second) is None
+        fence = fence_of(store, replace(STEP, limit=1, holder="w2"))
+        assert fence
+        last = Finishing(outcome=an_outcome(step="cert_copy"), fence=fence, holder="w2")
+        assert ["S3", ""] == [store.finish(last).following for _ in range(2)]
+        fence = fence_of(store, second)
+        assert fence
+        assert fence_of(store, third) is None
+        assert "S2" == store.finish(Finishing(outcome=an_outcome("S3"), fence=fence, holder="w1")).following
+        assert fence_of(store, third)
+        assert "" == store.finish(Finishing(outcome=an_outcome("S2"), fence=ANY_CLAIM, holder="w1")).following
+
+    def test_a_node_in_work_does_not_wait_for_a_place(self, store: RunStore) -> None:
+        """Also when its worker has died, and another node has begun meanwhile."""
+        store.record(an_outcome(), 0)
+        assert fence_of(store, replace(FIRST, node="S2", limit=1))
+        assert fence_of(store, replace(STEP, limit=1))
+
+    def test_the_places_of_an_earlier_turn_do_not_count(self, store: RunStore) -> None:
+        """Nor do the nodes that waited in it."""
+        assert fence_of(store, replace(FIRST, limit=1))
+        assert fence_of(store, replace(FIRST, node="S2", limit=1)) is None
+        store.finish(Finishing(outcome=an_outcome(), fence=ANY_CLAIM, holder="w1", more=True))
+        fence = fence_of(store, replace(FIRST, turn="wave-2", node="S3", limit=1))
+        assert fence
+        assert (
+            "" == store.finish(Finishing(outcome=an_outcome("S3", turn="wave-2"), fence=fence, holder="w1")).following
+        )
+
+    def test_an_ended_node_frees_its_place_whoever_records_its_end(self, store: RunStore) -> None:
+        """Of a node that was between two steps when its run was cancelled."""
+        assert fence_of(store, replace(FIRST, limit=1))
+        store.finish(Finishing(outcome=an_outcome(), fence=ANY_CLAIM, holder="w1", more=True))
+        store.record(an_outcome(step="cert_copy"), ANY_CLAIM)
+        assert fence_of(store, replace(FIRST, node="S2", limit=1))
 
     def test_one_of_many_workers_begins_a_step(self, store: RunStore) -> None:
         """However many ask at the same time, one of them gets the node, and one begin is noted."""

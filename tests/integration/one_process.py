@@ -18,7 +18,7 @@ from celery import Celery
 from typing_extensions import override
 
 from lab.machine.network import Network
-from pipelines.coordinator import join_and_verify
+from pipelines.coordinator import join_and_verify, let_node_begin
 from pipelines.engine import Engine
 from pipelines.reconcile import begin_or_continue, resume_stalled
 from pipelines.rollout import purpose_of
@@ -248,6 +248,7 @@ class Esync:
             leases=leases,
             max_wait=0,
             open_site=self._site,
+            let_begin=lambda *names: let_node_begin(self.engine, *names),
         )
 
     def _site(self, address: Address) -> Site:

@@ -43,6 +43,19 @@ def test_a_node_that_was_begun_with_is_finished_before_another_one(tmp_path: Pat
     assert _most_at_once(wave) <= 2
 
 
+def test_no_more_nodes_are_in_work_than_the_policy_allows_also_between_their_steps(tmp_path: Path) -> None:
+    """A worker with eight threads has two nodes in work: none is begun while one of them waits for its next step."""
+    with (
+        warm_lab(tmp_path / "lab", "--nodes", "12", "--disk", "memory", "--address", spare_addresses()) as lab,
+        harness_at(tmp_path / "harness", ESYNC_CONCURRENCY="8") as harness,
+    ):
+        done = harness.rollout(cluster_of(lab, waves="all", concurrency=2))
+    assert Verdict.JOINED is done.record.verdict
+    wave = [one for one in done.outcomes if one.turn == "wave-1"]
+    assert len({one.node for one in wave}) == 12
+    assert _most_at_once(wave) <= 2
+
+
 def _most_at_once(outcomes: list[StepOutcome]) -> int:
     """The largest number of nodes that were between the begin of their first and the end of their last step."""
     by_node = defaultdict(list)

@@ -14,6 +14,7 @@ from workers.records import Event, RunRecord, RunState, StepOutcome
 from workers.store.chain import Chain, created_event, ended_event, linked
 from workers.store.holds import Observer, hold, holder_of, next_number
 from workers.store.memory_kept import MemoryKept, Shelf
+from workers.store.memory_places import Places
 from workers.store.port import (
     ANY_CLAIM,
     EVENT_CAP,
@@ -41,6 +42,7 @@ class _Kept:
     outcomes: dict[tuple[str, str, str], StepOutcome] = field(default_factory=dict)
     fences: dict[str, int] = field(default_factory=dict)
     leases: dict[str, str] = field(default_factory=dict)
+    places: Places = field(default_factory=Places)
     documents: dict[str, dict[str, str]] = field(default_factory=dict)
     flags: dict[str, str] = field(default_factory=dict)
     events: deque[Event] = field(default_factory=deque)
@@ -202,8 +204,10 @@ class MemoryStore(MemoryKept, RunStore):
             begun = Begun(flags=dict(kept.flags), before=before, outcome=own, documents=documents)
             if not beginning.ready(begun):
                 return begun
-            limit, node = beginning.limit, beginning.node
-            claim = self._claim(beginning.run, node, beginning.holder, beginning.ttl, limit=limit)
+            node, may_write = beginning.node, not kept.locked or self._has_servers(beginning.run)
+            if may_write and not kept.places.admits(beginning, self.leases(beginning.run)):
+                return replace(begun, waits=True)
+            claim = self._claim(beginning.run, node, beginning.holder, beginning.ttl) if may_write else None
             if claim is not None and beginning.tried(kept.flags, before):
                 kept.note(beginning.event)
             number, owner = self._shared.numbers.get((kept.record.cluster, node), (0, ""))
@@ -216,8 +220,12 @@ class MemoryStore(MemoryKept, RunStore):
             kept = self._kept(outcome.run)
             place = (outcome.turn, outcome.node, outcome.step)
             late = finishing.fence not in {kept.fences.get(outcome.node, 0), ANY_CLAIM}
-            if finishing.holder and not late:
+            released = holder_of(kept.leases.get(outcome.node, "")) == finishing.holder != "" and not late
+            following = ""
+            if released:
                 self.release(outcome.run, outcome.node, finishing.holder)
+            if not late:
+                following = kept.places.ended(finishing, released=released, kept=place not in kept.outcomes)
             if place not in kept.outcomes:
                 if late:
                     raise Conflict(f"another worker has taken over node {outcome.node}")
@@ -227,7 +235,7 @@ class MemoryStore(MemoryKept, RunStore):
                 kept.note(ended_event(outcome))
                 self._kept(outcome.run, beat=True)
             done = sum(1 for turn, _, _ in kept.outcomes if turn == outcome.turn) if finishing.of else 0
-            return Finished(kept.outcomes[place], complete=bool(finishing.of) and done >= finishing.of)
+            return Finished(kept.outcomes[place], bool(finishing.of) and done >= finishing.of, following)
 
     @override
     def outcome(self, run_id: str, turn: str, node: str, step: str) -> StepOutcome | None:
@@ -285,15 +293,12 @@ class MemoryStore(MemoryKept, RunStore):
             kept = self._runs.get(run_id)
             return {kind: dict(kept.documents.get(kind, {})) if kept else {} for kind in kinds}
 
-    def _claim(self, run_id: str, node: str, holder: str, ttl: float, *, limit: int = 0) -> int | None:
+    def _claim(self, run_id: str, node: str, holder: str, ttl: float) -> int | None:
         with self._lock:
             kept = self._kept(run_id)
-            if kept.locked and not self._has_servers(run_id):
-                return None
             present = holder_of(kept.leases.get(node, ""))
             if present != holder:
-                live = self.leases(run_id)
-                if node in live or (limit and len(live) >= limit):
+                if node in self.leases(run_id):
                     return None
                 kept.fences[node] = kept.fences.get(node, 0) + 1
             kept.leases[node] = hold(holder, ttl)

@@ -58,7 +58,8 @@ class Beginning:
         earlier: the step before it in its turn; empty for the first one.
         holder: the worker.
         ttl: seconds of the lease.
-        limit: of nodes of the run with a lease at the same time; 0 is no limit.
+        limit: of nodes of the run in work at the same time: from the begin of their first to the end of their last step
+            in the turn; 0 is no limit. Only a first step waits for it.
         waiting: the flag with which no step begins.
         ending: the flag that outweighs it; with it, and after an earlier step that ended the node, a step ends untried.
         always: whether this step is tried even then.
@@ -106,6 +107,7 @@ class Begun:
             this run; the present holder renews its lease and keeps its fence.
         number: of the run on the node, from `RunStore.number`; 0 for none. Void when another run got one since.
         documents: the documents that were named, None for one that does not exist.
+        waits: whether too many nodes are in work. The end of another one says when this one may begin.
     """
 
     flags: dict[str, str] = field(default_factory=dict)
@@ -114,6 +116,7 @@ class Begun:
     claim: int | None = None
     number: int = 0
     documents: dict[Place, str | None] = field(default_factory=dict)
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +129,7 @@ class Finishing:
         holder: the worker whose lease on the node is released with it; empty keeps any lease.
         documents: kept together with the outcome.
         of: outcomes that the turn has when it is complete; 0 does not ask for that.
+        more: whether the node has more steps in the turn: it stays in work.
     """
 
     outcome: StepOutcome
@@ -133,6 +137,7 @@ class Finishing:
     holder: str = ""
     documents: Mapping[Place, str] = field(default_factory=dict)
     of: int = 0
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +147,13 @@ class Finished:
     Attributes:
         outcome: the stored one: the first outcome of a step is never replaced.
         complete: whether the turn has all of its outcomes; False when that was not asked.
+        following: a node of the turn that had to wait, and may begin in place of this one; empty for none. Who gets it
+            has to send its steps.
     """
 
     outcome: StepOutcome
     complete: bool = False
+    following: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +260,9 @@ class _History(Protocol):
         """Reads what a step needs, takes the lease on its node, and notes `step.started`: all at once.
 
         The node is not claimed when the step has an outcome, when the earlier step has none, or while the run waits;
-        and while another worker holds it, the limit is reached, or the run has lost the locks on its servers. The lease
-        lapses `ttl` seconds after its last renewal. Nothing is noted for a step that ends untried.
+        and while another worker holds it, the limit is reached, or the run has lost the locks on its servers. At the
+        limit, the node is remembered as one that waits. The lease lapses `ttl` seconds after its last renewal. Nothing
+        is noted for a step that ends untried.
 
         Returns:
             None when the run has another version: read it again.

@@ -20,6 +20,7 @@ __all__ = ["RedisCommands"]
 SHARED = {
     "chain": frozenset({"begin", "create", "finish", "flag", "note", "save"}),  #: they add to a run's history
     "lease": frozenset({"begin", "finish", "number", "reap", "release", "renew"}),
+    "waiting": frozenset({"begin", "finish"}),
     "document": frozenset({"basis", "finish", "put"}),
 }
 

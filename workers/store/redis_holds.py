@@ -17,7 +17,8 @@ __all__ = ["RedisHolds"]
 LOOK_EVERY = 1.0  #: seconds between two reads of all leases of a run whose limit is reached
 REMEMBERED_LOOKS = 64  #: runs whose last read is remembered
 
-_LEASE = re.compile(r"[0-9]+ [0-9]+ (.*)", re.DOTALL)  #: fence, number and hold; `lua/lease.lua` writes it
+#: Fence, number and hold, or the place of a node between two of its steps, `- ...`; `lua/lease.lua` writes it.
+_LEASE = re.compile(r"[0-9]+ [0-9]+ (?!- )(.*)", re.DOTALL)
 
 
 def _holds(leases: dict[str, str]) -> dict[str, str]:

@@ -220,7 +220,7 @@ class RedisStore(RedisHolds, RedisKept, RedisDocuments, RunStore):
     @override
     @reports_damage("record")
     def forget(self, run_id: str) -> None:
-        own = [self._of(run_id, part) for part in ("index", "claims", "events")]
+        own = [self._of(run_id, part) for part in ("index", "claims", "events", "waiting")]
         keys = [self._of(run_id), self._key("runs"), self._key("active"), *own]
         self._call("forget", keys, run_id, self._key("lock", ""))
         self._remembered.forget(run_id)
@@ -258,7 +258,7 @@ class RedisStore(RedisHolds, RedisKept, RedisDocuments, RunStore):
     @reports_damage("outcome")
     def begin(self, beginning: Beginning) -> Begun | None:
         run, node = beginning.run, beginning.node
-        parts = (("outcomes", beginning.turn), ("claims",), ("events",))
+        parts = (("outcomes", beginning.turn), ("claims",), ("events",), ("waiting",))
         keys = [self._of(run, *words) for words in parts]
         keys += [self._of(run, "documents", kind) for kind, _ in beginning.documents]
         places = _places(beginning)
@@ -276,7 +276,7 @@ class RedisStore(RedisHolds, RedisKept, RedisDocuments, RunStore):
         return None if answer[0] < 0 else self._begun(beginning, answer)
 
     def _begun(self, beginning: Beginning, answer: list[Any]) -> Begun:
-        run, (claim, _, _, number, own, before, flags, *texts) = beginning.run, answer
+        run, (claim, reason, _, number, own, before, flags, *texts) = beginning.run, answer
         outcome, earlier = (
             self._outcomes.opened(run, beginning.turn, place, text) if text else None
             for place, text in zip(_places(beginning), (own, before), strict=True)
@@ -290,6 +290,7 @@ class RedisStore(RedisHolds, RedisKept, RedisDocuments, RunStore):
             before=earlier,
             outcome=outcome,
             claim=claim or None,
+            waits=reason == "full",
             number=int(number),
             documents=documents,
         )
@@ -299,12 +300,12 @@ class RedisStore(RedisHolds, RedisKept, RedisDocuments, RunStore):
         outcome, documents = finishing.outcome, finishing.documents
         with damage_reported(outcome.run, "outcome"):
             place = _place(outcome.node, outcome.step)
-            parts = (("outcomes", outcome.turn), ("claims",), ("index",), ("events",))
+            parts = (("outcomes", outcome.turn), ("claims",), ("index",), ("events",), ("waiting",))
             keys = [self._of(outcome.run, *words) for words in parts]
             keys += [self._of(outcome.run, "documents", kind) for kind, _ in documents]
             digest, text = self._outcomes.sealed(outcome, place)
             written = (place, outcome.node, finishing.fence, text)
-            ended = (*_noting(ended_event(outcome, digest)), finishing.holder, finishing.of)
+            ended = (*_noting(ended_event(outcome, digest)), finishing.holder, finishing.of, int(finishing.more))
             sealed = [(*at, self._sealed_document(outcome.run, *at, kept)) for at, kept in documents.items()]
             answer = self._write(
                 outcome.run, "finish", keys, *written, *ended, *(part for parts in sealed for part in parts)
@@ -312,8 +313,8 @@ class RedisStore(RedisHolds, RedisKept, RedisDocuments, RunStore):
             if answer[0] == "late":
                 raise Conflict(f"another worker has taken over node {outcome.node}")
             if answer[0] == "exists":
-                outcome = self._outcomes.opened(outcome.run, outcome.turn, place, answer[2])
-            return Finished(outcome, complete=bool(answer[1]))
+                outcome = self._outcomes.opened(outcome.run, outcome.turn, place, answer[3])
+            return Finished(outcome, complete=bool(answer[1]), following=answer[2])
 
     @override
     @reports_damage("outcome")

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from celery import Celery
 
+from pipelines.coordinator import let_node_begin
 from pipelines.engine import Engine
 from pipelines.rollout import purpose_of
 from tasks.documents import FamilyDigests
@@ -100,6 +101,7 @@ class Worker:
             leases=self.leases,
             max_wait=0,
             clock=site.clock,
+            let_begin=lambda *names: let_node_begin(site.engine, *names),
         )
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()

@@ -1,4 +1,4 @@
--- KEYS run, outcomes of the turn, leases, events, and the hash of each document that is read
+-- KEYS run, outcomes of the turn, leases, events, the nodes that wait, and the hash of each document that is read
 -- ARGV id, version, node, place of the step, place of the step before it ('': none), holder, hold, limit (0: none),
 -- the flag that lets nothing begin, the flag that outweighs it and ends steps untried, '1' for a step that these and a
 -- failed step before it do not end, the statuses that end a node, cap, time, digest and event of its begin, the name of
@@ -14,8 +14,11 @@ local own, before = known[1] or '', known[2] or ''
 local waits = set[ARGV[9]] and not set[ARGV[10]]
 local lease, reason, hold = nil, 'nothing to do', nil
 if own == '' and not waits and (ARGV[5] == '' or before ~= '') then
-  local lapsed = lapsed_from(13 + #KEYS)
-  lease, reason, hold = claimed(state, KEYS[3], ARGV[1], ARGV[3], ARGV[6], ARGV[7], tonumber(ARGV[8]), lapsed)
+  -- A node that has begun in this turn continues: only the first of its steps waits for a place.
+  local lapsed, limit = lapsed_from(12 + #KEYS), ARGV[5] == '' and tonumber(ARGV[8]) or 0
+  lease, reason, hold = claimed(state, KEYS[3], ARGV[1], ARGV[3], ARGV[6], ARGV[7], limit, lapsed, place_in(KEYS[2]))
+  if reason == 'full' then wait_for_place(KEYS[5], KEYS[2], ARGV[3]) end
+  if lease and limit > 0 then redis.call('ZREM', KEYS[5], waiting_as(KEYS[2], ARGV[3])) end
 end
 if lease then
   local ended = string.match(before, '"status":"([%l_]+)"')
@@ -30,5 +33,5 @@ end
 local answer = {
   lease and lease.fence or 0, reason or '', hold or '', lease and lease.number or '0', own, before, state.flags or '',
 }
-for i = 5, #KEYS do answer[#answer + 1] = redis.call('HGET', KEYS[i], ARGV[12 + i]) or '' end
+for i = 6, #KEYS do answer[#answer + 1] = redis.call('HGET', KEYS[i], ARGV[11 + i]) or '' end
 return answer
