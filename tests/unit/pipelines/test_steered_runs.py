@@ -164,6 +164,41 @@ def test_a_step_whose_predecessor_was_dropped_is_not_run(site: Site) -> None:
     ]
 
 
+@pytest.mark.parametrize("in_work", [1, 3])
+def test_nodes_that_wait_for_others_begin_without_the_reconciler(site: Site, in_work: int) -> None:
+    """In every turn, also in those that only look; each step is done once, and one node after the other is finished."""
+    run = runs.start(site.engine, a_cluster(in_work)).id
+    while site.store.run(run).state is not RunState.CONCLUDED:
+        drained(site)
+        turn = site.store.run(run).turn
+        assert turn is not None
+        join_and_verify(site.engine, run, turn.name)
+    assert Verdict.JOINED is site.store.run(run).verdict
+    nodes = [node for _, node, _ in site.changes]
+    assert len(site.changes) == len(set(site.changes)) == 12
+    assert in_work > 1 or nodes == sorted(nodes, key=nodes.index)
+
+
+def test_nodes_that_wait_for_the_node_of_a_dead_worker_begin_after_it(site: Site) -> None:
+    """The reconciler sends the steps of both again: the waiting one lets the begun one finish first."""
+    run = runs.start(site.engine, a_cluster(1)).id
+    for turn in ("canary", "observe"):
+        drained(site)
+        join_and_verify(site.engine, run, turn)
+    first = next(message for message in site.app.waiting if message.args[2] == "S1")
+    site.take(first)
+    taken(site, next(message for message in site.app.waiting if message.args[2] == "S2"))
+    site.kill(site.workers[0])
+    watch = Stopwatch(5, site.clock)
+    for _ in range(40):
+        site.pass_by(5)
+        resume_stalled(site.engine, run, watch)
+        drained(site)
+        join_and_verify(site.engine, run, "wave-1")
+    changed = [node for _, node, _ in site.changes if node in {"S1", "S2"}]
+    assert ["S1"] * 3 + ["S2"] * 3 == changed
+
+
 @pytest.mark.parametrize("asking", ["read", "change"])
 def test_a_node_that_never_answers_does_not_block_a_cancelled_run(site: Site, asking: str) -> None:
     """It is given up some time after the cancel; the stuck worker changes nothing more, and records nothing."""

@@ -25,10 +25,11 @@ from workers.records import RunRecord, RunState, Status, Verdict
 STEP, RUN, CANCEL = 100, 1000, 30
 
 
-def a_cluster() -> Cluster:
-    """Four servers in two pools."""
+def a_cluster(in_work: int = 50) -> Cluster:
+    """Four servers in two pools, of which so many may be in work at the same time."""
     data = the_cluster().model_dump()
     data["connection"]["secret"] = f"env:{PASSWORD}"
+    data["policy"]["concurrency"] = in_work
     data["policy"]["deadlines"] |= {"step": STEP, "run": RUN, "cancel": CANCEL}
     return Cluster.model_validate(data)
 
@@ -44,10 +45,12 @@ class SteeringMachine(RuleBasedStateMachine):
         self.watch = Stopwatch(5, self.site.clock)
         self.runs: list[str] = []
         self.cancelled: set[str] = set()
+        self.in_work = 50
 
-    @initialize(messages=st.integers(0, 24))
-    def begun(self, messages: int) -> None:
-        """A rollout has started and handled some messages."""
+    @initialize(messages=st.integers(0, 24), in_work=st.sampled_from([50, 1, 2]))
+    def begun(self, messages: int, in_work: int) -> None:
+        """A rollout has started and handled some messages. In some cases nodes have to wait for each other."""
+        self.in_work = in_work
         self.another()
         self.take_many(messages)
 
@@ -94,7 +97,7 @@ class SteeringMachine(RuleBasedStateMachine):
     @rule()
     def another(self) -> None:
         """Another run is started on the cluster."""
-        self.runs.append(commands.start(self.engine, a_cluster()).id)
+        self.runs.append(commands.start(self.engine, a_cluster(self.in_work)).id)
 
     # -- what the broker, workers and nodes do
 
