@@ -111,7 +111,7 @@ class MemoryDisk(Disk):
         self.check_folder(path)
         children = self._folder(path).children
         nodes = [children[key] for key in sorted(children)]
-        return [(self._entry(node), node.hash() if isinstance(node, _File) else None) for node in nodes]
+        return [(node.entry(), node.hash()) if isinstance(node, _File) else (self._entry(node), None) for node in nodes]
 
     def hash(self, path: WindowsPath) -> str:
         """The SHA-256 of a file's bytes, without unpacking them."""
