@@ -3,9 +3,9 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from functools import lru_cache
 from typing import Self
 
 from lab.agent.messages import TICK, Fields, Result, as_time
@@ -19,8 +19,8 @@ __all__ = ["Listed", "SetRule"]
 Listed = tuple[Entry, str | None]
 """An entry of a list, and the hash of a file that could be read."""
 
-Members = Mapping[str, Sequence[tuple[str, Listed]]]
-"""The files of each ending in small letters, with their owners."""
+Members = Mapping[str, Sequence[tuple[str, Entry, str | None]]]
+"""The files of each ending in small letters: owner, entry, hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,33 +56,38 @@ class SetRule:
         owners = _owners(members)
         if not owners or owners not in self.owners:
             return listed, {}
-        common = {end: _commonest(digest for _, (_, digest) in members[end.lower()]) for end in self.ends}
+        common = {end: _commonest(digest for _, _, digest in members[end.lower()]) for end in self.ends}
         told = {
-            entry.name
-            for end, value in common.items()
-            for _, (entry, digest) in members[end.lower()]
-            if digest == value
+            entry.name for end, value in common.items() for _, entry, digest in members[end.lower()] if digest == value
         }
-        entries = [entry for files in members.values() for _, (entry, _) in files]
-        found: Result = {"owners": owners, "common": common, "mtime": _newest(entries, "mtime")}
+        entries = [entry for files in members.values() for _, entry, _ in files]
+        newest = _newest(entries, [entry.mtime for entry in entries])
+        found: Result = {"owners": owners, "common": common, "mtime": newest}
         if timed:
-            found["ctime"] = _newest(entries, "ctime", known=kept)
+            found["ctime"] = _newest(entries, [entry.ctime for entry in entries], known=kept)
         return [one for one in listed if one[0].name not in told], {"set": found}
 
     def _members(self, listed: Iterable[Listed]) -> Members:
-        pattern = re.compile(rf"(.+)({'|'.join(map(re.escape, self.ends))})", re.IGNORECASE)
-        members: dict[str, list[tuple[str, Listed]]] = {end.lower(): [] for end in self.ends}
-        for one in listed:
-            if not one[0].folder and (found := pattern.fullmatch(one[0].name)):
-                members[found[2].lower()].append((found[1].lower(), one))
+        members: dict[str, list[tuple[str, Entry, str | None]]] = {end.lower(): [] for end in self.ends}
+        for entry, digest in listed:
+            if not entry.folder and (parts := _owner_and_end(self.ends, entry.name)):
+                owner, end = parts
+                members[end].append((owner, entry, digest))
         return members
+
+
+@lru_cache(maxsize=65_536)
+def _owner_and_end(ends: tuple[str, ...], name: str) -> tuple[str, str] | None:
+    """The parts of a name, in small letters; remembered, since all servers of a cluster have the same names."""
+    found = re.fullmatch(rf"(.+)({'|'.join(map(re.escape, ends))})", name, re.IGNORECASE)
+    return (found[1].lower(), found[2].lower()) if found else None
 
 
 def _owners(members: Members) -> str:
     """The digest of the owners; empty if the endings have different ones, or a file cannot be read."""
-    if any(digest is None for files in members.values() for _, (_, digest) in files):
+    if any(digest is None for files in members.values() for _, _, digest in files):
         return ""
-    owners = {"\n".join(sorted(owner for owner, _ in files)) for files in members.values()}
+    owners = {"\n".join(sorted(owner for owner, _, _ in files)) for files in members.values()}
     return hashlib.sha256(owners.pop().encode()).hexdigest() if len(owners) == 1 and owners != {""} else ""
 
 
@@ -92,9 +97,8 @@ def _commonest(digests: Iterable[str | None]) -> str:
     return str(min(counts, key=lambda value: (-counts[value], str(value))))
 
 
-def _newest(entries: Sequence[Entry], kind: str, *, known: bool = True) -> Result:
+def _newest(entries: Sequence[Entry], times: Sequence[int], *, known: bool = True) -> Result:
     """The newest time and the name of its file, of several the first; no time if the disk keeps none."""
-    time_of: Callable[[Entry], int] = attrgetter(kind)
-    newest = max(map(time_of, entries)) // TICK * TICK if known else 0
-    name = min((entry.name for entry in entries if time_of(entry) >= newest), key=fold)
+    newest = max(times) // TICK * TICK if known else 0
+    name = min((entry.name for entry, time in zip(entries, times, strict=True) if time >= newest), key=fold)
     return {"time": as_time(newest) if known else None, "name": name}

@@ -1,9 +1,9 @@
 """The agent's operations on files and folders. They return without waiting."""
 
 import base64
-import json
 import re
 from collections.abc import Callable, Sequence
+from json.encoder import encode_basestring_ascii as json_text
 from typing import NamedTuple
 
 from lab.agent.file_sets import Listed, SetRule
@@ -12,7 +12,7 @@ from lab.agent.start_record import Outdated
 from lab.machine.disk import Disk, Entry, sha256
 from lab.machine.errors import Refusal, Slug
 from lab.machine.machine import Machine
-from lab.machine.paths import WindowsPath
+from lab.machine.paths import WindowsPath, fold
 
 __all__ = ["FILE_OPERATIONS", "spread_files"]
 
@@ -30,23 +30,23 @@ class _Backup:
         self._machine = machine
         self._folder = fields.folder_or_none("backup")
         self._kept = -1
-        self._manifest: WindowsPath | None = None
+        self._append: Callable[[bytes], None] | None = None
 
     def record(self, path: WindowsPath, before: str | None, after: str | None) -> str | None:
         """Copies the old bytes if there are any, writes the line, and returns the path of the copy."""
         if self._folder is None:
             return None
         kept = self._keep(path, self._folder) if before not in {None, _FOLDER} else None
-        if self._manifest is None:
+        if self._append is None:
             self._machine.disk.make_folder(self._folder)
-            self._manifest = self._folder.child("manifest.jsonl")
+            self._append = self._machine.disk.appending(self._folder.child("manifest.jsonl"))
         at, copy = as_time(self._machine.clock.now()), f"files\\\\{kept.name}" if kept else None
         # Not by `json` as a whole: a large cluster has millions of these lines.
         line = (
-            f'{{"at":"{at}","path":{json.dumps(path.text)},'
+            f'{{"at":"{at}","path":{json_text(path.text)},'
             f'"before":{_quoted(before)},"after":{_quoted(after)},"kept":{_quoted(copy)}}}\n'
         )
-        self._machine.disk.append(self._manifest, line.encode())
+        self._append(line.encode())
         return kept.text if kept else None
 
     def _keep(self, path: WindowsPath, folder: WindowsPath) -> WindowsPath:
@@ -92,7 +92,7 @@ def _stat(machine: Machine, fields: Fields) -> Result:
     entry = machine.disk.stat(path)
     if entry is None:
         return {"exists": False}
-    digest = sha256(machine.disk.read(path)) if hashed and not entry.folder else None
+    digest = machine.disk.hash(path) if hashed and not entry.folder else None
     found = _described(machine.disk, (entry, digest), timed=timed)
     return {"exists": True, **found, "readonly": entry.readonly}
 
@@ -100,17 +100,13 @@ def _stat(machine: Machine, fields: Fields) -> Result:
 def _list(machine: Machine, fields: Fields) -> Result:
     path, hashed, timed = fields.path(), fields.flag("hash"), fields.flag("ctime")
     limit, rule, disk = fields.whole("limit", _LIST_LIMIT), SetRule.of(fields), machine.disk
-    found = _hashed(disk, path) if hashed else [(entry, None) for entry in disk.entries(path)]
+    found = disk.hashes(path) if hashed else [(entry, None) for entry in disk.entries(path)]
     told: Result = {}
     rest: Sequence[Listed] = found[:limit]
     if rule and hashed and len(found) <= limit:
         rest, told = rule.split(rest, timed=timed, kept=disk.keeps_change_times)
     entries = [{"name": one[0].name, **_described(disk, one, timed=timed)} for one in rest]
     return {"entries": entries, "truncated": len(found) > limit, **told}
-
-
-def _hashed(disk: Disk, path: WindowsPath) -> list[Listed]:
-    return [(entry, None if data is None else sha256(data)) for entry, data in disk.contents(path)]
 
 
 def _read(machine: Machine, fields: Fields) -> Result:
@@ -132,7 +128,7 @@ def _hash(machine: Machine, fields: Fields) -> Result:
 def _current(disk: Disk, path: WindowsPath) -> str | None:
     """The hash of the file, or None if there is none; refuses a folder and a missing parent."""
     if disk.stat(path):
-        return sha256(disk.read(path))
+        return disk.hash(path)
     disk.check_folder(path.parent)
     return None
 
@@ -180,8 +176,9 @@ def _spread(machine: Machine, fields: Fields) -> Result:
     contents = {blob: (data, sha256(data)) for blob, data in blobs.items()}
     targets = [(folder.child(name), *contents[blob]) for name, blob in files.items()]
     machine.disk.check_folder(folder)
+    taken = {fold(name) for name in machine.disk.names(folder)}
     # Every reason to refuse is checked before the first file changes.
-    unequal = [one for target in targets if (one := _compare(machine.disk, *target))]
+    unequal = [one for target in targets if (one := _compare(machine.disk, *target, taken))]
     if unequal:
         _sweep(machine, folder)
         outdated.save(machine)
@@ -200,12 +197,19 @@ def spread_files(fields: Fields) -> dict[str, str]:
     return {owner + end: blob for owner in fields.texts("owners") for end, blob in files.items()}
 
 
-def _compare(disk: Disk, path: WindowsPath, data: bytes, after: str) -> _Unequal | None:
-    entry = disk.stat(path)
-    if entry and entry.link:
+def _compare(disk: Disk, path: WindowsPath, data: bytes, after: str, taken: set[str]) -> _Unequal | None:
+    """What is to be done about one file of a folder, in which the `taken` names are in use."""
+    entry = disk.stat(path) if path.key[-1] in taken else None
+    if entry is None:
+        disk.check_new(path)
+        return _Unequal(path, data, None, after, None)
+    if entry.link:
         raise link_refusal(path, folder=entry.folder)
-    before = sha256(disk.read(path)) if entry else None
-    return None if before == after else _Unequal(path, data, before, after, disk.check_change(path, entry))
+    before = disk.hash(path)
+    if before == after:
+        return None
+    disk.check_change(path, entry)
+    return _Unequal(path, data, before, after, entry)
 
 
 def _mkdir(machine: Machine, fields: Fields) -> Result:
@@ -227,7 +231,7 @@ def _remove(machine: Machine, fields: Fields) -> Result:
         return {"changed": False}
     if not path.parts:
         raise Refusal(Slug.INVALID, "a drive cannot be removed", path.text)
-    before = _FOLDER if entry.folder else sha256(machine.disk.read(path))
+    before = _FOLDER if entry.folder else machine.disk.hash(path)
     if expect not in {"any", before}:
         raise Refusal(Slug.CONFLICT, "the current content is not the expected content", path.text)
     machine.disk.check_remove(path)

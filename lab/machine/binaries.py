@@ -24,6 +24,7 @@ def program_file(name: str, version: str, size: int = 0) -> bytes:
     return image.ljust(max(size, len(image)), b"\0")
 
 
+@lru_cache(maxsize=64)
 def file_version(data: bytes) -> str | None:
     """The file version text of a PE image, or None if there is none."""
     at = data.find(_KEY)

@@ -8,7 +8,7 @@ import hashlib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from lab.machine.errors import Refusal, Slug
@@ -89,24 +89,23 @@ class Disk(ABC):
         self.check_folder(path)
         return sorted(self._children(path), key=lambda entry: fold(entry.name))
 
-    def contents(self, path: WindowsPath) -> list[tuple[Entry, bytes | None]]:
-        """The entries of a folder as `entries` has them, with their bytes; None for what cannot be read.
+    def hashes(self, path: WindowsPath) -> list[tuple[Entry, str | None]]:
+        """The entries of a folder as `entries` has them, each with its `hash`; None for what cannot be read.
 
         Raises:
             Refusal: as `entries`.
         """
-        return [(entry, self._bytes_or_none(path.child(entry.name))) for entry in self.entries(path)]
+        return [(entry, self._hash_or_none(path.child(entry.name))) for entry in self.entries(path)]
 
-    def _bytes_or_none(self, path: WindowsPath) -> bytes | None:
+    def _hash_or_none(self, path: WindowsPath) -> str | None:
         try:
-            return self.read(path)
+            return self.hash(path)
         except Refusal:
             return None
 
+    @abstractmethod
     def names(self, path: WindowsPath) -> list[str]:
         """The names in a folder, unsorted; empty if there is no such folder."""
-        entry = self.stat(path)
-        return [child.name for child in self._children(path)] if entry and entry.folder else []
 
     def read(self, path: WindowsPath) -> bytes:
         """A file's bytes.
@@ -117,6 +116,10 @@ class Disk(ABC):
         self.check_file(path)
         self._unlocked(path)
         return self._bytes(path)
+
+    def hash(self, path: WindowsPath) -> str:
+        """The SHA-256 of a file's bytes. Refuses like `read`."""
+        return sha256(self.read(path))
 
     # -- changing -----------------------------------------------------------------------------------------
 
@@ -148,7 +151,7 @@ class Disk(ABC):
         self.put_checked(path, data, self.check_put(path))
 
     def put_checked(self, path: WindowsPath, data: bytes, before: Entry | None) -> None:
-        """Writes a file after `check_put` or `check_change`, which has returned `before`.
+        """Writes a file after `check_put`, which has returned `before`, or after one of the two checks of its parts.
 
         Raises:
             Refusal: `failed` if the drive is full.
@@ -158,9 +161,25 @@ class Disk(ABC):
 
     def append(self, path: WindowsPath, data: bytes) -> None:
         """Appends to a file, or creates it. Refuses like `put`."""
+        self.appending(path)(data)
+
+    def appending(self, path: WindowsPath) -> Callable[[bytes], None]:
+        """Opens a file to append to it many times: each call of the result appends bytes, the first may create it.
+
+        Raises:
+            Refusal: as `put`; each call `failed` if the drive is full.
+        """
         self.check_put(path)
-        self._claim(len(data), path)
-        self._append(path, data)
+        append = self._appending(path)
+
+        def claimed(data: bytes) -> None:
+            self._claim(len(data), path)
+            append(data)
+
+        return claimed
+
+    def _appending(self, path: WindowsPath) -> Callable[[bytes], None]:
+        return partial(self._append, path)
 
     def missing_folders(self, path: WindowsPath) -> list[WindowsPath]:
         """The folders that `make_folder` would create, outermost first; refuses like it."""
@@ -271,22 +290,21 @@ class Disk(ABC):
 
     def check_put(self, path: WindowsPath) -> Entry | None:
         """The file that `put` would replace, or None; refuses like `put`, except for missing space."""
-        return self.check_change(path, self.stat(path))
-
-    def check_change(self, path: WindowsPath, entry: Entry | None) -> Entry | None:
-        """Like `check_put`, for a path that `stat` was just asked about."""
+        entry = self.stat(path)
         if entry:
-            self._permitted(_file(entry, path), path)
-            return entry
-        if not self._has_parent(path):
+            self.check_change(path, entry)
+        else:
             self.check_folder(path.parent)
-        self._allowed(path)
-        return None
+            self.check_new(path)
+        return entry
 
-    def _has_parent(self, path: WindowsPath) -> bool:
-        """Whether the folder of the path is known to exist; if not, it is looked up."""
-        del path
-        return False
+    def check_change(self, path: WindowsPath, entry: Entry) -> None:
+        """Refuses like `put`, for an entry that `stat` has just returned."""
+        self._permitted(_file(entry, path), path)
+
+    def check_new(self, path: WindowsPath) -> None:
+        """Refuses like `put`, for a name that is not in use in a folder that exists."""
+        self._allowed(path)
 
     def check_remove(self, path: WindowsPath) -> Entry:
         """The entry that `remove` would remove; refuses like `remove`."""

@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from lab.machine.disk import Disk, Entry
+from lab.machine.disk import Disk, Entry, sha256
 from lab.machine.errors import Refusal, Slug
 from lab.machine.paths import WindowsPath, fold
 
@@ -94,20 +94,22 @@ class FolderDisk(Disk):
         with _WindowsErrors(path):
             return self._entry(place.rpartition("/")[2] if path.parts else "", place)
 
-    def contents(self, path: WindowsPath) -> list[tuple[Entry, bytes | None]]:
+    def names(self, path: WindowsPath) -> list[str]:
+        """The names in a folder, unsorted; empty if there is no such folder."""
+        place = self._place(path)
+        with _WindowsErrors(path):
+            return os.listdir(place) if place and os.path.isdir(place) else []
+
+    def hashes(self, path: WindowsPath) -> list[tuple[Entry, str | None]]:
         """As for every disk, without a lookup of each file."""
         entries, folder = self.entries(path), self._there(path)
         return [
-            (entry, None if entry.folder or self._is_locked(path, entry) else _bytes_of(f"{folder}/{entry.name}"))
+            (entry, None if entry.folder or self._is_locked(path, entry) else _hash_of(f"{folder}/{entry.name}"))
             for entry in entries
         ]
 
     def _is_locked(self, folder: WindowsPath, entry: Entry) -> bool:
         return bool(self._locked) and folder.child(entry.name) in self._locked
-
-    def _has_parent(self, path: WindowsPath) -> bool:
-        drive = self._folders.get(path.drive[0])
-        return drive is not None and os.path.isdir("/".join((drive, *path.parts[:-1])))
 
     def _there(self, path: WindowsPath) -> str:
         place = self._place(path)
@@ -218,10 +220,10 @@ def _read(place: str) -> bytes:
         return file.read()
 
 
-def _bytes_of(place: str) -> bytes | None:
-    """The bytes of a file; None if it cannot be read."""
+def _hash_of(place: str) -> str | None:
+    """The hash of a file; None if it cannot be read."""
     try:
-        return _read(place)
+        return sha256(_read(place))
     except OSError:
         return None
 

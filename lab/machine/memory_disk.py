@@ -3,12 +3,15 @@
 The same bytes in several files are stored once, and large contents compressed: those of the product repeat themselves.
 """
 
+import hashlib
 import sys
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Self
 
-from lab.machine.disk import Disk, Entry
+from lab.machine.disk import Disk, Entry, sha256
 from lab.machine.paths import WindowsPath
 
 __all__ = ["MemoryDisk"]
@@ -25,6 +28,7 @@ class _Packed:
         self._blocks: list[bytes] = []
         self._rest = bytearray()
         self._size = 0
+        self._hash: str | None = None
 
     def __len__(self) -> int:
         return self._size
@@ -36,10 +40,17 @@ class _Packed:
         """Adds bytes at the end."""
         self._rest += data
         self._size += len(data)
+        self._hash = None
         if len(self._rest) >= _BLOCK:
             self._blocks.append(zlib.compress(self._rest, _FASTEST))
             self._rest = bytearray()
         return self
+
+    def hash(self) -> str:
+        """Their SHA-256, calculated once: a configuration is asked for its hash more often than it changes."""
+        if self._hash is None:
+            self._hash = hashlib.sha256(bytes(self)).hexdigest()
+        return self._hash
 
 
 @dataclass(slots=True)
@@ -52,6 +63,9 @@ class _File:
 
     def entry(self) -> Entry:
         return Entry(self.name, False, len(self.data), self.mtime, self.readonly, False, self.ctime)
+
+    def hash(self) -> str:
+        return self.data.hash() if isinstance(self.data, _Packed) else sha256(self.data)
 
 
 @dataclass(slots=True)
@@ -90,23 +104,26 @@ class MemoryDisk(Disk):
         node = self._find(path)
         return None if node is None else self._entry(node)
 
-    def contents(self, path: WindowsPath) -> list[tuple[Entry, bytes | None]]:
+    def hashes(self, path: WindowsPath) -> list[tuple[Entry, str | None]]:
         """As for every disk; faster, where no file can refuse to be read."""
         if self._locked or self._links:
-            return super().contents(path)
+            return super().hashes(path)
         self.check_folder(path)
-        nodes = (node for _, node in sorted(self._folder(path).children.items()))
-        return [(self._entry(node), bytes(node.data) if isinstance(node, _File) else None) for node in nodes]
+        children = self._folder(path).children
+        nodes = [children[key] for key in sorted(children)]
+        return [(node.entry(), node.hash()) if isinstance(node, _File) else (self._entry(node), None) for node in nodes]
+
+    def hash(self, path: WindowsPath) -> str:
+        """The SHA-256 of a file's bytes, without unpacking them."""
+        self.check_file(path)
+        self._unlocked(path)
+        return self._at(path).hash()
 
     def names(self, path: WindowsPath) -> list[str]:
         """The names in a folder, unsorted; empty if there is no such folder."""
         end = self._end(path)
         folder = self._folders.get(end.drive, {}).get(end.key)
         return [] if folder is None else [node.name for node in folder.children.values()]
-
-    def _has_parent(self, path: WindowsPath) -> bool:
-        """Without an entry and a path for it, since a node writes thousands of files into one folder."""
-        return not self._links and path.key[:-1] in self._folders.get(path.drive, ())
 
     def _entry(self, node: _Node) -> Entry:
         if not isinstance(node, _Link):
@@ -173,9 +190,16 @@ class MemoryDisk(Disk):
 
     def _append(self, path: WindowsPath, data: bytes) -> None:
         file = self._find(self._end(path))
-        if not isinstance(file, _File):
+        if isinstance(file, _File):
+            self._extend(file, data)
+        else:
             self._put(path, data)
-            return
+
+    def _appending(self, path: WindowsPath) -> Callable[[bytes], None]:
+        file = self._find(self._end(path))
+        return partial(self._extend, file) if isinstance(file, _File) else super()._appending(path)
+
+    def _extend(self, file: _File, data: bytes) -> None:
         if not isinstance(file.data, _Packed):
             file.data = _Packed().append(file.data)
         file.data.append(data)

@@ -39,7 +39,8 @@ _WRONG: tuple[tuple[Callable[[str], object], str], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, although no code changes one: that doubles the time to make a path, and a disk makes thousands.
+@dataclass(slots=True, unsafe_hash=True)
 class WindowsPath:
     r"""An absolute path. Two paths are equal if the file system treats them as the same.
 
@@ -63,8 +64,7 @@ class WindowsPath:
         found = _read(text)
         if isinstance(found, str):
             raise Refusal(Slug.INVALID, f"invalid path: {found}", text)
-        drive, parts = found
-        return cls(drive, parts, tuple(map(fold, parts)))
+        return cls(*found)
 
     @property
     def text(self) -> str:
@@ -113,7 +113,7 @@ class WindowsPath:
 
 
 @lru_cache(maxsize=16_384)
-def _read(text: str) -> tuple[str, tuple[str, ...]] | str:
+def _read(text: str) -> tuple[str, tuple[str, ...], tuple[str, ...]] | str:
     if len(text) > _LONGEST_PATH:
         return "longer than Windows allows"
     if not re.match(r"^[A-Za-z]:\\", text):
@@ -123,4 +123,4 @@ def _read(text: str) -> tuple[str, tuple[str, ...]] | str:
     for part in parts:
         if why := plain_name(part):
             return why
-    return text[:2].upper(), parts
+    return text[:2].upper(), parts, tuple(map(fold, parts))

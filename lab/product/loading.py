@@ -11,6 +11,7 @@ Based on ektron-facts; the following rules fill gaps there:
 """
 
 import base64
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -21,7 +22,7 @@ from lxml import etree
 from lab.machine.binaries import file_version
 from lab.machine.disk import Disk, sha256
 from lab.machine.errors import Refusal
-from lab.machine.paths import WindowsPath
+from lab.machine.paths import WindowsPath, fold
 from lab.product.xml import parse, parse_or_none, setting
 
 __all__ = ["Broken", "Loaded", "ServedSite", "load"]
@@ -96,7 +97,7 @@ class _Folder:
             load_balanced=setting(root, "LoadBalanced"),
             server_certificate=self._identity(own),
             clients=clients,
-            missing_clients=[key for key in clients if not self._has(key)],
+            missing_clients=self._missing(clients),
             asset_load_balanced=self._asset_flag(site),
             client_certificate=client,
             library_load_balanced=setting(root, "LibraryLoadBalanced"),
@@ -116,15 +117,16 @@ class _Folder:
 
     def _build(self) -> str:
         program = self.config.name.rpartition(".")[0]
-        return file_version(self._file(program)) or "" if self._has(program, ending="") else ""
+        return file_version(self._file(program)) or "" if self.disk.stat(self.config.parent.child(program)) else ""
 
     def _file(self, name: str) -> bytes:
         return self.disk.read(self.config.parent.child(name))
 
-    def _has(self, key: str, ending: str = ".pfx") -> bool:
-        """Whether the `.pfx` of a key is there, or the file itself."""
-        name = key.rpartition(".")[0] + ending if ending else key
-        return self.disk.stat(self.config.parent.child(name)) is not None
+    def _missing(self, keys: Iterable[str]) -> list[str]:
+        """The keys whose `.pfx` is not there."""
+        folder = self.config.parent
+        there = {fold(name) for name in self.disk.names(folder)}
+        return [key for key in keys if folder.child(f"{key.rpartition('.')[0]}.pfx").key[-1] not in there]
 
     def _identity(self, name: str) -> str:
         """Loads a `.pfx` and its `.cer` and returns the certificate's hash; both must have the same certificate."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.machine.disk import Disk
+from lab.machine.disk import Disk, sha256
 from lab.machine.errors import Refusal, Slug
 from lab.machine.folder_disk import FolderDisk
 from lab.machine.memory_disk import MemoryDisk
@@ -195,22 +195,66 @@ def test_a_full_drive_refuses_and_keeps_the_old_bytes(disk: Disk) -> None:
     assert 10 == disk.free
 
 
-def test_the_contents_of_a_folder_are_its_entries_with_their_bytes(disk: Disk) -> None:
+def test_the_hashes_of_a_folder_are_its_entries_with_their_hashes(disk: Disk) -> None:
     """In the same order; a folder, and a file that another process has open, have none."""
     names = ("b.txt", "A.txt", "c.log")
     for name in names:
         disk.put(ROOT.child(name), name.encode())
     disk.append(ROOT.child("c.log"), b" and more")
     disk.make_folder(ROOT.child("Bin"))
-    expected = [("A.txt", b"A.txt"), ("b.txt", b"b.txt"), ("Bin", None), ("c.log", b"c.log and more")]
-    assert expected == [(entry.name, data) for entry, data in disk.contents(ROOT)]
+    known = (sha256(b"A.txt"), sha256(b"b.txt"), None, sha256(b"c.log and more"))
+    expected = list(zip(("A.txt", "b.txt", "Bin", "c.log"), known, strict=True))
+    assert expected == [(entry.name, digest) for entry, digest in disk.hashes(ROOT)]
     disk.lock(ROOT.child("A.TXT"))
-    assert [("A.txt", None), *expected[1:]] == [(entry.name, data) for entry, data in disk.contents(ROOT)]
+    assert [("A.txt", None), *expected[1:]] == [(entry.name, digest) for entry, digest in disk.hashes(ROOT)]
     disk.link(ROOT.child("d"), ROOT.child("b.txt"))
-    assert b"b.txt" == disk.contents(ROOT)[-1][1]
-    assert disk.entries(ROOT) == [entry for entry, _ in disk.contents(ROOT)]
+    assert sha256(b"b.txt") == disk.hashes(ROOT)[-1][1]
+    assert disk.entries(ROOT) == [entry for entry, _ in disk.hashes(ROOT)]
     with pytest.raises(Refusal):
-        disk.contents(ROOT.child("b.txt"))
+        disk.hashes(ROOT.child("b.txt"))
+
+
+@pytest.mark.parametrize("size", [1, 65_536, 200_000])
+def test_the_hash_of_a_file_is_that_of_its_present_bytes(disk: Disk, size: int) -> None:
+    """Asked before and after each change, whatever its size; a locked file and a missing one have none."""
+    data = b"x" * size
+    disk.put(A, data)
+    assert sha256(data) == disk.hash(A)
+    disk.append(A, b"more")
+    assert sha256(data + b"more") == disk.hash(A)
+    disk.put(A, data[1:])
+    assert sha256(data[1:]) == disk.hash(A)
+    disk.lock(A)
+    assert [Slug.BUSY, Slug.NOT_FOUND] == [refused(lambda: disk.hash(A)), refused(lambda: disk.hash(ROOT.child("b")))]
+
+
+def test_a_file_that_is_open_for_appending_has_each_piece_at_once(disk: Disk) -> None:
+    """With its time, whether it was there before or not; a piece that does not fit is refused, and the others stay."""
+    for name, before in (("a.txt", b""), ("new", b""), ("b.txt", b"x" * 65_536)):
+        path = ROOT.child(name)
+        if name != "new":
+            disk.put(path, before)
+        disk.free = 6
+        append = disk.appending(path)
+        for number, piece in enumerate((b"one", b"two"), 1):
+            disk.now = partial(int, 1_600_000_000_000_000_000 + number)
+            append(piece)
+            entry = disk.stat(path)
+            assert entry
+            assert (len(before) + 3 * number, disk.now(), disk.now()) == (entry.size, entry.mtime, entry.ctime)
+        assert Slug.FAILED == refused(partial(append, b"!"))
+        assert before + b"onetwo" == disk.read(path)
+        disk.free = 100_000
+
+
+def test_a_file_that_is_opened_for_appending_is_refused_like_one_that_is_written(disk: Disk) -> None:
+    """Also if nothing is appended; a new file appears with its first piece."""
+    disk.put(A, b"x")
+    disk.set_readonly(A)
+    assert Slug.ACCESS_DENIED == refused(lambda: disk.appending(A))
+    assert Slug.NOT_FOUND == refused(lambda: disk.appending(ROOT.below("no\\log")))
+    disk.appending(ROOT.child("log"))
+    assert ["a.txt"] == disk.names(ROOT)
 
 
 def test_a_folder_disk_is_visible_to_other_programs(tmp_path: Path) -> None:
@@ -256,7 +300,7 @@ def test_a_file_keeps_its_bytes_whatever_its_size(disk: Disk, size: int) -> None
         assert entry
         assert (len(expected), expected) == (entry.size, disk.read(ROOT.child(name)))
     disk.put(A, b"small")
-    assert (b"small", content) == tuple(data for _, data in disk.contents(ROOT))
+    assert (sha256(b"small"), sha256(content)) == tuple(digest for _, digest in disk.hashes(ROOT))
 
 
 def test_like_lines_in_memory_take_a_fraction_of_their_size() -> None:
