@@ -41,9 +41,9 @@ def promote(
     """Let a held run begin its next wave (policy.hold)."""
     with engine_only(load_settings()) as engine:
         record = _active_run(engine, run)
-        control.promote(engine, record.id, by)
+        turn = control.promote(engine, record.id, by)
         paused = Steering.of(engine.store, record.id).paused
-    notify(f"run {record.id} begins its next wave{f' when it is resumed: esync resume {record.id}' if paused else ''}")
+    notify(f"run {record.id} begins {turn}{f' when it is resumed: esync resume {record.id}' if paused else ''}")
 
 
 def approve(run: RunId, *, yes: Yes = False) -> None:

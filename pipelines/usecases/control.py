@@ -163,8 +163,8 @@ def resume(engine: Engine, run_id: str, by: str = "") -> None:
     _check_now(engine, run_id)
 
 
-def promote(engine: Engine, run_id: str, who: str = "", turn: str = "") -> None:
-    """Lets a held run begin its next wave, at once or when it is resumed.
+def promote(engine: Engine, run_id: str, who: str = "", turn: str = "") -> str:
+    """Lets a held run begin its next wave, at once or when it is resumed. Returns the turn that begins.
 
     Args:
         engine: where.
@@ -181,7 +181,8 @@ def promote(engine: Engine, run_id: str, who: str = "", turn: str = "") -> None:
     held = steering.held
     if not held or turn not in {"", held}:
         before = f" before {turn}" if turn else ""
-        raise InputRefused(f"run {run_id} is not held{before}", remedy=f"look at it: esync status {run_id}")
+        now = f": it is held before {held}" if held else ""
+        raise InputRefused(f"run {run_id} is not held{before}{now}", remedy=f"look at it: esync status {run_id}")
     if steering.unapproved:
         raise InputRefused(
             f"run {run_id} waits for the approval of its plan by a second person (policy.approval)",
@@ -189,6 +190,7 @@ def promote(engine: Engine, run_id: str, who: str = "", turn: str = "") -> None:
         )
     let_begin(engine.store, run_id, held, Event(kind="run.promoted", turn=held, message=f"by {who or user()}"))
     _check_now(engine, run_id)
+    return held
 
 
 def approve(engine: Engine, run_id: str, *, who: str, where: str = "", plan: str = "") -> None:

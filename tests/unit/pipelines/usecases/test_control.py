@@ -184,6 +184,19 @@ def test_a_held_run_is_not_resumed_but_promoted(engine: Engine) -> None:
     assert ["run.pause_asked", "run.resume_asked"] == [e.kind for e in engine.store.events(run) if "asked" in e.kind]
 
 
+def test_a_promotion_that_is_repeated_lets_no_later_wave_begin(engine: Engine) -> None:
+    """It names the wave that is meant; without one it returns which began, for the person who asked."""
+    run = kept(engine, "first", state=RunState.RUNNING, verdict=None, ended=None)
+    hold_before(engine.store, run, "wave-2")
+    assert "wave-2" == control.promote(engine, run, "ann", "wave-2")
+    with pytest.raises(InputRefused, match=r"run first is not held before wave-2$"):
+        control.promote(engine, run, "ann", "wave-2")
+    hold_before(engine.store, run, "wave-3")
+    with pytest.raises(InputRefused, match=r"run first is not held before wave-2: it is held before wave-3$"):
+        control.promote(engine, run, "ann", "wave-2")
+    assert "wave-3" == control.promote(engine, run, "ann")
+
+
 def fresh(engine: Engine, run: str) -> RunRecord:
     """A rollout that has not begun."""
     made = sample().record.model_copy(update={"state": RunState.CREATED, "turns": (), "joined": (), "verdict": None})
