@@ -9,7 +9,9 @@ from pipelines.cli.results import find_run, is_active
 from pipelines.engine import Engine
 from pipelines.local.reading import engine_only
 from pipelines.report.plan_text import plan_lines
+from pipelines.run.groups import is_group
 from pipelines.usecases import control, runs
+from pipelines.usecases.listing import runs_of_group
 from pipelines.usecases.origin import user
 from tasks.ektron.wording import counted
 from tasks.steering import Steering
@@ -63,6 +65,9 @@ def cancel(run: RunId, *, reason: Reason = "") -> None:
     with engine_only(load_settings()) as engine:
         if several := control.cancel_group(engine, run, reason):
             notify(f"{counted(len(several), 'run')} of group {run} are stopping; to see their end: esync watch {run}")
+            return
+        if is_group(run) and runs_of_group(engine.store, run):
+            notify(f"the runs of group {run} have ended already; to see how: esync status {run}")
             return
         record = _active_run(engine, run)
         control.cancel(engine, record.id, reason)
