@@ -26,7 +26,7 @@ RETRIABLE = frozenset({"failed", "unreachable", "not_started"})
 
 
 def retry(engine: Engine, run_id: str, which: Collection[str] = RETRIABLE, **origin: Unpack[Origin]) -> RunRecord:
-    """Starts a run on the nodes that an earlier run left unfinished, with the certificate family of that run.
+    """Starts a run on the nodes that an earlier run left unfinished, with the certificates that it has handed out.
 
     Args:
         engine: where.
@@ -40,11 +40,21 @@ def retry(engine: Engine, run_id: str, which: Collection[str] = RETRIABLE, **ori
     """
     known = _retriable(engine, run_id)
     only = () if _begins_again(known) else _eligible(engine, known, which)
-    family = engine.documents(known.record).family()
-    if not only and not known.kind.changing_turns(known.record):
-        family = None  # none of its nodes has it
+    family = engine.documents(known.record).family() if _handed_out(engine, known.record) else None
     kind, options = known.record.kind, known.record.options
     return start(engine, known.cluster, kind=kind, parent=run_id, only=only, options=options, family=family, **origin)
+
+
+def _handed_out(engine: Engine, record: RunRecord) -> bool:
+    """Whether a node may have the certificates of a run: that run, or one that it retries, has begun to change nodes.
+
+    Else the nodes may have got others since, from the origin or from another run: these are the ones that count.
+    """
+    if kind_of(record.kind, record.id).changing_turns(record):
+        return True
+    with suppress(RunUnknown):
+        return bool(record.parent) and _handed_out(engine, engine.store.run(record.parent))
+    return True  # its parent is too old to be kept: what that has changed is unknown
 
 
 def nodes_to_retry(engine: Engine, run_id: str, which: Collection[str] = RETRIABLE) -> tuple[str, ...]:

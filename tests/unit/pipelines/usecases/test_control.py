@@ -16,6 +16,7 @@ from pipelines.usecases import rollback as undoing
 from pipelines.usecases.naming import newest_run
 from pipelines.usecases.runs import start
 from tasks.cluster import Cluster
+from tasks.ektron.certificates.making import generate_family
 from tasks.steering import Steering, hold_before
 from tests.unit.pipelines.report.sample_run import sample
 from workers.errors import InputRefused, RunUnknown
@@ -80,6 +81,22 @@ def test_the_retry_of_a_retry_takes_the_unfinished_nodes_of_both(engine: Engine)
     assert {"S2": "failed", "P1": "failed", "P2": "unreachable"} == left(engine, second)
     third = kept(engine, "third", parent=second, only=("S2", "P1"))
     assert {"P2": "unreachable"} == left(engine, third)
+
+
+def test_a_retry_has_the_certificates_that_were_handed_out(engine: Engine) -> None:
+    """By the run or by one that it retries; if none of them has changed a node, those that count on the nodes now."""
+    made, look = generate_family("S1"), sample().record.turns[:1]
+
+    def retried(run: str, **fields: Any) -> bool:  # noqa: ANN401 - RunRecord checks them
+        kept(engine, run, failed=["P1"], **fields)
+        engine.documents(engine.store.run(run)).keep_family(made)
+        return engine.documents(control.retry(engine, run)).family() == made
+
+    assert retried("first")
+    assert not retried("looked", turns=look)
+    assert retried("second", turns=look, parent="first", only=("P1",))
+    assert not retried("third", turns=look, parent="looked", only=("P1",))
+    assert retried("fourth", turns=look, parent="gone", only=("P1",))
 
 
 def test_a_deleted_parent_left_nothing(engine: Engine) -> None:
