@@ -16,6 +16,7 @@ from pipelines.usecases import rollback as undoing
 from pipelines.usecases.naming import newest_run
 from pipelines.usecases.runs import start
 from tasks.cluster import Cluster
+from tasks.ektron.certificates.family import Family
 from tasks.ektron.certificates.making import generate_family
 from tasks.steering import Steering, hold_before
 from tests.unit.pipelines.report.sample_run import sample
@@ -97,6 +98,26 @@ def test_a_retry_has_the_certificates_that_were_handed_out(engine: Engine) -> No
     assert retried("second", turns=look, parent="first", only=("P1",))
     assert not retried("third", turns=look, parent="looked", only=("P1",))
     assert retried("fourth", turns=look, parent="gone", only=("P1",))
+
+
+def test_a_retry_is_refused_when_a_later_run_has_handed_out_other_certificates(engine: Engine) -> None:
+    """Its nodes and the others would refuse each other. One that only looked, or has the same, does not count."""
+    ours, other, look = generate_family("S1"), generate_family("S1"), sample().record.turns[:1]
+
+    def done(run: str, family: Family, **fields: Any) -> str:  # noqa: ANN401 - RunRecord checks them
+        kept(engine, run, failed=["P1"], **fields)
+        engine.documents(engine.store.run(run)).keep_family(family)
+        return run
+
+    first = done("20261123-191501-shop-a", ours)
+    done("20261123-191502-shop-b", ours)
+    done("20261123-191503-shop-c", other, turns=look)
+    assert control.retry(engine, first).only == ("P1", "P2")
+    renewed = done("20261123-191504-shop-d", other)
+    with pytest.raises(InputRefused, match=f"run {renewed} has handed out other certificates since run {first}") as why:
+        control.retry(engine, first)
+    assert why.value.remedy.endswith("esync rollout FILE")
+    assert control.retry(engine, renewed).only == ("P1", "P2")
 
 
 def test_a_deleted_parent_left_nothing(engine: Engine) -> None:
