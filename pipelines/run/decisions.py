@@ -141,7 +141,8 @@ def _planned(snapshot: Snapshot, facts: "Mapping[str, NodeFacts]", family: "Fami
 
     options = snapshot.record.options
     plan = _restricted(snapshot, make_plan(snapshot.cluster, facts, family, options))
-    others = consequences(facts_of_cluster(snapshot, facts), _silent(snapshot))
+    unselected = facts.keys() - snapshot.selected
+    others = consequences(facts_of_cluster(snapshot, facts), _silent(snapshot), unselected)
     over = _over_budget(snapshot) or pool_left_alone(snapshot.after(Go(plan)))
     stops = (f"a rollout would stop now, before it writes anything: {over}",) if over else ()
     notes = (*stops, *others, *pool_notes(snapshot.cluster, plan.wave_numbers()))
