@@ -214,8 +214,11 @@ def resume_task(*args: object, **kwargs: object) -> dict[str, Any]:
 
 @app.task(name="esync.promote")
 def promote_task(*args: object, **kwargs: object) -> dict[str, Any]:
-    """Lets a held run (`run`) begin its next wave; `reason` says who decided it."""
-    return _answered(_steered, control.promote, *args, **kwargs)
+    """Lets a held run (`run`) begin its next wave; `reason` says who decided it.
+
+    With `turn`, as `held` of the status says, a message that is sent or delivered twice lets no later wave begin.
+    """
+    return _answered(_promoted, *args, **kwargs)
 
 
 @app.task(name="esync.cancel")
@@ -261,6 +264,12 @@ def _steered(steer: Callable[[Engine, str, str], None], *args: object, **kwargs:
     named: Callable[..., tuple[str, str]] = _run_and_reason
     run, reason = named(*args, **kwargs)
     steer(engine, run, reason or "message")
+    return _status(run)
+
+
+@_typed
+def _promoted(run: Id, reason: Text = "", turn: Id = "") -> dict[str, Any]:
+    control.promote(engine, run, reason or "message", turn)
     return _status(run)
 
 

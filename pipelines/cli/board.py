@@ -14,6 +14,7 @@ from pipelines.report.layout import duration, printable, table, without_verdict
 from pipelines.report.styles import IN_PROGRESS, VERDICT_STYLES
 from pipelines.rollout import kind_of
 from pipelines.run.groups import ahead_of, in_line
+from pipelines.run.waves import ends_by_itself
 from pipelines.usecases.updates import nodes_done, seen_run
 from tasks.cluster import Cluster
 from tasks.ektron.wording import counted
@@ -73,7 +74,10 @@ class Row(NamedTuple):
     def remark(self) -> str:
         """How far it is, or how it ended."""
         if self.steering.held and not self.ended:
-            return f"esync {verb_for_held(unapproved=self.steering.unapproved)} {self.record.id}"
+            unapproved = self.steering.unapproved
+            by_itself = "" if unapproved else ends_by_itself(Cluster.of_run(self.record), self.steering.held)
+            command = f"esync {verb_for_held(unapproved=unapproved)} {self.record.id}"
+            return f"{by_itself}; or now: {command}" if by_itself else command
         if self.record.turn is None or self.ended:
             return without_verdict(self.record.summary, self.record.verdict) or self.waits
         return f"{self.done} of {counted(len(self.record.turn.nodes), 'node')}"

@@ -223,5 +223,6 @@ def _print_results(kind: str, results: Sequence[ClusterResult], asked: Asked) ->
     bad = [result.run for result in results if result.exit_code and result.run]
     if bad:
         run = bad[0] if len(bad) == 1 else "RUN"
-        finish = f"; to finish {'it' if run in bad else 'one'}: esync retry {run}" if kind == "rollout" else ""
+        retriable = kind == "rollout" and any(one.run in bad and one.verdict is not Verdict.STALE for one in results)
+        finish = f"; to finish {'it' if run in bad else 'one'}: esync retry {run}" if retriable else ""
         notify(f"details{'' if run in bad else ' of one'}: esync report {run}{finish}")

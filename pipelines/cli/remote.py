@@ -359,10 +359,13 @@ def approve(run: RunId, *, yes: Yes = False) -> None:
 def cancel(run: RunId, *, reason: Reason = "") -> None:
     """Stop a run at the next safe point. Nodes finish their current step."""
     with connected() as client:
-        if is_group(run) and (group := [one for one in ServerRuns(client).of_group(run) if is_active(one)]):
+        if is_group(run) and (known := ServerRuns(client).of_group(run)):
+            group = [one for one in known if is_active(one)]
             for one in reversed(group):  # the last ones first: none of them begins because one before it ends
                 client.cancel(one.id, reason)
-            notify(f"{counted(len(group), 'run')} of group {run} are stopping; to see their end: esync watch {run}")
+            stopping = f"{counted(len(group), 'run')} of group {run} are stopping; to see their end: esync watch {run}"
+            ended = f"the runs of group {run} have ended already; to see how: esync status {run}"
+            notify(stopping if group else ended)
             return
         record = found(client, run, active=True)
         client.cancel(record.id, reason)

@@ -9,7 +9,9 @@ from pipelines.cli.results import find_run, is_active
 from pipelines.engine import Engine
 from pipelines.local.reading import engine_only
 from pipelines.report.plan_text import plan_lines
+from pipelines.run.groups import is_group
 from pipelines.usecases import control, runs
+from pipelines.usecases.listing import runs_of_group
 from pipelines.usecases.origin import user
 from tasks.ektron.wording import counted
 from tasks.steering import Steering
@@ -41,9 +43,9 @@ def promote(
     """Let a held run begin its next wave (policy.hold)."""
     with engine_only(load_settings()) as engine:
         record = _active_run(engine, run)
-        control.promote(engine, record.id, by)
+        turn = control.promote(engine, record.id, by)
         paused = Steering.of(engine.store, record.id).paused
-    notify(f"run {record.id} begins its next wave{f' when it is resumed: esync resume {record.id}' if paused else ''}")
+    notify(f"run {record.id} begins {turn}{f' when it is resumed: esync resume {record.id}' if paused else ''}")
 
 
 def approve(run: RunId, *, yes: Yes = False) -> None:
@@ -63,6 +65,9 @@ def cancel(run: RunId, *, reason: Reason = "") -> None:
     with engine_only(load_settings()) as engine:
         if several := control.cancel_group(engine, run, reason):
             notify(f"{counted(len(several), 'run')} of group {run} are stopping; to see their end: esync watch {run}")
+            return
+        if is_group(run) and runs_of_group(engine.store, run):
+            notify(f"the runs of group {run} have ended already; to see how: esync status {run}")
             return
         record = _active_run(engine, run)
         control.cancel(engine, record.id, reason)

@@ -13,6 +13,7 @@ from tasks.ektron.wording import counted
 from tasks.steering import verb_for_held
 from tasks.undo.words import CHANGED_SINCE, OWN_CHANGE
 from workers.errors import Failure
+from workers.records import Verdict
 
 __all__ = ["names", "next_commands", "safety", "work_done"]
 
@@ -86,7 +87,9 @@ def next_commands(report: Report) -> Iterator[str]:
         yield f"{again}{_node_options(left)} --force    # restore them, too"
         yield "esync rollout FILE    # or keep them, and join all servers again"
         return
-    if left and not kind.retry:
+    if report.verdict == Verdict.STALE:
+        yield "esync plan FILE    # a new plan: a retry would show none"
+    elif left and not kind.retry:
         yield f"esync retry {report.run}"
     elif left and again:
         yield f"{again}{_node_options(left)}"

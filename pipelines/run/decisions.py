@@ -9,6 +9,7 @@ from pipelines.run.budget import exceeded, too_many_away
 from pipelines.run.decisions_pools import owed, pool_notes
 from pipelines.run.evidence import judged_kind
 from pipelines.run.plan import Plan
+from pipelines.run.pool_risk import pool_left_alone
 from pipelines.run.selection import besides, findings_about
 from pipelines.run.snapshot import ABANDONED, Document, Go, Snapshot, Stop
 from pipelines.run.verdict import cluster_facts, failures, verdict_of
@@ -125,6 +126,8 @@ def fit_and_planned(snapshot: Snapshot, *, applies: bool = True) -> Go | Stop:
     assessed = (Document(DocumentKind.FINDINGS, "assess", findings.model_dump_json()),)
     refused = _prerequisites_hold(findings) or (_too_few(snapshot, cluster) if applies else None)
     decision = refused or _planned(snapshot, facts, family)
+    if applies and isinstance(decision, Go) and (over := pool_left_alone(snapshot.after(decision))):
+        decision = Stop(Verdict.STOPPED, f"{over}. Nothing was written anywhere")
     return replace(decision, documents=(*assessed, *decision.documents))
 
 
@@ -138,8 +141,9 @@ def _planned(snapshot: Snapshot, facts: "Mapping[str, NodeFacts]", family: "Fami
 
     options = snapshot.record.options
     plan = _restricted(snapshot, make_plan(snapshot.cluster, facts, family, options))
-    others = consequences(facts_of_cluster(snapshot, facts), _silent(snapshot))
-    over = _over_budget(snapshot)
+    unselected = facts.keys() - snapshot.selected
+    others = consequences(facts_of_cluster(snapshot, facts), _silent(snapshot), unselected)
+    over = _over_budget(snapshot) or pool_left_alone(snapshot.after(Go(plan)))
     stops = (f"a rollout would stop now, before it writes anything: {over}",) if over else ()
     notes = (*stops, *others, *pool_notes(snapshot.cluster, plan.wave_numbers()))
     plan = plan.model_copy(update={"notes": tuple(cleaned(note, _NOTE) for note in notes)})

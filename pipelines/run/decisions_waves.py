@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pipelines.run.budget import exceeded
 from pipelines.run.decisions_pools import pool_too_small
 from pipelines.run.kinds import Kind
+from pipelines.run.pool_risk import left_down, not_running, pool_at_risk
 from pipelines.run.snapshot import ABANDONED, RETRY, Go, Snapshot, Stop
 from pipelines.run.verdict import failures
 from tasks.ektron.wording import counted, named
@@ -130,26 +131,20 @@ def _first_wave_failed(snapshot: Snapshot) -> Stop | None:
 
 def _rest_of_a_pool(snapshot: Snapshot, following: Sequence[str]) -> Stop | None:
     """Stops before all other servers of a pool are restarted of which some failed after the stop of their service."""
-    policy, ended, plan = snapshot.cluster.policy, snapshot.ended(), snapshot.plan
-    if policy.whole_pool or not policy.judge_waves or plan is None:
-        return None
-    parts, waved = plan.parts(), snapshot.in_stage(WAVE)
-    restarts = {node for node in following if parts[node].restart}
+    ended, waved = snapshot.ended(), snapshot.in_stage(WAVE)
     tried = {one.node for one in snapshot.outcomes if one.step == _RESTART and one.status not in _NOT_TRIED}
     down = {node: ended[node] for node in ended.keys() & waved & tried}
-    unseen = ended.keys() - waved
-    for pool in dict.fromkeys(snapshot.cluster.node(node).pool for node in following):
-        members = snapshot.cluster.pool_members(pool)
-        out = [node for node in members if node in down]
-        next_ones = [node for node in members if node in restarts]
-        if out and next_ones and not set(members) - {*out, *next_ones} - unseen:
-            return Stop(
-                Verdict.STOPPED,
-                f"{named(next_ones)} {'was' if len(next_ones) == 1 else 'were'} not restarted, because no other server "
-                f"of pool {pool} is known to work: {failures(out, down)}. Repair {named(out)}, then retry; or set "
-                "policy.whole_pool",
-            )
-    return None
+    risk = pool_at_risk(snapshot, following, {*down, *left_down(snapshot)}, ended.keys() - waved)
+    if risk is None:
+        return None
+    failed = [node for node in risk.out if node in down]
+    why = failures(failed, down) if failed else not_running(risk.out)
+    return Stop(
+        Verdict.STOPPED,
+        f"{named(risk.restarts)} {'was' if len(risk.restarts) == 1 else 'were'} not restarted, because no other server "
+        f"of pool {risk.pool} is known to work: {why}. Repair {named(risk.out)}, then retry; or set "
+        "policy.whole_pool",
+    )
 
 
 def held_before(snapshot: Snapshot, following: Turn) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pipelines.run.plan import NodePlan
+from tasks.ektron.wording import owed
 from tasks.step_values import Step
 from workers.records import Status, StepOutcome
 
@@ -92,7 +93,7 @@ def _as_observed(missing: NodePlan, *, changed: bool) -> DescribedState:
     if missing.empty:
         return DescribedState(NodeState.RIGHT, "correct: verified afterwards, nothing is missing")
     if not missing.changes:
-        return DescribedState(NodeState.RESTART_OWED, f"every file is in place; restart owed: {missing.restart}")
+        return DescribedState(NodeState.RESTART_OWED, f"every file is in place; {owed(missing.restart)}")
     if not changed:
         return DescribedState(NodeState.UNTOUCHED, "untouched: this run changed nothing here")
     count = "1 change is" if len(missing.changes) == 1 else f"{len(missing.changes)} changes are"
@@ -119,8 +120,8 @@ def _interrupted(step: Step) -> DescribedState:
 def _unchanged(needed: NodePlan | None, *, seen: bool) -> DescribedState:
     if seen or (needed is not None and needed.empty):
         return DescribedState(NodeState.RIGHT, "correct: nothing had to change")
-    owed = needed is not None and needed.restart and not needed.changes
-    besides = f"; restart owed since before this run: {needed.restart}" if owed and needed else ""
+    restart = needed.restart if needed is not None and not needed.changes else ""
+    besides = f"; {owed(restart, ' since before this run')}" if restart else ""
     return DescribedState(NodeState.UNTOUCHED, f"untouched: this run changed nothing here{besides}")
 
 

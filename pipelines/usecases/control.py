@@ -11,8 +11,10 @@ from pipelines.rollout import kind_of
 from pipelines.run.evidence import APPROVED
 from pipelines.run.groups import Place
 from pipelines.run.node_results import NodeResult
+from pipelines.usecases.listing import each_run_of
 from pipelines.usecases.origin import Origin, user
 from pipelines.usecases.runs import RunSummary, ended_run, start, summary
+from tasks.ektron.certificates.family import Family
 from tasks.steering import Steering, let_begin, request_cancel, request_pause, request_resume, verb_for_held
 from workers.broker.names import CONTROL_QUEUE
 from workers.errors import InputRefused, RunUnknown
@@ -26,7 +28,7 @@ RETRIABLE = frozenset({"failed", "unreachable", "not_started"})
 
 
 def retry(engine: Engine, run_id: str, which: Collection[str] = RETRIABLE, **origin: Unpack[Origin]) -> RunRecord:
-    """Starts a run on the nodes that an earlier run left unfinished, with the certificate family of that run.
+    """Starts a run on the nodes that an earlier run left unfinished, with the certificates that it has handed out.
 
     Args:
         engine: where.
@@ -35,16 +37,49 @@ def retry(engine: Engine, run_id: str, which: Collection[str] = RETRIABLE, **ori
         origin: who requests the retry, from where and why.
 
     Raises:
-        InputRefused: the run has not ended, is not a rollout, or no node is eligible; the message gives the reason.
+        InputRefused: the run has not ended, is not a rollout, no node is eligible, or a later run has handed out other
+            certificates; the message gives the reason.
         RunUnknown: there is no such run.
     """
     known = _retriable(engine, run_id)
     only = () if _begins_again(known) else _eligible(engine, known, which)
-    family = engine.documents(known.record).family()
-    if not only and not known.kind.changing_turns(known.record):
-        family = None  # none of its nodes has it
+    family = engine.documents(known.record).family() if _handed_out(engine, known.record) else None
+    if family and only:
+        _require_newest(engine, known, family)
     kind, options = known.record.kind, known.record.options
     return start(engine, known.cluster, kind=kind, parent=run_id, only=only, options=options, family=family, **origin)
+
+
+def _handed_out(engine: Engine, record: RunRecord) -> bool:
+    """Whether a node may have the certificates of a run: that run, or one that it retries, has begun to change nodes.
+
+    Else the nodes may have got others since, from the origin or from another run: these are the ones that count.
+    """
+    if kind_of(record.kind, record.id).changing_turns(record):
+        return True
+    with suppress(RunUnknown):
+        return bool(record.parent) and _handed_out(engine, engine.store.run(record.parent))
+    return True  # its parent is too old to be kept: what that has changed is unknown
+
+
+def _require_newest(engine: Engine, known: RunSummary, family: Family) -> None:
+    """Passes unless a later run of the cluster has handed out other certificates: the nodes would refuse each other.
+
+    Raises:
+        InputRefused: one has; the message names it.
+    """
+    for later in each_run_of(engine.store, [known.cluster]):
+        if later.id == known.record.id:
+            return
+        other = (
+            engine.documents(later).family_digests() if kind_of(later.kind, later.id).changing_turns(later) else None
+        )
+        if other is not None and other.hashes != family.hashes:
+            raise InputRefused(
+                f"run {later.id} has handed out other certificates since run {known.record.id}, and with those of that "
+                "run its nodes and the others would refuse each other; nothing was started",
+                remedy="begin anew, with the present certificates: esync rollout FILE",
+            )
 
 
 def nodes_to_retry(engine: Engine, run_id: str, which: Collection[str] = RETRIABLE) -> tuple[str, ...]:
@@ -163,8 +198,8 @@ def resume(engine: Engine, run_id: str, by: str = "") -> None:
     _check_now(engine, run_id)
 
 
-def promote(engine: Engine, run_id: str, who: str = "", turn: str = "") -> None:
-    """Lets a held run begin its next wave, at once or when it is resumed.
+def promote(engine: Engine, run_id: str, who: str = "", turn: str = "") -> str:
+    """Lets a held run begin its next wave, at once or when it is resumed. Returns the turn that begins.
 
     Args:
         engine: where.
@@ -181,7 +216,8 @@ def promote(engine: Engine, run_id: str, who: str = "", turn: str = "") -> None:
     held = steering.held
     if not held or turn not in {"", held}:
         before = f" before {turn}" if turn else ""
-        raise InputRefused(f"run {run_id} is not held{before}", remedy=f"look at it: esync status {run_id}")
+        now = f": it is held before {held}" if held else ""
+        raise InputRefused(f"run {run_id} is not held{before}{now}", remedy=f"look at it: esync status {run_id}")
     if steering.unapproved:
         raise InputRefused(
             f"run {run_id} waits for the approval of its plan by a second person (policy.approval)",
@@ -189,6 +225,7 @@ def promote(engine: Engine, run_id: str, who: str = "", turn: str = "") -> None:
         )
     let_begin(engine.store, run_id, held, Event(kind="run.promoted", turn=held, message=f"by {who or user()}"))
     _check_now(engine, run_id)
+    return held
 
 
 def approve(engine: Engine, run_id: str, *, who: str, where: str = "", plan: str = "") -> None:

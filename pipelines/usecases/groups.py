@@ -14,7 +14,7 @@ from pipelines.run.identity import cluster_of, in_ids
 from pipelines.usecases.admission import check_cluster_free, check_run_limit
 from pipelines.usecases.origin import Origin
 from pipelines.usecases.plan_file import SavedPlan
-from pipelines.usecases.runs import cluster_by_name, start
+from pipelines.usecases.runs import cluster_by_name, keyed, start
 from tasks.cluster import Cluster
 from workers.errors import InputRefused, RecordRefused, RunUnknown
 from workers.records import RunRecord
@@ -71,7 +71,8 @@ def start_group_by_names(
 ) -> Mapping[str, RunRecord]:
     """Starts rollouts of cluster files in the folder of this worker; all are read and checked before the first starts.
 
-    With a key, the same request again continues: a run that exists is returned and not created again.
+    With a key, the same request again continues: a run that exists is returned and not created again. A request that is
+    refused has used no key up.
 
     Returns:
         Name of the file -> its run.
@@ -84,8 +85,8 @@ def start_group_by_names(
     if not names or len(set(names)) < len(names):
         raise InputRefused("a request for several clusters names each of them once")
     members = [Member(cluster_by_name(engine, name)) for name in names]
-    if not origin.get("key"):
-        for member in members:
+    for member in members:
+        if not keyed(engine, member.cluster, origin.get("key", "")):
             check_cluster_free(engine, member.cluster)
     origin = {**origin, "who": origin.get("who") or "message"}
     return dict(zip(names, start_group(engine, members, at_most=at_most, **origin), strict=True))

@@ -1,12 +1,13 @@
 """Lists of runs: those of some clusters, what they wait for, and each as data for programs (`esync runs --json`)."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from pydantic import AwareDatetime
 
-from pipelines.run.groups import Place, in_line
+from pipelines.run.groups import Place, ahead_of, in_line
 from pipelines.run.identity import cluster_of, in_ids, of_cluster
 from tasks.steering import Steering
 from workers.errors import RecordRefused, RunUnknown
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunRow", "each_run_of", "newest_runs", "row_of", "runs_of", "runs_of_group", "steered"]
 
+_ITS_TURN = "waits for its turn"
 _BACK = 10_000  #: ids among which runs of a cluster are searched
 
 
@@ -51,17 +53,30 @@ def each_run_of(
 
 def steered(store: RunStore, records: Iterable[RunRecord]) -> dict[str, str]:
     """The runs that are not just at work, by id: held, paused, stopping, or waiting for their turn in a group."""
-    active = [record.id for record in records if record.state is not RunState.CONCLUDED]
-    waiting = in_line(store.active()) if active else ()
-    words = {run: "waits for its turn" if run in waiting else _word(store, run) for run in active}
+    going = [record for record in records if record.state is not RunState.CONCLUDED]
+    active = store.active() if going else ()
+    waiting = in_line(active)
+    words = {one.id: _ITS_TURN if one.id in waiting else _word(store, one, active) for one in going}
     return {run: word for run, word in words.items() if word}
 
 
-def _word(store: RunStore, run: str) -> str:
+def _word(store: RunStore, record: RunRecord, active: Sequence[str]) -> str:
     try:
-        return Steering.of(store, run).word
+        if record.state is RunState.CREATED and any(
+            _share_servers(store, record, r) for r in ahead_of(record.id, active)
+        ):
+            return _ITS_TURN
+        return Steering.of(store, record.id).word
     except RecordRefused:  # no worker continues it, and it hides no other
         return "cannot be read"
+
+
+def _share_servers(store: RunStore, record: RunRecord, run: str) -> bool:
+    from tasks.cluster import Cluster  # noqa: PLC0415 - a list seldom has such a run
+
+    with suppress(RunUnknown):  # deleted in the meantime
+        return not set(Cluster.of_run(record).servers).isdisjoint(Cluster.of_run(store.run(run)).servers)
+    return False
 
 
 def newest_runs(

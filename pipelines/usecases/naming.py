@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pipelines.engine import Engine
+from pipelines.run.groups import is_group, is_member
 from pipelines.run.identity import cluster_of, of_cluster
 from tasks.cluster import Cluster
 from tasks.ektron.wording import named
@@ -74,6 +75,11 @@ def run_named(engine: Engine, name: str) -> RunRecord:
         return engine.store.run(name)
     except RunUnknown:
         near = _similar(name, (record.id for record in engine.store.runs(_RECENT)))
+        if is_group(name) and any(is_member(run) for run in near):
+            raise RunUnknown(
+                f"{name} is a group of runs, and one run is needed",
+                remedy=f"give the id of one of them; to list them: esync status {name}",
+            ) from None
         meant = f"did you mean {' or '.join(near)}? " if near else ""
         raise RunUnknown(
             f"there is no run {_quoted(name)}",

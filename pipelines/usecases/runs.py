@@ -35,6 +35,7 @@ __all__ = [
     "RunSummary",
     "cluster_by_name",
     "ended_run",
+    "keyed",
     "saved_plan",
     "start",
     "start_by_name",
@@ -120,7 +121,7 @@ def start(
         plan_fingerprint=plan.fingerprint if plan else "",
         **RunRequest(**request).model_dump(),
     )
-    if existing := _keyed(engine, cluster, created.key):
+    if existing := keyed(engine, cluster, created.key):
         return existing
     if place is None:
         check_run_limit(engine)
@@ -179,8 +180,11 @@ def _earlier_sites(engine: Engine, before: RunRecord, spec: Cluster, cluster: Cl
     return tuple(folded.values())
 
 
-def _keyed(engine: Engine, cluster: Cluster, key: str) -> RunRecord | None:
-    """The run with this idempotency key. Older records have it under the name alone."""
+def keyed(engine: Engine, cluster: Cluster, key: str) -> RunRecord | None:
+    """The run of a cluster with this idempotency key; None if there is none, or no key.
+
+    Older records have it under the name alone.
+    """
     if not key:
         return None
     found = engine.store.keyed(f"{cluster.name}@{cluster.digest}", key)
@@ -275,7 +279,7 @@ def start_if_free(
     """
     # One at a time: of several triggers for one cluster, those after the first must see its run.
     with _STARTING:
-        if not _keyed(engine, cluster, request.get("key", "")):
+        if not keyed(engine, cluster, request.get("key", "")):
             check_cluster_free(engine, cluster)
         return start(engine, cluster, plan=plan, **request)
 

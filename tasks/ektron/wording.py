@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # for its type only: most text is about no node
     from tasks.ektron.facts.node import NodeFacts
 
-__all__ = ["all_are", "changed_parts", "counted", "differing", "named", "shortened", "sized"]
+__all__ = ["all_are", "changed_parts", "counted", "differing", "named", "owed", "shortened", "sized"]
 
 #: Name of each part of the facts of a node (`NodeFacts`), the most informative part first.
 PARTS: Mapping[str, str] = {
@@ -105,6 +105,11 @@ def _changed_values(before: object, after: object) -> str:
     names = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
     values = [_VALUES.get(name, name.replace("_", " ")) for name in names if name != "file"]
     return f" ({', '.join(values)})" if values else " (no value that esync reads)"
+
+
+def owed(reason: str, since: str = "") -> str:
+    """That a restart is owed, and why, for a sentence: a reason may begin with these words itself."""
+    return f"restart owed{since}: {reason.removeprefix('restart owed: ')}"
 
 
 def named(names: Sequence[str]) -> str:

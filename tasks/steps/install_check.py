@@ -11,7 +11,7 @@ from tasks.ektron.config.sections import Content
 from tasks.ektron.desired.config_files import ConfigFile
 from tasks.ektron.desired.node import differences, service_reason
 from tasks.ektron.facts.node import NodeFacts
-from tasks.ektron.wording import counted, differing
+from tasks.ektron.wording import counted, differing, owed
 from tasks.observe.asking import answers_to
 from tasks.observe.border import cleaned_facts, understood
 from tasks.observe.look import Look, last_look, leave_look
@@ -165,7 +165,7 @@ def _lacks(work: Work, facts: NodeFacts) -> str:
     if first is not None:
         return f"{counted(len(needed), 'change')} missing, the first is {first.what} in {first.file}"
     if why := service_reason(facts, needed):
-        return f"restart owed: {why}"
+        return owed(why)
     return "" if facts.service.state == "running" else f"the service is {facts.service.state}"
 
 

@@ -215,6 +215,10 @@ def test_a_folder_is_looked_at_and_followed_as_one(
     group = printed["clusters"][0]["run"].rpartition("-")[2][:8]
     assert run(["watch", group]) == 4
     assert "3 clusters: 1 unreachable, 2 joined" in capsys.readouterr().err
+    assert run(["cancel", group]) == 0
+    assert f"the runs of group {group} have ended already" in capsys.readouterr().err
+    assert run(["rollback", group, "--yes"]) == 1
+    assert f"{group} is a group of runs, and one run is needed" in capsys.readouterr().err
 
 
 def test_a_message_starts_several(harness: Harness) -> None:

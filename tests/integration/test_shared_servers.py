@@ -9,7 +9,7 @@ import pytest
 
 from lab.machine.paths import WindowsPath
 from pipelines.cli.output import write_new
-from pipelines.usecases import runs
+from pipelines.usecases import control, runs
 from pipelines.usecases.partners import family_in_use, files_for_partner
 from tasks.cluster import Cluster
 from tasks.ektron.certificates.family import Family
@@ -246,6 +246,27 @@ def test_a_saved_plan_hands_out_the_family_that_it_generated(site: Callable[...,
     assert Verdict.JOINED is done.record.verdict
     assert done.plan is not None
     assert saved.plan.family == done.plan.family
+
+
+def test_the_retry_of_a_run_that_changed_nothing_replaces_no_newer_family(site: Callable[..., Esync]) -> None:
+    """The servers were joined with another family after the plan was made: it is stale, and its retry changes nothing.
+
+    After a run that has changed a server, the same certificates go to the others, through any number of retries.
+    """
+    esync = site(policy={"generate_certificates": True})
+    folder = esync.servers["S1"].product.edition.configurator_folder
+    for name in [name for name in esync.servers["S1"].disk.names(folder) if "_Sync" in name]:
+        esync.servers["S1"].disk.remove(folder.child(name))
+    saved = runs.saved_plan(esync.engine, esync.rollout(kind="plan").record.id)
+    joined = esync.rollout()
+    assert joined.plan is not None
+    assert saved.plan.family != joined.plan.family
+    stale = esync.rollout(plan=saved)
+    assert Verdict.STALE is stale.record.verdict
+    again = esync.ended(control.retry(esync.engine, stale.record.id))
+    assert (Verdict.JOINED, True) == (again.record.verdict, again.plan is not None and again.plan.empty)
+    assert again.plan is not None
+    assert joined.plan.family == again.plan.family
 
 
 def test_a_partner_gets_the_family_under_its_own_name(site: Callable[..., Esync], tmp_path: Path) -> None:

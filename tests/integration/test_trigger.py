@@ -173,7 +173,8 @@ def test_a_run_is_steered_by_message(listening: Harness, lab: LabProcess) -> Non
     wait_until(lambda: ask("status")["held"])
     assert "lunch" == ask("pause", reason="lunch")["paused"]
     assert "" == ask("resume")["paused"]
-    assert "" == ask("promote", reason="deploy-bot")["held"]
+    assert "is not held before wave-1: it is held before wave-2" in ask("promote", turn="wave-1")["message"]
+    assert "" == ask("promote", reason="deploy-bot", turn="wave-2")["held"]
     assert Verdict.JOINED is listening.finished(run).record.verdict
     promoted = [one.message for one in listening.engine.store.events(run) if one.kind == "run.promoted"]
     assert ["by deploy-bot"] == promoted

@@ -4,7 +4,7 @@ Certificates and the service are per server, shared by all sites on it; sitedb.c
 syncs with the cluster needs a certificate of every server, and its own key there (ektron-facts 10, 3.4).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from tasks.ektron.certificates.both import EXTRA_NAMES
@@ -64,14 +64,17 @@ def cut_off(cluster: ClusterFacts, silent: Iterable[str]) -> dict[str, tuple[str
     return {node: others for node, others in cut.items() if others}
 
 
-def consequences(cluster: ClusterFacts, silent: Iterable[str] = ()) -> tuple[str, ...]:
-    """What a rollout means for others, as sentences for a plan: other sites, servers outside, silent nodes.
+def consequences(
+    cluster: ClusterFacts, silent: Iterable[str] = (), unselected: Collection[str] = ()
+) -> tuple[str, ...]:
+    """What a rollout means for others, as sentences for a plan: other sites, servers outside, nodes that it leaves out.
 
     Servers outside need the keys of nodes that are new, too.
     """
     outsiders = dict(_of_outsiders(cluster))
     newcomers = (note for name, note in _of_new_nodes(cluster) if name not in outsiders)
-    return (*_of_sites(cluster), *outsiders.values(), *newcomers, *_of_silent(cluster, silent))
+    left_out = (*_of_silent(cluster, silent), *_of_unselected(cluster, unselected))
+    return (*_of_sites(cluster), *outsiders.values(), *newcomers, *left_out)
 
 
 def _of_sites(cluster: ClusterFacts) -> Iterator[str]:
@@ -141,6 +144,18 @@ def _of_silent(cluster: ClusterFacts, silent: Iterable[str]) -> Iterator[str]:
         yield (
             f"{node} did not answer and keeps the present certificates: it and {named(others)} will refuse each other. "
             "Bring it back first, or set policy.unreachable to `continue`"
+        )
+
+
+def _of_unselected(cluster: ClusterFacts, unselected: Collection[str]) -> Iterator[str]:
+    replaced = [node for node, facts in cluster.facts.items() if replaces_family(cluster, facts)]
+    keeping = [node for node in replaced if node in unselected]
+    changed = [node for node in replaced if node not in unselected]
+    if keeping and changed:
+        keep, they = ("is", "keeps") if len(keeping) == 1 else ("are", "keep")
+        yield (
+            f"{named(keeping)} {keep} not selected and {they} the present certificates: {named(changed)} and "
+            f"{named(keeping)} will refuse each other. Select all nodes"
         )
 
 

@@ -1,7 +1,9 @@
 """Runs of many clusters take turns: never too many, never two on one server, and none is lost when processes die."""
 
 import itertools
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -14,15 +16,15 @@ from pipelines.engine import Engine
 from pipelines.reconcile import Reconciler, begin_or_continue, resume_stalled
 from pipelines.run.groups import Place, ahead_of, in_line, next_ones
 from pipelines.usecases import control
-from pipelines.usecases.groups import Member, already_running, start_group
+from pipelines.usecases.groups import Member, already_running, start_group, start_group_by_names
 from pipelines.usecases.listing import runs_of, steered
-from pipelines.usecases.runs import start, summary
+from pipelines.usecases.runs import cluster_by_name, start, summary
 from tasks.cluster import Cluster
 from tasks.steering import Steering, hold_before
 from tests.sampling import examples
 from tests.unit.pipelines.audit.bundled_run import the_cluster
 from tests.unit.pipelines.steered_workers import Messages
-from workers.errors import InputRefused, RecordRefused, TooManyRuns
+from workers.errors import ClusterLocked, InputRefused, RecordRefused, TooManyRuns
 from workers.records import RunRecord, RunState, Verdict
 from workers.secrets.vault import Vault, new_seal_key
 from workers.settings import Settings
@@ -41,7 +43,7 @@ def cluster(number: int, shares: int | None = None) -> Cluster:
 class Office:
     """An engine without workers: its messages wait in a list."""
 
-    def __init__(self, **limits: int) -> None:
+    def __init__(self, **limits: object) -> None:
         self.passed = 0.0
         self.store = MemoryStore(lambda: self.passed)
         self.app = Messages()
@@ -165,6 +167,27 @@ def unreadable(error: RecordRefused) -> None:
     raise error
 
 
+def test_a_refused_message_uses_no_key_up(tmp_path: Path) -> None:
+    """A run works on one of its clusters: no run is created, and the same message starts them all later."""
+    place = Office(clusters=tmp_path)
+    for number in range(2):
+        written = cluster(number).model_dump(mode="json", exclude_defaults=True)
+        (tmp_path / f"shop-{number}.yaml").write_text(json.dumps(written))
+    names = ["shop-0", "shop-1"]
+    alone = start(place.engine, cluster_by_name(place.engine, "shop-1"))
+    begin(place.engine, alone.id)
+    with pytest.raises(ClusterLocked, match=alone.id):
+        start_group_by_names(place.engine, names, key="deploy")
+    assert (alone.id,) == place.store.active()
+    place.conclude(alone.id)
+    runs = start_group_by_names(place.engine, names, key="deploy")
+    begin(place.engine, runs["shop-0"].id)
+    assert runs.keys() == set(names)
+    assert {one.id for one in runs.values()} == set(place.store.active())
+    again = start_group_by_names(place.engine, names, key="deploy")
+    assert [one.id for one in runs.values()] == [one.id for one in again.values()]
+
+
 def test_a_list_says_what_runs_wait_for_and_can_be_of_some_clusters() -> None:
     """A run that is held or paused, or waits for its turn, does not just run."""
     place = Office()
@@ -180,6 +203,18 @@ def test_a_list_says_what_runs_wait_for_and_can_be_of_some_clusters() -> None:
     assert doing == {runs[0]: "paused", runs[1]: "held before wave-2"} | dict.fromkeys(runs[3:], "waits for its turn")
     control.cancel(place.engine, runs[1], "enough")
     assert steered(place.store, [place.store.run(runs[1])]) == {runs[1]: "stopping"}
+
+
+def test_a_list_says_that_a_run_waits_for_the_servers_of_one_before_it() -> None:
+    """Others of the group may have begun meanwhile; it waits for its turn, too."""
+    place = Office()
+    runs = started(place.engine, [cluster(0), cluster(1, 0), cluster(2)], 3)
+    for run in runs:
+        begin(place.engine, run)
+    assert {runs[1]: "waits for its turn"} == steered(place.store, map(place.store.run, runs))
+    place.conclude(runs[0])
+    begin(place.engine, runs[1])
+    assert {} == steered(place.store, map(place.store.run, runs))
 
 
 def test_a_command_that_dies_loses_no_run_that_it_created() -> None:

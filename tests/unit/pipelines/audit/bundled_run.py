@@ -10,6 +10,7 @@ from pipelines.audit.bundle import bundle_of
 from pipelines.audit.manifest import MANIFEST, RUN, BundledRun, manifest_of
 from pipelines.engine import Engine
 from pipelines.usecases import control, runs
+from pipelines.usecases.origin import Origin
 from tasks.cluster import Cluster
 from tasks.documents import FamilyDigests
 from tasks.ektron.facts.node import NodeFacts
@@ -58,9 +59,10 @@ class MadeUpRun:
         cancel_in: the turn in which an operator cancels.
         locked: another run has locked the cluster.
         cluster: instead of that of the four servers.
+        only: the nodes that it may change; empty for all.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - everything that a run may differ in, by keyword
         self,
         kind: str = "rollout",
         *,
@@ -70,6 +72,7 @@ class MadeUpRun:
         cancel_in: str = "",
         locked: bool = False,
         cluster: Cluster | None = None,
+        only: tuple[str, ...] = (),
     ) -> None:
         cluster = cluster or the_cluster()
         self.store = MemoryStore()
@@ -80,7 +83,8 @@ class MadeUpRun:
         self.holds: list[str] = []  #: turns before which the run waited for a person, who let them begin
         self._names = cluster.node_names
         self._origin = cluster.origin
-        started = runs.start(self.engine, cluster, kind=kind, who="ops", origin_host="desk-7", reason="new servers")
+        origin: Origin = {"who": "ops", "origin_host": "desk-7", "reason": "new servers"}
+        started = runs.start(self.engine, cluster, kind=kind, only=only, **origin)
         self.id = started.id
         self.store.put(self.id, DocumentKind.FAMILY, DocumentKind.FAMILY, self._family().to_json())
         if locked:

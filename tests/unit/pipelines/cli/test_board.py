@@ -78,6 +78,21 @@ def test_the_command_for_a_held_run_is_whole_on_a_narrow_terminal() -> None:
     ]
 
 
+def test_a_held_run_that_begins_by_itself_says_when() -> None:
+    """The command comes last: it is copied."""
+    office = Office()
+    policy = cluster(0).policy.model_copy(update={"hold": "after-canary", "hold_for": 600.0})
+    runs = started(office.engine, [cluster(0).model_copy(update={"policy": policy}), cluster(1)], 2)
+    board = Board(StoredRows(office.store), [office.store.run(run) for run in runs])
+    hold_before(office.store, runs[0], "wave-2")
+    board.look()
+    row = board.rows[runs[0]]
+    assert f"begins by itself after 600 s (policy.hold_for); or now: esync promote {runs[0]}" == row.remark
+    hold_before(office.store, runs[0], "wave-1", approval=True)
+    board.look()
+    assert f"esync approve {runs[0]}" == board.rows[runs[0]].remark
+
+
 def test_a_run_that_may_begin_does_not_wait_for_another() -> None:
     """Only those wait whose turn has not come; the first may have no worker that takes it."""
     office = Office()

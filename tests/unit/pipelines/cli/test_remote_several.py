@@ -192,7 +192,8 @@ def test_a_group_is_cancelled(served: ServedSite, tmp_path: Path, capsys: pytest
     for one in runs[1:]:
         served.finish(one)
         assert served.site.store.run(one).summary.startswith("cancelled: not today (by ann ")
-    assert run(["cancel", group]) == 1
+    assert run(["cancel", group]) == 0
+    assert f"the runs of group {group} have ended already" in capsys.readouterr().err
 
 
 def test_ctrl_c_says_which_runs_continue(

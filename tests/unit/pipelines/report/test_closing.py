@@ -326,6 +326,17 @@ def test_a_summary_without_room_ends_in_dots() -> None:
     assert shown[4].endswith(" ...")
 
 
+def test_after_a_stale_plan_comes_a_new_one() -> None:
+    """A retry would change the servers without showing what."""
+    made = sample()
+    nodes = [NodeResult(node=node.node, status=Status.SKIPPED) for node in made.nodes]
+    for verdict, follows in ((Verdict.STALE, "esync plan FILE"), (Verdict.STOPPED, f"esync retry {made.record.id}")):
+        lines = closing_lines(report_of(*nodes, verdict=verdict, turns=()), 120)
+        (first,) = [line for line in lines if line.startswith("Next:")]
+        assert first.startswith(f"Next:  {follows}")
+        assert any("esync retry" in line for line in lines) is (verdict is Verdict.STOPPED)
+
+
 def test_a_run_that_ended_before_its_proof_is_followed_by_one() -> None:
     """All nodes are done, so there is nothing to retry; it is not known yet whether they are joined."""
     made = sample()

@@ -14,11 +14,21 @@ from pipelines.run.node_state import NodeState
 from pipelines.run.snapshot import ABANDONED, Go, Snapshot, Stop
 from pipelines.usecases import runs
 from tasks.cluster import Cluster
+from tasks.ektron.facts.node import NodeFacts
 from tests.sampling import examples
 from tests.unit.pipelines.audit.bundled_run import MadeUpRun, the_cluster
-from tests.unit.pipelines.run.snapshots import a_cluster, a_plan, a_snapshot, numbered, outcome, turn, unbalanced
+from tests.unit.pipelines.run.snapshots import (
+    a_cluster,
+    a_plan,
+    a_snapshot,
+    facts_of,
+    numbered,
+    outcome,
+    turn,
+    unbalanced,
+)
 from workers.errors import Failure, LogonRefused
-from workers.records import Status, StepOutcome, Verdict
+from workers.records import DocumentKind, Status, StepOutcome, Verdict
 
 NINE = numbered(9)
 
@@ -128,6 +138,21 @@ def needy(policy: Mapping[str, object], ends: Fates) -> MadeUpRun:
     return MadeUpRun(before=dict.fromkeys(cluster.node_names, unbalanced), ends=ends, cluster=cluster)
 
 
+def halted(facts: NodeFacts) -> NodeFacts:
+    """A node that has to be changed and whose service does not run."""
+    service = facts.service.model_copy(update={"state": "stopped", "pid": 0})
+    return unbalanced(facts).model_copy(update={"service": service})
+
+
+def down_in_production(
+    *down: str, only: tuple[str, ...] = (), kind: str = "rollout", policy: Mapping[str, object] | None = None
+) -> MadeUpRun:
+    """A run on the four servers, each of which needs changes; the service of some does not run."""
+    cluster = the_cluster(policy=policy or {})
+    before = {name: halted if name in down else unbalanced for name in cluster.node_names}
+    return MadeUpRun(kind, before=before, cluster=cluster, only=only)
+
+
 def turns_of(made: MadeUpRun) -> list[str]:
     """The names of its turns after the plan was made."""
     return [one.name for one in made.record.turns[2:]]
@@ -199,6 +224,43 @@ def test_a_server_whose_service_was_not_touched_counts_as_working() -> None:
     decision = decisions_waves.within_budget(a_snapshot(cluster, *down, *silent, turns=turns, plan=plan, facts={}))
     assert isinstance(decision, Stop)
     assert decision.summary.startswith("N3 was not restarted, because no other server of pool one is known to work: ")
+
+
+def test_the_last_server_of_a_pool_is_not_restarted_while_a_run_leaves_the_others_down() -> None:
+    """P1 was not selected, and its service does not run: a rollout of P2 stops before it writes, its plan says so."""
+    stopped = down_in_production("P1", only=("P2", "S2"))
+    assert Verdict.STOPPED is stopped.record.verdict
+    assert (
+        "P2 would be restarted, and no other server of pool production is known to work: the service of P1 is not "
+        "running. Repair P1, or select P1 as well, to be started first; or set policy.whole_pool. Nothing was written "
+        "anywhere" == stopped.record.summary
+    )
+    assert [] == turns_of(stopped)
+    check(stopped.bundle())
+    planned = down_in_production("P1", only=("P2", "S2"), kind="plan")
+    assert Verdict.CHANGES_PENDING is planned.record.verdict
+    plan = runs.summary(planned.engine, planned.id).plan
+    assert plan is not None
+    assert plan.notes[0].startswith("a rollout would stop now, before it writes anything: P2 would be restarted, and")
+    for goes_on in (
+        down_in_production("P1"),
+        down_in_production("P1", only=("P2", "S2"), policy={"whole_pool": True}),
+        down_in_production("P1", only=("S1", "S2")),
+        down_in_production("P1", "P2", only=("P2",)),
+    ):
+        assert Verdict.JOINED is goes_on.record.verdict
+
+
+def test_what_a_run_leaves_down_counts_when_another_server_of_the_pool_has_failed() -> None:
+    """Of three servers one is down and not selected, one fails in its restart: the third is not restarted."""
+    cluster = a_cluster(numbered(3), waves=(1,), max_failed="100%", retry_in_wave=0)
+    facts = {DocumentKind.OBSERVED: facts_of(cluster, {"N1": halted})}
+    plan = a_plan(cluster).model_copy(update={"waves": (("N2",), ("N3",))})
+    down = outcome("N2", Status.FAILED, turn="wave-2", step="service_restart", at=9)
+    turns, two = [turn("wave-1", ()), turn("wave-2", ["N2"])], ("N2", "N3")
+    stop = decisions_waves.within_budget(a_snapshot(cluster, down, turns=turns, plan=plan, facts=facts, only=two))
+    assert isinstance(stop, Stop)
+    assert stop.summary.endswith("Repair N1, N2, then retry; or set policy.whole_pool")
 
 
 def test_a_node_that_is_not_as_it_has_to_be_after_its_wave_counts_as_failed() -> None:

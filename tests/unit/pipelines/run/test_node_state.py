@@ -156,6 +156,15 @@ def test_every_state_has_its_place() -> None:
     assert sorted(NodeState) == sorted(NODE_STATES)
 
 
+def test_a_reason_that_says_that_a_restart_is_owed_is_not_said_twice() -> None:
+    """Of a node that owed one before the run and was not changed."""
+    why = "restart owed: process 7 of the service was running when esync changed what it reads"
+    needed = NodePlan(node="S1", restart=why, fingerprint="0" * 64)
+    before = why.replace(":", " since before this run:", 1)
+    assert f"untouched: this run changed nothing here; {before}" == node_state((), {}, needed=needed).sentence
+    assert f"every file is in place; {why}" == node_state((), {}, missing=needed).sentence
+
+
 def test_the_operators_page_describes_every_state() -> None:
     """docs/operating.md explains each state."""
     page = (DOCS / "operating.md").read_text("utf-8")

@@ -16,6 +16,8 @@ from pipelines.usecases import rollback as undoing
 from pipelines.usecases.naming import newest_run
 from pipelines.usecases.runs import start
 from tasks.cluster import Cluster
+from tasks.ektron.certificates.family import Family
+from tasks.ektron.certificates.making import generate_family
 from tasks.steering import Steering, hold_before
 from tests.unit.pipelines.report.sample_run import sample
 from workers.errors import InputRefused, RunUnknown
@@ -80,6 +82,42 @@ def test_the_retry_of_a_retry_takes_the_unfinished_nodes_of_both(engine: Engine)
     assert {"S2": "failed", "P1": "failed", "P2": "unreachable"} == left(engine, second)
     third = kept(engine, "third", parent=second, only=("S2", "P1"))
     assert {"P2": "unreachable"} == left(engine, third)
+
+
+def test_a_retry_has_the_certificates_that_were_handed_out(engine: Engine) -> None:
+    """By the run or by one that it retries; if none of them has changed a node, those that count on the nodes now."""
+    made, look = generate_family("S1"), sample().record.turns[:1]
+
+    def retried(run: str, **fields: Any) -> bool:  # noqa: ANN401 - RunRecord checks them
+        kept(engine, run, failed=["P1"], **fields)
+        engine.documents(engine.store.run(run)).keep_family(made)
+        return engine.documents(control.retry(engine, run)).family() == made
+
+    assert retried("first")
+    assert not retried("looked", turns=look)
+    assert retried("second", turns=look, parent="first", only=("P1",))
+    assert not retried("third", turns=look, parent="looked", only=("P1",))
+    assert retried("fourth", turns=look, parent="gone", only=("P1",))
+
+
+def test_a_retry_is_refused_when_a_later_run_has_handed_out_other_certificates(engine: Engine) -> None:
+    """Its nodes and the others would refuse each other. One that only looked, or has the same, does not count."""
+    ours, other, look = generate_family("S1"), generate_family("S1"), sample().record.turns[:1]
+
+    def done(run: str, family: Family, **fields: Any) -> str:  # noqa: ANN401 - RunRecord checks them
+        kept(engine, run, failed=["P1"], **fields)
+        engine.documents(engine.store.run(run)).keep_family(family)
+        return run
+
+    first = done("20261123-191501-shop-a", ours)
+    done("20261123-191502-shop-b", ours)
+    done("20261123-191503-shop-c", other, turns=look)
+    assert control.retry(engine, first).only == ("P1", "P2")
+    renewed = done("20261123-191504-shop-d", other)
+    with pytest.raises(InputRefused, match=f"run {renewed} has handed out other certificates since run {first}") as why:
+        control.retry(engine, first)
+    assert why.value.remedy.endswith("esync rollout FILE")
+    assert control.retry(engine, renewed).only == ("P1", "P2")
 
 
 def test_a_deleted_parent_left_nothing(engine: Engine) -> None:
@@ -182,6 +220,19 @@ def test_a_held_run_is_not_resumed_but_promoted(engine: Engine) -> None:
     control.resume(engine, run)
     assert ("", "wave-2") == (Steering.of(engine.store, run).paused, Steering.of(engine.store, run).held)
     assert ["run.pause_asked", "run.resume_asked"] == [e.kind for e in engine.store.events(run) if "asked" in e.kind]
+
+
+def test_a_promotion_that_is_repeated_lets_no_later_wave_begin(engine: Engine) -> None:
+    """It names the wave that is meant; without one it returns which began, for the person who asked."""
+    run = kept(engine, "first", state=RunState.RUNNING, verdict=None, ended=None)
+    hold_before(engine.store, run, "wave-2")
+    assert "wave-2" == control.promote(engine, run, "ann", "wave-2")
+    with pytest.raises(InputRefused, match=r"run first is not held before wave-2$"):
+        control.promote(engine, run, "ann", "wave-2")
+    hold_before(engine.store, run, "wave-3")
+    with pytest.raises(InputRefused, match=r"run first is not held before wave-2: it is held before wave-3$"):
+        control.promote(engine, run, "ann", "wave-2")
+    assert "wave-3" == control.promote(engine, run, "ann")
 
 
 def fresh(engine: Engine, run: str) -> RunRecord:

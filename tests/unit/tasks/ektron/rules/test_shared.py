@@ -131,6 +131,16 @@ def test_who_is_cut_off_by_new_certificates() -> None:
     assert "policy.unreachable" in note
 
 
+def test_a_plan_says_who_keeps_the_present_certificates_because_it_is_not_selected() -> None:
+    """Where a selected node gets others; where all get them, or none does, there is no note."""
+    cluster = with_other_family(joined_cluster())
+    (note,) = consequences(cluster, (), ("S2", "P2"))
+    kept = "S2, P2 are not selected and keep the present certificates: S1, P1 and S2, P2 will refuse each other"
+    assert f"{kept}. Select all nodes" == note
+    assert () == consequences(cluster, (), ()) == consequences(cluster, (), FOUR)
+    assert () == consequences(joined_cluster(), (), ("S2",))
+
+
 def test_hashes_of_the_cluster_are_those_of_the_tests() -> None:
     """The family in use has another client certificate than the one that the tests call another."""
     assert HASHES[CLIENT_CER] != "ab" * 32
