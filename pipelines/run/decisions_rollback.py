@@ -89,14 +89,20 @@ def _fallen(snapshot: Snapshot) -> set[str]:
     }
 
 
+def _lost(snapshot: Snapshot) -> set[str]:
+    """The nodes that are down, and that no further wave of this run starts."""
+    return _fallen(snapshot) | (_down_before(snapshot) - snapshot.selected)
+
+
 def _spared(snapshot: Snapshot, left: Sequence[str], working: Sequence[str]) -> list[str]:
     """The last servers that work in their pools, where this run has failed on others after it began to change them.
 
-    They are not restarted: whatever keeps the others down would take the whole pool down.
+    They are not restarted: whatever keeps the others down would take the whole pool down. The same where the others
+    were down before, and are not selected.
     """
     if not snapshot.cluster.policy.judge_waves:
         return []
-    pools = {snapshot.cluster.node(name).pool for name in _fallen(snapshot)}
+    pools = {snapshot.cluster.node(name).pool for name in _lost(snapshot)}
     alive = {pool: [n for n in snapshot.cluster.pool_members(pool) if n in working] for pool in pools}
     return [name for members in alive.values() if len(members) == 1 for name in members if name in left]
 
@@ -137,7 +143,7 @@ def all_restored(snapshot: Snapshot) -> Stop:
 def left_alone(snapshot: Snapshot) -> dict[str, Problem]:
     """The last servers of their pools that work and were therefore not restarted, each with why, and what to do."""
     left = _without(snapshot, snapshot.in_stage("rollback") | snapshot.ended().keys())
-    if not left or _together(snapshot) or not _fallen(snapshot):
+    if not left or _together(snapshot) or not _lost(snapshot):
         return {}
     return {name: _why_alone(snapshot, name) for name in _spared(snapshot, left, _working(snapshot))}
 

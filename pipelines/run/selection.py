@@ -45,4 +45,6 @@ def not_done(snapshot: Snapshot, left: Collection[str] = ()) -> Stop | None:
     besides = f"{len(names) - len(out) - len(left)} of {len(names)} nodes are done"
     if failed:
         return Stop(Verdict.FAILED, f"{failures(out, ended)}; {besides}")
-    return Stop(Verdict.UNREACHABLE, f"{named(out)} did not answer; {besides}") if out else None
+    if out:
+        return Stop(Verdict.UNREACHABLE, f"{named(out)} did not answer; {besides}")
+    return Stop(Verdict.FAILED, besides) if left else None

@@ -78,6 +78,23 @@ def test_a_server_that_was_down_when_last_seen_does_not_count() -> None:
     assert "Repair N1, N2, N4, then" in decisions.all_restored(rolled_back(True, *fell)).summary
 
 
+def test_the_last_server_that_works_is_not_restarted_while_those_that_are_down_are_not_selected() -> None:
+    """With them it is: they are started first. So it is if all go together."""
+    cluster = a_cluster(numbered(2))
+
+    def rolled_back(*only: str, options: tuple[str, ...] = ()) -> Snapshot:
+        turns = [turn("observe", only)]
+        seen = {DocumentKind.OBSERVED: {node: facts for node, facts in facts_of(cluster).items() if node in only}}
+        made = a_snapshot(cluster, turns=turns, facts=seen, only=only, kind="rollback", parent="first", options=options)
+        made.store.put("r", DocumentKind.DOWN, DocumentKind.DOWN, '["N1"]')
+        return made
+
+    assert [] == decisions.to_restore(rolled_back("N2"))
+    assert "N2: not restored: no other server of pool" in decisions.all_restored(rolled_back("N2")).summary
+    assert ["N2"] == decisions.to_restore(rolled_back("N2", options=(decisions.ALL_AT_ONCE,)))
+    assert decisions.to_restore(rolled_back("N1", "N2"))
+
+
 def test_of_a_pool_that_falls_server_by_server_the_last_one_is_left() -> None:
     """The wave after two failures is one server; after the third there is none, whether or not one is selected."""
     turns = [*LOOKED, turn("rollback", ["N1", "N2"])]
