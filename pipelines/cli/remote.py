@@ -359,7 +359,8 @@ def approve(run: RunId, *, yes: Yes = False) -> None:
 def cancel(run: RunId, *, reason: Reason = "") -> None:
     """Stop a run at the next safe point. Nodes finish their current step."""
     with connected() as client:
-        if is_group(run) and (group := [one for one in ServerRuns(client).of_group(run) if is_active(one)]):
+        members = map(client.record, ServerRuns(client).of_group(run)) if is_group(run) else ()
+        if group := list(filter(is_active, members)):
             for one in reversed(group):  # the last ones first: none of them begins because one before it ends
                 client.cancel(one.id, reason)
             notify(f"{counted(len(group), 'run')} of group {run} are stopping; to see their end: esync watch {run}")
