@@ -134,8 +134,9 @@ def _now(progress: Progress, steering: Steering) -> str:
         or_not = f", or {alone}" if alone else ""
         before = f"It waits before {steering.held} until a person lets it begin{or_not}."
         return f"It waits for a person: {progress.said}" if progress.at_gate else before
-    running = progress.running()
-    return f"Working on {in_words(running)}." if running else "It has been requested."
+    running, turn = progress.running(), progress.record.turn
+    begun = f"Between two steps of {turn.name}." if turn else "It has been requested."
+    return f"Working on {in_words(running)}." if running else begun
 
 
 def panel_values(report: Report) -> dict[str, Any]:
