@@ -114,7 +114,7 @@ def _read(read: Callable[[str], RunRecord], run: str) -> Chosen:
     try:
         record = read(run)
     except RecordRefused as error:
-        return Chosen(error.run or run, None, why=error.message, unreadable=error.run or run)
+        return Chosen("", None, why=error.message, unreadable=error.run or run)
     return Chosen(record.cluster, record)
 
 
@@ -171,7 +171,7 @@ def _ranked(board: Board, title: str, one: Chosen) -> tuple[int, tuple[str, str,
         row = board.rows[one.record.id]
         return row.rank, (title, one.record.id, row.state, row.remark)
     if one.unreadable:
-        return UNREADABLE_RANK, (title, one.unreadable, UNREADABLE, one.why)
+        return UNREADABLE_RANK, (title or "-", one.unreadable, UNREADABLE, one.why)
     return sys.maxsize, (title, "-", "no run", one.why)
 
 
