@@ -16,11 +16,11 @@ from pipelines.engine import Engine
 from pipelines.rollout import kind_of
 from pipelines.run.abandoned import Ending
 from pipelines.run.decisions_repair import NOT_REPAIRED, gate_bound
-from pipelines.run.elapsed import SPENT, WAITED, Stopwatch
+from pipelines.run.elapsed import SPENT, Stopwatch
 from pipelines.run.groups import in_line
 from pipelines.run.snapshot import Snapshot
 from tasks.ektron.wording import counted
-from tasks.steering import Steering, acknowledge_resume, let_begin, request_cancel
+from tasks.steering import WAITED, Steering, acknowledge_resume, let_begin, request_cancel
 from workers.errors import EsyncError
 from workers.logger import logger
 from workers.records import Event, RunState, now

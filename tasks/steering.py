@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CANCEL",
     "PAUSE",
+    "WAITED",
     "Steering",
     "acknowledge_resume",
     "hold_before",
@@ -27,6 +28,7 @@ __all__ = [
 CANCEL = "cancel"  #: the flag that asks every step to stop; a replay of a run sets it too
 PAUSE = "pause"  #: the flag that lets no step start
 _RESUMED = "resumed"  #: the flag that asks to send again the messages that were dropped while the run was paused
+WAITED = "waited"  #: the flag with the seconds that a run has waited before a turn; the turn follows in its name
 _HELD = "held"  #: the flag with the turn before which the run waits, or waited, for a person
 _PROMOTED = "promoted"  #: the flag with the turn that a person, or the time, let begin
 _GATE = "gate"  #: the flag with the turn before which the run waits, or waited, for the approval of a second person
@@ -43,6 +45,7 @@ class Steering:
         held: the turn before which the run waits for a person; empty while it does not.
         promoted: the last turn that a person, or the time, let begin.
         unapproved: whether it waits for the approval of its plan by a second person.
+        waited: seconds that it has waited before `held`, as the workers last counted them.
     """
 
     cancelled: str = ""
@@ -51,6 +54,7 @@ class Steering:
     held: str = ""
     promoted: str = ""
     unapproved: bool = False
+    waited: float = 0.0
 
     @property
     def word(self) -> str:
@@ -86,6 +90,7 @@ class Steering:
             held=held,
             promoted=promoted,
             unapproved=bool(held) and held == flags.get(_GATE),
+            waited=float(flags.get(f"{WAITED}.{held}") or 0) if held else 0.0,
         )
 
 

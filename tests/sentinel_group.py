@@ -60,8 +60,18 @@ class SentinelGroup:
     @property
     def url(self) -> Secret:
         """The address for esync."""
+        return self.database(0)
+
+    def database(self, number: int) -> Secret:
+        """The address of one of its databases."""
         hosts = ",".join(f"127.0.0.1:{port}" for port in self._ports[2:])
-        return Secret(f"sentinel://:{_PASSWORD}@{hosts}/0?master={_NAME}&sentinel_password={_ASKING}")
+        return Secret(f"sentinel://:{_PASSWORD}@{hosts}/{number}?master={_NAME}&sentinel_password={_ASKING}")
+
+    def kill_first_sentinel(self) -> None:
+        """Kills the Sentinel that is named first; the other two agree without it."""
+        process = self._processes.pop(self._ports[2])
+        process.kill()
+        process.wait()
 
     def named(self) -> int:
         """The port of the server that the first Sentinel names now."""

@@ -21,7 +21,7 @@ from workers.broker.results import Results
 from workers.broker.site_queues import AMQP, queue_of
 from workers.broker.transport import SentinelTransport, Transport, Unsettled, UrgentFirst
 from workers.redis.address import address_of
-from workers.redis.sentinels import Sentinels, sentinels_of
+from workers.redis.sentinels import sentinels_of
 from workers.settings import Settings
 
 __all__ = ["CONTROL_QUEUE", "NODES_QUEUE", "STARTS_QUEUE", "START_TASK", "make_app", "serve_own", "serve_site"]
@@ -201,11 +201,6 @@ def _leave_logging_alone(**_: object) -> None:
     """Celery configures no logging when this signal has a receiver."""
 
 
-def _found_by(sentinels: Sentinels) -> dict[str, Any]:
-    """What both sides of Celery need of the Sentinels: ours, and the name of the server, which Flower reads."""
-    return {"sentinels": sentinels, "master_name": sentinels.address.master}
-
-
 def make_app(settings: Settings, control: Iterable[str] = (), *, results: bool = True) -> Celery:
     """A configured app without tasks. It does not connect yet.
 
@@ -230,7 +225,7 @@ def make_app(settings: Settings, control: Iterable[str] = (), *, results: bool =
     app.conf.update(
         _content() | _delivery(control) | _broker(settings, connections) | _apart() | _results() | _worker(settings),
     )
-    if sentinels:
-        app.conf.broker_transport_options |= _found_by(sentinels)
-        app.conf.result_backend_transport_options |= _found_by(sentinels)
+    if sentinels:  # what both sides of Celery need
+        app.conf.broker_transport_options |= {"sentinels": sentinels}
+        app.conf.result_backend_transport_options |= {"sentinels": sentinels}
     return app

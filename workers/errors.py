@@ -26,6 +26,7 @@ EsyncError
     |-- Conflict            a file has changed since it was read [conflict]
     |-- Stale               the node has changed since the plan was made [stale]
     |-- SessionLost         the session broke; observe again in a new one [unreachable]
+    |   `-- ConnectionLost  the node itself did not answer any more [unreachable]
     |-- DeadlineExceeded    the node did not finish in time [timeout]
     |-- NodeRefused         the node does not fit the step: missing file, wrong build
     |   `-- MethodRefused   the node does not accept this way to log on [refused]
@@ -51,6 +52,7 @@ __all__ = [
     "Cancelled",
     "ClusterLocked",
     "Conflict",
+    "ConnectionLost",
     "DeadlineExceeded",
     "EsyncError",
     "Failure",
@@ -307,6 +309,13 @@ class SessionLost(NodeError):
 
     slug = "session_lost"
     failure = Failure.UNREACHABLE
+
+
+class ConnectionLost(SessionLost):
+    """The node did not answer any more in an open session; the request may have been executed or not."""
+
+    slug = "connection_lost"
+    exit_code = 4
 
 
 class DeadlineExceeded(NodeError):

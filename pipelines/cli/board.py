@@ -19,35 +19,44 @@ from pipelines.usecases.updates import nodes_done, seen_run
 from tasks.cluster import Cluster
 from tasks.ektron.wording import counted
 from tasks.steering import Steering, verb_for_held
-from workers.errors import StoreUnavailable
+from workers.errors import RecordRefused, StoreUnavailable
 from workers.records import RunRecord, RunState, Verdict, now
 from workers.store.port import RunStore
 
-__all__ = ["Board", "Row", "Rows", "StoredRows", "show_board"]
+__all__ = ["UNREADABLE", "UNREADABLE_RANK", "Board", "Row", "Rows", "StoredRows", "show_board"]
 
 INTERVAL = 0.5  #: seconds between two looks
 PATIENCE = 60.0  #: seconds to continue while the store does not answer
 _ITS_TURN = "until one before it ends"
 _LEAST = 5  #: rows that are shown on the smallest terminal
 _LAST = len(Verdict.worst_first())
+UNREADABLE = "cannot be read"  #: what a run does whose data is damaged
+UNREADABLE_RANK = Verdict.worst_first().index(Verdict.INCONCLUSIVE)  #: the place of such a run among the others
 
 
 class Row(NamedTuple):
-    """One run now. `waits` says what it waits for until it begins, `done` how many nodes ended their turn."""
+    """One run now.
+
+    `waits` says what it waits for until it begins, `done` how many nodes ended their turn, `refused` why the run cannot
+    be read: no worker continues it.
+    """
 
     record: RunRecord
     waits: str = ""
     done: int = 0
     steering: Steering = Steering()
+    refused: str = ""
 
     @property
     def ended(self) -> bool:
-        """Whether the run is concluded."""
-        return self.record.state is RunState.CONCLUDED
+        """Whether nothing more happens in the run."""
+        return self.record.state is RunState.CONCLUDED or bool(self.refused)
 
     @property
     def style(self) -> str:
         """Its colour."""
+        if self.refused:
+            return VERDICT_STYLES[Verdict.INCONCLUSIVE].colour
         if self.steering.waits:
             return "magenta"
         verdict = self.record.verdict
@@ -56,6 +65,8 @@ class Row(NamedTuple):
     @property
     def rank(self) -> int:
         """Its place in the list: what went wrong, what waits for a person, what works, what waits, what is done."""
+        if self.refused:
+            return UNREADABLE_RANK
         if self.record.verdict:
             bad = self.record.verdict.exit_code != 0 and self.record.verdict is not Verdict.CHANGES_PENDING
             return Verdict.worst_first().index(self.record.verdict) if bad else _LAST + 3
@@ -65,6 +76,8 @@ class Row(NamedTuple):
     def state(self) -> str:
         """What it does, in a few words."""
         record, steering = self.record, self.steering
+        if self.refused:
+            return UNREADABLE
         if record.verdict:
             return VERDICT_STYLES[record.verdict].title.lower()
         turn = record.turn.name if record.turn else "waiting" if self.waits else "beginning"
@@ -73,6 +86,8 @@ class Row(NamedTuple):
     @property
     def remark(self) -> str:
         """How far it is, or how it ended."""
+        if self.refused:
+            return self.refused
         if self.steering.held and not self.ended:
             unapproved = self.steering.unapproved
             by_itself = "" if unapproved else ends_by_itself(Cluster.of_run(self.record), self.steering.held)
@@ -84,7 +99,7 @@ class Row(NamedTuple):
 
 
 class Rows(Protocol):
-    """Where the rows of a board come from. Both raise StoreUnavailable."""
+    """Where the rows of a board come from. Both raise StoreUnavailable; `row` RecordRefused, if it cannot be read."""
 
     def in_line(self) -> Collection[str]:
         """The runs that wait for their turn in a group."""
@@ -141,12 +156,19 @@ class Board:
         for run_id, before in self.rows.items():
             if before.ended or (before.waits and run_id in waiting):
                 continue
-            row = self._source.row(run_id)
-            row = row._replace(waits=_ITS_TURN if run_id in waiting else self._for_servers(row.record))
+            row = self._seen(before.record, in_line=run_id in waiting)
             if row != before:
                 self.rows[run_id] = row
                 changed.append(row)
         return changed
+
+    def _seen(self, record: RunRecord, *, in_line: bool) -> Row:
+        """The run now; one that cannot be read hides no other."""
+        try:
+            row = self._source.row(record.id)
+            return row._replace(waits=_ITS_TURN if in_line else self._for_servers(row.record))
+        except RecordRefused as error:
+            return Row(record, refused=error.message)
 
     def _for_servers(self, record: RunRecord) -> str:
         """That a run waits for the end of another one of its group that changes some of its servers."""

@@ -61,7 +61,7 @@ def up(
 ) -> None:
     """Run workers, the page and Flower on this machine until Ctrl-C: with ESYNC_BROKER_URL, or an own broker.
 
-    The page opens by itself in no browser: its address and the file with a token to log on with are printed.
+    No browser is opened: the address of the page, and a file with a token to log on with, are printed.
     """
     settings = load_settings()
     if clusters is not None:

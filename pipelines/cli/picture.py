@@ -12,11 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.report.alike import in_words, masked
-from pipelines.report.layout import cut, folded, name_ranges, printable
+from pipelines.report.layout import by_itself, cut, folded, name_ranges, printable
 from pipelines.report.styles import IN_PROGRESS, REFUTED, STATUS_STYLES, VERDICT_STYLES, StatusStyle
 from pipelines.run.progress import Progress
-from pipelines.run.waves import ends_by_itself
-from tasks.cluster import Cluster
 from tasks.ektron.wording import counted
 from tasks.steering import verb_for_held
 from workers.records import Status, Turn, now
@@ -117,8 +115,8 @@ def _phase(progress: Progress) -> tuple[str, str]:
         return printable(f"{turn} PAUSED ({progress.paused})"), "bold magenta"
     if progress.held:
         verb = verb_for_held(unapproved=progress.unapproved)
-        by_itself = "" if progress.unapproved else ends_by_itself(Cluster.of_run(record), progress.held)
-        or_not = f"; {by_itself}" if by_itself else ""
+        alone = by_itself(progress.begins_in)
+        or_not = f"; {alone}" if alone else ""
         return printable(f"{turn} HELD before {progress.held} (esync {verb} {record.id}{or_not})"), "bold magenta"
     return turn, IN_PROGRESS.colour
 

@@ -360,7 +360,7 @@ def cancel(run: RunId, *, reason: Reason = "") -> None:
     """Stop a run at the next safe point. Nodes finish their current step."""
     with connected() as client:
         if is_group(run) and (known := ServerRuns(client).of_group(run)):
-            group = [one for one in known if is_active(one)]
+            group = list(filter(is_active, map(client.record, known)))
             for one in reversed(group):  # the last ones first: none of them begins because one before it ends
                 client.cancel(one.id, reason)
             stopping = f"{counted(len(group), 'run')} of group {run} are stopping; to see their end: esync watch {run}"

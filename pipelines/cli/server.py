@@ -22,7 +22,7 @@ from pipelines.web.client import EsyncClient
 from workers.errors import InputRefused
 from workers.host.reading import content_of
 from workers.masks import hide
-from workers.records import RunRecord, RunState
+from workers.records import RunRecord, RunState, Status
 from workers.settings import Secret, Settings, load_settings
 from workers.texts import cleaned
 
@@ -99,20 +99,29 @@ def followed(client: EsyncClient, record: RunRecord, *, verbose: bool) -> Report
 
 def updates_from(client: EsyncClient, run: str) -> Feed:
     """Updates of a run; when it does not move, the server is asked from time to time whether a worker answers."""
-    asked, waiting = time.monotonic(), ""
+    asked, waiting, idle, left = time.monotonic(), "", frozenset[str](), None
 
     def update(after: str) -> RunUpdate:
-        nonlocal asked, waiting
+        nonlocal asked, waiting, idle, left
         record = client.record(run)  # before the events: when it is concluded, none that led to it can be missing
+        idle = idle or _idle(client, record)
         events = client.history(run, after)
         if events:
             asked, waiting = time.monotonic(), ""
         elif record.state is not RunState.CONCLUDED and time.monotonic() - asked > QUIET:
-            waiting = client.status(run).waiting
+            status = client.status(run)
+            waiting, left = status.waiting, status.begins_in
             asked = time.monotonic()
-        return RunUpdate(record, events, _refuted(client, record), waiting)
+        return RunUpdate(record, events, _refuted(client, record), waiting, idle, left)
 
     return update
+
+
+def _idle(client: EsyncClient, record: RunRecord) -> frozenset[str]:
+    """The nodes on which the plan has nothing to do."""
+    if record.state is RunState.CONCLUDED or not record.plan_fingerprint:
+        return frozenset()
+    return frozenset(node.node for node in client.report(record.id).nodes if node.status is Status.UNCHANGED)
 
 
 def _refuted(client: EsyncClient, record: RunRecord) -> frozenset[str]:
@@ -130,4 +139,6 @@ def progress_on(client: EsyncClient, record: RunRecord) -> Progress:
         progress.take(record, events)
         after = events[-1].id
     progress.refuted = _refuted(client, record)
+    progress.know_idle(_idle(client, record))
+    progress.begins_in = client.status(record.id).begins_in if progress.held else None
     return progress

@@ -19,7 +19,7 @@ from pipelines.usecases.status import RunStatus
 from pipelines.web.client import EsyncClient
 from tasks.cluster import Cluster
 from tasks.steering import Steering
-from workers.errors import EsyncError, InputRefused, NotFound, RunUnknown
+from workers.errors import EsyncError, InputRefused, NotFound, RecordRefused, RunUnknown
 from workers.records import RunRecord, RunState, Verdict
 
 __all__ = ["ServerRuns", "found", "runs_of"]
@@ -129,10 +129,10 @@ class ServerRuns:
         """See RunSource."""
         return found(self._client, name, any_cluster=True)
 
-    def of_group(self, group: str) -> Sequence[RunRecord]:
+    def of_group(self, group: str) -> Sequence[str]:
         """See RunSource."""
         rows = {place: row.run for row in self._client.runs(limit=MOST, group=group) if (place := Place.of(row.run))}
-        return [self._client.record(rows[place]) for place in sorted(rows)]
+        return [rows[place] for place in sorted(rows)]
 
     def newest(self, clusters: Sequence[Cluster]) -> Sequence[RunRecord | None]:
         """See RunSource."""
@@ -145,7 +145,10 @@ class ServerRuns:
 
     def waits(self, records: Sequence[RunRecord]) -> Mapping[str, str]:
         """See RunSource."""
-        said = {record.id: self.status(record.id).waiting for record in records if is_active(record)}
+        said = dict[str, str]()
+        for record in filter(is_active, records):
+            with suppress(RecordRefused):
+                said[record.id] = self.status(record.id).waiting
         return {run: text for run, text in said.items() if text}
 
     def shown(self, records: Sequence[RunRecord], called: Mapping[str, str]) -> None:

@@ -1,14 +1,15 @@
 """`esync status` and `esync watch` of several runs: named one by one, by cluster files or folders, or as a group."""
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
 import typer
 
-from pipelines.cli.board import Board, Rows
-from pipelines.cli.console import notify, print_text, stderr_console, stdout_console, terminal_width
+from pipelines.cli.board import UNREADABLE, UNREADABLE_RANK, Board, Rows
+from pipelines.cli.console import CommandExit, notify, print_text, stderr_console, stdout_console, terminal_width
 from pipelines.cli.results import print_result
 from pipelines.report.layout import table
 from pipelines.report.many import ClusterResult, Results, titles
@@ -16,7 +17,7 @@ from pipelines.report.rows import Report
 from pipelines.run.groups import is_group
 from pipelines.usecases.naming import is_file
 from pipelines.usecases.status import RunStatus
-from workers.errors import EsyncError
+from workers.errors import EsyncError, RecordRefused
 from workers.records import RunRecord, Verdict
 
 if TYPE_CHECKING:  # most people name runs
@@ -26,7 +27,10 @@ __all__ = ["Chosen", "Follow", "RunSource", "chosen", "show_several", "watch_sev
 
 
 class RunSource(Rows, Protocol):
-    """Runs, by what operators name. All methods raise StoreUnavailable when the store or the server does not answer."""
+    """Runs, by what operators name. All methods raise StoreUnavailable when the store or the server does not answer.
+
+    Those that read one run raise RecordRefused if its data is damaged.
+    """
 
     def record(self, run: str) -> RunRecord:
         """The record of the run of that id, as it is now."""
@@ -40,8 +44,8 @@ class RunSource(Rows, Protocol):
         """
         ...
 
-    def of_group(self, group: str) -> Sequence[RunRecord]:
-        """The runs that were requested together, in their order; none if there is no such group."""
+    def of_group(self, group: str) -> Sequence[str]:
+        """The ids of the runs that were requested together, in their order; none if there is no such group."""
         ...
 
     def newest(self, clusters: "Sequence[Cluster]") -> Sequence[RunRecord | None]:
@@ -62,12 +66,16 @@ class RunSource(Rows, Protocol):
 
 
 class Chosen(NamedTuple):
-    """One run that is meant: its cluster, the file where one was named, and the record; or why there is none."""
+    """One run that is meant: its cluster, the file where one was named, and the record; or why there is none.
+
+    `unreadable` is the id of a run whose record cannot be read: then its cluster is not known.
+    """
 
     cluster: str
     record: RunRecord | None
     file: str = ""
     why: str = ""
+    unreadable: str = ""
 
 
 class Follow(NamedTuple):
@@ -91,14 +99,23 @@ def chosen(source: RunSource, targets: Sequence[str]) -> list[Chosen]:
     """
     if len(targets) == 1 and not _is_folder(targets[0]):
         group = source.of_group(targets[0]) if is_group(targets[0]) else ()
-        return [Chosen(record.cluster, record) for record in group]
+        return [_read(source.record, run) for run in group]
     files = [target for target in targets if _is_folder(target) or is_file(target)]
     found = _newest(source, files) if files else []
     for target in targets:
         if target not in files:
-            group = (source.of_group(target) if is_group(target) else ()) or [source.named(target)]
-            found += [Chosen(record.cluster, record) for record in group]
+            group = source.of_group(target) if is_group(target) else ()
+            found += [_read(source.record, run) for run in group] or [_read(source.named, target)]
     return found
+
+
+def _read(read: Callable[[str], RunRecord], run: str) -> Chosen:
+    """The run of that name; one that cannot be read hides no other."""
+    try:
+        record = read(run)
+    except RecordRefused as error:
+        return Chosen("", None, why=error.message, unreadable=error.run or run)
+    return Chosen(record.cluster, record)
 
 
 def _is_folder(target: str) -> bool:
@@ -126,30 +143,51 @@ def _newest(source: RunSource, files: Sequence[str]) -> list[Chosen]:
 
 
 def show_several(source: RunSource, several: Sequence[Chosen], *, as_json: bool) -> None:
-    """Prints a line for each run as it is now, failures first; or one document."""
+    """Prints a line for each run as it is now, failures first; or one document.
+
+    Raises:
+        CommandExit: a run could not be read.
+    """
     records = [one.record for one in several if one.record is not None]
     waits = source.waits(records)
     if as_json:
         results = [_with_status(source, one, waits) for one in several]
         typer.echo(Results.of(results).model_dump_json(indent=2))
+        _end(unreadable=any(result.run and result.status is None for result in results))
         return
     board = Board(source, records, _called(several))
     board.look()
-    none = [(title, "-", "no run", one.why) for title, one in _titled(several) if one.record is None]
-    found = [(title, board.rows[one.record.id]) for title, one in _titled(several) if one.record]
-    ranked = sorted(found, key=lambda one: one[1].rank)
-    rows = [(title, row.record.id, row.state, row.remark) for title, row in ranked]
+    ranked = sorted((_ranked(board, title, one) for title, one in _titled(several)), key=lambda one: one[0])
     width = terminal_width(stdout_console())
-    typer.echo("\n".join(table(("CLUSTER", "RUN", "STATE", ""), [*rows, *none], width)))
+    typer.echo("\n".join(table(("CLUSTER", "RUN", "STATE", ""), [cells for _, cells in ranked], width)))
     for run_id, text in waits.items():
         notify(f"run {run_id}: {text}", "magenta")
+    _end(unreadable=any(rank == UNREADABLE_RANK and cells[2] == UNREADABLE for rank, cells in ranked))
+
+
+def _ranked(board: Board, title: str, one: Chosen) -> tuple[int, tuple[str, str, str, str]]:
+    """The place of a run in the table, and its line there; what has no run is last."""
+    if one.record is not None:
+        row = board.rows[one.record.id]
+        return row.rank, (title, one.record.id, row.state, row.remark)
+    if one.unreadable:
+        return UNREADABLE_RANK, (title or "-", one.unreadable, UNREADABLE, one.why)
+    return sys.maxsize, (title, "-", "no run", one.why)
+
+
+def _end(*, unreadable: bool) -> None:
+    if unreadable:
+        raise CommandExit(Verdict.INCONCLUSIVE.exit_code)
 
 
 def _with_status(source: RunSource, one: Chosen, waits: Mapping[str, str]) -> ClusterResult:
     result = _result_of(source, one, whole=False)
-    if not result.run:
+    if one.record is None:
         return result
-    status = source.status(result.run).model_copy(update={"waiting": waits.get(result.run, "")})
+    try:
+        status = source.status(result.run).model_copy(update={"waiting": waits.get(result.run, "")})
+    except RecordRefused as error:
+        return result.model_copy(update={"summary": error.message})
     return result.model_copy(update={"status": status})
 
 
@@ -179,17 +217,24 @@ def watch_several(
 
 
 def _result_of(source: RunSource, one: Chosen, *, whole: bool) -> ClusterResult:
-    """The result of a run now; with its report if it has to be `whole`."""
-    record = source.record(one.record.id) if one.record else None
+    """The result of a run now; with its report if it has to be `whole`. What cannot be read is left out, and said."""
+    record, report, why = one.record, None, one.why
+    if record is not None:
+        try:
+            record = source.row(record.id).record
+            why = record.summary
+            report = source.report(record) if whole else None
+        except RecordRefused as error:
+            why = error.message
     verdict = record.verdict if record else None
     return ClusterResult(
         file=one.file,
         cluster=one.cluster,
-        run=record.id if record else "",
+        run=record.id if record else one.unreadable,
         verdict=verdict,
         exit_code=(verdict or Verdict.INCONCLUSIVE).exit_code,
-        summary=record.summary if record else one.why,
-        report=source.report(record) if record and whole else None,
+        summary=why,
+        report=report,
     )
 
 

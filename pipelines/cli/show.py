@@ -23,9 +23,9 @@ from pipelines.engine import Engine
 from pipelines.local.reading import engine_only
 from pipelines.local.state import command_here
 from pipelines.report.build import build
+from pipelines.report.layout import by_itself
 from pipelines.report.rows import Report
 from pipelines.run.groups import is_group
-from pipelines.run.waves import ends_by_itself
 from pipelines.usecases import run_views
 from pipelines.usecases.updates import progress_of
 from tasks.steering import verb_for_held
@@ -78,9 +78,9 @@ def status(
         print_text(stdout_console(), f"PAUSED: {current.paused}; to continue: esync resume {current.run}", "magenta")
     elif current.held:
         verb = verb_for_held(unapproved=current.unapproved)
-        by_itself = "" if current.unapproved else ends_by_itself(known.cluster, current.held)
+        alone = by_itself(current.begins_in)
         text = f"HELD before {current.held}; to let it begin: esync {verb} {current.run}"
-        print_text(stdout_console(), f"{text}; it {by_itself}" if by_itself else text, "magenta")
+        print_text(stdout_console(), f"{text}; it {alone}" if alone else text, "magenta")
     elif current.cancelling:
         print_text(stdout_console(), f"stopping: {current.cancelling}", "magenta")
     if current.waiting and not as_json:

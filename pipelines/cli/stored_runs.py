@@ -36,7 +36,7 @@ class StoredRuns(StoredRows):
         """See RunSource."""
         return find_run(self._engine, name)
 
-    def of_group(self, group: str) -> Sequence[RunRecord]:
+    def of_group(self, group: str) -> Sequence[str]:
         """See RunSource."""
         return runs_of_group(self._engine.store, group)
 

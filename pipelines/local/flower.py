@@ -3,6 +3,9 @@
 Flower answers some routes without a password (`/metrics`, `/healthcheck`, unknown paths, OPTIONS). Here every request
 is checked before routing, so that routes of later versions are protected too. It is always read-only. Address, port
 and password come from FLOWER_ADDRESS, FLOWER_PORT and FLOWER_BASIC_AUTH, because arguments are public.
+
+The queues are counted over our own connections: Flower's own know no TLS of Sentinels and no database behind them, and
+ask the first Sentinel only.
 """
 
 import base64
@@ -11,23 +14,26 @@ import contextlib
 import hmac
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
+from celery import Celery
+from flower.api.tasks import GetQueueLengths
 from flower.app import Flower
 from flower.command import apply_env_options, extract_settings, setup_logging
 from flower.options import options
 from flower.urls import settings as flower_settings
+from flower.views.broker import BrokerView
 from tornado.httputil import HTTPServerRequest
+from tornado.ioloop import IOLoop
 from tornado.web import RequestHandler
 
 from pipelines.engine import CONTROL_TASKS
 from workers.celery_app import make_app
 from workers.errors import EsyncError
 from workers.logs import configure
-from workers.redis.address import address_of
-from workers.settings import Settings, load_settings
+from workers.settings import load_settings
 
 __all__ = ["ProtectedFlower", "main"]
 
@@ -49,8 +55,46 @@ class _Refused(RequestHandler):
         self.finish("the password is required")
 
 
+class _Queues:
+    """How many messages wait, as Flower asks its broker."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    async def queues(self, names: Iterable[str]) -> list[dict[str, Any]]:
+        """Name and length of each queue."""
+        return await IOLoop.current().run_in_executor(None, self._counted, list(names))
+
+    def _counted(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        with self._app.connection_for_read() as connection:
+            channel = connection.default_channel
+            return [{"name": name, "messages": channel.queue_declare(name).message_count} for name in names]
+
+
+class _QueuesPage(BrokerView):
+    """The page of the queues."""
+
+    def get_broker(self) -> _Queues:
+        """Ours."""
+        return _Queues(self.capp)
+
+
+class _QueueLengths(GetQueueLengths):
+    """The same for programs."""
+
+    def get_broker(self) -> _Queues:
+        """Ours."""
+        return _Queues(self.capp)
+
+
 class ProtectedFlower(Flower):
     """Flower that answers no request without the password."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - Flower's
+        super().__init__(**options)
+        before = f"/{self.options.url_prefix.strip('/')}" if self.options.url_prefix else ""
+        own = [(f"{before}/broker", _QueuesPage), (f"{before}/api/queues/length", _QueueLengths)]
+        self.add_handlers(".*", own)  # they come before Flower's
 
     def find_handler(self, request: HTTPServerRequest, **more: Any) -> Any:  # noqa: ANN401 - tornado's signature
         """The handler of a request; tornado calls this for every request before routing."""
@@ -79,22 +123,13 @@ def main() -> None:
     options.tasks_columns = COLUMNS
     extract_settings()
     setup_logging()
-    app = make_app(own, CONTROL_TASKS)
-    app.conf.broker_transport_options |= _sentinel_logon(own)
-    server = ProtectedFlower(capp=app, options=options, **flower_settings)
+    server = ProtectedFlower(capp=make_app(own, CONTROL_TASKS), options=options, **flower_settings)
     signal.signal(signal.SIGTERM, _end)
     server.start_http_server()
     try:
         server.start()
     finally:
         server.stop()
-
-
-def _sentinel_logon(own: Settings) -> dict[str, Any]:
-    """How Flower's page of the queues logs on at the Sentinels: it asks them without our connections."""
-    address = address_of(own.broker())
-    logon = {"username": address.user or None, "password": address.password.reveal()}
-    return {"sentinel_kwargs": logon} if logon["password"] else {}
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:

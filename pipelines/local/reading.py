@@ -16,6 +16,7 @@ __all__ = [
     "WORKER_LOG",
     "broker_folder",
     "broker_here",
+    "broker_of_up",
     "engine_only",
     "seal_key",
     "site_of",
@@ -54,13 +55,24 @@ def start_of_worker(
 
 
 def broker_here(settings: Settings) -> Secret | None:
-    """The embedded broker that runs here, if one does. `esync up` may need a moment to restart its own.
+    """The embedded broker that runs here, if one does, whichever command started it.
 
     Raises:
         StoreUnavailable: that of `esync up` does not answer.
     """
+    return running(broker_folder(settings)) or broker_of_up(settings)
+
+
+def broker_of_up(settings: Settings) -> Secret | None:
+    """The embedded broker of `esync up`, if that runs here with one; it may need a moment to restart it.
+
+    Raises:
+        StoreUnavailable: it does not answer.
+    """
     folder, until = broker_folder(settings), time.monotonic() + PATIENCE
-    while (found := running(folder)) is None and command_here(settings.state) == "up":
+    while command_here(settings.state) == "up":
+        if (found := running(folder)) is not None:
+            return found
         if not (folder / "broker.url").exists():
             break  # `esync up` has a broker elsewhere, or has just ended
         if time.monotonic() > until:
@@ -70,7 +82,7 @@ def broker_here(settings: Settings) -> Secret | None:
                 file=str(folder / "broker.log"),
             )
         time.sleep(0.2)
-    return found
+    return None
 
 
 @contextlib.contextmanager

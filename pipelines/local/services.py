@@ -20,7 +20,7 @@ from pipelines.engine import connect_engine
 from pipelines.local.page import PAGE, page_child, page_installed, page_token
 from pipelines.local.processes import READY, Child
 from pipelines.local.provided import FlowerAccess, PageAccess, Running, nothing
-from pipelines.local.reading import broker_folder, broker_here, seal_key, site_of, with_broker
+from pipelines.local.reading import broker_folder, broker_of_up, seal_key, site_of, with_broker
 from pipelines.local.state import command_here, forget_services, machine_secret, record_services
 from pipelines.local.supervisor import Supervisor
 from pipelines.local.turns import briefly, exclusive
@@ -83,7 +83,7 @@ def engine_with_worker(
     if settings.broker_url is not None and kind not in {"up", "demo"}:
         yield Running(connect_engine(settings))
         return
-    shared = broker_here(settings) if kind != "up" and command_here(settings.state) == "up" else None
+    shared = broker_of_up(settings) if kind != "up" else None
     if shared is not None:
         yield Running(connect_engine(with_broker(settings, shared, seal_key(settings))))
         return

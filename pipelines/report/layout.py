@@ -8,6 +8,7 @@ from workers.texts import cleaned
 
 __all__ = [
     "TEXT_WIDTH",
+    "by_itself",
     "cut",
     "duration",
     "folded",
@@ -110,6 +111,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], width: int = 0) 
             yield head.rstrip()
             yield from [f"{_BELOW}{apart}"] if apart else []
             yield from cut(folded(last, width, _BELOW, _BELOW), 2, width)
+
+
+def by_itself(seconds: float | None) -> str:
+    """That a held run begins without a person, and when; empty if it does not (None)."""
+    return "" if seconds is None else f"begins by itself in {duration(seconds)} (policy.hold_for)"
 
 
 def duration(seconds: float) -> str:

@@ -78,7 +78,7 @@ def result_lines(results: Sequence[ClusterResult], width: int = 0) -> Iterator[s
     ranked = sorted(results, key=lambda one: _badness(one.verdict))
     rows = [
         (
-            called.get(one.file, one.cluster),
+            called.get(one.file, one.cluster) or "-",
             one.run or "-",
             _title(one.verdict),
             without_verdict(one.summary, one.verdict),

@@ -9,10 +9,9 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["SPENT", "WAITED", "Stopwatch"]
+__all__ = ["SPENT", "Stopwatch"]
 
 SPENT = "spent"  #: the flag that holds the seconds a run has lasted so far
-WAITED = "waited"  #: the flag that holds the seconds a run has waited before a turn; the turn follows in its name
 
 
 @dataclass
@@ -84,7 +83,7 @@ class Stopwatch:
         Args:
             run: its id.
             turn: the turn.
-            counted: the seconds that earlier observers counted (the flag `WAITED`), or empty.
+            counted: the seconds that earlier observers counted (the flag `waited` of the turn), or empty.
             going: whether the time since the last check counts.
         """
         seen, now = self._runs[run], self._clock()

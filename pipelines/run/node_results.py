@@ -60,7 +60,7 @@ class _IndexedRun:
 
     Attributes:
         needed: node -> its part of the plan.
-        waves: node -> the number of its wave; a node on which there is nothing to do is in none.
+        idle: the nodes on which the plan has nothing to do; in a renewal every node has its waves.
         missing: node -> what was still missing when the node was last observed; only for nodes that ended early.
         left_alone: the nodes to which the run has given no turn for a reason of its own.
         turns: node -> the last turn in which it could be changed, if it had one.
@@ -76,7 +76,7 @@ class _IndexedRun:
             self.outcomes.setdefault(outcome.node, []).append(outcome)
         self.ended = snapshot.ended()
         self.needed = snapshot.plan.parts() if snapshot.plan else {}
-        self.waves = snapshot.plan.wave_numbers() if snapshot.plan else {}
+        self.idle = snapshot.plan.idle if snapshot.plan and not kind.whole else frozenset()
         self.turns = {node: turn for turn in kind.changing_turns(snapshot.record) for node in turn.nodes}
         stages = {turn.name: kind.stage_of(turn) for turn in kind.changing_turns(snapshot.record)}
         self.attempts = {turn: stage.follows or stage.name for turn, stage in stages.items()}
@@ -100,10 +100,6 @@ class _IndexedRun:
             if before is None or not less:
                 found[outcome.step] = outcome
         return found
-
-    def is_idle(self, node: str) -> bool:
-        """Whether the plan is known, and has nothing to do on the node; in a renewal every node has its waves."""
-        return node in self.needed and node not in self.waves and not self.kind.whole
 
     def _missing(self, snapshot: Snapshot) -> dict[str, NodePlan]:
         family = snapshot.documents.family_digests()
@@ -137,7 +133,7 @@ def _outcome_of(run: _IndexedRun, node: str) -> NodeResult:
         return NodeResult(node=node, status=Status.UNCHANGED if part.empty else Status.WOULD_CHANGE)
     only_observes = run.kind.read_only and not run.kind.ends_with_plan
     counted = run.outcomes.get(node, ()) if only_observes else tuple(run.changes_of(node).values())
-    if counted or run.is_idle(node):
+    if counted or node in run.idle:
         changed = any(outcome.status is Status.CHANGED for outcome in counted)
         return NodeResult(node=node, status=Status.CHANGED if changed else Status.UNCHANGED)
     if node not in run.selected:

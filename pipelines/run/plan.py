@@ -62,6 +62,11 @@ class Plan(Record):
         return {kind: family[kind] for kind in (*KINDS, *sorted(family.keys() - set(KINDS))) if kind in family}
 
     @property
+    def idle(self) -> frozenset[str]:
+        """The nodes on which there is nothing to do: they are in no wave."""
+        return frozenset(part.node for part in self.nodes) - self.wave_numbers().keys()
+
+    @property
     def empty(self) -> bool:
         """Whether there is nothing to do anywhere."""
         return all(node.empty for node in self.nodes)

@@ -26,6 +26,7 @@ class Progress:
         paused: why the run is paused; empty while it is not.
         held: the turn before which the run waits for a person; empty while it does not.
         unapproved: whether it waits there for the approval of its plan.
+        begins_in: seconds until it begins there by itself; None if it does not.
         cancelling: why the run is being cancelled; empty while it is not.
         said: what a step last said about a sync: its phase, or what a person has to do; or why nothing follows.
     """
@@ -41,6 +42,7 @@ class Progress:
         self.paused = ""
         self.held = ""
         self.unapproved = False
+        self.begins_in: float | None = None
         self.cancelling = ""
         self.said = ""
         self._stages: dict[str, str] = {}
@@ -79,6 +81,12 @@ class Progress:
             self._outcomes.setdefault(node, Status.UNCHANGED)
             for step in stage.steps:
                 self.cells[node, stage.heading_of(step)] = Status.UNCHANGED
+
+    def know_idle(self, nodes: Iterable[str]) -> None:
+        """The plan has nothing to do on these nodes: they wait for nothing. What a step finds out later counts more."""
+        for node in nodes:
+            if not self.is_unselected(node):
+                self._outcomes.setdefault(node, Status.UNCHANGED)
 
     def wave(self, node: str) -> str:
         """The wave of a node; empty as long as it has none."""

@@ -5,14 +5,24 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from tasks.cluster import Cluster
+from tasks.steering import Steering
+from workers.records import RunRecord
 
-__all__ = ["admitted", "ends_by_itself", "limits", "worst_case"]
+__all__ = ["admitted", "ends_by_itself", "left_of_hold", "limits", "worst_case"]
 
 
 def ends_by_itself(cluster: Cluster, held: str) -> str:
-    """That a run does not only wait for a person before that turn, and how long it waits; else empty."""
+    """That a run does not only wait for a person before that turn, and how long it waits in all; else empty."""
     bound = cluster.policy.hold_for
     return f"begins by itself after {bound:g} s (policy.hold_for)" if bound and held.startswith("wave") else ""
+
+
+def left_of_hold(record: RunRecord, steering: Steering) -> float | None:
+    """Seconds until a held run begins by itself; None if it is not held, or waits for a person only."""
+    bound = record.spec.get("policy", {}).get("hold_for")
+    if not bound or steering.unapproved or not steering.held.startswith("wave"):
+        return None
+    return max(0.0, float(bound) - steering.waited)
 
 
 def limits(cluster: Cluster, name: str) -> tuple[tuple[str, str], ...]:

@@ -108,10 +108,10 @@ def newest_runs(
     return [found.get(place) for place in range(len(clusters))]
 
 
-def runs_of_group(store: RunStore, group: str) -> list[RunRecord]:
-    """The runs that were requested together, in their order; none if there is no such group."""
+def runs_of_group(store: RunStore, group: str) -> list[str]:
+    """The ids of the runs that were requested together, in their order; none if there is no such group."""
     places = {run: place for run in store.names(_BACK) if (place := Place.of(run)) and place.group == group}
-    return [store.run(run) for run in sorted(places, key=places.__getitem__)]
+    return sorted(places, key=places.__getitem__)
 
 
 class RunRow(Record):

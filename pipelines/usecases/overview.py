@@ -145,7 +145,10 @@ def _with_runs(engine: Engine, known: ClusterOverview, runs: Sequence[RunRecord]
 
 
 def _judges(record: RunRecord) -> bool:
-    """Whether a run proved or refuted that its whole cluster is joined."""
+    """Whether a run proved or refuted that its whole cluster is joined.
+
+    One that changes selected nodes verifies all of them at its end; one that reads judges the selected ones only.
+    """
     kind = KINDS.get(record.kind)
     decided = record.verdict in {Verdict.JOINED, Verdict.REFUTED}
-    return kind is not None and kind.verifies and decided and not record.only
+    return kind is not None and kind.verifies and decided and not (record.only and kind.read_only)

@@ -7,6 +7,7 @@ from pipelines.engine import Engine
 from pipelines.rollout import kind_of
 from pipelines.run.snapshot import Reading, Snapshot
 from pipelines.run.summary import RunSummary, summary_of
+from pipelines.run.waves import left_of_hold
 from pipelines.usecases.status import RunStatus
 from pipelines.usecases.updates import nodes_done
 from tasks.steering import Steering
@@ -72,6 +73,7 @@ def status_of(engine: Engine, known: RunSummary) -> RunStatus:
         cancelling=steering.cancelled,
         held=steering.held,
         unapproved=steering.unapproved,
+        begins_in=left_of_hold(record, steering),
         budget=known.budget,
         seconds=round(record.seconds(now()), 1),
         nodes={result.node: result for result in known.nodes},

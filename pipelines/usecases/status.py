@@ -15,7 +15,8 @@ class RunStatus(Record):
     `turn` is the current one, empty before the first, and `turn_done` how many of its `turn_nodes` have done all its
     steps; both are 0 in a run that has ended. `paused` and `cancelling` give the reason while the run lasts,
     and are empty otherwise; `held` is the turn before which the run waits for `esync promote`, and is empty while it
-    does not; `unapproved` says that it waits there for `esync approve` by a second person; `budget` says how many nodes
+    does not; `unapproved` says that it waits there for `esync approve` by a second person; `begins_in` are the seconds
+    until it begins by itself, null where it does not; `budget` says how many nodes
     may still fail, null for a run without waves; `waiting` says since when the run has work and no worker answers, and
     how to start one, and is empty otherwise (always in the answer of a worker); `seconds` count from the request for
     the run to its end, of several that were requested together from when its turn came.
@@ -36,6 +37,7 @@ class RunStatus(Record):
     cancelling: str
     held: str = ""
     unapproved: bool = False
+    begins_in: float | None = None
     budget: Budget | None = None
     waiting: str = ""
     seconds: float

@@ -108,9 +108,9 @@ def _staging(cluster: Cluster, node: str) -> str:
     staging = [one.name for one in cluster.nodes if one.role is Role.STAGING]
     if not node:
         if len(staging) != 1:
+            several = f"{', '.join(staging)} have" if staging else "no server has"
             raise InputRefused(
-                f"it is not clear on which server to start: {', '.join(staging) or 'no server'} has the role staging; "
-                "no server was contacted",
+                f"it is not clear on which server to start: {several} the role staging; no server was contacted",
                 remedy="name the server on which the change was made: --from NODE",
             )
         return staging[0]

@@ -5,7 +5,10 @@ from typing import NamedTuple
 
 from pipelines.rollout import kind_of
 from pipelines.run.progress import Progress
+from pipelines.run.snapshot import Reading
 from pipelines.run.summary import findings_of
+from pipelines.run.waves import left_of_hold
+from tasks.steering import Steering
 from workers.errors import RunUnknown
 from workers.records import Event, RunRecord, RunState
 from workers.store.port import RunStore
@@ -18,13 +21,17 @@ _FEED_LIMIT = 5000
 class RunUpdate(NamedTuple):
     """The current record of a run, its events since the last update, and the nodes that its final check refuted.
 
-    `waiting` says that the run waits for a worker; it is empty while one answers.
+    `waiting` says that the run waits for a worker; it is empty while one answers. `idle` are the nodes on which its
+    plan has nothing to do; none as long as there is no plan. `begins_in` are the seconds until a held run begins by
+    itself.
     """
 
     record: RunRecord
     events: tuple[Event, ...]
     refuted: frozenset[str] = frozenset()
     waiting: str = ""
+    idle: frozenset[str] = frozenset()
+    begins_in: float | None = None
 
 
 Feed = Callable[[str], RunUpdate]  #: takes the id of the last event received, empty at first
@@ -51,12 +58,30 @@ def updates_of(store: RunStore, run_id: str) -> Feed:
 
     The record is read before the events: when it is concluded, no event that led to it can be missing.
     """
+    idle: frozenset[str] | None = None
 
     def update(after: str) -> RunUpdate:
+        nonlocal idle
         record = seen_run(store, run_id)
-        return RunUpdate(record, store.events(run_id, after, _FEED_LIMIT), _refuted(store, record))
+        if idle is None and record.plan_fingerprint:  # a plan does not change any more
+            idle = _idle(store, record)
+        events = store.events(run_id, after, _FEED_LIMIT)
+        left = _begins_in(store, record)
+        return RunUpdate(record, events, _refuted(store, record), idle=idle or frozenset(), begins_in=left)
 
     return update
+
+
+def _begins_in(store: RunStore, record: RunRecord) -> float | None:
+    if record.state is RunState.CONCLUDED or not record.spec.get("policy", {}).get("hold_for"):
+        return None
+    return left_of_hold(record, Steering.of(store, record.id))
+
+
+def _idle(store: RunStore, record: RunRecord) -> frozenset[str]:
+    """The nodes on which the plan has nothing to do; in a renewal every node has its waves."""
+    plan = None if kind_of(record.kind, record.id).whole else Reading(store, record.id).plan
+    return plan.idle if plan else frozenset()
 
 
 def _refuted(store: RunStore, record: RunRecord) -> frozenset[str]:
@@ -95,4 +120,6 @@ def progress_of(store: RunStore, record: RunRecord) -> Progress:
 def take(progress: Progress, update: RunUpdate) -> None:
     """Adds an update to the progress of its run."""
     progress.take(update.record, update.events)
+    progress.know_idle(update.idle)
     progress.refuted = update.refuted
+    progress.begins_in = update.begins_in

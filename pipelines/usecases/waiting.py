@@ -43,7 +43,7 @@ def waiting_since(engine: Engine, records: Iterable[RunRecord]) -> dict[str, Mis
     Raises:
         StoreUnavailable: the broker or the run store does not answer.
     """
-    needed = {record.id: _queues(engine, record) for record in records if has_work(engine, record)}
+    needed = {record.id: _needed(engine, record) for record in records if has_work(engine, record)}
     unserved = engine.unserved(set().union(*needed.values()), ANSWER) if needed else frozenset()
     return {
         record.id: Missing(min(_last_event(engine, record), now()), _site(needed[record.id] & unserved))
@@ -56,9 +56,16 @@ def missing_workers(engine: Engine, *records: RunRecord) -> frozenset[str]:
     """The queues that have work of these runs and no worker that answers.
 
     Raises:
-        EsyncError: the broker or the run store does not answer, or a run cannot be read.
+        StoreUnavailable: the broker or the run store does not answer.
     """
-    return engine.unserved(frozenset().union(*(_queues(engine, record) for record in records)), ANSWER)
+    return engine.unserved(frozenset().union(*(_needed(engine, record) for record in records)), ANSWER)
+
+
+def _needed(engine: Engine, record: RunRecord) -> frozenset[str]:
+    """As `_queues`; a run that cannot be read needs no worker, and hides no other."""
+    with suppress(RecordRefused):
+        return _queues(engine, record)
+    return frozenset()
 
 
 def _queues(engine: Engine, record: RunRecord) -> frozenset[str]:

@@ -311,6 +311,8 @@ def _error_of(problem: dict[str, Any], status: int) -> EsyncError:
     """The error that a problem document is about."""
     kind = _WITHOUT_OWN_ARGUMENTS.get(str(problem.get("error", problem.get("slug", ""))), EsyncError)
     message, told = str(problem.get("message", f"refused with {status}")), ("remedy", "file")
+    if kind is errors.RecordRefused:  # which run was asked for the caller knows
+        return errors.RecordRefused("", message, remedy=str(problem.get("remedy", "")))
     try:
         return kind(message, **{name: str(problem.get(name, "")) for name in told})
     except TypeError:  # an error with arguments of its own

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tasks.cluster import Cluster
 from tasks.execution.logons import NotTried
 from tasks.step import APPLYING, Done
-from workers.errors import Cancelled, EsyncError, Unreachable
+from workers.errors import Cancelled, ConnectionLost, EsyncError, Unreachable
 from workers.records import RunRecord, Status, StepOutcome, Turn, now
 from workers.store.port import Place
 
@@ -19,6 +19,13 @@ __all__ = ["Job", "Tally", "internal"]
 
 _ABOUT = 1000  #: characters kept of what a node reports about itself
 _REMEDY = "fix on the server what the message describes, then retry"
+#: The outcomes of a step that an error ended; any other error: it failed.
+_ENDS: Mapping[type[EsyncError], Status] = {
+    Unreachable: Status.UNREACHABLE,
+    ConnectionLost: Status.UNREACHABLE,
+    Cancelled: Status.CANCELLED,
+    NotTried: Status.SKIPPED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +138,7 @@ class Tally:
 
     def failed(self, error: EsyncError) -> StepOutcome:
         """The outcome of a step that this error ended."""
-        ends = {Unreachable: Status.UNREACHABLE, Cancelled: Status.CANCELLED, NotTried: Status.SKIPPED}
-        return self.outcome(ends.get(type(error), Status.FAILED)).model_copy(
+        return self.outcome(_ENDS.get(type(error), Status.FAILED)).model_copy(
             update={
                 **dict(error.problem),
                 "remedy": error.remedy or (_REMEDY if error.failure else ""),

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from pipelines.engine import Engine
+from tasks.steering import hold_before
 from tests.browser.conftest import PHONE, person, picture
 from tests.browser.invented import engine_in_memory, file_of, keep, named, running, served, several
 from tests.browsing import violations
@@ -142,6 +143,47 @@ def test_several_clusters_at_a_glance(place: Place) -> None:
         page.get_by_role("button", name="Show").click()
         expect(page.locator("tbody tr")).to_have_count(1)
         picture(page, "runs", size=(1400, 500))
+
+
+#: What the window or a frame cuts: the page itself, tables in their frames, forms behind buttons when they are open.
+CUT = """() => {
+    for (const one of document.querySelectorAll('details.typed')) one.removeAttribute('name'), one.open = true;
+    const wide = [...document.querySelectorAll('.scroll, .sheet, .banner, .card')].filter(
+        one => one.scrollWidth > one.clientWidth + 1 || one.getBoundingClientRect().right > innerWidth);
+    return [document.documentElement.scrollWidth > innerWidth, wide.map(one => one.className)];
+}"""
+
+
+@pytest.mark.parametrize("width", [1440, 1100, 800, 400])
+def test_nothing_is_cut_on_a_window_of_any_width(place: Place, width: int) -> None:
+    """Long names of clusters, people and reasons in lists, grids and forms: no table has to be moved sideways."""
+    cluster = file_of(named(cluster_of(5, 7), "intranet-production-europe-west-2019"), place.folder)
+    made = sample(
+        cluster, failed=["P4", "P5"], unreachable=["P7"], reason="CHG-2026-11-27-004711: before Friday evening"
+    )
+    failed = keep(place.engine, made, f"20261127-101500-{cluster.name}-7f3a2c_8_0012", who=r"CORP\margarethe.schmidt")
+    held = keep(place.engine, running(12), "20261128-100100-shop-1a2b3c", timedelta(0))
+    hold_before(place.engine.store, held, "wave-2")
+    gate = keep(place.engine, running(12), "20261128-100200-shop-1a2b3c", timedelta(0))
+    hold_before(place.engine.store, gate, "wave-1", approval=True)
+    plan = keep(place.engine, made, "20261127-101500-plan", kind="plan", verdict=Verdict.CHANGES_PENDING)
+    paths = ["/", "/runs", f"/clusters/{cluster.name}", f"/compare?run={failed}&run={plan}", f"/runs/{failed}/nodes/P4"]
+    paths += [f"/runs/{run}{part}" for run in (failed, held, gate, plan) for part in ("", "/plan")]
+    with person(place.browser, place.server, name="margarethe.schmidt-keller") as page:
+        page.set_viewport_size({"width": width, "height": 900})
+        for path in paths:
+            page.goto(place.server.url + path)
+            assert page.evaluate(CUT) == [False, []], path
+
+
+def test_a_run_that_cannot_be_read_hides_no_cluster(place: Place) -> None:
+    """The page of its cluster says so, and has everything else."""
+    file_of(cluster_of(), place.folder)
+    keep(place.engine, sample(), "20261127-101500-shop", kind="verify", verdict=Verdict.REFUTED)  # with other stages
+    with person(place.browser, place.server) as page:
+        page.goto(f"{place.server.url}/clusters/shop")
+        expect(page.get_by_role("heading", name="History")).to_be_visible()
+        expect(page.get_by_text("cannot be read: turn observe")).to_be_visible()
 
 
 def test_a_large_run_moves(place: Place) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import cast
@@ -12,6 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
+from pipelines.cli.board import Board, StoredRows, show_board
+from pipelines.cli.console import CommandExit, stderr_console
+from pipelines.cli.several import Follow, chosen, show_several, watch_several
+from pipelines.cli.stored_runs import StoredRuns
 from pipelines.engine import Engine
 from pipelines.usecases.listing import steered
 from pipelines.usecases.waiting import has_work
@@ -19,8 +23,9 @@ from tests.claiming import claim
 from tests.conftest import Clock
 from tests.contract.test_store import a_run, an_outcome
 from tests.sampling import examples
+from tests.unit.pipelines.audit.bundled_run import the_cluster
 from workers.errors import EsyncError, RecordRefused, SecretUnavailable
-from workers.records import Event, RunRecord, RunState
+from workers.records import Event, RunRecord, RunState, Verdict
 from workers.secrets.seal import Seal
 from workers.secrets.vault import Vault, new_seal_key
 from workers.settings import Secret, Settings
@@ -169,6 +174,72 @@ def test_a_list_with_a_forged_flag_shows_all_runs(store: RedisStore, valkey: Red
     valkey.hset("esync:run:r1", "flags", json.dumps({"pause": "x"}))
     assert {"r1": "cannot be read", "r2": "stopping"} == steered(store, records)
     assert not has_work(Engine(Settings(), store, Vault(store, None)), records[0])
+
+
+@pytest.fixture
+def runs(store: RedisStore) -> StoredRuns:
+    """Those runs as `esync status` and `watch` look at them, and r3, which has failed."""
+    failed = {"state": RunState.CONCLUDED, "verdict": Verdict.FAILED, "summary": "P1 failed"}
+    store.create(a_run("r3").model_copy(update=failed | {"spec": the_cluster().model_dump(mode="json")}))
+    return StoredRuns(Engine(Settings(seal_key=KEY), store, Vault(store, None)))
+
+
+def forge_flag(valkey: Redis) -> None:
+    """The flags of r1 have no seal."""
+    valkey.hset("esync:run:r1", "flags", json.dumps({"pause": "x"}))
+
+
+def forge_record(valkey: Redis) -> None:
+    """The record of r1 has no seal."""
+    valkey.hset("esync:run:r1", mapping={"record": "{}", "token": "another"})
+
+
+@pytest.mark.parametrize("forge", [forge_flag, forge_record])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_damaged_run_hides_no_other_in_a_status(
+    runs: StoredRuns,
+    valkey: Redis,
+    forge: Callable[[Redis], None],
+    as_json: bool,  # noqa: FBT001 - a parameter
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It has its error in its line, after the failures; the exit status says that it could not be read."""
+    forge(valkey)
+    with pytest.raises(CommandExit) as ended:
+        show_several(runs, chosen(runs, ["r1", "r3"]), as_json=as_json)
+    assert Verdict.INCONCLUSIVE.exit_code == ended.value.status
+    shown = capsys.readouterr().out
+    if as_json:
+        damaged, other = json.loads(shown)["clusters"]
+        assert ("r1", None, "r3", "failed") == (damaged["run"], damaged["verdict"], other["run"], other["verdict"])
+        assert "of run r1" in damaged["summary"]
+    else:
+        first, second = shown.splitlines()[1:]
+        assert ["r3", "failed"] == first.split()[1:3]
+        assert "r1" in second
+        assert "cannot be read  the " in second
+
+
+@pytest.mark.parametrize("forge", [forge_flag, forge_record])
+def test_a_damaged_run_is_followed_no_further(
+    runs: StoredRuns,
+    store: RedisStore,
+    valkey: Redis,
+    forge: Callable[[Redis], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The others are, to their end; the exit status is that of the worst."""
+
+    def shows(records: Sequence[RunRecord], called: Mapping[str, str]) -> None:
+        show_board(Board(StoredRows(store), records, called), stderr_console(), str, interval=0)
+
+    forge(valkey)
+    with pytest.raises(CommandExit) as ended:
+        watch_several(runs, chosen(runs, ["r1", "r3"]), Follow(shows, lambda _: ""), verbose=False, as_json=True)
+    assert Verdict.FAILED.exit_code == ended.value.status
+    printed = capsys.readouterr()
+    assert ["r1", "r3"] == [one["run"] for one in json.loads(printed.out)["clusters"]]
+    assert "1 failed, 1 no result" in printed.err
 
 
 @pytest.mark.parametrize("how", ["bare", "swapped", "edited", "renamed"])

@@ -350,6 +350,19 @@ class TestHistory:
         assert () == store.events("r1", after=noted[-1].id)
         assert () == store.events("r1", limit=0)
 
+    def test_the_verdict_ends_the_history(self, store: RunStore) -> None:
+        """A worker that was stopped for long may note something later: it is ignored, and is no progress."""
+        store.create(a_run())
+        ended = {"state": RunState.CONCLUDED, "verdict": Verdict.JOINED}
+        concluded = store.save(store.run("r1").model_copy(update=ended), Event(kind="run.concluded"))
+        assert concluded is not None
+        history, chain = store.events("r1"), store.chain("r1")
+        assert "" == store.note("r1", Event(kind="step.postponed")).id
+        store.flag("r1", "promoted", "wave-2", Event(kind="run.promoted"))
+        assert (history, chain) == (store.events("r1"), store.chain("r1"))
+        assert "run.concluded" == history[-1].kind
+        assert {"promoted": "wave-2"} == store.flags("r1")
+
     def test_events_belong_to_one_run(self, store: RunStore) -> None:
         """A run has its own history."""
         store.create(a_run("r1"))

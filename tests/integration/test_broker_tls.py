@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import trustme
+from redis import Redis
 
 from lab.control.remote import LabProcess
 from tests.integration.harness import cluster_of, four_servers, harness_at
-from tests.integration.test_sentinel import at
+from tests.integration.test_sentinel import at, lengths
 from tests.relay import Relay
 from workers.errors import StoreUnavailable
 from workers.records import Verdict
@@ -38,6 +39,17 @@ def both_ends(folder: Path) -> tuple[ssl.SSLContext, str]:
     authority.issue_cert("127.0.0.1").configure_cert(context)
     authority.configure_trust(context)
     return context, f"ssl_certfile={folder}/cert.pem&ssl_keyfile={folder}/key.pem&ssl_ca_certs={folder}/ca.pem"
+
+
+def test_flower_counts_over_tls_with_a_client_certificate(tmp_path: Path, valkey: Redis) -> None:
+    """Flower asks the broker as workers and commands do."""
+    context, options = both_ends(tmp_path)
+    valkey.rpush("esync.v1.nodes", "one", "two")
+    known = valkey.connection_pool.connection_kwargs
+    with Relay(known["port"], context) as relay:
+        account = f":{known['password']}@" if known.get("password") else ""
+        url = Secret(f"rediss://{account}127.0.0.1:{relay.port}/{known['db']}?{options}")
+        assert lengths(tmp_path, url)["esync.v1.nodes"] == 2
 
 
 def test_a_whole_job_over_tls_with_a_client_certificate(tmp_path: Path, lab: LabProcess) -> None:

@@ -1,5 +1,6 @@
 """A fail-over in mid-run, with real Sentinels: the same worker finds the new primary, and the run ends joined."""
 
+import json
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from tests.ports import kept_ports
 from tests.sentinel_group import SentinelGroup
 from tests.waiting import wait_until
 from workers.records import Verdict
+from workers.redis.connection import connect
 from workers.settings import Secret
 
 pytestmark = pytest.mark.integration
@@ -43,18 +45,27 @@ def at(harness: Harness, url: Secret) -> Harness:
 
 
 def test_flower_shows_the_queues(tmp_path: Path) -> None:
-    """It logs on at the Sentinels, too."""
-    with SentinelGroup(tmp_path / "group") as group, kept_ports() as (port,):
-        access = FlowerAccess(f"http://127.0.0.1:{port}/", "ops", Secret("of-Flower"), tmp_path / "unused")
+    """It logs on at the Sentinels, asks the next one where the first does not answer, and counts in that database."""
+    with SentinelGroup(tmp_path / "group") as group, connect(group.database(3)) as client:
+        client.rpush("esync.v1.nodes", "one", "two")
+        group.kill_first_sentinel()
+        assert lengths(tmp_path, group.database(3))["esync.v1.nodes"] == 2
+
+
+def lengths(folder: Path, url: Secret) -> dict[str, int]:
+    """The queues that a Flower of this broker shows."""
+    with kept_ports() as (port,):
+        access = FlowerAccess(f"http://127.0.0.1:{port}/", "ops", Secret("of-Flower"), folder / "unused")
         environment = {
-            **os.environ, "ESYNC_STATE": str(tmp_path), "ESYNC_BROKER_URL": group.url.reveal(),
-            "FLOWER_BASIC_AUTH": f"{access.user}:{access.password.reveal()}", "FLOWER_PORT": str(port),
-            "FLOWER_ADDRESS": "127.0.0.1",
+            **os.environ, "ESYNC_STATE": str(folder), "ESYNC_BROKER_URL": url.reveal(), "FLOWER_PORT": str(port),
+            "FLOWER_BASIC_AUTH": f"{access.user}:{access.password.reveal()}", "FLOWER_ADDRESS": "127.0.0.1",
         }  # fmt: skip
         with subprocess.Popen([sys.executable, "-m", "pipelines.local.flower"], env=environment) as flower:
             try:
                 wait_until(lambda: "esync.v1.nodes" in shown(access) or flower.poll() is not None)
                 assert flower.poll() is None
+                found = json.loads(page(access, "/api/queues/length"))["active_queues"]
+                return {one["name"]: one["messages"] for one in found}
             finally:
                 flower.terminate()
 

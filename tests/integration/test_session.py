@@ -23,6 +23,7 @@ from tests.warm import warm_lab
 from workers.errors import (
     AccessDenied,
     Cancelled,
+    ConnectionLost,
     DeadlineExceeded,
     EsyncError,
     InputRefused,
@@ -281,23 +282,28 @@ def test_no_message_is_larger_than_the_node_accepts(lab: LabProcess, kilobytes: 
 
 
 @pytest.mark.parametrize(
-    "faults",
+    ("faults", "lost"),
     [
-        {"reset_replies": 1},
-        {"lose_requests": 1},
-        {"http_errors": {"status": 400, "times": 1}},
-        {"away": True},
-        {"dies_after_operations": 0},
+        ({"reset_replies": 1}, ConnectionLost),
+        ({"lose_requests": 1}, ConnectionLost),
+        ({"http_errors": {"status": 400, "times": 1}}, SessionLost),
+        ({"http_errors": {"status": 503, "times": 1}}, ConnectionLost),
+        ({"away": True}, ConnectionLost),
+        ({"dies_after_operations": 0}, SessionLost),
     ],
-    ids=lambda value: next(iter(value)),
+    ids=str,
 )
-def test_an_unclear_error_closes_the_session(lab: LabProcess, faults: dict[str, object]) -> None:
-    """The operations may have run: a new session has to observe again."""
+def test_an_unclear_error_closes_the_session(
+    lab: LabProcess, faults: dict[str, object], lost: type[SessionLost]
+) -> None:
+    """The operations may have run: a new session has to observe again. The error says whether the node is gone."""
     with opened(lab) as session:
         session.hello()
         lab.break_node(NODE, **faults)
-        with pytest.raises(SessionLost):
-            session.ask([ops.clock()], deadline=60)
+        for _ in range(2):  # the second request finds the session closed
+            with pytest.raises(SessionLost) as caught:
+                session.ask([ops.clock()], deadline=60)
+            assert lost is caught.type
         lab.heal(NODE)
         assert not session.usable
     with opened(lab) as again:

@@ -78,6 +78,19 @@ def test_one_node_that_refuses_connections(harness: Harness, lab: LabProcess) ->
     assert_joined(lab, SERVICE, "30")
 
 
+@pytest.mark.parametrize("operation", ["Send", "write"])
+def test_one_node_that_is_lost_in_its_open_session(harness: Harness, lab: LabProcess, operation: str) -> None:
+    """Its steps are tried once: it is unreachable, as one that no session could be opened with. Exit 4."""
+    lab.break_node("P2", later=[{"at": {"operation": operation, "nth": 2}, "faults": {"away": True}}])
+    done = harness.rollout(cluster_of(lab, retries={"unreachable": 1}, unreachable="continue"))
+    lost = next(outcome for outcome in done.outcomes if outcome.status is Status.UNREACHABLE)
+    assert ("P2", "connection_lost") == (lost.node, lost.slug)
+    assert (Verdict.UNREACHABLE, Status.UNREACHABLE) == (done.record.verdict, done.nodes[3].status)
+    lab.heal("P2")
+    assert harness.finished(control.retry(harness.engine, done.record.id).id).record.verdict is Verdict.JOINED
+    assert_joined(lab, SERVICE, "30")
+
+
 def test_one_node_with_another_build(harness: Harness, tmp_path: Path) -> None:
     """The prerequisite is refuted before anything is written, naming the node and both builds; exit code 5."""
     with four_servers(tmp_path / "lab", nodes="build: 8.0.1.99") as lab:

@@ -47,6 +47,7 @@ class _Kept:
     flags: dict[str, str] = field(default_factory=dict)
     events: deque[Event] = field(default_factory=deque)
     chain: Chain = field(default_factory=Chain)
+    ended: bool = False  #: whether a verdict was saved
 
     def note(self, event: Event) -> Event:
         """Appends one event to the history and to its chain; beyond the limit, removes the oldest."""
@@ -159,6 +160,7 @@ class MemoryStore(MemoryKept, RunStore):
                 kept.note(event)
             self._kept(record.id, beat=True)
             if kept.record.state is RunState.CONCLUDED:
+                kept.ended = True
                 self._unlock(record.id)
             return kept.record
 
@@ -259,6 +261,8 @@ class MemoryStore(MemoryKept, RunStore):
     @override
     def note(self, run_id: str, event: Event) -> Event:
         with self._lock:
+            if self._kept(run_id).ended:
+                return event
             return self._kept(run_id, beat=True).note(event)
 
     @override

@@ -245,7 +245,8 @@ class _Runs(Protocol):
     def flag(self, run_id: str, name: str, value: str = "1", *events: Event) -> None:
         """Sets a flag such as `cancel` or `pause`, and notes the events that say so: all at once.
 
-        An empty value removes it. Nothing is noted if the flag has that value: of several who set it, one is first.
+        An empty value removes it. Nothing is noted if the flag has that value: of several who set it, one is first; and
+        nothing after the verdict.
         Flags are read between steps.
         """
 
@@ -294,6 +295,7 @@ class _History(Protocol):
     def note(self, run_id: str, event: Event) -> Event:
         """Appends an event to the history, and sets its id and its link. Beyond the limit, the oldest are removed.
 
+        The verdict ends the history: what a worker that was stopped for long notes afterwards comes back without an id.
         After a lost reply the same event can be appended twice.
         """
 

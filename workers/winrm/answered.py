@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from workers.errors import (
     AccessDenied,
+    ConnectionLost,
     DeadlineExceeded,
     EsyncError,
     InputRefused,
@@ -38,6 +39,8 @@ _OPENING: Mapping[Kind, type[EsyncError]] = {
     Kind.BUSY: Unreachable,
     Kind.LATE: DeadlineExceeded,
 }
+#: What cannot be reached at a logon cannot be reached in an open session either: only what has run is not known.
+_TALKING: Mapping[Kind, type[SessionLost]] = {Kind.BUSY: ConnectionLost}
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +103,8 @@ def failed(row: Known, asked: Asked, more: str = "") -> EsyncError:
     kind = _CERTAIN.get(row.kind) or (_OPENING.get(row.kind) if asked.phase is Phase.OPENING else None)
     if kind is not None:
         return kind(message, remedy=remedy)
-    return SessionLost(f"{message}; the request may or may not have been carried out", remedy=remedy)
+    lost = _TALKING.get(row.kind, SessionLost)
+    return lost(f"{message}; the request may or may not have been carried out", remedy=remedy)
 
 
 def quoted(text: object) -> str:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from workers.errors import DeadlineExceeded, SessionLost
+from workers.errors import ConnectionLost, DeadlineExceeded, SessionLost
 from workers.records import Endpoint
 from workers.settings import Secret
 from workers.texts import escaped
@@ -122,6 +122,7 @@ class AgentSession:
         self._hello: Hello | None = None
         self._stderr = b""
         self._lost = ""
+        self._lost_as = SessionLost
         self._left: _Left | None = None
         self.files: FilesOfNode | None = None
         self.way: Way = way
@@ -231,7 +232,7 @@ class AgentSession:
     def _exchange(self, request: "_Request", limit: Limit) -> list[dict[str, object]]:
         """One request, one reply. After any error the session accepts no further request."""
         if self._lost:
-            raise SessionLost(f"the session with {self._node} {self._lost}")
+            raise self._lost_as(f"the session with {self._node} {self._lost}")
         self._asked += 1
         request_id = str(self._asked)
         line = request.line(request_id)
@@ -242,6 +243,7 @@ class AgentSession:
                 results = self._answer(request_id, limit, first=self._begin(line, limit)) or []
         except BaseException as error:
             self._lost = f"was closed after an error: {str(error) or type(error).__name__}"
+            self._lost_as = ConnectionLost if isinstance(error, ConnectionLost) else SessionLost
             raise
         if self.way == "batch":
             self._channel.stop()

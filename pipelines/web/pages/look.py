@@ -10,6 +10,7 @@ from starlette.responses import HTMLResponse, Response
 
 from pipelines.report.change_words import by_file
 from pipelines.report.html import to_html
+from pipelines.report.rows import Report
 from pipelines.report.styles import VERDICT_STYLES
 from pipelines.rollout import KINDS
 from pipelines.usecases import runs
@@ -26,7 +27,7 @@ from pipelines.web.pages.questions_view import question_values
 from pipelines.web.pages.run_view import head_values, mark_of_step, node_of, panel_values, revisions, rows_values
 from pipelines.web.pages.scene import Scene
 from tasks.cluster import Cluster
-from workers.errors import InputRefused, NotFound
+from workers.errors import InputRefused, NotFound, RecordRefused
 from workers.records import RunRecord
 
 __all__ = ["router"]
@@ -61,7 +62,7 @@ def cluster(request: Request, name: str, asking: Viewer, looking: Looking) -> HT
         raise NotFound(f"there is no cluster {name[:64]!r} here", remedy="look at the list of clusters")
     found, file = looking.overview.cluster(name)
     glance = looking.overview.glance(file, found)
-    report = looking.scenes.of(glance.run).report() if glance.run else None
+    report, unreadable = _report_for(glance.run, looking)
     own = [record for record in looking.overview.records() if record.cluster == name]
     return page(
         request,
@@ -70,11 +71,20 @@ def cluster(request: Request, name: str, asking: Viewer, looking: Looking) -> HT
         **_frame(asking, "clusters", looking),
         **cluster_values(found, report),
         glance=glance,
+        unreadable=unreadable,
         records=own[:_HISTORY],
         doing=looking.overview.doing(),
         **question_values(looking.engine, looking.overview, asking, name),
         can_start=bool(file) and asking.may(Role.OPERATOR, name),
     )
+
+
+def _report_for(run: str, looking: Shared) -> tuple[Report | None, str]:
+    """The report of the run that says something about a cluster; or why it cannot be read: its cluster is shown."""
+    try:
+        return (looking.scenes.of(run).report() if run else None), ""
+    except RecordRefused as refused:
+        return None, refused.message
 
 
 @router.get("/runs")

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from pipelines.report.answers import safety, work_done
-from pipelines.report.layout import name_ranges, without_verdict
+from pipelines.report.layout import by_itself, name_ranges, without_verdict
 from pipelines.report.node_words import NodeWord, node_words
 from pipelines.report.problems import Shown, problems
 from pipelines.report.rows import NodeRow, Report, StepRow
@@ -13,10 +13,9 @@ from pipelines.report.standings import standings
 from pipelines.report.styles import STATUS_STYLES
 from pipelines.rollout import kind_of
 from pipelines.run.progress import Progress
-from pipelines.run.waves import ends_by_itself
+from pipelines.run.waves import left_of_hold
 from pipelines.web.pages.grid import MARKS, PER_PAGE, TROUBLE, Mark, Show, counts_of, grid_of
 from pipelines.web.pages.rendering import style_of
-from tasks.cluster import Cluster
 from tasks.steering import Steering
 from workers.records import now
 from workers.store.chain import digest_of
@@ -131,12 +130,13 @@ def _now(progress: Progress, steering: Steering) -> str:
     if steering.unapproved:
         return "Its plan waits for the approval of another person; nothing is changed before."
     if steering.held:
-        by_itself = ends_by_itself(Cluster.of_run(progress.record), steering.held)
-        or_not = f", or {by_itself}" if by_itself else ""
+        alone = by_itself(left_of_hold(progress.record, steering))
+        or_not = f", or {alone}" if alone else ""
         before = f"It waits before {steering.held} until a person lets it begin{or_not}."
         return f"It waits for a person: {progress.said}" if progress.at_gate else before
-    running = progress.running()
-    return f"Working on {in_words(running)}." if running else "It has been requested."
+    running, turn = progress.running(), progress.record.turn
+    begun = f"Between two steps of {turn.name}." if turn else "It has been requested."
+    return f"Working on {in_words(running)}." if running else begun
 
 
 def panel_values(report: Report) -> dict[str, Any]:

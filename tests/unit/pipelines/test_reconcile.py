@@ -1,13 +1,22 @@
 """When the reconciler acts on a run, at both sides of each deadline."""
 
+import io
 import os
+from typing import cast
 
 import pytest
+from rich.console import Console
 
+from pipelines.cli.picture import draw
 from pipelines.coordinator import LOCK_TTL, begin, join_and_verify, publish
 from pipelines.reconcile import GRACE, SOON, Joins, Reconciler, begin_or_continue, resume_stalled
+from pipelines.report.build import build
 from pipelines.run.elapsed import Stopwatch
 from pipelines.usecases import control, runs
+from pipelines.usecases.run_views import status, summary
+from pipelines.usecases.updates import progress_of
+from pipelines.web.pages.grid import codes_of
+from pipelines.web.pages.run_view import head_values
 from tasks.cluster import Cluster
 from tasks.steering import Steering
 from tests.claiming import claim
@@ -394,6 +403,24 @@ def test_a_held_run_waits_as_long_as_its_policy_says(site: Site) -> None:
     resume_stalled(site.engine, run, another)
     assert waves(site, run) == 2
     assert ["100 s have passed (policy.hold_for)"] == events(site, run, "run.promoted")
+
+
+def test_what_shows_a_held_run_says_how_long_it_still_waits(site: Site) -> None:
+    """Page, terminal and status count what is left; a run that waits for a person only has no time."""
+    run = held(site, hold_for=600)
+    watch = watching(site, run)
+    site.passed += 75
+    resume_stalled(site.engine, run, watch)
+    progress, steering = progress_of(site.store, site.store.run(run)), Steering.of(site.store, run)
+    screen = Console(file=io.StringIO(), width=200)
+    screen.print(draw(progress, screen))
+    head = head_values(progress, codes_of(progress), steering, build(summary(site.engine, run)))
+    left = "begins by itself in 8 min 45 s (policy.hold_for)"
+    assert left in cast("io.StringIO", screen.file).getvalue()
+    assert f"until a person lets it begin, or {left}." in head["summary"]
+    assert status(site.engine, run).begins_in == pytest.approx(525, abs=1)
+    other = Site()
+    assert status(other.engine, held(other)).begins_in is None
 
 
 def test_a_held_run_waits_for_a_person_whatever_time_passes(site: Site) -> None:

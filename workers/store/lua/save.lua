@@ -15,5 +15,6 @@ else
 end
 for i = 8, #ARGV, 3 do append(state, KEYS[3], ARGV[7], ARGV[i], ARGV[i + 1], ARGV[i + 2]) end
 local written = { 'version', whole(state.version + 1), 'token', ARGV[3], 'record', ARGV[4] }
+if ARGV[5] ~= '1' then written[7], written[8] = 'ended', '1' end
 if state.head then linked(KEYS[1], state, unpack(written)) else beat(KEYS[1], state, unpack(written)) end
 return 1

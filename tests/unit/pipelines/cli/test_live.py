@@ -24,9 +24,11 @@ from pipelines.report.build import build
 from pipelines.report.event_words import line
 from pipelines.report.styles import IN_PROGRESS, STATUS_STYLES, VERDICT_STYLES
 from pipelines.rollout import KINDS, kind_of
+from pipelines.run.plan import NodePlan, Plan
 from pipelines.run.progress import Progress
 from pipelines.usecases import run_views
 from pipelines.usecases.updates import RunUpdate, progress_of, updates_of
+from pipelines.web.pages.grid import codes_of, counts_of
 from tasks.ektron.rules.findings import Finding, Findings, InvariantState
 from tests.unit.pipelines.report.sample_run import Sample, cluster_of, sample
 from workers.errors import RunUnknown, StoreUnavailable
@@ -415,6 +417,26 @@ def test_feed_reads_a_store() -> None:
     assert isinstance(feed("").record, RunRecord)
     with pytest.raises(RunUnknown):
         updates_of(store, "no-such-run")("")
+
+
+@pytest.mark.parametrize("kind", ["rollout", "renew"])
+def test_views_of_a_store_know_where_the_plan_has_nothing_to_do(kind: str) -> None:
+    """The nodes of later waves wait, the others are correct; in a renewal every node has its waves."""
+    store, made = MemoryStore(), sample()
+    observed = tuple(turn for turn in made.record.turns if turn.stage in {"canary", "observe"})
+    update = {"verdict": None, "state": RunState.RUNNING, "turns": observed, "plan_fingerprint": ""}
+    begun = made.record.model_copy(update=update)
+    parts = [NodePlan(node=node["name"], fingerprint="0") for node in begun.spec["nodes"]]
+    plan = Plan(cluster="shop", nodes=tuple(parts), waves=(("S1",), ("P1",)), family={})
+    store.create(begun.model_copy(update={"kind": kind}))
+    store.put(begun.id, "plan", "plan", plan.to_json())
+    assert progress_of(store, store.run(begun.id)).waiting() == len(parts)
+    store.save(store.run(begun.id).model_copy(update={"plan_fingerprint": plan.fingerprint}))
+    seen = progress_of(store, store.run(begun.id))
+    idle = kind == "rollout"
+    assert seen.waiting() == (2 if idle else len(parts))
+    words = {mark.word: count for mark, count in counts_of(codes_of(seen))}
+    assert words == ({"correct": 2, "waiting": 2} if idle else {"waiting": 4})
 
 
 @pytest.mark.parametrize(

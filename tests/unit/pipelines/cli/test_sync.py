@@ -31,7 +31,7 @@ LOGIN = 'site_login: {user: admin, secret: "env:SITE"}'
         ("", "start FILE --from S1", "this cluster starts no syncs"),
         ("sync: {start: http}", "start FILE --from S1", "names none"),
         (f"sync: {{start: http}}\n{LOGIN}", "start FILE --from S1", "which sync profile"),
-        ("sync: {start: gate}", "prove FILE", "S1, S2 has the role staging"),
+        ("sync: {start: gate}", "prove FILE", "S1, S2 have the role staging"),
         ("sync: {start: gate}", "prove FILE --from P1", "P1 is a production server"),
         ("sync: {start: gate}", "prove FILE --from X9", "X9"),
         ("sync: {start: gate, canary: {folder: App_GlobalResources}}", "prove FILE --from S1 -y", "would never arrive"),

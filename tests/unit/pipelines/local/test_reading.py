@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.local import reading
-from pipelines.local.reading import broker_folder, broker_here, engine_only
+from pipelines.local.reading import broker_folder, broker_here, broker_of_up, engine_only
 from pipelines.local.state import forget_services, record_services
 from workers.errors import StoreUnavailable
 from workers.redis import connection
@@ -69,3 +69,15 @@ def test_without_a_broker_of_up_there_is_none_to_wait_for(settings: Settings) ->
     settings.state.mkdir()
     record_services(settings.state, "up", [])
     assert broker_here(settings) is None
+
+
+def test_a_broker_of_another_command_is_there_for_those_that_look_only(
+    settings: Settings, broker: EmbeddedBroker
+) -> None:
+    """It ends with its command, so nothing that needs workers uses it; that of `esync up` is used by both."""
+    assert broker_of_up(settings) is not None
+    record_services(settings.state, "rollout", [])
+    assert broker_of_up(settings) is None
+    found = broker_here(settings)
+    assert found is not None
+    assert broker.url.reveal() == found.reveal()

@@ -55,6 +55,18 @@ def test_the_turns_of_a_rollback_are_waves() -> None:
         assert [first, first, "rollback-2"] == [seen.wave(node) for node in THREE]
 
 
+def test_a_node_with_nothing_to_do_waits_for_nothing() -> None:
+    """It is correct by the plan. What a step finds out later counts more; a node that was not selected is left out."""
+    seen = progress(ended("N1", Status.FAILED, "config_edit"), turns=TURNS[:2])
+    seen.know_idle(["N1", "N3"])
+    assert (Status.FAILED, Status.UNCHANGED, 1) == (seen.outcome("N1"), seen.outcome("N3"), seen.waiting())
+    seen.take(record(), [ended("N3", Status.UNREACHABLE, turn="verify")])
+    assert Status.UNREACHABLE is seen.outcome("N3")
+    chosen = Progress(record(only=("N1",)), KINDS["rollout"])
+    chosen.know_idle(["N2"])
+    assert (None, 1) == (chosen.outcome("N2"), chosen.waiting())
+
+
 def test_a_running_step_has_an_empty_cell_until_it_ends() -> None:
     """The longest running node comes first; other kinds of events do not matter."""
     seen = progress(started("N2"), started("N1", "config_edit"), Event(kind="turn.opened", turn="wave-1"))

@@ -15,6 +15,7 @@ from tests.unit.workers.winrm.in_memory import MachineChannel
 from workers.errors import (
     Cancelled,
     Conflict,
+    ConnectionLost,
     DeadlineExceeded,
     EsyncError,
     Failure,
@@ -100,6 +101,7 @@ def raising(error: EsyncError, *, asking: bool = True, applying: bool = False) -
     ("error", "failure", "status"),
     [
         (Unreachable("gone"), Failure.UNREACHABLE, Status.UNREACHABLE),
+        (ConnectionLost("gone"), Failure.UNREACHABLE, Status.UNREACHABLE),
         (SessionLost("broke"), Failure.UNREACHABLE, Status.FAILED),
         (LogonRefused("no"), Failure.REFUSED, Status.FAILED),
         (Stale("other"), Failure.STALE, Status.FAILED),

@@ -19,6 +19,7 @@ from tasks.cluster import Retries
 from workers.errors import (
     AccessDenied,
     Conflict,
+    ConnectionLost,
     DeadlineExceeded,
     EsyncError,
     Failure,
@@ -97,12 +98,12 @@ UNREACHABLE: dict[str, tuple[Exception, str, str]] = {
 
 
 @pytest.mark.parametrize(("error", "message", "remedy"), UNREACHABLE.values(), ids=UNREACHABLE)
-def test_a_node_that_does_not_answer_is_unreachable_only_before_a_shell_is_open(
+def test_a_node_that_does_not_answer_is_unreachable_before_a_shell_is_open_and_lost_later(
     error: Exception, message: str, remedy: str
 ) -> None:
-    """Later, a request must not be sent again: it may have been carried out. So also for a TLS failure."""
+    """Later it is lost: a request must not be sent again, it may have been carried out. So also for a TLS failure."""
     before, later = translated(error, Phase.OPENING), translated(error, Phase.TALKING)
-    assert (Unreachable, SessionLost) == (type(before), type(later))
+    assert (Unreachable, ConnectionLost) == (type(before), type(later))
     assert before.message.startswith(f"S1 (h:5986) {message}")
     assert before.message + UNKNOWN == later.message
     assert remedy in before.remedy
@@ -112,6 +113,7 @@ def test_a_node_that_does_not_answer_is_unreachable_only_before_a_shell_is_open(
 
 SAME = {Kind.REFUSED: AccessDenied, Kind.LOGON: LogonRefused, Kind.UNFIT: NodeRefused, Kind.INPUT: InputRefused}
 BEFORE = {**SAME, Kind.BROKEN: NodeRefused, Kind.BUSY: Unreachable, Kind.LATE: DeadlineExceeded, Kind.GONE: SessionLost}
+LATER = {**SAME, Kind.BUSY: ConnectionLost}
 RETRIED = {Failure.UNREACHABLE, Failure.TIMEOUT}
 
 
@@ -120,7 +122,7 @@ def check_row(row: Known, error: Exception, at: Endpoint = AT) -> None:
     says = row.says.replace("{user}", "u").replace("{transport}", at.transport).replace("{url}", "https://h:5986/wsman")
     before, later = translated(error, Phase.OPENING, at), translated(error, Phase.TALKING, at)
     assert BEFORE[row.kind] is type(before)
-    assert SAME.get(row.kind, SessionLost) is type(later)
+    assert LATER.get(row.kind, SessionLost) is type(later)
     assert before.message.startswith(f"S1 (h:5986) {says}")
     assert before.remedy == later.remedy
     assert bool(row.remedy) == bool(before.remedy)
