@@ -17,7 +17,7 @@ from pipelines.report.rows import Report
 from pipelines.rollout import kind_of
 from pipelines.run.progress import Progress
 from pipelines.usecases.cluster_files import NAME
-from pipelines.usecases.updates import Feed, RunUpdate
+from pipelines.usecases.updates import Feed, RunUpdate, is_planned
 from pipelines.web.client import EsyncClient
 from workers.errors import InputRefused
 from workers.host.reading import content_of
@@ -99,12 +99,14 @@ def followed(client: EsyncClient, record: RunRecord, *, verbose: bool) -> Report
 
 def updates_from(client: EsyncClient, run: str) -> Feed:
     """Updates of a run; when it does not move, the server is asked from time to time whether a worker answers."""
-    asked, waiting, idle, left = time.monotonic(), "", frozenset[str](), None
+    asked, waiting, left = time.monotonic(), "", None
+    idle: frozenset[str] | None = None
 
     def update(after: str) -> RunUpdate:
         nonlocal asked, waiting, idle, left
         record = client.record(run)  # before the events: when it is concluded, none that led to it can be missing
-        idle = idle or _idle(client, record)
+        if idle is None and is_planned(record):
+            idle = _idle(client, record)  # once: a plan does not change any more
         events = client.history(run, after)
         if events:
             asked, waiting = time.monotonic(), ""
@@ -112,14 +114,14 @@ def updates_from(client: EsyncClient, run: str) -> Feed:
             status = client.status(run)
             waiting, left = status.waiting, status.begins_in
             asked = time.monotonic()
-        return RunUpdate(record, events, _refuted(client, record), waiting, idle, left)
+        return RunUpdate(record, events, _refuted(client, record), waiting, idle or frozenset(), left)
 
     return update
 
 
 def _idle(client: EsyncClient, record: RunRecord) -> frozenset[str]:
     """The nodes on which the plan has nothing to do."""
-    if record.state is RunState.CONCLUDED or not record.plan_fingerprint:
+    if record.state is RunState.CONCLUDED or not is_planned(record):
         return frozenset()
     return frozenset(node.node for node in client.report(record.id).nodes if node.status is Status.UNCHANGED)
 

@@ -13,7 +13,7 @@ from workers.errors import RunUnknown
 from workers.records import Event, RunRecord, RunState
 from workers.store.port import RunStore
 
-__all__ = ["Feed", "RunUpdate", "nodes_done", "progress_of", "seen_run", "take", "updates_of"]
+__all__ = ["Feed", "RunUpdate", "is_planned", "nodes_done", "progress_of", "seen_run", "take", "updates_of"]
 
 _FEED_LIMIT = 5000
 
@@ -63,13 +63,19 @@ def updates_of(store: RunStore, run_id: str) -> Feed:
     def update(after: str) -> RunUpdate:
         nonlocal idle
         record = seen_run(store, run_id)
-        if idle is None and record.plan_fingerprint:  # a plan does not change any more
+        if idle is None and is_planned(record):  # a plan does not change any more
             idle = _idle(store, record)
         events = store.events(run_id, after, _FEED_LIMIT)
         left = _begins_in(store, record)
         return RunUpdate(record, events, _refuted(store, record), idle=idle or frozenset(), begins_in=left)
 
     return update
+
+
+def is_planned(record: RunRecord) -> bool:
+    """Whether the plan of a run is made, and what follows it has begun."""
+    turn = record.turn
+    return bool(record.plan_fingerprint and turn and not kind_of(record.kind, record.id).stage_of(turn).plans)
 
 
 def _begins_in(store: RunStore, record: RunRecord) -> float | None:

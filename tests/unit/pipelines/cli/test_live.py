@@ -32,7 +32,7 @@ from pipelines.web.pages.grid import codes_of, counts_of
 from tasks.ektron.rules.findings import Finding, Findings, InvariantState
 from tests.unit.pipelines.report.sample_run import Sample, cluster_of, sample
 from workers.errors import RunUnknown, StoreUnavailable
-from workers.records import DocumentKind, Event, RunRecord, RunState, Status, Verdict
+from workers.records import DocumentKind, Event, RunRecord, RunState, Status, Turn, Verdict
 from workers.secrets.vault import Vault
 from workers.settings import Settings
 from workers.store.memory import MemoryStore
@@ -431,7 +431,9 @@ def test_views_of_a_store_know_where_the_plan_has_nothing_to_do(kind: str) -> No
     store.create(begun.model_copy(update={"kind": kind}))
     store.put(begun.id, "plan", "plan", plan.to_json())
     assert progress_of(store, store.run(begun.id)).waiting() == len(parts)
-    store.save(store.run(begun.id).model_copy(update={"plan_fingerprint": plan.fingerprint}))
+    stage = "wave" if kind == "rollout" else "admit"
+    waved = (*observed, Turn(name=f"{stage}-1", stage=stage, nodes=("S1",), steps=("install_check",)))
+    store.save(store.run(begun.id).model_copy(update={"plan_fingerprint": plan.fingerprint, "turns": waved}))
     seen = progress_of(store, store.run(begun.id))
     idle = kind == "rollout"
     assert seen.waiting() == (2 if idle else len(parts))
