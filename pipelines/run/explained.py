@@ -3,6 +3,7 @@
 from pydantic import AwareDatetime
 
 from tasks.ektron.rules.explain import Answer, Explanation
+from tasks.ektron.wording import ago
 from workers.records import now
 
 __all__ = ["NodeAnswer"]
@@ -34,4 +35,4 @@ class NodeAnswer(Explanation):
     def source(self) -> str:
         """The run, and how long ago it ended."""
         seconds = (now() - (self.ended or now())).total_seconds()
-        return f"{self.kind} {self.run}, {seconds / 60:.0f} minutes ago"
+        return f"{self.kind} {self.run}, {ago(seconds)}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # for its type only: most text is about no node
     from tasks.ektron.facts.node import NodeFacts
 
-__all__ = ["all_are", "changed_parts", "counted", "differing", "named", "owed", "shortened", "sized"]
+__all__ = ["ago", "all_are", "changed_parts", "counted", "differing", "named", "owed", "shortened", "sized"]
 
 #: Name of each part of the facts of a node (`NodeFacts`), the most informative part first.
 PARTS: Mapping[str, str] = {
@@ -56,6 +56,7 @@ _SHOWN = 40
 _KILO = 1000
 _ONE_DIGIT = 9.95  #: from here on a digit after the point adds nothing
 _NAMES = 5
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
 def shortened(value: str) -> str:
@@ -105,6 +106,15 @@ def _changed_values(before: object, after: object) -> str:
     names = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
     values = [_VALUES.get(name, name.replace("_", " ")) for name in names if name != "file"]
     return f" ({', '.join(values)})" if values else " (no value that esync reads)"
+
+
+def ago(seconds: float) -> str:
+    """How long ago it was, in the largest unit that says it: `just now`, `3 min ago`, `5 h ago`, `9 days ago`."""
+    if seconds < _MINUTE:
+        return "just now"
+    if seconds < _HOUR:
+        return f"{seconds / _MINUTE:.0f} min ago"
+    return f"{seconds / _HOUR:.0f} h ago" if seconds < 2 * _DAY else f"{seconds / _DAY:.0f} days ago"
 
 
 def owed(reason: str, since: str = "") -> str:

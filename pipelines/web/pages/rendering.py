@@ -15,6 +15,7 @@ from markupsafe import Markup
 from pipelines.report.layout import duration
 from pipelines.report.styles import IN_PROGRESS, VERDICT_STYLES, VerdictStyle
 from pipelines.web.pages.grid import MANY, MARKS
+from tasks.ektron.wording import ago as in_words
 from workers.records import Verdict, now
 
 __all__ = ["ago", "part", "rendered", "static_file", "style_of"]
@@ -27,7 +28,7 @@ _PARTS: Mapping[str, Collection[str]] = {
     "runs_parts.html": {"runs"},
     "run_parts.html": {"head", "panel", "actions", "map", "rows"},
 }
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_DAY = 86_400
 
 
 def rendered(template: str, **values: Any) -> str:  # noqa: ANN401 - what templates show
@@ -118,16 +119,8 @@ def _day(moment: datetime) -> Markup:
 
 
 def ago(moment: datetime, at: datetime | None = None) -> Markup:
-    """How long ago that was, in the largest unit that says it: `3 min ago`; the exact time as its title."""
-    seconds = max(0.0, ((at or now()) - moment).total_seconds())
-    if seconds < _MINUTE:
-        text = "just now"
-    elif seconds < _HOUR:
-        text = f"{seconds / _MINUTE:.0f} min ago"
-    elif seconds < 2 * _DAY:
-        text = f"{seconds / _HOUR:.0f} h ago"
-    else:
-        text = f"{seconds / _DAY:.0f} days ago"
+    """How long ago that was: `3 min ago`; the exact time as its title."""
+    text = in_words(((at or now()) - moment).total_seconds())
     exact = f"{moment:%Y-%m-%d %H:%M:%S UTC}"
     return Markup('<time datetime="{}" title="{}">{}</time>').format(moment.isoformat(), exact, text)
 

@@ -57,8 +57,8 @@ def test_an_explanation_fits_the_terminal() -> None:
         remedy="run it again: the key is added",
     )
     answer = explain("P2", Findings(findings=(refuted,)))
-    wide = "\n".join(explanation_lines(answer, "verify r-1, 0 minutes ago"))
-    narrow = "\n".join(explanation_lines(answer, "verify r-1, 0 minutes ago", width=NARROW))
+    wide = "\n".join(explanation_lines(answer, "verify r-1, just now"))
+    narrow = "\n".join(explanation_lines(answer, "verify r-1, just now", width=NARROW))
     assert_broken(narrow, wide)
 
 

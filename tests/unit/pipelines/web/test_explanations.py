@@ -79,7 +79,7 @@ def test_a_command_elsewhere_explains_a_node(
     assert 0 == esync(["explain", "P1", "shop"])
     shown = capfd.readouterr().out
     assert shown.startswith("P1 ")
-    assert f"verify {run}, 0 minutes ago" in shown
+    assert f"verify {run}, just now" in shown
     assert 0 == esync(["explain", "P1", "--json"])
     told = json.loads(capfd.readouterr().out)
     assert ("P1", "joined", run, "") == (told["node"], told["answer"], told["run"], told["outcome"])

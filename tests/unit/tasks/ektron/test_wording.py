@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.ektron.facts.node import NodeFacts
-from tasks.ektron.wording import PARTS, all_are, changed_parts, counted, named, shortened, sized
+from tasks.ektron.wording import PARTS, ago, all_are, changed_parts, counted, named, shortened, sized
 from tests.unit.tasks.ektron.joined import changed, joined_node
 
 
@@ -20,6 +20,16 @@ def test_one_is_not_several(number: int, text: str) -> None:
 def test_a_sentence_about_all_nodes_begins_in_the_right_number() -> None:
     """One node is not called all nodes."""
     assert (all_are(1), all_are(2)) == ("the node is", "all 2 nodes are")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-3, "just now"), (59, "just now"), (60, "1 min ago"), (3599, "60 min ago"), (3600, "1 h ago"),
+     (47 * 3600, "47 h ago"), (48 * 3600, "2 days ago"), (400 * 86_400, "400 days ago")],
+)  # fmt: skip
+def test_how_long_ago_is_said_in_the_largest_unit(seconds: float, text: str) -> None:
+    """The clocks of two machines may differ: what is ahead of ours was just now."""
+    assert text == ago(seconds)
 
 
 def test_lists_show_five_names() -> None:
