@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import cast
 
 from typing_extensions import override
@@ -58,6 +58,10 @@ class _WatchedDisk(MemoryDisk):
     def _append(self, path: WindowsPath, data: bytes) -> None:
         self.about_to(Action("append", path.text))
         super()._append(path, data)
+
+    @override
+    def _appending(self, path: WindowsPath) -> Callable[[bytes], None]:
+        return partial(self._append, path)
 
     @override
     def _make_folder(self, path: WindowsPath) -> None:
