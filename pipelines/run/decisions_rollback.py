@@ -151,10 +151,12 @@ def left_alone(snapshot: Snapshot) -> dict[str, Problem]:
 def _why_alone(snapshot: Snapshot, node: str) -> Problem:
     pool, working = snapshot.cluster.node(node).pool, _working(snapshot)
     down = [name for name in snapshot.cluster.pool_members(pool) if name not in working]
+    others = [name for name in down if name not in snapshot.selected]
+    also = f", or select {named(others)} as well" if others else ""
     return Problem(
         message=f"not restored: no other server of pool {pool} is known to work",
-        remedy=f"Repair {named(down)}, then run it again: esync rollback {snapshot.record.parent}; with --all-at-once "
-        f"{node} goes, too",
+        remedy=f"Repair {named(down)}{also}, then run it again: esync rollback {snapshot.record.parent}; "
+        f"with --all-at-once {node} goes, too",
     )
 
 
