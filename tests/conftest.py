@@ -5,6 +5,7 @@ A missing server skips on a laptop, with the reason, and fails where CI is set.
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Generator, Iterator
 from itertools import count
@@ -30,6 +31,9 @@ from workers.store.redis_store import RedisStore
 # process of pytest-xdist, and a tenth of every short process that a test starts. Git ignores them.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# A script that runs the tests in the background makes them ignore Ctrl-C, and every process that a test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # A PowerShell of a test lives for seconds: to count its calls, so as to optimise them later, costs more than it gains.
 os.environ.setdefault("DOTNET_TieredPGO", "0")
 # Tests write many small files and replace them. A disk takes a millisecond for each, and several times the CPU time.
