@@ -212,7 +212,11 @@ def test_a_folder_is_looked_at_and_followed_as_one(
     finally:
         more.unlink()
         wrong.unlink()
-    group = printed["clusters"][0]["run"].rpartition("-")[2][:8]
+    named_by_their_group(printed["clusters"][0]["run"].rpartition("-")[2][:8], capsys)
+
+
+def named_by_their_group(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Runs that have ended, one of them unreachable: what takes several takes the group, what takes one says so."""
     assert run(["watch", group]) == 4
     assert "3 clusters: 1 unreachable, 2 joined" in capsys.readouterr().err
     assert run(["cancel", group]) == 0

@@ -223,11 +223,9 @@ class MemoryStore(MemoryKept, RunStore):
             place = (outcome.turn, outcome.node, outcome.step)
             late = finishing.fence not in {kept.fences.get(outcome.node, 0), ANY_CLAIM}
             released = holder_of(kept.leases.get(outcome.node, "")) == finishing.holder != "" and not late
-            following = ""
             if released:
                 self.release(outcome.run, outcome.node, finishing.holder)
-            if not late:
-                following = kept.places.ended(finishing, released=released, kept=place not in kept.outcomes)
+            following = "" if late else kept.places.ended(finishing, released=released, kept=place not in kept.outcomes)
             if place not in kept.outcomes:
                 if late:
                     raise Conflict(f"another worker has taken over node {outcome.node}")
@@ -300,8 +298,7 @@ class MemoryStore(MemoryKept, RunStore):
     def _claim(self, run_id: str, node: str, holder: str, ttl: float) -> int | None:
         with self._lock:
             kept = self._kept(run_id)
-            present = holder_of(kept.leases.get(node, ""))
-            if present != holder:
+            if holder_of(kept.leases.get(node, "")) != holder:
                 if node in self.leases(run_id):
                     return None
                 kept.fences[node] = kept.fences.get(node, 0) + 1
