@@ -62,12 +62,11 @@ local function claimed(state, leases, id, node, holder, hold, limit, lapsed, pla
   lease.again = lease.hold == hold -- the same claim: its first reply was lost
   if lease.holder ~= holder then
     if lease.holder and lapsed[node] ~= lease.hold then return nil, 'held', lease.hold end
-    local placed = lease.hold == place
-    if limit > 0 and not placed and held >= limit then
+    if limit > 0 and held >= limit then
       held = count_held(leases, node, lapsed, place)
       if held >= limit then return nil, 'full' end
     end
-    if not (lease.holder or placed) then state.held = whole(held + 1) end
+    if not lease.holder and lease.hold ~= place then state.held = whole(held + 1) end
     -- By a random step, from the random word of the hold: a replica that becomes the primary may not know the last claim,
     -- and the next one must not be equal to it, because its worker may still write.
     lease.fence = lease.fence + 1 + tonumber(string.sub(hold, 1, 4), 16)
