@@ -198,7 +198,7 @@ def join_and_verify(engine: Engine, run_id: str, turn_name: str, node: str = "")
         _await_approval(engine, snapshot, decision)
         return
     if isinstance(decision, Next) and (wave := held_before(decision.snapshot, decision.turn)):
-        count, by_itself = len(next_wave(decision.snapshot)), ends_by_itself(snapshot.cluster, wave)
+        count, by_itself = len(next_wave(decision.snapshot)), ends_by_itself(record, wave)
         nodes = f"{counted(count, 'node')} of {wave} {'waits' if count == 1 else 'wait'}"
         asked = f"{turn.name} is done; {nodes} for: esync promote {run_id}"
         _hold(engine, snapshot, wave, f"{asked}; it {by_itself}" if by_itself else asked)

@@ -90,7 +90,7 @@ class Row(NamedTuple):
             return self.refused
         if self.steering.held and not self.ended:
             unapproved = self.steering.unapproved
-            by_itself = "" if unapproved else ends_by_itself(Cluster.of_run(self.record), self.steering.held)
+            by_itself = "" if unapproved else ends_by_itself(self.record, self.steering.held)
             command = f"esync {verb_for_held(unapproved=unapproved)} {self.record.id}"
             return f"{by_itself}; or now: {command}" if by_itself else command
         if self.record.turn is None or self.ended:

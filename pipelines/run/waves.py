@@ -11,18 +11,22 @@ from workers.records import RunRecord
 __all__ = ["admitted", "ends_by_itself", "left_of_hold", "limits", "worst_case"]
 
 
-def ends_by_itself(cluster: Cluster, held: str) -> str:
+def _longest_hold(record: RunRecord, held: str) -> float | None:
+    """Seconds that a run waits for a person before that turn at most; None if it waits for a person only."""
+    bound = record.spec.get("policy", {}).get("hold_for")
+    return float(bound) if bound and held.startswith("wave") else None
+
+
+def ends_by_itself(record: RunRecord, held: str) -> str:
     """That a run does not only wait for a person before that turn, and how long it waits in all; else empty."""
-    bound = cluster.policy.hold_for
-    return f"begins by itself after {bound:g} s (policy.hold_for)" if bound and held.startswith("wave") else ""
+    bound = _longest_hold(record, held)
+    return "" if bound is None else f"begins by itself after {bound:g} s (policy.hold_for)"
 
 
 def left_of_hold(record: RunRecord, steering: Steering) -> float | None:
     """Seconds until a held run begins by itself; None if it is not held, or waits for a person only."""
-    bound = record.spec.get("policy", {}).get("hold_for")
-    if not bound or steering.unapproved or not steering.held.startswith("wave"):
-        return None
-    return max(0.0, float(bound) - steering.waited)
+    bound = None if steering.unapproved else _longest_hold(record, steering.held)
+    return None if bound is None else max(0.0, bound - steering.waited)
 
 
 def limits(cluster: Cluster, name: str) -> tuple[tuple[str, str], ...]:
