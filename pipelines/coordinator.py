@@ -6,6 +6,7 @@ chord's errback and the reconciler also call it.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
@@ -15,7 +16,7 @@ from pipelines.run.decisions_pools import marks_document
 from pipelines.run.decisions_repair import repair_of, waits_for_repair
 from pipelines.run.decisions_waves import held_before, next_wave, unapproved
 from pipelines.run.evidence import conclusion, evidence_of
-from pipelines.run.groups import ahead_of, is_member, next_ones
+from pipelines.run.groups import is_member, next_ones, waits_for
 from pipelines.run.snapshot import Document, Reading, Snapshot, Stop
 from pipelines.run.transitions import Next, after, first
 from pipelines.run.waves import admitted, ends_by_itself, limits
@@ -107,11 +108,7 @@ def waits_in_group(engine: Engine, record: RunRecord) -> bool:
         return record.id in active
     if kind_of(record.kind, record.id).read_only:
         return False
-    return any(_share_servers(engine, record, run) for run in ahead_of(record.id, active))
-
-
-def _share_servers(engine: Engine, record: RunRecord, run_id: str) -> bool:
-    return not set(Cluster.of_run(record).servers).isdisjoint(_servers_of(engine, run_id))
+    return bool(waits_for(record.id, Cluster.of_run(record).servers, active, partial(_servers_of, engine)))
 
 
 def _servers_of(engine: Engine, run_id: str) -> tuple[str, ...]:
@@ -131,9 +128,9 @@ def _let_next_begin(engine: Engine, record: RunRecord) -> None:
     They are behind those that have begun, unless they waited for the servers of this run.
     """
     with suppress(EsyncError):
-        have_begun = False
+        servers, have_begun = set(Cluster.of_run(record).servers), False
         for run in reversed(next_ones(record.id, engine.store.active())):
-            if have_begun and not _share_servers(engine, record, run):
+            if have_begun and servers.isdisjoint(_servers_of(engine, run)):
                 continue
             with suppress(RunUnknown, RecordRefused):
                 if engine.store.run(run).turns:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
@@ -13,7 +14,7 @@ from rich.text import Text
 from pipelines.report.layout import duration, printable, table, without_verdict
 from pipelines.report.styles import IN_PROGRESS, VERDICT_STYLES
 from pipelines.rollout import kind_of
-from pipelines.run.groups import ahead_of, in_line
+from pipelines.run.groups import in_line, waits_for
 from pipelines.run.waves import ends_by_itself
 from pipelines.usecases.updates import nodes_done, seen_run
 from tasks.cluster import Cluster
@@ -174,11 +175,14 @@ class Board:
         """That a run waits for the end of another one of its group that changes some of its servers."""
         if record.turns or record.verdict or kind_of(record.kind, record.id).read_only:
             return ""
-        servers, going = set(Cluster.of_run(record).servers), [run for run, row in self.rows.items() if not row.ended]
-        for run in ahead_of(record.id, going):
-            if not servers.isdisjoint(Cluster.of_run(self.rows[run].record).servers):
-                return f"until {self.titles[run]} ends, which has servers of it"
-        return ""
+        going = [run for run, row in self.rows.items() if not row.ended]
+        ahead = waits_for(record.id, Cluster.of_run(record).servers, going, self._servers_of)
+        return f"until {self.titles[ahead]} ends, which has servers of it" if ahead else ""
+
+    def _servers_of(self, run: str) -> tuple[str, ...]:
+        with suppress(RecordRefused):  # it is refused in its own row
+            return Cluster.of_run(self.rows[run].record).servers
+        return ()
 
     @property
     def ranked(self) -> list[Row]:

@@ -7,10 +7,10 @@ every process decides alone, also by old knowledge, and two of them can never be
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
-__all__ = ["AT_MOST", "MOST", "Place", "ahead_of", "in_line", "is_group", "is_member", "next_ones"]
+__all__ = ["AT_MOST", "MOST", "Place", "in_line", "is_group", "is_member", "next_ones", "waits_for"]
 
 AT_MOST = 8  #: runs of a group at the same time, if the request does not say
 MOST = 10_000  #: runs of one group
@@ -44,15 +44,20 @@ def is_member(run_id: str) -> bool:
     return _PLACE.search(run_id) is not None
 
 
-def ahead_of(run_id: str, active: Iterable[str]) -> tuple[str, ...]:
-    """The runs of its group that are not concluded and have a place before it, in order.
+def waits_for(
+    run_id: str, servers: Collection[str], active: Iterable[str], servers_of: Callable[[str], Iterable[str]]
+) -> str:
+    """The first run of its group that has one of its servers and a place before it; empty if there is none.
 
     Args:
-        run_id: the run.
+        run_id: the run; it has not begun, and changes servers.
+        servers: those that it works on.
         active: the runs that are not concluded, of all groups.
+        servers_of: the servers of a run.
     """
     own = Place.of(run_id)
-    return tuple(run for place, run in _members(active) if own and place.group == own.group and place < own)
+    ahead = (run for place, run in _members(active) if own and place.group == own.group and place < own)
+    return next((run for run in ahead if not set(servers).isdisjoint(servers_of(run))), "")
 
 
 def next_ones(run_id: str, active: Iterable[str]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import AwareDatetime
 
-from pipelines.run.groups import Place, ahead_of, in_line
+from pipelines.run.groups import Place, in_line, is_member, waits_for
 from pipelines.run.identity import cluster_of, in_ids, of_cluster
 from tasks.steering import Steering
 from workers.errors import RecordRefused, RunUnknown
@@ -62,21 +62,22 @@ def steered(store: RunStore, records: Iterable[RunRecord]) -> dict[str, str]:
 
 def _word(store: RunStore, record: RunRecord, active: Sequence[str]) -> str:
     try:
-        if record.state is RunState.CREATED and any(
-            _share_servers(store, record, r) for r in ahead_of(record.id, active)
-        ):
+        if record.state is RunState.CREATED and is_member(record.id) and _waits(store, record, active):
             return _ITS_TURN
         return Steering.of(store, record.id).word
     except RecordRefused:  # no worker continues it, and it hides no other
         return "cannot be read"
 
 
-def _share_servers(store: RunStore, record: RunRecord, run: str) -> bool:
+def _waits(store: RunStore, record: RunRecord, active: Sequence[str]) -> bool:
     from tasks.cluster import Cluster  # noqa: PLC0415 - a list seldom has such a run
 
-    with suppress(RunUnknown):  # deleted in the meantime
-        return not set(Cluster.of_run(record).servers).isdisjoint(Cluster.of_run(store.run(run)).servers)
-    return False
+    def servers_of(run: str) -> tuple[str, ...]:
+        with suppress(RunUnknown, RecordRefused):  # deleted in the meantime, or it cannot be read
+            return Cluster.of_run(store.run(run)).servers
+        return ()
+
+    return bool(waits_for(record.id, Cluster.of_run(record).servers, active, servers_of))
 
 
 def newest_runs(

@@ -14,7 +14,7 @@ from pipelines.audit.check import check
 from pipelines.coordinator import begin, waits_in_group
 from pipelines.engine import Engine
 from pipelines.reconcile import Reconciler, begin_or_continue, resume_stalled
-from pipelines.run.groups import Place, ahead_of, in_line, next_ones
+from pipelines.run.groups import Place, in_line, next_ones, waits_for
 from pipelines.usecases import control
 from pipelines.usecases.groups import Member, already_running, start_group, start_group_by_names
 from pipelines.usecases.listing import runs_of, steered
@@ -329,6 +329,8 @@ def test_ids_alone_say_who_waits(at_most: int, numbers: set[int], others: list[s
     active = [*others, *reversed(runs)]
     assert in_line(active) == set(runs[at_most:])
     for number, run in enumerate(runs):
-        assert ahead_of(run, active) == tuple(runs[:number])
+        assert waits_for(run, ("here",), active, lambda _: ("here", "there")) == "".join(runs[: min(number, 1)])
+        assert waits_for(run, ("here",), active, {**dict.fromkeys(runs, ()), run: ("here",)}.__getitem__) == ""
         assert next_ones(run, active) == tuple(runs[:at_most])
-    assert all(next_ones(other, active) == ahead_of(other, active) == () for other in others)
+    assert not any(next_ones(other, active) for other in others)
+    assert not any(waits_for(other, ("here",), active, lambda _: ("here",)) for other in others)
