@@ -2,9 +2,10 @@
 
 A run may collect `max_refused` refusals of an account that some node has accepted, and one refusal of an account that
 no node has accepted. To enforce that without long waits, an account has as many *slots* as it may collect refusals. A
-logon takes a slot in the store while it lasts; a refused logon keeps its slot for the rest of the run. So refusals and
-logons in progress together never exceed the number of slots. A process that has more nodes waiting hands its slot on to
-the next of them, for a short time: then other processes have their chance.
+logon takes a slot in the store from the message by which a node may refuse it to the node's answer; a refused logon
+keeps its slot for the rest of the run. So refusals and logons in progress together never exceed the number of slots. A
+process that has more nodes waiting hands its slot on to the next of them, for a short time: then other processes have
+their chance.
 
 A node that has logged on earlier in this run has shown that the password is correct there. When all slots are used,
 such nodes share one extra slot, one at a time, until one of them refuses too: then the account itself has changed.
@@ -38,7 +39,7 @@ _QUEUES = 256  #: queues kept before unused ones are removed: runs come and go, 
 _ACCEPTED = 20_000  #: nodes of all runs that are remembered to have accepted a logon
 
 
-class NoSlot(Exception):
+class NoSlot(EsyncError):
     """Other nodes are logging on with this account: try again later."""
 
 
@@ -147,14 +148,25 @@ class Logon:
     _slot: _Slot | None = field(default=None, init=False)
     _asks: bool = field(default=False, init=False)
 
-    def admit(self, reveal: Callable[[], Secret]) -> Secret:
-        """Waits until the node may log on; returns the password.
+    def secret(self, reveal: Callable[[], Secret]) -> Secret:
+        """The password, if the account may be used on the node.
+
+        Raises:
+            NotTried, LogonRefused: as `admit`; nothing was sent to the node.
+        """
+        self._slots()
+        return reveal()
+
+    def admit(self) -> None:
+        """Waits until the node may log on. Does nothing if it may already.
 
         Raises:
             NotTried: the account may not be used on this node in this run.
             LogonRefused: the node has already refused in this run.
             NoSlot: too many other nodes are logging on with the account.
         """
+        if self._slot is not None:
+            return
         until = time.monotonic() + self.process.max_wait
         with self.queue.changed:
             self.queue.waiting += 1
@@ -165,7 +177,6 @@ class Logon:
                     self.queue.changed.wait(POLL if self._asks else max(0.0, until - time.monotonic()) + POLL)
             finally:
                 self._leave()
-        return reveal()
 
     def _leave(self) -> None:
         """This thread waits no longer; the next one asks the store, or idle slots are given back."""
@@ -220,21 +231,31 @@ class Logon:
 
     def _take_slot(self) -> bool:
         """Takes a slot that another thread hands on, or one from the store."""
-        queue, own = self.queue, self._usage(again=self._asks)
-        if any(node == self.node for _, node in own.refused):
-            raise _RefusedBefore(f"{self.node} refused the logon before in this run; it is not tried again")
+        queue = self.queue
+        slots = self._slots(again=self._asks)
         if queue.idle:
             self._slot = queue.idle.pop()
             return True
         if queue.asking and not self._asks:
             return False
         self._asks = queue.asking = True
-        return self._take_from_store(own)
+        return self._take_from_store(slots)
 
-    def _take_from_store(self, usage: _Usage) -> bool:
+    def _slots(self, *, again: bool = False) -> list[str]:
+        """The slots that the node may take.
+
+        Raises:
+            NotTried, LogonRefused: there is none; see `admit`.
+        """
+        usage = self._usage(again=again)
+        if any(node == self.node for _, node in usage.refused):
+            raise _RefusedBefore(f"{self.node} refused the logon before in this run; it is not tried again")
         slots = usage.slots(known=usage.exhausted and self._known())
         if not slots:
             raise usage.not_tried()
+        return slots
+
+    def _take_from_store(self, slots: list[str]) -> bool:
         for name in slots:
             own = self.queue.held.get(name)
             if own is not None and own.lasts(SLOT):

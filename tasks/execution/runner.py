@@ -26,6 +26,7 @@ from workers.records import Endpoint, Event, RunRecord, Status, StepOutcome, Tur
 from workers.remembered import Remembered
 from workers.sites.port import Address, OpenSite, Site
 from workers.store.port import Beginning, Begun, Finished, Finishing, Place
+from workers.winrm.channel import Gate
 
 if TYPE_CHECKING:
     from workers.secrets.vault import Vault
@@ -286,7 +287,8 @@ class StepRunner:
                 self._logons.of(job.record.id, endpoint, policy.max_refused, job.flags, job.kept) as logon,
                 self._sessions.session(
                     endpoint,
-                    lambda: logon.admit(lambda: self._vault.reveal(endpoint.secret, folder)),
+                    lambda: logon.secret(lambda: self._vault.reveal(endpoint.secret, folder)),
+                    gate=Gate(logon.admit, logon.accepted),
                     deadline=min(OPEN_DEADLINE, budget.left),
                     cancelled=budget.cancelled,
                 ) as session,

@@ -37,6 +37,7 @@ from workers.settings import Secret, Settings
 from workers.sites.port import Address, OpenSite, Site
 from workers.store.memory import MemoryStore
 from workers.store.port import RunStore
+from workers.winrm.channel import Gate
 from workers.winrm.operations import Op, Reply
 from workers.winrm.pool import SessionPool
 from workers.winrm.session import AgentSession, Way
@@ -227,10 +228,11 @@ class Esync:
         store = cast("RunStore", _WorkerStore(self.store, life))
 
         def opened(
-            endpoint: Endpoint, secret: Secret, *, deadline: float, way: Way, cancelled: Callable[[], bool]
+            endpoint: Endpoint, secret: Secret, *, gate: Gate, deadline: float, way: Way, cancelled: Callable[[], bool]
         ) -> AgentSession:
             del secret, cancelled
             life.check_alive()
+            gate.admit()
             session = _WorkerSession(ServerChannel(self.servers[endpoint.node], self.loop), endpoint.node, way=way)
             session.life = life
             session.open(deadline=deadline)

@@ -11,7 +11,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from workers.errors import (
 from workers.records import Endpoint, Transport
 from workers.settings import Secret
 from workers.winrm import operations as ops
+from workers.winrm.channel import Gate
 from workers.winrm.pool import SessionPool
 from workers.winrm.session import AgentSession, Way, open_session
 
@@ -86,6 +87,17 @@ def opened(
 def counted(lab: LabProcess, what: str) -> int:
     """A counter of the node."""
     return int(lab.report(NODE)[what])
+
+
+def test_a_logon_passes_the_gate_for_one_message_only(lab: LabProcess) -> None:
+    """Not while it connects, and not while the command line starts."""
+    before, passed = lab.reports()[NODE]["round_trips"], list[int]()
+
+    def note() -> None:
+        passed.append(lab.reports()[NODE]["round_trips"] - before)
+
+    with closing(open_session(endpoint(lab), Secret(lab.password), gate=Gate(note, note))) as session:
+        assert ([1, 2], 3) == (passed, session.counters.round_trips)
 
 
 @pytest.mark.parametrize(("transport", "logon"), [(Transport.BASIC, 0), (Transport.NTLM, 1)])

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from workers.errors import Cancelled, DeadlineExceeded
 
-__all__ = ["TURN", "Channel", "Chunk", "Counters", "Limit", "never"]
+__all__ = ["OPEN", "TURN", "Channel", "Chunk", "Counters", "Gate", "Limit", "never"]
 
 TURN = 5.0  #: seconds of one wait for output
 
@@ -15,6 +15,27 @@ TURN = 5.0  #: seconds of one wait for output
 def never() -> bool:
     """The default for `cancelled`: there is no cancellation."""
     return False
+
+
+def _nothing() -> None:
+    """Does nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a logon has to pass, if refusals of its account are limited.
+
+    Attributes:
+        admit: called directly before a message by which the account may be refused; may wait, or raise. A second call
+            does nothing.
+        accepted: called when a node has accepted it.
+    """
+
+    admit: Callable[[], None] = _nothing
+    accepted: Callable[[], None] = _nothing
+
+
+OPEN = Gate()  #: every logon passes
 
 
 class Limit:

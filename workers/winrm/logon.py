@@ -16,7 +16,7 @@ from workers.records import Endpoint, Transport
 from workers.settings import Secret
 from workers.winrm.answers import Answer, LogonBroken, NotOffered
 from workers.winrm.challenges import offered
-from workers.winrm.channel import Limit
+from workers.winrm.channel import Gate, Limit
 from workers.winrm.encryption import Encryption, NotEncrypted, weak_session
 from workers.winrm.kerberos import kerberos_errors, kerberos_logon
 from workers.winrm.methods import load_kerberos
@@ -52,7 +52,9 @@ def fixed_header(at: Endpoint, secret: Secret) -> Mapping[str, str]:
     return {"Authorization": _CLIENT_CERTIFICATE} if at.transport is Transport.CERTIFICATE else {}
 
 
-def negotiated(at: Endpoint, secret: Secret, certificate: bytes, message: bytes, post: Post, limit: Limit) -> Answer:
+def negotiated(
+    at: Endpoint, secret: Secret, certificate: bytes, message: bytes, post: Post, limit: Limit, gate: Gate
+) -> Answer:
     """Logs on over a new connection and sends the message on it.
 
     The message travels with the last token of the logon if that token is known to be the last.
@@ -64,6 +66,7 @@ def negotiated(at: Endpoint, secret: Secret, certificate: bytes, message: bytes,
         message: the body of the request.
         post: sends one HTTP request on the connection.
         limit: of the caller; other servers than the node may have to answer.
+        gate: it is passed before anything is sent by which the account may be refused.
 
     Returns:
         The answer of the node; its status is 401 if the node refused the credentials or the method.
@@ -74,11 +77,11 @@ def negotiated(at: Endpoint, secret: Secret, certificate: bytes, message: bytes,
         Cancelled, DeadlineExceeded: the caller's limit.
     """
     with kerberos_errors(at):
-        context, token = _begun(at, secret, certificate, limit)
-        return _exchanged(context, token, _SCHEMES[at.transport][0], message, post)
+        context, token = _begun(at, secret, certificate, limit, gate)
+        return _exchanged(context, token, _SCHEMES[at.transport][0], message, post, gate)
 
 
-def logged_on(at: Endpoint, secret: Secret, post: Post, limit: Limit) -> Encryption | Answer:
+def logged_on(at: Endpoint, secret: Secret, post: Post, limit: Limit, gate: Gate) -> Encryption | Answer:
     """Logs on over a new http connection; no message is sent before it can be encrypted.
 
     Returns:
@@ -90,8 +93,8 @@ def logged_on(at: Endpoint, secret: Secret, post: Post, limit: Limit) -> Encrypt
         SpnegoError, Cancelled, DeadlineExceeded: as `negotiated`.
     """
     with kerberos_errors(at):
-        context, token = _begun(at, secret, b"", limit)
-        answer = _exchanged(context, token, _SCHEMES[at.transport][0], b"", post)
+        context, token = _begun(at, secret, b"", limit, gate)
+        answer = _exchanged(context, token, _SCHEMES[at.transport][0], b"", post, gate)
     if answer.status != _OK:
         return answer
     if not context.complete:
@@ -99,10 +102,13 @@ def logged_on(at: Endpoint, secret: Secret, post: Post, limit: Limit) -> Encrypt
     return Encryption(context, at.transport)
 
 
-def _begun(at: Endpoint, secret: Secret, certificate: bytes, limit: Limit) -> tuple[spnego.ContextProxy, bytes | None]:
-    """A logon and its first token."""
+def _begun(
+    at: Endpoint, secret: Secret, certificate: bytes, limit: Limit, gate: Gate
+) -> tuple[spnego.ContextProxy, bytes | None]:
+    """A logon and its first token. That of NTLM says nothing of the account."""
     by_ntlm = at.transport is Transport.NTLM
     if not by_ntlm:
+        gate.admit()
         load_kerberos()
     if at.transport is Transport.KERBEROS:
         return kerberos_logon(at, secret, _bindings(certificate), limit)
@@ -123,11 +129,15 @@ def _ntlm_credential(user: str, secret: Secret) -> spnego.NTLMHash:
     return spnego.NTLMHash(user, nt_hash=ntowfv1(secret.reveal()).hex())
 
 
-def _exchanged(context: spnego.ContextProxy, token: bytes | None, scheme: str, message: bytes, post: Post) -> Answer:
+def _exchanged(
+    context: spnego.ContextProxy, token: bytes | None, scheme: str, message: bytes, post: Post, gate: Gate
+) -> Answer:
     """Exchanges tokens until the logon is complete, and sends the message if there is one."""
     for _ in range(LEGS):
         encoded = base64.b64encode(token or b"").decode("ascii")
         last = context.complete
+        if last:
+            gate.admit()
         answer = post(message if last else b"", {"Authorization": f"{scheme} {encoded}"})
         if last or answer.status not in {UNAUTHORIZED, _OK}:
             return answer

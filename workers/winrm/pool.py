@@ -11,7 +11,7 @@ from typing import Protocol
 from workers.errors import Cancelled, DeadlineExceeded, EsyncError, SessionLost
 from workers.records import Endpoint
 from workers.settings import Secret
-from workers.winrm.channel import Limit, never
+from workers.winrm.channel import OPEN, Gate, Limit, never
 from workers.winrm.remembered import FilesOfNode, RememberedFiles
 from workers.winrm.session import AgentSession, Way, open_session
 
@@ -29,7 +29,14 @@ class Opener(Protocol):
     """Opens a session; see `open_session`."""
 
     def __call__(
-        self, endpoint: Endpoint, secret: Secret, *, deadline: float, way: Way, cancelled: Callable[[], bool]
+        self,
+        endpoint: Endpoint,
+        secret: Secret,
+        *,
+        gate: Gate,
+        deadline: float,
+        way: Way,
+        cancelled: Callable[[], bool],
     ) -> AgentSession:
         """Logs on and starts PowerShell."""
 
@@ -72,6 +79,7 @@ class SessionPool:
         endpoint: Endpoint,
         secret: Secret | Callable[[], Secret],
         *,
+        gate: Gate = OPEN,
         deadline: float = OPEN_DEADLINE,
         cancelled: Callable[[], bool] = never,
     ) -> Iterator[AgentSession]:
@@ -80,6 +88,7 @@ class SessionPool:
         Args:
             endpoint: address and account.
             secret: the password, or a function that returns it; called only to open a session.
+            gate: what the logon has to pass, if a session is opened.
             deadline: seconds until the session is ready.
             cancelled: called while waiting for another thread, or for the node.
 
@@ -96,7 +105,9 @@ class SessionPool:
             if place.session is None:
                 self._make_room()
                 revealed = secret if isinstance(secret, Secret) else secret()
-                place.session = self._open(endpoint, revealed, deadline=limit.left, way=place.way, cancelled=cancelled)
+                place.session = self._open(
+                    endpoint, revealed, gate=gate, deadline=limit.left, way=place.way, cancelled=cancelled
+                )
                 place.since = time.monotonic()
                 place.session.files = FilesOfNode(self._files, endpoint)
             session = place.session

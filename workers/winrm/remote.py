@@ -12,7 +12,7 @@ from workers.errors import EsyncError
 from workers.records import Endpoint
 from workers.settings import Secret
 from workers.winrm.answers import Unusable
-from workers.winrm.channel import TURN, Chunk, Counters, Limit
+from workers.winrm.channel import OPEN, TURN, Chunk, Counters, Gate, Limit
 from workers.winrm.encodable import refuse_unencodable
 from workers.winrm.faults import Phase, mapped
 from workers.winrm.messages import Messages
@@ -56,13 +56,14 @@ class WinRMChannel:
     Args:
         endpoint: the node.
         secret: the password; with transport `certificate` a PEM of certificate and key.
+        gate: of the first logon.
 
     Raises:
         InputRefused: the endpoint cannot be used: a missing CA file, an invalid certificate, a user or password that
             the logon method cannot send.
     """
 
-    def __init__(self, endpoint: Endpoint, secret: Secret) -> None:
+    def __init__(self, endpoint: Endpoint, secret: Secret, gate: Gate = OPEN) -> None:
         _silence()
         refuse_unencodable(endpoint, secret)
         self._endpoint = endpoint
@@ -71,7 +72,7 @@ class WinRMChannel:
         self._command = ""
         self._commands = 0
         self.keeps_for = _UNKNOWN_IDLE
-        self._transport = HttpsTransport(endpoint, secret)
+        self._transport = HttpsTransport(endpoint, secret, gate)
         self._winrm = Messages(self._transport)
 
     @property

@@ -17,7 +17,7 @@ from workers.records import Endpoint
 from workers.settings import Secret
 from workers.texts import escaped
 from workers.winrm import operations
-from workers.winrm.channel import TURN, Channel, Counters, Limit, never
+from workers.winrm.channel import OPEN, TURN, Channel, Counters, Gate, Limit, never
 from workers.winrm.endings import AUTORUN, NOTHING_READ, Ending
 from workers.winrm.greeting import Hello, hello_of
 from workers.winrm.operations import Guard, Op, Reply
@@ -348,6 +348,7 @@ def open_session(
     endpoint: Endpoint,
     secret: Secret,
     *,
+    gate: Gate = OPEN,
     deadline: float = 60.0,
     way: Way = "auto",
     patience: float = PATIENCE,
@@ -358,6 +359,7 @@ def open_session(
     Args:
         endpoint: address and account.
         secret: the password.
+        gate: what the logon has to pass.
         deadline: seconds until PowerShell must have started.
         way: `auto`, or one fixed way.
         patience: seconds until `auto` falls back to batch.
@@ -370,7 +372,7 @@ def open_session(
         Cancelled: the run was cancelled.
         InputRefused: the endpoint cannot be used: a missing CA file, a logon method that is not installed.
     """
-    channel = WinRMChannel(endpoint, secret)
+    channel = WinRMChannel(endpoint, secret, gate)
     session = AgentSession(channel, endpoint.node, way=way, patience=patience)
     try:
         session.open(deadline=deadline, cancelled=cancelled)

@@ -20,7 +20,7 @@ from workers.records import Endpoint, Transport
 from workers.settings import Secret
 from workers.winrm.answers import Answer, CredentialsRefused, Unusable, in_utf8, text_of
 from workers.winrm.bounded import Bound, BoundedSocket, NoAnswer, TooMuch, connected
-from workers.winrm.channel import Limit
+from workers.winrm.channel import OPEN, Gate, Limit
 from workers.winrm.encryption import ENCRYPTING, Encryption
 from workers.winrm.logon import UNAUTHORIZED, fixed_header, logged_on, negotiated
 from workers.winrm.not_connected import NotConnected
@@ -50,12 +50,13 @@ class HttpsTransport:
     Args:
         at: the node and the account.
         secret: the password; with transport `certificate` a PEM of certificate and key.
+        gate: of the first logon. Later ones, on new connections, are by the account that the node has accepted.
 
     Raises:
         InputRefused: a certificate or a CA file cannot be used, or the logon method would encrypt nothing over http.
     """
 
-    def __init__(self, at: Endpoint, secret: Secret) -> None:
+    def __init__(self, at: Endpoint, secret: Secret, gate: Gate = OPEN) -> None:
         if at.scheme == "http" and at.transport not in ENCRYPTING:
             raise InputRefused(
                 f"{at.node}: {at.transport} over http encrypts nothing, so nothing was sent",
@@ -63,6 +64,7 @@ class HttpsTransport:
             )
         self._at = at
         self._secret = secret
+        self._gate = gate
         self._context = context_for(at, secret) if at.scheme == "https" else None
         self._fixed_header = fixed_header(at, secret)
         self._wire: BoundedSocket | None = None
@@ -116,20 +118,25 @@ class HttpsTransport:
                 if answer.status != UNAUTHORIZED or self._fixed_header:
                     return answer
         self._connect()
-        return self._first(data)
+        answer = self._first(data)
+        if answer.status == _OK:
+            gate, self._gate = self._gate, OPEN
+            gate.accepted()
+        return answer
 
     def _first(self, data: bytes) -> Answer:
         """The first message on a new connection, with the logon it needs."""
         if self._fixed_header:
+            self._gate.admit()
             return self._post(data, self._fixed_header)
         if self._context is not None:
             certificate = self._wire.certificate if self._wire else b""
             before = self.round_trips
-            answer = negotiated(self._at, self._secret, certificate, data, self._post, self._limit)
+            answer = negotiated(self._at, self._secret, certificate, data, self._post, self._limit, self._gate)
             self._early = self._at.transport is Transport.NTLM and self.round_trips - before == 1
             return answer
         before = self.round_trips
-        logon = logged_on(self._at, self._secret, self._post, self._limit)
+        logon = logged_on(self._at, self._secret, self._post, self._limit, self._gate)
         self._early = self._at.transport is Transport.NTLM and self.round_trips - before == 1
         if isinstance(logon, Answer):
             return logon

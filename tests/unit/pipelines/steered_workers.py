@@ -24,10 +24,10 @@ from tests.unit.tasks.ektron.joined import FOUR, HASHES, THUMBPRINT, joined_node
 from workers.errors import StoreUnavailable
 from workers.records import Change, DocumentKind, Endpoint, RunState
 from workers.secrets.vault import Vault
-from workers.settings import Settings
+from workers.settings import Secret, Settings
 from workers.store.memory import MemoryStore
 from workers.store.port import RunStore
-from workers.winrm.channel import Counters
+from workers.winrm.channel import Counters, Gate
 from workers.winrm.greeting import Hello
 from workers.winrm.operations import Guard, Op, Reply
 from workers.winrm.pool import SessionPool
@@ -91,7 +91,7 @@ class Worker:
         self._stopped = threading.Semaphore(0)
         store = cast("RunStore", _StoreOf(site.store, self))
         self.leases = LeaseKeeper(store, f"worker-{number}", LEASE)
-        pool = SessionPool(lambda endpoint, *_, **__: cast("AgentSession", _Session(self, site, endpoint)))
+        pool = SessionPool(self._opened)
         self._runner = StepRunner(
             _STEPS,
             purpose_of=purpose_of,
@@ -106,6 +106,11 @@ class Worker:
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
         self._wait()
+
+    def _opened(self, endpoint: Endpoint, secret: Secret, *, gate: Gate, **_: object) -> AgentSession:
+        del secret
+        gate.admit()
+        return cast("AgentSession", _Session(self, self._site, endpoint))
 
     def proceed(self) -> None:
         """Its node answers; the worker runs to its next request, or to its end."""

@@ -42,7 +42,8 @@ class Nodes:
         while True:
             try:
                 with logons.of("r1", endpoint, most) as logon:
-                    assert SECRET == logon.admit(lambda: SECRET)
+                    assert SECRET == logon.secret(lambda: SECRET)
+                    logon.admit()
                     time.sleep(0.002)
                     if node in self.refusing:
                         with self.guard:
@@ -109,7 +110,7 @@ def test_a_node_that_refused_is_not_tried_again() -> None:
         pytest.raises(LogonRefused, match="B refused the logon before in this run"),
         other.of("r1", Endpoint(node="B", host="B", user="svc", secret="env:X"), 2) as logon,
     ):
-        logon.admit(lambda: SECRET)
+        logon.secret(lambda: SECRET)
 
 
 def test_a_refusal_during_a_session_counts() -> None:

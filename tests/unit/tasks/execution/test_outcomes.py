@@ -30,6 +30,7 @@ from workers.secrets.vault import Vault
 from workers.settings import Secret
 from workers.store.memory import MemoryStore
 from workers.winrm import operations as ops
+from workers.winrm.channel import Gate
 from workers.winrm.pool import SessionPool
 from workers.winrm.session import AgentSession, Way
 
@@ -51,12 +52,20 @@ class Node:
     opened: list[MachineChannel] = field(default_factory=list)
 
     def __call__(
-        self, endpoint: Endpoint, secret: Secret, *, deadline: float, way: Way, cancelled: Callable[[], bool]
+        self,
+        endpoint: Endpoint,
+        secret: Secret,
+        *,
+        gate: Gate,
+        deadline: float,
+        way: Way,
+        cancelled: Callable[[], bool],
     ) -> AgentSession:
         """As `open_session`."""
         assert (SECRET, True, False) == (secret, deadline > 0, cancelled())
         if len(self.opened) >= self.gone_after:
             raise Unreachable(f"{endpoint.node} refused the connection")
+        gate.admit()
         self.opened.append(MachineChannel(delays=self.delays))
         return AgentSession(self.opened[-1], endpoint.node, way=way, patience=0.05)
 

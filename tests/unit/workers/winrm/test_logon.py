@@ -22,7 +22,7 @@ from workers.records import Endpoint, Transport
 from workers.settings import Secret
 from workers.winrm import logon
 from workers.winrm.answers import Answer, LogonBroken
-from workers.winrm.channel import Limit
+from workers.winrm.channel import OPEN, Gate, Limit
 from workers.winrm.logon import fixed_header, negotiated
 
 AT = Endpoint(node="S1", host="host", user="esync", secret="env:X")
@@ -100,7 +100,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def logged_on(node: Node, transport: Transport = Transport.NTLM) -> Answer:
     """The answer to a message after the logon."""
-    return negotiated(at(transport), SECRET, b"", b"message", node.post, LIMIT)
+    return negotiated(at(transport), SECRET, b"", b"message", node.post, LIMIT, OPEN)
 
 
 def test_the_message_is_sent_with_the_last_token(client: dict[str, Any]) -> None:
@@ -123,6 +123,7 @@ def test_ntlm_gets_the_nt_hash_of_the_password(client: dict[str, Any]) -> None:
         b"",
         Node([challenge("Negotiate " + encoded(b"c")), DONE]).post,
         LIMIT,
+        OPEN,
     )
     assert "8846f7eaee8fb117ad06bdd830b7586c" == client["user"].nt_hash
 
@@ -246,10 +247,25 @@ def test_ntlm_logs_on_to_the_lab(right: bool) -> None:  # noqa: FBT001 - a param
         found = connection.judge(headers["Authorization"])
         return Answer(200 if found.user else 401, b"done", found.challenges)
 
-    answer = negotiated(AT, SECRET, certificate(hashes.SHA256()), b"message", post, LIMIT)
+    answer = negotiated(AT, SECRET, certificate(hashes.SHA256()), b"message", post, LIMIT, OPEN)
     account.close()
     assert (200 if right else 401, [b"", b"message"]) == (answer.status, bodies)
     assert (1, int(not right)) == (counters.logons_tried, counters.logons_refused)
+
+
+@pytest.mark.parametrize(("transport", "sent"), [(Transport.NTLM, 1), (Transport.CREDSSP, 0)])
+def test_a_logon_waits_before_the_first_message_by_which_it_may_be_refused(
+    transport: Transport,
+    sent: int,
+    client: dict[str, Any],  # noqa: ARG001 - stands for the library
+) -> None:
+    """The first token of NTLM has nothing of the account."""
+    scheme = {Transport.NTLM: "Negotiate", Transport.CREDSSP: "CredSSP"}[transport]
+    node = Node([challenge(f"{scheme} " + encoded(b"c")), DONE])
+    waited: list[int] = []
+    gate = Gate(lambda: waited.append(len(node.bodies)))
+    assert DONE == negotiated(at(transport), SECRET, b"", b"message", node.post, LIMIT, gate)
+    assert waited[0] == sent
 
 
 def test_basic_and_certificate_are_a_header_of_every_request() -> None:
@@ -303,6 +319,12 @@ def test_without_a_readable_certificate_the_logon_is_not_bound(client: dict[str,
     """TLS has verified it before; binding is an addition."""
     assert (None, None) == (logon._bindings(b""), logon._bindings(b"no certificate"))
     negotiated(
-        AT, SECRET, certificate(hashes.SHA256()), b"", Node([challenge("Negotiate " + encoded(b"c")), DONE]).post, LIMIT
+        AT,
+        SECRET,
+        certificate(hashes.SHA256()),
+        b"",
+        Node([challenge("Negotiate " + encoded(b"c")), DONE]).post,
+        LIMIT,
+        OPEN,
     )
     assert client["channel_bindings"] is not None

@@ -13,6 +13,7 @@ from workers.errors import Cancelled, Conflict, DeadlineExceeded, EsyncError, Lo
 from workers.records import Endpoint
 from workers.settings import Secret
 from workers.winrm import operations as ops
+from workers.winrm.channel import OPEN, Gate
 from workers.winrm.pool import SessionPool
 from workers.winrm.session import AgentSession, Way
 
@@ -34,7 +35,14 @@ class Opener:
     refuse: EsyncError | None = None
 
     def __call__(
-        self, endpoint: Endpoint, secret: Secret, *, deadline: float, way: Way, cancelled: Callable[[], bool]
+        self,
+        endpoint: Endpoint,
+        secret: Secret,
+        *,
+        gate: Gate,
+        deadline: float,
+        way: Way,
+        cancelled: Callable[[], bool],
     ) -> AgentSession:
         """As `open_session`."""
         assert (SECRET, True, False) == (secret, deadline > 0, cancelled())
@@ -42,6 +50,7 @@ class Opener:
             raise self.refuse
         self.channels.append(MachineChannel(delays=self.delays))
         self.ways.append(way)
+        gate.admit()
         return AgentSession(self.channels[-1], endpoint.node, way=way, patience=0.05)
 
 
@@ -269,9 +278,9 @@ def test_a_secret_function_is_called_once_and_a_session_has_the_time_that_is_lef
     deadlines: list[float] = []
 
     def open_it(
-        endpoint: Endpoint, secret: Secret, *, deadline: float, way: Way, cancelled: Callable[[], bool]
+        endpoint: Endpoint, secret: Secret, *, gate: Gate, deadline: float, way: Way, cancelled: Callable[[], bool]
     ) -> AgentSession:
-        assert (SECRET, False) == (secret, cancelled())
+        assert (SECRET, False, OPEN) == (secret, cancelled(), gate)
         deadlines.append(deadline)
         return AgentSession(MachineChannel(), endpoint.node, way=way)
 

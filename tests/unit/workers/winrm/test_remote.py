@@ -78,7 +78,7 @@ def transport(monkeypatch: pytest.MonkeyPatch) -> FakeTransport:
     """The transport of the next channel."""
     found = FakeTransport()
     monkeypatch.setattr(
-        remote, "HttpsTransport", lambda at, secret: found if (at, secret.reveal()) == (AT, "s") else None
+        remote, "HttpsTransport", lambda at, secret, _gate: found if (at, secret.reveal()) == (AT, "s") else None
     )
     return found
 

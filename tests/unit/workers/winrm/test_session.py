@@ -11,7 +11,7 @@ from workers.errors import AgentFailed, Cancelled, Conflict, DeadlineExceeded, N
 from workers.records import Endpoint
 from workers.settings import Secret
 from workers.winrm import operations as ops
-from workers.winrm.channel import Chunk, Counters, Limit
+from workers.winrm.channel import OPEN, Chunk, Counters, Gate, Limit
 from workers.winrm.session import AgentSession, open_session, piece_size
 from workers.winrm.wire import command_line, script_line
 
@@ -384,8 +384,8 @@ def test_opening_a_session_closes_the_channel_only_after_an_error(
     channel = MachineChannel()
     at = Endpoint(node="S1", host="h", user="u", secret="env:X")
 
-    def made(endpoint: Endpoint, secret: Secret) -> MachineChannel:
-        assert (at, "planted") == (endpoint, secret.reveal())
+    def made(endpoint: Endpoint, secret: Secret, gate: Gate) -> MachineChannel:
+        assert (at, "planted", OPEN) == (endpoint, secret.reveal(), gate)
         return channel
 
     def start(_command: str, limit: Limit) -> None:

@@ -3,6 +3,7 @@
 import http.client
 import ssl
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from workers.winrm import tls as tls_module
 from workers.winrm import transport as module
 from workers.winrm.answers import Answer, Unusable
 from workers.winrm.bounded import Bound, NoAnswer, TooMuch
-from workers.winrm.channel import Limit
+from workers.winrm.channel import Gate, Limit
 from workers.winrm.logon import Post
 from workers.winrm.not_connected import NotConnected
 from workers.winrm.tls import context_for
@@ -119,9 +120,10 @@ def test_ntlm_logs_on_once_per_connection_and_again_where_the_node_asks(
     logons: list[bytes] = []
 
     def negotiated(
-        at: Endpoint, secret: object, certificate: bytes, message: bytes, post: Post, limit: Limit
+        at: Endpoint, secret: object, certificate: bytes, message: bytes, post: Post, limit: Limit, gate: Gate
     ) -> Answer:
         limit.check()
+        gate.admit()
         assert (SECRET, Transport.NTLM) == (secret, at.transport)
         assert certificate.startswith(b"\x30\x82")
         logons.append(message)
@@ -134,6 +136,25 @@ def test_ntlm_logs_on_once_per_connection_and_again_where_the_node_asks(
             assert b"done" == found.send_message(message)
         assert ([b"1", b"3"], 2) == (logons, server.connections)
         assert ["Negotiate x", "", "", "Negotiate x"] == [one.get("Authorization", "") for one in server.headers]
+        found.close_session()
+
+
+@pytest.mark.parametrize(("status", "accepted"), [(200, ["accepted"]), (401, []), (500, [])])
+def test_the_first_logon_passes_a_gate_and_later_ones_do_not(status: int, accepted: list[str], ca_file: Path) -> None:
+    """Another status than 200 may say that the account is refused."""
+    passed: list[str] = []
+    with answering(Reply(status=status), Reply()) as server:
+        server.authority.cert_pem.write_to_path(ca_file)
+        gate = Gate(lambda: passed.append(f"{server.connections} connections"), lambda: passed.append("accepted"))
+        found = HttpsTransport(endpoint(server.port, ca_file), SECRET, gate)
+        found.allow(Limit("S1", 30), 5)
+        with nullcontext() if status == 200 else pytest.raises((WinRMTransportError, InvalidCredentialsError)):
+            found.send_message(b"1")
+        assert ["1 connections", *accepted] == passed
+        found.close_session()
+        found.send_message(b"2")
+        later = [] if accepted else ["2 connections", "accepted"]
+        assert ["1 connections", *accepted, *later] == passed
         found.close_session()
 
 
