@@ -22,8 +22,9 @@ from pydantic_core import CoreSchema, core_schema
 
 from workers.errors import InputRefused
 
-__all__ = ["EVERY_SITE", "SITE", "Secret", "Settings", "load_settings", "misspelt"]
+__all__ = ["EVERY_SITE", "MOST_WORKERS", "SITE", "Secret", "Settings", "load_settings", "misspelt"]
 
+MOST_WORKERS = 64  #: worker processes that one command starts
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SECRET_FIELDS = frozenset(
     {"broker_url", "store_url", "seal_key", "server", "token"}
@@ -131,7 +132,7 @@ class Settings(BaseModel):
         clusters: folder of the cluster files that other programs may start runs for, by name.
         secrets: folders of secret files, besides that of the cluster file and `clusters`.
         concurrency: nodes that one worker process works on in parallel.
-        workers: worker processes of `esync up`; one a core when not set.
+        workers: worker processes of `esync up`; one a core when not set, 64 at most.
         lease: time after which a worker without renewals loses its node.
         site: the site whose nodes this worker works on; empty for nodes without a site, `*` for all nodes.
         max_active: limit of active runs; one more is refused.
@@ -152,7 +153,9 @@ class Settings(BaseModel):
     clusters: Annotated[Folder | None, Field(description="a folder")] = None
     secrets: Annotated[Folders, Field(description=f"folders, separated by {os.pathsep}")] = ()
     concurrency: Annotated[int, Field(ge=1, le=512, description="a whole number from 1 to 512")] = 32
-    workers: Annotated[int | None, Field(ge=1, le=64, description="a whole number from 1 to 64")] = None
+    workers: Annotated[
+        int | None, Field(ge=1, le=MOST_WORKERS, description=f"a whole number from 1 to {MOST_WORKERS}")
+    ] = None
     site: Annotated[str, Field(pattern=SITE, description="a word of letters, digits, '.', '_' or '-', or *")] = ""
     max_active: Annotated[int, Field(ge=1, le=100_000, description="a whole number from 1 to 100000")] = 200
     lease: Annotated[float, _seconds(0.1, 3600)] = 6.0

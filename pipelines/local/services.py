@@ -33,7 +33,7 @@ from workers.redis.condition import Remark
 from workers.redis.embedded import EmbeddedBroker
 from workers.redis.running import running
 from workers.secrets.seal import missing_key
-from workers.settings import Secret, Settings
+from workers.settings import MOST_WORKERS, Secret, Settings
 
 # What decides about runs (`pipelines.rollout`, `pipelines.coordinator`) is loaded only when another command is in the
 # way: otherwise it is loaded while the worker starts.
@@ -216,7 +216,7 @@ def _page(stack: contextlib.ExitStack, settings: Settings, url: Secret, key: Sec
 
 def _processes(settings: Settings, kind: str) -> int:
     """How many workers: one interpreter uses one core, and what stays serves many runs."""
-    return (settings.workers or len(os.sched_getaffinity(0))) if kind == "up" else 1
+    return (settings.workers or min(len(os.sched_getaffinity(0)), MOST_WORKERS)) if kind == "up" else 1
 
 
 def _worker(settings: Settings, url: Secret, key: Secret, number: int) -> Child:
