@@ -27,6 +27,7 @@ __all__ = [
     "Reason",
     "RunId",
     "RunIds",
+    "RunOrGroup",
     "Verbose",
     "Yes",
     "can_ask",
@@ -48,6 +49,12 @@ __all__ = [
 ClusterFile = Annotated[Path, typer.Argument(metavar="FILE", help="The cluster file (YAML).", show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation. Required without a terminal.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, a cluster or its file, or `last`.")]
+RunOrGroup = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="The id of a run, a cluster or its file, the group of runs requested together, or `last`."
+    ),
+]
 RunIds = Annotated[
     list[str] | None,
     typer.Argument(

@@ -6,6 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from pipelines.cli import steering
 from pipelines.cli.console import (
     AsJson,
     CommandExit,
@@ -13,6 +14,7 @@ from pipelines.cli.console import (
     Reason,
     RunId,
     RunIds,
+    RunOrGroup,
     Verbose,
     Yes,
     confirm,
@@ -27,20 +29,17 @@ from pipelines.cli.nodes import AllAtOnce, Failed, NodeNames, NotStarted, Overwr
 from pipelines.cli.output import BundleFile, OutputFile, ReportFolder
 from pipelines.cli.picture import draw
 from pipelines.cli.report import FORMS, Form, form_of, print_report
-from pipelines.cli.results import exit_status, finish, has_plan, is_active, print_result
+from pipelines.cli.results import exit_status, finish, has_plan, print_result
 from pipelines.cli.runs import ClusterFiles, Limit, clusters_of, no_runs
 from pipelines.cli.server import ServersFile, connected, followed, progress_on
 from pipelines.cli.server_runs import ServerRuns, found, runs_of
 from pipelines.cli.several import Chosen, Follow, chosen, show_several, watch_several
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.runs_text import run_lines
-from pipelines.run.groups import is_group
 from pipelines.usecases.control import RETRIABLE
 from pipelines.usecases.listing import RunRow
 from pipelines.usecases.naming import LAST
 from pipelines.web.client import EsyncClient
-from tasks.ektron.wording import counted
-from workers.errors import InputRefused
 from workers.host.private import write_private
 from workers.records import RunRecord, now
 
@@ -318,31 +317,22 @@ def rollback(  # noqa: PLR0913 - a command's options
 # Steer
 
 
-def pause(run: RunId, *, reason: Reason = "") -> None:
+def pause(run: RunOrGroup, *, reason: Reason = "") -> None:
     """Start no further step of a run. Running steps finish."""
     with connected() as client:
-        record = found(client, run, active=True)
-        client.pause(record.id, reason)
-    notify(f"run {record.id} is paused; to continue: esync resume {record.id}")
+        steering.pause(ServerRuns(client), run, reason)
 
 
-def resume(run: RunId) -> None:
+def resume(run: RunOrGroup) -> None:
     """Continue a paused run."""
     with connected() as client:
-        record = found(client, run, active=True)
-        client.resume(record.id)
-    notify(f"run {record.id} continues")
+        steering.resume(ServerRuns(client), run)
 
 
-def promote(run: RunId) -> None:
+def promote(run: RunOrGroup) -> None:
     """Let a held run begin its next wave (policy.hold)."""
     with connected() as client:
-        record = found(client, run, active=True)
-        now = client.status(record.id)
-        if not now.held:
-            raise InputRefused(f"run {record.id} is not held", remedy=f"look at it: esync status {record.id}")
-        client.promote(record.id, now.held)
-    notify(f"run {record.id} begins {now.held}{f' when it is resumed: esync resume {record.id}' if now.paused else ''}")
+        steering.promote(ServerRuns(client), run, "")
 
 
 def approve(run: RunId, *, yes: Yes = False) -> None:
@@ -356,20 +346,10 @@ def approve(run: RunId, *, yes: Yes = False) -> None:
     notify(f"run {record.id} begins to change servers")
 
 
-def cancel(run: RunId, *, reason: Reason = "") -> None:
+def cancel(run: RunOrGroup, *, reason: Reason = "") -> None:
     """Stop a run at the next safe point. Nodes finish their current step."""
     with connected() as client:
-        if is_group(run) and (known := ServerRuns(client).of_group(run)):
-            group = list(filter(is_active, map(client.record, known)))
-            for one in reversed(group):  # the last ones first: none of them begins because one before it ends
-                client.cancel(one.id, reason)
-            stopping = f"{counted(len(group), 'run')} of group {run} are stopping; to see their end: esync watch {run}"
-            ended = f"the runs of group {run} have ended already; to see how: esync status {run}"
-            notify(stopping if group else ended)
-            return
-        record = found(client, run, active=True)
-        client.cancel(record.id, reason)
-    notify(f"run {record.id} is stopping; to see its end: esync watch {record.id}")
+        steering.cancel(ServerRuns(client), run, reason)
 
 
 def _run(  # noqa: PLR0913 - options that commands share

@@ -1,4 +1,4 @@
-"""Runs of the server of ESYNC_SERVER: find one, or look at several as `esync status` and `esync watch` do."""
+"""Runs of the server of ESYNC_SERVER: find one, or look at several, steer them as `esync pause` does."""
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -101,8 +101,12 @@ def _is_of(client: EsyncClient, row: RunRow, cluster: Cluster) -> bool:
     return row.servers == cluster.digest or of_cluster(client.record(row.run), cluster)
 
 
+def _steering(now: RunStatus) -> Steering:
+    return Steering(now.cancelling, now.paused, held=now.held, unapproved=now.unapproved)
+
+
 class ServerRuns:
-    """A `RunSource`. What the server says of missing workers is kept from look to look."""
+    """A `RunSource` whose runs can be `Steered`. What the server says of missing workers is kept from look to look."""
 
     def __init__(self, client: EsyncClient) -> None:
         self._client = client
@@ -118,8 +122,7 @@ class ServerRuns:
         if not is_active(record):
             return Row(record)
         now = self.status(run)
-        steering = Steering(now.cancelling, now.paused, held=now.held, unapproved=now.unapproved)
-        return Row(record, done=now.turn_done, steering=steering)
+        return Row(record, done=now.turn_done, steering=_steering(now))
 
     def record(self, run: str) -> RunRecord:
         """See RunSource."""
@@ -133,6 +136,36 @@ class ServerRuns:
         """See RunSource."""
         rows = {place: row.run for row in self._client.runs(limit=MOST, group=group) if (place := Place.of(row.run))}
         return [rows[place] for place in sorted(rows)]
+
+    def active(self, name: str) -> RunRecord:
+        """See Steered."""
+        return found(self._client, name, active=True)
+
+    def steering(self, run: str) -> Steering | None:
+        """See Steered."""
+        now = self._client.status(run)
+        return None if now.state is RunState.CONCLUDED else _steering(now)
+
+    def pause(self, run: str, reason: str) -> None:
+        """See Steered."""
+        self._client.pause(run, reason)
+
+    def resume(self, run: str) -> None:
+        """See Steered."""
+        self._client.resume(run)
+
+    def promote(self, run: str, by: str) -> str:
+        """See Steered. The server knows who asks."""
+        del by
+        held = self._client.status(run).held
+        if not held:
+            raise InputRefused(f"run {run} is not held", remedy=f"look at it: esync status {run}")
+        self._client.promote(run, held)
+        return held
+
+    def cancel(self, run: str, reason: str) -> None:
+        """See Steered."""
+        self._client.cancel(run, reason)
 
     def newest(self, clusters: Sequence[Cluster]) -> Sequence[RunRecord | None]:
         """See RunSource."""

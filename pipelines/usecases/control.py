@@ -9,7 +9,6 @@ from typing import Unpack
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
 from pipelines.run.evidence import APPROVED
-from pipelines.run.groups import Place
 from pipelines.run.node_results import NodeResult
 from pipelines.usecases.listing import each_run_of
 from pipelines.usecases.origin import Origin, user
@@ -21,7 +20,7 @@ from workers.errors import InputRefused, RunUnknown
 from workers.records import Event, RunRecord, RunState, Status
 from workers.texts import cleaned
 
-__all__ = ["RETRIABLE", "approve", "cancel", "cancel_group", "pause", "promote", "resume", "retry", "unfinished"]
+__all__ = ["RETRIABLE", "approve", "cancel", "pause", "promote", "resume", "retry", "unfinished"]
 
 #: What a retry may include.
 RETRIABLE = frozenset({"failed", "unreachable", "not_started"})
@@ -294,19 +293,6 @@ def cancel(engine: Engine, run_id: str, why: str = "", by: str = "") -> None:
         request_cancel(engine.store, run_id, reason)
         engine.store.note(run_id, Event(kind="run.cancel_asked", message=reason if by else why))
         _check_now(engine, run_id)
-
-
-def cancel_group(engine: Engine, group: str, why: str = "") -> tuple[str, ...]:
-    """Cancels the runs of a group that have not ended, the last ones first, so that none of them begins meanwhile.
-
-    Returns:
-        Their ids; none if there is no such group.
-    """
-    places = {run: place for run in engine.store.active() if (place := Place.of(run)) and place.group == group}
-    runs = tuple(sorted(places, key=places.__getitem__))
-    for run in reversed(runs):
-        cancel(engine, run, why)
-    return runs
 
 
 def _check_now(engine: Engine, run_id: str) -> None:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from pipelines.audit.bundle import bundle_of
 from pipelines.audit.check import check
+from pipelines.cli import steering
+from pipelines.cli.steer import SteeredRuns
 from pipelines.coordinator import begin, waits_in_group
 from pipelines.engine import Engine
 from pipelines.reconcile import Reconciler, begin_or_continue, resume_stalled
@@ -259,7 +261,7 @@ def test_a_whole_group_is_cancelled() -> None:
     begin(place.engine, runs[0])
     own = Place.of(runs[0])
     assert own is not None
-    assert control.cancel_group(place.engine, own.group, "enough") == tuple(runs)
+    steering.cancel(SteeredRuns(place.engine), own.group, "enough")
     for run in place.begins():
         begin_or_continue(place.engine, run)
     records = [place.store.run(run) for run in runs]
@@ -267,7 +269,43 @@ def test_a_whole_group_is_cancelled() -> None:
         (Verdict.CANCELLED, True), (Verdict.CANCELLED, False), (Verdict.CANCELLED, False),
     ]  # fmt: skip
     assert place.store.run(other[0]).state is not RunState.CONCLUDED
-    assert control.cancel_group(place.engine, "00000000") == ()
+
+
+def test_a_whole_group_is_paused_and_resumed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also the runs that wait: none of them sends a step when its turn comes. Resumed are those that are paused."""
+    place = Office()
+    runs, group = started(place.engine, [cluster(0), cluster(1), cluster(2)], 2), ""
+    begin(place.engine, runs[0])
+    if own := Place.of(runs[0]):
+        group = own.group
+    steered = SteeredRuns(place.engine)
+    steering.pause(steered, group, "wait")
+    assert all(Steering.of(place.store, run).paused for run in runs)
+    assert f"3 runs of group {group} are paused; to continue: esync resume {group}" in capsys.readouterr().err
+    control.resume(place.engine, runs[1])
+    place.conclude(runs[0])
+    steering.resume(steered, group)
+    assert f"1 run of group {group} is resumed; to see them: esync watch {group}" in capsys.readouterr().err
+    assert not any(Steering.of(place.store, run).paused for run in runs[1:])
+    with pytest.raises(InputRefused, match=f"no run of group {group} can be resumed"):
+        steering.resume(steered, group)
+
+
+def test_the_held_runs_of_a_group_begin_together(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that wait for a second person do not."""
+    place = Office()
+    runs = started(place.engine, [cluster(0), cluster(1), cluster(2)], 3)
+    own = Place.of(runs[0])
+    assert own is not None
+    with pytest.raises(InputRefused, match="can be promoted"):
+        steering.promote(SteeredRuns(place.engine), own.group, "")
+    for run in runs:
+        begin(place.engine, run)
+    hold_before(place.store, runs[0], "wave-2")
+    hold_before(place.store, runs[1], "wave-2", approval=True)
+    steering.promote(SteeredRuns(place.engine), own.group, "")
+    assert f"1 run of group {own.group} is promoted" in capsys.readouterr().err
+    assert ["", "wave-2", ""] == [Steering.of(place.store, run).held for run in runs]
 
 
 def test_a_waiting_run_spends_no_time_and_locks_nothing() -> None:

@@ -184,9 +184,15 @@ def test_a_name_that_two_clusters_share_is_refused(
 
 
 def test_a_group_is_cancelled(served: ServedSite, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """All runs of it that have not ended."""
+    """All runs of it that have not ended. It can be paused and resumed before."""
     runs, group = grouped(served, clusters(tmp_path / "here", "east", "west", "north"))
     cancelled(served, runs[0])
+    for verb, said in (("pause", "paused; to continue: esync resume"), ("resume", "resumed; to see them: esync watch")):
+        assert run([verb, group]) == 0
+        assert f"2 runs of group {group} are {said} {group}" in capsys.readouterr().err
+    for verb, said in (("resume", "can be resumed"), ("promote", "can be promoted")):
+        assert run([verb, group]) == 1
+        assert f"no run of group {group} {said}" in capsys.readouterr().err
     assert run(["cancel", group, "--reason", "not today"]) == 0
     assert f"2 runs of group {group} are stopping; to see their end: esync watch {group}" in capsys.readouterr().err
     for one in runs[1:]:
