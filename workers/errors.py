@@ -4,6 +4,7 @@ In brackets is the failure class (`Failure`) of a step that ends with the error;
 
 EsyncError
 |-- InputRefused            the cluster file, a setting or an argument is wrong; nothing was touched
+|   `-- Misused             wrong usage: a value that an option does not accept, or options that do not fit together
 |-- SecretUnavailable       a secret reference names nothing that can be read
 |-- FileTrouble             a file or folder of this machine cannot be used: disk full, no rights, not a folder
 |-- ServiceLost             a worker or broker that this command started ended repeatedly
@@ -62,6 +63,7 @@ __all__ = [
     "LeftDrained",
     "LogonRefused",
     "MethodRefused",
+    "Misused",
     "NodeError",
     "NodeRefused",
     "NotAllowed",
@@ -152,6 +154,13 @@ class InputRefused(EsyncError):
     """The cluster file, a setting or an argument is wrong; nothing was touched."""
 
     slug = "input_refused"
+
+
+class Misused(InputRefused):
+    """Wrong usage: an argument is missing, an option does not accept the value, or options do not fit together."""
+
+    slug = "usage"
+    exit_code = 64
 
 
 class SecretUnavailable(EsyncError):

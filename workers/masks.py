@@ -5,7 +5,7 @@ import re
 
 from workers.settings import Secret
 
-__all__ = ["hide", "scrubbed"]
+__all__ = ["MASK", "hide", "scrubbed"]
 
 MASK = "***"
 SHORTEST = 4  #: characters; masking shorter values would make the log unreadable

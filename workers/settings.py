@@ -119,6 +119,9 @@ def _seconds(least: float, most: float) -> Any:  # noqa: ANN401 - pydantic's own
     return Field(ge=least, le=most, allow_inf_nan=False, description=f"seconds from {least:g} to {most:g}")
 
 
+_SERVER = "a URL such as https://esync.example.net, without blanks, user, password and query"
+
+
 class Settings(BaseModel):
     """The settings of one process: what is not given comes from the environment. Times are seconds.
 
@@ -145,9 +148,9 @@ class Settings(BaseModel):
     store_url: Annotated[Secret | None, NotEmpty, Field(description="a URL")] = None
     seal_key: Annotated[Secret | None, NotEmpty, Field(description="a Fernet key, or several")] = None
     state: Folder = Field(default_factory=_default_state, description="a folder")
-    server: Annotated[str | None, NotEmpty, Field(pattern=r"^https?://[^\s/@]+(/[^\s@]*)?$", description="a URL")] = (
-        None
-    )
+    server: Annotated[
+        str | None, NotEmpty, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$", description=_SERVER)
+    ] = None
     token: Annotated[Secret | None, NotEmpty, Field(description="a token")] = None
     token_file: Annotated[Folder | None, Field(description="a file")] = None
     clusters: Annotated[Folder | None, Field(description="a folder")] = None

@@ -21,7 +21,7 @@ from pipelines.report.knowledge_text import question_lines
 from pipelines.usecases import attest as attesting
 from pipelines.usecases.origin import user
 from tasks.cluster import Cluster
-from workers.errors import InputRefused
+from workers.errors import Misused
 from workers.records import now
 from workers.settings import load_settings
 
@@ -51,7 +51,7 @@ def attest(
     cluster = load_cluster(file)
     if not rule:
         if by or until or note or withdraw:
-            raise InputRefused("RULE is missing", remedy=f"to list the questions: esync attest {file}")
+            raise Misused("RULE is missing", remedy=f"to list the questions: esync attest {file}")
         _list(cluster, as_json=as_json)
         return
     with engine_only(load_settings()) as engine:
@@ -89,13 +89,13 @@ def day_of(text: str) -> date:
     """The day of an option.
 
     Raises:
-        InputRefused: it is missing, or no day.
+        Misused: it is missing, or no day.
     """
     try:
         return date.fromisoformat(text)
     except ValueError:
         example = now().date().replace(day=1)
-        raise InputRefused(
+        raise Misused(
             f"--until is {'missing' if not text else 'not a date'}: an answer counts until a day",
             remedy=f"write the day as YYYY-MM-DD, for example --until {example.replace(year=example.year + 1)}",
         ) from None

@@ -33,7 +33,7 @@ from tasks.ektron.certificates.family import Family, family_names, node_of
 from tasks.ektron.certificates.inspect import Inspected, inspect
 from tasks.ektron.certificates.making import generate_family
 from tasks.ektron.refusals import CertificateRefused
-from workers.errors import InputRefused
+from workers.errors import InputRefused, Misused
 from workers.host.reading import content_of
 from workers.records import now
 from workers.secrets.references import References
@@ -94,7 +94,7 @@ def generate(
 ) -> None:
     """Generate a family of six files without the Security Configurator. Overwrites nothing; file mode is 0600."""
     if re.fullmatch(NODE, node) is None:
-        raise InputRefused(f"{node[:64]!r} is not a NetBIOS name", remedy="use 1 to 15 letters, digits, '-' and '_'")
+        raise Misused(f"{node[:64]!r} is not a NetBIOS name", remedy="use 1 to 15 letters, digits, '-' and '_'")
     family = generate_family(node, bits=bits, years=years)
     for path in write_new(out, {name: family.blobs[kind] for name, kind in family.files_for(node).items()}):
         typer.echo(str(path))

@@ -11,7 +11,7 @@ from pipelines.local.reading import engine_only
 from pipelines.run.explained import NodeAnswer
 from pipelines.usecases.explain import explain_node, newest_check
 from pipelines.usecases.naming import is_file, one_node
-from workers.errors import InputRefused
+from workers.errors import Misused
 from workers.settings import load_settings
 
 __all__ = ["explain"]
@@ -31,7 +31,7 @@ def explain(
 ) -> None:
     """Explain why a node is not joined: the first cause. Exit 0: joined; 5: not joined; 6: unknown."""
     if is_file(node):
-        raise InputRefused(
+        raise Misused(
             f"{node} is a file, and the first argument is the name of a node; no server was contacted",
             remedy=f"write esync explain NODE {node}",
         )

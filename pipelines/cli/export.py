@@ -10,7 +10,7 @@ from pipelines.cluster_file.loader import load_cluster
 from pipelines.cluster_file.pins import PINS_FILE
 from pipelines.usecases.trust import fingerprints_of, pinned_in, pins_beside
 from tasks.ektron.wording import named
-from workers.errors import InputRefused
+from workers.errors import Misused
 
 __all__ = ["export"]
 
@@ -22,7 +22,7 @@ def export(
 ) -> None:
     """Print a cluster in the form of another program. Passwords stay references: Ansible looks them up."""
     if not ansible:
-        raise InputRefused("no form is named", remedy="write: esync export --ansible FILE")
+        raise Misused("no form is named", remedy="write: esync export --ansible FILE")
     cluster = load_cluster(file)
     fingerprints, shown = pinned_in(cluster), fingerprints_of(pins_beside(file))
     pinned = {name for name, pin in fingerprints.items() if shown.get(name) == pin}

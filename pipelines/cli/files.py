@@ -1,5 +1,6 @@
 """Arguments that name several cluster files, or folders of them; all are read and checked before anything starts."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
@@ -10,7 +11,7 @@ from pipelines.cluster_file.loader import load_cluster
 from pipelines.run.groups import MOST
 from tasks.cluster import Cluster
 from tasks.ektron.wording import counted
-from workers.errors import InputRefused
+from workers.errors import InputRefused, Misused
 
 if TYPE_CHECKING:  # what makes plans is loaded for those files that are one
     from pipelines.usecases.plan_file import SavedPlan
@@ -105,7 +106,7 @@ def for_each(files: Iterable[Path], read: Callable[[Path], Read]) -> tuple[Read,
     """What `read` makes of each file that the arguments name, in order, each file once. Raises as `load_all`."""
     found: list[Read] = []
     refused: list[InputRefused] = []
-    for file in {path.resolve(): path for named in files for path in _files_of(named)}.values():
+    for file in {os.path.realpath(path): path for named in files for path in _files_of(named)}.values():
         try:
             found.append(read(file))
         except InputRefused as error:
@@ -134,7 +135,7 @@ def refuse_for_many(**given: object) -> None:
     """
     for name, value in given.items():
         if value:
-            raise InputRefused(
+            raise Misused(
                 f"--{name} is for one cluster, and several were named; no server was contacted",
                 remedy=f"give --{name} together with one cluster file",
             )

@@ -18,7 +18,7 @@ from pipelines.cluster_file.mistakes import allowed_values
 from pipelines.report.schemas import CLUSTER, schema
 from tasks.cluster import Cluster
 from tasks.ektron.wording import counted
-from workers.errors import InputRefused
+from workers.errors import InputRefused, Misused
 from workers.host.private import write_private
 from workers.records import Endpoint, Transport
 from workers.secrets.references import References
@@ -95,13 +95,13 @@ def _refuse(new: Path | None, server: str, inventory: Path | None) -> None:
     if new is not None and new.exists():
         raise InputRefused("the file exists already; nothing was written", remedy="add --force", file=str(new))
     if server and inventory:
-        raise InputRefused("--from and --inventory exclude each other", remedy="leave one of them out")
+        raise Misused("--from and --inventory exclude each other", remedy="leave one of them out")
 
 
 def _node(text: str) -> DraftNode:
     parts = [part.strip() for part in text.split(",")]
     if len(parts) > len(_FIELDS) or not parts[0]:
-        raise InputRefused(
+        raise Misused(
             f"--node {text[:60]!r} is not NAME,HOST,ROLE,POOL",
             remedy="write, for example: --node S1,s1.net,staging,web",
         )
@@ -112,25 +112,25 @@ def _asked_of(server: str, connection: dict[str, Value], fingerprint: str, file:
     """Logs on to a server and reads what it knows of its cluster.
 
     Raises:
-        InputRefused: no account is named, and there is no terminal to ask on; or an option has a wrong value.
+        Misused: no account is named, and there is no terminal to ask on; or an option has a wrong value.
     """
     from pipelines.usecases.first_contact import draft_from  # noqa: PLC0415 - WinRM doubles the start of every command
 
     if "user" not in connection:
         connection["user"] = _answer(r"Account for the logon, such as DOMAIN\name") if can_ask() else ""
     if not connection["user"]:
-        raise InputRefused("no account is named for the logon", remedy=r"add --user 'DOMAIN\name'")
+        raise Misused("no account is named for the logon", remedy=r"add --user 'DOMAIN\name'")
     own: dict[str, Value] = {"fingerprint": fingerprint} if fingerprint else {}
     notify(f"asking {server} ...")
-    endpoint = _endpoint(server, {"secret": PASSWORD, **connection, **own}, file.resolve().parent)
-    return draft_from(endpoint, _password(endpoint.secret, file.resolve().parent), connection, own)
+    endpoint = _endpoint(server, {"secret": PASSWORD, **connection, **own}, Path(os.path.realpath(file)).parent)
+    return draft_from(endpoint, _password(endpoint.secret, Path(os.path.realpath(file)).parent), connection, own)
 
 
 def _endpoint(server: str, connection: Mapping[str, Value], folder: Path) -> Endpoint:
     """Where to log on, as a cluster file with this connection would have it.
 
     Raises:
-        InputRefused: an option has a wrong value.
+        Misused: an option has a wrong value.
     """
     node = {"name": "FIRST", "host": server, "role": "staging", "pool": "first"}
     about = {"name": "first", "edition": "9.0", "origin": "FIRST", "site": {"path": "C:\\inetpub"}}
@@ -140,7 +140,7 @@ def _endpoint(server: str, connection: Mapping[str, Value], folder: Path) -> End
         cluster = Cluster.model_validate({**about, "connection": connection, "nodes": [node]})
     except ValidationError as error:
         path = tuple(key for key in error.errors()[0]["loc"] if key not in {"nodes", 0})
-        raise InputRefused(
+        raise Misused(
             f"--{str(path[-1]).replace('_', '-') if path[-1] != 'host' else 'from'} has a value that is not allowed",
             remedy=f"allowed: {allowed_values(path if path[0] == 'connection' else ('nodes', 0, path[-1]))}",
         ) from None
@@ -192,7 +192,7 @@ def _write(file: Path, draft: Draft) -> None:
         write_private(beside, json.dumps(schema(CLUSTER), indent=2) + "\n")
     notify(f"cluster file: {file}")
     try:
-        read_cluster(text.encode(), file=str(file), folder=file.resolve().parent)
+        read_cluster(text.encode(), file=str(file), folder=Path(os.path.realpath(file)).parent)
     except ClusterRefused as refused:
         notify(f"{counted(len(refused.mistakes), 'line')} to complete:", "magenta")
         for mistake in refused.mistakes:

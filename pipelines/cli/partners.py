@@ -12,7 +12,7 @@ from pipelines.cluster_file.loader import load_cluster
 from pipelines.local.reading import engine_only
 from pipelines.usecases.partners import family_in_use, files_for_partner
 from pipelines.usecases.renewal import family_to_come
-from workers.errors import InputRefused
+from workers.errors import Misused
 from workers.settings import load_settings
 
 __all__ = ["export"]
@@ -27,7 +27,7 @@ def export(
     """Write what a server outside the cluster needs to sync with it: six files and its keys. File mode is 0600."""
     cluster = load_cluster(file)
     if re.fullmatch(NODE, partner) is None:
-        raise InputRefused(f"{partner[:64]!r} is not a NetBIOS name", remedy="use 1 to 15 letters, digits, '-' and '_'")
+        raise Misused(f"{partner[:64]!r} is not a NetBIOS name", remedy="use 1 to 15 letters, digits, '-' and '_'")
     with engine_only(load_settings()) as engine:
         to_come = family_to_come(engine, cluster)
         family, record = to_come or family_in_use(engine, cluster)

@@ -13,7 +13,7 @@ from tasks.cluster import Role
 from tasks.ektron.propagation import Direction, Sync
 from tasks.ektron.propagation import propagate as reached
 from tasks.ektron.refusals import Refused
-from workers.errors import InputRefused
+from workers.errors import InputRefused, Misused
 
 __all__ = ["propagate"]
 
@@ -46,7 +46,7 @@ def propagate(  # noqa: PLR0913 - a command's options
 ) -> None:
     """Show which servers receive a changed file by a sync, and where to start the sync. Contacts no server."""
     if re.match(r"[\\/]|[A-Za-z]:", path):
-        raise InputRefused(
+        raise Misused(
             f"--path {path[:64]!r} is not a path below the site root",
             remedy=r"leave out the drive and the folder of the site: bin\a.dll",
         )
@@ -89,7 +89,7 @@ def _sync(text: str) -> Sync:
         return Sync(start=start, direction=Direction(direction.lower()), to=to)
     except ValueError:
         choices = ", ".join(Direction)
-        raise InputRefused(
+        raise Misused(
             f"--then {text[:64]!r} is not a sync",
             remedy=f"write NODE:DIRECTION or NODE:DIRECTION:POOL; a direction is one of {choices}",
         ) from None

@@ -10,7 +10,7 @@ from pipelines.cli.explained import Node, print_and_exit
 from pipelines.cli.server import ServersFile, connected
 from pipelines.report.knowledge_text import question_lines
 from pipelines.usecases.naming import LAST, is_file
-from workers.errors import InputRefused
+from workers.errors import InputRefused, Misused
 
 __all__ = ["attest", "explain"]
 
@@ -63,7 +63,7 @@ def attest(
             else:
                 notify(f"{rule}: {given.sentence}")
         elif until or note or withdraw:
-            raise InputRefused("RULE is missing", remedy=f"to list the questions: esync attest {file}")
+            raise Misused("RULE is missing", remedy=f"to list the questions: esync attest {file}")
         elif as_json:
             print_json({"cluster": file, **client.questions(file).model_dump(mode="json")})
         else:

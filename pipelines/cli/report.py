@@ -17,7 +17,7 @@ from pipelines.cli.output import BundleFile, OutputFile
 from pipelines.cli.results import find_run, pretty, report_of
 from pipelines.local.reading import engine_only
 from pipelines.report.rows import Report
-from workers.errors import InputRefused
+from workers.errors import Misused
 from workers.host.private import write_private
 from workers.settings import load_settings
 
@@ -109,7 +109,7 @@ def form_of(output: Path | None) -> Form:
     """
     ending = output.suffix.lower() if output else ""
     if ending not in _ENDINGS:
-        raise InputRefused(
+        raise Misused(
             f"{output} has the ending {ending}, and no report is written in that format",
             remedy="name a file that ends in .html, .json, .txt or .xml (JUnit); or choose a format with --format",
         )

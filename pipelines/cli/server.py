@@ -1,6 +1,7 @@
 """The server of ESYNC_SERVER, and how a run there is followed to its end. What the remote verbs share."""
 
 import contextlib
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from pipelines.run.progress import Progress
 from pipelines.usecases.cluster_files import NAME
 from pipelines.usecases.updates import Feed, RunUpdate, is_planned
 from pipelines.web.client import EsyncClient
-from workers.errors import InputRefused
+from workers.errors import InputRefused, NotFound, NotLoggedOn
 from workers.host.reading import content_of
 from workers.masks import hide
 from workers.records import RunRecord, RunState, Status
@@ -50,6 +51,7 @@ ServersFile = Annotated[
     str,
     typer.Argument(metavar="FILE", help="The name of a cluster file of the server.", callback=_servers_file),
 ]
+_ASK = "an administrator makes one: esync token create"
 _THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -58,7 +60,7 @@ def connected() -> Iterator[EsyncClient]:
     """The server of the environment.
 
     Raises:
-        InputRefused: there is no token for it, or it would be sent unencrypted.
+        InputRefused: there is no token for it, or it would be sent unencrypted; or the authorities cannot be read.
     """
     settings = load_settings()
     server, token = settings.server or "", _token(settings)
@@ -68,18 +70,40 @@ def connected() -> Iterator[EsyncClient]:
             remedy="give the address with https://; docs/api.md says how a server gets one",
         )
     hide(token)
-    with EsyncClient(server, token) as client:
-        yield client
+    with _client(server, token) as client:
+        try:
+            yield client
+        except NotLoggedOn as error:
+            error.remedy = f"check ESYNC_TOKEN or ESYNC_TOKEN_FILE: {_ASK}"
+            raise
+        except NotFound as error:
+            error.remedy = error.remedy or "check ESYNC_SERVER: it is the address of the page, without /api/v1"
+            raise
+
+
+def _client(server: str, token: Secret) -> EsyncClient:
+    if not re.fullmatch(r"[!-~]+", token.reveal()):
+        raise InputRefused(
+            "the token has characters that no token has; nothing was sent", remedy=f"copy it again: {_ASK}"
+        )
+    try:
+        return EsyncClient(server, token)
+    except OSError as error:  # the authorities, which are read now
+        raise InputRefused(
+            f"the file of SSL_CERT_FILE cannot be used: {error.strerror or 'no certificates'}; nothing was sent",
+            remedy="name a PEM file with the certificates of your authority, or unset SSL_CERT_FILE",
+            file=os.environ.get("SSL_CERT_FILE", ""),
+        ) from None
 
 
 def _token(settings: Settings) -> Secret:
     if settings.token is not None:
-        return settings.token
+        return Secret(settings.token.reveal().strip())
     if settings.token_file is not None:
         return Secret(content_of(settings.token_file, 1000, "token file").decode("ascii", "replace").strip())
     raise InputRefused(
         "ESYNC_SERVER is set, and there is no token for it",
-        remedy="set ESYNC_TOKEN, or ESYNC_TOKEN_FILE; an administrator makes one: esync token create",
+        remedy=f"set ESYNC_TOKEN, or ESYNC_TOKEN_FILE; {_ASK}",
     )
 
 

@@ -36,7 +36,7 @@ from pipelines.usecases import control, runs
 from pipelines.usecases.naming import selected_nodes
 from pipelines.usecases.plan_file import is_plan, load_plan
 from tasks.steering import Steering
-from workers.errors import InputRefused
+from workers.errors import Misused
 from workers.host.private import write_private
 from workers.records import RunRecord, Verdict
 
@@ -115,7 +115,7 @@ def rollout(  # noqa: PLR0913 - a command's options
     cluster = saved.spec if saved else load_cluster(file)
     if saved and (node or prune):
         chosen = " ".join([*(f"--node {one}" for one in node or ()), *(["--prune"] if prune else [])])
-        raise InputRefused(
+        raise Misused(
             f"{chosen.split()[0]} cannot be combined with a saved plan, which is applied exactly; "
             "no server was contacted",
             remedy=f"make such a plan: esync plan CLUSTER {chosen} -o FILE",

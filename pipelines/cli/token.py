@@ -7,7 +7,17 @@ import typer
 from pipelines.cli.console import AsJson, notify, print_json, print_text, stdout_console
 from pipelines.local.reading import engine_only
 from pipelines.usecases.origin import user
-from pipelines.usecases.tokens import EVERY_CLUSTER, Grant, Role, create_token, lifetime, listed_tokens, revoke_token
+from pipelines.usecases.tokens import (
+    EVERY_CLUSTER,
+    Grant,
+    Role,
+    clusters_of,
+    create_token,
+    holder,
+    lifetime,
+    listed_tokens,
+    revoke_token,
+)
 from workers.records import now
 from workers.settings import load_settings
 
@@ -20,7 +30,7 @@ token = typer.Typer(help="Create, list and revoke tokens for the page and the AP
 def create(
     *,
     role: Annotated[Role, typer.Option(help="What its holder may do.")],
-    name: Annotated[str, typer.Option(metavar="NAME", help="The person or program; you, by default.")] = "",
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="The person or program; you, by default.")] = None,
     cluster: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only for this cluster; repeatable. Default: all.")
     ] = None,
@@ -28,10 +38,11 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Create a token and print it: once, and nowhere else."""
-    grant = Grant(role=role, clusters=tuple(cluster or [EVERY_CLUSTER]))
+    grant = Grant(role=role, clusters=clusters_of(cluster or [EVERY_CLUSTER]))
     until = lifetime(expires)
+    person = holder(user() if name is None else name)
     with engine_only(load_settings()) as engine:
-        made, text = create_token(engine, name or user(), grant, until)
+        made, text = create_token(engine, person, grant, until)
     if as_json:
         print_json({**made.model_dump(mode="json", exclude={"digest"}), "token": text.reveal()})
         return

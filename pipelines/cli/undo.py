@@ -26,7 +26,7 @@ from pipelines.cluster_file.loader import load_cluster
 from pipelines.report.layout import name_ranges
 from pipelines.usecases import rollback as undoing
 from pipelines.usecases.naming import selected_nodes
-from workers.errors import InputRefused
+from workers.errors import Misused
 
 __all__ = ["cleanup", "rollback"]
 
@@ -91,7 +91,7 @@ def cleanup(  # noqa: PLR0913 - a command's options
     cluster = load_cluster(file)
     freed = selected_nodes(cluster, fence or ())
     if fence and everything:
-        raise InputRefused("--fence and --all cannot be combined", remedy="unlock the nodes first, then clean up")
+        raise Misused("--fence and --all cannot be combined", remedy="unlock the nodes first, then clean up")
     what = "all backups" if everything else f"backups older than {cluster.policy.keep_backups_days} days"
     what = f"only the fence of {name_ranges(freed)}" if fence else what
     notify(f"cleanup ({what}) of cluster {describe(cluster)}")

@@ -68,7 +68,7 @@ def load_with_document(path: str | Path) -> tuple[Cluster, Document]:
             remedy=f"apply it: esync rollout {cleaned(str(path))}",
             file=str(path),
         )
-    return _read(content, cleaned(str(path)), Path(path).resolve().parent)
+    return _read(content, cleaned(str(path)), Path(os.path.realpath(path)).parent)
 
 
 def read_cluster(content: bytes, *, file: str, folder: Path) -> Cluster:

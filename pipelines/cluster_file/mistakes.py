@@ -17,6 +17,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from pipelines.cluster_file.positions import Document, Path, position
 from tasks.cluster import ClusterFile
+from workers.masks import scrubbed
 from workers.records import Record
 
 __all__ = ["FILL_IN", "Mistake", "allowed_values", "did_you_mean", "explain", "mistake_at"]
@@ -187,7 +188,7 @@ def _shown(node: Node) -> str:
     """A scalar for a message. Text of several lines or with a colon may be a misplaced password: it is not shown."""
     if not isinstance(node, ScalarNode) or node.start_mark.line != node.end_mark.line:
         return ""
-    text = str(node.value)
+    text = scrubbed(str(node.value))
     if not node.style and _NUMBER.fullmatch(text) and len(text) <= _SHOWN:
         return text
     if not text or _SECRETIVE.search(text) or not text.isprintable():

@@ -1,6 +1,8 @@
 """The cluster files that others than their owner may name: one folder, plain names, read anew when they change."""
 
+import os
 import re
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -8,11 +10,12 @@ from tasks.cluster import Cluster
 from workers.errors import InputRefused
 from workers.host.reading import content_of
 
-__all__ = ["NAME", "cluster_named", "file_named", "names_in", "text_of"]
+__all__ = ["NAME", "cluster_in", "cluster_named", "file_named", "names_in", "text_of"]
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 MOST = 1000  #: files of a folder that are listed
 _SUFFIXES = (".yaml", ".yml")
+_CLAIMED = re.compile(rf"""^["']?name["']?\s*:\s*["']?({NAME})["']?\s*(?:#.*)?$""", re.MULTILINE)
 
 
 def names_in(folder: Path) -> tuple[str, ...]:
@@ -52,6 +55,14 @@ def _content(path: Path) -> bytes:
     return content_of(path, MAX_BYTES, "cluster file")
 
 
+def cluster_in(path: Path) -> str:
+    """The name that the cluster in a file seems to have, while the file has mistakes; without one, that of the file."""
+    with suppress(InputRefused):
+        if found := _CLAIMED.search(text_of(path)):
+            return found[1]
+    return path.stem
+
+
 def cluster_named(folder: Path, name: str) -> Cluster:
     """The cluster of the file of that name; the file is read again when it has changed.
 
@@ -71,4 +82,4 @@ def _read(path: Path, *state: int) -> Cluster:
     del state
     from pipelines.cluster_file.loader import read_cluster  # noqa: PLC0415 - a worker needs no YAML for its steps
 
-    return read_cluster(_content(path), file=path.name, folder=path.resolve().parent)
+    return read_cluster(_content(path), file=path.name, folder=Path(os.path.realpath(path)).parent)

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import AwareDatetime, Field
 
 from pipelines.cluster_file.loader import ClusterRefused
+from pipelines.cluster_file.masked import masked
 from pipelines.cluster_file.mistakes import Mistake
 from pipelines.engine import Engine
 from pipelines.rollout import KINDS
@@ -82,12 +83,12 @@ def overview_of(engine: Engine, folder: Path, name: str) -> ClusterOverview:
 
 
 def file_of_cluster(folder: Path, name: str) -> ClusterFileText:
-    """A cluster file as it is.
+    """A cluster file as it is, but for secrets, which do not belong there.
 
     Raises:
         InputRefused: there is no such file, or it cannot be read.
     """
-    text = text_of(file_named(folder, name))
+    text = masked(text_of(file_named(folder, name)))
     try:
         cluster_named(folder, name)
     except ClusterRefused as refused:

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -17,7 +18,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from pipelines.engine import Engine
 from pipelines.usecases.origin import OneLine, user
-from workers.errors import InputRefused
+from workers.errors import InputRefused, Misused
 from workers.records import Record, now
 from workers.settings import Secret
 from workers.texts import cleaned
@@ -28,7 +29,9 @@ __all__ = [
     "Role",
     "Token",
     "TokenRow",
+    "clusters_of",
     "create_token",
+    "holder",
     "lifetime",
     "listed_tokens",
     "revoke_token",
@@ -37,6 +40,8 @@ __all__ = [
 ]
 
 EVERY_CLUSTER = "*"
+_CLUSTERS = r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$"
+NAMED = "1 to 64 letters, digits, '.', '_' or '-', no pattern"  #: how a cluster is called
 LONGEST = timedelta(days=731)  #: a token that is forgotten ends by itself
 _KIND, _USED = "token", "token-used"
 _TOKEN = re.compile(r"esync-(?P<id>[0-9a-f]{12})-[0-9a-f]{64}", re.ASCII)
@@ -63,7 +68,9 @@ class Grant(Record):
     """A role, and the clusters for which it counts: their names as in their files, or `*` for all."""
 
     role: Role
-    clusters: Annotated[tuple[str, ...], Field(min_length=1, max_length=200)] = (EVERY_CLUSTER,)
+    clusters: Annotated[tuple[Annotated[str, Field(pattern=_CLUSTERS)], ...], Field(min_length=1, max_length=200)] = (
+        EVERY_CLUSTER,
+    )
 
     def covers(self, cluster: str) -> bool:
         """Whether it counts for that cluster."""
@@ -103,18 +110,17 @@ def create_token(engine: Engine, name: str, grant: Grant, expires: timedelta, by
         by: who creates it; this user when empty.
 
     Raises:
-        InputRefused: the name is empty or too long, or the time is not from a minute to two years.
+        Misused: the name is empty or too long, or the time is not from a minute to two years.
     """
+    name = holder(name)
     if not timedelta(minutes=1) <= expires <= LONGEST:
-        raise InputRefused("a token counts for a minute at least, and two years at most", remedy="for example: 90d")
-    if not 1 <= len(cleaned(name).strip()) <= 80:  # noqa: PLR2004 - said in the message
-        raise InputRefused("the name of a token has 1 to 80 characters", remedy="name the person or program")
+        raise Misused("a token counts for a minute at least, and two years at most", remedy="for example: 90d")
     token_id = secrets.token_hex(6)
     text = f"esync-{token_id}-{secrets.token_hex(32)}"
     made = now()
     token = Token(
         id=token_id,
-        name=cleaned(name).strip(),
+        name=name,
         digest=_digest(text),
         created=made,
         expires=made + expires,
@@ -165,16 +171,43 @@ def revoke_token(engine: Engine, token_id: str) -> None:
     engine.store.keep(_USED, token_id, "")
 
 
+def holder(name: str) -> str:
+    """The name of who holds a token, as it is recorded.
+
+    Raises:
+        Misused: it is empty or too long.
+    """
+    known = cleaned(name).strip()
+    if not 1 <= len(known) <= 80:  # noqa: PLR2004 - said in the message
+        raise Misused("the name of a token has 1 to 80 characters", remedy="name the person or program")
+    return known
+
+
+def clusters_of(names: Sequence[str]) -> tuple[str, ...]:
+    """The clusters that a token is to count for.
+
+    Raises:
+        Misused: one of them is no name of a cluster: the token would open nothing.
+    """
+    for name in names:
+        if not re.fullmatch(_CLUSTERS, name):
+            raise Misused(f"{cleaned(name, 64)!r} is not the name of a cluster", remedy=f"write its own name: {NAMED}")
+    return tuple(names)
+
+
 def lifetime(text: str) -> timedelta:
     """The time that a text such as `90d`, `12h` or `30m` means.
 
     Raises:
-        InputRefused: it means none.
+        Misused: it means none.
     """
     match = _LIFETIME.fullmatch(text.strip())
     if match is None:
-        raise InputRefused(f"{cleaned(text, 40)!r} is not a time", remedy="write a number and d, h or m: 90d")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+        raise Misused(f"{cleaned(text, 40)!r} is not a time", remedy="write a number and d, h or m: 90d")
+    found = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    if found > LONGEST:
+        raise Misused("a token counts for two years at most", remedy="for example: 90d")
+    return found
 
 
 def _digest(text: str) -> str:

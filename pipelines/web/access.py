@@ -37,8 +37,9 @@ class Proxy(Record):
 
     Attributes:
         addresses: of the proxy, as networks; from every other address its headers are ignored.
-        user_header: has the name of the user whom the proxy has logged on; empty if it logs no one on.
-        groups_header: has the groups, separated by commas; empty for none.
+        user_header: has the name of the user whom the proxy has logged on; empty if it logs no one on. A request
+            that has it more than once names no user.
+        groups_header: has the groups, separated by commas; empty for none. As `user_header`.
         address_header: has the address of the client, the last one if there are several; empty for none.
     """
 

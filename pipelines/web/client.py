@@ -13,8 +13,9 @@ Answers are the values that `--json` prints; refusals are the errors of `workers
 import json
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -33,12 +34,14 @@ from workers import errors
 from workers.errors import EsyncError, StoreUnavailable
 from workers.records import Event, Record, RunRecord
 from workers.settings import Secret
+from workers.texts import cleaned
 
 __all__ = ["EsyncClient"]
 
 ANSWER = 30.0  #: seconds that a server has to answer
 SILENCE = 60.0  #: seconds without anything on an event stream after which the connection counts as broken
 PATIENCE = 60.0  #: seconds for which a request that changes nothing is repeated
+FIRST = 5.0  #: seconds of that for a server that has never answered: its address may be wrong
 PAUSE = 0.5  #: seconds between two tries
 _PROBLEM = "application/problem+json"
 _WITHOUT_OWN_ARGUMENTS = {
@@ -46,6 +49,7 @@ _WITHOUT_OWN_ARGUMENTS = {
 }
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 
 class EsyncClient:
@@ -59,8 +63,10 @@ class EsyncClient:
 
     def __init__(self, server: str, token: str | Secret, *, verify: ssl.SSLContext | bool = True) -> None:
         text = token.reveal() if isinstance(token, Secret) else token
+        self._server = server.rstrip("/")
+        self._patience = FIRST
         self._http = httpx.Client(
-            base_url=f"{server.rstrip('/')}/api/v1/",
+            base_url=f"{self._server}/api/v1/",
             headers={"Authorization": f"Bearer {text}"},
             timeout=ANSWER,
             verify=verify,
@@ -83,8 +89,8 @@ class EsyncClient:
 
     def clusters(self) -> tuple[ClusterOverview, ...]:
         """The clusters that the caller may see, by name."""
-        found = self._get("clusters").json()["clusters"]
-        return tuple(ClusterOverview.model_validate(one) for one in found)
+        found = self._get("clusters")
+        return self._read(lambda: tuple(map(ClusterOverview.model_validate, found.json()["clusters"])))
 
     def cluster(self, name: str) -> ClusterOverview:
         """A cluster, with what its newest runs say."""
@@ -101,7 +107,7 @@ class EsyncClient:
     def answer(self, name: str, rule: str, *, until: date, note: str) -> Confirmation:
         """Confirms a statement about a cluster, as the caller, until that day."""
         sent = self._sent("PUT", f"clusters/{name}/questions/{rule}", {"until": until.isoformat(), "note": note})
-        return Confirmation.model_validate_json(sent.content)
+        return self._read(lambda: Confirmation.model_validate_json(sent.content))
 
     def withdraw(self, name: str, rule: str) -> None:
         """Removes an answer: the question is asked again."""
@@ -153,9 +159,10 @@ class EsyncClient:
         """The newest runs, at most so many; filtered by `cluster`, `kind`, `state`, `verdict`, `who`, `group`."""
         after, left = "", limit
         while left > 0:
-            page = self._get("runs", {**wanted, "limit": str(min(left, 100)), "after": after}).json()
-            yield from (RunRow.model_validate(row) for row in page["runs"])
-            left, after = left - len(page["runs"]), page["next"]
+            page = self._get("runs", {**wanted, "limit": str(min(left, 100)), "after": after})
+            rows, after = self._read(partial(_rows, page))
+            yield from rows
+            left -= len(rows)
             if not after:
                 return
 
@@ -185,8 +192,8 @@ class EsyncClient:
 
     def history(self, run: str, after: str = "") -> tuple[Event, ...]:
         """The events of a run after the one with that id, at most 1,000."""
-        found = self._get(f"runs/{run}/history", {"after": after}).json()["events"]
-        return tuple(Event.model_validate(one) for one in found)
+        found = self._get(f"runs/{run}/history", {"after": after})
+        return self._read(lambda: tuple(map(Event.model_validate, found.json()["events"])))
 
     def events(self, run: str, after: str = "") -> Iterator[Event]:
         """The events of a run as they happen, until it has ended; a connection that breaks is opened again.
@@ -205,14 +212,14 @@ class EsyncClient:
                     yield sent
             except httpx.TransportError as error:
                 lost = lost or time.monotonic()
-                if time.monotonic() - lost > PATIENCE:
-                    raise _no_answer(error) from None
+                if time.monotonic() - lost > self._patience:
+                    raise self._no_answer(error) from None
             time.sleep(PAUSE)
 
     def explain(self, node: str, target: str = "last") -> NodeAnswer:
         """Why a node is not joined: from a run, or the newest run that checked that cluster, or any (`last`)."""
         found = self._get(f"explanations/{quote(node, safe='')}", {"target": target})
-        return NodeAnswer.model_validate_json(found.content)
+        return self._read(lambda: NodeAnswer.model_validate_json(found.content))
 
     # Steering
 
@@ -237,24 +244,41 @@ class EsyncClient:
         return self._steer(run, "cancel", {"reason": reason})
 
     def _steer(self, run: str, verb: str, body: dict[str, str] | None = None) -> RunStatus:
-        return RunStatus.model_validate_json(self._post(f"runs/{run}/{verb}", body).content)
+        answer = self._post(f"runs/{run}/{verb}", body)
+        return self._read(lambda: RunStatus.model_validate_json(answer.content))
 
     def _started(self, path: str, body: dict[str, Any], key: str) -> RunRow:
         given = {name: value for name, value in body.items() if value or name == "cluster"}
-        return RunRow.model_validate_json(self._post(path, given, key).content)
+        answer = self._post(path, given, key)
+        return self._read(lambda: RunRow.model_validate_json(answer.content))
 
     def _value(self, kind: type[R], path: str) -> R:
-        return kind.model_validate_json(self._get(path).content)
+        answer = self._get(path)
+        return self._read(lambda: kind.model_validate_json(answer.content))
+
+    def _read(self, read: Callable[[], T]) -> T:
+        """What an answer says.
+
+        Raises:
+            StoreUnavailable: nothing of esync's, such as the page of a proxy; or of another version.
+        """
+        try:
+            return read()
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise StoreUnavailable(
+                f"the answer of {self._server} is not that of an esync server, or of one of another version",
+                remedy="check ESYNC_SERVER, the proxy before it, and the versions: esync --version",
+            ) from None
 
     def _get(self, path: str, query: dict[str, str] | None = None) -> httpx.Response:
         """Asks again while the server does not answer: it changes nothing."""
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + self._patience
         while True:
             try:
-                return _accepted(self._http.get(path, params=query))
+                return self._accepted(self._http.get(path, params=query))
             except httpx.TransportError as error:
-                if time.monotonic() > until:
-                    raise _no_answer(error) from None
+                if time.monotonic() > until or isinstance(error, httpx.LocalProtocolError):
+                    raise self._no_answer(error) from None
             time.sleep(PAUSE)
 
     def _post(self, path: str, body: dict[str, Any] | None, key: str = "") -> httpx.Response:
@@ -264,9 +288,9 @@ class EsyncClient:
         self, method: str, path: str, body: dict[str, Any] | None = None, headers: dict[str, str] | None = None
     ) -> httpx.Response:
         try:
-            return _accepted(self._http.request(method, path, json=body, headers=headers))
+            return self._accepted(self._http.request(method, path, json=body, headers=headers))
         except httpx.TransportError as error:
-            raise _no_answer(error) from None
+            raise self._no_answer(error) from None
 
     def _stream(self, run: str, after: str) -> Iterator[Event | None]:
         """The events of one connection; None at the end of the run."""
@@ -275,7 +299,7 @@ class EsyncClient:
         with self._http.stream("GET", f"runs/{run}/events", headers=headers, timeout=times) as answer:
             if not answer.is_success:
                 answer.read()
-                _accepted(answer)
+            self._accepted(answer)
             told, kind = "", ""
             for line in answer.iter_lines():
                 name, _, value = line.partition(": ")
@@ -290,21 +314,33 @@ class EsyncClient:
                 elif name == "data":
                     yield Event.model_validate_json(value).model_copy(update={"id": told})
 
+    def _accepted(self, answer: httpx.Response) -> httpx.Response:
+        """The answer, unless it is a refusal.
 
-def _accepted(answer: httpx.Response) -> httpx.Response:
-    """The answer, unless it is a refusal.
+        Raises:
+            EsyncError: the one that the server names.
+        """
+        self._patience = PATIENCE
+        if answer.is_success:
+            return answer
+        if answer.headers.get("content-type") == _PROBLEM:
+            raise self._read(lambda: _error_of(answer.json(), answer.status_code))
+        raise StoreUnavailable(
+            f"the server at {self._server} answered with {answer.status_code}, and not in the way of esync",
+            remedy="check ESYNC_SERVER, and the proxy before it",
+        )
 
-    Raises:
-        EsyncError: the one that the server names.
-    """
-    if answer.is_success:
-        return answer
-    if answer.headers.get("content-type") == _PROBLEM:
-        raise _error_of(answer.json(), answer.status_code)
-    raise StoreUnavailable(
-        f"the server answered with {answer.status_code}, and not in the way of esync",
-        remedy="check ESYNC_SERVER, and the proxy before it",
-    )
+    def _no_answer(self, error: httpx.TransportError) -> StoreUnavailable:
+        why = cleaned(str(error), 200) or type(error).__name__
+        return StoreUnavailable(
+            f"the server at {self._server} does not answer: {why}",
+            remedy="check ESYNC_SERVER, and that esync serve runs",
+        )
+
+
+def _rows(answer: httpx.Response) -> tuple[list[RunRow], str]:
+    page = answer.json()
+    return [RunRow.model_validate(row) for row in page["runs"]], str(page["next"])
 
 
 def _error_of(problem: dict[str, Any], status: int) -> EsyncError:
@@ -317,9 +353,3 @@ def _error_of(problem: dict[str, Any], status: int) -> EsyncError:
         return kind(message, **{name: str(problem.get(name, "")) for name in told})
     except TypeError:  # an error with arguments of its own
         return EsyncError(message, **{name: str(problem.get(name, "")) for name in told})
-
-
-def _no_answer(error: httpx.TransportError) -> StoreUnavailable:
-    return StoreUnavailable(
-        f"the server does not answer: {type(error).__name__}", remedy="check ESYNC_SERVER, and that esync serve runs"
-    )

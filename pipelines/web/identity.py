@@ -167,12 +167,15 @@ def check_csrf(asking: Caller, token: str) -> None:
 
 
 def client_address(request: Request) -> str:
-    """Where the request came from; behind a trusted proxy, what that says."""
+    """Where the request came from; behind a trusted proxy, what that says.
+
+    Some proxies add a line of their own below one that the client sent: the last address of the last line is theirs.
+    """
     peer = _peer(request)
     proxy = served(request).access.proxy
     if proxy is None or not proxy.address_header or not _is_from(peer, proxy.addresses):
         return peer
-    told = request.headers.get(proxy.address_header, "").rpartition(",")[2].strip()
+    told = ",".join(request.headers.getlist(proxy.address_header)).rpartition(",")[2].strip()
     try:
         return str(ipaddress.ip_address(told))
     except ValueError:
@@ -184,9 +187,15 @@ def proxy_user(request: Request, of: Served) -> tuple[str, frozenset[str]]:
     proxy = of.access.proxy
     if proxy is None or not proxy.user_header or not _is_from(_peer(request), proxy.addresses):
         return "", frozenset()
-    groups = request.headers.get(proxy.groups_header, "") if proxy.groups_header else ""
-    name = cleaned(request.headers.get(proxy.user_header, "").strip(), 80)
+    groups = _only(request, proxy.groups_header) if proxy.groups_header else ""
+    name = cleaned(_only(request, proxy.user_header).strip(), 80)
     return name, frozenset(filter(None, (one.strip() for one in groups.split(","))))
+
+
+def _only(request: Request, header: str) -> str:
+    """A header that is there once. Of several, one came from the client: a proxy that adds its own has to replace."""
+    lines = request.headers.getlist(header)
+    return lines[0] if len(lines) == 1 else ""
 
 
 def _peer(request: Request) -> str:

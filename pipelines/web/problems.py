@@ -135,7 +135,7 @@ def _by_status(error: HTTPException) -> ProblemDocument:
     }
     told, remedy = (
         message.get(status, cleaned(str(error.detail))),
-        _DESCRIBED if status == HTTPStatus.BAD_REQUEST else "",
+        _DESCRIBED if status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY} else "",
     )
     return ProblemDocument(title=status.phrase, status=status, error=slug, message=told, remedy=remedy)
 

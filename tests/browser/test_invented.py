@@ -1,5 +1,6 @@
 """The pages in a real browser with invented runs: two thousand servers, hostile texts, several clusters, paper."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -9,6 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from pipelines.engine import Engine
+from pipelines.usecases.tokens import listed_tokens, revoke_token
+from pipelines.web.pages import stream
 from tasks.steering import hold_before
 from tests.browser.conftest import PHONE, person, picture
 from tests.browser.invented import engine_in_memory, file_of, keep, named, running, served, several
@@ -17,7 +20,7 @@ from tests.integration.web_server import WebServer
 from tests.sampling import EXHAUSTIVE
 from tests.unit.pipelines.report.sample_run import cluster_of, sample
 from tests.waiting import wait_until
-from workers.records import Change, Event, RunState, Verdict
+from workers.records import Change, Event, RunState, Verdict, now
 
 pytestmark = pytest.mark.integration
 
@@ -242,6 +245,28 @@ def fail(place: Place, run: str, node: str) -> None:
     """Notes that a step has failed on a node."""
     note = Event(kind="step.ended", turn="wave-1", node=node, step="service_restart", status="failed")
     place.engine.store.note(run, note)
+
+
+def test_a_page_that_stays_open_tells_the_right_time_and_the_end_of_its_session(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the clock of the browser says; and it does not try again and again to connect."""
+    monkeypatch.setattr(stream, "_QUIET", 0.1)
+    monkeypatch.setattr(stream, "_ASKED_AGAIN", 0.0)
+    made = running(4)
+    made = replace(made, record=made.record.model_copy(update={"created": now()}))
+    run = keep(place.engine, made)
+    with person(place.browser, place.server) as page:
+        page.add_init_script("const real = Date.now; Date.now = () => real() + 36_000_000;")
+        page.goto(f"{place.server.url}/runs/{run}")
+        page.evaluate("document.querySelector('[data-since]').textContent = ''")
+        expect(page.locator("[data-since]")).to_have_text(re.compile(r"^(\d+ s|[0-5] min \d\d s)$"))
+        expect(page.locator("#link")).to_have_text("")
+        for token in listed_tokens(place.engine):
+            revoke_token(place.engine, token.id)
+        expect(page.locator("#link")).to_contain_text("logged off: load the page again")
+        page.reload()
+        expect(page.get_by_label("Token")).to_be_visible()
 
 
 def test_paper_has_everything(place: Place) -> None:

@@ -107,20 +107,22 @@ def test_serve_becomes_a_process_without_secrets_in_its_arguments(
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "status", "said"),
     [
-        (["--listen", "nowhere"], "is not HOST:PORT"),
-        (["--listen", "192.0.2.1:1"], "cannot be listened on"),
-        (["--access", "access.yaml"], "rules.0.role"),
+        (["--listen", "nowhere"], 64, "is not HOST:PORT"),
+        (["--listen", "192.0.2.1:1"], 1, "cannot be listened on"),
+        (["--access", "access.yaml"], 1, "rules.0.role"),
     ],
 )
-def test_a_server_that_cannot_start_says_why(options: list[str], said: str, harness: Harness, tmp_path: Path) -> None:
+def test_a_server_that_cannot_start_says_why(
+    options: list[str], status: int, said: str, harness: Harness, tmp_path: Path
+) -> None:
     """In one line, with what to do."""
     (tmp_path / "access.yaml").write_text("rules: [{role: king}]")
     environment = {**os.environ, **harness.environment}
     command = [sys.executable, "-m", "pipelines.web.app", *options]
     ended = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (1, "") == (ended.returncode, ended.stdout)
+    assert (status, "") == (ended.returncode, ended.stdout)
     assert said in ended.stderr
     assert 1 == ended.stderr.count("\n")
 

@@ -24,7 +24,7 @@ def content_of(path: Path, limit: int, what: str) -> bytes:
         InputRefused: it does not exist, is not a regular file, is too large, or cannot be read.
     """
     named = f"{what} {str(path)!r}" if not str(path).isprintable() else f"{what} {path}"
-    advice = f"give the path of a {what}"
+    advice = f"give the path of {'an' if what[0] in 'aeiou' else 'a'} {what}"
     try:
         content, _ = contents(Path(os.path.realpath(path)), limit, ())
     except NotAllowed:

@@ -14,6 +14,7 @@ from pipelines.usecases.overview import ClusterFileText, ClusterOverview
 from pipelines.usecases.requests import Body
 from pipelines.usecases.tokens import Role
 from pipelines.web.api.scope import cluster_for, folder_of, may_see
+from pipelines.web.bodies import StrictRoute
 from pipelines.web.identity import Caller, allowed, require
 from pipelines.web.served import Served, served
 from tasks.cluster import Cluster
@@ -22,7 +23,7 @@ from workers.records import Record
 
 __all__ = ["ClusterList", "router"]
 
-router = APIRouter(tags=["clusters"])
+router = APIRouter(tags=["clusters"], route_class=StrictRoute)
 Of = Annotated[Served, Depends(served)]
 OfViewer = Annotated[str, Depends(cluster_for(Role.VIEWER))]
 OfApprover = Annotated[str, Depends(cluster_for(Role.APPROVER))]
@@ -58,7 +59,7 @@ def one_cluster(cluster: OfViewer, of: Of) -> ClusterOverview:
 
 @router.get("/clusters/{cluster}/file")
 def cluster_file(cluster: OfViewer, of: Of) -> ClusterFileText:
-    """The cluster file as it is, with line and column of every mistake in it. It has no secrets, only references."""
+    """The cluster file as it is, with line and column of every mistake in it. A secret in it by mistake is masked."""
     return overview.file_of_cluster(folder_of(of), cluster)
 
 

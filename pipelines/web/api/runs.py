@@ -25,6 +25,7 @@ from pipelines.usecases.status import RunStatus
 from pipelines.usecases.tokens import Role
 from pipelines.web.api.scope import folder_of, require_cluster, run_for, visible_run
 from pipelines.web.attendance import Waiting, waiting
+from pipelines.web.bodies import StrictRoute
 from pipelines.web.idempotency import IdempotencyKey, once
 from pipelines.web.identity import Caller, allowed, origin
 from pipelines.web.served import Served, served
@@ -33,7 +34,7 @@ from workers.records import Record, RunRecord, RunState, Status, Verdict
 
 __all__ = ["NodePage", "RunPage", "router"]
 
-router = APIRouter(tags=["runs"])
+router = APIRouter(tags=["runs"], route_class=StrictRoute)
 Of = Annotated[Served, Depends(served)]
 Limit = Annotated[int, Query(ge=1, le=PAGE)]
 Cursor = Annotated[str, Query(max_length=300, description="`next` of the page before.")]

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Path
 
 from pipelines.cluster_file.loader import ClusterRefused
-from pipelines.usecases.cluster_files import NAME, cluster_named, file_named
+from pipelines.usecases.cluster_files import NAME, cluster_in, cluster_named, file_named
 from pipelines.usecases.tokens import Role
 from pipelines.web.identity import Caller, allowed, require
 from pipelines.web.served import Served, served
@@ -61,11 +61,11 @@ def folder_of(of: Served) -> Folder:
 
 
 def may_see(asking: Caller, folder: Folder, name: str) -> bool:
-    """Whether a cluster file is for the caller: by the cluster's own name, or the file's while it has mistakes."""
+    """Whether a cluster file is for the caller: by the cluster's own name, also while it has mistakes."""
     try:
         return asking.covers(cluster_named(folder, name).name)
     except ClusterRefused:
-        return asking.covers(name)
+        return asking.covers(cluster_in(file_named(folder, name)))
 
 
 def cluster_for(role: Role) -> Callable[[str, Served, Caller], str]:

@@ -10,13 +10,14 @@ from pipelines.usecases.requests import Body, Reason
 from pipelines.usecases.status import RunStatus
 from pipelines.usecases.tokens import Role
 from pipelines.web.api.scope import run_for
+from pipelines.web.bodies import StrictRoute
 from pipelines.web.identity import Caller, allowed
 from pipelines.web.served import Served, served
 from workers.records import RunRecord
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["steering"])
+router = APIRouter(tags=["steering"], route_class=StrictRoute)
 Of = Annotated[Served, Depends(served)]
 Operator = Annotated[Caller, Depends(allowed(Role.OPERATOR))]
 Approver = Annotated[Caller, Depends(allowed(Role.APPROVER))]

@@ -18,6 +18,7 @@ from pipelines.usecases.tokens import (
     revoke_token,
     token_by_id,
 )
+from pipelines.web.bodies import StrictRoute
 from pipelines.web.identity import Caller, allowed
 from pipelines.web.served import Served, served
 from workers.errors import NotAllowed, NotFound
@@ -25,7 +26,7 @@ from workers.records import Record
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["access"])
+router = APIRouter(tags=["access"], route_class=StrictRoute)
 Of = Annotated[Served, Depends(served)]
 Admin = Annotated[Caller, Depends(allowed(Role.ADMIN))]
 

@@ -78,6 +78,11 @@ def approve(run: RunId, asking: Approver, looking: Looking, fingerprint: Fingerp
 def reject(run: RunId, asking: Operator, looking: Looking, why: Why = "") -> Response:
     """Rejects the plan of a run that waits: the run ends, and has changed nothing."""
     record = _run(looking, asking, run)
+    if not runs.summary(looking.engine, record.id).unapproved:  # approved meanwhile: it changes servers
+        raise InputRefused(
+            f"run {record.id} does not wait for an approval; nothing was done",
+            remedy="to stop it, cancel it on its page",
+        )
     control.cancel(looking.engine, record.id, f"plan rejected: {why}" if why else "plan rejected", by=asking.by)
     return to("runs", record.id)
 

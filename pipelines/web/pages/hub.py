@@ -3,15 +3,17 @@
 import asyncio
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
-from workers.errors import EsyncError
+from workers.errors import EsyncError, StoreUnavailable
 
 __all__ = ["Hub", "Message", "Source"]
 
 EVERY = 0.25  #: seconds between two looks at what is watched
+SLOW = 10.0  #: seconds of one look, after which the listeners hear that what they see may be old
 _WAITING = 64  #: messages that a slow listener may be behind; then it gets the whole state instead
+
+_OLD = "the run store does not answer: this is older than it looks"
 
 Message = dict[str, Any]
 #: Looks, and returns what is new (None for nothing), the whole state, and whether it is the last message.
@@ -28,6 +30,7 @@ class _Topic:
         self.encoded: bytes | None = None
         self.task: asyncio.Task[None] | None = None
         self.over = False
+        self.lost = ""  #: why nothing new can be seen; empty while it can
 
     def state(self) -> bytes:
         """The whole state, encoded once."""
@@ -57,6 +60,8 @@ class Hub:
             topic.task = asyncio.create_task(self._watch(name, topic))
         elif topic.whole is not None:
             queue.put_nowait(topic.state())
+            if topic.lost:
+                queue.put_nowait(_encoded({"lost": topic.lost}))
         topic.listeners.add(queue)
         return queue
 
@@ -69,9 +74,14 @@ class Hub:
     async def _watch(self, name: str, topic: _Topic) -> None:
         try:
             while topic.listeners and not topic.over:
-                with suppress(EsyncError):  # the store does not answer: what was seen stays, and it is asked again
-                    news, whole, topic.over = await asyncio.to_thread(topic.source)
-                    self._send(topic, news if topic.whole is not None else whole, whole)
+                try:
+                    news, whole, topic.over = await self._look(topic)
+                except EsyncError as error:  # what was seen stays, and it is asked again
+                    self._lose(topic, _OLD if isinstance(error, StoreUnavailable) else error.message)
+                else:
+                    first = topic.whole is None or bool(topic.lost)
+                    topic.lost = ""
+                    self._send(topic, whole if first else news, whole)
                 if not topic.over:
                     await asyncio.sleep(self._every)
         finally:
@@ -80,6 +90,20 @@ class Hub:
                 queue.put_nowait(None)
             if self._topics.get(name) is topic:
                 del self._topics[name]
+
+    async def _look(self, topic: _Topic) -> tuple[Message | None, Message, bool]:
+        looking = asyncio.create_task(asyncio.to_thread(topic.source))
+        if not (await asyncio.wait({looking}, timeout=SLOW))[0]:
+            self._lose(topic, _OLD)
+        return await looking
+
+    def _lose(self, topic: _Topic, why: str) -> None:
+        """Tells the listeners, once, that what they see may be old."""
+        if topic.lost != why:
+            topic.lost = why
+            message = _encoded({"lost": why})
+            for queue in topic.listeners:
+                queue.put_nowait(message)
 
     def _send(self, topic: _Topic, news: Message | None, whole: Message) -> None:
         topic.whole = whole

@@ -241,4 +241,4 @@ def compare(
 
 def _frame(asking: Caller, at: str, looking: Shared, stream: str = "/moves", refresh: int = 0) -> dict[str, Any]:
     """What every page has around its content."""
-    return {"me": asking, "at": at, "overview": looking.overview.revision(), "stream": stream, "refresh": refresh}
+    return {"me": asking, "at": at, "overview": looking.overview.shown(), "stream": stream, "refresh": refresh}

@@ -93,7 +93,7 @@ def overview_source(overview: Overview) -> Source:
 
     def look() -> tuple[Message | None, Message, bool]:
         nonlocal sent
-        whole: Message = {"overview": overview.revision()}
+        whole: Message = {"overview": overview.shown()}
         news = whole if whole["overview"] != sent else None
         sent = whole["overview"]
         return news, whole, False

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 from pipelines.cluster_file.loader import ClusterRefused
 from pipelines.engine import Engine
-from pipelines.usecases.cluster_files import cluster_named, file_named, names_in
+from pipelines.usecases.cluster_files import cluster_in, cluster_named, file_named, names_in
 from pipelines.usecases.glance import Glance, certificates_end, glance_of
 from pipelines.usecases.listing import steered
 from pipelines.usecases.overview import BACK, overview_with
@@ -68,6 +69,14 @@ class Overview:
                 seen.update(f"{name}{path.stat().st_mtime_ns}".encode())
         return seen.hexdigest()[:12]
 
+    def shown(self) -> str:
+        """What is compared with what a page shows: it says how long ago things were, so it is old after a minute.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        return f"{self.revision()}{int(time.time() // 60)}"
+
     def _files(self) -> Sequence[tuple[str, Path]]:
         found: list[tuple[str, Path]] = []
         if self._folder is not None:
@@ -100,11 +109,12 @@ class Overview:
         """The clusters that a caller may see, those with a file here first; and the files that cannot be used."""
         seen: list[Glance] = []
         broken: list[Broken] = []
-        for name, _ in self._files():
+        for name, path in self._files():
             try:
                 cluster = self._cluster(name)
             except ClusterRefused as refused:
-                broken += [Broken(name, [str(one) for one in refused.mistakes[:8]])] if covers(name) else []
+                told = [str(one) for one in refused.mistakes[:8]]
+                broken += [Broken(name, told)] if covers(cluster_in(path)) else []
             except InputRefused as refused:
                 broken += [Broken(name, [str(refused)])] if covers(name) else []
             else:
@@ -152,11 +162,11 @@ class Overview:
             NotFound: there is no such file, and no such run.
             ClusterRefused: its file has mistakes.
         """
-        for file, _ in self._files():
+        for file, path in self._files():
             try:
                 cluster = self._cluster(file)
             except InputRefused:
-                if file == name:
+                if cluster_in(path) == name:
                     raise
                 continue
             if cluster.name == name:

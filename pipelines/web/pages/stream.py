@@ -58,6 +58,7 @@ async def _messages(
             while time.monotonic() < until:
                 if time.monotonic() - asked > _ASKED_AGAIN:
                     if not await may_look():
+                        yield b"event: off\ndata: {}\n\n"
                         return
                     asked = time.monotonic()
                 try:

@@ -28,6 +28,7 @@ from workers.errors import (
     LeftDrained,
     LogonRefused,
     MethodRefused,
+    Misused,
     NodeError,
     NodeRefused,
     NotAllowed,
@@ -52,6 +53,7 @@ from workers.records import Status, StepOutcome, now
 CLASSES: dict[type[EsyncError], Failure | None] = {
     EsyncError: Failure.FAILED,
     InputRefused: Failure.FAILED,
+    Misused: Failure.FAILED,
     SecretUnavailable: Failure.FAILED,
     FileTrouble: Failure.FAILED,
     ServiceLost: Failure.FAILED,

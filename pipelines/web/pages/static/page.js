@@ -4,6 +4,7 @@
   const $ = (id) => document.getElementById(id);
   const marks = JSON.parse($("marks")?.dataset.marks ?? "{}");
   const waiting = new Map();
+  const skew = Date.now() / 1000 - Number(document.body.dataset.now);  // the clock of this machine may be wrong
   let source, address = document.body.dataset.stream;
 
   function link(text) {
@@ -113,7 +114,7 @@
   }
 
   function take(message) {
-    link("");
+    link(message.lost ?? "");
     if (message.codes) move(message.codes);
     for (const [id, html] of Object.entries(message.parts ?? {})) {
       const element = $(id);
@@ -136,14 +137,23 @@
       address = "/moves";
       connect();
     });
-    source.onerror = () => {
+    source.addEventListener("off", off);
+    source.onerror = async () => {
       link("not connected: this is older than it looks");
-      if (source?.readyState === EventSource.CLOSED) {
-        disconnect();
-        setTimeout(connect, 3000);
-      }
+      if (source?.readyState !== EventSource.CLOSED) return;
+      disconnect();
+      const known = await fetch("/api/v1/me").catch(() => undefined);
+      if (known?.status === 401) off();
+      else setTimeout(connect, 3000);
     };
     source.onopen = () => link("");
+  }
+
+  // The session has ended, or its person may not look at this any more.
+  function off() {
+    disconnect();
+    address = undefined;
+    link("logged off: load the page again. This is older than it looks");
   }
 
   function disconnect() {
@@ -157,7 +167,7 @@
   addEventListener("pageshow", connect);
   setInterval(() => {
     for (const one of document.querySelectorAll("[data-since]")) {
-      const seconds = Math.max(0, Math.floor(Date.now() / 1000 - Number(one.dataset.since)));
+      const seconds = Math.max(0, Math.floor(Date.now() / 1000 - skew - Number(one.dataset.since)));
       const minutes = Math.floor(seconds / 60);
       one.textContent = minutes ? `${minutes} min ${String(seconds % 60).padStart(2, "0")} s` : `${seconds} s`;
     }

@@ -1,5 +1,7 @@
 """Commands against a server: what is refused before anything is sent."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -57,7 +59,9 @@ def test_a_token_is_not_sent_unencrypted(
     assert "planted" not in text
 
 
-@pytest.mark.parametrize("server", ["esync.example.net", "https://ann:secret@esync.example.net", "ftp://x", " "])
+@pytest.mark.parametrize(
+    "server", ["esync.example.net", "https://ann:secret@esync.example.net", "ftp://x", " ", "http://x?a"]
+)
 def test_a_wrong_address_is_refused(
     server: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,7 +88,72 @@ def test_a_server_that_does_not_answer_is_reported(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """After the time in which it may be restarted; here that time is over at once."""
-    monkeypatch.setattr("pipelines.web.client.PATIENCE", 0.0)
+    monkeypatch.setattr("pipelines.web.client.FIRST", 0.0)
     monkeypatch.setenv("ESYNC_SERVER", "http://127.0.0.1:1")
     monkeypatch.setenv("ESYNC_TOKEN", "x")
-    assert (1, True) == ((told := said(capfd, "runs"))[0], "the server does not answer" in told[1])
+    status, text = said(capfd, "runs")
+    assert (1, True) == (status, "the server at http://127.0.0.1:1 does not answer: " in text)
+    assert "refused" in text
+
+
+@pytest.mark.parametrize("token", ["t\u00f6ken", "a b", "a\nb: c"])
+def test_what_is_no_token_is_not_sent(
+    token: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nor repeated; blanks around it do not count."""
+    monkeypatch.setattr("pipelines.web.client.FIRST", 0.0)
+    monkeypatch.setenv("ESYNC_SERVER", "http://127.0.0.1:1")
+    monkeypatch.setenv("ESYNC_TOKEN", f"{token} ")
+    status, text = said(capfd, "runs")
+    assert (1, True) == (status, "the token has characters that no token has; nothing was sent" in text)
+    assert token not in text
+    monkeypatch.setenv("ESYNC_TOKEN", " x\n")
+    assert "does not answer" in said(capfd, "runs")[1]
+
+
+def test_authorities_that_cannot_be_read_are_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With the variable that names them."""
+    for name, value in {"SERVER": "https://127.0.0.1:1", "TOKEN": "x"}.items():
+        monkeypatch.setenv(f"ESYNC_{name}", value)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    status, text = said(capfd, "runs")
+    assert (1, True) == (status, "the file of SSL_CERT_FILE cannot be used: No such file" in text)
+    assert "none.pem" in text
+
+
+class Page(BaseHTTPRequestHandler):
+    """Answers as something else than esync does: the logon page of a proxy, or JSON of another program."""
+
+    def do_GET(self) -> None:
+        """With what the path asks for."""
+        kind, body = {"/page": ("text/html", b"<h1>Log on</h1>"), "/json": ("application/json", b'{"ok": [1]}')}[
+            self.path[:5]
+        ]
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815 - a name of the library
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@pytest.mark.parametrize("answers", ["page", "json"])
+def test_a_server_of_something_else_is_reported(
+    answers: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever it is asked: with its address, and what to check."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as other:
+        thread = threading.Thread(target=other.serve_forever, args=(0.01,))
+        thread.start()
+        monkeypatch.setenv("ESYNC_SERVER", f"http://127.0.0.1:{other.server_port}/{answers}")
+        monkeypatch.setenv("ESYNC_TOKEN", "x")
+        for verb in (["runs"], ["status", "r"], ["doctor", "shop"], ["explain", "S1"], ["attest", "shop"]):
+            assert (1, True) == ((told := said(capfd, *verb))[0], "is not that of an esync server" in told[1]), told
+        other.shutdown()
+        thread.join()

@@ -27,6 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "cut.json").write_text('{"esync_plan": 3, "run')
     (tmp_path / "text.txt").write_text("text")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -45,14 +46,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("verify shop.yaml --node Q*", 1, ["'Q*'", "no server was contacted", "S1, WEB-10"]),
         ("doctor shop.yaml --node=", 1, ["no node ''", "S1, WEB-10"]),
         ("plan shop.yaml -o empty", 1, ["empty cannot be written: Is a directory", "name a file, not a folder"]),
-        ("explain shop.yaml S1", 1, ["shop.yaml is a file", "name of a node", "esync explain NODE shop.yaml"]),
+        ("explain shop.yaml S1", 64, ["shop.yaml is a file", "name of a node", "esync explain NODE shop.yaml"]),
         ("explain P9 shop.yaml", 1, ["no node 'P9'", "no server was contacted", "S1, WEB-10"]),
         ("cleanup shop.yaml --fence Q1 -y", 1, ["no node 'Q1'", "S1, WEB-10"]),
         ("propagate --changed X9", 1, ["no server 'X9'", "S1, S2, P1, P2"]),
-        ("propagate --changed S1 --then S2:aside", 1, ["'S2:aside' is not a sync", "NODE:DIRECTION", "upload"]),
+        ("propagate --changed S1 --then S2:aside", 64, ["'S2:aside' is not a sync", "NODE:DIRECTION", "upload"]),
         ("certs inspect empty", 1, ["no .pfx, .pvk or .cer file is in empty", "name certificate files"]),
         ("certs inspect text.txt --password hunter2", 1, ["neither env:NAME nor file:PATH", "write env:NAME"]),
-        ("certs generate S_1.x --out out", 1, ["'S_1.x' is not a NetBIOS name", "1 to 15 letters, digits"]),
+        ("certs generate S_1.x --out out", 64, ["'S_1.x' is not a NetBIOS name", "1 to 15 letters, digits"]),
         ("certs generate S1 --out out --bits 12", 64, ["'--bits'", "allowed: 2048 to 8192"]),
         ("lab --dir empty --fault S1:away", 1, ["no lab runs in that folder", "esync lab --dir empty"]),
         ("lab --nodes 0", 64, ["'--nodes'", "allowed: 1 to 5000"]),
@@ -60,8 +61,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("rollout shop.yaml --reason -y", 64, ["option --reason requires a value", "-y is an option"]),
         ("report -o --format json", 64, ["esync report: option -o requires a value", "--format is an option"]),
         ("certs generate S1 --out --years 3", 64, ["esync certs generate", "option --out requires a value"]),
-        ("report -o report.pdf", 1, ["report.pdf has the ending .pdf", ".html, .json, .txt or .xml", "--format"]),
-        ("report -o report.docx", 1, ["the ending .docx", ".html, .json, .txt or .xml"]),
+        ("report -o report.pdf", 64, ["report.pdf has the ending .pdf", ".html, .json, .txt or .xml", "--format"]),
+        ("report -o report.docx", 64, ["the ending .docx", ".html, .json, .txt or .xml"]),
         ("report --form html", 64, ["no such option: --form", "did you mean --format?", "--output, --bundle"]),
         ("report --format pdf", 64, ["'pdf' is not one of", "'text', 'json', 'html'"]),
         ("plan shop.yaml -o nosuch/p.json", 1, ["folder nosuch does not exist", "create it first"]),
@@ -85,9 +86,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ),
         ("certs inspect nosuch.pfx", 1, ["nosuch.pfx cannot be read", "give the path of a certificate file"]),
         ("certs inspect text.txt", 1, ["text.txt", "not a certificate", "name .pfx, .pvk or .cer files"]),
-        (r"propagate --changed S1 --path C:\x.dll", 1, ["is not a path below the site root", "leave out the drive"]),
-        ("propagate --changed S1 --path /bin/a.dll", 1, ["is not a path below the site root", r"bin\a.dll"]),
+        (r"propagate --changed S1 --path C:\x.dll", 64, ["is not a path below the site root", "leave out the drive"]),
+        ("propagate --changed S1 --path /bin/a.dll", 64, ["is not a path below the site root", r"bin\a.dll"]),
         ("propagate --changed S1 --from S9", 1, ["no server 'S9'", "S1, S2, P1, P2"]),
+        ("token create --role viewer --expires 90", 64, ["'90' is not a time", "90d"]),
+        ("token create --role viewer --expires 99999d", 64, ["two years at most", "90d"]),
+        ("token create --role viewer --name=", 64, ["1 to 80 characters"]),
+        ("token create --role viewer --cluster sh*", 64, ["'sh*' is not the name of a cluster", "letters, digits"]),
+        ("attest shop.yaml nosuch --until tomorrow", 64, ["--until is not a date", "YYYY-MM-DD"]),
+        ("export shop.yaml", 64, ["no form is named", "--ansible"]),
+        ("check loop.yaml", 1, ["loop.yaml", "give the path of a cluster file"]),
         ("up --port 1", 64, ["esync up: no such option: --port", "esync up --help"]),
         ("pause last extra", 64, ["esync pause: there is no argument for: extra", "esync pause --help"]),
     ],

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.usecases.tokens import Role
-from pipelines.web import guard
+from pipelines.web import guard, server
 from tests.unit.pipelines.web.served_site import ServedSite, served_site
 
 
@@ -41,6 +41,29 @@ def test_a_body_that_does_not_arrive_is_not_waited_for(served: ServedSite, monke
     assert "408 Request Timeout" in answer
     assert "the body did not arrive within" in answer
     assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("before", ["", "GET /api/v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+@pytest.mark.parametrize("begun", ["", "GET /api/v1/health HTTP/1.1\r\nHost: local"])
+def test_headers_that_do_not_arrive_are_not_waited_for(
+    served: ServedSite, before: str, begun: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No one has logged on yet, and each connection costs the server a file: also the second request of one."""
+    monkeypatch.setattr(server, "HEADERS", 0.3)
+    began = time.monotonic()
+    answer = told(served, (before + begun).encode())
+    assert before.count("\r\n\r\n") == answer.count("204 No Content") == answer.count("HTTP/1.1")
+    assert time.monotonic() - began < 30
+
+
+def test_a_key_that_stands_in_a_body_twice_is_refused(served: ServedSite) -> None:
+    """A program before this server may have read the other one of them."""
+    client, headers = served.client(), {"Content-Type": "application/json"}
+    body = '{"name": "x", "role": "viewer", "days": 1, "role": "admin"}'
+    answer = client.post("/api/v1/tokens", content=body, headers=headers)
+    assert (422, "application/problem+json") == (answer.status_code, answer.headers["content-type"])
+    assert "'role' stands there twice" in answer.json()["message"]
+    assert ["ann"] == [row["name"] for row in client.get("/api/v1/tokens").json()["tokens"]]
 
 
 @pytest.mark.parametrize("path", ["/logon", "/api/v1/me", "/api/v1/runs", "/", "/none", "/api/v1/none"])

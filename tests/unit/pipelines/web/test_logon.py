@@ -164,6 +164,17 @@ class TestProxy:
             answer = served.client(Role.OPERATOR).post("/api/v1/runs", json=RUN, headers=headers)
             assert seen == answer.json()["origin_host"]
 
+    def test_a_line_that_its_client_sent_as_well_counts_for_nothing(self, tmp_path: Path) -> None:
+        """Some proxies add a line below that of the client: the address is theirs, and no user is named."""
+        with served_site(tmp_path, self.access("127.0.0.1/32")) as served:
+            twice = [("X-Forwarded-For", "6.6.6.6"), ("X-Forwarded-For", "203.0.113.9")]
+            answer = served.client(Role.OPERATOR).post("/api/v1/runs", json=RUN, headers=twice)
+            assert "203.0.113.9" == answer.json()["origin_host"]
+            known = [("X-Remote-User", "ann"), ("X-Groups", "ops")]
+            for more in (("X-Remote-User", "bob"), ("X-Groups", "all")):
+                for lines in ([*known, more], [more, *known]):
+                    assert 403 == served.client(None).get("/logon/proxy", headers=lines).status_code
+
 
 @contextmanager
 def provider(*users: dict[str, object]) -> Iterator[str]:

@@ -77,6 +77,19 @@ def test_other_clusters_are_as_if_they_were_not_there(served: ServedSite) -> Non
     assert plans[0].text.replace(run, "nothing") == plans[1].text
 
 
+def test_a_file_with_mistakes_is_for_those_of_its_cluster(served: ServedSite) -> None:
+    """The name of the file may be that of another cluster."""
+    (served.folder / "another.yaml").write_text("# Our shop.\nname: shop\nnodes: 7\n")
+    seen = {}
+    for cluster in ("shop", "another"):
+        client = served.client(Role.VIEWER, cluster)
+        seen[cluster] = (
+            client.get("/api/v1/clusters/another/file").status_code,
+            "nodes: 7 must be" in client.get("/").text,
+        )
+    assert {"shop": (200, True), "another": (404, False)} == seen
+
+
 def test_an_admin_of_some_clusters_gives_access_to_no_others(served: ServedSite) -> None:
     """Neither by a new token, nor to the tokens of others."""
     client = served.client(Role.ADMIN, "shop")

@@ -60,6 +60,7 @@ def test_a_stream_ends_when_its_token_is_revoked(tmp_path: Path, path: str) -> N
         wait_until(lambda: len(listeners[0].lines) > heard + 4)
         assert [True, False] == [one.thread.is_alive() for one in listeners]
         assert path == "/moves" or "event: end" not in listeners[1].lines
+        assert path.startswith("/api/") or "event: off" in listeners[1].lines
         listeners[0].stop()
 
 

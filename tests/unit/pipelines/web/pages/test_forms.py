@@ -176,7 +176,10 @@ def test_a_plan_that_waits_is_approved_by_another_person(tmp_path_factory: pytes
                 site.finish(run)
                 record = site.site.store.run(run)
                 events = {event.kind: event.message for event in site.site.store.events(run)}
+                late = sent(bob, f"/runs/{run}/reject", why="too late")
+                assert (409, True) == (late.status_code, "does not wait for an approval" in late.text)
                 if end == "approve":
+                    assert "run.cancel_asked" not in events
                     assert "plan approved by bob" in events["run.approved"]
                 else:
                     assert ("cancelled", True) == (record.verdict, "plan rejected: not today" in record.summary)

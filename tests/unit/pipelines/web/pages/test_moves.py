@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,13 @@ from typing import Any
 import pytest
 
 from pipelines.web.attendance import Waiting
+from pipelines.web.pages import hub as hub_module
 from pipelines.web.pages.hub import Hub
-from pipelines.web.pages.moves import run_source
+from pipelines.web.pages.moves import overview_source, run_source
+from pipelines.web.pages.overview import Overview
 from pipelines.web.pages.scene import Scenes
 from tests.browser.invented import engine_in_memory, keep, running
+from workers.errors import StoreUnavailable
 from workers.records import Event, RunState, Verdict
 
 
@@ -89,6 +94,49 @@ def test_a_slow_listener_gets_the_whole_state_instead_of_all_messages() -> None:
         hub.leave("run", slow)
 
     asyncio.run(watch())
+
+
+@pytest.mark.parametrize("slow", [0, 1])
+def test_listeners_hear_that_the_store_does_not_answer_and_that_it_does_again(
+    slow: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once each, whether it refuses or is silent; who comes meanwhile hears it too. Then comes the whole state."""
+    monkeypatch.setattr(hub_module, "SLOW", 0.05)
+    script, answers = Script(), threading.Event()
+
+    def source() -> tuple[dict[str, Any] | None, dict[str, Any], bool]:
+        found = script()
+        if script.value == 1 and not answers.is_set():
+            if not slow:
+                raise StoreUnavailable("no")
+            answers.wait(60)
+        return found
+
+    async def watch() -> None:
+        hub = Hub(every=0.01)
+        first = hub.listen("run", lambda: source)
+        await until(lambda: first.qsize() == 1)
+        script.value = 1
+        await until(lambda: first.qsize() == 2)
+        late = hub.listen("run", lambda: source)
+        answers.set()
+        await until(lambda: first.qsize() >= 3)
+        heard = [[message(queue.get_nowait()) for _ in range(3)] for queue in (first, late)]
+        lost = {"lost": "the run store does not answer: this is older than it looks"}
+        assert [[{"whole": 0}, lost, {"whole": 1}]] * 2 == heard
+        for queue in (first, late):
+            hub.leave("run", queue)
+
+    asyncio.run(watch())
+
+
+def test_a_page_says_how_long_ago_things_were_as_it_is_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a minute its parts are made again, although nothing has happened."""
+    look = overview_source(Overview(engine_in_memory(tmp_path), None))
+    assert [True, False] == [look()[0] is not None for _ in range(2)]
+    later = time.time() + 60
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert look()[0] is not None
 
 
 def test_nobody_is_read_for_when_nobody_looks() -> None:
