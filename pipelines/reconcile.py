@@ -21,7 +21,7 @@ from pipelines.run.groups import in_line
 from pipelines.run.snapshot import Snapshot
 from tasks.ektron.wording import counted
 from tasks.steering import WAITED, Steering, acknowledge_resume, let_begin, request_cancel
-from workers.errors import EsyncError
+from workers.errors import EsyncError, RunUnknown
 from workers.logger import logger
 from workers.records import Event, RunState, now
 from workers.redis.connection import errors_mapped
@@ -304,6 +304,10 @@ class Reconciler:
                     store.leases(run_id)
                 elif done := resume_stalled(self._engine, run_id, self._watch):
                     log.info("reconciler", run=run_id, did=done)
+            except RunUnknown:
+                # The server has evicted its record, or a person has deleted it: others of its group would wait forever.
+                with suppress(EsyncError):
+                    store.forget(run_id)
             except EsyncError:
                 continue
             except Exception as error:  # noqa: BLE001 - one run that cannot be decided must not stop all others

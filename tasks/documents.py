@@ -21,8 +21,20 @@ if TYPE_CHECKING:  # loaded when facts or a family are opened: what shows runs o
     from workers.secrets.vault import Vault
     from workers.store.port import Place, RunStore
 
-__all__ = ["FORCE", "NO_FAMILY", "PRUNE", "RETIRE", "FamilyDigests", "Known", "RunDocuments", "changes_of", "target_of"]
+__all__ = [
+    "BACK",
+    "FORCE",
+    "NO_FAMILY",
+    "PRUNE",
+    "RETIRE",
+    "FamilyDigests",
+    "Known",
+    "RunDocuments",
+    "changes_of",
+    "target_of",
+]
 
+BACK = "back"  #: the document of a node with a mark that its balancer has back
 PRUNE = "prune"  #: the option that removes keys and files of servers that are neither nodes nor partners
 RETIRE = "retire"  #: the option of a run that takes nodes out of the cluster
 FORCE = "force"  #: the option that lets a rollback overwrite what changed since
@@ -255,7 +267,11 @@ class RunDocuments:
 
     def keep_back(self, node: str) -> None:
         """Stores that a node with a mark was found to get requests again."""
-        self._put(DocumentKind.DRAINED, node, "back")
+        self._put(DocumentKind.DRAINED, node, BACK)
+
+    def keep_left(self, node: str, who: str) -> None:
+        """Stores that a node is out of its balancer, and who did it: the store has lost its mark."""
+        self._put(DocumentKind.DRAINED, node, who)
 
     def is_right(self, node: str) -> bool:
         """Whether the check of the wave found that this node needs no change, and nothing was changed since."""

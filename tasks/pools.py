@@ -8,6 +8,7 @@ from tasks.balancer import Balancer as Spec
 from tasks.ektron.editions import SYNC_PORT
 from tasks.ektron.wording import counted
 from tasks.marks import Balancing, Mark, place_of
+from tasks.observe import drained_note
 from tasks.observe.layout import planned_layout
 from tasks.step import Work
 from workers.balancers.haproxy import HAProxy
@@ -76,11 +77,20 @@ class Member:
         """Our mark on the node, if a run took it out and it is not known to be back."""
         return self._marks.all().get(self._place)
 
-    def keep_mark(self, *, listened: bool) -> None:
+    def noted(self) -> Mark | None:
+        """Our mark by the note on the node itself, for a store that has lost it; the store then has it again."""
+        (reply,) = self._ask([drained_note.question(self._work.own_folder)], keep_going=True)
+        mark = drained_note.mark_in(reply, self._place)
+        if mark is not None:
+            self._marks.keep(self._place, mark)
+        return mark
+
+    def keep_mark(self, *, listened: bool) -> Mark:
         """Marks the node as taken out by this run; `listened` is whether its service did before."""
         work = self._work
         mark = Mark(run=work.run, node=work.node.name, pool=work.node.pool, listened=listened)
         self._marks.keep(self._place, mark)
+        return mark
 
     def listens(self) -> bool:
         """Whether its service listens, asked on the node itself."""
@@ -88,11 +98,12 @@ class Member:
         return bool(port["reachable"])
 
     def remove_mark(self) -> None:
-        """The node is back, or was never out."""
+        """The node is back: the note on it goes first, then the mark."""
+        self._work.change([drained_note.removal(self._work.own_folder)], folders=())
         self._marks.remove(self._place)
 
     def take_out(self) -> str:
-        """Takes the node out if enough others get requests. The mark comes first, then the count, then the drain.
+        """Takes the node out if enough others get requests. First comes the mark, then the count, the note, the drain.
 
         Two nodes that do this at the same time both see the other's mark: together they never go below the floor. The
         turn only keeps them from giving way to each other forever.
@@ -105,15 +116,18 @@ class Member:
         with self._marks.turn(f"{cluster.name}@{cluster.digest}:{pool}", self._work.node.name) as granted:
             if not granted:
                 return "another server of the pool is being taken out"
-            self.keep_mark(listened=listened)
+            mark = self.keep_mark(listened=listened)
             try:
                 seen = self.seen()
                 short = "" if seen.state is ServerState.DOWN else self._short()  # one that is down is no loss
+                if not short and seen.state is not ServerState.DRAINING:
+                    note = drained_note.recording(self._work.own_folder, self._place, mark)
+                    self._work.change([note], folders=())
             except BalancerFailed:
-                self.remove_mark()
+                self._marks.remove(self._place)
                 raise
             if short or seen.state is ServerState.DRAINING:  # someone else was faster: then it is not ours
-                self.remove_mark()
+                self._marks.remove(self._place)
                 return short
             self.balancer.drain(self.server)  # if this fails, it may have had its effect: the mark stays
             return ""

@@ -29,6 +29,7 @@ class Relay:
         self._passing.set()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._open: set[socket.socket] = set()
+        self._forgotten: set[socket.socket] = set()
         self._thread = threading.Thread(target=self._accept, daemon=True)
 
     @property
@@ -43,6 +44,10 @@ class Relay:
     def join(self) -> None:
         """Everything passes again."""
         self._passing.set()
+
+    def forget(self) -> None:
+        """Nothing passes any more over the connections that are open now, without an error; new ones work."""
+        self._forgotten |= self._open
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -93,7 +98,8 @@ class Relay:
         with contextlib.suppress(OSError):
             while data := source.recv(_CHUNK):
                 self._passing.wait()
-                target.sendall(data)
+                if target not in self._forgotten:
+                    target.sendall(data)
         for one in (source, target):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)

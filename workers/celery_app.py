@@ -21,6 +21,7 @@ from workers.broker.results import Results
 from workers.broker.site_queues import AMQP, queue_of
 from workers.broker.transport import SentinelTransport, Transport, Unsettled, UrgentFirst
 from workers.redis.address import address_of
+from workers.redis.connection import ANSWER_TIMEOUT, KEEPALIVE
 from workers.redis.sentinels import sentinels_of
 from workers.settings import Settings
 
@@ -132,9 +133,13 @@ def _broker(settings: Settings, connections: int) -> dict[str, Any]:
             "queue_order_strategy": f"{UrgentFirst.__module__}:{UrgentFirst.__name__}",
             "rules": _RULES,
             "unsettled": Unsettled(),
-            "socket_timeout": 30,
+            "socket_timeout": ANSWER_TIMEOUT,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
+            "socket_keepalive_options": KEEPALIVE,
+            # A wait for messages is answered every second. One that is not is given up after twice these seconds: its
+            # connection is dead, and nothing says so.
+            "health_check_interval": 5,
             "max_connections": connections + 10,
         },
     }
@@ -170,7 +175,7 @@ def _results() -> dict[str, Any]:
         # One immediate retry on a new connection, for every command: the script that counts the members of a chord has
         # no other retry. If that fails, the errback of the chord joins, otherwise the reconciler.
         "redis_retry_on_timeout": True,
-        "redis_socket_timeout": 30,
+        "redis_socket_timeout": ANSWER_TIMEOUT,
         "redis_socket_connect_timeout": 5,
         "redis_socket_keepalive": True,
         "redis_backend_health_check_interval": 25,

@@ -20,7 +20,7 @@ from pipelines.usecases.updates import nodes_done, seen_run
 from tasks.cluster import Cluster
 from tasks.ektron.wording import counted
 from tasks.steering import Steering, verb_for_held
-from workers.errors import RecordRefused, StoreUnavailable
+from workers.errors import RecordRefused, RunUnknown, StoreUnavailable
 from workers.records import RunRecord, RunState, Verdict, now
 from workers.store.port import RunStore
 
@@ -164,11 +164,11 @@ class Board:
         return changed
 
     def _seen(self, record: RunRecord, *, in_line: bool) -> Row:
-        """The run now; one that cannot be read hides no other."""
+        """The run now; one that cannot be read, or is lost, hides no other."""
         try:
             row = self._source.row(record.id)
             return row._replace(waits=_ITS_TURN if in_line else self._for_servers(row.record))
-        except RecordRefused as error:
+        except (RecordRefused, RunUnknown) as error:
             return Row(record, refused=error.message)
 
     def _for_servers(self, record: RunRecord) -> str:

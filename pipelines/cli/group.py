@@ -1,6 +1,7 @@
 """Several runs that one command follows: one view, what continues without the command, one table, one exit status."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -11,7 +12,8 @@ from pipelines.local.provided import Running
 from pipelines.local.reading import start_of_worker
 from pipelines.report.many import ClusterResult, Results, result_lines, totals, without_this_command
 from pipelines.usecases.waiting import Attendance, missing_workers, waiting_text
-from workers.errors import EsyncError
+from tasks.ektron.wording import counted
+from workers.errors import EsyncError, RunUnknown
 from workers.records import RunRecord
 from workers.settings import load_settings
 
@@ -63,7 +65,10 @@ def what_continues(services: Running, records: Sequence[RunRecord], never: Seque
     if left and services.own:
         lines = ["The worker stops with this command. Nodes finish their current step; every file stays whole."]
     else:
-        lines = without_this_command(records, left)
+        lost = _lost(services, [record for record in records if record not in left])
+        lines = without_this_command([record for record in records if record not in lost], left)
+        if lost:
+            lines.append(f"The run store has lost {counted(len(lost), 'run')} of this command.")
     if never:
         lines.append(f"never started: {', '.join(never)}")
     if left or never:
@@ -78,6 +83,18 @@ def _not_ended(services: Running, records: Sequence[RunRecord]) -> Sequence[RunR
     except EsyncError:
         return records
     return [record for record in records if record.id in active]
+
+
+def _lost(services: Running, records: Sequence[RunRecord]) -> Sequence[RunRecord]:
+    """Those of them that the store does not know any more."""
+    lost = []
+    for record in records:
+        with suppress(EsyncError):
+            try:
+                services.engine.store.run(record.id)
+            except RunUnknown:
+                lost.append(record)
+    return lost
 
 
 def print_table(results: Sequence[ClusterResult]) -> None:

@@ -28,8 +28,9 @@ from pipelines.report.plan_text import plan_lines
 from pipelines.usecases import runs
 from pipelines.usecases.groups import Member, already_running, start_group
 from pipelines.usecases.plan_file import SavedPlan
+from pipelines.usecases.updates import seen_run
 from tasks.ektron.wording import counted, named
-from workers.errors import EsyncError, InputRefused
+from workers.errors import EsyncError, InputRefused, RecordRefused, RunUnknown
 from workers.records import RunRecord, Verdict
 from workers.settings import load_settings
 
@@ -79,9 +80,12 @@ def run_many(kind: str, files: Sequence[Source | Unusable], asked: Asked, *, yes
 
 
 def _left_out(unusable: Unusable) -> ClusterResult:
+    return _without_verdict(str(unusable.file), unusable.cluster, unusable.why)
+
+
+def _without_verdict(file: str, cluster: str, why: str, run: str = "") -> ClusterResult:
     exit_code = Verdict.INCONCLUSIVE.exit_code
-    file, cluster, why = str(unusable.file), unusable.cluster, unusable.why
-    return ClusterResult(file=file, cluster=cluster, run="", verdict=None, exit_code=exit_code, summary=why)
+    return ClusterResult(file=file, cluster=cluster, run=run, verdict=None, exit_code=exit_code, summary=why)
 
 
 class _Command:
@@ -168,7 +172,11 @@ class _Command:
         return found if exact else None
 
     def _result(self, source: Source, created: RunRecord) -> ClusterResult:
-        record = self._engine.store.run(created.id)
+        try:
+            record = seen_run(self._engine.store, created.id)
+        except (RecordRefused, RunUnknown) as error:
+            why = f"{error.message}; {error.remedy}"
+            return _without_verdict(str(source.file), source.cluster.name, why, created.id)
         whole = self._asked.as_json or self._asked.verbose or self._asked.folder
         plan = self._plan_of(record) if record.kind == "plan" else None
         verdict = record.verdict or Verdict.INCONCLUSIVE

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from pipelines.run.snapshot import ABANDONED, UNDRAIN_STAGE, Document, Snapshot, Stop
 from tasks.cluster import Cluster
+from tasks.documents import BACK
 from tasks.ektron.wording import counted, named
 from workers.errors import PoolTooSmall
 from workers.records import DocumentKind, Record, Status, StepOutcome, Turn, Verdict
@@ -58,7 +59,7 @@ def owed(snapshot: Snapshot) -> dict[str, str]:
     documents = dict(snapshot.read.documents(DocumentKind.DRAINED))
     left = documents.pop(DocumentKind.DRAINED, "")
     known = Left.model_validate_json(left).nodes if left else {}
-    out = {node: who for node, who in known.items() if node not in documents}  # the others were found to be back
+    out = {node: who for node, who in {**known, **documents}.items() if documents.get(node) != BACK}
     for outcome in sorted(snapshot.outcomes, key=lambda one: one.ended):
         if outcome.step == _DRAIN and (outcome.status is Status.CHANGED or outcome.status.ends_node):
             if outcome.status is Status.CHANGED or _may_be_out(outcome):

@@ -20,12 +20,18 @@ FRESH = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was observed: facts; on the origin the family; the bytes of the configuration files; the fence file."""
+    """What was observed: facts; on the origin the family; the bytes of the configuration files; two files of ours.
+
+    Attributes:
+        fence: the fence file.
+        drained: the note that the node is out of its balancer; None if it was not asked for: the node has none.
+    """
 
     facts: NodeFacts
     family: Family | None
     contents: Mapping[ConfigFile, Content]
     fence: Reply
+    drained: Reply | None = None
     at: float = field(default_factory=time.monotonic)
 
     @property

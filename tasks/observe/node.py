@@ -9,6 +9,7 @@ from tasks.ektron.facts.configuration import WebFacts
 from tasks.ektron.facts.node import NodeFacts
 from tasks.ektron.wording import named
 from tasks.fence import FENCE_FILE
+from tasks.observe import drained_note
 from tasks.observe.access import access_questions
 from tasks.observe.asking import answers_to, with_included
 from tasks.observe.border import cleaned_facts, understood
@@ -78,7 +79,8 @@ def observe(work: Work, *, probes: bool = False) -> Look:
             facts = facts.model_copy(update=found)
         if probes:
             facts = facts.model_copy(update={"probes": cleaned_facts(probed(work, facts.web, answers))})
-        return Look(facts, family, contents_of(paths, answers), answers[FENCE_FILE])
+        noted = answers.get(drained_note.FILE)
+        return Look(facts, family, contents_of(paths, answers), answers[FENCE_FILE], noted)
 
 
 def _family(work: Work, layout: Layout, answers: Replies) -> tuple[Family | None, str]:
@@ -117,7 +119,7 @@ def _require_readable(work: Work, answers: Replies) -> None:
     """
     for name, reply in answers.items():
         unreadable = name.startswith("origin ") and reply.error not in {"", "not_found"}
-        if unreadable or (reply.error == "busy" and name != FENCE_FILE):
+        if unreadable or (reply.error == "busy" and name not in {FENCE_FILE, drained_note.FILE}):
             raise ops.error_of(reply, work.node.name)
 
 
@@ -126,6 +128,8 @@ def _ask(
 ) -> dict[str, Reply]:
     questions = _questions(work, layout, own_folder, drive)
     questions[FENCE_FILE] = ops.read(f"{own_folder}\\{FENCE_FILE}")
+    if work.cluster.balancer(work.node.name):
+        questions[drained_note.FILE] = drained_note.question(own_folder)
     if probes:
         questions |= probe_questions(work, web)
     return answers_to(work, questions)

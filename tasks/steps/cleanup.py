@@ -12,7 +12,7 @@ from typing import Any
 
 from tasks.ektron.editions import Layout
 from tasks.fence import FENCE_FILE
-from tasks.observe import start_record, stopped_dependents
+from tasks.observe import drained_note, start_record, stopped_dependents
 from tasks.observe.layout import registered_layout
 from tasks.step import Done, Work
 from tasks.syncing.canaries import remove_canaries
@@ -28,7 +28,7 @@ ALL = "all"  #: the option that removes every backup, expired or not
 FREE = "fence"  #: the option that frees a node for the next writer, and removes nothing else
 _ENTRIES = 1_000_000
 _KEPT = re.compile(r"[1-9][0-9]*")
-_OURS = {FENCE_FILE, stopped_dependents.FILE, start_record.FILE}
+_OURS = {FENCE_FILE, stopped_dependents.FILE, start_record.FILE, drained_note.FILE}
 
 Entries = tuple[Mapping[str, Any], ...]
 

@@ -30,8 +30,9 @@ def drain(work: Work) -> Done:
     if work.documents.is_right(work.node.name):
         return Done(message="it needs nothing, so it is not taken out")
     work.report_phase("observing")
-    seen, mark = member.seen(), member.mark
+    seen = member.seen()
     if seen.state is ServerState.DRAINING:
+        mark = member.mark or member.noted()
         if mark is None:
             return Done(message="someone else took it out of its balancer; it stays out")
         member.keep_mark(listened=mark.listened)

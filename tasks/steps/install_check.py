@@ -12,8 +12,10 @@ from tasks.ektron.desired.config_files import ConfigFile
 from tasks.ektron.desired.node import differences, service_reason
 from tasks.ektron.facts.node import NodeFacts
 from tasks.ektron.wording import counted, differing, owed
+from tasks.marks import place_of
 from tasks.observe.asking import answers_to
 from tasks.observe.border import cleaned_facts, understood
+from tasks.observe.drained_note import mark_in
 from tasks.observe.look import Look, last_look, leave_look
 from tasks.observe.node import observe
 from tasks.observe.probes import probe_questions, probed
@@ -61,10 +63,22 @@ def _planned_from(work: Work, look: Look) -> Done:
             family = generate_family(work.node.name)
         if family is not None:
             work.documents.keep_family(family)
+    _keep_left_out(work, look)
     _require_usable(facts)
     if work.purpose is not Purpose.PLAN_AND_VERIFY or not _complete(work, look):
         _prepared(work, look)
     return Done(message=f"service {facts.service.state}, build {facts.web.builds.get('ek_buildNumber', 'unknown')}")
+
+
+def _keep_left_out(work: Work, look: Look) -> None:
+    """Keeps for the run that an earlier one has left the node out of its balancer, also where the store lost its mark.
+
+    The step that puts it back looks again.
+    """
+    place = place_of(work.cluster.name, work.cluster.server(work.node.name))
+    mark = mark_in(look.drained, place) if look.drained is not None else None
+    if mark is not None and mark.run not in work.documents.going_on():
+        work.documents.keep_left(work.node.name, str(mark))
 
 
 def _prepared(work: Work, look: Look) -> None:

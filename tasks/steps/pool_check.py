@@ -31,6 +31,8 @@ def _asked(work: Work, member: Member) -> str:
     seen, mark = member.seen(), member.mark
     if mark is not None and seen.state is ServerState.READY:
         work.documents.keep_back(work.node.name)
+    elif mark is None and seen.state is ServerState.DRAINING and (mark := member.noted()):
+        work.documents.keep_left(work.node.name, str(mark))
     sessions = "" if seen.sessions is None else f", {seen.sessions} sessions"
     said = f"its balancer says {seen.state}{sessions}"
     health = "" if seen.state is not ServerState.READY else member.lacks(must_listen=False)

@@ -23,7 +23,7 @@ def undrain(work: Work) -> Done:
         BalancerFailed: the balancer does not answer, refuses, or does not send it requests.
     """
     member = member_of(work)
-    mark = member.mark if member else None
+    mark = (member.mark or member.noted()) if member else None
     if member is None or mark is None:
         return Done(message="nothing to put back")
     work.report_phase("observing")

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from tests.contract.test_store import a_run
+from tests.claiming import claim
+from tests.contract.test_store import a_run, an_outcome
 from tests.sampling import examples
 from workers.errors import RecordRefused, StoreUnavailable
 from workers.records import DocumentKind
@@ -18,7 +20,9 @@ from workers.redis.connection import connect
 from workers.redis.embedded import EmbeddedBroker
 from workers.secrets.seal import Seal
 from workers.secrets.vault import new_seal_key
+from workers.settings import Secret
 from workers.store.packed import LONG, packed, unpacked
+from workers.store.port import ANY_CLAIM, Finishing
 from workers.store.redis_store import RedisStore
 
 
@@ -76,6 +80,33 @@ def test_facts_can_be_read_although_the_server_lost_their_basis(tmp_path: Path) 
         store.put("r1", DocumentKind.OBSERVED, "S2", "second " * LONG)
         other = RedisStore(client, store._seal)
         assert {"S2": "second " * LONG} == other.documents("r1", DocumentKind.OBSERVED)
+
+
+def _put(store: RedisStore, text: str) -> None:
+    store.put("r1", DocumentKind.OBSERVED, "S2", text)
+
+
+def _finish(store: RedisStore, text: str) -> None:
+    documents: dict[tuple[str, str], str] = {(DocumentKind.OBSERVED, "S2"): text}
+    store.finish(
+        Finishing(outcome=an_outcome(node="S2"), fence=ANY_CLAIM, holder="w1", documents=documents, of=1, more=False)
+    )
+
+
+@pytest.mark.parametrize("written", [_put, _finish])
+def test_a_repeated_request_does_not_rely_on_a_basis_that_the_server_lost(
+    written: Callable[[RedisStore, str], None], redis_store: RedisStore, valkey: Redis, valkey_url: Secret
+) -> None:
+    """Its first attempt finds that the server was replaced: the text is packed again, so that others can read it."""
+    redis_store.create(a_run())
+    store = RedisStore(connect(valkey_url), redis_store._seal)
+    store.put("r1", DocumentKind.OBSERVED, "S1", "first " * LONG)
+    assert claim(store, "r1", "S2", "w1", 60)
+    valkey.hdel("esync:run:r1:documents:observed", "S1")
+    valkey.delete("esync:run:r1:documents:basis")
+    valkey.client_kill_filter(_type="normal", skipme=True)
+    written(store, "second " * LONG)
+    assert {"S2": "second " * LONG} == redis_store.documents("r1", DocumentKind.OBSERVED)
 
 
 @pytest.mark.parametrize("damaged", ["\x1fz", "\x1fz%%%", "\x1fzAAAA", "\x1fb", "\x1fb%%%", "\x1fbAAAA"])

@@ -292,6 +292,13 @@ class Esync:
         self.new_workers()
         return self.servers[name]
 
+    def lose_store(self) -> None:
+        """Puts an empty run store in place of the present one, with other workers."""
+        self.store = MemoryStore(lambda: time.monotonic() + self.passed)
+        settings = self.engine.settings
+        self.engine = Engine(settings, self.store, Vault(self.store, settings.seal_key), self.engine.given)
+        self.new_workers()
+
     def new_workers(self) -> None:
         """Starts other workers, which have no session and remember nothing."""
         self.crew = _Workers(self._worker)

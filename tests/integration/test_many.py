@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from lab.control.remote import LabProcess, spare_addresses
+from pipelines.cli import group, many
 from pipelines.cli.entry import run
+from pipelines.local.provided import Running
 from pipelines.usecases.runs import saved_plan
 from tests.integration.harness import Harness, harness_at
 from tests.places import ROOT
@@ -163,6 +165,26 @@ def test_the_worst_cluster_decides_and_is_shown_first(
     assert header.split() == ["CLUSTER", "RUN", "RESULT", "WHY"]
     assert first.startswith("north ")
     assert "3 clusters: 1 unreachable, 2 joined" in said.err
+
+
+def test_a_run_that_the_store_loses_hides_no_other_cluster(
+    harness: Harness, files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others are followed to their ends; the result of the lost one says what happened, and what to do."""
+    follow = group.follow_all
+
+    def losing(services: Running, records: Sequence[RunRecord], *more: Any) -> None:  # noqa: ANN401 - passed on
+        harness.engine.store.forget(records[1].id)
+        follow(services, records, *more)
+
+    monkeypatch.setattr(many, "follow_all", losing)
+    assert run(["verify", *(str(files / f"{name}.yaml") for name in NAMES), "--json"]) != 0
+    results = {one["cluster"]: one for one in document(capsys.readouterr().out)["clusters"]}
+    lost = results.pop("north")
+    assert all(one["verdict"] for one in results.values())
+    assert (lost["verdict"], lost["exit_code"]) == (None, 6)
+    assert "the run store has lost run" in lost["summary"]
+    assert "start it again" in lost["summary"]
 
 
 def test_a_folder_is_looked_at_and_followed_as_one(

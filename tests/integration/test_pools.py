@@ -319,6 +319,43 @@ def test_no_death_leaves_a_server_out(pool: Running, healing: Callable[[Esync, s
             assert esync.store.all_kept(DRAINED) == {}, after
 
 
+def mark_lost(esync: Esync, run: str) -> RunSummary:
+    """The store has come back without its last moments."""
+    for place in esync.store.all_kept(DRAINED):
+        esync.store.keep(DRAINED, place, "")
+    return esync.resume(run)
+
+
+def store_lost(esync: Esync, run: str) -> RunSummary:
+    """The store has come back empty; a verification says who is out, and another rollout puts the server back."""
+    del run
+    esync.lose_store()
+    assert "S2 is left out of the balancer" in esync.rollout(kind="verify").record.summary
+    return esync.rollout()
+
+
+@pytest.mark.parametrize("loss", [mark_lost, store_lost])
+def test_no_lost_mark_leaves_a_server_out(pool: Running, loss: Callable[[Esync, str], RunSummary]) -> None:
+    """The worker dies while its server is out, and the store has lost who took it out: the server itself knows."""
+    boundaries = _boundaries(pool)
+    for after in (boundaries // 2, boundaries - 4):  # before its changes, and when it needs nothing any more
+        with esync_behind(behind(pool), nodes=2) as esync:
+            life = _Moments(after)
+            esync.crew.send("S2", life)
+            with suppress(WorkerDied):
+                esync.rollout()
+            assert out_of(pool) == {"S2"}, after
+            (record,) = esync.store.runs(1)
+            healed = loss(esync, record.id)
+            assert healed.record.verdict is Verdict.JOINED, (after, healed.record.summary)
+            assert out_of(pool) == set(), after
+            assert esync.store.all_kept(DRAINED) == {}, after
+            pool.balancer.drain("S2")
+            assert esync.rollout().record.verdict is Verdict.JOINED
+            assert out_of(pool) == {"S2"}, "no note is left: a person took it out now"
+            pool.balancer.undrain("S2")
+
+
 def test_a_cancelled_run_puts_its_servers_back(pool: Running) -> None:
     """Cancelled while its server is out."""
     with esync_behind(behind(pool), nodes=2) as esync:

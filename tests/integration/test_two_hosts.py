@@ -14,12 +14,14 @@ import pytest
 from lab.control.remote import LabProcess
 from tests.integration.harness import SITE, Harness, cluster_of, four_servers, harness_at, on_disk
 from tests.relay import Relay
+from tests.sampling import in_turn
 from tests.waiting import wait_until
 from workers.records import Verdict
 
 pytestmark = pytest.mark.integration
 
 ASSET = rf"{SITE}\AssetManagement.config"
+SOON = 45.0  #: seconds; without an own check of its wait for messages it took 90
 UNDER_WAY = 9.0  #: seconds for which the server keeps the request of the worker that is cut off
 
 
@@ -61,6 +63,20 @@ def under_way(lab: LabProcess, node: str) -> None:
 def starts(lab: LabProcess, node: str) -> int:
     """How often the service has started."""
     return sum(what == "start" for what, _ in lab.report(node)["service"]["history"])
+
+
+@in_turn(0, 4, "dead connections")  # waits for half a minute; `tests/unit/workers` checks the settings
+def test_a_worker_whose_connections_are_dead_makes_new_ones(tmp_path: Path, lab: LabProcess) -> None:
+    """A firewall has forgotten them while it was idle: no error says so, and no answer comes."""
+    with ExitStack() as stack:
+        harness = stack.enter_context(harness_at(tmp_path / "harness", worker=False))
+        host = Host(harness, tmp_path / "host", stack)
+        wait_until(harness.engine.own_queues.served)
+        host.cable.forget()
+        begun = time.monotonic()
+        done = harness.finished(harness.start(cluster_of(lab, waves="all")).id)
+        assert Verdict.JOINED is done.record.verdict
+        assert time.monotonic() < begun + SOON, host.esync.log()
 
 
 def test_a_worker_that_is_cut_off_is_replaced_and_writes_nothing_more(tmp_path: Path, lab: LabProcess) -> None:

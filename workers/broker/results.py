@@ -14,7 +14,7 @@ from celery.result import AsyncResult
 from workers.broker.members import noted_member
 from workers.broker.names import OWN
 from workers.logger import logger
-from workers.redis.connection import READ
+from workers.redis.connection import KEEPALIVE, READ
 from workers.redis.sentinels import Sentinels
 
 __all__ = ["SIZE", "Results"]
@@ -31,7 +31,7 @@ class Results(RedisBackend):  # type: ignore[misc] # Celery has no types
     chord_keyprefix = f"{OWN}.chord-"
 
     def _get_pool(self, **options: Any) -> Any:  # noqa: ANN401 - of redis, or of its Sentinels
-        options["socket_read_size"] = READ
+        options |= {"socket_read_size": READ, "socket_keepalive_options": KEEPALIVE}
         sentinels: Sentinels | None = self._transport_options.get("sentinels")
         return sentinels.pool(options) if sentinels else super()._get_pool(**options)
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,13 +33,29 @@ from workers.redis.probe import Listener, listener_at
 from workers.redis.sentinels import Sentinels, sentinels_of
 from workers.settings import Secret
 
-__all__ = ["READ", "connect", "errors_mapped", "takes_no_writes", "with_retries"]
+__all__ = [
+    "ANSWER_TIMEOUT",
+    "KEEPALIVE",
+    "READ",
+    "connect",
+    "connections_made",
+    "errors_mapped",
+    "takes_no_writes",
+    "with_retries",
+]
 
 T = TypeVar("T")
 
 CONNECT_TIMEOUT = 3.0  #: seconds
 ANSWER_TIMEOUT = 10.0  #: seconds; nothing we send blocks
 CONNECTIONS = 128  #: of one process; a thread waits while none is free
+#: A connection that a firewall has forgotten, or whose other end has lost its power, ends in about ten seconds, also
+#: while it waits for nothing. The default is two hours.
+KEEPALIVE = {
+    getattr(socket, name): value
+    for name, value in {"TCP_KEEPIDLE": 4, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 10_000}.items()
+    if hasattr(socket, name)  # not on every system
+}
 READ = 4096  #: bytes, the buffer of a connection: a worker has fifty, and almost every answer is shorter
 _LOGON = f"check user and password in {BROKER} or {STORE}; {ENCODE}"
 _FULL = ("is out of memory", "raise maxmemory; the policy must be noeviction")
@@ -105,12 +122,21 @@ class _Server(NamedTuple):
 
 
 class _Named(ConnectionPool):
-    """A pool whose errors name the server."""
+    """A pool whose errors name the server.
+
+    Attributes:
+        made: how often it has connected. The library replaces an idle connection that is dead without an error.
+    """
 
     def __init__(self, *given: Any, variable: str, sentinels: Sentinels | None = None, **more: Any) -> None:  # noqa: ANN401 - the options of the library
         self._variable = variable
         self._sentinels = sentinels
-        super().__init__(*given, **more)
+        self.made = 0
+        super().__init__(*given, **more, redis_connect_func=self._connected)
+
+    def _connected(self, connection: Any) -> None:  # noqa: ANN401 - of the library
+        connection.on_connect()
+        self.made += 1
 
     def get_connection(self, *given: Any, **more: Any) -> Any:  # noqa: ANN401 - the same
         """A working connection, or an error that knows the server."""
@@ -171,6 +197,7 @@ def connect(url: Secret, variable: str = BROKER) -> Redis:
         "socket_connect_timeout": CONNECT_TIMEOUT,
         "socket_timeout": ANSWER_TIMEOUT,
         "socket_keepalive": True,
+        "socket_keepalive_options": KEEPALIVE,
         "socket_read_size": READ,
         "health_check_interval": 30,
         "retry": Retry(NoBackoff(), 0),
@@ -182,6 +209,12 @@ def connect(url: Secret, variable: str = BROKER) -> Redis:
         return _Client(connection_pool=_Pool.from_url(address.url.reveal(), **options))
     options |= parse_url(address.url.reveal())  # type: ignore[no-untyped-call] # the library has no types here
     return _Client(connection_pool=sentinels.pool(options, _SentinelPool, sentinels=sentinels))
+
+
+def connections_made(client: Redis) -> int:
+    """How often a client from `connect` has connected: while that stays the same, its server cannot have changed."""
+    pool = client.connection_pool
+    return pool.made if isinstance(pool, _Named) else 0
 
 
 def _meaning(error: RedisError) -> StoreUnavailable:

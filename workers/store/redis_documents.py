@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing_extensions import override
 
 from workers.records import DocumentKind
+from workers.redis.connection import connections_made
 from workers.remembered import Remembered
 from workers.secrets.seal import Seal
 from workers.store.damage import damage_reported, reports_damage
@@ -26,24 +27,26 @@ class RedisDocuments(RedisCommands, Documents):
     _bases: Remembered[str]
 
     @override
-    def _connection_lost(self) -> None:
-        """Another server, or one that was restarted, may have lost the bases that were written last."""
-        super()._connection_lost()
-        self._bases.clear()
-
-    @override
     @reports_damage("document")
     def put(self, run_id: str, kind: str, name: str, document: str) -> None:
         keys = [self._of(run_id, "documents", kind), self._of(run_id, "index")]
-        self._write(run_id, "put", keys, kind, name, self._sealed_document(run_id, kind, name, document))
+        while True:
+            made = connections_made(self._redis)
+            self._write(run_id, "put", keys, kind, name, self._sealed_document(run_id, kind, name, document))
+            if kind not in ALIKE or made == connections_made(self._redis):
+                return  # else another server may not have the basis
 
     def _sealed_document(self, run_id: str, kind: str, name: str, document: str) -> str:
         basis = self._basis(run_id, kind, document) if kind in ALIKE and len(document) > LONG else ""
         return self._seal.sealed(("document", run_id, kind, name), packed(document, basis))
 
     def _basis(self, run_id: str, kind: str, document: str = "") -> str:
-        """The basis of the documents of a kind; `document` becomes it when there is none."""
-        known = self._bases.get(f"{run_id} {kind}")
+        """The basis of the documents of a kind; `document` becomes it when there is none.
+
+        It is known as long as no connection is made: another server, or one that was restarted, may have lost it.
+        """
+        place = f"{connections_made(self._redis)} {run_id} {kind}"
+        known = self._bases.get(place)
         if known is not None:
             return known
         key = self._of(run_id, "documents", _BASIS)
@@ -53,7 +56,7 @@ class RedisDocuments(RedisCommands, Documents):
         else:
             text = self._ask(lambda redis: redis.hget(key, kind)) or ""
         found = self._opened_document(run_id, _BASIS, kind, text)
-        return self._bases.put(f"{run_id} {kind}", found, len(found))
+        return self._bases.put(place, found, len(found))
 
     @override
     @reports_damage("document")

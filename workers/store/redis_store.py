@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from workers.errors import Conflict, RecordRefused, RunUnknown
 from workers.records import Event, RunRecord, RunState, Status, StepOutcome
+from workers.redis.connection import connections_made
 from workers.remembered import Remembered
 from workers.secrets.seal import Seal
 from workers.store.chain import Chain, created_event, digested, ended_event, without_link
@@ -306,6 +307,7 @@ class RedisStore(RedisHolds, RedisKept, RedisDocuments, RunStore):
             digest, text = self._outcomes.sealed(outcome, place)
             written = (place, outcome.node, finishing.fence, text)
             ended = (*_noting(ended_event(outcome, digest)), finishing.holder, finishing.of, int(finishing.more))
+            made = connections_made(self._redis)
             sealed = [(*at, self._sealed_document(outcome.run, *at, kept)) for at, kept in documents.items()]
             answer = self._write(
                 outcome.run, "finish", keys, *written, *ended, *(part for parts in sealed for part in parts)
@@ -314,6 +316,9 @@ class RedisStore(RedisHolds, RedisKept, RedisDocuments, RunStore):
                 raise Conflict(f"another worker has taken over node {outcome.node}")
             if answer[0] == "exists":
                 outcome = self._outcomes.opened(outcome.run, outcome.turn, place, answer[3])
+            if made != connections_made(self._redis) and outcome == finishing.outcome:
+                for at, kept in documents.items():  # another server may not have their basis
+                    self.put(outcome.run, *at, kept)
             return Finished(outcome, complete=bool(answer[1]), following=answer[2])
 
     @override

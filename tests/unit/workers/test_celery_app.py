@@ -36,6 +36,13 @@ def test_lost_messages_are_delivered_again_soon() -> None:
     assert options["unacked_restore_interval"] * options["unacked_restore_throttle"] <= 5
 
 
+def test_a_wait_for_messages_that_gets_no_answer_is_soon_given_up() -> None:
+    """Kombu does that after twice its interval; with its default a worker with dead connections slept for a minute."""
+    options = make_app(Settings(broker_url=Secret(URL))).conf.broker_transport_options
+    assert 2 * options["health_check_interval"] <= 10
+    assert options["socket_timeout"] <= 10
+
+
 def test_control_tasks_have_their_own_queue() -> None:
     """A task whose name matches a control pattern uses the control queue, others the queue of the nodes."""
     app = make_app(Settings(broker_url=Secret(URL)), control=("esync.join*", "esync.rollout"))

@@ -68,3 +68,10 @@ def test_the_reconciler_continues_with_the_others(engine: Engine, monkeypatch: p
         engine.store.create(RunRecord(id=extra, cluster="shop", spec={}))
     Reconciler(engine, "w1").check_runs()
     assert ["aaa", "good", "zzz"] == seen
+
+
+def test_the_reconciler_forgets_a_run_whose_record_the_server_has_lost(engine: Engine, valkey: Redis) -> None:
+    """It would count as active, and others of its group would wait for it. One that cannot be read is kept."""
+    valkey.delete("esync:run:good")
+    Reconciler(engine, "w1").check_runs()
+    assert ("spoilt",) == engine.store.active()

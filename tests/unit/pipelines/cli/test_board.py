@@ -200,6 +200,9 @@ def test_a_command_that_ends_counts_only_the_runs_that_have_not_ended() -> None:
     assert "its 1 run continues (2 of 3 have ended)." in what_continues(services, records)
     office.conclude(runs[2])
     assert what_continues(services, records) == "\nThis command stops; its 3 runs have ended."
+    office.store.forget(runs[0])
+    lost = "This command stops; its 2 runs have ended.\nThe run store has lost 1 run of this command."
+    assert what_continues(services, records) == f"\n{lost}"
 
 
 def test_the_newest_run_of_each_cluster_is_found_and_that_of_a_group() -> None:

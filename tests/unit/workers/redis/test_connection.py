@@ -16,12 +16,13 @@ from redis.exceptions import ConnectionError as NoConnection
 
 from tests.claiming import claim
 from tests.refusing import Refusal, refusing
+from workers.celery_app import make_app
 from workers.errors import StoreUnavailable
 from workers.records import Event, RunRecord
 from workers.redis.connection import connect, with_retries
 from workers.secrets.seal import Seal
 from workers.secrets.vault import new_seal_key
-from workers.settings import Secret
+from workers.settings import Secret, Settings
 from workers.store.redis_store import RedisStore
 
 PLANTED = "Pl4nted-Passw0rd"
@@ -192,6 +193,24 @@ def test_broken_connections_are_replaced(valkey: Redis, valkey_url: Secret) -> N
         valkey.client_kill_filter(_type="normal", skipme=True)
         assert "r1" == store.run("r1").id
         assert claim(store, "r1", "S1", "w1", 60)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux lets a program set this")
+def test_no_connection_outlives_its_network_for_hours(valkey_url: Secret) -> None:
+    """The system ends a connection of any kind over which nothing has arrived for ten seconds."""
+    app = make_app(Settings(broker_url=valkey_url))
+    with app.connection_for_write() as broker, connect(valkey_url) as store:
+        pools = [broker.default_channel.pool, app.backend.client.connection_pool, store.connection_pool]
+        for pool in pools:
+            connection = pool.get_connection()
+            known = [
+                connection._sock.getsockopt(socket.IPPROTO_TCP, option)
+                for option in (socket.TCP_USER_TIMEOUT, socket.TCP_KEEPIDLE)
+            ]
+            assert [10_000, 4] == known
+            assert connection._sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            pool.release(connection)
+    app.close()
 
 
 def test_scripts_are_loaded_again(valkey: Redis) -> None:
