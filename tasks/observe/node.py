@@ -24,7 +24,7 @@ from tasks.observe.replies import Replies, collected, facts_of
 from tasks.observe.service import service_questions
 from tasks.step import Work, own_folder
 from tasks.step_values import Purpose
-from workers.records import DocumentKind
+from workers.records import DocumentKind, now
 from workers.winrm import operations as ops
 from workers.winrm.operations import Op, Reply
 
@@ -44,7 +44,7 @@ def observe(work: Work, *, probes: bool = False) -> Look:
     Raises:
         EsyncError: the session broke, a file is held open, or a reply cannot be understood.
     """
-    earlier = work.documents.facts(DocumentKind.OBSERVED, work.node.name)
+    began, earlier = now(), work.documents.facts(DocumentKind.OBSERVED, work.node.name)
     likely = earlier or work.documents.facts_when_joined(work.node.name)
     guess = seen_layout(work.cluster, likely) if likely else layout_of(work.cluster, None)
     drive = likely.system_drive if likely else "C:"
@@ -69,7 +69,7 @@ def observe(work: Work, *, probes: bool = False) -> Look:
     if problem and looked:
         problem += f"; looked in {named(looked)}; if the product is in another folder, set site.product_folder"
     with understood(work.node.name):
-        seen = facts_of(work, layout, answers, family, problem)
+        seen = facts_of(work, layout, answers, family, problem, began)
         old = old_places(work, layout, answers, seen.generated.sitedb)
         facts = cleaned_facts(seen.model_copy(update={"old_places": old}))
         if work.is_origin and family is None:

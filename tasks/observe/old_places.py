@@ -50,12 +50,40 @@ def old_places(
         contents=contents,
         services=services,
     )
-    files = certificate_files(work, tuple(found))
+    files = {folder: names for folder, names in certificate_files(work, tuple(found)).items() if names}
+    in_use = _in_use(work, layout, tuple(files))
     return tuple(
         OldPlace(folder=folder, why=found[folder], files=len(names), examples=tuple(names[:_EXAMPLES]))
         for folder, names in files.items()
-        if names
+        if folder not in in_use
     )
+
+
+def _in_use(work: Work, layout: Layout, folders: tuple[str, ...]) -> set[str]:
+    """Those that lead to a folder in use, as a junction does that was left where the site was: the files are the same.
+
+    Copies have other change times. Where the disk keeps none, a copy that kept its modification time counts as the same
+    file: an old file that stays does less harm than one in use that goes.
+
+    Raises:
+        EsyncError: the session broke.
+    """
+    if not folders:
+        return set()
+    used, limit = layout.written_folders, folder_limit(work.cluster)
+    lists = [ops.list_folder(folder, change_times=True, limit=limit) for folder in (*folders, *used)]
+    replies = work.session.ask(lists, deadline=work.deadline, keep_going=True, cancelled=work.cancelled)
+    held = {file for reply in replies[len(folders) :] for file in _identities(reply)}
+    return {folder for folder, reply in zip(folders, replies, strict=False) if held & _identities(reply)}
+
+
+def _identities(reply: Reply) -> set[tuple[object, ...]]:
+    """What tells each certificate file from its copies."""
+    return {
+        (entry["name"].casefold(), entry["size"], entry["mtime"], entry.get("ctime"))
+        for entry in (reply["entries"] if reply.ok else ())
+        if entry["kind"] == "file" and node_of(entry["name"])
+    }
 
 
 def certificate_files(work: Work, folders: tuple[str, ...]) -> dict[str, list[str]]:

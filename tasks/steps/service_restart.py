@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.ektron.desired.node import restart_reason
+from tasks.ektron.desired.node import DISABLED_REMEDY, disabled, restart_reason
 from tasks.ektron.editions import SYNC_PORT, Layout
 from tasks.ektron.facts.service import ServiceEvidence, ServiceFacts
 from tasks.ektron.rules.loaded import loaded, unrecorded
@@ -20,7 +20,7 @@ from tasks.observe.layout import planned_layout
 from tasks.observe.service import REQUIRED, left_evidence, service_evidence, service_of, service_questions
 from tasks.observe.stopped_dependents import recording, removal
 from tasks.step import APPLYING, Done, Work
-from workers.errors import AgentFailed, DeadlineExceeded
+from workers.errors import AgentFailed, DeadlineExceeded, NodeRefused
 from workers.records import Change, DocumentKind
 from workers.winrm import operations as ops
 from workers.winrm.operations import Op, Reply
@@ -38,6 +38,7 @@ def service_restart(work: Work) -> Done:
     Raises:
         DeadlineExceeded: the service does not stop, start or listen in time.
         AgentFailed: the service cannot be started, or ends again.
+        NodeRefused: it is disabled.
         AccessDenied: the account may not start it, or the service's account may not read its program.
     """
     if work.documents.is_right(work.node.name) and not _unrecorded_start(work):
@@ -72,6 +73,8 @@ def restarted(work: Work, layout: Layout, reason: str) -> Done:
 
 def _done(work: Work, layout: Layout, evidence: ServiceEvidence, reason: str, *, until_listening: bool) -> Done:
     service = evidence.service
+    if service.is_disabled:  # it is not stopped either
+        raise NodeRefused(disabled(work.node.name, service), remedy=DISABLED_REMEDY)
     after, first = _restarted(work, layout, evidence, must_listen=until_listening)
     seconds = _watched(work, layout, first, must_listen=until_listening)
     before = f"process {service.pid}, started {service.started}" if service.pid else service.state

@@ -288,6 +288,8 @@ BORDERS: dict[str, tuple[str, dict[str, object], str, InvariantState, str]] = {
     "no drive": ("P1", {"service_folder": ""}, "node.disk-free", PROVEN, ""),
     "disks unknown": ("P1", {"system": None}, "node.disk-free", UNKNOWN, "the free space of C: is unknown"),
     "read-only": ("P1", {"asset__file__readonly": True}, "config.files-writable", REFUTED, "read-only: C:"),
+    "service disabled": ("P1", {"service__start_type": "disabled"}, "service.not-disabled", REFUTED, "30 is disabled"),
+    "service by hand": ("P1", {"service__start_type": "manual"}, "service.not-disabled", PROVEN, ""),
     "read-only copy on the origin": ("S1", {"ews__file__readonly": True}, "config.files-writable", REFUTED, "EWSUpd"),
     "limits not read": ("P1", {"readiness": None}, "winrm.limits", UNKNOWN, "limits were not read"),
     "limits with a problem": ("P1", {"readiness__limits": {}, "readiness__limits_problem": "denied"},

@@ -81,7 +81,7 @@ INSTEAD: dict[str, tuple[object, ...]] = {
     "server.not_before": (NOW + timedelta(days=1),),
     "server.signature": ("md5",),
     "service.started": (NOW - timedelta(days=1), None),
-    "service.start_type": ("manual", ""),
+    "service.start_type": ("manual", "disabled", ""),
     "service.state": ("stopped",),
     "service_config.library_load_balanced": ("0", None),
     "service_config.load_bal_server_count": ("4", None),

@@ -189,6 +189,7 @@ def test_prerequisites_and_early_warnings() -> None:
         "node.administrator",
         "node.disk-free",
         "config.files-writable",
+        "service.not-disabled",
         "winrm.limits",
         "winrm.protected",
         "node.competing-managers",
