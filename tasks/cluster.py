@@ -238,6 +238,20 @@ class ClusterFile(Part):
         node = self.node(name)
         return f"{one_spelling(node.host)}:{self._port(node)}"
 
+    def sync_host(self, name: str) -> str:
+        """Under which name other nodes try to reach a node: its host, if that can lead them there.
+
+        A host that several nodes have, or that is the own machine of everybody, is the end of a tunnel: it leads only
+        esync to the node.
+        """
+        node = self.node(name)
+        return node.name if one_spelling(node.host) in self._tunnels else node.host
+
+    @cached_property
+    def _tunnels(self) -> frozenset[str]:
+        counts = Counter(one_spelling(node.host) for node in self.nodes)
+        return frozenset({"localhost", "127.0.0.1", "::1", *(host for host, count in counts.items() if count > 1)})
+
     def _port(self, node: Node) -> object:
         ours, own = self.connection, node.connection
         return listener_port(ours.scheme, ours.port, own.scheme, own.port)
@@ -278,7 +292,7 @@ class ClusterFile(Part):
     def __copy__(self) -> Self:
         """A copy without what follows from the nodes: `model_copy` may give it others."""
         copied = super().__copy__()
-        for derived in ("_by_name", "_endpoints", "node_names", "servers"):
+        for derived in ("_by_name", "_endpoints", "_tunnels", "node_names", "servers"):
             copied.__dict__.pop(derived, None)
         return copied
 

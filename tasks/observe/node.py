@@ -17,7 +17,7 @@ from tasks.observe.family_folder import folder_question
 from tasks.observe.generated import generated_questions
 from tasks.observe.layout import layout_of, seen_layout
 from tasks.observe.look import Look
-from tasks.observe.old_places import old_place_questions, old_places
+from tasks.observe.old_places import old_place_questions, old_places, services_beside
 from tasks.observe.probes import probe_questions, probed
 from tasks.observe.product_folder import elsewhere
 from tasks.observe.replies import Replies, collected, facts_of
@@ -71,7 +71,8 @@ def observe(work: Work, *, probes: bool = False) -> Look:
     with understood(work.node.name):
         seen = facts_of(work, layout, answers, family, problem, began)
         old = old_places(work, layout, answers, seen.generated.sitedb)
-        facts = cleaned_facts(seen.model_copy(update={"old_places": old}))
+        beside = services_beside(layout, answers)
+        facts = cleaned_facts(seen.model_copy(update={"old_places": old, "other_services": beside}))
         if work.is_origin and family is None:
             family = living_family(work, layout, facts)
             found = {"origin_family": dict(family.hashes), "origin_problem": ""} if family else {}

@@ -12,7 +12,7 @@ from tasks.step import Work
 from workers.winrm import operations as ops
 from workers.winrm.operations import Op, Reply
 
-__all__ = ["certificate_files", "old_place_questions", "old_places"]
+__all__ = ["certificate_files", "old_place_questions", "old_places", "services_beside"]
 
 _FOLDER, _SERVICE = "products in ", "generation "
 _EXAMPLES = 6
@@ -38,17 +38,12 @@ def old_places(
         for name, reply in answers.items()
         if name.startswith(_FOLDER) and reply.ok
     }
-    services = {
-        name.removeprefix(_SERVICE): OtherService(reply["state"], reply["start_type"], reply["image_path"])
-        for name, reply in answers.items()
-        if name.startswith(_SERVICE) and reply.ok
-    }
     found = old_folders(
         layout,
         sites=sitedb,
         earlier_sites=work.documents.earlier_sites(),
         contents=contents,
-        services=services,
+        services=_other_services(answers),
     )
     files = {folder: names for folder, names in certificate_files(work, tuple(found)).items() if names}
     in_use = _in_use(work, layout, tuple(files))
@@ -57,6 +52,21 @@ def old_places(
         for folder, names in files.items()
         if folder not in in_use
     )
+
+
+def services_beside(layout: Layout, answers: Mapping[str, Reply]) -> tuple[str, ...]:
+    """The names of services of other generations that are not stopped."""
+    names = other_services(layout.service_name)
+    return tuple(names[number] for number, one in _other_services(answers).items() if one.state not in {"", "stopped"})
+
+
+def _other_services(answers: Mapping[str, Reply]) -> dict[str, OtherService]:
+    """Generation -> that service, where it is installed."""
+    return {
+        name.removeprefix(_SERVICE): OtherService(reply["state"], reply["start_type"], reply["image_path"])
+        for name, reply in answers.items()
+        if name.startswith(_SERVICE) and reply.ok
+    }
 
 
 def _in_use(work: Work, layout: Layout, folders: tuple[str, ...]) -> set[str]:

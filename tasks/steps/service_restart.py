@@ -17,6 +17,7 @@ from tasks.observe import start_record
 from tasks.observe.asking import answers_to
 from tasks.observe.border import understood
 from tasks.observe.layout import planned_layout
+from tasks.observe.probes import listens, own_port
 from tasks.observe.service import REQUIRED, left_evidence, service_evidence, service_of, service_questions
 from tasks.observe.stopped_dependents import recording, removal
 from tasks.step import APPLYING, Done, Work
@@ -223,14 +224,14 @@ def _look(work: Work, layout: Layout, *, must_listen: bool) -> _Look:
 
 
 def _look_questions(work: Work, layout: Layout) -> list[Op]:
-    return [ops.tcp(work.node.host, SYNC_PORT, timeout=3), ops.service(layout.service_name)]
+    return [own_port(work), ops.service(layout.service_name)]
 
 
 def _looked(work: Work, layout: Layout, replies: Sequence[Reply], *, must_listen: bool) -> _Look:
     port, service = replies
     with understood(work.node.name):
         facts = service_of(layout.service_name, service)
-        settles = facts.state == "running" and (bool(port["reachable"]) or not must_listen)
+        settles = facts.state == "running" and (not must_listen or listens(work, port))
         return _Look(time.monotonic(), facts, settles, int(service.get("exit_code") or 0))
 
 

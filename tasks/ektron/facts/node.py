@@ -20,7 +20,7 @@ __all__ = ["NodeFacts"]
 _VOLATILE = (
     "observed_at", "clock", "skew", "probes", "generated", "system", "readiness",
     "newest_input", "newest_input_path", "newest_change", "newest_change_path", "asked", "inputs", "start_record",
-    "places",
+    "places", "other_services",
 )  # fmt: skip
 
 
@@ -62,6 +62,7 @@ class NodeFacts(ConfigurationFacts, ServiceEvidence):
     places: tuple[PlaceFacts, ...] = ()  #: what a rollout writes to
     leftovers: tuple[str, ...] = ()  #: temporary files of this program
     renamed_copies: tuple[str, ...] = ()  #: files in the service folder with a node's bytes under other servers' names
+    other_services: tuple[str, ...] = ()  #: services of other generations that are not stopped
     old_places: tuple[OldPlace, ...] = ()  #: folders not in use any more that hold certificate files
     probes: ProbeFacts = ProbeFacts()
     generated: GeneratedFacts = GeneratedFacts()

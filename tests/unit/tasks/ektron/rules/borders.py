@@ -288,6 +288,8 @@ BORDERS: dict[str, tuple[str, dict[str, object], str, InvariantState, str]] = {
     "no drive": ("P1", {"service_folder": ""}, "node.disk-free", PROVEN, ""),
     "disks unknown": ("P1", {"system": None}, "node.disk-free", UNKNOWN, "the free space of C: is unknown"),
     "read-only": ("P1", {"asset__file__readonly": True}, "config.files-writable", REFUTED, "read-only: C:"),
+    "an earlier service beside": ("P1", {"other_services": ["EktronWindowsServices20"]}, "service.listening-8732",
+        UNKNOWN, "EktronWindowsServices20 runs too"),
     "service disabled": ("P1", {"service__start_type": "disabled"}, "service.not-disabled", REFUTED, "30 is disabled"),
     "service by hand": ("P1", {"service__start_type": "manual"}, "service.not-disabled", PROVEN, ""),
     "read-only copy on the origin": ("S1", {"ews__file__readonly": True}, "config.files-writable", REFUTED, "EWSUpd"),

@@ -80,6 +80,7 @@ INSTEAD: dict[str, tuple[object, ...]] = {
     "server.not_after": (NOW - timedelta(days=1),),
     "server.not_before": (NOW + timedelta(days=1),),
     "server.signature": ("md5",),
+    "other_services": (("EktronWindowsServices40",),),
     "service.started": (NOW - timedelta(days=1), None),
     "service.start_type": ("manual", "disabled", ""),
     "service.state": ("stopped",),
