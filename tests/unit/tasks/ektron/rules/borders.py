@@ -138,7 +138,7 @@ BORDERS: dict[str, tuple[str, dict[str, object], str, InvariantState, str]] = {
     "key wrong": ("P1", {"service_config__keys__differing": {"S2": "00"}}, "keys.match-cer", REFUTED,
         "the key for S2 is not the certificate"),
     "keys twice": ("P1", {"service_config__keys__duplicated": ["S2"]}, "keys.no-duplicates", REFUTED,
-        "more than one key for S2"),
+        "several keys that differ for S2"),
     "no copy of the origin": ("S1", {"ews": None}, "keys.ewsupdates-agrees", UNKNOWN, "was not read"),
     "no file of the copy": ("S1", {"ews__file__exists": False}, "keys.ewsupdates-agrees", PROVEN, ""),
     "broken copy": ("S1", {"ews__file__problem": "bad"}, "keys.ewsupdates-agrees", REFUTED, "exe.config: bad"),
