@@ -40,6 +40,14 @@ __all__ = [
 NodeName = Annotated[
     str, text(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,14}$", "a NetBIOS name: 1 to 15 letters, digits, '-' or '_'")
 ]
+#: The relationship of a sync may know a server under its full name or its address, and its certificates then, too.
+PartnerName = Annotated[
+    str,
+    text(
+        r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        "a name as the certificate files have it, such as WEB7 or web7.corp.example: letters, digits, '.', '-' or '_'",
+    ),
+]
 _BYTE = "(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"
 #: The last label of a name is no number: `1.2.3` and `256.0.0.1` are addresses with a mistake.
 _LABELS = r"([A-Za-z0-9_][A-Za-z0-9_-]{0,62}\.)*([0-9]*[A-Za-z_][A-Za-z0-9_-]*|[0-9]+-[A-Za-z0-9_-]*)\.?"
@@ -153,7 +161,10 @@ class ClusterFile(Part):
     ]
     origin: Annotated[NodeName, Field(description="the name of one of the nodes")]
     site: Site
-    partners: Annotated[tuple[NodeName, ...], Field(max_length=100, description="NetBIOS names of other servers")] = ()
+    partners: Annotated[
+        tuple[PartnerName, ...],
+        Field(max_length=100, description="names of other servers, as their certificate files have them"),
+    ] = ()
     connection: Connection
     policy: Policy = Policy()
     balancers: Annotated[dict[Word, Balancer], Field(max_length=100, description="balancers by pool")] = Field(
@@ -227,6 +238,20 @@ class ClusterFile(Part):
         node = self.node(name)
         return f"{one_spelling(node.host)}:{self._port(node)}"
 
+    def sync_host(self, name: str) -> str:
+        """Under which name other nodes try to reach a node: its host, if that can lead them there.
+
+        A host that several nodes have, or that is the own machine of everybody, is the end of a tunnel: it leads only
+        esync to the node.
+        """
+        node = self.node(name)
+        return node.name if one_spelling(node.host) in self._tunnels else node.host
+
+    @cached_property
+    def _tunnels(self) -> frozenset[str]:
+        counts = Counter(one_spelling(node.host) for node in self.nodes)
+        return frozenset({"localhost", "127.0.0.1", "::1", *(host for host, count in counts.items() if count > 1)})
+
     def _port(self, node: Node) -> object:
         ours, own = self.connection, node.connection
         return listener_port(ours.scheme, ours.port, own.scheme, own.port)
@@ -267,7 +292,7 @@ class ClusterFile(Part):
     def __copy__(self) -> Self:
         """A copy without what follows from the nodes: `model_copy` may give it others."""
         copied = super().__copy__()
-        for derived in ("_by_name", "_endpoints", "node_names", "servers"):
+        for derived in ("_by_name", "_endpoints", "_tunnels", "node_names", "servers"):
             copied.__dict__.pop(derived, None)
         return copied
 

@@ -136,7 +136,7 @@ def _planned(snapshot: Snapshot, facts: "Mapping[str, NodeFacts]", family: "Fami
     if family is None:
         origin = snapshot.cluster.node(snapshot.cluster.origin).name
         return Stop(Verdict.STOPPED, make_family_first(snapshot.cluster, facts[origin]))
-    from pipelines.run.planning import make_plan, unwritable  # noqa: PLC0415 - see above
+    from pipelines.run.planning import make_plan, obstacle  # noqa: PLC0415 - see above
     from tasks.ektron.rules.shared import consequences  # noqa: PLC0415 - see above
 
     options = snapshot.record.options
@@ -147,7 +147,7 @@ def _planned(snapshot: Snapshot, facts: "Mapping[str, NodeFacts]", family: "Fami
     stops = (f"a rollout would stop now, before it writes anything: {over}",) if over else ()
     notes = (*stops, *others, *pool_notes(snapshot.cluster, plan.wave_numbers()))
     plan = plan.model_copy(update={"notes": tuple(cleaned(note, _NOTE) for note in notes)})
-    if why := unwritable(snapshot.cluster, plan, facts, family, options):
+    if why := obstacle(snapshot.cluster, plan, facts, family, options):
         return Stop(Verdict.FAILED, f"{why}. Nothing was written anywhere")
     if snapshot.record.plan_fingerprint:
         return _still_fits(snapshot, plan)

@@ -22,11 +22,11 @@ def retire_planned(snapshot: Snapshot) -> Go | Stop:
     facts = _facts(snapshot, DocumentKind.OBSERVED)
     if stop := _shared(snapshot, facts):
         return stop
-    from pipelines.run.planning import make_plan, unwritable  # noqa: PLC0415 - see above
+    from pipelines.run.planning import make_plan, obstacle  # noqa: PLC0415 - see above
 
     options = snapshot.record.options
     plan = make_plan(snapshot.cluster, facts, NO_FAMILY, options).model_copy(update={"unseen": ()})
-    if why := unwritable(snapshot.cluster, plan, facts, NO_FAMILY, options):
+    if why := obstacle(snapshot.cluster, plan, facts, NO_FAMILY, options):
         return Stop(Verdict.FAILED, f"{why}. Nothing was written anywhere")
     if snapshot.record.plan_fingerprint:
         saved = {part.node: part.fingerprint for part in snapshot.plan.nodes} if snapshot.plan else {}

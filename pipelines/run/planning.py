@@ -9,13 +9,20 @@ from pipelines.run.plan import NodePlan, Plan, waves_of
 from tasks.cluster import Cluster
 from tasks.documents import FamilyDigests, changes_of, target_of
 from tasks.ektron.desired.leftovers import leftover_entries
-from tasks.ektron.desired.node import READ_ONLY_REMEDY, differences, read_only, service_reason
+from tasks.ektron.desired.node import (
+    DISABLED_REMEDY,
+    READ_ONLY_REMEDY,
+    differences,
+    disabled,
+    read_only,
+    service_reason,
+)
 from tasks.ektron.desired.places import copies, refused_files
 from tasks.ektron.desired.target import Target
 from tasks.ektron.facts.node import NodeFacts
 from tasks.ektron.rules.loaded import unrecorded
 
-__all__ = ["make_plan", "unwritable"]
+__all__ = ["make_plan", "obstacle"]
 
 
 def make_plan(
@@ -46,14 +53,16 @@ def make_plan(
     )
 
 
-def unwritable(
+def obstacle(
     cluster: Cluster,
     plan: Plan,
     facts: Mapping[str, NodeFacts],
     family: FamilyDigests,
     options: Collection[str] = (),
 ) -> str:
-    """The first file that the plan would change and that cannot be written, for people; empty when there is none.
+    """Why the plan cannot be carried out, for people: a file that cannot be written, or a service that would not start.
+
+    Empty when nothing is in its way.
 
     Args:
         cluster: as for the plan.
@@ -74,6 +83,8 @@ def unwritable(
                 f"{part.node}: the account may not replace {files[0]}{more}; remove the read-only attribute "
                 "(attrib -r), or give it the right to write there, then retry"
             )
+        if part.restart and facts[part.node].service.is_disabled:
+            return f"{disabled(part.node, facts[part.node].service)}; {DISABLED_REMEDY}"
     return ""
 
 

@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # for its type only: most text is about no node
     from tasks.ektron.facts.node import NodeFacts
 
-__all__ = ["ago", "all_are", "changed_parts", "counted", "differing", "named", "owed", "shortened", "sized"]
+__all__ = [
+    "ago",
+    "all_are",
+    "changed_parts",
+    "counted",
+    "decryption",
+    "differing",
+    "named",
+    "owed",
+    "shortened",
+    "sized",
+]
 
 #: Name of each part of the facts of a node (`NodeFacts`), the most informative part first.
 PARTS: Mapping[str, str] = {
@@ -115,6 +126,15 @@ def ago(seconds: float) -> str:
     if seconds < _HOUR:
         return f"{seconds / _MINUTE:.0f} min ago"
     return f"{seconds / _HOUR:.0f} h ago" if seconds < 2 * _DAY else f"{seconds / _DAY:.0f} days ago"
+
+
+def decryption(section: str = "<section>") -> str:
+    """What to do about a section of a configuration file that is encrypted (protected configuration of .NET)."""
+    return (
+        f"decrypt it with aspnet_regiis -pdf {section} <folder>, run esync, then encrypt it again. The tool only takes "
+        "files named web.config: for the configuration of the service, decrypt a copy of that name in a folder of its "
+        "own, copy it back, and restart the service when it is encrypted again"
+    )
 
 
 def owed(reason: str, since: str = "") -> str:

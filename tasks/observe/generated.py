@@ -41,20 +41,21 @@ def generated_facts(layout: Layout, answers: Mapping[str, Reply], digest: Digest
     """
     oldest, count = _status_files(answers["status"])
     return GeneratedFacts(
-        sitedb=_file(layout.sitedb_config, answers["sitedb"], digest),
-        data=_file(layout.data_config, answers["data"], digest),
+        sitedb=_file(layout, layout.sitedb_config, answers["sitedb"], digest),
+        data=_file(layout, layout.data_config, answers["data"], digest),
         batch_size=_batch_size(answers["dbsync"]),
         status_files=count,
         oldest_status=oldest,
     )
 
 
-def _file(path: str, reply: Reply, digest: Digest) -> GeneratedFile:
+def _file(layout: Layout, path: str, reply: Reply, digest: Digest) -> GeneratedFile:
     if not reply.ok:
         absent = reply.error == "not_found"
         return GeneratedFile(path=path, exists=not absent, problem="" if absent else reply.message)
     try:
-        return GeneratedFile(path=path, exists=True, sites=read_generated(ops.data_of(reply), digest)[:_SITES])
+        sites = read_generated(ops.data_of(reply), digest, layout.staging_folder[:2])
+        return GeneratedFile(path=path, exists=True, sites=sites[:_SITES])
     except Refused as refusal:
         return GeneratedFile(path=path, exists=True, problem=str(refusal))
 

@@ -2,7 +2,8 @@
 
 from functools import partial
 
-from tasks.ektron.certificates.family import CLIENT_KINDS, Family, family_names
+from tasks.cluster import Cluster
+from tasks.ektron.certificates.family import CLIENT_KINDS, Family, family_names, node_of
 from tasks.ektron.desired.config_files import paths_of
 from tasks.ektron.editions import Layout
 from tasks.ektron.facts.configuration import WebFacts
@@ -18,14 +19,15 @@ from tasks.observe.family_folder import folder_question
 from tasks.observe.generated import generated_questions
 from tasks.observe.layout import layout_of, seen_layout
 from tasks.observe.look import Look
-from tasks.observe.old_places import old_place_questions, old_places
+from tasks.observe.old_places import old_place_questions, old_places, services_beside
 from tasks.observe.probes import probe_questions, probed
 from tasks.observe.product_folder import elsewhere
 from tasks.observe.replies import Replies, collected, facts_of
 from tasks.observe.service import service_questions
 from tasks.step import Work, own_folder
 from tasks.step_values import Purpose
-from workers.records import DocumentKind
+from workers.errors import Conflict
+from workers.records import DocumentKind, now
 from workers.winrm import operations as ops
 from workers.winrm.operations import Op, Reply
 
@@ -45,7 +47,7 @@ def observe(work: Work, *, probes: bool = False) -> Look:
     Raises:
         EsyncError: the session broke, a file is held open, or a reply cannot be understood.
     """
-    earlier = work.documents.facts(DocumentKind.OBSERVED, work.node.name)
+    began, earlier = now(), work.documents.facts(DocumentKind.OBSERVED, work.node.name)
     likely = earlier or work.documents.facts_when_joined(work.node.name)
     guess = seen_layout(work.cluster, likely) if likely else layout_of(work.cluster, None)
     drive = likely.system_drive if likely else "C:"
@@ -66,13 +68,15 @@ def observe(work: Work, *, probes: bool = False) -> Look:
             answers = ask(layout, work.own_folder, drive)
     paths = paths_of(layout, is_origin=work.is_origin)
     answers = with_included(work, paths, answers)
+    _require_hashes(work, layout, answers)
     family, problem = _family(work, layout, answers)
     if problem and looked:
         problem += f"; looked in {named(looked)}; if the product is in another folder, set site.product_folder"
     with understood(work.node.name):
-        seen = facts_of(work, layout, answers, family, problem)
+        seen = facts_of(work, layout, answers, family, problem, began)
         old = old_places(work, layout, answers, seen.generated.sitedb)
-        facts = cleaned_facts(seen.model_copy(update={"old_places": old}))
+        beside = services_beside(layout, answers)
+        facts = cleaned_facts(seen.model_copy(update={"old_places": old, "other_services": beside}))
         if work.is_origin and family is None:
             family = living_family(work, layout, facts)
             found = {"origin_family": dict(family.hashes), "origin_problem": ""} if family else {}
@@ -115,12 +119,42 @@ def _require_readable(work: Work, answers: Replies) -> None:
 
     Raises:
         Conflict: a file is held open.
-        NodeError: a file of the origin's family cannot be read.
+        NodeError: a file of the origin's family, or a certificate file in the site root, cannot be read.
     """
     for name, reply in answers.items():
-        unreadable = name.startswith("origin ") and reply.error not in {"", "not_found"}
+        unreadable = name.startswith(("origin ", "web root ")) and reply.error not in {"", "not_found"}
         if unreadable or (reply.error == "busy" and name not in {FENCE_FILE, drained_note.FILE}):
             raise ops.error_of(reply, work.node.name)
+
+
+def _require_hashes(work: Work, layout: Layout, answers: Replies) -> None:
+    """A list has no hash of a certificate file that cannot be read. That is no other file: the reason is asked for.
+
+    Raises:
+        Conflict: the file is, or was a moment ago, open in another program.
+        NodeError: it cannot be read.
+    """
+    folders = {
+        "service folder": layout.service_folder,
+        "staging": layout.staging_folder,
+        "configurator": layout.configurator_folder,
+    }
+    for question, folder in folders.items():
+        reply = answers.get(question)
+        for entry in reply["entries"] if reply is not None and reply.ok else ():
+            if not entry.get("hash") and _is_of(work.cluster, entry["name"]):
+                path = f"{folder}\\{entry['name']}"
+                (again,) = work.session.ask([ops.hash_of(path)], deadline=work.deadline, keep_going=True)
+                if not again.ok:
+                    raise ops.error_of(again, work.node.name)
+                raise Conflict(f"{work.node.name}: the file was open in another program", file=path)
+
+
+def _is_of(cluster: Cluster, file: str) -> bool:
+    """Whether it is a certificate file of a node or a partner."""
+    owner = node_of(file)
+    names = {name.casefold() for name in (*cluster.node_names, *cluster.partners)}
+    return owner is not None and owner[0].casefold() in names
 
 
 def _ask(

@@ -10,7 +10,7 @@ from tasks.step import Work
 from workers.winrm import operations as ops
 from workers.winrm.operations import Op, Reply
 
-__all__ = ["NEIGHBOURS", "probe_questions", "probed"]
+__all__ = ["NEIGHBOURS", "listens", "own_port", "probe_questions", "probed"]
 
 NEIGHBOURS = 32  #: nodes each node tries to reach; in larger clusters the next ones in the file's order, cyclically
 _OK = 200
@@ -27,7 +27,7 @@ def probe_questions(work: Work, web: WebFacts | None) -> dict[str, Op]:
         web: web.config, as it was seen earlier; None when it is not known yet.
     """
     questions = {f"reach {name}": ops.tcp(host, SYNC_PORT, timeout=3) for name, host in _neighbours(work).items()}
-    questions |= {_LISTENING: ops.tcp(work.node.host, SYNC_PORT, timeout=3), _OWN: ops.resolve("", timeout=3)}
+    questions |= {_LISTENING: own_port(work), _OWN: ops.resolve("", timeout=3)}
     return questions | (_site_questions(web) if web else {})
 
 
@@ -37,16 +37,16 @@ def probed(work: Work, web: WebFacts, answers: Mapping[str, Reply]) -> ProbeFact
     Raises:
         EsyncError: the session broke.
     """
-    reached = {name: answers[f"reach {name}"] for name in _neighbours(work)}
     answers = {**answers, **_asked_again(work, web, answers)}
+    reached = _reached(work, {name: answers[f"reach {name}"] for name in _neighbours(work)})
     own = answers[_OWN]
     site, named = ProbeFacts(), None
     if _places(web):  # none if it cannot be read now; what was asked where it was before says nothing
         site, named = _site(work, web, answers[_SITE]), answers[_NAME]
     return site.model_copy(
         update={
-            "listening_8732": bool(answers[_LISTENING].ok and answers[_LISTENING]["reachable"]),
-            "reach_8732": {name: bool(reply.ok and reply["reachable"]) for name, reply in reached.items()},
+            "listening_8732": listens(work, answers[_LISTENING]),
+            "reach_8732": reached,
             "own_addresses": _addresses(own),
             "ws_addresses": None if named is None else _addresses(named),
         }
@@ -57,7 +57,41 @@ def _neighbours(work: Work) -> dict[str, str]:
     names = list(work.cluster.node_names)
     here = names.index(work.node.name)
     following = (names[here + 1 :] + names[:here])[:NEIGHBOURS]
-    return {name: work.cluster.node(name).host for name in following}
+    return {name: work.cluster.sync_host(name) for name in following}
+
+
+def own_port(work: Work) -> Op:
+    """Asks whether a node listens on the sync port."""
+    return ops.tcp(work.cluster.sync_host(work.node.name), SYNC_PORT, timeout=3)
+
+
+def listens(work: Work, reply: Reply) -> bool:
+    """Whether it does, by the reply to `own_port`. Its host may be an address that leads only others to it: then again.
+
+    Raises:
+        EsyncError: the session broke.
+    """
+    return _is_open(reply) or _is_open(*_ask(work, {_LISTENING: ops.tcp("localhost", SYNC_PORT, timeout=3)}).values())
+
+
+def _reached(work: Work, replies: Mapping[str, Reply]) -> dict[str, bool]:
+    """Which neighbours were reached: under the host in the cluster file, or under their own names.
+
+    The host may be for esync only: a public address, or one in a network for management. The others are asked again
+    only if the first one is reached so; most often those that do not answer are down.
+    """
+    reached = {name: _is_open(reply) for name, reply in replies.items()}
+    closed = [name for name, is_open in reached.items() if not is_open and work.cluster.sync_host(name) != name]
+    for names in (closed[:1], closed[1:]):
+        again = _ask(work, {name: ops.tcp(name, SYNC_PORT, timeout=3) for name in names})
+        reached |= {name: _is_open(reply) for name, reply in again.items()}
+        if not any(reached[name] for name in closed[:1]):
+            break
+    return reached
+
+
+def _is_open(reply: Reply) -> bool:
+    return bool(reply.ok and reply["reachable"])
 
 
 def _places(web: WebFacts) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The facts in a node's replies to `observe`."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from tasks.ektron.certificates.family import KINDS, Family, family_names
@@ -21,7 +22,7 @@ from workers.winrm import operations as ops
 from workers.winrm.greeting import Hello
 from workers.winrm.operations import Reply
 
-__all__ = ["Replies", "collected", "facts_of", "system_facts"]
+__all__ = ["Replies", "collected", "facts_of", "skew_of", "system_facts"]
 
 Replies = Mapping[str, Reply]
 
@@ -42,7 +43,9 @@ def _without_files(reply: Reply | None) -> str:
     return "is missing" if reply is not None and reply.error == "not_found" else "has no certificate files of this node"
 
 
-def facts_of(work: Work, layout: Layout, answers: Replies, family: Family | None, problem: str) -> NodeFacts:
+def facts_of(
+    work: Work, layout: Layout, answers: Replies, family: Family | None, problem: str, began: datetime
+) -> NodeFacts:
     """All answers of one observation, as facts.
 
     Args:
@@ -51,14 +54,16 @@ def facts_of(work: Work, layout: Layout, answers: Replies, family: Family | None
         answers: by the names of the questions.
         family: the origin's, if it was found.
         problem: why it was not.
+        began: when the first question was asked, by the clock of the worker.
 
     Raises:
-        AgentFailed: the service cannot be queried.
+        AgentFailed: the service cannot be queried, or the clock cannot be read.
         NodeRefused: the list of stopped services cannot be understood.
     """
     seen, hello = now(), work.session.hello()
-    evidence = service_evidence(work.cluster, layout, answers)
-    clock = evidence.clock or seen
+    if not answers["clock"].ok:  # without it nothing would be known of the skew
+        raise ops.error_of(answers["clock"], work.node.name)
+    evidence, clock = service_evidence(work.cluster, layout, answers), ops.time_of(answers["clock"]["now"])
     paths, nodes, partners = paths_of(layout, is_origin=work.is_origin), work.cluster.node_names, work.cluster.partners
     service_folder = FamilyFolder.of(answers["service folder"], work.cluster)
     return NodeFacts(
@@ -67,7 +72,7 @@ def facts_of(work: Work, layout: Layout, answers: Replies, family: Family | None
         node=work.node.name,
         computer=hello.computer,
         observed_at=seen,
-        skew=round((clock - seen).total_seconds(), 1),
+        skew=round(skew_of(clock, began, seen), 1),
         program_data=hello.program_data,
         system_drive=hello.system_drive,
         service_folder=layout.service_folder,
@@ -92,6 +97,14 @@ def facts_of(work: Work, layout: Layout, answers: Replies, family: Family | None
         generated=generated_facts(layout, answers, work.documents.digest),
         system=system_facts(hello),
     )
+
+
+def skew_of(clock: datetime, began: datetime, seen: datetime) -> float:
+    """Seconds by which a clock is certainly ahead of ours; it was read at any moment in between.
+
+    A slow node, such as one whose virus scanner looks at every file, may need minutes for its answers.
+    """
+    return min(0.0, (clock - began).total_seconds()) or max(0.0, (clock - seen).total_seconds())
 
 
 def _configurator_family(work: Work, answers: Replies) -> dict[str, Spread]:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.ektron.desired.node import restart_reason
+from tasks.ektron.desired.node import DISABLED_REMEDY, disabled, restart_reason
 from tasks.ektron.editions import SYNC_PORT, Layout
 from tasks.ektron.facts.service import ServiceEvidence, ServiceFacts
 from tasks.ektron.rules.loaded import loaded, unrecorded
@@ -17,10 +17,11 @@ from tasks.observe import start_record
 from tasks.observe.asking import answers_to
 from tasks.observe.border import understood
 from tasks.observe.layout import planned_layout
+from tasks.observe.probes import listens, own_port
 from tasks.observe.service import REQUIRED, left_evidence, service_evidence, service_of, service_questions
 from tasks.observe.stopped_dependents import recording, removal
 from tasks.step import APPLYING, Done, Work
-from workers.errors import AgentFailed, DeadlineExceeded
+from workers.errors import AgentFailed, DeadlineExceeded, NodeRefused
 from workers.records import Change, DocumentKind
 from workers.winrm import operations as ops
 from workers.winrm.operations import Op, Reply
@@ -38,6 +39,7 @@ def service_restart(work: Work) -> Done:
     Raises:
         DeadlineExceeded: the service does not stop, start or listen in time.
         AgentFailed: the service cannot be started, or ends again.
+        NodeRefused: it is disabled.
         AccessDenied: the account may not start it, or the service's account may not read its program.
     """
     if work.documents.is_right(work.node.name) and not _unrecorded_start(work):
@@ -72,6 +74,8 @@ def restarted(work: Work, layout: Layout, reason: str) -> Done:
 
 def _done(work: Work, layout: Layout, evidence: ServiceEvidence, reason: str, *, until_listening: bool) -> Done:
     service = evidence.service
+    if service.is_disabled:  # it is not stopped either
+        raise NodeRefused(disabled(work.node.name, service), remedy=DISABLED_REMEDY)
     after, first = _restarted(work, layout, evidence, must_listen=until_listening)
     seconds = _watched(work, layout, first, must_listen=until_listening)
     before = f"process {service.pid}, started {service.started}" if service.pid else service.state
@@ -220,14 +224,14 @@ def _look(work: Work, layout: Layout, *, must_listen: bool) -> _Look:
 
 
 def _look_questions(work: Work, layout: Layout) -> list[Op]:
-    return [ops.tcp(work.node.host, SYNC_PORT, timeout=3), ops.service(layout.service_name)]
+    return [own_port(work), ops.service(layout.service_name)]
 
 
 def _looked(work: Work, layout: Layout, replies: Sequence[Reply], *, must_listen: bool) -> _Look:
     port, service = replies
     with understood(work.node.name):
         facts = service_of(layout.service_name, service)
-        settles = facts.state == "running" and (bool(port["reachable"]) or not must_listen)
+        settles = facts.state == "running" and (not must_listen or listens(work, port))
         return _Look(time.monotonic(), facts, settles, int(service.get("exit_code") or 0))
 
 

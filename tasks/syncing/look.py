@@ -4,11 +4,12 @@ from collections.abc import Mapping
 
 from tasks.ektron.config.readers import read_web
 from tasks.ektron.config.sections import Content
-from tasks.ektron.editions import SYNC_PORT, edition_of
+from tasks.ektron.editions import edition_of
 from tasks.ektron.refusals import Refused
 from tasks.ektron.sync.canary import run_of
 from tasks.ektron.sync.seen import LastSync, SiteSeen, StatusFile, document_name
 from tasks.observe.border import cleaned_facts, understood
+from tasks.observe.probes import listens, own_port
 from tasks.step import Work
 from tasks.syncing.canaries import canary_folder
 from tasks.syncing.handlers import SyncSite, site_of
@@ -77,7 +78,7 @@ def _web_config(work: Work) -> Op:
 def _asked(work: Work) -> Mapping[str, Reply]:
     questions = {
         "service": ops.service(edition_of(work.cluster.edition).service_name),
-        "port": ops.tcp(work.node.host, SYNC_PORT, timeout=3),
+        "port": own_port(work),
         "status": ops.list_folder(status_folder(work), hashes=True, limit=_STATUS_FILES),
         "canaries": ops.list_folder(canary_folder(work), limit=_CANARIES),
         "web.config": _web_config(work),
@@ -93,7 +94,7 @@ def _server_seen(work: Work, replies: Mapping[str, Reply]) -> SiteSeen:
     return SiteSeen(
         node=work.node.name,
         service=str(service["state"]) if service.ok else "",
-        listening=port.ok and bool(port["reachable"]),
+        listening=listens(work, port),
         status_files=tuple(
             StatusFile(
                 name=str(one["name"]), size=int(one["size"]), changed=ops.time_of(one["mtime"]), hash=one["hash"] or ""

@@ -213,6 +213,24 @@ def test_a_moved_site_leaves_no_private_keys(harness: Harness, lab: LabProcess, 
     assert not [key for key in private_keys(lab.disk("S1")) if key.startswith(old)]
 
 
+def test_a_junction_that_leads_to_the_site_is_no_old_place(harness: Harness, lab: LabProcess) -> None:
+    """The site was moved and a junction left at its old path: its files are those in use, and a prune leaves them."""
+    cluster = cluster_of(lab)
+    joined(harness, cluster)
+    for node in FOUR:
+        old, new = on_disk(lab, node, SITE), on_disk(lab, node, NEW_SITE)
+        new.parent.mkdir()
+        old.rename(new)
+        old.symlink_to(new)
+        for file in new.glob("*_SyncClient.*"):
+            file.touch()  # the lab knows the change times of what it wrote by the path that it had then
+    run = joined(harness, changed(cluster, site=cluster.site.model_dump() | {"path": NEW_SITE}), options=(PRUNE,))
+    assert run.findings is not None
+    assert run.findings.of("leftovers.old-places").verdict is InvariantState.PROVEN
+    assert run.plan is not None
+    assert not any(part.changes for part in run.plan.nodes)
+
+
 def test_another_living_site_is_no_leftover(harness: Harness, lab: LabProcess) -> None:
     """A second site of the service, in a folder that an earlier run of the cluster knew, keeps its files."""
     cluster = cluster_of(lab)

@@ -302,11 +302,29 @@ def test_the_reason_of_a_failed_start_reaches_the_operator(code: int, words: str
     assert f"(error {code})" in next(node for node in run.nodes if node.node == "S2").problem.message
 
 
-def test_a_disabled_service_says_so() -> None:
-    """With the command that helps."""
+def test_a_disabled_service_that_runs_is_not_stopped() -> None:
+    """Windows would not start it again: nothing is written anywhere, and the command that helps is named."""
     with esync_of("8.5", retries={"failed": 1, "backoff": 0}) as esync:
-        service = esync.servers["S2"].service
-        service.start_type = type(service.start_type).DISABLED
+        disable(esync.servers["S2"])
+        done: list[Action] = []
+        for server in esync.servers.values():
+            server.watch = done.append
+        run = esync.rollout()
+    assert (Verdict.FAILED, []) == (run.record.verdict, done)
+    assert "S2: the service EktronWindowsServices40 is disabled" in run.record.summary
+    assert "sc config" in run.record.summary
+
+
+def test_a_service_that_is_disabled_meanwhile_is_not_stopped() -> None:
+    """It was not when the plan was made: the step sees it before it stops anything."""
+    with esync_of("8.5", retries={"failed": 1, "backoff": 0}) as esync:
+        esync.servers["S2"].watch = lambda _: disable(esync.servers["S2"])
         outcome = steps_of(esync.rollout(), "S2")["service_restart"]
-    assert "(error 1058)" in outcome.message
+        assert (Status.FAILED, 0) == (outcome.status, esync.servers["S2"].service.count("stop"))
+    assert "is disabled" in outcome.message
     assert "sc config" in outcome.problem.remedy
+
+
+def disable(server: Server) -> None:
+    """As `sc config NAME start= disabled` does: a process that runs is not ended by it."""
+    server.service.start_type = type(server.service.start_type).DISABLED

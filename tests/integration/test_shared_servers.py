@@ -313,3 +313,17 @@ def test_a_declared_partner_has_a_key_and_files_on_every_server(site: Callable[.
         read = {name: server.disk.read(folder.child(f"{name}_SyncClient.pfx")) for name in ("S1", "X1", "Y1")}
         assert read["S1"] == read["X1"] != read["Y1"]
     assert Verdict.NOTHING_TO_DO is esync.rollout(kind="plan").record.verdict
+
+
+def test_a_service_of_another_generation_that_runs_may_have_the_port(site: Callable[..., Esync]) -> None:
+    """What answers on the sync port is then not known to be the service: not joined, until the other one is stopped."""
+    esync = site(joined=True)
+    other = esync.servers["S2"].install_service(
+        "EktronWindowsServices40", "Ektron Windows Services 4.0", "C:\\other.exe"
+    )
+    other.request_start()
+    run = esync.rollout(kind="verify")
+    assert (run.record.verdict, run.findings is not None) == (Verdict.INCONCLUSIVE, True)
+    assert "S2: EktronWindowsServices40 runs too" in run.record.summary
+    other.request_stop()
+    assert esync.rollout(kind="verify").record.verdict is Verdict.JOINED

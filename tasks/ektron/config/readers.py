@@ -1,7 +1,7 @@
 """Reads the values that the rules need from the configuration files. No reader returns a secret."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 from tasks.ektron.certificates.family import key_owner, thumbprint
@@ -20,6 +20,7 @@ from tasks.ektron.facts.configuration import NO_CERTIFICATE, AssetValues, Endpoi
 from tasks.ektron.kept import Kept
 from tasks.ektron.refusals import ConfigRefused
 from tasks.ektron.wspath import without_logon
+from tasks.ektron.xml.document import Element
 
 __all__ = ["ServiceValues", "read_asset", "read_service", "read_web"]
 
@@ -33,7 +34,7 @@ class ServiceValues(ServiceSettings):
     """The settings of the service, and its certificate keys as the file has them."""
 
     key_thumbprints: dict[str, str]  #: node, as the key spells it -> SHA-256 of the certificate
-    duplicated_keys: tuple[str, ...]  #: nodes with more than one effective entry
+    duplicated_keys: tuple[str, ...]  #: nodes with several effective entries that differ
 
 
 _SERVICE_VALUES = Kept[bytes, ServiceValues](entries=64, size=16 * 2**20)
@@ -94,7 +95,7 @@ def _service_values(content: Content) -> ServiceValues:
         key_thumbprints={
             node: thumbprint(keys.last(key, "encodedValue") or "") or NO_CERTIFICATE for key, node in nodes.items()
         },
-        duplicated_keys=tuple(node for key, node in nodes.items() if len(keys.entries[key]) > 1),
+        duplicated_keys=tuple(node for key, node in nodes.items() if _contradict(keys.entries[key])),
         server_certificates=_server_certificates(model),
         encrypted=_encrypted(configuration),
         elsewhere=_elsewhere(configuration, "LoadBalanced"),
@@ -133,6 +134,11 @@ def read_web(content: Content, digest: Callable[[str], str]) -> WebValues:
         encrypted=_encrypted(configuration),
         elsewhere=_elsewhere(configuration, "encodedValue"),
     )
+
+
+def _contradict(entries: Sequence[Element]) -> bool:
+    """Whether they differ: .NET takes an entry that is equal to an earlier one, and refuses another one."""
+    return len({entry.value("encodedValue") for entry in entries}) > 1
 
 
 def _children(configuration: Configuration, name: str, key: str = "key") -> Collection:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from tasks.ektron.kept import Kept
 from tasks.ektron.refusals import ConfigRefused
+from tasks.ektron.wording import decryption
 from tasks.ektron.xml.document import Element, XmlDocument
 
 __all__ = [
@@ -161,10 +162,7 @@ class Configuration:
         if section is None:
             raise ConfigRefused(f"the section {name} is missing", remedy=remedy)
         if section.encrypted:
-            raise section.parts[0].refusal(
-                f"the section {name} is encrypted",
-                f"decrypt it with aspnet_regiis -pdf {name} <folder>, run esync again, then encrypt it again",
-            )
+            raise section.parts[0].refusal(f"the section {name} is encrypted", decryption(name))
         return section
 
     def _included(self, own: Part, name: str, *, required: bool) -> Part | None:

@@ -6,14 +6,16 @@ from tasks.ektron.desired.places import file_differences
 from tasks.ektron.desired.settings import setting_differences
 from tasks.ektron.desired.target import RECYCLED, Difference, Target
 from tasks.ektron.facts.node import NodeFacts
-from tasks.ektron.facts.service import ServiceEvidence
+from tasks.ektron.facts.service import ServiceEvidence, ServiceFacts
 from tasks.ektron.facts.values import FileFacts
 from tasks.ektron.rules.findings import InvariantState
 from tasks.ektron.rules.loaded import loaded
 
 __all__ = [
+    "DISABLED_REMEDY",
     "READ_ONLY_REMEDY",
     "differences",
+    "disabled",
     "read_only",
     "recycling",
     "restart_reason",
@@ -24,6 +26,7 @@ _WORDS = {
     InvariantState.REFUTED: "restart owed",
     InvariantState.UNKNOWN: "restarted once, because it is not known what the service has loaded",
 }
+DISABLED_REMEDY = "set the start type of the service to automatic (sc config NAME start= auto), then retry"
 READ_ONLY_REMEDY = "remove the read-only attribute of the file (attrib -r), then retry"
 
 
@@ -87,6 +90,11 @@ def service_reason(evidence: ServiceEvidence, needed: Iterable[Difference]) -> s
 def read_only(node: str) -> str:
     """The message where a file that has to be changed is read-only."""
     return f"{node}: the file is read-only, nothing was written on this node"
+
+
+def disabled(node: str, service: ServiceFacts) -> str:
+    """The message where a service has to be restarted, and could be stopped, but not started again."""
+    return f"{node}: the service {service.name} is disabled: it has to be restarted, and Windows would not start it"
 
 
 def _name(path: str) -> str:

@@ -20,7 +20,7 @@ __all__ = ["NodeFacts"]
 _VOLATILE = (
     "observed_at", "clock", "skew", "probes", "generated", "system", "readiness",
     "newest_input", "newest_input_path", "newest_change", "newest_change_path", "asked", "inputs", "start_record",
-    "places",
+    "places", "other_services",
 )  # fmt: skip
 
 
@@ -40,7 +40,7 @@ class NodeFacts(ConfigurationFacts, ServiceEvidence):
     computer: str = ""  #: the name that the machine reports
     observed_at: AwareDatetime  #: by the clock of the worker
     clock: AwareDatetime  #: by the clock of the node; of every evidence, not only that of the service
-    skew: float = 0.0  #: seconds by which the node is ahead of the worker
+    skew: float = 0.0  #: seconds by which the node is certainly ahead of the worker; 0 within the time of the exchange
     program_data: str = r"C:\ProgramData"
     system_drive: str = "C:"
     service_folder: str = ""
@@ -62,6 +62,7 @@ class NodeFacts(ConfigurationFacts, ServiceEvidence):
     places: tuple[PlaceFacts, ...] = ()  #: what a rollout writes to
     leftovers: tuple[str, ...] = ()  #: temporary files of this program
     renamed_copies: tuple[str, ...] = ()  #: files in the service folder with a node's bytes under other servers' names
+    other_services: tuple[str, ...] = ()  #: services of other generations that are not stopped
     old_places: tuple[OldPlace, ...] = ()  #: folders not in use any more that hold certificate files
     probes: ProbeFacts = ProbeFacts()
     generated: GeneratedFacts = GeneratedFacts()

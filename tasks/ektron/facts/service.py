@@ -29,6 +29,11 @@ class ServiceFacts(Fact):
         """Whether the service is running or starting."""
         return self.state in {"running", "start_pending"}
 
+    @property
+    def is_disabled(self) -> bool:
+        """Whether Windows refuses to start it; a process that runs is not ended by it."""
+        return self.start_type == "disabled"
+
 
 class StartRecord(Fact):
     """Our note on the node about one process of the service. A process is its id and its start time.

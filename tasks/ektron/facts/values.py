@@ -53,7 +53,7 @@ class Spread(Fact):
     none: bool = False  #: no node has a value; `missing` does not list them then, so that facts do not grow
     missing: tuple[str, ...] = ()  #: nodes without a value, where others have one
     unexpected: tuple[str, ...] = ()  #: names of entries that are not nodes of the cluster
-    duplicated: tuple[str, ...] = ()  #: nodes with more than one entry
+    duplicated: tuple[str, ...] = ()  #: nodes with several entries that differ
 
     @classmethod
     def of(
@@ -68,7 +68,7 @@ class Spread(Fact):
         Args:
             values: name -> value of the existing entries, in any spelling of the names.
             nodes: the names of all nodes.
-            duplicated: names that occur more than once.
+            duplicated: names that occur with several values.
         """
         if not values:
             return cls(none=any(True for _ in nodes), duplicated=tuple(sorted(duplicated)))

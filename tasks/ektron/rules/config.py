@@ -148,7 +148,7 @@ def _wrong_keys(cluster: ClusterFacts, config: ServiceConfigFacts) -> Judged:
 def _no_duplicates(facts: NodeFacts) -> Judged:
     for config, where in ((facts.service_config, ""), (facts.ews, " in the EWSUpdates copy")):
         if config is not None and config.keys.duplicated:
-            return Violated(f"more than one key for {named(config.keys.duplicated)}{where}")
+            return Violated(f"several keys that differ for {named(config.keys.duplicated)}{where}")
     return None
 
 
@@ -329,13 +329,13 @@ CONFIG_RULES = (
     ),
     Invariant(
         id="keys.no-duplicates",
-        statement="No configuration has two keys for one node.",
+        statement="No configuration has two different keys for one node.",
         remedy="remove the wrong one; .NET does not load a file with two different values for one key",
         source="ektron-facts 2.2",
         decide=each_node(_no_duplicates),
         reads=("service_config.keys", "ews.keys"),
-        proves="each name occurs once in publickCertKeys",
-        cannot_know="how the product treats two keys with one value",
+        proves="each name occurs once in publickCertKeys, or several times with one value",
+        cannot_know="whether the section of the product takes equal entries, as .NET's own collections do",
     ),
     Invariant(
         id="keys.ewsupdates-agrees",

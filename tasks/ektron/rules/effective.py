@@ -13,7 +13,7 @@ from tasks.ektron.rules.findings import (
     warning,
 )
 from tasks.ektron.versions import dotted, is_older, most_exact, release_of
-from tasks.ektron.wording import named, shortened
+from tasks.ektron.wording import decryption, named, shortened
 from tasks.ektron.wspath import host_of
 
 __all__ = ["CONNECTION", "EFFECTIVE_RULES", "comparable_connection", "service_build", "why_not_comparable"]
@@ -139,7 +139,7 @@ def _leads_to_no_other(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
         address = next((one for one in facts.probes.ws_addresses or () if one in theirs), "")
         if address:
             return Violated(f"WSPath names {host}, which is {address} on this node: the address of {other}")
-    named_other = _named(cluster, host)
+    named_other = _named(cluster, host) or _by_first_label(cluster, facts, host)
     if named_other not in ("", facts.node):
         return Violated(f"WSPath names {host}, which is {named_other}")
     return None
@@ -171,8 +171,18 @@ def _addresses_of(cluster: ClusterFacts, node: str) -> set[str]:
 def _named(cluster: ClusterFacts, host: str) -> str:
     """The node with that host name, by the cluster file or by its own name; empty when there is none."""
     names = {cluster.hosts.get(node, "").casefold(): node for node in cluster.nodes}
-    names |= {node.casefold(): node for node in cluster.nodes}
-    return names.get(host) or ("" if _is_address(host) else names.get(host.partition(".")[0], ""))
+    return (names | _nodes_by_name(cluster)).get(host, "")
+
+
+def _by_first_label(cluster: ClusterFacts, facts: NodeFacts, host: str) -> str:
+    """The node that a full name may mean; `web.shop.example` of a balancer means no node WEB, as addresses show."""
+    node = "" if _is_address(host) else _nodes_by_name(cluster).get(host.partition(".")[0], "")
+    other = cluster.of(node) if node else None
+    return "" if other and other.probes.own_addresses and facts.probes.ws_addresses else node
+
+
+def _nodes_by_name(cluster: ClusterFacts) -> dict[str, str]:
+    return {node.casefold(): node for node in cluster.nodes}
 
 
 def _is_address(host: str) -> bool:
@@ -215,7 +225,7 @@ EFFECTIVE_RULES = (
     prerequisite(
         id="config.not-encrypted",
         statement="No section with values that esync reads and edits is encrypted, except connectionStrings.",
-        remedy="decrypt the section with aspnet_regiis -pdf <section> <folder>, run esync, then encrypt it again",
+        remedy=decryption(),
         source=".NET protected configuration",
         decide=each_node(_decrypted),
         reads=("web.encrypted", "service_config.encrypted"),

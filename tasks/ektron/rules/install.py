@@ -329,7 +329,7 @@ INSTALL_RULES = (
         decide=_skew_below(_MAX_SKEW),
         reads=("skew",),
         proves="the clocks, compared with the clock of the worker, differ by less than 300 seconds",
-        cannot_know="whether the clocks will stay together; the time of the exchange itself is part of the difference",
+        cannot_know="whether the clocks will stay together; a difference below the time in which the node answers",
     ),
     warning(
         id="clock.skew-below-60s",
@@ -339,6 +339,6 @@ INSTALL_RULES = (
         decide=_skew_below(_WARN_SKEW),
         reads=("skew",),
         proves="the clocks, compared with the clock of the worker, differ by less than 60 seconds",
-        cannot_know="whether the clocks will stay together; the time of the exchange itself is part of the difference",
+        cannot_know="whether the clocks will stay together; a difference below the time in which the node answers",
     ),
 )

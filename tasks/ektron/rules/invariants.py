@@ -44,6 +44,8 @@ INVARIANTS: tuple[Invariant, ...] = (
 )
 #: Every rule, also those that only `esync doctor` asks: docs/rules.md describes them.
 ALL_RULES: tuple[Invariant, ...] = (*INVARIANTS, *READINESS_RULES)
+#: What a rollout needs. A cluster is joined also where esync's account may not write, such as after a hardening.
+_OF_A_ROLLOUT = {rule.id for rule in ACCESS_RULES}
 #: Warnings that are useful before the first rollout.
 _EARLY = {
     "clock.skew-below-60s",
@@ -57,8 +59,8 @@ _EARLY = {
 
 
 def judge(cluster: ClusterFacts) -> Findings:
-    """Decides every invariant by the facts."""
-    return ordered(invariant.judge(cluster) for invariant in INVARIANTS)
+    """Decides every invariant of a joined cluster by the facts."""
+    return ordered(invariant.judge(cluster) for invariant in INVARIANTS if invariant.id not in _OF_A_ROLLOUT)
 
 
 def judge_prerequisites(cluster: ClusterFacts, *, origin_family_needed: bool = True) -> Findings:

@@ -23,6 +23,13 @@ from tasks.ektron.wording import counted, named
 __all__ = ["LEFTOVER_RULES"]
 
 _EXTRA = frozenset(EXTRA_NAMES)
+_PARTS = (
+    "accepts {}, with the certificate of the family",
+    "accepts {}, with a certificate that is not the family's",
+    "holds certificate files of {}",
+    "holds the private keys of the family under the name of {}",
+    "would accept {} after a service update (EWSUpdates copy)",
+)
 
 
 def _no_removed_nodes(cluster: ClusterFacts) -> Decision:
@@ -36,7 +43,7 @@ def _no_removed_nodes(cluster: ClusterFacts) -> Decision:
         held = sorted(name for name in _with_files(facts) if name.casefold() not in known)
         copies = sorted(name for name in _owners(facts.renamed_copies) if name.casefold() not in known)
         update = sorted(_strangers(facts.ews, known).keys() - keys.keys())
-        if why := _sentence(sorted(keys.keys() - set(foreign)), foreign, held, copies, update):
+        if why := _sentence(cluster, sorted(keys.keys() - set(foreign)), foreign, held, copies, update):
             violated[node], lasting = why, lasting or bool(foreign)
     decision = decided(cluster, violated, {})
     if decision.verdict is not InvariantState.REFUTED:
@@ -61,18 +68,23 @@ def _owners(names: Iterable[str]) -> set[str]:
     return {owner[0] for name in names if (owner := node_of(name))}
 
 
-def _sentence(family: list[str], foreign: list[str], held: list[str], copies: list[str], update: list[str]) -> str:
-    parts = (
-        ("accepts {}, with the certificate of the family", family),
-        ("accepts {}, with a certificate that is not the family's", foreign),
-        ("holds certificate files of {}", held),
-        ("holds the private keys of the family under the name of {}", copies),
-        ("would accept {} after a service update (EWSUpdates copy)", update),
-    )
-    found = [text.format(named(names)) for text, names in parts if names]
-    renewing = _EXTRA & {name.upper() for _, names in parts for name in names}
-    note = f"{named(sorted(renewing))}: of a renewal that has not ended, to continue it: esync certs renew FILE"
-    return "; ".join([*found, note] if renewing else found)
+def _sentence(cluster: ClusterFacts, *names_of_parts: list[str]) -> str:
+    found = [text.format(named(names)) for text, names in zip(_PARTS, names_of_parts, strict=True) if names]
+    there = {name for names in names_of_parts for name in names}
+    renewing = _EXTRA & {name.upper() for name in there}
+    if renewing:
+        found.append(
+            f"{named(sorted(renewing))}: of a renewal that has not ended, to continue it: esync certs renew FILE"
+        )
+    if again := sorted(name for name in there if _is_node(cluster, name)):
+        found.append(f"{named(again)}: may be a full name of a node; if syncs use it, list it under `partners:`")
+    return "; ".join(found)
+
+
+def _is_node(cluster: ClusterFacts, name: str) -> bool:
+    """Whether it is the full name of a node in DNS, by its first label."""
+    label, dot, _ = name.casefold().partition(".")
+    return bool(dot) and label in {node.casefold() for node in cluster.nodes}
 
 
 def _no_old_places(facts: NodeFacts) -> Judged:

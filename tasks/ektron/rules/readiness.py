@@ -91,6 +91,10 @@ def _no_rivals(facts: NodeFacts) -> Judged:
     return Unknown(seen.rivals_problem) if seen.rivals_problem else None
 
 
+def _can_start(facts: NodeFacts) -> Judged:
+    return Violated(f"the service {facts.service.name} is disabled") if facts.service.is_disabled else None
+
+
 READINESS_RULES = (
     Invariant(
         id="node.powershell-fit",
@@ -141,6 +145,16 @@ READINESS_RULES = (
         ),
         proves="none of the files has the read-only attribute",
         cannot_know="the access rights of the files",
+    ),
+    Invariant(
+        id="service.not-disabled",
+        statement="The Windows service is disabled on no node: a rollout restarts it.",
+        remedy="set its start type to automatic (sc config NAME start= auto)",
+        source="procedure, service config step 5",
+        decide=each_node(_can_start),
+        reads=("service",),
+        proves="the start type of the service is not `disabled`",
+        cannot_know="whether the start succeeds: the password of its account may have changed since the last one",
     ),
     warning(
         id="winrm.limits",

@@ -71,7 +71,11 @@ def _listening(facts: NodeFacts) -> Judged:
     listening = facts.probes.listening_8732
     if listening is None:
         return Unknown("was not tested")
-    return None if listening else Violated(f"no program listens on port {SYNC_PORT}")
+    if not listening:
+        return Violated(f"no program listens on port {SYNC_PORT}")
+    if facts.other_services:
+        return Unknown(f"{named(facts.other_services)} runs too, and one of them only can have port {SYNC_PORT}")
+    return None
 
 
 def _reach(cluster: ClusterFacts) -> Decision:
@@ -163,12 +167,13 @@ SERVICE_RULES = (
     Invariant(
         id="service.listening-8732",
         statement="The service listens on TCP 8732 on each node.",
-        remedy="restart the service; if it runs but does not listen, the site's workarea does not load: open WSPath",
+        remedy="restart the service; if it runs but does not listen, the site's workarea does not load: open WSPath. "
+        "Stop and disable the service of an earlier edition that runs beside it",
         source="ektron-facts 3.5; 6, rows 11 and 12",
         decide=each_node(_listening),
-        reads=("probes.listening_8732",),
-        proves="the node connects to its own port",
-        cannot_know="whether the program that listens is the service",
+        reads=("probes.listening_8732", "other_services"),
+        proves="the node connects to its own port, and no service of another generation runs",
+        cannot_know="whether another program listens in place of the service",
     ),
     warning(
         id="service.starts-by-itself",
@@ -190,8 +195,9 @@ SERVICE_RULES = (
         source="ektron-facts 3.5; 6, rows 10 and 11",
         decide=_reach,
         reads=("probes.reach_8732",),
-        proves="each node has connected to the port of the others",
-        cannot_know="a firewall that closes long connections later; whether the program that listens is the service",
+        proves="each node has connected to the port of the others, at their hosts in the cluster file or by their "
+        "names",
+        cannot_know="a firewall that closes long connections later; under which name a relationship knows a server",
     ),
     Invariant(
         id="leftovers.none",

@@ -160,7 +160,7 @@ def _of_unselected(cluster: ClusterFacts, unselected: Collection[str]) -> Iterat
 
 
 def _folded(path: str) -> str:
-    return path.replace("/", "\\").rstrip("\\").casefold()
+    return path.rstrip("\\").casefold()
 
 
 def _family_of_others(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
@@ -202,8 +202,9 @@ SHARED_RULES = (
         statement="No rollout replaces a certificate family that another site on the same servers uses.",
         remedy=(
             "hand out the family that is in use: copy its six files, renamed for the origin, to the Security "
-            "Configurator's folder there, or set `origin` to the server that made it; then run again. To replace it "
-            "for all sites, renew it with a cluster file that lists the servers of all of them"
+            "Configurator's folder there, or set `origin` to the server that made it; then run again. esync cannot "
+            "replace it for several sites at once: each of them has copies of its own. The Security Configurator can, "
+            "on each server for all its sites"
         ),
         source="ektron-facts 10: certificates and the service are per server, shared by all sites on it",
         decide=_no_other_family,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from pipelines.run.plan import NodePlan, Plan
-from pipelines.run.planning import make_plan, unwritable
+from pipelines.run.planning import make_plan, obstacle
 from tasks.cluster import Cluster
 from tasks.documents import FamilyDigests
 from tasks.ektron.certificates.family import KINDS
@@ -134,7 +134,7 @@ def test_a_read_only_file_is_named_only_where_it_has_to_be_changed() -> None:
     texts = []
     for seen in (readonly, wrong):
         facts = {"P1": seen}
-        texts.append(unwritable(cluster, make_plan(cluster, facts, DIGESTS), facts, DIGESTS))
+        texts.append(obstacle(cluster, make_plan(cluster, facts, DIGESTS), facts, DIGESTS))
     assert texts[0] == ""
     assert texts[1].startswith("P1: the file is read-only")
     assert config in texts[1]
@@ -149,7 +149,21 @@ def test_a_certificate_file_that_cannot_be_replaced_is_named_with_the_number_of_
     texts = []
     for seen in (right, wrong):
         facts = {"P1": seen}
-        texts.append(unwritable(cluster, make_plan(cluster, facts, DIGESTS), facts, DIGESTS))
+        texts.append(obstacle(cluster, make_plan(cluster, facts, DIGESTS), facts, DIGESTS))
     assert texts[0] == ""
     assert texts[1].startswith(rf"P1: the account may not replace {SITE}\P1_SyncClient.")
     assert " and 2 more like it; remove the read-only attribute (attrib -r), or give" in texts[1]
+
+
+def test_a_disabled_service_is_named_only_where_it_has_to_be_restarted() -> None:
+    """It could be stopped, but not started again."""
+    cluster = cluster_of(("S1", "P1"))
+    right = changed(recorded(joined_node("P1", ("S1", "P1"))), service__start_type="disabled")
+    wrong = changed(right, service_config__load_balanced="0")
+    texts = []
+    for seen in (right, wrong):
+        facts = {"P1": seen}
+        texts.append(obstacle(cluster, make_plan(cluster, facts, DIGESTS), facts, DIGESTS))
+    assert texts[0] == ""
+    assert texts[1].startswith("P1: the service EktronWindowsServices30 is disabled")
+    assert "sc config" in texts[1]

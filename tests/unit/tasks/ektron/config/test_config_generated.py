@@ -27,6 +27,22 @@ def test_sites_are_listed_with_digests() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        r"D:\inetpub\wwwroot\site\\",
+        "D:/inetpub/wwwroot/site/",
+        r"%SystemDrive%\inetpub\wwwroot\site",
+        r"%SYSTEMDRIVE%\inetpub\.\wwwroot\\site ",
+    ],
+)
+def test_a_folder_has_one_spelling(spelling: str) -> None:
+    """As the rules compare it with the folder of the site: IIS writes the drive of the system as a variable."""
+    data = f'<s><add connectionstring="x" physicalpath="{spelling}"/></s>'.encode()
+    (site,) = read_generated(data, str, "D:")
+    assert site.physical_path == r"D:\inetpub\wwwroot\site"
+
+
 def test_a_broken_file_is_refused() -> None:
     """A file that is not well-formed is refused."""
     with pytest.raises(ConfigRefused):

@@ -71,8 +71,10 @@ def test_the_configuration_of_the_service() -> None:
         keys_present=True,
         server_certificates=("S1_SyncServer.pfx", "S2_SyncServer.pfx"),
         key_thumbprints={"S1": thumbprint("TkVX"), "s2": "empty", "S3": "empty"},
-        duplicated_keys=("s2",),
+        duplicated_keys=(),
     )
+    contradicting = SERVICE.replace(b'.CER" encodedValue=""', b'.CER" encodedValue="TkVX"')
+    assert read_service(Content(contradicting)).duplicated_keys == ("s2",)
     older = SERVICE.replace(b"InstallVersion", b"installedversion")
     assert read_service(Content(older)).install_version == "8.0.1"
 

@@ -173,6 +173,8 @@ def test_prerequisites_and_early_warnings() -> None:
     assert before == {rule.id for rule in INVARIANTS if rule.prerequisite}
     made = {f.invariant for f in judge_prerequisites(joined_cluster(), origin_family_needed=False).findings}
     assert before - made == {"family.origin-present"}
+    whole = {finding.invariant for finding in judge(joined_cluster()).findings}
+    assert before - whole == {"node.places-writable"}  # a cluster stays joined when esync may not write any more
     doctor = {finding.invariant for finding in judge_readiness(joined_cluster()).findings}
     assert doctor - before == {
         "clock.skew-below-60s",
@@ -189,6 +191,7 @@ def test_prerequisites_and_early_warnings() -> None:
         "node.administrator",
         "node.disk-free",
         "config.files-writable",
+        "service.not-disabled",
         "winrm.limits",
         "winrm.protected",
         "node.competing-managers",

@@ -94,6 +94,7 @@ ELSEWHERE = {
         site("http://P1/x", "10.0.0.11"), REFUTED, "p1, which is 10.0.0.11 on this node: the address of S1",
     ),
     "another name, resolved to itself": (site("http://S1/x", "10.0.0.13"), PROVEN, ""),
+    "a balancer whose name begins like a node": (site("http://s2.shop.example/", "192.0.2.1"), PROVEN, ""),
     "no address": (site("/WorkArea/ServerControlWS.asmx"), PROVEN, ""),
 }  # fmt: skip
 

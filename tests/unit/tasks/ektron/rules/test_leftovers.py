@@ -86,6 +86,14 @@ def test_entries_of_a_renewal_are_named_as_such() -> None:
     assert "certs renew" not in found(broken("P1", lambda facts: trusting(facts, {"P9": OTHER}))).evidence
 
 
+def test_a_full_name_of_a_node_is_named_as_such() -> None:
+    """A key under the name by which a sync knows the node is no removed server: it can be kept as a partner's."""
+    facts = broken("P1", lambda facts: trusting(facts, {"s1.corp.example": THUMBPRINT, "x1.corp.example": THUMBPRINT}))
+    assert "; s1.corp.example: may be a full name of a node; if syncs use it, list it under" in found(facts).evidence
+    kept = replace(facts, partners=("S1.corp.example", "x1.corp.example"))
+    assert found(kept).verdict is InvariantState.PROVEN
+
+
 def test_an_unseen_node_leaves_it_open() -> None:
     """Nothing is proven about a node that was not seen."""
     whole = joined_cluster()
