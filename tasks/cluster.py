@@ -7,7 +7,7 @@ references to secrets, never secrets.
 import hashlib
 from collections import Counter
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal, NamedTuple, Self, cast
 
@@ -70,6 +70,7 @@ Labels = Annotated[
 ]
 
 
+@lru_cache(maxsize=10_000)
 def one_spelling(host: str) -> str:
     """A host name in lower case without its final dot, or an IP address in its shortest form."""
     try:
