@@ -221,11 +221,11 @@ def _after_the_demo() -> list[str]:
     here = found is not None and Path(found).parent == Path(sys.prefix) / "bin"
     return [
         *([] if here or not activate.exists() else [f". {shlex.quote(str(activate))}"]),
-        "esync lab                           # four servers that stay; keep it running",
-        "esync plan .lab/cluster.yaml        # in a second terminal: what a rollout would change",
-        "esync rollout .lab/cluster.yaml     # shows the plan, asks, applies it and proves the result",
-        "esync report -o report.html         # that run as a page",
-        "esync up --clusters .lab            # workers that stay, and a page to roll out and watch by mouse",
+        "esync lab                        # four servers; keep them running",
+        "esync plan .lab/cluster.yaml     # in a second terminal: the changes",
+        "esync rollout .lab/cluster.yaml  # shows the plan, asks, applies, proves",
+        "esync report -o report.html      # that run as a page",
+        "esync up --clusters .lab         # workers, and a page to do it by mouse",
     ]
 
 
