@@ -45,7 +45,9 @@ __all__ = [
     "text_width",
 ]
 
-ClusterFile = Annotated[Path, typer.Argument(metavar="FILE", help="The cluster file (YAML).", show_default=False)]
+ClusterFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The cluster file (YAML).", show_default=False, readable=False)
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation. Required without a terminal.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, a cluster or its file, or `last`.")]
 RunIds = Annotated[

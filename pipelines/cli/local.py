@@ -101,7 +101,7 @@ def lab(  # noqa: PLR0913 - a command's options
     *,
     folder: Annotated[Path, typer.Option("--dir", help="The lab's folder; kept between starts.")] = Path(".lab"),
     nodes: Annotated[int | None, typer.Option(min=1, max=5000, help="Create this number of nodes.")] = None,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="A lab file (YAML).")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="A lab file (YAML).", readable=False)] = None,
     edition: Annotated[Literal["8.0", "8.5", "9.1"] | None, typer.Option(help="The product's edition.")] = None,
     address: Annotated[str, typer.Option(metavar="RANGE", help="Loopback addresses for created nodes.")] = "",
     fault: Annotated[

@@ -22,7 +22,7 @@ _EXAMPLE = (("S1", "S2"), ("P1", "P2"))  #: the servers of the procedure, used w
 
 def propagate(  # noqa: PLR0913 - a command's options
     file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="The cluster file. Default: S1, S2, P1, P2.")
+        Path | None, typer.Argument(metavar="FILE", help="The cluster file. Default: S1, S2, P1, P2.", readable=False)
     ] = None,
     *,
     changed: Annotated[str, typer.Option("--changed", metavar="NODE", help="The server where the file was changed.")],

@@ -36,7 +36,8 @@ def report(
     output: OutputFile = None,
     bundle: BundleFile = None,
     to_check: Annotated[
-        Path | None, typer.Option("--check", metavar="FILE", help="Check a bundle, offline. Exit 0: valid; 5: not.")
+        Path | None,
+        typer.Option("--check", metavar="FILE", help="Check a bundle, offline. Exit 0: valid; 5: not.", readable=False),
     ] = None,
 ) -> None:
     """Write the report of a run, or everything about the run as a bundle; or check a bundle."""

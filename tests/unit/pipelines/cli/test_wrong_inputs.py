@@ -1,5 +1,7 @@
 """Wrong inputs of operators: each answer says what is wrong, where, what is allowed, and what to do."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -121,3 +123,18 @@ def test_a_misspelt_variable_is_reported(monkeypatch: pytest.MonkeyPatch, capsys
     printed = capsys.readouterr().err
     assert "warning: ESYNC_CONCURENCY is not a setting and has no effect (did you mean ESYNC_CONCURRENCY?)" in printed
     assert "ELSE" not in printed
+
+
+def test_a_file_that_may_not_be_read_is_no_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who reads it says so, as of every other file."""
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr("workers.host.reading.contents", refused)
+    for command in (["check", FILE], ["plan", FILE], ["trust", FILE], ["certs", "inspect", "text.txt"]):
+        assert 1 == run(command)
+        assert "cannot be read: Permission denied" in capsys.readouterr().err
