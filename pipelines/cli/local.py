@@ -20,6 +20,7 @@ from pipelines.cli.picture import draw
 from pipelines.cli.results import finish, print_result, write_report
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.local import lab_faults
+from pipelines.local.page import require_clusters
 from pipelines.local.processes import Child
 from pipelines.local.provided import FlowerAccess
 from pipelines.local.services import engine_with_worker, remarks_here
@@ -66,6 +67,7 @@ def up(
     settings = load_settings()
     if clusters is not None:
         settings = settings.model_copy(update={"clusters": clusters})
+    require_clusters(settings.clusters)
     with engine_with_worker(settings, notify, kind="up", flower=True) as services:
         outer = settings.broker_url is not None
         running = "a worker for the broker of ESYNC_BROKER_URL is" if outer else "broker and worker are"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli.entry import run
+from workers.settings import load_settings
 
 CLUSTER = """\
 name: shop
@@ -138,3 +139,17 @@ def test_a_file_that_may_not_be_read_is_no_wrong_usage(
     for command in (["check", FILE], ["plan", FILE], ["trust", FILE], ["certs", "inspect", "text.txt"]):
         assert 1 == run(command)
         assert "cannot be read: Permission denied" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", ["none", FILE])
+@pytest.mark.parametrize("verb", ["serve", "up"])
+def test_services_are_not_started_for_a_folder_that_is_not_there(
+    verb: str, folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page would show no cluster, and not say why."""
+    monkeypatch.setenv("ESYNC_CLUSTERS", folder)
+    load_settings.cache_clear()
+    assert 1 == run([verb])
+    printed = capsys.readouterr().err
+    assert "ESYNC_CLUSTERS is no folder that can be read" in printed
+    assert folder in printed
