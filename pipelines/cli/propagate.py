@@ -50,6 +50,11 @@ def propagate(  # noqa: PLR0913 - a command's options
             f"--path {path[:64]!r} is not a path below the site root",
             remedy=r"leave out the drive and the folder of the site: bin\a.dll",
         )
+    if to and not start:
+        raise Misused(
+            "--to is the other end of a sync, and --from is missing",
+            remedy="name the server on which it starts: --from",
+        )
     staging, production, pools = _servers(file)
     first = [Sync(start=start, direction=direction, to=to)] if start else []
     try:
