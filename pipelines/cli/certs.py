@@ -53,7 +53,8 @@ _SUFFIXES = {".pfx", ".pvk", ".cer"}
 @certs.command("inspect", cls=Verb)
 def inspect_files(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Certificate files, or folders that contain some.")
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Certificate files, or folders that contain some.", readable=False),
     ],
     *,
     password: Annotated[

@@ -1,6 +1,7 @@
 """What all commands share: arguments, output for people and programs, consent, and how they exit."""
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterable
@@ -46,7 +47,9 @@ __all__ = [
     "text_width",
 ]
 
-ClusterFile = Annotated[Path, typer.Argument(metavar="FILE", help="The cluster file (YAML).", show_default=False)]
+ClusterFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The cluster file (YAML).", show_default=False, readable=False)
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation. Required without a terminal.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, a cluster or its file, or `last`.")]
 RunOrGroup = Annotated[
@@ -64,12 +67,33 @@ RunIds = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to stdout, and nothing else there.")]
-Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="The reason, kept with the run.")]
+_REASON = 500  #: characters; as a server accepts it
+_KEYS = r"[ -~]{0,200}"  #: as a server accepts them
+
+
+def _reason(text: str) -> str:
+    if len(text) > _REASON:
+        raise typer.BadParameter(f"it has {len(text):,} characters; allowed: at most {_REASON}")
+    return text
+
+
+def _key(text: str) -> str:
+    if not re.fullmatch(_KEYS, text):
+        raise typer.BadParameter("allowed: at most 200 letters, digits and signs of ASCII")
+    return text
+
+
+Reason = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="The reason, kept with the run.", callback=_reason)
+]
 Verbose = Annotated[
     bool,
     typer.Option("--verbose", "-v", help="Show every finding, cause and step in full."),
 ]
-Key = Annotated[str, typer.Option("--key", metavar="TEXT", help="Idempotency key: the same key twice is one run.")]
+Key = Annotated[
+    str,
+    typer.Option("--key", metavar="TEXT", help="Idempotency key: the same key twice is one run.", callback=_key),
+]
 
 _NARROW = 40  #: columns; in a narrower terminal the rest of a long line is not indented further
 

@@ -36,12 +36,17 @@ _SUFFIXES = (".yaml", ".yml")
 
 ClusterFiles = Annotated[
     list[Path],
-    typer.Argument(metavar="FILE...", help="Cluster files (YAML), or folders of them.", show_default=False),
+    typer.Argument(
+        metavar="FILE...", help="Cluster files (YAML), or folders of them.", show_default=False, readable=False
+    ),
 ]
 RolloutFiles = Annotated[
     list[Path],
     typer.Argument(
-        metavar="FILE...", help="Cluster files (YAML), folders of them, or saved plans.", show_default=False
+        metavar="FILE...",
+        help="Cluster files (YAML), folders of them, or saved plans.",
+        show_default=False,
+        readable=False,
     ),
 ]
 AtMost = Annotated[

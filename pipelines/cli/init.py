@@ -44,7 +44,7 @@ def init(  # noqa: PLR0913 - a command's options: each answer is one
     *,
     server: Annotated[str, typer.Option("--from", metavar="HOST", help="Ask this server what it knows.")] = "",
     inventory: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Read this Ansible inventory (INI or YAML).")
+        Path | None, typer.Option(metavar="FILE", help="Read this Ansible inventory (INI or YAML).", readable=False)
     ] = None,
     name: Annotated[str, typer.Option(metavar="NAME", help="Name of the cluster.")] = "",
     edition: Annotated[str, typer.Option(metavar="VERSION", help="CMS version, such as 8.5.")] = "",

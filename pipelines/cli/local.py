@@ -20,6 +20,7 @@ from pipelines.cli.picture import draw
 from pipelines.cli.results import finish, print_result, write_report
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.local import lab_faults
+from pipelines.local.page import require_clusters
 from pipelines.local.processes import Child
 from pipelines.local.provided import FlowerAccess
 from pipelines.local.services import engine_with_worker, remarks_here
@@ -66,6 +67,7 @@ def up(
     settings = load_settings()
     if clusters is not None:
         settings = settings.model_copy(update={"clusters": clusters})
+    require_clusters(settings.clusters)
     with engine_with_worker(settings, notify, kind="up", flower=True) as services:
         outer = settings.broker_url is not None
         running = "a worker for the broker of ESYNC_BROKER_URL is" if outer else "broker and worker are"
@@ -101,7 +103,7 @@ def lab(  # noqa: PLR0913 - a command's options
     *,
     folder: Annotated[Path, typer.Option("--dir", help="The lab's folder; kept between starts.")] = Path(".lab"),
     nodes: Annotated[int | None, typer.Option(min=1, max=5000, help="Create this number of nodes.")] = None,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="A lab file (YAML).")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="A lab file (YAML).", readable=False)] = None,
     edition: Annotated[Literal["8.0", "8.5", "9.1"] | None, typer.Option(help="The product's edition.")] = None,
     address: Annotated[str, typer.Option(metavar="RANGE", help="Loopback addresses for created nodes.")] = "",
     fault: Annotated[
@@ -221,11 +223,11 @@ def _after_the_demo() -> list[str]:
     here = found is not None and Path(found).parent == Path(sys.prefix) / "bin"
     return [
         *([] if here or not activate.exists() else [f". {shlex.quote(str(activate))}"]),
-        "esync lab                           # four servers that stay; keep it running",
-        "esync plan .lab/cluster.yaml        # in a second terminal: what a rollout would change",
-        "esync rollout .lab/cluster.yaml     # shows the plan, asks, applies it and proves the result",
-        "esync report -o report.html         # that run as a page",
-        "esync up --clusters .lab            # workers that stay, and a page to roll out and watch by mouse",
+        "esync lab                        # four servers; keep them running",
+        "esync plan .lab/cluster.yaml     # in a second terminal: the changes",
+        "esync rollout .lab/cluster.yaml  # shows the plan, asks, applies, proves",
+        "esync report -o report.html      # that run as a page",
+        "esync up --clusters .lab         # workers, and a page to do it by mouse",
     ]
 
 

@@ -22,7 +22,7 @@ _EXAMPLE = (("S1", "S2"), ("P1", "P2"))  #: the servers of the procedure, used w
 
 def propagate(  # noqa: PLR0913 - a command's options
     file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="The cluster file. Default: S1, S2, P1, P2.")
+        Path | None, typer.Argument(metavar="FILE", help="The cluster file. Default: S1, S2, P1, P2.", readable=False)
     ] = None,
     *,
     changed: Annotated[str, typer.Option("--changed", metavar="NODE", help="The server where the file was changed.")],
@@ -49,6 +49,11 @@ def propagate(  # noqa: PLR0913 - a command's options
         raise Misused(
             f"--path {path[:64]!r} is not a path below the site root",
             remedy=r"leave out the drive and the folder of the site: bin\a.dll",
+        )
+    if to and not start:
+        raise Misused(
+            "--to is the other end of a sync, and --from is missing",
+            remedy="name the server on which it starts: --from",
         )
     staging, production, pools = _servers(file)
     first = [Sync(start=start, direction=direction, to=to)] if start else []

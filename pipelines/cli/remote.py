@@ -28,7 +28,7 @@ from pipelines.cli.console import (
 from pipelines.cli.nodes import AllAtOnce, Failed, NodeNames, NotStarted, Overwrite, Prune, Unreachable
 from pipelines.cli.output import BundleFile, OutputFile, ReportFolder
 from pipelines.cli.picture import draw
-from pipelines.cli.report import FORMS, Form, form_of, print_report
+from pipelines.cli.report import FORMS, Form, form_of, print_report, require_one_result
 from pipelines.cli.results import exit_status, finish, has_plan, print_result
 from pipelines.cli.runs import ClusterFiles, Limit, clusters_of, no_runs
 from pipelines.cli.server import ServersFile, connected, followed, progress_on
@@ -140,6 +140,7 @@ def report(
     bundle: BundleFile = None,
 ) -> None:
     """Write the report of a run, or everything about the run as a bundle."""
+    require_one_result(form, {"--output": output, "--bundle": bundle})
     chosen = form or form_of(output)
     with connected() as client:
         record = found(client, run, any_cluster=True)

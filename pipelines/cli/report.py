@@ -21,7 +21,7 @@ from workers.errors import Misused
 from workers.host.private import write_private
 from workers.settings import load_settings
 
-__all__ = ["FORMS", "Form", "form_of", "print_report", "report"]
+__all__ = ["FORMS", "Form", "form_of", "print_report", "report", "require_one_result"]
 
 Form = Literal["text", "json", "html", "xml"]
 
@@ -36,10 +36,12 @@ def report(
     output: OutputFile = None,
     bundle: BundleFile = None,
     to_check: Annotated[
-        Path | None, typer.Option("--check", metavar="FILE", help="Check a bundle, offline. Exit 0: valid; 5: not.")
+        Path | None,
+        typer.Option("--check", metavar="FILE", help="Check a bundle, offline. Exit 0: valid; 5: not.", readable=False),
     ] = None,
 ) -> None:
     """Write the report of a run, or everything about the run as a bundle; or check a bundle."""
+    require_one_result(form, {"--output": output, "--bundle": bundle, "--check": to_check})
     if to_check is not None:
         _check_bundle(to_check, as_json=form == "json")
         return
@@ -59,6 +61,20 @@ def report(
         return
     write_private(output, FORMS[chosen](found))
     notify(f"report: {output}")
+
+
+def require_one_result(form: Form | None, files: Mapping[str, Path | None]) -> None:
+    """Passes if one thing at most is asked for: what else is asked for would not be done.
+
+    Raises:
+        Misused: two are, or a format of a bundle.
+    """
+    given = [name for name, file in files.items() if file is not None]
+    given += ["--format"] if form and "--bundle" in given else []
+    if len(given) > 1:
+        raise Misused(
+            f"{' and '.join(given)} cannot be combined; nothing was written", remedy="leave all but one of them out"
+        )
 
 
 def print_report(report: Report, form: Form) -> None:

@@ -30,7 +30,9 @@ __all__ = ["ClusterFiles", "Limit", "clusters_of", "no_runs", "runs", "waits_of"
 
 ClusterFiles = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="[FILE]...", help="Only those of these clusters: files, or folders.", show_default=False),
+    typer.Argument(
+        metavar="[FILE]...", help="Only those of these clusters: files, or folders.", show_default=False, readable=False
+    ),
 ]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000)]
 

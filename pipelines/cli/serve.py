@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.local.page import LISTEN, page_installed
+from pipelines.local.page import LISTEN, page_installed, require_clusters
 from pipelines.local.processes import environment
 from pipelines.local.reading import broker_folder, seal_key
 from pipelines.local.services import environment_of
@@ -38,6 +38,7 @@ def serve(
     settings = load_settings()
     if not page_installed():
         raise InputRefused("the page is not installed", remedy="install it: pip install 'esync-rollout[serve]'")
+    require_clusters(clusters or settings.clusters)
     broker = settings.broker_url or running(broker_folder(settings))
     if broker is None:
         raise InputRefused(

@@ -1,4 +1,4 @@
-"""The output streams of the process: their reader may leave, and a disk behind them may be full."""
+"""The output streams of the process: their reader may leave, may not read UTF-8, and a disk behind them may be full."""
 
 import io
 import os
@@ -9,6 +9,9 @@ from typing import TextIO
 from typing_extensions import Buffer
 
 __all__ = ["end_streams", "outlive_readers"]
+
+
+_ERRORS = "backslashreplace"  #: of characters that the encoding of a terminal does not have: names, reasons, paths
 
 
 class _Outliving(io.FileIO):
@@ -23,7 +26,7 @@ class _Outliving(io.FileIO):
 
 
 def outlive_readers() -> None:
-    """From now on no command stops because the reader of its output left."""
+    """From now on no command stops because the reader of its output left, or has no sign for a character."""
     sys.stdout = _outliving(sys.stdout)
     sys.stderr = _outliving(sys.stderr)
 
@@ -33,10 +36,12 @@ def _outliving(stream: TextIO | None) -> TextIO:
         return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - for the life of the process
     mode = os.fstat(stream.fileno()).st_mode
     if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_ERRORS)
         return stream
     stream.flush()
     raw = io.BufferedWriter(_Outliving(stream.fileno(), "w", closefd=False))
-    return io.TextIOWrapper(raw, encoding=stream.encoding, errors=stream.errors, line_buffering=True)
+    return io.TextIOWrapper(raw, encoding=stream.encoding, errors=_ERRORS, line_buffering=True)
 
 
 def end_streams() -> None:

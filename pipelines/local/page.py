@@ -1,6 +1,7 @@
 """The page and the API of this machine: a server process, and a token to log on with."""
 
 import importlib.util
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -8,10 +9,11 @@ from pathlib import Path
 from pipelines.engine import Engine
 from pipelines.local.processes import Child
 from pipelines.usecases.tokens import Grant, Role, create_token, token_of
+from workers.errors import InputRefused
 from workers.host.private import write_private
 from workers.settings import Settings
 
-__all__ = ["LISTEN", "PAGE", "page_child", "page_installed", "page_token"]
+__all__ = ["LISTEN", "PAGE", "page_child", "page_installed", "page_token", "require_clusters"]
 
 PAGE = "page"
 LISTEN = "127.0.0.1:8470"  #: a port that does not change, so that people can keep the address
@@ -21,6 +23,19 @@ LIFETIME = timedelta(days=365)
 def page_installed() -> bool:
     """Whether what the page needs is installed."""
     return all(importlib.util.find_spec(name) for name in ("fastapi", "uvicorn"))
+
+
+def require_clusters(folder: Path | None) -> None:
+    """Passes if the folder of the cluster files is there, or none is set.
+
+    Raises:
+        InputRefused: it is not there, or cannot be read: the page would show no cluster, and not say why.
+    """
+    if folder is not None and not (folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)):
+        raise InputRefused(
+            f"ESYNC_CLUSTERS is no folder that can be read: {folder}; nothing was started",
+            remedy="name the folder of your cluster files, or unset it",
+        )
 
 
 def page_child(settings: Settings, own: Mapping[str, str], spare: int) -> Child:

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -17,6 +18,7 @@ __all__ = ["PAGE", "Page", "cursor_of", "page_of_runs", "place_of"]
 PAGE = 100  #: of a list at most
 SEARCHED = 2000  #: runs that are read for one page
 KNOWN = 20_000  #: runs whose ids are read
+_TIME = len("20261128-060121")
 _PLACE = re.compile(r"[A-Za-z0-9._ -]{1,150}", re.ASCII)
 
 
@@ -48,12 +50,12 @@ def page_of_runs(
     Raises:
         InputRefused: `after` is not a cursor of this list.
     """
-    last = place_of(after) if after else ""
+    last = ""
     found: list[RunRecord] = []
     searched = 0
-    for name in filter(may_fit, _names_after(engine, last)):
+    for name in filter(may_fit, _names_after(engine, place_of(after) if after else "")):
         if len(found) == min(limit, PAGE) or searched == SEARCHED:
-            return Page(tuple(found), cursor_of(last))
+            return Page(tuple(found), cursor_of(_place(last)))
         searched, last = searched + 1, name
         with suppress(RunUnknown, RecordRefused):  # forgotten meanwhile, or of another installation
             record = engine.store.run(name)
@@ -61,14 +63,21 @@ def page_of_runs(
     return Page(tuple(found))
 
 
-def _names_after(engine: Engine, last: str) -> Iterator[str]:
-    """The ids after that one; if it was forgotten, those that sort before it: ids begin with their time."""
+def _place(run: str) -> str:
+    """The place of a run in the list. It may be one that the caller may not see: its id has the name of its cluster."""
+    return f"{run[:_TIME]} {hashlib.sha256(run.encode()).hexdigest()[:16]}"
+
+
+def _names_after(engine: Engine, place: str) -> Iterator[str]:
+    """The ids after that place; if its run was forgotten, those that sort before it: ids begin with their time."""
     names = engine.store.names(KNOWN)
-    if not last:
+    if not place:
         return iter(names)
-    if last in names:
-        return islice(names, names.index(last) + 1, None)
-    return (name for name in names if name < last)
+    moment = place.partition(" ")[0]
+    for number, name in enumerate(names, 1):
+        if name.startswith(moment) and _place(name) == place:
+            return islice(names, number, None)
+    return (name for name in names if name < moment)
 
 
 def cursor_of(place: str) -> str:

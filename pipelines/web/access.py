@@ -15,6 +15,7 @@ from pipelines.usecases.tokens import Grant
 from workers.errors import InputRefused
 from workers.host.reading import content_of
 from workers.records import Record
+from workers.texts import cleaned
 
 __all__ = ["Access", "OpenId", "Proxy", "Rule", "load_access"]
 
@@ -80,7 +81,7 @@ class Access(Record):
         url: the address that browsers use; needed for OpenID Connect.
         proxy: see there.
         openid: see there.
-        logons: wrong tokens and failed logons of one address in a minute.
+        logons: wrong tokens and failed logons of one address in a minute; as many may be begun at the provider.
         starts: requests for runs of one caller in a minute.
         streams: streams of events that one caller may have open at the same time, at each server.
         rules: who of the users of the proxy and of the provider has which role; everyone else is refused.
@@ -120,7 +121,13 @@ def load_access(path: Path) -> Access:
         data = YAML(typ="safe").load(content_of(path, _MOST, "access file").decode())
         return Access.model_validate(data or {})
     except (YAMLError, UnicodeDecodeError) as error:
-        raise InputRefused(f"not YAML: {error.__class__.__name__}", file=str(path)) from None
+        place = getattr(error, "problem_mark", None)
+        # Without the value of a key that is there twice: it may be secret.
+        what = cleaned(str(getattr(error, "problem", "")).partition(" with value")[0], 200)
+        where = f" in line {place.line + 1}: {what}" if place else ""
+        raise InputRefused(
+            f"not YAML in UTF-8{where}", remedy="docs/api.md describes the access file", file=str(path)
+        ) from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

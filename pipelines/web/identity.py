@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import ipaddress
+from contextlib import suppress
 from typing import Annotated, Literal
 
 from fastapi import Depends
@@ -176,10 +177,10 @@ def client_address(request: Request) -> str:
     if proxy is None or not proxy.address_header or not _is_from(peer, proxy.addresses):
         return peer
     told = ",".join(request.headers.getlist(proxy.address_header)).rpartition(",")[2].strip()
-    try:
-        return str(ipaddress.ip_address(told))
-    except ValueError:
-        return peer
+    for text in (told, told.rpartition(":")[0].strip("[]")):  # some proxies add the port
+        with suppress(ValueError):
+            return str(ipaddress.ip_address(text))
+    return peer
 
 
 def proxy_user(request: Request, of: Served) -> tuple[str, frozenset[str]]:

@@ -32,9 +32,11 @@ def to_provider(request: Request, of: Of) -> Response:
 
     Raises:
         NotFound: the access file names none.
+        TooManyRequests: this address has begun, or failed in, as many as are allowed.
     """
     provider = _provider(of)
     of.logons.check(client_address(request))
+    of.begun.count(client_address(request))
     state, browser = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
     attempt = Attempt(verifier=secrets.token_urlsafe(48), nonce=secrets.token_urlsafe(32), browser=_digest(browser))
     answer = RedirectResponse(provider.address(state, attempt), _SEE_OTHER)

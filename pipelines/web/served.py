@@ -23,6 +23,7 @@ class Served:
         clusters: the folder of the cluster files that callers may name; None for no folder.
         streams: the events of runs, for any number of listeners.
         logons: limits failed logons, by address.
+        begun: limits logons that are begun at the provider, by address: each is kept for some minutes.
         starts: limits requests for runs, by caller.
         open: limits the streams of a caller that are open at this server.
         openid: the provider of the access file; None without one.
@@ -33,6 +34,7 @@ class Served:
     clusters: Path | None
     streams: Streams = field(repr=False)
     logons: Limit = field(repr=False)
+    begun: Limit = field(repr=False)
     starts: Limit = field(repr=False)
     open: Open = field(repr=False)
     openid: Provider | None = field(repr=False)
@@ -46,6 +48,7 @@ def parts_of(engine: Engine, access: Access, clusters: Path | None) -> Served:
         clusters=clusters,
         streams=Streams(engine.store),
         logons=limit_for(engine.settings, "failed logons", access.logons),
+        begun=limit_for(engine.settings, "logons", access.logons),
         starts=limit_for(engine.settings, "requests for runs", access.starts),
         open=Open(access.streams),
         openid=Provider(access.openid, access.url, engine.vault) if access.openid else None,

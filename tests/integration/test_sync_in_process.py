@@ -1,5 +1,6 @@
 """`esync sync` from its request to its verdict, in one process: judged by the disks, the requests and the history."""
 
+import html
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,6 +18,9 @@ from pipelines.usecases import control
 from pipelines.usecases import sync as syncs
 from pipelines.usecases.rollback import cleanup, rollback
 from pipelines.usecases.runs import RunSummary
+from pipelines.web.pages.rendering import part
+from pipelines.web.pages.run_view import panel_values
+from pipelines.web.pages.scene import Scene
 from tasks.cluster import Cluster
 from tasks.syncing.options import SyncOptions
 from tests.haproxy import BACKEND, haproxy
@@ -67,6 +71,9 @@ def test_status_shows_every_server_and_changes_nothing(world: World) -> None:
     assert before == {name: list(server.journal) for name, server in world.esync.servers.items()}
     text = "\n".join(sync_lines(found))
     assert "profile Nightly: Upload" in text
+    scene = Scene(world.esync.engine, known.record.id).refresh()
+    shown = part("run_parts.html", "panel", panel_values(scene.report(), scene.answer))
+    assert text in html.unescape(shown or "")
 
 
 def test_a_proof_reaches_every_server_and_leaves_nothing(world: World) -> None:

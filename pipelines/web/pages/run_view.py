@@ -139,12 +139,13 @@ def _now(progress: Progress, steering: Steering) -> str:
     return f"Working on {in_words(running)}." if running else begun
 
 
-def panel_values(report: Report) -> dict[str, Any]:
-    """How the servers stand, what is not right and what to do."""
+def panel_values(report: Report, answer: str = "") -> dict[str, Any]:
+    """How the servers stand, what is not right and what to do; and what a run about a sync has been answered."""
     kind = kind_of(report.kind, report.run)
     shown = to_do(report)
     return {
         "report": report,
+        "answer": answer,
         "standings": [
             (mark_of(one.word), _Standing(one.nodes, in_words(one.nodes), one.text)) for one in standings(report)
         ],

@@ -12,9 +12,13 @@ from pipelines.engine import Engine
 from pipelines.report.build import build
 from pipelines.report.event_words import is_line, line
 from pipelines.report.rows import Report
+from pipelines.report.sync_rows import build_sync
+from pipelines.report.sync_text import sync_lines
 from pipelines.rollout import kind_of
 from pipelines.run.progress import Progress
-from pipelines.run.summary import RunSummary, summary_of
+from pipelines.run.snapshot import Snapshot
+from pipelines.run.summary import summary_of
+from pipelines.run.sync_kinds import AT_A_TERMINAL
 from pipelines.usecases.updates import take, updates_of
 from pipelines.web.pages.grid import codes_of
 from tasks.steering import Steering
@@ -58,6 +62,7 @@ class Scene:
         self._report: Report | None = None
         self.moved = time.monotonic()  #: when something last happened, as this process saw it
         self.progress = Progress(record, kind_of(record.kind, run_id))
+        self.answer = ""  #: of a run about a sync that has ended, as at a terminal; as new as the report
         self.codes: Mapping[str, str] = {}
         if engine.store.chain(run_id).dropped:  # a very large run: its first events are not kept, its outcomes are
             self.progress.take(record, map(_end_of, engine.store.outcomes(run_id)))
@@ -119,7 +124,9 @@ class Scene:
         with self._building:
             if self._report is None or not self._fresh():
                 began, after = time.monotonic(), self._after
-                self._report = build(self._summary())
+                snapshot = snapshot_of(self._engine, self._engine.store.run(self.progress.record.id))
+                self.answer = _answer(snapshot)
+                self._report = build(summary_of(snapshot, self.progress.kind))
                 ended = time.monotonic()
                 self._made = after, ended, ended - began
             return self._report
@@ -136,10 +143,6 @@ class Scene:
             threading.Thread(target=self._make, name="esync-report", daemon=True).start()
         return self._report
 
-    def _summary(self) -> RunSummary:
-        record = self._engine.store.run(self.progress.record.id)
-        return summary_of(snapshot_of(self._engine, record), self.progress.kind)
-
     def _make(self) -> None:
         with suppress(EsyncError):  # the store does not answer: the next look asks again
             self.report()
@@ -151,6 +154,13 @@ class Scene:
     def steering(self) -> Steering:
         """What operators have requested of the run."""
         return Steering() if self.over else Steering.of(self._engine.store, self.progress.record.id)
+
+
+def _answer(snapshot: Snapshot) -> str:
+    """What the servers of a run about a sync have answered; empty for other runs, and while it lasts."""
+    if snapshot.record.kind not in AT_A_TERMINAL or snapshot.record.state is not RunState.CONCLUDED:
+        return ""
+    return "\n".join(sync_lines(build_sync(snapshot)))
 
 
 def _end_of(outcome: StepOutcome) -> Event:

@@ -1,10 +1,13 @@
 """Wrong inputs of operators: each answer says what is wrong, where, what is allowed, and what to do."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from pipelines.cli.entry import run
+from workers.settings import load_settings
 
 CLUSTER = """\
 name: shop
@@ -95,6 +98,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("token create --role viewer --cluster sh*", 64, ["'sh*' is not the name of a cluster", "letters, digits"]),
         ("attest shop.yaml nosuch --until tomorrow", 64, ["--until is not a date", "YYYY-MM-DD"]),
         ("export shop.yaml", 64, ["no form is named", "--ansible"]),
+        ("report --bundle a.zip -o a.html", 64, ["--output and --bundle cannot be combined", "nothing was written"]),
+        ("report --bundle a.zip --format html", 64, ["--bundle and --format cannot be combined"]),
+        ("report --check a.zip -o a.html", 64, ["--output and --check cannot be combined"]),
+        ("propagate --changed S1 --to live", 64, ["--from is missing"]),
+        ("rollout shop.yaml -y --reason " + "x" * 501, 64, ["'--reason'", "501 characters", "at most 500"]),
+        ("rollout shop.yaml -y --key \u00fc", 64, ["'--key'", "at most 200 letters"]),
         ("check loop.yaml", 1, ["loop.yaml", "give the path of a cluster file"]),
         ("up --port 1", 64, ["esync up: no such option: --port", "esync up --help"]),
         ("pause last extra", 64, ["esync pause: there is no argument for: extra", "esync pause --help"]),
@@ -121,3 +130,32 @@ def test_a_misspelt_variable_is_reported(monkeypatch: pytest.MonkeyPatch, capsys
     printed = capsys.readouterr().err
     assert "warning: ESYNC_CONCURENCY is not a setting and has no effect (did you mean ESYNC_CONCURRENCY?)" in printed
     assert "ELSE" not in printed
+
+
+def test_a_file_that_may_not_be_read_is_no_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who reads it says so, as of every other file."""
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr("workers.host.reading.contents", refused)
+    for command in (["check", FILE], ["plan", FILE], ["trust", FILE], ["certs", "inspect", "text.txt"]):
+        assert 1 == run(command)
+        assert "cannot be read: Permission denied" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", ["none", FILE])
+@pytest.mark.parametrize("verb", ["serve", "up"])
+def test_services_are_not_started_for_a_folder_that_is_not_there(
+    verb: str, folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page would show no cluster, and not say why."""
+    monkeypatch.setenv("ESYNC_CLUSTERS", folder)
+    load_settings.cache_clear()
+    assert 1 == run([verb])
+    printed = capsys.readouterr().err
+    assert "ESYNC_CLUSTERS is no folder that can be read" in printed
+    assert folder in printed

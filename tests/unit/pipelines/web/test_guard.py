@@ -66,6 +66,13 @@ def test_a_key_that_stands_in_a_body_twice_is_refused(served: ServedSite) -> Non
     assert ["ann"] == [row["name"] for row in client.get("/api/v1/tokens").json()["tokens"]]
 
 
+@pytest.mark.parametrize("host", ["Host: 10.1.2.3:8470\r\n", ""])
+def test_whether_the_server_lives_is_answered_under_any_name(served: ServedSite, host: str) -> None:
+    """A container, or a proxy, asks it by its address, or with HTTP/1.0; nothing else is answered then."""
+    asked = {path: told(served, f"GET {path} HTTP/1.0\r\n{host}\r\n".encode()) for path in ("/api/v1/health", "/logon")}
+    assert ["204", "421"] == [answer.split()[1] for answer in asked.values()]
+
+
 @pytest.mark.parametrize("path", ["/logon", "/api/v1/me", "/api/v1/runs", "/", "/none", "/api/v1/none"])
 def test_head_is_answered_as_get_without_a_body(served: ServedSite, path: str) -> None:
     """Status and headers are the same."""

@@ -151,6 +151,9 @@ class TestProxy:
         ("proxy", "said", "seen"),
         [
             ("127.0.0.1/32", "6.6.6.6, 203.0.113.9", "203.0.113.9"),
+            ("127.0.0.1/32", "6.6.6.6, 203.0.113.9:4711", "203.0.113.9"),
+            ("127.0.0.1/32", "[2001:db8::1]:4711", "2001:db8::1"),
+            ("127.0.0.1/32", "2001:db8::2", "2001:db8::2"),
             ("127.0.0.1/32", "<script>", "127.0.0.1"),
             ("10.1.2.3/32", "203.0.113.9", "127.0.0.1"),
         ],
@@ -220,6 +223,7 @@ def test_a_person_logs_on_at_a_provider(tmp_path: Path, monkeypatch: pytest.Monk
     with provider(*people) as issuer:
         access = Access(
             url="http://127.0.0.1:1",
+            logons=5,
             openid=OpenId(issuer=issuer, client_id="esync", secret="env:OPENID_SECRET"),
             rules=(Rule(group="ops", role=Role.APPROVER, clusters=("shop",)),),
         )
@@ -238,6 +242,8 @@ def test_a_person_logs_on_at_a_provider(tmp_path: Path, monkeypatch: pytest.Monk
             no_role = refused.get(at_provider(refused, "bob"))
             assert (403, True) == (no_role.status_code, "bob@example.net has no role here" in no_role.text)
             assert "planted-openid-secret" not in begun.text + no_role.text + str(begun.headers)
+            more = [refused.get("/logon/openid").status_code for _ in range(4)]  # three were begun before
+            assert [303, 303, 429, 429] == more
 
 
 def at_provider(client: httpx.Client, person: str) -> str:
@@ -258,7 +264,8 @@ def at_provider(client: httpx.Client, person: str) -> str:
         ("proxy: {addresses: []}", "proxy.addresses"),
         ("openid: {issuer: 'https://i', client_id: c, secret: 'env:X'}", "needs `url`"),
         ("unknown: 1", "unknown"),
-        ("a: [", "not YAML"),
+        ("hosts: [a]\na: [", "not YAML in UTF-8 in line 3: "),
+        ("https: true\nhttps: false", "in line 2: found duplicate key"),
     ],
 )
 def test_a_wrong_access_file_is_refused(tmp_path: Path, text: str, said: str) -> None:

@@ -1,12 +1,15 @@
 """Who may do what: every route, with every role."""
 
+import base64
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
+from pipelines.usecases import paging
 from pipelines.usecases.tokens import Role
 from pipelines.web.access import Access
 from pipelines.web.openapi import Place, places_of
@@ -75,6 +78,23 @@ def test_other_clusters_are_as_if_they_were_not_there(served: ServedSite) -> Non
     plans = [client.post("/api/v1/runs", json={"cluster": "another", "plan": one}) for one in (run, "nothing")]
     assert [404, 404] == [answer.status_code for answer in plans]
     assert plans[0].text.replace(run, "nothing") == plans[1].text
+
+
+def test_no_page_of_a_list_names_what_is_not_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even in the cursor, which stands for the last run that was looked at; every page is reached with it."""
+    monkeypatch.setattr(paging, "SEARCHED", 2)
+    with served_site(tmp_path) as served:
+        every = served.client()
+        asked = {"kind": "verify", "cluster": "shop"}
+        runs = {every.post("/api/v1/runs", json=asked).json()["run"] for _ in range(5)}
+        for client, expected in ((every, runs), (served.client(Role.VIEWER, "another"), set())):
+            seen, cursors = set(), [""]
+            while len(cursors) == 1 or cursors[-1]:
+                page = client.get("/api/v1/runs", params={"after": cursors[-1]}).json()
+                seen |= {row["run"] for row in page["runs"]}
+                cursors.append(page["next"])
+            assert (expected, 4) == (seen, len(cursors))
+            assert not any(b"shop" in base64.urlsafe_b64decode(cursor + "==") for cursor in cursors)
 
 
 def test_a_file_with_mistakes_is_for_those_of_its_cluster(served: ServedSite) -> None:
