@@ -10,6 +10,7 @@ from tasks.documents import Known, RunDocuments
 from tasks.ektron.refusals import Refused
 from tasks.execution.budget import Budget, BudgetedSession
 from tasks.execution.cancellations import Cancellations
+from tasks.execution.claims import Claims
 from tasks.execution.leases import Lease, LeaseKeeper
 from tasks.execution.logons import Logons, NoSlot
 from tasks.execution.outcomes import Job, Tally, internal
@@ -115,6 +116,7 @@ class StepRunner:
         self._logons = Logons(store, leases.holder, max_wait)
         self._records: Remembered[RunRecord] = Remembered(_NODES)
         self._cancellations = Cancellations(store, clock)
+        self._claims = Claims(store, clock)
 
     def run(
         self,
@@ -380,8 +382,9 @@ class StepRunner:
         return self._open_site(replace(address, ca_file=authorities))
 
     def _stops(self, job: Job) -> bool:
-        """Whether the step has to stop because the run is cancelled; a step that always runs does not."""
-        return not self._steps[job.step].always and self._cancellations.has(job.record.id)
+        """Whether the step has to stop: the run is cancelled, and it does not always run; or it has lost its node."""
+        cancelled = not self._steps[job.step].always and self._cancellations.has(job.record.id)
+        return cancelled or self._claims.lost(job)
 
 
 def _refusals_mapped(step: Callable[[Work], Done], work: Work) -> Done:

@@ -14,7 +14,7 @@ from tests.claiming import claim
 from tests.conftest import Clock
 from tests.sampling import examples
 from workers.errors import ClusterLocked, Conflict, InputRefused, RunUnknown
-from workers.records import Change, Event, RunRecord, RunState, Status, StepOutcome, Turn, Verdict, now
+from workers.records import Change, DocumentKind, Event, RunRecord, RunState, Status, StepOutcome, Turn, Verdict, now
 from workers.store.kept import DRAINED, attested
 from workers.store.port import ANY_CLAIM, Look, RunStore
 from workers.store.redis_store import RedisStore
@@ -698,6 +698,20 @@ def test_a_released_node_frees_a_place_below_the_limit(store: RunStore) -> None:
     assert first == claim(store, run, "A", "w1", 30, limit=2)
     store.release(run, "B", "w1")
     assert claim(store, run, "C", "w2", 30, limit=2) is not None
+
+
+def test_a_measurement_from_outside_is_no_progress(store: RunStore, clock: Clock) -> None:
+    """A run that stands still is measured, too: it would never count as stalled."""
+    store.create(a_run())
+    store.progress("r1")
+    clock.passes(7)
+    store.put("r1", DocumentKind.AVAILABILITY, "a", "{}")
+    assert 7 == store.progress("r1")
+    assert {"a": "{}"} == store.documents("r1", DocumentKind.AVAILABILITY)
+    store.put("r1", DocumentKind.PLAN, "plan", "{}")
+    assert 0 == store.progress("r1")
+    store.forget("r1")
+    assert {} == store.documents("r1", DocumentKind.AVAILABILITY)
 
 
 def test_what_persons_confirmed_is_kept_by_cluster_and_rule(store: RunStore) -> None:

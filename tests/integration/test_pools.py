@@ -18,14 +18,17 @@ from typing_extensions import override
 
 from lab.machine.errors import Refusal, Slug
 from lab.machine.services import ServiceState
-from pipelines.usecases import control, rollback
+from pipelines.usecases import control, rollback, runs
 from pipelines.usecases.runs import RunSummary
 from tasks.cluster import Cluster
+from tasks.execution import claims
+from tests.claiming import claim
 from tests.haproxy import BACKEND, Running, free_port, haproxy
-from tests.integration.one_process import PASSWORD, Esync, Life, WorkerDied, families_known
+from tests.integration.one_process import LEASE, PASSWORD, Esync, Life, WorkerDied, families_known
 from tests.integration.simulated_servers import Action, Server
 from tests.sampling import EXHAUSTIVE
-from workers.records import RunState, Status, StepOutcome, Verdict
+from tests.waiting import wait_until
+from workers.records import Event, RunState, Status, StepOutcome, Verdict
 from workers.store.kept import DRAINED
 
 SITE = r"C:\inetpub\wwwroot\CMS400"
@@ -209,6 +212,35 @@ def test_below_the_floor_the_run_waits_and_stops(pool: Running) -> None:
         assert out_of(pool) == {"S3", "S4"}
         assert esync.store.all_kept(DRAINED) == {}
         assert steps(summary, "S1")["config_edit"].status is Status.SKIPPED
+
+
+def test_a_step_that_has_lost_its_node_does_not_wait_on(pool: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that has lost its last moments gave the node to another step, which waits for this one."""
+    monkeypatch.setattr(claims, "ASKED_EVERY", 0.1)
+    pool.balancer.drain("S3")
+    pool.tell(f"set server {BACKEND}/S4 state maint")
+    balancer = {**behind(pool), "room_within": 20}
+    with esync_behind(balancer, pools={"all": {"min_healthy": "50%"}}, waves=(1,)) as esync:
+
+        def take_over() -> None:
+            wait_until(lambda: any(one.step == "drain" for one in begun_steps(esync)))
+            (record,) = esync.store.runs(1)
+            holder = esync.store.leases(record.id)["S1"]
+            esync.store.release(record.id, "S1", holder)
+            assert claim(esync.store, record.id, "S1", "another worker", LEASE)
+
+        thread, began = Thread(target=take_over), time.monotonic()
+        thread.start()
+        runs.start(esync.engine, esync.cluster)
+        assert time.monotonic() - began < 10  # and not as long as it may wait for room
+        thread.join()
+        assert [one.step for one in begun_steps(esync)] == ["install_check", "drain"]
+
+
+def begun_steps(esync: Esync) -> list[Event]:
+    """Those of the first wave of the only run."""
+    events = (one for run in esync.store.runs(1) for one in esync.store.events(run.id))
+    return [one for one in events if (one.kind, one.turn) == ("step.started", "wave-1")]
 
 
 def test_a_server_that_does_not_work_is_left_out_and_reported(pool: Running) -> None:

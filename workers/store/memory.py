@@ -18,6 +18,7 @@ from workers.store.memory_places import Places
 from workers.store.port import (
     ANY_CLAIM,
     EVENT_CAP,
+    MEASURED,
     Beginning,
     Begun,
     Finished,
@@ -279,7 +280,7 @@ class MemoryStore(MemoryKept, RunStore):
     @override
     def put(self, run_id: str, kind: str, name: str, document: str) -> None:
         with self._lock:
-            self._kept(run_id, beat=True).documents.setdefault(kind, {})[name] = document
+            self._kept(run_id, beat=kind not in MEASURED).documents.setdefault(kind, {})[name] = document
 
     @override
     def document(self, run_id: str, kind: str, name: str) -> str | None:

@@ -23,13 +23,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from workers.errors import RecordRefused
-from workers.records import Event, RunRecord, StepOutcome
+from workers.records import DocumentKind, Event, RunRecord, StepOutcome
 from workers.store.chain import Chain, event_position
 from workers.store.kept import Kept
 
 __all__ = [
     "ANY_CLAIM",
     "EVENT_CAP",
+    "MEASURED",
     "Beginning",
     "Begun",
     "Documents",
@@ -46,6 +47,8 @@ __all__ = [
 
 Place = tuple[str, str]  #: kind and name of a document
 ANY_CLAIM = 2**53  #: in place of a fence: larger than any, and the largest number that a script can count
+#: The documents that measure a run from outside, as long as it is active: one that stands still has them, too.
+MEASURED = frozenset({DocumentKind.AVAILABILITY})
 EVENT_CAP = 20_000  #: events kept of one run: twice as many as 1,000 nodes with five steps, each begun and ended
 
 
@@ -314,7 +317,10 @@ class Documents(Protocol):
     """The documents of a run: small texts by kind and name."""
 
     def put(self, run_id: str, kind: str, name: str, document: str) -> None:
-        """Stores a small text document (facts, plan, findings) by kind and name; a later one replaces it."""
+        """Stores a small text document (facts, plan, findings) by kind and name; a later one replaces it.
+
+        It is progress, unless its kind is one of `MEASURED`.
+        """
 
     def document(self, run_id: str, kind: str, name: str) -> str | None:
         """One document."""

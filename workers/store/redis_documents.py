@@ -10,7 +10,7 @@ from workers.remembered import Remembered
 from workers.secrets.seal import Seal
 from workers.store.damage import damage_reported, reports_damage
 from workers.store.packed import LONG, packed, unpacked
-from workers.store.port import Documents
+from workers.store.port import MEASURED, Documents
 from workers.store.redis_commands import RedisCommands
 
 __all__ = ["BASES", "RedisDocuments"]
@@ -32,7 +32,8 @@ class RedisDocuments(RedisCommands, Documents):
         keys = [self._of(run_id, "documents", kind), self._of(run_id, "index")]
         while True:
             made = connections_made(self._redis)
-            self._write(run_id, "put", keys, kind, name, self._sealed_document(run_id, kind, name, document))
+            sealed = self._sealed_document(run_id, kind, name, document)
+            self._write(run_id, "put", keys, kind, name, int(kind not in MEASURED), sealed)
             if kind not in ALIKE or made == connections_made(self._redis):
                 return  # else another server may not have the basis
 
