@@ -60,9 +60,14 @@ Host = Annotated[
         longest=253,
     ),
 ]
+#: A name on a node's disk; Windows drops dots and blanks at its end, so `..` is none.
+_SEGMENT = r'[^\\/:*?"<>|\x00-\x1f]*[^\\/:*?"<>|\x00-\x1f. ]'
 WindowsPath = Annotated[
     str,
-    text(r"^[A-Za-z]:\\[^/*?\"<>|\x00-\x1f]*$", r"an absolute Windows path such as C:\inetpub\wwwroot\site"),
+    text(
+        rf"^[A-Za-z]:(\\+{_SEGMENT})+\\*$",
+        r"an absolute Windows path such as C:\inetpub\wwwroot\site, without `..`",
+    ),
 ]
 Labels = Annotated[
     dict[Word, Word],

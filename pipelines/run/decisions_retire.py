@@ -60,9 +60,11 @@ def retired(snapshot: Snapshot) -> Stop:
         first = next(part for part in plan.nodes if part.changes).changes[0]
         return Stop(Verdict.REFUTED, f"{named(left)}: not everything is gone: {first.what} in {first.file}")
     names = named(list(snapshot.selected))
+    stopped = all(one.service.state == "stopped" for one in facts.values())
     return Stop(
         Verdict.RETIRED,
-        f"{names} has no certificates and no keys of the cluster any more, and its service was restarted. The other "
+        f"{names} has no certificates and no keys of the cluster any more, and its service "
+        f"{'is stopped' if stopped else 'was restarted'}. The other "
         f"nodes still hold keys of {names}: take it out of the cluster file, then run esync rollout FILE --prune",
     )
 

@@ -96,7 +96,7 @@ def _node_plan(facts: NodeFacts, target: Target, family: FamilyDigests) -> NodeP
         changes=changes_of(needed),
         files=files.total(),
         bytes=sum(family.sizes[kind] * count for kind, count in files.items()),
-        restart=service_reason(facts, needed),
+        restart=service_reason(facts, needed, retired=target.retired),
         leftovers=leftover_entries(facts, target),
         fingerprint=facts.fingerprint(),
     )

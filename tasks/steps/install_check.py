@@ -178,9 +178,10 @@ def _lacks(work: Work, facts: NodeFacts) -> str:
     first = next(iter(changes_of(needed)), None)
     if first is not None:
         return f"{counted(len(needed), 'change')} missing, the first is {first.what} in {first.file}"
-    if why := service_reason(facts, needed):
+    if why := service_reason(facts, needed, retired=work.retires):
         return owed(why)
-    return "" if facts.service.state == "running" else f"the service is {facts.service.state}"
+    fits = {"running", "stopped"} if work.retires else {"running"}
+    return "" if facts.service.state in fits else f"the service is {facts.service.state}"
 
 
 def _require_editable(work: Work, facts: NodeFacts, contents: Mapping[ConfigFile, Content]) -> None:

@@ -57,7 +57,9 @@ def restarted_if_owed(work: Work, layout: Layout, *, until_listening: bool = Tru
         until_listening: it settles only while it listens; a service that was never configured may have no port.
     """
     evidence = _observed(work, layout)
-    service, reason = evidence.service, restart_reason(evidence)
+    service, reason = evidence.service, restart_reason(evidence, retired=work.retires)
+    if work.retires and service.state == "stopped":
+        return Done(message="it is stopped, and stays so")
     if not reason:
         if service.state == "start_pending":
             _watched(work, layout, _look(work, layout, must_listen=until_listening), must_listen=until_listening)

@@ -130,6 +130,20 @@ def test_a_retired_server_and_the_others_refuse_each_other(harness: Harness, lab
     assert before["P2"] == disks(lab, "P2")["P2"]
 
 
+def test_a_server_that_was_switched_off_is_retired_as_it_is(harness: Harness, lab: LabProcess) -> None:
+    """Its service is stopped and disabled: it loses its rights, and nothing starts it."""
+    cluster = cluster_of(lab)
+    joined(harness, cluster)
+    whole, name = leaving(cluster, "p2")
+    lab.agent("P2", {"op": "service", "name": "EktronWindowsServices30", "action": "stop"})
+    lab.break_node("P2", service={"disabled": True})
+    starts = lab.report("P2")["service"]["starts"]
+    done = harness.rollout(whole, kind="retire", only=(name,), options=options_of(force=False))
+    assert done.record.verdict is Verdict.RETIRED, done.record.summary
+    assert "its service is stopped" in done.record.summary
+    assert (private_keys(lab.disk("P2")), lab.report("P2")["service"]["starts"]) == (set(), starts)
+
+
 def test_the_old_key_of_a_removed_server_is_an_error_after_a_renewal(harness: Harness, lab: LabProcess) -> None:
     """A new family leaves the removed server's key as it is: an error, until it is pruned."""
     cluster = cluster_of(lab)

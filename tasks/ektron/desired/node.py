@@ -57,14 +57,17 @@ def recycling(read_once: Iterable[FileFacts], web: FileFacts, changed: Collectio
             return
 
 
-def restart_reason(evidence: ServiceEvidence, needed: Iterable[Difference] = ()) -> str:
+def restart_reason(evidence: ServiceEvidence, needed: Iterable[Difference] = (), *, retired: bool = False) -> str:
     """Why the service has to be restarted; empty when it does not (ektron-facts 6, row 30).
 
     Args:
         evidence: the service as it was seen, and what it reads.
         needed: what is going to change before.
+        retired: the node leaves the cluster: a service that is stopped has nothing loaded, and stays so.
     """
     service = evidence.service
+    if retired and service.state == "stopped":
+        return ""
     inputs = [difference for difference in needed if difference.read_at_start]
     if not service.is_up:
         return f"the service was not running ({service.state or 'not installed'})"
@@ -75,16 +78,17 @@ def restart_reason(evidence: ServiceEvidence, needed: Iterable[Difference] = ())
     return "" if answer.verdict is InvariantState.PROVEN else f"{_WORDS[answer.verdict]}: {answer.why}"
 
 
-def service_reason(evidence: ServiceEvidence, needed: Iterable[Difference]) -> str:
+def service_reason(evidence: ServiceEvidence, needed: Iterable[Difference], *, retired: bool = False) -> str:
     """Why the service, or one that depends on it, has to be started again; empty when none has to.
 
     Args:
         evidence: the service as it was seen, and what it reads.
         needed: what is going to change before.
+        retired: as for `restart_reason`.
     """
     names = ", ".join(evidence.service.left_stopped)
     left = f"{names} was stopped together with the service and not started again" if names else ""
-    return restart_reason(evidence, needed) or left
+    return restart_reason(evidence, needed, retired=retired) or left
 
 
 def read_only(node: str) -> str:

@@ -62,7 +62,7 @@ def _library_count(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
     return Violated(f"LoadBalServerCount is {config.load_bal_server_count!r}, {owner} has {counted(right, 'node')}")
 
 
-def _web_endpoints(facts: NodeFacts) -> Judged:
+def _web_endpoints(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
     if not facts.web.endpoints:
         if not facts.web.service_model:
             return _unread(facts.web, _MODEL) or Unknown(f"web.config has no section {_MODEL}")
@@ -74,7 +74,10 @@ def _web_endpoints(facts: NodeFacts) -> Judged:
     if not foreign:
         return None
     factory = ", the factory certificate" if FACTORY_CLIENT in foreign else ""
-    return Violated(f"endpoints name {named(foreign)}{factory} instead of {own}")
+    clients = {f"{node}_SyncClient.pfx".casefold(): node for node in cluster.nodes}
+    others = [clients[name.casefold()] for name in foreign if name.casefold() in clients]
+    origin = f": the file was copied from {named(others)}, or is shared with it" if others else ""
+    return Violated(f"endpoints name {named(foreign)}{factory} instead of {own}{origin}")
 
 
 def _all_contracts(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
@@ -217,9 +220,11 @@ CONFIG_RULES = (
     Invariant(
         id="config.web-endpoints",
         statement="Every eSync endpoint in web.config names this node's own client certificate.",
-        remedy="run a rollout, or set <NODE>_SyncClient.pfx in every entry of ektron.serviceModel/endPoints",
+        remedy="run a rollout, or set <NODE>_SyncClient.pfx in every entry of ektron.serviceModel/endPoints. Where "
+        "servers share the folder of the site, or something replicates web.config between them, give each its own "
+        "file first",
         source="ektron-facts 3.4; 6, rows 1 and 6",
-        decide=each_node(_web_endpoints),
+        decide=each_node_in(_web_endpoints),
         reads=("node", "web.endpoints", "web.service_model", "web.encrypted", "web.file"),
         proves="there is an endpoint, and each names <NODE>_SyncClient.pfx",
         cannot_know="whether the site has loaded the file of that name; family.web-root-copy shows that it is the "

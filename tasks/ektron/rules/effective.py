@@ -23,6 +23,7 @@ CONNECTION = ("web.connection_digest", "web.connection_cipher", "web.connection_
 _FIRST_CMS_MAJOR = 7  #: lower numbers are the generation of the service, 3.0.0.0 (ektron-facts 1.3)
 _OK = 200
 _REFUSED = {401: "a logon is required", 403: "the site refuses this server"}
+_REDIRECTS = (301, 302, 303, 307, 308)
 _BY_HAND = (
     "decrypt a copy on each node (aspnet_regiis -pdf connectionStrings <folder of the copy>), compare the copies, and "
     "vouch for it with esync attest"
@@ -117,7 +118,8 @@ def _answers(facts: NodeFacts) -> Judged:
         return None
     where = facts.probes.ws_url or "the address in WSPath"
     if status:
-        return Violated(f"{where} returns HTTP {status}")
+        redirected = ", a redirect: WSPath has to name the address where it leads" if status in _REDIRECTS else ""
+        return Violated(f"{where} returns HTTP {status}{redirected}")
     why = f" ({facts.probes.ws_problem})" if facts.probes.ws_problem else ""
     return Violated(f"{where} does not answer{why}")
 
@@ -246,7 +248,8 @@ EFFECTIVE_RULES = (
         id="site.service-files-allowed",
         statement="The site lets each node use its service files.",
         remedy="HTTP 403: allow the addresses of all servers in ektron.cms.security.whitelist.config in the site root "
-        "(9.1 SP2 CU3 and later) and in the IP restrictions of IIS; HTTP 401: allow anonymous access to these files",
+        "(9.1 SP2 CU3 and later) and in the IP restrictions of IIS, or write https into WSPath, if the site requires "
+        "it; HTTP 401: allow anonymous access to these files",
         source="ektron-facts 10, 403 on service files",
         decide=each_node(_allowed),
         reads=("probes.ws_status", "probes.ws_url"),

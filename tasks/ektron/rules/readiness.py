@@ -111,7 +111,7 @@ READINESS_RULES = (
         id="node.administrator",
         statement="The account is an administrator on each node.",
         remedy="add the account to the local Administrators group of the node; it writes below Program Files and "
-        "restarts a service",
+        "restarts a service. A local account that is in it needs LocalAccountTokenFilterPolicy 1, too",
         source="ektron-facts 3.5",
         decide=each_node(_administrator),
         reads=("system",),

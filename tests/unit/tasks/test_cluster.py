@@ -1,8 +1,9 @@
 """The cluster as a value: nodes by name, and what each key of a cluster file may contain."""
 
 import pytest
+from pydantic import ValidationError
 
-from tasks.cluster import Cluster
+from tasks.cluster import Cluster, Site
 from tests.unit.pipelines.audit.bundled_run import the_cluster
 from workers.records import Endpoint, RunRecord
 
@@ -120,3 +121,27 @@ def test_what_is_weaker_than_https_is_said(ours: dict[str, object], own: dict[st
     """By the settings of the node, else those of the cluster; nothing where nothing is weaker."""
     found = clustered(ours, own).weaker_way("S1")
     assert (bool(said), True) == (bool(found), said in found)
+
+
+@pytest.mark.parametrize(
+    ("path", "is_right"),
+    [
+        (r"C:\site", True),
+        (r"d:\inetpub\\wwwroot\It's [1] & (2)\\", True),
+        ("E:\\", False),
+        (r"E:\..", False),
+        (r"C:\inetpub\..\site", False),
+        (r"C:\inetpub\.\site", False),
+        (r"C:\site.", False),
+        ("C:\\site ", False),
+        (r"C:\site:stream", False),
+        (r"\\nas\site", False),
+    ],
+)
+def test_a_path_is_one_that_a_node_accepts(path: str, *, is_right: bool) -> None:
+    """What no agent would take is a mistake of the cluster file, known before any contact; so is a whole drive."""
+    if is_right:
+        assert Site(path=path).path == path
+    else:
+        with pytest.raises(ValidationError):
+            Site(path=path)

@@ -126,6 +126,7 @@ def test_a_balancer_in_front_of_the_site_is_a_warning() -> None:
         (403, ["site.service-files-allowed"], "the site refuses this server"),
         (404, ["site.wspath-answers"], "http://P1/x returns HTTP 404"),
         (500, ["site.wspath-answers"], "http://P1/x returns HTTP 500"),
+        (302, ["site.wspath-answers"], "http://P1/x returns HTTP 302, a redirect: WSPath has to name the address"),
         (0, ["site.wspath-answers"], "http://P1/x does not answer (no route)"),
     ],
 )
