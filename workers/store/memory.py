@@ -1,23 +1,20 @@
 """The run store of one process: for tests, and for reading a cluster without a broker."""
 
-import itertools
-import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from typing_extensions import override
 
 from workers.errors import ClusterLocked, Conflict, RecordRefused, RunUnknown
 from workers.records import Event, RunRecord, RunState, StepOutcome
-from workers.store.chain import Chain, created_event, ended_event, linked
+from workers.store.chain import Chain, created_event, ended_event
 from workers.store.holds import Observer, hold, holder_of, next_number
-from workers.store.memory_kept import MemoryKept, Shelf
-from workers.store.memory_places import Places
+from workers.store.memory_data import KeptRun, Shared
+from workers.store.memory_kept import MemoryKept
 from workers.store.port import (
     ANY_CLAIM,
-    EVENT_CAP,
     MEASURED,
     Beginning,
     Begun,
@@ -33,49 +30,6 @@ from workers.store.port import (
 __all__ = ["MemoryStore"]
 
 
-@dataclass
-class _Kept:
-    """All data of one run."""
-
-    record: RunRecord
-    pulse: int = 0
-    locked: bool = False
-    outcomes: dict[tuple[str, str, str], StepOutcome] = field(default_factory=dict)
-    fences: dict[str, int] = field(default_factory=dict)
-    leases: dict[str, str] = field(default_factory=dict)
-    places: Places = field(default_factory=Places)
-    documents: dict[str, dict[str, str]] = field(default_factory=dict)
-    flags: dict[str, str] = field(default_factory=dict)
-    events: deque[Event] = field(default_factory=deque)
-    chain: Chain = field(default_factory=Chain)
-    ended: bool = False  #: whether a verdict was saved
-
-    def note(self, event: Event) -> Event:
-        """Appends one event to the history and to its chain; beyond the limit, removes the oldest."""
-        count = self.chain.count + 1
-        noted = linked(self.chain.head, event.model_copy(update={"id": f"{count}-0"}))
-        self.events.append(noted)
-        self.chain = self.chain.model_copy(update={"count": count, "head": noted.chain})
-        while len(self.events) > EVENT_CAP:
-            gone = self.events.popleft()
-            self.chain = self.chain.model_copy(update={"dropped": self.chain.dropped + 1, "root": gone.chain})
-        return noted
-
-
-class _Shared:
-    """The data that several stores of one process share."""
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.runs: dict[str, _Kept] = {}
-        self.keys: dict[tuple[str, str], str] = {}
-        self.holds: dict[tuple[str, str], str] = {}
-        self.servers: dict[str, str] = {}
-        self.numbers: dict[tuple[str, str], tuple[int, str]] = {}
-        self.pulses = itertools.count(1)
-        self.shelf = Shelf()
-
-
 class MemoryStore(MemoryKept, RunStore):
     """A RunStore in the memory of one process.
 
@@ -84,16 +38,16 @@ class MemoryStore(MemoryKept, RunStore):
         beside: another store, whose data this one shares, as two processes share a server.
     """
 
-    _shared: _Shared
+    _shared: Shared
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, beside: "MemoryStore | None" = None) -> None:
-        shared = beside._shared if beside else _Shared()  # noqa: SLF001 - of the same class
+        shared = beside._shared if beside else Shared()  # noqa: SLF001 - of the same class
         super().__init__(shared.shelf, clock)
         self._shared, self._observer = shared, Observer(clock)
         self._lock, self._runs, self._keys, self._holds = shared.lock, shared.runs, shared.keys, shared.holds
         self._servers = shared.servers
 
-    def _kept(self, run_id: str, *, beat: bool = False) -> _Kept:
+    def _kept(self, run_id: str, *, beat: bool = False) -> KeptRun:
         kept = self._runs.get(run_id)
         if kept is None:
             raise RunUnknown(f"there is no run {run_id}")
@@ -108,7 +62,7 @@ class MemoryStore(MemoryKept, RunStore):
             if first in self._runs:
                 return self._runs[first].record
             stored = record.model_copy(update={"version": 0})
-            self._runs[record.id] = _Kept(stored, next(self._shared.pulses))
+            self._runs[record.id] = KeptRun(stored, next(self._shared.pulses))
             self._runs[record.id].note(created_event(stored))
             if record.key:
                 self._keys[record.scope, record.key] = record.id
