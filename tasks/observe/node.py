@@ -151,8 +151,9 @@ def _require_hashes(work: Work, layout: Layout, answers: Replies) -> None:
 def _is_of(cluster: Cluster, file: str) -> bool:
     """Whether it is a certificate file of a node or a partner."""
     owner = node_of(file)
-    names = {name.casefold() for name in (*cluster.node_names, *cluster.partners)}
-    return owner is not None and owner[0].casefold() in names
+    if owner is None:
+        return False
+    return owner[0].casefold() in {name.casefold() for name in (*cluster.node_names, *cluster.partners)}
 
 
 def _ask(
