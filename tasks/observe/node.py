@@ -67,7 +67,8 @@ def observe(work: Work, *, probes: bool = False) -> Look:
             answers = ask(layout, work.own_folder, drive)
     paths = paths_of(layout, is_origin=work.is_origin)
     answers = with_included(work, paths, answers)
-    _require_hashes(work, layout, answers)
+    with understood(work.node.name):
+        _require_hashes(work, layout, answers)
     family, problem = _family(work, layout, answers)
     if problem and looked:
         problem += f"; looked in {named(looked)}; if the product is in another folder, set site.product_folder"
