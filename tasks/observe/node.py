@@ -68,7 +68,8 @@ def observe(work: Work, *, probes: bool = False) -> Look:
             answers = ask(layout, work.own_folder, drive)
     paths = paths_of(layout, is_origin=work.is_origin)
     answers = with_included(work, paths, answers)
-    _require_hashes(work, layout, answers)
+    with understood(work.node.name):
+        _require_hashes(work, layout, answers)
     family, problem = _family(work, layout, answers)
     if problem and looked:
         problem += f"; looked in {named(looked)}; if the product is in another folder, set site.product_folder"
@@ -153,8 +154,9 @@ def _require_hashes(work: Work, layout: Layout, answers: Replies) -> None:
 def _is_of(cluster: Cluster, file: str) -> bool:
     """Whether it is a certificate file of a node or a partner."""
     owner = node_of(file)
-    names = {name.casefold() for name in (*cluster.node_names, *cluster.partners)}
-    return owner is not None and owner[0].casefold() in names
+    if owner is None:
+        return False
+    return owner[0].casefold() in {name.casefold() for name in (*cluster.node_names, *cluster.partners)}
 
 
 def _ask(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.integration.generated_clusters import SITES, Shape, made
 from tests.integration.one_process import Esync, families_known
 from tests.sampling import examples
-from workers.records import Status
+from workers.records import Status, Verdict
 from workers.texts import cleaned
 from workers.winrm import operations as ops
 from workers.winrm.operations import Reply
@@ -61,6 +61,22 @@ def played(esync: Esync, lie: tuple[int, int, object], kind: str) -> str:
             assert outcome.message
     facts = esync.engine.documents(done.record).all_facts("observed")
     return json.dumps([f.model_dump(mode="json") for f in facts.values()], ensure_ascii=False)
+
+
+def test_a_clock_that_cannot_be_read_is_not_taken_for_a_right_one(esync: Esync) -> None:
+    """The node is not verified; the reason is its own."""
+
+    def asked(self: AgentSession, requests: Sequence[ops.Op], **named: Any) -> list[Reply]:  # noqa: ANN401 - passed on
+        broken = {"ok": False, "error": "failed", "message": "the management service does not answer"}
+        replies = truly(self, requests, **named)
+        return [Reply(one.op, broken) if one.op.name == "clock" else one for one in replies]
+
+    truly = AgentSession.ask
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AgentSession, "ask", asked)
+        done = esync.rollout(kind="verify")
+    assert done.record.verdict is Verdict.FAILED
+    assert "the management service does not answer" in done.record.summary
 
 
 def _other(fields: dict[str, Any], field: int, other: object) -> Mapping[str, Any]:

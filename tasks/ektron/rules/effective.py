@@ -54,7 +54,16 @@ def _declared_edition(cluster: ClusterFacts, facts: NodeFacts) -> Judged:
     numbers = tuple(int(part) for part in declared.split("."))
     if service is not None and is_older(service, numbers):
         return Violated(f"the service is {dotted(service)}, the cluster file says edition {declared}")
-    return None if name else Unknown("web.config names no build")
+    return None if name else Unknown(_hidden(facts) or "web.config names no build")
+
+
+def _hidden(facts: NodeFacts) -> str:
+    """Why the settings of the site are not known; empty where they are, and a missing one is not set."""
+    if not facts.web.file.exists:
+        return "web.config is missing"
+    if facts.web.file.problem:
+        return "web.config cannot be read"
+    return "appSettings in web.config is encrypted" if "appSettings" in facts.web.encrypted else ""
 
 
 def comparable_connection(cluster: ClusterFacts, facts: NodeFacts) -> str | None:
@@ -113,7 +122,7 @@ def _answers(facts: NodeFacts) -> Judged:
     if web.ws_path and not host_of(web.ws_path):
         return Violated(f"WSPath is no absolute http or https address: {shortened(web.ws_path)!r}")
     if status is None:
-        return Unknown("was not tested" if web.ws_path else "web.config has no WSPath")
+        return Unknown("was not tested" if web.ws_path else _hidden(facts) or "web.config has no WSPath")
     if status == _OK or status in _REFUSED:
         return None
     where = facts.probes.ws_url or "the address in WSPath"
@@ -199,7 +208,14 @@ EFFECTIVE_RULES = (
         "edition may be left over, and nothing may be written to them",
         source="ektron-facts 1.2, 1.3, 1.4",
         decide=each_node_in(_declared_edition),
-        reads=("cluster.edition", "web.builds", "service_config.install_version", "binaries"),
+        reads=(
+            "cluster.edition",
+            "web.builds",
+            "web.file",
+            "web.encrypted",
+            "service_config.install_version",
+            "binaries",
+        ),
         proves="the release in web.config is that of the edition, and the build of the service is not older",
         cannot_know="which release the product folder of another edition belonged to",
     ),
@@ -240,7 +256,14 @@ EFFECTIVE_RULES = (
         remedy="open the address in a browser on that server; repair the site, its certificate, or WSPath",
         source="ektron-facts 2.3; 10, WSPath; 6, rows 1 and 12",
         decide=each_node(_answers),
-        reads=("probes.ws_status", "probes.ws_url", "probes.ws_problem", "web.ws_path"),
+        reads=(
+            "probes.ws_status",
+            "probes.ws_url",
+            "probes.ws_problem",
+            "web.ws_path",
+            "web.file",
+            "web.encrypted",
+        ),
         proves="a web service of the site answers on the node, over http or https as WSPath says",
         cannot_know="what the web service answers to the service itself, with its account and its certificates",
     ),

@@ -224,6 +224,11 @@ BREAKAGES: dict[str, tuple[str, Callable[[NodeFacts], NodeFacts], set[str]]] = {
         field(service__installed=False, service__state=""),
         {"service.installed", "service.running"},
     ),
+    "settings of the site encrypted": (
+        "P1",
+        field(web__encrypted=("appSettings",), web__ws_path=None, web__builds={}, probes__ws_status=None),
+        {"config.not-encrypted"},
+    ),
     "service manual": ("P1", field(service__start_type="manual"), {"service.starts-by-itself"}),
     "restart owed": (
         "P1",
