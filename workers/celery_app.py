@@ -139,7 +139,7 @@ def _broker(settings: Settings, connections: int) -> dict[str, Any]:
             "socket_keepalive_options": KEEPALIVE,
             # A wait for messages is answered every second. One that is not is given up after twice these seconds: its
             # connection is dead, and nothing says so.
-            "health_check_interval": 5,
+            "health_check_interval": 8,
             "max_connections": connections + 10,
         },
     }

@@ -25,6 +25,7 @@ class Fault(StrEnum):
     WORKER_FROZEN = "worker frozen"
     BROKER_FROZEN = "broker frozen"
     NO_WRITES = "broker without writes"
+    BROKER_OLDER = "broker with older data"  #: it lost its last moments, as in a power failure or a fail-over
 
     @property
     def of_worker(self) -> bool:
@@ -34,7 +35,7 @@ class Fault(StrEnum):
     @property
     def of_broker(self) -> bool:
         """Whether the broker ends."""
-        return self in {Fault.BROKER_KILLED, Fault.BOTH_KILLED, Fault.BROKER_RESTARTED}
+        return self in {Fault.BROKER_KILLED, Fault.BOTH_KILLED, Fault.BROKER_RESTARTED, Fault.BROKER_OLDER}
 
     @property
     def passes(self) -> bool:
@@ -54,7 +55,7 @@ class Round:
     Attributes:
         number: its place, from 0.
         moment: of the fault, as a part of the time that a run takes without a fault, 0 to 1.
-        away: seconds that the broker is away, or until the second kill.
+        away: seconds that the broker is away, or until the second kill, or that it loses.
         waves: how the run divides its nodes.
         lasts: seconds of a fault that passes.
         why: the broker takes no writes.

@@ -1,6 +1,7 @@
 """Servers, a broker and workers with the product's settings; one run with one fault after another."""
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -113,10 +114,18 @@ class Site:
             worker.wait(LIMIT)
         elif this.fault.of_worker:
             harness.kill_worker()
+        older = harness.folder / "older"
+        if this.fault is Fault.BROKER_OLDER:
+            shutil.copytree(broker.folder / "data", older)
+            time.sleep(this.away)
         if this.fault.of_broker:
             os.kill(broker.pid, signal.SIGKILL if this.fault.deaths else signal.SIGTERM)
             broker.wait()
-            time.sleep(this.away)
+            if older.exists():
+                shutil.rmtree(broker.folder / "data")
+                older.rename(broker.folder / "data")
+            else:
+                time.sleep(this.away)
             broker.start()
         if this.fault.of_worker:
             harness.start_worker(*_interpreter(self.fresh))
