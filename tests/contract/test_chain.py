@@ -123,7 +123,7 @@ class TestChain:
 
     def test_the_cap_moves_the_beginning(self, store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
         """After the oldest events were removed, the chain begins after the last of them and is complete from there."""
-        for adapter in ("memory", "redis_store"):
+        for adapter in ("memory_data", "redis_store"):
             monkeypatch.setattr(f"workers.store.{adapter}.EVENT_CAP", 10)
         store.create(a_run())
         noted = [store.note("r1", Event(kind="step.started", message=str(number))) for number in range(25)]

@@ -49,7 +49,7 @@ def end(worker: subprocess.Popen[bytes] | WarmProcess) -> None:
 
 
 def test_a_late_writer_changes_nothing(tmp_path: Path, lab: LabProcess) -> None:
-    """A worker is stopped between reading and writing; resumed, it reads the same bytes again, and must not write.
+    """A worker is stopped between reading and writing; resumed, it finds the same bytes there, and must not write.
 
     tests/unit/tasks/test_fence.py proves that the node refuses a request that was sent just before the stop.
     """
@@ -69,10 +69,10 @@ def test_a_late_writer_changes_nothing(tmp_path: Path, lab: LabProcess) -> None:
             harness.start_worker()
             assert harness.finished(run).record.verdict is Verdict.JOINED
             assert before != asset.read_bytes()
-            looked = lab.report("P2")["operations"]["read"]
+            before_it_goes_on = lab.report("P2")["round_trips"]
             asset.write_bytes(before)
             sleeper.send_signal(signal.SIGCONT)
-            wait_until(lambda: lab.report("P2")["operations"]["read"] > looked, harness.log)
+            wait_until(lambda: lab.report("P2")["round_trips"] > before_it_goes_on, harness.log)
             time.sleep(1)
             assert before == asset.read_bytes()
         finally:

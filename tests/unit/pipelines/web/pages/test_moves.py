@@ -186,7 +186,7 @@ def test_a_run_tells_only_what_is_new(tmp_path: Path) -> None:
 
 def test_a_run_that_is_larger_than_its_history_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first events of a very large run are not kept; what its steps did is."""
-    monkeypatch.setattr("workers.store.memory.EVENT_CAP", 5)
+    monkeypatch.setattr("workers.store.memory_data.EVENT_CAP", 5)
     engine = engine_in_memory(tmp_path)
     run = keep(engine, running(4, done=["S1"]))
     assert engine.store.chain(run).dropped
