@@ -45,16 +45,7 @@ def propagate(  # noqa: PLR0913 - a command's options
     as_json: AsJson = False,
 ) -> None:
     """Show which servers receive a changed file by a sync, and where to start the sync. Contacts no server."""
-    if re.match(r"[\\/]|[A-Za-z]:", path):
-        raise Misused(
-            f"--path {path[:64]!r} is not a path below the site root",
-            remedy=r"leave out the drive and the folder of the site: bin\a.dll",
-        )
-    if to and not start:
-        raise Misused(
-            "--to is the other end of a sync, and --from is missing",
-            remedy="name the server on which it starts: --from",
-        )
+    _refuse(path, to, start)
     staging, production, pools = _servers(file)
     first = [Sync(start=start, direction=direction, to=to)] if start else []
     try:
@@ -73,6 +64,19 @@ def propagate(  # noqa: PLR0913 - a command's options
         print_json(answer.model_dump(mode="json"))
     else:
         print_lines(propagation_lines(answer))
+
+
+def _refuse(path: str, to: str, start: str) -> None:
+    if re.match(r"[\\/]|[A-Za-z]:", path):
+        raise Misused(
+            f"--path {path[:64]!r} is not a path below the site root",
+            remedy=r"leave out the drive and the folder of the site: bin\a.dll",
+        )
+    if to and not start:
+        raise Misused(
+            "--to is the other end of a sync, and --from is missing",
+            remedy="name the server on which it starts: --from",
+        )
 
 
 def _servers(file: Path | None) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, str]]:

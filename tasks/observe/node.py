@@ -75,9 +75,7 @@ def observe(work: Work, *, probes: bool = False) -> Look:
         problem += f"; looked in {named(looked)}; if the product is in another folder, set site.product_folder"
     with understood(work.node.name):
         seen = facts_of(work, layout, answers, family, problem, began)
-        old = old_places(work, layout, answers, seen.generated.sitedb)
-        beside = services_beside(layout, answers)
-        facts = cleaned_facts(seen.model_copy(update={"old_places": old, "other_services": beside}))
+        facts = cleaned_facts(seen.model_copy(update=_of_other_places(work, layout, answers, seen)))
         if work.is_origin and family is None:
             family = living_family(work, layout, facts)
             found = {"origin_family": dict(family.hashes), "origin_problem": ""} if family else {}
@@ -86,6 +84,12 @@ def observe(work: Work, *, probes: bool = False) -> Look:
             facts = facts.model_copy(update={"probes": cleaned_facts(probed(work, facts.web, answers))})
         noted = answers.get(drained_note.FILE)
         return Look(facts, family, contents_of(paths, answers), answers[FENCE_FILE], noted)
+
+
+def _of_other_places(work: Work, layout: Layout, answers: Replies, seen: NodeFacts) -> dict[str, object]:
+    """What is beside the product: places where it was, services of other generations."""
+    old = old_places(work, layout, answers, seen.generated.sitedb)
+    return {"old_places": old, "other_services": services_beside(layout, answers)}
 
 
 def _family(work: Work, layout: Layout, answers: Replies) -> tuple[Family | None, str]:

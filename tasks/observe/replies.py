@@ -61,9 +61,7 @@ def facts_of(
         NodeRefused: the list of stopped services cannot be understood.
     """
     seen, hello = now(), work.session.hello()
-    if not answers["clock"].ok:  # without it nothing would be known of the skew
-        raise ops.error_of(answers["clock"], work.node.name)
-    evidence, clock = service_evidence(work.cluster, layout, answers), ops.time_of(answers["clock"]["now"])
+    evidence, clock = service_evidence(work.cluster, layout, answers), _clock(work, answers)
     paths, nodes, partners = paths_of(layout, is_origin=work.is_origin), work.cluster.node_names, work.cluster.partners
     service_folder = FamilyFolder.of(answers["service folder"], work.cluster)
     return NodeFacts(
@@ -89,14 +87,29 @@ def facts_of(
         renamed_copies=service_folder.renamed_copies(nodes),
         configurator_folder=layout.configurator_folder if work.is_origin else "",
         configurator_family=_configurator_family(work, answers),
-        web_root_family=_own_hashes(answers, "web root "),
-        staging_files=_names(answers["staging"]),
-        staging_family=_own_of(work, answers["staging"]),
+        **_own_files(work, answers),
         places=place_facts(layout, hello.program_data, answers, is_origin=work.is_origin),
         leftovers=_leftovers(layout, answers),
         generated=generated_facts(layout, answers, work.documents.digest),
         system=system_facts(hello),
     )
+
+
+def _clock(work: Work, answers: Replies) -> datetime:
+    """The clock of the node: without it nothing would be known of the skew."""
+    if not answers["clock"].ok:
+        raise ops.error_of(answers["clock"], work.node.name)
+    return ops.time_of(answers["clock"]["now"])
+
+
+def _own_files(work: Work, answers: Replies) -> dict[str, Any]:
+    """The certificate files of the node itself, in the site root and in the staging folder."""
+    staging = answers["staging"]
+    return {
+        "web_root_family": _own_hashes(answers, "web root "),
+        "staging_files": _names(staging),
+        "staging_family": _own_of(work, staging),
+    }
 
 
 def skew_of(clock: datetime, began: datetime, seen: datetime) -> float:
