@@ -1,10 +1,10 @@
 """What this process knows of which runs are cancelled."""
 
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tasks.steering import Steering
+from workers.remembered import Remembered
 
 if TYPE_CHECKING:
     from workers.store.port import RunStore
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["FLAGS_FOR", "Cancellations"]
 
 FLAGS_FOR = 1.0  #: seconds for which the flags of a run are not read again
-_RUNS = 1000  #: runs whose flags are remembered before all are forgotten: a worker lives for months
+_RUNS = 1000  #: whose flags are remembered: a worker lives for months
 
 
 class Cancellations:
@@ -26,13 +26,11 @@ class Cancellations:
     def __init__(self, store: "RunStore", clock: Callable[[], float]) -> None:
         self._store = store
         self._clock = clock
-        self._seen: dict[str, tuple[float, bool]] = {}
-        self._guard = threading.Lock()
+        self._seen: Remembered[tuple[float, bool]] = Remembered(_RUNS)
 
     def has(self, run_id: str) -> bool:
         """Whether the run is cancelled."""
-        with self._guard:
-            read, cancelled = self._seen.get(run_id, (0.0, False))
+        read, cancelled = self._seen.get(run_id) or (0.0, False)
         if self._clock() - read > FLAGS_FOR:
             cancelled = bool(Steering.of(self._store, run_id).cancelled)
             self.saw(run_id, cancelled=cancelled)
@@ -40,7 +38,4 @@ class Cancellations:
 
     def saw(self, run_id: str, *, cancelled: bool) -> None:
         """Remembers what was read just now."""
-        with self._guard:
-            if len(self._seen) > _RUNS:
-                self._seen.clear()
-            self._seen[run_id] = (self._clock(), cancelled)
+        self._seen.put(run_id, (self._clock(), cancelled))

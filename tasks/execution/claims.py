@@ -40,5 +40,5 @@ class Claims:
             return True
         except EsyncError:  # it does not answer; or the run only looks, and has no servers
             pass
-        self._asked.put(name, self._clock(), 1)
+        self._asked.put(name, self._clock())
         return False
