@@ -12,6 +12,7 @@ import typer
 
 from pipelines.cli.exits import CommandExit
 from pipelines.report.layout import TEXT_WIDTH, folded, printable
+from pipelines.usecases.origin import KEY, LONGEST_REASON
 from tasks.ektron.wording import counted
 from workers.errors import InputRefused
 
@@ -67,18 +68,16 @@ RunIds = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to stdout, and nothing else there.")]
-_REASON = 500  #: characters; as a server accepts it
-_KEYS = r"[ -~]{0,200}"  #: as a server accepts them
 
 
 def _reason(text: str) -> str:
-    if len(text) > _REASON:
-        raise typer.BadParameter(f"it has {len(text):,} characters; allowed: at most {_REASON}")
+    if len(text) > LONGEST_REASON:
+        raise typer.BadParameter(f"it has {len(text):,} characters; allowed: at most {LONGEST_REASON}")
     return text
 
 
 def _key(text: str) -> str:
-    if not re.fullmatch(_KEYS, text):
+    if not re.fullmatch(KEY, text):
         raise typer.BadParameter("allowed: at most 200 letters, digits and signs of ASCII")
     return text
 

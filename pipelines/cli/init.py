@@ -20,6 +20,7 @@ from tasks.cluster import Cluster
 from tasks.ektron.wording import counted
 from workers.errors import InputRefused, Misused
 from workers.host.private import write_private
+from workers.host.reading import folder_of
 from workers.records import Endpoint, Transport
 from workers.secrets.references import References
 from workers.settings import Secret
@@ -122,8 +123,9 @@ def _asked_of(server: str, connection: dict[str, Value], fingerprint: str, file:
         raise Misused("no account is named for the logon", remedy=r"add --user 'DOMAIN\name'")
     own: dict[str, Value] = {"fingerprint": fingerprint} if fingerprint else {}
     notify(f"asking {server} ...")
-    endpoint = _endpoint(server, {"secret": PASSWORD, **connection, **own}, Path(os.path.realpath(file)).parent)
-    return draft_from(endpoint, _password(endpoint.secret, Path(os.path.realpath(file)).parent), connection, own)
+    folder = folder_of(file)
+    endpoint = _endpoint(server, {"secret": PASSWORD, **connection, **own}, folder)
+    return draft_from(endpoint, _password(endpoint.secret, folder), connection, own)
 
 
 def _endpoint(server: str, connection: Mapping[str, Value], folder: Path) -> Endpoint:
@@ -192,7 +194,7 @@ def _write(file: Path, draft: Draft) -> None:
         write_private(beside, json.dumps(schema(CLUSTER), indent=2) + "\n")
     notify(f"cluster file: {file}")
     try:
-        read_cluster(text.encode(), file=str(file), folder=Path(os.path.realpath(file)).parent)
+        read_cluster(text.encode(), file=str(file), folder=folder_of(file))
     except ClusterRefused as refused:
         notify(f"{counted(len(refused.mistakes), 'line')} to complete:", "magenta")
         for mistake in refused.mistakes:

@@ -17,7 +17,7 @@ from tasks.cluster import Cluster, ClusterFile, Role, one_spelling
 from tasks.connection import SYSTEM, listener_port
 from tasks.policy import FILE, POOL
 from workers.errors import InputRefused
-from workers.host.reading import content_of
+from workers.host.reading import content_of, folder_of
 from workers.texts import cleaned
 
 __all__ = ["ClusterRefused", "load_cluster", "load_with_document", "read_cluster"]
@@ -68,7 +68,7 @@ def load_with_document(path: str | Path) -> tuple[Cluster, Document]:
             remedy=f"apply it: esync rollout {cleaned(str(path))}",
             file=str(path),
         )
-    return _read(content, cleaned(str(path)), Path(os.path.realpath(path)).parent)
+    return _read(content, cleaned(str(path)), folder_of(path))
 
 
 def read_cluster(content: bytes, *, file: str, folder: Path) -> Cluster:

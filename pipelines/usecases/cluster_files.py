@@ -1,6 +1,5 @@
 """The cluster files that others than their owner may name: one folder, plain names, read anew when they change."""
 
-import os
 import re
 from contextlib import suppress
 from functools import lru_cache
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from tasks.cluster import Cluster
 from workers.errors import InputRefused
-from workers.host.reading import content_of
+from workers.host.reading import content_of, folder_of
 
 __all__ = ["NAME", "cluster_in", "cluster_named", "file_named", "names_in", "text_of"]
 
@@ -82,4 +81,4 @@ def _read(path: Path, *state: int) -> Cluster:
     del state
     from pipelines.cluster_file.loader import read_cluster  # noqa: PLC0415 - a worker needs no YAML for its steps
 
-    return read_cluster(_content(path), file=path.name, folder=Path(os.path.realpath(path)).parent)
+    return read_cluster(_content(path), file=path.name, folder=folder_of(path))

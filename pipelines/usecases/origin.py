@@ -8,7 +8,10 @@ from pydantic import AfterValidator
 
 from workers.texts import cleaned
 
-__all__ = ["OneLine", "Origin", "user"]
+__all__ = ["KEY", "LONGEST_REASON", "OneLine", "Origin", "user"]
+
+LONGEST_REASON = 500  #: characters, by every way in
+KEY = r"[ -~]{0,200}"  #: what a key of a request may be, by every way in
 
 #: Text that a person or a program writes for the record: it is shown to others.
 OneLine = Annotated[str, AfterValidator(cleaned)]

@@ -10,7 +10,7 @@ from pipelines.rollout import kind_of
 from pipelines.run.sync_kinds import AT_A_TERMINAL
 from pipelines.usecases.cluster_files import NAME, cluster_named
 from pipelines.usecases.naming import selected_nodes
-from pipelines.usecases.origin import OneLine, Origin
+from pipelines.usecases.origin import LONGEST_REASON, OneLine, Origin
 from pipelines.usecases.runs import saved_plan, start, start_if_free
 from tasks.cluster import Cluster
 from tasks.documents import PRUNE
@@ -30,7 +30,7 @@ __all__ = [
     "start_requested",
 ]
 
-Reason = Annotated[OneLine, Field(max_length=500, description="Why, kept with the run.")]
+Reason = Annotated[OneLine, Field(max_length=LONGEST_REASON, description="Why, kept with the run.")]
 Patterns = Annotated[
     tuple[Annotated[str, Field(min_length=1, max_length=64)], ...],
     Field(max_length=5000, description="Names of nodes, or patterns such as `P*`; empty for all."),

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Header
 
+from pipelines.usecases.origin import KEY
 from pipelines.web.identity import Caller
 from pipelines.web.served import Served
 from workers.errors import KeyReused
@@ -21,7 +22,7 @@ IdempotencyKey = Annotated[
     str,
     Header(
         alias="Idempotency-Key",
-        pattern=r"^[ -~]{0,200}$",
+        pattern=f"^{KEY}$",
         description="The same key with the same body is one run, for a day; with another body it is refused.",
     ),
 ]

@@ -6,7 +6,12 @@ from pathlib import Path
 from workers.errors import InputRefused
 from workers.host.named_files import NotAllowed, contents
 
-__all__ = ["content_of"]
+__all__ = ["content_of", "folder_of"]
+
+
+def folder_of(file: str | Path) -> Path:
+    """The folder that a file is in; of a link that of its target. A loop of links is no error here."""
+    return Path(os.path.realpath(file)).parent
 
 
 def content_of(path: Path, limit: int, what: str) -> bytes:
