@@ -290,6 +290,7 @@ def test_a_wrong_file_hides_no_other_cluster_from_a_look(
     """It is named before the servers are asked and in the table, and counts as inconclusive; the other is checked."""
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("name: x\n")
+    assert run(["rollout", str(files / "east.yaml"), "--yes"]) == 0
     assert run([verb, str(files / "east.yaml")]) == 0
     capsys.readouterr()
     assert run([verb, str(wrong), str(files / "east.yaml"), "--json"]) == 6
