@@ -43,9 +43,10 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lab", description="Simulated Windows servers on loopback.")
     parser.add_argument("--dir", required=True, help="folder for its files; kept between starts")
-    parser.add_argument("--config", help="a lab file (YAML); see lab/config.py")
-    parser.add_argument("--nodes", type=int, help="generate this many nodes")
-    parser.add_argument("--address", default=DEFAULT_ADDRESSES, help="address range of generated nodes")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--config", help="a lab file (YAML); see lab/config.py")
+    which.add_argument("--nodes", type=int, help="generate this many nodes")
+    parser.add_argument("--address", help=f"address range of generated nodes: {DEFAULT_ADDRESSES}")
     parser.add_argument("--disk", choices=("folder", "memory"), help="where to store the disks of the servers")
     parser.add_argument("--edition", help="edition of the product: 8.0, 8.5 or 9.1")
     return parser
@@ -54,8 +55,10 @@ def _parser() -> argparse.ArgumentParser:
 def _configuration(arguments: argparse.Namespace) -> LabConfig:
     if arguments.config:
         config = load(Path(arguments.config))
-    elif arguments.nodes:
-        config = generated(arguments.nodes, arguments.address)
+    elif arguments.nodes is not None:
+        config = generated(arguments.nodes, arguments.address or DEFAULT_ADDRESSES)
+    elif arguments.address is not None:
+        raise ConfigRefused("--address is the range of generated nodes; give --nodes, too")
     else:
         config = shipped()
     changes = {name: getattr(arguments, name) for name in ("disk", "edition") if getattr(arguments, name)}

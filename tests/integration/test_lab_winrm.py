@@ -362,6 +362,21 @@ def test_a_folder_that_cannot_be_used_is_a_clear_error(tmp_path: Path) -> None:
     assert f"{tmp_path}/taken/lab cannot be used: Not a directory; give one with --dir" in line
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--address", "127.0.91.0/24"), "--address is the range of generated nodes; give --nodes, too"),
+        (("--nodes", "0"), "--nodes 0"),
+        (("--nodes", "2", "--config", "lab.yaml"), "not allowed with argument --nodes"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+    """An option that has no effect without another one, or beside it, is a clear error and starts nothing."""
+    with pytest.raises(LabError, match=re.escape(said)):
+        LabProcess.start(tmp_path, *options)
+    assert not (tmp_path / "lab.json").exists()
+
+
 def test_a_restarted_lab_keeps_its_disks(tmp_path: Path) -> None:
     """Files, password, authority and the origin's family stay after the end of the process."""
     arguments = ("--nodes", "2", "--address", spare_addresses())
