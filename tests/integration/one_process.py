@@ -352,11 +352,11 @@ def _app() -> Celery:
     app.conf.task_always_eager = True
     register_steps(app, lambda: cast("StepRunner", _RunnerOfRun()))
 
-    @app.task(name="esync.join_and_verify", bind=True)  # type: ignore[untyped-decorator]
+    @app.task(name="esync.join_and_verify", bind=True, shared=False)  # type: ignore[untyped-decorator]
     def join(_task: object, run: str, turn: str) -> None:
         join_and_verify(_of(run).engine, run, turn)
 
-    @app.task(name="esync.begin", bind=True)  # type: ignore[untyped-decorator]
+    @app.task(name="esync.begin", bind=True, shared=False)  # type: ignore[untyped-decorator]
     def first(_task: object, run: str) -> None:
         begin_or_continue(_of(run).engine, run)
 

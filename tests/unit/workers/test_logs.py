@@ -150,11 +150,11 @@ def test_a_step_that_waits_is_one_line_and_no_error(level: str, shown: int) -> N
     stream = io.StringIO()
     logs.configure(level, as_json=True, stream=stream)
 
-    @app.task(name="esync.install_check")  # type: ignore[untyped-decorator] # Celery has no types
+    @app.task(name="esync.install_check", shared=False)  # type: ignore[untyped-decorator] # Celery has no types
     def waits() -> None:
         raise Reject("S1: other nodes are logging on", requeue=True)
 
-    @app.task(name="esync.other")  # type: ignore[untyped-decorator] # the same
+    @app.task(name="esync.other", shared=False)  # type: ignore[untyped-decorator] # the same
     def fails() -> None:
         raise KeyError("x")
 
