@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.run.plan import waves_of
-from pipelines.run.waves import admitted, worst_case
+from pipelines.run.waves import admitted, limits, worst_case
 from tasks.cluster import Cluster
 from tests.sampling import examples
 
@@ -187,6 +187,34 @@ def test_never_more_of_a_label_in_work_and_always_somebody(cluster: Cluster, dat
         finished = data.draw(st.sampled_from(sorted(begun)))
         begun.remove(finished)
         left.remove(finished)
+
+
+def test_a_label_whose_places_are_taken_keeps_no_place_of_another_label() -> None:
+    """Two racks of a room, and two of another: a node that waits for its rack keeps no place of its room."""
+    racks = {f"P{n}": {"rack": f"r{n // 4}", "room": f"m{n // 8}"} for n in range(16)}
+    nested = cluster_of(dict.fromkeys(racks, "p"), racks, at_most={"rack": 1, "room": 2})
+    assert ["P0", "P4", "P8", "P12"] == admitted(nested, nested.node_names, nested.node_names)
+    slow = [name for name in nested.node_names if name not in {"P4", "P5", "P6"}]
+    assert ["P0", "P7", "P8", "P12"] == admitted(nested, nested.node_names, slow)
+    crossing = {"P1": {"rack": "r1"}, "P2": {"rack": "r1", "room": "m1"}, "P3": {"room": "m1"}}
+    crossed = cluster_of(dict.fromkeys(crossing, "p"), crossing, at_most={"rack": 1, "room": 1})
+    assert ["P1", "P3"] == admitted(crossed, crossed.node_names, crossed.node_names)
+
+
+@settings(max_examples=examples(500, 25))
+@given(data=st.data())
+def test_no_place_is_idle_where_one_label_is_within_the_other(data: st.DataObject) -> None:
+    """Every node that would break no limit is in work, whichever nodes are slow."""
+    racks = data.draw(st.lists(st.integers(0, 5), min_size=1, max_size=16))
+    labels = {f"P{n}": {"rack": f"r{rack}", "room": f"m{rack % 2}"} for n, rack in enumerate(racks)}
+    most = {label: data.draw(st.integers(1, 4)) for label in ("rack", "room")}
+    cluster = cluster_of(dict.fromkeys(labels, "p"), labels, at_most=most)
+    left = list(cluster.node_names)
+    while left:
+        begun = admitted(cluster, cluster.node_names, left)
+        used = Counter(shared for name in begun for shared in limits(cluster, name))
+        assert not [n for n in left if n not in begun and all(used[one] < most[one[0]] for one in limits(cluster, n))]
+        left.remove(data.draw(st.sampled_from(begun)))
 
 
 @pytest.mark.parametrize(
