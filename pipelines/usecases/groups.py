@@ -61,19 +61,19 @@ def start_group(
     """
     if len(members) > MOST or at_most < 1:
         raise InputRefused(f"a request has 1 to {MOST} clusters, at least 1 of them at a time; no run was created")
-    check_run_limit(engine, min(at_most, len(members)))
-    first = _first_place(engine, min(at_most, len(members) + len(behind)), behind)
+    first, ahead = _first_place(engine, min(at_most, len(members) + len(behind)), behind)
+    check_run_limit(engine, max(0, min(first.at_most - ahead, len(members))))
     for number, (cluster, plan) in enumerate(members, first.number):
         place = first._replace(number=number)
         yield start(engine, cluster, plan=plan, place=place, kind=kind, options=options, **origin)
 
 
-def _first_place(engine: Engine, at_most: int, behind: Sequence[RunRecord]) -> Place:
-    """The place of the first new run."""
+def _first_place(engine: Engine, at_most: int, behind: Sequence[RunRecord]) -> tuple[Place, int]:
+    """The place of the first new run, and how many active runs of its group are before it."""
     active = [(run, place) for run in engine.store.active() if (place := Place.of(run))]
     group = next((place.group for run, place in active if any(run == record.id for record in behind)), "")
-    last = max((place.number for _, place in active if place.group == group), default=-1)
-    return Place(group or secrets.token_hex(4), at_most, last + 1)
+    numbers = [place.number for _, place in active if place.group == group]
+    return Place(group or secrets.token_hex(4), at_most, max(numbers, default=-1) + 1), len(numbers)
 
 
 def start_group_by_names(

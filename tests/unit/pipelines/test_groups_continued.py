@@ -21,8 +21,11 @@ def interrupted(place: Office, at_most: int) -> RunRecord:
 
 
 def test_the_limit_counts_for_the_runs_of_both() -> None:
-    """With one at a time the new runs wait for the one that is followed, and then for each other."""
-    place = Office(max_active=2)
+    """With one at a time the new runs wait for the one that is followed, and then for each other.
+
+    So they need no place among the active runs of all groups.
+    """
+    place = Office(max_active=1)
     first = interrupted(place, 1)
     more = [Member(cluster(number)) for number in (1, 2)]
     rest = [one.id for one in start_group(place.engine, more, at_most=1, behind=[first])]
