@@ -72,13 +72,18 @@ def admitted(cluster: Cluster, nodes: Sequence[str], unfinished: Collection[str]
 
 
 def _in_rounds(cluster: Cluster, nodes: Sequence[str]) -> Sequence[str]:
-    """The nodes in the order in which they could be in work, round by round, if all took equally long.
+    """The nodes round by round.
 
     In the order of the turn, a node that has to wait for one label would keep back others by its second one.
     """
-    most = cluster.policy.at_most
-    if len(most) < 2:  # noqa: PLR2004 - then a round is a part of the order of the turn
+    if len(cluster.policy.at_most) < 2:  # noqa: PLR2004 - then a round is a part of the order of the turn
         return nodes
+    return sorted(nodes, key=_rounds(cluster, nodes).__getitem__)
+
+
+def _rounds(cluster: Cluster, nodes: Sequence[str]) -> dict[str, int]:
+    """Node -> the round, from 0, in which it could be in work if all took equally long: the first one with room."""
+    most = cluster.policy.at_most
     room: Counter[_Shared] = Counter()  #: the first round that has room for this label
     taken: Counter[tuple[int, _Shared]] = Counter()
     rounds = {}
@@ -89,16 +94,15 @@ def _in_rounds(cluster: Cluster, nodes: Sequence[str]) -> Sequence[str]:
         for one in shared:
             taken[rounds[name], one] += 1
             room[one] = next(n for n in count(room[one]) if taken[n, one] < most[one[0]])
-    return sorted(nodes, key=rounds.__getitem__)
+    return rounds
 
 
 def worst_case(cluster: Cluster, waves: Sequence[Sequence[str]]) -> float:
     """Seconds that a run takes at most, without holds: every step, retry and look uses up its deadline."""
     policy = cluster.policy
     step, every_node = policy.deadlines.step, math.ceil(len(cluster.nodes) / policy.concurrency)
-    changes = (
-        (6 if cluster.balancers else 4) * (1 + policy.retry_in_wave) * sum(_rounds(cluster, wave) for wave in waves)
-    )
+    turns = sum(_one_after_the_other(cluster, wave) for wave in waves)
+    changes = (6 if cluster.balancers else 4) * (1 + policy.retry_in_wave) * turns
     looked_at = waves[:-1] if policy.judge_waves else ()
     again = {None: 0, "after-canary": 1, "after-each-wave": len(looked_at)}[policy.hold]
     looks = (1 + policy.retry_in_wave) * sum(math.ceil(len(wave) / policy.concurrency) for wave in looked_at)
@@ -106,14 +110,7 @@ def worst_case(cluster: Cluster, waves: Sequence[Sequence[str]]) -> float:
     return min(policy.deadlines.run, step * (1 + 2 * every_node + changes + looks))
 
 
-def _rounds(cluster: Cluster, wave: Sequence[str]) -> int:
-    """How many nodes of a wave are in work one after the other, where all take equally long."""
-    concurrency, rounds = cluster.policy.concurrency, 0
-    if not cluster.policy.at_most:
-        return math.ceil(len(wave) / concurrency)
-    left = list(wave)
-    while left:
-        begun = frozenset(admitted(cluster, left, left)[:concurrency])
-        left = [name for name in left if name not in begun]
-        rounds += 1
-    return rounds
+def _one_after_the_other(cluster: Cluster, wave: Sequence[str]) -> int:
+    """How many nodes of a wave are in work one after the other at most, where all take equally long."""
+    sizes = Counter(_rounds(cluster, wave).values())
+    return sum(math.ceil(size / cluster.policy.concurrency) for size in sizes.values())

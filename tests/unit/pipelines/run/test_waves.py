@@ -1,5 +1,6 @@
 """Which nodes are in work together: waves, their order, half of a pool at most, limits by label, the worst case."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -239,6 +240,15 @@ def test_the_worst_case_is_every_deadline_used_up(
     known: dict[str, object] = {"concurrency": 4, "retry_in_wave": 0, "deadlines": {"step": 10}} | policy
     cluster = cluster_of(dict.fromkeys(names, "p"), None, **known)
     assert worst_case(cluster, [names[:size] for size in waves]) == 10 * steps
+
+
+def test_the_worst_case_of_a_thousand_nodes_that_wait_for_each_other_costs_little() -> None:
+    """A plan shows it: round by round it took ten seconds."""
+    names = [f"S{n}" for n in range(1000)]
+    cluster = cluster_of(dict.fromkeys(names, "p"), None, at_most={"pool": 1}, deadlines={"step": 0.5, "run": 86400})
+    begun = time.process_time()
+    assert worst_case(cluster, [names]) == 0.5 * (1 + 2 * 20 + 2 * 4 * 1000)
+    assert time.process_time() - begun < 2
 
 
 @pytest.mark.parametrize(("bound", "worst"), [(70, 70), (71, 70), (69, 69)])
