@@ -35,6 +35,7 @@ __all__ = [
     "begin",
     "describe",
     "end_steps",
+    "give_up",
     "join_and_verify",
     "let_node_begin",
     "look_at",
@@ -341,6 +342,26 @@ def end_steps(engine: Engine, snapshot: Snapshot, turn: Turn, nodes: Iterable[st
             if not steps[step].always:
                 skipped = Ending.not_tried(recorded)
                 engine.store.record(outcome_of(snapshot, turn, node, steps[step], skipped), ANY_CLAIM)
+
+
+def give_up(engine: Engine, snapshot: Snapshot, turn: Turn, stuck: Mapping[str, str], ending: Ending) -> None:
+    """Ends steps whose threads hang, and lets other nodes begin in their places.
+
+    Args:
+        engine: where.
+        snapshot: the run.
+        turn: of it.
+        stuck: the nodes, each with the worker that has its lease.
+        ending: of their steps.
+    """
+    run, policy = snapshot.record.id, snapshot.cluster.policy
+    in_work = len(engine.store.leases(run))
+    end_steps(engine, snapshot, turn, stuck, ending)
+    for node, holder in stuck.items():
+        engine.store.release(run, node, holder)
+    if (policy.at_most or in_work >= policy.concurrency) and not snapshot.steering.paused:
+        now_held, left = engine.store.leases(run), look_at(engine, run).unfinished(turn)
+        publish(engine, snapshot.record, [node for node, count in left.items() if not count and node not in now_held])
 
 
 def _conclude(engine: Engine, record: RunRecord, stop: Stop, *events: Event) -> None:

@@ -11,7 +11,16 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from pipelines.coordinator import LOCK_TTL, begin, end_steps, join_and_verify, look_at, publish, waits_in_group
+from pipelines.coordinator import (
+    LOCK_TTL,
+    begin,
+    end_steps,
+    give_up,
+    join_and_verify,
+    look_at,
+    publish,
+    waits_in_group,
+)
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
 from pipelines.run.abandoned import Ending
@@ -204,9 +213,9 @@ def _end_stuck_steps(engine: Engine, snapshot: Snapshot, watch: Stopwatch) -> Sn
     held, deadline = engine.store.leases(snapshot.record.id), snapshot.cluster.policy.deadlines.step
     busy = {node: count for node, count in snapshot.unfinished(turn).items() if node in held}
     left = {node: deadline + GRACE - since for node, since in watch.held(snapshot.record.id, busy).items()}
-    stuck = [node for node, seconds in left.items() if seconds <= 0]
+    stuck = {node: held[node] for node, seconds in left.items() if seconds <= 0}
     if stuck:
-        end_steps(engine, snapshot, turn, stuck, Ending.stuck(deadline))
+        give_up(engine, snapshot, turn, stuck, Ending.stuck(deadline))
         return _read_again(engine, snapshot)
     for seconds in left.values():
         watch.within(seconds)

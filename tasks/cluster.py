@@ -77,11 +77,15 @@ Labels = Annotated[
 
 @lru_cache(maxsize=10_000)
 def one_spelling(host: str) -> str:
-    """A host name in lower case without its final dot, or an IP address in its shortest form."""
+    """A host name in lower case without its final dot, or an IP address in its shortest form.
+
+    An IPv4 address that is written as one of IPv6 (`::ffff:10.0.0.1`) is the same address.
+    """
     try:
-        return str(ip_address(host))
+        address = ip_address(host)
     except ValueError:
         return host.casefold().rstrip(".")
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 class Role(StrEnum):

@@ -7,7 +7,7 @@ needed to try it.
 import time
 from collections.abc import Callable, Iterator
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -15,6 +15,7 @@ from pipelines.cli.picture import draw
 from pipelines.report.event_words import is_line, line
 from pipelines.report.layout import printable
 from pipelines.rollout import kind_of
+from pipelines.run.budget_left import budget_so_far
 from pipelines.run.progress import Progress
 from pipelines.usecases.updates import Feed, RunUpdate, take
 from workers.errors import StoreUnavailable
@@ -99,7 +100,10 @@ def _on_terminal(feed: Feed, console: Console, interval: float) -> None:
         trouble = text
 
     def picture() -> RenderableType:
-        return Text("waiting for the run ...") if progress is None else draw(progress, console, trouble)
+        if progress is None:
+            return Text("waiting for the run ...")
+        drawn, budget = draw(progress, console, trouble), budget_so_far(progress)
+        return Group(drawn, Text(budget.left, style="dim")) if budget else drawn
 
     with Live(console=console, get_renderable=picture, refresh_per_second=6, vertical_overflow="crop") as live:
         for update in _updates(feed, interval, complain):

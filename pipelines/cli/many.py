@@ -158,6 +158,7 @@ class _Command:
             at_most=asked.at_most,
             kind=kind,
             options=asked.options,
+            behind=list(started.values()),
             reason=asked.reason,
             key=asked.key,
         )

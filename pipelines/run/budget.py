@@ -1,10 +1,15 @@
 """How many nodes of a run may still fail. Pure."""
 
-from pipelines.run.snapshot import Snapshot
-from tasks.ektron.wording import counted, named
-from workers.records import Record, Status
+from collections.abc import Collection
 
-__all__ = ["Budget", "budget_of", "exceeded", "too_many_away"]
+from pipelines.run.snapshot import Snapshot
+from tasks.cluster import Cluster
+from tasks.ektron.wording import counted, named
+from workers.records import Record, Status, Turn
+
+__all__ = ["Budget", "budget_of", "budget_with", "exceeded", "too_many_away"]
+
+_WAVE = "wave"  #: name of the stage
 
 
 class Budget(Record):
@@ -34,16 +39,20 @@ class Budget(Record):
 
 def budget_of(snapshot: Snapshot) -> Budget:
     """The budget of a run now; only nodes that it may change count."""
-    policy, nodes = snapshot.cluster.policy, len(snapshot.cluster.nodes)
-    failed = _with(snapshot, Status.FAILED)
+    failed, silent = _with(snapshot, Status.FAILED), _with(snapshot, Status.UNREACHABLE)
+    return budget_with(snapshot.cluster, failed, silent, snapshot.last_turn(_WAVE))
+
+
+def budget_with(cluster: Cluster, failed: Collection[str], silent: Collection[str], wave: Turn | None) -> Budget:
+    """The budget of a run with these failed and unreachable nodes, in that wave."""
+    policy, nodes = cluster.policy, len(cluster.nodes)
     budget = Budget(
         failed=len(failed),
         failed_allowed=policy.allowed_failures(nodes),
-        unreachable=len(_with(snapshot, Status.UNREACHABLE)),
+        unreachable=len(silent),
         unreachable_allowed=policy.allowed_unreachable(nodes),
     )
-    wave = None if policy.max_failed_per_wave is None else snapshot.last_turn("wave")
-    if wave is None:
+    if wave is None or policy.max_failed_per_wave is None:
         return budget
     allowed, lost = policy.allowed_failures_of_wave(len(wave.nodes)), sum(node in wave.nodes for node in failed)
     return budget.model_copy(update={"wave": wave.name, "wave_failed": lost, "wave_failed_allowed": allowed})
@@ -70,7 +79,7 @@ def exceeded(snapshot: Snapshot) -> str:
         return away
     if budget.wave_failed <= budget.wave_failed_allowed:
         return ""
-    wave = snapshot.last_turn("wave")
+    wave = snapshot.last_turn(_WAVE)
     lost = [node for node in failed if wave and node in wave.nodes]
     return _over(lost, "failed", "max_failed_per_wave", budget.wave_failed_allowed)
 

@@ -82,11 +82,10 @@ def _down_before(snapshot: Snapshot) -> frozenset[str]:
 
 
 def _fallen(snapshot: Snapshot) -> set[str]:
-    """The nodes on which this run may have stopped the service, and does not know that it works again."""
+    """The nodes on which this run may have stopped the service, or that do not answer any more: they may be down."""
     turned, ended = snapshot.in_stage("rollback"), snapshot.ended()
-    return {
-        name for name, outcome in ended.items() if name in turned and (outcome.touched or outcome.slug == ABANDONED)
-    }
+    lost = {name for name, outcome in ended.items() if outcome.touched or outcome.slug == ABANDONED}
+    return turned & (lost | {name for name, outcome in ended.items() if outcome.status is Status.UNREACHABLE})
 
 
 def _lost(snapshot: Snapshot) -> set[str]:

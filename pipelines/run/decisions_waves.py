@@ -130,10 +130,14 @@ def _first_wave_failed(snapshot: Snapshot) -> Stop | None:
 
 
 def _rest_of_a_pool(snapshot: Snapshot, following: Sequence[str]) -> Stop | None:
-    """Stops before all other servers of a pool are restarted of which some failed after the stop of their service."""
+    """Stops before all other servers of a pool are restarted of which some do not work since their wave.
+
+    Those failed after the stop of their service, or do not answer any more.
+    """
     ended, waved = snapshot.ended(), snapshot.in_stage(WAVE)
     tried = {one.node for one in snapshot.outcomes if one.step == _RESTART and one.status not in _NOT_TRIED}
-    down = {node: ended[node] for node in ended.keys() & waved & tried}
+    silent = {node for node, outcome in ended.items() if outcome.status is Status.UNREACHABLE}
+    down = {node: ended[node] for node in ended.keys() & waved & (tried | silent)}
     risk = pool_at_risk(snapshot, following, {*down, *left_down(snapshot)}, ended.keys() - waved)
     if risk is None:
         return None

@@ -66,7 +66,9 @@ def verdict_of(nodes: Sequence[str], ended: Mapping[str, StepOutcome], findings:
     if refuted:
         return Verdict.REFUTED, _refuted(refuted)
     if silent:
-        return Verdict.UNREACHABLE, f"{named(silent)} did not answer; the other {len(nodes) - len(silent)} are done"
+        rest = len(nodes) - len(silent)
+        others = {0: "", 1: "; the other one is done"}.get(rest, f"; the other {rest} are done")
+        return Verdict.UNREACHABLE, f"{named(silent)} did not answer{others}"
     unknown = findings.unknown_errors
     if unknown:
         return Verdict.INCONCLUSIVE, f"{unknown[0].invariant} could not be decided: {unknown[0].evidence}"

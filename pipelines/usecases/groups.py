@@ -36,6 +36,7 @@ def start_group(
     at_most: int = AT_MOST,
     kind: str = "rollout",
     options: tuple[str, ...] = (),
+    behind: Sequence[RunRecord] = (),
     **origin: Unpack[Origin],
 ) -> Iterator[RunRecord]:
     """Creates a run for each cluster, in order, and asks the workers to begin them, so many at a time.
@@ -46,6 +47,8 @@ def start_group(
         at_most: runs at the same time.
         kind: of every run.
         options: of every run without a plan; see `RunRecord.options`.
+        behind: runs of earlier requests that this one continues. If they are active and of a group, the new ones are of
+            it, too, after them: the limit counts for all, and none of them works on a server of another.
         origin: who requests the runs, and why; the same key is valid for each cluster.
 
     Yields:
@@ -58,12 +61,19 @@ def start_group(
     """
     if len(members) > MOST or at_most < 1:
         raise InputRefused(f"a request has 1 to {MOST} clusters, at least 1 of them at a time; no run was created")
-    at_most = min(at_most, len(members))
-    check_run_limit(engine, at_most)
-    group = secrets.token_hex(4)
-    for number, (cluster, plan) in enumerate(members):
-        place = Place(group, at_most, number)
+    first, ahead = _first_place(engine, min(at_most, len(members) + len(behind)), behind)
+    check_run_limit(engine, max(0, min(first.at_most - ahead, len(members))))
+    for number, (cluster, plan) in enumerate(members, first.number):
+        place = first._replace(number=number)
         yield start(engine, cluster, plan=plan, place=place, kind=kind, options=options, **origin)
+
+
+def _first_place(engine: Engine, at_most: int, behind: Sequence[RunRecord]) -> tuple[Place, int]:
+    """The place of the first new run, and how many active runs of its group are before it."""
+    active = [(run, place) for run in engine.store.active() if (place := Place.of(run))]
+    group = next((place.group for run, place in active if any(run == record.id for record in behind)), "")
+    numbers = [place.number for _, place in active if place.group == group]
+    return Place(group or secrets.token_hex(4), at_most, max(numbers, default=-1) + 1), len(numbers)
 
 
 def start_group_by_names(
@@ -85,11 +95,13 @@ def start_group_by_names(
     if not names or len(set(names)) < len(names):
         raise InputRefused("a request for several clusters names each of them once")
     members = [Member(cluster_by_name(engine, name)) for name in names]
-    for member in members:
-        if not keyed(engine, member.cluster, origin.get("key", "")):
+    known = [keyed(engine, member.cluster, origin.get("key", "")) for member in members]
+    for member, existing in zip(members, known, strict=True):
+        if existing is None:
             check_cluster_free(engine, member.cluster)
     origin = {**origin, "who": origin.get("who") or "message"}
-    return dict(zip(names, start_group(engine, members, at_most=at_most, **origin), strict=True))
+    started = start_group(engine, members, at_most=at_most, behind=[one for one in known if one], **origin)
+    return dict(zip(names, started, strict=True))
 
 
 def already_running(engine: Engine, cluster: Cluster, kind: str, options: tuple[str, ...]) -> RunRecord | None:

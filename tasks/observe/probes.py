@@ -7,15 +7,17 @@ from tasks.ektron.facts.configuration import WebFacts
 from tasks.ektron.facts.machine import ProbeFacts
 from tasks.ektron.wspath import host_of, places_to_ask
 from tasks.step import Work
+from tasks.step_values import Purpose
 from workers.winrm import operations as ops
 from workers.winrm.operations import Op, Reply
 
-__all__ = ["NEIGHBOURS", "listens", "own_port", "probe_questions", "probed"]
+__all__ = ["NEIGHBOURS", "asked_patiently", "listens", "own_port", "probe_questions", "probed"]
 
 NEIGHBOURS = 32  #: nodes each node tries to reach; in larger clusters the next ones in the file's order, cyclically
 _OK = 200
 _TELLING = (_OK, 401, 403)  #: the site answers: with another status, another address is tried too
 _ADDRESSES = 32  #: of one name that are kept
+_FIRST_PAGE = 60.0  #: seconds in which a site answers that has to compile its pages first
 _SITE, _NAME, _OWN, _LISTENING = "site answers", "site's host", "own addresses", "listening"
 
 
@@ -53,7 +55,22 @@ def probed(work: Work, web: WebFacts, answers: Mapping[str, Reply]) -> ProbeFact
     )
 
 
+def asked_patiently(work: Work, seen: ProbeFacts) -> ProbeFacts:
+    """The same, with the answer of a site that has not answered in time: after a change it may have to start first.
+
+    Raises:
+        EsyncError: the session broke.
+    """
+    if seen.ws_status != 0:
+        return seen
+    replies = _ask(work, {_SITE: ops.http(seen.ws_url, timeout=_FIRST_PAGE)})
+    status = _status(replies[_SITE])
+    return seen.model_copy(update={"ws_status": status, "ws_problem": "" if status else seen.ws_problem})
+
+
 def _neighbours(work: Work) -> dict[str, str]:
+    if work.purpose is Purpose.PROVE:
+        return {}  # they may not have had their wave yet
     names = list(work.cluster.node_names)
     here = names.index(work.node.name)
     following = (names[here + 1 :] + names[:here])[:NEIGHBOURS]

@@ -10,6 +10,8 @@ from tasks.documents import NO_FAMILY, changes_of, target_of
 from tasks.ektron.config.sections import Content
 from tasks.ektron.desired.config_files import ConfigFile
 from tasks.ektron.desired.node import differences, service_reason
+from tasks.ektron.editions import SYNC_PORT
+from tasks.ektron.facts.machine import ProbeFacts
 from tasks.ektron.facts.node import NodeFacts
 from tasks.ektron.wording import counted, differing, owed
 from tasks.marks import place_of
@@ -18,7 +20,7 @@ from tasks.observe.border import cleaned_facts, understood
 from tasks.observe.drained_note import mark_in
 from tasks.observe.look import Look, last_look, leave_look
 from tasks.observe.node import observe
-from tasks.observe.probes import probe_questions, probed
+from tasks.observe.probes import asked_patiently, probe_questions, probed
 from tasks.observe.readiness import readiness
 from tasks.step import Done, Work
 from tasks.step_values import Purpose
@@ -30,6 +32,7 @@ from workers.winrm.writers import writer_of
 
 __all__ = ["install_check"]
 
+_SERVER_ERROR = 500  #: HTTP status, and those after it: the site itself does not work
 _ANY_CERTIFICATE = "TUlJQw=="  #: as good as any other to find out whether a file can be edited
 
 
@@ -47,7 +50,7 @@ def install_check(work: Work) -> Done:
     if seen is not None:
         return _completed(work, seen)
     just_seen = last_look(work) if work.purpose is Purpose.CONFIRM else None
-    probes = work.purpose in {Purpose.VERIFY, Purpose.COMPLETE}
+    probes = work.purpose in {Purpose.VERIFY, Purpose.COMPLETE, Purpose.PROVE}
     return _CONCLUSIONS[work.purpose](work, just_seen or observe(work, probes=probes))
 
 
@@ -155,13 +158,37 @@ def _again(work: Work, look: Look) -> Done:
 
 
 def _proved(work: Work, look: Look) -> Done:
-    """After its wave a node needs nothing more. That its service listens, its restart has just watched."""
+    """After its wave a node needs nothing more, and service and site work."""
     if lacks := _lacks(work, look.facts):
         raise AgentFailed(
             f"{work.node.name} was changed and is not as it has to be: {lacks}",
             remedy="find out what else changes this server or stops its service, then retry",
         )
+    if broken := _broken(work, look.facts):
+        raise AgentFailed(
+            f"{work.node.name} was changed, and now {broken}",
+            remedy="repair the server, then retry; esync rollback puts its files back",
+        )
     return Done(message="as it has to be")
+
+
+def _broken(work: Work, facts: NodeFacts) -> str:
+    """What does not work on a node now, unless it is known that it did not before the run; empty when all works.
+
+    A site that answers with an error of its address (404, a redirect) is for the verdict: no change causes that.
+    """
+    before = work.documents.facts(DocumentKind.OBSERVED, work.node.name)
+    known = before.probes if before else ProbeFacts()
+    if facts.probes.listening_8732 is False and known.listening_8732 is not False:
+        return f"no program listens on port {SYNC_PORT}"
+    site = asked_patiently(work, facts.probes)
+    if _is_down(site) and not _is_down(known):
+        return f"{site.ws_url} {f'returns HTTP {site.ws_status}' if site.ws_status else 'does not answer'}"
+    return ""
+
+
+def _is_down(site: ProbeFacts) -> bool:
+    return site.ws_status == 0 or (site.ws_status or 0) >= _SERVER_ERROR
 
 
 def _needs_nothing(work: Work, facts: NodeFacts) -> bool:

@@ -17,11 +17,15 @@ from ruamel.yaml import YAML
 from lab.control.remote import LabProcess, spare_addresses
 from pipelines.cli import group, many
 from pipelines.cli.entry import run
+from pipelines.cluster_file.loader import load_cluster
 from pipelines.local.provided import Running
+from pipelines.run.groups import in_line
+from pipelines.usecases import control
+from pipelines.usecases.groups import Member, start_group
 from pipelines.usecases.runs import saved_plan
 from tests.integration.harness import Harness, harness_at
 from tests.places import ROOT
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_until
 from tests.warm import warm_lab
 from workers.broker import set_aside
 from workers.records import RunRecord
@@ -141,6 +145,31 @@ def test_a_folder_is_rolled_out_one_after_the_other(
     assert [(one["cluster"], one["verdict"]) for one in printed["clusters"]] == [(name, "joined") for name in NAMES]
     assert (printed["exit_code"], printed["verdict"]) == (0, "joined")
     records = [harness.engine.store.run(one["run"]) for one in printed["clusters"]]
+    for before, after in itertools.pairwise(records):
+        assert before.ended is not None
+        assert before.ended.timestamp() <= begun(harness, after)
+
+
+def test_the_same_command_again_keeps_to_its_limit(
+    harness: Harness, files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An earlier one was interrupted when it had created its first run: the others wait for that one."""
+    engine, follow = harness.engine, group.follow_all
+    (first,) = start_group(engine, [Member(load_cluster(files / "east.yaml"))], at_most=1)
+    control.pause(engine, first.id, "ann")
+
+    def continued(services: Running, records: Sequence[RunRecord], *more: Any) -> None:  # noqa: ANN401 - passed on
+        assert records[0].id == first.id
+        wait_until(lambda: engine.store.run(first.id).turns)
+        assert in_line(engine.store.active()) == {record.id for record in records[1:]}
+        control.resume(engine, first.id)
+        follow(services, records, *more)
+
+    monkeypatch.setattr(many, "follow_all", continued)
+    assert run(["rollout", str(files), "--yes", "--at-most", "1", "--json"]) == 0
+    said = capsys.readouterr()
+    assert f"east: run {first.id} is active already and is followed" in said.err
+    records = [engine.store.run(one["run"]) for one in document(said.out)["clusters"]]
     for before, after in itertools.pairwise(records):
         assert before.ended is not None
         assert before.ended.timestamp() <= begun(harness, after)

@@ -106,6 +106,31 @@ def test_a_server_that_somebody_changes_back_is_found_after_its_wave(harness: Ha
     assert b'LoadBalanced="1"' in file.read_bytes()
 
 
+def test_a_site_that_its_change_breaks_stops_the_run(harness: Harness, lab: LabProcess) -> None:
+    """All files are right and the service listens, but the site answers with an error: no other server gets them."""
+    written = {"operation": "write", "target": rf"{SITE}\web.config", "after": True}
+    lab.break_node("S1", later=[{"at": written, "faults": {"site": {"down": True}}}])
+    done = harness.finished(harness.start(in_one_room(lab)).id)
+    assert Verdict.STOPPED is done.record.verdict, done.record.summary
+    assert "S1 was changed, and now http://" in done.record.summary
+    assert "returns HTTP 503" in done.record.summary
+    assert ["wave-1", "prove-1", "retry-1", "prove-2"] == [turn.name for turn in done.record.turns][-4:]
+    assert {"S1"} == {one.node for one in _changes(harness, done.record.id)}
+
+
+def test_what_did_not_work_before_the_run_does_not_stop_it(harness: Harness, lab: LabProcess) -> None:
+    """The site of S1 is down, and a change on it is undone: the run sets it right and goes to the other servers."""
+    assert Verdict.JOINED is harness.rollout(in_one_room(lab)).record.verdict
+    lab.break_node("S1", site={"down": True})
+    for node in ("S1", "S2"):
+        file = on_disk(lab, node, rf"{SITE}\AssetManagement.config")
+        file.write_bytes(file.read_bytes().replace(b'LoadBalanced="1"', b'LoadBalanced="0"'))
+    done = harness.rollout(in_one_room(lab))
+    assert Verdict.REFUTED is done.record.verdict, done.record.summary
+    assert done.record.summary.startswith("site.wspath-answers does not hold")
+    assert {"S1", "S2"} == {one.node for one in _changes(harness, done.record.id)}
+
+
 def _changes(harness: Harness, run: str) -> list[StepOutcome]:
     return [one for one in harness.engine.store.outcomes(run) if one.status is Status.CHANGED]
 

@@ -26,6 +26,22 @@ def test_a_copy_with_other_nodes_finds_those() -> None:
     assert cluster == the_cluster()
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("P1.Example.NET.", "p1.example.net"),
+        ("2001:DB8:0:0::1", "2001:db8::1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("::FFFF:a00:1", "10.0.0.1"),
+    ],
+)
+def test_a_server_is_the_same_however_its_host_is_written(one: str, other: str) -> None:
+    """So two runs never work on it at the same time."""
+    data = the_cluster().model_dump(mode="json")
+    written = [Cluster.model_validate(data | {"nodes": [data["nodes"][0] | {"host": host}]}) for host in (one, other)]
+    assert [f"{other}:5986"] * 2 == [cluster.server(cluster.nodes[0].name) for cluster in written]
+
+
 def test_a_run_of_an_earlier_version_keeps_the_meaning_of_its_policy() -> None:
     """Its waves, and what ended it, are decided as they were; a cluster file of today has today's defaults."""
     data = the_cluster(policy={"max_failed": 3}).model_dump(mode="json")

@@ -31,6 +31,7 @@ from pipelines.usecases.updates import RunUpdate, progress_of, updates_of
 from pipelines.web.pages.grid import codes_of, counts_of
 from tasks.ektron.rules.findings import Finding, Findings, InvariantState
 from tests.unit.pipelines.report.sample_run import Sample, cluster_of, sample
+from tests.waiting import wait_until
 from workers.errors import RunUnknown, StoreUnavailable
 from workers.records import DocumentKind, Event, RunRecord, RunState, Status, Turn, Verdict
 from workers.secrets.vault import Vault
@@ -108,6 +109,19 @@ def test_on_a_terminal_the_grid_ends_complete() -> None:
     last = screen.getvalue().rpartition("rollout of shop")[2]
     assert last.lstrip().startswith("FAILED")
     assert [name for name in ("S1", "S2", "P1", "P2") if name in last] == ["S1", "S2", "P1", "P2"]
+
+
+def test_a_terminal_shows_how_many_nodes_may_still_fail() -> None:
+    """From the first one that was lost on; a run that has ended says it at its end."""
+    replay, (console, screen) = Replay(sample(failed=["P2"]), size=1), _console(terminal=True)
+
+    def feed(after: str) -> RunUpdate:
+        if replay.looks and "failed" in [event.status for event in replay.made.events[: replay.looks]]:
+            wait_until(lambda: "0 of 1 may still fail, 1 of 1 be unreachable" in screen.getvalue())
+        return replay(after)
+
+    show_run(feed, console, interval=0)
+    assert "may still fail" not in screen.getvalue().rpartition("rollout of shop")[2]
 
 
 def test_a_short_outage_of_the_store_is_tolerated() -> None:

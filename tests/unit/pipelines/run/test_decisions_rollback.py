@@ -55,6 +55,8 @@ def test_half_of_a_pool_is_of_the_servers_that_work() -> None:
     assert ["N3"] == decisions.to_restore(run(fell, turns=restored, only=()))
     lost = fallen("N1", touched=False, slug="abandoned")
     assert ["N3"] == decisions.to_restore(run(lost, turns=restored, only=()))
+    gone = outcome("N1", Status.UNREACHABLE, turn="rollback", step="drain")
+    assert ["N3"] == decisions.to_restore(run(gone, turns=restored, only=()))
 
 
 def test_a_server_that_was_down_when_last_seen_does_not_count() -> None:

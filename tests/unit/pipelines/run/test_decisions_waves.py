@@ -193,17 +193,27 @@ def test_a_first_wave_without_an_answer_stops_the_run() -> None:
     assert Verdict.UNREACHABLE is one.record.verdict
 
 
-@pytest.mark.parametrize("status", [Status.FAILED, Status.UNREACHABLE])
-def test_the_last_servers_of_a_pool_are_not_restarted_while_the_others_are_down(status: Status) -> None:
-    """However many nodes may fail: with P2 the whole pool would be down. A pool that may go as a whole continues."""
-    down: Fates = {("P1", "service_restart"): status}
+@pytest.mark.parametrize(
+    ("step", "status"),
+    [
+        ("service_restart", Status.FAILED),
+        ("service_restart", Status.UNREACHABLE),
+        ("install_check", Status.UNREACHABLE),
+    ],
+)
+def test_the_last_servers_of_a_pool_are_not_restarted_while_the_others_are_down(step: str, status: Status) -> None:
+    """However many nodes may fail: with P2 the whole pool would be down. A pool that may go as a whole continues.
+
+    A server that answered before, and does not in its wave, has lost its power as likely as its network.
+    """
+    down: Fates = {("wave-3", "P1", step): status, ("retry-1", "P1", step): status}
     many = {"max_failed": "100%", "max_unreachable": "100%"}
     made = needy(many, down)
     assert ["wave-1", "prove-1", "wave-2", "prove-2", "wave-3", "retry-1"] == turns_of(made)
     assert Verdict.STOPPED is made.record.verdict
     assert (
         f"P2 was not restarted, because no other server of pool production is known to work: "
-        f"{'P1 failed: ' if status is Status.FAILED else '1 unreachable; P1: '}service_restart {status}. "
+        f"{'P1 failed: ' if status is Status.FAILED else '1 unreachable; P1: '}{step} {status}. "
         "Repair P1, then retry; or set policy.whole_pool" == made.record.summary
     )
     check(made.bundle())

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from pipelines.rollout import KINDS
+from pipelines.run.budget import Budget
+from pipelines.run.budget_left import budget_so_far
 from pipelines.run.progress import Progress
 from tests.unit.pipelines.run.snapshots import a_cluster, numbered, turn
 from tests.unit.tasks.ektron.joined import NOW
@@ -187,3 +189,19 @@ def test_seconds_count_until_the_run_ended() -> None:
     assert 60 == seen.seconds(NOW + timedelta(seconds=60))
     seen.take(record(ended=NOW + timedelta(seconds=9)), [])
     assert 9 == seen.seconds(NOW + timedelta(seconds=60))
+
+
+def test_what_is_left_of_the_budget_is_known_from_the_events() -> None:
+    """Failed and unreachable nodes count apart, and in their wave; in a run that only looks there is no budget."""
+    lose = [ended("N1", Status.FAILED, "config_edit"), ended("N3", Status.UNREACHABLE, turn="wave-2")]
+    assert budget_so_far(progress()) is None
+    assert budget_so_far(progress(*lose)) == Budget(failed=1, failed_allowed=1, unreachable=1, unreachable_allowed=1)
+    assert budget_so_far(progress(ended("N1", Status.FAILED), kind="verify", turns=TURNS[:1])) is None
+    spec = a_cluster(THREE, max_failed=2, max_failed_per_wave="50%").model_dump(mode="json")
+    limited = Progress(record(TURNS[:2], spec=spec), KINDS["rollout"])
+    limited.take(record(TURNS[:2], spec=spec), lose[:1])
+    known = budget_so_far(limited)
+    assert known is not None
+    assert known.left == "1 of 2 may still fail (0 of 1 in wave-1), 2 of 2 be unreachable"
+    limited.record = record(TURNS[:2], spec=spec, only=("N2",))
+    assert budget_so_far(limited) is None

@@ -48,6 +48,10 @@ def test_a_refuted_invariant_outweighs_an_unreachable_node() -> None:
     assert (Verdict.UNREACHABLE, "N2 did not answer; the other 3 are done") == judged(
         silent, finding("a", REFUTED, "N2"), finding("u", UNKNOWN, "N2")
     )
+    three = judged(dict.fromkeys(("N1", "N2", "N3"), Status.UNREACHABLE))
+    assert (Verdict.UNREACHABLE, "N1, N2, N3 did not answer; the other one is done") == three
+    all_away = judged(dict.fromkeys(("N1", "N2", "N3", "N4"), Status.UNREACHABLE))
+    assert (Verdict.UNREACHABLE, "N1, N2, N3, N4 did not answer") == all_away
     several = judged({}, finding("a", REFUTED, "N1"), finding("b", REFUTED, "N1"), finding("c", REFUTED, "N1"))
     assert (Verdict.REFUTED, "a does not hold (and 2 more): evidence of a") == several
 

@@ -1,5 +1,6 @@
 """Which nodes are in work together: waves, their order, half of a pool at most, limits by label, the worst case."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.run.plan import waves_of
-from pipelines.run.waves import admitted, worst_case
+from pipelines.run.waves import admitted, limits, worst_case
 from tasks.cluster import Cluster
 from tests.sampling import examples
 
@@ -189,6 +190,34 @@ def test_never_more_of_a_label_in_work_and_always_somebody(cluster: Cluster, dat
         left.remove(finished)
 
 
+def test_a_label_whose_places_are_taken_keeps_no_place_of_another_label() -> None:
+    """Two racks of a room, and two of another: a node that waits for its rack keeps no place of its room."""
+    racks = {f"P{n}": {"rack": f"r{n // 4}", "room": f"m{n // 8}"} for n in range(16)}
+    nested = cluster_of(dict.fromkeys(racks, "p"), racks, at_most={"rack": 1, "room": 2})
+    assert ["P0", "P4", "P8", "P12"] == admitted(nested, nested.node_names, nested.node_names)
+    slow = [name for name in nested.node_names if name not in {"P4", "P5", "P6"}]
+    assert ["P0", "P7", "P8", "P12"] == admitted(nested, nested.node_names, slow)
+    crossing = {"P1": {"rack": "r1"}, "P2": {"rack": "r1", "room": "m1"}, "P3": {"room": "m1"}}
+    crossed = cluster_of(dict.fromkeys(crossing, "p"), crossing, at_most={"rack": 1, "room": 1})
+    assert ["P1", "P3"] == admitted(crossed, crossed.node_names, crossed.node_names)
+
+
+@settings(max_examples=examples(500, 25))
+@given(data=st.data())
+def test_no_place_is_idle_where_one_label_is_within_the_other(data: st.DataObject) -> None:
+    """Every node that would break no limit is in work, whichever nodes are slow."""
+    racks = data.draw(st.lists(st.integers(0, 5), min_size=1, max_size=16))
+    labels = {f"P{n}": {"rack": f"r{rack}", "room": f"m{rack % 2}"} for n, rack in enumerate(racks)}
+    most = {label: data.draw(st.integers(1, 4)) for label in ("rack", "room")}
+    cluster = cluster_of(dict.fromkeys(labels, "p"), labels, at_most=most)
+    left = list(cluster.node_names)
+    while left:
+        begun = admitted(cluster, cluster.node_names, left)
+        used = Counter(shared for name in begun for shared in limits(cluster, name))
+        assert not [n for n in left if n not in begun and all(used[one] < most[one[0]] for one in limits(cluster, n))]
+        left.remove(data.draw(st.sampled_from(begun)))
+
+
 @pytest.mark.parametrize(
     ("nodes", "waves", "policy", "steps"),
     [
@@ -211,6 +240,15 @@ def test_the_worst_case_is_every_deadline_used_up(
     known: dict[str, object] = {"concurrency": 4, "retry_in_wave": 0, "deadlines": {"step": 10}} | policy
     cluster = cluster_of(dict.fromkeys(names, "p"), None, **known)
     assert worst_case(cluster, [names[:size] for size in waves]) == 10 * steps
+
+
+def test_the_worst_case_of_a_thousand_nodes_that_wait_for_each_other_costs_little() -> None:
+    """A plan shows it: round by round it took ten seconds."""
+    names = [f"S{n}" for n in range(1000)]
+    cluster = cluster_of(dict.fromkeys(names, "p"), None, at_most={"pool": 1}, deadlines={"step": 0.5, "run": 86400})
+    begun = time.process_time()
+    assert worst_case(cluster, [names]) == 0.5 * (1 + 2 * 20 + 2 * 4 * 1000)
+    assert time.process_time() - begun < 2
 
 
 @pytest.mark.parametrize(("bound", "worst"), [(70, 70), (71, 70), (69, 69)])
