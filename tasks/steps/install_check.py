@@ -175,20 +175,27 @@ def _proved(work: Work, look: Look) -> Done:
 def _broken(work: Work, facts: NodeFacts) -> str:
     """What does not work on a node now, unless it is known that it did not before the run; empty when all works.
 
-    A site that answers with an error of its address (404, a redirect) is for the verdict: no change causes that.
+    A site that answers with an error of its address (404, a redirect) is for the verdict: no change causes that. So is
+    a site without an answer that was not asked before the run: many a server does not reach its own site by name.
     """
     before = work.documents.facts(DocumentKind.OBSERVED, work.node.name)
     known = before.probes if before else ProbeFacts()
     if facts.probes.listening_8732 is False and known.listening_8732 is not False:
         return f"no program listens on port {SYNC_PORT}"
+    if known.ws_status is not None and _is_down(known):
+        return ""
+    if known.ws_status is None:
+        return _error_of(facts.probes)
     site = asked_patiently(work, facts.probes)
-    if _is_down(site) and not _is_down(known):
-        return f"{site.ws_url} {f'returns HTTP {site.ws_status}' if site.ws_status else 'does not answer'}"
-    return ""
+    return _error_of(site) if site.ws_status else f"{site.ws_url} does not answer"
 
 
 def _is_down(site: ProbeFacts) -> bool:
-    return site.ws_status == 0 or (site.ws_status or 0) >= _SERVER_ERROR
+    return not site.ws_status or site.ws_status >= _SERVER_ERROR
+
+
+def _error_of(site: ProbeFacts) -> str:
+    return f"{site.ws_url} returns HTTP {site.ws_status}" if site.ws_status and _is_down(site) else ""
 
 
 def _needs_nothing(work: Work, facts: NodeFacts) -> bool:

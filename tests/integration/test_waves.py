@@ -131,6 +131,16 @@ def test_what_did_not_work_before_the_run_does_not_stop_it(harness: Harness, lab
     assert {"S1", "S2"} == {one.node for one in _changes(harness, done.record.id)}
 
 
+def test_a_site_that_was_never_asked_stops_nothing_by_its_silence(harness: Harness, lab: LabProcess) -> None:
+    """Its name is unknown on the server itself, before the first rollout as after it: that is for the verdict."""
+    file = on_disk(lab, "S1", rf"{SITE}\web.config")
+    file.write_bytes(file.read_bytes().replace(b"http://S1/", b"http://gone.example/"))
+    done = harness.rollout(in_one_room(lab))
+    assert Verdict.REFUTED is done.record.verdict, done.record.summary
+    assert done.record.summary.startswith("site.wspath-answers does not hold")
+    assert set(FOUR) == {one.node for one in _changes(harness, done.record.id)}
+
+
 def _changes(harness: Harness, run: str) -> list[StepOutcome]:
     return [one for one in harness.engine.store.outcomes(run) if one.status is Status.CHANGED]
 
