@@ -26,7 +26,7 @@ from pipelines.usecases.plan_file import SavedPlan
 from pipelines.usecases.run_views import ended_run, status, summary
 from tasks.cluster import Cluster
 from tasks.ektron.certificates.family import Family
-from workers.errors import InputRefused, RecordRefused, RunUnknown
+from workers.errors import ClusterLocked, InputRefused, RecordRefused, RunUnknown
 from workers.records import DocumentKind, Record, RunRecord, Verdict, now
 from workers.store.kept import attested
 
@@ -279,8 +279,13 @@ def start_if_free(
     """
     # One at a time: of several triggers for one cluster, those after the first must see its run.
     with _STARTING:
-        if not keyed(engine, cluster, request.get("key", "")):
-            check_cluster_free(engine, cluster)
+        key = request.get("key", "")
+        try:
+            if not keyed(engine, cluster, key):
+                check_cluster_free(engine, cluster)
+        except ClusterLocked:
+            if not keyed(engine, cluster, key):  # else another server has begun with the same request meanwhile
+                raise
         return start(engine, cluster, plan=plan, **request)
 
 
