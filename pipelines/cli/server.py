@@ -14,6 +14,7 @@ import typer
 from pipelines.cli.console import notify, print_text, stderr_console
 from pipelines.cli.live import show_run
 from pipelines.cli.results import print_result
+from pipelines.cluster_file.names import SUFFIXES
 from pipelines.report.rows import Report
 from pipelines.rollout import kind_of
 from pipelines.run.progress import Progress
@@ -38,7 +39,7 @@ def _servers_file(name: str) -> str:
     Raises:
         InputRefused: it is none, but perhaps a file of this machine.
     """
-    if re.fullmatch(NAME, name) and Path(name).suffix not in {".yaml", ".yml"}:
+    if re.fullmatch(NAME, name) and Path(name).suffix not in SUFFIXES:
         return name
     raise InputRefused(
         f"{cleaned(name, 100)!r} is not the name of a cluster file of the server, and ESYNC_SERVER is set",
