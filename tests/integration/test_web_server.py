@@ -112,6 +112,7 @@ def test_serve_becomes_a_process_without_secrets_in_its_arguments(
         (["--listen", "nowhere"], 64, "is not HOST:PORT"),
         (["--listen", "192.0.2.1:1"], 1, "cannot be listened on"),
         (["--access", "access.yaml"], 1, "rules.0.role"),
+        (["--access", "openid.yaml"], 1, "secret env:NOT_THERE: the variable is not set"),
     ],
 )
 def test_a_server_that_cannot_start_says_why(
@@ -119,6 +120,8 @@ def test_a_server_that_cannot_start_says_why(
 ) -> None:
     """In one line, with what to do."""
     (tmp_path / "access.yaml").write_text("rules: [{role: king}]")
+    provider = {"issuer": "https://login.example", "client_id": "esync", "secret": "env:NOT_THERE"}
+    (tmp_path / "openid.yaml").write_text(json.dumps({"openid": provider, "url": "https://esync.example"}))
     environment = {**os.environ, **harness.environment}
     command = [sys.executable, "-m", "pipelines.web.app", *options]
     ended = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
