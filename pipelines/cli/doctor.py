@@ -58,7 +58,7 @@ def doctor(  # noqa: PLR0913 - a command's options
 
 def _about_the_broker(*, forget: bool) -> Sequence[str]:
     """Problems of the broker, and the messages set aside there; these are deleted afterwards if requested."""
-    with engine_only(load_settings()) as engine, connect(engine.settings.broker()) as client:
+    with engine_only(load_settings()) as engine, connect(engine.settings.broker(), waits=engine.waits) as client:
         warnings = [f"warning: {remark}" for remark in (*engine.remarks(), *remarks_here(load_settings()))]
         lines = set_aside_lines(set_aside.stored(client))
         if forget:

@@ -25,6 +25,7 @@ from pipelines.web.served import parts_of
 from pipelines.web.server import address_in, bound_socket, server_for, url_of
 from workers.errors import EsyncError
 from workers.logs import configure
+from workers.redis.connection import PROMPT
 from workers.settings import load_settings
 
 __all__ = ["create_app", "main"]
@@ -88,7 +89,7 @@ def _serve(listen: str, spare: int | None, file: Path | None) -> None:
     configure(settings.log_level)
     access = load_access(file) if file else Access()
     host, port = address_in(listen)
-    server = server_for(create_app(connect_engine(settings), access, settings.clusters))
+    server = server_for(create_app(connect_engine(settings, PROMPT), access, settings.clusters))
     with bound_socket(host, port, spare) as listening:
         print(url_of(listening), flush=True)  # noqa: T201 - read by the process that started this one
         with suppress(KeyboardInterrupt):  # the server has ended in order, and repeats the signal

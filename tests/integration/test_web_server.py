@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +19,7 @@ from pipelines.usecases.tokens import Role
 from pipelines.web.access import Access
 from tests.integration.harness import Harness, harness_at
 from tests.integration.web_server import WebServer, web_server
+from workers.redis.connection import WORKER
 from workers.settings import load_settings
 
 pytestmark = pytest.mark.integration
@@ -104,6 +107,27 @@ def test_serve_becomes_a_process_without_secrets_in_its_arguments(
     assert "pipelines.web.app" in shown
     for secret in (harness.environment["ESYNC_SEAL_KEY"], harness.broker.url.reveal()):
         assert secret not in shown
+
+
+def test_a_silent_store_is_reported_before_a_worker_would_give_up(harness: Harness, tmp_path: Path) -> None:
+    """Also to a page, and by a server that never reached it."""
+    command = [sys.executable, "-m", "pipelines.web.app", "--listen", "127.0.0.1:0"]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        broker = f"redis://:x@127.0.0.1:{silent.getsockname()[1]}/0"
+        environment = {**os.environ, **harness.environment, "ESYNC_BROKER_URL": broker}
+        with subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            begun = time.monotonic()
+            token = {"Authorization": "Bearer esync-viewer-0123456789"}
+            answers = [httpx.get(f"{url}api/v1/runs", headers=token, timeout=60)]
+            api, begun = time.monotonic() - begun, time.monotonic()
+            answers.append(httpx.get(url, cookies={"esync-session": "0123456789"}, timeout=60))
+            page = time.monotonic() - begun
+            process.terminate()
+            process.wait(60)
+    assert [503, 503] == [answer.status_code for answer in answers]
+    assert max(api, page) < WORKER.answer + 3
 
 
 @pytest.mark.parametrize(

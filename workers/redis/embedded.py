@@ -27,7 +27,7 @@ from workers.host.locks import process_lock
 from workers.host.private import make_folder, open_private, write_private
 from workers.host.processes import end_process, exit_text, interrupts_deferred, start_process
 from workers.redis.condition import OLDEST
-from workers.redis.connection import connect
+from workers.redis.connection import WORKER, connect
 from workers.redis.running import find_running, server_pid
 from workers.settings import Secret
 
@@ -176,7 +176,7 @@ class EmbeddedBroker:
     def trouble(self) -> str:
         """Why a running server is unusable, as the end of a sentence; empty when it is usable."""
         try:
-            with connect(self.url) as client:
+            with connect(self.url, waits=WORKER) as client:
                 state = client.info("persistence")
         except (RedisError, StoreUnavailable):
             return "does not answer" if self.alive else ""
