@@ -51,8 +51,9 @@ def command_here(state: Path) -> str:
 
 
 def forget_services(state: Path) -> None:
-    """Removes the record: no command runs services here."""
-    (state / "services.json").unlink(missing_ok=True)
+    """Removes the record of this command: it runs no services here any more. One of another command stays."""
+    if _recorded(state).get("pid") in {None, os.getpid()}:
+        (state / "services.json").unlink(missing_ok=True)
 
 
 def machine_secret(file: Path, create: Callable[[], str]) -> Secret:

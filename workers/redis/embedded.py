@@ -304,11 +304,17 @@ class EmbeddedBroker:
         server = self._process or (self._server if self._ownership else None)
         if server is not None:
             end_process(server, STOP_TIMEOUT)
-        if self._process is not None or self._ownership is not None:
+        if (self._process is not None or self._ownership is not None) and self._is_known():
             self.url_file.unlink(missing_ok=True)
         if self._ownership is not None:
             self._ownership.release()
         self._url, self._process, self._ownership, self._server = None, None, None, None
+
+    def _is_known(self) -> bool:
+        """Whether the file names this server: the folder may have been removed, and be that of another one by now."""
+        with contextlib.suppress(OSError):
+            return self._url is not None and self.url_file.read_text("ascii").strip() == self._url.reveal()
+        return False
 
     def __enter__(self) -> Self:
         self.start()
