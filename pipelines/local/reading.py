@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines.engine import Engine, connect_engine
-from pipelines.local.state import command_here, machine_secret, state_folder
+from pipelines.local.state import command_here, machine_secret, require_readable, state_folder
 from workers.errors import StoreUnavailable
 from workers.redis.connection import PROMPT
 from workers.redis.running import running
@@ -60,7 +60,9 @@ def broker_here(settings: Settings) -> Secret | None:
 
     Raises:
         StoreUnavailable: that of `esync up` does not answer.
+        FileTrouble: this account may not look into the state folder.
     """
+    require_readable(settings.state)
     return running(broker_folder(settings)) or broker_of_up(settings)
 
 
@@ -92,6 +94,7 @@ def engine_only(settings: Settings) -> Iterator[Engine]:
 
     Raises:
         InputRefused: another command starts or stops its services at this moment.
+        FileTrouble: the state folder cannot be used.
         StoreUnavailable: the embedded broker does not start, or does not answer.
     """
     found = settings.broker_url or broker_here(settings)
