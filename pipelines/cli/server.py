@@ -41,10 +41,11 @@ def _servers_file(name: str) -> str:
     """
     if re.fullmatch(NAME, name) and Path(name).suffix not in SUFFIXES:
         return name
+    stem = Path(name).stem
     raise InputRefused(
         f"{cleaned(name, 100)!r} is not the name of a cluster file of the server, and ESYNC_SERVER is set",
-        remedy=f"give its name there without folder and suffix, such as {Path(name).stem or 'shop'}; a server does not "
-        "take the files of this machine",
+        remedy=f"give its name there without folder and suffix, such as {stem if re.fullmatch(NAME, stem) else 'shop'}; "
+        "a server does not take the files and folders of this machine",
     )
 
 
