@@ -8,7 +8,8 @@ import typer
 from pipelines.cli.console import AsJson, Reason, Verbose, describe, notify
 from pipelines.cli.files import AtMost, ClusterFiles, are_many, load_usable, refuse_for_many
 from pipelines.cli.follow import run_and_exit
-from pipelines.cli.many import Asked, run_many
+from pipelines.cli.many import run_many
+from pipelines.cli.many_results import Asked
 from pipelines.cli.nodes import NodeNames, for_nodes
 from pipelines.cli.output import ReportFolder
 from pipelines.cluster_file.loader import load_cluster

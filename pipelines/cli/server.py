@@ -28,7 +28,7 @@ from workers.records import RunRecord, RunState, Status
 from workers.settings import Secret, Settings, load_settings
 from workers.texts import cleaned
 
-__all__ = ["ServersFile", "connected", "followed", "progress_on", "updates_from"]
+__all__ = ["ServersFile", "ServersFiles", "connected", "followed", "progress_on", "updates_from"]
 
 QUIET = 5.0  #: seconds without an event, after which the server is asked whether a worker answers
 
@@ -42,9 +42,10 @@ def _servers_file(name: str) -> str:
     if re.fullmatch(NAME, name) and Path(name).suffix not in SUFFIXES:
         return name
     stem = Path(name).stem
+    near = stem if re.fullmatch(NAME, stem) else "shop"
     raise InputRefused(
         f"{cleaned(name, 100)!r} is not the name of a cluster file of the server, and ESYNC_SERVER is set",
-        remedy=f"give its name there without folder and suffix, such as {stem if re.fullmatch(NAME, stem) else 'shop'}; "
+        remedy=f"give its name there without folder and suffix, such as {near}; "
         "a server does not take the files and folders of this machine",
     )
 
@@ -52,6 +53,15 @@ def _servers_file(name: str) -> str:
 ServersFile = Annotated[
     str,
     typer.Argument(metavar="FILE", help="The name of a cluster file of the server.", callback=_servers_file),
+]
+ServersFiles = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE...",
+        help="Names of cluster files of the server.",
+        show_default=False,
+        callback=lambda names: [_servers_file(name) for name in names],
+    ),
 ]
 _ASK = "an administrator makes one: esync token create"
 _THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})

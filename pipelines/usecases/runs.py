@@ -37,6 +37,7 @@ __all__ = [
     "ended_run",
     "keyed",
     "saved_plan",
+    "saved_plan_for",
     "start",
     "start_by_name",
     "start_if_free",
@@ -241,6 +242,21 @@ def saved_plan(engine: Engine, run_id: str) -> SavedPlan:
         fingerprint=known.plan.fingerprint,
         facts={part.node: facts[part.node] for part in known.plan.nodes},
     ).sealed(engine.vault)
+
+
+def saved_plan_for(engine: Engine, run_id: str, cluster: Cluster) -> SavedPlan:
+    """The same, if it was made for that cluster.
+
+    Raises:
+        InputRefused: it was made for another one, or the run made none.
+    """
+    plan = saved_plan(engine, run_id)
+    if (plan.spec.name, plan.spec.digest) != (cluster.name, cluster.digest):
+        raise InputRefused(
+            f"run {run_id} made its plan for another cluster, {plan.spec.name}; no server was contacted",
+            remedy="name the cluster of the plan",
+        )
+    return plan
 
 
 def start_by_name(engine: Engine, cluster: str, *, key: str = "", reason: str = "", who: str = "") -> RunRecord:

@@ -17,7 +17,7 @@ from pipelines.engine import Engine, connect_engine
 from pipelines.web import logon
 from pipelines.web.access import Access, load_access
 from pipelines.web.api import clusters as clusters_api
-from pipelines.web.api import description, events, explanations, results, runs, steering, tokens
+from pipelines.web.api import description, events, explanations, groups, results, runs, steering, tokens
 from pipelines.web.attendance import Waiting
 from pipelines.web.guard import Guard
 from pipelines.web.problems import handle_errors
@@ -52,7 +52,7 @@ def create_app(engine: Engine, access: Access, clusters: Path | None = None) -> 
     )
     app.state.served = parts_of(engine, access, clusters)
     app.state.waiting = Waiting(engine)
-    for api in (clusters_api, runs, steering, events, results, explanations, tokens, description):
+    for api in (clusters_api, runs, groups, steering, events, results, explanations, tokens, description):
         app.include_router(api.router, prefix="/api/v1")
     app.include_router(logon.router)
     pages = import_module(PAGES)
