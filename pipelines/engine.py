@@ -13,7 +13,7 @@ from workers.errors import StoreUnavailable
 from workers.masks import hide
 from workers.records import RunRecord
 from workers.redis.address import BROKER, STORE, verified
-from workers.redis.connection import connect, errors_mapped, with_retries
+from workers.redis.connection import WORKER, Waits, connect, errors_mapped, with_retries
 from workers.remembered import Remembered
 from workers.secrets.seal import Seal
 from workers.secrets.vault import Vault
@@ -38,7 +38,6 @@ CONTROL_TASKS = (
 )
 
 SERVERS = 20_000  #: servers of runs that this process remembers
-REACH = 10.0  #: seconds that a broker has to answer before a run is created
 
 
 class _AllServed(BaseException):
@@ -53,6 +52,7 @@ class Engine:
     store: RunStore
     vault: Vault
     given: "Celery | None" = None
+    waits: Waits = WORKER
 
     @cached_property
     def known(self) -> "Known":
@@ -104,8 +104,8 @@ class Engine:
         if self.settings.broker_url:
             from workers.broker.rights import check_rights  # noqa: PLC0415 - see above
 
-            with connect(self.settings.broker_url, BROKER) as client:
-                with_retries(lambda: check_rights(client), REACH)
+            with connect(self.settings.broker_url, BROKER, self.waits) as client:
+                with_retries(lambda: check_rights(client), self.waits.repeat)
 
     def remarks(self) -> "tuple[Remark, ...]":
         """Problems of the broker and the run store, and other programs on their database; each with its remedy.
@@ -117,10 +117,10 @@ class Engine:
         from workers.broker.neighbours import neighbours_on  # noqa: PLC0415 - see above
         from workers.redis.condition import Remark, condition_of  # noqa: PLC0415 - see above
 
-        with connect(self.settings.broker(), BROKER) as client:
+        with connect(self.settings.broker(), BROKER, self.waits) as client:
             found = [*condition_of(client), *neighbours_on(client)]
         if self.settings.store_url:
-            with connect(self.settings.store_url, STORE) as client:
+            with connect(self.settings.store_url, STORE, self.waits) as client:
                 found += [Remark(f"{STORE}: {what}", remedy) for what, remedy in condition_of(client)]
         return tuple(found)
 
@@ -130,7 +130,7 @@ class Engine:
         Raises:
             StoreUnavailable: the broker does not answer.
         """
-        with connect(self.settings.broker(), BROKER) as client, errors_mapped():
+        with connect(self.settings.broker(), BROKER, self.waits) as client, errors_mapped():
             client.ping()  # Celery would wait for a broker that does not answer
         missing = set(queues)
 
@@ -167,15 +167,19 @@ def _unsent(what: str, remedy: str = "") -> Iterator[None]:
         raise StoreUnavailable(f"{what}: {type(error).__name__}", remedy=remedy) from error
 
 
-def connect_engine(settings: Settings) -> Engine:
+def connect_engine(settings: Settings, waits: Waits = WORKER) -> Engine:
     """An engine for these settings; it connects at first use.
+
+    Args:
+        settings: with a broker.
+        waits: how long it waits for the broker and the run store.
 
     Raises:
         InputRefused: no broker is configured, or its URL is invalid.
     """
     verified(settings.broker())
-    client = connect(settings.store(), STORE if settings.store_url else BROKER)
-    store = RedisStore(client, Seal(settings.seal_key))
+    client = connect(settings.store(), STORE if settings.store_url else BROKER, waits)
+    store = RedisStore(client, Seal(settings.seal_key), patience=waits.repeat)
     folders = (*([settings.clusters] if settings.clusters else []), *settings.secrets)
     vault = Vault(store, settings.seal_key, on_reveal=hide, folders=folders, closed=(settings.state,))
-    return Engine(settings=settings, store=store, vault=vault)
+    return Engine(settings=settings, store=store, vault=vault, waits=waits)

@@ -22,6 +22,7 @@ from workers.records import Endpoint, RunRecord
 from workers.remembered import Remembered
 
 __all__ = [
+    "PARTNER",
     "Cluster",
     "ClusterFile",
     "Connection",
@@ -40,11 +41,12 @@ __all__ = [
 NodeName = Annotated[
     str, text(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,14}$", "a NetBIOS name: 1 to 15 letters, digits, '-' or '_'")
 ]
+PARTNER = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"  #: also in the names of certificate files
 #: The relationship of a sync may know a server under its full name or its address, and its certificates then, too.
 PartnerName = Annotated[
     str,
     text(
-        r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        rf"^{PARTNER}$",
         "a name as the certificate files have it, such as WEB7 or web7.corp.example: letters, digits, '.', '-' or '_'",
     ),
 ]

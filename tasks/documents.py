@@ -12,6 +12,7 @@ from tasks.cluster import Cluster
 from workers.errors import NodeRefused
 from workers.records import Change, DocumentKind, Record, RunRecord, StepOutcome
 from workers.remembered import Remembered
+from workers.store.documents import document_as
 from workers.texts import cleaned
 
 if TYPE_CHECKING:  # loaded when facts or a family are opened: what shows runs opens neither
@@ -101,15 +102,15 @@ class Known:
     #: All that are in use, such as what a session has for the next step: a join reads those of all nodes.
     _held: "WeakValueDictionary[str, NodeFacts]" = field(default_factory=WeakValueDictionary)
 
-    def facts(self, text: str) -> "NodeFacts":
-        """The facts in a text; those that are in memory already are the same object."""
+    def facts(self, text: str, run_id: str) -> "NodeFacts":
+        """The facts in a text of a run; those that are in memory already are the same object."""
         name = _digest(text)
         known = self._facts.get(name) or self._held.get(name)
         if known is not None:
             return known
         from tasks.ektron.facts.node import NodeFacts  # noqa: PLC0415 - see above
 
-        return self.keep_facts(text, NodeFacts.model_validate_json(text))
+        return self.keep_facts(text, document_as(NodeFacts, text, run_id))
 
     def keep_facts(self, text: str, facts: "NodeFacts") -> "NodeFacts":
         """Remembers what is in a text, and returns it."""
@@ -214,7 +215,7 @@ class RunDocuments:
     def facts(self, kind: str, node: str) -> "NodeFacts | None":
         """The facts of a node; None when it was not observed."""
         document = self._document(kind, node)
-        return self._known.facts(document) if document else None
+        return self._known.facts(document, self._run) if document else None
 
     def planned(self, node: str) -> "NodeFacts | None":
         """The facts that the plan is based on: those of a saved plan, otherwise those that this run observed."""
@@ -280,7 +281,7 @@ class RunDocuments:
     def all_facts(self, kind: str) -> "dict[str, NodeFacts]":
         """The facts of all observed nodes, by name."""
         documents = self._store.documents(self._run, kind)
-        return {node: self._known.facts(text) for node, text in documents.items()}
+        return {node: self._known.facts(text, self._run) for node, text in documents.items()}
 
     def keep_family(self, family: "Family", which: DocumentKind = DocumentKind.FAMILY) -> None:
         """Stores the six files sealed, because they hold private keys, and their digests in clear text.
@@ -326,7 +327,7 @@ class RunDocuments:
     def family_digests(self, which: DocumentKind = DocumentKind.FAMILY) -> FamilyDigests | None:
         """The public digests of that family; needs no seal key."""
         document = self._document(which, which)
-        return FamilyDigests.model_validate_json(document) if document else None
+        return document_as(FamilyDigests, document, self._run) if document else None
 
     def digest(self, text: str) -> str:
         """A keyed digest, for comparing secrets without storing them."""

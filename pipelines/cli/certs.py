@@ -74,8 +74,6 @@ def inspect_files(
         try:
             seen[name] = inspect(Path(name).name, content, now(), passwords=passwords)
         except CertificateRefused as refusal:
-            if Path(name).suffix.lower() not in _SUFFIXES:
-                refusal.remedy = "name .pfx, .pvk or .cer files, or a folder that contains some"
             refused[name] = refusal
     families = _families(contents, passwords)
     if as_json:

@@ -8,7 +8,8 @@ import typer
 from pipelines.cli.console import AsJson, Reason, Verbose, describe, notify
 from pipelines.cli.files import AtMost, ClusterFiles, are_many, load_usable, refuse_for_many
 from pipelines.cli.follow import run_and_exit
-from pipelines.cli.many import Asked, run_many
+from pipelines.cli.many import run_many
+from pipelines.cli.many_results import Asked
 from pipelines.cli.nodes import NodeNames, for_nodes
 from pipelines.cli.output import ReportFolder
 from pipelines.cluster_file.loader import load_cluster
@@ -58,7 +59,7 @@ def doctor(  # noqa: PLR0913 - a command's options
 
 def _about_the_broker(*, forget: bool) -> Sequence[str]:
     """Problems of the broker, and the messages set aside there; these are deleted afterwards if requested."""
-    with engine_only(load_settings()) as engine, connect(engine.settings.broker()) as client:
+    with engine_only(load_settings()) as engine, connect(engine.settings.broker(), waits=engine.waits) as client:
         warnings = [f"warning: {remark}" for remark in (*engine.remarks(), *remarks_here(load_settings()))]
         lines = set_aside_lines(set_aside.stored(client))
         if forget:

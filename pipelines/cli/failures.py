@@ -9,8 +9,9 @@ import typer
 
 from pipelines.cli.console import print_error, print_json
 from pipelines.cli.usage import report_usage_error
-from workers.errors import EsyncError
+from workers.errors import EsyncError, FileTrouble
 from workers.host.private import FILE_ERRORS, file_trouble
+from workers.settings import load_settings
 
 __all__ = ["report"]
 
@@ -26,6 +27,8 @@ def report(error: Exception, arguments: Sequence[str]) -> int:
 
 
 def _refused(error: EsyncError, *, as_json: bool) -> int:
+    if isinstance(error, FileTrouble):
+        _name_the_setting(error)
     print_error(str(error), error.remedy)
     if as_json:
         with contextlib.suppress(OSError):  # a full disk behind stdout may be the very error
@@ -33,6 +36,13 @@ def _refused(error: EsyncError, *, as_json: bool) -> int:
             print_json({"error": problem.slug, **problem.model_dump(include={"message", "file", "remedy"})})
     _trace(error)
     return error.exit_code
+
+
+def _name_the_setting(error: FileTrouble) -> None:
+    from pipelines.local.state import in_words_of  # noqa: PLC0415 - most errors are not about files
+
+    with contextlib.suppress(EsyncError):  # a setting that is invalid
+        in_words_of(load_settings().state, error)
 
 
 def _internal(error: Exception, *, as_json: bool) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 import typer
 
 from pipelines.cluster_file.loader import load_cluster
+from pipelines.cluster_file.names import SUFFIXES
 from pipelines.run.groups import MOST
 from tasks.cluster import Cluster
 from tasks.ektron.wording import counted
@@ -32,7 +33,6 @@ __all__ = [
 
 Read = TypeVar("Read")
 
-_SUFFIXES = (".yaml", ".yml")
 
 ClusterFiles = Annotated[
     list[Path],
@@ -177,4 +177,4 @@ def _files_of(named: Path) -> Iterator[Path]:
 
 
 def _cluster_files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if path.suffix in _SUFFIXES and not path.name.startswith("."))
+    return (path for path in folder.iterdir() if path.suffix in SUFFIXES and not path.name.startswith("."))

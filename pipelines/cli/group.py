@@ -2,15 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn
-
-import typer
+from typing import TYPE_CHECKING
 
 from pipelines.cli.board import Board, StoredRows, show_board
-from pipelines.cli.console import CommandExit, notify, stderr_console, terminal_width
 from pipelines.local.provided import Running
 from pipelines.local.reading import start_of_worker
-from pipelines.report.many import ClusterResult, Results, result_lines, totals, without_this_command
+from pipelines.report.many import without_this_command
 from pipelines.usecases.waiting import Attendance, missing_workers, waiting_text
 from tasks.ektron.wording import counted
 from workers.errors import EsyncError, RunUnknown
@@ -20,7 +17,7 @@ from workers.settings import load_settings
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["end", "follow_all", "print_table", "what_continues"]
+__all__ = ["follow_all", "what_continues"]
 
 
 def follow_all(services: Running, records: Sequence[RunRecord], called: Mapping[str, str], people: "Console") -> None:
@@ -95,17 +92,3 @@ def _lost(services: Running, records: Sequence[RunRecord]) -> Sequence[RunRecord
             except RunUnknown:
                 lost.append(record)
     return lost
-
-
-def print_table(results: Sequence[ClusterResult]) -> None:
-    """A line for each cluster, the worst first, and their number by result."""
-    notify("\n" + "\n".join(result_lines(results, terminal_width(stderr_console()))))
-    notify(totals(results), "bold")
-
-
-def end(results: Sequence[ClusterResult], *, as_json: bool) -> NoReturn:
-    """Prints the document, if it is wanted, and ends the command with the exit status of the worst verdict."""
-    document = Results.of(results)
-    if as_json:
-        typer.echo(document.model_dump_json(indent=2))
-    raise CommandExit(document.exit_code)

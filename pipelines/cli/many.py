@@ -3,27 +3,25 @@
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
-import typer
 from rich.console import Console
 
 from pipelines.cli.console import (
     confirm,
     notify,
-    print_lines,
     print_text,
     require_consent,
     stderr_console,
-    stdout_console,
     terminal_width,
 )
 from pipelines.cli.files import Source, Unusable
-from pipelines.cli.group import end, follow_all, print_table, what_continues
-from pipelines.cli.results import print_result, report_of, write_report
+from pipelines.cli.group import follow_all, what_continues
+from pipelines.cli.many_results import Asked, end, print_results, without_verdict
+from pipelines.cli.results import print_in_full, report_of, write_report
 from pipelines.local.provided import Running
 from pipelines.local.services import engine_with_worker
-from pipelines.report.many import ClusterResult, plan_table, titles, totals
+from pipelines.report.many import ClusterResult, plan_table, titles
 from pipelines.report.plan_text import plan_lines
 from pipelines.usecases import runs
 from pipelines.usecases.groups import Member, already_running, start_group
@@ -34,19 +32,7 @@ from workers.errors import EsyncError, InputRefused, RecordRefused, RunUnknown
 from workers.records import RunRecord, Verdict
 from workers.settings import load_settings
 
-__all__ = ["Asked", "run_many"]
-
-
-class Asked(NamedTuple):
-    """The options of a command for many clusters; see the options of that name."""
-
-    at_most: int
-    reason: str = ""
-    key: str = ""
-    options: tuple[str, ...] = ()
-    folder: Path | None = None
-    as_json: bool = False
-    verbose: bool = False
+__all__ = ["run_many"]
 
 
 def run_many(kind: str, files: Sequence[Source | Unusable], asked: Asked, *, yes: bool = True) -> NoReturn:
@@ -75,17 +61,12 @@ def run_many(kind: str, files: Sequence[Source | Unusable], asked: Asked, *, yes
         if sources:
             done |= command.results(kind, sources)
         results = [done[one.file] for one in files]
-    _print_results(kind, results, asked)
+    print_results(kind, results, asked, print_in_full, write_report)
     end(results, as_json=asked.as_json)
 
 
 def _left_out(unusable: Unusable) -> ClusterResult:
-    return _without_verdict(str(unusable.file), unusable.cluster, unusable.why)
-
-
-def _without_verdict(file: str, cluster: str, why: str, run: str = "") -> ClusterResult:
-    exit_code = Verdict.INCONCLUSIVE.exit_code
-    return ClusterResult(file=file, cluster=cluster, run=run, verdict=None, exit_code=exit_code, summary=why)
+    return without_verdict(str(unusable.file), unusable.cluster, unusable.why)
 
 
 class _Command:
@@ -177,7 +158,7 @@ class _Command:
             record = seen_run(self._engine.store, created.id)
         except (RecordRefused, RunUnknown) as error:
             why = f"{error.message}; {error.remedy}"
-            return _without_verdict(str(source.file), source.cluster.name, why, created.id)
+            return without_verdict(str(source.file), source.cluster.name, why, created.id)
         whole = self._asked.as_json or self._asked.verbose or self._asked.folder
         plan = self._plan_of(record) if record.kind == "plan" else None
         verdict = record.verdict or Verdict.INCONCLUSIVE
@@ -208,30 +189,3 @@ def _titles(sources: Sequence[Source]) -> dict[Path, str]:
 def _with_plan(source: Source, result: ClusterResult | None) -> Source:
     """The cluster with the plan that was made for it, if one was."""
     return source._replace(plan=result.plan) if result and result.plan else source
-
-
-def _print_results(kind: str, results: Sequence[ClusterResult], asked: Asked) -> None:
-    people = stderr_console()
-    for result in results:
-        if result.plan is not None and kind == "plan" and asked.verbose and not asked.as_json:
-            saved = result.plan
-            print_lines([result.cluster, *plan_lines(saved.spec, saved.plan, saved.only), ""])
-        if result.report is not None and asked.verbose:
-            print_result(result.report, people, verbose=True)
-        if result.report is not None and asked.folder is not None:
-            write_report(result.report, asked.folder)
-    if kind == "plan" and not asked.as_json:
-        called = titles((one.file, one.cluster) for one in results)
-        plans = ((called[one.file], one.plan.plan if one.plan else None, one.summary) for one in results)
-        typer.echo("\n".join(plan_table(plans, terminal_width(stdout_console()))))
-        notify(totals(results), "bold")
-    else:
-        print_table(results)
-    if asked.folder is not None:
-        notify(f"reports: {asked.folder}")
-    bad = [result.run for result in results if result.exit_code and result.run]
-    if bad:
-        run = bad[0] if len(bad) == 1 else "RUN"
-        retriable = kind == "rollout" and any(one.run in bad and one.verdict is not Verdict.STALE for one in results)
-        finish = f"; to finish {'it' if run in bad else 'one'}: esync retry {run}" if retriable else ""
-        notify(f"details{'' if run in bad else ' of one'}: esync report {run}{finish}")

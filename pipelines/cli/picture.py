@@ -68,7 +68,7 @@ def draw(progress: Progress, console: Console, trouble: str = "") -> RenderableT
 
 def _reasons(progress: Progress, console: Console, room: int) -> list[Text]:
     """Why nodes ended early, the worst first, equal reasons together; the last line counts what has no room."""
-    hosts = {node["name"]: str(node["host"]) for node in progress.record.spec["nodes"]}
+    hosts = {node["name"]: str(node.get("host", node["name"])) for node in progress.record.spec["nodes"]}
     groups: dict[tuple[Status, str], list[str]] = {}
     for node in filter(progress.reasons.__contains__, progress.nodes):
         status = progress.outcome(node) or Status.FAILED

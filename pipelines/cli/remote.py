@@ -25,17 +25,21 @@ from pipelines.cli.console import (
     stdout_console,
     stdout_width,
 )
-from pipelines.cli.nodes import AllAtOnce, Failed, NodeNames, NotStarted, Overwrite, Prune, Unreachable
+from pipelines.cli.files import AtMost, refuse_for_many
+from pipelines.cli.many_results import Asked
+from pipelines.cli.nodes import AllAtOnce, Failed, NodeNames, NotStarted, Overwrite, Prune, Unreachable, pruning
 from pipelines.cli.output import BundleFile, OutputFile, ReportFolder
 from pipelines.cli.picture import draw
+from pipelines.cli.remote_many import run_many_there
 from pipelines.cli.report import FORMS, Form, form_of, print_report, require_one_result
 from pipelines.cli.results import exit_status, finish, has_plan, print_result
 from pipelines.cli.runs import ClusterFiles, Limit, clusters_of, no_runs
-from pipelines.cli.server import ServersFile, connected, followed, progress_on
+from pipelines.cli.server import ServersFile, ServersFiles, connected, followed, progress_on
 from pipelines.cli.server_runs import ServerRuns, found, runs_of
 from pipelines.cli.several import Chosen, Follow, chosen, show_several, watch_several
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.runs_text import run_lines
+from pipelines.run.groups import AT_MOST
 from pipelines.usecases.control import RETRIABLE
 from pipelines.usecases.listing import RunRow
 from pipelines.usecases.naming import LAST
@@ -160,35 +164,44 @@ def report(
 
 
 def verify(
-    file: ServersFile,
+    files: ServersFiles,
     *,
     node: NodeNames = None,
+    at_most: AtMost = AT_MOST,
     reason: Reason = "",
     report: ReportFolder = None,
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Check every invariant of a cluster on its nodes. Changes nothing."""
-    _run(file, "verify", folder=report, as_json=as_json, verbose=verbose, nodes=tuple(node or ()), reason=reason)
+    if len(files) > 1:
+        refuse_for_many(node=node)
+        _several("verify", files, Asked(at_most, reason, folder=report, as_json=as_json, verbose=verbose))
+    _run(files[0], "verify", folder=report, as_json=as_json, verbose=verbose, nodes=tuple(node or ()), reason=reason)
 
 
 def doctor(
-    file: ServersFile,
+    files: ServersFiles,
     *,
     node: NodeNames = None,
+    at_most: AtMost = AT_MOST,
     reason: Reason = "",
     report: ReportFolder = None,
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Check whether a rollout can start. Changes nothing."""
-    _run(file, "doctor", folder=report, as_json=as_json, verbose=verbose, nodes=tuple(node or ()), reason=reason)
+    if len(files) > 1:
+        refuse_for_many(node=node)
+        _several("doctor", files, Asked(at_most, reason, folder=report, as_json=as_json, verbose=verbose))
+    _run(files[0], "doctor", folder=report, as_json=as_json, verbose=verbose, nodes=tuple(node or ()), reason=reason)
 
 
-def plan(
-    file: ServersFile,
+def plan(  # noqa: PLR0913 - a command's options
+    files: ServersFiles,
     *,
     node: NodeNames = None,
+    at_most: AtMost = AT_MOST,
     prune: Prune = False,
     output: OutputFile = None,
     reason: Reason = "",
@@ -196,8 +209,12 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show what a rollout would change on each node. Exit 0: nothing; 2: changes; 4, 6: not all nodes were checked."""
+    if len(files) > 1:
+        refuse_for_many(node=node, output=output)
+        asked = Asked(at_most, reason, options=pruning(prune=prune), as_json=as_json, verbose=verbose)
+        _several("plan", files, asked)
     with connected() as client:
-        run = client.start(file, kind="plan", nodes=tuple(node or ()), prune=prune, reason=reason)
+        run = client.start(files[0], kind="plan", nodes=tuple(node or ()), prune=prune, reason=reason)
         shown = followed(client, client.record(run.run), verbose=verbose)
         saved = client.plan(run.run) if has_plan(shown) else None
     if saved is not None and output is not None:
@@ -210,9 +227,10 @@ def plan(
 
 
 def rollout(  # noqa: PLR0913 - a command's options
-    file: ServersFile,
+    files: ServersFiles,
     *,
     node: NodeNames = None,
+    at_most: AtMost = AT_MOST,
     prune: Prune = False,
     yes: Yes = False,
     reason: Reason = "",
@@ -222,8 +240,12 @@ def rollout(  # noqa: PLR0913 - a command's options
     as_json: AsJson = False,
 ) -> None:
     """Set eSync up on every node and prove it: show the plan, ask, apply."""
+    if len(files) > 1:
+        refuse_for_many(node=node, key=key)
+        asked = Asked(at_most, reason, "", pruning(prune=prune), report, as_json, verbose)
+        _several("rollout", files, asked, yes=yes)
     require_consent(yes=yes)
-    nodes = tuple(node or ())
+    file, nodes = files[0], tuple(node or ())
     with connected() as client:
         planned = "" if yes else _confirmed(client, file, nodes, prune=prune, reason=reason)
         if planned:
@@ -351,6 +373,12 @@ def cancel(run: RunOrGroup, *, reason: Reason = "") -> None:
     """Stop a run at the next safe point. Nodes finish their current step."""
     with connected() as client:
         steering.cancel(ServerRuns(client), run, reason)
+
+
+def _several(kind: str, files: Sequence[str], asked: Asked, *, yes: bool = True) -> NoReturn:
+    with connected() as client:
+        runs = ServerRuns(client)
+        run_many_there(client, Follow(runs.shown, runs.continues), kind, files, asked, yes=yes)
 
 
 def _run(  # noqa: PLR0913 - options that commands share

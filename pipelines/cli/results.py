@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from pipelines.cli.console import CommandExit, notify, print_text
+from pipelines.cli.console import CommandExit, notify, print_text, stderr_console
 from pipelines.engine import Engine
 from pipelines.report.build import build
 from pipelines.report.closing import closing_lines
@@ -32,6 +32,7 @@ __all__ = [
     "has_plan",
     "is_active",
     "pretty",
+    "print_in_full",
     "print_result",
     "report_of",
     "write_report",
@@ -108,6 +109,11 @@ def print_result(
     print_text(console, f"\n{headline}", style.colour)
     for line in rest:  # wrapped already
         console.print(Text(printable(line)), soft_wrap=True)
+
+
+def print_in_full(report: Report) -> None:
+    """The same with every finding and cause, for people, where a command has several results."""
+    print_result(report, stderr_console(), verbose=True)
 
 
 def finish(report: Report, folder: Path | None = None, *, as_json: bool = False) -> NoReturn:

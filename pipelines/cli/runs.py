@@ -15,7 +15,8 @@ from pipelines.cli.console import (
 from pipelines.engine import Engine
 from pipelines.local.reading import engine_only, start_of_worker
 from pipelines.report.runs_text import run_lines
-from pipelines.usecases.listing import row_of, runs_of, steered
+from pipelines.usecases.doing import steered
+from pipelines.usecases.listing import row_of, runs_of
 from pipelines.usecases.waiting import waiting_since, waiting_text
 from tasks.ektron.wording import counted
 from workers.errors import RecordRefused

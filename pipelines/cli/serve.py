@@ -11,6 +11,7 @@ from pipelines.local.page import LISTEN, page_installed, require_clusters
 from pipelines.local.processes import environment
 from pipelines.local.reading import broker_folder, seal_key
 from pipelines.local.services import environment_of
+from pipelines.local.state import require_readable
 from workers.errors import InputRefused
 from workers.redis.address import verified
 from workers.redis.running import running
@@ -39,6 +40,8 @@ def serve(
     if not page_installed():
         raise InputRefused("the page is not installed", remedy="install it: pip install 'esync-rollout[serve]'")
     require_clusters(clusters or settings.clusters)
+    if settings.broker_url is None:
+        require_readable(settings.state)
     broker = settings.broker_url or running(broker_folder(settings))
     if broker is None:
         raise InputRefused(

@@ -14,6 +14,7 @@ import typer
 from pipelines.cli.console import notify, print_text, stderr_console
 from pipelines.cli.live import show_run
 from pipelines.cli.results import print_result
+from pipelines.cluster_file.names import SUFFIXES
 from pipelines.report.rows import Report
 from pipelines.rollout import kind_of
 from pipelines.run.progress import Progress
@@ -27,7 +28,7 @@ from workers.records import RunRecord, RunState, Status
 from workers.settings import Secret, Settings, load_settings
 from workers.texts import cleaned
 
-__all__ = ["ServersFile", "connected", "followed", "progress_on", "updates_from"]
+__all__ = ["ServersFile", "ServersFiles", "connected", "followed", "progress_on", "updates_from"]
 
 QUIET = 5.0  #: seconds without an event, after which the server is asked whether a worker answers
 
@@ -38,18 +39,29 @@ def _servers_file(name: str) -> str:
     Raises:
         InputRefused: it is none, but perhaps a file of this machine.
     """
-    if re.fullmatch(NAME, name) and Path(name).suffix not in {".yaml", ".yml"}:
+    if re.fullmatch(NAME, name) and Path(name).suffix not in SUFFIXES:
         return name
+    stem = Path(name).stem
+    near = stem if re.fullmatch(NAME, stem) else "shop"
     raise InputRefused(
         f"{cleaned(name, 100)!r} is not the name of a cluster file of the server, and ESYNC_SERVER is set",
-        remedy=f"give its name there without folder and suffix, such as {Path(name).stem or 'shop'}; a server does not "
-        "take the files of this machine",
+        remedy=f"give its name there without folder and suffix, such as {near}; "
+        "a server does not take the files and folders of this machine",
     )
 
 
 ServersFile = Annotated[
     str,
     typer.Argument(metavar="FILE", help="The name of a cluster file of the server.", callback=_servers_file),
+]
+ServersFiles = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE...",
+        help="Names of cluster files of the server.",
+        show_default=False,
+        callback=lambda names: [_servers_file(name) for name in names],
+    ),
 ]
 _ASK = "an administrator makes one: esync token create"
 _THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})

@@ -10,6 +10,7 @@ import typer
 
 from pipelines.cli.board import UNREADABLE, UNREADABLE_RANK, Board, Rows
 from pipelines.cli.console import CommandExit, notify, print_text, stderr_console, stdout_console, terminal_width
+from pipelines.cli.many_results import Follow, end, print_table
 from pipelines.cli.results import print_result
 from pipelines.report.layout import table
 from pipelines.report.many import ClusterResult, Results, titles
@@ -76,18 +77,6 @@ class Chosen(NamedTuple):
     file: str = ""
     why: str = ""
     unreadable: str = ""
-
-
-class Follow(NamedTuple):
-    """How several runs are followed.
-
-    Attributes:
-        shows: shows runs until all have ended; takes them, and what their clusters are called, by run.
-        continues: says which of them go on when the command ends early.
-    """
-
-    shows: Callable[[Sequence[RunRecord], Mapping[str, str]], None]
-    continues: Callable[[Sequence[RunRecord]], str]
 
 
 def chosen(source: RunSource, targets: Sequence[str]) -> list[Chosen]:
@@ -200,8 +189,6 @@ def watch_several(
         KeyboardInterrupt: the operator pressed Ctrl-C; the effect on the runs has been printed.
         EsyncError: the store or the worker of this command does not answer any more; it has been printed, too.
     """
-    from pipelines.cli.group import end, print_table  # noqa: PLC0415 - a look needs none
-
     people, records = stderr_console(), list({one.record.id: one.record for one in several if one.record}.values())
     try:
         follow.shows(records, _called(several))

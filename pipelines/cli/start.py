@@ -21,7 +21,8 @@ from pipelines.cli.console import (
 )
 from pipelines.cli.files import AtMost, ClusterFiles, RolloutFiles, are_many, load_all, load_usable, refuse_for_many
 from pipelines.cli.follow import follow, run_and_exit, start_and_follow, workers_for
-from pipelines.cli.many import Asked, run_many
+from pipelines.cli.many import run_many
+from pipelines.cli.many_results import Asked
 from pipelines.cli.nodes import Failed, NodeNames, NotStarted, Prune, Unreachable, for_nodes, pruning
 from pipelines.cli.output import OutputFile, ReportFolder
 from pipelines.cli.results import exit_status, find_run, finish, has_plan, is_active

@@ -27,7 +27,8 @@ def verify(
 ) -> None:
     """Check every invariant of a cluster on its nodes. Changes nothing."""
     if are_many(files):
-        from pipelines.cli.many import Asked, run_many  # noqa: PLC0415 - only for several
+        from pipelines.cli.many import run_many  # noqa: PLC0415 - only for several
+        from pipelines.cli.many_results import Asked  # noqa: PLC0415 - the same
 
         refuse_for_many(node=node)
         asked = Asked(at_most, reason, folder=report, as_json=as_json, verbose=verbose)

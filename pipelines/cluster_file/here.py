@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pipelines.cluster_file.mistakes import Mistake, mistake_at
 from pipelines.cluster_file.positions import Document, Plain
@@ -41,10 +42,11 @@ def found_here(path: str | Path, cluster: Cluster, document: Document, settings:
     named = References(folders=folders, closed=(settings.state,), on_exposed=exposed.append)
     missing: set[Mistake] = set()
     warnings: set[Mistake] = set()
-    for key_path, value in _connection_values(document.data):
+    values = cluster.model_dump(mode="json")  # in the document the names of files are as written: `~/password`
+    for key_path in _needed(document.data):
         exposed.clear()
         at = partial(mistake_at, str(path), document.find(key_path)[0])
-        if message := _problem(str(key_path[-1]), value, cluster.folder, named):
+        if message := _problem(key_path, _at(values, key_path), cluster.folder, named):
             missing.add(at(key_path, message))
         for file in exposed:
             warnings.add(at(key_path, f"{file} can be read by other users of this machine; chmod 600 it"))
@@ -57,28 +59,50 @@ def _in_order(mistakes: Iterable[Mistake]) -> tuple[Mistake, ...]:
     return tuple(found[key] for key in sorted(found))
 
 
-def _connection_values(data: Plain) -> Iterator[tuple[KeyPath, str]]:
-    """Every value of the connections in a cluster file, with its path."""
-    if not isinstance(data, dict):
-        return
-    nodes = data.get("nodes")
-    parts: list[tuple[KeyPath, Plain]] = [((), data)]
-    parts += [(("nodes", index), node) for index, node in enumerate(nodes if isinstance(nodes, list) else ())]
-    for path, part in parts:
-        connection = part.get("connection") if isinstance(part, dict) else None
-        for name, value in (connection if isinstance(connection, dict) else {}).items():
-            yield (*path, "connection", name), str(value)
+def _needed(data: Plain) -> Iterator[KeyPath]:
+    """Where a cluster file names what is not in it: the values of the connections, secrets, authorities, programs."""
+    for path in _parts(data):
+        yield from ((*path, str(key)) for key in _mapping(_at(data, path)))
+    for pool in _mapping(_at(data, ("balancers",))):
+        balancer = ("balancers", str(pool))
+        yield from ((*balancer, "env", str(name)) for name in _mapping(_at(data, (*balancer, "env"))))
+        if _at(data, (*balancer, "program")):
+            yield (*balancer, "program")
 
 
-def _problem(name: str, value: str, folder: str, named: References) -> str:
-    """Why a value of a connection cannot be used here, and what to do; empty when it can."""
+def _parts(data: Plain) -> Iterator[KeyPath]:
+    """Where the mappings are that may have a `secret` or a `ca_file`."""
+    yield from (("connection",), ("site_login",), ("sync",))
+    nodes = _at(data, ("nodes",))
+    yield from (("nodes", index, "connection") for index, _ in enumerate(nodes if isinstance(nodes, list) else ()))
+
+
+def _mapping(part: Plain) -> dict[Any, Any]:
+    return part if isinstance(part, dict) else {}
+
+
+def _at(data: Plain, path: KeyPath) -> Plain:
+    """The value there; None without one."""
+    for key in path:
+        if isinstance(data, dict):
+            data = data.get(str(key))
+        else:
+            data = data[key] if isinstance(data, list) and isinstance(key, int) else None
+    return data
+
+
+def _problem(path: KeyPath, value: Plain, folder: str, named: References) -> str:
+    """Why something that a cluster file names cannot be used here, and what to do; empty when it can."""
+    name, text = path[-1], str(value)
     try:
-        if name == "secret":
-            named.reveal(value, folder)
-        elif name == "ca_file" and value != SYSTEM:
-            named.authorities(value, folder)
-        elif name == "transport" and (package := missing_package(Transport(value))):
-            return f"{value} needs a package that is not installed here: pip install '{package}'; or use ntlm"
+        if name == "secret" or "env" in path[:-1]:
+            named.reveal(text, folder)
+        elif name == "ca_file" and text != SYSTEM:
+            named.authorities(text, folder)
+        elif name == "program" and isinstance(value, list):
+            named.program(str(value[0]), folder)
+        elif name == "transport" and (package := missing_package(Transport(text))):
+            return f"{text} needs a package that is not installed here: pip install '{package}'; or use ntlm"
     except (SecretUnavailable, InputRefused) as error:
         return f"{error.message}; {error.remedy}" if error.remedy else error.message
     return ""

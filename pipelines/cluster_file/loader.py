@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from pipelines.cluster_file.mistakes import FILL_IN, Mistake, allowed_values, did_you_mean, explain, mistake_at
+from pipelines.cluster_file.names import read_as
 from pipelines.cluster_file.pools import late_mistakes, pool_mistakes
 from pipelines.cluster_file.positions import MAX_BYTES, Document, Mapping, Plain, Unreadable, parse
 from pipelines.cluster_file.positions import Path as KeyPath
@@ -206,6 +207,8 @@ class _Check:
             self._add(("policy", "deadlines", given), message)
 
     def _names(self) -> None:
+        if isinstance(name := self.data.get("name"), str) and (meaning := read_as(name)):
+            self._add(("name",), f"{cleaned(name)} is what commands take for {meaning}", allowed="another name")
         names = self._unique("name", lambda node: _folded(node.get("name")), "duplicates (ignoring case) the name of")
         origin = self.data.get("origin")
         if names and isinstance(origin, str) and origin.casefold() not in names:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines.engine import Engine, connect_engine
-from pipelines.local.state import command_here, machine_secret, state_folder
+from pipelines.local.state import command_here, machine_secret, require_readable, state_folder
 from workers.errors import StoreUnavailable
+from workers.redis.connection import PROMPT
 from workers.redis.running import running
 from workers.secrets.vault import new_seal_key
 from workers.settings import EVERY_SITE, Secret, Settings
@@ -59,7 +60,9 @@ def broker_here(settings: Settings) -> Secret | None:
 
     Raises:
         StoreUnavailable: that of `esync up` does not answer.
+        FileTrouble: this account may not look into the state folder.
     """
+    require_readable(settings.state)
     return running(broker_folder(settings)) or broker_of_up(settings)
 
 
@@ -91,17 +94,18 @@ def engine_only(settings: Settings) -> Iterator[Engine]:
 
     Raises:
         InputRefused: another command starts or stops its services at this moment.
+        FileTrouble: the state folder cannot be used.
         StoreUnavailable: the embedded broker does not start, or does not answer.
     """
     found = settings.broker_url or broker_here(settings)
     if found is not None:
-        yield connect_engine(with_broker(settings, found, seal_key(settings)))
+        yield connect_engine(with_broker(settings, found, seal_key(settings)), PROMPT)
         return
     from pipelines.local.turns import exclusive  # noqa: PLC0415 - only where no broker runs
     from workers.redis.embedded import EmbeddedBroker  # noqa: PLC0415 - see above
 
     with exclusive(settings.state, "look"), EmbeddedBroker(broker_folder(settings)) as broker:
-        yield connect_engine(with_broker(settings, broker.url, seal_key(settings)))
+        yield connect_engine(with_broker(settings, broker.url, seal_key(settings)), PROMPT)
 
 
 def broker_folder(settings: Settings) -> Path:

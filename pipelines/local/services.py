@@ -24,7 +24,7 @@ from pipelines.local.reading import broker_folder, broker_of_up, seal_key, site_
 from pipelines.local.state import command_here, forget_services, machine_secret, record_services
 from pipelines.local.supervisor import Supervisor
 from pipelines.local.turns import briefly, exclusive
-from workers.errors import ClusterLocked, RecordRefused, RunUnknown, StoreUnavailable
+from workers.errors import ClusterLocked, EsyncError, RecordRefused, RunUnknown, ServiceLost, StoreUnavailable
 from workers.host.memory import SMALL_CACHES
 from workers.host.open_files import possible_limit, shortage
 from workers.host.processes import interrupts_ignored
@@ -89,8 +89,8 @@ def engine_with_worker(
         return
     _refuse_beside_active_run(settings)
     with (
-        exclusive(settings.state, kind, report, _patience),
-        _own_services(settings, report, kind=kind, flower=flower, meanwhile=meanwhile) as services,
+        exclusive(settings.state, kind, report, _patience) as is_ours,
+        _own_services(settings, report, is_ours, kind=kind, flower=flower, meanwhile=meanwhile) as services,
     ):
         yield services
 
@@ -126,7 +126,13 @@ def _refuse_beside(first: RunRecord) -> None:
 
 @contextlib.contextmanager
 def _own_services(
-    settings: Settings, report: Report, *, kind: str, flower: bool, meanwhile: Callable[[], object]
+    settings: Settings,
+    report: Report,
+    is_ours: Callable[[], bool],
+    *,
+    kind: str,
+    flower: bool,
+    meanwhile: Callable[[], object],
 ) -> Iterator[Running]:
     """Starts the services in the order of their dependencies, and ends all of them in the reverse order."""
     stack = contextlib.ExitStack()
@@ -143,7 +149,9 @@ def _own_services(
         access, window = _window(stack, settings, url, report) if flower else (None, [])
         page = _page(stack, settings, url, key, report) if flower and kind == "up" else None
         children = [*workers, *window, *([page] if page else [])]
-        supervisor = _start(stack, broker, children, report, lambda: record_services(settings.state, kind, children))
+        lost = partial(_removed, settings, is_ours, own_broker=broker is not None)
+        started = partial(record_services, settings.state, kind, children)
+        supervisor = _start(stack, broker, children, report, started, lost)
         meanwhile()
         if kind != "up":
             _ = engine.app  # the run needs it: loaded while the worker starts
@@ -174,6 +182,7 @@ def _start(
     children: list[Child],
     report: Report,
     started: Callable[[], None],
+    lost: Callable[[], EsyncError | None],
 ) -> Supervisor:
     """Starts the children, and supervises them and an own broker until the stack is closed, which ends them."""
     stack.callback(_stop, children)
@@ -181,12 +190,24 @@ def _start(
         child.start()
         started()
     own = [broker] if broker else []
-    supervisor = Supervisor([*own, *children], report, started, optional=[FLOWER, PAGE])
+    supervisor = Supervisor([*own, *children], report, started, optional=[FLOWER, PAGE], lost=lost)
     for one in own:
         supervisor.is_ready(one)
     stack.callback(supervisor.stop)
     supervisor.start()
     return supervisor
+
+
+def _removed(settings: Settings, is_ours: Callable[[], bool], *, own_broker: bool) -> EsyncError | None:
+    """The error for a state folder that was removed: other commands find neither these services nor their runs."""
+    if is_ours():
+        return None
+    gone = ", and its runs, tokens and seal key with it" if own_broker else ""
+    return ServiceLost(
+        f"the state folder was removed or replaced while services ran from it{gone}; they end",
+        remedy="start again; keep ESYNC_STATE where nothing clears it up, which a folder for temporary files is not",
+        file=str(settings.state),
+    )
 
 
 def _stop(children: Sequence[Child]) -> None:

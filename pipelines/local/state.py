@@ -16,9 +16,11 @@ from workers.settings import Secret
 __all__ = [
     "command_here",
     "forget_services",
+    "in_words_of",
     "machine_secret",
     "record_services",
     "recorded_children",
+    "require_readable",
     "state_folder",
 ]
 
@@ -51,8 +53,9 @@ def command_here(state: Path) -> str:
 
 
 def forget_services(state: Path) -> None:
-    """Removes the record: no command runs services here."""
-    (state / "services.json").unlink(missing_ok=True)
+    """Removes the record of this command: it runs no services here any more. One of another command stays."""
+    if _recorded(state).get("pid") in {None, os.getpid()}:
+        (state / "services.json").unlink(missing_ok=True)
 
 
 def machine_secret(file: Path, create: Callable[[], str]) -> Secret:
@@ -84,10 +87,61 @@ def state_folder(state: Path) -> Path:
     """The state folder, created when missing, for its owner only.
 
     Raises:
-        FileTrouble: it cannot be created.
+        FileTrouble: it cannot be created, or this account may not write there.
     """
     try:
-        return make_folder(state)
+        make_folder(state)
     except FileTrouble as error:
         error.remedy = "set ESYNC_STATE to a folder that you may write to"
         raise
+    _require(state, os.R_OK | os.W_OK | os.X_OK)
+    return state
+
+
+def require_readable(state: Path) -> None:
+    """Passes unless this account may not look into the state folder: what runs from it would not be found.
+
+    Raises:
+        FileTrouble: it may not.
+    """
+    if state.is_dir():
+        _require(state, os.R_OK | os.X_OK)
+
+
+def in_words_of(state: Path, error: FileTrouble) -> FileTrouble:
+    """The error with the setting that moves its file, if that is in the state folder: no command names the file."""
+    if Path(error.file).is_relative_to(state):
+        for words, ours in _IN_STATE.items():
+            error.remedy = error.remedy.replace(words, ours)
+    return error
+
+
+_IN_STATE = {
+    "name another place": "set ESYNC_STATE to another folder",
+    "name a place": "set ESYNC_STATE to a folder",
+}
+
+
+def _require(state: Path, access: int) -> None:
+    if os.access(state, access, effective_ids=os.access in os.supports_effective_ids):
+        return
+    known = state.stat()
+    of_other = known.st_uid != os.geteuid() and _account(known.st_uid)
+    why = (
+        f"it belongs to the account {of_other}" if of_other else "it is read-only, or its mode leaves this account out"
+    )
+    raise FileTrouble(
+        f"the state folder {state} cannot be used: {why}",
+        remedy="run esync as that account, or set ESYNC_STATE to a folder of yours"
+        if of_other
+        else "correct that, or set ESYNC_STATE to another folder",
+        file=str(state),
+    )
+
+
+def _account(uid: int) -> str:
+    with contextlib.suppress(ImportError, KeyError):  # Windows has no such table; a container may lack the entry
+        import pwd  # noqa: PLC0415 - see above
+
+        return pwd.getpwuid(uid).pw_name
+    return str(uid)

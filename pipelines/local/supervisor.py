@@ -97,15 +97,23 @@ class Supervisor:
         report: called with one sentence about each end.
         started: called after each restart.
         optional: names of services that runs do not need; when one is given up, that is only reported.
+        lost: why nothing of this can continue, asked at each look; None while it can.
     """
 
     def __init__(
-        self, services: Sequence[Service], report: Report, started: Callable[[], None], *, optional: Sequence[str] = ()
+        self,
+        services: Sequence[Service],
+        report: Report,
+        started: Callable[[], None],
+        *,
+        optional: Sequence[str] = (),
+        lost: Callable[[], EsyncError | None] = lambda: None,
     ) -> None:
         self._supervised = [_Supervised(one, one.name not in optional) for one in services]
         self._report = report
         self._started = started
         self._stopped = threading.Event()
+        self._look_for_loss = lost
         self._lost: EsyncError | None = None
         self._thread = threading.Thread(target=self._loop, name="esync-supervisor", daemon=True)
 
@@ -132,13 +140,16 @@ class Supervisor:
         """Checks that every required service runs or will be restarted.
 
         Raises:
-            ServiceLost: one was given up.
+            ServiceLost: one was given up, or nothing of this can continue.
         """
         if self._lost is not None:
             raise self._lost
 
     def _loop(self) -> None:
         while self._lost is None and not self._stopped.wait(_LOOK_EVERY):
+            if lost := self._look_for_loss():
+                self._lost = lost
+                return
             for one in self._supervised:
                 if one.given_up or self._stopped.is_set():
                     continue

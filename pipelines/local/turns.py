@@ -33,7 +33,7 @@ def exclusive(
     kind: str,
     report: Callable[[str], None] = lambda _: None,
     patience: Callable[[str], float] = briefly,
-) -> Iterator[None]:
+) -> Iterator[Callable[[], bool]]:
     """Lets one command at a time run services from a state folder; first ends those that a killed one left running.
 
     Args:
@@ -43,16 +43,22 @@ def exclusive(
         patience: seconds to wait while that command runs its services there; it is empty while none does: one is about
             to, or ends.
 
+    Yields:
+        Whether the folder is still the same one, and with it the turn: where it was removed, the next command makes a
+        new one.
+
     Raises:
         InputRefused: another command runs services there.
     """
-    lock = process_lock(state_folder(state) / "services.lock")
+    file = state_folder(state) / "services.lock"
+    lock = process_lock(file)
     _acquire(lock, state, report, patience)
+    taken = _identity(file)
     try:
         if kind != "look":
             for pid, ticks in recorded_children(state).items():
                 _end_orphan(pid, ticks)
-        yield
+        yield lambda: _identity(file) == taken
     finally:
         lock.release()
 
@@ -75,6 +81,15 @@ def _acquire(lock: BaseFileLock, state: Path, report: Callable[[str], None], pat
         if command and not told and waited > _TOLD_AFTER:
             report(f"waiting for another esync command ({command}) to end; `esync up` would serve both at once")
             told = True
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """What tells a file from one of the same name that takes its place; None without one."""
+    try:
+        known = file.stat()
+    except FileNotFoundError:
+        return None
+    return known.st_dev, known.st_ino
 
 
 def _end_orphan(pid: int, ticks: str) -> None:

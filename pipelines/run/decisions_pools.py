@@ -14,6 +14,7 @@ from tasks.documents import BACK
 from tasks.ektron.wording import counted, named
 from workers.errors import PoolTooSmall
 from workers.records import DocumentKind, Record, Status, StepOutcome, Turn, Verdict
+from workers.store.documents import document_as
 
 __all__ = [
     "Left",
@@ -58,7 +59,7 @@ def owed(snapshot: Snapshot) -> dict[str, str]:
     """The nodes that esync has taken out of their balancer, or may have, and not put back; each with who did it."""
     documents = dict(snapshot.read.documents(DocumentKind.DRAINED))
     left = documents.pop(DocumentKind.DRAINED, "")
-    known = Left.model_validate_json(left).nodes if left else {}
+    known = document_as(Left, left, snapshot.record.id).nodes if left else {}
     out = {node: who for node, who in {**known, **documents}.items() if documents.get(node) != BACK}
     for outcome in sorted(snapshot.outcomes, key=lambda one: one.ended):
         if outcome.step == _DRAIN and (outcome.status is Status.CHANGED or outcome.status.ends_node):

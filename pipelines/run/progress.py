@@ -6,6 +6,7 @@ from datetime import datetime
 
 from pipelines.run.kinds import Kind, Stage
 from pipelines.run.snapshot import RETRY
+from workers.errors import RecordRefused
 from workers.records import Event, RunRecord, Status, Turn
 
 __all__ = ["Progress"]
@@ -34,7 +35,7 @@ class Progress:
     def __init__(self, record: RunRecord, kind: Kind) -> None:
         self.record = record
         self.kind = kind
-        self.nodes: dict[str, str] = {node["name"]: node["pool"] for node in record.spec["nodes"]}
+        self.nodes = _pools(record)
         self.cells: dict[tuple[str, str], Status | None] = {}
         self.reasons: dict[str, str] = {}
         self.left: dict[str, str] = {}
@@ -191,3 +192,16 @@ class Progress:
         stage = self._stage(event)
         step = next((step for step in stage.steps if step.name == event.step), None)
         return stage.heading_of(step) if step else event.step
+
+
+def _pools(record: RunRecord) -> dict[str, str]:
+    """Node -> its pool. Not by reading the whole cluster: that takes as long as everything else of a picture.
+
+    Raises:
+        RecordRefused: a version of esync with another description of clusters wrote it.
+    """
+    try:
+        return {str(node["name"]): str(node["pool"]) for node in record.spec["nodes"]}
+    except (KeyError, TypeError):
+        why = f"the cluster of run {record.id} cannot be read (nodes): another version of esync wrote it"
+        raise RecordRefused(record.id, why) from None

@@ -9,6 +9,7 @@ from tasks.cluster import Cluster
 from tasks.documents import RunDocuments
 from tasks.steering import Steering
 from workers.records import DocumentKind, RunRecord, StepOutcome, Turn, Verdict
+from workers.store.documents import document_as
 from workers.store.port import Look, RunStore
 
 __all__ = ["ABANDONED", "RETRY", "UNDRAIN_STAGE", "Document", "Go", "Reading", "Snapshot", "Stop"]
@@ -100,7 +101,7 @@ class Reading:
     def plan(self) -> Plan | None:
         """The plan of the run; None until it is saved."""
         document = self.documents(DocumentKind.PLAN).get(DocumentKind.PLAN)
-        return Plan.model_validate_json(document) if document else None
+        return document_as(Plan, document, self._run) if document else None
 
     def documents(self, kind: str) -> Mapping[str, str]:
         """All documents of a kind, by name."""

@@ -14,6 +14,7 @@ from tasks.cluster import Cluster
 from tasks.ektron.rules.findings import Findings
 from tasks.steering import Steering
 from workers.records import DocumentKind, RunRecord, StepOutcome
+from workers.store.documents import document_as
 from workers.store.port import RunStore
 
 __all__ = ["RunSummary", "findings_of", "summary_of"]
@@ -41,7 +42,7 @@ def findings_of(store: RunStore, run_id: str) -> Findings | None:
     """The newest findings of a run about its cluster; None until there are any."""
     findings = store.documents(run_id, DocumentKind.FINDINGS)
     text = findings.get("verify") or findings.get("assess")
-    return Findings.model_validate_json(text) if text else None
+    return document_as(Findings, text, run_id) if text else None
 
 
 def summary_of(snapshot: Snapshot, kind: Kind) -> RunSummary:

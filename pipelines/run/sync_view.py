@@ -11,6 +11,7 @@ from tasks.ektron.facts.values import Fact
 from tasks.syncing.options import SyncOptions
 from workers.errors import LogonRefused
 from workers.records import DocumentKind, Status, Turn
+from workers.store.documents import document_as
 
 if TYPE_CHECKING:  # loaded when documents of a sync are read: what shows other runs takes names of stages from here
     from tasks.ektron.propagation import Propagation
@@ -86,7 +87,7 @@ class SyncView:
         return found
 
     def _newest(self, kind: type[F], *stages: str) -> dict[str, F]:
-        return {node: kind.model_validate_json(text) for node, text in self.texts(*stages).items()}
+        return {node: document_as(kind, text, self.snapshot.record.id) for node, text in self.texts(*stages).items()}
 
     @cached_property
     def sites(self) -> "dict[str, SiteSeen]":
@@ -115,7 +116,8 @@ class SyncView:
         from tasks.ektron.sync.seen import FileSeen  # noqa: PLC0415 - see above
 
         earlier = self._texts(self.snapshot.record.turns[: self._again], WATCH)
-        first = {node: FileSeen.model_validate_json(text) for node, text in earlier.items() if node != self.asked.node}
+        others = {node: text for node, text in earlier.items() if node != self.asked.node}
+        first = {node: document_as(FileSeen, text, self.snapshot.record.id) for node, text in others.items()}
         return {node: seen for node, seen in first.items() if seen.arrived} | self._newest(FileSeen, WATCH)
 
     @property
@@ -151,7 +153,7 @@ def causes_of(snapshot: Snapshot) -> "dict[str, Cause]":
 
     view, ended = SyncView(snapshot), snapshot.ended()
     text = snapshot.read.documents(DocumentKind.FINDINGS).get("verify")
-    findings = Findings.model_validate_json(text) if text else None
+    findings = document_as(Findings, text, snapshot.record.id) if text else None
     start = view.files.get(view.asked.node)
     entries = start.watched.entries if start is not None and start.watched is not None else ()
     entries = (*entries, *(entry for node, seen in view.sites_after.items() for entry in _refreshed(view, node, seen)))

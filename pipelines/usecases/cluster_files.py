@@ -5,6 +5,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+from pipelines.cluster_file.names import SUFFIXES
 from tasks.cluster import Cluster
 from workers.errors import InputRefused
 from workers.host.reading import content_of, folder_of
@@ -13,13 +14,12 @@ __all__ = ["NAME", "cluster_in", "cluster_named", "file_named", "names_in", "tex
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 MOST = 1000  #: files of a folder that are listed
-_SUFFIXES = (".yaml", ".yml")
 _CLAIMED = re.compile(rf"""^["']?name["']?\s*:\s*["']?({NAME})["']?\s*(?:#.*)?$""", re.MULTILINE)
 
 
 def names_in(folder: Path) -> tuple[str, ...]:
     """The names of the cluster files of a folder, sorted: the files without their suffix."""
-    found = {path.stem for path in folder.glob("*.y*ml") if path.suffix in _SUFFIXES and path.is_file()}
+    found = {path.stem for path in folder.glob("*.y*ml") if path.suffix in SUFFIXES and path.is_file()}
     return tuple(sorted(name for name in found if re.fullmatch(NAME, name)))[:MOST]
 
 
@@ -31,7 +31,7 @@ def file_named(folder: Path, name: str) -> Path:
     """
     if not re.fullmatch(NAME, name):
         raise InputRefused(f"{name[:64]!r} is not a valid cluster name")
-    for suffix in _SUFFIXES:
+    for suffix in SUFFIXES:
         path = folder / f"{name}{suffix}"
         if path.is_file():
             return path

@@ -6,20 +6,36 @@ The runs wait in the run store (`pipelines.run.groups`): the process that reques
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple, Unpack
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple, Unpack
+
+from pydantic import Field
 
 from pipelines.engine import Engine
+from pipelines.rollout import kind_of
 from pipelines.run.groups import AT_MOST, MOST, Place
 from pipelines.run.identity import cluster_of, in_ids
 from pipelines.usecases.admission import check_cluster_free, check_run_limit
+from pipelines.usecases.bodies import Body, Reason
+from pipelines.usecases.cluster_files import NAME, cluster_named
 from pipelines.usecases.origin import Origin
 from pipelines.usecases.plan_file import SavedPlan
-from pipelines.usecases.runs import cluster_by_name, keyed, start
+from pipelines.usecases.runs import cluster_by_name, keyed, saved_plan_for, start
 from tasks.cluster import Cluster
+from tasks.documents import PRUNE
 from workers.errors import InputRefused, RecordRefused, RunUnknown
 from workers.records import RunRecord
 
-__all__ = ["Member", "already_running", "start_group", "start_group_by_names"]
+__all__ = [
+    "GroupRequest",
+    "Member",
+    "already_running",
+    "start_group",
+    "start_group_by_names",
+    "start_group_requested",
+]
+
+OF_SERVER = 500  #: clusters of one request to a server
 
 
 class Member(NamedTuple):
@@ -119,3 +135,88 @@ def already_running(engine: Engine, cluster: Cluster, kind: str, options: tuple[
             if same and (record.kind, record.options, record.only) == (kind, options, ()):
                 return record
     return None
+
+
+FileName = Annotated[str, Field(pattern=f"^{NAME}$")]
+RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,120}$")]
+
+
+class GroupRequest(Body):
+    """A request for a run of each of several cluster files that the server has."""
+
+    kind: Literal["rollout", "verify", "plan", "doctor"] = "rollout"
+    clusters: Annotated[
+        tuple[FileName, ...],
+        Field(min_length=1, max_length=OF_SERVER, description="The names of the cluster files, without their suffix."),
+    ]
+    plans: Annotated[
+        dict[FileName, RunName],
+        Field(
+            max_length=OF_SERVER, description="Of a rollout: apply exactly the plans of these runs, by cluster file."
+        ),
+    ] = Field(default_factory=dict)
+    prune: Annotated[bool, Field(description="Of a rollout or plan: remove what no server needs any more.")] = False
+    at_most: Annotated[int, Field(ge=1, le=OF_SERVER, description="Runs at the same time.")] = AT_MOST
+    reason: Reason = ""
+
+
+def start_group_requested(
+    engine: Engine, folder: Path, request: GroupRequest, **origin: Unpack[Origin]
+) -> tuple[RunRecord, ...]:
+    """Starts a run for each cluster, so many at a time; one that does the same already is returned in its place.
+
+    Args:
+        engine: where.
+        folder: of the cluster files.
+        request: what.
+        origin: who requests it, and from where.
+
+    Returns:
+        The runs, in the order of the request.
+
+    Raises:
+        InputRefused: a cluster is named twice, has no file, or one with mistakes; or a plan is of another cluster.
+        ClusterLocked: another run works on the servers of one of them; no run was created.
+        TooManyRuns, StoreUnavailable: see `start_group`.
+    """
+    _require_consistent(request)
+    members = {name: _member(engine, folder, request, name) for name in request.clusters}
+    found = {name: _same(engine, request, member) for name, member in members.items()}
+    new = [member for name, member in members.items() if found[name] is None]
+    if not kind_of(request.kind).read_only:
+        for member in new:
+            check_cluster_free(engine, member.cluster)
+    origin["reason"], options = request.reason, _options(request)
+    started = start_group(engine, new, at_most=request.at_most, kind=request.kind, options=options, **origin)
+    begun = iter(tuple(started) if new else ())
+    return tuple(record or next(begun) for record in found.values())
+
+
+def _require_consistent(request: GroupRequest) -> None:
+    """Passes if no part of a request contradicts another one."""
+    if len(set(request.clusters)) < len(request.clusters) or not request.plans.keys() <= set(request.clusters):
+        raise InputRefused("a request for several clusters names each of them once; no server was contacted")
+    if request.plans and (request.kind != "rollout" or request.prune):
+        raise InputRefused("plans: only a rollout applies plans, exactly as they are; no server was contacted")
+    if request.prune and request.kind not in {"rollout", "plan"}:
+        raise InputRefused(f"prune: a {request.kind} removes nothing; no server was contacted")
+
+
+def _options(request: GroupRequest) -> tuple[str, ...]:
+    return (PRUNE,) if request.prune else ()
+
+
+def _member(engine: Engine, folder: Path, request: GroupRequest, name: str) -> Member:
+    """The cluster of a file, and the plan that is to be applied to it."""
+    cluster = cluster_named(folder, name)
+    if name not in request.plans:
+        return Member(cluster)
+    plan = saved_plan_for(engine, request.plans[name], cluster)
+    return Member(plan.spec, plan)
+
+
+def _same(engine: Engine, request: GroupRequest, member: Member) -> RunRecord | None:
+    """The run that does the same already."""
+    plan = member.plan
+    found = already_running(engine, member.cluster, request.kind, plan.options if plan else _options(request))
+    return found if found and (plan is None or found.plan_fingerprint == plan.fingerprint) else None

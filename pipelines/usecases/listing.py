@@ -1,15 +1,13 @@
-"""Lists of runs: those of some clusters, what they wait for, and each as data for programs (`esync runs --json`)."""
+"""Lists of runs: those of some clusters, and each as data for programs (`esync runs --json`)."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from pydantic import AwareDatetime
 
-from pipelines.run.groups import Place, in_line, is_member, waits_for
+from pipelines.run.groups import Place
 from pipelines.run.identity import cluster_of, in_ids, of_cluster
-from tasks.steering import Steering
 from workers.errors import RecordRefused, RunUnknown
 from workers.records import Record, RunRecord, RunState, Verdict
 from workers.store.port import RunStore
@@ -17,9 +15,8 @@ from workers.store.port import RunStore
 if TYPE_CHECKING:
     from tasks.cluster import Cluster
 
-__all__ = ["RunRow", "each_run_of", "newest_runs", "row_of", "runs_of", "runs_of_group", "steered"]
+__all__ = ["RunRow", "each_run_of", "newest_runs", "row_of", "runs_of", "runs_of_group"]
 
-_ITS_TURN = "waits for its turn"
 _BACK = 10_000  #: ids among which runs of a cluster are searched
 
 
@@ -49,35 +46,6 @@ def each_run_of(
         else:
             if record and any(of_cluster(record, cluster) for cluster in clusters):
                 yield record
-
-
-def steered(store: RunStore, records: Iterable[RunRecord]) -> dict[str, str]:
-    """The runs that are not just at work, by id: held, paused, stopping, or waiting for their turn in a group."""
-    going = [record for record in records if record.state is not RunState.CONCLUDED]
-    active = store.active() if going else ()
-    waiting = in_line(active)
-    words = {one.id: _ITS_TURN if one.id in waiting else _word(store, one, active) for one in going}
-    return {run: word for run, word in words.items() if word}
-
-
-def _word(store: RunStore, record: RunRecord, active: Sequence[str]) -> str:
-    try:
-        if record.state is RunState.CREATED and is_member(record.id) and _waits(store, record, active):
-            return _ITS_TURN
-        return Steering.of(store, record.id).word
-    except RecordRefused:  # no worker continues it, and it hides no other
-        return "cannot be read"
-
-
-def _waits(store: RunStore, record: RunRecord, active: Sequence[str]) -> bool:
-    from tasks.cluster import Cluster  # noqa: PLC0415 - a list seldom has such a run
-
-    def servers_of(run: str) -> tuple[str, ...]:
-        with suppress(RunUnknown, RecordRefused):  # deleted in the meantime, or it cannot be read
-            return Cluster.of_run(store.run(run)).servers
-        return ()
-
-    return bool(waits_for(record.id, Cluster.of_run(record).servers, active, servers_of))
 
 
 def newest_runs(

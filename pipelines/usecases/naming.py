@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from pipelines.cluster_file.names import LAST, SUFFIXES
 from pipelines.engine import Engine
 from pipelines.run.groups import is_group, is_member
 from pipelines.run.identity import cluster_of, of_cluster
@@ -20,7 +21,6 @@ from workers.texts import cleaned
 
 __all__ = ["LAST", "is_file", "newest_run", "one_node", "run_named", "selected_nodes", "several_meant"]
 
-LAST = "last"  #: the newest run
 _RECENT = 200  #: runs among which a similar id is searched
 _NEAR = 3  #: ids that a message suggests
 _LISTED = 20  #: names of nodes that a message lists
@@ -62,7 +62,7 @@ def one_node(cluster: Cluster, name: str) -> str:
 
 def is_file(target: str) -> bool:
     """Whether a target names a cluster file rather than a run or a cluster."""
-    return Path(target).suffix in {".yaml", ".yml"} or Path(target).is_file()
+    return Path(target).suffix in SUFFIXES or Path(target).is_file()
 
 
 def run_named(engine: Engine, name: str) -> RunRecord:

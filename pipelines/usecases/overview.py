@@ -1,6 +1,7 @@
 """Clusters at a glance: what the newest runs say about each cluster file of a folder. Contacts no server."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import AwareDatetime, Field
@@ -15,7 +16,8 @@ from pipelines.run.summary import findings_of
 from pipelines.usecases.cluster_files import cluster_named, file_named, names_in, text_of
 from pipelines.usecases.listing import RunRow, row_of
 from tasks.cluster import Cluster
-from workers.errors import InputRefused
+from tasks.ektron.rules.findings import Findings
+from workers.errors import InputRefused, RecordRefused
 from workers.records import Record, RunRecord, RunState, Verdict
 
 __all__ = ["ClusterFileText", "ClusterOverview", "file_of_cluster", "overview_of", "overview_with", "overviews"]
@@ -130,7 +132,7 @@ def _with_runs(engine: Engine, known: ClusterOverview, runs: Sequence[RunRecord]
     judged = [record for record in runs if _judges(record)]
     newest = judged[0] if judged else None
     proven = next((record for record in judged if record.verdict is Verdict.JOINED), None)
-    findings = findings_of(engine.store, newest.id) if newest and newest.verdict is Verdict.REFUTED else None
+    findings = _refuting(engine, newest) if newest else None
     nodes = {node: None for one in findings.refuted_errors for node in one.nodes} if findings else {}
     return known.model_copy(
         update={
@@ -143,6 +145,13 @@ def _with_runs(engine: Engine, known: ClusterOverview, runs: Sequence[RunRecord]
             "last": tuple(row_of(record) for record in runs[:STRIP]),
         }
     )
+
+
+def _refuting(engine: Engine, record: RunRecord) -> Findings | None:
+    """What a run found that refutes its cluster; None where it cannot be read: that hides no other cluster."""
+    with suppress(RecordRefused):
+        return findings_of(engine.store, record.id) if record.verdict is Verdict.REFUTED else None
+    return None
 
 
 def _judges(record: RunRecord) -> bool:

@@ -3,25 +3,24 @@
 from pathlib import Path
 from typing import Annotated, Literal, Unpack
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from pipelines.engine import Engine
 from pipelines.rollout import kind_of
 from pipelines.run.sync_kinds import AT_A_TERMINAL
+from pipelines.usecases.bodies import Body, Reason
 from pipelines.usecases.cluster_files import NAME, cluster_named
 from pipelines.usecases.naming import selected_nodes
-from pipelines.usecases.origin import LONGEST_REASON, OneLine, Origin
-from pipelines.usecases.runs import saved_plan, start, start_if_free
+from pipelines.usecases.origin import Origin
+from pipelines.usecases.runs import saved_plan_for, start, start_if_free
 from tasks.cluster import Cluster
 from tasks.documents import PRUNE
 from tasks.steps.cleanup import ALL
 from workers.errors import InputRefused
-from workers.records import Record, RunRecord
+from workers.records import RunRecord
 
 __all__ = [
-    "Body",
     "Patterns",
-    "Reason",
     "RetryRequest",
     "RollbackRequest",
     "StartRequest",
@@ -30,17 +29,10 @@ __all__ = [
     "start_requested",
 ]
 
-Reason = Annotated[OneLine, Field(max_length=LONGEST_REASON, description="Why, kept with the run.")]
 Patterns = Annotated[
     tuple[Annotated[str, Field(min_length=1, max_length=64)], ...],
     Field(max_length=5000, description="Names of nodes, or patterns such as `P*`; empty for all."),
 ]
-
-
-class Body(Record):
-    """The body of a request. Its schema is built at once: FastAPI takes part in that."""
-
-    model_config = ConfigDict(defer_build=False)
 
 
 class StartRequest(Body):
@@ -119,12 +111,7 @@ def start_requested(engine: Engine, folder: Path, request: StartRequest, **origi
 
 def _apply(engine: Engine, cluster: Cluster, run: str, **origin: Unpack[Origin]) -> RunRecord:
     """Starts a rollout of a plan that an earlier run made for this cluster."""
-    plan = saved_plan(engine, run)
-    if (plan.spec.name, plan.spec.digest) != (cluster.name, cluster.digest):
-        raise InputRefused(
-            f"run {run} made its plan for another cluster, {plan.spec.name}; no server was contacted",
-            remedy="name the cluster of the plan",
-        )
+    plan = saved_plan_for(engine, run, cluster)
     return start_if_free(engine, plan.spec, plan=plan, kind="rollout", **origin)
 
 

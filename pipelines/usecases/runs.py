@@ -26,7 +26,7 @@ from pipelines.usecases.plan_file import SavedPlan
 from pipelines.usecases.run_views import ended_run, status, summary
 from tasks.cluster import Cluster
 from tasks.ektron.certificates.family import Family
-from workers.errors import InputRefused, RecordRefused, RunUnknown
+from workers.errors import ClusterLocked, InputRefused, RecordRefused, RunUnknown
 from workers.records import DocumentKind, Record, RunRecord, Verdict, now
 from workers.store.kept import attested
 
@@ -37,6 +37,7 @@ __all__ = [
     "ended_run",
     "keyed",
     "saved_plan",
+    "saved_plan_for",
     "start",
     "start_by_name",
     "start_if_free",
@@ -243,6 +244,21 @@ def saved_plan(engine: Engine, run_id: str) -> SavedPlan:
     ).sealed(engine.vault)
 
 
+def saved_plan_for(engine: Engine, run_id: str, cluster: Cluster) -> SavedPlan:
+    """The same, if it was made for that cluster.
+
+    Raises:
+        InputRefused: it was made for another one, or the run made none.
+    """
+    plan = saved_plan(engine, run_id)
+    if (plan.spec.name, plan.spec.digest) != (cluster.name, cluster.digest):
+        raise InputRefused(
+            f"run {run_id} made its plan for another cluster, {plan.spec.name}; no server was contacted",
+            remedy="name the cluster of the plan",
+        )
+    return plan
+
+
 def start_by_name(engine: Engine, cluster: str, *, key: str = "", reason: str = "", who: str = "") -> RunRecord:
     """Starts a rollout of a cluster file in the folder that is configured for this worker (`ESYNC_CLUSTERS`).
 
@@ -279,8 +295,13 @@ def start_if_free(
     """
     # One at a time: of several triggers for one cluster, those after the first must see its run.
     with _STARTING:
-        if not keyed(engine, cluster, request.get("key", "")):
-            check_cluster_free(engine, cluster)
+        key = request.get("key", "")
+        try:
+            if not keyed(engine, cluster, key):
+                check_cluster_free(engine, cluster)
+        except ClusterLocked:
+            if not keyed(engine, cluster, key):  # else another server has begun with the same request meanwhile
+                raise
         return start(engine, cluster, plan=plan, **request)
 
 

@@ -17,7 +17,7 @@ from pipelines.engine import Engine, connect_engine
 from pipelines.web import logon
 from pipelines.web.access import Access, load_access
 from pipelines.web.api import clusters as clusters_api
-from pipelines.web.api import description, events, explanations, results, runs, steering, tokens
+from pipelines.web.api import description, events, explanations, groups, results, runs, steering, tokens
 from pipelines.web.attendance import Waiting
 from pipelines.web.guard import Guard
 from pipelines.web.problems import handle_errors
@@ -25,6 +25,7 @@ from pipelines.web.served import parts_of
 from pipelines.web.server import address_in, bound_socket, server_for, url_of
 from workers.errors import EsyncError
 from workers.logs import configure
+from workers.redis.connection import PROMPT
 from workers.settings import load_settings
 
 __all__ = ["create_app", "main"]
@@ -51,7 +52,7 @@ def create_app(engine: Engine, access: Access, clusters: Path | None = None) -> 
     )
     app.state.served = parts_of(engine, access, clusters)
     app.state.waiting = Waiting(engine)
-    for api in (clusters_api, runs, steering, events, results, explanations, tokens, description):
+    for api in (clusters_api, runs, groups, steering, events, results, explanations, tokens, description):
         app.include_router(api.router, prefix="/api/v1")
     app.include_router(logon.router)
     pages = import_module(PAGES)
@@ -88,7 +89,7 @@ def _serve(listen: str, spare: int | None, file: Path | None) -> None:
     configure(settings.log_level)
     access = load_access(file) if file else Access()
     host, port = address_in(listen)
-    server = server_for(create_app(connect_engine(settings), access, settings.clusters))
+    server = server_for(create_app(connect_engine(settings, PROMPT), access, settings.clusters))
     with bound_socket(host, port, spare) as listening:
         print(url_of(listening), flush=True)  # noqa: T201 - read by the process that started this one
         with suppress(KeyboardInterrupt):  # the server has ended in order, and repeats the signal

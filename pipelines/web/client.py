@@ -13,7 +13,7 @@ Answers are the values that `--json` prints; refusals are the errors of `workers
 import json
 import ssl
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import partial
 from types import TracebackType
@@ -134,6 +134,29 @@ class EsyncClient:
             more: `prune`, `plan`, `everything`, `reason`: as `StartRequest` has them.
         """
         return self._started("runs", {"cluster": cluster, "kind": kind, "nodes": [*nodes], **more}, key)
+
+    def start_group(
+        self,
+        clusters: Sequence[str],
+        *,
+        kind: str = "rollout",
+        at_most: int,
+        plans: Mapping[str, str] | None = None,
+        **more: str | bool,
+    ) -> tuple[RunRow, ...]:
+        """Starts a run for each of these cluster files, in this order, so many at a time.
+
+        Args:
+            clusters: the names of the files.
+            kind: `rollout`, `verify`, `plan` or `doctor`.
+            at_most: runs at the same time.
+            plans: of a rollout: the runs whose plans are applied exactly, by file.
+            more: `prune`, `reason`: as `GroupRequest` has them.
+        """
+        given = {name: value for name, value in more.items() if value}
+        body = {"clusters": [*clusters], "kind": kind, "at_most": at_most, "plans": dict(plans or {}), **given}
+        answer = self._post("groups", body, "")
+        return self._read(partial(_rows_of_group, answer))
 
     def retry(self, run: str, which: Sequence[str] = (), *, reason: str = "", key: str = "") -> RunRow:
         """Finishes the unfinished nodes of a run; of `failed`, `unreachable`, `not_started`, or all of them."""
@@ -341,6 +364,10 @@ class EsyncClient:
 def _rows(answer: httpx.Response) -> tuple[list[RunRow], str]:
     page = answer.json()
     return [RunRow.model_validate(row) for row in page["runs"]], str(page["next"])
+
+
+def _rows_of_group(answer: httpx.Response) -> tuple[RunRow, ...]:
+    return tuple(RunRow.model_validate(row) for row in answer.json()["runs"])
 
 
 def _error_of(problem: dict[str, Any], status: int) -> EsyncError:

@@ -1,6 +1,7 @@
 """The same request twice is one run: `Idempotency-Key`, kept in the run store for a day."""
 
 import hashlib
+import uuid
 from collections.abc import Callable
 from typing import Annotated
 
@@ -17,6 +18,7 @@ __all__ = ["IdempotencyKey", "once"]
 
 SECONDS = 86_400.0
 _KIND = "request"
+_ANSWERED = "answered request"  #: the request, of several at the same time, whose run is new
 
 IdempotencyKey = Annotated[
     str,
@@ -29,16 +31,23 @@ IdempotencyKey = Annotated[
 
 
 class _Asked(Record):
-    """A request that was made with a key, and the run that it led to."""
+    """A request that was made with a key, and the run that it led to.
+
+    Attributes:
+        digest: of what was asked.
+        run: empty until one is known.
+        first: names the first request with the key, and no other one: when the day is over, the key is another run.
+    """
 
     digest: str
     run: str = ""
+    first: str = ""
 
 
 def once(
     of: Served, asking: Caller, key: str, request: tuple[str, Record], start: Callable[[str], RunRecord]
 ) -> tuple[RunRecord, bool]:
-    """The run of a request, and whether it is new.
+    """The run of a request, and whether it is new: of several at the same time the answer to exactly one is that it is.
 
     Two servers that get the same request at the same time both start a run with the same key: the store creates one.
 
@@ -57,7 +66,7 @@ def once(
         return start(""), True
     name = hashlib.sha256(f"{asking.name}\n{key}".encode()).hexdigest()
     path, body = request
-    mine = _Asked(digest=digest_of([path, body.model_dump(mode="json")]))
+    mine = _Asked(digest=digest_of([path, body.model_dump(mode="json")]), first=uuid.uuid4().hex)
     store = of.engine.store
     known = _Asked.model_validate_json(store.remember(_KIND, name, mine.to_json(), SECONDS))
     if known.digest != mine.digest:
@@ -66,6 +75,9 @@ def once(
         )
     if known.run:
         return store.run(known.run), False
-    record = start(f"api-{name[:32]}")
-    store.remember(_KIND, name, mine.model_copy(update={"run": record.id}).to_json(), SECONDS, replace=True)
-    return record, True
+    first = known.first or name[:32]
+    record = start(f"api-{first}")
+    new = store.remember(_ANSWERED, first, mine.first, SECONDS) == mine.first
+    if new:
+        store.remember(_KIND, name, known.model_copy(update={"run": record.id}).to_json(), SECONDS, replace=True)
+    return record, new

@@ -13,7 +13,7 @@ from limits.strategies import FixedWindowRateLimiter
 
 from workers.errors import TooManyRequests
 from workers.redis.address import STORE
-from workers.redis.connection import connect, errors_mapped
+from workers.redis.connection import PROMPT, connect, errors_mapped
 from workers.settings import Settings
 
 __all__ = ["Limit", "Open", "limit_for"]
@@ -101,5 +101,5 @@ def limit_for(settings: Settings, what: str, most: int) -> Limit:
     url = settings.store_url or settings.broker_url
     if url is None:
         return Limit(MemoryStorage(), what, most)
-    pool = connect(url, STORE).connection_pool
+    pool = connect(url, STORE, PROMPT).connection_pool
     return Limit(RedisStorage("redis://", connection_pool=pool, key_prefix=PREFIX), what, most)

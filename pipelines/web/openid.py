@@ -69,6 +69,7 @@ class Provider:
 
     Raises:
         InputRefused: the libraries for it are not installed.
+        SecretUnavailable: our secret cannot be read: who logs on would be the first to see it.
     """
 
     def __init__(self, access: OpenId, url: str, vault: Vault) -> None:
@@ -76,6 +77,7 @@ class Provider:
             raise InputRefused(
                 "OpenID Connect is not installed", remedy="install it: pip install 'esync-rollout[oidc]'"
             )
+        vault.reveal(access.secret)
         self._access = access
         self._back = redirect_address(url)
         self._vault = vault

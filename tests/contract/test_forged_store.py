@@ -17,7 +17,7 @@ from pipelines.cli.console import CommandExit, stderr_console
 from pipelines.cli.several import Follow, chosen, show_several, watch_several
 from pipelines.cli.stored_runs import StoredRuns
 from pipelines.engine import Engine
-from pipelines.usecases.listing import steered
+from pipelines.usecases.doing import steered
 from pipelines.usecases.waiting import has_work
 from tests.claiming import claim
 from tests.conftest import Clock

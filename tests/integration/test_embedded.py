@@ -19,7 +19,7 @@ import pytest
 from tests.conftest import absent
 from workers.errors import FileTrouble, InputRefused, StoreUnavailable
 from workers.redis import embedded
-from workers.redis.connection import connect
+from workers.redis.connection import Waits, connect
 from workers.redis.embedded import EmbeddedBroker, find_server
 from workers.redis.running import running
 
@@ -216,7 +216,7 @@ def test_a_port_taken_during_the_start_is_not_used(
 
 def test_a_stopped_server_is_unusable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that runs and does not answer (SIGSTOP) differs from a usable one and from an ended one."""
-    monkeypatch.setattr("workers.redis.connection.ANSWER_TIMEOUT", 0.3)
+    monkeypatch.setattr(embedded, "WORKER", Waits(0.3, 0.3))
     with EmbeddedBroker(folder) as broker:
         assert (broker.alive, broker.trouble()) == (True, "")
         process = psutil.Process(broker.pid)

@@ -6,12 +6,14 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +22,7 @@ import psutil
 import pytest
 
 from lab.control.remote import spare_addresses
+from pipelines.engine import connect_engine
 from pipelines.local.provided import FlowerAccess
 from pipelines.local.reading import engine_only
 from pipelines.local.services import _reserved_port, engine_with_worker
@@ -28,8 +31,8 @@ from tests.sampling import EXHAUSTIVE, rotated
 from tests.waiting import PATIENCE, next_line, wait_until
 from tests.warm import warm_lab
 from workers.broker.names import NODES_QUEUE
-from workers.errors import InputRefused, SecretUnavailable, StoreUnavailable
-from workers.redis.connection import connect
+from workers.errors import InputRefused, SecretUnavailable, ServiceLost, StoreUnavailable
+from workers.redis.connection import Waits, connect
 from workers.redis.embedded import EmbeddedBroker
 from workers.secrets.vault import new_seal_key
 from workers.settings import Secret, Settings
@@ -91,6 +94,29 @@ def test_all_services_start_work_and_end(tmp_path: Path) -> None:
     assert [oct(path.stat().st_mode & 0o077) for path in private] == ["0o0"] * 4
     logs = "".join(path.read_text("utf-8", "replace") for path in (settings.state / "logs").iterdir())
     assert not [secret for secret in secrets if secret in logs]
+
+
+def test_services_whose_state_folder_is_removed_end_and_leave_the_next_one_alone(tmp_path: Path) -> None:
+    """No other command finds them any more. What the next command has recorded in its new folder stays."""
+    settings = _settings(tmp_path)
+
+    def lost() -> str:
+        try:
+            services.check()
+        except ServiceLost as error:
+            return error.message
+        return ""
+
+    with engine_with_worker(settings, _quiet) as services:
+        shutil.rmtree(settings.state)
+        wait_until(lost)
+        assert "the state folder was removed or replaced" in lost()
+        (settings.state / "broker").mkdir(parents=True)
+        (settings.state / "broker" / "broker.url").write_text("redis://:next@127.0.0.1:1/0")
+        (settings.state / "services.json").write_text(json.dumps({"kind": "up", "pid": 1, "children": []}))
+    assert _processes(tmp_path) == []
+    assert (settings.state / "broker" / "broker.url").exists()
+    assert (settings.state / "services.json").exists()
 
 
 def test_without_flower_everything_else_works_and_after_an_error_no_process_remains(
@@ -228,7 +254,7 @@ def test_up_refuses_a_broker_that_no_worker_of_this_machine_could_serve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the seal key of that broker, and when it does not answer; nothing is started."""
-    monkeypatch.setattr("pipelines.engine.REACH", 0.1)
+    monkeypatch.setattr("pipelines.local.services.connect_engine", partial(connect_engine, waits=Waits(0.1, 0.1)))
     nowhere = Settings(state=tmp_path / "state", broker_url=Secret("redis://127.0.0.1:1/0"))
     for settings, refusal in (
         (nowhere, SecretUnavailable),

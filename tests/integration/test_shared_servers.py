@@ -283,6 +283,8 @@ def test_a_partner_gets_the_family_under_its_own_name(site: Callable[..., Esync]
     keys = ET.fromstring(files["publickCertKeys.xml"])  # noqa: S314 - written by us
     assert [f"{name}_SyncClient.cer" for name in (*NAMES, "X1")] == [entry.get("key") for entry in keys]
     assert {family(0).client.encoded} == {entry.get("encodedValue") for entry in keys}
+    fully = files_for_partner(esync.cluster, "web7.corp.example", found)
+    assert Family.collect("web7.corp.example", fully).hashes == found.hashes
     with pytest.raises(InputRefused, match="is a node"):
         files_for_partner(esync.cluster, "p1", found)
     written = write_new(tmp_path / "out", files)

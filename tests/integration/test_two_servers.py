@@ -8,6 +8,7 @@ from pipelines.engine import connect_engine
 from pipelines.usecases import runs
 from tests.unit.pipelines.report.sample_run import cluster_of
 from workers.errors import StoreUnavailable
+from workers.redis.connection import Waits
 from workers.secrets.vault import new_seal_key
 from workers.settings import Secret, Settings
 from workers.store.redis_store import RedisStore
@@ -15,15 +16,13 @@ from workers.store.redis_store import RedisStore
 pytestmark = pytest.mark.integration
 
 
-def test_no_run_is_created_when_the_broker_does_not_answer(
-    redis_store: RedisStore, valkey_url: Secret, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_run_is_created_when_the_broker_does_not_answer(redis_store: RedisStore, valkey_url: Secret) -> None:
     """The store answers, the broker does not: the message says which, and the store has no run."""
-    monkeypatch.setattr("pipelines.engine.REACH", 0.2)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{closed.getsockname()[1]}"
-        engine = connect_engine(Settings(broker_url=Secret(f"redis://:x@{address}/0"), store_url=valkey_url))
+        elsewhere = Settings(broker_url=Secret(f"redis://:x@{address}/0"), store_url=valkey_url)
+        engine = connect_engine(elsewhere, Waits(0.2, 0.2))
         with pytest.raises(StoreUnavailable, match=f"at {address} cannot be reached"):
             runs.start(engine, cluster_of())
     assert redis_store.runs() == ()

@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
@@ -36,7 +37,10 @@ from workers.settings import Secret
 __all__ = [
     "ANSWER_TIMEOUT",
     "KEEPALIVE",
+    "PROMPT",
     "READ",
+    "WORKER",
+    "Waits",
     "connect",
     "connections_made",
     "errors_mapped",
@@ -46,8 +50,23 @@ __all__ = [
 
 T = TypeVar("T")
 
+
+class Waits(NamedTuple):
+    """How long a process waits for Redis.
+
+    Attributes:
+        answer: seconds for each answer.
+        repeat: seconds for which a request is repeated after it got none.
+    """
+
+    answer: float
+    repeat: float
+
+
 CONNECT_TIMEOUT = 3.0  #: seconds
 ANSWER_TIMEOUT = 10.0  #: seconds; nothing we send blocks
+WORKER = Waits(ANSWER_TIMEOUT, 10.0)  #: it has time, and what it gives up is done again later
+PROMPT = Waits(3.0, 3.0)  #: a person or a program waits for this answer
 CONNECTIONS = 128  #: of one process; a thread waits while none is free
 #: A connection that a firewall has forgotten, or whose other end has lost its power, ends in about ten seconds, also
 #: while it waits for nothing. The default is two hours.
@@ -174,7 +193,7 @@ class _SentinelPool(_Named, SentinelConnectionPool, BlockingConnectionPool):
     """Connections to the server that Sentinels know; each new one asks them where it is."""
 
 
-def connect(url: Secret, variable: str = BROKER) -> Redis:
+def connect(url: Secret, variable: str = BROKER, waits: Waits = WORKER) -> Redis:
     """A client with explicit limits, safe to share between threads. It connects when first used.
 
     redis-py 8 retries a command ten times by default, and for each retry the connection ten times (measured: 59 s for a
@@ -183,6 +202,7 @@ def connect(url: Secret, variable: str = BROKER) -> Redis:
     Args:
         url: the address of the server, or of the Sentinels that know it.
         variable: the setting that has the URL, for messages.
+        waits: for each answer; `repeat` is for `with_retries`.
 
     Raises:
         InputRefused: the URL is invalid, see `verified`.
@@ -195,7 +215,7 @@ def connect(url: Secret, variable: str = BROKER) -> Redis:
         "protocol": 2,
         "decode_responses": True,
         "socket_connect_timeout": CONNECT_TIMEOUT,
-        "socket_timeout": ANSWER_TIMEOUT,
+        "socket_timeout": waits.answer,
         "socket_keepalive": True,
         "socket_keepalive_options": KEEPALIVE,
         "socket_read_size": READ,
@@ -280,18 +300,27 @@ def _is_transient(error: BaseException) -> bool:
     return isinstance(error, _TRANSIENT) and not isinstance(error, _PERMANENT)
 
 
+def _is_new(error: RedisError) -> bool:
+    """Whether it comes from a connection that was only being made."""
+    return hasattr(error, "server")
+
+
 def with_retries(request: Callable[[], T], patience: float) -> T:
     """Repeats a request for up to `patience` seconds while there is no connection or no answer.
 
-    The request must be safe to repeat: a lost reply and a lost request look the same.
+    The time that a new connection had no answer counts; that of an old one does not, because it may only be that one
+    which is lost. The request must be safe to repeat: a lost reply and a lost request look the same.
 
     Raises:
         StoreUnavailable: no answer in that time, or an error of the server.
     """
+    begun = time.monotonic()
     try:  # without `errors_mapped`: it would cost a generator for each request
         return request()
     except RedisError as error:
-        if not patience or not _is_transient(error):
+        if _is_new(error):
+            patience -= time.monotonic() - begun
+        if patience <= 0 or not _is_transient(error):
             raise _meaning(error) from error
     # Only now: to load what repeats takes as long as the rest of a command that reads, and to prepare it as a request.
     from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential  # noqa: PLC0415

@@ -27,7 +27,7 @@ from workers.host.locks import process_lock
 from workers.host.private import make_folder, open_private, write_private
 from workers.host.processes import end_process, exit_text, interrupts_deferred, start_process
 from workers.redis.condition import OLDEST
-from workers.redis.connection import connect
+from workers.redis.connection import WORKER, connect
 from workers.redis.running import find_running, server_pid
 from workers.settings import Secret
 
@@ -176,7 +176,7 @@ class EmbeddedBroker:
     def trouble(self) -> str:
         """Why a running server is unusable, as the end of a sentence; empty when it is usable."""
         try:
-            with connect(self.url) as client:
+            with connect(self.url, waits=WORKER) as client:
                 state = client.info("persistence")
         except (RedisError, StoreUnavailable):
             return "does not answer" if self.alive else ""
@@ -304,11 +304,17 @@ class EmbeddedBroker:
         server = self._process or (self._server if self._ownership else None)
         if server is not None:
             end_process(server, STOP_TIMEOUT)
-        if self._process is not None or self._ownership is not None:
+        if (self._process is not None or self._ownership is not None) and self._is_known():
             self.url_file.unlink(missing_ok=True)
         if self._ownership is not None:
             self._ownership.release()
         self._url, self._process, self._ownership, self._server = None, None, None, None
+
+    def _is_known(self) -> bool:
+        """Whether the file names this server: the folder may have been removed, and be that of another one by now."""
+        with contextlib.suppress(OSError):
+            return self._url is not None and self.url_file.read_text("ascii").strip() == self._url.reveal()
+        return False
 
     def __enter__(self) -> Self:
         self.start()

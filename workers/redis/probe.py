@@ -22,7 +22,10 @@ class Listener(StrEnum):
 
 def listener_at(host: str, port: int) -> Listener:
     """What listens there: asks in words that Redis and web servers answer, then begins TLS."""
-    answer = _answer(host, port)
+    try:
+        answer = _answer(host, port)
+    except OSError:  # it was silent, say: a server with TLS ends a connection that begins otherwise
+        return Listener.OTHER
     if answer.startswith(b"HTTP/"):
         return Listener.WEB
     if answer.startswith(_RESP):
@@ -31,7 +34,7 @@ def listener_at(host: str, port: int) -> Listener:
 
 
 def _answer(host: str, port: int) -> bytes:
-    with contextlib.suppress(OSError), socket.create_connection((host, port), PATIENCE) as connection:
+    with contextlib.suppress(ConnectionError), socket.create_connection((host, port), PATIENCE) as connection:
         connection.sendall(b"PING / HTTP/1.0\r\n\r\n")  # Redis reads it as a command with too many arguments
         return connection.recv(16)
     return b""

@@ -6,7 +6,7 @@ from pathlib import Path
 from redis.exceptions import RedisError
 
 from workers.host.processes import start_ticks
-from workers.redis.connection import connect
+from workers.redis.connection import PROMPT, connect
 from workers.settings import Secret
 
 __all__ = ["find_running", "running", "server_pid"]
@@ -32,7 +32,7 @@ def find_running(folder: Path) -> tuple[Secret, int] | None:
 
 def server_pid(url: Secret) -> int:
     """The process id of the server that answers at this URL; 0 if none does (yet)."""
-    with connect(url) as client, contextlib.suppress(RedisError):
+    with connect(url, waits=PROMPT) as client, contextlib.suppress(RedisError):
         client.ping()
         return int(client.info("server")["process_id"])
     return 0

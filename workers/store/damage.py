@@ -5,12 +5,14 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+from pydantic import ValidationError
 from redis.exceptions import ResponseError
 
 from workers.errors import RecordRefused, StoreUnavailable
 from workers.records import RunRecord, StepOutcome
 from workers.redis.connection import takes_no_writes
 from workers.secrets.seal import InvalidSeal
+from workers.store.documents import place_in
 
 __all__ = ["damage_reported", "reports_damage"]
 
@@ -48,7 +50,7 @@ class damage_reported:  # noqa: N801 - like a function; no generator: all that i
         if isinstance(error, InvalidSeal):
             raise RecordRefused(self._run_id, f"the {self._what} of run {self._run_id} {error}") from None
         if isinstance(error, ValueError | LookupError | TypeError) or _is_damage(error):
-            raise _unreadable(self._run_id, self._what) from error
+            raise _unreadable(self._run_id, self._what, error) from error
 
 
 def _is_damage(error: BaseException | None) -> bool:
@@ -59,7 +61,10 @@ def _is_damage(error: BaseException | None) -> bool:
     return _DAMAGED.search(str(cause)) is not None
 
 
-def _unreadable(run_id: str, what: str) -> RecordRefused:
+def _unreadable(run_id: str, what: str, error: BaseException | None) -> RecordRefused:
+    if isinstance(error, ValidationError):
+        wrong = f"({place_in(error)}): another version of esync wrote it, or another program"
+        return RecordRefused(run_id, f"the {what} of run {run_id} cannot be read {wrong}")
     return RecordRefused(run_id, f"the {what} of run {run_id} cannot be read: it was not written by esync")
 
 

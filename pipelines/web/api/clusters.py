@@ -8,10 +8,10 @@ from pydantic import Field
 
 from pipelines.usecases import attest, overview
 from pipelines.usecases.attest import Questions
+from pipelines.usecases.bodies import Body
 from pipelines.usecases.cluster_files import cluster_named
 from pipelines.usecases.origin import OneLine
 from pipelines.usecases.overview import ClusterFileText, ClusterOverview
-from pipelines.usecases.requests import Body
 from pipelines.usecases.tokens import Role
 from pipelines.web.api.scope import cluster_for, folder_of, may_see
 from pipelines.web.bodies import StrictRoute

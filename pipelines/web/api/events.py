@@ -9,7 +9,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from pipelines.usecases.requests import Body
+from pipelines.usecases.bodies import Body
 from pipelines.usecases.tokens import Role
 from pipelines.web.api.scope import run_for
 from pipelines.web.identity import Caller, caller, may_still_look

@@ -10,10 +10,11 @@ from pipelines.run.groups import Place
 from pipelines.run.identity import in_ids
 from pipelines.run.node_results import NodeResult
 from pipelines.usecases import control, rollback, runs
-from pipelines.usecases.listing import RunRow, row_of, steered
+from pipelines.usecases.bodies import Body
+from pipelines.usecases.doing import steered
+from pipelines.usecases.listing import RunRow, row_of
 from pipelines.usecases.paging import PAGE, cursor_of, page_of_runs, place_of
 from pipelines.usecases.requests import (
-    Body,
     RetryRequest,
     RollbackRequest,
     StartRequest,

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 from pydantic import Field
 
 from pipelines.usecases import control, runs
-from pipelines.usecases.requests import Body, Reason
+from pipelines.usecases.bodies import Body, Reason
 from pipelines.usecases.status import RunStatus
 from pipelines.usecases.tokens import Role
 from pipelines.web.api.scope import run_for

@@ -6,8 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path
 from pydantic import Field
 
+from pipelines.usecases.bodies import Body
 from pipelines.usecases.origin import OneLine
-from pipelines.usecases.requests import Body
 from pipelines.usecases.tokens import (
     EVERY_CLUSTER,
     Grant,

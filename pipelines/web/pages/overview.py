@@ -12,8 +12,8 @@ from typing import NamedTuple
 from pipelines.cluster_file.loader import ClusterRefused
 from pipelines.engine import Engine
 from pipelines.usecases.cluster_files import cluster_in, cluster_named, file_named, names_in
+from pipelines.usecases.doing import steered
 from pipelines.usecases.glance import Glance, certificates_end, glance_of
-from pipelines.usecases.listing import steered
 from pipelines.usecases.overview import BACK, overview_with
 from tasks.cluster import Cluster
 from tasks.steering import Steering

@@ -1,6 +1,8 @@
 """Identifies any certificate file, for `esync certs inspect`."""
 
 import hashlib
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from contextlib import suppress
 from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -15,6 +17,7 @@ from tasks.ektron.refusals import CertificateRefused
 __all__ = ["Inspected", "inspect"]
 
 
+_PEM = b"-----BEGIN "
 _SEQUENCE = b"\x30"  #: first byte of every DER file
 
 
@@ -57,31 +60,74 @@ def inspect(name: str, data: bytes, now: datetime, *, passwords: tuple[str, ...]
     if is_pvk(data):
         return _inspected("private key (.pvk)", name, key_of_pvk(data, next(iter(passwords), None)).public_key())
     if b"PRIVATE KEY-----" in data:
-        return _inspected("private key (PEM text)", name, key_of_pvk(data).public_key())
+        _require_no_password(data)
+        return _inspected("private key (PEM text)", name, key_of_pvk(data).public_key(), notes=_of_several(data))
     try:
         public = key_of_cer(data)
     except CertificateRefused:
-        if _node_and_kind(name)[1].endswith(".cer"):
+        if _node_and_kind(name)[1].endswith(".cer") or _PEM in data or _is_certificate(data):
             raise
         if data and not data.startswith(_SEQUENCE):
-            raise CertificateRefused(
-                "this is not a certificate, .pfx or .pvk file", remedy="copy the file again from the origin"
-            ) from None
+            raise _unknown(name, data) from None
         key, certificate = key_of_pfx(data, passwords)
         return _inspected("key and certificate (.pfx)", name, key.public_key(), certificate, now)
     kind = "PEM text" if der_of(data) != data else ".cer"
-    return _inspected(f"certificate ({kind})", name, public, der_of(data), now)
+    return _inspected(f"certificate ({kind})", name, public, der_of(data), now, _of_several(data))
+
+
+def _require_no_password(key: bytes) -> None:
+    """Passes unless a key in PEM text has a password.
+
+    Raises:
+        CertificateRefused: it has one.
+    """
+    if b"ENCRYPTED" in key:
+        raise CertificateRefused(
+            "this is a private key in PEM text, and it has a password",
+            remedy="the product needs a .pvk file: openssl rsa -in FILE -outform PVK -pvk-none -out NAME.pvk",
+        )
+
+
+def _is_certificate(data: bytes) -> bool:
+    with suppress(CertificateRefused):
+        return bool(describe_certificate(data))
+    return False
+
+
+def _unknown(name: str, data: bytes) -> CertificateRefused:
+    if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        return CertificateRefused(
+            "this is text in UTF-16, as `>` of Windows PowerShell writes it",
+            remedy="export the certificate as a file, or save the text as ASCII",
+        )
+    return CertificateRefused(
+        "this is not a certificate, .pfx or .pvk file",
+        remedy="copy the file again from the origin"
+        if node_of(name)
+        else "name .pfx, .pvk or .cer files, or their folder",
+    )
+
+
+def _of_several(text: bytes) -> tuple[str, ...]:
+    """What else is in a file of PEM text."""
+    count = text.count(_PEM)
+    return (f"the first of {count} certificates and keys in this file",) if count > 1 else ()
 
 
 def _inspected(
-    what: str, name: str, public: RSAPublicKey, certificate: bytes | None = None, now: datetime | None = None
+    what: str,
+    name: str,
+    public: RSAPublicKey,
+    certificate: bytes | None = None,
+    now: datetime | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Inspected:
     node, kind = _node_and_kind(name)
     facts = describe_certificate(certificate) if certificate else None
-    notes = [text for text, _ in weaknesses(facts, now)] if facts and now else []
+    found = [*notes, *(text for text, _ in weaknesses(facts, now))] if facts and now else [*notes]
     suffix = kind.rpartition(".")[2]
     if kind and f"(.{suffix})" not in what:
-        notes.append(f"the file name is for a .{suffix} file")
+        found.append(f"the file name is for a .{suffix} file")
     return Inspected(
         what=what,
         node=node,
@@ -90,7 +136,7 @@ def _inspected(
         key_bits=public.key_size,
         private="key" in what,
         encoded_value=encode(certificate) if certificate else "",
-        notes=tuple(notes),
+        notes=tuple(found),
     )
 
 

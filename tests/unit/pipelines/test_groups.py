@@ -18,8 +18,9 @@ from pipelines.engine import Engine
 from pipelines.reconcile import Reconciler, begin_or_continue, resume_stalled
 from pipelines.run.groups import Place, in_line, next_ones, waits_for
 from pipelines.usecases import control
+from pipelines.usecases.doing import steered
 from pipelines.usecases.groups import Member, already_running, start_group, start_group_by_names
-from pipelines.usecases.listing import runs_of, steered
+from pipelines.usecases.listing import runs_of
 from pipelines.usecases.runs import cluster_by_name, start, summary
 from tasks.cluster import Cluster
 from tasks.steering import Steering, hold_before
@@ -205,6 +206,14 @@ def test_a_list_says_what_runs_wait_for_and_can_be_of_some_clusters() -> None:
     assert doing == {runs[0]: "paused", runs[1]: "held before wave-2"} | dict.fromkeys(runs[3:], "waits for its turn")
     control.cancel(place.engine, runs[1], "enough")
     assert steered(place.store, [place.store.run(runs[1])]) == {runs[1]: "stopping"}
+
+
+def test_a_list_does_not_say_that_a_run_that_only_looks_waits_for_servers() -> None:
+    """It needs no lock on them: what it waits for, until a worker has begun it, is a worker."""
+    place = Office()
+    members = [Member(cluster(0)), Member(cluster(1, 0))]
+    runs = list(start_group(place.engine, members, at_most=2, kind="verify"))
+    assert {} == steered(place.store, runs)
 
 
 def test_a_list_says_that_a_run_waits_for_the_servers_of_one_before_it() -> None:

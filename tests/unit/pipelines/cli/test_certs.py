@@ -152,3 +152,26 @@ def test_odd_names_are_refused(node: str, tmp_path: Path) -> None:
     """A name that is not a NetBIOS name never becomes part of a path."""
     assert run(["certs", "generate", "--out", str(tmp_path), "--", node]) == 64
     assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("partner", "said"),
+    [
+        ("X1", "no run kept here"),
+        ("web7.corp.example", "no run kept here"),
+        ("../x", "cannot be the name of a partner"),
+        ("a b", "cannot be the name of a partner"),
+    ],
+)
+def test_a_partner_is_named_as_the_cluster_file_names_it(
+    partner: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also with its full name; without a run that has handed out certificates there is nothing to write yet."""
+    (tmp_path / "shop.yaml").write_text(
+        """{name: shop, edition: "8.0", origin: S1, site: {path: 'C:\\site'}, connection: {user: u, secret: "env:SHOP"},
+        nodes: [{name: S1, host: s1, role: staging, pool: staging}]}"""
+    )
+    command = ["certs", "export", str(tmp_path / "shop.yaml")]
+    assert run([*command, "--for", partner, "--out", str(tmp_path / "out")]) in {1, 64}
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -18,6 +18,8 @@ from pipelines.web.client import EsyncClient
 from tasks.cluster import Cluster
 from tests.unit.pipelines.steered_workers import PASSWORD
 from tests.unit.pipelines.web.served_site import CLUSTER, PLANTED, ServedSite, served_site
+from tests.waiting import wait_until
+from workers.errors import ClusterLocked, InputRefused, NotFound
 from workers.records import RunState
 from workers.settings import load_settings
 
@@ -217,3 +219,93 @@ def test_ctrl_c_says_which_runs_continue(
     said = capsys.readouterr().err
     assert "This command stops; its 1 run continues (1 of 2 have ended)." in said
     assert f"To watch them: esync watch {group}; to stop them: esync cancel {group}" in said
+
+
+def with_files(served: ServedSite, *names: str) -> None:
+    """Cluster files of the server, with servers of their own."""
+    for number, name in enumerate(names):
+        (served.folder / f"{name}.yaml").write_text(text_of(name, number))
+
+
+def finishing(served: ServedSite, ended: threading.Event) -> None:
+    """Does the work of workers until the command has ended."""
+    while not ended.wait(0.05):
+        for one in served.site.store.active():
+            served.finish(one)
+
+
+@pytest.fixture
+def worked(served: ServedSite) -> Iterator[ServedSite]:
+    """A server whose runs are worked on, with the cluster files `east` and `west`."""
+    with_files(served, "east", "west")
+    ended = threading.Event()
+    thread = threading.Thread(target=finishing, args=(served, ended))
+    thread.start()
+    yield served
+    ended.set()
+    thread.join()
+
+
+@pytest.mark.usefixtures("worked")
+def test_several_clusters_of_the_server_are_verified_together(capsys: pytest.CaptureFixture[str]) -> None:
+    """In one group, with the results of each in one document, in the order of the command; none twice."""
+    assert run(["verify", "west", "east", "west", "--at-most", "1", "--json"]) == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert [("west", "joined"), ("east", "joined")] == [(one["file"], one["verdict"]) for one in found["clusters"]]
+    places = [Place.of(one["run"]) for one in found["clusters"]]
+    assert [(1, 0), (1, 1)] == [(one.at_most, one.number) for one in places if one]
+    assert "verify of 2 clusters, 1 at a time: west, east" in printed.err
+    assert "2 clusters: 2 joined" in printed.err
+
+
+def test_several_plans_are_made_and_applied_exactly(worked: ServedSite) -> None:
+    """A rollout of several clusters applies the plans of an earlier request, each to its own cluster."""
+    with EsyncClient(worked.server.url, worked.server.token(Role.OPERATOR, name="ann")) as client:
+        planned = client.start_group(["east", "west"], kind="plan", at_most=2)
+        for row in planned:
+            wait_until(lambda row=row: client.status(row.run).verdict)  # type: ignore[misc] # the loop waits for each
+        plans = {row.cluster: row.run for row in planned}
+        begun = client.start_group(["east", "west"], at_most=2, plans=plans)
+        fingerprints = [client.plan(row.run).fingerprint for row in planned]
+        assert fingerprints == [client.record(row.run).plan_fingerprint for row in begun]
+        for row in begun:
+            wait_until(lambda row=row: client.status(row.run).verdict)  # type: ignore[misc] # the same
+        crossed = {"east": plans["west"]}
+        with pytest.raises(InputRefused, match="for another cluster"):
+            client.start_group(["east", "west"], at_most=2, plans=crossed)
+
+
+def test_the_same_request_again_continues_its_runs(served: ServedSite) -> None:
+    """Others of their clusters are refused: no run would do anything but end for a lock."""
+    with_files(served, "east", "west")
+    with EsyncClient(served.server.url, served.server.token(Role.OPERATOR, name="ann")) as client:
+        first = client.start_group(["east", "west"], at_most=1)
+        again = client.start_group(["west", "east"], at_most=1)
+        assert [row.run for row in first] == [row.run for row in again][::-1]
+        with pytest.raises(ClusterLocked):
+            client.start_group(["east", "west"], at_most=1, prune=True)
+        with pytest.raises(NotFound):
+            client.start_group(["east", "none"], at_most=1)
+        with pytest.raises(InputRefused, match="names each of them once"):
+            client.start_group(["east", "east"], at_most=1)
+
+
+def test_a_request_for_several_needs_the_right_to_each(served: ServedSite) -> None:
+    """A cluster of others is as if it were not there, and no run is created for the one that is the caller's."""
+    with_files(served, "east", "west")
+    with EsyncClient(served.server.url, served.server.token(Role.OPERATOR, "east", name="ann")) as client:
+        with pytest.raises(NotFound):
+            client.start_group(["east", "west"], at_most=2)
+        assert [] == list(client.runs())
+        assert ["east"] == [row.cluster for row in client.start_group(["east"], at_most=1)]
+
+
+@pytest.mark.parametrize("option", [["--node", "S1"], ["--key", "k"]])
+@pytest.mark.usefixtures("served")
+def test_options_about_one_cluster_are_refused_for_several(
+    option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As beside the broker; nothing is started."""
+    assert run(["rollout", "east", "west", "-y", *option]) == 64
+    assert f"{option[0]} is for one cluster" in capsys.readouterr().err

@@ -110,3 +110,42 @@ def test_a_secret_file_that_others_can_read_is_a_warning(tmp_path: Path, monkeyp
     assert warning.message == f"{secret} can be read by other users of this machine; chmod 600 it"
     secret.chmod(0o600)
     assert here(tmp_path, secret="file:password").warnings == ()
+
+
+REST = """\
+site_login: {user: admin, secret: "file:gone"}
+balancers:
+  live: {kind: command, program: [PROGRAM], env: {LB_TOKEN: "env:SHOP_LB"}}
+"""
+
+
+def test_what_is_only_read_later_is_found_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The password of the site, the program of a balancer and its variables: each with its line."""
+    monkeypatch.setenv("SHOP", "x")
+    monkeypatch.setenv("SHOP_P1", "x")
+    inside = tmp_path / "in"
+    inside.mkdir()
+    (program := tmp_path / "take.sh").write_text("")
+    program.chmod(0o700)
+    path = inside / "cluster.yaml"
+    text = CLUSTER.replace("TRANSPORT", "ntlm").replace("SECRET", "env:SHOP")
+    path.write_text(text + REST.replace("PROGRAM", str(program)))
+    seen = found_here(path, *load_with_document(path), Settings(state=tmp_path / "state"))
+    gone, outside = (
+        "No such file or directory; the file must be",
+        "the file is in none of the allowed folders; move the",
+    )
+    place = "below the folder of the cluster file, or add its folder to ESYNC_SECRETS on every worker"
+    assert [str(one).removeprefix(f"{path}:") for one in seen.missing] == [
+        f"18: site_login.secret: secret file:{inside}/gone: {gone} readable on every worker",
+        f"20: balancers.live.program: program: {outside} program {place}",
+        f"20: balancers.live.env.LB_TOKEN: secret env:SHOP_LB: the variable is not set; set SHOP_LB {EVERYWHERE}",
+    ]
+
+
+def test_a_file_in_the_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker finds `~/password`, so it is no mistake."""
+    monkeypatch.setenv("SHOP_P1", "x")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "password").write_text("pl4nted")
+    assert found(tmp_path, secret="file:~/password") == []

@@ -2,7 +2,9 @@
 
 import os
 import signal
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,15 +14,17 @@ from pipelines.local import reading
 from pipelines.local.reading import broker_folder, broker_here, broker_of_up, engine_only
 from pipelines.local.state import forget_services, record_services
 from workers.errors import StoreUnavailable
-from workers.redis import connection
+from workers.redis import running
+from workers.redis.connection import WORKER, Waits
 from workers.redis.embedded import EmbeddedBroker
-from workers.settings import Settings
+from workers.secrets.vault import new_seal_key
+from workers.settings import Secret, Settings
 
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Of a machine without a broker of its own; a broker that does not answer is noticed soon."""
-    monkeypatch.setattr(connection, "ANSWER_TIMEOUT", 0.3)
+    monkeypatch.setattr(running, "PROMPT", Waits(0.3, 0.3))
     monkeypatch.setattr(reading, "PATIENCE", 0.5)
     return Settings(state=tmp_path / "state", broker_url=None)
 
@@ -46,6 +50,22 @@ def test_a_broker_of_up_that_does_not_answer_is_reported(settings: Settings, bro
     found = broker_here(settings)
     assert found is not None
     assert broker.url.reveal() == found.reveal()
+
+
+def test_a_command_that_looks_does_not_wait_long_for_a_silent_broker(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person waits for it: what a worker would wait for is longer than all of it."""
+    monkeypatch.setattr(reading, "PROMPT", Waits(0.3, 0.3))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = Secret(f"redis://:x@127.0.0.1:{silent.getsockname()[1]}/0")
+        elsewhere = settings.model_copy(update={"broker_url": url, "seal_key": new_seal_key()})
+        begun = time.monotonic()
+        with engine_only(elsewhere) as engine, pytest.raises(StoreUnavailable, match="does not answer in time"):
+            engine.store.runs()
+        with engine_only(elsewhere) as engine, pytest.raises(StoreUnavailable, match="does not answer in time"):
+            engine.reach_broker()
+        assert time.monotonic() - begun < WORKER.answer
 
 
 def test_a_broker_of_up_that_is_restarted_is_waited_for(

@@ -17,6 +17,7 @@ from pipelines.usecases import runs
 from pipelines.usecases import sync as syncs
 from pipelines.usecases.cluster_files import cluster_named
 from pipelines.usecases.tokens import Role
+from pipelines.web import idempotency
 from pipelines.web.guard import Guard
 from pipelines.web.pages.asking import problem_page
 from tasks.syncing.options import SyncOptions
@@ -90,6 +91,16 @@ def test_the_same_key_twice_is_one_run(served: ServedSite) -> None:
     other = client.post("/api/v1/runs", json={**body, "kind": "plan"}, headers=key)
     assert (409, "key_reused") == (other.status_code, other.json()["error"])
     assert first.json()["run"] != served.client(name="bob").post("/api/v1/runs", json=body, headers=key).json()["run"]
+
+
+def test_the_same_key_is_another_run_when_the_day_is_over(served: ServedSite) -> None:
+    """The run of before is still in the store: it is not given as one that was started now."""
+    body, key, client = {"kind": "verify", "cluster": "shop"}, {"Idempotency-Key": "k1"}, served.client()
+    first = client.post("/api/v1/runs", json=body, headers=key)
+    served.site.passed += idempotency.SECONDS
+    again = client.post("/api/v1/runs", json=body, headers=key)
+    assert (201, 201) == (first.status_code, again.status_code)
+    assert first.json()["run"] != again.json()["run"]
 
 
 def test_a_request_that_was_refused_can_be_repeated_with_its_key(served: ServedSite) -> None:

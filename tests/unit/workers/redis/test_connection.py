@@ -13,13 +13,14 @@ import pytest
 import trustme
 from redis import Redis
 from redis.exceptions import ConnectionError as NoConnection
+from redis.exceptions import TimeoutError as NoAnswer
 
 from tests.claiming import claim
 from tests.refusing import Refusal, refusing
 from workers.celery_app import make_app
 from workers.errors import StoreUnavailable
 from workers.records import Event, RunRecord
-from workers.redis.connection import connect, with_retries
+from workers.redis.connection import Waits, connect, with_retries
 from workers.secrets.seal import Seal
 from workers.secrets.vault import new_seal_key
 from workers.settings import Secret, Settings
@@ -55,16 +56,33 @@ def test_a_missing_server_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
             assert f"the run store at {named} cannot be reached" == caught.value.message
 
 
-def test_a_silent_server_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_server_is_named() -> None:
     """The error for a server that accepts the connection and never answers has its address."""
-    monkeypatch.setattr("workers.redis.connection.ANSWER_TIMEOUT", 0.2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(StoreUnavailable, match="does not answer in time") as caught:
-            with_retries(connect(Secret(f"redis://:{PLANTED}@{address}/0")).ping, 0.1)
+            with_retries(connect(Secret(f"redis://:{PLANTED}@{address}/0"), waits=Waits(0.2, 0)).ping, 0.1)
     assert address in caught.value.message
+
+
+@pytest.mark.parametrize(("new", "times"), [(True, 1), (False, 2)])
+def test_a_silent_server_costs_one_wait_and_a_lost_connection_a_second_one(*, new: bool, times: int) -> None:
+    """A server that takes a new connection without a word is not asked again; where an old one was lost, it is."""
+    asked = []
+
+    def silent() -> None:
+        asked.append(new)
+        time.sleep(0.2)
+        error = NoAnswer()
+        if new:
+            vars(error)["server"] = None
+        raise error
+
+    with pytest.raises(StoreUnavailable):
+        with_retries(silent, 0.1)
+    assert times == len(asked)
 
 
 def test_an_unverified_certificate_is_reported() -> None:
@@ -122,11 +140,8 @@ class Web(http.server.BaseHTTPRequestHandler):
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss"])
 @pytest.mark.parametrize("server", ["redis", "tls", "web"])
-def test_the_wrong_kind_of_port_is_named(
-    scheme: str, server: str, valkey_url: Secret, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_wrong_kind_of_port_is_named(scheme: str, server: str, valkey_url: Secret) -> None:
     """TLS to a port without it, the reverse, and a web server: the error says so, and never has the password."""
-    monkeypatch.setattr("workers.redis.connection.ANSWER_TIMEOUT", 1.0)
     expected = {
         ("redis", "tls"): "requires TLS, and the URL begins with redis://",
         ("rediss", "redis"): "has no TLS, and the URL begins with rediss://",
@@ -139,7 +154,7 @@ def test_the_wrong_kind_of_port_is_named(
         port = int(valkey_url.reveal().rpartition(":")[2].partition("/")[0])
         port = stack.enter_context(serving({"tls": OverTls, "web": Web}[server])) if server != "redis" else port
         with pytest.raises(StoreUnavailable, match=expected) as caught:
-            with_retries(connect(Secret(f"{scheme}://:{PLANTED}@127.0.0.1:{port}/0")).ping, 0)
+            with_retries(connect(Secret(f"{scheme}://:{PLANTED}@127.0.0.1:{port}/0"), waits=Waits(1.0, 0)).ping, 0)
     assert PLANTED not in f"{caught.value!r}{caught.value.remedy}"
     assert caught.value.remedy
 

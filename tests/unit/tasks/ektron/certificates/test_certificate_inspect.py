@@ -40,6 +40,32 @@ def test_text_forms_are_recognised() -> None:
     assert inspect("k.pem", key, NOW).what == "private key (PEM text)"
 
 
+def test_several_in_one_file_of_text_are_said() -> None:
+    """The first one is described, and the others are not passed over without a word."""
+    pem = openssl("x509", "-inform", "DER", stdin=FAMILY.blobs["SyncClient.cer"])
+    assert "the first of 2 certificates and keys in this file" in inspect("chain.pem", pem * 2, NOW).notes
+    key = openssl("genrsa", "1024")
+    assert inspect("both.pem", key + pem, NOW).notes == ("the first of 2 certificates and keys in this file",)
+
+
+def test_what_the_product_cannot_use_is_called_what_it_is() -> None:
+    """Not that it is no certificate: a certificate with another kind of key, a request, a key with a password."""
+    key = openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout")
+    own = ("req", "-x509", "-key", "/dev/stdin", "-subj", "/CN=ca", "-days", "30", "-outform")
+    for form in ("PEM", "DER"):
+        with pytest.raises(CertificateRefused, match="the key of the certificate is not an RSA key"):
+            inspect("ca.pem", openssl(*own, form, stdin=key), NOW)
+    request = openssl("req", "-new", "-key", "/dev/stdin", "-subj", "/CN=x", stdin=key)
+    with pytest.raises(CertificateRefused, match="'CERTIFICATE REQUEST', not a certificate"):
+        inspect("a.csr", request, NOW)
+    locked = openssl("rsa", "-aes256", "-passout", "pass:planted", stdin=openssl("genrsa", "1024"))
+    with pytest.raises(CertificateRefused, match="in PEM text, and it has a password"):
+        inspect("a.key", locked, NOW)
+    pem = openssl("x509", "-inform", "DER", stdin=FAMILY.blobs["SyncClient.cer"])
+    with pytest.raises(CertificateRefused, match="UTF-16"):
+        inspect("a.pem", pem.decode().encode("utf-16"), NOW)
+
+
 @pytest.mark.parametrize("name", ["S1_SyncClient.cer", "unknown.bin"])
 def test_anything_else_is_refused(name: str) -> None:
     """A file of another kind is refused with a message."""
