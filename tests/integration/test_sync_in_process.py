@@ -268,6 +268,9 @@ def test_a_proof_whose_store_forgets_the_removal_is_not_refuted(world: World, re
     found = {server.node: server for server in report(world, known).servers}
     assert (found["S1"].arrived, found["P1"].arrived) == (True, None)
     assert "proven again" in "\n".join(sync_lines(report(world, known)))
+    world.script = lambda it: it.usual()
+    again = world.esync.ended(control.retry(world.esync.engine, known.record.id))
+    assert again.record.verdict is Verdict.PROVEN, again.record.summary
 
 
 def test_a_canary_that_somebody_takes_away_at_the_start_refutes_nothing(world: World) -> None:
