@@ -224,7 +224,7 @@ class Node:
 
 def _apply_to_site(product: Installation, was: Faults, faults: Faults) -> None:
     pages, wrong = product.pages, faults.site
-    pages.down, pages.no_roles = wrong.down, wrong.no_roles
+    pages.down, pages.no_roles, pages.catch_all = wrong.down, wrong.no_roles, wrong.catch_all
     pages.logins.seconds = LOGIN_SECONDS if wrong.login_seconds is None else wrong.login_seconds
     if wrong.logged_out and not was.site.logged_out:
         pages.logins.forget()

@@ -30,6 +30,7 @@ from pipelines.run.groups import in_line
 from pipelines.run.snapshot import Snapshot
 from tasks.ektron.wording import counted
 from tasks.steering import WAITED, Steering, acknowledge_resume, let_begin, request_cancel
+from workers.broker.names import NODES_QUEUE
 from workers.errors import EsyncError, RunUnknown
 from workers.logger import logger
 from workers.records import Event, RunState, now
@@ -123,6 +124,7 @@ def _send_missing(engine: Engine, snapshot: Snapshot, watch: Stopwatch | None, *
         join_and_verify(engine, record.id, turn.name)
         return "joined"
     missing = _abandoned(engine, record.id, unfinished, watch, resumed=resumed, stalled=stalled)
+    missing = missing if resumed else _not_queued(engine, snapshot, missing)
     if not missing:
         return ""
     nodes = counted(len(missing), "node")
@@ -153,6 +155,17 @@ def _abandoned(
     others = {node: count for node, count in waiting.items() if node not in dead}
     patience = min(PICKED_UP, engine.settings.lease) if watch.died else engine.settings.lease
     return {*dead, *watch.orphans(run_id, others, patience, died=bool(lapsed) or watch.died)}
+
+
+def _not_queued(engine: Engine, snapshot: Snapshot, nodes: Collection[str]) -> Collection[str]:
+    """Those whose messages may be lost: where no worker of a site takes any, another one would only join the queue."""
+    queues = {node: engine.queue_of(snapshot.cluster.node(node)) for node in nodes}
+    of_sites = {queue for queue in queues.values() if queue != NODES_QUEUE}
+    if not of_sites or not engine.settings.broker_url:
+        return nodes
+    with errors_mapped():
+        full = engine.own_queues.with_messages(of_sites)
+    return [node for node in nodes if queues[node] not in full]
 
 
 def _end_cancelled(engine: Engine, snapshot: Snapshot, why: str, watch: Stopwatch | None, spent: float) -> str:

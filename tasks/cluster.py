@@ -64,11 +64,15 @@ Host = Annotated[
 ]
 #: A name on a node's disk; Windows drops dots and blanks at its end, so `..` is none.
 _SEGMENT = r'[^\\/:*?"<>|\x00-\x1f]*[^\\/:*?"<>|\x00-\x1f. ]'
+#: Windows PowerShell writes to no path of 260 characters. The longest one of ours below a folder has 92: the new file
+#: beside `Utilities\Software\SecurityConfigurator\<node>_SyncClient.pfx`, with the number of a process in its name.
+LONGEST_FOLDER = 160
 WindowsPath = Annotated[
     str,
     text(
         rf"^[A-Za-z]:(\\+{_SEGMENT})+\\*$",
-        r"an absolute Windows path such as C:\inetpub\wwwroot\site, without `..`",
+        r"an absolute Windows path such as C:\inetpub\wwwroot\site, without `..`, of 160 characters at most",
+        longest=LONGEST_FOLDER,
     ),
 ]
 Labels = Annotated[

@@ -83,6 +83,10 @@ class Fence:
         """The node has seen a newer writer: the next change reads the node and asks the store again."""
         self._number, self._lost = 0, True
 
+    def has_forgotten(self, newest: Writer) -> bool:
+        """Whether the node was changed by this run without the store knowing: it has lost its last moments since."""
+        return newest.run == self._run and (not self._number or self._is_forgotten(newest))
+
     def _next_number(self, newest: Writer) -> int:
         seen = newest.number - 1 if newest.run == self._run and not self._is_forgotten(newest) else newest.number
         if seen >= LARGEST_NUMBER:

@@ -30,7 +30,7 @@ __all__ = ["APPLYING", "Done", "Work", "own_folder"]
 APPLYING = "applying"
 
 
-_FULL = "not enough space"  #: how Windows begins to say, in English, that a disk is full
+_FULL = ("not enough space", "(error 112)")  #: a full disk, in English and in every language
 
 
 def own_folder(program_data: str) -> str:
@@ -175,7 +175,11 @@ class Work:
     def _explain_full_disk(self, error: NodeError, requests: Sequence[Op]) -> None:
         """Adds what is needed and what is free on the disk now: the node reported the free space at logon only."""
         drive = error.file[:2].upper()
-        if not (isinstance(error, AgentFailed) and _FULL in error.message.casefold() and drive.endswith(":")):
+        if not (
+            isinstance(error, AgentFailed)
+            and any(one in error.message.casefold() for one in _FULL)
+            and drive.endswith(":")
+        ):
             return
         with suppress(NodeError):
             (reply,) = self.session.ask([operations.hello()], deadline=self.deadline)

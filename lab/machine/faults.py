@@ -83,8 +83,10 @@ class SiteFaults(_Part):
         down: its application pool is stopped: it answers 503.
         login_seconds: life of a login; null is eight hours. logged_out: all logins end once, when the fault begins.
         no_roles: no user has a role that allows syncs.
+        catch_all: something else answers in its place, HTTP 200 to everything.
     """
 
+    catch_all: bool = False
     down: bool = False
     login_seconds: Seconds | None = None
     logged_out: bool = False

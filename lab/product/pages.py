@@ -37,7 +37,7 @@ class EktronSite:
     Attributes:
         handlers: of syncs, by lower-case file name. running: whether the service runs.
         hosts: the only host names that it answers, in lower case; if empty, all.
-        down: its application pool is stopped. no_roles: no user may sync.
+        down: its application pool is stopped. no_roles: no user may sync. catch_all: something else answers.
     """
 
     machine: Machine
@@ -48,6 +48,7 @@ class EktronSite:
     hosts: frozenset[str] = frozenset()
     down: bool = False
     no_roles: bool = False
+    catch_all: bool = False
     logins: Logins = field(default_factory=Logins)
     _loaded: tuple[bytes, int, str] = (b"", 0, "")
 
@@ -55,6 +56,8 @@ class EktronSite:
         """Answers one request."""
         if self.hosts and request.host not in self.hosts:
             return _error(400, "Bad Request - Invalid Hostname")
+        if self.catch_all:
+            return _error(200, f"Welcome to {request.path}")
         if self.down:
             return _error(503, "Service Unavailable")
         if not self._configured():

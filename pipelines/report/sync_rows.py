@@ -40,7 +40,7 @@ class ServerRow(Record):
         profiles_problem: why the profiles are not known.
         running: the name of the sync that was running before anything was done; None if that is not known.
         balance: `never`, `ended`, `unfinished`, or empty if it is not known.
-        arrived: whether the canary arrived; None if it was not sent.
+        arrived: whether the canary arrived; None if it was not sent, or that is not known.
         seconds: from the start of the sync until it was seen; an upper bound if `first_look`.
         procedure: what `esync propagate` says about this server: `yes`, `no`, `unknown`; empty without a direction.
         difference: where that differs from what was seen.
@@ -206,13 +206,14 @@ def _proof_row(
 ) -> ServerRow:
     reach = next((one.reach for one in answer.servers if one.server == row.node), None) if answer else None
     difference = ""
-    if reach is Reach.YES and not arrived:
+    forgotten = bool(file and file.forgotten)
+    if reach is Reach.YES and not arrived and not forgotten:
         difference = "the procedure says that it receives the file, and it did not"
     if reach is Reach.NO and arrived:
         difference = "the procedure says that it does not receive the file, and it did"
     return row.model_copy(
         update={
-            "arrived": arrived,
+            "arrived": None if forgotten else arrived,
             "seconds": file.seconds if file else None,
             "first_look": bool(file and file.first_look),
             "procedure": reach.value if reach else "",

@@ -47,7 +47,7 @@ def _arrival(server: ServerRow) -> str:
     if server.arrived:
         bound = "at most " if server.first_look else ""
         return f"arrived  after {bound}{server.seconds or 0.0:.1f} s"
-    return f"missing  {printable(server.problem)}".rstrip()
+    return f"{'missing' if server.arrived is False else 'unknown'}  {printable(server.problem)}".rstrip()
 
 
 def _server(server: ServerRow) -> Iterator[str]:

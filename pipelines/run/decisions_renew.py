@@ -48,8 +48,10 @@ def has_both(snapshot: Snapshot) -> Go | Stop:
     if ended:
         return Stop(Verdict.FAILED, f"{failures(list(ended), ended)}. Nothing was written in this run")
     old, new = snapshot.documents.family_digests(DocumentKind.PREVIOUS), snapshot.documents.family_digests()
-    if old is None or new is None or old.thumbprint == new.thumbprint:
+    if old is None or new is None:  # or both are one: `old_family` keeps none then
         return Stop(Verdict.STOPPED, _make_new_family(snapshot))
+    if old.thumbprint == new.thumbprint:
+        return Go()  # the origin has forgotten the old one: all nodes were changed, of which the store knows nothing
     facts = snapshot.documents.all_facts(DocumentKind.OBSERVED)
     trusted = {old.thumbprint, new.thumbprint}
     seen = [(node, facts[node]) for node in snapshot.cluster.node_names if node in facts]

@@ -236,10 +236,7 @@ def _judged(snapshot: Snapshot) -> Stop:
     missing = _missing(snapshot)
     silent = [node for node in missing if ended.get(node) and ended[node].status is Status.UNREACHABLE]
     if lacking := [node for node in missing if node not in silent]:
-        causes = causes_of(snapshot)
-        why = f": {causes[lacking[0]].because}" if lacking[0] in causes else ""
-        of = len(snapshot.cluster.nodes)
-        return Stop(Verdict.REFUTED, f"the file did not reach {named(lacking)} ({len(lacking)} of {of} servers){why}")
+        return _not_reached(snapshot, lacking)
     if silent:
         return Stop(Verdict.UNREACHABLE, f"{named(silent)} did not answer; the file reached every other server")
     if (outcome := ended.get(view.asked.node)) is not None:
@@ -250,6 +247,14 @@ def _judged(snapshot: Snapshot) -> Stop:
         Verdict.PROVEN,
         f"the file reached {counted(len(view.files), 'server')}, {last} as the last after {seconds:.1f} s",
     )
+
+
+def _not_reached(snapshot: Snapshot, lacking: Sequence[str]) -> Stop:
+    if why := SyncView(snapshot).unseen:
+        return Stop(Verdict.INCONCLUSIVE, f"whether the file reached {named(lacking)} is not known: {why}")
+    causes, of = causes_of(snapshot), len(snapshot.cluster.nodes)
+    why = f": {causes[lacking[0]].because}" if lacking[0] in causes else ""
+    return Stop(Verdict.REFUTED, f"the file did not reach {named(lacking)} ({len(lacking)} of {of} servers){why}")
 
 
 def _with_cause(snapshot: Snapshot, stop: Stop) -> Stop:

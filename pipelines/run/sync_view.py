@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 from pipelines.run.snapshot import ABANDONED, RETRY, Snapshot
 from tasks.cluster import Cluster, Role
 from tasks.ektron.facts.values import Fact
+from tasks.ektron.sync.canary import canary_name
+from tasks.ektron.wording import named
 from tasks.syncing.options import SyncOptions
 from workers.errors import LogonRefused
 from workers.records import DocumentKind, Status, Turn
@@ -126,6 +128,22 @@ class SyncView:
         placed = {self.asked.node} if self.snapshot.in_stage(PLACE) else set()
         return frozenset(placed | {node for node, seen in self.files.items() if seen.arrived})
 
+    @property
+    def unseen(self) -> str:
+        """Why a missing file says nothing about the sync; empty if it does."""
+        node, snapshot = self.asked.node, self.snapshot
+        if forgotten := [name for name, seen in self.files.items() if seen.forgotten and name not in self.arrived]:
+            return (
+                f"the store has lost what was seen there: this run has removed its file from {named(forgotten)} already"
+            )
+        after, name = (
+            self.sites_after.get(node),
+            canary_name(snapshot.record.id, snapshot.cluster.sync.canary.extension),
+        )
+        if after is None or not after.folder_exists or not snapshot.in_stage(PLACE) or name in after.canaries:
+            return ""
+        return f"it is no longer on {node}, where it was put to be sent"
+
     @cached_property
     def refreshed(self) -> "Refreshed | None":
         """The refresh of the pool."""
@@ -149,7 +167,7 @@ def causes_of(snapshot: Snapshot) -> "dict[str, Cause]":
     """Node -> the most likely cause, for every server on which the file was not seen at the end of the watch."""
     from tasks.ektron.rules.findings import Findings  # noqa: PLC0415 - see above
     from tasks.ektron.sync.answers import Entry  # noqa: PLC0415 - see above
-    from tasks.ektron.sync.causes import likely_cause  # noqa: PLC0415 - see above
+    from tasks.ektron.sync.causes import likely_cause, unsent  # noqa: PLC0415 - see above
 
     view, ended = SyncView(snapshot), snapshot.ended()
     text = snapshot.read.documents(DocumentKind.FINDINGS).get("verify")
@@ -158,6 +176,8 @@ def causes_of(snapshot: Snapshot) -> "dict[str, Cause]":
     entries = start.watched.entries if start is not None and start.watched is not None else ()
     entries = (*entries, *(entry for node, seen in view.sites_after.items() for entry in _refreshed(view, node, seen)))
     missing = [node for node in snapshot.cluster.node_names if node not in view.arrived]
+    if why := view.unseen:
+        return {node: unsent(node, why) for node in missing}
     refused = ended.get(view.asked.node)
     if refused is not None and refused.status is Status.FAILED:
         entries = (*entries, Entry(code="StartFailed", message=refused.message))

@@ -6,7 +6,7 @@ security updates of earlier releases, while the value still names it.
 
 from urllib.parse import urlsplit
 
-__all__ = ["host_of", "places_to_ask", "without_logon"]
+__all__ = ["host_of", "page_of_no_site", "places_to_ask", "without_logon"]
 
 _PAGE = "Workarea/webservices/ContentWS.asmx"  #: every release has it
 _SCHEMES = ("http", "https")
@@ -41,6 +41,11 @@ def places_to_ask(ws_path: str | None, site_path: str | None, *, offloaded: bool
         other = "http" if parts.scheme == "https" else "https"
         asked.append(asked[0]._replace(scheme=other, netloc=_bracketed(parts.hostname or "")))
     return tuple(dict.fromkeys(place.geturl() for place in asked))
+
+
+def page_of_no_site(place: str) -> str:
+    """Beside a page of the site, the address of one that no site has: who answers to it answers to anything."""
+    return f"{place.rpartition('/')[0]}/esync-no-page-has-this-name.asmx"
 
 
 def without_logon(ws_path: str) -> str:

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from tasks.ektron.config.readers import read_asset, read_service, read_web
 from tasks.ektron.config.sections import Content, included_names, included_path, is_below
+from tasks.ektron.config.workarea import FOLDERS
 from tasks.ektron.desired.config_files import ConfigFile
 from tasks.ektron.facts.configuration import (
     AssetFacts,
@@ -39,7 +40,9 @@ def configuration_questions(paths: Mapping[ConfigFile, str]) -> dict[str, Op]:
         for file, path in paths.items()
     }
     questions = reads | {file.stat: ops.stat(path) for file, path in paths.items()}
-    return questions | _questions(ConfigFile.WEB, paths[ConfigFile.WEB], _USUAL)
+    site = paths[ConfigFile.WEB].rpartition("\\")[0]
+    below = {_below(folder): ops.read(rf"{site}\{folder}\web.config", limit=CONFIG_LIMIT) for folder in FOLDERS}
+    return questions | _questions(ConfigFile.WEB, paths[ConfigFile.WEB], _USUAL) | below
 
 
 def included_questions(paths: Mapping[ConfigFile, str], answers: Mapping[str, Reply]) -> dict[str, Op]:
@@ -57,6 +60,11 @@ def contents_of(paths: Mapping[ConfigFile, str], answers: Mapping[str, Reply]) -
     return {file: _content(file, paths[file], data, answers) for file, data in _read(answers).items()}
 
 
+def _below(folder: str) -> str:
+    """Name of the question for the configuration file in a folder of the site."""
+    return f"{ConfigFile.WEB} below {folder}"
+
+
 def _questions(file: ConfigFile, config: str, name: str) -> dict[str, Op]:
     path, at_start = included_path(config, name), file.read_at_start
     stat = ops.stat(path, hashes=at_start, change_times=at_start)
@@ -69,11 +77,14 @@ def _read(answers: Mapping[str, Reply]) -> dict[ConfigFile, bytes]:
 
 def _content(file: ConfigFile, config: str, data: bytes, answers: Mapping[str, Reply]) -> Content:
     replies = {name: answers[file.includes(name)] for name in included_names(data) if file.includes(name) in answers}
+    nested = {one: answers[_below(one)] for one in FOLDERS if file is ConfigFile.WEB and _below(one) in answers}
     return Content(
         data=data,
         included={name: ops.data_of(reply) for name, reply in replies.items() if reply.ok},
         unreadable={name: r.message for name, r in replies.items() if not r.ok and r.error != "not_found"},
         outside=frozenset(name for name in replies if not is_below(config, included_path(config, name))),
+        below={folder: ops.data_of(reply) for folder, reply in nested.items() if reply.ok},
+        unreadable_below={one: r.message for one, r in nested.items() if not r.ok and r.error != "not_found"},
     )
 
 

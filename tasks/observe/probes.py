@@ -1,11 +1,12 @@
 """Tests the network from one node: the sync port here and on the neighbours, and the site at the address in WSPath."""
 
+import base64
 from collections.abc import Mapping
 
 from tasks.ektron.editions import SYNC_PORT
 from tasks.ektron.facts.configuration import WebFacts
 from tasks.ektron.facts.machine import ProbeFacts
-from tasks.ektron.wspath import host_of, places_to_ask
+from tasks.ektron.wspath import host_of, page_of_no_site, places_to_ask
 from tasks.step import Work
 from tasks.step_values import Purpose
 from workers.winrm import operations as ops
@@ -18,6 +19,8 @@ _OK = 200
 _TELLING = (_OK, 401, 403)  #: the site answers: with another status, another address is tried too
 _ADDRESSES = 32  #: of one name that are kept
 _FIRST_PAGE = 60.0  #: seconds in which a site answers that has to compile its pages first
+_SOON = 3  #: seconds for an address that is asked only to compare
+_NO_PAGE = "a page that no site has"
 _SITE, _NAME, _OWN, _LISTENING = "site answers", "site's host", "own addresses", "listening"
 
 
@@ -44,7 +47,7 @@ def probed(work: Work, web: WebFacts, answers: Mapping[str, Reply]) -> ProbeFact
     own = answers[_OWN]
     site, named = ProbeFacts(), None
     if _places(web):  # none if it cannot be read now; what was asked where it was before says nothing
-        site, named = _site(work, web, answers[_SITE]), answers[_NAME]
+        site, named = _site(work, web, answers[_SITE], answers[_NO_PAGE]), answers[_NAME]
     return site.model_copy(
         update={
             "listening_8732": listens(work, answers[_LISTENING]),
@@ -119,7 +122,12 @@ def _site_questions(web: WebFacts) -> dict[str, Op]:
     places = _places(web)
     if not places:
         return {}
-    return {_SITE: ops.http(places[0], timeout=10), _NAME: ops.resolve(host_of(web.ws_path), timeout=5)}
+    no_page = ops.http(page_of_no_site(places[0]), timeout=_SOON, limit=0)
+    return {
+        _SITE: ops.http(places[0], timeout=10),
+        _NO_PAGE: no_page,
+        _NAME: ops.resolve(host_of(web.ws_path), timeout=5),
+    }
 
 
 def _asked_again(work: Work, web: WebFacts, answers: Mapping[str, Reply]) -> dict[str, Reply]:
@@ -135,7 +143,7 @@ def _ask(work: Work, questions: Mapping[str, Op]) -> dict[str, Reply]:
     return dict(zip(questions, replies, strict=True))
 
 
-def _site(work: Work, web: WebFacts, first: Reply) -> ProbeFacts:
+def _site(work: Work, web: WebFacts, first: Reply, no_page: Reply) -> ProbeFacts:
     """The best answer: other places are asked only where the first one says nothing about the site."""
     places = _places(web)
     replies = {places[0]: first}
@@ -143,7 +151,18 @@ def _site(work: Work, web: WebFacts, first: Reply) -> ProbeFacts:
         replies |= _ask(work, {place: ops.http(place, timeout=10) for place in places[1:]})
     best = next((place for place, reply in replies.items() if _status(reply) == _OK), places[0])
     reply = replies[best]
-    return ProbeFacts(ws_url=best, ws_status=_status(reply), ws_problem="" if reply.ok else reply.message)
+    return ProbeFacts(
+        ws_url=best,
+        ws_status=_status(reply),
+        ws_problem="" if reply.ok else reply.message,
+        ws_catch_all=_status(no_page) == _status(reply) == _OK and not _is_described(reply),
+    )
+
+
+def _is_described(reply: Reply) -> bool:
+    """Whether the answer is the page with which ASP.NET describes a web service: it has links to the operations."""
+    page = base64.b64decode(reply["body"]).lower()
+    return b"?wsdl" in page or b"?op=" in page
 
 
 def _status(reply: Reply) -> int:

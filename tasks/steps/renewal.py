@@ -6,7 +6,7 @@ Between `trust_both` and `trust_new` on all nodes, each node gets the new family
 from collections.abc import Callable, Iterable, Sequence
 
 from tasks.ektron.certificates.both import EXTRA_NAMES, extra_files, extra_keys
-from tasks.ektron.certificates.family import family_names
+from tasks.ektron.certificates.family import Family, family_names
 from tasks.ektron.config.editors import Editing, put_keys, remove_keys
 from tasks.ektron.config.sections import included_path
 from tasks.ektron.desired.config_files import ConfigFile
@@ -17,6 +17,7 @@ from tasks.observe.asking import content_of
 from tasks.observe.layout import planned_facts, planned_layout
 from tasks.observe.node import living_family
 from tasks.step import APPLYING, Done, Work
+from tasks.undo.backups import noted_anything
 from workers.errors import NodeRefused
 from workers.records import Change, DocumentKind
 from workers.texts import cleaned
@@ -41,16 +42,45 @@ def old_family(work: Work) -> Done:
     family = work.documents.of(work.parent).family(DocumentKind.PREVIOUS) if work.parent else None
     if family is None:
         work.report_phase("observing")
-        facts = planned_facts(work)
-        family = living_family(work, planned_layout(work), facts)
+        family = _replaced(work)
     if family is None:
         raise NodeRefused(
             f"{work.node.name}: the service folder does not hold the family whose key the service trusts",
             file=planned_layout(work).service_folder,
             remedy="run a rollout first, so that all servers have one family: esync rollout FILE",
         )
+    planned = work.documents.family_digests()
+    if planned is not None and family.thumbprint == planned.thumbprint and not noted_anything(work):
+        return Done(message="the family in use is the only one")
     work.documents.keep_family(family, DocumentKind.PREVIOUS)
     return Done(message=f"the family to be replaced is valid until {family.client.not_after:%Y-%m-%d}")
+
+
+def _replaced(work: Work) -> Family | None:
+    """The family that the node uses, or used before this run changed it; the new one where it has forgotten the old.
+
+    A store that has lost its last moments does not know that this run was here before, nor does what was observed then.
+    """
+    layout = planned_layout(work)
+    family = _admitted(work, layout) or living_family(work, layout, planned_facts(work))
+    return work.documents.family() if family is None and noted_anything(work) else family
+
+
+def _admitted(work: Work, layout: Layout) -> Family | None:
+    """The old family beside the new one of this run, where the node trusts both already.
+
+    So this run was here before, and its store has lost that. What the node itself uses may be either by now.
+    """
+    names = [name for extra in EXTRA_NAMES for name in family_names(extra)]
+    questions = [ops.read(f"{layout.service_folder}\\{name}") for name in names]
+    replies = work.session.ask(questions, deadline=work.deadline, keep_going=True)
+    files = {name: ops.data_of(reply) for name, reply in zip(names, replies, strict=True) if reply.ok}
+    try:
+        old, new = (Family.collect(extra, files) for extra in EXTRA_NAMES)
+    except Refused:
+        return None
+    planned = work.documents.family_digests()
+    return old if planned is not None and planned.thumbprint == new.thumbprint else None
 
 
 def trust_both(work: Work) -> Done:

@@ -16,6 +16,7 @@ from workers.errors import Conflict, NodeRefused
 from workers.records import DocumentKind
 from workers.texts import cleaned
 from workers.winrm import operations as ops
+from workers.winrm.writers import writer_of
 
 __all__ = ["sync_follow", "sync_watch"]
 
@@ -83,10 +84,16 @@ def _awaited(work: Work, begun: Begun) -> FileSeen:
             return FileSeen(arrived=True, seconds=round(seconds, 1), first_look=first, final=True)
         looks, other = looks + 1, bool(file["exists"])
         if _time_is_over(work, seconds):
-            return FileSeen(other_bytes=other, final=True)
+            return FileSeen(other_bytes=other, forgotten=not other and _was_changed(work), final=True)
         if part.is_over:
             return FileSeen(other_bytes=other)
         part.pause(min(work.cluster.sync.every, _LOOK))
+
+
+def _was_changed(work: Work) -> bool:
+    """Whether this run has changed the server already, of which its store knows nothing: it was in its last moments."""
+    (fence,) = work.session.ask([ops.read(work.fence_file)], deadline=work.deadline, keep_going=True)
+    return work.fence.has_forgotten(writer_of(fence, work.node.name))
 
 
 def _time_is_over(work: Work, seconds: float) -> bool:
@@ -97,6 +104,12 @@ def _time_is_over(work: Work, seconds: float) -> bool:
 
 def _missing(work: Work, seen: FileSeen) -> NodeRefused | Conflict:
     end, settings = end_of(work), work.cluster.sync
+    if seen.forgotten:
+        return NodeRefused(
+            f"{work.node.name}: this run has removed canaries here already, and the run store knows nothing of it",
+            file=canary_path(work),
+            remedy=f"the broker has lost its last moments; prove again: esync retry {work.run}",
+        )
     if seen.other_bytes:
         return Conflict(
             f"{work.node.name}: the canary arrived with other bytes",

@@ -72,6 +72,16 @@ def test_a_case_has_the_expected_reply_and_state(case: Case, machine: Machine, s
     wanted = site.filled(case.on(machine.platform))
     if reason := _skip_reason(machine, wanted) or _turn_reason(machine, case):
         pytest.skip(reason)
+    assert [] == _played(machine, case, wanted)
+
+
+def case_differences(case: Case, machine: Machine, site: AgentSite | HostSite) -> list[str]:
+    """What is not as expected when a machine plays a case; nothing if it cannot play it."""
+    wanted = site.filled(case.on(machine.platform))
+    return [] if _skip_reason(machine, wanted) else _played(machine, case, wanted)
+
+
+def _played(machine: Machine, case: Case, wanted: Json) -> list[str]:
     machine.set_up(wanted.get("given", {}), case.root)
     try:
         wrong = [
@@ -79,10 +89,9 @@ def test_a_case_has_the_expected_reply_and_state(case: Case, machine: Machine, s
             for reply in _replies(wanted)
             for line in _answer_differences(machine, reply, machine.ask(_line(machine, wanted)))
         ]
-        wrong += _state_differences(machine, wanted.get("then", {}))
+        return wrong + _state_differences(machine, wanted.get("then", {}))
     finally:
         machine.clear()
-    assert [] == wrong
 
 
 def test_all_cases_pass_in_one_batch(machine: Machine, site: AgentSite | HostSite) -> None:

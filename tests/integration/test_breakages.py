@@ -264,6 +264,16 @@ CASES = {
     "encodedValue of another certificate": case(
         edit(WEB, rb'(key="encodedValue" value=")[^"]+', rb"\1" + STRANGER), "config.encoded-value-agrees"
     ),
+    "another certificate for the pages of the WorkArea": case(
+        edit(
+            WEB,
+            rb"</configuration>",
+            b'<location path="WorkArea"><appSettings><add key="encodedValue" value="'
+            + STRANGER
+            + b'"/></appSettings></location></configuration>',
+        ),
+        "config.workarea-as-site",
+    ),
     "web.config cut off": case(edit(WEB, rb"</configuration>", b""), "config.files-usable"),
     "service configuration cut off": case(edit(CONFIG, rb"</configuration>", b""), "config.files-usable"),
     "another database": case(

@@ -1,5 +1,6 @@
 """A renewal of the certificate family: at every moment the servers trust each other, and it can stop anywhere."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -23,7 +24,8 @@ from tests.integration.harness import FOUR, Harness, cluster_of, four_servers
 from tests.integration.one_process import PASSWORD, Esync, Life, WorkerDied, families_known
 from tests.integration.simulated_servers import Action
 from tests.integration.simulated_servers import Server as Machine
-from workers.records import DocumentKind, Verdict
+from workers.records import DocumentKind, Event, RunRecord, Verdict
+from workers.store.memory_data import KeptRun
 
 NODES = ("S1", "S2", "P1")
 
@@ -211,6 +213,44 @@ def test_a_renewal_survives_the_death_of_a_worker(watch: Watch, moment: int) -> 
     assert Verdict.JOINED is watch.esync.resume(run).record.verdict
     assert {family_of(watch, run)} == shown(watch)
     assert watch.all_connect()
+
+
+@pytest.mark.parametrize("kept", ["observe", "families"])
+@pytest.mark.parametrize("lost", ["switch-1", "switch-3", "forget-1", "forget-3"])
+def test_a_renewal_whose_store_forgets_what_it_changed_goes_on_to_its_end(watch: Watch, kept: str, lost: str) -> None:
+    """The broker comes back as it was before the first change: both families are found on the nodes, none is made."""
+    esync, data = watch.esync, dict[str, KeptRun]()
+    last = "S1" if lost.endswith("1") else "P1"
+
+    def strike(_: Action) -> None:
+        turn = esync.store.runs(1)[0].turn
+        if turn is not None and turn.name == lost and data and (strikes := strikes_left.pop()) == 0:
+            esync.store._runs.update(data)
+            esync.new_workers()
+            raise WorkerDied(str(strikes))
+
+    strikes_left, save = [0, *range(1, 14)], esync.store.save
+
+    def keep(record: RunRecord, *events: Event) -> RunRecord | None:
+        saved = save(record, *events)
+        if record.turn is not None and record.turn.name == kept and not data:
+            data.update(copy.deepcopy(esync.store._runs))
+        return saved
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(esync.store, "save", keep)
+        esync.servers[last].watch = strike
+        with pytest.raises(WorkerDied):
+            renewed(watch)
+    esync.servers[last].watch = _nothing
+    run = esync.store.runs(1)[0]
+    assert kept == (run.turn and run.turn.name)
+    done = esync.resume(run.id)
+    assert Verdict.JOINED is done.record.verdict, done.record.summary
+    assert {family_of(watch, run.id)} == shown(watch)
+    assert watch.all_connect()
+    for machine in esync.servers.values():
+        assert not [name for name in watch.look(machine).keys if name.upper() in EXTRA_NAMES]
 
 
 def test_a_rollback_returns_to_the_old_family(watch: Watch) -> None:

@@ -1,19 +1,24 @@
 """Servers in two sites, each with its own worker: the steps on a server run near it."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
 
 from pipelines.cli.entry import run as esync
 from pipelines.cluster_file.loader import load_cluster
+from pipelines.web.attendance import Waiting
 from tasks.cluster import Cluster
+from tests.chaos.judge import messages_in
 from tests.integration.harness import cluster_of, four_servers, harness_at
 from tests.waiting import PATIENCE, wait_until
 from workers.records import Verdict
+from workers.redis.connection import connect
 
 pytestmark = pytest.mark.integration
 
+LAST = "service_restart"  #: the last changing step of a node
 SITES = {"S1": "ams", "S2": "ams", "P1": "lon", "P2": "lon"}
 WAITING = re.compile(
     r"waiting for a worker of site lon since \d\d:\d\d:\d\d UTC; "
@@ -71,3 +76,45 @@ def test_one_machine_works_on_all_sites(tmp_path: Path, monkeypatch: pytest.Monk
         file.write_text(lab.cluster.read_text().replace("role: production", "role: production\n  labels: {site: lon}"))
         assert load_cluster(file).node("P1").site == "lon"
         assert esync(["doctor", str(file)]) == 0
+
+
+def test_the_only_worker_of_a_site_dies_in_mid_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other site's servers are done meanwhile; the views name the site; a new worker there ends the run joined."""
+    with four_servers(tmp_path / "lab") as lab, harness_at(tmp_path, ESYNC_SITE="ams") as harness:
+        for name, value in harness.environment.items():
+            monkeypatch.setenv(name, value)
+        here = harness.worker
+        assert here is not None
+        harness.wait_for_worker()
+        for node in ("P1", "P2"):
+            lab.break_node(node, latency_ms=300)
+        del harness.environment["ESYNC_SITE"]
+        try:
+            harness.start_worker(options=["--site", "lon"])
+            run = harness.start(placed(cluster_of(lab, waves="all"))).id
+            wait_until(
+                lambda: any(
+                    event.kind == "step.started" and event.node == "P1" and event.step == "config_edit"
+                    for event in harness.engine.store.events(run)
+                )
+            )
+            harness.kill_worker()
+            wait_until(lambda: WAITING.search(told(run, capsys)), lambda: told(run, capsys))
+            record = harness.engine.store.run(run)
+            assert record.turn is not None
+            wait_until(lambda: WAITING.search(Waiting(harness.engine).texts([record]).get(run, "")), seconds=40)
+            name = record.turn.name
+            wait_until(lambda: all(harness.engine.store.outcome(run, name, node, LAST) for node in ("S1", "S2")))
+            assert not any(harness.engine.store.outcome(run, name, node, LAST) for node in ("P1", "P2"))
+            with connect(harness.engine.settings.broker()) as broker:
+                waiting = messages_in(broker)
+                time.sleep(5)  # twice as long as a run may stand still
+                assert waiting == messages_in(broker) != {}
+            harness.start_worker(options=["--site", "lon"])
+            ended = harness.finished(run)
+        finally:
+            here.terminate()
+            here.wait(PATIENCE)
+    assert ended.record.verdict is Verdict.JOINED, ended.record.summary

@@ -1,8 +1,9 @@
 """`esync sync` from its request to its verdict, in one process: judged by the disks, the requests and the history."""
 
+import copy
 import html
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -238,6 +239,52 @@ def test_a_death_neither_loses_nor_repeats_the_sync(world: World, learnt: dict[s
     assert life.died_at
     known = world.esync.resume(world.esync.store.names(1)[0])
     assert (Verdict.PROVEN, 1, {}) == (known.record.verdict, world.syncs, world.canaries()), known.record.summary
+
+
+def as_it_was(world: World) -> Callable[[], None]:
+    """What puts the store of the present moment back, as a broker that has lost what came since."""
+    kept = copy.deepcopy(world.esync.store._runs)
+
+    def put_back() -> None:
+        world.esync.store._runs.clear()
+        world.esync.store._runs.update(kept)
+        world.esync.new_workers()
+
+    return put_back
+
+
+@pytest.mark.parametrize("reached", [("S2", "P1", "P2"), ("S2", "P1")])
+def test_a_proof_whose_store_forgets_the_removal_is_not_refuted(world: World, reached: tuple[str, ...]) -> None:
+    """The node tells that this run has changed it since: then it is not known any more whether the file had arrived."""
+    forgotten: list[Callable[[], None]] = []
+    world.script = lambda it: [lambda: forgotten.append(as_it_was(it)), *it.usual(reached)]
+    first = run(world, syncs.PROVE)
+    assert first.record.verdict is (Verdict.PROVEN if len(reached) == 3 else Verdict.REFUTED), first.record.summary
+    forgotten[0]()
+    known = world.esync.resume(first.record.id)
+    assert (known.record.verdict, world.syncs) == (Verdict.INCONCLUSIVE, 1), known.record.summary
+    assert "the store" in known.record.summary
+    assert {} == world.canaries()
+    found = {server.node: server for server in report(world, known).servers}
+    assert (found["S1"].arrived, found["P1"].arrived) == (True, None)
+    assert "proven again" in "\n".join(sync_lines(report(world, known)))
+    world.script = lambda it: it.usual()
+    again = world.esync.ended(control.retry(world.esync.engine, known.record.id))
+    assert again.record.verdict is Verdict.PROVEN, again.record.summary
+
+
+def test_a_canary_that_somebody_takes_away_at_the_start_refutes_nothing(world: World) -> None:
+    """What was not there to be sent says nothing about the sync: the summary names the server where it is gone."""
+    folder = world.esync.servers["S1"].disk
+
+    def take_away() -> None:
+        for name in world.canaries()["S1"]:
+            folder.remove(WindowsPath.of(rf"{FOLDER}\{name}"))
+
+    world.script = lambda it: [take_away, *it.usual()]
+    known = run(world, syncs.PROVE)
+    assert known.record.verdict is Verdict.INCONCLUSIVE, known.record.summary
+    assert "no longer on S1" in known.record.summary
 
 
 def test_a_canary_that_a_run_could_not_remove_is_removed_later(world: World) -> None:

@@ -103,6 +103,14 @@ class OwnQueues:
         self._forget(known.keys() - waiting.keys(), known, dead)
         return bool(dead)
 
+    def with_messages(self, queues: Collection[str]) -> frozenset[str]:
+        """Which of these queues, own or common ones, hold messages that no worker has taken.
+
+        Raises:
+            RedisError: the broker does not answer.
+        """
+        return frozenset(self._next_messages(queues))
+
     def _next_messages(self, queues: Iterable[str]) -> dict[str, tuple[object, ...]]:
         """Queue -> the next message of each priority, for the queues that have any."""
         keys = [own for queue in queues for own, _ in _lists(queue)]

@@ -5,6 +5,7 @@ exchange costs. What is filled in is checked or escaped.
 """
 
 import base64
+import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from xml.sax.saxutils import escape
 from typing_extensions import override
 from winrm.protocol import Protocol as WinRMProtocol
 
-__all__ = ["Messages", "Sender"]
+from workers.winrm.answers import Answer, Unusable
+
+__all__ = ["Answering", "Messages", "Sender"]
 
 _SHELL, _COMMAND, _MESSAGE, _DATA = (
     "in-place-of-shell",
@@ -24,6 +27,10 @@ _SHELL, _COMMAND, _MESSAGE, _DATA = (
     "in-place-of-message",
     b"in place of data",
 )
+_OK = 200
+_ENVELOPE = re.compile(rb"<(?:[\w.-]+:)?Envelope[\s/>]")
+_ID = re.compile(rb"MessageID[^>]*>\s*(?:uuid:)?([^<\s]*)")
+_RELATED = re.compile(rb"RelatesTo[^>]*>\s*(?:uuid:)?([^<\s]*)")
 _SECONDS = 1_000_001  #: in place of the operation timeout
 
 
@@ -32,6 +39,27 @@ class Sender(Protocol):
 
     def send_message(self, message: str) -> bytes:
         """Sends a message and returns the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """A sender whose answers are those to the messages: a proxy may send a page in place of one, or an earlier one."""
+
+    sender: Sender
+
+    def send_message(self, message: str) -> bytes:
+        """Sends a message and returns the answer.
+
+        Raises:
+            Unusable: it is no message of WS-Management, or the answer to another one.
+        """
+        answer = self.sender.send_message(message)
+        if not _ENVELOPE.search(answer):
+            raise Unusable("sent an answer that is no message of WS-Management", Answer(_OK, answer))
+        asked, related = _ID.search(message.encode()), _RELATED.search(answer)
+        if asked and related and asked[1].lower() != related[1].lower():
+            raise Unusable("sent the answer to another message", Answer(_OK, answer))
+        return answer
 
 
 class Messages(WinRMProtocol):
@@ -83,6 +111,8 @@ class Messages(WinRMProtocol):
         nodes = list(root.iter())
         streams: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
         for node in nodes:
+            if node.tag.endswith("Stream") and node.get("CommandId", command_id).upper() != command_id.upper():
+                raise Unusable("sent the output of another command")
             if node.tag.endswith("Stream") and node.text:
                 streams.get(node.attrib["Name"], []).append(base64.b64decode(node.text.encode("ascii")))
         done = sum(node.get("State", "").endswith("CommandState/Done") for node in nodes) == 1

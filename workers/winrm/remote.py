@@ -15,7 +15,7 @@ from workers.winrm.answers import Unusable
 from workers.winrm.channel import OPEN, TURN, Chunk, Counters, Gate, Limit
 from workers.winrm.encodable import refuse_unencodable
 from workers.winrm.faults import Phase, mapped
-from workers.winrm.messages import Messages
+from workers.winrm.messages import Answering, Messages
 from workers.winrm.not_connected import NotConnected
 from workers.winrm.probe import other_protocol
 from workers.winrm.transport import HttpsTransport
@@ -73,7 +73,7 @@ class WinRMChannel:
         self._commands = 0
         self.keeps_for = _UNKNOWN_IDLE
         self._transport = HttpsTransport(endpoint, secret, gate)
-        self._winrm = Messages(self._transport)
+        self._winrm = Messages(Answering(self._transport))
 
     @property
     def counters(self) -> Counters:

@@ -16,7 +16,15 @@ from tasks.ektron.config.sections import (
     collection,
     open_config,
 )
-from tasks.ektron.facts.configuration import NO_CERTIFICATE, AssetValues, EndpointFact, ServiceSettings, WebValues
+from tasks.ektron.config.workarea import overrides_in
+from tasks.ektron.facts.configuration import (
+    NO_CERTIFICATE,
+    AssetValues,
+    EndpointFact,
+    FolderSettings,
+    ServiceSettings,
+    WebValues,
+)
 from tasks.ektron.kept import Kept
 from tasks.ektron.refusals import ConfigRefused
 from tasks.ektron.wspath import without_logon
@@ -133,7 +141,14 @@ def read_web(content: Content, digest: Callable[[str], str]) -> WebValues:
         asset_source=(asset[0].value("configSource") or "") if asset else None,
         encrypted=_encrypted(configuration),
         elsewhere=_elsewhere(configuration, "encodedValue"),
+        workarea=_workarea(configuration, content, digest),
     )
+
+
+def _workarea(configuration: Configuration, content: Content, digest: Callable[[str], str]) -> FolderSettings:
+    for folder, why in content.unreadable_below.items():
+        return FolderSettings(problem=f"{folder}\\web.config cannot be read: {why}")
+    return overrides_in(configuration.document, content.below, _connection_names(configuration)[:1], digest)
 
 
 def _contradict(entries: Sequence[Element]) -> bool:
@@ -211,10 +226,13 @@ def _connection_digest(
 ) -> str | None:
     """Digest of the connection that the product uses: named in `ektronDataConfiguration`, else the default one."""
     strings = collection(section.children if section else (), "name")
-    chosen = configuration.section("ektronDataConfiguration")
-    names = (chosen.parts[0].element.value("defaultDatabase") if chosen else None, _DEFAULT)
-    for name in names:
-        text = strings.last(name, "connectionString") if name else None
+    for name in _connection_names(configuration):
+        text = strings.last(name, "connectionString")
         if text:
             return digest(text.strip())
     return None
+
+
+def _connection_names(configuration: Configuration) -> list[str]:
+    chosen = configuration.section("ektronDataConfiguration")
+    return [name for name in (chosen.parts[0].element.value("defaultDatabase") if chosen else None, _DEFAULT) if name]

@@ -47,12 +47,16 @@ class Content:
         included: name, as the configuration file has it -> bytes.
         unreadable: name -> why the file cannot be read.
         outside: names of files that are not below the folder of the configuration file.
+        below: folder -> the configuration file in it that overrides this one for what is in that folder.
+        unreadable_below: folder -> why its configuration file cannot be read.
     """
 
     data: bytes = field(repr=False)
     included: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     unreadable: Mapping[str, str] = field(default_factory=dict)
     outside: frozenset[str] = frozenset()
+    below: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    unreadable_below: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_alone(self) -> bool:

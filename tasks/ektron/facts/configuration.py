@@ -3,12 +3,17 @@
 from tasks.ektron.facts.values import Fact, FileFacts, Spread
 
 __all__ = [
+    "CERTIFICATE",
+    "CLIENT",
+    "CONNECTION",
     "NO_CERTIFICATE",
     "AssetFacts",
     "AssetValues",
     "ConfigurationFacts",
     "EndpointFact",
+    "FolderSettings",
     "IncludedFile",
+    "Override",
     "ServiceConfigFacts",
     "ServiceSettings",
     "WebFacts",
@@ -78,6 +83,32 @@ class EndpointFact(Fact):
     client_certificate: str | None = None
 
 
+CERTIFICATE, CLIENT, CONNECTION = "encodedValue", "clientCertificate", "connectionString"  #: that folders may override
+
+
+class Override(Fact):
+    """A setting of the site that the pages of a folder do not take from it.
+
+    Attributes:
+        setting: `encodedValue`, or `clientCertificate` of an endpoint.
+        of: the contract of the endpoint.
+        value: SHA-256 of the decoded certificate, or the name of the file; empty where the setting is removed.
+        where: file, `location` element and line.
+    """
+
+    setting: str
+    of: str = ""
+    value: str = ""
+    where: str
+
+
+class FolderSettings(Fact):
+    """What the pages of the WorkArea read instead of the settings of the site. `problem`: why that is not known."""
+
+    overrides: tuple[Override, ...] = ()
+    problem: str = ""
+
+
 class WebValues(_Sectioned):
     """Values of `web.config` (ektron-facts 2.3)."""
 
@@ -93,6 +124,7 @@ class WebValues(_Sectioned):
     esync_enabled: str | None = None
     pass_through_disabled: str | None = None  #: ek_DisableAssetLoadBalancePassThrough
     asset_source: str | None = None  #: configSource of DocumentManagerData; empty: its content is in web.config itself
+    workarea: FolderSettings = FolderSettings()
     offloaded: bool = False  #: ek_UseOffloadingSSL: TLS ends at the balancer (ektron-facts 10)
 
 

@@ -52,6 +52,7 @@ class ProbeFacts(Fact):
         ws_url: where the site was asked, by WSPath.
         ws_status: the HTTP status of the answer; 0: no answer.
         ws_problem: why there was no answer.
+        ws_catch_all: whether a page that cannot exist is answered with HTTP 200 too, and the answer shows no service.
         ws_addresses: the addresses of the host in WSPath, as this node resolves it; empty for an unknown name.
         own_addresses: the addresses of this node, as it knows them.
     """
@@ -61,6 +62,7 @@ class ProbeFacts(Fact):
     ws_url: str = ""
     ws_status: int | None = None
     ws_problem: str = ""
+    ws_catch_all: bool = False
     ws_addresses: tuple[str, ...] | None = None
     own_addresses: tuple[str, ...] = ()
 

@@ -123,6 +123,8 @@ def _answers(facts: NodeFacts) -> Judged:
         return Violated(f"WSPath is no absolute http or https address: {shortened(web.ws_path)!r}")
     if status is None:
         return Unknown("was not tested" if web.ws_path else _hidden(facts) or "web.config has no WSPath")
+    if status == _OK and facts.probes.ws_catch_all:
+        return Unknown(f"{facts.probes.ws_url} returns HTTP 200, and so does a page that cannot exist on that host")
     if status == _OK or status in _REFUSED:
         return None
     where = facts.probes.ws_url or "the address in WSPath"
@@ -260,11 +262,13 @@ EFFECTIVE_RULES = (
             "probes.ws_status",
             "probes.ws_url",
             "probes.ws_problem",
+            "probes.ws_catch_all",
             "web.ws_path",
             "web.file",
             "web.encrypted",
         ),
-        proves="a web service of the site answers on the node, over http or https as WSPath says",
+        proves="a web service of the site answers on the node, over http or https as WSPath says; where any page is "
+        "answered with HTTP 200, the answer describes the service",
         cannot_know="what the web service answers to the service itself, with its account and its certificates",
     ),
     Invariant(

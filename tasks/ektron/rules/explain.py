@@ -45,6 +45,7 @@ ORDER = (
     "config.web-endpoints",
     "config.endpoints-complete",
     "config.encoded-value-agrees",
+    "config.workarea-as-site",
     "family.staging-folder-clean",
     "keys.ewsupdates-agrees",
     "service.running",

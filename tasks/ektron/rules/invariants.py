@@ -14,6 +14,7 @@ from tasks.ektron.rules.pools import POOL_RULES
 from tasks.ektron.rules.readiness import READINESS_RULES
 from tasks.ektron.rules.service import SERVICE_RULES
 from tasks.ektron.rules.shared import SHARED_RULES
+from tasks.ektron.rules.workarea import WORKAREA_RULES
 
 __all__ = [
     "ALL_RULES",
@@ -33,6 +34,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     *INSTALL_RULES,
     *EFFECTIVE_RULES,
     *CONFIG_RULES,
+    *WORKAREA_RULES,
     *FAMILY_RULES,
     *SERVICE_RULES,
     *GENERATED_RULES,

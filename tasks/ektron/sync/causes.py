@@ -14,7 +14,7 @@ from tasks.ektron.rules.findings import Findings
 from tasks.ektron.sync.answers import Entry
 from tasks.ektron.sync.seen import SiteSeen
 
-__all__ = ["ROWS", "SAID", "Cause", "likely_cause", "row_of_rule", "row_of_text"]
+__all__ = ["ROWS", "SAID", "Cause", "likely_cause", "row_of_rule", "row_of_text", "unsent"]
 
 #: Rule -> row of the failure table that its refutation means.
 ROWS: Mapping[str, int] = {
@@ -124,6 +124,11 @@ def likely_cause(
         or _elsewhere(node, findings)
         or _unknown(node, folder)
     )
+
+
+def unsent(node: str, why: str) -> Cause:
+    """The cause where a missing file says nothing about the sync."""
+    return Cause(node=node, row=0, because=why, remedy="the sync has to be proven again", certain=False)
 
 
 def row_of_rule(rule: str) -> int:

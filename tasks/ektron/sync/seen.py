@@ -99,6 +99,7 @@ class FileSeen(Fact):
         arrived: whether the file is there with the same bytes.
         seconds: from the start of the sync until it was seen there.
         first_look: whether it was there at the first look: it may have arrived earlier than that.
+        forgotten: this run has changed the server already, which its store has lost: it may have removed the file.
         watched: of the server on which the sync was started: what its status shows.
         final: whether the server need not be watched any more.
     """
@@ -107,6 +108,7 @@ class FileSeen(Fact):
     seconds: float | None = None
     first_look: bool = False
     other_bytes: bool = False
+    forgotten: bool = False
     watched: Watched | None = None
     state: SyncState | None = None
     final: bool = False

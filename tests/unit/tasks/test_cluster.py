@@ -152,6 +152,8 @@ def test_what_is_weaker_than_https_is_said(ours: dict[str, object], own: dict[st
         ("C:\\site ", False),
         (r"C:\site:stream", False),
         (r"\\nas\site", False),
+        ("C:\\" + "x" * 157, True),
+        ("C:\\" + "x" * 158, False),
     ],
 )
 def test_a_path_is_one_that_a_node_accepts(path: str, *, is_right: bool) -> None:

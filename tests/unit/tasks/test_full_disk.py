@@ -65,10 +65,11 @@ def failed(error: NodeError, answer: NodeError | None = None) -> NodeError:
     return raised.value
 
 
-def test_what_is_needed_stands_beside_what_is_free() -> None:
-    """Both in a readable unit; the remedy names the drive and the node."""
-    error = failed(AgentFailed("P1: write: There is not enough space on the disk", file=FILE))
-    assert error.message.endswith("disk: 4.2 kB and room for backups needed, 1.5 MB free on C:")
+@pytest.mark.parametrize("words", ["There is not enough space on the disk", "Nicht genug Speicherplatz (error 112)"])
+def test_what_is_needed_stands_beside_what_is_free(words: str) -> None:
+    """Both in a readable unit, in every language of the node; the remedy names the drive and the node."""
+    error = failed(AgentFailed(f"P1: write: {words}", file=FILE))
+    assert error.message.endswith(f"{words}: 4.2 kB and room for backups needed, 1.5 MB free on C:")
     assert error.remedy == "free space on C: of P1, then retry"
 
 

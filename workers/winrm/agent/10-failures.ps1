@@ -16,6 +16,8 @@ $OnWindows = $Separator -eq '\'
 $Names = [StringComparer]::Ordinal
 if ($OnWindows) { $Names = [StringComparer]::OrdinalIgnoreCase }
 $Invariant = [Globalization.CultureInfo]::InvariantCulture
+# `-match` and `Sort-Object` follow the culture of the thread: in Turkish, I and i are different letters; in Thai, dots do not count.
+[Threading.Thread]::CurrentThread.CurrentCulture = $Invariant
 $Ascii = New-Object Text.ASCIIEncoding
 $TimeFormat = "yyyy-MM-dd'T'HH:mm:ss.fffffff'Z'"
 
@@ -57,10 +59,14 @@ ${function:Get-Slug} = {
     return 'failed'
 }
 
+# A full disk, in the two ways in which Windows says it; 28 is ENOSPC, .NET's code on Linux.
+$FullCodes = @(0x80070070, 0x80070027, 28)
+
 ${function:Get-FailedResult} = {
     param([Exception]$Failure, $Fields)
     $cause = Get-Cause $Failure
     $result = @{ ok = $false; error = (Get-Slug $cause); message = ($cause.Message -replace '\s+', ' ').Trim() }
+    if ($cause -is [IO.IOException] -and $FullCodes -contains $cause.HResult) { $result['message'] += ' (error 112)' }
     $path = ''
     if ($cause.Data.Contains('path')) { $path = $cause.Data['path'] }
     foreach ($name in 'path', 'folder', 'program') {

@@ -95,6 +95,9 @@ INSTEAD: dict[str, tuple[object, ...]] = {
     "web.connection_digest": (_OTHER_HASH, connection("P1"), None),
     "web.file.path": (r"D:\site\web.config",),
     "web.pass_through_disabled": ("true",),
+    "web.workarea.overrides.setting": ("clientCertificate", "connectionString"),
+    "web.workarea.overrides.value": (_OTHER_HASH, ""),
+    "web.workarea.problem": ("access denied",),
     **{f"{spread}.common": (_OTHER_HASH,) for spread in _SPREADS},
     **{f"{spread}.differing": ({"P1": _OTHER_HASH},) for spread in _SPREADS},
     **{f"{spread}.missing": (("P1",),) for spread in _SPREADS},
@@ -165,6 +168,8 @@ QUIET: dict[str, str] = {
     "system.edition": "shown where PowerShell is too old",
     "system.os": "shown where PowerShell is too old",
     "system_drive": "the layout: where the staging folder is",
+    "web.workarea.overrides.of": "tells the endpoints apart; the file that each names is compared",
+    "web.workarea.overrides.where": "names the place in the message",
     "web.ws_path": "the address that is asked; `probes.ws_status` has the answer",
     **{f"{part}.file.{fact}": _STALE for part in _PARTS for fact in ("hash", "mtime", "size")},
     **{f"{part}.file.path": _PATH for part in ("service_config", "ews")},
@@ -270,8 +275,19 @@ def joined_with_everything() -> ClusterFacts:
     record = {"service": "EktronWindowsServices30", "pid": 4, "started": STARTED, "loaded": {"a": "b"}}
     for name, facts in cluster.seen.items():
         more = {"ews__other_keys": {_PARTNER: THUMBPRINT}, "ews__included": included} if facts.ews else {}
+        more |= {"web__workarea": {"overrides": _overrides(name)}}
         cluster = broken(name, lambda one, more=more: changed(one, **common, **trusted, **more), cluster)  # type: ignore[misc]  # the default binds the loop's value
     return broken("P1", lambda facts: changed(facts, inputs={"a": "b"}, start_record=record), cluster)
+
+
+def _overrides(name: str) -> tuple[dict[str, object], ...]:
+    """Each of the settings that a folder may override, with the right value."""
+    right = {
+        "encodedValue": THUMBPRINT,
+        "clientCertificate": f"{name}_SyncClient.pfx",
+        "connectionString": connection(name),
+    }
+    return tuple({"setting": setting, "value": value, "where": "line 1"} for setting, value in right.items())
 
 
 def _rows(fact: str) -> Iterator[tuple[Row, ClusterFacts]]:

@@ -140,6 +140,14 @@ def test_an_answer_of_the_site_has_its_own_remedy(status: int, refuted: list[str
         assert ("whitelist" in finding.remedy) is (status in (401, 403))
 
 
+def test_an_answer_to_everything_proves_nothing() -> None:
+    """A catch-all page says HTTP 200 too: then it is not known whether the site answers."""
+    probes = {"ws_status": 200, "ws_url": "http://P1/x", "ws_catch_all": True}
+    findings = judge(cluster_with(site("http://P1/x", "10.0.0.13", **probes)))
+    assert findings.refuted_errors == ()
+    assert "so does a page that cannot exist" in findings.of("site.wspath-answers").reasons["P1"]
+
+
 def test_a_path_without_a_host_is_said() -> None:
     """WSPath without scheme and host cannot be asked, and the value is shown."""
     finding = judge(cluster_with({"web__ws_path": "/WorkArea/x.asmx", "probes__ws_status": None})).of(
