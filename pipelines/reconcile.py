@@ -31,7 +31,7 @@ from pipelines.run.snapshot import Snapshot
 from tasks.ektron.wording import counted
 from tasks.steering import WAITED, Steering, acknowledge_resume, let_begin, request_cancel
 from workers.broker.names import NODES_QUEUE
-from workers.errors import EsyncError, RunUnknown
+from workers.errors import EsyncError, RecordRefused, RunUnknown
 from workers.logger import logger
 from workers.records import Event, RunState, now
 from workers.redis.connection import errors_mapped
@@ -330,19 +330,26 @@ class Reconciler:
                 # The server has evicted its record, or a person has deleted it: others of its group would wait forever.
                 with suppress(EsyncError):
                     store.forget(run_id)
+            except RecordRefused as refused:
+                self._cannot_continue(run_id, refused.message)
             except EsyncError:
                 continue
             except Exception as error:  # noqa: BLE001 - one run that cannot be decided must not stop all others
-                self._cannot_continue(run_id, type(error).__name__)
+                self._cannot_continue(run_id, f"internal error {type(error).__name__}")
 
-    def _cannot_continue(self, run_id: str, error: str) -> None:
-        """Says so where the run is shown, once by this process; a person has to end the run."""
-        log.warning("the reconciler failed on a run", run=run_id, error=error)
-        if run_id not in self._told:
-            self._told.add(run_id)
-            message = f"internal error {error}: what follows cannot be decided; to end the run: esync cancel {run_id}"
-            with suppress(EsyncError):
-                self._engine.store.note(run_id, Event(kind="run.failing", message=message))
+    def _cannot_continue(self, run_id: str, why: str) -> None:
+        """Says so in the log and where the run is shown, once by this process; a person has to end the run.
+
+        Nothing is added to the history of a run whose own record cannot be read: it is left alone.
+        """
+        if run_id in self._told:
+            return
+        self._told.add(run_id)
+        log.warning("the reconciler failed on a run", run=run_id, error=why)
+        message = f"{why}: what follows cannot be decided; to end the run: esync cancel {run_id}"
+        with suppress(EsyncError):
+            self._engine.store.run(run_id)
+            self._engine.store.note(run_id, Event(kind="run.failing", message=message))
 
     def _elected(self, *, wanted: bool) -> bool:
         if wanted or self._leads:
