@@ -18,7 +18,7 @@ from pipelines.run import (
     decisions_waves,
 )
 from pipelines.run.kinds import Kind, Stage
-from pipelines.run.snapshot import RETRY, UNDRAIN_STAGE
+from pipelines.run.snapshot import RETRY, UNDRAIN_STAGE, WAVE_STAGE
 from pipelines.run.sync_kinds import SYNC_KINDS
 from tasks.step_values import Purpose
 from tasks.steps.registry import (
@@ -58,7 +58,7 @@ OBSERVE = Stage(
     plans=True,
 )
 WAVE = Stage(
-    name=decisions_waves.WAVE,
+    name=WAVE_STAGE,
     nodes=decisions_waves.next_wave,
     steps=(INSTALL_CHECK, DRAIN, CONFIG_EDIT, CERT_COPY, SERVICE_RESTART, UNDRAIN),
     then=decisions_waves.within_budget,
@@ -79,8 +79,8 @@ def _put_back(follows: str) -> Stage:
     )
 
 
-PUT_BACK = _put_back(decisions_waves.WAVE)
-RETRIES = replace(WAVE, name=RETRY, nodes=decisions_waves.to_retry, purpose=Purpose.AGAIN, follows=decisions_waves.WAVE)
+PUT_BACK = _put_back(WAVE_STAGE)
+RETRIES = replace(WAVE, name=RETRY, nodes=decisions_waves.to_retry, purpose=Purpose.AGAIN, follows=WAVE_STAGE)
 PROOF = Stage(
     name=decisions_waves.PROVE,
     nodes=decisions_waves.to_prove,
@@ -89,7 +89,7 @@ PROOF = Stage(
     purpose=Purpose.PROVE,
     heading="verify",
     numbered=True,
-    follows=decisions_waves.WAVE,
+    follows=WAVE_STAGE,
 )
 RECHECK = replace(PROOF, name=decisions_waves.RECHECK, nodes=decisions_waves.to_recheck)
 VERIFY = Stage(

@@ -2,14 +2,12 @@
 
 from collections.abc import Collection
 
-from pipelines.run.snapshot import Snapshot
+from pipelines.run.snapshot import WAVE_STAGE, Snapshot
 from tasks.cluster import Cluster
 from tasks.ektron.wording import counted, named
 from workers.records import Record, Status, Turn
 
 __all__ = ["Budget", "budget_of", "budget_with", "exceeded", "too_many_away"]
-
-_WAVE = "wave"  #: name of the stage
 
 
 class Budget(Record):
@@ -40,7 +38,7 @@ class Budget(Record):
 def budget_of(snapshot: Snapshot) -> Budget:
     """The budget of a run now; only nodes that it may change count."""
     failed, silent = _with(snapshot, Status.FAILED), _with(snapshot, Status.UNREACHABLE)
-    return budget_with(snapshot.cluster, failed, silent, snapshot.last_turn(_WAVE))
+    return budget_with(snapshot.cluster, failed, silent, snapshot.last_turn(WAVE_STAGE))
 
 
 def budget_with(cluster: Cluster, failed: Collection[str], silent: Collection[str], wave: Turn | None) -> Budget:
@@ -79,7 +77,7 @@ def exceeded(snapshot: Snapshot) -> str:
         return away
     if budget.wave_failed <= budget.wave_failed_allowed:
         return ""
-    wave = snapshot.last_turn(_WAVE)
+    wave = snapshot.last_turn(WAVE_STAGE)
     lost = [node for node in failed if wave and node in wave.nodes]
     return _over(lost, "failed", "max_failed_per_wave", budget.wave_failed_allowed)
 

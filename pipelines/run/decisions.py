@@ -11,7 +11,7 @@ from pipelines.run.evidence import judged_kind
 from pipelines.run.plan import Plan
 from pipelines.run.pool_risk import pool_left_alone
 from pipelines.run.selection import besides, findings_about
-from pipelines.run.snapshot import ABANDONED, Document, Go, Snapshot, Stop
+from pipelines.run.snapshot import ABANDONED, WAVE_STAGE, Document, Go, Snapshot, Stop
 from pipelines.run.verdict import cluster_facts, failures, verdict_of
 from tasks.ektron.wording import differing, named
 from workers.errors import LogonRefused, NotEditable
@@ -291,7 +291,7 @@ def out_of_reach(snapshot: Snapshot) -> set[str]:
 
 def seen_completely(snapshot: Snapshot) -> bool:
     """Whether all nodes were observed completely before the plan, and none was changed: that is the evidence."""
-    if snapshot.in_stage("wave"):
+    if snapshot.in_stage(WAVE_STAGE):
         return False
     facts = snapshot.documents.all_facts(DocumentKind.OBSERVED)
     return all(node in facts and facts[node].probes.tested for node in all_reachable(snapshot))

@@ -7,7 +7,7 @@ from pipelines.run.budget import exceeded
 from pipelines.run.decisions_pools import pool_too_small
 from pipelines.run.kinds import Kind
 from pipelines.run.pool_risk import left_down, not_running, pool_at_risk
-from pipelines.run.snapshot import ABANDONED, RETRY, Go, Snapshot, Stop
+from pipelines.run.snapshot import ABANDONED, RETRY, WAVE_STAGE, Go, Snapshot, Stop
 from pipelines.run.verdict import failures
 from tasks.ektron.wording import counted, named
 from workers.errors import Failure, LogonRefused, PoolTooSmall
@@ -16,7 +16,6 @@ from workers.records import Status, StepOutcome, Turn, Verdict
 __all__ = [
     "PROVE",
     "RECHECK",
-    "WAVE",
     "held_before",
     "next_wave",
     "to_prove",
@@ -26,7 +25,7 @@ __all__ = [
     "within_budget",
 ]
 
-WAVE, PROVE, RECHECK = "wave", "prove", "recheck"
+PROVE, RECHECK = "prove", "recheck"
 _HOPELESS = {ABANDONED, LogonRefused.slug, PoolTooSmall.slug}  #: the last one has waited long enough
 _RESTART = "service_restart"  #: name of the step
 _NOT_TRIED = {Status.SKIPPED, Status.CANCELLED}
@@ -35,7 +34,7 @@ _FINAL = {Failure.REFUSED, Failure.STALE}  #: accounts get locked; a stale plan 
 
 def next_wave(snapshot: Snapshot) -> Sequence[str]:
     """The next wave of the plan, without the nodes that have ended."""
-    done, ended = snapshot.in_stage(WAVE), snapshot.ended()
+    done, ended = snapshot.in_stage(WAVE_STAGE), snapshot.ended()
     for wave in snapshot.plan.waves if snapshot.plan else ():
         nodes = [node for node in wave if node not in done and node not in ended]
         if nodes:
@@ -45,7 +44,7 @@ def next_wave(snapshot: Snapshot) -> Sequence[str]:
 
 def to_retry(snapshot: Snapshot) -> Sequence[str]:
     """The nodes of the last wave that failed and are tried again, while no limit is exceeded."""
-    wave, tries = snapshot.last_turn(WAVE), snapshot.cluster.policy.retry_in_wave
+    wave, tries = snapshot.last_turn(WAVE_STAGE), snapshot.cluster.policy.retry_in_wave
     if wave is None or not tries or exceeded(snapshot):
         return ()
     ended, tried = snapshot.ended(), Counter(n for t in _since(snapshot, wave) if t.stage == RETRY for n in t.nodes)
@@ -68,7 +67,7 @@ def to_prove(snapshot: Snapshot) -> Sequence[str]:
     After the last wave the verification looks at all nodes anyway. Of a node that was not changed, the check of its
     wave was the look.
     """
-    wave = snapshot.last_turn(WAVE)
+    wave = snapshot.last_turn(WAVE_STAGE)
     if wave is None or not snapshot.cluster.policy.judge_waves or not next_wave(snapshot):
         return ()
     due: dict[str, bool] = {}
@@ -80,7 +79,7 @@ def to_prove(snapshot: Snapshot) -> Sequence[str]:
 
 def to_recheck(snapshot: Snapshot) -> Sequence[str]:
     """The nodes that the last wave has changed, once after the hold that follows it: it may have lasted for hours."""
-    wave = snapshot.last_turn(WAVE)
+    wave = snapshot.last_turn(WAVE_STAGE)
     if wave is None or not snapshot.cluster.policy.judge_waves or not _waits(snapshot) or not next_wave(snapshot):
         return ()
     return () if any(turn.stage == RECHECK for turn in _since(snapshot, wave)) else _changed(snapshot, wave)
@@ -109,11 +108,11 @@ def within_budget(snapshot: Snapshot) -> Go | Stop:
 
 def _first_wave_failed(snapshot: Snapshot) -> Stop | None:
     """The first wave is the canary of the others: a failed node stops the run, and so does a wave without an answer."""
-    wave = snapshot.last_turn(WAVE)
+    wave = snapshot.last_turn(WAVE_STAGE)
     if (
         not snapshot.cluster.policy.judge_waves
         or wave is None
-        or wave != next(turn for turn in snapshot.record.turns if turn.stage == WAVE)
+        or wave != next(turn for turn in snapshot.record.turns if turn.stage == WAVE_STAGE)
     ):
         return None
     ended = {node: outcome for node, outcome in snapshot.ended().items() if node in wave.nodes}
@@ -134,7 +133,7 @@ def _rest_of_a_pool(snapshot: Snapshot, following: Sequence[str]) -> Stop | None
 
     Those failed after the stop of their service, or do not answer any more.
     """
-    ended, waved = snapshot.ended(), snapshot.in_stage(WAVE)
+    ended, waved = snapshot.ended(), snapshot.in_stage(WAVE_STAGE)
     tried = {one.node for one in snapshot.outcomes if one.step == _RESTART and one.status not in _NOT_TRIED}
     silent = {node for node, outcome in ended.items() if outcome.status is Status.UNREACHABLE}
     down = {node: ended[node] for node in ended.keys() & waved & (tried | silent)}
@@ -158,15 +157,15 @@ def held_before(snapshot: Snapshot, following: Turn) -> str:
         snapshot: the run before that turn.
         following: the turn that the run would continue with.
     """
-    if following.stage not in {WAVE, RECHECK} or not _waits(snapshot):
+    if following.stage not in {WAVE_STAGE, RECHECK} or not _waits(snapshot):
         return ""
-    wave = f"{WAVE}-{1 + sum(turn.stage == WAVE for turn in snapshot.record.turns)}"
+    wave = f"{WAVE_STAGE}-{1 + sum(turn.stage == WAVE_STAGE for turn in snapshot.record.turns)}"
     return "" if snapshot.steering.promoted == wave else wave
 
 
 def _waits(snapshot: Snapshot) -> bool:
     """Whether the policy has a hold after the last wave."""
-    hold, waves = snapshot.cluster.policy.hold, sum(turn.stage == WAVE for turn in snapshot.record.turns)
+    hold, waves = snapshot.cluster.policy.hold, sum(turn.stage == WAVE_STAGE for turn in snapshot.record.turns)
     return hold is not None and (waves == 1 or (waves > 1 and hold == "after-each-wave"))
 
 

@@ -12,10 +12,11 @@ from workers.records import DocumentKind, RunRecord, StepOutcome, Turn, Verdict
 from workers.store.documents import document_as
 from workers.store.port import Look, RunStore
 
-__all__ = ["ABANDONED", "RETRY", "UNDRAIN_STAGE", "Document", "Go", "Reading", "Snapshot", "Stop"]
+__all__ = ["ABANDONED", "RETRY", "UNDRAIN_STAGE", "WAVE_STAGE", "Document", "Go", "Reading", "Snapshot", "Stop"]
 
 ABANDONED = "abandoned"  #: slug of a step that did not end: a worker may still be in it
 UNDRAIN_STAGE = "undrain"  #: the stage in which servers get requests again that were taken out of their balancer
+WAVE_STAGE = "wave"  #: the stage that changes nodes
 RETRY = "retry"  #: the stage in which nodes that ended in it before begin again
 
 

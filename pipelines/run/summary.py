@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pipelines.run.attested import Asked, asked_of, confirmations_of
 from pipelines.run.availability import Availability, availability_of
 from pipelines.run.budget import Budget, budget_of
-from pipelines.run.decisions_waves import WAVE
 from pipelines.run.kinds import Kind
 from pipelines.run.node_results import NodeResult, results
 from pipelines.run.plan import Plan
-from pipelines.run.snapshot import Snapshot
+from pipelines.run.snapshot import WAVE_STAGE, Snapshot
 from tasks.cluster import Cluster
 from tasks.ektron.rules.findings import Findings
 from tasks.steering import Steering
@@ -57,7 +56,7 @@ def summary_of(snapshot: Snapshot, kind: Kind) -> RunSummary:
         nodes=results(snapshot, kind),
         kind=kind,
         asked=_asked(snapshot) if kind.asks else (),
-        budget=budget_of(snapshot) if kind.stage(WAVE) else None,
+        budget=budget_of(snapshot) if kind.stage(WAVE_STAGE) else None,
         held=steering.held,
         unapproved=steering.unapproved,
         availability=availability_of(snapshot, kind),
