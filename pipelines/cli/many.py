@@ -17,7 +17,7 @@ from pipelines.cli.console import (
 )
 from pipelines.cli.files import Source, Unusable
 from pipelines.cli.group import follow_all, what_continues
-from pipelines.cli.many_results import Asked, end, print_results, without_verdict
+from pipelines.cli.many_results import Asked, end, print_results, result_of, without_verdict
 from pipelines.cli.results import print_in_full, report_of, write_report
 from pipelines.local.provided import Running
 from pipelines.local.services import engine_with_worker
@@ -29,7 +29,7 @@ from pipelines.usecases.plan_file import SavedPlan
 from pipelines.usecases.updates import seen_run
 from tasks.ektron.wording import counted, named
 from workers.errors import EsyncError, InputRefused, RecordRefused, RunUnknown
-from workers.records import RunRecord, Verdict
+from workers.records import RunRecord
 from workers.settings import load_settings
 
 __all__ = ["run_many"]
@@ -147,11 +147,7 @@ class _Command:
             started[source.file] = record
 
     def _running(self, kind: str, source: Source) -> RunRecord | None:
-        plan = source.plan
-        options = plan.options if plan else self._asked.options
-        found = already_running(self._engine, source.cluster, kind, options)
-        exact = found is not None and (plan is None or found.plan_fingerprint == plan.fingerprint)
-        return found if exact else None
+        return already_running(self._engine, Member(source.cluster, source.plan), kind, self._asked.options)
 
     def _result(self, source: Source, created: RunRecord) -> ClusterResult:
         try:
@@ -159,21 +155,8 @@ class _Command:
         except (RecordRefused, RunUnknown) as error:
             why = f"{error.message}; {error.remedy}"
             return without_verdict(str(source.file), source.cluster.name, why, created.id)
-        whole = self._asked.as_json or self._asked.verbose or self._asked.folder
-        plan = self._plan_of(record) if record.kind == "plan" else None
-        verdict = record.verdict or Verdict.INCONCLUSIVE
-        # As of one cluster: the status 2 of a plan says that changes are pending.
-        failed = record.kind == "plan" and plan is None and verdict is Verdict.FAILED
-        return ClusterResult(
-            file=str(source.file),
-            cluster=record.cluster,
-            run=record.id,
-            verdict=record.verdict,
-            exit_code=(Verdict.INCONCLUSIVE if failed else verdict).exit_code,
-            summary=record.summary,
-            report=report_of(self._engine, record) if whole else None,
-            plan=plan,
-        )
+        report = report_of(self._engine, record) if self._asked.whole else None
+        return result_of(str(source.file), record, report, self._plan_of(record) if record.kind == "plan" else None)
 
     def _plan_of(self, record: RunRecord) -> SavedPlan | None:
         with suppress(InputRefused):

@@ -10,9 +10,10 @@ from pipelines.cli.console import CommandExit, notify, print_lines, stderr_conso
 from pipelines.report.many import ClusterResult, Results, plan_table, result_lines, titles, totals
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.rows import Report
+from pipelines.usecases.plan_file import SavedPlan
 from workers.records import RunRecord, Verdict
 
-__all__ = ["Asked", "Follow", "end", "print_results", "print_table", "without_verdict"]
+__all__ = ["Asked", "Follow", "end", "print_results", "print_table", "result_of", "without_verdict"]
 
 
 class Asked(NamedTuple):
@@ -26,6 +27,11 @@ class Asked(NamedTuple):
     as_json: bool = False
     verbose: bool = False
 
+    @property
+    def whole(self) -> bool:
+        """Whether the report of each run is wanted."""
+        return self.as_json or self.verbose or self.folder is not None
+
 
 class Follow(NamedTuple):
     """How several runs are followed.
@@ -37,6 +43,22 @@ class Follow(NamedTuple):
 
     shows: Callable[[Sequence[RunRecord], Mapping[str, str]], None]
     continues: Callable[[Sequence[RunRecord]], str]
+
+
+def result_of(file: str, record: RunRecord, report: Report | None, plan: SavedPlan | None) -> ClusterResult:
+    """The result of a cluster, by its run. As of one cluster: the status 2 of a plan says that changes are pending."""
+    verdict = record.verdict or Verdict.INCONCLUSIVE
+    failed = record.kind == "plan" and plan is None and verdict is Verdict.FAILED
+    return ClusterResult(
+        file=file,
+        cluster=record.cluster,
+        run=record.id,
+        verdict=record.verdict,
+        exit_code=(Verdict.INCONCLUSIVE if failed else verdict).exit_code,
+        summary=record.summary,
+        report=report,
+        plan=plan,
+    )
 
 
 def without_verdict(file: str, cluster: str, why: str, run: str = "") -> ClusterResult:

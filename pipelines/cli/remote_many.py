@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from pipelines.cli.console import confirm, notify, print_text, require_consent, stderr_console, terminal_width
-from pipelines.cli.many_results import Asked, Follow, end, print_results, without_verdict
+from pipelines.cli.many_results import Asked, Follow, end, print_results, result_of, without_verdict
 from pipelines.cli.results import print_in_full, write_report
 from pipelines.report.many import ClusterResult, plan_table
 from pipelines.report.plan_text import plan_lines
@@ -14,7 +14,7 @@ from pipelines.web.client import EsyncClient
 from tasks.documents import PRUNE
 from tasks.ektron.wording import counted, named
 from workers.errors import EsyncError, InputRefused, NotFound, RecordRefused, RunUnknown
-from workers.records import RunRecord, Verdict
+from workers.records import RunRecord
 
 __all__ = ["run_many_there"]
 
@@ -94,26 +94,12 @@ class _Command:
         return {name: self._result(name, one) for name, one in zip(names, records, strict=True)}
 
     def _result(self, name: str, begun: RunRecord) -> ClusterResult:
-        whole = self._asked.as_json or self._asked.verbose or self._asked.folder
         try:
             record = self._client.record(begun.id)
-            report = self._client.report(record.id) if whole else None
+            report = self._client.report(record.id) if self._asked.whole else None
         except (RecordRefused, RunUnknown) as error:
             return without_verdict(name, begun.cluster, f"{error.message}; {error.remedy}", begun.id)
-        plan = self._plan_of(record) if record.kind == "plan" else None
-        verdict = record.verdict or Verdict.INCONCLUSIVE
-        # As of one cluster: the status 2 of a plan says that changes are pending.
-        failed = record.kind == "plan" and plan is None and verdict is Verdict.FAILED
-        return ClusterResult(
-            file=name,
-            cluster=record.cluster,
-            run=record.id,
-            verdict=record.verdict,
-            exit_code=(Verdict.INCONCLUSIVE if failed else verdict).exit_code,
-            summary=record.summary,
-            report=report,
-            plan=plan,
-        )
+        return result_of(name, record, report, self._plan_of(record) if record.kind == "plan" else None)
 
     def _plan_of(self, record: RunRecord) -> SavedPlan | None:
         with suppress(InputRefused, NotFound):

@@ -120,19 +120,23 @@ def start_group_by_names(
     return dict(zip(names, started, strict=True))
 
 
-def already_running(engine: Engine, cluster: Cluster, kind: str, options: tuple[str, ...]) -> RunRecord | None:
+def already_running(engine: Engine, member: Member, kind: str, options: tuple[str, ...]) -> RunRecord | None:
     """The run that does the same already: of that kind, with these options, for the cluster exactly as it is described.
 
-    So the same command continues what an earlier one has begun, and does not end because that one works there.
+    So the same command continues what an earlier one has begun, and does not end because that one works there. A plan
+    has options of its own, and only a run with exactly that plan does the same.
     """
+    cluster, plan = member
     wanted = cluster.model_dump(mode="json")
+    options = plan.options if plan else options
     for run_id in engine.store.active():
         if in_ids(cluster.name) not in run_id:
             continue
         with suppress(RunUnknown, RecordRefused):
             record = engine.store.run(run_id)
             same = cluster_of(record) == (cluster.name, cluster.digest) and record.spec == wanted
-            if same and (record.kind, record.options, record.only) == (kind, options, ()):
+            exact = plan is None or record.plan_fingerprint == plan.fingerprint
+            if same and exact and (record.kind, record.options, record.only) == (kind, options, ()):
                 return record
     return None
 
@@ -181,12 +185,13 @@ def start_group_requested(
     """
     _require_consistent(request)
     members = {name: _member(engine, folder, request, name) for name in request.clusters}
-    found = {name: _same(engine, request, member) for name, member in members.items()}
+    options = _options(request)
+    found = {name: already_running(engine, member, request.kind, options) for name, member in members.items()}
     new = [member for name, member in members.items() if found[name] is None]
     if not kind_of(request.kind).read_only:
         for member in new:
             check_cluster_free(engine, member.cluster)
-    origin["reason"], options = request.reason, _options(request)
+    origin["reason"] = request.reason
     started = start_group(engine, new, at_most=request.at_most, kind=request.kind, options=options, **origin)
     begun = iter(tuple(started) if new else ())
     return tuple(record or next(begun) for record in found.values())
@@ -213,10 +218,3 @@ def _member(engine: Engine, folder: Path, request: GroupRequest, name: str) -> M
         return Member(cluster)
     plan = saved_plan_for(engine, request.plans[name], cluster)
     return Member(plan.spec, plan)
-
-
-def _same(engine: Engine, request: GroupRequest, member: Member) -> RunRecord | None:
-    """The run that does the same already."""
-    plan = member.plan
-    found = already_running(engine, member.cluster, request.kind, plan.options if plan else _options(request))
-    return found if found and (plan is None or found.plan_fingerprint == plan.fingerprint) else None

@@ -240,7 +240,7 @@ def test_a_command_that_dies_loses_no_run_that_it_created() -> None:
         place.reconcile()
         assert [record.id for record in place.running()] == [run]
         place.conclude(run)
-    assert already_running(place.engine, members[2].cluster, "rollout", ()) is None
+    assert already_running(place.engine, members[2], "rollout", ()) is None
 
 
 def test_runs_that_only_look_may_share_servers() -> None:
@@ -343,12 +343,12 @@ def test_the_same_request_again_finds_what_is_running() -> None:
     """The same kind for the same description; another kind, another option or another description is another run."""
     place = Office()
     runs = started(place.engine, [cluster(0), cluster(1)], 1)
-    assert [already_running(place.engine, cluster(number), "rollout", ()) for number in (0, 1)] == [
+    assert [already_running(place.engine, Member(cluster(number)), "rollout", ()) for number in (0, 1)] == [
         place.store.run(run) for run in runs
     ]
-    assert already_running(place.engine, cluster(0), "verify", ()) is None
-    assert already_running(place.engine, cluster(0), "rollout", ("prune",)) is None
-    assert already_running(place.engine, cluster(0, 1), "rollout", ()) is None
+    assert already_running(place.engine, Member(cluster(0)), "verify", ()) is None
+    assert already_running(place.engine, Member(cluster(0)), "rollout", ("prune",)) is None
+    assert already_running(place.engine, Member(cluster(0, 1)), "rollout", ()) is None
 
 
 def test_a_key_makes_a_repeated_request_one() -> None:
