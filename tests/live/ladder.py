@@ -292,10 +292,13 @@ def _results(file: Path) -> tuple[int, list[str]]:
     return len(ran), failed
 
 
+_SERVICES = ("/contentws.asmx", "/servercontrolws.asmx")
+
+
 class _Answering(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        """Answers as the site's web service would."""
-        self.send_response(200)
+        """Answers as the site's web service would, and as a site without the page to everything else."""
+        self.send_response(200 if self.path.lower().endswith(_SERVICES) else 404)
         self.send_header("Content-Length", "0")
         self.end_headers()
 

@@ -76,7 +76,10 @@ public class EsyncStandIn : ServiceBase
 
     private static void Answer(TcpListener one)
     {
-        byte[] page = Encoding.ASCII.GetBytes("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        // As ASP.NET describes a web service; without that, a host that answers everything proves nothing.
+        string description = "<a href=\"?WSDL\">Service Description</a>";
+        string head = "HTTP/1.1 200 OK\r\nContent-Length: " + description.Length + "\r\nConnection: close\r\n\r\n";
+        byte[] page = Encoding.ASCII.GetBytes(head + description);
         while (true)
         {
             try
