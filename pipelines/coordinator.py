@@ -242,9 +242,14 @@ def let_node_begin(engine: Engine, run_id: str, turn_name: str, node: str) -> No
 
 def _waiting_for(engine: Engine, snapshot: Snapshot, node: str, unfinished: Mapping[str, int]) -> list[str]:
     """The nodes that may begin in place of one that has finished, and that no worker has begun."""
-    shared, begun = set(limits(snapshot.cluster, node)), engine.store.leases(snapshot.record.id)
-    fresh = [name for name, count in unfinished.items() if not count and name not in begun]
+    shared, fresh = set(limits(snapshot.cluster, node)), _not_begun(engine, snapshot.record.id, unfinished)
     return [name for name in fresh if shared & set(limits(snapshot.cluster, name))]
+
+
+def _not_begun(engine: Engine, run_id: str, unfinished: Mapping[str, int]) -> list[str]:
+    """The nodes of a turn with no outcome, which no worker has in hand."""
+    begun = engine.store.leases(run_id)
+    return [node for node, count in unfinished.items() if not count and node not in begun]
 
 
 def publish(
@@ -360,8 +365,7 @@ def give_up(engine: Engine, snapshot: Snapshot, turn: Turn, stuck: Mapping[str, 
     for node, holder in stuck.items():
         engine.store.release(run, node, holder)
     if (policy.at_most or in_work >= policy.concurrency) and not snapshot.steering.paused:
-        now_held, left = engine.store.leases(run), look_at(engine, run).unfinished(turn)
-        publish(engine, snapshot.record, [node for node, count in left.items() if not count and node not in now_held])
+        publish(engine, snapshot.record, _not_begun(engine, run, look_at(engine, run).unfinished(turn)))
 
 
 def _conclude(engine: Engine, record: RunRecord, stop: Stop, *events: Event) -> None:

@@ -136,10 +136,8 @@ class SyncView:
             return (
                 f"the store has lost what was seen there: this run has removed its file from {named(forgotten)} already"
             )
-        after, name = (
-            self.sites_after.get(node),
-            canary_name(snapshot.record.id, snapshot.cluster.sync.canary.extension),
-        )
+        after = self.sites_after.get(node)
+        name = canary_name(snapshot.record.id, snapshot.cluster.sync.canary.extension)
         if after is None or not after.folder_exists or not snapshot.in_stage(PLACE) or name in after.canaries:
             return ""
         return f"it is no longer on {node}, where it was put to be sent"

@@ -1,6 +1,5 @@
 """Tests the network from one node: the sync port here and on the neighbours, and the site at the address in WSPath."""
 
-import base64
 from collections.abc import Mapping
 
 from tasks.ektron.editions import SYNC_PORT
@@ -161,7 +160,7 @@ def _site(work: Work, web: WebFacts, first: Reply, no_page: Reply) -> ProbeFacts
 
 def _is_described(reply: Reply) -> bool:
     """Whether the answer is the page with which ASP.NET describes a web service: it has links to the operations."""
-    page = base64.b64decode(reply["body"]).lower()
+    page = ops.data_of(reply, "body").lower()
     return b"?wsdl" in page or b"?op=" in page
 
 
