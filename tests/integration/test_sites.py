@@ -2,16 +2,19 @@
 
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from lab.control.remote import LabProcess
 from pipelines.cli.entry import run as esync
 from pipelines.cluster_file.loader import load_cluster
 from pipelines.web.attendance import Waiting
 from tasks.cluster import Cluster
 from tests.chaos.judge import messages_in
-from tests.integration.harness import cluster_of, four_servers, harness_at
+from tests.integration.harness import Harness, cluster_of, four_servers, harness_at
 from tests.waiting import PATIENCE, wait_until
 from workers.records import Verdict
 from workers.redis.connection import connect
@@ -34,6 +37,16 @@ def placed(cluster: Cluster) -> Cluster:
     return Cluster.model_validate(data)
 
 
+@contextmanager
+def amsterdam(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[LabProcess, Harness]]:
+    """Four servers, and a worker that serves Amsterdam; commands of this process use the same broker."""
+    with four_servers(folder / "lab") as lab, harness_at(folder, ESYNC_SITE="ams") as harness:
+        for name, value in harness.environment.items():
+            monkeypatch.setenv(name, value)
+        harness.wait_for_worker()
+        yield lab, harness
+
+
 def told(run: str, capsys: pytest.CaptureFixture[str]) -> str:
     """What `status` prints about that run."""
     assert esync(["status", run]) == 0
@@ -44,13 +57,10 @@ def test_each_step_runs_at_the_site_of_its_node(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Amsterdam has a worker, London has none: `status` names the site; with a worker there, the run joins."""
-    with four_servers(tmp_path / "lab") as lab, harness_at(tmp_path, ESYNC_SITE="ams") as harness:
-        for name, value in harness.environment.items():
-            monkeypatch.setenv(name, value)
-        here, workers = harness.worker, {}
+    with amsterdam(tmp_path, monkeypatch) as (lab, harness):
+        here = harness.worker
         assert here is not None
-        workers["ams"] = here.pid
-        harness.wait_for_worker()
+        workers = {"ams": here.pid}
         run = harness.start(placed(cluster_of(lab))).id
         wait_until(lambda: harness.engine.store.run(run).turns[1:], lambda: "London's turn has not come")
         wait_until(lambda: WAITING.search(told(run, capsys)), lambda: told(run, capsys))
@@ -82,12 +92,9 @@ def test_the_only_worker_of_a_site_dies_in_mid_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The other site's servers are done meanwhile; the views name the site; a new worker there ends the run joined."""
-    with four_servers(tmp_path / "lab") as lab, harness_at(tmp_path, ESYNC_SITE="ams") as harness:
-        for name, value in harness.environment.items():
-            monkeypatch.setenv(name, value)
+    with amsterdam(tmp_path, monkeypatch) as (lab, harness):
         here = harness.worker
         assert here is not None
-        harness.wait_for_worker()
         for node in ("P1", "P2"):
             lab.break_node(node, latency_ms=300)
         del harness.environment["ESYNC_SITE"]
