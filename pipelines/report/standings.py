@@ -1,6 +1,6 @@
 """How the servers stand now: the nodes with the same part in the run and the same state in one line. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from pipelines.report.layout import name_ranges
@@ -35,12 +35,19 @@ class Standing(NamedTuple):
     text: str
 
 
-def standings(report: Report) -> Sequence[Standing]:
-    """Every node of the cluster in exactly one line, the worst lines first."""
+def standings(report: Report, running: Collection[str] = ()) -> Sequence[Standing]:
+    """Every node of the cluster in exactly one line, the worst lines first.
+
+    Args:
+        report: of the run.
+        running: the nodes with a running step, where that is known: they do not wait.
+    """
     words = node_words(report)
     groups: dict[tuple[NodeWord, str], list[str]] = {}
     for node in report.nodes:
         word = words[node.node]
+        if word is NodeWord.WAITING and node.node in running:
+            word = NodeWord.RUNNING
         groups.setdefault((word, _text(node, word, report)), []).append(node.node)
     found = [Standing(word, tuple(names), name_ranges(names), text) for (word, text), names in groups.items()]
     order = [*NodeWord]
@@ -49,7 +56,7 @@ def standings(report: Report) -> Sequence[Standing]:
 
 def _text(node: NodeRow, word: NodeWord, report: Report) -> str:
     """The state of a node. What a finished node has become depends on the kind of run: its description says it."""
-    if word is NodeWord.WAITING:
+    if word in {NodeWord.WAITING, NodeWord.RUNNING}:
         return _MEANINGS[word]
     state = node.description if node.state is NodeState.DONE else short_state(node, report)
     return state or _MEANINGS[word]

@@ -1,7 +1,7 @@
 """The progress of a run, folded from its events. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from pipelines.run.kinds import Kind, Stage
@@ -47,17 +47,21 @@ class Progress:
         self.cancelling = ""
         self.said = ""
         self._stages: dict[str, str] = {}
+        self._last_steps: dict[str, Sequence[str]] = {}  #: of each turn, with those of its balancer
         self._waves: dict[str, str] = {}
         self._outcomes: dict[str, Status] = {}
-        self._busy: dict[str, None] = {}
+        self._in_work: dict[str, None] = {}  #: nodes that have begun a turn and not finished it
+        self._busy: set[str] = set()  #: nodes with a running step
         self._done: set[tuple[str, str, str]] = set()  #: turn, node and step
         self._changed: set[tuple[str, str]] = set()  #: node and column of steps that have changed a node
+        self._touched: set[tuple[str, str]] = set()  #: turn, and node that it has changed
 
     def take(self, record: RunRecord, events: Iterable[Event]) -> None:
         """Adds what is new."""
         self.record = record
         for turn in record.turns:
             self._stages[turn.name] = turn.stage
+            self._last_steps[turn.name] = turn.steps[-1:]
             stage = self.kind.stage_of(turn)
             if not turn.steps:
                 self._known(stage, turn)
@@ -68,7 +72,8 @@ class Progress:
                 self._begun_again(event)
             if event.kind == "step.started":
                 self.cells[event.node, self._column(event)] = None
-                self._busy[event.node] = None
+                self._in_work.setdefault(event.node)
+                self._busy.add(event.node)
             elif event.kind == "step.ended":
                 self._ended(event)
             elif event.kind.startswith("sync."):
@@ -94,8 +99,8 @@ class Progress:
         return self._waves.get(node, "")
 
     def running(self) -> list[str]:
-        """Nodes with a running step, the longest running first."""
-        return list(self._busy)
+        """Nodes in work, the longest first. While the run is paused, those that are between two steps are not."""
+        return [node for node in self._in_work if node in self._busy or not self.paused]
 
     def outcome(self, node: str) -> Status | None:
         """The outcome on a node so far; None while there is none."""
@@ -116,8 +121,8 @@ class Progress:
         return bool(self.record.only) and node not in self.record.only
 
     def waiting(self) -> int:
-        """How many of the selected nodes have neither an outcome nor a running step."""
-        left = self.nodes.keys() - self._outcomes.keys() - self._busy.keys()
+        """How many of the selected nodes have no outcome and are not in work."""
+        left = self.nodes.keys() - self._outcomes.keys() - set(self.running())
         return sum(not self.is_unselected(node) for node in left)
 
     def steps(self, turn: Turn) -> tuple[int, int]:
@@ -163,7 +168,7 @@ class Progress:
         self._changed |= {cell} if status is Status.CHANGED else set()
         self.cells[cell] = Status.CHANGED if status is Status.UNCHANGED and cell in self._changed else status
         self._done.add((event.turn, node, event.step))
-        self._busy.pop(node, None)
+        self._finished(event, status)
         before = self._outcomes.get(node)
         if node in self.reasons:
             return
@@ -172,16 +177,33 @@ class Progress:
             kind = f" ({event.failure})" if event.failure not in {"", event.status, "failed"} else ""
             message = event.message.removeprefix(f"{node}: ")
             self.reasons[node] = f"{event.step}{kind}: {message}" if message else f"{event.step}{kind}"
-        elif before is Status.CHANGED or (status is Status.UNCHANGED and self._only_begins(event)):
+        elif before is Status.CHANGED or (self._only_begins(event) and (status is Status.UNCHANGED or not before)):
             return
-        self._outcomes[node] = status
+        self._outcomes[node] = (
+            Status.CHANGED if (event.turn, node) in self._touched and not status.ends_node else status
+        )
+
+    def _finished(self, event: Event, status: Status) -> None:
+        """A node is in work until the last step of its turn has ended."""
+        node, at = event.node, (event.turn, event.node)
+        self._touched |= {at} if status is Status.CHANGED else set()
+        self._busy.discard(node)
+        last = self._last_steps.get(event.turn, self._last(self._stage(event)))
+        if status in _ENDS or all((event.turn, node, step) in self._done for step in last):
+            self._in_work.pop(node, None)
+        else:
+            self._in_work.setdefault(node)
 
     def _only_begins(self, event: Event) -> bool:
-        """Whether an observation is not a result: it is made before the plan, or before the steps that change nodes."""
+        """Whether a step is not yet a result: it observes before the plan, or before steps that change the node."""
         stage = self._stage(event)
-        last = [step.name for step in stage.steps if not step.balances][-1:]
-        changes = any(step.changes for step in stage.steps) and event.step not in last
-        return changes or (stage.plans and not self.kind.read_only)
+        follows = any(step.changes for step in stage.steps) and event.step not in self._last(stage)
+        return follows or (stage.plans and not self.kind.read_only)
+
+    @staticmethod
+    def _last(stage: Stage) -> Sequence[str]:
+        """The last step of a stage, with which a node is as it has to be. Its balancer may have to know it."""
+        return [step.name for step in stage.steps if not step.balances][-1:]
 
     def _stage(self, event: Event) -> Stage:
         """The stage of the turn that the event names; the record may not contain the turn yet."""

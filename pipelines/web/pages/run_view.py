@@ -1,6 +1,6 @@
 """What the page of a run shows: from its progress, its report and its steering. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -139,15 +139,22 @@ def _now(progress: Progress, steering: Steering) -> str:
     return f"Working on {in_words(running)}." if running else begun
 
 
-def panel_values(report: Report, answer: str = "") -> dict[str, Any]:
-    """How the servers stand, what is not right and what to do; and what a run about a sync has been answered."""
+def panel_values(report: Report, answer: str = "", running: Collection[str] = ()) -> dict[str, Any]:
+    """How the servers stand, what is not right and what to do; and what a run about a sync has been answered.
+
+    Args:
+        report: of the run.
+        answer: what the servers have answered.
+        running: the nodes with a running step.
+    """
     kind = kind_of(report.kind, report.run)
     shown = to_do(report)
     return {
         "report": report,
         "answer": answer,
         "standings": [
-            (mark_of(one.word), _Standing(one.nodes, in_words(one.nodes), one.text)) for one in standings(report)
+            (mark_of(one.word), _Standing(one.nodes, in_words(one.nodes), one.text))
+            for one in standings(report, running)
         ],
         "safe": "; ".join(safety(report)) if report.verdict and not kind.read_only else "",
         "work": ", ".join(work_done(report)),

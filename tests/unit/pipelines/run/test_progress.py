@@ -75,17 +75,40 @@ def test_a_running_step_has_an_empty_cell_until_it_ends() -> None:
     assert {("N2", "look"): None, ("N1", "config"): None} == seen.cells
     assert ["N2", "N1"] == seen.running()
     seen.take(record(), [ended("N2", Status.UNCHANGED)])
-    assert (["N1"], Status.UNCHANGED) == (seen.running(), seen.cells["N2", "look"])
+    assert Status.UNCHANGED is seen.cells["N2", "look"]
+
+
+def test_a_node_is_in_work_until_the_last_step_of_its_turn_has_ended() -> None:
+    """Also between two steps, unless the run is paused; it neither waits nor counts as changed before the end."""
+    seen = progress(started("N2"), started("N1"), ended("N2", Status.UNCHANGED))
+    assert (["N2", "N1"], 1, {}) == (seen.running(), seen.waiting(), seen.counts())
+    seen.take(record(), [ended("N2", Status.CHANGED, "config_edit")])
+    assert (["N2", "N1"], 1, {}) == (seen.running(), seen.waiting(), seen.counts())
+    seen.take(record(), [Event(kind="run.pause_asked")])
+    assert (["N1"], 2, {}) == (seen.running(), seen.waiting(), seen.counts())
+    seen.take(record(), [Event(kind="run.resume_asked"), ended("N2", Status.UNCHANGED, "cert_copy")])
+    seen.take(record(), [ended("N2", Status.UNCHANGED, "service_restart")])
+    assert (["N1"], 1, {Status.CHANGED: 1}) == (seen.running(), seen.waiting(), seen.counts())
+    seen.take(record(), [ended("N2", Status.UNCHANGED, "cert_copy"), ended("N1", Status.FAILED, "config_edit")])
+    assert ([], {Status.FAILED: 1, Status.CHANGED: 1}) == (seen.running(), seen.counts())
+
+
+def test_a_node_is_in_work_until_its_balancer_has_it_back() -> None:
+    """Its result is known when its own last step has ended."""
+    turns = (turn("wave-1", ["N1"], (STEPS[0], "drain", *STEPS[1:], "undrain")),)
+    seen = progress(ended("N1", Status.CHANGED, "service_restart"), turns=turns)
+    assert (["N1"], Status.CHANGED) == (seen.running(), seen.outcome("N1"))
+    seen.take(record(turns), [ended("N1", Status.CHANGED, "undrain")])
+    assert [] == seen.running()
 
 
 def test_a_change_is_not_hidden_by_a_later_step_without_one() -> None:
-    """A failure is shown nevertheless; and a later change is."""
-    changed = ended("N1", Status.CHANGED, "config_edit")
-    seen = progress(changed, ended("N1", Status.UNCHANGED, "cert_copy"))
-    assert Status.CHANGED is seen.outcome("N1")
-    assert Status.CHANGED is progress(ended("N1", Status.UNCHANGED), changed).outcome("N1")
-    seen.take(record(), [ended("N1", Status.FAILED, "service_restart")])
-    assert Status.FAILED is seen.outcome("N1")
+    """A failure is shown nevertheless; and a later change is, also if its event is late."""
+    changed, last = ended("N1", Status.CHANGED, "config_edit"), ended("N1", Status.UNCHANGED, "service_restart")
+    for events in ([changed, last], [last, changed]):
+        assert (Status.CHANGED, []) == (progress(*events).outcome("N1"), progress(*events).running())
+    failed = progress(changed, last, ended("N1", Status.FAILED, turn="verify"))
+    assert Status.FAILED is failed.outcome("N1")
 
 
 def test_a_cell_keeps_the_change_of_an_attempt_before() -> None:
