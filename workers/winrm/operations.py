@@ -56,6 +56,8 @@ ABSENT = "absent"  #: `write` only if there is no file
 ANY = "any"  #: `write` or `remove` any current content
 
 _CHANGING = frozenset({"write", "spread", "mkdir", "remove", "touch"})
+#: Operations that errors for people name otherwise.
+_SPOKEN = {"mkdir": "make the folder", "spread": "copy files to", "stat": "look at"}
 READ_LIMIT = 4_194_304
 LIST_LIMIT = 10_000
 
@@ -98,7 +100,7 @@ class Op:
         return 0
 
     def __str__(self) -> str:
-        return f"{self.name} {self.target}".rstrip()
+        return f"{_SPOKEN.get(self.name, self.name)} {self.target}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)

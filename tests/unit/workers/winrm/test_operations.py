@@ -245,21 +245,23 @@ def test_a_reply_is_a_mapping_of_its_fields() -> None:
 
 
 @pytest.mark.parametrize(
-    ("op", "target"),
+    ("op", "target", "spoken"),
     [
-        (ops.clock(), ""),
-        (ops.spread("C:\\f", {}, {}), "C:\\f"),
-        (ops.tcp("h", 80), "h"),
-        (ops.http("http://h/"), "http://h/"),
-        (ops.run("C:\\p"), "C:\\p"),
-        (ops.registry("HKLM\\X", "v"), "v"),
-        (ops.service("S"), "S"),
+        (ops.clock(), "", "clock"),
+        (ops.spread("C:\\f", {}, {}), "C:\\f", "copy files to C:\\f"),
+        (ops.mkdir("C:\\f"), "C:\\f", "make the folder C:\\f"),
+        (ops.stat("C:\\f"), "C:\\f", "look at C:\\f"),
+        (ops.tcp("h", 80), "h", "tcp h"),
+        (ops.http("http://h/"), "http://h/", "http http://h/"),
+        (ops.run("C:\\p"), "C:\\p", "run C:\\p"),
+        (ops.registry("HKLM\\X", "v"), "v", "registry v"),
+        (ops.service("S"), "S", "service S"),
     ],
     ids=str,
 )
-def test_an_operation_names_its_target(op: Op, target: str) -> None:
-    """In messages."""
-    assert (target, f"{op.name} {target}".rstrip()) == (op.target, str(op))
+def test_an_operation_names_its_target(op: Op, target: str, spoken: str) -> None:
+    """In messages, in words that people use."""
+    assert (target, spoken) == (op.target, str(op))
 
 
 def test_defaults_of_the_operations_are_those_of_the_protocol() -> None:
