@@ -180,6 +180,13 @@ def test_pywinrm_is_at_home_only_with_encryption(lab: LabProcess, monkeypatch: p
     assert before == lab.report("PLAIN")["shells_opened"]
 
 
+def broken(*connections: socket.socket) -> None:
+    """Breaks these connections."""
+    for one in connections:
+        with suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
+
+
 @dataclass
 class Between:
     """A relay between client and server that sees, and may change, every answer.
@@ -197,9 +204,7 @@ class Between:
 
     def cut(self) -> None:
         """Breaks every connection."""
-        for one in self.connections:
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+        broken(*self.connections)
 
     def requests(self, client: socket.socket, server: socket.socket) -> None:
         """Carries requests until one side ends."""
@@ -207,7 +212,7 @@ class Between:
             while data := client.recv(2**20):
                 self.sent += data
                 server.sendall(data)
-        self.cut()
+        broken(client, server)  # this pair only: the next connection may be there already
 
     def answers(self, client: socket.socket, server: socket.socket) -> None:
         """Carries whole answers until one side ends."""
@@ -219,7 +224,7 @@ class Between:
                 answer = self.change(head + file.read(length))
                 self.received += answer
                 client.sendall(answer)
-        self.cut()
+        broken(client, server)  # this pair only: the next connection may be there already
 
 
 @contextmanager
