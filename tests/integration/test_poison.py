@@ -93,12 +93,15 @@ def test_invalid_unacknowledged_messages_do_not_block_others(asker: Asker) -> No
 
 
 def test_invalid_remote_control_messages_are_dropped(asker: Asker) -> None:
-    """No message in the control channel of the workers ends a worker."""
+    """No message in the control channel of the workers ends a worker, or the connection with what it just takes."""
     bad = list(INVALID.values())
-    for item in [*bad, b'{"properties":{}}', json.dumps(good()).encode()]:
+    failures = asker.harness.log().count("the consumer failed")
+    strange = [b'{"__type__": "uuid", "__value__": {"hex": 1}}', b'{"__type__": "datetime", "__value__": []}']
+    for item in [*bad, *strange, b'{"properties":{}}', json.dumps(good()).encode()]:
         asker.client.publish("/0.esync.v1.pidbox", item)
     assert asker.answers()
     asker.harness.wait_for_worker()
+    assert failures == asker.harness.log().count("the consumer failed")
 
 
 STRANGE: tuple[Any, ...] = ({"a": 1}, ["four-servers"], 5, None, True, 1.5, "\ud800", "x" * 100_000)

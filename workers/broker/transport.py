@@ -21,8 +21,9 @@ from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 from redis import ConnectionPool, Redis
+from redis.client import PubSub
 from redis.exceptions import ConnectionError as NoConnection
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from redis.sentinel import SentinelConnectionPool
 
 from workers.broker.messages import InvalidMessage, QueueRules, task_of, validated
@@ -218,15 +219,15 @@ class Channel(redis.Channel):
         queue = message.delivery_info.get("queue", "")
         self.refuse(queue, dumps(message._raw).encode(), reason, message.delivery_tag)  # noqa: SLF001 - kombu's name
 
-    def _deliver_fanout_message(self, message: object, exchange: str) -> bool:
-        """Remote control, from any program: a message that fails is dropped."""
+    def _receive_one(self, c: PubSub) -> bool:
+        """Remote control, from any program: a message that cannot be read, or that fails, is dropped."""
         try:
-            return bool(super()._deliver_fanout_message(message, exchange))
-        except NETWORK:
+            return bool(super()._receive_one(c))
+        except (Empty, RedisError, *NETWORK):
             raise
         except Exception as error:  # noqa: BLE001 - any program may have sent it
-            log.warning("a remote control message was dropped", exchange=exchange, error=type(error).__name__)
-            return True
+            log.warning("a remote control message was dropped", error=type(error).__name__)
+            return False
 
 
 class Transport(redis.Transport):
