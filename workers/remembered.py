@@ -47,12 +47,6 @@ class Remembered(Generic[V]):
         with self._lock:
             self._drop(name)
 
-    def clear(self) -> None:
-        """Forgets all values."""
-        with self._lock:
-            self._values.clear()
-            self._weight = 0
-
     def _drop(self, name: str) -> None:
         _, weight = self._values.pop(name, (None, 0))
         self._weight -= weight

@@ -45,14 +45,14 @@ def place_canary(work: Work) -> tuple[Change, ...]:
     return (Change(what="canary placed", file=path),)
 
 
-def listed_canaries(work: Work, *, limit: int = _ENTRIES) -> tuple[str, ...]:
+def listed_canaries(work: Work) -> tuple[str, ...]:
     """The paths of all canaries in the folder, of whatever run; none if the folder does not exist.
 
     Raises:
         NodeError: the folder cannot be listed.
     """
     folder = canary_folder(work)
-    (reply,) = work.session.ask([ops.list_folder(folder, limit=limit)], deadline=work.deadline, keep_going=True)
+    (reply,) = work.session.ask([ops.list_folder(folder, limit=_ENTRIES)], deadline=work.deadline, keep_going=True)
     if not reply.ok:
         if reply.error == "not_found":
             return ()

@@ -46,9 +46,6 @@ class HttpSite:
         """As the port."""
         return HeldRequest(self, _target(path, query), deadline)
 
-    def close(self) -> None:
-        """Nothing stays open between two requests."""
-
     def _asked(self, method: str, target: str, content: bytes, deadline: float) -> Answer:
         where = f"the site of {self._address.node} at {self._address.host}:{self._address.port}"
         try:

@@ -58,9 +58,6 @@ class MemorySite:
         except NodeError as error:
             return _Ended(error)
 
-    def close(self) -> None:
-        """Nothing is open."""
-
     def _asked(self, method: str, path: str, values: Mapping[str, str]) -> Answer:
         plain, _, query = path.partition("?")
         asked = Asked(self._address, method, plain, {**dict(parse_qsl(query)), **values}, self._cookies.header)

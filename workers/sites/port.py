@@ -82,8 +82,5 @@ class Site(Protocol):
         The request is sent once: it is never repeated.
         """
 
-    def close(self) -> None:
-        """Closes what is open. A held request stays."""
-
 
 OpenSite = Callable[[Address], Site]  #: opens a site; no request is made yet

@@ -147,9 +147,9 @@ class Family:
             for weakness, _ in weaknesses(facts, now)
         )
 
-    def files_for(self, node: str, kinds: Iterable[str] = KINDS) -> dict[str, str]:
+    def files_for(self, node: str) -> dict[str, str]:
         """File name -> kind of the renamed copies for a node."""
-        return {f"{node}_{kind}": kind for kind in kinds}
+        return {f"{node}_{kind}": kind for kind in KINDS}
 
 
 def weaknesses(facts: CertificateFacts, now: datetime) -> Iterator[tuple[str, bool]]:
