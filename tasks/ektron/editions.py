@@ -50,7 +50,6 @@ class Edition(_Value):
     cms: str  #: `major.minor`
     service: str  #: generation of the Windows service, `3.0` or `4.0`
     service_name: str  #: plural: EktronWindowsServices30
-    service_display: str
     service_folder_name: str  #: singular: EktronWindowsService30
     service_exe: str
     service_config_name: str
@@ -67,7 +66,6 @@ class Layout(_Value):
     precompiled_marker: str  #: in the site root only; the file below Workarea has no meaning (ektron-facts 2.7)
     site_binary: str
     service_folder: str
-    service_exe: str
     service_config: str
     data_config: str  #: generated daily, never edited (ektron-facts 2.4)
     sitedb_config: str
@@ -104,7 +102,6 @@ def edition_of(text: str) -> Edition:
         cms=cms,
         service=service,
         service_name=f"EktronWindowsServices{digits}",
-        service_display=f"Ektron Windows Services {service}",
         service_folder_name=f"EktronWindowsService{digits}",
         service_exe=exe,
         service_config_name=f"{exe}.config",
@@ -162,7 +159,6 @@ def lay_out(
     return Layout(
         **_site_files(PureWindowsPath(site_path)),
         service_folder=str(service),
-        service_exe=str(exe),
         service_config=f"{exe}.config",
         data_config=str(service / "data.config"),
         sitedb_config=str(service / "sitedb.config"),

@@ -37,11 +37,6 @@ class Place:
     seen: Mapping[str, Spread]
     read_at_start: bool = False
 
-    @property
-    def files(self) -> dict[str, str]:
-        """File name -> kind."""
-        return {f"{node}_{kind}": kind for node in self.nodes for kind in self.kinds}
-
     def missing(self, kind: str) -> int:
         """How many files of a kind are missing."""
         return self.seen[kind].count_absent(len(self.nodes)) if kind in self.seen else len(self.nodes)

@@ -48,7 +48,6 @@ def test_service_plural_folder_singular() -> None:
     """The service is named in the plural, its folder in the singular."""
     edition = edition_of("8.5")
     assert edition.service_name == "EktronWindowsServices40"
-    assert edition.service_display == "Ektron Windows Services 4.0"
     assert edition.service_folder_name == "EktronWindowsService40"
     assert edition.service_config_name == "Ektron.ASM.EktronServices40.exe.config"
     assert edition.product_folder_name == "CMS400v85"
@@ -162,7 +161,6 @@ def test_every_path_of_a_layout() -> None:
         "site_binary": rf"{SITE}\bin\Ektron.Cms.Common.dll",
         "status_folder": rf"{SITE}\EktSyncStatus",
         "service_folder": service,
-        "service_exe": exe,
         "service_config": f"{exe}.config",
         "data_config": rf"{service}\data.config",
         "sitedb_config": rf"{service}\sitedb.config",
