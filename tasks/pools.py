@@ -37,7 +37,7 @@ class Member:
     Args:
         work: the node.
         spec: the balancer of its pool.
-        balancing: marks, secrets and programs.
+        balancing: marks and programs.
 
     Attributes:
         spec: the balancer of its pool.
@@ -59,10 +59,10 @@ class Member:
         if spec.kind == "haproxy":
             return HAProxy(spec.address or "", spec.backend or "", spec.answers_within)
         if spec.kind == "manual":
-            return Manual(self._url(spec.status or ""), spec.shows, spec.answers_within, self._balancing.tell)
+            return Manual(self._url(spec.status or ""), spec.shows, spec.answers_within, self._tell)
         if spec.kind == "command":
             program = self._balancing.program(spec.program[0])
-            env = {name: self._balancing.reveal(secret).reveal() for name, secret in spec.env.items()}
+            env = {name: work.reveal(secret).reveal() for name, secret in spec.env.items()}
             return Program([program, *spec.program[1:]], env, spec.answers_within)
         file = spec.file or ""
         return HealthFile(
@@ -167,6 +167,9 @@ class Member:
             if not listens(self._work, port):
                 return f"nothing listens on port {SYNC_PORT}"
         return _missing(replies[0], self._url(health.url), health.text) if health and replies else ""
+
+    def _tell(self, message: str) -> None:
+        self._work.note("step.waits", message)
 
     def _place_of(self, node: str) -> str:
         cluster = self._work.cluster
