@@ -156,6 +156,10 @@ class Site(Part):
     product_folder: WindowsPath | None = None
     database: Literal["per-pool", "shared"] = "per-pool"
 
+    def below(self, relative: str) -> str:
+        """The path of a file or folder in the site root."""
+        return f"{self.path.rstrip(chr(92))}\\{relative}"
+
 
 class ClusterFile(Part):
     """Servers that share one site, as a cluster file describes them.

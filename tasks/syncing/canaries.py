@@ -14,7 +14,7 @@ _ENTRIES = 1_000_000
 
 def canary_folder(work: Work) -> str:
     """The folder of canaries on a node."""
-    return f"{work.cluster.site.path.rstrip(chr(92))}\\{work.cluster.sync.canary.folder}"
+    return work.cluster.site.below(work.cluster.sync.canary.folder)
 
 
 def canary_path(work: Work) -> str:
@@ -53,11 +53,7 @@ def listed_canaries(work: Work) -> tuple[str, ...]:
     """
     folder = canary_folder(work)
     (reply,) = work.session.ask([ops.list_folder(folder, limit=_ENTRIES)], deadline=work.deadline, keep_going=True)
-    if not reply.ok:
-        if reply.error == "not_found":
-            return ()
-        raise ops.error_of(reply, work.node.name)
-    names = [entry["name"] for entry in reply["entries"] if entry["kind"] == "file"]
+    names = [entry["name"] for entry in ops.entries_of(reply, work.node.name) if entry["kind"] == "file"]
     return tuple(f"{folder}\\{name}" for name in names if run_of(name))
 
 
