@@ -128,7 +128,7 @@ def _service_not_older(facts: NodeFacts) -> Judged:
 
 def _site_folder(facts: NodeFacts) -> str | None:
     """The physical path. Another rule reports a node without the site."""
-    return facts.web.file.path.rpartition("\\")[0].casefold() or None
+    return facts.web.file.folder.casefold() or None
 
 
 def _virtual_path(facts: NodeFacts) -> str | None:
