@@ -382,4 +382,4 @@ def _refusals_mapped(step: Callable[[Work], Done], work: Work) -> Done:
     try:
         return step(work)
     except Refused as refusal:
-        raise NodeRefused(str(refusal), remedy=refusal.remedy, file=getattr(refusal, "file", "")) from refusal
+        raise NodeRefused(f"{work.node.name}: {refusal}", remedy=refusal.remedy) from refusal
