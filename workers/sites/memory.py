@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
-from workers.errors import AgentFailed, NodeError
+from workers.errors import NodeError
 from workers.sites.cookies import Cookies
-from workers.sites.port import LARGEST, Address, Answer
+from workers.sites.port import LARGEST, Address, Answer, too_much
 
 __all__ = ["Asked", "MemorySite", "Page"]
 
@@ -64,7 +64,7 @@ class MemorySite:
         page = self._answers(asked)
         self._cookies.take(page.cookies)
         if len(page.body) > LARGEST:
-            raise AgentFailed(f"the site of {self._address.node} answers more than {LARGEST} bytes")
+            raise too_much(self._address.node)
         return Answer(page.status, page.body, page.location)
 
 
