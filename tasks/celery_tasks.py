@@ -12,8 +12,7 @@ from pydantic import ConfigDict, Field, ValidationError, validate_call
 
 from tasks.execution.runner import NodeBusy, NoSuchStep, NotReady, StepRunner
 from tasks.steps.registry import STEPS
-from workers.broker.failed_steps import note_failure
-from workers.broker.members import note_member
+from workers.broker.notes import COMPLETE, FAILURE
 from workers.broker.phases import report_phase
 from workers.errors import RecordRefused, RunUnknown, StoreUnavailable
 from workers.logger import logger
@@ -77,7 +76,7 @@ _named: Callable[..., tuple[str, str, str]] = validate_call(config=ConfigDict(st
 def _run(runner: StepRunner, task: _Task, names: tuple[str, str, str, str]) -> str:
     """The status of the outcome; or the reason why there is none."""
     try:
-        note_member(task.request.id, complete=False)
+        COMPLETE.write(task.request.id, False)
         return _ended(task, runner.run(*names, report_phase=_send_phase, report_end=partial(_note_end, task)))
     except NodeBusy as busy:
         # Back to the end of the queue: the chord stays intact, and no thread waits.
@@ -97,7 +96,7 @@ def _run(runner: StepRunner, task: _Task, names: tuple[str, str, str, str]) -> s
 
 
 def _note_end(task: _Task, complete: bool) -> None:  # noqa: FBT001 - as the runner calls it
-    note_member(task.request.id, complete=complete)
+    COMPLETE.write(task.request.id, complete)
 
 
 def _ended(task: _Task, outcome: StepOutcome) -> str:
@@ -105,7 +104,7 @@ def _ended(task: _Task, outcome: StepOutcome) -> str:
     if outcome.status in {Status.FAILED, Status.UNREACHABLE}:
         message = outcome.message.removeprefix(f"{outcome.node}: ")
         what = f"{outcome.node}: {outcome.step} {outcome.status} ({outcome.slug}): {message}"
-        note_failure(task.request.id, cleaned(scrubbed(what), _SHOWN))
+        FAILURE.write(task.request.id, cleaned(scrubbed(what), _SHOWN))
     return outcome.status.value
 
 

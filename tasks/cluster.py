@@ -20,6 +20,7 @@ from tasks.sync_settings import SiteLogin, SyncSettings
 from workers.errors import RecordRefused
 from workers.records import Endpoint, RunRecord
 from workers.remembered import Remembered
+from workers.store.documents import place_in
 
 __all__ = [
     "PARTNER",
@@ -155,6 +156,10 @@ class Site(Part):
     service_folder: WindowsPath | None = None
     product_folder: WindowsPath | None = None
     database: Literal["per-pool", "shared"] = "per-pool"
+
+    def below(self, relative: str) -> str:
+        """The path of a file or folder in the site root."""
+        return f"{self.path.rstrip(chr(92))}\\{relative}"
 
 
 class ClusterFile(Part):
@@ -365,7 +370,7 @@ class Cluster(ClusterFile):
         try:
             read = cls.model_validate(_as_it_was(record.spec))
         except ValidationError as error:
-            place = ".".join(str(part) for part in error.errors()[0]["loc"])
+            place = place_in(error)
             why = f"the cluster of run {record.id} cannot be read ({place}): another version of esync wrote it"
             raise RecordRefused(record.id, why) from None
         _clusters.put(record.id, _Read(record.spec, read), len(read.nodes))

@@ -17,7 +17,6 @@ from workers.records import Record, now
 from workers.store.kept import DRAINED
 
 if TYPE_CHECKING:
-    from workers.settings import Secret
     from workers.store.port import RunStore
 
 __all__ = ["Balancing", "Mark", "Marks", "place_of", "read_marks"]
@@ -113,12 +112,8 @@ class Balancing:
 
     Attributes:
         marks: of the servers that are out.
-        reveal: the secret of a reference.
         program: the path of a program that this worker may run.
-        tell: tells people what the step waits for.
     """
 
     marks: Marks
-    reveal: Callable[[str], "Secret"]
     program: Callable[[str], str]
-    tell: Callable[[str], None]

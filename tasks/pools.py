@@ -10,6 +10,7 @@ from tasks.ektron.wording import counted
 from tasks.marks import Balancing, Mark, place_of
 from tasks.observe import drained_note
 from tasks.observe.layout import planned_layout
+from tasks.observe.probes import listens, own_port
 from tasks.step import Work
 from workers.balancers.haproxy import HAProxy
 from workers.balancers.health_file import HealthFile
@@ -36,7 +37,7 @@ class Member:
     Args:
         work: the node.
         spec: the balancer of its pool.
-        balancing: marks, secrets and programs.
+        balancing: marks and programs.
 
     Attributes:
         spec: the balancer of its pool.
@@ -58,10 +59,10 @@ class Member:
         if spec.kind == "haproxy":
             return HAProxy(spec.address or "", spec.backend or "", spec.answers_within)
         if spec.kind == "manual":
-            return Manual(self._url(spec.status or ""), spec.shows, spec.answers_within, self._balancing.tell)
+            return Manual(self._url(spec.status or ""), spec.shows, spec.answers_within, self._tell)
         if spec.kind == "command":
             program = self._balancing.program(spec.program[0])
-            env = {name: self._balancing.reveal(secret).reveal() for name, secret in spec.env.items()}
+            env = {name: work.reveal(secret).reveal() for name, secret in spec.env.items()}
             return Program([program, *spec.program[1:]], env, spec.answers_within)
         file = spec.file or ""
         return HealthFile(
@@ -94,8 +95,8 @@ class Member:
 
     def listens(self) -> bool:
         """Whether its service listens, asked on the node itself."""
-        (port,) = self._ask([ops.tcp(self._work.node.host, SYNC_PORT, timeout=3)])
-        return bool(port["reachable"])
+        (port,) = self._ask([own_port(self._work)], keep_going=True)
+        return listens(self._work, port)
 
     def remove_mark(self) -> None:
         """The node is back: the note on it goes first, then the mark."""
@@ -152,20 +153,23 @@ class Member:
         Args:
             must_listen: whether its service has to run and listen.
         """
-        node, health = self._work.node, self.spec.health
+        health = self.spec.health
         questions: list[Op] = []
         if must_listen:
             service = planned_layout(self._work).service_name
-            questions = [ops.service(service), ops.tcp(node.host, SYNC_PORT, timeout=3)]
+            questions = [ops.service(service), own_port(self._work)]
         page = [_asking(self._url(health.url), self.spec.answers_within)] if health else []
         replies = list(self._ask([*questions, *page], keep_going=True)) if questions or page else []
         if must_listen:
             state, port, *replies = replies
             if state.get("state") != "running":
                 return f"its service is {state.get('state') or 'not known'}"
-            if not port.get("reachable"):
+            if not listens(self._work, port):
                 return f"nothing listens on port {SYNC_PORT}"
         return _missing(replies[0], self._url(health.url), health.text) if health and replies else ""
+
+    def _tell(self, message: str) -> None:
+        self._work.note("step.waits", message)
 
     def _place_of(self, node: str) -> str:
         cluster = self._work.cluster

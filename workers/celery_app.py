@@ -206,7 +206,7 @@ def _leave_logging_alone(**_: object) -> None:
     """Celery configures no logging when this signal has a receiver."""
 
 
-def make_app(settings: Settings, control: Iterable[str] = (), *, results: bool = True) -> Celery:
+def make_app(settings: Settings, control: Iterable[str] = ()) -> Celery:
     """A configured app without tasks. It does not connect yet.
 
     The broker's password is only in the configuration: Celery masks it in `celery report`, in its banner and in its
@@ -215,8 +215,6 @@ def make_app(settings: Settings, control: Iterable[str] = (), *, results: bool =
     Args:
         settings: the broker, and the size of this worker.
         control: patterns (`esync.join*`) of the names of tasks that must not wait behind steps on nodes.
-        results: False for a process that only publishes (command, web): it subscribes to no result channel, and has no
-            `AsyncResult` that fails at exit. Workers publish chords, and need results.
 
     Raises:
         InputRefused: no broker is configured, or its URL is invalid.
@@ -225,7 +223,7 @@ def make_app(settings: Settings, control: Iterable[str] = (), *, results: bool =
     url, sentinels = address.url.reveal(), sentinels_of(address)
     if sentinels:
         url = f"sentinel{url[url.index('://') :]}"
-    app = Celery("esync", broker=url, backend=url if results else None, amqp=AMQP)
+    app = Celery("esync", broker=url, backend=url, amqp=AMQP)
     connections = min(64, max(10, settings.concurrency))
     app.conf.update(
         _content() | _delivery(control) | _broker(settings, connections) | _apart() | _results() | _worker(settings),

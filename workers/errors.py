@@ -38,8 +38,6 @@ EsyncError
     `-- AgentFailed         the agent on the node reported a failure
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from typing import ClassVar
 
@@ -82,7 +80,6 @@ __all__ = [
     "TooManyRequests",
     "TooManyRuns",
     "Unreachable",
-    "in_file",
 ]
 
 
@@ -384,13 +381,3 @@ class AgentFailed(NodeError):
     def __init__(self, message: str, *, remedy: str = "", file: str = "", reason: str = "failed") -> None:
         super().__init__(message, remedy=remedy, file=file)
         self.reason = reason
-
-
-@contextmanager
-def in_file(path: str) -> Iterator[None]:
-    """Adds the file to an EsyncError raised in the block that names none."""
-    try:
-        yield
-    except EsyncError as error:
-        error.file = error.file or path
-        raise

@@ -286,7 +286,7 @@ class RunRecord(Record):
     """
 
     id: str
-    kind: str = "rollout"  #: see `pipelines.rollout.KINDS`
+    kind: str = "rollout"  #: see `pipelines.run.kinds`
     cluster: str
     servers: str = ""  #: digest of the addresses of its servers; with the name it identifies the cluster
     spec: dict[str, Any]
@@ -305,9 +305,8 @@ class RunRecord(Record):
     reason: str = ""
     parent: str = ""  #: the run that this one retries or rolls back
     only: tuple[str, ...] = ()  #: the nodes that may be changed; all when empty
-    options: tuple[
-        str, ...
-    ] = ()  #: `force` (rollback), `all` or `fence` (cleanup), `prune` (rollout), `retire`, `name=value` (sync)
+    #: `force` (rollback), `all` or `fence` (cleanup), `prune` (rollout), `retire`, `name=value` (sync)
+    options: tuple[str, ...] = ()
     key: str = ""  #: idempotency key: the same key twice is one run
 
     @property

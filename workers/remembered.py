@@ -1,6 +1,7 @@
 """Values that a process remembers, so that it does not read or parse them again: the ones used last, up to a weight."""
 
 from collections import OrderedDict
+from collections.abc import Hashable
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -19,10 +20,10 @@ class Remembered(Generic[V]):
     def __init__(self, most: int) -> None:
         self._most = most
         self._weight = 0
-        self._values: OrderedDict[str, tuple[V, int]] = OrderedDict()
+        self._values: OrderedDict[Hashable, tuple[V, int]] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, name: str) -> V | None:
+    def get(self, name: Hashable) -> V | None:
         """The value of that name; None when it is not known, or forgotten."""
         with self._lock:
             known = self._values.get(name)
@@ -31,7 +32,7 @@ class Remembered(Generic[V]):
             self._values.move_to_end(name)
             return known[0]
 
-    def put(self, name: str, value: V, weight: int = 1) -> V:
+    def put(self, name: Hashable, value: V, weight: int = 1) -> V:
         """Remembers a value in place of the one before, and returns it; one that is too heavy is not remembered."""
         with self._lock:
             self._drop(name)
@@ -42,17 +43,11 @@ class Remembered(Generic[V]):
                 self._drop(next(iter(self._values)))
         return value
 
-    def forget(self, name: str) -> None:
+    def forget(self, name: Hashable) -> None:
         """Forgets a value, if there is one."""
         with self._lock:
             self._drop(name)
 
-    def clear(self) -> None:
-        """Forgets all values."""
-        with self._lock:
-            self._values.clear()
-            self._weight = 0
-
-    def _drop(self, name: str) -> None:
+    def _drop(self, name: Hashable) -> None:
         _, weight = self._values.pop(name, (None, 0))
         self._weight -= weight

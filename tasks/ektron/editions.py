@@ -21,7 +21,6 @@ __all__ = [
     "edition_of",
     "executable_of",
     "lay_out",
-    "program_roots",
 ]
 
 #: What an installation names before the Security Configurator ran; the second one is inferred (ektron-facts 2.3, 3.1).
@@ -51,7 +50,6 @@ class Edition(_Value):
     cms: str  #: `major.minor`
     service: str  #: generation of the Windows service, `3.0` or `4.0`
     service_name: str  #: plural: EktronWindowsServices30
-    service_display: str
     service_folder_name: str  #: singular: EktronWindowsService30
     service_exe: str
     service_config_name: str
@@ -68,7 +66,6 @@ class Layout(_Value):
     precompiled_marker: str  #: in the site root only; the file below Workarea has no meaning (ektron-facts 2.7)
     site_binary: str
     service_folder: str
-    service_exe: str
     service_config: str
     data_config: str  #: generated daily, never edited (ektron-facts 2.4)
     sitedb_config: str
@@ -105,19 +102,12 @@ def edition_of(text: str) -> Edition:
         cms=cms,
         service=service,
         service_name=f"EktronWindowsServices{digits}",
-        service_display=f"Ektron Windows Services {service}",
         service_folder_name=f"EktronWindowsService{digits}",
         service_exe=exe,
         service_config_name=f"{exe}.config",
         product_folder_name=f"CMS400v{cms.replace('.', '')}",
         ews_subfolder=service,
     )
-
-
-def program_roots(edition: Edition, system_drive: str = "C:") -> tuple[str, ...]:
-    """Folders in which the product may be installed, the most likely first (ektron-facts 1.2)."""
-    plain, x86 = rf"{system_drive}\Program Files", rf"{system_drive}\Program Files (x86)"
-    return (plain, x86) if edition.service == "3.0" else (x86, plain)
 
 
 def executable_of(image_path: str, system_drive: str = "C:") -> str:
@@ -149,7 +139,6 @@ def lay_out(
     image_path: str | None = None,
     service_folder: str | None = None,
     product_folder: str | None = None,
-    program_files: str | None = None,
 ) -> Layout:
     """All paths on one node. Priority: explicit folder, ImagePath, default.
 
@@ -160,18 +149,16 @@ def lay_out(
         image_path: the ImagePath of the service in the registry of the node.
         service_folder: explicit, from the cluster file.
         product_folder: explicit, from the cluster file; by default a folder beside the service folder.
-        program_files: explicit root for a node without a service; by default the first of `program_roots`.
 
     Raises:
         EditionUnknown: ImagePath names another program, or the staging folder would be inside the public site.
     """
-    exe = _service_exe(edition, system_drive, image_path, service_folder, program_files)
+    exe = _service_exe(edition, system_drive, image_path, service_folder)
     service = exe.parent
     product = PureWindowsPath(product_folder) if product_folder else service.parent / edition.product_folder_name
     return Layout(
         **_site_files(PureWindowsPath(site_path)),
         service_folder=str(service),
-        service_exe=str(exe),
         service_config=f"{exe}.config",
         data_config=str(service / "data.config"),
         sitedb_config=str(service / "sitedb.config"),
@@ -213,13 +200,14 @@ def _service_exe(
     system_drive: str,
     image_path: str | None,
     service_folder: str | None,
-    program_files: str | None,
 ) -> PureWindowsPath:
     if service_folder:
         return PureWindowsPath(service_folder) / edition.service_exe
     if not image_path:
-        root = PureWindowsPath(program_files or program_roots(edition, system_drive)[0])
-        return root / "Ektron" / edition.service_folder_name / edition.service_exe
+        root = "Program Files" if edition.service == "3.0" else "Program Files (x86)"  # ektron-facts 1.2
+        return (
+            PureWindowsPath(f"{system_drive}\\") / root / "Ektron" / edition.service_folder_name / edition.service_exe
+        )
     exe = PureWindowsPath(executable_of(image_path, system_drive))
     if exe.name.casefold() != edition.service_exe.casefold():
         raise EditionUnknown(

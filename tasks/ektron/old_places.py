@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PureWindowsPath
 from typing import NamedTuple
 
-from tasks.ektron.editions import Layout, executable_of
-from tasks.ektron.facts.generated import GeneratedFile, GeneratedSite
+from tasks.ektron.editions import CONFIGURATOR, Layout, executable_of
+from tasks.ektron.facts.generated import GeneratedFile
+from tasks.ektron.facts.values import folded_path
 from tasks.ektron.refusals import EditionUnknown
 
 __all__ = ["GENERATIONS", "OtherService", "old_folders", "other_services", "product_roots"]
@@ -22,7 +23,6 @@ _PRODUCT_FOLDER = re.compile(r"CMS400v(\d\d)\d*", re.IGNORECASE)
 _VERSION = re.compile(r"\s*(\d+)\.(\d)")
 _LOCAL = re.compile(r"[A-Za-z]:\\[^/*?\"<>|\x00-\x1f]*")
 _FIRST_OF_40 = 85  #: the first edition with service 4.0, without its dot (ektron-facts 1.1)
-_OFF = {"0", "false", "no"}
 
 
 class OtherService(NamedTuple):
@@ -67,15 +67,15 @@ def old_folders(
         services: generation -> that service, where it is installed.
     """
     found: dict[str, str] = {}
-    used = {_folded(folder) for folder in (*layout.written_folders, layout.service_folder)}
+    used = {folded_path(folder) for folder in (*layout.written_folders, layout.service_folder)}
     candidates = (
         *_sites(layout, sites, earlier_sites),
         *_services(contents, services),
         *_products(layout, sites, contents, services),
     )
     for folder, why in candidates:
-        if _folded(folder) not in used and _LOCAL.fullmatch(folder) and ".." not in PureWindowsPath(folder).parts:
-            used.add(_folded(folder))
+        if folded_path(folder) not in used and _LOCAL.fullmatch(folder) and ".." not in PureWindowsPath(folder).parts:
+            used.add(folded_path(folder))
             found[folder.rstrip("\\")] = why
     return found
 
@@ -86,13 +86,13 @@ def _sites(layout: Layout, sites: GeneratedFile | None, earlier: Iterable[str]) 
     The service writes its list once a day (ektron-facts 2.4): a list without the present place is from before the move.
     """
     listed = [(site, site.physical_path) for site in (sites.sites if sites else ()) if site.physical_path]
-    active = {_folded(path) for site, path in listed if _is_active(site)}
-    served = active if _folded(layout.site) in active else set()
+    active = {folded_path(path) for site, path in listed if site.is_active}
+    served = active if folded_path(layout.site) in active else set()
     for path in earlier:
-        if _folded(path) not in served:
+        if folded_path(path) not in served:
             yield path, "an earlier run set the site up there"
     for site, path in listed:
-        if not _is_active(site) and _folded(path) not in active:
+        if not site.is_active and folded_path(path) not in active:
             yield path, "sitedb.config has it as a site that is not active"
 
 
@@ -114,19 +114,19 @@ def _products(
     services: Mapping[str, OtherService],
 ) -> Iterator[tuple[str, str]]:
     """Configurator folders of editions that no site on this server has. Unknown as long as a site has no version."""
-    versions = [_VERSION.match(site.version or "") for site in (sites.sites if sites else ()) if _is_active(site)]
+    versions = [_VERSION.match(site.version or "") for site in (sites.sites if sites else ()) if site.is_active]
     if not versions or not all(versions):
         return
     editions = {f"{match[1]}{match[2]}" for match in versions if match}
     for root, names in contents.items():
         for name in names:
             match = _PRODUCT_FOLDER.fullmatch(name)
-            if match is None or _folded(rf"{root}\{name}") == _folded(layout.product_folder):
+            if match is None or folded_path(rf"{root}\{name}") == folded_path(layout.product_folder):
                 continue
             generation = "40" if int(match[1]) >= _FIRST_OF_40 else "30"
             if match[1] not in editions and not _in_use(generation, services):
                 yield (
-                    rf"{root}\{name}\Utilities\Software\SecurityConfigurator",
+                    rf"{root}\{name}\{CONFIGURATOR}",
                     f"no site on this server has edition {match[1][0]}.{match[1][1]}",
                 )
 
@@ -140,11 +140,3 @@ def _folder_of(image_path: str) -> str:
         return str(PureWindowsPath(executable_of(image_path)).parent)
     except EditionUnknown:
         return ""
-
-
-def _is_active(site: GeneratedSite) -> bool:
-    return (site.active or "1").strip().casefold() not in _OFF
-
-
-def _folded(path: str) -> str:
-    return path.rstrip("\\").casefold()

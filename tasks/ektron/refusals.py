@@ -6,8 +6,6 @@ Refused
 `-- EditionUnknown       a version or a path that belongs to no known edition
 """
 
-from typing import ClassVar
-
 __all__ = ["CertificateRefused", "ConfigRefused", "EditionUnknown", "Refused"]
 
 
@@ -15,13 +13,10 @@ class Refused(Exception):
     """A file of the product makes the action impossible. Nothing was changed.
 
     Attributes:
-        slug: stable identifier.
         message: what is wrong, one sentence without secrets and without a final full stop.
         line: 1-based line in the file; None when unknown.
         remedy: what to do, one sentence; may be empty.
     """
-
-    slug: ClassVar[str] = "refused"
 
     def __init__(self, message: str, line: int | None = None, remedy: str = "") -> None:
         super().__init__(message)
@@ -36,16 +31,10 @@ class Refused(Exception):
 class ConfigRefused(Refused):
     """A configuration file that cannot be edited safely, or cannot be understood."""
 
-    slug = "config_refused"
-
 
 class CertificateRefused(Refused):
     """Certificate files whose content does not match their names, or that do not belong together."""
 
-    slug = "certificate_refused"
-
 
 class EditionUnknown(Refused):
     """A version or a path that belongs to no known edition of the product."""
-
-    slug = "edition_unknown"

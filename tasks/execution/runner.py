@@ -361,18 +361,8 @@ class StepRunner:
         """What operates balancers, for a step that does."""
         if not self._steps[job.step].balances:
             return None
-        run, folder = job.record.id, job.cluster.folder
-
-        def tell(message: str) -> None:
-            event = Event(kind="step.waits", turn=job.turn.name, node=job.node, step=job.step, message=message)
-            self._store.note(run, event)
-
-        return Balancing(
-            marks=Marks(self._store, self._leases.holder),
-            reveal=lambda reference: self._vault.reveal(reference, folder),
-            program=lambda path: self._vault.program(path, folder),
-            tell=tell,
-        )
+        marks = Marks(self._store, self._leases.holder)
+        return Balancing(marks, lambda path: self._vault.program(path, job.cluster.folder))
 
     def _site(self, job: Job, address: Address) -> Site:
         """The site of a node; its `ca_file` is a file that this worker may read."""
@@ -392,4 +382,4 @@ def _refusals_mapped(step: Callable[[Work], Done], work: Work) -> Done:
     try:
         return step(work)
     except Refused as refusal:
-        raise NodeRefused(str(refusal), remedy=refusal.remedy, file=getattr(refusal, "file", "")) from refusal
+        raise NodeRefused(f"{work.node.name}: {refusal}", remedy=refusal.remedy) from refusal

@@ -1,6 +1,7 @@
 """Observes one node: `NodeFacts`. Reads only; one exchange, and a second one where the paths are not as expected."""
 
 from functools import partial
+from typing import NamedTuple
 
 from tasks.cluster import Cluster
 from tasks.ektron.certificates.family import CLIENT_KINDS, Family, family_names, node_of
@@ -49,23 +50,8 @@ def observe(work: Work, *, probes: bool = False) -> Look:
     """
     began, earlier = now(), work.documents.facts(DocumentKind.OBSERVED, work.node.name)
     likely = earlier or work.documents.facts_when_joined(work.node.name)
-    guess = seen_layout(work.cluster, likely) if likely else layout_of(work.cluster, None)
-    drive = likely.system_drive if likely else "C:"
-    own = own_folder(likely.program_data if likely else f"{drive}\\ProgramData")
     probes = probes or (work.purpose is Purpose.PLAN_AND_VERIFY and likely is not None)
-    ask = partial(_ask, work, probes=probes, web=likely.web if likely else None)
-    answers = ask(guess, own, drive)
-    image_path = str(answers["image_path"]["value"]) if answers["image_path"].ok else None
-    drive, known = work.session.hello().system_drive, earlier.product_folder if earlier else ""
-    layout = layout_of(work.cluster, image_path, drive, product_folder=known)
-    if layout != guess or own != work.own_folder:
-        answers = ask(layout, work.own_folder, drive)
-    looked: tuple[str, ...] = ()
-    if work.is_origin and not work.cluster.site.product_folder and _family(work, layout, answers)[0] is None:
-        folder, looked = elsewhere(work, layout)
-        if folder:
-            layout = layout_of(work.cluster, image_path, drive, product_folder=folder)
-            answers = ask(layout, work.own_folder, drive)
+    layout, answers, looked = _found(work, likely, earlier.product_folder if earlier else "", probes=probes)
     paths = paths_of(layout, is_origin=work.is_origin)
     answers = with_included(work, paths, answers)
     with understood(work.node.name):
@@ -84,6 +70,42 @@ def observe(work: Work, *, probes: bool = False) -> Look:
             facts = facts.model_copy(update={"probes": cleaned_facts(probed(work, facts.web, answers))})
         noted = answers.get(drained_note.FILE)
         return Look(facts, family, contents_of(paths, answers), answers[FENCE_FILE], noted)
+
+
+def _found(work: Work, likely: NodeFacts | None, product_folder: str, *, probes: bool) -> "_Found":
+    """Asks where the product is likely to be, and again where the node says that it is.
+
+    Args:
+        work: the node.
+        likely: an earlier observation of the node, if there is one.
+        product_folder: where this run has found the product, if not beside the service.
+        probes: whether the network is asked too.
+    """
+    guess = seen_layout(work.cluster, likely) if likely else layout_of(work.cluster, None)
+    drive = likely.system_drive if likely else "C:"
+    own = own_folder(likely.program_data if likely else f"{drive}\\ProgramData")
+    ask = partial(_ask, work, probes=probes, web=likely.web if likely else None)
+    answers = ask(guess, own, drive)
+    image_path = str(answers["image_path"]["value"]) if answers["image_path"].ok else None
+    drive = work.session.hello().system_drive
+    layout = layout_of(work.cluster, image_path, drive, product_folder=product_folder)
+    if layout != guess or own != work.own_folder:
+        answers = ask(layout, work.own_folder, drive)
+    if not work.is_origin or work.cluster.site.product_folder or _family(work, layout, answers)[0] is not None:
+        return _Found(layout, answers)
+    folder, looked = elsewhere(work, layout)
+    if folder:
+        layout = layout_of(work.cluster, image_path, drive, product_folder=folder)
+        answers = ask(layout, work.own_folder, drive)
+    return _Found(layout, answers, looked)
+
+
+class _Found(NamedTuple):
+    """Where the product is, what the node answers about it, and where else the origin's family was looked for."""
+
+    layout: Layout
+    answers: Replies
+    looked: tuple[str, ...] = ()
 
 
 def _of_other_places(work: Work, layout: Layout, answers: Replies, seen: NodeFacts) -> dict[str, object]:

@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from tasks.ektron.editions import SYNC_PORT
 from tasks.ektron.facts.configuration import WebFacts
 from tasks.ektron.facts.machine import ProbeFacts
+from tasks.ektron.rules.service import REACH
 from tasks.ektron.wspath import host_of, page_of_no_site, places_to_ask
 from tasks.step import Work
 from tasks.step_values import Purpose
 from workers.winrm import operations as ops
 from workers.winrm.operations import Op, Reply
 
-__all__ = ["NEIGHBOURS", "asked_patiently", "listens", "own_port", "probe_questions", "probed"]
+__all__ = ["asked_patiently", "listens", "own_port", "probe_questions", "probed"]
 
-NEIGHBOURS = 32  #: nodes each node tries to reach; in larger clusters the next ones in the file's order, cyclically
 _OK = 200
 _TELLING = (_OK, 401, 403)  #: the site answers: with another status, another address is tried too
 _ADDRESSES = 32  #: of one name that are kept
@@ -75,7 +75,7 @@ def _neighbours(work: Work) -> dict[str, str]:
         return {}  # they may not have had their wave yet
     names = list(work.cluster.node_names)
     here = names.index(work.node.name)
-    following = (names[here + 1 :] + names[:here])[:NEIGHBOURS]
+    following = (names[here + 1 :] + names[:here])[:REACH]  # in the order of the cluster file, cyclically
     return {name: work.cluster.sync_host(name) for name in following}
 
 

@@ -49,7 +49,7 @@ def readiness(work: Work, facts: NodeFacts) -> NodeFacts:
 
 
 def _question(sign: Sign, facts: NodeFacts) -> Op:
-    site = facts.web.file.path.rpartition("\\")[0]
+    site = facts.web.file.folder
     place = sign.place.format(drive=facts.system_drive, data=facts.program_data, site=site)
     return ops.service(place) if sign.is_service else ops.stat(place)
 
@@ -91,7 +91,7 @@ def _scheduled(work: Work, facts: NodeFacts, tasks: Reply) -> tuple[list[str], s
     questions = [ops.read(f"{folder}\\{name}", limit=_TASK_BYTES) for name in names[:_TASK_FILES]]
     replies = work.session.ask(questions, deadline=work.deadline, keep_going=True, cancelled=work.cancelled)
     read = {name: ops.data_of(reply) for name, reply in zip(names, replies, strict=False) if reply.ok}
-    folders = (facts.web.file.path.rpartition("\\")[0], facts.service_folder)
+    folders = (facts.web.file.folder, facts.service_folder)
     return list(_mentioning(read, folders)), _unread(len(names), len(read))
 
 

@@ -46,7 +46,7 @@ def cert_copy(work: Work) -> Done:
     _removed(work, layout, due)
     replies = _spread(work, layout, family, targets, facts) if family and targets else []
     with understood(work.node.name):
-        changes = (*_removal_changes(due), *_changes(targets, replies))
+        changes = (*_removal_changes(due), *_changes(work.node.name, targets, replies))
     return Done(changes=changes, message=_message(targets, due))
 
 
@@ -115,12 +115,17 @@ def _message(targets: Sequence[Place], due: Sequence[Removal]) -> str:
     return ", ".join([*copied, *([f"{counted(gone, 'file')} removed"] if gone else [])]) or "no files to remove"
 
 
-def _changes(targets: Sequence[Place], replies: Sequence[Reply]) -> tuple[Change, ...]:
+def _changes(node: str, targets: Sequence[Place], replies: Sequence[Reply]) -> tuple[Change, ...]:
     changes = []
     for place, reply in zip(targets, replies, strict=True):
         written, count = int(reply["changed"]), len(place.nodes) * len(place.kinds)
-        if written + reply["unchanged"] != count:
-            raise AgentFailed("the node reported fewer files than it was asked to write", file=place.folder)
+        there = written + int(reply["unchanged"])
+        if there != count:
+            raise AgentFailed(
+                f"{node}: the agent reports {there} of the {count} files that it was to write",
+                file=place.folder,
+                remedy="retry",
+            )
         if written:
             changes.append(
                 Change(

@@ -5,7 +5,7 @@ we write to, and canaries of syncs. Only names that we give are removed; other f
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,13 +14,13 @@ from tasks.ektron.editions import Layout
 from tasks.fence import FENCE_FILE
 from tasks.observe import drained_note, start_record, stopped_dependents
 from tasks.observe.layout import registered_layout
-from tasks.step import Done, Work
+from tasks.step import APPLYING, Done, Work
 from tasks.syncing.canaries import remove_canaries
 from tasks.undo.backups import MANIFEST, changed_in_batches, in_batches, temporary_files
 from workers.errors import NodeRefused
 from workers.records import Change
 from workers.winrm import operations as ops
-from workers.winrm.operations import Op, Reply
+from workers.winrm.operations import Op
 
 __all__ = ["ALL", "FREE", "cleanup"]
 
@@ -30,7 +30,7 @@ _ENTRIES = 1_000_000
 _KEPT = re.compile(r"[1-9][0-9]*")
 _OURS = {FENCE_FILE, stopped_dependents.FILE, start_record.FILE, drained_note.FILE}
 
-Entries = tuple[Mapping[str, Any], ...]
+Entries = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def cleanup(work: Work) -> Done:
     due = [run for run in runs if run.name not in active and (ALL in work.options or run.is_due(oldest))]
     temporary = temporary_files(work, layout)
     if due or temporary:
-        work.report_phase("applying")
+        work.report_phase(APPLYING)
         _removed(work, layout, [*temporary, *(part for run in due for part in run.parts)])
     last = _removed_if_bare(work) if due or temporary or ALL in work.options else ()
     bare = _proven(work, layout, due)
@@ -91,7 +91,7 @@ def _freed(work: Work) -> Done:
     (seen,) = work.session.ask(question, deadline=work.deadline)
     if not seen["exists"]:
         return Done(message="the node is free: there is no fence file")
-    work.report_phase("applying")
+    work.report_phase(APPLYING)
     work.session.ask([ops.remove(work.fence_file)], deadline=work.deadline)
     (again,) = work.session.ask(question, deadline=work.deadline)
     if again["exists"]:
@@ -103,15 +103,15 @@ def _freed(work: Work) -> Done:
 
 def _runs(work: Work) -> tuple[list[_Run], datetime]:
     """The runs that left something on this node, and the node's time."""
-    root = work.own_folder
+    root, node = work.own_folder, work.node.name
     clock, top = work.session.ask([ops.clock(), _list(root)], deadline=work.deadline, keep_going=True)
     now = ops.time_of(clock["now"])
-    folders = [entry for entry in _entries(work, top) if entry["kind"] == "folder"]
+    folders = [entry for entry in ops.entries_of(top, node) if entry["kind"] == "folder"]
     paths = [f"{root}\\{entry['name']}" for entry in folders]
     held = in_batches(work, [_list(path) for path in paths])
     kept = in_batches(work, [_list(f"{path}\\files") for path in paths])
     return [
-        _run(path, entry, _entries(work, inside), _entries(work, files), files_folder=files.ok)
+        _run(path, entry, ops.entries_of(inside, node), ops.entries_of(files, node), files_folder=files.ok)
         for entry, path, inside, files in zip(folders, paths, held, kept, strict=True)
     ], now
 
@@ -147,7 +147,7 @@ def _removed_if_bare(work: Work) -> tuple[Change, ...]:
     record = start_record.place(work.own_folder)
     questions = [_list(work.own_folder), start_record.question(work.own_folder)]
     top, noted = work.session.ask(questions, deadline=work.deadline, keep_going=True)
-    names = {entry["name"] for entry in _entries(work, top)}
+    names = {entry["name"] for entry in ops.entries_of(top, work.node.name)}
     known = start_record.record_in(noted)
     if start_record.FILE in names and (ALL not in work.options or (known and known.loaded is None)):
         return ()
@@ -160,35 +160,25 @@ def _removed_if_bare(work: Work) -> tuple[Change, ...]:
 
 def _proven(work: Work, layout: Layout, due: Iterable[_Run]) -> bool:
     """Observes again that nothing that was due exists. Returns whether our whole folder is gone."""
-    still = list(temporary_files(work, layout))
+    node, still = work.node.name, list(temporary_files(work, layout))
     (top,) = work.session.ask([_list(work.own_folder)], deadline=work.deadline, keep_going=True)
-    names = {entry["name"] for entry in _entries(work, top)}
+    entries = ops.entries_of(top, node)
+    names = {entry["name"] for entry in entries}
     for run in due:
         if run.name in names:
             (inside,) = work.session.ask([_list(run.folder)], deadline=work.deadline, keep_going=True)
-            still += [f"{run.folder}\\{entry['name']}" for entry in _entries(work, inside)] or [run.folder]
+            still += [f"{run.folder}\\{entry['name']}" for entry in ops.entries_of(inside, node)] or [run.folder]
     foreign = [
-        f"{work.own_folder}\\{e['name']}"
-        for e in _entries(work, top)
-        if e["kind"] != "folder" and e["name"] not in _OURS
+        f"{work.own_folder}\\{one['name']}" for one in entries if one["kind"] != "folder" and one["name"] not in _OURS
     ]
     still += foreign if ALL in work.options else []
     if still:
         raise NodeRefused(
-            f"{work.node.name}: these paths still exist after the removal: {', '.join(still[:5])}",
+            f"{node}: these paths still exist after the removal: {', '.join(still[:5])}",
             file=still[0],
             remedy="it is not ours, or another program holds it open; remove it by hand, then clean up again",
         )
     return not top.ok
-
-
-def _entries(work: Work, reply: Reply) -> Entries:
-    """The entries of a folder; none when it does not exist."""
-    if not reply.ok:
-        if reply.error == "not_found":
-            return ()
-        raise ops.error_of(reply, work.node.name)
-    return tuple(reply["entries"])
 
 
 def _list(path: str) -> Op:

@@ -34,7 +34,7 @@ from workers.texts import cleaned
 from workers.winrm import operations as ops
 from workers.winrm.operations import Reply
 
-__all__ = ["config_edit", "tried"]
+__all__ = ["config_edit", "not_editable", "tried"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def config_edit(work: Work) -> Done:
         return Done(message="all values are as they should be")
     work.report_phase(APPLYING)
     work.documents.keep_right(work.node.name, right=False)
-    _compare(needed, _written(work, layout, needed, recycled))
+    _compare(work.node.name, needed, _written(work, layout, needed, recycled))
     return Done(changes=changes_of([*found, *recycled]), message=_summary(needed, recycled))
 
 
@@ -103,12 +103,17 @@ def tried(
     try:
         edit = edited(file, content, target, certificate)
     except Refused as refusal:
-        why = cleaned(f"{target.node}: the file cannot be edited: {refusal}")
-        raise NodeRefused(why, file=seen.path, remedy=cleaned(refusal.remedy)) from refusal
+        raise not_editable(target.node, seen.path, refusal) from refusal
     for one in (*(included[name] for name in edit.included), *([seen] if edit.changed else [])):
         if one.readonly and not may_be_readonly:
             raise AccessDenied(read_only(target.node), file=one.path, remedy=READ_ONLY_REMEDY)
     return edit
+
+
+def not_editable(node: str, path: str, refusal: Refused) -> NodeRefused:
+    """What is raised when a file refuses an edit; nothing was written."""
+    why = cleaned(f"{node}: the file cannot be edited: {refusal}")
+    return NodeRefused(why, file=path, remedy=cleaned(refusal.remedy))
 
 
 def _seen(work: Work, paths: Mapping[ConfigFile, str]) -> tuple[Mapping[ConfigFile, Content], ConfigurationFacts]:
@@ -183,10 +188,14 @@ def _written(work: Work, layout: Layout, needed: Sequence[_Edited], recycled: Se
     return work.change(requests, folders=layout.written_folders)[len(needed) : 2 * len(needed)]
 
 
-def _compare(needed: Sequence[_Edited], hashes: Sequence[Reply]) -> None:
+def _compare(node: str, needed: Sequence[_Edited], hashes: Sequence[Reply]) -> None:
     for one, reply in zip(needed, hashes, strict=True):
         if reply["hash"] != ops.digest(one.data):
-            raise Conflict("the file is not what was just written; something else writes it too", file=one.path)
+            raise Conflict(
+                f"{node}: the file is not what was just written",
+                file=one.path,
+                remedy="find out what else writes the file, then retry",
+            )
 
 
 def _summary(needed: Sequence[_Edited], recycled: Sequence[Difference]) -> str:

@@ -17,10 +17,10 @@ from tasks.observe.asking import content_of
 from tasks.observe.layout import planned_facts, planned_layout
 from tasks.observe.node import living_family
 from tasks.step import APPLYING, Done, Work
+from tasks.steps.config_edit import not_editable
 from tasks.undo.backups import noted_anything
 from workers.errors import NodeRefused
 from workers.records import Change, DocumentKind
-from workers.texts import cleaned
 from workers.winrm import operations as ops
 from workers.winrm.operations import Op, Reply
 
@@ -129,8 +129,7 @@ def _edited(work: Work, layout: Layout, edit: Callable[[Editing], None]) -> list
         edit(editing)
         result = editing.edit()
     except Refused as refusal:
-        why = cleaned(f"{work.node.name}: the file cannot be edited: {refusal}")
-        raise NodeRefused(why, file=path, remedy=cleaned(refusal.remedy)) from refusal
+        raise not_editable(work.node.name, path, refusal) from refusal
     changed = {
         ConfigFile.SERVICE.includes(name): (included_path(path, name), data) for name, data in result.included.items()
     }

@@ -15,7 +15,7 @@ from tasks.ektron.editions import Layout
 from tasks.ektron.facts.values import FileFacts
 from tasks.observe import start_record
 from tasks.observe.layout import planned_layout
-from tasks.step import Done, Work
+from tasks.step import APPLYING, Done, Work
 from tasks.steps.service_restart import restarted_if_owed, stopped
 from tasks.undo.backups import (
     assessed,
@@ -83,7 +83,7 @@ def _apply(work: Work, layout: Layout, actions: Sequence[Action], temporary: Seq
     What `expect` names is compared by the node itself before the change.
     """
     kept = kept_bytes(work, actions)
-    work.report_phase("applying")
+    work.report_phase(APPLYING)
     requests = [
         *map(ops.remove, temporary),
         *(_operation(work, layout, action, kept) for action in actions),

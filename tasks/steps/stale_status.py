@@ -51,8 +51,5 @@ def _files(work: Work) -> dict[str, str]:
     """Path -> hash of each status file."""
     folder = status_folder(work)
     (reply,) = in_batches(work, [ops.list_folder(folder, hashes=True, limit=_MANY)])
-    if not reply.ok:
-        if reply.error == "not_found":
-            return {}
-        raise ops.error_of(reply, work.node.name)
-    return {f"{folder}\\{one['name']}": str(one["hash"]) for one in reply["entries"] if one["kind"] == "file"}
+    entries = ops.entries_of(reply, work.node.name)
+    return {f"{folder}\\{one['name']}": str(one["hash"]) for one in entries if one["kind"] == "file"}

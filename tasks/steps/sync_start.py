@@ -80,7 +80,7 @@ class _Start:
         """The start that an earlier attempt requested, where the status shows a sign of it."""
         part = Part(self.work, longest=self.work.deadline)
         for _ in range(_LOOKS):
-            if how := self._sign(begun):
+            if how := self.sign(begun):
                 return begun.model_copy(update={"begun": True, "how": how})
             part.pause(self.work.cluster.sync.every)
         return None
@@ -90,7 +90,7 @@ class _Start:
         request = self.site.start(begun.profile)
         part = Part(self.work, longest=min(self.work.cluster.sync.begins, self.work.deadline * _HTTP))
         while True:
-            how = self._sign(begun) or self._answered(request)
+            how = self.sign(begun) or self._answered(request)
             if how:
                 return begun.model_copy(update={"begun": True, "how": how})
             if part.is_over:
@@ -113,7 +113,7 @@ class _Start:
             remedy="wait for the other sync, or repair what the message says; the server's event log has more",
         )
 
-    def _sign(self, begun: Begun) -> str:
+    def sign(self, begun: Begun) -> str:
         """What shows that the sync has begun; empty if nothing does."""
         running = self._running(begun)
         try:
@@ -154,7 +154,7 @@ def _at_the_gate(work: Work, asked: SyncOptions, begun: Begun | None) -> Done:
 def _first_sign(work: Work, start: _Start, begun: Begun) -> Begun:
     part = Part(work)
     while not part.is_over:
-        if how := start._sign(begun):  # noqa: SLF001 - one module
+        if how := start.sign(begun):
             # Counted from now on: how long the person took is not known.
             return begun.model_copy(update={"begun": True, "how": how, "sent": now()})
         if seconds_since(begun.sent) > work.cluster.sync.begins:

@@ -14,7 +14,7 @@ _ENTRIES = 1_000_000
 
 def canary_folder(work: Work) -> str:
     """The folder of canaries on a node."""
-    return f"{work.cluster.site.path.rstrip(chr(92))}\\{work.cluster.sync.canary.folder}"
+    return work.cluster.site.below(work.cluster.sync.canary.folder)
 
 
 def canary_path(work: Work) -> str:
@@ -45,19 +45,15 @@ def place_canary(work: Work) -> tuple[Change, ...]:
     return (Change(what="canary placed", file=path),)
 
 
-def listed_canaries(work: Work, *, limit: int = _ENTRIES) -> tuple[str, ...]:
+def listed_canaries(work: Work) -> tuple[str, ...]:
     """The paths of all canaries in the folder, of whatever run; none if the folder does not exist.
 
     Raises:
         NodeError: the folder cannot be listed.
     """
     folder = canary_folder(work)
-    (reply,) = work.session.ask([ops.list_folder(folder, limit=limit)], deadline=work.deadline, keep_going=True)
-    if not reply.ok:
-        if reply.error == "not_found":
-            return ()
-        raise ops.error_of(reply, work.node.name)
-    names = [entry["name"] for entry in reply["entries"] if entry["kind"] == "file"]
+    (reply,) = work.session.ask([ops.list_folder(folder, limit=_ENTRIES)], deadline=work.deadline, keep_going=True)
+    names = [entry["name"] for entry in ops.entries_of(reply, work.node.name) if entry["kind"] == "file"]
     return tuple(f"{folder}\\{name}" for name in names if run_of(name))
 
 

@@ -8,7 +8,9 @@ from tasks.ektron.editions import edition_of
 from tasks.ektron.refusals import Refused
 from tasks.ektron.sync.canary import run_of
 from tasks.ektron.sync.seen import LastSync, SiteSeen, StatusFile, document_name
+from tasks.observe.asking import answers_to
 from tasks.observe.border import cleaned_facts, understood
+from tasks.observe.configuration import CONFIG_LIMIT
 from tasks.observe.probes import listens, own_port
 from tasks.step import Work
 from tasks.syncing.canaries import canary_folder
@@ -21,7 +23,6 @@ from workers.winrm.operations import Op, Reply
 
 __all__ = ["look", "seen_of", "site_place", "status_folder"]
 
-_CONFIG_LIMIT = 8 * 2**20
 _CANARIES = 10_000  #: entries of the folder of canaries that a look lists
 _STATUS_FILES = 200
 _PROFILES = 20  #: profiles whose last sync is asked for
@@ -68,11 +69,11 @@ def site_place(work: Work) -> SitePlace:
 
 def status_folder(work: Work) -> str:
     """EktSyncStatus in the site root (ektron-facts 1.2)."""
-    return f"{work.cluster.site.path.rstrip(chr(92))}\\EktSyncStatus"
+    return work.cluster.site.below("EktSyncStatus")
 
 
 def _web_config(work: Work) -> Op:
-    return ops.read(f"{work.cluster.site.path.rstrip(chr(92))}\\web.config", limit=_CONFIG_LIMIT, remembered=True)
+    return ops.read(work.cluster.site.below("web.config"), limit=CONFIG_LIMIT, remembered=True)
 
 
 def _asked(work: Work) -> Mapping[str, Reply]:
@@ -83,10 +84,7 @@ def _asked(work: Work) -> Mapping[str, Reply]:
         "canaries": ops.list_folder(canary_folder(work), limit=_CANARIES),
         "web.config": _web_config(work),
     }
-    replies = work.session.ask(
-        list(questions.values()), deadline=work.deadline, keep_going=True, cancelled=work.cancelled
-    )
-    return dict(zip(questions, replies, strict=True))
+    return answers_to(work, questions)
 
 
 def _server_seen(work: Work, replies: Mapping[str, Reply]) -> SiteSeen:

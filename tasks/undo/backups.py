@@ -170,9 +170,7 @@ def temporary_files(work: Work, layout: Layout) -> tuple[str, ...]:
     for folder, reply in zip(
         folders, in_batches(work, [ops.list_folder(one, limit=_ENTRIES) for one in folders]), strict=True
     ):
-        if not reply.ok and reply.error != "not_found":
-            raise ops.error_of(reply, work.node.name)
-        names = [entry["name"] for entry in reply.get("entries", ()) if entry["kind"] == "file"]
+        names = [entry["name"] for entry in ops.entries_of(reply, work.node.name) if entry["kind"] == "file"]
         found += [f"{folder}\\{name}" for name in names if _TEMPORARY.search(name)]
     return tuple(found)
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -241,6 +242,15 @@ def test_a_balancer_that_does_not_answer_has_a_deadline(tmp_path: Path) -> None:
     for body in ("import time; time.sleep(60)", "while True: print('x' * 1000)"):
         with pytest.raises(BalancerFailed, match="did not end within"):
             Program([sys.executable, "-c", body], {}, 1).drain("S1")
+
+
+def test_a_program_that_has_written_all_has_only_what_is_left_of_its_deadline() -> None:
+    """It closes its output shortly before the deadline, and does not end."""
+    body = "import os, time; time.sleep(1); os.close(1); os.close(2); time.sleep(60)"
+    began = time.monotonic()
+    with pytest.raises(BalancerFailed, match="did not end within 2 s"):
+        Program([sys.executable, "-c", body], {}, 2).drain("S1")
+    assert time.monotonic() - began < 2.9
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,12 @@ from pipelines.usecases import control, rollback, runs
 from pipelines.usecases.runs import RunSummary
 from tasks.cluster import Cluster
 from tasks.execution import claims
+from tasks.marks import read_marks
 from tests.claiming import claim
 from tests.haproxy import BACKEND, Running, free_port, haproxy
 from tests.integration.one_process import LEASE, PASSWORD, Esync, Life, WorkerDied, families_known
 from tests.integration.simulated_servers import Action, Server
+from tests.integration.test_other_addresses import at_hosts
 from tests.sampling import EXHAUSTIVE
 from tests.waiting import wait_until
 from workers.records import Event, RunState, Status, StepOutcome, Verdict
@@ -172,6 +174,25 @@ def _watching(name: str, seen: Callable[[], dict[str, set[str]]], pool: Running)
             seen()[name] = seen().get(name, set()) | out_of(pool)
 
     return watch
+
+
+@pytest.mark.parametrize("host", ["10.7.0.1", "vm-1.cloud.example"])
+def test_the_mark_says_that_a_server_listened_which_then_has_to_listen_again(pool: Running, host: str) -> None:
+    """Also one whose host in the cluster file leads only esync to it, as a port of a tunnel does, and not itself."""
+    health = {**HEALTH, "url": "http://{node}/WorkArea/ServerControlWS.asmx"}
+    with esync_behind({**behind(pool), "health": health}, nodes=1) as esync:
+        at_hosts(esync, lambda _: host)
+        listened: list[bool] = []
+
+        def watch(action: Action) -> None:
+            if action.what == "stop":
+                listened.extend(mark.listened for mark in read_marks(esync.store.all_kept(DRAINED)).values())
+
+        first = esync.rollout()
+        esync.servers["S1"].watch = watch
+        undone = esync.ended(rollback.rollback(esync.engine, first.record.id))
+        assert undone.record.verdict is Verdict.RESTORED, undone.record.summary
+        assert listened == [True]
 
 
 def test_a_rollback_takes_servers_out_too(pool: Running) -> None:

@@ -72,7 +72,7 @@ def publish_wave(app: Celery, steps: int, seconds: float) -> None:
 def app(valkey_url: Secret, valkey: Redis) -> Iterator[Celery]:
     """The publisher's app, on an empty server."""
     del valkey
-    made = make_app(Settings(broker_url=valkey_url), results=False)
+    made = make_app(Settings(broker_url=valkey_url))
     yield made
     made.close()
 
@@ -127,7 +127,7 @@ def test_a_wave_joins_after_the_server_was_killed(tmp_path: Path) -> None:
     """The server is killed while steps run and starts again 2 s later: the same worker process ends the wave."""
     broker = EmbeddedBroker(tmp_path / "valkey")
     url = broker.start()
-    app = make_app(Settings(broker_url=url), results=False)
+    app = make_app(Settings(broker_url=url))
     try:
         with working(url, tmp_path, ESYNC_CONCURRENCY="4", ESYNC_VISIBILITY_TIMEOUT="5") as worker:
             with connect(url) as client:

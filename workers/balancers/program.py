@@ -86,8 +86,9 @@ class Program(Balancer):
             raise self._failed(server, verb, f"it cannot be started: {error.strerror}") from error
         with process:
             try:
-                printed, complaint = _outputs(process, time.monotonic() + self._deadline)
-                status = process.wait(max(0.1, self._deadline))
+                until = time.monotonic() + self._deadline
+                printed, complaint = _outputs(process, until)
+                status = process.wait(max(0.1, until - time.monotonic()))
             except (TimeoutError, subprocess.TimeoutExpired):
                 raise self._failed(
                     server, verb, f"it did not end within {self._deadline:g} s, or wrote too much"

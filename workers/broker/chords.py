@@ -52,7 +52,7 @@ def send_chord(app: Celery, chains: Sequence[Sequence[Call]], body: Signature) -
     Args:
         app: with a result backend of `workers.broker.results`.
         chains: the members; each has one task at least.
-        body: called when the members say that it is due (`workers.broker.members`).
+        body: called when the members say that it is due (`workers.broker.notes`).
 
     Raises:
         OperationalError: the broker does not accept a message; those before it were sent.

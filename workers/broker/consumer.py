@@ -17,7 +17,7 @@ from kombu.message import Message
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import RedisError
 
-from workers.broker.failed_steps import noted_failure
+from workers.broker.notes import FAILURE
 from workers.broker.own_queues import OwnQueues
 from workers.broker.phases import accepted
 from workers.logger import logger
@@ -62,7 +62,7 @@ class Request(CeleryRequest):
 
     def send_event(self, event: str, **fields: object) -> None:
         """Sends an event about this task; of a step that failed, `task-failed` in place of `task-succeeded`."""
-        failure = noted_failure(self.id) if event == "task-succeeded" else ""
+        failure = FAILURE.take(self.id) if event == "task-succeeded" else ""
         if failure:
             super().send_event("task-failed", exception=failure, runtime=fields.get("runtime"))
         else:

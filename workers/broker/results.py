@@ -11,8 +11,8 @@ from celery import Signature, maybe_signature
 from celery.backends.redis import RedisBackend
 from celery.result import AsyncResult
 
-from workers.broker.members import noted_member
 from workers.broker.names import OWN
+from workers.broker.notes import COMPLETE
 from workers.logger import logger
 from workers.redis.connection import KEEPALIVE, READ
 from workers.redis.sentinels import Sentinels
@@ -53,11 +53,11 @@ class Results(RedisBackend):  # type: ignore[misc] # Celery has no types
         body[SIZE] = len(header_result_args[1])
 
     def on_chord_part_return(self, request: Any, state: str, result: object, *args: object, **more: object) -> None:  # noqa: ANN401 - Celery has no types
-        """A member of a chord has ended: calls the body when it is due (`workers.broker.members`).
+        """A member of a chord has ended: calls the body when it is due (`workers.broker.notes`).
 
         A body that cannot be sent is called by the reconciler.
         """
-        complete = noted_member(request.id)
+        complete = COMPLETE.take(request.id)
         if complete is None:
             super().on_chord_part_return(request, state, result, *args, **more)
         elif complete or request.chord.get(SIZE) == 1:

@@ -11,12 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["NotAllowed", "contents", "real_path", "require_regular"]
+__all__ = ["FileRefused", "contents", "real_path", "require_regular"]
 
 _PIECE = 65_536  #: bytes
 
 
-class NotAllowed(ValueError):
+class FileRefused(ValueError):
     """The file must not be read; the text says why."""
 
 
@@ -29,14 +29,14 @@ def real_path(path: Path, allowed: Iterable[Path], closed: Sequence[Path]) -> Pa
         closed: files and folders that are never read, also below an allowed folder.
 
     Raises:
-        NotAllowed: it is in none of the allowed folders, or in a closed one.
+        FileRefused: it is in none of the allowed folders, or in a closed one.
     """
     real = Path(os.path.realpath(path))
     if any(real.is_relative_to(os.path.realpath(one)) for one in closed):
-        raise NotAllowed("the file is one of esync's own files")
+        raise FileRefused("the file is one of esync's own files")
     if not any(real.is_relative_to(os.path.realpath(folder)) for folder in allowed):
         leads = "" if real == path else f" (it leads to {real})"
-        raise NotAllowed(f"the file is in none of the allowed folders{leads}")
+        raise FileRefused(f"the file is in none of the allowed folders{leads}")
     return real
 
 
@@ -44,28 +44,28 @@ def require_regular(real: Path, limit: int) -> None:
     """Checks that it is a regular file of `limit` bytes at most.
 
     Raises:
-        NotAllowed: a folder, a device, a pipe or a socket, or too large.
+        FileRefused: a folder, a device, a pipe or a socket, or too large.
         OSError: it does not exist.
     """
     status = real.stat()
     if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
-        raise NotAllowed("it is not a regular file, or too large")
+        raise FileRefused("it is not a regular file, or too large")
 
 
 def contents(real: Path, limit: int, closed: Iterable[Path]) -> tuple[bytes, os.stat_result]:
     """The first bytes of a regular file, one more than `limit` at most, and its status. Never blocks.
 
     Raises:
-        NotAllowed: a folder, a device, a pipe or a socket; or a hard link to a closed file.
+        FileRefused: a folder, a device, a pipe or a socket; or a hard link to a closed file.
         OSError: it does not exist, or cannot be opened.
     """
     descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise NotAllowed("it is not a regular file")
+            raise FileRefused("it is not a regular file")
         if any(os.path.samestat(status, one) for one in _files_of(closed)):
-            raise NotAllowed("the file is one of esync's own files")
+            raise FileRefused("the file is one of esync's own files")
         return _read(file, limit + 1), status
 
 

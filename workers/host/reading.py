@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from workers.errors import InputRefused
-from workers.host.named_files import NotAllowed, contents
+from workers.host.named_files import FileRefused, contents
 
 __all__ = ["content_of", "folder_of"]
 
@@ -32,7 +32,7 @@ def content_of(path: Path, limit: int, what: str) -> bytes:
     advice = f"give the path of {'an' if what[0] in 'aeiou' else 'a'} {what}"
     try:
         content, _ = contents(Path(os.path.realpath(path)), limit, ())
-    except NotAllowed:
+    except FileRefused:
         raise InputRefused(f"{named} is not a regular file", remedy=advice) from None
     except OSError as error:
         raise InputRefused(f"{named} cannot be read: {error.strerror or 'refused'}", remedy=advice) from None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from workers.errors import InputRefused, SecretUnavailable
-from workers.host.named_files import NotAllowed, contents, real_path, require_regular
+from workers.host.named_files import FileRefused, contents, real_path, require_regular
 from workers.settings import Secret
 
 __all__ = ["References", "ignore"]
@@ -104,7 +104,7 @@ class References:
             require_regular(real, LARGEST_AUTHORITIES)
         except FileNotFoundError:
             return path
-        except (NotAllowed, OSError) as error:
+        except (FileRefused, OSError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             raise InputRefused(f"ca_file: {why}", remedy=_allowed_place("ca_file"), file=path) from None
         if len(self._found) > _FILES:
@@ -120,7 +120,7 @@ class References:
         """
         try:
             real = real_path(Path(folder, path), self._allowed(folder), self._closed)
-        except NotAllowed as why:
+        except FileRefused as why:
             raise InputRefused(f"program: {why}", remedy=_allowed_place("the program"), file=path) from None
         if real.is_file() and os.access(real, os.X_OK):
             return str(real)
@@ -137,7 +137,7 @@ class References:
         try:
             real = real_path(path, self._allowed(folder), self._closed)
             content, known = contents(real, LARGEST, self._closed)
-        except NotAllowed as why:
+        except FileRefused as why:
             raise SecretUnavailable(
                 f"secret {reference}: {why}", remedy=_allowed_place("the file"), file=str(path)
             ) from None

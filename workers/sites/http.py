@@ -7,10 +7,10 @@ from urllib.parse import urlencode
 
 import httpcore
 
-from workers.errors import AgentFailed, DeadlineExceeded, NodeError, NodeRefused
+from workers.errors import DeadlineExceeded, NodeError, NodeRefused
 from workers.sites.bounded import BoundedBackend
 from workers.sites.cookies import Cookies
-from workers.sites.port import LARGEST, Address, Answer
+from workers.sites.port import LARGEST, Address, Answer, too_much
 
 __all__ = ["HttpSite", "open_site"]
 
@@ -45,9 +45,6 @@ class HttpSite:
     def hold(self, path: str, query: Mapping[str, str], *, deadline: float) -> "HeldRequest":
         """As the port."""
         return HeldRequest(self, _target(path, query), deadline)
-
-    def close(self) -> None:
-        """Nothing stays open between two requests."""
 
     def _asked(self, method: str, target: str, content: bytes, deadline: float) -> Answer:
         where = f"the site of {self._address.node} at {self._address.host}:{self._address.port}"
@@ -108,7 +105,7 @@ class HttpSite:
         for part in response.iter_stream():
             size += len(part)
             if size > LARGEST:
-                raise AgentFailed(f"the site of {self._address.node} answers more than {LARGEST} bytes")
+                raise too_much(self._address.node)
             parts.append(part)
         return b"".join(parts)
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
-from workers.errors import AgentFailed, NodeError
+from workers.errors import NodeError
 from workers.sites.cookies import Cookies
-from workers.sites.port import LARGEST, Address, Answer
+from workers.sites.port import LARGEST, Address, Answer, too_much
 
 __all__ = ["Asked", "MemorySite", "Page"]
 
@@ -58,16 +58,13 @@ class MemorySite:
         except NodeError as error:
             return _Ended(error)
 
-    def close(self) -> None:
-        """Nothing is open."""
-
     def _asked(self, method: str, path: str, values: Mapping[str, str]) -> Answer:
         plain, _, query = path.partition("?")
         asked = Asked(self._address, method, plain, {**dict(parse_qsl(query)), **values}, self._cookies.header)
         page = self._answers(asked)
         self._cookies.take(page.cookies)
         if len(page.body) > LARGEST:
-            raise AgentFailed(f"the site of {self._address.node} answers more than {LARGEST} bytes")
+            raise too_much(self._address.node)
         return Answer(page.status, page.body, page.location)
 
 

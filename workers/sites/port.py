@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-__all__ = ["LARGEST", "Address", "Answer", "Held", "OpenSite", "Site"]
+from workers.errors import AgentFailed
+
+__all__ = ["LARGEST", "Address", "Answer", "Held", "OpenSite", "Site", "too_much"]
 
 LARGEST = 2_000_000  #: bytes of an answer
 
@@ -82,8 +84,13 @@ class Site(Protocol):
         The request is sent once: it is never repeated.
         """
 
-    def close(self) -> None:
-        """Closes what is open. A held request stays."""
-
 
 OpenSite = Callable[[Address], Site]  #: opens a site; no request is made yet
+
+
+def too_much(node: str) -> AgentFailed:
+    """The answer of a site is larger than `LARGEST`."""
+    return AgentFailed(
+        f"the site of {node} answers more than {LARGEST} bytes",
+        remedy="find out what answers at this address; the product answers with a few kilobytes",
+    )

@@ -233,12 +233,6 @@ def _fault(error: WSManFaultError, asked: Asked) -> EsyncError:
     return failed(row, asked, f": {reason} (fault {row.code}, {row.name})")
 
 
-@_translated.register
-def _not_encoded(error: UnicodeError, asked: Asked) -> EsyncError:
-    """Bytes that are no text, in an answer: a parser met them."""
-    return unknown(asked, error, came=asked.came())
-
-
 _translated.register(AuthenticationError)(logon_refused)
 _translated.register(LogonBroken)(logon_broken)
 _translated.register(SpnegoError)(logon_not_possible)

@@ -98,7 +98,7 @@ def _short(text: object) -> str:
     return " ".join(cleaned(str(text), 2 * _LONGEST).split())[:_LONGEST]
 
 
-def tls_problem(reason: Exception, at: Endpoint, certificate: bytes) -> tuple[str, str]:
+def tls_problem(reason: Exception, at: Endpoint, certificate: bytes) -> Said:
     """Why TLS failed, as the predicate of a sentence, and the remedy.
 
     Args:
@@ -140,7 +140,7 @@ def _no_handshake(reason: Exception) -> Said:
     return f"failed the TLS handshake: {_short(reason)}", _SCHANNEL
 
 
-def _changed(reason: WrongPin, shown: ListenerCertificate | None) -> tuple[str, str]:
+def _changed(reason: WrongPin, shown: ListenerCertificate | None) -> Said:
     about = f" ({shown.subject}, valid from {shown.begins:%Y-%m-%d} to {shown.ends:%Y-%m-%d})" if shown else ""
     problem = (
         f"has another TLS certificate than the pinned one: pinned is SHA-256 {grouped(reason.pinned)}, it shows "

@@ -343,6 +343,19 @@ def data_of(reply: Reply, name: str = "data") -> bytes:
         raise AgentFailed(f"{reply.op}: the bytes in the reply are not base64", file=reply.path) from None
 
 
+def entries_of(reply: Reply, node: str) -> Sequence[Mapping[str, Any]]:
+    """The entries of a folder; none if it does not exist.
+
+    Raises:
+        NodeError: it cannot be listed.
+    """
+    if reply.error == "not_found":
+        return ()
+    if not reply.ok:
+        raise error_of(reply, node)
+    return cast("Sequence[Mapping[str, Any]]", reply["entries"])
+
+
 def time_of(text: str) -> datetime:
     """A time from the agent, UTC; digits beyond microseconds are dropped.
 

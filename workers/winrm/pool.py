@@ -10,9 +10,10 @@ from typing import Protocol
 
 from workers.errors import Cancelled, DeadlineExceeded, EsyncError, SessionLost
 from workers.records import Endpoint
+from workers.remembered import Remembered
 from workers.settings import Secret
 from workers.winrm.channel import OPEN, Gate, Limit, never
-from workers.winrm.remembered import FilesOfNode, RememberedFiles
+from workers.winrm.remembered import FilesOfNode, KnownFile
 from workers.winrm.session import AgentSession, Way, open_session
 
 __all__ = ["SessionPool"]
@@ -20,6 +21,7 @@ __all__ = ["SessionPool"]
 MOST = 500  #: default maximum of open sessions
 CLOSERS = 16  #: sessions closed in parallel: a node that does not answer takes seconds
 IDLE = 60.0  #: default seconds after which an unused session is closed
+_FILES = 32 * 2**20  #: bytes of files that are remembered; a configuration with 1,000 keys has 40 kB, compressed
 _MARGIN = 0.8  #: part of the time for which a node keeps a session, in which we use it
 OPEN_DEADLINE = 60.0  #: seconds until PowerShell must have started
 LOOK = 0.25  #: seconds between two checks for cancellation while another thread uses the node
@@ -69,7 +71,7 @@ class SessionPool:
         self._open = opener
         self._idle = idle
         self._most = most
-        self._files = RememberedFiles()
+        self._files: Remembered[KnownFile] = Remembered(_FILES)
         self._places: dict[Endpoint, _Place] = {}
         self._guard = threading.Lock()
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from workers.errors import InputRefused
-from workers.host.named_files import NotAllowed, contents
+from workers.host.named_files import FileRefused, contents
 from workers.records import Endpoint, Transport
 from workers.settings import Secret
 from workers.winrm.bounded import Bound, BoundedSocket, NoAnswer, connected
@@ -120,7 +120,7 @@ def _authorities(path: str) -> str:
     data: bytes | None = None
     try:
         data, _ = contents(Path(os.path.realpath(path)), _CA_LIMIT, ())
-    except NotAllowed:
+    except FileRefused:
         pass
     except FileNotFoundError:
         raise InputRefused(f"the CA file {path} does not exist", remedy="correct `ca_file`", file=path) from None

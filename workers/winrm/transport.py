@@ -129,19 +129,20 @@ class HttpsTransport:
         if self._fixed_header:
             self._gate.admit()
             return self._post(data, self._fixed_header)
-        if self._context is not None:
-            certificate = self._wire.certificate if self._wire else b""
-            before = self.round_trips
-            answer = negotiated(self._at, self._secret, certificate, data, self._post, self._limit, self._gate)
-            self._early = self._at.transport is Transport.NTLM and self.round_trips - before == 1
-            return answer
         before = self.round_trips
-        logon = logged_on(self._at, self._secret, self._post, self._limit, self._gate)
+        logon = self._logged_on(data)
         self._early = self._at.transport is Transport.NTLM and self.round_trips - before == 1
         if isinstance(logon, Answer):
             return logon
         self._encryption = logon
         return self._encrypted(data)
+
+    def _logged_on(self, data: bytes) -> Answer | Encryption:
+        """The answer to the message, which over https goes along with the logon; over http the keys for it."""
+        if self._context is None:
+            return logged_on(self._at, self._secret, self._post, self._limit, self._gate)
+        certificate = self._wire.certificate if self._wire else b""
+        return negotiated(self._at, self._secret, certificate, data, self._post, self._limit, self._gate)
 
     def _encrypted(self, data: bytes) -> Answer:
         """Sends a message and returns the answer, both encrypted. An error that is not encrypted has no text for us.

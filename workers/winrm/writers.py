@@ -33,9 +33,9 @@ def writer_of(reply: Reply, node: str) -> Writer:
     if not reply.ok:
         raise error_of(reply, node)
     text = data_of(reply).strip(b"\0\r\n ")
+    if not text:
+        return Writer(0)
     match = _WRITER.fullmatch(text)
     if match is None or int(match[1]) > LARGEST_NUMBER:
-        if not text:
-            return Writer(0)
         raise AgentFailed(f"{node}: the fence file does not contain a fence number", file=reply.path)
     return Writer(int(match[1]), (match[3] or b"").decode(), int(match[2] or 0))

@@ -7,7 +7,7 @@ cluster shares two key pairs: one for clients, one for servers (ektron-facts 3.3
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 
 from tasks.ektron.certificates.encoded import der_of, encode, thumbprint
@@ -18,7 +18,6 @@ __all__ = [
     "CLIENT_CER",
     "CLIENT_KINDS",
     "KINDS",
-    "SERVER_CER",
     "Family",
     "family_names",
     "key_owner",
@@ -31,7 +30,7 @@ __all__ = [
 CLIENT_KINDS = ("SyncClient.pfx", "SyncClient.pvk", "SyncClient.cer")
 SERVER_KINDS = ("SyncServer.pfx", "SyncServer.pvk", "SyncServer.cer")
 KINDS = CLIENT_KINDS + SERVER_KINDS  #: in the order of the procedure (procedure step 6)
-CLIENT_CER, SERVER_CER = "SyncClient.cer", "SyncServer.cer"
+CLIENT_CER = "SyncClient.cer"
 _ENDS = tuple(f"_{kind.casefold()}" for kind in KINDS)  #: of the names of their files
 
 _SECURITY_SUFFIXES = (".pfx", ".pvk", ".cer")
@@ -125,35 +124,17 @@ class Family:
     @property
     def client(self) -> CertificateFacts:
         """The public part of the client certificate."""
-        return self._described(CLIENT_CER)
-
-    @property
-    def server(self) -> CertificateFacts:
-        """The public part of the server certificate."""
-        return self._described(SERVER_CER)
-
-    def _described(self, kind: str) -> CertificateFacts:
         from tasks.ektron.certificates.files import describe_certificate  # noqa: PLC0415 - see above
 
-        return describe_certificate(self.blobs[kind])
+        return describe_certificate(self.blobs[CLIENT_CER])
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Weak or expired certificates, judged at the current time. The product accepts them (ektron-facts 3.2)."""
-        now = datetime.now(UTC)
-        return tuple(
-            f"the {side} certificate {weakness}"
-            for side, facts in (("client", self.client), ("server", self.server))
-            for weakness, _ in weaknesses(facts, now)
-        )
-
-    def files_for(self, node: str, kinds: Iterable[str] = KINDS) -> dict[str, str]:
+    def files_for(self, node: str) -> dict[str, str]:
         """File name -> kind of the renamed copies for a node."""
-        return {f"{node}_{kind}": kind for kind in kinds}
+        return {f"{node}_{kind}": kind for kind in KINDS}
 
 
 def weaknesses(facts: CertificateFacts, now: datetime) -> Iterator[tuple[str, bool]]:
-    """Weaknesses of a certificate, each with whether it is about its dates."""
+    """What is weak in a certificate, which the product accepts (ektron-facts 3.2); each with whether it is a date."""
     if facts.not_after <= now:
         yield f"expired on {facts.not_after:%Y-%m-%d}", True
     elif facts.not_after <= now + _SOON:

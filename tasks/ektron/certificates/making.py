@@ -14,24 +14,20 @@ from tasks.ektron.certificates.pvk import write_pvk
 __all__ = ["blank_pfx", "generate_family", "self_signed"]
 
 
-def self_signed(
-    key: rsa.RSAPrivateKey,
-    subject: str,
-    start: datetime,
-    end: datetime,
-    digest: hashes.SHA256 | hashes.SHA384 | hashes.SHA512,
-) -> x509.Certificate:
-    """A self-signed certificate with the common name as subject and issuer, equal to the result of makecert -r."""
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
+_NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ektron")])  #: of every certificate (ektron-facts 3.2)
+
+
+def self_signed(key: rsa.RSAPrivateKey, start: datetime, end: datetime) -> x509.Certificate:
+    """A self-signed certificate with the product's name as subject and issuer, as makecert -r makes it, but SHA-256."""
     return (
         x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
+        .subject_name(_NAME)
+        .issuer_name(_NAME)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
         .not_valid_after(end)
-        .sign(key, digest)
+        .sign(key, hashes.SHA256())
     )
 
 
@@ -51,15 +47,7 @@ def blank_pfx(key: rsa.RSAPrivateKey, certificate: x509.Certificate) -> bytes:
     return pkcs12.serialize_key_and_certificates(None, key, certificate, None, profile)
 
 
-def generate_family(
-    node: str,
-    *,
-    bits: int = 2048,
-    years: int = 10,
-    subject: str = "ektron",
-    not_before: datetime | None = None,
-    digest: hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None = None,
-) -> Family:
+def generate_family(node: str, *, bits: int = 2048, years: int = 10, not_before: datetime | None = None) -> Family:
     """A new family with the profile of the product: self-signed CN=ektron, one key pair for client and one for server.
 
     For labs, and for sites that accept certificates from another source than the Security Configurator.
@@ -68,16 +56,14 @@ def generate_family(
         node: the node in the file names; the bytes do not depend on it (ektron-facts 3.2: all subjects are equal).
         bits: size of the RSA keys.
         years: validity, of 365 days each.
-        subject: the common name.
         not_before: start of validity; by default yesterday, because clocks differ.
-        digest: hash algorithm of the signature; by default SHA-256.
     """
     start = (not_before or datetime.now(UTC) - timedelta(days=1)).replace(microsecond=0)
     end = start + timedelta(days=365 * years)
     blobs: dict[str, bytes] = {}
     for side in ("SyncClient", "SyncServer"):
         key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
-        certificate = self_signed(key, subject, start, end, digest or hashes.SHA256())
+        certificate = self_signed(key, start, end)
         blobs[f"{side}.pfx"] = blank_pfx(key, certificate)
         blobs[f"{side}.pvk"] = write_pvk(key)
         blobs[f"{side}.cer"] = certificate.public_bytes(Encoding.DER)

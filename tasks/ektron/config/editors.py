@@ -45,11 +45,6 @@ class Edit:
     changed: bool  #: whether the file itself is changed
     included: Mapping[str, bytes] = field(default_factory=dict, repr=False)  #: name -> bytes, of those that are changed
 
-    @property
-    def changes(self) -> bool:
-        """Whether anything is changed."""
-        return self.changed or bool(self.included)
-
 
 class Editing:
     """An edit in progress: collects changes.

@@ -37,11 +37,6 @@ class Place:
     seen: Mapping[str, Spread]
     read_at_start: bool = False
 
-    @property
-    def files(self) -> dict[str, str]:
-        """File name -> kind."""
-        return {f"{node}_{kind}": kind for node in self.nodes for kind in self.kinds}
-
     def missing(self, kind: str) -> int:
         """How many files of a kind are missing."""
         return self.seen[kind].count_absent(len(self.nodes)) if kind in self.seen else len(self.nodes)
@@ -81,7 +76,7 @@ def places(facts: NodeFacts, target: Target) -> tuple[Place, ...]:
     if target.retired:
         return ()
     own = (target.node,)
-    site, staging = facts.web.file.path.rpartition("\\")[0], _staging_folder(facts)
+    site, staging = facts.web.file.folder, _staging_folder(facts)
     everywhere = "certificate files of all nodes"
     service = Place(everywhere, facts.service_folder, target.nodes, KINDS, facts.service_family, read_at_start=True)
     partners = _partner_place(facts, target)
@@ -163,7 +158,7 @@ def removals(facts: NodeFacts, target: Target) -> tuple[Removal, ...]:
             names += [name for name in facts.renamed_copies if name.casefold() not in known]
         found.append(Removal("certificate files of other servers", folder, names, read_at_start))
     if target.retired:
-        site = facts.web.file.path.rpartition("\\")[0]
+        site = facts.web.file.folder
         own = [f"{target.node}_{kind}" for kind in facts.web_root_family]
         found.append(Removal("client certificate files", site, own))
     return tuple(removal for removal in found if removal.names)

@@ -7,6 +7,9 @@ from tasks.ektron.facts.values import Fact
 __all__ = ["GeneratedFacts", "GeneratedFile", "GeneratedSite"]
 
 
+_OFF = {"0", "false", "no"}  #: of the attribute `active`
+
+
 class GeneratedSite(Fact):
     """One site in a file of the service. Names of attributes are read in any case; an absent attribute is None."""
 
@@ -16,6 +19,11 @@ class GeneratedSite(Fact):
     active: str | None = None
     version: str | None = None
     connection_digest: str | None = None  #: comparable with the digest of web.config
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the service serves the site. It is when nothing says otherwise."""
+        return (self.active or "").strip().casefold() not in _OFF
 
 
 class GeneratedFile(Fact):

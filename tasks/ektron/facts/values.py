@@ -33,6 +33,11 @@ class Fact(BaseModel):
 _NOT_KEPT: set[str] = set()
 
 
+def folded_path(path: str) -> str:
+    """A path as Windows compares it: its case and a backslash at its end do not count."""
+    return path.rstrip("\\").casefold()
+
+
 class FileFacts(Fact):
     """One file on the node. `problem` tells an operator why its content could not be read."""
 
@@ -43,6 +48,11 @@ class FileFacts(Fact):
     hash: str = ""  #: SHA-256, hex
     readonly: bool = False
     problem: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Where the file is."""
+        return self.path.rpartition("\\")[0]
 
 
 class Spread(Fact):

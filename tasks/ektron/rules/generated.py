@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from tasks.ektron.facts.generated import GeneratedFile, GeneratedSite
 from tasks.ektron.facts.node import NodeFacts
+from tasks.ektron.facts.values import folded_path
 from tasks.ektron.rules.effective import CONNECTION, why_not_comparable
 from tasks.ektron.rules.findings import Judged, Unknown, Violated, all_agree, each_node, warning
 from tasks.ektron.wording import counted
@@ -12,7 +13,6 @@ from tasks.ektron.wording import counted
 __all__ = ["GENERATED_RULES"]
 
 _STALE = timedelta(days=1)
-_INACTIVE = {"0", "false"}
 
 
 def _agrees(facts: NodeFacts) -> Judged:
@@ -20,8 +20,9 @@ def _agrees(facts: NodeFacts) -> Judged:
     if facts.web.connection_digest is None:
         return Unknown(why_not_comparable(facts))
     sitedb, data = facts.generated.sitedb, facts.generated.data
-    folder = _folded(facts.web.file.path.rpartition("\\")[0])
-    here = [s for s in sitedb.sites if s.physical_path is None or _folded(s.physical_path) == folder] if sitedb else []
+    folder = folded_path(facts.web.file.folder)
+    sites = sitedb.sites if sitedb else ()
+    here = [one for one in sites if one.physical_path is None or folded_path(one.physical_path) == folder]
     return (
         _same_connection("sitedb.config", sitedb, here, facts)
         or _in_use(here, facts.web.site_path)
@@ -43,7 +44,7 @@ def _same_connection(name: str, file: GeneratedFile | None, sites: Sequence[Gene
 
 def _in_use(sites: Sequence[GeneratedSite], site_path: str | None) -> Judged:
     """One of the entries must be active and have the site path of web.config. An attribute may be absent."""
-    active = [site for site in sites if (site.active or "1").casefold() not in _INACTIVE]
+    active = [site for site in sites if site.is_active]
     if not active:
         return Violated("sitedb.config has the site as not active")
     paths = [site.site_path for site in active if site.site_path is not None and ":" not in site.site_path]
@@ -60,10 +61,6 @@ def _unread(name: str, file: GeneratedFile | None) -> Unknown | None:
     if not file.exists:
         return Unknown(f"there is no {name}; the service makes it once a day")
     return None if file.sites else Unknown(f"no site was found in {name}")
-
-
-def _folded(path: str) -> str:
-    return path.rstrip("\\").casefold()
 
 
 def _batch_size(facts: NodeFacts) -> str | None:

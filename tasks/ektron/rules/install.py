@@ -4,6 +4,7 @@ import re
 from functools import partial
 
 from tasks.ektron.cluster_facts import ClusterFacts
+from tasks.ektron.facts.configuration import ServiceConfigFacts, WebFacts
 from tasks.ektron.facts.machine import BinaryFacts
 from tasks.ektron.facts.node import NodeFacts
 from tasks.ektron.rules.effective import CONNECTION, comparable_connection, service_build, why_not_comparable
@@ -56,17 +57,20 @@ def _files_usable(facts: NodeFacts) -> Judged:
     return None
 
 
+def _settings_known(facts: ServiceConfigFacts | WebFacts) -> bool:
+    return facts.file.exists and not facts.file.problem and "appSettings" not in facts.encrypted
+
+
 def _installed_version(facts: NodeFacts) -> str | None:
     """The text that the product compares, in one spelling: numbers without leading zeros, single blanks, any case."""
-    file = facts.service_config.file
-    if not file.exists or file.problem or "appSettings" in facts.service_config.encrypted:
+    if not _settings_known(facts.service_config):
         return None
     text = re.sub(r"(?<![0-9])0+(?=[0-9])", "", facts.service_config.install_version or "not set")
     return " ".join(text.split()).casefold()
 
 
 def _install_build(facts: NodeFacts) -> str | None:
-    if not facts.web.file.exists or facts.web.file.problem or "appSettings" in facts.web.encrypted:
+    if not _settings_known(facts.web):
         return None
     names = ("ek_InstallBuild", "ek_cmsversion")
     return ", ".join(f"{name} {facts.web.builds.get(name, 'not set')}" for name in names)
@@ -128,12 +132,12 @@ def _service_not_older(facts: NodeFacts) -> Judged:
 
 def _site_folder(facts: NodeFacts) -> str | None:
     """The physical path. Another rule reports a node without the site."""
-    return facts.web.file.path.rpartition("\\")[0].casefold() or None
+    return facts.web.file.folder.casefold() or None
 
 
 def _virtual_path(facts: NodeFacts) -> str | None:
     """`ek_sitePath` in one spelling: `/site/` and `site` are the same."""
-    if not facts.web.file.exists or facts.web.file.problem or "appSettings" in facts.web.encrypted:
+    if not _settings_known(facts.web):
         return None
     return "not set" if facts.web.site_path is None else f"/{facts.web.site_path.strip('/').casefold()}"
 

@@ -23,7 +23,7 @@ from tasks.ektron.wording import named
 
 __all__ = ["REACH", "SERVICE_RULES"]
 
-REACH = 32  #: in larger clusters each node tries to reach this many other nodes
+REACH = 32  #: nodes that each node tries to reach; in larger clusters those that follow it
 _TIME = "%Y-%m-%d %H:%M:%S"
 
 

@@ -12,6 +12,7 @@ from tasks.ektron.certificates.family import CLIENT_CER, CLIENT_KINDS
 from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts.configuration import NO_CERTIFICATE
 from tasks.ektron.facts.node import NodeFacts
+from tasks.ektron.facts.values import folded_path
 from tasks.ektron.rules.findings import (
     Decision,
     Invariant,
@@ -26,17 +27,15 @@ from tasks.ektron.wording import named
 
 __all__ = ["SHARED_RULES", "consequences", "cut_off", "other_sites", "replaces_family"]
 
-_INACTIVE = {"0", "false"}
-
 
 def other_sites(facts: NodeFacts) -> tuple[str, ...]:
     """The other sites that the service of this node serves, each with its folder, as sitedb.config names them."""
     sites = facts.generated.sitedb.sites if facts.generated.sitedb else ()
-    own = _folded(facts.web.file.path.rpartition("\\")[0])
+    own = folded_path(facts.web.file.folder)
     found = {
-        _folded(site.physical_path): f"{site.name or 'a site'} ({site.physical_path})"
+        folded_path(site.physical_path): f"{site.name or 'a site'} ({site.physical_path})"
         for site in sites
-        if site.physical_path and (site.active or "").casefold() not in _INACTIVE
+        if site.physical_path and site.is_active
     }
     return tuple(text for folder, text in found.items() if folder != own)
 
@@ -157,10 +156,6 @@ def _of_unselected(cluster: ClusterFacts, unselected: Collection[str]) -> Iterat
             f"{named(keeping)} {keep} not selected and {they} the present certificates: {named(changed)} and "
             f"{named(keeping)} will refuse each other. Select all nodes"
         )
-
-
-def _folded(path: str) -> str:
-    return path.rstrip("\\").casefold()
 
 
 def _family_of_others(cluster: ClusterFacts, facts: NodeFacts) -> Judged:

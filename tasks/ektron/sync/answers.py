@@ -37,13 +37,9 @@ _MANY = 2000  #: elements of one list: the newest ones, which say how it ended
 class Unusable(Refused):
     """An answer that is not what such a handler answers."""
 
-    slug = "answer_unusable"
-
 
 class NotAuthorised(Refused):
     """The literal `null`: the user is not logged in, or lacks the role (ektron-facts 4.1, row 48)."""
-
-    slug = "not_authorised"
 
 
 class Entry(Fact):

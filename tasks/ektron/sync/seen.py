@@ -3,7 +3,7 @@
 from pydantic import AwareDatetime
 
 from tasks.ektron.facts.values import Fact
-from tasks.ektron.sync.answers import BalanceStatus, Entry, InProgress, Profile, Relationship
+from tasks.ektron.sync.answers import BalanceStatus, Entry, InProgress, Relationship
 from tasks.ektron.sync.balance import PeerEvidence
 from tasks.ektron.sync.progress import SyncState, Watched
 
@@ -66,11 +66,6 @@ class SiteSeen(Fact):
     status_files_more: bool = False
     canaries: tuple[str, ...] = ()
     folder_exists: bool = False
-
-    def profile(self, name: str) -> Profile | None:
-        """The profile of that name, ignoring case, or of that id."""
-        every = [profile for one in self.relationships for profile in one.profiles]
-        return next((one for one in every if name.casefold() in {one.name.casefold(), one.id.casefold()}), None)
 
 
 class Begun(Fact):

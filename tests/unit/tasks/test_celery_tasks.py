@@ -6,7 +6,7 @@ import pytest
 from celery import Celery
 
 from tasks.celery_tasks import register_steps
-from workers.broker.failed_steps import noted_failure
+from workers.broker.notes import FAILURE
 from workers.masks import hide
 from workers.records import Status, StepOutcome, now
 from workers.settings import Secret
@@ -24,7 +24,7 @@ def noted(status: Status, message: str) -> tuple[dict[str, str], str]:
     task = app.tasks["esync.config_edit"]
     task.push_request(id="task-1")
     result: dict[str, str] = task("r", "t", "P1")
-    return result, noted_failure("task-1")
+    return result, FAILURE.take("task-1")
 
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.UNREACHABLE])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.ektron.editions import edition_of, executable_of, lay_out, program_roots
+from tasks.ektron.editions import edition_of, executable_of, lay_out
 from tasks.ektron.refusals import EditionUnknown
 
 SITE = r"C:\inetpub\wwwroot\site"
@@ -48,7 +48,6 @@ def test_service_plural_folder_singular() -> None:
     """The service is named in the plural, its folder in the singular."""
     edition = edition_of("8.5")
     assert edition.service_name == "EktronWindowsServices40"
-    assert edition.service_display == "Ektron Windows Services 4.0"
     assert edition.service_folder_name == "EktronWindowsService40"
     assert edition.service_config_name == "Ektron.ASM.EktronServices40.exe.config"
     assert edition.product_folder_name == "CMS400v85"
@@ -127,8 +126,6 @@ def test_without_any_hint_the_usual_place(cms: str, expected: str) -> None:
     """8.0 is in Program Files, 8.5 and later are in Program Files (x86)."""
     edition = edition_of(cms)
     assert lay_out(edition, site_path=SITE).service_folder == expected
-    other = program_roots(edition)[1]
-    assert lay_out(edition, site_path=SITE, program_files=other).service_folder.startswith(other + "\\Ektron")
 
 
 def test_names_are_compared_without_case() -> None:
@@ -164,7 +161,6 @@ def test_every_path_of_a_layout() -> None:
         "site_binary": rf"{SITE}\bin\Ektron.Cms.Common.dll",
         "status_folder": rf"{SITE}\EktSyncStatus",
         "service_folder": service,
-        "service_exe": exe,
         "service_config": f"{exe}.config",
         "data_config": rf"{service}\data.config",
         "sitedb_config": rf"{service}\sitedb.config",
@@ -205,4 +201,5 @@ def test_every_path_of_a_layout() -> None:
 def test_variables_are_those_of_the_system_drive(image_path: str, program: str) -> None:
     """The node's own drive, not always C."""
     assert executable_of(image_path, "E:") == program
-    assert program_roots(edition_of("8.0"), "E:") == (r"E:\Program Files", r"E:\Program Files (x86)")
+    service = lay_out(edition_of("8.0"), site_path=SITE, system_drive="E:").service_folder
+    assert service == r"E:\Program Files\Ektron\EktronWindowsService30"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from pipelines.rollout import purpose_of
+from tasks.ektron.refusals import EditionUnknown
 from tasks.execution.leases import LeaseKeeper
 from tasks.execution.runner import StepRunner
 from tasks.step import APPLYING, Done, Work
@@ -147,6 +148,17 @@ def test_an_error_of_the_worker_is_not_blamed_on_the_server(error: Exception, me
     outcome = outcome_of(step)
     assert (Status.FAILED, Failure.FAILED, message) == (outcome.status, outcome.failure, outcome.message)
     assert remedy in outcome.remedy
+
+
+def test_a_refusal_of_product_knowledge_names_the_node() -> None:
+    """It knows files only, not whose they are."""
+
+    def step(_: Work) -> Done:
+        raise EditionUnknown("the path belongs to no edition", remedy="correct `edition`")
+
+    outcome = outcome_of(step)
+    assert ("node_refused", "P1: the path belongs to no edition") == (outcome.slug, outcome.message)
+    assert outcome.remedy == "correct `edition`"
 
 
 def test_a_node_that_fails_its_first_request_has_reported_about_itself() -> None:

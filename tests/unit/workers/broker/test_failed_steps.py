@@ -6,7 +6,7 @@ from unittest.mock import Mock, call
 import pytest
 
 from workers.broker.consumer import Request
-from workers.broker.failed_steps import note_failure, noted_failure
+from workers.broker.notes import FAILURE
 
 
 def request(task_id: str) -> tuple[Request, Mock]:
@@ -19,7 +19,7 @@ def request(task_id: str) -> tuple[Request, Mock]:
 def test_a_noted_failure_is_sent_in_place_of_the_success() -> None:
     """The success of a task with a noted failure is sent as one event `task-failed`, with text and run time only."""
     made, sent = request("a")
-    note_failure("a", "P1: disk full")
+    FAILURE.write("a", "P1: disk full")
     made.send_event("task-succeeded", result="{'status': 'failed'}", runtime=1.5)
     assert [call("task-failed", uuid="a", exception="P1: disk full", runtime=1.5)] == sent.mock_calls
 
@@ -28,17 +28,17 @@ def test_a_noted_failure_is_sent_in_place_of_the_success() -> None:
 def test_every_other_event_is_sent_as_it_is(event: str) -> None:
     """Only `task-succeeded` is replaced; a note made before another event stays for it."""
     made, sent = request("a")
-    note_failure("a", "P1: disk full")
+    FAILURE.write("a", "P1: disk full")
     made.send_event(event, exception="e")
     assert [call(event, uuid="a", exception="e")] == sent.mock_calls
-    assert noted_failure("a") == "P1: disk full"
+    assert FAILURE.take("a") == "P1: disk full"
 
 
 def test_a_note_is_for_one_task_and_once() -> None:
     """The next task of the same thread, and the same task again, are sent as succeeded."""
     for noted, ended in (("a", "b"), ("a", "a"), ("", "a")):
         if noted:
-            note_failure(noted, "P1: disk full")
+            FAILURE.write(noted, "P1: disk full")
         made, sent = request(ended)
         made.send_event("task-succeeded", result="r", runtime=1)
         wanted = "task-failed" if noted == ended else "task-succeeded"

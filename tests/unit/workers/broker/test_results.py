@@ -9,8 +9,8 @@ from celery.app.trace import build_tracer
 from celery.states import FAILURE
 from redis import Redis
 
-from workers.broker.members import note_member
 from workers.broker.names import CONTROL_QUEUE
+from workers.broker.notes import COMPLETE
 from workers.celery_app import make_app
 from workers.settings import Secret, Settings
 
@@ -56,7 +56,7 @@ def test_the_body_of_a_chord_is_called_when_its_members_say_so(
 
     @app.task(name="test.member", bind=True, shared=False, ignore_result=True)  # type: ignore[untyped-decorator] # Celery has no types
     def step(task: Task) -> None:
-        note_member(task.request.id, complete=complete)
+        COMPLETE.write(task.request.id, complete)
 
     body = app.signature("test.join", immutable=True)
     app.backend.apply_chord(("g", [app.AsyncResult(str(number)) for number in range(members)]), body)

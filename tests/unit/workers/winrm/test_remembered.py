@@ -1,17 +1,20 @@
 """Files that a session does not transfer again."""
 
+import hashlib
+
 from tests.unit.workers.winrm.in_memory import MachineChannel
 from workers.records import Endpoint
+from workers.remembered import Remembered
 from workers.winrm import operations as ops
 from workers.winrm.channel import TURN, Chunk, Limit
-from workers.winrm.remembered import FilesOfNode, RememberedFiles
+from workers.winrm.remembered import FilesOfNode, KnownFile
 from workers.winrm.session import AgentSession
 
 AT = Endpoint(node="S1", host="s1", user="u", secret="env:x")
 LARGE = b"<add key='a'/>" * 4000
 
 
-def _sessions(files: RememberedFiles, sent: list[int]) -> tuple[AgentSession, AgentSession]:
+def _sessions(files: Remembered[KnownFile], sent: list[int]) -> tuple[AgentSession, AgentSession]:
     """Two sessions with the same node; `sent` gets the length of each output."""
 
     class Recording(MachineChannel):
@@ -30,7 +33,7 @@ def _sessions(files: RememberedFiles, sent: list[int]) -> tuple[AgentSession, Ag
 def test_a_file_that_did_not_change_is_not_transferred_again_and_one_that_did_is() -> None:
     """Also by the next session; the bytes are those on the node in every case."""
     sent: list[int] = []
-    session, _ = _sessions(RememberedFiles(), sent)
+    session, _ = _sessions(Remembered(10_000), sent)
     path = "C:\\a.config"
     for content in (LARGE, LARGE, LARGE + b" ", LARGE + b" "):
         session.ask([ops.write(path, content, expect=ops.ANY)], deadline=60)
@@ -43,7 +46,7 @@ def test_a_file_that_did_not_change_is_not_transferred_again_and_one_that_did_is
 
 def test_what_a_node_claims_of_a_file_is_not_remembered_for_another_content() -> None:
     """The hash of remembered bytes is computed here: a node with a wrong hash gets no other content accepted."""
-    files = RememberedFiles()
+    files: Remembered[KnownFile] = Remembered(1000)
     of_node = FilesOfNode(files, AT)
     op = ops.read("C:\\a", remembered=True)
     of_node.completed(op, {"ok": True, "data": "eA==", "hash": ops.digest(b"other")})
@@ -51,20 +54,15 @@ def test_what_a_node_claims_of_a_file_is_not_remembered_for_another_content() ->
     assert "data" not in of_node.completed(op, {"ok": False, "error": "busy"})
 
 
-def test_memory_is_bounded_and_the_oldest_file_is_forgotten() -> None:
-    """A file that was asked for again stays longer."""
-    files = RememberedFiles(most=3000)
-    data = [bytes((place * value) % 251 for place in range(1000)) for value in (3, 7, 11, 13)]
-    for number in range(2):
-        files.keep(AT, f"C:\\{number}", data[number])
-    assert files.of(AT, "C:\\0")
-    for number in (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13):
-        files.of(AT, "C:\\0")
-        files.keep(AT, f"C:\\{number}", data[number % 4])
-    held = [files.of(AT, f"C:\\{number}") for number in range(14)]
-    assert held[0]
-    assert held[1] is None
-    assert sum(len(one) for one in held if one) <= 3000
+def test_files_weigh_what_they_take_in_memory() -> None:
+    """Compressed: two large files with little in them fit where a small one that cannot be compressed does not."""
+    files: Remembered[KnownFile] = Remembered(900)
+    of_node = FilesOfNode(files, AT)
+    random = b"".join(hashlib.sha256(bytes([number])).digest() for number in range(30))
+    for path, data in {"C:\\0": LARGE, "C:\\1": LARGE + b" ", "C:\\2": random}.items():
+        of_node.completed(ops.read(path, remembered=True), {"ok": True, "data": data})
+    assert [LARGE, LARGE + b" "] == [known.data for path in ("C:\\0", "C:\\1") if (known := files.get((AT, path)))]
+    assert files.get((AT, "C:\\2")) is None
 
 
 def test_what_a_step_leaves_is_there_once_and_only_until_the_next_exchange() -> None:

@@ -41,7 +41,7 @@ def key() -> rsa.RSAPrivateKey:
 @cache
 def certificate(start: datetime = START, end: datetime = START + timedelta(days=900)) -> x509.Certificate:
     """Its certificate."""
-    return self_signed(key(), "ektron", start, end, hashes.SHA256())
+    return self_signed(key(), start, end)
 
 
 def elliptic() -> bytes:

@@ -5,7 +5,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPrivateNumbers, generate_private_key
 from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
 
@@ -26,7 +25,7 @@ def key() -> RSAPrivateKey:
 def pfx_of(numbers: RSAPrivateNumbers) -> bytes:
     """A file with a key of these numbers, right or wrong, beside the certificate of the right one."""
     start = datetime(2026, 1, 1, tzinfo=UTC)
-    certificate = self_signed(key(), "ektron", start, start + timedelta(days=9), hashes.SHA256())
+    certificate = self_signed(key(), start, start + timedelta(days=9))
     given = numbers.private_key(unsafe_skip_rsa_key_validation=True)
     return pkcs12.serialize_key_and_certificates(b"x", given, certificate, None, NoEncryption())
 

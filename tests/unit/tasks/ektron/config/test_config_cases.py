@@ -82,7 +82,7 @@ def test_case(name: str) -> None:
     done = Content(first.data, {**data.included, **first.included})
     second = edited(file, done, target, VALUE)
     assert differences_of(file, done, target) == []
-    assert (second.data, second.changes) == (first.data, False)
+    assert (second.data, second.changed, second.included) == (first.data, False, {})
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "reads" in load(name)[1]])

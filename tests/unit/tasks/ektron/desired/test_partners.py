@@ -59,9 +59,7 @@ def partner_files(facts: NodeFacts, partners: Mapping[str, str]) -> dict[str, st
     family = {kind: Spread.of(partners, ("X1", "Y1")) for kind in KINDS}
     seen = changed(facts, partner_family=family)
     found = [place for place in places(seen, target) if place.what == "certificate files of partners"]
-    return {
-        name: str(place.missing(kind)) for place in found for name, kind in place.files.items() if kind == CLIENT_CER
-    }
+    return {f"{node}_{CLIENT_CER}": str(place.missing(CLIENT_CER)) for place in found for node in place.nodes}
 
 
 def test_files_of_a_partner_are_copies_of_the_family_or_its_own() -> None:

@@ -1,5 +1,7 @@
 """Which certificate files belong where, and how many of them are to be copied."""
 
+from collections.abc import Iterable
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,10 +38,15 @@ def target_of(node: str) -> Target:
     return Target(node=node, nodes=FOUR, is_origin=node == "S1", hashes=HASHES, thumbprint=THUMBPRINT)
 
 
+def files_by_folder(found: Iterable[Place]) -> dict[str, dict[str, str]]:
+    """Folder -> its files, each with its kind."""
+    return {one.folder: {f"{node}_{kind}": kind for node in one.nodes for kind in one.kinds} for one in found}
+
+
 def test_each_folder_has_its_files() -> None:
     """All nodes' files in the service's folder, the own client files in the site's root; a third folder by node."""
-    origin = {place.folder: place.files for place in places(joined_node("S1", origin=True), target_of("S1"))}
-    other = {place.folder: place.files for place in places(joined_node("P1"), target_of("P1"))}
+    origin = files_by_folder(places(joined_node("S1", origin=True), target_of("S1")))
+    other = files_by_folder(places(joined_node("P1"), target_of("P1")))
     everything = {f"{node}_{kind}": kind for node in FOUR for kind in KINDS}
     assert origin == {
         SERVICE: everything,

@@ -109,6 +109,8 @@ BORDERS: dict[str, tuple[str, dict[str, object], str, InvariantState, str]] = {
         "config.generated-agrees", PROVEN, ""),
     "site not active": ("P1", {"generated__sitedb__sites": [{**HERE, **RIGHT, "active": "False"}]},
         "config.generated-agrees", REFUTED, "sitedb.config has the site as not active"),
+    "site not active in another word": ("P1", {"generated__sitedb__sites": [{**HERE, **RIGHT, "active": "no"}]},
+        "config.generated-agrees", REFUTED, "sitedb.config has the site as not active"),
     "one of two entries active": ("P1",
         {"generated__sitedb__sites": [{**HERE, **RIGHT, "active": "0"}, {**HERE, **RIGHT, "active": "1"}]},
         "config.generated-agrees", PROVEN, ""),

@@ -64,6 +64,7 @@ def test_another_site_with_the_same_family_is_named_and_no_obstacle() -> None:
         {"name": "nowhere"},
         {**SECOND, "active": "0"},
         {**SECOND, "active": "False"},
+        {**SECOND, "active": " no "},
     ],
 )
 def test_what_is_no_other_site(site: Mapping[str, str]) -> None:
