@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tests.contract.agent_cases import Json, content_of
+from tests.local_channel import LocalChannel, pwsh
 from tests.places import folder_in_memory
 from workers.winrm.channel import Limit
-from workers.winrm.local import LocalChannel, pwsh
 from workers.winrm.wire import command_line, script_line
 
 __all__ = ["LabMachine", "LinuxMachine", "Machine", "RealDisk", "Talk", "found_on_path", "plain"]

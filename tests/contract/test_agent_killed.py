@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.local_channel import LocalChannel, pwsh
 from tests.sampling import rotated
 from workers.winrm import operations as ops
-from workers.winrm.local import LocalChannel, pwsh
 from workers.winrm.session import AgentSession
 from workers.winrm.wire import agent_script, encoded_request
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.local_channel import LocalChannel, pwsh
 from tests.sampling import EXHAUSTIVE, examples
 from workers.errors import Cancelled, Conflict, SessionLost
 from workers.winrm import operations as ops
-from workers.winrm.local import LocalChannel, pwsh
 from workers.winrm.operations import digest
 from workers.winrm.session import AgentSession, Way
 from workers.winrm.wire import command_line, script_line

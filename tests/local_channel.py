@@ -60,7 +60,7 @@ class LocalChannel:
         del limit
         arguments = list(self._arguments(command))
         try:
-            self._child = subprocess.Popen(  # noqa: S603 - the creator of the channel chose the program
+            self._child = subprocess.Popen(
                 arguments,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import local_channel
+from tests.local_channel import LocalChannel, pwsh
 from workers.errors import SessionLost, Unreachable
-from workers.winrm import local
 from workers.winrm.channel import Chunk, Counters, Limit
-from workers.winrm.local import LocalChannel, pwsh
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_a_stopped_child_ends_by_itself_first_and_its_children_are_killed(
     channel: LocalChannel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The end of its input is a request to end; the process group does not survive."""
-    monkeypatch.setattr(local, "PATIENCE", 20)
+    monkeypatch.setattr(local_channel, "PATIENCE", 20)
     channel.start("trap '' TERM HUP; sleep 30 & echo $!; cat; exit 0", limit())
     grandchild = int(channel.receive(limit()).stdout)
     child = channel.pid
@@ -118,7 +118,7 @@ def test_a_stopped_child_ends_by_itself_first_and_its_children_are_killed(
     started = time.monotonic()
     channel.stop()
     assert time.monotonic() - started < 20
-    monkeypatch.setattr(local, "PATIENCE", 0.5)
+    monkeypatch.setattr(local_channel, "PATIENCE", 0.5)
     assert (False, False) == (lives(child), ended_soon(grandchild))
     channel.start("sleep 30; sleep 30", limit())
     child = channel.pid
