@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 
-from pipelines.cli.console import CommandExit, confirm, notify, print_text, require_consent, stderr_console
+from pipelines.cli.console import (
+    CommandExit,
+    confirm,
+    notify,
+    print_last,
+    print_text,
+    require_consent,
+    stderr_console,
+)
+from pipelines.cli.exits import INTERRUPTED
 from pipelines.cli.live import show_run
 from pipelines.cli.results import exit_status, finish, has_plan, print_result, report_of
 from pipelines.local.provided import Running
@@ -131,13 +140,13 @@ def followed(services: Running, record: RunRecord, people: Console, *, verbose: 
     """Follows a run to its end.
 
     Raises:
-        KeyboardInterrupt: the operator pressed Ctrl-C; the effect on the run has been printed.
+        KeyboardInterrupt, SystemExit: the command was asked to end; the effect on the run has been printed.
         ServiceLost: the worker or broker failed again and again; the run is unfinished.
     """
     try:
         follow_progress(services, record, people, verbose=verbose)
-    except KeyboardInterrupt:
-        print_text(people, _on_interrupt(services, record.id), "magenta")
+    except INTERRUPTED:
+        print_last(people, _on_interrupt(services, record.id))
         raise
     return report_of(services.engine, record)
 

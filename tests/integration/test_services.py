@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -179,11 +179,13 @@ def test_one_command_at_a_time_runs_services_but_others_can_read(
 
 
 @contextlib.contextmanager
-def _started(tmp_path: Path, *arguments: str, **more: str) -> Iterator[subprocess.Popen[str]]:
+def _started(
+    tmp_path: Path, *arguments: str, within: Sequence[str] = (), **more: str
+) -> Iterator[subprocess.Popen[str]]:
     own = {"ESYNC_STATE": str(tmp_path / "state"), "TMPDIR": str(tmp_path), "ESYNC_WORKERS": "1", **more}
     own = {**os.environ, **{name: value for name, value in own.items() if value}}
     process = subprocess.Popen(
-        [*ESYNC, *arguments],
+        [*within, *ESYNC, *arguments],
         env=own, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -331,6 +333,30 @@ def test_after_an_interrupted_start_no_process_remains(tmp_path: Path, number: s
         reported = up.communicate(timeout=PATIENCE)[1]
     assert up.returncode in {0, 128 + number, -number}
     assert "Traceback" not in reported
+    assert _processes(tmp_path) == []
+
+
+def test_after_the_end_of_the_terminal_no_process_remains(tmp_path: Path) -> None:
+    """Shell and kernel say several times that it is closed, also while the services end."""
+    with _started(tmp_path, "up") as up:
+        next_line(up, "all esync commands")
+        while up.poll() is None:
+            up.send_signal(signal.SIGHUP)
+            time.sleep(0.02)
+    assert up.returncode in {128 + signal.SIGHUP, -signal.SIGHUP}  # the second once Python itself ends
+    assert _processes(tmp_path) == []
+
+
+def test_a_command_that_nohup_has_started_outlives_its_terminal(tmp_path: Path) -> None:
+    """The end of the terminal does not reach it: a run that was left for the night continues."""
+    with _started(tmp_path, "up", within=("nohup",)) as up:
+        next_line(up, "all esync commands")
+        up.send_signal(signal.SIGHUP)
+        assert _run(tmp_path, "runs")[0] == 0
+        assert up.poll() is None
+        up.send_signal(signal.SIGINT)
+        up.communicate(timeout=PATIENCE)
+    assert up.returncode == 0
     assert _processes(tmp_path) == []
 
 
