@@ -27,6 +27,7 @@ from pipelines.local.provided import FlowerAccess
 from pipelines.local.reading import engine_only
 from pipelines.local.services import _reserved_port, engine_with_worker
 from pipelines.local.state import command_here
+from tests.integration.harness import four_servers
 from tests.sampling import EXHAUSTIVE, rotated
 from tests.waiting import PATIENCE, next_line, wait_until
 from tests.warm import warm_lab
@@ -196,8 +197,8 @@ def _started(
         process.communicate(timeout=PATIENCE)
 
 
-def _run(tmp_path: Path, *arguments: str) -> tuple[int, str, str]:
-    with _started(tmp_path, *arguments) as process:
+def _run(tmp_path: Path, *arguments: str, **more: str) -> tuple[int, str, str]:
+    with _started(tmp_path, *arguments, **more) as process:
         out, err = process.communicate(timeout=120)
         return process.returncode, out, err
 
@@ -371,6 +372,21 @@ def test_the_services_of_a_killed_command_are_ended_by_the_next(tmp_path: Path) 
         left = orphans & {process.pid for process in _processes(tmp_path)}
         assert len(left) <= 1, "the broker may be kept, worker and Flower may not"
     assert _processes(tmp_path) == []
+
+
+def test_the_same_command_again_finishes_a_run_that_was_left(tmp_path: Path) -> None:
+    """The worker of that run has ended with its command: the next one finishes it, then has nothing to do itself."""
+    quick = {"ESYNC_LEASE": "2", "ESYNC_STALL_AFTER": "2", "ESYNC_RECONCILE_EVERY": "0.5"}
+    with four_servers(tmp_path / "lab") as lab:
+        command = ("rollout", str(lab.cluster), "--yes")
+        with _started(tmp_path, *command, **quick) as first:
+            next_line(first, "wave-1")
+            first.terminate()
+            assert "The worker stops with this command" in first.communicate(timeout=PATIENCE)[1]
+        status, _, said = _run(tmp_path, *command, **quick)
+    assert (status, said.count("JOINED")) == (0, 2), said
+    assert "is gone; a new worker finishes that run first" in said
+    assert "nothing to do: all 4 nodes are as they should be" in said
 
 
 def test_demo_ends_joined_and_clean(tmp_path: Path) -> None:
