@@ -25,7 +25,7 @@ from pipelines.rollout import kind_of
 from pipelines.usecases.updates import RunUpdate, updates_of
 from pipelines.usecases.waiting import Attendance, has_work, missing_workers, waiting_text
 from tasks.steering import Steering
-from workers.errors import ServiceLost
+from workers.errors import ServiceLost, StoreUnavailable
 from workers.records import RunRecord
 from workers.settings import load_settings
 
@@ -198,6 +198,9 @@ def follow_progress(services: Running, record: RunRecord, people: Console, *, ve
             show_run(checked, people, verbose=verbose)
     except ServiceLost as error:
         error.remedy += f"; run {record.id} is unfinished, continue it afterwards: esync watch {record.id}"
+        raise
+    except StoreUnavailable as error:
+        error.remedy += f"; then see what became of run {record.id}: esync watch {record.id}"
         raise
 
 

@@ -11,10 +11,12 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
+from redis.exceptions import RedisError
 
 from tests.conftest import absent
 from workers.errors import FileTrouble, InputRefused, StoreUnavailable
@@ -112,6 +114,18 @@ def test_data_survives_a_stop(folder: Path) -> None:
     with EmbeddedBroker(folder) as second, connect(second.url) as client:
         assert "v" == client.get("k")
         assert before != password(second)
+
+
+def test_a_client_follows_the_server_to_its_next_address(folder: Path) -> None:
+    """After a stop there is none; then it is found where its folder says, with the new password."""
+    first = EmbeddedBroker(folder)
+    with connect(first.start(), moved=partial(running, folder)) as client:
+        client.set("k", "v")
+        first.stop()
+        with pytest.raises(RedisError):
+            client.get("k")
+        with EmbeddedBroker(folder):
+            assert "v" == client.get("k")
 
 
 def test_data_survives_a_kill(folder: Path) -> None:

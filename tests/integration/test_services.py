@@ -374,6 +374,21 @@ def test_the_services_of_a_killed_command_are_ended_by_the_next(tmp_path: Path) 
     assert _processes(tmp_path) == []
 
 
+def test_a_command_finds_the_services_again_that_were_restarted(tmp_path: Path) -> None:
+    """`esync up` is ended in mid-run, and started at another address: the command that follows the run continues."""
+    with four_servers(tmp_path / "lab") as lab, contextlib.ExitStack() as stack:
+        up = stack.enter_context(_started(tmp_path, "up"))
+        next_line(up, "all esync commands")
+        rollout = stack.enter_context(_started(tmp_path, "rollout", str(lab.cluster), "--yes"))
+        next_line(rollout, "wave-1")
+        up.terminate()
+        up.communicate(timeout=PATIENCE)
+        again = stack.enter_context(_started(tmp_path, "up"))
+        next_line(again, "all esync commands")
+        said = rollout.communicate(timeout=PATIENCE)[1]
+    assert (rollout.returncode, "JOINED" in said) == (0, True), said
+
+
 def test_the_same_command_again_finishes_a_run_that_was_left(tmp_path: Path) -> None:
     """The worker of that run has ended with its command: the next one finishes it, then has nothing to do itself."""
     quick = {"ESYNC_LEASE": "2", "ESYNC_STALL_AFTER": "2", "ESYNC_RECONCILE_EVERY": "0.5"}
