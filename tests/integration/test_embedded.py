@@ -250,6 +250,24 @@ def test_the_error_of_a_failed_start_has_the_reason(folder: Path) -> None:
     assert str(folder / "broker.log") == caught.value.file
 
 
+@pytest.mark.parametrize("spoiled", ["appendonly.aof.manifest", "appendonly.aof.1.incr.aof"])
+def test_damaged_data_is_called_that(folder: Path, spoiled: str) -> None:
+    """The remedy says which folder to restore, or to move away, and what that means for the runs and the servers."""
+    broker = EmbeddedBroker(folder)
+    with connect(broker.start()) as client:
+        client.set("k", "v")
+    os.kill(broker.pid, signal.SIGKILL)
+    broker.wait()
+    with (folder / "data" / "appendonlydir" / spoiled).open("ab") as file:
+        file.write(b"\0" * 4096)
+    with pytest.raises(StoreUnavailable) as caught:
+        broker.start()
+    assert f"restore {folder / 'data'} from a backup, or move it to another place" in caught.value.remedy
+    (folder / "data").rename(folder / "away")
+    with broker:
+        assert running(folder)
+
+
 def test_a_missing_server_program_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without one on PATH or in the wheel, the remedy names three solutions."""
     monkeypatch.setenv("PATH", "/nowhere")
