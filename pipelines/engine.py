@@ -13,7 +13,7 @@ from workers.errors import StoreUnavailable
 from workers.masks import hide
 from workers.records import RunRecord
 from workers.redis.address import BROKER, STORE, verified
-from workers.redis.connection import WORKER, Waits, connect, errors_mapped, with_retries
+from workers.redis.connection import WORKER, Moved, Waits, connect, errors_mapped, with_retries
 from workers.remembered import Remembered
 from workers.secrets.seal import Seal
 from workers.secrets.vault import Vault
@@ -167,18 +167,20 @@ def _unsent(what: str, remedy: str = "") -> Iterator[None]:
         raise StoreUnavailable(f"{what}: {type(error).__name__}", remedy=remedy) from error
 
 
-def connect_engine(settings: Settings, waits: Waits = WORKER) -> Engine:
+def connect_engine(settings: Settings, waits: Waits = WORKER, moved: Moved | None = None) -> Engine:
     """An engine for these settings; it connects at first use.
 
     Args:
         settings: with a broker.
         waits: how long it waits for the broker and the run store.
+        moved: where the broker is when it is not at its address any more, for the run store that it has.
 
     Raises:
         InputRefused: no broker is configured, or its URL is invalid.
     """
     verified(settings.broker())
-    client = connect(settings.store(), STORE if settings.store_url else BROKER, waits)
+    variable, more = (STORE, {}) if settings.store_url else (BROKER, {"moved": moved} if moved else {})
+    client = connect(settings.store(), variable, waits, **more)
     store = RedisStore(client, Seal(settings.seal_key), patience=waits.repeat)
     folders = (*([settings.clusters] if settings.clusters else []), *settings.secrets)
     vault = Vault(store, settings.seal_key, on_reveal=hide, folders=folders, closed=(settings.state,))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from tasks.cluster import Cluster, Node
@@ -14,6 +15,7 @@ from tasks.fence import FENCE_FILE, Fence, free_node
 from tasks.marks import Balancing
 from tasks.step_values import Done, Purpose, Step
 from workers.errors import AgentFailed, NodeError
+from workers.records import now
 from workers.settings import Secret
 from workers.sites.port import Address, OpenSite, Site
 from workers.winrm import operations
@@ -68,6 +70,7 @@ class Work:
         options: see `RunRecord.options`.
         steps: every step there is, by name: they tell what earlier runs could do.
         balancing: what operates the balancer of the node's pool; None where nothing may.
+        time: the time by the clock with which those of all nodes are compared.
     """
 
     run: str
@@ -87,6 +90,7 @@ class Work:
     reveal: Callable[[str], Secret] = _no_secret
     note: Callable[[str, str], None] = _unnoted
     turn: str = ""
+    time: Callable[[], datetime] = now
 
     @property
     def is_origin(self) -> bool:

@@ -1,5 +1,6 @@
 """What all commands share: arguments, output for people and programs, consent, and how they exit."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -38,6 +39,7 @@ __all__ = [
     "notify",
     "print_error",
     "print_json",
+    "print_last",
     "print_lines",
     "print_text",
     "require_consent",
@@ -118,6 +120,12 @@ def print_text(console: "Console", text: str, style: str = "") -> None:
     for line in text.splitlines():
         for part in _fitted(printable(line), terminal_width(console)):
             console.print(Text(part, style=style), soft_wrap=True)
+
+
+def print_last(console: "Console", text: str) -> None:
+    """Prints what a command that ends early has to say; nowhere, if that is because its terminal was closed."""
+    with contextlib.suppress(OSError):
+        print_text(console, text, "magenta")
 
 
 def terminal_width(console: "Console") -> int:

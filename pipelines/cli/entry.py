@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import os
-import signal
 import sys
 from typing import Annotated, NoReturn
 
@@ -16,6 +15,7 @@ try:  # loading takes a moment; Ctrl-C must work in that time, too
     from pipelines.cli.exits import USAGE, CommandExit
     from pipelines.cli.streams import end_streams, outlive_readers
     from pipelines.cli.verbs import VerbGroup
+    from workers.host.signals import handle_ending
     from workers.host.unneeded import leave_out
 except KeyboardInterrupt:
     sys.exit(130)
@@ -33,9 +33,8 @@ app = typer.Typer(
 
 def main() -> NoReturn:
     """Entry point of `esync`."""
-    for name in ("SIGTERM", "SIGHUP"):
-        with contextlib.suppress(AttributeError, ValueError):  # Windows has no SIGHUP
-            signal.signal(getattr(signal, name), _terminated)
+    with contextlib.suppress(ValueError):  # not the main thread
+        handle_ending(_terminated)
     outlive_readers()
     leave_out(but={"rich"})
     try:

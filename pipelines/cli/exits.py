@@ -1,8 +1,10 @@
 """How a command ends without an error."""
 
-__all__ = ["USAGE", "CommandExit"]
+__all__ = ["INTERRUPTED", "USAGE", "CommandExit"]
 
 USAGE = 64  #: exit status of a usage error, EX_USAGE of sysexits.h
+#: How a command is asked to end: by Ctrl-C; by a signal of another program, or because its terminal is closed.
+INTERRUPTED = (KeyboardInterrupt, SystemExit)
 
 
 class CommandExit(Exception):

@@ -6,16 +6,26 @@ from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 
-from pipelines.cli.console import CommandExit, confirm, notify, print_text, require_consent, stderr_console
+from pipelines.cli.console import (
+    CommandExit,
+    confirm,
+    notify,
+    print_last,
+    print_text,
+    require_consent,
+    stderr_console,
+)
+from pipelines.cli.exits import INTERRUPTED
 from pipelines.cli.live import show_run
-from pipelines.cli.results import exit_status, finish, has_plan, print_result, report_of
+from pipelines.cli.results import exit_status, finish, has_plan, is_active, print_result, report_of
 from pipelines.local.provided import Running
 from pipelines.local.reading import start_of_worker
 from pipelines.report.rows import Report
 from pipelines.rollout import kind_of
 from pipelines.usecases.updates import RunUpdate, updates_of
 from pipelines.usecases.waiting import Attendance, has_work, missing_workers, waiting_text
-from workers.errors import ServiceLost
+from tasks.steering import Steering
+from workers.errors import ServiceLost, StoreUnavailable
 from workers.records import RunRecord
 from workers.settings import load_settings
 
@@ -23,7 +33,7 @@ if TYPE_CHECKING:
     from pipelines.usecases.plan_file import SavedPlan
     from tasks.cluster import Cluster
 
-__all__ = ["follow", "follow_progress", "followed", "run_and_exit", "start_and_follow", "workers_for"]
+__all__ = ["finish_left", "follow", "follow_progress", "followed", "run_and_exit", "start_and_follow", "workers_for"]
 
 
 def workers_for(kind: str, *, flower: bool = False) -> AbstractContextManager[Running]:
@@ -59,6 +69,7 @@ def run_and_exit(  # noqa: PLR0913 - options that commands share
         require_consent(yes=False)
     people = stderr_console()
     with workers_for(kind) as services:
+        _finish_what_is_left(services, cluster, people, kind)
         if asks:
             plan = _confirmed_plan(services, cluster, people, kind_of(kind).plan, reason, only, options)
         report = start_and_follow(
@@ -74,6 +85,24 @@ def run_and_exit(  # noqa: PLR0913 - options that commands share
             verbose=verbose,
         )
     finish(report, folder, as_json=as_json)
+
+
+def _finish_what_is_left(services: Running, cluster: "Cluster", people: Console, kind: str) -> None:
+    """Finishes the runs that would keep a new one from the servers of the cluster: it would only be refused."""
+    if not services.own or kind_of(kind).read_only:
+        return
+    from pipelines.usecases.admission import changing  # noqa: PLC0415 - see above
+
+    for record in changing(services.engine, cluster):
+        finish_left(services, record, people)
+
+
+def finish_left(services: Running, record: RunRecord, people: Console) -> Report | None:
+    """Finishes a run whose own worker stopped with its command, with the worker of this one; not one that is paused."""
+    if not services.own or not is_active(record) or Steering.of(services.engine.store, record.id).paused:
+        return None
+    notify(f"the worker of run {record.id} is gone; a new worker finishes that run first")
+    return follow(services, record, people)
 
 
 def _confirmed_plan(
@@ -131,13 +160,13 @@ def followed(services: Running, record: RunRecord, people: Console, *, verbose: 
     """Follows a run to its end.
 
     Raises:
-        KeyboardInterrupt: the operator pressed Ctrl-C; the effect on the run has been printed.
+        KeyboardInterrupt, SystemExit: the command was asked to end; the effect on the run has been printed.
         ServiceLost: the worker or broker failed again and again; the run is unfinished.
     """
     try:
         follow_progress(services, record, people, verbose=verbose)
-    except KeyboardInterrupt:
-        print_text(people, _on_interrupt(services, record.id), "magenta")
+    except INTERRUPTED:
+        print_last(people, _on_interrupt(services, record.id))
         raise
     return report_of(services.engine, record)
 
@@ -169,6 +198,9 @@ def follow_progress(services: Running, record: RunRecord, people: Console, *, ve
             show_run(checked, people, verbose=verbose)
     except ServiceLost as error:
         error.remedy += f"; run {record.id} is unfinished, continue it afterwards: esync watch {record.id}"
+        raise
+    except StoreUnavailable as error:
+        error.remedy += f"; then see what became of run {record.id}: esync watch {record.id}"
         raise
 
 

@@ -30,7 +30,7 @@ def follow_all(services: Running, records: Sequence[RunRecord], called: Mapping[
         people: where to show them.
 
     Raises:
-        KeyboardInterrupt: the operator pressed Ctrl-C.
+        KeyboardInterrupt, SystemExit: the command was asked to end.
         EsyncError: the store has not answered for a minute, or the worker of this command failed again and again.
     """
     if not records:

@@ -10,11 +10,12 @@ from rich.console import Console
 from pipelines.cli.console import (
     confirm,
     notify,
-    print_text,
+    print_last,
     require_consent,
     stderr_console,
     terminal_width,
 )
+from pipelines.cli.exits import INTERRUPTED
 from pipelines.cli.files import Source, Unusable
 from pipelines.cli.group import follow_all, what_continues
 from pipelines.cli.many_results import Asked, end, print_results, result_of, without_verdict
@@ -109,7 +110,7 @@ class _Command:
         """Starts a run for each cluster, or follows the one that does the same already; until all have ended.
 
         Raises:
-            KeyboardInterrupt: the operator pressed Ctrl-C; the effect on the runs has been printed.
+            KeyboardInterrupt, SystemExit: the command was asked to end; the effect on the runs has been printed.
             EsyncError: runs could not be created; those that were created have been named.
         """
         started: dict[Path, RunRecord] = {}
@@ -117,9 +118,9 @@ class _Command:
             self._start(kind, sources, started)
             called = {record.id: self._called[file] for file, record in started.items()}
             follow_all(self._services, list(started.values()), called, self._people)
-        except (KeyboardInterrupt, EsyncError):
+        except (*INTERRUPTED, EsyncError):
             never = [self._called[source.file] for source in sources if source.file not in started]
-            print_text(self._people, what_continues(self._services, list(started.values()), never), "magenta")
+            print_last(self._people, what_continues(self._services, list(started.values()), never))
             raise
         return {source.file: self._result(source, started[source.file]) for source in sources}
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
-from pipelines.cli.console import confirm, notify, print_text, require_consent, stderr_console, terminal_width
+from pipelines.cli.console import confirm, notify, print_last, require_consent, stderr_console, terminal_width
+from pipelines.cli.exits import INTERRUPTED
 from pipelines.cli.many_results import Asked, Follow, end, print_results, result_of, without_verdict
 from pipelines.cli.results import print_in_full, write_report
 from pipelines.report.many import ClusterResult, plan_table
@@ -73,7 +74,7 @@ class _Command:
         """Starts a run for each cluster, or follows the one that does the same already; until all have ended.
 
         Raises:
-            KeyboardInterrupt: the operator pressed Ctrl-C; what continues has been printed.
+            KeyboardInterrupt, SystemExit: the command was asked to end; what continues has been printed.
             EsyncError: the server refuses it, or does not answer any more.
         """
         asked = self._asked
@@ -88,8 +89,8 @@ class _Command:
         records = [self._client.record(row.run) for row in rows]
         try:
             self._follow.shows(records, {one.id: name for one, name in zip(records, names, strict=True)})
-        except (KeyboardInterrupt, EsyncError):
-            print_text(stderr_console(), self._follow.continues(records), "magenta")
+        except (*INTERRUPTED, EsyncError):
+            print_last(stderr_console(), self._follow.continues(records))
             raise
         return {name: self._result(name, one) for name, one in zip(names, records, strict=True)}
 

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import typer
 
-from pipelines.cli.console import notify, print_text, stderr_console
+from pipelines.cli.console import print_last, print_text, stderr_console
+from pipelines.cli.exits import INTERRUPTED
 from pipelines.cli.live import show_run
 from pipelines.cli.results import print_result
 from pipelines.cluster_file.names import SUFFIXES
@@ -125,8 +126,8 @@ def followed(client: EsyncClient, record: RunRecord, *, verbose: bool) -> Report
     print_text(people, f"run {record.id}")
     try:
         show_run(updates_from(client, record.id), people, verbose=verbose)
-    except KeyboardInterrupt:
-        notify(f"\nThis command stops; the run continues.\nTo watch it: esync watch {record.id}", "magenta")
+    except INTERRUPTED:
+        print_last(people, f"\nThis command stops; the run continues.\nTo watch it: esync watch {record.id}")
         raise
     shown = client.report(record.id)
     print_result(shown, people, verbose=verbose)

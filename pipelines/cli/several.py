@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 import typer
 
 from pipelines.cli.board import UNREADABLE, UNREADABLE_RANK, Board, Rows
-from pipelines.cli.console import CommandExit, notify, print_text, stderr_console, stdout_console, terminal_width
+from pipelines.cli.console import CommandExit, notify, print_last, stderr_console, stdout_console, terminal_width
+from pipelines.cli.exits import INTERRUPTED
 from pipelines.cli.many_results import Follow, end, print_table
 from pipelines.cli.results import print_result
 from pipelines.report.layout import table
@@ -186,14 +187,14 @@ def watch_several(
     """Follows these runs until all have ended, and ends the command with the exit status of the worst verdict.
 
     Raises:
-        KeyboardInterrupt: the operator pressed Ctrl-C; the effect on the runs has been printed.
+        KeyboardInterrupt, SystemExit: the command was asked to end; the effect on the runs has been printed.
         EsyncError: the store or the worker of this command does not answer any more; it has been printed, too.
     """
     people, records = stderr_console(), list({one.record.id: one.record for one in several if one.record}.values())
     try:
         follow.shows(records, _called(several))
-    except (KeyboardInterrupt, EsyncError):
-        print_text(people, follow.continues(records), "magenta")
+    except (*INTERRUPTED, EsyncError):
+        print_last(people, follow.continues(records))
         raise
     results = [_result_of(source, one, whole=as_json or verbose) for one in several]
     for result in results:

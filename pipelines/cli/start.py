@@ -1,7 +1,5 @@
 """The verbs that plan and start runs: plan, rollout, retry. Thin."""
 
-from rich.console import Console
-
 from pipelines.cli.console import (
     AsJson,
     CommandExit,
@@ -20,14 +18,13 @@ from pipelines.cli.console import (
     stdout_console,
 )
 from pipelines.cli.files import AtMost, ClusterFiles, RolloutFiles, are_many, load_all, load_usable, refuse_for_many
-from pipelines.cli.follow import follow, run_and_exit, start_and_follow, workers_for
+from pipelines.cli.follow import finish_left, follow, run_and_exit, start_and_follow, workers_for
 from pipelines.cli.many import run_many
 from pipelines.cli.many_results import Asked
 from pipelines.cli.nodes import Failed, NodeNames, NotStarted, Prune, Unreachable, for_nodes, pruning
 from pipelines.cli.output import OutputFile, ReportFolder
-from pipelines.cli.results import exit_status, find_run, finish, has_plan, is_active
+from pipelines.cli.results import exit_status, find_run, finish, has_plan
 from pipelines.cluster_file.loader import load_cluster
-from pipelines.local.provided import Running
 from pipelines.report.layout import name_ranges
 from pipelines.report.plan_text import plan_lines
 from pipelines.report.rows import Report
@@ -36,10 +33,9 @@ from pipelines.run.groups import AT_MOST
 from pipelines.usecases import control, runs
 from pipelines.usecases.naming import selected_nodes
 from pipelines.usecases.plan_file import is_plan, load_plan
-from tasks.steering import Steering
 from workers.errors import Misused
 from workers.host.private import write_private
-from workers.records import RunRecord, Verdict
+from workers.records import Verdict
 
 __all__ = ["plan", "retry", "rollout"]
 
@@ -160,7 +156,7 @@ def retry(  # noqa: PLR0913 - a command's options
     people = stderr_console()
     with workers_for("rollout") as services:
         parent = find_run(services.engine, run, lambda record: not kind_of(record.kind, record.id).retry, "rollout")
-        shown = _end_of_parent(services, parent, people)
+        shown = finish_left(services, parent, people)
         if shown is None or control.unfinished(services.engine, parent.id):
             nodes = name_ranges(control.nodes_to_retry(services.engine, parent.id, kinds))
             notify(f"retry of run {parent.id} ({parent.kind} of {parent.cluster}), on {nodes}")
@@ -169,11 +165,3 @@ def retry(  # noqa: PLR0913 - a command's options
             notify(f"run {record.id}")
             shown = follow(services, record, people, verbose=verbose)
     finish(shown, report, as_json=as_json)
-
-
-def _end_of_parent(services: Running, parent: RunRecord, people: Console) -> Report | None:
-    """The worker of this command first finishes a run whose own worker stopped with its command."""
-    if not services.own or not is_active(parent) or Steering.of(services.engine.store, parent.id).paused:
-        return None
-    notify(f"the worker of run {parent.id} is gone; a new worker finishes that run first")
-    return follow(services, parent, people)

@@ -3,12 +3,13 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from pipelines.engine import Engine, connect_engine
 from pipelines.local.state import command_here, machine_secret, require_readable, state_folder
 from workers.errors import StoreUnavailable
-from workers.redis.connection import PROMPT
+from workers.redis.connection import PROMPT, WORKER, Waits
 from workers.redis.running import running
 from workers.secrets.vault import new_seal_key
 from workers.settings import EVERY_SITE, Secret, Settings
@@ -18,6 +19,7 @@ __all__ = [
     "broker_folder",
     "broker_here",
     "broker_of_up",
+    "engine_here",
     "engine_only",
     "seal_key",
     "site_of",
@@ -97,15 +99,30 @@ def engine_only(settings: Settings) -> Iterator[Engine]:
         FileTrouble: the state folder cannot be used.
         StoreUnavailable: the embedded broker does not start, or does not answer.
     """
-    found = settings.broker_url or broker_here(settings)
+    if settings.broker_url is not None:
+        yield connect_engine(with_broker(settings, settings.broker_url, seal_key(settings)), PROMPT)
+        return
+    found = broker_here(settings)
     if found is not None:
-        yield connect_engine(with_broker(settings, found, seal_key(settings)), PROMPT)
+        yield engine_here(settings, found, PROMPT)
         return
     from pipelines.local.turns import exclusive  # noqa: PLC0415 - only where no broker runs
     from workers.redis.embedded import EmbeddedBroker  # noqa: PLC0415 - see above
 
     with exclusive(settings.state, "look"), EmbeddedBroker(broker_folder(settings)) as broker:
         yield connect_engine(with_broker(settings, broker.url, seal_key(settings)), PROMPT)
+
+
+def engine_here(settings: Settings, url: Secret, waits: Waits = WORKER) -> Engine:
+    """An engine for the embedded broker of this machine: it finds the run store again after `esync up` was restarted.
+
+    Args:
+        settings: of this process.
+        url: where the broker is now.
+        waits: how long it waits for answers.
+    """
+    here = with_broker(settings, url, seal_key(settings))
+    return connect_engine(here, waits, partial(running, broker_folder(settings)))
 
 
 def broker_folder(settings: Settings) -> Path:

@@ -20,7 +20,7 @@ from pipelines.engine import connect_engine
 from pipelines.local.page import PAGE, page_child, page_installed, page_token
 from pipelines.local.processes import READY, Child
 from pipelines.local.provided import FlowerAccess, PageAccess, Running, nothing
-from pipelines.local.reading import broker_folder, broker_of_up, seal_key, site_of, with_broker
+from pipelines.local.reading import broker_folder, broker_of_up, engine_here, seal_key, site_of, with_broker
 from pipelines.local.state import command_here, forget_services, machine_secret, record_services
 from pipelines.local.supervisor import Supervisor
 from pipelines.local.turns import briefly, exclusive
@@ -85,7 +85,7 @@ def engine_with_worker(
         return
     shared = broker_of_up(settings) if kind != "up" else None
     if shared is not None:
-        yield Running(connect_engine(with_broker(settings, shared, seal_key(settings))))
+        yield Running(engine_here(settings, shared))
         return
     _refuse_beside_active_run(settings)
     with (

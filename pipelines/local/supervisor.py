@@ -66,6 +66,7 @@ class _Supervised:
     examined: float = 0.0
     trouble: str = ""
     trouble_since: float = 0.0
+    remedy: str = ""  #: of its last start, if that failed
 
     def examine(self) -> str:
         """The trouble that is new since the last examination; empty when there is none."""
@@ -177,8 +178,10 @@ class Supervisor:
             return
         try:
             service.start()
+            one.remedy = ""
             self._started()
         except EsyncError as error:
+            one.remedy = error.remedy
             self._report(f"the {service.name} could not be restarted: {error}")
 
     def _give_up(self, one: _Supervised, how: str) -> None:
@@ -188,9 +191,8 @@ class Supervisor:
         line = "" if killed else one.service.last_log_line()
         message = f"the {one.service.name} {how}" + (f": {line}" if line else "")
         if one.required:
-            remedy = (
-                "find out who ends it; the kernel does when memory runs out" if killed else "see its log for the cause"
-            )
+            of_end = "find out who ends it; the kernel does when memory runs out"
+            remedy = one.remedy or (of_end if killed else "see its log for the cause")
             self._lost = ServiceLost(message, remedy=remedy, file=str(one.service.log))
         else:
             self._report(

@@ -1,5 +1,6 @@
 """Whether another run may start: limited by the number of active runs, and by whether its servers are free."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 
 from pipelines.coordinator import watch_or_cancel, works_on
@@ -11,7 +12,7 @@ from tasks.cluster import Cluster
 from workers.errors import ClusterLocked, RecordRefused, RunUnknown, TooManyRuns
 from workers.records import RunRecord, RunState
 
-__all__ = ["check_cluster_free", "check_run_limit"]
+__all__ = ["changing", "check_cluster_free", "check_run_limit"]
 
 
 def check_run_limit(engine: Engine, more: int = 1) -> None:
@@ -37,6 +38,12 @@ def check_cluster_free(engine: Engine, cluster: Cluster) -> None:
     Raises:
         ClusterLocked: names that run.
     """
+    for record in changing(engine, cluster):
+        raise ClusterLocked(f"{works_on(record, cluster)}; nothing was started. {watch_or_cancel(record.id)}")
+
+
+def changing(engine: Engine, cluster: Cluster) -> Iterator[RunRecord]:
+    """The runs of a cluster of that name that change one of these servers, or are about to."""
     for run_id in engine.store.active():
         # Most other runs need not be read.
         if in_ids(cluster.name) not in run_id:
@@ -44,7 +51,7 @@ def check_cluster_free(engine: Engine, cluster: Cluster) -> None:
         with suppress(RunUnknown, RecordRefused):  # deleted in the meantime, or of another installation
             record = engine.store.run(run_id)
             if _works_on(record, cluster):
-                raise ClusterLocked(f"{works_on(record, cluster)}; nothing was started. {watch_or_cancel(run_id)}")
+                yield record
 
 
 def _works_on(record: RunRecord, cluster: Cluster) -> bool:

@@ -15,6 +15,7 @@ from tasks.execution.leases import Lease, LeaseKeeper
 from tasks.execution.logons import Logons, NoSlot
 from tasks.execution.outcomes import Job, Tally, internal
 from tasks.execution.retrying import retrying
+from tasks.execution.shared_clock import SharedClock
 from tasks.fence import Fence
 from tasks.marks import Balancing, Marks
 from tasks.steering import CANCEL, PAUSE, Steering
@@ -117,6 +118,7 @@ class StepRunner:
         self._records: Remembered[RunRecord] = Remembered(_NODES)
         self._cancellations = Cancellations(store, clock)
         self._claims = Claims(store, clock)
+        self._clock_of_all = SharedClock(store, clock)
 
     def run(
         self,
@@ -355,6 +357,7 @@ class StepRunner:
             steps=self._steps,
             balancing=self._balancing(job),
             fence=fence,
+            time=self._clock_of_all.time,
         )
 
     def _balancing(self, job: Job) -> Balancing | None:

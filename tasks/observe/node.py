@@ -28,7 +28,7 @@ from tasks.observe.service import service_questions
 from tasks.step import Work, own_folder
 from tasks.step_values import Purpose
 from workers.errors import Conflict
-from workers.records import DocumentKind, now
+from workers.records import DocumentKind
 from workers.winrm import operations as ops
 from workers.winrm.operations import Op, Reply
 
@@ -48,7 +48,7 @@ def observe(work: Work, *, probes: bool = False) -> Look:
     Raises:
         EsyncError: the session broke, a file is held open, or a reply cannot be understood.
     """
-    began, earlier = now(), work.documents.facts(DocumentKind.OBSERVED, work.node.name)
+    began, earlier = work.time(), work.documents.facts(DocumentKind.OBSERVED, work.node.name)
     likely = earlier or work.documents.facts_when_joined(work.node.name)
     probes = probes or (work.purpose is Purpose.PLAN_AND_VERIFY and likely is not None)
     layout, answers, looked = _found(work, likely, earlier.product_folder if earlier else "", probes=probes)

@@ -17,7 +17,6 @@ from tasks.observe.family_folder import FamilyFolder
 from tasks.observe.generated import generated_facts
 from tasks.observe.service import service_evidence
 from tasks.step import Work
-from workers.records import now
 from workers.winrm import operations as ops
 from workers.winrm.greeting import Hello
 from workers.winrm.operations import Reply
@@ -54,13 +53,13 @@ def facts_of(
         answers: by the names of the questions.
         family: the origin's, if it was found.
         problem: why it was not.
-        began: when the first question was asked, by the clock of the worker.
+        began: when the first question was asked, by the clock of `work`.
 
     Raises:
         AgentFailed: the service cannot be queried, or the clock cannot be read.
         NodeRefused: the list of stopped services cannot be understood.
     """
-    seen, hello = now(), work.session.hello()
+    seen, hello = work.time(), work.session.hello()
     evidence, clock = service_evidence(work.cluster, layout, answers), _clock(work, answers)
     paths, nodes, partners = paths_of(layout, is_origin=work.is_origin), work.cluster.node_names, work.cluster.partners
     service_folder = FamilyFolder.of(answers["service folder"], work.cluster)

@@ -89,6 +89,11 @@ class TestRuns:
         store.create(record)
         assert record == store.run("r1")
 
+    def test_it_has_a_clock(self, store: RunStore) -> None:
+        """The same for all processes; here that of this machine."""
+        began = now() - timedelta(seconds=1)
+        assert began < store.time_of_day() < now() + timedelta(seconds=1)
+
     def test_an_unknown_run_is_an_error(self, store: RunStore) -> None:
         """The error has the id."""
         with pytest.raises(RunUnknown, match="r9"):

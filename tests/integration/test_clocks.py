@@ -1,6 +1,7 @@
 """Brokers with a wrong clock, replaced brokers, and forged records."""
 
 import os
+import shlex
 import socket
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from redis import Redis
 from lab.control.remote import LabProcess
 from pipelines.reconcile import resume_stalled
 from pipelines.usecases import rollback
-from tests.conftest import absent
+from tests.fake_clock import fake_clock
 from tests.integration.harness import FOUR, Harness, cluster_of, four_servers, harness_at, on_disk
 from tests.integration.test_rollout import SERVICE, assert_joined
 from tests.sampling import rotated
@@ -62,12 +63,9 @@ def test_a_node_that_accepts_no_writer_is_freed(harness: Harness, lab: LabProces
 
 def with_a_clock(folder: Path, shift: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gives brokers that start later another clock: by a program with the name of the server, first on PATH."""
-    library = next(iter(sorted(Path("/usr/lib").rglob("libfaketimeMT.so.1"))), None)
-    if library is None:
-        absent("no libfaketime on this machine: install Debian's package faketime")
+    fake = " ".join(map(shlex.quote, fake_clock(shift)))
     folder.mkdir()
     program = folder / "valkey-server"
-    fake = f"LD_PRELOAD={library} FAKETIME='{shift}' FAKETIME_DONT_FAKE_MONOTONIC=1"
     program.write_text(f'#!/bin/sh\n[ "$1" = --version ] || export {fake}\nexec {find_server()} "$@"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)

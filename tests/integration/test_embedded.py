@@ -11,10 +11,12 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
+from redis.exceptions import RedisError
 
 from tests.conftest import absent
 from workers.errors import FileTrouble, InputRefused, StoreUnavailable
@@ -112,6 +114,18 @@ def test_data_survives_a_stop(folder: Path) -> None:
     with EmbeddedBroker(folder) as second, connect(second.url) as client:
         assert "v" == client.get("k")
         assert before != password(second)
+
+
+def test_a_client_follows_the_server_to_its_next_address(folder: Path) -> None:
+    """After a stop there is none; then it is found where its folder says, with the new password."""
+    first = EmbeddedBroker(folder)
+    with connect(first.start(), moved=partial(running, folder)) as client:
+        client.set("k", "v")
+        first.stop()
+        with pytest.raises(RedisError):
+            client.get("k")
+        with EmbeddedBroker(folder):
+            assert "v" == client.get("k")
 
 
 def test_data_survives_a_kill(folder: Path) -> None:
@@ -234,6 +248,24 @@ def test_the_error_of_a_failed_start_has_the_reason(folder: Path) -> None:
     with pytest.raises(StoreUnavailable, match="ended with status") as caught:
         EmbeddedBroker(folder).start()
     assert str(folder / "broker.log") == caught.value.file
+
+
+@pytest.mark.parametrize("spoiled", ["appendonly.aof.manifest", "appendonly.aof.1.incr.aof"])
+def test_damaged_data_is_called_that(folder: Path, spoiled: str) -> None:
+    """The remedy says which folder to restore, or to move away, and what that means for the runs and the servers."""
+    broker = EmbeddedBroker(folder)
+    with connect(broker.start()) as client:
+        client.set("k", "v")
+    os.kill(broker.pid, signal.SIGKILL)
+    broker.wait()
+    with (folder / "data" / "appendonlydir" / spoiled).open("ab") as file:
+        file.write(b"\0" * 4096)
+    with pytest.raises(StoreUnavailable) as caught:
+        broker.start()
+    assert f"restore {folder / 'data'} from a backup, or move it to another place" in caught.value.remedy
+    (folder / "data").rename(folder / "away")
+    with broker:
+        assert running(folder)
 
 
 def test_a_missing_server_program_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

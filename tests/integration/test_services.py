@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,6 +27,7 @@ from pipelines.local.provided import FlowerAccess
 from pipelines.local.reading import engine_only
 from pipelines.local.services import _reserved_port, engine_with_worker
 from pipelines.local.state import command_here
+from tests.integration.harness import four_servers
 from tests.sampling import EXHAUSTIVE, rotated
 from tests.waiting import PATIENCE, next_line, wait_until
 from tests.warm import warm_lab
@@ -179,11 +180,13 @@ def test_one_command_at_a_time_runs_services_but_others_can_read(
 
 
 @contextlib.contextmanager
-def _started(tmp_path: Path, *arguments: str, **more: str) -> Iterator[subprocess.Popen[str]]:
+def _started(
+    tmp_path: Path, *arguments: str, within: Sequence[str] = (), **more: str
+) -> Iterator[subprocess.Popen[str]]:
     own = {"ESYNC_STATE": str(tmp_path / "state"), "TMPDIR": str(tmp_path), "ESYNC_WORKERS": "1", **more}
     own = {**os.environ, **{name: value for name, value in own.items() if value}}
     process = subprocess.Popen(
-        [*ESYNC, *arguments],
+        [*within, *ESYNC, *arguments],
         env=own, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -194,8 +197,8 @@ def _started(tmp_path: Path, *arguments: str, **more: str) -> Iterator[subproces
         process.communicate(timeout=PATIENCE)
 
 
-def _run(tmp_path: Path, *arguments: str) -> tuple[int, str, str]:
-    with _started(tmp_path, *arguments) as process:
+def _run(tmp_path: Path, *arguments: str, **more: str) -> tuple[int, str, str]:
+    with _started(tmp_path, *arguments, **more) as process:
         out, err = process.communicate(timeout=120)
         return process.returncode, out, err
 
@@ -334,6 +337,30 @@ def test_after_an_interrupted_start_no_process_remains(tmp_path: Path, number: s
     assert _processes(tmp_path) == []
 
 
+def test_after_the_end_of_the_terminal_no_process_remains(tmp_path: Path) -> None:
+    """Shell and kernel say several times that it is closed, also while the services end."""
+    with _started(tmp_path, "up") as up:
+        next_line(up, "all esync commands")
+        while up.poll() is None:
+            up.send_signal(signal.SIGHUP)
+            time.sleep(0.02)
+    assert up.returncode in {128 + signal.SIGHUP, -signal.SIGHUP}  # the second once Python itself ends
+    assert _processes(tmp_path) == []
+
+
+def test_a_command_that_nohup_has_started_outlives_its_terminal(tmp_path: Path) -> None:
+    """The end of the terminal does not reach it: a run that was left for the night continues."""
+    with _started(tmp_path, "up", within=("nohup",)) as up:
+        next_line(up, "all esync commands")
+        up.send_signal(signal.SIGHUP)
+        assert _run(tmp_path, "runs")[0] == 0
+        assert up.poll() is None
+        up.send_signal(signal.SIGINT)
+        up.communicate(timeout=PATIENCE)
+    assert up.returncode == 0
+    assert _processes(tmp_path) == []
+
+
 def test_the_services_of_a_killed_command_are_ended_by_the_next(tmp_path: Path) -> None:
     """After SIGKILL of `esync up`, the next command ends its worker and Flower, and its broker at the end."""
     with _started(tmp_path, "up") as up:
@@ -345,6 +372,36 @@ def test_the_services_of_a_killed_command_are_ended_by_the_next(tmp_path: Path) 
         left = orphans & {process.pid for process in _processes(tmp_path)}
         assert len(left) <= 1, "the broker may be kept, worker and Flower may not"
     assert _processes(tmp_path) == []
+
+
+def test_a_command_finds_the_services_again_that_were_restarted(tmp_path: Path) -> None:
+    """`esync up` is ended in mid-run, and started at another address: the command that follows the run continues."""
+    with four_servers(tmp_path / "lab") as lab, contextlib.ExitStack() as stack:
+        up = stack.enter_context(_started(tmp_path, "up"))
+        next_line(up, "all esync commands")
+        rollout = stack.enter_context(_started(tmp_path, "rollout", str(lab.cluster), "--yes"))
+        next_line(rollout, "wave-1")
+        up.terminate()
+        up.communicate(timeout=PATIENCE)
+        again = stack.enter_context(_started(tmp_path, "up"))
+        next_line(again, "all esync commands")
+        said = rollout.communicate(timeout=PATIENCE)[1]
+    assert (rollout.returncode, "JOINED" in said) == (0, True), said
+
+
+def test_the_same_command_again_finishes_a_run_that_was_left(tmp_path: Path) -> None:
+    """The worker of that run has ended with its command: the next one finishes it, then has nothing to do itself."""
+    quick = {"ESYNC_LEASE": "2", "ESYNC_STALL_AFTER": "2", "ESYNC_RECONCILE_EVERY": "0.5"}
+    with four_servers(tmp_path / "lab") as lab:
+        command = ("rollout", str(lab.cluster), "--yes")
+        with _started(tmp_path, *command, **quick) as first:
+            next_line(first, "wave-1")
+            first.terminate()
+            assert "The worker stops with this command" in first.communicate(timeout=PATIENCE)[1]
+        status, _, said = _run(tmp_path, *command, **quick)
+    assert (status, said.count("JOINED")) == (0, 2), said
+    assert "is gone; a new worker finishes that run first" in said
+    assert "nothing to do: all 4 nodes are as they should be" in said
 
 
 def test_demo_ends_joined_and_clean(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from lab.control.remote import LabProcess, spare_addresses
 from tasks.cluster import Cluster
+from tests.fake_clock import fake_clock
 from tests.integration.harness import Harness, cluster_of, harness_at
 from tests.waiting import wait_until
 from tests.warm import warm_lab
@@ -41,6 +42,22 @@ def harness(tmp_path: Path) -> Iterator[Harness]:
         yield running
         first.terminate()
         first.wait(15)
+
+
+def test_workers_whose_clocks_differ_say_nothing_about_the_clocks_of_the_servers(
+    tmp_path: Path, lab: LabProcess
+) -> None:
+    """One is ten minutes ahead: the servers that it looks at are not behind the others."""
+    with harness_at(tmp_path / "harness") as harness:
+        first = harness.worker
+        assert first is not None
+        harness.start_worker("env", *fake_clock("+10m"))
+        wait_until(lambda: len(harness.engine.own_queues.served()) > 1)
+        done = harness.rollout(cluster_of(lab))
+        first.terminate()
+        first.wait(15)
+    assert Verdict.JOINED == done.record.verdict, done.record.summary
+    assert 2 == len({outcome.worker for outcome in done.outcomes})
 
 
 @pytest.mark.parametrize("policy", [{}, {"at_most": {"rack": 5}}], ids=["together", "one by one"])

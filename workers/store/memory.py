@@ -4,11 +4,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from typing_extensions import override
 
 from workers.errors import ClusterLocked, Conflict, RecordRefused, RunUnknown
-from workers.records import Event, RunRecord, RunState, StepOutcome
+from workers.records import Event, RunRecord, RunState, StepOutcome, now
 from workers.store.chain import Chain, created_event, ended_event
 from workers.store.holds import Observer, hold, holder_of, next_number
 from workers.store.memory_data import KeptRun, Shared
@@ -96,6 +97,10 @@ class MemoryStore(MemoryKept, RunStore):
     def names(self, limit: int = 1000) -> tuple[str, ...]:
         with self._lock:
             return tuple(list(self._runs)[::-1][: max(0, limit)])
+
+    @override
+    def time_of_day(self) -> datetime:
+        return now()
 
     @override
     def active(self) -> tuple[str, ...]:

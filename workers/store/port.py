@@ -20,6 +20,7 @@ that does not exist are empty.
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from workers.errors import RecordRefused
@@ -218,6 +219,9 @@ class _Runs(Protocol):
 
     def names(self, limit: int = 1000) -> tuple[str, ...]:
         """Ids of the newest runs, newest first; cheaper than `runs`."""
+
+    def time_of_day(self) -> datetime:
+        """The time by the clock of the store: one clock for all processes."""
 
     def active(self) -> tuple[str, ...]:
         """Ids of the runs that are not concluded, sorted."""

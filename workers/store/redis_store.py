@@ -10,6 +10,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from redis import Redis
@@ -197,6 +198,11 @@ class RedisStore(RedisHolds, RedisKept, RedisDocuments, RunStore):
             return self._pipe(lambda pipe: [pipe.hget(self._of(name), "record") for name in names], raising=False)
         except UnicodeDecodeError as error:
             return [error] * len(names)
+
+    @override
+    def time_of_day(self) -> datetime:
+        seconds, microseconds = self._ask(lambda redis: redis.time())
+        return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
 
     @override
     def active(self) -> tuple[str, ...]:

@@ -38,9 +38,11 @@ class NodeFacts(ConfigurationFacts, ServiceEvidence):
 
     node: str
     computer: str = ""  #: the name that the machine reports
-    observed_at: AwareDatetime  #: by the clock of the worker
+    observed_at: AwareDatetime  #: by the clock of the run store
     clock: AwareDatetime  #: by the clock of the node; of every evidence, not only that of the service
-    skew: float = 0.0  #: seconds by which the node is certainly ahead of the worker; 0 within the time of the exchange
+    skew: float = (
+        0.0  #: seconds by which the node is certainly ahead of the run store; 0 within the time of the exchange
+    )
     program_data: str = r"C:\ProgramData"
     system_drive: str = "C:"
     service_folder: str = ""

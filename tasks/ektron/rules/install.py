@@ -332,7 +332,7 @@ INSTALL_RULES = (
         source="ektron-facts 3.5; 6, row 14",
         decide=_skew_below(_MAX_SKEW),
         reads=("skew",),
-        proves="the clocks, compared with the clock of the worker, differ by less than 300 seconds",
+        proves="the clocks, compared with the clock of the run store, differ by less than 300 seconds",
         cannot_know="whether the clocks will stay together; a difference below the time in which the node answers",
     ),
     warning(
@@ -342,7 +342,7 @@ INSTALL_RULES = (
         source="ektron-facts 8.10",
         decide=_skew_below(_WARN_SKEW),
         reads=("skew",),
-        proves="the clocks, compared with the clock of the worker, differ by less than 60 seconds",
+        proves="the clocks, compared with the clock of the run store, differ by less than 60 seconds",
         cannot_know="whether the clocks will stay together; a difference below the time in which the node answers",
     ),
 )

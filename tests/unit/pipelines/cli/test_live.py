@@ -455,22 +455,25 @@ def test_views_of_a_store_know_where_the_plan_has_nothing_to_do(kind: str) -> No
     assert words == ({"correct": 2, "waiting": 2} if idle else {"waiting": 4})
 
 
+@pytest.mark.parametrize("asked", [KeyboardInterrupt(), SystemExit(143)])
 @pytest.mark.parametrize(
     ("own", "expected"),
     [("", "This command stops; the run continues"), ("rollout", "The worker stops with this command")],
 )
-def test_ctrl_c_explains_the_effect_on_the_run(own: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On Ctrl-C the message says whether the run continues, and how to watch it; the command ends as interrupted."""
+def test_a_command_that_is_asked_to_end_explains_the_effect_on_the_run(
+    own: str, expected: str, asked: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Ctrl-C or a signal the message says whether the run continues, and how to watch it; the command ends so."""
 
     def interrupted(*_: object, **__: object) -> RunRecord:
-        raise KeyboardInterrupt
+        raise asked
 
     made, (console, screen) = sample(), _console()
     store = MemoryStore()
     store.create(made.record)
     engine = Engine(Settings(), store, Vault(store, None), Celery())
     monkeypatch.setattr(follow, "show_run", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(type(asked)):
         follow.follow(Running(engine, own), made.record, console)
     assert expected in screen.getvalue()
     assert f"esync watch {made.record.id}" in screen.getvalue()

@@ -74,8 +74,9 @@ def test_help_loads_the_library_of_the_command_line_and_nothing_of_a_verb() -> N
     loaded = _loaded("--help")
     assert set() == loaded & _NEVER_FOR_HELP
     ours = {name for name in loaded if name.startswith(("pipelines", "tasks", "workers"))}
-    unneeded = {"workers", "workers.host", "workers.host.unneeded"}  # says what is left out
-    assert ours <= {"pipelines", *(f"pipelines.cli{part}" for part in _START)} | unneeded
+    # What asks a command to end, and what is left out.
+    host = {"workers", "workers.host", "workers.host.signals", "workers.host.unneeded"}
+    assert ours <= {"pipelines", *(f"pipelines.cli{part}" for part in _START)} | host
 
 
 def test_check_loads_models_and_the_parser_and_nothing_of_a_broker(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from pipelines.local import supervisor
 from pipelines.local.processes import Child
 from pipelines.local.supervisor import FAILURES, Supervisor
-from workers.errors import ServiceLost
+from workers.errors import FileTrouble, ServiceLost
 
 Supervised = tuple[Child, Supervisor]
 STAYS = "import time; print('runs', flush=True); time.sleep(60)"
@@ -125,7 +125,7 @@ def test_everything_else_continues_without_an_optional_service(tmp_path: Path) -
 
 
 def test_a_failed_restart_is_reported_and_counted(tmp_path: Path) -> None:
-    """When the restart fails, because its log cannot be written, that is reported each time and counts as an end."""
+    """Its log cannot be written: that is reported each time, counts as an end, and says at the end what to do."""
     reported: list[str] = []
     with supervised(tmp_path, STAYS, reported) as (child, guard):
         until(child.log.exists)
@@ -133,7 +133,10 @@ def test_a_failed_restart_is_reported_and_counted(tmp_path: Path) -> None:
         child.log.mkdir()
         os.kill(child.pid, signal.SIGKILL)
         error = _lost(guard)
+        with pytest.raises(FileTrouble) as refused:
+            child.start()
     assert f"{FAILURES} times" in error.message
+    assert error.remedy == refused.value.remedy
     assert any("could not be restarted" in text and "Is a directory" in text for text in reported)
 
 

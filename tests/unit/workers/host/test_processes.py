@@ -22,6 +22,7 @@ from workers.host.processes import (
     start_process,
     start_ticks,
 )
+from workers.host.signals import ENDING
 
 SLEEPS = "import time; print('runs', flush=True); time.sleep(60)"
 IGNORES = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{SLEEPS}"
@@ -137,7 +138,7 @@ def test_how_a_process_ended(status: int | None, text: str) -> None:
     assert exit_text(-200) == "ended with status -200"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", ENDING)
 def test_an_interrupt_is_delayed_to_the_end_of_the_block(number: signal.Signals) -> None:
     """The block runs to its end; then the signal is raised, once."""
     received: list[int] = []

@@ -154,7 +154,7 @@ QUIET: dict[str, str] = {
     "web.connection_problem": "says why the connection string is unknown; alone it decides nothing",
     "web.offloaded": "decides at which address the site is asked",
     "newest_input_path": "names the changed file in the message",
-    "observed_at": "the time of the report, by the clock of the worker; `skew` is what follows from it",
+    "observed_at": "the time of the report, by the clock of the run store; `skew` is what follows from it",
     "origin_problem": "says why the family of the origin is incomplete; alone it decides nothing",
     "readiness.limits_problem": "says why the limits are unknown; alone it decides nothing",
     "server.subject": "all subjects of the product are equal; `esync certs inspect` shows it",
