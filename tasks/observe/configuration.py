@@ -141,11 +141,12 @@ def _seen(
     """A file, and what the reader finds in it; None when it cannot be read or understood. `replies`: read and stat."""
     read = replies[0]
     if content is None:
-        return FileFacts(path=path, exists=read.error != "not_found", problem=read.message), None
+        remedy = ops.error_of(read, "").remedy
+        return FileFacts(path=path, exists=read.error != "not_found", problem=read.message, remedy=remedy), None
     try:
         values = reader(content)
     except Refused as refusal:
-        return FileFacts(problem=str(refusal), **_state(path, *replies)), None
+        return FileFacts(problem=str(refusal), remedy=refusal.remedy, **_state(path, *replies)), None
     return FileFacts(**_state(path, *replies)), values
 
 

@@ -34,7 +34,7 @@ _NOT_KEPT: set[str] = set()
 
 
 class FileFacts(Fact):
-    """One file on the node. `problem` tells an operator why its content could not be read."""
+    """One file on the node. `problem` tells an operator why its content could not be read, `remedy` what to do."""
 
     path: str
     exists: bool = False
@@ -43,6 +43,7 @@ class FileFacts(Fact):
     hash: str = ""  #: SHA-256, hex
     readonly: bool = False
     problem: str = ""
+    remedy: str = ""
 
 
 class Spread(Fact):

@@ -47,7 +47,7 @@ def _in_use(sites: Sequence[GeneratedSite], site_path: str | None) -> Judged:
     if not active:
         return Violated("sitedb.config has the site as not active")
     paths = [site.site_path for site in active if site.site_path is not None and ":" not in site.site_path]
-    if site_path is None or not paths or site_path.strip("/").casefold() in {p.strip("/").casefold() for p in paths}:
+    if site_path is None or not paths or _virtual(site_path) in map(_virtual, paths):
         return None
     return Violated(f"sitedb.config has the site path {paths[0][:40]}, web.config {site_path[:40]}")
 
@@ -60,6 +60,10 @@ def _unread(name: str, file: GeneratedFile | None) -> Unknown | None:
     if not file.exists:
         return Unknown(f"there is no {name}; the service makes it once a day")
     return None if file.sites else Unknown(f"no site was found in {name}")
+
+
+def _virtual(path: str) -> str:
+    return path.strip(" /").casefold()
 
 
 def _folded(path: str) -> str:

@@ -107,15 +107,17 @@ INSTEAD: dict[str, tuple[object, ...]] = {
 
 _PATH = "names the file in messages; the layout decides it before the file is read"
 _STALE = "the values in the file are compared; a saved plan is stale when this changes"
+_REMEDY = "says what to do about a file that cannot be used; alone it decides nothing"
 _ONE_RECORD = "one kind of record serves several files; it has no meaning in this one"
 _PEOPLE = "evidence for people in reports; the product states no requirement"
 _INCLUDED = "settings are read and edited where they are in force; a saved plan is stale when the file changes"
-_OF_INCLUDED = ("exists", "hash", "mtime", "name", "path", "problem", "size")
+_OF_INCLUDED = ("exists", "hash", "mtime", "name", "path", "problem", "remedy", "size")
 _FOUND = "part of the finding leftovers.old-places itself: a joined cluster has none"
 _RECORD = "a record about another process says nothing: then change times decide"
 
 #: Fact -> why no rule has a finding about it, and what uses it. A fact with a finding must not be here.
 QUIET: dict[str, str] = {
+    **{f"{part}.file.remedy": _REMEDY for part in ("asset", "ews", "service_config", "web")},
     "asked": "an older version asked for modification times only, and took them as proof",
     "binaries.size": "shown where the hash differs; a file of the same hash has the same size",
     "binaries.version": "compared with the site where the configuration has no version; a patch may keep it",
