@@ -57,7 +57,7 @@ def _files_usable(cluster: ClusterFacts) -> Decision:
 
 def _repair(facts: NodeFacts) -> str:
     file = _first_unusable(facts)
-    if not facts.site_exists or file is None:
+    if file is None or not (facts.site_exists and facts.web.file.exists):
         return "correct `site.path` in the cluster file, or install the site on this server (procedure: min site)"
     return file.remedy or _RESTORE
 
