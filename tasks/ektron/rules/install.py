@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 from functools import partial
+from pathlib import PureWindowsPath
 
 from tasks.ektron.cluster_facts import ClusterFacts
+from tasks.ektron.editions import executable_of
 from tasks.ektron.facts.machine import BinaryFacts
 from tasks.ektron.facts.node import NodeFacts
 from tasks.ektron.facts.values import FileFacts
+from tasks.ektron.refusals import EditionUnknown
 from tasks.ektron.rules.effective import CONNECTION, comparable_connection, service_build, why_not_comparable
 from tasks.ektron.rules.findings import (
     Decide,
@@ -45,6 +48,18 @@ def _own_name(facts: NodeFacts) -> Judged:
 
 def _service_installed(facts: NodeFacts) -> Judged:
     return None if facts.service.installed else Violated(f"there is no service {facts.service.name}")
+
+
+def _runs_from_folder(facts: NodeFacts) -> Judged:
+    """A program of another name starts the service for it: then only the cluster file knows the folder."""
+    try:
+        program = PureWindowsPath(executable_of(facts.service.image_path, facts.system_drive))
+    except EditionUnknown:
+        return None
+    config = PureWindowsPath(facts.service_config.file.path)
+    if config.name.casefold() != f"{program.name}.config".casefold() or config.parent == program.parent:
+        return None
+    return Violated(f"the service runs from {program.parent}, the cluster file says {config.parent}")
 
 
 def _files_usable(cluster: ClusterFacts) -> Decision:
@@ -232,6 +247,17 @@ INSTALL_RULES = (
         proves="Windows knows a service with the name of the edition",
         cannot_know="whether the program of the service is complete; the rules about versions and about the running "
         "service show that",
+    ),
+    prerequisite(
+        id="service.runs-from-folder",
+        statement="The Windows service of each node runs from the folder in which esync reads and writes its files.",
+        remedy="remove `service_folder` from `site` in the cluster file: then the folder is the one in the registry of "
+        "each server, also where another one is a link to it",
+        source="ektron-facts 1.3, where the service lives; 9, live file",
+        decide=each_node(_runs_from_folder),
+        reads=("service.image_path", "service_config.file.path", "system_drive"),
+        proves="the program in the ImagePath of the service is in that folder",
+        cannot_know="the folder of a service that another program starts for it",
     ),
     prerequisite(
         id="config.files-usable",

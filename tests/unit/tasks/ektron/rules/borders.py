@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from tasks.ektron.rules.findings import InvariantState
-from tests.unit.tasks.ektron.joined import CONTRACTS, NOW, SITE, certificate
+from tests.unit.tasks.ektron.joined import CONTRACTS, NOW, SERVICE, SITE, certificate
 
 __all__ = ["BORDERS", "EXE", "PROVEN", "REFUTED", "UNKNOWN"]
 
@@ -34,6 +34,13 @@ BORDERS: dict[str, tuple[str, dict[str, object], str, InvariantState, str]] = {
         "version.same-build", REFUTED, f"{EXE}: differs from most (no version, 6 bytes, bebebebebebe)"),
     "program with another name in case": ("P1", {"binaries": UPPER_CASE}, "version.same-build", PROVEN, ""),
     "program missing": ("P1", {"binaries": []}, "version.same-build", REFUTED, "missing, the other nodes have it"),
+    "service in another folder": ("P1", {"service__image_path": rf'"D:\Ektron\{EXE}" /x'},
+        "service.runs-from-folder", REFUTED, r"the service runs from D:\Ektron, the cluster file says C:"),
+    "service in the same folder": ("P1", {"service__image_path": f"{SERVICE.upper()}\\{EXE.upper()}"},
+        "service.runs-from-folder", PROVEN, ""),
+    "service started by another program": ("P1", {"service__image_path": r"C:\tools\srvany.exe"},
+        "service.runs-from-folder", PROVEN, ""),
+    "service without a program": ("P1", {"service__image_path": ""}, "service.runs-from-folder", PROVEN, ""),
     "service equal": ("P1", {"service_config__install_version": "8.0.1.087SP1"},
         "version.service-newer-or-equal", PROVEN, ""),
     "service older": ("P1", {"service_config__install_version": "8.0.1.086"}, "version.service-newer-or-equal", REFUTED,

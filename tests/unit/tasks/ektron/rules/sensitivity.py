@@ -43,6 +43,7 @@ _SPREADS = ("service_config.keys", "ews.keys", "service_family", "configurator_f
 #: Facts whose plain changes are not wrong, or cannot occur alone -> wrong values.
 INSTEAD: dict[str, tuple[object, ...]] = {
     "asset.user_domain": ("S1", "CORP"),
+    "service.image_path": (r"D:\Ektron\Ektron.ASM.EktronServices30.exe", ""),
     "asset.storage_location": (r"\\nas\production", None),
     "client.key_bits": (1024,),
     "client.not_after": (NOW - timedelta(days=1),),
@@ -162,7 +163,6 @@ QUIET: dict[str, str] = {
     "server.subject": "all subjects of the product are equal; `esync certs inspect` shows it",
     "server.thumbprint": "the file itself is compared by its hash",
     "service.dependents": "service_restart stops and starts them together with the service",
-    "service.image_path": "the layout: where the service's folder is",
     "service.name": "follows from the edition; names the service in messages",
     "service.pid": "service_restart waits for another process",
     "system.clr": "shown where PowerShell is too old",
@@ -188,6 +188,7 @@ QUIET: dict[str, str] = {
 QUIET_VALUES: dict[tuple[str, str], str] = {
     ("probes.own_addresses", "10.0.0.99"): "WSPath leads to 127.0.0.1, which is this node",
     ("places.writable", "absent"): "the access list could not be read: then only the write itself can show it",
+    ("service.image_path", "empty"): "the registry names no program: then only the cluster file knows the folder",
     ("web.asset_source", "absent"): "older files have no such section",
     ("inputs", "none"): "a file that cannot be read is compared with no record: then change times decide",
     ("ews.other_keys", "none"): "the copy is of an update that may not be installed",
