@@ -119,7 +119,7 @@ class SyncSite:
         answer = self.site.post(
             self._target(form.action), form.filled(login.user, password, login.domain), deadline=ASK
         )
-        if not answer.location:
+        if not answer.location or self._leads_to_https(answer.location):
             require_answer(self.name, self.place, "the login", answer)
         if leads_to_login(answer.location) or (not answer.location and has_password_field(answer.text)):
             self.work.documents.keep(DocumentKind.SYNC, _REFUSED, self.work.node.name)
@@ -161,6 +161,10 @@ class SyncSite:
                 remedy="check the login page; set sync.url to the name of the site",
             )
         return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+    def _leads_to_https(self, location: str) -> bool:
+        """Whether a login page is only to be used over https: then the user was not refused."""
+        return leads_to_login(location) and urlsplit(location).scheme == "https" != self.place.address.scheme
 
     def _authorised(self, read: Callable[[bytes], T], handler: str, **values: str) -> T:
         """The answer; logs in once if it is refused."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import pytest
 
 from lab.machine.paths import WindowsPath
+from pipelines.coordinator import snapshot_of
+from pipelines.report.sync_rows import build_sync
 from pipelines.usecases import sync as syncs
 from pipelines.usecases.runs import RunSummary
 from tasks.syncing.options import SyncOptions
@@ -129,6 +131,17 @@ def test_a_login_page_in_place_of_an_answer_means_that_the_session_has_ended(wor
     world.answer = shows_login  # type: ignore[method-assign]
     known = run(world, syncs.START)
     assert (Verdict.SYNCED, 1) == (known.record.verdict, world.syncs), known.record.summary
+
+
+def test_a_login_that_has_to_be_sent_over_https_is_no_refused_user(worlds: Callable[..., World]) -> None:
+    """The page is shown over http, and what is sent from there is redirected: every node says so."""
+    world = worlds()
+    usual, secure = world.answer, Page(status=302, location="https://www.example.org/WorkArea/login.aspx")
+    world.answer = lambda asked: secure if asked.method == "POST" else usual(asked)  # type: ignore[method-assign]
+    known = run(world, syncs.STATUS)
+    servers = build_sync(snapshot_of(world.esync.engine, known.record)).servers
+    assert 4 == len(servers)
+    assert all("redirects the login to https" in server.profiles_problem for server in servers), servers
 
 
 @pytest.mark.parametrize("attribute", [b"file", b"configSource"])

@@ -260,7 +260,7 @@ BORDERS: dict[str, tuple[str, dict[str, object], str, InvariantState, str]] = {
         "P1", {"generated__sitedb__sites": [{"physical_path": SITE + "X", **RIGHT}]},
         "config.generated-agrees", REFUTED, "does not name the folder of the site"),
     "only other sites": ("P1", {"generated__sitedb__sites": [{**ELSEWHERE, **RIGHT}]},
-        "config.generated-agrees", REFUTED, "sitedb.config does not name the folder of the site"),
+        "config.generated-agrees", REFUTED, "sitedb.config does not name the folder of the site, but D:"),
     "two entries of data.config, one right": ("P1", {"generated__data__sites": [WRONG, RIGHT]},
         "config.generated-agrees", PROVEN, ""),
     "data.config wrong": ("P1", {"generated__data__sites": [WRONG]}, "config.generated-agrees", REFUTED,
