@@ -317,6 +317,8 @@ BORDERS: dict[str, tuple[str, dict[str, object], str, InvariantState, str]] = {
     "smallest number": ("P1", {"readiness__limits": {"MaxMemoryPerShellMB": "1"}}, "winrm.limits", REFUTED, "is 1,"),
     "rivals not checked": ("P1", {"readiness": None}, "node.competing-managers", UNKNOWN, "was not checked"),
     "rival": ("P1", {"readiness__rivals": ["Puppet"]}, "node.competing-managers", REFUTED, "Puppet may write"),
+    "a file that cannot be edited": ("P1", {"readiness__not_editable": "web.config: twice",
+        "readiness__not_editable_remedy": "merge"}, "config.files-editable", REFUTED, "web.config: twice"),
     "rivals with a problem": ("P1", {"readiness__rivals_problem": "denied"}, "node.competing-managers", UNKNOWN,
         "denied"),
 }

@@ -159,6 +159,7 @@ QUIET: dict[str, str] = {
     "newest_input_path": "names the changed file in the message",
     "observed_at": "the time of the report, by the clock of the worker; `skew` is what follows from it",
     "origin_problem": "says why the family of the origin is incomplete; alone it decides nothing",
+    "readiness.not_editable_remedy": _REMEDY,
     "readiness.limits_problem": "says why the limits are unknown; alone it decides nothing",
     "server.subject": "all subjects of the product are equal; `esync certs inspect` shows it",
     "server.thumbprint": "the file itself is compared by its hash",
