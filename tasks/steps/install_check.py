@@ -55,7 +55,16 @@ def install_check(work: Work) -> Done:
 
 
 def _planned_from(work: Work, look: Look) -> Done:
-    """Keeps the facts for the plan, and the family where the origin has one; refuses what no later step could use."""
+    """As `_looked`; refuses what no later step could use."""
+    done = _looked(work, look)
+    _require_usable(look.facts)
+    if work.purpose is not Purpose.PLAN_AND_VERIFY or not _complete(work, look):
+        _prepared(work, look)
+    return done
+
+
+def _looked(work: Work, look: Look) -> Done:
+    """Keeps the facts, and the family where the origin has one."""
     facts = look.facts
     work.documents.keep_facts(DocumentKind.OBSERVED, facts)
     if work.is_origin and work.documents.family() is None:
@@ -67,9 +76,6 @@ def _planned_from(work: Work, look: Look) -> Done:
         if family is not None:
             work.documents.keep_family(family)
     _keep_left_out(work, look)
-    _require_usable(facts)
-    if work.purpose is not Purpose.PLAN_AND_VERIFY or not _complete(work, look):
-        _prepared(work, look)
     return Done(message=f"service {facts.service.state}, build {facts.web.builds.get('ek_buildNumber', 'unknown')}")
 
 
@@ -290,6 +296,7 @@ def _require_usable(facts: NodeFacts) -> None:
 
 
 _CONCLUSIONS: Mapping[Purpose, Callable[[Work, Look], Done]] = {
+    Purpose.LOOK: _looked,
     Purpose.PLAN: _planned_from,
     Purpose.PLAN_AND_VERIFY: _planned_from,
     Purpose.CONFIRM: _confirmed,
