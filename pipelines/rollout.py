@@ -49,6 +49,8 @@ CANARY = Stage(
     heading="look",
     plans=True,
 )
+#: As the first turn of a run that only judges: it refuses nothing, because the last turn says all that is wrong.
+LOOK = replace(CANARY, purpose=Purpose.LOOK)
 OBSERVE = Stage(
     name="observe",
     nodes=decisions.not_yet_observed,
@@ -230,7 +232,7 @@ KINDS: dict[str, Kind] = {
         Kind(
             name="verify",
             stages=(
-                replace(CANARY, heading="verify"),
+                replace(LOOK, heading="verify"),
                 replace(VERIFY, steps=(INSTALL_CHECK, POOL_CHECK), then=decisions.selected_hold),
             ),
             read_only=True,
@@ -238,7 +240,7 @@ KINDS: dict[str, Kind] = {
             asks=True,
         ),
         Kind(name="plan", stages=(CANARY, replace(OBSERVE, then=decisions.plan_only)), read_only=True),
-        Kind(name="doctor", stages=(CANARY, DOCTOR), read_only=True, asks=True),
+        Kind(name="doctor", stages=(LOOK, DOCTOR), read_only=True, asks=True),
         Kind(
             name="rollback",
             stages=ROLLBACK_STAGES,

@@ -23,6 +23,7 @@ from workers.remembered import Remembered
 from workers.store.documents import place_in
 
 __all__ = [
+    "NODE",
     "PARTNER",
     "Cluster",
     "ClusterFile",
@@ -39,9 +40,8 @@ __all__ = [
 
 # The descriptions say what a cluster file may contain: messages about mistakes and the JSON schema show them.
 # A NetBIOS name may start with a digit and contain hyphens (ektron-facts 2.3).
-NodeName = Annotated[
-    str, text(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,14}$", "a NetBIOS name: 1 to 15 letters, digits, '-' or '_'")
-]
+NODE = r"[A-Za-z0-9][A-Za-z0-9_-]{0,14}"
+NodeName = Annotated[str, text(rf"^{NODE}$", "a NetBIOS name: 1 to 15 letters, digits, '-' or '_'")]
 PARTNER = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"  #: also in the names of certificate files
 #: The relationship of a sync may know a server under its full name or its address, and its certificates then, too.
 PartnerName = Annotated[

@@ -17,6 +17,7 @@ __all__ = ["Done", "Purpose", "Step"]
 class Purpose(StrEnum):
     """Why a node is observed. Set by the stage; the step does not know the stages."""
 
+    LOOK = "look"  #: to find out that the node can be observed; a later turn of the run judges what is seen
     PLAN = "plan"  #: to get the facts that the plan is made from, before anything is written
     PLAN_AND_VERIFY = "plan_and_verify"  #: the same, and of a node that needs nothing also the evidence for the verdict
     CONFIRM = "confirm"  #: to check that the node has not changed since the plan was made

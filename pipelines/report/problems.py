@@ -19,6 +19,7 @@ from workers.records import Verdict
 __all__ = ["Shown", "consequences", "problems"]
 
 _NEED_THE_SERVICE = {"service.listening-8732", "network.reach-8732-all-pairs", "site.wspath-answers"}
+_HIDE_VALUES = {"config.files-usable", "config.not-encrypted"}  #: whose counter-examples leave other rules unknown
 _UNDONE = {NodeWord.FAILED, NodeWord.UNREACHABLE, NodeWord.STOPPED, NodeWord.NOT_TRIED}
 _FIRST = {
     NodeWord.FAILED: 0,
@@ -63,17 +64,22 @@ def problems(report: Report) -> Sequence[Shown]:
 def consequences(report: Report) -> Sequence[FindingRow]:
     """The errors and unknowns that follow from a known cause.
 
-    They only concern nodes that the run could not change or reach, or whose service does not run.
+    They only concern nodes that the run could not change or reach, whose service does not run, or whose files cannot
+    be read.
     """
     undone = {node for node, word in node_words(report).items() if word in _UNDONE}
+    hidden = [one for one in report.findings if one.label == "refuted" and one.invariant in _HIDE_VALUES]
+    unread = {node for finding in hidden for node in finding.nodes}
     down = set(nodes_down(report))
-    return [finding for finding in report.findings if _follows(finding, undone, down)]
+    return [finding for finding in report.findings if _follows(finding, undone, down, unread)]
 
 
-def _follows(finding: FindingRow, undone: Collection[str], down: Collection[str]) -> bool:
+def _follows(finding: FindingRow, undone: Collection[str], down: Collection[str], unread: Collection[str]) -> bool:
     if finding.verdict is InvariantState.PROVEN or not finding.nodes:
         return False
     if finding.invariant in _NEED_THE_SERVICE and set(finding.nodes) <= set(down):
+        return True
+    if finding.verdict is InvariantState.UNKNOWN and set(finding.nodes) <= set(unread):
         return True
     return finding.label != "warning" and set(finding.nodes) <= set(undone)
 

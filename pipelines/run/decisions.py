@@ -350,7 +350,9 @@ def _without_origin(snapshot: Snapshot, facts: "Mapping[str, NodeFacts]") -> Sto
     why = f": {outcome.message}" if outcome else ""
     holders = possible_origins(facts)
     heirs = [name for name in snapshot.cluster.node_names if name in holders]
-    if heirs:
+    if outcome is not None and outcome.file:
+        remedy = f". {outcome.remedy[:1].upper()}{outcome.remedy[1:]}" if outcome.remedy else ""  # nothing is lost
+    elif heirs:
         hold = "holds" if len(heirs) == 1 else "hold"
         remedy = (
             f". If it is lost for good: {named(heirs)} {hold} the whole certificate family; "

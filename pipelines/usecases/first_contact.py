@@ -1,19 +1,23 @@
 """First contact with one server: what it tells about its cluster, as the draft of a cluster file. Reads only."""
 
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
 
 from pydantic import ValidationError
 
 from pipelines.cluster_file.init import Draft, DraftNode, Value
-from tasks.cluster import Cluster
+from tasks.cluster import NODE, PARTNER, Cluster
 from tasks.documents import RunDocuments
+from tasks.ektron.certificates.both import EXTRA_NAMES
+from tasks.ektron.certificates.family import KINDS
 from tasks.ektron.config.generated import read_generated
 from tasks.ektron.editions import Edition, edition_of, lay_out
 from tasks.ektron.facts.generated import GeneratedSite
 from tasks.ektron.facts.node import NodeFacts
 from tasks.ektron.refusals import Refused
 from tasks.ektron.versions import release_of
+from tasks.ektron.wording import named
 from tasks.fence import Fence
 from tasks.observe.configuration import CONFIG_LIMIT
 from tasks.observe.node import observe
@@ -143,21 +147,32 @@ def _observed(session: AgentSession, endpoint: Endpoint, edition: str, site: str
 
 def _draft(facts: NodeFacts, endpoint: Endpoint, sites: list[GeneratedSite], edition: str) -> Draft:
     own = facts.node
-    others = [name for name in facts.service_config.other_keys if name.upper() != own.upper()]
     nodes = [DraftNode(name=own, host=endpoint.host)]
-    for name in others:
+    for name in (one for one in _others(facts) if re.fullmatch(NODE, one)):
         note = f"{own} has the key of {name}: a server of this cluster, or else one for `partners`"
         nodes.append(DraftNode(name=name, notes=(note,)))
     return Draft(
         source=f"from {endpoint.host}",
         name=_word(sites[0].name if sites else None),
         edition=edition,
-        origin=own if facts.origin_family else "",
+        origin=own if _has_configured(facts) else "",
         site_path=(sites[0].physical_path or "") if sites else "",
         product_folder=facts.product_folder,
         nodes=tuple(nodes),
         notes=tuple(_notes(facts, sites)),
     )
+
+
+def _others(facts: NodeFacts) -> list[str]:
+    """The names of the other keys, without those that a renewal adds."""
+    own = {facts.node.upper(), *EXTRA_NAMES}
+    return [name for name in facts.service_config.other_keys if name.upper() not in own]
+
+
+def _has_configured(facts: NodeFacts) -> bool:
+    """Whether the Security Configurator has made the family on this server; any joined server holds copies of it."""
+    made = facts.configurator_family
+    return bool(facts.origin_family) and all(kind in made and made[kind].value(facts.node) for kind in KINDS)
 
 
 def _word(name: str | None) -> str:
@@ -169,7 +184,20 @@ def _notes(facts: NodeFacts, sites: list[GeneratedSite]) -> Iterable[str]:
     if len(sites) > 1:
         listed = ", ".join(f"{site.name} in {site.physical_path}" for site in sites[:_LISTED])
         yield f"{len(sites)} sites are served there ({listed}): a cluster file describes one of them."
-    if facts.origin_family:
+    yield from _unusual(facts)
+    if _has_configured(facts):
         yield f"{facts.node} has the six files of the Security Configurator, so it is the origin here."
+    elif facts.origin_family:
+        yield f"{facts.node} holds the family in use, as any joined server, but did not make it: another is the origin."
     elif facts.origin_problem:
         yield f"{facts.node} is probably not the origin: {facts.origin_problem.partition(';')[0]}."
+
+
+def _unusual(facts: NodeFacts) -> Iterable[str]:
+    """Keys of names that no node of a cluster file can have."""
+    others = [name for name in _others(facts) if not re.fullmatch(NODE, name)]
+    partners = [name for name in others if re.fullmatch(PARTNER, name)]
+    if partners:
+        yield f"{facts.node} has keys of {named(partners)}: add under `partners` those that sync with the cluster."
+    if nobody := [name for name in others if name not in partners]:
+        yield f"{facts.node} has keys that no server can have: {named(nobody)}."

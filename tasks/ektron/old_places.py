@@ -56,6 +56,7 @@ def old_folders(
     earlier_sites: Iterable[str],
     contents: Mapping[str, Iterable[str]],
     services: Mapping[str, OtherService],
+    image_path: str = "",
 ) -> dict[str, str]:
     """The folders that may hold old certificate files, each with how that is known. None of them is in use.
 
@@ -65,9 +66,10 @@ def old_folders(
         earlier_sites: where earlier runs found the site.
         contents: each of `product_roots` -> the names of the folders in it.
         services: generation -> that service, where it is installed.
+        image_path: of the cluster's own service, which may run from another folder than the cluster file says.
     """
     found: dict[str, str] = {}
-    used = {folded_path(folder) for folder in (*layout.written_folders, layout.service_folder)}
+    used = {folded_path(one) for one in (*layout.written_folders, layout.service_folder, _folder_of(image_path))}
     candidates = (
         *_sites(layout, sites, earlier_sites),
         *_services(contents, services),

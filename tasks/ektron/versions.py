@@ -6,10 +6,12 @@ The vendor writes one release in several ways: 8.02 is 8.0.2, 8.61 is 8.6.1, 9.1
 import re
 from collections.abc import Iterable
 
-__all__ = ["dotted", "installed_version", "is_older", "most_exact", "release_of"]
+__all__ = ["dotted", "installed_version", "is_older", "most_exact", "release_of", "spelled"]
 
 _DOTTED = re.compile(r"(?<![\d.])\d{1,9}(?:\.\d{1,9})+")
 _RELEASE = re.compile(r"\s*[vV]?(\d)\.(\d)\d?(?!\d)")
+_BUILD = re.compile(r"\d{1,9}(?:\.\d{1,9}){2,}")
+_LEADING_ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")
 _LONGEST = 500  #: characters of a text that are looked at
 
 
@@ -28,6 +30,15 @@ def most_exact(texts: Iterable[str | None], least: int = 0) -> tuple[int, ...] |
     """The build with the most parts among texts, the first of them; one whose major number is below `least` is none."""
     builds = [build for text in texts if (build := installed_version(text)) and build[0] >= least]
     return max(builds, key=len, default=None)
+
+
+def spelled(text: str) -> str:
+    """A version text in one spelling: builds without leading zeros, single blanks, capital letters.
+
+    The product writes 8.0.1.087 as well as 8.0.1.87, and people edit these values (ektron-facts 1.3). In a short number
+    a zero counts: 8.05 is another release than 8.5.
+    """
+    return " ".join(_BUILD.sub(lambda build: _LEADING_ZEROS.sub("", build[0]), text).split()).upper()
 
 
 def is_older(build: tuple[int, ...], other: tuple[int, ...]) -> bool:

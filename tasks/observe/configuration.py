@@ -25,6 +25,7 @@ __all__ = [
     "configuration_questions",
     "contents_of",
     "included_questions",
+    "usual_question",
 ]
 
 CONFIG_LIMIT = 8 * 2**20  #: bytes a configuration file may have: as base64, a reply holds one of them
@@ -42,7 +43,12 @@ def configuration_questions(paths: Mapping[ConfigFile, str]) -> dict[str, Op]:
     questions = reads | {file.stat: ops.stat(path) for file, path in paths.items()}
     site = paths[ConfigFile.WEB].rpartition("\\")[0]
     below = {_below(folder): ops.read(rf"{site}\{folder}\web.config", limit=CONFIG_LIMIT) for folder in FOLDERS}
-    return questions | _questions(ConfigFile.WEB, paths[ConfigFile.WEB], _USUAL) | below
+    return questions | usual_question(paths[ConfigFile.WEB]) | below
+
+
+def usual_question(web_config: str) -> dict[str, Op]:
+    """What is asked of the file that web.config usually includes, before it is known whether it does."""
+    return _questions(ConfigFile.WEB, web_config, _USUAL)
 
 
 def included_questions(paths: Mapping[ConfigFile, str], answers: Mapping[str, Reply]) -> dict[str, Op]:
@@ -135,11 +141,12 @@ def _seen(
     """A file, and what the reader finds in it; None when it cannot be read or understood. `replies`: read and stat."""
     read = replies[0]
     if content is None:
-        return FileFacts(path=path, exists=read.error != "not_found", problem=read.message), None
+        remedy = ops.error_of(read, "").remedy
+        return FileFacts(path=path, exists=read.error != "not_found", problem=read.message, remedy=remedy), None
     try:
         values = reader(content)
     except Refused as refusal:
-        return FileFacts(problem=str(refusal), **_state(path, *replies)), None
+        return FileFacts(problem=str(refusal), remedy=refusal.remedy, **_state(path, *replies)), None
     return FileFacts(**_state(path, *replies)), values
 
 

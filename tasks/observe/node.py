@@ -110,7 +110,7 @@ class _Found(NamedTuple):
 
 def _of_other_places(work: Work, layout: Layout, answers: Replies, seen: NodeFacts) -> dict[str, object]:
     """What is beside the product: places where it was, services of other generations."""
-    old = old_places(work, layout, answers, seen.generated.sitedb)
+    old = old_places(work, layout, answers, seen.generated.sitedb, seen.service.image_path)
     return {"old_places": old, "other_services": services_beside(layout, answers)}
 
 

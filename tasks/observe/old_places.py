@@ -26,7 +26,7 @@ def old_place_questions(layout: Layout, system_drive: str) -> dict[str, Op]:
 
 
 def old_places(
-    work: Work, layout: Layout, answers: Mapping[str, Reply], sitedb: GeneratedFile | None
+    work: Work, layout: Layout, answers: Mapping[str, Reply], sitedb: GeneratedFile | None, image_path: str
 ) -> tuple[OldPlace, ...]:
     """The old folders that hold certificate files. Asks the node again only where there are old folders.
 
@@ -44,6 +44,7 @@ def old_places(
         earlier_sites=work.documents.earlier_sites(),
         contents=contents,
         services=_other_services(answers),
+        image_path=image_path,
     )
     files = {folder: names for folder, names in certificate_files(work, tuple(found)).items() if names}
     in_use = _in_use(work, layout, tuple(files))

@@ -11,7 +11,7 @@ from tasks.ektron.config.sections import Content
 from tasks.ektron.desired.config_files import ConfigFile
 from tasks.ektron.desired.node import differences, service_reason
 from tasks.ektron.editions import SYNC_PORT
-from tasks.ektron.facts.machine import ProbeFacts
+from tasks.ektron.facts.machine import ProbeFacts, ReadinessFacts
 from tasks.ektron.facts.node import NodeFacts
 from tasks.ektron.wording import counted, differing, owed
 from tasks.marks import place_of
@@ -55,7 +55,16 @@ def install_check(work: Work) -> Done:
 
 
 def _planned_from(work: Work, look: Look) -> Done:
-    """Keeps the facts for the plan, and the family where the origin has one; refuses what no later step could use."""
+    """As `_looked`; refuses what no later step could use."""
+    done = _looked(work, look)
+    _require_usable(look.facts)
+    if work.purpose is not Purpose.PLAN_AND_VERIFY or not _complete(work, look):
+        _prepared(work, look)
+    return done
+
+
+def _looked(work: Work, look: Look) -> Done:
+    """Keeps the facts, and the family where the origin has one."""
     facts = look.facts
     work.documents.keep_facts(DocumentKind.OBSERVED, facts)
     if work.is_origin and work.documents.family() is None:
@@ -67,9 +76,6 @@ def _planned_from(work: Work, look: Look) -> Done:
         if family is not None:
             work.documents.keep_family(family)
     _keep_left_out(work, look)
-    _require_usable(facts)
-    if work.purpose is not Purpose.PLAN_AND_VERIFY or not _complete(work, look):
-        _prepared(work, look)
     return Done(message=f"service {facts.service.state}, build {facts.web.builds.get('ek_buildNumber', 'unknown')}")
 
 
@@ -125,11 +131,23 @@ def _examined(work: Work, look: Look) -> Done:
     """Before anything is set up: keeps the facts. What is missing is reported by the rules, for all nodes at once."""
     facts = look.facts
     with understood(work.node.name):
-        whole = cleaned_facts(readiness(work, facts))
+        whole = readiness(work, facts)
+        whole = cleaned_facts(whole.model_copy(update={"readiness": _with_edits_tried(work, look, whole.readiness)}))
     work.documents.keep_facts(DocumentKind.OBSERVED, whole)
     seen = whole.system
     system = f"PowerShell {seen.powershell} {seen.edition}, {seen.os}" if seen else "observed"
     return Done(message=f"{system}; service {facts.service.state or 'not installed'}")
+
+
+def _with_edits_tried(work: Work, look: Look, seen: ReadinessFacts | None) -> ReadinessFacts:
+    """What a rollout would try before it writes anything, so that doctor calls no node ready that it would refuse."""
+    found = seen or ReadinessFacts()
+    try:
+        _require_editable(work, look.facts, look.contents, also_readonly=True)
+    except NotEditable as error:
+        why = f"{error.file}: {error.message.removeprefix(f'{work.node.name}: ')}"
+        return found.model_copy(update={"not_editable": why, "not_editable_remedy": error.remedy})
+    return found
 
 
 def _confirmed(work: Work, look: Look) -> Done:
@@ -218,12 +236,20 @@ def _lacks(work: Work, facts: NodeFacts) -> str:
     return "" if facts.service.state in fits else f"the service is {facts.service.state}"
 
 
-def _require_editable(work: Work, facts: NodeFacts, contents: Mapping[ConfigFile, Content]) -> None:
+def _require_editable(
+    work: Work, facts: NodeFacts, contents: Mapping[ConfigFile, Content], *, also_readonly: bool = False
+) -> None:
     """Tries the edits on what was read, so that a plan promises nothing that a rollout would refuse.
 
     Whether an edit is possible does not depend on the certificate. So any certificate will do while the family is not
     known, because the origin is observed at the same time. Whether an edit is needed does depend on it: then the plan
     finds the read-only files.
+
+    Args:
+        work: the node.
+        facts: of it.
+        contents: its files.
+        also_readonly: whether files with the read-only attribute pass: a rule of doctor is about those.
 
     Raises:
         NotEditable: a file cannot be edited, or has to be and is read-only; nothing was written anywhere.
@@ -231,10 +257,10 @@ def _require_editable(work: Work, facts: NodeFacts, contents: Mapping[ConfigFile
     family = None if work.retires else work.documents.family()
     target = work.target(family)
     certificate = family.encoded_value if family else "" if work.retires else _ANY_CERTIFICATE
-    unsure = family is None and not work.retires
+    readonly_passes = also_readonly or (family is None and not work.retires)
     for file, content in contents.items():
         with _foreseen():
-            tried(file, facts, content, target, certificate, may_be_readonly=unsure)
+            tried(file, facts, content, target, certificate, may_be_readonly=readonly_passes)
 
 
 @contextmanager
@@ -260,16 +286,17 @@ def _require_usable(facts: NodeFacts) -> None:
     for file in (facts.asset.file, facts.service_config.file, facts.web.file, *copies):
         if not file.exists:
             remedy = "install the site, or correct `site` in the cluster file"
-            raise NodeRefused(f"{node}: a configuration file is missing", file=file.path, remedy=remedy)
+            raise NodeRefused(f"{node}: {file.path} is missing", file=file.path, remedy=remedy)
         if file.problem:
             raise NodeRefused(
-                f"{node}: the file cannot be used: {file.problem}",
+                f"{node}: {file.path} cannot be used: {file.problem}",
                 file=file.path,
-                remedy="repair the file on the server, then run again",
+                remedy=file.remedy or "repair the file on the server, then run again",
             )
 
 
 _CONCLUSIONS: Mapping[Purpose, Callable[[Work, Look], Done]] = {
+    Purpose.LOOK: _looked,
     Purpose.PLAN: _planned_from,
     Purpose.PLAN_AND_VERIFY: _planned_from,
     Purpose.CONFIRM: _confirmed,

@@ -90,7 +90,7 @@ class _Start:
         request = self.site.start(begun.profile)
         part = Part(self.work, longest=min(self.work.cluster.sync.begins, self.work.deadline * _HTTP))
         while True:
-            how = self.sign(begun) or self._answered(request)
+            how = self.sign(begun) or self._answered(request, begun)
             if how:
                 return begun.model_copy(update={"begun": True, "how": how})
             if part.is_over:
@@ -101,8 +101,14 @@ class _Start:
                 )
             part.pause(min(self.work.cluster.sync.every, 1.0))
 
-    def _answered(self, request: StartedRequest[Started]) -> str:
-        answer = request.answer()
+    def _answered(self, request: StartedRequest[Started], begun: Begun) -> str:
+        try:
+            answer = request.answer()
+        except NodeError:
+            # A gateway may have given up, or the site may have restarted, while the sync has begun.
+            if signed := self.sign_of_earlier(begun):
+                return signed.how
+            raise
         if answer is None:
             return ""
         if answer.accepted:

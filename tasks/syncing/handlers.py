@@ -28,6 +28,7 @@ from tasks.ektron.sync.answers import (
 from tasks.ektron.sync.login import LOGIN_PAGE, form_of, has_password_field, leads_to_login
 from tasks.step import Work
 from tasks.sync_settings import SiteLogin
+from tasks.syncing.pages import require_answer, shown
 from tasks.syncing.place import SitePlace
 from workers.errors import NodeRefused
 from workers.records import DocumentKind
@@ -50,8 +51,7 @@ _ALL_PROFILES = {
     "languageid": "1033",
     "includemultisiteprofiles": "true",
 }
-_ALLOWED = "ektron.cms.security.whitelist.config"
-_OK, _FORBIDDEN = 200, 403
+_CHECK_USER = "check the user of site_login"
 T = TypeVar("T")
 
 
@@ -109,6 +109,7 @@ class SyncSite:
         """
         login = self._usable_login()
         page = self.site.get(self.place.page(LOGIN_PAGE), deadline=ASK)
+        require_answer(self.name, self.place, "its login page", page)
         try:
             form = form_of(page.text)
         except Refused as refusal:
@@ -118,11 +119,8 @@ class SyncSite:
         answer = self.site.post(
             self._target(form.action), form.filled(login.user, password, login.domain), deadline=ASK
         )
-        if not answer.location and answer.status != _OK:
-            raise NodeRefused(
-                f"{self.name}: the login page answers with status {answer.status}",
-                remedy="open the login page on the server itself",
-            )
+        if not answer.location or self._leads_to_https(answer.location):
+            require_answer(self.name, self.place, "the login", answer)
         if leads_to_login(answer.location) or (not answer.location and has_password_field(answer.text)):
             self.work.documents.keep(DocumentKind.SYNC, _REFUSED, self.work.node.name)
             raise NodeRefused(
@@ -164,6 +162,10 @@ class SyncSite:
             )
         return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
+    def _leads_to_https(self, location: str) -> bool:
+        """Whether a login page is only to be used over https: then the user was not refused."""
+        return leads_to_login(location) and urlsplit(location).scheme == "https" != self.place.address.scheme
+
     def _authorised(self, read: Callable[[bytes], T], handler: str, **values: str) -> T:
         """The answer; logs in once if it is refused."""
         try:
@@ -184,33 +186,25 @@ class SyncSite:
             raise
         except Refused as refusal:
             raise NodeRefused(
-                f"{self.name}: {cleaned(str(refusal))}", remedy="is this the site of the product, and of this edition?"
+                f"{self.name}: {cleaned(str(refusal))}{shown(body)}",
+                remedy="is this the site of the product, and of this edition?",
             ) from None
 
     def _asked(self, handler: str, **values: str) -> bytes:
         """The body of an answer.
 
         Raises:
-            NotAuthorised: the site redirects to its login page.
+            NotAuthorised: the site redirects to its login page, or shows it.
             NodeError: as `Site.get`, or the site answers with another status.
         """
         return self._body(handler, self.site.get(self.place.handler(handler), values, deadline=ASK))
 
     def _body(self, handler: str, answer: Answer) -> bytes:
         if leads_to_login(answer.location):
-            raise NotAuthorised("the site redirects to its login page", remedy="check the user of site_login")
-        if answer.location:
-            host = urlsplit(answer.location).netloc or "another page"
-            raise NodeRefused(
-                f"{self.name} redirects {handler} to {cleaned(host, 100)}; it was not followed",
-                remedy="a rule for redirects is in the way, or sync.url has the wrong scheme or name",
-            )
-        if answer.status != _OK:
-            why = f": is this worker's address allowed in {_ALLOWED}?" if answer.status == _FORBIDDEN else ""
-            raise NodeRefused(
-                f"{self.name} answers {handler} with status {answer.status}",
-                remedy=f"open the page on the server itself{why}",
-            )
+            raise NotAuthorised("the site redirects to its login page", remedy=_CHECK_USER)
+        require_answer(self.name, self.place, handler, answer)
+        if answer.body.lstrip()[:1] == b"<" and has_password_field(answer.text):
+            raise NotAuthorised("the site shows its login page instead", remedy=_CHECK_USER)
         return answer.body
 
     def read_held(self, read: Callable[[bytes], T], answer: Answer) -> T:

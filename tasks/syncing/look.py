@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 
 from tasks.ektron.config.readers import read_web
-from tasks.ektron.config.sections import Content
+from tasks.ektron.desired.config_files import ConfigFile
 from tasks.ektron.editions import edition_of
 from tasks.ektron.refusals import Refused
 from tasks.ektron.sync.canary import run_of
 from tasks.ektron.sync.seen import LastSync, SiteSeen, StatusFile, document_name
-from tasks.observe.asking import answers_to
+from tasks.observe.asking import answers_to, with_included
 from tasks.observe.border import cleaned_facts, understood
-from tasks.observe.configuration import CONFIG_LIMIT
+from tasks.observe.configuration import CONFIG_LIMIT, contents_of, usual_question
 from tasks.observe.probes import listens, own_port
 from tasks.step import Work
 from tasks.syncing.canaries import canary_folder
@@ -38,7 +38,7 @@ def look(work: Work) -> SiteSeen:
     with understood(work.node.name):
         seen = _server_seen(work, replies)
     try:
-        place = _place(work, replies["web.config"])
+        place = _place(work, replies)
         seen = seen.model_copy(update={"site": str(place)})
         seen = _site_seen(site_of(work, place), seen)
     except Cancelled:
@@ -63,8 +63,7 @@ def site_place(work: Work) -> SitePlace:
     Raises:
         NodeError: web.config cannot be read, or does not name the site.
     """
-    (reply,) = work.session.ask([_web_config(work)], deadline=work.deadline, keep_going=True)
-    return _place(work, reply)
+    return _place(work, answers_to(work, _web_config(work)))
 
 
 def status_folder(work: Work) -> str:
@@ -72,19 +71,23 @@ def status_folder(work: Work) -> str:
     return work.cluster.site.below("EktSyncStatus")
 
 
-def _web_config(work: Work) -> Op:
-    return ops.read(work.cluster.site.below("web.config"), limit=CONFIG_LIMIT, remembered=True)
+def _web_config(work: Work) -> dict[str, Op]:
+    path = _web_config_path(work)
+    return {ConfigFile.WEB: ops.read(path, limit=CONFIG_LIMIT, remembered=True)} | usual_question(path)
+
+
+def _web_config_path(work: Work) -> str:
+    return work.cluster.site.below("web.config")
 
 
 def _asked(work: Work) -> Mapping[str, Reply]:
-    questions = {
+    questions: dict[str, Op] = {
         "service": ops.service(edition_of(work.cluster.edition).service_name),
         "port": own_port(work),
         "status": ops.list_folder(status_folder(work), hashes=True, limit=_STATUS_FILES),
         "canaries": ops.list_folder(canary_folder(work), limit=_CANARIES),
-        "web.config": _web_config(work),
     }
-    return answers_to(work, questions)
+    return answers_to(work, questions | _web_config(work))
 
 
 def _server_seen(work: Work, replies: Mapping[str, Reply]) -> SiteSeen:
@@ -106,11 +109,14 @@ def _server_seen(work: Work, replies: Mapping[str, Reply]) -> SiteSeen:
     )
 
 
-def _place(work: Work, reply: Reply) -> SitePlace:
+def _place(work: Work, replies: Mapping[str, Reply]) -> SitePlace:
+    """By web.config with the files that it includes: WSPath may be in one of them (ektron-facts 10)."""
     ws_path = site_path = None
-    if reply.ok:
+    if replies[ConfigFile.WEB].ok:
+        paths = {ConfigFile.WEB: _web_config_path(work)}
+        content = contents_of(paths, with_included(work, paths, replies))[ConfigFile.WEB]
         try:
-            web = read_web(Content(data=ops.data_of(reply)), lambda _: "")
+            web = read_web(content, lambda _: "")
             ws_path, site_path = web.ws_path, web.site_path
         except Refused as refusal:
             raise NodeRefused(f"{work.node.name}: web.config: {refusal}", remedy=refusal.remedy) from None

@@ -52,7 +52,7 @@ SITE = r"C:\inetpub\wwwroot\CMS400"
 DEPENDENT = "EktronNeedsIt"  #: a service that depends on the product's service
 WHY = re.compile(
     r"(restart owed: process \d+ of the service was running when esync changed what it reads"
-    r"|restart owed: \S.* is not what process \d+ of the service loaded when it started"
+    r"|restart owed: \S.* (is|are) not what process \d+ of the service loaded when it started"
     r"|the service was not running [(]\w+[)])"
     r"(; an earlier attempt .*)?"
 )

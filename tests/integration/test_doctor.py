@@ -12,6 +12,7 @@ from pipelines.usecases.runs import RunSummary
 from tasks.cluster import Cluster
 from tasks.ektron.rules.findings import InvariantState
 from tests.integration.harness import FOUR, HELD, SITE, Harness, cluster_of, four_servers, on_disk
+from tests.integration.test_breakages import EWS
 from tests.integration.test_rollout import SERVICE
 from workers.records import Verdict
 
@@ -119,6 +120,22 @@ def test_obstacles_are_refuted(harness: Harness, lab: LabProcess) -> None:
     assert done.findings is not None
     assert "MaxEnvelopeSizekb is 150, at least 500 is required" in done.findings.of("winrm.limits").reasons["P2"]
     assert all(finding.remedy for finding in done.findings.findings if finding.verdict is InvariantState.REFUTED)
+
+
+def test_a_file_that_a_rollout_could_not_edit_is_named(harness: Harness, lab: LabProcess) -> None:
+    """The copy for service updates is cut off on the origin: a rollout would refuse it, and doctor says so before."""
+    copy = on_disk(lab, "S1", EWS)
+    copy.write_bytes(copy.read_bytes()[:-30])
+    done = examined(harness, lab)
+    assert (done.record.verdict, refuted(done)) == (Verdict.REFUTED, {"config.files-editable": ("S1",)})
+    assert done.findings is not None
+    found = done.findings.of("config.files-editable")
+    assert EWS in found.reasons["S1"]
+    assert "repair the file manually" in found.remedy
+    rollout = harness.rollout(cluster_of(lab))
+    assert rollout.record.verdict is Verdict.FAILED
+    assert EWS in rollout.record.summary
+    assert "write `origin:" not in rollout.record.summary
 
 
 def test_a_node_without_the_product_is_reported_with_the_others(harness: Harness, lab: LabProcess) -> None:

@@ -9,18 +9,20 @@ import pytest
 from lab.control.remote import LabProcess
 from pipelines.cli.entry import run
 from pipelines.cluster_file.loader import ClusterRefused, load_cluster
-from tests.integration.harness import SITE, four_servers, on_disk
+from tests.integration.harness import SITE, Harness, cluster_of, four_servers, on_disk
 
 pytestmark = pytest.mark.integration
+#: Of two servers, of one that can only be a partner, of a copied file, and of a renewal that has not ended.
+KEYS = ("P1", "OLD1", "web7.corp.example", "Copy of P1", "ESYNC-NEW")
 CONFIG = r"C:\Program Files\Ektron\EktronWindowsService30\Ektron.ASM.EktronServices30.exe.config"
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabProcess]:
-    """Four servers; S2 has the keys of two others."""
+    """Four servers; S2 has other keys."""
     with four_servers(tmp_path_factory.mktemp("contact") / "lab") as running:
         config = on_disk(running, "S2", CONFIG)
-        keys = "".join(f'<add key="{name}_SyncClient.cer" encodedValue="AAAA" />' for name in ("P1", "OLD1"))
+        keys = "".join(f'<add key="{name}_SyncClient.cer" encodedValue="AAAA" />' for name in KEYS)
         text = config.read_text()
         assert "</publickCertKeys>" in text
         config.write_text(text.replace("</publickCertKeys>", f"{keys}</publickCertKeys>"))
@@ -61,6 +63,29 @@ def test_other_servers_are_known_by_their_keys(lab: LabProcess) -> None:
     assert ["name: S2", "name: OLD1", "name: P1"] == [
         line.strip().removeprefix("- ") for line in text.splitlines() if line.strip().startswith("- name")
     ]
+
+
+def test_a_name_that_no_node_can_have_is_only_mentioned(lab: LabProcess) -> None:
+    """The file never has lines that `esync check` could not accept once they are filled in."""
+    file = lab.cluster.parent / "unusual.yaml"
+    assert 0 == init(lab, "S2", file)
+    text = file.read_text()
+    assert "# S2 has keys of web7.corp.example: add under `partners`" in text
+    assert "# S2 has keys that no server can have: Copy of P1." in text
+    assert "ESYNC-NEW" not in text
+
+
+def test_a_joined_server_is_not_taken_for_the_origin(harness: Harness, tmp_path: Path) -> None:
+    """Each holds the whole family; the origin is the one that has it from the Security Configurator."""
+    with four_servers(tmp_path / "lab") as lab:
+        lab.run_configurator("S1")
+        assert "joined" == harness.rollout(cluster_of(lab)).record.verdict
+        files = {node: lab.cluster.parent / f"joined-{node}.yaml" for node in ("S1", "P1")}
+        assert [0, 0] == [init(lab, node, file) for node, file in files.items()]
+        texts = {node: file.read_text() for node, file in files.items()}
+    assert "\norigin: S1\n" in texts["S1"]
+    assert "\norigin: FILL-IN" in texts["P1"]
+    assert "P1 holds the family in use, as any joined server, but did not make it" in texts["P1"]
 
 
 def test_a_refused_logon_writes_nothing(lab: LabProcess, capsys: pytest.CaptureFixture[str]) -> None:

@@ -245,6 +245,24 @@ def test_a_junction_that_leads_to_the_site_is_no_old_place(harness: Harness, lab
     assert not any(part.changes for part in run.plan.nodes)
 
 
+def test_a_service_folder_that_the_service_has_left_is_refused(harness: Harness, lab: LabProcess) -> None:
+    """The cluster file names a copy of it: nothing is written there, and nothing in the living folder is pruned."""
+    cluster, copy = cluster_of(lab), r"C:\Ektron\EktronWindowsService30"
+    joined(harness, cluster)
+    for node in FOUR:
+        shutil.copytree(on_disk(lab, node, SERVICE), on_disk(lab, node, copy))
+    product = r"C:\Program Files\Ektron\CMS400v80"
+    named = changed(cluster, site={**cluster.site.model_dump(), "service_folder": copy, "product_folder": product})
+    before = disks(lab)
+    for request in ({"kind": "verify"}, {"options": (PRUNE,)}):
+        run = harness.rollout(named, **request)
+        assert run.record.verdict in {Verdict.REFUTED, Verdict.STOPPED}, run.record.summary
+        assert run.findings is not None
+        assert run.findings.of("service.runs-from-folder").nodes == FOUR
+        assert "leftovers.old-places" not in {f.invariant for f in run.findings.refuted_warnings}
+    assert before == disks(lab)
+
+
 def test_another_living_site_is_no_leftover(harness: Harness, lab: LabProcess) -> None:
     """A second site of the service, in a folder that an earlier run of the cluster knew, keeps its files."""
     cluster = cluster_of(lab)

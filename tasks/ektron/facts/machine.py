@@ -26,12 +26,16 @@ class ReadinessFacts(Fact):
         limits_problem: why they cannot be read.
         rivals: programs that manage the files of the server, each with the sign that was found.
         rivals_problem: what could not be checked.
+        not_editable: why a configuration file cannot be edited, with its path; empty if all can.
+        not_editable_remedy: what to do about it.
     """
 
     limits: dict[str, str] = {}
     limits_problem: str = ""
     rivals: tuple[str, ...] = ()
     rivals_problem: str = ""
+    not_editable: str = ""
+    not_editable_remedy: str = ""
 
 
 class BinaryFacts(Fact):

@@ -39,7 +39,7 @@ def folded_path(path: str) -> str:
 
 
 class FileFacts(Fact):
-    """One file on the node. `problem` tells an operator why its content could not be read."""
+    """One file on the node. `problem` tells an operator why its content could not be read, `remedy` what to do."""
 
     path: str
     exists: bool = False
@@ -48,6 +48,7 @@ class FileFacts(Fact):
     hash: str = ""  #: SHA-256, hex
     readonly: bool = False
     problem: str = ""
+    remedy: str = ""
 
     @property
     def folder(self) -> str:

@@ -188,7 +188,7 @@ def _esync_enabled(facts: NodeFacts) -> str | None:
     """It enables only the sync of single folders and pages (ektron-facts 2.3), so `off` is not an error."""
     if _unread(facts.web):
         return None
-    return (facts.web.esync_enabled or "not set").casefold()
+    return (facts.web.esync_enabled or "").strip().casefold() or "not set"
 
 
 def _same(value: str | None, expected: str) -> bool:

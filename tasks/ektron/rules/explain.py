@@ -16,6 +16,7 @@ __all__ = ["ORDER", "Answer", "Explanation", "explain"]
 ORDER = (
     "node.is-itself",
     "service.installed",
+    "service.runs-from-folder",
     "config.files-usable",
     "node.syncs",
     "config.asset-source",

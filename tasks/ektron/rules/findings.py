@@ -84,12 +84,14 @@ class Decision:
     Attributes:
         reasons: node -> why it is a counter-example, or why its facts are unknown.
         severity: instead of the invariant's own, where that depends on the facts.
+        remedy: the same.
     """
 
     verdict: InvariantState
     evidence: str
     reasons: Mapping[str, str] = field(default_factory=dict)
     severity: Severity | None = None
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +132,7 @@ class Invariant:
             evidence=decision.evidence,
             nodes=tuple(decision.reasons),
             reasons=dict(decision.reasons),
-            remedy="" if decision.verdict is InvariantState.PROVEN else self.remedy,
+            remedy="" if decision.verdict is InvariantState.PROVEN else decision.remedy or self.remedy,
             source=self.source,
         )
 

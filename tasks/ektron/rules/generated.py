@@ -8,7 +8,7 @@ from tasks.ektron.facts.node import NodeFacts
 from tasks.ektron.facts.values import folded_path
 from tasks.ektron.rules.effective import CONNECTION, why_not_comparable
 from tasks.ektron.rules.findings import Judged, Unknown, Violated, all_agree, each_node, warning
-from tasks.ektron.wording import counted
+from tasks.ektron.wording import counted, named
 
 __all__ = ["GENERATED_RULES"]
 
@@ -36,7 +36,9 @@ def _same_connection(name: str, file: GeneratedFile | None, sites: Sequence[Gene
     if unread:
         return unread
     if not sites:
-        return Violated(f"{name} does not name the folder of the site: the service uses another one")
+        listed = [site.physical_path for site in file.sites if site.physical_path] if file else []
+        others = f", but {named(listed)}" if listed else ""
+        return Violated(f"{name} does not name the folder of the site{others}: the service uses another one")
     if all(site.connection_digest != facts.web.connection_digest for site in sites):
         return Violated(f"{name} has another connection string than web.config")
     return None
@@ -48,7 +50,7 @@ def _in_use(sites: Sequence[GeneratedSite], site_path: str | None) -> Judged:
     if not active:
         return Violated("sitedb.config has the site as not active")
     paths = [site.site_path for site in active if site.site_path is not None and ":" not in site.site_path]
-    if site_path is None or not paths or site_path.strip("/").casefold() in {p.strip("/").casefold() for p in paths}:
+    if site_path is None or not paths or _virtual(site_path) in map(_virtual, paths):
         return None
     return Violated(f"sitedb.config has the site path {paths[0][:40]}, web.config {site_path[:40]}")
 
@@ -61,6 +63,10 @@ def _unread(name: str, file: GeneratedFile | None) -> Unknown | None:
     if not file.exists:
         return Unknown(f"there is no {name}; the service makes it once a day")
     return None if file.sites else Unknown(f"no site was found in {name}")
+
+
+def _virtual(path: str) -> str:
+    return path.strip(" /").casefold()
 
 
 def _batch_size(facts: NodeFacts) -> str | None:
@@ -87,8 +93,8 @@ GENERATED_RULES = (
     warning(
         id="config.generated-agrees",
         statement="sitedb.config and data.config, which the service makes from web.config, agree with it.",
-        remedy="never edit these two files; correct web.config if it is wrong, then wait for the daily regeneration "
-        "(updateTime) or restart the service",
+        remedy="never edit these two files; if the site has moved, correct `site.path` in the cluster file; correct "
+        "web.config if it is wrong, then wait for the daily regeneration (updateTime) or restart the service",
         source="ektron-facts 2.4; 6, rows 39 and 40",
         decide=each_node(_agrees),
         reads=(*CONNECTION, "web.site_path", "web.file", "generated.sitedb", "generated.data"),

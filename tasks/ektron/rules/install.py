@@ -1,12 +1,16 @@
 """Invariants about the installation: the same product, in the same place, on suitable machines."""
 
-import re
+from dataclasses import replace
 from functools import partial
+from pathlib import PureWindowsPath
 
 from tasks.ektron.cluster_facts import ClusterFacts
+from tasks.ektron.editions import executable_of
 from tasks.ektron.facts.configuration import ServiceConfigFacts, WebFacts
 from tasks.ektron.facts.machine import BinaryFacts
 from tasks.ektron.facts.node import NodeFacts
+from tasks.ektron.facts.values import FileFacts
+from tasks.ektron.refusals import EditionUnknown
 from tasks.ektron.rules.effective import CONNECTION, comparable_connection, service_build, why_not_comparable
 from tasks.ektron.rules.findings import (
     Decide,
@@ -25,11 +29,12 @@ from tasks.ektron.rules.findings import (
     warning,
 )
 from tasks.ektron.rules.upgrades import told_apart
-from tasks.ektron.versions import dotted, installed_version, is_older
+from tasks.ektron.versions import dotted, installed_version, is_older, spelled
 from tasks.ektron.wording import named
 
 __all__ = ["INSTALL_RULES"]
 
+_RESTORE = "restore the file from a backup; a copy of another server names the certificates of that server"
 _MAX_SKEW = 300.0  #: seconds (ektron-facts 3.5)
 _WARN_SKEW = 60.0  #: seconds (ektron-facts 8.10)
 
@@ -46,15 +51,43 @@ def _service_installed(facts: NodeFacts) -> Judged:
     return None if facts.service.installed else Violated(f"there is no service {facts.service.name}")
 
 
-def _files_usable(facts: NodeFacts) -> Judged:
+def _runs_from_folder(facts: NodeFacts) -> Judged:
+    """A program of another name starts the service for it: then only the cluster file knows the folder."""
+    try:
+        program = PureWindowsPath(executable_of(facts.service.image_path, facts.system_drive))
+    except EditionUnknown:
+        return None
+    config = PureWindowsPath(facts.service_config.file.path)
+    if config.name.casefold() != f"{program.name}.config".casefold() or config.parent == program.parent:
+        return None
+    return Violated(f"the service runs from {program.parent}, the cluster file says {config.parent}")
+
+
+def _files_usable(cluster: ClusterFacts) -> Decision:
+    """Each file that cannot be used has a remedy of its own: what helps one that is cut off would harm another."""
+    decision = each_node(_unusable)(cluster)
+    if decision.verdict is not InvariantState.REFUTED:
+        return decision
+    return replace(decision, remedy="; ".join(dict.fromkeys(_repair(cluster.facts[node]) for node in decision.reasons)))
+
+
+def _repair(facts: NodeFacts) -> str:
+    file = _first_unusable(facts)
+    if file is None or not (facts.site_exists and facts.web.file.exists):
+        return "correct `site.path` in the cluster file, or install the site on this server (procedure: min site)"
+    return file.remedy or _RESTORE
+
+
+def _unusable(facts: NodeFacts) -> Judged:
     if not facts.site_exists:
         return Violated("the site folder is missing")
-    for part in (facts.asset, facts.service_config, facts.web):
-        file = part.file
-        problem = file.problem or ("" if file.exists else "missing")
-        if problem:
-            return Violated(f"{file.path}: {problem}")
-    return None
+    file = _first_unusable(facts)
+    return Violated(f"{file.path}: {file.problem or 'missing'}") if file else None
+
+
+def _first_unusable(facts: NodeFacts) -> FileFacts | None:
+    files = (part.file for part in (facts.asset, facts.service_config, facts.web))
+    return next((file for file in files if file.problem or not file.exists), None)
 
 
 def _settings_known(facts: ServiceConfigFacts | WebFacts) -> bool:
@@ -62,18 +95,17 @@ def _settings_known(facts: ServiceConfigFacts | WebFacts) -> bool:
 
 
 def _installed_version(facts: NodeFacts) -> str | None:
-    """The text that the product compares, in one spelling: numbers without leading zeros, single blanks, any case."""
+    """The text that the product compares, in one spelling."""
     if not _settings_known(facts.service_config):
         return None
-    text = re.sub(r"(?<![0-9])0+(?=[0-9])", "", facts.service_config.install_version or "not set")
-    return " ".join(text.split()).casefold()
+    return spelled(facts.service_config.install_version or "") or "not set"
 
 
 def _install_build(facts: NodeFacts) -> str | None:
     if not _settings_known(facts.web):
         return None
     names = ("ek_InstallBuild", "ek_cmsversion")
-    return ", ".join(f"{name} {facts.web.builds.get(name, 'not set')}" for name in names)
+    return ", ".join(f"{name} {spelled(facts.web.builds.get(name, '')) or 'not set'}" for name in names)
 
 
 def _same_build(cluster: ClusterFacts) -> Decision:
@@ -110,13 +142,11 @@ def _described(binary: BinaryFacts, common: str | None) -> str:
 
 def _site_build(facts: NodeFacts) -> str | None:
     """Build, service pack and update. None of them can be derived from another (ektron-facts 1.3)."""
-    builds = facts.web.builds
-    if not builds.get("ek_buildNumber"):
+    builds = {name: text for name, value in facts.web.builds.items() if (text := spelled(value))}
+    if "ek_buildNumber" not in builds:
         return None
-    parts = [
-        f"{name} {builds[name]}" for name in ("ek_buildNumber", "ek_ServicePack", "ek_PatchUpdate") if builds.get(name)
-    ]
-    return ", ".join(parts)
+    names = ("ek_buildNumber", "ek_ServicePack", "ek_PatchUpdate")
+    return ", ".join(f"{name} {builds[name]}" for name in names if name in builds)
 
 
 def _service_not_older(facts: NodeFacts) -> Judged:
@@ -139,7 +169,7 @@ def _virtual_path(facts: NodeFacts) -> str | None:
     """`ek_sitePath` in one spelling: `/site/` and `site` are the same."""
     if not _settings_known(facts.web):
         return None
-    return "not set" if facts.web.site_path is None else f"/{facts.web.site_path.strip('/').casefold()}"
+    return "not set" if facts.web.site_path is None else f"/{facts.web.site_path.strip(' /').casefold()}"
 
 
 def _precompiled(facts: NodeFacts) -> str:
@@ -223,11 +253,22 @@ INSTALL_RULES = (
         "service show that",
     ),
     prerequisite(
+        id="service.runs-from-folder",
+        statement="The Windows service of each node runs from the folder in which esync reads and writes its files.",
+        remedy="remove `service_folder` from `site` in the cluster file: then the folder is the one in the registry of "
+        "each server, also where another one is a link to it",
+        source="ektron-facts 1.3, where the service lives; 9, live file",
+        decide=each_node(_runs_from_folder),
+        reads=("service.image_path", "service_config.file.path", "system_drive"),
+        proves="the program in the ImagePath of the service is in that folder",
+        cannot_know="the folder of a service that another program starts for it",
+    ),
+    prerequisite(
         id="config.files-usable",
         statement="The three configuration files exist and are valid XML.",
-        remedy="restore the file from a backup or another server",
+        remedy=_RESTORE,
         source="procedure, prerequisites; ektron-facts 2",
-        decide=each_node(_files_usable),
+        decide=_files_usable,
         reads=("site_exists", "asset.file", "service_config.file", "web.file"),
         proves="the site folder and the three files exist, and each file is well-formed XML of the expected kind",
         cannot_know="whether the product accepts every value in them",

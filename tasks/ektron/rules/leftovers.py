@@ -76,6 +76,8 @@ def _sentence(cluster: ClusterFacts, *names_of_parts: list[str]) -> str:
         found.append(
             f"{named(sorted(renewing))}: of a renewal that has not ended, to continue it: esync certs renew FILE"
         )
+    if copied := sorted(name for name in there if " " in name):
+        found.append(f"{named(copied)}: no server has such a name, so these are copied files; delete them")
     if again := sorted(name for name in there if _is_node(cluster, name)):
         found.append(f"{named(again)}: may be a full name of a node; if syncs use it, list it under `partners:`")
     return "; ".join(found)

@@ -60,8 +60,13 @@ def _by_record(evidence: ServiceEvidence, record: StartRecord) -> Loaded | None:
     paths = sorted(record.loaded.keys() | evidence.inputs.keys())
     different = [path for path in paths if record.loaded.get(path) != evidence.inputs.get(path)]
     if different:
-        return _refuted(f"{different[0]} is not what {process} of the service loaded when it started")
+        return _refuted(f"{_read(different[0])} not what {process} of the service loaded when it started")
     return _proven("by the record of the start")
+
+
+def _read(path: str) -> str:
+    folder, certificates, _ = path.rpartition(r"\*")
+    return f"the certificate files in {folder} are" if certificates else f"{path} is"
 
 
 def _by_times(evidence: ServiceEvidence) -> Loaded:

@@ -1,9 +1,11 @@
 """Invariants for `esync doctor`, before anything is set up: can a rollout work on these machines?"""
 
 import re
+from dataclasses import replace
 
+from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts.node import NodeFacts
-from tasks.ektron.rules.findings import Invariant, Judged, Unknown, Violated, each_node, warning
+from tasks.ektron.rules.findings import Decision, Invariant, Judged, Unknown, Violated, each_node, warning
 from tasks.ektron.wording import named
 
 __all__ = ["READINESS_RULES", "WINRM_LIMITS"]
@@ -36,6 +38,20 @@ def _powershell_fit(facts: NodeFacts) -> Judged:
     if facts.system.language_mode != "FullLanguage":
         return Violated(f"the PowerShell language mode is {facts.system.language_mode}")
     return None
+
+
+def _editable(facts: NodeFacts) -> Judged:
+    if facts.readiness is None:
+        return Unknown("was not tried")
+    return Violated(facts.readiness.not_editable) if facts.readiness.not_editable else None
+
+
+def _files_editable(cluster: ClusterFacts) -> Decision:
+    """Each reason has a remedy of its own."""
+    decision = each_node(_editable)(cluster)
+    seen = [cluster.facts[node].readiness for node in decision.reasons if node in cluster.facts]
+    remedies = dict.fromkeys(one.not_editable_remedy for one in seen if one and one.not_editable_remedy)
+    return replace(decision, remedy="; ".join(remedies))
 
 
 def _administrator(facts: NodeFacts) -> Judged:
@@ -145,6 +161,16 @@ READINESS_RULES = (
         ),
         proves="none of the files has the read-only attribute",
         cannot_know="the access rights of the files",
+    ),
+    Invariant(
+        id="config.files-editable",
+        statement="Each configuration file can be edited without touching anything else in it.",
+        remedy="make the file as the product writes it",
+        source="design 6: what is written to a node",
+        decide=_files_editable,
+        reads=("readiness",),
+        proves="the edits of a rollout were tried on what was read from the node, and nothing was written",
+        cannot_know="whether the service accepts the edited file",
     ),
     Invariant(
         id="service.not-disabled",

@@ -38,7 +38,7 @@ class XmlText:
         if len(data) > MAX_BYTES:
             raise ConfigRefused(f"the file has {len(data)} bytes, the limit is {MAX_BYTES}", remedy="check the file")
         if not data.strip(b"\0 \t\r\n"):
-            raise ConfigRefused("the file is empty", remedy="restore it from a backup or from another server")
+            raise ConfigRefused("the file is empty", remedy="restore it from a backup")
         bom, codec = _codec(data)
         try:
             text = data[len(bom) :].decode(codec)

@@ -281,6 +281,19 @@ def test_what_follows_from_a_stopped_service_is_counted() -> None:
     assert "1 consequence of the above" in text
 
 
+def test_what_is_unknown_because_a_file_cannot_be_read_is_counted() -> None:
+    """Its remedies would help nothing; what is unknown on another node, too, is a problem of its own."""
+    unknown = InvariantState.UNKNOWN
+    found = [finding("config.files-usable", InvariantState.REFUTED, {"S2": "web.config: cut off"}, "repair it")]
+    found += [finding("version.same-build", unknown, {"S2": "site build unknown"}, "install the same version")]
+    found += [finding("site.wspath-answers", unknown, {"S2": "no WSPath", "P1": "not tested"}, "repair the site")]
+    nodes = [NodeResult(node=node.node, status=Status.UNCHANGED) for node in sample().nodes]
+    report = report_of(*nodes, findings=ordered(found), kind="verify", verdict=Verdict.REFUTED, turns=())
+    text = "\n".join(closing_lines(report, 120))
+    assert ("repair it" in text, "repair the site" in text, "install" in text) == (True, True, False), text
+    assert "1 consequence of the above" in text
+
+
 def test_checks_by_hand_are_counted() -> None:
     """Eleven questions are one part of one line."""
     report = report_of(kind="verify", verdict=Verdict.JOINED, turns=())

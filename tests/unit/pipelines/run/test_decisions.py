@@ -289,6 +289,13 @@ def test_nothing_is_planned_without_the_origin(status: Status, verdict: Verdict)
     )
 
 
+def test_an_origin_with_a_file_that_cannot_be_used_is_not_to_be_replaced() -> None:
+    """The file is what has to be corrected: moving the origin would help nothing."""
+    lost = outcome("N1", Status.FAILED, message="web.config is read-only", file="web.config", remedy="remove it")
+    stop = stopped(decisions.fit_and_planned(a_snapshot(a_cluster(THREE), lost)))
+    assert stop.summary.endswith("Nothing was written anywhere. Remove it")
+
+
 def without(kind: str) -> Callable[[NodeFacts], NodeFacts]:
     """A node that lacks its own file of that kind in the service folder."""
 

@@ -324,6 +324,8 @@ def test_the_conclusion_depends_on_every_document_and_field_but_not_on_the_write
         ("retire", ("canary", "observe"), Purpose.PLAN),
         ("rollout", ("canary", "observe", "verify"), Purpose.COMPLETE),
         ("rollout", ("canary", "observe", "wave-1", "verify"), Purpose.VERIFY),
+        ("verify", ("canary",), Purpose.LOOK),
+        ("doctor", ("canary",), Purpose.LOOK),
         ("verify", ("canary", "verify"), Purpose.VERIFY),
         ("renew", ("canary", "observe", "forget-1", "verify"), Purpose.VERIFY),
         ("retire", ("canary", "observe", "verify"), Purpose.VERIFY),

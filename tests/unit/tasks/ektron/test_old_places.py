@@ -32,12 +32,27 @@ def old(
     plain: Iterable[str] = (),
     x86: Iterable[str] = ("EktronWindowsService40", "CMS400v91"),
     services: dict[str, OtherService] | None = None,
+    image_path: str = IMAGE,
 ) -> set[str]:
     """The old folders of a server with edition 9.1."""
     contents = {PLAIN: plain, X86: x86}
     return set(
-        old_folders(LAYOUT, sites=listed(*sites), earlier_sites=earlier, contents=contents, services=services or {})
+        old_folders(
+            LAYOUT,
+            sites=listed(*sites),
+            earlier_sites=earlier,
+            contents=contents,
+            services=services or {},
+            image_path=image_path,
+        )
     )
+
+
+def test_the_folder_from_which_the_service_runs_is_never_old() -> None:
+    """Also where the cluster file names another one."""
+    image = rf'"{PLAIN}\EktronWindowsService40\Ektron.ASM.EktronServices40.exe"'
+    assert old(site(MOVED), plain=["EktronWindowsService40"]) == {rf"{PLAIN}\EktronWindowsService40"}
+    assert old(site(MOVED), plain=["EktronWindowsService40"], image_path=image) == set()
 
 
 def test_a_server_without_a_past_has_none() -> None:

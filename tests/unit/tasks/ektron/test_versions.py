@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.ektron.versions import dotted, installed_version, is_older, most_exact, release_of
+from tasks.ektron.versions import dotted, installed_version, is_older, most_exact, release_of, spelled
 
 NUMBERS = st.lists(st.integers(0, 9999), min_size=2, max_size=5).map(tuple)
 
@@ -77,3 +77,20 @@ def test_the_longer_of_two_builds_says_more() -> None:
 def test_a_release_is_the_first_two_digits(text: str | None, release: str) -> None:
     """The second digit behind the dot is the third part of the version, as the vendor writes it."""
     assert release_of(text) == release
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("8.0.1.087", "8.0.1.87 "), ("SP2", " sp2"), ("9.1 (9.1.0.0184)  SP1", "9.1 (9.1.0.184) sp1"), ("", " ")],
+)
+def test_two_spellings_of_one_version_are_equal(one: str, other: str) -> None:
+    """Leading zeros in builds, blanks and case do not count."""
+    assert spelled(one) == spelled(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("8.05", "8.5"), ("8.50", "8.5"), ("8.0.1.87", "8.0.1.870"), ("SP1", "SP2")]
+)
+def test_two_versions_stay_different(one: str, other: str) -> None:
+    """A zero in a release, or at an end, counts."""
+    assert spelled(one) != spelled(other)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from tasks.ektron.rules.findings import InvariantState
-from tests.unit.tasks.ektron.joined import CONTRACTS, NOW, SITE, certificate
+from tests.unit.tasks.ektron.joined import CONTRACTS, NOW, SERVICE, SITE, certificate
 
 __all__ = ["BORDERS", "EXE", "PROVEN", "REFUTED", "UNKNOWN"]
 
@@ -27,13 +27,20 @@ BORDERS: dict[str, tuple[str, dict[str, object], str, InvariantState, str]] = {
     "broken asset file": ("P1", {"asset__file__problem": "bad"}, "config.files-usable", REFUTED, "config: bad"),
     "build unknown": ("P1", {"web__builds": {}}, "version.same-build", UNKNOWN, "site build unknown"),
     "build differs": ("P1", {"web__builds__ek_ServicePack": "SP2"}, "version.same-build", REFUTED,
-        "site build ek_buildNumber 8.0.1.087, ek_ServicePack SP2, elsewhere ek_buildNumber 8.0.1.087, ek_Serv"),
+        "site build ek_buildNumber 8.0.1.87, ek_ServicePack SP2, elsewhere ek_buildNumber 8.0.1.87, ek_Serv"),
     "patch differs": ("P1", {"web__builds__ek_PatchUpdate": "3"}, "version.same-build", REFUTED,
         "ek_ServicePack SP1, ek_PatchUpdate 3, elsewhere"),
     "program without a version": ("P1", {"binaries": [{"name": EXE, "size": 6, "hash": "be" * 32}]},
         "version.same-build", REFUTED, f"{EXE}: differs from most (no version, 6 bytes, bebebebebebe)"),
     "program with another name in case": ("P1", {"binaries": UPPER_CASE}, "version.same-build", PROVEN, ""),
     "program missing": ("P1", {"binaries": []}, "version.same-build", REFUTED, "missing, the other nodes have it"),
+    "service in another folder": ("P1", {"service__image_path": rf'"D:\Ektron\{EXE}" /x'},
+        "service.runs-from-folder", REFUTED, r"the service runs from D:\Ektron, the cluster file says C:"),
+    "service in the same folder": ("P1", {"service__image_path": f"{SERVICE.upper()}\\{EXE.upper()}"},
+        "service.runs-from-folder", PROVEN, ""),
+    "service started by another program": ("P1", {"service__image_path": r"C:\tools\srvany.exe"},
+        "service.runs-from-folder", PROVEN, ""),
+    "service without a program": ("P1", {"service__image_path": ""}, "service.runs-from-folder", PROVEN, ""),
     "service equal": ("P1", {"service_config__install_version": "8.0.1.087SP1"},
         "version.service-newer-or-equal", PROVEN, ""),
     "service older": ("P1", {"service_config__install_version": "8.0.1.086"}, "version.service-newer-or-equal", REFUTED,
@@ -91,7 +98,7 @@ BORDERS: dict[str, tuple[str, dict[str, object], str, InvariantState, str]] = {
     "installed version unread": ("P1", {"service_config__file__problem": "bad"}, "version.same-installed-version",
         UNKNOWN, "installedversion unknown"),
     "installed version of another update": ("P1", {"service_config__install_version": "8.0.1.087 SP1 CU 4 (.304)"},
-        "version.same-installed-version", REFUTED, "installedversion 8.0.1.87 sp1 cu 4 (.304), elsewhere 8.0.1.87"),
+        "version.same-installed-version", REFUTED, "installedversion 8.0.1.87 SP1 CU 4 (.304), elsewhere 8.0.1.87"),
     "install build unread": ("P1", {"web__file__exists": False}, "version.same-install-build", UNKNOWN, "unknown"),
     "virtual path in another spelling": ("S2", {"web__site_path": ""}, "site.same-virtual-path", PROVEN, ""),
     "virtual path missing": ("S2", {"web__site_path": None}, "site.same-virtual-path", REFUTED,
@@ -255,7 +262,7 @@ BORDERS: dict[str, tuple[str, dict[str, object], str, InvariantState, str]] = {
         "P1", {"generated__sitedb__sites": [{"physical_path": SITE + "X", **RIGHT}]},
         "config.generated-agrees", REFUTED, "does not name the folder of the site"),
     "only other sites": ("P1", {"generated__sitedb__sites": [{**ELSEWHERE, **RIGHT}]},
-        "config.generated-agrees", REFUTED, "sitedb.config does not name the folder of the site"),
+        "config.generated-agrees", REFUTED, "sitedb.config does not name the folder of the site, but D:"),
     "two entries of data.config, one right": ("P1", {"generated__data__sites": [WRONG, RIGHT]},
         "config.generated-agrees", PROVEN, ""),
     "data.config wrong": ("P1", {"generated__data__sites": [WRONG]}, "config.generated-agrees", REFUTED,
@@ -312,6 +319,8 @@ BORDERS: dict[str, tuple[str, dict[str, object], str, InvariantState, str]] = {
     "smallest number": ("P1", {"readiness__limits": {"MaxMemoryPerShellMB": "1"}}, "winrm.limits", REFUTED, "is 1,"),
     "rivals not checked": ("P1", {"readiness": None}, "node.competing-managers", UNKNOWN, "was not checked"),
     "rival": ("P1", {"readiness__rivals": ["Puppet"]}, "node.competing-managers", REFUTED, "Puppet may write"),
+    "a file that cannot be edited": ("P1", {"readiness__not_editable": "web.config: twice",
+        "readiness__not_editable_remedy": "merge"}, "config.files-editable", REFUTED, "web.config: twice"),
     "rivals with a problem": ("P1", {"readiness__rivals_problem": "denied"}, "node.competing-managers", UNKNOWN,
         "denied"),
 }

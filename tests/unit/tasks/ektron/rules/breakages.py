@@ -218,6 +218,11 @@ BREAKAGES: dict[str, tuple[str, Callable[[NodeFacts], NodeFacts], set[str]]] = {
     "certificate expires soon": ("P1", field(server=certificate(not_after=NOW + timedelta(days=9))), {"family.expiry"}),
     "short key": ("P1", field(client=certificate(key_bits=1024)), {"family.weak-key"}),
     "md5": ("P1", field(client=certificate(signature="md5")), {"family.weak-key"}),
+    "service in another folder": (
+        "P1",
+        field(service__image_path=r"D:\Ektron\Ektron.ASM.EktronServices30.exe"),
+        {"service.runs-from-folder"},
+    ),
     "service stopped": ("P1", field(service__state="stopped"), {"service.running"}),
     "service not installed": (
         "P1",

@@ -43,6 +43,7 @@ _SPREADS = ("service_config.keys", "ews.keys", "service_family", "configurator_f
 #: Facts whose plain changes are not wrong, or cannot occur alone -> wrong values.
 INSTEAD: dict[str, tuple[object, ...]] = {
     "asset.user_domain": ("S1", "CORP"),
+    "service.image_path": (r"D:\Ektron\Ektron.ASM.EktronServices30.exe", ""),
     "asset.storage_location": (r"\\nas\production", None),
     "client.key_bits": (1024,),
     "client.not_after": (NOW - timedelta(days=1),),
@@ -107,15 +108,17 @@ INSTEAD: dict[str, tuple[object, ...]] = {
 
 _PATH = "names the file in messages; the layout decides it before the file is read"
 _STALE = "the values in the file are compared; a saved plan is stale when this changes"
+_REMEDY = "says what to do about a file that cannot be used; alone it decides nothing"
 _ONE_RECORD = "one kind of record serves several files; it has no meaning in this one"
 _PEOPLE = "evidence for people in reports; the product states no requirement"
 _INCLUDED = "settings are read and edited where they are in force; a saved plan is stale when the file changes"
-_OF_INCLUDED = ("exists", "hash", "mtime", "name", "path", "problem", "size")
+_OF_INCLUDED = ("exists", "hash", "mtime", "name", "path", "problem", "remedy", "size")
 _FOUND = "part of the finding leftovers.old-places itself: a joined cluster has none"
 _RECORD = "a record about another process says nothing: then change times decide"
 
 #: Fact -> why no rule has a finding about it, and what uses it. A fact with a finding must not be here.
 QUIET: dict[str, str] = {
+    **{f"{part}.file.remedy": _REMEDY for part in ("asset", "ews", "service_config", "web")},
     "asked": "an older version asked for modification times only, and took them as proof",
     "binaries.size": "shown where the hash differs; a file of the same hash has the same size",
     "binaries.version": "compared with the site where the configuration has no version; a patch may keep it",
@@ -156,11 +159,11 @@ QUIET: dict[str, str] = {
     "newest_input_path": "names the changed file in the message",
     "observed_at": "the time of the report, by the clock of the run store; `skew` is what follows from it",
     "origin_problem": "says why the family of the origin is incomplete; alone it decides nothing",
+    "readiness.not_editable_remedy": _REMEDY,
     "readiness.limits_problem": "says why the limits are unknown; alone it decides nothing",
     "server.subject": "all subjects of the product are equal; `esync certs inspect` shows it",
     "server.thumbprint": "the file itself is compared by its hash",
     "service.dependents": "service_restart stops and starts them together with the service",
-    "service.image_path": "the layout: where the service's folder is",
     "service.name": "follows from the edition; names the service in messages",
     "service.pid": "service_restart waits for another process",
     "system.clr": "shown where PowerShell is too old",
@@ -186,6 +189,7 @@ QUIET: dict[str, str] = {
 QUIET_VALUES: dict[tuple[str, str], str] = {
     ("probes.own_addresses", "10.0.0.99"): "WSPath leads to 127.0.0.1, which is this node",
     ("places.writable", "absent"): "the access list could not be read: then only the write itself can show it",
+    ("service.image_path", "empty"): "the registry names no program: then only the cluster file knows the folder",
     ("web.asset_source", "absent"): "older files have no such section",
     ("inputs", "none"): "a file that cannot be read is compared with no record: then change times decide",
     ("ews.other_keys", "none"): "the copy is of an update that may not be installed",

@@ -191,6 +191,7 @@ def test_prerequisites_and_early_warnings() -> None:
         "node.administrator",
         "node.disk-free",
         "config.files-writable",
+        "config.files-editable",
         "service.not-disabled",
         "winrm.limits",
         "winrm.protected",

@@ -94,6 +94,12 @@ def test_a_full_name_of_a_node_is_named_as_such() -> None:
     assert found(kept).verdict is InvariantState.PROVEN
 
 
+def test_copied_files_are_named_as_such() -> None:
+    """Explorer calls a copied certificate file `Copy of P1_SyncClient.pfx`: that is no server that could be retired."""
+    facts = broken("P1", lambda facts: trusting(facts, {"P9": THUMBPRINT}, "Copy of P1"))
+    assert "; Copy of P1: no server has such a name, so these are copied files" in found(facts).evidence
+
+
 def test_an_unseen_node_leaves_it_open() -> None:
     """Nothing is proven about a node that was not seen."""
     whole = joined_cluster()

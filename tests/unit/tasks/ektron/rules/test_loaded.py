@@ -63,6 +63,8 @@ SITUATIONS: dict[str, tuple[dict[str, object], InvariantState, str]] = {
         {"start_record": record({"a": "0"}, started=FUTURE), "service__started": FUTURE}, REFUTED, "a is not what"),
     "recorded, then edited with an old time": ({"start_record": record({"a": "0"})}, REFUTED, "a is not what process"),
     "recorded, then a file was removed": ({"start_record": record({"a": "1", "b": "2"})}, REFUTED, "b is not what"),
+    "recorded, then a certificate was added": ({"start_record": record({"a": "1", r"c:\s\*_sync*": "2"})}, REFUTED,
+        r"the certificate files in c:\s are not what process"),
     "edited by this program": ({"start_record": record(None)}, REFUTED, "was running when esync changed"),
     "edited by this program, the clock was ahead": (
         {"start_record": record(None, started=FUTURE), "service__started": FUTURE}, REFUTED, "was running when esync"),
