@@ -18,7 +18,7 @@ __all__ = ["REPORTS"]
 DEEP = r"C:\Program Files (x86)\Ektron\CMS400v85\Utilities\EWSUpdates\4.0\Ektron.ASM.EktronServices40.exe.config"
 SITE = r"C:\inetpub\wwwroot\shop.example.net-production-2019\web.config"
 PARENT = "20261123-181000-shop-0a1b2c"
-REFUSES = "start WinRM there with an https listener (winrm quickconfig -transport:https), or correct `port`"
+REFUSES = "start WinRM there (winrm quickconfig -transport:https sets it up), or correct `port`"
 HANGS = "service EktronWindowsServices40 did not stop within 90 s, it is still stopping"
 
 

@@ -104,7 +104,8 @@ def _tcp_problem(reason: Exception, at: Endpoint) -> tuple[str, str]:
     if isinstance(reason, (socket.gaierror, UnicodeError)):
         return "has a host name that cannot be resolved", "correct `host`, or the DNS entry"
     if isinstance(reason, ConnectionRefusedError):
-        remedy = "start WinRM there with an https listener (winrm quickconfig -transport:https), or correct `port`"
+        first = "winrm quickconfig -transport:https" if at.scheme == "https" else "winrm quickconfig"
+        remedy = f"start WinRM there ({first} sets it up), or correct `port`"
         return "refused the connection", remedy
     if getattr(reason, "errno", None) in _LOCAL:
         return f"cannot be reached: this machine opens no connection: {quoted(reason)}", "raise its limits (ulimit -n)"

@@ -437,6 +437,16 @@ def test_our_own_errors_and_interrupts_pass_unchanged() -> None:
         raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize(
+    ("scheme", "listener"), [("https", "winrm quickconfig -transport:https"), ("http", "winrm quickconfig")]
+)
+def test_a_refused_connection_has_the_command_for_the_listener_that_is_asked(scheme: str, listener: str) -> None:
+    """For a server whose WinRM has stopped, too; over http no https listener is needed."""
+    at = AT.model_copy(update={"scheme": scheme})
+    found = translated(NotConnected(ConnectionRefusedError()), Phase.OPENING, at)
+    assert found.remedy.startswith(f"start WinRM there ({listener} sets it up)")
+
+
 def test_without_a_ca_file_the_message_names_the_authorities_of_the_system() -> None:
     """The operator has to know which authorities were used."""
     at = AT.model_copy(update={"ca_file": None, "transport": Transport.BASIC})
