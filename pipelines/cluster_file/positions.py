@@ -42,7 +42,7 @@ _TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
 _QUOTED = re.compile(r"""'(?!\\.')[^'\s]{2,}'|"[^"\s]{2,}"|<[^>]{2,}>""")
 #: What the two parsers read, or place, differently: directives, ends of documents, tags, anchors, block scalars, tabs,
 #: unusual line breaks. Few cluster files have one.
-_UNUSUAL = re.compile(r"^\s*%|^\.\.\.|[!&*|>\t\x85\u2028\u2029\ufeff]", re.MULTILINE)
+_UNUSUAL = re.compile(r"^[^\S\n]*%|^\.\.\.|[!&*|>\t\x85\u2028\u2029\ufeff]", re.MULTILINE)
 _TAG = "YAML tags are not supported; quote the text if it begins with '!'"
 
 

@@ -40,7 +40,7 @@ _OK = 200
 _NETWORK = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.ENETRESET, errno.ENOTCONN}
 _LOCAL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 _PAGE = re.compile(r"<(!doctype\s+html|html|head|body)\b", re.IGNORECASE)
-_TITLE = re.compile(r"<title[^>]*>([^<]{1,500})", re.IGNORECASE)
+_TITLE = re.compile(r"<title[^<>]*>([^<]{1,500})", re.IGNORECASE)
 _SERVICE = "check the WinRM service there, and what answers on this port: curl -v {url}"
 _ELSEWHERE = (
     "another web server, a proxy or a login page answers on this port: see it with curl -v {url}; "

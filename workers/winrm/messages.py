@@ -29,8 +29,9 @@ _SHELL, _COMMAND, _MESSAGE, _DATA = (
 )
 _OK = 200
 _ENVELOPE = re.compile(rb"<(?:[\w.-]+:)?Envelope[\s/>]")
-_ID = re.compile(rb"MessageID[^>]*>\s*(?:uuid:)?([^<\s]*)")
-_RELATED = re.compile(rb"RelatesTo[^>]*>\s*(?:uuid:)?([^<\s]*)")
+_HEAD = 65_536  #: bytes of a message in which its headers are
+_ID = re.compile(rb"MessageID[^<>]{0,200}>\s{0,9}(?:uuid:)?([^<\s]*)")
+_RELATED = re.compile(rb"RelatesTo[^<>]{0,200}>\s{0,9}(?:uuid:)?([^<\s]*)")
 _SECONDS = 1_000_001  #: in place of the operation timeout
 
 
@@ -56,7 +57,7 @@ class Answering:
         answer = self.sender.send_message(message)
         if not _ENVELOPE.search(answer):
             raise Unusable("sent an answer that is no message of WS-Management", Answer(_OK, answer))
-        asked, related = _ID.search(message.encode()), _RELATED.search(answer)
+        asked, related = _ID.search(message.encode()), _RELATED.search(answer, 0, _HEAD)
         if asked and related and asked[1].lower() != related[1].lower():
             raise Unusable("sent the answer to another message", Answer(_OK, answer))
         return answer

@@ -41,7 +41,7 @@ _MARKS = (b",", b"[", b"{", b":")  #: one of these precedes every JSON value
 _MEMBERS = 400_000  #: values in one reply; 10,000 folder entries have 100,000
 _BYTES = frozenset({"data", "body"})  #: fields that contain bytes, in base64
 _PRINTED = frozenset({"stdout", "stderr"})  #: fields that contain the output of a program
-_TAGS = re.compile(r"<[^>]*>|_x[0-9A-F]{4}_|#< CLIXML|\x1b\[[0-9;]*m")
+_TAGS = re.compile(r"<[^<>]*>|_x[0-9A-F]{4}_|#< CLIXML|\x1b\[[0-9;]*m")
 
 
 @cache

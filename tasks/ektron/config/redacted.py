@@ -36,7 +36,7 @@ _HARMLESS = re.compile(
     re.IGNORECASE,
 )
 _OPAQUE = re.compile(r"[A-Za-z0-9+/=_-]{24,}")
-_PAIRS = re.compile(r"=[^;]*;|(pwd|password|user id|uid)\s*=|://[^/]*@", re.IGNORECASE)
+_PAIRS = re.compile(r"=[^;=]*;|(pwd|password|user id|uid)\s*=|://[^/]*@", re.IGNORECASE)
 _BETWEEN = re.compile(
     r"<!--(?P<comment>.*?)-->|<!\[CDATA\[(?P<cdata>.*?)\]\]>|<\?.*?\?>"
     r"|<[^>\"'!]*(?:(?:\"[^\"]*\"|'[^']*')[^>\"'!]*)*>|(?P<text>[^<]+)",
