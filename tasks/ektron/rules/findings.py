@@ -59,9 +59,10 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Violated:
-    """The statement is false on a node, and why."""
+    """The statement is false on a node, why, and what to do there in place of the invariant's remedy."""
 
     why: str
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +216,8 @@ def each_node_in(check: NodeInClusterCheck) -> Decide:
         judged = {node: check(cluster, facts) for node, facts in cluster.facts.items()}
         violated = {node: answer.why for node, answer in judged.items() if isinstance(answer, Violated)}
         unknown = {node: answer.why for node, answer in judged.items() if isinstance(answer, Unknown)}
-        return decided(cluster, violated, unknown)
+        own = dict.fromkeys(answer.remedy for answer in judged.values() if isinstance(answer, Violated))
+        return replace(decided(cluster, violated, unknown), remedy="; ".join(filter(None, own)))
 
     return decide
 
@@ -228,8 +230,10 @@ def only_origin(check: NodeInClusterCheck) -> Decide:
         answer = Unknown(cluster.why_unseen(cluster.origin)) if facts is None else check(cluster, facts)
         if answer is None:
             return Decision(InvariantState.PROVEN, f"on the origin {cluster.origin}")
-        verdict = InvariantState.REFUTED if isinstance(answer, Violated) else InvariantState.UNKNOWN
-        return Decision(verdict, f"{cluster.origin}: {answer.why}", {cluster.origin: answer.why})
+        evidence, reasons = f"{cluster.origin}: {answer.why}", {cluster.origin: answer.why}
+        if isinstance(answer, Violated):
+            return Decision(InvariantState.REFUTED, evidence, reasons, remedy=answer.remedy)
+        return Decision(InvariantState.UNKNOWN, evidence, reasons)
 
     return decide
 

@@ -1,6 +1,5 @@
 """Invariants about the installation: the same product, in the same place, on suitable machines."""
 
-from dataclasses import replace
 from functools import partial
 from pathlib import PureWindowsPath
 
@@ -9,7 +8,6 @@ from tasks.ektron.editions import executable_of
 from tasks.ektron.facts.configuration import ServiceConfigFacts, WebFacts
 from tasks.ektron.facts.machine import BinaryFacts
 from tasks.ektron.facts.node import NodeFacts
-from tasks.ektron.facts.values import FileFacts
 from tasks.ektron.refusals import EditionUnknown
 from tasks.ektron.rules.effective import CONNECTION, comparable_connection, service_build, why_not_comparable
 from tasks.ektron.rules.findings import (
@@ -34,6 +32,7 @@ from tasks.ektron.wording import named
 
 __all__ = ["INSTALL_RULES"]
 
+_NO_SITE = "correct `site.path` in the cluster file, or install the site on this server (procedure: min site)"
 _RESTORE = "restore the file from a backup; a copy of another server names the certificates of that server"
 _MAX_SKEW = 300.0  #: seconds (ektron-facts 3.5)
 _WARN_SKEW = 60.0  #: seconds (ektron-facts 8.10)
@@ -63,31 +62,16 @@ def _runs_from_folder(facts: NodeFacts) -> Judged:
     return Violated(f"the service runs from {program.parent}, the cluster file says {config.parent}")
 
 
-def _files_usable(cluster: ClusterFacts) -> Decision:
+def _files_usable(facts: NodeFacts) -> Judged:
     """Each file that cannot be used has a remedy of its own: what helps one that is cut off would harm another."""
-    decision = each_node(_unusable)(cluster)
-    if decision.verdict is not InvariantState.REFUTED:
-        return decision
-    return replace(decision, remedy="; ".join(dict.fromkeys(_repair(cluster.facts[node]) for node in decision.reasons)))
-
-
-def _repair(facts: NodeFacts) -> str:
-    file = _first_unusable(facts)
-    if file is None or not (facts.site_exists and facts.web.file.exists):
-        return "correct `site.path` in the cluster file, or install the site on this server (procedure: min site)"
-    return file.remedy or _RESTORE
-
-
-def _unusable(facts: NodeFacts) -> Judged:
     if not facts.site_exists:
-        return Violated("the site folder is missing")
-    file = _first_unusable(facts)
-    return Violated(f"{file.path}: {file.problem or 'missing'}") if file else None
-
-
-def _first_unusable(facts: NodeFacts) -> FileFacts | None:
-    files = (part.file for part in (facts.asset, facts.service_config, facts.web))
-    return next((file for file in files if file.problem or not file.exists), None)
+        return Violated("the site folder is missing", _NO_SITE)
+    for part in (facts.asset, facts.service_config, facts.web):
+        file = part.file
+        if problem := file.problem or ("" if file.exists else "missing"):
+            remedy = file.remedy or _RESTORE if facts.web.file.exists else _NO_SITE
+            return Violated(f"{file.path}: {problem}", remedy)
+    return None
 
 
 def _settings_known(facts: ServiceConfigFacts | WebFacts) -> bool:
@@ -268,7 +252,7 @@ INSTALL_RULES = (
         statement="The three configuration files exist and are valid XML.",
         remedy=_RESTORE,
         source="procedure, prerequisites; ektron-facts 2",
-        decide=_files_usable,
+        decide=each_node(_files_usable),
         reads=("site_exists", "asset.file", "service_config.file", "web.file"),
         proves="the site folder and the three files exist, and each file is well-formed XML of the expected kind",
         cannot_know="whether the product accepts every value in them",

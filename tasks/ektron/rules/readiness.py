@@ -1,11 +1,9 @@
 """Invariants for `esync doctor`, before anything is set up: can a rollout work on these machines?"""
 
 import re
-from dataclasses import replace
 
-from tasks.ektron.cluster_facts import ClusterFacts
 from tasks.ektron.facts.node import NodeFacts
-from tasks.ektron.rules.findings import Decision, Invariant, Judged, Unknown, Violated, each_node, warning
+from tasks.ektron.rules.findings import Invariant, Judged, Unknown, Violated, each_node, warning
 from tasks.ektron.wording import named
 
 __all__ = ["READINESS_RULES", "WINRM_LIMITS"]
@@ -43,15 +41,8 @@ def _powershell_fit(facts: NodeFacts) -> Judged:
 def _editable(facts: NodeFacts) -> Judged:
     if facts.readiness is None:
         return Unknown("was not tried")
-    return Violated(facts.readiness.not_editable) if facts.readiness.not_editable else None
-
-
-def _files_editable(cluster: ClusterFacts) -> Decision:
-    """Each reason has a remedy of its own."""
-    decision = each_node(_editable)(cluster)
-    seen = [cluster.facts[node].readiness for node in decision.reasons if node in cluster.facts]
-    remedies = dict.fromkeys(one.not_editable_remedy for one in seen if one and one.not_editable_remedy)
-    return replace(decision, remedy="; ".join(remedies))
+    why, remedy = facts.readiness.not_editable, facts.readiness.not_editable_remedy
+    return Violated(why, remedy) if why else None
 
 
 def _administrator(facts: NodeFacts) -> Judged:
@@ -167,7 +158,7 @@ READINESS_RULES = (
         statement="Each configuration file can be edited without touching anything else in it.",
         remedy="make the file as the product writes it",
         source="design 6: what is written to a node",
-        decide=_files_editable,
+        decide=each_node(_editable),
         reads=("readiness",),
         proves="the edits of a rollout were tried on what was read from the node, and nothing was written",
         cannot_know="whether the service accepts the edited file",
