@@ -1,15 +1,17 @@
 """Text from other programs, made safe to show: one line, visible characters only, of bounded length."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["LIMIT", "cleaned", "cleaned_all", "escaped", "long_texts"]
+__all__ = ["LIMIT", "cleaned", "cleaned_all", "escaped", "long_texts", "page_title"]
 
 LIMIT = 2000  #: characters at most
 _SEPARATORS = frozenset("\u2028\u2029")  #: they end a line
 _C1_END = 0xA0
 _REPLACEMENT = "\ufffd"
 _ELLIPSIS = "…"
+_TITLE = re.compile(r"<title[^<>]*>([^<]{1,500})", re.IGNORECASE)  # no part matches `<`: linear, whatever is sent
 Cleaner = Callable[[str, str], str]  #: name, text -> the text as it may be shown
 
 
@@ -97,3 +99,9 @@ def _shown(character: str) -> str:
     """The replacement of a character that cannot be printed."""
     blank = ord(character) < _C1_END or character.isspace() or character in _SEPARATORS
     return " " if blank else _REPLACEMENT
+
+
+def page_title(page: str) -> str:
+    """The title of a web page as it came, not cleaned; empty if it has none."""
+    title = _TITLE.search(page)
+    return title[1] if title else ""

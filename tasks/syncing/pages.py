@@ -1,12 +1,11 @@
 """What a site answers where a handler was asked: redirects, HTTP statuses, pages for people, and what each means."""
 
-import re
 from urllib.parse import urlsplit
 
 from tasks.syncing.place import SitePlace
 from workers.errors import NodeRefused
 from workers.sites.port import Answer
-from workers.texts import cleaned
+from workers.texts import cleaned, page_title
 
 __all__ = ["require_answer", "shown"]
 
@@ -30,7 +29,6 @@ _MEANINGS = {
     503: ("it is not available", "start its application pool, or wait until it has started; check the site in IIS"),
     504: (_GATEWAY, _DIRECTLY),
 }
-_TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)  # no part matches `<`: linear, whatever a site sends
 _SHOWN = 100  #: characters of a foreign text
 
 
@@ -72,8 +70,7 @@ def _redirected(name: str, place: SitePlace, what: str, location: str) -> NodeRe
 def shown(body: bytes) -> str:
     """The title of a page, or the beginning of another text, as part of a sentence; empty if nothing came."""
     text = body.decode("utf-8", "replace")
-    title = _TITLE.search(text)
-    if title and (words := " ".join(title[1].split())):
+    if words := " ".join(page_title(text).split()):
         return f"; it is the page {cleaned(words, _SHOWN)!r}"
     words = " ".join(text[: 4 * _SHOWN].split())
     return f"; it begins with {cleaned(words, _SHOWN)!r}" if words else ""

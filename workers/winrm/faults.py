@@ -23,7 +23,7 @@ from winrm.exceptions import (
 
 from workers.errors import EsyncError
 from workers.records import Endpoint
-from workers.texts import escaped
+from workers.texts import escaped, page_title
 from workers.winrm.answered import QUOTED, Asked, Phase, failed, quoted, unknown
 from workers.winrm.answers import Answer, LogonBroken, Unusable, text_of
 from workers.winrm.bounded import NoAnswer, TooMuch
@@ -40,7 +40,6 @@ _OK = 200
 _NETWORK = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.ENETRESET, errno.ENOTCONN}
 _LOCAL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 _PAGE = re.compile(r"<(!doctype\s+html|html|head|body)\b", re.IGNORECASE)
-_TITLE = re.compile(r"<title[^<>]*>([^<]{1,500})", re.IGNORECASE)
 _SERVICE = "check the WinRM service there, and what answers on this port: curl -v {url}"
 _ELSEWHERE = (
     "another web server, a proxy or a login page answers on this port: see it with curl -v {url}; "
@@ -194,8 +193,8 @@ def _page(text: str) -> Known:
 
 
 def _called(text: str) -> str:
-    title = _TITLE.search(text)
-    return f"the web page {escaped(quoted(title[1]), QUOTED)}" if title else f"a web page ({escaped(text, QUOTED)})"
+    title = page_title(text)
+    return f"the web page {escaped(quoted(title), QUOTED)}" if title else f"a web page ({escaped(text, QUOTED)})"
 
 
 @_translated.register
