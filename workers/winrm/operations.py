@@ -8,7 +8,6 @@ ops.data_of(config), ops.time_of(clock["now"])
 import base64
 import binascii
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -32,7 +31,6 @@ __all__ = [
     "hash_of",
     "hello",
     "http",
-    "json_line",
     "list_folder",
     "mkdir",
     "outdating",
@@ -71,7 +69,7 @@ class Op:
     remembered: bool = False  #: of `read`: see there
 
     def as_json(self) -> dict[str, object]:
-        """The operation in a request, for `json_line`."""
+        """The operation in a request."""
         return {"op": self.name, **self.fields}
 
     @property
@@ -391,13 +389,3 @@ _ERRORS: Mapping[str, tuple[type[NodeError], str]] = {
     "access_denied": (AccessDenied, "remove the read-only attribute, or give the account the right, then retry"),
     "timeout": (DeadlineExceeded, ""),
 }
-
-
-def json_line(value: Mapping[str, object]) -> bytes:
-    """A value as the agent reads it. Bytes become base64 only here, because it takes more memory than they do."""
-    return json.dumps(value, separators=(",", ":"), default=_in_json).encode("ascii")
-
-
-def _in_json(value: object) -> object:
-    """What JSON has no form for: bytes, and mappings that are no dictionaries."""
-    return dict(value) if isinstance(value, Mapping) else base64.b64encode(cast("bytes", value)).decode("ascii")

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from typing import cast
 
 from workers.errors import SessionLost
 from workers.texts import LIMIT, cleaned, cleaned_all, long_texts
 from workers.winrm.decoding import decoded
-from workers.winrm.operations import Guard, Op, json_line
+from workers.winrm.operations import Guard, Op
 
 __all__ = [
     "COMMAND_LIMIT",
@@ -23,6 +24,7 @@ __all__ = [
     "agent_script",
     "command_line",
     "encoded_request",
+    "json_line",
     "readable",
     "script_line",
 ]
@@ -238,3 +240,13 @@ def readable(printed: bytes, code_page: int = 0) -> str:
     """
     text = _TAGS.sub(" ", decoded(printed, code_page))
     return " ".join(cleaned(text, 2 * len(text) + 1).split())[-300:]
+
+
+def json_line(value: Mapping[str, object]) -> bytes:
+    """A value as the agent reads it. Bytes become base64 only here, because it takes more memory than they do."""
+    return json.dumps(value, separators=(",", ":"), default=_in_json).encode("ascii")
+
+
+def _in_json(value: object) -> object:
+    """What JSON has no form for: bytes, and mappings that are no dictionaries."""
+    return dict(value) if isinstance(value, Mapping) else base64.b64encode(cast("bytes", value)).decode("ascii")

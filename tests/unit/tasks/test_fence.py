@@ -22,6 +22,7 @@ from workers.records import RunRecord, RunState
 from workers.store.memory import MemoryStore
 from workers.winrm import operations as ops
 from workers.winrm.operations import Guard, Op, Reply
+from workers.winrm.wire import json_line
 from workers.winrm.writers import Writer, writer_of
 
 FILE = "C:\\ProgramData\\esync-rollout\\fence"
@@ -39,7 +40,7 @@ class Node:
     def ask(self, op: Op, guard: Guard | None = None) -> Reply:
         """One operation."""
         request: dict[str, Any] = {"v": 1, "id": "1", "ops": [op.as_json()]}
-        line = ops.json_line(request | ({"guard": guard.as_json()} if guard else {})).decode()
+        line = json_line(request | ({"guard": guard.as_json()} if guard else {})).decode()
         (result,) = json.loads(self._agent.answer(line))["results"]
         return Reply(op, result)
 

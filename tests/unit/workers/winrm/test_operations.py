@@ -13,6 +13,7 @@ from workers.errors import AccessDenied, AgentFailed, Conflict, DeadlineExceeded
 from workers.winrm import operations as ops
 from workers.winrm.greeting import hello_of
 from workers.winrm.operations import Op, Reply
+from workers.winrm.wire import json_line
 from workers.winrm.writers import LARGEST_NUMBER, Writer, writer_of
 
 
@@ -55,7 +56,7 @@ def reply(**fields: Any) -> Reply:  # noqa: ANN401 - JSON
 )
 def test_each_operation_has_the_fields_of_the_protocol(op: Op, wanted: dict[str, Any]) -> None:
     """Exactly the fields of docs/agent-protocol.md."""
-    assert wanted == json.loads(ops.json_line(op.as_json()))
+    assert wanted == json.loads(json_line(op.as_json()))
 
 
 def test_an_operation_shows_its_target_and_no_content() -> None:
@@ -70,7 +71,7 @@ def test_an_operation_shows_its_target_and_no_content() -> None:
 @given(st.binary(max_size=300))
 def test_bytes_survive_encoding_and_decoding(data: bytes) -> None:
     """`data_of` decodes what `write` encodes."""
-    sent = json.loads(ops.json_line(ops.write("C:\\a", data, expect=ops.ANY).as_json()))
+    sent = json.loads(json_line(ops.write("C:\\a", data, expect=ops.ANY).as_json()))
     assert data == ops.data_of(reply(ok=True, data=sent["data"]))
 
 
