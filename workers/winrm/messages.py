@@ -30,8 +30,8 @@ _SHELL, _COMMAND, _MESSAGE, _DATA = (
 _OK = 200
 _ENVELOPE = re.compile(rb"<(?:[\w.-]+:)?Envelope[\s/>]")
 _HEAD = 65_536  #: bytes of a message in which its headers are
-_ID = re.compile(rb"MessageID[^<>]{0,200}>\s{0,9}(?:uuid:)?([^<\s]*)")
-_RELATED = re.compile(rb"RelatesTo[^<>]{0,200}>\s{0,9}(?:uuid:)?([^<\s]*)")
+_ID = re.compile(rb"MessageID[^<>]{0,1000}>\s*(?:uuid:)?([^<\s]*)")
+_RELATED = re.compile(rb"RelatesTo[^<>]{0,1000}>\s*(?:uuid:)?([^<\s]*)")
 _SECONDS = 1_000_001  #: in place of the operation timeout
 
 
