@@ -13,7 +13,7 @@ from workers.errors import StoreUnavailable
 from workers.masks import hide
 from workers.records import RunRecord
 from workers.redis.address import BROKER, STORE, verified
-from workers.redis.connection import WORKER, Moved, Waits, connect, errors_mapped, with_retries
+from workers.redis.connection import WORKER, Moved, Waits, connect, errors_mapped, stays, with_retries
 from workers.remembered import Remembered
 from workers.secrets.seal import Seal
 from workers.secrets.vault import Vault
@@ -167,7 +167,7 @@ def _unsent(what: str, remedy: str = "") -> Iterator[None]:
         raise StoreUnavailable(f"{what}: {type(error).__name__}", remedy=remedy) from error
 
 
-def connect_engine(settings: Settings, waits: Waits = WORKER, moved: Moved | None = None) -> Engine:
+def connect_engine(settings: Settings, waits: Waits = WORKER, moved: Moved = stays) -> Engine:
     """An engine for these settings; it connects at first use.
 
     Args:
@@ -179,8 +179,8 @@ def connect_engine(settings: Settings, waits: Waits = WORKER, moved: Moved | Non
         InputRefused: no broker is configured, or its URL is invalid.
     """
     verified(settings.broker())
-    variable, more = (STORE, {}) if settings.store_url else (BROKER, {"moved": moved} if moved else {})
-    client = connect(settings.store(), variable, waits, **more)
+    variable, moves = (STORE, stays) if settings.store_url else (BROKER, moved)
+    client = connect(settings.store(), variable, waits, moves)
     store = RedisStore(client, Seal(settings.seal_key), patience=waits.repeat)
     folders = (*([settings.clusters] if settings.clusters else []), *settings.secrets)
     vault = Vault(store, settings.seal_key, on_reveal=hide, folders=folders, closed=(settings.state,))

@@ -42,11 +42,11 @@ def standings(report: Report, running: Collection[str] = ()) -> Sequence[Standin
         report: of the run.
         running: the nodes with a running step, where that is known: they do not wait.
     """
-    words = node_words(report)
+    words, at_work = node_words(report), frozenset(running)
     groups: dict[tuple[NodeWord, str], list[str]] = {}
     for node in report.nodes:
         word = words[node.node]
-        if word is NodeWord.WAITING and node.node in running:
+        if word is NodeWord.WAITING and node.node in at_work:
             word = NodeWord.RUNNING
         groups.setdefault((word, _text(node, word, report)), []).append(node.node)
     found = [Standing(word, tuple(names), name_ranges(names), text) for (word, text), names in groups.items()]

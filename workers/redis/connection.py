@@ -45,6 +45,7 @@ __all__ = [
     "connect",
     "connections_made",
     "errors_mapped",
+    "stays",
     "takes_no_writes",
     "with_retries",
 ]
@@ -128,7 +129,7 @@ _REFUSED_COMMAND = re.compile(r"run the '([\w|]{1,40})' command")
 Moved = Callable[[], Secret | None]  #: where a server is now that is not at its address any more; None if unknown
 
 
-def _stays() -> None:
+def stays() -> None:
     """A server whose address is the only one that is known."""
 
 
@@ -160,7 +161,7 @@ class _Named(ConnectionPool):
         *given: Any,  # noqa: ANN401 - the options of the library
         variable: str,
         sentinels: Sentinels | None = None,
-        moved: Moved = _stays,
+        moved: Moved = stays,
         **more: Any,  # noqa: ANN401 - the same
     ) -> None:
         self._variable = variable
@@ -221,7 +222,7 @@ class _SentinelPool(_Named, SentinelConnectionPool, BlockingConnectionPool):
     """Connections to the server that Sentinels know; each new one asks them where it is."""
 
 
-def connect(url: Secret, variable: str = BROKER, waits: Waits = WORKER, moved: Moved = _stays) -> Redis:
+def connect(url: Secret, variable: str = BROKER, waits: Waits = WORKER, moved: Moved = stays) -> Redis:
     """A client with explicit limits, safe to share between threads. It connects when first used.
 
     redis-py 8 retries a command ten times by default, and for each retry the connection ten times (measured: 59 s for a

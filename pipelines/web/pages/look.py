@@ -158,7 +158,7 @@ def _run_values(scene: Scene, asking: Caller, looking: Shared) -> dict[str, Any]
     return {
         **asked,
         **head_values(scene.progress, scene.codes, steering, report),
-        **panel_values(report, scene.answer, frozenset(scene.progress.running())),
+        **panel_values(report, scene.answer, scene.progress.running()),
         "fetch": revisions(scene.progress, scene.codes, steering),
         "buttons": list(buttons_of(report, steering, whole_pool=_whole_pool(record))) if may else [],
         "can_clean": may and asked["has_file"] and scene.over and keeps_backups(record),

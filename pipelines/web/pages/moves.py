@@ -73,8 +73,8 @@ def _seen(scene: Scene, state: tuple[Steering, str], report: Report, before: _Se
     steering, waiting = state
     head = _part("head", {**head_values(scene.progress, scene.codes, steering, report), "waiting": waiting})
     same = report is before.report
-    running = frozenset(scene.progress.running())
-    panel = before.parts["panel"] if same else _part("panel", panel_values(report, scene.answer, running))
+    running = scene.progress.running
+    panel = before.parts["panel"] if same else _part("panel", panel_values(report, scene.answer, running()))
     return _Seen(
         codes=scene.codes,
         parts={"head": head, "panel": panel},

@@ -40,9 +40,8 @@ class NodeFacts(ConfigurationFacts, ServiceEvidence):
     computer: str = ""  #: the name that the machine reports
     observed_at: AwareDatetime  #: by the clock of the run store
     clock: AwareDatetime  #: by the clock of the node; of every evidence, not only that of the service
-    skew: float = (
-        0.0  #: seconds by which the node is certainly ahead of the run store; 0 within the time of the exchange
-    )
+    #: seconds by which the node is certainly ahead of the run store; 0 within the time of the exchange
+    skew: float = 0.0
     program_data: str = r"C:\ProgramData"
     system_drive: str = "C:"
     service_folder: str = ""
